@@ -1,0 +1,25 @@
+-- The audit trail: written by triggers and functions in the transaction of the change, so a rolled-back change leaves no entry.
+create or replace function private.audit(
+  p_event_type text, p_description text, p_metadata jsonb default null, p_changes jsonb default null,
+  p_org_id uuid default null, p_user_id uuid default null
+) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  insert into public.audit_log (organization_id, user_id, event_type, description, metadata, changes, ip_address, session_id, request_id)
+  select coalesce(p_org_id, private.org_id()), coalesce(p_user_id, private.user_id()), p_event_type, p_description, p_metadata,
+    p_changes, nullif(current_setting('app.client_ip', true), ''), private.session_id(),
+    nullif(current_setting('app.request_id', true), '')
+  where coalesce(p_org_id, private.org_id()) is not null
+$$;
+comment on function private.audit is
+  'Writes one entry of the audit trail for the caller. Judges: callable by definer functions and triggers of ours only.';
+
+-- {field, oldValue, newValue} for each of the given columns that differ, as the entry''s `changes`.
+create or replace function private.audit_changes(p_old jsonb, p_new jsonb, p_fields text[]) returns jsonb
+language sql immutable parallel safe
+return (
+  select jsonb_agg(jsonb_build_object('field', f, 'oldValue', p_old -> f, 'newValue', p_new -> f) order by ord)
+  from unnest(p_fields) with ordinality as t (f, ord)
+  where p_old -> f is distinct from p_new -> f
+);
+comment on function private.audit_changes is 'The changed fields among the named ones, or null.';

@@ -1,0 +1,72 @@
+-- Who is calling. private.enter has judged session and membership and left flat, transaction-local settings; these readers are
+-- inlined into policies as `(select private.org_id())` and cost one look-up a statement. Where nobody entered (PostgREST without
+-- its pre-request hook, Supabase Realtime, Storage, psql with claims set) they fall back to the claims *and* the tables: a claim
+-- alone never opens a door.
+-- `nullif(..., '')`: on a reused connection an unset setting is '' and no longer null.
+
+create or replace function private.claims() returns jsonb
+language sql stable parallel safe
+return nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+comment on function private.claims is 'The JWT claims of this request as the gateway left them, or null.';
+
+create or replace function private.as_uuid(p_text text) returns uuid
+language sql immutable parallel safe
+return case when p_text ~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$' then p_text::uuid end;
+comment on function private.as_uuid is 'The text as a uuid, or null where it is none.';
+
+-- The user whom the claims mean, if their session is alive: our own tokens carry `sid`, and Supabase Auth carries `session_id`.
+create or replace function private.claimed_user_id() returns uuid
+language sql stable security definer parallel safe set search_path = ''
+return (
+  select s.user_id
+  from private.sessions s
+  where s.id = private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id'))
+    and s.user_id = private.as_uuid(private.claims() ->> 'sub')
+    and s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now()
+);
+comment on function private.claimed_user_id is 'User of the claims when their session is alive; used only where nobody entered. Judges: reads the caller''s own claims only.';
+
+-- Organization and role that the claims ask for, if the membership is active now.
+create or replace function private.claimed_membership(out org_id uuid, out org_role text)
+language sql stable security definer parallel safe set search_path = ''
+as $$
+  select m.organization_id, m.role
+  from public.memberships m
+  join public.users u on u.id = m.user_id
+  where m.user_id = private.claimed_user_id()
+    and m.status = 'active'
+    and m.organization_id = coalesce(private.as_uuid(coalesce(private.claims() ->> 'org_id', private.claims() ->> 'organization_id',
+      private.claims() -> 'app_metadata' ->> 'org_id')), u.default_organization_id)
+$$;
+comment on function private.claimed_membership is 'Active membership that the claims mean; used only where nobody entered. Judges: reads the caller''s own claims only.';
+
+create or replace function private.user_id() returns uuid
+language sql stable parallel safe
+return coalesce(nullif(current_setting('app.user_id', true), '')::uuid, private.claimed_user_id());
+comment on function private.user_id is 'The caller, or null for an anonymous one.';
+
+create or replace function private.org_id() returns uuid
+language sql stable parallel safe
+return case when nullif(current_setting('app.user_id', true), '') is null then (private.claimed_membership()).org_id
+  else nullif(current_setting('app.org_id', true), '')::uuid end;
+comment on function private.org_id is 'The organization the caller acts in, or null.';
+
+create or replace function private.org_role() returns text
+language sql stable parallel safe
+return case when nullif(current_setting('app.user_id', true), '') is null then (private.claimed_membership()).org_role
+  else nullif(current_setting('app.org_role', true), '') end;
+comment on function private.org_role is 'The caller''s role in that organization: owner, admin, member or viewer.';
+
+create or replace function private.is_org_admin() returns boolean
+language sql stable parallel safe
+return coalesce(private.org_role() in ('owner', 'admin'), false);
+comment on function private.is_org_admin is 'Is the caller owner or admin of the organization they act in?';
+
+create or replace function private.session_id() returns uuid
+language sql stable parallel safe
+return nullif(current_setting('app.session_id', true), '')::uuid;
+comment on function private.session_id is 'The caller''s session, or null.';
+
+grant execute on function private.claims, private.claimed_user_id, private.claimed_membership, private.user_id, private.org_id,
+  private.org_role, private.is_org_admin, private.session_id, private.as_uuid
+  to anon, authenticated, service_role, kijko_server, kijko_worker;

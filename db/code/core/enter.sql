@@ -1,0 +1,61 @@
+-- The door of every request: our server calls it in front of the operation, in the same implicit transaction and the same round
+-- trip. It judges the session and the membership *now* (a revoked session or a removed member is out at the next call, however long
+-- the token lives) and leaves flat settings which the policies read. It writes nothing, so reads stay read-only.
+create or replace function private.enter(
+  p_user_id uuid, p_session_id uuid, p_org_hint uuid, p_claims text, p_request_id text, p_client_ip text
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  -- Only the server may say who somebody is; everybody else is who their claims say.
+  if session_user in ('anon', 'authenticated') then
+    perform private.refuse(403, 'FORBIDDEN', 'Only the server may do this.');
+  end if;
+
+  select s.user_id, s.revoked_at, s.expires_at, s.idle_expires_at, m.organization_id, m.role, m.status
+    into v
+  from private.sessions s
+  join public.users u on u.id = s.user_id
+  left join public.memberships m
+    on m.user_id = s.user_id and m.organization_id = coalesce(p_org_hint, s.organization_id, u.default_organization_id)
+  where s.id = p_session_id and s.user_id = p_user_id;
+
+  if not found or v.revoked_at is not null then
+    perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
+  elsif v.expires_at <= now() or v.idle_expires_at <= now() then
+    perform private.refuse(401, 'SESSION_EXPIRED', 'This session has expired. Please sign in again.');
+  elsif v.status is distinct from 'active' then
+    perform private.refuse(403, 'ORG_REQUIRED', 'You are not an active member of this organization.');
+  end if;
+
+  perform
+    set_config('app.user_id', v.user_id::text, true),
+    set_config('app.org_id', v.organization_id::text, true),
+    set_config('app.org_role', v.role, true),
+    set_config('app.session_id', p_session_id::text, true),
+    set_config('app.request_id', p_request_id, true),
+    set_config('app.client_ip', p_client_ip, true),
+    -- We promise to wake listeners after commit, so triggers need not notify inside the transaction (db/README.md, "Wake-ups").
+    set_config('app.wakes', 'on', true),
+    set_config('request.jwt.claims', p_claims, true);
+end
+$$;
+comment on function private.enter is
+  'Judges session and membership and makes the caller known to the transaction. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED.';
+grant execute on function private.enter to kijko_server;
+
+-- The same door for requests without a user: public routes, and work of the service itself.
+create or replace function private.enter_anonymous(p_request_id text, p_client_ip text) returns void
+language plpgsql volatile
+as $$
+begin
+  perform
+    set_config('app.user_id', '', true), set_config('app.org_id', '', true), set_config('app.org_role', '', true),
+    set_config('app.request_id', p_request_id, true), set_config('app.client_ip', p_client_ip, true),
+    set_config('app.wakes', 'on', true), set_config('request.jwt.claims', '', true);
+end
+$$;
+comment on function private.enter_anonymous is 'Makes an anonymous request known to the transaction: request id and address only.';
+grant execute on function private.enter_anonymous to kijko_server, kijko_worker;

@@ -1,0 +1,73 @@
+-- Every write accepts an Idempotency-Key: the same key with the same body answers the stored response for 24 hours, with another
+-- body 409. The row is inserted in the transaction of the work, so of many simultaneous callers one does the work and the others
+-- wait for its commit and read its answer; a refused or failed work leaves no row and may be tried again.
+
+create or replace function private.begin_idempotent(p_key text, p_operation text, p_hash bytea)
+returns table (status integer, headers text, response jsonb)
+language plpgsql volatile security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_user uuid := private.user_id();
+  v private.idempotency_keys;
+begin
+  if v_user is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  end if;
+  if char_length(p_key) not between 1 and 255 then
+    perform private.refuse(400, 'VALIDATION_ERROR', 'The Idempotency-Key must have 1 to 255 characters.', 'Idempotency-Key');
+  end if;
+
+  delete from private.idempotency_keys k
+  where k.user_id = v_user and k.key = p_key and k.created_at < now() - interval '24 hours';
+  insert into private.idempotency_keys (user_id, key, operation, request_hash)
+  values (v_user, p_key, p_operation, p_hash)
+  on conflict do nothing;
+  if found then
+    return;
+  end if;
+
+  select k.* into v from private.idempotency_keys k where k.user_id = v_user and k.key = p_key;
+  if v.operation <> p_operation or v.request_hash <> p_hash then
+    perform private.refuse(409, 'IDEMPOTENCY_CONFLICT', 'This Idempotency-Key was used for another request.', 'Idempotency-Key');
+  end if;
+  return query select v.status, v.headers, v.response;
+end
+$$;
+comment on function private.begin_idempotent is
+  'Claims a key of the caller, or gives the stored answer. Judges: only keys of private.user_id(). Errors: 409 IDEMPOTENCY_CONFLICT.';
+grant execute on function private.begin_idempotent to authenticated;
+
+create or replace function private.finish_idempotent(p_key text, p_response jsonb) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  update private.idempotency_keys
+  set response = p_response,
+    headers = nullif(current_setting('response.headers', true), ''),
+    status = nullif(current_setting('response.status', true), '')::integer
+  where user_id = private.user_id() and key = p_key;
+$$;
+comment on function private.finish_idempotent is 'Stores the answer under a key that the caller claimed in this transaction. Judges: only keys of private.user_id().';
+grant execute on function private.finish_idempotent to authenticated;
+
+-- Runs operation api.<p_operation> under a key. Runs as the caller: it can do nothing that the operation itself could not.
+create or replace function private.call_idempotent(p_operation text, p jsonb, p_key text, p_hash bytea) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v record;
+  v_response jsonb;
+begin
+  select * into v from private.begin_idempotent(p_key, p_operation, p_hash);
+  if found then
+    perform set_config('response.headers', coalesce(v.headers, ''), true), set_config('response.status', coalesce(v.status::text, ''), true);
+    perform private.set_headers('{"Idempotency-Replayed": "true"}');
+    return v.response;
+  end if;
+  execute format('select api.%I($1)', p_operation) into v_response using p;
+  perform private.finish_idempotent(p_key, v_response);
+  return v_response;
+end
+$$;
+comment on function private.call_idempotent is 'Runs an operation at most once per caller and key (24 hours), or replays its answer.';
+grant execute on function private.call_idempotent to authenticated;

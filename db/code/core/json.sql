@@ -1,0 +1,40 @@
+-- JSON as the contract wants it: absent instead of null, timestamps in UTC with milliseconds.
+
+create or replace function private.iso(p_at timestamptz) returns text
+language sql stable parallel safe
+return to_char(p_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+comment on function private.iso is 'The one timestamp format: ISO-8601, UTC, milliseconds.';
+grant execute on function private.iso to anon, authenticated, service_role, kijko_server, kijko_worker;
+
+create or replace function private.page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer) returns jsonb
+language sql immutable parallel safe
+return jsonb_build_object('data', p_data, 'total', p_total, 'page', p_page, 'pageSize', p_page_size,
+  'hasMore', p_page::bigint * p_page_size < p_total);
+comment on function private.page_json is 'PaginatedResponse<T> of the contract.';
+grant execute on function private.page_json to authenticated;
+
+-- Text of a PATCH body with the three cases that JSON has: absent keeps, null or blank clears, text replaces (trimmed).
+create or replace function private.patched_text(p_body jsonb, p_key text, p_current text) returns text
+language sql immutable parallel safe
+return case when p_body ? p_key then nullif(btrim(p_body ->> p_key), '') else p_current end;
+comment on function private.patched_text is 'Value of an optional text after a PATCH: absent keeps, null or "" clears.';
+grant execute on function private.patched_text to authenticated;
+
+-- A substring search with literal % and _.
+create or replace function private.like_pattern(p_search text) returns text
+language sql immutable parallel safe
+return '%' || replace(replace(replace(p_search, '\', '\\'), '%', '\%'), '_', '\_') || '%';
+comment on function private.like_pattern is 'A pattern for (i)like that finds the text literally, anywhere.';
+grant execute on function private.like_pattern to authenticated;
+
+-- Several headers of an answer, merged into what the function has set so far (PostgREST reads the same setting).
+create or replace function private.set_headers(p_headers jsonb) returns void
+language plpgsql volatile
+as $$
+begin
+  perform set_config('response.headers',
+    (coalesce(nullif(current_setting('response.headers', true), '')::jsonb, '{}') || p_headers)::text, true);
+end
+$$;
+comment on function private.set_headers is 'Adds HTTP headers to the answer of this request: {"Name": "value"}.';
+grant execute on function private.set_headers to anon, authenticated, service_role, kijko_server, kijko_worker;

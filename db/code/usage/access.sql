@@ -1,0 +1,8 @@
+-- Plans are public knowledge; a subscription and its usage are seen by every member of the organization, written by functions only.
+grant select on public.plans to anon, authenticated;
+create policy select_everybody on public.plans for select to anon, authenticated using (true);
+
+grant select on public.subscriptions, public.usage_counters, public.usage_days to authenticated;
+create policy select_member on public.subscriptions for select to authenticated using (organization_id = (select private.org_id()));
+create policy select_member on public.usage_counters for select to authenticated using (organization_id = (select private.org_id()));
+create policy select_member on public.usage_days for select to authenticated using (organization_id = (select private.org_id()));

@@ -1,0 +1,108 @@
+-- Quotas: what an organization may use of a counted limit in the current period, and the one statement that counts (contract 50,
+-- section 5). It runs in the transaction of the work it pays for, so a rolled-back work costs nothing, and of two parallel requests
+-- at limit - 1 exactly one passes.
+
+-- The plan whose limits and gates apply (contract 50, section 1), computed from the subscription and the clock.
+create or replace function private.effective_plan(p_org_id uuid) returns text
+language sql stable security definer parallel safe set search_path = ''
+return (
+  select case when s.status in ('active', 'trialing', 'past_due') then s.plan_id else 'free' end
+  from public.subscriptions s where s.organization_id = p_org_id
+);
+comment on function private.effective_plan is 'free, pro, teams or enterprise. Judges: not callable by request roles for other organizations than through functions of ours.';
+
+create or replace function private.plan_limit(p_org_id uuid, p_metric text) returns bigint
+language sql stable security definer parallel safe set search_path = ''
+return (
+  select coalesce((s.overrides ->> p_metric)::bigint,
+    case p_metric when 'api_calls' then p.api_calls when 'ingestions' then p.ingestions when 'oracle_queries' then p.oracle_queries
+      when 'storage' then p.storage_gb when 'seats' then p.seats end)
+  from public.subscriptions s join public.plans p on p.id = private.effective_plan(p_org_id)
+  where s.organization_id = p_org_id
+);
+comment on function private.plan_limit is 'Limit of a metric for an organization; -1 is unlimited; storage in GB of 1024^3 bytes.';
+
+create or replace function private.audit_horizon() returns timestamptz
+language sql stable security definer parallel safe set search_path = ''
+return now() - make_interval(days => (
+  select p.audit_retention_days from public.plans p where p.id = private.effective_plan(private.org_id())));
+comment on function private.audit_horizon is 'Oldest audit entry that the caller''s plan shows. Judges: only the caller''s own organization.';
+grant execute on function private.audit_horizon to authenticated;
+
+-- The key of the counter row: a new window is a new key, nothing is ever reset.
+create or replace function private.usage_period(p_metric text, p_at timestamptz) returns date
+language sql immutable parallel safe
+return case p_metric when 'oracle_queries' then (p_at at time zone 'UTC')::date when 'storage' then date '1970-01-01'
+  else date_trunc('month', p_at at time zone 'UTC')::date end;
+comment on function private.usage_period is 'First day of the UTC month, the UTC day (oracle_queries), or the epoch (storage, a gauge).';
+
+create or replace function private.usage_resets_at(p_metric text, p_at timestamptz) returns timestamptz
+language sql immutable parallel safe
+return case p_metric when 'storage' then null
+  when 'oracle_queries' then (private.usage_period(p_metric, p_at) + 1)::timestamp at time zone 'UTC'
+  else (private.usage_period(p_metric, p_at) + interval '1 month') at time zone 'UTC' end;
+comment on function private.usage_resets_at is 'When the window of a counter ends; null for a gauge.';
+
+create or replace function private.refuse_quota(p_org_id uuid, p_metric text, p_amount bigint, p_limit bigint, p_used bigint, p_at timestamptz)
+returns void
+language plpgsql stable
+as $$
+declare
+  v_reset timestamptz := private.usage_resets_at(p_metric, p_at);
+begin
+  perform private.refuse(429, 'QUOTA_EXCEEDED',
+    case p_metric
+      when 'ingestions' then format('Your plan allows %s ingestions a month and they are used up.', p_limit)
+      when 'storage' then 'Your plan''s storage is used up.'
+      when 'oracle_queries' then format('Your plan allows %s questions a day and they are used up.', p_limit)
+      else format('Your plan allows %s API calls a month and they are used up.', p_limit) end,
+    null,
+    jsonb_strip_nulls(jsonb_build_object('metric', p_metric, 'limit', p_limit, 'used', p_used, 'requested', p_amount,
+      'plan', private.effective_plan(p_org_id), 'resetsAt', private.iso(v_reset))));
+end
+$$;
+comment on function private.refuse_quota is 'Raises 429 QUOTA_EXCEEDED with the numbers of the contract.';
+
+-- Counters: amount > 0, the row is never allowed past the limit, not even the first row of a window.
+-- Storage: amount in bytes, may be negative (it gives space back); growth past the limit is refused.
+create or replace function private.consume_quota(p_org_id uuid, p_metric text, p_amount bigint, p_at timestamptz default now())
+returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_limit bigint := private.plan_limit(p_org_id, p_metric);
+  v_cap bigint := case when v_limit < 0 then 9223372036854775807 when p_metric = 'storage' then v_limit * 1073741824 else v_limit end;
+  v_period date := private.usage_period(p_metric, p_at);
+  v_used bigint;
+  v_reset timestamptz;
+begin
+  with counted as (
+    insert into public.usage_counters as c (organization_id, metric, period, used)
+    select p_org_id, p_metric, v_period, greatest(p_amount, 0)
+    where p_amount <= v_cap
+    on conflict (organization_id, metric, period) do update
+      set used = greatest(c.used + p_amount, 0), updated_at = now()
+      where c.used + p_amount <= v_cap or p_amount <= 0
+    returning c.used
+  ), trend as (
+    insert into public.usage_days as d (organization_id, metric, day, value)
+    select p_org_id, p_metric, (p_at at time zone 'UTC')::date, case when p_metric = 'storage' then used else p_amount end from counted
+    on conflict (organization_id, metric, day) do update
+      set value = case when p_metric = 'storage' then excluded.value else d.value + excluded.value end
+  )
+  select used into v_used from counted;
+
+  if v_used is null then
+    select c.used into v_used from public.usage_counters c
+    where c.organization_id = p_org_id and c.metric = p_metric and c.period = v_period;
+    perform private.refuse_quota(p_org_id, p_metric, p_amount, v_limit, coalesce(v_used, 0), p_at);
+  end if;
+  if v_limit >= 0 and p_metric <> 'storage' then
+    v_reset := private.usage_resets_at(p_metric, p_at);
+    perform private.set_headers(jsonb_build_object('X-RateLimit-Limit', v_limit::text, 'X-RateLimit-Remaining', (v_limit - v_used)::text,
+      'X-RateLimit-Reset', floor(extract(epoch from v_reset))::bigint::text));
+  end if;
+end
+$$;
+comment on function private.consume_quota is
+  'Counts units of a plan limit in this transaction, or refuses with 429 QUOTA_EXCEEDED. Judges: callable by definer functions and triggers of ours only.';

@@ -1,0 +1,134 @@
+// Package db is the Go door to everything that lives in Postgres: it carries bootstrap, migrations and code package inside the
+// binary, applies them, and opens pools. It holds no SQL of any feature: features live in db/code.
+package db
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/tern/v2/migrate"
+)
+
+//go:embed bootstrap migrations code
+var files embed.FS
+
+// VersionTable is tern's bookkeeping: made before the first migration, hence in schema public; closed to request roles.
+const VersionTable = "public.schema_version"
+
+// Files gives the embedded tree (bootstrap/, migrations/, code/) to generators and tests.
+func Files() fs.FS { return files }
+
+// Setup brings the database behind conn to the state of this binary: roles, migrations, code package. It is idempotent and safe to
+// run from several processes at once (one works, the others wait). The connection must belong to the owner role (db/README.md).
+func Setup(ctx context.Context, conn *pgx.Conn) error {
+	return locked(ctx, conn, func() error {
+		if err := bootstrap(ctx, conn); err != nil {
+			return err
+		}
+		if err := migrateUp(ctx, conn); err != nil {
+			return err
+		}
+		return install(ctx, conn)
+	})
+}
+
+// Install runs the code package alone.
+func Install(ctx context.Context, conn *pgx.Conn) error {
+	return locked(ctx, conn, func() error { return install(ctx, conn) })
+}
+
+// ExpectedVersion is the number of the newest migration in this binary.
+func ExpectedVersion() int32 {
+	names, err := fs.Glob(files, "migrations/*.sql")
+	if err != nil {
+		return 0
+	}
+	return int32(len(names))
+}
+
+// locked keeps two installations of one database apart, including those that tern's own lock does not cover.
+func locked(ctx context.Context, conn *pgx.Conn, work func() error) (err error) {
+	const key = 0x6b696a6b6f // "kijko"
+	if _, err := conn.Exec(ctx, "select pg_advisory_lock($1)", int64(key)); err != nil {
+		return fmt.Errorf("waiting for other installations: %w", err)
+	}
+	defer func() {
+		_, unlockErr := conn.Exec(context.WithoutCancel(ctx), "select pg_advisory_unlock($1)", int64(key))
+		err = errors.Join(err, unlockErr)
+	}()
+	return work()
+}
+
+func bootstrap(ctx context.Context, conn *pgx.Conn) error {
+	for _, name := range []string{"bootstrap/roles.sql", "bootstrap/supabase.sql"} {
+		sql, err := fs.ReadFile(files, name)
+		if err != nil {
+			return err
+		}
+		if _, err := conn.Exec(ctx, string(sql)); err != nil {
+			return fmt.Errorf("%s: %w", name, sqlError(err))
+		}
+	}
+	return nil
+}
+
+func migrateUp(ctx context.Context, conn *pgx.Conn) error {
+	migrations, err := fs.Sub(files, "migrations")
+	if err != nil {
+		return err
+	}
+	m, err := migrate.NewMigrator(ctx, conn, VersionTable)
+	if err != nil {
+		return fmt.Errorf("migrator: %w", err)
+	}
+	if err := m.LoadMigrations(migrations); err != nil {
+		return fmt.Errorf("reading migrations: %w", err)
+	}
+	if err := m.Migrate(ctx); err != nil {
+		return fmt.Errorf("migrating: %w", sqlError(err))
+	}
+	return nil
+}
+
+func install(ctx context.Context, conn *pgx.Conn) error {
+	sql, err := CodeSQL()
+	if err != nil {
+		return err
+	}
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("installing code: %w", err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	if _, err := tx.Exec(ctx, sql); err != nil {
+		return fmt.Errorf("installing code: %w", sqlError(err))
+	}
+	return tx.Commit(ctx)
+}
+
+// CodeSQL is the whole code package as one script, templates expanded.
+func CodeSQL() (string, error) {
+	code, err := fs.Sub(files, "code")
+	if err != nil {
+		return "", err
+	}
+	pkg, err := migrate.LoadCodePackage(code)
+	if err != nil {
+		return "", fmt.Errorf("reading the code package: %w", err)
+	}
+	return pkg.Eval(map[string]any{})
+}
+
+// sqlError puts what a developer needs to find the place (detail, hint, where) into the message. It never reaches a client.
+func sqlError(err error) error {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return err
+	}
+	return fmt.Errorf("%w (detail: %s; hint: %s; where: %s; position %d)", err, pg.Detail, pg.Hint, pg.Where, pg.Position)
+}
