@@ -1,0 +1,206 @@
+package token_test
+
+import (
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+	"github.com/tiktoken-go/tokenizer"
+
+	"kijko/worker/token"
+)
+
+func library(t testing.TB) func(string) int {
+	t.Helper()
+	codec, err := tokenizer.Get(tokenizer.O200kBase)
+	require.NoError(t, err)
+	return func(s string) int {
+		n, err := codec.Count(s)
+		if err != nil {
+			panic(err)
+		}
+		return n
+	}
+}
+
+// sources returns up to limit bytes of files with the extension under GOROOT, in path order, every nth file.
+func sources(t testing.TB, limit, nth int, exts ...string) []string {
+	t.Helper()
+	var texts []string
+	seen, size := 0, 0
+	err := filepath.WalkDir(filepath.Join(runtime.GOROOT(), "src"), func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || size >= limit {
+			return err
+		}
+		for _, e := range exts {
+			if strings.HasSuffix(p, e) {
+				if seen++; seen%nth == 0 {
+					b, err := os.ReadFile(p)
+					if err != nil {
+						return err
+					}
+					texts = append(texts, string(b))
+					size += len(b)
+				}
+			}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.NotEmpty(t, texts)
+	return texts
+}
+
+func TestCount(t *testing.T) {
+	t.Parallel()
+	lib := library(t)
+
+	t.Run("KnownTextsHaveTheirPublishedCounts", func(t *testing.T) {
+		t.Parallel()
+		for text, want := range map[string]int{"": 0, "hello world": 2, "a": 1, "<|endoftext|>": 7, "tiktoken is great!": 6} {
+			require.Equal(t, want, token.Count(text), "%q", text)
+		}
+	})
+
+	t.Run("SourceFilesCountAsInTheLibrary", func(t *testing.T) {
+		t.Parallel()
+		for _, s := range sources(t, 3<<20, 9, ".go", ".s", ".md", ".txt", ".html", ".json", ".c", ".h") {
+			require.Equal(t, lib(s), token.Count(s), "%.80q", s)
+		}
+	})
+
+	t.Run("EdgesOfTheSplitCountAsInTheLibrary", func(t *testing.T) {
+		t.Parallel()
+		for _, s := range []string{
+			" ", "  ", "   x", "\n", "\r\n", " \n x", "\t\tx", "a \n\n  b", "x  ", "\u00a0x", "\u2028y", "\u0085z",
+			"don't DON'T we'LL I'Ve you'RE it'ſ 'S's", "ABCdef", "ABC", "Dž", "ǅabc", "日本語のテキスト", "e\u0301\u0301x", "\u0301", " \u0301a",
+			"A\u0301B", "A\u0301", "AʰB", "Aʰb", "ʰ", "1234567", "١٢٣٤", "Ⅳ½", "//\n//\n", " //\r\n/", "((foo", "\x00\x00a", "\xff\xfe", "a\xffb", "\xed\xa0\x80",
+			"\xe2\x82", "🙂🙂", " 🙂", "𝒜𝒷", "𐐀𐐨", "x\u200dx", "_foo_bar", "$x", "#!/bin/sh", "\ufeffpackage", "'", "a'", "a'l", "a'lL",
+		} {
+			require.Equal(t, lib(s), token.Count(s), "%q", s)
+		}
+	})
+
+	t.Run("EveryCharacterSplitsAsInTheLibrary", func(t *testing.T) {
+		t.Parallel()
+		var b strings.Builder
+		for r := rune(0); r <= utf8.MaxRune; r++ {
+			if !utf8.ValidRune(r) || r > 0x30000 && r < 0xE0000 || r > 0xE0200 {
+				continue
+			}
+			b.WriteString("aA")
+			b.WriteRune(r)
+			b.WriteString("b 1")
+			b.WriteRune(r)
+			b.WriteString(". ")
+			if r%512 == 511 {
+				require.Equal(t, lib(b.String()), token.Count(b.String()), "before %U", r)
+				b.Reset()
+			}
+		}
+	})
+
+	t.Run("RandomTextCountsAsInTheLibrary", func(t *testing.T) {
+		t.Parallel()
+		rnd := rand.New(rand.NewPCG(1, 2))
+		alphabets := [][]string{
+			{"a", "B", "1", " ", "\n", "'", "s", "/", "(", "\t", "\r", "é", "É", "ʰ", "\u0301", "字", "\u00a0", "½", "ſ", "K", "_"},
+			{"A", "B", "a", "b", "\u0301", "ʰ", "字", "'ll", "'S"},
+			{" ", "  ", "\n", "\r", "\t", "\u2003", "x", ".", "/"},
+		}
+		for range 4000 {
+			var b strings.Builder
+			set := alphabets[rnd.IntN(len(alphabets))]
+			for range rnd.IntN(60) {
+				b.WriteString(set[rnd.IntN(len(set))])
+			}
+			require.Equal(t, lib(b.String()), token.Count(b.String()), "%q", b.String())
+			raw := make([]byte, rnd.IntN(80))
+			for i := range raw {
+				raw[i] = byte(rnd.UintN(256))
+			}
+			require.Equal(t, lib(string(raw)), token.Count(string(raw)), "%q", raw)
+		}
+	})
+
+	t.Run("UnbrokenPiecesAreExactUpToTheLimit", func(t *testing.T) {
+		t.Parallel()
+		for _, unit := range []string{"a", "xyz", "-", " ", "字", "=/"} {
+			for _, n := range []int{17, 63, 64, 65, 200, 300, 5000} {
+				s := strings.Repeat(unit, n)
+				require.Equal(t, lib(s), token.Count(s), "%q times %d", unit, n)
+			}
+		}
+	})
+
+	t.Run("AHugeUnbrokenPieceCostsLinearTime", func(t *testing.T) {
+		t.Parallel()
+		small, large := strings.Repeat("abcdefgh", 1<<15), strings.Repeat("abcdefgh", 1<<18)
+		start := time.Now()
+		n := token.Count(small)
+		first := time.Since(start)
+		start = time.Now()
+		m := token.Count(large)
+		require.InDelta(t, 8*n, m, 16)
+		require.Less(t, time.Since(start), 64*first+time.Second, "eight times the text took far more than eight times the time")
+		odd := strings.Repeat("字", token.MaxPiece)
+		require.Positive(t, token.Count(odd))
+	})
+
+	t.Run("ManyCallersGetTheSameCounts", func(t *testing.T) {
+		t.Parallel()
+		texts := sources(t, 1<<18, 97, ".go")
+		want := make([]int, len(texts))
+		for i, s := range texts {
+			want[i] = lib(s)
+		}
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for i, s := range texts {
+					if token.Count(s) != want[i] {
+						t.Errorf("text %d differs", i)
+					}
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+func FuzzCount(f *testing.F) {
+	for _, s := range []string{"package main\n", "It's 12345 £ 字\u0301", "\xff\x00 \r\n", "ABCdef'LL  //\n"} {
+		f.Add(s)
+	}
+	lib := library(f)
+	f.Fuzz(func(t *testing.T, s string) {
+		if len(s) < token.MaxPiece {
+			require.Equal(t, lib(s), token.Count(s))
+		}
+	})
+}
+
+func BenchmarkCount(b *testing.B) {
+	text := strings.Join(sources(b, 4<<20, 5, ".go"), "")
+	lib := library(b)
+	b.Run("kijko", func(b *testing.B) {
+		b.SetBytes(int64(len(text)))
+		for b.Loop() {
+			token.Count(text)
+		}
+	})
+	b.Run("library", func(b *testing.B) {
+		b.SetBytes(int64(len(text)))
+		for b.Loop() {
+			lib(text)
+		}
+	})
+}

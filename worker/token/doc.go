@@ -1,0 +1,22 @@
+// Package token counts tokens: the one function over one real byte-pair-encoding tokenizer that every number
+// of ingestion is made of.
+//
+// The vocabulary is o200k_base, taken from github.com/tiktoken-go/tokenizer and therefore inside the binary. It is
+// chosen over cl100k_base because it is the encoding of the models in use today, and because its pieces end at a change
+// of case, which bounds the pieces of source code (camelCase) and makes counts of code steadier.
+//
+// # Exactness
+//
+// Count equals the library's own Count for every text whose pieces are at most [MaxPiece] bytes long, also for invalid
+// UTF-8 (a byte that belongs to no character counts as U+FFFD). The library's regular expression is replaced by a
+// hand-written scanner (scan.go) that cuts at the same places, and the merge of known pieces is remembered. A longer piece
+// (an unbroken run of letters, punctuation or blanks, as in a blob) is counted in windows of MaxPiece bytes, each merged
+// for itself: the count stays deterministic, differs from the library's by a few tokens a window at most, and memory and
+// time stay linear in the text. Texts that hold U+007F, which the library passes over in some contexts, are left to the
+// library itself.
+//
+// # Concurrency
+//
+// Count may be called by any number of goroutines. The vocabulary is read-only after its first use; what is remembered
+// lives in scratch memory of fixed size (about half a megabyte) that one call owns at a time. There is nothing to close.
+package token
