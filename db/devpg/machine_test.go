@@ -1,0 +1,303 @@
+package devpg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func listenOn(t *testing.T, port int) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	require.NoError(t, err)
+	return l
+}
+
+// bare is a machine without PostgreSQL on which the named programs exist.
+func bare(uid int, programs ...string) (*system, *[]string) {
+	var ran []string
+	return &system{
+		uid:    uid,
+		getenv: func(string) string { return "" },
+		lookPath: func(name string) (string, error) {
+			for _, p := range programs {
+				if p == name {
+					return "/usr/bin/" + name, nil
+				}
+			}
+			return "", exec.ErrNotFound
+		},
+		lookupUser: func(name string) (*user.User, error) { return nil, user.UnknownUserError(name) },
+		lookupUID:  func(uid string) (*user.User, error) { return nil, errors.New("no name for " + uid) },
+		run: func(_ context.Context, name string, args ...string) ([]byte, error) {
+			ran = append(ran, strings.Join(append([]string{name}, args...), " "))
+			return nil, nil
+		},
+	}, &ran
+}
+
+// fakePostgres makes a folder that looks like an installed PostgreSQL of the given version.
+func fakePostgres(t *testing.T, version string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), version, "bin")
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	for _, name := range []string{"initdb", "postgres", "pg_config"} {
+		text := "#!/bin/sh\necho 'postgres (PostgreSQL) " + version + "'\n"
+		if name == "pg_config" {
+			text = "#!/bin/sh\necho " + dir + "\n"
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755))
+	}
+	return dir
+}
+
+func TestFindBinaries(t *testing.T) {
+	old, good, newer := fakePostgres(t, "14.9"), fakePostgres(t, "15.4"), fakePostgres(t, "17.1")
+	machine := func() *system {
+		sys, _ := bare(1000)
+		sys.run = runProgram
+		return sys
+	}
+	tests := map[string]struct {
+		want    int
+		arrange func(*system)
+		dir     string
+		err     string
+	}{
+		"PgConfigGoesFirst": {arrange: func(s *system) {
+			s.getenv = func(string) string { return filepath.Join(good, "pg_config") }
+			s.binGlobs = []string{newer}
+		}, dir: good},
+		"PathIsSearched": {arrange: func(s *system) {
+			s.lookPath = func(string) (string, error) { return filepath.Join(newer, "initdb"), nil }
+		}, dir: newer},
+		"TooOldIsPassedOver":        {arrange: func(s *system) { s.binGlobs = []string{old, good} }, dir: good},
+		"ExistingDatabaseDecides":   {want: 15, arrange: func(s *system) { s.binGlobs = []string{newer, good} }, dir: good},
+		"NothingInstalled":          {arrange: func(*system) {}, err: "not installed (needed: version 15 or later)"},
+		"OnlyTooOld":                {arrange: func(s *system) { s.binGlobs = []string{old} }, err: "found 14 in"},
+		"VersionOfDatabaseIsAbsent": {want: 16, arrange: func(s *system) { s.binGlobs = []string{newer} }, err: "16, with which the existing database was made"},
+		"BrokenProgramIsPassedOver": {arrange: func(s *system) {
+			broken := t.TempDir()
+			require.NoError(t, os.WriteFile(filepath.Join(broken, "initdb"), nil, 0o755))
+			s.binGlobs = []string{broken, "[", good}
+		}, dir: good},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			sys := machine()
+			tt.arrange(sys)
+			got, err := findBinaries(t.Context(), sys, tt.want)
+			if tt.err != "" {
+				require.ErrorIs(t, err, errNoBinaries)
+				require.ErrorContains(t, err, tt.err)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, tt.dir, got.dir)
+		})
+	}
+}
+
+func TestNewestOfADistributionIsTaken(t *testing.T) {
+	root := t.TempDir()
+	for _, v := range []string{"9", "15", "16"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(root, v, "bin"), 0o755))
+	}
+	sys, _ := bare(0)
+	sys.binGlobs = []string{filepath.Join(root, "*", "bin")}
+	dirs := binFolders(t.Context(), sys)
+	require.Equal(t, []string{
+		filepath.Join(root, "16", "bin"), filepath.Join(root, "15", "bin"), filepath.Join(root, "9", "bin"),
+	}, dirs)
+}
+
+func TestInstall(t *testing.T) {
+	tests := map[string]struct {
+		uid      int
+		programs []string
+		want     int
+		err      string
+	}{
+		"OrdinaryUserGetsTheCommand": {uid: 1000, programs: []string{"apt-get"}, err: "sudo apt-get update && sudo apt-get install -y postgresql postgresql-common"},
+		"VersionIsNamedWhereItCounts": {uid: 1000, programs: []string{"apt-get"}, want: 16,
+			err: "sudo apt-get update && sudo apt-get install -y postgresql-16 postgresql-16-pgtap"},
+		"MacGetsItsCommand":    {uid: 501, programs: []string{"brew"}, err: "brew install postgresql@15 pgtap"},
+		"UnknownSystemIsTold":  {uid: 0, err: "your system's package manager"},
+		"NothingSuitableOnApt": {uid: 0, programs: []string{"apt-get"}, err: "apt offers no PostgreSQL 15 or later"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			sys, _ := bare(tt.uid, tt.programs...)
+			_, err := provideBinaries(t.Context(), sys, tt.want, func(string) {})
+			require.ErrorIs(t, err, errNoBinaries)
+			require.ErrorContains(t, err, tt.err)
+		})
+	}
+
+	t.Run("RootInstallsTheNewestWithPgTAP", func(t *testing.T) {
+		sys, ran := bare(0, "apt-get")
+		dir := fakePostgres(t, "17.1")
+		fake := sys.run
+		sys.run = func(ctx context.Context, name string, args ...string) ([]byte, error) {
+			out, err := fake(ctx, name, args...)
+			switch {
+			case name == "apt-cache":
+				return []byte("postgresql-14-pgtap - x\npostgresql-17-pgtap - x\npostgresql-16-pgtap - x\n"), nil
+			case len(args) > 0 && args[0] == "install":
+				sys.binGlobs = []string{dir}
+			case strings.HasPrefix(name, dir):
+				return runProgram(ctx, name, args...)
+			}
+			return out, err
+		}
+		var told []string
+		b, err := provideBinaries(t.Context(), sys, 0, func(s string) { told = append(told, s) })
+		require.NoError(t, err)
+		require.Equal(t, binaries{dir: dir, major: 17}, b)
+		require.Contains(t, *ran, "apt-get install -y -q --no-install-recommends postgresql-17 postgresql-17-pgtap")
+		require.Len(t, told, 2)
+	})
+
+	for _, step := range []string{"update", "search", "install"} {
+		t.Run("FailureOf"+strings.ToUpper(step[:1])+step[1:]+"IsReported", func(t *testing.T) {
+			sys, _ := bare(0, "apt-get")
+			sys.run = func(_ context.Context, name string, args ...string) ([]byte, error) {
+				if args[0] == step {
+					return nil, commandError(name, args, []byte("E: no network"), exec.Command("false").Run())
+				}
+				return []byte("postgresql-15-pgtap - x\n"), nil
+			}
+			_, err := provideBinaries(t.Context(), sys, 0, func(string) {})
+			require.ErrorContains(t, err, "E: no network")
+		})
+	}
+}
+
+func TestAccountFor(t *testing.T) {
+	t.Run("OrdinaryUserStaysItself", func(t *testing.T) {
+		sys, _ := bare(4242)
+		a, err := accountFor(sys, "")
+		require.NoError(t, err)
+		require.True(t, a.self)
+		require.Equal(t, "4242", a.name)
+		require.Nil(t, a.attributes().Credential)
+	})
+	t.Run("RootBecomesNobodyWherePostgresIsAbsent", func(t *testing.T) {
+		sys, _ := bare(0)
+		sys.lookupUser = func(name string) (*user.User, error) {
+			if name == "nobody" {
+				return &user.User{Uid: "65534", Gid: "65533", Username: "nobody"}, nil
+			}
+			return nil, user.UnknownUserError(name)
+		}
+		a, err := accountFor(sys, "")
+		require.NoError(t, err)
+		require.Equal(t, account{name: "nobody", uid: 65534, gid: 65533}, a)
+		require.Equal(t, uint32(65534), a.attributes().Credential.Uid)
+	})
+	t.Run("RootWithoutAnyUserIsTold", func(t *testing.T) {
+		sys, _ := bare(0)
+		_, err := accountFor(sys, "")
+		require.ErrorContains(t, err, "useradd --system postgres")
+	})
+	t.Run("DatabaseOfAnotherUserIsRefused", func(t *testing.T) {
+		sys, _ := bare(4242)
+		data := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(data, "PG_VERSION"), []byte("15\n"), 0o644))
+		_, err := accountFor(sys, data)
+		require.ErrorContains(t, err, "belongs to another user")
+	})
+}
+
+func TestReaches(t *testing.T) {
+	dir := folder(t)
+	closed := filepath.Join(dir, "closed", "below")
+	require.NoError(t, os.MkdirAll(closed, 0o755))
+	require.NoError(t, os.Chmod(filepath.Dir(closed), 0o700))
+	stranger := account{name: "stranger", uid: 60001, gid: 60001}
+
+	ok, err := stranger.reaches(dir)
+	require.NoError(t, err)
+	require.True(t, ok)
+	ok, err = stranger.reaches(closed)
+	require.NoError(t, err)
+	require.False(t, ok)
+	_, err = stranger.reaches(filepath.Join(dir, "absent"))
+	require.Error(t, err)
+
+	owner := account{uid: 7, gid: 8}
+	require.True(t, owner.enters(0o100, &syscall.Stat_t{Uid: 7}))
+	require.False(t, owner.enters(0o011, &syscall.Stat_t{Uid: 7}))
+	require.True(t, owner.enters(0o010, &syscall.Stat_t{Uid: 1, Gid: 8}))
+	require.False(t, owner.enters(0o101, &syscall.Stat_t{Uid: 1, Gid: 8}))
+}
+
+func TestNoRefugeIsAnError(t *testing.T) {
+	dir := folder(t)
+	require.NoError(t, os.Chmod(dir, 0o700))
+	shared := filepath.Join(folder(t), "shared")
+	require.NoError(t, os.Mkdir(shared, 0o755))
+	require.NoError(t, os.Chmod(shared, 0o777))
+	sys, _ := bare(0)
+	sys.refuges = []string{shared, filepath.Join(dir, "also-closed")}
+	_, err := homeFor(sys, dir, account{name: "stranger", uid: 60001, gid: 60001})
+	require.ErrorContains(t, err, "user stranger can enter")
+	require.ErrorContains(t, err, "is not a folder that this user alone controls")
+}
+
+func TestDamagedPointerIsNamed(t *testing.T) {
+	dir := folder(t)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, pointerFile), []byte("{"), 0o600))
+	_, err := Start(within(t), Options{DataDir: dir})
+	require.ErrorContains(t, err, "postgres.json is damaged")
+	_, err = Attach(within(t), dir)
+	require.ErrorContains(t, err, "postgres.json is damaged")
+}
+
+func TestAttachWithoutADatabase(t *testing.T) {
+	_, err := Attach(within(t), folder(t))
+	require.ErrorIs(t, err, ErrNotRunning)
+}
+
+func TestDataDirIsRequired(t *testing.T) {
+	_, err := Start(within(t), Options{})
+	require.ErrorContains(t, err, "DataDir is required")
+}
+
+func TestEnsurePgTAP(t *testing.T) {
+	t.Parallel()
+	dir := folder(t)
+	stopAtEnd(t, dir)
+	c, err := Start(within(t), Options{DataDir: dir})
+	require.NoError(t, err)
+	require.NoError(t, c.EnsurePgTAP(within(t), nil), "the suite's own database tests need it")
+	ok, err := c.offers(within(t), "no_such_extension")
+	require.NoError(t, err)
+	require.False(t, ok)
+	require.NoError(t, c.Stop(within(t)))
+	require.Error(t, c.EnsurePgTAP(within(t), nil), "a stopped database offers nothing")
+}
+
+func TestSharedFolderBelongsToTheCheckout(t *testing.T) {
+	sys, _ := bare(os.Geteuid())
+	here, err := ephemeralDir(Options{sys: sys})
+	require.NoError(t, err)
+	again, err := ephemeralDir(Options{sys: sys})
+	require.NoError(t, err)
+	require.Equal(t, here, again)
+	t.Chdir(t.TempDir())
+	there, err := ephemeralDir(Options{sys: sys})
+	require.NoError(t, err)
+	require.NotEqual(t, here, there)
+	require.NoError(t, os.Remove(there))
+}

@@ -1,0 +1,42 @@
+package devpg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// EnsurePgTAP makes the extension pgtap available to "create extension", installing its package
+// when this process is root; otherwise the error is the command to type.
+func (c *Cluster) EnsurePgTAP(ctx context.Context, progress func(string)) error {
+	if progress == nil {
+		progress = func(string) {}
+	}
+	ok, err := c.offers(ctx, "pgtap")
+	if err != nil || ok {
+		return err
+	}
+	if err := install(ctx, c.sys, pgtapPackage(c.tools.major), progress); err != nil {
+		return fmt.Errorf("the tests in SQL need the extension pgtap: %w", err)
+	}
+	if ok, err = c.offers(ctx, "pgtap"); err != nil || ok {
+		return err
+	}
+	return errors.New("pgtap was installed, but not for the PostgreSQL in " + c.tools.dir)
+}
+
+// offers says whether an extension's files are installed for this server.
+func (c *Cluster) offers(ctx context.Context, extension string) (ok bool, err error) {
+	conn, err := pgx.Connect(ctx, c.DSN(Superuser, "postgres"))
+	if err != nil {
+		return false, fmt.Errorf("connect to look for extension %s: %w", extension, err)
+	}
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	err = conn.QueryRow(ctx, `select exists (select from pg_available_extensions where name = $1)`, extension).Scan(&ok)
+	if err != nil {
+		return false, fmt.Errorf("look for extension %s: %w", extension, err)
+	}
+	return ok, nil
+}
