@@ -1,1 +1,129 @@
--- events: functions.
+-- Events: what a change tells those who watch (contract 30). The change's own transaction puts its events into the inbox, so there is
+-- no event without the change and no change without the event. A process that commits such a transaction then runs
+-- private.sequence_events(), which numbers everything that has been committed. Readers know only what has a number.
+
+-- Strangers (psql, Supabase's clients) make no wake-up after commit, so their transaction notifies, once: equal notifications of one
+-- transaction are merged. Our own processes say app.wakes = 'on' on entering; NOTIFY would cost them four fifths of their write rate.
+create or replace function private.emit(
+  p_room text, p_type text, p_data jsonb, p_org_id uuid, p_project_id uuid default null, p_audience text default 'room',
+  p_entity text default null, p_entity_id uuid default null, p_conflation_key text default null, p_users uuid[] default null
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.event_inbox (room, type, data, audience, organization_id, project_id, entity, entity_id, actor_user_id,
+    conflation_key, user_ids)
+  values (p_room, p_type, p_data, p_audience,
+    -- What lies in a person's room belongs to the person, whatever organization they act in.
+    case when p_room not like 'user:%' then p_org_id end,
+    p_project_id, p_entity, p_entity_id, private.user_id(), p_conflation_key, p_users);
+  if coalesce(current_setting('app.wakes', true), '') <> 'on' then
+    perform pg_notify('kijko_wake', '');
+  else
+    perform set_config('app.emitted', 'on', true);
+  end if;
+end
+$$;
+comment on function private.emit is
+  'Writes an event of this transaction. Room "kind:uuid"; audience room, project, activity or users (p_users). Call it from AFTER triggers, in the order of the changes of a row. Judges: callable by definer functions and triggers of ours only.';
+
+-- A removal is a row of the log that no client receives: every server process acts on it in its place, before any later event.
+create or replace function private.emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid)
+returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if p_kind not in ('member_removed', 'project_hidden', 'project_deleted', 'membership_ended', 'session_revoked') then
+    raise exception 'unknown kind of removal: %', p_kind;
+  end if;
+  perform private.emit(
+    coalesce('project:' || p_project_id, 'user:' || p_user_id, 'org:' || p_org_id), 'removal',
+    jsonb_strip_nulls(jsonb_build_object('kind', p_kind, 'organizationId', p_org_id, 'projectId', p_project_id, 'userId', p_user_id,
+      'sessionId', p_session_id)),
+    p_org_id, p_project_id, 'none', 'removal');
+end
+$$;
+comment on function private.emit_removal is
+  'Writes that access ended: member_removed, project_hidden, project_deleted, membership_ended or session_revoked; null user = everybody. Judges: callable by definer functions and triggers of ours only.';
+
+-- The sequencer. There is no leader: whoever has committed events calls it, and the row lock makes one of the callers work. Called
+-- as one statement outside a transaction block, so a process that hangs or dies cannot keep the lock.
+--   Order: at READ COMMITTED the statement after the lock has a fresh snapshot, and it sees all that earlier holders have numbered.
+--   An event that depends on another (same row, or begun after its commit) drew the larger seq after the other had been committed:
+--   where it is visible, the other is visible too and comes first.
+--   Stall: rows of open transactions are not visible yet, so they are simply not there. Nobody waits for them.
+create or replace function private.sequence_events() returns bigint
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
+as $$
+declare
+  c_batch constant integer := 5000;
+  v_head bigint;
+  v_count bigint;
+begin
+  if not exists (select from private.event_inbox) then
+    return null;
+  end if;
+  perform from private.event_log for update;
+  -- The pruner never removes the newest row, so this is the last number given.
+  select coalesce(max(id), 0) into v_head from public.events;
+
+  with taken as (
+    delete from private.event_inbox
+    where seq <= coalesce((select i.seq from private.event_inbox i order by i.seq offset c_batch - 1 limit 1), 9223372036854775807)
+    returning *
+  )
+  insert into public.events (id, seq, room, type, data, audience, organization_id, project_id, entity, entity_id, actor_user_id,
+    conflation_key, user_ids, created_at)
+  select v_head + row_number() over (order by seq), seq, room, type, data, audience, organization_id, project_id, entity, entity_id,
+    actor_user_id, conflation_key, user_ids, created_at
+  from taken
+  order by seq;
+  get diagnostics v_count = row_count;
+
+  if v_count = 0 then
+    return null;
+  end if;
+  if v_count >= c_batch then
+    perform pg_notify('kijko_wake', '');
+  end if;
+  perform pg_notify('kijko_events', (v_head + v_count)::text);
+  return v_head + v_count;
+end
+$$;
+comment on function private.sequence_events is
+  'Numbers committed events and tells listeners once; returns the new head, or null when there was nothing. Run it as a statement of its own. Judges: callable by the server and the worker only.';
+grant execute on function private.sequence_events to kijko_server, kijko_worker;
+
+-- The feed of a server process: everything after an id, for its hub to distribute.
+create or replace function private.read_events(p_after bigint, p_limit integer)
+returns table (id bigint, seq bigint, room text, type text, data text, audience text, organization_id uuid, project_id uuid,
+  actor_user_id uuid, conflation_key text, user_ids uuid[], created_at timestamptz)
+language sql stable security definer set search_path = ''
+as $$
+  select e.id, e.seq, e.room, e.type, e.data::text, e.audience, e.organization_id, e.project_id, e.actor_user_id, e.conflation_key,
+    e.user_ids, e.created_at
+  from public.events e
+  where e.id > p_after
+  order by e.id
+  limit p_limit
+$$;
+comment on function private.read_events is 'Rows of the log after an id, in order. Judges: callable by the server only, which decides per socket.';
+grant execute on function private.read_events to kijko_server;
+
+-- Head and pending places belong to one snapshot: what a reader of the same statement sees of a room's rows is exactly what the
+-- events up to the head, and the pending ones named here, have told.
+create or replace function private.log_position(p_room text, out head bigint, out pending bigint[])
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce((select max(e.id) from public.events e), 0),
+    coalesce((select array_agg(i.seq) from private.event_inbox i where i.room = p_room), '{}')
+$$;
+comment on function private.log_position is 'Newest number, and the places of a room''s events that are committed but have none yet. Gives away no content.';
+grant execute on function private.log_position to authenticated, kijko_server;
+
+create or replace function private.removed_until(p_room text) returns bigint
+language sql stable security definer set search_path = ''
+return greatest((select l.forgotten_id from private.event_log l),
+  (select r.removed_id from private.event_rooms r where r.room = p_room));
+comment on function private.removed_until is 'Highest id that retention may have removed from a room; a cursor below it is expired. Gives away no content.';
+grant execute on function private.removed_until to authenticated, kijko_server;

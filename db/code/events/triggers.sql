@@ -1,1 +1,34 @@
--- events: triggers.
+-- Access that ends through a session or a membership becomes a removal in the log, whoever ended it (API, psql, a cascade).
+
+create or replace function private.tg_sessions__emit_removal() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.emit_removal('session_revoked', old.organization_id, null, old.user_id, old.id);
+  return null;
+end
+$$;
+comment on function private.tg_sessions__emit_removal is 'Trigger: a session that ends closes its sockets on every server process.';
+
+create or replace trigger _900_emit_removal after update of revoked_at on private.sessions
+  for each row when (old.revoked_at is null and new.revoked_at is not null) execute function private.tg_sessions__emit_removal();
+create or replace trigger _900_emit_removal_on_delete after delete on private.sessions
+  for each row when (old.revoked_at is null) execute function private.tg_sessions__emit_removal();
+
+create or replace function private.tg_memberships__emit_removal() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.emit_removal('membership_ended', old.organization_id, null, old.user_id, null);
+  return null;
+end
+$$;
+comment on function private.tg_memberships__emit_removal is
+  'Trigger: a membership that ends, is deactivated or changes its role makes every server process judge that person''s sockets anew.';
+
+create or replace trigger _900_emit_removal after delete on public.memberships
+  for each row execute function private.tg_memberships__emit_removal();
+-- A role decides what one sees of private projects, so a changed one is judged anew as well; who still may, stays.
+create or replace trigger _900_emit_removal_on_update after update of status, role on public.memberships
+  for each row when (old.status = 'active' and (new.status <> 'active' or new.role <> old.role))
+  execute function private.tg_memberships__emit_removal();
