@@ -1,0 +1,134 @@
+package gitfetch
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+)
+
+// maxBranches bounds what a listing keeps; a repository with more is listed up to here.
+const maxBranches = 20_000
+
+var errTimeLimit = errors.New("time limit reached")
+
+// Branch is a branch and the commit it stands on.
+type Branch struct{ Name, Commit string }
+
+// Remote is what a repository says about itself without giving its content.
+type Remote struct {
+	// DefaultBranch is "" when the repository is empty or names none that exists.
+	DefaultBranch string
+	// Branches are in name order.
+	Branches []Branch
+	// Truncated tells that the repository has more branches than a listing keeps (20,000).
+	Truncated bool
+}
+
+// Commit gives the commit of a branch.
+func (r Remote) Commit(branch string) (string, bool) {
+	i, ok := slices.BinarySearchFunc(r.Branches, branch, func(b Branch, name string) int { return strings.Compare(b.Name, name) })
+	if !ok {
+		return "", false
+	}
+	return r.Branches[i].Commit, true
+}
+
+// LsRemote lists the branches of a repository given by its normalised URL. An empty repository has none.
+func (f *Fetcher) LsRemote(ctx context.Context, url string, auth Auth) (Remote, error) {
+	loc, err := f.locate(ctx, url, auth)
+	if err == nil {
+		var remote Remote
+		if remote, err = f.branches(ctx, loc, "refs/heads/*"); err == nil {
+			return remote, nil
+		}
+	}
+	return Remote{}, explain(ctx, "list branches", err)
+}
+
+// explain decides what a caller sees: the end of their own context as such, a missed deadline as TIMEOUT, failures as they are.
+func explain(ctx context.Context, doing string, err error) error {
+	failure, ok := AsFailure(err)
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return fmt.Errorf("%s: %w", doing, context.Canceled)
+	case ctx.Err() != nil, errors.Is(err, errTimeLimit):
+		return &Failure{Code: Timeout, Message: "The Git host took too long.", Retryable: true, cause: fmt.Errorf("%s: %w", doing, err)}
+	case ok:
+		return failure
+	case errors.Is(err, errUnwanted):
+		return &Failure{Code: RepoFetchFailed, Message: "The repository changed while it was being fetched.", Retryable: true, cause: err}
+	default:
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+}
+
+// branches asks for the refs that match the patterns, and for the default branch.
+func (f *Fetcher) branches(ctx context.Context, loc location, patterns ...string) (Remote, error) {
+	dir, err := os.MkdirTemp(f.temp, "kijko-git-")
+	if err != nil {
+		return Remote{}, fmt.Errorf("make a working directory: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	var remote Remote
+	var head string
+	args := append([]string{"ls-remote", "--symref", "--", loc.url.String(), "HEAD"}, patterns...)
+	err = f.run(ctx, call{dir: dir, loc: &loc, args: args, stdout: func(r io.Reader) error {
+		scanner := bufio.NewScanner(r) // a line is at most 64 KiB, far more than a ref may have
+		for scanner.Scan() {
+			value, ref, _ := strings.Cut(scanner.Text(), "\t")
+			name, isBranch := strings.CutPrefix(ref, "refs/heads/")
+			target, isSymref := strings.CutPrefix(value, "ref: refs/heads/")
+			switch {
+			case ref == "HEAD" && isSymref:
+				remote.DefaultBranch = target
+			case ref == "HEAD":
+				head = value
+			case isBranch && !isSymref && len(remote.Branches) == maxBranches:
+				remote.Truncated = true
+				return errEnough
+			case isBranch && !isSymref:
+				remote.Branches = append(remote.Branches, Branch{Name: strings.Clone(name), Commit: strings.Clone(value)})
+			}
+		}
+		return scanner.Err()
+	}})
+	if err != nil {
+		return Remote{}, err
+	}
+	slices.SortFunc(remote.Branches, func(a, b Branch) int { return strings.Compare(a.Name, b.Name) })
+	if remote.DefaultBranch == "" {
+		remote.DefaultBranch = guessDefault(remote.Branches, head)
+	}
+	return remote, nil
+}
+
+// guessDefault chooses for servers that don't say what HEAD points to: the branch on HEAD's commit, or the only one.
+func guessDefault(branches []Branch, head string) string {
+	if len(branches) == 1 {
+		return branches[0].Name
+	}
+	found := ""
+	for _, b := range branches {
+		if b.Commit == head && (found == "" || b.Name == "main" || b.Name == "master" && found != "main") {
+			found = b.Name
+		}
+	}
+	return found
+}
+
+// validBranch applies git's rules for a branch name (git help check-ref-format), so that a name can be nothing but one.
+func validBranch(name string) bool {
+	if name == "" || len(name) > 255 || name == "@" || strings.HasPrefix(name, "-") || strings.HasSuffix(name, ".") ||
+		strings.Contains(name, "..") || strings.Contains(name, "@{") ||
+		strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`~^:?*[\`, r) }) {
+		return false
+	}
+	return !slices.ContainsFunc(strings.Split(name, "/"), func(s string) bool {
+		return s == "" || strings.HasPrefix(s, ".") || strings.HasSuffix(s, ".lock")
+	})
+}
