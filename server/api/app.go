@@ -1,0 +1,364 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/gofiber/fiber/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"kijko/server/openapi"
+)
+
+// Authenticator turns a Bearer token into a caller. It returns a *Problem (401 UNAUTHENTICATED, 503 AUTH_UNAVAILABLE).
+type Authenticator interface {
+	Authenticate(ctx context.Context, token string) (*Caller, error)
+}
+
+// Deps is what the edge is made of. Everything but Document and Exec may be left out.
+type Deps struct {
+	Document *openapi.Document
+	Exec     *Executor
+	Auth     Authenticator
+	// Handlers answer the operations without x-function, by operationId.
+	Handlers map[string]Handler
+	// Mount registers what is no operation of the document: WebSockets, static pages. Called before the operations.
+	Mount   func(*fiber.App)
+	Checks  []Check
+	Origins []string
+	// ClientIP judges X-Forwarded-For; the default is the peer's address.
+	ClientIP func(peer string, forwarded []string) string
+	Version  string
+	Log      *slog.Logger
+	Registry *prometheus.Registry
+	// PerCaller limits each caller's calls per minute in this process; 0 switches it off.
+	PerCaller int
+	// ServiceToken opens the operations with x-access service; empty closes them.
+	ServiceToken string
+	// Observe sees every answer (tests hold it against the document).
+	Observe func(op *openapi.Operation, status int, body []byte)
+	// Timeout bounds one request; default 15 s.
+	Timeout time.Duration
+}
+
+// App is the edge.
+type App struct {
+	*fiber.App
+	deps   Deps
+	exec   *Executor
+	routes *routes
+	caller *limiter
+	health *health
+	slow   time.Duration
+	tracer trace.Tracer
+	other  *meter
+}
+
+// New wires document, handlers and database to an app. It fails when an operation has neither a function nor a handler.
+func New(deps Deps) (*App, error) {
+	if deps.Log == nil {
+		deps.Log = slog.New(slog.DiscardHandler)
+	}
+	if deps.Timeout == 0 {
+		deps.Timeout = 15 * time.Second
+	}
+	a := &App{deps: deps, exec: deps.Exec, routes: &routes{}, slow: time.Second, tracer: otel.Tracer("kijko/server")}
+	a.health = newHealth(deps.Version, deps.Checks)
+	if deps.PerCaller > 0 {
+		a.caller = newLimiter(&openapi.Rate{Limit: deps.PerCaller, Per: 60, Key: []string{"user"}})
+	}
+	a.App = fiber.New(fiber.Config{
+		AppName: "Kijko", DisableStartupMessage: true, StreamRequestBody: true, BodyLimit: 64 << 10, ReadBufferSize: 24 << 10,
+		ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 75 * time.Second, ErrorHandler: a.fail,
+		DisableDefaultContentType: true, UnescapePath: false, CaseSensitive: true,
+	})
+	var registry prometheus.Registerer
+	if deps.Registry != nil {
+		registry = deps.Registry
+	}
+	meters := newMeters(registry)
+	a.other = meters.of("none")
+	if err := a.mountOperations(meters); err != nil {
+		return nil, err
+	}
+	a.Use(a.cors)
+	if deps.Mount != nil {
+		deps.Mount(a.App)
+	}
+	a.mountPages()
+	a.Use(a.serve)
+	return a, nil
+}
+
+func (a *App) mountOperations(meters *meters) error {
+	for _, op := range a.deps.Document.Operations {
+		handler := a.deps.Handlers[op.ID]
+		if handler == nil {
+			handler = a.healthHandler(op.ID)
+		}
+		if (op.Function == "") == (handler == nil) {
+			return fmt.Errorf("api: operation %s needs either x-function or a Go handler", op.ID)
+		}
+		e := &endpoint{op: op, handler: handler, rate: newLimiter(op.Rate), meter: meters.of(op.ID)}
+		if op.Function != "" {
+			e.sql, e.keyed = CallSQL(op.Function), KeyedSQL(op.Function)
+		}
+		a.routes.add(op.Path, e)
+	}
+	return nil
+}
+
+// operationPath strips the base path: /api/v1 and its alias /api, and for health also none.
+func operationPath(path string) (string, bool) {
+	const v1, alias = openapi.Prefix, "/api"
+	switch {
+	case len(path) > len(v1) && path[:len(v1)] == v1 && path[len(v1)] == '/':
+		return path[len(v1):], true
+	case len(path) > len(alias) && path[:len(alias)] == alias && path[len(alias)] == '/':
+		return path[len(alias):], true
+	case path == "/health" || path == "/health/live" || path == "/health/ready":
+		return path, true
+	}
+	return "", false
+}
+
+// serve answers one request.
+func (a *App) serve(c *fiber.Ctx) (err error) {
+	began := time.Now()
+	id := requestID(c)
+	c.Set("X-Request-ID", id)
+	call := &Call{Ctx: c, app: a, RequestID: id, ClientIP: a.clientIP(c)}
+	var e *endpoint
+	defer func() {
+		if v := recover(); v != nil {
+			err = internal(fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
+		}
+		if err != nil {
+			err = a.refuse(call, e, err)
+		}
+		a.finish(call, e, began)
+	}()
+
+	path, ok := operationPath(c.Path())
+	if !ok {
+		return notFound()
+	}
+	var scratch [4]string
+	var values []string
+	e, values, err = a.routes.find(c.Method(), path, scratch[:0])
+	if err != nil {
+		return err
+	}
+	call.Op, call.pathOf = e.op, func(name string) string { return e.pathValue(values, name) }
+
+	ctx, cancel := context.WithTimeout(context.Background(), a.deps.Timeout)
+	if e.handler != nil {
+		// Handlers bound their own outside calls; uploads last as long as bytes keep coming.
+		cancel()
+		ctx, cancel = context.WithCancel(context.Background())
+	}
+	defer cancel()
+	ctx, span := a.tracer.Start(ctx, e.op.ID, trace.WithSpanKind(trace.SpanKindServer))
+	defer span.End()
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String("http.request.method", e.op.Method), attribute.String("http.route", e.op.Path),
+			attribute.String("kijko.request_id", id))
+	}
+	c.SetUserContext(ctx)
+
+	if err := a.admit(ctx, call, e); err != nil {
+		return err
+	}
+	tokenDone := time.Now()
+	if call.Body, err = readBody(c, e.op); err != nil {
+		return err
+	}
+	if call.Params, err = e.params(c, values, call.Body); err != nil {
+		return err
+	}
+	call.key = string(c.Request().Header.Peek("Idempotency-Key"))
+	if call.key != "" {
+		call.keyHash = fingerprint(call.Params)
+	}
+	if e.handler != nil {
+		return e.handler(call)
+	}
+	request := &Request{Caller: call.Caller, SQL: e.sql, Args: []any{call.Params}, ReadOnly: e.op.ReadOnly, RequestID: id, ClientIP: call.ClientIP}
+	if call.key != "" && !e.op.ReadOnly && call.Caller != nil && call.Caller != Service {
+		request.SQL, request.Args = e.keyed, []any{call.Params, call.key, call.keyHash}
+	}
+	answer, spent, err := a.exec.run(ctx, request)
+	c.Set("Server-Timing", fmt.Sprintf("token;dur=%.1f, pool;dur=%.1f, db;dur=%.1f",
+		millis(tokenDone.Sub(began)), millis(spent.pool), millis(spent.db)))
+	if err != nil {
+		return err
+	}
+	return a.reply(c, e.op, answer)
+}
+
+// admit judges the credential and the rates.
+func (a *App) admit(ctx context.Context, call *Call, e *endpoint) error {
+	token, given := bearer(call.Ctx)
+	switch {
+	case e.op.Access == openapi.Service:
+		if err := a.admitService(ctx, call, token); err != nil {
+			return err
+		}
+	case e.op.Access == openapi.Public:
+	case !given && e.op.Access == openapi.Optional:
+	case !given:
+		return NewProblem(http.StatusUnauthorized, "UNAUTHENTICATED", "Please sign in.", "")
+	case a.deps.Auth == nil:
+		return Unavailable("AUTH_UNAVAILABLE", "Sign-in is not available.", nil)
+	default:
+		caller, err := a.deps.Auth.Authenticate(ctx, token)
+		if err != nil {
+			return err
+		}
+		call.Caller = caller
+	}
+	if a.caller != nil && call.Caller != nil && call.Caller != Service {
+		if err := a.caller.take(call.Caller.UserID); err != nil {
+			return err
+		}
+	}
+	if e.rate != nil {
+		if err := e.rate.take(call.rateKey(e.op.Rate)); err != nil {
+			return err
+		}
+	}
+	if e.op.SharedRate != nil {
+		headers, err := a.exec.TakeShared(ctx, call.rateKey(e.op.SharedRate), e.op.SharedRate)
+		if err != nil {
+			return err
+		}
+		for name, value := range headers {
+			call.Ctx.Set(name, value)
+		}
+	}
+	return nil
+}
+
+// admitService lets the service token in; a person with a good token is refused as a person, not as a stranger.
+func (a *App) admitService(ctx context.Context, call *Call, token string) error {
+	if a.deps.ServiceToken != "" && constantEqual(token, a.deps.ServiceToken) {
+		call.Caller = Service
+		return nil
+	}
+	if a.deps.Auth != nil && token != "" {
+		if _, err := a.deps.Auth.Authenticate(ctx, token); err != nil {
+			return err
+		}
+		return NewProblem(http.StatusForbidden, "FORBIDDEN", "Only the service itself may do this.", "")
+	}
+	return NewProblem(http.StatusUnauthorized, "UNAUTHENTICATED", "Please sign in.", "")
+}
+
+// reply sends what the operation answered. GETs carry an ETag, so that pollers pay for changes only.
+func (a *App) reply(c *fiber.Ctx, op *openapi.Operation, answer Answer) error {
+	for name, value := range answer.Headers {
+		c.Set(name, value)
+	}
+	status := op.Success
+	if answer.Status != 0 {
+		status = answer.Status
+	}
+	if status == http.StatusNoContent {
+		c.Status(status)
+		a.observe(op, status, nil)
+		return nil
+	}
+	body := answer.Body
+	if body == nil {
+		body = []byte("null")
+	}
+	a.observe(op, status, body)
+	c.Set(fiber.HeaderContentType, "application/json")
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	if op.Method == http.MethodGet {
+		var tag [20]byte
+		etag := string(append(strconv.AppendUint(append(tag[:0], `W/"`...), xxhash.Sum64(body), 36), '"'))
+		c.Set(fiber.HeaderETag, etag)
+		c.Set(fiber.HeaderCacheControl, "private, no-cache")
+		if string(c.Request().Header.Peek(fiber.HeaderIfNoneMatch)) == etag {
+			c.Status(http.StatusNotModified)
+			return nil
+		}
+	}
+	return c.Status(status).Send(body)
+}
+
+func (a *App) observe(op *openapi.Operation, status int, body []byte) {
+	if a.deps.Observe != nil {
+		a.deps.Observe(op, status, body)
+	}
+}
+
+// refuse writes the problem and logs what is ours to mend.
+func (a *App) refuse(call *Call, e *endpoint, err error) error {
+	p := problemOf(err)
+	if p.Status >= 500 {
+		level := slog.LevelWarn
+		if p.Status == http.StatusInternalServerError {
+			level = slog.LevelError
+		}
+		a.deps.Log.Log(context.Background(), level, "request failed", "request_id", call.RequestID, "code", p.Code, "error", fmt.Sprint(causeOf(p)))
+	}
+	if err := p.write(call.Ctx, call.RequestID); err != nil {
+		return err
+	}
+	if e != nil {
+		a.observe(e.op, p.Status, call.Ctx.Response().Body())
+	}
+	return nil
+}
+
+func causeOf(p *Problem) error {
+	if p.cause != nil {
+		return p.cause
+	}
+	return errors.New(p.Message)
+}
+
+// fail answers what never reached serve: broken HTTP, headers too large.
+func (a *App) fail(c *fiber.Ctx, err error) error {
+	id := requestID(c)
+	c.Set("X-Request-ID", id)
+	return problemOf(err).write(c, id)
+}
+
+// finish measures and logs. Health probes are not logged.
+func (a *App) finish(call *Call, e *endpoint, began time.Time) {
+	took := time.Since(began)
+	status := call.Ctx.Response().StatusCode()
+	call.Ctx.Set("X-Process-Time", strconv.FormatInt(took.Milliseconds(), 10)+"ms")
+	m, route := a.other, "none"
+	if e != nil {
+		m, route = e.meter, e.op.Path
+	}
+	m.observe(status, took)
+	level, message := slog.LevelInfo, "request"
+	if took > a.slow {
+		level, message = slog.LevelWarn, "slow request"
+	}
+	if e != nil && e.op.Access == openapi.Public && e.op.Method == http.MethodGet || !a.deps.Log.Enabled(context.Background(), level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 8)
+	attrs = append(attrs, slog.String("request_id", call.RequestID), slog.String("method", call.Ctx.Method()), slog.String("route", route),
+		slog.Int("status", status), slog.Float64("ms", millis(took)))
+	if call.Caller != nil && call.Caller != Service {
+		attrs = append(attrs, slog.String("user", call.Caller.UserID), slog.String("org", call.Caller.OrgHint))
+	}
+	a.deps.Log.LogAttrs(context.Background(), level, message, attrs...)
+}

@@ -1,0 +1,165 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"kijko/server/openapi"
+)
+
+// Handler answers an operation in Go. It returns an error (a *Problem, or anything problemOf knows) or has written the answer.
+type Handler func(*Call) error
+
+// Call is one request to a Go handler, already authenticated, rate-limited and validated.
+type Call struct {
+	// Ctx is Fiber's context: its strings die when the handler returns, copy what outlives it.
+	Ctx       *fiber.Ctx
+	Op        *openapi.Operation
+	Caller    *Caller
+	RequestID string
+	ClientIP  string
+	// Params is path, query and body as the JSON that SQL functions take.
+	Params []byte
+	// Body is the validated JSON body; nil for streamed uploads, whose handler reads Stream.
+	Body []byte
+
+	app     *App
+	pathOf  func(string) string
+	keyHash []byte
+	key     string
+}
+
+// Context is cancelled when the request's time is up.
+func (c *Call) Context() context.Context { return c.Ctx.UserContext() }
+
+// Path gives a path parameter.
+func (c *Call) Path(name string) string { return c.pathOf(name) }
+
+// Stream gives the request body as it arrives, for operations whose body is not JSON.
+func (c *Call) Stream() io.Reader {
+	if stream := c.Ctx.Context().RequestBodyStream(); stream != nil {
+		return stream
+	}
+	return newBytesReader(c.Ctx.Body())
+}
+
+// SetFingerprint names what an Idempotency-Key stands for when the body is streamed: the digest of what arrived.
+func (c *Call) SetFingerprint(sum []byte) { c.keyHash = sum }
+
+// Query runs api.<function> as the caller, under the request's Idempotency-Key if it has one.
+func (c *Call) Query(ctx context.Context, function string, p any) (Answer, error) {
+	raw, err := rawJSON(p)
+	if err != nil {
+		return Answer{}, err
+	}
+	r := c.request(ctx)
+	r.SQL, r.Args = CallSQL(function), []any{raw}
+	if c.key != "" && !c.Op.ReadOnly && c.Caller != nil && c.Caller != Service {
+		r.SQL, r.Args = KeyedSQL(function), []any{raw, c.key, c.keyHash}
+	}
+	return c.app.exec.Run(ctx, r)
+}
+
+// Server runs private.<function>, which only the server may call, as the server itself.
+func (c *Call) Server(ctx context.Context, function string, p any) (Answer, error) {
+	raw, err := rawJSON(p)
+	if err != nil {
+		return Answer{}, err
+	}
+	r := c.request(ctx)
+	r.Caller, r.AsServer = nil, true
+	r.SQL, r.Args = ServerSQL(function), []any{raw}
+	return c.app.exec.Run(ctx, r)
+}
+
+func (c *Call) request(context.Context) *Request {
+	return &Request{Caller: c.Caller, ReadOnly: c.Op.ReadOnly, RequestID: c.RequestID, ClientIP: c.ClientIP}
+}
+
+// Reply writes what Postgres answered.
+func (c *Call) Reply(a Answer) error { return c.app.reply(c.Ctx, c.Op, a) }
+
+// JSON writes a value with the operation's success status.
+func (c *Call) JSON(value any) error {
+	raw, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	return c.app.reply(c.Ctx, c.Op, Answer{Body: raw})
+}
+
+func rawJSON(p any) ([]byte, error) {
+	switch v := p.(type) {
+	case []byte:
+		return v, nil
+	case json.RawMessage:
+		return v, nil
+	}
+	return json.Marshal(p)
+}
+
+// params builds the function's argument: path and query members at top level, the body undecoded under "body".
+func (e *endpoint) params(c *fiber.Ctx, values []string, body []byte) ([]byte, error) {
+	buf := make([]byte, 0, 64+len(body))
+	buf = append(buf, '{')
+	if len(e.op.Params) > 0 {
+		query, err := parseQuery(c)
+		if err != nil {
+			return nil, err
+		}
+		if buf, err = e.op.AppendParams(buf, func(name string) string { return e.pathValue(values, name) }, query); err != nil {
+			return nil, err
+		}
+	}
+	if body != nil {
+		buf = append(append(buf, `"body":`...), body...)
+	} else if buf[len(buf)-1] == ',' {
+		buf = buf[:len(buf)-1]
+	}
+	return append(buf, '}'), nil
+}
+
+// fingerprint is what an Idempotency-Key stands for: the operation's parameters and body.
+func fingerprint(p []byte) []byte {
+	sum := sha256.Sum256(p)
+	return sum[:]
+}
+
+// readBody reads at most the operation's limit. Bodies that are no JSON stay in the stream for the handler.
+func readBody(c *fiber.Ctx, op *openapi.Operation) ([]byte, error) {
+	if c.Request().Header.ContentLength() > int(op.MaxBody) {
+		c.Context().SetConnectionClose()
+		return nil, tooLarge(op)
+	}
+	if !op.HasBody() || (op.BodyType != "application/json" && !isJSON(c)) {
+		return nil, nil
+	}
+	stream := c.Context().RequestBodyStream()
+	if stream == nil {
+		return op.CheckBody(c.Body())
+	}
+	raw, err := io.ReadAll(io.LimitReader(stream, op.MaxBody+1))
+	if err != nil {
+		return nil, &Problem{Status: http.StatusBadRequest, Code: "BAD_REQUEST", Message: "The request body could not be read.", cause: err}
+	}
+	if int64(len(raw)) > op.MaxBody {
+		c.Context().SetConnectionClose()
+		return nil, tooLarge(op)
+	}
+	return op.CheckBody(raw)
+}
+
+func tooLarge(op *openapi.Operation) *Problem {
+	p := NewProblem(http.StatusRequestEntityTooLarge, "PAYLOAD_TOO_LARGE", "The request body is too large.", "")
+	p.Details, _ = json.Marshal(map[string]int64{"maxBytes": op.MaxBody})
+	return p
+}
+
+// elapsed in milliseconds with one decimal, for headers.
+func millis(d time.Duration) float64 { return float64(d.Microseconds()/100) / 10 }

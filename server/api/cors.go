@@ -1,0 +1,55 @@
+package api
+
+import (
+	"crypto/subtle"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+)
+
+const (
+	corsHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, Prefer, X-Request-ID"
+	corsExposed = "X-Request-ID, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, Content-Disposition, " +
+		"X-Total-Count, X-Has-More, Idempotency-Replayed"
+)
+
+// cors admits exactly the configured origins, with credentials and never with a wildcard.
+func (a *App) cors(c *fiber.Ctx) error {
+	origin := string(c.Request().Header.Peek(fiber.HeaderOrigin))
+	if origin == "" {
+		return c.Next()
+	}
+	c.Vary(fiber.HeaderOrigin)
+	allowed := slices.Contains(a.deps.Origins, origin)
+	if allowed {
+		c.Set(fiber.HeaderAccessControlAllowOrigin, origin)
+		c.Set(fiber.HeaderAccessControlAllowCredentials, "true")
+		c.Set(fiber.HeaderAccessControlExposeHeaders, corsExposed)
+	}
+	if c.Method() != http.MethodOptions || len(c.Request().Header.Peek(fiber.HeaderAccessControlRequestMethod)) == 0 {
+		return c.Next()
+	}
+	if allowed {
+		c.Set(fiber.HeaderAccessControlAllowMethods, "GET, POST, PUT, PATCH, DELETE")
+		c.Set(fiber.HeaderAccessControlAllowHeaders, corsHeaders)
+		c.Set(fiber.HeaderAccessControlMaxAge, "600")
+	}
+	return c.SendStatus(http.StatusNoContent)
+}
+
+// clientIP is the peer, or what a trusted proxy says of it.
+func (a *App) clientIP(c *fiber.Ctx) string {
+	peer := c.Context().RemoteIP().String()
+	if a.deps.ClientIP == nil {
+		return peer
+	}
+	var forwarded []string
+	for _, h := range c.Request().Header.PeekAll(fiber.HeaderXForwardedFor) {
+		forwarded = append(forwarded, strings.Split(string(h), ",")...)
+	}
+	return a.deps.ClientIP(peer, forwarded)
+}
+
+func constantEqual(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }

@@ -1,0 +1,203 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Caller is who calls, as the credential says; whether they may is judged by private.enter.
+type Caller struct {
+	UserID    string
+	SessionID string
+	// OrgHint selects the organization; empty means the session's or the user's default one.
+	OrgHint string
+	// Claims are handed to Postgres as request.jwt.claims.
+	Claims    string
+	ExpiresAt time.Time
+}
+
+// Service marks calls of the service itself: they run as service_role.
+var Service = &Caller{}
+
+// Answer is what an operation said.
+type Answer struct {
+	// Status is 0 unless the SQL function chose one.
+	Status  int
+	Headers map[string]string
+	// Body is JSON, or nil when the function answered null.
+	Body []byte
+}
+
+// Waker is told after commit that a transaction left events or jobs.
+type Waker interface {
+	Wake(events, jobs bool)
+}
+
+// Executor runs SQL functions as a caller, one round trip each.
+type Executor struct {
+	pool  *pgxpool.Pool
+	waker Waker
+	// acquire bounds the wait for a connection, so that a missing database is a quick 503 and not a queue.
+	acquire time.Duration
+}
+
+// NewExecutor makes one. waker may be nil.
+func NewExecutor(pool *pgxpool.Pool, waker Waker) *Executor {
+	return &Executor{pool: pool, waker: waker, acquire: 3 * time.Second}
+}
+
+const (
+	enterUser = `select private.enter($1, $2, $3, $4, $5, $6), set_config('transaction_read_only', $7, true),
+		set_config('role', 'authenticated', true)`
+	enterAnonymous = `select private.enter_anonymous($1, $2), set_config('transaction_read_only', $3, true), set_config('role', $4, true)`
+	// outcome is read by the statement of the call itself: what the function left for the edge.
+	outcome = `current_setting('response.status', true), current_setting('response.headers', true),
+		current_setting('app.emitted', true), current_setting('app.enqueued', true)`
+)
+
+// CallSQL is the statement that calls an operation's function. Each has its own text, hence its own prepared statement and plan.
+func CallSQL(function string) string { return "select api." + function + "($1), " + outcome }
+
+// KeyedSQL is the same under an Idempotency-Key.
+func KeyedSQL(function string) string {
+	return "select private.call_idempotent('" + function + "', $1, $2, $3), " + outcome
+}
+
+// ServerSQL calls a function of schema private that only the server may call (identity). It runs as the server itself.
+func ServerSQL(function string) string { return "select private." + function + "($1), " + outcome }
+
+// Request is one call.
+type Request struct {
+	Caller    *Caller // nil: anonymous
+	SQL       string
+	Args      []any
+	ReadOnly  bool
+	RequestID string
+	ClientIP  string
+	// AsServer leaves the role at the server's own instead of anon; used with ServerSQL.
+	AsServer bool
+}
+
+// timing is what a call cost, for Server-Timing.
+type timing struct{ pool, db time.Duration }
+
+// Run executes the call. A serialization failure, a deadlock or a lost race for a unique key is tried once more (the second attempt
+// meets the function's own check and gets its proper refusal), and so is a read whose connection had died.
+func (x *Executor) Run(ctx context.Context, r *Request) (Answer, error) {
+	a, _, err := x.run(ctx, r)
+	return a, err
+}
+
+func (x *Executor) run(ctx context.Context, r *Request) (Answer, timing, error) {
+	a, t, err := x.once(ctx, r)
+	if err != nil && retriable(err, r.ReadOnly) {
+		a, t, err = x.once(ctx, r)
+	}
+	return a, t, err
+}
+
+func retriable(err error, readOnly bool) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		switch pg.Code {
+		case "40001", "40P01", "23505":
+			return true
+		case "57P01", "57P02": // the server went away under an idle or reading connection
+			return readOnly
+		}
+		return false
+	}
+	return pgconn.SafeToRetry(err) || (readOnly && isClosed(err))
+}
+
+func (x *Executor) once(ctx context.Context, r *Request) (Answer, timing, error) {
+	var t timing
+	began := time.Now()
+	acquireCtx, cancel := context.WithTimeout(ctx, x.acquire)
+	conn, err := x.pool.Acquire(acquireCtx)
+	cancel()
+	t.pool = time.Since(began)
+	if err != nil {
+		return Answer{}, t, fmt.Errorf("acquiring a connection: %w", err)
+	}
+	defer conn.Release()
+
+	began = time.Now()
+	batch := &pgx.Batch{}
+	readOnly := "off"
+	if r.ReadOnly {
+		readOnly = "on"
+	}
+	switch {
+	case r.Caller == Service:
+		batch.Queue(enterAnonymous, r.RequestID, r.ClientIP, readOnly, "service_role")
+	case r.Caller != nil:
+		batch.Queue(enterUser, r.Caller.UserID, r.Caller.SessionID, nullable(r.Caller.OrgHint), r.Caller.Claims, r.RequestID, r.ClientIP, readOnly)
+	case r.AsServer:
+		batch.Queue(enterAnonymous, r.RequestID, r.ClientIP, readOnly, "none")
+	default:
+		batch.Queue(enterAnonymous, r.RequestID, r.ClientIP, readOnly, "anon")
+	}
+	batch.Queue(r.SQL, r.Args...)
+	results := conn.SendBatch(ctx, batch)
+	answer, woken, err := read(results)
+	if closeErr := results.Close(); err == nil {
+		err = closeErr
+	}
+	t.db = time.Since(began)
+	if err != nil {
+		return Answer{}, t, err
+	}
+	if x.waker != nil && (woken.events || woken.jobs) {
+		x.waker.Wake(woken.events, woken.jobs)
+	}
+	return answer, t, nil
+}
+
+type woken struct{ events, jobs bool }
+
+func read(results pgx.BatchResults) (Answer, woken, error) {
+	var a Answer
+	var w woken
+	if _, err := results.Exec(); err != nil {
+		return a, w, err
+	}
+	rows, err := results.Query()
+	if err != nil {
+		return a, w, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		raw := rows.RawValues()
+		if body := raw[0]; body != nil {
+			// The binary form of jsonb is a version byte and then the text.
+			if len(body) > 0 && body[0] == 1 {
+				body = body[1:]
+			}
+			a.Body = append(make([]byte, 0, len(body)), body...)
+		}
+		a.Status, _ = strconv.Atoi(string(raw[1]))
+		if len(raw[2]) > 0 {
+			if err := json.Unmarshal(raw[2], &a.Headers); err != nil {
+				return a, w, fmt.Errorf("response.headers: %w", err)
+			}
+		}
+		w = woken{events: string(raw[3]) == "on", jobs: string(raw[4]) == "on"}
+	}
+	return a, w, rows.Err()
+}
+
+func nullable(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}

@@ -1,0 +1,91 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/expirable"
+	"golang.org/x/time/rate"
+
+	"kijko/server/openapi"
+)
+
+// limiter counts calls per key in this process. Its memory is bounded: of very many keys the least recently seen start anew.
+type limiter struct {
+	limit *openapi.Rate
+	keys  *expirable.LRU[string, *rate.Limiter]
+}
+
+const maxLimiterKeys = 50_000
+
+func newLimiter(r *openapi.Rate) *limiter {
+	if r == nil {
+		return nil
+	}
+	return &limiter{limit: r, keys: expirable.NewLRU[string, *rate.Limiter](maxLimiterKeys, nil, 2*time.Duration(r.Per)*time.Second)}
+}
+
+func (l *limiter) take(key string) error {
+	bucket, ok := l.keys.Get(key)
+	if !ok {
+		bucket = rate.NewLimiter(rate.Limit(float64(l.limit.Limit)/float64(l.limit.Per)), l.limit.Limit)
+		l.keys.Add(key, bucket)
+	}
+	reservation := bucket.Reserve()
+	if wait := reservation.Delay(); wait > 0 {
+		reservation.Cancel()
+		return rateLimited(l.limit.Limit, 0, time.Now().Add(wait))
+	}
+	return nil
+}
+
+func rateLimited(limit, remaining int, reset time.Time) *Problem {
+	p := NewProblem(http.StatusTooManyRequests, "RATE_LIMITED", "Too many requests. Please wait a moment.", "")
+	p.Header = rateHeaders(limit, remaining, reset)
+	p.Header["Retry-After"] = strconv.FormatInt(max(1, secondsUntil(reset)), 10)
+	return p
+}
+
+func rateHeaders(limit, remaining int, reset time.Time) map[string]string {
+	return map[string]string{"X-RateLimit-Limit": strconv.Itoa(limit), "X-RateLimit-Remaining": strconv.Itoa(remaining),
+		"X-RateLimit-Reset": strconv.FormatInt(reset.Unix(), 10)}
+}
+
+// TakeShared counts an attempt in Postgres, for all processes. The headers belong on the answer, refused or not.
+func (x *Executor) TakeShared(ctx context.Context, key string, r *openapi.Rate) (map[string]string, error) {
+	var allowed bool
+	var remaining, retryAfter int
+	var reset time.Time
+	acquireCtx, cancel := context.WithTimeout(ctx, x.acquire)
+	defer cancel()
+	err := x.pool.QueryRow(acquireCtx, "select allowed, remaining, reset_at, retry_after from private.take_rate($1, $2, make_interval(secs => $3))",
+		key, r.Limit, r.Per).Scan(&allowed, &remaining, &reset, &retryAfter)
+	if err != nil {
+		return nil, err
+	}
+	if !allowed {
+		return nil, rateLimited(r.Limit, remaining, reset)
+	}
+	return rateHeaders(r.Limit, remaining, reset), nil
+}
+
+// rateKey puts together who or what is counted.
+func (c *Call) rateKey(r *openapi.Rate) string {
+	var b strings.Builder
+	b.WriteString(c.Op.ID)
+	for _, part := range r.Key {
+		b.WriteByte('|')
+		switch {
+		case part == "user" && c.Caller != nil:
+			b.WriteString(c.Caller.UserID)
+		case part == "user" || part == "ip":
+			b.WriteString(c.ClientIP)
+		default:
+			b.WriteString(c.Path(part))
+		}
+	}
+	return b.String()
+}

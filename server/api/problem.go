@@ -1,0 +1,183 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"kijko/server/openapi"
+)
+
+// Problem is an RFC 9457 answer. Clients see its fields and the request id, never SQL text, hints or stacks.
+type Problem struct {
+	Status  int
+	Code    string
+	Message string
+	Field   string
+	Details json.RawMessage
+	// Header carries what belongs to the refusal besides: Retry-After, Allow, WWW-Authenticate.
+	Header map[string]string
+	// cause is for the log.
+	cause error
+}
+
+func (p *Problem) Error() string { return p.Code + ": " + p.Message }
+
+// Unwrap gives what the log shows and the client does not.
+func (p *Problem) Unwrap() error { return p.cause }
+
+// NewProblem makes a refusal from Go code; most refusals come from Postgres (private.refuse).
+func NewProblem(status int, code, message, field string) *Problem {
+	return &Problem{Status: status, Code: code, Message: message, Field: field}
+}
+
+// Unavailable is the answer while something we depend on is away; the cause goes to the log only.
+func Unavailable(code, message string, cause error) *Problem {
+	return &Problem{Status: http.StatusServiceUnavailable, Code: code, Message: message, cause: cause,
+		Header: map[string]string{fiber.HeaderRetryAfter: "1"}}
+}
+
+func internal(cause error) *Problem {
+	return &Problem{Status: http.StatusInternalServerError, Code: "INTERNAL", cause: cause,
+		Message: "Something went wrong on our side. Please try again, and tell us the request id if it stays."}
+}
+
+// problemOf is the one table from errors to answers.
+func problemOf(err error) *Problem {
+	var p *Problem
+	var fault *openapi.Fault
+	var pg *pgconn.PgError
+	var fe *fiber.Error
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.As(err, &fault):
+		return NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", fault.Message, fault.Field)
+	case errors.As(err, &pg):
+		return fromPostgres(pg)
+	case errors.As(err, &fe):
+		return fromFiber(fe)
+	case isConnection(err):
+		return Unavailable("SERVICE_UNAVAILABLE", "The database cannot be reached at the moment. Please try again.", err)
+	}
+	return internal(err)
+}
+
+func fromPostgres(e *pgconn.PgError) *Problem {
+	switch {
+	case strings.HasPrefix(e.Code, "PT"):
+		return fromRefusal(e)
+	case e.Code == "23505":
+		return &Problem{Status: http.StatusConflict, Code: "CONFLICT", Message: "This conflicts with what is stored already.", cause: e}
+	case e.Code == "40001" || e.Code == "40P01" || e.Code == "55P03":
+		return Unavailable("SERVICE_UNAVAILABLE", "Too many changes at once. Please try again.", e)
+	case e.Code == "57014":
+		return Unavailable("TIMEOUT", "This took too long and was stopped. Please try again.", e)
+	// Shutdown, start-up, out of connections or memory, connection trouble.
+	case strings.HasPrefix(e.Code, "57P") || strings.HasPrefix(e.Code, "53") || strings.HasPrefix(e.Code, "08"):
+		return Unavailable("SERVICE_UNAVAILABLE", "The database cannot be reached at the moment. Please try again.", e)
+	}
+	return internal(e)
+}
+
+func fromRefusal(e *pgconn.PgError) *Problem {
+	status, err := strconv.Atoi(e.Code[2:])
+	var detail struct {
+		Code, Field string
+		Details     json.RawMessage
+	}
+	if err != nil || status < 400 || json.Unmarshal([]byte(e.Detail), &detail) != nil || detail.Code == "" {
+		return internal(e)
+	}
+	p := &Problem{Status: status, Code: detail.Code, Message: e.Message, Field: detail.Field, Details: detail.Details}
+	if status == http.StatusTooManyRequests {
+		p.Header = limitHeaders(detail.Details)
+	}
+	return p
+}
+
+// limitHeaders repeats the numbers of a 429 as the headers of the contract (50-billing 5.3); a gauge has no reset.
+func limitHeaders(details json.RawMessage) map[string]string {
+	var d struct {
+		Limit      *int64
+		Remaining  int64
+		ResetUnix  int64
+		RetryAfter int64
+		ResetsAt   string
+	}
+	if json.Unmarshal(details, &d) != nil || d.Limit == nil {
+		return nil
+	}
+	h := map[string]string{"X-RateLimit-Limit": strconv.FormatInt(*d.Limit, 10), "X-RateLimit-Remaining": strconv.FormatInt(d.Remaining, 10)}
+	if reset := parseISO(d.ResetsAt); !reset.IsZero() {
+		h["X-RateLimit-Reset"] = strconv.FormatInt(reset.Unix(), 10)
+		h[fiber.HeaderRetryAfter] = strconv.FormatInt(max(1, secondsUntil(reset)), 10)
+	}
+	return h
+}
+
+func fromFiber(e *fiber.Error) *Problem {
+	switch e.Code {
+	case http.StatusRequestEntityTooLarge:
+		return NewProblem(e.Code, "PAYLOAD_TOO_LARGE", "The request is too large.", "")
+	case http.StatusRequestHeaderFieldsTooLarge:
+		return NewProblem(e.Code, "HEADERS_TOO_LARGE", "The request's headers are too large.", "")
+	case http.StatusRequestTimeout:
+		return NewProblem(e.Code, "TIMEOUT", "The request took too long to arrive.", "")
+	case http.StatusNotFound:
+		return notFound()
+	}
+	if e.Code >= 500 {
+		return internal(e)
+	}
+	return &Problem{Status: http.StatusBadRequest, Code: "BAD_REQUEST", Message: "The request could not be read.", cause: e}
+}
+
+func notFound() *Problem {
+	return NewProblem(http.StatusNotFound, "NOT_FOUND", "There is nothing at this address.", "")
+}
+
+func isConnection(err error) bool {
+	var connect *pgconn.ConnectError
+	var network net.Error
+	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, net.ErrClosed) || pgconn.Timeout(err) || isClosed(err)
+}
+
+// isClosed recognises what pgx says of a connection that went away under it.
+func isClosed(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "conn closed") || strings.Contains(text, "unexpected EOF") || strings.Contains(text, "closed pool") ||
+		strings.HasSuffix(text, "EOF")
+}
+
+// write sends the problem.
+func (p *Problem) write(c *fiber.Ctx, requestID string) error {
+	body := map[string]any{"type": "about:blank", "title": http.StatusText(p.Status), "status": p.Status, "detail": p.Message,
+		"code": p.Code, "message": p.Message, "requestId": requestID}
+	if p.Field != "" {
+		body["field"] = p.Field
+	}
+	if len(p.Details) > 0 {
+		body["details"] = p.Details
+	}
+	for name, value := range p.Header {
+		c.Set(name, value)
+	}
+	if p.Status == http.StatusUnauthorized {
+		c.Set(fiber.HeaderWWWAuthenticate, "Bearer")
+	}
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderContentType, "application/problem+json")
+	return c.Status(p.Status).Send(raw)
+}

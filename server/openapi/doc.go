@@ -1,0 +1,424 @@
+// Package openapi is the API's document and therefore its router: one YAML file a feature, assembled into one OpenAPI 3.1 document.
+// Each operation names the SQL function that answers it (x-function) or, where the outside world is touched, leaves it to a Go
+// handler registered under its operationId. Requests are validated against the schemas here, and nowhere else.
+//
+// Extensions of an operation:
+//
+//	x-function     name of the function in schema api
+//	x-access       user (default), public, optional (a credential is used when present) or service
+//	x-aliases      further methods that are the same operation (PUT and PATCH of one handler)
+//	x-read         a POST that only reads: it runs in a read-only transaction
+//	x-max-body     bytes; default 1 MiB
+//	x-rate         {limit, per (seconds), key: [user|ip|<path parameter>]}, counted in this process
+//	x-shared-rate  the same, counted for all processes in Postgres (one more round trip)
+package openapi
+
+import (
+	"bytes"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
+)
+
+//go:embed *.yaml
+var files embed.FS
+
+// Prefix is the base path of every operation; "/api" is an alias of it.
+const Prefix = "/api/v1"
+
+const documentURL = "kijko:///openapi.json"
+
+// DefaultMaxBody is the largest JSON body unless the operation says otherwise.
+const DefaultMaxBody = 1 << 20
+
+// Access says who may call an operation.
+type Access string
+
+// The four kinds of access.
+const (
+	User     Access = "user"
+	Public   Access = "public"
+	Optional Access = "optional"
+	Service  Access = "service"
+)
+
+// Rate is a limit of calls per window and key.
+type Rate struct {
+	Limit int      `json:"limit"`
+	Per   int      `json:"per"`
+	Key   []string `json:"key"`
+}
+
+// Param is one path, query or header parameter.
+type Param struct {
+	Name     string
+	In       string
+	Required bool
+	Type     string
+	Repeated bool
+	schema   *jsonschema.Schema
+	// free is true for plain strings without any constraint: they need no schema run.
+	free bool
+}
+
+// Operation is one method on one path.
+type Operation struct {
+	ID         string
+	Method     string
+	Path       string
+	Function   string
+	Access     Access
+	ReadOnly   bool
+	Success    int
+	MaxBody    int64
+	Params     []Param
+	BodyType   string
+	body       *jsonschema.Schema
+	needsBody  bool
+	Rate       *Rate
+	SharedRate *Rate
+	responses  map[int]*jsonschema.Schema
+}
+
+// Document is the assembled document.
+type Document struct {
+	JSON       []byte
+	Operations []*Operation
+}
+
+// Load assembles and compiles the embedded files. An error names the file or operation at fault.
+func Load() (*Document, error) { return load(files) }
+
+func load(fsys fs.FS) (*Document, error) {
+	doc, err := assemble(fsys)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := json.Marshal(doc)
+	if err != nil {
+		return nil, fmt.Errorf("openapi: %w", err)
+	}
+	// Once through JSON, so that numbers and maps are what the schema compiler expects.
+	plain, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		return nil, fmt.Errorf("openapi: %w", err)
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.DefaultDraft(jsonschema.Draft2020)
+	compiler.AssertFormat()
+	if err := compiler.AddResource(documentURL, plain); err != nil {
+		return nil, fmt.Errorf("openapi: %w", err)
+	}
+	d := &Document{JSON: raw}
+	if err := d.compile(plain.(map[string]any), compiler); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// assemble merges the files: paths and components side by side, names unique, aliases expanded, standard answers added.
+func assemble(fsys fs.FS) (map[string]any, error) {
+	names, err := fs.Glob(fsys, "*.yaml")
+	if err != nil {
+		return nil, err
+	}
+	doc := map[string]any{"paths": map[string]any{}, "components": map[string]any{}}
+	for _, name := range names {
+		raw, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return nil, err
+		}
+		var part map[string]any
+		if err := yaml.Unmarshal(raw, &part); err != nil {
+			return nil, fmt.Errorf("openapi: %s: %w", name, err)
+		}
+		if err := merge(doc, part, name); err != nil {
+			return nil, err
+		}
+	}
+	for path, item := range doc["paths"].(map[string]any) {
+		methods := item.(map[string]any)
+		for _, method := range slices.Sorted(maps.Keys(methods)) {
+			op, ok := methods[method].(map[string]any)
+			if !ok || method == "parameters" {
+				continue
+			}
+			addStandardAnswers(op)
+			aliases, _ := op["x-aliases"].([]any)
+			for _, alias := range aliases {
+				copied := maps.Clone(op)
+				delete(copied, "x-aliases")
+				name := fmt.Sprint(alias)
+				copied["operationId"] = fmt.Sprint(op["operationId"]) + strings.ToUpper(name[:1]) + name[1:]
+				if methods[name] != nil {
+					return nil, fmt.Errorf("openapi: %s %s is both an alias and an operation", name, path)
+				}
+				methods[name] = copied
+			}
+		}
+	}
+	return doc, nil
+}
+
+func merge(doc, part map[string]any, file string) error {
+	for key, value := range part {
+		switch key {
+		case "paths":
+			paths := doc["paths"].(map[string]any)
+			for path, item := range value.(map[string]any) {
+				existing, ok := paths[path].(map[string]any)
+				if !ok {
+					paths[path] = item
+					continue
+				}
+				for method, op := range item.(map[string]any) {
+					if existing[method] != nil {
+						return fmt.Errorf("openapi: %s: %s %s stands in two files", file, method, path)
+					}
+					existing[method] = op
+				}
+			}
+		case "components":
+			components := doc["components"].(map[string]any)
+			for kind, members := range value.(map[string]any) {
+				into, ok := components[kind].(map[string]any)
+				if !ok {
+					into = map[string]any{}
+					components[kind] = into
+				}
+				for name, member := range members.(map[string]any) {
+					if into[name] != nil {
+						return fmt.Errorf("openapi: %s: components.%s.%s stands in two files", file, kind, name)
+					}
+					into[name] = member
+				}
+			}
+		default:
+			if doc[key] != nil {
+				return fmt.Errorf("openapi: %s: top-level %s stands in two files", file, key)
+			}
+			doc[key] = value
+		}
+	}
+	return nil
+}
+
+// addStandardAnswers gives every operation the problem answers that the edge itself can produce.
+func addStandardAnswers(op map[string]any) {
+	responses, ok := op["responses"].(map[string]any)
+	if !ok {
+		responses = map[string]any{}
+		op["responses"] = responses
+	}
+	if responses["default"] == nil {
+		responses["default"] = map[string]any{"$ref": "#/components/responses/Problem"}
+	}
+	if access, _ := op["x-access"].(string); access == string(Public) {
+		op["security"] = []any{}
+	}
+}
+
+// escape makes a JSON pointer token.
+func escape(token string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(token, "~", "~0"), "/", "~1")
+}
+
+func (d *Document) compile(doc map[string]any, compiler *jsonschema.Compiler) error {
+	paths := doc["paths"].(map[string]any)
+	seen := map[string]string{}
+	for _, path := range slices.Sorted(maps.Keys(paths)) {
+		item := paths[path].(map[string]any)
+		for _, method := range slices.Sorted(maps.Keys(item)) {
+			raw, ok := item[method].(map[string]any)
+			if !ok {
+				continue
+			}
+			c := opCompiler{doc: doc, compiler: compiler, pointer: "#/paths/" + escape(path) + "/" + method}
+			op, err := c.operation(strings.ToUpper(method), path, raw)
+			if err != nil {
+				return fmt.Errorf("openapi: %s %s: %w", method, path, err)
+			}
+			if other := seen[op.ID]; other != "" {
+				return fmt.Errorf("openapi: operationId %s stands at %s and at %s %s", op.ID, other, method, path)
+			}
+			seen[op.ID] = method + " " + path
+			d.Operations = append(d.Operations, op)
+		}
+	}
+	return nil
+}
+
+// opCompiler compiles one operation.
+type opCompiler struct {
+	doc      map[string]any
+	compiler *jsonschema.Compiler
+	pointer  string
+}
+
+func (c opCompiler) operation(method, path string, raw map[string]any) (*Operation, error) {
+	op := &Operation{Method: method, Path: path, Access: User, MaxBody: DefaultMaxBody, responses: map[int]*jsonschema.Schema{}}
+	op.ID, _ = raw["operationId"].(string)
+	if op.ID == "" {
+		return nil, fmt.Errorf("operationId is missing")
+	}
+	op.Function, _ = raw["x-function"].(string)
+	if access, ok := raw["x-access"].(string); ok {
+		op.Access = Access(access)
+	}
+	if !slices.Contains([]Access{User, Public, Optional, Service}, op.Access) {
+		return nil, fmt.Errorf("x-access %q is unknown", op.Access)
+	}
+	read, _ := raw["x-read"].(bool)
+	op.ReadOnly = method == "GET" || read
+	if n, ok := raw["x-max-body"].(json.Number); ok {
+		op.MaxBody, _ = n.Int64()
+	}
+	var err error
+	if op.Rate, err = rateOf(raw["x-rate"]); err != nil {
+		return nil, err
+	}
+	if op.SharedRate, err = rateOf(raw["x-shared-rate"]); err != nil {
+		return nil, err
+	}
+	if err := c.params(op, raw); err != nil {
+		return nil, err
+	}
+	if err := c.body(op, raw); err != nil {
+		return nil, err
+	}
+	return op, c.answers(op, raw)
+}
+
+func rateOf(raw any) (*Rate, error) {
+	if raw == nil {
+		return nil, nil
+	}
+	text, err := json.Marshal(raw)
+	if err != nil {
+		return nil, err
+	}
+	r := &Rate{}
+	if err := json.Unmarshal(text, r); err != nil || r.Limit < 1 || r.Per < 1 || len(r.Key) == 0 {
+		return nil, fmt.Errorf("a rate needs limit, per and key: %s", text)
+	}
+	return r, nil
+}
+
+// resolve follows a local $ref; pointer is where the result stands.
+func (c opCompiler) resolve(value map[string]any, pointer string) (map[string]any, string, error) {
+	for {
+		ref, ok := value["$ref"].(string)
+		if !ok {
+			return value, pointer, nil
+		}
+		pointer = ref
+		var at any = c.doc
+		for _, token := range strings.Split(strings.TrimPrefix(ref, "#/"), "/") {
+			token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
+			m, _ := at.(map[string]any)
+			at = m[token]
+		}
+		next, ok := at.(map[string]any)
+		if !ok {
+			return nil, "", fmt.Errorf("%s leads nowhere", ref)
+		}
+		value = next
+	}
+}
+
+func (c opCompiler) params(op *Operation, raw map[string]any) error {
+	list, _ := raw["parameters"].([]any)
+	for i, entry := range list {
+		param, pointer, err := c.resolve(entry.(map[string]any), c.pointer+"/parameters/"+strconv.Itoa(i))
+		if err != nil {
+			return err
+		}
+		schema, _ := param["schema"].(map[string]any)
+		resolved, _, err := c.resolve(schema, "")
+		if err != nil {
+			return err
+		}
+		p := Param{Type: fmt.Sprint(resolved["type"]), free: len(resolved) == 1 && resolved["type"] == "string"}
+		p.Name, _ = param["name"].(string)
+		p.In, _ = param["in"].(string)
+		p.Required, _ = param["required"].(bool)
+		if p.Type == "array" {
+			p.Repeated = true
+			items, _ := resolved["items"].(map[string]any)
+			items, _, err = c.resolve(items, "")
+			if err != nil {
+				return err
+			}
+			p.Type = fmt.Sprint(items["type"])
+		}
+		if p.schema, err = c.compiler.Compile(documentURL + pointer + "/schema"); err != nil {
+			return fmt.Errorf("parameter %s: %w", p.Name, err)
+		}
+		op.Params = append(op.Params, p)
+	}
+	return nil
+}
+
+func (c opCompiler) body(op *Operation, raw map[string]any) error {
+	body, ok := raw["requestBody"].(map[string]any)
+	if !ok {
+		return nil
+	}
+	body, pointer, err := c.resolve(body, c.pointer+"/requestBody")
+	if err != nil {
+		return err
+	}
+	op.needsBody, _ = body["required"].(bool)
+	content, _ := body["content"].(map[string]any)
+	for mediaType := range content {
+		if mediaType != "application/json" {
+			op.BodyType = mediaType
+			continue
+		}
+		if op.BodyType == "" {
+			op.BodyType = mediaType
+		}
+		op.body, err = c.compiler.Compile(documentURL + pointer + "/content/" + escape(mediaType) + "/schema")
+		if err != nil {
+			return fmt.Errorf("request body: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c opCompiler) answers(op *Operation, raw map[string]any) error {
+	responses, _ := raw["responses"].(map[string]any)
+	for _, status := range slices.Sorted(maps.Keys(responses)) {
+		code, err := strconv.Atoi(status)
+		if err != nil {
+			continue
+		}
+		if op.Success == 0 && (code < 300 || op.Function == "") && code < 400 {
+			op.Success = code
+		}
+		answer, pointer, err := c.resolve(responses[status].(map[string]any), c.pointer+"/responses/"+status)
+		if err != nil {
+			return err
+		}
+		op.responses[code] = nil
+		if content, ok := answer["content"].(map[string]any); ok && content["application/json"] != nil {
+			schema, err := c.compiler.Compile(documentURL + pointer + "/content/application~1json/schema")
+			if err != nil {
+				return fmt.Errorf("answer %s: %w", status, err)
+			}
+			op.responses[code] = schema
+		}
+	}
+	if op.Success == 0 {
+		return fmt.Errorf("no success answer")
+	}
+	return nil
+}
