@@ -1,1 +1,20 @@
--- ingestion: access.
+-- Runs are seen by whoever sees the project; what a run stored is seen by those who may read the project's settings (everybody who
+-- sees it but auditors), and only while the run is the project's current one. Each policy asks the parent's own policy for one row by
+-- its key. Nobody but functions writes; the worker has no table at all, only functions that ask for its lease.
+grant select on public.ingestion_runs, public.project_indexes, public.run_files, public.chunks, public.chunk_terms, public.graph_nodes,
+  public.graph_links to authenticated;
+
+create policy select_reader on public.ingestion_runs for select to authenticated
+  using (exists (select from public.projects p where p.id = ingestion_runs.project_id));
+create policy select_reader on public.project_indexes for select to authenticated
+  using (exists (select from public.project_settings s where s.project_id = project_indexes.project_id));
+create policy select_reader on public.run_files for select to authenticated
+  using (exists (select from public.project_indexes i where i.run_id = run_files.run_id));
+create policy select_reader on public.chunks for select to authenticated
+  using (exists (select from public.project_indexes i where i.run_id = chunks.run_id));
+create policy select_reader on public.chunk_terms for select to authenticated
+  using (exists (select from public.project_indexes i where i.run_id = chunk_terms.run_id));
+create policy select_reader on public.graph_nodes for select to authenticated
+  using (exists (select from public.project_indexes i where i.run_id = graph_nodes.run_id));
+create policy select_reader on public.graph_links for select to authenticated
+  using (exists (select from public.project_indexes i where i.run_id = graph_links.run_id));
