@@ -2,7 +2,7 @@
 -- it is as if there were none. Errors show on failed runs only, completedAt on completed ones only (contract 10, sections 3.5, 17).
 
 create or replace function private.phase_labels()
-returns table (phase text, position integer, label text, short_label text, icon text, code text, attempts integer, max_retries integer)
+returns table (phase text, ordinal integer, label text, short_label text, icon text, code text, attempts integer, max_retries integer)
 language sql immutable parallel safe
 as $$
   values
@@ -140,11 +140,11 @@ return jsonb_build_object(
   'currentPhase', r.phase,
   'phases', (
     select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('phase', l.phase,
-      'status', case when r.outcome = 'completed' or l.position < r.phase_index then 'completed'
-        when l.position > r.phase_index then 'pending' when r.outcome = 'failed' then 'error' else 'active' end,
+      'status', case when r.outcome = 'completed' or l.ordinal < r.phase_index then 'completed'
+        when l.ordinal > r.phase_index then 'pending' when r.outcome = 'failed' then 'error' else 'active' end,
       'label', l.label, 'shortLabel', l.short_label, 'icon', l.icon,
       'startedAt', r.phase_times -> l.phase ->> 'startedAt', 'completedAt', r.phase_times -> l.phase ->> 'completedAt',
-      'errorMessage', case when l.phase = r.phase and r.outcome = 'failed' then r.error_message end)) order by l.position)
+      'errorMessage', case when l.phase = r.phase and r.outcome = 'failed' then r.error_message end)) order by l.ordinal)
     from private.phase_labels() l),
   'phase1Data', r.detail -> 'phase1Data', 'phase2Data', r.detail -> 'phase2Data',
   'phase3Data', r.detail -> 'phase3Data', 'phase4Data', r.detail -> 'phase4Data',
