@@ -154,6 +154,33 @@ func Attach(ctx context.Context, dataDir string) (*Cluster, error) {
 	return &Cluster{place: p, tools: tools, account: acct, sys: sys, log: slog.New(slog.NewTextHandler(io.Discard, nil))}, nil
 }
 
+// Remove deletes the stopped cluster of dataDir with everything in it, wherever it was placed, and
+// its pointer file. Other files of the folder stay. It fails with ErrInUse while a process has it.
+func Remove(dataDir string) error {
+	dir, err := filepath.Abs(dataDir)
+	if err != nil {
+		return fmt.Errorf("resolve data folder: %w", err)
+	}
+	p, err := loadPlace(dir)
+	if err != nil || p.Data == "" {
+		return err
+	}
+	lock, err := lockFolder(dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() //nolint:errcheck // nothing was written that could be lost
+	if running, err := inspect(p.Data); err != nil || running.alive {
+		return errors.Join(ErrInUse, err)
+	}
+	for _, path := range []string{p.Data, p.Data + ".unfinished", p.Socket, filepath.Join(dir, pointerFile)} {
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("remove the database: %w", err)
+		}
+	}
+	return nil
+}
+
 func startKept(ctx context.Context, o Options) (*Cluster, error) {
 	if o.DataDir == "" {
 		return nil, errors.New("devpg: Options.DataDir is required")

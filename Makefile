@@ -1,0 +1,51 @@
+# Every recipe is one call of a program or script; their logic is in Go and in tests/tools.
+.DEFAULT_GOAL := help
+.PHONY: help run demo test test-go test-sql bench lint generate check-generated coverage fuzz psql stop clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## server, worker and a private PostgreSQL in one process, on http://127.0.0.1:8000
+	@tests/tools/prepare.sh
+	go run ./server -dev
+
+demo: ## against the running server: sign up, ingest a real repository, watch it live
+	go run ./tests/demo
+
+test: ## everything: linters, Go tests with -race, pgTAP, drift of generated files, coverage
+	@tests/tools/prepare.sh
+	go run ./tests/tools/suite
+
+test-go: ## only the Go tests, with -race
+	go run ./tests/tools/suite -only go
+
+test-sql: ## only the pgTAP tests
+	go run ./tests/tools/suite -only sql
+
+bench: ## the table of figures, each beside its yardstick
+	go run ./tests/bench
+
+lint: ## gofmt, go vet, staticcheck
+	go run ./tests/tools/suite -only lint
+
+generate: ## renew db/schema.sql, supabase/migrations, supabase/tests and the README's tables
+	go run ./tests/tools/generate
+
+check-generated: ## fail where a generated file is stale
+	go run ./tests/tools/generate -check
+
+coverage: ## coverage of the last test run, by package (make test wrote the profile)
+	go run ./tests/tools/suite -only coverage
+
+fuzz: ## generated requests against every operation of a running server (schemathesis)
+	tests/tools/fuzz.sh
+
+psql: ## a psql prompt in the database of make run
+	@go run ./tests/tools/postgres psql
+
+stop: ## stop the database that a killed make run left running
+	@go run ./tests/tools/postgres stop
+
+clean: ## stop the database, then remove it, all local data and build results
+	@go run ./tests/tools/postgres remove
+	rm -rf bin coverage.out

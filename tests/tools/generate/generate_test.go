@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"kijko/db"
+	"kijko/db/devpg"
+)
+
+const root = "../../.."
+
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func emptyDatabase(t *testing.T) *database {
+	t.Helper()
+	ctx := within(t)
+	cluster, err := devpg.Start(ctx, devpg.Options{Ephemeral: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, cluster.Stop(context.Background())) })
+	d, err := newDatabase(ctx, cluster)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, d.drop(context.Background())) })
+	return d
+}
+
+func dump(t *testing.T, d *database) string {
+	t.Helper()
+	text, err := d.dump(within(t))
+	require.NoError(t, err)
+	return string(text)
+}
+
+// The committed files are what their sources give: the drift check.
+func TestCommittedFilesAreCurrent(t *testing.T) {
+	require.NoError(t, run(within(t), root, true))
+}
+
+func TestSupabaseMigrations(t *testing.T) {
+	reference := emptyDatabase(t)
+	require.NoError(t, reference.setUp(within(t)))
+	want := dump(t, reference)
+
+	plain := emptyDatabase(t)
+	files, err := filepath.Glob(filepath.Join(root, "supabase", "migrations", "*.sql"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		require.NoError(t, plain.psql(within(t), file))
+	}
+
+	t.Run("PsqlAloneGivesTheSameSchema", func(t *testing.T) {
+		require.Equal(t, want, dump(t, plain))
+	})
+
+	t.Run("SetupGoesOnWhereTheyEnded", func(t *testing.T) {
+		require.NoError(t, plain.setUp(within(t)))
+		require.Equal(t, want, dump(t, plain))
+		var version int32
+		require.NoError(t, plain.withConn(within(t), func(conn *pgx.Conn) error {
+			return conn.QueryRow(within(t), "select version from "+db.VersionTable).Scan(&version)
+		}))
+		require.Equal(t, db.ExpectedVersion(), version)
+	})
+}
+
+func TestCodePackageInstalledTwiceIsTheSame(t *testing.T) {
+	d := emptyDatabase(t)
+	require.NoError(t, d.setUp(within(t)))
+	once := dump(t, d)
+	require.NoError(t, d.withConn(within(t), func(conn *pgx.Conn) error { return db.Install(within(t), conn) }))
+	require.Equal(t, once, dump(t, d))
+}
+
+// A dump that did not show a change would make every check above blind.
+func TestDumpShowsAChange(t *testing.T) {
+	d := emptyDatabase(t)
+	require.NoError(t, d.setUp(within(t)))
+	before := dump(t, d)
+	require.NoError(t, d.withConn(within(t), func(conn *pgx.Conn) error {
+		_, err := conn.Exec(within(t), `grant delete on public.organizations to anon`)
+		return err
+	}))
+	require.NotEqual(t, before, dump(t, d))
+}
+
+func TestNormalise(t *testing.T) {
+	in := "--\n-- PostgreSQL database dump\n--\n\n\\restrict abc\n\n-- Dumped from database version 15.20\n-- Dumped by pg_dump version 15.20\n\nSET a = 1;\nSET transaction_timeout = 0;\n\n\\unrestrict abc\n\n"
+	require.Equal(t, "head\n--\n-- PostgreSQL database dump\n--\n\nSET a = 1;\n", string(normalise("head\n", []byte(in))))
+}
+
+func TestDifferences(t *testing.T) {
+	dir := t.TempDir()
+	outputs := []output{{"db/schema.sql", []byte("new")}, {"supabase/migrations/1_a.sql", []byte("a")}}
+	stale, err := differences(dir, outputs)
+	require.NoError(t, err)
+	require.Equal(t, []string{"db/schema.sql", "supabase/migrations/1_a.sql"}, stale, "what is absent is stale")
+
+	require.NoError(t, write(dir, outputs))
+	stale, err = differences(dir, outputs)
+	require.NoError(t, err)
+	require.Empty(t, stale)
+
+	left := filepath.Join(dir, "supabase", "tests", "gone.sql")
+	require.NoError(t, os.MkdirAll(filepath.Dir(left), 0o755))
+	require.NoError(t, os.WriteFile(left, nil, 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "db", "schema.sql"), []byte("old"), 0o644))
+	stale, err = differences(dir, outputs)
+	require.NoError(t, err)
+	require.Equal(t, []string{"db/schema.sql", "supabase/tests/gone.sql"}, stale, "what differs and what is left over is stale")
+
+	require.NoError(t, write(dir, outputs))
+	require.NoFileExists(t, left)
+}
+
+func TestPgtapCopies(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "tests", "pgtap"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "tests", "pgtap", "00_lint.sql"), []byte("select 1;\n"), 0o644))
+	copies, err := pgtapCopies(dir)
+	require.NoError(t, err)
+	require.Equal(t, []output{{"supabase/tests/00_lint.sql", []byte("select 1;\n")}}, copies)
+}
+
+func TestFailingFileIsNamed(t *testing.T) {
+	d := emptyDatabase(t)
+	file := filepath.Join(t.TempDir(), "broken.sql")
+	require.NoError(t, os.WriteFile(file, []byte("select 1;\nselec 2;\n"), 0o644))
+	err := d.psql(within(t), file)
+	require.ErrorContains(t, err, "broken.sql:2")
+}

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Installs what building and testing need and this machine lacks: through apt as root, otherwise by
+# printing the command to type. Go itself has to be there; a Go from 1.21 on fetches the version that go.mod asks for.
+set -eu
+
+if ! command -v go >/dev/null 2>&1; then
+  echo "prepare: Go is not installed; see https://go.dev/doc/install" >&2
+  exit 1
+fi
+
+missing=""
+want() { # want <program> <debian package>
+  command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+want gcc gcc
+want git git
+[ "$(uname)" = Darwin ] || [ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
+postgres=$(ls -d /usr/lib/postgresql/1[5-9] /usr/lib/postgresql/[2-9]? 2>/dev/null | tail -n 1)
+if command -v apt-get >/dev/null 2>&1 && [ -z "${PG_CONFIG:-}" ]; then
+  version=${postgres##*/}
+  [ -n "$postgres" ] || version=$(. /etc/os-release; case "${VERSION_ID:-}" in 12) echo 15 ;; 13) echo 17 ;; 24.*) echo 16 ;; esac)
+  if [ -n "$version" ]; then
+    [ -x "/usr/lib/postgresql/$version/bin/initdb" ] || missing="$missing postgresql-$version"
+    [ -e "/usr/share/postgresql/$version/extension/pgtap.control" ] || missing="$missing postgresql-$version-pgtap"
+  fi
+fi
+
+[ -n "$missing" ] || exit 0
+if ! command -v apt-get >/dev/null 2>&1; then
+  echo "prepare: missing:$missing (Debian's names); install them with your system's package manager" >&2
+  exit 1
+fi
+if [ "$(id -u)" != 0 ]; then
+  echo "prepare: please type: sudo apt-get update && sudo apt-get install -y$missing" >&2
+  exit 1
+fi
+echo "prepare: installing$missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q </dev/null
+# shellcheck disable=SC2086 # a list of names
+apt-get install -y -q --no-install-recommends $missing </dev/null

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"kijko/db/devpg"
+)
+
+// Files of a run, kept for "suite -only coverage". Both are ignored by git.
+const (
+	profileFile = "coverage.out"
+	callsFolder = "bin/function-calls"
+)
+
+// measured are the packages whose statements count, also when tests of another package run them.
+const measured = "./server/...,./worker/...,./db/..."
+
+// goTests runs every Go test and shows one line a package, and everything a failing test printed.
+func goTests(ctx context.Context, out io.Writer) (tally, error) {
+	calls, err := freshCalls()
+	if err != nil {
+		return tally{}, err
+	}
+	cmd := exec.CommandContext(ctx, "go", "test", "-json", "-race", "-p", "2", "-timeout", "20m",
+		"-covermode", "atomic", "-coverpkg", measured, "-coverprofile", profileFile, "./...")
+	cmd.Env = append(os.Environ(), devpg.CallsVariable+"="+calls)
+	cmd.Stderr = out
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		return tally{}, fmt.Errorf("start go test: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return tally{}, fmt.Errorf("start go test: %w", err)
+	}
+	t, rerr := report(out, pipe)
+	werr := cmd.Wait()
+	if werr != nil && t.failed == 0 {
+		return t, errors.Join(fmt.Errorf("go test: %w", werr), rerr)
+	}
+	return t, rerr
+}
+
+// freshCalls empties the folder in which test processes say which SQL functions were called.
+func freshCalls() (string, error) {
+	folder, err := filepath.Abs(callsFolder)
+	if err != nil {
+		return "", fmt.Errorf("resolve %s: %w", callsFolder, err)
+	}
+	if err := errors.Join(os.RemoveAll(folder), os.MkdirAll(folder, 0o755)); err != nil {
+		return "", fmt.Errorf("empty %s: %w", callsFolder, err)
+	}
+	return folder, nil
+}
+
+// event is what "go test -json" prints, one a line.
+type event struct {
+	Action     string
+	Package    string
+	ImportPath string // of a build step
+	Test       string
+	Output     string
+	Elapsed    float64
+}
+
+// report reads the events of a run, shows the outcome as it comes, and counts. A subtest counts for
+// itself and not also through its parent; a package that fails without a failed test (it does not
+// build, or its process died) counts as one failure.
+func report(out io.Writer, events io.Reader) (tally, error) {
+	var (
+		total  tally
+		output = map[string][]string{} // by package, test
+		inner  = map[string]bool{}     // tests that have subtests
+		broken = map[string]int{}      // failed tests by package
+	)
+	lines := bufio.NewScanner(events)
+	lines.Buffer(make([]byte, 0, 64<<10), 16<<20)
+	for lines.Scan() {
+		var e event
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			fmt.Fprintln(out, lines.Text()) // not an event: said by the go command itself
+			continue
+		}
+		key := e.Package + " " + e.Test
+		switch {
+		case e.Action == "build-output":
+			fmt.Fprint(out, e.Output)
+		case e.Action == "output":
+			output[key] = append(output[key], e.Output)
+		case e.Action == "pass" || e.Action == "fail" || e.Action == "skip":
+			if e.Test == "" {
+				failed := e.Action == "fail" && broken[e.Package] == 0
+				if failed {
+					total.failed++
+					show(out, output[key])
+				}
+				if e.Action != "skip" {
+					fmt.Fprintf(out, "%-4s %s %.1fs\n", e.Action, e.Package, e.Elapsed)
+				}
+				break
+			}
+			if at := strings.LastIndexByte(e.Test, '/'); at >= 0 {
+				inner[e.Package+" "+e.Test[:at]] = true
+			}
+			switch {
+			case e.Action == "fail":
+				broken[e.Package]++
+				show(out, output[key])
+				if !inner[key] {
+					total.failed++
+				}
+			case e.Action == "skip":
+				// A skipped test proves nothing: said aloud, not counted.
+				fmt.Fprintf(out, "skipped: %s\n", key)
+				show(out, output[key])
+			case !inner[key]:
+				total.passed++
+			}
+			delete(output, key)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return total, fmt.Errorf("read the results of go test: %w", err)
+	}
+	return total, nil
+}
+
+func show(out io.Writer, lines []string) {
+	for _, l := range lines {
+		fmt.Fprint(out, l)
+	}
+}

@@ -1,0 +1,81 @@
+// Command suite runs the project's checks: linters, Go tests with the race detector, the tests in
+// SQL (pgTAP), and coverage of Go statements and of SQL functions. It ends with one plain line,
+// "N passed, N failed", and exits with 1 when anything failed.
+//
+//	suite                  everything
+//	suite -only lint       gofmt, go vet, staticcheck
+//	suite -only go         the Go tests, with coverage
+//	suite -only sql        the pgTAP files
+//	suite -only coverage   the tables, from the profile of the last run
+//
+// The whole suite compiles every package once, with -race: the linters use the same build, because
+// the C parsers are what takes long.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// tally counts tests, or for a step without tests the step itself.
+type tally struct{ passed, failed int }
+
+func (t *tally) add(o tally) { t.passed += o.passed; t.failed += o.failed }
+
+// step is one part of the suite. An error means that it could not be carried out, which counts as
+// one failure.
+type step struct {
+	name string
+	run  func(ctx context.Context, out io.Writer) (tally, error)
+}
+
+var steps = []step{
+	{"lint", lint},
+	{"go", goTests},
+	{"sql", sqlTests},
+	{"coverage", coverage},
+}
+
+func main() {
+	only := flag.String("only", "", "run one step: lint, go, sql or coverage")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	chosen := steps
+	if *only != "" {
+		chosen = slices.DeleteFunc(slices.Clone(steps), func(s step) bool { return s.name != *only })
+	}
+	if len(chosen) == 0 {
+		fmt.Fprintf(os.Stderr, "suite: no step is called %q\n", *only)
+		os.Exit(2)
+	}
+	total := runSteps(ctx, os.Stdout, chosen)
+	stop()
+	if total.failed > 0 {
+		os.Exit(1)
+	}
+}
+
+// runSteps runs all steps, also after one failed: a developer wants to see everything at once.
+func runSteps(ctx context.Context, out io.Writer, chosen []step) tally {
+	var total tally
+	for _, s := range chosen {
+		began := time.Now()
+		fmt.Fprintf(out, "== %s\n", s.name)
+		t, err := s.run(ctx, out)
+		if err != nil {
+			fmt.Fprintf(out, "%s: %v\n", s.name, err)
+			t.failed++
+		}
+		total.add(t)
+		fmt.Fprintf(out, "== %s: %d passed, %d failed, %s\n\n", s.name, t.passed, t.failed, time.Since(began).Round(100*time.Millisecond))
+	}
+	fmt.Fprintf(out, "%d passed, %d failed\n", total.passed, total.failed)
+	return total
+}

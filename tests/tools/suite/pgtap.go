@@ -1,0 +1,176 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"kijko/db"
+	"kijko/db/devpg"
+)
+
+const pgtapFolder = "tests/pgtap"
+
+// sqlTests runs each file of tests/pgtap with psql, each in its own copy of a database that was set
+// up from nothing.
+func sqlTests(ctx context.Context, out io.Writer) (t tally, err error) {
+	files, err := filepath.Glob(filepath.Join(pgtapFolder, "*.sql"))
+	if err != nil {
+		return t, fmt.Errorf("find tests: %w", err)
+	}
+	if len(files) == 0 {
+		return t, fmt.Errorf("no file in %s", pgtapFolder)
+	}
+	if err := os.MkdirAll(callsFolder, 0o755); err != nil {
+		return t, fmt.Errorf("make %s: %w", callsFolder, err)
+	}
+	if err := os.Setenv(devpg.CallsVariable, callsFolder); err != nil {
+		return t, fmt.Errorf("say where called functions are recorded: %w", err)
+	}
+	say := func(s string) { fmt.Fprintln(out, s) }
+	cluster, err := devpg.Start(ctx, devpg.Options{Ephemeral: true, Progress: say})
+	if err != nil {
+		return t, err
+	}
+	after := context.WithoutCancel(ctx)
+	defer func() { err = errors.Join(err, cluster.Stop(after)) }()
+	if err := cluster.EnsurePgTAP(ctx, say); err != nil {
+		return t, err
+	}
+	template := fmt.Sprintf("pgtap_%d", os.Getpid())
+	defer func() { err = errors.Join(err, cluster.DropDatabase(after, template)) }()
+	if err := makeTemplate(ctx, cluster, template); err != nil {
+		return t, err
+	}
+	for i, file := range files {
+		result, err := runCopy(ctx, cluster, template, fmt.Sprintf("%s_%d", template, i), file)
+		if err != nil {
+			return t, err
+		}
+		t.add(result.tally)
+		result.print(out, file)
+	}
+	return t, nil
+}
+
+// makeTemplate sets a database up and gives it pgTAP the way the Supabase CLI does, in schema
+// extensions and on everybody's search path.
+func makeTemplate(ctx context.Context, cluster *devpg.Cluster, name string) (err error) {
+	if _, err := cluster.EnsureDatabase(ctx, name); err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, cluster.DSN(devpg.Superuser, name))
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
+	if err := db.Setup(ctx, conn); err != nil {
+		return err
+	}
+	if _, err := conn.Exec(ctx, `create extension if not exists pgtap with schema extensions`); err != nil {
+		return fmt.Errorf("create extension pgtap: %w", err)
+	}
+	return nil
+}
+
+// runCopy runs one file in a copy of the template.
+func runCopy(ctx context.Context, cluster *devpg.Cluster, template, name, file string) (r tapResult, err error) {
+	admin, err := pgx.Connect(ctx, cluster.DSN(devpg.Superuser, "postgres"))
+	if err != nil {
+		return r, fmt.Errorf("connect: %w", err)
+	}
+	after := context.WithoutCancel(ctx)
+	defer func() { err = errors.Join(err, admin.Close(after)) }()
+	copySQL := fmt.Sprintf("create database %s template %s", pgx.Identifier{name}.Sanitize(), pgx.Identifier{template}.Sanitize())
+	if _, err := admin.Exec(ctx, copySQL); err != nil {
+		return r, fmt.Errorf("copy the template: %w", err)
+	}
+	defer func() { err = errors.Join(err, cluster.DropDatabase(after, name)) }()
+	cmd := exec.CommandContext(ctx, cluster.Tool("psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-f", file, cluster.DSN(devpg.Superuser, name))
+	cmd.Env = append(os.Environ(), `PGOPTIONS=-c search_path=public,extensions -c client_min_messages=warning`)
+	var text bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &text, &text
+	failure := cmd.Run()
+	return parseTAP(&text, failure), nil
+}
+
+// tapResult is the outcome of one file.
+type tapResult struct {
+	tally
+	notes []string // failures with their diagnostics, and what is wrong with the file as a whole
+}
+
+var (
+	planLine = regexp.MustCompile(`^1\.\.(\d+)`)
+	testLine = regexp.MustCompile(`^(not )?ok\b`)
+	todoMark = regexp.MustCompile(`(?i)# (todo|skip)\b`)
+)
+
+// parseTAP judges a file's output. A file that runs other than the planned number of tests, or
+// whose psql failed, has failed as a whole.
+func parseTAP(text io.Reader, failure error) tapResult {
+	var r tapResult
+	planned, seen := -1, 0
+	lines := bufio.NewScanner(text)
+	lines.Buffer(make([]byte, 0, 64<<10), 16<<20)
+	afterFailure := false
+	for lines.Scan() {
+		line := lines.Text()
+		test, plan := testLine.FindStringSubmatch(line), planLine.FindStringSubmatch(line)
+		switch {
+		case plan != nil:
+			if n, err := strconv.Atoi(plan[1]); err == nil {
+				planned = n
+			}
+		case test != nil:
+			seen++
+			afterFailure = test[1] != "" && !todoMark.MatchString(line)
+			if afterFailure {
+				r.failed++
+				r.notes = append(r.notes, line)
+			} else {
+				r.passed++
+			}
+		case strings.HasPrefix(line, "Bail out!"), strings.Contains(line, "ERROR:"), strings.Contains(line, "FATAL:"), afterFailure:
+			r.notes = append(r.notes, line)
+		}
+	}
+	whole := ""
+	switch {
+	case lines.Err() != nil:
+		whole = "output cannot be read: " + lines.Err().Error()
+	case failure != nil:
+		whole = "psql: " + failure.Error()
+	case planned < 0:
+		whole = "no plan: the file must call plan() and finish()"
+	case planned != seen:
+		whole = fmt.Sprintf("%d tests planned, %d run", planned, seen)
+	}
+	if whole != "" {
+		r.failed++
+		r.notes = append(r.notes, whole)
+	}
+	return r
+}
+
+func (r tapResult) print(out io.Writer, file string) {
+	word := "pass"
+	if r.failed > 0 {
+		word = "FAIL"
+	}
+	fmt.Fprintf(out, "%s %s: %d passed, %d failed\n", word, file, r.passed, r.failed)
+	for _, n := range r.notes {
+		fmt.Fprintln(out, "    "+n)
+	}
+}
