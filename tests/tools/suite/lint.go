@@ -17,10 +17,10 @@ const staticcheckVersion = "v0.8.2"
 // staticcheckChecks are all but the ones below; each with its reason.
 var staticcheckChecks = strings.Join([]string{
 	"all",
-	"-ST1000", // package comments: required by review where they say something, not for every small package
-	"-ST1003", // names: PgTAP, JsonB and the like follow the thing's own spelling
-	"-ST1005", // error strings may begin with a proper name, PostgreSQL above all
-	"-ST1016", // receiver names: a file may name its receiver for readability
+	"-ST1000",                       // package comments: required by review where they say something, not for every small package
+	"-ST1003",                       // names: PgTAP, JsonB and the like follow the thing's own spelling
+	"-ST1005",                       // error strings may begin with a proper name, PostgreSQL above all
+	"-ST1016",                       // receiver names: a file may name its receiver for readability
 	"-ST1020", "-ST1021", "-ST1022", // comment forms: prose first
 	"-QF1001", "-QF1008", // taste: De Morgan's law, embedded fields in selectors
 }, ",")
@@ -35,7 +35,9 @@ func lint(ctx context.Context, out io.Writer) (tally, error) {
 		run  func(context.Context, io.Writer) error
 	}{
 		{"gofmt", gofmt},
-		{"go vet", func(ctx context.Context, out io.Writer) error { return command(ctx, out, sameBuild, "go", "vet", "./...") }},
+		{"go vet", func(ctx context.Context, out io.Writer) error {
+			return command(ctx, out, sameBuild, "go", "vet", "./...")
+		}},
 		{"staticcheck", staticcheck},
 	} {
 		if err := check.run(ctx, out); err != nil {
