@@ -1,0 +1,173 @@
+// Package config is the one place where settings come from: environment variables, each with its meaning beside it. The README's
+// table is printed from here (`go run ./server -settings`), and Validate names every fault at once.
+package config
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// Config is every setting. The tag `doc` is what the README says; `secret` marks what is never shown.
+type Config struct {
+	Addr    string `env:"KIJKO_ADDR" envDefault:"127.0.0.1:8000" doc:"Address to listen on."`
+	DataDir string `env:"KIJKO_DATA_DIR" envDefault:".kijko" doc:"Folder for the private database, stored files and work in progress."`
+	Debug   bool   `env:"DEBUG" envDefault:"false" doc:"Development: generated keys, cookies without Secure, readable logs. Never in production."`
+	Version string `env:"APP_VERSION" envDefault:"1.0.0" doc:"Version shown by health checks."`
+
+	Database       string        `env:"DATABASE_URL" secret:"true" doc:"Postgres, as kijko_server (with -dev: as the owner). Empty with -dev: a private cluster under KIJKO_DATA_DIR."`
+	DatabaseDirect string        `env:"DATABASE_DIRECT_URL" secret:"true" doc:"The same without a transaction pooler, for LISTEN. Default: DATABASE_URL."`
+	DatabaseWorker string        `env:"DATABASE_WORKER_URL" secret:"true" doc:"Postgres as kijko_worker, without a transaction pooler. Default: DATABASE_URL."`
+	DatabasePool   int           `env:"KIJKO_DB_POOL" envDefault:"0" doc:"Connections for requests; 0 is two for each processor, at least 4."`
+	DatabaseNames  bool          `env:"KIJKO_DB_PREPARED" envDefault:"true" doc:"Named prepared statements. Set false behind a transaction pooler that cannot keep them."`
+	Timeout        time.Duration `env:"KIJKO_REQUEST_TIMEOUT" envDefault:"15s" doc:"Longest time for one request to the database."`
+	ShutdownGrace  time.Duration `env:"KIJKO_SHUTDOWN_GRACE" envDefault:"20s" doc:"Time that running requests and jobs get when the process stops."`
+
+	PublicURL      string   `env:"APP_URL" envDefault:"http://127.0.0.1:8000" doc:"Where people reach this installation; the issuer of built-in tokens."`
+	Origins        []string `env:"CORS_ORIGINS" envDefault:"http://localhost:3000,https://app.kijko.nl" doc:"Origins of web pages that may call the API."`
+	TrustedProxies string   `env:"TRUSTED_PROXIES" doc:"Addresses or CIDR ranges whose X-Forwarded-For is believed."`
+	PerCaller      int      `env:"KIJKO_RATE_PER_MINUTE" envDefault:"6000" doc:"Calls per minute and person on one process; 0 switches the limit off."`
+	AuthRates      float64  `env:"KIJKO_AUTH_RATE_FACTOR" envDefault:"1" doc:"Multiplies the limits of the sign-in routes (tests and load runs)."`
+
+	EncryptionKey string `env:"ENCRYPTION_KEY" secret:"true" doc:"base64 of 32 random bytes for secrets at rest; several, separated by commas, the first encrypts. Required outside development."`
+	JWTPrivateKey string `env:"JWT_PRIVATE_KEY" secret:"true" doc:"PEM of an EC P-256 key that signs built-in tokens. Required outside development unless Keycloak or Supabase signs people in."`
+	ServiceToken  string `env:"KIJKO_SERVICE_TOKEN" secret:"true" doc:"Opens the routes for external workers; at least 32 characters. Empty: closed."`
+
+	AccessTTL            time.Duration `env:"KIJKO_ACCESS_TOKEN_TTL" envDefault:"1h" doc:"Life of an access token, 5 minutes to 1 hour."`
+	KeycloakURL          string        `env:"KEYCLOAK_URL" doc:"Base URL of Keycloak; empty: not used."`
+	KeycloakInternalURL  string        `env:"KEYCLOAK_INTERNAL_URL" doc:"Where this server reaches Keycloak, if elsewhere."`
+	KeycloakRealm        string        `env:"KEYCLOAK_REALM" envDefault:"kijko" doc:"Realm."`
+	KeycloakClientID     string        `env:"KEYCLOAK_CLIENT_ID" envDefault:"kijko-backend" doc:"Client that tokens must be meant for."`
+	SupabaseURL          string        `env:"SUPABASE_URL" doc:"Base URL of a Supabase project whose users may sign in; empty: not used."`
+	SupabaseSecret       string        `env:"SUPABASE_JWT_SECRET" secret:"true" doc:"Secret of that project's HS256 tokens."`
+	SupabaseConfirmation bool          `env:"SUPABASE_EMAILS_CONFIRMED" envDefault:"false" doc:"The Supabase project confirms e-mail addresses."`
+
+	StorageURL string `env:"KIJKO_STORAGE_URL" doc:"Where files go: file:///path or s3://bucket?... Default: a folder under KIJKO_DATA_DIR."`
+
+	GitHub          string   `env:"KIJKO_GIT_GITHUB_URL" doc:"Base URL instead of https://github.com (GitHub Enterprise)."`
+	GitLab          string   `env:"KIJKO_GIT_GITLAB_URL" doc:"Base URL instead of https://gitlab.com."`
+	Bitbucket       string   `env:"KIJKO_GIT_BITBUCKET_URL" doc:"Base URL instead of https://bitbucket.org."`
+	Azure           string   `env:"KIJKO_GIT_AZURE_URL" doc:"Base URL instead of https://dev.azure.com."`
+	GitHosts        []string `env:"KIJKO_GIT_HOSTS" doc:"Further hosts as host=provider, separated by commas, such as git.example.nl=gitlab."`
+	GitAllowPrivate bool     `env:"KIJKO_GIT_ALLOW_PRIVATE" envDefault:"false" doc:"Allow Git hosts and webhooks on private addresses."`
+
+	Slots      int `env:"KIJKO_WORKER_SLOTS" envDefault:"2" doc:"Ingestions that one worker runs at a time."`
+	MemoryMB   int `env:"KIJKO_WORKER_MEMORY_MB" envDefault:"512" doc:"Soft memory limit of a worker's ingestions."`
+	SocketsMax int `env:"KIJKO_SOCKETS_PER_USER" envDefault:"30" doc:"Open WebSockets per person."`
+
+	LogLevel string `env:"KIJKO_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error."`
+	Tracing  string `env:"OTEL_EXPORTER_OTLP_ENDPOINT" doc:"OpenTelemetry collector (OTLP over HTTP); empty: no traces."`
+}
+
+// Load reads the environment. The result still needs Validate.
+func Load() (Config, error) {
+	var c Config
+	if err := env.Parse(&c); err != nil {
+		return c, fmt.Errorf("settings: %w", err)
+	}
+	if c.DatabaseDirect == "" {
+		c.DatabaseDirect = c.Database
+	}
+	if c.DatabaseWorker == "" {
+		c.DatabaseWorker = c.Database
+	}
+	return c, nil
+}
+
+// Validate reports every fault at once, each by the name of its setting. A production start without its secrets is refused; there
+// is no default secret.
+func (c Config) Validate() error {
+	var faults []error
+	fault := func(name, format string, args ...any) {
+		faults = append(faults, fmt.Errorf("%s: %s", name, fmt.Sprintf(format, args...)))
+	}
+	if c.Database == "" {
+		fault("DATABASE_URL", "is missing (development: start with -dev)")
+	}
+	if !c.Debug {
+		if c.EncryptionKey == "" {
+			fault("ENCRYPTION_KEY", "is missing; make one with: openssl rand -base64 32")
+		}
+		if c.JWTPrivateKey == "" && c.KeycloakURL == "" && c.SupabaseURL == "" {
+			fault("JWT_PRIVATE_KEY", "is missing; make one with: openssl ecparam -genkey -name prime256v1 -noout")
+		}
+	}
+	if _, err := c.EncryptionKeys(); err != nil {
+		fault("ENCRYPTION_KEY", "%v", err)
+	}
+	if c.ServiceToken != "" && len(c.ServiceToken) < 32 {
+		fault("KIJKO_SERVICE_TOKEN", "needs at least 32 characters")
+	}
+	if c.AccessTTL < 5*time.Minute || c.AccessTTL > time.Hour {
+		fault("KIJKO_ACCESS_TOKEN_TTL", "must lie between 5m and 1h")
+	}
+	if _, err := netip.ParseAddrPort(c.Addr); err != nil && !strings.Contains(c.Addr, ":") {
+		fault("KIJKO_ADDR", "must be host:port")
+	}
+	for name, value := range map[string]string{"APP_URL": c.PublicURL, "KEYCLOAK_URL": c.KeycloakURL, "SUPABASE_URL": c.SupabaseURL,
+		"KIJKO_GIT_GITHUB_URL": c.GitHub, "KIJKO_GIT_GITLAB_URL": c.GitLab, "KIJKO_GIT_BITBUCKET_URL": c.Bitbucket,
+		"KIJKO_GIT_AZURE_URL": c.Azure, "OTEL_EXPORTER_OTLP_ENDPOINT": c.Tracing} {
+		if u, err := url.Parse(value); value != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
+			fault(name, "must be an http or https URL")
+		}
+	}
+	for _, origin := range c.Origins {
+		if u, err := url.Parse(origin); err != nil || u.Host == "" || strings.Trim(u.Path, "/") != "" || origin == "*" {
+			fault("CORS_ORIGINS", "%q is no origin", origin)
+		}
+	}
+	for _, entry := range c.GitHosts {
+		host, provider, ok := strings.Cut(entry, "=")
+		if !ok || host == "" || !slices.Contains([]string{"github", "gitlab", "bitbucket", "azure"}, provider) {
+			fault("KIJKO_GIT_HOSTS", "%q must be host=provider", entry)
+		}
+	}
+	if c.Slots < 1 || c.Slots > 64 {
+		fault("KIJKO_WORKER_SLOTS", "must lie between 1 and 64")
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
+		fault("KIJKO_LOG_LEVEL", "must be debug, info, warn or error")
+	}
+	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(faults...)
+}
+
+// EncryptionKeys decodes ENCRYPTION_KEY; the first encrypts, all decrypt.
+func (c Config) EncryptionKeys() ([][]byte, error) {
+	var keys [][]byte
+	for _, text := range strings.Split(c.EncryptionKey, ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		key, err := base64.StdEncoding.DecodeString(text)
+		if err != nil || len(key) != 32 {
+			return nil, errors.New("each key must be base64 of 32 bytes; make one with: openssl rand -base64 32")
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// Table is the README's table of settings, in Markdown.
+func Table() string {
+	var b strings.Builder
+	b.WriteString("| setting | default | meaning |\n|---|---|---|\n")
+	t := reflect.TypeFor[Config]()
+	for i := range t.NumField() {
+		tag := t.Field(i).Tag
+		value := tag.Get("envDefault")
+		if value != "" {
+			value = "`" + value + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", tag.Get("env"), value, tag.Get("doc"))
+	}
+	return b.String()
+}

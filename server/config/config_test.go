@@ -1,0 +1,55 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestLoad(t *testing.T) {
+	t.Run("DefaultsAreUsableInDevelopment", func(t *testing.T) {
+		t.Setenv("DATABASE_URL", "postgres://x")
+		t.Setenv("DEBUG", "true")
+		c, err := Load()
+		require.NoError(t, err)
+		require.NoError(t, c.Validate())
+		require.Equal(t, "127.0.0.1:8000", c.Addr)
+		require.Equal(t, "postgres://x", c.DatabaseDirect)
+		require.Equal(t, "postgres://x", c.DatabaseWorker)
+	})
+	t.Run("ProductionWithoutSecretsIsRefused", func(t *testing.T) {
+		t.Setenv("DATABASE_URL", "postgres://x")
+		c, err := Load()
+		require.NoError(t, err)
+		require.ErrorContains(t, c.Validate(), "ENCRYPTION_KEY: is missing")
+		require.ErrorContains(t, c.Validate(), "JWT_PRIVATE_KEY: is missing")
+	})
+	t.Run("EveryFaultIsNamedAtOnce", func(t *testing.T) {
+		c := Config{Debug: true, EncryptionKey: "short", ServiceToken: "short", Addr: "nowhere", PublicURL: "ftp://x", Origins: []string{"*"},
+			GitHosts: []string{"git.example.nl"}, LogLevel: "loud"}
+		err := c.Validate()
+		for _, name := range []string{"DATABASE_URL", "ENCRYPTION_KEY", "KIJKO_SERVICE_TOKEN", "KIJKO_ACCESS_TOKEN_TTL", "KIJKO_ADDR",
+			"APP_URL", "CORS_ORIGINS", "KIJKO_GIT_HOSTS", "KIJKO_WORKER_SLOTS", "KIJKO_LOG_LEVEL"} {
+			require.ErrorContains(t, err, name+": ")
+		}
+	})
+	t.Run("AWrongTypeIsNamed", func(t *testing.T) {
+		t.Setenv("KIJKO_DB_POOL", "many")
+		_, err := Load()
+		require.ErrorContains(t, err, "DatabasePool")
+	})
+}
+
+func TestEncryptionKeysRotate(t *testing.T) {
+	c := Config{EncryptionKey: "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=, YWJjZGVmMDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODk="}
+	keys, err := c.EncryptionKeys()
+	require.NoError(t, err)
+	require.Len(t, keys, 2)
+}
+
+func TestTableNamesEverySettingWithItsMeaning(t *testing.T) {
+	for _, line := range strings.Split(strings.TrimSpace(Table()), "\n")[2:] {
+		require.Regexp(t, "^\\| `[A-Z_]+` \\| .*\\| .+ \\|$", line)
+	}
+}

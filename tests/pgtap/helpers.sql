@@ -1,0 +1,125 @@
+-- Loaded before every pgTAP file: act as a *named* person in one call. Each name gets a user, an own organization and a session at
+-- first use. Nothing here is part of the product.
+create extension if not exists pgtap;
+create schema if not exists tests;
+
+create table if not exists tests.people (name text primary key, user_id uuid not null, org_id uuid not null, session_id uuid not null);
+
+create or replace function tests.user(p_name text) returns uuid
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v tests.people;
+begin
+  select * into v from tests.people where name = p_name;
+  if not found then
+    v.name := p_name;
+    insert into public.users (email, first_name, last_name, email_verified_at)
+    values (p_name || '@example.nl', initcap(p_name), 'Test', now()) returning id into v.user_id;
+    v.org_id := private.create_organization(initcap(p_name) || '''s workspace', v.user_id);
+    insert into private.sessions (user_id, organization_id, expires_at, idle_expires_at)
+    values (v.user_id, v.org_id, now() + interval '90 days', now() + interval '30 days') returning id into v.session_id;
+    insert into tests.people select v.*;
+  end if;
+  return v.user_id;
+end
+$$;
+
+create or replace function tests.org(p_name text) returns uuid
+language sql security definer set search_path = ''
+as $$
+  select tests.user(p_name);
+  select org_id from tests.people where name = p_name;
+$$;
+
+-- Makes p_name a member of p_owner's organization; from then on acts there.
+create or replace function tests.member(p_name text, p_owner text, p_role text default 'member') returns uuid
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_user uuid := tests.user(p_name);
+  v_org uuid := tests.org(p_owner);
+begin
+  insert into public.memberships (organization_id, user_id, role) values (v_org, v_user, p_role)
+  on conflict (organization_id, user_id) do update set role = excluded.role, status = 'active';
+  update private.sessions set organization_id = v_org where user_id = v_user;
+  update tests.people set org_id = v_org where name = p_name;
+  return v_user;
+end
+$$;
+
+create or replace function tests.reset() returns void
+language plpgsql
+as $$
+begin
+  perform set_config('role', 'none', true);
+  perform set_config(s, '', true) from unnest(array['app.user_id', 'app.org_id', 'app.org_role', 'app.session_id', 'app.request_id',
+    'app.client_ip', 'app.wakes', 'request.jwt.claims', 'response.headers', 'response.status']) s;
+end
+$$;
+
+-- Through the server's own door, then as the request role.
+create or replace function tests.act_as(p_name text) returns void
+language plpgsql
+as $$
+declare
+  v tests.people;
+begin
+  perform tests.reset();
+  perform tests.user(p_name);
+  select * into v from tests.people where name = p_name;
+  perform private.enter(v.user_id, v.session_id, v.org_id, jsonb_build_object('sub', v.user_id, 'sid', v.session_id, 'org_id', v.org_id)::text,
+    'test', '127.0.0.1');
+  perform set_config('role', 'authenticated', true);
+end
+$$;
+
+-- As PostgREST or psql would: only claims, nobody entered.
+create or replace function tests.act_as_claims(p_name text) returns void
+language plpgsql
+as $$
+declare
+  v tests.people;
+begin
+  perform tests.reset();
+  perform tests.user(p_name);
+  select * into v from tests.people where name = p_name;
+  perform set_config('request.jwt.claims',
+    jsonb_build_object('sub', v.user_id, 'sid', v.session_id, 'org_id', v.org_id, 'role', 'authenticated')::text, true);
+  perform set_config('role', 'authenticated', true);
+end
+$$;
+
+create or replace function tests.act_anon() returns void
+language plpgsql
+as $$
+begin
+  perform tests.reset();
+  perform set_config('role', 'anon', true);
+end
+$$;
+
+create or replace function tests.act_service() returns void
+language plpgsql
+as $$
+begin
+  perform tests.reset();
+  perform set_config('role', 'service_role', true);
+end
+$$;
+
+-- A scalar read as the owner while acting as somebody else.
+create or replace function tests.peek(p_sql text) returns text
+language plpgsql security definer
+as $$
+declare
+  v text;
+begin
+  execute p_sql into v;
+  return v;
+end
+$$;
+
+grant usage on schema tests to public;
+grant execute on all functions in schema tests to public;
+grant select on tests.people to public;
