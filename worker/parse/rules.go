@@ -1,0 +1,310 @@
+package parse
+
+// action says what the extraction does with a node.
+type action uint8
+
+const (
+	inside    action = iota // nothing of its own; its children are looked at
+	through                 // its children count as children of the node around it
+	wrap                    // the declaration inside takes its range, as with export or decorators
+	declare                 // a declaration
+	imports                 // an import statement
+	call                    // a call
+	comment                 // a comment
+	attribute               // belongs to the declaration after it, as a doc comment does
+	heritage                // names what the declaration around it extends
+	realizes                // names what the declaration around it implements
+)
+
+// hook is what is special about a node type.
+type hook uint8
+
+const (
+	plain        hook = iota
+	ifBody            // a declaration only if it has a body
+	goMethod          // qualified by its receiver
+	goType            // struct, interface or type
+	goField           // extends when it has no name
+	jsVariable        // a function when its value is one
+	cDeclarator       // the name is at the end of a chain of declarators
+	pyAssign          // left side is the name
+	rubyAssign        // left side is the name, if it is a constant
+	rubyCall          // may be require
+	jsCall            // may be require
+	rustImpl          // named by its type
+	rustMod           // without a body it is an import
+	phpProperty       // the name is in a variable_name or name inside
+	csBase            // classes and interfaces in one list
+	csVariable        // the name is in a variable_declarator inside
+	sqlStatement      // kind and name by the statement inside
+	pySupers          // argument list, without keywords
+	reexport          // an import too, if it has a source
+)
+
+type rule struct {
+	act  action
+	kind Kind
+	hook hook
+	name string // field of the name if it is not "name"; for calls the field of what is called
+}
+
+func decl(k Kind) rule           { return rule{act: declare, kind: k} }
+func hooked(k Kind, h hook) rule { return rule{act: declare, kind: k, hook: h} }
+func calls(field string) rule    { return rule{act: call, name: field} }
+
+// rules returns what the node types of a language mean. Types that are missing mean nothing.
+func rules(language string) map[string]rule {
+	switch language {
+	case "go":
+		return goRules()
+	case "typescript", "tsx", "javascript":
+		return jsRules()
+	case "python":
+		return pythonRules()
+	case "java":
+		return javaRules()
+	case "rust":
+		return rustRules()
+	case "c", "cpp":
+		return cRules()
+	case "csharp":
+		return csharpRules()
+	case "php":
+		return phpRules()
+	case "ruby":
+		return rubyRules()
+	case "sql":
+		return sqlRules()
+	}
+	return nil
+}
+
+func goRules() map[string]rule {
+	return map[string]rule{
+		"comment":              {act: comment},
+		"import_declaration":   {act: imports},
+		"function_declaration": decl(Function),
+		"method_declaration":   hooked(Method, goMethod),
+		"type_declaration":     {act: wrap},
+		"type_spec":            hooked(Type, goType),
+		"type_alias":           decl(Type),
+		"const_declaration":    {act: wrap},
+		"var_declaration":      {act: wrap},
+		"var_spec_list":        {act: through},
+		"const_spec":           decl(Variable),
+		"var_spec":             decl(Variable),
+		"field_declaration":    {act: heritage, hook: goField},
+		"call_expression":      calls("function"),
+	}
+}
+
+func jsRules() map[string]rule {
+	return map[string]rule{
+		"comment":                        {act: comment},
+		"import_statement":               {act: imports},
+		"export_statement":               {act: wrap, hook: reexport},
+		"ambient_declaration":            {act: wrap},
+		"expression_statement":           {act: through},
+		"function_declaration":           decl(Function),
+		"function_signature":             decl(Function),
+		"generator_function_declaration": decl(Function),
+		"class_declaration":              decl(Class),
+		"abstract_class_declaration":     decl(Class),
+		"class":                          decl(Class),
+		"interface_declaration":          decl(Interface),
+		"enum_declaration":               decl(Enum),
+		"type_alias_declaration":         decl(Type),
+		"internal_module":                decl(Module),
+		"module":                         decl(Module),
+		"method_definition":              decl(Method),
+		"method_signature":               decl(Method),
+		"abstract_method_signature":      decl(Method),
+		"public_field_definition":        hooked(Variable, jsVariable),
+		"field_definition":               {act: declare, kind: Variable, hook: jsVariable, name: "property"},
+		"lexical_declaration":            {act: wrap},
+		"variable_declaration":           {act: wrap},
+		"variable_declarator":            hooked(Variable, jsVariable),
+		"decorator":                      {act: attribute},
+		"class_heritage":                 {act: heritage},
+		"extends_clause":                 {act: heritage},
+		"extends_type_clause":            {act: heritage},
+		"implements_clause":              {act: realizes},
+		"call_expression":                {act: call, name: "function", hook: jsCall},
+		"new_expression":                 calls("constructor"),
+	}
+}
+
+func pythonRules() map[string]rule {
+	return map[string]rule{
+		"comment":                 {act: comment},
+		"import_statement":        {act: imports},
+		"import_from_statement":   {act: imports},
+		"future_import_statement": {act: imports},
+		"decorated_definition":    {act: wrap},
+		"expression_statement":    {act: through},
+		"function_definition":     decl(Function),
+		"class_definition":        decl(Class),
+		"assignment":              hooked(Variable, pyAssign),
+		"decorator":               {act: attribute},
+		"argument_list":           {act: heritage, hook: pySupers},
+		"call":                    calls("function"),
+	}
+}
+
+func javaRules() map[string]rule {
+	return map[string]rule{
+		"line_comment":                        {act: comment},
+		"block_comment":                       {act: comment},
+		"import_declaration":                  {act: imports},
+		"class_declaration":                   decl(Class),
+		"record_declaration":                  decl(Class),
+		"interface_declaration":               decl(Interface),
+		"annotation_type_declaration":         decl(Interface),
+		"enum_declaration":                    decl(Enum),
+		"enum_body_declarations":              {act: through},
+		"method_declaration":                  decl(Method),
+		"constructor_declaration":             decl(Method),
+		"compact_constructor_declaration":     decl(Method),
+		"annotation_type_element_declaration": decl(Method),
+		"field_declaration":                   {act: wrap},
+		"constant_declaration":                {act: wrap},
+		"variable_declarator":                 decl(Variable),
+		"superclass":                          {act: heritage},
+		"extends_interfaces":                  {act: heritage},
+		"super_interfaces":                    {act: realizes},
+		"method_invocation":                   calls("name"),
+		"object_creation_expression":          calls("type"),
+	}
+}
+
+func rustRules() map[string]rule {
+	return map[string]rule{
+		"line_comment":             {act: comment},
+		"block_comment":            {act: comment},
+		"attribute_item":           {act: attribute},
+		"use_declaration":          {act: imports},
+		"extern_crate_declaration": {act: imports},
+		"function_item":            decl(Function),
+		"function_signature_item":  decl(Function),
+		"struct_item":              decl(Struct),
+		"union_item":               decl(Struct),
+		"enum_item":                decl(Enum),
+		"trait_item":               decl(Interface),
+		"impl_item":                {act: declare, kind: Impl, hook: rustImpl, name: "type"},
+		"mod_item":                 hooked(Module, rustMod),
+		"const_item":               decl(Variable),
+		"static_item":              decl(Variable),
+		"type_item":                decl(Type),
+		"associated_type":          decl(Type),
+		"macro_definition":         decl(Function),
+		"trait_bounds":             {act: heritage},
+		"call_expression":          calls("function"),
+		"macro_invocation":         calls("macro"),
+	}
+}
+
+func cRules() map[string]rule {
+	return map[string]rule{
+		"comment":               {act: comment},
+		"preproc_include":       {act: imports},
+		"preproc_def":           decl(Variable),
+		"preproc_function_def":  decl(Function),
+		"preproc_if":            {act: through},
+		"preproc_ifdef":         {act: through},
+		"preproc_else":          {act: through},
+		"preproc_elif":          {act: through},
+		"linkage_specification": {act: through},
+		"declaration_list":      {act: through},
+		"template_declaration":  {act: wrap},
+		"namespace_definition":  decl(Module),
+		"function_definition":   hooked(Function, cDeclarator),
+		"declaration":           hooked(Variable, cDeclarator),
+		"field_declaration":     hooked(Variable, cDeclarator),
+		"type_definition":       hooked(Type, cDeclarator),
+		"alias_declaration":     decl(Type),
+		"struct_specifier":      hooked(Struct, ifBody),
+		"union_specifier":       hooked(Struct, ifBody),
+		"class_specifier":       hooked(Class, ifBody),
+		"enum_specifier":        hooked(Enum, ifBody),
+		"concept_definition":    decl(Type),
+		"base_class_clause":     {act: heritage},
+		"call_expression":       calls("function"),
+		"new_expression":        calls("type"),
+	}
+}
+
+func csharpRules() map[string]rule {
+	return map[string]rule{
+		"comment":                           {act: comment},
+		"using_directive":                   {act: imports},
+		"namespace_declaration":             decl(Module),
+		"file_scoped_namespace_declaration": decl(Module),
+		"class_declaration":                 decl(Class),
+		"record_declaration":                decl(Class),
+		"struct_declaration":                decl(Struct),
+		"record_struct_declaration":         decl(Struct),
+		"interface_declaration":             decl(Interface),
+		"enum_declaration":                  decl(Enum),
+		"method_declaration":                decl(Method),
+		"constructor_declaration":           decl(Method),
+		"destructor_declaration":            decl(Method),
+		"operator_declaration":              decl(Method),
+		"local_function_statement":          decl(Function),
+		"property_declaration":              decl(Variable),
+		"field_declaration":                 hooked(Variable, csVariable),
+		"event_field_declaration":           hooked(Variable, csVariable),
+		"delegate_declaration":              decl(Type),
+		"base_list":                         {act: heritage, hook: csBase},
+		"invocation_expression":             calls("function"),
+		"object_creation_expression":        calls("type"),
+	}
+}
+
+func phpRules() map[string]rule {
+	return map[string]rule{
+		"comment":                    {act: comment},
+		"namespace_use_declaration":  {act: imports},
+		"require_expression":         {act: imports},
+		"require_once_expression":    {act: imports},
+		"include_expression":         {act: imports},
+		"include_once_expression":    {act: imports},
+		"namespace_definition":       decl(Module),
+		"function_definition":        decl(Function),
+		"class_declaration":          decl(Class),
+		"trait_declaration":          decl(Class),
+		"interface_declaration":      decl(Interface),
+		"enum_declaration":           decl(Enum),
+		"method_declaration":         decl(Method),
+		"const_declaration":          hooked(Variable, phpProperty),
+		"property_declaration":       hooked(Variable, phpProperty),
+		"base_clause":                {act: heritage},
+		"class_interface_clause":     {act: realizes},
+		"function_call_expression":   calls("function"),
+		"member_call_expression":     calls("name"),
+		"scoped_call_expression":     calls("name"),
+		"object_creation_expression": calls(""),
+	}
+}
+
+func rubyRules() map[string]rule {
+	return map[string]rule{
+		"comment":          {act: comment},
+		"module":           decl(Module),
+		"class":            decl(Class),
+		"method":           decl(Function),
+		"singleton_method": decl(Function),
+		"body_statement":   {act: through},
+		"assignment":       hooked(Variable, rubyAssign),
+		"superclass":       {act: heritage},
+		"call":             {act: call, name: "method", hook: rubyCall},
+	}
+}
+
+func sqlRules() map[string]rule {
+	return map[string]rule{
+		"comment":    {act: comment},
+		"marginalia": {act: comment},
+		"statement":  hooked(Statement, sqlStatement),
+		"invocation": calls(""),
+	}
+}
