@@ -16,6 +16,8 @@
 {{ template "organizations/triggers.sql" . }}
 {{ template "organizations/access.sql" . }}
 {{ template "events/functions.sql" . }}
+{{ template "events/sockets.sql" . }}
+{{ template "events/retention.sql" . }}
 {{ template "events/api.sql" . }}
 {{ template "events/triggers.sql" . }}
 {{ template "events/access.sql" . }}

@@ -47,23 +47,36 @@ create table public.events (
 );
 alter table public.events enable row level security;
 alter table public.events force row level security;
-create index events_organization_id_room_id_idx on public.events (organization_id, room, id);
+-- The only second index, because every one costs each event: whoever reads the log names rooms. A guest of a project belongs to
+-- another organization than its events, so the organization could not lead here.
+create index events_room_id_idx on public.events (room, id);
 comment on table public.events is
   'The log of durable events. id follows the order of commits and never turns up late; audience says who of the room may read a row. Written by private.sequence_events only.';
 
--- One row: its lock is the right to number events, and the pruner keeps its marks in it.
+-- One row whose lock is the right to number events. Locking writes into the row's header only, so it never bloats; nothing ever updates
+-- it. No advisory lock: any role can take those, and whoever holds one could stop all events.
 create table private.event_log (
   is_only boolean primary key default true,
-  -- Cursors below this are expired in any room: per-room marks up to here were forgotten.
-  forgotten_id bigint not null default 0,
-  -- Superseded rows of conflatable series were removed up to here.
-  superseded_id bigint not null default 0,
   constraint event_log_is_only_check check (is_only)
-) with (fillfactor = 10);
+);
 alter table private.event_log enable row level security;
 alter table private.event_log force row level security;
 insert into private.event_log default values;
-comment on table private.event_log is 'State of the log; whoever holds the row lock numbers events.';
+comment on table private.event_log is 'One row; whoever holds its lock numbers events.';
+
+-- The pruner's marks; apart from the lock above, so that pruning never holds up events.
+create table private.event_retention (
+  is_only boolean primary key default true,
+  -- Cursors below this are expired in any room: marks of rooms up to here were forgotten.
+  forgotten_id bigint not null default 0,
+  -- Superseded rows of conflatable series were removed up to here.
+  superseded_id bigint not null default 0,
+  constraint event_retention_is_only_check check (is_only)
+);
+alter table private.event_retention enable row level security;
+alter table private.event_retention force row level security;
+insert into private.event_retention default values;
+comment on table private.event_retention is 'One row: how far the pruner got.';
 
 create table private.event_rooms (
   room text primary key,
@@ -102,4 +115,4 @@ comment on table private.realtime_sockets is 'Open sockets of all server process
 
 ---- create above / drop below ----
 
-drop table private.realtime_sockets, private.realtime_nodes, private.event_rooms, private.event_log, public.events, private.event_inbox;
+drop table private.realtime_sockets, private.realtime_nodes, private.event_rooms, private.event_retention, private.event_log, public.events, private.event_inbox;

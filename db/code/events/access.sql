@@ -1,2 +1,19 @@
--- Nothing is granted for writing: events come from triggers, numbers from the sequencer.
+-- Who may read an event: the audience says it, and for a project's room the project's own policy decides, so that a project that is
+-- hidden from somebody hides its events too. Nothing is granted for writing: events come from triggers, numbers from the sequencer.
+-- Removals (audience none) are for the server processes only.
 grant select on public.events to authenticated;
+
+create policy select_audience on public.events for select to authenticated using (
+  case audience
+    when 'room' then case split_part(room, ':', 1)
+      when 'user' then room = 'user:' || (select private.user_id())
+      when 'org' then organization_id = (select private.org_id())
+      else exists (select from public.projects p where p.id = events.project_id) end
+    when 'project' then exists (select from public.projects p where p.id = events.project_id)
+    -- Owner, admin, manager and auditor read the whole activity log, everybody their own entries (contract 10, 5.2).
+    when 'activity' then exists (select from public.projects p where p.id = events.project_id)
+      and (actor_user_id = (select private.user_id()) or private.reads_all_activity(project_id))
+    when 'users' then (select private.user_id()) = any (user_ids)
+    else false
+  end
+);

@@ -16,7 +16,9 @@ begin
   values (p_room, p_type, p_data, p_audience,
     -- What lies in a person's room belongs to the person, whatever organization they act in.
     case when p_room not like 'user:%' then p_org_id end,
-    p_project_id, p_entity, p_entity_id, private.user_id(), p_conflation_key, p_users);
+    -- A project's room is judged by the project, so the event always names it.
+    coalesce(p_project_id, case when p_room like 'project:%' or p_room like 'context:%' then split_part(p_room, ':', 2)::uuid end),
+    p_entity, p_entity_id, private.user_id(), p_conflation_key, p_users);
   if coalesce(current_setting('app.wakes', true), '') <> 'on' then
     perform pg_notify('kijko_wake', '');
   else
@@ -123,7 +125,18 @@ grant execute on function private.log_position to authenticated, kijko_server;
 
 create or replace function private.removed_until(p_room text) returns bigint
 language sql stable security definer set search_path = ''
-return greatest((select l.forgotten_id from private.event_log l),
+return greatest((select t.forgotten_id from private.event_retention t),
   (select r.removed_id from private.event_rooms r where r.room = p_room));
 comment on function private.removed_until is 'Highest id that retention may have removed from a room; a cursor below it is expired. Gives away no content.';
 grant execute on function private.removed_until to authenticated, kijko_server;
+
+-- The demand of audience `activity`. Late bound: projects are installed after events.
+create or replace function private.reads_all_activity(p_project_id uuid) returns boolean
+language plpgsql stable parallel safe
+as $$
+begin
+  return coalesce(private.project_role(p_project_id) in ('owner', 'admin', 'manager', 'auditor'), false);
+end
+$$;
+comment on function private.reads_all_activity is 'Does the caller read everybody''s entries of a project''s activity log?';
+grant execute on function private.reads_all_activity to authenticated;
