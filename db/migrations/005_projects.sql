@@ -33,6 +33,16 @@ comment on function private.is_patterns is 'Is the value a JSON array of at most
 grant execute on function private.trimmed, private.is_plain, private.is_switches, private.is_patterns
   to anon, authenticated, service_role, kijko_server, kijko_worker;
 
+-- What the programs of this installation offer, for rules that depend on it (vectors, self-hosted Git hosts).
+create table private.installation (
+  key text primary key,
+  value jsonb not null,
+  updated_at timestamptz not null default now()
+);
+alter table private.installation enable row level security;
+alter table private.installation force row level security;
+comment on table private.installation is 'Declared by server and worker at their start; see private.declare_installation.';
+
 -- ---------------------------------------------------------------------------------------------------------------------------------
 create table public.projects (
   id uuid primary key default gen_random_uuid(),
@@ -459,5 +469,5 @@ comment on table public.project_activity is 'Append-only activity log of a proje
 
 drop table public.project_activity, public.worktree_branches, public.worktrees, public.staged_files, public.project_files,
   public.project_repositories, public.project_manual_contents, private.project_webhook_secrets, public.project_settings,
-  public.project_stars, public.project_members, private.project_counters, public.projects cascade;
+  public.project_stars, public.project_members, private.project_counters, public.projects, private.installation cascade;
 drop function private.is_patterns(jsonb), private.is_switches(jsonb, text[]), private.is_plain(text), private.trimmed(text) cascade;
