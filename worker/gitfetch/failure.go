@@ -60,6 +60,13 @@ func Invalid(format string, args ...any) *Failure {
 	return &Failure{Code: InvalidFormat, Message: fmt.Sprintf(format, args...)}
 }
 
+// Because gives the failure a technical cause, for the log.
+func (f *Failure) Because(err error) *Failure {
+	caused := *f
+	caused.cause = err
+	return &caused
+}
+
 func refused(format string, args ...any) *Failure {
 	return &Failure{Code: RepoFetchFailed, Message: fmt.Sprintf(format, args...)}
 }
@@ -131,22 +138,16 @@ func fromGit(stderr string, authenticated bool) error {
 	cause := errors.New("git: " + stderr)
 	if _, rest, ok := strings.Cut(stderr, "requested URL returned error: "); ok && len(rest) >= 3 {
 		if status, err := strconv.Atoi(rest[:3]); err == nil {
-			f := fromStatus(status, http.Header{}, authenticated)
-			f.cause = cause
-			return f
+			return fromStatus(status, http.Header{}, authenticated).Because(cause)
 		}
 	}
 	switch {
 	case has("not our ref", "unadvertised object", "couldn't find remote ref"):
 		return fmt.Errorf("%w: %w", errUnwanted, cause)
 	case has("Authentication failed", "could not read Username", "could not read Password"):
-		f := fromStatus(http.StatusUnauthorized, http.Header{}, authenticated)
-		f.cause = cause
-		return f
+		return fromStatus(http.StatusUnauthorized, http.Header{}, authenticated).Because(cause)
 	case has("fsck error"):
-		f := Invalid("The repository contains damaged or hostile objects.")
-		f.cause = cause
-		return f
+		return Invalid("The repository contains damaged or hostile objects.").Because(cause)
 	case has("Operation too slow", "timed out"):
 		return &Failure{Code: Timeout, Message: "The Git host stopped sending.", Retryable: true, cause: cause}
 	case has("early EOF", "hung up", "RPC failed", "unable to access", "unexpected disconnect", "Connection reset",

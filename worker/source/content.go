@@ -1,0 +1,219 @@
+package source
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+const (
+	sniffBytes = 8 << 10 // a NUL in here means binary
+	// wholeBytes is how far a file is looked at. Larger ones are refused as single files by the parser, whatever they hold.
+	wholeBytes     = 8 << 20
+	minifiedLine   = 500 // characters a line on average
+	generatedLines = 5   // a marker must stand in the first five
+)
+
+// Errors of Decode.
+var (
+	ErrBinary   = errors.New("the file is not text")
+	ErrTooLarge = errors.New("the file is too large")
+)
+
+// Content is what a look inside a file found.
+type Content struct {
+	Binary     bool
+	Generated  bool // says so in its first lines
+	Characters int64
+	Lines      int64 // at least 1
+}
+
+// Inspect reads up to 8 MiB of a file, holding no more than a few KiB of it.
+func Inspect(r io.Reader) (Content, error) { return new(inspector).inspect(r) }
+
+// inspector keeps its buffers from file to file. It is not safe for concurrent use.
+type inspector struct {
+	read  [32 << 10]byte
+	joint []byte
+	in    inspection
+}
+
+func (i *inspector) inspect(r io.Reader) (Content, error) {
+	i.in = inspection{head: i.in.head[:0], carry: i.in.carry[:0]}
+	limited := io.LimitReader(r, wholeBytes)
+	total := 0
+	for {
+		n, err := limited.Read(i.read[:])
+		total += n
+		if n > 0 {
+			i.joint = append(append(i.joint[:0], i.in.carry...), i.read[:n]...)
+			if !i.in.feed(i.joint) {
+				return Content{Binary: true, Lines: 1}, nil
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return i.in.result(total < wholeBytes), nil
+		} else if err != nil {
+			return Content{}, fmt.Errorf("inspect file: %w", err)
+		}
+	}
+}
+
+type encoding int
+
+const (
+	unknown encoding = iota
+	utf8Text
+	utf16Text // marked by a byte order mark, so NULs belong there
+	notText
+)
+
+// detect tells the encoding from the first bytes, at least four where the file has so many, and the length of its mark.
+func detect(head []byte) (encoding, int, binary.ByteOrder) {
+	switch {
+	case bytes.HasPrefix(head, []byte{0xFF, 0xFE, 0, 0}), bytes.HasPrefix(head, []byte{0, 0, 0xFE, 0xFF}):
+		return notText, 0, nil // UTF-32
+	case bytes.HasPrefix(head, []byte{0xFF, 0xFE}):
+		return utf16Text, 2, binary.LittleEndian
+	case bytes.HasPrefix(head, []byte{0xFE, 0xFF}):
+		return utf16Text, 2, binary.BigEndian
+	case bytes.HasPrefix(head, []byte{0xEF, 0xBB, 0xBF}):
+		return utf8Text, 3, nil
+	default:
+		return utf8Text, 0, nil
+	}
+}
+
+// inspection counts as it is fed. carry is the character or code unit that the last piece cut in two.
+type inspection struct {
+	encoding   encoding
+	order      binary.ByteOrder
+	carry      []byte
+	seen       int
+	characters int64
+	breaks     int64
+	head       []byte // first lines, for the marker
+}
+
+// feed takes the carry and the next piece; false means binary.
+func (in *inspection) feed(data []byte) bool {
+	if in.encoding == unknown {
+		if len(data) < 4 {
+			in.carry = append(in.carry[:0], data...)
+			return true
+		}
+		data = in.begin(data)
+	}
+	return in.take(data)
+}
+
+func (in *inspection) begin(data []byte) []byte {
+	var mark int
+	in.encoding, mark, in.order = detect(data)
+	return data[mark:]
+}
+
+func (in *inspection) take(data []byte) bool {
+	if in.encoding == notText {
+		return false
+	}
+	if in.encoding == utf16Text {
+		whole := len(data) &^ 1
+		for i := 0; i < whole; i += 2 {
+			unit := in.order.Uint16(data[i:])
+			in.characters++
+			if unit == '\n' {
+				in.breaks++
+			}
+			in.keep(byte(min(unit, 0x7f)))
+		}
+		in.carry = append(in.carry[:0], data[whole:]...)
+		return true
+	}
+	if in.seen < sniffBytes && bytes.IndexByte(data[:min(len(data), sniffBytes-in.seen)], 0) >= 0 {
+		return false
+	}
+	in.seen += len(data)
+	whole := wholeRunes(data)
+	if !utf8.Valid(data[:whole]) {
+		return false
+	}
+	in.characters += int64(utf8.RuneCount(data[:whole]))
+	in.breaks += int64(bytes.Count(data[:whole], []byte{'\n'}))
+	if room := sniffBytes - len(in.head); room > 0 {
+		in.head = append(in.head, data[:min(whole, room)]...)
+	}
+	in.seen -= len(data) - whole // comes again with the next piece
+	in.carry = append(in.carry[:0], data[whole:]...)
+	return true
+}
+
+func (in *inspection) keep(b byte) {
+	if len(in.head) < sniffBytes {
+		in.head = append(in.head, b)
+	}
+}
+
+// wholeRunes gives the length of data without a character that is cut off at its end.
+func wholeRunes(data []byte) int {
+	for i := 1; i < utf8.UTFMax && i <= len(data); i++ {
+		if b := data[len(data)-i]; utf8.RuneStart(b) {
+			if !utf8.FullRune(data[len(data)-i:]) {
+				return len(data) - i
+			}
+			break
+		}
+	}
+	return len(data)
+}
+
+// result ends the inspection; complete tells that the file ended, so nothing may be left over.
+func (in *inspection) result(complete bool) Content {
+	if in.encoding == unknown && !in.take(in.begin(slices.Clone(in.carry))) || complete && in.encoding == utf8Text && len(in.carry) > 0 {
+		return Content{Binary: true, Lines: 1}
+	}
+	return Content{Characters: in.characters, Lines: in.breaks + 1, Generated: generated(string(in.head))}
+}
+
+// generatedMarkers are what generators write, in lower case.
+var generatedMarkers = []string{"code generated", "@generated", "do not edit", "autogenerated", "auto-generated", "automatically generated",
+	"generated by", "this file was generated", "this file is generated"}
+
+func generated(head string) bool {
+	lines := strings.SplitN(head, "\n", generatedLines+1)
+	return containsAny(strings.ToLower(strings.Join(lines[:min(len(lines), generatedLines)], "\n")), generatedMarkers...)
+}
+
+// Decode reads a whole file as text: without byte order mark, from UTF-8 or marked UTF-16, with line ends as they are.
+// More than limit bytes give ErrTooLarge, other content than text ErrBinary. NULs, which the database cannot store,
+// become U+FFFD where they don't make a file binary; so do broken pairs in UTF-16.
+func Decode(r io.Reader, limit int64) (string, error) {
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return "", fmt.Errorf("read file: %w", err)
+	}
+	if int64(len(data)) > limit {
+		return "", ErrTooLarge
+	}
+	kind, mark, order := detect(data)
+	data = data[mark:]
+	switch {
+	case kind == utf16Text:
+		units := make([]uint16, len(data)/2)
+		for i := range units {
+			units[i] = order.Uint16(data[2*i:])
+		}
+		return cleanNUL(string(utf16.Decode(units))), nil
+	case kind == notText, bytes.IndexByte(data[:min(len(data), sniffBytes)], 0) >= 0, !utf8.Valid(data):
+		return "", ErrBinary
+	}
+	return cleanNUL(string(data)), nil
+}
+
+func cleanNUL(s string) string { return strings.ReplaceAll(s, "\x00", "\uFFFD") }
