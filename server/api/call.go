@@ -134,8 +134,7 @@ func fingerprint(p []byte) []byte {
 // readBody reads at most the operation's limit. Bodies that are no JSON stay in the stream for the handler.
 func readBody(c *fiber.Ctx, op *openapi.Operation) ([]byte, error) {
 	if c.Request().Header.ContentLength() > int(op.MaxBody) {
-		c.Context().SetConnectionClose()
-		return nil, tooLarge(op)
+		return nil, refuseBody(c, op)
 	}
 	if !op.HasBody() || (op.BodyType != "application/json" && !isJSON(c)) {
 		return nil, nil
@@ -149,10 +148,21 @@ func readBody(c *fiber.Ctx, op *openapi.Operation) ([]byte, error) {
 		return nil, &Problem{Status: http.StatusBadRequest, Code: "BAD_REQUEST", Message: "The request body could not be read.", cause: err}
 	}
 	if int64(len(raw)) > op.MaxBody {
-		c.Context().SetConnectionClose()
-		return nil, tooLarge(op)
+		return nil, refuseBody(c, op)
 	}
 	return op.CheckBody(raw)
+}
+
+// drained is how much of a refused body is read and thrown away: a client that is still sending sees a reset connection instead of
+// the answer. Beyond it the connection is simply closed.
+const drained = 32 << 20
+
+func refuseBody(c *fiber.Ctx, op *openapi.Operation) *Problem {
+	if stream := c.Context().RequestBodyStream(); stream != nil {
+		_, _ = io.CopyN(io.Discard, stream, drained)
+	}
+	c.Context().SetConnectionClose()
+	return tooLarge(op)
 }
 
 func tooLarge(op *openapi.Operation) *Problem {

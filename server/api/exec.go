@@ -45,13 +45,16 @@ type Waker interface {
 type Executor struct {
 	pool  *pgxpool.Pool
 	waker Waker
+	// named is false behind a pooler that cannot keep prepared statements.
+	named bool
 	// acquire bounds the wait for a connection, so that a missing database is a quick 503 and not a queue.
 	acquire time.Duration
 }
 
 // NewExecutor makes one. waker may be nil.
 func NewExecutor(pool *pgxpool.Pool, waker Waker) *Executor {
-	return &Executor{pool: pool, waker: waker, acquire: 3 * time.Second}
+	return &Executor{pool: pool, waker: waker, acquire: 3 * time.Second,
+		named: pool.Config().ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement}
 }
 
 const (
@@ -131,21 +134,14 @@ func (x *Executor) once(ctx context.Context, r *Request) (Answer, timing, error)
 	defer conn.Release()
 
 	began = time.Now()
+	enter, args := r.enter()
+	if x.named {
+		if err := prepare(ctx, conn.Conn(), enter, r.SQL); err != nil {
+			return Answer{}, t, err
+		}
+	}
 	batch := &pgx.Batch{}
-	readOnly := "off"
-	if r.ReadOnly {
-		readOnly = "on"
-	}
-	switch {
-	case r.Caller == Service:
-		batch.Queue(enterAnonymous, r.RequestID, r.ClientIP, readOnly, "service_role")
-	case r.Caller != nil:
-		batch.Queue(enterUser, r.Caller.UserID, r.Caller.SessionID, nullable(r.Caller.OrgHint), r.Caller.Claims, r.RequestID, r.ClientIP, readOnly)
-	case r.AsServer:
-		batch.Queue(enterAnonymous, r.RequestID, r.ClientIP, readOnly, "none")
-	default:
-		batch.Queue(enterAnonymous, r.RequestID, r.ClientIP, readOnly, "anon")
-	}
+	batch.Queue(enter, args...)
 	batch.Queue(r.SQL, r.Args...)
 	results := conn.SendBatch(ctx, batch)
 	answer, woken, err := read(results)
@@ -160,6 +156,34 @@ func (x *Executor) once(ctx context.Context, r *Request) (Answer, timing, error)
 		x.waker.Wake(woken.events, woken.jobs)
 	}
 	return answer, t, nil
+}
+
+// enter is the statement in front of the call: who calls, and what they may.
+func (r *Request) enter() (string, []any) {
+	readOnly := "off"
+	if r.ReadOnly {
+		readOnly = "on"
+	}
+	switch {
+	case r.Caller == Service:
+		return enterAnonymous, []any{r.RequestID, r.ClientIP, readOnly, "service_role"}
+	case r.Caller != nil:
+		return enterUser, []any{r.Caller.UserID, r.Caller.SessionID, nullable(r.Caller.OrgHint), r.Caller.Claims, r.RequestID, r.ClientIP, readOnly}
+	case r.AsServer:
+		return enterAnonymous, []any{r.RequestID, r.ClientIP, readOnly, "none"}
+	}
+	return enterAnonymous, []any{r.RequestID, r.ClientIP, readOnly, "anon"}
+}
+
+// prepare makes the statements of a call known to the connection, once. pgx's own cache would do, but it forgets a statement after
+// any error of it, and a refusal is an error: each one would cost the next caller two round trips.
+func prepare(ctx context.Context, conn *pgx.Conn, statements ...string) error {
+	for _, sql := range statements {
+		if _, err := conn.Prepare(ctx, sql, sql); err != nil {
+			return fmt.Errorf("preparing: %w", err)
+		}
+	}
+	return nil
 }
 
 type woken struct{ events, jobs bool }

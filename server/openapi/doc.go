@@ -95,9 +95,10 @@ type Document struct {
 }
 
 // Load assembles and compiles the embedded files. An error names the file or operation at fault.
-func Load() (*Document, error) { return load(files) }
+func Load() (*Document, error) { return LoadFrom(files) }
 
-func load(fsys fs.FS) (*Document, error) {
+// LoadFrom does the same with other files; tests use it.
+func LoadFrom(fsys fs.FS) (*Document, error) {
 	doc, err := assemble(fsys)
 	if err != nil {
 		return nil, err

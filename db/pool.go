@@ -1,0 +1,62 @@
+package db
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/exaring/otelpgx"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// PoolOptions say how to reach the database for requests.
+type PoolOptions struct {
+	DSN string
+	// Size is the number of connections; 0 is two for each processor (measured fastest), at least 4.
+	Size int
+	// Unnamed switches named prepared statements off, for transaction poolers that cannot keep them.
+	Unnamed bool
+	// Traced reports each statement to OpenTelemetry.
+	Traced bool
+	// Timeout bounds each statement in the database itself.
+	Timeout time.Duration
+	// Application is shown in pg_stat_activity.
+	Application string
+}
+
+// OpenPool opens a lazy pool: it succeeds while the database is down, and recovers by itself when it comes back.
+func OpenPool(ctx context.Context, o PoolOptions) (*pgxpool.Pool, error) {
+	c, err := pgxpool.ParseConfig(o.DSN)
+	if err != nil {
+		return nil, fmt.Errorf("database address: %w", err)
+	}
+	c.MaxConns = int32(o.Size)
+	if o.Size <= 0 {
+		c.MaxConns = int32(max(4, 2*runtime.GOMAXPROCS(0)))
+	}
+	c.MaxConnIdleTime = 10 * time.Minute
+	c.MaxConnLifetime = time.Hour
+	c.MaxConnLifetimeJitter = 10 * time.Minute
+	c.HealthCheckPeriod = 15 * time.Second
+	// No ping before use: it would be a second round trip. A connection that died meanwhile fails its first call, and the executor
+	// takes another one where that is safe.
+	c.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
+	c.ConnConfig.ConnectTimeout = 3 * time.Second
+	c.ConnConfig.RuntimeParams["application_name"] = o.Application
+	if o.Timeout > 0 {
+		c.ConnConfig.RuntimeParams["statement_timeout"] = fmt.Sprint(o.Timeout.Milliseconds())
+		c.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "30000"
+	}
+	if o.Unnamed {
+		// A pooler refuses start-up parameters it does not know.
+		delete(c.ConnConfig.RuntimeParams, "statement_timeout")
+		delete(c.ConnConfig.RuntimeParams, "idle_in_transaction_session_timeout")
+		c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	}
+	if o.Traced {
+		c.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTrimSQLInSpanName())
+	}
+	return pgxpool.NewWithConfig(ctx, c)
+}

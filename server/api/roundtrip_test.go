@@ -1,0 +1,100 @@
+package api_test
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"kijko/db"
+	"kijko/server/api"
+)
+
+// wire stands between the pool and Postgres and counts round trips: what a client sends until it must wait ends in a Sync (extended
+// protocol) or is a simple Query.
+type wire struct {
+	trips atomic.Int64
+	addr  string
+}
+
+func listen(t *testing.T, dsn string) *wire {
+	t.Helper()
+	config, err := pgx.ParseConfig(dsn)
+	require.NoError(t, err)
+	network, address := pgNetwork(config.Host, config.Port)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	w := &wire{addr: l.Addr().String()}
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial(network, address)
+			if err != nil {
+				_ = client.Close()
+				return
+			}
+			go func() { _, _ = io.Copy(client, server); _ = client.Close() }()
+			go func() { w.forward(client, server); _ = server.Close() }()
+		}
+	}()
+	return w
+}
+
+func pgNetwork(host string, port uint16) (string, string) {
+	return "unix", host + "/.s.PGSQL." + strconv.Itoa(int(port))
+}
+
+// forward passes messages on whole; the start-up message alone has no type byte.
+func (w *wire) forward(client io.Reader, server io.Writer) {
+	for started := false; ; {
+		header := make([]byte, 5)
+		if !started {
+			header = header[:4]
+		}
+		if _, err := io.ReadFull(client, header); err != nil {
+			return
+		}
+		rest := make([]byte, binary.BigEndian.Uint32(header[len(header)-4:])-4)
+		if _, err := io.ReadFull(client, rest); err != nil {
+			return
+		}
+		if started && (header[0] == 'S' || header[0] == 'Q') {
+			w.trips.Add(1)
+		}
+		started = true
+		if _, err := server.Write(append(header, rest...)); err != nil {
+			return
+		}
+	}
+}
+
+func TestARequestIsOneRoundTrip(t *testing.T) {
+	var w *wire
+	b := setup(t, func(_ *api.Deps, o *db.PoolOptions) {
+		w = listen(t, o.DSN)
+		u, err := url.Parse("postgres://kijko_server@" + w.addr + "/")
+		require.NoError(t, err)
+		config, err := pgx.ParseConfig(o.DSN)
+		require.NoError(t, err)
+		u.Path, u.RawQuery = "/"+config.Database, "sslmode=disable"
+		o.DSN, o.Size = u.String(), 1
+	})
+	for _, c := range []struct{ method, path, body string }{
+		{"GET", "/api/v1/who", ""}, {"POST", "/api/v1/echo/x", `{"name": "Kijko"}`}, {"POST", "/api/v1/count", "{}"}, {"GET", "/api/v1/refuse", ""},
+	} {
+		b.do(t, c.method, c.path, c.body) // connects and prepares
+		before := w.trips.Load()
+		b.do(t, c.method, c.path, c.body)
+		require.EqualValues(t, 1, w.trips.Load()-before, c.method+" "+c.path)
+	}
+}
