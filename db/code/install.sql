@@ -30,6 +30,11 @@
 {{ template "projects/triggers.sql" . }}
 {{ template "projects/access.sql" . }}
 {{ template "ingestion/functions.sql" . }}
+{{ template "ingestion/lifecycle.sql" . }}
+{{ template "ingestion/worker.sql" . }}
+{{ template "ingestion/storage.sql" . }}
+{{ template "ingestion/recovery.sql" . }}
+{{ template "ingestion/schedules.sql" . }}
 {{ template "ingestion/api.sql" . }}
 {{ template "ingestion/triggers.sql" . }}
 {{ template "ingestion/access.sql" . }}

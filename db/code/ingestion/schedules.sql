@@ -1,0 +1,60 @@
+-- Work that comes again and again. Whoever calls (any number of workers, pg_cron) takes the rows that are due and not taken, moves them
+-- on and does the work, in one transaction: a worker that dies in it leaves the row due. A failing piece is logged and comes again.
+create or replace function private.run_due(p_limit integer default 10) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v private.schedules;
+  v_done integer := 0;
+begin
+  for v in
+    select * from private.schedules where run_at <= clock_timestamp() order by run_at limit p_limit for update skip locked
+  loop
+    update private.schedules set run_at = clock_timestamp() + v.every, last_run_at = clock_timestamp() where name = v.name;
+    begin
+      case v.name
+        when 'runs.sweep' then perform private.sweep_runs();
+        when 'core.prune' then perform private.prune_core();
+        when 'events.prune' then perform private.prune_events();
+        when 'uploads.prune' then perform private.prune_uploads();
+        when 'checkpoints.prune' then perform private.prune_checkpoints();
+        else raise warning 'schedule % is unknown to this version', v.name;
+      end case;
+    exception when others then
+      raise warning 'schedule % failed: % %', v.name, sqlstate, sqlerrm;
+    end;
+    v_done := v_done + 1;
+  end loop;
+  return v_done;
+end
+$$;
+comment on function private.run_due is 'Does what is due; gives how many pieces. Judges: callable by the worker (and pg_cron as the owner) only.';
+grant execute on function private.run_due to kijko_worker;
+
+create or replace function private.prune_uploads(p_at timestamptz default now()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  -- Blobs and storage usage follow by the table's own triggers.
+  delete from public.staged_files where id in (
+    select id from public.staged_files where created_at < p_at - interval '24 hours' order by created_at limit 1000 for update skip locked);
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.prune_uploads is 'Staged uploads that nobody attached within 24 hours go. Judges: callable by schedules only.';
+
+create or replace function private.prune_checkpoints(p_at timestamptz default now()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  update public.ingestion_runs set checkpoint = '{}', checkpoint_expires_at = null where checkpoint_expires_at <= p_at;
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.prune_checkpoints is 'Checkpoints of failed runs end after 24 hours. Judges: callable by schedules only.';

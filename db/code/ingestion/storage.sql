@@ -1,0 +1,188 @@
+-- What a run stores. Arrays, not COPY: Postgres refuses COPY into tables under row-level security, and one statement a batch can ask for
+-- the lease as well.
+create or replace function private.assert_lease(p_run_id uuid, p_owner uuid) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid;
+begin
+  select organization_id into v_org from public.ingestion_runs
+  where id = p_run_id and lease_owner = p_owner and outcome = 'open' for key share;
+  if not found then
+    perform private.refuse(409, 'NO_ACTIVE_INGESTION', 'This ingestion has ended or is in other hands.');
+  end if;
+  return v_org;
+end
+$$;
+comment on function private.assert_lease is 'The run''s organization, if the caller holds its lease; else 409 NO_ACTIVE_INGESTION. Judges: definer functions below only.';
+
+create or replace function private.store_files(
+  p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[],
+  p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  insert into public.run_files (organization_id, run_id, id, position, source, repository_id, path, language, category, bytes, tokens,
+    optimized_tokens, hash, metadata)
+  select v_org, p_run_id, t.*
+  from unnest(p_ids, p_positions, p_sources, p_repositories, p_paths, p_languages, p_categories, p_bytes, p_tokens, p_optimized, p_hashes, p_metadata) as t;
+end
+$$;
+comment on function private.store_files is 'Files of a leased run. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.store_chunks(
+  p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[],
+  p_tokens integer[], p_contents text[], p_hashes bytea[], p_references uuid[], p_parents uuid[], p_metadata jsonb[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  insert into public.chunks (organization_id, run_id, id, file_id, position, start_line, end_line, type, tokens, content, hash,
+    reference_of, parent_id, metadata)
+  select v_org, p_run_id, t.*
+  from unnest(p_ids, p_files, p_positions, p_starts, p_ends, p_types, p_tokens, p_contents, p_hashes, p_references, p_parents, p_metadata) as t;
+end
+$$;
+comment on function private.store_chunks is 'Chunks of a leased run. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.store_terms(p_run_id uuid, p_owner uuid, p_chunks uuid[], p_terms tsvector[]) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  insert into public.chunk_terms (organization_id, run_id, chunk_id, terms)
+  select v_org, p_run_id, t.* from unnest(p_chunks, p_terms) as t
+  on conflict (organization_id, run_id, chunk_id) do update set terms = excluded.terms;
+end
+$$;
+comment on function private.store_terms is 'Search terms of chunks of a leased run. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.store_nodes(
+  p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_kinds text[], p_names text[], p_qualified text[], p_starts integer[],
+  p_ends integer[], p_metadata jsonb[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  insert into public.graph_nodes (organization_id, run_id, id, file_id, kind, name, qualified_name, start_line, end_line, metadata)
+  select v_org, p_run_id, t.* from unnest(p_ids, p_files, p_kinds, p_names, p_qualified, p_starts, p_ends, p_metadata) as t;
+end
+$$;
+comment on function private.store_nodes is 'Graph nodes of a leased run. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.store_links(
+  p_run_id uuid, p_owner uuid, p_from uuid[], p_to uuid[], p_kinds text[], p_weights integer[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  insert into public.graph_links (organization_id, run_id, from_id, to_id, kind, weight)
+  select v_org, p_run_id, t.* from unnest(p_from, p_to, p_kinds, p_weights) as t;
+end
+$$;
+comment on function private.store_links is 'Graph links of a leased run. Judges: callable by the worker only, for the run it holds.';
+
+-- A phase that is done again begins with nothing of its own. `chunks`: files and chunks (phase 4); `index`: terms and graph (phase 5).
+create or replace function private.clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  return private.delete_run_rows(v_org, p_run_id, p_what, p_limit);
+end
+$$;
+comment on function private.clear_run is 'Removes up to p_limit rows of a leased run; 0 when none are left. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_table text;
+  v_count bigint;
+begin
+  -- Children before parents, so that no cascade does the work row by row.
+  foreach v_table in array case p_what when 'index' then array['graph_links', 'graph_nodes', 'chunk_terms']
+    else array['graph_links', 'graph_nodes', 'chunk_terms', 'chunks', 'run_files'] end
+  loop
+    execute format('delete from public.%1$I where ctid = any (array(
+      select ctid from public.%1$I where organization_id = $1 and run_id = $2 limit $3))', v_table)
+    using p_org_id, p_run_id, p_limit;
+    get diagnostics v_count = row_count;
+    if v_count > 0 then
+      return v_count;
+    end if;
+  end loop;
+  return 0;
+end
+$$;
+comment on function private.delete_run_rows is 'Removes up to p_limit rows that a run stored. Judges: callable by definer functions of ours only.';
+
+create or replace function private.drop_run_rows(p_run_id uuid, p_limit integer default 5000) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid;
+begin
+  select r.organization_id into v_org from public.ingestion_runs r
+  where r.id = p_run_id and r.outcome <> 'open' and not exists (select from public.project_indexes i where i.run_id = r.id);
+  return case when v_org is null then 0 else private.delete_run_rows(v_org, p_run_id, 'chunks', p_limit) end;
+end
+$$;
+comment on function private.drop_run_rows is
+  'Removes up to p_limit rows of an ended run that is not the current one; 0 when none are left. Judges: callable by the worker only.';
+
+-- The samples of contract 10, 18.5 ask the index as any reader would.
+create or replace function private.sample_search(p_run_id uuid, p_owner uuid, p_query tsquery, p_limit integer default 5) returns setof uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  return query
+    select t.chunk_id from public.chunk_terms t
+    where t.organization_id = v_org and t.run_id = p_run_id and t.terms @@ p_query
+    order by ts_rank(t.terms, p_query) desc, t.chunk_id limit p_limit;
+end
+$$;
+comment on function private.sample_search is 'Best chunks of a leased run for a query. Judges: callable by the worker only, for the run it holds.';
+
+-- Chunks in order, for indexing: what a successor needs is in the database already.
+create or replace function private.read_chunks(p_run_id uuid, p_owner uuid, p_after uuid, p_limit integer)
+returns table (id uuid, path text, content text, metadata jsonb, has_body boolean)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  return query
+    select c.id, f.path, c.content, c.metadata, c.reference_of is null
+    from public.chunks c
+    join public.run_files f on f.organization_id = c.organization_id and f.run_id = c.run_id and f.id = c.file_id
+    where c.organization_id = v_org and c.run_id = p_run_id and (p_after is null or c.id > p_after)
+    order by c.id limit p_limit;
+end
+$$;
+comment on function private.read_chunks is 'A page of a leased run''s chunks by id. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.live_checkpoints(p_runs uuid[]) returns setof uuid
+language sql stable security definer set search_path = ''
+as $$
+  select r.id from public.ingestion_runs r
+  where r.id = any (p_runs) and (r.outcome = 'open' or r.checkpoint_expires_at > now()
+    or exists (select from public.ingestion_runs c where c.organization_id = r.organization_id and c.project_id = r.project_id
+      and c.parent_run_id = r.id and c.outcome = 'open'))
+$$;
+comment on function private.live_checkpoints is 'Those of the runs whose work directories are still of use. Judges: callable by the worker only.';
+grant execute on function private.store_files, private.store_chunks, private.store_terms, private.store_nodes, private.store_links,
+  private.clear_run, private.drop_run_rows, private.sample_search, private.read_chunks, private.live_checkpoints to kijko_worker;
