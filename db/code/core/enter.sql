@@ -59,3 +59,9 @@ end
 $$;
 comment on function private.enter_anonymous is 'Makes an anonymous request known to the transaction: request id and address only.';
 grant execute on function private.enter_anonymous to kijko_server, kijko_worker;
+
+create or replace function private.schema_version() returns integer
+language sql stable security definer set search_path = ''
+as $$ select version from public.schema_version $$;
+comment on function private.schema_version is 'Number of the newest migration applied. Judges: callable by the server and the worker only.';
+grant execute on function private.schema_version to kijko_server, kijko_worker;

@@ -1,0 +1,55 @@
+package app
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"kijko/db"
+	"kijko/server/api"
+	"kijko/server/auth"
+)
+
+// databaseCheck is healthy when the database answers and carries the migrations of this binary.
+func databaseCheck(pool *pgxpool.Pool) api.Check {
+	return api.Check{Name: "database", Critical: true, Probe: func(ctx context.Context) api.CheckResult {
+		var version int32
+		if err := pool.QueryRow(ctx, "select private.schema_version()").Scan(&version); err != nil {
+			return api.CheckResult{Status: "unhealthy", Code: "UNREACHABLE"}
+		}
+		if version != db.ExpectedVersion() {
+			return api.CheckResult{Status: "unhealthy", Code: "MIGRATIONS_PENDING"}
+		}
+		return api.CheckResult{Status: "healthy"}
+	}}
+}
+
+// queueLag is the age of the oldest due job from which the queue counts as degraded: its workers are away or overrun.
+const queueLag = 60
+
+func queueCheck(pool *pgxpool.Pool) api.Check {
+	return api.Check{Name: "queue", Critical: true, Probe: func(ctx context.Context) api.CheckResult {
+		var pending int64
+		var oldest float64
+		if err := pool.QueryRow(ctx, "select pending, oldest_seconds from private.queue_state()").Scan(&pending, &oldest); err != nil {
+			return api.CheckResult{Status: "unhealthy", Code: "UNREACHABLE"}
+		}
+		r := api.CheckResult{Status: "healthy", Pending: &pending, OldestSeconds: &oldest}
+		if oldest > queueLag {
+			r.Status, r.Code = "degraded", "BEHIND"
+		}
+		return r
+	}}
+}
+
+// authCheck is degraded while a remote identity provider cannot be reached; known keys still verify tokens.
+func authCheck(verifier *auth.Verifier) api.Check {
+	return api.Check{Name: "auth", Probe: func(context.Context) api.CheckResult {
+		for _, provider := range verifier.Status() {
+			if provider.Err != nil {
+				return api.CheckResult{Status: "degraded", Code: "PROVIDER_UNREACHABLE"}
+			}
+		}
+		return api.CheckResult{Status: "healthy"}
+	}}
+}
