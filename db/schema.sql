@@ -39,6 +39,406 @@ CREATE SCHEMA jobs;
 CREATE SCHEMA private;
 
 --
+-- Name: btree_gin; Type: EXTENSION; Schema: -; Owner: -
+--
+
+CREATE EXTENSION IF NOT EXISTS btree_gin WITH SCHEMA extensions;
+
+--
+-- Name: EXTENSION btree_gin; Type: COMMENT; Schema: -; Owner: -
+--
+
+COMMENT ON EXTENSION btree_gin IS 'support for indexing common datatypes in GIN';
+
+--
+-- Name: cancel_ingestion(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.cancel_ingestion(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  perform private.cancel_run(private.as_uuid(p ->> 'projectId'));
+  return '{"success": true}';
+end
+$$;
+
+--
+-- Name: FUNCTION cancel_ingestion(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.cancel_ingestion(p jsonb) IS 'Cancels the open run. Errors: 404 PROJECT_NOT_FOUND, 403 FORBIDDEN, 409 NO_ACTIVE_INGESTION.';
+
+--
+-- Name: complete_ingestion(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.complete_ingestion(p jsonb) RETURNS jsonb
+    LANGUAGE sql
+    AS $$ select private.service_write_run('complete', private.as_uuid(p ->> 'projectId'), p -> 'body') $$;
+
+--
+-- Name: FUNCTION complete_ingestion(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.complete_ingestion(p jsonb) IS 'The end of an external worker''s run. Errors: 404 PROJECT_NOT_FOUND, 409 NO_ACTIVE_INGESTION.';
+
+--
+-- Name: get_completion(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_completion(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'projectId');
+  r public.ingestion_runs := private.last_completed_run(v_id);
+  v public.projects;
+  v_persona text;
+  v_invited integer;
+begin
+  select * into v from public.projects where id = v_id;
+  v_persona := coalesce(p ->> 'persona', (select s.persona from public.project_settings s where s.project_id = v_id), 'alex');
+  select count(*) into v_invited from public.project_members m where m.project_id = v_id and m.user_id is distinct from v.user_id;
+  return jsonb_build_object('projectId', v_id, 'projectName', v.name, 'persona', v_persona,
+      'processingDurationSeconds', r.duration_seconds, 'completedAt', private.iso(r.completed_at))
+    || case v_persona
+      when 'alex' then jsonb_build_object('alexMetrics', jsonb_build_object(
+        'tokensSaved', r.original_tokens - r.optimized_tokens,
+        'costSaved', round((r.original_tokens - r.optimized_tokens) / 1e6 * 15, 2), 'currency', 'EUR',
+        'processingTimeSeconds', r.duration_seconds))
+      when 'maya' then jsonb_build_object('mayaMetrics', jsonb_build_object(
+        'repositoriesProcessing', v.total_repos, 'membersInvited', v_invited,
+        'projectedHoursSavedPerMonth', 10 * greatest(1, v_invited),
+        'roiMultiplier', round(10 * greatest(1, v_invited) * 50 / greatest(29::numeric, private.project_plan_price(v_id)), 1)))
+      else jsonb_build_object('samMetrics', jsonb_build_object(
+        'tokenReductionPercent', round(private.reduction_percent(r.original_tokens, r.optimized_tokens), 1),
+        'queryLatencyMs', coalesce(r.result -> 'queryLatencyMs', '0'), 'relevancePercent', coalesce(r.result -> 'relevanceScore', '0'),
+        'chunksCreated', r.chunks_created)) end;
+end
+$$;
+
+--
+-- Name: FUNCTION get_completion(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_completion(p jsonb) IS 'CompletionData for one persona. Errors: 404 PROJECT_NOT_FOUND, 404 INGESTION_RESULT_NOT_FOUND.';
+
+--
+-- Name: get_ingestion_progress(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_ingestion_progress(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'projectId');
+  v_json jsonb := private.current_progress_json(v_id);
+begin
+  -- The run is under the project's own policy, so finding one answers both questions with one look.
+  if v_json is null then
+    perform private.visible_project(v_id);
+  end if;
+  return v_json;
+end
+$$;
+
+--
+-- Name: FUNCTION get_ingestion_progress(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_ingestion_progress(p jsonb) IS 'IngestionProgress of the newest run, or null. Errors: 404 PROJECT_NOT_FOUND.';
+
+--
+-- Name: get_ingestion_result(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_ingestion_result(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'projectId');
+  r public.ingestion_runs := private.last_completed_run(v_id);
+begin
+  return jsonb_strip_nulls(jsonb_build_object('projectId', v_id, 'projectName', (select name from public.projects where id = v_id),
+    'originalTokens', r.original_tokens, 'optimizedTokens', r.optimized_tokens,
+    'reductionPercent', round(private.reduction_percent(r.original_tokens, r.optimized_tokens), 1),
+    'savingsBreakdown', coalesce(r.result -> 'savingsBreakdown',
+      '{"deduplication": 0, "patternCompression": 0, "whitespace": 0, "importConsolidation": 0}'),
+    'performanceStats', jsonb_build_object('ingestionTimeSeconds', r.duration_seconds,
+      'queryLatencyMs', coalesce(r.result -> 'queryLatencyMs', '0'), 'relevanceScore', coalesce(r.result -> 'relevanceScore', '0')),
+    'filesProcessed', r.files_processed, 'chunksCreated', r.chunks_created, 'languagesDetected', r.result -> 'languagesDetected'));
+end
+$$;
+
+--
+-- Name: FUNCTION get_ingestion_result(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_ingestion_result(p jsonb) IS 'IngestionCompletionData of the last completed run. Errors: 404 PROJECT_NOT_FOUND, 404 INGESTION_RESULT_NOT_FOUND.';
+
+--
+-- Name: get_progress_details(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_progress_details(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  r public.ingestion_runs := private.newest_run(private.visible_project(private.as_uuid(p ->> 'projectId')));
+begin
+  return case when r.id is not null and r.outcome <> 'cancelled' then private.run_details_json(r) end;
+end
+$$;
+
+--
+-- Name: FUNCTION get_progress_details(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_progress_details(p jsonb) IS 'IngestionProgressState of the newest run, or null. Errors: 404 PROJECT_NOT_FOUND.';
+
+--
+-- Name: get_recovery(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_recovery(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  r public.ingestion_runs := private.failed_run(private.as_uuid(p ->> 'projectId'));
+  v_max integer;
+begin
+  if r.id is null then
+    return null;
+  end if;
+  select l.max_retries into v_max from private.phase_labels() l where l.phase = r.phase;
+  return jsonb_strip_nulls(jsonb_build_object('errorCode', r.error_code, 'errorMessage', r.error_message, 'phase', r.phase,
+    'options', private.recovery_options(r.phase),
+    'failedItems', case when cardinality(r.failed_items) > 0 then to_jsonb(r.failed_items) end,
+    'canRetry', private.is_retryable_code(r.error_code), 'retryCount', r.retry_count, 'maxRetries', v_max,
+    'branches', case when r.phase = 'repository_fetch' then r.checkpoint -> 'branches' end));
+end
+$$;
+
+--
+-- Name: FUNCTION get_recovery(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_recovery(p jsonb) IS 'ErrorRecovery of the newest run, or null when it did not fail. Errors: 404 PROJECT_NOT_FOUND.';
+
+--
+-- Name: prepare_ingestion(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.prepare_ingestion(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'projectId');
+  v public.projects;
+begin
+  perform private.assert_same_project(v_id, p -> 'body');
+  v := private.assert_startable(v_id, coalesce((p -> 'body' ->> 'forceReprocess')::boolean, false));
+  return jsonb_strip_nulls(jsonb_build_object(
+    'repositories', (select coalesce(jsonb_agg(jsonb_build_object('id', r.id, 'url', r.repository_url, 'branch', r.branch)
+        order by r.created_at, r.id), '[]')
+      from public.project_repositories r where r.project_id = v_id),
+    'webhookUrl', (select s.webhook_url from public.project_settings s where s.project_id = v_id and v.chunking_strategy = 'custom'),
+    'needsWebhook', v.chunking_strategy = 'custom',
+    'needsEmbeddings', (select s.output_format = 'vector' from public.project_settings s where s.project_id = v_id)));
+end
+$$;
+
+--
+-- Name: FUNCTION prepare_ingestion(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.prepare_ingestion(p jsonb) IS 'Checks 1 to 4 of a start and what check 5 has to look at: {repositories: [{id, url, branch}], webhookUrl?, needsWebhook, needsEmbeddings}. Errors: 404, 403, 409, 400 NO_SOURCES.';
+
+--
+-- Name: recover_ingestion(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.recover_ingestion(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  return private.recover_run(private.as_uuid(p ->> 'projectId'), p -> 'body');
+end
+$$;
+
+--
+-- Name: FUNCTION recover_ingestion(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.recover_ingestion(p jsonb) IS 'Goes on after a failure. Errors: 404 PROJECT_NOT_FOUND or REPOSITORY_NOT_FOUND, 403, 409 ALREADY_PROCESSING, NOTHING_TO_RECOVER or MAX_RETRIES_EXCEEDED, 400.';
+
+--
+-- Name: save_progress_snapshot(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.save_progress_snapshot(p jsonb) RETURNS jsonb
+    LANGUAGE sql
+    AS $$ select private.service_write_run('snapshot', private.as_uuid(p ->> 'projectId'), p -> 'body') $$;
+
+--
+-- Name: FUNCTION save_progress_snapshot(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.save_progress_snapshot(p jsonb) IS 'Metrics of an external worker; success false without an active run. Errors: 404 PROJECT_NOT_FOUND.';
+
+--
+-- Name: start_ingestion(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.start_ingestion(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'projectId');
+begin
+  perform private.assert_same_project(v_id, p -> 'body');
+  return private.start_run(v_id, coalesce((p -> 'body' ->> 'forceReprocess')::boolean, false));
+end
+$$;
+
+--
+-- Name: FUNCTION start_ingestion(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.start_ingestion(p jsonb) IS 'Queues a run. Errors: 404 PROJECT_NOT_FOUND, 403 FORBIDDEN, 409 ALREADY_PROCESSING, 409 INVALID_STATUS, 400 NO_SOURCES, 429 QUOTA_EXCEEDED.';
+
+--
+-- Name: update_ingestion_progress(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.update_ingestion_progress(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'projectId');
+begin
+  perform private.assert_same_project(v_id, p -> 'body');
+  return private.service_write_run('update', v_id, p -> 'body');
+end
+$$;
+
+--
+-- Name: FUNCTION update_ingestion_progress(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.update_ingestion_progress(p jsonb) IS 'Progress written by an external worker. Errors: 404 PROJECT_NOT_FOUND, 409 NO_ACTIVE_INGESTION, 400 VALIDATION_ERROR.';
+
+SET default_tablespace = '';
+
+SET default_table_access_method = heap;
+
+--
+-- Name: ingestion_runs; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.ingestion_runs (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    outcome text DEFAULT 'open'::text NOT NULL,
+    phase text DEFAULT 'repository_fetch'::text NOT NULL,
+    phase_index smallint GENERATED ALWAYS AS (((array_position(ARRAY['repository_fetch'::text, 'parsing'::text, 'chunking'::text, 'optimization'::text, 'indexing'::text], phase) - 1))::smallint) STORED NOT NULL,
+    percent smallint DEFAULT 0 NOT NULL,
+    message text DEFAULT ''::text NOT NULL,
+    total_files bigint DEFAULT 0 NOT NULL,
+    files_processed bigint DEFAULT 0 NOT NULL,
+    tokens_processed bigint DEFAULT 0 NOT NULL,
+    bytes_processed bigint DEFAULT 0 NOT NULL,
+    chunks_created bigint DEFAULT 0 NOT NULL,
+    errors_encountered bigint DEFAULT 0 NOT NULL,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    phase_times jsonb DEFAULT '{}'::jsonb NOT NULL,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    phase_started_at timestamp with time zone DEFAULT now() NOT NULL,
+    estimated_completion_at timestamp with time zone,
+    completed_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    error_code text,
+    error_message text,
+    failed_items text[] DEFAULT '{}'::text[] NOT NULL,
+    retry_count integer DEFAULT 0 NOT NULL,
+    parent_run_id uuid,
+    options jsonb DEFAULT '{}'::jsonb NOT NULL,
+    checkpoint jsonb DEFAULT '{}'::jsonb NOT NULL,
+    checkpoint_expires_at timestamp with time zone,
+    attempt integer DEFAULT 1 NOT NULL,
+    restarts integer DEFAULT 0 NOT NULL,
+    lease_owner uuid,
+    lease_expires_at timestamp with time zone,
+    original_tokens bigint,
+    optimized_tokens bigint,
+    duration_seconds integer,
+    result jsonb,
+    started_by uuid,
+    revision bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT ingestion_runs_counts_check CHECK (((retry_count >= 0) AND (restarts >= 0) AND (attempt >= 1))),
+    CONSTRAINT ingestion_runs_error_code_check CHECK (((char_length(error_code) >= 1) AND (char_length(error_code) <= 50))),
+    CONSTRAINT ingestion_runs_error_message_check CHECK ((char_length(error_message) <= 2000)),
+    CONSTRAINT ingestion_runs_failed_items_check CHECK ((cardinality(failed_items) <= 1000)),
+    CONSTRAINT ingestion_runs_lease_agrees CHECK (((lease_owner IS NULL) = (lease_expires_at IS NULL))),
+    CONSTRAINT ingestion_runs_metrics_check CHECK (((total_files >= 0) AND (files_processed >= 0) AND (tokens_processed >= 0) AND (bytes_processed >= 0) AND (chunks_created >= 0) AND (errors_encountered >= 0))),
+    CONSTRAINT ingestion_runs_outcome_agrees CHECK (
+CASE outcome
+    WHEN 'open'::text THEN ((completed_at IS NULL) AND (ended_at IS NULL) AND (error_code IS NULL) AND (error_message IS NULL))
+    WHEN 'completed'::text THEN ((completed_at IS NOT NULL) AND (error_code IS NULL) AND (error_message IS NULL))
+    ELSE ((completed_at IS NULL) AND (ended_at IS NOT NULL) AND (error_code IS NOT NULL) AND (error_message IS NOT NULL))
+END),
+    CONSTRAINT ingestion_runs_outcome_check CHECK ((outcome = ANY (ARRAY['open'::text, 'completed'::text, 'failed'::text, 'cancelled'::text]))),
+    CONSTRAINT ingestion_runs_percent_check CHECK (((percent >= 0) AND (percent <= 100))),
+    CONSTRAINT ingestion_runs_phase_check CHECK ((phase = ANY (ARRAY['repository_fetch'::text, 'parsing'::text, 'chunking'::text, 'optimization'::text, 'indexing'::text])))
+)
+WITH (fillfactor='50');
+
+ALTER TABLE ONLY public.ingestion_runs FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE ingestion_runs; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.ingestion_runs IS 'One row an ingestion run; its id is the jobId. Final once ended, kept while the project lives.';
+
+--
+-- Name: apply_metrics(public.ingestion_runs, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.apply_metrics(r public.ingestion_runs, p_metrics jsonb) RETURNS public.ingestion_runs
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_key text;
+  v jsonb;
+begin
+  for v_key, v in select * from jsonb_each(p_metrics) loop
+    if v_key in ('totalFiles', 'filesProcessed', 'tokensProcessed', 'bytesProcessed', 'chunksCreated', 'errorsEncountered')
+      and (jsonb_typeof(v) <> 'number' or v::numeric not between 0 and 9007199254740991 or v::numeric <> trunc(v::numeric)) then
+      perform private.refuse_field('metrics.' || v_key, 'A metric is a whole number from 0.');
+    end if;
+  end loop;
+  r.total_files := coalesce((p_metrics ->> 'totalFiles')::numeric::bigint, r.total_files);
+  r.files_processed := coalesce((p_metrics ->> 'filesProcessed')::numeric::bigint, r.files_processed);
+  r.tokens_processed := coalesce((p_metrics ->> 'tokensProcessed')::numeric::bigint, r.tokens_processed);
+  r.bytes_processed := coalesce((p_metrics ->> 'bytesProcessed')::numeric::bigint, r.bytes_processed);
+  r.chunks_created := coalesce((p_metrics ->> 'chunksCreated')::numeric::bigint, r.chunks_created);
+  r.errors_encountered := coalesce((p_metrics ->> 'errorsEncountered')::numeric::bigint, r.errors_encountered);
+  return r;
+end
+$$;
+
+--
+-- Name: FUNCTION apply_metrics(r public.ingestion_runs, p_metrics jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.apply_metrics(r public.ingestion_runs, p_metrics jsonb) IS 'The run with the given metrics; absent ones keep. Errors: 400 on a metrics.* field.';
+
+--
 -- Name: as_uuid(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -51,6 +451,179 @@ CREATE FUNCTION private.as_uuid(p_text text) RETURNS uuid
 --
 
 COMMENT ON FUNCTION private.as_uuid(p_text text) IS 'The text as a uuid, or null where it is none.';
+
+--
+-- Name: assert_lease(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_lease(p_run_id uuid, p_owner uuid) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_org uuid;
+begin
+  select organization_id into v_org from public.ingestion_runs
+  where id = p_run_id and lease_owner = p_owner and outcome = 'open' for key share;
+  if not found then
+    perform private.refuse(409, 'NO_ACTIVE_INGESTION', 'This ingestion has ended or is in other hands.');
+  end if;
+  return v_org;
+end
+$$;
+
+--
+-- Name: FUNCTION assert_lease(p_run_id uuid, p_owner uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_lease(p_run_id uuid, p_owner uuid) IS 'The run''s organization, if the caller holds its lease; else 409 NO_ACTIVE_INGESTION. Judges: definer functions below only.';
+
+--
+-- Name: assert_same_project(uuid, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_same_project(p_project_id uuid, p_body jsonb) RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  if p_body ? 'projectId' and private.as_uuid(p_body ->> 'projectId') is distinct from p_project_id then
+    perform private.refuse_field('projectId', 'The project in the body is not the one in the address.');
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION assert_same_project(p_project_id uuid, p_body jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_same_project(p_project_id uuid, p_body jsonb) IS '400 when a body names another project than the path.';
+
+--
+-- Name: is_plain(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_plain(p_text text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (p_text !~ '[\u0001-\u001f\u007f-\u009f]'::text);
+
+--
+-- Name: FUNCTION is_plain(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_plain(p_text text) IS 'Has the text no control characters?';
+
+--
+-- Name: trimmed(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.trimmed(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN regexp_replace(p_text, '^[\s\u00a0\ufeff]+|[\s\u00a0\ufeff]+$'::text, ''::text, 'g'::text);
+
+--
+-- Name: FUNCTION trimmed(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.trimmed(p_text text) IS 'The text without white space at its ends.';
+
+--
+-- Name: projects; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.projects (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    name text NOT NULL,
+    description text,
+    type text DEFAULT 'manual'::text NOT NULL,
+    status text DEFAULT 'draft'::text NOT NULL,
+    privacy text DEFAULT 'private'::text NOT NULL,
+    chunking_strategy text DEFAULT 'semantic'::text NOT NULL,
+    include_metadata boolean DEFAULT true NOT NULL,
+    anonymize_secrets boolean DEFAULT true NOT NULL,
+    icon jsonb,
+    label text,
+    color text,
+    preview_url text,
+    archived boolean DEFAULT false NOT NULL,
+    total_repos integer DEFAULT 0 NOT NULL,
+    uploaded_files integer DEFAULT 0 NOT NULL,
+    root_files integer DEFAULT 0 NOT NULL,
+    text_sources integer DEFAULT 0 NOT NULL,
+    has_manual_content boolean DEFAULT false NOT NULL,
+    source_count integer GENERATED ALWAYS AS ((((total_repos + root_files) + text_sources) + (has_manual_content)::integer)) STORED NOT NULL,
+    accepted_members integer DEFAULT 0 NOT NULL,
+    total_files integer,
+    original_tokens bigint,
+    optimized_tokens bigint,
+    ingestion_time_seconds integer,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT projects_chunking_strategy_check CHECK ((chunking_strategy = ANY (ARRAY['semantic'::text, 'fixed'::text, 'recursive'::text, 'custom'::text]))),
+    CONSTRAINT projects_color_check CHECK ((color ~ '^#[0-9a-fA-F]{6}$'::text)),
+    CONSTRAINT projects_counters_check CHECK (((total_repos >= 0) AND (uploaded_files >= 0) AND (root_files >= 0) AND (text_sources >= 0) AND (accepted_members >= 0) AND (total_files >= 0) AND (original_tokens >= 0) AND (optimized_tokens >= 0) AND (ingestion_time_seconds >= 0))),
+    CONSTRAINT projects_description_check CHECK ((char_length(description) <= 2000)),
+    CONSTRAINT projects_icon_check CHECK (((jsonb_typeof(icon) = 'object'::text) AND (icon ?& ARRAY['type'::text, 'value'::text]) AND ((icon ->> 'type'::text) = ANY (ARRAY['emoji'::text, 'initials'::text, 'image'::text])) AND ((icon ->> 'value'::text) <> ''::text) AND (octet_length((icon)::text) <= 65536))),
+    CONSTRAINT projects_label_check CHECK (((char_length(label) >= 1) AND (char_length(label) <= 20))),
+    CONSTRAINT projects_name_check CHECK (((name = private.trimmed(name)) AND ((char_length(name) >= 3) AND (char_length(name) <= 50)) AND private.is_plain(name))),
+    CONSTRAINT projects_preview_url_check CHECK (((preview_url ~ '^https://[^\s]+$'::text) AND (char_length(preview_url) <= 500))),
+    CONSTRAINT projects_privacy_check CHECK ((privacy = ANY (ARRAY['private'::text, 'shared'::text]))),
+    CONSTRAINT projects_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'processing'::text, 'active'::text, 'error'::text]))),
+    CONSTRAINT projects_type_check CHECK ((type = ANY (ARRAY['repository'::text, 'files'::text, 'manual'::text])))
+)
+WITH (fillfactor='85');
+
+ALTER TABLE ONLY public.projects FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE projects; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.projects IS 'A project: its sources become indexed chunks. One organization, one owner, any number of members. A context id is a project id.';
+
+--
+-- Name: COLUMN projects.status; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.projects.status IS 'Written by ingestion only; the state machine is a trigger.';
+
+--
+-- Name: assert_startable(uuid, boolean); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_startable(p_project_id uuid, p_force boolean) RETURNS public.projects
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v public.projects;
+begin
+  perform private.assert_project_role(p_project_id, 'developer');
+  -- A reading caller (the checks before the network check) takes no lock.
+  if current_setting('transaction_read_only') = 'on' then
+    select * into v from public.projects where id = p_project_id;
+  else
+    select * into v from public.projects where id = p_project_id for no key update;
+  end if;
+  if exists (select from public.ingestion_runs where project_id = p_project_id and outcome = 'open') then
+    perform private.refuse(409, 'ALREADY_PROCESSING', 'An ingestion of this project is running already.');
+  elsif v.status <> 'draft' and not p_force then
+    perform private.refuse(409, 'INVALID_STATUS',
+      format('The project''s status is "%s". Start with forceReprocess to ingest it again.', v.status), null,
+      jsonb_build_object('status', v.status));
+  elsif v.source_count = 0 and v.uploaded_files = 0 then
+    perform private.refuse(400, 'NO_SOURCES', 'The project has no sources yet. Add a repository, files or text first.');
+  end if;
+  return v;
+end
+$$;
+
+--
+-- Name: FUNCTION assert_startable(p_project_id uuid, p_force boolean); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_startable(p_project_id uuid, p_force boolean) IS 'Refuses a start that must not be: 404, 403, 409 ALREADY_PROCESSING or INVALID_STATUS, 400 NO_SOURCES. Judges: developer of the project or above.';
 
 --
 -- Name: audit(text, text, jsonb, jsonb, uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -109,10 +682,6 @@ $$;
 --
 
 COMMENT ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) IS 'Active membership that the claims mean; used only where nobody entered. Judges: reads the caller''s own claims only.';
-
-SET default_tablespace = '';
-
-SET default_table_access_method = heap;
 
 --
 -- Name: subscriptions; Type: TABLE; Schema: public; Owner: -
@@ -217,6 +786,35 @@ CREATE FUNCTION private.audit_horizon() RETURNS timestamp with time zone
 COMMENT ON FUNCTION private.audit_horizon() IS 'Oldest audit entry that the caller''s plan shows. Judges: only the caller''s own organization.';
 
 --
+-- Name: beat_node(uuid, uuid[], uuid[], uuid[], uuid[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.beat_node(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into private.realtime_nodes (id, heartbeat_at) values (p_node_id, now())
+  on conflict (id) do update set heartbeat_at = excluded.heartbeat_at;
+  delete from private.realtime_sockets where node_id = p_node_id and id <> all (p_sockets) and opened_at < now() - interval '1 minute';
+  insert into private.realtime_sockets (id, node_id, user_id, organization_id, project_id)
+  select s.id, p_node_id, s.user_id, s.organization_id, s.project_id
+  from unnest(p_sockets, p_users, p_orgs, p_projects) as s (id, user_id, organization_id, project_id)
+  on conflict (id) do nothing;
+  with dead as (
+    delete from private.realtime_nodes where heartbeat_at < now() - interval '10 minutes' returning id
+  )
+  delete from private.realtime_sockets s using dead where s.node_id = dead.id;
+end
+$$;
+
+--
+-- Name: FUNCTION beat_node(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.beat_node(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[]) IS 'Heartbeat of a server process with the sockets it holds. Judges: callable by the server only.';
+
+--
 -- Name: begin_idempotent(text, text, bytea); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -258,6 +856,48 @@ $$;
 --
 
 COMMENT ON FUNCTION private.begin_idempotent(p_key text, p_operation text, p_hash bytea) IS 'Claims a key of the caller, or gives the stored answer. Judges: only keys of private.user_id(). Errors: 409 IDEMPOTENCY_CONFLICT.';
+
+--
+-- Name: begin_watching(uuid, text[], bigint, bigint, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.begin_watching(p_project_id uuid, p_types text[], p_cursor bigint, p_until bigint, p_limit integer) RETURNS TABLE(organization_id uuid, head bigint, pending bigint[], removed_until bigint, frames jsonb, id bigint, type text, data text, created_at timestamp with time zone)
+    LANGUAGE plpgsql STABLE
+    AS $$
+#variable_conflict use_column
+begin
+  -- One statement, and plpgsql because projects and ingestion are installed after events.
+  return query
+  with room as (
+    select p.id as project_id, 'project:' || p.id as name from public.projects p where p.id = p_project_id
+  ), state as materialized (
+    select r.name, l.head, l.pending, private.removed_until(r.name) as removed_until, private.run_snapshot(r.project_id) as frames
+    from room r, private.log_position(r.name) l
+  )
+  select (select private.org_id()), s.head, s.pending, s.removed_until, s.frames, e.id, e.type, e.data::text, e.created_at
+  from state s
+  left join lateral (
+    select m.id, m.type, m.data, m.created_at
+    from (
+      select v.id, v.type, v.data, v.created_at,
+        -- Of a conflatable series only the newest row counts.
+        case when v.conflation_key is null then 1 else row_number() over (partition by v.conflation_key order by v.id desc) end as age
+      from public.events v
+      where v.room = s.name and v.id > p_cursor and v.id <= least(s.head, p_until) and v.type = any (p_types)
+    ) m
+    where m.age = 1
+    order by m.id
+    limit p_limit
+  ) e on p_cursor is not null and p_cursor >= s.removed_until and p_cursor <= s.head
+  order by e.id;
+end
+$$;
+
+--
+-- Name: FUNCTION begin_watching(p_project_id uuid, p_types text[], p_cursor bigint, p_until bigint, p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.begin_watching(p_project_id uuid, p_types text[], p_cursor bigint, p_until bigint, p_limit integer) IS 'State of a project''s ingestion for a fresh socket and the events it missed, from one snapshot, under the caller''s own rights; no row = not visible.';
 
 --
 -- Name: bury_job(text, text, text, jsonb, integer, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -308,6 +948,136 @@ $_$;
 COMMENT ON FUNCTION private.call_idempotent(p_operation text, p jsonb, p_key text, p_hash bytea) IS 'Runs an operation at most once per caller and key (24 hours), or replays its answer.';
 
 --
+-- Name: cancel_active_run(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.cancel_active_run(p_project_id uuid) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.ingestion_runs
+  set outcome = 'cancelled', error_code = 'USER_CANCELLED', error_message = 'The ingestion was cancelled.', message = 'Cancelled'
+  where project_id = p_project_id and outcome = 'open';
+  return found;
+end
+$$;
+
+--
+-- Name: FUNCTION cancel_active_run(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.cancel_active_run(p_project_id uuid) IS 'Cancels the open run of a project; true when there was one. Judges: callable by definer functions of ours that have judged the caller.';
+
+--
+-- Name: cancel_run(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.cancel_run(p_project_id uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.assert_project_role(p_project_id, 'developer');
+  if not private.cancel_active_run(p_project_id) then
+    perform private.refuse(409, 'NO_ACTIVE_INGESTION', 'No ingestion of this project is running.');
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION cancel_run(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.cancel_run(p_project_id uuid) IS 'The user''s cancel. Judges: developer of the project or above. Errors: 404, 403, 409 NO_ACTIVE_INGESTION.';
+
+--
+-- Name: change_branch(uuid, uuid, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.change_branch(p_project_id uuid, p_repository_id uuid, p_branch text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v public.project_repositories;
+begin
+  select * into v from public.project_repositories where project_id = p_project_id and id = p_repository_id for update;
+  if not found then
+    perform private.refuse(404, 'REPOSITORY_NOT_FOUND', 'There is no such repository in this project.');
+  elsif char_length(p_branch) > 100 or p_branch ~ '(^[-/.])|(\.\.)|(//)|(@\{)|(\.lock$)|([/.]$)|[[:cntrl:] ~^:?*\[\\]' then
+    perform private.refuse_field('branch', 'This is not a valid name of a branch.');
+  elsif exists (select from public.project_repositories o where o.project_id = p_project_id and o.repository_url = v.repository_url
+    and o.branch = p_branch and o.id <> v.id) then
+    perform private.refuse(409, 'REPOSITORY_EXISTS', 'The project has this repository and branch already.', 'branch');
+  end if;
+  update public.project_repositories set branch = p_branch, status = 'pending', status_before_sync = null where id = v.id;
+end
+$_$;
+
+--
+-- Name: FUNCTION change_branch(p_project_id uuid, p_repository_id uuid, p_branch text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.change_branch(p_project_id uuid, p_repository_id uuid, p_branch text) IS 'Points a repository at another branch. Judges: callable by definer functions of ours that have judged the caller. Errors: 404 REPOSITORY_NOT_FOUND, 409 REPOSITORY_EXISTS, 400.';
+
+--
+-- Name: claim_run(uuid, uuid, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  r public.ingestion_runs;
+  p public.projects;
+  s public.project_settings;
+begin
+  select * into r from public.ingestion_runs where id = p_run_id and outcome = 'open' for no key update;
+  if not found or r.lease_expires_at > clock_timestamp() then
+    return null;
+  end if;
+  if r.lease_owner is not null and r.restarts >= 3 then
+    perform private.write_failure(r.id, 'WORKER_LOST', 'The ingestion was interrupted too often and was given up.');
+    return null;
+  end if;
+  update public.ingestion_runs
+  set restarts = restarts + (lease_owner is not null)::integer, lease_owner = p_owner,
+    lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
+  where id = r.id
+  returning * into r;
+  select * into p from public.projects where id = r.project_id;
+  select * into s from public.project_settings where project_id = r.project_id;
+  return jsonb_build_object(
+    'runId', r.id, 'organizationId', r.organization_id, 'projectId', r.project_id, 'projectName', p.name,
+    'phase', r.phase, 'percent', r.percent, 'attempt', r.attempt, 'restarts', r.restarts, 'startedAt', r.started_at,
+    'parentRunId', r.parent_run_id, 'startedBy', r.started_by,
+    'metrics', private.metrics_json(r), 'options', r.options, 'checkpoint', r.checkpoint, 'detail', r.detail,
+    'originalTokens', r.tokens_processed,
+    'strategy', p.chunking_strategy, 'anonymizeSecrets', p.anonymize_secrets, 'includeMetadata', p.include_metadata,
+    'metadataOptions', s.metadata_options, 'outputFormat', s.output_format, 'embeddingModel', s.embedding_model,
+    'patternFilters', s.pattern_filters, 'processingOptions', s.processing_options, 'fileFilters', s.file_filters,
+    'webhookUrl', s.webhook_url,
+    'webhookSecret', (select w.sealed from private.project_webhook_secrets w where w.project_id = r.project_id),
+    'repositories', (select coalesce(jsonb_agg(jsonb_build_object('id', t.id, 'provider', t.provider, 'url', t.repository_url,
+        'name', t.repository_name, 'branch', t.branch, 'includePaths', t.include_paths, 'excludePaths', t.exclude_paths)
+        order by t.created_at, t.id), '[]')
+      from public.project_repositories t where t.project_id = r.project_id),
+    'files', (select coalesce(jsonb_agg(jsonb_build_object('id', f.id, 'path', f.path, 'origin', f.origin, 'size', f.size,
+        'key', f.storage_key, 'checksum', f.checksum) order by f.path collate "C", f.id), '[]')
+      from public.project_files f where f.project_id = r.project_id and f.storage_key is not null),
+    'manualContent', (select m.content from public.project_manual_contents m where m.project_id = r.project_id));
+end
+$$;
+
+--
+-- Name: FUNCTION claim_run(p_run_id uuid, p_owner uuid, p_seconds integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) IS 'Leases an open run to a worker and describes the work, or null. Judges: callable by the worker only.';
+
+--
 -- Name: claims(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -340,6 +1110,7 @@ CREATE TABLE private.sessions (
     idle_expires_at timestamp with time zone NOT NULL,
     revoked_at timestamp with time zone,
     revoked_reason text,
+    successor_id uuid,
     CONSTRAINT sessions_method_check CHECK ((method = ANY (ARRAY['password'::text, 'sso'::text, 'magic_link'::text, 'signup'::text, 'switch'::text])))
 );
 
@@ -365,6 +1136,44 @@ CREATE FUNCTION private.claimed_user_id() RETURNS uuid
 --
 
 COMMENT ON FUNCTION private.claimed_user_id() IS 'User of the claims when their session is alive; used only where nobody entered. Judges: reads the caller''s own claims only.';
+
+--
+-- Name: clear_run(uuid, uuid, text, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  return private.delete_run_rows(v_org, p_run_id, p_what, p_limit);
+end
+$$;
+
+--
+-- Name: FUNCTION clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer) IS 'Removes up to p_limit rows of a leased run; 0 when none are left. Judges: callable by the worker only, for the run it holds.';
+
+--
+-- Name: close_sockets(uuid[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.close_sockets(p_socket_ids uuid[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  delete from private.realtime_sockets where id = any (p_socket_ids);
+$$;
+
+--
+-- Name: FUNCTION close_sockets(p_socket_ids uuid[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.close_sockets(p_socket_ids uuid[]) IS 'Forgets closed sockets. Judges: callable by the server only.';
 
 --
 -- Name: consume_quota(uuid, text, bigint, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -440,6 +1249,137 @@ $$;
 --
 
 COMMENT ON FUNCTION private.create_organization(p_name text, p_owner_id uuid) IS 'A new organization on plan free with its owner; returns its id. Judges: callable by definer functions of ours only.';
+
+--
+-- Name: current_progress_json(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.current_progress_json(p_project_id uuid) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+  select case when r.outcome <> 'cancelled' then private.run_json(r) end
+  from public.ingestion_runs r where r.project_id = p_project_id order by r.created_at desc, r.id desc limit 1
+$$;
+
+--
+-- Name: FUNCTION current_progress_json(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.current_progress_json(p_project_id uuid) IS 'IngestionProgress of the newest run under the caller''s own rights, or null when there was none or it was cancelled.';
+
+--
+-- Name: delete_run_rows(uuid, uuid, text, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_table text;
+  v_count bigint;
+begin
+  -- Children before parents, so that no cascade does the work row by row.
+  foreach v_table in array case p_what when 'index' then array['graph_links', 'graph_nodes', 'chunk_terms']
+    else array['graph_links', 'graph_nodes', 'chunk_terms', 'chunks', 'run_files'] end
+  loop
+    execute format('delete from public.%1$I where ctid = any (array(
+      select ctid from public.%1$I where organization_id = $1 and run_id = $2 limit $3))', v_table)
+    using p_org_id, p_run_id, p_limit;
+    get diagnostics v_count = row_count;
+    if v_count > 0 then
+      return v_count;
+    end if;
+  end loop;
+  return 0;
+end
+$_$;
+
+--
+-- Name: FUNCTION delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer) IS 'Removes up to p_limit rows that a run stored. Judges: callable by definer functions of ours only.';
+
+--
+-- Name: drop_run_rows(uuid, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.drop_run_rows(p_run_id uuid, p_limit integer DEFAULT 5000) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_org uuid;
+begin
+  select r.organization_id into v_org from public.ingestion_runs r
+  where r.id = p_run_id and r.outcome <> 'open' and not exists (select from public.project_indexes i where i.run_id = r.id);
+  return case when v_org is null then 0 else private.delete_run_rows(v_org, p_run_id, 'chunks', p_limit) end;
+end
+$$;
+
+--
+-- Name: FUNCTION drop_run_rows(p_run_id uuid, p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.drop_run_rows(p_run_id uuid, p_limit integer) IS 'Removes up to p_limit rows of an ended run that is not the current one; 0 when none are left. Judges: callable by the worker only.';
+
+--
+-- Name: emit(text, text, jsonb, uuid, uuid, text, text, uuid, text, uuid[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.emit(p_room text, p_type text, p_data jsonb, p_org_id uuid, p_project_id uuid DEFAULT NULL::uuid, p_audience text DEFAULT 'room'::text, p_entity text DEFAULT NULL::text, p_entity_id uuid DEFAULT NULL::uuid, p_conflation_key text DEFAULT NULL::text, p_users uuid[] DEFAULT NULL::uuid[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into private.event_inbox (room, type, data, audience, organization_id, project_id, entity, entity_id, actor_user_id,
+    conflation_key, user_ids)
+  values (p_room, p_type, p_data, p_audience,
+    -- What lies in a person's room belongs to the person, whatever organization they act in.
+    case when p_room not like 'user:%' then p_org_id end,
+    -- A project's room is judged by the project, so the event always names it.
+    coalesce(p_project_id, case when p_room like 'project:%' or p_room like 'context:%' then split_part(p_room, ':', 2)::uuid end),
+    p_entity, p_entity_id, private.user_id(), p_conflation_key, p_users);
+  if coalesce(current_setting('app.wakes', true), '') <> 'on' then
+    perform pg_notify('kijko_wake', '');
+  else
+    perform set_config('app.emitted', 'on', true);
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION emit(p_room text, p_type text, p_data jsonb, p_org_id uuid, p_project_id uuid, p_audience text, p_entity text, p_entity_id uuid, p_conflation_key text, p_users uuid[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.emit(p_room text, p_type text, p_data jsonb, p_org_id uuid, p_project_id uuid, p_audience text, p_entity text, p_entity_id uuid, p_conflation_key text, p_users uuid[]) IS 'Writes an event of this transaction. Room "kind:uuid"; audience room, project, activity or users (p_users). Call it from AFTER triggers, in the order of the changes of a row. Judges: callable by definer functions and triggers of ours only.';
+
+--
+-- Name: emit_removal(text, uuid, uuid, uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if p_kind not in ('member_removed', 'project_hidden', 'project_deleted', 'membership_ended', 'session_revoked') then
+    raise exception 'unknown kind of removal: %', p_kind;
+  end if;
+  perform private.emit(
+    coalesce('project:' || p_project_id, 'user:' || p_user_id, 'org:' || p_org_id), 'removal',
+    jsonb_strip_nulls(jsonb_build_object('kind', p_kind, 'organizationId', p_org_id, 'projectId', p_project_id, 'userId', p_user_id,
+      'sessionId', p_session_id)),
+    p_org_id, p_project_id, 'none', 'removal');
+end
+$$;
+
+--
+-- Name: FUNCTION emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid) IS 'Writes that access ended: member_removed, project_hidden, project_deleted, membership_ended or session_revoked; null user = everybody. Judges: callable by definer functions and triggers of ours only.';
 
 --
 -- Name: enqueue(text, jsonb, timestamp with time zone, text, text); Type: FUNCTION; Schema: private; Owner: -
@@ -551,6 +1491,133 @@ $$;
 COMMENT ON FUNCTION private.enter_anonymous(p_request_id text, p_client_ip text) IS 'Makes an anonymous request known to the transaction: request id and address only.';
 
 --
+-- Name: project_files; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.project_files (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    parent_id uuid,
+    repository_id uuid,
+    uploaded_by uuid,
+    origin text DEFAULT 'upload'::text NOT NULL,
+    is_folder boolean DEFAULT false NOT NULL,
+    name text NOT NULL,
+    path text NOT NULL,
+    "position" integer DEFAULT 0 NOT NULL,
+    mime_type text DEFAULT 'application/octet-stream'::text NOT NULL,
+    size bigint DEFAULT 0 NOT NULL,
+    checksum text,
+    storage_key text,
+    storage_provider text DEFAULT 'local'::text NOT NULL,
+    processed boolean DEFAULT false NOT NULL,
+    processed_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT project_files_checksum_check CHECK ((checksum ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT project_files_folder_is_empty CHECK (((NOT is_folder) OR ((size = 0) AND (storage_key IS NULL) AND (checksum IS NULL)))),
+    CONSTRAINT project_files_mime_type_check CHECK (((char_length(mime_type) >= 1) AND (char_length(mime_type) <= 100))),
+    CONSTRAINT project_files_name_check CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 255)) AND (name !~ '/'::text) AND (name <> ALL (ARRAY['.'::text, '..'::text])) AND private.is_plain(name))),
+    CONSTRAINT project_files_not_its_own_parent CHECK ((parent_id <> id)),
+    CONSTRAINT project_files_origin_check CHECK ((origin = ANY (ARRAY['upload'::text, 'text'::text, 'repository'::text]))),
+    CONSTRAINT project_files_origin_fits CHECK (((origin = 'repository'::text) = (repository_id IS NOT NULL))),
+    CONSTRAINT project_files_path_check CHECK ((((char_length(path) >= 1) AND (char_length(path) <= 1000)) AND ((path = name) OR ("right"(path, (char_length(name) + 1)) = ('/'::text || name))) AND (path !~ '(^|/)(\.{1,2})?(/|$)'::text) AND private.is_plain(path))),
+    CONSTRAINT project_files_position_check CHECK (("position" >= 0)),
+    CONSTRAINT project_files_size_check CHECK ((size >= 0)),
+    CONSTRAINT project_files_storage_check CHECK ((((char_length(storage_key) >= 16) AND (char_length(storage_key) <= 500)) AND (char_length(storage_provider) <= 50))),
+    CONSTRAINT project_files_stored CHECK (((storage_key IS NOT NULL) = ((NOT is_folder) AND (origin <> 'repository'::text))))
+);
+
+ALTER TABLE ONLY public.project_files FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE project_files; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.project_files IS 'Stored and fetched files with their folders, one tree a project. Storage keys are never shown.';
+
+--
+-- Name: project_manual_contents; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.project_manual_contents (
+    project_id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    content text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT project_manual_contents_content_check CHECK (((char_length(private.trimmed(content)) >= 10) AND (char_length(content) <= 500000)))
+);
+
+ALTER TABLE ONLY public.project_manual_contents FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE project_manual_contents; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.project_manual_contents IS 'The one text typed by hand; no row means none.';
+
+--
+-- Name: estimate_run_seconds(public.projects); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.estimate_run_seconds(p public.projects) RETURNS integer
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    RETURN (LEAST((3600)::numeric, GREATEST((10)::numeric, (((10 + (5 * (p).total_repos)))::numeric + ceil((COALESCE(((p).original_tokens)::numeric, (((SELECT COALESCE(sum(f.size), (0)::numeric) AS "coalesce" FROM public.project_files f WHERE ((f.project_id = (estimate_run_seconds.p).id) AND (f.storage_key IS NOT NULL))) / (4)::numeric) + (((SELECT COALESCE(max(octet_length(m.content)), 0) AS "coalesce" FROM public.project_manual_contents m WHERE (m.project_id = (estimate_run_seconds.p).id)) / 4))::numeric)) / (5000)::numeric))))))::integer;
+
+--
+-- Name: FUNCTION estimate_run_seconds(p public.projects); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.estimate_run_seconds(p public.projects) IS 'estimatedDurationSeconds of the contract. Judges: callable by definer functions of ours only.';
+
+--
+-- Name: fail_run(uuid, uuid, text, text, text[], jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.fail_run(p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform from public.ingestion_runs where id = p_run_id and lease_owner = p_owner and outcome = 'open' for no key update;
+  if not found then
+    return false;
+  end if;
+  perform private.write_failure(p_run_id, p_code, p_message, p_failed_items, p_checkpoint);
+  return true;
+end
+$$;
+
+--
+-- Name: FUNCTION fail_run(p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.fail_run(p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb) IS 'Fails a leased run; false when the lease or the run is gone. Judges: callable by the worker only.';
+
+--
+-- Name: failed_run(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.failed_run(p_project_id uuid) RETURNS public.ingestion_runs
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  r public.ingestion_runs := private.newest_run(private.visible_project(p_project_id));
+begin
+  return case when r.outcome = 'failed' then r end;
+end
+$$;
+
+--
+-- Name: FUNCTION failed_run(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.failed_run(p_project_id uuid) IS 'The newest run if it failed, else null. Errors: 404 PROJECT_NOT_FOUND.';
+
+--
 -- Name: finish_idempotent(text, jsonb); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -570,6 +1637,57 @@ $$;
 --
 
 COMMENT ON FUNCTION private.finish_idempotent(p_key text, p_response jsonb) IS 'Stores the answer under a key that the caller claimed in this transaction. Judges: only keys of private.user_id().';
+
+--
+-- Name: finish_run(uuid, uuid, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform from public.ingestion_runs where id = p_run_id and lease_owner = p_owner and outcome = 'open' for no key update;
+  if not found then
+    return false;
+  end if;
+  perform private.write_completion(p_run_id, p);
+  return true;
+end
+$$;
+
+--
+-- Name: FUNCTION finish_run(p_run_id uuid, p_owner uuid, p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) IS 'Completes a leased run; false when the lease or the run is gone. Judges: callable by the worker only.';
+
+--
+-- Name: hold_runs(uuid, uuid[], integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.hold_runs(p_owner uuid, p_runs uuid[], p_seconds integer DEFAULT NULL::integer) RETURNS SETOF uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if p_seconds is null then
+    return query select r.id from public.ingestion_runs r where r.id = any (p_runs) and r.outcome = 'open' and r.lease_owner = p_owner;
+  else
+    return query
+      update public.ingestion_runs r set lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
+      where r.id in (select o.id from public.ingestion_runs o where o.id = any (p_runs) order by o.id for no key update)
+        and r.outcome = 'open' and r.lease_owner = p_owner
+      returning r.id;
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION hold_runs(p_owner uuid, p_runs uuid[], p_seconds integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.hold_runs(p_owner uuid, p_runs uuid[], p_seconds integer) IS 'Renews (or only checks) the leases of a worker; gives those it has. Judges: callable by the worker only.';
 
 --
 -- Name: org_role(); Type: FUNCTION; Schema: private; Owner: -
@@ -600,6 +1718,48 @@ CREATE FUNCTION private.is_org_admin() RETURNS boolean
 COMMENT ON FUNCTION private.is_org_admin() IS 'Is the caller owner or admin of the organization they act in?';
 
 --
+-- Name: is_patterns(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_patterns(p_value jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((jsonb_typeof(p_value) = 'array'::text) AND (jsonb_array_length(p_value) <= 100) AND (NOT jsonb_path_exists(p_value, 'strict $[*]?(@.type() != "string")'::jsonpath)) AND (NOT (EXISTS (SELECT FROM jsonb_array_elements_text(is_patterns.p_value) e(v) WHERE ((char_length(e.v) < 1) OR (char_length(e.v) > 200))))));
+
+--
+-- Name: FUNCTION is_patterns(p_value jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_patterns(p_value jsonb) IS 'Is the value a JSON array of at most 100 patterns?';
+
+--
+-- Name: is_retryable_code(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_retryable_code(p_code text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (p_code <> ALL (ARRAY['AUTH_FAILED'::text, 'PERMISSION_DENIED'::text, 'INVALID_CREDENTIALS'::text, 'REPO_NOT_FOUND'::text, 'BRANCH_NOT_FOUND'::text, 'INVALID_FORMAT'::text, 'QUOTA_EXCEEDED'::text, 'RATE_LIMITED'::text, 'USER_CANCELLED'::text]));
+
+--
+-- Name: FUNCTION is_retryable_code(p_code text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_retryable_code(p_code text) IS 'May a run that failed with this code be retried without changing anything?';
+
+--
+-- Name: is_switches(jsonb, text[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_switches(p_value jsonb, p_keys text[]) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((jsonb_typeof(p_value) = 'object'::text) AND (p_value ?& p_keys) AND ((p_value - p_keys) = '{}'::jsonb) AND (NOT jsonb_path_exists(p_value, 'strict $.*?(@.type() != "boolean")'::jsonpath)));
+
+--
+-- Name: FUNCTION is_switches(p_value jsonb, p_keys text[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) IS 'Is the value an object of exactly these keys, each true or false?';
+
+--
 -- Name: iso(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -614,6 +1774,50 @@ CREATE FUNCTION private.iso(p_at timestamp with time zone) RETURNS text
 COMMENT ON FUNCTION private.iso(p_at timestamp with time zone) IS 'The one timestamp format: ISO-8601, UTC, milliseconds.';
 
 --
+-- Name: last_completed_run(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.last_completed_run(p_project_id uuid) RETURNS public.ingestion_runs
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  r public.ingestion_runs;
+begin
+  perform private.visible_project(p_project_id);
+  select * into r from public.ingestion_runs
+  where project_id = p_project_id and outcome = 'completed' order by created_at desc, id desc limit 1;
+  if r.id is null then
+    perform private.refuse(404, 'INGESTION_RESULT_NOT_FOUND', 'This project has no completed ingestion yet.');
+  end if;
+  return r;
+end
+$$;
+
+--
+-- Name: FUNCTION last_completed_run(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.last_completed_run(p_project_id uuid) IS 'Newest completed run under the caller''s rights. Errors: 404 PROJECT_NOT_FOUND, 404 INGESTION_RESULT_NOT_FOUND.';
+
+--
+-- Name: leave_node(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.leave_node(p_node_id uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  delete from private.realtime_sockets where node_id = p_node_id;
+  delete from private.realtime_nodes where id = p_node_id;
+$$;
+
+--
+-- Name: FUNCTION leave_node(p_node_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.leave_node(p_node_id uuid) IS 'A server process stops. Judges: callable by the server only.';
+
+--
 -- Name: like_pattern(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -626,6 +1830,96 @@ CREATE FUNCTION private.like_pattern(p_search text) RETURNS text
 --
 
 COMMENT ON FUNCTION private.like_pattern(p_search text) IS 'A pattern for (i)like that finds the text literally, anywhere.';
+
+--
+-- Name: like_prefix(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.like_prefix(p_prefix text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (replace(replace(replace(p_prefix, '\'::text, '\\'::text), '%'::text, '\%'::text), '_'::text, '\_'::text) || '%'::text);
+
+--
+-- Name: FUNCTION like_prefix(p_prefix text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.like_prefix(p_prefix text) IS 'A pattern for like that finds texts beginning with exactly this.';
+
+--
+-- Name: live_checkpoints(uuid[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.live_checkpoints(p_runs uuid[]) RETURNS SETOF uuid
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select r.id from public.ingestion_runs r
+  where r.id = any (p_runs) and (r.outcome = 'open' or r.checkpoint_expires_at > now()
+    or exists (select from public.ingestion_runs c where c.organization_id = r.organization_id and c.project_id = r.project_id
+      and c.parent_run_id = r.id and c.outcome = 'open'))
+$$;
+
+--
+-- Name: FUNCTION live_checkpoints(p_runs uuid[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.live_checkpoints(p_runs uuid[]) IS 'Those of the runs whose work directories are still of use. Judges: callable by the worker only.';
+
+--
+-- Name: log_position(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) RETURNS record
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce((select max(e.id) from public.events e), 0),
+    coalesce((select array_agg(i.seq) from private.event_inbox i where i.room = p_room), '{}')
+$$;
+
+--
+-- Name: FUNCTION log_position(p_room text, OUT head bigint, OUT pending bigint[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) IS 'Newest number, and the places of a room''s events that are committed but have none yet. Gives away no content.';
+
+--
+-- Name: mark_repository(uuid, uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.project_repositories t set status_before_sync = case when t.status = 'syncing' then t.status_before_sync else t.status end,
+    status = 'syncing'
+  from public.ingestion_runs r
+  where r.id = p_run_id and r.lease_owner = p_owner and r.outcome = 'open' and t.project_id = r.project_id and t.id = p_repository_id
+    and t.status <> 'syncing';
+  return found;
+end
+$$;
+
+--
+-- Name: FUNCTION mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) IS 'A repository of a leased run is being fetched. Judges: callable by the worker only.';
+
+--
+-- Name: metrics_json(public.ingestion_runs); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.metrics_json(r public.ingestion_runs) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN jsonb_build_object('filesProcessed', (r).files_processed, 'totalFiles', (r).total_files, 'tokensProcessed', (r).tokens_processed, 'bytesProcessed', (r).bytes_processed, 'chunksCreated', (r).chunks_created, 'errorsEncountered', (r).errors_encountered);
+
+--
+-- Name: FUNCTION metrics_json(r public.ingestion_runs); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.metrics_json(r public.ingestion_runs) IS 'IngestionMetrics of the contract.';
 
 --
 -- Name: new_ulid(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -660,6 +1954,79 @@ $$;
 COMMENT ON FUNCTION private.new_ulid(p_at timestamp with time zone) IS 'A fresh upper-case ULID, as gue wants its job ids.';
 
 --
+-- Name: newest_run(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.newest_run(p_project_id uuid) RETURNS public.ingestion_runs
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+  select r from public.ingestion_runs r where r.project_id = p_project_id order by r.created_at desc, r.id desc limit 1
+$$;
+
+--
+-- Name: FUNCTION newest_run(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.newest_run(p_project_id uuid) IS 'Newest run of a project under the caller''s own rights, or null.';
+
+--
+-- Name: open_run_of(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.open_run_of(p_project_id uuid) RETURNS public.ingestion_runs
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  r public.ingestion_runs;
+begin
+  if not exists (select from public.projects where id = p_project_id) then
+    perform private.refuse(404, 'PROJECT_NOT_FOUND', 'There is no such project.');
+  end if;
+  select * into r from public.ingestion_runs where project_id = p_project_id and outcome = 'open' for no key update;
+  return r;
+end
+$$;
+
+--
+-- Name: FUNCTION open_run_of(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.open_run_of(p_project_id uuid) IS 'The open run of a project, locked, or null. Judges: callable by the service role only. Errors: 404 PROJECT_NOT_FOUND.';
+
+--
+-- Name: open_socket(uuid, uuid, uuid, integer, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_user uuid := private.user_id();
+  v_org uuid := private.org_id();
+  v_alive uuid[];
+begin
+  perform pg_advisory_xact_lock(hashtextextended('sockets ' || v_user, 0));
+  v_alive := array(select n.id from private.realtime_nodes n where n.heartbeat_at > now() - interval '90 seconds') || p_node_id;
+  if (select count(*) from private.realtime_sockets s where s.user_id = v_user and s.node_id = any (v_alive)) >= p_user_limit
+    or (select count(*) from private.realtime_sockets s where s.organization_id = v_org and s.node_id = any (v_alive)) >= p_org_limit
+  then
+    return false;
+  end if;
+  insert into private.realtime_sockets (id, node_id, user_id, organization_id, project_id)
+  values (p_socket_id, p_node_id, v_user, v_org, p_project_id);
+  return true;
+end
+$$;
+
+--
+-- Name: FUNCTION open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer) IS 'Counts a socket of the caller of this transaction; false when there are too many. Judges: callable by the server only.';
+
+--
 -- Name: page_json(jsonb, bigint, integer, integer); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -688,6 +2055,41 @@ CREATE FUNCTION private.patched_text(p_body jsonb, p_key text, p_current text) R
 COMMENT ON FUNCTION private.patched_text(p_body jsonb, p_key text, p_current text) IS 'Value of an optional text after a PATCH: absent keeps, null or "" clears.';
 
 --
+-- Name: phase_labels(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.phase_labels() RETURNS TABLE(phase text, ordinal integer, label text, short_label text, icon text, code text, attempts integer, max_retries integer)
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  values
+    ('repository_fetch', 0, 'Fetching Repository', 'Fetch', 'download', 'REPO_FETCH_FAILED', 3, 3),
+    ('parsing', 1, 'Analyzing & Parsing', 'Analyze', 'search', 'PARSING_FAILED', 2, 3),
+    ('chunking', 2, 'Semantic Chunking', 'Chunk', 'scissors', 'CHUNKING_FAILED', 2, 2),
+    ('optimization', 3, 'Final Optimization', 'Optimize', 'zap', 'OPTIMIZATION_FAILED', 3, 3),
+    ('indexing', 4, 'Indexing', 'Index', 'database', 'INDEXING_FAILED', 3, 3)
+$$;
+
+--
+-- Name: FUNCTION phase_labels(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.phase_labels() IS 'The five phases in order, with what the screens call them, their error code, automatic attempts and manual retries.';
+
+--
+-- Name: phase_started_json(public.ingestion_runs); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.phase_started_json(r public.ingestion_runs) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_build_object('projectId', (r).project_id, 'phase', (r).phase, 'message', (r).message, 'startTime', private.iso((r).phase_started_at), 'totalPhases', 5, 'currentPhaseIndex', (r).phase_index, 'runId', (r).id, 'revision', (r).revision);
+
+--
+-- Name: FUNCTION phase_started_json(r public.ingestion_runs); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.phase_started_json(r public.ingestion_runs) IS 'Payload of phase_started.';
+
+--
 -- Name: plan_limit(uuid, text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -701,6 +2103,58 @@ CREATE FUNCTION private.plan_limit(p_org_id uuid, p_metric text) RETURNS bigint
 --
 
 COMMENT ON FUNCTION private.plan_limit(p_org_id uuid, p_metric text) IS 'Limit of a metric for an organization; -1 is unlimited; storage in GB of 1024^3 bytes.';
+
+--
+-- Name: progress_update_json(public.ingestion_runs); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.progress_update_json(r public.ingestion_runs) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN jsonb_build_object('projectId', (r).project_id, 'phase', (r).phase, 'progressPercent', (r).percent, 'message', (r).message, 'metrics', private.metrics_json(r), 'runId', (r).id, 'revision', (r).revision);
+
+--
+-- Name: FUNCTION progress_update_json(r public.ingestion_runs); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.progress_update_json(r public.ingestion_runs) IS 'Payload of progress_update.';
+
+--
+-- Name: project_plan_price(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.project_plan_price(p_project_id uuid) RETURNS integer
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    RETURN (SELECT COALESCE((SELECT t.price FROM public.plans t WHERE (t.id = private.effective_plan(p.organization_id))), 0) AS "coalesce" FROM public.projects p WHERE (p.id = project_plan_price.p_project_id));
+
+--
+-- Name: FUNCTION project_plan_price(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.project_plan_price(p_project_id uuid) IS 'Monthly price in euro of the plan behind a project. Gives away the plan''s public price only.';
+
+--
+-- Name: prune_checkpoints(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.prune_checkpoints(p_at timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_count integer;
+begin
+  update public.ingestion_runs set checkpoint = '{}', checkpoint_expires_at = null where checkpoint_expires_at <= p_at;
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+
+--
+-- Name: FUNCTION prune_checkpoints(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.prune_checkpoints(p_at timestamp with time zone) IS 'Checkpoints of failed runs end after 24 hours. Judges: callable by schedules only.';
 
 --
 -- Name: prune_core(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -721,6 +2175,87 @@ $$;
 COMMENT ON FUNCTION private.prune_core(p_at timestamp with time zone) IS 'Retention of rate counters and idempotency keys. Judges: callable by the worker only.';
 
 --
+-- Name: prune_events(timestamp with time zone, interval); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.prune_events(p_at timestamp with time zone DEFAULT now(), p_keep interval DEFAULT '24:00:00'::interval) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_newest bigint;
+  v_cut bigint;
+  v_removed bigint;
+begin
+  -- The newest row stays for ever: the sequencer counts on from it.
+  select max(id) into v_newest from public.events;
+  if v_newest is null then
+    return 0;
+  end if;
+  -- Read from the old end until the first row that is young enough: ids are in the order of commits, so almost of creation.
+  select least(min(id), v_newest) into v_cut from public.events where created_at >= p_at - p_keep;
+  v_cut := coalesce(v_cut, v_newest);
+
+  with gone as (
+    delete from public.events where id < v_cut returning room, id, audience
+  ), marked as (
+    insert into private.event_rooms as r (room, removed_id, updated_at)
+    select room, max(id), p_at from gone where audience <> 'none' group by room
+    on conflict (room) do update set removed_id = excluded.removed_id, updated_at = excluded.updated_at
+  )
+  select count(*) into v_removed from gone;
+
+  delete from public.events e
+  using (
+    select id, lead(id) over (partition by room, conflation_key order by id) as newer
+    from public.events
+    where conflation_key is not null and id > (select superseded_id from private.event_retention)
+  ) s
+  where e.id = s.id and s.newer is not null;
+
+  -- A room's mark is kept for 30 days; an older cursor is then expired everywhere.
+  with forgotten as (
+    delete from private.event_rooms where updated_at < p_at - interval '30 days' returning removed_id
+  )
+  update private.event_retention
+  set superseded_id = v_newest,
+    forgotten_id = greatest(forgotten_id, (select max(removed_id) from forgotten));
+  return v_removed;
+end
+$$;
+
+--
+-- Name: FUNCTION prune_events(p_at timestamp with time zone, p_keep interval); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.prune_events(p_at timestamp with time zone, p_keep interval) IS 'Removes events older than p_keep and superseded ones; returns how many expired. For the job events.prune, hourly. Judges: callable by the worker only.';
+
+--
+-- Name: prune_uploads(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.prune_uploads(p_at timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_count integer;
+begin
+  -- Blobs and storage usage follow by the table's own triggers.
+  delete from public.staged_files where id in (
+    select id from public.staged_files where created_at < p_at - interval '24 hours' order by created_at limit 1000 for update skip locked);
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+
+--
+-- Name: FUNCTION prune_uploads(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.prune_uploads(p_at timestamp with time zone) IS 'Staged uploads that nobody attached within 24 hours go. Judges: callable by schedules only.';
+
+--
 -- Name: queue_state(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -737,6 +2272,253 @@ $$;
 --
 
 COMMENT ON FUNCTION private.queue_state(OUT pending bigint, OUT oldest_seconds double precision) IS 'Waiting jobs (counted up to 10,000) and the age of the oldest due one, for the health check. Judges: callable by the server and the worker only.';
+
+--
+-- Name: read_chunks(uuid, uuid, uuid, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.read_chunks(p_run_id uuid, p_owner uuid, p_after uuid, p_limit integer) RETURNS TABLE(id uuid, path text, content text, metadata jsonb, has_body boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  return query
+    select c.id, f.path, c.content, c.metadata, c.reference_of is null
+    from public.chunks c
+    join public.run_files f on f.organization_id = c.organization_id and f.run_id = c.run_id and f.id = c.file_id
+    where c.organization_id = v_org and c.run_id = p_run_id and (p_after is null or c.id > p_after)
+    order by c.id limit p_limit;
+end
+$$;
+
+--
+-- Name: FUNCTION read_chunks(p_run_id uuid, p_owner uuid, p_after uuid, p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.read_chunks(p_run_id uuid, p_owner uuid, p_after uuid, p_limit integer) IS 'A page of a leased run''s chunks by id. Judges: callable by the worker only, for the run it holds.';
+
+--
+-- Name: read_events(bigint, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.read_events(p_after bigint, p_limit integer) RETURNS TABLE(id bigint, seq bigint, room text, type text, data text, audience text, organization_id uuid, project_id uuid, actor_user_id uuid, conflation_key text, user_ids uuid[], created_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select e.id, e.seq, e.room, e.type, e.data::text, e.audience, e.organization_id, e.project_id, e.actor_user_id, e.conflation_key,
+    e.user_ids, e.created_at
+  from public.events e
+  where e.id > p_after
+  order by e.id
+  limit p_limit
+$$;
+
+--
+-- Name: FUNCTION read_events(p_after bigint, p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.read_events(p_after bigint, p_limit integer) IS 'Rows of the log after an id, in order. Judges: callable by the server only, which decides per socket.';
+
+--
+-- Name: reads_all_activity(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.reads_all_activity(p_project_id uuid) RETURNS boolean
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+begin
+  return coalesce(private.project_role(p_project_id) in ('owner', 'admin', 'manager', 'auditor'), false);
+end
+$$;
+
+--
+-- Name: FUNCTION reads_all_activity(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.reads_all_activity(p_project_id uuid) IS 'Does the caller read everybody''s entries of a project''s activity log?';
+
+--
+-- Name: recheck_sockets(uuid[], uuid[], uuid[], uuid[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.recheck_sockets(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) RETURNS text[]
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_answers text[] := '{}';
+  v_detail text;
+  v_visible boolean;
+begin
+  for i in 1..cardinality(p_users) loop
+    begin
+      perform private.enter(p_users[i], p_sessions[i], p_orgs[i], '', '', ''), set_config('role', 'authenticated', true);
+      v_visible := p_projects[i] is null or exists (select from public.projects p where p.id = p_projects[i]);
+      perform set_config('role', 'none', true);
+      v_answers := v_answers || case when v_visible then 'ok' else 'hidden' end;
+    exception when others then
+      if sqlstate not like 'PT4%' then
+        raise;
+      end if;
+      get stacked diagnostics v_detail = pg_exception_detail;
+      v_answers := v_answers || (v_detail::jsonb ->> 'code');
+    end;
+  end loop;
+  return v_answers;
+end
+$$;
+
+--
+-- Name: FUNCTION recheck_sockets(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.recheck_sockets(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) IS 'For each (user, session, organization, project): ok, hidden, or the code of the refusal. Judges: every answer is given under that person''s own rights; callable by the server only.';
+
+--
+-- Name: recover_run(uuid, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.recover_run(p_project_id uuid, p_body jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_action constant text := p_body ->> 'action';
+  v_project public.projects;
+  r public.ingestion_runs;
+  n public.ingestion_runs;
+  v_phase text;
+  v_retries integer := 0;
+  v_options jsonb;
+  v_files text[];
+  v_repository uuid;
+begin
+  perform private.assert_project_role(p_project_id, 'developer');
+  select * into v_project from public.projects where id = p_project_id for no key update;
+  select * into r from public.ingestion_runs where project_id = p_project_id order by created_at desc, id desc limit 1;
+  if r.outcome = 'open' then
+    perform private.refuse(409, 'ALREADY_PROCESSING', 'An ingestion of this project is running already.');
+  elsif r.outcome is distinct from 'failed' then
+    perform private.refuse(409, 'NOTHING_TO_RECOVER', 'The last ingestion of this project did not fail.');
+  end if;
+  v_options := r.options;
+
+  case v_action
+    when 'retry' then
+      v_phase := r.phase;
+      v_retries := r.retry_count + 1;
+      if not private.is_retryable_code(r.error_code)
+        or v_retries > (select l.max_retries from private.phase_labels() l where l.phase = r.phase) then
+        perform private.refuse(409, 'MAX_RETRIES_EXCEEDED', 'Trying again the same way will not help. Please change something first.');
+      end if;
+    when 'retry_branch' then
+      v_phase := 'repository_fetch';
+      if coalesce(btrim(p_body ->> 'branch'), '') = '' then
+        perform private.refuse_field('branch', 'Name the branch to fetch.');
+      end if;
+      v_repository := private.as_uuid(p_body ->> 'repositoryId');
+      if not p_body ? 'repositoryId' then
+        if v_project.total_repos <> 1 then
+          perform private.refuse_field('repositoryId', 'Say which of the repositories is meant.');
+        end if;
+        select id into v_repository from public.project_repositories where project_id = p_project_id;
+      end if;
+      -- Moves the branch under the same rules as the repository's own operation.
+      perform private.change_branch(p_project_id, v_repository, p_body ->> 'branch');
+    when 'exclude_files' then
+      v_phase := 'parsing';
+      if jsonb_typeof(p_body -> 'files') is distinct from 'array' or jsonb_array_length(p_body -> 'files') not between 1 and 1000 then
+        perform private.refuse_field('files', 'Name 1 to 1,000 files to leave out.');
+      end if;
+      select array_agg(distinct e.v) into v_files from jsonb_array_elements_text(p_body -> 'files') as e (v);
+      if exists (
+        select from unnest(v_files) as f (path)
+        where f.path <> all (r.failed_items)
+          and not exists (select from public.project_files p where p.project_id = p_project_id and p.path = f.path)
+          and not exists (select from public.run_files s join public.ingestion_runs u on u.id = s.run_id and u.organization_id = s.organization_id
+            where u.project_id = p_project_id and s.path = f.path)) then
+        perform private.refuse_field('files', 'One of these files is not part of the project.');
+      end if;
+      insert into public.project_indexes as i (project_id, organization_id, exclusions) values (p_project_id, v_project.organization_id, v_files)
+      on conflict (project_id) do update
+        set exclusions = (select array_agg(distinct x order by x) from unnest(i.exclusions || excluded.exclusions) as t (x)), updated_at = now();
+      v_options := v_options || jsonb_build_object('exclusions',
+        (select to_jsonb(i.exclusions) from public.project_indexes i where i.project_id = p_project_id));
+    when 'retry_with_memory' then
+      v_phase := 'parsing';
+      v_options := v_options || '{"memory": "large"}';
+    when 'switch_chunking' then
+      v_phase := 'chunking';
+      update public.projects set chunking_strategy = coalesce(p_body ->> 'strategy', 'fixed') where id = p_project_id;
+    when 'apply_filters' then
+      v_phase := 'parsing';
+      v_options := v_options || '{"applyFilters": true}';
+    when 'switch_to_upload', 'change_repo', 'manual_upload', 'contact_support' then
+      perform private.refuse_field('action', 'This is done in the client; there is nothing to start.');
+    else
+      perform private.refuse_field('action', 'There is no such action.');
+  end case;
+
+  -- An action of a later phase than the one that failed would skip work; without a checkpoint everything is done again.
+  select l.phase into v_phase from private.phase_labels() l
+  where l.ordinal = least(array_position(array['repository_fetch', 'parsing', 'chunking', 'optimization', 'indexing'], v_phase) - 1, r.phase_index);
+  if r.checkpoint_expires_at is null or r.checkpoint_expires_at <= now() then
+    v_phase := 'repository_fetch';
+  end if;
+
+  insert into public.ingestion_runs (organization_id, project_id, phase, message, estimated_completion_at, options, started_by,
+    parent_run_id, retry_count, checkpoint, detail, total_files, files_processed, tokens_processed, bytes_processed, chunks_created,
+    errors_encountered)
+  values (v_project.organization_id, p_project_id, v_phase, 'Waiting for a free worker',
+    now() + make_interval(secs => private.estimate_run_seconds(v_project)), v_options, private.user_id(), r.id, v_retries,
+    case when v_phase = 'repository_fetch' then '{}' else r.checkpoint end,
+    -- What the resumed phase will count again starts at nothing.
+    case when v_phase = 'repository_fetch' then '{}' else r.detail end,
+    case when v_phase in ('repository_fetch') then 0 else r.total_files end,
+    case when v_phase in ('repository_fetch', 'parsing') then 0 else r.files_processed end,
+    case when v_phase in ('repository_fetch', 'parsing') then 0 else r.tokens_processed end,
+    case when v_phase in ('repository_fetch', 'parsing') then 0 else r.bytes_processed end,
+    case when v_phase in ('repository_fetch', 'parsing', 'chunking') then 0 else r.chunks_created end,
+    case when v_phase in ('repository_fetch', 'parsing') then 0 else r.errors_encountered end)
+  returning * into n;
+  return private.start_answer(n);
+end
+$$;
+
+--
+-- Name: FUNCTION recover_run(p_project_id uuid, p_body jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.recover_run(p_project_id uuid, p_body jsonb) IS 'Opens the run that goes on from a failed one. Judges: developer of the project or above. Errors: 404, 403, 409 ALREADY_PROCESSING, NOTHING_TO_RECOVER or MAX_RETRIES_EXCEEDED, 400.';
+
+--
+-- Name: recovery_options(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.recovery_options(p_phase text) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE p_phase WHEN 'repository_fetch'::text THEN '[{"icon": "git-branch", "label": "Try another branch", "action": "retry_branch", "description": "Fetch the same repository from a different branch."}, {"icon": "upload", "label": "Upload an archive instead", "action": "switch_to_upload", "description": "Send the files yourself as a .zip or .tar.gz."}, {"icon": "repeat", "label": "Choose another repository", "action": "change_repo", "description": "Replace the repository of this project."}]'::jsonb WHEN 'parsing'::text THEN '[{"icon": "file-minus", "label": "Leave the failing files out", "action": "exclude_files", "description": "Go on without the files listed below."}, {"icon": "cpu", "label": "Try again with more resources", "action": "retry_with_memory", "description": "Accept files up to 8 MiB."}, {"icon": "upload", "label": "Upload the files by hand", "action": "manual_upload", "description": "Add the files to the project yourself."}]'::jsonb WHEN 'chunking'::text THEN '[{"icon": "scissors", "label": "Use fixed-size chunks", "action": "switch_chunking", "description": "Chunk by size instead of by meaning."}, {"icon": "filter", "label": "Try again with stronger filters", "action": "apply_filters", "description": "Leave out minified and generated code, lock files and snapshots."}, {"icon": "life-buoy", "label": "Contact support", "action": "contact_support", "description": "Let us have a look at it."}]'::jsonb ELSE '[]'::jsonb END;
+
+--
+-- Name: FUNCTION recovery_options(p_phase text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.recovery_options(p_phase text) IS 'What a user may do about a failure in a phase, in the order of the panels.';
+
+--
+-- Name: reduction_percent(numeric, numeric); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.reduction_percent(p_original numeric, p_current numeric) RETURNS numeric
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (COALESCE(p_original, (0)::numeric) = (0)::numeric) THEN (0)::numeric ELSE (((1)::numeric - (p_current / p_original)) * (100)::numeric) END;
+
+--
+-- Name: FUNCTION reduction_percent(p_original numeric, p_current numeric); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.reduction_percent(p_original numeric, p_current numeric) IS 'Percent saved, unrounded; 0 when there was nothing.';
 
 --
 -- Name: refuse(integer, text, text, text, jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -806,6 +2588,379 @@ $$;
 COMMENT ON FUNCTION private.refuse_quota(p_org_id uuid, p_metric text, p_amount bigint, p_limit bigint, p_used bigint, p_at timestamp with time zone) IS 'Raises 429 QUOTA_EXCEEDED with the numbers of the contract.';
 
 --
+-- Name: release_run(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.release_run(p_run_id uuid, p_owner uuid) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.ingestion_runs set lease_owner = null, lease_expires_at = null
+  where id = p_run_id and lease_owner = p_owner and outcome = 'open';
+  if found then
+    perform private.enqueue('ingestion.run', jsonb_build_object('runId', p_run_id), now(), 'ingestion.run:' || p_run_id, 'ingestion');
+    return true;
+  end if;
+  return false;
+end
+$$;
+
+--
+-- Name: FUNCTION release_run(p_run_id uuid, p_owner uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.release_run(p_run_id uuid, p_owner uuid) IS 'Gives a run back for another worker to take at once. Judges: callable by the worker only.';
+
+--
+-- Name: event_retention; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.event_retention (
+    is_only boolean DEFAULT true NOT NULL,
+    forgotten_id bigint DEFAULT 0 NOT NULL,
+    superseded_id bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT event_retention_is_only_check CHECK (is_only)
+);
+
+ALTER TABLE ONLY private.event_retention FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE event_retention; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.event_retention IS 'One row: how far the pruner got.';
+
+--
+-- Name: event_rooms; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.event_rooms (
+    room text NOT NULL,
+    removed_id bigint NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY private.event_rooms FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE event_rooms; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.event_rooms IS 'Highest id that retention removed from a room: an older cursor cannot be resumed there.';
+
+--
+-- Name: removed_until(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.removed_until(p_room text) RETURNS bigint
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    RETURN GREATEST((SELECT t.forgotten_id FROM private.event_retention t), (SELECT r.removed_id FROM private.event_rooms r WHERE (r.room = removed_until.p_room)));
+
+--
+-- Name: FUNCTION removed_until(p_room text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.removed_until(p_room text) IS 'Highest id that retention may have removed from a room; a cursor below it is expired. Gives away no content.';
+
+--
+-- Name: report_run(uuid, uuid, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.report_run(p_run_id uuid, p_owner uuid, p jsonb) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform from public.ingestion_runs where id = p_run_id and lease_owner = p_owner and outcome = 'open' for no key update;
+  if not found then
+    return false;
+  end if;
+  perform private.write_progress(p_run_id, p);
+  return true;
+end
+$$;
+
+--
+-- Name: FUNCTION report_run(p_run_id uuid, p_owner uuid, p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.report_run(p_run_id uuid, p_owner uuid, p jsonb) IS 'Progress of a leased run; false when the lease or the run is gone. Judges: callable by the worker only.';
+
+--
+-- Name: run_complete_json(public.ingestion_runs, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.run_complete_json(r public.ingestion_runs, p_project jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_build_object('projectId', (r).project_id, 'success', true, 'totalDurationSeconds', (r).duration_seconds, 'finalMetrics', private.metrics_json(r), 'project', p_project, 'runId', (r).id, 'revision', (r).revision);
+
+--
+-- Name: FUNCTION run_complete_json(r public.ingestion_runs, p_project jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.run_complete_json(r public.ingestion_runs, p_project jsonb) IS 'Payload of ingestion_complete; the project is the core set of contract 10, 3.1.';
+
+--
+-- Name: run_sidebar_json(public.ingestion_runs, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.run_sidebar_json(r public.ingestion_runs, p_at timestamp with time zone DEFAULT now()) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (SELECT jsonb_strip_nulls(jsonb_build_object('originalTokens', t.original, 'currentTokens', t.current, 'reductionPercent', (round(private.reduction_percent((t.original)::numeric, (t.current)::numeric)))::integer, 'timeElapsedSeconds', (GREATEST((0)::numeric, floor(EXTRACT(epoch FROM (COALESCE((run_sidebar_json.r).ended_at, run_sidebar_json.p_at) - (run_sidebar_json.r).started_at)))))::bigint, 'estimatedSecondsRemaining', CASE WHEN ((run_sidebar_json.r).outcome = 'open'::text) THEN (GREATEST((0)::numeric, ceil(EXTRACT(epoch FROM ((run_sidebar_json.r).estimated_completion_at - run_sidebar_json.p_at)))))::bigint ELSE NULL::bigint END, 'filesProcessed', (run_sidebar_json.r).files_processed, 'totalFiles', (run_sidebar_json.r).total_files, 'currentPhaseName', (SELECT l.label FROM private.phase_labels() l(phase, ordinal, label, short_label, icon, code, attempts, max_retries) WHERE (l.phase = (run_sidebar_json.r).phase)))) AS jsonb_strip_nulls FROM (SELECT (run_sidebar_json.r).tokens_processed AS original, COALESCE((run_sidebar_json.r).optimized_tokens, (((run_sidebar_json.r).detail #>> '{phase4Data,tokenReduction,currentTokens}'::text[]))::bigint, (run_sidebar_json.r).tokens_processed) AS current) t);
+
+--
+-- Name: FUNCTION run_sidebar_json(r public.ingestion_runs, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.run_sidebar_json(r public.ingestion_runs, p_at timestamp with time zone) IS 'sidebarMetrics of the contract.';
+
+--
+-- Name: run_details_json(public.ingestion_runs, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.run_details_json(r public.ingestion_runs, p_at timestamp with time zone DEFAULT now()) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_build_object('currentPhase', (r).phase, 'phases', (SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('phase', l.phase, 'status', CASE WHEN (((run_details_json.r).outcome = 'completed'::text) OR (l.ordinal < (run_details_json.r).phase_index)) THEN 'completed'::text WHEN (l.ordinal > (run_details_json.r).phase_index) THEN 'pending'::text WHEN ((run_details_json.r).outcome = 'failed'::text) THEN 'error'::text ELSE 'active'::text END, 'label', l.label, 'shortLabel', l.short_label, 'icon', l.icon, 'startedAt', (((run_details_json.r).phase_times -> l.phase) ->> 'startedAt'::text), 'completedAt', (((run_details_json.r).phase_times -> l.phase) ->> 'completedAt'::text), 'errorMessage', CASE WHEN ((l.phase = (run_details_json.r).phase) AND ((run_details_json.r).outcome = 'failed'::text)) THEN (run_details_json.r).error_message ELSE NULL::text END)) ORDER BY l.ordinal) AS jsonb_agg FROM private.phase_labels() l(phase, ordinal, label, short_label, icon, code, attempts, max_retries)), 'phase1Data', ((r).detail -> 'phase1Data'::text), 'phase2Data', ((r).detail -> 'phase2Data'::text), 'phase3Data', ((r).detail -> 'phase3Data'::text), 'phase4Data', ((r).detail -> 'phase4Data'::text), 'sidebarMetrics', private.run_sidebar_json(r, p_at), 'startedAt', private.iso((r).started_at), 'error', CASE WHEN ((r).outcome = 'failed'::text) THEN jsonb_build_object('code', (r).error_code, 'message', (r).error_message, 'phase', (r).phase, 'recoverable', private.is_retryable_code((r).error_code)) ELSE NULL::jsonb END);
+
+--
+-- Name: FUNCTION run_details_json(r public.ingestion_runs, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.run_details_json(r public.ingestion_runs, p_at timestamp with time zone) IS 'IngestionProgressState of the contract, without isMinimized.';
+
+--
+-- Name: run_due(integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.run_due(p_limit integer DEFAULT 10) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v private.schedules;
+  v_done integer := 0;
+begin
+  for v in
+    select * from private.schedules where run_at <= clock_timestamp() order by run_at limit p_limit for update skip locked
+  loop
+    update private.schedules set run_at = clock_timestamp() + v.every, last_run_at = clock_timestamp() where name = v.name;
+    begin
+      case v.name
+        when 'runs.sweep' then perform private.sweep_runs();
+        when 'core.prune' then perform private.prune_core();
+        when 'events.prune' then perform private.prune_events();
+        when 'uploads.prune' then perform private.prune_uploads();
+        when 'checkpoints.prune' then perform private.prune_checkpoints();
+        else raise warning 'schedule % is unknown to this version', v.name;
+      end case;
+    exception when others then
+      raise warning 'schedule % failed: % %', v.name, sqlstate, sqlerrm;
+    end;
+    v_done := v_done + 1;
+  end loop;
+  return v_done;
+end
+$$;
+
+--
+-- Name: FUNCTION run_due(p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.run_due(p_limit integer) IS 'Does what is due; gives how many pieces. Judges: callable by the worker (and pg_cron as the owner) only.';
+
+--
+-- Name: run_error_json(public.ingestion_runs); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.run_error_json(r public.ingestion_runs) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_strip_nulls(jsonb_build_object('projectId', (r).project_id, 'phase', (r).phase, 'errorCode', (r).error_code, 'errorMessage', (r).error_message, 'recoverable', private.is_retryable_code((r).error_code), 'retryCount', (r).retry_count, 'maxRetries', CASE WHEN ((r).outcome = 'failed'::text) THEN (SELECT l.max_retries FROM private.phase_labels() l(phase, ordinal, label, short_label, icon, code, attempts, max_retries) WHERE (l.phase = (run_error_json.r).phase)) ELSE NULL::integer END, 'failedItems', CASE WHEN (cardinality((r).failed_items) > 0) THEN to_jsonb((r).failed_items[1:100]) ELSE NULL::jsonb END, 'runId', (r).id, 'revision', (r).revision));
+
+--
+-- Name: FUNCTION run_error_json(r public.ingestion_runs); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.run_error_json(r public.ingestion_runs) IS 'Payload of error.';
+
+--
+-- Name: run_json(public.ingestion_runs); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.run_json(r public.ingestion_runs) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_strip_nulls(jsonb_build_object('id', (r).id, 'projectId', (r).project_id, 'phase', (r).phase, 'progressPercent', (r).percent, 'message', (r).message, 'metrics', private.metrics_json(r), 'startedAt', private.iso((r).started_at), 'estimatedCompletionAt', CASE WHEN ((r).outcome = 'open'::text) THEN private.iso((r).estimated_completion_at) ELSE NULL::text END, 'completedAt', private.iso((r).completed_at), 'errorMessage', CASE WHEN ((r).outcome = 'failed'::text) THEN (r).error_message ELSE NULL::text END, 'errorCode', CASE WHEN ((r).outcome = 'failed'::text) THEN (r).error_code ELSE NULL::text END));
+
+--
+-- Name: FUNCTION run_json(r public.ingestion_runs); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.run_json(r public.ingestion_runs) IS 'IngestionProgress of the contract.';
+
+--
+-- Name: run_snapshot(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.run_snapshot(p_project_id uuid) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  r public.ingestion_runs := private.newest_run(p_project_id);
+  v_project jsonb;
+begin
+  if r.id is null or r.outcome = 'cancelled' then
+    return '[]';
+  elsif r.outcome = 'completed' then
+    select private.project_core_json(p) into v_project from public.projects p where p.id = p_project_id;
+    return jsonb_build_array(jsonb_build_object('type', 'ingestion_complete', 'data', private.run_complete_json(r, v_project)));
+  end if;
+  return jsonb_build_array(
+      jsonb_build_object('type', 'phase_started', 'data', private.phase_started_json(r)),
+      jsonb_build_object('type', 'progress_update', 'data', private.progress_update_json(r)))
+    || case when r.outcome = 'failed'
+      then jsonb_build_array(jsonb_build_object('type', 'error', 'data', private.run_error_json(r))) else '[]' end;
+end
+$$;
+
+--
+-- Name: FUNCTION run_snapshot(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.run_snapshot(p_project_id uuid) IS 'Frames that tell a fresh subscriber the state of the newest run, [{type, data}], under the caller''s own rights; [] when there is nothing to tell.';
+
+--
+-- Name: sample_search(uuid, uuid, tsquery, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.sample_search(p_run_id uuid, p_owner uuid, p_query tsquery, p_limit integer DEFAULT 5) RETURNS SETOF uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  return query
+    select t.chunk_id from public.chunk_terms t
+    where t.organization_id = v_org and t.run_id = p_run_id and t.terms @@ p_query
+    order by ts_rank(t.terms, p_query) desc, t.chunk_id limit p_limit;
+end
+$$;
+
+--
+-- Name: FUNCTION sample_search(p_run_id uuid, p_owner uuid, p_query tsquery, p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.sample_search(p_run_id uuid, p_owner uuid, p_query tsquery, p_limit integer) IS 'Best chunks of a leased run for a query. Judges: callable by the worker only, for the run it holds.';
+
+--
+-- Name: schema_version(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.schema_version() RETURNS integer
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$ select version from public.schema_version $$;
+
+--
+-- Name: FUNCTION schema_version(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.schema_version() IS 'Number of the newest migration applied. Judges: callable by the server and the worker only.';
+
+--
+-- Name: sequence_events(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.sequence_events() RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  c_batch constant integer := 5000;
+  v_head bigint;
+  v_count bigint;
+begin
+  if not exists (select from private.event_inbox) then
+    return null;
+  end if;
+  perform from private.event_log for update;
+  -- The pruner never removes the newest row, so this is the last number given.
+  select coalesce(max(id), 0) into v_head from public.events;
+
+  with taken as (
+    delete from private.event_inbox
+    where seq <= coalesce((select i.seq from private.event_inbox i order by i.seq offset c_batch - 1 limit 1), 9223372036854775807)
+    returning *
+  )
+  insert into public.events (id, seq, room, type, data, audience, organization_id, project_id, entity, entity_id, actor_user_id,
+    conflation_key, user_ids, created_at)
+  select v_head + row_number() over (order by seq), seq, room, type, data, audience, organization_id, project_id, entity, entity_id,
+    actor_user_id, conflation_key, user_ids, created_at
+  from taken
+  order by seq;
+  get diagnostics v_count = row_count;
+
+  if v_count = 0 then
+    return null;
+  end if;
+  if v_count >= c_batch then
+    perform pg_notify('kijko_wake', '');
+  end if;
+  perform pg_notify('kijko_events', (v_head + v_count)::text);
+  return v_head + v_count;
+end
+$$;
+
+--
+-- Name: FUNCTION sequence_events(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.sequence_events() IS 'Numbers committed events and tells listeners once; returns the new head, or null when there was nothing. Run it as a statement of its own. Judges: callable by the server and the worker only.';
+
+--
+-- Name: service_write_run(text, uuid, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.service_write_run(p_action text, p_project_id uuid, p_body jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  r public.ingestion_runs := private.open_run_of(p_project_id);
+begin
+  if p_action = 'snapshot' then
+    if r.id is not null then
+      -- Metrics only, and no event (contract 30, 10.2).
+      perform set_config('app.quiet_run', r.id::text, true);
+      perform private.write_progress(r.id, jsonb_build_object('metrics', coalesce(p_body -> 'metrics', p_body)));
+      perform set_config('app.quiet_run', '', true);
+    end if;
+    return jsonb_build_object('success', r.id is not null, 'timestamp', private.iso(clock_timestamp()));
+  elsif r.id is null then
+    perform private.refuse(409, 'NO_ACTIVE_INGESTION', 'No ingestion of this project is running.');
+  elsif p_action = 'complete' then
+    perform private.write_completion(r.id, p_body);
+    return '{"success": true}';
+  end if;
+  if p_body ? 'phase' or p_body ? 'progressPercent' or p_body ? 'message' or p_body ? 'metrics' or p_body ? 'estimatedCompletionAt' then
+    r := private.write_progress(r.id, p_body - array['detail', 'checkpoint', 'attempt']);
+  end if;
+  if nullif(p_body ->> 'errorCode', '') is not null or nullif(p_body ->> 'errorMessage', '') is not null then
+    r := private.write_failure(r.id, p_body ->> 'errorCode', p_body ->> 'errorMessage');
+  end if;
+  return private.run_json(r);
+end
+$$;
+
+--
+-- Name: FUNCTION service_write_run(p_action text, p_project_id uuid, p_body jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.service_write_run(p_action text, p_project_id uuid, p_body jsonb) IS 'update, snapshot or complete of a project''s open run. Judges: callable by the service role only. Errors: 404, 409 NO_ACTIVE_INGESTION, 400.';
+
+--
 -- Name: session_id(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -837,6 +2992,187 @@ $$;
 --
 
 COMMENT ON FUNCTION private.set_headers(p_headers jsonb) IS 'Adds HTTP headers to the answer of this request: {"Name": "value"}.';
+
+--
+-- Name: start_answer(public.ingestion_runs); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.start_answer(r public.ingestion_runs) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_build_object('jobId', (r).id, 'projectId', (r).project_id, 'status', 'processing', 'wsNamespaceUrl', (('/api/projects/'::text || (r).project_id) || '/ws'::text), 'estimatedDurationSeconds', (round(EXTRACT(epoch FROM ((r).estimated_completion_at - (r).started_at))))::integer);
+
+--
+-- Name: FUNCTION start_answer(r public.ingestion_runs); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.start_answer(r public.ingestion_runs) IS 'StartIngestionResponse of the contract.';
+
+--
+-- Name: start_run(uuid, boolean); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.start_run(p_project_id uuid, p_force boolean) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_project public.projects := private.assert_startable(p_project_id, p_force);
+  r public.ingestion_runs;
+begin
+  insert into public.ingestion_runs (organization_id, project_id, message, estimated_completion_at, options, started_by)
+  values (v_project.organization_id, p_project_id, 'Waiting for a free worker',
+    now() + make_interval(secs => private.estimate_run_seconds(v_project)),
+    jsonb_build_object('force', p_force, 'exclusions', coalesce(
+      (select to_jsonb(i.exclusions) from public.project_indexes i where i.project_id = p_project_id), '[]')),
+    private.user_id())
+  returning * into r;
+  perform private.consume_quota(v_project.organization_id, 'ingestions', 1);
+  return private.start_answer(r);
+end
+$$;
+
+--
+-- Name: FUNCTION start_run(p_project_id uuid, p_force boolean); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.start_run(p_project_id uuid, p_force boolean) IS 'Opens a run, paid for in this transaction. Judges: as private.assert_startable. Errors: those, and 429 QUOTA_EXCEEDED.';
+
+--
+-- Name: store_chunks(uuid, uuid, uuid[], uuid[], integer[], integer[], integer[], text[], integer[], text[], bytea[], uuid[], uuid[], jsonb[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.store_chunks(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[], p_tokens integer[], p_contents text[], p_hashes bytea[], p_references uuid[], p_parents uuid[], p_metadata jsonb[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  insert into public.chunks (organization_id, run_id, id, file_id, position, start_line, end_line, type, tokens, content, hash,
+    reference_of, parent_id, metadata)
+  select v_org, p_run_id, t.*
+  from unnest(p_ids, p_files, p_positions, p_starts, p_ends, p_types, p_tokens, p_contents, p_hashes, p_references, p_parents, p_metadata) as t;
+end
+$$;
+
+--
+-- Name: FUNCTION store_chunks(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[], p_tokens integer[], p_contents text[], p_hashes bytea[], p_references uuid[], p_parents uuid[], p_metadata jsonb[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.store_chunks(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[], p_tokens integer[], p_contents text[], p_hashes bytea[], p_references uuid[], p_parents uuid[], p_metadata jsonb[]) IS 'Chunks of a leased run. Judges: callable by the worker only, for the run it holds.';
+
+--
+-- Name: store_files(uuid, uuid, uuid[], integer[], text[], uuid[], text[], text[], text[], bigint[], bigint[], bigint[], bytea[], jsonb[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.store_files(p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[], p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  insert into public.run_files (organization_id, run_id, id, position, source, repository_id, path, language, category, bytes, tokens,
+    optimized_tokens, hash, metadata)
+  select v_org, p_run_id, t.*
+  from unnest(p_ids, p_positions, p_sources, p_repositories, p_paths, p_languages, p_categories, p_bytes, p_tokens, p_optimized, p_hashes, p_metadata) as t;
+end
+$$;
+
+--
+-- Name: FUNCTION store_files(p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[], p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.store_files(p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[], p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[]) IS 'Files of a leased run. Judges: callable by the worker only, for the run it holds.';
+
+--
+-- Name: store_links(uuid, uuid, uuid[], uuid[], text[], integer[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.store_links(p_run_id uuid, p_owner uuid, p_from uuid[], p_to uuid[], p_kinds text[], p_weights integer[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  insert into public.graph_links (organization_id, run_id, from_id, to_id, kind, weight)
+  select v_org, p_run_id, t.* from unnest(p_from, p_to, p_kinds, p_weights) as t;
+end
+$$;
+
+--
+-- Name: FUNCTION store_links(p_run_id uuid, p_owner uuid, p_from uuid[], p_to uuid[], p_kinds text[], p_weights integer[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.store_links(p_run_id uuid, p_owner uuid, p_from uuid[], p_to uuid[], p_kinds text[], p_weights integer[]) IS 'Graph links of a leased run. Judges: callable by the worker only, for the run it holds.';
+
+--
+-- Name: store_nodes(uuid, uuid, uuid[], uuid[], text[], text[], text[], integer[], integer[], jsonb[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.store_nodes(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_kinds text[], p_names text[], p_qualified text[], p_starts integer[], p_ends integer[], p_metadata jsonb[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  insert into public.graph_nodes (organization_id, run_id, id, file_id, kind, name, qualified_name, start_line, end_line, metadata)
+  select v_org, p_run_id, t.* from unnest(p_ids, p_files, p_kinds, p_names, p_qualified, p_starts, p_ends, p_metadata) as t;
+end
+$$;
+
+--
+-- Name: FUNCTION store_nodes(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_kinds text[], p_names text[], p_qualified text[], p_starts integer[], p_ends integer[], p_metadata jsonb[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.store_nodes(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_kinds text[], p_names text[], p_qualified text[], p_starts integer[], p_ends integer[], p_metadata jsonb[]) IS 'Graph nodes of a leased run. Judges: callable by the worker only, for the run it holds.';
+
+--
+-- Name: store_terms(uuid, uuid, uuid[], tsvector[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.store_terms(p_run_id uuid, p_owner uuid, p_chunks uuid[], p_terms tsvector[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  insert into public.chunk_terms (organization_id, run_id, chunk_id, terms)
+  select v_org, p_run_id, t.* from unnest(p_chunks, p_terms) as t
+  on conflict (organization_id, run_id, chunk_id) do update set terms = excluded.terms;
+end
+$$;
+
+--
+-- Name: FUNCTION store_terms(p_run_id uuid, p_owner uuid, p_chunks uuid[], p_terms tsvector[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.store_terms(p_run_id uuid, p_owner uuid, p_chunks uuid[], p_terms tsvector[]) IS 'Search terms of chunks of a leased run. Judges: callable by the worker only, for the run it holds.';
+
+--
+-- Name: sweep_runs(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.sweep_runs(p_at timestamp with time zone DEFAULT clock_timestamp()) RETURNS integer
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select count(private.enqueue('ingestion.run', jsonb_build_object('runId', o.id), p_at, 'ingestion.run:' || o.id, 'ingestion'))::integer
+  from (
+    select r.id from public.ingestion_runs r
+    where r.outcome = 'open' and (r.lease_expires_at < p_at or r.lease_owner is null)
+      and not exists (select from jobs.unique_keys k where k.key = 'ingestion.run:' || r.id)
+    limit 1000) o
+$$;
+
+--
+-- Name: FUNCTION sweep_runs(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.sweep_runs(p_at timestamp with time zone) IS 'Re-enqueues open runs without a living owner or a waiting job; gives how many. Judges: callable by the worker and schedules only.';
 
 --
 -- Name: take_rate(text, integer, interval, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -894,6 +3230,250 @@ $$;
 COMMENT ON FUNCTION private.tg__touch() IS 'Trigger: updated_at moves with any change of the row.';
 
 --
+-- Name: tg_ingestion_runs__follow(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_ingestion_runs__follow() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_old_run uuid;
+  v_label text := (select name from public.projects where id = new.project_id);
+begin
+  if tg_op = 'INSERT' then
+    if new.outcome = 'open' then
+      perform private.set_project_status(new.project_id, 'processing');
+      perform private.enqueue('ingestion.run', jsonb_build_object('runId', new.id), now(), 'ingestion.run:' || new.id, 'ingestion');
+    end if;
+    return null;
+  end if;
+
+  if new.outcome = 'completed' then
+    select run_id into v_old_run from public.project_indexes where project_id = new.project_id for update;
+    insert into public.project_indexes (project_id, organization_id, run_id) values (new.project_id, new.organization_id, new.id)
+    on conflict (project_id) do update set run_id = excluded.run_id, updated_at = now();
+    if v_old_run is not null then
+      perform private.enqueue('ingestion.drop', jsonb_build_object('runId', v_old_run), now(), 'ingestion.drop:' || v_old_run);
+    end if;
+    perform private.finish_project_run(new.project_id, new.original_tokens, new.optimized_tokens, new.total_files, new.duration_seconds);
+    -- A fallback from main is stored unless the project lists that branch too.
+    update public.project_repositories p
+    set status = 'connected', status_before_sync = null, last_sync_at = now(), last_commit_hash = c.v ->> 'commit',
+      file_count = (c.v ->> 'files')::integer,
+      branch = case when c.v ? 'branch' and not exists (select from public.project_repositories o
+        where o.project_id = p.project_id and o.repository_url = p.repository_url and o.branch = c.v ->> 'branch' and o.id <> p.id)
+        then c.v ->> 'branch' else p.branch end
+    from jsonb_each(coalesce(new.checkpoint -> 'repositories', '{}')) as c (id, v)
+    where p.project_id = new.project_id and p.id::text = c.id;
+    -- An external worker tells nothing about single repositories.
+    update public.project_repositories set status = 'connected', status_before_sync = null, last_sync_at = now()
+    where project_id = new.project_id and status = 'syncing';
+    update public.project_files set processed = true, processed_at = now()
+    where project_id = new.project_id and not is_folder and not processed;
+    perform private.record_activity(new.project_id, 'ingestion', format('Ingestion of "%s" completed', v_label),
+      jsonb_build_object('runId', new.id, 'files', new.total_files, 'originalTokens', new.original_tokens, 'optimizedTokens', new.optimized_tokens));
+  else
+    -- Nothing of this run became visible, and nothing will.
+    perform private.enqueue('ingestion.drop', jsonb_build_object('runId', new.id), now(), 'ingestion.drop:' || new.id);
+    if new.outcome = 'cancelled' then
+      update public.project_repositories set status = coalesce(status_before_sync, 'pending'), status_before_sync = null
+      where project_id = new.project_id and status = 'syncing';
+    else
+      update public.project_repositories
+      set status = case when repository_url = any (new.failed_items) or new.phase <> 'repository_fetch' or cardinality(new.failed_items) = 0
+          then 'error' else coalesce(status_before_sync, 'pending') end,
+        status_before_sync = null
+      where project_id = new.project_id and status = 'syncing';
+    end if;
+    perform private.set_project_status(new.project_id, case new.outcome when 'cancelled' then 'draft' else 'error' end);
+    perform private.record_activity(new.project_id, 'ingestion', case new.outcome
+        when 'cancelled' then format('Ingestion of "%s" was cancelled', v_label)
+        else format('Ingestion of "%s" failed', v_label) end,
+      jsonb_strip_nulls(jsonb_build_object('runId', new.id, 'errorCode', new.error_code, 'phase', new.phase)));
+  end if;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_ingestion_runs__follow(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_ingestion_runs__follow() IS 'Trigger: what a run''s beginning and end mean for project, repositories, files, index and queue.';
+
+--
+-- Name: tg_ingestion_runs__judge(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_ingestion_runs__judge() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  -- What housekeeping may still do to an ended run.
+  c_loose constant text[] := array['started_by', 'parent_run_id', 'checkpoint', 'checkpoint_expires_at', 'phase_index', 'updated_at', 'revision'];
+begin
+  if old.outcome <> 'open' then
+    if to_jsonb(new) - c_loose is distinct from to_jsonb(old) - c_loose then
+      perform private.refuse(409, 'NO_ACTIVE_INGESTION', 'This ingestion has ended; a late write changes nothing.');
+    end if;
+    return new;
+  end if;
+  if (new.id, new.organization_id, new.project_id, new.started_at, new.created_at)
+    is distinct from (old.id, old.organization_id, old.project_id, old.started_at, old.created_at) then
+    perform private.refuse(400, 'READ_ONLY_FIELD', 'Identity and start of a run never change.');
+  end if;
+  -- A generated column is computed after this trigger.
+  new.phase_index := array_position(array['repository_fetch', 'parsing', 'chunking', 'optimization', 'indexing'], new.phase) - 1;
+  if new.phase_index is null or new.phase_index not in (old.phase_index, old.phase_index + 1) then
+    perform private.refuse_field('phase', format('After phase "%s" comes only the next one.', old.phase));
+  end if;
+
+  if new.phase <> old.phase then
+    new.attempt := 1;
+    new.phase_started_at := clock_timestamp();
+    new.phase_times := jsonb_set(jsonb_set(new.phase_times, array[old.phase],
+        coalesce(new.phase_times -> old.phase, '{}') || jsonb_build_object('completedAt', private.iso(clock_timestamp()))),
+      array[new.phase], jsonb_build_object('startedAt', private.iso(clock_timestamp())));
+  elsif new.attempt > old.attempt then
+    new.phase_started_at := clock_timestamp();
+  else
+    new.attempt := old.attempt;
+    new.percent := greatest(new.percent, old.percent);
+    -- They describe the whole run and never go back, but for the phase that is tried again.
+    new.total_files := greatest(new.total_files, old.total_files);
+    new.files_processed := greatest(new.files_processed, old.files_processed);
+    new.tokens_processed := greatest(new.tokens_processed, old.tokens_processed);
+    new.bytes_processed := greatest(new.bytes_processed, old.bytes_processed);
+    new.errors_encountered := greatest(new.errors_encountered, old.errors_encountered);
+  end if;
+
+  if new.outcome <> 'open' then
+    new.ended_at := clock_timestamp();
+    new.estimated_completion_at := null;
+    new.lease_owner := null;
+    new.lease_expires_at := null;
+    if new.outcome = 'completed' then
+      new.completed_at := new.ended_at;
+      new.percent := 100;
+      new.duration_seconds := coalesce(new.duration_seconds, round(extract(epoch from new.ended_at - new.started_at))::integer);
+      new.phase_times := jsonb_set(new.phase_times, array[new.phase],
+        coalesce(new.phase_times -> new.phase, '{}') || jsonb_build_object('completedAt', private.iso(new.ended_at)));
+    elsif new.outcome = 'failed' then
+      -- The fetched tree and what was made of it stay for a recovery.
+      new.checkpoint_expires_at := new.ended_at + interval '24 hours';
+    end if;
+  end if;
+  new.revision := old.revision + 1;
+  new.updated_at := now();
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_ingestion_runs__judge(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_ingestion_runs__judge() IS 'Trigger: ended runs are immutable, phases go forward by one, percent never falls but at a phase start or retry.';
+
+--
+-- Name: tg_ingestion_runs__notify(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_ingestion_runs__notify() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_type text;
+  v_data jsonb;
+  v_room constant text := 'project:' || new.project_id;
+  v_key text;
+begin
+  if tg_op = 'INSERT' then
+    v_type := 'phase_started';
+  elsif old.outcome <> 'open' then
+    return null;
+  elsif new.outcome = 'completed' then
+    v_type := 'ingestion_complete';
+  elsif new.outcome <> 'open' then
+    v_type := 'error';
+  elsif new.phase <> old.phase or new.attempt > old.attempt then
+    v_type := 'phase_started';
+  elsif coalesce(current_setting('app.quiet_run', true), '') <> new.id::text
+    and (new.percent, new.message, private.metrics_json(new)) is distinct from (old.percent, old.message, private.metrics_json(old)) then
+    v_type := 'progress_update';
+    v_key := 'progress:' || new.project_id;
+  end if;
+
+  if v_type = 'ingestion_complete' then
+    select private.run_complete_json(new, private.project_core_json(p)) into v_data from public.projects p where p.id = new.project_id;
+  else
+    v_data := case v_type when 'phase_started' then private.phase_started_json(new)
+      when 'progress_update' then private.progress_update_json(new) when 'error' then private.run_error_json(new) end;
+  end if;
+  if v_type is not null then
+    perform private.emit(v_room, v_type, v_data, new.organization_id, new.project_id, 'project', 'ingestion_runs', new.id, v_key);
+  end if;
+
+  if tg_op = 'UPDATE' and new.outcome = 'open' and new.detail is distinct from old.detail then
+    perform private.emit(v_room, 'phase_data', jsonb_build_object('projectId', new.project_id, 'phase', new.phase,
+        'detail', new.detail -> ('phase' || least(new.phase_index + 1, 4) || 'Data'), 'sidebar', private.run_sidebar_json(new),
+        'runId', new.id, 'revision', new.revision),
+      new.organization_id, new.project_id, 'project', 'ingestion_runs', new.id, 'phase_data:' || new.project_id);
+  end if;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_ingestion_runs__notify(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_ingestion_runs__notify() IS 'Trigger: the events of a run, in the order of its changes.';
+
+--
+-- Name: tg_ingestion_runs__stamp(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_ingestion_runs__stamp() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  new.phase_times := new.phase_times || jsonb_build_object(new.phase, jsonb_build_object('startedAt', private.iso(new.started_at)));
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_ingestion_runs__stamp(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_ingestion_runs__stamp() IS 'Trigger: a new run begins its first phase.';
+
+--
+-- Name: tg_memberships__emit_removal(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_memberships__emit_removal() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.emit_removal('membership_ended', old.organization_id, null, old.user_id, null);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_memberships__emit_removal(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_memberships__emit_removal() IS 'Trigger: a membership that ends, is deactivated or changes its role makes every server process judge that person''s sockets anew.';
+
+--
 -- Name: tg_memberships__end_sessions(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -920,6 +3500,71 @@ $$;
 --
 
 COMMENT ON FUNCTION private.tg_memberships__end_sessions() IS 'Trigger: a membership that ends or is deactivated takes its sessions along.';
+
+--
+-- Name: tg_project_files__drop_indexed(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_files__drop_indexed() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  delete from public.run_files f
+  using public.project_indexes i
+  where i.project_id = old.project_id and f.organization_id = i.organization_id and f.run_id = i.run_id
+    and f.source in ('file', 'text') and (f.path = old.path or f.path like private.like_prefix(old.path || '/'));
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_files__drop_indexed(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_files__drop_indexed() IS 'Trigger: a removed file (or archive) leaves the index with what was in it.';
+
+--
+-- Name: tg_project_repositories__drop_indexed(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_repositories__drop_indexed() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  delete from public.run_files f
+  using public.project_indexes i
+  where i.project_id = old.project_id and f.organization_id = i.organization_id and f.run_id = i.run_id and f.repository_id = old.id;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_repositories__drop_indexed(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_repositories__drop_indexed() IS 'Trigger: a removed repository leaves the index.';
+
+--
+-- Name: tg_sessions__emit_removal(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_sessions__emit_removal() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.emit_removal('session_revoked', old.organization_id, null, old.user_id, old.id);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_sessions__emit_removal(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_sessions__emit_removal() IS 'Trigger: a session that ends closes its sockets on every server process.';
 
 --
 -- Name: usage_period(text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -962,6 +3607,121 @@ CREATE FUNCTION private.user_id() RETURNS uuid
 --
 
 COMMENT ON FUNCTION private.user_id() IS 'The caller, or null for an anonymous one.';
+
+--
+-- Name: visible_project(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.visible_project(p_project_id uuid) RETURNS uuid
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  if not exists (select from public.projects where id = p_project_id) then
+    perform private.refuse(404, 'PROJECT_NOT_FOUND', 'There is no such project.');
+  end if;
+  return p_project_id;
+end
+$$;
+
+--
+-- Name: FUNCTION visible_project(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.visible_project(p_project_id uuid) IS 'The id, if the caller sees the project; else 404 PROJECT_NOT_FOUND.';
+
+--
+-- Name: write_completion(uuid, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.write_completion(p_run_id uuid, p jsonb) RETURNS public.ingestion_runs
+    LANGUAGE plpgsql
+    AS $$
+declare
+  r public.ingestion_runs;
+  n public.ingestion_runs;
+  v_stored bigint;
+begin
+  select * into r from public.ingestion_runs where id = p_run_id for no key update;
+  n := private.apply_metrics(r, coalesce(p -> 'metrics', '{}'));
+  -- Without counts: what the run stored, file by file; a run that stored nothing saved nothing.
+  select sum(f.optimized_tokens) into v_stored from public.run_files f where f.organization_id = r.organization_id and f.run_id = r.id;
+  update public.ingestion_runs set
+    outcome = 'completed', percent = 100, message = coalesce(p ->> 'message', 'Completed'),
+    total_files = n.total_files, files_processed = n.files_processed, tokens_processed = n.tokens_processed,
+    bytes_processed = n.bytes_processed, chunks_created = n.chunks_created, errors_encountered = n.errors_encountered,
+    original_tokens = coalesce((p ->> 'originalTokens')::numeric::bigint, n.tokens_processed),
+    optimized_tokens = coalesce((p ->> 'optimizedTokens')::numeric::bigint, v_stored, n.tokens_processed),
+    duration_seconds = round(coalesce((p ->> 'totalDurationSeconds')::numeric, extract(epoch from clock_timestamp() - started_at)))::integer,
+    result = coalesce(p -> 'result', result),
+    detail = detail || coalesce(p -> 'detail', '{}'),
+    checkpoint = checkpoint || coalesce(p -> 'checkpoint', '{}')
+  where id = p_run_id
+  returning * into r;
+  return r;
+end
+$$;
+
+--
+-- Name: FUNCTION write_completion(p_run_id uuid, p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.write_completion(p_run_id uuid, p jsonb) IS 'Ends a run as completed. Runs with the rights of the function that calls it.';
+
+--
+-- Name: write_failure(uuid, text, text, text[], jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.write_failure(p_run_id uuid, p_code text, p_message text, p_failed_items text[] DEFAULT '{}'::text[], p_checkpoint jsonb DEFAULT '{}'::jsonb) RETURNS public.ingestion_runs
+    LANGUAGE sql
+    AS $$
+  update public.ingestion_runs set outcome = 'failed', error_code = left(coalesce(nullif(p_code, ''), 'UNKNOWN_ERROR'), 50),
+    error_message = left(coalesce(nullif(p_message, ''), 'The ingestion failed.'), 2000), message = left(coalesce(nullif(p_message, ''), 'Failed'), 2000),
+    failed_items = coalesce(p_failed_items[1:1000], '{}'), checkpoint = checkpoint || coalesce(p_checkpoint, '{}')
+  where id = p_run_id and outcome = 'open'
+  returning *
+$$;
+
+--
+-- Name: FUNCTION write_failure(p_run_id uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.write_failure(p_run_id uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb) IS 'Ends a run as failed. Runs with the rights of the function that calls it.';
+
+--
+-- Name: write_progress(uuid, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.write_progress(p_run_id uuid, p jsonb) RETURNS public.ingestion_runs
+    LANGUAGE plpgsql
+    AS $$
+declare
+  r public.ingestion_runs;
+  n public.ingestion_runs;
+begin
+  select * into r from public.ingestion_runs where id = p_run_id for no key update;
+  n := private.apply_metrics(r, coalesce(p -> 'metrics', '{}'));
+  update public.ingestion_runs set
+    phase = coalesce(p ->> 'phase', phase),
+    percent = coalesce(floor((p ->> 'progressPercent')::numeric)::smallint,
+      case when p ->> 'phase' <> phase or (p ->> 'attempt')::integer > attempt then 0 else percent end),
+    message = coalesce(p ->> 'message', message),
+    total_files = n.total_files, files_processed = n.files_processed, tokens_processed = n.tokens_processed,
+    bytes_processed = n.bytes_processed, chunks_created = n.chunks_created, errors_encountered = n.errors_encountered,
+    estimated_completion_at = coalesce((p ->> 'estimatedCompletionAt')::timestamptz, estimated_completion_at),
+    detail = detail || coalesce(p -> 'detail', '{}'),
+    checkpoint = checkpoint || coalesce(p -> 'checkpoint', '{}'),
+    attempt = coalesce((p ->> 'attempt')::integer, attempt)
+  where id = p_run_id
+  returning * into r;
+  return r;
+end
+$$;
+
+--
+-- Name: FUNCTION write_progress(p_run_id uuid, p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.write_progress(p_run_id uuid, p jsonb) IS 'Lays a progress report over a run. Runs with the rights of the function that calls it.';
 
 --
 -- Name: dead_letters; Type: TABLE; Schema: jobs; Owner: -
@@ -1031,6 +3791,88 @@ ALTER TABLE ONLY jobs.unique_keys FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE jobs.unique_keys IS 'Keys of waiting jobs; vanish with them.';
 
 --
+-- Name: credentials; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.credentials (
+    user_id uuid NOT NULL,
+    password_hash text NOT NULL,
+    meets_policy boolean NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT credentials_password_hash_check CHECK (((password_hash ~~ '$argon2id$%'::text) AND (char_length(password_hash) <= 512)))
+);
+
+ALTER TABLE ONLY private.credentials FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE credentials; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.credentials IS 'Passwords as argon2id PHC strings, hashed outside the database: it never sees a password.';
+
+--
+-- Name: event_inbox; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.event_inbox (
+    seq bigint NOT NULL,
+    room text NOT NULL,
+    type text NOT NULL,
+    data jsonb NOT NULL,
+    audience text NOT NULL,
+    organization_id uuid,
+    project_id uuid,
+    entity text,
+    entity_id uuid,
+    actor_user_id uuid,
+    conflation_key text,
+    user_ids uuid[],
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT event_inbox_audience_check CHECK ((audience = ANY (ARRAY['room'::text, 'project'::text, 'activity'::text, 'users'::text, 'none'::text]))),
+    CONSTRAINT event_inbox_data_check CHECK ((jsonb_typeof(data) = 'object'::text)),
+    CONSTRAINT event_inbox_room_check CHECK ((room ~ '^(user|org|project|context):[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$'::text))
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='2000000000');
+
+ALTER TABLE ONLY private.event_inbox FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE event_inbox; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.event_inbox IS 'Events of committed and running transactions that have no number yet. Written by private.emit, emptied by private.sequence_events.';
+
+--
+-- Name: event_inbox_seq_seq; Type: SEQUENCE; Schema: private; Owner: -
+--
+
+ALTER TABLE private.event_inbox ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME private.event_inbox_seq_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+--
+-- Name: event_log; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.event_log (
+    is_only boolean DEFAULT true NOT NULL,
+    CONSTRAINT event_log_is_only_check CHECK (is_only)
+);
+
+ALTER TABLE ONLY private.event_log FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE event_log; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.event_log IS 'One row; whoever holds its lock numbers events.';
+
+--
 -- Name: idempotency_keys; Type: TABLE; Schema: private; Owner: -
 --
 
@@ -1055,6 +3897,139 @@ ALTER TABLE ONLY private.idempotency_keys FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.idempotency_keys IS 'Stored answers of writes, kept 24 hours.';
 
 --
+-- Name: identities; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.identities (
+    issuer text NOT NULL,
+    subject text NOT NULL,
+    user_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT identities_length_check CHECK ((((char_length(issuer) >= 1) AND (char_length(issuer) <= 2000)) AND ((char_length(subject) >= 1) AND (char_length(subject) <= 255))))
+);
+
+ALTER TABLE ONLY private.identities FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE identities; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.identities IS 'Who somebody is at an external issuer.';
+
+--
+-- Name: installation; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.installation (
+    key text NOT NULL,
+    value jsonb NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY private.installation FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE installation; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.installation IS 'Declared by server and worker at their start; see private.declare_installation.';
+
+--
+-- Name: login_failures; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.login_failures (
+    email_digest bytea NOT NULL,
+    failed_at timestamp with time zone[] DEFAULT '{}'::timestamp with time zone[] NOT NULL,
+    locked_until timestamp with time zone,
+    recorded_at timestamp with time zone,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT login_failures_email_digest_check CHECK ((octet_length(email_digest) = 32)),
+    CONSTRAINT login_failures_failed_at_check CHECK ((cardinality(failed_at) <= 10))
+)
+WITH (fillfactor='70');
+
+ALTER TABLE ONLY private.login_failures FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE login_failures; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.login_failures IS 'The lock-out of contract 40, 1.9; shared by all server processes.';
+
+--
+-- Name: login_history; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.login_history (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    session_id uuid,
+    method text NOT NULL,
+    status text NOT NULL,
+    reason text,
+    client_ip text,
+    user_agent text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT login_history_failed_has_reason CHECK (((status = 'success'::text) OR (reason IS NOT NULL))),
+    CONSTRAINT login_history_method_check CHECK ((method = ANY (ARRAY['password'::text, 'sso'::text, 'magic_link'::text, 'signup'::text]))),
+    CONSTRAINT login_history_status_check CHECK ((status = ANY (ARRAY['success'::text, 'failed'::text])))
+);
+
+ALTER TABLE ONLY private.login_history FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE login_history; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.login_history IS 'Sign-ins and failed attempts of people who exist.';
+
+--
+-- Name: project_counters; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.project_counters (
+    organization_id uuid NOT NULL,
+    privacy text NOT NULL,
+    slot smallint NOT NULL,
+    projects bigint DEFAULT 0 NOT NULL,
+    active bigint DEFAULT 0 NOT NULL,
+    processing bigint DEFAULT 0 NOT NULL,
+    failed bigint DEFAULT 0 NOT NULL,
+    tokens bigint DEFAULT 0 NOT NULL,
+    files bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT project_counters_slot_check CHECK (((slot >= 0) AND (slot <= 7)))
+)
+WITH (fillfactor='50');
+
+ALTER TABLE ONLY private.project_counters FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE project_counters; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.project_counters IS 'Numbers of projects per organization and privacy, moved by a trigger on public.projects.';
+
+--
+-- Name: project_webhook_secrets; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.project_webhook_secrets (
+    project_id uuid NOT NULL,
+    sealed text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT project_webhook_secrets_sealed_check CHECK (((char_length(sealed) >= 1) AND (char_length(sealed) <= 1000)))
+);
+
+ALTER TABLE ONLY private.project_webhook_secrets FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE project_webhook_secrets; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.project_webhook_secrets IS 'Secrets of custom chunking webhooks, encrypted by the server before they come here.';
+
+--
 -- Name: rate_counters; Type: TABLE; Schema: private; Owner: -
 --
 
@@ -1072,6 +4047,124 @@ ALTER TABLE ONLY private.rate_counters FORCE ROW LEVEL SECURITY;
 --
 
 COMMENT ON TABLE private.rate_counters IS 'Sliding-window rate limits: two neighbouring fixed windows are weighed.';
+
+--
+-- Name: realtime_nodes; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE UNLOGGED TABLE private.realtime_nodes (
+    id uuid NOT NULL,
+    heartbeat_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY private.realtime_nodes FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE realtime_nodes; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.realtime_nodes IS 'Server processes with sockets; dead 90 s after their last heartbeat.';
+
+--
+-- Name: realtime_sockets; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE UNLOGGED TABLE private.realtime_sockets (
+    id uuid NOT NULL,
+    node_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    organization_id uuid,
+    project_id uuid,
+    opened_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY private.realtime_sockets FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE realtime_sockets; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.realtime_sockets IS 'Open sockets of all server processes.';
+
+--
+-- Name: refresh_tokens; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.refresh_tokens (
+    token_hash bytea NOT NULL,
+    session_id uuid NOT NULL,
+    issued_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    CONSTRAINT refresh_tokens_token_hash_check CHECK ((octet_length(token_hash) = 32))
+);
+
+ALTER TABLE ONLY private.refresh_tokens FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE refresh_tokens; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.refresh_tokens IS 'SHA-256 of refresh tokens; the tokens themselves (256 random bits) are stored nowhere.';
+
+--
+-- Name: schedules; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.schedules (
+    name text NOT NULL,
+    every interval NOT NULL,
+    run_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_run_at timestamp with time zone,
+    CONSTRAINT schedules_every_check CHECK ((every >= '00:00:01'::interval))
+);
+
+ALTER TABLE ONLY private.schedules FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE schedules; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.schedules IS 'Due work of private.run_due; any number of callers at once do each piece once.';
+
+--
+-- Name: sealed_answers; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.sealed_answers (
+    key_digest bytea NOT NULL,
+    request_digest bytea NOT NULL,
+    sealed bytea,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT sealed_answers_digest_check CHECK (((octet_length(key_digest) = 32) AND (octet_length(request_digest) = 32)))
+);
+
+ALTER TABLE ONLY private.sealed_answers FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE sealed_answers; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.sealed_answers IS 'Encrypted answers of public sign-in routes, kept 24 hours.';
+
+--
+-- Name: signing_keys; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.signing_keys (
+    is_only boolean DEFAULT true NOT NULL,
+    pem text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT signing_keys_is_only_check CHECK (is_only)
+);
+
+ALTER TABLE ONLY private.signing_keys FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE signing_keys; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.signing_keys IS 'At most one row, and only in development.';
 
 --
 -- Name: audit_log; Type: TABLE; Schema: public; Owner: -
@@ -1101,6 +4194,135 @@ ALTER TABLE ONLY public.audit_log FORCE ROW LEVEL SECURITY;
 --
 
 COMMENT ON TABLE public.audit_log IS 'The audit trail (contract 40, section 7). No role may change or delete a row; only retention and erasure functions do.';
+
+--
+-- Name: chunk_terms; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.chunk_terms (
+    organization_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    chunk_id uuid NOT NULL,
+    terms tsvector NOT NULL
+);
+
+ALTER TABLE ONLY public.chunk_terms FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE chunk_terms; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.chunk_terms IS 'Search terms of chunks: words of content (weight D), identifiers (B) and path (A).';
+
+--
+-- Name: chunks; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.chunks (
+    organization_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    id uuid NOT NULL,
+    file_id uuid NOT NULL,
+    "position" integer NOT NULL,
+    start_line integer NOT NULL,
+    end_line integer NOT NULL,
+    type text NOT NULL,
+    tokens integer NOT NULL,
+    content text NOT NULL,
+    hash bytea NOT NULL,
+    reference_of uuid,
+    parent_id uuid,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT chunks_position_check CHECK ((("position" >= 0) AND (start_line >= 1) AND (end_line >= start_line) AND (tokens >= 0))),
+    CONSTRAINT chunks_type_check CHECK ((type = ANY (ARRAY['module_boundaries'::text, 'function_groupings'::text, 'documentation'::text, 'config'::text])))
+);
+ALTER TABLE ONLY public.chunks ALTER COLUMN content SET COMPRESSION lz4;
+
+ALTER TABLE ONLY public.chunks FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE chunks; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.chunks IS 'Chunks of a run, as optimised; visible while the run is the project''s current one.';
+
+--
+-- Name: events; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.events (
+    id bigint NOT NULL,
+    seq bigint NOT NULL,
+    room text NOT NULL,
+    type text NOT NULL,
+    data jsonb NOT NULL,
+    audience text NOT NULL,
+    organization_id uuid,
+    project_id uuid,
+    entity text,
+    entity_id uuid,
+    actor_user_id uuid,
+    conflation_key text,
+    user_ids uuid[],
+    created_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY public.events FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE events; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.events IS 'The log of durable events. id follows the order of commits and never turns up late; audience says who of the room may read a row. Written by private.sequence_events only.';
+
+--
+-- Name: graph_links; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.graph_links (
+    organization_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    from_id uuid NOT NULL,
+    to_id uuid NOT NULL,
+    kind text NOT NULL,
+    weight integer DEFAULT 1 NOT NULL,
+    CONSTRAINT graph_links_kind_check CHECK ((kind = ANY (ARRAY['contains'::text, 'imports'::text, 'calls'::text, 'extends'::text, 'implements'::text]))),
+    CONSTRAINT graph_links_weight_check CHECK ((weight > 0))
+);
+
+ALTER TABLE ONLY public.graph_links FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE graph_links; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.graph_links IS 'Who contains, imports, calls, extends or implements whom, as far as names resolve.';
+
+--
+-- Name: graph_nodes; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.graph_nodes (
+    organization_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    id uuid NOT NULL,
+    file_id uuid,
+    kind text NOT NULL,
+    name text NOT NULL,
+    qualified_name text NOT NULL,
+    start_line integer,
+    end_line integer,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT graph_nodes_kind_check CHECK ((kind = ANY (ARRAY['file'::text, 'module'::text, 'class'::text, 'function'::text, 'variable'::text])))
+);
+
+ALTER TABLE ONLY public.graph_nodes FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE graph_nodes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.graph_nodes IS 'Files, modules and declarations of a run; visible while the run is the project''s current one.';
 
 --
 -- Name: memberships; Type: TABLE; Schema: public; Owner: -
@@ -1150,12 +4372,266 @@ ALTER TABLE ONLY public.organizations FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.organizations IS 'The tenant. Every tenant table carries organization_id.';
 
 --
+-- Name: project_activity; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.project_activity (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    type text NOT NULL,
+    user_id uuid,
+    user_name text NOT NULL,
+    user_email text NOT NULL,
+    description text NOT NULL,
+    metadata jsonb,
+    once_key text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT project_activity_description_check CHECK (((char_length(description) >= 1) AND (char_length(description) <= 500))),
+    CONSTRAINT project_activity_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
+    CONSTRAINT project_activity_type_check CHECK ((type = ANY (ARRAY['view'::text, 'chat'::text, 'ingestion'::text, 'permission'::text, 'config'::text])))
+);
+
+ALTER TABLE ONLY public.project_activity FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE project_activity; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.project_activity IS 'Append-only activity log of a project, kept 400 days.';
+
+--
+-- Name: project_indexes; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.project_indexes (
+    project_id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    run_id uuid,
+    exclusions text[] DEFAULT '{}'::text[] NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT project_indexes_exclusions_check CHECK ((cardinality(exclusions) <= 10000))
+);
+
+ALTER TABLE ONLY public.project_indexes FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE project_indexes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.project_indexes IS 'The current run of each project: files, chunks and graph of other runs are invisible.';
+
+--
+-- Name: project_members; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.project_members (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    user_id uuid,
+    email text NOT NULL,
+    name text,
+    avatar_url text,
+    role text DEFAULT 'viewer'::text NOT NULL,
+    notify_on_ingestion boolean DEFAULT true NOT NULL,
+    notify_on_error boolean DEFAULT true NOT NULL,
+    notify_on_team_changes boolean DEFAULT true NOT NULL,
+    notification_level text DEFAULT 'daily'::text NOT NULL,
+    invited_by uuid,
+    invited_at timestamp with time zone DEFAULT now() NOT NULL,
+    accepted_at timestamp with time zone,
+    last_active_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT project_members_avatar_url_check CHECK ((char_length(avatar_url) <= 500)),
+    CONSTRAINT project_members_email_check CHECK ((((char_length(email) >= 3) AND (char_length(email) <= 255)) AND (email = lower(private.trimmed(email))) AND (email ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$'::text))),
+    CONSTRAINT project_members_name_check CHECK ((char_length(name) <= 100)),
+    CONSTRAINT project_members_notification_level_check CHECK ((notification_level = ANY (ARRAY['real-time'::text, 'daily'::text, 'weekly'::text, 'disabled'::text]))),
+    CONSTRAINT project_members_pending_has_no_user CHECK (((accepted_at IS NULL) = (user_id IS NULL))),
+    CONSTRAINT project_members_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'manager'::text, 'developer'::text, 'viewer'::text, 'auditor'::text])))
+)
+WITH (fillfactor='85');
+
+ALTER TABLE ONLY public.project_members FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE project_members; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.project_members IS 'Members and pending invitations of a project. The owner is an accepted admin member too.';
+
+--
+-- Name: project_repositories; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.project_repositories (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    provider text NOT NULL,
+    repository_url text NOT NULL,
+    repository_name text NOT NULL,
+    branch text DEFAULT 'main'::text NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    status_before_sync text,
+    last_sync_at timestamp with time zone,
+    last_commit_hash text,
+    file_count integer,
+    include_paths jsonb DEFAULT '[]'::jsonb NOT NULL,
+    exclude_paths jsonb DEFAULT '[]'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT project_repositories_branch_check CHECK (((char_length(branch) >= 1) AND (char_length(branch) <= 100))),
+    CONSTRAINT project_repositories_commit_check CHECK ((last_commit_hash ~ '^[0-9a-f]{1,64}$'::text)),
+    CONSTRAINT project_repositories_file_count_check CHECK ((file_count >= 0)),
+    CONSTRAINT project_repositories_name_check CHECK (((char_length(repository_name) >= 1) AND (char_length(repository_name) <= 200))),
+    CONSTRAINT project_repositories_paths_check CHECK ((private.is_patterns(include_paths) AND private.is_patterns(exclude_paths))),
+    CONSTRAINT project_repositories_provider_check CHECK ((provider = ANY (ARRAY['github'::text, 'gitlab'::text, 'bitbucket'::text, 'azure'::text]))),
+    CONSTRAINT project_repositories_status_before_check CHECK ((status_before_sync = ANY (ARRAY['pending'::text, 'connected'::text, 'error'::text]))),
+    CONSTRAINT project_repositories_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'connected'::text, 'syncing'::text, 'error'::text]))),
+    CONSTRAINT project_repositories_url_check CHECK (((repository_url ~ '^https?://[^\s]+$'::text) AND (char_length(repository_url) <= 500)))
+);
+
+ALTER TABLE ONLY public.project_repositories FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE project_repositories; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.project_repositories IS 'Git repositories of a project; the URL is stored normalised (https://host/path without .git).';
+
+--
+-- Name: project_settings; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.project_settings (
+    project_id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    webhook_url text,
+    metadata_options jsonb DEFAULT '{"gitHistory": true, "fileStructure": true, "customAnnotations": false, "functionSignatures": true, "importDependencies": true}'::jsonb NOT NULL,
+    output_format text DEFAULT 'json'::text NOT NULL,
+    embedding_model text,
+    pattern_filters jsonb DEFAULT '{"excludePatterns": [], "languagePatterns": []}'::jsonb NOT NULL,
+    processing_options jsonb DEFAULT '{"parallelProcessing": true, "realTimeIncremental": false}'::jsonb NOT NULL,
+    file_filters jsonb DEFAULT '{"excludeTests": true, "excludeNodeModules": true, "includeDocumentation": false, "excludeBuildArtifacts": true}'::jsonb NOT NULL,
+    default_notification_level text DEFAULT 'daily'::text NOT NULL,
+    persona text,
+    custom_settings jsonb,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT project_settings_custom_check CHECK (((jsonb_typeof(custom_settings) = 'object'::text) AND (octet_length((custom_settings)::text) <= 16384))),
+    CONSTRAINT project_settings_embedding_model_check CHECK ((embedding_model = ANY (ARRAY['text-embedding-3-small'::text, 'text-embedding-3-large'::text, 'text-embedding-ada-002'::text]))),
+    CONSTRAINT project_settings_file_filters_check CHECK (private.is_switches(file_filters, ARRAY['excludeNodeModules'::text, 'excludeBuildArtifacts'::text, 'excludeTests'::text, 'includeDocumentation'::text])),
+    CONSTRAINT project_settings_level_check CHECK ((default_notification_level = ANY (ARRAY['real-time'::text, 'daily'::text, 'weekly'::text, 'disabled'::text]))),
+    CONSTRAINT project_settings_metadata_options_check CHECK (private.is_switches(metadata_options, ARRAY['functionSignatures'::text, 'importDependencies'::text, 'gitHistory'::text, 'fileStructure'::text, 'customAnnotations'::text])),
+    CONSTRAINT project_settings_output_format_check CHECK ((output_format = ANY (ARRAY['json'::text, 'markdown'::text, 'vector'::text]))),
+    CONSTRAINT project_settings_pattern_filters_check CHECK (((jsonb_typeof(pattern_filters) = 'object'::text) AND (pattern_filters ?& ARRAY['languagePatterns'::text, 'excludePatterns'::text]) AND ((pattern_filters - ARRAY['languagePatterns'::text, 'excludePatterns'::text]) = '{}'::jsonb) AND private.is_patterns((pattern_filters -> 'languagePatterns'::text)) AND private.is_patterns((pattern_filters -> 'excludePatterns'::text)))),
+    CONSTRAINT project_settings_persona_check CHECK ((persona = ANY (ARRAY['alex'::text, 'maya'::text, 'sam'::text]))),
+    CONSTRAINT project_settings_processing_options_check CHECK (private.is_switches(processing_options, ARRAY['parallelProcessing'::text, 'realTimeIncremental'::text])),
+    CONSTRAINT project_settings_webhook_url_check CHECK (((webhook_url ~ '^https://[^\s]+$'::text) AND (char_length(webhook_url) <= 500)))
+);
+
+ALTER TABLE ONLY public.project_settings FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE project_settings; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.project_settings IS 'One row a project. The secret of the chunking webhook is in private.project_webhook_secrets.';
+
+--
+-- Name: project_stars; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.project_stars (
+    user_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY public.project_stars FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE project_stars; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.project_stars IS 'Stars are per user; a row is a star.';
+
+--
+-- Name: run_files; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.run_files (
+    organization_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    id uuid NOT NULL,
+    "position" integer NOT NULL,
+    source text NOT NULL,
+    repository_id uuid,
+    path text NOT NULL,
+    language text NOT NULL,
+    category text NOT NULL,
+    bytes bigint NOT NULL,
+    tokens bigint NOT NULL,
+    optimized_tokens bigint NOT NULL,
+    hash bytea NOT NULL,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT run_files_category_check CHECK ((category = ANY (ARRAY['code'::text, 'documentation'::text, 'config'::text, 'data'::text]))),
+    CONSTRAINT run_files_hash_check CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT run_files_sizes_check CHECK (((bytes >= 0) AND (tokens >= 0) AND (optimized_tokens >= 0))),
+    CONSTRAINT run_files_source_check CHECK ((source = ANY (ARRAY['repository'::text, 'file'::text, 'text'::text, 'manual'::text])))
+);
+
+ALTER TABLE ONLY public.run_files FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE run_files; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.run_files IS 'Files of a run with their token counts; visible while the run is the project''s current one.';
+
+--
 -- Name: schema_version; Type: TABLE; Schema: public; Owner: -
 --
 
 CREATE TABLE public.schema_version (
     version integer NOT NULL
 );
+
+--
+-- Name: staged_files; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.staged_files (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    name text NOT NULL,
+    path text NOT NULL,
+    mime_type text NOT NULL,
+    size bigint NOT NULL,
+    checksum text NOT NULL,
+    storage_key text NOT NULL,
+    storage_provider text DEFAULT 'local'::text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT staged_files_checksum_check CHECK ((checksum ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT staged_files_mime_type_check CHECK (((char_length(mime_type) >= 1) AND (char_length(mime_type) <= 100))),
+    CONSTRAINT staged_files_name_check CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 255)) AND (name !~ '/'::text) AND private.is_plain(name))),
+    CONSTRAINT staged_files_path_check CHECK ((((char_length(path) >= 1) AND (char_length(path) <= 1000)) AND (path !~ '(^|/)(\.{1,2})?(/|$)'::text) AND private.is_plain(path))),
+    CONSTRAINT staged_files_size_check CHECK ((size > 0)),
+    CONSTRAINT staged_files_storage_check CHECK ((((char_length(storage_key) >= 16) AND (char_length(storage_key) <= 500)) AND (char_length(storage_provider) <= 50)))
+);
+
+ALTER TABLE ONLY public.staged_files FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE staged_files; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.staged_files IS 'Uploads waiting to be attached, seen by their uploader only.';
 
 --
 -- Name: usage_counters; Type: TABLE; Schema: public; Owner: -
@@ -1216,6 +4692,7 @@ CREATE TABLE public.users (
     email_verified_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    two_factor_enabled_at timestamp with time zone,
     CONSTRAINT users_avatar_url_check CHECK ((char_length(avatar_url) <= 500)),
     CONSTRAINT users_email_check CHECK (((email = lower(btrim(email))) AND ((char_length(email) >= 3) AND (char_length(email) <= 254)))),
     CONSTRAINT users_names_check CHECK (((char_length(first_name) <= 50) AND (char_length(last_name) <= 50)))
@@ -1228,6 +4705,59 @@ ALTER TABLE ONLY public.users FORCE ROW LEVEL SECURITY;
 --
 
 COMMENT ON TABLE public.users IS 'One person, one login e-mail (stored lower case), any number of organizations.';
+
+--
+-- Name: worktree_branches; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.worktree_branches (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    worktree_id uuid NOT NULL,
+    name text NOT NULL,
+    is_default boolean DEFAULT false NOT NULL,
+    is_current boolean DEFAULT false NOT NULL,
+    is_manual boolean DEFAULT false NOT NULL,
+    last_commit_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT worktree_branches_name_check CHECK (((char_length(private.trimmed(name)) >= 1) AND (char_length(name) <= 100) AND private.is_plain(name)))
+);
+
+ALTER TABLE ONLY public.worktree_branches FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE worktree_branches; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.worktree_branches IS 'Branches as a worktree shows them.';
+
+--
+-- Name: worktrees; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.worktrees (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    name text NOT NULL,
+    path text NOT NULL,
+    is_default boolean DEFAULT false NOT NULL,
+    is_active boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT worktrees_name_check CHECK (((name = private.trimmed(name)) AND ((char_length(name) >= 1) AND (char_length(name) <= 100)) AND private.is_plain(name))),
+    CONSTRAINT worktrees_path_check CHECK (((char_length(path) >= 2) AND (char_length(path) <= 101)))
+);
+
+ALTER TABLE ONLY public.worktrees FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE worktrees; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.worktrees IS 'Worktrees of the dashboard: at most one active and one default a project.';
 
 --
 -- Name: dead_letters dead_letters_pkey; Type: CONSTRAINT; Schema: jobs; Owner: -
@@ -1251,11 +4781,88 @@ ALTER TABLE ONLY jobs.unique_keys
     ADD CONSTRAINT unique_keys_pkey PRIMARY KEY (key);
 
 --
+-- Name: credentials credentials_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.credentials
+    ADD CONSTRAINT credentials_pkey PRIMARY KEY (user_id);
+
+--
+-- Name: event_inbox event_inbox_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.event_inbox
+    ADD CONSTRAINT event_inbox_pkey PRIMARY KEY (seq);
+
+--
+-- Name: event_log event_log_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.event_log
+    ADD CONSTRAINT event_log_pkey PRIMARY KEY (is_only);
+
+--
+-- Name: event_retention event_retention_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.event_retention
+    ADD CONSTRAINT event_retention_pkey PRIMARY KEY (is_only);
+
+--
+-- Name: event_rooms event_rooms_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.event_rooms
+    ADD CONSTRAINT event_rooms_pkey PRIMARY KEY (room);
+
+--
 -- Name: idempotency_keys idempotency_keys_pkey; Type: CONSTRAINT; Schema: private; Owner: -
 --
 
 ALTER TABLE ONLY private.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (user_id, key);
+
+--
+-- Name: identities identities_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.identities
+    ADD CONSTRAINT identities_pkey PRIMARY KEY (issuer, subject);
+
+--
+-- Name: installation installation_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.installation
+    ADD CONSTRAINT installation_pkey PRIMARY KEY (key);
+
+--
+-- Name: login_failures login_failures_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.login_failures
+    ADD CONSTRAINT login_failures_pkey PRIMARY KEY (email_digest);
+
+--
+-- Name: login_history login_history_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.login_history
+    ADD CONSTRAINT login_history_pkey PRIMARY KEY (id);
+
+--
+-- Name: project_counters project_counters_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.project_counters
+    ADD CONSTRAINT project_counters_pkey PRIMARY KEY (organization_id, privacy, slot);
+
+--
+-- Name: project_webhook_secrets project_webhook_secrets_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.project_webhook_secrets
+    ADD CONSTRAINT project_webhook_secrets_pkey PRIMARY KEY (project_id);
 
 --
 -- Name: rate_counters rate_counters_pkey; Type: CONSTRAINT; Schema: private; Owner: -
@@ -1265,6 +4872,41 @@ ALTER TABLE ONLY private.rate_counters
     ADD CONSTRAINT rate_counters_pkey PRIMARY KEY (key, window_start);
 
 --
+-- Name: realtime_nodes realtime_nodes_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.realtime_nodes
+    ADD CONSTRAINT realtime_nodes_pkey PRIMARY KEY (id);
+
+--
+-- Name: realtime_sockets realtime_sockets_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.realtime_sockets
+    ADD CONSTRAINT realtime_sockets_pkey PRIMARY KEY (id);
+
+--
+-- Name: refresh_tokens refresh_tokens_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.refresh_tokens
+    ADD CONSTRAINT refresh_tokens_pkey PRIMARY KEY (token_hash);
+
+--
+-- Name: schedules schedules_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.schedules
+    ADD CONSTRAINT schedules_pkey PRIMARY KEY (name);
+
+--
+-- Name: sealed_answers sealed_answers_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.sealed_answers
+    ADD CONSTRAINT sealed_answers_pkey PRIMARY KEY (key_digest);
+
+--
 -- Name: sessions sessions_pkey; Type: CONSTRAINT; Schema: private; Owner: -
 --
 
@@ -1272,11 +4914,74 @@ ALTER TABLE ONLY private.sessions
     ADD CONSTRAINT sessions_pkey PRIMARY KEY (id);
 
 --
+-- Name: signing_keys signing_keys_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.signing_keys
+    ADD CONSTRAINT signing_keys_pkey PRIMARY KEY (is_only);
+
+--
 -- Name: audit_log audit_log_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
 ALTER TABLE ONLY public.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (id);
+
+--
+-- Name: chunk_terms chunk_terms_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.chunk_terms
+    ADD CONSTRAINT chunk_terms_pkey PRIMARY KEY (organization_id, run_id, chunk_id);
+
+--
+-- Name: chunks chunks_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.chunks
+    ADD CONSTRAINT chunks_pkey PRIMARY KEY (organization_id, run_id, id);
+
+--
+-- Name: events events_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.events
+    ADD CONSTRAINT events_pkey PRIMARY KEY (id);
+
+--
+-- Name: graph_links graph_links_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.graph_links
+    ADD CONSTRAINT graph_links_pkey PRIMARY KEY (organization_id, run_id, from_id, to_id, kind);
+
+--
+-- Name: graph_nodes graph_nodes_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.graph_nodes
+    ADD CONSTRAINT graph_nodes_pkey PRIMARY KEY (organization_id, run_id, id);
+
+--
+-- Name: ingestion_runs ingestion_runs_organization_id_id_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.ingestion_runs
+    ADD CONSTRAINT ingestion_runs_organization_id_id_key UNIQUE (organization_id, id);
+
+--
+-- Name: ingestion_runs ingestion_runs_organization_id_project_id_id_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.ingestion_runs
+    ADD CONSTRAINT ingestion_runs_organization_id_project_id_id_key UNIQUE (organization_id, project_id, id);
+
+--
+-- Name: ingestion_runs ingestion_runs_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.ingestion_runs
+    ADD CONSTRAINT ingestion_runs_pkey PRIMARY KEY (id);
 
 --
 -- Name: memberships memberships_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -1298,6 +5003,118 @@ ALTER TABLE ONLY public.organizations
 
 ALTER TABLE ONLY public.plans
     ADD CONSTRAINT plans_pkey PRIMARY KEY (id);
+
+--
+-- Name: project_activity project_activity_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_activity
+    ADD CONSTRAINT project_activity_pkey PRIMARY KEY (id);
+
+--
+-- Name: project_files project_files_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_files
+    ADD CONSTRAINT project_files_pkey PRIMARY KEY (id);
+
+--
+-- Name: project_files project_files_project_id_id_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_files
+    ADD CONSTRAINT project_files_project_id_id_key UNIQUE (project_id, id);
+
+--
+-- Name: project_files project_files_project_id_path_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_files
+    ADD CONSTRAINT project_files_project_id_path_key UNIQUE (project_id, path) DEFERRABLE;
+
+--
+-- Name: project_indexes project_indexes_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_indexes
+    ADD CONSTRAINT project_indexes_pkey PRIMARY KEY (project_id);
+
+--
+-- Name: project_manual_contents project_manual_contents_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_manual_contents
+    ADD CONSTRAINT project_manual_contents_pkey PRIMARY KEY (project_id);
+
+--
+-- Name: project_members project_members_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_members
+    ADD CONSTRAINT project_members_pkey PRIMARY KEY (id);
+
+--
+-- Name: project_repositories project_repositories_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_repositories
+    ADD CONSTRAINT project_repositories_pkey PRIMARY KEY (id);
+
+--
+-- Name: project_repositories project_repositories_project_id_id_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_repositories
+    ADD CONSTRAINT project_repositories_project_id_id_key UNIQUE (project_id, id);
+
+--
+-- Name: project_repositories project_repositories_project_id_url_branch_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_repositories
+    ADD CONSTRAINT project_repositories_project_id_url_branch_key UNIQUE (project_id, repository_url, branch);
+
+--
+-- Name: project_settings project_settings_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_settings
+    ADD CONSTRAINT project_settings_pkey PRIMARY KEY (project_id);
+
+--
+-- Name: project_stars project_stars_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_stars
+    ADD CONSTRAINT project_stars_pkey PRIMARY KEY (user_id, project_id);
+
+--
+-- Name: projects projects_organization_id_id_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.projects
+    ADD CONSTRAINT projects_organization_id_id_key UNIQUE (organization_id, id);
+
+--
+-- Name: projects projects_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.projects
+    ADD CONSTRAINT projects_pkey PRIMARY KEY (id);
+
+--
+-- Name: run_files run_files_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.run_files
+    ADD CONSTRAINT run_files_pkey PRIMARY KEY (organization_id, run_id, id);
+
+--
+-- Name: staged_files staged_files_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.staged_files
+    ADD CONSTRAINT staged_files_pkey PRIMARY KEY (id);
 
 --
 -- Name: subscriptions subscriptions_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -1328,6 +5145,34 @@ ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
 
 --
+-- Name: worktree_branches worktree_branches_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.worktree_branches
+    ADD CONSTRAINT worktree_branches_pkey PRIMARY KEY (id);
+
+--
+-- Name: worktree_branches worktree_branches_worktree_id_name_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.worktree_branches
+    ADD CONSTRAINT worktree_branches_worktree_id_name_key UNIQUE (worktree_id, name);
+
+--
+-- Name: worktrees worktrees_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.worktrees
+    ADD CONSTRAINT worktrees_pkey PRIMARY KEY (id);
+
+--
+-- Name: worktrees worktrees_project_id_id_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.worktrees
+    ADD CONSTRAINT worktrees_project_id_id_key UNIQUE (project_id, id);
+
+--
 -- Name: dead_letters_died_at_idx; Type: INDEX; Schema: jobs; Owner: -
 --
 
@@ -1346,16 +5191,88 @@ CREATE INDEX gue_jobs_queue_run_at_idx ON jobs.gue_jobs USING btree (queue, run_
 CREATE INDEX unique_keys_job_id_idx ON jobs.unique_keys USING btree (job_id);
 
 --
+-- Name: event_rooms_updated_at_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX event_rooms_updated_at_idx ON private.event_rooms USING btree (updated_at);
+
+--
 -- Name: idempotency_keys_created_at_idx; Type: INDEX; Schema: private; Owner: -
 --
 
 CREATE INDEX idempotency_keys_created_at_idx ON private.idempotency_keys USING btree (created_at);
 
 --
+-- Name: identities_user_id_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX identities_user_id_idx ON private.identities USING btree (user_id);
+
+--
+-- Name: login_failures_updated_at_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX login_failures_updated_at_idx ON private.login_failures USING btree (updated_at);
+
+--
+-- Name: login_history_created_at_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX login_history_created_at_idx ON private.login_history USING btree (created_at);
+
+--
+-- Name: login_history_session_id_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX login_history_session_id_idx ON private.login_history USING btree (session_id);
+
+--
+-- Name: login_history_user_id_created_at_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX login_history_user_id_created_at_idx ON private.login_history USING btree (user_id, created_at DESC);
+
+--
 -- Name: rate_counters_window_start_idx; Type: INDEX; Schema: private; Owner: -
 --
 
 CREATE INDEX rate_counters_window_start_idx ON private.rate_counters USING btree (window_start);
+
+--
+-- Name: realtime_sockets_node_id_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX realtime_sockets_node_id_idx ON private.realtime_sockets USING btree (node_id);
+
+--
+-- Name: realtime_sockets_organization_id_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX realtime_sockets_organization_id_idx ON private.realtime_sockets USING btree (organization_id);
+
+--
+-- Name: realtime_sockets_user_id_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX realtime_sockets_user_id_idx ON private.realtime_sockets USING btree (user_id);
+
+--
+-- Name: refresh_tokens_expires_at_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX refresh_tokens_expires_at_idx ON private.refresh_tokens USING btree (expires_at);
+
+--
+-- Name: refresh_tokens_session_id_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX refresh_tokens_session_id_idx ON private.refresh_tokens USING btree (session_id);
+
+--
+-- Name: sealed_answers_created_at_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX sealed_answers_created_at_idx ON private.sealed_answers USING btree (created_at);
 
 --
 -- Name: sessions_issuer_external_key_key; Type: INDEX; Schema: private; Owner: -
@@ -1368,6 +5285,12 @@ CREATE UNIQUE INDEX sessions_issuer_external_key_key ON private.sessions USING b
 --
 
 CREATE INDEX sessions_organization_id_idx ON private.sessions USING btree (organization_id);
+
+--
+-- Name: sessions_successor_id_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX sessions_successor_id_idx ON private.sessions USING btree (successor_id) WHERE (successor_id IS NOT NULL);
 
 --
 -- Name: sessions_user_id_idx; Type: INDEX; Schema: private; Owner: -
@@ -1388,6 +5311,90 @@ CREATE INDEX audit_log_organization_id_created_at_idx ON public.audit_log USING 
 CREATE INDEX audit_log_user_id_idx ON public.audit_log USING btree (user_id);
 
 --
+-- Name: chunk_terms_run_id_terms_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX chunk_terms_run_id_terms_idx ON public.chunk_terms USING gin (run_id, terms);
+
+--
+-- Name: chunks_file_position_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX chunks_file_position_key ON public.chunks USING btree (organization_id, run_id, file_id, "position");
+
+--
+-- Name: chunks_reference_of_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX chunks_reference_of_idx ON public.chunks USING btree (organization_id, run_id, reference_of) WHERE (reference_of IS NOT NULL);
+
+--
+-- Name: events_room_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX events_room_id_idx ON public.events USING btree (room, id);
+
+--
+-- Name: graph_links_to_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX graph_links_to_id_idx ON public.graph_links USING btree (organization_id, run_id, to_id);
+
+--
+-- Name: graph_nodes_file_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX graph_nodes_file_id_idx ON public.graph_nodes USING btree (organization_id, run_id, file_id);
+
+--
+-- Name: graph_nodes_run_id_name_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX graph_nodes_run_id_name_idx ON public.graph_nodes USING btree (run_id, lower(name));
+
+--
+-- Name: ingestion_runs_checkpoint_expires_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX ingestion_runs_checkpoint_expires_at_idx ON public.ingestion_runs USING btree (checkpoint_expires_at) WHERE (checkpoint_expires_at IS NOT NULL);
+
+--
+-- Name: ingestion_runs_one_open_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX ingestion_runs_one_open_key ON public.ingestion_runs USING btree (project_id) WHERE (outcome = 'open'::text);
+
+--
+-- Name: ingestion_runs_open_lease_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX ingestion_runs_open_lease_idx ON public.ingestion_runs USING btree (lease_expires_at NULLS FIRST) WHERE (outcome = 'open'::text);
+
+--
+-- Name: ingestion_runs_organization_id_project_id_started_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX ingestion_runs_organization_id_project_id_started_at_idx ON public.ingestion_runs USING btree (organization_id, project_id, created_at DESC, id DESC);
+
+--
+-- Name: ingestion_runs_parent_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX ingestion_runs_parent_idx ON public.ingestion_runs USING btree (organization_id, project_id, parent_run_id) WHERE (parent_run_id IS NOT NULL);
+
+--
+-- Name: ingestion_runs_project_id_created_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX ingestion_runs_project_id_created_at_idx ON public.ingestion_runs USING btree (project_id, created_at DESC, id DESC);
+
+--
+-- Name: ingestion_runs_started_by_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX ingestion_runs_started_by_idx ON public.ingestion_runs USING btree (started_by);
+
+--
 -- Name: memberships_one_owner_key; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -1404,6 +5411,210 @@ CREATE UNIQUE INDEX memberships_organization_id_user_id_key ON public.membership
 --
 
 CREATE INDEX memberships_user_id_idx ON public.memberships USING btree (user_id);
+
+--
+-- Name: project_activity_created_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX project_activity_created_at_idx ON public.project_activity USING btree (created_at);
+
+--
+-- Name: project_activity_once_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX project_activity_once_key ON public.project_activity USING btree (project_id, user_id, once_key) WHERE (once_key IS NOT NULL);
+
+--
+-- Name: project_activity_organization_id_project_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX project_activity_organization_id_project_id_idx ON public.project_activity USING btree (organization_id, project_id, created_at DESC, id DESC);
+
+--
+-- Name: project_activity_user_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX project_activity_user_id_idx ON public.project_activity USING btree (user_id, project_id, created_at DESC);
+
+--
+-- Name: project_files_organization_id_project_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX project_files_organization_id_project_id_idx ON public.project_files USING btree (organization_id, project_id);
+
+--
+-- Name: project_files_parent_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX project_files_parent_id_idx ON public.project_files USING btree (project_id, parent_id, "position");
+
+--
+-- Name: project_files_repository_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX project_files_repository_id_idx ON public.project_files USING btree (project_id, repository_id) WHERE (repository_id IS NOT NULL);
+
+--
+-- Name: project_files_siblings_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX project_files_siblings_key ON public.project_files USING btree (project_id, COALESCE(parent_id, '00000000-0000-0000-0000-000000000000'::uuid), lower(name));
+
+--
+-- Name: project_files_storage_key_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX project_files_storage_key_key ON public.project_files USING btree (storage_key) WHERE (storage_key IS NOT NULL);
+
+--
+-- Name: project_files_uploaded_by_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX project_files_uploaded_by_idx ON public.project_files USING btree (uploaded_by);
+
+--
+-- Name: project_indexes_organization_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX project_indexes_organization_id_idx ON public.project_indexes USING btree (organization_id, project_id, run_id);
+
+--
+-- Name: project_indexes_run_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX project_indexes_run_id_idx ON public.project_indexes USING btree (run_id) WHERE (run_id IS NOT NULL);
+
+--
+-- Name: project_manual_contents_organization_id_project_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX project_manual_contents_organization_id_project_id_idx ON public.project_manual_contents USING btree (organization_id, project_id);
+
+--
+-- Name: project_members_invited_by_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX project_members_invited_by_idx ON public.project_members USING btree (invited_by);
+
+--
+-- Name: project_members_last_active_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX project_members_last_active_idx ON public.project_members USING btree (project_id, last_active_at DESC) WHERE ((accepted_at IS NOT NULL) AND (last_active_at IS NOT NULL));
+
+--
+-- Name: project_members_organization_id_project_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX project_members_organization_id_project_id_idx ON public.project_members USING btree (organization_id, project_id, invited_at, id);
+
+--
+-- Name: project_members_project_id_email_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX project_members_project_id_email_key ON public.project_members USING btree (project_id, lower(email));
+
+--
+-- Name: project_members_project_id_user_id_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX project_members_project_id_user_id_key ON public.project_members USING btree (project_id, user_id) WHERE (user_id IS NOT NULL);
+
+--
+-- Name: project_members_user_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX project_members_user_id_idx ON public.project_members USING btree (user_id, organization_id, project_id) INCLUDE (role) WHERE (accepted_at IS NOT NULL);
+
+--
+-- Name: project_repositories_organization_id_project_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX project_repositories_organization_id_project_id_idx ON public.project_repositories USING btree (organization_id, project_id, created_at, id);
+
+--
+-- Name: project_settings_organization_id_project_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX project_settings_organization_id_project_id_idx ON public.project_settings USING btree (organization_id, project_id);
+
+--
+-- Name: project_stars_organization_id_project_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX project_stars_organization_id_project_id_idx ON public.project_stars USING btree (organization_id, project_id);
+
+--
+-- Name: projects_organization_id_name_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX projects_organization_id_name_idx ON public.projects USING btree (organization_id, lower(name), id);
+
+--
+-- Name: projects_organization_id_name_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX projects_organization_id_name_key ON public.projects USING btree (organization_id, lower(name));
+
+--
+-- Name: projects_organization_id_source_count_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX projects_organization_id_source_count_idx ON public.projects USING btree (organization_id, source_count DESC, id);
+
+--
+-- Name: projects_organization_id_updated_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX projects_organization_id_updated_at_idx ON public.projects USING btree (organization_id, updated_at DESC, id);
+
+--
+-- Name: projects_shared_updated_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX projects_shared_updated_at_idx ON public.projects USING btree (organization_id, updated_at DESC, id) WHERE (privacy = 'shared'::text);
+
+--
+-- Name: projects_user_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX projects_user_id_idx ON public.projects USING btree (user_id);
+
+--
+-- Name: run_files_repository_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX run_files_repository_id_idx ON public.run_files USING btree (repository_id) WHERE (repository_id IS NOT NULL);
+
+--
+-- Name: run_files_run_id_path_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX run_files_run_id_path_idx ON public.run_files USING btree (run_id, path);
+
+--
+-- Name: staged_files_created_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX staged_files_created_at_idx ON public.staged_files USING btree (created_at);
+
+--
+-- Name: staged_files_organization_id_user_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX staged_files_organization_id_user_id_idx ON public.staged_files USING btree (organization_id, user_id);
+
+--
+-- Name: staged_files_storage_key_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX staged_files_storage_key_key ON public.staged_files USING btree (storage_key);
+
+--
+-- Name: staged_files_user_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX staged_files_user_id_idx ON public.staged_files USING btree (user_id);
 
 --
 -- Name: subscriptions_organization_id_key; Type: INDEX; Schema: public; Owner: -
@@ -1430,6 +5641,72 @@ CREATE INDEX users_default_organization_id_idx ON public.users USING btree (defa
 CREATE UNIQUE INDEX users_email_key ON public.users USING btree (email);
 
 --
+-- Name: worktree_branches_one_current_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX worktree_branches_one_current_key ON public.worktree_branches USING btree (worktree_id) WHERE is_current;
+
+--
+-- Name: worktree_branches_one_default_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX worktree_branches_one_default_key ON public.worktree_branches USING btree (worktree_id) WHERE is_default;
+
+--
+-- Name: worktree_branches_organization_id_project_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX worktree_branches_organization_id_project_id_idx ON public.worktree_branches USING btree (organization_id, project_id);
+
+--
+-- Name: worktree_branches_project_id_worktree_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX worktree_branches_project_id_worktree_id_idx ON public.worktree_branches USING btree (project_id, worktree_id);
+
+--
+-- Name: worktrees_one_active_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX worktrees_one_active_key ON public.worktrees USING btree (project_id) WHERE is_active;
+
+--
+-- Name: worktrees_one_default_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX worktrees_one_default_key ON public.worktrees USING btree (project_id) WHERE is_default;
+
+--
+-- Name: worktrees_organization_id_project_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX worktrees_organization_id_project_id_idx ON public.worktrees USING btree (organization_id, project_id, created_at, id);
+
+--
+-- Name: worktrees_project_id_name_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX worktrees_project_id_name_key ON public.worktrees USING btree (project_id, lower(name));
+
+--
+-- Name: sessions _900_emit_removal; Type: TRIGGER; Schema: private; Owner: -
+--
+
+CREATE TRIGGER _900_emit_removal AFTER UPDATE OF revoked_at ON private.sessions FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_at IS NOT NULL))) EXECUTE FUNCTION private.tg_sessions__emit_removal();
+
+--
+-- Name: sessions _900_emit_removal_on_delete; Type: TRIGGER; Schema: private; Owner: -
+--
+
+CREATE TRIGGER _900_emit_removal_on_delete AFTER DELETE ON private.sessions FOR EACH ROW WHEN ((old.revoked_at IS NULL)) EXECUTE FUNCTION private.tg_sessions__emit_removal();
+
+--
+-- Name: ingestion_runs _100_stamp; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _100_stamp BEFORE INSERT ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__stamp();
+
+--
 -- Name: memberships _100_touch; Type: TRIGGER; Schema: public; Owner: -
 --
 
@@ -1454,6 +5731,24 @@ CREATE TRIGGER _100_touch BEFORE UPDATE ON public.subscriptions FOR EACH ROW WHE
 CREATE TRIGGER _100_touch BEFORE UPDATE ON public.users FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
 
 --
+-- Name: ingestion_runs _200_judge; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _200_judge BEFORE UPDATE ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__judge();
+
+--
+-- Name: project_files _500_drop_indexed; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _500_drop_indexed AFTER DELETE ON public.project_files FOR EACH ROW WHEN ((old.storage_key IS NOT NULL)) EXECUTE FUNCTION private.tg_project_files__drop_indexed();
+
+--
+-- Name: project_repositories _500_drop_indexed; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _500_drop_indexed AFTER DELETE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__drop_indexed();
+
+--
 -- Name: memberships _500_end_sessions_on_deactivation; Type: TRIGGER; Schema: public; Owner: -
 --
 
@@ -1466,11 +5761,54 @@ CREATE TRIGGER _500_end_sessions_on_deactivation AFTER UPDATE OF status ON publi
 CREATE TRIGGER _500_end_sessions_on_delete AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__end_sessions();
 
 --
+-- Name: ingestion_runs _500_follow_end; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _500_follow_end AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND (new.outcome <> 'open'::text))) EXECUTE FUNCTION private.tg_ingestion_runs__follow();
+
+--
+-- Name: ingestion_runs _500_follow_start; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _500_follow_start AFTER INSERT ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__follow();
+
+--
+-- Name: memberships _900_emit_removal; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_emit_removal AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__emit_removal();
+
+--
+-- Name: memberships _900_emit_removal_on_update; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_emit_removal_on_update AFTER UPDATE OF status, role ON public.memberships FOR EACH ROW WHEN (((old.status = 'active'::text) AND ((new.status <> 'active'::text) OR (new.role <> old.role)))) EXECUTE FUNCTION private.tg_memberships__emit_removal();
+
+--
+-- Name: ingestion_runs _900_notify_change; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_notify_change AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((((((((((((old.phase IS DISTINCT FROM new.phase) OR (old.percent IS DISTINCT FROM new.percent)) OR (old.message IS DISTINCT FROM new.message)) OR (old.outcome IS DISTINCT FROM new.outcome)) OR (old.attempt IS DISTINCT FROM new.attempt)) OR (old.detail IS DISTINCT FROM new.detail)) OR (old.total_files IS DISTINCT FROM new.total_files)) OR (old.files_processed IS DISTINCT FROM new.files_processed)) OR (old.tokens_processed IS DISTINCT FROM new.tokens_processed)) OR (old.bytes_processed IS DISTINCT FROM new.bytes_processed)) OR (old.chunks_created IS DISTINCT FROM new.chunks_created)) OR (old.errors_encountered IS DISTINCT FROM new.errors_encountered))) EXECUTE FUNCTION private.tg_ingestion_runs__notify();
+
+--
+-- Name: ingestion_runs _900_notify_start; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_notify_start AFTER INSERT ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__notify();
+
+--
 -- Name: unique_keys unique_keys_job_id_fkey; Type: FK CONSTRAINT; Schema: jobs; Owner: -
 --
 
 ALTER TABLE ONLY jobs.unique_keys
     ADD CONSTRAINT unique_keys_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs.gue_jobs(job_id) ON DELETE CASCADE;
+
+--
+-- Name: credentials credentials_user_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.credentials
+    ADD CONSTRAINT credentials_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
 --
 -- Name: idempotency_keys idempotency_keys_user_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
@@ -1480,11 +5818,60 @@ ALTER TABLE ONLY private.idempotency_keys
     ADD CONSTRAINT idempotency_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
 --
+-- Name: identities identities_user_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.identities
+    ADD CONSTRAINT identities_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+--
+-- Name: login_history login_history_session_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.login_history
+    ADD CONSTRAINT login_history_session_id_fkey FOREIGN KEY (session_id) REFERENCES private.sessions(id) ON DELETE SET NULL;
+
+--
+-- Name: login_history login_history_user_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.login_history
+    ADD CONSTRAINT login_history_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+--
+-- Name: project_counters project_counters_organization_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.project_counters
+    ADD CONSTRAINT project_counters_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+
+--
+-- Name: project_webhook_secrets project_webhook_secrets_project_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.project_webhook_secrets
+    ADD CONSTRAINT project_webhook_secrets_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.project_settings(project_id) ON DELETE CASCADE;
+
+--
+-- Name: refresh_tokens refresh_tokens_session_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.refresh_tokens
+    ADD CONSTRAINT refresh_tokens_session_id_fkey FOREIGN KEY (session_id) REFERENCES private.sessions(id) ON DELETE CASCADE;
+
+--
 -- Name: sessions sessions_organization_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
 --
 
 ALTER TABLE ONLY private.sessions
     ADD CONSTRAINT sessions_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+
+--
+-- Name: sessions sessions_successor_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.sessions
+    ADD CONSTRAINT sessions_successor_id_fkey FOREIGN KEY (successor_id) REFERENCES private.sessions(id) ON DELETE SET NULL;
 
 --
 -- Name: sessions sessions_user_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
@@ -1508,6 +5895,83 @@ ALTER TABLE ONLY public.audit_log
     ADD CONSTRAINT audit_log_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE SET NULL;
 
 --
+-- Name: chunk_terms chunk_terms_chunk_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.chunk_terms
+    ADD CONSTRAINT chunk_terms_chunk_fkey FOREIGN KEY (organization_id, run_id, chunk_id) REFERENCES public.chunks(organization_id, run_id, id) ON DELETE CASCADE;
+
+--
+-- Name: chunks chunks_file_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.chunks
+    ADD CONSTRAINT chunks_file_fkey FOREIGN KEY (organization_id, run_id, file_id) REFERENCES public.run_files(organization_id, run_id, id) ON DELETE CASCADE;
+
+--
+-- Name: chunks chunks_reference_of_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.chunks
+    ADD CONSTRAINT chunks_reference_of_fkey FOREIGN KEY (organization_id, run_id, reference_of) REFERENCES public.chunks(organization_id, run_id, id) ON DELETE SET NULL (reference_of);
+
+--
+-- Name: graph_links graph_links_from_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.graph_links
+    ADD CONSTRAINT graph_links_from_fkey FOREIGN KEY (organization_id, run_id, from_id) REFERENCES public.graph_nodes(organization_id, run_id, id) ON DELETE CASCADE;
+
+--
+-- Name: graph_links graph_links_to_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.graph_links
+    ADD CONSTRAINT graph_links_to_fkey FOREIGN KEY (organization_id, run_id, to_id) REFERENCES public.graph_nodes(organization_id, run_id, id) ON DELETE CASCADE;
+
+--
+-- Name: graph_nodes graph_nodes_file_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.graph_nodes
+    ADD CONSTRAINT graph_nodes_file_fkey FOREIGN KEY (organization_id, run_id, file_id) REFERENCES public.run_files(organization_id, run_id, id) ON DELETE CASCADE;
+
+--
+-- Name: graph_nodes graph_nodes_run_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.graph_nodes
+    ADD CONSTRAINT graph_nodes_run_fkey FOREIGN KEY (organization_id, run_id) REFERENCES public.ingestion_runs(organization_id, id) ON DELETE CASCADE;
+
+--
+-- Name: ingestion_runs ingestion_runs_organization_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.ingestion_runs
+    ADD CONSTRAINT ingestion_runs_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+
+--
+-- Name: ingestion_runs ingestion_runs_organization_id_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.ingestion_runs
+    ADD CONSTRAINT ingestion_runs_organization_id_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+
+--
+-- Name: ingestion_runs ingestion_runs_parent_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.ingestion_runs
+    ADD CONSTRAINT ingestion_runs_parent_fkey FOREIGN KEY (organization_id, project_id, parent_run_id) REFERENCES public.ingestion_runs(organization_id, project_id, id) ON DELETE SET NULL (parent_run_id);
+
+--
+-- Name: ingestion_runs ingestion_runs_started_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.ingestion_runs
+    ADD CONSTRAINT ingestion_runs_started_by_fkey FOREIGN KEY (started_by) REFERENCES public.users(id) ON DELETE SET NULL;
+
+--
 -- Name: memberships memberships_organization_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -1520,6 +5984,160 @@ ALTER TABLE ONLY public.memberships
 
 ALTER TABLE ONLY public.memberships
     ADD CONSTRAINT memberships_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+--
+-- Name: project_activity project_activity_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_activity
+    ADD CONSTRAINT project_activity_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+
+--
+-- Name: project_activity project_activity_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_activity
+    ADD CONSTRAINT project_activity_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE SET NULL;
+
+--
+-- Name: project_files project_files_parent_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_files
+    ADD CONSTRAINT project_files_parent_id_fkey FOREIGN KEY (project_id, parent_id) REFERENCES public.project_files(project_id, id) ON DELETE CASCADE;
+
+--
+-- Name: project_files project_files_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_files
+    ADD CONSTRAINT project_files_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+
+--
+-- Name: project_files project_files_repository_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_files
+    ADD CONSTRAINT project_files_repository_id_fkey FOREIGN KEY (project_id, repository_id) REFERENCES public.project_repositories(project_id, id) ON DELETE CASCADE;
+
+--
+-- Name: project_files project_files_uploaded_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_files
+    ADD CONSTRAINT project_files_uploaded_by_fkey FOREIGN KEY (uploaded_by) REFERENCES public.users(id) ON DELETE SET NULL;
+
+--
+-- Name: project_indexes project_indexes_organization_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_indexes
+    ADD CONSTRAINT project_indexes_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+
+--
+-- Name: project_indexes project_indexes_organization_id_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_indexes
+    ADD CONSTRAINT project_indexes_organization_id_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+
+--
+-- Name: project_indexes project_indexes_run_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_indexes
+    ADD CONSTRAINT project_indexes_run_fkey FOREIGN KEY (organization_id, project_id, run_id) REFERENCES public.ingestion_runs(organization_id, project_id, id) ON DELETE SET NULL (run_id);
+
+--
+-- Name: project_manual_contents project_manual_contents_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_manual_contents
+    ADD CONSTRAINT project_manual_contents_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+
+--
+-- Name: project_members project_members_invited_by_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_members
+    ADD CONSTRAINT project_members_invited_by_fkey FOREIGN KEY (invited_by) REFERENCES public.users(id) ON DELETE SET NULL;
+
+--
+-- Name: project_members project_members_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_members
+    ADD CONSTRAINT project_members_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+
+--
+-- Name: project_members project_members_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_members
+    ADD CONSTRAINT project_members_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+--
+-- Name: project_repositories project_repositories_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_repositories
+    ADD CONSTRAINT project_repositories_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+
+--
+-- Name: project_settings project_settings_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_settings
+    ADD CONSTRAINT project_settings_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+
+--
+-- Name: project_stars project_stars_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_stars
+    ADD CONSTRAINT project_stars_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+
+--
+-- Name: project_stars project_stars_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.project_stars
+    ADD CONSTRAINT project_stars_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+--
+-- Name: projects projects_organization_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.projects
+    ADD CONSTRAINT projects_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+
+--
+-- Name: projects projects_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.projects
+    ADD CONSTRAINT projects_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+
+--
+-- Name: run_files run_files_run_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.run_files
+    ADD CONSTRAINT run_files_run_fkey FOREIGN KEY (organization_id, run_id) REFERENCES public.ingestion_runs(organization_id, id) ON DELETE CASCADE;
+
+--
+-- Name: staged_files staged_files_organization_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.staged_files
+    ADD CONSTRAINT staged_files_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+
+--
+-- Name: staged_files staged_files_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.staged_files
+    ADD CONSTRAINT staged_files_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
 --
 -- Name: subscriptions subscriptions_organization_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -1555,6 +6173,27 @@ ALTER TABLE ONLY public.usage_days
 
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_default_organization_id_fkey FOREIGN KEY (default_organization_id) REFERENCES public.organizations(id) ON DELETE SET NULL;
+
+--
+-- Name: worktree_branches worktree_branches_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.worktree_branches
+    ADD CONSTRAINT worktree_branches_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+
+--
+-- Name: worktree_branches worktree_branches_worktree_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.worktree_branches
+    ADD CONSTRAINT worktree_branches_worktree_id_fkey FOREIGN KEY (project_id, worktree_id) REFERENCES public.worktrees(project_id, id) ON DELETE CASCADE;
+
+--
+-- Name: worktrees worktrees_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.worktrees
+    ADD CONSTRAINT worktrees_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 
 --
 -- Name: dead_letters all_worker; Type: POLICY; Schema: jobs; Owner: -
@@ -1593,10 +6232,76 @@ ALTER TABLE jobs.gue_jobs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobs.unique_keys ENABLE ROW LEVEL SECURITY;
 
 --
+-- Name: credentials; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.credentials ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: event_inbox; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.event_inbox ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: event_log; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.event_log ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: event_retention; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.event_retention ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: event_rooms; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.event_rooms ENABLE ROW LEVEL SECURITY;
+
+--
 -- Name: idempotency_keys; Type: ROW SECURITY; Schema: private; Owner: -
 --
 
 ALTER TABLE private.idempotency_keys ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: identities; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.identities ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: installation; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.installation ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: login_failures; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.login_failures ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: login_history; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.login_history ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: project_counters; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.project_counters ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: project_webhook_secrets; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.project_webhook_secrets ENABLE ROW LEVEL SECURITY;
 
 --
 -- Name: rate_counters; Type: ROW SECURITY; Schema: private; Owner: -
@@ -1605,16 +6310,88 @@ ALTER TABLE private.idempotency_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.rate_counters ENABLE ROW LEVEL SECURITY;
 
 --
+-- Name: realtime_nodes; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.realtime_nodes ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: realtime_sockets; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.realtime_sockets ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: refresh_tokens; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.refresh_tokens ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: schedules; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.schedules ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: sealed_answers; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.sealed_answers ENABLE ROW LEVEL SECURITY;
+
+--
 -- Name: sessions; Type: ROW SECURITY; Schema: private; Owner: -
 --
 
 ALTER TABLE private.sessions ENABLE ROW LEVEL SECURITY;
 
 --
+-- Name: signing_keys; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.signing_keys ENABLE ROW LEVEL SECURITY;
+
+--
 -- Name: audit_log; Type: ROW SECURITY; Schema: public; Owner: -
 --
 
 ALTER TABLE public.audit_log ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: chunk_terms; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.chunk_terms ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: chunks; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.chunks ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: events; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.events ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: graph_links; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.graph_links ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: graph_nodes; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.graph_nodes ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: ingestion_runs; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.ingestion_runs ENABLE ROW LEVEL SECURITY;
 
 --
 -- Name: memberships; Type: ROW SECURITY; Schema: public; Owner: -
@@ -1635,10 +6412,94 @@ ALTER TABLE public.organizations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.plans ENABLE ROW LEVEL SECURITY;
 
 --
+-- Name: project_activity; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.project_activity ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: project_files; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.project_files ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: project_indexes; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.project_indexes ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: project_manual_contents; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.project_manual_contents ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: project_members; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.project_members ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: project_repositories; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.project_repositories ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: project_settings; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.project_settings ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: project_stars; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.project_stars ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: projects; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.projects ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: run_files; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.run_files ENABLE ROW LEVEL SECURITY;
+
+--
 -- Name: audit_log select_admin; Type: POLICY; Schema: public; Owner: -
 --
 
 CREATE POLICY select_admin ON public.audit_log FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.is_org_admin() AS is_org_admin) AND (created_at > ( SELECT private.audit_horizon() AS audit_horizon))));
+
+--
+-- Name: events select_audience; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_audience ON public.events FOR SELECT TO authenticated USING (
+CASE audience
+    WHEN 'room'::text THEN
+    CASE split_part(room, ':'::text, 1)
+        WHEN 'user'::text THEN (room = ('user:'::text || ( SELECT private.user_id() AS user_id)))
+        WHEN 'org'::text THEN (organization_id = ( SELECT private.org_id() AS org_id))
+        ELSE (EXISTS ( SELECT
+           FROM public.projects p
+          WHERE (p.id = events.project_id)))
+    END
+    WHEN 'project'::text THEN (EXISTS ( SELECT
+       FROM public.projects p
+      WHERE (p.id = events.project_id)))
+    WHEN 'activity'::text THEN ((EXISTS ( SELECT
+       FROM public.projects p
+      WHERE (p.id = events.project_id))) AND ((actor_user_id = ( SELECT private.user_id() AS user_id)) OR private.reads_all_activity(project_id)))
+    WHEN 'users'::text THEN (( SELECT private.user_id() AS user_id) = ANY (user_ids))
+    ELSE false
+END);
 
 --
 -- Name: users select_colleague; Type: POLICY; Schema: public; Owner: -
@@ -1685,6 +6546,68 @@ CREATE POLICY select_member ON public.usage_counters FOR SELECT TO authenticated
 CREATE POLICY select_member ON public.usage_days FOR SELECT TO authenticated USING ((organization_id = ( SELECT private.org_id() AS org_id)));
 
 --
+-- Name: chunk_terms select_reader; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_reader ON public.chunk_terms FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_indexes i
+  WHERE (i.run_id = chunk_terms.run_id))));
+
+--
+-- Name: chunks select_reader; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_reader ON public.chunks FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_indexes i
+  WHERE (i.run_id = chunks.run_id))));
+
+--
+-- Name: graph_links select_reader; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_reader ON public.graph_links FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_indexes i
+  WHERE (i.run_id = graph_links.run_id))));
+
+--
+-- Name: graph_nodes select_reader; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_reader ON public.graph_nodes FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_indexes i
+  WHERE (i.run_id = graph_nodes.run_id))));
+
+--
+-- Name: ingestion_runs select_reader; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_reader ON public.ingestion_runs FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.projects p
+  WHERE (p.id = ingestion_runs.project_id))));
+
+--
+-- Name: project_indexes select_reader; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_reader ON public.project_indexes FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_settings s
+  WHERE (s.project_id = project_indexes.project_id))));
+
+--
+-- Name: run_files select_reader; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_reader ON public.run_files FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_indexes i
+  WHERE (i.run_id = run_files.run_id))));
+
+--
+-- Name: staged_files; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.staged_files ENABLE ROW LEVEL SECURITY;
+
+--
 -- Name: subscriptions; Type: ROW SECURITY; Schema: public; Owner: -
 --
 
@@ -1707,6 +6630,18 @@ ALTER TABLE public.usage_days ENABLE ROW LEVEL SECURITY;
 --
 
 ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: worktree_branches; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.worktree_branches ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: worktrees; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.worktrees ENABLE ROW LEVEL SECURITY;
 
 --
 -- Name: SCHEMA api; Type: ACL; Schema: -; Owner: -
@@ -1751,6 +6686,624 @@ GRANT USAGE ON SCHEMA public TO kijko_server;
 GRANT USAGE ON SCHEMA public TO kijko_worker;
 
 --
+-- Name: FUNCTION cancel_ingestion(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.cancel_ingestion(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.cancel_ingestion(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION complete_ingestion(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.complete_ingestion(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.complete_ingestion(p jsonb) TO service_role;
+
+--
+-- Name: FUNCTION get_completion(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_completion(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_completion(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_ingestion_progress(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_ingestion_progress(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_ingestion_progress(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_ingestion_result(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_ingestion_result(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_ingestion_result(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_progress_details(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_progress_details(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_progress_details(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_recovery(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_recovery(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_recovery(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION prepare_ingestion(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.prepare_ingestion(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.prepare_ingestion(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION recover_ingestion(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.recover_ingestion(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.recover_ingestion(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION save_progress_snapshot(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.save_progress_snapshot(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.save_progress_snapshot(p jsonb) TO service_role;
+
+--
+-- Name: FUNCTION start_ingestion(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.start_ingestion(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.start_ingestion(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION update_ingestion_progress(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.update_ingestion_progress(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.update_ingestion_progress(p jsonb) TO service_role;
+
+--
+-- Name: FUNCTION gin_btree_consistent(internal, smallint, anyelement, integer, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_btree_consistent(internal, smallint, anyelement, integer, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_anyenum(anyenum, anyenum, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_anyenum(anyenum, anyenum, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_bit(bit, bit, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_bit(bit, bit, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_bool(boolean, boolean, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_bool(boolean, boolean, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_bpchar(character, character, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_bpchar(character, character, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_bytea(bytea, bytea, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_bytea(bytea, bytea, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_char("char", "char", smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_char("char", "char", smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_cidr(cidr, cidr, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_cidr(cidr, cidr, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_date(date, date, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_date(date, date, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_float4(real, real, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_float4(real, real, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_float8(double precision, double precision, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_float8(double precision, double precision, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_inet(inet, inet, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_inet(inet, inet, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_int2(smallint, smallint, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_int2(smallint, smallint, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_int4(integer, integer, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_int4(integer, integer, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_int8(bigint, bigint, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_int8(bigint, bigint, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_interval(interval, interval, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_interval(interval, interval, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_macaddr(macaddr, macaddr, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_macaddr(macaddr, macaddr, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_macaddr8(macaddr8, macaddr8, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_macaddr8(macaddr8, macaddr8, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_money(money, money, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_money(money, money, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_name(name, name, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_name(name, name, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_numeric(numeric, numeric, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_numeric(numeric, numeric, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_oid(oid, oid, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_oid(oid, oid, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_text(text, text, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_text(text, text, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_time(time without time zone, time without time zone, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_time(time without time zone, time without time zone, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_timestamp(timestamp without time zone, timestamp without time zone, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_timestamp(timestamp without time zone, timestamp without time zone, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_timestamptz(timestamp with time zone, timestamp with time zone, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_timestamptz(timestamp with time zone, timestamp with time zone, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_timetz(time with time zone, time with time zone, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_timetz(time with time zone, time with time zone, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_uuid(uuid, uuid, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_uuid(uuid, uuid, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_compare_prefix_varbit(bit varying, bit varying, smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_compare_prefix_varbit(bit varying, bit varying, smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_enum_cmp(anyenum, anyenum); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_enum_cmp(anyenum, anyenum) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_anyenum(anyenum, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_anyenum(anyenum, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_bit(bit, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_bit(bit, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_bool(boolean, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_bool(boolean, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_bpchar(character, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_bpchar(character, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_bytea(bytea, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_bytea(bytea, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_char("char", internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_char("char", internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_cidr(cidr, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_cidr(cidr, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_date(date, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_date(date, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_float4(real, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_float4(real, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_float8(double precision, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_float8(double precision, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_inet(inet, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_inet(inet, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_int2(smallint, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_int2(smallint, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_int4(integer, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_int4(integer, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_int8(bigint, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_int8(bigint, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_interval(interval, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_interval(interval, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_macaddr(macaddr, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_macaddr(macaddr, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_macaddr8(macaddr8, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_macaddr8(macaddr8, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_money(money, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_money(money, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_name(name, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_name(name, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_numeric(numeric, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_numeric(numeric, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_oid(oid, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_oid(oid, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_text(text, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_text(text, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_time(time without time zone, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_time(time without time zone, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_timestamp(timestamp without time zone, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_timestamp(timestamp without time zone, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_timestamptz(timestamp with time zone, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_timestamptz(timestamp with time zone, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_timetz(time with time zone, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_timetz(time with time zone, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_uuid(uuid, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_uuid(uuid, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_query_varbit(bit varying, internal, smallint, internal, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_query_varbit(bit varying, internal, smallint, internal, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_anyenum(anyenum, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_anyenum(anyenum, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_bit(bit, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_bit(bit, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_bool(boolean, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_bool(boolean, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_bpchar(character, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_bpchar(character, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_bytea(bytea, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_bytea(bytea, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_char("char", internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_char("char", internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_cidr(cidr, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_cidr(cidr, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_date(date, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_date(date, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_float4(real, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_float4(real, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_float8(double precision, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_float8(double precision, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_inet(inet, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_inet(inet, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_int2(smallint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_int2(smallint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_int4(integer, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_int4(integer, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_int8(bigint, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_int8(bigint, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_interval(interval, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_interval(interval, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_macaddr(macaddr, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_macaddr(macaddr, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_macaddr8(macaddr8, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_macaddr8(macaddr8, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_money(money, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_money(money, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_name(name, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_name(name, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_numeric(numeric, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_numeric(numeric, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_oid(oid, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_oid(oid, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_text(text, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_text(text, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_time(time without time zone, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_time(time without time zone, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_timestamp(timestamp without time zone, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_timestamp(timestamp without time zone, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_timestamptz(timestamp with time zone, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_timestamptz(timestamp with time zone, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_timetz(time with time zone, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_timetz(time with time zone, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_uuid(uuid, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_uuid(uuid, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_extract_value_varbit(bit varying, internal); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_extract_value_varbit(bit varying, internal) FROM PUBLIC;
+
+--
+-- Name: FUNCTION gin_numeric_cmp(numeric, numeric); Type: ACL; Schema: extensions; Owner: -
+--
+
+REVOKE ALL ON FUNCTION extensions.gin_numeric_cmp(numeric, numeric) FROM PUBLIC;
+
+--
+-- Name: TABLE ingestion_runs; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.ingestion_runs TO authenticated;
+
+--
+-- Name: FUNCTION apply_metrics(r public.ingestion_runs, p_metrics jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.apply_metrics(r public.ingestion_runs, p_metrics jsonb) FROM PUBLIC;
+
+--
 -- Name: FUNCTION as_uuid(p_text text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -1760,6 +7313,39 @@ GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO authenticated;
 GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO service_role;
 GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO kijko_server;
 GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO kijko_worker;
+
+--
+-- Name: FUNCTION assert_lease(p_run_id uuid, p_owner uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_lease(p_run_id uuid, p_owner uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION assert_same_project(p_project_id uuid, p_body jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_same_project(p_project_id uuid, p_body jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_same_project(p_project_id uuid, p_body jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.assert_same_project(p_project_id uuid, p_body jsonb) TO service_role;
+
+--
+-- Name: FUNCTION is_plain(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_plain(p_text text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION trimmed(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.trimmed(p_text text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION assert_startable(p_project_id uuid, p_force boolean); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_startable(p_project_id uuid, p_force boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_startable(p_project_id uuid, p_force boolean) TO authenticated;
 
 --
 -- Name: FUNCTION audit(p_event_type text, p_description text, p_metadata jsonb, p_changes jsonb, p_org_id uuid, p_user_id uuid); Type: ACL; Schema: private; Owner: -
@@ -1822,11 +7408,25 @@ REVOKE ALL ON FUNCTION private.audit_horizon() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.audit_horizon() TO authenticated;
 
 --
+-- Name: FUNCTION beat_node(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.beat_node(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.beat_node(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[]) TO kijko_server;
+
+--
 -- Name: FUNCTION begin_idempotent(p_key text, p_operation text, p_hash bytea); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.begin_idempotent(p_key text, p_operation text, p_hash bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.begin_idempotent(p_key text, p_operation text, p_hash bytea) TO authenticated;
+
+--
+-- Name: FUNCTION begin_watching(p_project_id uuid, p_types text[], p_cursor bigint, p_until bigint, p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.begin_watching(p_project_id uuid, p_types text[], p_cursor bigint, p_until bigint, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.begin_watching(p_project_id uuid, p_types text[], p_cursor bigint, p_until bigint, p_limit integer) TO authenticated;
 
 --
 -- Name: FUNCTION bury_job(p_job_id text, p_type text, p_queue text, p_args jsonb, p_error_count integer, p_error text, p_created_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
@@ -1841,6 +7441,32 @@ GRANT ALL ON FUNCTION private.bury_job(p_job_id text, p_type text, p_queue text,
 
 REVOKE ALL ON FUNCTION private.call_idempotent(p_operation text, p jsonb, p_key text, p_hash bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.call_idempotent(p_operation text, p jsonb, p_key text, p_hash bytea) TO authenticated;
+
+--
+-- Name: FUNCTION cancel_active_run(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.cancel_active_run(p_project_id uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION cancel_run(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.cancel_run(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.cancel_run(p_project_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION change_branch(p_project_id uuid, p_repository_id uuid, p_branch text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.change_branch(p_project_id uuid, p_repository_id uuid, p_branch text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION claim_run(p_run_id uuid, p_owner uuid, p_seconds integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) TO kijko_worker;
 
 --
 -- Name: FUNCTION claims(); Type: ACL; Schema: private; Owner: -
@@ -1865,6 +7491,20 @@ GRANT ALL ON FUNCTION private.claimed_user_id() TO kijko_server;
 GRANT ALL ON FUNCTION private.claimed_user_id() TO kijko_worker;
 
 --
+-- Name: FUNCTION clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer) TO kijko_worker;
+
+--
+-- Name: FUNCTION close_sockets(p_socket_ids uuid[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.close_sockets(p_socket_ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.close_sockets(p_socket_ids uuid[]) TO kijko_server;
+
+--
 -- Name: FUNCTION consume_quota(p_org_id uuid, p_metric text, p_amount bigint, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
@@ -1875,6 +7515,41 @@ REVOKE ALL ON FUNCTION private.consume_quota(p_org_id uuid, p_metric text, p_amo
 --
 
 REVOKE ALL ON FUNCTION private.create_organization(p_name text, p_owner_id uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION current_progress_json(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.current_progress_json(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.current_progress_json(p_project_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.current_progress_json(p_project_id uuid) TO service_role;
+GRANT ALL ON FUNCTION private.current_progress_json(p_project_id uuid) TO kijko_server;
+GRANT ALL ON FUNCTION private.current_progress_json(p_project_id uuid) TO kijko_worker;
+
+--
+-- Name: FUNCTION delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer) FROM PUBLIC;
+
+--
+-- Name: FUNCTION drop_run_rows(p_run_id uuid, p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.drop_run_rows(p_run_id uuid, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.drop_run_rows(p_run_id uuid, p_limit integer) TO kijko_worker;
+
+--
+-- Name: FUNCTION emit(p_room text, p_type text, p_data jsonb, p_org_id uuid, p_project_id uuid, p_audience text, p_entity text, p_entity_id uuid, p_conflation_key text, p_users uuid[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.emit(p_room text, p_type text, p_data jsonb, p_org_id uuid, p_project_id uuid, p_audience text, p_entity text, p_entity_id uuid, p_conflation_key text, p_users uuid[]) FROM PUBLIC;
+
+--
+-- Name: FUNCTION emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid) FROM PUBLIC;
 
 --
 -- Name: FUNCTION enqueue(p_type text, p_args jsonb, p_run_at timestamp with time zone, p_unique_key text, p_queue text); Type: ACL; Schema: private; Owner: -
@@ -1900,11 +7575,45 @@ GRANT ALL ON FUNCTION private.enter_anonymous(p_request_id text, p_client_ip tex
 GRANT ALL ON FUNCTION private.enter_anonymous(p_request_id text, p_client_ip text) TO kijko_worker;
 
 --
+-- Name: FUNCTION estimate_run_seconds(p public.projects); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.estimate_run_seconds(p public.projects) FROM PUBLIC;
+
+--
+-- Name: FUNCTION fail_run(p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.fail_run(p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.fail_run(p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION failed_run(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.failed_run(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.failed_run(p_project_id uuid) TO authenticated;
+
+--
 -- Name: FUNCTION finish_idempotent(p_key text, p_response jsonb); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.finish_idempotent(p_key text, p_response jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.finish_idempotent(p_key text, p_response jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION finish_run(p_run_id uuid, p_owner uuid, p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION hold_runs(p_owner uuid, p_runs uuid[], p_seconds integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.hold_runs(p_owner uuid, p_runs uuid[], p_seconds integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.hold_runs(p_owner uuid, p_runs uuid[], p_seconds integer) TO kijko_worker;
 
 --
 -- Name: FUNCTION org_role(); Type: ACL; Schema: private; Owner: -
@@ -1929,6 +7638,28 @@ GRANT ALL ON FUNCTION private.is_org_admin() TO kijko_server;
 GRANT ALL ON FUNCTION private.is_org_admin() TO kijko_worker;
 
 --
+-- Name: FUNCTION is_patterns(p_value jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_patterns(p_value jsonb) FROM PUBLIC;
+
+--
+-- Name: FUNCTION is_retryable_code(p_code text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_retryable_code(p_code text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_retryable_code(p_code text) TO authenticated;
+GRANT ALL ON FUNCTION private.is_retryable_code(p_code text) TO service_role;
+GRANT ALL ON FUNCTION private.is_retryable_code(p_code text) TO kijko_server;
+GRANT ALL ON FUNCTION private.is_retryable_code(p_code text) TO kijko_worker;
+
+--
+-- Name: FUNCTION is_switches(p_value jsonb, p_keys text[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) FROM PUBLIC;
+
+--
 -- Name: FUNCTION iso(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
@@ -1940,6 +7671,20 @@ GRANT ALL ON FUNCTION private.iso(p_at timestamp with time zone) TO kijko_server
 GRANT ALL ON FUNCTION private.iso(p_at timestamp with time zone) TO kijko_worker;
 
 --
+-- Name: FUNCTION last_completed_run(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.last_completed_run(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.last_completed_run(p_project_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION leave_node(p_node_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.leave_node(p_node_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.leave_node(p_node_id uuid) TO kijko_server;
+
+--
 -- Name: FUNCTION like_pattern(p_search text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -1947,10 +7692,71 @@ REVOKE ALL ON FUNCTION private.like_pattern(p_search text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.like_pattern(p_search text) TO authenticated;
 
 --
+-- Name: FUNCTION like_prefix(p_prefix text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.like_prefix(p_prefix text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION live_checkpoints(p_runs uuid[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.live_checkpoints(p_runs uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.live_checkpoints(p_runs uuid[]) TO kijko_worker;
+
+--
+-- Name: FUNCTION log_position(p_room text, OUT head bigint, OUT pending bigint[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) TO authenticated;
+GRANT ALL ON FUNCTION private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) TO kijko_server;
+
+--
+-- Name: FUNCTION mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) TO kijko_worker;
+
+--
+-- Name: FUNCTION metrics_json(r public.ingestion_runs); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO authenticated;
+GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO service_role;
+GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO kijko_server;
+GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO kijko_worker;
+
+--
 -- Name: FUNCTION new_ulid(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.new_ulid(p_at timestamp with time zone) FROM PUBLIC;
+
+--
+-- Name: FUNCTION newest_run(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.newest_run(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.newest_run(p_project_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.newest_run(p_project_id uuid) TO service_role;
+GRANT ALL ON FUNCTION private.newest_run(p_project_id uuid) TO kijko_server;
+GRANT ALL ON FUNCTION private.newest_run(p_project_id uuid) TO kijko_worker;
+
+--
+-- Name: FUNCTION open_run_of(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.open_run_of(p_project_id uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer) TO kijko_server;
 
 --
 -- Name: FUNCTION page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer); Type: ACL; Schema: private; Owner: -
@@ -1967,10 +7773,53 @@ REVOKE ALL ON FUNCTION private.patched_text(p_body jsonb, p_key text, p_current 
 GRANT ALL ON FUNCTION private.patched_text(p_body jsonb, p_key text, p_current text) TO authenticated;
 
 --
+-- Name: FUNCTION phase_labels(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.phase_labels() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.phase_labels() TO authenticated;
+GRANT ALL ON FUNCTION private.phase_labels() TO service_role;
+GRANT ALL ON FUNCTION private.phase_labels() TO kijko_server;
+GRANT ALL ON FUNCTION private.phase_labels() TO kijko_worker;
+
+--
+-- Name: FUNCTION phase_started_json(r public.ingestion_runs); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.phase_started_json(r public.ingestion_runs) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.phase_started_json(r public.ingestion_runs) TO authenticated;
+GRANT ALL ON FUNCTION private.phase_started_json(r public.ingestion_runs) TO service_role;
+GRANT ALL ON FUNCTION private.phase_started_json(r public.ingestion_runs) TO kijko_server;
+GRANT ALL ON FUNCTION private.phase_started_json(r public.ingestion_runs) TO kijko_worker;
+
+--
 -- Name: FUNCTION plan_limit(p_org_id uuid, p_metric text); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.plan_limit(p_org_id uuid, p_metric text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION progress_update_json(r public.ingestion_runs); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.progress_update_json(r public.ingestion_runs) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.progress_update_json(r public.ingestion_runs) TO authenticated;
+GRANT ALL ON FUNCTION private.progress_update_json(r public.ingestion_runs) TO service_role;
+GRANT ALL ON FUNCTION private.progress_update_json(r public.ingestion_runs) TO kijko_server;
+GRANT ALL ON FUNCTION private.progress_update_json(r public.ingestion_runs) TO kijko_worker;
+
+--
+-- Name: FUNCTION project_plan_price(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.project_plan_price(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.project_plan_price(p_project_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION prune_checkpoints(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.prune_checkpoints(p_at timestamp with time zone) FROM PUBLIC;
 
 --
 -- Name: FUNCTION prune_core(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
@@ -1980,12 +7829,75 @@ REVOKE ALL ON FUNCTION private.prune_core(p_at timestamp with time zone) FROM PU
 GRANT ALL ON FUNCTION private.prune_core(p_at timestamp with time zone) TO kijko_worker;
 
 --
+-- Name: FUNCTION prune_events(p_at timestamp with time zone, p_keep interval); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.prune_events(p_at timestamp with time zone, p_keep interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.prune_events(p_at timestamp with time zone, p_keep interval) TO kijko_worker;
+
+--
+-- Name: FUNCTION prune_uploads(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.prune_uploads(p_at timestamp with time zone) FROM PUBLIC;
+
+--
 -- Name: FUNCTION queue_state(OUT pending bigint, OUT oldest_seconds double precision); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.queue_state(OUT pending bigint, OUT oldest_seconds double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.queue_state(OUT pending bigint, OUT oldest_seconds double precision) TO kijko_server;
 GRANT ALL ON FUNCTION private.queue_state(OUT pending bigint, OUT oldest_seconds double precision) TO kijko_worker;
+
+--
+-- Name: FUNCTION read_chunks(p_run_id uuid, p_owner uuid, p_after uuid, p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.read_chunks(p_run_id uuid, p_owner uuid, p_after uuid, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.read_chunks(p_run_id uuid, p_owner uuid, p_after uuid, p_limit integer) TO kijko_worker;
+
+--
+-- Name: FUNCTION read_events(p_after bigint, p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.read_events(p_after bigint, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.read_events(p_after bigint, p_limit integer) TO kijko_server;
+
+--
+-- Name: FUNCTION reads_all_activity(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.reads_all_activity(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.reads_all_activity(p_project_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION recheck_sockets(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.recheck_sockets(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.recheck_sockets(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) TO kijko_server;
+
+--
+-- Name: FUNCTION recover_run(p_project_id uuid, p_body jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.recover_run(p_project_id uuid, p_body jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.recover_run(p_project_id uuid, p_body jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION recovery_options(p_phase text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.recovery_options(p_phase text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.recovery_options(p_phase text) TO authenticated;
+
+--
+-- Name: FUNCTION reduction_percent(p_original numeric, p_current numeric); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.reduction_percent(p_original numeric, p_current numeric) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.reduction_percent(p_original numeric, p_current numeric) TO authenticated;
+GRANT ALL ON FUNCTION private.reduction_percent(p_original numeric, p_current numeric) TO service_role;
 
 --
 -- Name: FUNCTION refuse(p_status integer, p_code text, p_message text, p_field text, p_details jsonb); Type: ACL; Schema: private; Owner: -
@@ -2016,6 +7928,121 @@ GRANT ALL ON FUNCTION private.refuse_field(p_field text, p_message text) TO kijk
 REVOKE ALL ON FUNCTION private.refuse_quota(p_org_id uuid, p_metric text, p_amount bigint, p_limit bigint, p_used bigint, p_at timestamp with time zone) FROM PUBLIC;
 
 --
+-- Name: FUNCTION release_run(p_run_id uuid, p_owner uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.release_run(p_run_id uuid, p_owner uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.release_run(p_run_id uuid, p_owner uuid) TO kijko_worker;
+
+--
+-- Name: FUNCTION removed_until(p_room text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.removed_until(p_room text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.removed_until(p_room text) TO authenticated;
+GRANT ALL ON FUNCTION private.removed_until(p_room text) TO kijko_server;
+
+--
+-- Name: FUNCTION report_run(p_run_id uuid, p_owner uuid, p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.report_run(p_run_id uuid, p_owner uuid, p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.report_run(p_run_id uuid, p_owner uuid, p jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION run_complete_json(r public.ingestion_runs, p_project jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.run_complete_json(r public.ingestion_runs, p_project jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.run_complete_json(r public.ingestion_runs, p_project jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.run_complete_json(r public.ingestion_runs, p_project jsonb) TO service_role;
+GRANT ALL ON FUNCTION private.run_complete_json(r public.ingestion_runs, p_project jsonb) TO kijko_server;
+GRANT ALL ON FUNCTION private.run_complete_json(r public.ingestion_runs, p_project jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION run_sidebar_json(r public.ingestion_runs, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.run_sidebar_json(r public.ingestion_runs, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.run_sidebar_json(r public.ingestion_runs, p_at timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION private.run_sidebar_json(r public.ingestion_runs, p_at timestamp with time zone) TO service_role;
+
+--
+-- Name: FUNCTION run_details_json(r public.ingestion_runs, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.run_details_json(r public.ingestion_runs, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.run_details_json(r public.ingestion_runs, p_at timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION private.run_details_json(r public.ingestion_runs, p_at timestamp with time zone) TO service_role;
+
+--
+-- Name: FUNCTION run_due(p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.run_due(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.run_due(p_limit integer) TO kijko_worker;
+
+--
+-- Name: FUNCTION run_error_json(r public.ingestion_runs); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.run_error_json(r public.ingestion_runs) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.run_error_json(r public.ingestion_runs) TO authenticated;
+GRANT ALL ON FUNCTION private.run_error_json(r public.ingestion_runs) TO service_role;
+GRANT ALL ON FUNCTION private.run_error_json(r public.ingestion_runs) TO kijko_server;
+GRANT ALL ON FUNCTION private.run_error_json(r public.ingestion_runs) TO kijko_worker;
+
+--
+-- Name: FUNCTION run_json(r public.ingestion_runs); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.run_json(r public.ingestion_runs) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.run_json(r public.ingestion_runs) TO authenticated;
+GRANT ALL ON FUNCTION private.run_json(r public.ingestion_runs) TO service_role;
+GRANT ALL ON FUNCTION private.run_json(r public.ingestion_runs) TO kijko_server;
+GRANT ALL ON FUNCTION private.run_json(r public.ingestion_runs) TO kijko_worker;
+
+--
+-- Name: FUNCTION run_snapshot(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.run_snapshot(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.run_snapshot(p_project_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.run_snapshot(p_project_id uuid) TO service_role;
+GRANT ALL ON FUNCTION private.run_snapshot(p_project_id uuid) TO kijko_server;
+GRANT ALL ON FUNCTION private.run_snapshot(p_project_id uuid) TO kijko_worker;
+
+--
+-- Name: FUNCTION sample_search(p_run_id uuid, p_owner uuid, p_query tsquery, p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.sample_search(p_run_id uuid, p_owner uuid, p_query tsquery, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.sample_search(p_run_id uuid, p_owner uuid, p_query tsquery, p_limit integer) TO kijko_worker;
+
+--
+-- Name: FUNCTION schema_version(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.schema_version() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.schema_version() TO kijko_server;
+GRANT ALL ON FUNCTION private.schema_version() TO kijko_worker;
+
+--
+-- Name: FUNCTION sequence_events(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.sequence_events() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.sequence_events() TO kijko_server;
+GRANT ALL ON FUNCTION private.sequence_events() TO kijko_worker;
+
+--
+-- Name: FUNCTION service_write_run(p_action text, p_project_id uuid, p_body jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.service_write_run(p_action text, p_project_id uuid, p_body jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.service_write_run(p_action text, p_project_id uuid, p_body jsonb) TO service_role;
+
+--
 -- Name: FUNCTION session_id(); Type: ACL; Schema: private; Owner: -
 --
 
@@ -2038,6 +8065,62 @@ GRANT ALL ON FUNCTION private.set_headers(p_headers jsonb) TO kijko_server;
 GRANT ALL ON FUNCTION private.set_headers(p_headers jsonb) TO kijko_worker;
 
 --
+-- Name: FUNCTION start_answer(r public.ingestion_runs); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.start_answer(r public.ingestion_runs) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.start_answer(r public.ingestion_runs) TO authenticated;
+
+--
+-- Name: FUNCTION start_run(p_project_id uuid, p_force boolean); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.start_run(p_project_id uuid, p_force boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.start_run(p_project_id uuid, p_force boolean) TO authenticated;
+
+--
+-- Name: FUNCTION store_chunks(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[], p_tokens integer[], p_contents text[], p_hashes bytea[], p_references uuid[], p_parents uuid[], p_metadata jsonb[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.store_chunks(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[], p_tokens integer[], p_contents text[], p_hashes bytea[], p_references uuid[], p_parents uuid[], p_metadata jsonb[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.store_chunks(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[], p_tokens integer[], p_contents text[], p_hashes bytea[], p_references uuid[], p_parents uuid[], p_metadata jsonb[]) TO kijko_worker;
+
+--
+-- Name: FUNCTION store_files(p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[], p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.store_files(p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[], p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.store_files(p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[], p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[]) TO kijko_worker;
+
+--
+-- Name: FUNCTION store_links(p_run_id uuid, p_owner uuid, p_from uuid[], p_to uuid[], p_kinds text[], p_weights integer[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.store_links(p_run_id uuid, p_owner uuid, p_from uuid[], p_to uuid[], p_kinds text[], p_weights integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.store_links(p_run_id uuid, p_owner uuid, p_from uuid[], p_to uuid[], p_kinds text[], p_weights integer[]) TO kijko_worker;
+
+--
+-- Name: FUNCTION store_nodes(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_kinds text[], p_names text[], p_qualified text[], p_starts integer[], p_ends integer[], p_metadata jsonb[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.store_nodes(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_kinds text[], p_names text[], p_qualified text[], p_starts integer[], p_ends integer[], p_metadata jsonb[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.store_nodes(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_kinds text[], p_names text[], p_qualified text[], p_starts integer[], p_ends integer[], p_metadata jsonb[]) TO kijko_worker;
+
+--
+-- Name: FUNCTION store_terms(p_run_id uuid, p_owner uuid, p_chunks uuid[], p_terms tsvector[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.store_terms(p_run_id uuid, p_owner uuid, p_chunks uuid[], p_terms tsvector[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.store_terms(p_run_id uuid, p_owner uuid, p_chunks uuid[], p_terms tsvector[]) TO kijko_worker;
+
+--
+-- Name: FUNCTION sweep_runs(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.sweep_runs(p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.sweep_runs(p_at timestamp with time zone) TO kijko_worker;
+
+--
 -- Name: FUNCTION take_rate(p_key text, p_limit integer, p_window interval, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
@@ -2052,10 +8135,58 @@ GRANT ALL ON FUNCTION private.take_rate(p_key text, p_limit integer, p_window in
 REVOKE ALL ON FUNCTION private.tg__touch() FROM PUBLIC;
 
 --
+-- Name: FUNCTION tg_ingestion_runs__follow(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_ingestion_runs__follow() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_ingestion_runs__judge(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_ingestion_runs__judge() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_ingestion_runs__notify(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_ingestion_runs__notify() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_ingestion_runs__stamp(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_ingestion_runs__stamp() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_memberships__emit_removal(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_memberships__emit_removal() FROM PUBLIC;
+
+--
 -- Name: FUNCTION tg_memberships__end_sessions(); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.tg_memberships__end_sessions() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_project_files__drop_indexed(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_files__drop_indexed() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_project_repositories__drop_indexed(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_repositories__drop_indexed() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_sessions__emit_removal(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_sessions__emit_removal() FROM PUBLIC;
 
 --
 -- Name: FUNCTION usage_period(p_metric text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
@@ -2079,6 +8210,31 @@ GRANT ALL ON FUNCTION private.user_id() TO authenticated;
 GRANT ALL ON FUNCTION private.user_id() TO service_role;
 GRANT ALL ON FUNCTION private.user_id() TO kijko_server;
 GRANT ALL ON FUNCTION private.user_id() TO kijko_worker;
+
+--
+-- Name: FUNCTION visible_project(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.visible_project(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.visible_project(p_project_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION write_completion(p_run_id uuid, p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.write_completion(p_run_id uuid, p jsonb) FROM PUBLIC;
+
+--
+-- Name: FUNCTION write_failure(p_run_id uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.write_failure(p_run_id uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb) FROM PUBLIC;
+
+--
+-- Name: FUNCTION write_progress(p_run_id uuid, p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.write_progress(p_run_id uuid, p jsonb) FROM PUBLIC;
 
 --
 -- Name: TABLE dead_letters; Type: ACL; Schema: jobs; Owner: -
@@ -2105,6 +8261,36 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.unique_keys TO kijko_worker;
 GRANT SELECT ON TABLE public.audit_log TO authenticated;
 
 --
+-- Name: TABLE chunk_terms; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.chunk_terms TO authenticated;
+
+--
+-- Name: TABLE chunks; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.chunks TO authenticated;
+
+--
+-- Name: TABLE events; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.events TO authenticated;
+
+--
+-- Name: TABLE graph_links; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.graph_links TO authenticated;
+
+--
+-- Name: TABLE graph_nodes; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.graph_nodes TO authenticated;
+
+--
 -- Name: TABLE memberships; Type: ACL; Schema: public; Owner: -
 --
 
@@ -2115,6 +8301,18 @@ GRANT SELECT ON TABLE public.memberships TO authenticated;
 --
 
 GRANT SELECT ON TABLE public.organizations TO authenticated;
+
+--
+-- Name: TABLE project_indexes; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.project_indexes TO authenticated;
+
+--
+-- Name: TABLE run_files; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.run_files TO authenticated;
 
 --
 -- Name: TABLE usage_counters; Type: ACL; Schema: public; Owner: -

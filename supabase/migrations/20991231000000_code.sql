@@ -254,6 +254,12 @@ $$;
 comment on function private.enter_anonymous is 'Makes an anonymous request known to the transaction: request id and address only.';
 grant execute on function private.enter_anonymous to kijko_server, kijko_worker;
 
+create or replace function private.schema_version() returns integer
+language sql stable security definer set search_path = ''
+as $$ select version from public.schema_version $$;
+comment on function private.schema_version is 'Number of the newest migration applied. Judges: callable by the server and the worker only.';
+grant execute on function private.schema_version to kijko_server, kijko_worker;
+
 -- Every write accepts an Idempotency-Key: the same key with the same body answers the stored response for 24 hours, with another
 -- body 409. The row is inserted in the transaction of the work, so of many simultaneous callers one does the work and the others
 -- wait for its commit and read its answer; a refused or failed work leaves no row and may be tried again.
@@ -681,13 +687,399 @@ create policy select_colleague on public.users for select to authenticated
   using (id = (select private.user_id())
     or exists (select from public.memberships m where m.user_id = users.id and m.organization_id = (select private.org_id())));
 
--- events: functions.
+-- Events: what a change tells those who watch (contract 30). The change's own transaction puts its events into the inbox, so there is
+-- no event without the change and no change without the event. A process that commits such a transaction then runs
+-- private.sequence_events(), which numbers everything that has been committed. Readers know only what has a number.
+
+-- Strangers (psql, Supabase's clients) make no wake-up after commit, so their transaction notifies, once: equal notifications of one
+-- transaction are merged. Our own processes say app.wakes = 'on' on entering; NOTIFY would cost them four fifths of their write rate.
+create or replace function private.emit(
+  p_room text, p_type text, p_data jsonb, p_org_id uuid, p_project_id uuid default null, p_audience text default 'room',
+  p_entity text default null, p_entity_id uuid default null, p_conflation_key text default null, p_users uuid[] default null
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.event_inbox (room, type, data, audience, organization_id, project_id, entity, entity_id, actor_user_id,
+    conflation_key, user_ids)
+  values (p_room, p_type, p_data, p_audience,
+    -- What lies in a person's room belongs to the person, whatever organization they act in.
+    case when p_room not like 'user:%' then p_org_id end,
+    -- A project's room is judged by the project, so the event always names it.
+    coalesce(p_project_id, case when p_room like 'project:%' or p_room like 'context:%' then split_part(p_room, ':', 2)::uuid end),
+    p_entity, p_entity_id, private.user_id(), p_conflation_key, p_users);
+  if coalesce(current_setting('app.wakes', true), '') <> 'on' then
+    perform pg_notify('kijko_wake', '');
+  else
+    perform set_config('app.emitted', 'on', true);
+  end if;
+end
+$$;
+comment on function private.emit is
+  'Writes an event of this transaction. Room "kind:uuid"; audience room, project, activity or users (p_users). Call it from AFTER triggers, in the order of the changes of a row. Judges: callable by definer functions and triggers of ours only.';
+
+-- A removal is a row of the log that no client receives: every server process acts on it in its place, before any later event.
+create or replace function private.emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid)
+returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if p_kind not in ('member_removed', 'project_hidden', 'project_deleted', 'membership_ended', 'session_revoked') then
+    raise exception 'unknown kind of removal: %', p_kind;
+  end if;
+  perform private.emit(
+    coalesce('project:' || p_project_id, 'user:' || p_user_id, 'org:' || p_org_id), 'removal',
+    jsonb_strip_nulls(jsonb_build_object('kind', p_kind, 'organizationId', p_org_id, 'projectId', p_project_id, 'userId', p_user_id,
+      'sessionId', p_session_id)),
+    p_org_id, p_project_id, 'none', 'removal');
+end
+$$;
+comment on function private.emit_removal is
+  'Writes that access ended: member_removed, project_hidden, project_deleted, membership_ended or session_revoked; null user = everybody. Judges: callable by definer functions and triggers of ours only.';
+
+-- The sequencer. There is no leader: whoever has committed events calls it, and the row lock makes one of the callers work. Called
+-- as one statement outside a transaction block, so a process that hangs or dies cannot keep the lock.
+--   Order: at READ COMMITTED the statement after the lock has a fresh snapshot, and it sees all that earlier holders have numbered.
+--   An event that depends on another (same row, or begun after its commit) drew the larger seq after the other had been committed:
+--   where it is visible, the other is visible too and comes first.
+--   Stall: rows of open transactions are not visible yet, so they are simply not there. Nobody waits for them.
+create or replace function private.sequence_events() returns bigint
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
+as $$
+declare
+  c_batch constant integer := 5000;
+  v_head bigint;
+  v_count bigint;
+begin
+  if not exists (select from private.event_inbox) then
+    return null;
+  end if;
+  perform from private.event_log for update;
+  -- The pruner never removes the newest row, so this is the last number given.
+  select coalesce(max(id), 0) into v_head from public.events;
+
+  with taken as (
+    delete from private.event_inbox
+    where seq <= coalesce((select i.seq from private.event_inbox i order by i.seq offset c_batch - 1 limit 1), 9223372036854775807)
+    returning *
+  )
+  insert into public.events (id, seq, room, type, data, audience, organization_id, project_id, entity, entity_id, actor_user_id,
+    conflation_key, user_ids, created_at)
+  select v_head + row_number() over (order by seq), seq, room, type, data, audience, organization_id, project_id, entity, entity_id,
+    actor_user_id, conflation_key, user_ids, created_at
+  from taken
+  order by seq;
+  get diagnostics v_count = row_count;
+
+  if v_count = 0 then
+    return null;
+  end if;
+  if v_count >= c_batch then
+    perform pg_notify('kijko_wake', '');
+  end if;
+  perform pg_notify('kijko_events', (v_head + v_count)::text);
+  return v_head + v_count;
+end
+$$;
+comment on function private.sequence_events is
+  'Numbers committed events and tells listeners once; returns the new head, or null when there was nothing. Run it as a statement of its own. Judges: callable by the server and the worker only.';
+grant execute on function private.sequence_events to kijko_server, kijko_worker;
+
+-- The feed of a server process: everything after an id, for its hub to distribute.
+create or replace function private.read_events(p_after bigint, p_limit integer)
+returns table (id bigint, seq bigint, room text, type text, data text, audience text, organization_id uuid, project_id uuid,
+  actor_user_id uuid, conflation_key text, user_ids uuid[], created_at timestamptz)
+language sql stable security definer set search_path = ''
+as $$
+  select e.id, e.seq, e.room, e.type, e.data::text, e.audience, e.organization_id, e.project_id, e.actor_user_id, e.conflation_key,
+    e.user_ids, e.created_at
+  from public.events e
+  where e.id > p_after
+  order by e.id
+  limit p_limit
+$$;
+comment on function private.read_events is 'Rows of the log after an id, in order. Judges: callable by the server only, which decides per socket.';
+grant execute on function private.read_events to kijko_server;
+
+-- Head and pending places belong to one snapshot: what a reader of the same statement sees of a room's rows is exactly what the
+-- events up to the head, and the pending ones named here, have told.
+create or replace function private.log_position(p_room text, out head bigint, out pending bigint[])
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce((select max(e.id) from public.events e), 0),
+    coalesce((select array_agg(i.seq) from private.event_inbox i where i.room = p_room), '{}')
+$$;
+comment on function private.log_position is 'Newest number, and the places of a room''s events that are committed but have none yet. Gives away no content.';
+grant execute on function private.log_position to authenticated, kijko_server;
+
+create or replace function private.removed_until(p_room text) returns bigint
+language sql stable security definer set search_path = ''
+return greatest((select t.forgotten_id from private.event_retention t),
+  (select r.removed_id from private.event_rooms r where r.room = p_room));
+comment on function private.removed_until is 'Highest id that retention may have removed from a room; a cursor below it is expired. Gives away no content.';
+grant execute on function private.removed_until to authenticated, kijko_server;
+
+-- The demand of audience `activity`. Late bound: projects are installed after events.
+create or replace function private.reads_all_activity(p_project_id uuid) returns boolean
+language plpgsql stable parallel safe
+as $$
+begin
+  return coalesce(private.project_role(p_project_id) in ('owner', 'admin', 'manager', 'auditor'), false);
+end
+$$;
+comment on function private.reads_all_activity is 'Does the caller read everybody''s entries of a project''s activity log?';
+grant execute on function private.reads_all_activity to authenticated;
+
+-- What the server's sockets ask of the database. Whether somebody may watch a project is never computed here: each question is asked
+-- of public.projects as that person, under their own row-level security, so there is one rule and it stands in one place.
+
+-- One open socket more, unless the person or their organization has too many, counted over all server processes. Callers with the
+-- same person or organization wait for each other's commit, which is a matter of milliseconds.
+create or replace function private.open_socket(
+  p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer
+) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user uuid := private.user_id();
+  v_org uuid := private.org_id();
+  v_alive uuid[];
+begin
+  perform pg_advisory_xact_lock(hashtextextended('sockets ' || v_user, 0));
+  v_alive := array(select n.id from private.realtime_nodes n where n.heartbeat_at > now() - interval '90 seconds') || p_node_id;
+  if (select count(*) from private.realtime_sockets s where s.user_id = v_user and s.node_id = any (v_alive)) >= p_user_limit
+    or (select count(*) from private.realtime_sockets s where s.organization_id = v_org and s.node_id = any (v_alive)) >= p_org_limit
+  then
+    return false;
+  end if;
+  insert into private.realtime_sockets (id, node_id, user_id, organization_id, project_id)
+  values (p_socket_id, p_node_id, v_user, v_org, p_project_id);
+  return true;
+end
+$$;
+comment on function private.open_socket is
+  'Counts a socket of the caller of this transaction; false when there are too many. Judges: callable by the server only.';
+grant execute on function private.open_socket to kijko_server;
+
+create or replace function private.close_sockets(p_socket_ids uuid[]) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  delete from private.realtime_sockets where id = any (p_socket_ids);
+$$;
+comment on function private.close_sockets is 'Forgets closed sockets. Judges: callable by the server only.';
+grant execute on function private.close_sockets to kijko_server;
+
+-- Sent by every server process each 30 s with the sockets it holds: heals what a crash of the database (unlogged tables) or a lost
+-- close_sockets left behind, and buries the dead.
+create or replace function private.beat_node(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[])
+returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.realtime_nodes (id, heartbeat_at) values (p_node_id, now())
+  on conflict (id) do update set heartbeat_at = excluded.heartbeat_at;
+  delete from private.realtime_sockets where node_id = p_node_id and id <> all (p_sockets) and opened_at < now() - interval '1 minute';
+  insert into private.realtime_sockets (id, node_id, user_id, organization_id, project_id)
+  select s.id, p_node_id, s.user_id, s.organization_id, s.project_id
+  from unnest(p_sockets, p_users, p_orgs, p_projects) as s (id, user_id, organization_id, project_id)
+  on conflict (id) do nothing;
+  with dead as (
+    delete from private.realtime_nodes where heartbeat_at < now() - interval '10 minutes' returning id
+  )
+  delete from private.realtime_sockets s using dead where s.node_id = dead.id;
+end
+$$;
+comment on function private.beat_node is 'Heartbeat of a server process with the sockets it holds. Judges: callable by the server only.';
+grant execute on function private.beat_node to kijko_server;
+
+create or replace function private.leave_node(p_node_id uuid) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  delete from private.realtime_sockets where node_id = p_node_id;
+  delete from private.realtime_nodes where id = p_node_id;
+$$;
+comment on function private.leave_node is 'A server process stops. Judges: callable by the server only.';
+grant execute on function private.leave_node to kijko_server;
+
+-- Answers, for people who hold sockets, whether each may still watch: 'ok', 'hidden', or the code of private.enter's refusal. It runs as
+-- the server (not as its owner) and becomes each person in turn.
+create or replace function private.recheck_sockets(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]
+language plpgsql volatile
+as $$
+declare
+  v_answers text[] := '{}';
+  v_detail text;
+  v_visible boolean;
+begin
+  for i in 1..cardinality(p_users) loop
+    begin
+      perform private.enter(p_users[i], p_sessions[i], p_orgs[i], '', '', ''), set_config('role', 'authenticated', true);
+      v_visible := p_projects[i] is null or exists (select from public.projects p where p.id = p_projects[i]);
+      perform set_config('role', 'none', true);
+      v_answers := v_answers || case when v_visible then 'ok' else 'hidden' end;
+    exception when others then
+      if sqlstate not like 'PT4%' then
+        raise;
+      end if;
+      get stacked diagnostics v_detail = pg_exception_detail;
+      v_answers := v_answers || (v_detail::jsonb ->> 'code');
+    end;
+  end loop;
+  return v_answers;
+end
+$$;
+comment on function private.recheck_sockets is
+  'For each (user, session, organization, project): ok, hidden, or the code of the refusal. Judges: every answer is given under that person''s own rights; callable by the server only.';
+grant execute on function private.recheck_sockets to kijko_server;
+
+-- Everything a socket of one project is told at its beginning, in one statement and therefore from one snapshot: whether the caller
+-- may watch, the head of the log, which of the room's events are contained in the snapshot without a number yet, the snapshot, and
+-- what was missed since a cursor (p_cursor null: nothing). One row an event missed, at least one row; no row where the project is
+-- hidden. Runs as the caller, under row-level security.
+create or replace function private.begin_watching(
+  p_project_id uuid, p_types text[], p_cursor bigint, p_until bigint, p_limit integer
+) returns table (organization_id uuid, head bigint, pending bigint[], removed_until bigint, frames jsonb,
+  id bigint, type text, data text, created_at timestamptz)
+language plpgsql stable
+as $$
+#variable_conflict use_column
+begin
+  -- One statement, and plpgsql because projects and ingestion are installed after events.
+  return query
+  with room as (
+    select p.id as project_id, 'project:' || p.id as name from public.projects p where p.id = p_project_id
+  ), state as materialized (
+    select r.name, l.head, l.pending, private.removed_until(r.name) as removed_until, private.run_snapshot(r.project_id) as frames
+    from room r, private.log_position(r.name) l
+  )
+  select (select private.org_id()), s.head, s.pending, s.removed_until, s.frames, e.id, e.type, e.data::text, e.created_at
+  from state s
+  left join lateral (
+    select m.id, m.type, m.data, m.created_at
+    from (
+      select v.id, v.type, v.data, v.created_at,
+        -- Of a conflatable series only the newest row counts.
+        case when v.conflation_key is null then 1 else row_number() over (partition by v.conflation_key order by v.id desc) end as age
+      from public.events v
+      where v.room = s.name and v.id > p_cursor and v.id <= least(s.head, p_until) and v.type = any (p_types)
+    ) m
+    where m.age = 1
+    order by m.id
+    limit p_limit
+  ) e on p_cursor is not null and p_cursor >= s.removed_until and p_cursor <= s.head
+  order by e.id;
+end
+$$;
+comment on function private.begin_watching is
+  'State of a project''s ingestion for a fresh socket and the events it missed, from one snapshot, under the caller''s own rights; no row = not visible.';
+grant execute on function private.begin_watching to authenticated;
+
+-- The log forgets after a day. What a room lost is remembered, so that a cursor older than that is told so instead of silently missing
+-- something; superseded rows of conflatable series are no loss and leave no mark.
+create or replace function private.prune_events(p_at timestamptz default now(), p_keep interval default '24 hours') returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_newest bigint;
+  v_cut bigint;
+  v_removed bigint;
+begin
+  -- The newest row stays for ever: the sequencer counts on from it.
+  select max(id) into v_newest from public.events;
+  if v_newest is null then
+    return 0;
+  end if;
+  -- Read from the old end until the first row that is young enough: ids are in the order of commits, so almost of creation.
+  select least(min(id), v_newest) into v_cut from public.events where created_at >= p_at - p_keep;
+  v_cut := coalesce(v_cut, v_newest);
+
+  with gone as (
+    delete from public.events where id < v_cut returning room, id, audience
+  ), marked as (
+    insert into private.event_rooms as r (room, removed_id, updated_at)
+    select room, max(id), p_at from gone where audience <> 'none' group by room
+    on conflict (room) do update set removed_id = excluded.removed_id, updated_at = excluded.updated_at
+  )
+  select count(*) into v_removed from gone;
+
+  delete from public.events e
+  using (
+    select id, lead(id) over (partition by room, conflation_key order by id) as newer
+    from public.events
+    where conflation_key is not null and id > (select superseded_id from private.event_retention)
+  ) s
+  where e.id = s.id and s.newer is not null;
+
+  -- A room's mark is kept for 30 days; an older cursor is then expired everywhere.
+  with forgotten as (
+    delete from private.event_rooms where updated_at < p_at - interval '30 days' returning removed_id
+  )
+  update private.event_retention
+  set superseded_id = v_newest,
+    forgotten_id = greatest(forgotten_id, (select max(removed_id) from forgotten));
+  return v_removed;
+end
+$$;
+comment on function private.prune_events is
+  'Removes events older than p_keep and superseded ones; returns how many expired. For the job events.prune, hourly. Judges: callable by the worker only.';
+grant execute on function private.prune_events to kijko_worker;
 
 -- events: api.
 
--- events: triggers.
+-- Access that ends through a session or a membership becomes a removal in the log, whoever ended it (API, psql, a cascade).
 
--- events: access.
+create or replace function private.tg_sessions__emit_removal() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.emit_removal('session_revoked', old.organization_id, null, old.user_id, old.id);
+  return null;
+end
+$$;
+comment on function private.tg_sessions__emit_removal is 'Trigger: a session that ends closes its sockets on every server process.';
+
+create or replace trigger _900_emit_removal after update of revoked_at on private.sessions
+  for each row when (old.revoked_at is null and new.revoked_at is not null) execute function private.tg_sessions__emit_removal();
+create or replace trigger _900_emit_removal_on_delete after delete on private.sessions
+  for each row when (old.revoked_at is null) execute function private.tg_sessions__emit_removal();
+
+create or replace function private.tg_memberships__emit_removal() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.emit_removal('membership_ended', old.organization_id, null, old.user_id, null);
+  return null;
+end
+$$;
+comment on function private.tg_memberships__emit_removal is
+  'Trigger: a membership that ends, is deactivated or changes its role makes every server process judge that person''s sockets anew.';
+
+create or replace trigger _900_emit_removal after delete on public.memberships
+  for each row execute function private.tg_memberships__emit_removal();
+-- A role decides what one sees of private projects, so a changed one is judged anew as well; who still may, stays.
+create or replace trigger _900_emit_removal_on_update after update of status, role on public.memberships
+  for each row when (old.status = 'active' and (new.status <> 'active' or new.role <> old.role))
+  execute function private.tg_memberships__emit_removal();
+
+-- Who may read an event: the audience says it, and for a project's room the project's own policy decides, so that a project that is
+-- hidden from somebody hides its events too. Nothing is granted for writing: events come from triggers, numbers from the sequencer.
+-- Removals (audience none) are for the server processes only.
+grant select on public.events to authenticated;
+
+create policy select_audience on public.events for select to authenticated using (
+  case audience
+    when 'room' then case split_part(room, ':', 1)
+      when 'user' then room = 'user:' || (select private.user_id())
+      when 'org' then organization_id = (select private.org_id())
+      else exists (select from public.projects p where p.id = events.project_id) end
+    when 'project' then exists (select from public.projects p where p.id = events.project_id)
+    -- Owner, admin, manager and auditor read the whole activity log, everybody their own entries (contract 10, 5.2).
+    when 'activity' then exists (select from public.projects p where p.id = events.project_id)
+      and (actor_user_id = (select private.user_id()) or private.reads_all_activity(project_id))
+    when 'users' then (select private.user_id()) = any (user_ids)
+    else false
+  end
+);
 
 -- identity: functions.
 
@@ -705,10 +1097,1485 @@ create policy select_colleague on public.users for select to authenticated
 
 -- projects: access.
 
--- ingestion: functions.
+-- What a run looks like. A project has at most one open run; the newest run is what everybody is shown, unless it was cancelled: then
+-- it is as if there were none. Errors show on failed runs only, completedAt on completed ones only (contract 10, sections 3.5, 17).
 
--- ingestion: api.
+create or replace function private.phase_labels()
+returns table (phase text, ordinal integer, label text, short_label text, icon text, code text, attempts integer, max_retries integer)
+language sql immutable parallel safe
+as $$
+  values
+    ('repository_fetch', 0, 'Fetching Repository', 'Fetch', 'download', 'REPO_FETCH_FAILED', 3, 3),
+    ('parsing', 1, 'Analyzing & Parsing', 'Analyze', 'search', 'PARSING_FAILED', 2, 3),
+    ('chunking', 2, 'Semantic Chunking', 'Chunk', 'scissors', 'CHUNKING_FAILED', 2, 2),
+    ('optimization', 3, 'Final Optimization', 'Optimize', 'zap', 'OPTIMIZATION_FAILED', 3, 3),
+    ('indexing', 4, 'Indexing', 'Index', 'database', 'INDEXING_FAILED', 3, 3)
+$$;
+comment on function private.phase_labels is 'The five phases in order, with what the screens call them, their error code, automatic attempts and manual retries.';
 
--- ingestion: triggers.
+create or replace function private.is_retryable_code(p_code text) returns boolean
+language sql immutable parallel safe
+return p_code <> all (array['AUTH_FAILED', 'PERMISSION_DENIED', 'INVALID_CREDENTIALS', 'REPO_NOT_FOUND', 'BRANCH_NOT_FOUND',
+  'INVALID_FORMAT', 'QUOTA_EXCEEDED', 'RATE_LIMITED', 'USER_CANCELLED']);
+comment on function private.is_retryable_code is 'May a run that failed with this code be retried without changing anything?';
 
--- ingestion: access.
+create or replace function private.metrics_json(r public.ingestion_runs) returns jsonb
+language sql immutable parallel safe
+return jsonb_build_object('filesProcessed', r.files_processed, 'totalFiles', r.total_files, 'tokensProcessed', r.tokens_processed,
+  'bytesProcessed', r.bytes_processed, 'chunksCreated', r.chunks_created, 'errorsEncountered', r.errors_encountered);
+comment on function private.metrics_json is 'IngestionMetrics of the contract.';
+
+create or replace function private.run_json(r public.ingestion_runs) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object(
+  'id', r.id, 'projectId', r.project_id, 'phase', r.phase, 'progressPercent', r.percent, 'message', r.message,
+  'metrics', private.metrics_json(r), 'startedAt', private.iso(r.started_at),
+  'estimatedCompletionAt', case when r.outcome = 'open' then private.iso(r.estimated_completion_at) end,
+  'completedAt', private.iso(r.completed_at),
+  'errorMessage', case when r.outcome = 'failed' then r.error_message end,
+  'errorCode', case when r.outcome = 'failed' then r.error_code end));
+comment on function private.run_json is 'IngestionProgress of the contract.';
+
+-- The newest run, whatever became of it. Runs as the caller: who does not see the project finds nothing.
+create or replace function private.newest_run(p_project_id uuid) returns public.ingestion_runs
+language sql stable parallel safe
+as $$
+  select r from public.ingestion_runs r where r.project_id = p_project_id order by r.created_at desc, r.id desc limit 1
+$$;
+comment on function private.newest_run is 'Newest run of a project under the caller''s own rights, or null.';
+
+create or replace function private.current_progress_json(p_project_id uuid) returns jsonb
+language sql stable parallel safe
+as $$
+  select case when r.outcome <> 'cancelled' then private.run_json(r) end
+  from public.ingestion_runs r where r.project_id = p_project_id order by r.created_at desc, r.id desc limit 1
+$$;
+comment on function private.current_progress_json is
+  'IngestionProgress of the newest run under the caller''s own rights, or null when there was none or it was cancelled.';
+
+-- Payloads of the events (contract 30, 8.1). The revision orders them against snapshots: a client that was told of revision n needs
+-- nothing with a lower one.
+create or replace function private.phase_started_json(r public.ingestion_runs) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('projectId', r.project_id, 'phase', r.phase, 'message', r.message,
+  'startTime', private.iso(r.phase_started_at), 'totalPhases', 5, 'currentPhaseIndex', r.phase_index,
+  'runId', r.id, 'revision', r.revision);
+comment on function private.phase_started_json is 'Payload of phase_started.';
+
+create or replace function private.progress_update_json(r public.ingestion_runs) returns jsonb
+language sql immutable parallel safe
+return jsonb_build_object('projectId', r.project_id, 'phase', r.phase, 'progressPercent', r.percent,
+  'message', r.message, 'metrics', private.metrics_json(r), 'runId', r.id, 'revision', r.revision);
+comment on function private.progress_update_json is 'Payload of progress_update.';
+
+create or replace function private.run_error_json(r public.ingestion_runs) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('projectId', r.project_id, 'phase', r.phase, 'errorCode', r.error_code,
+  'errorMessage', r.error_message, 'recoverable', private.is_retryable_code(r.error_code), 'retryCount', r.retry_count,
+  'maxRetries', case when r.outcome = 'failed' then (select l.max_retries from private.phase_labels() l where l.phase = r.phase) end,
+  'failedItems', case when cardinality(r.failed_items) > 0 then to_jsonb(r.failed_items[1:100]) end,
+  'runId', r.id, 'revision', r.revision));
+comment on function private.run_error_json is 'Payload of error.';
+
+create or replace function private.run_complete_json(r public.ingestion_runs, p_project jsonb) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('projectId', r.project_id, 'success', true, 'totalDurationSeconds', r.duration_seconds,
+  'finalMetrics', private.metrics_json(r), 'project', p_project, 'runId', r.id, 'revision', r.revision);
+comment on function private.run_complete_json is 'Payload of ingestion_complete; the project is the core set of contract 10, 3.1.';
+
+-- What a W1 socket without a cursor is told first (contract 30, 6.3): [{"type", "data"}] in order. Runs as the caller.
+create or replace function private.run_snapshot(p_project_id uuid) returns jsonb
+language plpgsql stable
+as $$
+declare
+  r public.ingestion_runs := private.newest_run(p_project_id);
+  v_project jsonb;
+begin
+  if r.id is null or r.outcome = 'cancelled' then
+    return '[]';
+  elsif r.outcome = 'completed' then
+    select private.project_core_json(p) into v_project from public.projects p where p.id = p_project_id;
+    return jsonb_build_array(jsonb_build_object('type', 'ingestion_complete', 'data', private.run_complete_json(r, v_project)));
+  end if;
+  return jsonb_build_array(
+      jsonb_build_object('type', 'phase_started', 'data', private.phase_started_json(r)),
+      jsonb_build_object('type', 'progress_update', 'data', private.progress_update_json(r)))
+    || case when r.outcome = 'failed'
+      then jsonb_build_array(jsonb_build_object('type', 'error', 'data', private.run_error_json(r))) else '[]' end;
+end
+$$;
+comment on function private.run_snapshot is
+  'Frames that tell a fresh subscriber the state of the newest run, [{type, data}], under the caller''s own rights; [] when there is nothing to tell.';
+
+grant execute on function private.phase_labels, private.is_retryable_code, private.metrics_json, private.run_json,
+  private.newest_run, private.current_progress_json, private.phase_started_json, private.progress_update_json, private.run_error_json,
+  private.run_complete_json, private.run_snapshot to authenticated, service_role, kijko_server, kijko_worker;
+
+-- The details screen (contract 10, 17.6). The worker leaves phase1Data..phase4Data in the row; the rest is computed here.
+create or replace function private.reduction_percent(p_original numeric, p_current numeric) returns numeric
+language sql immutable parallel safe
+return case when coalesce(p_original, 0) = 0 then 0 else (1 - p_current / p_original) * 100 end;
+comment on function private.reduction_percent is 'Percent saved, unrounded; 0 when there was nothing.';
+
+create or replace function private.run_sidebar_json(r public.ingestion_runs, p_at timestamptz default now()) returns jsonb
+language sql stable parallel safe
+return (
+  select jsonb_strip_nulls(jsonb_build_object(
+    'originalTokens', t.original, 'currentTokens', t.current,
+    'reductionPercent', round(private.reduction_percent(t.original, t.current))::integer,
+    'timeElapsedSeconds', greatest(0, floor(extract(epoch from coalesce(r.ended_at, p_at) - r.started_at)))::bigint,
+    'estimatedSecondsRemaining', case when r.outcome = 'open'
+      then greatest(0, ceil(extract(epoch from r.estimated_completion_at - p_at)))::bigint end,
+    'filesProcessed', r.files_processed, 'totalFiles', r.total_files,
+    'currentPhaseName', (select l.label from private.phase_labels() l where l.phase = r.phase)))
+  from (select r.tokens_processed as original,
+    coalesce(r.optimized_tokens, (r.detail #>> '{phase4Data,tokenReduction,currentTokens}')::bigint, r.tokens_processed) as current) t
+);
+comment on function private.run_sidebar_json is 'sidebarMetrics of the contract.';
+
+create or replace function private.run_details_json(r public.ingestion_runs, p_at timestamptz default now()) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object(
+  'currentPhase', r.phase,
+  'phases', (
+    select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('phase', l.phase,
+      'status', case when r.outcome = 'completed' or l.ordinal < r.phase_index then 'completed'
+        when l.ordinal > r.phase_index then 'pending' when r.outcome = 'failed' then 'error' else 'active' end,
+      'label', l.label, 'shortLabel', l.short_label, 'icon', l.icon,
+      'startedAt', r.phase_times -> l.phase ->> 'startedAt', 'completedAt', r.phase_times -> l.phase ->> 'completedAt',
+      'errorMessage', case when l.phase = r.phase and r.outcome = 'failed' then r.error_message end)) order by l.ordinal)
+    from private.phase_labels() l),
+  'phase1Data', r.detail -> 'phase1Data', 'phase2Data', r.detail -> 'phase2Data',
+  'phase3Data', r.detail -> 'phase3Data', 'phase4Data', r.detail -> 'phase4Data',
+  'sidebarMetrics', private.run_sidebar_json(r, p_at),
+  'startedAt', private.iso(r.started_at),
+  'error', case when r.outcome = 'failed' then jsonb_build_object('code', r.error_code, 'message', r.error_message, 'phase', r.phase,
+    'recoverable', private.is_retryable_code(r.error_code)) end);
+comment on function private.run_details_json is 'IngestionProgressState of the contract, without isMinimized.';
+grant execute on function private.reduction_percent, private.run_sidebar_json, private.run_details_json to authenticated, service_role;
+
+-- Ends the open run of a project as cancelled, if there is one: the user's cancel and the deletion of a project. The status of the
+-- project and the events follow by trigger; the worker notices within a second and whatever it writes later changes nothing.
+create or replace function private.cancel_active_run(p_project_id uuid) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.ingestion_runs
+  set outcome = 'cancelled', error_code = 'USER_CANCELLED', error_message = 'The ingestion was cancelled.', message = 'Cancelled'
+  where project_id = p_project_id and outcome = 'open';
+  return found;
+end
+$$;
+comment on function private.cancel_active_run is
+  'Cancels the open run of a project; true when there was one. Judges: callable by definer functions of ours that have judged the caller.';
+
+-- How a run begins and how its owner (the worker with the lease, or an external one through the service routes) moves it. Everything
+-- that follows from a change of the row (project status, repositories, current index, events, jobs) is done by triggers, so that no
+-- path can forget it.
+
+-- The checks of contract 10, 17.1 that need no network, in its order. Locks the project, so of two starts one sees the other's run.
+create or replace function private.assert_startable(p_project_id uuid, p_force boolean) returns public.projects
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v public.projects;
+begin
+  perform private.assert_project_role(p_project_id, 'developer');
+  -- A reading caller (the checks before the network check) takes no lock.
+  if current_setting('transaction_read_only') = 'on' then
+    select * into v from public.projects where id = p_project_id;
+  else
+    select * into v from public.projects where id = p_project_id for no key update;
+  end if;
+  if exists (select from public.ingestion_runs where project_id = p_project_id and outcome = 'open') then
+    perform private.refuse(409, 'ALREADY_PROCESSING', 'An ingestion of this project is running already.');
+  elsif v.status <> 'draft' and not p_force then
+    perform private.refuse(409, 'INVALID_STATUS',
+      format('The project''s status is "%s". Start with forceReprocess to ingest it again.', v.status), null,
+      jsonb_build_object('status', v.status));
+  elsif v.source_count = 0 and v.uploaded_files = 0 then
+    perform private.refuse(400, 'NO_SOURCES', 'The project has no sources yet. Add a repository, files or text first.');
+  end if;
+  return v;
+end
+$$;
+comment on function private.assert_startable is
+  'Refuses a start that must not be: 404, 403, 409 ALREADY_PROCESSING or INVALID_STATUS, 400 NO_SOURCES. Judges: developer of the project or above.';
+
+-- 10 + 5 a repository + a second per 5,000 tokens, within 10 s and an hour. Forecast tokens are bytes / 4; what an earlier run
+-- measured is better.
+create or replace function private.estimate_run_seconds(p public.projects) returns integer
+language sql stable security definer set search_path = ''
+return least(3600, greatest(10, 10 + 5 * p.total_repos + ceil(coalesce(p.original_tokens::numeric, (
+    select coalesce(sum(f.size), 0) from public.project_files f where f.project_id = p.id and f.storage_key is not null) / 4
+  + (select coalesce(max(octet_length(m.content)), 0) from public.project_manual_contents m where m.project_id = p.id) / 4) / 5000)))::integer;
+comment on function private.estimate_run_seconds is 'estimatedDurationSeconds of the contract. Judges: callable by definer functions of ours only.';
+
+create or replace function private.start_answer(r public.ingestion_runs) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('jobId', r.id, 'projectId', r.project_id, 'status', 'processing',
+  'wsNamespaceUrl', '/api/projects/' || r.project_id || '/ws',
+  'estimatedDurationSeconds', round(extract(epoch from r.estimated_completion_at - r.started_at))::integer);
+comment on function private.start_answer is 'StartIngestionResponse of the contract.';
+
+create or replace function private.start_run(p_project_id uuid, p_force boolean) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project public.projects := private.assert_startable(p_project_id, p_force);
+  r public.ingestion_runs;
+begin
+  insert into public.ingestion_runs (organization_id, project_id, message, estimated_completion_at, options, started_by)
+  values (v_project.organization_id, p_project_id, 'Waiting for a free worker',
+    now() + make_interval(secs => private.estimate_run_seconds(v_project)),
+    jsonb_build_object('force', p_force, 'exclusions', coalesce(
+      (select to_jsonb(i.exclusions) from public.project_indexes i where i.project_id = p_project_id), '[]')),
+    private.user_id())
+  returning * into r;
+  perform private.consume_quota(v_project.organization_id, 'ingestions', 1);
+  return private.start_answer(r);
+end
+$$;
+comment on function private.start_run is
+  'Opens a run, paid for in this transaction. Judges: as private.assert_startable. Errors: those, and 429 QUOTA_EXCEEDED.';
+grant execute on function private.assert_startable, private.start_answer, private.start_run to authenticated;
+
+-- Metrics as a writer sends them, laid over the row. Unknown names are ignored, wrong types are refused.
+create or replace function private.apply_metrics(r public.ingestion_runs, p_metrics jsonb) returns public.ingestion_runs
+language plpgsql stable
+as $$
+declare
+  v_key text;
+  v jsonb;
+begin
+  for v_key, v in select * from jsonb_each(p_metrics) loop
+    if v_key in ('totalFiles', 'filesProcessed', 'tokensProcessed', 'bytesProcessed', 'chunksCreated', 'errorsEncountered')
+      and (jsonb_typeof(v) <> 'number' or v::numeric not between 0 and 9007199254740991 or v::numeric <> trunc(v::numeric)) then
+      perform private.refuse_field('metrics.' || v_key, 'A metric is a whole number from 0.');
+    end if;
+  end loop;
+  r.total_files := coalesce((p_metrics ->> 'totalFiles')::numeric::bigint, r.total_files);
+  r.files_processed := coalesce((p_metrics ->> 'filesProcessed')::numeric::bigint, r.files_processed);
+  r.tokens_processed := coalesce((p_metrics ->> 'tokensProcessed')::numeric::bigint, r.tokens_processed);
+  r.bytes_processed := coalesce((p_metrics ->> 'bytesProcessed')::numeric::bigint, r.bytes_processed);
+  r.chunks_created := coalesce((p_metrics ->> 'chunksCreated')::numeric::bigint, r.chunks_created);
+  r.errors_encountered := coalesce((p_metrics ->> 'errorsEncountered')::numeric::bigint, r.errors_encountered);
+  return r;
+end
+$$;
+comment on function private.apply_metrics is 'The run with the given metrics; absent ones keep. Errors: 400 on a metrics.* field.';
+
+-- One write of progress. p: phase, progressPercent, message, metrics, estimatedCompletionAt, detail (merged), checkpoint (merged),
+-- attempt. What may not happen (a phase jumped over, a lower percent) is the trigger's to judge.
+create or replace function private.write_progress(p_run_id uuid, p jsonb) returns public.ingestion_runs
+language plpgsql volatile
+as $$
+declare
+  r public.ingestion_runs;
+  n public.ingestion_runs;
+begin
+  select * into r from public.ingestion_runs where id = p_run_id for no key update;
+  n := private.apply_metrics(r, coalesce(p -> 'metrics', '{}'));
+  update public.ingestion_runs set
+    phase = coalesce(p ->> 'phase', phase),
+    percent = coalesce(floor((p ->> 'progressPercent')::numeric)::smallint,
+      case when p ->> 'phase' <> phase or (p ->> 'attempt')::integer > attempt then 0 else percent end),
+    message = coalesce(p ->> 'message', message),
+    total_files = n.total_files, files_processed = n.files_processed, tokens_processed = n.tokens_processed,
+    bytes_processed = n.bytes_processed, chunks_created = n.chunks_created, errors_encountered = n.errors_encountered,
+    estimated_completion_at = coalesce((p ->> 'estimatedCompletionAt')::timestamptz, estimated_completion_at),
+    detail = detail || coalesce(p -> 'detail', '{}'),
+    checkpoint = checkpoint || coalesce(p -> 'checkpoint', '{}'),
+    attempt = coalesce((p ->> 'attempt')::integer, attempt)
+  where id = p_run_id
+  returning * into r;
+  return r;
+end
+$$;
+comment on function private.write_progress is 'Lays a progress report over a run. Runs with the rights of the function that calls it.';
+
+-- Success. Durations are what the clock says unless an external worker reports its own.
+create or replace function private.write_completion(p_run_id uuid, p jsonb) returns public.ingestion_runs
+language plpgsql volatile
+as $$
+declare
+  r public.ingestion_runs;
+  n public.ingestion_runs;
+  v_stored bigint;
+begin
+  select * into r from public.ingestion_runs where id = p_run_id for no key update;
+  n := private.apply_metrics(r, coalesce(p -> 'metrics', '{}'));
+  -- Without counts: what the run stored, file by file; a run that stored nothing saved nothing.
+  select sum(f.optimized_tokens) into v_stored from public.run_files f where f.organization_id = r.organization_id and f.run_id = r.id;
+  update public.ingestion_runs set
+    outcome = 'completed', percent = 100, message = coalesce(p ->> 'message', 'Completed'),
+    total_files = n.total_files, files_processed = n.files_processed, tokens_processed = n.tokens_processed,
+    bytes_processed = n.bytes_processed, chunks_created = n.chunks_created, errors_encountered = n.errors_encountered,
+    original_tokens = coalesce((p ->> 'originalTokens')::numeric::bigint, n.tokens_processed),
+    optimized_tokens = coalesce((p ->> 'optimizedTokens')::numeric::bigint, v_stored, n.tokens_processed),
+    duration_seconds = round(coalesce((p ->> 'totalDurationSeconds')::numeric, extract(epoch from clock_timestamp() - started_at)))::integer,
+    result = coalesce(p -> 'result', result),
+    detail = detail || coalesce(p -> 'detail', '{}'),
+    checkpoint = checkpoint || coalesce(p -> 'checkpoint', '{}')
+  where id = p_run_id
+  returning * into r;
+  return r;
+end
+$$;
+comment on function private.write_completion is 'Ends a run as completed. Runs with the rights of the function that calls it.';
+
+create or replace function private.write_failure(
+  p_run_id uuid, p_code text, p_message text, p_failed_items text[] default '{}', p_checkpoint jsonb default '{}'
+) returns public.ingestion_runs
+language sql volatile
+as $$
+  update public.ingestion_runs set outcome = 'failed', error_code = left(coalesce(nullif(p_code, ''), 'UNKNOWN_ERROR'), 50),
+    error_message = left(coalesce(nullif(p_message, ''), 'The ingestion failed.'), 2000), message = left(coalesce(nullif(p_message, ''), 'Failed'), 2000),
+    failed_items = coalesce(p_failed_items[1:1000], '{}'), checkpoint = checkpoint || coalesce(p_checkpoint, '{}')
+  where id = p_run_id and outcome = 'open'
+  returning *
+$$;
+comment on function private.write_failure is 'Ends a run as failed. Runs with the rights of the function that calls it.';
+
+-- The service routes (contract 10, 17.3): external workers name the project, not the run.
+create or replace function private.open_run_of(p_project_id uuid) returns public.ingestion_runs
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r public.ingestion_runs;
+begin
+  if not exists (select from public.projects where id = p_project_id) then
+    perform private.refuse(404, 'PROJECT_NOT_FOUND', 'There is no such project.');
+  end if;
+  select * into r from public.ingestion_runs where project_id = p_project_id and outcome = 'open' for no key update;
+  return r;
+end
+$$;
+comment on function private.open_run_of is
+  'The open run of a project, locked, or null. Judges: callable by the service role only. Errors: 404 PROJECT_NOT_FOUND.';
+
+create or replace function private.service_write_run(p_action text, p_project_id uuid, p_body jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r public.ingestion_runs := private.open_run_of(p_project_id);
+begin
+  if p_action = 'snapshot' then
+    if r.id is not null then
+      -- Metrics only, and no event (contract 30, 10.2).
+      perform set_config('app.quiet_run', r.id::text, true);
+      perform private.write_progress(r.id, jsonb_build_object('metrics', coalesce(p_body -> 'metrics', p_body)));
+      perform set_config('app.quiet_run', '', true);
+    end if;
+    return jsonb_build_object('success', r.id is not null, 'timestamp', private.iso(clock_timestamp()));
+  elsif r.id is null then
+    perform private.refuse(409, 'NO_ACTIVE_INGESTION', 'No ingestion of this project is running.');
+  elsif p_action = 'complete' then
+    perform private.write_completion(r.id, p_body);
+    return '{"success": true}';
+  end if;
+  if p_body ? 'phase' or p_body ? 'progressPercent' or p_body ? 'message' or p_body ? 'metrics' or p_body ? 'estimatedCompletionAt' then
+    r := private.write_progress(r.id, p_body - array['detail', 'checkpoint', 'attempt']);
+  end if;
+  if nullif(p_body ->> 'errorCode', '') is not null or nullif(p_body ->> 'errorMessage', '') is not null then
+    r := private.write_failure(r.id, p_body ->> 'errorCode', p_body ->> 'errorMessage');
+  end if;
+  return private.run_json(r);
+end
+$$;
+comment on function private.service_write_run is
+  'update, snapshot or complete of a project''s open run. Judges: callable by the service role only. Errors: 404, 409 NO_ACTIVE_INGESTION, 400.';
+grant execute on function private.service_write_run to service_role;
+
+create or replace function private.like_prefix(p_prefix text) returns text
+language sql immutable parallel safe
+return replace(replace(replace(p_prefix, '\', '\\'), '%', '\%'), '_', '\_') || '%';
+comment on function private.like_prefix is 'A pattern for like that finds texts beginning with exactly this.';
+
+-- What the worker calls. A run is worked on under a lease that is a column of its row: every write names the owner and changes
+-- nothing once the lease or the run is gone. The worker has no right on any table of ingestion.
+
+-- Takes an open run that nobody holds and gives all that is needed to work on it; null when there is nothing to take. A lease that
+-- expired means that a worker was lost: three times the run goes on, the fourth time it fails.
+create or replace function private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r public.ingestion_runs;
+  p public.projects;
+  s public.project_settings;
+begin
+  select * into r from public.ingestion_runs where id = p_run_id and outcome = 'open' for no key update;
+  if not found or r.lease_expires_at > clock_timestamp() then
+    return null;
+  end if;
+  if r.lease_owner is not null and r.restarts >= 3 then
+    perform private.write_failure(r.id, 'WORKER_LOST', 'The ingestion was interrupted too often and was given up.');
+    return null;
+  end if;
+  update public.ingestion_runs
+  set restarts = restarts + (lease_owner is not null)::integer, lease_owner = p_owner,
+    lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
+  where id = r.id
+  returning * into r;
+  select * into p from public.projects where id = r.project_id;
+  select * into s from public.project_settings where project_id = r.project_id;
+  return jsonb_build_object(
+    'runId', r.id, 'organizationId', r.organization_id, 'projectId', r.project_id, 'projectName', p.name,
+    'phase', r.phase, 'percent', r.percent, 'attempt', r.attempt, 'restarts', r.restarts, 'startedAt', r.started_at,
+    'parentRunId', r.parent_run_id, 'startedBy', r.started_by,
+    'metrics', private.metrics_json(r), 'options', r.options, 'checkpoint', r.checkpoint, 'detail', r.detail,
+    'originalTokens', r.tokens_processed,
+    'strategy', p.chunking_strategy, 'anonymizeSecrets', p.anonymize_secrets, 'includeMetadata', p.include_metadata,
+    'metadataOptions', s.metadata_options, 'outputFormat', s.output_format, 'embeddingModel', s.embedding_model,
+    'patternFilters', s.pattern_filters, 'processingOptions', s.processing_options, 'fileFilters', s.file_filters,
+    'webhookUrl', s.webhook_url,
+    'webhookSecret', (select w.sealed from private.project_webhook_secrets w where w.project_id = r.project_id),
+    'repositories', (select coalesce(jsonb_agg(jsonb_build_object('id', t.id, 'provider', t.provider, 'url', t.repository_url,
+        'name', t.repository_name, 'branch', t.branch, 'includePaths', t.include_paths, 'excludePaths', t.exclude_paths)
+        order by t.created_at, t.id), '[]')
+      from public.project_repositories t where t.project_id = r.project_id),
+    'files', (select coalesce(jsonb_agg(jsonb_build_object('id', f.id, 'path', f.path, 'origin', f.origin, 'size', f.size,
+        'key', f.storage_key, 'checksum', f.checksum) order by f.path collate "C", f.id), '[]')
+      from public.project_files f where f.project_id = r.project_id and f.storage_key is not null),
+    'manualContent', (select m.content from public.project_manual_contents m where m.project_id = r.project_id));
+end
+$$;
+comment on function private.claim_run is
+  'Leases an open run to a worker and describes the work, or null. Judges: callable by the worker only.';
+
+-- One round trip for all runs of a worker: which of them it still holds. p_seconds null only looks.
+create or replace function private.hold_runs(p_owner uuid, p_runs uuid[], p_seconds integer default null) returns setof uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if p_seconds is null then
+    return query select r.id from public.ingestion_runs r where r.id = any (p_runs) and r.outcome = 'open' and r.lease_owner = p_owner;
+  else
+    return query
+      update public.ingestion_runs r set lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
+      where r.id in (select o.id from public.ingestion_runs o where o.id = any (p_runs) order by o.id for no key update)
+        and r.outcome = 'open' and r.lease_owner = p_owner
+      returning r.id;
+  end if;
+end
+$$;
+comment on function private.hold_runs is 'Renews (or only checks) the leases of a worker; gives those it has. Judges: callable by the worker only.';
+
+create or replace function private.release_run(p_run_id uuid, p_owner uuid) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.ingestion_runs set lease_owner = null, lease_expires_at = null
+  where id = p_run_id and lease_owner = p_owner and outcome = 'open';
+  if found then
+    perform private.enqueue('ingestion.run', jsonb_build_object('runId', p_run_id), now(), 'ingestion.run:' || p_run_id, 'ingestion');
+    return true;
+  end if;
+  return false;
+end
+$$;
+comment on function private.release_run is 'Gives a run back for another worker to take at once. Judges: callable by the worker only.';
+
+-- Runs whose worker died, and runs whose job was lost, get a job again.
+create or replace function private.sweep_runs(p_at timestamptz default clock_timestamp()) returns integer
+language sql volatile security definer set search_path = ''
+as $$
+  select count(private.enqueue('ingestion.run', jsonb_build_object('runId', o.id), p_at, 'ingestion.run:' || o.id, 'ingestion'))::integer
+  from (
+    select r.id from public.ingestion_runs r
+    where r.outcome = 'open' and (r.lease_expires_at < p_at or r.lease_owner is null)
+      and not exists (select from jobs.unique_keys k where k.key = 'ingestion.run:' || r.id)
+    limit 1000) o
+$$;
+comment on function private.sweep_runs is 'Re-enqueues open runs without a living owner or a waiting job; gives how many. Judges: callable by the worker and schedules only.';
+
+create or replace function private.report_run(p_run_id uuid, p_owner uuid, p jsonb) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform from public.ingestion_runs where id = p_run_id and lease_owner = p_owner and outcome = 'open' for no key update;
+  if not found then
+    return false;
+  end if;
+  perform private.write_progress(p_run_id, p);
+  return true;
+end
+$$;
+comment on function private.report_run is 'Progress of a leased run; false when the lease or the run is gone. Judges: callable by the worker only.';
+
+create or replace function private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform from public.ingestion_runs where id = p_run_id and lease_owner = p_owner and outcome = 'open' for no key update;
+  if not found then
+    return false;
+  end if;
+  perform private.write_completion(p_run_id, p);
+  return true;
+end
+$$;
+comment on function private.finish_run is 'Completes a leased run; false when the lease or the run is gone. Judges: callable by the worker only.';
+
+create or replace function private.fail_run(
+  p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb
+) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform from public.ingestion_runs where id = p_run_id and lease_owner = p_owner and outcome = 'open' for no key update;
+  if not found then
+    return false;
+  end if;
+  perform private.write_failure(p_run_id, p_code, p_message, p_failed_items, p_checkpoint);
+  return true;
+end
+$$;
+comment on function private.fail_run is 'Fails a leased run; false when the lease or the run is gone. Judges: callable by the worker only.';
+
+-- What another worker had begun is not this one's to show: repositories are marked while they are fetched.
+create or replace function private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.project_repositories t set status_before_sync = case when t.status = 'syncing' then t.status_before_sync else t.status end,
+    status = 'syncing'
+  from public.ingestion_runs r
+  where r.id = p_run_id and r.lease_owner = p_owner and r.outcome = 'open' and t.project_id = r.project_id and t.id = p_repository_id
+    and t.status <> 'syncing';
+  return found;
+end
+$$;
+comment on function private.mark_repository is 'A repository of a leased run is being fetched. Judges: callable by the worker only.';
+grant execute on function private.claim_run, private.hold_runs, private.release_run, private.sweep_runs, private.report_run,
+  private.finish_run, private.fail_run, private.mark_repository to kijko_worker;
+
+-- What a run stores. Arrays, not COPY: Postgres refuses COPY into tables under row-level security, and one statement a batch can ask for
+-- the lease as well.
+create or replace function private.assert_lease(p_run_id uuid, p_owner uuid) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid;
+begin
+  select organization_id into v_org from public.ingestion_runs
+  where id = p_run_id and lease_owner = p_owner and outcome = 'open' for key share;
+  if not found then
+    perform private.refuse(409, 'NO_ACTIVE_INGESTION', 'This ingestion has ended or is in other hands.');
+  end if;
+  return v_org;
+end
+$$;
+comment on function private.assert_lease is 'The run''s organization, if the caller holds its lease; else 409 NO_ACTIVE_INGESTION. Judges: definer functions below only.';
+
+create or replace function private.store_files(
+  p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[],
+  p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  insert into public.run_files (organization_id, run_id, id, position, source, repository_id, path, language, category, bytes, tokens,
+    optimized_tokens, hash, metadata)
+  select v_org, p_run_id, t.*
+  from unnest(p_ids, p_positions, p_sources, p_repositories, p_paths, p_languages, p_categories, p_bytes, p_tokens, p_optimized, p_hashes, p_metadata) as t;
+end
+$$;
+comment on function private.store_files is 'Files of a leased run. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.store_chunks(
+  p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[],
+  p_tokens integer[], p_contents text[], p_hashes bytea[], p_references uuid[], p_parents uuid[], p_metadata jsonb[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  insert into public.chunks (organization_id, run_id, id, file_id, position, start_line, end_line, type, tokens, content, hash,
+    reference_of, parent_id, metadata)
+  select v_org, p_run_id, t.*
+  from unnest(p_ids, p_files, p_positions, p_starts, p_ends, p_types, p_tokens, p_contents, p_hashes, p_references, p_parents, p_metadata) as t;
+end
+$$;
+comment on function private.store_chunks is 'Chunks of a leased run. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.store_terms(p_run_id uuid, p_owner uuid, p_chunks uuid[], p_terms tsvector[]) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  insert into public.chunk_terms (organization_id, run_id, chunk_id, terms)
+  select v_org, p_run_id, t.* from unnest(p_chunks, p_terms) as t
+  on conflict (organization_id, run_id, chunk_id) do update set terms = excluded.terms;
+end
+$$;
+comment on function private.store_terms is 'Search terms of chunks of a leased run. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.store_nodes(
+  p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_kinds text[], p_names text[], p_qualified text[], p_starts integer[],
+  p_ends integer[], p_metadata jsonb[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  insert into public.graph_nodes (organization_id, run_id, id, file_id, kind, name, qualified_name, start_line, end_line, metadata)
+  select v_org, p_run_id, t.* from unnest(p_ids, p_files, p_kinds, p_names, p_qualified, p_starts, p_ends, p_metadata) as t;
+end
+$$;
+comment on function private.store_nodes is 'Graph nodes of a leased run. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.store_links(
+  p_run_id uuid, p_owner uuid, p_from uuid[], p_to uuid[], p_kinds text[], p_weights integer[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  insert into public.graph_links (organization_id, run_id, from_id, to_id, kind, weight)
+  select v_org, p_run_id, t.* from unnest(p_from, p_to, p_kinds, p_weights) as t;
+end
+$$;
+comment on function private.store_links is 'Graph links of a leased run. Judges: callable by the worker only, for the run it holds.';
+
+-- A phase that is done again begins with nothing of its own. `chunks`: files and chunks (phase 4); `index`: terms and graph (phase 5).
+create or replace function private.clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  return private.delete_run_rows(v_org, p_run_id, p_what, p_limit);
+end
+$$;
+comment on function private.clear_run is 'Removes up to p_limit rows of a leased run; 0 when none are left. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_table text;
+  v_count bigint;
+begin
+  -- Children before parents, so that no cascade does the work row by row.
+  foreach v_table in array case p_what when 'index' then array['graph_links', 'graph_nodes', 'chunk_terms']
+    else array['graph_links', 'graph_nodes', 'chunk_terms', 'chunks', 'run_files'] end
+  loop
+    execute format('delete from public.%1$I where ctid = any (array(
+      select ctid from public.%1$I where organization_id = $1 and run_id = $2 limit $3))', v_table)
+    using p_org_id, p_run_id, p_limit;
+    get diagnostics v_count = row_count;
+    if v_count > 0 then
+      return v_count;
+    end if;
+  end loop;
+  return 0;
+end
+$$;
+comment on function private.delete_run_rows is 'Removes up to p_limit rows that a run stored. Judges: callable by definer functions of ours only.';
+
+create or replace function private.drop_run_rows(p_run_id uuid, p_limit integer default 5000) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid;
+begin
+  select r.organization_id into v_org from public.ingestion_runs r
+  where r.id = p_run_id and r.outcome <> 'open' and not exists (select from public.project_indexes i where i.run_id = r.id);
+  return case when v_org is null then 0 else private.delete_run_rows(v_org, p_run_id, 'chunks', p_limit) end;
+end
+$$;
+comment on function private.drop_run_rows is
+  'Removes up to p_limit rows of an ended run that is not the current one; 0 when none are left. Judges: callable by the worker only.';
+
+-- The samples of contract 10, 18.5 ask the index as any reader would.
+create or replace function private.sample_search(p_run_id uuid, p_owner uuid, p_query tsquery, p_limit integer default 5) returns setof uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  return query
+    select t.chunk_id from public.chunk_terms t
+    where t.organization_id = v_org and t.run_id = p_run_id and t.terms @@ p_query
+    order by ts_rank(t.terms, p_query) desc, t.chunk_id limit p_limit;
+end
+$$;
+comment on function private.sample_search is 'Best chunks of a leased run for a query. Judges: callable by the worker only, for the run it holds.';
+
+-- Chunks in order, for indexing: what a successor needs is in the database already.
+create or replace function private.read_chunks(p_run_id uuid, p_owner uuid, p_after uuid, p_limit integer)
+returns table (id uuid, path text, content text, metadata jsonb, has_body boolean)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  return query
+    select c.id, f.path, c.content, c.metadata, c.reference_of is null
+    from public.chunks c
+    join public.run_files f on f.organization_id = c.organization_id and f.run_id = c.run_id and f.id = c.file_id
+    where c.organization_id = v_org and c.run_id = p_run_id and (p_after is null or c.id > p_after)
+    order by c.id limit p_limit;
+end
+$$;
+comment on function private.read_chunks is 'A page of a leased run''s chunks by id. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.live_checkpoints(p_runs uuid[]) returns setof uuid
+language sql stable security definer set search_path = ''
+as $$
+  select r.id from public.ingestion_runs r
+  where r.id = any (p_runs) and (r.outcome = 'open' or r.checkpoint_expires_at > now()
+    or exists (select from public.ingestion_runs c where c.organization_id = r.organization_id and c.project_id = r.project_id
+      and c.parent_run_id = r.id and c.outcome = 'open'))
+$$;
+comment on function private.live_checkpoints is 'Those of the runs whose work directories are still of use. Judges: callable by the worker only.';
+grant execute on function private.store_files, private.store_chunks, private.store_terms, private.store_nodes, private.store_links,
+  private.clear_run, private.drop_run_rows, private.sample_search, private.read_chunks, private.live_checkpoints to kijko_worker;
+
+-- After a failure (contract 10, 19): what can be done, and doing it. A recovery is a new run that links to the failed one, begins at the
+-- phase it names, inherits numbers and checkpoint, and costs nothing.
+
+create or replace function private.failed_run(p_project_id uuid) returns public.ingestion_runs
+language plpgsql stable
+as $$
+declare
+  r public.ingestion_runs := private.newest_run(private.visible_project(p_project_id));
+begin
+  return case when r.outcome = 'failed' then r end;
+end
+$$;
+comment on function private.failed_run is 'The newest run if it failed, else null. Errors: 404 PROJECT_NOT_FOUND.';
+grant execute on function private.failed_run to authenticated;
+
+create or replace function private.recovery_options(p_phase text) returns jsonb
+language sql immutable parallel safe
+return case p_phase
+  when 'repository_fetch' then '[
+    {"action": "retry_branch", "label": "Try another branch", "description": "Fetch the same repository from a different branch.", "icon": "git-branch"},
+    {"action": "switch_to_upload", "label": "Upload an archive instead", "description": "Send the files yourself as a .zip or .tar.gz.", "icon": "upload"},
+    {"action": "change_repo", "label": "Choose another repository", "description": "Replace the repository of this project.", "icon": "repeat"}]'::jsonb
+  when 'parsing' then '[
+    {"action": "exclude_files", "label": "Leave the failing files out", "description": "Go on without the files listed below.", "icon": "file-minus"},
+    {"action": "retry_with_memory", "label": "Try again with more resources", "description": "Accept files up to 8 MiB.", "icon": "cpu"},
+    {"action": "manual_upload", "label": "Upload the files by hand", "description": "Add the files to the project yourself.", "icon": "upload"}]'::jsonb
+  when 'chunking' then '[
+    {"action": "switch_chunking", "label": "Use fixed-size chunks", "description": "Chunk by size instead of by meaning.", "icon": "scissors"},
+    {"action": "apply_filters", "label": "Try again with stronger filters", "description": "Leave out minified and generated code, lock files and snapshots.", "icon": "filter"},
+    {"action": "contact_support", "label": "Contact support", "description": "Let us have a look at it.", "icon": "life-buoy"}]'::jsonb
+  else '[]'::jsonb end;
+comment on function private.recovery_options is 'What a user may do about a failure in a phase, in the order of the panels.';
+grant execute on function private.recovery_options to authenticated;
+
+-- `branches` is filled by the server, which may ask the provider; the database knows none.
+create or replace function api.get_recovery(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  r public.ingestion_runs := private.failed_run(private.as_uuid(p ->> 'projectId'));
+  v_max integer;
+begin
+  if r.id is null then
+    return null;
+  end if;
+  select l.max_retries into v_max from private.phase_labels() l where l.phase = r.phase;
+  return jsonb_strip_nulls(jsonb_build_object('errorCode', r.error_code, 'errorMessage', r.error_message, 'phase', r.phase,
+    'options', private.recovery_options(r.phase),
+    'failedItems', case when cardinality(r.failed_items) > 0 then to_jsonb(r.failed_items) end,
+    'canRetry', private.is_retryable_code(r.error_code), 'retryCount', r.retry_count, 'maxRetries', v_max,
+    'branches', case when r.phase = 'repository_fetch' then r.checkpoint -> 'branches' end));
+end
+$$;
+comment on function api.get_recovery is 'ErrorRecovery of the newest run, or null when it did not fail. Errors: 404 PROJECT_NOT_FOUND.';
+grant execute on function api.get_recovery to authenticated;
+
+create or replace function private.recover_run(p_project_id uuid, p_body jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_action constant text := p_body ->> 'action';
+  v_project public.projects;
+  r public.ingestion_runs;
+  n public.ingestion_runs;
+  v_phase text;
+  v_retries integer := 0;
+  v_options jsonb;
+  v_files text[];
+  v_repository uuid;
+begin
+  perform private.assert_project_role(p_project_id, 'developer');
+  select * into v_project from public.projects where id = p_project_id for no key update;
+  select * into r from public.ingestion_runs where project_id = p_project_id order by created_at desc, id desc limit 1;
+  if r.outcome = 'open' then
+    perform private.refuse(409, 'ALREADY_PROCESSING', 'An ingestion of this project is running already.');
+  elsif r.outcome is distinct from 'failed' then
+    perform private.refuse(409, 'NOTHING_TO_RECOVER', 'The last ingestion of this project did not fail.');
+  end if;
+  v_options := r.options;
+
+  case v_action
+    when 'retry' then
+      v_phase := r.phase;
+      v_retries := r.retry_count + 1;
+      if not private.is_retryable_code(r.error_code)
+        or v_retries > (select l.max_retries from private.phase_labels() l where l.phase = r.phase) then
+        perform private.refuse(409, 'MAX_RETRIES_EXCEEDED', 'Trying again the same way will not help. Please change something first.');
+      end if;
+    when 'retry_branch' then
+      v_phase := 'repository_fetch';
+      if coalesce(btrim(p_body ->> 'branch'), '') = '' then
+        perform private.refuse_field('branch', 'Name the branch to fetch.');
+      end if;
+      v_repository := private.as_uuid(p_body ->> 'repositoryId');
+      if not p_body ? 'repositoryId' then
+        if v_project.total_repos <> 1 then
+          perform private.refuse_field('repositoryId', 'Say which of the repositories is meant.');
+        end if;
+        select id into v_repository from public.project_repositories where project_id = p_project_id;
+      end if;
+      -- Moves the branch under the same rules as the repository's own operation.
+      perform private.change_branch(p_project_id, v_repository, p_body ->> 'branch');
+    when 'exclude_files' then
+      v_phase := 'parsing';
+      if jsonb_typeof(p_body -> 'files') is distinct from 'array' or jsonb_array_length(p_body -> 'files') not between 1 and 1000 then
+        perform private.refuse_field('files', 'Name 1 to 1,000 files to leave out.');
+      end if;
+      select array_agg(distinct e.v) into v_files from jsonb_array_elements_text(p_body -> 'files') as e (v);
+      if exists (
+        select from unnest(v_files) as f (path)
+        where f.path <> all (r.failed_items)
+          and not exists (select from public.project_files p where p.project_id = p_project_id and p.path = f.path)
+          and not exists (select from public.run_files s join public.ingestion_runs u on u.id = s.run_id and u.organization_id = s.organization_id
+            where u.project_id = p_project_id and s.path = f.path)) then
+        perform private.refuse_field('files', 'One of these files is not part of the project.');
+      end if;
+      insert into public.project_indexes as i (project_id, organization_id, exclusions) values (p_project_id, v_project.organization_id, v_files)
+      on conflict (project_id) do update
+        set exclusions = (select array_agg(distinct x order by x) from unnest(i.exclusions || excluded.exclusions) as t (x)), updated_at = now();
+      v_options := v_options || jsonb_build_object('exclusions',
+        (select to_jsonb(i.exclusions) from public.project_indexes i where i.project_id = p_project_id));
+    when 'retry_with_memory' then
+      v_phase := 'parsing';
+      v_options := v_options || '{"memory": "large"}';
+    when 'switch_chunking' then
+      v_phase := 'chunking';
+      update public.projects set chunking_strategy = coalesce(p_body ->> 'strategy', 'fixed') where id = p_project_id;
+    when 'apply_filters' then
+      v_phase := 'parsing';
+      v_options := v_options || '{"applyFilters": true}';
+    when 'switch_to_upload', 'change_repo', 'manual_upload', 'contact_support' then
+      perform private.refuse_field('action', 'This is done in the client; there is nothing to start.');
+    else
+      perform private.refuse_field('action', 'There is no such action.');
+  end case;
+
+  -- An action of a later phase than the one that failed would skip work; without a checkpoint everything is done again.
+  select l.phase into v_phase from private.phase_labels() l
+  where l.ordinal = least(array_position(array['repository_fetch', 'parsing', 'chunking', 'optimization', 'indexing'], v_phase) - 1, r.phase_index);
+  if r.checkpoint_expires_at is null or r.checkpoint_expires_at <= now() then
+    v_phase := 'repository_fetch';
+  end if;
+
+  insert into public.ingestion_runs (organization_id, project_id, phase, message, estimated_completion_at, options, started_by,
+    parent_run_id, retry_count, checkpoint, detail, total_files, files_processed, tokens_processed, bytes_processed, chunks_created,
+    errors_encountered)
+  values (v_project.organization_id, p_project_id, v_phase, 'Waiting for a free worker',
+    now() + make_interval(secs => private.estimate_run_seconds(v_project)), v_options, private.user_id(), r.id, v_retries,
+    case when v_phase = 'repository_fetch' then '{}' else r.checkpoint end,
+    -- What the resumed phase will count again starts at nothing.
+    case when v_phase = 'repository_fetch' then '{}' else r.detail end,
+    case when v_phase in ('repository_fetch') then 0 else r.total_files end,
+    case when v_phase in ('repository_fetch', 'parsing') then 0 else r.files_processed end,
+    case when v_phase in ('repository_fetch', 'parsing') then 0 else r.tokens_processed end,
+    case when v_phase in ('repository_fetch', 'parsing') then 0 else r.bytes_processed end,
+    case when v_phase in ('repository_fetch', 'parsing', 'chunking') then 0 else r.chunks_created end,
+    case when v_phase in ('repository_fetch', 'parsing') then 0 else r.errors_encountered end)
+  returning * into n;
+  return private.start_answer(n);
+end
+$$;
+comment on function private.recover_run is
+  'Opens the run that goes on from a failed one. Judges: developer of the project or above. Errors: 404, 403, 409 ALREADY_PROCESSING, NOTHING_TO_RECOVER or MAX_RETRIES_EXCEEDED, 400.';
+grant execute on function private.recover_run to authenticated;
+
+create or replace function private.change_branch(p_project_id uuid, p_repository_id uuid, p_branch text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v public.project_repositories;
+begin
+  select * into v from public.project_repositories where project_id = p_project_id and id = p_repository_id for update;
+  if not found then
+    perform private.refuse(404, 'REPOSITORY_NOT_FOUND', 'There is no such repository in this project.');
+  elsif char_length(p_branch) > 100 or p_branch ~ '(^[-/.])|(\.\.)|(//)|(@\{)|(\.lock$)|([/.]$)|[[:cntrl:] ~^:?*\[\\]' then
+    perform private.refuse_field('branch', 'This is not a valid name of a branch.');
+  elsif exists (select from public.project_repositories o where o.project_id = p_project_id and o.repository_url = v.repository_url
+    and o.branch = p_branch and o.id <> v.id) then
+    perform private.refuse(409, 'REPOSITORY_EXISTS', 'The project has this repository and branch already.', 'branch');
+  end if;
+  update public.project_repositories set branch = p_branch, status = 'pending', status_before_sync = null where id = v.id;
+end
+$$;
+comment on function private.change_branch is
+  'Points a repository at another branch. Judges: callable by definer functions of ours that have judged the caller. Errors: 404 REPOSITORY_NOT_FOUND, 409 REPOSITORY_EXISTS, 400.';
+
+create or replace function api.recover_ingestion(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return private.recover_run(private.as_uuid(p ->> 'projectId'), p -> 'body');
+end
+$$;
+comment on function api.recover_ingestion is
+  'Goes on after a failure. Errors: 404 PROJECT_NOT_FOUND or REPOSITORY_NOT_FOUND, 403, 409 ALREADY_PROCESSING, NOTHING_TO_RECOVER or MAX_RETRIES_EXCEEDED, 400.';
+grant execute on function api.recover_ingestion to authenticated;
+
+-- Work that comes again and again. Whoever calls (any number of workers, pg_cron) takes the rows that are due and not taken, moves them
+-- on and does the work, in one transaction: a worker that dies in it leaves the row due. A failing piece is logged and comes again.
+create or replace function private.run_due(p_limit integer default 10) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v private.schedules;
+  v_done integer := 0;
+begin
+  for v in
+    select * from private.schedules where run_at <= clock_timestamp() order by run_at limit p_limit for update skip locked
+  loop
+    update private.schedules set run_at = clock_timestamp() + v.every, last_run_at = clock_timestamp() where name = v.name;
+    begin
+      case v.name
+        when 'runs.sweep' then perform private.sweep_runs();
+        when 'core.prune' then perform private.prune_core();
+        when 'events.prune' then perform private.prune_events();
+        when 'uploads.prune' then perform private.prune_uploads();
+        when 'checkpoints.prune' then perform private.prune_checkpoints();
+        else raise warning 'schedule % is unknown to this version', v.name;
+      end case;
+    exception when others then
+      raise warning 'schedule % failed: % %', v.name, sqlstate, sqlerrm;
+    end;
+    v_done := v_done + 1;
+  end loop;
+  return v_done;
+end
+$$;
+comment on function private.run_due is 'Does what is due; gives how many pieces. Judges: callable by the worker (and pg_cron as the owner) only.';
+grant execute on function private.run_due to kijko_worker;
+
+create or replace function private.prune_uploads(p_at timestamptz default now()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  -- Blobs and storage usage follow by the table's own triggers.
+  delete from public.staged_files where id in (
+    select id from public.staged_files where created_at < p_at - interval '24 hours' order by created_at limit 1000 for update skip locked);
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.prune_uploads is 'Staged uploads that nobody attached within 24 hours go. Judges: callable by schedules only.';
+
+create or replace function private.prune_checkpoints(p_at timestamptz default now()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  update public.ingestion_runs set checkpoint = '{}', checkpoint_expires_at = null where checkpoint_expires_at <= p_at;
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.prune_checkpoints is 'Checkpoints of failed runs end after 24 hours. Judges: callable by schedules only.';
+
+-- The operations of ingestion (contract 10, sections 17, 19, 20). Each runs as its caller; what changes something goes through a
+-- definer function that judges.
+
+-- Who does not see the project learns nothing about it, not even that it has no runs.
+create or replace function private.visible_project(p_project_id uuid) returns uuid
+language plpgsql stable
+as $$
+begin
+  if not exists (select from public.projects where id = p_project_id) then
+    perform private.refuse(404, 'PROJECT_NOT_FOUND', 'There is no such project.');
+  end if;
+  return p_project_id;
+end
+$$;
+comment on function private.visible_project is 'The id, if the caller sees the project; else 404 PROJECT_NOT_FOUND.';
+grant execute on function private.visible_project to authenticated;
+
+create or replace function private.assert_same_project(p_project_id uuid, p_body jsonb) returns void
+language plpgsql stable
+as $$
+begin
+  if p_body ? 'projectId' and private.as_uuid(p_body ->> 'projectId') is distinct from p_project_id then
+    perform private.refuse_field('projectId', 'The project in the body is not the one in the address.');
+  end if;
+end
+$$;
+comment on function private.assert_same_project is '400 when a body names another project than the path.';
+grant execute on function private.assert_same_project to authenticated, service_role;
+
+-- The checks before the server looks at the network, and what it has to look at. Read-only: it may be asked at any time.
+create or replace function api.prepare_ingestion(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'projectId');
+  v public.projects;
+begin
+  perform private.assert_same_project(v_id, p -> 'body');
+  v := private.assert_startable(v_id, coalesce((p -> 'body' ->> 'forceReprocess')::boolean, false));
+  return jsonb_strip_nulls(jsonb_build_object(
+    'repositories', (select coalesce(jsonb_agg(jsonb_build_object('id', r.id, 'url', r.repository_url, 'branch', r.branch)
+        order by r.created_at, r.id), '[]')
+      from public.project_repositories r where r.project_id = v_id),
+    'webhookUrl', (select s.webhook_url from public.project_settings s where s.project_id = v_id and v.chunking_strategy = 'custom'),
+    'needsWebhook', v.chunking_strategy = 'custom',
+    'needsEmbeddings', (select s.output_format = 'vector' from public.project_settings s where s.project_id = v_id)));
+end
+$$;
+comment on function api.prepare_ingestion is
+  'Checks 1 to 4 of a start and what check 5 has to look at: {repositories: [{id, url, branch}], webhookUrl?, needsWebhook, needsEmbeddings}. Errors: 404, 403, 409, 400 NO_SOURCES.';
+grant execute on function api.prepare_ingestion to authenticated;
+
+create or replace function api.start_ingestion(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'projectId');
+begin
+  perform private.assert_same_project(v_id, p -> 'body');
+  return private.start_run(v_id, coalesce((p -> 'body' ->> 'forceReprocess')::boolean, false));
+end
+$$;
+comment on function api.start_ingestion is
+  'Queues a run. Errors: 404 PROJECT_NOT_FOUND, 403 FORBIDDEN, 409 ALREADY_PROCESSING, 409 INVALID_STATUS, 400 NO_SOURCES, 429 QUOTA_EXCEEDED.';
+grant execute on function api.start_ingestion to authenticated;
+
+create or replace function private.cancel_run(p_project_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.assert_project_role(p_project_id, 'developer');
+  if not private.cancel_active_run(p_project_id) then
+    perform private.refuse(409, 'NO_ACTIVE_INGESTION', 'No ingestion of this project is running.');
+  end if;
+end
+$$;
+comment on function private.cancel_run is 'The user''s cancel. Judges: developer of the project or above. Errors: 404, 403, 409 NO_ACTIVE_INGESTION.';
+grant execute on function private.cancel_run to authenticated;
+
+create or replace function api.cancel_ingestion(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  perform private.cancel_run(private.as_uuid(p ->> 'projectId'));
+  return '{"success": true}';
+end
+$$;
+comment on function api.cancel_ingestion is 'Cancels the open run. Errors: 404 PROJECT_NOT_FOUND, 403 FORBIDDEN, 409 NO_ACTIVE_INGESTION.';
+grant execute on function api.cancel_ingestion to authenticated;
+
+create or replace function api.get_ingestion_progress(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'projectId');
+  v_json jsonb := private.current_progress_json(v_id);
+begin
+  -- The run is under the project's own policy, so finding one answers both questions with one look.
+  if v_json is null then
+    perform private.visible_project(v_id);
+  end if;
+  return v_json;
+end
+$$;
+comment on function api.get_ingestion_progress is 'IngestionProgress of the newest run, or null. Errors: 404 PROJECT_NOT_FOUND.';
+grant execute on function api.get_ingestion_progress to authenticated;
+
+create or replace function api.get_progress_details(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  r public.ingestion_runs := private.newest_run(private.visible_project(private.as_uuid(p ->> 'projectId')));
+begin
+  return case when r.id is not null and r.outcome <> 'cancelled' then private.run_details_json(r) end;
+end
+$$;
+comment on function api.get_progress_details is 'IngestionProgressState of the newest run, or null. Errors: 404 PROJECT_NOT_FOUND.';
+grant execute on function api.get_progress_details to authenticated;
+
+-- The three service routes.
+create or replace function api.update_ingestion_progress(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'projectId');
+begin
+  perform private.assert_same_project(v_id, p -> 'body');
+  return private.service_write_run('update', v_id, p -> 'body');
+end
+$$;
+comment on function api.update_ingestion_progress is
+  'Progress written by an external worker. Errors: 404 PROJECT_NOT_FOUND, 409 NO_ACTIVE_INGESTION, 400 VALIDATION_ERROR.';
+create or replace function api.save_progress_snapshot(p jsonb) returns jsonb
+language sql volatile
+as $$ select private.service_write_run('snapshot', private.as_uuid(p ->> 'projectId'), p -> 'body') $$;
+comment on function api.save_progress_snapshot is 'Metrics of an external worker; success false without an active run. Errors: 404 PROJECT_NOT_FOUND.';
+create or replace function api.complete_ingestion(p jsonb) returns jsonb
+language sql volatile
+as $$ select private.service_write_run('complete', private.as_uuid(p ->> 'projectId'), p -> 'body') $$;
+comment on function api.complete_ingestion is 'The end of an external worker''s run. Errors: 404 PROJECT_NOT_FOUND, 409 NO_ACTIVE_INGESTION.';
+grant execute on function api.update_ingestion_progress, api.save_progress_snapshot, api.complete_ingestion to service_role;
+
+-- The last completed run, which a cancelled or failed one does not replace.
+create or replace function private.last_completed_run(p_project_id uuid) returns public.ingestion_runs
+language plpgsql stable
+as $$
+declare
+  r public.ingestion_runs;
+begin
+  perform private.visible_project(p_project_id);
+  select * into r from public.ingestion_runs
+  where project_id = p_project_id and outcome = 'completed' order by created_at desc, id desc limit 1;
+  if r.id is null then
+    perform private.refuse(404, 'INGESTION_RESULT_NOT_FOUND', 'This project has no completed ingestion yet.');
+  end if;
+  return r;
+end
+$$;
+comment on function private.last_completed_run is 'Newest completed run under the caller''s rights. Errors: 404 PROJECT_NOT_FOUND, 404 INGESTION_RESULT_NOT_FOUND.';
+grant execute on function private.last_completed_run to authenticated;
+
+create or replace function api.get_ingestion_result(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'projectId');
+  r public.ingestion_runs := private.last_completed_run(v_id);
+begin
+  return jsonb_strip_nulls(jsonb_build_object('projectId', v_id, 'projectName', (select name from public.projects where id = v_id),
+    'originalTokens', r.original_tokens, 'optimizedTokens', r.optimized_tokens,
+    'reductionPercent', round(private.reduction_percent(r.original_tokens, r.optimized_tokens), 1),
+    'savingsBreakdown', coalesce(r.result -> 'savingsBreakdown',
+      '{"deduplication": 0, "patternCompression": 0, "whitespace": 0, "importConsolidation": 0}'),
+    'performanceStats', jsonb_build_object('ingestionTimeSeconds', r.duration_seconds,
+      'queryLatencyMs', coalesce(r.result -> 'queryLatencyMs', '0'), 'relevanceScore', coalesce(r.result -> 'relevanceScore', '0')),
+    'filesProcessed', r.files_processed, 'chunksCreated', r.chunks_created, 'languagesDetected', r.result -> 'languagesDetected'));
+end
+$$;
+comment on function api.get_ingestion_result is
+  'IngestionCompletionData of the last completed run. Errors: 404 PROJECT_NOT_FOUND, 404 INGESTION_RESULT_NOT_FOUND.';
+grant execute on function api.get_ingestion_result to authenticated;
+
+create or replace function api.get_completion(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'projectId');
+  r public.ingestion_runs := private.last_completed_run(v_id);
+  v public.projects;
+  v_persona text;
+  v_invited integer;
+begin
+  select * into v from public.projects where id = v_id;
+  v_persona := coalesce(p ->> 'persona', (select s.persona from public.project_settings s where s.project_id = v_id), 'alex');
+  select count(*) into v_invited from public.project_members m where m.project_id = v_id and m.user_id is distinct from v.user_id;
+  return jsonb_build_object('projectId', v_id, 'projectName', v.name, 'persona', v_persona,
+      'processingDurationSeconds', r.duration_seconds, 'completedAt', private.iso(r.completed_at))
+    || case v_persona
+      when 'alex' then jsonb_build_object('alexMetrics', jsonb_build_object(
+        'tokensSaved', r.original_tokens - r.optimized_tokens,
+        'costSaved', round((r.original_tokens - r.optimized_tokens) / 1e6 * 15, 2), 'currency', 'EUR',
+        'processingTimeSeconds', r.duration_seconds))
+      when 'maya' then jsonb_build_object('mayaMetrics', jsonb_build_object(
+        'repositoriesProcessing', v.total_repos, 'membersInvited', v_invited,
+        'projectedHoursSavedPerMonth', 10 * greatest(1, v_invited),
+        'roiMultiplier', round(10 * greatest(1, v_invited) * 50 / greatest(29::numeric, private.project_plan_price(v_id)), 1)))
+      else jsonb_build_object('samMetrics', jsonb_build_object(
+        'tokenReductionPercent', round(private.reduction_percent(r.original_tokens, r.optimized_tokens), 1),
+        'queryLatencyMs', coalesce(r.result -> 'queryLatencyMs', '0'), 'relevancePercent', coalesce(r.result -> 'relevanceScore', '0'),
+        'chunksCreated', r.chunks_created)) end;
+end
+$$;
+comment on function api.get_completion is
+  'CompletionData for one persona. Errors: 404 PROJECT_NOT_FOUND, 404 INGESTION_RESULT_NOT_FOUND.';
+grant execute on function api.get_completion to authenticated;
+
+-- A guest of the project sees no subscription of its organization, and need not: one public number is all that is told.
+create or replace function private.project_plan_price(p_project_id uuid) returns integer
+language sql stable security definer set search_path = ''
+return (select coalesce((select t.price from public.plans t where t.id = private.effective_plan(p.organization_id)), 0)
+  from public.projects p where p.id = p_project_id);
+comment on function private.project_plan_price is 'Monthly price in euro of the plan behind a project. Gives away the plan''s public price only.';
+grant execute on function private.project_plan_price to authenticated;
+
+-- The state machine of a run (contract 10, 21.2) and everything that follows from its steps.
+
+create or replace function private.tg_ingestion_runs__judge() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  -- What housekeeping may still do to an ended run.
+  c_loose constant text[] := array['started_by', 'parent_run_id', 'checkpoint', 'checkpoint_expires_at', 'phase_index', 'updated_at', 'revision'];
+begin
+  if old.outcome <> 'open' then
+    if to_jsonb(new) - c_loose is distinct from to_jsonb(old) - c_loose then
+      perform private.refuse(409, 'NO_ACTIVE_INGESTION', 'This ingestion has ended; a late write changes nothing.');
+    end if;
+    return new;
+  end if;
+  if (new.id, new.organization_id, new.project_id, new.started_at, new.created_at)
+    is distinct from (old.id, old.organization_id, old.project_id, old.started_at, old.created_at) then
+    perform private.refuse(400, 'READ_ONLY_FIELD', 'Identity and start of a run never change.');
+  end if;
+  -- A generated column is computed after this trigger.
+  new.phase_index := array_position(array['repository_fetch', 'parsing', 'chunking', 'optimization', 'indexing'], new.phase) - 1;
+  if new.phase_index is null or new.phase_index not in (old.phase_index, old.phase_index + 1) then
+    perform private.refuse_field('phase', format('After phase "%s" comes only the next one.', old.phase));
+  end if;
+
+  if new.phase <> old.phase then
+    new.attempt := 1;
+    new.phase_started_at := clock_timestamp();
+    new.phase_times := jsonb_set(jsonb_set(new.phase_times, array[old.phase],
+        coalesce(new.phase_times -> old.phase, '{}') || jsonb_build_object('completedAt', private.iso(clock_timestamp()))),
+      array[new.phase], jsonb_build_object('startedAt', private.iso(clock_timestamp())));
+  elsif new.attempt > old.attempt then
+    new.phase_started_at := clock_timestamp();
+  else
+    new.attempt := old.attempt;
+    new.percent := greatest(new.percent, old.percent);
+    -- They describe the whole run and never go back, but for the phase that is tried again.
+    new.total_files := greatest(new.total_files, old.total_files);
+    new.files_processed := greatest(new.files_processed, old.files_processed);
+    new.tokens_processed := greatest(new.tokens_processed, old.tokens_processed);
+    new.bytes_processed := greatest(new.bytes_processed, old.bytes_processed);
+    new.errors_encountered := greatest(new.errors_encountered, old.errors_encountered);
+  end if;
+
+  if new.outcome <> 'open' then
+    new.ended_at := clock_timestamp();
+    new.estimated_completion_at := null;
+    new.lease_owner := null;
+    new.lease_expires_at := null;
+    if new.outcome = 'completed' then
+      new.completed_at := new.ended_at;
+      new.percent := 100;
+      new.duration_seconds := coalesce(new.duration_seconds, round(extract(epoch from new.ended_at - new.started_at))::integer);
+      new.phase_times := jsonb_set(new.phase_times, array[new.phase],
+        coalesce(new.phase_times -> new.phase, '{}') || jsonb_build_object('completedAt', private.iso(new.ended_at)));
+    elsif new.outcome = 'failed' then
+      -- The fetched tree and what was made of it stay for a recovery.
+      new.checkpoint_expires_at := new.ended_at + interval '24 hours';
+    end if;
+  end if;
+  new.revision := old.revision + 1;
+  new.updated_at := now();
+  return new;
+end
+$$;
+comment on function private.tg_ingestion_runs__judge is
+  'Trigger: ended runs are immutable, phases go forward by one, percent never falls but at a phase start or retry.';
+
+create or replace function private.tg_ingestion_runs__stamp() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  new.phase_times := new.phase_times || jsonb_build_object(new.phase, jsonb_build_object('startedAt', private.iso(new.started_at)));
+  return new;
+end
+$$;
+comment on function private.tg_ingestion_runs__stamp is 'Trigger: a new run begins its first phase.';
+
+-- Status of the project, its repositories and files, the current index: in the transaction of the run's step.
+create or replace function private.tg_ingestion_runs__follow() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_old_run uuid;
+  v_label text := (select name from public.projects where id = new.project_id);
+begin
+  if tg_op = 'INSERT' then
+    if new.outcome = 'open' then
+      perform private.set_project_status(new.project_id, 'processing');
+      perform private.enqueue('ingestion.run', jsonb_build_object('runId', new.id), now(), 'ingestion.run:' || new.id, 'ingestion');
+    end if;
+    return null;
+  end if;
+
+  if new.outcome = 'completed' then
+    select run_id into v_old_run from public.project_indexes where project_id = new.project_id for update;
+    insert into public.project_indexes (project_id, organization_id, run_id) values (new.project_id, new.organization_id, new.id)
+    on conflict (project_id) do update set run_id = excluded.run_id, updated_at = now();
+    if v_old_run is not null then
+      perform private.enqueue('ingestion.drop', jsonb_build_object('runId', v_old_run), now(), 'ingestion.drop:' || v_old_run);
+    end if;
+    perform private.finish_project_run(new.project_id, new.original_tokens, new.optimized_tokens, new.total_files, new.duration_seconds);
+    -- A fallback from main is stored unless the project lists that branch too.
+    update public.project_repositories p
+    set status = 'connected', status_before_sync = null, last_sync_at = now(), last_commit_hash = c.v ->> 'commit',
+      file_count = (c.v ->> 'files')::integer,
+      branch = case when c.v ? 'branch' and not exists (select from public.project_repositories o
+        where o.project_id = p.project_id and o.repository_url = p.repository_url and o.branch = c.v ->> 'branch' and o.id <> p.id)
+        then c.v ->> 'branch' else p.branch end
+    from jsonb_each(coalesce(new.checkpoint -> 'repositories', '{}')) as c (id, v)
+    where p.project_id = new.project_id and p.id::text = c.id;
+    -- An external worker tells nothing about single repositories.
+    update public.project_repositories set status = 'connected', status_before_sync = null, last_sync_at = now()
+    where project_id = new.project_id and status = 'syncing';
+    update public.project_files set processed = true, processed_at = now()
+    where project_id = new.project_id and not is_folder and not processed;
+    perform private.record_activity(new.project_id, 'ingestion', format('Ingestion of "%s" completed', v_label),
+      jsonb_build_object('runId', new.id, 'files', new.total_files, 'originalTokens', new.original_tokens, 'optimizedTokens', new.optimized_tokens));
+  else
+    -- Nothing of this run became visible, and nothing will.
+    perform private.enqueue('ingestion.drop', jsonb_build_object('runId', new.id), now(), 'ingestion.drop:' || new.id);
+    if new.outcome = 'cancelled' then
+      update public.project_repositories set status = coalesce(status_before_sync, 'pending'), status_before_sync = null
+      where project_id = new.project_id and status = 'syncing';
+    else
+      update public.project_repositories
+      set status = case when repository_url = any (new.failed_items) or new.phase <> 'repository_fetch' or cardinality(new.failed_items) = 0
+          then 'error' else coalesce(status_before_sync, 'pending') end,
+        status_before_sync = null
+      where project_id = new.project_id and status = 'syncing';
+    end if;
+    perform private.set_project_status(new.project_id, case new.outcome when 'cancelled' then 'draft' else 'error' end);
+    perform private.record_activity(new.project_id, 'ingestion', case new.outcome
+        when 'cancelled' then format('Ingestion of "%s" was cancelled', v_label)
+        else format('Ingestion of "%s" failed', v_label) end,
+      jsonb_strip_nulls(jsonb_build_object('runId', new.id, 'errorCode', new.error_code, 'phase', new.phase)));
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_ingestion_runs__follow is 'Trigger: what a run''s beginning and end mean for project, repositories, files, index and queue.';
+
+-- One event a change, the most specific one (contract 30, 10.2).
+create or replace function private.tg_ingestion_runs__notify() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_type text;
+  v_data jsonb;
+  v_room constant text := 'project:' || new.project_id;
+  v_key text;
+begin
+  if tg_op = 'INSERT' then
+    v_type := 'phase_started';
+  elsif old.outcome <> 'open' then
+    return null;
+  elsif new.outcome = 'completed' then
+    v_type := 'ingestion_complete';
+  elsif new.outcome <> 'open' then
+    v_type := 'error';
+  elsif new.phase <> old.phase or new.attempt > old.attempt then
+    v_type := 'phase_started';
+  elsif coalesce(current_setting('app.quiet_run', true), '') <> new.id::text
+    and (new.percent, new.message, private.metrics_json(new)) is distinct from (old.percent, old.message, private.metrics_json(old)) then
+    v_type := 'progress_update';
+    v_key := 'progress:' || new.project_id;
+  end if;
+
+  if v_type = 'ingestion_complete' then
+    select private.run_complete_json(new, private.project_core_json(p)) into v_data from public.projects p where p.id = new.project_id;
+  else
+    v_data := case v_type when 'phase_started' then private.phase_started_json(new)
+      when 'progress_update' then private.progress_update_json(new) when 'error' then private.run_error_json(new) end;
+  end if;
+  if v_type is not null then
+    perform private.emit(v_room, v_type, v_data, new.organization_id, new.project_id, 'project', 'ingestion_runs', new.id, v_key);
+  end if;
+
+  if tg_op = 'UPDATE' and new.outcome = 'open' and new.detail is distinct from old.detail then
+    perform private.emit(v_room, 'phase_data', jsonb_build_object('projectId', new.project_id, 'phase', new.phase,
+        'detail', new.detail -> ('phase' || least(new.phase_index + 1, 4) || 'Data'), 'sidebar', private.run_sidebar_json(new),
+        'runId', new.id, 'revision', new.revision),
+      new.organization_id, new.project_id, 'project', 'ingestion_runs', new.id, 'phase_data:' || new.project_id);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_ingestion_runs__notify is 'Trigger: the events of a run, in the order of its changes.';
+
+create or replace trigger _100_stamp before insert on public.ingestion_runs
+  for each row execute function private.tg_ingestion_runs__stamp();
+create or replace trigger _200_judge before update on public.ingestion_runs
+  for each row execute function private.tg_ingestion_runs__judge();
+create or replace trigger _500_follow_start after insert on public.ingestion_runs
+  for each row execute function private.tg_ingestion_runs__follow();
+create or replace trigger _500_follow_end after update on public.ingestion_runs
+  for each row when (old.outcome = 'open' and new.outcome <> 'open') execute function private.tg_ingestion_runs__follow();
+create or replace trigger _900_notify_start after insert on public.ingestion_runs
+  for each row execute function private.tg_ingestion_runs__notify();
+-- Heartbeats and leases tell nobody anything.
+create or replace trigger _900_notify_change after update on public.ingestion_runs
+  for each row when ((old.phase, old.percent, old.message, old.outcome, old.attempt, old.detail, old.total_files, old.files_processed,
+      old.tokens_processed, old.bytes_processed, old.chunks_created, old.errors_encountered)
+    is distinct from (new.phase, new.percent, new.message, new.outcome, new.attempt, new.detail, new.total_files, new.files_processed,
+      new.tokens_processed, new.bytes_processed, new.chunks_created, new.errors_encountered))
+  execute function private.tg_ingestion_runs__notify();
+
+-- A repository that goes takes its files and chunks out of the index at once (contract 10, 9.4); so does an uploaded file.
+create or replace function private.tg_project_repositories__drop_indexed() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.run_files f
+  using public.project_indexes i
+  where i.project_id = old.project_id and f.organization_id = i.organization_id and f.run_id = i.run_id and f.repository_id = old.id;
+  return null;
+end
+$$;
+comment on function private.tg_project_repositories__drop_indexed is 'Trigger: a removed repository leaves the index.';
+create or replace trigger _500_drop_indexed after delete on public.project_repositories
+  for each row execute function private.tg_project_repositories__drop_indexed();
+
+create or replace function private.tg_project_files__drop_indexed() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.run_files f
+  using public.project_indexes i
+  where i.project_id = old.project_id and f.organization_id = i.organization_id and f.run_id = i.run_id
+    and f.source in ('file', 'text') and (f.path = old.path or f.path like private.like_prefix(old.path || '/'));
+  return null;
+end
+$$;
+comment on function private.tg_project_files__drop_indexed is 'Trigger: a removed file (or archive) leaves the index with what was in it.';
+create or replace trigger _500_drop_indexed after delete on public.project_files
+  for each row when (old.storage_key is not null) execute function private.tg_project_files__drop_indexed();
+
+-- Runs are seen by whoever sees the project; what a run stored is seen by those who may read the project's settings (everybody who
+-- sees it but auditors), and only while the run is the project's current one. Each policy asks the parent's own policy for one row by
+-- its key. Nobody but functions writes; the worker has no table at all, only functions that ask for its lease.
+grant select on public.ingestion_runs, public.project_indexes, public.run_files, public.chunks, public.chunk_terms, public.graph_nodes,
+  public.graph_links to authenticated;
+
+create policy select_reader on public.ingestion_runs for select to authenticated
+  using (exists (select from public.projects p where p.id = ingestion_runs.project_id));
+create policy select_reader on public.project_indexes for select to authenticated
+  using (exists (select from public.project_settings s where s.project_id = project_indexes.project_id));
+create policy select_reader on public.run_files for select to authenticated
+  using (exists (select from public.project_indexes i where i.run_id = run_files.run_id));
+create policy select_reader on public.chunks for select to authenticated
+  using (exists (select from public.project_indexes i where i.run_id = chunks.run_id));
+create policy select_reader on public.chunk_terms for select to authenticated
+  using (exists (select from public.project_indexes i where i.run_id = chunk_terms.run_id));
+create policy select_reader on public.graph_nodes for select to authenticated
+  using (exists (select from public.project_indexes i where i.run_id = graph_nodes.run_id));
+create policy select_reader on public.graph_links for select to authenticated
+  using (exists (select from public.project_indexes i where i.run_id = graph_links.run_id));

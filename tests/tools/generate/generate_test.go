@@ -12,6 +12,7 @@ import (
 
 	"kijko/db"
 	"kijko/db/devpg"
+	"kijko/supabase"
 )
 
 const root = "../../.."
@@ -124,13 +125,48 @@ func TestDifferences(t *testing.T) {
 	require.NoFileExists(t, left)
 }
 
-func TestPgtapCopies(t *testing.T) {
+func TestPgtapCopiesCarryTheirHelpers(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, os.MkdirAll(filepath.Join(dir, "tests", "pgtap"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "tests", "pgtap", "00_lint.sql"), []byte("select 1;\n"), 0o644))
+	folder := filepath.Join(dir, "tests", "pgtap")
+	require.NoError(t, os.MkdirAll(folder, 0o755))
+	for name, text := range map[string]string{
+		"helpers.sql": "create schema tests;\n", "a.sql": "-- a\nBegin;\nselect 1;\n", "b.sql": "select 2;\n",
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644))
+	}
 	copies, err := pgtapCopies(dir)
 	require.NoError(t, err)
-	require.Equal(t, []output{{"supabase/tests/00_lint.sql", []byte("select 1;\n")}}, copies)
+	require.Len(t, copies, 2)
+	require.Equal(t, "supabase/tests/a.sql", copies[0].path)
+	require.Contains(t, string(copies[0].content), "-- a\nBegin;\ncreate schema tests;\nselect 1;\n")
+	require.Contains(t, string(copies[1].content), "create schema tests;\nselect 2;\n")
+}
+
+func TestBetween(t *testing.T) {
+	got, err := between([]byte("a <b> old <e> c"), "<b>", "<e>", " new ")
+	require.NoError(t, err)
+	require.Equal(t, "a <b> new <e> c", string(got))
+	_, err = between([]byte("a <e>"), "<b>", "<e>", "")
+	require.ErrorContains(t, err, `lost its marker "<b>"`)
+	_, err = between([]byte("<e> a <b>"), "<b>", "<e>", "")
+	require.ErrorContains(t, err, `lost its marker "<e>"`)
+}
+
+func TestSeed(t *testing.T) {
+	d := emptyDatabase(t)
+	require.NoError(t, d.setUp(within(t)))
+	for range 2 { // twice is once
+		require.NoError(t, d.psql(within(t), filepath.Join(root, "supabase", "seed.sql")))
+	}
+	require.NoError(t, d.withConn(within(t), func(conn *pgx.Conn) error {
+		_, err := conn.Exec(within(t), supabase.Seed)
+		require.NoError(t, err)
+		var owners int
+		err = conn.QueryRow(within(t), `select count(*) from public.memberships m join public.users u on u.id = m.user_id
+			where u.email = 'demo@kijko.example' and m.role = 'owner'`).Scan(&owners)
+		require.Equal(t, 1, owners)
+		return err
+	}))
 }
 
 func TestFailingFileIsNamed(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,6 +23,9 @@ import (
 
 const pgtapFolder = "tests/pgtap"
 
+// helpersFile, in that folder, is no test: it is loaded before each of them.
+const helpersFile = "helpers.sql"
+
 // sqlTests runs each file of tests/pgtap with psql, each in its own copy of a database that was set
 // up from nothing.
 func sqlTests(ctx context.Context, out io.Writer) (t tally, err error) {
@@ -29,8 +33,9 @@ func sqlTests(ctx context.Context, out io.Writer) (t tally, err error) {
 	if err != nil {
 		return t, fmt.Errorf("find tests: %w", err)
 	}
+	files = slices.DeleteFunc(files, func(f string) bool { return filepath.Base(f) == helpersFile })
 	if len(files) == 0 {
-		return t, fmt.Errorf("no file in %s", pgtapFolder)
+		return t, fmt.Errorf("no test in %s", pgtapFolder)
 	}
 	if err := os.MkdirAll(callsFolder, 0o755); err != nil {
 		return t, fmt.Errorf("make %s: %w", callsFolder, err)
@@ -97,12 +102,21 @@ func runCopy(ctx context.Context, cluster *devpg.Cluster, template, name, file s
 		return r, fmt.Errorf("copy the template: %w", err)
 	}
 	defer func() { err = errors.Join(err, cluster.DropDatabase(after, name)) }()
-	cmd := exec.CommandContext(ctx, cluster.Tool("psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-f", file, cluster.DSN(devpg.Superuser, name))
+	args := []string{"-XqAt", "-v", "ON_ERROR_STOP=1"}
+	if helpers := filepath.Join(filepath.Dir(file), helpersFile); exists(helpers) {
+		args = append(args, "-f", helpers)
+	}
+	cmd := exec.CommandContext(ctx, cluster.Tool("psql"), append(args, "-f", file, cluster.DSN(devpg.Superuser, name))...)
 	cmd.Env = append(os.Environ(), `PGOPTIONS=-c search_path=public,extensions -c client_min_messages=warning`)
 	var text bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &text, &text
 	failure := cmd.Run()
 	return parseTAP(&text, failure), nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // tapResult is the outcome of one file.

@@ -158,10 +158,12 @@ func TestSQLTests(t *testing.T) {
 	t.Chdir(t.TempDir())
 	t.Setenv("KIJKO_FUNCTION_CALLS", "") // restored after the step has set it
 	_, err := sqlTests(t.Context(), io.Discard)
-	require.ErrorContains(t, err, "no file in tests/pgtap")
+	require.ErrorContains(t, err, "no test in tests/pgtap")
 
 	require.NoError(t, os.MkdirAll(pgtapFolder, 0o755))
-	good := "begin;\nselect plan(1);\nselect has_schema('api');\nselect * from finish();\nrollback;\n"
+	helpers := "create schema tests;\n"
+	require.NoError(t, os.WriteFile(filepath.Join(pgtapFolder, helpersFile), []byte(helpers), 0o600))
+	good := "begin;\nselect plan(1);\nselect has_schema('tests');\nselect * from finish();\nrollback;\n"
 	bad := "begin;\nselect plan(2);\nselect is(1, 2, 'one is two');\nselect pass();\nselect * from finish();\nrollback;\n"
 	require.NoError(t, os.WriteFile(filepath.Join(pgtapFolder, "a.sql"), []byte(good), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(pgtapFolder, "b.sql"), []byte(bad), 0o600))
