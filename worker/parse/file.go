@@ -39,6 +39,7 @@ type File struct {
 	Category        Category
 	IndentSensitive bool // indentation has meaning: it must not be changed
 	Generated       bool // a marker in the first lines says so
+	Structured      bool // there is a parser for the language
 	HasError        bool // part of the text did not parse; the rest is here
 	Lines           int
 

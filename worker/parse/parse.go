@@ -103,12 +103,14 @@ func (p *Parser) Parse(ctx context.Context, path, text string, o Options) (*File
 		if err != nil {
 			return nil, fmt.Errorf("parse %s: %w", path, err)
 		}
+		f.Structured = true
 		extract(g, t, text, ln, f)
 		if f.Language == "sql" && f.HasError {
 			splitSQL(text, ln, f)
 		}
 		return f, ctx.Err()
 	}
+	f.Structured = true
 	switch f.Language {
 	case "markdown":
 		headings(text, f)
@@ -118,6 +120,8 @@ func (p *Parser) Parse(ctx context.Context, path, text string, o Options) (*File
 		yamlKeys(text, f)
 	case "toml", "ini", "properties", "dotenv":
 		assignments(text, f)
+	default:
+		f.Structured = false
 	}
 	return f, ctx.Err()
 }
