@@ -1,0 +1,90 @@
+-- Catalog rules: what must hold for every table, policy and function, whoever adds it (db/README.md says why).
+begin;
+select no_plan();
+
+create temp view ours as
+  select c.oid, n.nspname, c.relname, c.relkind, c.relrowsecurity, c.relforcerowsecurity, c.reloptions
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where n.nspname in ('public', 'private', 'jobs', 'api') and c.relname <> 'schema_version'
+    and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e');
+
+create temp view routines as
+  select p.oid, n.nspname, p.proname, p.oid::regprocedure::text as signature, p.prosecdef, p.proconfig, p.proacl, p.prorettype, p.proargtypes,
+    p.provolatile, obj_description(p.oid, 'pg_proc') as comment
+  from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+  where n.nspname in ('private', 'jobs', 'api')
+    and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e');
+
+select is_empty($$ select nspname, relname from ours where relkind in ('r', 'p') and not (relrowsecurity and relforcerowsecurity) $$,
+  'every table has forced row-level security');
+select is_empty($$ select schemaname, tablename, policyname from pg_policies
+  where schemaname in ('public', 'private', 'jobs') and 'public' = any (roles) $$, 'every policy names its role');
+select is_empty($$ select schemaname, tablename, policyname from pg_policies
+  where schemaname in ('public', 'private', 'jobs') and cmd = 'ALL' and not roles <@ array['kijko_worker', 'service_role']::name[] $$,
+  'a policy for people is about one action');
+select is_empty($$ select nspname, relname, r from ours, unnest(array['anon', 'authenticated']) r
+  where nspname in ('private', 'jobs') and relkind in ('r', 'p', 'v', 'm', 'S')
+    and case when relkind = 'S' then has_sequence_privilege(r, oid, 'usage') else has_any_column_privilege(r, oid, 'select, insert, update, references')
+      or has_table_privilege(r, oid, 'delete, truncate') end $$,
+  'request roles touch no table of private or jobs');
+select is_empty($$ select relname from ours where nspname = 'public' and relkind in ('r', 'p')
+  and has_table_privilege('authenticated', oid, 'update, insert') $$,
+  'insert and update are granted by column, never on a whole table');
+select is_empty($$ select relname from ours where nspname = 'public' and relkind in ('r', 'p')
+  and (has_table_privilege('anon', oid, 'delete') or has_any_column_privilege('anon', oid, 'insert, update')) $$,
+  'anonymous callers write nothing');
+select is_empty($$ select relname from ours where relkind in ('v', 'm') and nspname in ('public', 'api')
+  and not coalesce('security_invoker=true' = any (reloptions), false) $$, 'views are judged as their reader');
+
+select is_empty($$ select signature from routines where prosecdef and not coalesce('search_path=""' = any (proconfig), false) $$,
+  'a definer function pins an empty search_path');
+select is_empty($$ select signature from routines r where has_function_privilege('public', oid, 'execute') $$, 'no function is open to everybody');
+select is_empty($$ select signature from routines where prosecdef and prorettype <> 'trigger'::regtype
+    and (has_function_privilege('authenticated', oid, 'execute') or has_function_privilege('anon', oid, 'execute')) and coalesce(comment, '') !~ 'Judges|no content' $$,
+  'a definer function that people may call says how it judges its caller');
+select is_empty($$ select signature from routines where nspname = 'api'
+    and not (prorettype = 'jsonb'::regtype and proargtypes::text = 'jsonb'::regtype::oid::text) $$, 'an operation takes jsonb and returns jsonb');
+select is_empty($$ select signature from routines where nspname = 'api' and not has_function_privilege('authenticated', oid, 'execute')
+    and not has_function_privilege('anon', oid, 'execute') and not has_function_privilege('service_role', oid, 'execute') $$,
+  'an operation is open to somebody');
+select is_empty($$ select signature from routines where comment is null $$, 'every function has a comment');
+select is_empty($$ select relname from ours where relkind in ('r', 'p') and obj_description(oid, 'pg_class') is null $$, 'every table has a comment');
+
+-- A foreign key without an index makes each delete of the parent scan the child. Of a composite key the last column is the telling
+-- one; an index that leads with it, or with all of the key's columns in any order, serves. It may leave out nulls.
+select is_empty($$
+  select c.conrelid::regclass::text, c.conname
+  from pg_constraint c join ours o on o.oid = c.conrelid
+  where c.contype = 'f' and not exists (
+    select from pg_index i, lateral (select (i.indkey::smallint[])[0:cardinality(c.conkey) - 1] as head) h
+    where i.indrelid = c.conrelid and (i.indpred is null or pg_get_expr(i.indpred, i.indrelid) ~ 'IS NOT NULL')
+      and ((i.indkey::smallint[])[0] = c.conkey[cardinality(c.conkey)] or (h.head @> c.conkey and h.head <@ c.conkey)))
+$$, 'every foreign key is indexed');
+select is_empty($$ select c.conrelid::regclass::text, c.conname from pg_constraint c join ours o on o.oid = c.conrelid
+  where c.contype = 'f' and c.confdeltype = 'a' $$, 'every foreign key decides what a delete does');
+-- Between two tenant tables a foreign key carries the organization, or both rows hang on one project, so that it cannot point at another tenant's row.
+select is_empty($$
+  select c.conrelid::regclass::text, c.conname
+  from pg_constraint c
+  join ours o on o.oid = c.conrelid
+  where c.contype = 'f' and cardinality(c.conkey) = 1 and o.nspname = 'public'
+    and exists (select from pg_attribute a where a.attrelid = c.conrelid and a.attname in ('organization_id') and not a.attisdropped)
+    and exists (select from pg_attribute a where a.attrelid = c.confrelid and a.attname in ('organization_id') and not a.attisdropped)
+    and c.confrelid not in ('public.organizations'::regclass, 'public.users'::regclass)
+$$, 'a foreign key between tenant tables cannot point at another tenant''s row');
+select is_empty($$
+  select o.nspname, o.relname from ours o join pg_attribute a on a.attrelid = o.oid and a.attname = 'organization_id' and not a.attisdropped
+  -- The log is read by number and by room, never by organization.
+  where o.relkind in ('r', 'p') and o.nspname = 'public' and o.relname <> 'events' and not exists (
+    select from pg_index i where i.indrelid = o.oid and (i.indkey::smallint[])[0] = a.attnum)
+$$, 'every tenant table has an index that starts with its organization');
+
+select is_empty($$ select t.tgrelid::regclass::text, t.tgname from pg_trigger t join ours o on o.oid = t.tgrelid
+  where not t.tgisinternal and t.tgname !~ '^_[1-9]00_[a-z_]+$' $$, 'trigger names say when they run and what for');
+select is_empty($$ select t.tgrelid::regclass::text, t.tgname, p.proname from pg_trigger t join ours o on o.oid = t.tgrelid
+  join pg_proc p on p.oid = t.tgfoid where not t.tgisinternal and p.proname !~ '^tg_' $$, 'trigger functions are named tg_');
+select is_empty($$ select conrelid::regclass::text, conname from pg_constraint c join ours o on o.oid = c.conrelid
+  where c.contype = 'c' and c.conname ~ '_check[0-9]+$' $$, 'no constraint was left to name itself');
+
+select * from finish();
+rollback;
