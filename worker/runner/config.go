@@ -1,0 +1,123 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Job is what a handler is told.
+type Job struct {
+	ID   string
+	Args []byte // JSON, as enqueued
+	// Attempt counts from 1.
+	Attempt   int
+	CreatedAt time.Time
+}
+
+// Type is a short job type. Every field is required but Queue (default "default") and Unique.
+type Type struct {
+	Name  string
+	Queue string
+	// Unique says, for readers, under which key SQL enqueues it; at most one such job waits at a time.
+	Unique string
+	// Attempts is how often it is tried before it is buried in jobs.dead_letters, which is what a permanent failure does.
+	Attempts int
+	// Backoff is the pause after a failed attempt, from 1.
+	Backoff func(attempt int) time.Duration
+	// TimeLimit ends the context of one attempt.
+	TimeLimit time.Duration
+	Work      func(ctx context.Context, job Job) error
+}
+
+// Lease is a long job type.
+type Lease struct {
+	Name  string
+	Queue string
+	// Slots is how many run at once in this process. No job is taken while all are busy.
+	Slots int
+	// Claim takes the lease in a transaction of its own and gives the work; nil when there is nothing to do any more.
+	Claim func(ctx context.Context, job Job) (work func(ctx context.Context), err error)
+}
+
+// Tick is something that is done every so often, starting at once. Errors are logged.
+type Tick struct {
+	Name  string
+	Every time.Duration
+	Do    func(ctx context.Context) error
+}
+
+// Config is what a Runner needs.
+type Config struct {
+	// Pool belongs to kijko_worker, with search_path jobs (gue names no schema). Each short job in work holds one connection.
+	Pool *pgxpool.Pool
+	// Listen opens the connection for LISTEN; it must not go through a transaction pooler.
+	Listen func(ctx context.Context) (*pgx.Conn, error)
+	Types  []Type
+	Leases []Lease
+	Ticks  []Tick
+	// Workers is how many short jobs run at once per queue; default 2.
+	Workers int
+	// Poll is the net under the wake-ups; default 2 s.
+	Poll time.Duration
+	// Grace is what running work gets at shutdown; default 20 s.
+	Grace time.Duration
+	Log   *slog.Logger
+}
+
+func (c *Config) complete() error {
+	if c.Workers <= 0 {
+		c.Workers = 2
+	}
+	if c.Poll <= 0 {
+		c.Poll = 2 * time.Second
+	}
+	if c.Grace <= 0 {
+		c.Grace = 20 * time.Second
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	var faults []error
+	if c.Pool == nil {
+		faults = append(faults, errors.New("runner: Pool is missing"))
+	}
+	if c.Listen == nil {
+		faults = append(faults, errors.New("runner: Listen is missing"))
+	}
+	seen := map[string]bool{}
+	for i := range c.Types {
+		t := &c.Types[i]
+		if t.Queue == "" {
+			t.Queue = "default"
+		}
+		if t.Name == "" || seen[t.Name] || t.Attempts < 1 || t.Backoff == nil || t.TimeLimit <= 0 || t.Work == nil {
+			faults = append(faults, fmt.Errorf("runner: job type %q is incomplete or listed twice", t.Name))
+		}
+		seen[t.Name] = true
+	}
+	queues := map[string]bool{}
+	for _, l := range c.Leases {
+		if l.Name == "" || seen[l.Name] || l.Queue == "" || queues[l.Queue] || l.Slots < 1 || l.Claim == nil {
+			faults = append(faults, fmt.Errorf("runner: leased job type %q is incomplete, listed twice, or shares its queue", l.Name))
+		}
+		seen[l.Name], queues[l.Queue] = true, true
+	}
+	return errors.Join(faults...)
+}
+
+// Exponential gives base, 2 × base, 4 × base ... up to limit.
+func Exponential(base, limit time.Duration) func(int) time.Duration {
+	return func(attempt int) time.Duration {
+		d := base
+		for i := 1; i < attempt && d < limit; i++ {
+			d *= 2
+		}
+		return min(d, limit)
+	}
+}

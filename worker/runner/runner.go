@@ -1,0 +1,139 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/vgarvardt/gue/v5"
+	"github.com/vgarvardt/gue/v5/adapter/pgxv5"
+	gueslog "github.com/vgarvardt/gue/v5/adapter/slog"
+)
+
+// Runner works the queues of its Config. Make it with New; Run it once.
+type Runner struct {
+	c      Config
+	client *gue.Client
+	bells  bells
+}
+
+// New checks the configuration.
+func New(c Config) (*Runner, error) {
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	client, err := gue.NewClient(pgxv5.NewConnPool(c.Pool), gue.WithClientLogger(gueslog.New(c.Log)))
+	if err != nil {
+		return nil, fmt.Errorf("runner: %w", err)
+	}
+	return &Runner{c: c, client: client}, nil
+}
+
+// Names gives the job types that this runner knows.
+func (r *Runner) Names() []string {
+	var names []string
+	for _, t := range r.c.Types {
+		names = append(names, t.Name)
+	}
+	for _, l := range r.c.Leases {
+		names = append(names, l.Name)
+	}
+	return names
+}
+
+// Wake tells all idle loops to look at their queues. It never blocks; a notification does the same.
+func (r *Runner) Wake() { r.bells.ring() }
+
+// Run works until ctx ends and all work has come back. It gives an error only when it can't begin.
+func (r *Runner) Run(ctx context.Context) error {
+	workers, err := r.workers()
+	if err != nil {
+		return err
+	}
+	// Short jobs may outlive ctx by the grace.
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(r.c.Grace, stop)
+		context.AfterFunc(working, func() { timer.Stop() })
+	})()
+
+	var group sync.WaitGroup
+	for _, w := range workers {
+		bell := r.bells.add()
+		group.Go(func() {
+			loop(ctx, bell, r.c.Poll, func() bool { return w.WorkOne(handlerContext{context.WithoutCancel(working), working}) })
+		})
+	}
+	for _, l := range r.c.Leases {
+		bell := r.bells.add()
+		group.Go(func() { r.lease(ctx, l, bell) })
+	}
+	for _, t := range r.c.Ticks {
+		group.Go(func() { r.tick(ctx, t) })
+	}
+	group.Go(func() { r.listen(ctx) })
+	group.Wait()
+	return nil
+}
+
+// workers makes Config.Workers gue workers for each queue of short jobs.
+func (r *Runner) workers() ([]*gue.Worker, error) {
+	byQueue := map[string]gue.WorkMap{}
+	for _, t := range r.c.Types {
+		if byQueue[t.Queue] == nil {
+			byQueue[t.Queue] = gue.WorkMap{}
+		}
+		byQueue[t.Queue][t.Name] = r.handler(t)
+	}
+	var workers []*gue.Worker
+	for queue, work := range byQueue {
+		for range r.c.Workers {
+			w, err := gue.NewWorker(r.client, work, gue.WithWorkerQueue(queue), gue.WithWorkerPollStrategy(gue.RunAtPollStrategy),
+				gue.WithWorkerLogger(gueslog.New(r.c.Log)), gue.WithWorkerUnknownJobWorkFunc(unknown))
+			if err != nil {
+				return nil, fmt.Errorf("runner: queue %s: %w", queue, err)
+			}
+			workers = append(workers, w)
+		}
+	}
+	return workers, nil
+}
+
+// unknown leaves a job of a newer version's type for a worker of that version.
+func unknown(_ context.Context, j *gue.Job) error {
+	return gue.ErrRescheduleJobIn(time.Minute, "no worker of this version knows the type "+j.Type)
+}
+
+// loop does once after once until there is nothing to do, then waits for the bell or the next poll.
+func loop(ctx context.Context, bell <-chan struct{}, poll time.Duration, once func() bool) {
+	timer := time.NewTimer(poll)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		if once() {
+			continue
+		}
+		timer.Reset(poll)
+		select {
+		case <-ctx.Done():
+		case <-bell:
+		case <-timer.C:
+		}
+	}
+}
+
+func (r *Runner) tick(ctx context.Context, t Tick) {
+	ticker := time.NewTicker(t.Every)
+	defer ticker.Stop()
+	for {
+		if err := t.Do(ctx); err != nil && ctx.Err() == nil {
+			r.c.Log.Error("tick failed", "tick", t.Name, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
