@@ -38,6 +38,9 @@ func findBinaries(ctx context.Context, sys *system, want int) (binaries, error) 
 			return b, nil
 		}
 	}
+	if ctx.Err() != nil { // a cancelled look finds nothing, which must not lead to an installation
+		return binaries{}, fmt.Errorf("look for PostgreSQL: %w", context.Cause(ctx))
+	}
 	needs := fmt.Sprintf("%d or later", MinVersion)
 	if want != 0 {
 		needs = fmt.Sprintf("%d, with which the existing database was made", want)

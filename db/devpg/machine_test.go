@@ -242,6 +242,108 @@ func TestReaches(t *testing.T) {
 	require.False(t, owner.enters(0o101, &syscall.Stat_t{Uid: 1, Gid: 8}))
 }
 
+// The same tests once more as an ordinary user, because CI is root and developers are not.
+func TestOrdinaryUser(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Log("every test here runs as an ordinary user already")
+		return
+	}
+	nobody, err := accountFor(newSystem(), "")
+	require.NoError(t, err)
+	dir := folder(t)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	binary, err := os.ReadFile(self)
+	require.NoError(t, err)
+	program := filepath.Join(dir, "devpg.test")
+	require.NoError(t, os.WriteFile(program, binary, 0o755))
+	cmd := exec.CommandContext(within(t), program, "-test.run", "^(TestKept|TestEphemeral|TestRemove)$", "-test.v")
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/"}
+	cmd.SysProcAttr = nobody.attributes()
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Contains(t, string(out), "--- PASS: TestKept/KilledPostmasterIsRecovered")
+}
+
+func TestClusterOfRootIsExplainedToAnOrdinaryUser(t *testing.T) {
+	dir := t.TempDir()
+	data := filepath.Join(dir, "postgres")
+	require.NoError(t, os.Mkdir(data, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(data, "PG_VERSION"), []byte("15\n"), 0o600))
+	require.NoError(t, place{Data: data, dir: dir}.save())
+	sys := newSystem()
+	sys.uid = os.Geteuid() + 1
+	_, err := Start(within(t), Options{DataDir: dir, sys: sys})
+	require.ErrorContains(t, err, "run as that user again")
+}
+
+func TestUnwritablePlacesAreNamed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	under := filepath.Join(file, "folder") // nothing can be made below a file, not even by root
+	ctx := within(t)
+
+	_, err := Start(ctx, Options{DataDir: under})
+	require.ErrorContains(t, err, "create data folder")
+	_, err = Start(ctx, Options{Ephemeral: true, DataDir: under})
+	require.ErrorContains(t, err, "create data folder")
+	require.ErrorContains(t, makeOwn(under), "create "+under)
+	require.ErrorContains(t, place{dir: under}.save(), "remember where the database is")
+	_, err = socketFolder(under, account{self: true})
+	require.ErrorContains(t, err, "create a folder for the socket")
+	_, err = lockFolder(under)
+	require.ErrorContains(t, err, "open the lock")
+	_, err = awaitLock(ctx, filepath.Join(under, "lock"))
+	require.ErrorContains(t, err, "open the lock")
+	_, err = loadPlace(under)
+	require.ErrorContains(t, err, "read where the database is")
+	_, err = inspect(under)
+	require.ErrorContains(t, err, "read postmaster.pid")
+	require.ErrorContains(t, account{uid: 60001, gid: 60001, name: "stranger"}.own(under), "to user stranger")
+	require.Empty(t, (&Cluster{place: place{dir: under}}).logTail())
+	require.Zero(t, (&Cluster{place: place{Data: under}}).PID())
+}
+
+func TestLargeLogIsPutAside(t *testing.T) {
+	c := &Cluster{place: place{dir: t.TempDir()}}
+	require.NoError(t, os.WriteFile(c.LogFile(), nil, 0o600))
+	require.NoError(t, os.Truncate(c.LogFile(), logLimit+1))
+	f, err := c.openLog()
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	require.FileExists(t, c.LogFile()+".1")
+	require.Zero(t, c.logStart)
+}
+
+func TestWaitingForTheStartLockEndsWithTheContext(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "start.lock")
+	unlock, err := awaitLock(within(t), name)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(within(t))
+	cancel()
+	_, err = awaitLock(ctx, name)
+	require.ErrorContains(t, err, "wait for the process that starts the test database")
+	require.NoError(t, unlock())
+}
+
+func TestPgTAPThatCannotBeInstalledSaysHow(t *testing.T) {
+	t.Parallel()
+	dir := folder(t)
+	stopAtEnd(t, dir)
+	c, err := Start(within(t), Options{DataDir: dir})
+	require.NoError(t, err)
+	sys, _ := bare(1000, "apt-get")
+	c.sys = sys
+	err = c.ensure(within(t), "no_such_extension", func(string) {})
+	require.ErrorContains(t, err, "sudo apt-get update && sudo apt-get install -y postgresql-")
+	sys, _ = bare(0, "apt-get")
+	c.sys = sys
+	err = c.ensure(within(t), "no_such_extension", func(string) {})
+	require.ErrorContains(t, err, "was installed, but not for the PostgreSQL in "+c.tools.dir)
+}
+
 func TestNoRefugeIsAnError(t *testing.T) {
 	dir := folder(t)
 	require.NoError(t, os.Chmod(dir, 0o700))

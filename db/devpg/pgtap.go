@@ -14,17 +14,21 @@ func (c *Cluster) EnsurePgTAP(ctx context.Context, progress func(string)) error 
 	if progress == nil {
 		progress = func(string) {}
 	}
-	ok, err := c.offers(ctx, "pgtap")
+	return c.ensure(ctx, "pgtap", progress)
+}
+
+func (c *Cluster) ensure(ctx context.Context, extension string, progress func(string)) error {
+	ok, err := c.offers(ctx, extension)
 	if err != nil || ok {
 		return err
 	}
 	if err := install(ctx, c.sys, pgtapPackage(c.tools.major), progress); err != nil {
-		return fmt.Errorf("the tests in SQL need the extension pgtap: %w", err)
+		return fmt.Errorf("the tests in SQL need the extension %s: %w", extension, err)
 	}
-	if ok, err = c.offers(ctx, "pgtap"); err != nil || ok {
+	if ok, err = c.offers(ctx, extension); err != nil || ok {
 		return err
 	}
-	return errors.New("pgtap was installed, but not for the PostgreSQL in " + c.tools.dir)
+	return fmt.Errorf("%s was installed, but not for the PostgreSQL in %s", extension, c.tools.dir)
 }
 
 // offers says whether an extension's files are installed for this server.
