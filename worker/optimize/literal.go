@@ -1,0 +1,101 @@
+package optimize
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+const (
+	maxLiteral  = 512 // longer unbroken literals are shortened
+	keptLiteral = 64  // to this
+)
+
+// unbroken says whether a byte may stand in a literal: what data URIs, base64, hex and number lists are made of.
+func unbroken(c byte) bool {
+	switch c {
+	case '+', '/', '=', '_', '-', '%', ':', ';', ',', '.', '@', '&', '?', '#', '~', '\\', '|', '!', '*', '$', '^':
+		return true
+	}
+	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z'
+}
+
+// shorten cuts each unbroken run of more than maxLiteral bytes to its beginning and says how much is missing.
+func shorten(l string) string {
+	var b strings.Builder
+	from := 0 // of what is not yet in b
+	for i := 0; i < len(l); {
+		if !unbroken(l[i]) {
+			i++
+			continue
+		}
+		e := i + 1
+		for e < len(l) && unbroken(l[e]) {
+			e++
+		}
+		if e-i > maxLiteral {
+			b.WriteString(l[from : i+keptLiteral])
+			fmt.Fprintf(&b, "[+%d characters]", e-i-keptLiteral)
+			from = e
+		}
+		i = e
+	}
+	if from == 0 {
+		return l
+	}
+	b.WriteString(l[from:])
+	return b.String()
+}
+
+// maxLicenceLines bounds how long a header is looked at; the Apache notice has 13 lines, whole licences are files.
+const maxLicenceLines = 60
+
+// licence finds the licence header of a file: a comment at its head, after a shebang or an opening tag, that speaks of
+// copyright or licence. It returns the lines before it, its hash and how many lines it has; 0 if there is none.
+func licence(content string) (skip int, hash uint64, n int) {
+	var text []string
+	closing := ""
+	for l := range strings.Lines(content) {
+		bare := strings.TrimSpace(l)
+		switch {
+		case closing != "":
+		case len(text) == 0 && (bare == "" || strings.HasPrefix(bare, "#!") || strings.HasPrefix(bare, "<?")):
+			skip++
+			if skip > 3 {
+				return 0, 0, 0
+			}
+			continue
+		case strings.HasPrefix(bare, "/*"):
+			closing = "*/"
+		case strings.HasPrefix(bare, "<!--"):
+			closing = "-->"
+		case bare == "#", strings.HasPrefix(bare, "# "), strings.HasPrefix(bare, "//"), strings.HasPrefix(bare, "--"), strings.HasPrefix(bare, ";;"):
+		default:
+			return done(skip, text)
+		}
+		text = append(text, strings.TrimRight(l, " \t\r\n"))
+		if len(text) > maxLicenceLines {
+			return 0, 0, 0
+		}
+		if closing != "" && strings.HasSuffix(bare, closing) {
+			return done(skip, text)
+		}
+	}
+	if closing != "" {
+		return 0, 0, 0 // never closed
+	}
+	return done(skip, text)
+}
+
+func done(skip int, text []string) (int, uint64, int) {
+	if len(text) == 0 {
+		return 0, 0, 0
+	}
+	all := strings.Join(text, "\n")
+	lower := strings.ToLower(all)
+	if !strings.Contains(lower, "copyright") && !strings.Contains(lower, "licen") && !strings.Contains(lower, "spdx-") {
+		return 0, 0, 0
+	}
+	return skip, xxhash.Sum64String(all), len(text)
+}
