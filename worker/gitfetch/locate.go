@@ -161,8 +161,7 @@ func (f *Fetcher) ask(ctx context.Context, loc location) (*url.URL, error) {
 		TLSClientConfig: &tls.Config{RootCAs: f.roots, MinVersion: tls.VersionTLS12},
 	}
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	resp, err := client.Do(req)
+	resp, err := transport.RoundTrip(req) // not a Client: that would have its own mind about redirects
 	if err != nil {
 		if errors.Is(context.Cause(ctx), errTimeLimit) {
 			return nil, &Failure{Code: Timeout, Message: "The Git host did not answer in time.", Retryable: true, cause: err}

@@ -218,7 +218,7 @@ func TestArchive(t *testing.T) {
 }
 
 func TestArchiveBombs(t *testing.T) {
-	zeros := strings.Repeat("\x00", 10<<20)
+	zeros := strings.Repeat("\x00", 2<<20)
 	t.Run("RatioIsRefusedFromTheTableOfContents", func(t *testing.T) {
 		_, err := archive("x.zip", zipped(t, item{name: "zeros", data: zeros})).List(t.Context())
 		invalid(t, err, `The archive "x.zip" expands to more than 100 times its size.`)
@@ -298,9 +298,8 @@ func TestArchiveBombs(t *testing.T) {
 			require.NoError(t, w.WriteHeader(&tar.Header{Name: "a", Typeflag: tar.TypeDir, PAXRecords: map[string]string{"K.c": strings.Repeat("c", 1<<20-64)}}))
 		}
 		require.NoError(t, w.Close())
-		data := gzipped(t, buf.Bytes())
-		_, err := source.FromArchive("x.tgz", bytes.NewReader(data), int64(len(data)), source.ArchiveLimits{Expanded: 1 << 20}).List(t.Context())
-		invalid(t, err, `The archive "x.tgz" expands to more than 1 MiB.`)
+		_, err := source.FromArchive("x.tar", bytes.NewReader(buf.Bytes()), int64(buf.Len()), source.ArchiveLimits{Expanded: 1 << 20}).List(t.Context())
+		invalid(t, err, `The archive "x.tar" expands to more than 1 MiB.`)
 	})
 }
 

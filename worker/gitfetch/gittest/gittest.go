@@ -7,9 +7,12 @@ package gittest
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -82,10 +85,17 @@ type Mood struct {
 	Status         int    // if set, the answer to every request
 	Header         http.Header
 	RedirectTo     string // if set, 301 to this repository: a path on this server or a whole URL
+	// RedirectAfter lets so many requests pass before RedirectTo applies.
+	RedirectAfter int
 	// CutAfter breaks the connection after so many bytes of a pack; 0 never does.
 	CutAfter int64
-	// Hold, if set, keeps the pack back after its first bytes until the channel is closed or the client has gone.
-	Hold chan struct{}
+	// Hold, if set, keeps the pack back after its first HoldAfter bytes until the channel is closed or the client has gone.
+	Hold      chan struct{}
+	HoldAfter int64
+	// FailPack answers 503 to this pack, counted from 1 since the mood was set, and to those after it.
+	FailPack int
+	// Message is the text of a failing pack's answer.
+	Message string
 }
 
 // Server is the host.
@@ -95,6 +105,8 @@ type Server struct {
 
 	mu      sync.Mutex
 	moods   map[string]Mood
+	passed  map[string]int // requests since the mood was set
+	packed  map[string]int // packs since then
 	seen    []Request
 	holding atomic.Int64
 	packs   atomic.Int64
@@ -109,7 +121,7 @@ type Request struct {
 // New starts a server.
 func New(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{root: t.TempDir(), moods: map[string]Mood{}}
+	s := &Server{root: t.TempDir(), moods: map[string]Mood{}, passed: map[string]int{}, packed: map[string]int{}}
 	server := httptest.NewServer(http.HandlerFunc(s.serve))
 	t.Cleanup(server.Close)
 	s.URL = server.URL
@@ -119,7 +131,18 @@ func New(t testing.TB) *Server {
 // Create makes a repository such as "owner/name"; the first branch is the default. Without branches it is empty.
 func (s *Server) Create(t testing.TB, name string, branches ...Branch) {
 	t.Helper()
-	s.git(t, nil, "init", "--quiet", "--bare", "--initial-branch=main", s.dir(name))
+	s.create(t, name, "sha1", branches)
+}
+
+// CreateSHA256 is Create with git's newer object format.
+func (s *Server) CreateSHA256(t testing.TB, name string, branches ...Branch) {
+	t.Helper()
+	s.create(t, name, "sha256", branches)
+}
+
+func (s *Server) create(t testing.TB, name, format string, branches []Branch) {
+	t.Helper()
+	s.git(t, nil, "init", "--quiet", "--bare", "--initial-branch=main", "--object-format="+format, s.dir(name))
 	s.git(t, nil, "--git-dir", s.dir(name), "config", "uploadpack.allowFilter", "true")
 	s.Push(t, name, branches...)
 	if len(branches) > 0 {
@@ -146,6 +169,23 @@ func (s *Server) Push(t testing.TB, name string, branches ...Branch) {
 func (s *Server) Import(t testing.TB, name string, stream io.Reader) {
 	t.Helper()
 	s.git(t, stream, "--git-dir", s.dir(name), "fast-import", "--quiet", "--force")
+}
+
+// WriteObject stores an object as it is, however wrong, and gives its id.
+func (s *Server) WriteObject(t testing.TB, name, kind string, data []byte) string {
+	t.Helper()
+	return s.git(t, bytes.NewReader(data), "--git-dir", s.dir(name), "hash-object", "-t", kind, "-w", "--literally", "--stdin")
+}
+
+// Point moves a branch to a commit.
+func (s *Server) Point(t testing.TB, name, branch, commit string) {
+	t.Helper()
+	s.git(t, nil, "--git-dir", s.dir(name), "update-ref", "refs/heads/"+branch, commit)
+}
+
+// PEM writes a certificate as a file of trusted authorities.
+func PEM(c *x509.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
 }
 
 // Delete removes a branch.
@@ -179,6 +219,7 @@ func (s *Server) Set(name string, mood Mood) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.moods[name] = mood
+	s.passed[name], s.packed[name] = 0, 0
 }
 
 // Requests gives the requests since the start, or since the last call.
@@ -266,6 +307,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	name, rest := split(r.URL.Path)
 	s.mu.Lock()
 	mood := s.moods[name]
+	s.passed[name]++
+	passed := s.passed[name]
 	s.seen = append(s.seen, Request{Path: r.URL.Path, Authorization: r.Header.Get("Authorization")})
 	s.mu.Unlock()
 	for key, values := range mood.Header {
@@ -273,7 +316,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	want := "Basic " + base64.StdEncoding.EncodeToString([]byte(mood.User+":"+mood.Password))
 	switch {
-	case mood.RedirectTo != "":
+	case mood.RedirectTo != "" && passed > mood.RedirectAfter:
 		target := mood.RedirectTo + rest
 		if r.URL.RawQuery != "" {
 			target += "?" + r.URL.RawQuery
@@ -285,7 +328,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="Git"`)
 		w.WriteHeader(http.StatusUnauthorized)
 	default:
-		s.backend(w, r, mood, rest)
+		s.backend(w, r, mood, name, rest)
 	}
 }
 
@@ -299,14 +342,14 @@ func split(path string) (string, string) {
 	return strings.TrimPrefix(path, "/"), ""
 }
 
-func (s *Server) backend(w http.ResponseWriter, r *http.Request, mood Mood, rest string) {
+func (s *Server) backend(w http.ResponseWriter, r *http.Request, mood Mood, name, rest string) {
 	git, err := exec.LookPath("git")
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	handler := &cgi.Handler{
-		Path: git, Args: []string{"http-backend"}, Dir: s.root, Stderr: io.Discard,
+		Path: git, Args: []string{"http-backend"}, Dir: s.root, Stderr: io.Discard, Logger: log.New(io.Discard, "", 0),
 		Env: append(environment(s.root), "GIT_PROJECT_ROOT="+s.root, "GIT_HTTP_EXPORT_ALL=1", "GIT_PROTOCOL="+r.Header.Get("Git-Protocol")),
 	}
 	if rest == "/git-upload-pack" {
@@ -316,6 +359,15 @@ func (s *Server) backend(w http.ResponseWriter, r *http.Request, mood Mood, rest
 		}
 		if bytes.Contains(body, []byte("command=fetch")) && bytes.Contains(body, []byte("done")) {
 			s.packs.Add(1)
+			s.mu.Lock()
+			s.packed[name]++
+			number := s.packed[name]
+			s.mu.Unlock()
+			if mood.FailPack > 0 && number >= mood.FailPack {
+				w.Header().Set("Content-Type", "text/plain")
+				http.Error(w, mood.Message, http.StatusServiceUnavailable)
+				return
+			}
 			w = &moody{ResponseWriter: w, server: s, mood: mood, gone: r.Context().Done()}
 		}
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
@@ -342,10 +394,10 @@ func (m *moody) Write(p []byte) (int, error) {
 		}
 		return 0, io.ErrClosedPipe
 	}
-	if m.mood.Hold != nil && !m.held {
+	if m.mood.Hold != nil && !m.held && m.sent+int64(len(p)) > m.mood.HoldAfter {
 		m.held = true
-		half := len(p) / 2
-		_, _ = m.ResponseWriter.Write(p[:half])
+		cut := max(1, m.mood.HoldAfter-m.sent)
+		_, _ = m.ResponseWriter.Write(p[:cut])
 		_ = http.NewResponseController(m.ResponseWriter).Flush()
 		m.server.holding.Add(1)
 		select {
@@ -353,8 +405,8 @@ func (m *moody) Write(p []byte) (int, error) {
 		case <-m.gone:
 		}
 		m.server.holding.Add(-1)
-		n, err := m.ResponseWriter.Write(p[half:])
-		return half + n, err
+		n, err := m.ResponseWriter.Write(p[cut:])
+		return int(cut) + n, err
 	}
 	n, err := m.ResponseWriter.Write(p)
 	m.sent += int64(n)
