@@ -22,6 +22,9 @@
 {{ template "events/triggers.sql" . }}
 {{ template "events/access.sql" . }}
 {{ template "identity/functions.sql" . }}
+{{ template "identity/signin.sql" . }}
+{{ template "identity/external.sql" . }}
+{{ template "identity/refresh.sql" . }}
 {{ template "identity/api.sql" . }}
 {{ template "identity/triggers.sql" . }}
 {{ template "identity/access.sql" . }}

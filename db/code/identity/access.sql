@@ -1,1 +1,1 @@
--- identity: access.
+-- Nobody but the functions of this feature touches its tables: there is no policy and no grant, and that is the rule.

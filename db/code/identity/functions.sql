@@ -1,1 +1,289 @@
--- identity: functions.
+-- Sessions, the organization they act in, and the answers of sign-in. Functions of schema private here are called by the server
+-- itself (granted to kijko_server alone), one call a request. A refusal after which something must remain written (a counted
+-- failure, a revoked session) is *returned* as {"problem": ...}: raising it would undo the write.
+
+create or replace function private.problem(
+  p_status integer, p_code text, p_message text, p_field text default null, p_details jsonb default null
+) returns jsonb
+language sql immutable parallel safe
+return jsonb_build_object('problem', jsonb_strip_nulls(jsonb_build_object(
+  'status', p_status, 'code', p_code, 'message', p_message, 'field', p_field, 'details', p_details)));
+comment on function private.problem is 'A refusal as a result, for where the transaction must commit; the server turns it into the same answer as private.refuse.';
+
+-- something@something.tld without blanks and control characters, trimmed, lower case; null where it is none.
+create or replace function private.clean_email(p_text text) returns text
+language sql immutable parallel safe
+return (
+  select case when char_length(e) between 3 and 254 and e ~ '^[^@[:space:][:cntrl:]]+@[^@[:space:][:cntrl:]]+\.[^@.[:space:][:cntrl:]]+$' then e end
+  from (select lower(normalize(regexp_replace(p_text, '^[[:space:]]+|[[:space:]]+$', '', 'g')))) as t (e)
+);
+comment on function private.clean_email is 'The address as it is stored, or null where it has not the shape of one.';
+
+create or replace function private.require_email(p_text text) returns text
+language plpgsql immutable
+as $$
+begin
+  if private.clean_email(p_text) is null then
+    perform private.refuse_field('email', 'Please enter a valid e-mail address.');
+  end if;
+  return private.clean_email(p_text);
+end
+$$;
+comment on function private.require_email is 'private.clean_email, or 400 VALIDATION_ERROR about field email.';
+
+create or replace function private.require_name(p_text text, p_field text, p_label text) returns text
+language plpgsql immutable
+as $$
+declare
+  v_name text := regexp_replace(p_text, '^[[:space:]]+|[[:space:]]+$', '', 'g');
+begin
+  if v_name ~ '[\u0001-\u001F\u007F-\u009F]' then
+    perform private.refuse_field(p_field, format('The %s must not contain control characters.', p_label));
+  elsif coalesce(char_length(v_name), 0) not between 1 and 50 then
+    perform private.refuse_field(p_field, format('The %s must have 1 to 50 characters.', p_label));
+  end if;
+  return v_name;
+end
+$$;
+comment on function private.require_name is 'A trimmed name of 1 to 50 characters, or 400 VALIDATION_ERROR about the field.';
+
+create or replace function private.personal_organization_name(p_first_name text, p_last_name text, p_email text) returns text
+language sql immutable parallel safe
+return coalesce(nullif(btrim(p_first_name || ' ' || p_last_name), ''), left(split_part(p_email, '@', 1), 100)) || '''s workspace';
+comment on function private.personal_organization_name is 'Name of the organization that a new person gets.';
+
+-- The organization for a session: the wanted one if the membership is active, else the default one, else the oldest. Whoever was
+-- removed from the last one gets a new personal one; null says that there are memberships and all are inactive.
+create or replace function private.choose_organization(p_user_id uuid, p_wanted_id uuid default null) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user public.users;
+  v_id uuid;
+begin
+  for i in 1..2 loop
+    select m.organization_id into v_id
+    from public.memberships m
+    join public.users u on u.id = m.user_id
+    where m.user_id = p_user_id and m.status = 'active'
+    order by (m.organization_id = p_wanted_id) desc nulls last, (m.organization_id = u.default_organization_id) desc nulls last,
+      m.joined_at, m.id
+    limit 1;
+    if v_id is not null or exists (select from public.memberships m where m.user_id = p_user_id) then
+      return v_id;
+    end if;
+    -- Of parallel sign-ins one makes the organization; the others find it in their second round.
+    select * into v_user from public.users u where u.id = p_user_id for no key update;
+  end loop;
+  return private.create_organization(
+    private.personal_organization_name(v_user.first_name, v_user.last_name, v_user.email), p_user_id);
+end
+$$;
+comment on function private.choose_organization is
+  'Organization that a session of this person acts in, made if there is none; null when all memberships are inactive. Judges: callable by definer functions of ours only.';
+
+-- Browser and operating system as the audit trail shows them; a user agent is a claim and nothing depends on it.
+create or replace function private.device_json(p_user_agent text) returns jsonb
+language sql immutable parallel safe
+return jsonb_strip_nulls(jsonb_build_object(
+  'browser', case when p_user_agent ~ 'Edg' then 'Edge' when p_user_agent ~ 'OPR/' then 'Opera' when p_user_agent ~ 'Firefox/' then 'Firefox'
+    when p_user_agent ~ 'Chrome/|CriOS/' then 'Chrome' when p_user_agent ~ 'Safari/' then 'Safari' end,
+  'os', case when p_user_agent ~ 'iPhone|iPad' then 'iOS' when p_user_agent ~ 'Android' then 'Android' when p_user_agent ~ 'Windows' then 'Windows'
+    when p_user_agent ~ 'Mac OS X' then 'macOS' when p_user_agent ~ 'Linux' then 'Linux' end));
+comment on function private.device_json is '{browser, os} of a user agent, as far as they can be told.';
+
+-- Who the session is and how long it may last: what the server needs to sign an access token and to set the cookie.
+create or replace function private.session_json(p_session_id uuid, p_at timestamptz) returns jsonb
+language sql stable security definer set search_path = ''
+return (
+  select jsonb_build_object('user_id', u.id, 'session_id', s.id, 'org_id', s.organization_id, 'email', u.email,
+    'email_verified', u.email_verified_at is not null, 'first_name', u.first_name, 'last_name', u.last_name,
+    'max_age', greatest(0, floor(extract(epoch from least(s.expires_at, s.idle_expires_at, p_at + interval '30 days') - p_at))::integer))
+  from private.sessions s
+  join public.users u on u.id = s.user_id
+  where s.id = p_session_id
+);
+comment on function private.session_json is 'What a token answer is made of. Judges: callable by definer functions of ours only.';
+
+-- 30 days from issue, and never beyond the session: 90 days from sign-in.
+create or replace function private.issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamptz) returns void
+language sql volatile security definer set search_path = ''
+begin atomic
+  update private.sessions s
+  set idle_expires_at = least(s.expires_at, p_at + interval '30 days'), last_active_at = greatest(s.last_active_at, p_at)
+  where s.id = p_session_id;
+  insert into private.refresh_tokens (token_hash, session_id, issued_at, expires_at)
+  select decode(p_token_hash, 'hex'), s.id, p_at, s.idle_expires_at from private.sessions s where s.id = p_session_id;
+end;
+comment on function private.issue_refresh_token is 'Stores the SHA-256 (hex) of a new refresh token. Judges: callable by definer functions of ours only.';
+
+-- p holds token_hash and user_agent. The absolute end is given where a session continues another one.
+create or replace function private.begin_session(
+  p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamptz, p_expires_at timestamptz default null
+) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+  v_ip text := nullif(current_setting('app.client_ip', true), '');
+  v_agent text := left(p ->> 'user_agent', 500);
+  v_expires_at timestamptz := coalesce(p_expires_at, p_at + interval '90 days');
+begin
+  insert into private.sessions (user_id, organization_id, method, user_agent, client_ip, created_at, last_active_at, expires_at, idle_expires_at)
+  values (p_user_id, p_org_id, p_method, v_agent, v_ip, p_at, p_at, v_expires_at, v_expires_at)
+  returning id into v_id;
+  perform private.issue_refresh_token(v_id, p ->> 'token_hash', p_at);
+  if p_method <> 'switch' then
+    perform private.record_sign_in(p_user_id, p_org_id, v_id, p_method, v_agent);
+  end if;
+  return private.session_json(v_id, p_at);
+end
+$$;
+comment on function private.begin_session is 'A new session with its first refresh token. Judges: callable by definer functions of ours only.';
+
+create or replace function private.record_sign_in(p_user_id uuid, p_org_id uuid, p_session_id uuid, p_method text, p_user_agent text)
+returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.login_history (user_id, session_id, method, status, client_ip, user_agent)
+  values (p_user_id, p_session_id, p_method, 'success', nullif(current_setting('app.client_ip', true), ''), p_user_agent);
+  perform set_config('app.session_id', p_session_id::text, true);
+  perform private.audit('user.login', 'Signed in.', private.device_json(p_user_agent) || jsonb_build_object('method', p_method), null,
+    p_org_id, p_user_id);
+end
+$$;
+comment on function private.record_sign_in is 'History and audit of a successful sign-in. Judges: callable by definer functions of ours only.';
+
+-- A trigger of the event log tells all server processes, which close the session's sockets.
+create or replace function private.revoke_session(p_session_id uuid, p_reason text, p_at timestamptz default now()) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update private.sessions set revoked_at = p_at, revoked_reason = p_reason where id = p_session_id and revoked_at is null;
+  return found;
+end
+$$;
+comment on function private.revoke_session is 'Ends a session now; false when it had ended. Judges: callable by definer functions of ours only.';
+
+-- The session and those that continued it after a membership had ended.
+create or replace function private.session_line(p_session_id uuid) returns setof uuid
+language sql stable security definer set search_path = ''
+begin atomic
+  with recursive line (id, successor_id) as (
+    select s.id, s.successor_id from private.sessions s where s.id = p_session_id
+    union
+    select s.id, s.successor_id from private.sessions s join line on s.id = line.successor_id
+  )
+  select line.id from line;
+end;
+comment on function private.session_line is 'A session and its successors. Judges: callable by definer functions of ours only.';
+
+-- p: session_id? (from a genuine token, expired or not), token_hash? (of a refresh token). Unknown ones are passed over: logging out
+-- twice, or of nothing, is no error.
+create or replace function private.log_out(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  for v in
+    select s.id, s.user_id, s.organization_id
+    from private.sessions s
+    where s.id in (
+      select private.session_line(private.as_uuid(p ->> 'session_id'))
+      union
+      select private.session_line(t.session_id) from private.refresh_tokens t where t.token_hash = decode(p ->> 'token_hash', 'hex'))
+    order by s.id
+    for update
+  loop
+    if private.revoke_session(v.id, 'logout') then
+      perform set_config('app.session_id', v.id::text, true);
+      perform private.audit('user.logout', 'Signed out.', null, null,
+        coalesce(v.organization_id, (select u.default_organization_id from public.users u where u.id = v.user_id)), v.user_id);
+    end if;
+  end loop;
+  return null;
+end
+$$;
+comment on function private.log_out is 'Ends the sessions named by a token and by a refresh token. Judges: callable by the server only, which has verified the token.';
+grant execute on function private.log_out to kijko_server;
+
+-- The current session ends and one for the other organization begins; it inherits the moment of signing in.
+-- p: user_id, session_id, claims, request_id, client_ip of the caller; org_id; token_hash, user_agent.
+create or replace function private.switch_session(p jsonb, p_at timestamptz default now()) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user_id uuid := (p ->> 'user_id')::uuid;
+  v_session private.sessions;
+  v_org_id uuid;
+begin
+  perform private.enter(v_user_id, (p ->> 'session_id')::uuid, (p ->> 'org_hint')::uuid, p ->> 'claims', p ->> 'request_id', p ->> 'client_ip');
+  select m.organization_id into v_org_id
+  from public.memberships m
+  where m.user_id = v_user_id and m.organization_id = private.as_uuid(p ->> 'org_id') and m.status = 'active';
+  if v_org_id is null then
+    perform private.refuse(403, 'ORG_REQUIRED', 'You are not an active member of this organization.', 'org_id');
+  end if;
+  select * into v_session from private.sessions where id = (p ->> 'session_id')::uuid;
+  if not private.revoke_session(v_session.id, 'switched', p_at) then
+    perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
+  end if;
+  return private.begin_session(v_user_id, v_org_id, 'switch', p, p_at, v_session.expires_at);
+end
+$$;
+comment on function private.switch_session is
+  'Moves the caller to another organization. Judges: session and memberships, through private.enter. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED.';
+grant execute on function private.switch_session to kijko_server;
+
+-- Many at once, seconds after the answers they belong to; whoever is busy is passed over. p_orgs: the hint of the token, or null.
+create or replace function private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamptz default now()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  with busy as (
+    select s.id from private.sessions s
+    where s.id = any (p_sessions) and s.revoked_at is null and s.last_active_at < p_at - interval '1 minute'
+    order by s.id for update skip locked
+  )
+  update private.sessions s set last_active_at = p_at from busy where busy.id = s.id;
+  with active as (
+    select distinct s.user_id, coalesce(t.org_id, s.organization_id, u.default_organization_id) as organization_id
+    from unnest(p_sessions, p_orgs) as t (session_id, org_id)
+    join private.sessions s on s.id = t.session_id and s.revoked_at is null
+    join public.users u on u.id = s.user_id
+  ), busy as (
+    select m.id from public.memberships m
+    join active a on a.user_id = m.user_id and a.organization_id = m.organization_id
+    where m.last_active_at is null or m.last_active_at < p_at - interval '1 minute'
+    order by m.id for update of m skip locked
+  )
+  update public.memberships m set last_active_at = p_at from busy where busy.id = m.id;
+end
+$$;
+comment on function private.touch_sessions is 'Moves last_active_at of sessions and memberships, at most once a minute. Judges: callable by the server only.';
+grant execute on function private.touch_sessions to kijko_server;
+
+-- Only for development: every process of the installation gets the key that the first one offered.
+create or replace function private.keep_signing_key(p_offered text) returns text
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.signing_keys (pem) values (p_offered) on conflict do nothing;
+  return (select k.pem from private.signing_keys k);
+end
+$$;
+comment on function private.keep_signing_key is 'The installation''s own signing key, or the offered one if it had none. Judges: callable by the server only.';
+grant execute on function private.keep_signing_key to kijko_server;
+
+create or replace function private.prune_identity(p_at timestamptz default now()) returns void
+language sql volatile security definer set search_path = ''
+begin atomic
+  delete from private.refresh_tokens where expires_at < p_at;
+  delete from private.sealed_answers where created_at < p_at - interval '24 hours';
+  delete from private.login_failures where updated_at < p_at - interval '1 hour';
+  delete from private.login_history where created_at < p_at - interval '90 days';
+end;
+comment on function private.prune_identity is 'Retention of refresh tokens, sealed answers, failures and sign-in history. Judges: callable by the worker only.';
+grant execute on function private.prune_identity to kijko_worker;

@@ -1,1 +1,2 @@
--- identity: triggers.
+-- Sessions that end tell the event log by its own trigger (events/triggers.sql), and memberships end their sessions by theirs
+-- (organizations/triggers.sql); identity adds none.
