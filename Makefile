@@ -13,7 +13,7 @@ demo: ## against the running server: sign up, ingest a real repository, watch it
 	go run ./tests/demo
 
 test: ## everything: linters, Go tests with -race, pgTAP, drift of generated files, coverage
-	@tests/tools/prepare.sh
+	@tests/tools/prepare.sh tests
 	go run ./tests/tools/suite
 
 test-go: ## only the Go tests, with -race

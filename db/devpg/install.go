@@ -54,7 +54,7 @@ func install(ctx context.Context, sys *system, p packages, progress func(string)
 	}
 	names := p.names(major)
 	progress("installing " + strings.Join(names, " ") + " (apt-get install)")
-	if _, err := sys.run(ctx, "apt-get", append([]string{"install", "-y", "-q", "--no-install-recommends"}, names...)...); err != nil {
+	if _, err := sys.run(ctx, "apt-get", append([]string{"-o", "DPkg::Lock::Timeout=120", "install", "-y", "-q", "--no-install-recommends"}, names...)...); err != nil {
 		return fmt.Errorf("install %s: %w", strings.Join(names, " "), err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what building and testing need and this machine lacks: through apt as root, otherwise by
-# printing the command to type. Go itself has to be there; a Go from 1.21 on fetches the version that go.mod asks for.
+# Installs what building needs and this machine lacks, and with "tests" what testing needs as well: through apt as root,
+# otherwise by printing the command to type. Go itself has to be there; from 1.21 on it fetches the version that go.mod
+# asks for. (A missing PostgreSQL for "make run" is the program's own business: db/devpg.)
 set -eu
 
 if ! command -v go >/dev/null 2>&1; then
@@ -16,7 +17,7 @@ want gcc gcc
 want git git
 [ "$(uname)" = Darwin ] || [ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 postgres=$(ls -d /usr/lib/postgresql/1[5-9] /usr/lib/postgresql/[2-9]? 2>/dev/null | tail -n 1)
-if command -v apt-get >/dev/null 2>&1 && [ -z "${PG_CONFIG:-}" ]; then
+if [ "${1:-}" = tests ] && command -v apt-get >/dev/null 2>&1 && [ -z "${PG_CONFIG:-}" ]; then
   version=${postgres##*/}
   [ -n "$postgres" ] || version=$(. /etc/os-release; case "${VERSION_ID:-}" in 12) echo 15 ;; 13) echo 17 ;; 24.*) echo 16 ;; esac)
   if [ -n "$version" ]; then
@@ -38,4 +39,4 @@ echo "prepare: installing$missing"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q </dev/null
 # shellcheck disable=SC2086 # a list of names
-apt-get install -y -q --no-install-recommends $missing </dev/null
+apt-get -o DPkg::Lock::Timeout=120 install -y -q --no-install-recommends $missing </dev/null
