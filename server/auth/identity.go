@@ -52,9 +52,10 @@ type Identity struct {
 	PlatformAdmin bool
 
 	// SessionKey is what the issuer calls the session; without such a claim a
-	// hash of jti, else of issuer, subject and iat. SessionID is a UUID for it:
-	// the key itself for the built-in issuer, else made from issuer and key, so
-	// that each token finds its session row by primary key.
+	// hash of jti, else of issuer, subject and iat. SessionID is a UUID for it, so
+	// that each token finds its session row by primary key: the key itself where
+	// that is a UUID (ours, Supabase's, most of Keycloak's), else made from issuer
+	// and key.
 	SessionKey string
 	SessionID  string
 
@@ -213,9 +214,17 @@ func digest(parts ...string) string {
 // between living sessions of external issuers and their rows.
 var sessionNamespace = uuid.MustParse("5b0b4f2e-8c1d-4b53-9c56-0f6f6a1f6a27")
 
-// sessionUUID gives a session of an external issuer its row id. Version 8 with
-// SHA-256 stands in for version 5, whose SHA-1 can be made to collide.
+// sessionUUID gives a session of an external issuer its row id.
 func sessionUUID(issuer, key string) string {
+	if id, err := canonicalUUID(key); err == nil {
+		return id
+	}
+	return derivedUUID(issuer, key)
+}
+
+// derivedUUID is version 8 with SHA-256 in place of version 5, whose SHA-1 can be
+// made to collide.
+func derivedUUID(issuer, key string) string {
 	return uuid.NewHash(sha256.New(), sessionNamespace, []byte(issuer+"\x00"+key), 8).String()
 }
 

@@ -212,36 +212,27 @@ func (i *Issuer) sign(p payload, ttl time.Duration) (Token, error) {
 // VerifyConnection accepts connection tokens only; every error wraps
 // ErrInvalidToken.
 func (i *Issuer) VerifyConnection(raw string) (*Connection, error) {
-	c, err := peek(raw)
+	jws, c, err := parse(raw)
 	if err != nil {
 		return nil, err
 	}
-	if c.text("iss") != i.url {
+	switch {
+	case c.text("iss") != i.url:
 		return nil, fmt.Errorf("%w %q", ErrIssuer, tidy(c.text("iss"), 100))
+	case algorithm(jws) != jose.ES256:
+		return nil, fmt.Errorf("%w: %q", ErrAlgorithm, algorithm(jws))
+	case !slices.Equal(c.list("aud"), []string{AudienceRealtime}):
+		return nil, ErrAudience
 	}
-	jws, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.ES256})
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	if err := checkDates(c, i.now(), false); err != nil {
+		return nil, err
 	}
 	keys, err := i.keys.find(jws.Signatures[0].Header.KeyID)
 	if err != nil {
 		return nil, err
 	}
-	body, err := jws.Verify(keys[0])
-	if err != nil {
-		return nil, ErrSignature
-	}
-	if c, err = decodeClaims(body); err != nil {
+	if err := checkSignature(jws, keys); err != nil {
 		return nil, err
-	}
-	if err := checkDates(c, i.now(), false); err != nil {
-		return nil, err
-	}
-	if c.text("iss") != i.url {
-		return nil, ErrIssuer
-	}
-	if !slices.Equal(c.list("aud"), []string{AudienceRealtime}) {
-		return nil, ErrAudience
 	}
 	connection := &Connection{
 		UserID: c.text("sub"), SessionID: c.text("sid"), OrgID: c.text("org_id"), ProjectID: c.text("project_id"),

@@ -31,7 +31,7 @@ func TestIssuer(t *testing.T) {
 		token, err := iss.Mint(Access{UserID: ann, SessionID: session, OrgID: org, Email: "ann@example.nl", FirstName: "Ann", LastName: "Vos"})
 		require.NoError(t, err)
 		require.Equal(t, 3600, token.ExpiresIn)
-		c, err := peek(token.Raw)
+		_, c, err := parse(token.Raw)
 		require.NoError(t, err)
 		require.NotEmpty(t, c.text("jti"))
 		now := json.Number(jsonNumber(clock.Now().Unix()))
@@ -130,7 +130,8 @@ func TestConnectionToken(t *testing.T) {
 		{"OtherIssuer", h.signBuiltin(t, with(c, "iss", h.provider.Issuer)), ErrIssuer},
 		{"Keycloak", h.provider.Sign(t, with(h.keycloakClaims(), "aud", AudienceRealtime)), ErrIssuer},
 		{"Expired", h.signBuiltin(t, with(c, "exp", now)), ErrExpired},
-		{"None", assemble(map[string]any{"alg": "none"}, c, nil), ErrMalformed},
+		{"None", assemble(map[string]any{"alg": "none"}, c, nil), ErrAlgorithm},
+		{"HMAC", hs256(t, []byte(secret), c), ErrAlgorithm},
 		{"UnknownKid", authtest.Sign(t, jose.ES256, "x", h.issuer.keys.signing, c), ErrSignature},
 		{"Stranger", authtest.Sign(t, jose.ES256, h.issuer.keys.kid, stranger, c), ErrSignature},
 	} {

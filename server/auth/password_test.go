@@ -52,6 +52,16 @@ func TestHasher(t *testing.T) {
 		require.Equal(t, current, cost)
 		require.Len(t, salt, saltBytes)
 		require.Len(t, key, keyBytes)
+
+		// Not even the password of the decoy opens an account that has none.
+		h, err := NewHasher(1)
+		require.NoError(t, err)
+		h.decoy, err = h.Hash(ctx, "anything")
+		require.NoError(t, err)
+		ok, stale, err = h.Check(ctx, "", "anything")
+		require.NoError(t, err)
+		require.False(t, ok)
+		require.False(t, stale)
 	})
 
 	t.Run("OlderParametersAreStale", func(t *testing.T) {

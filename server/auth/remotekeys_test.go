@@ -138,6 +138,14 @@ func TestRemoteKeys(t *testing.T) {
 		require.ErrorIs(t, err, ErrSignature)
 	})
 
+	t.Run("KeyUnderTheNameOfAnotherOneIsRefused", func(t *testing.T) {
+		h := setup(t)
+		old := h.provider.PrivateKey()
+		h.provider.Rotate(t, false)
+		_, err := h.Verify(ctx, authtest.Sign(t, jose.RS256, h.provider.KeyID(), old, h.keycloakClaims()))
+		require.ErrorIs(t, err, ErrSignature)
+	})
+
 	t.Run("CloseEndsAFetchThatHangs", func(t *testing.T) {
 		h := setup(t)
 		h.provider.Hang()
@@ -268,7 +276,7 @@ func TestKeySetKeepsOnlyUsableSigningKeys(t *testing.T) {
 	require.NoError(t, err)
 	body, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{
 		{Key: &strong.PublicKey, KeyID: "rsa", Use: "sig", Algorithm: "RS256"},
-		{Key: &strong.PublicKey, KeyID: "encryption", Use: "enc", Algorithm: "RSA-OAEP"},
+		{Key: &strong.PublicKey, KeyID: "encryption", Use: "enc"},
 		{Key: &strong.PublicKey, KeyID: "unmarked encryption", Algorithm: "RSA-OAEP"},
 		{Key: &strong.PublicKey, KeyID: "rs512", Use: "sig", Algorithm: "RS512"},
 		{Key: &weak.PublicKey, KeyID: "weak", Use: "sig", Algorithm: "RS256"},

@@ -61,8 +61,7 @@ func (c *Cookies) Verify(value string) (sessionID string, ok bool) {
 	if !found {
 		return "", false
 	}
-	canonical, err := canonicalUUID(id)
-	if err != nil || canonical != id {
+	if _, err := canonicalUUID(id); err != nil {
 		return "", false
 	}
 	got, err := base64.RawURLEncoding.Strict().DecodeString(signature)

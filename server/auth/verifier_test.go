@@ -324,6 +324,7 @@ func TestRefusal(t *testing.T) {
 		{"NotBeforeAsText", h.provider.Sign(t, with(k, "nbf", "soon")), ErrMalformed},
 
 		{"OtherAudience", h.signBuiltin(t, with(b, "aud", "other")), ErrAudience},
+		{"SeveralAudiences", h.signBuiltin(t, with(b, "aud", []string{AudienceAPI, "other"})), ErrAudience},
 		{"NoAudience", h.signBuiltin(t, with(b, "aud", nil)), ErrAudience},
 		{"RealtimeTokenOnREST", connection.Raw, ErrAudience},
 		{"RealtimeAmongAudiences", h.signBuiltin(t, with(b, "aud", []string{AudienceAPI, AudienceRealtime})), ErrAudience},
@@ -635,7 +636,8 @@ func TestClaims(t *testing.T) {
 
 		long := verify(t, "sid", strings.Repeat("s", 300))
 		require.Less(t, len(long.SessionKey), 100)
-		require.NotEqual(t, sessionUUID("https://a", "k"), sessionUUID("https://b", "k"), "equal keys of two issuers are two sessions")
+		require.NotEqual(t, derivedUUID("https://a", "k"), derivedUUID("https://b", "k"), "equal keys of two issuers are two sessions")
+		require.Equal(t, session, verify(t, "sid", strings.ToUpper(session)).SessionID, "a UUID stays itself")
 	})
 
 	t.Run("NamesAndEmail", func(t *testing.T) {

@@ -263,10 +263,10 @@ func (k *publicKey) Key() any                           { return crypto.PublicKe
 // Clock is a time that only moves when told to; for the Now of a Verifier.
 type Clock struct{ nanos atomic.Int64 }
 
-// NewClock starts at the present.
+// NewClock starts at the present, at a full second, as tokens count.
 func NewClock() *Clock {
 	c := &Clock{}
-	c.nanos.Store(time.Now().UnixNano())
+	c.nanos.Store(time.Now().Truncate(time.Second).UnixNano())
 	return c
 }
 
