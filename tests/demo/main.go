@@ -1,0 +1,240 @@
+// Command demo shows in a minute what Kijko is, against a running server (`make run`) and as any client would: it signs up, creates a
+// project, adds a repository, starts an ingestion, shows its live events as a progress display, and then the numbers.
+//
+//	KIJKO_ADDR       where the server is, default 127.0.0.1:8000
+//	KIJKO_DEMO_REPO  another repository than the one the development server offers
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	d := &demo{base: "http://" + cmp.Or(os.Getenv("KIJKO_ADDR"), "127.0.0.1:8000"), out: os.Stdout, terminal: isTerminal(os.Stdout)}
+	if err := d.run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "\ndemo:", err)
+		os.Exit(1)
+	}
+}
+
+type demo struct {
+	base, token string
+	out         io.Writer
+	terminal    bool
+}
+
+func (d *demo) run(ctx context.Context) error {
+	var greeting struct{ Demo struct{ Repository, Provider, Branch string } }
+	if err := d.call(ctx, "GET", "/", nil, &greeting); err != nil {
+		return fmt.Errorf("no server answers at %s; start one with `make run` (%w)", d.base, err)
+	}
+	repository := map[string]any{"provider": "github", "repositoryUrl": "https://github.com/gofiber/fiber", "branch": "main"}
+	if r := greeting.Demo; r.Repository != "" {
+		repository = map[string]any{"provider": r.Provider, "repositoryUrl": r.Repository, "branch": r.Branch}
+	}
+	if url := os.Getenv("KIJKO_DEMO_REPO"); url != "" {
+		repository = map[string]any{"provider": providerOf(url), "repositoryUrl": url, "branch": "main"}
+	}
+
+	name := "demo-" + strings.ToLower(rand.Text()[:8])
+	var tokens struct {
+		AccessToken string `json:"access_token"`
+	}
+	if err := d.call(ctx, "POST", "/api/v1/auth/signup", map[string]any{"email": name + "@example.nl", "password": rand.Text(),
+		"first_name": "Demo", "last_name": "Visitor"}, &tokens); err != nil {
+		return err
+	}
+	d.token = tokens.AccessToken
+	d.say("signed up as %s@example.nl", name)
+
+	var created struct{ Project struct{ ID, Name string } }
+	if err := d.call(ctx, "POST", "/api/v1/projects", map[string]any{"name": name, "type": "repository"}, &created); err != nil {
+		return err
+	}
+	project := "/api/v1/projects/" + created.Project.ID
+	d.say("created project %q", created.Project.Name)
+	if err := d.call(ctx, "POST", project+"/repositories", repository, nil); err != nil {
+		return err
+	}
+	d.say("added %s", repository["repositoryUrl"])
+
+	var started struct{ JobID string }
+	if err := d.call(ctx, "POST", project+"/ingest", map[string]any{}, &started); err != nil {
+		return err
+	}
+	d.say("ingesting, live over the WebSocket:\n")
+	if err := d.watch(ctx, created.Project.ID); err != nil {
+		return err
+	}
+	return d.numbers(ctx, project)
+}
+
+// watch follows the project's socket until the run has ended.
+func (d *demo) watch(ctx context.Context, projectID string) error {
+	conn, res, err := websocket.Dial(ctx, strings.Replace(d.base, "http", "ws", 1)+"/api/v1/projects/"+projectID+"/ws",
+		&websocket.DialOptions{Subprotocols: []string{"kijko.v1", "bearer." + d.token}})
+	if err != nil {
+		return fmt.Errorf("opening the project's socket: %w", err)
+	}
+	if res.Body != nil {
+		_ = res.Body.Close()
+	}
+	defer func() { _ = conn.CloseNow() }()
+	conn.SetReadLimit(4 << 20)
+	for {
+		_, raw, err := conn.Read(ctx)
+		if err != nil {
+			return fmt.Errorf("the project's socket ended: %w", err)
+		}
+		var frame struct {
+			Type string
+			Data struct {
+				Phase, Message, ErrorCode, ErrorMessage string
+				ProgressPercent                         int
+				CurrentPhaseIndex                       int
+				TotalDurationSeconds                    float64
+				Metrics                                 struct{ FilesProcessed, TotalFiles, TokensProcessed, ChunksCreated int }
+			}
+		}
+		if err := json.Unmarshal(raw, &frame); err != nil {
+			return fmt.Errorf("a frame that is no JSON: %w", err)
+		}
+		switch data := frame.Data; frame.Type {
+		case "phase_started":
+			d.line(true, "  %d/5 %-17s %s", data.CurrentPhaseIndex+1, data.Phase, data.Message)
+		case "progress_update":
+			d.line(false, "      %s %3d%%  %d of %d files, %s tokens, %d chunks", bar(data.ProgressPercent), data.ProgressPercent,
+				data.Metrics.FilesProcessed, data.Metrics.TotalFiles, thousands(data.Metrics.TokensProcessed), data.Metrics.ChunksCreated)
+		case "ingestion_complete":
+			d.line(true, "  done in %.0f s", data.TotalDurationSeconds)
+			return nil
+		case "error":
+			return fmt.Errorf("the ingestion failed: %s (%s)", data.ErrorMessage, data.ErrorCode)
+		}
+	}
+}
+
+func (d *demo) numbers(ctx context.Context, project string) error {
+	var r struct {
+		OriginalTokens, OptimizedTokens, FilesProcessed, ChunksCreated int
+		ReductionPercent                                               float64
+		SavingsBreakdown                                               struct{ Deduplication, PatternCompression, Whitespace, ImportConsolidation int }
+		PerformanceStats                                               struct{ IngestionTimeSeconds, QueryLatencyMs, RelevanceScore float64 }
+		LanguagesDetected                                              []string
+	}
+	if err := d.call(ctx, "GET", project+"/ingestion-result", nil, &r); err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, `
+  files            %s in %d chunks
+  languages        %s
+  tokens           %s -> %s (%.1f %% fewer)
+    deduplication  %s
+    patterns       %s
+    white space    %s
+    imports        %s
+  query            %.0f ms at the 95th percentile, %.0f %% of samples found
+`, thousands(r.FilesProcessed), r.ChunksCreated, strings.Join(r.LanguagesDetected, ", "), thousands(r.OriginalTokens),
+		thousands(r.OptimizedTokens), r.ReductionPercent, thousands(r.SavingsBreakdown.Deduplication), thousands(r.SavingsBreakdown.PatternCompression),
+		thousands(r.SavingsBreakdown.Whitespace), thousands(r.SavingsBreakdown.ImportConsolidation),
+		r.PerformanceStats.QueryLatencyMs, r.PerformanceStats.RelevanceScore)
+	d.say("\ntry the API yourself: %s/docs", d.base)
+	return nil
+}
+
+func (d *demo) call(ctx context.Context, method, path string, body, into any) error {
+	var payload io.Reader
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		payload = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, d.base+path, payload)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if d.token != "" {
+		req.Header.Set("Authorization", "Bearer "+d.token)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	raw, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	if res.StatusCode >= 300 {
+		var problem struct{ Code, Detail string }
+		_ = json.Unmarshal(raw, &problem)
+		return fmt.Errorf("%s %s: %d %s %s", method, path, res.StatusCode, problem.Code, problem.Detail)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(raw, into)
+}
+
+func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
+
+// line overwrites itself on a terminal until a lasting one comes.
+func (d *demo) line(lasting bool, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if !d.terminal {
+		fmt.Fprintln(d.out, text)
+		return
+	}
+	fmt.Fprint(d.out, "\r\033[K", text)
+	if lasting {
+		fmt.Fprintln(d.out)
+	}
+}
+
+func bar(percent int) string {
+	const width = 24
+	full := min(width, percent*width/100)
+	return strings.Repeat("█", full) + strings.Repeat("░", width-full)
+}
+
+func thousands(n int) string {
+	text := fmt.Sprint(n)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+func providerOf(url string) string {
+	for _, p := range []string{"gitlab", "bitbucket", "azure"} {
+		if strings.Contains(url, p) {
+			return p
+		}
+	}
+	return "github"
+}
+
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
