@@ -5,7 +5,7 @@ package supabase
 import _ "embed"
 
 // Seed is an idempotent script that makes the demo tenant; it is run by the owner of the database
-// after the setup. It sets no password.
+// after the setup, and only in development: the password in it is public.
 //
 //go:embed seed.sql
 var Seed string

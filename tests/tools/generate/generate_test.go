@@ -12,6 +12,8 @@ import (
 
 	"kijko/db"
 	"kijko/db/devpg"
+	"kijko/server/auth"
+	"kijko/server/dev"
 	"kijko/supabase"
 )
 
@@ -158,15 +160,22 @@ func TestSeed(t *testing.T) {
 	for range 2 { // twice is once
 		require.NoError(t, d.psql(within(t), filepath.Join(root, "supabase", "seed.sql")))
 	}
+	var owners int
+	var hash string
 	require.NoError(t, d.withConn(within(t), func(conn *pgx.Conn) error {
 		_, err := conn.Exec(within(t), supabase.Seed)
 		require.NoError(t, err)
-		var owners int
-		err = conn.QueryRow(within(t), `select count(*) from public.memberships m join public.users u on u.id = m.user_id
-			where u.email = 'demo@kijko.example' and m.role = 'owner'`).Scan(&owners)
-		require.Equal(t, 1, owners)
-		return err
+		return conn.QueryRow(within(t), `select count(*) over (), c.password_hash
+			from public.memberships m join public.users u on u.id = m.user_id join private.credentials c on c.user_id = u.id
+			where u.email = $1 and m.role = 'owner'`, dev.DemoEmail).Scan(&owners, &hash)
 	}))
+	require.Equal(t, 1, owners)
+	hasher, err := auth.NewHasher(1)
+	require.NoError(t, err)
+	ok, stale, err := hasher.Check(within(t), hash, dev.DemoPassword)
+	require.NoError(t, err)
+	require.True(t, ok, "the password that make run prints opens the door")
+	require.False(t, stale)
 }
 
 func TestFailingFileIsNamed(t *testing.T) {
