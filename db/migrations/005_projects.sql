@@ -363,6 +363,8 @@ create table public.staged_files (
   checksum text not null,
   storage_key text not null,
   storage_provider text not null default 'local',
+  -- True only within the transaction that attaches it.
+  attached boolean not null default false,
   created_at timestamptz not null default now(),
   constraint staged_files_name_check check (char_length(name) between 1 and 255 and name !~ '/' and private.is_plain(name)),
   constraint staged_files_path_check check (char_length(path) between 1 and 1000 and path !~ '(^|/)(\.{1,2})?(/|$)' and private.is_plain(path)),

@@ -1,1 +1,163 @@
--- projects: functions.
+-- What a project looks like (contract 10, section 3). Every answer with a project carries both of the client's field sets; events
+-- carry the core set alone, because the rest depends on who looks.
+
+create or replace function private.project_json(p public.projects) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', p.id, 'userId', p.user_id, 'organizationId', p.organization_id, 'name', p.name,
+  'description', p.description, 'type', p.type, 'status', p.status, 'privacy', p.privacy, 'chunkingStrategy', p.chunking_strategy,
+  'includeMetadata', p.include_metadata, 'anonymizeSecrets', p.anonymize_secrets, 'totalRepos', p.total_repos,
+  'totalFiles', coalesce(p.total_files, p.uploaded_files), 'originalTokens', p.original_tokens, 'optimizedTokens', p.optimized_tokens,
+  'ingestionTimeSeconds', p.ingestion_time_seconds, 'createdAt', private.iso(p.created_at), 'updatedAt', private.iso(p.updated_at)));
+comment on function private.project_json is 'The core fields of Project, the same for everybody.';
+
+create or replace function private.initials_icon(p_name text) returns jsonb
+language sql immutable parallel safe
+return jsonb_build_object('type', 'initials', 'backgroundColor', '#3b82f6',
+  'value', upper(left(coalesce(nullif(regexp_replace(p_name, '[^[:alpha:]]', '', 'g'), ''), p_name), 2)));
+comment on function private.initials_icon is 'The icon of a project that has none of its own.';
+grant execute on function private.project_json, private.initials_icon to authenticated, service_role;
+
+-- One call for a whole page: owners and last active people may be strangers to the caller's organization, whom row-level security
+-- would hide. Plpgsql keeps the plan for the session.
+create or replace function private.projects_json(p_ids uuid[]) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_user uuid := private.user_id();
+  v_org uuid := private.org_id();
+  v_admin boolean := private.is_org_admin();
+  v_result jsonb;
+begin
+  select coalesce(jsonb_agg(private.project_json(p) || jsonb_strip_nulls(jsonb_build_object(
+    'icon', coalesce(p.icon, private.initials_icon(p.name)),
+    'sourceCount', p.source_count,
+    'isShared', p.privacy = 'shared' or p.accepted_members > 1,
+    'sharedBy', case when p.user_id <> v_user and (p.privacy = 'shared' or p.accepted_members > 1) then
+      coalesce(nullif(btrim(o.first_name || ' ' || o.last_name), ''), split_part(o.email, '@', 1)) end,
+    'owner', case when p.user_id = v_user then 'current-user' else o.email end,
+    'label', p.label, 'color', p.color, 'starred', s.user_id is not null, 'archived', p.archived, 'previewUrl', p.preview_url,
+    'lastActiveUser', case when u.id is not null then jsonb_build_object('id', u.id, 'firstName', u.first_name, 'lastName', u.last_name,
+      'email', u.email, 'avatar', u.avatar_url) end)) order by t.place), '[]')
+  into v_result
+  from unnest(p_ids) with ordinality t (id, place)
+  join public.projects p on p.id = t.id
+  join public.users o on o.id = p.user_id
+  left join public.project_stars s on s.project_id = p.id and s.user_id = v_user
+  left join lateral (
+    select m.user_id from public.project_members m
+    where m.project_id = p.id and m.accepted_at is not null and m.last_active_at is not null
+    order by m.last_active_at desc limit 1
+  ) a on true
+  left join public.users u on u.id = a.user_id
+  -- The policy of public.projects, in other words.
+  where (p.organization_id = v_org and (p.privacy = 'shared' or p.user_id = v_user or v_admin))
+    or exists (select from public.project_members m where m.project_id = p.id and m.user_id = v_user and m.accepted_at is not null);
+  return v_result;
+end
+$$;
+comment on function private.projects_json is
+  'Project[] in the order of the ids, as the caller sees them. Judges: leaves out what the caller may not see.';
+grant execute on function private.projects_json to authenticated;
+
+create or replace function private.member_json(m public.project_members) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', m.id, 'projectId', m.project_id, 'userId', coalesce(m.user_id::text, ''),
+  'email', m.email, 'name', m.name, 'avatarUrl', m.avatar_url, 'role', m.role, 'notifyOnIngestion', m.notify_on_ingestion,
+  'notifyOnError', m.notify_on_error, 'notifyOnTeamChanges', m.notify_on_team_changes, 'invitedAt', private.iso(m.invited_at),
+  'acceptedAt', private.iso(m.accepted_at), 'lastActiveAt', private.iso(m.last_active_at)));
+comment on function private.member_json is 'ProjectMember of the contract.';
+
+create or replace function private.shown_role(p_role text, p_is_owner boolean) returns text
+language sql immutable parallel safe
+return case when p_is_owner then 'owner' when p_role in ('admin', 'manager') then 'admin' when p_role = 'developer' then 'editor' else 'viewer' end;
+comment on function private.shown_role is 'A stored project role in the four-role vocabulary.';
+-- The sharing screens' shape, snake_case, with its own four roles (5.4).
+create or replace function private.project_user_json(m public.project_members, p_owner_id uuid) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', m.id, 'project_id', m.project_id, 'user_id', coalesce(m.user_id::text, ''),
+  'email', m.email, 'name', coalesce(m.name, split_part(m.email, '@', 1)), 'role', private.shown_role(m.role, m.user_id = p_owner_id),
+  'added_at', private.iso(m.created_at), 'added_by', coalesce(m.invited_by, p_owner_id), 'avatar_url', m.avatar_url));
+comment on function private.project_user_json is 'ProjectUser of the contract.';
+
+grant execute on function private.member_json, private.project_user_json, private.shown_role to authenticated, service_role;
+
+-- Numbers of the organization without counting: of everything for its owners and admins, of the shared projects for its other people.
+create or replace function private.counted_projects(
+  out projects bigint, out active bigint, out processing bigint, out failed bigint, out tokens bigint, out files bigint
+)
+language sql stable security definer parallel safe set search_path = ''
+as $$
+  select coalesce(sum(c.projects), 0)::bigint, coalesce(sum(c.active), 0)::bigint, coalesce(sum(c.processing), 0)::bigint,
+    coalesce(sum(c.failed), 0)::bigint, coalesce(sum(c.tokens), 0)::bigint, coalesce(sum(c.files), 0)::bigint
+  from private.project_counters c
+  where c.organization_id = private.org_id() and (c.privacy = 'shared' or private.is_org_admin())
+$$;
+comment on function private.counted_projects is 'Kept numbers of the current organization. Judges: private projects count for owners and admins of the organization only.';
+grant execute on function private.counted_projects to authenticated;
+
+-- What this installation offers; the programs declare it when they start.
+create or replace function private.declare_installation(p_key text, p_value jsonb) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  insert into private.installation as i (key, value) values (p_key, p_value)
+  on conflict (key) do update set value = excluded.value, updated_at = now() where i.value is distinct from excluded.value;
+$$;
+comment on function private.declare_installation is
+  'Keys: embedding (true where vectors can be made), git_hosts ({host: provider}). Judges: callable by the server and the worker only.';
+grant execute on function private.declare_installation to kijko_server, kijko_worker;
+
+create or replace function private.has_embedding() returns boolean
+language sql stable security definer parallel safe set search_path = ''
+return coalesce((select i.value = 'true' from private.installation i where i.key = 'embedding'), false);
+comment on function private.has_embedding is 'Can this installation make vectors? Judges: gives away one public bit.';
+grant execute on function private.has_embedding to authenticated, service_role;
+
+-- ------------------------------------------------------------------------------------------- what ingestion may do to a project
+
+create or replace function private.set_project_status(p_project_id uuid, p_status text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.projects set status = p_status where id = p_project_id and status is distinct from p_status;
+end
+$$;
+comment on function private.set_project_status is
+  'Moves the status; the state machine refuses what is no transition. Judges: callable by definer functions of ours only.';
+
+create or replace function private.finish_project_run(
+  p_project_id uuid, p_total_files integer, p_original_tokens bigint, p_optimized_tokens bigint, p_seconds integer
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.projects
+  set status = 'active', total_files = p_total_files, original_tokens = p_original_tokens, optimized_tokens = p_optimized_tokens,
+    ingestion_time_seconds = p_seconds
+  where id = p_project_id;
+end
+$$;
+comment on function private.finish_project_run is
+  'A completed run: status active and its numbers (files, tokens, seconds). Judges: callable by definer functions of ours only.';
+
+create or replace function private.project_webhook(p_project_id uuid, out url text, out sealed_secret text)
+language sql stable security definer set search_path = ''
+as $$
+  select s.webhook_url, w.sealed
+  from public.project_settings s
+  left join private.project_webhook_secrets w on w.project_id = s.project_id
+  where s.project_id = p_project_id and s.webhook_url is not null
+$$;
+comment on function private.project_webhook is 'Address and sealed secret of custom chunking. Judges: callable by the worker only.';
+grant execute on function private.project_webhook to kijko_worker;
+
+create or replace function private.cancel_before_deletion(p_project_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.assert_project_role(p_project_id, 'admin');
+  perform private.cancel_active_run(p_project_id, 'project_deleted');
+end
+$$;
+comment on function private.cancel_before_deletion is
+  'Stops an active run of a project that is about to be deleted. Judges: the caller must be its owner or an admin.';
+grant execute on function private.cancel_before_deletion to authenticated;

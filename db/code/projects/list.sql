@@ -1,0 +1,119 @@
+-- The list and its numbers (contract 10, sections 6.6 and 6.7): everything the caller may see in the current (or the named)
+-- organization, and, where none is named, the projects of others where they are a guest.
+--
+-- A page reads as many index entries as it shows, however many projects there are: owners and admins walk the organization's index in
+-- the wanted order; other people merge the shared projects with the private ones they are members of. Row-level security judges
+-- each row all the same. Totals come from kept counters unless a filter makes counting necessary.
+
+create or replace function private.project_branches(p_with_guests boolean) returns text[]
+language plpgsql stable
+as $$
+begin
+  return case when private.is_org_admin() then array['p.organization_id = $1']
+    else array['p.organization_id = $1 and p.privacy = ''shared''',
+      'p.organization_id = $1 and p.privacy = ''private'' and p.id = any ($2)'] end
+    || case when p_with_guests then array['p.id = any ($3)'] else array[]::text[] end;
+end
+$$;
+comment on function private.project_branches is
+  'Disjoint conditions that together find what the caller may see; $1 organization, $2 memberships, $3 guest projects.';
+
+-- The filters of a request as one more condition; $4 is the request, $5 the caller.
+create or replace function private.project_filter(p jsonb) returns text
+language sql immutable parallel safe
+return concat_ws(' and ',
+  case p ->> 'filter' when 'mine' then 'p.user_id = $5'
+    when 'shared' then '(p.privacy = ''shared'' or p.accepted_members > 1) and p.user_id <> $5' end,
+  case when private.trimmed(p ->> 'search') <> '' then
+    '(p.name ilike private.like_pattern(private.trimmed($4 ->> ''search'')) or p.description ilike private.like_pattern(private.trimmed($4 ->> ''search'')))' end,
+  case when p ->> 'status' is not null then 'p.status = $4 ->> ''status''' end,
+  case when p ->> 'type' is not null then 'p.type = $4 ->> ''type''' end,
+  case when p ->> 'archived' is not null then 'p.archived = ($4 ->> ''archived'')::boolean' end,
+  case when p ->> 'starred' is not null then case when (p ->> 'starred')::boolean then '' else 'not ' end
+    || '(p.id = any (array(select s.project_id from public.project_stars s where s.user_id = $5)))' end,
+  case when jsonb_array_length(p -> 'label') > 0 then 'p.label = any (array(select jsonb_array_elements_text($4 -> ''label'')))' end);
+comment on function private.project_filter is 'SQL text of the list''s filters, '''' without any; it holds no text of the request.';
+grant execute on function private.project_branches, private.project_filter to authenticated;
+
+create or replace function api.list_projects(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_page integer := coalesce((p ->> 'page')::integer, 1);
+  v_size integer := coalesce((p ->> 'pageSize')::integer, 20);
+  v_filter text;
+  v_order text;
+  v_branches text[];
+  v_key text;
+  v_members uuid[] := '{}';
+  v_guests uuid[] := '{}';
+  v_ids uuid[];
+  v_total bigint := 0;
+  v_part bigint;
+begin
+  if v_page < 1 or v_size not between 1 and 100 then
+    perform private.refuse_field(case when v_page < 1 then 'page' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 projects.');
+  end if;
+  perform private.act_in(private.as_uuid(p ->> 'organizationId'));
+  if p ->> 'organizationId' is null then
+    v_guests := private.guest_project_ids();
+  end if;
+  v_branches := private.project_branches(cardinality(v_guests) > 0);
+  if not private.is_org_admin() then
+    v_members := private.member_project_ids();
+  end if;
+  v_filter := private.project_filter(p);
+  v_key := case p ->> 'sort' when 'name' then 'lower(p.name)' when 'sources' then 'p.source_count' else 'p.updated_at' end;
+  v_order := case when p ->> 'sort' = 'name' then 'k, id' else 'k desc, id' end;
+
+  execute 'select array(select id from ('
+    || (select string_agg(format('(select p.id, %1$s as k from public.projects p where %2$s%3$s order by %4$s limit %5$s)',
+        v_key, b, coalesce(' and ' || nullif(v_filter, ''), ''), replace(v_order, 'k', v_key), v_page::bigint * v_size), ' union all ' order by o)
+      from unnest(v_branches) with ordinality t (b, o))
+    || format(') page order by %s limit %s offset %s)', v_order, v_size, (v_page::bigint - 1) * v_size)
+    into v_ids using private.org_id(), v_members, v_guests, p, private.user_id();
+
+  if v_page = 1 and cardinality(v_ids) < v_size then
+    v_total := cardinality(v_ids);
+  elsif v_filter = '' then
+    v_total := (select c.projects from private.counted_projects() c) + cardinality(v_guests);
+    if not private.is_org_admin() then
+      select count(*) into v_part from public.projects x
+      where x.id = any (v_members) and x.organization_id = private.org_id() and x.privacy = 'private';
+      v_total := v_total + v_part;
+    end if;
+  else
+    execute 'select ' || (select string_agg(format('(select count(*) from public.projects p where %s and %s)', b, v_filter), ' + ')
+      from unnest(v_branches) b)
+      into v_total using private.org_id(), v_members, v_guests, p, private.user_id();
+  end if;
+  return private.page_json(private.projects_json(v_ids), v_total, v_page, v_size);
+end
+$$;
+comment on function api.list_projects is 'GET /projects: PaginatedResponse<Project>. Errors: 400, 403 FORBIDDEN for another''s organization.';
+grant execute on function api.list_projects to authenticated;
+
+create or replace function api.get_project_stats(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v record;
+  w record;
+begin
+  select * into v from private.counted_projects();
+  -- What the counters leave out: private projects of the organization for those who don't see all, and projects as a guest.
+  select count(*) as projects, count(*) filter (where p.status = 'active') as active,
+    count(*) filter (where p.status = 'processing') as processing, count(*) filter (where p.status = 'error') as failed,
+    coalesce(sum(p.optimized_tokens), 0) as tokens, coalesce(sum(coalesce(p.total_files, p.uploaded_files)), 0) as files
+  into w
+  from public.projects p
+  where p.id = any ((select case when private.is_org_admin() then private.guest_project_ids() else private.member_project_ids() end)::uuid[])
+    and not (p.organization_id = private.org_id() and (p.privacy = 'shared' or private.is_org_admin()))
+    and (p.organization_id = private.org_id() or p.id = any ((select private.guest_project_ids())::uuid[]));
+  return jsonb_build_object('totalProjects', v.projects + w.projects, 'activeProjects', v.active + w.active,
+    'processingProjects', v.processing + w.processing, 'errorProjects', v.failed + w.failed, 'totalTokens', v.tokens + w.tokens,
+    'totalFiles', v.files + w.files);
+end
+$$;
+comment on function api.get_project_stats is 'GET /projects/stats: ProjectStats over everything the list shows, archived included.';
+grant execute on function api.get_project_stats to authenticated;
