@@ -30,9 +30,6 @@ return jsonb_typeof(p_value) = 'array' and jsonb_array_length(p_value) <= 100
   and not exists (select from jsonb_array_elements_text(p_value) e (v) where char_length(v) not between 1 and 200);
 comment on function private.is_patterns is 'Is the value a JSON array of at most 100 patterns?';
 
-grant execute on function private.trimmed, private.is_plain, private.is_switches, private.is_patterns
-  to anon, authenticated, service_role, kijko_server, kijko_worker;
-
 -- What the programs of this installation offer, for rules that depend on it (vectors, self-hosted Git hosts).
 create table private.installation (
   key text primary key,

@@ -130,7 +130,7 @@ begin
     v_index := v_index + 1;
   end loop;
   return (select coalesce(jsonb_agg(e.v order by e.ord), '[]')
-    from (select v, min(ord) as ord from jsonb_array_elements_text(p_list) with ordinality t (v, ord) group by v) e);
+    from (select t.pattern as v, min(t.ord) as ord from jsonb_array_elements_text(p_list) with ordinality t (pattern, ord) group by 1) e);
 end
 $$;
 comment on function private.as_patterns is 'A list of globs, judged and without duplicates.';

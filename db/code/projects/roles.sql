@@ -2,6 +2,10 @@
 -- admin in all its projects; its other people are viewers of the shared ones and see nothing of the private ones; an accepted member
 -- has the role of the row, whatever organization they come from. Whoever has no role finds nothing: 404, never 403.
 
+-- Used by checks of the tables, so they are made in migration 005; whoever writes a row needs them.
+grant execute on function private.trimmed, private.is_plain, private.is_switches, private.is_patterns
+  to anon, authenticated, service_role, kijko_server, kijko_worker;
+
 create or replace function private.member_project_ids() returns uuid[]
 language sql stable security definer parallel safe set search_path = ''
 return (
