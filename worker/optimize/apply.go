@@ -100,8 +100,11 @@ type state struct {
 
 func (s *state) text() string {
 	var b strings.Builder
-	b.WriteString(s.header)
+	headed := headedBody(s)
 	for i := range s.bodies {
+		if i == headed {
+			b.WriteString(s.header)
+		}
 		for j := range s.bodies[i].lines {
 			b.WriteString(s.bodies[i].lines[j].text)
 		}
@@ -153,13 +156,12 @@ func (p *Plan) Apply(f File) (Result, error) {
 // chunksOf makes the stored chunks. A body that became empty is no chunk any more.
 func (p *Plan) chunksOf(f *File, s *state) []Chunk {
 	out := make([]Chunk, 0, len(s.bodies))
-	header := s.header
+	headed := headedBody(s)
 	for i := range s.bodies {
 		b := &s.bodies[i]
 		text := b.text()
-		if header != "" && !b.duplicate && (text != "" || i == len(s.bodies)-1) {
-			text = header + text
-			header = ""
+		if i == headed {
+			text = s.header + text
 		}
 		if text == "" {
 			continue
@@ -172,6 +174,27 @@ func (p *Plan) chunksOf(f *File, s *state) []Chunk {
 		out = append(out, c)
 	}
 	return out
+}
+
+// headedBody returns the body that carries the header: the first one that is no duplicate and not empty, or the first that
+// is no duplicate; -1 without a header. The header's imports came out of such a body.
+func headedBody(s *state) int {
+	if s.header == "" {
+		return -1
+	}
+	empty := -1
+	for i := range s.bodies {
+		if s.bodies[i].duplicate {
+			continue
+		}
+		if len(s.bodies[i].lines) > 0 {
+			return i
+		}
+		if empty < 0 {
+			empty = i
+		}
+	}
+	return empty
 }
 
 func split(text string) []line {

@@ -1,0 +1,334 @@
+package secret
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/zricethezav/gitleaks/v8/config"
+)
+
+// Finding is one secret that was replaced.
+type Finding struct {
+	Kind string // kebab-case, as in the marker
+	Line int    // counted from 1, in the given text
+}
+
+// mark begins every marker; a match that holds it is never a secret.
+const mark = "[REDACTED:"
+
+// passes bounds the repetitions that make Redact idempotent; a second pass that finds something is already rare.
+const passes = 8
+
+// Redactor replaces secrets.
+type Redactor struct {
+	rules []rule
+	allow []*config.Allowlist
+	words *automaton
+	users [][]int // rules of each word
+	free  []int   // rules without keywords, which look at every text
+}
+
+// New compiles the rules, which takes some tens of milliseconds. It fails only if the configuration of the gitleaks module is
+// not what this package was built for.
+func New() (*Redactor, error) {
+	rules, allow, err := load()
+	if err != nil {
+		return nil, err
+	}
+	r := &Redactor{rules: rules, allow: allow}
+	index := map[string]int{}
+	var words []string
+	for i, x := range rules {
+		if len(x.words) == 0 {
+			r.free = append(r.free, i)
+		}
+		for _, w := range x.words {
+			k, ok := index[w]
+			if !ok {
+				k = len(words)
+				index[w] = k
+				words = append(words, w)
+				r.users = append(r.users, nil)
+			}
+			r.users[k] = append(r.users[k], i)
+		}
+	}
+	r.words = newAutomaton(words)
+	return r, nil
+}
+
+// Redact returns the text with its secrets replaced, and what was found, by line. path is relative; some rules and
+// allowlists look at it.
+func (r *Redactor) Redact(path, text string) (string, []Finding) {
+	for _, a := range r.allow {
+		if a.PathAllowed(path) {
+			return text, nil
+		}
+	}
+	var all []Finding
+	for range passes {
+		found := r.scan(path, text)
+		if len(found) == 0 {
+			break
+		}
+		text = replace(text, found, &all)
+	}
+	slices.SortStableFunc(all, func(a, b Finding) int { return cmp.Compare(a.Line, b.Line) })
+	return text, all
+}
+
+// span is a secret in a text.
+type span struct {
+	from, to int
+	rule     *rule
+}
+
+// stretch is where a rule's pattern is run.
+type stretch struct{ from, to int }
+
+// scan returns the secrets of a text, ascending and apart from each other.
+func (r *Redactor) scan(path, text string) []span {
+	near := map[int][]stretch{}
+	r.words.find(text, func(word, at, end int) {
+		for _, k := range r.users[word] {
+			x := &r.rules[k]
+			if x.check != nil && !x.check(text, at, end) {
+				continue
+			}
+			w := around(text, at, end, x.reach)
+			list := near[k]
+			if n := len(list); n > 0 && w.from <= list[n-1].to {
+				list[n-1] = stretch{min(list[n-1].from, w.from), max(list[n-1].to, w.to)}
+				continue
+			}
+			near[k] = append(list, w)
+		}
+	})
+	for _, k := range r.free {
+		near[k] = []stretch{{0, len(text)}}
+	}
+	if len(near) == 0 {
+		return nil
+	}
+	keys := make([]int, 0, len(near))
+	for k := range near {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys) // the same text gives the same findings
+	var found []span
+	for _, k := range keys {
+		x := &r.rules[k]
+		if x.path != nil && !x.path.MatchString(path) || pathAllowed(x.allow, path) {
+			continue
+		}
+		for _, w := range near[k] {
+			found = r.match(x, path, text, w, found)
+		}
+	}
+	return apart(found)
+}
+
+const (
+	before  = 256     // bytes before the keyword that a pattern may need
+	lineEnd = 4096    // how far the end of a line is looked for
+	longest = 1 << 20 // how far a match may reach
+)
+
+// around returns the lines around a keyword: patterns look for the ends of lines and words, which the edges must not fake.
+func around(text string, at, end, reach int) stretch {
+	from := max(0, at-before)
+	if k := strings.LastIndexByte(text[max(0, from-lineEnd):from], '\n'); k >= 0 {
+		from = max(0, from-lineEnd) + k + 1
+	} else {
+		from = max(0, from-lineEnd)
+	}
+	to := min(len(text), end+reach)
+	tail := text[to:min(len(text), to+lineEnd)]
+	if k := strings.IndexByte(tail, '\n'); k >= 0 {
+		to += k + 1
+	} else {
+		to += len(tail)
+	}
+	return stretch{from, to}
+}
+
+// match adds the secrets that a rule finds in a stretch.
+func (r *Redactor) match(x *rule, path, text string, w stretch, found []span) []span {
+	part := text[w.from:w.to]
+	if len(x.needs) > 0 && !slices.ContainsFunc(x.needs, func(d need) bool { return d.met(part) }) {
+		return found
+	}
+	matches := x.pattern.FindAllStringSubmatchIndex(part, -1)
+	if n := len(matches); n > 0 && w.to < len(text) && matches[n-1][1] == len(part) && len(part) < longest {
+		// The edge may have cut the match: look again with more behind it.
+		return r.match(x, path, text, around(text, w.from+before, w.to, len(part)), found)
+	}
+	for _, m := range matches {
+		from, to := secretOf(x, m)
+		from, to = trim(part, from, to)
+		if from >= to {
+			continue
+		}
+		s := part[from:to]
+		if strings.Contains(s, mark) || strings.Contains(part[m[0]:m[1]], mark) && x.generic {
+			continue
+		}
+		if x.entropy > 0 && entropy(s) <= x.entropy {
+			continue
+		}
+		if x.generic && !quoted(part, from) && (!random(s) || strings.HasSuffix(strings.TrimRight(part[m[0]:from], " \t\r\n"), ",")) {
+			continue
+		}
+		whole := strings.Trim(part[m[0]:m[1]], "\n")
+		line := lineOf(text, w.from+m[0], w.from+m[1])
+		if allowed(r.allow, path, s, whole, line) || allowed(x.allow, path, s, whole, line) {
+			continue
+		}
+		found = append(found, span{w.from + from, w.from + to, x})
+	}
+	return found
+}
+
+// quoted says whether a value is a string literal.
+func quoted(s string, from int) bool {
+	return from > 0 && strings.IndexByte("\"'`", s[from-1]) >= 0
+}
+
+// random says whether a value changes often between capitals, small letters and digits. gitleaks' generic rule also takes
+// the names in "key = NewKey768" and "if the token is bad, ParseToken2 fails" for secrets, and code that has lost its
+// names is worth nothing; so a value without quotes must look made by chance.
+func random(s string) bool {
+	changes, last := 0, byte(0)
+	for i := range len(s) {
+		var k byte
+		switch c := s[i]; {
+		case c >= '0' && c <= '9':
+			k = 1
+		case c >= 'a' && c <= 'z':
+			k = 2
+		case c >= 'A' && c <= 'Z':
+			k = 3
+		default:
+			continue
+		}
+		if last != 0 && k != last {
+			changes++
+		}
+		last = k
+	}
+	return 3*changes >= len(s)
+}
+
+func secretOf(x *rule, m []int) (from, to int) {
+	if x.group > 0 {
+		return m[2*x.group], m[2*x.group+1]
+	}
+	for g := 1; 2*g < len(m); g++ {
+		if m[2*g] >= 0 && m[2*g+1] > m[2*g] {
+			return m[2*g], m[2*g+1]
+		}
+	}
+	return m[0], m[1]
+}
+
+// trim leaves line ends around a secret alone.
+func trim(s string, from, to int) (int, int) {
+	for from < to && (s[from] == '\n' || s[from] == '\r') {
+		from++
+	}
+	for from < to && (s[to-1] == '\n' || s[to-1] == '\r') {
+		to--
+	}
+	return from, to
+}
+
+// lineOf returns the lines that text[from:to] touches, at most 4 KB to each side.
+func lineOf(text string, from, to int) string {
+	low := max(0, from-lineEnd)
+	if k := strings.LastIndexByte(text[low:from], '\n'); k >= 0 {
+		low += k + 1
+	}
+	high := min(len(text), to+lineEnd)
+	if k := strings.IndexByte(text[to:high], '\n'); k >= 0 {
+		high = to + k
+	}
+	return text[low:high]
+}
+
+// apart sorts spans and joins those that overlap. The more particular rule names the joined span.
+func apart(found []span) []span {
+	slices.SortStableFunc(found, func(a, b span) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(b.to, a.to)) })
+	out := found[:0]
+	for _, s := range found {
+		if n := len(out); n > 0 && s.from < out[n-1].to {
+			out[n-1].to = max(out[n-1].to, s.to)
+			if out[n-1].rule.generic && !s.rule.generic {
+				out[n-1].rule = s.rule
+			}
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func replace(text string, found []span, all *[]Finding) string {
+	var b strings.Builder
+	b.Grow(len(text))
+	from, line := 0, 1
+	for _, s := range found {
+		gap := text[from:s.from]
+		b.WriteString(gap)
+		line += strings.Count(gap, "\n")
+		*all = append(*all, Finding{Kind: s.rule.kind, Line: line})
+		b.WriteString(mark)
+		b.WriteString(s.rule.kind)
+		b.WriteByte(']')
+		breaks := strings.Count(text[s.from:s.to], "\n")
+		for range breaks {
+			b.WriteByte('\n')
+		}
+		line += breaks
+		from = s.to
+	}
+	b.WriteString(text[from:])
+	return b.String()
+}
+
+// entropy is Shannon's, in bits a character, as gitleaks computes it: over bytes for the length, over characters for the
+// counts.
+func entropy(s string) float64 {
+	var ascii [128]int
+	var more map[rune]int
+	for _, c := range s {
+		if c < 128 {
+			ascii[c]++
+			continue
+		}
+		if more == nil {
+			more = map[rune]int{}
+		}
+		more[c]++
+	}
+	e, inverse := 0.0, 1/float64(len(s))
+	add := func(n int) {
+		if n > 0 {
+			f := float64(n) * inverse
+			e -= f * math.Log2(f)
+		}
+	}
+	for _, n := range ascii {
+		add(n)
+	}
+	counts := make([]int, 0, len(more))
+	for _, n := range more {
+		counts = append(counts, n)
+	}
+	slices.Sort(counts) // sums of floats depend on their order
+	for _, n := range counts {
+		add(n)
+	}
+	return e
+}
