@@ -14,7 +14,16 @@ declare
   v_org_id uuid;
   v_hint uuid := (p ->> 'org_hint')::uuid;
 begin
-  -- First uses of one account and of one session wait for each other.
+  -- Known already, as nearly always.
+  select s.user_id into v_user_id
+  from private.identities i
+  join private.sessions s on s.user_id = i.user_id
+  where i.issuer = p ->> 'issuer' and i.subject = p ->> 'subject' and s.id = v_session_id and s.issuer = p ->> 'issuer';
+  if found then
+    return jsonb_build_object('user_id', v_user_id, 'session_id', v_session_id);
+  end if;
+
+  -- First uses of one account wait for each other.
   perform pg_advisory_xact_lock(hashtextextended('identity ' || (p ->> 'issuer') || ' ' || (p ->> 'subject'), 0));
   select i.user_id into v_user_id from private.identities i where i.issuer = p ->> 'issuer' and i.subject = p ->> 'subject';
   if v_user_id is null then

@@ -2,13 +2,13 @@
 -- (a browser with many open requests refreshes many times at once), and each use yields a good pair of the same session. A use later
 -- than that means that somebody has a copy: the whole session ends.
 
--- p: token_hash (hex, presented), next_hash (hex, of the token to issue), user_agent, session_limit (refreshes a minute).
+-- p: presented_hash (hex), token_hash (hex, of the token to issue), user_agent, session_limit (refreshes a minute).
 create or replace function private.refresh_session(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   c_refused constant jsonb := private.problem(401, 'INVALID_REFRESH_TOKEN', 'Your session has ended. Please sign in again.');
-  v_hash bytea := decode(p ->> 'token_hash', 'hex');
+  v_hash bytea := decode(p ->> 'presented_hash', 'hex');
   v_session private.sessions;
   v_token private.refresh_tokens;
   v_rate record;
@@ -46,7 +46,7 @@ begin
   then
     return c_refused;
   else
-    perform private.issue_refresh_token(v_session.id, p ->> 'next_hash', p_at);
+    perform private.issue_refresh_token(v_session.id, p ->> 'token_hash', p_at);
     v_answer := private.session_json(v_session.id, p_at);
   end if;
   if not v_answer ? 'problem' then
@@ -91,15 +91,14 @@ begin
     if v_next.revoked_at is not null then
       return private.problem(401, 'INVALID_REFRESH_TOKEN', 'Your session has ended. Please sign in again.');
     end if;
-    perform private.issue_refresh_token(v_next.id, p ->> 'next_hash', p_at);
+    perform private.issue_refresh_token(v_next.id, p ->> 'token_hash', p_at);
     return private.session_json(v_next.id, p_at);
   end if;
   v_org_id := private.choose_organization(p_session.user_id);
   if v_org_id is null then
     return private.problem(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
   end if;
-  v_answer := private.begin_session(p_session.user_id, v_org_id, 'switch', p || jsonb_build_object('token_hash', p -> 'next_hash'), p_at,
-    p_session.expires_at);
+  v_answer := private.begin_session(p_session.user_id, v_org_id, 'switch', p, p_at, p_session.expires_at);
   update private.sessions s set successor_id = (v_answer ->> 'session_id')::uuid where s.id = p_session.id;
   return v_answer;
 end

@@ -1,0 +1,125 @@
+package identity
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/gofiber/fiber/v2"
+
+	"kijko/server/api"
+	"kijko/server/auth"
+)
+
+// cookieName is the cookie for calls that a browser makes without an Authorization header (contract 40, 1.10).
+const cookieName = "kijko_session"
+
+// result is what the SQL functions of identity answer: a session, something to check a password against, or a refusal.
+type result struct {
+	Problem *problem `json:"problem"`
+
+	UserID        string `json:"user_id"`
+	SessionID     string `json:"session_id"`
+	OrgID         string `json:"org_id"`
+	Email         string `json:"email"`
+	EmailVerified bool   `json:"email_verified"`
+	FirstName     string `json:"first_name"`
+	LastName      string `json:"last_name"`
+	// MaxAge is what is left of the session in seconds, at most 30 days.
+	MaxAge int `json:"max_age"`
+
+	PasswordHash string `json:"password_hash"`
+
+	// Of a request with an Idempotency-Key.
+	Replayed bool   `json:"replayed"`
+	Nonce    string `json:"nonce"`
+	Sealed   []byte `json:"sealed"`
+}
+
+type problem struct {
+	Status  int             `json:"status"`
+	Code    string          `json:"code"`
+	Message string          `json:"message"`
+	Field   string          `json:"field"`
+	Details json.RawMessage `json:"details"`
+}
+
+// asError repeats the numbers of a 429 as headers.
+func (p *problem) asError() *api.Problem {
+	e := api.NewProblem(p.Status, p.Code, p.Message, p.Field)
+	e.Details = p.Details
+	var d struct {
+		Limit, Remaining, ResetUnix, RetryAfter int64
+	}
+	if p.Status == http.StatusTooManyRequests && json.Unmarshal(p.Details, &d) == nil {
+		e.Header = map[string]string{fiber.HeaderRetryAfter: strconv.FormatInt(d.RetryAfter, 10)}
+		if d.Limit > 0 {
+			e.Header["X-RateLimit-Limit"] = strconv.FormatInt(d.Limit, 10)
+			e.Header["X-RateLimit-Remaining"] = strconv.FormatInt(d.Remaining, 10)
+			e.Header["X-RateLimit-Reset"] = strconv.FormatInt(d.ResetUnix, 10)
+		}
+	}
+	return e
+}
+
+// server runs a function of schema private as the server. A refusal among the results is an error here.
+func (i *Identity) server(c *api.Call, function string, p map[string]any) (result, error) {
+	return i.run(c.Context(), &api.Request{RequestID: c.RequestID, ClientIP: c.ClientIP}, function, p)
+}
+
+func (i *Identity) run(ctx context.Context, r *api.Request, function string, p map[string]any) (result, error) {
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return result{}, err
+	}
+	r.AsServer, r.SQL, r.Args = true, api.ServerSQL(function), []any{raw}
+	answer, err := i.exec.Run(ctx, r)
+	if err != nil {
+		return result{}, err
+	}
+	var found result
+	if answer.Body == nil {
+		return found, nil
+	}
+	if err := json.Unmarshal(answer.Body, &found); err != nil {
+		return result{}, fmt.Errorf("private.%s: %w", function, err)
+	}
+	if found.Problem != nil {
+		return result{}, found.Problem.asError()
+	}
+	return found, nil
+}
+
+// tokenResponse is TokenResponse of the contract.
+type tokenResponse struct {
+	AccessToken  string `json:"access_token"`
+	RefreshToken string `json:"refresh_token"`
+	TokenType    string `json:"token_type"`
+	ExpiresIn    int    `json:"expires_in"`
+}
+
+// tokens makes the answer for a session.
+func (i *Identity) tokens(session result, refresh string) ([]byte, error) {
+	token, err := i.issuer.Mint(auth.Access{UserID: session.UserID, SessionID: session.SessionID, OrgID: session.OrgID, Email: session.Email,
+		EmailVerified: session.EmailVerified, FirstName: session.FirstName, LastName: session.LastName})
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(tokenResponse{AccessToken: token.Raw, RefreshToken: refresh, TokenType: "Bearer", ExpiresIn: token.ExpiresIn})
+}
+
+func (i *Identity) setCookie(c *api.Call, session result) {
+	i.writeCookie(c, &http.Cookie{Value: i.cookies.Sign(session.SessionID), MaxAge: max(1, session.MaxAge)})
+}
+
+func (i *Identity) clearCookie(c *api.Call) { i.writeCookie(c, &http.Cookie{MaxAge: -1}) }
+
+func (i *Identity) writeCookie(c *api.Call, cookie *http.Cookie) {
+	cookie.Name, cookie.Path, cookie.HttpOnly, cookie.SameSite = cookieName, "/api", true, http.SameSiteLaxMode
+	cookie.Secure = !i.insecureCookies
+	c.Ctx.Set(fiber.HeaderSetCookie, cookie.String())
+}
+
+func userAgent(c *api.Call) string { return string(c.Ctx.Request().Header.UserAgent()) }

@@ -1,0 +1,134 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"kijko/server/api"
+	"kijko/server/auth"
+	"kijko/server/openapi"
+)
+
+// sessionRefreshes is how often one session may refresh in a minute (contract 40, 1.9).
+const sessionRefreshes = 30
+
+// Deps is what Identity is made of. Exec, Pool, Verifier and Hasher are required. Without Issuer nobody signs in with a password
+// here: an external provider signs people in.
+type Deps struct {
+	Exec     *api.Executor
+	Pool     *pgxpool.Pool
+	Verifier *auth.Verifier
+	Issuer   *auth.Issuer
+	Hasher   *auth.Hasher
+	Cookies  *auth.Cookies
+	// SealKey protects stored answers of public routes; 32 bytes, required with Issuer.
+	SealKey []byte
+	// InsecureCookies leaves out Secure: development without TLS.
+	InsecureCookies bool
+	// RateFactor multiplies the limit per session, as ScaleRates does the others; 0 is 1.
+	RateFactor float64
+	Log        *slog.Logger
+}
+
+// Identity answers the sign-in routes and implements api.Authenticator.
+type Identity struct {
+	exec            *api.Executor
+	verifier        *auth.Verifier
+	issuer          *auth.Issuer
+	hasher          *auth.Hasher
+	cookies         *auth.Cookies
+	sealKey         []byte
+	insecureCookies bool
+	sessionLimit    int
+	callers         *callers
+	toucher         *Toucher
+	log             *slog.Logger
+}
+
+var _ api.Authenticator = (*Identity)(nil)
+
+// New checks that the parts fit together.
+func New(deps Deps) (*Identity, error) {
+	if deps.Exec == nil || deps.Pool == nil || deps.Verifier == nil || deps.Hasher == nil {
+		return nil, errors.New("identity: Exec, Pool, Verifier and Hasher are required")
+	}
+	if deps.Issuer != nil && (deps.Cookies == nil || len(deps.SealKey) != 32) {
+		return nil, errors.New("identity: an issuer needs Cookies and a SealKey of 32 bytes")
+	}
+	if deps.Log == nil {
+		deps.Log = slog.New(slog.DiscardHandler)
+	}
+	if deps.RateFactor == 0 {
+		deps.RateFactor = 1
+	}
+	return &Identity{
+		exec: deps.Exec, verifier: deps.Verifier, issuer: deps.Issuer, hasher: deps.Hasher, cookies: deps.Cookies, sealKey: deps.SealKey,
+		insecureCookies: deps.InsecureCookies, sessionLimit: scaled(sessionRefreshes, deps.RateFactor),
+		callers: newCallers(maxCallers), toucher: NewToucher(deps.Pool, deps.Log), log: deps.Log,
+	}, nil
+}
+
+// Handlers are the operations of identity that are answered in Go, by operationId.
+func (i *Identity) Handlers() map[string]api.Handler {
+	return map[string]api.Handler{
+		"signUp": i.builtin(i.signUp), "logIn": i.builtin(i.logIn), "refreshSession": i.builtin(i.refreshSession),
+		"switchOrganization": i.builtin(i.switchOrganization), "logOut": i.logOut,
+	}
+}
+
+// builtin refuses where no issuer of ours is configured.
+func (i *Identity) builtin(next api.Handler) api.Handler {
+	return func(c *api.Call) error {
+		if i.issuer == nil {
+			p := api.NewProblem(fiber.StatusServiceUnavailable, "PROVIDER_NOT_CONFIGURED",
+				"On this installation people sign in with an identity provider.", "")
+			p.Details = []byte(`{"provider":"builtin"}`)
+			return p
+		}
+		return next(c)
+	}
+}
+
+// Mount registers the discovery document and the key set of the built-in issuer.
+func (i *Identity) Mount(app *fiber.App) {
+	if i.issuer == nil {
+		return
+	}
+	for path, document := range map[string][]byte{auth.DiscoveryPath: i.issuer.Discovery(), auth.JWKSPath: i.issuer.JWKS()} {
+		app.Get(path, func(c *fiber.Ctx) error {
+			c.Set(fiber.HeaderContentType, "application/json")
+			c.Set(fiber.HeaderCacheControl, "public, max-age=300")
+			return c.Send(document)
+		})
+	}
+}
+
+// Issuer signs the tokens of this installation; nil where an external provider does.
+func (i *Identity) Issuer() *auth.Issuer { return i.issuer }
+
+// Verifier is the one that Authenticate asks first.
+func (i *Identity) Verifier() *auth.Verifier { return i.verifier }
+
+// Run writes last_active_at until ctx ends, and then what is left.
+func (i *Identity) Run(ctx context.Context) { i.toucher.Run(ctx) }
+
+// Close cancels key fetches under way.
+func (i *Identity) Close() { i.verifier.Close() }
+
+// ScaleRates multiplies the limits that all processes share, which are those of the sign-in routes; never below one call.
+func ScaleRates(document *openapi.Document, factor float64) {
+	for _, op := range document.Operations {
+		if op.SharedRate != nil {
+			op.SharedRate.Limit = scaled(op.SharedRate.Limit, factor)
+		}
+	}
+}
+
+func scaled(limit int, factor float64) int {
+	return int(min(max(1, math.Round(float64(limit)*factor)), math.MaxInt32))
+}

@@ -1,0 +1,86 @@
+package identity
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"kijko/server/api"
+	"kijko/server/auth"
+)
+
+// signUp answers POST /auth/signup.
+func (i *Identity) signUp(c *api.Call) error {
+	var body struct {
+		Email           string `json:"email"`
+		Password        string `json:"password"`
+		FirstName       string `json:"first_name"`
+		LastName        string `json:"last_name"`
+		InvitationToken string `json:"invitation_token"`
+	}
+	if err := json.Unmarshal(c.Body, &body); err != nil {
+		return fmt.Errorf("sign-up body: %w", err)
+	}
+	if err := weak(auth.SignUpPolicy().Missing(body.Password), "The password must have 8 to 128 characters."); err != nil {
+		return err
+	}
+	if strings.EqualFold(strings.TrimSpace(body.Email), body.Password) {
+		return weak([]string{}, "The password must not be the e-mail address.")
+	}
+	hash, err := i.hasher.Hash(c.Context(), body.Password)
+	if err != nil {
+		return busy(err)
+	}
+	return i.signIn(c, "sign_up", map[string]any{"email": body.Email, "first_name": body.FirstName, "last_name": body.LastName,
+		"password_hash": hash, "meets_policy": len(auth.DefaultPolicy().Missing(body.Password)) == 0, "invitation_token": body.InvitationToken})
+}
+
+// weak refuses a password that lacks something; nil accepts it.
+func weak(missing []string, message string) error {
+	if missing == nil {
+		return nil
+	}
+	details, err := json.Marshal(map[string][]string{"missing": missing})
+	if err != nil {
+		return err
+	}
+	p := api.NewProblem(http.StatusBadRequest, "WEAK_PASSWORD", message, "password")
+	p.Details = details
+	return p
+}
+
+// busy tells that too many passwords wait to be hashed; other errors are passed on.
+func busy(err error) error {
+	if errors.Is(err, auth.ErrBusy) {
+		return api.Unavailable("AUTH_UNAVAILABLE", "Too many people are signing in at the moment. Please try again.", err)
+	}
+	return err
+}
+
+// logIn answers POST /auth/login. The password of an unknown address is checked against a decoy, which takes as long.
+func (i *Identity) logIn(c *api.Call) error {
+	var body struct {
+		Email    string `json:"email"`
+		Password string `json:"password"`
+	}
+	if err := json.Unmarshal(c.Body, &body); err != nil {
+		return fmt.Errorf("login body: %w", err)
+	}
+	account, err := i.server(c, "begin_login", map[string]any{"email": body.Email})
+	if err != nil {
+		return err
+	}
+	correct, stale, err := i.hasher.Check(c.Context(), account.PasswordHash, body.Password)
+	if err != nil {
+		return busy(err)
+	}
+	args := map[string]any{"email": account.Email, "user_id": orNull(account.UserID), "checked_hash": account.PasswordHash, "is_correct": correct}
+	if stale {
+		if args["new_hash"], err = i.hasher.Hash(c.Context(), body.Password); err != nil {
+			return busy(err)
+		}
+	}
+	return i.signIn(c, "finish_login", args)
+}

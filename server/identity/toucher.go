@@ -1,0 +1,82 @@
+package identity
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	flushEvery   = 5 * time.Second
+	flushTimeout = 5 * time.Second
+	// maxPending bounds the memory while the database is away; what does not fit is forgotten, the next minute brings it again.
+	maxPending = 10_000
+)
+
+// Toucher writes last_active_at of sessions and memberships some seconds after the requests they come from, many at once: reads stay
+// read-only, and no request waits for it. Best effort: what fails is logged and forgotten.
+type Toucher struct {
+	pool    *pgxpool.Pool
+	log     *slog.Logger
+	mu      sync.Mutex
+	pending map[string]string // session id -> organization hint
+}
+
+// NewToucher makes one; Run makes it write.
+func NewToucher(pool *pgxpool.Pool, log *slog.Logger) *Toucher {
+	return &Toucher{pool: pool, log: log, pending: make(map[string]string)}
+}
+
+// Touch notes that a session was active. It never blocks on the database.
+func (t *Toucher) Touch(sessionID, orgHint string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.pending) < maxPending {
+		t.pending[sessionID] = orgHint
+	}
+}
+
+// Run writes every few seconds until ctx ends, and then what is left.
+func (t *Toucher) Run(ctx context.Context) {
+	ticker := time.NewTicker(flushEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			t.Flush(ctx)
+		case <-ctx.Done():
+			t.Flush(context.WithoutCancel(ctx))
+			return
+		}
+	}
+}
+
+// Flush writes what is noted now.
+func (t *Toucher) Flush(ctx context.Context) {
+	t.mu.Lock()
+	batch := t.pending
+	if len(batch) > 0 {
+		t.pending = make(map[string]string)
+	}
+	t.mu.Unlock()
+	if len(batch) == 0 {
+		return
+	}
+	sessions, orgs := make([]string, 0, len(batch)), make([]*string, 0, len(batch))
+	for session, org := range batch {
+		sessions = append(sessions, session)
+		if org == "" {
+			orgs = append(orgs, nil)
+		} else {
+			orgs = append(orgs, &org)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	if _, err := t.pool.Exec(ctx, "select private.touch_sessions($1::uuid[], $2::uuid[])", sessions, orgs); err != nil && ctx.Err() == nil {
+		t.log.Warn("last activity was not written", "sessions", len(sessions), "error", err)
+	}
+}
