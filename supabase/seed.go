@@ -1,11 +1,9 @@
-// Package supabase carries the development seed, which the Supabase CLI reads from this folder and
-// "server -dev" from the binary. The rest of the folder is configuration and generated SQL.
+// Package supabase carries the demo tenant for `server -dev`; the Supabase CLI reads the same file.
 package supabase
 
 import _ "embed"
 
-// Seed is an idempotent script that makes the demo tenant; it is run by the owner of the database
-// after the setup, and only in development: the password in it is public.
+// Seed is seed.sql: idempotent, for development only.
 //
 //go:embed seed.sql
 var Seed string

@@ -47,6 +47,8 @@ type Deps struct {
 	ServiceToken string
 	// Observe sees every answer (tests hold it against the document).
 	Observe func(op *openapi.Operation, status int, body []byte)
+	// Greeting is added to what `GET /` answers.
+	Greeting map[string]any
 	// Timeout bounds one request; default 15 s.
 	Timeout time.Duration
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"maps"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/adaptor"
@@ -24,7 +25,9 @@ func (a *App) mountPages() {
 		a.Get("/metrics", adaptor.HTTPHandler(promhttp.HandlerFor(a.deps.Registry, promhttp.HandlerOpts{})))
 	}
 	a.Get("/", func(c *fiber.Ctx) error {
-		return c.JSON(map[string]string{"name": "Kijko API", "version": a.deps.Version, "docs": "/docs", "health": "/health"})
+		greeting := map[string]any{"name": "Kijko API", "version": a.deps.Version, "docs": "/docs", "health": "/health"}
+		maps.Copy(greeting, a.deps.Greeting)
+		return c.JSON(greeting)
 	})
 }
 

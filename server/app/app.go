@@ -1,0 +1,246 @@
+// Package app puts the server together: database pool, identity, realtime, uploads and the HTTP edge, for the program, for
+// development and for tests alike.
+//
+// New opens everything lazily: a database or an identity provider that is away does not stop it. Run serves until its context ends
+// and then stops in order: readiness says no, sockets are told 1012, running requests finish, goroutines are waited for.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"kijko/db"
+	"kijko/server/api"
+	"kijko/server/auth"
+	"kijko/server/config"
+	"kijko/server/identity"
+	"kijko/server/openapi"
+	"kijko/server/realtime"
+)
+
+// Options are what the settings do not say.
+type Options struct {
+	Log *slog.Logger
+	// Greeting is added to what `GET /` answers (development names its demo repository there).
+	Greeting map[string]any
+	// Observe sees every answer; tests hold it against the document.
+	Observe func(op *openapi.Operation, status int, body []byte)
+	// Realtime replaces the contract's numbers; tests shorten waits.
+	Realtime realtime.Options
+}
+
+// App is a server that has not been started, or is running.
+type App struct {
+	cfg      config.Config
+	log      *slog.Logger
+	pool     *pgxpool.Pool
+	api      *api.App
+	identity *identity.Identity
+	realtime *realtime.Server
+	features []feature
+	listener net.Listener
+}
+
+// feature is what a part with Go code adds to the edge.
+type feature interface {
+	Handlers() map[string]api.Handler
+	Close() error
+}
+
+// waker passes wake-ups on to realtime, which is made after the executor.
+type waker struct{ to api.Waker }
+
+func (w *waker) Wake(events, jobs bool) {
+	if w.to != nil {
+		w.to.Wake(events, jobs)
+	}
+}
+
+// New puts a server together and listens on the configured address, so that a caller may choose port 0.
+func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("settings:\n%w", err)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &App{cfg: cfg, log: o.Log}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	a.pool, err = db.OpenPool(ctx, db.PoolOptions{DSN: cfg.Database, Size: cfg.DatabasePool, Unnamed: !cfg.DatabaseNames,
+		Traced: cfg.Tracing != "", Timeout: cfg.Timeout, Application: "kijko server"})
+	if err != nil {
+		return nil, err
+	}
+	wakes := &waker{}
+	exec := api.NewExecutor(a.pool, wakes)
+	if a.identity, err = identity.Assemble(ctx, cfg, a.pool, exec, o.Log); err != nil {
+		return nil, err
+	}
+	clientIP, err := clientAddress(cfg.TrustedProxies)
+	if err != nil {
+		return nil, err
+	}
+	if o.Realtime.SocketsPerUser == 0 {
+		o.Realtime.SocketsPerUser = cfg.SocketsMax
+	}
+	a.realtime, err = realtime.New(realtime.Deps{Pool: a.pool, ListenDSN: cfg.DatabaseDirect, Auth: a.identity, Issuer: a.identity.Issuer(),
+		Origins: cfg.Origins, ClientIP: func(c *fiber.Ctx) string { return clientIP(c.Context().RemoteIP().String(), forwarded(c)) },
+		Log: o.Log, Options: o.Realtime})
+	if err != nil {
+		return nil, err
+	}
+	wakes.to = a.realtime.Waker()
+	if err := a.addFeatures(ctx, exec); err != nil {
+		return nil, err
+	}
+	if err := a.edge(exec, clientIP, o); err != nil {
+		return nil, err
+	}
+	if a.listener, err = net.Listen("tcp", cfg.Addr); err != nil {
+		return nil, fmt.Errorf("KIJKO_ADDR %s: %w (another server running?)", cfg.Addr, err)
+	}
+	return a, nil
+}
+
+// edge makes the HTTP app out of the document and what answers it.
+func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o Options) error {
+	document, err := openapi.Load()
+	if err != nil {
+		return err
+	}
+	identity.ScaleRates(document, a.cfg.AuthRates)
+	handlers := map[string]api.Handler{}
+	for _, f := range a.features {
+		for id, handler := range f.Handlers() {
+			handlers[id] = handler
+		}
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		poolCollector(a.pool), socketCollector(a.realtime))
+	a.api, err = api.New(api.Deps{
+		Document: document, Exec: exec, Auth: a.identity, Handlers: handlers, Origins: a.cfg.Origins, ClientIP: clientIP,
+		Version: a.cfg.Version, Log: o.Log, Registry: registry, PerCaller: a.cfg.PerCaller, ServiceToken: a.cfg.ServiceToken,
+		Observe: o.Observe, Timeout: a.cfg.Timeout, Greeting: o.Greeting,
+		Checks: []api.Check{databaseCheck(a.pool), queueCheck(a.pool), a.realtime.Check(), authCheck(a.identity.Verifier())},
+		Mount: func(app *fiber.App) {
+			a.identity.Mount(app)
+			a.realtime.Routes(app)
+		},
+	})
+	return err
+}
+
+// Addr is where the server listens.
+func (a *App) Addr() string { return a.listener.Addr().String() }
+
+// URL is the same as a client writes it.
+func (a *App) URL() string { return "http://" + a.Addr() }
+
+// Realtime gives tests the sockets' numbers.
+func (a *App) Realtime() *realtime.Server { return a.realtime }
+
+// Run serves until ctx ends, then stops in order. It closes the App.
+func (a *App) Run(ctx context.Context) error {
+	defer a.close()
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBackground()
+	var wg sync.WaitGroup
+	failed := make(chan error, 2)
+	wg.Go(func() {
+		if err := a.realtime.Run(background); err != nil && background.Err() == nil {
+			failed <- fmt.Errorf("realtime: %w", err)
+		}
+	})
+	wg.Go(func() { a.identity.Run(background) })
+	wg.Go(func() {
+		if err := a.api.Listener(a.listener); err != nil {
+			failed <- fmt.Errorf("serving: %w", err)
+		}
+	})
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	a.log.Info("stopping")
+	a.api.Drain()
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.ShutdownGrace)
+	defer cancel()
+	drainErr := a.realtime.Drain(grace)
+	shutdownErr := a.api.ShutdownWithContext(grace)
+	stopBackground()
+	wg.Wait()
+	return errors.Join(err, ignoreDeadline(drainErr), ignoreDeadline(shutdownErr))
+}
+
+// ignoreDeadline: whoever is still there when the grace is over has been cut, as announced.
+func ignoreDeadline(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+// Close releases what New took, for an App that is not run.
+func (a *App) Close() { a.close() }
+
+func (a *App) close() {
+	for _, f := range a.features {
+		if err := f.Close(); err != nil {
+			a.log.Warn("closing a feature", "error", err)
+		}
+	}
+	if a.identity != nil {
+		a.identity.Close()
+	}
+	if a.listener != nil {
+		_ = a.listener.Close()
+	}
+	if a.pool != nil {
+		a.pool.Close()
+	}
+}
+
+// clientAddress judges X-Forwarded-For by the trusted proxies.
+func clientAddress(proxies string) (func(peer string, forwarded []string) string, error) {
+	trusted, err := auth.ParseProxies(proxies)
+	if err != nil {
+		return nil, fmt.Errorf("TRUSTED_PROXIES: %w", err)
+	}
+	return func(peer string, forwarded []string) string {
+		addr, err := netip.ParseAddr(peer)
+		if err != nil {
+			return peer
+		}
+		return auth.ClientAddr(addr, strings.Join(forwarded, ","), trusted).String()
+	}, nil
+}
+
+func forwarded(c *fiber.Ctx) []string {
+	var all []string
+	for _, h := range c.Request().Header.PeekAll(fiber.HeaderXForwardedFor) {
+		all = append(all, string(h))
+	}
+	return all
+}
+
+// StopTimeout is how long Run may take after its context ended.
+func (a *App) StopTimeout() time.Duration { return a.cfg.ShutdownGrace + 5*time.Second }

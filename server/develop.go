@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"kijko/server/app"
+	"kijko/server/config"
+	"kijko/server/dev"
+	"kijko/supabase"
+)
+
+// develop is `make run`: everything in one process, on a database of its own.
+func develop(ctx context.Context) (err error) {
+	cfg, err := config.Load()
+	if err != nil {
+		return err
+	}
+	log, flush := app.NewLogger(os.Stderr, cfg.LogLevel)
+	defer flush()
+	say := func(text string) { fmt.Println(text) }
+	closeDatabase, err := dev.Prepare(ctx, &cfg, supabase.Seed, log, say)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeDatabase(context.WithoutCancel(ctx))) }()
+
+	greeting, stopGit := offerDemo(ctx, &cfg)
+	defer stopGit()
+	server, err := app.New(ctx, cfg, app.Options{Log: log, Greeting: greeting})
+	if err != nil {
+		return err
+	}
+	fmt.Printf(`
+  Kijko         %[1]s
+  API           %[1]s/docs
+  demo login    %[2]s  %[3]s
+  try           make demo   (in a second terminal)
+
+`, server.URL(), dev.DemoEmail, dev.DemoPassword)
+	return server.Run(ctx)
+}
+
+// offerDemo serves this checkout as a Git repository, so that there is a real one to ingest without any network.
+func offerDemo(ctx context.Context, cfg *config.Config) (greeting map[string]any, stop func()) {
+	base, stop, ok := dev.StartGitHost(ctx, ".")
+	if !ok {
+		return nil, func() {}
+	}
+	cfg.GitHosts = append(cfg.GitHosts, dev.GitHostName+"=gitlab@"+base)
+	return map[string]any{"demo": map[string]string{"repository": "https://" + dev.GitHostName + "/kijko/kijko", "provider": "gitlab",
+		"branch": "main"}}, stop
+}

@@ -1,0 +1,59 @@
+// Command server is the HTTP and WebSocket edge of Kijko.
+//
+//	server            production: needs its settings (README), refuses to start without its secrets
+//	server -dev       development: private database, demo tenant, server and worker in one process
+//	server -settings  print the table of settings
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"kijko/server/app"
+	"kijko/server/config"
+)
+
+func main() {
+	dev := flag.Bool("dev", false, "development: private database, server and worker in one process")
+	settings := flag.Bool("settings", false, "print the table of settings and exit")
+	flag.Parse()
+	if *settings {
+		fmt.Print(config.Table())
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	run := serve
+	if *dev {
+		run = develop
+	}
+	if err := run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "server:", err)
+		os.Exit(1)
+	}
+}
+
+func serve(ctx context.Context) (err error) {
+	cfg, err := config.Load()
+	if err != nil {
+		return err
+	}
+	log, flush := app.NewLogger(os.Stderr, cfg.LogLevel)
+	defer flush()
+	stopTracing, err := app.Trace(ctx, cfg.Tracing, "kijko-server", cfg.Version)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopTracing(context.WithoutCancel(ctx))) }()
+	server, err := app.New(ctx, cfg, app.Options{Log: log})
+	if err != nil {
+		return err
+	}
+	log.Info("listening", "url", server.URL())
+	return server.Run(ctx)
+}
