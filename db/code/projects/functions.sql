@@ -155,7 +155,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   perform private.assert_project_role(p_project_id, 'admin');
-  perform private.cancel_active_run(p_project_id, 'project_deleted');
+  perform private.cancel_active_run(p_project_id);
 end
 $$;
 comment on function private.cancel_before_deletion is
