@@ -1,1 +1,19 @@
--- events: api.
+-- Who asks for a connection token, and whether they may watch the project it is for (contract 30, 2.5). The server signs.
+create or replace function api.authorize_socket(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_given text := p -> 'body' ->> 'projectId';
+  v_project uuid := private.as_uuid(v_given);
+begin
+  if v_given is not null and v_project is null then
+    perform private.refuse_field('projectId', 'The project id is not valid.');
+  elsif v_given is not null and not exists (select from public.projects where id = v_project) then
+    perform private.refuse(404, 'PROJECT_NOT_FOUND', 'There is no such project.');
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('userId', private.user_id(), 'sessionId', private.session_id(),
+    'organizationId', private.org_id(), 'projectId', v_project));
+end
+$$;
+comment on function api.authorize_socket is 'What a connection token of the caller says. Errors: 400 VALIDATION_ERROR, 404 PROJECT_NOT_FOUND.';
+grant execute on function api.authorize_socket to authenticated;

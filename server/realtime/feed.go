@@ -1,0 +1,195 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// feed reads the log over one connection of its own, which also listens. It never reads an id twice and never skips one: `last` is the
+// highest id dispatched, and after a reconnect it subscribes first and reads from there.
+type feed struct {
+	dsn      string
+	log      *slog.Logger
+	poll     time.Duration // the net under lost notifications
+	deaf     bool          // tests: subscribe to nothing
+	dispatch func(ctx context.Context, events []*Event)
+	// returned is called after a reconnect, before anything is read.
+	returned func(ctx context.Context)
+	// wake is told that a stranger committed events.
+	wake func()
+
+	last      atomic.Int64 // -1 before the first connection
+	readAt    atomic.Int64 // unix nanoseconds of the last read that worked
+	listening atomic.Int64 // of the last notification received
+	backend   atomic.Uint32
+}
+
+const (
+	channelEvents = "kijko_events"
+	channelWake   = "kijko_wake"
+
+	readAtOnce  = 500
+	minBackoff  = 100 * time.Millisecond
+	maxBackoff  = 3 * time.Second
+	connectTime = 10 * time.Second
+	// pingEvery notifies ourselves, so that a connection that reads but does not listen (a transaction pooler) is noticed.
+	pingEvery = 10 * time.Second
+)
+
+// run serves until ctx is done, reconnecting with backoff.
+func (f *feed) run(ctx context.Context) {
+	backoff := minBackoff
+	for first := true; ctx.Err() == nil; first = false {
+		began := time.Now()
+		err := f.serve(ctx, first)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > maxBackoff {
+			backoff = minBackoff
+		}
+		f.log.Warn("the event feed lost its connection", "error", err, "retry_in", backoff)
+		select {
+		case <-ctx.Done():
+		case <-time.After(backoff/2 + rand.N(backoff)):
+		}
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+func (f *feed) serve(ctx context.Context, first bool) error {
+	connectCtx, cancel := context.WithTimeout(ctx, connectTime)
+	conn, err := pgx.Connect(connectCtx, f.dsn)
+	cancel()
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	defer func() {
+		closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = conn.Close(closeCtx)
+	}()
+	if err := f.subscribe(ctx, conn); err != nil {
+		return err
+	}
+	if !first && f.last.Load() >= 0 {
+		f.returned(ctx)
+	}
+	return f.follow(ctx, conn)
+}
+
+// subscribe listens first and then finds the place to read from: nothing that commits in between is missed.
+func (f *feed) subscribe(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	if !f.deaf {
+		if _, err := conn.Exec(ctx, "listen "+channelEvents+"; listen "+channelWake); err != nil {
+			return fmt.Errorf("listening: %w", err)
+		}
+	}
+	if f.last.Load() < 0 {
+		var head int64
+		if err := conn.QueryRow(ctx, "select head from private.log_position('')").Scan(&head); err != nil {
+			return fmt.Errorf("reading the head of the log: %w", err)
+		}
+		f.last.Store(head)
+	}
+	f.backend.Store(conn.PgConn().PID())
+	return nil
+}
+
+// follow reads whenever there is a reason to, until the connection fails.
+func (f *feed) follow(ctx context.Context, conn *pgx.Conn) error {
+	var pinged time.Time
+	for {
+		if err := f.read(ctx, conn); err != nil {
+			return err
+		}
+		if !f.deaf && time.Since(pinged) > pingEvery {
+			pinged = time.Now()
+			if _, err := conn.Exec(ctx, "select pg_notify('"+channelEvents+"', '0')"); err != nil {
+				return fmt.Errorf("notifying oneself: %w", err)
+			}
+		}
+		if err := f.wait(ctx, conn); err != nil {
+			return err
+		}
+	}
+}
+
+// wait returns when there may be something new: a notification of a higher id, or the poll interval. Wake-ups for events that were read
+// already cost no query.
+func (f *feed) wait(ctx context.Context, conn *pgx.Conn) error {
+	waitCtx, cancel := context.WithTimeout(ctx, f.poll)
+	defer cancel()
+	for {
+		n, err := conn.WaitForNotification(waitCtx)
+		switch {
+		case err == nil && n.Channel == channelWake:
+			f.listening.Store(time.Now().UnixNano())
+			f.wake()
+		case err == nil:
+			f.listening.Store(time.Now().UnixNano())
+			if head, err := strconv.ParseInt(n.Payload, 10, 64); err != nil || head > f.last.Load() {
+				return nil
+			}
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case waitCtx.Err() != nil && (errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err)) && !conn.IsClosed():
+			return nil
+		default:
+			return fmt.Errorf("waiting for notifications: %w", err)
+		}
+	}
+}
+
+// read dispatches everything after last, in batches.
+func (f *feed) read(ctx context.Context, conn *pgx.Conn) error {
+	for {
+		events, err := f.batch(ctx, conn)
+		if err != nil {
+			return fmt.Errorf("reading events: %w", err)
+		}
+		f.readAt.Store(time.Now().UnixNano())
+		if len(events) > 0 {
+			f.dispatch(ctx, events)
+			f.last.Store(events[len(events)-1].ID)
+		}
+		if len(events) < readAtOnce {
+			return nil
+		}
+	}
+}
+
+func (f *feed) batch(ctx context.Context, conn *pgx.Conn) ([]*Event, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	rows, err := conn.Query(ctx, `select id, seq, room, type, data, audience, coalesce(organization_id::text, ''),
+		coalesce(project_id::text, ''), coalesce(actor_user_id::text, ''), coalesce(conflation_key, ''), user_ids::text[], created_at
+		from private.read_events($1, $2)`, f.last.Load(), readAtOnce)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (*Event, error) {
+		var e Event
+		var data string
+		err := row.Scan(&e.ID, &e.Seq, &e.Room, &e.Type, &data, &e.Audience, &e.OrgID, &e.ProjectID, &e.ActorID, &e.ConflationKey,
+			&e.UserIDs, &e.CreatedAt)
+		e.Data = []byte(data)
+		return &e, err
+	})
+}
+
+// age is how long ago the log was read, and a notification heard, for the last time.
+func (f *feed) age(now time.Time) (read, heard time.Duration) {
+	return now.Sub(time.Unix(0, f.readAt.Load())), now.Sub(time.Unix(0, f.listening.Load()))
+}

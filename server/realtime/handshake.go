@@ -1,0 +1,105 @@
+package realtime
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/fasthttp/websocket"
+	"github.com/gofiber/fiber/v2"
+	"github.com/google/uuid"
+	"github.com/valyala/fasthttp"
+
+	"kijko/server/api"
+)
+
+// protocolName is the subprotocol of ours; a bearer entry beside it is never echoed.
+const protocolName = "kijko.v1"
+
+// handshake is what the upgrade request said, copied: Fiber's strings die with the handler.
+type handshake struct {
+	project   string // as requested, lower case
+	token     string
+	awaits    bool // the credential comes with the first message
+	cursor    string
+	hasCursor bool
+	snapshot  string
+	ip        string
+	requestID string
+}
+
+// newUpgrader makes small buffers: clients say little, and our own frames do not pass through the library.
+func newUpgrader(originAllowed func(*fasthttp.RequestCtx) bool) *websocket.FastHTTPUpgrader {
+	return &websocket.FastHTTPUpgrader{
+		Subprotocols: []string{protocolName}, ReadBufferSize: 512, WriteBufferSize: 512, WriteBufferPool: &sync.Pool{},
+		CheckOrigin: originAllowed,
+	}
+}
+
+// serve answers GET .../projects/{projectId}/ws. Refusals before the upgrade are ordinary problems; the token is judged after it, because
+// a browser sees neither the status nor a close code of a refused upgrade.
+func (s *Server) serve(c *fiber.Ctx) error {
+	if !websocket.FastHTTPIsWebSocketUpgrade(c.Context()) {
+		return upgradeRequired()
+	}
+	if !s.originAllowed(c.Context()) {
+		return api.NewProblem(http.StatusForbidden, "ORIGIN_NOT_ALLOWED", "This site may not open connections here.", "")
+	}
+	ip := s.deps.ClientIP(c)
+	if ok, wait := s.perIP.take(ip, s.now()); !ok {
+		p := api.NewProblem(http.StatusTooManyRequests, "RATE_LIMITED", "Too many connection attempts. Please wait a moment.", "")
+		p.Header = map[string]string{fiber.HeaderRetryAfter: strconv.Itoa(int(wait.Seconds()) + 1)}
+		return p
+	}
+	if s.draining.Load() {
+		p := api.NewProblem(http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE", "This server is being restarted. Please connect again.", "")
+		p.Header = map[string]string{fiber.HeaderRetryAfter: "1"}
+		return p
+	}
+	h := readHandshake(c)
+	h.ip = ip
+	// The library answers a malformed handshake itself, and its error says no more than that answer.
+	_ = s.upgrader.Upgrade(c.Context(), func(conn *websocket.Conn) { s.run(conn, h) })
+	return nil
+}
+
+// upgradeRequired answers a plain GET.
+func upgradeRequired() error {
+	p := api.NewProblem(http.StatusUpgradeRequired, "UPGRADE_REQUIRED", "This address speaks WebSocket only.", "")
+	p.Header = map[string]string{fiber.HeaderUpgrade: "websocket", fiber.HeaderConnection: "Upgrade"}
+	return p
+}
+
+// readHandshake finds the credential (contract 30, 2.2: the first one present is used) and copies what the socket needs.
+func readHandshake(c *fiber.Ctx) handshake {
+	query := c.Context().QueryArgs()
+	h := handshake{
+		project:   strings.ToLower(strings.Clone(c.Params("projectId"))),
+		cursor:    string(query.Peek("lastEventId")),
+		hasCursor: query.Has("lastEventId"),
+		snapshot:  string(query.Peek("snapshot")),
+		requestID: uuid.NewString(),
+	}
+	var offered bool
+	for _, header := range c.Request().Header.PeekAll("Sec-WebSocket-Protocol") {
+		for _, name := range strings.Split(string(header), ",") {
+			name = strings.TrimSpace(name)
+			if token, ok := strings.CutPrefix(name, "bearer."); ok && h.token == "" {
+				h.token = token
+			}
+			offered = offered || name == protocolName
+		}
+	}
+	if h.token != "" {
+		return h
+	}
+	if scheme, token, ok := strings.Cut(string(c.Request().Header.Peek(fiber.HeaderAuthorization)), " "); ok && strings.EqualFold(scheme, "bearer") {
+		h.token = strings.TrimSpace(token)
+	}
+	if h.token == "" {
+		h.token = string(query.Peek("token"))
+	}
+	h.awaits = h.token == "" && offered
+	return h
+}

@@ -1,0 +1,330 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fasthttp/websocket"
+	"github.com/gofiber/fiber/v2"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/valyala/fasthttp"
+
+	"kijko/server/api"
+	"kijko/server/auth"
+	"kijko/server/realtime/wake"
+)
+
+// Deps is what the sockets are made of.
+type Deps struct {
+	// Pool connects as the server's role; sockets use it when they open and at removals.
+	Pool *pgxpool.Pool
+	// ListenDSN is a session-level address for LISTEN and for wake-ups (not a transaction pooler's), as the server's role.
+	ListenDSN string
+	// Auth judges access tokens.
+	Auth api.Authenticator
+	// Issuer makes and judges connection tokens; nil: none are accepted.
+	Issuer *auth.Issuer
+	// Origins are the sites whose pages may connect; a request without Origin may.
+	Origins []string
+	// ClientIP judges X-Forwarded-For; nil: the peer's address.
+	ClientIP func(c *fiber.Ctx) string
+	Log      *slog.Logger
+	Options  Options
+}
+
+// Options are the contract's numbers (30-realtime sections 2, 5 and 7); zero values mean those.
+type Options struct {
+	PingInterval, IdleTimeout   time.Duration // 25 s, 60 s
+	RefreshBefore, RefreshAgain time.Duration // 5 min, 60 s before a token's end
+	AuthTimeout                 time.Duration // 10 s until the first message
+	DoneDelay                   time.Duration // 30 s after the completion
+	Throttle                    time.Duration // 500 ms
+	DrainSpread                 time.Duration // 10 s
+	OpenTimeout                 time.Duration // 10 s
+	WriteTimeout, CloseTimeout  time.Duration // 10 s, 2 s
+	Poll                        time.Duration // 1.5 s: reads of the log without a wake-up
+	Tick                        time.Duration // 1 s: numbering without a wake-up
+	Beat                        time.Duration // 30 s
+	MaxQueuedFrames             int           // 256
+	MaxQueuedBytes              int           // 1 MiB
+	MaxMessage                  int64         // 16 KiB
+	HandshakesPerMinute         int           // 60 per address and per user
+	SocketsPerUser              int           // 30
+	SocketsPerOrg               int           // 1000
+
+	// Deaf switches notifications off; tests prove with it that they are only hints.
+	Deaf bool
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	def := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	def(&o.PingInterval, 25*time.Second)
+	def(&o.IdleTimeout, 60*time.Second)
+	def(&o.RefreshBefore, 5*time.Minute)
+	def(&o.RefreshAgain, time.Minute)
+	def(&o.AuthTimeout, 10*time.Second)
+	def(&o.DoneDelay, 30*time.Second)
+	def(&o.Throttle, 500*time.Millisecond)
+	def(&o.DrainSpread, 10*time.Second)
+	def(&o.OpenTimeout, 10*time.Second)
+	def(&o.WriteTimeout, 10*time.Second)
+	def(&o.CloseTimeout, 2*time.Second)
+	def(&o.Poll, 1500*time.Millisecond)
+	def(&o.Tick, time.Second)
+	def(&o.Beat, 30*time.Second)
+	number := func(n *int, value int) {
+		if *n == 0 {
+			*n = value
+		}
+	}
+	number(&o.MaxQueuedFrames, 256)
+	number(&o.MaxQueuedBytes, 1<<20)
+	number(&o.HandshakesPerMinute, 60)
+	number(&o.SocketsPerUser, 30)
+	number(&o.SocketsPerOrg, 1000)
+	if o.MaxMessage == 0 {
+		o.MaxMessage = 16 << 10
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// Server holds the sockets of this process.
+type Server struct {
+	deps     Deps
+	opt      Options
+	log      *slog.Logger
+	now      func() time.Time
+	store    *store
+	hub      *hub
+	feed     *feed
+	waker    *wake.Waker
+	upgrader *websocket.FastHTTPUpgrader
+
+	perIP, perUser *windows
+	draining       atomic.Bool
+	lives          sync.WaitGroup
+
+	leftMu sync.Mutex
+	left   []string      // ids of closed sockets that the database does not know of yet
+	leave  chan struct{} // of one
+
+	closedMu sync.Mutex
+	codes    map[int]int64
+}
+
+// New wires a Server; nothing runs before Run.
+func New(deps Deps) (*Server, error) {
+	if deps.Pool == nil || deps.ListenDSN == "" || deps.Auth == nil {
+		return nil, errors.New("realtime: a pool, an address to listen at and an authenticator are needed")
+	}
+	if deps.Log == nil {
+		deps.Log = slog.New(slog.DiscardHandler)
+	}
+	if deps.ClientIP == nil {
+		deps.ClientIP = func(c *fiber.Ctx) string { return c.Context().RemoteIP().String() }
+	}
+	opt := deps.Options.withDefaults()
+	s := &Server{
+		deps: deps, opt: opt, log: deps.Log, now: opt.Now,
+		store:   &store{pool: deps.Pool, node: uuid.NewString(), perUser: opt.SocketsPerUser, perOrg: opt.SocketsPerOrg},
+		waker:   wake.New(deps.ListenDSN, opt.Tick, deps.Log),
+		perIP:   newWindows(opt.HandshakesPerMinute, time.Minute),
+		perUser: newWindows(opt.HandshakesPerMinute, time.Minute),
+		leave:   make(chan struct{}, 1),
+		codes:   map[int]int64{},
+	}
+	s.hub = newHub(deps.Log, s.store.recheck)
+	s.feed = &feed{
+		dsn: deps.ListenDSN, log: deps.Log, poll: opt.Poll, deaf: opt.Deaf,
+		dispatch: s.hub.dispatch, returned: s.hub.judgeAll, wake: func() { s.waker.Wake(true, false) },
+	}
+	s.feed.last.Store(-1)
+	s.upgrader = newUpgrader(s.originAllowed)
+	return s, nil
+}
+
+// Waker is to be told after each commit that left events or jobs.
+func (s *Server) Waker() *wake.Waker { return s.waker }
+
+// Routes mounts the sockets under all their spellings.
+func (s *Server) Routes(app *fiber.App) {
+	for _, prefix := range []string{"/api/v1", "/api", ""} {
+		app.Get(prefix+"/projects/:projectId/ws", s.serve)
+	}
+}
+
+// Run reads the log and keeps the house until ctx is done, then closes what is still open and returns.
+func (s *Server) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.feed.run(ctx) })
+	wg.Go(func() { _ = s.waker.Run(ctx) })
+	wg.Go(func() { s.housekeep(ctx) })
+	wg.Wait()
+	for _, sock := range s.hub.sockets() {
+		sock.close(closeRestart, "service restart")
+	}
+	s.lives.Wait()
+	endCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if err := s.store.leave(endCtx); err != nil {
+		s.log.Debug("the database was not told that this node ends; it notices by itself", "error", err)
+	}
+	return nil
+}
+
+// Drain refuses new sockets and closes the open ones, spread over time so that their clients do not all come back at once. It returns
+// when all have ended, or with ctx.
+func (s *Server) Drain(ctx context.Context) error {
+	s.draining.Store(true)
+	spread := s.opt.DrainSpread
+	if deadline, ok := ctx.Deadline(); ok {
+		// Half of the time that is left remains for closing handshakes.
+		spread = min(spread, time.Until(deadline)/2)
+	}
+	sockets := s.hub.sockets()
+	for i, sock := range sockets {
+		if i > 0 {
+			if err := pause(ctx, spread/time.Duration(len(sockets))); err != nil {
+				break
+			}
+		}
+		sock.close(closeRestart, "service restart")
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.lives.Wait()
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// housekeep sends heartbeats and reports closed sockets. Both heal themselves: what is lost is repaired by the next beat.
+func (s *Server) housekeep(ctx context.Context) {
+	beat := time.NewTicker(s.opt.Beat)
+	defer beat.Stop()
+	s.beat(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-beat.C:
+			s.beat(ctx)
+		case <-s.leave:
+			s.leftMu.Lock()
+			left := s.left
+			s.left = nil
+			s.leftMu.Unlock()
+			callCtx, cancel := context.WithTimeout(ctx, s.opt.OpenTimeout)
+			if err := s.store.forget(callCtx, left); err != nil && ctx.Err() == nil {
+				s.log.Warn("closed sockets are counted until the next heartbeat", "sockets", len(left), "error", err)
+			}
+			cancel()
+		}
+	}
+}
+
+func (s *Server) beat(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, s.opt.OpenTimeout)
+	defer cancel()
+	sockets := s.hub.sockets()
+	list := make([]held, 0, len(sockets))
+	for _, sock := range sockets {
+		c := sock.claim()
+		list = append(list, held{id: sock.id, user: c.user, org: c.org, project: c.project})
+	}
+	if err := s.store.beat(ctx, list); err != nil && ctx.Err() == nil {
+		s.log.Warn("the heartbeat of the sockets failed", "error", err)
+	}
+}
+
+// forget queues a closed socket for the database.
+func (s *Server) forget(id string) {
+	s.leftMu.Lock()
+	s.left = append(s.left, id)
+	s.leftMu.Unlock()
+	select {
+	case s.leave <- struct{}{}:
+	default:
+	}
+}
+
+// closed counts why sockets end. Called under the socket's lock.
+func (s *Server) closed(code int, sock *socket) {
+	s.closedMu.Lock()
+	s.codes[code]++
+	s.closedMu.Unlock()
+	s.log.Debug("socket closes", "connection", sock.id, "user", sock.user, "project", sock.project, "code", code)
+}
+
+// Stats is what an operator wants to see.
+type Stats struct {
+	Sockets int
+	// Closed counts closed sockets by close code.
+	Closed map[int]int64
+	// LastEventID is the highest id that was dispatched.
+	LastEventID int64
+}
+
+// Stats gives the numbers of now.
+func (s *Server) Stats() Stats {
+	stats := Stats{Sockets: s.hub.size(), Closed: map[int]int64{}, LastEventID: s.feed.last.Load()}
+	s.closedMu.Lock()
+	defer s.closedMu.Unlock()
+	for code, n := range s.codes {
+		stats.Closed[code] = n
+	}
+	return stats
+}
+
+// Check is the probe for the readiness report: unhealthy when the log has not been read for a while, degraded when it is read but no
+// notification is heard.
+func (s *Server) Check() api.Check {
+	return api.Check{Name: "realtime", Probe: func(context.Context) api.CheckResult {
+		read, heard := s.feed.age(time.Now())
+		age := read.Seconds()
+		switch {
+		case read > 4*s.opt.Poll+time.Second:
+			return api.CheckResult{Status: "unhealthy", Code: "FEED_STALLED"}
+		case heard > 3*pingEvery:
+			return api.CheckResult{Status: "degraded", Code: "NOT_NOTIFIED", AgeSeconds: &age}
+		}
+		return api.CheckResult{Status: "healthy", AgeSeconds: &age}
+	}}
+}
+
+// originAllowed admits requests without Origin and those of the configured sites.
+func (s *Server) originAllowed(ctx *fasthttp.RequestCtx) bool {
+	origin := string(ctx.Request.Header.Peek(fiber.HeaderOrigin))
+	return origin == "" || slices.Contains(s.deps.Origins, origin)
+}

@@ -1,0 +1,46 @@
+package realtime
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"kijko/server/api"
+	"kijko/server/auth"
+)
+
+// Handlers answer the operations of realtime that are not SQL functions, by operationId.
+func (s *Server) Handlers() map[string]api.Handler {
+	return map[string]api.Handler{
+		"createRealtimeToken": s.createToken,
+		// The socket itself is mounted by Routes; this answers what is no upgrade.
+		"watchProject": func(*api.Call) error { return upgradeRequired() },
+	}
+}
+
+// createToken answers POST /realtime/token: {"token", "expiresAt", "expiresIn"}. Postgres says who is asking and whether they see the
+// project; the token dies with the session that asked.
+func (s *Server) createToken(call *api.Call) error {
+	if s.deps.Issuer == nil {
+		return api.NewProblem(http.StatusServiceUnavailable, "PROVIDER_NOT_CONFIGURED", "This installation issues no connection tokens.", "")
+	}
+	answer, err := call.Query(call.Context(), "authorize_socket", call.Params)
+	if err != nil {
+		return err
+	}
+	var who struct {
+		UserID, SessionID, OrganizationID, ProjectID string
+	}
+	if err := json.Unmarshal(answer.Body, &who); err != nil {
+		return fmt.Errorf("reading who asks for a connection token: %w", err)
+	}
+	token, err := s.deps.Issuer.MintConnection(auth.Connection{
+		UserID: who.UserID, SessionID: who.SessionID, OrgID: who.OrganizationID, ProjectID: who.ProjectID,
+	})
+	if err != nil {
+		return err
+	}
+	return call.JSON(map[string]any{
+		"token": token.Raw, "expiresAt": timestamp(token.ExpiresAt), "expiresIn": token.ExpiresIn,
+	})
+}

@@ -1,0 +1,137 @@
+// Package wake tells the readers of events and jobs, after commit, that there is something to read.
+//
+// Rules. A wake-up is a hint: losing one delays events until the next tick and loses nothing. Wake never blocks and may be called from
+// any goroutine; calls made while one is being served are merged into one more. Run owns the connection: one, its own, and never one of
+// a pool, so that a busy pool cannot hold up events. Every statement is sent by itself, outside a transaction block: a process that
+// hangs between two statements holds no lock.
+package wake
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	minBackoff = 100 * time.Millisecond
+	maxBackoff = 3 * time.Second
+	timeout    = 10 * time.Second
+)
+
+// Waker numbers committed events (private.sequence_events) and notifies the job workers, once for all that is pending.
+type Waker struct {
+	dsn  string
+	log  *slog.Logger
+	tick time.Duration
+
+	wake   chan struct{} // of one; never closed
+	events atomic.Bool
+	jobs   atomic.Bool
+	muted  atomic.Bool
+}
+
+// New makes a Waker that connects to dsn as a role that may run private.sequence_events. It also numbers events every tick without being
+// called, as the net under lost wake-ups; 0 means every second.
+func New(dsn string, tick time.Duration, log *slog.Logger) *Waker {
+	if tick <= 0 {
+		tick = time.Second
+	}
+	return &Waker{dsn: dsn, log: log, tick: tick, wake: make(chan struct{}, 1)}
+}
+
+// Wake says that a committed transaction left events, jobs or both. It returns at once.
+func (w *Waker) Wake(events, jobs bool) {
+	if w.muted.Load() {
+		return
+	}
+	if events {
+		w.events.Store(true)
+	}
+	if jobs {
+		w.jobs.Store(true)
+	}
+	if !events && !jobs {
+		return
+	}
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Mute drops wake-ups, as if they were lost; tests prove with it that the tick alone delivers everything.
+func (w *Waker) Mute(muted bool) { w.muted.Store(muted) }
+
+// Run serves until ctx is done, reconnecting with backoff. It returns nil then.
+func (w *Waker) Run(ctx context.Context) error {
+	backoff := minBackoff
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := w.serve(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		if time.Since(began) > maxBackoff {
+			backoff = minBackoff
+		}
+		w.log.Warn("wake-ups are delayed: no connection to the database", "error", err, "retry_in", backoff)
+		select {
+		case <-ctx.Done():
+		case <-time.After(backoff/2 + rand.N(backoff)):
+		}
+		backoff = min(2*backoff, maxBackoff)
+	}
+	return nil
+}
+
+func (w *Waker) serve(ctx context.Context) error {
+	connectCtx, cancel := context.WithTimeout(ctx, timeout)
+	conn, err := pgx.Connect(connectCtx, w.dsn)
+	cancel()
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	defer func() {
+		closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = conn.Close(closeCtx)
+	}()
+	tick := time.NewTicker(w.tick)
+	defer tick.Stop()
+	w.events.Store(true) // what was committed while nobody served
+	for {
+		if err := w.work(ctx, conn); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.wake:
+		case <-tick.C:
+			w.events.Store(true)
+		}
+	}
+}
+
+// work serves what is pending now. The flag is taken before the statement: who commits after that sets it again.
+func (w *Waker) work(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if w.events.Swap(false) {
+		if _, err := conn.Exec(ctx, "select private.sequence_events()"); err != nil {
+			return fmt.Errorf("numbering events: %w", err)
+		}
+	}
+	if w.jobs.Swap(false) {
+		if _, err := conn.Exec(ctx, "select pg_notify('kijko_jobs', '')"); err != nil {
+			w.jobs.Store(true)
+			return fmt.Errorf("waking the job workers: %w", err)
+		}
+	}
+	return nil
+}
