@@ -20,8 +20,8 @@
 // # Concurrency and shutdown
 //
 // A Fetcher is safe for concurrent use; two fetches must not share a directory. Each git process leads its own process group.
-// When the context ends the whole group is killed, and the call returns within a second. On Linux git also dies with this
-// process, so that a killed worker's successor finds nobody writing into the directory. A directory left half-filled is
+// When the context ends the whole group is killed, and the call returns within a second. The group also dies with this
+// process, even by kill -9, so that a killed worker's successor finds nobody writing into the directory. A directory left half-filled is
 // emptied by the next fetch; one that holds the wanted commit is used as it is, without transferring anything.
 //
 // # Errors

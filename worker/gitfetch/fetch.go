@@ -165,27 +165,9 @@ func (t *transfer) choose(ctx context.Context) (state, error) {
 	if s.Commit != "" {
 		return s, nil
 	}
-	// Two questions, because a repository may have ten thousand branches and mostly one is enough.
-	remote, err := t.f.branches(ctx, t.loc, "refs/heads/"+s.Branch)
-	if err != nil {
-		return s, err
-	}
-	if commit, ok := remote.Commit(s.Branch); ok {
-		s.Commit = commit
-		return s, nil
-	}
-	if remote, err = t.f.branches(ctx, t.loc, "refs/heads/*"); err != nil {
-		return s, err
-	}
-	if len(remote.Branches) == 0 {
-		return s, Invalid("The repository is empty.")
-	}
-	// Bulk import always sends "main" (contract 10, 18.1); every other branch was chosen by somebody.
-	if s.Commit, s.FellBack = remote.Commit(remote.DefaultBranch); s.Branch != "main" || !s.FellBack {
-		return s, branchMissing(t.req.Branch)
-	}
-	s.Branch = remote.DefaultBranch
-	return s, nil
+	head, err := t.f.head(ctx, t.loc, t.req.Branch)
+	s.Branch, s.Commit, s.FellBack = head.Branch, head.Commit, head.FellBack
+	return s, err
 }
 
 // run fills the directory and tells what is in it then.

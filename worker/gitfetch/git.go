@@ -193,8 +193,8 @@ func (f *Fetcher) environment(c call) []string {
 var errEnough = errors.New("enough")
 
 // run runs git to its end. The error is the context's, the reader's, or what git's standard error means.
-func (f *Fetcher) run(ctx context.Context, c call) error {
-	ctx, stop := context.WithCancelCause(ctx)
+func (f *Fetcher) run(parent context.Context, c call) error {
+	ctx, stop := context.WithCancelCause(parent)
 	defer stop(nil)
 	cmd := exec.CommandContext(ctx, f.git, c.args...)
 	cmd.Dir, cmd.Env, cmd.Stdin, cmd.SysProcAttr = c.dir, f.environment(c), c.stdin, ownGroup()
@@ -223,7 +223,13 @@ func (f *Fetcher) run(ctx context.Context, c call) error {
 		return fmt.Errorf("start git: %w", err)
 	}
 	var readErr error
-	if c.stdout != nil {
+	if c.loc != nil { // only then git starts helpers
+		var watch *lifeline
+		if watch, readErr = watchOver(cmd.Process.Pid); readErr == nil {
+			defer watch.release()
+		}
+	}
+	if readErr == nil && c.stdout != nil {
 		readErr = c.stdout(stdout)
 	}
 	if readErr != nil {
@@ -235,8 +241,8 @@ func (f *Fetcher) run(ctx context.Context, c call) error {
 	switch {
 	case errors.Is(readErr, errEnough):
 		return nil
-	case ctx.Err() != nil && readErr == nil:
-		return context.Cause(ctx)
+	case parent.Err() != nil && (readErr == nil || errors.Is(readErr, io.ErrUnexpectedEOF) || errors.Is(readErr, os.ErrClosed)):
+		return context.Cause(parent) // that the output broke off is only a consequence
 	case readErr != nil:
 		return readErr
 	case waitErr != nil:

@@ -50,6 +50,53 @@ func (f *Fetcher) LsRemote(ctx context.Context, url string, auth Auth) (Remote, 
 	return Remote{}, explain(ctx, "list branches", err)
 }
 
+// Head is where a branch stands.
+type Head struct {
+	Branch string
+	Commit string
+	// FellBack tells that "main" was asked for, does not exist, and Branch is the repository's default instead.
+	FellBack bool
+}
+
+// Head tells what Fetch would fetch, by the same rules and with the same failures, without transferring anything: for the
+// validation of a start, and to see whether a branch has moved.
+func (f *Fetcher) Head(ctx context.Context, url, branch string, auth Auth) (Head, error) {
+	if !validBranch(branch) {
+		return Head{}, branchMissing(branch)
+	}
+	loc, err := f.locate(ctx, url, auth)
+	if err == nil {
+		var head Head
+		if head, err = f.head(ctx, loc, branch); err == nil {
+			return head, nil
+		}
+	}
+	return Head{}, explain(ctx, "find branch", err)
+}
+
+func (f *Fetcher) head(ctx context.Context, loc location, branch string) (Head, error) {
+	// Two questions, because a repository may have ten thousand branches and mostly one is enough.
+	remote, err := f.branches(ctx, loc, "refs/heads/"+branch)
+	if err != nil {
+		return Head{}, err
+	}
+	if commit, ok := remote.Commit(branch); ok {
+		return Head{Branch: branch, Commit: commit}, nil
+	}
+	if remote, err = f.branches(ctx, loc, "refs/heads/*"); err != nil {
+		return Head{}, err
+	}
+	if len(remote.Branches) == 0 {
+		return Head{}, Invalid("The repository is empty.")
+	}
+	// Bulk import always sends "main" (contract 10, 18.1); every other branch was chosen by somebody.
+	commit, ok := remote.Commit(remote.DefaultBranch)
+	if branch != "main" || !ok {
+		return Head{}, branchMissing(branch)
+	}
+	return Head{Branch: remote.DefaultBranch, Commit: commit, FellBack: true}, nil
+}
+
 // explain decides what a caller sees: the end of their own context as such, a missed deadline as TIMEOUT, failures as they are.
 func explain(ctx context.Context, doing string, err error) error {
 	failure, ok := AsFailure(err)

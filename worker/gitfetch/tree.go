@@ -170,14 +170,29 @@ func blob(r *bufio.Reader, file File, fn func(File, io.Reader) error) error {
 	if want := file.OID + " blob " + strconv.FormatInt(file.Size, 10) + "\n"; header != want {
 		return fmt.Errorf("read %s: git answers %q", file.Path, strings.TrimSpace(header))
 	}
-	content := &io.LimitedReader{R: r, N: file.Size}
+	content := &exact{r: r, left: file.Size}
 	if err := fn(file, content); err != nil {
 		return err
 	}
-	if _, err := io.CopyN(io.Discard, r, content.N+1); err != nil {
+	if _, err := io.CopyN(io.Discard, r, content.left+1); err != nil {
 		return fmt.Errorf("read %s: %w", file.Path, noEOF(err))
 	}
 	return nil
+}
+
+// exact reads so many bytes and then ends. When git dies before, that is an error: half a file must not pass for a whole.
+type exact struct {
+	r    io.Reader
+	left int64
+}
+
+func (e *exact) Read(p []byte) (int, error) {
+	if e.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := e.r.Read(p[:min(int64(len(p)), e.left)])
+	e.left -= int64(n)
+	return n, noEOF(err)
 }
 
 // noEOF keeps a stream that ends too early from looking like one that ended well.
