@@ -51,6 +51,151 @@ CREATE EXTENSION IF NOT EXISTS btree_gin WITH SCHEMA extensions;
 COMMENT ON EXTENSION btree_gin IS 'support for indexing common datatypes in GIN';
 
 --
+-- Name: add_repository(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.add_repository(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  b jsonb := p -> 'body';
+  v_project uuid := private.path_project(p, 'developer');
+  v_branch text := private.as_branch(coalesce(nullif(btrim(b ->> 'branch'), ''), 'main'));
+  v record;
+  r public.project_repositories;
+begin
+  if b ? 'projectId' and private.as_uuid(b ->> 'projectId') is distinct from v_project then
+    perform private.refuse_field('projectId', 'This is not the project of the path.');
+  end if;
+  select * into v from private.parse_repository_url(b ->> 'repositoryUrl');
+  if v.provider is null then
+    perform private.refuse_field('repositoryUrl',
+      'Invalid repository URL. Supported providers are GitHub, GitLab, Bitbucket and Azure DevOps.');
+  elsif v.provider is distinct from b ->> 'provider' then
+    perform private.refuse_field('provider', format('This address belongs to %s.', v.provider));
+  end if;
+  perform private.assert_repository_free(v_project, v.url, v_branch);
+
+  insert into public.project_repositories (organization_id, project_id, provider, repository_url, repository_name, branch,
+    include_paths, exclude_paths)
+  select p.organization_id, p.id, v.provider, v.url, v.name, v_branch,
+    private.as_patterns(coalesce(b -> 'includePaths', '[]'), 'includePaths'),
+    private.as_patterns(coalesce(b -> 'excludePaths', '[]'), 'excludePaths')
+  from public.projects p where p.id = v_project
+  returning * into r;
+  return private.repository_json(r);
+end
+$$;
+
+--
+-- Name: FUNCTION add_repository(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.add_repository(p jsonb) IS 'POST /projects/{projectId}/repositories: ProjectRepository. Errors: 400, 403, 404 PROJECT_NOT_FOUND, 409 REPOSITORY_EXISTS.';
+
+--
+-- Name: admit_upload(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.admit_upload(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  if coalesce(p ->> 'projectId', '') <> '' then
+    perform private.path_project(p, 'developer');
+  end if;
+  return '{}';
+end
+$$;
+
+--
+-- Name: FUNCTION admit_upload(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.admit_upload(p jsonb) IS 'Part of POST /files/upload: refuses 403 or 404 before content is read.';
+
+--
+-- Name: attach_files(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.attach_files(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_project uuid := private.path_project(p, 'developer');
+  v_user uuid := private.user_id();
+  v_ids text[] := array(select jsonb_array_elements_text(p -> 'body' -> 'fileIds'));
+  v_files jsonb;
+  v_result jsonb;
+  v_again jsonb;
+  v_missing jsonb;
+begin
+  -- What an earlier call attached is attached: the same ids may be sent again.
+  select coalesce(jsonb_agg(private.file_brief_json(f.id, f.name, f.size, f.mime_type)), '[]') into v_again
+  from public.project_files f
+  where f.project_id = v_project and f.uploaded_by = v_user and f.id = any (array(select private.as_uuid(i) from unnest(v_ids) i));
+
+  with taken as (
+    -- Marked first: their bytes stop counting before they count for the project, and their content stays.
+    update public.staged_files s set attached = true
+    where s.user_id = v_user and s.id = any (array(select private.as_uuid(i) from unnest(v_ids) i)) and not s.attached
+      and s.created_at > now() - interval '24 hours'
+    returning s.*
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('id', t.id, 'name', t.name, 'path', t.path, 'type', t.mime_type, 'size', t.size,
+    'checksum', t.checksum, 'storageKey', t.storage_key, 'storageProvider', t.storage_provider) order by t.created_at, t.path), '[]')
+  into v_files from taken t;
+
+  v_result := private.place_files(v_project, v_files, 'upload');
+  -- Refused ones stay staged; the others are the project's now.
+  update public.staged_files s set attached = false
+  where s.user_id = v_user and s.storage_key = any (array(select jsonb_array_elements_text(v_result -> 'refused')));
+  delete from public.staged_files s where s.user_id = v_user and s.attached
+    and s.id = any (array(select (f ->> 'id')::uuid from jsonb_array_elements(v_files) f));
+
+  select coalesce(jsonb_agg(jsonb_build_object('name', i, 'error', 'This upload does not exist or has expired.')), '[]') into v_missing
+  from unnest(v_ids) i
+  where not exists (select from jsonb_array_elements(v_files) f where f ->> 'id' = lower(i))
+    and not exists (select from jsonb_array_elements(v_again) f where f ->> 'id' = lower(i));
+  return jsonb_build_object('attached', v_again || (v_result -> 'placed'), 'errors', (v_result -> 'errors') || v_missing);
+end
+$$;
+
+--
+-- Name: FUNCTION attach_files(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.attach_files(p jsonb) IS 'POST /projects/{projectId}/files: {attached, errors}; may be repeated. Judges: developer in the project; only the caller''s own staged files.';
+
+--
+-- Name: authorize_socket(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.authorize_socket(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_given text := p -> 'body' ->> 'projectId';
+  v_project uuid := private.as_uuid(v_given);
+begin
+  if v_given is not null and v_project is null then
+    perform private.refuse_field('projectId', 'The project id is not valid.');
+  elsif v_given is not null and not exists (select from public.projects where id = v_project) then
+    perform private.refuse(404, 'PROJECT_NOT_FOUND', 'There is no such project.');
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('userId', private.user_id(), 'sessionId', private.session_id(),
+    'organizationId', private.org_id(), 'projectId', v_project));
+end
+$$;
+
+--
+-- Name: FUNCTION authorize_socket(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.authorize_socket(p jsonb) IS 'What a connection token of the caller says. Errors: 400 VALIDATION_ERROR, 404 PROJECT_NOT_FOUND.';
+
+--
 -- Name: cancel_ingestion(jsonb); Type: FUNCTION; Schema: api; Owner: -
 --
 
@@ -70,6 +215,32 @@ $$;
 COMMENT ON FUNCTION api.cancel_ingestion(p jsonb) IS 'Cancels the open run. Errors: 404 PROJECT_NOT_FOUND, 403 FORBIDDEN, 409 NO_ACTIVE_INGESTION.';
 
 --
+-- Name: check_project_name(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.check_project_name(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_exclude uuid := private.as_uuid(p ->> 'excludeId');
+  v_org uuid;
+begin
+  perform private.act_in(private.as_uuid(p ->> 'orgId'));
+  v_org := private.org_id();
+  if not private.project_name_taken(v_org, p ->> 'name', v_exclude) then
+    return '{"exists": false}';
+  end if;
+  return jsonb_build_object('exists', true, 'suggestion', private.suggest_project_name(v_org, p ->> 'name', v_exclude));
+end
+$$;
+
+--
+-- Name: FUNCTION check_project_name(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.check_project_name(p jsonb) IS 'GET /projects/check-name: {exists, suggestion?}. Errors: 403 FORBIDDEN for another''s organization.';
+
+--
 -- Name: complete_ingestion(jsonb); Type: FUNCTION; Schema: api; Owner: -
 --
 
@@ -82,6 +253,179 @@ CREATE FUNCTION api.complete_ingestion(p jsonb) RETURNS jsonb
 --
 
 COMMENT ON FUNCTION api.complete_ingestion(p jsonb) IS 'The end of an external worker''s run. Errors: 404 PROJECT_NOT_FOUND, 409 NO_ACTIVE_INGESTION.';
+
+--
+-- Name: create_folder(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.create_folder(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  b jsonb := p -> 'body';
+  v_project uuid := private.path_project(p, 'developer');
+  v_parent uuid := private.as_parent(v_project, b ->> 'parentId');
+  v_name text;
+  f public.project_files;
+begin
+  perform private.lock_tree(v_project);
+  v_name := private.assert_file_name(v_project, v_parent, b ->> 'name');
+  insert into public.project_files (organization_id, project_id, parent_id, uploaded_by, is_folder, name, path, position, mime_type)
+  select p.organization_id, p.id, v_parent, private.user_id(), true, v_name, v_name,
+    (select count(*) from public.project_files s where s.project_id = p.id and s.parent_id is not distinct from v_parent), 'inode/directory'
+  from public.projects p where p.id = v_project
+  returning * into f;
+  return private.source_file_json(f);
+end
+$$;
+
+--
+-- Name: FUNCTION create_folder(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.create_folder(p jsonb) IS 'POST /projects/{projectId}/source-files/folders: SourceFile. Judges: developer in the project. Errors: 400, 403, 404, 409 FILE_EXISTS.';
+
+--
+-- Name: create_project(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.create_project(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  b jsonb := p -> 'body';
+  v_id uuid := coalesce(private.as_uuid(b ->> 'id'), gen_random_uuid());
+  v_settings jsonb;
+  v_name text;
+begin
+  perform private.act_in(private.as_uuid(b ->> 'organizationId'));
+  if private.org_role() = 'viewer' then
+    perform private.refuse(403, 'FORBIDDEN', 'Viewers of an organization cannot create projects.');
+  end if;
+  v_name := private.assert_project_name(private.org_id(), b ->> 'name');
+  if b ? 'id' and private.project_id_taken(v_id) then
+    perform private.refuse(409, 'ID_EXISTS', 'This id is already in use.', 'id');
+  end if;
+
+  -- Custom chunking waits for its webhook, a few lines below.
+  insert into public.projects (id, organization_id, user_id, name, description, type, privacy, chunking_strategy, include_metadata,
+    anonymize_secrets, icon, label, color)
+  values (v_id, private.org_id(), private.user_id(), v_name, nullif(b ->> 'description', ''), coalesce(b ->> 'type', 'manual'),
+    coalesce(b ->> 'privacy', 'private'),
+    coalesce(nullif(b ->> 'chunkingStrategy', 'custom'), 'semantic'), coalesce((b ->> 'includeMetadata')::boolean, true),
+    coalesce((b ->> 'anonymizeSecrets')::boolean, true), nullif(b -> 'icon', 'null'), nullif(btrim(b ->> 'label'), ''),
+    nullif(b ->> 'color', ''));
+
+  v_settings := coalesce(b -> 'settings', '{}') || jsonb_strip_nulls(jsonb_build_object('persona', b -> 'persona',
+    'defaultNotificationLevel', b -> 'defaultNotificationLevel', 'fileFilters', b -> 'fileFilters',
+    'chunkingStrategy', b -> 'chunkingStrategy'));
+  if v_settings <> '{}' then
+    perform private.apply_settings(v_id, v_settings, p ->> 'sealedWebhookSecret', 'settings.');
+  end if;
+  if b ->> 'manualContent' <> '' then
+    perform private.apply_manual_content(v_id, b ->> 'manualContent', 'manualContent');
+  end if;
+  return jsonb_build_object('project', private.projects_json(array[v_id]) -> 0,
+    'nextSteps', '["source_config", "team_setup", "settings", "review"]'::jsonb);
+end
+$$;
+
+--
+-- Name: FUNCTION create_project(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.create_project(p jsonb) IS 'POST /projects: {project, nextSteps}. Errors: 400, 403 FORBIDDEN, 409 PROJECT_NAME_EXISTS, ID_EXISTS.';
+
+--
+-- Name: delete_project(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.delete_project(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_id uuid := private.path_project(p, 'admin');
+begin
+  perform private.cancel_before_deletion(v_id);
+  delete from public.projects where id = v_id;
+  if not found then
+    perform private.refuse(404, 'PROJECT_NOT_FOUND', 'This project does not exist.');
+  end if;
+  return '{"success": true}';
+end
+$$;
+
+--
+-- Name: FUNCTION delete_project(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.delete_project(p jsonb) IS 'DELETE /projects/{projectId}: {success}; an active run is cancelled first. Errors: 403, 404.';
+
+--
+-- Name: delete_source_file(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.delete_source_file(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  f public.project_files := private.path_file(p);
+begin
+  delete from public.project_files where id = f.id;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION delete_source_file(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.delete_source_file(p jsonb) IS 'DELETE /projects/{projectId}/source-files/{fileId}: 204; a folder takes its content along. Judges: developer in the project.';
+
+--
+-- Name: estimate_project(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.estimate_project(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  b jsonb := p -> 'body';
+  v_id uuid;
+  v record;
+begin
+  if b ->> 'projectId' is null then
+    if b ->> 'projectType' is null or b ->> 'chunkingStrategy' is null then
+      perform private.refuse_field(case when b ->> 'projectType' is null then 'projectType' else 'chunkingStrategy' end,
+        'This is required without projectId.');
+    end if;
+    return private.estimate_json(private.estimated_tokens(b ->> 'projectType', coalesce(b -> 'repositories', '[]'),
+      coalesce(b -> 'files', '[]'), char_length(coalesce(b ->> 'manualContent', ''))), b ->> 'chunkingStrategy', private.plan_of());
+  end if;
+
+  v_id := private.path_project(b, 'viewer');
+  select p.type, p.chunking_strategy,
+    (select coalesce(jsonb_agg(jsonb_build_object('fileCount', r.file_count)), '[]') from public.project_repositories r where r.project_id = p.id)
+      as repositories,
+    (select coalesce(jsonb_agg(jsonb_build_object('size', f.size, 'type', f.mime_type)), '[]') from public.project_files f
+      where f.project_id = p.id and not f.is_folder and f.origin = 'upload') as files,
+    -- Extra texts are text typed or pasted, like the manual one.
+    coalesce((select char_length(c.content) from public.project_manual_contents c where c.project_id = p.id), 0)
+      + coalesce((select sum(f.size) from public.project_files f where f.project_id = p.id and f.origin = 'text' and not f.is_folder), 0)
+      as characters
+  into v from public.projects p where p.id = v_id;
+  return private.estimate_json(private.estimated_tokens(v.type, v.repositories, v.files, v.characters::bigint), v.chunking_strategy,
+    private.plan_of(v_id));
+end
+$$;
+
+--
+-- Name: FUNCTION estimate_project(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.estimate_project(p jsonb) IS 'POST /projects/estimate: CostEstimate under the real plan. Errors: 400, 403 for an auditor, 404.';
 
 --
 -- Name: get_completion(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -178,6 +522,132 @@ $$;
 COMMENT ON FUNCTION api.get_ingestion_result(p jsonb) IS 'IngestionCompletionData of the last completed run. Errors: 404 PROJECT_NOT_FOUND, 404 INGESTION_RESULT_NOT_FOUND.';
 
 --
+-- Name: iso(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.iso(p_at timestamp with time zone) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN to_char((p_at AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'::text);
+
+--
+-- Name: FUNCTION iso(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.iso(p_at timestamp with time zone) IS 'The one timestamp format: ISO-8601, UTC, milliseconds.';
+
+--
+-- Name: trimmed(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.trimmed(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN regexp_replace(p_text, '^[\s\u00a0\ufeff]+|[\s\u00a0\ufeff]+$'::text, ''::text, 'g'::text);
+
+--
+-- Name: FUNCTION trimmed(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.trimmed(p_text text) IS 'The text without white space at its ends.';
+
+SET default_tablespace = '';
+
+SET default_table_access_method = heap;
+
+--
+-- Name: project_manual_contents; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.project_manual_contents (
+    project_id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    content text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT project_manual_contents_content_check CHECK (((char_length(private.trimmed(content)) >= 10) AND (char_length(content) <= 500000)))
+);
+
+ALTER TABLE ONLY public.project_manual_contents FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE project_manual_contents; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.project_manual_contents IS 'The one text typed by hand; no row means none.';
+
+--
+-- Name: manual_json(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.manual_json(p_project_id uuid) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (SELECT jsonb_strip_nulls(jsonb_build_object('content', COALESCE(c.content, ''::text), 'characters', char_length(COALESCE(c.content, ''::text)), 'lines', ((char_length(COALESCE(c.content, ''::text)) - char_length(replace(COALESCE(c.content, ''::text), '
+'::text, ''::text))) + 1), 'updatedAt', private.iso(c.updated_at))) AS jsonb_strip_nulls FROM ((SELECT) one LEFT JOIN public.project_manual_contents c ON ((c.project_id = manual_json.p_project_id))));
+
+--
+-- Name: FUNCTION manual_json(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.manual_json(p_project_id uuid) IS '{content, characters, lines, updatedAt?} of a project''s manual text.';
+
+--
+-- Name: path_project(jsonb, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.path_project(p jsonb, p_minimum text DEFAULT 'auditor'::text) RETURNS uuid
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'projectId');
+begin
+  perform private.assert_project_role(v_id, p_minimum);
+  return v_id;
+end
+$$;
+
+--
+-- Name: FUNCTION path_project(p jsonb, p_minimum text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.path_project(p jsonb, p_minimum text) IS 'The project of the path, judged: 404 PROJECT_NOT_FOUND also for text that is no UUID.';
+
+--
+-- Name: get_manual_content(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_manual_content(p jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    RETURN private.manual_json(private.path_project(p, 'viewer'::text));
+
+--
+-- Name: FUNCTION get_manual_content(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_manual_content(p jsonb) IS 'GET /projects/{projectId}/manual-content. Errors: 403 for an auditor, 404 PROJECT_NOT_FOUND.';
+
+--
+-- Name: get_me(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_me(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_me jsonb := private.me_json();
+begin
+  if v_me is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  end if;
+  return v_me;
+end
+$$;
+
+--
+-- Name: FUNCTION get_me(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_me(p jsonb) IS 'GET /auth/me: who is signed in, where, as what. Errors: 401 UNAUTHENTICATED.';
+
+--
 -- Name: get_progress_details(jsonb); Type: FUNCTION; Schema: api; Owner: -
 --
 
@@ -196,6 +666,259 @@ $$;
 --
 
 COMMENT ON FUNCTION api.get_progress_details(p jsonb) IS 'IngestionProgressState of the newest run, or null. Errors: 404 PROJECT_NOT_FOUND.';
+
+--
+-- Name: get_project(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_project(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_project jsonb := private.projects_json(array[private.as_uuid(p ->> 'projectId')]) -> 0;
+begin
+  if v_project is null then
+    perform private.refuse(404, 'PROJECT_NOT_FOUND', 'This project does not exist.');
+  end if;
+  return v_project;
+end
+$$;
+
+--
+-- Name: FUNCTION get_project(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_project(p jsonb) IS 'GET /projects/{projectId}: Project. Errors: 404 PROJECT_NOT_FOUND.';
+
+--
+-- Name: get_project_full(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_project_full(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_project jsonb := api.get_project(p);
+  v_id uuid := private.as_uuid(p ->> 'projectId');
+begin
+  return v_project || jsonb_strip_nulls(jsonb_build_object(
+    'repositories', (select coalesce(jsonb_agg(private.repository_json(r) order by r.created_at, r.id), '[]')
+      from public.project_repositories r where r.project_id = v_id),
+    'members', (select coalesce(jsonb_agg(private.member_json(m) order by m.invited_at, m.id), '[]')
+      from public.project_members m where m.project_id = v_id),
+    'currentIngestion', nullif(private.current_progress_json(v_id), 'null')));
+end
+$$;
+
+--
+-- Name: FUNCTION get_project_full(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_project_full(p jsonb) IS 'GET /projects/{projectId}/full: ProjectWithRelations; an auditor gets no repositories. Errors: 404 PROJECT_NOT_FOUND.';
+
+--
+-- Name: is_patterns(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_patterns(p_value jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((jsonb_typeof(p_value) = 'array'::text) AND (jsonb_array_length(p_value) <= 100) AND (NOT jsonb_path_exists(p_value, 'strict $[*]?(@.type() != "string")'::jsonpath)) AND (NOT (EXISTS (SELECT FROM jsonb_array_elements_text(is_patterns.p_value) e(v) WHERE ((char_length(e.v) < 1) OR (char_length(e.v) > 200))))));
+
+--
+-- Name: FUNCTION is_patterns(p_value jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_patterns(p_value jsonb) IS 'Is the value a JSON array of at most 100 patterns?';
+
+--
+-- Name: is_plain(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_plain(p_text text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (p_text !~ '[\u0001-\u001f\u007f-\u009f]'::text);
+
+--
+-- Name: FUNCTION is_plain(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_plain(p_text text) IS 'Has the text no control characters?';
+
+--
+-- Name: is_switches(jsonb, text[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_switches(p_value jsonb, p_keys text[]) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((jsonb_typeof(p_value) = 'object'::text) AND (p_value ?& p_keys) AND ((p_value - p_keys) = '{}'::jsonb) AND (NOT jsonb_path_exists(p_value, 'strict $.*?(@.type() != "boolean")'::jsonpath)));
+
+--
+-- Name: FUNCTION is_switches(p_value jsonb, p_keys text[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) IS 'Is the value an object of exactly these keys, each true or false?';
+
+--
+-- Name: project_settings; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.project_settings (
+    project_id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    webhook_url text,
+    metadata_options jsonb DEFAULT '{"gitHistory": true, "fileStructure": true, "customAnnotations": false, "functionSignatures": true, "importDependencies": true}'::jsonb NOT NULL,
+    output_format text DEFAULT 'json'::text NOT NULL,
+    embedding_model text,
+    pattern_filters jsonb DEFAULT '{"excludePatterns": [], "languagePatterns": []}'::jsonb NOT NULL,
+    processing_options jsonb DEFAULT '{"parallelProcessing": true, "realTimeIncremental": false}'::jsonb NOT NULL,
+    file_filters jsonb DEFAULT '{"excludeTests": true, "excludeNodeModules": true, "includeDocumentation": false, "excludeBuildArtifacts": true}'::jsonb NOT NULL,
+    default_notification_level text DEFAULT 'daily'::text NOT NULL,
+    persona text,
+    custom_settings jsonb,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT project_settings_custom_check CHECK (((jsonb_typeof(custom_settings) = 'object'::text) AND (octet_length((custom_settings)::text) <= 16384))),
+    CONSTRAINT project_settings_embedding_model_check CHECK ((embedding_model = ANY (ARRAY['text-embedding-3-small'::text, 'text-embedding-3-large'::text, 'text-embedding-ada-002'::text]))),
+    CONSTRAINT project_settings_file_filters_check CHECK (private.is_switches(file_filters, ARRAY['excludeNodeModules'::text, 'excludeBuildArtifacts'::text, 'excludeTests'::text, 'includeDocumentation'::text])),
+    CONSTRAINT project_settings_level_check CHECK ((default_notification_level = ANY (ARRAY['real-time'::text, 'daily'::text, 'weekly'::text, 'disabled'::text]))),
+    CONSTRAINT project_settings_metadata_options_check CHECK (private.is_switches(metadata_options, ARRAY['functionSignatures'::text, 'importDependencies'::text, 'gitHistory'::text, 'fileStructure'::text, 'customAnnotations'::text])),
+    CONSTRAINT project_settings_output_format_check CHECK ((output_format = ANY (ARRAY['json'::text, 'markdown'::text, 'vector'::text]))),
+    CONSTRAINT project_settings_pattern_filters_check CHECK (((jsonb_typeof(pattern_filters) = 'object'::text) AND (pattern_filters ?& ARRAY['languagePatterns'::text, 'excludePatterns'::text]) AND ((pattern_filters - ARRAY['languagePatterns'::text, 'excludePatterns'::text]) = '{}'::jsonb) AND private.is_patterns((pattern_filters -> 'languagePatterns'::text)) AND private.is_patterns((pattern_filters -> 'excludePatterns'::text)))),
+    CONSTRAINT project_settings_persona_check CHECK ((persona = ANY (ARRAY['alex'::text, 'maya'::text, 'sam'::text]))),
+    CONSTRAINT project_settings_processing_options_check CHECK (private.is_switches(processing_options, ARRAY['parallelProcessing'::text, 'realTimeIncremental'::text])),
+    CONSTRAINT project_settings_webhook_url_check CHECK (((webhook_url ~ '^https://[^\s]+$'::text) AND (char_length(webhook_url) <= 500)))
+);
+
+ALTER TABLE ONLY public.project_settings FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE project_settings; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.project_settings IS 'One row a project. The secret of the chunking webhook is in private.project_webhook_secrets.';
+
+--
+-- Name: projects; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.projects (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    name text NOT NULL,
+    description text,
+    type text DEFAULT 'manual'::text NOT NULL,
+    status text DEFAULT 'draft'::text NOT NULL,
+    privacy text DEFAULT 'private'::text NOT NULL,
+    chunking_strategy text DEFAULT 'semantic'::text NOT NULL,
+    include_metadata boolean DEFAULT true NOT NULL,
+    anonymize_secrets boolean DEFAULT true NOT NULL,
+    icon jsonb,
+    label text,
+    color text,
+    preview_url text,
+    archived boolean DEFAULT false NOT NULL,
+    total_repos integer DEFAULT 0 NOT NULL,
+    uploaded_files integer DEFAULT 0 NOT NULL,
+    root_files integer DEFAULT 0 NOT NULL,
+    text_sources integer DEFAULT 0 NOT NULL,
+    has_manual_content boolean DEFAULT false NOT NULL,
+    source_count integer GENERATED ALWAYS AS ((((total_repos + root_files) + text_sources) + (has_manual_content)::integer)) STORED NOT NULL,
+    accepted_members integer DEFAULT 0 NOT NULL,
+    total_files integer,
+    original_tokens bigint,
+    optimized_tokens bigint,
+    ingestion_time_seconds integer,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT projects_chunking_strategy_check CHECK ((chunking_strategy = ANY (ARRAY['semantic'::text, 'fixed'::text, 'recursive'::text, 'custom'::text]))),
+    CONSTRAINT projects_color_check CHECK ((color ~ '^#[0-9a-fA-F]{6}$'::text)),
+    CONSTRAINT projects_counters_check CHECK (((total_repos >= 0) AND (uploaded_files >= 0) AND (root_files >= 0) AND (text_sources >= 0) AND (accepted_members >= 0) AND (total_files >= 0) AND (original_tokens >= 0) AND (optimized_tokens >= 0) AND (ingestion_time_seconds >= 0))),
+    CONSTRAINT projects_description_check CHECK ((char_length(description) <= 2000)),
+    CONSTRAINT projects_icon_check CHECK (((jsonb_typeof(icon) = 'object'::text) AND (icon ?& ARRAY['type'::text, 'value'::text]) AND ((icon ->> 'type'::text) = ANY (ARRAY['emoji'::text, 'initials'::text, 'image'::text])) AND ((icon ->> 'value'::text) <> ''::text) AND (octet_length((icon)::text) <= 65536))),
+    CONSTRAINT projects_label_check CHECK (((char_length(label) >= 1) AND (char_length(label) <= 20))),
+    CONSTRAINT projects_name_check CHECK (((name = private.trimmed(name)) AND ((char_length(name) >= 3) AND (char_length(name) <= 50)) AND private.is_plain(name))),
+    CONSTRAINT projects_preview_url_check CHECK (((preview_url ~ '^https://[^\s]+$'::text) AND (char_length(preview_url) <= 500))),
+    CONSTRAINT projects_privacy_check CHECK ((privacy = ANY (ARRAY['private'::text, 'shared'::text]))),
+    CONSTRAINT projects_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'processing'::text, 'active'::text, 'error'::text]))),
+    CONSTRAINT projects_type_check CHECK ((type = ANY (ARRAY['repository'::text, 'files'::text, 'manual'::text])))
+)
+WITH (fillfactor='85');
+
+ALTER TABLE ONLY public.projects FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE projects; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.projects IS 'A project: its sources become indexed chunks. One organization, one owner, any number of members. A context id is a project id.';
+
+--
+-- Name: COLUMN projects.status; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.projects.status IS 'Written by ingestion only; the state machine is a trigger.';
+
+--
+-- Name: settings_json(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.settings_json(p_project_id uuid) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (SELECT (jsonb_strip_nulls(jsonb_build_object('chunkingStrategy', p.chunking_strategy, 'webhookUrl', CASE WHEN (p.chunking_strategy = 'custom'::text) THEN s.webhook_url ELSE NULL::text END, 'metadataOptions', s.metadata_options, 'outputFormat', s.output_format, 'embeddingModel', CASE WHEN (s.output_format = 'vector'::text) THEN s.embedding_model ELSE NULL::text END, 'patternFilters', s.pattern_filters, 'processingOptions', (s.processing_options || jsonb_build_object('anonymizeSecrets', p.anonymize_secrets)), 'fileFilters', s.file_filters, 'defaultNotificationLevel', s.default_notification_level, 'persona', s.persona)) || CASE WHEN (s.custom_settings IS NULL) THEN '{}'::jsonb ELSE jsonb_build_object('customSettings', s.custom_settings) END) FROM (public.projects p JOIN public.project_settings s ON ((s.project_id = p.id))) WHERE (p.id = settings_json.p_project_id));
+
+--
+-- Name: FUNCTION settings_json(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.settings_json(p_project_id uuid) IS 'AdvancedSettingsConfig with the form''s remaining fields.';
+
+--
+-- Name: get_project_settings(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_project_settings(p jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    RETURN private.settings_json(private.path_project(p, 'viewer'::text));
+
+--
+-- Name: FUNCTION get_project_settings(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_project_settings(p jsonb) IS 'GET /projects/{projectId}/settings. Errors: 403 for an auditor, 404 PROJECT_NOT_FOUND.';
+
+--
+-- Name: get_project_stats(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_project_stats(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v record;
+  w record;
+begin
+  select * into v from private.counted_projects();
+  -- What the counters leave out: private projects of the organization for those who don't see all, and projects as a guest.
+  select count(*) as projects, count(*) filter (where p.status = 'active') as active,
+    count(*) filter (where p.status = 'processing') as processing, count(*) filter (where p.status = 'error') as failed,
+    coalesce(sum(p.optimized_tokens), 0) as tokens, coalesce(sum(coalesce(p.total_files, p.uploaded_files)), 0) as files
+  into w
+  from public.projects p
+  where p.id = any ((select case when private.is_org_admin() then private.guest_project_ids() else private.member_project_ids() end)::uuid[])
+    and not (p.organization_id = private.org_id() and (p.privacy = 'shared' or private.is_org_admin()))
+    and (p.organization_id = private.org_id() or p.id = any ((select private.guest_project_ids())::uuid[]));
+  return jsonb_build_object('totalProjects', v.projects + w.projects, 'activeProjects', v.active + w.active,
+    'processingProjects', v.processing + w.processing, 'errorProjects', v.failed + w.failed, 'totalTokens', v.tokens + w.tokens,
+    'totalFiles', v.files + w.files);
+end
+$$;
+
+--
+-- Name: FUNCTION get_project_stats(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_project_stats(p jsonb) IS 'GET /projects/stats: ProjectStats over everything the list shows, archived included.';
 
 --
 -- Name: get_recovery(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -225,6 +948,500 @@ $$;
 --
 
 COMMENT ON FUNCTION api.get_recovery(p jsonb) IS 'ErrorRecovery of the newest run, or null when it did not fail. Errors: 404 PROJECT_NOT_FOUND.';
+
+--
+-- Name: list_all_worktrees(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_all_worktrees(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_ids uuid[] := array(select private.as_uuid(i) from jsonb_array_elements_text(p -> 'projectIds') i);
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('projectId', x.id, 'worktrees', private.worktrees_json(x.id)) order by x.updated_at desc, x.id), '[]')
+    from (
+      select q.id, q.updated_at from public.projects q
+      where case when cardinality(v_ids) > 0 then q.id = any (v_ids) else q.organization_id = private.org_id()
+        or q.id = any ((select private.guest_project_ids())::uuid[]) end
+      order by q.updated_at desc, q.id limit 500
+    ) x
+  );
+end
+$$;
+
+--
+-- Name: FUNCTION list_all_worktrees(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_all_worktrees(p jsonb) IS 'GET /worktrees: [{projectId, worktrees}] of the visible projects, newest first, at most 500, or of the named ones.';
+
+--
+-- Name: list_files(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_files(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_project uuid := private.path_project(p);
+  v_page integer := coalesce((p ->> 'page')::integer, 1);
+  v_size integer := coalesce((p ->> 'pageSize')::integer, 50);
+  v_data jsonb;
+  v_total bigint := 0;
+begin
+  if v_page < 1 or v_size not between 1 and 100 then
+    perform private.refuse_field(case when v_page < 1 then 'page' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 files.');
+  end if;
+  select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', f.id, 'projectId', f.project_id, 'name', f.name, 'path', f.path,
+    'type', f.mime_type, 'size', f.size, 'checksum', f.checksum, 'processed', f.processed, 'processedAt', private.iso(f.processed_at),
+    'createdAt', private.iso(f.created_at), 'updatedAt', private.iso(f.updated_at))) order by f.path), '[]')
+  into v_data
+  from (
+    select f.id, f.project_id, f.name, f.path, f.mime_type, f.size, f.checksum, f.processed, f.processed_at, f.created_at, f.updated_at
+    from public.project_files f
+    where f.project_id = v_project and not f.is_folder and f.origin <> 'repository'
+    order by f.path limit v_size offset (v_page::bigint - 1) * v_size
+  ) f;
+  -- An auditor's list is empty, and so is its number.
+  if private.has_project_role(v_project, 'viewer') then
+    select uploaded_files into v_total from public.projects where id = v_project;
+  end if;
+  return private.page_json(v_data, v_total, v_page, v_size);
+end
+$$;
+
+--
+-- Name: FUNCTION list_files(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_files(p jsonb) IS 'GET /projects/{projectId}/files: stored files by path. Errors: 400, 404 PROJECT_NOT_FOUND.';
+
+--
+-- Name: as_uuid(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.as_uuid(p_text text) RETURNS uuid
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (p_text ~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$'::text) THEN (p_text)::uuid ELSE NULL::uuid END;
+
+--
+-- Name: FUNCTION as_uuid(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.as_uuid(p_text text) IS 'The text as a uuid, or null where it is none.';
+
+--
+-- Name: claimed_membership(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) RETURNS record
+    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+  select m.organization_id, m.role
+  from public.memberships m
+  join public.users u on u.id = m.user_id
+  where m.user_id = private.claimed_user_id()
+    and m.status = 'active'
+    and m.organization_id = coalesce(private.as_uuid(coalesce(private.claims() ->> 'org_id', private.claims() ->> 'organization_id',
+      private.claims() -> 'app_metadata' ->> 'org_id')), u.default_organization_id)
+$$;
+
+--
+-- Name: FUNCTION claimed_membership(OUT org_id uuid, OUT org_role text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) IS 'Active membership that the claims mean; used only where nobody entered. Judges: reads the caller''s own claims only.';
+
+--
+-- Name: claims(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.claims() RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (NULLIF(current_setting('request.jwt.claims'::text, true), ''::text))::jsonb;
+
+--
+-- Name: FUNCTION claims(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.claims() IS 'The JWT claims of this request as the gateway left them, or null.';
+
+--
+-- Name: sessions; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.sessions (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    organization_id uuid,
+    issuer text DEFAULT ''::text NOT NULL,
+    external_key text,
+    method text DEFAULT 'password'::text NOT NULL,
+    user_agent text,
+    client_ip text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_active_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    idle_expires_at timestamp with time zone NOT NULL,
+    revoked_at timestamp with time zone,
+    revoked_reason text,
+    successor_id uuid,
+    CONSTRAINT sessions_method_check CHECK ((method = ANY (ARRAY['password'::text, 'sso'::text, 'magic_link'::text, 'signup'::text, 'switch'::text])))
+);
+
+ALTER TABLE ONLY private.sessions FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE sessions; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.sessions IS 'One row a sign-in; looked up by every request. Revoked rows are kept for the login history.';
+
+--
+-- Name: claimed_user_id(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.claimed_user_id() RETURNS uuid
+    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    RETURN (SELECT s.user_id FROM private.sessions s WHERE ((s.id = private.as_uuid(COALESCE((private.claims() ->> 'sid'::text), (private.claims() ->> 'session_id'::text)))) AND (s.user_id = private.as_uuid((private.claims() ->> 'sub'::text))) AND (s.revoked_at IS NULL) AND (s.expires_at > now()) AND (s.idle_expires_at > now())));
+
+--
+-- Name: FUNCTION claimed_user_id(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.claimed_user_id() IS 'User of the claims when their session is alive; used only where nobody entered. Judges: reads the caller''s own claims only.';
+
+--
+-- Name: org_id(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.org_id() RETURNS uuid
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN CASE WHEN (NULLIF(current_setting('app.user_id'::text, true), ''::text) IS NULL) THEN (private.claimed_membership()).org_id ELSE (NULLIF(current_setting('app.org_id'::text, true), ''::text))::uuid END;
+
+--
+-- Name: FUNCTION org_id(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.org_id() IS 'The organization the caller acts in, or null.';
+
+--
+-- Name: user_id(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.user_id() RETURNS uuid
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN COALESCE((NULLIF(current_setting('app.user_id'::text, true), ''::text))::uuid, private.claimed_user_id());
+
+--
+-- Name: FUNCTION user_id(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.user_id() IS 'The caller, or null for an anonymous one.';
+
+--
+-- Name: memberships; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.memberships (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    role text NOT NULL,
+    status text DEFAULT 'active'::text NOT NULL,
+    joined_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_active_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT memberships_owner_is_active CHECK (((role <> 'owner'::text) OR (status = 'active'::text))),
+    CONSTRAINT memberships_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text, 'viewer'::text]))),
+    CONSTRAINT memberships_status_check CHECK ((status = ANY (ARRAY['active'::text, 'inactive'::text])))
+);
+
+ALTER TABLE ONLY public.memberships FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE memberships; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.memberships IS 'Who belongs to which organization, as what. Exactly one owner an organization.';
+
+--
+-- Name: organizations; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.organizations (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    name text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT organizations_name_check CHECK (((char_length(btrim(name)) >= 1) AND (char_length(btrim(name)) <= 150)))
+);
+
+ALTER TABLE ONLY public.organizations FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE organizations; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.organizations IS 'The tenant. Every tenant table carries organization_id.';
+
+--
+-- Name: my_organizations_json(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.my_organizations_json() RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    RETURN (SELECT COALESCE(jsonb_agg(jsonb_build_object('org_id', o.id, 'name', o.name, 'role', m.role, 'status', m.status, 'is_current', (o.id = private.org_id())) ORDER BY (o.id = private.org_id()) DESC, (lower(o.name)), o.id), '[]'::jsonb) AS "coalesce" FROM (public.memberships m JOIN public.organizations o ON ((o.id = m.organization_id))) WHERE (m.user_id = private.user_id()));
+
+--
+-- Name: FUNCTION my_organizations_json(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.my_organizations_json() IS 'Organizations of the caller, the current one first. Judges: private.user_id() only.';
+
+--
+-- Name: list_organizations(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_organizations(p jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    RETURN private.my_organizations_json();
+
+--
+-- Name: FUNCTION list_organizations(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_organizations(p jsonb) IS 'GET /auth/organizations: where the caller is a member, the current one first, then by name.';
+
+--
+-- Name: list_projects(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_projects(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $_$
+declare
+  v_page integer := coalesce((p ->> 'page')::integer, 1);
+  v_size integer := coalesce((p ->> 'pageSize')::integer, 20);
+  v_filter text;
+  v_order text;
+  v_branches text[];
+  v_key text;
+  v_members uuid[] := '{}';
+  v_guests uuid[] := '{}';
+  v_ids uuid[];
+  v_total bigint := 0;
+  v_part bigint;
+begin
+  if v_page < 1 or v_size not between 1 and 100 then
+    perform private.refuse_field(case when v_page < 1 then 'page' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 projects.');
+  end if;
+  perform private.act_in(private.as_uuid(p ->> 'organizationId'));
+  if p ->> 'organizationId' is null then
+    v_guests := private.guest_project_ids();
+  end if;
+  v_branches := private.project_branches(cardinality(v_guests) > 0);
+  if not private.is_org_admin() then
+    v_members := private.member_project_ids();
+  end if;
+  v_filter := private.project_filter(p);
+  v_key := case p ->> 'sort' when 'name' then 'lower(p.name)' when 'sources' then 'p.source_count' else 'p.updated_at' end;
+  v_order := case when p ->> 'sort' = 'name' then 'k, id' else 'k desc, id' end;
+
+  execute 'select array(select id from ('
+    || (select string_agg(format('(select p.id, %1$s as k from public.projects p where %2$s%3$s order by %4$s limit %5$s)',
+        v_key, b, coalesce(' and ' || nullif(v_filter, ''), ''), replace(v_order, 'k', v_key), v_page::bigint * v_size), ' union all ' order by o)
+      from unnest(v_branches) with ordinality t (b, o))
+    || format(') page order by %s limit %s offset %s)', v_order, v_size, (v_page::bigint - 1) * v_size)
+    into v_ids using private.org_id(), v_members, v_guests, p, private.user_id();
+
+  if v_page = 1 and cardinality(v_ids) < v_size then
+    v_total := cardinality(v_ids);
+  elsif v_filter = '' then
+    v_total := (select c.projects from private.counted_projects() c) + cardinality(v_guests);
+    if not private.is_org_admin() then
+      select count(*) into v_part from public.projects x
+      where x.id = any (v_members) and x.organization_id = private.org_id() and x.privacy = 'private';
+      v_total := v_total + v_part;
+    end if;
+  else
+    execute 'select ' || (select string_agg(format('(select count(*) from public.projects p where %s and %s)', b, v_filter), ' + ')
+      from unnest(v_branches) b)
+      into v_total using private.org_id(), v_members, v_guests, p, private.user_id();
+  end if;
+  return private.page_json(private.projects_json(v_ids), v_total, v_page, v_size);
+end
+$_$;
+
+--
+-- Name: FUNCTION list_projects(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_projects(p jsonb) IS 'GET /projects: PaginatedResponse<Project>. Errors: 400, 403 FORBIDDEN for another''s organization.';
+
+--
+-- Name: list_repositories(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_repositories(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_project uuid := private.path_project(p);
+begin
+  return (select coalesce(jsonb_agg(private.repository_json(r) order by r.created_at, r.id), '[]')
+    from public.project_repositories r where r.project_id = v_project);
+end
+$$;
+
+--
+-- Name: FUNCTION list_repositories(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_repositories(p jsonb) IS 'GET /projects/{projectId}/repositories: ProjectRepository[]. An auditor''s list is empty.';
+
+--
+-- Name: list_source_files(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_source_files(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_project uuid := private.path_project(p);
+  v_reads boolean := private.has_project_role(v_project, 'viewer');
+begin
+  return (
+    select coalesce(jsonb_agg(private.source_file_json(f) order by f.parent_id nulls first, f.position, f.name, f.id), '[]')
+    from public.project_files f
+    where f.project_id = v_project and v_reads
+      and (coalesce(p ->> 'parentId', '') = '' or f.parent_id = private.as_uuid(p ->> 'parentId'))
+      and (private.trimmed(coalesce(p ->> 'search', '')) = '' or f.name ilike private.like_pattern(private.trimmed(p ->> 'search')))
+  );
+end
+$$;
+
+--
+-- Name: FUNCTION list_source_files(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_source_files(p jsonb) IS 'GET /projects/{projectId}/source-files: SourceFile[], siblings by order then name. Judges: an auditor''s list is empty.';
+
+--
+-- Name: humanized(timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.humanized(p_at timestamp with time zone, p_now timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN CASE WHEN (p_at IS NULL) THEN 'No commits yet'::text WHEN ((p_now - p_at) < '00:01:00'::interval) THEN 'just now'::text WHEN ((p_now - p_at) < '01:00:00'::interval) THEN ((floor((EXTRACT(epoch FROM (p_now - p_at)) / (60)::numeric)))::integer || 'm ago'::text) WHEN ((p_now - p_at) < '1 day'::interval) THEN ((floor((EXTRACT(epoch FROM (p_now - p_at)) / (3600)::numeric)))::integer || 'h ago'::text) WHEN ((p_now - p_at) < '7 days'::interval) THEN ((floor((EXTRACT(epoch FROM (p_now - p_at)) / (86400)::numeric)))::integer || 'd ago'::text) ELSE to_char((p_at AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD'::text) END;
+
+--
+-- Name: FUNCTION humanized(p_at timestamp with time zone, p_now timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.humanized(p_at timestamp with time zone, p_now timestamp with time zone) IS 'How long ago, as the client shows commits.';
+
+--
+-- Name: worktree_branches; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.worktree_branches (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    worktree_id uuid NOT NULL,
+    name text NOT NULL,
+    is_default boolean DEFAULT false NOT NULL,
+    is_current boolean DEFAULT false NOT NULL,
+    is_manual boolean DEFAULT false NOT NULL,
+    last_commit_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT worktree_branches_name_check CHECK (((char_length(private.trimmed(name)) >= 1) AND (char_length(name) <= 100) AND private.is_plain(name)))
+);
+
+ALTER TABLE ONLY public.worktree_branches FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE worktree_branches; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.worktree_branches IS 'Branches as a worktree shows them.';
+
+--
+-- Name: worktrees; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.worktrees (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    name text NOT NULL,
+    path text NOT NULL,
+    is_default boolean DEFAULT false NOT NULL,
+    is_active boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT worktrees_name_check CHECK (((name = private.trimmed(name)) AND ((char_length(name) >= 1) AND (char_length(name) <= 100)) AND private.is_plain(name))),
+    CONSTRAINT worktrees_path_check CHECK (((char_length(path) >= 2) AND (char_length(path) <= 101)))
+);
+
+ALTER TABLE ONLY public.worktrees FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE worktrees; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.worktrees IS 'Worktrees of the dashboard: at most one active and one default a project.';
+
+--
+-- Name: worktree_json(public.worktrees); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.worktree_json(w public.worktrees) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (SELECT jsonb_build_object('id', (worktree_json.w).id, 'name', (worktree_json.w).name, 'path', (worktree_json.w).path, 'isActive', (worktree_json.w).is_active, 'branches', COALESCE(jsonb_agg(jsonb_build_object('name', b.name, 'isDefault', b.is_default, 'isCurrent', b.is_current, 'lastCommit', private.humanized(b.last_commit_at)) ORDER BY b.created_at, b.id), '[]'::jsonb), 'currentBranch', COALESCE(max(b.name) FILTER (WHERE b.is_current), 'main'::text)) AS jsonb_build_object FROM public.worktree_branches b WHERE (b.worktree_id = (worktree_json.w).id));
+
+--
+-- Name: FUNCTION worktree_json(w public.worktrees); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.worktree_json(w public.worktrees) IS 'WorktreeWithBranches of the contract.';
+
+--
+-- Name: worktrees_json(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.worktrees_json(p_project_id uuid) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (SELECT COALESCE(jsonb_agg(private.worktree_json(w.*) ORDER BY w.is_default DESC, w.created_at, w.id), '[]'::jsonb) AS "coalesce" FROM public.worktrees w WHERE (w.project_id = worktrees_json.p_project_id));
+
+--
+-- Name: FUNCTION worktrees_json(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.worktrees_json(p_project_id uuid) IS 'All worktrees of a project, default first.';
+
+--
+-- Name: list_worktrees(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_worktrees(p jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    RETURN private.worktrees_json(private.path_project(p));
+
+--
+-- Name: FUNCTION list_worktrees(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_worktrees(p jsonb) IS 'GET /projects/{projectId}/worktrees: WorktreeWithBranches[]. An auditor''s list is empty.';
 
 --
 -- Name: prepare_ingestion(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -272,6 +1489,98 @@ $$;
 --
 
 COMMENT ON FUNCTION api.recover_ingestion(p jsonb) IS 'Goes on after a failure. Errors: 404 PROJECT_NOT_FOUND or REPOSITORY_NOT_FOUND, 403, 409 ALREADY_PROCESSING, NOTHING_TO_RECOVER or MAX_RETRIES_EXCEEDED, 400.';
+
+--
+-- Name: register_text_source(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.register_text_source(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_project uuid := private.path_project(p, 'developer');
+  v_title text := regexp_replace(coalesce(nullif(private.trimmed(p ->> 'title'), ''), 'Plain text'), '[/\\\u0001-\u001f\u007f-\u009f]', '-', 'g');
+  v_name text;
+  v_number integer := 1;
+  v_result jsonb;
+begin
+  v_title := case when v_title in ('.', '..') then 'Plain text' else left(v_title, 240) end;
+  perform pg_advisory_xact_lock(hashtextextended('project files ' || v_project, 0));
+  loop
+    v_name := v_title || case when v_number > 1 then ' ' || v_number else '' end;
+    exit when not exists (select from public.project_files f where f.project_id = v_project and lower(f.path) = lower('texts/' || v_name));
+    v_number := v_number + 1;
+  end loop;
+  v_result := private.place_files(v_project, jsonb_build_array((p - 'projectId') || jsonb_build_object('name', v_name,
+    'path', 'texts/' || v_name, 'type', 'text/plain')), 'text');
+  if jsonb_array_length(v_result -> 'errors') > 0 then
+    perform private.refuse_field('title', v_result -> 'errors' -> 0 ->> 'error');
+  end if;
+  return v_result -> 'placed' -> 0;
+end
+$$;
+
+--
+-- Name: FUNCTION register_text_source(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.register_text_source(p jsonb) IS 'Part of POST /projects/{projectId}/text-sources: {id, name, size, type}. Judges: developer in the project. Errors: 400, 403, 404, 429 QUOTA_EXCEEDED.';
+
+--
+-- Name: register_uploads(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.register_uploads(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_project uuid;
+  v_result jsonb;
+begin
+  if private.user_id() is null or private.org_id() is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  elsif jsonb_array_length(p -> 'files') not between 1 and 1000 then
+    perform private.refuse_field('files', 'A request carries 1 to 1,000 files.');
+  end if;
+  if coalesce(p ->> 'projectId', '') = '' then
+    v_result := private.stage_files(p -> 'files');
+  else
+    v_project := private.path_project(p, 'developer');
+    v_result := private.place_files(v_project, p -> 'files', 'upload');
+  end if;
+  return jsonb_build_object('uploaded', v_result -> 'placed', 'errors', v_result -> 'errors', 'refused', v_result -> 'refused');
+end
+$$;
+
+--
+-- Name: FUNCTION register_uploads(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.register_uploads(p jsonb) IS 'Part of POST /files/upload: {uploaded, errors, refused: storage keys}. Judges: developer in the project, or a signed-in person who stages. Errors: 403, 404, 429 QUOTA_EXCEEDED.';
+
+--
+-- Name: remove_repository(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.remove_repository(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  r public.project_repositories := private.path_repository(p, 'developer');
+begin
+  perform private.refuse_processing(r.project_id);
+  delete from public.project_repositories where id = r.id;
+  return '{"success": true}';
+end
+$$;
+
+--
+-- Name: FUNCTION remove_repository(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.remove_repository(p jsonb) IS 'DELETE /projects/{projectId}/repositories/{repoId}: {success}. Errors: 409 ALREADY_PROCESSING.';
 
 --
 -- Name: save_progress_snapshot(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -329,9 +1638,427 @@ $$;
 
 COMMENT ON FUNCTION api.update_ingestion_progress(p jsonb) IS 'Progress written by an external worker. Errors: 404 PROJECT_NOT_FOUND, 409 NO_ACTIVE_INGESTION, 400 VALIDATION_ERROR.';
 
-SET default_tablespace = '';
+--
+-- Name: update_manual_content(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
 
-SET default_table_access_method = heap;
+CREATE FUNCTION api.update_manual_content(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_project uuid := private.path_project(p, 'developer');
+begin
+  perform private.apply_manual_content(v_project, p -> 'body' ->> 'content');
+  return private.manual_json(v_project);
+end
+$$;
+
+--
+-- Name: FUNCTION update_manual_content(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.update_manual_content(p jsonb) IS 'PUT /projects/{projectId}/manual-content; "" clears. Errors: 400, 403, 404.';
+
+--
+-- Name: update_project(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.update_project(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  b jsonb := p -> 'body';
+  v_id uuid := private.path_project(p);
+  o public.projects;
+  n public.projects;
+begin
+  select * into o from public.projects where id = v_id;
+  perform private.refuse_read_only(b, o);
+  n := o;
+  n.name := case when b ? 'name' then private.trimmed(b ->> 'name') else o.name end;
+  n.description := private.patched_text(b, 'description', o.description);
+  n.type := coalesce(b ->> 'type', o.type);
+  n.privacy := coalesce(b ->> 'privacy', o.privacy);
+  n.chunking_strategy := coalesce(b ->> 'chunkingStrategy', o.chunking_strategy);
+  n.include_metadata := coalesce((b ->> 'includeMetadata')::boolean, o.include_metadata);
+  n.anonymize_secrets := coalesce((b ->> 'anonymizeSecrets')::boolean, o.anonymize_secrets);
+  n.icon := case when b ? 'icon' then nullif(b -> 'icon', 'null') else o.icon end;
+  n.label := private.patched_text(b, 'label', o.label);
+  n.color := private.patched_text(b, 'color', o.color);
+  n.preview_url := private.patched_text(b, 'previewUrl', o.preview_url);
+  n.archived := coalesce((b ->> 'archived')::boolean, o.archived);
+  -- Initials that are the name's own are not stored, so they follow the name.
+  if n.icon in (private.initials_icon(o.name), private.initials_icon(n.name)) then
+    n.icon := null;
+  end if;
+
+  if b ? 'starred' then
+    perform private.set_star(o, coalesce((b ->> 'starred')::boolean, false));
+  end if;
+  if n is distinct from o or (b ? 'name' and n.name is null) then
+    perform private.assert_project_role(v_id, 'admin');
+    if n.name is distinct from o.name then
+      perform private.assert_project_name(o.organization_id, n.name, v_id);
+    end if;
+    update public.projects
+    set name = n.name, description = n.description, type = n.type, privacy = n.privacy, chunking_strategy = n.chunking_strategy,
+      include_metadata = n.include_metadata, anonymize_secrets = n.anonymize_secrets, icon = n.icon, label = n.label, color = n.color,
+      preview_url = n.preview_url, archived = n.archived
+    where id = v_id;
+  end if;
+  return private.projects_json(array[v_id]) -> 0;
+end
+$$;
+
+--
+-- Name: FUNCTION update_project(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.update_project(p jsonb) IS 'PUT /projects/{projectId}: Project. Errors: 400 READ_ONLY_FIELD, 403, 404, 409 PROJECT_NAME_EXISTS, ALREADY_PROCESSING, INVALID_STATUS.';
+
+--
+-- Name: update_project_settings(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.update_project_settings(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_project uuid := private.path_project(p, case when (p -> 'body') - 'defaultNotificationLevel' = '{}' then 'manager' else 'admin' end);
+  v_stored boolean := private.apply_settings(v_project, p -> 'body', p ->> 'sealedWebhookSecret');
+begin
+  return private.settings_json(v_project)
+    || case when v_stored then jsonb_build_object('webhookSecret', p ->> 'sealedWebhookSecret') else '{}' end;
+end
+$$;
+
+--
+-- Name: FUNCTION update_project_settings(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.update_project_settings(p jsonb) IS 'PUT /projects/{projectId}/settings: the whole settings. Errors: 400, 403, 404, 409 ALREADY_PROCESSING, 503 PROVIDER_NOT_CONFIGURED.';
+
+--
+-- Name: update_repository(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.update_repository(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  b jsonb := p -> 'body';
+  r public.project_repositories := private.path_repository(p, 'developer');
+begin
+  perform private.refuse_processing(r.project_id);
+  if b ? 'branch' then
+    perform private.assert_repository_free(r.project_id, r.repository_url, private.as_branch(b ->> 'branch'), r.id);
+  end if;
+  update public.project_repositories
+  set branch = coalesce(b ->> 'branch', branch),
+    include_paths = private.as_patterns(coalesce(nullif(b -> 'includePaths', 'null'), case when b ? 'includePaths' then '[]' else include_paths end), 'includePaths'),
+    exclude_paths = private.as_patterns(coalesce(nullif(b -> 'excludePaths', 'null'), case when b ? 'excludePaths' then '[]' else exclude_paths end), 'excludePaths')
+  where id = r.id
+  returning * into r;
+  return private.repository_json(r);
+end
+$$;
+
+--
+-- Name: FUNCTION update_repository(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.update_repository(p jsonb) IS 'PUT /projects/{projectId}/repositories/{repoId}: ProjectRepository, pending again. Errors: 409 ALREADY_PROCESSING, REPOSITORY_EXISTS.';
+
+--
+-- Name: update_source_file(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.update_source_file(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  b jsonb := p -> 'body';
+  f public.project_files := private.path_file(p);
+  v_parent uuid := case when b ? 'parentId' then private.as_parent(f.project_id, b ->> 'parentId') else f.parent_id end;
+  v_moves boolean;
+  v_place integer;
+  v_count integer;
+begin
+  perform private.lock_tree(f.project_id);
+  select * into f from public.project_files where id = f.id;
+  v_moves := v_parent is distinct from f.parent_id;
+  perform private.assert_file_name(f.project_id, v_parent, coalesce(b ->> 'name', f.name), f.id);
+  select count(*) into v_count from public.project_files s
+  where s.project_id = f.project_id and s.parent_id is not distinct from v_parent and s.id <> f.id;
+  v_place := case when b ->> 'order' is not null then least(greatest((b ->> 'order')::numeric, 0), v_count)::integer
+    when v_moves then v_count end;
+
+  update public.project_files set name = private.trimmed(coalesce(b ->> 'name', name)), parent_id = v_parent where id = f.id;
+  -- Everybody gets the place that the list shows them at; the others close up and make room.
+  if v_place is not null then
+    update public.project_files s
+    set position = t.place
+    from (
+      select o.id, case when o.id = f.id then v_place else o.rank + (o.rank >= v_place)::integer end as place
+      from (
+        select x.id, row_number() over (partition by x.id = f.id order by x.position, x.name, x.id)::integer - 1 as rank
+        from public.project_files x where x.project_id = f.project_id and x.parent_id is not distinct from v_parent
+      ) o
+    ) t
+    where s.id = t.id and s.position <> t.place;
+  end if;
+  select * into f from public.project_files where id = f.id;
+  return private.source_file_json(f);
+end
+$$;
+
+--
+-- Name: FUNCTION update_source_file(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.update_source_file(p jsonb) IS 'PUT /projects/{projectId}/source-files/{fileId}: SourceFile; renames, moves, reorders. Judges: developer in the project. Errors: 400, 403, 404 FILE_NOT_FOUND, 409 FILE_EXISTS.';
+
+--
+-- Name: validate_project_name(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.validate_project_name(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_exclude uuid := private.as_uuid(p -> 'body' ->> 'excludeId');
+  v record;
+begin
+  select * into v from private.judge_project_name(
+    coalesce((select organization_id from public.projects where id = v_exclude), private.org_id()), p -> 'body' ->> 'name', v_exclude);
+  return jsonb_strip_nulls(jsonb_build_object('valid', v.error is null, 'error', v.error, 'suggestion', v.suggestion));
+end
+$$;
+
+--
+-- Name: FUNCTION validate_project_name(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.validate_project_name(p jsonb) IS 'POST /projects/validate-name: {valid, error?, suggestion?}, always 200.';
+
+--
+-- Name: validate_repository(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.validate_repository(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v record;
+begin
+  if private.trimmed(coalesce(p -> 'body' ->> 'url', '')) = '' then
+    return '{"valid": false, "error": "Repository URL is required."}';
+  end if;
+  select * into v from private.parse_repository_url(p -> 'body' ->> 'url');
+  if v.provider is null then
+    return '{"valid": false, "error": "Invalid repository URL. Supported providers are GitHub, GitLab, Bitbucket and Azure DevOps."}';
+  end if;
+  return jsonb_build_object('valid', true, 'provider', v.provider, 'repoName', v.name);
+end
+$$;
+
+--
+-- Name: FUNCTION validate_repository(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.validate_repository(p jsonb) IS 'POST /projects/validate-repository: syntax only, always 200.';
+
+--
+-- Name: act_in(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.act_in(p_org_id uuid) RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_role text;
+  v_user uuid := private.user_id();
+begin
+  if p_org_id is null or p_org_id = private.org_id() then
+    return;
+  end if;
+  select m.role into v_role from public.memberships m
+  where m.organization_id = p_org_id and m.user_id = v_user and m.status = 'active';
+  if v_role is null then
+    perform private.refuse(403, 'FORBIDDEN', 'You are not a member of this organization.', 'organizationId');
+  end if;
+  perform set_config('app.user_id', v_user::text, true), set_config('app.org_id', p_org_id::text, true),
+    set_config('app.org_role', v_role, true);
+end
+$$;
+
+--
+-- Name: FUNCTION act_in(p_org_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.act_in(p_org_id uuid) IS 'Lets the rest of the transaction act in another organization of the caller. Judges: active membership there, else 403 FORBIDDEN.';
+
+--
+-- Name: project_activity; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.project_activity (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    type text NOT NULL,
+    user_id uuid,
+    user_name text NOT NULL,
+    user_email text NOT NULL,
+    description text NOT NULL,
+    metadata jsonb,
+    once_key text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT project_activity_description_check CHECK (((char_length(description) >= 1) AND (char_length(description) <= 500))),
+    CONSTRAINT project_activity_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
+    CONSTRAINT project_activity_type_check CHECK ((type = ANY (ARRAY['view'::text, 'chat'::text, 'ingestion'::text, 'permission'::text, 'config'::text])))
+);
+
+ALTER TABLE ONLY public.project_activity FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE project_activity; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.project_activity IS 'Append-only activity log of a project, kept 400 days.';
+
+--
+-- Name: project_members; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.project_members (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    user_id uuid,
+    email text NOT NULL,
+    name text,
+    avatar_url text,
+    role text DEFAULT 'viewer'::text NOT NULL,
+    notify_on_ingestion boolean DEFAULT true NOT NULL,
+    notify_on_error boolean DEFAULT true NOT NULL,
+    notify_on_team_changes boolean DEFAULT true NOT NULL,
+    notification_level text DEFAULT 'daily'::text NOT NULL,
+    invited_by uuid,
+    invited_at timestamp with time zone DEFAULT now() NOT NULL,
+    accepted_at timestamp with time zone,
+    last_active_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT project_members_avatar_url_check CHECK ((char_length(avatar_url) <= 500)),
+    CONSTRAINT project_members_email_check CHECK ((((char_length(email) >= 3) AND (char_length(email) <= 255)) AND (email = lower(private.trimmed(email))) AND (email ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$'::text))),
+    CONSTRAINT project_members_name_check CHECK ((char_length(name) <= 100)),
+    CONSTRAINT project_members_notification_level_check CHECK ((notification_level = ANY (ARRAY['real-time'::text, 'daily'::text, 'weekly'::text, 'disabled'::text]))),
+    CONSTRAINT project_members_pending_has_no_user CHECK (((accepted_at IS NULL) = (user_id IS NULL))),
+    CONSTRAINT project_members_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'manager'::text, 'developer'::text, 'viewer'::text, 'auditor'::text])))
+)
+WITH (fillfactor='85');
+
+ALTER TABLE ONLY public.project_members FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE project_members; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.project_members IS 'Members and pending invitations of a project. The owner is an accepted admin member too.';
+
+--
+-- Name: activity_json(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.activity_json(p_id uuid) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    RETURN (SELECT jsonb_strip_nulls(jsonb_build_object('id', a.id, 'type', a.type, 'user', jsonb_build_object('id', COALESCE(m.id, a.user_id, '00000000-0000-0000-0000-000000000000'::uuid), 'name', COALESCE(m.name, a.user_name), 'email', COALESCE(m.email, a.user_email), 'role', CASE WHEN (p.user_id = a.user_id) THEN 'owner'::text WHEN (m.role = ANY (ARRAY['admin'::text, 'manager'::text])) THEN 'admin'::text WHEN (m.role = 'developer'::text) THEN 'editor'::text ELSE 'viewer'::text END, 'lastActive', private.iso(COALESCE(m.last_active_at, m.accepted_at, m.invited_at, a.created_at)), 'avatar', m.avatar_url), 'description', a.description, 'timestamp', private.iso(a.created_at), 'metadata', a.metadata)) AS jsonb_strip_nulls FROM ((public.project_activity a JOIN public.projects p ON ((p.id = a.project_id))) LEFT JOIN public.project_members m ON (((m.project_id = a.project_id) AND (m.user_id = a.user_id)))) WHERE (a.id = activity_json.p_id));
+
+--
+-- Name: FUNCTION activity_json(p_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.activity_json(p_id uuid) IS 'ActivityEvent of the contract. Judges: callable by functions and triggers of ours only.';
+
+--
+-- Name: adopt_identity(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.adopt_identity(p jsonb) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_email text := private.clean_email(p ->> 'email');
+  v_verified boolean := coalesce((p ->> 'email_verified')::boolean, false);
+  v_user public.users;
+begin
+  if v_email is null then
+    perform private.refuse(403, 'EMAIL_NOT_VERIFIED', 'Your identity provider gave no e-mail address. An account needs one.');
+  end if;
+  select * into v_user from public.users u where u.email = v_email for no key update;
+  if not found then
+    insert into public.users (email, first_name, last_name, email_verified_at)
+    values (v_email, coalesce(left(p ->> 'first_name', 50), ''), coalesce(left(p ->> 'last_name', 50), ''), case when v_verified then now() end)
+    returning * into v_user;
+    perform private.create_organization(
+      private.personal_organization_name(v_user.first_name, v_user.last_name, v_user.email), v_user.id);
+  elsif not v_verified then
+    perform private.refuse(403, 'EMAIL_NOT_VERIFIED',
+      'There is an account with this e-mail address, and your identity provider has not verified that it is yours.');
+  else
+    if v_user.email_verified_at is null then
+      -- Whoever registered this address never proved to own it, and the person before us did: what the first one holds must not
+      -- open the account any longer. Otherwise a stranger could register somebody's address and wait for them.
+      delete from private.credentials c where c.user_id = v_user.id;
+      perform private.revoke_session(s.id, 'account_claimed') from private.sessions s where s.user_id = v_user.id and s.revoked_at is null;
+      update public.users u set email_verified_at = now() where u.id = v_user.id;
+    end if;
+    perform private.audit('user.profile_updated', 'An account at an identity provider was linked.',
+      jsonb_build_object('issuer', p ->> 'issuer'), null, v_user.default_organization_id, v_user.id);
+  end if;
+  insert into private.identities (issuer, subject, user_id) values (p ->> 'issuer', p ->> 'subject', v_user.id);
+  return v_user.id;
+end
+$$;
+
+--
+-- Name: FUNCTION adopt_identity(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.adopt_identity(p jsonb) IS 'Links an unknown external identity to a person, or makes a new one. Judges: callable by definer functions of ours only. Errors: 403 EMAIL_NOT_VERIFIED.';
+
+--
+-- Name: apply_manual_content(uuid, text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.apply_manual_content(p_project_id uuid, p_content text, p_field text DEFAULT 'content'::text) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if p_content = '' then
+    delete from public.project_manual_contents where project_id = p_project_id;
+    return;
+  elsif char_length(private.trimmed(p_content)) < 10 then
+    perform private.refuse_field(p_field, 'The text must have at least 10 characters.');
+  elsif char_length(p_content) > 500000 then
+    perform private.refuse_field(p_field, 'The text must have at most 500,000 characters.');
+  end if;
+  insert into public.project_manual_contents as c (project_id, organization_id, content)
+  select p.id, p.organization_id, p_content from public.projects p where p.id = p_project_id
+  on conflict (project_id) do update set content = excluded.content where c.content <> excluded.content;
+end
+$$;
+
+--
+-- Name: FUNCTION apply_manual_content(p_project_id uuid, p_content text, p_field text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.apply_manual_content(p_project_id uuid, p_content text, p_field text) IS 'Sets or clears the manual text, as the caller: 400 below 10 or above 500,000 characters.';
 
 --
 -- Name: ingestion_runs; Type: TABLE; Schema: public; Owner: -
@@ -439,18 +2166,187 @@ $$;
 COMMENT ON FUNCTION private.apply_metrics(r public.ingestion_runs, p_metrics jsonb) IS 'The run with the given metrics; absent ones keep. Errors: 400 on a metrics.* field.';
 
 --
--- Name: as_uuid(text); Type: FUNCTION; Schema: private; Owner: -
+-- Name: apply_settings(uuid, jsonb, text, text); Type: FUNCTION; Schema: private; Owner: -
 --
 
-CREATE FUNCTION private.as_uuid(p_text text) RETURNS uuid
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN (p_text ~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$'::text) THEN (p_text)::uuid ELSE NULL::uuid END;
+CREATE FUNCTION private.apply_settings(p_project_id uuid, p_body jsonb, p_sealed_secret text, p_prefix text DEFAULT ''::text) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+declare
+  b jsonb := p_body;
+  v_project public.projects;
+  s public.project_settings;
+  v_strategy text;
+  v_url text;
+  v_processing jsonb;
+begin
+  select * into v_project from public.projects where id = p_project_id;
+  select * into s from public.project_settings where project_id = p_project_id;
+  v_strategy := coalesce(b ->> 'chunkingStrategy', v_project.chunking_strategy);
+  v_url := s.webhook_url;
+  if v_strategy = 'custom' then
+    v_url := coalesce(nullif(btrim(b ->> 'webhookUrl'), ''), v_url);
+    if v_url is null then
+      perform private.refuse_field(p_prefix || 'webhookUrl', 'Custom chunking needs a webhook URL.');
+    elsif not private.is_public_url(v_url) then
+      perform private.refuse_field(p_prefix || 'webhookUrl', 'The webhook URL must be an https address of a public host, at most 500 characters.');
+    end if;
+  end if;
+
+  s.output_format := coalesce(b ->> 'outputFormat', s.output_format);
+  if s.output_format = 'vector' then
+    if not private.has_embedding() then
+      perform private.refuse(503, 'PROVIDER_NOT_CONFIGURED', 'No embedding provider is configured on this installation.',
+        p_prefix || 'outputFormat', '{"provider": "embedding"}');
+    end if;
+    s.embedding_model := coalesce(b ->> 'embeddingModel', s.embedding_model, 'text-embedding-3-small');
+  end if;
+  v_processing := private.merged_switches(
+    s.processing_options || jsonb_build_object('anonymizeSecrets', v_project.anonymize_secrets), b -> 'processingOptions',
+    p_prefix || 'processingOptions');
+  if b -> 'patternFilters' is not null then
+    s.pattern_filters := jsonb_build_object(
+      'languagePatterns', private.as_patterns(coalesce(b -> 'patternFilters' -> 'languagePatterns', s.pattern_filters -> 'languagePatterns'),
+        p_prefix || 'patternFilters.languagePatterns'),
+      'excludePatterns', private.as_patterns(coalesce(b -> 'patternFilters' -> 'excludePatterns', s.pattern_filters -> 'excludePatterns'),
+        p_prefix || 'patternFilters.excludePatterns'));
+  end if;
+  if octet_length((b -> 'customSettings')::text) > 16384 then
+    perform private.refuse_field(p_prefix || 'customSettings', 'Custom settings may have at most 16 KiB.');
+  end if;
+
+  -- Only what differs is written, so that a body without a change leaves no trace.
+  update public.project_settings t
+  set webhook_url = v_url,
+    metadata_options = private.merged_switches(t.metadata_options, b -> 'metadataOptions', p_prefix || 'metadataOptions'),
+    output_format = s.output_format, embedding_model = s.embedding_model, pattern_filters = s.pattern_filters,
+    processing_options = v_processing - 'anonymizeSecrets',
+    file_filters = private.merged_switches(t.file_filters, b -> 'fileFilters', p_prefix || 'fileFilters'),
+    default_notification_level = coalesce(b ->> 'defaultNotificationLevel', t.default_notification_level),
+    persona = case when b ? 'persona' then b ->> 'persona' else t.persona end,
+    custom_settings = case when b ? 'customSettings' then nullif(b -> 'customSettings', 'null') else t.custom_settings end
+  where t.project_id = p_project_id;
+  update public.projects p
+  set chunking_strategy = v_strategy, anonymize_secrets = (v_processing ->> 'anonymizeSecrets')::boolean
+  where p.id = p_project_id
+    and (p.chunking_strategy, p.anonymize_secrets) is distinct from (v_strategy, (v_processing ->> 'anonymizeSecrets')::boolean);
+
+  if v_url is distinct from s.webhook_url then
+    perform private.store_webhook_secret(p_project_id, p_sealed_secret);
+    return p_sealed_secret is not null;
+  end if;
+  return false;
+end
+$$;
 
 --
--- Name: FUNCTION as_uuid(p_text text); Type: COMMENT; Schema: private; Owner: -
+-- Name: FUNCTION apply_settings(p_project_id uuid, p_body jsonb, p_sealed_secret text, p_prefix text); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.as_uuid(p_text text) IS 'The text as a uuid, or null where it is none.';
+COMMENT ON FUNCTION private.apply_settings(p_project_id uuid, p_body jsonb, p_sealed_secret text, p_prefix text) IS 'Merges settings into a project, as the caller; true when the given sealed secret was stored with a new webhook URL.';
+
+--
+-- Name: as_branch(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.as_branch(p_branch text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+begin
+  if not private.is_branch_name(p_branch) then
+    perform private.refuse_field('branch', 'This is not a valid branch name of at most 100 characters.');
+  end if;
+  return p_branch;
+end
+$$;
+
+--
+-- Name: FUNCTION as_branch(p_branch text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.as_branch(p_branch text) IS 'The branch name, or 400 VALIDATION_ERROR.';
+
+--
+-- Name: as_parent(uuid, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.as_parent(p_project_id uuid, p_parent_id text) RETURNS uuid
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_id uuid := private.as_uuid(p_parent_id);
+begin
+  if p_parent_id is not null and not exists (select from public.project_files f
+    where f.project_id = p_project_id and f.id = v_id and f.is_folder and f.origin <> 'repository') then
+    perform private.refuse_field('parentId', 'The parent must be a folder of this project.');
+  end if;
+  return v_id;
+end
+$$;
+
+--
+-- Name: FUNCTION as_parent(p_project_id uuid, p_parent_id text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.as_parent(p_project_id uuid, p_parent_id text) IS 'The folder that a request names as parent, null for the root; else 400 VALIDATION_ERROR.';
+
+--
+-- Name: as_patterns(jsonb, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.as_patterns(p_list jsonb, p_field text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+declare
+  v text;
+  v_index integer := 0;
+begin
+  if jsonb_typeof(p_list) <> 'array' or jsonb_array_length(p_list) > 100 then
+    perform private.refuse_field(p_field, 'At most 100 patterns are allowed.');
+  end if;
+  for v in select jsonb_array_elements_text(p_list) loop
+    if v is null or not private.is_glob(v) then
+      perform private.refuse_field(format('%s[%s]', p_field, v_index), 'This is not a valid pattern of 1 to 200 characters.');
+    end if;
+    v_index := v_index + 1;
+  end loop;
+  return (select coalesce(jsonb_agg(e.v order by e.ord), '[]')
+    from (select t.pattern as v, min(t.ord) as ord from jsonb_array_elements_text(p_list) with ordinality t (pattern, ord) group by 1) e);
+end
+$$;
+
+--
+-- Name: FUNCTION as_patterns(p_list jsonb, p_field text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.as_patterns(p_list jsonb, p_field text) IS 'A list of globs, judged and without duplicates.';
+
+--
+-- Name: assert_file_name(uuid, uuid, text, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_file_name(p_project_id uuid, p_parent_id uuid, p_name text, p_exclude_id uuid DEFAULT NULL::uuid) RETURNS text
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_name text := private.trimmed(p_name);
+begin
+  if char_length(v_name) not between 1 and 255 or v_name ~ '/' or v_name in ('.', '..') or not private.is_plain(v_name) then
+    perform private.refuse_field('name', 'A name has 1 to 255 characters and no slash.');
+  elsif exists (select from public.project_files f where f.project_id = p_project_id
+      and coalesce(f.parent_id, '00000000-0000-0000-0000-000000000000') = coalesce(p_parent_id, '00000000-0000-0000-0000-000000000000')
+      and lower(f.name) = lower(v_name) and f.id is distinct from p_exclude_id) then
+    perform private.refuse(409, 'FILE_EXISTS', format('"%s" exists there already.', v_name), 'name');
+  end if;
+  return v_name;
+end
+$$;
+
+--
+-- Name: FUNCTION assert_file_name(p_project_id uuid, p_parent_id uuid, p_name text, p_exclude_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_file_name(p_project_id uuid, p_parent_id uuid, p_name text, p_exclude_id uuid) IS 'A name that is free among the siblings: 400 VALIDATION_ERROR, 409 FILE_EXISTS.';
 
 --
 -- Name: assert_lease(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -479,6 +2375,74 @@ $$;
 COMMENT ON FUNCTION private.assert_lease(p_run_id uuid, p_owner uuid) IS 'The run''s organization, if the caller holds its lease; else 409 NO_ACTIVE_INGESTION. Judges: definer functions below only.';
 
 --
+-- Name: assert_project_name(uuid, text, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_project_name(p_org_id uuid, p_name text, p_exclude_id uuid DEFAULT NULL::uuid) RETURNS text
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v record;
+begin
+  select * into v from private.judge_project_name(p_org_id, p_name, p_exclude_id);
+  if v.suggestion is not null then
+    perform private.refuse(409, 'PROJECT_NAME_EXISTS', v.error, 'name', jsonb_build_object('suggestion', v.suggestion));
+  elsif v.error is not null then
+    perform private.refuse_field('name', v.error);
+  end if;
+  return private.trimmed(p_name);
+end
+$$;
+
+--
+-- Name: FUNCTION assert_project_name(p_org_id uuid, p_name text, p_exclude_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_project_name(p_org_id uuid, p_name text, p_exclude_id uuid) IS 'The trimmed name, or 400 VALIDATION_ERROR, or 409 PROJECT_NAME_EXISTS with details.suggestion.';
+
+--
+-- Name: assert_project_role(uuid, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_project_role(p_project_id uuid, p_minimum text DEFAULT 'auditor'::text) RETURNS text
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_role text := private.project_role(p_project_id);
+begin
+  perform private.refuse_role(v_role, p_minimum);
+  return v_role;
+end
+$$;
+
+--
+-- Name: FUNCTION assert_project_role(p_project_id uuid, p_minimum text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_project_role(p_project_id uuid, p_minimum text) IS 'Gives the caller''s role, or refuses: 404 PROJECT_NOT_FOUND when hidden, 403 FORBIDDEN below the minimum (auditor = may see the project).';
+
+--
+-- Name: assert_repository_free(uuid, text, text, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_repository_free(p_project_id uuid, p_url text, p_branch text, p_exclude_id uuid DEFAULT NULL::uuid) RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  if exists (select from public.project_repositories
+    where project_id = p_project_id and repository_url = p_url and branch = p_branch and id is distinct from p_exclude_id) then
+    perform private.refuse(409, 'REPOSITORY_EXISTS', 'This repository and branch are already part of the project.', 'repositoryUrl');
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION assert_repository_free(p_project_id uuid, p_url text, p_branch text, p_exclude_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_repository_free(p_project_id uuid, p_url text, p_branch text, p_exclude_id uuid) IS '409 REPOSITORY_EXISTS where URL and branch are in the project already.';
+
+--
 -- Name: assert_same_project(uuid, jsonb); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -497,96 +2461,6 @@ $$;
 --
 
 COMMENT ON FUNCTION private.assert_same_project(p_project_id uuid, p_body jsonb) IS '400 when a body names another project than the path.';
-
---
--- Name: is_plain(text); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.is_plain(p_text text) RETURNS boolean
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (p_text !~ '[\u0001-\u001f\u007f-\u009f]'::text);
-
---
--- Name: FUNCTION is_plain(p_text text); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.is_plain(p_text text) IS 'Has the text no control characters?';
-
---
--- Name: trimmed(text); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.trimmed(p_text text) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN regexp_replace(p_text, '^[\s\u00a0\ufeff]+|[\s\u00a0\ufeff]+$'::text, ''::text, 'g'::text);
-
---
--- Name: FUNCTION trimmed(p_text text); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.trimmed(p_text text) IS 'The text without white space at its ends.';
-
---
--- Name: projects; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.projects (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    user_id uuid NOT NULL,
-    name text NOT NULL,
-    description text,
-    type text DEFAULT 'manual'::text NOT NULL,
-    status text DEFAULT 'draft'::text NOT NULL,
-    privacy text DEFAULT 'private'::text NOT NULL,
-    chunking_strategy text DEFAULT 'semantic'::text NOT NULL,
-    include_metadata boolean DEFAULT true NOT NULL,
-    anonymize_secrets boolean DEFAULT true NOT NULL,
-    icon jsonb,
-    label text,
-    color text,
-    preview_url text,
-    archived boolean DEFAULT false NOT NULL,
-    total_repos integer DEFAULT 0 NOT NULL,
-    uploaded_files integer DEFAULT 0 NOT NULL,
-    root_files integer DEFAULT 0 NOT NULL,
-    text_sources integer DEFAULT 0 NOT NULL,
-    has_manual_content boolean DEFAULT false NOT NULL,
-    source_count integer GENERATED ALWAYS AS ((((total_repos + root_files) + text_sources) + (has_manual_content)::integer)) STORED NOT NULL,
-    accepted_members integer DEFAULT 0 NOT NULL,
-    total_files integer,
-    original_tokens bigint,
-    optimized_tokens bigint,
-    ingestion_time_seconds integer,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT projects_chunking_strategy_check CHECK ((chunking_strategy = ANY (ARRAY['semantic'::text, 'fixed'::text, 'recursive'::text, 'custom'::text]))),
-    CONSTRAINT projects_color_check CHECK ((color ~ '^#[0-9a-fA-F]{6}$'::text)),
-    CONSTRAINT projects_counters_check CHECK (((total_repos >= 0) AND (uploaded_files >= 0) AND (root_files >= 0) AND (text_sources >= 0) AND (accepted_members >= 0) AND (total_files >= 0) AND (original_tokens >= 0) AND (optimized_tokens >= 0) AND (ingestion_time_seconds >= 0))),
-    CONSTRAINT projects_description_check CHECK ((char_length(description) <= 2000)),
-    CONSTRAINT projects_icon_check CHECK (((jsonb_typeof(icon) = 'object'::text) AND (icon ?& ARRAY['type'::text, 'value'::text]) AND ((icon ->> 'type'::text) = ANY (ARRAY['emoji'::text, 'initials'::text, 'image'::text])) AND ((icon ->> 'value'::text) <> ''::text) AND (octet_length((icon)::text) <= 65536))),
-    CONSTRAINT projects_label_check CHECK (((char_length(label) >= 1) AND (char_length(label) <= 20))),
-    CONSTRAINT projects_name_check CHECK (((name = private.trimmed(name)) AND ((char_length(name) >= 3) AND (char_length(name) <= 50)) AND private.is_plain(name))),
-    CONSTRAINT projects_preview_url_check CHECK (((preview_url ~ '^https://[^\s]+$'::text) AND (char_length(preview_url) <= 500))),
-    CONSTRAINT projects_privacy_check CHECK ((privacy = ANY (ARRAY['private'::text, 'shared'::text]))),
-    CONSTRAINT projects_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'processing'::text, 'active'::text, 'error'::text]))),
-    CONSTRAINT projects_type_check CHECK ((type = ANY (ARRAY['repository'::text, 'files'::text, 'manual'::text])))
-)
-WITH (fillfactor='85');
-
-ALTER TABLE ONLY public.projects FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE projects; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.projects IS 'A project: its sources become indexed chunks. One organization, one owner, any number of members. A context id is a project id.';
-
---
--- Name: COLUMN projects.status; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON COLUMN public.projects.status IS 'Written by ingestion only; the state machine is a trigger.';
 
 --
 -- Name: assert_startable(uuid, boolean); Type: FUNCTION; Schema: private; Owner: -
@@ -661,29 +2535,6 @@ CREATE FUNCTION private.audit_changes(p_old jsonb, p_new jsonb, p_fields text[])
 COMMENT ON FUNCTION private.audit_changes(p_old jsonb, p_new jsonb, p_fields text[]) IS 'The changed fields among the named ones, or null.';
 
 --
--- Name: claimed_membership(); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) RETURNS record
-    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
-    SET search_path TO ''
-    AS $$
-  select m.organization_id, m.role
-  from public.memberships m
-  join public.users u on u.id = m.user_id
-  where m.user_id = private.claimed_user_id()
-    and m.status = 'active'
-    and m.organization_id = coalesce(private.as_uuid(coalesce(private.claims() ->> 'org_id', private.claims() ->> 'organization_id',
-      private.claims() -> 'app_metadata' ->> 'org_id')), u.default_organization_id)
-$$;
-
---
--- Name: FUNCTION claimed_membership(OUT org_id uuid, OUT org_role text); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) IS 'Active membership that the claims mean; used only where nobody entered. Judges: reads the caller''s own claims only.';
-
---
 -- Name: subscriptions; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -721,20 +2572,6 @@ CREATE FUNCTION private.effective_plan(p_org_id uuid) RETURNS text
 --
 
 COMMENT ON FUNCTION private.effective_plan(p_org_id uuid) IS 'free, pro, teams or enterprise. Judges: not callable by request roles for other organizations than through functions of ours.';
-
---
--- Name: org_id(); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.org_id() RETURNS uuid
-    LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN CASE WHEN (NULLIF(current_setting('app.user_id'::text, true), ''::text) IS NULL) THEN (private.claimed_membership()).org_id ELSE (NULLIF(current_setting('app.org_id'::text, true), ''::text))::uuid END;
-
---
--- Name: FUNCTION org_id(); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.org_id() IS 'The organization the caller acts in, or null.';
 
 --
 -- Name: plans; Type: TABLE; Schema: public; Owner: -
@@ -784,6 +2621,49 @@ CREATE FUNCTION private.audit_horizon() RETURNS timestamp with time zone
 --
 
 COMMENT ON FUNCTION private.audit_horizon() IS 'Oldest audit entry that the caller''s plan shows. Judges: only the caller''s own organization.';
+
+--
+-- Name: org_role(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.org_role() RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN CASE WHEN (NULLIF(current_setting('app.user_id'::text, true), ''::text) IS NULL) THEN (private.claimed_membership()).org_role ELSE NULLIF(current_setting('app.org_role'::text, true), ''::text) END;
+
+--
+-- Name: FUNCTION org_role(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.org_role() IS 'The caller''s role in that organization: owner, admin, member or viewer.';
+
+--
+-- Name: is_org_admin(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_org_admin() RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN COALESCE((private.org_role() = ANY (ARRAY['owner'::text, 'admin'::text])), false);
+
+--
+-- Name: FUNCTION is_org_admin(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_org_admin() IS 'Is the caller owner or admin of the organization they act in?';
+
+--
+-- Name: auditor_project_ids(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.auditor_project_ids() RETURNS uuid[]
+    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    RETURN (SELECT COALESCE(array_agg(m.project_id), ARRAY[]::uuid[]) AS "coalesce" FROM public.project_members m WHERE ((m.user_id = private.user_id()) AND (m.accepted_at IS NOT NULL) AND (m.role = 'auditor'::text) AND (NOT (private.is_org_admin() AND (m.organization_id = private.org_id())))));
+
+--
+-- Name: FUNCTION auditor_project_ids(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.auditor_project_ids() IS 'Projects where the caller is no more than an auditor. Judges: only the caller''s own rows.';
 
 --
 -- Name: beat_node(uuid, uuid[], uuid[], uuid[], uuid[]); Type: FUNCTION; Schema: private; Owner: -
@@ -856,6 +2736,62 @@ $$;
 --
 
 COMMENT ON FUNCTION private.begin_idempotent(p_key text, p_operation text, p_hash bytea) IS 'Claims a key of the caller, or gives the stored answer. Judges: only keys of private.user_id(). Errors: 409 IDEMPOTENCY_CONFLICT.';
+
+--
+-- Name: begin_login(jsonb, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.begin_login(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_email text := private.require_email(p ->> 'email');
+begin
+  return coalesce(
+    private.locked_problem(v_email, p_at),
+    (select jsonb_build_object('email', u.email, 'user_id', u.id, 'password_hash', c.password_hash)
+     from public.users u join private.credentials c on c.user_id = u.id where u.email = v_email),
+    jsonb_build_object('email', v_email));
+end
+$$;
+
+--
+-- Name: FUNCTION begin_login(p jsonb, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.begin_login(p jsonb, p_at timestamp with time zone) IS 'First half of a sign-in: what to check the password against, or 429 ACCOUNT_LOCKED. Judges: callable by the server only.';
+
+--
+-- Name: begin_session(uuid, uuid, text, jsonb, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.begin_session(p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamp with time zone, p_expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_id uuid;
+  v_ip text := nullif(current_setting('app.client_ip', true), '');
+  v_agent text := left(p ->> 'user_agent', 500);
+  v_expires_at timestamptz := coalesce(p_expires_at, p_at + interval '90 days');
+begin
+  insert into private.sessions (user_id, organization_id, method, user_agent, client_ip, created_at, last_active_at, expires_at, idle_expires_at)
+  values (p_user_id, p_org_id, p_method, v_agent, v_ip, p_at, p_at, v_expires_at, v_expires_at)
+  returning id into v_id;
+  perform private.issue_refresh_token(v_id, p ->> 'token_hash', p_at);
+  if p_method <> 'switch' then
+    perform private.record_sign_in(p_user_id, p_org_id, v_id, p_method, v_agent);
+  end if;
+  return private.session_json(v_id, p_at);
+end
+$$;
+
+--
+-- Name: FUNCTION begin_session(p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamp with time zone, p_expires_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.begin_session(p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamp with time zone, p_expires_at timestamp with time zone) IS 'A new session with its first refresh token. Judges: callable by definer functions of ours only.';
 
 --
 -- Name: begin_watching(uuid, text[], bigint, bigint, integer); Type: FUNCTION; Schema: private; Owner: -
@@ -970,6 +2906,26 @@ $$;
 COMMENT ON FUNCTION private.cancel_active_run(p_project_id uuid) IS 'Cancels the open run of a project; true when there was one. Judges: callable by definer functions of ours that have judged the caller.';
 
 --
+-- Name: cancel_before_deletion(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.cancel_before_deletion(p_project_id uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.assert_project_role(p_project_id, 'admin');
+  perform private.cancel_active_run(p_project_id);
+end
+$$;
+
+--
+-- Name: FUNCTION cancel_before_deletion(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.cancel_before_deletion(p_project_id uuid) IS 'Stops an active run of a project that is about to be deleted. Judges: the caller must be its owner or an admin.';
+
+--
 -- Name: cancel_run(uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -1020,6 +2976,43 @@ $_$;
 --
 
 COMMENT ON FUNCTION private.change_branch(p_project_id uuid, p_repository_id uuid, p_branch text) IS 'Points a repository at another branch. Judges: callable by definer functions of ours that have judged the caller. Errors: 404 REPOSITORY_NOT_FOUND, 409 REPOSITORY_EXISTS, 400.';
+
+--
+-- Name: choose_organization(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.choose_organization(p_user_id uuid, p_wanted_id uuid DEFAULT NULL::uuid) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_user public.users;
+  v_id uuid;
+begin
+  for i in 1..2 loop
+    select m.organization_id into v_id
+    from public.memberships m
+    join public.users u on u.id = m.user_id
+    where m.user_id = p_user_id and m.status = 'active'
+    order by (m.organization_id = p_wanted_id) desc nulls last, (m.organization_id = u.default_organization_id) desc nulls last,
+      m.joined_at, m.id
+    limit 1;
+    if v_id is not null or exists (select from public.memberships m where m.user_id = p_user_id) then
+      return v_id;
+    end if;
+    -- Of parallel sign-ins one makes the organization; the others find it in their second round.
+    select * into v_user from public.users u where u.id = p_user_id for no key update;
+  end loop;
+  return private.create_organization(
+    private.personal_organization_name(v_user.first_name, v_user.last_name, v_user.email), p_user_id);
+end
+$$;
+
+--
+-- Name: FUNCTION choose_organization(p_user_id uuid, p_wanted_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.choose_organization(p_user_id uuid, p_wanted_id uuid) IS 'Organization that a session of this person acts in, made if there is none; null when all memberships are inactive. Judges: callable by definer functions of ours only.';
 
 --
 -- Name: claim_run(uuid, uuid, integer); Type: FUNCTION; Schema: private; Owner: -
@@ -1078,64 +3071,18 @@ $$;
 COMMENT ON FUNCTION private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) IS 'Leases an open run to a worker and describes the work, or null. Judges: callable by the worker only.';
 
 --
--- Name: claims(); Type: FUNCTION; Schema: private; Owner: -
+-- Name: clean_email(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
-CREATE FUNCTION private.claims() RETURNS jsonb
-    LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN (NULLIF(current_setting('request.jwt.claims'::text, true), ''::text))::jsonb;
+CREATE FUNCTION private.clean_email(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT CASE WHEN (((char_length(t.e) >= 3) AND (char_length(t.e) <= 254)) AND (t.e ~ '^[^@[:space:][:cntrl:]]+@[^@[:space:][:cntrl:]]+\.[^@.[:space:][:cntrl:]]+$'::text)) THEN t.e ELSE NULL::text END AS "case" FROM (SELECT lower(NORMALIZE(regexp_replace(clean_email.p_text, '^[[:space:]]+|[[:space:]]+$'::text, ''::text, 'g'::text))) AS lower) t(e));
 
 --
--- Name: FUNCTION claims(); Type: COMMENT; Schema: private; Owner: -
+-- Name: FUNCTION clean_email(p_text text); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.claims() IS 'The JWT claims of this request as the gateway left them, or null.';
-
---
--- Name: sessions; Type: TABLE; Schema: private; Owner: -
---
-
-CREATE TABLE private.sessions (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    user_id uuid NOT NULL,
-    organization_id uuid,
-    issuer text DEFAULT ''::text NOT NULL,
-    external_key text,
-    method text DEFAULT 'password'::text NOT NULL,
-    user_agent text,
-    client_ip text,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    last_active_at timestamp with time zone DEFAULT now() NOT NULL,
-    expires_at timestamp with time zone NOT NULL,
-    idle_expires_at timestamp with time zone NOT NULL,
-    revoked_at timestamp with time zone,
-    revoked_reason text,
-    successor_id uuid,
-    CONSTRAINT sessions_method_check CHECK ((method = ANY (ARRAY['password'::text, 'sso'::text, 'magic_link'::text, 'signup'::text, 'switch'::text])))
-);
-
-ALTER TABLE ONLY private.sessions FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE sessions; Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON TABLE private.sessions IS 'One row a sign-in; looked up by every request. Revoked rows are kept for the login history.';
-
---
--- Name: claimed_user_id(); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.claimed_user_id() RETURNS uuid
-    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
-    SET search_path TO ''
-    RETURN (SELECT s.user_id FROM private.sessions s WHERE ((s.id = private.as_uuid(COALESCE((private.claims() ->> 'sid'::text), (private.claims() ->> 'session_id'::text)))) AND (s.user_id = private.as_uuid((private.claims() ->> 'sub'::text))) AND (s.revoked_at IS NULL) AND (s.expires_at > now()) AND (s.idle_expires_at > now())));
-
---
--- Name: FUNCTION claimed_user_id(); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.claimed_user_id() IS 'User of the claims when their session is alive; used only where nobody entered. Judges: reads the caller''s own claims only.';
+COMMENT ON FUNCTION private.clean_email(p_text text) IS 'The address as it is stored, or null where it has not the shape of one.';
 
 --
 -- Name: clear_run(uuid, uuid, text, integer); Type: FUNCTION; Schema: private; Owner: -
@@ -1226,6 +3173,87 @@ $$;
 COMMENT ON FUNCTION private.consume_quota(p_org_id uuid, p_metric text, p_amount bigint, p_at timestamp with time zone) IS 'Counts units of a plan limit in this transaction, or refuses with 429 QUOTA_EXCEEDED. Judges: callable by definer functions and triggers of ours only.';
 
 --
+-- Name: continue_session(private.sessions, jsonb, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.continue_session(p_session private.sessions, p jsonb, p_at timestamp with time zone) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_next private.sessions;
+  v_org_id uuid;
+  v_answer jsonb;
+begin
+  if p_session.successor_id is not null then
+    select * into v_next from private.sessions s where s.id = p_session.successor_id for update;
+    if v_next.revoked_at is not null then
+      return private.problem(401, 'INVALID_REFRESH_TOKEN', 'Your session has ended. Please sign in again.');
+    end if;
+    perform private.issue_refresh_token(v_next.id, p ->> 'token_hash', p_at);
+    return private.session_json(v_next.id, p_at);
+  end if;
+  v_org_id := private.choose_organization(p_session.user_id);
+  if v_org_id is null then
+    return private.problem(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
+  end if;
+  v_answer := private.begin_session(p_session.user_id, v_org_id, 'switch', p, p_at, p_session.expires_at);
+  update private.sessions s set successor_id = (v_answer ->> 'session_id')::uuid where s.id = p_session.id;
+  return v_answer;
+end
+$$;
+
+--
+-- Name: FUNCTION continue_session(p_session private.sessions, p jsonb, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.continue_session(p_session private.sessions, p jsonb, p_at timestamp with time zone) IS 'Moves the person of an ended membership to another organization. Judges: callable by definer functions of ours only.';
+
+--
+-- Name: count_project(public.projects, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.count_project(p public.projects, p_by integer) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  insert into private.project_counters as c (organization_id, privacy, slot, projects, active, processing, failed, tokens, files)
+  select p.organization_id, p.privacy, pg_backend_pid() % 8, p_by, p_by * (p.status = 'active')::integer,
+    p_by * (p.status = 'processing')::integer, p_by * (p.status = 'error')::integer, p_by * coalesce(p.optimized_tokens, 0),
+    p_by * coalesce(p.total_files, p.uploaded_files)
+  where exists (select from public.organizations o where o.id = p.organization_id)
+  on conflict (organization_id, privacy, slot) do update
+    set projects = c.projects + excluded.projects, active = c.active + excluded.active, processing = c.processing + excluded.processing,
+      failed = c.failed + excluded.failed, tokens = c.tokens + excluded.tokens, files = c.files + excluded.files;
+$$;
+
+--
+-- Name: FUNCTION count_project(p public.projects, p_by integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.count_project(p public.projects, p_by integer) IS 'Adds a project to the kept numbers, or takes it away. Judges: callable by triggers of ours only.';
+
+--
+-- Name: counted_projects(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.counted_projects(OUT projects bigint, OUT active bigint, OUT processing bigint, OUT failed bigint, OUT tokens bigint, OUT files bigint) RETURNS record
+    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+  select coalesce(sum(c.projects), 0)::bigint, coalesce(sum(c.active), 0)::bigint, coalesce(sum(c.processing), 0)::bigint,
+    coalesce(sum(c.failed), 0)::bigint, coalesce(sum(c.tokens), 0)::bigint, coalesce(sum(c.files), 0)::bigint
+  from private.project_counters c
+  where c.organization_id = private.org_id() and (c.privacy = 'shared' or private.is_org_admin())
+$$;
+
+--
+-- Name: FUNCTION counted_projects(OUT projects bigint, OUT active bigint, OUT processing bigint, OUT failed bigint, OUT tokens bigint, OUT files bigint); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.counted_projects(OUT projects bigint, OUT active bigint, OUT processing bigint, OUT failed bigint, OUT tokens bigint, OUT files bigint) IS 'Kept numbers of the current organization. Judges: private projects count for owners and admins of the organization only.';
+
+--
 -- Name: create_organization(text, uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -1268,6 +3296,24 @@ $$;
 COMMENT ON FUNCTION private.current_progress_json(p_project_id uuid) IS 'IngestionProgress of the newest run under the caller''s own rights, or null when there was none or it was cancelled.';
 
 --
+-- Name: declare_installation(text, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.declare_installation(p_key text, p_value jsonb) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  insert into private.installation as i (key, value) values (p_key, p_value)
+  on conflict (key) do update set value = excluded.value, updated_at = now() where i.value is distinct from excluded.value;
+$$;
+
+--
+-- Name: FUNCTION declare_installation(p_key text, p_value jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.declare_installation(p_key text, p_value jsonb) IS 'Keys: embedding (true where vectors can be made), git_hosts ({host: provider}). Judges: callable by the server and the worker only.';
+
+--
 -- Name: delete_run_rows(uuid, uuid, text, integer); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -1302,6 +3348,43 @@ $_$;
 COMMENT ON FUNCTION private.delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer) IS 'Removes up to p_limit rows that a run stored. Judges: callable by definer functions of ours only.';
 
 --
+-- Name: device_json(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.device_json(p_user_agent text) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN jsonb_strip_nulls(jsonb_build_object('browser', CASE WHEN (p_user_agent ~ 'Edg'::text) THEN 'Edge'::text WHEN (p_user_agent ~ 'OPR/'::text) THEN 'Opera'::text WHEN (p_user_agent ~ 'Firefox/'::text) THEN 'Firefox'::text WHEN (p_user_agent ~ 'Chrome/|CriOS/'::text) THEN 'Chrome'::text WHEN (p_user_agent ~ 'Safari/'::text) THEN 'Safari'::text ELSE NULL::text END, 'os', CASE WHEN (p_user_agent ~ 'iPhone|iPad'::text) THEN 'iOS'::text WHEN (p_user_agent ~ 'Android'::text) THEN 'Android'::text WHEN (p_user_agent ~ 'Windows'::text) THEN 'Windows'::text WHEN (p_user_agent ~ 'Mac OS X'::text) THEN 'macOS'::text WHEN (p_user_agent ~ 'Linux'::text) THEN 'Linux'::text ELSE NULL::text END));
+
+--
+-- Name: FUNCTION device_json(p_user_agent text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.device_json(p_user_agent text) IS '{browser, os} of a user agent, as far as they can be told.';
+
+--
+-- Name: discard_blobs(text[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.discard_blobs(p_keys text[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  i integer;
+begin
+  for i in 1..coalesce(cardinality(p_keys), 0) by 500 loop
+    perform private.enqueue('blobs.delete', jsonb_build_object('keys', p_keys[i:i + 499]));
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION discard_blobs(p_keys text[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.discard_blobs(p_keys text[]) IS 'Has stored content deleted by jobs of 500 keys. Judges: callable by triggers of ours only.';
+
+--
 -- Name: drop_run_rows(uuid, integer); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -1325,6 +3408,20 @@ $$;
 COMMENT ON FUNCTION private.drop_run_rows(p_run_id uuid, p_limit integer) IS 'Removes up to p_limit rows of an ended run that is not the current one; 0 when none are left. Judges: callable by the worker only.';
 
 --
+-- Name: email_digest(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.email_digest(p_email text) RETURNS bytea
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN sha256(convert_to(p_email, 'UTF8'::name));
+
+--
+-- Name: FUNCTION email_digest(p_email text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.email_digest(p_email text) IS 'Key of the lock-out for an address.';
+
+--
 -- Name: emit(text, text, jsonb, uuid, uuid, text, text, uuid, text, uuid[]); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -1340,7 +3437,11 @@ begin
     case when p_room not like 'user:%' then p_org_id end,
     -- A project's room is judged by the project, so the event always names it.
     coalesce(p_project_id, case when p_room like 'project:%' or p_room like 'context:%' then split_part(p_room, ':', 2)::uuid end),
-    p_entity, p_entity_id, private.user_id(), p_conflation_key, p_users);
+    p_entity, p_entity_id,
+    -- private.user_id() looks into the tables where nobody entered; most writers did, or are nobody.
+    case when coalesce(current_setting('app.user_id', true), '') <> '' then current_setting('app.user_id')::uuid
+      when coalesce(current_setting('request.jwt.claims', true), '') <> '' then private.user_id() end,
+    p_conflation_key, p_users);
   if coalesce(current_setting('app.wakes', true), '') <> 'on' then
     perform pg_notify('kijko_wake', '');
   else
@@ -1354,6 +3455,31 @@ $$;
 --
 
 COMMENT ON FUNCTION private.emit(p_room text, p_type text, p_data jsonb, p_org_id uuid, p_project_id uuid, p_audience text, p_entity text, p_entity_id uuid, p_conflation_key text, p_users uuid[]) IS 'Writes an event of this transaction. Room "kind:uuid"; audience room, project, activity or users (p_users). Call it from AFTER triggers, in the order of the changes of a row. Judges: callable by definer functions and triggers of ours only.';
+
+--
+-- Name: emit_change(text, uuid, text, uuid, uuid, text[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.emit_change(p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_project_id uuid, p_fields text[] DEFAULT NULL::text[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_data jsonb := jsonb_strip_nulls(jsonb_build_object('resource', p_resource, 'id', p_id, 'operation', p_operation,
+    'changedFields', to_jsonb(p_fields), 'updatedAt', private.iso(now())));
+begin
+  if p_resource = 'project' then
+    perform private.emit('org:' || p_org_id, 'resource_changed', v_data, p_org_id, p_project_id, 'project', p_resource, p_id);
+  end if;
+  perform private.emit('project:' || p_project_id, 'resource_changed', v_data, p_org_id, p_project_id, 'room', p_resource, p_id);
+end
+$$;
+
+--
+-- Name: FUNCTION emit_change(p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_project_id uuid, p_fields text[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.emit_change(p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_project_id uuid, p_fields text[]) IS 'resource_changed of something in a project. Judges: callable by triggers of ours only.';
 
 --
 -- Name: emit_removal(text, uuid, uuid, uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -1380,6 +3506,33 @@ $$;
 --
 
 COMMENT ON FUNCTION private.emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid) IS 'Writes that access ended: member_removed, project_hidden, project_deleted, membership_ended or session_revoked; null user = everybody. Judges: callable by definer functions and triggers of ours only.';
+
+--
+-- Name: end_stolen_session(private.sessions, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.end_stolen_session(p_session private.sessions, p_at timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_id uuid;
+begin
+  for v_id in select private.session_line(p_session.id) loop
+    if private.revoke_session(v_id, 'refresh_reuse', p_at) then
+      perform set_config('app.session_id', v_id::text, true);
+      perform private.audit('security.session_terminated', 'A session was ended because one of its refresh tokens was used twice.',
+        jsonb_build_object('reason', 'refresh_reuse'), null, p_session.organization_id, p_session.user_id);
+    end if;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION end_stolen_session(p_session private.sessions, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.end_stolen_session(p_session private.sessions, p_at timestamp with time zone) IS 'Ends a session whose refresh token was used again, with its successors. Judges: callable by definer functions of ours only.';
 
 --
 -- Name: enqueue(text, jsonb, timestamp with time zone, text, text); Type: FUNCTION; Schema: private; Owner: -
@@ -1417,6 +3570,46 @@ $$;
 --
 
 COMMENT ON FUNCTION private.enqueue(p_type text, p_args jsonb, p_run_at timestamp with time zone, p_unique_key text, p_queue text) IS 'Puts a job into the queue, in this transaction; null when one with the same unique key waits already. Judges: callable by definer functions of ours, the server and the worker only.';
+
+--
+-- Name: ensure_folder(public.projects, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.ensure_folder(p_project public.projects, p_path text) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_parent uuid;
+  v_name text := regexp_replace(p_path, '^.*/', '');
+  v_found public.project_files;
+  v_id uuid;
+begin
+  if strpos(p_path, '/') > 0 then
+    v_parent := private.ensure_folder(p_project, regexp_replace(p_path, '/[^/]*$', ''));
+    if v_parent is null then
+      return null;
+    end if;
+  end if;
+  select * into v_found from public.project_files f
+  where f.project_id = p_project.id and coalesce(f.parent_id, '00000000-0000-0000-0000-000000000000')
+    = coalesce(v_parent, '00000000-0000-0000-0000-000000000000') and lower(f.name) = lower(v_name);
+  if found then
+    return case when v_found.is_folder and v_found.name = v_name and v_found.origin <> 'repository' then v_found.id end;
+  end if;
+  insert into public.project_files (organization_id, project_id, parent_id, uploaded_by, is_folder, name, path, position, mime_type)
+  values (p_project.organization_id, p_project.id, v_parent, private.user_id(), true, v_name, p_path,
+    private.next_position(p_project.id, v_parent), 'inode/directory')
+  returning id into v_id;
+  return v_id;
+end
+$_$;
+
+--
+-- Name: FUNCTION ensure_folder(p_project public.projects, p_path text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.ensure_folder(p_project public.projects, p_path text) IS 'Id of the folder at a path, made where missing. Judges: callable by definer functions of ours only.';
 
 --
 -- Name: enter(uuid, uuid, uuid, text, text, text); Type: FUNCTION; Schema: private; Owner: -
@@ -1491,6 +3684,35 @@ $$;
 COMMENT ON FUNCTION private.enter_anonymous(p_request_id text, p_client_ip text) IS 'Makes an anonymous request known to the transaction: request id and address only.';
 
 --
+-- Name: estimate_json(numeric, text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.estimate_json(p_total numeric, p_strategy text, p_plan text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+declare
+  v_ratio numeric := case p_strategy when 'semantic' then 0.05 when 'recursive' then 0.08 when 'fixed' then 0.15 else 0.10 end;
+  v_optimized numeric := ceil(p_total * v_ratio);
+  v_plan text := case p_plan when 'teams' then 'pro' else p_plan end;
+  v_rate numeric := case v_plan when 'pro' then 200 when 'enterprise' then 150 else 0 end;
+  v_storage numeric := case v_plan when 'pro' then 50 when 'enterprise' then 30 else 0 end;
+  v_included numeric := case v_plan when 'pro' then 1000000 when 'enterprise' then 5000000 else 100000 end;
+  v_cost numeric := case when v_optimized <= v_included then 0 else ceil((v_optimized - v_included) / 1000000 * v_rate) end;
+  v_raw numeric := p_total / 1000000 * v_rate;
+begin
+  return jsonb_build_object('processingCost', v_cost, 'storageCostMonthly', ceil(v_optimized / 1000000 * v_storage),
+    'totalTokens', p_total, 'optimizedTokens', v_optimized, 'compressionRatio', v_ratio, 'isPlanEligible', v_optimized <= v_included,
+    'planName', v_plan, 'savingsVsRaw', case when v_raw = 0 then 100 else trim_scale(round((v_raw - v_cost) / v_raw * 100, 2)) end);
+end
+$$;
+
+--
+-- Name: FUNCTION estimate_json(p_total numeric, p_strategy text, p_plan text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.estimate_json(p_total numeric, p_strategy text, p_plan text) IS 'CostEstimate of a number of tokens under a strategy and a plan.';
+
+--
 -- Name: project_files; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -1538,27 +3760,6 @@ ALTER TABLE ONLY public.project_files FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.project_files IS 'Stored and fetched files with their folders, one tree a project. Storage keys are never shown.';
 
 --
--- Name: project_manual_contents; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.project_manual_contents (
-    project_id uuid NOT NULL,
-    organization_id uuid NOT NULL,
-    content text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT project_manual_contents_content_check CHECK (((char_length(private.trimmed(content)) >= 10) AND (char_length(content) <= 500000)))
-);
-
-ALTER TABLE ONLY public.project_manual_contents FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE project_manual_contents; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.project_manual_contents IS 'The one text typed by hand; no row means none.';
-
---
 -- Name: estimate_run_seconds(public.projects); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -1572,6 +3773,20 @@ CREATE FUNCTION private.estimate_run_seconds(p public.projects) RETURNS integer
 --
 
 COMMENT ON FUNCTION private.estimate_run_seconds(p public.projects) IS 'estimatedDurationSeconds of the contract. Judges: callable by definer functions of ours only.';
+
+--
+-- Name: estimated_tokens(text, jsonb, jsonb, bigint); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.estimated_tokens(p_type text, p_repositories jsonb, p_files jsonb, p_characters bigint) RETURNS numeric
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE p_type WHEN 'repository'::text THEN (SELECT COALESCE(sum(COALESCE((NULLIF(((r.value ->> 'locEstimate'::text))::numeric, (0)::numeric) * (4)::numeric), (NULLIF(((r.value ->> 'fileCount'::text))::numeric, (0)::numeric) * (800)::numeric), (50000)::numeric)), (0)::numeric) AS "coalesce" FROM jsonb_array_elements(estimated_tokens.p_repositories) r(value)) WHEN 'files'::text THEN (SELECT COALESCE(sum(ceil((((f.value ->> 'size'::text))::numeric / (CASE WHEN ((f.value ->> 'type'::text) ~~* '%json%'::text) THEN 6 ELSE 4 END)::numeric))), (0)::numeric) AS "coalesce" FROM jsonb_array_elements(estimated_tokens.p_files) f(value)) ELSE ceil(((p_characters)::numeric / 4.0)) END;
+
+--
+-- Name: FUNCTION estimated_tokens(p_type text, p_repositories jsonb, p_files jsonb, p_characters bigint); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.estimated_tokens(p_type text, p_repositories jsonb, p_files jsonb, p_characters bigint) IS 'Forecast of original tokens of the sources of one kind.';
 
 --
 -- Name: fail_run(uuid, uuid, text, text, text[], jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -1618,6 +3833,28 @@ $$;
 COMMENT ON FUNCTION private.failed_run(p_project_id uuid) IS 'The newest run if it failed, else null. Errors: 404 PROJECT_NOT_FOUND.';
 
 --
+-- Name: file_brief_json(uuid, text, bigint, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN jsonb_build_object('id', p_id, 'name', p_name, 'size', p_size, 'type', p_type);
+
+--
+-- Name: file_extension(text, boolean); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.file_extension(p_name text, p_is_folder boolean) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (p_is_folder OR (strpos(p_name, '.'::text) = 0)) THEN ''::text ELSE "substring"(p_name, '\.([^.]*)$'::text) END;
+
+--
+-- Name: FUNCTION file_extension(p_name text, p_is_folder boolean); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.file_extension(p_name text, p_is_folder boolean) IS 'Text after the last dot; "" without one and for folders.';
+
+--
 -- Name: finish_idempotent(text, jsonb); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -1637,6 +3874,86 @@ $$;
 --
 
 COMMENT ON FUNCTION private.finish_idempotent(p_key text, p_response jsonb) IS 'Stores the answer under a key that the caller claimed in this transaction. Judges: only keys of private.user_id().';
+
+--
+-- Name: finish_login(jsonb, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.finish_login(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_email text := p ->> 'email';
+  v_user_id uuid := (p ->> 'user_id')::uuid;
+  v_digest bytea := private.email_digest(v_email);
+  v_failed timestamptz[];
+  v_problem jsonb;
+  v_org_id uuid;
+begin
+  if not (p ->> 'is_correct')::boolean then
+    insert into private.login_failures (email_digest) values (v_digest) on conflict do nothing;
+  end if;
+  select array(select t from unnest(f.failed_at) t where t > p_at - interval '15 minutes' order by t) into v_failed
+  from private.login_failures f where f.email_digest = v_digest for update;
+  v_problem := private.locked_problem(v_email, p_at);
+  if v_problem is not null then
+    return v_problem;
+  end if;
+
+  -- The hash may have been changed while it was being checked.
+  if not (p ->> 'is_correct')::boolean or not exists (
+    select from private.credentials c where c.user_id = v_user_id and c.password_hash = p ->> 'checked_hash')
+  then
+    v_failed := v_failed || p_at;
+    update private.login_failures f
+    set failed_at = case when cardinality(v_failed) >= 10 then '{}' else v_failed end,
+      locked_until = case when cardinality(v_failed) >= 10 then p_at + interval '15 minutes' end,
+      recorded_at = null, updated_at = p_at
+    where f.email_digest = v_digest;
+    perform private.record_failed_login(v_email, 'Wrong password');
+    return private.problem(401, 'INVALID_CREDENTIALS', 'The e-mail address or the password is not correct.');
+  end if;
+
+  if p ? 'new_hash' then
+    update private.credentials c set password_hash = p ->> 'new_hash' where c.user_id = v_user_id;
+  end if;
+  v_org_id := private.choose_organization(v_user_id);
+  if v_org_id is null then
+    perform private.record_failed_login(v_email, 'Membership inactive');
+    return private.problem(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
+  end if;
+  return private.begin_session(v_user_id, v_org_id, 'password', p, p_at);
+end
+$$;
+
+--
+-- Name: FUNCTION finish_login(p jsonb, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.finish_login(p jsonb, p_at timestamp with time zone) IS 'Second half of a sign-in: counts a failure or begins a session. Judges: callable by the server only. Results: 401 INVALID_CREDENTIALS, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED.';
+
+--
+-- Name: finish_project_run(uuid, integer, bigint, bigint, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.finish_project_run(p_project_id uuid, p_total_files integer, p_original_tokens bigint, p_optimized_tokens bigint, p_seconds integer) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.projects
+  set status = 'active', total_files = p_total_files, original_tokens = p_original_tokens, optimized_tokens = p_optimized_tokens,
+    ingestion_time_seconds = p_seconds
+  where id = p_project_id;
+end
+$$;
+
+--
+-- Name: FUNCTION finish_project_run(p_project_id uuid, p_total_files integer, p_original_tokens bigint, p_optimized_tokens bigint, p_seconds integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.finish_project_run(p_project_id uuid, p_total_files integer, p_original_tokens bigint, p_optimized_tokens bigint, p_seconds integer) IS 'A completed run: status active and its numbers (files, tokens, seconds). Judges: callable by definer functions of ours only.';
 
 --
 -- Name: finish_run(uuid, uuid, jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -1663,73 +3980,289 @@ $$;
 COMMENT ON FUNCTION private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) IS 'Completes a leased run; false when the lease or the run is gone. Judges: callable by the worker only.';
 
 --
--- Name: hold_runs(uuid, uuid[], integer); Type: FUNCTION; Schema: private; Owner: -
+-- Name: installation; Type: TABLE; Schema: private; Owner: -
 --
 
-CREATE FUNCTION private.hold_runs(p_owner uuid, p_runs uuid[], p_seconds integer DEFAULT NULL::integer) RETURNS SETOF uuid
+CREATE TABLE private.installation (
+    key text NOT NULL,
+    value jsonb NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY private.installation FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE installation; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.installation IS 'Declared by server and worker at their start; see private.declare_installation.';
+
+--
+-- Name: git_host_provider(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.git_host_provider(p_host text) RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    RETURN (SELECT (i.value ->> git_host_provider.p_host) FROM private.installation i WHERE (i.key = 'git_hosts'::text));
+
+--
+-- Name: FUNCTION git_host_provider(p_host text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.git_host_provider(p_host text) IS 'Provider of a self-hosted Git host that this installation trusts, or null. Gives away configuration that every reply shows.';
+
+--
+-- Name: guest_project_ids(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.guest_project_ids() RETURNS uuid[]
+    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    RETURN (SELECT COALESCE(array_agg(m.project_id), ARRAY[]::uuid[]) AS "coalesce" FROM public.project_members m WHERE ((m.user_id = private.user_id()) AND (m.accepted_at IS NOT NULL) AND ((m.organization_id < COALESCE(private.org_id(), '00000000-0000-0000-0000-000000000000'::uuid)) OR (m.organization_id > COALESCE(private.org_id(), '00000000-0000-0000-0000-000000000000'::uuid))) AND (NOT (EXISTS (SELECT FROM public.memberships s WHERE ((s.organization_id = m.organization_id) AND (s.user_id = m.user_id) AND (s.status = 'active'::text)))))));
+
+--
+-- Name: FUNCTION guest_project_ids(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.guest_project_ids() IS 'Projects where the caller is a guest: member of the project, not of its organization. Judges: only the caller''s own rows.';
+
+--
+-- Name: has_embedding(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.has_embedding() RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    RETURN COALESCE((SELECT (i.value = 'true'::jsonb) FROM private.installation i WHERE (i.key = 'embedding'::text)), false);
+
+--
+-- Name: FUNCTION has_embedding(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.has_embedding() IS 'Can this installation make vectors? Judges: gives away one public bit.';
+
+--
+-- Name: project_role(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.project_role(p_project_id uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+declare
+  v_user uuid := private.user_id();
+  v record;
+begin
+  if v_user is null then
+    return null;
+  end if;
+  select p.user_id, p.organization_id, p.privacy, m.role into v
+  from public.projects p
+  left join public.project_members m on m.project_id = p.id and m.user_id = v_user and m.accepted_at is not null
+  where p.id = p_project_id;
+  return case
+    when v.role is null and v.organization_id is distinct from private.org_id() then null
+    when v.user_id = v_user then 'owner'
+    when v.organization_id = private.org_id() and private.is_org_admin() then 'admin'
+    when v.role is not null then v.role
+    when v.privacy = 'shared' then 'viewer'
+  end;
+end
+$$;
+
+--
+-- Name: FUNCTION project_role(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.project_role(p_project_id uuid) IS 'The caller''s role in a project: owner, admin, manager, developer, viewer or auditor; null when it is hidden from them. Judges: tells a caller about themselves only.';
+
+--
+-- Name: role_rank(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.role_rank(p_role text) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE p_role WHEN 'owner'::text THEN 5 WHEN 'admin'::text THEN 4 WHEN 'manager'::text THEN 3 WHEN 'developer'::text THEN 2 WHEN 'viewer'::text THEN 1 WHEN 'auditor'::text THEN 1 ELSE 0 END;
+
+--
+-- Name: FUNCTION role_rank(p_role text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.role_rank(p_role text) IS 'Rank of a project role: owner 5 to viewer and auditor 1; 0 for none.';
+
+--
+-- Name: has_project_role(uuid, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.has_project_role(p_project_id uuid, p_minimum text) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (SELECT CASE has_project_role.p_minimum WHEN 'auditor'::text THEN (r.r IS NOT NULL) ELSE COALESCE(((r.r <> 'auditor'::text) AND (private.role_rank(r.r) >= private.role_rank(has_project_role.p_minimum))), false) END AS "coalesce" FROM private.project_role(has_project_role.p_project_id) r(r));
+
+--
+-- Name: FUNCTION has_project_role(p_project_id uuid, p_minimum text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.has_project_role(p_project_id uuid, p_minimum text) IS 'Has the caller at least this role? An auditor has nothing above auditor.';
+
+--
+-- Name: hold_runs(uuid[], integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.hold_runs(p_owners uuid[], p_seconds integer DEFAULT NULL::integer) RETURNS SETOF uuid
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 begin
   if p_seconds is null then
-    return query select r.id from public.ingestion_runs r where r.id = any (p_runs) and r.outcome = 'open' and r.lease_owner = p_owner;
+    return query select r.lease_owner from public.ingestion_runs r where r.outcome = 'open' and r.lease_owner = any (p_owners);
   else
     return query
       update public.ingestion_runs r set lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
-      where r.id in (select o.id from public.ingestion_runs o where o.id = any (p_runs) order by o.id for no key update)
-        and r.outcome = 'open' and r.lease_owner = p_owner
-      returning r.id;
+      where r.id in (select o.id from public.ingestion_runs o where o.outcome = 'open' and o.lease_owner = any (p_owners)
+        order by o.id for no key update)
+      returning r.lease_owner;
   end if;
 end
 $$;
 
 --
--- Name: FUNCTION hold_runs(p_owner uuid, p_runs uuid[], p_seconds integer); Type: COMMENT; Schema: private; Owner: -
+-- Name: FUNCTION hold_runs(p_owners uuid[], p_seconds integer); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.hold_runs(p_owner uuid, p_runs uuid[], p_seconds integer) IS 'Renews (or only checks) the leases of a worker; gives those it has. Judges: callable by the worker only.';
+COMMENT ON FUNCTION private.hold_runs(p_owners uuid[], p_seconds integer) IS 'Renews (or only checks) leases by their owners; gives those that hold. Judges: callable by the worker only.';
 
 --
--- Name: org_role(); Type: FUNCTION; Schema: private; Owner: -
+-- Name: initials_icon(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
-CREATE FUNCTION private.org_role() RETURNS text
-    LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN CASE WHEN (NULLIF(current_setting('app.user_id'::text, true), ''::text) IS NULL) THEN (private.claimed_membership()).org_role ELSE NULLIF(current_setting('app.org_role'::text, true), ''::text) END;
-
---
--- Name: FUNCTION org_role(); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.org_role() IS 'The caller''s role in that organization: owner, admin, member or viewer.';
-
---
--- Name: is_org_admin(); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.is_org_admin() RETURNS boolean
-    LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN COALESCE((private.org_role() = ANY (ARRAY['owner'::text, 'admin'::text])), false);
-
---
--- Name: FUNCTION is_org_admin(); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.is_org_admin() IS 'Is the caller owner or admin of the organization they act in?';
-
---
--- Name: is_patterns(jsonb); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.is_patterns(p_value jsonb) RETURNS boolean
+CREATE FUNCTION private.initials_icon(p_name text) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ((jsonb_typeof(p_value) = 'array'::text) AND (jsonb_array_length(p_value) <= 100) AND (NOT jsonb_path_exists(p_value, 'strict $[*]?(@.type() != "string")'::jsonpath)) AND (NOT (EXISTS (SELECT FROM jsonb_array_elements_text(is_patterns.p_value) e(v) WHERE ((char_length(e.v) < 1) OR (char_length(e.v) > 200))))));
+    RETURN jsonb_build_object('type', 'initials', 'backgroundColor', '#3b82f6', 'value', upper("left"(COALESCE(NULLIF(regexp_replace(p_name, '[^[:alpha:]]'::text, ''::text, 'g'::text), ''::text), p_name), 2)));
 
 --
--- Name: FUNCTION is_patterns(p_value jsonb); Type: COMMENT; Schema: private; Owner: -
+-- Name: FUNCTION initials_icon(p_name text); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.is_patterns(p_value jsonb) IS 'Is the value a JSON array of at most 100 patterns?';
+COMMENT ON FUNCTION private.initials_icon(p_name text) IS 'The icon of a project that has none of its own.';
+
+--
+-- Name: is_branch_name(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_branch_name(p_name text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (((char_length(p_name) >= 1) AND (char_length(p_name) <= 100)) AND (p_name !~ '[\u0001-\u0020\u007f~^:?*\[\\]'::text) AND (p_name !~ '(^[-/])|(/$)|(\.$)|(//)|(\.\.)|(@\{)'::text) AND (p_name !~ '(^|/)\.'::text) AND (p_name !~ '\.lock(/|$)'::text) AND (p_name <> '@'::text));
+
+--
+-- Name: FUNCTION is_branch_name(p_name text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_branch_name(p_name text) IS 'Would git take this as the name of a branch?';
+
+--
+-- Name: is_glob(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_glob(p_pattern text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (((char_length(p_pattern) >= 1) AND (char_length(p_pattern) <= 200)) AND private.is_plain(p_pattern) AND (regexp_replace(p_pattern, '\\.|\[[!^]?\]?[^\]]*\]'::text, ''::text, 'g'::text) !~ '[\[\\]'::text));
+
+--
+-- Name: FUNCTION is_glob(p_pattern text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_glob(p_pattern text) IS 'Is the pattern a valid glob of 1 to 200 characters?';
+
+--
+-- Name: users; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.users (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    email text NOT NULL,
+    first_name text DEFAULT ''::text NOT NULL,
+    last_name text DEFAULT ''::text NOT NULL,
+    avatar_url text,
+    timezone text DEFAULT 'UTC'::text NOT NULL,
+    default_organization_id uuid,
+    is_platform_admin boolean DEFAULT false NOT NULL,
+    email_verified_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    two_factor_enabled_at timestamp with time zone,
+    CONSTRAINT users_avatar_url_check CHECK ((char_length(avatar_url) <= 500)),
+    CONSTRAINT users_email_check CHECK (((email = lower(btrim(email))) AND ((char_length(email) >= 3) AND (char_length(email) <= 254)))),
+    CONSTRAINT users_names_check CHECK (((char_length(first_name) <= 50) AND (char_length(last_name) <= 50)))
+);
+
+ALTER TABLE ONLY public.users FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE users; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.users IS 'One person, one login e-mail (stored lower case), any number of organizations.';
+
+--
+-- Name: is_platform_admin(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_platform_admin() RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    RETURN (COALESCE((SELECT u.is_platform_admin FROM public.users u WHERE (u.id = private.user_id())), false) OR ((NULLIF(current_setting('app.user_id'::text, true), ''::text) IS NOT NULL) AND COALESCE(((private.claims() ->> 'platform_admin'::text))::boolean, false)));
+
+--
+-- Name: FUNCTION is_platform_admin(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_platform_admin() IS 'Is the caller staff of this platform? Judges: private.user_id() only.';
+
+--
+-- Name: is_public_url(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_public_url(p_url text) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $_$
+declare
+  v_host text := lower(substring(p_url from '^https://([^/?#@\s\\:\[\]]+)(?::[0-9]{1,5})?(?:[/?#][^\s\\]*)?$'));
+begin
+  if v_host is null or char_length(p_url) > 500 or v_host !~ '\.' or v_host ~ '(^|\.)(localhost|local|internal|home\.arpa)\.?$' then
+    return false;
+  end if;
+  -- Anything that ends in digits would be read as an IPv4 address, in whatever notation.
+  if v_host ~ '(^|\.)(0x[0-9a-f]*|[0-9]+)\.?$' then
+    if v_host !~ '^(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}$' then
+      return false;
+    end if;
+    return not (v_host::inet <<= any (array['0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12',
+      '192.0.0.0/24', '192.0.2.0/24', '192.168.0.0/16', '198.18.0.0/15', '198.51.100.0/24', '203.0.113.0/24', '224.0.0.0/3']::inet[]));
+  end if;
+  return true;
+end
+$_$;
+
+--
+-- Name: FUNCTION is_public_url(p_url text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_public_url(p_url text) IS 'Is this an https address of a public host, as far as its text tells?';
+
+--
+-- Name: is_request(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_request() RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (CURRENT_USER = ANY (ARRAY['authenticated'::name, 'anon'::name, 'service_role'::name]));
+
+--
+-- Name: FUNCTION is_request(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_request() IS 'Is a person''s own statement running, rather than a function of ours?';
 
 --
 -- Name: is_retryable_code(text); Type: FUNCTION; Schema: private; Owner: -
@@ -1746,32 +4279,137 @@ CREATE FUNCTION private.is_retryable_code(p_code text) RETURNS boolean
 COMMENT ON FUNCTION private.is_retryable_code(p_code text) IS 'May a run that failed with this code be retried without changing anything?';
 
 --
--- Name: is_switches(jsonb, text[]); Type: FUNCTION; Schema: private; Owner: -
+-- Name: refresh_tokens; Type: TABLE; Schema: private; Owner: -
 --
 
-CREATE FUNCTION private.is_switches(p_value jsonb, p_keys text[]) RETURNS boolean
+CREATE TABLE private.refresh_tokens (
+    token_hash bytea NOT NULL,
+    session_id uuid NOT NULL,
+    issued_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    CONSTRAINT refresh_tokens_token_hash_check CHECK ((octet_length(token_hash) = 32))
+);
+
+ALTER TABLE ONLY private.refresh_tokens FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE refresh_tokens; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.refresh_tokens IS 'SHA-256 of refresh tokens; the tokens themselves (256 random bits) are stored nowhere.';
+
+--
+-- Name: issue_refresh_token(uuid, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamp with time zone) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    BEGIN ATOMIC
+ UPDATE private.sessions AS s SET idle_expires_at = LEAST(s.expires_at, (issue_refresh_token.p_at + '30 days'::interval)), last_active_at = GREATEST(s.last_active_at, issue_refresh_token.p_at)
+   WHERE (s.id = issue_refresh_token.p_session_id);
+ INSERT INTO private.refresh_tokens (token_hash, session_id, issued_at, expires_at)  SELECT decode(issue_refresh_token.p_token_hash, 'hex'::text) AS decode,
+             s.id,
+             issue_refresh_token.p_at AS p_at,
+             s.idle_expires_at
+            FROM private.sessions s
+           WHERE (s.id = issue_refresh_token.p_session_id);
+END;
+
+--
+-- Name: FUNCTION issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamp with time zone) IS 'Stores the SHA-256 (hex) of a new refresh token. Judges: callable by definer functions of ours only.';
+
+--
+-- Name: judge_managing(uuid, text, public.project_members, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.judge_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  perform private.refuse_role(p_actor_role, p_minimum);
+  if p_member.user_id = private.user_id() then
+    perform private.refuse(403, 'CANNOT_MANAGE_SELF', 'You cannot change or remove yourself.');
+  elsif p_actor_role <> 'owner' and private.role_rank(p_actor_role) <= private.role_rank(p_member.role) then
+    perform private.refuse(403, 'FORBIDDEN', 'You can manage members of a lower role than yours only.');
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION judge_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.judge_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text) IS 'May the caller, with this role, manage that member? Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 PROJECT_NOT_FOUND.';
+
+--
+-- Name: judge_project_name(uuid, text, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.judge_project_name(p_org_id uuid, p_name text, p_exclude_id uuid, OUT error text, OUT suggestion text) RETURNS record
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_name text := private.trimmed(coalesce(p_name, ''));
+begin
+  if v_name = '' then
+    error := 'Project name is required.';
+  elsif not private.is_plain(v_name) then
+    error := 'Project name must not contain control characters.';
+  elsif char_length(v_name) < 3 then
+    error := 'Project name must have at least 3 characters.';
+  elsif char_length(v_name) > 50 then
+    error := 'Project name must have at most 50 characters.';
+  elsif private.project_name_taken(p_org_id, v_name, p_exclude_id) then
+    error := 'A project with this name already exists.';
+    suggestion := private.suggest_project_name(p_org_id, v_name, p_exclude_id);
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION judge_project_name(p_org_id uuid, p_name text, p_exclude_id uuid, OUT error text, OUT suggestion text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.judge_project_name(p_org_id uuid, p_name text, p_exclude_id uuid, OUT error text, OUT suggestion text) IS 'What is wrong with a project name, in the order of the contract; nulls for a good one.';
+
+--
+-- Name: judge_upload(text, text, bigint, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.judge_upload(p_name text, p_path text, p_size bigint, p_type text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ((jsonb_typeof(p_value) = 'object'::text) AND (p_value ?& p_keys) AND ((p_value - p_keys) = '{}'::jsonb) AND (NOT jsonb_path_exists(p_value, 'strict $.*?(@.type() != "boolean")'::jsonpath)));
+    RETURN CASE WHEN (COALESCE(p_size, (0)::bigint) <= 0) THEN 'The file is empty.'::text WHEN ((char_length(p_name) < 1) OR (char_length(p_name) > 255)) THEN 'The name must have 1 to 255 characters.'::text WHEN ((char_length(p_path) < 1) OR (char_length(p_path) > 1000)) THEN 'The path must have 1 to 1,000 characters.'::text WHEN ((NOT private.is_plain(p_path)) OR (NOT private.is_plain(p_name))) THEN 'The path contains control characters.'::text WHEN (p_path ~ '^[/\\]|^[A-Za-z]:[/\\]'::text) THEN 'The path must be relative.'::text WHEN ((p_path ~ '(^|[/\\])\.{1,2}([/\\]|$)'::text) OR (p_path ~ '//|/$'::text)) THEN 'The path must not contain empty, "." or ".." segments.'::text WHEN (p_path ~ '\\'::text) THEN 'The path must use forward slashes.'::text WHEN (EXISTS (SELECT FROM unnest(string_to_array(judge_upload.p_path, '/'::text)) s(s) WHERE (char_length(s.s) > 255))) THEN 'Each part of the path must have at most 255 characters.'::text WHEN ((char_length(p_type) < 1) OR (char_length(p_type) > 100)) THEN 'The type must have 1 to 100 characters.'::text ELSE NULL::text END;
 
 --
--- Name: FUNCTION is_switches(p_value jsonb, p_keys text[]); Type: COMMENT; Schema: private; Owner: -
+-- Name: FUNCTION judge_upload(p_name text, p_path text, p_size bigint, p_type text); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) IS 'Is the value an object of exactly these keys, each true or false?';
+COMMENT ON FUNCTION private.judge_upload(p_name text, p_path text, p_size bigint, p_type text) IS 'Why an upload is refused, or null.';
 
 --
--- Name: iso(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+-- Name: keep_signing_key(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
-CREATE FUNCTION private.iso(p_at timestamp with time zone) RETURNS text
-    LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN to_char((p_at AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'::text);
+CREATE FUNCTION private.keep_signing_key(p_offered text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into private.signing_keys (pem) values (p_offered) on conflict do nothing;
+  return (select k.pem from private.signing_keys k);
+end
+$$;
 
 --
--- Name: FUNCTION iso(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+-- Name: FUNCTION keep_signing_key(p_offered text); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.iso(p_at timestamp with time zone) IS 'The one timestamp format: ISO-8601, UTC, milliseconds.';
+COMMENT ON FUNCTION private.keep_signing_key(p_offered text) IS 'The installation''s own signing key, or the offered one if it had none. Judges: callable by the server only.';
 
 --
 -- Name: last_completed_run(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -1866,6 +4504,88 @@ $$;
 COMMENT ON FUNCTION private.live_checkpoints(p_runs uuid[]) IS 'Those of the runs whose work directories are still of use. Judges: callable by the worker only.';
 
 --
+-- Name: lock_tree(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.lock_tree(p_project_id uuid) RETURNS void
+    LANGUAGE sql
+    RETURN pg_advisory_xact_lock(hashtextextended(('project files '::text || p_project_id), (0)::bigint));
+
+--
+-- Name: FUNCTION lock_tree(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.lock_tree(p_project_id uuid) IS 'One change of a project''s tree at a time.';
+
+--
+-- Name: locked_problem(text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.locked_problem(p_email text, p_at timestamp with time zone) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v private.login_failures;
+begin
+  select * into v from private.login_failures f where f.email_digest = private.email_digest(p_email) and f.locked_until > p_at;
+  if not found then
+    return null;
+  end if;
+  update private.login_failures f set recorded_at = p_at
+  where f.email_digest = v.email_digest and (f.recorded_at is null or f.recorded_at < p_at - interval '1 minute');
+  if found then
+    perform private.record_failed_login(p_email, 'Account locked');
+  end if;
+  return private.problem(429, 'ACCOUNT_LOCKED', 'Too many failed attempts. This account is locked for some minutes; please try again later.',
+    null, jsonb_build_object('retryAfter', greatest(1, ceil(extract(epoch from v.locked_until - p_at))::integer)));
+end
+$$;
+
+--
+-- Name: FUNCTION locked_problem(p_email text, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.locked_problem(p_email text, p_at timestamp with time zone) IS 'The refusal of a locked address, or null. Judges: callable by definer functions of ours only.';
+
+--
+-- Name: log_out(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.log_out(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v record;
+begin
+  for v in
+    select s.id, s.user_id, s.organization_id
+    from private.sessions s
+    where s.id in (
+      select private.session_line(private.as_uuid(p ->> 'session_id'))
+      union
+      select private.session_line(t.session_id) from private.refresh_tokens t where t.token_hash = decode(p ->> 'token_hash', 'hex'))
+    order by s.id
+    for update
+  loop
+    if private.revoke_session(v.id, 'logout') then
+      perform set_config('app.session_id', v.id::text, true);
+      perform private.audit('user.logout', 'Signed out.', null, null,
+        coalesce(v.organization_id, (select u.default_organization_id from public.users u where u.id = v.user_id)), v.user_id);
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION log_out(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.log_out(p jsonb) IS 'Ends the sessions named by a token and by a refresh token. Judges: callable by the server only, which has verified the token.';
+
+--
 -- Name: log_position(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -1908,6 +4628,80 @@ $$;
 COMMENT ON FUNCTION private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) IS 'A repository of a leased run is being fetched. Judges: callable by the worker only.';
 
 --
+-- Name: me_json(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.me_json() RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    RETURN (SELECT jsonb_build_object('id', u.id, 'email', u.email, 'first_name', u.first_name, 'last_name', u.last_name, 'org_id', private.org_id(), 'roles', to_jsonb((ARRAY[private.org_role()] || CASE WHEN private.is_platform_admin() THEN ARRAY['platform_admin'::text] ELSE '{}'::text[] END)), 'plan', COALESCE(private.effective_plan(private.org_id()), 'free'::text), 'email_verified', (u.email_verified_at IS NOT NULL), 'two_factor_enabled', (u.two_factor_enabled_at IS NOT NULL)) AS jsonb_build_object FROM public.users u WHERE (u.id = private.user_id()));
+
+--
+-- Name: FUNCTION me_json(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.me_json() IS 'AuthUser of the contract for the caller. Judges: private.user_id() only.';
+
+--
+-- Name: member_json(public.project_members); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.member_json(m public.project_members) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_strip_nulls(jsonb_build_object('id', (m).id, 'projectId', (m).project_id, 'userId', COALESCE(((m).user_id)::text, ''::text), 'email', (m).email, 'name', (m).name, 'avatarUrl', (m).avatar_url, 'role', (m).role, 'notifyOnIngestion', (m).notify_on_ingestion, 'notifyOnError', (m).notify_on_error, 'notifyOnTeamChanges', (m).notify_on_team_changes, 'invitedAt', private.iso((m).invited_at), 'acceptedAt', private.iso((m).accepted_at), 'lastActiveAt', private.iso((m).last_active_at)));
+
+--
+-- Name: FUNCTION member_json(m public.project_members); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.member_json(m public.project_members) IS 'ProjectMember of the contract.';
+
+--
+-- Name: member_project_ids(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.member_project_ids() RETURNS uuid[]
+    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    RETURN (SELECT COALESCE(array_agg(m.project_id), ARRAY[]::uuid[]) AS "coalesce" FROM public.project_members m WHERE ((m.user_id = private.user_id()) AND (m.accepted_at IS NOT NULL)));
+
+--
+-- Name: FUNCTION member_project_ids(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.member_project_ids() IS 'Projects where the caller is an accepted member, in any organization; policies evaluate it at most once a statement. Judges: only the caller''s own rows.';
+
+--
+-- Name: merged_switches(jsonb, jsonb, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.merged_switches(p_current jsonb, p_patch jsonb, p_field text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+declare
+  v_key text;
+begin
+  if p_patch is null then
+    return p_current;
+  elsif jsonb_typeof(p_patch) <> 'object' then
+    perform private.refuse_field(p_field, 'This must be an object of switches.');
+  end if;
+  for v_key in select jsonb_object_keys(p_patch) loop
+    if not p_current ? v_key or jsonb_typeof(p_patch -> v_key) <> 'boolean' then
+      perform private.refuse_field(p_field || '.' || v_key, 'This is no switch of these settings, or neither true nor false.');
+    end if;
+  end loop;
+  return p_current || p_patch;
+end
+$$;
+
+--
+-- Name: FUNCTION merged_switches(p_current jsonb, p_patch jsonb, p_field text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.merged_switches(p_current jsonb, p_patch jsonb, p_field text) IS 'Merge inside an option object: unknown keys and non-booleans are refused.';
+
+--
 -- Name: metrics_json(public.ingestion_runs); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -1920,6 +4714,55 @@ CREATE FUNCTION private.metrics_json(r public.ingestion_runs) RETURNS jsonb
 --
 
 COMMENT ON FUNCTION private.metrics_json(r public.ingestion_runs) IS 'IngestionMetrics of the contract.';
+
+--
+-- Name: move_ownership(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.move_ownership(p_project_id uuid, p_user_id uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  p public.projects;
+begin
+  select * into p from public.projects where id = p_project_id for update;
+  insert into public.project_members as m (organization_id, project_id, user_id, email, name, avatar_url, role, accepted_at)
+  select p.organization_id, p.id, u.id, lower(u.email), nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url, 'admin', now()
+  from public.users u where u.id = p_user_id
+  on conflict (project_id, user_id) where user_id is not null do update set role = 'admin', accepted_at = coalesce(m.accepted_at, now());
+  update public.projects set user_id = p_user_id where id = p_project_id;
+  perform private.record_activity(p_project_id, 'permission', 'transferred ownership to '
+    || (select coalesce(m.name, m.email) from public.project_members m where m.project_id = p_project_id and m.user_id = p_user_id));
+end
+$$;
+
+--
+-- Name: FUNCTION move_ownership(p_project_id uuid, p_user_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.move_ownership(p_project_id uuid, p_user_id uuid) IS 'Makes another person the owner; the former one stays admin. Judges: callable by definer functions that have judged the caller.';
+
+--
+-- Name: move_storage(uuid, numeric); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.move_storage(p_org_id uuid, p_bytes numeric) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if p_bytes <> 0 and exists (select from public.organizations o where o.id = p_org_id) then
+    perform private.consume_quota(p_org_id, 'storage', p_bytes::bigint);
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION move_storage(p_org_id uuid, p_bytes numeric); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.move_storage(p_org_id uuid, p_bytes numeric) IS 'Counts stored bytes, or gives them back. Errors: 429 QUOTA_EXCEEDED. Judges: callable by triggers of ours only.';
 
 --
 -- Name: new_ulid(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -1968,6 +4811,21 @@ $$;
 --
 
 COMMENT ON FUNCTION private.newest_run(p_project_id uuid) IS 'Newest run of a project under the caller''s own rights, or null.';
+
+--
+-- Name: next_position(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.next_position(p_project_id uuid, p_parent_id uuid) RETURNS integer
+    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    RETURN (SELECT COALESCE((max(f."position") + 1), 0) AS "coalesce" FROM public.project_files f WHERE ((f.project_id = next_position.p_project_id) AND (NOT (f.parent_id IS DISTINCT FROM next_position.p_parent_id))));
+
+--
+-- Name: FUNCTION next_position(p_project_id uuid, p_parent_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.next_position(p_project_id uuid, p_parent_id uuid) IS 'Place after the last sibling. Judges: callable by definer functions of ours only.';
 
 --
 -- Name: open_run_of(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -2027,6 +4885,21 @@ $$;
 COMMENT ON FUNCTION private.open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer) IS 'Counts a socket of the caller of this transaction; false when there are too many. Judges: callable by the server only.';
 
 --
+-- Name: overseen_project_ids(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.overseen_project_ids() RETURNS uuid[]
+    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    RETURN (SELECT COALESCE(array_agg(m.project_id), ARRAY[]::uuid[]) AS "coalesce" FROM public.project_members m WHERE ((m.user_id = private.user_id()) AND (m.accepted_at IS NOT NULL) AND (m.role = ANY (ARRAY['admin'::text, 'manager'::text, 'auditor'::text]))));
+
+--
+-- Name: FUNCTION overseen_project_ids(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.overseen_project_ids() IS 'Projects whose whole activity the caller may read as a member. Judges: only the caller''s own rows.';
+
+--
 -- Name: page_json(jsonb, bigint, integer, integer); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -2041,6 +4914,103 @@ CREATE FUNCTION private.page_json(p_data jsonb, p_total bigint, p_page integer, 
 COMMENT ON FUNCTION private.page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer) IS 'PaginatedResponse<T> of the contract.';
 
 --
+-- Name: parse_repository_url(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text) RETURNS record
+    LANGUAGE plpgsql STABLE
+    AS $_$
+declare
+  v text := regexp_replace(private.trimmed(coalesce(p_url, '')), '[?#].*$', '');
+  v_host text;
+  v_path text;
+  v_segments text[];
+  v_match text[];
+begin
+  if char_length(v) > 2000 or v !~ '^[\x21-\x7e]+$' or v ~ '[\\<>"`{}|^]' then
+    return;
+  end if;
+
+  v_match := regexp_match(v, '^(?:(https?|ssh)://)?(?:[^/]*@)?([^/@:]+)(?::([0-9]+))?/(.*)$', 'i');
+  if v_match is not null and v !~* '^[a-z][a-z0-9+.-]*::' then
+    if v_match[3] is not null and v_match[3] <> (case lower(v_match[1]) when 'http' then '80' when 'ssh' then '22' else '443' end) then
+      return;
+    end if;
+    v_host := lower(v_match[2]);
+    v_path := v_match[4];
+  else
+    v_match := regexp_match(v, '^git@([^/@:]+):([^:@]*)$', 'i');
+    if v_match is null then
+      return;
+    end if;
+    v_host := lower(v_match[1]);
+    v_path := v_match[2];
+  end if;
+  v_host := regexp_replace(v_host, '^www\.', '');
+
+  provider := case
+    when v_host = 'github.com' then 'github'
+    when v_host = 'gitlab.com' then 'gitlab'
+    when v_host = 'bitbucket.org' then 'bitbucket'
+    when v_host in ('dev.azure.com', 'ssh.dev.azure.com') or v_host ~ '^[a-z0-9][a-z0-9-]*\.visualstudio\.com$' then 'azure'
+    else private.git_host_provider(v_host) end;
+  if provider is null then
+    return;
+  end if;
+
+  v_segments := string_to_array(regexp_replace(regexp_replace(v_path, '/+$', ''), '\.git$', '', 'i'), '/');
+  if v_segments && array['', '.', '..'] then
+    provider := null;
+    return;
+  end if;
+
+  if provider = 'azure' then
+    if v_host = 'ssh.dev.azure.com' then
+      -- v3/org/project/repo
+      v_segments := case when cardinality(v_segments) = 4 and v_segments[1] = 'v3' then v_segments[2:3] || '_git'::text || v_segments[4] end;
+      v_host := 'dev.azure.com';
+    elsif v_host like '%.visualstudio.com' then
+      v_segments := split_part(v_host, '.', 1)
+        || case when lower(v_segments[1]) = 'defaultcollection' then v_segments[2:] else v_segments end;
+      v_host := 'dev.azure.com';
+    end if;
+    v_segments := v_segments[:4];
+    if cardinality(v_segments) is distinct from 4 or v_segments[3] <> '_git' then
+      provider := null;
+      return;
+    end if;
+    name := v_segments[1] || '/' || v_segments[2] || '/' || v_segments[4];
+  elsif provider = 'gitlab' then
+    v_segments := v_segments[:coalesce(array_position(v_segments, '-') - 1, cardinality(v_segments))];
+  else
+    v_segments := v_segments[:2];
+  end if;
+  -- What was cut off may have hidden the .git of the repository's own segment.
+  v_segments[cardinality(v_segments)] := regexp_replace(v_segments[cardinality(v_segments)], '\.git$', '', 'i');
+
+  if coalesce(cardinality(v_segments), 0) not between 2 and 20
+    or exists (select from unnest(v_segments) s where s is null or s !~ '^[A-Za-z0-9._-]+$' or s in ('.', '..')) then
+    provider := null;
+    name := null;
+    return;
+  end if;
+  name := coalesce(name, array_to_string(v_segments, '/'));
+  url := 'https://' || v_host || '/' || array_to_string(v_segments, '/');
+  if char_length(name) > 200 or char_length(url) > 500 then
+    provider := null;
+    name := null;
+    url := null;
+  end if;
+end
+$_$;
+
+--
+-- Name: FUNCTION parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text) IS 'Provider, normalised URL and name of a repository address; nulls where it is none of a supported provider.';
+
+--
 -- Name: patched_text(jsonb, text, text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -2053,6 +5023,114 @@ CREATE FUNCTION private.patched_text(p_body jsonb, p_key text, p_current text) R
 --
 
 COMMENT ON FUNCTION private.patched_text(p_body jsonb, p_key text, p_current text) IS 'Value of an optional text after a PATCH: absent keeps, null or "" clears.';
+
+--
+-- Name: path_file(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.path_file(p jsonb) RETURNS public.project_files
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_project uuid := private.path_project(p, 'developer');
+  f public.project_files;
+begin
+  select * into f from public.project_files where project_id = v_project and id = private.as_uuid(p ->> 'fileId');
+  if not found then
+    perform private.refuse(404, 'FILE_NOT_FOUND', 'This file does not exist.');
+  elsif f.origin = 'repository' then
+    perform private.refuse(403, 'FORBIDDEN', 'Files of a repository are read-only here.');
+  end if;
+  return f;
+end
+$$;
+
+--
+-- Name: FUNCTION path_file(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.path_file(p jsonb) IS 'The file or folder of the path, to be changed: 404 FILE_NOT_FOUND, 403 for a repository''s file. Judges: developer in the project.';
+
+--
+-- Name: project_repositories; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.project_repositories (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    provider text NOT NULL,
+    repository_url text NOT NULL,
+    repository_name text NOT NULL,
+    branch text DEFAULT 'main'::text NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    status_before_sync text,
+    last_sync_at timestamp with time zone,
+    last_commit_hash text,
+    file_count integer,
+    include_paths jsonb DEFAULT '[]'::jsonb NOT NULL,
+    exclude_paths jsonb DEFAULT '[]'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT project_repositories_branch_check CHECK (((char_length(branch) >= 1) AND (char_length(branch) <= 100))),
+    CONSTRAINT project_repositories_commit_check CHECK ((last_commit_hash ~ '^[0-9a-f]{1,64}$'::text)),
+    CONSTRAINT project_repositories_file_count_check CHECK ((file_count >= 0)),
+    CONSTRAINT project_repositories_name_check CHECK (((char_length(repository_name) >= 1) AND (char_length(repository_name) <= 200))),
+    CONSTRAINT project_repositories_paths_check CHECK ((private.is_patterns(include_paths) AND private.is_patterns(exclude_paths))),
+    CONSTRAINT project_repositories_provider_check CHECK ((provider = ANY (ARRAY['github'::text, 'gitlab'::text, 'bitbucket'::text, 'azure'::text]))),
+    CONSTRAINT project_repositories_status_before_check CHECK ((status_before_sync = ANY (ARRAY['pending'::text, 'connected'::text, 'error'::text]))),
+    CONSTRAINT project_repositories_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'connected'::text, 'syncing'::text, 'error'::text]))),
+    CONSTRAINT project_repositories_url_check CHECK (((repository_url ~ '^https?://[^\s]+$'::text) AND (char_length(repository_url) <= 500)))
+);
+
+ALTER TABLE ONLY public.project_repositories FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE project_repositories; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.project_repositories IS 'Git repositories of a project; the URL is stored normalised (https://host/path without .git).';
+
+--
+-- Name: path_repository(jsonb, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.path_repository(p jsonb, p_minimum text) RETURNS public.project_repositories
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_project uuid := private.path_project(p, p_minimum);
+  r public.project_repositories;
+begin
+  select * into r from public.project_repositories
+  where project_id = v_project and id = private.as_uuid(p ->> 'repoId') for update;
+  if not found then
+    perform private.refuse(404, 'REPOSITORY_NOT_FOUND', 'This repository does not exist.');
+  end if;
+  return r;
+end
+$$;
+
+--
+-- Name: FUNCTION path_repository(p jsonb, p_minimum text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.path_repository(p jsonb, p_minimum text) IS 'The repository of the path, judged and locked: 404 REPOSITORY_NOT_FOUND.';
+
+--
+-- Name: personal_organization_name(text, text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.personal_organization_name(p_first_name text, p_last_name text, p_email text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (COALESCE(NULLIF(btrim(((p_first_name || ' '::text) || p_last_name)), ''::text), "left"(split_part(p_email, '@'::text, 1), 100)) || '''s workspace'::text);
+
+--
+-- Name: FUNCTION personal_organization_name(p_first_name text, p_last_name text, p_email text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.personal_organization_name(p_first_name text, p_last_name text, p_email text) IS 'Name of the organization that a new person gets.';
 
 --
 -- Name: phase_labels(); Type: FUNCTION; Schema: private; Owner: -
@@ -2090,6 +5168,108 @@ CREATE FUNCTION private.phase_started_json(r public.ingestion_runs) RETURNS json
 COMMENT ON FUNCTION private.phase_started_json(r public.ingestion_runs) IS 'Payload of phase_started.';
 
 --
+-- Name: place_files(uuid, jsonb, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.place_files(p_project_id uuid, p_files jsonb, p_origin text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_project public.projects;
+  v record;
+  v_error text;
+  v_parent uuid;
+  v_found public.project_files;
+  v_folder text;
+  v_free integer;
+  v_seen jsonb := '{}';
+  v_folders jsonb := '{}';
+  v_new jsonb[] := '{}';
+  v_changed jsonb[] := '{}';
+  v_placed jsonb[] := '{}';
+  v_errors jsonb[] := '{}';
+  v_refused jsonb[] := '{}';
+begin
+  -- One upload into a project at a time: the limit, the folders and the places among siblings are counted under this lock.
+  perform pg_advisory_xact_lock(hashtextextended('project files ' || p_project_id, 0));
+  select * into v_project from public.projects where id = p_project_id;
+  v_free := 20000 - v_project.uploaded_files;
+
+  for v in
+    select t.ord, coalesce(t.f ->> 'id', gen_random_uuid()::text)::uuid as id, t.f ->> 'name' as name, t.f ->> 'path' as path,
+      t.f ->> 'type' as type, (t.f ->> 'size')::bigint as size, t.f ->> 'checksum' as checksum, t.f ->> 'storageKey' as key,
+      coalesce(t.f ->> 'storageProvider', 'local') as provider
+    from jsonb_array_elements(p_files) with ordinality t (f, ord)
+    order by t.ord
+  loop
+    v_parent := null;
+    v_error := private.judge_upload(regexp_replace(v.path, '^.*/', ''), v.path, v.size, v.type);
+    if v_error is null and v_seen ? lower(v.path) then
+      v_error := 'The same path occurs twice in this request.';
+    end if;
+    if v_error is null and strpos(v.path, '/') > 0 then
+      v_folder := regexp_replace(v.path, '/[^/]*$', '');
+      if not v_folders ? v_folder then
+        v_folders := v_folders || jsonb_build_object(v_folder, private.ensure_folder(v_project, v_folder));
+      end if;
+      v_parent := (v_folders ->> v_folder)::uuid;
+      if v_parent is null then
+        v_error := format('Something else of the name of folder "%s" is in the way.', v_folder);
+      end if;
+    end if;
+    if v_error is null then
+      select * into v_found from public.project_files f
+      where f.project_id = p_project_id and coalesce(f.parent_id, '00000000-0000-0000-0000-000000000000')
+        = coalesce(v_parent, '00000000-0000-0000-0000-000000000000') and lower(f.name) = lower(regexp_replace(v.path, '^.*/', ''));
+      if not found then
+        if v_free <= 0 then
+          v_error := 'A project holds at most 20,000 files.';
+        else
+          v_free := v_free - 1;
+          v_new := v_new || jsonb_build_object('id', v.id, 'ord', v.ord, 'parent_id', v_parent, 'path', v.path, 'type', v.type,
+            'size', v.size, 'checksum', v.checksum, 'key', v.key, 'provider', v.provider);
+        end if;
+      elsif v_found.is_folder or v_found.origin = 'repository' or v_found.path <> v.path then
+        v_error := format('"%s" is in the way.', v_found.path);
+      else
+        v.id := v_found.id;
+        v_changed := v_changed || jsonb_build_object('id', v.id, 'type', v.type, 'size', v.size, 'checksum', v.checksum, 'key', v.key,
+          'provider', v.provider);
+      end if;
+    end if;
+    if v_error is null then
+      v_seen := v_seen || jsonb_build_object(lower(v.path), true);
+      v_placed := v_placed || private.file_brief_json(v.id, regexp_replace(v.path, '^.*/', ''), v.size, v.type);
+    else
+      v_errors := v_errors || jsonb_build_object('name', v.name, 'error', v_error);
+      v_refused := v_refused || to_jsonb(v.key);
+    end if;
+  end loop;
+
+  insert into public.project_files (id, organization_id, project_id, parent_id, uploaded_by, origin, name, path, position, mime_type, size,
+    checksum, storage_key, storage_provider)
+  select n.id, v_project.organization_id, v_project.id, n.parent_id, private.user_id(), p_origin, regexp_replace(n.path, '^.*/', ''), n.path,
+    private.next_position(v_project.id, n.parent_id) + row_number() over (partition by n.parent_id order by n.ord) - 1,
+    n.type, n.size, n.checksum, n.key, n.provider
+  from jsonb_to_recordset(to_jsonb(v_new)) n (id uuid, ord bigint, parent_id uuid, path text, type text, size bigint, checksum text,
+    key text, provider text);
+  update public.project_files f
+  set mime_type = c.type, size = c.size, checksum = c.checksum, storage_key = c.key, storage_provider = c.provider,
+    processed = false, processed_at = null, uploaded_by = private.user_id()
+  from jsonb_to_recordset(to_jsonb(v_changed)) c (id uuid, type text, size bigint, checksum text, key text, provider text)
+  where f.id = c.id and f.project_id = v_project.id;
+  return jsonb_build_object('placed', to_jsonb(v_placed), 'errors', to_jsonb(v_errors), 'refused', to_jsonb(v_refused));
+end
+$_$;
+
+--
+-- Name: FUNCTION place_files(p_project_id uuid, p_files jsonb, p_origin text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.place_files(p_project_id uuid, p_files jsonb, p_origin text) IS 'Registers stored files in a project; {placed, errors, refused: keys}. Errors: 429 QUOTA_EXCEEDED for all. Judges: callable by definer functions that have judged the caller.';
+
+--
 -- Name: plan_limit(uuid, text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -2103,6 +5283,43 @@ CREATE FUNCTION private.plan_limit(p_org_id uuid, p_metric text) RETURNS bigint
 --
 
 COMMENT ON FUNCTION private.plan_limit(p_org_id uuid, p_metric text) IS 'Limit of a metric for an organization; -1 is unlimited; storage in GB of 1024^3 bytes.';
+
+--
+-- Name: plan_of(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.plan_of(p_project_id uuid DEFAULT NULL::uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if p_project_id is null then
+    return private.effective_plan(private.org_id());
+  end if;
+  perform private.assert_project_role(p_project_id);
+  return private.effective_plan((select organization_id from public.projects where id = p_project_id));
+end
+$$;
+
+--
+-- Name: FUNCTION plan_of(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.plan_of(p_project_id uuid) IS 'Plan of the current organization, or of a project''s. Judges: the project must be visible.';
+
+--
+-- Name: problem(integer, text, text, text, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.problem(p_status integer, p_code text, p_message text, p_field text DEFAULT NULL::text, p_details jsonb DEFAULT NULL::jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN jsonb_build_object('problem', jsonb_strip_nulls(jsonb_build_object('status', p_status, 'code', p_code, 'message', p_message, 'field', p_field, 'details', p_details)));
+
+--
+-- Name: FUNCTION problem(p_status integer, p_code text, p_message text, p_field text, p_details jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.problem(p_status integer, p_code text, p_message text, p_field text, p_details jsonb) IS 'A refusal as a result, for where the transaction must commit; the server turns it into the same answer as private.refuse.';
 
 --
 -- Name: progress_update_json(public.ingestion_runs); Type: FUNCTION; Schema: private; Owner: -
@@ -2119,6 +5336,99 @@ CREATE FUNCTION private.progress_update_json(r public.ingestion_runs) RETURNS js
 COMMENT ON FUNCTION private.progress_update_json(r public.ingestion_runs) IS 'Payload of progress_update.';
 
 --
+-- Name: project_branches(boolean); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.project_branches(p_with_guests boolean) RETURNS text[]
+    LANGUAGE plpgsql STABLE
+    AS $_$
+begin
+  return case when private.is_org_admin() then array['p.organization_id = $1']
+    else array['p.organization_id = $1 and p.privacy = ''shared''',
+      'p.organization_id = $1 and p.privacy = ''private'' and p.id = any ($2)'] end
+    || case when p_with_guests then array['p.id = any ($3)'] else array[]::text[] end;
+end
+$_$;
+
+--
+-- Name: FUNCTION project_branches(p_with_guests boolean); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.project_branches(p_with_guests boolean) IS 'Disjoint conditions that together find what the caller may see; $1 organization, $2 memberships, $3 guest projects.';
+
+--
+-- Name: project_fields(jsonb, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.project_fields(p_old jsonb, p_new jsonb) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT array_agg(f.name ORDER BY f.ord) AS array_agg FROM UNNEST(ARRAY['name'::text, 'description'::text, 'type'::text, 'status'::text, 'privacy'::text, 'chunking_strategy'::text, 'include_metadata'::text, 'anonymize_secrets'::text, 'icon'::text, 'label'::text, 'color'::text, 'preview_url'::text, 'archived'::text, 'user_id'::text, 'source_count'::text, 'total_repos'::text, 'total_files'::text, 'uploaded_files'::text, 'original_tokens'::text, 'optimized_tokens'::text, 'ingestion_time_seconds'::text], ARRAY['name'::text, 'description'::text, 'type'::text, 'status'::text, 'privacy'::text, 'chunkingStrategy'::text, 'includeMetadata'::text, 'anonymizeSecrets'::text, 'icon'::text, 'label'::text, 'color'::text, 'previewUrl'::text, 'archived'::text, 'userId'::text, 'sourceCount'::text, 'totalRepos'::text, 'totalFiles'::text, 'totalFiles'::text, 'originalTokens'::text, 'optimizedTokens'::text, 'ingestionTimeSeconds'::text]) WITH ORDINALITY f(col, name, ord) WHERE ((project_fields.p_old -> f.col) IS DISTINCT FROM (project_fields.p_new -> f.col)));
+
+--
+-- Name: FUNCTION project_fields(p_old jsonb, p_new jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.project_fields(p_old jsonb, p_new jsonb) IS 'camelCase names of the fields that differ, for events.';
+
+--
+-- Name: project_filter(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.project_filter(p jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN concat_ws(' and '::text, CASE (p ->> 'filter'::text) WHEN 'mine'::text THEN 'p.user_id = $5'::text WHEN 'shared'::text THEN '(p.privacy = ''shared'' or p.accepted_members > 1) and p.user_id <> $5'::text ELSE NULL::text END, CASE WHEN (private.trimmed((p ->> 'search'::text)) <> ''::text) THEN '(p.name ilike private.like_pattern(private.trimmed($4 ->> ''search'')) or p.description ilike private.like_pattern(private.trimmed($4 ->> ''search'')))'::text ELSE NULL::text END, CASE WHEN ((p ->> 'status'::text) IS NOT NULL) THEN 'p.status = $4 ->> ''status'''::text ELSE NULL::text END, CASE WHEN ((p ->> 'type'::text) IS NOT NULL) THEN 'p.type = $4 ->> ''type'''::text ELSE NULL::text END, CASE WHEN ((p ->> 'archived'::text) IS NOT NULL) THEN 'p.archived = ($4 ->> ''archived'')::boolean'::text ELSE NULL::text END, CASE WHEN ((p ->> 'starred'::text) IS NOT NULL) THEN (CASE WHEN ((p ->> 'starred'::text))::boolean THEN ''::text ELSE 'not '::text END || '(p.id = any (array(select s.project_id from public.project_stars s where s.user_id = $5)))'::text) ELSE NULL::text END, CASE WHEN (jsonb_array_length((p -> 'label'::text)) > 0) THEN 'p.label = any (array(select jsonb_array_elements_text($4 -> ''label'')))'::text ELSE NULL::text END);
+
+--
+-- Name: FUNCTION project_filter(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.project_filter(p jsonb) IS 'SQL text of the list''s filters, '''' without any; it holds no text of the request.';
+
+--
+-- Name: project_id_taken(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.project_id_taken(p_id uuid) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    RETURN (EXISTS (SELECT FROM public.projects WHERE (projects.id = project_id_taken.p_id)));
+
+--
+-- Name: FUNCTION project_id_taken(p_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.project_id_taken(p_id uuid) IS 'Is the id in use? A made-up id tells nothing but that. Judges: gives away one bit about an unguessable value.';
+
+--
+-- Name: project_json(public.projects); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.project_json(p public.projects) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_strip_nulls(jsonb_build_object('id', (p).id, 'userId', (p).user_id, 'organizationId', (p).organization_id, 'name', (p).name, 'description', (p).description, 'type', (p).type, 'status', (p).status, 'privacy', (p).privacy, 'chunkingStrategy', (p).chunking_strategy, 'includeMetadata', (p).include_metadata, 'anonymizeSecrets', (p).anonymize_secrets, 'totalRepos', (p).total_repos, 'totalFiles', COALESCE((p).total_files, (p).uploaded_files), 'originalTokens', (p).original_tokens, 'optimizedTokens', (p).optimized_tokens, 'ingestionTimeSeconds', (p).ingestion_time_seconds, 'createdAt', private.iso((p).created_at), 'updatedAt', private.iso((p).updated_at)));
+
+--
+-- Name: FUNCTION project_json(p public.projects); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.project_json(p public.projects) IS 'The core fields of Project, the same for everybody.';
+
+--
+-- Name: project_name_taken(uuid, text, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.project_name_taken(p_org_id uuid, p_name text, p_exclude_id uuid DEFAULT NULL::uuid) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    RETURN (EXISTS (SELECT FROM public.projects p WHERE ((p.organization_id = project_name_taken.p_org_id) AND (lower(p.name) = lower(private.trimmed(project_name_taken.p_name))) AND (p.id IS DISTINCT FROM project_name_taken.p_exclude_id) AND (EXISTS (SELECT FROM public.memberships m WHERE ((m.organization_id = project_name_taken.p_org_id) AND (m.user_id = private.user_id()) AND (m.status = 'active'::text)) UNION ALL SELECT FROM public.project_members g WHERE ((g.organization_id = project_name_taken.p_org_id) AND (g.user_id = private.user_id()) AND (g.accepted_at IS NOT NULL)))))));
+
+--
+-- Name: FUNCTION project_name_taken(p_org_id uuid, p_name text, p_exclude_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.project_name_taken(p_org_id uuid, p_name text, p_exclude_id uuid) IS 'Is the name in use? Hidden projects count. Judges: true only for people of the organization and guests of one of its projects.';
+
+--
 -- Name: project_plan_price(uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -2132,6 +5442,125 @@ CREATE FUNCTION private.project_plan_price(p_project_id uuid) RETURNS integer
 --
 
 COMMENT ON FUNCTION private.project_plan_price(p_project_id uuid) IS 'Monthly price in euro of the plan behind a project. Gives away the plan''s public price only.';
+
+--
+-- Name: shown_role(text, boolean); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.shown_role(p_role text, p_is_owner boolean) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN p_is_owner THEN 'owner'::text WHEN (p_role = ANY (ARRAY['admin'::text, 'manager'::text])) THEN 'admin'::text WHEN (p_role = 'developer'::text) THEN 'editor'::text ELSE 'viewer'::text END;
+
+--
+-- Name: FUNCTION shown_role(p_role text, p_is_owner boolean); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.shown_role(p_role text, p_is_owner boolean) IS 'A stored project role in the four-role vocabulary.';
+
+--
+-- Name: project_user_json(public.project_members, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.project_user_json(m public.project_members, p_owner_id uuid) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_strip_nulls(jsonb_build_object('id', (m).id, 'project_id', (m).project_id, 'user_id', COALESCE(((m).user_id)::text, ''::text), 'email', (m).email, 'name', COALESCE((m).name, split_part((m).email, '@'::text, 1)), 'role', private.shown_role((m).role, ((m).user_id = p_owner_id)), 'added_at', private.iso((m).created_at), 'added_by', COALESCE((m).invited_by, p_owner_id), 'avatar_url', (m).avatar_url));
+
+--
+-- Name: FUNCTION project_user_json(m public.project_members, p_owner_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.project_user_json(m public.project_members, p_owner_id uuid) IS 'ProjectUser of the contract.';
+
+--
+-- Name: project_webhook(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.project_webhook(p_project_id uuid, OUT url text, OUT sealed_secret text) RETURNS record
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select s.webhook_url, w.sealed
+  from public.project_settings s
+  left join private.project_webhook_secrets w on w.project_id = s.project_id
+  where s.project_id = p_project_id and s.webhook_url is not null
+$$;
+
+--
+-- Name: FUNCTION project_webhook(p_project_id uuid, OUT url text, OUT sealed_secret text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.project_webhook(p_project_id uuid, OUT url text, OUT sealed_secret text) IS 'Address and sealed secret of custom chunking. Judges: callable by the worker only.';
+
+--
+-- Name: projects_json(uuid[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.projects_json(p_ids uuid[]) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_user uuid := private.user_id();
+  v_org uuid := private.org_id();
+  v_admin boolean := private.is_org_admin();
+  v_result jsonb;
+begin
+  select coalesce(jsonb_agg(private.project_json(p) || jsonb_strip_nulls(jsonb_build_object(
+    'icon', coalesce(p.icon, private.initials_icon(p.name)),
+    'sourceCount', p.source_count,
+    'isShared', p.privacy = 'shared' or p.accepted_members > 1,
+    'sharedBy', case when p.user_id <> v_user and (p.privacy = 'shared' or p.accepted_members > 1) then
+      coalesce(nullif(btrim(o.first_name || ' ' || o.last_name), ''), split_part(o.email, '@', 1)) end,
+    'owner', case when p.user_id = v_user then 'current-user' else o.email end,
+    'label', p.label, 'color', p.color, 'starred', s.user_id is not null, 'archived', p.archived, 'previewUrl', p.preview_url,
+    'lastActiveUser', case when u.id is not null then jsonb_build_object('id', u.id, 'firstName', u.first_name, 'lastName', u.last_name,
+      'email', u.email, 'avatar', u.avatar_url) end)) order by t.place), '[]')
+  into v_result
+  from unnest(p_ids) with ordinality t (id, place)
+  join public.projects p on p.id = t.id
+  join public.users o on o.id = p.user_id
+  left join public.project_stars s on s.project_id = p.id and s.user_id = v_user
+  left join lateral (
+    select m.user_id from public.project_members m
+    where m.project_id = p.id and m.accepted_at is not null and m.last_active_at is not null
+    order by m.last_active_at desc limit 1
+  ) a on true
+  left join public.users u on u.id = a.user_id
+  -- The policy of public.projects, in other words.
+  where (p.organization_id = v_org and (p.privacy = 'shared' or p.user_id = v_user or v_admin))
+    or exists (select from public.project_members m where m.project_id = p.id and m.user_id = v_user and m.accepted_at is not null);
+  return v_result;
+end
+$$;
+
+--
+-- Name: FUNCTION projects_json(p_ids uuid[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.projects_json(p_ids uuid[]) IS 'Project[] in the order of the ids, as the caller sees them. Judges: leaves out what the caller may not see.';
+
+--
+-- Name: prune_activity(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.prune_activity(p_at timestamp with time zone DEFAULT now()) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_count bigint;
+begin
+  delete from public.project_activity where created_at < p_at - interval '400 days';
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+
+--
+-- Name: FUNCTION prune_activity(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.prune_activity(p_at timestamp with time zone) IS 'Retention of 400 days. Judges: callable by the worker only.';
 
 --
 -- Name: prune_checkpoints(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -2229,6 +5658,125 @@ $$;
 --
 
 COMMENT ON FUNCTION private.prune_events(p_at timestamp with time zone, p_keep interval) IS 'Removes events older than p_keep and superseded ones; returns how many expired. For the job events.prune, hourly. Judges: callable by the worker only.';
+
+--
+-- Name: login_failures; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.login_failures (
+    email_digest bytea NOT NULL,
+    failed_at timestamp with time zone[] DEFAULT '{}'::timestamp with time zone[] NOT NULL,
+    locked_until timestamp with time zone,
+    recorded_at timestamp with time zone,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT login_failures_email_digest_check CHECK ((octet_length(email_digest) = 32)),
+    CONSTRAINT login_failures_failed_at_check CHECK ((cardinality(failed_at) <= 10))
+)
+WITH (fillfactor='70');
+
+ALTER TABLE ONLY private.login_failures FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE login_failures; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.login_failures IS 'The lock-out of contract 40, 1.9; shared by all server processes.';
+
+--
+-- Name: login_history; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.login_history (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    session_id uuid,
+    method text NOT NULL,
+    status text NOT NULL,
+    reason text,
+    client_ip text,
+    user_agent text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT login_history_failed_has_reason CHECK (((status = 'success'::text) OR (reason IS NOT NULL))),
+    CONSTRAINT login_history_method_check CHECK ((method = ANY (ARRAY['password'::text, 'sso'::text, 'magic_link'::text, 'signup'::text]))),
+    CONSTRAINT login_history_status_check CHECK ((status = ANY (ARRAY['success'::text, 'failed'::text])))
+);
+
+ALTER TABLE ONLY private.login_history FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE login_history; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.login_history IS 'Sign-ins and failed attempts of people who exist.';
+
+--
+-- Name: sealed_answers; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.sealed_answers (
+    key_digest bytea NOT NULL,
+    request_digest bytea NOT NULL,
+    nonce bytea NOT NULL,
+    result jsonb,
+    sealed bytea,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT sealed_answers_digest_check CHECK (((octet_length(key_digest) = 32) AND (octet_length(request_digest) = 32)))
+);
+
+ALTER TABLE ONLY private.sealed_answers FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE sealed_answers; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.sealed_answers IS 'Encrypted answers of public sign-in routes, kept 24 hours.';
+
+--
+-- Name: prune_identity(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.prune_identity(p_at timestamp with time zone DEFAULT now()) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    BEGIN ATOMIC
+ DELETE FROM private.refresh_tokens
+   WHERE (refresh_tokens.expires_at < prune_identity.p_at);
+ DELETE FROM private.sealed_answers
+   WHERE (sealed_answers.created_at < (prune_identity.p_at - '24:00:00'::interval));
+ DELETE FROM private.login_failures
+   WHERE (login_failures.updated_at < (prune_identity.p_at - '01:00:00'::interval));
+ DELETE FROM private.login_history
+   WHERE (login_history.created_at < (prune_identity.p_at - '90 days'::interval));
+END;
+
+--
+-- Name: FUNCTION prune_identity(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.prune_identity(p_at timestamp with time zone) IS 'Retention of refresh tokens, sealed answers, failures and sign-in history. Judges: callable by the worker only.';
+
+--
+-- Name: prune_staged_files(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.prune_staged_files(p_at timestamp with time zone DEFAULT now()) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_count bigint;
+begin
+  delete from public.staged_files where created_at < p_at - interval '24 hours';
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+
+--
+-- Name: FUNCTION prune_staged_files(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.prune_staged_files(p_at timestamp with time zone) IS 'Staged uploads live 24 hours; their content is deleted by a job. Judges: callable by the worker only.';
 
 --
 -- Name: prune_uploads(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -2376,6 +5924,94 @@ $$;
 COMMENT ON FUNCTION private.recheck_sockets(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) IS 'For each (user, session, organization, project): ok, hidden, or the code of the refusal. Judges: every answer is given under that person''s own rights; callable by the server only.';
 
 --
+-- Name: record_activity(uuid, text, text, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.record_activity(p_project_id uuid, p_type text, p_description text, p_metadata jsonb DEFAULT NULL::jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_user uuid := private.user_id();
+  v_id uuid;
+  v_org uuid;
+begin
+  -- No row for a project that is just being deleted.
+  insert into public.project_activity (organization_id, project_id, type, user_id, user_name, user_email, description, metadata, once_key)
+  select p.organization_id, p.id, p_type, u.id,
+    coalesce(nullif(btrim(u.first_name || ' ' || u.last_name), ''), split_part(u.email, '@', 1), 'System'),
+    coalesce(u.email, 'system@kijko.ai'), left(p_description, 500), p_metadata,
+    case when p_type = 'view' then left(p_description, 400) || to_char(now() at time zone 'UTC', ' YYYY-MM-DD HH24') end
+  from public.projects p
+  left join public.users u on u.id = v_user
+  where p.id = p_project_id
+  on conflict (project_id, user_id, once_key) where once_key is not null do nothing
+  returning id, organization_id into v_id, v_org;
+  if v_id is not null then
+    perform private.emit('context:' || p_project_id, 'activity:new', private.activity_json(v_id), v_org, p_project_id, 'activity',
+      'project_activity', v_id);
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION record_activity(p_project_id uuid, p_type text, p_description text, p_metadata jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.record_activity(p_project_id uuid, p_type text, p_description text, p_metadata jsonb) IS 'Writes an entry for the caller (without one: the system) and tells the context''s room. Judges: callable by definer functions and triggers of ours only.';
+
+--
+-- Name: record_failed_login(text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.record_failed_login(p_email text, p_reason text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_user public.users;
+begin
+  select * into v_user from public.users u where u.email = p_email;
+  if not found then
+    return;
+  end if;
+  insert into private.login_history (user_id, method, status, reason, client_ip)
+  values (v_user.id, 'password', 'failed', p_reason, nullif(current_setting('app.client_ip', true), ''));
+  perform private.audit('security.login_failed', 'A sign-in failed.', jsonb_build_object('reason', p_reason), null,
+    v_user.default_organization_id, v_user.id);
+end
+$$;
+
+--
+-- Name: FUNCTION record_failed_login(p_email text, p_reason text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.record_failed_login(p_email text, p_reason text) IS 'History and audit of a failed sign-in, where an account has the address. Judges: callable by definer functions of ours only.';
+
+--
+-- Name: record_sign_in(uuid, uuid, uuid, text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.record_sign_in(p_user_id uuid, p_org_id uuid, p_session_id uuid, p_method text, p_user_agent text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into private.login_history (user_id, session_id, method, status, client_ip, user_agent)
+  values (p_user_id, p_session_id, p_method, 'success', nullif(current_setting('app.client_ip', true), ''), p_user_agent);
+  perform set_config('app.session_id', p_session_id::text, true);
+  perform private.audit('user.login', 'Signed in.', private.device_json(p_user_agent) || jsonb_build_object('method', p_method), null,
+    p_org_id, p_user_id);
+end
+$$;
+
+--
+-- Name: FUNCTION record_sign_in(p_user_id uuid, p_org_id uuid, p_session_id uuid, p_method text, p_user_agent text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.record_sign_in(p_user_id uuid, p_org_id uuid, p_session_id uuid, p_method text, p_user_agent text) IS 'History and audit of a successful sign-in. Judges: callable by definer functions of ours only.';
+
+--
 -- Name: recover_run(uuid, jsonb); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -2521,6 +6157,70 @@ CREATE FUNCTION private.reduction_percent(p_original numeric, p_current numeric)
 COMMENT ON FUNCTION private.reduction_percent(p_original numeric, p_current numeric) IS 'Percent saved, unrounded; 0 when there was nothing.';
 
 --
+-- Name: refresh_session(jsonb, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.refresh_session(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  c_refused constant jsonb := private.problem(401, 'INVALID_REFRESH_TOKEN', 'Your session has ended. Please sign in again.');
+  v_hash bytea := decode(p ->> 'presented_hash', 'hex');
+  v_session private.sessions;
+  v_token private.refresh_tokens;
+  v_rate record;
+  v_answer jsonb;
+begin
+  -- The session's lock makes refreshes of one session follow each other, so that "first use" has one meaning.
+  select s.* into v_session
+  from private.sessions s
+  where s.id = (select t.session_id from private.refresh_tokens t where t.token_hash = v_hash)
+  for update;
+  if not found then
+    return c_refused;
+  end if;
+  select * into v_rate from private.take_rate('refresh session|' || v_session.id, (p ->> 'session_limit')::integer, interval '60 s', p_at);
+  if not v_rate.allowed then
+    return private.problem(429, 'RATE_LIMITED', 'Too many requests. Please wait a moment.', null, jsonb_build_object(
+      'limit', (p ->> 'session_limit')::integer, 'remaining', v_rate.remaining, 'resetUnix', floor(extract(epoch from v_rate.reset_at))::bigint,
+      'retryAfter', v_rate.retry_after));
+  end if;
+
+  select * into v_token from private.refresh_tokens t where t.token_hash = v_hash;
+  if v_token.expires_at <= p_at or v_session.expires_at <= p_at then
+    return c_refused;
+  elsif v_token.used_at < p_at - interval '30 seconds' then
+    perform private.end_stolen_session(v_session, p_at);
+    return c_refused;
+  elsif v_session.revoked_at is not null and v_session.revoked_reason is distinct from 'membership_ended' then
+    return c_refused;
+  end if;
+
+  if v_session.revoked_at is not null then
+    v_answer := private.continue_session(v_session, p, p_at);
+  elsif not exists (select from public.memberships m
+    where m.user_id = v_session.user_id and m.organization_id = v_session.organization_id and m.status = 'active')
+  then
+    return c_refused;
+  else
+    perform private.issue_refresh_token(v_session.id, p ->> 'token_hash', p_at);
+    v_answer := private.session_json(v_session.id, p_at);
+  end if;
+  if not v_answer ? 'problem' then
+    update private.refresh_tokens t set used_at = coalesce(t.used_at, p_at) where t.token_hash = v_hash;
+  end if;
+  return v_answer;
+end
+$$;
+
+--
+-- Name: FUNCTION refresh_session(p jsonb, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.refresh_session(p jsonb, p_at timestamp with time zone) IS 'A fresh pair for a refresh token. Judges: callable by the server only. Results: 401 INVALID_REFRESH_TOKEN, 403 MEMBERSHIP_INACTIVE, 429 RATE_LIMITED.';
+
+--
 -- Name: refuse(integer, text, text, text, jsonb); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -2560,6 +6260,26 @@ $$;
 COMMENT ON FUNCTION private.refuse_field(p_field text, p_message text) IS '400 VALIDATION_ERROR about one field.';
 
 --
+-- Name: refuse_processing(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.refuse_processing(p_project_id uuid) RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  if exists (select from public.projects where id = p_project_id and status = 'processing') then
+    perform private.refuse(409, 'ALREADY_PROCESSING', 'This project is being ingested. Wait for the end or cancel the run first.');
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION refuse_processing(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.refuse_processing(p_project_id uuid) IS '409 ALREADY_PROCESSING while a run is active.';
+
+--
 -- Name: refuse_quota(uuid, text, bigint, bigint, bigint, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -2586,6 +6306,55 @@ $$;
 --
 
 COMMENT ON FUNCTION private.refuse_quota(p_org_id uuid, p_metric text, p_amount bigint, p_limit bigint, p_used bigint, p_at timestamp with time zone) IS 'Raises 429 QUOTA_EXCEEDED with the numbers of the contract.';
+
+--
+-- Name: refuse_read_only(jsonb, public.projects); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.refuse_read_only(p_body jsonb, p_project public.projects) RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_key text;
+  v_is jsonb := jsonb_build_object('status', p_project.status, 'organizationId', p_project.organization_id, 'userId', p_project.user_id,
+    'id', p_project.id, 'createdAt', private.iso(p_project.created_at));
+begin
+  for v_key in select k from unnest(array['status', 'organizationId', 'userId', 'id', 'createdAt']) k where p_body ? k loop
+    if p_body -> v_key <> v_is -> v_key then
+      perform private.refuse(400, 'READ_ONLY_FIELD', format('%s cannot be changed.', v_key), v_key);
+    end if;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION refuse_read_only(p_body jsonb, p_project public.projects); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.refuse_read_only(p_body jsonb, p_project public.projects) IS '400 READ_ONLY_FIELD where a protected field has another value; equal ones are ignored.';
+
+--
+-- Name: refuse_role(text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.refuse_role(p_role text, p_minimum text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  if p_role is null then
+    perform private.refuse(404, 'PROJECT_NOT_FOUND', 'This project does not exist.');
+  elsif p_minimum <> 'auditor' and (p_role = 'auditor' or private.role_rank(p_role) < private.role_rank(p_minimum)) then
+    perform private.refuse(403, 'FORBIDDEN', format('Your role in this project (%s) does not allow this.', p_role), null,
+      jsonb_build_object('role', p_role, 'required', p_minimum));
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION refuse_role(p_role text, p_minimum text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.refuse_role(p_role text, p_minimum text) IS 'Refuses 404 PROJECT_NOT_FOUND without a role, 403 FORBIDDEN below the minimum.';
 
 --
 -- Name: release_run(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -2687,6 +6456,146 @@ $$;
 --
 
 COMMENT ON FUNCTION private.report_run(p_run_id uuid, p_owner uuid, p jsonb) IS 'Progress of a leased run; false when the lease or the run is gone. Judges: callable by the worker only.';
+
+--
+-- Name: repository_json(public.project_repositories); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.repository_json(r public.project_repositories) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_strip_nulls(jsonb_build_object('id', (r).id, 'projectId', (r).project_id, 'provider', (r).provider, 'repositoryUrl', (r).repository_url, 'repositoryName', (r).repository_name, 'branch', (r).branch, 'status', (r).status, 'lastSyncAt', private.iso((r).last_sync_at), 'lastCommitHash', (r).last_commit_hash, 'fileCount', (r).file_count, 'includePaths', NULLIF((r).include_paths, '[]'::jsonb), 'excludePaths', NULLIF((r).exclude_paths, '[]'::jsonb), 'createdAt', private.iso((r).created_at), 'updatedAt', private.iso((r).updated_at)));
+
+--
+-- Name: FUNCTION repository_json(r public.project_repositories); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.repository_json(r public.project_repositories) IS 'ProjectRepository of the contract.';
+
+--
+-- Name: require_email(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.require_email(p_text text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+begin
+  if private.clean_email(p_text) is null then
+    perform private.refuse_field('email', 'Please enter a valid e-mail address.');
+  end if;
+  return private.clean_email(p_text);
+end
+$$;
+
+--
+-- Name: FUNCTION require_email(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.require_email(p_text text) IS 'private.clean_email, or 400 VALIDATION_ERROR about field email.';
+
+--
+-- Name: require_name(text, text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.require_name(p_text text, p_field text, p_label text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    AS $_$
+declare
+  v_name text := regexp_replace(p_text, '^[[:space:]]+|[[:space:]]+$', '', 'g');
+begin
+  if v_name ~ '[\u0001-\u001F\u007F-\u009F]' then
+    perform private.refuse_field(p_field, format('The %s must not contain control characters.', p_label));
+  elsif coalesce(char_length(v_name), 0) not between 1 and 50 then
+    perform private.refuse_field(p_field, format('The %s must have 1 to 50 characters.', p_label));
+  end if;
+  return v_name;
+end
+$_$;
+
+--
+-- Name: FUNCTION require_name(p_text text, p_field text, p_label text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.require_name(p_text text, p_field text, p_label text) IS 'A trimmed name of 1 to 50 characters, or 400 VALIDATION_ERROR about the field.';
+
+--
+-- Name: resolve_external(jsonb, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.resolve_external(p jsonb, p_at timestamp with time zone DEFAULT now()) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_session_id uuid := (p ->> 'session_id')::uuid;
+  v_session private.sessions;
+  v_user_id uuid;
+  v_org_id uuid;
+  v_hint uuid := (p ->> 'org_hint')::uuid;
+begin
+  -- Known already, as nearly always.
+  select s.user_id into v_user_id
+  from private.identities i
+  join private.sessions s on s.user_id = i.user_id
+  where i.issuer = p ->> 'issuer' and i.subject = p ->> 'subject' and s.id = v_session_id and s.issuer = p ->> 'issuer';
+  if found then
+    return jsonb_build_object('user_id', v_user_id, 'session_id', v_session_id);
+  end if;
+
+  -- First uses of one account wait for each other.
+  perform pg_advisory_xact_lock(hashtextextended('identity ' || (p ->> 'issuer') || ' ' || (p ->> 'subject'), 0));
+  select i.user_id into v_user_id from private.identities i where i.issuer = p ->> 'issuer' and i.subject = p ->> 'subject';
+  if v_user_id is null then
+    v_user_id := private.adopt_identity(p);
+  end if;
+
+  select * into v_session from private.sessions s where s.id = v_session_id;
+  if found then
+    if v_session.user_id <> v_user_id or v_session.issuer <> p ->> 'issuer' then
+      perform private.refuse(401, 'UNAUTHENTICATED', 'This token does not belong to its session. Please sign in again.');
+    end if;
+    return jsonb_build_object('user_id', v_user_id, 'session_id', v_session_id);
+  end if;
+
+  v_org_id := private.choose_organization(v_user_id, v_hint);
+  if v_org_id is null then
+    perform private.refuse(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
+  end if;
+  insert into private.sessions (id, user_id, organization_id, issuer, external_key, method, user_agent, client_ip, created_at,
+    last_active_at, expires_at, idle_expires_at)
+  -- A hint is judged by private.enter at each request, also a false one; without it the session keeps to the default organization.
+  select v_session_id, v_user_id, case when v_hint = v_org_id then v_hint end, p ->> 'issuer', p ->> 'session_key', 'sso',
+    left(p ->> 'user_agent', 500), nullif(current_setting('app.client_ip', true), ''), t.at, p_at, t.at + interval '90 days', t.at + interval '90 days'
+  from (select to_timestamp((p ->> 'iat')::double precision)) as t (at);
+  perform private.record_sign_in(v_user_id, v_org_id, v_session_id, 'sso', left(p ->> 'user_agent', 500));
+  return jsonb_build_object('user_id', v_user_id, 'session_id', v_session_id);
+end
+$$;
+
+--
+-- Name: FUNCTION resolve_external(p jsonb, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.resolve_external(p jsonb, p_at timestamp with time zone) IS 'Person and session behind a verified token of an external issuer, made at first use. Judges: callable by the server only. Errors: 401 UNAUTHENTICATED, 403 EMAIL_NOT_VERIFIED, 403 MEMBERSHIP_INACTIVE.';
+
+--
+-- Name: revoke_session(uuid, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.revoke_session(p_session_id uuid, p_reason text, p_at timestamp with time zone DEFAULT now()) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update private.sessions set revoked_at = p_at, revoked_reason = p_reason where id = p_session_id and revoked_at is null;
+  return found;
+end
+$$;
+
+--
+-- Name: FUNCTION revoke_session(p_session_id uuid, p_reason text, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.revoke_session(p_session_id uuid, p_reason text, p_at timestamp with time zone) IS 'Ends a session now; false when it had ended. Judges: callable by definer functions of ours only.';
 
 --
 -- Name: run_complete_json(public.ingestion_runs, jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -2869,6 +6778,28 @@ CREATE FUNCTION private.schema_version() RETURNS integer
 COMMENT ON FUNCTION private.schema_version() IS 'Number of the newest migration applied. Judges: callable by the server and the worker only.';
 
 --
+-- Name: seal_answer(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.seal_answer(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update private.sealed_answers a set sealed = decode(p ->> 'sealed', 'base64')
+  where a.key_digest = decode(p ->> 'key', 'hex') and a.sealed is null;
+  return (select jsonb_build_object('sealed', encode(a.sealed, 'base64'))
+    from private.sealed_answers a where a.key_digest = decode(p ->> 'key', 'hex'));
+end
+$$;
+
+--
+-- Name: FUNCTION seal_answer(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.seal_answer(p jsonb) IS 'Keeps an encrypted answer unless there is one, and gives the kept one. Judges: callable by the server only.';
+
+--
 -- Name: sequence_events(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -2975,6 +6906,50 @@ CREATE FUNCTION private.session_id() RETURNS uuid
 COMMENT ON FUNCTION private.session_id() IS 'The caller''s session, or null.';
 
 --
+-- Name: session_json(uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.session_json(p_session_id uuid, p_at timestamp with time zone) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    RETURN (SELECT jsonb_build_object('user_id', u.id, 'session_id', s.id, 'org_id', s.organization_id, 'email', u.email, 'email_verified', (u.email_verified_at IS NOT NULL), 'first_name', u.first_name, 'last_name', u.last_name, 'max_age', GREATEST(0, (floor(EXTRACT(epoch FROM (LEAST(s.expires_at, s.idle_expires_at, (session_json.p_at + '30 days'::interval)) - session_json.p_at))))::integer)) AS jsonb_build_object FROM (private.sessions s JOIN public.users u ON ((u.id = s.user_id))) WHERE (s.id = session_json.p_session_id));
+
+--
+-- Name: FUNCTION session_json(p_session_id uuid, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.session_json(p_session_id uuid, p_at timestamp with time zone) IS 'What a token answer is made of. Judges: callable by definer functions of ours only.';
+
+--
+-- Name: session_line(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.session_line(p_session_id uuid) RETURNS SETOF uuid
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    BEGIN ATOMIC
+ WITH RECURSIVE line(id, successor_id) AS (
+          SELECT s.id,
+             s.successor_id
+            FROM private.sessions s
+           WHERE (s.id = session_line.p_session_id)
+         UNION
+          SELECT s.id,
+             s.successor_id
+            FROM (private.sessions s
+              JOIN line line_1 ON ((s.id = line_1.successor_id)))
+         )
+  SELECT line.id
+    FROM line;
+END;
+
+--
+-- Name: FUNCTION session_line(p_session_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.session_line(p_session_id uuid) IS 'A session and its successors. Judges: callable by definer functions of ours only.';
+
+--
 -- Name: set_headers(jsonb); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -2992,6 +6967,179 @@ $$;
 --
 
 COMMENT ON FUNCTION private.set_headers(p_headers jsonb) IS 'Adds HTTP headers to the answer of this request: {"Name": "value"}.';
+
+--
+-- Name: set_project_status(uuid, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.set_project_status(p_project_id uuid, p_status text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.projects set status = p_status where id = p_project_id and status is distinct from p_status;
+end
+$$;
+
+--
+-- Name: FUNCTION set_project_status(p_project_id uuid, p_status text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.set_project_status(p_project_id uuid, p_status text) IS 'Moves the status; the state machine refuses what is no transition. Judges: callable by definer functions of ours only.';
+
+--
+-- Name: set_star(public.projects, boolean); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.set_star(p_project public.projects, p_starred boolean) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if p_starred then
+    insert into public.project_stars (user_id, project_id, organization_id)
+    values (private.user_id(), p_project.id, p_project.organization_id) on conflict do nothing;
+  else
+    delete from public.project_stars where user_id = private.user_id() and project_id = p_project.id;
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION set_star(p_project public.projects, p_starred boolean); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.set_star(p_project public.projects, p_starred boolean) IS 'Stars or unstars a project for the caller.';
+
+--
+-- Name: sign_in_once(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.sign_in_once(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_key bytea := decode(p ->> 'key', 'hex');
+  v private.sealed_answers;
+  v_result jsonb;
+begin
+  delete from private.sealed_answers a where a.key_digest = v_key and a.created_at < now() - interval '24 hours';
+  insert into private.sealed_answers (key_digest, request_digest, nonce)
+  values (v_key, decode(p ->> 'request', 'hex'), decode(p ->> 'nonce', 'hex'))
+  on conflict do nothing;
+  if found then
+    v_result := case p ->> 'function'
+      when 'sign_up' then private.sign_up(p)
+      when 'finish_login' then private.finish_login(p)
+      when 'refresh_session' then private.refresh_session(p)
+    end;
+    if v_result ? 'problem' then
+      delete from private.sealed_answers a where a.key_digest = v_key;
+    else
+      update private.sealed_answers a set result = v_result where a.key_digest = v_key;
+    end if;
+    return v_result;
+  end if;
+  select * into v from private.sealed_answers a where a.key_digest = v_key;
+  if v.request_digest <> decode(p ->> 'request', 'hex') then
+    return private.problem(409, 'IDEMPOTENCY_CONFLICT', 'This Idempotency-Key was used for another request.', 'Idempotency-Key');
+  end if;
+  return v.result || jsonb_strip_nulls(jsonb_build_object('nonce', encode(v.nonce, 'hex'), 'sealed', encode(v.sealed, 'base64'), 'replayed', true));
+end
+$$;
+
+--
+-- Name: FUNCTION sign_in_once(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.sign_in_once(p jsonb) IS 'sign_up, finish_login or refresh_session at most once per Idempotency-Key (24 hours). Judges: callable by the server only. Results: theirs, and 409 IDEMPOTENCY_CONFLICT.';
+
+--
+-- Name: sign_up(jsonb, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.sign_up(p jsonb, p_at timestamp with time zone DEFAULT now()) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_email text := private.require_email(p ->> 'email');
+  v_first text := private.require_name(p ->> 'first_name', 'first_name', 'first name');
+  v_last text := private.require_name(p ->> 'last_name', 'last_name', 'last name');
+  v_user_id uuid;
+  v_org_id uuid;
+begin
+  if exists (select from public.users u where u.email = v_email) then
+    perform private.refuse(409, 'EMAIL_TAKEN', 'There is already an account with this e-mail address.', 'email');
+  end if;
+  if coalesce(p ->> 'invitation_token', '') <> '' then
+    -- Nobody can have been invited yet, so no token can be good; and a refused token refuses the sign-up.
+    perform private.refuse(404, 'INVITATION_NOT_FOUND', 'This invitation does not exist.', 'invitation_token');
+  end if;
+  insert into public.users (email, first_name, last_name) values (v_email, v_first, v_last) returning id into v_user_id;
+  insert into private.credentials (user_id, password_hash, meets_policy)
+  values (v_user_id, p ->> 'password_hash', (p ->> 'meets_policy')::boolean);
+  v_org_id := private.create_organization(private.personal_organization_name(v_first, v_last, v_email), v_user_id);
+  return private.begin_session(v_user_id, v_org_id, 'signup', p, p_at);
+end
+$$;
+
+--
+-- Name: FUNCTION sign_up(p jsonb, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.sign_up(p jsonb, p_at timestamp with time zone) IS 'A new person with an organization of their own, signed in. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 404 INVITATION_NOT_FOUND, 409 EMAIL_TAKEN.';
+
+--
+-- Name: source_file_json(public.project_files); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.source_file_json(f public.project_files) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (jsonb_strip_nulls(jsonb_build_object('id', (f).id, 'name', (f).name, 'extension', private.file_extension((f).name, (f).is_folder), 'size', (f).size, 'order', (f)."position", 'isFolder', CASE WHEN (f).is_folder THEN true ELSE NULL::boolean END, 'type', CASE WHEN (f).is_folder THEN 'folder'::text ELSE CASE lower(private.file_extension((f).name, false)) WHEN 'ts'::text THEN 'typescript'::text WHEN 'tsx'::text THEN 'typescript'::text WHEN 'js'::text THEN 'javascript'::text WHEN 'jsx'::text THEN 'javascript'::text WHEN 'json'::text THEN 'json'::text WHEN 'md'::text THEN 'markdown'::text WHEN 'mdx'::text THEN 'markdown'::text WHEN 'css'::text THEN 'css'::text WHEN 'scss'::text THEN 'css'::text WHEN 'sass'::text THEN 'css'::text WHEN 'less'::text THEN 'css'::text WHEN 'html'::text THEN 'html'::text WHEN 'htm'::text THEN 'html'::text WHEN 'py'::text THEN 'python'::text ELSE 'other'::text END END)) || jsonb_build_object('parentId', (f).parent_id));
+
+--
+-- Name: FUNCTION source_file_json(f public.project_files); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.source_file_json(f public.project_files) IS 'SourceFile of the contract.';
+
+--
+-- Name: stage_files(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.stage_files(p_files jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_result jsonb;
+begin
+  with judged as (
+    select t.ord, gen_random_uuid() as id, f.*, private.judge_upload(regexp_replace(f.path, '^.*/', ''), f.path, f.size, f.type) as error
+    from jsonb_array_elements(p_files) with ordinality t (v, ord),
+      jsonb_to_record(t.v) f (name text, path text, type text, size bigint, checksum text, "storageKey" text, "storageProvider" text)
+  ), staged as (
+    insert into public.staged_files (id, organization_id, user_id, name, path, mime_type, size, checksum, storage_key, storage_provider)
+    select j.id, private.org_id(), private.user_id(), regexp_replace(j.path, '^.*/', ''), j.path, j.type, j.size, j.checksum, j."storageKey",
+      coalesce(j."storageProvider", 'local')
+    from judged j where j.error is null
+  )
+  select jsonb_build_object(
+    'placed', coalesce(jsonb_agg(private.file_brief_json(j.id, regexp_replace(j.path, '^.*/', ''), j.size, j.type) order by j.ord)
+      filter (where j.error is null), '[]'),
+    'errors', coalesce(jsonb_agg(jsonb_build_object('name', j.name, 'error', j.error) order by j.ord) filter (where j.error is not null), '[]'),
+    'refused', coalesce(jsonb_agg(j."storageKey" order by j.ord) filter (where j.error is not null), '[]'))
+  into v_result from judged j;
+  return v_result;
+end
+$$;
+
+--
+-- Name: FUNCTION stage_files(p_files jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.stage_files(p_files jsonb) IS 'Keeps stored files for the caller, unattached. Judges: callable by definer functions that have judged the caller.';
 
 --
 -- Name: start_answer(public.ingestion_runs); Type: FUNCTION; Schema: private; Owner: -
@@ -3153,6 +7301,64 @@ $$;
 COMMENT ON FUNCTION private.store_terms(p_run_id uuid, p_owner uuid, p_chunks uuid[], p_terms tsvector[]) IS 'Search terms of chunks of a leased run. Judges: callable by the worker only, for the run it holds.';
 
 --
+-- Name: store_webhook_secret(uuid, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.store_webhook_secret(p_project_id uuid, p_sealed text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.assert_project_role(p_project_id, 'admin');
+  delete from private.project_webhook_secrets where project_id = p_project_id;
+  if p_sealed is not null then
+    insert into private.project_webhook_secrets (project_id, sealed) values (p_project_id, p_sealed);
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION store_webhook_secret(p_project_id uuid, p_sealed text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.store_webhook_secret(p_project_id uuid, p_sealed text) IS 'Replaces the secret that belongs to the webhook address, or drops it. Judges: the caller must be owner or admin of the project.';
+
+--
+-- Name: suggest_project_name(uuid, text, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid DEFAULT NULL::uuid) RETURNS text
+    LANGUAGE plpgsql STABLE
+    AS $_$
+declare
+  v_name text := private.trimmed(p_name);
+  v_base text;
+  v_digits text;
+  v_number numeric;
+begin
+  loop
+    v_digits := substring(v_name from '^.*[^0-9]([0-9]+)$');
+    if v_digits is null then
+      v_base := v_name;
+      v_number := 2;
+    else
+      v_base := regexp_replace(left(v_name, -char_length(v_digits)), '\s+$', '');
+      v_number := v_digits::numeric + 1;
+    end if;
+    v_name := regexp_replace(left(v_base, 49 - char_length(v_number::text)), '\s+$', '') || ' ' || v_number;
+    exit when not private.project_name_taken(p_org_id, v_name, p_exclude_id);
+  end loop;
+  return v_name;
+end
+$_$;
+
+--
+-- Name: FUNCTION suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid) IS 'A free name next to a taken one, at most 50 characters.';
+
+--
 -- Name: sweep_runs(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -3173,6 +7379,40 @@ $$;
 --
 
 COMMENT ON FUNCTION private.sweep_runs(p_at timestamp with time zone) IS 'Re-enqueues open runs without a living owner or a waiting job; gives how many. Judges: callable by the worker and schedules only.';
+
+--
+-- Name: switch_session(jsonb, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.switch_session(p jsonb, p_at timestamp with time zone DEFAULT now()) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_user_id uuid := (p ->> 'user_id')::uuid;
+  v_session private.sessions;
+  v_org_id uuid;
+begin
+  perform private.enter(v_user_id, (p ->> 'session_id')::uuid, (p ->> 'org_hint')::uuid, p ->> 'claims', p ->> 'request_id', p ->> 'client_ip');
+  select m.organization_id into v_org_id
+  from public.memberships m
+  where m.user_id = v_user_id and m.organization_id = private.as_uuid(p ->> 'org_id') and m.status = 'active';
+  if v_org_id is null then
+    perform private.refuse(403, 'ORG_REQUIRED', 'You are not an active member of this organization.', 'org_id');
+  end if;
+  select * into v_session from private.sessions where id = (p ->> 'session_id')::uuid;
+  if not private.revoke_session(v_session.id, 'switched', p_at) then
+    perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
+  end if;
+  return private.begin_session(v_user_id, v_org_id, 'switch', p, p_at, v_session.expires_at);
+end
+$$;
+
+--
+-- Name: FUNCTION switch_session(p jsonb, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.switch_session(p jsonb, p_at timestamp with time zone) IS 'Moves the caller to another organization. Judges: session and memberships, through private.enter. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED.';
 
 --
 -- Name: take_rate(text, integer, interval, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -3209,6 +7449,44 @@ $$;
 --
 
 COMMENT ON FUNCTION private.take_rate(p_key text, p_limit integer, p_window interval, p_at timestamp with time zone) IS 'Counts one attempt under a key and says whether it is within the limit. Judges: callable by the server and the worker only.';
+
+--
+-- Name: tell_files(uuid, uuid, text, uuid[], bigint, bigint, bigint, text[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tell_files(p_org_id uuid, p_project_id uuid, p_operation text, p_ids uuid[], p_files bigint, p_root bigint, p_texts bigint, p_names text[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_id uuid;
+begin
+  update public.projects p
+  set uploaded_files = p.uploaded_files + p_files, root_files = p.root_files + p_root, text_sources = p.text_sources + p_texts, updated_at = now()
+  where p.id = p_project_id;
+  -- The project itself is going.
+  if not found then
+    return;
+  end if;
+  if p_operation <> 'updated' and cardinality(p_names) > 0 then
+    perform private.record_activity(p_project_id, 'ingestion', case p_operation when 'created' then 'added ' else 'removed ' end
+      || case when cardinality(p_names) = 1 then p_names[1] else cardinality(p_names) || ' files' end);
+  end if;
+  if cardinality(p_ids) > 100 then
+    perform private.emit_change('project', p_project_id, 'updated', p_org_id, p_project_id, array['files']);
+  else
+    foreach v_id in array p_ids loop
+      perform private.emit_change('project_file', v_id, p_operation, p_org_id, p_project_id);
+    end loop;
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION tell_files(p_org_id uuid, p_project_id uuid, p_operation text, p_ids uuid[], p_files bigint, p_root bigint, p_texts bigint, p_names text[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tell_files(p_org_id uuid, p_project_id uuid, p_operation text, p_ids uuid[], p_files bigint, p_root bigint, p_texts bigint, p_names text[]) IS 'Counters, activity and events of changed files; more than 100 are one event about the project. Judges: callable by triggers of ours only.';
 
 --
 -- Name: tg__touch(); Type: FUNCTION; Schema: private; Owner: -
@@ -3502,6 +7780,109 @@ $$;
 COMMENT ON FUNCTION private.tg_memberships__end_sessions() IS 'Trigger: a membership that ends or is deactivated takes its sessions along.';
 
 --
+-- Name: tg_memberships__leave_projects(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_memberships__leave_projects() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_owner uuid;
+  v_project uuid;
+begin
+  select m.user_id into v_owner from public.memberships m where m.organization_id = old.organization_id and m.role = 'owner';
+  if v_owner is null or v_owner = old.user_id then
+    return null;
+  end if;
+  -- A pending invitation to the owner's own address would stand in the way of the owner's row.
+  for v_project in select p.id from public.projects p where p.organization_id = old.organization_id and p.user_id = old.user_id loop
+    delete from public.project_members m using public.users u
+    where u.id = v_owner and m.project_id = v_project and m.user_id is null and m.email = lower(u.email);
+    perform private.move_ownership(v_project, v_owner);
+  end loop;
+  delete from public.project_members m where m.organization_id = old.organization_id and m.user_id = old.user_id;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_memberships__leave_projects(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_memberships__leave_projects() IS 'Trigger: an ended membership ends those in the organization''s projects and hands over owned ones.';
+
+--
+-- Name: tg_project_files__added(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_files__added() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v record;
+begin
+  for v in
+    select f.organization_id, f.project_id, array_agg(f.id order by f.path) as ids,
+      count(*) filter (where f.storage_key is not null) as files,
+      count(*) filter (where f.storage_key is not null and f.origin = 'upload' and f.parent_id is null) as root,
+      count(*) filter (where f.storage_key is not null and f.origin = 'text') as texts,
+      sum(f.size) filter (where f.storage_key is not null) as bytes,
+      coalesce(array_agg(f.name order by f.path) filter (where f.storage_key is not null), '{}') as names
+    from added f group by f.organization_id, f.project_id
+  loop
+    perform private.tell_files(v.organization_id, v.project_id, 'created', v.ids, v.files, v.root, v.texts, v.names);
+    perform private.move_storage(v.organization_id, coalesce(v.bytes, 0));
+  end loop;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_files__added(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_files__added() IS 'Trigger: counters, storage, activity and events of new files.';
+
+--
+-- Name: tg_project_files__changed(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_files__changed() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v record;
+begin
+  for v in
+    select n.organization_id, n.project_id, array_agg(n.id order by n.path) as ids,
+      sum((n.origin = 'upload' and not n.is_folder and n.parent_id is null)::integer
+        - (o.origin = 'upload' and not o.is_folder and o.parent_id is null)::integer) as root,
+      sum(n.size - o.size) filter (where n.storage_key is not null) as bytes,
+      array_agg(o.storage_key) filter (where o.storage_key <> n.storage_key) as keys
+    from after_change n join before_change o on o.id = n.id
+    -- That a run has read a file is no change of it.
+    where (n.name, n.path, n.parent_id, n.position, n.mime_type, n.size, n.checksum, n.storage_key)
+      is distinct from (o.name, o.path, o.parent_id, o.position, o.mime_type, o.size, o.checksum, o.storage_key)
+    group by n.organization_id, n.project_id
+  loop
+    perform private.tell_files(v.organization_id, v.project_id, 'updated', v.ids, 0, v.root, 0, '{}');
+    perform private.move_storage(v.organization_id, coalesce(v.bytes, 0));
+    perform private.discard_blobs(v.keys);
+  end loop;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_files__changed(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_files__changed() IS 'Trigger: counters, storage, events and replaced content of changed files.';
+
+--
 -- Name: tg_project_files__drop_indexed(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -3523,6 +7904,297 @@ $$;
 --
 
 COMMENT ON FUNCTION private.tg_project_files__drop_indexed() IS 'Trigger: a removed file (or archive) leaves the index with what was in it.';
+
+--
+-- Name: tg_project_files__move_content(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_files__move_content() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.project_files f set path = new.path || '/' || f.name where f.project_id = new.project_id and f.parent_id = new.id;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_files__move_content(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_files__move_content() IS 'Trigger: what is in a folder moves with it.';
+
+--
+-- Name: tg_project_files__place(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_files__place() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_parent record;
+  v_up uuid := new.parent_id;
+begin
+  if new.parent_id is null then
+    new.path := new.name;
+  else
+    select f.path, f.is_folder, f.origin into v_parent from public.project_files f
+    where f.project_id = new.project_id and f.id = new.parent_id;
+    if not found or not v_parent.is_folder then
+      perform private.refuse_field('parentId', 'The parent must be a folder of this project.');
+    elsif (v_parent.origin = 'repository') <> (new.origin = 'repository') then
+      perform private.refuse(403, 'FORBIDDEN', 'Folders of a repository are read-only here.', 'parentId');
+    end if;
+    new.path := v_parent.path || '/' || new.name;
+  end if;
+  if char_length(new.path) > 1000 then
+    perform private.refuse_field('name', 'The path must have at most 1,000 characters.');
+  end if;
+  if tg_op = 'UPDATE' and new.is_folder and new.parent_id is distinct from old.parent_id then
+    while v_up is not null loop
+      if v_up = new.id then
+        perform private.refuse_field('parentId', 'A folder cannot be moved into itself.');
+      end if;
+      select f.parent_id into v_up from public.project_files f where f.id = v_up;
+    end loop;
+  end if;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_files__place(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_files__place() IS 'Trigger: parent is a folder of the project, no cycles, path follows the tree.';
+
+--
+-- Name: tg_project_files__removed(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_files__removed() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v record;
+begin
+  for v in
+    select f.organization_id, f.project_id, array_agg(f.id order by f.path) as ids,
+      -count(*) filter (where f.storage_key is not null) as files,
+      -count(*) filter (where f.storage_key is not null and f.origin = 'upload' and f.parent_id is null) as root,
+      -count(*) filter (where f.storage_key is not null and f.origin = 'text') as texts,
+      -sum(f.size) filter (where f.storage_key is not null) as bytes,
+      coalesce(array_agg(f.name order by f.path) filter (where f.origin <> 'repository'), '{}') as names,
+      array_agg(f.storage_key) filter (where f.storage_key is not null) as keys
+    from removed f group by f.organization_id, f.project_id
+  loop
+    -- What goes with its folder is not told one by one in the activity log.
+    perform private.tell_files(v.organization_id, v.project_id, 'deleted', v.ids, v.files, v.root, v.texts,
+      case when pg_trigger_depth() = 1 then v.names else '{}' end);
+    perform private.move_storage(v.organization_id, coalesce(v.bytes, 0));
+    perform private.discard_blobs(v.keys);
+  end loop;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_files__removed(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_files__removed() IS 'Trigger: counters, storage, activity, events and content of removed files.';
+
+--
+-- Name: tg_project_manual_contents__count(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_manual_contents__count() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.projects set has_manual_content = tg_op <> 'DELETE', updated_at = now()
+  where id = coalesce(new.project_id, old.project_id);
+  if found then
+    if tg_op <> 'UPDATE' then
+      perform private.record_activity(coalesce(new.project_id, old.project_id), 'ingestion',
+        case tg_op when 'DELETE' then 'removed ' else 'added ' end || 'the manual text');
+    end if;
+    perform private.emit_change('project', coalesce(new.project_id, old.project_id), 'updated',
+      coalesce(new.organization_id, old.organization_id), coalesce(new.project_id, old.project_id), array['manualContent']);
+  end if;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_manual_contents__count(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_manual_contents__count() IS 'Trigger: the manual text counts as a source.';
+
+--
+-- Name: tg_project_members__guard(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_members__guard() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    perform from public.projects p where p.id = new.project_id for no key update;
+    if (select count(*) from public.project_members m where m.project_id = new.project_id) >= 500 then
+      perform private.refuse_field('email', 'A project has at most 500 members.');
+    end if;
+  -- The project's own end takes the row along, and so does the owner's account once the project has another owner.
+  elsif exists (select from public.projects p where p.id = old.project_id and p.user_id = old.user_id) then
+    if tg_op = 'DELETE' then
+      perform private.refuse(409, 'OWNER_REQUIRED', 'The owner cannot be removed.');
+    elsif new.role <> 'admin' or new.user_id is distinct from old.user_id or new.accepted_at is null then
+      perform private.refuse(409, 'OWNER_REQUIRED', 'The owner cannot be given another role.', 'role');
+    end if;
+  end if;
+  return coalesce(new, old);
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_members__guard(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_members__guard() IS 'Trigger: at most 500 a project; the owner stays an accepted admin.';
+
+--
+-- Name: tg_project_members__request(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_members__request() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_role text;
+begin
+  if not private.is_request() then
+    return coalesce(new, old);
+  end if;
+  v_role := private.project_role(coalesce(new.project_id, old.project_id));
+  if tg_op = 'INSERT' then
+    perform private.refuse_role(v_role, 'manager');
+    if private.role_rank(new.role) > private.role_rank(v_role) then
+      perform private.refuse(403, 'FORBIDDEN', 'You cannot grant a role above your own.', 'role');
+    end if;
+    new.invited_by := private.user_id();
+    return new;
+  elsif tg_op = 'DELETE' then
+    if exists (select from public.projects p where p.id = old.project_id and p.user_id = old.user_id) then
+      perform private.refuse(409, 'OWNER_REQUIRED', 'The owner cannot be removed.');
+    end if;
+    perform private.judge_managing(old.project_id, v_role, old, 'manager');
+    return old;
+  end if;
+
+  if new.role <> old.role then
+    if exists (select from public.projects p where p.id = old.project_id and p.user_id = old.user_id) then
+      perform private.refuse(409, 'OWNER_REQUIRED', 'The owner cannot be given another role.', 'role');
+    end if;
+    perform private.judge_managing(old.project_id, v_role, old, 'admin');
+    if private.role_rank(new.role) > private.role_rank(v_role) then
+      perform private.refuse(403, 'FORBIDDEN', 'You cannot grant a role above your own.', 'role');
+    end if;
+  elsif old.user_id is distinct from private.user_id() then
+    perform private.judge_managing(old.project_id, v_role, old, 'manager');
+  end if;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_members__request(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_members__request() IS 'Trigger: who may invite, change and remove whom.';
+
+--
+-- Name: tg_project_members__tell(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_members__tell() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  m public.project_members := coalesce(new, old);
+  p public.projects;
+  v_name text := coalesce(m.name, m.email);
+  v_data jsonb;
+begin
+  update public.projects q
+  set accepted_members = q.accepted_members
+      + case when tg_op <> 'DELETE' and new.accepted_at is not null then 1 else 0 end
+      - case when tg_op <> 'INSERT' and old.accepted_at is not null then 1 else 0 end,
+    updated_at = now()
+  where q.id = m.project_id
+  returning * into p;
+  if not found then
+    return null;
+  end if;
+
+  -- The owner's own row comes with the project, which has said so.
+  if tg_op = 'INSERT' and new.user_id is distinct from p.user_id then
+    perform private.record_activity(p.id, 'permission', format('invited %s as %s', v_name, private.shown_role(new.role, false)),
+      jsonb_build_object('memberId', new.id, 'newRole', new.role));
+  elsif tg_op = 'UPDATE' and old.accepted_at is null and new.accepted_at is not null then
+    perform private.record_activity(p.id, 'permission', 'joined as ' || private.shown_role(new.role, false), jsonb_build_object('memberId', new.id));
+  elsif tg_op = 'UPDATE' and new.role <> old.role and new.user_id is distinct from p.user_id then
+    perform private.record_activity(p.id, 'permission', format('changed %s from %s to %s', v_name, private.shown_role(old.role, false),
+      private.shown_role(new.role, false)), jsonb_build_object('memberId', new.id, 'oldRole', old.role, 'newRole', new.role));
+  elsif tg_op = 'DELETE' then
+    perform private.record_activity(p.id, 'permission', 'removed ' || v_name, jsonb_build_object('memberId', old.id, 'oldRole', old.role));
+  end if;
+
+  v_data := private.project_user_json(m, p.user_id);
+  if tg_op = 'DELETE' then
+    v_data := jsonb_build_object('id', v_data -> 'id', 'project_id', v_data -> 'project_id', 'user_id', v_data -> 'user_id');
+  end if;
+  perform private.emit('project:' || p.id, 'project_user:' || lower(tg_op), v_data, p.organization_id, p.id, 'room', 'project_user', m.id);
+  perform private.emit_change('project_member', m.id, case tg_op when 'INSERT' then 'created' when 'DELETE' then 'deleted' else 'updated' end,
+    p.organization_id, p.id);
+  if tg_op = 'DELETE' and old.accepted_at is not null then
+    perform private.emit_removal('member_removed', p.organization_id, p.id, old.user_id, null);
+  end if;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_members__tell(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_members__tell() IS 'Trigger: counter, activity and events of members.';
+
+--
+-- Name: tg_project_members__unstar(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_members__unstar() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  delete from public.project_stars s where s.user_id = old.user_id and s.project_id = old.project_id;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_members__unstar(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_members__unstar() IS 'Trigger: a removed member''s star goes too.';
 
 --
 -- Name: tg_project_repositories__drop_indexed(); Type: FUNCTION; Schema: private; Owner: -
@@ -3547,6 +8219,396 @@ $$;
 COMMENT ON FUNCTION private.tg_project_repositories__drop_indexed() IS 'Trigger: a removed repository leaves the index.';
 
 --
+-- Name: tg_project_repositories__guard(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_repositories__guard() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    -- Serialises the count.
+    perform from public.projects p where p.id = new.project_id for no key update;
+    if (select count(*) from public.project_repositories r where r.project_id = new.project_id) >= 100 then
+      perform private.refuse_field('repositoryUrl', 'A project holds at most 100 repositories.');
+    end if;
+    return new;
+  end if;
+  if new.status <> old.status and new.status <> 'pending' and (old.status, new.status) not in (('pending', 'syncing'), ('connected', 'syncing'),
+    ('error', 'syncing'), ('syncing', 'connected'), ('syncing', 'error')) then
+    perform private.refuse(409, 'INVALID_STATUS', format('A repository cannot go from %s to %s.', old.status, new.status), 'status');
+  end if;
+  if new.status = 'syncing' and old.status <> 'syncing' then
+    new.status_before_sync := old.status;
+  end if;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_repositories__guard(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_repositories__guard() IS 'Trigger: at most 100 a project; the states of a fetch.';
+
+--
+-- Name: tg_project_repositories__request(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_repositories__request() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v record;
+begin
+  if not private.is_request() then
+    return coalesce(new, old);
+  end if;
+  if tg_op = 'INSERT' then
+    select * into v from private.parse_repository_url(new.repository_url);
+    if v.provider is null or v.provider <> new.provider then
+      perform private.refuse_field(case when v.provider is null then 'repositoryUrl' else 'provider' end,
+        'Invalid repository URL. Supported providers are GitHub, GitLab, Bitbucket and Azure DevOps.');
+    end if;
+    new.repository_url := v.url;
+    new.repository_name := v.name;
+  else
+    perform private.refuse_processing(old.project_id);
+    if tg_op = 'DELETE' then
+      return old;
+    end if;
+  end if;
+  if not private.is_branch_name(new.branch) then
+    perform private.refuse_field('branch', 'This is not a valid branch name of at most 100 characters.');
+  end if;
+  new.status := 'pending';
+  new.status_before_sync := null;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_repositories__request(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_repositories__request() IS 'Trigger: what people may write into repositories; a change makes them pending again.';
+
+--
+-- Name: tg_project_repositories__tell(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_repositories__tell() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  r public.project_repositories := coalesce(new, old);
+  v_name text;
+begin
+  update public.projects p
+  set total_repos = p.total_repos + case tg_op when 'INSERT' then 1 when 'DELETE' then -1 else 0 end, updated_at = now()
+  where p.id = r.project_id;
+  if not found then
+    return null;
+  end if;
+  if tg_op <> 'UPDATE' then
+    perform private.record_activity(r.project_id, 'ingestion',
+      case tg_op when 'INSERT' then 'added ' else 'removed ' end || r.repository_name, jsonb_build_object('repositoryId', r.id));
+  end if;
+  perform private.emit_change('repository', r.id, case tg_op when 'INSERT' then 'created' when 'DELETE' then 'deleted' else 'updated' end,
+    r.organization_id, r.project_id, case when tg_op = 'UPDATE' then array_remove(array[
+      case when new.branch <> old.branch then 'branch' end, case when new.status <> old.status then 'status' end,
+      case when new.include_paths <> old.include_paths then 'includePaths' end,
+      case when new.exclude_paths <> old.exclude_paths then 'excludePaths' end,
+      case when new.last_sync_at is distinct from old.last_sync_at then 'lastSyncAt' end,
+      case when new.last_commit_hash is distinct from old.last_commit_hash then 'lastCommitHash' end,
+      case when new.file_count is distinct from old.file_count then 'fileCount' end], null) end);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_repositories__tell(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_repositories__tell() IS 'Trigger: counters, activity and events of repositories.';
+
+--
+-- Name: tg_project_settings__guard(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_settings__guard() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_status text;
+  v_strategy text;
+begin
+  select p.status, p.chunking_strategy into v_status, v_strategy from public.projects p where p.id = new.project_id;
+  if v_status = 'processing' and private.is_request()
+    and (new.webhook_url, new.metadata_options, new.output_format, new.embedding_model, new.pattern_filters,
+        new.processing_options - 'realTimeIncremental', new.file_filters, new.custom_settings)
+      is distinct from (old.webhook_url, old.metadata_options, old.output_format, old.embedding_model, old.pattern_filters,
+        old.processing_options - 'realTimeIncremental', old.file_filters, old.custom_settings) then
+    perform private.refuse(409, 'ALREADY_PROCESSING', 'This project is being ingested; what affects the run cannot be changed now.');
+  end if;
+  if v_strategy = 'custom' and new.webhook_url is null then
+    perform private.refuse_field('webhookUrl', 'Custom chunking needs a webhook URL.');
+  end if;
+  -- A manager may change the level and nothing else.
+  if private.is_request() and not private.has_project_role(new.project_id, 'admin')
+    and to_jsonb(new) - array['default_notification_level', 'updated_at'] <> to_jsonb(old) - array['default_notification_level', 'updated_at'] then
+    perform private.refuse(403, 'FORBIDDEN', 'Your role in this project allows to change the notification level only.');
+  end if;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_settings__guard(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_settings__guard() IS 'Trigger: no change that affects an active run, custom chunking keeps its webhook, managers change the level only.';
+
+--
+-- Name: tg_project_settings__tell(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_settings__tell() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.touch_parent(new.project_id);
+  perform private.record_activity(new.project_id, 'config', 'updated project settings');
+  perform private.emit_change('project', new.project_id, 'updated', new.organization_id, new.project_id, array['settings']);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_settings__tell(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_settings__tell() IS 'Trigger: changed settings move the project, with activity and event.';
+
+--
+-- Name: tg_projects__count(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_projects__count() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if tg_op <> 'INSERT' then
+    perform private.count_project(old, -1);
+  end if;
+  if tg_op <> 'DELETE' then
+    perform private.count_project(new, 1);
+  end if;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_projects__count(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_projects__count() IS 'Trigger: the kept numbers of private.project_counters.';
+
+--
+-- Name: tg_projects__equip(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_projects__equip() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_worktree uuid;
+begin
+  insert into public.project_members (organization_id, project_id, user_id, email, name, avatar_url, role, notification_level, accepted_at)
+  select new.organization_id, new.id, u.id, lower(u.email), nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url,
+    'admin', 'daily', now()
+  from public.users u where u.id = new.user_id;
+  insert into public.project_settings (project_id, organization_id) values (new.id, new.organization_id);
+  insert into public.worktrees (organization_id, project_id, name, path, is_default, is_active)
+  values (new.organization_id, new.id, 'Main', '/main', true, true) returning id into v_worktree;
+  insert into public.worktree_branches (organization_id, project_id, worktree_id, name, is_default, is_current)
+  values (new.organization_id, new.id, v_worktree, 'main', true, true);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_projects__equip(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_projects__equip() IS 'Trigger: owner membership, default settings and the worktree Main.';
+
+--
+-- Name: tg_projects__guard(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_projects__guard() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    if new.status <> 'draft' then
+      perform private.refuse(409, 'INVALID_STATUS', 'A new project is a draft.', 'status');
+    elsif new.chunking_strategy = 'custom' then
+      perform private.refuse_field('settings.webhookUrl', 'Custom chunking needs a webhook URL.');
+    end if;
+    return new;
+  end if;
+
+  if new.id <> old.id or new.organization_id <> old.organization_id or new.created_at <> old.created_at then
+    perform private.refuse(400, 'READ_ONLY_FIELD', 'A project keeps its id and its organization.', 'organizationId');
+  end if;
+  if new.status <> old.status and (old.status, new.status) not in (('draft', 'processing'), ('active', 'processing'), ('error', 'processing'),
+    ('processing', 'active'), ('processing', 'error'), ('processing', 'draft')) then
+    perform private.refuse(409, 'INVALID_STATUS', format('A project cannot go from %s to %s.', old.status, new.status), 'status',
+      jsonb_build_object('status', old.status));
+  end if;
+  if new.type <> old.type and old.status <> 'draft' then
+    perform private.refuse(409, 'INVALID_STATUS', 'The type can be changed only while the project is a draft.', 'type',
+      jsonb_build_object('status', old.status));
+  end if;
+  if old.status = 'processing' and private.is_request()
+    and (new.chunking_strategy, new.include_metadata, new.anonymize_secrets)
+      is distinct from (old.chunking_strategy, old.include_metadata, old.anonymize_secrets) then
+    perform private.refuse(409, 'ALREADY_PROCESSING', 'This project is being ingested; what affects the run cannot be changed now.');
+  end if;
+  if new.chunking_strategy = 'custom' and old.chunking_strategy <> 'custom'
+    and not exists (select from public.project_settings s where s.project_id = new.id and s.webhook_url is not null) then
+    perform private.refuse_field('chunkingStrategy', 'Custom chunking needs a webhook URL in the settings.');
+  end if;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_projects__guard(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_projects__guard() IS 'Trigger: status machine, immutable fields, type only while draft, run settings only while none runs.';
+
+--
+-- Name: tg_projects__no_run_left(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_projects__no_run_left() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if old.status = 'processing' and private.is_request() then
+    perform private.refuse(409, 'ALREADY_PROCESSING', 'This project is being ingested. Cancel the run first.');
+  end if;
+  return old;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_projects__no_run_left(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_projects__no_run_left() IS 'Trigger: people cannot delete a project while it is being ingested.';
+
+--
+-- Name: tg_projects__tell(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_projects__tell() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_fields text[];
+  v_changes jsonb;
+begin
+  if tg_op = 'INSERT' then
+    perform private.audit('context.created', format('Created project "%s".', new.name),
+      jsonb_build_object('contextId', new.id, 'contextName', new.name, 'contextType', new.type), null, new.organization_id);
+    perform private.record_activity(new.id, 'config', 'created the project');
+    perform private.emit_change('project', new.id, 'created', new.organization_id, new.id);
+    return null;
+  end if;
+
+  v_changes := private.audit_changes(to_jsonb(old), to_jsonb(new), array['name', 'description', 'type', 'privacy', 'chunking_strategy',
+    'include_metadata', 'anonymize_secrets', 'icon', 'label', 'color', 'preview_url', 'archived', 'user_id']);
+  if v_changes is not null then
+    perform private.audit('context.updated', format('Changed project "%s".', new.name),
+      jsonb_build_object('contextId', new.id, 'contextName', new.name, 'contextType', new.type), v_changes, new.organization_id);
+    if new.name <> old.name then
+      perform private.record_activity(new.id, 'config', 'renamed the context to ' || new.name, jsonb_build_object('oldName', old.name, 'newName', new.name));
+    end if;
+    if new.archived <> old.archived then
+      perform private.record_activity(new.id, 'config', case when new.archived then 'archived the project' else 'restored the project' end);
+    end if;
+    if private.audit_changes(to_jsonb(old), to_jsonb(new), array['description', 'type', 'privacy', 'chunking_strategy', 'include_metadata',
+      'anonymize_secrets', 'icon', 'label', 'color', 'preview_url']) is not null then
+      perform private.record_activity(new.id, 'config', 'updated project settings');
+    end if;
+  end if;
+
+  v_fields := private.project_fields(to_jsonb(old), to_jsonb(new));
+  if v_fields is not null then
+    perform private.emit_change('project', new.id, 'updated', new.organization_id, new.id, v_fields);
+  end if;
+  if new.privacy = 'private' and old.privacy = 'shared' then
+    perform private.emit_removal('project_hidden', new.organization_id, new.id, null, null);
+  end if;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_projects__tell(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_projects__tell() IS 'Trigger: audit, activity and events of a new or changed project.';
+
+--
+-- Name: tg_projects__tell_delete(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_projects__tell_delete() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_users uuid[];
+  v_data jsonb := jsonb_build_object('resource', 'project', 'id', old.id, 'operation', 'deleted', 'updatedAt', private.iso(now()));
+begin
+  if exists (select from public.organizations o where o.id = old.organization_id) then
+    select array_agg(distinct u.id) into v_users
+    from (
+      select m.user_id from public.memberships m
+      where m.organization_id = old.organization_id and m.status = 'active' and (old.privacy = 'shared' or m.role in ('owner', 'admin'))
+      union select m.user_id from public.project_members m where m.project_id = old.id and m.accepted_at is not null
+    ) u (id);
+    perform private.emit('org:' || old.organization_id, 'resource_changed', v_data, old.organization_id, old.id, 'users', 'project', old.id,
+      null, v_users);
+    perform private.emit('project:' || old.id, 'resource_changed', v_data, old.organization_id, old.id, 'users', 'project', old.id,
+      null, v_users);
+    perform private.emit_removal('project_deleted', old.organization_id, old.id, null, null);
+    perform private.audit('context.deleted', format('Deleted project "%s".', old.name),
+      jsonb_build_object('contextId', old.id, 'contextName', old.name, 'contextType', old.type), null, old.organization_id);
+  end if;
+  return old;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_projects__tell_delete(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_projects__tell_delete() IS 'Trigger: audit and events of a deleted project, for those who could see it.';
+
+--
 -- Name: tg_sessions__emit_removal(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -3565,6 +8627,173 @@ $$;
 --
 
 COMMENT ON FUNCTION private.tg_sessions__emit_removal() IS 'Trigger: a session that ends closes its sockets on every server process.';
+
+--
+-- Name: tg_staged_files__count(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_staged_files__count() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v record;
+begin
+  if tg_op = 'INSERT' then
+    for v in select s.organization_id, sum(s.size) as bytes from added s where not s.attached group by 1 loop
+      perform private.move_storage(v.organization_id, v.bytes);
+    end loop;
+  elsif tg_op = 'UPDATE' then
+    for v in
+      select n.organization_id, sum(n.size * ((not n.attached)::integer - (not o.attached)::integer)) as bytes
+      from after_change n join before_change o on o.id = n.id group by 1
+    loop
+      perform private.move_storage(v.organization_id, v.bytes);
+    end loop;
+  else
+    for v in select s.organization_id, sum(s.size) as bytes, array_agg(s.storage_key) as keys from removed s where not s.attached group by 1 loop
+      perform private.move_storage(v.organization_id, -v.bytes);
+      perform private.discard_blobs(v.keys);
+    end loop;
+  end if;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_staged_files__count(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_staged_files__count() IS 'Trigger: storage and content of staged uploads.';
+
+--
+-- Name: touch_parent(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.touch_parent(p_project_id uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.projects set updated_at = now() where id = p_project_id and updated_at < now();
+$$;
+
+--
+-- Name: FUNCTION touch_parent(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.touch_parent(p_project_id uuid) IS 'Moves updated_at of a project. Judges: callable by triggers of ours only.';
+
+--
+-- Name: touch_project(uuid, boolean); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.touch_project(p_project_id uuid, p_viewed boolean DEFAULT false) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if private.project_role(p_project_id) is null then
+    return;
+  end if;
+  update public.project_members
+  set last_active_at = now()
+  where project_id = p_project_id and user_id = private.user_id() and accepted_at is not null
+    and (last_active_at is null or last_active_at < now() - interval '1 minute');
+  if p_viewed then
+    perform private.record_activity(p_project_id, 'view', 'opened the context');
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION touch_project(p_project_id uuid, p_viewed boolean); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.touch_project(p_project_id uuid, p_viewed boolean) IS 'Best effort, after the answer: lastActiveAt, and a view where p_viewed. Judges: only projects the caller sees, only the caller''s own row.';
+
+--
+-- Name: touch_sessions(uuid[], uuid[], timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamp with time zone DEFAULT now()) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  with busy as (
+    select s.id from private.sessions s
+    where s.id = any (p_sessions) and s.revoked_at is null and s.last_active_at < p_at - interval '1 minute'
+    order by s.id for update skip locked
+  )
+  update private.sessions s set last_active_at = p_at from busy where busy.id = s.id;
+  with active as (
+    select distinct s.user_id, coalesce(t.org_id, s.organization_id, u.default_organization_id) as organization_id
+    from unnest(p_sessions, p_orgs) as t (session_id, org_id)
+    join private.sessions s on s.id = t.session_id and s.revoked_at is null
+    join public.users u on u.id = s.user_id
+  ), busy as (
+    select m.id from public.memberships m
+    join active a on a.user_id = m.user_id and a.organization_id = m.organization_id
+    where m.last_active_at is null or m.last_active_at < p_at - interval '1 minute'
+    order by m.id for update of m skip locked
+  )
+  update public.memberships m set last_active_at = p_at from busy where busy.id = m.id;
+end
+$$;
+
+--
+-- Name: FUNCTION touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamp with time zone) IS 'Moves last_active_at of sessions and memberships, at most once a minute. Judges: callable by the server only.';
+
+--
+-- Name: staged_files; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.staged_files (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    name text NOT NULL,
+    path text NOT NULL,
+    mime_type text NOT NULL,
+    size bigint NOT NULL,
+    checksum text NOT NULL,
+    storage_key text NOT NULL,
+    storage_provider text DEFAULT 'local'::text NOT NULL,
+    attached boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT staged_files_checksum_check CHECK ((checksum ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT staged_files_mime_type_check CHECK (((char_length(mime_type) >= 1) AND (char_length(mime_type) <= 100))),
+    CONSTRAINT staged_files_name_check CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 255)) AND (name !~ '/'::text) AND private.is_plain(name))),
+    CONSTRAINT staged_files_path_check CHECK ((((char_length(path) >= 1) AND (char_length(path) <= 1000)) AND (path !~ '(^|/)(\.{1,2})?(/|$)'::text) AND private.is_plain(path))),
+    CONSTRAINT staged_files_size_check CHECK ((size > 0)),
+    CONSTRAINT staged_files_storage_check CHECK ((((char_length(storage_key) >= 16) AND (char_length(storage_key) <= 500)) AND (char_length(storage_provider) <= 50)))
+);
+
+ALTER TABLE ONLY public.staged_files FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE staged_files; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.staged_files IS 'Uploads waiting to be attached, seen by their uploader only.';
+
+--
+-- Name: unreferenced_blobs(text[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.unreferenced_blobs(p_keys text[]) RETURNS text[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    RETURN ARRAY(SELECT k.k FROM unnest(unreferenced_blobs.p_keys) k(k) WHERE ((NOT (EXISTS (SELECT FROM public.project_files f WHERE (f.storage_key = k.k)))) AND (NOT (EXISTS (SELECT FROM public.staged_files s WHERE (s.storage_key = k.k))))));
+
+--
+-- Name: FUNCTION unreferenced_blobs(p_keys text[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.unreferenced_blobs(p_keys text[]) IS 'The keys that no row names any more. Judges: callable by the worker and the server only.';
 
 --
 -- Name: usage_period(text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -3593,20 +8822,6 @@ CREATE FUNCTION private.usage_resets_at(p_metric text, p_at timestamp with time 
 --
 
 COMMENT ON FUNCTION private.usage_resets_at(p_metric text, p_at timestamp with time zone) IS 'When the window of a counter ends; null for a gauge.';
-
---
--- Name: user_id(); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.user_id() RETURNS uuid
-    LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN COALESCE((NULLIF(current_setting('app.user_id'::text, true), ''::text))::uuid, private.claimed_user_id());
-
---
--- Name: FUNCTION user_id(); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.user_id() IS 'The caller, or null for an anonymous one.';
 
 --
 -- Name: visible_project(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -3917,74 +9132,6 @@ ALTER TABLE ONLY private.identities FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.identities IS 'Who somebody is at an external issuer.';
 
 --
--- Name: installation; Type: TABLE; Schema: private; Owner: -
---
-
-CREATE TABLE private.installation (
-    key text NOT NULL,
-    value jsonb NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL
-);
-
-ALTER TABLE ONLY private.installation FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE installation; Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON TABLE private.installation IS 'Declared by server and worker at their start; see private.declare_installation.';
-
---
--- Name: login_failures; Type: TABLE; Schema: private; Owner: -
---
-
-CREATE TABLE private.login_failures (
-    email_digest bytea NOT NULL,
-    failed_at timestamp with time zone[] DEFAULT '{}'::timestamp with time zone[] NOT NULL,
-    locked_until timestamp with time zone,
-    recorded_at timestamp with time zone,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT login_failures_email_digest_check CHECK ((octet_length(email_digest) = 32)),
-    CONSTRAINT login_failures_failed_at_check CHECK ((cardinality(failed_at) <= 10))
-)
-WITH (fillfactor='70');
-
-ALTER TABLE ONLY private.login_failures FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE login_failures; Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON TABLE private.login_failures IS 'The lock-out of contract 40, 1.9; shared by all server processes.';
-
---
--- Name: login_history; Type: TABLE; Schema: private; Owner: -
---
-
-CREATE TABLE private.login_history (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    user_id uuid NOT NULL,
-    session_id uuid,
-    method text NOT NULL,
-    status text NOT NULL,
-    reason text,
-    client_ip text,
-    user_agent text,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT login_history_failed_has_reason CHECK (((status = 'success'::text) OR (reason IS NOT NULL))),
-    CONSTRAINT login_history_method_check CHECK ((method = ANY (ARRAY['password'::text, 'sso'::text, 'magic_link'::text, 'signup'::text]))),
-    CONSTRAINT login_history_status_check CHECK ((status = ANY (ARRAY['success'::text, 'failed'::text])))
-);
-
-ALTER TABLE ONLY private.login_history FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE login_history; Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON TABLE private.login_history IS 'Sign-ins and failed attempts of people who exist.';
-
---
 -- Name: project_counters; Type: TABLE; Schema: private; Owner: -
 --
 
@@ -4087,27 +9234,6 @@ ALTER TABLE ONLY private.realtime_sockets FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.realtime_sockets IS 'Open sockets of all server processes.';
 
 --
--- Name: refresh_tokens; Type: TABLE; Schema: private; Owner: -
---
-
-CREATE TABLE private.refresh_tokens (
-    token_hash bytea NOT NULL,
-    session_id uuid NOT NULL,
-    issued_at timestamp with time zone DEFAULT now() NOT NULL,
-    expires_at timestamp with time zone NOT NULL,
-    used_at timestamp with time zone,
-    CONSTRAINT refresh_tokens_token_hash_check CHECK ((octet_length(token_hash) = 32))
-);
-
-ALTER TABLE ONLY private.refresh_tokens FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE refresh_tokens; Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON TABLE private.refresh_tokens IS 'SHA-256 of refresh tokens; the tokens themselves (256 random bits) are stored nowhere.';
-
---
 -- Name: schedules; Type: TABLE; Schema: private; Owner: -
 --
 
@@ -4126,26 +9252,6 @@ ALTER TABLE ONLY private.schedules FORCE ROW LEVEL SECURITY;
 --
 
 COMMENT ON TABLE private.schedules IS 'Due work of private.run_due; any number of callers at once do each piece once.';
-
---
--- Name: sealed_answers; Type: TABLE; Schema: private; Owner: -
---
-
-CREATE TABLE private.sealed_answers (
-    key_digest bytea NOT NULL,
-    request_digest bytea NOT NULL,
-    sealed bytea,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT sealed_answers_digest_check CHECK (((octet_length(key_digest) = 32) AND (octet_length(request_digest) = 32)))
-);
-
-ALTER TABLE ONLY private.sealed_answers FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE sealed_answers; Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON TABLE private.sealed_answers IS 'Encrypted answers of public sign-in routes, kept 24 hours.';
 
 --
 -- Name: signing_keys; Type: TABLE; Schema: private; Owner: -
@@ -4325,82 +9431,6 @@ ALTER TABLE ONLY public.graph_nodes FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.graph_nodes IS 'Files, modules and declarations of a run; visible while the run is the project''s current one.';
 
 --
--- Name: memberships; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.memberships (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    user_id uuid NOT NULL,
-    role text NOT NULL,
-    status text DEFAULT 'active'::text NOT NULL,
-    joined_at timestamp with time zone DEFAULT now() NOT NULL,
-    last_active_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT memberships_owner_is_active CHECK (((role <> 'owner'::text) OR (status = 'active'::text))),
-    CONSTRAINT memberships_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text, 'viewer'::text]))),
-    CONSTRAINT memberships_status_check CHECK ((status = ANY (ARRAY['active'::text, 'inactive'::text])))
-);
-
-ALTER TABLE ONLY public.memberships FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE memberships; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.memberships IS 'Who belongs to which organization, as what. Exactly one owner an organization.';
-
---
--- Name: organizations; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.organizations (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    name text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT organizations_name_check CHECK (((char_length(btrim(name)) >= 1) AND (char_length(btrim(name)) <= 150)))
-);
-
-ALTER TABLE ONLY public.organizations FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE organizations; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.organizations IS 'The tenant. Every tenant table carries organization_id.';
-
---
--- Name: project_activity; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.project_activity (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    project_id uuid NOT NULL,
-    type text NOT NULL,
-    user_id uuid,
-    user_name text NOT NULL,
-    user_email text NOT NULL,
-    description text NOT NULL,
-    metadata jsonb,
-    once_key text,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT project_activity_description_check CHECK (((char_length(description) >= 1) AND (char_length(description) <= 500))),
-    CONSTRAINT project_activity_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
-    CONSTRAINT project_activity_type_check CHECK ((type = ANY (ARRAY['view'::text, 'chat'::text, 'ingestion'::text, 'permission'::text, 'config'::text])))
-);
-
-ALTER TABLE ONLY public.project_activity FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE project_activity; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.project_activity IS 'Append-only activity log of a project, kept 400 days.';
-
---
 -- Name: project_indexes; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -4421,125 +9451,6 @@ ALTER TABLE ONLY public.project_indexes FORCE ROW LEVEL SECURITY;
 --
 
 COMMENT ON TABLE public.project_indexes IS 'The current run of each project: files, chunks and graph of other runs are invisible.';
-
---
--- Name: project_members; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.project_members (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    project_id uuid NOT NULL,
-    user_id uuid,
-    email text NOT NULL,
-    name text,
-    avatar_url text,
-    role text DEFAULT 'viewer'::text NOT NULL,
-    notify_on_ingestion boolean DEFAULT true NOT NULL,
-    notify_on_error boolean DEFAULT true NOT NULL,
-    notify_on_team_changes boolean DEFAULT true NOT NULL,
-    notification_level text DEFAULT 'daily'::text NOT NULL,
-    invited_by uuid,
-    invited_at timestamp with time zone DEFAULT now() NOT NULL,
-    accepted_at timestamp with time zone,
-    last_active_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT project_members_avatar_url_check CHECK ((char_length(avatar_url) <= 500)),
-    CONSTRAINT project_members_email_check CHECK ((((char_length(email) >= 3) AND (char_length(email) <= 255)) AND (email = lower(private.trimmed(email))) AND (email ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$'::text))),
-    CONSTRAINT project_members_name_check CHECK ((char_length(name) <= 100)),
-    CONSTRAINT project_members_notification_level_check CHECK ((notification_level = ANY (ARRAY['real-time'::text, 'daily'::text, 'weekly'::text, 'disabled'::text]))),
-    CONSTRAINT project_members_pending_has_no_user CHECK (((accepted_at IS NULL) = (user_id IS NULL))),
-    CONSTRAINT project_members_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'manager'::text, 'developer'::text, 'viewer'::text, 'auditor'::text])))
-)
-WITH (fillfactor='85');
-
-ALTER TABLE ONLY public.project_members FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE project_members; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.project_members IS 'Members and pending invitations of a project. The owner is an accepted admin member too.';
-
---
--- Name: project_repositories; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.project_repositories (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    project_id uuid NOT NULL,
-    provider text NOT NULL,
-    repository_url text NOT NULL,
-    repository_name text NOT NULL,
-    branch text DEFAULT 'main'::text NOT NULL,
-    status text DEFAULT 'pending'::text NOT NULL,
-    status_before_sync text,
-    last_sync_at timestamp with time zone,
-    last_commit_hash text,
-    file_count integer,
-    include_paths jsonb DEFAULT '[]'::jsonb NOT NULL,
-    exclude_paths jsonb DEFAULT '[]'::jsonb NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT project_repositories_branch_check CHECK (((char_length(branch) >= 1) AND (char_length(branch) <= 100))),
-    CONSTRAINT project_repositories_commit_check CHECK ((last_commit_hash ~ '^[0-9a-f]{1,64}$'::text)),
-    CONSTRAINT project_repositories_file_count_check CHECK ((file_count >= 0)),
-    CONSTRAINT project_repositories_name_check CHECK (((char_length(repository_name) >= 1) AND (char_length(repository_name) <= 200))),
-    CONSTRAINT project_repositories_paths_check CHECK ((private.is_patterns(include_paths) AND private.is_patterns(exclude_paths))),
-    CONSTRAINT project_repositories_provider_check CHECK ((provider = ANY (ARRAY['github'::text, 'gitlab'::text, 'bitbucket'::text, 'azure'::text]))),
-    CONSTRAINT project_repositories_status_before_check CHECK ((status_before_sync = ANY (ARRAY['pending'::text, 'connected'::text, 'error'::text]))),
-    CONSTRAINT project_repositories_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'connected'::text, 'syncing'::text, 'error'::text]))),
-    CONSTRAINT project_repositories_url_check CHECK (((repository_url ~ '^https?://[^\s]+$'::text) AND (char_length(repository_url) <= 500)))
-);
-
-ALTER TABLE ONLY public.project_repositories FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE project_repositories; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.project_repositories IS 'Git repositories of a project; the URL is stored normalised (https://host/path without .git).';
-
---
--- Name: project_settings; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.project_settings (
-    project_id uuid NOT NULL,
-    organization_id uuid NOT NULL,
-    webhook_url text,
-    metadata_options jsonb DEFAULT '{"gitHistory": true, "fileStructure": true, "customAnnotations": false, "functionSignatures": true, "importDependencies": true}'::jsonb NOT NULL,
-    output_format text DEFAULT 'json'::text NOT NULL,
-    embedding_model text,
-    pattern_filters jsonb DEFAULT '{"excludePatterns": [], "languagePatterns": []}'::jsonb NOT NULL,
-    processing_options jsonb DEFAULT '{"parallelProcessing": true, "realTimeIncremental": false}'::jsonb NOT NULL,
-    file_filters jsonb DEFAULT '{"excludeTests": true, "excludeNodeModules": true, "includeDocumentation": false, "excludeBuildArtifacts": true}'::jsonb NOT NULL,
-    default_notification_level text DEFAULT 'daily'::text NOT NULL,
-    persona text,
-    custom_settings jsonb,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT project_settings_custom_check CHECK (((jsonb_typeof(custom_settings) = 'object'::text) AND (octet_length((custom_settings)::text) <= 16384))),
-    CONSTRAINT project_settings_embedding_model_check CHECK ((embedding_model = ANY (ARRAY['text-embedding-3-small'::text, 'text-embedding-3-large'::text, 'text-embedding-ada-002'::text]))),
-    CONSTRAINT project_settings_file_filters_check CHECK (private.is_switches(file_filters, ARRAY['excludeNodeModules'::text, 'excludeBuildArtifacts'::text, 'excludeTests'::text, 'includeDocumentation'::text])),
-    CONSTRAINT project_settings_level_check CHECK ((default_notification_level = ANY (ARRAY['real-time'::text, 'daily'::text, 'weekly'::text, 'disabled'::text]))),
-    CONSTRAINT project_settings_metadata_options_check CHECK (private.is_switches(metadata_options, ARRAY['functionSignatures'::text, 'importDependencies'::text, 'gitHistory'::text, 'fileStructure'::text, 'customAnnotations'::text])),
-    CONSTRAINT project_settings_output_format_check CHECK ((output_format = ANY (ARRAY['json'::text, 'markdown'::text, 'vector'::text]))),
-    CONSTRAINT project_settings_pattern_filters_check CHECK (((jsonb_typeof(pattern_filters) = 'object'::text) AND (pattern_filters ?& ARRAY['languagePatterns'::text, 'excludePatterns'::text]) AND ((pattern_filters - ARRAY['languagePatterns'::text, 'excludePatterns'::text]) = '{}'::jsonb) AND private.is_patterns((pattern_filters -> 'languagePatterns'::text)) AND private.is_patterns((pattern_filters -> 'excludePatterns'::text)))),
-    CONSTRAINT project_settings_persona_check CHECK ((persona = ANY (ARRAY['alex'::text, 'maya'::text, 'sam'::text]))),
-    CONSTRAINT project_settings_processing_options_check CHECK (private.is_switches(processing_options, ARRAY['parallelProcessing'::text, 'realTimeIncremental'::text])),
-    CONSTRAINT project_settings_webhook_url_check CHECK (((webhook_url ~ '^https://[^\s]+$'::text) AND (char_length(webhook_url) <= 500)))
-);
-
-ALTER TABLE ONLY public.project_settings FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE project_settings; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.project_settings IS 'One row a project. The secret of the chunking webhook is in private.project_webhook_secrets.';
 
 --
 -- Name: project_stars; Type: TABLE; Schema: public; Owner: -
@@ -4602,38 +9513,6 @@ CREATE TABLE public.schema_version (
 );
 
 --
--- Name: staged_files; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.staged_files (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    user_id uuid NOT NULL,
-    name text NOT NULL,
-    path text NOT NULL,
-    mime_type text NOT NULL,
-    size bigint NOT NULL,
-    checksum text NOT NULL,
-    storage_key text NOT NULL,
-    storage_provider text DEFAULT 'local'::text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT staged_files_checksum_check CHECK ((checksum ~ '^[0-9a-f]{64}$'::text)),
-    CONSTRAINT staged_files_mime_type_check CHECK (((char_length(mime_type) >= 1) AND (char_length(mime_type) <= 100))),
-    CONSTRAINT staged_files_name_check CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 255)) AND (name !~ '/'::text) AND private.is_plain(name))),
-    CONSTRAINT staged_files_path_check CHECK ((((char_length(path) >= 1) AND (char_length(path) <= 1000)) AND (path !~ '(^|/)(\.{1,2})?(/|$)'::text) AND private.is_plain(path))),
-    CONSTRAINT staged_files_size_check CHECK ((size > 0)),
-    CONSTRAINT staged_files_storage_check CHECK ((((char_length(storage_key) >= 16) AND (char_length(storage_key) <= 500)) AND (char_length(storage_provider) <= 50)))
-);
-
-ALTER TABLE ONLY public.staged_files FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE staged_files; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.staged_files IS 'Uploads waiting to be attached, seen by their uploader only.';
-
---
 -- Name: usage_counters; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -4675,89 +9554,6 @@ ALTER TABLE ONLY public.usage_days FORCE ROW LEVEL SECURITY;
 --
 
 COMMENT ON TABLE public.usage_days IS 'Seven-day trends; written by the statement that moves the counter.';
-
---
--- Name: users; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.users (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    email text NOT NULL,
-    first_name text DEFAULT ''::text NOT NULL,
-    last_name text DEFAULT ''::text NOT NULL,
-    avatar_url text,
-    timezone text DEFAULT 'UTC'::text NOT NULL,
-    default_organization_id uuid,
-    is_platform_admin boolean DEFAULT false NOT NULL,
-    email_verified_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    two_factor_enabled_at timestamp with time zone,
-    CONSTRAINT users_avatar_url_check CHECK ((char_length(avatar_url) <= 500)),
-    CONSTRAINT users_email_check CHECK (((email = lower(btrim(email))) AND ((char_length(email) >= 3) AND (char_length(email) <= 254)))),
-    CONSTRAINT users_names_check CHECK (((char_length(first_name) <= 50) AND (char_length(last_name) <= 50)))
-);
-
-ALTER TABLE ONLY public.users FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE users; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.users IS 'One person, one login e-mail (stored lower case), any number of organizations.';
-
---
--- Name: worktree_branches; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.worktree_branches (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    project_id uuid NOT NULL,
-    worktree_id uuid NOT NULL,
-    name text NOT NULL,
-    is_default boolean DEFAULT false NOT NULL,
-    is_current boolean DEFAULT false NOT NULL,
-    is_manual boolean DEFAULT false NOT NULL,
-    last_commit_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT worktree_branches_name_check CHECK (((char_length(private.trimmed(name)) >= 1) AND (char_length(name) <= 100) AND private.is_plain(name)))
-);
-
-ALTER TABLE ONLY public.worktree_branches FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE worktree_branches; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.worktree_branches IS 'Branches as a worktree shows them.';
-
---
--- Name: worktrees; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.worktrees (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    project_id uuid NOT NULL,
-    name text NOT NULL,
-    path text NOT NULL,
-    is_default boolean DEFAULT false NOT NULL,
-    is_active boolean DEFAULT false NOT NULL,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT worktrees_name_check CHECK (((name = private.trimmed(name)) AND ((char_length(name) >= 1) AND (char_length(name) <= 100)) AND private.is_plain(name))),
-    CONSTRAINT worktrees_path_check CHECK (((char_length(path) >= 2) AND (char_length(path) <= 101)))
-);
-
-ALTER TABLE ONLY public.worktrees FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE worktrees; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.worktrees IS 'Worktrees of the dashboard: at most one active and one default a project.';
 
 --
 -- Name: dead_letters dead_letters_pkey; Type: CONSTRAINT; Schema: jobs; Owner: -
@@ -5719,6 +10515,42 @@ CREATE TRIGGER _100_touch BEFORE UPDATE ON public.memberships FOR EACH ROW WHEN 
 CREATE TRIGGER _100_touch BEFORE UPDATE ON public.organizations FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
 
 --
+-- Name: project_files _100_touch; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _100_touch BEFORE UPDATE ON public.project_files FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
+
+--
+-- Name: project_manual_contents _100_touch; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _100_touch BEFORE UPDATE ON public.project_manual_contents FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
+
+--
+-- Name: project_members _100_touch; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _100_touch BEFORE UPDATE ON public.project_members FOR EACH ROW WHEN (((to_jsonb(old.*) - 'last_active_at'::text) IS DISTINCT FROM (to_jsonb(new.*) - 'last_active_at'::text))) EXECUTE FUNCTION private.tg__touch();
+
+--
+-- Name: project_repositories _100_touch; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _100_touch BEFORE UPDATE ON public.project_repositories FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
+
+--
+-- Name: project_settings _100_touch; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _100_touch BEFORE UPDATE ON public.project_settings FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
+
+--
+-- Name: projects _100_touch; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _100_touch BEFORE UPDATE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg__touch();
+
+--
 -- Name: subscriptions _100_touch; Type: TRIGGER; Schema: public; Owner: -
 --
 
@@ -5731,10 +10563,76 @@ CREATE TRIGGER _100_touch BEFORE UPDATE ON public.subscriptions FOR EACH ROW WHE
 CREATE TRIGGER _100_touch BEFORE UPDATE ON public.users FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
 
 --
+-- Name: worktree_branches _100_touch; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _100_touch BEFORE UPDATE ON public.worktree_branches FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
+
+--
+-- Name: worktrees _100_touch; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _100_touch BEFORE UPDATE ON public.worktrees FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
+
+--
+-- Name: project_members _150_request; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _150_request BEFORE INSERT OR DELETE OR UPDATE ON public.project_members FOR EACH ROW EXECUTE FUNCTION private.tg_project_members__request();
+
+--
+-- Name: project_repositories _150_request; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _150_request BEFORE INSERT OR DELETE OR UPDATE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__request();
+
+--
+-- Name: project_members _200_guard; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _200_guard BEFORE INSERT OR DELETE ON public.project_members FOR EACH ROW EXECUTE FUNCTION private.tg_project_members__guard();
+
+--
+-- Name: project_repositories _200_guard; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _200_guard BEFORE INSERT OR UPDATE OF status ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__guard();
+
+--
+-- Name: project_settings _200_guard; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _200_guard BEFORE UPDATE ON public.project_settings FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_project_settings__guard();
+
+--
+-- Name: projects _200_guard; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _200_guard BEFORE INSERT OR UPDATE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__guard();
+
+--
+-- Name: project_members _200_guard_change; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _200_guard_change BEFORE UPDATE ON public.project_members FOR EACH ROW WHEN ((((old.role IS DISTINCT FROM new.role) OR (old.user_id IS DISTINCT FROM new.user_id)) OR (old.accepted_at IS DISTINCT FROM new.accepted_at))) EXECUTE FUNCTION private.tg_project_members__guard();
+
+--
 -- Name: ingestion_runs _200_judge; Type: TRIGGER; Schema: public; Owner: -
 --
 
 CREATE TRIGGER _200_judge BEFORE UPDATE ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__judge();
+
+--
+-- Name: projects _200_no_run_left; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _200_no_run_left BEFORE DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__no_run_left();
+
+--
+-- Name: project_files _200_place; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _200_place BEFORE INSERT OR UPDATE OF name, parent_id, path ON public.project_files FOR EACH ROW EXECUTE FUNCTION private.tg_project_files__place();
 
 --
 -- Name: project_files _500_drop_indexed; Type: TRIGGER; Schema: public; Owner: -
@@ -5761,6 +10659,12 @@ CREATE TRIGGER _500_end_sessions_on_deactivation AFTER UPDATE OF status ON publi
 CREATE TRIGGER _500_end_sessions_on_delete AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__end_sessions();
 
 --
+-- Name: projects _500_equip; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _500_equip AFTER INSERT ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__equip();
+
+--
 -- Name: ingestion_runs _500_follow_end; Type: TRIGGER; Schema: public; Owner: -
 --
 
@@ -5771,6 +10675,108 @@ CREATE TRIGGER _500_follow_end AFTER UPDATE ON public.ingestion_runs FOR EACH RO
 --
 
 CREATE TRIGGER _500_follow_start AFTER INSERT ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__follow();
+
+--
+-- Name: memberships _500_leave_projects; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _500_leave_projects AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__leave_projects();
+
+--
+-- Name: project_files _500_move_content; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _500_move_content AFTER UPDATE OF name, parent_id, path ON public.project_files FOR EACH ROW WHEN (((old.path <> new.path) AND new.is_folder)) EXECUTE FUNCTION private.tg_project_files__move_content();
+
+--
+-- Name: project_members _500_unstar; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _500_unstar AFTER DELETE ON public.project_members FOR EACH ROW WHEN ((old.user_id IS NOT NULL)) EXECUTE FUNCTION private.tg_project_members__unstar();
+
+--
+-- Name: project_files _800_added; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _800_added AFTER INSERT ON public.project_files REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_files__added();
+
+--
+-- Name: staged_files _800_added; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _800_added AFTER INSERT ON public.staged_files REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION private.tg_staged_files__count();
+
+--
+-- Name: project_files _800_changed; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _800_changed AFTER UPDATE ON public.project_files REFERENCING OLD TABLE AS before_change NEW TABLE AS after_change FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_files__changed();
+
+--
+-- Name: staged_files _800_changed; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _800_changed AFTER UPDATE ON public.staged_files REFERENCING OLD TABLE AS before_change NEW TABLE AS after_change FOR EACH STATEMENT EXECUTE FUNCTION private.tg_staged_files__count();
+
+--
+-- Name: project_manual_contents _800_count; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _800_count AFTER INSERT OR DELETE ON public.project_manual_contents FOR EACH ROW EXECUTE FUNCTION private.tg_project_manual_contents__count();
+
+--
+-- Name: projects _800_count; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _800_count AFTER INSERT OR DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__count();
+
+--
+-- Name: project_manual_contents _800_count_change; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _800_count_change AFTER UPDATE ON public.project_manual_contents FOR EACH ROW WHEN ((old.content <> new.content)) EXECUTE FUNCTION private.tg_project_manual_contents__count();
+
+--
+-- Name: projects _800_count_change; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _800_count_change AFTER UPDATE ON public.projects FOR EACH ROW WHEN ((((((old.status IS DISTINCT FROM new.status) OR (old.privacy IS DISTINCT FROM new.privacy)) OR (old.optimized_tokens IS DISTINCT FROM new.optimized_tokens)) OR (old.total_files IS DISTINCT FROM new.total_files)) OR (old.uploaded_files IS DISTINCT FROM new.uploaded_files))) EXECUTE FUNCTION private.tg_projects__count();
+
+--
+-- Name: project_files _800_removed; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _800_removed AFTER DELETE ON public.project_files REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_files__removed();
+
+--
+-- Name: staged_files _800_removed; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _800_removed AFTER DELETE ON public.staged_files REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_staged_files__count();
+
+--
+-- Name: project_members _800_tell; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _800_tell AFTER INSERT OR DELETE ON public.project_members FOR EACH ROW EXECUTE FUNCTION private.tg_project_members__tell();
+
+--
+-- Name: project_repositories _800_tell; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _800_tell AFTER INSERT OR DELETE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__tell();
+
+--
+-- Name: project_members _800_tell_change; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _800_tell_change AFTER UPDATE ON public.project_members FOR EACH ROW WHEN (((((((((((old.role IS DISTINCT FROM new.role) OR (old.user_id IS DISTINCT FROM new.user_id)) OR (old.accepted_at IS DISTINCT FROM new.accepted_at)) OR (old.name IS DISTINCT FROM new.name)) OR (old.email IS DISTINCT FROM new.email)) OR (old.avatar_url IS DISTINCT FROM new.avatar_url)) OR (old.notify_on_ingestion IS DISTINCT FROM new.notify_on_ingestion)) OR (old.notify_on_error IS DISTINCT FROM new.notify_on_error)) OR (old.notify_on_team_changes IS DISTINCT FROM new.notify_on_team_changes)) OR (old.notification_level IS DISTINCT FROM new.notification_level))) EXECUTE FUNCTION private.tg_project_members__tell();
+
+--
+-- Name: project_repositories _800_tell_change; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _800_tell_change AFTER UPDATE ON public.project_repositories FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_project_repositories__tell();
 
 --
 -- Name: memberships _900_emit_removal; Type: TRIGGER; Schema: public; Owner: -
@@ -5795,6 +10801,30 @@ CREATE TRIGGER _900_notify_change AFTER UPDATE ON public.ingestion_runs FOR EACH
 --
 
 CREATE TRIGGER _900_notify_start AFTER INSERT ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__notify();
+
+--
+-- Name: project_settings _900_tell; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell AFTER UPDATE ON public.project_settings FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_project_settings__tell();
+
+--
+-- Name: projects _900_tell; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell AFTER INSERT ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__tell();
+
+--
+-- Name: projects _900_tell_change; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell_change AFTER UPDATE ON public.projects FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_projects__tell();
+
+--
+-- Name: projects _900_tell_delete; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell_delete BEFORE DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__tell_delete();
 
 --
 -- Name: unique_keys unique_keys_job_id_fkey; Type: FK CONSTRAINT; Schema: jobs; Owner: -
@@ -6370,6 +11400,42 @@ ALTER TABLE public.chunk_terms ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.chunks ENABLE ROW LEVEL SECURITY;
 
 --
+-- Name: projects delete_admin; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY delete_admin ON public.projects FOR DELETE TO authenticated USING (private.has_project_role(id, 'admin'::text));
+
+--
+-- Name: project_files delete_developer; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY delete_developer ON public.project_files FOR DELETE TO authenticated USING (((origin <> 'repository'::text) AND private.has_project_role(project_id, 'developer'::text)));
+
+--
+-- Name: project_manual_contents delete_developer; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY delete_developer ON public.project_manual_contents FOR DELETE TO authenticated USING (private.has_project_role(project_id, 'developer'::text));
+
+--
+-- Name: project_repositories delete_developer; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY delete_developer ON public.project_repositories FOR DELETE TO authenticated USING (private.has_project_role(project_id, 'developer'::text));
+
+--
+-- Name: project_members delete_manager; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY delete_manager ON public.project_members FOR DELETE TO authenticated USING (private.has_project_role(project_id, 'manager'::text));
+
+--
+-- Name: project_stars delete_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY delete_own ON public.project_stars FOR DELETE TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+
+--
 -- Name: events; Type: ROW SECURITY; Schema: public; Owner: -
 --
 
@@ -6392,6 +11458,44 @@ ALTER TABLE public.graph_nodes ENABLE ROW LEVEL SECURITY;
 --
 
 ALTER TABLE public.ingestion_runs ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: project_files insert_developer; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY insert_developer ON public.project_files FOR INSERT TO authenticated WITH CHECK ((is_folder AND (uploaded_by = ( SELECT private.user_id() AS user_id)) AND private.has_project_role(project_id, 'developer'::text)));
+
+--
+-- Name: project_manual_contents insert_developer; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY insert_developer ON public.project_manual_contents FOR INSERT TO authenticated WITH CHECK (private.has_project_role(project_id, 'developer'::text));
+
+--
+-- Name: project_repositories insert_developer; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY insert_developer ON public.project_repositories FOR INSERT TO authenticated WITH CHECK (private.has_project_role(project_id, 'developer'::text));
+
+--
+-- Name: project_members insert_manager; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY insert_manager ON public.project_members FOR INSERT TO authenticated WITH CHECK (private.has_project_role(project_id, 'manager'::text));
+
+--
+-- Name: projects insert_member; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY insert_member ON public.projects FOR INSERT TO authenticated WITH CHECK (((organization_id = ( SELECT private.org_id() AS org_id)) AND (user_id = ( SELECT private.user_id() AS user_id)) AND (( SELECT private.org_role() AS org_role) <> 'viewer'::text)));
+
+--
+-- Name: project_stars insert_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY insert_own ON public.project_stars FOR INSERT TO authenticated WITH CHECK (((user_id = ( SELECT private.user_id() AS user_id)) AND (EXISTS ( SELECT
+   FROM public.projects p
+  WHERE (p.id = project_stars.project_id)))));
 
 --
 -- Name: memberships; Type: ROW SECURITY; Schema: public; Owner: -
@@ -6546,6 +11650,26 @@ CREATE POLICY select_member ON public.usage_counters FOR SELECT TO authenticated
 CREATE POLICY select_member ON public.usage_days FOR SELECT TO authenticated USING ((organization_id = ( SELECT private.org_id() AS org_id)));
 
 --
+-- Name: project_activity select_overseer; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_overseer ON public.project_activity FOR SELECT TO authenticated USING ((((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.is_org_admin() AS is_org_admin)) OR (project_id = ANY (( SELECT private.overseen_project_ids() AS overseen_project_ids)::uuid[])) OR ((user_id = ( SELECT private.user_id() AS user_id)) AND (EXISTS ( SELECT
+   FROM public.projects p
+  WHERE (p.id = project_activity.project_id))))));
+
+--
+-- Name: project_stars select_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_own ON public.project_stars FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+
+--
+-- Name: staged_files select_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_own ON public.staged_files FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+
+--
 -- Name: chunk_terms select_reader; Type: POLICY; Schema: public; Owner: -
 --
 
@@ -6586,6 +11710,14 @@ CREATE POLICY select_reader ON public.ingestion_runs FOR SELECT TO authenticated
   WHERE (p.id = ingestion_runs.project_id))));
 
 --
+-- Name: project_files select_reader; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_reader ON public.project_files FOR SELECT TO authenticated USING (((EXISTS ( SELECT
+   FROM public.projects p
+  WHERE (p.id = project_files.project_id))) AND (project_id <> ALL (( SELECT private.auditor_project_ids() AS auditor_project_ids)::uuid[]))));
+
+--
 -- Name: project_indexes select_reader; Type: POLICY; Schema: public; Owner: -
 --
 
@@ -6594,12 +11726,66 @@ CREATE POLICY select_reader ON public.project_indexes FOR SELECT TO authenticate
   WHERE (s.project_id = project_indexes.project_id))));
 
 --
+-- Name: project_manual_contents select_reader; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_reader ON public.project_manual_contents FOR SELECT TO authenticated USING (((EXISTS ( SELECT
+   FROM public.projects p
+  WHERE (p.id = project_manual_contents.project_id))) AND (project_id <> ALL (( SELECT private.auditor_project_ids() AS auditor_project_ids)::uuid[]))));
+
+--
+-- Name: project_repositories select_reader; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_reader ON public.project_repositories FOR SELECT TO authenticated USING (((EXISTS ( SELECT
+   FROM public.projects p
+  WHERE (p.id = project_repositories.project_id))) AND (project_id <> ALL (( SELECT private.auditor_project_ids() AS auditor_project_ids)::uuid[]))));
+
+--
+-- Name: project_settings select_reader; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_reader ON public.project_settings FOR SELECT TO authenticated USING (((EXISTS ( SELECT
+   FROM public.projects p
+  WHERE (p.id = project_settings.project_id))) AND (project_id <> ALL (( SELECT private.auditor_project_ids() AS auditor_project_ids)::uuid[]))));
+
+--
 -- Name: run_files select_reader; Type: POLICY; Schema: public; Owner: -
 --
 
 CREATE POLICY select_reader ON public.run_files FOR SELECT TO authenticated USING ((EXISTS ( SELECT
    FROM public.project_indexes i
   WHERE (i.run_id = run_files.run_id))));
+
+--
+-- Name: worktree_branches select_reader; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_reader ON public.worktree_branches FOR SELECT TO authenticated USING (((EXISTS ( SELECT
+   FROM public.projects p
+  WHERE (p.id = worktree_branches.project_id))) AND (project_id <> ALL (( SELECT private.auditor_project_ids() AS auditor_project_ids)::uuid[]))));
+
+--
+-- Name: worktrees select_reader; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_reader ON public.worktrees FOR SELECT TO authenticated USING (((EXISTS ( SELECT
+   FROM public.projects p
+  WHERE (p.id = worktrees.project_id))) AND (project_id <> ALL (( SELECT private.auditor_project_ids() AS auditor_project_ids)::uuid[]))));
+
+--
+-- Name: project_members select_visible; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_visible ON public.project_members FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.projects p
+  WHERE (p.id = project_members.project_id))));
+
+--
+-- Name: projects select_visible; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_visible ON public.projects FOR SELECT TO authenticated USING ((((organization_id = ( SELECT private.org_id() AS org_id)) AND ((privacy = 'shared'::text) OR (user_id = ( SELECT private.user_id() AS user_id)) OR ( SELECT private.is_org_admin() AS is_org_admin))) OR (id = ANY (( SELECT private.member_project_ids() AS member_project_ids)::uuid[]))));
 
 --
 -- Name: staged_files; Type: ROW SECURITY; Schema: public; Owner: -
@@ -6612,6 +11798,42 @@ ALTER TABLE public.staged_files ENABLE ROW LEVEL SECURITY;
 --
 
 ALTER TABLE public.subscriptions ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: projects update_admin; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY update_admin ON public.projects FOR UPDATE TO authenticated USING (private.has_project_role(id, 'admin'::text)) WITH CHECK (private.has_project_role(id, 'admin'::text));
+
+--
+-- Name: project_files update_developer; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY update_developer ON public.project_files FOR UPDATE TO authenticated USING (((origin <> 'repository'::text) AND private.has_project_role(project_id, 'developer'::text)));
+
+--
+-- Name: project_manual_contents update_developer; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY update_developer ON public.project_manual_contents FOR UPDATE TO authenticated USING (private.has_project_role(project_id, 'developer'::text));
+
+--
+-- Name: project_repositories update_developer; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY update_developer ON public.project_repositories FOR UPDATE TO authenticated USING (private.has_project_role(project_id, 'developer'::text));
+
+--
+-- Name: project_settings update_manager; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY update_manager ON public.project_settings FOR UPDATE TO authenticated USING (private.has_project_role(project_id, 'manager'::text));
+
+--
+-- Name: project_members update_self_or_manager; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY update_self_or_manager ON public.project_members FOR UPDATE TO authenticated USING (((user_id = ( SELECT private.user_id() AS user_id)) OR private.has_project_role(project_id, 'manager'::text)));
 
 --
 -- Name: usage_counters; Type: ROW SECURITY; Schema: public; Owner: -
@@ -6686,6 +11908,34 @@ GRANT USAGE ON SCHEMA public TO kijko_server;
 GRANT USAGE ON SCHEMA public TO kijko_worker;
 
 --
+-- Name: FUNCTION add_repository(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.add_repository(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.add_repository(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION admit_upload(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.admit_upload(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.admit_upload(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION attach_files(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.attach_files(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.attach_files(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION authorize_socket(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.authorize_socket(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.authorize_socket(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION cancel_ingestion(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
@@ -6693,11 +11943,53 @@ REVOKE ALL ON FUNCTION api.cancel_ingestion(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.cancel_ingestion(p jsonb) TO authenticated;
 
 --
+-- Name: FUNCTION check_project_name(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.check_project_name(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.check_project_name(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION complete_ingestion(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
 REVOKE ALL ON FUNCTION api.complete_ingestion(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.complete_ingestion(p jsonb) TO service_role;
+
+--
+-- Name: FUNCTION create_folder(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.create_folder(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.create_folder(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION create_project(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.create_project(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.create_project(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION delete_project(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.delete_project(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.delete_project(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION delete_source_file(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.delete_source_file(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.delete_source_file(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION estimate_project(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.estimate_project(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.estimate_project(p jsonb) TO authenticated;
 
 --
 -- Name: FUNCTION get_completion(p jsonb); Type: ACL; Schema: api; Owner: -
@@ -6721,6 +12013,81 @@ REVOKE ALL ON FUNCTION api.get_ingestion_result(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.get_ingestion_result(p jsonb) TO authenticated;
 
 --
+-- Name: FUNCTION iso(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.iso(p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.iso(p_at timestamp with time zone) TO anon;
+GRANT ALL ON FUNCTION private.iso(p_at timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION private.iso(p_at timestamp with time zone) TO service_role;
+GRANT ALL ON FUNCTION private.iso(p_at timestamp with time zone) TO kijko_server;
+GRANT ALL ON FUNCTION private.iso(p_at timestamp with time zone) TO kijko_worker;
+
+--
+-- Name: FUNCTION trimmed(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.trimmed(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.trimmed(p_text text) TO anon;
+GRANT ALL ON FUNCTION private.trimmed(p_text text) TO authenticated;
+GRANT ALL ON FUNCTION private.trimmed(p_text text) TO service_role;
+GRANT ALL ON FUNCTION private.trimmed(p_text text) TO kijko_server;
+GRANT ALL ON FUNCTION private.trimmed(p_text text) TO kijko_worker;
+
+--
+-- Name: TABLE project_manual_contents; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,DELETE ON TABLE public.project_manual_contents TO authenticated;
+
+--
+-- Name: COLUMN project_manual_contents.project_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(project_id) ON TABLE public.project_manual_contents TO authenticated;
+
+--
+-- Name: COLUMN project_manual_contents.organization_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(organization_id) ON TABLE public.project_manual_contents TO authenticated;
+
+--
+-- Name: COLUMN project_manual_contents.content; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(content),UPDATE(content) ON TABLE public.project_manual_contents TO authenticated;
+
+--
+-- Name: FUNCTION manual_json(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.manual_json(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.manual_json(p_project_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION path_project(p jsonb, p_minimum text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.path_project(p jsonb, p_minimum text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.path_project(p jsonb, p_minimum text) TO authenticated;
+GRANT ALL ON FUNCTION private.path_project(p jsonb, p_minimum text) TO service_role;
+
+--
+-- Name: FUNCTION get_manual_content(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_manual_content(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_manual_content(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_me(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_me(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_me(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION get_progress_details(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
@@ -6728,11 +12095,408 @@ REVOKE ALL ON FUNCTION api.get_progress_details(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.get_progress_details(p jsonb) TO authenticated;
 
 --
+-- Name: FUNCTION get_project(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_project(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_project(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_project_full(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_project_full(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_project_full(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION is_patterns(p_value jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_patterns(p_value jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_patterns(p_value jsonb) TO anon;
+GRANT ALL ON FUNCTION private.is_patterns(p_value jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.is_patterns(p_value jsonb) TO service_role;
+GRANT ALL ON FUNCTION private.is_patterns(p_value jsonb) TO kijko_server;
+GRANT ALL ON FUNCTION private.is_patterns(p_value jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION is_plain(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_plain(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_plain(p_text text) TO anon;
+GRANT ALL ON FUNCTION private.is_plain(p_text text) TO authenticated;
+GRANT ALL ON FUNCTION private.is_plain(p_text text) TO service_role;
+GRANT ALL ON FUNCTION private.is_plain(p_text text) TO kijko_server;
+GRANT ALL ON FUNCTION private.is_plain(p_text text) TO kijko_worker;
+
+--
+-- Name: FUNCTION is_switches(p_value jsonb, p_keys text[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) TO anon;
+GRANT ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) TO authenticated;
+GRANT ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) TO service_role;
+GRANT ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) TO kijko_server;
+GRANT ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) TO kijko_worker;
+
+--
+-- Name: TABLE project_settings; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.project_settings TO authenticated;
+
+--
+-- Name: COLUMN project_settings.webhook_url; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(webhook_url) ON TABLE public.project_settings TO authenticated;
+
+--
+-- Name: COLUMN project_settings.metadata_options; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(metadata_options) ON TABLE public.project_settings TO authenticated;
+
+--
+-- Name: COLUMN project_settings.output_format; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(output_format) ON TABLE public.project_settings TO authenticated;
+
+--
+-- Name: COLUMN project_settings.embedding_model; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(embedding_model) ON TABLE public.project_settings TO authenticated;
+
+--
+-- Name: COLUMN project_settings.pattern_filters; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(pattern_filters) ON TABLE public.project_settings TO authenticated;
+
+--
+-- Name: COLUMN project_settings.processing_options; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(processing_options) ON TABLE public.project_settings TO authenticated;
+
+--
+-- Name: COLUMN project_settings.file_filters; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(file_filters) ON TABLE public.project_settings TO authenticated;
+
+--
+-- Name: COLUMN project_settings.default_notification_level; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(default_notification_level) ON TABLE public.project_settings TO authenticated;
+
+--
+-- Name: COLUMN project_settings.persona; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(persona) ON TABLE public.project_settings TO authenticated;
+
+--
+-- Name: COLUMN project_settings.custom_settings; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(custom_settings) ON TABLE public.project_settings TO authenticated;
+
+--
+-- Name: TABLE projects; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,DELETE ON TABLE public.projects TO authenticated;
+
+--
+-- Name: COLUMN projects.id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(id) ON TABLE public.projects TO authenticated;
+
+--
+-- Name: COLUMN projects.organization_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(organization_id) ON TABLE public.projects TO authenticated;
+
+--
+-- Name: COLUMN projects.user_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(user_id) ON TABLE public.projects TO authenticated;
+
+--
+-- Name: COLUMN projects.name; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(name),UPDATE(name) ON TABLE public.projects TO authenticated;
+
+--
+-- Name: COLUMN projects.description; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(description),UPDATE(description) ON TABLE public.projects TO authenticated;
+
+--
+-- Name: COLUMN projects.type; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(type),UPDATE(type) ON TABLE public.projects TO authenticated;
+
+--
+-- Name: COLUMN projects.privacy; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(privacy),UPDATE(privacy) ON TABLE public.projects TO authenticated;
+
+--
+-- Name: COLUMN projects.chunking_strategy; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(chunking_strategy),UPDATE(chunking_strategy) ON TABLE public.projects TO authenticated;
+
+--
+-- Name: COLUMN projects.include_metadata; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(include_metadata),UPDATE(include_metadata) ON TABLE public.projects TO authenticated;
+
+--
+-- Name: COLUMN projects.anonymize_secrets; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(anonymize_secrets),UPDATE(anonymize_secrets) ON TABLE public.projects TO authenticated;
+
+--
+-- Name: COLUMN projects.icon; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(icon),UPDATE(icon) ON TABLE public.projects TO authenticated;
+
+--
+-- Name: COLUMN projects.label; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(label),UPDATE(label) ON TABLE public.projects TO authenticated;
+
+--
+-- Name: COLUMN projects.color; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(color),UPDATE(color) ON TABLE public.projects TO authenticated;
+
+--
+-- Name: COLUMN projects.preview_url; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(preview_url),UPDATE(preview_url) ON TABLE public.projects TO authenticated;
+
+--
+-- Name: COLUMN projects.archived; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(archived),UPDATE(archived) ON TABLE public.projects TO authenticated;
+
+--
+-- Name: FUNCTION settings_json(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.settings_json(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.settings_json(p_project_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION get_project_settings(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_project_settings(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_project_settings(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_project_stats(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_project_stats(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_project_stats(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION get_recovery(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
 REVOKE ALL ON FUNCTION api.get_recovery(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.get_recovery(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION list_all_worktrees(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_all_worktrees(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_all_worktrees(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION list_files(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_files(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_files(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION as_uuid(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.as_uuid(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO anon;
+GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO authenticated;
+GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO service_role;
+GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO kijko_server;
+GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO kijko_worker;
+
+--
+-- Name: FUNCTION claimed_membership(OUT org_id uuid, OUT org_role text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO anon;
+GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO authenticated;
+GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO service_role;
+GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO kijko_server;
+GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO kijko_worker;
+
+--
+-- Name: FUNCTION claims(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.claims() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.claims() TO anon;
+GRANT ALL ON FUNCTION private.claims() TO authenticated;
+GRANT ALL ON FUNCTION private.claims() TO service_role;
+GRANT ALL ON FUNCTION private.claims() TO kijko_server;
+GRANT ALL ON FUNCTION private.claims() TO kijko_worker;
+
+--
+-- Name: FUNCTION claimed_user_id(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.claimed_user_id() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.claimed_user_id() TO anon;
+GRANT ALL ON FUNCTION private.claimed_user_id() TO authenticated;
+GRANT ALL ON FUNCTION private.claimed_user_id() TO service_role;
+GRANT ALL ON FUNCTION private.claimed_user_id() TO kijko_server;
+GRANT ALL ON FUNCTION private.claimed_user_id() TO kijko_worker;
+
+--
+-- Name: FUNCTION org_id(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.org_id() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.org_id() TO anon;
+GRANT ALL ON FUNCTION private.org_id() TO authenticated;
+GRANT ALL ON FUNCTION private.org_id() TO service_role;
+GRANT ALL ON FUNCTION private.org_id() TO kijko_server;
+GRANT ALL ON FUNCTION private.org_id() TO kijko_worker;
+
+--
+-- Name: FUNCTION user_id(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.user_id() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.user_id() TO anon;
+GRANT ALL ON FUNCTION private.user_id() TO authenticated;
+GRANT ALL ON FUNCTION private.user_id() TO service_role;
+GRANT ALL ON FUNCTION private.user_id() TO kijko_server;
+GRANT ALL ON FUNCTION private.user_id() TO kijko_worker;
+
+--
+-- Name: TABLE memberships; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.memberships TO authenticated;
+
+--
+-- Name: TABLE organizations; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.organizations TO authenticated;
+
+--
+-- Name: FUNCTION my_organizations_json(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.my_organizations_json() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.my_organizations_json() TO authenticated;
+
+--
+-- Name: FUNCTION list_organizations(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_organizations(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_organizations(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION list_projects(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_projects(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_projects(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION list_repositories(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_repositories(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_repositories(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION list_source_files(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_source_files(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_source_files(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION humanized(p_at timestamp with time zone, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.humanized(p_at timestamp with time zone, p_now timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.humanized(p_at timestamp with time zone, p_now timestamp with time zone) TO authenticated;
+
+--
+-- Name: TABLE worktree_branches; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.worktree_branches TO authenticated;
+
+--
+-- Name: TABLE worktrees; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.worktrees TO authenticated;
+
+--
+-- Name: FUNCTION worktree_json(w public.worktrees); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.worktree_json(w public.worktrees) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.worktree_json(w public.worktrees) TO authenticated;
+
+--
+-- Name: FUNCTION worktrees_json(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.worktrees_json(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.worktrees_json(p_project_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION list_worktrees(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_worktrees(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_worktrees(p jsonb) TO authenticated;
 
 --
 -- Name: FUNCTION prepare_ingestion(p jsonb); Type: ACL; Schema: api; Owner: -
@@ -6747,6 +12511,27 @@ GRANT ALL ON FUNCTION api.prepare_ingestion(p jsonb) TO authenticated;
 
 REVOKE ALL ON FUNCTION api.recover_ingestion(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.recover_ingestion(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION register_text_source(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.register_text_source(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.register_text_source(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION register_uploads(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.register_uploads(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.register_uploads(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION remove_repository(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.remove_repository(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.remove_repository(p jsonb) TO authenticated;
 
 --
 -- Name: FUNCTION save_progress_snapshot(p jsonb); Type: ACL; Schema: api; Owner: -
@@ -6768,6 +12553,55 @@ GRANT ALL ON FUNCTION api.start_ingestion(p jsonb) TO authenticated;
 
 REVOKE ALL ON FUNCTION api.update_ingestion_progress(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.update_ingestion_progress(p jsonb) TO service_role;
+
+--
+-- Name: FUNCTION update_manual_content(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.update_manual_content(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.update_manual_content(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION update_project(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.update_project(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.update_project(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION update_project_settings(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.update_project_settings(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.update_project_settings(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION update_repository(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.update_repository(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.update_repository(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION update_source_file(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.update_source_file(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.update_source_file(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION validate_project_name(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.validate_project_name(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.validate_project_name(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION validate_repository(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.validate_repository(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.validate_repository(p jsonb) TO authenticated;
 
 --
 -- Name: FUNCTION gin_btree_consistent(internal, smallint, anyelement, integer, internal, internal); Type: ACL; Schema: extensions; Owner: -
@@ -7292,6 +13126,98 @@ REVOKE ALL ON FUNCTION extensions.gin_extract_value_varbit(bit varying, internal
 REVOKE ALL ON FUNCTION extensions.gin_numeric_cmp(numeric, numeric) FROM PUBLIC;
 
 --
+-- Name: FUNCTION act_in(p_org_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.act_in(p_org_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.act_in(p_org_id uuid) TO authenticated;
+
+--
+-- Name: TABLE project_activity; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.project_activity TO authenticated;
+
+--
+-- Name: TABLE project_members; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,DELETE ON TABLE public.project_members TO authenticated;
+
+--
+-- Name: COLUMN project_members.organization_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(organization_id) ON TABLE public.project_members TO authenticated;
+
+--
+-- Name: COLUMN project_members.project_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(project_id) ON TABLE public.project_members TO authenticated;
+
+--
+-- Name: COLUMN project_members.email; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(email) ON TABLE public.project_members TO authenticated;
+
+--
+-- Name: COLUMN project_members.name; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(name) ON TABLE public.project_members TO authenticated;
+
+--
+-- Name: COLUMN project_members.role; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(role),UPDATE(role) ON TABLE public.project_members TO authenticated;
+
+--
+-- Name: COLUMN project_members.notify_on_ingestion; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(notify_on_ingestion),UPDATE(notify_on_ingestion) ON TABLE public.project_members TO authenticated;
+
+--
+-- Name: COLUMN project_members.notify_on_error; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(notify_on_error),UPDATE(notify_on_error) ON TABLE public.project_members TO authenticated;
+
+--
+-- Name: COLUMN project_members.notify_on_team_changes; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(notify_on_team_changes),UPDATE(notify_on_team_changes) ON TABLE public.project_members TO authenticated;
+
+--
+-- Name: COLUMN project_members.notification_level; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(notification_level) ON TABLE public.project_members TO authenticated;
+
+--
+-- Name: FUNCTION activity_json(p_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.activity_json(p_id uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION adopt_identity(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.adopt_identity(p jsonb) FROM PUBLIC;
+
+--
+-- Name: FUNCTION apply_manual_content(p_project_id uuid, p_content text, p_field text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.apply_manual_content(p_project_id uuid, p_content text, p_field text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.apply_manual_content(p_project_id uuid, p_content text, p_field text) TO authenticated;
+
+--
 -- Name: TABLE ingestion_runs; Type: ACL; Schema: public; Owner: -
 --
 
@@ -7304,15 +13230,40 @@ GRANT SELECT ON TABLE public.ingestion_runs TO authenticated;
 REVOKE ALL ON FUNCTION private.apply_metrics(r public.ingestion_runs, p_metrics jsonb) FROM PUBLIC;
 
 --
--- Name: FUNCTION as_uuid(p_text text); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION apply_settings(p_project_id uuid, p_body jsonb, p_sealed_secret text, p_prefix text); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.as_uuid(p_text text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO anon;
-GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO authenticated;
-GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO service_role;
-GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO kijko_server;
-GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO kijko_worker;
+REVOKE ALL ON FUNCTION private.apply_settings(p_project_id uuid, p_body jsonb, p_sealed_secret text, p_prefix text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.apply_settings(p_project_id uuid, p_body jsonb, p_sealed_secret text, p_prefix text) TO authenticated;
+
+--
+-- Name: FUNCTION as_branch(p_branch text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.as_branch(p_branch text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.as_branch(p_branch text) TO authenticated;
+GRANT ALL ON FUNCTION private.as_branch(p_branch text) TO service_role;
+
+--
+-- Name: FUNCTION as_parent(p_project_id uuid, p_parent_id text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.as_parent(p_project_id uuid, p_parent_id text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION as_patterns(p_list jsonb, p_field text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.as_patterns(p_list jsonb, p_field text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.as_patterns(p_list jsonb, p_field text) TO authenticated;
+GRANT ALL ON FUNCTION private.as_patterns(p_list jsonb, p_field text) TO service_role;
+GRANT ALL ON FUNCTION private.as_patterns(p_list jsonb, p_field text) TO kijko_worker;
+
+--
+-- Name: FUNCTION assert_file_name(p_project_id uuid, p_parent_id uuid, p_name text, p_exclude_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_file_name(p_project_id uuid, p_parent_id uuid, p_name text, p_exclude_id uuid) FROM PUBLIC;
 
 --
 -- Name: FUNCTION assert_lease(p_run_id uuid, p_owner uuid); Type: ACL; Schema: private; Owner: -
@@ -7321,24 +13272,35 @@ GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO kijko_worker;
 REVOKE ALL ON FUNCTION private.assert_lease(p_run_id uuid, p_owner uuid) FROM PUBLIC;
 
 --
+-- Name: FUNCTION assert_project_name(p_org_id uuid, p_name text, p_exclude_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_project_name(p_org_id uuid, p_name text, p_exclude_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_project_name(p_org_id uuid, p_name text, p_exclude_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION assert_project_role(p_project_id uuid, p_minimum text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_project_role(p_project_id uuid, p_minimum text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_project_role(p_project_id uuid, p_minimum text) TO authenticated;
+GRANT ALL ON FUNCTION private.assert_project_role(p_project_id uuid, p_minimum text) TO service_role;
+
+--
+-- Name: FUNCTION assert_repository_free(p_project_id uuid, p_url text, p_branch text, p_exclude_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_repository_free(p_project_id uuid, p_url text, p_branch text, p_exclude_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_repository_free(p_project_id uuid, p_url text, p_branch text, p_exclude_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.assert_repository_free(p_project_id uuid, p_url text, p_branch text, p_exclude_id uuid) TO service_role;
+
+--
 -- Name: FUNCTION assert_same_project(p_project_id uuid, p_body jsonb); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.assert_same_project(p_project_id uuid, p_body jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.assert_same_project(p_project_id uuid, p_body jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.assert_same_project(p_project_id uuid, p_body jsonb) TO service_role;
-
---
--- Name: FUNCTION is_plain(p_text text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.is_plain(p_text text) FROM PUBLIC;
-
---
--- Name: FUNCTION trimmed(p_text text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.trimmed(p_text text) FROM PUBLIC;
 
 --
 -- Name: FUNCTION assert_startable(p_project_id uuid, p_force boolean); Type: ACL; Schema: private; Owner: -
@@ -7360,17 +13322,6 @@ REVOKE ALL ON FUNCTION private.audit(p_event_type text, p_description text, p_me
 REVOKE ALL ON FUNCTION private.audit_changes(p_old jsonb, p_new jsonb, p_fields text[]) FROM PUBLIC;
 
 --
--- Name: FUNCTION claimed_membership(OUT org_id uuid, OUT org_role text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO anon;
-GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO authenticated;
-GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO service_role;
-GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO kijko_server;
-GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO kijko_worker;
-
---
 -- Name: TABLE subscriptions; Type: ACL; Schema: public; Owner: -
 --
 
@@ -7381,17 +13332,6 @@ GRANT SELECT ON TABLE public.subscriptions TO authenticated;
 --
 
 REVOKE ALL ON FUNCTION private.effective_plan(p_org_id uuid) FROM PUBLIC;
-
---
--- Name: FUNCTION org_id(); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.org_id() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.org_id() TO anon;
-GRANT ALL ON FUNCTION private.org_id() TO authenticated;
-GRANT ALL ON FUNCTION private.org_id() TO service_role;
-GRANT ALL ON FUNCTION private.org_id() TO kijko_server;
-GRANT ALL ON FUNCTION private.org_id() TO kijko_worker;
 
 --
 -- Name: TABLE plans; Type: ACL; Schema: public; Owner: -
@@ -7408,6 +13348,35 @@ REVOKE ALL ON FUNCTION private.audit_horizon() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.audit_horizon() TO authenticated;
 
 --
+-- Name: FUNCTION org_role(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.org_role() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.org_role() TO anon;
+GRANT ALL ON FUNCTION private.org_role() TO authenticated;
+GRANT ALL ON FUNCTION private.org_role() TO service_role;
+GRANT ALL ON FUNCTION private.org_role() TO kijko_server;
+GRANT ALL ON FUNCTION private.org_role() TO kijko_worker;
+
+--
+-- Name: FUNCTION is_org_admin(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_org_admin() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_org_admin() TO anon;
+GRANT ALL ON FUNCTION private.is_org_admin() TO authenticated;
+GRANT ALL ON FUNCTION private.is_org_admin() TO service_role;
+GRANT ALL ON FUNCTION private.is_org_admin() TO kijko_server;
+GRANT ALL ON FUNCTION private.is_org_admin() TO kijko_worker;
+
+--
+-- Name: FUNCTION auditor_project_ids(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.auditor_project_ids() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.auditor_project_ids() TO authenticated;
+
+--
 -- Name: FUNCTION beat_node(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[]); Type: ACL; Schema: private; Owner: -
 --
 
@@ -7420,6 +13389,19 @@ GRANT ALL ON FUNCTION private.beat_node(p_node_id uuid, p_sockets uuid[], p_user
 
 REVOKE ALL ON FUNCTION private.begin_idempotent(p_key text, p_operation text, p_hash bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.begin_idempotent(p_key text, p_operation text, p_hash bytea) TO authenticated;
+
+--
+-- Name: FUNCTION begin_login(p jsonb, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.begin_login(p jsonb, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.begin_login(p jsonb, p_at timestamp with time zone) TO kijko_server;
+
+--
+-- Name: FUNCTION begin_session(p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamp with time zone, p_expires_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.begin_session(p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamp with time zone, p_expires_at timestamp with time zone) FROM PUBLIC;
 
 --
 -- Name: FUNCTION begin_watching(p_project_id uuid, p_types text[], p_cursor bigint, p_until bigint, p_limit integer); Type: ACL; Schema: private; Owner: -
@@ -7449,6 +13431,13 @@ GRANT ALL ON FUNCTION private.call_idempotent(p_operation text, p jsonb, p_key t
 REVOKE ALL ON FUNCTION private.cancel_active_run(p_project_id uuid) FROM PUBLIC;
 
 --
+-- Name: FUNCTION cancel_before_deletion(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.cancel_before_deletion(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.cancel_before_deletion(p_project_id uuid) TO authenticated;
+
+--
 -- Name: FUNCTION cancel_run(p_project_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
@@ -7462,6 +13451,12 @@ GRANT ALL ON FUNCTION private.cancel_run(p_project_id uuid) TO authenticated;
 REVOKE ALL ON FUNCTION private.change_branch(p_project_id uuid, p_repository_id uuid, p_branch text) FROM PUBLIC;
 
 --
+-- Name: FUNCTION choose_organization(p_user_id uuid, p_wanted_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.choose_organization(p_user_id uuid, p_wanted_id uuid) FROM PUBLIC;
+
+--
 -- Name: FUNCTION claim_run(p_run_id uuid, p_owner uuid, p_seconds integer); Type: ACL; Schema: private; Owner: -
 --
 
@@ -7469,26 +13464,10 @@ REVOKE ALL ON FUNCTION private.claim_run(p_run_id uuid, p_owner uuid, p_seconds 
 GRANT ALL ON FUNCTION private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) TO kijko_worker;
 
 --
--- Name: FUNCTION claims(); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION clean_email(p_text text); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.claims() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.claims() TO anon;
-GRANT ALL ON FUNCTION private.claims() TO authenticated;
-GRANT ALL ON FUNCTION private.claims() TO service_role;
-GRANT ALL ON FUNCTION private.claims() TO kijko_server;
-GRANT ALL ON FUNCTION private.claims() TO kijko_worker;
-
---
--- Name: FUNCTION claimed_user_id(); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.claimed_user_id() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.claimed_user_id() TO anon;
-GRANT ALL ON FUNCTION private.claimed_user_id() TO authenticated;
-GRANT ALL ON FUNCTION private.claimed_user_id() TO service_role;
-GRANT ALL ON FUNCTION private.claimed_user_id() TO kijko_server;
-GRANT ALL ON FUNCTION private.claimed_user_id() TO kijko_worker;
+REVOKE ALL ON FUNCTION private.clean_email(p_text text) FROM PUBLIC;
 
 --
 -- Name: FUNCTION clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer); Type: ACL; Schema: private; Owner: -
@@ -7511,6 +13490,25 @@ GRANT ALL ON FUNCTION private.close_sockets(p_socket_ids uuid[]) TO kijko_server
 REVOKE ALL ON FUNCTION private.consume_quota(p_org_id uuid, p_metric text, p_amount bigint, p_at timestamp with time zone) FROM PUBLIC;
 
 --
+-- Name: FUNCTION continue_session(p_session private.sessions, p jsonb, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.continue_session(p_session private.sessions, p jsonb, p_at timestamp with time zone) FROM PUBLIC;
+
+--
+-- Name: FUNCTION count_project(p public.projects, p_by integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.count_project(p public.projects, p_by integer) FROM PUBLIC;
+
+--
+-- Name: FUNCTION counted_projects(OUT projects bigint, OUT active bigint, OUT processing bigint, OUT failed bigint, OUT tokens bigint, OUT files bigint); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.counted_projects(OUT projects bigint, OUT active bigint, OUT processing bigint, OUT failed bigint, OUT tokens bigint, OUT files bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.counted_projects(OUT projects bigint, OUT active bigint, OUT processing bigint, OUT failed bigint, OUT tokens bigint, OUT files bigint) TO authenticated;
+
+--
 -- Name: FUNCTION create_organization(p_name text, p_owner_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
@@ -7527,10 +13525,30 @@ GRANT ALL ON FUNCTION private.current_progress_json(p_project_id uuid) TO kijko_
 GRANT ALL ON FUNCTION private.current_progress_json(p_project_id uuid) TO kijko_worker;
 
 --
+-- Name: FUNCTION declare_installation(p_key text, p_value jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.declare_installation(p_key text, p_value jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.declare_installation(p_key text, p_value jsonb) TO kijko_server;
+GRANT ALL ON FUNCTION private.declare_installation(p_key text, p_value jsonb) TO kijko_worker;
+
+--
 -- Name: FUNCTION delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer) FROM PUBLIC;
+
+--
+-- Name: FUNCTION device_json(p_user_agent text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.device_json(p_user_agent text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION discard_blobs(p_keys text[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.discard_blobs(p_keys text[]) FROM PUBLIC;
 
 --
 -- Name: FUNCTION drop_run_rows(p_run_id uuid, p_limit integer); Type: ACL; Schema: private; Owner: -
@@ -7540,10 +13558,22 @@ REVOKE ALL ON FUNCTION private.drop_run_rows(p_run_id uuid, p_limit integer) FRO
 GRANT ALL ON FUNCTION private.drop_run_rows(p_run_id uuid, p_limit integer) TO kijko_worker;
 
 --
+-- Name: FUNCTION email_digest(p_email text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.email_digest(p_email text) FROM PUBLIC;
+
+--
 -- Name: FUNCTION emit(p_room text, p_type text, p_data jsonb, p_org_id uuid, p_project_id uuid, p_audience text, p_entity text, p_entity_id uuid, p_conflation_key text, p_users uuid[]); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.emit(p_room text, p_type text, p_data jsonb, p_org_id uuid, p_project_id uuid, p_audience text, p_entity text, p_entity_id uuid, p_conflation_key text, p_users uuid[]) FROM PUBLIC;
+
+--
+-- Name: FUNCTION emit_change(p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_project_id uuid, p_fields text[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.emit_change(p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_project_id uuid, p_fields text[]) FROM PUBLIC;
 
 --
 -- Name: FUNCTION emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid); Type: ACL; Schema: private; Owner: -
@@ -7552,12 +13582,24 @@ REVOKE ALL ON FUNCTION private.emit(p_room text, p_type text, p_data jsonb, p_or
 REVOKE ALL ON FUNCTION private.emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid) FROM PUBLIC;
 
 --
+-- Name: FUNCTION end_stolen_session(p_session private.sessions, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.end_stolen_session(p_session private.sessions, p_at timestamp with time zone) FROM PUBLIC;
+
+--
 -- Name: FUNCTION enqueue(p_type text, p_args jsonb, p_run_at timestamp with time zone, p_unique_key text, p_queue text); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.enqueue(p_type text, p_args jsonb, p_run_at timestamp with time zone, p_unique_key text, p_queue text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.enqueue(p_type text, p_args jsonb, p_run_at timestamp with time zone, p_unique_key text, p_queue text) TO kijko_server;
 GRANT ALL ON FUNCTION private.enqueue(p_type text, p_args jsonb, p_run_at timestamp with time zone, p_unique_key text, p_queue text) TO kijko_worker;
+
+--
+-- Name: FUNCTION ensure_folder(p_project public.projects, p_path text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.ensure_folder(p_project public.projects, p_path text) FROM PUBLIC;
 
 --
 -- Name: FUNCTION enter(p_user_id uuid, p_session_id uuid, p_org_hint uuid, p_claims text, p_request_id text, p_client_ip text); Type: ACL; Schema: private; Owner: -
@@ -7575,10 +13617,138 @@ GRANT ALL ON FUNCTION private.enter_anonymous(p_request_id text, p_client_ip tex
 GRANT ALL ON FUNCTION private.enter_anonymous(p_request_id text, p_client_ip text) TO kijko_worker;
 
 --
+-- Name: FUNCTION estimate_json(p_total numeric, p_strategy text, p_plan text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.estimate_json(p_total numeric, p_strategy text, p_plan text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.estimate_json(p_total numeric, p_strategy text, p_plan text) TO authenticated;
+
+--
+-- Name: TABLE project_files; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT DELETE ON TABLE public.project_files TO authenticated;
+
+--
+-- Name: COLUMN project_files.id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(id) ON TABLE public.project_files TO authenticated;
+
+--
+-- Name: COLUMN project_files.organization_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(organization_id),INSERT(organization_id) ON TABLE public.project_files TO authenticated;
+
+--
+-- Name: COLUMN project_files.project_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(project_id),INSERT(project_id) ON TABLE public.project_files TO authenticated;
+
+--
+-- Name: COLUMN project_files.parent_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(parent_id),INSERT(parent_id),UPDATE(parent_id) ON TABLE public.project_files TO authenticated;
+
+--
+-- Name: COLUMN project_files.repository_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(repository_id) ON TABLE public.project_files TO authenticated;
+
+--
+-- Name: COLUMN project_files.uploaded_by; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(uploaded_by),INSERT(uploaded_by) ON TABLE public.project_files TO authenticated;
+
+--
+-- Name: COLUMN project_files.origin; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(origin) ON TABLE public.project_files TO authenticated;
+
+--
+-- Name: COLUMN project_files.is_folder; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(is_folder),INSERT(is_folder) ON TABLE public.project_files TO authenticated;
+
+--
+-- Name: COLUMN project_files.name; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(name),INSERT(name),UPDATE(name) ON TABLE public.project_files TO authenticated;
+
+--
+-- Name: COLUMN project_files.path; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(path),INSERT(path) ON TABLE public.project_files TO authenticated;
+
+--
+-- Name: COLUMN project_files."position"; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT("position"),INSERT("position"),UPDATE("position") ON TABLE public.project_files TO authenticated;
+
+--
+-- Name: COLUMN project_files.mime_type; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(mime_type),INSERT(mime_type) ON TABLE public.project_files TO authenticated;
+
+--
+-- Name: COLUMN project_files.size; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(size) ON TABLE public.project_files TO authenticated;
+
+--
+-- Name: COLUMN project_files.checksum; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(checksum) ON TABLE public.project_files TO authenticated;
+
+--
+-- Name: COLUMN project_files.processed; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(processed) ON TABLE public.project_files TO authenticated;
+
+--
+-- Name: COLUMN project_files.processed_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(processed_at) ON TABLE public.project_files TO authenticated;
+
+--
+-- Name: COLUMN project_files.created_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(created_at) ON TABLE public.project_files TO authenticated;
+
+--
+-- Name: COLUMN project_files.updated_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(updated_at) ON TABLE public.project_files TO authenticated;
+
+--
 -- Name: FUNCTION estimate_run_seconds(p public.projects); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.estimate_run_seconds(p public.projects) FROM PUBLIC;
+
+--
+-- Name: FUNCTION estimated_tokens(p_type text, p_repositories jsonb, p_files jsonb, p_characters bigint); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.estimated_tokens(p_type text, p_repositories jsonb, p_files jsonb, p_characters bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.estimated_tokens(p_type text, p_repositories jsonb, p_files jsonb, p_characters bigint) TO authenticated;
 
 --
 -- Name: FUNCTION fail_run(p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb); Type: ACL; Schema: private; Owner: -
@@ -7595,11 +13765,36 @@ REVOKE ALL ON FUNCTION private.failed_run(p_project_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.failed_run(p_project_id uuid) TO authenticated;
 
 --
+-- Name: FUNCTION file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION file_extension(p_name text, p_is_folder boolean); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.file_extension(p_name text, p_is_folder boolean) FROM PUBLIC;
+
+--
 -- Name: FUNCTION finish_idempotent(p_key text, p_response jsonb); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.finish_idempotent(p_key text, p_response jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.finish_idempotent(p_key text, p_response jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION finish_login(p jsonb, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.finish_login(p jsonb, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.finish_login(p jsonb, p_at timestamp with time zone) TO kijko_server;
+
+--
+-- Name: FUNCTION finish_project_run(p_project_id uuid, p_total_files integer, p_original_tokens bigint, p_optimized_tokens bigint, p_seconds integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.finish_project_run(p_project_id uuid, p_total_files integer, p_original_tokens bigint, p_optimized_tokens bigint, p_seconds integer) FROM PUBLIC;
 
 --
 -- Name: FUNCTION finish_run(p_run_id uuid, p_owner uuid, p jsonb); Type: ACL; Schema: private; Owner: -
@@ -7609,39 +13804,162 @@ REVOKE ALL ON FUNCTION private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) 
 GRANT ALL ON FUNCTION private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) TO kijko_worker;
 
 --
--- Name: FUNCTION hold_runs(p_owner uuid, p_runs uuid[], p_seconds integer); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION git_host_provider(p_host text); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.hold_runs(p_owner uuid, p_runs uuid[], p_seconds integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.hold_runs(p_owner uuid, p_runs uuid[], p_seconds integer) TO kijko_worker;
+REVOKE ALL ON FUNCTION private.git_host_provider(p_host text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.git_host_provider(p_host text) TO authenticated;
+GRANT ALL ON FUNCTION private.git_host_provider(p_host text) TO service_role;
+GRANT ALL ON FUNCTION private.git_host_provider(p_host text) TO kijko_worker;
 
 --
--- Name: FUNCTION org_role(); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION guest_project_ids(); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.org_role() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.org_role() TO anon;
-GRANT ALL ON FUNCTION private.org_role() TO authenticated;
-GRANT ALL ON FUNCTION private.org_role() TO service_role;
-GRANT ALL ON FUNCTION private.org_role() TO kijko_server;
-GRANT ALL ON FUNCTION private.org_role() TO kijko_worker;
+REVOKE ALL ON FUNCTION private.guest_project_ids() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.guest_project_ids() TO authenticated;
 
 --
--- Name: FUNCTION is_org_admin(); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION has_embedding(); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.is_org_admin() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.is_org_admin() TO anon;
-GRANT ALL ON FUNCTION private.is_org_admin() TO authenticated;
-GRANT ALL ON FUNCTION private.is_org_admin() TO service_role;
-GRANT ALL ON FUNCTION private.is_org_admin() TO kijko_server;
-GRANT ALL ON FUNCTION private.is_org_admin() TO kijko_worker;
+REVOKE ALL ON FUNCTION private.has_embedding() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.has_embedding() TO authenticated;
+GRANT ALL ON FUNCTION private.has_embedding() TO service_role;
 
 --
--- Name: FUNCTION is_patterns(p_value jsonb); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION project_role(p_project_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.is_patterns(p_value jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.project_role(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.project_role(p_project_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.project_role(p_project_id uuid) TO service_role;
+
+--
+-- Name: FUNCTION role_rank(p_role text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.role_rank(p_role text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.role_rank(p_role text) TO authenticated;
+GRANT ALL ON FUNCTION private.role_rank(p_role text) TO service_role;
+
+--
+-- Name: FUNCTION has_project_role(p_project_id uuid, p_minimum text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.has_project_role(p_project_id uuid, p_minimum text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.has_project_role(p_project_id uuid, p_minimum text) TO authenticated;
+GRANT ALL ON FUNCTION private.has_project_role(p_project_id uuid, p_minimum text) TO service_role;
+
+--
+-- Name: FUNCTION hold_runs(p_owners uuid[], p_seconds integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.hold_runs(p_owners uuid[], p_seconds integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.hold_runs(p_owners uuid[], p_seconds integer) TO kijko_worker;
+
+--
+-- Name: FUNCTION initials_icon(p_name text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.initials_icon(p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.initials_icon(p_name text) TO authenticated;
+GRANT ALL ON FUNCTION private.initials_icon(p_name text) TO service_role;
+
+--
+-- Name: FUNCTION is_branch_name(p_name text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_branch_name(p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_branch_name(p_name text) TO authenticated;
+GRANT ALL ON FUNCTION private.is_branch_name(p_name text) TO service_role;
+GRANT ALL ON FUNCTION private.is_branch_name(p_name text) TO kijko_worker;
+
+--
+-- Name: FUNCTION is_glob(p_pattern text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_glob(p_pattern text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_glob(p_pattern text) TO authenticated;
+GRANT ALL ON FUNCTION private.is_glob(p_pattern text) TO service_role;
+GRANT ALL ON FUNCTION private.is_glob(p_pattern text) TO kijko_worker;
+
+--
+-- Name: COLUMN users.id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(id) ON TABLE public.users TO authenticated;
+
+--
+-- Name: COLUMN users.email; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(email) ON TABLE public.users TO authenticated;
+
+--
+-- Name: COLUMN users.first_name; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(first_name) ON TABLE public.users TO authenticated;
+
+--
+-- Name: COLUMN users.last_name; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(last_name) ON TABLE public.users TO authenticated;
+
+--
+-- Name: COLUMN users.avatar_url; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(avatar_url) ON TABLE public.users TO authenticated;
+
+--
+-- Name: COLUMN users.timezone; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(timezone) ON TABLE public.users TO authenticated;
+
+--
+-- Name: COLUMN users.default_organization_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(default_organization_id) ON TABLE public.users TO authenticated;
+
+--
+-- Name: COLUMN users.created_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(created_at) ON TABLE public.users TO authenticated;
+
+--
+-- Name: COLUMN users.updated_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(updated_at) ON TABLE public.users TO authenticated;
+
+--
+-- Name: FUNCTION is_platform_admin(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_platform_admin() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_platform_admin() TO authenticated;
+
+--
+-- Name: FUNCTION is_public_url(p_url text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_public_url(p_url text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_public_url(p_url text) TO authenticated;
+
+--
+-- Name: FUNCTION is_request(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_request() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_request() TO anon;
+GRANT ALL ON FUNCTION private.is_request() TO authenticated;
+GRANT ALL ON FUNCTION private.is_request() TO service_role;
 
 --
 -- Name: FUNCTION is_retryable_code(p_code text); Type: ACL; Schema: private; Owner: -
@@ -7654,21 +13972,37 @@ GRANT ALL ON FUNCTION private.is_retryable_code(p_code text) TO kijko_server;
 GRANT ALL ON FUNCTION private.is_retryable_code(p_code text) TO kijko_worker;
 
 --
--- Name: FUNCTION is_switches(p_value jsonb, p_keys text[]); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamp with time zone) FROM PUBLIC;
 
 --
--- Name: FUNCTION iso(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION judge_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.iso(p_at timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.iso(p_at timestamp with time zone) TO anon;
-GRANT ALL ON FUNCTION private.iso(p_at timestamp with time zone) TO authenticated;
-GRANT ALL ON FUNCTION private.iso(p_at timestamp with time zone) TO service_role;
-GRANT ALL ON FUNCTION private.iso(p_at timestamp with time zone) TO kijko_server;
-GRANT ALL ON FUNCTION private.iso(p_at timestamp with time zone) TO kijko_worker;
+REVOKE ALL ON FUNCTION private.judge_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.judge_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text) TO authenticated;
+
+--
+-- Name: FUNCTION judge_project_name(p_org_id uuid, p_name text, p_exclude_id uuid, OUT error text, OUT suggestion text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.judge_project_name(p_org_id uuid, p_name text, p_exclude_id uuid, OUT error text, OUT suggestion text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.judge_project_name(p_org_id uuid, p_name text, p_exclude_id uuid, OUT error text, OUT suggestion text) TO authenticated;
+
+--
+-- Name: FUNCTION judge_upload(p_name text, p_path text, p_size bigint, p_type text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.judge_upload(p_name text, p_path text, p_size bigint, p_type text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION keep_signing_key(p_offered text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.keep_signing_key(p_offered text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.keep_signing_key(p_offered text) TO kijko_server;
 
 --
 -- Name: FUNCTION last_completed_run(p_project_id uuid); Type: ACL; Schema: private; Owner: -
@@ -7705,6 +14039,25 @@ REVOKE ALL ON FUNCTION private.live_checkpoints(p_runs uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.live_checkpoints(p_runs uuid[]) TO kijko_worker;
 
 --
+-- Name: FUNCTION lock_tree(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.lock_tree(p_project_id uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION locked_problem(p_email text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.locked_problem(p_email text, p_at timestamp with time zone) FROM PUBLIC;
+
+--
+-- Name: FUNCTION log_out(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.log_out(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.log_out(p jsonb) TO kijko_server;
+
+--
 -- Name: FUNCTION log_position(p_room text, OUT head bigint, OUT pending bigint[]); Type: ACL; Schema: private; Owner: -
 --
 
@@ -7720,6 +14073,35 @@ REVOKE ALL ON FUNCTION private.mark_repository(p_run_id uuid, p_owner uuid, p_re
 GRANT ALL ON FUNCTION private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) TO kijko_worker;
 
 --
+-- Name: FUNCTION me_json(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.me_json() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.me_json() TO authenticated;
+
+--
+-- Name: FUNCTION member_json(m public.project_members); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.member_json(m public.project_members) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.member_json(m public.project_members) TO authenticated;
+GRANT ALL ON FUNCTION private.member_json(m public.project_members) TO service_role;
+
+--
+-- Name: FUNCTION member_project_ids(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.member_project_ids() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.member_project_ids() TO authenticated;
+
+--
+-- Name: FUNCTION merged_switches(p_current jsonb, p_patch jsonb, p_field text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.merged_switches(p_current jsonb, p_patch jsonb, p_field text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.merged_switches(p_current jsonb, p_patch jsonb, p_field text) TO authenticated;
+
+--
 -- Name: FUNCTION metrics_json(r public.ingestion_runs); Type: ACL; Schema: private; Owner: -
 --
 
@@ -7728,6 +14110,18 @@ GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO authentic
 GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO service_role;
 GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO kijko_server;
 GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO kijko_worker;
+
+--
+-- Name: FUNCTION move_ownership(p_project_id uuid, p_user_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.move_ownership(p_project_id uuid, p_user_id uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION move_storage(p_org_id uuid, p_bytes numeric); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.move_storage(p_org_id uuid, p_bytes numeric) FROM PUBLIC;
 
 --
 -- Name: FUNCTION new_ulid(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
@@ -7746,6 +14140,12 @@ GRANT ALL ON FUNCTION private.newest_run(p_project_id uuid) TO kijko_server;
 GRANT ALL ON FUNCTION private.newest_run(p_project_id uuid) TO kijko_worker;
 
 --
+-- Name: FUNCTION next_position(p_project_id uuid, p_parent_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.next_position(p_project_id uuid, p_parent_id uuid) FROM PUBLIC;
+
+--
 -- Name: FUNCTION open_run_of(p_project_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
@@ -7759,6 +14159,13 @@ REVOKE ALL ON FUNCTION private.open_socket(p_node_id uuid, p_socket_id uuid, p_p
 GRANT ALL ON FUNCTION private.open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer) TO kijko_server;
 
 --
+-- Name: FUNCTION overseen_project_ids(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.overseen_project_ids() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.overseen_project_ids() TO authenticated;
+
+--
 -- Name: FUNCTION page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer); Type: ACL; Schema: private; Owner: -
 --
 
@@ -7766,11 +14173,93 @@ REVOKE ALL ON FUNCTION private.page_json(p_data jsonb, p_total bigint, p_page in
 GRANT ALL ON FUNCTION private.page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer) TO authenticated;
 
 --
+-- Name: FUNCTION parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text) TO authenticated;
+GRANT ALL ON FUNCTION private.parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text) TO service_role;
+GRANT ALL ON FUNCTION private.parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text) TO kijko_worker;
+
+--
 -- Name: FUNCTION patched_text(p_body jsonb, p_key text, p_current text); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.patched_text(p_body jsonb, p_key text, p_current text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.patched_text(p_body jsonb, p_key text, p_current text) TO authenticated;
+
+--
+-- Name: FUNCTION path_file(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.path_file(p jsonb) FROM PUBLIC;
+
+--
+-- Name: TABLE project_repositories; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,DELETE ON TABLE public.project_repositories TO authenticated;
+
+--
+-- Name: COLUMN project_repositories.organization_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(organization_id) ON TABLE public.project_repositories TO authenticated;
+
+--
+-- Name: COLUMN project_repositories.project_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(project_id) ON TABLE public.project_repositories TO authenticated;
+
+--
+-- Name: COLUMN project_repositories.provider; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(provider) ON TABLE public.project_repositories TO authenticated;
+
+--
+-- Name: COLUMN project_repositories.repository_url; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(repository_url) ON TABLE public.project_repositories TO authenticated;
+
+--
+-- Name: COLUMN project_repositories.repository_name; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(repository_name) ON TABLE public.project_repositories TO authenticated;
+
+--
+-- Name: COLUMN project_repositories.branch; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(branch),UPDATE(branch) ON TABLE public.project_repositories TO authenticated;
+
+--
+-- Name: COLUMN project_repositories.include_paths; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(include_paths),UPDATE(include_paths) ON TABLE public.project_repositories TO authenticated;
+
+--
+-- Name: COLUMN project_repositories.exclude_paths; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(exclude_paths),UPDATE(exclude_paths) ON TABLE public.project_repositories TO authenticated;
+
+--
+-- Name: FUNCTION path_repository(p jsonb, p_minimum text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.path_repository(p jsonb, p_minimum text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.path_repository(p jsonb, p_minimum text) TO authenticated;
+
+--
+-- Name: FUNCTION personal_organization_name(p_first_name text, p_last_name text, p_email text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.personal_organization_name(p_first_name text, p_last_name text, p_email text) FROM PUBLIC;
 
 --
 -- Name: FUNCTION phase_labels(); Type: ACL; Schema: private; Owner: -
@@ -7793,10 +14282,29 @@ GRANT ALL ON FUNCTION private.phase_started_json(r public.ingestion_runs) TO kij
 GRANT ALL ON FUNCTION private.phase_started_json(r public.ingestion_runs) TO kijko_worker;
 
 --
+-- Name: FUNCTION place_files(p_project_id uuid, p_files jsonb, p_origin text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.place_files(p_project_id uuid, p_files jsonb, p_origin text) FROM PUBLIC;
+
+--
 -- Name: FUNCTION plan_limit(p_org_id uuid, p_metric text); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.plan_limit(p_org_id uuid, p_metric text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION plan_of(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.plan_of(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.plan_of(p_project_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION problem(p_status integer, p_code text, p_message text, p_field text, p_details jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.problem(p_status integer, p_code text, p_message text, p_field text, p_details jsonb) FROM PUBLIC;
 
 --
 -- Name: FUNCTION progress_update_json(r public.ingestion_runs); Type: ACL; Schema: private; Owner: -
@@ -7809,11 +14317,90 @@ GRANT ALL ON FUNCTION private.progress_update_json(r public.ingestion_runs) TO k
 GRANT ALL ON FUNCTION private.progress_update_json(r public.ingestion_runs) TO kijko_worker;
 
 --
+-- Name: FUNCTION project_branches(p_with_guests boolean); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.project_branches(p_with_guests boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.project_branches(p_with_guests boolean) TO authenticated;
+
+--
+-- Name: FUNCTION project_fields(p_old jsonb, p_new jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.project_fields(p_old jsonb, p_new jsonb) FROM PUBLIC;
+
+--
+-- Name: FUNCTION project_filter(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.project_filter(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.project_filter(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION project_id_taken(p_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.project_id_taken(p_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.project_id_taken(p_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION project_json(p public.projects); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.project_json(p public.projects) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.project_json(p public.projects) TO authenticated;
+GRANT ALL ON FUNCTION private.project_json(p public.projects) TO service_role;
+
+--
+-- Name: FUNCTION project_name_taken(p_org_id uuid, p_name text, p_exclude_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.project_name_taken(p_org_id uuid, p_name text, p_exclude_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.project_name_taken(p_org_id uuid, p_name text, p_exclude_id uuid) TO authenticated;
+
+--
 -- Name: FUNCTION project_plan_price(p_project_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.project_plan_price(p_project_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.project_plan_price(p_project_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION shown_role(p_role text, p_is_owner boolean); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.shown_role(p_role text, p_is_owner boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.shown_role(p_role text, p_is_owner boolean) TO authenticated;
+GRANT ALL ON FUNCTION private.shown_role(p_role text, p_is_owner boolean) TO service_role;
+
+--
+-- Name: FUNCTION project_user_json(m public.project_members, p_owner_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.project_user_json(m public.project_members, p_owner_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.project_user_json(m public.project_members, p_owner_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.project_user_json(m public.project_members, p_owner_id uuid) TO service_role;
+
+--
+-- Name: FUNCTION project_webhook(p_project_id uuid, OUT url text, OUT sealed_secret text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.project_webhook(p_project_id uuid, OUT url text, OUT sealed_secret text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.project_webhook(p_project_id uuid, OUT url text, OUT sealed_secret text) TO kijko_worker;
+
+--
+-- Name: FUNCTION projects_json(p_ids uuid[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.projects_json(p_ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.projects_json(p_ids uuid[]) TO authenticated;
+
+--
+-- Name: FUNCTION prune_activity(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.prune_activity(p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.prune_activity(p_at timestamp with time zone) TO kijko_worker;
 
 --
 -- Name: FUNCTION prune_checkpoints(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
@@ -7834,6 +14421,20 @@ GRANT ALL ON FUNCTION private.prune_core(p_at timestamp with time zone) TO kijko
 
 REVOKE ALL ON FUNCTION private.prune_events(p_at timestamp with time zone, p_keep interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.prune_events(p_at timestamp with time zone, p_keep interval) TO kijko_worker;
+
+--
+-- Name: FUNCTION prune_identity(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.prune_identity(p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.prune_identity(p_at timestamp with time zone) TO kijko_worker;
+
+--
+-- Name: FUNCTION prune_staged_files(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.prune_staged_files(p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.prune_staged_files(p_at timestamp with time zone) TO kijko_worker;
 
 --
 -- Name: FUNCTION prune_uploads(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
@@ -7878,6 +14479,24 @@ REVOKE ALL ON FUNCTION private.recheck_sockets(p_users uuid[], p_sessions uuid[]
 GRANT ALL ON FUNCTION private.recheck_sockets(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) TO kijko_server;
 
 --
+-- Name: FUNCTION record_activity(p_project_id uuid, p_type text, p_description text, p_metadata jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.record_activity(p_project_id uuid, p_type text, p_description text, p_metadata jsonb) FROM PUBLIC;
+
+--
+-- Name: FUNCTION record_failed_login(p_email text, p_reason text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.record_failed_login(p_email text, p_reason text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION record_sign_in(p_user_id uuid, p_org_id uuid, p_session_id uuid, p_method text, p_user_agent text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.record_sign_in(p_user_id uuid, p_org_id uuid, p_session_id uuid, p_method text, p_user_agent text) FROM PUBLIC;
+
+--
 -- Name: FUNCTION recover_run(p_project_id uuid, p_body jsonb); Type: ACL; Schema: private; Owner: -
 --
 
@@ -7898,6 +14517,13 @@ GRANT ALL ON FUNCTION private.recovery_options(p_phase text) TO authenticated;
 REVOKE ALL ON FUNCTION private.reduction_percent(p_original numeric, p_current numeric) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.reduction_percent(p_original numeric, p_current numeric) TO authenticated;
 GRANT ALL ON FUNCTION private.reduction_percent(p_original numeric, p_current numeric) TO service_role;
+
+--
+-- Name: FUNCTION refresh_session(p jsonb, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.refresh_session(p jsonb, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.refresh_session(p jsonb, p_at timestamp with time zone) TO kijko_server;
 
 --
 -- Name: FUNCTION refuse(p_status integer, p_code text, p_message text, p_field text, p_details jsonb); Type: ACL; Schema: private; Owner: -
@@ -7922,10 +14548,33 @@ GRANT ALL ON FUNCTION private.refuse_field(p_field text, p_message text) TO kijk
 GRANT ALL ON FUNCTION private.refuse_field(p_field text, p_message text) TO kijko_worker;
 
 --
+-- Name: FUNCTION refuse_processing(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.refuse_processing(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.refuse_processing(p_project_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.refuse_processing(p_project_id uuid) TO service_role;
+
+--
 -- Name: FUNCTION refuse_quota(p_org_id uuid, p_metric text, p_amount bigint, p_limit bigint, p_used bigint, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.refuse_quota(p_org_id uuid, p_metric text, p_amount bigint, p_limit bigint, p_used bigint, p_at timestamp with time zone) FROM PUBLIC;
+
+--
+-- Name: FUNCTION refuse_read_only(p_body jsonb, p_project public.projects); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.refuse_read_only(p_body jsonb, p_project public.projects) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.refuse_read_only(p_body jsonb, p_project public.projects) TO authenticated;
+
+--
+-- Name: FUNCTION refuse_role(p_role text, p_minimum text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.refuse_role(p_role text, p_minimum text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.refuse_role(p_role text, p_minimum text) TO authenticated;
+GRANT ALL ON FUNCTION private.refuse_role(p_role text, p_minimum text) TO service_role;
 
 --
 -- Name: FUNCTION release_run(p_run_id uuid, p_owner uuid); Type: ACL; Schema: private; Owner: -
@@ -7948,6 +14597,39 @@ GRANT ALL ON FUNCTION private.removed_until(p_room text) TO kijko_server;
 
 REVOKE ALL ON FUNCTION private.report_run(p_run_id uuid, p_owner uuid, p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.report_run(p_run_id uuid, p_owner uuid, p jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION repository_json(r public.project_repositories); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.repository_json(r public.project_repositories) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.repository_json(r public.project_repositories) TO authenticated;
+GRANT ALL ON FUNCTION private.repository_json(r public.project_repositories) TO service_role;
+
+--
+-- Name: FUNCTION require_email(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.require_email(p_text text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION require_name(p_text text, p_field text, p_label text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.require_name(p_text text, p_field text, p_label text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION resolve_external(p jsonb, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.resolve_external(p jsonb, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.resolve_external(p jsonb, p_at timestamp with time zone) TO kijko_server;
+
+--
+-- Name: FUNCTION revoke_session(p_session_id uuid, p_reason text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.revoke_session(p_session_id uuid, p_reason text, p_at timestamp with time zone) FROM PUBLIC;
 
 --
 -- Name: FUNCTION run_complete_json(r public.ingestion_runs, p_project jsonb); Type: ACL; Schema: private; Owner: -
@@ -8028,6 +14710,13 @@ GRANT ALL ON FUNCTION private.schema_version() TO kijko_server;
 GRANT ALL ON FUNCTION private.schema_version() TO kijko_worker;
 
 --
+-- Name: FUNCTION seal_answer(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.seal_answer(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.seal_answer(p jsonb) TO kijko_server;
+
+--
 -- Name: FUNCTION sequence_events(); Type: ACL; Schema: private; Owner: -
 --
 
@@ -8054,6 +14743,18 @@ GRANT ALL ON FUNCTION private.session_id() TO kijko_server;
 GRANT ALL ON FUNCTION private.session_id() TO kijko_worker;
 
 --
+-- Name: FUNCTION session_json(p_session_id uuid, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.session_json(p_session_id uuid, p_at timestamp with time zone) FROM PUBLIC;
+
+--
+-- Name: FUNCTION session_line(p_session_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.session_line(p_session_id uuid) FROM PUBLIC;
+
+--
 -- Name: FUNCTION set_headers(p_headers jsonb); Type: ACL; Schema: private; Owner: -
 --
 
@@ -8063,6 +14764,45 @@ GRANT ALL ON FUNCTION private.set_headers(p_headers jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.set_headers(p_headers jsonb) TO service_role;
 GRANT ALL ON FUNCTION private.set_headers(p_headers jsonb) TO kijko_server;
 GRANT ALL ON FUNCTION private.set_headers(p_headers jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION set_project_status(p_project_id uuid, p_status text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.set_project_status(p_project_id uuid, p_status text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION set_star(p_project public.projects, p_starred boolean); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.set_star(p_project public.projects, p_starred boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.set_star(p_project public.projects, p_starred boolean) TO authenticated;
+
+--
+-- Name: FUNCTION sign_in_once(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.sign_in_once(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.sign_in_once(p jsonb) TO kijko_server;
+
+--
+-- Name: FUNCTION sign_up(p jsonb, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.sign_up(p jsonb, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.sign_up(p jsonb, p_at timestamp with time zone) TO kijko_server;
+
+--
+-- Name: FUNCTION source_file_json(f public.project_files); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.source_file_json(f public.project_files) FROM PUBLIC;
+
+--
+-- Name: FUNCTION stage_files(p_files jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.stage_files(p_files jsonb) FROM PUBLIC;
 
 --
 -- Name: FUNCTION start_answer(r public.ingestion_runs); Type: ACL; Schema: private; Owner: -
@@ -8114,11 +14854,32 @@ REVOKE ALL ON FUNCTION private.store_terms(p_run_id uuid, p_owner uuid, p_chunks
 GRANT ALL ON FUNCTION private.store_terms(p_run_id uuid, p_owner uuid, p_chunks uuid[], p_terms tsvector[]) TO kijko_worker;
 
 --
+-- Name: FUNCTION store_webhook_secret(p_project_id uuid, p_sealed text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.store_webhook_secret(p_project_id uuid, p_sealed text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.store_webhook_secret(p_project_id uuid, p_sealed text) TO authenticated;
+
+--
+-- Name: FUNCTION suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid) TO authenticated;
+
+--
 -- Name: FUNCTION sweep_runs(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.sweep_runs(p_at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.sweep_runs(p_at timestamp with time zone) TO kijko_worker;
+
+--
+-- Name: FUNCTION switch_session(p jsonb, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.switch_session(p jsonb, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.switch_session(p jsonb, p_at timestamp with time zone) TO kijko_server;
 
 --
 -- Name: FUNCTION take_rate(p_key text, p_limit integer, p_window interval, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
@@ -8127,6 +14888,12 @@ GRANT ALL ON FUNCTION private.sweep_runs(p_at timestamp with time zone) TO kijko
 REVOKE ALL ON FUNCTION private.take_rate(p_key text, p_limit integer, p_window interval, p_at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.take_rate(p_key text, p_limit integer, p_window interval, p_at timestamp with time zone) TO kijko_server;
 GRANT ALL ON FUNCTION private.take_rate(p_key text, p_limit integer, p_window interval, p_at timestamp with time zone) TO kijko_worker;
+
+--
+-- Name: FUNCTION tell_files(p_org_id uuid, p_project_id uuid, p_operation text, p_ids uuid[], p_files bigint, p_root bigint, p_texts bigint, p_names text[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tell_files(p_org_id uuid, p_project_id uuid, p_operation text, p_ids uuid[], p_files bigint, p_root bigint, p_texts bigint, p_names text[]) FROM PUBLIC;
 
 --
 -- Name: FUNCTION tg__touch(); Type: ACL; Schema: private; Owner: -
@@ -8171,10 +14938,76 @@ REVOKE ALL ON FUNCTION private.tg_memberships__emit_removal() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.tg_memberships__end_sessions() FROM PUBLIC;
 
 --
+-- Name: FUNCTION tg_memberships__leave_projects(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_memberships__leave_projects() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_project_files__added(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_files__added() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_project_files__changed(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_files__changed() FROM PUBLIC;
+
+--
 -- Name: FUNCTION tg_project_files__drop_indexed(); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.tg_project_files__drop_indexed() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_project_files__move_content(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_files__move_content() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_project_files__place(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_files__place() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_project_files__removed(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_files__removed() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_project_manual_contents__count(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_manual_contents__count() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_project_members__guard(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_members__guard() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_project_members__request(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_members__request() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_project_members__tell(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_members__tell() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_project_members__unstar(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_members__unstar() FROM PUBLIC;
 
 --
 -- Name: FUNCTION tg_project_repositories__drop_indexed(); Type: ACL; Schema: private; Owner: -
@@ -8183,10 +15016,164 @@ REVOKE ALL ON FUNCTION private.tg_project_files__drop_indexed() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.tg_project_repositories__drop_indexed() FROM PUBLIC;
 
 --
+-- Name: FUNCTION tg_project_repositories__guard(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_repositories__guard() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_project_repositories__request(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_repositories__request() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_project_repositories__tell(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_repositories__tell() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_project_settings__guard(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_settings__guard() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_project_settings__tell(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_settings__tell() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_projects__count(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_projects__count() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_projects__equip(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_projects__equip() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_projects__guard(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_projects__guard() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_projects__no_run_left(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_projects__no_run_left() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_projects__tell(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_projects__tell() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_projects__tell_delete(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_projects__tell_delete() FROM PUBLIC;
+
+--
 -- Name: FUNCTION tg_sessions__emit_removal(); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.tg_sessions__emit_removal() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_staged_files__count(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_staged_files__count() FROM PUBLIC;
+
+--
+-- Name: FUNCTION touch_parent(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.touch_parent(p_project_id uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION touch_project(p_project_id uuid, p_viewed boolean); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.touch_project(p_project_id uuid, p_viewed boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.touch_project(p_project_id uuid, p_viewed boolean) TO authenticated;
+
+--
+-- Name: FUNCTION touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamp with time zone) TO kijko_server;
+
+--
+-- Name: COLUMN staged_files.id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(id) ON TABLE public.staged_files TO authenticated;
+
+--
+-- Name: COLUMN staged_files.organization_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(organization_id) ON TABLE public.staged_files TO authenticated;
+
+--
+-- Name: COLUMN staged_files.user_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(user_id) ON TABLE public.staged_files TO authenticated;
+
+--
+-- Name: COLUMN staged_files.name; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(name) ON TABLE public.staged_files TO authenticated;
+
+--
+-- Name: COLUMN staged_files.path; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(path) ON TABLE public.staged_files TO authenticated;
+
+--
+-- Name: COLUMN staged_files.mime_type; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(mime_type) ON TABLE public.staged_files TO authenticated;
+
+--
+-- Name: COLUMN staged_files.size; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(size) ON TABLE public.staged_files TO authenticated;
+
+--
+-- Name: COLUMN staged_files.checksum; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(checksum) ON TABLE public.staged_files TO authenticated;
+
+--
+-- Name: COLUMN staged_files.created_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(created_at) ON TABLE public.staged_files TO authenticated;
+
+--
+-- Name: FUNCTION unreferenced_blobs(p_keys text[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.unreferenced_blobs(p_keys text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.unreferenced_blobs(p_keys text[]) TO kijko_worker;
+GRANT ALL ON FUNCTION private.unreferenced_blobs(p_keys text[]) TO kijko_server;
 
 --
 -- Name: FUNCTION usage_period(p_metric text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
@@ -8199,17 +15186,6 @@ REVOKE ALL ON FUNCTION private.usage_period(p_metric text, p_at timestamp with t
 --
 
 REVOKE ALL ON FUNCTION private.usage_resets_at(p_metric text, p_at timestamp with time zone) FROM PUBLIC;
-
---
--- Name: FUNCTION user_id(); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.user_id() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.user_id() TO anon;
-GRANT ALL ON FUNCTION private.user_id() TO authenticated;
-GRANT ALL ON FUNCTION private.user_id() TO service_role;
-GRANT ALL ON FUNCTION private.user_id() TO kijko_server;
-GRANT ALL ON FUNCTION private.user_id() TO kijko_worker;
 
 --
 -- Name: FUNCTION visible_project(p_project_id uuid); Type: ACL; Schema: private; Owner: -
@@ -8291,22 +15267,34 @@ GRANT SELECT ON TABLE public.graph_links TO authenticated;
 GRANT SELECT ON TABLE public.graph_nodes TO authenticated;
 
 --
--- Name: TABLE memberships; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT ON TABLE public.memberships TO authenticated;
-
---
--- Name: TABLE organizations; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT ON TABLE public.organizations TO authenticated;
-
---
 -- Name: TABLE project_indexes; Type: ACL; Schema: public; Owner: -
 --
 
 GRANT SELECT ON TABLE public.project_indexes TO authenticated;
+
+--
+-- Name: TABLE project_stars; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,DELETE ON TABLE public.project_stars TO authenticated;
+
+--
+-- Name: COLUMN project_stars.user_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(user_id) ON TABLE public.project_stars TO authenticated;
+
+--
+-- Name: COLUMN project_stars.project_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(project_id) ON TABLE public.project_stars TO authenticated;
+
+--
+-- Name: COLUMN project_stars.organization_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(organization_id) ON TABLE public.project_stars TO authenticated;
 
 --
 -- Name: TABLE run_files; Type: ACL; Schema: public; Owner: -
@@ -8325,60 +15313,6 @@ GRANT SELECT ON TABLE public.usage_counters TO authenticated;
 --
 
 GRANT SELECT ON TABLE public.usage_days TO authenticated;
-
---
--- Name: COLUMN users.id; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(id) ON TABLE public.users TO authenticated;
-
---
--- Name: COLUMN users.email; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(email) ON TABLE public.users TO authenticated;
-
---
--- Name: COLUMN users.first_name; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(first_name) ON TABLE public.users TO authenticated;
-
---
--- Name: COLUMN users.last_name; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(last_name) ON TABLE public.users TO authenticated;
-
---
--- Name: COLUMN users.avatar_url; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(avatar_url) ON TABLE public.users TO authenticated;
-
---
--- Name: COLUMN users.timezone; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(timezone) ON TABLE public.users TO authenticated;
-
---
--- Name: COLUMN users.default_organization_id; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(default_organization_id) ON TABLE public.users TO authenticated;
-
---
--- Name: COLUMN users.created_at; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(created_at) ON TABLE public.users TO authenticated;
-
---
--- Name: COLUMN users.updated_at; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(updated_at) ON TABLE public.users TO authenticated;
 
 --
 -- Name: DEFAULT PRIVILEGES FOR FUNCTIONS; Type: DEFAULT ACL; Schema: -; Owner: -

@@ -96,11 +96,16 @@ create index login_failures_updated_at_idx on private.login_failures (updated_at
 comment on table private.login_failures is 'The lock-out of contract 40, 1.9; shared by all server processes.';
 
 -- The answer to a sign-up, sign-in or refresh with an Idempotency-Key. It holds tokens, so it is sealed with a key made from the
--- Idempotency-Key and the request itself (which holds the password or the old token): without them nobody can open it, we included.
+-- Idempotency-Key, the request itself (which holds the password or the old token) and a key of the server. The digests are keyed
+-- too, because a plain one of a request with a password would be a fast hash of that password.
 create table private.sealed_answers (
   key_digest bytea primary key,
   request_digest bytea not null,
-  -- Null while the first request is at work.
+  -- What the refresh token of the answer was derived with, beside secrets that are not here.
+  nonce bytea not null,
+  -- Ids and names of the new session: no secrets. Null while the first request is at work.
+  result jsonb,
+  -- The whole answer, encrypted. Null until the first process has made it; of several the first one counts.
   sealed bytea,
   created_at timestamptz not null default now(),
   constraint sealed_answers_digest_check check (octet_length(key_digest) = 32 and octet_length(request_digest) = 32)

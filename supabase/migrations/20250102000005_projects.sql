@@ -32,9 +32,6 @@ return jsonb_typeof(p_value) = 'array' and jsonb_array_length(p_value) <= 100
   and not exists (select from jsonb_array_elements_text(p_value) e (v) where char_length(v) not between 1 and 200);
 comment on function private.is_patterns is 'Is the value a JSON array of at most 100 patterns?';
 
-grant execute on function private.trimmed, private.is_plain, private.is_switches, private.is_patterns
-  to anon, authenticated, service_role, kijko_server, kijko_worker;
-
 -- What the programs of this installation offer, for rules that depend on it (vectors, self-hosted Git hosts).
 create table private.installation (
   key text primary key,
@@ -365,6 +362,8 @@ create table public.staged_files (
   checksum text not null,
   storage_key text not null,
   storage_provider text not null default 'local',
+  -- True only within the transaction that attaches it.
+  attached boolean not null default false,
   created_at timestamptz not null default now(),
   constraint staged_files_name_check check (char_length(name) between 1 and 255 and name !~ '/' and private.is_plain(name)),
   constraint staged_files_path_check check (char_length(path) between 1 and 1000 and path !~ '(^|/)(\.{1,2})?(/|$)' and private.is_plain(path)),

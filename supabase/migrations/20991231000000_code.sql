@@ -707,7 +707,11 @@ begin
     case when p_room not like 'user:%' then p_org_id end,
     -- A project's room is judged by the project, so the event always names it.
     coalesce(p_project_id, case when p_room like 'project:%' or p_room like 'context:%' then split_part(p_room, ':', 2)::uuid end),
-    p_entity, p_entity_id, private.user_id(), p_conflation_key, p_users);
+    p_entity, p_entity_id,
+    -- private.user_id() looks into the tables where nobody entered; most writers did, or are nobody.
+    case when coalesce(current_setting('app.user_id', true), '') <> '' then current_setting('app.user_id')::uuid
+      when coalesce(current_setting('request.jwt.claims', true), '') <> '' then private.user_id() end,
+    p_conflation_key, p_users);
   if coalesce(current_setting('app.wakes', true), '') <> 'on' then
     perform pg_notify('kijko_wake', '');
   else
@@ -1024,7 +1028,25 @@ comment on function private.prune_events is
   'Removes events older than p_keep and superseded ones; returns how many expired. For the job events.prune, hourly. Judges: callable by the worker only.';
 grant execute on function private.prune_events to kijko_worker;
 
--- events: api.
+-- Who asks for a connection token, and whether they may watch the project it is for (contract 30, 2.5). The server signs.
+create or replace function api.authorize_socket(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_given text := p -> 'body' ->> 'projectId';
+  v_project uuid := private.as_uuid(v_given);
+begin
+  if v_given is not null and v_project is null then
+    perform private.refuse_field('projectId', 'The project id is not valid.');
+  elsif v_given is not null and not exists (select from public.projects where id = v_project) then
+    perform private.refuse(404, 'PROJECT_NOT_FOUND', 'There is no such project.');
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('userId', private.user_id(), 'sessionId', private.session_id(),
+    'organizationId', private.org_id(), 'projectId', v_project));
+end
+$$;
+comment on function api.authorize_socket is 'What a connection token of the caller says. Errors: 400 VALIDATION_ERROR, 404 PROJECT_NOT_FOUND.';
+grant execute on function api.authorize_socket to authenticated;
 
 -- Access that ends through a session or a membership becomes a removal in the log, whoever ended it (API, psql, a cascade).
 
@@ -1081,21 +1103,3781 @@ create policy select_audience on public.events for select to authenticated using
   end
 );
 
--- identity: functions.
+-- Sessions, the organization they act in, and the answers of sign-in. Functions of schema private here are called by the server
+-- itself (granted to kijko_server alone), one call a request. A refusal after which something must remain written (a counted
+-- failure, a revoked session) is *returned* as {"problem": ...}: raising it would undo the write.
 
--- identity: api.
+create or replace function private.problem(
+  p_status integer, p_code text, p_message text, p_field text default null, p_details jsonb default null
+) returns jsonb
+language sql immutable parallel safe
+return jsonb_build_object('problem', jsonb_strip_nulls(jsonb_build_object(
+  'status', p_status, 'code', p_code, 'message', p_message, 'field', p_field, 'details', p_details)));
+comment on function private.problem is 'A refusal as a result, for where the transaction must commit; the server turns it into the same answer as private.refuse.';
 
--- identity: triggers.
+-- something@something.tld without blanks and control characters, trimmed, lower case; null where it is none.
+create or replace function private.clean_email(p_text text) returns text
+language sql immutable parallel safe
+return (
+  select case when char_length(e) between 3 and 254 and e ~ '^[^@[:space:][:cntrl:]]+@[^@[:space:][:cntrl:]]+\.[^@.[:space:][:cntrl:]]+$' then e end
+  from (select lower(normalize(regexp_replace(p_text, '^[[:space:]]+|[[:space:]]+$', '', 'g')))) as t (e)
+);
+comment on function private.clean_email is 'The address as it is stored, or null where it has not the shape of one.';
 
--- identity: access.
+create or replace function private.require_email(p_text text) returns text
+language plpgsql immutable
+as $$
+begin
+  if private.clean_email(p_text) is null then
+    perform private.refuse_field('email', 'Please enter a valid e-mail address.');
+  end if;
+  return private.clean_email(p_text);
+end
+$$;
+comment on function private.require_email is 'private.clean_email, or 400 VALIDATION_ERROR about field email.';
 
--- projects: functions.
+create or replace function private.require_name(p_text text, p_field text, p_label text) returns text
+language plpgsql immutable
+as $$
+declare
+  v_name text := regexp_replace(p_text, '^[[:space:]]+|[[:space:]]+$', '', 'g');
+begin
+  if v_name ~ '[\u0001-\u001F\u007F-\u009F]' then
+    perform private.refuse_field(p_field, format('The %s must not contain control characters.', p_label));
+  elsif coalesce(char_length(v_name), 0) not between 1 and 50 then
+    perform private.refuse_field(p_field, format('The %s must have 1 to 50 characters.', p_label));
+  end if;
+  return v_name;
+end
+$$;
+comment on function private.require_name is 'A trimmed name of 1 to 50 characters, or 400 VALIDATION_ERROR about the field.';
 
--- projects: api.
+create or replace function private.personal_organization_name(p_first_name text, p_last_name text, p_email text) returns text
+language sql immutable parallel safe
+return coalesce(nullif(btrim(p_first_name || ' ' || p_last_name), ''), left(split_part(p_email, '@', 1), 100)) || '''s workspace';
+comment on function private.personal_organization_name is 'Name of the organization that a new person gets.';
 
--- projects: triggers.
+-- The organization for a session: the wanted one if the membership is active, else the default one, else the oldest. Whoever was
+-- removed from the last one gets a new personal one; null says that there are memberships and all are inactive.
+create or replace function private.choose_organization(p_user_id uuid, p_wanted_id uuid default null) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user public.users;
+  v_id uuid;
+begin
+  for i in 1..2 loop
+    select m.organization_id into v_id
+    from public.memberships m
+    join public.users u on u.id = m.user_id
+    where m.user_id = p_user_id and m.status = 'active'
+    order by (m.organization_id = p_wanted_id) desc nulls last, (m.organization_id = u.default_organization_id) desc nulls last,
+      m.joined_at, m.id
+    limit 1;
+    if v_id is not null or exists (select from public.memberships m where m.user_id = p_user_id) then
+      return v_id;
+    end if;
+    -- Of parallel sign-ins one makes the organization; the others find it in their second round.
+    select * into v_user from public.users u where u.id = p_user_id for no key update;
+  end loop;
+  return private.create_organization(
+    private.personal_organization_name(v_user.first_name, v_user.last_name, v_user.email), p_user_id);
+end
+$$;
+comment on function private.choose_organization is
+  'Organization that a session of this person acts in, made if there is none; null when all memberships are inactive. Judges: callable by definer functions of ours only.';
 
--- projects: access.
+-- Browser and operating system as the audit trail shows them; a user agent is a claim and nothing depends on it.
+create or replace function private.device_json(p_user_agent text) returns jsonb
+language sql immutable parallel safe
+return jsonb_strip_nulls(jsonb_build_object(
+  'browser', case when p_user_agent ~ 'Edg' then 'Edge' when p_user_agent ~ 'OPR/' then 'Opera' when p_user_agent ~ 'Firefox/' then 'Firefox'
+    when p_user_agent ~ 'Chrome/|CriOS/' then 'Chrome' when p_user_agent ~ 'Safari/' then 'Safari' end,
+  'os', case when p_user_agent ~ 'iPhone|iPad' then 'iOS' when p_user_agent ~ 'Android' then 'Android' when p_user_agent ~ 'Windows' then 'Windows'
+    when p_user_agent ~ 'Mac OS X' then 'macOS' when p_user_agent ~ 'Linux' then 'Linux' end));
+comment on function private.device_json is '{browser, os} of a user agent, as far as they can be told.';
+
+-- Who the session is and how long it may last: what the server needs to sign an access token and to set the cookie.
+create or replace function private.session_json(p_session_id uuid, p_at timestamptz) returns jsonb
+language sql stable security definer set search_path = ''
+return (
+  select jsonb_build_object('user_id', u.id, 'session_id', s.id, 'org_id', s.organization_id, 'email', u.email,
+    'email_verified', u.email_verified_at is not null, 'first_name', u.first_name, 'last_name', u.last_name,
+    'max_age', greatest(0, floor(extract(epoch from least(s.expires_at, s.idle_expires_at, p_at + interval '30 days') - p_at))::integer))
+  from private.sessions s
+  join public.users u on u.id = s.user_id
+  where s.id = p_session_id
+);
+comment on function private.session_json is 'What a token answer is made of. Judges: callable by definer functions of ours only.';
+
+-- 30 days from issue, and never beyond the session: 90 days from sign-in.
+create or replace function private.issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamptz) returns void
+language sql volatile security definer set search_path = ''
+begin atomic
+  update private.sessions s
+  set idle_expires_at = least(s.expires_at, p_at + interval '30 days'), last_active_at = greatest(s.last_active_at, p_at)
+  where s.id = p_session_id;
+  insert into private.refresh_tokens (token_hash, session_id, issued_at, expires_at)
+  select decode(p_token_hash, 'hex'), s.id, p_at, s.idle_expires_at from private.sessions s where s.id = p_session_id;
+end;
+comment on function private.issue_refresh_token is 'Stores the SHA-256 (hex) of a new refresh token. Judges: callable by definer functions of ours only.';
+
+-- p holds token_hash and user_agent. The absolute end is given where a session continues another one.
+create or replace function private.begin_session(
+  p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamptz, p_expires_at timestamptz default null
+) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+  v_ip text := nullif(current_setting('app.client_ip', true), '');
+  v_agent text := left(p ->> 'user_agent', 500);
+  v_expires_at timestamptz := coalesce(p_expires_at, p_at + interval '90 days');
+begin
+  insert into private.sessions (user_id, organization_id, method, user_agent, client_ip, created_at, last_active_at, expires_at, idle_expires_at)
+  values (p_user_id, p_org_id, p_method, v_agent, v_ip, p_at, p_at, v_expires_at, v_expires_at)
+  returning id into v_id;
+  perform private.issue_refresh_token(v_id, p ->> 'token_hash', p_at);
+  if p_method <> 'switch' then
+    perform private.record_sign_in(p_user_id, p_org_id, v_id, p_method, v_agent);
+  end if;
+  return private.session_json(v_id, p_at);
+end
+$$;
+comment on function private.begin_session is 'A new session with its first refresh token. Judges: callable by definer functions of ours only.';
+
+create or replace function private.record_sign_in(p_user_id uuid, p_org_id uuid, p_session_id uuid, p_method text, p_user_agent text)
+returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.login_history (user_id, session_id, method, status, client_ip, user_agent)
+  values (p_user_id, p_session_id, p_method, 'success', nullif(current_setting('app.client_ip', true), ''), p_user_agent);
+  perform set_config('app.session_id', p_session_id::text, true);
+  perform private.audit('user.login', 'Signed in.', private.device_json(p_user_agent) || jsonb_build_object('method', p_method), null,
+    p_org_id, p_user_id);
+end
+$$;
+comment on function private.record_sign_in is 'History and audit of a successful sign-in. Judges: callable by definer functions of ours only.';
+
+-- A trigger of the event log tells all server processes, which close the session's sockets.
+create or replace function private.revoke_session(p_session_id uuid, p_reason text, p_at timestamptz default now()) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update private.sessions set revoked_at = p_at, revoked_reason = p_reason where id = p_session_id and revoked_at is null;
+  return found;
+end
+$$;
+comment on function private.revoke_session is 'Ends a session now; false when it had ended. Judges: callable by definer functions of ours only.';
+
+-- The session and those that continued it after a membership had ended.
+create or replace function private.session_line(p_session_id uuid) returns setof uuid
+language sql stable security definer set search_path = ''
+begin atomic
+  with recursive line (id, successor_id) as (
+    select s.id, s.successor_id from private.sessions s where s.id = p_session_id
+    union
+    select s.id, s.successor_id from private.sessions s join line on s.id = line.successor_id
+  )
+  select line.id from line;
+end;
+comment on function private.session_line is 'A session and its successors. Judges: callable by definer functions of ours only.';
+
+-- p: session_id? (from a genuine token, expired or not), token_hash? (of a refresh token). Unknown ones are passed over: logging out
+-- twice, or of nothing, is no error.
+create or replace function private.log_out(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  for v in
+    select s.id, s.user_id, s.organization_id
+    from private.sessions s
+    where s.id in (
+      select private.session_line(private.as_uuid(p ->> 'session_id'))
+      union
+      select private.session_line(t.session_id) from private.refresh_tokens t where t.token_hash = decode(p ->> 'token_hash', 'hex'))
+    order by s.id
+    for update
+  loop
+    if private.revoke_session(v.id, 'logout') then
+      perform set_config('app.session_id', v.id::text, true);
+      perform private.audit('user.logout', 'Signed out.', null, null,
+        coalesce(v.organization_id, (select u.default_organization_id from public.users u where u.id = v.user_id)), v.user_id);
+    end if;
+  end loop;
+  return null;
+end
+$$;
+comment on function private.log_out is 'Ends the sessions named by a token and by a refresh token. Judges: callable by the server only, which has verified the token.';
+grant execute on function private.log_out to kijko_server;
+
+-- The current session ends and one for the other organization begins; it inherits the moment of signing in.
+-- p: user_id, session_id, claims, request_id, client_ip of the caller; org_id; token_hash, user_agent.
+create or replace function private.switch_session(p jsonb, p_at timestamptz default now()) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user_id uuid := (p ->> 'user_id')::uuid;
+  v_session private.sessions;
+  v_org_id uuid;
+begin
+  perform private.enter(v_user_id, (p ->> 'session_id')::uuid, (p ->> 'org_hint')::uuid, p ->> 'claims', p ->> 'request_id', p ->> 'client_ip');
+  select m.organization_id into v_org_id
+  from public.memberships m
+  where m.user_id = v_user_id and m.organization_id = private.as_uuid(p ->> 'org_id') and m.status = 'active';
+  if v_org_id is null then
+    perform private.refuse(403, 'ORG_REQUIRED', 'You are not an active member of this organization.', 'org_id');
+  end if;
+  select * into v_session from private.sessions where id = (p ->> 'session_id')::uuid;
+  if not private.revoke_session(v_session.id, 'switched', p_at) then
+    perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
+  end if;
+  return private.begin_session(v_user_id, v_org_id, 'switch', p, p_at, v_session.expires_at);
+end
+$$;
+comment on function private.switch_session is
+  'Moves the caller to another organization. Judges: session and memberships, through private.enter. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED.';
+grant execute on function private.switch_session to kijko_server;
+
+-- Many at once, seconds after the answers they belong to; whoever is busy is passed over. p_orgs: the hint of the token, or null.
+create or replace function private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamptz default now()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  with busy as (
+    select s.id from private.sessions s
+    where s.id = any (p_sessions) and s.revoked_at is null and s.last_active_at < p_at - interval '1 minute'
+    order by s.id for update skip locked
+  )
+  update private.sessions s set last_active_at = p_at from busy where busy.id = s.id;
+  with active as (
+    select distinct s.user_id, coalesce(t.org_id, s.organization_id, u.default_organization_id) as organization_id
+    from unnest(p_sessions, p_orgs) as t (session_id, org_id)
+    join private.sessions s on s.id = t.session_id and s.revoked_at is null
+    join public.users u on u.id = s.user_id
+  ), busy as (
+    select m.id from public.memberships m
+    join active a on a.user_id = m.user_id and a.organization_id = m.organization_id
+    where m.last_active_at is null or m.last_active_at < p_at - interval '1 minute'
+    order by m.id for update of m skip locked
+  )
+  update public.memberships m set last_active_at = p_at from busy where busy.id = m.id;
+end
+$$;
+comment on function private.touch_sessions is 'Moves last_active_at of sessions and memberships, at most once a minute. Judges: callable by the server only.';
+grant execute on function private.touch_sessions to kijko_server;
+
+-- Only for development: every process of the installation gets the key that the first one offered.
+create or replace function private.keep_signing_key(p_offered text) returns text
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.signing_keys (pem) values (p_offered) on conflict do nothing;
+  return (select k.pem from private.signing_keys k);
+end
+$$;
+comment on function private.keep_signing_key is 'The installation''s own signing key, or the offered one if it had none. Judges: callable by the server only.';
+grant execute on function private.keep_signing_key to kijko_server;
+
+create or replace function private.prune_identity(p_at timestamptz default now()) returns void
+language sql volatile security definer set search_path = ''
+begin atomic
+  delete from private.refresh_tokens where expires_at < p_at;
+  delete from private.sealed_answers where created_at < p_at - interval '24 hours';
+  delete from private.login_failures where updated_at < p_at - interval '1 hour';
+  delete from private.login_history where created_at < p_at - interval '90 days';
+end;
+comment on function private.prune_identity is 'Retention of refresh tokens, sealed answers, failures and sign-in history. Judges: callable by the worker only.';
+grant execute on function private.prune_identity to kijko_worker;
+
+-- Sign-up and sign-in with a password, and the lock-out: ten failures for one e-mail address within 15 minutes lock it for 15
+-- minutes, whether an account exists or not. Passwords are hashed and checked outside; here only the outcome arrives.
+
+create or replace function private.email_digest(p_email text) returns bytea
+language sql immutable parallel safe
+return sha256(convert_to(p_email, 'UTF8'));
+comment on function private.email_digest is 'Key of the lock-out for an address.';
+
+create or replace function private.record_failed_login(p_email text, p_reason text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user public.users;
+begin
+  select * into v_user from public.users u where u.email = p_email;
+  if not found then
+    return;
+  end if;
+  insert into private.login_history (user_id, method, status, reason, client_ip)
+  values (v_user.id, 'password', 'failed', p_reason, nullif(current_setting('app.client_ip', true), ''));
+  perform private.audit('security.login_failed', 'A sign-in failed.', jsonb_build_object('reason', p_reason), null,
+    v_user.default_organization_id, v_user.id);
+end
+$$;
+comment on function private.record_failed_login is 'History and audit of a failed sign-in, where an account has the address. Judges: callable by definer functions of ours only.';
+
+-- Null while the address is not locked, else the refusal. Recorded at most once a minute.
+create or replace function private.locked_problem(p_email text, p_at timestamptz) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v private.login_failures;
+begin
+  select * into v from private.login_failures f where f.email_digest = private.email_digest(p_email) and f.locked_until > p_at;
+  if not found then
+    return null;
+  end if;
+  update private.login_failures f set recorded_at = p_at
+  where f.email_digest = v.email_digest and (f.recorded_at is null or f.recorded_at < p_at - interval '1 minute');
+  if found then
+    perform private.record_failed_login(p_email, 'Account locked');
+  end if;
+  return private.problem(429, 'ACCOUNT_LOCKED', 'Too many failed attempts. This account is locked for some minutes; please try again later.',
+    null, jsonb_build_object('retryAfter', greatest(1, ceil(extract(epoch from v.locked_until - p_at))::integer)));
+end
+$$;
+comment on function private.locked_problem is 'The refusal of a locked address, or null. Judges: callable by definer functions of ours only.';
+
+-- Before the password is checked. p: email. Answers the hash to check, or none for an unknown address.
+create or replace function private.begin_login(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_email text := private.require_email(p ->> 'email');
+begin
+  return coalesce(
+    private.locked_problem(v_email, p_at),
+    (select jsonb_build_object('email', u.email, 'user_id', u.id, 'password_hash', c.password_hash)
+     from public.users u join private.credentials c on c.user_id = u.id where u.email = v_email),
+    jsonb_build_object('email', v_email));
+end
+$$;
+comment on function private.begin_login is 'First half of a sign-in: what to check the password against, or 429 ACCOUNT_LOCKED. Judges: callable by the server only.';
+grant execute on function private.begin_login to kijko_server;
+
+-- After the password was checked. p: email, user_id?, checked_hash?, is_correct, new_hash? (parameters have changed), token_hash,
+-- user_agent. Attempts of one address finish one after the other, so of any number of simultaneous guesses ten count: once the tenth
+-- has failed, the right one among the rest is refused like the wrong ones.
+create or replace function private.finish_login(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_email text := p ->> 'email';
+  v_user_id uuid := (p ->> 'user_id')::uuid;
+  v_digest bytea := private.email_digest(v_email);
+  v_failed timestamptz[];
+  v_problem jsonb;
+  v_org_id uuid;
+begin
+  if not (p ->> 'is_correct')::boolean then
+    insert into private.login_failures (email_digest) values (v_digest) on conflict do nothing;
+  end if;
+  select array(select t from unnest(f.failed_at) t where t > p_at - interval '15 minutes' order by t) into v_failed
+  from private.login_failures f where f.email_digest = v_digest for update;
+  v_problem := private.locked_problem(v_email, p_at);
+  if v_problem is not null then
+    return v_problem;
+  end if;
+
+  -- The hash may have been changed while it was being checked.
+  if not (p ->> 'is_correct')::boolean or not exists (
+    select from private.credentials c where c.user_id = v_user_id and c.password_hash = p ->> 'checked_hash')
+  then
+    v_failed := v_failed || p_at;
+    update private.login_failures f
+    set failed_at = case when cardinality(v_failed) >= 10 then '{}' else v_failed end,
+      locked_until = case when cardinality(v_failed) >= 10 then p_at + interval '15 minutes' end,
+      recorded_at = null, updated_at = p_at
+    where f.email_digest = v_digest;
+    perform private.record_failed_login(v_email, 'Wrong password');
+    return private.problem(401, 'INVALID_CREDENTIALS', 'The e-mail address or the password is not correct.');
+  end if;
+
+  if p ? 'new_hash' then
+    update private.credentials c set password_hash = p ->> 'new_hash' where c.user_id = v_user_id;
+  end if;
+  v_org_id := private.choose_organization(v_user_id);
+  if v_org_id is null then
+    perform private.record_failed_login(v_email, 'Membership inactive');
+    return private.problem(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
+  end if;
+  return private.begin_session(v_user_id, v_org_id, 'password', p, p_at);
+end
+$$;
+comment on function private.finish_login is
+  'Second half of a sign-in: counts a failure or begins a session. Judges: callable by the server only. Results: 401 INVALID_CREDENTIALS, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED.';
+grant execute on function private.finish_login to kijko_server;
+
+-- One transaction: person, password, organization with owner and subscription, session. The address counts as unverified until its
+-- owner proves it; users.email_verified_at says so.
+-- p: email, first_name, last_name, password_hash, meets_policy, invitation_token?, token_hash, user_agent.
+create or replace function private.sign_up(p jsonb, p_at timestamptz default now()) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_email text := private.require_email(p ->> 'email');
+  v_first text := private.require_name(p ->> 'first_name', 'first_name', 'first name');
+  v_last text := private.require_name(p ->> 'last_name', 'last_name', 'last name');
+  v_user_id uuid;
+  v_org_id uuid;
+begin
+  if exists (select from public.users u where u.email = v_email) then
+    perform private.refuse(409, 'EMAIL_TAKEN', 'There is already an account with this e-mail address.', 'email');
+  end if;
+  if coalesce(p ->> 'invitation_token', '') <> '' then
+    -- Nobody can have been invited yet, so no token can be good; and a refused token refuses the sign-up.
+    perform private.refuse(404, 'INVITATION_NOT_FOUND', 'This invitation does not exist.', 'invitation_token');
+  end if;
+  insert into public.users (email, first_name, last_name) values (v_email, v_first, v_last) returning id into v_user_id;
+  insert into private.credentials (user_id, password_hash, meets_policy)
+  values (v_user_id, p ->> 'password_hash', (p ->> 'meets_policy')::boolean);
+  v_org_id := private.create_organization(private.personal_organization_name(v_first, v_last, v_email), v_user_id);
+  return private.begin_session(v_user_id, v_org_id, 'signup', p, p_at);
+end
+$$;
+comment on function private.sign_up is
+  'A new person with an organization of their own, signed in. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 404 INVITATION_NOT_FOUND, 409 EMAIL_TAKEN.';
+grant execute on function private.sign_up to kijko_server;
+
+-- People who sign in elsewhere: Keycloak or Supabase has signed a token, the server has verified it, and here it finds its person and
+-- its session. Known identity: that person. Else an account with the same verified e-mail address: the identity is linked. Else a new
+-- person with an organization of their own.
+
+-- p: issuer, subject, email?, email_verified, first_name, last_name, org_hint?, session_id (derived from issuer and the issuer's own
+-- session), session_key, iat (seconds), user_agent?.
+create or replace function private.resolve_external(p jsonb, p_at timestamptz default now()) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_session_id uuid := (p ->> 'session_id')::uuid;
+  v_session private.sessions;
+  v_user_id uuid;
+  v_org_id uuid;
+  v_hint uuid := (p ->> 'org_hint')::uuid;
+begin
+  -- Known already, as nearly always.
+  select s.user_id into v_user_id
+  from private.identities i
+  join private.sessions s on s.user_id = i.user_id
+  where i.issuer = p ->> 'issuer' and i.subject = p ->> 'subject' and s.id = v_session_id and s.issuer = p ->> 'issuer';
+  if found then
+    return jsonb_build_object('user_id', v_user_id, 'session_id', v_session_id);
+  end if;
+
+  -- First uses of one account wait for each other.
+  perform pg_advisory_xact_lock(hashtextextended('identity ' || (p ->> 'issuer') || ' ' || (p ->> 'subject'), 0));
+  select i.user_id into v_user_id from private.identities i where i.issuer = p ->> 'issuer' and i.subject = p ->> 'subject';
+  if v_user_id is null then
+    v_user_id := private.adopt_identity(p);
+  end if;
+
+  select * into v_session from private.sessions s where s.id = v_session_id;
+  if found then
+    if v_session.user_id <> v_user_id or v_session.issuer <> p ->> 'issuer' then
+      perform private.refuse(401, 'UNAUTHENTICATED', 'This token does not belong to its session. Please sign in again.');
+    end if;
+    return jsonb_build_object('user_id', v_user_id, 'session_id', v_session_id);
+  end if;
+
+  v_org_id := private.choose_organization(v_user_id, v_hint);
+  if v_org_id is null then
+    perform private.refuse(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
+  end if;
+  insert into private.sessions (id, user_id, organization_id, issuer, external_key, method, user_agent, client_ip, created_at,
+    last_active_at, expires_at, idle_expires_at)
+  -- A hint is judged by private.enter at each request, also a false one; without it the session keeps to the default organization.
+  select v_session_id, v_user_id, case when v_hint = v_org_id then v_hint end, p ->> 'issuer', p ->> 'session_key', 'sso',
+    left(p ->> 'user_agent', 500), nullif(current_setting('app.client_ip', true), ''), t.at, p_at, t.at + interval '90 days', t.at + interval '90 days'
+  from (select to_timestamp((p ->> 'iat')::double precision)) as t (at);
+  perform private.record_sign_in(v_user_id, v_org_id, v_session_id, 'sso', left(p ->> 'user_agent', 500));
+  return jsonb_build_object('user_id', v_user_id, 'session_id', v_session_id);
+end
+$$;
+comment on function private.resolve_external is
+  'Person and session behind a verified token of an external issuer, made at first use. Judges: callable by the server only. Errors: 401 UNAUTHENTICATED, 403 EMAIL_NOT_VERIFIED, 403 MEMBERSHIP_INACTIVE.';
+grant execute on function private.resolve_external to kijko_server;
+
+-- Account resolution for an identity that is not known yet.
+create or replace function private.adopt_identity(p jsonb) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_email text := private.clean_email(p ->> 'email');
+  v_verified boolean := coalesce((p ->> 'email_verified')::boolean, false);
+  v_user public.users;
+begin
+  if v_email is null then
+    perform private.refuse(403, 'EMAIL_NOT_VERIFIED', 'Your identity provider gave no e-mail address. An account needs one.');
+  end if;
+  select * into v_user from public.users u where u.email = v_email for no key update;
+  if not found then
+    insert into public.users (email, first_name, last_name, email_verified_at)
+    values (v_email, coalesce(left(p ->> 'first_name', 50), ''), coalesce(left(p ->> 'last_name', 50), ''), case when v_verified then now() end)
+    returning * into v_user;
+    perform private.create_organization(
+      private.personal_organization_name(v_user.first_name, v_user.last_name, v_user.email), v_user.id);
+  elsif not v_verified then
+    perform private.refuse(403, 'EMAIL_NOT_VERIFIED',
+      'There is an account with this e-mail address, and your identity provider has not verified that it is yours.');
+  else
+    if v_user.email_verified_at is null then
+      -- Whoever registered this address never proved to own it, and the person before us did: what the first one holds must not
+      -- open the account any longer. Otherwise a stranger could register somebody's address and wait for them.
+      delete from private.credentials c where c.user_id = v_user.id;
+      perform private.revoke_session(s.id, 'account_claimed') from private.sessions s where s.user_id = v_user.id and s.revoked_at is null;
+      update public.users u set email_verified_at = now() where u.id = v_user.id;
+    end if;
+    perform private.audit('user.profile_updated', 'An account at an identity provider was linked.',
+      jsonb_build_object('issuer', p ->> 'issuer'), null, v_user.default_organization_id, v_user.id);
+  end if;
+  insert into private.identities (issuer, subject, user_id) values (p ->> 'issuer', p ->> 'subject', v_user.id);
+  return v_user.id;
+end
+$$;
+comment on function private.adopt_identity is
+  'Links an unknown external identity to a person, or makes a new one. Judges: callable by definer functions of ours only. Errors: 403 EMAIL_NOT_VERIFIED.';
+
+-- Refresh with rotation. Each token counts its own first use: for 30 seconds after it the same token works again, as often as needed
+-- (a browser with many open requests refreshes many times at once), and each use yields a good pair of the same session. A use later
+-- than that means that somebody has a copy: the whole session ends.
+
+-- p: presented_hash (hex), token_hash (hex, of the token to issue), user_agent, session_limit (refreshes a minute).
+create or replace function private.refresh_session(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_refused constant jsonb := private.problem(401, 'INVALID_REFRESH_TOKEN', 'Your session has ended. Please sign in again.');
+  v_hash bytea := decode(p ->> 'presented_hash', 'hex');
+  v_session private.sessions;
+  v_token private.refresh_tokens;
+  v_rate record;
+  v_answer jsonb;
+begin
+  -- The session's lock makes refreshes of one session follow each other, so that "first use" has one meaning.
+  select s.* into v_session
+  from private.sessions s
+  where s.id = (select t.session_id from private.refresh_tokens t where t.token_hash = v_hash)
+  for update;
+  if not found then
+    return c_refused;
+  end if;
+  select * into v_rate from private.take_rate('refresh session|' || v_session.id, (p ->> 'session_limit')::integer, interval '60 s', p_at);
+  if not v_rate.allowed then
+    return private.problem(429, 'RATE_LIMITED', 'Too many requests. Please wait a moment.', null, jsonb_build_object(
+      'limit', (p ->> 'session_limit')::integer, 'remaining', v_rate.remaining, 'resetUnix', floor(extract(epoch from v_rate.reset_at))::bigint,
+      'retryAfter', v_rate.retry_after));
+  end if;
+
+  select * into v_token from private.refresh_tokens t where t.token_hash = v_hash;
+  if v_token.expires_at <= p_at or v_session.expires_at <= p_at then
+    return c_refused;
+  elsif v_token.used_at < p_at - interval '30 seconds' then
+    perform private.end_stolen_session(v_session, p_at);
+    return c_refused;
+  elsif v_session.revoked_at is not null and v_session.revoked_reason is distinct from 'membership_ended' then
+    return c_refused;
+  end if;
+
+  if v_session.revoked_at is not null then
+    v_answer := private.continue_session(v_session, p, p_at);
+  elsif not exists (select from public.memberships m
+    where m.user_id = v_session.user_id and m.organization_id = v_session.organization_id and m.status = 'active')
+  then
+    return c_refused;
+  else
+    perform private.issue_refresh_token(v_session.id, p ->> 'token_hash', p_at);
+    v_answer := private.session_json(v_session.id, p_at);
+  end if;
+  if not v_answer ? 'problem' then
+    update private.refresh_tokens t set used_at = coalesce(t.used_at, p_at) where t.token_hash = v_hash;
+  end if;
+  return v_answer;
+end
+$$;
+comment on function private.refresh_session is
+  'A fresh pair for a refresh token. Judges: callable by the server only. Results: 401 INVALID_REFRESH_TOKEN, 403 MEMBERSHIP_INACTIVE, 429 RATE_LIMITED.';
+grant execute on function private.refresh_session to kijko_server;
+
+create or replace function private.end_stolen_session(p_session private.sessions, p_at timestamptz) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+begin
+  for v_id in select private.session_line(p_session.id) loop
+    if private.revoke_session(v_id, 'refresh_reuse', p_at) then
+      perform set_config('app.session_id', v_id::text, true);
+      perform private.audit('security.session_terminated', 'A session was ended because one of its refresh tokens was used twice.',
+        jsonb_build_object('reason', 'refresh_reuse'), null, p_session.organization_id, p_session.user_id);
+    end if;
+  end loop;
+end
+$$;
+comment on function private.end_stolen_session is 'Ends a session whose refresh token was used again, with its successors. Judges: callable by definer functions of ours only.';
+
+-- A membership that ended took the session along, but not the person: they go on in another organization of theirs, or in a new
+-- personal one. All tokens of the ended session lead to the same successor.
+create or replace function private.continue_session(p_session private.sessions, p jsonb, p_at timestamptz) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_next private.sessions;
+  v_org_id uuid;
+  v_answer jsonb;
+begin
+  if p_session.successor_id is not null then
+    select * into v_next from private.sessions s where s.id = p_session.successor_id for update;
+    if v_next.revoked_at is not null then
+      return private.problem(401, 'INVALID_REFRESH_TOKEN', 'Your session has ended. Please sign in again.');
+    end if;
+    perform private.issue_refresh_token(v_next.id, p ->> 'token_hash', p_at);
+    return private.session_json(v_next.id, p_at);
+  end if;
+  v_org_id := private.choose_organization(p_session.user_id);
+  if v_org_id is null then
+    return private.problem(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
+  end if;
+  v_answer := private.begin_session(p_session.user_id, v_org_id, 'switch', p, p_at, p_session.expires_at);
+  update private.sessions s set successor_id = (v_answer ->> 'session_id')::uuid where s.id = p_session.id;
+  return v_answer;
+end
+$$;
+comment on function private.continue_session is 'Moves the person of an ended membership to another organization. Judges: callable by definer functions of ours only.';
+
+-- Sign-up, sign-in and refresh under an Idempotency-Key: they have no user yet, and their answers hold secrets. The row is inserted in
+-- the transaction of the work, so of equal requests one works and the others wait for its commit; a refused one leaves no row.
+-- p: function, key (hex), request (hex), nonce (hex), and the function's own arguments.
+create or replace function private.sign_in_once(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_key bytea := decode(p ->> 'key', 'hex');
+  v private.sealed_answers;
+  v_result jsonb;
+begin
+  delete from private.sealed_answers a where a.key_digest = v_key and a.created_at < now() - interval '24 hours';
+  insert into private.sealed_answers (key_digest, request_digest, nonce)
+  values (v_key, decode(p ->> 'request', 'hex'), decode(p ->> 'nonce', 'hex'))
+  on conflict do nothing;
+  if found then
+    v_result := case p ->> 'function'
+      when 'sign_up' then private.sign_up(p)
+      when 'finish_login' then private.finish_login(p)
+      when 'refresh_session' then private.refresh_session(p)
+    end;
+    if v_result ? 'problem' then
+      delete from private.sealed_answers a where a.key_digest = v_key;
+    else
+      update private.sealed_answers a set result = v_result where a.key_digest = v_key;
+    end if;
+    return v_result;
+  end if;
+  select * into v from private.sealed_answers a where a.key_digest = v_key;
+  if v.request_digest <> decode(p ->> 'request', 'hex') then
+    return private.problem(409, 'IDEMPOTENCY_CONFLICT', 'This Idempotency-Key was used for another request.', 'Idempotency-Key');
+  end if;
+  return v.result || jsonb_strip_nulls(jsonb_build_object('nonce', encode(v.nonce, 'hex'), 'sealed', encode(v.sealed, 'base64'), 'replayed', true));
+end
+$$;
+comment on function private.sign_in_once is
+  'sign_up, finish_login or refresh_session at most once per Idempotency-Key (24 hours). Judges: callable by the server only. Results: theirs, and 409 IDEMPOTENCY_CONFLICT.';
+grant execute on function private.sign_in_once to kijko_server;
+
+create or replace function private.seal_answer(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update private.sealed_answers a set sealed = decode(p ->> 'sealed', 'base64')
+  where a.key_digest = decode(p ->> 'key', 'hex') and a.sealed is null;
+  return (select jsonb_build_object('sealed', encode(a.sealed, 'base64'))
+    from private.sealed_answers a where a.key_digest = decode(p ->> 'key', 'hex'));
+end
+$$;
+comment on function private.seal_answer is 'Keeps an encrypted answer unless there is one, and gives the kept one. Judges: callable by the server only.';
+grant execute on function private.seal_answer to kijko_server;
+
+-- What a signed-in caller asks about themselves.
+
+create or replace function private.is_platform_admin() returns boolean
+language sql stable security definer set search_path = ''
+return coalesce((select u.is_platform_admin from public.users u where u.id = private.user_id()), false)
+  -- The server leaves this claim only where the identity provider is trusted with the role; claims that somebody else left count nothing.
+  or (nullif(current_setting('app.user_id', true), '') is not null and coalesce((private.claims() ->> 'platform_admin')::boolean, false));
+comment on function private.is_platform_admin is 'Is the caller staff of this platform? Judges: private.user_id() only.';
+grant execute on function private.is_platform_admin to authenticated;
+
+create or replace function private.me_json() returns jsonb
+language sql stable security definer set search_path = ''
+return (
+  select jsonb_build_object('id', u.id, 'email', u.email, 'first_name', u.first_name, 'last_name', u.last_name,
+    'org_id', private.org_id(),
+    'roles', to_jsonb(array[private.org_role()] || case when private.is_platform_admin() then array['platform_admin'] else '{}' end),
+    'plan', coalesce(private.effective_plan(private.org_id()), 'free'),
+    'email_verified', u.email_verified_at is not null, 'two_factor_enabled', u.two_factor_enabled_at is not null)
+  from public.users u
+  where u.id = private.user_id()
+);
+comment on function private.me_json is 'AuthUser of the contract for the caller. Judges: private.user_id() only.';
+grant execute on function private.me_json to authenticated;
+
+create or replace function api.get_me(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_me jsonb := private.me_json();
+begin
+  if v_me is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  end if;
+  return v_me;
+end
+$$;
+comment on function api.get_me is 'GET /auth/me: who is signed in, where, as what. Errors: 401 UNAUTHENTICATED.';
+grant execute on function api.get_me to authenticated;
+
+create or replace function private.my_organizations_json() returns jsonb
+language sql stable security definer set search_path = ''
+return (
+  select coalesce(jsonb_agg(jsonb_build_object('org_id', o.id, 'name', o.name, 'role', m.role, 'status', m.status,
+    'is_current', o.id = private.org_id()) order by (o.id = private.org_id()) desc, lower(o.name), o.id), '[]')
+  from public.memberships m
+  join public.organizations o on o.id = m.organization_id
+  where m.user_id = private.user_id()
+);
+comment on function private.my_organizations_json is 'Organizations of the caller, the current one first. Judges: private.user_id() only.';
+grant execute on function private.my_organizations_json to authenticated;
+
+create or replace function api.list_organizations(p jsonb) returns jsonb
+language sql stable
+return private.my_organizations_json();
+comment on function api.list_organizations is 'GET /auth/organizations: where the caller is a member, the current one first, then by name.';
+grant execute on function api.list_organizations to authenticated;
+
+-- Sessions that end tell the event log by its own trigger (events/triggers.sql), and memberships end their sessions by theirs
+-- (organizations/triggers.sql); identity adds none.
+
+-- Nobody but the functions of this feature touches its tables: there is no policy and no grant, and that is the rule.
+
+-- Who may do what in a project (contract 10, section 5). The owner is projects.user_id. Owners and admins of the organization act as
+-- admin in all its projects; its other people are viewers of the shared ones and see nothing of the private ones; an accepted member
+-- has the role of the row, whatever organization they come from. Whoever has no role finds nothing: 404, never 403.
+
+-- Used by checks of the tables, so they are made in migration 005; whoever writes a row needs them.
+grant execute on function private.trimmed, private.is_plain, private.is_switches, private.is_patterns
+  to anon, authenticated, service_role, kijko_server, kijko_worker;
+
+create or replace function private.member_project_ids() returns uuid[]
+language sql stable security definer parallel safe set search_path = ''
+return (
+  select coalesce(array_agg(m.project_id), array[]::uuid[])
+  from public.project_members m
+  where m.user_id = private.user_id() and m.accepted_at is not null
+);
+comment on function private.member_project_ids is
+  'Projects where the caller is an accepted member, in any organization; policies evaluate it at most once a statement. Judges: only the caller''s own rows.';
+
+-- Guests belong to a project and not to its organization. Both bounds use the index, so that an owner of 100,000 projects of the
+-- current organization pays nothing for them.
+create or replace function private.guest_project_ids() returns uuid[]
+language sql stable security definer parallel safe set search_path = ''
+return (
+  select coalesce(array_agg(m.project_id), array[]::uuid[])
+  from public.project_members m
+  where m.user_id = private.user_id() and m.accepted_at is not null
+    and (m.organization_id < coalesce(private.org_id(), '00000000-0000-0000-0000-000000000000')
+      or m.organization_id > coalesce(private.org_id(), '00000000-0000-0000-0000-000000000000'))
+    and not exists (select from public.memberships s
+      where s.organization_id = m.organization_id and s.user_id = m.user_id and s.status = 'active')
+);
+comment on function private.guest_project_ids is 'Projects where the caller is a guest: member of the project, not of its organization. Judges: only the caller''s own rows.';
+
+-- Auditors see the project, its people and its activity, but none of its content.
+create or replace function private.auditor_project_ids() returns uuid[]
+language sql stable security definer parallel safe set search_path = ''
+return (
+  select coalesce(array_agg(m.project_id), array[]::uuid[])
+  from public.project_members m
+  where m.user_id = private.user_id() and m.accepted_at is not null and m.role = 'auditor'
+    and not (private.is_org_admin() and m.organization_id = private.org_id())
+);
+comment on function private.auditor_project_ids is 'Projects where the caller is no more than an auditor. Judges: only the caller''s own rows.';
+
+create or replace function private.overseen_project_ids() returns uuid[]
+language sql stable security definer parallel safe set search_path = ''
+return (
+  select coalesce(array_agg(m.project_id), array[]::uuid[])
+  from public.project_members m
+  where m.user_id = private.user_id() and m.accepted_at is not null and m.role in ('admin', 'manager', 'auditor')
+);
+comment on function private.overseen_project_ids is 'Projects whose whole activity the caller may read as a member. Judges: only the caller''s own rows.';
+
+grant execute on function private.member_project_ids, private.guest_project_ids, private.auditor_project_ids, private.overseen_project_ids
+  to authenticated;
+
+create or replace function private.role_rank(p_role text) returns integer
+language sql immutable parallel safe
+return case p_role when 'owner' then 5 when 'admin' then 4 when 'manager' then 3 when 'developer' then 2 when 'viewer' then 1
+  when 'auditor' then 1 else 0 end;
+comment on function private.role_rank is 'Rank of a project role: owner 5 to viewer and auditor 1; 0 for none.';
+
+-- Plpgsql, because its plan is kept for the session.
+create or replace function private.project_role(p_project_id uuid) returns text
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+declare
+  v_user uuid := private.user_id();
+  v record;
+begin
+  if v_user is null then
+    return null;
+  end if;
+  select p.user_id, p.organization_id, p.privacy, m.role into v
+  from public.projects p
+  left join public.project_members m on m.project_id = p.id and m.user_id = v_user and m.accepted_at is not null
+  where p.id = p_project_id;
+  return case
+    when v.role is null and v.organization_id is distinct from private.org_id() then null
+    when v.user_id = v_user then 'owner'
+    when v.organization_id = private.org_id() and private.is_org_admin() then 'admin'
+    when v.role is not null then v.role
+    when v.privacy = 'shared' then 'viewer'
+  end;
+end
+$$;
+comment on function private.project_role is
+  'The caller''s role in a project: owner, admin, manager, developer, viewer or auditor; null when it is hidden from them. Judges: tells a caller about themselves only.';
+
+-- Viewer here means "reads content", which an auditor does not.
+create or replace function private.has_project_role(p_project_id uuid, p_minimum text) returns boolean
+language sql stable parallel safe
+return (
+  select case p_minimum when 'auditor' then r is not null
+    else coalesce(r <> 'auditor' and private.role_rank(r) >= private.role_rank(p_minimum), false) end
+  from private.project_role(p_project_id) r
+);
+comment on function private.has_project_role is 'Has the caller at least this role? An auditor has nothing above auditor.';
+
+create or replace function private.refuse_role(p_role text, p_minimum text) returns void
+language plpgsql stable
+as $$
+begin
+  if p_role is null then
+    perform private.refuse(404, 'PROJECT_NOT_FOUND', 'This project does not exist.');
+  elsif p_minimum <> 'auditor' and (p_role = 'auditor' or private.role_rank(p_role) < private.role_rank(p_minimum)) then
+    perform private.refuse(403, 'FORBIDDEN', format('Your role in this project (%s) does not allow this.', p_role), null,
+      jsonb_build_object('role', p_role, 'required', p_minimum));
+  end if;
+end
+$$;
+comment on function private.refuse_role is 'Refuses 404 PROJECT_NOT_FOUND without a role, 403 FORBIDDEN below the minimum.';
+
+create or replace function private.assert_project_role(p_project_id uuid, p_minimum text default 'auditor') returns text
+language plpgsql stable
+as $$
+declare
+  v_role text := private.project_role(p_project_id);
+begin
+  perform private.refuse_role(v_role, p_minimum);
+  return v_role;
+end
+$$;
+comment on function private.assert_project_role is
+  'Gives the caller''s role, or refuses: 404 PROJECT_NOT_FOUND when hidden, 403 FORBIDDEN below the minimum (auditor = may see the project).';
+
+-- The first line of every operation on /projects/{projectId}/...
+create or replace function private.path_project(p jsonb, p_minimum text default 'auditor') returns uuid
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'projectId');
+begin
+  perform private.assert_project_role(v_id, p_minimum);
+  return v_id;
+end
+$$;
+comment on function private.path_project is 'The project of the path, judged: 404 PROJECT_NOT_FOUND also for text that is no UUID.';
+
+grant execute on function private.role_rank, private.project_role, private.has_project_role, private.refuse_role,
+  private.assert_project_role, private.path_project to authenticated, service_role;
+
+-- A request may name another organization of the caller's than the current one; the rest of its transaction acts there.
+create or replace function private.act_in(p_org_id uuid) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_role text;
+  v_user uuid := private.user_id();
+begin
+  if p_org_id is null or p_org_id = private.org_id() then
+    return;
+  end if;
+  select m.role into v_role from public.memberships m
+  where m.organization_id = p_org_id and m.user_id = v_user and m.status = 'active';
+  if v_role is null then
+    perform private.refuse(403, 'FORBIDDEN', 'You are not a member of this organization.', 'organizationId');
+  end if;
+  perform set_config('app.user_id', v_user::text, true), set_config('app.org_id', p_org_id::text, true),
+    set_config('app.org_role', v_role, true);
+end
+$$;
+comment on function private.act_in is
+  'Lets the rest of the transaction act in another organization of the caller. Judges: active membership there, else 403 FORBIDDEN.';
+grant execute on function private.act_in to authenticated;
+
+-- What a project looks like (contract 10, section 3). Every answer with a project carries both of the client's field sets; events
+-- carry the core set alone, because the rest depends on who looks.
+
+create or replace function private.project_json(p public.projects) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', p.id, 'userId', p.user_id, 'organizationId', p.organization_id, 'name', p.name,
+  'description', p.description, 'type', p.type, 'status', p.status, 'privacy', p.privacy, 'chunkingStrategy', p.chunking_strategy,
+  'includeMetadata', p.include_metadata, 'anonymizeSecrets', p.anonymize_secrets, 'totalRepos', p.total_repos,
+  'totalFiles', coalesce(p.total_files, p.uploaded_files), 'originalTokens', p.original_tokens, 'optimizedTokens', p.optimized_tokens,
+  'ingestionTimeSeconds', p.ingestion_time_seconds, 'createdAt', private.iso(p.created_at), 'updatedAt', private.iso(p.updated_at)));
+comment on function private.project_json is 'The core fields of Project, the same for everybody.';
+
+create or replace function private.initials_icon(p_name text) returns jsonb
+language sql immutable parallel safe
+return jsonb_build_object('type', 'initials', 'backgroundColor', '#3b82f6',
+  'value', upper(left(coalesce(nullif(regexp_replace(p_name, '[^[:alpha:]]', '', 'g'), ''), p_name), 2)));
+comment on function private.initials_icon is 'The icon of a project that has none of its own.';
+grant execute on function private.project_json, private.initials_icon to authenticated, service_role;
+
+-- One call for a whole page: owners and last active people may be strangers to the caller's organization, whom row-level security
+-- would hide. Plpgsql keeps the plan for the session.
+create or replace function private.projects_json(p_ids uuid[]) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_user uuid := private.user_id();
+  v_org uuid := private.org_id();
+  v_admin boolean := private.is_org_admin();
+  v_result jsonb;
+begin
+  select coalesce(jsonb_agg(private.project_json(p) || jsonb_strip_nulls(jsonb_build_object(
+    'icon', coalesce(p.icon, private.initials_icon(p.name)),
+    'sourceCount', p.source_count,
+    'isShared', p.privacy = 'shared' or p.accepted_members > 1,
+    'sharedBy', case when p.user_id <> v_user and (p.privacy = 'shared' or p.accepted_members > 1) then
+      coalesce(nullif(btrim(o.first_name || ' ' || o.last_name), ''), split_part(o.email, '@', 1)) end,
+    'owner', case when p.user_id = v_user then 'current-user' else o.email end,
+    'label', p.label, 'color', p.color, 'starred', s.user_id is not null, 'archived', p.archived, 'previewUrl', p.preview_url,
+    'lastActiveUser', case when u.id is not null then jsonb_build_object('id', u.id, 'firstName', u.first_name, 'lastName', u.last_name,
+      'email', u.email, 'avatar', u.avatar_url) end)) order by t.place), '[]')
+  into v_result
+  from unnest(p_ids) with ordinality t (id, place)
+  join public.projects p on p.id = t.id
+  join public.users o on o.id = p.user_id
+  left join public.project_stars s on s.project_id = p.id and s.user_id = v_user
+  left join lateral (
+    select m.user_id from public.project_members m
+    where m.project_id = p.id and m.accepted_at is not null and m.last_active_at is not null
+    order by m.last_active_at desc limit 1
+  ) a on true
+  left join public.users u on u.id = a.user_id
+  -- The policy of public.projects, in other words.
+  where (p.organization_id = v_org and (p.privacy = 'shared' or p.user_id = v_user or v_admin))
+    or exists (select from public.project_members m where m.project_id = p.id and m.user_id = v_user and m.accepted_at is not null);
+  return v_result;
+end
+$$;
+comment on function private.projects_json is
+  'Project[] in the order of the ids, as the caller sees them. Judges: leaves out what the caller may not see.';
+grant execute on function private.projects_json to authenticated;
+
+create or replace function private.member_json(m public.project_members) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', m.id, 'projectId', m.project_id, 'userId', coalesce(m.user_id::text, ''),
+  'email', m.email, 'name', m.name, 'avatarUrl', m.avatar_url, 'role', m.role, 'notifyOnIngestion', m.notify_on_ingestion,
+  'notifyOnError', m.notify_on_error, 'notifyOnTeamChanges', m.notify_on_team_changes, 'invitedAt', private.iso(m.invited_at),
+  'acceptedAt', private.iso(m.accepted_at), 'lastActiveAt', private.iso(m.last_active_at)));
+comment on function private.member_json is 'ProjectMember of the contract.';
+
+create or replace function private.shown_role(p_role text, p_is_owner boolean) returns text
+language sql immutable parallel safe
+return case when p_is_owner then 'owner' when p_role in ('admin', 'manager') then 'admin' when p_role = 'developer' then 'editor' else 'viewer' end;
+comment on function private.shown_role is 'A stored project role in the four-role vocabulary.';
+-- The sharing screens' shape, snake_case, with its own four roles (5.4).
+create or replace function private.project_user_json(m public.project_members, p_owner_id uuid) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', m.id, 'project_id', m.project_id, 'user_id', coalesce(m.user_id::text, ''),
+  'email', m.email, 'name', coalesce(m.name, split_part(m.email, '@', 1)), 'role', private.shown_role(m.role, m.user_id = p_owner_id),
+  'added_at', private.iso(m.created_at), 'added_by', coalesce(m.invited_by, p_owner_id), 'avatar_url', m.avatar_url));
+comment on function private.project_user_json is 'ProjectUser of the contract.';
+
+grant execute on function private.member_json, private.project_user_json, private.shown_role to authenticated, service_role;
+
+-- Numbers of the organization without counting: of everything for its owners and admins, of the shared projects for its other people.
+create or replace function private.counted_projects(
+  out projects bigint, out active bigint, out processing bigint, out failed bigint, out tokens bigint, out files bigint
+)
+language sql stable security definer parallel safe set search_path = ''
+as $$
+  select coalesce(sum(c.projects), 0)::bigint, coalesce(sum(c.active), 0)::bigint, coalesce(sum(c.processing), 0)::bigint,
+    coalesce(sum(c.failed), 0)::bigint, coalesce(sum(c.tokens), 0)::bigint, coalesce(sum(c.files), 0)::bigint
+  from private.project_counters c
+  where c.organization_id = private.org_id() and (c.privacy = 'shared' or private.is_org_admin())
+$$;
+comment on function private.counted_projects is 'Kept numbers of the current organization. Judges: private projects count for owners and admins of the organization only.';
+grant execute on function private.counted_projects to authenticated;
+
+-- What this installation offers; the programs declare it when they start.
+create or replace function private.declare_installation(p_key text, p_value jsonb) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  insert into private.installation as i (key, value) values (p_key, p_value)
+  on conflict (key) do update set value = excluded.value, updated_at = now() where i.value is distinct from excluded.value;
+$$;
+comment on function private.declare_installation is
+  'Keys: embedding (true where vectors can be made), git_hosts ({host: provider}). Judges: callable by the server and the worker only.';
+grant execute on function private.declare_installation to kijko_server, kijko_worker;
+
+create or replace function private.has_embedding() returns boolean
+language sql stable security definer parallel safe set search_path = ''
+return coalesce((select i.value = 'true' from private.installation i where i.key = 'embedding'), false);
+comment on function private.has_embedding is 'Can this installation make vectors? Judges: gives away one public bit.';
+grant execute on function private.has_embedding to authenticated, service_role;
+
+-- ------------------------------------------------------------------------------------------- what ingestion may do to a project
+
+create or replace function private.set_project_status(p_project_id uuid, p_status text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.projects set status = p_status where id = p_project_id and status is distinct from p_status;
+end
+$$;
+comment on function private.set_project_status is
+  'Moves the status; the state machine refuses what is no transition. Judges: callable by definer functions of ours only.';
+
+create or replace function private.finish_project_run(
+  p_project_id uuid, p_total_files integer, p_original_tokens bigint, p_optimized_tokens bigint, p_seconds integer
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.projects
+  set status = 'active', total_files = p_total_files, original_tokens = p_original_tokens, optimized_tokens = p_optimized_tokens,
+    ingestion_time_seconds = p_seconds
+  where id = p_project_id;
+end
+$$;
+comment on function private.finish_project_run is
+  'A completed run: status active and its numbers (files, tokens, seconds). Judges: callable by definer functions of ours only.';
+
+create or replace function private.project_webhook(p_project_id uuid, out url text, out sealed_secret text)
+language sql stable security definer set search_path = ''
+as $$
+  select s.webhook_url, w.sealed
+  from public.project_settings s
+  left join private.project_webhook_secrets w on w.project_id = s.project_id
+  where s.project_id = p_project_id and s.webhook_url is not null
+$$;
+comment on function private.project_webhook is 'Address and sealed secret of custom chunking. Judges: callable by the worker only.';
+grant execute on function private.project_webhook to kijko_worker;
+
+create or replace function private.cancel_before_deletion(p_project_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.assert_project_role(p_project_id, 'admin');
+  perform private.cancel_active_run(p_project_id);
+end
+$$;
+comment on function private.cancel_before_deletion is
+  'Stops an active run of a project that is about to be deleted. Judges: the caller must be its owner or an admin.';
+grant execute on function private.cancel_before_deletion to authenticated;
+
+-- Names are unique in an organization without regard to case, archived and hidden projects included: a name is refused even where
+-- its holder is not shown. Only the fact is told, and a free name beside it (contract 10, sections 7.1 and 7.2).
+
+create or replace function private.project_name_taken(p_org_id uuid, p_name text, p_exclude_id uuid default null) returns boolean
+language sql stable security definer parallel safe set search_path = ''
+return exists (
+  select from public.projects p
+  where p.organization_id = p_org_id and lower(p.name) = lower(private.trimmed(p_name)) and p.id is distinct from p_exclude_id
+    and exists (select from public.memberships m where m.organization_id = p_org_id and m.user_id = private.user_id() and m.status = 'active'
+      union all select from public.project_members g where g.organization_id = p_org_id and g.user_id = private.user_id()
+        and g.accepted_at is not null)
+);
+comment on function private.project_name_taken is
+  'Is the name in use? Hidden projects count. Judges: true only for people of the organization and guests of one of its projects.';
+
+-- "Plan" -> "Plan 2"; "Plan 9" and "Plan9" -> "Plan 10"; the base gives way where the result would pass 50 characters.
+create or replace function private.suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid default null) returns text
+language plpgsql stable
+as $$
+declare
+  v_name text := private.trimmed(p_name);
+  v_base text;
+  v_digits text;
+  v_number numeric;
+begin
+  loop
+    v_digits := substring(v_name from '^.*[^0-9]([0-9]+)$');
+    if v_digits is null then
+      v_base := v_name;
+      v_number := 2;
+    else
+      v_base := regexp_replace(left(v_name, -char_length(v_digits)), '\s+$', '');
+      v_number := v_digits::numeric + 1;
+    end if;
+    v_name := regexp_replace(left(v_base, 49 - char_length(v_number::text)), '\s+$', '') || ' ' || v_number;
+    exit when not private.project_name_taken(p_org_id, v_name, p_exclude_id);
+  end loop;
+  return v_name;
+end
+$$;
+comment on function private.suggest_project_name is 'A free name next to a taken one, at most 50 characters.';
+
+create or replace function private.judge_project_name(
+  p_org_id uuid, p_name text, p_exclude_id uuid, out error text, out suggestion text
+)
+language plpgsql stable
+as $$
+declare
+  v_name text := private.trimmed(coalesce(p_name, ''));
+begin
+  if v_name = '' then
+    error := 'Project name is required.';
+  elsif not private.is_plain(v_name) then
+    error := 'Project name must not contain control characters.';
+  elsif char_length(v_name) < 3 then
+    error := 'Project name must have at least 3 characters.';
+  elsif char_length(v_name) > 50 then
+    error := 'Project name must have at most 50 characters.';
+  elsif private.project_name_taken(p_org_id, v_name, p_exclude_id) then
+    error := 'A project with this name already exists.';
+    suggestion := private.suggest_project_name(p_org_id, v_name, p_exclude_id);
+  end if;
+end
+$$;
+comment on function private.judge_project_name is 'What is wrong with a project name, in the order of the contract; nulls for a good one.';
+
+create or replace function private.assert_project_name(p_org_id uuid, p_name text, p_exclude_id uuid default null) returns text
+language plpgsql stable
+as $$
+declare
+  v record;
+begin
+  select * into v from private.judge_project_name(p_org_id, p_name, p_exclude_id);
+  if v.suggestion is not null then
+    perform private.refuse(409, 'PROJECT_NAME_EXISTS', v.error, 'name', jsonb_build_object('suggestion', v.suggestion));
+  elsif v.error is not null then
+    perform private.refuse_field('name', v.error);
+  end if;
+  return private.trimmed(p_name);
+end
+$$;
+comment on function private.assert_project_name is 'The trimmed name, or 400 VALIDATION_ERROR, or 409 PROJECT_NAME_EXISTS with details.suggestion.';
+
+create or replace function private.project_id_taken(p_id uuid) returns boolean
+language sql stable security definer parallel safe set search_path = ''
+return exists (select from public.projects where id = p_id);
+comment on function private.project_id_taken is 'Is the id in use? A made-up id tells nothing but that. Judges: gives away one bit about an unguessable value.';
+
+grant execute on function private.project_name_taken, private.suggest_project_name, private.judge_project_name,
+  private.assert_project_name, private.project_id_taken to authenticated;
+
+-- The organization that a name question is about: the named one, the project's own when one is excluded, or the current one.
+create or replace function api.validate_project_name(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_exclude uuid := private.as_uuid(p -> 'body' ->> 'excludeId');
+  v record;
+begin
+  select * into v from private.judge_project_name(
+    coalesce((select organization_id from public.projects where id = v_exclude), private.org_id()), p -> 'body' ->> 'name', v_exclude);
+  return jsonb_strip_nulls(jsonb_build_object('valid', v.error is null, 'error', v.error, 'suggestion', v.suggestion));
+end
+$$;
+comment on function api.validate_project_name is 'POST /projects/validate-name: {valid, error?, suggestion?}, always 200.';
+grant execute on function api.validate_project_name to authenticated;
+
+create or replace function api.check_project_name(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_exclude uuid := private.as_uuid(p ->> 'excludeId');
+  v_org uuid;
+begin
+  perform private.act_in(private.as_uuid(p ->> 'orgId'));
+  v_org := private.org_id();
+  if not private.project_name_taken(v_org, p ->> 'name', v_exclude) then
+    return '{"exists": false}';
+  end if;
+  return jsonb_build_object('exists', true, 'suggestion', private.suggest_project_name(v_org, p ->> 'name', v_exclude));
+end
+$$;
+comment on function api.check_project_name is 'GET /projects/check-name: {exists, suggestion?}. Errors: 403 FORBIDDEN for another''s organization.';
+grant execute on function api.check_project_name to authenticated;
+
+-- The activity log (contract 10, section 13; texts in 60-contexts 12). Name and e-mail are written as they are now. A view is
+-- recorded after the answer, by whoever answered, and at most once per person and hour: reads stay read-only.
+
+create or replace function private.record_activity(p_project_id uuid, p_type text, p_description text, p_metadata jsonb default null)
+returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user uuid := private.user_id();
+  v_id uuid;
+  v_org uuid;
+begin
+  -- No row for a project that is just being deleted.
+  insert into public.project_activity (organization_id, project_id, type, user_id, user_name, user_email, description, metadata, once_key)
+  select p.organization_id, p.id, p_type, u.id,
+    coalesce(nullif(btrim(u.first_name || ' ' || u.last_name), ''), split_part(u.email, '@', 1), 'System'),
+    coalesce(u.email, 'system@kijko.ai'), left(p_description, 500), p_metadata,
+    case when p_type = 'view' then left(p_description, 400) || to_char(now() at time zone 'UTC', ' YYYY-MM-DD HH24') end
+  from public.projects p
+  left join public.users u on u.id = v_user
+  where p.id = p_project_id
+  on conflict (project_id, user_id, once_key) where once_key is not null do nothing
+  returning id, organization_id into v_id, v_org;
+  if v_id is not null then
+    perform private.emit('context:' || p_project_id, 'activity:new', private.activity_json(v_id), v_org, p_project_id, 'activity',
+      'project_activity', v_id);
+  end if;
+end
+$$;
+comment on function private.record_activity is
+  'Writes an entry for the caller (without one: the system) and tells the context''s room. Judges: callable by definer functions and triggers of ours only.';
+
+-- ActivityEvent, its user as of now; of a person who is no member any more, the last known name and e-mail.
+create or replace function private.activity_json(p_id uuid) returns jsonb
+language sql stable security definer parallel safe set search_path = ''
+return (
+  select jsonb_strip_nulls(jsonb_build_object('id', a.id, 'type', a.type,
+    'user', jsonb_build_object(
+      'id', coalesce(m.id, a.user_id, '00000000-0000-0000-0000-000000000000'),
+      'name', coalesce(m.name, a.user_name), 'email', coalesce(m.email, a.user_email),
+      'role', case when p.user_id = a.user_id then 'owner' when m.role in ('admin', 'manager') then 'admin'
+        when m.role = 'developer' then 'editor' else 'viewer' end,
+      'lastActive', private.iso(coalesce(m.last_active_at, m.accepted_at, m.invited_at, a.created_at)), 'avatar', m.avatar_url),
+    'description', a.description, 'timestamp', private.iso(a.created_at), 'metadata', a.metadata))
+  from public.project_activity a
+  join public.projects p on p.id = a.project_id
+  left join public.project_members m on m.project_id = a.project_id and m.user_id = a.user_id
+  where a.id = p_id
+);
+comment on function private.activity_json is 'ActivityEvent of the contract. Judges: callable by functions and triggers of ours only.';
+
+-- What the server calls after it has answered: marks the caller as active, at most once a minute, and records an opened project.
+create or replace function private.touch_project(p_project_id uuid, p_viewed boolean default false) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if private.project_role(p_project_id) is null then
+    return;
+  end if;
+  update public.project_members
+  set last_active_at = now()
+  where project_id = p_project_id and user_id = private.user_id() and accepted_at is not null
+    and (last_active_at is null or last_active_at < now() - interval '1 minute');
+  if p_viewed then
+    perform private.record_activity(p_project_id, 'view', 'opened the context');
+  end if;
+end
+$$;
+comment on function private.touch_project is
+  'Best effort, after the answer: lastActiveAt, and a view where p_viewed. Judges: only projects the caller sees, only the caller''s own row.';
+grant execute on function private.touch_project to authenticated;
+
+create or replace function private.prune_activity(p_at timestamptz default now()) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count bigint;
+begin
+  delete from public.project_activity where created_at < p_at - interval '400 days';
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.prune_activity is 'Retention of 400 days. Judges: callable by the worker only.';
+grant execute on function private.prune_activity to kijko_worker;
+
+-- Settings and the one manual text (contract 10, section 8). Three switches live in the project's own row and are only mirrored here.
+-- Auditors get 403. What affects a run is refused while one is active; the triggers say so, for whoever writes.
+
+create or replace function private.settings_json(p_project_id uuid) returns jsonb
+language sql stable parallel safe
+return (
+  select jsonb_strip_nulls(jsonb_build_object('chunkingStrategy', p.chunking_strategy,
+    'webhookUrl', case when p.chunking_strategy = 'custom' then s.webhook_url end,
+    'metadataOptions', s.metadata_options, 'outputFormat', s.output_format,
+    'embeddingModel', case when s.output_format = 'vector' then s.embedding_model end,
+    'patternFilters', s.pattern_filters,
+    'processingOptions', s.processing_options || jsonb_build_object('anonymizeSecrets', p.anonymize_secrets),
+    'fileFilters', s.file_filters, 'defaultNotificationLevel', s.default_notification_level, 'persona', s.persona))
+    || case when s.custom_settings is null then '{}' else jsonb_build_object('customSettings', s.custom_settings) end
+  from public.projects p join public.project_settings s on s.project_id = p.id
+  where p.id = p_project_id
+);
+comment on function private.settings_json is 'AdvancedSettingsConfig with the form''s remaining fields.';
+
+-- https, no credentials, and no address that is private on its face. Where the name leads is judged again at each call.
+create or replace function private.is_public_url(p_url text) returns boolean
+language plpgsql immutable parallel safe
+as $$
+declare
+  v_host text := lower(substring(p_url from '^https://([^/?#@\s\\:\[\]]+)(?::[0-9]{1,5})?(?:[/?#][^\s\\]*)?$'));
+begin
+  if v_host is null or char_length(p_url) > 500 or v_host !~ '\.' or v_host ~ '(^|\.)(localhost|local|internal|home\.arpa)\.?$' then
+    return false;
+  end if;
+  -- Anything that ends in digits would be read as an IPv4 address, in whatever notation.
+  if v_host ~ '(^|\.)(0x[0-9a-f]*|[0-9]+)\.?$' then
+    if v_host !~ '^(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}$' then
+      return false;
+    end if;
+    return not (v_host::inet <<= any (array['0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12',
+      '192.0.0.0/24', '192.0.2.0/24', '192.168.0.0/16', '198.18.0.0/15', '198.51.100.0/24', '203.0.113.0/24', '224.0.0.0/3']::inet[]));
+  end if;
+  return true;
+end
+$$;
+comment on function private.is_public_url is 'Is this an https address of a public host, as far as its text tells?';
+
+create or replace function private.store_webhook_secret(p_project_id uuid, p_sealed text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.assert_project_role(p_project_id, 'admin');
+  delete from private.project_webhook_secrets where project_id = p_project_id;
+  if p_sealed is not null then
+    insert into private.project_webhook_secrets (project_id, sealed) values (p_project_id, p_sealed);
+  end if;
+end
+$$;
+comment on function private.store_webhook_secret is
+  'Replaces the secret that belongs to the webhook address, or drops it. Judges: the caller must be owner or admin of the project.';
+
+-- An object of switches after a partial update.
+create or replace function private.merged_switches(p_current jsonb, p_patch jsonb, p_field text) returns jsonb
+language plpgsql immutable
+as $$
+declare
+  v_key text;
+begin
+  if p_patch is null then
+    return p_current;
+  elsif jsonb_typeof(p_patch) <> 'object' then
+    perform private.refuse_field(p_field, 'This must be an object of switches.');
+  end if;
+  for v_key in select jsonb_object_keys(p_patch) loop
+    if not p_current ? v_key or jsonb_typeof(p_patch -> v_key) <> 'boolean' then
+      perform private.refuse_field(p_field || '.' || v_key, 'This is no switch of these settings, or neither true nor false.');
+    end if;
+  end loop;
+  return p_current || p_patch;
+end
+$$;
+comment on function private.merged_switches is 'Merge inside an option object: unknown keys and non-booleans are refused.';
+
+-- Merges at the top level and inside the option objects. p_prefix goes before field names ("settings." at creation).
+create or replace function private.apply_settings(p_project_id uuid, p_body jsonb, p_sealed_secret text, p_prefix text default '')
+returns boolean
+language plpgsql volatile
+as $$
+declare
+  b jsonb := p_body;
+  v_project public.projects;
+  s public.project_settings;
+  v_strategy text;
+  v_url text;
+  v_processing jsonb;
+begin
+  select * into v_project from public.projects where id = p_project_id;
+  select * into s from public.project_settings where project_id = p_project_id;
+  v_strategy := coalesce(b ->> 'chunkingStrategy', v_project.chunking_strategy);
+  v_url := s.webhook_url;
+  if v_strategy = 'custom' then
+    v_url := coalesce(nullif(btrim(b ->> 'webhookUrl'), ''), v_url);
+    if v_url is null then
+      perform private.refuse_field(p_prefix || 'webhookUrl', 'Custom chunking needs a webhook URL.');
+    elsif not private.is_public_url(v_url) then
+      perform private.refuse_field(p_prefix || 'webhookUrl', 'The webhook URL must be an https address of a public host, at most 500 characters.');
+    end if;
+  end if;
+
+  s.output_format := coalesce(b ->> 'outputFormat', s.output_format);
+  if s.output_format = 'vector' then
+    if not private.has_embedding() then
+      perform private.refuse(503, 'PROVIDER_NOT_CONFIGURED', 'No embedding provider is configured on this installation.',
+        p_prefix || 'outputFormat', '{"provider": "embedding"}');
+    end if;
+    s.embedding_model := coalesce(b ->> 'embeddingModel', s.embedding_model, 'text-embedding-3-small');
+  end if;
+  v_processing := private.merged_switches(
+    s.processing_options || jsonb_build_object('anonymizeSecrets', v_project.anonymize_secrets), b -> 'processingOptions',
+    p_prefix || 'processingOptions');
+  if b -> 'patternFilters' is not null then
+    s.pattern_filters := jsonb_build_object(
+      'languagePatterns', private.as_patterns(coalesce(b -> 'patternFilters' -> 'languagePatterns', s.pattern_filters -> 'languagePatterns'),
+        p_prefix || 'patternFilters.languagePatterns'),
+      'excludePatterns', private.as_patterns(coalesce(b -> 'patternFilters' -> 'excludePatterns', s.pattern_filters -> 'excludePatterns'),
+        p_prefix || 'patternFilters.excludePatterns'));
+  end if;
+  if octet_length((b -> 'customSettings')::text) > 16384 then
+    perform private.refuse_field(p_prefix || 'customSettings', 'Custom settings may have at most 16 KiB.');
+  end if;
+
+  -- Only what differs is written, so that a body without a change leaves no trace.
+  update public.project_settings t
+  set webhook_url = v_url,
+    metadata_options = private.merged_switches(t.metadata_options, b -> 'metadataOptions', p_prefix || 'metadataOptions'),
+    output_format = s.output_format, embedding_model = s.embedding_model, pattern_filters = s.pattern_filters,
+    processing_options = v_processing - 'anonymizeSecrets',
+    file_filters = private.merged_switches(t.file_filters, b -> 'fileFilters', p_prefix || 'fileFilters'),
+    default_notification_level = coalesce(b ->> 'defaultNotificationLevel', t.default_notification_level),
+    persona = case when b ? 'persona' then b ->> 'persona' else t.persona end,
+    custom_settings = case when b ? 'customSettings' then nullif(b -> 'customSettings', 'null') else t.custom_settings end
+  where t.project_id = p_project_id;
+  update public.projects p
+  set chunking_strategy = v_strategy, anonymize_secrets = (v_processing ->> 'anonymizeSecrets')::boolean
+  where p.id = p_project_id
+    and (p.chunking_strategy, p.anonymize_secrets) is distinct from (v_strategy, (v_processing ->> 'anonymizeSecrets')::boolean);
+
+  if v_url is distinct from s.webhook_url then
+    perform private.store_webhook_secret(p_project_id, p_sealed_secret);
+    return p_sealed_secret is not null;
+  end if;
+  return false;
+end
+$$;
+comment on function private.apply_settings is
+  'Merges settings into a project, as the caller; true when the given sealed secret was stored with a new webhook URL.';
+
+grant execute on function private.settings_json, private.is_public_url, private.store_webhook_secret, private.merged_switches,
+  private.apply_settings to authenticated;
+
+create or replace function api.get_project_settings(p jsonb) returns jsonb
+language sql stable
+return private.settings_json(private.path_project(p, 'viewer'));
+comment on function api.get_project_settings is 'GET /projects/{projectId}/settings. Errors: 403 for an auditor, 404 PROJECT_NOT_FOUND.';
+
+-- p.sealedWebhookSecret comes from the server, which alone knows the key. When it was stored, the answer repeats it as webhookSecret,
+-- and the server puts the plain secret in its place.
+create or replace function api.update_project_settings(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v_project uuid := private.path_project(p, case when (p -> 'body') - 'defaultNotificationLevel' = '{}' then 'manager' else 'admin' end);
+  v_stored boolean := private.apply_settings(v_project, p -> 'body', p ->> 'sealedWebhookSecret');
+begin
+  return private.settings_json(v_project)
+    || case when v_stored then jsonb_build_object('webhookSecret', p ->> 'sealedWebhookSecret') else '{}' end;
+end
+$$;
+comment on function api.update_project_settings is
+  'PUT /projects/{projectId}/settings: the whole settings. Errors: 400, 403, 404, 409 ALREADY_PROCESSING, 503 PROVIDER_NOT_CONFIGURED.';
+grant execute on function api.get_project_settings, api.update_project_settings to authenticated;
+
+-- -------------------------------------------------------------------------------------------------------------------- manual text
+
+create or replace function private.manual_json(p_project_id uuid) returns jsonb
+language sql stable parallel safe
+return (
+  select jsonb_strip_nulls(jsonb_build_object('content', coalesce(c.content, ''), 'characters', char_length(coalesce(c.content, '')),
+    'lines', char_length(coalesce(c.content, '')) - char_length(replace(coalesce(c.content, ''), e'\n', '')) + 1,
+    'updatedAt', private.iso(c.updated_at)))
+  from (select) one left join public.project_manual_contents c on c.project_id = p_project_id
+);
+comment on function private.manual_json is '{content, characters, lines, updatedAt?} of a project''s manual text.';
+
+create or replace function private.apply_manual_content(p_project_id uuid, p_content text, p_field text default 'content') returns void
+language plpgsql volatile
+as $$
+begin
+  if p_content = '' then
+    delete from public.project_manual_contents where project_id = p_project_id;
+    return;
+  elsif char_length(private.trimmed(p_content)) < 10 then
+    perform private.refuse_field(p_field, 'The text must have at least 10 characters.');
+  elsif char_length(p_content) > 500000 then
+    perform private.refuse_field(p_field, 'The text must have at most 500,000 characters.');
+  end if;
+  insert into public.project_manual_contents as c (project_id, organization_id, content)
+  select p.id, p.organization_id, p_content from public.projects p where p.id = p_project_id
+  on conflict (project_id) do update set content = excluded.content where c.content <> excluded.content;
+end
+$$;
+comment on function private.apply_manual_content is 'Sets or clears the manual text, as the caller: 400 below 10 or above 500,000 characters.';
+grant execute on function private.manual_json, private.apply_manual_content to authenticated;
+
+create or replace function api.get_manual_content(p jsonb) returns jsonb
+language sql stable
+return private.manual_json(private.path_project(p, 'viewer'));
+comment on function api.get_manual_content is 'GET /projects/{projectId}/manual-content. Errors: 403 for an auditor, 404 PROJECT_NOT_FOUND.';
+
+create or replace function api.update_manual_content(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v_project uuid := private.path_project(p, 'developer');
+begin
+  perform private.apply_manual_content(v_project, p -> 'body' ->> 'content');
+  return private.manual_json(v_project);
+end
+$$;
+comment on function api.update_manual_content is 'PUT /projects/{projectId}/manual-content; "" clears. Errors: 400, 403, 404.';
+grant execute on function api.get_manual_content, api.update_manual_content to authenticated;
+
+-- Projects: create, read, change, delete, list, numbers (contract 10, section 6).
+
+create or replace function api.create_project(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  b jsonb := p -> 'body';
+  v_id uuid := coalesce(private.as_uuid(b ->> 'id'), gen_random_uuid());
+  v_settings jsonb;
+  v_name text;
+begin
+  perform private.act_in(private.as_uuid(b ->> 'organizationId'));
+  if private.org_role() = 'viewer' then
+    perform private.refuse(403, 'FORBIDDEN', 'Viewers of an organization cannot create projects.');
+  end if;
+  v_name := private.assert_project_name(private.org_id(), b ->> 'name');
+  if b ? 'id' and private.project_id_taken(v_id) then
+    perform private.refuse(409, 'ID_EXISTS', 'This id is already in use.', 'id');
+  end if;
+
+  -- Custom chunking waits for its webhook, a few lines below.
+  insert into public.projects (id, organization_id, user_id, name, description, type, privacy, chunking_strategy, include_metadata,
+    anonymize_secrets, icon, label, color)
+  values (v_id, private.org_id(), private.user_id(), v_name, nullif(b ->> 'description', ''), coalesce(b ->> 'type', 'manual'),
+    coalesce(b ->> 'privacy', 'private'),
+    coalesce(nullif(b ->> 'chunkingStrategy', 'custom'), 'semantic'), coalesce((b ->> 'includeMetadata')::boolean, true),
+    coalesce((b ->> 'anonymizeSecrets')::boolean, true), nullif(b -> 'icon', 'null'), nullif(btrim(b ->> 'label'), ''),
+    nullif(b ->> 'color', ''));
+
+  v_settings := coalesce(b -> 'settings', '{}') || jsonb_strip_nulls(jsonb_build_object('persona', b -> 'persona',
+    'defaultNotificationLevel', b -> 'defaultNotificationLevel', 'fileFilters', b -> 'fileFilters',
+    'chunkingStrategy', b -> 'chunkingStrategy'));
+  if v_settings <> '{}' then
+    perform private.apply_settings(v_id, v_settings, p ->> 'sealedWebhookSecret', 'settings.');
+  end if;
+  if b ->> 'manualContent' <> '' then
+    perform private.apply_manual_content(v_id, b ->> 'manualContent', 'manualContent');
+  end if;
+  return jsonb_build_object('project', private.projects_json(array[v_id]) -> 0,
+    'nextSteps', '["source_config", "team_setup", "settings", "review"]'::jsonb);
+end
+$$;
+comment on function api.create_project is
+  'POST /projects: {project, nextSteps}. Errors: 400, 403 FORBIDDEN, 409 PROJECT_NAME_EXISTS, ID_EXISTS.';
+grant execute on function api.create_project to authenticated;
+
+create or replace function api.get_project(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_project jsonb := private.projects_json(array[private.as_uuid(p ->> 'projectId')]) -> 0;
+begin
+  if v_project is null then
+    perform private.refuse(404, 'PROJECT_NOT_FOUND', 'This project does not exist.');
+  end if;
+  return v_project;
+end
+$$;
+comment on function api.get_project is 'GET /projects/{projectId}: Project. Errors: 404 PROJECT_NOT_FOUND.';
+grant execute on function api.get_project to authenticated;
+
+create or replace function api.get_project_full(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_project jsonb := api.get_project(p);
+  v_id uuid := private.as_uuid(p ->> 'projectId');
+begin
+  return v_project || jsonb_strip_nulls(jsonb_build_object(
+    'repositories', (select coalesce(jsonb_agg(private.repository_json(r) order by r.created_at, r.id), '[]')
+      from public.project_repositories r where r.project_id = v_id),
+    'members', (select coalesce(jsonb_agg(private.member_json(m) order by m.invited_at, m.id), '[]')
+      from public.project_members m where m.project_id = v_id),
+    'currentIngestion', nullif(private.current_progress_json(v_id), 'null')));
+end
+$$;
+comment on function api.get_project_full is
+  'GET /projects/{projectId}/full: ProjectWithRelations; an auditor gets no repositories. Errors: 404 PROJECT_NOT_FOUND.';
+grant execute on function api.get_project_full to authenticated;
+
+create or replace function private.refuse_read_only(p_body jsonb, p_project public.projects) returns void
+language plpgsql stable
+as $$
+declare
+  v_key text;
+  v_is jsonb := jsonb_build_object('status', p_project.status, 'organizationId', p_project.organization_id, 'userId', p_project.user_id,
+    'id', p_project.id, 'createdAt', private.iso(p_project.created_at));
+begin
+  for v_key in select k from unnest(array['status', 'organizationId', 'userId', 'id', 'createdAt']) k where p_body ? k loop
+    if p_body -> v_key <> v_is -> v_key then
+      perform private.refuse(400, 'READ_ONLY_FIELD', format('%s cannot be changed.', v_key), v_key);
+    end if;
+  end loop;
+end
+$$;
+comment on function private.refuse_read_only is '400 READ_ONLY_FIELD where a protected field has another value; equal ones are ignored.';
+
+create or replace function private.set_star(p_project public.projects, p_starred boolean) returns void
+language plpgsql volatile
+as $$
+begin
+  if p_starred then
+    insert into public.project_stars (user_id, project_id, organization_id)
+    values (private.user_id(), p_project.id, p_project.organization_id) on conflict do nothing;
+  else
+    delete from public.project_stars where user_id = private.user_id() and project_id = p_project.id;
+  end if;
+end
+$$;
+comment on function private.set_star is 'Stars or unstars a project for the caller.';
+grant execute on function private.refuse_read_only, private.set_star to authenticated;
+
+-- Clients spread whole objects into the body: counters are ignored, protected fields must be equal, and only a real difference needs
+-- the right to edit. So everybody who sees a project can star it, with whatever else they send unchanged.
+create or replace function api.update_project(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  b jsonb := p -> 'body';
+  v_id uuid := private.path_project(p);
+  o public.projects;
+  n public.projects;
+begin
+  select * into o from public.projects where id = v_id;
+  perform private.refuse_read_only(b, o);
+  n := o;
+  n.name := case when b ? 'name' then private.trimmed(b ->> 'name') else o.name end;
+  n.description := private.patched_text(b, 'description', o.description);
+  n.type := coalesce(b ->> 'type', o.type);
+  n.privacy := coalesce(b ->> 'privacy', o.privacy);
+  n.chunking_strategy := coalesce(b ->> 'chunkingStrategy', o.chunking_strategy);
+  n.include_metadata := coalesce((b ->> 'includeMetadata')::boolean, o.include_metadata);
+  n.anonymize_secrets := coalesce((b ->> 'anonymizeSecrets')::boolean, o.anonymize_secrets);
+  n.icon := case when b ? 'icon' then nullif(b -> 'icon', 'null') else o.icon end;
+  n.label := private.patched_text(b, 'label', o.label);
+  n.color := private.patched_text(b, 'color', o.color);
+  n.preview_url := private.patched_text(b, 'previewUrl', o.preview_url);
+  n.archived := coalesce((b ->> 'archived')::boolean, o.archived);
+  -- Initials that are the name's own are not stored, so they follow the name.
+  if n.icon in (private.initials_icon(o.name), private.initials_icon(n.name)) then
+    n.icon := null;
+  end if;
+
+  if b ? 'starred' then
+    perform private.set_star(o, coalesce((b ->> 'starred')::boolean, false));
+  end if;
+  if n is distinct from o or (b ? 'name' and n.name is null) then
+    perform private.assert_project_role(v_id, 'admin');
+    if n.name is distinct from o.name then
+      perform private.assert_project_name(o.organization_id, n.name, v_id);
+    end if;
+    update public.projects
+    set name = n.name, description = n.description, type = n.type, privacy = n.privacy, chunking_strategy = n.chunking_strategy,
+      include_metadata = n.include_metadata, anonymize_secrets = n.anonymize_secrets, icon = n.icon, label = n.label, color = n.color,
+      preview_url = n.preview_url, archived = n.archived
+    where id = v_id;
+  end if;
+  return private.projects_json(array[v_id]) -> 0;
+end
+$$;
+comment on function api.update_project is
+  'PUT /projects/{projectId}: Project. Errors: 400 READ_ONLY_FIELD, 403, 404, 409 PROJECT_NAME_EXISTS, ALREADY_PROCESSING, INVALID_STATUS.';
+grant execute on function api.update_project to authenticated;
+
+create or replace function api.delete_project(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v_id uuid := private.path_project(p, 'admin');
+begin
+  perform private.cancel_before_deletion(v_id);
+  delete from public.projects where id = v_id;
+  if not found then
+    perform private.refuse(404, 'PROJECT_NOT_FOUND', 'This project does not exist.');
+  end if;
+  return '{"success": true}';
+end
+$$;
+comment on function api.delete_project is 'DELETE /projects/{projectId}: {success}; an active run is cancelled first. Errors: 403, 404.';
+grant execute on function api.delete_project to authenticated;
+
+-- The list and its numbers (contract 10, sections 6.6 and 6.7): everything the caller may see in the current (or the named)
+-- organization, and, where none is named, the projects of others where they are a guest.
+--
+-- A page reads as many index entries as it shows, however many projects there are: owners and admins walk the organization's index in
+-- the wanted order; other people merge the shared projects with the private ones they are members of. Row-level security judges
+-- each row all the same. Totals come from kept counters unless a filter makes counting necessary.
+
+create or replace function private.project_branches(p_with_guests boolean) returns text[]
+language plpgsql stable
+as $$
+begin
+  return case when private.is_org_admin() then array['p.organization_id = $1']
+    else array['p.organization_id = $1 and p.privacy = ''shared''',
+      'p.organization_id = $1 and p.privacy = ''private'' and p.id = any ($2)'] end
+    || case when p_with_guests then array['p.id = any ($3)'] else array[]::text[] end;
+end
+$$;
+comment on function private.project_branches is
+  'Disjoint conditions that together find what the caller may see; $1 organization, $2 memberships, $3 guest projects.';
+
+-- The filters of a request as one more condition; $4 is the request, $5 the caller.
+create or replace function private.project_filter(p jsonb) returns text
+language sql immutable parallel safe
+return concat_ws(' and ',
+  case p ->> 'filter' when 'mine' then 'p.user_id = $5'
+    when 'shared' then '(p.privacy = ''shared'' or p.accepted_members > 1) and p.user_id <> $5' end,
+  case when private.trimmed(p ->> 'search') <> '' then
+    '(p.name ilike private.like_pattern(private.trimmed($4 ->> ''search'')) or p.description ilike private.like_pattern(private.trimmed($4 ->> ''search'')))' end,
+  case when p ->> 'status' is not null then 'p.status = $4 ->> ''status''' end,
+  case when p ->> 'type' is not null then 'p.type = $4 ->> ''type''' end,
+  case when p ->> 'archived' is not null then 'p.archived = ($4 ->> ''archived'')::boolean' end,
+  case when p ->> 'starred' is not null then case when (p ->> 'starred')::boolean then '' else 'not ' end
+    || '(p.id = any (array(select s.project_id from public.project_stars s where s.user_id = $5)))' end,
+  case when jsonb_array_length(p -> 'label') > 0 then 'p.label = any (array(select jsonb_array_elements_text($4 -> ''label'')))' end);
+comment on function private.project_filter is 'SQL text of the list''s filters, '''' without any; it holds no text of the request.';
+grant execute on function private.project_branches, private.project_filter to authenticated;
+
+create or replace function api.list_projects(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_page integer := coalesce((p ->> 'page')::integer, 1);
+  v_size integer := coalesce((p ->> 'pageSize')::integer, 20);
+  v_filter text;
+  v_order text;
+  v_branches text[];
+  v_key text;
+  v_members uuid[] := '{}';
+  v_guests uuid[] := '{}';
+  v_ids uuid[];
+  v_total bigint := 0;
+  v_part bigint;
+begin
+  if v_page < 1 or v_size not between 1 and 100 then
+    perform private.refuse_field(case when v_page < 1 then 'page' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 projects.');
+  end if;
+  perform private.act_in(private.as_uuid(p ->> 'organizationId'));
+  if p ->> 'organizationId' is null then
+    v_guests := private.guest_project_ids();
+  end if;
+  v_branches := private.project_branches(cardinality(v_guests) > 0);
+  if not private.is_org_admin() then
+    v_members := private.member_project_ids();
+  end if;
+  v_filter := private.project_filter(p);
+  v_key := case p ->> 'sort' when 'name' then 'lower(p.name)' when 'sources' then 'p.source_count' else 'p.updated_at' end;
+  v_order := case when p ->> 'sort' = 'name' then 'k, id' else 'k desc, id' end;
+
+  execute 'select array(select id from ('
+    || (select string_agg(format('(select p.id, %1$s as k from public.projects p where %2$s%3$s order by %4$s limit %5$s)',
+        v_key, b, coalesce(' and ' || nullif(v_filter, ''), ''), replace(v_order, 'k', v_key), v_page::bigint * v_size), ' union all ' order by o)
+      from unnest(v_branches) with ordinality t (b, o))
+    || format(') page order by %s limit %s offset %s)', v_order, v_size, (v_page::bigint - 1) * v_size)
+    into v_ids using private.org_id(), v_members, v_guests, p, private.user_id();
+
+  if v_page = 1 and cardinality(v_ids) < v_size then
+    v_total := cardinality(v_ids);
+  elsif v_filter = '' then
+    v_total := (select c.projects from private.counted_projects() c) + cardinality(v_guests);
+    if not private.is_org_admin() then
+      select count(*) into v_part from public.projects x
+      where x.id = any (v_members) and x.organization_id = private.org_id() and x.privacy = 'private';
+      v_total := v_total + v_part;
+    end if;
+  else
+    execute 'select ' || (select string_agg(format('(select count(*) from public.projects p where %s and %s)', b, v_filter), ' + ')
+      from unnest(v_branches) b)
+      into v_total using private.org_id(), v_members, v_guests, p, private.user_id();
+  end if;
+  return private.page_json(private.projects_json(v_ids), v_total, v_page, v_size);
+end
+$$;
+comment on function api.list_projects is 'GET /projects: PaginatedResponse<Project>. Errors: 400, 403 FORBIDDEN for another''s organization.';
+grant execute on function api.list_projects to authenticated;
+
+create or replace function api.get_project_stats(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v record;
+  w record;
+begin
+  select * into v from private.counted_projects();
+  -- What the counters leave out: private projects of the organization for those who don't see all, and projects as a guest.
+  select count(*) as projects, count(*) filter (where p.status = 'active') as active,
+    count(*) filter (where p.status = 'processing') as processing, count(*) filter (where p.status = 'error') as failed,
+    coalesce(sum(p.optimized_tokens), 0) as tokens, coalesce(sum(coalesce(p.total_files, p.uploaded_files)), 0) as files
+  into w
+  from public.projects p
+  where p.id = any ((select case when private.is_org_admin() then private.guest_project_ids() else private.member_project_ids() end)::uuid[])
+    and not (p.organization_id = private.org_id() and (p.privacy = 'shared' or private.is_org_admin()))
+    and (p.organization_id = private.org_id() or p.id = any ((select private.guest_project_ids())::uuid[]));
+  return jsonb_build_object('totalProjects', v.projects + w.projects, 'activeProjects', v.active + w.active,
+    'processingProjects', v.processing + w.processing, 'errorProjects', v.failed + w.failed, 'totalTokens', v.tokens + w.tokens,
+    'totalFiles', v.files + w.files);
+end
+$$;
+comment on function api.get_project_stats is 'GET /projects/stats: ProjectStats over everything the list shows, archived included.';
+grant execute on function api.get_project_stats to authenticated;
+
+-- Repositories of a project (contract 10, sections 7.3 and 9). The host decides the provider, and only known hosts are ever
+-- contacted; what is stored is rebuilt from host and path, so nothing of what somebody typed around them survives.
+
+-- null provider: not a repository address. Reading order matters: query and fragment go before the host is looked for, and the host
+-- is what stands after the last @ of the authority (https://github.com@evil.example/a/b is evil.example's).
+create or replace function private.parse_repository_url(p_url text, out provider text, out url text, out name text)
+language plpgsql stable
+as $$
+declare
+  v text := regexp_replace(private.trimmed(coalesce(p_url, '')), '[?#].*$', '');
+  v_host text;
+  v_path text;
+  v_segments text[];
+  v_match text[];
+begin
+  if char_length(v) > 2000 or v !~ '^[\x21-\x7e]+$' or v ~ '[\\<>"`{}|^]' then
+    return;
+  end if;
+
+  v_match := regexp_match(v, '^(?:(https?|ssh)://)?(?:[^/]*@)?([^/@:]+)(?::([0-9]+))?/(.*)$', 'i');
+  if v_match is not null and v !~* '^[a-z][a-z0-9+.-]*::' then
+    if v_match[3] is not null and v_match[3] <> (case lower(v_match[1]) when 'http' then '80' when 'ssh' then '22' else '443' end) then
+      return;
+    end if;
+    v_host := lower(v_match[2]);
+    v_path := v_match[4];
+  else
+    v_match := regexp_match(v, '^git@([^/@:]+):([^:@]*)$', 'i');
+    if v_match is null then
+      return;
+    end if;
+    v_host := lower(v_match[1]);
+    v_path := v_match[2];
+  end if;
+  v_host := regexp_replace(v_host, '^www\.', '');
+
+  provider := case
+    when v_host = 'github.com' then 'github'
+    when v_host = 'gitlab.com' then 'gitlab'
+    when v_host = 'bitbucket.org' then 'bitbucket'
+    when v_host in ('dev.azure.com', 'ssh.dev.azure.com') or v_host ~ '^[a-z0-9][a-z0-9-]*\.visualstudio\.com$' then 'azure'
+    else private.git_host_provider(v_host) end;
+  if provider is null then
+    return;
+  end if;
+
+  v_segments := string_to_array(regexp_replace(regexp_replace(v_path, '/+$', ''), '\.git$', '', 'i'), '/');
+  if v_segments && array['', '.', '..'] then
+    provider := null;
+    return;
+  end if;
+
+  if provider = 'azure' then
+    if v_host = 'ssh.dev.azure.com' then
+      -- v3/org/project/repo
+      v_segments := case when cardinality(v_segments) = 4 and v_segments[1] = 'v3' then v_segments[2:3] || '_git'::text || v_segments[4] end;
+      v_host := 'dev.azure.com';
+    elsif v_host like '%.visualstudio.com' then
+      v_segments := split_part(v_host, '.', 1)
+        || case when lower(v_segments[1]) = 'defaultcollection' then v_segments[2:] else v_segments end;
+      v_host := 'dev.azure.com';
+    end if;
+    v_segments := v_segments[:4];
+    if cardinality(v_segments) is distinct from 4 or v_segments[3] <> '_git' then
+      provider := null;
+      return;
+    end if;
+    name := v_segments[1] || '/' || v_segments[2] || '/' || v_segments[4];
+  elsif provider = 'gitlab' then
+    v_segments := v_segments[:coalesce(array_position(v_segments, '-') - 1, cardinality(v_segments))];
+  else
+    v_segments := v_segments[:2];
+  end if;
+  -- What was cut off may have hidden the .git of the repository's own segment.
+  v_segments[cardinality(v_segments)] := regexp_replace(v_segments[cardinality(v_segments)], '\.git$', '', 'i');
+
+  if coalesce(cardinality(v_segments), 0) not between 2 and 20
+    or exists (select from unnest(v_segments) s where s is null or s !~ '^[A-Za-z0-9._-]+$' or s in ('.', '..')) then
+    provider := null;
+    name := null;
+    return;
+  end if;
+  name := coalesce(name, array_to_string(v_segments, '/'));
+  url := 'https://' || v_host || '/' || array_to_string(v_segments, '/');
+  if char_length(name) > 200 or char_length(url) > 500 then
+    provider := null;
+    name := null;
+    url := null;
+  end if;
+end
+$$;
+comment on function private.parse_repository_url is
+  'Provider, normalised URL and name of a repository address; nulls where it is none of a supported provider.';
+
+-- {"git.example.com": "gitlab"} of this installation.
+create or replace function private.git_host_provider(p_host text) returns text
+language sql stable security definer parallel safe set search_path = ''
+return (select i.value ->> p_host from private.installation i where i.key = 'git_hosts');
+comment on function private.git_host_provider is 'Provider of a self-hosted Git host that this installation trusts, or null. Gives away configuration that every reply shows.';
+
+-- git check-ref-format, for a branch.
+create or replace function private.is_branch_name(p_name text) returns boolean
+language sql immutable parallel safe
+return char_length(p_name) between 1 and 100 and p_name !~ '[\u0001-\u0020\u007f~^:?*\[\\]' and p_name !~ '(^[-/])|(/$)|(\.$)|(//)|(\.\.)|(@\{)'
+  and p_name !~ '(^|/)\.' and p_name !~ '\.lock(/|$)' and p_name <> '@';
+comment on function private.is_branch_name is 'Would git take this as the name of a branch?';
+
+-- A glob has *, ?, ** and character classes; the only thing that can be wrong is a class without end.
+create or replace function private.is_glob(p_pattern text) returns boolean
+language sql immutable parallel safe
+return char_length(p_pattern) between 1 and 200 and private.is_plain(p_pattern)
+  and regexp_replace(p_pattern, '\\.|\[[!^]?\]?[^\]]*\]', '', 'g') !~ '[\[\\]';
+comment on function private.is_glob is 'Is the pattern a valid glob of 1 to 200 characters?';
+
+-- Patterns as they are stored: in order, duplicates dropped.
+create or replace function private.as_patterns(p_list jsonb, p_field text) returns jsonb
+language plpgsql immutable
+as $$
+declare
+  v text;
+  v_index integer := 0;
+begin
+  if jsonb_typeof(p_list) <> 'array' or jsonb_array_length(p_list) > 100 then
+    perform private.refuse_field(p_field, 'At most 100 patterns are allowed.');
+  end if;
+  for v in select jsonb_array_elements_text(p_list) loop
+    if v is null or not private.is_glob(v) then
+      perform private.refuse_field(format('%s[%s]', p_field, v_index), 'This is not a valid pattern of 1 to 200 characters.');
+    end if;
+    v_index := v_index + 1;
+  end loop;
+  return (select coalesce(jsonb_agg(e.v order by e.ord), '[]')
+    from (select t.pattern as v, min(t.ord) as ord from jsonb_array_elements_text(p_list) with ordinality t (pattern, ord) group by 1) e);
+end
+$$;
+comment on function private.as_patterns is 'A list of globs, judged and without duplicates.';
+
+grant execute on function private.parse_repository_url, private.git_host_provider, private.is_branch_name, private.is_glob,
+  private.as_patterns to authenticated, service_role, kijko_worker;
+
+create or replace function private.repository_json(r public.project_repositories) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', r.id, 'projectId', r.project_id, 'provider', r.provider,
+  'repositoryUrl', r.repository_url, 'repositoryName', r.repository_name, 'branch', r.branch, 'status', r.status,
+  'lastSyncAt', private.iso(r.last_sync_at), 'lastCommitHash', r.last_commit_hash, 'fileCount', r.file_count,
+  'includePaths', nullif(r.include_paths, '[]'), 'excludePaths', nullif(r.exclude_paths, '[]'),
+  'createdAt', private.iso(r.created_at), 'updatedAt', private.iso(r.updated_at)));
+comment on function private.repository_json is 'ProjectRepository of the contract.';
+grant execute on function private.repository_json to authenticated, service_role;
+
+-- -------------------------------------------------------------------------------------------------------------------- operations
+
+create or replace function api.validate_repository(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v record;
+begin
+  if private.trimmed(coalesce(p -> 'body' ->> 'url', '')) = '' then
+    return '{"valid": false, "error": "Repository URL is required."}';
+  end if;
+  select * into v from private.parse_repository_url(p -> 'body' ->> 'url');
+  if v.provider is null then
+    return '{"valid": false, "error": "Invalid repository URL. Supported providers are GitHub, GitLab, Bitbucket and Azure DevOps."}';
+  end if;
+  return jsonb_build_object('valid', true, 'provider', v.provider, 'repoName', v.name);
+end
+$$;
+comment on function api.validate_repository is 'POST /projects/validate-repository: syntax only, always 200.';
+grant execute on function api.validate_repository to authenticated;
+
+create or replace function api.list_repositories(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_project uuid := private.path_project(p);
+begin
+  return (select coalesce(jsonb_agg(private.repository_json(r) order by r.created_at, r.id), '[]')
+    from public.project_repositories r where r.project_id = v_project);
+end
+$$;
+comment on function api.list_repositories is 'GET /projects/{projectId}/repositories: ProjectRepository[]. An auditor''s list is empty.';
+grant execute on function api.list_repositories to authenticated;
+
+-- The branch of a request, judged.
+create or replace function private.as_branch(p_branch text) returns text
+language plpgsql immutable
+as $$
+begin
+  if not private.is_branch_name(p_branch) then
+    perform private.refuse_field('branch', 'This is not a valid branch name of at most 100 characters.');
+  end if;
+  return p_branch;
+end
+$$;
+comment on function private.as_branch is 'The branch name, or 400 VALIDATION_ERROR.';
+
+create or replace function private.refuse_processing(p_project_id uuid) returns void
+language plpgsql stable
+as $$
+begin
+  if exists (select from public.projects where id = p_project_id and status = 'processing') then
+    perform private.refuse(409, 'ALREADY_PROCESSING', 'This project is being ingested. Wait for the end or cancel the run first.');
+  end if;
+end
+$$;
+comment on function private.refuse_processing is '409 ALREADY_PROCESSING while a run is active.';
+
+create or replace function private.assert_repository_free(p_project_id uuid, p_url text, p_branch text, p_exclude_id uuid default null)
+returns void
+language plpgsql stable
+as $$
+begin
+  if exists (select from public.project_repositories
+    where project_id = p_project_id and repository_url = p_url and branch = p_branch and id is distinct from p_exclude_id) then
+    perform private.refuse(409, 'REPOSITORY_EXISTS', 'This repository and branch are already part of the project.', 'repositoryUrl');
+  end if;
+end
+$$;
+comment on function private.assert_repository_free is '409 REPOSITORY_EXISTS where URL and branch are in the project already.';
+grant execute on function private.as_branch, private.refuse_processing, private.assert_repository_free to authenticated, service_role;
+
+create or replace function api.add_repository(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  b jsonb := p -> 'body';
+  v_project uuid := private.path_project(p, 'developer');
+  v_branch text := private.as_branch(coalesce(nullif(btrim(b ->> 'branch'), ''), 'main'));
+  v record;
+  r public.project_repositories;
+begin
+  if b ? 'projectId' and private.as_uuid(b ->> 'projectId') is distinct from v_project then
+    perform private.refuse_field('projectId', 'This is not the project of the path.');
+  end if;
+  select * into v from private.parse_repository_url(b ->> 'repositoryUrl');
+  if v.provider is null then
+    perform private.refuse_field('repositoryUrl',
+      'Invalid repository URL. Supported providers are GitHub, GitLab, Bitbucket and Azure DevOps.');
+  elsif v.provider is distinct from b ->> 'provider' then
+    perform private.refuse_field('provider', format('This address belongs to %s.', v.provider));
+  end if;
+  perform private.assert_repository_free(v_project, v.url, v_branch);
+
+  insert into public.project_repositories (organization_id, project_id, provider, repository_url, repository_name, branch,
+    include_paths, exclude_paths)
+  select p.organization_id, p.id, v.provider, v.url, v.name, v_branch,
+    private.as_patterns(coalesce(b -> 'includePaths', '[]'), 'includePaths'),
+    private.as_patterns(coalesce(b -> 'excludePaths', '[]'), 'excludePaths')
+  from public.projects p where p.id = v_project
+  returning * into r;
+  return private.repository_json(r);
+end
+$$;
+comment on function api.add_repository is
+  'POST /projects/{projectId}/repositories: ProjectRepository. Errors: 400, 403, 404 PROJECT_NOT_FOUND, 409 REPOSITORY_EXISTS.';
+grant execute on function api.add_repository to authenticated;
+
+-- Locks the row: a run that begins in between waits, or is seen.
+create or replace function private.path_repository(p jsonb, p_minimum text) returns public.project_repositories
+language plpgsql volatile
+as $$
+declare
+  v_project uuid := private.path_project(p, p_minimum);
+  r public.project_repositories;
+begin
+  select * into r from public.project_repositories
+  where project_id = v_project and id = private.as_uuid(p ->> 'repoId') for update;
+  if not found then
+    perform private.refuse(404, 'REPOSITORY_NOT_FOUND', 'This repository does not exist.');
+  end if;
+  return r;
+end
+$$;
+comment on function private.path_repository is 'The repository of the path, judged and locked: 404 REPOSITORY_NOT_FOUND.';
+grant execute on function private.path_repository to authenticated;
+
+create or replace function api.update_repository(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  b jsonb := p -> 'body';
+  r public.project_repositories := private.path_repository(p, 'developer');
+begin
+  perform private.refuse_processing(r.project_id);
+  if b ? 'branch' then
+    perform private.assert_repository_free(r.project_id, r.repository_url, private.as_branch(b ->> 'branch'), r.id);
+  end if;
+  update public.project_repositories
+  set branch = coalesce(b ->> 'branch', branch),
+    include_paths = private.as_patterns(coalesce(nullif(b -> 'includePaths', 'null'), case when b ? 'includePaths' then '[]' else include_paths end), 'includePaths'),
+    exclude_paths = private.as_patterns(coalesce(nullif(b -> 'excludePaths', 'null'), case when b ? 'excludePaths' then '[]' else exclude_paths end), 'excludePaths')
+  where id = r.id
+  returning * into r;
+  return private.repository_json(r);
+end
+$$;
+comment on function api.update_repository is
+  'PUT /projects/{projectId}/repositories/{repoId}: ProjectRepository, pending again. Errors: 409 ALREADY_PROCESSING, REPOSITORY_EXISTS.';
+grant execute on function api.update_repository to authenticated;
+
+create or replace function api.remove_repository(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  r public.project_repositories := private.path_repository(p, 'developer');
+begin
+  perform private.refuse_processing(r.project_id);
+  delete from public.project_repositories where id = r.id;
+  return '{"success": true}';
+end
+$$;
+comment on function api.remove_repository is 'DELETE /projects/{projectId}/repositories/{repoId}: {success}. Errors: 409 ALREADY_PROCESSING.';
+grant execute on function api.remove_repository to authenticated;
+
+-- Stored files (contract 10, sections 15.1 to 15.4). Content goes to the blob store first, part by part; then one call registers the
+-- whole request. Every input ends in exactly one of two lists, and the keys of refused ones come back for deletion. A key is random,
+-- has one row, and is never shown, so nobody can lay hands on another's content.
+
+create or replace function private.file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text) returns jsonb
+language sql immutable parallel safe
+return jsonb_build_object('id', p_id, 'name', p_name, 'size', p_size, 'type', p_type);
+
+-- What is wrong with a file on its face; null for a good one.
+create or replace function private.judge_upload(p_name text, p_path text, p_size bigint, p_type text) returns text
+language sql immutable parallel safe
+return case
+  when coalesce(p_size, 0) <= 0 then 'The file is empty.'
+  when char_length(p_name) not between 1 and 255 then 'The name must have 1 to 255 characters.'
+  when char_length(p_path) not between 1 and 1000 then 'The path must have 1 to 1,000 characters.'
+  when not private.is_plain(p_path) or not private.is_plain(p_name) then 'The path contains control characters.'
+  when p_path ~ '^[/\\]|^[A-Za-z]:[/\\]' then 'The path must be relative.'
+  when p_path ~ '(^|[/\\])\.{1,2}([/\\]|$)' or p_path ~ '//|/$' then 'The path must not contain empty, "." or ".." segments.'
+  when p_path ~ '\\' then 'The path must use forward slashes.'
+  when exists (select from unnest(string_to_array(p_path, '/')) s where char_length(s) > 255) then
+    'Each part of the path must have at most 255 characters.'
+  when char_length(p_type) not between 1 and 100 then 'The type must have 1 to 100 characters.'
+end;
+comment on function private.judge_upload is 'Why an upload is refused, or null.';
+
+-- The folder at a path, made with those above it; null where a file, or a folder written otherwise, stands in the way.
+create or replace function private.ensure_folder(p_project public.projects, p_path text) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_parent uuid;
+  v_name text := regexp_replace(p_path, '^.*/', '');
+  v_found public.project_files;
+  v_id uuid;
+begin
+  if strpos(p_path, '/') > 0 then
+    v_parent := private.ensure_folder(p_project, regexp_replace(p_path, '/[^/]*$', ''));
+    if v_parent is null then
+      return null;
+    end if;
+  end if;
+  select * into v_found from public.project_files f
+  where f.project_id = p_project.id and coalesce(f.parent_id, '00000000-0000-0000-0000-000000000000')
+    = coalesce(v_parent, '00000000-0000-0000-0000-000000000000') and lower(f.name) = lower(v_name);
+  if found then
+    return case when v_found.is_folder and v_found.name = v_name and v_found.origin <> 'repository' then v_found.id end;
+  end if;
+  insert into public.project_files (organization_id, project_id, parent_id, uploaded_by, is_folder, name, path, position, mime_type)
+  values (p_project.organization_id, p_project.id, v_parent, private.user_id(), true, v_name, p_path,
+    private.next_position(p_project.id, v_parent), 'inode/directory')
+  returning id into v_id;
+  return v_id;
+end
+$$;
+comment on function private.ensure_folder is 'Id of the folder at a path, made where missing. Judges: callable by definer functions of ours only.';
+
+create or replace function private.next_position(p_project_id uuid, p_parent_id uuid) returns integer
+language sql stable security definer parallel safe set search_path = ''
+return (
+  select coalesce(max(f.position) + 1, 0) from public.project_files f
+  where f.project_id = p_project_id and f.parent_id is not distinct from p_parent_id
+);
+comment on function private.next_position is 'Place after the last sibling. Judges: callable by definer functions of ours only.';
+
+-- Puts stored files into a project. p_files: [{id?, name, path, type, size, checksum, storageKey, storageProvider}]. The same path
+-- again replaces the content and keeps the id. One insert and one update for all, so counters, quota, events and activity move once.
+create or replace function private.place_files(p_project_id uuid, p_files jsonb, p_origin text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project public.projects;
+  v record;
+  v_error text;
+  v_parent uuid;
+  v_found public.project_files;
+  v_folder text;
+  v_free integer;
+  v_seen jsonb := '{}';
+  v_folders jsonb := '{}';
+  v_new jsonb[] := '{}';
+  v_changed jsonb[] := '{}';
+  v_placed jsonb[] := '{}';
+  v_errors jsonb[] := '{}';
+  v_refused jsonb[] := '{}';
+begin
+  -- One upload into a project at a time: the limit, the folders and the places among siblings are counted under this lock.
+  perform pg_advisory_xact_lock(hashtextextended('project files ' || p_project_id, 0));
+  select * into v_project from public.projects where id = p_project_id;
+  v_free := 20000 - v_project.uploaded_files;
+
+  for v in
+    select t.ord, coalesce(t.f ->> 'id', gen_random_uuid()::text)::uuid as id, t.f ->> 'name' as name, t.f ->> 'path' as path,
+      t.f ->> 'type' as type, (t.f ->> 'size')::bigint as size, t.f ->> 'checksum' as checksum, t.f ->> 'storageKey' as key,
+      coalesce(t.f ->> 'storageProvider', 'local') as provider
+    from jsonb_array_elements(p_files) with ordinality t (f, ord)
+    order by t.ord
+  loop
+    v_parent := null;
+    v_error := private.judge_upload(regexp_replace(v.path, '^.*/', ''), v.path, v.size, v.type);
+    if v_error is null and v_seen ? lower(v.path) then
+      v_error := 'The same path occurs twice in this request.';
+    end if;
+    if v_error is null and strpos(v.path, '/') > 0 then
+      v_folder := regexp_replace(v.path, '/[^/]*$', '');
+      if not v_folders ? v_folder then
+        v_folders := v_folders || jsonb_build_object(v_folder, private.ensure_folder(v_project, v_folder));
+      end if;
+      v_parent := (v_folders ->> v_folder)::uuid;
+      if v_parent is null then
+        v_error := format('Something else of the name of folder "%s" is in the way.', v_folder);
+      end if;
+    end if;
+    if v_error is null then
+      select * into v_found from public.project_files f
+      where f.project_id = p_project_id and coalesce(f.parent_id, '00000000-0000-0000-0000-000000000000')
+        = coalesce(v_parent, '00000000-0000-0000-0000-000000000000') and lower(f.name) = lower(regexp_replace(v.path, '^.*/', ''));
+      if not found then
+        if v_free <= 0 then
+          v_error := 'A project holds at most 20,000 files.';
+        else
+          v_free := v_free - 1;
+          v_new := v_new || jsonb_build_object('id', v.id, 'ord', v.ord, 'parent_id', v_parent, 'path', v.path, 'type', v.type,
+            'size', v.size, 'checksum', v.checksum, 'key', v.key, 'provider', v.provider);
+        end if;
+      elsif v_found.is_folder or v_found.origin = 'repository' or v_found.path <> v.path then
+        v_error := format('"%s" is in the way.', v_found.path);
+      else
+        v.id := v_found.id;
+        v_changed := v_changed || jsonb_build_object('id', v.id, 'type', v.type, 'size', v.size, 'checksum', v.checksum, 'key', v.key,
+          'provider', v.provider);
+      end if;
+    end if;
+    if v_error is null then
+      v_seen := v_seen || jsonb_build_object(lower(v.path), true);
+      v_placed := v_placed || private.file_brief_json(v.id, regexp_replace(v.path, '^.*/', ''), v.size, v.type);
+    else
+      v_errors := v_errors || jsonb_build_object('name', v.name, 'error', v_error);
+      v_refused := v_refused || to_jsonb(v.key);
+    end if;
+  end loop;
+
+  insert into public.project_files (id, organization_id, project_id, parent_id, uploaded_by, origin, name, path, position, mime_type, size,
+    checksum, storage_key, storage_provider)
+  select n.id, v_project.organization_id, v_project.id, n.parent_id, private.user_id(), p_origin, regexp_replace(n.path, '^.*/', ''), n.path,
+    private.next_position(v_project.id, n.parent_id) + row_number() over (partition by n.parent_id order by n.ord) - 1,
+    n.type, n.size, n.checksum, n.key, n.provider
+  from jsonb_to_recordset(to_jsonb(v_new)) n (id uuid, ord bigint, parent_id uuid, path text, type text, size bigint, checksum text,
+    key text, provider text);
+  update public.project_files f
+  set mime_type = c.type, size = c.size, checksum = c.checksum, storage_key = c.key, storage_provider = c.provider,
+    processed = false, processed_at = null, uploaded_by = private.user_id()
+  from jsonb_to_recordset(to_jsonb(v_changed)) c (id uuid, type text, size bigint, checksum text, key text, provider text)
+  where f.id = c.id and f.project_id = v_project.id;
+  return jsonb_build_object('placed', to_jsonb(v_placed), 'errors', to_jsonb(v_errors), 'refused', to_jsonb(v_refused));
+end
+$$;
+comment on function private.place_files is
+  'Registers stored files in a project; {placed, errors, refused: keys}. Errors: 429 QUOTA_EXCEEDED for all. Judges: callable by definer functions that have judged the caller.';
+
+create or replace function private.stage_files(p_files jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_result jsonb;
+begin
+  with judged as (
+    select t.ord, gen_random_uuid() as id, f.*, private.judge_upload(regexp_replace(f.path, '^.*/', ''), f.path, f.size, f.type) as error
+    from jsonb_array_elements(p_files) with ordinality t (v, ord),
+      jsonb_to_record(t.v) f (name text, path text, type text, size bigint, checksum text, "storageKey" text, "storageProvider" text)
+  ), staged as (
+    insert into public.staged_files (id, organization_id, user_id, name, path, mime_type, size, checksum, storage_key, storage_provider)
+    select j.id, private.org_id(), private.user_id(), regexp_replace(j.path, '^.*/', ''), j.path, j.type, j.size, j.checksum, j."storageKey",
+      coalesce(j."storageProvider", 'local')
+    from judged j where j.error is null
+  )
+  select jsonb_build_object(
+    'placed', coalesce(jsonb_agg(private.file_brief_json(j.id, regexp_replace(j.path, '^.*/', ''), j.size, j.type) order by j.ord)
+      filter (where j.error is null), '[]'),
+    'errors', coalesce(jsonb_agg(jsonb_build_object('name', j.name, 'error', j.error) order by j.ord) filter (where j.error is not null), '[]'),
+    'refused', coalesce(jsonb_agg(j."storageKey" order by j.ord) filter (where j.error is not null), '[]'))
+  into v_result from judged j;
+  return v_result;
+end
+$$;
+comment on function private.stage_files is 'Keeps stored files for the caller, unattached. Judges: callable by definer functions that have judged the caller.';
+
+-- p: {projectId?, files: [{name, path, type, size, checksum, storageKey, storageProvider}]}, called by the server when it has stored
+-- the content. An operation of its own in schema api, so that the server calls it like any other.
+create or replace function api.register_uploads(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project uuid;
+  v_result jsonb;
+begin
+  if private.user_id() is null or private.org_id() is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  elsif jsonb_array_length(p -> 'files') not between 1 and 1000 then
+    perform private.refuse_field('files', 'A request carries 1 to 1,000 files.');
+  end if;
+  if coalesce(p ->> 'projectId', '') = '' then
+    v_result := private.stage_files(p -> 'files');
+  else
+    v_project := private.path_project(p, 'developer');
+    v_result := private.place_files(v_project, p -> 'files', 'upload');
+  end if;
+  return jsonb_build_object('uploaded', v_result -> 'placed', 'errors', v_result -> 'errors', 'refused', v_result -> 'refused');
+end
+$$;
+comment on function api.register_uploads is
+  'Part of POST /files/upload: {uploaded, errors, refused: storage keys}. Judges: developer in the project, or a signed-in person who stages. Errors: 403, 404, 429 QUOTA_EXCEEDED.';
+
+-- May the caller upload there? Asked before the first byte is stored.
+create or replace function api.admit_upload(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  if coalesce(p ->> 'projectId', '') <> '' then
+    perform private.path_project(p, 'developer');
+  end if;
+  return '{}';
+end
+$$;
+comment on function api.admit_upload is 'Part of POST /files/upload: refuses 403 or 404 before content is read.';
+grant execute on function api.register_uploads, api.admit_upload to authenticated;
+
+create or replace function api.attach_files(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project uuid := private.path_project(p, 'developer');
+  v_user uuid := private.user_id();
+  v_ids text[] := array(select jsonb_array_elements_text(p -> 'body' -> 'fileIds'));
+  v_files jsonb;
+  v_result jsonb;
+  v_again jsonb;
+  v_missing jsonb;
+begin
+  -- What an earlier call attached is attached: the same ids may be sent again.
+  select coalesce(jsonb_agg(private.file_brief_json(f.id, f.name, f.size, f.mime_type)), '[]') into v_again
+  from public.project_files f
+  where f.project_id = v_project and f.uploaded_by = v_user and f.id = any (array(select private.as_uuid(i) from unnest(v_ids) i));
+
+  with taken as (
+    -- Marked first: their bytes stop counting before they count for the project, and their content stays.
+    update public.staged_files s set attached = true
+    where s.user_id = v_user and s.id = any (array(select private.as_uuid(i) from unnest(v_ids) i)) and not s.attached
+      and s.created_at > now() - interval '24 hours'
+    returning s.*
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('id', t.id, 'name', t.name, 'path', t.path, 'type', t.mime_type, 'size', t.size,
+    'checksum', t.checksum, 'storageKey', t.storage_key, 'storageProvider', t.storage_provider) order by t.created_at, t.path), '[]')
+  into v_files from taken t;
+
+  v_result := private.place_files(v_project, v_files, 'upload');
+  -- Refused ones stay staged; the others are the project's now.
+  update public.staged_files s set attached = false
+  where s.user_id = v_user and s.storage_key = any (array(select jsonb_array_elements_text(v_result -> 'refused')));
+  delete from public.staged_files s where s.user_id = v_user and s.attached
+    and s.id = any (array(select (f ->> 'id')::uuid from jsonb_array_elements(v_files) f));
+
+  select coalesce(jsonb_agg(jsonb_build_object('name', i, 'error', 'This upload does not exist or has expired.')), '[]') into v_missing
+  from unnest(v_ids) i
+  where not exists (select from jsonb_array_elements(v_files) f where f ->> 'id' = lower(i))
+    and not exists (select from jsonb_array_elements(v_again) f where f ->> 'id' = lower(i));
+  return jsonb_build_object('attached', v_again || (v_result -> 'placed'), 'errors', (v_result -> 'errors') || v_missing);
+end
+$$;
+comment on function api.attach_files is
+  'POST /projects/{projectId}/files: {attached, errors}; may be repeated. Judges: developer in the project; only the caller''s own staged files.';
+grant execute on function api.attach_files to authenticated;
+
+-- p: {projectId, title?, size, checksum, storageKey, storageProvider}: an extra text whose content the server has stored.
+create or replace function api.register_text_source(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project uuid := private.path_project(p, 'developer');
+  v_title text := regexp_replace(coalesce(nullif(private.trimmed(p ->> 'title'), ''), 'Plain text'), '[/\\\u0001-\u001f\u007f-\u009f]', '-', 'g');
+  v_name text;
+  v_number integer := 1;
+  v_result jsonb;
+begin
+  v_title := case when v_title in ('.', '..') then 'Plain text' else left(v_title, 240) end;
+  perform pg_advisory_xact_lock(hashtextextended('project files ' || v_project, 0));
+  loop
+    v_name := v_title || case when v_number > 1 then ' ' || v_number else '' end;
+    exit when not exists (select from public.project_files f where f.project_id = v_project and lower(f.path) = lower('texts/' || v_name));
+    v_number := v_number + 1;
+  end loop;
+  v_result := private.place_files(v_project, jsonb_build_array((p - 'projectId') || jsonb_build_object('name', v_name,
+    'path', 'texts/' || v_name, 'type', 'text/plain')), 'text');
+  if jsonb_array_length(v_result -> 'errors') > 0 then
+    perform private.refuse_field('title', v_result -> 'errors' -> 0 ->> 'error');
+  end if;
+  return v_result -> 'placed' -> 0;
+end
+$$;
+comment on function api.register_text_source is
+  'Part of POST /projects/{projectId}/text-sources: {id, name, size, type}. Judges: developer in the project. Errors: 400, 403, 404, 429 QUOTA_EXCEEDED.';
+grant execute on function api.register_text_source to authenticated;
+
+create or replace function api.list_files(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_project uuid := private.path_project(p);
+  v_page integer := coalesce((p ->> 'page')::integer, 1);
+  v_size integer := coalesce((p ->> 'pageSize')::integer, 50);
+  v_data jsonb;
+  v_total bigint := 0;
+begin
+  if v_page < 1 or v_size not between 1 and 100 then
+    perform private.refuse_field(case when v_page < 1 then 'page' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 files.');
+  end if;
+  select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', f.id, 'projectId', f.project_id, 'name', f.name, 'path', f.path,
+    'type', f.mime_type, 'size', f.size, 'checksum', f.checksum, 'processed', f.processed, 'processedAt', private.iso(f.processed_at),
+    'createdAt', private.iso(f.created_at), 'updatedAt', private.iso(f.updated_at))) order by f.path), '[]')
+  into v_data
+  from (
+    select f.id, f.project_id, f.name, f.path, f.mime_type, f.size, f.checksum, f.processed, f.processed_at, f.created_at, f.updated_at
+    from public.project_files f
+    where f.project_id = v_project and not f.is_folder and f.origin <> 'repository'
+    order by f.path limit v_size offset (v_page::bigint - 1) * v_size
+  ) f;
+  -- An auditor's list is empty, and so is its number.
+  if private.has_project_role(v_project, 'viewer') then
+    select uploaded_files into v_total from public.projects where id = v_project;
+  end if;
+  return private.page_json(v_data, v_total, v_page, v_size);
+end
+$$;
+comment on function api.list_files is 'GET /projects/{projectId}/files: stored files by path. Errors: 400, 404 PROJECT_NOT_FOUND.';
+grant execute on function api.list_files to authenticated;
+
+create or replace function private.prune_staged_files(p_at timestamptz default now()) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count bigint;
+begin
+  delete from public.staged_files where created_at < p_at - interval '24 hours';
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.prune_staged_files is 'Staged uploads live 24 hours; their content is deleted by a job. Judges: callable by the worker only.';
+grant execute on function private.prune_staged_files to kijko_worker;
+
+-- Asked by the job that deletes content, so that a key in use can never be among them.
+create or replace function private.unreferenced_blobs(p_keys text[]) returns text[]
+language sql stable security definer set search_path = ''
+return array(
+  select k from unnest(p_keys) k
+  where not exists (select from public.project_files f where f.storage_key = k)
+    and not exists (select from public.staged_files s where s.storage_key = k)
+);
+comment on function private.unreferenced_blobs is 'The keys that no row names any more. Judges: callable by the worker and the server only.';
+grant execute on function private.unreferenced_blobs to kijko_worker, kijko_server;
+
+-- The source-file tree (contract 10, section 15.5): names among siblings are unique without regard to case, order is a place among
+-- siblings, and what a fetch brought is read-only. Path, cycle and parent rules are the table's triggers. These functions are definer
+-- because the storage key, a column of the same rows, is readable for nobody; each judges the caller in its first line.
+
+create or replace function private.file_extension(p_name text, p_is_folder boolean) returns text
+language sql immutable parallel safe
+return case when p_is_folder or strpos(p_name, '.') = 0 then '' else substring(p_name from '\.([^.]*)$') end;
+comment on function private.file_extension is 'Text after the last dot; "" without one and for folders.';
+
+create or replace function private.source_file_json(f public.project_files) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', f.id, 'name', f.name, 'extension', private.file_extension(f.name, f.is_folder),
+  'size', f.size, 'order', f.position, 'isFolder', case when f.is_folder then true end,
+  'type', case when f.is_folder then 'folder' else case lower(private.file_extension(f.name, false))
+    when 'ts' then 'typescript' when 'tsx' then 'typescript' when 'js' then 'javascript' when 'jsx' then 'javascript' when 'json' then 'json'
+    when 'md' then 'markdown' when 'mdx' then 'markdown' when 'css' then 'css' when 'scss' then 'css' when 'sass' then 'css'
+    when 'less' then 'css' when 'html' then 'html' when 'htm' then 'html' when 'py' then 'python' else 'other' end end))
+  -- Null at the root, not absent: the client compares.
+  || jsonb_build_object('parentId', f.parent_id);
+comment on function private.source_file_json is 'SourceFile of the contract.';
+
+create or replace function api.list_source_files(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_project uuid := private.path_project(p);
+  v_reads boolean := private.has_project_role(v_project, 'viewer');
+begin
+  return (
+    select coalesce(jsonb_agg(private.source_file_json(f) order by f.parent_id nulls first, f.position, f.name, f.id), '[]')
+    from public.project_files f
+    where f.project_id = v_project and v_reads
+      and (coalesce(p ->> 'parentId', '') = '' or f.parent_id = private.as_uuid(p ->> 'parentId'))
+      and (private.trimmed(coalesce(p ->> 'search', '')) = '' or f.name ilike private.like_pattern(private.trimmed(p ->> 'search')))
+  );
+end
+$$;
+comment on function api.list_source_files is 'GET /projects/{projectId}/source-files: SourceFile[], siblings by order then name. Judges: an auditor''s list is empty.';
+grant execute on function api.list_source_files to authenticated;
+
+create or replace function private.assert_file_name(p_project_id uuid, p_parent_id uuid, p_name text, p_exclude_id uuid default null)
+returns text
+language plpgsql stable
+as $$
+declare
+  v_name text := private.trimmed(p_name);
+begin
+  if char_length(v_name) not between 1 and 255 or v_name ~ '/' or v_name in ('.', '..') or not private.is_plain(v_name) then
+    perform private.refuse_field('name', 'A name has 1 to 255 characters and no slash.');
+  elsif exists (select from public.project_files f where f.project_id = p_project_id
+      and coalesce(f.parent_id, '00000000-0000-0000-0000-000000000000') = coalesce(p_parent_id, '00000000-0000-0000-0000-000000000000')
+      and lower(f.name) = lower(v_name) and f.id is distinct from p_exclude_id) then
+    perform private.refuse(409, 'FILE_EXISTS', format('"%s" exists there already.', v_name), 'name');
+  end if;
+  return v_name;
+end
+$$;
+comment on function private.assert_file_name is 'A name that is free among the siblings: 400 VALIDATION_ERROR, 409 FILE_EXISTS.';
+
+create or replace function private.as_parent(p_project_id uuid, p_parent_id text) returns uuid
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.as_uuid(p_parent_id);
+begin
+  if p_parent_id is not null and not exists (select from public.project_files f
+    where f.project_id = p_project_id and f.id = v_id and f.is_folder and f.origin <> 'repository') then
+    perform private.refuse_field('parentId', 'The parent must be a folder of this project.');
+  end if;
+  return v_id;
+end
+$$;
+comment on function private.as_parent is 'The folder that a request names as parent, null for the root; else 400 VALIDATION_ERROR.';
+create or replace function private.lock_tree(p_project_id uuid) returns void
+language sql volatile
+return pg_advisory_xact_lock(hashtextextended('project files ' || p_project_id, 0));
+comment on function private.lock_tree is 'One change of a project''s tree at a time.';
+
+create or replace function api.create_folder(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  b jsonb := p -> 'body';
+  v_project uuid := private.path_project(p, 'developer');
+  v_parent uuid := private.as_parent(v_project, b ->> 'parentId');
+  v_name text;
+  f public.project_files;
+begin
+  perform private.lock_tree(v_project);
+  v_name := private.assert_file_name(v_project, v_parent, b ->> 'name');
+  insert into public.project_files (organization_id, project_id, parent_id, uploaded_by, is_folder, name, path, position, mime_type)
+  select p.organization_id, p.id, v_parent, private.user_id(), true, v_name, v_name,
+    (select count(*) from public.project_files s where s.project_id = p.id and s.parent_id is not distinct from v_parent), 'inode/directory'
+  from public.projects p where p.id = v_project
+  returning * into f;
+  return private.source_file_json(f);
+end
+$$;
+comment on function api.create_folder is
+  'POST /projects/{projectId}/source-files/folders: SourceFile. Judges: developer in the project. Errors: 400, 403, 404, 409 FILE_EXISTS.';
+grant execute on function api.create_folder to authenticated;
+
+create or replace function private.path_file(p jsonb) returns public.project_files
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_project uuid := private.path_project(p, 'developer');
+  f public.project_files;
+begin
+  select * into f from public.project_files where project_id = v_project and id = private.as_uuid(p ->> 'fileId');
+  if not found then
+    perform private.refuse(404, 'FILE_NOT_FOUND', 'This file does not exist.');
+  elsif f.origin = 'repository' then
+    perform private.refuse(403, 'FORBIDDEN', 'Files of a repository are read-only here.');
+  end if;
+  return f;
+end
+$$;
+comment on function private.path_file is 'The file or folder of the path, to be changed: 404 FILE_NOT_FOUND, 403 for a repository''s file. Judges: developer in the project.';
+
+create or replace function api.update_source_file(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  b jsonb := p -> 'body';
+  f public.project_files := private.path_file(p);
+  v_parent uuid := case when b ? 'parentId' then private.as_parent(f.project_id, b ->> 'parentId') else f.parent_id end;
+  v_moves boolean;
+  v_place integer;
+  v_count integer;
+begin
+  perform private.lock_tree(f.project_id);
+  select * into f from public.project_files where id = f.id;
+  v_moves := v_parent is distinct from f.parent_id;
+  perform private.assert_file_name(f.project_id, v_parent, coalesce(b ->> 'name', f.name), f.id);
+  select count(*) into v_count from public.project_files s
+  where s.project_id = f.project_id and s.parent_id is not distinct from v_parent and s.id <> f.id;
+  v_place := case when b ->> 'order' is not null then least(greatest((b ->> 'order')::numeric, 0), v_count)::integer
+    when v_moves then v_count end;
+
+  update public.project_files set name = private.trimmed(coalesce(b ->> 'name', name)), parent_id = v_parent where id = f.id;
+  -- Everybody gets the place that the list shows them at; the others close up and make room.
+  if v_place is not null then
+    update public.project_files s
+    set position = t.place
+    from (
+      select o.id, case when o.id = f.id then v_place else o.rank + (o.rank >= v_place)::integer end as place
+      from (
+        select x.id, row_number() over (partition by x.id = f.id order by x.position, x.name, x.id)::integer - 1 as rank
+        from public.project_files x where x.project_id = f.project_id and x.parent_id is not distinct from v_parent
+      ) o
+    ) t
+    where s.id = t.id and s.position <> t.place;
+  end if;
+  select * into f from public.project_files where id = f.id;
+  return private.source_file_json(f);
+end
+$$;
+comment on function api.update_source_file is
+  'PUT /projects/{projectId}/source-files/{fileId}: SourceFile; renames, moves, reorders. Judges: developer in the project. Errors: 400, 403, 404 FILE_NOT_FOUND, 409 FILE_EXISTS.';
+grant execute on function api.update_source_file to authenticated;
+
+create or replace function api.delete_source_file(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  f public.project_files := private.path_file(p);
+begin
+  delete from public.project_files where id = f.id;
+  return null;
+end
+$$;
+comment on function api.delete_source_file is 'DELETE /projects/{projectId}/source-files/{fileId}: 204; a folder takes its content along. Judges: developer in the project.';
+grant execute on function api.delete_source_file to authenticated;
+
+-- Worktrees and branches as the dashboard shows them (contract 10, section 16).
+
+create or replace function private.humanized(p_at timestamptz, p_now timestamptz default now()) returns text
+language sql stable parallel safe
+return case
+  when p_at is null then 'No commits yet'
+  when p_now - p_at < interval '1 minute' then 'just now'
+  when p_now - p_at < interval '1 hour' then floor(extract(epoch from p_now - p_at) / 60)::integer || 'm ago'
+  when p_now - p_at < interval '1 day' then floor(extract(epoch from p_now - p_at) / 3600)::integer || 'h ago'
+  when p_now - p_at < interval '7 days' then floor(extract(epoch from p_now - p_at) / 86400)::integer || 'd ago'
+  else to_char(p_at at time zone 'UTC', 'YYYY-MM-DD') end;
+comment on function private.humanized is 'How long ago, as the client shows commits.';
+
+create or replace function private.worktree_json(w public.worktrees) returns jsonb
+language sql stable parallel safe
+return (
+  select jsonb_build_object('id', w.id, 'name', w.name, 'path', w.path, 'isActive', w.is_active,
+    'branches', coalesce(jsonb_agg(jsonb_build_object('name', b.name, 'isDefault', b.is_default, 'isCurrent', b.is_current,
+      'lastCommit', private.humanized(b.last_commit_at)) order by b.created_at, b.id), '[]'),
+    'currentBranch', coalesce(max(b.name) filter (where b.is_current), 'main'))
+  from public.worktree_branches b where b.worktree_id = w.id
+);
+comment on function private.worktree_json is 'WorktreeWithBranches of the contract.';
+grant execute on function private.humanized, private.worktree_json to authenticated;
+
+create or replace function private.worktrees_json(p_project_id uuid) returns jsonb
+language sql stable parallel safe
+return (
+  select coalesce(jsonb_agg(private.worktree_json(w) order by w.is_default desc, w.created_at, w.id), '[]')
+  from public.worktrees w where w.project_id = p_project_id
+);
+comment on function private.worktrees_json is 'All worktrees of a project, default first.';
+grant execute on function private.worktrees_json to authenticated;
+
+create or replace function api.list_worktrees(p jsonb) returns jsonb
+language sql stable
+return private.worktrees_json(private.path_project(p));
+comment on function api.list_worktrees is 'GET /projects/{projectId}/worktrees: WorktreeWithBranches[]. An auditor''s list is empty.';
+
+create or replace function api.list_all_worktrees(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_ids uuid[] := array(select private.as_uuid(i) from jsonb_array_elements_text(p -> 'projectIds') i);
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('projectId', x.id, 'worktrees', private.worktrees_json(x.id)) order by x.updated_at desc, x.id), '[]')
+    from (
+      select q.id, q.updated_at from public.projects q
+      where case when cardinality(v_ids) > 0 then q.id = any (v_ids) else q.organization_id = private.org_id()
+        or q.id = any ((select private.guest_project_ids())::uuid[]) end
+      order by q.updated_at desc, q.id limit 500
+    ) x
+  );
+end
+$$;
+comment on function api.list_all_worktrees is
+  'GET /worktrees: [{projectId, worktrees}] of the visible projects, newest first, at most 500, or of the named ones.';
+grant execute on function api.list_worktrees, api.list_all_worktrees to authenticated;
+
+-- What an ingestion would cost (contract 10, section 7.4): a forecast in exact decimal arithmetic, in euro cents. Stored numbers are
+-- measured and differ.
+
+create or replace function private.estimated_tokens(p_type text, p_repositories jsonb, p_files jsonb, p_characters bigint) returns numeric
+language sql immutable parallel safe
+return case p_type
+  when 'repository' then (
+    select coalesce(sum(coalesce(nullif((r ->> 'locEstimate')::numeric, 0) * 4, nullif((r ->> 'fileCount')::numeric, 0) * 800, 50000)), 0)
+    from jsonb_array_elements(p_repositories) r)
+  when 'files' then (
+    select coalesce(sum(ceil((f ->> 'size')::numeric / case when f ->> 'type' ilike '%json%' then 6 else 4 end)), 0)
+    from jsonb_array_elements(p_files) f)
+  else ceil(p_characters / 4.0) end;
+comment on function private.estimated_tokens is 'Forecast of original tokens of the sources of one kind.';
+
+create or replace function private.estimate_json(p_total numeric, p_strategy text, p_plan text) returns jsonb
+language plpgsql immutable
+as $$
+declare
+  v_ratio numeric := case p_strategy when 'semantic' then 0.05 when 'recursive' then 0.08 when 'fixed' then 0.15 else 0.10 end;
+  v_optimized numeric := ceil(p_total * v_ratio);
+  v_plan text := case p_plan when 'teams' then 'pro' else p_plan end;
+  v_rate numeric := case v_plan when 'pro' then 200 when 'enterprise' then 150 else 0 end;
+  v_storage numeric := case v_plan when 'pro' then 50 when 'enterprise' then 30 else 0 end;
+  v_included numeric := case v_plan when 'pro' then 1000000 when 'enterprise' then 5000000 else 100000 end;
+  v_cost numeric := case when v_optimized <= v_included then 0 else ceil((v_optimized - v_included) / 1000000 * v_rate) end;
+  v_raw numeric := p_total / 1000000 * v_rate;
+begin
+  return jsonb_build_object('processingCost', v_cost, 'storageCostMonthly', ceil(v_optimized / 1000000 * v_storage),
+    'totalTokens', p_total, 'optimizedTokens', v_optimized, 'compressionRatio', v_ratio, 'isPlanEligible', v_optimized <= v_included,
+    'planName', v_plan, 'savingsVsRaw', case when v_raw = 0 then 100 else trim_scale(round((v_raw - v_cost) / v_raw * 100, 2)) end);
+end
+$$;
+comment on function private.estimate_json is 'CostEstimate of a number of tokens under a strategy and a plan.';
+
+create or replace function private.plan_of(p_project_id uuid default null) returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if p_project_id is null then
+    return private.effective_plan(private.org_id());
+  end if;
+  perform private.assert_project_role(p_project_id);
+  return private.effective_plan((select organization_id from public.projects where id = p_project_id));
+end
+$$;
+comment on function private.plan_of is 'Plan of the current organization, or of a project''s. Judges: the project must be visible.';
+grant execute on function private.estimated_tokens, private.estimate_json, private.plan_of to authenticated;
+
+create or replace function api.estimate_project(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  b jsonb := p -> 'body';
+  v_id uuid;
+  v record;
+begin
+  if b ->> 'projectId' is null then
+    if b ->> 'projectType' is null or b ->> 'chunkingStrategy' is null then
+      perform private.refuse_field(case when b ->> 'projectType' is null then 'projectType' else 'chunkingStrategy' end,
+        'This is required without projectId.');
+    end if;
+    return private.estimate_json(private.estimated_tokens(b ->> 'projectType', coalesce(b -> 'repositories', '[]'),
+      coalesce(b -> 'files', '[]'), char_length(coalesce(b ->> 'manualContent', ''))), b ->> 'chunkingStrategy', private.plan_of());
+  end if;
+
+  v_id := private.path_project(b, 'viewer');
+  select p.type, p.chunking_strategy,
+    (select coalesce(jsonb_agg(jsonb_build_object('fileCount', r.file_count)), '[]') from public.project_repositories r where r.project_id = p.id)
+      as repositories,
+    (select coalesce(jsonb_agg(jsonb_build_object('size', f.size, 'type', f.mime_type)), '[]') from public.project_files f
+      where f.project_id = p.id and not f.is_folder and f.origin = 'upload') as files,
+    -- Extra texts are text typed or pasted, like the manual one.
+    coalesce((select char_length(c.content) from public.project_manual_contents c where c.project_id = p.id), 0)
+      + coalesce((select sum(f.size) from public.project_files f where f.project_id = p.id and f.origin = 'text' and not f.is_folder), 0)
+      as characters
+  into v from public.projects p where p.id = v_id;
+  return private.estimate_json(private.estimated_tokens(v.type, v.repositories, v.files, v.characters::bigint), v.chunking_strategy,
+    private.plan_of(v_id));
+end
+$$;
+comment on function api.estimate_project is 'POST /projects/estimate: CostEstimate under the real plan. Errors: 400, 403 for an auditor, 404.';
+grant execute on function api.estimate_project to authenticated;
+
+-- What holds in projects whoever writes. Guards that concern people's rights judge request roles only (current_user is the request
+-- role exactly while a person's own statement runs; definer functions of ours have judged already); state machines judge everybody.
+
+create or replace function private.is_request() returns boolean
+language sql stable parallel safe
+return current_user in ('authenticated', 'anon', 'service_role');
+comment on function private.is_request is 'Is a person''s own statement running, rather than a function of ours?';
+grant execute on function private.is_request to anon, authenticated, service_role;
+
+-- -------------------------------------------------------------------------------------------------------------------- projects
+
+create or replace function private.tg_projects__guard() returns trigger
+language plpgsql volatile
+as $$
+begin
+  if tg_op = 'INSERT' then
+    if new.status <> 'draft' then
+      perform private.refuse(409, 'INVALID_STATUS', 'A new project is a draft.', 'status');
+    elsif new.chunking_strategy = 'custom' then
+      perform private.refuse_field('settings.webhookUrl', 'Custom chunking needs a webhook URL.');
+    end if;
+    return new;
+  end if;
+
+  if new.id <> old.id or new.organization_id <> old.organization_id or new.created_at <> old.created_at then
+    perform private.refuse(400, 'READ_ONLY_FIELD', 'A project keeps its id and its organization.', 'organizationId');
+  end if;
+  if new.status <> old.status and (old.status, new.status) not in (('draft', 'processing'), ('active', 'processing'), ('error', 'processing'),
+    ('processing', 'active'), ('processing', 'error'), ('processing', 'draft')) then
+    perform private.refuse(409, 'INVALID_STATUS', format('A project cannot go from %s to %s.', old.status, new.status), 'status',
+      jsonb_build_object('status', old.status));
+  end if;
+  if new.type <> old.type and old.status <> 'draft' then
+    perform private.refuse(409, 'INVALID_STATUS', 'The type can be changed only while the project is a draft.', 'type',
+      jsonb_build_object('status', old.status));
+  end if;
+  if old.status = 'processing' and private.is_request()
+    and (new.chunking_strategy, new.include_metadata, new.anonymize_secrets)
+      is distinct from (old.chunking_strategy, old.include_metadata, old.anonymize_secrets) then
+    perform private.refuse(409, 'ALREADY_PROCESSING', 'This project is being ingested; what affects the run cannot be changed now.');
+  end if;
+  if new.chunking_strategy = 'custom' and old.chunking_strategy <> 'custom'
+    and not exists (select from public.project_settings s where s.project_id = new.id and s.webhook_url is not null) then
+    perform private.refuse_field('chunkingStrategy', 'Custom chunking needs a webhook URL in the settings.');
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_projects__guard is 'Trigger: status machine, immutable fields, type only while draft, run settings only while none runs.';
+create or replace trigger _200_guard before insert or update on public.projects for each row execute function private.tg_projects__guard();
+-- Without a condition: a generated column forbids to compare whole rows here, and nobody writes a project without a change.
+create or replace trigger _100_touch before update on public.projects for each row execute function private.tg__touch();
+
+-- A run has to be cancelled first; api.delete_project does.
+create or replace function private.tg_projects__no_run_left() returns trigger
+language plpgsql volatile
+as $$
+begin
+  if old.status = 'processing' and private.is_request() then
+    perform private.refuse(409, 'ALREADY_PROCESSING', 'This project is being ingested. Cancel the run first.');
+  end if;
+  return old;
+end
+$$;
+comment on function private.tg_projects__no_run_left is 'Trigger: people cannot delete a project while it is being ingested.';
+create or replace trigger _200_no_run_left before delete on public.projects
+  for each row execute function private.tg_projects__no_run_left();
+
+-- Everything a project is born with.
+create or replace function private.tg_projects__equip() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_worktree uuid;
+begin
+  insert into public.project_members (organization_id, project_id, user_id, email, name, avatar_url, role, notification_level, accepted_at)
+  select new.organization_id, new.id, u.id, lower(u.email), nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url,
+    'admin', 'daily', now()
+  from public.users u where u.id = new.user_id;
+  insert into public.project_settings (project_id, organization_id) values (new.id, new.organization_id);
+  insert into public.worktrees (organization_id, project_id, name, path, is_default, is_active)
+  values (new.organization_id, new.id, 'Main', '/main', true, true) returning id into v_worktree;
+  insert into public.worktree_branches (organization_id, project_id, worktree_id, name, is_default, is_current)
+  values (new.organization_id, new.id, v_worktree, 'main', true, true);
+  return null;
+end
+$$;
+comment on function private.tg_projects__equip is 'Trigger: owner membership, default settings and the worktree Main.';
+create or replace trigger _500_equip after insert on public.projects for each row execute function private.tg_projects__equip();
+
+create or replace function private.count_project(p public.projects, p_by integer) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  insert into private.project_counters as c (organization_id, privacy, slot, projects, active, processing, failed, tokens, files)
+  select p.organization_id, p.privacy, pg_backend_pid() % 8, p_by, p_by * (p.status = 'active')::integer,
+    p_by * (p.status = 'processing')::integer, p_by * (p.status = 'error')::integer, p_by * coalesce(p.optimized_tokens, 0),
+    p_by * coalesce(p.total_files, p.uploaded_files)
+  where exists (select from public.organizations o where o.id = p.organization_id)
+  on conflict (organization_id, privacy, slot) do update
+    set projects = c.projects + excluded.projects, active = c.active + excluded.active, processing = c.processing + excluded.processing,
+      failed = c.failed + excluded.failed, tokens = c.tokens + excluded.tokens, files = c.files + excluded.files;
+$$;
+comment on function private.count_project is 'Adds a project to the kept numbers, or takes it away. Judges: callable by triggers of ours only.';
+
+create or replace function private.tg_projects__count() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if tg_op <> 'INSERT' then
+    perform private.count_project(old, -1);
+  end if;
+  if tg_op <> 'DELETE' then
+    perform private.count_project(new, 1);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_projects__count is 'Trigger: the kept numbers of private.project_counters.';
+create or replace trigger _800_count after insert or delete on public.projects for each row execute function private.tg_projects__count();
+create or replace trigger _800_count_change after update on public.projects for each row
+  when ((old.status, old.privacy, old.optimized_tokens, old.total_files, old.uploaded_files)
+    is distinct from (new.status, new.privacy, new.optimized_tokens, new.total_files, new.uploaded_files))
+  execute function private.tg_projects__count();
+
+-- Audit, activity and events of a project's own row.
+create or replace function private.project_fields(p_old jsonb, p_new jsonb) returns text[]
+language sql immutable parallel safe
+return (
+  select array_agg(f.name order by f.ord)
+  from unnest(array['name', 'description', 'type', 'status', 'privacy', 'chunking_strategy', 'include_metadata', 'anonymize_secrets', 'icon',
+      'label', 'color', 'preview_url', 'archived', 'user_id', 'source_count', 'total_repos', 'total_files', 'uploaded_files',
+      'original_tokens', 'optimized_tokens', 'ingestion_time_seconds'],
+    array['name', 'description', 'type', 'status', 'privacy', 'chunkingStrategy', 'includeMetadata', 'anonymizeSecrets', 'icon',
+      'label', 'color', 'previewUrl', 'archived', 'userId', 'sourceCount', 'totalRepos', 'totalFiles', 'totalFiles',
+      'originalTokens', 'optimizedTokens', 'ingestionTimeSeconds']) with ordinality f (col, name, ord)
+  where p_old -> f.col is distinct from p_new -> f.col
+);
+comment on function private.project_fields is 'camelCase names of the fields that differ, for events.';
+
+create or replace function private.emit_change(
+  p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_project_id uuid, p_fields text[] default null
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_data jsonb := jsonb_strip_nulls(jsonb_build_object('resource', p_resource, 'id', p_id, 'operation', p_operation,
+    'changedFields', to_jsonb(p_fields), 'updatedAt', private.iso(now())));
+begin
+  if p_resource = 'project' then
+    perform private.emit('org:' || p_org_id, 'resource_changed', v_data, p_org_id, p_project_id, 'project', p_resource, p_id);
+  end if;
+  perform private.emit('project:' || p_project_id, 'resource_changed', v_data, p_org_id, p_project_id, 'room', p_resource, p_id);
+end
+$$;
+comment on function private.emit_change is 'resource_changed of something in a project. Judges: callable by triggers of ours only.';
+
+create or replace function private.tg_projects__tell() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_fields text[];
+  v_changes jsonb;
+begin
+  if tg_op = 'INSERT' then
+    perform private.audit('context.created', format('Created project "%s".', new.name),
+      jsonb_build_object('contextId', new.id, 'contextName', new.name, 'contextType', new.type), null, new.organization_id);
+    perform private.record_activity(new.id, 'config', 'created the project');
+    perform private.emit_change('project', new.id, 'created', new.organization_id, new.id);
+    return null;
+  end if;
+
+  v_changes := private.audit_changes(to_jsonb(old), to_jsonb(new), array['name', 'description', 'type', 'privacy', 'chunking_strategy',
+    'include_metadata', 'anonymize_secrets', 'icon', 'label', 'color', 'preview_url', 'archived', 'user_id']);
+  if v_changes is not null then
+    perform private.audit('context.updated', format('Changed project "%s".', new.name),
+      jsonb_build_object('contextId', new.id, 'contextName', new.name, 'contextType', new.type), v_changes, new.organization_id);
+    if new.name <> old.name then
+      perform private.record_activity(new.id, 'config', 'renamed the context to ' || new.name, jsonb_build_object('oldName', old.name, 'newName', new.name));
+    end if;
+    if new.archived <> old.archived then
+      perform private.record_activity(new.id, 'config', case when new.archived then 'archived the project' else 'restored the project' end);
+    end if;
+    if private.audit_changes(to_jsonb(old), to_jsonb(new), array['description', 'type', 'privacy', 'chunking_strategy', 'include_metadata',
+      'anonymize_secrets', 'icon', 'label', 'color', 'preview_url']) is not null then
+      perform private.record_activity(new.id, 'config', 'updated project settings');
+    end if;
+  end if;
+
+  v_fields := private.project_fields(to_jsonb(old), to_jsonb(new));
+  if v_fields is not null then
+    perform private.emit_change('project', new.id, 'updated', new.organization_id, new.id, v_fields);
+  end if;
+  if new.privacy = 'private' and old.privacy = 'shared' then
+    perform private.emit_removal('project_hidden', new.organization_id, new.id, null, null);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_projects__tell is 'Trigger: audit, activity and events of a new or changed project.';
+create or replace trigger _900_tell after insert on public.projects for each row execute function private.tg_projects__tell();
+create or replace trigger _900_tell_change after update on public.projects for each row
+  when (old.* is distinct from new.*) execute function private.tg_projects__tell();
+
+-- Before the row goes, because afterwards nobody could say who saw it.
+create or replace function private.tg_projects__tell_delete() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_users uuid[];
+  v_data jsonb := jsonb_build_object('resource', 'project', 'id', old.id, 'operation', 'deleted', 'updatedAt', private.iso(now()));
+begin
+  if exists (select from public.organizations o where o.id = old.organization_id) then
+    select array_agg(distinct u.id) into v_users
+    from (
+      select m.user_id from public.memberships m
+      where m.organization_id = old.organization_id and m.status = 'active' and (old.privacy = 'shared' or m.role in ('owner', 'admin'))
+      union select m.user_id from public.project_members m where m.project_id = old.id and m.accepted_at is not null
+    ) u (id);
+    perform private.emit('org:' || old.organization_id, 'resource_changed', v_data, old.organization_id, old.id, 'users', 'project', old.id,
+      null, v_users);
+    perform private.emit('project:' || old.id, 'resource_changed', v_data, old.organization_id, old.id, 'users', 'project', old.id,
+      null, v_users);
+    perform private.emit_removal('project_deleted', old.organization_id, old.id, null, null);
+    perform private.audit('context.deleted', format('Deleted project "%s".', old.name),
+      jsonb_build_object('contextId', old.id, 'contextName', old.name, 'contextType', old.type), null, old.organization_id);
+  end if;
+  return old;
+end
+$$;
+comment on function private.tg_projects__tell_delete is 'Trigger: audit and events of a deleted project, for those who could see it.';
+create or replace trigger _900_tell_delete before delete on public.projects for each row execute function private.tg_projects__tell_delete();
+
+-- Any change of its sources, people or settings moves a project's updated_at.
+create or replace function private.touch_parent(p_project_id uuid) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  update public.projects set updated_at = now() where id = p_project_id and updated_at < now();
+$$;
+comment on function private.touch_parent is 'Moves updated_at of a project. Judges: callable by triggers of ours only.';
+
+-- -------------------------------------------------------------------------------------------------------- settings, manual text
+
+create or replace function private.tg_project_settings__guard() returns trigger
+language plpgsql volatile
+as $$
+declare
+  v_status text;
+  v_strategy text;
+begin
+  select p.status, p.chunking_strategy into v_status, v_strategy from public.projects p where p.id = new.project_id;
+  if v_status = 'processing' and private.is_request()
+    and (new.webhook_url, new.metadata_options, new.output_format, new.embedding_model, new.pattern_filters,
+        new.processing_options - 'realTimeIncremental', new.file_filters, new.custom_settings)
+      is distinct from (old.webhook_url, old.metadata_options, old.output_format, old.embedding_model, old.pattern_filters,
+        old.processing_options - 'realTimeIncremental', old.file_filters, old.custom_settings) then
+    perform private.refuse(409, 'ALREADY_PROCESSING', 'This project is being ingested; what affects the run cannot be changed now.');
+  end if;
+  if v_strategy = 'custom' and new.webhook_url is null then
+    perform private.refuse_field('webhookUrl', 'Custom chunking needs a webhook URL.');
+  end if;
+  -- A manager may change the level and nothing else.
+  if private.is_request() and not private.has_project_role(new.project_id, 'admin')
+    and to_jsonb(new) - array['default_notification_level', 'updated_at'] <> to_jsonb(old) - array['default_notification_level', 'updated_at'] then
+    perform private.refuse(403, 'FORBIDDEN', 'Your role in this project allows to change the notification level only.');
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_project_settings__guard is 'Trigger: no change that affects an active run, custom chunking keeps its webhook, managers change the level only.';
+create or replace trigger _200_guard before update on public.project_settings
+  for each row when (old.* is distinct from new.*) execute function private.tg_project_settings__guard();
+create or replace trigger _100_touch before update on public.project_settings
+  for each row when (old.* is distinct from new.*) execute function private.tg__touch();
+
+create or replace function private.tg_project_settings__tell() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.touch_parent(new.project_id);
+  perform private.record_activity(new.project_id, 'config', 'updated project settings');
+  perform private.emit_change('project', new.project_id, 'updated', new.organization_id, new.project_id, array['settings']);
+  return null;
+end
+$$;
+comment on function private.tg_project_settings__tell is 'Trigger: changed settings move the project, with activity and event.';
+create or replace trigger _900_tell after update on public.project_settings
+  for each row when (old.* is distinct from new.*) execute function private.tg_project_settings__tell();
+
+create or replace function private.tg_project_manual_contents__count() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.projects set has_manual_content = tg_op <> 'DELETE', updated_at = now()
+  where id = coalesce(new.project_id, old.project_id);
+  if found then
+    if tg_op <> 'UPDATE' then
+      perform private.record_activity(coalesce(new.project_id, old.project_id), 'ingestion',
+        case tg_op when 'DELETE' then 'removed ' else 'added ' end || 'the manual text');
+    end if;
+    perform private.emit_change('project', coalesce(new.project_id, old.project_id), 'updated',
+      coalesce(new.organization_id, old.organization_id), coalesce(new.project_id, old.project_id), array['manualContent']);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_project_manual_contents__count is 'Trigger: the manual text counts as a source.';
+create or replace trigger _800_count after insert or delete on public.project_manual_contents
+  for each row execute function private.tg_project_manual_contents__count();
+create or replace trigger _800_count_change after update on public.project_manual_contents
+  for each row when (old.content <> new.content) execute function private.tg_project_manual_contents__count();
+create or replace trigger _100_touch before update on public.project_manual_contents
+  for each row when (old.* is distinct from new.*) execute function private.tg__touch();
+
+-- ---------------------------------------------------------------------------------------------------------------- repositories
+
+create or replace function private.tg_project_repositories__guard() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if tg_op = 'INSERT' then
+    -- Serialises the count.
+    perform from public.projects p where p.id = new.project_id for no key update;
+    if (select count(*) from public.project_repositories r where r.project_id = new.project_id) >= 100 then
+      perform private.refuse_field('repositoryUrl', 'A project holds at most 100 repositories.');
+    end if;
+    return new;
+  end if;
+  if new.status <> old.status and new.status <> 'pending' and (old.status, new.status) not in (('pending', 'syncing'), ('connected', 'syncing'),
+    ('error', 'syncing'), ('syncing', 'connected'), ('syncing', 'error')) then
+    perform private.refuse(409, 'INVALID_STATUS', format('A repository cannot go from %s to %s.', old.status, new.status), 'status');
+  end if;
+  if new.status = 'syncing' and old.status <> 'syncing' then
+    new.status_before_sync := old.status;
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_project_repositories__guard is 'Trigger: at most 100 a project; the states of a fetch.';
+create or replace trigger _200_guard before insert or update of status on public.project_repositories
+  for each row execute function private.tg_project_repositories__guard();
+create or replace trigger _100_touch before update on public.project_repositories
+  for each row when (old.* is distinct from new.*) execute function private.tg__touch();
+
+-- People's own changes: only while no run is active, and what they choose has to be fetched anew.
+create or replace function private.tg_project_repositories__request() returns trigger
+language plpgsql volatile
+as $$
+declare
+  v record;
+begin
+  if not private.is_request() then
+    return coalesce(new, old);
+  end if;
+  if tg_op = 'INSERT' then
+    select * into v from private.parse_repository_url(new.repository_url);
+    if v.provider is null or v.provider <> new.provider then
+      perform private.refuse_field(case when v.provider is null then 'repositoryUrl' else 'provider' end,
+        'Invalid repository URL. Supported providers are GitHub, GitLab, Bitbucket and Azure DevOps.');
+    end if;
+    new.repository_url := v.url;
+    new.repository_name := v.name;
+  else
+    perform private.refuse_processing(old.project_id);
+    if tg_op = 'DELETE' then
+      return old;
+    end if;
+  end if;
+  if not private.is_branch_name(new.branch) then
+    perform private.refuse_field('branch', 'This is not a valid branch name of at most 100 characters.');
+  end if;
+  new.status := 'pending';
+  new.status_before_sync := null;
+  return new;
+end
+$$;
+comment on function private.tg_project_repositories__request is 'Trigger: what people may write into repositories; a change makes them pending again.';
+create or replace trigger _150_request before insert or update or delete on public.project_repositories
+  for each row execute function private.tg_project_repositories__request();
+
+create or replace function private.tg_project_repositories__tell() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r public.project_repositories := coalesce(new, old);
+  v_name text;
+begin
+  update public.projects p
+  set total_repos = p.total_repos + case tg_op when 'INSERT' then 1 when 'DELETE' then -1 else 0 end, updated_at = now()
+  where p.id = r.project_id;
+  if not found then
+    return null;
+  end if;
+  if tg_op <> 'UPDATE' then
+    perform private.record_activity(r.project_id, 'ingestion',
+      case tg_op when 'INSERT' then 'added ' else 'removed ' end || r.repository_name, jsonb_build_object('repositoryId', r.id));
+  end if;
+  perform private.emit_change('repository', r.id, case tg_op when 'INSERT' then 'created' when 'DELETE' then 'deleted' else 'updated' end,
+    r.organization_id, r.project_id, case when tg_op = 'UPDATE' then array_remove(array[
+      case when new.branch <> old.branch then 'branch' end, case when new.status <> old.status then 'status' end,
+      case when new.include_paths <> old.include_paths then 'includePaths' end,
+      case when new.exclude_paths <> old.exclude_paths then 'excludePaths' end,
+      case when new.last_sync_at is distinct from old.last_sync_at then 'lastSyncAt' end,
+      case when new.last_commit_hash is distinct from old.last_commit_hash then 'lastCommitHash' end,
+      case when new.file_count is distinct from old.file_count then 'fileCount' end], null) end);
+  return null;
+end
+$$;
+comment on function private.tg_project_repositories__tell is 'Trigger: counters, activity and events of repositories.';
+create or replace trigger _800_tell after insert or delete on public.project_repositories
+  for each row execute function private.tg_project_repositories__tell();
+create or replace trigger _800_tell_change after update on public.project_repositories
+  for each row when (old.* is distinct from new.*) execute function private.tg_project_repositories__tell();
+
+-- Members (contract 10, section 5.3). There is always exactly one owner, and the owner is always an accepted admin member: that holds
+-- for everybody. Who may manage whom is judged where people write themselves; functions that act for them have judged already.
+
+create or replace function private.judge_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text)
+returns void
+language plpgsql stable
+as $$
+begin
+  perform private.refuse_role(p_actor_role, p_minimum);
+  if p_member.user_id = private.user_id() then
+    perform private.refuse(403, 'CANNOT_MANAGE_SELF', 'You cannot change or remove yourself.');
+  elsif p_actor_role <> 'owner' and private.role_rank(p_actor_role) <= private.role_rank(p_member.role) then
+    perform private.refuse(403, 'FORBIDDEN', 'You can manage members of a lower role than yours only.');
+  end if;
+end
+$$;
+comment on function private.judge_managing is
+  'May the caller, with this role, manage that member? Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 PROJECT_NOT_FOUND.';
+grant execute on function private.judge_managing to authenticated;
+
+create or replace function private.tg_project_members__request() returns trigger
+language plpgsql volatile
+as $$
+declare
+  v_role text;
+begin
+  if not private.is_request() then
+    return coalesce(new, old);
+  end if;
+  v_role := private.project_role(coalesce(new.project_id, old.project_id));
+  if tg_op = 'INSERT' then
+    perform private.refuse_role(v_role, 'manager');
+    if private.role_rank(new.role) > private.role_rank(v_role) then
+      perform private.refuse(403, 'FORBIDDEN', 'You cannot grant a role above your own.', 'role');
+    end if;
+    new.invited_by := private.user_id();
+    return new;
+  elsif tg_op = 'DELETE' then
+    if exists (select from public.projects p where p.id = old.project_id and p.user_id = old.user_id) then
+      perform private.refuse(409, 'OWNER_REQUIRED', 'The owner cannot be removed.');
+    end if;
+    perform private.judge_managing(old.project_id, v_role, old, 'manager');
+    return old;
+  end if;
+
+  if new.role <> old.role then
+    if exists (select from public.projects p where p.id = old.project_id and p.user_id = old.user_id) then
+      perform private.refuse(409, 'OWNER_REQUIRED', 'The owner cannot be given another role.', 'role');
+    end if;
+    perform private.judge_managing(old.project_id, v_role, old, 'admin');
+    if private.role_rank(new.role) > private.role_rank(v_role) then
+      perform private.refuse(403, 'FORBIDDEN', 'You cannot grant a role above your own.', 'role');
+    end if;
+  elsif old.user_id is distinct from private.user_id() then
+    perform private.judge_managing(old.project_id, v_role, old, 'manager');
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_project_members__request is 'Trigger: who may invite, change and remove whom.';
+create or replace trigger _150_request before insert or update or delete on public.project_members
+  for each row execute function private.tg_project_members__request();
+
+create or replace function private.tg_project_members__guard() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if tg_op = 'INSERT' then
+    perform from public.projects p where p.id = new.project_id for no key update;
+    if (select count(*) from public.project_members m where m.project_id = new.project_id) >= 500 then
+      perform private.refuse_field('email', 'A project has at most 500 members.');
+    end if;
+  -- The project's own end takes the row along, and so does the owner's account once the project has another owner.
+  elsif exists (select from public.projects p where p.id = old.project_id and p.user_id = old.user_id) then
+    if tg_op = 'DELETE' then
+      perform private.refuse(409, 'OWNER_REQUIRED', 'The owner cannot be removed.');
+    elsif new.role <> 'admin' or new.user_id is distinct from old.user_id or new.accepted_at is null then
+      perform private.refuse(409, 'OWNER_REQUIRED', 'The owner cannot be given another role.', 'role');
+    end if;
+  end if;
+  return coalesce(new, old);
+end
+$$;
+comment on function private.tg_project_members__guard is 'Trigger: at most 500 a project; the owner stays an accepted admin.';
+create or replace trigger _200_guard before insert or delete on public.project_members
+  for each row execute function private.tg_project_members__guard();
+create or replace trigger _200_guard_change before update on public.project_members for each row
+  when ((old.role, old.user_id, old.accepted_at) is distinct from (new.role, new.user_id, new.accepted_at))
+  execute function private.tg_project_members__guard();
+create or replace trigger _100_touch before update on public.project_members for each row
+  when ((to_jsonb(old) - 'last_active_at') is distinct from (to_jsonb(new) - 'last_active_at')) execute function private.tg__touch();
+
+create or replace function private.tg_project_members__tell() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  m public.project_members := coalesce(new, old);
+  p public.projects;
+  v_name text := coalesce(m.name, m.email);
+  v_data jsonb;
+begin
+  update public.projects q
+  set accepted_members = q.accepted_members
+      + case when tg_op <> 'DELETE' and new.accepted_at is not null then 1 else 0 end
+      - case when tg_op <> 'INSERT' and old.accepted_at is not null then 1 else 0 end,
+    updated_at = now()
+  where q.id = m.project_id
+  returning * into p;
+  if not found then
+    return null;
+  end if;
+
+  -- The owner's own row comes with the project, which has said so.
+  if tg_op = 'INSERT' and new.user_id is distinct from p.user_id then
+    perform private.record_activity(p.id, 'permission', format('invited %s as %s', v_name, private.shown_role(new.role, false)),
+      jsonb_build_object('memberId', new.id, 'newRole', new.role));
+  elsif tg_op = 'UPDATE' and old.accepted_at is null and new.accepted_at is not null then
+    perform private.record_activity(p.id, 'permission', 'joined as ' || private.shown_role(new.role, false), jsonb_build_object('memberId', new.id));
+  elsif tg_op = 'UPDATE' and new.role <> old.role and new.user_id is distinct from p.user_id then
+    perform private.record_activity(p.id, 'permission', format('changed %s from %s to %s', v_name, private.shown_role(old.role, false),
+      private.shown_role(new.role, false)), jsonb_build_object('memberId', new.id, 'oldRole', old.role, 'newRole', new.role));
+  elsif tg_op = 'DELETE' then
+    perform private.record_activity(p.id, 'permission', 'removed ' || v_name, jsonb_build_object('memberId', old.id, 'oldRole', old.role));
+  end if;
+
+  v_data := private.project_user_json(m, p.user_id);
+  if tg_op = 'DELETE' then
+    v_data := jsonb_build_object('id', v_data -> 'id', 'project_id', v_data -> 'project_id', 'user_id', v_data -> 'user_id');
+  end if;
+  perform private.emit('project:' || p.id, 'project_user:' || lower(tg_op), v_data, p.organization_id, p.id, 'room', 'project_user', m.id);
+  perform private.emit_change('project_member', m.id, case tg_op when 'INSERT' then 'created' when 'DELETE' then 'deleted' else 'updated' end,
+    p.organization_id, p.id);
+  if tg_op = 'DELETE' and old.accepted_at is not null then
+    perform private.emit_removal('member_removed', p.organization_id, p.id, old.user_id, null);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_project_members__tell is 'Trigger: counter, activity and events of members.';
+create or replace trigger _800_tell after insert or delete on public.project_members
+  for each row execute function private.tg_project_members__tell();
+create or replace trigger _800_tell_change after update on public.project_members for each row
+  when ((old.role, old.user_id, old.accepted_at, old.name, old.email, old.avatar_url, old.notify_on_ingestion, old.notify_on_error,
+      old.notify_on_team_changes, old.notification_level)
+    is distinct from (new.role, new.user_id, new.accepted_at, new.name, new.email, new.avatar_url, new.notify_on_ingestion,
+      new.notify_on_error, new.notify_on_team_changes, new.notification_level))
+  execute function private.tg_project_members__tell();
+
+-- A member who goes takes their star along.
+create or replace function private.tg_project_members__unstar() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.project_stars s where s.user_id = old.user_id and s.project_id = old.project_id;
+  return null;
+end
+$$;
+comment on function private.tg_project_members__unstar is 'Trigger: a removed member''s star goes too.';
+create or replace trigger _500_unstar after delete on public.project_members
+  for each row when (old.user_id is not null) execute function private.tg_project_members__unstar();
+
+-- Ownership moves only here. The new owner must be an accepted member, and becomes one where the organization gives them the project.
+create or replace function private.move_ownership(p_project_id uuid, p_user_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  p public.projects;
+begin
+  select * into p from public.projects where id = p_project_id for update;
+  insert into public.project_members as m (organization_id, project_id, user_id, email, name, avatar_url, role, accepted_at)
+  select p.organization_id, p.id, u.id, lower(u.email), nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url, 'admin', now()
+  from public.users u where u.id = p_user_id
+  on conflict (project_id, user_id) where user_id is not null do update set role = 'admin', accepted_at = coalesce(m.accepted_at, now());
+  update public.projects set user_id = p_user_id where id = p_project_id;
+  perform private.record_activity(p_project_id, 'permission', 'transferred ownership to '
+    || (select coalesce(m.name, m.email) from public.project_members m where m.project_id = p_project_id and m.user_id = p_user_id));
+end
+$$;
+comment on function private.move_ownership is
+  'Makes another person the owner; the former one stays admin. Judges: callable by definer functions that have judged the caller.';
+
+-- Who leaves an organization leaves its projects; their own ones go to its owner (40-auth, section 5).
+create or replace function private.tg_memberships__leave_projects() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_owner uuid;
+  v_project uuid;
+begin
+  select m.user_id into v_owner from public.memberships m where m.organization_id = old.organization_id and m.role = 'owner';
+  if v_owner is null or v_owner = old.user_id then
+    return null;
+  end if;
+  -- A pending invitation to the owner's own address would stand in the way of the owner's row.
+  for v_project in select p.id from public.projects p where p.organization_id = old.organization_id and p.user_id = old.user_id loop
+    delete from public.project_members m using public.users u
+    where u.id = v_owner and m.project_id = v_project and m.user_id is null and m.email = lower(u.email);
+    perform private.move_ownership(v_project, v_owner);
+  end loop;
+  delete from public.project_members m where m.organization_id = old.organization_id and m.user_id = old.user_id;
+  return null;
+end
+$$;
+comment on function private.tg_memberships__leave_projects is 'Trigger: an ended membership ends those in the organization''s projects and hands over owned ones.';
+create or replace trigger _500_leave_projects after delete on public.memberships
+  for each row execute function private.tg_memberships__leave_projects();
+
+-- Files: the tree keeps its own paths; bytes count against the organization's storage; content without a row is deleted by a job.
+
+create or replace function private.tg_project_files__place() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_parent record;
+  v_up uuid := new.parent_id;
+begin
+  if new.parent_id is null then
+    new.path := new.name;
+  else
+    select f.path, f.is_folder, f.origin into v_parent from public.project_files f
+    where f.project_id = new.project_id and f.id = new.parent_id;
+    if not found or not v_parent.is_folder then
+      perform private.refuse_field('parentId', 'The parent must be a folder of this project.');
+    elsif (v_parent.origin = 'repository') <> (new.origin = 'repository') then
+      perform private.refuse(403, 'FORBIDDEN', 'Folders of a repository are read-only here.', 'parentId');
+    end if;
+    new.path := v_parent.path || '/' || new.name;
+  end if;
+  if char_length(new.path) > 1000 then
+    perform private.refuse_field('name', 'The path must have at most 1,000 characters.');
+  end if;
+  if tg_op = 'UPDATE' and new.is_folder and new.parent_id is distinct from old.parent_id then
+    while v_up is not null loop
+      if v_up = new.id then
+        perform private.refuse_field('parentId', 'A folder cannot be moved into itself.');
+      end if;
+      select f.parent_id into v_up from public.project_files f where f.id = v_up;
+    end loop;
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_project_files__place is 'Trigger: parent is a folder of the project, no cycles, path follows the tree.';
+create or replace trigger _200_place before insert or update of name, parent_id, path on public.project_files
+  for each row execute function private.tg_project_files__place();
+create or replace trigger _100_touch before update on public.project_files
+  for each row when (old.* is distinct from new.*) execute function private.tg__touch();
+
+create or replace function private.tg_project_files__move_content() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.project_files f set path = new.path || '/' || f.name where f.project_id = new.project_id and f.parent_id = new.id;
+  return null;
+end
+$$;
+comment on function private.tg_project_files__move_content is 'Trigger: what is in a folder moves with it.';
+create or replace trigger _500_move_content after update of name, parent_id, path on public.project_files
+  for each row when (old.path <> new.path and new.is_folder) execute function private.tg_project_files__move_content();
+
+-- Bytes of an organization, where it still exists.
+create or replace function private.move_storage(p_org_id uuid, p_bytes numeric) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if p_bytes <> 0 and exists (select from public.organizations o where o.id = p_org_id) then
+    perform private.consume_quota(p_org_id, 'storage', p_bytes::bigint);
+  end if;
+end
+$$;
+comment on function private.move_storage is 'Counts stored bytes, or gives them back. Errors: 429 QUOTA_EXCEEDED. Judges: callable by triggers of ours only.';
+
+create or replace function private.discard_blobs(p_keys text[]) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  i integer;
+begin
+  for i in 1..coalesce(cardinality(p_keys), 0) by 500 loop
+    perform private.enqueue('blobs.delete', jsonb_build_object('keys', p_keys[i:i + 499]));
+  end loop;
+end
+$$;
+comment on function private.discard_blobs is 'Has stored content deleted by jobs of 500 keys. Judges: callable by triggers of ours only.';
+
+-- What one statement did to the files of one project.
+create or replace function private.tell_files(
+  p_org_id uuid, p_project_id uuid, p_operation text, p_ids uuid[], p_files bigint, p_root bigint, p_texts bigint, p_names text[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+begin
+  update public.projects p
+  set uploaded_files = p.uploaded_files + p_files, root_files = p.root_files + p_root, text_sources = p.text_sources + p_texts, updated_at = now()
+  where p.id = p_project_id;
+  -- The project itself is going.
+  if not found then
+    return;
+  end if;
+  if p_operation <> 'updated' and cardinality(p_names) > 0 then
+    perform private.record_activity(p_project_id, 'ingestion', case p_operation when 'created' then 'added ' else 'removed ' end
+      || case when cardinality(p_names) = 1 then p_names[1] else cardinality(p_names) || ' files' end);
+  end if;
+  if cardinality(p_ids) > 100 then
+    perform private.emit_change('project', p_project_id, 'updated', p_org_id, p_project_id, array['files']);
+  else
+    foreach v_id in array p_ids loop
+      perform private.emit_change('project_file', v_id, p_operation, p_org_id, p_project_id);
+    end loop;
+  end if;
+end
+$$;
+comment on function private.tell_files is
+  'Counters, activity and events of changed files; more than 100 are one event about the project. Judges: callable by triggers of ours only.';
+
+create or replace function private.tg_project_files__added() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  for v in
+    select f.organization_id, f.project_id, array_agg(f.id order by f.path) as ids,
+      count(*) filter (where f.storage_key is not null) as files,
+      count(*) filter (where f.storage_key is not null and f.origin = 'upload' and f.parent_id is null) as root,
+      count(*) filter (where f.storage_key is not null and f.origin = 'text') as texts,
+      sum(f.size) filter (where f.storage_key is not null) as bytes,
+      coalesce(array_agg(f.name order by f.path) filter (where f.storage_key is not null), '{}') as names
+    from added f group by f.organization_id, f.project_id
+  loop
+    perform private.tell_files(v.organization_id, v.project_id, 'created', v.ids, v.files, v.root, v.texts, v.names);
+    perform private.move_storage(v.organization_id, coalesce(v.bytes, 0));
+  end loop;
+  return null;
+end
+$$;
+comment on function private.tg_project_files__added is 'Trigger: counters, storage, activity and events of new files.';
+create or replace trigger _800_added after insert on public.project_files referencing new table as added
+  for each statement execute function private.tg_project_files__added();
+
+create or replace function private.tg_project_files__removed() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  for v in
+    select f.organization_id, f.project_id, array_agg(f.id order by f.path) as ids,
+      -count(*) filter (where f.storage_key is not null) as files,
+      -count(*) filter (where f.storage_key is not null and f.origin = 'upload' and f.parent_id is null) as root,
+      -count(*) filter (where f.storage_key is not null and f.origin = 'text') as texts,
+      -sum(f.size) filter (where f.storage_key is not null) as bytes,
+      coalesce(array_agg(f.name order by f.path) filter (where f.origin <> 'repository'), '{}') as names,
+      array_agg(f.storage_key) filter (where f.storage_key is not null) as keys
+    from removed f group by f.organization_id, f.project_id
+  loop
+    -- What goes with its folder is not told one by one in the activity log.
+    perform private.tell_files(v.organization_id, v.project_id, 'deleted', v.ids, v.files, v.root, v.texts,
+      case when pg_trigger_depth() = 1 then v.names else '{}' end);
+    perform private.move_storage(v.organization_id, coalesce(v.bytes, 0));
+    perform private.discard_blobs(v.keys);
+  end loop;
+  return null;
+end
+$$;
+comment on function private.tg_project_files__removed is 'Trigger: counters, storage, activity, events and content of removed files.';
+create or replace trigger _800_removed after delete on public.project_files referencing old table as removed
+  for each statement execute function private.tg_project_files__removed();
+
+create or replace function private.tg_project_files__changed() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  for v in
+    select n.organization_id, n.project_id, array_agg(n.id order by n.path) as ids,
+      sum((n.origin = 'upload' and not n.is_folder and n.parent_id is null)::integer
+        - (o.origin = 'upload' and not o.is_folder and o.parent_id is null)::integer) as root,
+      sum(n.size - o.size) filter (where n.storage_key is not null) as bytes,
+      array_agg(o.storage_key) filter (where o.storage_key <> n.storage_key) as keys
+    from after_change n join before_change o on o.id = n.id
+    -- That a run has read a file is no change of it.
+    where (n.name, n.path, n.parent_id, n.position, n.mime_type, n.size, n.checksum, n.storage_key)
+      is distinct from (o.name, o.path, o.parent_id, o.position, o.mime_type, o.size, o.checksum, o.storage_key)
+    group by n.organization_id, n.project_id
+  loop
+    perform private.tell_files(v.organization_id, v.project_id, 'updated', v.ids, 0, v.root, 0, '{}');
+    perform private.move_storage(v.organization_id, coalesce(v.bytes, 0));
+    perform private.discard_blobs(v.keys);
+  end loop;
+  return null;
+end
+$$;
+comment on function private.tg_project_files__changed is 'Trigger: counters, storage, events and replaced content of changed files.';
+create or replace trigger _800_changed after update on public.project_files referencing old table as before_change new table as after_change
+  for each statement execute function private.tg_project_files__changed();
+
+-- Staged uploads count for the organization of their uploader until they are attached, expire or go.
+create or replace function private.tg_staged_files__count() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  if tg_op = 'INSERT' then
+    for v in select s.organization_id, sum(s.size) as bytes from added s where not s.attached group by 1 loop
+      perform private.move_storage(v.organization_id, v.bytes);
+    end loop;
+  elsif tg_op = 'UPDATE' then
+    for v in
+      select n.organization_id, sum(n.size * ((not n.attached)::integer - (not o.attached)::integer)) as bytes
+      from after_change n join before_change o on o.id = n.id group by 1
+    loop
+      perform private.move_storage(v.organization_id, v.bytes);
+    end loop;
+  else
+    for v in select s.organization_id, sum(s.size) as bytes, array_agg(s.storage_key) as keys from removed s where not s.attached group by 1 loop
+      perform private.move_storage(v.organization_id, -v.bytes);
+      perform private.discard_blobs(v.keys);
+    end loop;
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_staged_files__count is 'Trigger: storage and content of staged uploads.';
+create or replace trigger _800_added after insert on public.staged_files referencing new table as added
+  for each statement execute function private.tg_staged_files__count();
+create or replace trigger _800_removed after delete on public.staged_files referencing old table as removed
+  for each statement execute function private.tg_staged_files__count();
+create or replace trigger _800_changed after update on public.staged_files referencing old table as before_change new table as after_change
+  for each statement execute function private.tg_staged_files__count();
+
+create or replace trigger _100_touch before update on public.worktrees
+  for each row when (old.* is distinct from new.*) execute function private.tg__touch();
+create or replace trigger _100_touch before update on public.worktree_branches
+  for each row when (old.* is distinct from new.*) execute function private.tg__touch();
+
+-- Who sees and writes what in projects (contract 10, sections 5 and 21.5). The sets are read once a statement; a child row asks for
+-- its project by primary key, under the project's own policy.
+
+-- projects: the shared ones of the organization, all of them for its owners and admins, and wherever one is an accepted member.
+grant select on public.projects to authenticated;
+grant insert (id, organization_id, user_id, name, description, type, privacy, chunking_strategy, include_metadata, anonymize_secrets, icon,
+  label, color, preview_url, archived) on public.projects to authenticated;
+-- Not granted: status and counters (ingestion and triggers), organization_id and user_id (ownership moves through a function).
+grant update (name, description, type, privacy, chunking_strategy, include_metadata, anonymize_secrets, icon, label, color, preview_url,
+  archived) on public.projects to authenticated;
+grant delete on public.projects to authenticated;
+
+create policy select_visible on public.projects for select to authenticated using (
+  (organization_id = (select private.org_id())
+    and (privacy = 'shared' or user_id = (select private.user_id()) or (select private.is_org_admin())))
+  or id = any ((select private.member_project_ids())::uuid[]));
+create policy insert_member on public.projects for insert to authenticated with check (
+  organization_id = (select private.org_id()) and user_id = (select private.user_id()) and (select private.org_role()) <> 'viewer');
+create policy update_admin on public.projects for update to authenticated
+  using (private.has_project_role(id, 'admin')) with check (private.has_project_role(id, 'admin'));
+create policy delete_admin on public.projects for delete to authenticated using (private.has_project_role(id, 'admin'));
+
+-- project_members: seen by everybody who sees the project. New ones are pending: who accepts is written by a function.
+grant select on public.project_members to authenticated;
+grant insert (organization_id, project_id, email, name, role, notify_on_ingestion, notify_on_error, notify_on_team_changes,
+  notification_level) on public.project_members to authenticated;
+grant update (role, notify_on_ingestion, notify_on_error, notify_on_team_changes) on public.project_members to authenticated;
+grant delete on public.project_members to authenticated;
+create policy select_visible on public.project_members for select to authenticated
+  using (exists (select from public.projects p where p.id = project_id));
+create policy insert_manager on public.project_members for insert to authenticated with check (private.has_project_role(project_id, 'manager'));
+create policy update_self_or_manager on public.project_members for update to authenticated
+  using (user_id = (select private.user_id()) or private.has_project_role(project_id, 'manager'));
+create policy delete_manager on public.project_members for delete to authenticated using (private.has_project_role(project_id, 'manager'));
+
+-- project_stars: one's own, on what one sees.
+grant select, insert (user_id, project_id, organization_id), delete on public.project_stars to authenticated;
+create policy select_own on public.project_stars for select to authenticated using (user_id = (select private.user_id()));
+create policy insert_own on public.project_stars for insert to authenticated
+  with check (user_id = (select private.user_id()) and exists (select from public.projects p where p.id = project_id));
+create policy delete_own on public.project_stars for delete to authenticated using (user_id = (select private.user_id()));
+
+-- Content: not for auditors. Settings by admins (the trigger leaves managers the notification level), everything else by developers.
+grant select, update (webhook_url, metadata_options, output_format, embedding_model, pattern_filters, processing_options, file_filters,
+  default_notification_level, persona, custom_settings) on public.project_settings to authenticated;
+create policy select_reader on public.project_settings for select to authenticated
+  using (exists (select from public.projects p where p.id = project_id)
+    and project_id <> all ((select private.auditor_project_ids())::uuid[]));
+create policy update_manager on public.project_settings for update to authenticated using (private.has_project_role(project_id, 'manager'));
+
+grant select, insert (organization_id, project_id, content), update (content), delete on public.project_manual_contents to authenticated;
+create policy select_reader on public.project_manual_contents for select to authenticated
+  using (exists (select from public.projects p where p.id = project_id)
+    and project_id <> all ((select private.auditor_project_ids())::uuid[]));
+create policy insert_developer on public.project_manual_contents for insert to authenticated with check (private.has_project_role(project_id, 'developer'));
+create policy update_developer on public.project_manual_contents for update to authenticated using (private.has_project_role(project_id, 'developer'));
+create policy delete_developer on public.project_manual_contents for delete to authenticated using (private.has_project_role(project_id, 'developer'));
+
+grant select, insert (organization_id, project_id, provider, repository_url, repository_name, branch, include_paths, exclude_paths),
+  update (branch, include_paths, exclude_paths), delete on public.project_repositories to authenticated;
+create policy select_reader on public.project_repositories for select to authenticated
+  using (exists (select from public.projects p where p.id = project_id)
+    and project_id <> all ((select private.auditor_project_ids())::uuid[]));
+create policy insert_developer on public.project_repositories for insert to authenticated with check (private.has_project_role(project_id, 'developer'));
+create policy update_developer on public.project_repositories for update to authenticated using (private.has_project_role(project_id, 'developer'));
+create policy delete_developer on public.project_repositories for delete to authenticated using (private.has_project_role(project_id, 'developer'));
+
+-- project_files: people make folders, rename, move and delete; content comes in through api.register_uploads alone. Storage keys are
+-- not readable.
+grant select (id, organization_id, project_id, parent_id, repository_id, uploaded_by, origin, is_folder, name, path, position, mime_type,
+  size, checksum, processed, processed_at, created_at, updated_at) on public.project_files to authenticated;
+grant insert (organization_id, project_id, parent_id, uploaded_by, is_folder, name, path, position, mime_type),
+  update (name, parent_id, position), delete on public.project_files to authenticated;
+create policy select_reader on public.project_files for select to authenticated
+  using (exists (select from public.projects p where p.id = project_id)
+    and project_id <> all ((select private.auditor_project_ids())::uuid[]));
+create policy insert_developer on public.project_files for insert to authenticated
+  with check (is_folder and uploaded_by = (select private.user_id()) and private.has_project_role(project_id, 'developer'));
+create policy update_developer on public.project_files for update to authenticated
+  using (origin <> 'repository' and private.has_project_role(project_id, 'developer'));
+create policy delete_developer on public.project_files for delete to authenticated
+  using (origin <> 'repository' and private.has_project_role(project_id, 'developer'));
+
+-- staged_files: one's own; written by functions only.
+grant select (id, organization_id, user_id, name, path, mime_type, size, checksum, created_at) on public.staged_files to authenticated;
+create policy select_own on public.staged_files for select to authenticated using (user_id = (select private.user_id()));
+
+grant select on public.worktrees, public.worktree_branches to authenticated;
+create policy select_reader on public.worktrees for select to authenticated
+  using (exists (select from public.projects p where p.id = project_id)
+    and project_id <> all ((select private.auditor_project_ids())::uuid[]));
+create policy select_reader on public.worktree_branches for select to authenticated
+  using (exists (select from public.projects p where p.id = project_id)
+    and project_id <> all ((select private.auditor_project_ids())::uuid[]));
+
+-- project_activity: everything for owner, admin, manager and auditor; one's own entries for the others. Nobody writes.
+grant select on public.project_activity to authenticated;
+create policy select_overseer on public.project_activity for select to authenticated
+  using ((organization_id = (select private.org_id()) and (select private.is_org_admin()))
+    or project_id = any ((select private.overseen_project_ids())::uuid[])
+    or (user_id = (select private.user_id()) and exists (select from public.projects p where p.id = project_id)));
 
 -- What a run looks like. A project has at most one open run; the newest run is what everybody is shown, unless it was cancelled: then
 -- it is as if there were none. Errors show on failed runs only, completedAt on completed ones only (contract 10, sections 3.5, 17).
@@ -1544,23 +5326,23 @@ $$;
 comment on function private.claim_run is
   'Leases an open run to a worker and describes the work, or null. Judges: callable by the worker only.';
 
--- One round trip for all runs of a worker: which of them it still holds. p_seconds null only looks.
-create or replace function private.hold_runs(p_owner uuid, p_runs uuid[], p_seconds integer default null) returns setof uuid
+-- One round trip for all runs of a worker process: which of its leases it still has. p_seconds null only looks.
+create or replace function private.hold_runs(p_owners uuid[], p_seconds integer default null) returns setof uuid
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   if p_seconds is null then
-    return query select r.id from public.ingestion_runs r where r.id = any (p_runs) and r.outcome = 'open' and r.lease_owner = p_owner;
+    return query select r.lease_owner from public.ingestion_runs r where r.outcome = 'open' and r.lease_owner = any (p_owners);
   else
     return query
       update public.ingestion_runs r set lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
-      where r.id in (select o.id from public.ingestion_runs o where o.id = any (p_runs) order by o.id for no key update)
-        and r.outcome = 'open' and r.lease_owner = p_owner
-      returning r.id;
+      where r.id in (select o.id from public.ingestion_runs o where o.outcome = 'open' and o.lease_owner = any (p_owners)
+        order by o.id for no key update)
+      returning r.lease_owner;
   end if;
 end
 $$;
-comment on function private.hold_runs is 'Renews (or only checks) the leases of a worker; gives those it has. Judges: callable by the worker only.';
+comment on function private.hold_runs is 'Renews (or only checks) leases by their owners; gives those that hold. Judges: callable by the worker only.';
 
 create or replace function private.release_run(p_run_id uuid, p_owner uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
