@@ -1,0 +1,102 @@
+// Package seal encrypts secrets that are kept in the database: AES-256-GCM, with the name of the key beside the text, so that keys can
+// be changed. The first key seals, all of them open.
+//
+// A Box is safe for concurrent use. What is sealed under one purpose opens under no other: a text copied from one column into another
+// is worthless there.
+package seal
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// KeySize is the length of a key in bytes.
+const KeySize = 32
+
+const version = "v1"
+
+// ErrOpen means that a text is damaged, was sealed for another purpose, or under a key that is not here any more.
+var ErrOpen = errors.New("seal: the text cannot be opened")
+
+// Box seals and opens texts.
+type Box struct {
+	first string
+	keys  map[string]cipher.AEAD
+}
+
+// New takes keys of 32 bytes; the first seals.
+func New(keys ...[]byte) (*Box, error) {
+	if len(keys) == 0 {
+		return nil, errors.New("seal: a key is needed")
+	}
+	b := &Box{keys: make(map[string]cipher.AEAD, len(keys))}
+	for i, key := range keys {
+		if len(key) != KeySize {
+			return nil, fmt.Errorf("seal: key %d has %d bytes instead of %d", i+1, len(key), KeySize)
+		}
+		block, err := aes.NewCipher(key)
+		if err != nil {
+			return nil, fmt.Errorf("seal: key %d: %w", i+1, err)
+		}
+		aead, err := cipher.NewGCM(block)
+		if err != nil {
+			return nil, fmt.Errorf("seal: key %d: %w", i+1, err)
+		}
+		name := keyName(key)
+		if i == 0 {
+			b.first = name
+		}
+		b.keys[name] = aead
+	}
+	return b, nil
+}
+
+// keyName tells keys apart without telling anything about them: 32 bits of a digest.
+func keyName(key []byte) string {
+	sum := sha256.Sum256(append([]byte("kijko seal key name:"), key...))
+	return hex.EncodeToString(sum[:4])
+}
+
+// Seal gives "v1.<key>.<base64url of nonce and ciphertext>". purpose is bound to the text and not stored.
+func (b *Box) Seal(purpose string, plain []byte) (string, error) {
+	aead := b.keys[b.first]
+	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(plain)+aead.Overhead())
+	if _, err := rand.Read(nonce); err != nil {
+		return "", fmt.Errorf("seal: draw a nonce: %w", err)
+	}
+	text := aead.Seal(nonce, nonce, plain, []byte(purpose))
+	return version + "." + b.first + "." + base64.RawURLEncoding.EncodeToString(text), nil
+}
+
+// Open reverses Seal. The error is ErrOpen, whatever was wrong.
+func (b *Box) Open(purpose, sealed string) ([]byte, error) {
+	parts := strings.Split(sealed, ".")
+	if len(parts) != 3 || parts[0] != version {
+		return nil, ErrOpen
+	}
+	aead := b.keys[parts[1]]
+	if aead == nil {
+		return nil, ErrOpen
+	}
+	text, err := base64.RawURLEncoding.DecodeString(parts[2])
+	if err != nil || len(text) < aead.NonceSize() {
+		return nil, ErrOpen
+	}
+	plain, err := aead.Open(nil, text[:aead.NonceSize()], text[aead.NonceSize():], []byte(purpose))
+	if err != nil {
+		return nil, ErrOpen
+	}
+	return plain, nil
+}
+
+// IsCurrent says whether a text was sealed under the first key; others are worth sealing anew.
+func (b *Box) IsCurrent(sealed string) bool {
+	return strings.HasPrefix(sealed, version+"."+b.first+".")
+}
