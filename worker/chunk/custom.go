@@ -34,6 +34,7 @@ const (
 	customPause    = time.Second      // before the second
 	maxChunks      = 10_000
 	maxChunkBytes  = 64 << 10
+	maxMisses      = 64       // chunks not found in the text before none is looked for any more
 	maxAnswerBytes = 64 << 20 // eight times the largest file; the limits above would allow ten times as much
 )
 
@@ -244,14 +245,20 @@ func (r Request) chunks(answers []answer) []Chunk {
 	c := &cutter{text: r.Text, cuts: cuts(r.File, r.Text)}
 	decls := flat(r.File.Decls)
 	out := make([]Chunk, 0, len(answers))
-	from, line, counted := 0, 1, 0
+	from, line, counted, misses := 0, 1, 0, 0
 	for order, a := range answers {
 		content := *a.Content
 		k := Chunk{
 			Order: order, StartByte: -1, EndByte: -1, StartLine: 1, EndLine: max(1, r.File.Lines), Content: content,
 			Tokens: token.Count(content), Hash: Hash(content), Type: a.typ, Metadata: a.metadata, ParentID: SectionID(r.Path, ""),
 		}
-		if at := strings.Index(r.Text[from:], content); at >= 0 {
+		at := -1
+		if misses < maxMisses {
+			at = strings.Index(r.Text[from:], content)
+		}
+		if at < 0 {
+			misses++
+		} else {
 			k.StartByte = from + at
 			k.EndByte = k.StartByte + len(content)
 			line += strings.Count(r.Text[counted:k.StartByte], "\n")
