@@ -8,6 +8,7 @@ declare
   v_id uuid := coalesce(private.as_uuid(b ->> 'id'), gen_random_uuid());
   v_settings jsonb;
   v_name text;
+  v_stored boolean := false;
 begin
   perform private.act_in(private.as_uuid(b ->> 'organizationId'));
   if private.org_role() = 'viewer' then
@@ -31,13 +32,14 @@ begin
     'defaultNotificationLevel', b -> 'defaultNotificationLevel', 'fileFilters', b -> 'fileFilters',
     'chunkingStrategy', b -> 'chunkingStrategy'));
   if v_settings <> '{}' then
-    perform private.apply_settings(v_id, v_settings, p ->> 'sealedWebhookSecret', 'settings.');
+    v_stored := private.apply_settings(v_id, v_settings, p ->> 'sealedWebhookSecret', 'settings.');
   end if;
   if b ->> 'manualContent' <> '' then
     perform private.apply_manual_content(v_id, b ->> 'manualContent', 'manualContent');
   end if;
   return jsonb_build_object('project', private.projects_json(array[v_id]) -> 0,
-    'nextSteps', '["source_config", "team_setup", "settings", "review"]'::jsonb);
+    'nextSteps', '["source_config", "team_setup", "settings", "review"]'::jsonb)
+    || case when v_stored then jsonb_build_object('webhookSecret', p ->> 'sealedWebhookSecret') else '{}' end;
 end
 $$;
 comment on function api.create_project is
