@@ -56,7 +56,7 @@ func OpenPool(ctx context.Context, o PoolOptions) (*pgxpool.Pool, error) {
 		c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	}
 	if o.Traced {
-		c.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTrimSQLInSpanName())
+		c.ConnConfig.Tracer = otelpgx.NewTracer()
 	}
 	return pgxpool.NewWithConfig(ctx, c)
 }

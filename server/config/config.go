@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/caarlos0/env/v11"
+
+	"kijko/worker/gitfetch"
 )
 
 // Config is every setting. The tag `doc` is what the README says; `secret` marks what is never shown.
@@ -56,7 +58,7 @@ type Config struct {
 	GitLab          string   `env:"KIJKO_GIT_GITLAB_URL" doc:"Base URL instead of https://gitlab.com."`
 	Bitbucket       string   `env:"KIJKO_GIT_BITBUCKET_URL" doc:"Base URL instead of https://bitbucket.org."`
 	Azure           string   `env:"KIJKO_GIT_AZURE_URL" doc:"Base URL instead of https://dev.azure.com."`
-	GitHosts        []string `env:"KIJKO_GIT_HOSTS" doc:"Further hosts as host=provider, separated by commas, such as git.example.nl=gitlab."`
+	GitHosts        []string `env:"KIJKO_GIT_HOSTS" doc:"Further hosts as host=provider, separated by commas, such as git.example.nl=gitlab; host=provider@URL is contacted at the URL."`
 	GitAllowPrivate bool     `env:"KIJKO_GIT_ALLOW_PRIVATE" envDefault:"false" doc:"Allow Git hosts and webhooks on private addresses."`
 
 	Slots      int `env:"KIJKO_WORKER_SLOTS" envDefault:"2" doc:"Ingestions that one worker runs at a time."`
@@ -124,11 +126,8 @@ func (c Config) Validate() error {
 			fault("CORS_ORIGINS", "%q is no origin", origin)
 		}
 	}
-	for _, entry := range c.GitHosts {
-		host, provider, ok := strings.Cut(entry, "=")
-		if !ok || host == "" || !slices.Contains([]string{"github", "gitlab", "bitbucket", "azure"}, provider) {
-			fault("KIJKO_GIT_HOSTS", "%q must be host=provider", entry)
-		}
+	if _, err := gitfetch.NewHosts(c.Hosts()); err != nil {
+		fault("KIJKO_GIT_*", "%v", err)
 	}
 	if c.Slots < 1 || c.Slots > 64 {
 		fault("KIJKO_WORKER_SLOTS", "must lie between 1 and 64")
@@ -138,6 +137,22 @@ func (c Config) Validate() error {
 	}
 	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(faults...)
+}
+
+// Hosts is what the settings say about Git hosts.
+func (c Config) Hosts() gitfetch.HostConfig {
+	hosts := gitfetch.HostConfig{AllowPrivate: c.GitAllowPrivate, Extra: map[string]gitfetch.Provider{}, Aliases: map[string]string{},
+		BaseURLs: map[gitfetch.Provider]string{gitfetch.GitHub: c.GitHub, gitfetch.GitLab: c.GitLab, gitfetch.Bitbucket: c.Bitbucket,
+			gitfetch.Azure: c.Azure}}
+	for _, entry := range c.GitHosts {
+		host, rest, _ := strings.Cut(entry, "=")
+		provider, alias, _ := strings.Cut(rest, "@")
+		hosts.Extra[host] = gitfetch.Provider(provider)
+		if alias != "" {
+			hosts.Aliases[host] = alias
+		}
+	}
+	return hosts
 }
 
 // EncryptionKeys decodes ENCRYPTION_KEY; the first encrypts, all decrypt.

@@ -30,7 +30,7 @@ func TestLoad(t *testing.T) {
 			GitHosts: []string{"git.example.nl"}, LogLevel: "loud"}
 		err := c.Validate()
 		for _, name := range []string{"DATABASE_URL", "ENCRYPTION_KEY", "KIJKO_SERVICE_TOKEN", "KIJKO_ACCESS_TOKEN_TTL", "KIJKO_ADDR",
-			"APP_URL", "CORS_ORIGINS", "KIJKO_GIT_HOSTS", "KIJKO_WORKER_SLOTS", "KIJKO_LOG_LEVEL"} {
+			"APP_URL", "CORS_ORIGINS", "KIJKO_GIT_*", "KIJKO_WORKER_SLOTS", "KIJKO_LOG_LEVEL"} {
 			require.ErrorContains(t, err, name+": ")
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +47,9 @@ func Prepare(ctx context.Context, c *config.Config, seed string, log *slog.Logge
 		c.Database, c.DatabaseWorker = cluster.DSN("kijko_server", "kijko"), cluster.DSN("kijko_worker", "kijko")
 		c.DatabaseDirect = c.Database
 	}
+	if !local(owner) {
+		seed = "" // the demo account's password is known to everybody
+	}
 	if err := setup(ctx, owner, seed); err != nil {
 		return nil, errors.Join(err, closer(context.WithoutCancel(ctx)))
 	}
@@ -55,6 +59,16 @@ func Prepare(ctx context.Context, c *config.Config, seed string, log *slog.Logge
 		}
 	}
 	return closer, nil
+}
+
+// local says whether a database address stays on this machine.
+func local(dsn string) bool {
+	c, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return false
+	}
+	addr, err := netip.ParseAddr(c.Host)
+	return strings.HasPrefix(c.Host, "/") || c.Host == "localhost" || (err == nil && addr.IsLoopback())
 }
 
 func setup(ctx context.Context, owner, seed string) error {

@@ -41,7 +41,9 @@ type demo struct {
 }
 
 func (d *demo) run(ctx context.Context) error {
-	var greeting struct{ Demo struct{ Repository, Provider, Branch string } }
+	var greeting struct {
+		Demo struct{ Repository, Provider, Branch string }
+	}
 	if err := d.call(ctx, "GET", "/", nil, &greeting); err != nil {
 		return fmt.Errorf("no server answers at %s; start one with `make run` (%w)", d.base, err)
 	}

@@ -34,6 +34,8 @@ type HostConfig struct {
 	BaseURLs map[Provider]string
 	// Extra adds self-hosted hosts ("git.corp.example", or with ":port") spoken to by https.
 	Extra map[string]Provider
+	// Aliases gives hosts of Extra another place to be contacted at, like BaseURLs does for a provider's own host.
+	Aliases map[string]string
 	// AllowPrivate permits loopback, private, CGNAT and unique-local addresses for every host. Link-local and multicast
 	// addresses stay refused.
 	AllowPrivate bool
@@ -50,6 +52,7 @@ type hostRule struct {
 	provider Provider
 	base     *url.URL // set when the operator named this host in BaseURLs
 	replaced bool     // the provider's own host, but a base URL takes its place
+	alias    bool     // a host that is contacted at base
 }
 
 // NewHosts checks the configuration and reports every fault of it at once.
@@ -65,26 +68,41 @@ func NewHosts(c HostConfig) (*Hosts, error) {
 			faults = append(faults, fmt.Errorf("git host %q=%q: want host[:port] and github, gitlab, bitbucket or azure", host, provider))
 			continue
 		}
-		h.byHost[hostKey(u)] = hostRule{provider: provider}
+		rule := hostRule{provider: provider}
+		if alias := c.Aliases[host]; alias != "" {
+			if rule.base, err = baseURL(alias); err != nil {
+				faults = append(faults, fmt.Errorf("git host %q: %w", host, err))
+				continue
+			}
+			rule.alias = true
+		}
+		h.byHost[hostKey(u)] = rule
 	}
 	for provider, raw := range c.BaseURLs {
 		if raw == "" {
 			continue
 		}
-		u, err := url.Parse(raw)
-		if err != nil || canonical[provider] == "" || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http") ||
-			u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		u, err := baseURL(raw)
+		if err != nil || canonical[provider] == "" {
 			faults = append(faults, fmt.Errorf("base URL of git provider %q: want http(s)://host[:port][/path] without credentials", provider))
 			continue
 		}
-		u.Path = strings.TrimRight(u.Path, "/")
-		u.Host = strings.ToLower(u.Host)
 		h.bases[provider] = u
 		rule := hostRule{provider: provider, base: u}
 		rule.replaced = hostKey(u) == canonical[provider] && u.Path != ""
 		h.byHost[hostKey(u)] = rule
 	}
 	return h, errors.Join(faults...)
+}
+
+func baseURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http") || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("want http(s)://host[:port][/path] without credentials")
+	}
+	u.Path = strings.TrimRight(u.Path, "/")
+	u.Host = strings.ToLower(u.Host)
+	return u, nil
 }
 
 // hostKey is the lower-cased host, with its port unless that is the scheme's own.
@@ -120,7 +138,9 @@ func (h *Hosts) place(raw string) (*url.URL, hostRule, error) {
 		return nil, hostRule{}, refused("The repository's host is not one this installation may contact.")
 	}
 	target := &url.URL{Scheme: "https", Host: strings.ToLower(u.Host), Path: path}
-	if base := h.bases[rule.provider]; base != nil && rule.replaced {
+	if rule.alias {
+		target = &url.URL{Scheme: rule.base.Scheme, Host: rule.base.Host, Path: rule.base.Path + path}
+	} else if base := h.bases[rule.provider]; base != nil && rule.replaced {
 		rule = hostRule{provider: rule.provider, base: base}
 		target = &url.URL{Scheme: base.Scheme, Host: base.Host, Path: base.Path + path}
 	} else if rule.base != nil {

@@ -21,7 +21,10 @@ return (
   select s.user_id
   from private.sessions s
   where s.id = private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id'))
-    and s.user_id = private.as_uuid(private.claims() ->> 'sub')
+    -- Our own tokens name the user; those of another issuer (Supabase Auth) name the account that is linked to the user.
+    and s.user_id = coalesce(
+      (select i.user_id from private.identities i where i.issuer = private.claims() ->> 'iss' and i.subject = private.claims() ->> 'sub'),
+      private.as_uuid(private.claims() ->> 'sub'))
     and s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now()
 );
 comment on function private.claimed_user_id is 'User of the claims when their session is alive; used only where nobody entered. Judges: reads the caller''s own claims only.';

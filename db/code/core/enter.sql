@@ -60,6 +60,45 @@ $$;
 comment on function private.enter_anonymous is 'Makes an anonymous request known to the transaction: request id and address only.';
 grant execute on function private.enter_anonymous to kijko_server, kijko_worker;
 
+-- The same door for PostgREST (Supabase's API), as its pre-request hook: it runs as the request's role, after PostgREST has verified
+-- the token, and leaves the flat settings, so that policies cost the same there. Whoever has claims without a living session and an
+-- active membership is refused instead of being treated as a stranger.
+create or replace function private.enter_claims() returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user uuid;
+  v_membership record;
+begin
+  perform set_config('app.user_id', '', true), set_config('app.org_id', '', true), set_config('app.org_role', '', true);
+  if private.claims() ->> 'sub' is null then
+    return;
+  end if;
+  v_user := private.claimed_user_id();
+  if v_user is null then
+    perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
+  end if;
+  select * into v_membership from private.claimed_membership();
+  if v_membership.org_id is null then
+    perform private.refuse(403, 'ORG_REQUIRED', 'You are not an active member of this organization.');
+  end if;
+  perform set_config('app.user_id', v_user::text, true), set_config('app.org_id', v_membership.org_id::text, true),
+    set_config('app.org_role', v_membership.org_role, true);
+end
+$$;
+comment on function private.enter_claims is
+  'PostgREST''s pre-request hook: makes the caller known by their claims. Judges: only the claims of this request. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED.';
+grant execute on function private.enter_claims to anon, authenticated, service_role;
+
+do $$
+begin
+  -- Only on Supabase is there an authenticator; PostgREST reads this at its next start or reload.
+  if exists (select from pg_roles where rolname = 'authenticator') then
+    alter role authenticator set pgrst.db_pre_request = 'private.enter_claims';
+  end if;
+end
+$$;
+
 create or replace function private.schema_version() returns integer
 language sql stable security definer set search_path = ''
 as $$ select version from public.schema_version $$;

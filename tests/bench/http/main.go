@@ -1,0 +1,519 @@
+// Command http measures the request path: P1, P4 to P8, Q2 and E1 of the targets. wrk loads the server; pgbench runs the same SQL with
+// the same claims beside it. Rounds are interleaved, medians are printed.
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"kijko/db"
+	"kijko/db/devpg"
+	"kijko/server/api"
+)
+
+const (
+	rounds  = 5
+	clients = 32
+	seconds = "3"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench http:", err)
+		os.Exit(1)
+	}
+}
+
+// bench is one database, one server process and one signed-up person.
+type bench struct {
+	dir     string
+	cluster *devpg.Cluster
+	owner   *pgx.Conn
+	url     string
+	server  *exec.Cmd
+	env     []string
+	person  struct{ user, session, org, token, claims string }
+	project string
+}
+
+func run(ctx context.Context) (err error) {
+	for _, tool := range []string{"wrk"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("%s is missing; install it with: apt-get install %s", tool, tool)
+		}
+	}
+	dir, err := os.MkdirTemp("", "kijko-bench")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	b := &bench{dir: dir}
+	defer b.close()
+	if err := b.prepare(ctx); err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context) error{b.coldStart, b.read, b.write, b.pooler, b.list, b.quota} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) close() {
+	b.stopServer()
+	if b.owner != nil {
+		_ = b.owner.Close(context.Background())
+	}
+	if b.cluster != nil {
+		_ = b.cluster.Stop(context.Background())
+		_ = devpg.Remove(filepath.Join(b.dir, "data"))
+	}
+}
+
+func (b *bench) prepare(ctx context.Context) (err error) {
+	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(b.dir, "server"), "./server")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("building the server: %w", err)
+	}
+	if b.cluster, err = devpg.Start(ctx, devpg.Options{DataDir: filepath.Join(b.dir, "data")}); err != nil {
+		return err
+	}
+	if _, err := b.cluster.EnsureDatabase(ctx, "kijko"); err != nil {
+		return err
+	}
+	if b.owner, err = pgx.Connect(ctx, b.cluster.DSN(devpg.Superuser, "kijko")); err != nil {
+		return err
+	}
+	if err := db.Setup(ctx, b.owner); err != nil {
+		return err
+	}
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	b.url = "http://127.0.0.1:" + port
+	b.env = append(os.Environ(), "DEBUG=true", "KIJKO_ADDR=127.0.0.1:"+port, "KIJKO_RATE_PER_MINUTE=0", "KIJKO_DATA_DIR="+b.dir,
+		"DATABASE_URL="+b.cluster.DSN("kijko_server", "kijko"))
+	if err := b.startServer(ctx); err != nil {
+		return err
+	}
+	return b.signUp(ctx)
+}
+
+func (b *bench) startServer(ctx context.Context, extra ...string) error {
+	log, err := os.Create(filepath.Join(b.dir, "server.log"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	b.server = exec.CommandContext(ctx, filepath.Join(b.dir, "server"))
+	b.server.Env, b.server.Stderr = append(slices.Clone(b.env), extra...), log
+	if err := b.server.Start(); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		res, err := http.Get(b.url + "/health/ready")
+		if err == nil {
+			_ = res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		if time.Now().After(deadline) {
+			said, _ := os.ReadFile(log.Name())
+			return fmt.Errorf("the server did not become ready: %s", said)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+func (b *bench) stopServer() {
+	if b.server == nil || b.server.Process == nil {
+		return
+	}
+	_ = b.server.Process.Signal(syscall.SIGTERM)
+	_ = b.server.Wait()
+	b.server = nil
+}
+
+func (b *bench) signUp(ctx context.Context) error {
+	var t struct {
+		AccessToken string `json:"access_token"`
+	}
+	body := `{"email":"bench@example.nl","password":"bench-password","first_name":"Bench","last_name":"Mark"}`
+	if err := b.post("/api/v1/auth/signup", "", body, &t); err != nil {
+		return err
+	}
+	b.person.token = t.AccessToken
+	err := b.owner.QueryRow(ctx, `select s.user_id::text, s.id::text, s.organization_id::text from private.sessions s join public.users u on u.id = s.user_id
+		where u.email = 'bench@example.nl'`).Scan(&b.person.user, &b.person.session, &b.person.org)
+	if err != nil {
+		return err
+	}
+	b.person.claims = fmt.Sprintf(`{"sub":"%s","sid":"%s","org_id":"%s","email":"bench@example.nl","role":"authenticated"}`,
+		b.person.user, b.person.session, b.person.org)
+	var created struct{ Project struct{ ID string } }
+	if err := b.post("/api/v1/projects", b.person.token, `{"name":"Bench project","description":"One row to read"}`, &created); err != nil {
+		return err
+	}
+	b.project = created.Project.ID
+	return nil
+}
+
+func (b *bench) post(path, token, body string, into any) error {
+	r, err := http.NewRequest(http.MethodPost, b.url+path, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "Bearer "+token)
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	raw, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode > 299 {
+		return fmt.Errorf("POST %s: %d %s %w", path, res.StatusCode, raw, err)
+	}
+	return json.Unmarshal(raw, into)
+}
+
+// coldStart: E1, from exec to the first 200 of the readiness probe, on a migrated database.
+func (b *bench) coldStart(ctx context.Context) error {
+	var took []float64
+	for range rounds {
+		b.stopServer()
+		began := time.Now()
+		if err := b.startServer(ctx); err != nil {
+			return err
+		}
+		took = append(took, float64(time.Since(began).Milliseconds()))
+	}
+	report("E1", "cold start to ready, ms", median(took), "must 1000, aim 200")
+	return nil
+}
+
+func (b *bench) enterSQL(readOnly string) string {
+	return fmt.Sprintf(`select private.enter('%s', '%s', '%s', '%s', 'bench', '127.0.0.1'), set_config('transaction_read_only', '%s', true),
+		set_config('role', 'authenticated', true)`, b.person.user, b.person.session, b.person.org, b.person.claims, readOnly)
+}
+
+// oneLine: pgbench reads a meta command and a statement to its semicolon; line breaks inside are fine, colons are not variables here.
+func pipelined(statements ...string) string {
+	return "\\startpipeline\n" + strings.Join(statements, ";\n") + ";\n\\endpipeline\n"
+}
+
+// read: P1 and P3's own half, one row over HTTP beside the same SQL in pgbench.
+func (b *bench) read(ctx context.Context) error {
+	p := fmt.Sprintf(`{"projectId": "%s"}`, b.project)
+	script := pipelined(b.enterSQL("on"), strings.Replace(api.CallSQL("get_project"), "$1", quoted(p), 1))
+	var ratios, ours, p99 []float64
+	for range rounds {
+		h, err := b.wrk(ctx, "/api/v1/projects/"+b.project, "")
+		if err != nil {
+			return err
+		}
+		t, err := b.pgbench(ctx, "kijko_server", script, clients)
+		if err != nil {
+			return err
+		}
+		ratios, ours, p99 = append(ratios, h.rate/t), append(ours, h.rate), append(p99, h.p99)
+	}
+	report("P1", fmt.Sprintf("one-row GET / pgbench pipelined (%.0f a second, p99 %.1f ms)", median(ours), median(p99)), median(ratios), "must 0.40, aim 0.55")
+	return nil
+}
+
+// write: P5, a project created with audit, activity, event and counters beside a bare pipelined INSERT.
+func (b *bench) write(ctx context.Context) error {
+	if _, err := b.owner.Exec(ctx, `create table if not exists public.bench_rows (id uuid primary key default gen_random_uuid(), organization_id uuid,
+		user_id uuid, name text, description text, created_at timestamptz default now()); grant insert on public.bench_rows to authenticated;
+		create unique index if not exists bench_rows_name on public.bench_rows (organization_id, lower(name))`); err != nil {
+		return err
+	}
+	script := pipelined(b.enterSQL("off"), fmt.Sprintf(`insert into public.bench_rows (organization_id, user_id, name) values ('%s', '%s', gen_random_uuid()::text)`,
+		b.person.org, b.person.user))
+	lua := `local n = 0
+local id = 0
+function setup(thread) thread:set("id", os.time()) end
+request = function()
+  n = n + 1
+  return wrk.format("POST", nil, nil, '{"name":"p ' .. id .. ' ' .. n .. ' ' .. math.random(1e9) .. '"}')
+end`
+	var ratios, ours []float64
+	for range rounds {
+		h, err := b.wrk(ctx, "/api/v1/projects", lua)
+		if err != nil {
+			return err
+		}
+		t, err := b.pgbench(ctx, "kijko_server", script, clients)
+		if err != nil {
+			return err
+		}
+		ratios, ours = append(ratios, h.rate/t), append(ours, h.rate)
+	}
+	report("P5", fmt.Sprintf("POST with audit, activity, event / pgbench INSERT (%.0f a second)", median(ours)), median(ratios), "must 0.35, aim 0.55")
+	return nil
+}
+
+// pooler: P8, the same read through PgBouncer in transaction mode, without named statements.
+func (b *bench) pooler(ctx context.Context) error {
+	if _, err := exec.LookPath("pgbouncer"); err != nil {
+		fmt.Println("P8   skipped: pgbouncer is missing; install it with: apt-get install pgbouncer")
+		return nil
+	}
+	direct, err := b.wrk(ctx, "/api/v1/projects/"+b.project, "")
+	if err != nil {
+		return err
+	}
+	stop, dsn, err := b.startBouncer(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	b.stopServer()
+	if err := b.startServer(ctx, "DATABASE_URL="+dsn, "DATABASE_DIRECT_URL="+b.cluster.DSN("kijko_server", "kijko"), "KIJKO_DB_PREPARED=false"); err != nil {
+		return err
+	}
+	through, err := b.wrk(ctx, "/api/v1/projects/"+b.project, "")
+	if err != nil {
+		return err
+	}
+	b.stopServer()
+	if err := b.startServer(ctx); err != nil {
+		return err
+	}
+	report("P8", fmt.Sprintf("behind PgBouncer / direct (%.0f and %.0f a second)", through.rate, direct.rate), through.rate/direct.rate, "must 0.60, aim 0.80")
+	return nil
+}
+
+func (b *bench) startBouncer(ctx context.Context) (stop func(), dsn string, err error) {
+	config, err := pgx.ParseConfig(b.cluster.DSN("kijko_server", "kijko"))
+	if err != nil {
+		return nil, "", err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, "", err
+	}
+	folder, err := os.MkdirTemp("", "kijko-bouncer")
+	if err != nil {
+		return nil, "", err
+	}
+	if err := os.Chmod(folder, 0o777); err != nil {
+		return nil, "", err
+	}
+	ini := fmt.Sprintf("[databases]\nkijko = host=%s port=%d dbname=kijko user=kijko_server\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %s\n"+
+		"auth_type = any\npool_mode = transaction\ndefault_pool_size = 4\nmax_client_conn = 100\nunix_socket_dir =\nignore_startup_parameters = extra_float_digits\n", config.Host, config.Port, port)
+	if err := os.WriteFile(filepath.Join(folder, "bouncer.ini"), []byte(ini), 0o644); err != nil {
+		return nil, "", err
+	}
+	cmd := exec.CommandContext(ctx, "pgbouncer", "-q", filepath.Join(folder, "bouncer.ini"))
+	if os.Geteuid() == 0 {
+		cmd.Args = []string{"pgbouncer", "-q", "-u", "postgres", filepath.Join(folder, "bouncer.ini")}
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, "", err
+	}
+	return func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		_ = os.RemoveAll(folder)
+	}, "postgres://kijko_server@127.0.0.1:" + port + "/kijko?sslmode=disable", nil
+}
+
+// list: P6 and P7, a page of 20 under row-level security.
+func (b *bench) list(ctx context.Context) error {
+	page := fmt.Sprintf(`select id, name, updated_at from public.projects where organization_id = '%s' order by updated_at desc, id limit 20`, b.person.org)
+	under := pipelined(b.enterSQL("on"), page)
+	// The same transaction without the policy: as the owner, who crosses it, entering and setting the role like the other.
+	free := pipelined(strings.Replace(b.enterSQL("on"), "'authenticated'", "'none'", 1), page)
+	var ratios []float64
+	for range rounds {
+		a, err := b.pgbench(ctx, "kijko_server", under, 4)
+		if err != nil {
+			return err
+		}
+		c, err := b.pgbench(ctx, devpg.Superuser, free, 4)
+		if err != nil {
+			return err
+		}
+		ratios = append(ratios, a/c)
+	}
+	report("P6", "page of 20 under RLS / explicit filter without", median(ratios), "must 0.90, aim 0.97")
+
+	small, err := b.listLatency(ctx, 10_000)
+	if err != nil {
+		return err
+	}
+	large, err := b.listLatency(ctx, 1_000_000)
+	if err != nil {
+		return err
+	}
+	report("P7", fmt.Sprintf("p50 of GET /projects at 1,000,000 / at 10,000 projects (%.2f ms / %.2f ms)", large, small), large/small, "must 1.5, aim 1.1")
+	return nil
+}
+
+// listLatency fills the table to n projects over 1,000 organizations, this person's holding a tenth of the first 10,000, and gives the p50.
+func (b *bench) listLatency(ctx context.Context, n int) (float64, error) {
+	sql := fmt.Sprintf(`
+		set session_replication_role = replica;
+		insert into public.organizations (id, name) select md5('o' || g)::uuid, 'Org ' || g from generate_series(1, 1000) g on conflict do nothing;
+		insert into public.projects (organization_id, user_id, name, updated_at)
+		select case when g %% 1000 = 0 then '%[1]s' else md5('o' || (g %% 1000))::uuid end, '%[2]s', 'Project ' || g, now() - g * interval '1 second'
+		from generate_series((select count(*) from public.projects) + 1, %[3]d) g
+		on conflict do nothing;
+		set session_replication_role = origin;
+		vacuum analyze public.projects`, b.person.org, b.person.user, n)
+	for _, statement := range strings.Split(sql, ";\n") {
+		if _, err := b.owner.Exec(ctx, statement); err != nil {
+			return 0, fmt.Errorf("filling: %w", err)
+		}
+	}
+	var all []float64
+	for range rounds {
+		h, err := b.wrkWith(ctx, "/api/v1/projects", "", 1)
+		if err != nil {
+			return 0, err
+		}
+		all = append(all, h.p50)
+	}
+	return median(all), nil
+}
+
+// quota: Q2, a metered write beside a plain insert, over 1,000 organizations and in one hot one.
+func (b *bench) quota(ctx context.Context) error {
+	if _, err := b.owner.Exec(ctx, `insert into public.subscriptions (organization_id, plan_id) select id, 'enterprise' from public.organizations on conflict do nothing;
+		update public.subscriptions set plan_id = 'teams', overrides = '{"ingestions": 1000000000}';
+		create table public.bench_plain (organization_id uuid, at timestamptz default now())`); err != nil {
+		return err
+	}
+	plain := `insert into public.bench_plain (organization_id) values (md5('o' || (1 + floor(random() * 1000))::int)::uuid)`
+	for _, c := range []struct{ name, org, aim string }{
+		{"1,000 organizations", "md5('o' || (1 + floor(random() * 1000))::int)::uuid", "must 0.70, aim 0.85"},
+		{"one hot organization", "md5('o1')::uuid", "must 0.15, aim 0.50"},
+	} {
+		metered := "select private.consume_quota(" + c.org + ", 'ingestions', 1)"
+		var ratios []float64
+		for range rounds {
+			a, err := b.pgbench(ctx, devpg.Superuser, pipelined(plain, metered), clients)
+			if err != nil {
+				return err
+			}
+			p, err := b.pgbench(ctx, devpg.Superuser, pipelined(plain), clients)
+			if err != nil {
+				return err
+			}
+			ratios = append(ratios, a/p)
+		}
+		report("Q2", "metered / plain insert, "+c.name, median(ratios), c.aim)
+	}
+	return nil
+}
+
+type load struct{ rate, p50, p99 float64 }
+
+func (b *bench) wrk(ctx context.Context, path, lua string) (load, error) {
+	return b.wrkWith(ctx, path, lua, clients)
+}
+
+func (b *bench) wrkWith(ctx context.Context, path, lua string, connections int) (load, error) {
+	args := []string{"-t1", "-c" + strconv.Itoa(connections), "-d" + seconds + "s", "--latency", "-H", "Authorization: Bearer " + b.person.token,
+		"-H", "Content-Type: application/json"}
+	if lua != "" {
+		script := filepath.Join(b.dir, "load.lua")
+		if err := os.WriteFile(script, []byte(lua), 0o600); err != nil {
+			return load{}, err
+		}
+		args = append(args, "-s", script)
+	}
+	out, err := exec.CommandContext(ctx, "wrk", append(args, b.url+path)...).CombinedOutput()
+	if err != nil {
+		return load{}, fmt.Errorf("wrk: %w: %s", err, out)
+	}
+	if bytes.Contains(out, []byte("Non-2xx")) {
+		return load{}, fmt.Errorf("wrk met refusals: %s", out)
+	}
+	return load{rate: number(out, `Requests/sec:\s+([\d.]+)`), p50: latency(out, "50%"), p99: latency(out, "99%")}, nil
+}
+
+func latency(out []byte, percentile string) float64 {
+	m := regexp.MustCompile(regexp.QuoteMeta(percentile) + `\s+([\d.]+)(us|ms|s)`).FindSubmatch(out)
+	if m == nil {
+		return 0
+	}
+	v, _ := strconv.ParseFloat(string(m[1]), 64)
+	return v * map[string]float64{"us": 0.001, "ms": 1, "s": 1000}[string(m[2])]
+}
+
+func (b *bench) pgbench(ctx context.Context, role, script string, clients int) (float64, error) {
+	file := filepath.Join(b.dir, "script.sql")
+	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
+		return 0, err
+	}
+	cmd := exec.CommandContext(ctx, b.cluster.Tool("pgbench"), "-n", "-M", "prepared", "-c", strconv.Itoa(clients), "-j", "1", "-T", seconds,
+		"-f", file, "-d", b.cluster.DSN(role, "kijko"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("pgbench: %w: %s", err, out)
+	}
+	tps := number(out, `tps = ([\d.]+)`)
+	if tps == 0 {
+		return 0, fmt.Errorf("pgbench said nothing: %s", out)
+	}
+	return tps, nil
+}
+
+func number(out []byte, pattern string) float64 {
+	m := regexp.MustCompile(pattern).FindSubmatch(out)
+	if m == nil {
+		return 0
+	}
+	v, _ := strconv.ParseFloat(string(m[1]), 64)
+	return v
+}
+
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+func median(v []float64) float64 {
+	v = slices.Clone(v)
+	slices.SortFunc(v, cmp.Compare)
+	return v[len(v)/2]
+}
+
+func report(id, what string, value float64, aim string) {
+	fmt.Printf("%-4s %-78s %8.2f   %s\n", id, what, value, aim)
+}
+
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = l.Close() }()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, err
+}
