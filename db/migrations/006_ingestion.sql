@@ -260,6 +260,7 @@ insert into private.schedules (name, every) values
   ('core.prune', interval '10 minutes'),
   ('events.prune', interval '10 minutes'),
   ('uploads.prune', interval '10 minutes'),
+  ('activity.prune', interval '1 hour'),
   ('checkpoints.prune', interval '10 minutes');
 
 -- Chunk texts are read far more often than written; lz4 costs a fraction of the built-in method. A Postgres built without it keeps that.

@@ -95,7 +95,7 @@ begin
   if r.id is null or r.outcome = 'cancelled' then
     return '[]';
   elsif r.outcome = 'completed' then
-    select private.project_core_json(p) into v_project from public.projects p where p.id = p_project_id;
+    select private.project_json(p) into v_project from public.projects p where p.id = p_project_id;
     return jsonb_build_array(jsonb_build_object('type', 'ingestion_complete', 'data', private.run_complete_json(r, v_project)));
   end if;
   return jsonb_build_array(

@@ -146,7 +146,8 @@ begin
     errors_encountered)
   values (v_project.organization_id, p_project_id, v_phase, 'Waiting for a free worker',
     now() + make_interval(secs => private.estimate_run_seconds(v_project)), v_options, private.user_id(), r.id, v_retries,
-    case when v_phase = 'repository_fetch' then '{}' else r.checkpoint end,
+    -- The fetched trees stay on the disk; which commits they are is asked anew.
+    case when v_phase = 'repository_fetch' then r.checkpoint - array['repositories', 'branches', 'optimized'] else r.checkpoint - 'branches' end,
     -- What the resumed phase will count again starts at nothing.
     case when v_phase = 'repository_fetch' then '{}' else r.detail end,
     case when v_phase in ('repository_fetch') then 0 else r.total_files end,
@@ -172,12 +173,8 @@ begin
   select * into v from public.project_repositories where project_id = p_project_id and id = p_repository_id for update;
   if not found then
     perform private.refuse(404, 'REPOSITORY_NOT_FOUND', 'There is no such repository in this project.');
-  elsif char_length(p_branch) > 100 or p_branch ~ '(^[-/.])|(\.\.)|(//)|(@\{)|(\.lock$)|([/.]$)|[[:cntrl:] ~^:?*\[\\]' then
-    perform private.refuse_field('branch', 'This is not a valid name of a branch.');
-  elsif exists (select from public.project_repositories o where o.project_id = p_project_id and o.repository_url = v.repository_url
-    and o.branch = p_branch and o.id <> v.id) then
-    perform private.refuse(409, 'REPOSITORY_EXISTS', 'The project has this repository and branch already.', 'branch');
   end if;
+  perform private.as_branch(p_branch), private.assert_repository_free(p_project_id, v.repository_url, p_branch, v.id);
   update public.project_repositories set branch = p_branch, status = 'pending', status_before_sync = null where id = v.id;
 end
 $$;

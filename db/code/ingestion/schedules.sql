@@ -16,7 +16,8 @@ begin
         when 'runs.sweep' then perform private.sweep_runs();
         when 'core.prune' then perform private.prune_core();
         when 'events.prune' then perform private.prune_events();
-        when 'uploads.prune' then perform private.prune_uploads();
+        when 'uploads.prune' then perform private.prune_staged_files();
+        when 'activity.prune' then perform private.prune_activity();
         when 'checkpoints.prune' then perform private.prune_checkpoints();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
@@ -30,21 +31,6 @@ end
 $$;
 comment on function private.run_due is 'Does what is due; gives how many pieces. Judges: callable by the worker (and pg_cron as the owner) only.';
 grant execute on function private.run_due to kijko_worker;
-
-create or replace function private.prune_uploads(p_at timestamptz default now()) returns integer
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count integer;
-begin
-  -- Blobs and storage usage follow by the table's own triggers.
-  delete from public.staged_files where id in (
-    select id from public.staged_files where created_at < p_at - interval '24 hours' order by created_at limit 1000 for update skip locked);
-  get diagnostics v_count = row_count;
-  return v_count;
-end
-$$;
-comment on function private.prune_uploads is 'Staged uploads that nobody attached within 24 hours go. Judges: callable by schedules only.';
 
 create or replace function private.prune_checkpoints(p_at timestamptz default now()) returns integer
 language plpgsql volatile security definer set search_path = ''

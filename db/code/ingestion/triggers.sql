@@ -99,7 +99,7 @@ begin
     if v_old_run is not null then
       perform private.enqueue('ingestion.drop', jsonb_build_object('runId', v_old_run), now(), 'ingestion.drop:' || v_old_run);
     end if;
-    perform private.finish_project_run(new.project_id, new.original_tokens, new.optimized_tokens, new.total_files, new.duration_seconds);
+    perform private.finish_project_run(new.project_id, new.total_files::integer, new.original_tokens, new.optimized_tokens, new.duration_seconds);
     -- A fallback from main is stored unless the project lists that branch too.
     update public.project_repositories p
     set status = 'connected', status_before_sync = null, last_sync_at = now(), last_commit_hash = c.v ->> 'commit',
@@ -108,7 +108,7 @@ begin
         where o.project_id = p.project_id and o.repository_url = p.repository_url and o.branch = c.v ->> 'branch' and o.id <> p.id)
         then c.v ->> 'branch' else p.branch end
     from jsonb_each(coalesce(new.checkpoint -> 'repositories', '{}')) as c (id, v)
-    where p.project_id = new.project_id and p.id::text = c.id;
+    where p.project_id = new.project_id and p.id::text = c.id and p.status = 'syncing';
     -- An external worker tells nothing about single repositories.
     update public.project_repositories set status = 'connected', status_before_sync = null, last_sync_at = now()
     where project_id = new.project_id and status = 'syncing';
@@ -167,7 +167,7 @@ begin
   end if;
 
   if v_type = 'ingestion_complete' then
-    select private.run_complete_json(new, private.project_core_json(p)) into v_data from public.projects p where p.id = new.project_id;
+    select private.run_complete_json(new, private.project_json(p)) into v_data from public.projects p where p.id = new.project_id;
   else
     v_data := case v_type when 'phase_started' then private.phase_started_json(new)
       when 'progress_update' then private.progress_update_json(new) when 'error' then private.run_error_json(new) end;

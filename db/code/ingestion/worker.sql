@@ -50,23 +50,23 @@ $$;
 comment on function private.claim_run is
   'Leases an open run to a worker and describes the work, or null. Judges: callable by the worker only.';
 
--- One round trip for all runs of a worker: which of them it still holds. p_seconds null only looks.
-create or replace function private.hold_runs(p_owner uuid, p_runs uuid[], p_seconds integer default null) returns setof uuid
+-- One round trip for all runs of a worker process: which of its leases it still has. p_seconds null only looks.
+create or replace function private.hold_runs(p_owners uuid[], p_seconds integer default null) returns setof uuid
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   if p_seconds is null then
-    return query select r.id from public.ingestion_runs r where r.id = any (p_runs) and r.outcome = 'open' and r.lease_owner = p_owner;
+    return query select r.lease_owner from public.ingestion_runs r where r.outcome = 'open' and r.lease_owner = any (p_owners);
   else
     return query
       update public.ingestion_runs r set lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
-      where r.id in (select o.id from public.ingestion_runs o where o.id = any (p_runs) order by o.id for no key update)
-        and r.outcome = 'open' and r.lease_owner = p_owner
-      returning r.id;
+      where r.id in (select o.id from public.ingestion_runs o where o.outcome = 'open' and o.lease_owner = any (p_owners)
+        order by o.id for no key update)
+      returning r.lease_owner;
   end if;
 end
 $$;
-comment on function private.hold_runs is 'Renews (or only checks) the leases of a worker; gives those it has. Judges: callable by the worker only.';
+comment on function private.hold_runs is 'Renews (or only checks) leases by their owners; gives those that hold. Judges: callable by the worker only.';
 
 create or replace function private.release_run(p_run_id uuid, p_owner uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
