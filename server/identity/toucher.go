@@ -56,12 +56,7 @@ func (t *Toucher) Run(ctx context.Context) {
 
 // Flush writes what is noted now.
 func (t *Toucher) Flush(ctx context.Context) {
-	t.mu.Lock()
-	batch := t.pending
-	if len(batch) > 0 {
-		t.pending = make(map[string]string)
-	}
-	t.mu.Unlock()
+	batch := t.take()
 	if len(batch) == 0 {
 		return
 	}
@@ -79,4 +74,15 @@ func (t *Toucher) Flush(ctx context.Context) {
 	if _, err := t.pool.Exec(ctx, "select private.touch_sessions($1::uuid[], $2::uuid[])", sessions, orgs); err != nil && ctx.Err() == nil {
 		t.log.Warn("last activity was not written", "sessions", len(sessions), "error", err)
 	}
+}
+
+func (t *Toucher) take() map[string]string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.pending) == 0 {
+		return nil
+	}
+	batch := t.pending
+	t.pending = make(map[string]string)
+	return batch
 }
