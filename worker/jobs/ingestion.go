@@ -1,0 +1,47 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"kijko/worker/ingest"
+	"kijko/worker/runner"
+)
+
+// ingestionRun: {"runId"}. Unique key ingestion.run:<runId>. A failure to take the lease is tried again every 5 s; attempts, backoff
+// and what a failure for good does belong to the run (package ingest, contract 10, 19).
+func ingestionRun(e *ingest.Engine, slots int) runner.Lease {
+	return runner.Lease{Name: "ingestion.run", Queue: "ingestion", Slots: slots,
+		Claim: func(ctx context.Context, job runner.Job) (func(context.Context), error) {
+			return e.Claim(ctx, job.Args)
+		}}
+}
+
+// ingestionDrop: {"runId"}. Removes, in small transactions, what a run stored that is not (or no longer) the current one. Unique key
+// ingestion.drop:<runId>; 10 attempts, 10 s to 10 min; the rows of a run for which this failed for good stay invisible.
+func ingestionDrop(pool *pgxpool.Pool) runner.Type {
+	return runner.Type{Name: "ingestion.drop", Unique: "ingestion.drop:<runId>", Attempts: 10, TimeLimit: 10 * time.Minute,
+		Backoff: runner.Exponential(10*time.Second, 10*time.Minute),
+		Work: func(ctx context.Context, job runner.Job) error {
+			var args struct {
+				RunID uuid.UUID `json:"runId"`
+			}
+			if err := json.Unmarshal(job.Args, &args); err != nil {
+				return fmt.Errorf("arguments: %w", err)
+			}
+			for {
+				var n int64
+				if err := pool.QueryRow(ctx, "select private.drop_run_rows($1)", args.RunID).Scan(&n); err != nil {
+					return fmt.Errorf("drop rows of run %s: %w", args.RunID, err)
+				}
+				if n == 0 {
+					return nil
+				}
+			}
+		}}
+}

@@ -1,0 +1,170 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"kijko/worker/gitfetch"
+	"kijko/worker/ingest"
+	"kijko/worker/runner"
+)
+
+// Blobs is the storage of uploads, as jobs need it (*storage.Store is one).
+type Blobs interface {
+	Get(ctx context.Context, key string) (io.ReadCloser, error)
+	Delete(ctx context.Context, keys ...string) error
+}
+
+// Config is what a Worker needs.
+type Config struct {
+	// DSN is Postgres as kijko_worker; ListenDSN the same without a transaction pooler, default DSN.
+	DSN       string
+	ListenDSN string
+	// DataDir holds work in progress, in ingest/.
+	DataDir string
+	Blobs   Blobs
+	// Hosts are the Git hosts that may be contacted. Its AllowPrivate also opens private addresses to chunking webhooks.
+	Hosts gitfetch.HostConfig
+	// GitCAFile names further trusted authorities for Git hosts; "" for the system's.
+	GitCAFile string
+	GitLimits gitfetch.Limits
+	// Credentials gives a user's connection to a Git provider; nil: everything is fetched anonymously.
+	Credentials func(ctx context.Context, userID uuid.UUID, provider gitfetch.Provider) (gitfetch.Auth, error)
+	// Unseal opens the secrets of chunking webhooks; nil: projects with such a webhook fail.
+	Unseal func(sealed string) (string, error)
+	// Slots is how many ingestion runs are in work at once; default 2.
+	Slots int
+	// Workers is how many short jobs are in work at once; default 2.
+	Workers int
+	// Parsers is how many files of one run are parsed at once; default one a core.
+	Parsers int
+	// Poll is the net under the wake-ups; default 2 s.
+	Poll time.Duration
+	// Grace is what work gets at shutdown; default 20 s.
+	Grace time.Duration
+	Log   *slog.Logger
+}
+
+// Worker works all queues. Make it with New.
+type Worker struct {
+	pool   *pgxpool.Pool
+	engine *ingest.Engine
+	runner *runner.Runner
+}
+
+// New wires everything. It contacts nobody but the local git.
+func New(ctx context.Context, c Config) (_ *Worker, err error) {
+	if c.DSN == "" || c.DataDir == "" || c.Blobs == nil {
+		return nil, errors.New("worker: DSN, DataDir and Blobs are required")
+	}
+	if c.ListenDSN == "" {
+		c.ListenDSN = c.DSN
+	}
+	if c.Slots <= 0 {
+		c.Slots = 2
+	}
+	if c.Workers <= 0 {
+		c.Workers = 2
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	w := &Worker{}
+	defer func() {
+		if err != nil {
+			w.Close()
+		}
+	}()
+	if w.pool, err = openPool(ctx, c); err != nil {
+		return nil, err
+	}
+	hosts, err := gitfetch.NewHosts(c.Hosts)
+	if err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
+	git, err := gitfetch.New(ctx, gitfetch.Options{Hosts: hosts, CAFile: c.GitCAFile, Log: c.Log})
+	if err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
+	w.engine, err = ingest.New(ingest.Config{Pool: w.pool, Git: git, Open: c.Blobs.Get, Credentials: c.Credentials, Unseal: c.Unseal,
+		Webhook: ingest.PublicClient(c.Hosts.AllowPrivate), WorkDir: filepath.Join(c.DataDir, "ingest"), Parsers: c.Parsers, Limits: c.GitLimits, Log: c.Log})
+	if err != nil {
+		return nil, err
+	}
+	w.runner, err = runner.New(runner.Config{
+		Pool: w.pool, Workers: c.Workers, Poll: c.Poll, Grace: c.Grace, Log: c.Log,
+		Listen: func(ctx context.Context) (*pgx.Conn, error) { return pgx.Connect(ctx, c.ListenDSN) },
+		Leases: []runner.Lease{ingestionRun(w.engine, c.Slots)},
+		Types:  []runner.Type{ingestionDrop(w.pool), blobsDelete(w.pool, c.Blobs)},
+		Ticks: []runner.Tick{
+			{Name: "schedules", Every: time.Second, Do: w.runDue},
+			{Name: "work directories", Every: 10 * time.Minute, Do: w.engine.Sweep},
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// openPool makes the pool for everything but LISTEN. Its path leads to gue's table; our own statements name their schemas.
+func openPool(ctx context.Context, c Config) (*pgxpool.Pool, error) {
+	pc, err := pgxpool.ParseConfig(c.DSN)
+	if err != nil {
+		return nil, fmt.Errorf("worker: database address: %w", err)
+	}
+	pc.ConnConfig.RuntimeParams["search_path"] = "jobs"
+	pc.ConnConfig.RuntimeParams["application_name"] = "kijko worker"
+	// Short jobs hold one connection each and may need another; a run needs up to three for moments; ticks one.
+	pc.MaxConns = int32(2*c.Workers + 3*c.Slots + 2)
+	pool, err := pgxpool.NewWithConfig(ctx, pc)
+	if err != nil {
+		return nil, fmt.Errorf("worker: database: %w", err)
+	}
+	return pool, nil
+}
+
+// Names gives the job types that are registered.
+func (w *Worker) Names() []string { return w.runner.Names() }
+
+// Run works until ctx ends and everything has come back.
+func (w *Worker) Run(ctx context.Context) error {
+	holding, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var group sync.WaitGroup
+	group.Go(func() { w.engine.Hold(holding) })
+	err := w.runner.Run(ctx)
+	stop()
+	group.Wait()
+	return err
+}
+
+// Close frees what New took. Call it after Run.
+func (w *Worker) Close() {
+	if w.engine != nil {
+		w.engine.Close()
+	}
+	if w.pool != nil {
+		w.pool.Close()
+	}
+}
+
+// runDue does what the schedules say is due. What it enqueues is worked at the next look.
+func (w *Worker) runDue(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	var done int
+	if err := w.pool.QueryRow(ctx, "select private.run_due()").Scan(&done); err != nil {
+		return fmt.Errorf("schedules: %w", err)
+	}
+	return nil
+}
