@@ -25,7 +25,7 @@
 //	// [12 lines as in src/a.go:3-14] a block of lines
 //	// [licence as in src/a.go:1-5]   a licence header
 //	data:image/png;base64,iVBOR...[+2048 characters]
-//	imports: fmt; net/http; react (useState)
+//	imports: fmt net/http react(useState, useRef)
 //
 // The first place always keeps its text. Only shortened literals cannot be got back; their tokens are LostTokens.
 //

@@ -357,13 +357,13 @@ func header(f *File, gone map[int32]bool) string {
 		}
 		entry := im.Path
 		if len(im.Names) > 0 {
-			entry += " (" + strings.Join(im.Names, ", ") + ")"
+			entry += "(" + strings.Join(im.Names, ", ") + ")"
 		}
 		if !slices.Contains(list, entry) {
 			list = append(list, entry)
 		}
 	}
-	return "imports: " + strings.Join(list, "; ") + "\n"
+	return "imports: " + strings.Join(list, " ") + "\n"
 }
 
 // statement returns 1 + the index of the first import of the statement that import k belongs to.

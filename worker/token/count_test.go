@@ -176,6 +176,31 @@ func TestCount(t *testing.T) {
 	})
 }
 
+func TestPrefix(t *testing.T) {
+	t.Parallel()
+	n, tokens := token.Prefix("", 5)
+	require.Zero(t, n+tokens)
+	for _, s := range []string{"hello big world", strings.Repeat("abc", 9000), strings.Repeat("字", 5000), strings.Repeat("-", 4000), "a\xff\xfeb c", "🙂🙂🙂", strings.Repeat("x y\n", 500)} {
+		for _, limit := range []int{1, 2, 3, 100} {
+			rest, all := s, 0
+			for rest != "" {
+				n, tokens := token.Prefix(rest, limit)
+				require.Positive(t, n)
+				require.Equal(t, token.Count(rest[:n]), tokens)
+				if n > utf8.UTFMax {
+					require.LessOrEqual(t, tokens, limit)
+				}
+				rest = rest[n:]
+				all += n
+			}
+			require.Equal(t, len(s), all)
+		}
+	}
+	n, tokens = token.Prefix("one two three", 2)
+	require.Equal(t, "one two", "one two three"[:n])
+	require.Equal(t, 2, tokens)
+}
+
 func FuzzCount(f *testing.F) {
 	for _, s := range []string{"package main\n", "It's 12345 £ 字\u0301", "\xff\x00 \r\n", "ABCdef'LL  //\n"} {
 		f.Add(s)

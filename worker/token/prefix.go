@@ -6,7 +6,8 @@ import (
 )
 
 // Prefix returns the length in bytes of the longest beginning of text that ends between two pieces and has at most limit
-// tokens, and how many it has. If the first piece alone has more, it is cut between characters; at least one character is
+// tokens, and how many it has. If the first piece alone has more, it is cut between
+// characters; at least one character is
 // always taken, so that a loop over Prefix ends. The time is linear in the length of the result.
 //
 // Invalid UTF-8 is counted byte by byte as U+FFFD, as Count does.
@@ -14,12 +15,18 @@ func Prefix(text string, limit int) (length, tokens int) {
 	if text == "" {
 		return 0, 0
 	}
+	limit = max(1, limit)
 	b, _ := pool.Get().(*scratch)
 	defer pool.Put(b)
 	p := b.v.plane
 	i := 0
 	for i < len(text) {
-		e := p.next(text, i)
+		// A piece that reaches farther than the tokens left could is not looked at to its end.
+		left := b.v.max * (limit - tokens)
+		e := p.next(text[:min(len(text), i+left+utf8.UTFMax)], i)
+		if e-i > left {
+			break
+		}
 		n := b.piece(text, i, e)
 		if tokens+n > limit {
 			break
@@ -30,7 +37,7 @@ func Prefix(text string, limit int) (length, tokens int) {
 	if i > 0 {
 		return i, tokens
 	}
-	return b.within(text[:p.next(text, 0)], limit)
+	return b.within(text[:p.next(text[:min(len(text), 16*limit+utf8.UTFMax)], 0)], limit)
 }
 
 // piece returns the tokens of the piece s[i:e].
@@ -47,23 +54,30 @@ func (b *scratch) piece(s string, i, e int) int {
 	return b.longer(s[i:e])
 }
 
-// within cuts one long piece by halving: pieces are bounded by windows, and so is the effort.
+// within returns the beginning of one long piece. The ends of the tokens of a window tell where to cut; as the tokens of
+// the cut piece may be others, the cut moves back until they are few enough.
 func (b *scratch) within(piece string, limit int) (length, tokens int) {
-	piece = piece[:min(len(piece), MaxPiece)]
-	low, high := 1, len(piece)
-	for low < high {
-		mid := (low + high + 1) / 2
-		if b.piece(piece, 0, mid) <= limit {
-			low = mid
-		} else {
-			high = mid - 1
+	window := piece[:min(len(piece), MaxPiece, 16*limit)]
+	b.mergeHeap(window)
+	ends := make([]int, 0, limit)
+	for i := b.nodes[0].next; len(ends) < limit; i = b.nodes[i].next {
+		ends = append(ends, int(i))
+		if int(i) >= len(window) {
+			break
 		}
 	}
-	for low > 0 && low < len(piece) && !utf8.RuneStart(piece[low]) {
-		low--
+	for k, step := len(ends)-1, 1; k >= 0; k, step = k-step, 2*step {
+		e := ends[k]
+		for e > 0 && e < len(piece) && !utf8.RuneStart(piece[e]) {
+			e--
+		}
+		if e == 0 {
+			break
+		}
+		if n := b.piece(strings.Clone(piece[:e]), 0, e); n <= limit {
+			return e, n
+		}
 	}
-	if low == 0 {
-		_, low = utf8.DecodeRuneInString(piece)
-	}
-	return low, b.piece(strings.Clone(piece[:low]), 0, low)
+	_, n := utf8.DecodeRuneInString(piece)
+	return n, b.piece(piece, 0, n)
 }
