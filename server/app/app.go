@@ -106,7 +106,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 		return nil, err
 	}
 	wakes.to = a.realtime.Waker()
-	if err := a.addFeatures(ctx, exec); err != nil {
+	if err := a.addFeatures(ctx); err != nil {
 		return nil, err
 	}
 	if err := a.edge(exec, clientIP, o); err != nil {
@@ -169,6 +169,7 @@ func (a *App) Run(ctx context.Context) error {
 		}
 	})
 	wg.Go(func() { a.identity.Run(background) })
+	wg.Go(func() { a.declare(background) })
 	wg.Go(func() {
 		if err := a.api.Listener(a.listener); err != nil {
 			failed <- fmt.Errorf("serving: %w", err)

@@ -2,13 +2,24 @@ package app
 
 import (
 	"context"
+	"encoding/json"
+	"time"
 
 	"kijko/server/api"
+	"kijko/server/upload"
 )
 
 // addFeatures makes the parts whose operations are answered in Go.
-func (a *App) addFeatures(context.Context, *api.Executor) error {
-	a.features = append(a.features, handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()))
+func (a *App) addFeatures(ctx context.Context) error {
+	keys, err := a.cfg.EncryptionKeys()
+	if err != nil {
+		return err
+	}
+	uploads, err := upload.New(ctx, upload.Settings{Storage: a.cfg.Storage(), Keys: keys}, a.log)
+	if err != nil {
+		return err
+	}
+	a.features = append(a.features, handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), uploads)
 	return nil
 }
 
@@ -18,3 +29,21 @@ type handlersOnly map[string]api.Handler
 func (h handlersOnly) Handlers() map[string]api.Handler { return h }
 
 func (handlersOnly) Close() error { return nil }
+
+// declare tells the database what this installation offers, for rules that depend on it. It is tried until the database is there.
+func (a *App) declare(ctx context.Context) {
+	hosts, err := json.Marshal(a.cfg.HostProviders())
+	if err != nil {
+		return
+	}
+	for ctx.Err() == nil {
+		_, err := a.pool.Exec(ctx, "select private.declare_installation('git_hosts', $1)", hosts)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -153,6 +154,32 @@ func (c Config) Hosts() gitfetch.HostConfig {
 		}
 	}
 	return hosts
+}
+
+// HostProviders names the hosts beyond the providers' own, for the database's rule on repository addresses.
+func (c Config) HostProviders() map[string]string {
+	hosts := map[string]string{}
+	for host, provider := range c.Hosts().Extra {
+		hosts[host] = string(provider)
+	}
+	for provider, base := range c.Hosts().BaseURLs {
+		if u, err := url.Parse(base); base != "" && err == nil {
+			hosts[strings.ToLower(u.Host)] = string(provider)
+		}
+	}
+	return hosts
+}
+
+// Storage is the address of the blob store; a relative data folder is made absolute.
+func (c Config) Storage() string {
+	if c.StorageURL != "" {
+		return c.StorageURL
+	}
+	folder, err := filepath.Abs(filepath.Join(c.DataDir, "files"))
+	if err != nil {
+		folder = filepath.Join(c.DataDir, "files")
+	}
+	return "file://" + filepath.ToSlash(folder)
 }
 
 // EncryptionKeys decodes ENCRYPTION_KEY; the first encrypts, all decrypt.

@@ -18,9 +18,10 @@ comment on function private.initials_icon is 'The icon of a project that has non
 grant execute on function private.project_json, private.initials_icon to authenticated, service_role;
 
 -- One call for a whole page: owners and last active people may be strangers to the caller's organization, whom row-level security
--- would hide. Plpgsql keeps the plan for the session.
+-- would hide. The generic plan is right for any page, but looks dearer than one for the ids at hand, so that Postgres would plan anew at
+-- every call: planning six tables took six times as long as reading them.
 create or replace function private.projects_json(p_ids uuid[]) returns jsonb
-language plpgsql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_user uuid := private.user_id();
