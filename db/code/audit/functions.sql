@@ -3,13 +3,18 @@ create or replace function private.audit(
   p_event_type text, p_description text, p_metadata jsonb default null, p_changes jsonb default null,
   p_org_id uuid default null, p_user_id uuid default null
 ) returns void
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_org uuid := coalesce(p_org_id, private.org_id());
+begin
+  if v_org is null then
+    return;
+  end if;
   insert into public.audit_log (organization_id, user_id, event_type, description, metadata, changes, ip_address, session_id, request_id)
-  select coalesce(p_org_id, private.org_id()), coalesce(p_user_id, private.user_id()), p_event_type, p_description, p_metadata,
-    p_changes, nullif(current_setting('app.client_ip', true), ''), private.session_id(),
-    nullif(current_setting('app.request_id', true), '')
-  where coalesce(p_org_id, private.org_id()) is not null
+  values (v_org, coalesce(p_user_id, private.user_id()), p_event_type, p_description, p_metadata, p_changes,
+    nullif(current_setting('app.client_ip', true), ''), private.session_id(), nullif(current_setting('app.request_id', true), ''));
+end
 $$;
 comment on function private.audit is
   'Writes one entry of the audit trail for the caller. Judges: callable by definer functions and triggers of ours only.';

@@ -2,6 +2,7 @@
 -- inlined into policies as `(select private.org_id())` and cost one look-up a statement. Where nobody entered (PostgREST without
 -- its pre-request hook, Supabase Realtime, Storage, psql with claims set) they fall back to the claims *and* the tables: a claim
 -- alone never opens a door.
+-- Definer functions are plpgsql throughout: one in SQL cannot be inlined, and Postgres would parse and plan it anew at every call.
 -- `nullif(..., '')`: on a reused connection an unset setting is '' and no longer null.
 
 create or replace function private.claims() returns jsonb
@@ -16,30 +17,36 @@ comment on function private.as_uuid is 'The text as a uuid, or null where it is 
 
 -- The user whom the claims mean, if their session is alive: our own tokens carry `sid`, and Supabase Auth carries `session_id`.
 create or replace function private.claimed_user_id() returns uuid
-language sql stable security definer parallel safe set search_path = ''
-return (
-  select s.user_id
-  from private.sessions s
-  where s.id = private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id'))
-    -- Our own tokens name the user; those of another issuer (Supabase Auth) name the account that is linked to the user.
-    and s.user_id = coalesce(
-      (select i.user_id from private.identities i where i.issuer = private.claims() ->> 'iss' and i.subject = private.claims() ->> 'sub'),
-      private.as_uuid(private.claims() ->> 'sub'))
-    and s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now()
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (
+    select s.user_id
+    from private.sessions s
+    where s.id = private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id'))
+      -- Our own tokens name the user; those of another issuer (Supabase Auth) name the account that is linked to the user.
+      and s.user_id = coalesce(
+        (select i.user_id from private.identities i where i.issuer = private.claims() ->> 'iss' and i.subject = private.claims() ->> 'sub'),
+        private.as_uuid(private.claims() ->> 'sub'))
+      and s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now()
+  );
+end
+$$;
 comment on function private.claimed_user_id is 'User of the claims when their session is alive; used only where nobody entered. Judges: reads the caller''s own claims only.';
 
 -- Organization and role that the claims ask for, if the membership is active now.
 create or replace function private.claimed_membership(out org_id uuid, out org_role text)
-language sql stable security definer parallel safe set search_path = ''
+language plpgsql stable security definer parallel safe set search_path = ''
 as $$
-  select m.organization_id, m.role
+begin
+  select m.organization_id, m.role into org_id, org_role
   from public.memberships m
   join public.users u on u.id = m.user_id
   where m.user_id = private.claimed_user_id()
     and m.status = 'active'
     and m.organization_id = coalesce(private.as_uuid(coalesce(private.claims() ->> 'org_id', private.claims() ->> 'organization_id',
-      private.claims() -> 'app_metadata' ->> 'org_id')), u.default_organization_id)
+      private.claims() -> 'app_metadata' ->> 'org_id')), u.default_organization_id);
+end
 $$;
 comment on function private.claimed_membership is 'Active membership that the claims mean; used only where nobody entered. Judges: reads the caller''s own claims only.';
 

@@ -39,13 +39,15 @@ comment on function private.begin_idempotent is
 grant execute on function private.begin_idempotent to authenticated;
 
 create or replace function private.finish_idempotent(p_key text, p_response jsonb) returns void
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
+begin
   update private.idempotency_keys
   set response = p_response,
     headers = nullif(current_setting('response.headers', true), ''),
     status = nullif(current_setting('response.status', true), '')::integer
   where user_id = private.user_id() and key = p_key;
+end
 $$;
 comment on function private.finish_idempotent is 'Stores the answer under a key that the caller claimed in this transaction. Judges: only keys of private.user_id().';
 grant execute on function private.finish_idempotent to authenticated;

@@ -4,28 +4,40 @@
 
 -- The plan whose limits and gates apply (contract 50, section 1), computed from the subscription and the clock.
 create or replace function private.effective_plan(p_org_id uuid) returns text
-language sql stable security definer parallel safe set search_path = ''
-return (
-  select case when s.status in ('active', 'trialing', 'past_due') then s.plan_id else 'free' end
-  from public.subscriptions s where s.organization_id = p_org_id
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (
+    select case when s.status in ('active', 'trialing', 'past_due') then s.plan_id else 'free' end
+    from public.subscriptions s where s.organization_id = p_org_id
+  );
+end
+$$;
 comment on function private.effective_plan is 'free, pro, teams or enterprise. Judges: not callable by request roles for other organizations than through functions of ours.';
 
 create or replace function private.plan_limit(p_org_id uuid, p_metric text) returns bigint
-language sql stable security definer parallel safe set search_path = ''
-return (
-  select coalesce((s.overrides ->> p_metric)::bigint,
-    case p_metric when 'api_calls' then p.api_calls when 'ingestions' then p.ingestions when 'oracle_queries' then p.oracle_queries
-      when 'storage' then p.storage_gb when 'seats' then p.seats end)
-  from public.subscriptions s join public.plans p on p.id = private.effective_plan(p_org_id)
-  where s.organization_id = p_org_id
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (
+    select coalesce((s.overrides ->> p_metric)::bigint,
+      case p_metric when 'api_calls' then p.api_calls when 'ingestions' then p.ingestions when 'oracle_queries' then p.oracle_queries
+        when 'storage' then p.storage_gb when 'seats' then p.seats end)
+    from public.subscriptions s join public.plans p on p.id = private.effective_plan(p_org_id)
+    where s.organization_id = p_org_id
+  );
+end
+$$;
 comment on function private.plan_limit is 'Limit of a metric for an organization; -1 is unlimited; storage in GB of 1024^3 bytes.';
 
 create or replace function private.audit_horizon() returns timestamptz
-language sql stable security definer parallel safe set search_path = ''
-return now() - make_interval(days => (
-  select p.audit_retention_days from public.plans p where p.id = private.effective_plan(private.org_id())));
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return now() - make_interval(days => (
+    select p.audit_retention_days from public.plans p where p.id = private.effective_plan(private.org_id())));
+end
+$$;
 comment on function private.audit_horizon is 'Oldest audit entry that the caller''s plan shows. Judges: only the caller''s own organization.';
 grant execute on function private.audit_horizon to authenticated;
 
