@@ -3,33 +3,27 @@ package stack
 
 import (
 	"context"
-	"log/slog"
-	"net"
-	"net/http"
-	"net/netip"
+	"encoding/base64"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"kijko/server/api"
-	"kijko/server/auth"
+	"kijko/server/app"
 	"kijko/server/config"
-	"kijko/server/identity"
 	"kijko/server/openapi"
 	"kijko/tests/client"
 	"kijko/tests/testdb"
 )
 
-// Stack is a running server.
+// Stack is a running server, and an anonymous client of it.
 type Stack struct {
 	*client.Client
-	DB       *testdb.DB
-	Identity *identity.Identity
-	t        testing.TB
-	stop     func()
-	once     sync.Once
+	DB   *testdb.DB
+	App  *app.App
+	stop func()
+	once sync.Once
 }
 
 // Option changes the settings before the start.
@@ -44,65 +38,44 @@ func New(t testing.TB, options ...Option) *Stack {
 	return On(t, testdb.New(t), options...)
 }
 
-// On starts a server on a database; several servers on one database are replicas.
+// On starts a server on a database; several servers on one database are replicas. Forwarded addresses of the test are believed.
 func On(t testing.TB, db *testdb.DB, options ...Option) *Stack {
 	t.Helper()
+	cfg := Settings(t, db, options...)
+	a, err := app.New(context.Background(), cfg, app.Options{Observe: func(op *openapi.Operation, status int, body []byte) {
+		if err := op.CheckAnswer(status, body); err != nil {
+			t.Errorf("an answer is not what the document says: %v", err)
+		}
+	}})
+	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	cfg, err := config.Load()
-	require.NoError(t, err)
-	cfg.Debug, cfg.PublicURL, cfg.AuthRates, cfg.TrustedProxies = true, "http://kijko.test", 1e6, "127.0.0.1"
-	for _, option := range options {
-		option(&cfg)
-	}
-	document, err := openapi.Load()
-	require.NoError(t, err)
-	identity.ScaleRates(document, cfg.AuthRates)
-
-	pool := db.Pool("kijko_server")
-	exec := api.NewExecutor(pool, nil)
-	id, err := identity.Assemble(ctx, cfg, pool, exec, slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	proxies, err := auth.ParseProxies(cfg.TrustedProxies)
-	require.NoError(t, err)
-	app, err := api.New(api.Deps{Document: document, Exec: exec, Auth: id, Handlers: handlers(document, id), Mount: id.Mount, Origins: cfg.Origins,
-		Version: cfg.Version, ClientIP: func(peer string, forwarded []string) string {
-			addr, err := netip.ParseAddr(peer)
-			if err != nil {
-				return peer
-			}
-			return auth.ClientAddr(addr, strings.Join(forwarded, ","), proxies).String()
-		}})
-	require.NoError(t, err)
-
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	var running sync.WaitGroup
-	running.Go(func() { _ = app.Listener(listener) })
-	running.Go(func() { id.Run(ctx) })
-	s := &Stack{Client: client.New(t, "http://"+listener.Addr().String()), DB: db, Identity: id, t: t}
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	s := &Stack{Client: client.New(t, a.URL()), DB: db, App: a}
 	s.stop = func() {
-		require.NoError(t, app.Shutdown())
 		cancel()
-		running.Wait()
-		id.Close()
-		pool.Close()
+		if err := <-done; err != nil {
+			t.Errorf("the server stopped with %v", err)
+		}
 	}
 	t.Cleanup(s.Close)
 	return s
 }
 
+// Settings are those of a development server on db, changed by the options.
+func Settings(t testing.TB, db *testdb.DB, options ...Option) config.Config {
+	t.Helper()
+	cfg, err := config.Load()
+	require.NoError(t, err)
+	cfg.Debug, cfg.Addr, cfg.DataDir, cfg.PublicURL = true, "127.0.0.1:0", t.TempDir(), "http://kijko.test"
+	cfg.Database, cfg.DatabaseDirect, cfg.DatabaseWorker = db.DSN("kijko_server"), db.DSN("kijko_server"), db.DSN("kijko_worker")
+	cfg.AuthRates, cfg.PerCaller, cfg.TrustedProxies = 1e6, 0, "127.0.0.1"
+	cfg.EncryptionKey = base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))
+	for _, option := range options {
+		option(&cfg)
+	}
+	return cfg
+}
+
 // Close stops the server, as the end of the test does.
 func (s *Stack) Close() { s.once.Do(s.stop) }
-
-// handlers are those of identity; operations of other features that need more than the edge are refused by name here.
-func handlers(document *openapi.Document, id *identity.Identity) map[string]api.Handler {
-	all := id.Handlers()
-	for _, op := range document.Operations {
-		if op.Function == "" && all[op.ID] == nil && !strings.HasPrefix(op.ID, "health") {
-			all[op.ID] = func(*api.Call) error {
-				return api.NewProblem(http.StatusServiceUnavailable, "PROVIDER_NOT_CONFIGURED", "This part is not started in this test.", "")
-			}
-		}
-	}
-	return all
-}
