@@ -1,0 +1,44 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"kijko/server/config"
+	"kijko/server/seal"
+	"kijko/worker/storage"
+)
+
+// Assemble builds a Worker from the settings. Close it after Run.
+func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger) (*Worker, func() error, error) {
+	keys, err := cfg.EncryptionKeys()
+	if err != nil {
+		return nil, nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
+	}
+	var unseal func(string) (string, error)
+	if len(keys) > 0 {
+		box, err := seal.New(keys...)
+		if err != nil {
+			return nil, nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
+		}
+		unseal = func(sealed string) (string, error) {
+			plain, err := box.Open(upload.WebhookSecret, sealed)
+			return string(plain), err
+		}
+	}
+	store, err := storage.Open(ctx, cfg.Storage())
+	if err != nil {
+		return nil, nil, err
+	}
+	w, err := New(ctx, Config{DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal,
+		Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log})
+	if err != nil {
+		return nil, nil, errors.Join(err, store.Close())
+	}
+	return w, func() error {
+		w.Close()
+		return store.Close()
+	}, nil
+}

@@ -1,0 +1,49 @@
+// Command worker works the queue: ingestion runs, clean-up, schedules. Any number of them share a database. Settings as for the server
+// (`server -settings`); it needs DATABASE_WORKER_URL.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"kijko/server/app"
+	"kijko/server/config"
+	"kijko/worker/jobs"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "worker:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) (err error) {
+	cfg, err := config.Load()
+	if err != nil {
+		return err
+	}
+	if err := cfg.ValidateWorker(); err != nil {
+		return fmt.Errorf("settings:\n%w", err)
+	}
+	log, flush := app.NewLogger(os.Stderr, cfg.LogLevel)
+	defer flush()
+	stopTracing, err := app.Trace(ctx, cfg.Tracing, "kijko-worker", cfg.Version)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopTracing(context.WithoutCancel(ctx))) }()
+	w, closeWorker, err := jobs.FromSettings(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeWorker()) }()
+	log.Info("working", "jobs", w.Names())
+	return w.Run(ctx)
+}
