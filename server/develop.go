@@ -10,6 +10,7 @@ import (
 	"kijko/server/config"
 	"kijko/server/dev"
 	"kijko/supabase"
+	"kijko/worker/jobs"
 )
 
 // develop is `make run`: everything in one process, on a database of its own.
@@ -33,6 +34,12 @@ func develop(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	worker, closeWorker, err := jobs.Assemble(ctx, cfg, log)
+	if err != nil {
+		server.Close()
+		return err
+	}
+	defer func() { err = errors.Join(err, closeWorker()) }()
 	fmt.Printf(`
   Kijko         %[1]s
   API           %[1]s/docs
@@ -40,7 +47,17 @@ func develop(ctx context.Context) (err error) {
   try           make demo   (in a second terminal)
 
 `, server.URL(), dev.DemoEmail, dev.DemoPassword)
-	return server.Run(ctx)
+	// Either one's end is the end of both; the database stops last.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		defer cancel()
+		done <- worker.Run(ctx)
+	}()
+	err = server.Run(ctx)
+	cancel()
+	return errors.Join(err, <-done)
 }
 
 // offerDemo serves this checkout as a Git repository, so that there is a real one to ingest without any network.

@@ -140,6 +140,15 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
+// ValidateWorker is Validate for the worker, which signs nobody in.
+func (c Config) ValidateWorker() error {
+	c.Database = c.DatabaseWorker
+	if c.JWTPrivateKey == "" {
+		c.JWTPrivateKey = "unused"
+	}
+	return c.Validate()
+}
+
 // Hosts is what the settings say about Git hosts.
 func (c Config) Hosts() gitfetch.HostConfig {
 	hosts := gitfetch.HostConfig{AllowPrivate: c.GitAllowPrivate, Extra: map[string]gitfetch.Provider{}, Aliases: map[string]string{},

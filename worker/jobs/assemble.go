@@ -8,6 +8,7 @@ import (
 
 	"kijko/server/config"
 	"kijko/server/seal"
+	"kijko/server/upload"
 	"kijko/worker/storage"
 )
 
@@ -24,7 +25,7 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger) (*Worker
 			return nil, nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
 		}
 		unseal = func(sealed string) (string, error) {
-			plain, err := box.Open(upload.WebhookSecret, sealed)
+			plain, err := box.Open(upload.SecretPurpose, sealed)
 			return string(plain), err
 		}
 	}
