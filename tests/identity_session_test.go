@@ -313,6 +313,15 @@ func TestIdempotencyKeyOfPublicRoutes(t *testing.T) {
 		again := keyed.Do("POST", "/auth/refresh", object{"refresh_token": bob.RefreshToken}).Want(200)
 		require.Equal(t, first.Tokens(), again.Tokens(), "a repeated request is no stolen token")
 	})
+	t.Run("SwitchOnceIsOnePair", func(t *testing.T) {
+		ann, bob := s.SignUp("Ann"), s.SignUp("Bob")
+		join(s, bob, ann, "member")
+		keyed := bob.With("Idempotency-Key", "refresh")
+		first := keyed.Do("POST", "/auth/switch-org", object{"org_id": ann.OrgID}).Want(200)
+		again := keyed.Do("POST", "/auth/switch-org", object{"org_id": ann.OrgID}).Want(200)
+		require.Equal(t, first.Tokens(), again.Tokens())
+		bob.Do("POST", "/auth/switch-org", object{"org_id": ann.OrgID}).Problem(401, "SESSION_REVOKED")
+	})
 	t.Run("AProcessThatDiedBeforeAnsweringLosesNothing", func(t *testing.T) {
 		keyed := s.With("Idempotency-Key", "crash")
 		body := account("email", "crash@example.nl")

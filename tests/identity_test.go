@@ -1,13 +1,16 @@
 package tests
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/argon2"
 
 	"kijko/server/auth"
 	"kijko/server/config"
@@ -221,6 +224,36 @@ func TestLogIn(t *testing.T) {
 	})
 }
 
+func TestOutdatedHashIsRenewed(t *testing.T) {
+	s := stack.New(t)
+	ann := s.SignUp("Ann")
+	salt := []byte("0123456789abcdef")
+	encode := base64.RawStdEncoding.EncodeToString
+	cheap := "$argon2id$v=19$m=64,t=1,p=1$" + encode(salt) + "$" + encode(argon2.IDKey([]byte(ann.Password), salt, 1, 64, 1, 32))
+	s.DB.Exec("update private.credentials set password_hash = $1 where user_id = $2", cheap, ann.ID)
+	for range 2 {
+		s.Do("POST", "/auth/login", object{"email": ann.Email, "password": ann.Password}).Want(200)
+		require.Contains(t, testdb.Value[string](s.DB, "select password_hash from private.credentials where user_id = $1", ann.ID), "m=19456,t=2,p=1")
+	}
+}
+
+// A stranger must not learn from the clock who has an account. The quickest of several answers is nearly free of noise.
+func TestUnknownAddressTakesAsLong(t *testing.T) {
+	s := stack.New(t)
+	ann := s.SignUp("Ann")
+	quickest := func(email string) time.Duration {
+		best := time.Hour
+		for range 8 {
+			began := time.Now()
+			s.Do("POST", "/auth/login", object{"email": email, "password": "wrong"}).Problem(401, "INVALID_CREDENTIALS")
+			best = min(best, time.Since(began))
+		}
+		return best
+	}
+	known, unknown := quickest(ann.Email), quickest("nobody@example.nl")
+	require.InEpsilon(t, known.Seconds(), unknown.Seconds(), 0.5)
+}
+
 // join makes p a member of owner's organization.
 func join(s *stack.Stack, p, owner *client.Person, role string) {
 	s.DB.Exec("insert into public.memberships (organization_id, user_id, role) values ($1, $2, $3)", owner.OrgID, p.ID, role)
@@ -355,6 +388,19 @@ func TestRateLimits(t *testing.T) {
 			require.NotEqual(t, 429, s.With("X-Forwarded-For", "203.0.113.10").Do("POST", path, object{}).Status, "another address")
 		})
 	}
+}
+
+func TestAddressesOfOneIPv6NetworkCountTogether(t *testing.T) {
+	s := stack.New(t, stack.RealRates)
+	refused := 0
+	for n := range 8 {
+		r := s.With("X-Forwarded-For", fmt.Sprintf("2001:db8:1:2::%x", n+1)).Do("POST", "/auth/login", object{"email": "a@b.nl", "password": "x"})
+		if r.Status == 429 {
+			refused++
+		}
+	}
+	require.NotZero(t, refused)
+	require.Equal(t, 401, s.With("X-Forwarded-For", "2001:db8:1:3::1").Do("POST", "/auth/login", object{"email": "a@b.nl", "password": "x"}).Status)
 }
 
 func TestPublishedDocuments(t *testing.T) {

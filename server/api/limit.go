@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/expirable"
 	"golang.org/x/time/rate"
 
+	"kijko/server/auth"
 	"kijko/server/openapi"
 )
 
@@ -72,6 +74,14 @@ func (x *Executor) TakeShared(ctx context.Context, key string, r *openapi.Rate) 
 	return rateHeaders(r.Limit, remaining, reset), nil
 }
 
+// addressKey is the address, or the /64 that an IPv6 client owns at least: within it the address could change with each attempt.
+func addressKey(address string) string {
+	if addr, err := netip.ParseAddr(address); err == nil {
+		return auth.RateKey(addr)
+	}
+	return address
+}
+
 // rateKey puts together who or what is counted.
 func (c *Call) rateKey(r *openapi.Rate) string {
 	var b strings.Builder
@@ -82,7 +92,7 @@ func (c *Call) rateKey(r *openapi.Rate) string {
 		case part == "user" && c.Caller != nil:
 			b.WriteString(c.Caller.UserID)
 		case part == "user" || part == "ip":
-			b.WriteString(c.ClientIP)
+			b.WriteString(addressKey(c.ClientIP))
 		default:
 			b.WriteString(c.Path(part))
 		}

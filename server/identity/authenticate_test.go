@@ -157,8 +157,8 @@ func TestScaleRates(t *testing.T) {
 	require.Positive(t, d.Operations[0].SharedRate.Limit)
 }
 
-func TestSealerNeedsAllThreeSecrets(t *testing.T) {
-	right := sealer{master: make([]byte, 32), operation: "logIn", key: "k", body: []byte(`{"password":"x"}`)}
+func TestSealerNeedsEverySecret(t *testing.T) {
+	right := sealer{master: make([]byte, 32), scope: "logIn", key: "k", body: []byte(`{"password":"x"}`)}
 	sealed, err := right.seal([]byte("tokens"))
 	require.NoError(t, err)
 	plain, err := right.open(sealed)
@@ -167,6 +167,7 @@ func TestSealerNeedsAllThreeSecrets(t *testing.T) {
 	for name, change := range map[string]func(*sealer){
 		"Master": func(s *sealer) { s.master = []byte("another key of the server, 32 b.") },
 		"Key":    func(s *sealer) { s.key = "l" },
+		"Scope":  func(s *sealer) { s.scope = "signUp" },
 		"Body":   func(s *sealer) { s.body = []byte(`{"password":"y"}`) },
 	} {
 		t.Run(name, func(t *testing.T) {

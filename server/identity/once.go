@@ -21,7 +21,7 @@ import (
 func (i *Identity) signIn(c *api.Call, function string, args map[string]any) error {
 	args["user_agent"] = userAgent(c)
 	key := string(c.Ctx.Request().Header.Peek("Idempotency-Key"))
-	if key != "" && c.Caller == nil {
+	if key != "" {
 		return i.signInOnce(c, function, key, args)
 	}
 	refresh, hash, err := auth.NewSecret()
@@ -47,7 +47,10 @@ func (i *Identity) signInOnce(c *api.Call, function, key string, args map[string
 	if len(key) > 255 {
 		return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "The Idempotency-Key must have 1 to 255 characters.", "Idempotency-Key")
 	}
-	seal := sealer{master: i.sealKey, operation: c.Op.ID, key: key, body: c.Body}
+	seal := sealer{master: i.sealKey, scope: c.Op.ID, key: key, body: c.Body}
+	if c.Caller != nil {
+		seal.scope += " " + c.Caller.SessionID
+	}
 	nonce := make([]byte, 16)
 	if _, err := rand.Read(nonce); err != nil {
 		return fmt.Errorf("draw a nonce: %w", err)
@@ -106,15 +109,16 @@ func (i *Identity) keepAnswer(c *api.Call, seal sealer, name string, session res
 // sealer protects the answer of one request. Its keys need the server's key, the Idempotency-Key and the request, which holds the
 // password or the old token: a stolen database opens nothing, and tells nothing about passwords.
 type sealer struct {
-	master         []byte
-	operation, key string
-	body           []byte
+	master []byte
+	// scope is the operation and, where somebody is signed in, their session: keys of two people never meet.
+	scope, key string
+	body       []byte
 }
 
 // digest names the key or the request; keyed, because a plain hash of a request would be a fast hash of a password.
 func (s sealer) digest(purpose string, content []byte) []byte {
 	h := hmac.New(sha256.New, s.master)
-	_, _ = fmt.Fprintf(h, "%s|%s|%d|%s|", purpose, s.operation, len(s.key), s.key)
+	_, _ = fmt.Fprintf(h, "%s|%s|%d|%s|", purpose, s.scope, len(s.key), s.key)
 	_, _ = h.Write(content)
 	return h.Sum(nil)
 }

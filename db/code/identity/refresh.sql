@@ -105,7 +105,7 @@ end
 $$;
 comment on function private.continue_session is 'Moves the person of an ended membership to another organization. Judges: callable by definer functions of ours only.';
 
--- Sign-up, sign-in and refresh under an Idempotency-Key: they have no user yet, and their answers hold secrets. The row is inserted in
+-- What answers tokens, under an Idempotency-Key: there is no user yet (or no longer), and the answers hold secrets. The row is inserted in
 -- the transaction of the work, so of equal requests one works and the others wait for its commit; a refused one leaves no row.
 -- p: function, key (hex), request (hex), nonce (hex), and the function's own arguments.
 create or replace function private.sign_in_once(p jsonb) returns jsonb
@@ -125,6 +125,7 @@ begin
       when 'sign_up' then private.sign_up(p)
       when 'finish_login' then private.finish_login(p)
       when 'refresh_session' then private.refresh_session(p)
+      when 'switch_session' then private.switch_session(p)
     end;
     if v_result ? 'problem' then
       delete from private.sealed_answers a where a.key_digest = v_key;
@@ -141,7 +142,7 @@ begin
 end
 $$;
 comment on function private.sign_in_once is
-  'sign_up, finish_login or refresh_session at most once per Idempotency-Key (24 hours). Judges: callable by the server only. Results: theirs, and 409 IDEMPOTENCY_CONFLICT.';
+  'sign_up, finish_login, refresh_session or switch_session at most once per Idempotency-Key (24 hours). Judges: callable by the server only. Results: theirs, and 409 IDEMPOTENCY_CONFLICT.';
 grant execute on function private.sign_in_once to kijko_server;
 
 create or replace function private.seal_answer(p jsonb) returns jsonb
