@@ -30,13 +30,13 @@ type Event struct {
 	UserIDs       []string
 	CreatedAt     time.Time
 
-	frame *frame // the encoding for W1 sockets, made at first use by the dispatching goroutine
+	frame *frame // the encoding for W1 sockets, made before the first of them gets the event
 }
 
 // typeRemoval marks rows that no client receives.
 const typeRemoval = "removal"
 
-// The ingestion events: all that a W1 socket gets.
+// The ingestion events: all that a W1 socket gets (private.ingestion_event_types).
 const (
 	typePhaseStarted = "phase_started"
 	typeProgress     = "progress_update"
@@ -112,13 +112,8 @@ func eventFrame(eventType string, id int64, at time.Time, data []byte) *frame {
 	return f
 }
 
-// w1 gives the event's encoding for W1 sockets; only the dispatching goroutine calls it.
-func (e *Event) w1() *frame {
-	if e.frame == nil {
-		e.frame = eventFrame(e.Type, e.ID, e.CreatedAt, e.Data)
-	}
-	return e.frame
-}
+// encode makes the shared encoding. Only the dispatching goroutine calls it, before any socket sees the event.
+func (e *Event) encode() { e.frame = eventFrame(e.Type, e.ID, e.CreatedAt, e.Data) }
 
 // snapshotFrame restates the current state; it has no id and is no new event.
 func snapshotFrame(eventType string, data json.RawMessage, now time.Time) *frame {

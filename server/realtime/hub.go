@@ -112,7 +112,12 @@ func (h *hub) deliver(e *Event) {
 	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	for s := range h.rooms[e.Room] {
+	room := h.rooms[e.Room]
+	if len(room) == 0 {
+		return
+	}
+	e.encode()
+	for s := range room {
 		s.deliver(e)
 	}
 }
@@ -176,9 +181,7 @@ func (h *hub) judge(ctx context.Context, sockets []*socket, instead *refusal) {
 }
 
 func (h *hub) ask(ctx context.Context, claims []claim, byClaim map[claim][]*socket, instead *refusal) {
-	askCtx, cancel := context.WithTimeout(ctx, h.patience)
-	defer cancel()
-	answers, err := h.recheck(askCtx, claims)
+	answers, err := h.insist(ctx, claims)
 	if err != nil {
 		// No answer is no permission. The client comes back and is judged then.
 		h.log.Warn("sockets are closed because nobody can say whether they may stay", "claims", len(claims), "error", err)
@@ -197,6 +200,18 @@ func (h *hub) ask(ctx context.Context, claims []claim, byClaim map[claim][]*sock
 		}
 		for _, s := range byClaim[c] {
 			s.close(verdict.code, verdict.reason)
+		}
+	}
+}
+
+// insist asks until there is an answer or patience ends: a pool whose connections died with the database needs a second attempt.
+func (h *hub) insist(ctx context.Context, claims []claim) ([]*refusal, error) {
+	ctx, cancel := context.WithTimeout(ctx, h.patience)
+	defer cancel()
+	for wait := 10 * time.Millisecond; ; wait *= 2 {
+		answers, err := h.recheck(ctx, claims)
+		if err == nil || pause(ctx, wait) != nil {
+			return answers, err
 		}
 	}
 }

@@ -26,7 +26,7 @@ type Deps struct {
 	Pool *pgxpool.Pool
 	// ListenDSN is a session-level address for LISTEN and for wake-ups (not a transaction pooler's), as the server's role.
 	ListenDSN string
-	// Auth judges access tokens.
+	// Auth judges access tokens. Where its errors don't say why a token was refused, a method Verifier() *auth.Verifier is asked.
 	Auth api.Authenticator
 	// Issuer makes and judges connection tokens; nil: none are accepted.
 	Issuer *auth.Issuer
@@ -175,6 +175,7 @@ func (s *Server) Run(ctx context.Context) error {
 	wg.Go(func() { _ = s.waker.Run(ctx) })
 	wg.Go(func() { s.housekeep(ctx) })
 	wg.Wait()
+	s.draining.Store(true) // nobody reads the log any more
 	for _, sock := range s.hub.sockets() {
 		sock.close(closeRestart, "service restart")
 	}

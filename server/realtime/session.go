@@ -79,14 +79,27 @@ func (s *Server) verify(ctx context.Context, token string) (credential, error) {
 	if err == nil {
 		return credential{caller: caller}, nil
 	}
+	err = s.reason(ctx, token, err)
 	if s.deps.Issuer != nil && errors.Is(err, auth.ErrAudience) {
-		connection, err := s.deps.Issuer.VerifyConnection(token)
-		if err == nil {
+		connection, connectionErr := s.deps.Issuer.VerifyConnection(token)
+		if connectionErr == nil {
 			return credential{caller: connectionCaller(connection), project: connection.ProjectID}, nil
 		}
-		return credential{}, tokenRefusal(err)
+		err = connectionErr
 	}
 	return credential{}, tokenRefusal(err)
+}
+
+// reason finds out why a token was refused where the authenticator does not say: REST answers all alike, a socket's close code differs.
+func (s *Server) reason(ctx context.Context, token string, err error) error {
+	source, ok := s.deps.Auth.(interface{ Verifier() *auth.Verifier })
+	if !ok || errors.Is(err, auth.ErrInvalidToken) {
+		return err
+	}
+	if _, reason := source.Verifier().Verify(ctx, token); reason != nil {
+		return reason
+	}
+	return err
 }
 
 func connectionCaller(c *auth.Connection) *api.Caller {
@@ -336,15 +349,20 @@ func (s *socket) listen(conn *websocket.Conn, h handshake) {
 // ended decides what a failed read means.
 func (s *socket) ended(err error) {
 	var closed *websocket.CloseError
+	var broken *net.OpError
 	switch {
+	case errors.As(err, &closed) && closed.Code != websocket.CloseAbnormalClosure:
+		// The peer's close frame; the close handler has answered it.
 	case errors.As(err, &closed):
+		s.fail()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		s.close(closeHeartbeat, "Heartbeat timeout")
 	case errors.Is(err, websocket.ErrReadLimit):
 		s.close(websocket.CloseMessageTooBig, "message too big")
-	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
+	case errors.As(err, &broken), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
 		s.fail()
 	default:
+		// Broken framing. The library has said so already; this waits until the peer has had time to read it.
 		s.close(websocket.CloseProtocolError, "")
 	}
 }

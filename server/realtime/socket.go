@@ -150,7 +150,7 @@ func (s *socket) accept(e *Event) {
 		return
 	}
 	now := s.srv.now()
-	for _, f := range s.gate.offer(e.w1(), now) {
+	for _, f := range s.gate.offer(e.frame, now) {
 		s.enqueue(f)
 	}
 	s.noticeEnd(e.Type, now)
@@ -239,12 +239,11 @@ func (s *socket) write() {
 			return
 		}
 		if last && frames[len(frames)-1].kind == "close" {
-			s.mu.Lock()
-			s.phase = gone
-			s.mu.Unlock()
 			// The peer answers with its own close frame; it gets a moment, not for ever.
 			_ = s.net.SetReadDeadline(time.Now().Add(s.srv.opt.CloseTimeout))
-			close(s.written)
+			s.mu.Lock()
+			s.end()
+			s.mu.Unlock()
 			return
 		}
 	}
@@ -254,15 +253,19 @@ func (s *socket) write() {
 func (s *socket) fail() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.phase == gone {
-		return
-	}
-	s.phase = gone
 	s.held = nil
 	s.queue.clear()
 	s.timer.Stop()
 	_ = s.net.Close()
-	close(s.written)
+	s.end()
+}
+
+// end is reached by the writer, the reader or both; nothing is written after it.
+func (s *socket) end() {
+	if s.phase != gone {
+		s.phase = gone
+		close(s.written)
+	}
 }
 
 // tick does what is due and sets the timer anew.

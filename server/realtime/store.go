@@ -78,7 +78,7 @@ const (
 	sqlOpen  = `select private.open_socket($1, $2, $3, $4, $5)`
 	sqlRole  = `select set_config('role', 'authenticated', true)`
 	sqlBegin = `select organization_id::text, head, pending, removed_until, frames::text, id, type, data, created_at
-		from private.begin_watching($1, $2, $3, $4, $5)`
+		from private.begin_watching($1, $2, $3, $4)`
 )
 
 type watch struct {
@@ -99,7 +99,7 @@ func (s *store) begin(ctx context.Context, w watch) (*beginning, error) {
 		batch.Queue(sqlOpen, s.node, w.socketID, w.projectID, s.perUser, s.perOrg)
 	}
 	batch.Queue(sqlRole)
-	batch.Queue(sqlBegin, w.projectID, ingestionTypes, w.cursor, w.until, maxReplay+1)
+	batch.Queue(sqlBegin, w.projectID, w.cursor, w.until, maxReplay+1)
 	results := s.pool.SendBatch(ctx, batch)
 	b, err := readBeginning(results, w.socketID != "")
 	if closeErr := results.Close(); err == nil {

@@ -144,3 +144,9 @@ end
 $$;
 comment on function private.reads_all_activity is 'Does the caller read everybody''s entries of a project''s activity log?';
 grant execute on function private.reads_all_activity to authenticated;
+
+create or replace function private.ingestion_event_types() returns text[]
+language sql immutable parallel safe
+return array['phase_started', 'progress_update', 'ingestion_complete', 'error', 'phase_data'];
+comment on function private.ingestion_event_types is 'The events that room "ingestion:" carries of room "project:".';
+grant execute on function private.ingestion_event_types to authenticated, kijko_server;

@@ -18,10 +18,16 @@ begin
   v_cut := coalesce(v_cut, v_newest);
 
   with gone as (
-    delete from public.events where id < v_cut returning room, id, audience
+    delete from public.events where id < v_cut returning room, id, type, audience
+  ), lost as (
+    select room, id from gone where audience <> 'none'
+    union all
+    -- The ingestion socket hears a part of its project's room only, so it has a mark of its own.
+    select 'ingestion:' || split_part(room, ':', 2), id from gone
+    where room like 'project:%' and type = any (private.ingestion_event_types())
   ), marked as (
     insert into private.event_rooms as r (room, removed_id, updated_at)
-    select room, max(id), p_at from gone where audience <> 'none' group by room
+    select room, max(id), p_at from lost group by room
     on conflict (room) do update set removed_id = excluded.removed_id, updated_at = excluded.updated_at
   )
   select count(*) into v_removed from gone;

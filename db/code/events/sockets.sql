@@ -105,7 +105,7 @@ grant execute on function private.recheck_sockets to kijko_server;
 -- what was missed since a cursor (p_cursor null: nothing). One row an event missed, at least one row; no row where the project is
 -- hidden. Runs as the caller, under row-level security.
 create or replace function private.begin_watching(
-  p_project_id uuid, p_types text[], p_cursor bigint, p_until bigint, p_limit integer
+  p_project_id uuid, p_cursor bigint, p_until bigint, p_limit integer
 ) returns table (organization_id uuid, head bigint, pending bigint[], removed_until bigint, frames jsonb,
   id bigint, type text, data text, created_at timestamptz)
 language plpgsql stable
@@ -117,7 +117,7 @@ begin
   with room as (
     select p.id as project_id, 'project:' || p.id as name from public.projects p where p.id = p_project_id
   ), state as materialized (
-    select r.name, l.head, l.pending, private.removed_until(r.name) as removed_until, private.run_snapshot(r.project_id) as frames
+    select r.name, l.head, l.pending, private.removed_until('ingestion:' || r.project_id) as removed_until, private.run_snapshot(r.project_id) as frames
     from room r, private.log_position(r.name) l
   )
   select (select private.org_id()), s.head, s.pending, s.removed_until, s.frames, e.id, e.type, e.data::text, e.created_at
@@ -129,7 +129,7 @@ begin
         -- Of a conflatable series only the newest row counts.
         case when v.conflation_key is null then 1 else row_number() over (partition by v.conflation_key order by v.id desc) end as age
       from public.events v
-      where v.room = s.name and v.id > p_cursor and v.id <= least(s.head, p_until) and v.type = any (p_types)
+      where v.room = s.name and v.id > p_cursor and v.id <= least(s.head, p_until) and v.type = any (private.ingestion_event_types())
     ) m
     where m.age = 1
     order by m.id
