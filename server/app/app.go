@@ -106,7 +106,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 		return nil, err
 	}
 	wakes.to = a.realtime.Waker()
-	if err := a.addFeatures(ctx); err != nil {
+	if err := a.addFeatures(ctx, exec); err != nil {
 		return nil, err
 	}
 	if err := a.edge(exec, clientIP, o); err != nil {

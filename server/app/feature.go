@@ -6,11 +6,13 @@ import (
 	"time"
 
 	"kijko/server/api"
+	"kijko/server/ingestion"
 	"kijko/server/upload"
+	"kijko/worker/gitfetch"
 )
 
 // addFeatures makes the parts whose operations are answered in Go.
-func (a *App) addFeatures(ctx context.Context) error {
+func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	keys, err := a.cfg.EncryptionKeys()
 	if err != nil {
 		return err
@@ -19,7 +21,17 @@ func (a *App) addFeatures(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.features = append(a.features, handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), uploads)
+	a.features = append(a.features, uploads)
+	hosts, err := gitfetch.NewHosts(a.cfg.Hosts())
+	if err != nil {
+		return err
+	}
+	git, err := gitfetch.New(ctx, gitfetch.Options{Hosts: hosts, Log: a.log})
+	if err != nil {
+		return err
+	}
+	a.features = append(a.features, handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()),
+		&ingestion.Feature{Exec: exec, Git: git})
 	return nil
 }
 
