@@ -119,6 +119,16 @@ select throws_ok($$select pg_temp.external('nameless', '{}')$$, 'PT403', 'Your i
 select is(pg_temp.external('bob', '{"email": "bob@pgtap.nl", "email_verified": true}') ->> 'user_id', (select id::text from public.users where email = 'bob@pgtap.nl'), 'a verified address links');
 select ok(not exists (select from private.credentials c join public.users u on u.id = c.user_id where u.email = 'bob@pgtap.nl'),
   'and takes the password of whoever registered it without proof');
+create temp table squatter as select private.resolve_external(jsonb_build_object('issuer', 'https://other.example', 'subject', 'squatter',
+  'session_id', gen_random_uuid(), 'session_key', 's', 'iat', 0, 'email', 'eve@pgtap.nl', 'email_verified', false)) as j;
+select is(pg_temp.external('eve', '{"email": "eve@pgtap.nl", "email_verified": true}') ->> 'user_id', (select j ->> 'user_id' from squatter), 'so it is with one from another issuer');
+select throws_ok($$select private.resolve_external(jsonb_build_object('issuer', 'https://other.example', 'subject', 'squatter',
+  'session_id', gen_random_uuid(), 'session_key', 't', 'iat', 0, 'email', 'eve@pgtap.nl', 'email_verified', false))$$, 'PT403',
+  'There is an account with this e-mail address, and your identity provider has not verified that it is yours.', 'who then is out');
+create temp table late as select pg_temp.external('late', '{"email": "late@pgtap.nl"}') as j;
+select is((select u.email_verified_at from public.users u where u.email = 'late@pgtap.nl'), null, 'an address nobody vouched for');
+select is(pg_temp.external('late', '{"email": "late@pgtap.nl", "email_verified": true}') ->> 'user_id', (select j ->> 'user_id' from late), 'is the same account');
+select is((select u.email_verified_at from public.users u where u.email = 'late@pgtap.nl'), pg_temp.at(), 'once the provider does');
 
 -- Signed-in people see themselves, and nobody else.
 select tests.member('cleo', 'dora', 'viewer');
@@ -164,7 +174,13 @@ select is(private.keep_signing_key('second'), 'first', 'and everybody gets it');
 -- Retention.
 insert into private.sealed_answers (key_digest, request_digest, nonce, created_at) values (sha256('a'), sha256('b'), 'n', now() - interval '25 hours');
 insert into private.login_history (user_id, method, status, created_at) values (tests.user('dora'), 'password', 'success', now() - interval '91 days');
+insert into private.sessions (user_id, expires_at, idle_expires_at) values (tests.user('dora'), now() - interval '31 days', now() - interval '31 days');
+insert into private.refresh_tokens (token_hash, session_id, expires_at, used_at)
+select sha256(d::text::bytea), session_id, now() + interval '9 days', now() - d * interval '1 day' from tests.people, generate_series(6, 8) d where name = 'dora';
 select private.prune_identity();
+select is((select array_agg(round(extract(epoch from now() - used_at) / 86400)) from private.refresh_tokens t join tests.people p on p.session_id = t.session_id where name = 'dora'),
+  array[6, 7]::numeric[], 'used tokens go after a week');
+select is((select count(*) from private.sessions where user_id = tests.user('dora')), 1::bigint, 'ended sessions go after 30 days');
 select is((select count(*) from private.sealed_answers), 0::bigint, 'sealed answers go after a day');
 select is((select count(*) from private.login_history where created_at < now() - interval '90 days'), 0::bigint, 'history goes after 90 days');
 select is((select count(*) from private.refresh_tokens where expires_at < now()), 0::bigint, 'expired tokens go');

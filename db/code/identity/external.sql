@@ -28,6 +28,9 @@ begin
   select i.user_id into v_user_id from private.identities i where i.issuer = p ->> 'issuer' and i.subject = p ->> 'subject';
   if v_user_id is null then
     v_user_id := private.adopt_identity(p);
+  elsif (p ->> 'email_verified')::boolean then
+    update public.users u set email_verified_at = p_at
+    where u.id = v_user_id and u.email_verified_at is null and u.email = private.clean_email(p ->> 'email');
   end if;
 
   select * into v_session from private.sessions s where s.id = v_session_id;
@@ -83,6 +86,7 @@ begin
       -- Whoever registered this address never proved to own it, and the person before us did: what the first one holds must not
       -- open the account any longer. Otherwise a stranger could register somebody's address and wait for them.
       delete from private.credentials c where c.user_id = v_user.id;
+      delete from private.identities i where i.user_id = v_user.id;
       perform private.revoke_session(s.id, 'account_claimed') from private.sessions s where s.user_id = v_user.id and s.revoked_at is null;
       update public.users u set email_verified_at = now() where u.id = v_user.id;
     end if;

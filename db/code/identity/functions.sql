@@ -277,13 +277,16 @@ $$;
 comment on function private.keep_signing_key is 'The installation''s own signing key, or the offered one if it had none. Judges: callable by the server only.';
 grant execute on function private.keep_signing_key to kijko_server;
 
+-- Used tokens stay a week: a stolen one that turns up until then ends its session, a later one is merely unknown.
 create or replace function private.prune_identity(p_at timestamptz default now()) returns void
 language sql volatile security definer set search_path = ''
-begin atomic
-  delete from private.refresh_tokens where expires_at < p_at;
+as $$
+  delete from private.refresh_tokens where expires_at < p_at or used_at < p_at - interval '7 days';
+  delete from private.sessions
+  where revoked_at < p_at - interval '30 days' or expires_at < p_at - interval '30 days' or idle_expires_at < p_at - interval '30 days';
   delete from private.sealed_answers where created_at < p_at - interval '24 hours';
   delete from private.login_failures where updated_at < p_at - interval '1 hour';
   delete from private.login_history where created_at < p_at - interval '90 days';
-end;
-comment on function private.prune_identity is 'Retention of refresh tokens, sealed answers, failures and sign-in history. Judges: callable by the worker only.';
+$$;
+comment on function private.prune_identity is 'Retention of refresh tokens, ended sessions, sealed answers, failures and sign-in history. Judges: callable by the worker only.';
 grant execute on function private.prune_identity to kijko_worker;
