@@ -3,7 +3,6 @@ package chunk
 import (
 	"sort"
 	"strings"
-	"unicode/utf8"
 
 	"kijko/worker/parse"
 	"kijko/worker/token"
@@ -17,6 +16,18 @@ type cutter struct {
 	text string
 	cuts []parse.Cut
 	ends []unit
+
+	counted      stretch // what was counted last, because it is often asked for twice
+	countedUnits int
+}
+
+type stretch struct{ start, end int }
+
+func (c *cutter) count(start, end int) int {
+	if k := (stretch{start, end}); c.counted != k {
+		c.counted, c.countedUnits = k, token.Count(c.text[start:end])
+	}
+	return c.countedUnits
 }
 
 func (c *cutter) start() int {
@@ -26,10 +37,10 @@ func (c *cutter) start() int {
 	return 0
 }
 
-// most returns the tokens of a stretch if they are at most limit. No token is shorter than a byte, so short stretches
+// fits says whether a stretch has at most limit tokens. No token is shorter than a byte, so short stretches
 // need no counting.
 func (c *cutter) fits(start, end, limit int) bool {
-	return end-start <= limit || token.Count(c.text[start:end]) <= limit
+	return end-start <= limit || c.count(start, end) <= limit
 }
 
 // between returns the cuts strictly inside a stretch.
@@ -170,9 +181,10 @@ func (c *cutter) separate(start, end, level int) {
 // whole, so a sum decides only where it is far from the limit.
 type group struct {
 	c          *cutter
-	start, end int // of the group; end is 0 while it is empty
-	tokens     int // sum over its units
-	limit      int // GroupTokens if 0
+	start, end int  // of the group; end is 0 while it is empty
+	tokens     int  // sum over its units
+	limit      int  // GroupTokens if 0
+	exact      bool // tokens is the count of the whole, not a sum
 }
 
 // slack is how far the sum of the counts of a few hundred parts may stray from the count of the whole.
@@ -190,26 +202,32 @@ func (g *group) add(to int) {
 	if from == to {
 		return
 	}
-	n := token.Count(g.c.text[from:to])
-	if g.end > 0 {
-		sum := g.tokens + n
-		if sum > limit+slack || sum > limit-slack && !g.c.fits(g.start, to, limit) {
-			g.flush()
-			g.end, g.tokens = to, n
-			return
-		}
+	n := g.c.count(from, to)
+	if g.end == 0 {
+		g.end, g.tokens, g.exact = to, n, true
+		return
 	}
-	g.end, g.tokens = to, g.tokens+n
+	sum, exact := g.tokens+n, false
+	fits := sum <= limit-slack
+	if !fits && sum <= limit+slack {
+		sum, exact = g.c.count(g.start, to), true
+		fits = sum <= limit
+	}
+	if !fits {
+		g.flush()
+		g.end, g.tokens, g.exact = to, n, true
+		return
+	}
+	g.end, g.tokens, g.exact = to, sum, exact
 }
 
 func (g *group) flush() {
 	if g.end > g.start {
-		if g.end < len(g.c.text) {
-			for g.end > g.start && !utf8.RuneStart(g.c.text[g.end]) { // cuts lie at line starts; for safety
-				g.end--
-			}
+		n := -1
+		if g.exact {
+			n = g.tokens
 		}
-		g.c.ends = append(g.c.ends, unit{g.end, -1})
+		g.c.ends = append(g.c.ends, unit{g.end, n})
 		g.start = g.end
 	}
 	g.end, g.tokens = 0, 0

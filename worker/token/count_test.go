@@ -72,7 +72,7 @@ func TestCount(t *testing.T) {
 
 	t.Run("SourceFilesCountAsInTheLibrary", func(t *testing.T) {
 		t.Parallel()
-		for _, s := range sources(t, 3<<20, 9, ".go", ".s", ".md", ".txt", ".html", ".json", ".c", ".h") {
+		for _, s := range sources(t, 1<<20, 29, ".go", ".s", ".md", ".txt", ".html", ".json", ".c", ".h") {
 			require.Equal(t, lib(s), token.Count(s), "%.80q", s)
 		}
 	})
@@ -93,7 +93,7 @@ func TestCount(t *testing.T) {
 		t.Parallel()
 		var b strings.Builder
 		for r := rune(0); r <= utf8.MaxRune; r++ {
-			if !utf8.ValidRune(r) || r > 0x30000 && r < 0xE0000 || r > 0xE0200 {
+			if !utf8.ValidRune(r) || r > 0x2000 && r < 0xA000 && r%16 != 0 || r > 0xAC00 && r < 0xD7A0 && r%64 != 0 || r > 0x10000 && r < 0x1F000 && r%8 != 0 || r > 0x20000 && r < 0xE0000 || r > 0xE0200 {
 				continue
 			}
 			b.WriteString("aA")
@@ -116,7 +116,7 @@ func TestCount(t *testing.T) {
 			{"A", "B", "a", "b", "\u0301", "ʰ", "字", "'ll", "'S"},
 			{" ", "  ", "\n", "\r", "\t", "\u2003", "x", ".", "/"},
 		}
-		for range 4000 {
+		for range 2000 {
 			var b strings.Builder
 			set := alphabets[rnd.IntN(len(alphabets))]
 			for range rnd.IntN(60) {
@@ -143,7 +143,7 @@ func TestCount(t *testing.T) {
 
 	t.Run("AHugeUnbrokenPieceCostsLinearTime", func(t *testing.T) {
 		t.Parallel()
-		small, large := strings.Repeat("abcdefgh", 1<<15), strings.Repeat("abcdefgh", 1<<18)
+		small, large := strings.Repeat("abcdefgh", 1<<12), strings.Repeat("abcdefgh", 1<<15)
 		start := time.Now()
 		n := token.Count(small)
 		first := time.Since(start)
@@ -180,7 +180,7 @@ func TestPrefix(t *testing.T) {
 	t.Parallel()
 	n, tokens := token.Prefix("", 5)
 	require.Zero(t, n+tokens)
-	for _, s := range []string{"hello big world", strings.Repeat("abc", 9000), strings.Repeat("字", 5000), strings.Repeat("-", 4000), "a\xff\xfeb c", "🙂🙂🙂", strings.Repeat("x y\n", 500)} {
+	for _, s := range []string{"hello big world", strings.Repeat("abc", 900), strings.Repeat("字", 500), strings.Repeat("-", 800), "a\xff\xfeb c", "🙂🙂🙂", strings.Repeat("x y\n", 500)} {
 		for _, limit := range []int{1, 2, 3, 100} {
 			rest, all := s, 0
 			for rest != "" {

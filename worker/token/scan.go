@@ -71,6 +71,8 @@ func (p *plane) class(s string, i int) (uint8, int) {
 	return classify(r), n
 }
 
+func isLetter(c byte) bool { return (c|0x20)-'a' < 26 }
+
 // run returns the end of the longest run of characters of the classes in set that begins at i.
 func (p *plane) run(s string, i int, set uint) int {
 	for i < len(s) {
@@ -96,6 +98,12 @@ func (p *plane) run(s string, i int, set uint) int {
 // in their order, without backtracking, as the library's generated matcher does: where the fifth alternative has to give
 // back blanks, that matcher stops after the first line ends of the run, not after the last (see blanks).
 func (p *plane) next(s string, i int) int {
+	if isLetter(s[i]) {
+		return p.word(s, i)
+	}
+	if s[i] == ' ' && i+1 < len(s) && isLetter(s[i+1]) {
+		return p.word(s, i+1)
+	}
 	c, n := p.class(s, i)
 	switch c {
 	case number:
@@ -130,6 +138,17 @@ func (p *plane) next(s string, i int) int {
 // word returns the end of the word that begins at i, an ending such as 're included. A character at i must be able to
 // stand in a word.
 func (p *plane) word(s string, i int) int {
+	// Nearly all words are capitals and then small letters, all ASCII.
+	e := i
+	for e < len(s) && s[e]-'A' < 26 {
+		e++
+	}
+	for e < len(s) && s[e]-'a' < 26 {
+		e++
+	}
+	if e > i && (e == len(s) || s[e] < utf8.RuneSelf) {
+		return ending(s, e)
+	}
 	both := -1 // end of the last character in the run that may also stand in the second half
 	j := i
 	for j < len(s) {
