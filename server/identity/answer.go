@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
+	"unicode"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -122,4 +124,14 @@ func (i *Identity) writeCookie(c *api.Call, cookie *http.Cookie) {
 	c.Ctx.Set(fiber.HeaderSetCookie, cookie.String())
 }
 
-func userAgent(c *api.Call) string { return string(c.Ctx.Request().Header.UserAgent()) }
+// userAgent is the header without what Postgres could not store.
+func userAgent(c *api.Call) string { return storable(string(c.Ctx.Request().Header.UserAgent())) }
+
+func storable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, ""))
+}

@@ -179,6 +179,10 @@ func TestSealerNeedsEverySecret(t *testing.T) {
 	}
 }
 
+func TestUserAgentCanBeStored(t *testing.T) {
+	require.Equal(t, "Fire fox/1 é", storable("Fire\x00 fox/1\r\n é\xff"))
+}
+
 func TestFloodOfPasswordsIsA503(t *testing.T) {
 	var p *api.Problem
 	require.ErrorAs(t, busy(fmt.Errorf("check: %w", auth.ErrBusy)), &p)
