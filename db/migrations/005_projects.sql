@@ -99,6 +99,8 @@ create index projects_organization_id_name_idx on public.projects (organization_
 create index projects_organization_id_source_count_idx on public.projects (organization_id, source_count desc, id);
 create index projects_shared_updated_at_idx on public.projects (organization_id, updated_at desc, id) where privacy = 'shared';
 comment on table public.projects is 'A project: its sources become indexed chunks. One organization, one owner, any number of members. A context id is a project id.';
+comment on constraint projects_user_id_fkey on public.projects is
+  'No action: a leaving person''s projects are given to the organization''s owner within the statement.';
 comment on column public.projects.status is 'Written by ingestion only; the state machine is a trigger.';
 
 -- How many projects an organization has, so that a page never counts. Eight rows a kind keep writers of one organization apart;

@@ -219,5 +219,5 @@ create or replace function private.project_plan_price(p_project_id uuid) returns
 language sql stable security definer set search_path = ''
 return (select coalesce((select t.price from public.plans t where t.id = private.effective_plan(p.organization_id)), 0)
   from public.projects p where p.id = p_project_id);
-comment on function private.project_plan_price is 'Monthly price in euro of the plan behind a project. Gives away the plan''s public price only.';
+comment on function private.project_plan_price is 'Monthly price in euro of the plan behind a project. Judges: gives away the plan''s public price only.';
 grant execute on function private.project_plan_price to authenticated;

@@ -5,6 +5,7 @@
 create or replace function private.file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text) returns jsonb
 language sql immutable parallel safe
 return jsonb_build_object('id', p_id, 'name', p_name, 'size', p_size, 'type', p_type);
+comment on function private.file_brief_json is 'A stored file as the upload replies show it.';
 
 -- What is wrong with a file on its face; null for a good one.
 create or replace function private.judge_upload(p_name text, p_path text, p_size bigint, p_type text) returns text
