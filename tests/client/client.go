@@ -68,6 +68,13 @@ func (c *Client) With(name, value string) *Client {
 	return &other
 }
 
+// In is the same client for a subtest, which then fails alone.
+func (c *Client) In(t testing.TB) *Client {
+	other := *c
+	other.t = t
+	return &other
+}
+
 // At is the same client against another server.
 func (c *Client) At(baseURL string) *Client {
 	other := *c

@@ -20,10 +20,11 @@ import (
 // Stack is a running server, and an anonymous client of it.
 type Stack struct {
 	*client.Client
-	DB   *testdb.DB
-	App  *app.App
-	stop func()
-	once sync.Once
+	DB     *testdb.DB
+	App    *app.App
+	Config config.Config
+	stop   func()
+	once   sync.Once
 }
 
 // Option changes the settings before the start.
@@ -51,7 +52,7 @@ func On(t testing.TB, db *testdb.DB, options ...Option) *Stack {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
-	s := &Stack{Client: client.New(t, a.URL()), DB: db, App: a}
+	s := &Stack{Client: client.New(t, a.URL()), DB: db, App: a, Config: cfg}
 	s.stop = func() {
 		cancel()
 		if err := <-done; err != nil {
