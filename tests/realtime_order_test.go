@@ -153,12 +153,19 @@ func TestRealtimeManyWriters(t *testing.T) {
 		cursor, at := "0", start
 		other := map[*node]*node{a: b, b: a}
 		for {
+			// What was committed before stop is replayed to a socket that opens after it.
+			last := false
+			select {
+			case <-stop:
+				last = true
+			default:
+			}
 			w, _, err := at.tryOpen(project, dial{query: "token=" + ann.token() + "&lastEventId=" + cursor})
 			if err != nil {
 				at = other[at]
 				continue
 			}
-			ended := consume(w, 30, stop, func(f wire) {
+			ended := consume(w, last, stop, func(f wire) {
 				r.ids = append(r.ids, number(t, f.ID))
 				r.keys = append(r.keys, f.field(t, "key").(string))
 				cursor = f.ID
@@ -250,32 +257,25 @@ func writeOne(ctx context.Context, t *testing.T, conn *pgx.Conn, random *rand.Ra
 	return true
 }
 
-// consume takes up to n events; true when stop is closed and everything missed was replayed.
-func consume(w *watcher, n int, stop <-chan struct{}, take func(wire)) bool {
-	stopping := false
-	resumed := false
-	for n > 0 {
+// consume takes 30 events, or fewer when the socket ends or stop is closed; the last time it takes everything that is replayed.
+func consume(w *watcher, last bool, stop <-chan struct{}, take func(wire)) (complete bool) {
+	if last {
+		stop = nil
+	}
+	for n := 0; last || n < 30; {
 		select {
 		case f, ok := <-w.frames:
 			switch {
 			case !ok:
 				return false
-			case f.Type == "resumed":
-				resumed = true
-				if stopping {
-					return true
-				}
+			case f.Type == "resumed" && last:
+				return true
 			case f.Type == "error":
 				take(f)
-				n--
+				n++
 			}
 		case <-stop:
-			if resumed {
-				// One more connection replays whatever this one did not read.
-				return false
-			}
-			stopping, stop = true, nil
-			n = 1 << 30
+			return false
 		}
 	}
 	return false

@@ -37,7 +37,9 @@ const (
 	channelEvents = "kijko_events"
 	channelWake   = "kijko_wake"
 
-	readAtOnce  = 500
+	// readAtOnce is well below a socket's queue: a backlog for one room must not look like a slow socket, and between two reads the
+	// writers get their turn.
+	readAtOnce  = 100
 	minBackoff  = 100 * time.Millisecond
 	maxBackoff  = 3 * time.Second
 	connectTime = 10 * time.Second
