@@ -53,3 +53,5 @@
 {{ template "ingestion/api.sql" . }}
 {{ template "ingestion/triggers.sql" . }}
 {{ template "ingestion/access.sql" . }}
+{{ template "mail/functions.sql" . }}
+{{ template "mail/api.sql" . }}

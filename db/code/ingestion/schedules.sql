@@ -19,6 +19,7 @@ begin
         when 'uploads.prune' then perform private.prune_staged_files();
         when 'activity.prune' then perform private.prune_activity();
         when 'checkpoints.prune' then perform private.prune_checkpoints();
+        when 'mails.prune' then perform private.prune_mails();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then

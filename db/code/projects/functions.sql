@@ -11,7 +11,7 @@ return jsonb_strip_nulls(jsonb_build_object('id', p.id, 'userId', p.user_id, 'or
 comment on function private.project_json is 'The core fields of Project, the same for everybody.';
 
 create or replace function private.initials_icon(p_name text) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return jsonb_build_object('type', 'initials', 'backgroundColor', '#3b82f6',
   'value', upper(left(coalesce(nullif(regexp_replace(p_name, '[^[:alpha:]]', '', 'g'), ''), p_name), 2)));
 comment on function private.initials_icon is 'The icon of a project that has none of its own.';
