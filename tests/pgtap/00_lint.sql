@@ -38,6 +38,11 @@ select is_empty($$ select relname from ours where relkind in ('v', 'm') and nspn
 
 select is_empty($$ select signature from routines where prosecdef and not coalesce('search_path=""' = any (proconfig), false) $$,
   'a definer function pins an empty search_path');
+-- Postgres inlines a SQL function only if all that it calls is at least as constant as it says to be; one that is not inlined is parsed
+-- and planned at every call. Building JSON is stable, so what builds JSON is stable too.
+select is_empty($$ select p.oid::regprocedure from pg_proc p join routines r on r.oid = p.oid join pg_language l on l.oid = p.prolang
+  where l.lanname = 'sql' and p.provolatile = 'i' and coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) ~ 'jsonb?_build|to_jsonb?\(|concat_ws|private\.iso' $$,
+  'a SQL function that builds JSON is stable, so that it can be inlined');
 select is_empty($$ select signature from routines r where has_function_privilege('public', oid, 'execute') $$, 'no function is open to everybody');
 select is_empty($$ select signature from routines where prosecdef and prorettype <> 'trigger'::regtype
     and (has_function_privilege('authenticated', oid, 'execute') or has_function_privilege('anon', oid, 'execute')) and coalesce(comment, '') !~ 'Judges|no content' $$,

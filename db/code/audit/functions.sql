@@ -21,7 +21,7 @@ comment on function private.audit is
 
 -- {field, oldValue, newValue} for each of the given columns that differ, as the entry''s `changes`.
 create or replace function private.audit_changes(p_old jsonb, p_new jsonb, p_fields text[]) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return (
   select jsonb_agg(jsonb_build_object('field', f, 'oldValue', p_old -> f, 'newValue', p_new -> f) order by ord)
   from unnest(p_fields) with ordinality as t (f, ord)

@@ -7,7 +7,7 @@ comment on function private.iso is 'The one timestamp format: ISO-8601, UTC, mil
 grant execute on function private.iso to anon, authenticated, service_role, kijko_server, kijko_worker;
 
 create or replace function private.page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return jsonb_build_object('data', p_data, 'total', p_total, 'page', p_page, 'pageSize', p_page_size,
   'hasMore', p_page::bigint * p_page_size < p_total);
 comment on function private.page_json is 'PaginatedResponse<T> of the contract.';

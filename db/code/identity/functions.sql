@@ -5,7 +5,7 @@
 create or replace function private.problem(
   p_status integer, p_code text, p_message text, p_field text default null, p_details jsonb default null
 ) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return jsonb_build_object('problem', jsonb_strip_nulls(jsonb_build_object(
   'status', p_status, 'code', p_code, 'message', p_message, 'field', p_field, 'details', p_details)));
 comment on function private.problem is 'A refusal as a result, for where the transaction must commit; the server turns it into the same answer as private.refuse.';
@@ -84,7 +84,7 @@ comment on function private.choose_organization is
 
 -- Browser and operating system as the audit trail shows them; a user agent is a claim and nothing depends on it.
 create or replace function private.device_json(p_user_agent text) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return jsonb_strip_nulls(jsonb_build_object(
   'browser', case when p_user_agent ~ 'Edg' then 'Edge' when p_user_agent ~ 'OPR/' then 'Opera' when p_user_agent ~ 'Firefox/' then 'Firefox'
     when p_user_agent ~ 'Chrome/|CriOS/' then 'Chrome' when p_user_agent ~ 'Safari/' then 'Safari' end,

@@ -21,7 +21,7 @@ return p_code <> all (array['AUTH_FAILED', 'PERMISSION_DENIED', 'INVALID_CREDENT
 comment on function private.is_retryable_code is 'May a run that failed with this code be retried without changing anything?';
 
 create or replace function private.metrics_json(r public.ingestion_runs) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return jsonb_build_object('filesProcessed', r.files_processed, 'totalFiles', r.total_files, 'tokensProcessed', r.tokens_processed,
   'bytesProcessed', r.bytes_processed, 'chunksCreated', r.chunks_created, 'errorsEncountered', r.errors_encountered);
 comment on function private.metrics_json is 'IngestionMetrics of the contract.';
@@ -64,7 +64,7 @@ return jsonb_build_object('projectId', r.project_id, 'phase', r.phase, 'message'
 comment on function private.phase_started_json is 'Payload of phase_started.';
 
 create or replace function private.progress_update_json(r public.ingestion_runs) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return jsonb_build_object('projectId', r.project_id, 'phase', r.phase, 'progressPercent', r.percent,
   'message', r.message, 'metrics', private.metrics_json(r), 'runId', r.id, 'revision', r.revision);
 comment on function private.progress_update_json is 'Payload of progress_update.';

@@ -3,7 +3,7 @@
 -- has one row, and is never shown, so nobody can lay hands on another's content.
 
 create or replace function private.file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return jsonb_build_object('id', p_id, 'name', p_name, 'size', p_size, 'type', p_type);
 comment on function private.file_brief_json is 'A stored file as the upload replies show it.';
 

@@ -20,7 +20,7 @@ comment on function private.project_branches is
 
 -- The filters of a request as one more condition; $4 is the request, $5 the caller.
 create or replace function private.project_filter(p jsonb) returns text
-language sql immutable parallel safe
+language sql stable parallel safe
 return concat_ws(' and ',
   case p ->> 'filter' when 'mine' then 'p.user_id = $5'
     when 'shared' then '(p.privacy = ''shared'' or p.accepted_members > 1) and p.user_id <> $5' end,
@@ -35,8 +35,10 @@ return concat_ws(' and ',
 comment on function private.project_filter is 'SQL text of the list''s filters, '''' without any; it holds no text of the request.';
 grant execute on function private.project_branches, private.project_filter to authenticated;
 
+-- Bitmaps and sorts are what the planner likes where it cannot know how many projects an organization has; with 100,000 of them that
+-- takes a thousand times as long as walking the index in order.
 create or replace function api.list_projects(p jsonb) returns jsonb
-language plpgsql stable
+language plpgsql stable set enable_bitmapscan = off
 as $$
 declare
   v_page integer := coalesce((p ->> 'page')::integer, 1);
