@@ -199,7 +199,7 @@ func TestPlan(t *testing.T) {
 
 	t.Run("PastItsLimitsAPlanLeavesThingsAsTheyAre", func(t *testing.T) {
 		t.Parallel()
-		files := chunked(t, sources(t, 1<<19, 60), chunk.Semantic)
+		files := chunked(t, sources(t, 1<<19/share, 60), chunk.Semantic)
 		p := optimize.NewPlan(optimize.Limits{MaxChunks: 40, MaxLines: 500, MaxBlocks: 3})
 		for _, f := range files {
 			require.NoError(t, p.Observe(f))
@@ -216,7 +216,7 @@ func TestInvariantHoldsOnRealFiles(t *testing.T) {
 	for _, s := range []chunk.Strategy{chunk.Semantic, chunk.Fixed, chunk.Recursive} {
 		t.Run(string(s), func(t *testing.T) {
 			t.Parallel()
-			files := chunked(t, sources(t, 1<<20, 43), s)
+			files := chunked(t, sources(t, 1<<20/share, 43), s)
 			p := sealed(t, files)
 			var total optimize.Totals
 			for _, f := range files {
@@ -240,7 +240,7 @@ func TestInvariantHoldsOnRealFiles(t *testing.T) {
 
 func TestAPlanBuiltAgainGivesTheSameBytes(t *testing.T) {
 	t.Parallel()
-	files := chunked(t, sources(t, 1<<19, 47), chunk.Semantic)
+	files := chunked(t, sources(t, 1<<19/share, 47), chunk.Semantic)
 	a, b := sealed(t, files), sealed(t, files)
 	want := make([]optimize.Result, len(files))
 	for i, f := range files {

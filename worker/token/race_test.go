@@ -1,0 +1,6 @@
+//go:build race
+
+package token_test
+
+// share is the part of the real files that is looked at: the race detector slows the reference tokenizer twentyfold.
+const share = 8
