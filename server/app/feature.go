@@ -44,12 +44,12 @@ func (handlersOnly) Close() error { return nil }
 
 // declare tells the database what this installation offers, for rules that depend on it. It is tried until the database is there.
 func (a *App) declare(ctx context.Context) {
-	hosts, err := json.Marshal(a.cfg.HostProviders())
+	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.cfg.SMTPHost != ""})
 	if err != nil {
 		return
 	}
 	for ctx.Err() == nil {
-		_, err := a.pool.Exec(ctx, "select private.declare_installation('git_hosts', $1)", hosts)
+		_, err := a.pool.Exec(ctx, "select private.declare_installation(key, value) from jsonb_each($1)", offers)
 		if err == nil {
 			return
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"kijko/worker/gitfetch"
+	"kijko/worker/mail"
 )
 
 // Config is every setting. The tag `doc` is what the README says; `secret` marks what is never shown.
@@ -61,6 +62,13 @@ type Config struct {
 	Azure           string   `env:"KIJKO_GIT_AZURE_URL" doc:"Base URL instead of https://dev.azure.com."`
 	GitHosts        []string `env:"KIJKO_GIT_HOSTS" doc:"Further hosts as host=provider, separated by commas, such as git.example.nl=gitlab; host=provider@URL is contacted at the URL."`
 	GitAllowPrivate bool     `env:"KIJKO_GIT_ALLOW_PRIVATE" envDefault:"false" doc:"Allow Git hosts and webhooks on private addresses."`
+
+	SMTPHost     string `env:"SMTP_HOST" doc:"Mail server; empty: this installation sends no mail, and what needs it answers 503."`
+	SMTPPort     int    `env:"SMTP_PORT" envDefault:"587" doc:"Its port."`
+	SMTPUsername string `env:"SMTP_USERNAME" doc:"Login at the mail server; empty: none."`
+	SMTPPassword string `env:"SMTP_PASSWORD" secret:"true" doc:"Password of that login."`
+	SMTPFrom     string `env:"SMTP_FROM" doc:"Sender, such as Kijko <mail@example.nl>. Required with SMTP_HOST."`
+	SMTPTLS      string `env:"SMTP_TLS" envDefault:"starttls" doc:"starttls, tls (encrypted from the start) or none (only for a server nearby, without a login)."`
 
 	Slots      int `env:"KIJKO_WORKER_SLOTS" envDefault:"2" doc:"Ingestions that one worker runs at a time."`
 	MemoryMB   int `env:"KIJKO_WORKER_MEMORY_MB" envDefault:"512" doc:"Soft memory limit of a worker's ingestions."`
@@ -130,6 +138,11 @@ func (c Config) Validate() error {
 	if _, err := gitfetch.NewHosts(c.Hosts()); err != nil {
 		fault("KIJKO_GIT_*", "%v", err)
 	}
+	if c.SMTPHost != "" {
+		if _, err := mail.New(c.Mail()); err != nil {
+			fault("SMTP_*", "%v", err)
+		}
+	}
 	if c.Slots < 1 || c.Slots > 64 {
 		fault("KIJKO_WORKER_SLOTS", "must lie between 1 and 64")
 	}
@@ -177,6 +190,11 @@ func (c Config) HostProviders() map[string]string {
 		}
 	}
 	return hosts
+}
+
+// Mail is what the settings say about the mail server.
+func (c Config) Mail() mail.Config {
+	return mail.Config{Host: c.SMTPHost, Port: c.SMTPPort, Username: c.SMTPUsername, Password: c.SMTPPassword, From: c.SMTPFrom, TLS: c.SMTPTLS}
 }
 
 // Storage is the address of the blob store; a relative data folder is made absolute.

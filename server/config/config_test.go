@@ -27,10 +27,10 @@ func TestLoad(t *testing.T) {
 	})
 	t.Run("EveryFaultIsNamedAtOnce", func(t *testing.T) {
 		c := Config{Debug: true, EncryptionKey: "short", ServiceToken: "short", Addr: "nowhere", PublicURL: "ftp://x", Origins: []string{"*"},
-			GitHosts: []string{"git.example.nl"}, LogLevel: "loud"}
+			GitHosts: []string{"git.example.nl"}, SMTPHost: "mail.example.nl", LogLevel: "loud"}
 		err := c.Validate()
 		for _, name := range []string{"DATABASE_URL", "ENCRYPTION_KEY", "KIJKO_SERVICE_TOKEN", "KIJKO_ACCESS_TOKEN_TTL", "KIJKO_ADDR",
-			"APP_URL", "CORS_ORIGINS", "KIJKO_GIT_*", "KIJKO_WORKER_SLOTS", "KIJKO_LOG_LEVEL"} {
+			"APP_URL", "CORS_ORIGINS", "KIJKO_GIT_*", "SMTP_*", "KIJKO_WORKER_SLOTS", "KIJKO_LOG_LEVEL"} {
 			require.ErrorContains(t, err, name+": ")
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"kijko/server/config"
 	"kijko/server/seal"
 	"kijko/server/upload"
+	"kijko/worker/mail"
 	"kijko/worker/storage"
 )
 
@@ -29,11 +30,19 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger) (*Worker
 			return string(plain), err
 		}
 	}
+	var mailer Mailer
+	if cfg.SMTPHost != "" {
+		sender, err := mail.New(cfg.Mail())
+		if err != nil {
+			return nil, nil, fmt.Errorf("SMTP_*: %w", err)
+		}
+		mailer = sender
+	}
 	store, err := storage.Open(ctx, cfg.Storage())
 	if err != nil {
 		return nil, nil, err
 	}
-	w, err := New(ctx, Config{DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal,
+	w, err := New(ctx, Config{DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Mailer: mailer,
 		Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log})
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())

@@ -42,6 +42,8 @@ type Config struct {
 	Credentials func(ctx context.Context, userID uuid.UUID, provider gitfetch.Provider) (gitfetch.Auth, error)
 	// Unseal opens the secrets of chunking webhooks; nil: projects with such a webhook fail.
 	Unseal func(sealed string) (string, error)
+	// Mailer sends mail; nil: mail.send fails and is tried again like any other trouble.
+	Mailer Mailer
 	// Slots is how many ingestion runs are in work at once; default 2.
 	Slots int
 	// Workers is how many short jobs are in work at once; default 2.
@@ -105,7 +107,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		Pool: w.pool, Workers: c.Workers, Poll: c.Poll, Grace: c.Grace, Log: c.Log,
 		Listen: func(ctx context.Context) (*pgx.Conn, error) { return pgx.Connect(ctx, c.ListenDSN) },
 		Leases: []runner.Lease{ingestionRun(w.engine, c.Slots)},
-		Types:  []runner.Type{ingestionDrop(w.pool), blobsDelete(w.pool, c.Blobs)},
+		Types:  []runner.Type{ingestionDrop(w.pool), blobsDelete(w.pool, c.Blobs), mailSend(w.pool, c.Mailer)},
 		Ticks: []runner.Tick{
 			{Name: "schedules", Every: time.Second, Do: w.runDue},
 			{Name: "work directories", Every: 10 * time.Minute, Do: w.engine.Sweep},

@@ -26,7 +26,7 @@ type Type struct {
 	Queue string
 	// Unique says, for readers, under which key SQL enqueues it; at most one such job waits at a time.
 	Unique string
-	// Attempts is how often it is tried before it is buried in jobs.dead_letters, which is what a permanent failure does.
+	// Attempts is how often it is tried before it is buried in jobs.dead_letters; an error marked by Permanent is buried at once.
 	Attempts int
 	// Backoff is the pause after a failed attempt, from 1.
 	Backoff func(attempt int) time.Duration

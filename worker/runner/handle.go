@@ -36,7 +36,7 @@ func (r *Runner) handler(t Type) gue.WorkFunc {
 			return nil
 		case parent.Err() != nil:
 			return gue.ErrRescheduleJobIn(0, "handed back at shutdown")
-		case attempt < t.Attempts:
+		case attempt < t.Attempts && !isPermanent(err):
 			r.c.Log.Warn("job failed, will be tried again", "type", t.Name, "job", j.ID.String(), "attempt", attempt, "error", err)
 			return gue.ErrRescheduleJobIn(t.Backoff(attempt), err.Error())
 		}

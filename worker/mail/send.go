@@ -1,0 +1,82 @@
+package mail
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	gomail "github.com/wneessen/go-mail"
+)
+
+// ErrRejected marks a message that will never be accepted as it is.
+var ErrRejected = errors.New("rejected for good")
+
+// authRequired is the one 5xx that is about us and not about the message: it is cured by settings.
+const authRequired = 530
+
+// Send hands the message to the server. Nil means that the server accepted it.
+func (s *Sender) Send(ctx context.Context, m Message) error {
+	msg, err := s.build(m)
+	if err != nil {
+		return fmt.Errorf("mail %s: %w: %w", m.ID, ErrRejected, err)
+	}
+	// Ends the connection, whatever became of it: see dial.
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	client, err := gomail.NewClient(s.c.Host, s.options(ctx)...)
+	if err != nil {
+		return fmt.Errorf("mail %s: %w", m.ID, err)
+	}
+	if err := client.DialWithContext(ctx); err != nil {
+		return fmt.Errorf("mail %s: connect to the mail server: %w", m.ID, err)
+	}
+	err = client.Send(msg)
+	if msg.IsDelivered() {
+		// Only politeness: the message is theirs.
+		_ = client.Close()
+		return nil
+	}
+	// Servers repeat the address in their answers, and errors are logged.
+	text := strings.ReplaceAll(fmt.Sprint(err), m.To, "(recipient)")
+	var refusal *gomail.SendError
+	if errors.As(err, &refusal) && refusal.ErrorCode() >= 500 && refusal.ErrorCode() != authRequired {
+		return fmt.Errorf("mail %s: %w: %s", m.ID, ErrRejected, text)
+	}
+	return fmt.Errorf("mail %s: %s", m.ID, text)
+}
+
+// dial connects. The connection lives no longer than ctx: the library minds a context only until the connection stands, and leaves it
+// open when the greeting, TLS or the login fails.
+func (s *Sender) dial(ctx context.Context) gomail.DialContextFunc {
+	return func(dialing context.Context, network, address string) (conn net.Conn, err error) {
+		if s.c.TLS == TLS {
+			conn, err = (&tls.Dialer{Config: s.tls}).DialContext(dialing, network, address)
+		} else {
+			conn, err = (&net.Dialer{}).DialContext(dialing, network, address)
+		}
+		if err != nil {
+			return nil, err
+		}
+		context.AfterFunc(ctx, func() { _ = conn.Close() })
+		return conn, nil
+	}
+}
+
+// options are those of a client for one message.
+func (s *Sender) options(ctx context.Context) []gomail.Option {
+	policy := gomail.NoTLS
+	if s.c.TLS == StartTLS {
+		policy = gomail.TLSMandatory
+	}
+	options := []gomail.Option{gomail.WithPort(s.c.Port), gomail.WithTimeout(s.c.Timeout), gomail.WithTLSConfig(s.tls.Clone()),
+		gomail.WithTLSPolicy(policy), gomail.WithDialContextFunc(s.dial(ctx))}
+	if s.c.Username != "" {
+		// All of them inside TLS; the first that the server knows.
+		options = append(options, gomail.WithUsername(s.c.Username), gomail.WithPassword(s.c.Password),
+			gomail.WithOpportunisticSMTPAuth(gomail.SMTPAuthPlain, gomail.SMTPAuthLogin, gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthCramMD5))
+	}
+	return options
+}
