@@ -38,6 +38,11 @@ select is_empty($$ select relname from ours where relkind in ('v', 'm') and nspn
 
 select is_empty($$ select signature from routines where prosecdef and not coalesce('search_path=""' = any (proconfig), false) $$,
   'a definer function pins an empty search_path');
+-- A definer function is never inlined, and in SQL it would be parsed and planned at every call; plpgsql keeps its plans. What returns
+-- rows is called once a batch.
+select is_empty($$ select p.oid::regprocedure from pg_proc p join routines r on r.oid = p.oid join pg_language l on l.oid = p.prolang
+  where l.lanname = 'sql' and p.prosecdef and not p.proretset and p.proargmodes is null and p.prosqlbody is null $$,
+  'a definer function keeps its plans: it is plpgsql');
 -- Postgres inlines a SQL function only if all that it calls is at least as constant as it says to be; one that is not inlined is parsed
 -- and planned at every call. Building JSON is stable, so what builds JSON is stable too.
 select is_empty($$ select p.oid::regprocedure from pg_proc p join routines r on r.oid = p.oid join pg_language l on l.oid = p.prolang

@@ -100,7 +100,13 @@ end
 $$;
 
 create or replace function private.schema_version() returns integer
-language sql stable security definer set search_path = ''
-as $$ select version from public.schema_version $$;
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select version from public.schema_version
+  );
+end
+$$;
 comment on function private.schema_version is 'Number of the newest migration applied. Judges: callable by the server and the worker only.';
 grant execute on function private.schema_version to kijko_server, kijko_worker;

@@ -10,23 +10,34 @@ create or replace function private.emit(
 ) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  -- Assignments and conditions cost a fraction of a query, so the INSERT is the only one.
+  v_actor uuid := nullif(current_setting('app.user_id', true), '')::uuid;
+  v_org uuid := p_org_id;
+  v_project uuid := p_project_id;
+  v_told text;
 begin
+  -- private.user_id() looks into the tables where nobody entered; most writers did, or are nobody.
+  if v_actor is null and current_setting('request.jwt.claims', true) <> '' then
+    v_actor := private.user_id();
+  end if;
+  if v_project is null and (p_room like 'project:%' or p_room like 'context:%') then
+    -- A project's room is judged by the project, so the event always names it.
+    v_project := split_part(p_room, ':', 2)::uuid;
+  end if;
+  if p_room like 'user:%' then
+    -- What lies in a person's room belongs to the person, whatever organization they act in.
+    v_org := null;
+  end if;
+
   insert into private.event_inbox (room, type, data, audience, organization_id, project_id, entity, entity_id, actor_user_id,
     conflation_key, user_ids)
-  values (p_room, p_type, p_data, p_audience,
-    -- What lies in a person's room belongs to the person, whatever organization they act in.
-    case when p_room not like 'user:%' then p_org_id end,
-    -- A project's room is judged by the project, so the event always names it.
-    coalesce(p_project_id, case when p_room like 'project:%' or p_room like 'context:%' then split_part(p_room, ':', 2)::uuid end),
-    p_entity, p_entity_id,
-    -- private.user_id() looks into the tables where nobody entered; most writers did, or are nobody.
-    case when coalesce(current_setting('app.user_id', true), '') <> '' then current_setting('app.user_id')::uuid
-      when coalesce(current_setting('request.jwt.claims', true), '') <> '' then private.user_id() end,
-    p_conflation_key, p_users);
-  if coalesce(current_setting('app.wakes', true), '') <> 'on' then
+  values (p_room, p_type, p_data, p_audience, v_org, v_project, p_entity, p_entity_id, v_actor, p_conflation_key, p_users);
+
+  if current_setting('app.wakes', true) is distinct from 'on' then
     perform pg_notify('kijko_wake', '');
-  else
-    perform set_config('app.emitted', 'on', true);
+  elsif current_setting('app.emitted', true) is distinct from 'on' then
+    v_told := set_config('app.emitted', 'on', true);
   end if;
 end
 $$;
@@ -128,9 +139,13 @@ comment on function private.log_position is 'Newest number, and the places of a 
 grant execute on function private.log_position to authenticated, kijko_server;
 
 create or replace function private.removed_until(p_room text) returns bigint
-language sql stable security definer set search_path = ''
-return greatest((select t.forgotten_id from private.event_retention t),
-  (select r.removed_id from private.event_rooms r where r.room = p_room));
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return greatest((select t.forgotten_id from private.event_retention t),
+    (select r.removed_id from private.event_rooms r where r.room = p_room));
+end
+$$;
 comment on function private.removed_until is 'Highest id that retention may have removed from a room; a cursor below it is expired. Gives away no content.';
 grant execute on function private.removed_until to authenticated, kijko_server;
 

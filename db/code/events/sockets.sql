@@ -30,9 +30,11 @@ comment on function private.open_socket is
 grant execute on function private.open_socket to kijko_server;
 
 create or replace function private.close_sockets(p_socket_ids uuid[]) returns void
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
+begin
   delete from private.realtime_sockets where id = any (p_socket_ids);
+end
 $$;
 comment on function private.close_sockets is 'Forgets closed sockets. Judges: callable by the server only.';
 grant execute on function private.close_sockets to kijko_server;
@@ -61,10 +63,12 @@ comment on function private.beat_node is 'Heartbeat of a server process with the
 grant execute on function private.beat_node to kijko_server;
 
 create or replace function private.leave_node(p_node_id uuid) returns void
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
+begin
   delete from private.realtime_sockets where node_id = p_node_id;
   delete from private.realtime_nodes where id = p_node_id;
+end
 $$;
 comment on function private.leave_node is 'A server process stops. Judges: callable by the server only.';
 grant execute on function private.leave_node to kijko_server;

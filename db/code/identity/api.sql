@@ -1,24 +1,32 @@
 -- What a signed-in caller asks about themselves.
 
 create or replace function private.is_platform_admin() returns boolean
-language sql stable security definer set search_path = ''
-return coalesce((select u.is_platform_admin from public.users u where u.id = private.user_id()), false)
-  -- The server leaves this claim only where the identity provider is trusted with the role; claims that somebody else left count nothing.
-  or (nullif(current_setting('app.user_id', true), '') is not null and coalesce((private.claims() ->> 'platform_admin')::boolean, false));
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return coalesce((select u.is_platform_admin from public.users u where u.id = private.user_id()), false)
+    -- The server leaves this claim only where the identity provider is trusted with the role; claims that somebody else left count nothing.
+    or (nullif(current_setting('app.user_id', true), '') is not null and coalesce((private.claims() ->> 'platform_admin')::boolean, false));
+end
+$$;
 comment on function private.is_platform_admin is 'Is the caller staff of this platform? Judges: private.user_id() only.';
 grant execute on function private.is_platform_admin to authenticated;
 
 create or replace function private.me_json() returns jsonb
-language sql stable security definer set search_path = ''
-return (
-  select jsonb_build_object('id', u.id, 'email', u.email, 'first_name', u.first_name, 'last_name', u.last_name,
-    'org_id', private.org_id(),
-    'roles', to_jsonb(array[private.org_role()] || case when private.is_platform_admin() then array['platform_admin'] else '{}' end),
-    'plan', coalesce(private.effective_plan(private.org_id()), 'free'),
-    'email_verified', u.email_verified_at is not null, 'two_factor_enabled', u.two_factor_enabled_at is not null)
-  from public.users u
-  where u.id = private.user_id()
-);
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select jsonb_build_object('id', u.id, 'email', u.email, 'first_name', u.first_name, 'last_name', u.last_name,
+      'org_id', private.org_id(),
+      'roles', to_jsonb(array[private.org_role()] || case when private.is_platform_admin() then array['platform_admin'] else '{}' end),
+      'plan', coalesce(private.effective_plan(private.org_id()), 'free'),
+      'email_verified', u.email_verified_at is not null, 'two_factor_enabled', u.two_factor_enabled_at is not null)
+    from public.users u
+    where u.id = private.user_id()
+  );
+end
+$$;
 comment on function private.me_json is 'AuthUser of the contract for the caller. Judges: private.user_id() only.';
 grant execute on function private.me_json to authenticated;
 
@@ -38,14 +46,18 @@ comment on function api.get_me is 'GET /auth/me: who is signed in, where, as wha
 grant execute on function api.get_me to authenticated;
 
 create or replace function private.my_organizations_json() returns jsonb
-language sql stable security definer set search_path = ''
-return (
-  select coalesce(jsonb_agg(jsonb_build_object('org_id', o.id, 'name', o.name, 'role', m.role, 'status', m.status,
-    'is_current', o.id = private.org_id()) order by (o.id = private.org_id()) desc, lower(o.name), o.id), '[]')
-  from public.memberships m
-  join public.organizations o on o.id = m.organization_id
-  where m.user_id = private.user_id()
-);
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('org_id', o.id, 'name', o.name, 'role', m.role, 'status', m.status,
+      'is_current', o.id = private.org_id()) order by (o.id = private.org_id()) desc, lower(o.name), o.id), '[]')
+    from public.memberships m
+    join public.organizations o on o.id = m.organization_id
+    where m.user_id = private.user_id()
+  );
+end
+$$;
 comment on function private.my_organizations_json is 'Organizations of the caller, the current one first. Judges: private.user_id() only.';
 grant execute on function private.my_organizations_json to authenticated;
 

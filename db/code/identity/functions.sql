@@ -94,15 +94,19 @@ comment on function private.device_json is '{browser, os} of a user agent, as fa
 
 -- Who the session is and how long it may last: what the server needs to sign an access token and to set the cookie.
 create or replace function private.session_json(p_session_id uuid, p_at timestamptz) returns jsonb
-language sql stable security definer set search_path = ''
-return (
-  select jsonb_build_object('user_id', u.id, 'session_id', s.id, 'org_id', s.organization_id, 'email', u.email,
-    'email_verified', u.email_verified_at is not null, 'first_name', u.first_name, 'last_name', u.last_name,
-    'max_age', greatest(0, floor(extract(epoch from least(s.expires_at, s.idle_expires_at, p_at + interval '30 days') - p_at))::integer))
-  from private.sessions s
-  join public.users u on u.id = s.user_id
-  where s.id = p_session_id
-);
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select jsonb_build_object('user_id', u.id, 'session_id', s.id, 'org_id', s.organization_id, 'email', u.email,
+      'email_verified', u.email_verified_at is not null, 'first_name', u.first_name, 'last_name', u.last_name,
+      'max_age', greatest(0, floor(extract(epoch from least(s.expires_at, s.idle_expires_at, p_at + interval '30 days') - p_at))::integer))
+    from private.sessions s
+    join public.users u on u.id = s.user_id
+    where s.id = p_session_id
+  );
+end
+$$;
 comment on function private.session_json is 'What a token answer is made of. Judges: callable by definer functions of ours only.';
 
 -- 30 days from issue, and never beyond the session: 90 days from sign-in.
@@ -279,14 +283,16 @@ grant execute on function private.keep_signing_key to kijko_server;
 
 -- Used tokens stay a week: a stolen one that turns up until then ends its session, a later one is merely unknown.
 create or replace function private.prune_identity(p_at timestamptz default now()) returns void
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
+begin
   delete from private.refresh_tokens where expires_at < p_at or used_at < p_at - interval '7 days';
   delete from private.sessions
   where revoked_at < p_at - interval '30 days' or expires_at < p_at - interval '30 days' or idle_expires_at < p_at - interval '30 days';
   delete from private.sealed_answers where created_at < p_at - interval '24 hours';
   delete from private.login_failures where updated_at < p_at - interval '1 hour';
   delete from private.login_history where created_at < p_at - interval '90 days';
+end
 $$;
 comment on function private.prune_identity is 'Retention of refresh tokens, ended sessions, sealed answers, failures and sign-in history. Judges: callable by the worker only.';
 grant execute on function private.prune_identity to kijko_worker;

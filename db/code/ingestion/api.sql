@@ -216,8 +216,12 @@ grant execute on function api.get_completion to authenticated;
 
 -- A guest of the project sees no subscription of its organization, and need not: one public number is all that is told.
 create or replace function private.project_plan_price(p_project_id uuid) returns integer
-language sql stable security definer set search_path = ''
-return (select coalesce((select t.price from public.plans t where t.id = private.effective_plan(p.organization_id)), 0)
-  from public.projects p where p.id = p_project_id);
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (select coalesce((select t.price from public.plans t where t.id = private.effective_plan(p.organization_id)), 0)
+    from public.projects p where p.id = p_project_id);
+end
+$$;
 comment on function private.project_plan_price is 'Monthly price in euro of the plan behind a project. Judges: gives away the plan''s public price only.';
 grant execute on function private.project_plan_price to authenticated;

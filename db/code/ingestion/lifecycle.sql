@@ -34,10 +34,14 @@ comment on function private.assert_startable is
 -- 10 + 5 a repository + a second per 5,000 tokens, within 10 s and an hour. Forecast tokens are bytes / 4; what an earlier run
 -- measured is better.
 create or replace function private.estimate_run_seconds(p public.projects) returns integer
-language sql stable security definer set search_path = ''
-return least(3600, greatest(10, 10 + 5 * p.total_repos + ceil(coalesce(p.original_tokens::numeric, (
-    select coalesce(sum(f.size), 0) from public.project_files f where f.project_id = p.id and f.storage_key is not null) / 4
-  + (select coalesce(max(octet_length(m.content)), 0) from public.project_manual_contents m where m.project_id = p.id) / 4) / 5000)))::integer;
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return least(3600, greatest(10, 10 + 5 * p.total_repos + ceil(coalesce(p.original_tokens::numeric, (
+      select coalesce(sum(f.size), 0) from public.project_files f where f.project_id = p.id and f.storage_key is not null) / 4
+    + (select coalesce(max(octet_length(m.content)), 0) from public.project_manual_contents m where m.project_id = p.id) / 4) / 5000)))::integer;
+end
+$$;
 comment on function private.estimate_run_seconds is 'estimatedDurationSeconds of the contract. Judges: callable by definer functions of ours only.';
 
 create or replace function private.start_answer(r public.ingestion_runs) returns jsonb

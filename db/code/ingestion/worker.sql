@@ -85,14 +85,18 @@ comment on function private.release_run is 'Gives a run back for another worker 
 
 -- Runs whose worker died, and runs whose job was lost, get a job again.
 create or replace function private.sweep_runs(p_at timestamptz default clock_timestamp()) returns integer
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
-  select count(private.enqueue('ingestion.run', jsonb_build_object('runId', o.id), p_at, 'ingestion.run:' || o.id, 'ingestion'))::integer
-  from (
-    select r.id from public.ingestion_runs r
-    where r.outcome = 'open' and (r.lease_expires_at < p_at or r.lease_owner is null)
-      and not exists (select from jobs.unique_keys k where k.key = 'ingestion.run:' || r.id)
-    limit 1000) o
+begin
+  return (
+    select count(private.enqueue('ingestion.run', jsonb_build_object('runId', o.id), p_at, 'ingestion.run:' || o.id, 'ingestion'))::integer
+    from (
+      select r.id from public.ingestion_runs r
+      where r.outcome = 'open' and (r.lease_expires_at < p_at or r.lease_owner is null)
+        and not exists (select from jobs.unique_keys k where k.key = 'ingestion.run:' || r.id)
+      limit 1000) o
+  );
+end
 $$;
 comment on function private.sweep_runs is 'Re-enqueues open runs without a living owner or a waiting job; gives how many. Judges: callable by the worker and schedules only.';
 

@@ -60,11 +60,13 @@ grant execute on function private.enqueue to kijko_server, kijko_worker;
 create or replace function private.bury_job(
   p_job_id text, p_type text, p_queue text, p_args jsonb, p_error_count integer, p_error text, p_created_at timestamptz
 ) returns void
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
+begin
   insert into jobs.dead_letters (job_id, job_type, queue, args, error_count, last_error, created_at)
   values (p_job_id, p_type, p_queue, p_args, p_error_count, left(p_error, 4000), p_created_at)
   on conflict (job_id) do nothing;
+end
 $$;
 comment on function private.bury_job is 'Keeps a job that used up its attempts for an administrator. Judges: callable by the worker only.';
 grant execute on function private.bury_job to kijko_worker;

@@ -3,8 +3,12 @@
 grant execute on function private.is_mail_address to anon, authenticated, service_role, kijko_server, kijko_worker;
 
 create or replace function private.has_mail() returns boolean
-language sql stable security definer parallel safe set search_path = ''
-return coalesce((select i.value = 'true' from private.installation i where i.key = 'mail'), false);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return coalesce((select i.value = 'true' from private.installation i where i.key = 'mail'), false);
+end
+$$;
 comment on function private.has_mail is 'Can this installation send mail? Judges: gives away one public bit.';
 grant execute on function private.has_mail to authenticated, service_role;
 

@@ -32,21 +32,25 @@ comment on function private.record_activity is
 
 -- ActivityEvent, its user as of now; of a person who is no member any more, the last known name and e-mail.
 create or replace function private.activity_json(p_id uuid) returns jsonb
-language sql stable security definer parallel safe set search_path = ''
-return (
-  select jsonb_strip_nulls(jsonb_build_object('id', a.id, 'type', a.type,
-    'user', jsonb_build_object(
-      'id', coalesce(m.id, a.user_id, '00000000-0000-0000-0000-000000000000'),
-      'name', coalesce(m.name, a.user_name), 'email', coalesce(m.email, a.user_email),
-      'role', case when p.user_id = a.user_id then 'owner' when m.role in ('admin', 'manager') then 'admin'
-        when m.role = 'developer' then 'editor' else 'viewer' end,
-      'lastActive', private.iso(coalesce(m.last_active_at, m.accepted_at, m.invited_at, a.created_at)), 'avatar', m.avatar_url),
-    'description', a.description, 'timestamp', private.iso(a.created_at), 'metadata', a.metadata))
-  from public.project_activity a
-  join public.projects p on p.id = a.project_id
-  left join public.project_members m on m.project_id = a.project_id and m.user_id = a.user_id
-  where a.id = p_id
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (
+    select jsonb_strip_nulls(jsonb_build_object('id', a.id, 'type', a.type,
+      'user', jsonb_build_object(
+        'id', coalesce(m.id, a.user_id, '00000000-0000-0000-0000-000000000000'),
+        'name', coalesce(m.name, a.user_name), 'email', coalesce(m.email, a.user_email),
+        'role', case when p.user_id = a.user_id then 'owner' when m.role in ('admin', 'manager') then 'admin'
+          when m.role = 'developer' then 'editor' else 'viewer' end,
+        'lastActive', private.iso(coalesce(m.last_active_at, m.accepted_at, m.invited_at, a.created_at)), 'avatar', m.avatar_url),
+      'description', a.description, 'timestamp', private.iso(a.created_at), 'metadata', a.metadata))
+    from public.project_activity a
+    join public.projects p on p.id = a.project_id
+    left join public.project_members m on m.project_id = a.project_id and m.user_id = a.user_id
+    where a.id = p_id
+  );
+end
+$$;
 comment on function private.activity_json is 'ActivityEvent of the contract. Judges: callable by functions and triggers of ours only.';
 
 -- What the server calls after it has answered: marks the caller as active, at most once a minute, and records an opened project.

@@ -56,11 +56,15 @@ $$;
 comment on function private.ensure_folder is 'Id of the folder at a path, made where missing. Judges: callable by definer functions of ours only.';
 
 create or replace function private.next_position(p_project_id uuid, p_parent_id uuid) returns integer
-language sql stable security definer parallel safe set search_path = ''
-return (
-  select coalesce(max(f.position) + 1, 0) from public.project_files f
-  where f.project_id = p_project_id and f.parent_id is not distinct from p_parent_id
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(max(f.position) + 1, 0) from public.project_files f
+    where f.project_id = p_project_id and f.parent_id is not distinct from p_parent_id
+  );
+end
+$$;
 comment on function private.next_position is 'Place after the last sibling. Judges: callable by definer functions of ours only.';
 
 -- Puts stored files into a project. p_files: [{id?, name, path, type, size, checksum, storageKey, storageProvider}]. The same path
@@ -350,11 +354,15 @@ grant execute on function private.prune_staged_files to kijko_worker;
 
 -- Asked by the job that deletes content, so that a key in use can never be among them.
 create or replace function private.unreferenced_blobs(p_keys text[]) returns text[]
-language sql stable security definer set search_path = ''
-return array(
-  select k from unnest(p_keys) k
-  where not exists (select from public.project_files f where f.storage_key = k)
-    and not exists (select from public.staged_files s where s.storage_key = k)
-);
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return array(
+    select k from unnest(p_keys) k
+    where not exists (select from public.project_files f where f.storage_key = k)
+      and not exists (select from public.staged_files s where s.storage_key = k)
+  );
+end
+$$;
 comment on function private.unreferenced_blobs is 'The keys that no row names any more. Judges: callable by the worker and the server only.';
 grant execute on function private.unreferenced_blobs to kijko_worker, kijko_server;

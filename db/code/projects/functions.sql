@@ -98,18 +98,24 @@ grant execute on function private.counted_projects to authenticated;
 
 -- What this installation offers; the programs declare it when they start.
 create or replace function private.declare_installation(p_key text, p_value jsonb) returns void
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
+begin
   insert into private.installation as i (key, value) values (p_key, p_value)
   on conflict (key) do update set value = excluded.value, updated_at = now() where i.value is distinct from excluded.value;
+end
 $$;
 comment on function private.declare_installation is
   'Keys: embedding (true where vectors can be made), git_hosts ({host: provider}). Judges: callable by the server and the worker only.';
 grant execute on function private.declare_installation to kijko_server, kijko_worker;
 
 create or replace function private.has_embedding() returns boolean
-language sql stable security definer parallel safe set search_path = ''
-return coalesce((select i.value = 'true' from private.installation i where i.key = 'embedding'), false);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return coalesce((select i.value = 'true' from private.installation i where i.key = 'embedding'), false);
+end
+$$;
 comment on function private.has_embedding is 'Can this installation make vectors? Judges: gives away one public bit.';
 grant execute on function private.has_embedding to authenticated, service_role;
 

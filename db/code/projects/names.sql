@@ -2,14 +2,18 @@
 -- its holder is not shown. Only the fact is told, and a free name beside it (contract 10, sections 7.1 and 7.2).
 
 create or replace function private.project_name_taken(p_org_id uuid, p_name text, p_exclude_id uuid default null) returns boolean
-language sql stable security definer parallel safe set search_path = ''
-return exists (
-  select from public.projects p
-  where p.organization_id = p_org_id and lower(p.name) = lower(private.trimmed(p_name)) and p.id is distinct from p_exclude_id
-    and exists (select from public.memberships m where m.organization_id = p_org_id and m.user_id = private.user_id() and m.status = 'active'
-      union all select from public.project_members g where g.organization_id = p_org_id and g.user_id = private.user_id()
-        and g.accepted_at is not null)
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return exists (
+    select from public.projects p
+    where p.organization_id = p_org_id and lower(p.name) = lower(private.trimmed(p_name)) and p.id is distinct from p_exclude_id
+      and exists (select from public.memberships m where m.organization_id = p_org_id and m.user_id = private.user_id() and m.status = 'active'
+        union all select from public.project_members g where g.organization_id = p_org_id and g.user_id = private.user_id()
+          and g.accepted_at is not null)
+  );
+end
+$$;
 comment on function private.project_name_taken is
   'Is the name in use? Hidden projects count. Judges: true only for people of the organization and guests of one of its projects.';
 
@@ -82,8 +86,12 @@ $$;
 comment on function private.assert_project_name is 'The trimmed name, or 400 VALIDATION_ERROR, or 409 PROJECT_NAME_EXISTS with details.suggestion.';
 
 create or replace function private.project_id_taken(p_id uuid) returns boolean
-language sql stable security definer parallel safe set search_path = ''
-return exists (select from public.projects where id = p_id);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return exists (select from public.projects where id = p_id);
+end
+$$;
 comment on function private.project_id_taken is 'Is the id in use? A made-up id tells nothing but that. Judges: gives away one bit about an unguessable value.';
 
 grant execute on function private.project_name_taken, private.suggest_project_name, private.judge_project_name,

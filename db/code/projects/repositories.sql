@@ -94,8 +94,12 @@ comment on function private.parse_repository_url is
 
 -- {"git.example.com": "gitlab"} of this installation.
 create or replace function private.git_host_provider(p_host text) returns text
-language sql stable security definer parallel safe set search_path = ''
-return (select i.value ->> p_host from private.installation i where i.key = 'git_hosts');
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (select i.value ->> p_host from private.installation i where i.key = 'git_hosts');
+end
+$$;
 comment on function private.git_host_provider is 'Provider of a self-hosted Git host that this installation trusts, or null. Judges: gives away only what every reply shows.';
 
 -- git check-ref-format, for a branch.

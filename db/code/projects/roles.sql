@@ -9,18 +9,22 @@ grant execute on function private.trimmed, private.is_plain, private.is_switches
 -- Owners and admins of an organization see its projects anyway: for them only memberships elsewhere count, so that somebody with
 -- 100,000 projects at home gathers none of them. Both bounds use the index.
 create or replace function private.member_project_ids() returns uuid[]
-language sql stable security definer parallel safe set search_path = ''
+language plpgsql stable security definer parallel safe set search_path = ''
 as $$
-  select case when private.is_org_admin() then (
-      select coalesce(array_agg(m.project_id), array[]::uuid[])
-      from public.project_members m
-      where m.user_id = private.user_id() and m.accepted_at is not null
-        and (m.organization_id < private.org_id() or m.organization_id > private.org_id()))
-    else (
-      select coalesce(array_agg(m.project_id), array[]::uuid[])
-      from public.project_members m
-      where m.user_id = private.user_id() and m.accepted_at is not null)
-    end
+begin
+  return (
+    select case when private.is_org_admin() then (
+        select coalesce(array_agg(m.project_id), array[]::uuid[])
+        from public.project_members m
+        where m.user_id = private.user_id() and m.accepted_at is not null
+          and (m.organization_id < private.org_id() or m.organization_id > private.org_id()))
+      else (
+        select coalesce(array_agg(m.project_id), array[]::uuid[])
+        from public.project_members m
+        where m.user_id = private.user_id() and m.accepted_at is not null)
+      end
+  );
+end
 $$;
 comment on function private.member_project_ids is
   'Projects that the caller sees as an accepted member, in any organization; policies evaluate it at most once a statement. Judges: only the caller''s own rows.';
@@ -28,36 +32,48 @@ comment on function private.member_project_ids is
 -- Guests belong to a project and not to its organization. Both bounds use the index, so that an owner of 100,000 projects of the
 -- current organization pays nothing for them.
 create or replace function private.guest_project_ids() returns uuid[]
-language sql stable security definer parallel safe set search_path = ''
-return (
-  select coalesce(array_agg(m.project_id), array[]::uuid[])
-  from public.project_members m
-  where m.user_id = private.user_id() and m.accepted_at is not null
-    and (m.organization_id < coalesce(private.org_id(), '00000000-0000-0000-0000-000000000000')
-      or m.organization_id > coalesce(private.org_id(), '00000000-0000-0000-0000-000000000000'))
-    and not exists (select from public.memberships s
-      where s.organization_id = m.organization_id and s.user_id = m.user_id and s.status = 'active')
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(array_agg(m.project_id), array[]::uuid[])
+    from public.project_members m
+    where m.user_id = private.user_id() and m.accepted_at is not null
+      and (m.organization_id < coalesce(private.org_id(), '00000000-0000-0000-0000-000000000000')
+        or m.organization_id > coalesce(private.org_id(), '00000000-0000-0000-0000-000000000000'))
+      and not exists (select from public.memberships s
+        where s.organization_id = m.organization_id and s.user_id = m.user_id and s.status = 'active')
+  );
+end
+$$;
 comment on function private.guest_project_ids is 'Projects where the caller is a guest: member of the project, not of its organization. Judges: only the caller''s own rows.';
 
 -- Auditors see the project, its people and its activity, but none of its content.
 create or replace function private.auditor_project_ids() returns uuid[]
-language sql stable security definer parallel safe set search_path = ''
-return (
-  select coalesce(array_agg(m.project_id), array[]::uuid[])
-  from public.project_members m
-  where m.user_id = private.user_id() and m.accepted_at is not null and m.role = 'auditor'
-    and not (private.is_org_admin() and m.organization_id = private.org_id())
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(array_agg(m.project_id), array[]::uuid[])
+    from public.project_members m
+    where m.user_id = private.user_id() and m.accepted_at is not null and m.role = 'auditor'
+      and not (private.is_org_admin() and m.organization_id = private.org_id())
+  );
+end
+$$;
 comment on function private.auditor_project_ids is 'Projects where the caller is no more than an auditor. Judges: only the caller''s own rows.';
 
 create or replace function private.overseen_project_ids() returns uuid[]
-language sql stable security definer parallel safe set search_path = ''
-return (
-  select coalesce(array_agg(m.project_id), array[]::uuid[])
-  from public.project_members m
-  where m.user_id = private.user_id() and m.accepted_at is not null and m.role in ('admin', 'manager', 'auditor')
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(array_agg(m.project_id), array[]::uuid[])
+    from public.project_members m
+    where m.user_id = private.user_id() and m.accepted_at is not null and m.role in ('admin', 'manager', 'auditor')
+  );
+end
+$$;
 comment on function private.overseen_project_ids is 'Projects whose whole activity the caller may read as a member. Judges: only the caller''s own rows.';
 
 grant execute on function private.member_project_ids, private.guest_project_ids, private.auditor_project_ids, private.overseen_project_ids

@@ -89,8 +89,9 @@ comment on function private.tg_projects__equip is 'Trigger: owner membership, de
 create or replace trigger _500_equip after insert on public.projects for each row execute function private.tg_projects__equip();
 
 create or replace function private.count_project(p public.projects, p_by integer) returns void
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
+begin
   insert into private.project_counters as c (organization_id, privacy, slot, projects, active, processing, failed, tokens, files)
   select p.organization_id, p.privacy, pg_backend_pid() % 8, p_by, p_by * (p.status = 'active')::integer,
     p_by * (p.status = 'processing')::integer, p_by * (p.status = 'error')::integer, p_by * coalesce(p.optimized_tokens, 0),
@@ -99,6 +100,7 @@ as $$
   on conflict (organization_id, privacy, slot) do update
     set projects = c.projects + excluded.projects, active = c.active + excluded.active, processing = c.processing + excluded.processing,
       failed = c.failed + excluded.failed, tokens = c.tokens + excluded.tokens, files = c.files + excluded.files;
+end
 $$;
 comment on function private.count_project is 'Adds a project to the kept numbers, or takes it away. Judges: callable by triggers of ours only.';
 
@@ -232,9 +234,11 @@ create or replace trigger _900_tell_delete before delete on public.projects for 
 
 -- Any change of its sources, people or settings moves a project's updated_at.
 create or replace function private.touch_parent(p_project_id uuid) returns void
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
+begin
   update public.projects set updated_at = now() where id = p_project_id and updated_at < now();
+end
 $$;
 comment on function private.touch_parent is 'Moves updated_at of a project. Judges: callable by triggers of ours only.';
 
