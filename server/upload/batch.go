@@ -102,6 +102,9 @@ func (b *batch) place(paths []string) {
 		if f.Name == "" {
 			f.Name = path.Base(strings.ReplaceAll(wanted, `\`, "/"))
 		}
+		if !isText(f.Name) || !isText(f.Type) {
+			f.reason, f.Name = "The name or the type is no text.", asText(f.Name)
+		}
 		if f.reason != "" {
 			continue
 		}

@@ -114,7 +114,9 @@ func (f *Feature) readParts(c *api.Call, b *batch, boundary string) (projectID s
 			text, err = field(part)
 			paths = append(paths, text)
 		case "projectId":
-			if projectID, err = field(part); err == nil {
+			projectID, err = field(part)
+			// What is no text is no id either, and is refused as such.
+			if projectID = asText(projectID); err == nil {
 				err = f.admit(c, projectID)
 			}
 		default:
@@ -149,6 +151,14 @@ func fileName(part *multipart.Part) string {
 	return path.Base(name)
 }
 
+// isText says whether Postgres can hold the text at all.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
+
+// asText is the nearest text that can be shown.
+func asText(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}
+
 func field(part *multipart.Part) (string, error) {
 	raw, err := io.ReadAll(io.LimitReader(part, maxField))
 	if err != nil {
@@ -181,7 +191,7 @@ func (f *Feature) readJSON(c *api.Call, b *batch) (projectID string, err error) 
 		return "", unreadable("The request body must be {projectId?, files: [{name, path?, type?, content}]}.")
 	}
 	if body.ProjectID != nil {
-		projectID = *body.ProjectID
+		projectID = asText(*body.ProjectID)
 	}
 	if err := f.admit(c, projectID); err != nil {
 		return "", err
