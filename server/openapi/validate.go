@@ -191,6 +191,9 @@ func (p *Param) scalar(text string) (any, error) {
 		}
 		if p.Type == "integer" {
 			n, err := strconv.ParseInt(text, 10, 64)
+			if errors.Is(err, strconv.ErrRange) {
+				return nil, &Fault{Field: p.Name, Message: fmt.Sprintf("%s is out of range.", p.Name)}
+			}
 			if err != nil {
 				return nil, &Fault{Field: p.Name, Message: fmt.Sprintf("%s must be a whole number.", p.Name)}
 			}
