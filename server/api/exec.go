@@ -92,8 +92,9 @@ type Request struct {
 // timing is what a call cost, for Server-Timing.
 type timing struct{ pool, db time.Duration }
 
-// Run executes the call. A serialization failure, a deadlock or a lost race for a unique key is tried once more (the second attempt
-// meets the function's own check and gets its proper refusal), and so is a read whose connection had died.
+// Run executes the call. A serialization failure, a deadlock or a lost race (for a unique key, or with a delete of the row that the
+// work belongs to) is tried once more: the second attempt meets the function's own check and gets its proper refusal. So is a read
+// whose connection had died.
 func (x *Executor) Run(ctx context.Context, r *Request) (Answer, error) {
 	a, _, err := x.run(ctx, r)
 	return a, err
@@ -111,7 +112,8 @@ func retriable(err error, readOnly bool) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		switch pg.Code {
-		case "40001", "40P01", "23505":
+		// 23503: what the work belongs to was deleted meanwhile; the second attempt finds it gone.
+		case "40001", "40P01", "23505", "23503":
 			return true
 		case "57P01", "57P02": // the server went away under an idle or reading connection
 			return readOnly

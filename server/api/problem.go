@@ -74,7 +74,7 @@ func fromPostgres(e *pgconn.PgError) *Problem {
 	switch {
 	case strings.HasPrefix(e.Code, "PT"):
 		return fromRefusal(e)
-	case e.Code == "23505":
+	case e.Code == "23505" || e.Code == "23503":
 		return &Problem{Status: http.StatusConflict, Code: "CONFLICT", Message: "This conflicts with what is stored already.", cause: e}
 	case e.Code == "40001" || e.Code == "40P01" || e.Code == "55P03":
 		return Unavailable("SERVICE_UNAVAILABLE", "Too many changes at once. Please try again.", e)

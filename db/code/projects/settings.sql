@@ -167,7 +167,8 @@ declare
   v_project uuid := private.path_project(p, case when (p -> 'body') - 'defaultNotificationLevel' = '{}' then 'manager' else 'admin' end);
   v_stored boolean := private.apply_settings(v_project, p -> 'body', p ->> 'sealedWebhookSecret');
 begin
-  return private.settings_json(v_project)
+  -- Deleted since it was judged? Then it is not found.
+  return coalesce(private.settings_json(v_project), private.settings_json(private.path_project(p, 'manager')))
     || case when v_stored then jsonb_build_object('webhookSecret', p ->> 'sealedWebhookSecret') else '{}' end;
 end
 $$;

@@ -93,6 +93,10 @@ begin
     (select count(*) from public.project_files s where s.project_id = p.id and s.parent_id is not distinct from v_parent), 'inode/directory'
   from public.projects p where p.id = v_project
   returning * into f;
+  if not found then
+    -- Deleted since it was judged.
+    perform private.path_project(p, 'developer');
+  end if;
   return private.source_file_json(f);
 end
 $$;
