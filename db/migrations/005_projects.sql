@@ -67,7 +67,8 @@ create table public.projects (
   text_sources integer not null default 0,
   has_manual_content boolean not null default false,
   source_count integer not null generated always as (total_repos + root_files + text_sources + has_manual_content::integer) stored,
-  accepted_members integer not null default 0,
+  -- The owner counts from the start.
+  accepted_members integer not null default 1,
   total_files integer,
   original_tokens bigint,
   optimized_tokens bigint,

@@ -99,18 +99,24 @@ declare
   v_name text := coalesce(m.name, m.email);
   v_data jsonb;
 begin
-  update public.projects q
-  set accepted_members = q.accepted_members
-      + case when tg_op <> 'DELETE' and new.accepted_at is not null then 1 else 0 end
-      - case when tg_op <> 'INSERT' and old.accepted_at is not null then 1 else 0 end,
-    updated_at = now()
-  where q.id = m.project_id
-  returning * into p;
-  if not found then
-    return null;
+  if tg_op = 'INSERT' then
+    -- The owner's own row comes with the project, which has counted it and has said so: a second version of the project at its birth
+    -- would cost a third of the whole creation.
+    select * into p from public.projects q where q.id = m.project_id and q.user_id = m.user_id;
+  end if;
+  if p.id is null then
+    update public.projects q
+    set accepted_members = q.accepted_members
+        + case when tg_op <> 'DELETE' and new.accepted_at is not null then 1 else 0 end
+        - case when tg_op <> 'INSERT' and old.accepted_at is not null then 1 else 0 end,
+      updated_at = now()
+    where q.id = m.project_id
+    returning * into p;
+    if not found then
+      return null;
+    end if;
   end if;
 
-  -- The owner's own row comes with the project, which has said so.
   if tg_op = 'INSERT' and new.user_id is distinct from p.user_id then
     perform private.record_activity(p.id, 'permission', format('invited %s as %s', v_name, private.shown_role(new.role, false)),
       jsonb_build_object('memberId', new.id, 'newRole', new.role));
