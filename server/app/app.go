@@ -28,6 +28,7 @@ import (
 	"kijko/server/identity"
 	"kijko/server/openapi"
 	"kijko/server/realtime"
+	"kijko/worker/storage"
 )
 
 // Options are what the settings do not say.
@@ -50,6 +51,7 @@ type App struct {
 	identity *identity.Identity
 	realtime *realtime.Server
 	features []feature
+	store    *storage.Store
 	listener net.Listener
 }
 
@@ -138,7 +140,8 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 		Document: document, Exec: exec, Auth: a.identity, Handlers: handlers, Origins: a.cfg.Origins, ClientIP: clientIP,
 		Version: a.cfg.Version, Log: o.Log, Registry: registry, PerCaller: a.cfg.PerCaller, ServiceToken: a.cfg.ServiceToken,
 		Observe: o.Observe, Timeout: a.cfg.Timeout, Greeting: o.Greeting,
-		Checks: []api.Check{databaseCheck(a.pool), queueCheck(a.pool), a.realtime.Check(), authCheck(a.identity.Verifier())},
+		Checks: []api.Check{databaseCheck(a.pool), queueCheck(a.pool), listenerCheck(a.realtime), authCheck(a.identity.Verifier()),
+			storageCheck(a.store)},
 		Mount: func(app *fiber.App) {
 			a.identity.Mount(app)
 			a.realtime.Routes(app)

@@ -8,6 +8,8 @@ import (
 	"kijko/db"
 	"kijko/server/api"
 	"kijko/server/auth"
+	"kijko/server/realtime"
+	"kijko/worker/storage"
 )
 
 // databaseCheck is healthy when the database answers and carries the migrations of this binary.
@@ -39,6 +41,23 @@ func queueCheck(pool *pgxpool.Pool) api.Check {
 			r.Status, r.Code = "degraded", "BEHIND"
 		}
 		return r
+	}}
+}
+
+// listenerCheck is realtime's own, under the contract's name: without it no event leaves this process.
+func listenerCheck(server *realtime.Server) api.Check {
+	check := server.Check()
+	check.Name, check.Critical = "listener", true
+	return check
+}
+
+// storageCheck is healthy when the blob store can be reached.
+func storageCheck(store *storage.Store) api.Check {
+	return api.Check{Name: "storage", Probe: func(ctx context.Context) api.CheckResult {
+		if err := store.Reachable(ctx); err != nil {
+			return api.CheckResult{Status: "unhealthy", Code: "UNREACHABLE"}
+		}
+		return api.CheckResult{Status: "healthy"}
 	}}
 }
 

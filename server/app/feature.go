@@ -21,7 +21,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if err != nil {
 		return err
 	}
-	a.features = append(a.features, uploads)
+	a.features, a.store = append(a.features, uploads), uploads.Store()
 	hosts, err := gitfetch.NewHosts(a.cfg.Hosts())
 	if err != nil {
 		return err
