@@ -148,22 +148,19 @@ func (l *ingestLab) outcome(run uuid.UUID) string {
 	return outcome
 }
 
-// digest is everything that a run stored, without what differs from run to run (ids).
+// digest is everything that a run stored. Ids begin with bytes of the run's own; their ends are the same in every run.
 func (l *ingestLab) digest(run uuid.UUID) string {
 	l.t.Helper()
 	return value[string](l, `
 		select md5(concat_ws('|',
 			(select string_agg(concat_ws(',', f.position, f.path, f.language, f.tokens, f.optimized_tokens, encode(f.hash, 'hex'), f.metadata), ';' order by f.position)
-				from public.run_files f where f.run_id = $1),
-			(select string_agg(concat_ws(',', f.path, c.position, c.start_line, c.end_line, c.type, c.tokens, c.content, encode(c.hash, 'hex'), b.position, bf.path,
-					c.parent_id, c.metadata), ';' order by c.id)
-				from public.chunks c join public.run_files f on f.run_id = c.run_id and f.id = c.file_id
-				left join public.chunks b on b.run_id = c.run_id and b.id = c.reference_of
-				left join public.run_files bf on bf.run_id = b.run_id and bf.id = b.file_id
-				where c.run_id = $1),
-			(select string_agg(t.terms::text, ';' order by t.chunk_id) from public.chunk_terms t where t.run_id = $1),
-			(select string_agg(concat_ws(',', n.kind, n.qualified_name, n.start_line, n.metadata), ';' order by n.id) from public.graph_nodes n where n.run_id = $1),
-			(select string_agg(concat_ws(',', a.qualified_name, b.qualified_name, k.kind, k.weight), ';' order by k.from_id, k.to_id, k.kind)
-				from public.graph_links k join public.graph_nodes a on a.run_id = k.run_id and a.id = k.from_id
-				join public.graph_nodes b on b.run_id = k.run_id and b.id = k.to_id where k.run_id = $1)))`, run)
+				from public.run_files f where f.organization_id = $2 and f.run_id = $1),
+			(select string_agg(concat_ws(',', substr(c.file_id::text, 20), c.position, c.start_line, c.end_line, c.type, c.tokens, c.content, encode(c.hash, 'hex'),
+					substr(c.reference_of::text, 20), c.parent_id, c.metadata), ';' order by c.id)
+				from public.chunks c where c.organization_id = $2 and c.run_id = $1),
+			(select string_agg(t.terms::text, ';' order by t.chunk_id) from public.chunk_terms t where t.organization_id = $2 and t.run_id = $1),
+			(select string_agg(concat_ws(',', n.kind, n.qualified_name, n.start_line, n.metadata), ';' order by n.id) from public.graph_nodes n
+				where n.organization_id = $2 and n.run_id = $1),
+			(select string_agg(concat_ws(',', substr(k.from_id::text, 20), substr(k.to_id::text, 20), k.kind, k.weight), ';' order by k.from_id, k.to_id, k.kind)
+				from public.graph_links k where k.organization_id = $2 and k.run_id = $1)))`, run, l.org)
 }

@@ -35,7 +35,7 @@ var smallRepository = gittest.Texts(map[string]string{
 	"cmd/main.go":       "package main\n\nimport \"example.org/greet/copy\"\n\nfunc main() {\n\tprintln(greet.Hello(\"you\"))\n}\n",
 	"web/app.ts":        "import { add } from './math'\n\nexport class App extends Base {\n  run(): number {\n    return add(1, 2)\n  }\n}\n\nclass Base {}\n",
 	"web/math.ts":       "export function add(a: number, b: number): number {\n  return a + b\n}\n",
-	"tools/run.py":      "import os\nfrom tools.helper import help_me\n\n\ndef main():\n    token = \"ghp_0123456789abcdefghijklmnopqrstuvwxyzAB\"\n    help_me(os.environ, token)\n",
+	"tools/run.py":      "import os\nfrom tools.helper import help_me\n\n\ndef main():\n    token = \"ghp_R8s2kQ0vXz7LmN4tYb1CwD6eFh3JpUa9GiKo\"\n    help_me(os.environ, token)\n",
 	"tools/helper.py":   "def help_me(env, token):\n    return env\n",
 	"README.md":         "# Greet\n\nGreets people.\n\n## Use\n\nCall Hello.\n",
 	"node_modules/x.js": "module.exports = 1\n",
