@@ -1,0 +1,176 @@
+package tests
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+
+	"kijko/tests/client"
+	"kijko/tests/stack"
+	"kijko/tests/testdb"
+)
+
+// atOnce makes n calls that wait for one another before they are sent.
+func atOnce(t *testing.T, n int, call func(i int) (client.Response, error)) []client.Response {
+	t.Helper()
+	answers, errs := make([]client.Response, n), make([]error, n)
+	start := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			<-start
+			answers[i], errs[i] = call(i)
+		})
+	}
+	close(start)
+	wg.Wait()
+	for _, err := range errs {
+		require.NoError(t, err)
+	}
+	return answers
+}
+
+func TestQuota(t *testing.T) {
+	t.Parallel()
+	s := stack.New(t)
+	anna := s.SignUp("Anna")
+	const limit, used, callers = 7, 5, 50
+	s.DB.Exec("update public.subscriptions set overrides = jsonb_build_object('ingestions', $2::integer) where organization_id = $1", anna.OrgID, limit)
+	s.DB.Exec("select private.consume_quota($1, 'ingestions', $2)", anna.OrgID, used)
+	paths := make([]string, callers)
+	for i := range paths {
+		paths[i] = create(t, anna, fmt.Sprintf("Project %02d", i))
+		anna.Do("PUT", paths[i]+"/manual-content", map[string]any{"content": "enough to ingest"}).Want(200)
+	}
+	now := time.Now().UTC()
+	reset := time.Date(now.Year(), now.Month()+1, 1, 0, 0, 0, 0, time.UTC)
+	counted := func() int {
+		return testdb.Value[int](s.DB, "select used from public.usage_counters where organization_id = $1 and metric = 'ingestions' and period = date_trunc('month', now() at time zone 'UTC')", anna.OrgID)
+	}
+
+	t.Run("OfFiftyAtOnceOnlyWhatIsLeftIsAdmitted", func(t *testing.T) {
+		answers := atOnce(t, callers, func(i int) (client.Response, error) {
+			return anna.Try("POST", paths[i]+"/ingest", map[string]any{"skipValidation": true})
+		})
+		left := map[string]int{}
+		refused := 0
+		for i, r := range answers {
+			require.Equal(t, strconv.Itoa(limit), r.Header.Get("X-RateLimit-Limit"), "%s", r.Body)
+			require.Equal(t, strconv.FormatInt(reset.Unix(), 10), r.Header.Get("X-RateLimit-Reset"))
+			if r.Status == 202 {
+				left[r.Header.Get("X-RateLimit-Remaining")]++
+				require.Equal(t, "processing", anna.Get(paths[i]).String("status"))
+				continue
+			}
+			refused++
+			r.Problem(429, "QUOTA_EXCEEDED")
+			require.Equal(t, "0", r.Header.Get("X-RateLimit-Remaining"))
+			after, err := strconv.Atoi(r.Header.Get("Retry-After"))
+			require.NoError(t, err)
+			require.InDelta(t, time.Until(reset).Seconds(), after, 60)
+			require.Equal(t, map[string]any{"metric": "ingestions", "limit": float64(limit), "used": float64(limit), "requested": 1.0, "plan": "free",
+				"resetsAt": reset.Format("2006-01-02T15:04:05.000Z")}, r.Value("details"))
+		}
+		require.Equal(t, map[string]int{"0": 1, "1": 1}, left, "two are admitted, and each is told what it left")
+		require.Equal(t, callers-2, refused)
+		require.Equal(t, limit, counted())
+		require.Equal(t, 2, testdb.Value[int](s.DB, "select count(*) from public.ingestion_runs"), "a refused start leaves no run")
+		require.Equal(t, 2, testdb.Value[int](s.DB, "select count(*) from public.projects where status = 'processing'"))
+		require.Equal(t, 2, testdb.Value[int](s.DB, "select count(*) from jobs.gue_jobs where job_type = 'ingestion.run'"))
+	})
+	t.Run("CancellingGivesNothingBack", func(t *testing.T) {
+		for _, path := range paths {
+			if anna.Get(path).String("status") == "processing" {
+				anna.Do("POST", path+"/cancel-ingestion", nil).Want(200)
+				anna.Do("POST", path+"/ingest", map[string]any{"skipValidation": true}).Problem(429, "QUOTA_EXCEEDED")
+			}
+		}
+		require.Equal(t, limit, counted())
+	})
+	t.Run("TheNextMonthIsANewWindow", func(t *testing.T) {
+		conn := s.DB.Connect("postgres")
+		for i := range limit + 1 {
+			_, err := conn.Exec(t.Context(), "select private.consume_quota($1, 'ingestions', 1, $2)", anna.OrgID, reset.Add(time.Duration(i)*time.Second))
+			if i < limit {
+				require.NoError(t, err)
+				continue
+			}
+			var refusal *pgconn.PgError
+			require.ErrorAs(t, err, &refusal)
+			require.Equal(t, "PT429", refusal.Code)
+		}
+		var last *pgconn.PgError
+		_, err := conn.Exec(t.Context(), "select private.consume_quota($1, 'ingestions', 1, $2)", anna.OrgID, reset.Add(-time.Second))
+		require.ErrorAs(t, err, &last, "the last second of the month is still the old window")
+		require.Equal(t, limit, counted(), "and the old window is as it was")
+	})
+	t.Run("AnUnlimitedPlanIsNotAsked", func(t *testing.T) {
+		s.DB.Exec(`update public.subscriptions set overrides = '{"ingestions": -1}' where organization_id = $1`, anna.OrgID)
+		r := anna.Do("POST", paths[0]+"/ingest", map[string]any{"skipValidation": true, "forceReprocess": true}).Want(202)
+		require.Empty(t, r.Header.Get("X-RateLimit-Limit"))
+	})
+}
+
+func TestIdempotency(t *testing.T) {
+	t.Parallel()
+	s := stack.New(t)
+	anna, boris := s.SignUp("Anna"), s.SignUp("Boris")
+	projects := func() int {
+		return testdb.Value[int](s.DB, "select count(*) from public.projects where organization_id = $1", anna.OrgID)
+	}
+
+	t.Run("FiftyTimesAtOnceIsOneEffectAndOneAnswer", func(t *testing.T) {
+		keyed := anna.With("Idempotency-Key", "fifty")
+		answers := atOnce(t, 50, func(int) (client.Response, error) {
+			return keyed.Try("POST", "/projects", map[string]any{"name": "Only once"})
+		})
+		replayed := 0
+		for _, r := range answers {
+			r.Want(201)
+			require.JSONEq(t, string(answers[0].Body), string(r.Body))
+			if r.Header.Get("Idempotency-Replayed") == "true" {
+				replayed++
+			}
+		}
+		require.Equal(t, 49, replayed)
+		require.Equal(t, 1, projects())
+	})
+	t.Run("AnotherBodyIsAConflict", func(t *testing.T) {
+		keyed := anna.With("Idempotency-Key", "fifty")
+		keyed.Do("POST", "/projects", map[string]any{"name": "Something else"}).Problem(409, "IDEMPOTENCY_CONFLICT")
+		keyed.Do("PUT", "/projects/"+boris.ID, map[string]any{"name": "Only once"}).Problem(409, "IDEMPOTENCY_CONFLICT")
+		require.Equal(t, 1, projects())
+	})
+	t.Run("AKeyBelongsToItsPerson", func(t *testing.T) {
+		boris.With("Idempotency-Key", "fifty").Do("POST", "/projects", map[string]any{"name": "Only once"}).Want(201)
+		require.Equal(t, 1, projects())
+	})
+	t.Run("ARefusalMayBeTriedAgain", func(t *testing.T) {
+		path := create(t, anna, "Without sources")
+		keyed := anna.With("Idempotency-Key", "start")
+		keyed.Do("POST", path+"/ingest", map[string]any{"skipValidation": true}).Problem(400, "NO_SOURCES")
+		anna.Do("PUT", path+"/manual-content", map[string]any{"content": "enough to ingest"}).Want(200)
+		first := keyed.Do("POST", path+"/ingest", map[string]any{"skipValidation": true}).Want(202)
+		answers := atOnce(t, 10, func(int) (client.Response, error) {
+			return keyed.Try("POST", path+"/ingest", map[string]any{"skipValidation": true})
+		})
+		for _, r := range answers {
+			require.Equal(t, first.String("jobId"), r.Want(202).String("jobId"))
+		}
+		require.Equal(t, 1, testdb.Value[int](s.DB, "select used from public.usage_counters where organization_id = $1 and metric = 'ingestions'", anna.OrgID))
+	})
+	t.Run("ADayLaterTheKeyIsFree", func(t *testing.T) {
+		s.DB.Exec("update private.idempotency_keys set created_at = now() - interval '25 hours' where key = 'fifty'")
+		anna.With("Idempotency-Key", "fifty").Do("POST", "/projects", map[string]any{"name": "A day later"}).Want(201)
+	})
+	t.Run("KeysHaveALength", func(t *testing.T) {
+		anna.With("Idempotency-Key", strings.Repeat("k", 256)).Do("POST", "/projects", map[string]any{"name": "Long key"}).
+			Problem(400, "VALIDATION_ERROR").Field("Idempotency-Key")
+	})
+}
