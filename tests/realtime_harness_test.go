@@ -53,10 +53,13 @@ func newLive(t testing.TB) *live {
 func (l *live) Authenticate(ctx context.Context, token string) (*api.Caller, error) {
 	id, err := l.verifier.Verify(ctx, token)
 	if err != nil {
-		return nil, errors.Join(api.NewProblem(http.StatusUnauthorized, "UNAUTHENTICATED", "Please sign in.", ""), err)
+		return nil, api.NewProblem(http.StatusUnauthorized, "UNAUTHENTICATED", "Please sign in.", "")
 	}
 	return &api.Caller{UserID: id.UserID, SessionID: id.SessionID, OrgHint: id.OrgHint, Claims: id.Claims, ExpiresAt: id.ExpiresAt}, nil
 }
+
+// Verifier tells the sockets why a token was refused, as the product's authenticator does.
+func (l *live) Verifier() *auth.Verifier { return l.verifier }
 
 // node is one server process, as far as sockets are concerned.
 type node struct {

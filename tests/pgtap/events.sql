@@ -98,10 +98,10 @@ select throws_ok('select private.prune_events()', '42501', 'permission denied fo
 
 -- Malformed events are bugs of ours and fail loudly.
 select tests.reset();
-select throws_ok($$select private.emit('nowhere:00000000-0000-4000-8000-0000000000a1', 'x', '{}', null)$$, '23514',
-  'new row for relation "event_inbox" violates check constraint "event_inbox_room_check"', 'an unknown kind of room');
-select throws_ok($$select private.emit('org:00000000-0000-4000-8000-0000000000a1', 'x', '{}', null, null, 'everybody')$$, '23514',
-  'new row for relation "event_inbox" violates check constraint "event_inbox_audience_check"', 'an unknown audience');
+select throws_ok($$select private.emit('nowhere:00000000-0000-4000-8000-0000000000a1', 'x', '{}', null)$$, 'P0001',
+  'not an event: room nowhere:00000000-0000-4000-8000-0000000000a1, audience room, data object', 'an unknown kind of room');
+select throws_ok($$select private.emit('org:00000000-0000-4000-8000-0000000000a1', 'x', '{}', null, null, 'everybody')$$, 'P0001',
+  'not an event: room org:00000000-0000-4000-8000-0000000000a1, audience everybody, data object', 'an unknown audience');
 select throws_ok($$select private.emit_removal('evicted', null, null, null, null)$$, 'P0001', 'unknown kind of removal: evicted', 'an unknown removal');
 
 -- What takes access away writes a removal, whoever does it.

@@ -17,6 +17,10 @@ declare
   v_project uuid := p_project_id;
   v_told text;
 begin
+  if not (p_room like 'project:%' or p_room like 'context:%' or p_room like 'user:%' or p_room like 'org:%')
+    or p_audience not in ('room', 'project', 'activity', 'users', 'none') or jsonb_typeof(p_data) <> 'object' then
+    raise exception 'not an event: room %, audience %, data %', p_room, p_audience, jsonb_typeof(p_data);
+  end if;
   -- private.user_id() looks into the tables where nobody entered; most writers did, or are nobody.
   if v_actor is null and current_setting('request.jwt.claims', true) <> '' then
     v_actor := private.user_id();

@@ -21,6 +21,9 @@ const (
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 3 * time.Second
 	timeout    = 10 * time.Second
+	// pace is the least time between two numberings: the first commit after a quiet moment is served at once, a storm of commits in
+	// batches. Each batch costs a commit and a notification, which the writers pay for.
+	pace = 3 * time.Millisecond
 )
 
 // Waker numbers committed events (private.sequence_events) and notifies the job workers, once for all that is pending.
@@ -105,6 +108,7 @@ func (w *Waker) serve(ctx context.Context) error {
 	defer tick.Stop()
 	w.events.Store(true) // what was committed while nobody served
 	for {
+		began := time.Now()
 		if err := w.work(ctx, conn); err != nil {
 			return err
 		}
@@ -114,6 +118,9 @@ func (w *Waker) serve(ctx context.Context) error {
 		case <-w.wake:
 		case <-tick.C:
 			w.events.Store(true)
+		}
+		if rest := pace - time.Since(began); rest > 0 {
+			time.Sleep(rest)
 		}
 	}
 }
