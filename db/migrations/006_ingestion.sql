@@ -53,7 +53,8 @@ create table public.ingestion_runs (
   started_by uuid references public.users (id) on delete set null,
   -- Counts the writes: an event or snapshot with a lower number is older.
   revision bigint not null default 1,
-  created_at timestamptz not null default now(),
+  -- Orders the runs of a project, also those of one transaction.
+  created_at timestamptz not null default clock_timestamp(),
   updated_at timestamptz not null default now(),
   constraint ingestion_runs_organization_id_project_id_fkey foreign key (organization_id, project_id)
     references public.projects (organization_id, id) on delete cascade,
