@@ -160,7 +160,7 @@ func (s *fetchStage) json() any {
 	}
 	return map[string]any{"repositoryUrl": s.label, "statusItems": items,
 		"cloneProgress": map[string]any{"downloadedMB": downloaded, "totalMB": total, "percentage": s.percent},
-		"earlyStats": map[string]any{"filesFound": s.files, "languagesDetected": slices.Sorted(maps.Keys(s.languages)),
+		"earlyStats": map[string]any{"filesFound": s.files, "languagesDetected": append([]string{}, slices.Sorted(maps.Keys(s.languages))...),
 			"repositorySizeMB": megabytes(s.size)}}
 }
 
