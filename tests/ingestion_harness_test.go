@@ -155,12 +155,12 @@ func (l *ingestLab) digest(run uuid.UUID) string {
 		select md5(concat_ws('|',
 			(select string_agg(concat_ws(',', f.position, f.path, f.language, f.tokens, f.optimized_tokens, encode(f.hash, 'hex'), f.metadata), ';' order by f.position)
 				from public.run_files f where f.organization_id = $2 and f.run_id = $1),
-			(select string_agg(concat_ws(',', substr(c.file_id::text, 20), c.position, c.start_line, c.end_line, c.type, c.tokens, c.content, encode(c.hash, 'hex'),
-					substr(c.reference_of::text, 20), c.parent_id, c.metadata), ';' order by c.id)
+			(select string_agg(concat_ws(',', substr(c.file_id::text, 25), c.position, c.start_line, c.end_line, c.type, c.tokens, c.content, encode(c.hash, 'hex'),
+					substr(c.reference_of::text, 25), c.parent_id, c.metadata), ';' order by c.id)
 				from public.chunks c where c.organization_id = $2 and c.run_id = $1),
 			(select string_agg(t.terms::text, ';' order by t.chunk_id) from public.chunk_terms t where t.organization_id = $2 and t.run_id = $1),
 			(select string_agg(concat_ws(',', n.kind, n.qualified_name, n.start_line, n.metadata), ';' order by n.id) from public.graph_nodes n
 				where n.organization_id = $2 and n.run_id = $1),
-			(select string_agg(concat_ws(',', substr(k.from_id::text, 20), substr(k.to_id::text, 20), k.kind, k.weight), ';' order by k.from_id, k.to_id, k.kind)
+			(select string_agg(concat_ws(',', substr(k.from_id::text, 25), substr(k.to_id::text, 25), k.kind, k.weight), ';' order by k.from_id, k.to_id, k.kind)
 				from public.graph_links k where k.organization_id = $2 and k.run_id = $1)))`, run, l.org)
 }
