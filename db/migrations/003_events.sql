@@ -52,12 +52,19 @@ create index events_room_id_idx on public.events (room, id);
 comment on table public.events is
   'The log of durable events. id follows the order of commits and never turns up late; audience says who of the room may read a row. Written by private.sequence_events only.';
 
--- One row whose lock is the right to number events. Locking writes into the row's header only, so it never bloats; nothing ever updates
--- it. No advisory lock: any role can take those, and whoever holds one could stop all events.
+-- One row whose lock is the right to number events. No advisory lock: any role can take those, and whoever holds one could stop all
+-- events.
 create table private.event_log (
   is_only boolean primary key default true,
+  -- Nothing at or below this place is still to come: all transactions that drew such a place have ended, and what they left is numbered.
+  -- It lets the sequencer step over the dead rows of its inbox, which pile up while somebody keeps an old snapshot (a backup).
+  floor_seq bigint not null default 0,
+  -- The next floor, as soon as all transactions older than next_xid have ended.
+  next_seq bigint not null default 0,
+  next_xid xid8 not null default '0',
+  marked_at timestamptz not null default '-infinity',
   constraint event_log_is_only_check check (is_only)
-);
+) with (fillfactor = 10);
 alter table private.event_log enable row level security;
 alter table private.event_log force row level security;
 insert into private.event_log default values;

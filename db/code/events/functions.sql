@@ -16,6 +16,7 @@ declare
   v_org uuid := p_org_id;
   v_project uuid := p_project_id;
   v_told text;
+  v_xid xid8;
 begin
   if not (p_room like 'project:%' or p_room like 'context:%' or p_room like 'user:%' or p_room like 'org:%')
     or p_audience not in ('room', 'project', 'activity', 'users', 'none') or jsonb_typeof(p_data) <> 'object' then
@@ -34,6 +35,8 @@ begin
     v_org := null;
   end if;
 
+  -- The transaction has its id before it draws a place; the sequencer's floor relies on that.
+  v_xid := pg_current_xact_id();
   insert into private.event_inbox (room, type, data, audience, organization_id, project_id, entity, entity_id, actor_user_id,
     conflation_key, user_ids)
   values (p_room, p_type, p_data, p_audience, v_org, v_project, p_entity, p_entity_id, v_actor, p_conflation_key, p_users);
@@ -73,24 +76,45 @@ comment on function private.emit_removal is
 --   An event that depends on another (same row, or begun after its commit) drew the larger seq after the other had been committed:
 --   where it is visible, the other is visible too and comes first.
 --   Stall: rows of open transactions are not visible yet, so they are simply not there. Nobody waits for them.
+--   Floor: once a second the last place drawn is remembered, and then the transaction ids in use. Who drew a place up to there has one
+--   of these ids. When all of them have ended, whatever they left is visible, and the batch below takes it: nothing more can come.
 create or replace function private.sequence_events() returns bigint
-language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
+language plpgsql volatile security definer set search_path = ''
+-- Statistics of a table that is empty most of the time mean nothing: always by the index, and never worth compiling.
+set enable_seqscan = off set jit = off
 as $$
 declare
   c_batch constant integer := 5000;
+  v_floor bigint := (select floor_seq from private.event_log);
+  v_log private.event_log;
+  v_last bigint;
   v_head bigint;
   v_count bigint;
 begin
-  if not exists (select from private.event_inbox) then
+  if not exists (select from private.event_inbox where seq > v_floor) then
     return null;
   end if;
-  perform from private.event_log for update;
+  select * into v_log from private.event_log for update;
+  v_floor := v_log.floor_seq;
+  if v_log.marked_at < clock_timestamp() - interval '1 second' then
+    -- Two statements: the place is read before the snapshot is taken.
+    v_last := coalesce(pg_sequence_last_value('private.event_inbox_seq_seq'), 0);
+    if v_log.next_xid <= pg_snapshot_xmin(pg_current_snapshot()) then
+      v_log.floor_seq := v_log.next_seq;
+      v_log.next_seq := v_last;
+      v_log.next_xid := pg_snapshot_xmax(pg_current_snapshot());
+    end if;
+    v_log.marked_at := clock_timestamp();
+  end if;
   -- The pruner never removes the newest row, so this is the last number given.
   select coalesce(max(id), 0) into v_head from public.events;
 
+  -- The old floor: what lies between it and the new one is taken here.
   with taken as (
     delete from private.event_inbox
-    where seq <= coalesce((select i.seq from private.event_inbox i order by i.seq offset c_batch - 1 limit 1), 9223372036854775807)
+    where seq > v_floor
+      and seq <= coalesce((select i.seq from private.event_inbox i where i.seq > v_floor order by i.seq offset c_batch - 1 limit 1),
+        9223372036854775807)
     returning *
   )
   insert into public.events (id, seq, room, type, data, audience, organization_id, project_id, entity, entity_id, actor_user_id,
@@ -101,11 +125,16 @@ begin
   order by seq;
   get diagnostics v_count = row_count;
 
-  if v_count = 0 then
-    return null;
-  end if;
   if v_count >= c_batch then
     perform pg_notify('kijko_wake', '');
+  else
+    -- Nothing was left behind, so the floor may rise.
+    update private.event_log l
+    set floor_seq = v_log.floor_seq, next_seq = v_log.next_seq, next_xid = v_log.next_xid, marked_at = v_log.marked_at
+    where l.marked_at < v_log.marked_at;
+  end if;
+  if v_count = 0 then
+    return null;
   end if;
   perform pg_notify('kijko_events', (v_head + v_count)::text);
   return v_head + v_count;
@@ -137,7 +166,8 @@ create or replace function private.log_position(p_room text, out head bigint, ou
 language sql stable security definer set search_path = ''
 as $$
   select coalesce((select max(e.id) from public.events e), 0),
-    coalesce((select array_agg(i.seq) from private.event_inbox i where i.room = p_room), '{}')
+    coalesce((select array_agg(i.seq) from private.event_inbox i
+      where i.room = p_room and i.seq > (select l.floor_seq from private.event_log l)), '{}')
 $$;
 comment on function private.log_position is 'Newest number, and the places of a room''s events that are committed but have none yet. Gives away no content.';
 grant execute on function private.log_position to authenticated, kijko_server;
