@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -102,6 +103,10 @@ func (x *Executor) Run(ctx context.Context, r *Request) (Answer, error) {
 
 func (x *Executor) run(ctx context.Context, r *Request) (Answer, timing, error) {
 	a, t, err := x.once(ctx, r)
+	if err != nil && isLost(err) {
+		// What ended this connection has mostly ended the idle ones too; the second attempt must not take one of those.
+		x.pool.Reset()
+	}
 	if err != nil && retriable(err, r.ReadOnly) {
 		a, t, err = x.once(ctx, r)
 	}
@@ -115,12 +120,19 @@ func retriable(err error, readOnly bool) bool {
 		// 23503: what the work belongs to was deleted meanwhile; the second attempt finds it gone.
 		case "40001", "40P01", "23505", "23503":
 			return true
-		case "57P01", "57P02": // the server went away under an idle or reading connection
-			return readOnly
 		}
-		return false
+		return readOnly && isLost(err)
 	}
-	return pgconn.SafeToRetry(err) || (readOnly && isClosed(err))
+	return pgconn.SafeToRetry(err) || (readOnly && isLost(err))
+}
+
+// isLost says that the connection went away under the call: Postgres ended it, or the line did.
+func isLost(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code == "57P01" || pg.Code == "57P02"
+	}
+	return isClosed(err) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func (x *Executor) once(ctx context.Context, r *Request) (Answer, timing, error) {
