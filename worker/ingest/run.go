@@ -117,8 +117,9 @@ func (r *run) attempts(ctx context.Context, phase, attempt int, step func(contex
 		err := step(ctx)
 		r.log.Debug("phase done", "phase", info.name, "attempt", attempt, "seconds", time.Since(began).Seconds(), "error", err)
 		if err == nil {
+			// The end of a phase is always written, however short it was: the next one begins with a clean sheet.
 			r.progress.update(func(p *progress) { p.percent = 100 })
-			return nil
+			return r.progress.flush(ctx, false)
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
