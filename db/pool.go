@@ -53,7 +53,8 @@ func OpenPool(ctx context.Context, o PoolOptions) (*pgxpool.Pool, error) {
 		// A pooler refuses start-up parameters it does not know.
 		delete(c.ConnConfig.RuntimeParams, "statement_timeout")
 		delete(c.ConnConfig.RuntimeParams, "idle_in_transaction_session_timeout")
-		c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+		// Each call carries its own unnamed statement; only the types of its parameters are remembered.
+		c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	if o.Traced {
 		c.ConnConfig.Tracer = otelpgx.NewTracer()

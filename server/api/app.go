@@ -80,7 +80,7 @@ func New(deps Deps) (*App, error) {
 		a.caller = newLimiter(&openapi.Rate{Limit: deps.PerCaller, Per: 60, Key: []string{"user"}})
 	}
 	a.App = fiber.New(fiber.Config{
-		AppName: "Kijko", DisableStartupMessage: true, StreamRequestBody: true, BodyLimit: 64 << 10, ReadBufferSize: 24 << 10,
+		AppName: "Kijko", DisableStartupMessage: true, StreamRequestBody: true, DisablePreParseMultipartForm: true, BodyLimit: 64 << 10, ReadBufferSize: 24 << 10,
 		ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 75 * time.Second, ErrorHandler: a.fail,
 		DisableDefaultContentType: true, UnescapePath: false, CaseSensitive: true,
 	})
