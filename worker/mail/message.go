@@ -64,7 +64,7 @@ func plainAddress(address string) (string, error) {
 	if !ok || local == "" || len(address) > 254 || strings.ContainsFunc(local, forbidden) || strings.ContainsFunc(domain, forbidden) {
 		return "", errors.New("not a plain mail address")
 	}
-	ascii, err := idna.Lookup.ToASCII(domain)
+	ascii, err := idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(true), idna.VerifyDNSLength(true)).ToASCII(domain)
 	if err != nil || ascii == "" {
 		return "", errors.New("not a domain name")
 	}
