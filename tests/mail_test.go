@@ -1,0 +1,175 @@
+package tests
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-smtp"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"kijko/server/config"
+	"kijko/tests/client"
+	"kijko/tests/stack"
+	"kijko/tests/stack/worker"
+	"kijko/worker/mail"
+	"kijko/worker/mail/mailtest"
+)
+
+// mailLab is a stack with a mail server, and a person with a project that has a result.
+type mailLab struct {
+	*stack.Stack
+	owner *pgxpool.Pool
+	anna  *client.Person
+	path  string
+}
+
+// mailsVia has mail sent over the server, in the clear; nil: the installation has none.
+func mailsVia(server *mailtest.Server) stack.Option {
+	return func(c *config.Config) {
+		c.SMTPHost = ""
+		if server != nil {
+			c.SMTPHost, c.SMTPPort, c.SMTPTLS, c.SMTPFrom = server.Host, server.Port, mail.None, "Kijko <mail@kijko.test>"
+		}
+	}
+}
+
+func newMailLab(t *testing.T, server *mailtest.Server) *mailLab {
+	t.Helper()
+	s := stack.New(t, mailsVia(server))
+	l := &mailLab{Stack: s, owner: s.DB.Pool("postgres"), anna: s.SignUp("Anna")}
+	project := create(t, l.anna, "Billing")
+	l.path = project + "/ingestion-result/email"
+	l.anna.Do("POST", l.path, to("board@example.org")).Problem(404, "INGESTION_RESULT_NOT_FOUND")
+	s.DB.Exec(`insert into public.ingestion_runs (organization_id, project_id, outcome, phase, percent, completed_at, ended_at, original_tokens,
+		optimized_tokens, duration_seconds, result) values ($1, $2, 'completed', 'indexing', 100, now(), now(), 1234567, 123456, 65, '{}')`,
+		l.anna.OrgID, strings.TrimPrefix(project, "/projects/"))
+	require.Eventually(t, func() bool {
+		return count(t, l.owner, "select count(*) from private.installation where key = 'mail'") == 1
+	}, 10*time.Second, 20*time.Millisecond, "the server says whether it can send mail")
+	return l
+}
+
+func to(address string) map[string]string { return map[string]string{"email": address} }
+
+func count(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) (n int) {
+	t.Helper()
+	require.NoError(t, pool.QueryRow(context.Background(), sql, args...).Scan(&n))
+	return n
+}
+
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	require.Eventually(t, f, 20*time.Second, 20*time.Millisecond, what)
+}
+
+func TestMailOfTheIngestionResult(t *testing.T) {
+	t.Parallel()
+	server := mailtest.New(t, mailtest.Options{})
+	l := newMailLab(t, server)
+
+	l.anna.Do("POST", l.path, to("board@example.org")).Want(200)
+	require.Empty(t, server.Mails(), "the request itself sends nothing")
+	worker.Start(t, l.Stack)
+	eventually(t, "the message is sent and noted", func() bool {
+		return count(t, l.owner, "select count(*) from private.mails where sent_at is not null and attempts = 1") == 1
+	})
+	require.Len(t, server.Mails(), 1)
+	got := server.Mails()[0]
+	require.Equal(t, "board@example.org", got.To)
+	require.Equal(t, "mail@kijko.test", got.From)
+	require.Contains(t, got.Data, "Subject: Ingestion result of Billing\r\n")
+	require.Contains(t, got.Data, "Tokens before: 1,234,567")
+	require.Equal(t, 1, count(t, l.owner, "select count(*) from private.mails where position(id::text in $1) > 0", got.Data), "the Message-ID is the row's id")
+
+	// A job that comes a second time finds nothing to do.
+	l.DB.Exec("select private.enqueue('mail.send', jsonb_build_object('mailId', id)) from private.mails")
+	eventually(t, "the job is done", func() bool {
+		return count(t, l.owner, "select count(*) from jobs.gue_jobs where job_type = 'mail.send'") == 0
+	})
+	require.Len(t, server.Mails(), 1)
+
+	for _, address := range []string{"board", "a@b.nl\r\nBcc: eve@example.org", "a@b.nl,eve@example.org", strings.Repeat("a", 255) + "@b.nl"} {
+		l.anna.Do("POST", l.path, to(address)).Problem(400, "VALIDATION_ERROR").Field("email")
+	}
+	l.anna.Do("POST", l.path, map[string]any{}).Problem(400, "VALIDATION_ERROR").Field("email")
+	l.SignUp("Stan").Do("POST", l.path, to("eve@example.org")).Problem(404, "PROJECT_NOT_FOUND")
+	l.As("").Do("POST", l.path, to("eve@example.org")).Problem(401, "UNAUTHENTICATED")
+}
+
+func TestMailIsLimitedOverAllReplicas(t *testing.T) {
+	t.Parallel()
+	server := mailtest.New(t, mailtest.Options{})
+	l := newMailLab(t, server)
+	replica := stack.On(t, l.DB, mailsVia(server))
+	statuses := make(chan int, 24)
+	for i := range cap(statuses) {
+		caller := l.anna.Client
+		if i%2 == 1 {
+			caller = caller.At(replica.BaseURL)
+		}
+		go func() {
+			r, err := caller.Try("POST", l.path, to("board@example.org"))
+			if err != nil {
+				r.Status = -1
+			}
+			statuses <- r.Status
+		}()
+	}
+	seen := map[int]int{}
+	for range cap(statuses) {
+		seen[<-statuses]++
+	}
+	require.Equal(t, map[int]int{200: 10, 429: 14}, seen)
+	require.Equal(t, 10, count(t, l.owner, "select count(*) from private.mails"))
+	refused := l.anna.Do("POST", l.path, to("board@example.org")).Problem(429, "RATE_LIMITED")
+	require.Equal(t, "10", refused.Header.Get("X-RateLimit-Limit"))
+	require.Equal(t, "0", refused.Header.Get("X-RateLimit-Remaining"))
+	require.NotEmpty(t, refused.Header.Get("Retry-After"))
+}
+
+func TestMailThatTheServerDoesNotTake(t *testing.T) {
+	t.Parallel()
+	var busy atomic.Bool
+	busy.Store(true)
+	server := mailtest.New(t, mailtest.Options{OnRcpt: func(address string) error {
+		switch {
+		case strings.HasPrefix(address, "nobody@"):
+			return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "no such user " + address}
+		case busy.Load():
+			return &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 7, 1}, Message: "greylisted"}
+		}
+		return nil
+	}})
+	l := newMailLab(t, server)
+	worker.Start(t, l.Stack)
+
+	l.anna.Do("POST", l.path, to("board@example.org")).Want(200)
+	eventually(t, "4xx: the job waits for its next attempt", func() bool {
+		return count(t, l.owner, "select count(*) from jobs.gue_jobs where job_type = 'mail.send' and error_count = 1 and run_at > now()") == 1
+	})
+	busy.Store(false)
+	l.DB.Exec("update jobs.gue_jobs set run_at = now() where job_type = 'mail.send'")
+	eventually(t, "and then succeeds", func() bool {
+		return count(t, l.owner, "select count(*) from private.mails where sent_at is not null and attempts = 2") == 1
+	})
+	require.Len(t, server.Mails(), 1)
+
+	l.anna.Do("POST", l.path, to("nobody@example.org")).Want(200)
+	eventually(t, "5xx: buried at the first attempt", func() bool {
+		return count(t, l.owner, "select count(*) from jobs.dead_letters where job_type = 'mail.send' and error_count = 1 and last_error like '%550%'") == 1
+	})
+	require.Zero(t, count(t, l.owner, "select count(*) from jobs.dead_letters where last_error like '%nobody@%'"), "the dead letter does not tell the address")
+	require.Equal(t, 1, count(t, l.owner, "select count(*) from private.mails where sent_at is null"))
+}
+
+func TestMailWithoutAMailServer(t *testing.T) {
+	t.Parallel()
+	l := newMailLab(t, nil)
+	refused := l.anna.Do("POST", l.path, to("board@example.org")).Problem(503, "PROVIDER_NOT_CONFIGURED")
+	require.Equal(t, "mail", refused.String("details.provider"))
+	require.Zero(t, count(t, l.owner, "select count(*) from private.mails"))
+}
