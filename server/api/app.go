@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -337,7 +339,20 @@ func causeOf(p *Problem) error {
 func (a *App) fail(c *fiber.Ctx, err error) error {
 	id := requestID(c)
 	c.Set("X-Request-ID", id)
-	return problemOf(err).write(c, id)
+	p := problemOf(err)
+	if p.Status == http.StatusRequestHeaderFieldsTooLarge {
+		readAway(c.Context().Conn())
+	}
+	return p.write(c, id)
+}
+
+// readAway takes what a refused client is still sending: closing over unread bytes would reset the connection, and the client would
+// never see the answer. It is bounded in bytes and time.
+func readAway(conn net.Conn) {
+	if conn == nil || conn.SetReadDeadline(time.Now().Add(100*time.Millisecond)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, conn, 1<<20)
 }
 
 // finish measures and logs. Health probes are not logged.
