@@ -130,7 +130,7 @@ func fromFiber(e *fiber.Error) *Problem {
 	case http.StatusRequestHeaderFieldsTooLarge:
 		return NewProblem(e.Code, "HEADERS_TOO_LARGE", "The request's headers are too large.", "")
 	case http.StatusRequestTimeout:
-		return NewProblem(e.Code, "TIMEOUT", "The request took too long to arrive.", "")
+		return NewProblem(e.Code, "REQUEST_TIMEOUT", "The request took too long to arrive.", "")
 	case http.StatusNotFound:
 		return notFound()
 	}
