@@ -37,16 +37,23 @@ func (r *run) runIndex(ctx context.Context) (map[string]any, error) {
 	if err := r.store.clear(ctx, "index"); err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	if err := r.indexChunks(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.store.exec(ctx, "settle the index", "select private.settle_terms($1, $2)"); err != nil {
+		return nil, err
+	}
+	texts := time.Now()
 	if err := r.indexGraph(ctx); err != nil {
 		return nil, err
 	}
+	graph := time.Now()
 	latency, relevance, err := r.sample(ctx)
 	if err != nil {
 		return nil, err
 	}
+	r.log.Debug("indexed", "texts", texts.Sub(began), "graph", graph.Sub(texts), "samples", time.Since(graph))
 	return r.completion(latency, relevance), nil
 }
 

@@ -63,6 +63,17 @@ end
 $$;
 comment on function private.store_terms is 'Search terms of chunks of a leased run. Judges: callable by the worker only, for the run it holds.';
 
+-- The full-text index takes new words into a waiting list first, which every search reads; the run that filled it empties it.
+create or replace function private.settle_terms(p_run_id uuid, p_owner uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.assert_lease(p_run_id, p_owner);
+  perform gin_clean_pending_list('public.chunk_terms_run_id_terms_idx');
+end
+$$;
+comment on function private.settle_terms is 'Merges the waiting words into the full-text index. Judges: callable by the worker only, for the run it holds.';
+
 create or replace function private.store_nodes(
   p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_kinds text[], p_names text[], p_qualified text[], p_starts integer[],
   p_ends integer[], p_metadata jsonb[]
@@ -184,5 +195,5 @@ as $$
       and c.parent_run_id = r.id and c.outcome = 'open'))
 $$;
 comment on function private.live_checkpoints is 'Those of the runs whose work directories are still of use. Judges: callable by the worker only.';
-grant execute on function private.store_files, private.store_chunks, private.store_terms, private.store_nodes, private.store_links,
+grant execute on function private.store_files, private.store_chunks, private.store_terms, private.settle_terms, private.store_nodes, private.store_links,
   private.clear_run, private.drop_run_rows, private.sample_search, private.read_chunks, private.live_checkpoints to kijko_worker;

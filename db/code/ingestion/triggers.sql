@@ -234,3 +234,19 @@ $$;
 comment on function private.tg_project_files__drop_indexed is 'Trigger: a removed file (or archive) leaves the index with what was in it.';
 create or replace trigger _500_drop_indexed after delete on public.project_files
   for each row when (old.storage_key is not null) execute function private.tg_project_files__drop_indexed();
+
+-- In place of foreign keys on both ends of a link.
+create or replace function private.tg_graph_nodes__drop_links() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.graph_links l using gone g
+  where l.organization_id = g.organization_id and l.run_id = g.run_id and l.from_id = g.id;
+  delete from public.graph_links l using gone g
+  where l.organization_id = g.organization_id and l.run_id = g.run_id and l.to_id = g.id;
+  return null;
+end
+$$;
+comment on function private.tg_graph_nodes__drop_links is 'Trigger: links go with either of their nodes.';
+create or replace trigger _500_drop_links after delete on public.graph_nodes referencing old table as gone
+  for each statement execute function private.tg_graph_nodes__drop_links();
