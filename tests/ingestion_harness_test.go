@@ -65,7 +65,7 @@ func value[T any](l *ingestLab, sql string, args ...any) T {
 
 // config is that of a worker on this machine.
 func (l *ingestLab) config() jobs.Config {
-	var log io.Writer = io.Discard
+	log := io.Discard
 	if testing.Verbose() {
 		log = os.Stderr
 	}

@@ -12,7 +12,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"kijko/tests/gosource"
 	"kijko/worker/chunk"
 	"kijko/worker/parse"
 	"kijko/worker/token"
@@ -68,7 +68,7 @@ func split(t testing.TB, path, text string, s chunk.Strategy) []chunk.Chunk {
 func sources(t testing.TB, limit, nth int) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	root := filepath.Join(runtime.GOROOT(), "src")
+	root := gosource.Folder()
 	seen, size := 0, 0
 	require.NoError(t, filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || size >= limit {

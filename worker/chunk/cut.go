@@ -30,13 +30,6 @@ func (c *cutter) count(start, end int) int {
 	return c.countedUnits
 }
 
-func (c *cutter) start() int {
-	if k := len(c.ends); k > 0 {
-		return c.ends[k-1].end
-	}
-	return 0
-}
-
 // fits says whether a stretch has at most limit tokens. No token is shorter than a byte, so short stretches
 // need no counting.
 func (c *cutter) fits(start, end, limit int) bool {

@@ -30,13 +30,12 @@ type run struct {
 	files   []file
 	input   string // fingerprint of what was discovered
 
-	parsed       *spill.Reader
-	parse        parseOutcome
-	parseInput   string
-	chunked      *spill.Reader
-	chunk        chunkOutcome
-	optimized    *optimizeOutcome
-	webhookToken string
+	parsed     *spill.Reader
+	parse      parseOutcome
+	parseInput string
+	chunked    *spill.Reader
+	chunk      chunkOutcome
+	optimized  *optimizeOutcome
 }
 
 func newRun(e *Engine, t *task, owner uuid.UUID, log *slog.Logger, lose context.CancelCauseFunc) *run {

@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/tiktoken-go/tokenizer"
 
+	"kijko/tests/gosource"
 	"kijko/worker/chunk"
 	"kijko/worker/optimize"
 	"kijko/worker/parse"
@@ -27,7 +27,7 @@ type source struct{ path, text string }
 func sources(t testing.TB, limit, nth int) []source {
 	t.Helper()
 	var all []source
-	root := filepath.Join(runtime.GOROOT(), "src")
+	root := gosource.Folder()
 	seen, size := 0, 0
 	require.NoError(t, filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || size >= limit {

@@ -5,12 +5,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"kijko/tests/gosource"
 	"kijko/worker/parse"
 )
 
@@ -20,7 +20,7 @@ type source struct{ path, text string }
 func sources(t testing.TB, limit, nth int, exts ...string) []source {
 	t.Helper()
 	var all []source
-	root := filepath.Join(runtime.GOROOT(), "src")
+	root := gosource.Folder()
 	seen, size := 0, 0
 	require.NoError(t, filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || size >= limit {

@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/tiktoken-go/tokenizer"
 
+	"kijko/tests/gosource"
 	"kijko/worker/token"
 )
 
@@ -36,7 +36,7 @@ func sources(t testing.TB, limit, nth int, exts ...string) []string {
 	t.Helper()
 	var texts []string
 	seen, size := 0, 0
-	err := filepath.WalkDir(filepath.Join(runtime.GOROOT(), "src"), func(p string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(gosource.Folder(), func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || size >= limit {
 			return err
 		}

@@ -36,6 +36,7 @@ import (
 
 	"kijko/db"
 	"kijko/db/devpg"
+	"kijko/tests/gosource"
 	"kijko/worker/gitfetch"
 	"kijko/worker/jobs"
 	"kijko/worker/storage"
@@ -140,7 +141,7 @@ func median(list []float64) float64 {
 
 // repository commits the standard library's text files into a repository at <dir>/repos/bench/std.git.
 func repository(ctx context.Context, dir string) (string, int64, error) {
-	root := filepath.Join(runtime.GOROOT(), "src") //nolint:staticcheck // the sources of this toolchain are what is wanted
+	root := gosource.Folder()
 	if out, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output(); err == nil {
 		root = filepath.Join(strings.TrimSpace(string(out)), "src")
 	}
