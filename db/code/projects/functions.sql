@@ -86,12 +86,18 @@ grant execute on function private.member_json, private.project_user_json, privat
 create or replace function private.counted_projects(
   out projects bigint, out active bigint, out processing bigint, out failed bigint, out tokens bigint, out files bigint
 )
-language sql stable security definer parallel safe set search_path = ''
+language plpgsql stable security definer parallel safe set search_path = ''
 as $$
-  select coalesce(sum(c.projects), 0)::bigint, coalesce(sum(c.active), 0)::bigint, coalesce(sum(c.processing), 0)::bigint,
-    coalesce(sum(c.failed), 0)::bigint, coalesce(sum(c.tokens), 0)::bigint, coalesce(sum(c.files), 0)::bigint
+declare
+  v_org uuid := private.org_id();
+  v_admin boolean := private.is_org_admin();
+begin
+  select coalesce(sum(c.projects), 0), coalesce(sum(c.active), 0), coalesce(sum(c.processing), 0), coalesce(sum(c.failed), 0),
+    coalesce(sum(c.tokens), 0), coalesce(sum(c.files), 0)
+  into projects, active, processing, failed, tokens, files
   from private.project_counters c
-  where c.organization_id = private.org_id() and (c.privacy = 'shared' or private.is_org_admin())
+  where c.organization_id = v_org and (c.privacy = 'shared' or v_admin);
+end
 $$;
 comment on function private.counted_projects is 'Kept numbers of the current organization. Judges: private projects count for owners and admins of the organization only.';
 grant execute on function private.counted_projects to authenticated;

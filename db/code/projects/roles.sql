@@ -3,34 +3,29 @@
 -- has the role of the row, whatever organization they come from. Whoever has no role finds nothing: 404, never 403.
 
 -- Used by checks of the tables, so they are made in migration 005; whoever writes a row needs them.
-grant execute on function private.trimmed, private.is_plain, private.is_switches, private.is_patterns
+grant execute on function private.trimmed, private.is_plain, private.is_switches, private.is_patterns, private.refuse_row,
+  private.assert_projects_row, private.assert_project_members_row, private.assert_project_settings_row, private.assert_worktrees_row,
+  private.assert_worktree_branches_row, private.assert_project_activity_row
   to anon, authenticated, service_role, kijko_server, kijko_worker;
 
--- Memberships outside the current organization. Two ranges of the index instead of one "is not": somebody with 100,000 projects at
--- home passes none of them.
-create or replace function private.outside_memberships() returns setof public.project_members
-language sql stable security definer parallel safe set search_path = ''
-as $$
-  select m.* from public.project_members m
-  where m.user_id = (select private.user_id()) and m.accepted_at is not null
-    and m.organization_id < (select coalesce(private.org_id(), '00000000-0000-0000-0000-000000000000'))
-  union all
-  select m.* from public.project_members m
-  where m.user_id = (select private.user_id()) and m.accepted_at is not null
-    and m.organization_id > (select coalesce(private.org_id(), '00000000-0000-0000-0000-000000000000'))
-$$;
-comment on function private.outside_memberships is 'Accepted memberships in projects of other organizations. Judges: only the caller''s own rows.';
-
--- Owners and admins of an organization see its projects anyway: for them only memberships elsewhere count.
+-- Owners and admins of an organization see its projects anyway: for them only memberships elsewhere count. Two ranges of the index
+-- instead of one "is not": somebody with 100,000 projects at home passes none of them.
 create or replace function private.member_project_ids() returns uuid[]
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
+declare
+  v_user uuid := private.user_id();
+  v_org uuid := coalesce(private.org_id(), '00000000-0000-0000-0000-000000000000');
 begin
   if private.is_org_admin() then
-    return array(select m.project_id from private.outside_memberships() m);
+    return array(
+      select m.project_id from public.project_members m
+      where m.user_id = v_user and m.accepted_at is not null and m.organization_id < v_org
+      union all
+      select m.project_id from public.project_members m
+      where m.user_id = v_user and m.accepted_at is not null and m.organization_id > v_org);
   end if;
-  return array(select m.project_id from public.project_members m
-    where m.user_id = (select private.user_id()) and m.accepted_at is not null);
+  return array(select m.project_id from public.project_members m where m.user_id = v_user and m.accepted_at is not null);
 end
 $$;
 comment on function private.member_project_ids is
@@ -38,12 +33,25 @@ comment on function private.member_project_ids is
 
 -- Guests belong to a project and not to its organization.
 create or replace function private.guest_project_ids() returns uuid[]
-language sql stable security definer parallel safe set search_path = ''
-return array(
-  select m.project_id from private.outside_memberships() m
-  where not exists (select from public.memberships s
-    where s.organization_id = m.organization_id and s.user_id = m.user_id and s.status = 'active')
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+declare
+  v_user uuid := private.user_id();
+  v_org uuid := coalesce(private.org_id(), '00000000-0000-0000-0000-000000000000');
+begin
+  return array(
+    select m.project_id
+    from (
+      select m.project_id, m.organization_id from public.project_members m
+      where m.user_id = v_user and m.accepted_at is not null and m.organization_id < v_org
+      union all
+      select m.project_id, m.organization_id from public.project_members m
+      where m.user_id = v_user and m.accepted_at is not null and m.organization_id > v_org
+    ) m
+    where not exists (select from public.memberships s
+      where s.organization_id = m.organization_id and s.user_id = v_user and s.status = 'active'));
+end
+$$;
 comment on function private.guest_project_ids is 'Projects where the caller is a guest: member of the project, not of its organization. Judges: only the caller''s own rows.';
 
 -- Auditors see the project, its people and its activity, but none of its content.

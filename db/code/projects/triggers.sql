@@ -71,17 +71,21 @@ create or replace function private.tg_projects__equip() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_worktree uuid;
+  v_worktree uuid := gen_random_uuid();
 begin
+  with settings as (
+    insert into public.project_settings (project_id, organization_id) values (new.id, new.organization_id)
+  ), worktree as (
+    insert into public.worktrees (id, organization_id, project_id, name, path, is_default, is_active)
+    values (v_worktree, new.organization_id, new.id, 'Main', '/main', true, true)
+  ), branch as (
+    insert into public.worktree_branches (organization_id, project_id, worktree_id, name, is_default, is_current)
+    values (new.organization_id, new.id, v_worktree, 'main', true, true)
+  )
   insert into public.project_members (organization_id, project_id, user_id, email, name, avatar_url, role, notification_level, accepted_at)
   select new.organization_id, new.id, u.id, lower(u.email), nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url,
     'admin', 'daily', now()
   from public.users u where u.id = new.user_id;
-  insert into public.project_settings (project_id, organization_id) values (new.id, new.organization_id);
-  insert into public.worktrees (organization_id, project_id, name, path, is_default, is_active)
-  values (new.organization_id, new.id, 'Main', '/main', true, true) returning id into v_worktree;
-  insert into public.worktree_branches (organization_id, project_id, worktree_id, name, is_default, is_current)
-  values (new.organization_id, new.id, v_worktree, 'main', true, true);
   return null;
 end
 $$;
@@ -91,9 +95,20 @@ create or replace trigger _500_equip after insert on public.projects for each ro
 create or replace function private.count_project(p public.projects, p_by integer) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_slot smallint := pg_backend_pid() % 8;
 begin
+  update private.project_counters c
+  set projects = c.projects + p_by, active = c.active + p_by * (p.status = 'active')::integer,
+    processing = c.processing + p_by * (p.status = 'processing')::integer, failed = c.failed + p_by * (p.status = 'error')::integer,
+    tokens = c.tokens + p_by * coalesce(p.optimized_tokens, 0), files = c.files + p_by * coalesce(p.total_files, p.uploaded_files)
+  where c.organization_id = p.organization_id and c.privacy = p.privacy and c.slot = v_slot;
+  if found then
+    return;
+  end if;
+  -- Another process of the same slot may be inserting it too.
   insert into private.project_counters as c (organization_id, privacy, slot, projects, active, processing, failed, tokens, files)
-  select p.organization_id, p.privacy, pg_backend_pid() % 8, p_by, p_by * (p.status = 'active')::integer,
+  select p.organization_id, p.privacy, v_slot, p_by, p_by * (p.status = 'active')::integer,
     p_by * (p.status = 'processing')::integer, p_by * (p.status = 'error')::integer, p_by * coalesce(p.optimized_tokens, 0),
     p_by * coalesce(p.total_files, p.uploaded_files)
   where exists (select from public.organizations o where o.id = p.organization_id)

@@ -64,10 +64,13 @@ create or replace trigger _150_request before insert or update or delete on publ
 create or replace function private.tg_project_members__guard() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_owner uuid;
 begin
   if tg_op = 'INSERT' then
-    perform from public.projects p where p.id = new.project_id for no key update;
-    if (select count(*) from public.project_members m where m.project_id = new.project_id) >= 500 then
+    select p.user_id into v_owner from public.projects p where p.id = new.project_id for no key update;
+    -- The owner's row is the first one of a project.
+    if v_owner is distinct from new.user_id and (select count(*) from public.project_members m where m.project_id = new.project_id) >= 500 then
       perform private.refuse_field('email', 'A project has at most 500 members.');
     end if;
   -- The project's own end takes the row along, and so does the owner's account once the project has another owner.
