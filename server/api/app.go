@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -47,6 +48,8 @@ type Deps struct {
 	PerCaller int
 	// ServiceToken opens the operations with x-access service; empty closes them.
 	ServiceToken string
+	// Visited hears, after the answer, that a caller was in a project.
+	Visited func(op *openapi.Operation, caller *Caller, project string)
 	// Observe sees every answer (tests hold it against the document).
 	Observe func(op *openapi.Operation, status int, body []byte)
 	// Greeting is added to what `GET /` answers.
@@ -365,6 +368,11 @@ func (a *App) finish(call *Call, e *endpoint, began time.Time) {
 		m, route = e.meter, e.op.Path
 	}
 	m.observe(status, took)
+	if a.deps.Visited != nil && status < 300 && call.Caller != nil && call.Caller != Service {
+		if project := call.Path("projectId"); project != "" {
+			a.deps.Visited(e.op, call.Caller, strings.Clone(project))
+		}
+	}
 	level, message := slog.LevelInfo, "request"
 	if took > a.slow {
 		level, message = slog.LevelWarn, "slow request"

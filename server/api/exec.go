@@ -78,6 +78,9 @@ func KeyedSQL(function string) string {
 // ServerSQL calls a function of schema private that only the server may call (identity). It runs as the server itself.
 func ServerSQL(function string) string { return "select private." + function + "($1), " + outcome }
 
+// ProcedureSQL calls a function of schema private that callers may run themselves, given with its arguments.
+func ProcedureSQL(call string) string { return "select private." + call + ", " + outcome }
+
 // Request is one call.
 type Request struct {
 	Caller    *Caller // nil: anonymous

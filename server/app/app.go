@@ -52,6 +52,7 @@ type App struct {
 	realtime *realtime.Server
 	features []feature
 	store    *storage.Store
+	presence *presence
 	listener net.Listener
 }
 
@@ -108,6 +109,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 		return nil, err
 	}
 	wakes.to = a.realtime.Waker()
+	a.presence = newPresence(exec, o.Log)
 	if err := a.addFeatures(ctx, exec); err != nil {
 		return nil, err
 	}
@@ -139,7 +141,7 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 	a.api, err = api.New(api.Deps{
 		Document: document, Exec: exec, Auth: a.identity, Handlers: handlers, Origins: a.cfg.Origins, ClientIP: clientIP,
 		Version: a.cfg.Version, Log: o.Log, Registry: registry, PerCaller: a.cfg.PerCaller, ServiceToken: a.cfg.ServiceToken,
-		Observe: o.Observe, Timeout: a.cfg.Timeout, Greeting: o.Greeting,
+		Observe: o.Observe, Visited: a.presence.note, Timeout: a.cfg.Timeout, Greeting: o.Greeting,
 		Checks: []api.Check{databaseCheck(a.pool), queueCheck(a.pool), listenerCheck(a.realtime), authCheck(a.identity.Verifier()),
 			storageCheck(a.store)},
 		Mount: func(app *fiber.App) {
@@ -173,6 +175,7 @@ func (a *App) Run(ctx context.Context) error {
 	})
 	wg.Go(func() { a.identity.Run(background) })
 	wg.Go(func() { a.declare(background) })
+	wg.Go(func() { a.presence.run(background) })
 	wg.Go(func() {
 		if err := a.api.Listener(a.listener); err != nil {
 			failed <- fmt.Errorf("serving: %w", err)

@@ -1,0 +1,71 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/expirable"
+
+	"kijko/server/api"
+	"kijko/server/openapi"
+)
+
+// presence notes after the answer that somebody was in a project: `lastActiveAt`, and an opened project in its activity log. Reads stay
+// read-only, and nobody waits for it. Best effort: what does not fit into the queue is forgotten.
+type presence struct {
+	exec  *api.Executor
+	log   *slog.Logger
+	queue chan visit
+	// seen holds who was noted where within the last minute, so that most requests cost a look-up.
+	seen *expirable.LRU[string, struct{}]
+}
+
+type visit struct {
+	caller  *api.Caller
+	project string
+	viewed  bool
+}
+
+const (
+	maxVisits   = 1024
+	visitsKept  = 50_000
+	visitPeriod = time.Minute
+)
+
+func newPresence(exec *api.Executor, log *slog.Logger) *presence {
+	return &presence{exec: exec, log: log, queue: make(chan visit, maxVisits),
+		seen: expirable.NewLRU[string, struct{}](visitsKept, nil, visitPeriod)}
+}
+
+// note is called with the answer of a successful operation on a project.
+func (p *presence) note(op *openapi.Operation, caller *api.Caller, project string) {
+	viewed := op.ID == "getProjectFull"
+	key := caller.UserID + project
+	if viewed {
+		key += "v"
+	}
+	if _, ok := p.seen.Get(key); ok {
+		return
+	}
+	select {
+	case p.queue <- visit{caller, project, viewed}:
+		p.seen.Add(key, struct{}{})
+	default:
+	}
+}
+
+// run writes until ctx ends.
+func (p *presence) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case v := <-p.queue:
+			_, err := p.exec.Run(ctx, &api.Request{Caller: v.caller, SQL: api.ProcedureSQL("touch_project($1::uuid, $2)"), Args: []any{v.project, v.viewed}})
+			if err != nil && ctx.Err() == nil {
+				p.log.Debug("noting a visit", "error", err)
+			}
+		}
+	}
+}
