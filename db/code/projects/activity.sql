@@ -22,6 +22,7 @@ as $$
 declare
   a public.project_activity;
   v record;
+  v_void text;
 begin
   select p.organization_id, p.user_id as owner_id, u.id as user_id, u.first_name, u.last_name, u.email, m into v
   from public.projects p
@@ -50,7 +51,7 @@ begin
     a.created_at)
   on conflict (project_id, user_id, once_key) where once_key is not null do nothing;
   if found then
-    perform private.emit('context:' || p_project_id, 'activity:new', private.activity_json(a, v.m, v.owner_id), v.organization_id,
+    v_void := private.emit('context:' || p_project_id, 'activity:new', private.activity_json(a, v.m, v.owner_id), v.organization_id,
       p_project_id, 'activity', 'project_activity', a.id);
   end if;
 end

@@ -9,8 +9,12 @@ declare
   v_settings jsonb;
   v_name text;
   v_stored boolean := false;
+  v_project jsonb;
+  n public.projects;
 begin
-  perform private.act_in(private.as_uuid(b ->> 'organizationId'));
+  if b ? 'organizationId' then
+    perform private.act_in(private.as_uuid(b ->> 'organizationId'));
+  end if;
   if private.org_role() = 'viewer' then
     perform private.refuse(403, 'FORBIDDEN', 'Viewers of an organization cannot create projects.');
   end if;
@@ -26,18 +30,23 @@ begin
     coalesce(b ->> 'privacy', 'private'),
     coalesce(nullif(b ->> 'chunkingStrategy', 'custom'), 'semantic'), coalesce((b ->> 'includeMetadata')::boolean, true),
     coalesce((b ->> 'anonymizeSecrets')::boolean, true), nullif(b -> 'icon', 'null'), nullif(btrim(b ->> 'label'), ''),
-    nullif(b ->> 'color', ''));
+    nullif(b ->> 'color', ''))
+  returning * into n;
+  -- Nobody has starred or opened it yet, so nothing has to be read.
+  v_project := private.project_view_json(n, n.user_id, null, false, null);
 
   v_settings := coalesce(b -> 'settings', '{}') || jsonb_strip_nulls(jsonb_build_object('persona', b -> 'persona',
     'defaultNotificationLevel', b -> 'defaultNotificationLevel', 'fileFilters', b -> 'fileFilters',
     'chunkingStrategy', b -> 'chunkingStrategy'));
   if v_settings <> '{}' then
+    v_project := null;
     v_stored := private.apply_settings(v_id, v_settings, p ->> 'sealedWebhookSecret', 'settings.');
   end if;
   if b ->> 'manualContent' <> '' then
+    v_project := null;
     perform private.apply_manual_content(v_id, b ->> 'manualContent', 'manualContent');
   end if;
-  return jsonb_build_object('project', private.projects_json(array[v_id]) -> 0,
+  return jsonb_build_object('project', coalesce(v_project, private.visible_project_json(v_id)),
     'nextSteps', '["source_config", "team_setup", "settings", "review"]'::jsonb)
     || case when v_stored then jsonb_build_object('webhookSecret', p ->> 'sealedWebhookSecret') else '{}' end;
 end
@@ -50,7 +59,7 @@ create or replace function api.get_project(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 declare
-  v_project jsonb := private.projects_json(array[private.as_uuid(p ->> 'projectId')]) -> 0;
+  v_project jsonb := private.visible_project_json(private.as_uuid(p ->> 'projectId'));
 begin
   if v_project is null then
     perform private.refuse(404, 'PROJECT_NOT_FOUND', 'This project does not exist.');
@@ -157,7 +166,7 @@ begin
       preview_url = n.preview_url, archived = n.archived
     where id = v_id;
   end if;
-  return private.projects_json(array[v_id]) -> 0;
+  return private.visible_project_json(v_id);
 end
 $$;
 comment on function api.update_project is

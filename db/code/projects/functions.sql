@@ -17,6 +17,24 @@ return jsonb_build_object('type', 'initials', 'backgroundColor', '#3b82f6',
 comment on function private.initials_icon is 'The icon of a project that has none of its own.';
 grant execute on function private.project_json, private.initials_icon to authenticated, service_role;
 
+-- What the caller sees beyond the core: names of the owner and of who was active last, the caller's own star.
+create or replace function private.project_view_json(
+  p public.projects, p_user_id uuid, p_owner public.users, p_starred boolean, p_last public.users
+) returns jsonb
+language sql stable parallel safe
+return private.project_json(p) || jsonb_strip_nulls(jsonb_build_object(
+  'icon', coalesce(p.icon, private.initials_icon(p.name)),
+  'sourceCount', p.source_count,
+  'isShared', p.privacy = 'shared' or p.accepted_members > 1,
+  'sharedBy', case when p.user_id <> p_user_id and (p.privacy = 'shared' or p.accepted_members > 1) then
+    coalesce(nullif(btrim(p_owner.first_name || ' ' || p_owner.last_name), ''), split_part(p_owner.email, '@', 1)) end,
+  'owner', case when p.user_id = p_user_id then 'current-user' else p_owner.email end,
+  'label', p.label, 'color', p.color, 'starred', p_starred, 'archived', p.archived, 'previewUrl', p.preview_url,
+  'lastActiveUser', case when p_last.id is not null then jsonb_build_object('id', p_last.id, 'firstName', p_last.first_name,
+    'lastName', p_last.last_name, 'email', p_last.email, 'avatar', p_last.avatar_url) end));
+comment on function private.project_view_json is 'Project of the contract, as one person sees it.';
+grant execute on function private.project_view_json to authenticated;
+
 -- One call for a whole page: owners and last active people may be strangers to the caller's organization, whom row-level security
 -- would hide. The generic plan is right for any page, but looks dearer than one for the ids at hand, so that Postgres would plan anew at
 -- every call: planning six tables took six times as long as reading them.
@@ -29,16 +47,7 @@ declare
   v_admin boolean := private.is_org_admin();
   v_result jsonb;
 begin
-  select coalesce(jsonb_agg(private.project_json(p) || jsonb_strip_nulls(jsonb_build_object(
-    'icon', coalesce(p.icon, private.initials_icon(p.name)),
-    'sourceCount', p.source_count,
-    'isShared', p.privacy = 'shared' or p.accepted_members > 1,
-    'sharedBy', case when p.user_id <> v_user and (p.privacy = 'shared' or p.accepted_members > 1) then
-      coalesce(nullif(btrim(o.first_name || ' ' || o.last_name), ''), split_part(o.email, '@', 1)) end,
-    'owner', case when p.user_id = v_user then 'current-user' else o.email end,
-    'label', p.label, 'color', p.color, 'starred', s.user_id is not null, 'archived', p.archived, 'previewUrl', p.preview_url,
-    'lastActiveUser', case when u.id is not null then jsonb_build_object('id', u.id, 'firstName', u.first_name, 'lastName', u.last_name,
-      'email', u.email, 'avatar', u.avatar_url) end)) order by t.place), '[]')
+  select coalesce(jsonb_agg(private.project_view_json(p, v_user, o, s.user_id is not null, u) order by t.place), '[]')
   into v_result
   from unnest(p_ids) with ordinality t (id, place)
   join public.projects p on p.id = t.id
@@ -58,7 +67,40 @@ end
 $$;
 comment on function private.projects_json is
   'Project[] in the order of the ids, as the caller sees them. Judges: leaves out what the caller may not see.';
-grant execute on function private.projects_json to authenticated;
+
+-- The same for one, which needs no joins: each further row is read where there is one to read.
+create or replace function private.visible_project_json(p_id uuid) returns jsonb
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+declare
+  v_user uuid := private.user_id();
+  p public.projects;
+  v_owner public.users;
+  v_last public.users;
+  v_starred boolean;
+begin
+  select * into p from public.projects q where q.id = p_id;
+  if not found or not coalesce(p.organization_id = private.org_id()
+      and (p.privacy = 'shared' or p.user_id = v_user or private.is_org_admin()), false)
+    and not exists (select from public.project_members m where m.project_id = p_id and m.user_id = v_user and m.accepted_at is not null) then
+    return null;
+  end if;
+  select u.* into v_last
+  from public.project_members m join public.users u on u.id = m.user_id
+  where m.project_id = p_id and m.accepted_at is not null and m.last_active_at is not null
+  order by m.last_active_at desc limit 1;
+  if p.user_id = v_last.id then
+    v_owner := v_last;
+  elsif p.user_id is distinct from v_user then
+    select * into v_owner from public.users u where u.id = p.user_id;
+  end if;
+  v_starred := exists (select from public.project_stars s where s.project_id = p_id and s.user_id = v_user);
+  return private.project_view_json(p, v_user, v_owner, v_starred, v_last);
+end
+$$;
+comment on function private.visible_project_json is
+  'Project as the caller sees it, or null. Judges: nothing of what the caller may not see.';
+grant execute on function private.projects_json, private.visible_project_json to authenticated;
 
 create or replace function private.member_json(m public.project_members) returns jsonb
 language sql stable parallel safe

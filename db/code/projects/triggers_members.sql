@@ -101,6 +101,7 @@ declare
   p public.projects;
   v_name text := coalesce(m.name, m.email);
   v_data jsonb;
+  v_void text;
 begin
   if tg_op = 'INSERT' then
     -- The owner's own row comes with the project, which has counted it and has said so: a second version of the project at its birth
@@ -136,8 +137,8 @@ begin
   if tg_op = 'DELETE' then
     v_data := jsonb_build_object('id', v_data -> 'id', 'project_id', v_data -> 'project_id', 'user_id', v_data -> 'user_id');
   end if;
-  perform private.emit('project:' || p.id, 'project_user:' || lower(tg_op), v_data, p.organization_id, p.id, 'room', 'project_user', m.id);
-  perform private.emit_change('project_member', m.id, case tg_op when 'INSERT' then 'created' when 'DELETE' then 'deleted' else 'updated' end,
+  v_void := private.emit('project:' || p.id, 'project_user:' || lower(tg_op), v_data, p.organization_id, p.id, 'room', 'project_user', m.id);
+  v_void := private.emit_change('project_member', m.id, case tg_op when 'INSERT' then 'created' when 'DELETE' then 'deleted' else 'updated' end,
     p.organization_id, p.id);
   if tg_op = 'DELETE' and old.accepted_at is not null then
     perform private.emit_removal('member_removed', p.organization_id, p.id, old.user_id, null);
