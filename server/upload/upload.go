@@ -8,6 +8,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"net/textproto"
 	"path"
 	"strings"
 	"unicode/utf8"
@@ -77,9 +78,12 @@ func (f *Feature) uploadFiles(c *api.Call) error {
 // readingProblem tells what the client did from what failed on our side.
 func (f *Feature) readingProblem(c *api.Call, err error) error {
 	var p *api.Problem
+	var header textproto.ProtocolError
 	switch {
 	case errors.As(err, &p):
 		return err
+	case errors.As(err, &header):
+		return unreadable("A part of the form has a malformed header.")
 	case errors.Is(err, errRequestTooLarge):
 		c.Ctx.Context().SetConnectionClose()
 		return tooLarge(maxRequest)
