@@ -221,6 +221,9 @@ func TestUploadsThatAreNoText(t *testing.T) {
 		kind, body = form(t, [2]string{"=projectId", "\xc2\x84\x00"}, [2]string{"a.md", "x"})
 		anna.In(t).With("Content-Type", kind).Do("POST", "/files/upload", body).Problem(404, "PROJECT_NOT_FOUND")
 		kind, body = form(t, [2]string{"a.md", "x"})
+		for old, evil := range map[string]string{"Content-Disposition: form-data": "no colon at all", `filename="a.md"`: "filename=\"a\x00.md\""} {
+			anna.In(t).With("Content-Type", kind).Do("POST", "/files/upload", bytes.Replace(body, []byte(old), []byte(evil), 1)).Problem(400, "VALIDATION_ERROR")
+		}
 		body = bytes.Replace(body, []byte("a.md"), []byte("a\xff\xfe.md"), 1)
 		require.Len(t, client.JSON[uploaded](anna.In(t).With("Content-Type", kind).Do("POST", "/files/upload", body).Want(200)).Errors, 1)
 	})
