@@ -121,9 +121,8 @@ comment on function private.assert_projects_row is 'The rules of a row of public
 alter table public.projects add constraint projects_rules check (private.assert_projects_row(projects));
 create unique index projects_organization_id_name_key on public.projects (organization_id, lower(name));
 create index projects_user_id_idx on public.projects (user_id);
--- The three orders of the list, for those who see everything; and the shared ones alone, for those who don't.
+-- The orders of the list, for those who see everything (by name: the unique index); and the shared ones alone, for those who don't.
 create index projects_organization_id_updated_at_idx on public.projects (organization_id, updated_at desc, id);
-create index projects_organization_id_name_idx on public.projects (organization_id, lower(name), id);
 create index projects_organization_id_source_count_idx on public.projects (organization_id, source_count desc, id);
 create index projects_shared_updated_at_idx on public.projects (organization_id, updated_at desc, id) where privacy = 'shared';
 comment on table public.projects is 'A project: its sources become indexed chunks. One organization, one owner, any number of members. A context id is a project id.';
@@ -197,7 +196,7 @@ $$;
 comment on function private.assert_project_members_row is 'The rules of a row of public.project_members, by name.';
 alter table public.project_members add constraint project_members_rules check (private.assert_project_members_row(project_members));
 create unique index project_members_project_id_user_id_key on public.project_members (project_id, user_id) where user_id is not null;
-create unique index project_members_project_id_email_key on public.project_members (project_id, lower(email));
+create unique index project_members_project_id_email_key on public.project_members (project_id, email);
 create index project_members_organization_id_project_id_idx on public.project_members (organization_id, project_id, invited_at, id);
 -- What a person may see: read once a statement by the policies of everything in projects.
 create index project_members_user_id_idx on public.project_members (user_id, organization_id, project_id) include (role)
@@ -251,7 +250,8 @@ as $$
 declare
   v_rule text := case
     when not (r.webhook_url ~ '^https://[^\s]+$' and char_length(r.webhook_url) <= 500) then 'project_settings_webhook_url_check'
-    when not (private.is_switches(r.metadata_options, array['functionSignatures', 'importDependencies', 'gitHistory', 'fileStructure', 'customAnnotations']))
+    when not (private.is_switches(r.metadata_options,
+      array['functionSignatures', 'importDependencies', 'gitHistory', 'fileStructure', 'customAnnotations']))
       then 'project_settings_metadata_options_check'
     when not (r.output_format in ('json', 'markdown', 'vector')) then 'project_settings_output_format_check'
     when not (r.embedding_model in ('text-embedding-3-small', 'text-embedding-3-large', 'text-embedding-ada-002'))
@@ -262,7 +262,8 @@ declare
       then 'project_settings_pattern_filters_check'
     when not (private.is_switches(r.processing_options, array['parallelProcessing', 'realTimeIncremental']))
       then 'project_settings_processing_options_check'
-    when not (private.is_switches(r.file_filters, array['excludeNodeModules', 'excludeBuildArtifacts', 'excludeTests', 'includeDocumentation']))
+    when not (private.is_switches(r.file_filters,
+      array['excludeNodeModules', 'excludeBuildArtifacts', 'excludeTests', 'includeDocumentation']))
       then 'project_settings_file_filters_check'
     when not (r.default_notification_level in ('real-time', 'daily', 'weekly', 'disabled')) then 'project_settings_level_check'
     when not (r.persona in ('alex', 'maya', 'sam')) then 'project_settings_persona_check'
@@ -562,4 +563,5 @@ comment on table public.project_activity is 'Append-only activity log of a proje
 drop table public.project_activity, public.worktree_branches, public.worktrees, public.staged_files, public.project_files,
   public.project_repositories, public.project_manual_contents, private.project_webhook_secrets, public.project_settings,
   public.project_stars, public.project_members, private.project_counters, public.projects, private.installation cascade;
-drop function private.refuse_row(text, text), private.is_patterns(jsonb), private.is_switches(jsonb, text[]), private.is_plain(text), private.trimmed(text) cascade;
+drop function private.refuse_row(text, text), private.is_patterns(jsonb), private.is_switches(jsonb, text[]), private.is_plain(text),
+  private.trimmed(text) cascade;

@@ -46,6 +46,7 @@ declare
   v_size integer := coalesce((p ->> 'pageSize')::integer, 20);
   v_filter text;
   v_order text;
+  v_walk text;
   v_branches text[];
   v_key text;
   v_members uuid[] := '{}';
@@ -68,12 +69,14 @@ begin
   v_filter := private.project_filter(p);
   v_key := case p ->> 'sort' when 'name' then 'lower(p.name)' when 'sources' then 'p.source_count' else 'p.updated_at' end;
   v_order := case when p ->> 'sort' = 'name' then 'k, id' else 'k desc, id' end;
+  -- No two projects of an organization have the same name.
+  v_walk := v_key || case when p ->> 'sort' = 'name' then '' else ' desc, id' end;
 
   execute 'select array(select id from ('
     || (select string_agg(format('(select p.id, %1$s as k from public.projects p where %2$s%3$s%4$s)', v_key, b,
         coalesce(' and ' || nullif(v_filter, ''), ''),
         -- What is found by its ids is few and unsorted; what an organization has is walked in order.
-        case when b not like '% any (%' then format(' order by %s limit %s', replace(v_order, 'k', v_key), v_page::bigint * v_size) else '' end),
+        case when b not like '% any (%' then format(' order by %s limit %s', v_walk, v_page::bigint * v_size) else '' end),
         ' union all ' order by o)
       from unnest(v_branches) with ordinality t (b, o))
     || format(') page order by %s limit %s offset %s)', v_order, v_size, (v_page::bigint - 1) * v_size)
