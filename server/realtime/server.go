@@ -117,7 +117,9 @@ type Server struct {
 
 	perIP, perUser *windows
 	draining       atomic.Bool
-	lives          sync.WaitGroup
+	// livesMu keeps a new life from beginning while somebody begins to wait for the end of all.
+	livesMu sync.Mutex
+	lives   sync.WaitGroup
 
 	leftMu sync.Mutex
 	left   []string      // ids of closed sockets that the database does not know of yet
@@ -175,7 +177,7 @@ func (s *Server) Run(ctx context.Context) error {
 	wg.Go(func() { _ = s.waker.Run(ctx) })
 	wg.Go(func() { s.housekeep(ctx) })
 	wg.Wait()
-	s.draining.Store(true) // nobody reads the log any more
+	s.refuseNew() // nobody reads the log any more
 	for _, sock := range s.hub.sockets() {
 		sock.close(closeRestart, "service restart")
 	}
@@ -191,7 +193,7 @@ func (s *Server) Run(ctx context.Context) error {
 // Drain refuses new sockets and closes the open ones, spread over time so that their clients do not all come back at once. It returns
 // when all have ended, or with ctx.
 func (s *Server) Drain(ctx context.Context) error {
-	s.draining.Store(true)
+	s.refuseNew()
 	spread := s.opt.DrainSpread
 	if deadline, ok := ctx.Deadline(); ok {
 		// Half of the time that is left remains for closing handshakes.
@@ -217,6 +219,23 @@ func (s *Server) Drain(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// begin counts a socket in, unless the server is draining; lives.Done counts it out.
+func (s *Server) begin() bool {
+	s.livesMu.Lock()
+	defer s.livesMu.Unlock()
+	if s.draining.Load() {
+		return false
+	}
+	s.lives.Add(1)
+	return true
+}
+
+func (s *Server) refuseNew() {
+	s.livesMu.Lock()
+	defer s.livesMu.Unlock()
+	s.draining.Store(true)
 }
 
 func pause(ctx context.Context, d time.Duration) error {

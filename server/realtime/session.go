@@ -23,9 +23,12 @@ const maxReplay = 1000
 
 // run is a socket's life, in the goroutine that reads.
 func (s *Server) run(conn *websocket.Conn, h handshake) {
-	sock := s.newSocket(conn.NetConn(), h)
-	s.lives.Add(1)
+	if !s.begin() {
+		_ = conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(closeRestart, "service restart"), time.Now().Add(s.opt.CloseTimeout))
+		return
+	}
 	defer s.lives.Done()
+	sock := s.newSocket(conn.NetConn(), h)
 
 	// What happens only once runs in a goroutine of its own, so that the one that stays keeps a small stack.
 	opened := make(chan struct{})
@@ -166,6 +169,9 @@ func (s *Server) tryAdmit(ctx context.Context, sock *socket, h handshake, token 
 		return nil
 	}
 	s.hub.add(sock, sock.room, sock.user, cred.caller.SessionID)
+	if s.draining.Load() { // Drain may have looked for sockets just before this one was to be found
+		return &refusal{closeRestart, "service restart"}
+	}
 
 	cursor, valid := parseCursor(h.cursor)
 	w := watch{

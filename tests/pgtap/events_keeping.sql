@@ -1,19 +1,5 @@
 -- What the log keeps and forgets, and what the sockets ask of the database.
 begin;
--- pgTAP's functions were made under our closed default, and ours below would be: whoever is acted as must be able to report.
-alter default privileges grant execute on functions to public;
-do $$
-declare
-  v regprocedure;
-begin
-  for v in
-    select d.objid::regprocedure from pg_depend d join pg_extension e on e.oid = d.refobjid
-    where e.extname = 'pgtap' and d.deptype = 'e' and d.classid = 'pg_proc'::regclass
-  loop
-    execute format('grant execute on routine %s to public', v);
-  end loop;
-end
-$$;
 select no_plan();
 select tests.user('ann'), tests.user('stan');
 insert into public.projects (id, organization_id, user_id, name) values

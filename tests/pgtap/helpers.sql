@@ -120,8 +120,20 @@ begin
 end
 $$;
 
--- The product closes functions by default; pgTAP's own must stay open to whoever a test acts as.
-grant execute on all functions in schema public to public;
+-- The product closes functions by default; pgTAP's own, also those it makes on the way, must stay open to whoever a test acts as.
+alter default privileges grant execute on functions to public;
+do $$
+declare
+  v regprocedure;
+begin
+  for v in
+    select d.objid::regprocedure from pg_depend d join pg_extension e on e.oid = d.refobjid
+    where e.extname = 'pgtap' and d.deptype = 'e' and d.classid = 'pg_proc'::regclass
+  loop
+    execute format('grant execute on routine %s to public', v);
+  end loop;
+end
+$$;
 grant usage on schema tests to public;
 grant execute on all functions in schema tests to public;
 grant select on tests.people to public;

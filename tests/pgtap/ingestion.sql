@@ -1,18 +1,4 @@
 begin;
--- pgTAP's functions were made under our closed default: whoever is acted as must be able to report.
-alter default privileges grant execute on functions to public;
-do $$
-declare
-  v regprocedure;
-begin
-  for v in
-    select d.objid::regprocedure from pg_depend d join pg_extension e on e.oid = d.refobjid
-    where e.extname = 'pgtap' and d.deptype = 'e' and d.classid = 'pg_proc'::regclass
-  loop
-    execute format('grant execute on routine %s to public', v);
-  end loop;
-end
-$$;
 select no_plan();
 
 -- Anna owns the project; Dev, Vi and Udo are developer, viewer and auditor; Stan belongs to another organization.

@@ -1,18 +1,4 @@
 begin;
--- Whoever is acted as must be able to report.
-alter default privileges grant execute on functions to public;
-do $$
-declare
-  v regprocedure;
-begin
-  for v in
-    select d.objid::regprocedure from pg_depend d join pg_extension e on e.oid = d.refobjid
-    where e.extname = 'pgtap' and d.deptype = 'e' and d.classid = 'pg_proc'::regclass
-  loop
-    execute format('grant execute on routine %s to public', v);
-  end loop;
-end
-$$;
 select no_plan();
 
 -- Anna owns the project; Vi is a viewer of it, Udo an auditor, Gus a developer from another organization, Stan a stranger.
