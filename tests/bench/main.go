@@ -1,4 +1,4 @@
-// Command bench prints the table of figures (README, "Speed"): each is a ratio against something that runs beside it in the same run,
+// Command bench prints the table of figures (README, "Figures"): each is a ratio against something that runs beside it in the same run,
 // because absolute times differ by a factor of two between machines, and on shared ones between minutes.
 //
 //	go run ./tests/bench              all
@@ -7,34 +7,98 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
-	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"kijko/db"
+	"kijko/db/devpg"
 )
 
-var programs = []string{"http", "realtime", "ingest"}
+// steps are the programs of each part, with their arguments. Those of realtime measure on a database that is given to them.
+var steps = map[string][][]string{
+	"http":     {{}},
+	"realtime": {{"writes"}, {"latency"}, {"sockets"}},
+	"ingest":   {{}},
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	wanted := os.Args[1:]
 	if len(wanted) == 0 {
-		wanted = programs
+		wanted = []string{"http", "realtime", "ingest"}
 	}
 	fmt.Printf("%d processors, %s, %s/%s\n", runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	for _, name := range wanted {
-		if !slices.Contains(programs, name) {
-			fmt.Fprintf(os.Stderr, "bench: %q is none of %v\n", name, programs)
-			os.Exit(2)
-		}
-		cmd := exec.CommandContext(ctx, "go", "run", "./tests/bench/"+name)
-		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-		if err := cmd.Run(); err != nil {
+		if err := part(ctx, name); err != nil {
 			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", name, err)
 			os.Exit(1)
 		}
 	}
+}
+
+func part(ctx context.Context, name string) (err error) {
+	if steps[name] == nil {
+		return errors.New("this part is unknown: http, realtime or ingest")
+	}
+	env := os.Environ()
+	if name == "realtime" {
+		dsn, remove, err := database(ctx)
+		if err != nil {
+			return err
+		}
+		defer remove()
+		env = append(env, "DATABASE_URL="+dsn)
+	}
+	for _, args := range steps[name] {
+		cmd := exec.CommandContext(ctx, "go", append([]string{"run", "./tests/bench/" + name}, args...)...)
+		cmd.Stdout, cmd.Stderr, cmd.Env = os.Stdout, os.Stderr, env
+		if err := cmd.Run(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// database is a durable one, set up, and gone afterwards.
+func database(ctx context.Context) (dsn string, remove func(), err error) {
+	dir, err := os.MkdirTemp("", "kijko-bench")
+	if err != nil {
+		return "", nil, err
+	}
+	data := filepath.Join(dir, "data")
+	cluster, err := devpg.Start(ctx, devpg.Options{DataDir: data})
+	if err != nil {
+		return "", nil, err
+	}
+	remove = func() {
+		_ = cluster.Stop(context.Background())
+		_ = devpg.Remove(data)
+		_ = os.RemoveAll(dir)
+	}
+	if _, err = cluster.EnsureDatabase(ctx, "kijko"); err == nil {
+		dsn = cluster.DSN(devpg.Superuser, "kijko")
+		err = setup(ctx, dsn)
+	}
+	if err != nil {
+		remove()
+		return "", nil, err
+	}
+	return dsn, remove, nil
+}
+
+func setup(ctx context.Context, dsn string) error {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	return db.Setup(ctx, conn)
 }
