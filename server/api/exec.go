@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"kijko/db"
 )
 
 // Caller is who calls, as the credential says; whether they may is judged by private.enter.
@@ -46,6 +48,9 @@ type Waker interface {
 type Executor struct {
 	pool  *pgxpool.Pool
 	waker Waker
+	// reads are places for calls that only read. Those keep a processor busy, so more of them at once than that make all of them slower;
+	// a write mostly waits for its commit to reach the disk, and many of those share one flush.
+	reads chan struct{}
 	// named is false behind a pooler that cannot keep prepared statements.
 	named bool
 	// acquire bounds the wait for a connection, so that a missing database is a quick 503 and not a queue.
@@ -54,7 +59,7 @@ type Executor struct {
 
 // NewExecutor makes one. waker may be nil.
 func NewExecutor(pool *pgxpool.Pool, waker Waker) *Executor {
-	return &Executor{pool: pool, waker: waker, acquire: 3 * time.Second,
+	return &Executor{pool: pool, waker: waker, acquire: 3 * time.Second, reads: make(chan struct{}, db.Readers(pool)),
 		named: pool.Config().ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement}
 }
 
@@ -142,8 +147,16 @@ func (x *Executor) once(ctx context.Context, r *Request) (Answer, timing, error)
 	var t timing
 	began := time.Now()
 	acquireCtx, cancel := context.WithTimeout(ctx, x.acquire)
+	defer cancel()
+	if r.ReadOnly {
+		select {
+		case x.reads <- struct{}{}:
+			defer func() { <-x.reads }()
+		case <-acquireCtx.Done():
+			return Answer{}, t, fmt.Errorf("waiting for a place to read: %w", acquireCtx.Err())
+		}
+	}
 	conn, err := x.pool.Acquire(acquireCtx)
-	cancel()
 	t.pool = time.Since(began)
 	if err != nil {
 		return Answer{}, t, fmt.Errorf("acquiring a connection: %w", err)
