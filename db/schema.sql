@@ -276,6 +276,10 @@ begin
     (select count(*) from public.project_files s where s.project_id = p.id and s.parent_id is not distinct from v_parent), 'inode/directory'
   from public.projects p where p.id = v_project
   returning * into f;
+  if not found then
+    -- Deleted since it was judged.
+    perform private.path_project(p, 'developer');
+  end if;
   return private.source_file_json(f);
 end
 $$;
@@ -298,8 +302,13 @@ declare
   v_id uuid := coalesce(private.as_uuid(b ->> 'id'), gen_random_uuid());
   v_settings jsonb;
   v_name text;
+  v_stored boolean := false;
+  v_project jsonb;
+  n public.projects;
 begin
-  perform private.act_in(private.as_uuid(b ->> 'organizationId'));
+  if b ? 'organizationId' then
+    perform private.act_in(private.as_uuid(b ->> 'organizationId'));
+  end if;
   if private.org_role() = 'viewer' then
     perform private.refuse(403, 'FORBIDDEN', 'Viewers of an organization cannot create projects.');
   end if;
@@ -315,19 +324,25 @@ begin
     coalesce(b ->> 'privacy', 'private'),
     coalesce(nullif(b ->> 'chunkingStrategy', 'custom'), 'semantic'), coalesce((b ->> 'includeMetadata')::boolean, true),
     coalesce((b ->> 'anonymizeSecrets')::boolean, true), nullif(b -> 'icon', 'null'), nullif(btrim(b ->> 'label'), ''),
-    nullif(b ->> 'color', ''));
+    nullif(b ->> 'color', ''))
+  returning * into n;
+  -- Nobody has starred or opened it yet, so nothing has to be read.
+  v_project := private.project_view_json(n, n.user_id, null, false, null);
 
   v_settings := coalesce(b -> 'settings', '{}') || jsonb_strip_nulls(jsonb_build_object('persona', b -> 'persona',
     'defaultNotificationLevel', b -> 'defaultNotificationLevel', 'fileFilters', b -> 'fileFilters',
     'chunkingStrategy', b -> 'chunkingStrategy'));
   if v_settings <> '{}' then
-    perform private.apply_settings(v_id, v_settings, p ->> 'sealedWebhookSecret', 'settings.');
+    v_project := null;
+    v_stored := private.apply_settings(v_id, v_settings, p ->> 'sealedWebhookSecret', 'settings.');
   end if;
   if b ->> 'manualContent' <> '' then
+    v_project := null;
     perform private.apply_manual_content(v_id, b ->> 'manualContent', 'manualContent');
   end if;
-  return jsonb_build_object('project', private.projects_json(array[v_id]) -> 0,
-    'nextSteps', '["source_config", "team_setup", "settings", "review"]'::jsonb);
+  return jsonb_build_object('project', coalesce(v_project, private.visible_project_json(v_id)),
+    'nextSteps', '["source_config", "team_setup", "settings", "review"]'::jsonb)
+    || case when v_stored then jsonb_build_object('webhookSecret', p ->> 'sealedWebhookSecret') else '{}' end;
 end
 $$;
 
@@ -383,6 +398,25 @@ $$;
 --
 
 COMMENT ON FUNCTION api.delete_source_file(p jsonb) IS 'DELETE /projects/{projectId}/source-files/{fileId}: 204; a folder takes its content along. Judges: developer in the project.';
+
+--
+-- Name: email_ingestion_result(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.email_ingestion_result(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  perform private.mail_ingestion_result(private.as_uuid(p ->> 'projectId'), btrim(p -> 'body' ->> 'email'));
+  return '{"success": true}';
+end
+$$;
+
+--
+-- Name: FUNCTION email_ingestion_result(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.email_ingestion_result(p jsonb) IS 'Mails the numbers of the last completed run. Errors: 404 PROJECT_NOT_FOUND, 403 FORBIDDEN, 400 VALIDATION_ERROR, 404 INGESTION_RESULT_NOT_FOUND, 503 PROVIDER_NOT_CONFIGURED, 429 RATE_LIMITED.';
 
 --
 -- Name: estimate_project(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -675,7 +709,7 @@ CREATE FUNCTION api.get_project(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     AS $$
 declare
-  v_project jsonb := private.projects_json(array[private.as_uuid(p ->> 'projectId')]) -> 0;
+  v_project jsonb := private.visible_project_json(private.as_uuid(p ->> 'projectId'));
 begin
   if v_project is null then
     perform private.refuse(404, 'PROJECT_NOT_FOUND', 'This project does not exist.');
@@ -717,48 +751,6 @@ $$;
 COMMENT ON FUNCTION api.get_project_full(p jsonb) IS 'GET /projects/{projectId}/full: ProjectWithRelations; an auditor gets no repositories. Errors: 404 PROJECT_NOT_FOUND.';
 
 --
--- Name: is_patterns(jsonb); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.is_patterns(p_value jsonb) RETURNS boolean
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ((jsonb_typeof(p_value) = 'array'::text) AND (jsonb_array_length(p_value) <= 100) AND (NOT jsonb_path_exists(p_value, 'strict $[*]?(@.type() != "string")'::jsonpath)) AND (NOT (EXISTS (SELECT FROM jsonb_array_elements_text(is_patterns.p_value) e(v) WHERE ((char_length(e.v) < 1) OR (char_length(e.v) > 200))))));
-
---
--- Name: FUNCTION is_patterns(p_value jsonb); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.is_patterns(p_value jsonb) IS 'Is the value a JSON array of at most 100 patterns?';
-
---
--- Name: is_plain(text); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.is_plain(p_text text) RETURNS boolean
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (p_text !~ '[\u0001-\u001f\u007f-\u009f]'::text);
-
---
--- Name: FUNCTION is_plain(p_text text); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.is_plain(p_text text) IS 'Has the text no control characters?';
-
---
--- Name: is_switches(jsonb, text[]); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.is_switches(p_value jsonb, p_keys text[]) RETURNS boolean
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ((jsonb_typeof(p_value) = 'object'::text) AND (p_value ?& p_keys) AND ((p_value - p_keys) = '{}'::jsonb) AND (NOT jsonb_path_exists(p_value, 'strict $.*?(@.type() != "boolean")'::jsonpath)));
-
---
--- Name: FUNCTION is_switches(p_value jsonb, p_keys text[]); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) IS 'Is the value an object of exactly these keys, each true or false?';
-
---
 -- Name: project_settings; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -776,17 +768,7 @@ CREATE TABLE public.project_settings (
     persona text,
     custom_settings jsonb,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT project_settings_custom_check CHECK (((jsonb_typeof(custom_settings) = 'object'::text) AND (octet_length((custom_settings)::text) <= 16384))),
-    CONSTRAINT project_settings_embedding_model_check CHECK ((embedding_model = ANY (ARRAY['text-embedding-3-small'::text, 'text-embedding-3-large'::text, 'text-embedding-ada-002'::text]))),
-    CONSTRAINT project_settings_file_filters_check CHECK (private.is_switches(file_filters, ARRAY['excludeNodeModules'::text, 'excludeBuildArtifacts'::text, 'excludeTests'::text, 'includeDocumentation'::text])),
-    CONSTRAINT project_settings_level_check CHECK ((default_notification_level = ANY (ARRAY['real-time'::text, 'daily'::text, 'weekly'::text, 'disabled'::text]))),
-    CONSTRAINT project_settings_metadata_options_check CHECK (private.is_switches(metadata_options, ARRAY['functionSignatures'::text, 'importDependencies'::text, 'gitHistory'::text, 'fileStructure'::text, 'customAnnotations'::text])),
-    CONSTRAINT project_settings_output_format_check CHECK ((output_format = ANY (ARRAY['json'::text, 'markdown'::text, 'vector'::text]))),
-    CONSTRAINT project_settings_pattern_filters_check CHECK (((jsonb_typeof(pattern_filters) = 'object'::text) AND (pattern_filters ?& ARRAY['languagePatterns'::text, 'excludePatterns'::text]) AND ((pattern_filters - ARRAY['languagePatterns'::text, 'excludePatterns'::text]) = '{}'::jsonb) AND private.is_patterns((pattern_filters -> 'languagePatterns'::text)) AND private.is_patterns((pattern_filters -> 'excludePatterns'::text)))),
-    CONSTRAINT project_settings_persona_check CHECK ((persona = ANY (ARRAY['alex'::text, 'maya'::text, 'sam'::text]))),
-    CONSTRAINT project_settings_processing_options_check CHECK (private.is_switches(processing_options, ARRAY['parallelProcessing'::text, 'realTimeIncremental'::text])),
-    CONSTRAINT project_settings_webhook_url_check CHECK (((webhook_url ~ '^https://[^\s]+$'::text) AND (char_length(webhook_url) <= 500)))
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 ALTER TABLE ONLY public.project_settings FORCE ROW LEVEL SECURITY;
@@ -824,24 +806,13 @@ CREATE TABLE public.projects (
     text_sources integer DEFAULT 0 NOT NULL,
     has_manual_content boolean DEFAULT false NOT NULL,
     source_count integer GENERATED ALWAYS AS ((((total_repos + root_files) + text_sources) + (has_manual_content)::integer)) STORED NOT NULL,
-    accepted_members integer DEFAULT 0 NOT NULL,
+    accepted_members integer DEFAULT 1 NOT NULL,
     total_files integer,
     original_tokens bigint,
     optimized_tokens bigint,
     ingestion_time_seconds integer,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT projects_chunking_strategy_check CHECK ((chunking_strategy = ANY (ARRAY['semantic'::text, 'fixed'::text, 'recursive'::text, 'custom'::text]))),
-    CONSTRAINT projects_color_check CHECK ((color ~ '^#[0-9a-fA-F]{6}$'::text)),
-    CONSTRAINT projects_counters_check CHECK (((total_repos >= 0) AND (uploaded_files >= 0) AND (root_files >= 0) AND (text_sources >= 0) AND (accepted_members >= 0) AND (total_files >= 0) AND (original_tokens >= 0) AND (optimized_tokens >= 0) AND (ingestion_time_seconds >= 0))),
-    CONSTRAINT projects_description_check CHECK ((char_length(description) <= 2000)),
-    CONSTRAINT projects_icon_check CHECK (((jsonb_typeof(icon) = 'object'::text) AND (icon ?& ARRAY['type'::text, 'value'::text]) AND ((icon ->> 'type'::text) = ANY (ARRAY['emoji'::text, 'initials'::text, 'image'::text])) AND ((icon ->> 'value'::text) <> ''::text) AND (octet_length((icon)::text) <= 65536))),
-    CONSTRAINT projects_label_check CHECK (((char_length(label) >= 1) AND (char_length(label) <= 20))),
-    CONSTRAINT projects_name_check CHECK (((name = private.trimmed(name)) AND ((char_length(name) >= 3) AND (char_length(name) <= 50)) AND private.is_plain(name))),
-    CONSTRAINT projects_preview_url_check CHECK (((preview_url ~ '^https://[^\s]+$'::text) AND (char_length(preview_url) <= 500))),
-    CONSTRAINT projects_privacy_check CHECK ((privacy = ANY (ARRAY['private'::text, 'shared'::text]))),
-    CONSTRAINT projects_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'processing'::text, 'active'::text, 'error'::text]))),
-    CONSTRAINT projects_type_check CHECK ((type = ANY (ARRAY['repository'::text, 'files'::text, 'manual'::text])))
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
 )
 WITH (fillfactor='85');
 
@@ -1019,185 +990,23 @@ $$;
 COMMENT ON FUNCTION api.list_files(p jsonb) IS 'GET /projects/{projectId}/files: stored files by path. Errors: 400, 404 PROJECT_NOT_FOUND.';
 
 --
--- Name: as_uuid(text); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.as_uuid(p_text text) RETURNS uuid
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN (p_text ~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$'::text) THEN (p_text)::uuid ELSE NULL::uuid END;
-
---
--- Name: FUNCTION as_uuid(p_text text); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.as_uuid(p_text text) IS 'The text as a uuid, or null where it is none.';
-
---
--- Name: claimed_membership(); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) RETURNS record
-    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
-    SET search_path TO ''
-    AS $$
-  select m.organization_id, m.role
-  from public.memberships m
-  join public.users u on u.id = m.user_id
-  where m.user_id = private.claimed_user_id()
-    and m.status = 'active'
-    and m.organization_id = coalesce(private.as_uuid(coalesce(private.claims() ->> 'org_id', private.claims() ->> 'organization_id',
-      private.claims() -> 'app_metadata' ->> 'org_id')), u.default_organization_id)
-$$;
-
---
--- Name: FUNCTION claimed_membership(OUT org_id uuid, OUT org_role text); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) IS 'Active membership that the claims mean; used only where nobody entered. Judges: reads the caller''s own claims only.';
-
---
--- Name: claims(); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.claims() RETURNS jsonb
-    LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN (NULLIF(current_setting('request.jwt.claims'::text, true), ''::text))::jsonb;
-
---
--- Name: FUNCTION claims(); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.claims() IS 'The JWT claims of this request as the gateway left them, or null.';
-
---
--- Name: sessions; Type: TABLE; Schema: private; Owner: -
---
-
-CREATE TABLE private.sessions (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    user_id uuid NOT NULL,
-    organization_id uuid,
-    issuer text DEFAULT ''::text NOT NULL,
-    external_key text,
-    method text DEFAULT 'password'::text NOT NULL,
-    user_agent text,
-    client_ip text,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    last_active_at timestamp with time zone DEFAULT now() NOT NULL,
-    expires_at timestamp with time zone NOT NULL,
-    idle_expires_at timestamp with time zone NOT NULL,
-    revoked_at timestamp with time zone,
-    revoked_reason text,
-    successor_id uuid,
-    CONSTRAINT sessions_method_check CHECK ((method = ANY (ARRAY['password'::text, 'sso'::text, 'magic_link'::text, 'signup'::text, 'switch'::text])))
-);
-
-ALTER TABLE ONLY private.sessions FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE sessions; Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON TABLE private.sessions IS 'One row a sign-in; looked up by every request. Revoked rows are kept for the login history.';
-
---
--- Name: claimed_user_id(); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.claimed_user_id() RETURNS uuid
-    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
-    SET search_path TO ''
-    RETURN (SELECT s.user_id FROM private.sessions s WHERE ((s.id = private.as_uuid(COALESCE((private.claims() ->> 'sid'::text), (private.claims() ->> 'session_id'::text)))) AND (s.user_id = private.as_uuid((private.claims() ->> 'sub'::text))) AND (s.revoked_at IS NULL) AND (s.expires_at > now()) AND (s.idle_expires_at > now())));
-
---
--- Name: FUNCTION claimed_user_id(); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.claimed_user_id() IS 'User of the claims when their session is alive; used only where nobody entered. Judges: reads the caller''s own claims only.';
-
---
--- Name: org_id(); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.org_id() RETURNS uuid
-    LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN CASE WHEN (NULLIF(current_setting('app.user_id'::text, true), ''::text) IS NULL) THEN (private.claimed_membership()).org_id ELSE (NULLIF(current_setting('app.org_id'::text, true), ''::text))::uuid END;
-
---
--- Name: FUNCTION org_id(); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.org_id() IS 'The organization the caller acts in, or null.';
-
---
--- Name: user_id(); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.user_id() RETURNS uuid
-    LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN COALESCE((NULLIF(current_setting('app.user_id'::text, true), ''::text))::uuid, private.claimed_user_id());
-
---
--- Name: FUNCTION user_id(); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.user_id() IS 'The caller, or null for an anonymous one.';
-
---
--- Name: memberships; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.memberships (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    user_id uuid NOT NULL,
-    role text NOT NULL,
-    status text DEFAULT 'active'::text NOT NULL,
-    joined_at timestamp with time zone DEFAULT now() NOT NULL,
-    last_active_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT memberships_owner_is_active CHECK (((role <> 'owner'::text) OR (status = 'active'::text))),
-    CONSTRAINT memberships_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text, 'viewer'::text]))),
-    CONSTRAINT memberships_status_check CHECK ((status = ANY (ARRAY['active'::text, 'inactive'::text])))
-);
-
-ALTER TABLE ONLY public.memberships FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE memberships; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.memberships IS 'Who belongs to which organization, as what. Exactly one owner an organization.';
-
---
--- Name: organizations; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.organizations (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    name text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT organizations_name_check CHECK (((char_length(btrim(name)) >= 1) AND (char_length(btrim(name)) <= 150)))
-);
-
-ALTER TABLE ONLY public.organizations FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE organizations; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.organizations IS 'The tenant. Every tenant table carries organization_id.';
-
---
 -- Name: my_organizations_json(); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.my_organizations_json() RETURNS jsonb
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
-    RETURN (SELECT COALESCE(jsonb_agg(jsonb_build_object('org_id', o.id, 'name', o.name, 'role', m.role, 'status', m.status, 'is_current', (o.id = private.org_id())) ORDER BY (o.id = private.org_id()) DESC, (lower(o.name)), o.id), '[]'::jsonb) AS "coalesce" FROM (public.memberships m JOIN public.organizations o ON ((o.id = m.organization_id))) WHERE (m.user_id = private.user_id()));
+    AS $$
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('org_id', o.id, 'name', o.name, 'role', m.role, 'status', m.status,
+      'is_current', o.id = private.org_id()) order by (o.id = private.org_id()) desc, lower(o.name), o.id), '[]')
+    from public.memberships m
+    join public.organizations o on o.id = m.organization_id
+    where m.user_id = private.user_id()
+  );
+end
+$$;
 
 --
 -- Name: FUNCTION my_organizations_json(); Type: COMMENT; Schema: private; Owner: -
@@ -1225,12 +1034,16 @@ COMMENT ON FUNCTION api.list_organizations(p jsonb) IS 'GET /auth/organizations:
 
 CREATE FUNCTION api.list_projects(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
+    SET jit TO 'off'
     AS $_$
 declare
   v_page integer := coalesce((p ->> 'page')::integer, 1);
   v_size integer := coalesce((p ->> 'pageSize')::integer, 20);
   v_filter text;
   v_order text;
+  v_walk text;
   v_branches text[];
   v_key text;
   v_members uuid[] := '{}';
@@ -1253,10 +1066,15 @@ begin
   v_filter := private.project_filter(p);
   v_key := case p ->> 'sort' when 'name' then 'lower(p.name)' when 'sources' then 'p.source_count' else 'p.updated_at' end;
   v_order := case when p ->> 'sort' = 'name' then 'k, id' else 'k desc, id' end;
+  -- No two projects of an organization have the same name.
+  v_walk := v_key || case when p ->> 'sort' = 'name' then '' else ' desc, id' end;
 
   execute 'select array(select id from ('
-    || (select string_agg(format('(select p.id, %1$s as k from public.projects p where %2$s%3$s order by %4$s limit %5$s)',
-        v_key, b, coalesce(' and ' || nullif(v_filter, ''), ''), replace(v_order, 'k', v_key), v_page::bigint * v_size), ' union all ' order by o)
+    || (select string_agg(format('(select p.id, %1$s as k from public.projects p where %2$s%3$s%4$s)', v_key, b,
+        coalesce(' and ' || nullif(v_filter, ''), ''),
+        -- What is found by its ids is few and unsorted; what an organization has is walked in order.
+        case when b not like '% any (%' then format(' order by %s limit %s', v_walk, v_page::bigint * v_size) else '' end),
+        ' union all ' order by o)
       from unnest(v_branches) with ordinality t (b, o))
     || format(') page order by %s limit %s offset %s)', v_order, v_size, (v_page::bigint - 1) * v_size)
     into v_ids using private.org_id(), v_members, v_guests, p, private.user_id();
@@ -1363,8 +1181,7 @@ CREATE TABLE public.worktree_branches (
     is_manual boolean DEFAULT false NOT NULL,
     last_commit_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT worktree_branches_name_check CHECK (((char_length(private.trimmed(name)) >= 1) AND (char_length(name) <= 100) AND private.is_plain(name)))
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 ALTER TABLE ONLY public.worktree_branches FORCE ROW LEVEL SECURITY;
@@ -1388,9 +1205,7 @@ CREATE TABLE public.worktrees (
     is_default boolean DEFAULT false NOT NULL,
     is_active boolean DEFAULT false NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT worktrees_name_check CHECK (((name = private.trimmed(name)) AND ((char_length(name) >= 1) AND (char_length(name) <= 100)) AND private.is_plain(name))),
-    CONSTRAINT worktrees_path_check CHECK (((char_length(path) >= 2) AND (char_length(path) <= 101)))
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 ALTER TABLE ONLY public.worktrees FORCE ROW LEVEL SECURITY;
@@ -1706,7 +1521,7 @@ begin
       preview_url = n.preview_url, archived = n.archived
     where id = v_id;
   end if;
-  return private.projects_json(array[v_id]) -> 0;
+  return private.visible_project_json(v_id);
 end
 $$;
 
@@ -1727,7 +1542,8 @@ declare
   v_project uuid := private.path_project(p, case when (p -> 'body') - 'defaultNotificationLevel' = '{}' then 'manager' else 'admin' end);
   v_stored boolean := private.apply_settings(v_project, p -> 'body', p ->> 'sealedWebhookSecret');
 begin
-  return private.settings_json(v_project)
+  -- Deleted since it was judged? Then it is not found.
+  return coalesce(private.settings_json(v_project), private.settings_json(private.path_project(p, 'manager')))
     || case when v_stored then jsonb_build_object('webhookSecret', p ->> 'sealedWebhookSecret') else '{}' end;
 end
 $$;
@@ -1915,10 +1731,7 @@ CREATE TABLE public.project_activity (
     description text NOT NULL,
     metadata jsonb,
     once_key text,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT project_activity_description_check CHECK (((char_length(description) >= 1) AND (char_length(description) <= 500))),
-    CONSTRAINT project_activity_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
-    CONSTRAINT project_activity_type_check CHECK ((type = ANY (ARRAY['view'::text, 'chat'::text, 'ingestion'::text, 'permission'::text, 'config'::text])))
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 );
 
 ALTER TABLE ONLY public.project_activity FORCE ROW LEVEL SECURITY;
@@ -1951,13 +1764,7 @@ CREATE TABLE public.project_members (
     accepted_at timestamp with time zone,
     last_active_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT project_members_avatar_url_check CHECK ((char_length(avatar_url) <= 500)),
-    CONSTRAINT project_members_email_check CHECK ((((char_length(email) >= 3) AND (char_length(email) <= 255)) AND (email = lower(private.trimmed(email))) AND (email ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$'::text))),
-    CONSTRAINT project_members_name_check CHECK ((char_length(name) <= 100)),
-    CONSTRAINT project_members_notification_level_check CHECK ((notification_level = ANY (ARRAY['real-time'::text, 'daily'::text, 'weekly'::text, 'disabled'::text]))),
-    CONSTRAINT project_members_pending_has_no_user CHECK (((accepted_at IS NULL) = (user_id IS NULL))),
-    CONSTRAINT project_members_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'manager'::text, 'developer'::text, 'viewer'::text, 'auditor'::text])))
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
 )
 WITH (fillfactor='85');
 
@@ -1970,19 +1777,18 @@ ALTER TABLE ONLY public.project_members FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.project_members IS 'Members and pending invitations of a project. The owner is an accepted admin member too.';
 
 --
--- Name: activity_json(uuid); Type: FUNCTION; Schema: private; Owner: -
+-- Name: activity_json(public.project_activity, public.project_members, uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
-CREATE FUNCTION private.activity_json(p_id uuid) RETURNS jsonb
-    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
-    SET search_path TO ''
-    RETURN (SELECT jsonb_strip_nulls(jsonb_build_object('id', a.id, 'type', a.type, 'user', jsonb_build_object('id', COALESCE(m.id, a.user_id, '00000000-0000-0000-0000-000000000000'::uuid), 'name', COALESCE(m.name, a.user_name), 'email', COALESCE(m.email, a.user_email), 'role', CASE WHEN (p.user_id = a.user_id) THEN 'owner'::text WHEN (m.role = ANY (ARRAY['admin'::text, 'manager'::text])) THEN 'admin'::text WHEN (m.role = 'developer'::text) THEN 'editor'::text ELSE 'viewer'::text END, 'lastActive', private.iso(COALESCE(m.last_active_at, m.accepted_at, m.invited_at, a.created_at)), 'avatar', m.avatar_url), 'description', a.description, 'timestamp', private.iso(a.created_at), 'metadata', a.metadata)) AS jsonb_strip_nulls FROM ((public.project_activity a JOIN public.projects p ON ((p.id = a.project_id))) LEFT JOIN public.project_members m ON (((m.project_id = a.project_id) AND (m.user_id = a.user_id)))) WHERE (a.id = activity_json.p_id));
+CREATE FUNCTION private.activity_json(a public.project_activity, m public.project_members, p_owner_id uuid) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_strip_nulls(jsonb_build_object('id', (a).id, 'type', (a).type, 'user', jsonb_build_object('id', COALESCE((m).id, (a).user_id, '00000000-0000-0000-0000-000000000000'::uuid), 'name', COALESCE((m).name, (a).user_name), 'email', COALESCE((m).email, (a).user_email), 'role', CASE WHEN (p_owner_id = (a).user_id) THEN 'owner'::text WHEN ((m).role = ANY (ARRAY['admin'::text, 'manager'::text])) THEN 'admin'::text WHEN ((m).role = 'developer'::text) THEN 'editor'::text ELSE 'viewer'::text END, 'lastActive', private.iso(COALESCE((m).last_active_at, (m).accepted_at, (m).invited_at, (a).created_at)), 'avatar', (m).avatar_url), 'description', (a).description, 'timestamp', private.iso((a).created_at), 'metadata', (a).metadata));
 
 --
--- Name: FUNCTION activity_json(p_id uuid); Type: COMMENT; Schema: private; Owner: -
+-- Name: FUNCTION activity_json(a public.project_activity, m public.project_members, p_owner_id uuid); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.activity_json(p_id uuid) IS 'ActivityEvent of the contract. Judges: callable by functions and triggers of ours only.';
+COMMENT ON FUNCTION private.activity_json(a public.project_activity, m public.project_members, p_owner_id uuid) IS 'ActivityEvent of the contract, with the member that its user is, if any.';
 
 --
 -- Name: adopt_identity(jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -2015,6 +1821,7 @@ begin
       -- Whoever registered this address never proved to own it, and the person before us did: what the first one holds must not
       -- open the account any longer. Otherwise a stranger could register somebody's address and wait for them.
       delete from private.credentials c where c.user_id = v_user.id;
+      delete from private.identities i where i.user_id = v_user.id;
       perform private.revoke_session(s.id, 'account_claimed') from private.sessions s where s.user_id = v_user.id and s.revoked_at is null;
       update public.users u set email_verified_at = now() where u.id = v_user.id;
     end if;
@@ -2104,7 +1911,7 @@ CREATE TABLE public.ingestion_runs (
     result jsonb,
     started_by uuid,
     revision bigint DEFAULT 1 NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT ingestion_runs_counts_check CHECK (((retry_count >= 0) AND (restarts >= 0) AND (attempt >= 1))),
     CONSTRAINT ingestion_runs_error_code_check CHECK (((char_length(error_code) >= 1) AND (char_length(error_code) <= 50))),
@@ -2322,6 +2129,20 @@ $$;
 COMMENT ON FUNCTION private.as_patterns(p_list jsonb, p_field text) IS 'A list of globs, judged and without duplicates.';
 
 --
+-- Name: as_uuid(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.as_uuid(p_text text) RETURNS uuid
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (p_text ~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$'::text) THEN (p_text)::uuid ELSE NULL::uuid END;
+
+--
+-- Name: FUNCTION as_uuid(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.as_uuid(p_text text) IS 'The text as a uuid, or null where it is none.';
+
+--
 -- Name: assert_file_name(uuid, uuid, text, uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -2375,6 +2196,60 @@ $$;
 COMMENT ON FUNCTION private.assert_lease(p_run_id uuid, p_owner uuid) IS 'The run''s organization, if the caller holds its lease; else 409 NO_ACTIVE_INGESTION. Judges: definer functions below only.';
 
 --
+-- Name: assert_project_activity_row(public.project_activity); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_project_activity_row(r public.project_activity) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+declare
+  v_rule text := case
+    when not (r.type in ('view', 'chat', 'ingestion', 'permission', 'config')) then 'project_activity_type_check'
+    when not (char_length(r.description) between 1 and 500) then 'project_activity_description_check'
+    when not (jsonb_typeof(r.metadata) = 'object') then 'project_activity_metadata_check'
+  end;
+begin
+  return v_rule is null or private.refuse_row('project_activity', v_rule);
+end
+$$;
+
+--
+-- Name: FUNCTION assert_project_activity_row(r public.project_activity); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_project_activity_row(r public.project_activity) IS 'The rules of a row of public.project_activity, by name.';
+
+--
+-- Name: assert_project_members_row(public.project_members); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_project_members_row(r public.project_members) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $_$
+declare
+  v_rule text := case
+    when not (char_length(r.email) between 3 and 255 and r.email = lower(private.trimmed(r.email))
+      and r.email ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$') then 'project_members_email_check'
+    when not (char_length(r.name) <= 100) then 'project_members_name_check'
+    when not (char_length(r.avatar_url) <= 500) then 'project_members_avatar_url_check'
+    when not (r.role in ('admin', 'manager', 'developer', 'viewer', 'auditor')) then 'project_members_role_check'
+    when not (r.notification_level in ('real-time', 'daily', 'weekly', 'disabled')) then 'project_members_notification_level_check'
+    when not ((r.accepted_at is null) = (r.user_id is null)) then 'project_members_pending_has_no_user'
+  end;
+begin
+  return v_rule is null or private.refuse_row('project_members', v_rule);
+end
+$_$;
+
+--
+-- Name: FUNCTION assert_project_members_row(r public.project_members); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_project_members_row(r public.project_members) IS 'The rules of a row of public.project_members, by name.';
+
+--
 -- Name: assert_project_name(uuid, text, uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -2382,15 +2257,20 @@ CREATE FUNCTION private.assert_project_name(p_org_id uuid, p_name text, p_exclud
     LANGUAGE plpgsql STABLE
     AS $$
 declare
+  v_name text := private.trimmed(p_name);
   v record;
 begin
+  -- The good name, without a query around the judgement.
+  if char_length(v_name) between 3 and 50 and private.is_plain(v_name) and not private.project_name_taken(p_org_id, v_name, p_exclude_id) then
+    return v_name;
+  end if;
   select * into v from private.judge_project_name(p_org_id, p_name, p_exclude_id);
   if v.suggestion is not null then
     perform private.refuse(409, 'PROJECT_NAME_EXISTS', v.error, 'name', jsonb_build_object('suggestion', v.suggestion));
   elsif v.error is not null then
     perform private.refuse_field('name', v.error);
   end if;
-  return private.trimmed(p_name);
+  return v_name;
 end
 $$;
 
@@ -2420,6 +2300,86 @@ $$;
 --
 
 COMMENT ON FUNCTION private.assert_project_role(p_project_id uuid, p_minimum text) IS 'Gives the caller''s role, or refuses: 404 PROJECT_NOT_FOUND when hidden, 403 FORBIDDEN below the minimum (auditor = may see the project).';
+
+--
+-- Name: assert_project_settings_row(public.project_settings); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_project_settings_row(r public.project_settings) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $_$
+declare
+  v_rule text := case
+    when not (r.webhook_url ~ '^https://[^\s]+$' and char_length(r.webhook_url) <= 500) then 'project_settings_webhook_url_check'
+    when not (private.is_switches(r.metadata_options,
+      array['functionSignatures', 'importDependencies', 'gitHistory', 'fileStructure', 'customAnnotations']))
+      then 'project_settings_metadata_options_check'
+    when not (r.output_format in ('json', 'markdown', 'vector')) then 'project_settings_output_format_check'
+    when not (r.embedding_model in ('text-embedding-3-small', 'text-embedding-3-large', 'text-embedding-ada-002'))
+      then 'project_settings_embedding_model_check'
+    when not (jsonb_typeof(r.pattern_filters) = 'object' and r.pattern_filters ?& array['languagePatterns', 'excludePatterns']
+      and r.pattern_filters - array['languagePatterns', 'excludePatterns'] = '{}'
+      and private.is_patterns(r.pattern_filters -> 'languagePatterns') and private.is_patterns(r.pattern_filters -> 'excludePatterns'))
+      then 'project_settings_pattern_filters_check'
+    when not (private.is_switches(r.processing_options, array['parallelProcessing', 'realTimeIncremental']))
+      then 'project_settings_processing_options_check'
+    when not (private.is_switches(r.file_filters,
+      array['excludeNodeModules', 'excludeBuildArtifacts', 'excludeTests', 'includeDocumentation']))
+      then 'project_settings_file_filters_check'
+    when not (r.default_notification_level in ('real-time', 'daily', 'weekly', 'disabled')) then 'project_settings_level_check'
+    when not (r.persona in ('alex', 'maya', 'sam')) then 'project_settings_persona_check'
+    when not (jsonb_typeof(r.custom_settings) = 'object' and octet_length(r.custom_settings::text) <= 16384)
+      then 'project_settings_custom_check'
+  end;
+begin
+  return v_rule is null or private.refuse_row('project_settings', v_rule);
+end
+$_$;
+
+--
+-- Name: FUNCTION assert_project_settings_row(r public.project_settings); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_project_settings_row(r public.project_settings) IS 'The rules of a row of public.project_settings, by name.';
+
+--
+-- Name: assert_projects_row(public.projects); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_projects_row(r public.projects) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $_$
+declare
+  v_rule text := case
+    when not (r.name = private.trimmed(r.name) and char_length(r.name) between 3 and 50 and private.is_plain(r.name))
+      then 'projects_name_check'
+    when not (char_length(r.description) <= 2000) then 'projects_description_check'
+    when not (r.type in ('repository', 'files', 'manual')) then 'projects_type_check'
+    when not (r.status in ('draft', 'processing', 'active', 'error')) then 'projects_status_check'
+    when not (r.privacy in ('private', 'shared')) then 'projects_privacy_check'
+    when not (r.chunking_strategy in ('semantic', 'fixed', 'recursive', 'custom')) then 'projects_chunking_strategy_check'
+    when not (jsonb_typeof(r.icon) = 'object' and r.icon ?& array['type', 'value']
+      and r.icon ->> 'type' in ('emoji', 'initials', 'image') and r.icon ->> 'value' <> '' and octet_length(r.icon::text) <= 65536)
+      then 'projects_icon_check'
+    when not (char_length(r.label) between 1 and 20) then 'projects_label_check'
+    when not (r.color ~ '^#[0-9a-fA-F]{6}$') then 'projects_color_check'
+    when not (r.preview_url ~ '^https://[^\s]+$' and char_length(r.preview_url) <= 500) then 'projects_preview_url_check'
+    when not (r.total_repos >= 0 and r.uploaded_files >= 0 and r.root_files >= 0 and r.text_sources >= 0 and r.accepted_members >= 0
+      and r.total_files >= 0 and r.original_tokens >= 0 and r.optimized_tokens >= 0 and r.ingestion_time_seconds >= 0)
+      then 'projects_counters_check'
+  end;
+begin
+  return v_rule is null or private.refuse_row('projects', v_rule);
+end
+$_$;
+
+--
+-- Name: FUNCTION assert_projects_row(r public.projects); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_projects_row(r public.projects) IS 'The rules of a row of public.projects, by name.';
 
 --
 -- Name: assert_repository_free(uuid, text, text, uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -2500,18 +2460,72 @@ $$;
 COMMENT ON FUNCTION private.assert_startable(p_project_id uuid, p_force boolean) IS 'Refuses a start that must not be: 404, 403, 409 ALREADY_PROCESSING or INVALID_STATUS, 400 NO_SOURCES. Judges: developer of the project or above.';
 
 --
+-- Name: assert_worktree_branches_row(public.worktree_branches); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_worktree_branches_row(r public.worktree_branches) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+declare
+  v_rule text := case
+    when not (char_length(private.trimmed(r.name)) >= 1 and char_length(r.name) <= 100 and private.is_plain(r.name))
+      then 'worktree_branches_name_check'
+  end;
+begin
+  return v_rule is null or private.refuse_row('worktree_branches', v_rule);
+end
+$$;
+
+--
+-- Name: FUNCTION assert_worktree_branches_row(r public.worktree_branches); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_worktree_branches_row(r public.worktree_branches) IS 'The rules of a row of public.worktree_branches, by name.';
+
+--
+-- Name: assert_worktrees_row(public.worktrees); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_worktrees_row(r public.worktrees) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+declare
+  v_rule text := case
+    when not (r.name = private.trimmed(r.name) and char_length(r.name) between 1 and 100 and private.is_plain(r.name))
+      then 'worktrees_name_check'
+    when not (char_length(r.path) between 2 and 101) then 'worktrees_path_check'
+  end;
+begin
+  return v_rule is null or private.refuse_row('worktrees', v_rule);
+end
+$$;
+
+--
+-- Name: FUNCTION assert_worktrees_row(r public.worktrees); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_worktrees_row(r public.worktrees) IS 'The rules of a row of public.worktrees, by name.';
+
+--
 -- Name: audit(text, text, jsonb, jsonb, uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.audit(p_event_type text, p_description text, p_metadata jsonb DEFAULT NULL::jsonb, p_changes jsonb DEFAULT NULL::jsonb, p_org_id uuid DEFAULT NULL::uuid, p_user_id uuid DEFAULT NULL::uuid) RETURNS void
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+declare
+  v_org uuid := coalesce(p_org_id, private.org_id());
+begin
+  if v_org is null then
+    return;
+  end if;
   insert into public.audit_log (organization_id, user_id, event_type, description, metadata, changes, ip_address, session_id, request_id)
-  select coalesce(p_org_id, private.org_id()), coalesce(p_user_id, private.user_id()), p_event_type, p_description, p_metadata,
-    p_changes, nullif(current_setting('app.client_ip', true), ''), private.session_id(),
-    nullif(current_setting('app.request_id', true), '')
-  where coalesce(p_org_id, private.org_id()) is not null
+  values (v_org, coalesce(p_user_id, private.user_id()), p_event_type, p_description, p_metadata, p_changes,
+    nullif(current_setting('app.client_ip', true), ''), private.session_id(), nullif(current_setting('app.request_id', true), ''));
+end
 $$;
 
 --
@@ -2525,7 +2539,7 @@ COMMENT ON FUNCTION private.audit(p_event_type text, p_description text, p_metad
 --
 
 CREATE FUNCTION private.audit_changes(p_old jsonb, p_new jsonb, p_fields text[]) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (SELECT jsonb_agg(jsonb_build_object('field', t.f, 'oldValue', (audit_changes.p_old -> t.f), 'newValue', (audit_changes.p_new -> t.f)) ORDER BY t.ord) AS jsonb_agg FROM unnest(audit_changes.p_fields) WITH ORDINALITY t(f, ord) WHERE ((audit_changes.p_old -> t.f) IS DISTINCT FROM (audit_changes.p_new -> t.f)));
 
 --
@@ -2535,86 +2549,18 @@ CREATE FUNCTION private.audit_changes(p_old jsonb, p_new jsonb, p_fields text[])
 COMMENT ON FUNCTION private.audit_changes(p_old jsonb, p_new jsonb, p_fields text[]) IS 'The changed fields among the named ones, or null.';
 
 --
--- Name: subscriptions; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.subscriptions (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    plan_id text DEFAULT 'free'::text NOT NULL,
-    status text DEFAULT 'active'::text NOT NULL,
-    overrides jsonb DEFAULT '{}'::jsonb NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT subscriptions_overrides_check CHECK ((jsonb_typeof(overrides) = 'object'::text)),
-    CONSTRAINT subscriptions_status_check CHECK ((status = ANY (ARRAY['active'::text, 'trialing'::text, 'past_due'::text, 'incomplete'::text, 'canceled'::text])))
-);
-
-ALTER TABLE ONLY public.subscriptions FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE subscriptions; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.subscriptions IS 'Exactly one row an organization; the effective plan is computed from it at read time.';
-
---
--- Name: effective_plan(uuid); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.effective_plan(p_org_id uuid) RETURNS text
-    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
-    SET search_path TO ''
-    RETURN (SELECT CASE WHEN (s.status = ANY (ARRAY['active'::text, 'trialing'::text, 'past_due'::text])) THEN s.plan_id ELSE 'free'::text END AS "case" FROM public.subscriptions s WHERE (s.organization_id = effective_plan.p_org_id));
-
---
--- Name: FUNCTION effective_plan(p_org_id uuid); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.effective_plan(p_org_id uuid) IS 'free, pro, teams or enterprise. Judges: not callable by request roles for other organizations than through functions of ours.';
-
---
--- Name: plans; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.plans (
-    id text NOT NULL,
-    name text NOT NULL,
-    "position" smallint NOT NULL,
-    price integer NOT NULL,
-    annual_price integer,
-    monthly_cents integer,
-    yearly_cents integer,
-    description text NOT NULL,
-    features jsonb NOT NULL,
-    is_popular boolean DEFAULT false NOT NULL,
-    api_calls bigint NOT NULL,
-    ingestions bigint NOT NULL,
-    storage_gb bigint NOT NULL,
-    seats bigint NOT NULL,
-    oracle_queries bigint NOT NULL,
-    audit_retention_days integer NOT NULL,
-    gates text[] DEFAULT '{}'::text[] NOT NULL,
-    CONSTRAINT plans_features_check CHECK ((jsonb_typeof(features) = 'array'::text)),
-    CONSTRAINT plans_id_check CHECK ((id = ANY (ARRAY['free'::text, 'pro'::text, 'teams'::text, 'enterprise'::text])))
-);
-
-ALTER TABLE ONLY public.plans FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE plans; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.plans IS 'The four plans and their limits; -1 is unlimited. gates: what else the plan opens.';
-
---
 -- Name: audit_horizon(); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.audit_horizon() RETURNS timestamp with time zone
-    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO ''
-    RETURN (now() - make_interval(days => (SELECT p.audit_retention_days FROM public.plans p WHERE (p.id = private.effective_plan(private.org_id())))));
+    AS $$
+begin
+  return now() - make_interval(days => (
+    select p.audit_retention_days from public.plans p where p.id = private.effective_plan(private.org_id())));
+end
+$$;
 
 --
 -- Name: FUNCTION audit_horizon(); Type: COMMENT; Schema: private; Owner: -
@@ -2623,41 +2569,22 @@ CREATE FUNCTION private.audit_horizon() RETURNS timestamp with time zone
 COMMENT ON FUNCTION private.audit_horizon() IS 'Oldest audit entry that the caller''s plan shows. Judges: only the caller''s own organization.';
 
 --
--- Name: org_role(); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.org_role() RETURNS text
-    LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN CASE WHEN (NULLIF(current_setting('app.user_id'::text, true), ''::text) IS NULL) THEN (private.claimed_membership()).org_role ELSE NULLIF(current_setting('app.org_role'::text, true), ''::text) END;
-
---
--- Name: FUNCTION org_role(); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.org_role() IS 'The caller''s role in that organization: owner, admin, member or viewer.';
-
---
--- Name: is_org_admin(); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.is_org_admin() RETURNS boolean
-    LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN COALESCE((private.org_role() = ANY (ARRAY['owner'::text, 'admin'::text])), false);
-
---
--- Name: FUNCTION is_org_admin(); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.is_org_admin() IS 'Is the caller owner or admin of the organization they act in?';
-
---
 -- Name: auditor_project_ids(); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.auditor_project_ids() RETURNS uuid[]
-    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO ''
-    RETURN (SELECT COALESCE(array_agg(m.project_id), ARRAY[]::uuid[]) AS "coalesce" FROM public.project_members m WHERE ((m.user_id = private.user_id()) AND (m.accepted_at IS NOT NULL) AND (m.role = 'auditor'::text) AND (NOT (private.is_org_admin() AND (m.organization_id = private.org_id())))));
+    AS $$
+begin
+  return (
+    select coalesce(array_agg(m.project_id), array[]::uuid[])
+    from public.project_members m
+    where m.user_id = private.user_id() and m.accepted_at is not null and m.role = 'auditor'
+      and not (private.is_org_admin() and m.organization_id = private.org_id())
+  );
+end
+$$;
 
 --
 -- Name: FUNCTION auditor_project_ids(); Type: COMMENT; Schema: private; Owner: -
@@ -2794,10 +2721,10 @@ $$;
 COMMENT ON FUNCTION private.begin_session(p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamp with time zone, p_expires_at timestamp with time zone) IS 'A new session with its first refresh token. Judges: callable by definer functions of ours only.';
 
 --
--- Name: begin_watching(uuid, text[], bigint, bigint, integer); Type: FUNCTION; Schema: private; Owner: -
+-- Name: begin_watching(uuid, bigint, bigint, integer); Type: FUNCTION; Schema: private; Owner: -
 --
 
-CREATE FUNCTION private.begin_watching(p_project_id uuid, p_types text[], p_cursor bigint, p_until bigint, p_limit integer) RETURNS TABLE(organization_id uuid, head bigint, pending bigint[], removed_until bigint, frames jsonb, id bigint, type text, data text, created_at timestamp with time zone)
+CREATE FUNCTION private.begin_watching(p_project_id uuid, p_cursor bigint, p_until bigint, p_limit integer) RETURNS TABLE(organization_id uuid, head bigint, pending bigint[], removed_until bigint, frames jsonb, id bigint, type text, data text, created_at timestamp with time zone)
     LANGUAGE plpgsql STABLE
     AS $$
 #variable_conflict use_column
@@ -2807,7 +2734,7 @@ begin
   with room as (
     select p.id as project_id, 'project:' || p.id as name from public.projects p where p.id = p_project_id
   ), state as materialized (
-    select r.name, l.head, l.pending, private.removed_until(r.name) as removed_until, private.run_snapshot(r.project_id) as frames
+    select r.name, l.head, l.pending, private.removed_until('ingestion:' || r.project_id) as removed_until, private.run_snapshot(r.project_id) as frames
     from room r, private.log_position(r.name) l
   )
   select (select private.org_id()), s.head, s.pending, s.removed_until, s.frames, e.id, e.type, e.data::text, e.created_at
@@ -2819,7 +2746,7 @@ begin
         -- Of a conflatable series only the newest row counts.
         case when v.conflation_key is null then 1 else row_number() over (partition by v.conflation_key order by v.id desc) end as age
       from public.events v
-      where v.room = s.name and v.id > p_cursor and v.id <= least(s.head, p_until) and v.type = any (p_types)
+      where v.room = s.name and v.id > p_cursor and v.id <= least(s.head, p_until) and v.type = any (private.ingestion_event_types())
     ) m
     where m.age = 1
     order by m.id
@@ -2830,22 +2757,24 @@ end
 $$;
 
 --
--- Name: FUNCTION begin_watching(p_project_id uuid, p_types text[], p_cursor bigint, p_until bigint, p_limit integer); Type: COMMENT; Schema: private; Owner: -
+-- Name: FUNCTION begin_watching(p_project_id uuid, p_cursor bigint, p_until bigint, p_limit integer); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.begin_watching(p_project_id uuid, p_types text[], p_cursor bigint, p_until bigint, p_limit integer) IS 'State of a project''s ingestion for a fresh socket and the events it missed, from one snapshot, under the caller''s own rights; no row = not visible.';
+COMMENT ON FUNCTION private.begin_watching(p_project_id uuid, p_cursor bigint, p_until bigint, p_limit integer) IS 'State of a project''s ingestion for a fresh socket and the events it missed, from one snapshot, under the caller''s own rights; no row = not visible.';
 
 --
 -- Name: bury_job(text, text, text, jsonb, integer, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.bury_job(p_job_id text, p_type text, p_queue text, p_args jsonb, p_error_count integer, p_error text, p_created_at timestamp with time zone) RETURNS void
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+begin
   insert into jobs.dead_letters (job_id, job_type, queue, args, error_count, last_error, created_at)
   values (p_job_id, p_type, p_queue, p_args, p_error_count, left(p_error, 4000), p_created_at)
   on conflict (job_id) do nothing;
+end
 $$;
 
 --
@@ -2954,22 +2883,18 @@ COMMENT ON FUNCTION private.cancel_run(p_project_id uuid) IS 'The user''s cancel
 CREATE FUNCTION private.change_branch(p_project_id uuid, p_repository_id uuid, p_branch text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
-    AS $_$
+    AS $$
 declare
   v public.project_repositories;
 begin
   select * into v from public.project_repositories where project_id = p_project_id and id = p_repository_id for update;
   if not found then
     perform private.refuse(404, 'REPOSITORY_NOT_FOUND', 'There is no such repository in this project.');
-  elsif char_length(p_branch) > 100 or p_branch ~ '(^[-/.])|(\.\.)|(//)|(@\{)|(\.lock$)|([/.]$)|[[:cntrl:] ~^:?*\[\\]' then
-    perform private.refuse_field('branch', 'This is not a valid name of a branch.');
-  elsif exists (select from public.project_repositories o where o.project_id = p_project_id and o.repository_url = v.repository_url
-    and o.branch = p_branch and o.id <> v.id) then
-    perform private.refuse(409, 'REPOSITORY_EXISTS', 'The project has this repository and branch already.', 'branch');
   end if;
+  perform private.as_branch(p_branch), private.assert_repository_free(p_project_id, v.repository_url, p_branch, v.id);
   update public.project_repositories set branch = p_branch, status = 'pending', status_before_sync = null where id = v.id;
 end
-$_$;
+$$;
 
 --
 -- Name: FUNCTION change_branch(p_project_id uuid, p_repository_id uuid, p_branch text); Type: COMMENT; Schema: private; Owner: -
@@ -3071,6 +2996,73 @@ $$;
 COMMENT ON FUNCTION private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) IS 'Leases an open run to a worker and describes the work, or null. Judges: callable by the worker only.';
 
 --
+-- Name: claimed_membership(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) RETURNS record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  select m.organization_id, m.role into org_id, org_role
+  from public.memberships m
+  join public.users u on u.id = m.user_id
+  where m.user_id = private.claimed_user_id()
+    and m.status = 'active'
+    and m.organization_id = coalesce(private.as_uuid(coalesce(private.claims() ->> 'org_id', private.claims() ->> 'organization_id',
+      private.claims() -> 'app_metadata' ->> 'org_id')), u.default_organization_id);
+end
+$$;
+
+--
+-- Name: FUNCTION claimed_membership(OUT org_id uuid, OUT org_role text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) IS 'Active membership that the claims mean; used only where nobody entered. Judges: reads the caller''s own claims only.';
+
+--
+-- Name: claimed_user_id(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.claimed_user_id() RETURNS uuid
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  return (
+    select s.user_id
+    from private.sessions s
+    where s.id = private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id'))
+      -- Our own tokens name the user; those of another issuer (Supabase Auth) name the account that is linked to the user.
+      and s.user_id = coalesce(
+        (select i.user_id from private.identities i where i.issuer = private.claims() ->> 'iss' and i.subject = private.claims() ->> 'sub'),
+        private.as_uuid(private.claims() ->> 'sub'))
+      and s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now()
+  );
+end
+$$;
+
+--
+-- Name: FUNCTION claimed_user_id(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.claimed_user_id() IS 'User of the claims when their session is alive; used only where nobody entered. Judges: reads the caller''s own claims only.';
+
+--
+-- Name: claims(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.claims() RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (NULLIF(current_setting('request.jwt.claims'::text, true), ''::text))::jsonb;
+
+--
+-- Name: FUNCTION claims(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.claims() IS 'The JWT claims of this request as the gateway left them, or null.';
+
+--
 -- Name: clean_email(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -3110,10 +3102,12 @@ COMMENT ON FUNCTION private.clear_run(p_run_id uuid, p_owner uuid, p_what text, 
 --
 
 CREATE FUNCTION private.close_sockets(p_socket_ids uuid[]) RETURNS void
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+begin
   delete from private.realtime_sockets where id = any (p_socket_ids);
+end
 $$;
 
 --
@@ -3173,6 +3167,37 @@ $$;
 COMMENT ON FUNCTION private.consume_quota(p_org_id uuid, p_metric text, p_amount bigint, p_at timestamp with time zone) IS 'Counts units of a plan limit in this transaction, or refuses with 429 QUOTA_EXCEEDED. Judges: callable by definer functions and triggers of ours only.';
 
 --
+-- Name: sessions; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.sessions (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    organization_id uuid,
+    issuer text DEFAULT ''::text NOT NULL,
+    external_key text,
+    method text DEFAULT 'password'::text NOT NULL,
+    user_agent text,
+    client_ip text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_active_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    idle_expires_at timestamp with time zone NOT NULL,
+    revoked_at timestamp with time zone,
+    revoked_reason text,
+    successor_id uuid,
+    CONSTRAINT sessions_method_check CHECK ((method = ANY (ARRAY['password'::text, 'sso'::text, 'magic_link'::text, 'signup'::text, 'switch'::text])))
+);
+
+ALTER TABLE ONLY private.sessions FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE sessions; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.sessions IS 'One row a sign-in; looked up by every request. Revoked rows are kept for the login history.';
+
+--
 -- Name: continue_session(private.sessions, jsonb, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -3214,17 +3239,30 @@ COMMENT ON FUNCTION private.continue_session(p_session private.sessions, p jsonb
 --
 
 CREATE FUNCTION private.count_project(p public.projects, p_by integer) RETURNS void
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+declare
+  v_slot smallint := pg_backend_pid() % 8;
+begin
+  update private.project_counters c
+  set projects = c.projects + p_by, active = c.active + p_by * (p.status = 'active')::integer,
+    processing = c.processing + p_by * (p.status = 'processing')::integer, failed = c.failed + p_by * (p.status = 'error')::integer,
+    tokens = c.tokens + p_by * coalesce(p.optimized_tokens, 0), files = c.files + p_by * coalesce(p.total_files, p.uploaded_files)
+  where c.organization_id = p.organization_id and c.privacy = p.privacy and c.slot = v_slot;
+  if found then
+    return;
+  end if;
+  -- Another process of the same slot may be inserting it too.
   insert into private.project_counters as c (organization_id, privacy, slot, projects, active, processing, failed, tokens, files)
-  select p.organization_id, p.privacy, pg_backend_pid() % 8, p_by, p_by * (p.status = 'active')::integer,
+  select p.organization_id, p.privacy, v_slot, p_by, p_by * (p.status = 'active')::integer,
     p_by * (p.status = 'processing')::integer, p_by * (p.status = 'error')::integer, p_by * coalesce(p.optimized_tokens, 0),
     p_by * coalesce(p.total_files, p.uploaded_files)
   where exists (select from public.organizations o where o.id = p.organization_id)
   on conflict (organization_id, privacy, slot) do update
     set projects = c.projects + excluded.projects, active = c.active + excluded.active, processing = c.processing + excluded.processing,
       failed = c.failed + excluded.failed, tokens = c.tokens + excluded.tokens, files = c.files + excluded.files;
+end
 $$;
 
 --
@@ -3238,13 +3276,19 @@ COMMENT ON FUNCTION private.count_project(p public.projects, p_by integer) IS 'A
 --
 
 CREATE FUNCTION private.counted_projects(OUT projects bigint, OUT active bigint, OUT processing bigint, OUT failed bigint, OUT tokens bigint, OUT files bigint) RETURNS record
-    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO ''
     AS $$
-  select coalesce(sum(c.projects), 0)::bigint, coalesce(sum(c.active), 0)::bigint, coalesce(sum(c.processing), 0)::bigint,
-    coalesce(sum(c.failed), 0)::bigint, coalesce(sum(c.tokens), 0)::bigint, coalesce(sum(c.files), 0)::bigint
+declare
+  v_org uuid := private.org_id();
+  v_admin boolean := private.is_org_admin();
+begin
+  select coalesce(sum(c.projects), 0), coalesce(sum(c.active), 0), coalesce(sum(c.processing), 0), coalesce(sum(c.failed), 0),
+    coalesce(sum(c.tokens), 0), coalesce(sum(c.files), 0)
+  into projects, active, processing, failed, tokens, files
   from private.project_counters c
-  where c.organization_id = private.org_id() and (c.privacy = 'shared' or private.is_org_admin())
+  where c.organization_id = v_org and (c.privacy = 'shared' or v_admin);
+end
 $$;
 
 --
@@ -3300,11 +3344,13 @@ COMMENT ON FUNCTION private.current_progress_json(p_project_id uuid) IS 'Ingesti
 --
 
 CREATE FUNCTION private.declare_installation(p_key text, p_value jsonb) RETURNS void
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+begin
   insert into private.installation as i (key, value) values (p_key, p_value)
   on conflict (key) do update set value = excluded.value, updated_at = now() where i.value is distinct from excluded.value;
+end
 $$;
 
 --
@@ -3352,7 +3398,7 @@ COMMENT ON FUNCTION private.delete_run_rows(p_org_id uuid, p_run_id uuid, p_what
 --
 
 CREATE FUNCTION private.device_json(p_user_agent text) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE
     RETURN jsonb_strip_nulls(jsonb_build_object('browser', CASE WHEN (p_user_agent ~ 'Edg'::text) THEN 'Edge'::text WHEN (p_user_agent ~ 'OPR/'::text) THEN 'Opera'::text WHEN (p_user_agent ~ 'Firefox/'::text) THEN 'Firefox'::text WHEN (p_user_agent ~ 'Chrome/|CriOS/'::text) THEN 'Chrome'::text WHEN (p_user_agent ~ 'Safari/'::text) THEN 'Safari'::text ELSE NULL::text END, 'os', CASE WHEN (p_user_agent ~ 'iPhone|iPad'::text) THEN 'iOS'::text WHEN (p_user_agent ~ 'Android'::text) THEN 'Android'::text WHEN (p_user_agent ~ 'Windows'::text) THEN 'Windows'::text WHEN (p_user_agent ~ 'Mac OS X'::text) THEN 'macOS'::text WHEN (p_user_agent ~ 'Linux'::text) THEN 'Linux'::text ELSE NULL::text END));
 
 --
@@ -3408,6 +3454,28 @@ $$;
 COMMENT ON FUNCTION private.drop_run_rows(p_run_id uuid, p_limit integer) IS 'Removes up to p_limit rows of an ended run that is not the current one; 0 when none are left. Judges: callable by the worker only.';
 
 --
+-- Name: effective_plan(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.effective_plan(p_org_id uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  return (
+    select case when s.status in ('active', 'trialing', 'past_due') then s.plan_id else 'free' end
+    from public.subscriptions s where s.organization_id = p_org_id
+  );
+end
+$$;
+
+--
+-- Name: FUNCTION effective_plan(p_org_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.effective_plan(p_org_id uuid) IS 'free, pro, teams or enterprise. Judges: not callable by request roles for other organizations than through functions of ours.';
+
+--
 -- Name: email_digest(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -3429,23 +3497,41 @@ CREATE FUNCTION private.emit(p_room text, p_type text, p_data jsonb, p_org_id uu
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+declare
+  -- Assignments and conditions cost a fraction of a query, so the INSERT is the only one.
+  v_actor uuid := nullif(current_setting('app.user_id', true), '')::uuid;
+  v_org uuid := p_org_id;
+  v_project uuid := p_project_id;
+  v_told text;
+  v_xid xid8;
 begin
+  if not (p_room like 'project:%' or p_room like 'context:%' or p_room like 'user:%' or p_room like 'org:%')
+    or p_audience not in ('room', 'project', 'activity', 'users', 'none') or jsonb_typeof(p_data) <> 'object' then
+    raise exception 'not an event: room %, audience %, data %', p_room, p_audience, jsonb_typeof(p_data);
+  end if;
+  -- private.user_id() looks into the tables where nobody entered; most writers did, or are nobody.
+  if v_actor is null and current_setting('request.jwt.claims', true) <> '' then
+    v_actor := private.user_id();
+  end if;
+  if v_project is null and (p_room like 'project:%' or p_room like 'context:%') then
+    -- A project's room is judged by the project, so the event always names it.
+    v_project := split_part(p_room, ':', 2)::uuid;
+  end if;
+  if p_room like 'user:%' then
+    -- What lies in a person's room belongs to the person, whatever organization they act in.
+    v_org := null;
+  end if;
+
+  -- The transaction has its id before it draws a place; the sequencer's floor relies on that.
+  v_xid := pg_current_xact_id();
   insert into private.event_inbox (room, type, data, audience, organization_id, project_id, entity, entity_id, actor_user_id,
     conflation_key, user_ids)
-  values (p_room, p_type, p_data, p_audience,
-    -- What lies in a person's room belongs to the person, whatever organization they act in.
-    case when p_room not like 'user:%' then p_org_id end,
-    -- A project's room is judged by the project, so the event always names it.
-    coalesce(p_project_id, case when p_room like 'project:%' or p_room like 'context:%' then split_part(p_room, ':', 2)::uuid end),
-    p_entity, p_entity_id,
-    -- private.user_id() looks into the tables where nobody entered; most writers did, or are nobody.
-    case when coalesce(current_setting('app.user_id', true), '') <> '' then current_setting('app.user_id')::uuid
-      when coalesce(current_setting('request.jwt.claims', true), '') <> '' then private.user_id() end,
-    p_conflation_key, p_users);
-  if coalesce(current_setting('app.wakes', true), '') <> 'on' then
+  values (p_room, p_type, p_data, p_audience, v_org, v_project, p_entity, p_entity_id, v_actor, p_conflation_key, p_users);
+
+  if current_setting('app.wakes', true) is distinct from 'on' then
     perform pg_notify('kijko_wake', '');
-  else
-    perform set_config('app.emitted', 'on', true);
+  elsif current_setting('app.emitted', true) is distinct from 'on' then
+    v_told := set_config('app.emitted', 'on', true);
   end if;
 end
 $$;
@@ -3467,11 +3553,13 @@ CREATE FUNCTION private.emit_change(p_resource text, p_id uuid, p_operation text
 declare
   v_data jsonb := jsonb_strip_nulls(jsonb_build_object('resource', p_resource, 'id', p_id, 'operation', p_operation,
     'changedFields', to_jsonb(p_fields), 'updatedAt', private.iso(now())));
+  -- Assignments cost half of what PERFORM does.
+  v_void text;
 begin
   if p_resource = 'project' then
-    perform private.emit('org:' || p_org_id, 'resource_changed', v_data, p_org_id, p_project_id, 'project', p_resource, p_id);
+    v_void := private.emit('org:' || p_org_id, 'resource_changed', v_data, p_org_id, p_project_id, 'project', p_resource, p_id);
   end if;
-  perform private.emit('project:' || p_project_id, 'resource_changed', v_data, p_org_id, p_project_id, 'room', p_resource, p_id);
+  v_void := private.emit('project:' || p_project_id, 'resource_changed', v_data, p_org_id, p_project_id, 'room', p_resource, p_id);
 end
 $$;
 
@@ -3684,6 +3772,41 @@ $$;
 COMMENT ON FUNCTION private.enter_anonymous(p_request_id text, p_client_ip text) IS 'Makes an anonymous request known to the transaction: request id and address only.';
 
 --
+-- Name: enter_claims(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.enter_claims() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_user uuid;
+  v_membership record;
+begin
+  perform set_config('app.user_id', '', true), set_config('app.org_id', '', true), set_config('app.org_role', '', true);
+  if private.claims() ->> 'sub' is null then
+    return;
+  end if;
+  v_user := private.claimed_user_id();
+  if v_user is null then
+    perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
+  end if;
+  select * into v_membership from private.claimed_membership();
+  if v_membership.org_id is null then
+    perform private.refuse(403, 'ORG_REQUIRED', 'You are not an active member of this organization.');
+  end if;
+  perform set_config('app.user_id', v_user::text, true), set_config('app.org_id', v_membership.org_id::text, true),
+    set_config('app.org_role', v_membership.org_role, true);
+end
+$$;
+
+--
+-- Name: FUNCTION enter_claims(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.enter_claims() IS 'PostgREST''s pre-request hook: makes the caller known by their claims. Judges: only the claims of this request. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED.';
+
+--
 -- Name: estimate_json(numeric, text, text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -3713,60 +3836,19 @@ $$;
 COMMENT ON FUNCTION private.estimate_json(p_total numeric, p_strategy text, p_plan text) IS 'CostEstimate of a number of tokens under a strategy and a plan.';
 
 --
--- Name: project_files; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.project_files (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    project_id uuid NOT NULL,
-    parent_id uuid,
-    repository_id uuid,
-    uploaded_by uuid,
-    origin text DEFAULT 'upload'::text NOT NULL,
-    is_folder boolean DEFAULT false NOT NULL,
-    name text NOT NULL,
-    path text NOT NULL,
-    "position" integer DEFAULT 0 NOT NULL,
-    mime_type text DEFAULT 'application/octet-stream'::text NOT NULL,
-    size bigint DEFAULT 0 NOT NULL,
-    checksum text,
-    storage_key text,
-    storage_provider text DEFAULT 'local'::text NOT NULL,
-    processed boolean DEFAULT false NOT NULL,
-    processed_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT project_files_checksum_check CHECK ((checksum ~ '^[0-9a-f]{64}$'::text)),
-    CONSTRAINT project_files_folder_is_empty CHECK (((NOT is_folder) OR ((size = 0) AND (storage_key IS NULL) AND (checksum IS NULL)))),
-    CONSTRAINT project_files_mime_type_check CHECK (((char_length(mime_type) >= 1) AND (char_length(mime_type) <= 100))),
-    CONSTRAINT project_files_name_check CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 255)) AND (name !~ '/'::text) AND (name <> ALL (ARRAY['.'::text, '..'::text])) AND private.is_plain(name))),
-    CONSTRAINT project_files_not_its_own_parent CHECK ((parent_id <> id)),
-    CONSTRAINT project_files_origin_check CHECK ((origin = ANY (ARRAY['upload'::text, 'text'::text, 'repository'::text]))),
-    CONSTRAINT project_files_origin_fits CHECK (((origin = 'repository'::text) = (repository_id IS NOT NULL))),
-    CONSTRAINT project_files_path_check CHECK ((((char_length(path) >= 1) AND (char_length(path) <= 1000)) AND ((path = name) OR ("right"(path, (char_length(name) + 1)) = ('/'::text || name))) AND (path !~ '(^|/)(\.{1,2})?(/|$)'::text) AND private.is_plain(path))),
-    CONSTRAINT project_files_position_check CHECK (("position" >= 0)),
-    CONSTRAINT project_files_size_check CHECK ((size >= 0)),
-    CONSTRAINT project_files_storage_check CHECK ((((char_length(storage_key) >= 16) AND (char_length(storage_key) <= 500)) AND (char_length(storage_provider) <= 50))),
-    CONSTRAINT project_files_stored CHECK (((storage_key IS NOT NULL) = ((NOT is_folder) AND (origin <> 'repository'::text))))
-);
-
-ALTER TABLE ONLY public.project_files FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE project_files; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.project_files IS 'Stored and fetched files with their folders, one tree a project. Storage keys are never shown.';
-
---
 -- Name: estimate_run_seconds(public.projects); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.estimate_run_seconds(p public.projects) RETURNS integer
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
-    RETURN (LEAST((3600)::numeric, GREATEST((10)::numeric, (((10 + (5 * (p).total_repos)))::numeric + ceil((COALESCE(((p).original_tokens)::numeric, (((SELECT COALESCE(sum(f.size), (0)::numeric) AS "coalesce" FROM public.project_files f WHERE ((f.project_id = (estimate_run_seconds.p).id) AND (f.storage_key IS NOT NULL))) / (4)::numeric) + (((SELECT COALESCE(max(octet_length(m.content)), 0) AS "coalesce" FROM public.project_manual_contents m WHERE (m.project_id = (estimate_run_seconds.p).id)) / 4))::numeric)) / (5000)::numeric))))))::integer;
+    AS $$
+begin
+  return least(3600, greatest(10, 10 + 5 * p.total_repos + ceil(coalesce(p.original_tokens::numeric, (
+      select coalesce(sum(f.size), 0) from public.project_files f where f.project_id = p.id and f.storage_key is not null) / 4
+    + (select coalesce(max(octet_length(m.content)), 0) from public.project_manual_contents m where m.project_id = p.id) / 4) / 5000)))::integer;
+end
+$$;
 
 --
 -- Name: FUNCTION estimate_run_seconds(p public.projects); Type: COMMENT; Schema: private; Owner: -
@@ -3837,8 +3919,14 @@ COMMENT ON FUNCTION private.failed_run(p_project_id uuid) IS 'The newest run if 
 --
 
 CREATE FUNCTION private.file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE
     RETURN jsonb_build_object('id', p_id, 'name', p_name, 'size', p_size, 'type', p_type);
+
+--
+-- Name: FUNCTION file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text) IS 'A stored file as the upload replies show it.';
 
 --
 -- Name: file_extension(text, boolean); Type: FUNCTION; Schema: private; Owner: -
@@ -3859,14 +3947,16 @@ COMMENT ON FUNCTION private.file_extension(p_name text, p_is_folder boolean) IS 
 --
 
 CREATE FUNCTION private.finish_idempotent(p_key text, p_response jsonb) RETURNS void
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+begin
   update private.idempotency_keys
   set response = p_response,
     headers = nullif(current_setting('response.headers', true), ''),
     status = nullif(current_setting('response.status', true), '')::integer
   where user_id = private.user_id() and key = p_key;
+end
 $$;
 
 --
@@ -3980,46 +4070,49 @@ $$;
 COMMENT ON FUNCTION private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) IS 'Completes a leased run; false when the lease or the run is gone. Judges: callable by the worker only.';
 
 --
--- Name: installation; Type: TABLE; Schema: private; Owner: -
---
-
-CREATE TABLE private.installation (
-    key text NOT NULL,
-    value jsonb NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL
-);
-
-ALTER TABLE ONLY private.installation FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE installation; Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON TABLE private.installation IS 'Declared by server and worker at their start; see private.declare_installation.';
-
---
 -- Name: git_host_provider(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.git_host_provider(p_host text) RETURNS text
-    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO ''
-    RETURN (SELECT (i.value ->> git_host_provider.p_host) FROM private.installation i WHERE (i.key = 'git_hosts'::text));
+    AS $$
+begin
+  return (select i.value ->> p_host from private.installation i where i.key = 'git_hosts');
+end
+$$;
 
 --
 -- Name: FUNCTION git_host_provider(p_host text); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.git_host_provider(p_host text) IS 'Provider of a self-hosted Git host that this installation trusts, or null. Gives away configuration that every reply shows.';
+COMMENT ON FUNCTION private.git_host_provider(p_host text) IS 'Provider of a self-hosted Git host that this installation trusts, or null. Judges: gives away only what every reply shows.';
 
 --
 -- Name: guest_project_ids(); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.guest_project_ids() RETURNS uuid[]
-    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO ''
-    RETURN (SELECT COALESCE(array_agg(m.project_id), ARRAY[]::uuid[]) AS "coalesce" FROM public.project_members m WHERE ((m.user_id = private.user_id()) AND (m.accepted_at IS NOT NULL) AND ((m.organization_id < COALESCE(private.org_id(), '00000000-0000-0000-0000-000000000000'::uuid)) OR (m.organization_id > COALESCE(private.org_id(), '00000000-0000-0000-0000-000000000000'::uuid))) AND (NOT (EXISTS (SELECT FROM public.memberships s WHERE ((s.organization_id = m.organization_id) AND (s.user_id = m.user_id) AND (s.status = 'active'::text)))))));
+    AS $$
+declare
+  v_user uuid := private.user_id();
+  v_org uuid := coalesce(private.org_id(), '00000000-0000-0000-0000-000000000000');
+begin
+  return array(
+    select m.project_id
+    from (
+      select m.project_id, m.organization_id from public.project_members m
+      where m.user_id = v_user and m.accepted_at is not null and m.organization_id < v_org
+      union all
+      select m.project_id, m.organization_id from public.project_members m
+      where m.user_id = v_user and m.accepted_at is not null and m.organization_id > v_org
+    ) m
+    where not exists (select from public.memberships s
+      where s.organization_id = m.organization_id and s.user_id = v_user and s.status = 'active'));
+end
+$$;
 
 --
 -- Name: FUNCTION guest_project_ids(); Type: COMMENT; Schema: private; Owner: -
@@ -4032,15 +4125,38 @@ COMMENT ON FUNCTION private.guest_project_ids() IS 'Projects where the caller is
 --
 
 CREATE FUNCTION private.has_embedding() RETURNS boolean
-    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO ''
-    RETURN COALESCE((SELECT (i.value = 'true'::jsonb) FROM private.installation i WHERE (i.key = 'embedding'::text)), false);
+    AS $$
+begin
+  return coalesce((select i.value = 'true' from private.installation i where i.key = 'embedding'), false);
+end
+$$;
 
 --
 -- Name: FUNCTION has_embedding(); Type: COMMENT; Schema: private; Owner: -
 --
 
 COMMENT ON FUNCTION private.has_embedding() IS 'Can this installation make vectors? Judges: gives away one public bit.';
+
+--
+-- Name: has_mail(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.has_mail() RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  return coalesce((select i.value = 'true' from private.installation i where i.key = 'mail'), false);
+end
+$$;
+
+--
+-- Name: FUNCTION has_mail(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.has_mail() IS 'Can this installation send mail? Judges: gives away one public bit.';
 
 --
 -- Name: project_role(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -4133,11 +4249,72 @@ $$;
 COMMENT ON FUNCTION private.hold_runs(p_owners uuid[], p_seconds integer) IS 'Renews (or only checks) leases by their owners; gives those that hold. Judges: callable by the worker only.';
 
 --
+-- Name: html_text(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.html_text(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN replace(replace(replace(replace(replace(p_text, '&'::text, '&amp;'::text), '<'::text, '&lt;'::text), '>'::text, '&gt;'::text), '"'::text, '&quot;'::text), ''''::text, '&#39;'::text);
+
+--
+-- Name: FUNCTION html_text(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.html_text(p_text text) IS 'The text as it may stand in HTML, in elements and in quoted attributes.';
+
+--
+-- Name: ingestion_event_types(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.ingestion_event_types() RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ARRAY['phase_started'::text, 'progress_update'::text, 'ingestion_complete'::text, 'error'::text, 'phase_data'::text];
+
+--
+-- Name: FUNCTION ingestion_event_types(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.ingestion_event_types() IS 'The events that room "ingestion:" carries of room "project:".';
+
+--
+-- Name: ingestion_result_lines(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.ingestion_result_lines(p_result jsonb) RETURNS TABLE(label text, value text)
+    LANGUAGE sql IMMUTABLE
+    AS $$
+  select v.label, v.value
+  from (select p_result as r, p_result -> 'savingsBreakdown' as s, p_result -> 'performanceStats' as f, 'FM999,999,999,999,999,990' as n) d,
+  lateral (values
+    ('Project', private.one_line(r ->> 'projectName')),
+    ('Tokens before', to_char((r ->> 'originalTokens')::numeric, n)),
+    ('Tokens after', to_char((r ->> 'optimizedTokens')::numeric, n)),
+    ('Reduction', to_char((r ->> 'reductionPercent')::numeric, 'FM990.0') || ' %'),
+    ('Saved by deduplication', to_char((s ->> 'deduplication')::numeric, n)),
+    ('Saved by pattern compression', to_char((s ->> 'patternCompression')::numeric, n)),
+    ('Saved in whitespace', to_char((s ->> 'whitespace')::numeric, n)),
+    ('Saved by import consolidation', to_char((s ->> 'importConsolidation')::numeric, n)),
+    ('Files processed', to_char((r ->> 'filesProcessed')::numeric, n)),
+    ('Chunks created', to_char((r ->> 'chunksCreated')::numeric, n)),
+    ('Languages', (select string_agg(private.one_line(l), ', ') from jsonb_array_elements_text(r -> 'languagesDetected') l)),
+    ('Ingestion time', to_char((f ->> 'ingestionTimeSeconds')::numeric, n) || ' s'),
+    ('Query latency', to_char((f ->> 'queryLatencyMs')::numeric, n) || ' ms'),
+    ('Relevance', to_char((f ->> 'relevanceScore')::numeric, 'FM990.0') || ' %')) v (label, value)
+  where v.value is not null
+$$;
+
+--
+-- Name: FUNCTION ingestion_result_lines(p_result jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.ingestion_result_lines(p_result jsonb) IS 'An IngestionCompletionData as lines for people, in their order; unknown values are left out.';
+
+--
 -- Name: initials_icon(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.initials_icon(p_name text) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE
     RETURN jsonb_build_object('type', 'initials', 'backgroundColor', '#3b82f6', 'value', upper("left"(COALESCE(NULLIF(regexp_replace(p_name, '[^[:alpha:]]'::text, ''::text, 'g'::text), ''::text), p_name), 2)));
 
 --
@@ -4161,6 +4338,20 @@ CREATE FUNCTION private.is_branch_name(p_name text) RETURNS boolean
 COMMENT ON FUNCTION private.is_branch_name(p_name text) IS 'Would git take this as the name of a branch?';
 
 --
+-- Name: is_plain(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_plain(p_text text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (p_text !~ '[\u0001-\u001f\u007f-\u009f]'::text);
+
+--
+-- Name: FUNCTION is_plain(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_plain(p_text text) IS 'Has the text no control characters?';
+
+--
 -- Name: is_glob(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -4175,43 +4366,75 @@ CREATE FUNCTION private.is_glob(p_pattern text) RETURNS boolean
 COMMENT ON FUNCTION private.is_glob(p_pattern text) IS 'Is the pattern a valid glob of 1 to 200 characters?';
 
 --
--- Name: users; Type: TABLE; Schema: public; Owner: -
+-- Name: is_mail_address(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
-CREATE TABLE public.users (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    email text NOT NULL,
-    first_name text DEFAULT ''::text NOT NULL,
-    last_name text DEFAULT ''::text NOT NULL,
-    avatar_url text,
-    timezone text DEFAULT 'UTC'::text NOT NULL,
-    default_organization_id uuid,
-    is_platform_admin boolean DEFAULT false NOT NULL,
-    email_verified_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    two_factor_enabled_at timestamp with time zone,
-    CONSTRAINT users_avatar_url_check CHECK ((char_length(avatar_url) <= 500)),
-    CONSTRAINT users_email_check CHECK (((email = lower(btrim(email))) AND ((char_length(email) >= 3) AND (char_length(email) <= 254)))),
-    CONSTRAINT users_names_check CHECK (((char_length(first_name) <= 50) AND (char_length(last_name) <= 50)))
-);
-
-ALTER TABLE ONLY public.users FORCE ROW LEVEL SECURITY;
+CREATE FUNCTION private.is_mail_address(p_address text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((p_address ~ '^[^][@\s[:cntrl:]"(),:;<>\\]+@([^][@\s[:cntrl:]"(),:;<>\\.]+\.)+[^][@\s[:cntrl:]"(),:;<>\\.]+$'::text) AND (char_length(p_address) <= 254));
 
 --
--- Name: TABLE users; Type: COMMENT; Schema: public; Owner: -
+-- Name: FUNCTION is_mail_address(p_address text); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON TABLE public.users IS 'One person, one login e-mail (stored lower case), any number of organizations.';
+COMMENT ON FUNCTION private.is_mail_address(p_address text) IS 'Is the text one plain mail address? RFC 5321 gives a path 256 characters, of which two are brackets.';
+
+--
+-- Name: org_role(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.org_role() RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN CASE WHEN (NULLIF(current_setting('app.user_id'::text, true), ''::text) IS NULL) THEN (private.claimed_membership()).org_role ELSE NULLIF(current_setting('app.org_role'::text, true), ''::text) END;
+
+--
+-- Name: FUNCTION org_role(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.org_role() IS 'The caller''s role in that organization: owner, admin, member or viewer.';
+
+--
+-- Name: is_org_admin(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_org_admin() RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN COALESCE((private.org_role() = ANY (ARRAY['owner'::text, 'admin'::text])), false);
+
+--
+-- Name: FUNCTION is_org_admin(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_org_admin() IS 'Is the caller owner or admin of the organization they act in?';
+
+--
+-- Name: is_patterns(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_patterns(p_value jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((jsonb_typeof(p_value) = 'array'::text) AND (jsonb_array_length(p_value) <= 100) AND (NOT jsonb_path_exists(p_value, 'strict $[*]?(@.type() != "string" || !(@ like_regex "^.{1,200}$" flag "s"))'::jsonpath)));
+
+--
+-- Name: FUNCTION is_patterns(p_value jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_patterns(p_value jsonb) IS 'Is the value a JSON array of at most 100 patterns?';
 
 --
 -- Name: is_platform_admin(); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.is_platform_admin() RETURNS boolean
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
-    RETURN (COALESCE((SELECT u.is_platform_admin FROM public.users u WHERE (u.id = private.user_id())), false) OR ((NULLIF(current_setting('app.user_id'::text, true), ''::text) IS NOT NULL) AND COALESCE(((private.claims() ->> 'platform_admin'::text))::boolean, false)));
+    AS $$
+begin
+  return coalesce((select u.is_platform_admin from public.users u where u.id = private.user_id()), false)
+    -- The server leaves this claim only where the identity provider is trusted with the role; claims that somebody else left count nothing.
+    or (nullif(current_setting('app.user_id', true), '') is not null and coalesce((private.claims() ->> 'platform_admin')::boolean, false));
+end
+$$;
 
 --
 -- Name: FUNCTION is_platform_admin(); Type: COMMENT; Schema: private; Owner: -
@@ -4277,6 +4500,20 @@ CREATE FUNCTION private.is_retryable_code(p_code text) RETURNS boolean
 --
 
 COMMENT ON FUNCTION private.is_retryable_code(p_code text) IS 'May a run that failed with this code be retried without changing anything?';
+
+--
+-- Name: is_switches(jsonb, text[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_switches(p_value jsonb, p_keys text[]) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((jsonb_typeof(p_value) = 'object'::text) AND (p_value ?& p_keys) AND ((p_value - p_keys) = '{}'::jsonb) AND (NOT jsonb_path_exists(p_value, 'strict $.*?(@.type() != "boolean")'::jsonpath)));
+
+--
+-- Name: FUNCTION is_switches(p_value jsonb, p_keys text[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) IS 'Is the value an object of exactly these keys, each true or false?';
 
 --
 -- Name: refresh_tokens; Type: TABLE; Schema: private; Owner: -
@@ -4442,11 +4679,13 @@ COMMENT ON FUNCTION private.last_completed_run(p_project_id uuid) IS 'Newest com
 --
 
 CREATE FUNCTION private.leave_node(p_node_id uuid) RETURNS void
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+begin
   delete from private.realtime_sockets where node_id = p_node_id;
   delete from private.realtime_nodes where id = p_node_id;
+end
 $$;
 
 --
@@ -4594,7 +4833,8 @@ CREATE FUNCTION private.log_position(p_room text, OUT head bigint, OUT pending b
     SET search_path TO ''
     AS $$
   select coalesce((select max(e.id) from public.events e), 0),
-    coalesce((select array_agg(i.seq) from private.event_inbox i where i.room = p_room), '{}')
+    coalesce((select array_agg(i.seq) from private.event_inbox i
+      where i.room = p_room and i.seq > (select l.floor_seq from private.event_log l)), '{}')
 $$;
 
 --
@@ -4602,6 +4842,69 @@ $$;
 --
 
 COMMENT ON FUNCTION private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) IS 'Newest number, and the places of a room''s events that are committed but have none yet. Gives away no content.';
+
+--
+-- Name: mail_ingestion_result(uuid, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.mail_ingestion_result(p_project_id uuid, p_email text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_result jsonb;
+  v_sender text;
+  v_subject text;
+begin
+  perform private.assert_project_role(p_project_id, 'viewer');
+  if not coalesce(private.is_mail_address(p_email), false) then
+    perform private.refuse_field('email', 'This is not an e-mail address.');
+  end if;
+  v_result := api.get_ingestion_result(jsonb_build_object('projectId', p_project_id));
+  if not private.has_mail() then
+    perform private.refuse(503, 'PROVIDER_NOT_CONFIGURED', 'This installation cannot send mail.', null, '{"provider": "mail"}');
+  end if;
+  perform private.take_mail_allowance(private.user_id(), 'ingestion_result', 10);
+
+  select private.one_line(format('%s %s', u.first_name, u.last_name)) || ' (' || u.email || ')' into v_sender
+  from public.users u where u.id = private.user_id();
+  v_subject := 'Ingestion result of ' || private.one_line(v_result ->> 'projectName');
+  perform private.queue_mail('ingestion_result', (select p.organization_id from public.projects p where p.id = p_project_id),
+    private.user_id(), p_email, v_subject,
+    format(E'%s sent you the result of an ingestion in Kijko.\n\n', v_sender)
+      || (select string_agg(l.label || ': ' || l.value, E'\n') from private.ingestion_result_lines(v_result) l) || E'\n',
+    format('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>%s</title></head><body><p>%s sent you the result of an ingestion in Kijko.</p><table>',
+        private.html_text(v_subject), private.html_text(v_sender))
+      || (select string_agg(format('<tr><th scope="row" align="left">%s</th><td align="right">%s</td></tr>', private.html_text(l.label),
+        private.html_text(l.value)), '') from private.ingestion_result_lines(v_result) l) || '</table></body></html>');
+end
+$$;
+
+--
+-- Name: FUNCTION mail_ingestion_result(p_project_id uuid, p_email text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.mail_ingestion_result(p_project_id uuid, p_email text) IS 'Composes the message and queues it. Judges: viewer of the project or above. Errors: 404, 403, 400, 503 PROVIDER_NOT_CONFIGURED, 429 RATE_LIMITED.';
+
+--
+-- Name: mark_mail_sent(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.mark_mail_sent(p_id uuid) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update private.mails set sent_at = clock_timestamp() where id = p_id and sent_at is null;
+  return found;
+end
+$$;
+
+--
+-- Name: FUNCTION mark_mail_sent(p_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.mark_mail_sent(p_id uuid) IS 'Says that a server accepted the message; false when that was known or the message is gone. Judges: callable by the worker only.';
 
 --
 -- Name: mark_repository(uuid, uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -4632,9 +4935,21 @@ COMMENT ON FUNCTION private.mark_repository(p_run_id uuid, p_owner uuid, p_repos
 --
 
 CREATE FUNCTION private.me_json() RETURNS jsonb
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
-    RETURN (SELECT jsonb_build_object('id', u.id, 'email', u.email, 'first_name', u.first_name, 'last_name', u.last_name, 'org_id', private.org_id(), 'roles', to_jsonb((ARRAY[private.org_role()] || CASE WHEN private.is_platform_admin() THEN ARRAY['platform_admin'::text] ELSE '{}'::text[] END)), 'plan', COALESCE(private.effective_plan(private.org_id()), 'free'::text), 'email_verified', (u.email_verified_at IS NOT NULL), 'two_factor_enabled', (u.two_factor_enabled_at IS NOT NULL)) AS jsonb_build_object FROM public.users u WHERE (u.id = private.user_id()));
+    AS $$
+begin
+  return (
+    select jsonb_build_object('id', u.id, 'email', u.email, 'first_name', u.first_name, 'last_name', u.last_name,
+      'org_id', private.org_id(),
+      'roles', to_jsonb(array[private.org_role()] || case when private.is_platform_admin() then array['platform_admin'] else '{}' end),
+      'plan', coalesce(private.effective_plan(private.org_id()), 'free'),
+      'email_verified', u.email_verified_at is not null, 'two_factor_enabled', u.two_factor_enabled_at is not null)
+    from public.users u
+    where u.id = private.user_id()
+  );
+end
+$$;
 
 --
 -- Name: FUNCTION me_json(); Type: COMMENT; Schema: private; Owner: -
@@ -4661,15 +4976,30 @@ COMMENT ON FUNCTION private.member_json(m public.project_members) IS 'ProjectMem
 --
 
 CREATE FUNCTION private.member_project_ids() RETURNS uuid[]
-    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO ''
-    RETURN (SELECT COALESCE(array_agg(m.project_id), ARRAY[]::uuid[]) AS "coalesce" FROM public.project_members m WHERE ((m.user_id = private.user_id()) AND (m.accepted_at IS NOT NULL)));
+    AS $$
+declare
+  v_user uuid := private.user_id();
+  v_org uuid := coalesce(private.org_id(), '00000000-0000-0000-0000-000000000000');
+begin
+  if private.is_org_admin() then
+    return array(
+      select m.project_id from public.project_members m
+      where m.user_id = v_user and m.accepted_at is not null and m.organization_id < v_org
+      union all
+      select m.project_id from public.project_members m
+      where m.user_id = v_user and m.accepted_at is not null and m.organization_id > v_org);
+  end if;
+  return array(select m.project_id from public.project_members m where m.user_id = v_user and m.accepted_at is not null);
+end
+$$;
 
 --
 -- Name: FUNCTION member_project_ids(); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.member_project_ids() IS 'Projects where the caller is an accepted member, in any organization; policies evaluate it at most once a statement. Judges: only the caller''s own rows.';
+COMMENT ON FUNCTION private.member_project_ids() IS 'Projects that the caller sees as an accepted member, in any organization; policies evaluate it at most once a statement. Judges: only the caller''s own rows.';
 
 --
 -- Name: merged_switches(jsonb, jsonb, text); Type: FUNCTION; Schema: private; Owner: -
@@ -4706,7 +5036,7 @@ COMMENT ON FUNCTION private.merged_switches(p_current jsonb, p_patch jsonb, p_fi
 --
 
 CREATE FUNCTION private.metrics_json(r public.ingestion_runs) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE
     RETURN jsonb_build_object('filesProcessed', (r).files_processed, 'totalFiles', (r).total_files, 'tokensProcessed', (r).tokens_processed, 'bytesProcessed', (r).bytes_processed, 'chunksCreated', (r).chunks_created, 'errorsEncountered', (r).errors_encountered);
 
 --
@@ -4817,15 +5147,36 @@ COMMENT ON FUNCTION private.newest_run(p_project_id uuid) IS 'Newest run of a pr
 --
 
 CREATE FUNCTION private.next_position(p_project_id uuid, p_parent_id uuid) RETURNS integer
-    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO ''
-    RETURN (SELECT COALESCE((max(f."position") + 1), 0) AS "coalesce" FROM public.project_files f WHERE ((f.project_id = next_position.p_project_id) AND (NOT (f.parent_id IS DISTINCT FROM next_position.p_parent_id))));
+    AS $$
+begin
+  return (
+    select coalesce(max(f.position) + 1, 0) from public.project_files f
+    where f.project_id = p_project_id and f.parent_id is not distinct from p_parent_id
+  );
+end
+$$;
 
 --
 -- Name: FUNCTION next_position(p_project_id uuid, p_parent_id uuid); Type: COMMENT; Schema: private; Owner: -
 --
 
 COMMENT ON FUNCTION private.next_position(p_project_id uuid, p_parent_id uuid) IS 'Place after the last sibling. Judges: callable by definer functions of ours only.';
+
+--
+-- Name: one_line(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.one_line(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN btrim(regexp_replace(p_text, '[[:cntrl:]\s\u2028\u2029]+'::text, ' '::text, 'g'::text));
+
+--
+-- Name: FUNCTION one_line(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.one_line(p_text text) IS 'The text without line breaks and other control characters, for subjects and table cells.';
 
 --
 -- Name: open_run_of(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -4885,13 +5236,35 @@ $$;
 COMMENT ON FUNCTION private.open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer) IS 'Counts a socket of the caller of this transaction; false when there are too many. Judges: callable by the server only.';
 
 --
+-- Name: org_id(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.org_id() RETURNS uuid
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN CASE WHEN (NULLIF(current_setting('app.user_id'::text, true), ''::text) IS NULL) THEN (private.claimed_membership()).org_id ELSE (NULLIF(current_setting('app.org_id'::text, true), ''::text))::uuid END;
+
+--
+-- Name: FUNCTION org_id(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.org_id() IS 'The organization the caller acts in, or null.';
+
+--
 -- Name: overseen_project_ids(); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.overseen_project_ids() RETURNS uuid[]
-    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO ''
-    RETURN (SELECT COALESCE(array_agg(m.project_id), ARRAY[]::uuid[]) AS "coalesce" FROM public.project_members m WHERE ((m.user_id = private.user_id()) AND (m.accepted_at IS NOT NULL) AND (m.role = ANY (ARRAY['admin'::text, 'manager'::text, 'auditor'::text]))));
+    AS $$
+begin
+  return (
+    select coalesce(array_agg(m.project_id), array[]::uuid[])
+    from public.project_members m
+    where m.user_id = private.user_id() and m.accepted_at is not null and m.role in ('admin', 'manager', 'auditor')
+  );
+end
+$$;
 
 --
 -- Name: FUNCTION overseen_project_ids(); Type: COMMENT; Schema: private; Owner: -
@@ -4904,7 +5277,7 @@ COMMENT ON FUNCTION private.overseen_project_ids() IS 'Projects whose whole acti
 --
 
 CREATE FUNCTION private.page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE
     RETURN jsonb_build_object('data', p_data, 'total', p_total, 'page', p_page, 'pageSize', p_page_size, 'hasMore', (((p_page)::bigint * p_page_size) < p_total));
 
 --
@@ -5023,6 +5396,53 @@ CREATE FUNCTION private.patched_text(p_body jsonb, p_key text, p_current text) R
 --
 
 COMMENT ON FUNCTION private.patched_text(p_body jsonb, p_key text, p_current text) IS 'Value of an optional text after a PATCH: absent keeps, null or "" clears.';
+
+--
+-- Name: project_files; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.project_files (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    parent_id uuid,
+    repository_id uuid,
+    uploaded_by uuid,
+    origin text DEFAULT 'upload'::text NOT NULL,
+    is_folder boolean DEFAULT false NOT NULL,
+    name text NOT NULL,
+    path text NOT NULL,
+    "position" integer DEFAULT 0 NOT NULL,
+    mime_type text DEFAULT 'application/octet-stream'::text NOT NULL,
+    size bigint DEFAULT 0 NOT NULL,
+    checksum text,
+    storage_key text,
+    storage_provider text DEFAULT 'local'::text NOT NULL,
+    processed boolean DEFAULT false NOT NULL,
+    processed_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT project_files_checksum_check CHECK ((checksum ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT project_files_folder_is_empty CHECK (((NOT is_folder) OR ((size = 0) AND (storage_key IS NULL) AND (checksum IS NULL)))),
+    CONSTRAINT project_files_mime_type_check CHECK (((char_length(mime_type) >= 1) AND (char_length(mime_type) <= 100))),
+    CONSTRAINT project_files_name_check CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 255)) AND (name !~ '/'::text) AND (name <> ALL (ARRAY['.'::text, '..'::text])) AND private.is_plain(name))),
+    CONSTRAINT project_files_not_its_own_parent CHECK ((parent_id <> id)),
+    CONSTRAINT project_files_origin_check CHECK ((origin = ANY (ARRAY['upload'::text, 'text'::text, 'repository'::text]))),
+    CONSTRAINT project_files_origin_fits CHECK (((origin = 'repository'::text) = (repository_id IS NOT NULL))),
+    CONSTRAINT project_files_path_check CHECK ((((char_length(path) >= 1) AND (char_length(path) <= 1000)) AND ((path = name) OR ("right"(path, (char_length(name) + 1)) = ('/'::text || name))) AND (path !~ '(^|/)(\.{1,2})?(/|$)'::text) AND private.is_plain(path))),
+    CONSTRAINT project_files_position_check CHECK (("position" >= 0)),
+    CONSTRAINT project_files_size_check CHECK ((size >= 0)),
+    CONSTRAINT project_files_storage_check CHECK ((((char_length(storage_key) >= 16) AND (char_length(storage_key) <= 500)) AND (char_length(storage_provider) <= 50))),
+    CONSTRAINT project_files_stored CHECK (((storage_key IS NOT NULL) = ((NOT is_folder) AND (origin <> 'repository'::text))))
+);
+
+ALTER TABLE ONLY public.project_files FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE project_files; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.project_files IS 'Stored and fetched files with their folders, one tree a project. Storage keys are never shown.';
 
 --
 -- Name: path_file(jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -5274,9 +5694,19 @@ COMMENT ON FUNCTION private.place_files(p_project_id uuid, p_files jsonb, p_orig
 --
 
 CREATE FUNCTION private.plan_limit(p_org_id uuid, p_metric text) RETURNS bigint
-    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO ''
-    RETURN (SELECT COALESCE(((s.overrides ->> plan_limit.p_metric))::bigint, CASE plan_limit.p_metric WHEN 'api_calls'::text THEN p.api_calls WHEN 'ingestions'::text THEN p.ingestions WHEN 'oracle_queries'::text THEN p.oracle_queries WHEN 'storage'::text THEN p.storage_gb WHEN 'seats'::text THEN p.seats ELSE NULL::bigint END) AS "coalesce" FROM (public.subscriptions s JOIN public.plans p ON ((p.id = private.effective_plan(plan_limit.p_org_id)))) WHERE (s.organization_id = plan_limit.p_org_id));
+    AS $$
+begin
+  return (
+    select coalesce((s.overrides ->> p_metric)::bigint,
+      case p_metric when 'api_calls' then p.api_calls when 'ingestions' then p.ingestions when 'oracle_queries' then p.oracle_queries
+        when 'storage' then p.storage_gb when 'seats' then p.seats end)
+    from public.subscriptions s join public.plans p on p.id = private.effective_plan(p_org_id)
+    where s.organization_id = p_org_id
+  );
+end
+$$;
 
 --
 -- Name: FUNCTION plan_limit(p_org_id uuid, p_metric text); Type: COMMENT; Schema: private; Owner: -
@@ -5312,7 +5742,7 @@ COMMENT ON FUNCTION private.plan_of(p_project_id uuid) IS 'Plan of the current o
 --
 
 CREATE FUNCTION private.problem(p_status integer, p_code text, p_message text, p_field text DEFAULT NULL::text, p_details jsonb DEFAULT NULL::jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE
     RETURN jsonb_build_object('problem', jsonb_strip_nulls(jsonb_build_object('status', p_status, 'code', p_code, 'message', p_message, 'field', p_field, 'details', p_details)));
 
 --
@@ -5326,7 +5756,7 @@ COMMENT ON FUNCTION private.problem(p_status integer, p_code text, p_message tex
 --
 
 CREATE FUNCTION private.progress_update_json(r public.ingestion_runs) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE
     RETURN jsonb_build_object('projectId', (r).project_id, 'phase', (r).phase, 'progressPercent', (r).percent, 'message', (r).message, 'metrics', private.metrics_json(r), 'runId', (r).id, 'revision', (r).revision);
 
 --
@@ -5375,7 +5805,7 @@ COMMENT ON FUNCTION private.project_fields(p_old jsonb, p_new jsonb) IS 'camelCa
 --
 
 CREATE FUNCTION private.project_filter(p jsonb) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE
     RETURN concat_ws(' and '::text, CASE (p ->> 'filter'::text) WHEN 'mine'::text THEN 'p.user_id = $5'::text WHEN 'shared'::text THEN '(p.privacy = ''shared'' or p.accepted_members > 1) and p.user_id <> $5'::text ELSE NULL::text END, CASE WHEN (private.trimmed((p ->> 'search'::text)) <> ''::text) THEN '(p.name ilike private.like_pattern(private.trimmed($4 ->> ''search'')) or p.description ilike private.like_pattern(private.trimmed($4 ->> ''search'')))'::text ELSE NULL::text END, CASE WHEN ((p ->> 'status'::text) IS NOT NULL) THEN 'p.status = $4 ->> ''status'''::text ELSE NULL::text END, CASE WHEN ((p ->> 'type'::text) IS NOT NULL) THEN 'p.type = $4 ->> ''type'''::text ELSE NULL::text END, CASE WHEN ((p ->> 'archived'::text) IS NOT NULL) THEN 'p.archived = ($4 ->> ''archived'')::boolean'::text ELSE NULL::text END, CASE WHEN ((p ->> 'starred'::text) IS NOT NULL) THEN (CASE WHEN ((p ->> 'starred'::text))::boolean THEN ''::text ELSE 'not '::text END || '(p.id = any (array(select s.project_id from public.project_stars s where s.user_id = $5)))'::text) ELSE NULL::text END, CASE WHEN (jsonb_array_length((p -> 'label'::text)) > 0) THEN 'p.label = any (array(select jsonb_array_elements_text($4 -> ''label'')))'::text ELSE NULL::text END);
 
 --
@@ -5389,9 +5819,13 @@ COMMENT ON FUNCTION private.project_filter(p jsonb) IS 'SQL text of the list''s 
 --
 
 CREATE FUNCTION private.project_id_taken(p_id uuid) RETURNS boolean
-    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO ''
-    RETURN (EXISTS (SELECT FROM public.projects WHERE (projects.id = project_id_taken.p_id)));
+    AS $$
+begin
+  return exists (select from public.projects where id = p_id);
+end
+$$;
 
 --
 -- Name: FUNCTION project_id_taken(p_id uuid); Type: COMMENT; Schema: private; Owner: -
@@ -5418,9 +5852,20 @@ COMMENT ON FUNCTION private.project_json(p public.projects) IS 'The core fields 
 --
 
 CREATE FUNCTION private.project_name_taken(p_org_id uuid, p_name text, p_exclude_id uuid DEFAULT NULL::uuid) RETURNS boolean
-    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO ''
-    RETURN (EXISTS (SELECT FROM public.projects p WHERE ((p.organization_id = project_name_taken.p_org_id) AND (lower(p.name) = lower(private.trimmed(project_name_taken.p_name))) AND (p.id IS DISTINCT FROM project_name_taken.p_exclude_id) AND (EXISTS (SELECT FROM public.memberships m WHERE ((m.organization_id = project_name_taken.p_org_id) AND (m.user_id = private.user_id()) AND (m.status = 'active'::text)) UNION ALL SELECT FROM public.project_members g WHERE ((g.organization_id = project_name_taken.p_org_id) AND (g.user_id = private.user_id()) AND (g.accepted_at IS NOT NULL)))))));
+    AS $$
+begin
+  -- Two steps, because a name is nearly always free.
+  if not exists (select from public.projects p
+    where p.organization_id = p_org_id and lower(p.name) = lower(private.trimmed(p_name)) and p.id is distinct from p_exclude_id) then
+    return false;
+  end if;
+  return exists (select from public.memberships m where m.organization_id = p_org_id and m.user_id = private.user_id() and m.status = 'active'
+    union all select from public.project_members g where g.organization_id = p_org_id and g.user_id = private.user_id()
+      and g.accepted_at is not null);
+end
+$$;
 
 --
 -- Name: FUNCTION project_name_taken(p_org_id uuid, p_name text, p_exclude_id uuid); Type: COMMENT; Schema: private; Owner: -
@@ -5433,15 +5878,20 @@ COMMENT ON FUNCTION private.project_name_taken(p_org_id uuid, p_name text, p_exc
 --
 
 CREATE FUNCTION private.project_plan_price(p_project_id uuid) RETURNS integer
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
-    RETURN (SELECT COALESCE((SELECT t.price FROM public.plans t WHERE (t.id = private.effective_plan(p.organization_id))), 0) AS "coalesce" FROM public.projects p WHERE (p.id = project_plan_price.p_project_id));
+    AS $$
+begin
+  return (select coalesce((select t.price from public.plans t where t.id = private.effective_plan(p.organization_id)), 0)
+    from public.projects p where p.id = p_project_id);
+end
+$$;
 
 --
 -- Name: FUNCTION project_plan_price(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.project_plan_price(p_project_id uuid) IS 'Monthly price in euro of the plan behind a project. Gives away the plan''s public price only.';
+COMMENT ON FUNCTION private.project_plan_price(p_project_id uuid) IS 'Monthly price in euro of the plan behind a project. Judges: gives away the plan''s public price only.';
 
 --
 -- Name: shown_role(text, boolean); Type: FUNCTION; Schema: private; Owner: -
@@ -5472,6 +5922,50 @@ CREATE FUNCTION private.project_user_json(m public.project_members, p_owner_id u
 COMMENT ON FUNCTION private.project_user_json(m public.project_members, p_owner_id uuid) IS 'ProjectUser of the contract.';
 
 --
+-- Name: users; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.users (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    email text NOT NULL,
+    first_name text DEFAULT ''::text NOT NULL,
+    last_name text DEFAULT ''::text NOT NULL,
+    avatar_url text,
+    timezone text DEFAULT 'UTC'::text NOT NULL,
+    default_organization_id uuid,
+    is_platform_admin boolean DEFAULT false NOT NULL,
+    email_verified_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    two_factor_enabled_at timestamp with time zone,
+    CONSTRAINT users_avatar_url_check CHECK ((char_length(avatar_url) <= 500)),
+    CONSTRAINT users_email_check CHECK (((email = lower(btrim(email))) AND ((char_length(email) >= 3) AND (char_length(email) <= 254)))),
+    CONSTRAINT users_names_check CHECK (((char_length(first_name) <= 50) AND (char_length(last_name) <= 50)))
+);
+
+ALTER TABLE ONLY public.users FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE users; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.users IS 'One person, one login e-mail (stored lower case), any number of organizations.';
+
+--
+-- Name: project_view_json(public.projects, uuid, public.users, boolean, public.users); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.project_view_json(p public.projects, p_user_id uuid, p_owner public.users, p_starred boolean, p_last public.users) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (private.project_json(p) || jsonb_strip_nulls(jsonb_build_object('icon', COALESCE((p).icon, private.initials_icon((p).name)), 'sourceCount', (p).source_count, 'isShared', (((p).privacy = 'shared'::text) OR ((p).accepted_members > 1)), 'sharedBy', CASE WHEN (((p).user_id <> p_user_id) AND (((p).privacy = 'shared'::text) OR ((p).accepted_members > 1))) THEN COALESCE(NULLIF(btrim((((p_owner).first_name || ' '::text) || (p_owner).last_name)), ''::text), split_part((p_owner).email, '@'::text, 1)) ELSE NULL::text END, 'owner', CASE WHEN ((p).user_id = p_user_id) THEN 'current-user'::text ELSE (p_owner).email END, 'label', (p).label, 'color', (p).color, 'starred', p_starred, 'archived', (p).archived, 'previewUrl', (p).preview_url, 'lastActiveUser', CASE WHEN ((p_last).id IS NOT NULL) THEN jsonb_build_object('id', (p_last).id, 'firstName', (p_last).first_name, 'lastName', (p_last).last_name, 'email', (p_last).email, 'avatar', (p_last).avatar_url) ELSE NULL::jsonb END)));
+
+--
+-- Name: FUNCTION project_view_json(p public.projects, p_user_id uuid, p_owner public.users, p_starred boolean, p_last public.users); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.project_view_json(p public.projects, p_user_id uuid, p_owner public.users, p_starred boolean, p_last public.users) IS 'Project of the contract, as one person sees it.';
+
+--
 -- Name: project_webhook(uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -5498,6 +5992,7 @@ COMMENT ON FUNCTION private.project_webhook(p_project_id uuid, OUT url text, OUT
 CREATE FUNCTION private.projects_json(p_ids uuid[]) RETURNS jsonb
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 declare
   v_user uuid := private.user_id();
@@ -5505,16 +6000,7 @@ declare
   v_admin boolean := private.is_org_admin();
   v_result jsonb;
 begin
-  select coalesce(jsonb_agg(private.project_json(p) || jsonb_strip_nulls(jsonb_build_object(
-    'icon', coalesce(p.icon, private.initials_icon(p.name)),
-    'sourceCount', p.source_count,
-    'isShared', p.privacy = 'shared' or p.accepted_members > 1,
-    'sharedBy', case when p.user_id <> v_user and (p.privacy = 'shared' or p.accepted_members > 1) then
-      coalesce(nullif(btrim(o.first_name || ' ' || o.last_name), ''), split_part(o.email, '@', 1)) end,
-    'owner', case when p.user_id = v_user then 'current-user' else o.email end,
-    'label', p.label, 'color', p.color, 'starred', s.user_id is not null, 'archived', p.archived, 'previewUrl', p.preview_url,
-    'lastActiveUser', case when u.id is not null then jsonb_build_object('id', u.id, 'firstName', u.first_name, 'lastName', u.last_name,
-      'email', u.email, 'avatar', u.avatar_url) end)) order by t.place), '[]')
+  select coalesce(jsonb_agg(private.project_view_json(p, v_user, o, s.user_id is not null, u) order by t.place), '[]')
   into v_result
   from unnest(p_ids) with ordinality t (id, place)
   join public.projects p on p.id = t.id
@@ -5590,11 +6076,13 @@ COMMENT ON FUNCTION private.prune_checkpoints(p_at timestamp with time zone) IS 
 --
 
 CREATE FUNCTION private.prune_core(p_at timestamp with time zone DEFAULT now()) RETURNS void
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+begin
   delete from private.rate_counters where window_start < p_at - interval '2 hours';
   delete from private.idempotency_keys where created_at < p_at - interval '24 hours';
+end
 $$;
 
 --
@@ -5626,10 +6114,16 @@ begin
   v_cut := coalesce(v_cut, v_newest);
 
   with gone as (
-    delete from public.events where id < v_cut returning room, id, audience
+    delete from public.events where id < v_cut returning room, id, type, audience
+  ), lost as (
+    select room, id from gone where audience <> 'none'
+    union all
+    -- The ingestion socket hears a part of its project's room only, so it has a mark of its own.
+    select 'ingestion:' || split_part(room, ':', 2), id from gone
+    where room like 'project:%' and type = any (private.ingestion_event_types())
   ), marked as (
     insert into private.event_rooms as r (room, removed_id, updated_at)
-    select room, max(id), p_at from gone where audience <> 'none' group by room
+    select room, max(id), p_at from lost group by room
     on conflict (room) do update set removed_id = excluded.removed_id, updated_at = excluded.updated_at
   )
   select count(*) into v_removed from gone;
@@ -5660,100 +6154,51 @@ $$;
 COMMENT ON FUNCTION private.prune_events(p_at timestamp with time zone, p_keep interval) IS 'Removes events older than p_keep and superseded ones; returns how many expired. For the job events.prune, hourly. Judges: callable by the worker only.';
 
 --
--- Name: login_failures; Type: TABLE; Schema: private; Owner: -
---
-
-CREATE TABLE private.login_failures (
-    email_digest bytea NOT NULL,
-    failed_at timestamp with time zone[] DEFAULT '{}'::timestamp with time zone[] NOT NULL,
-    locked_until timestamp with time zone,
-    recorded_at timestamp with time zone,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT login_failures_email_digest_check CHECK ((octet_length(email_digest) = 32)),
-    CONSTRAINT login_failures_failed_at_check CHECK ((cardinality(failed_at) <= 10))
-)
-WITH (fillfactor='70');
-
-ALTER TABLE ONLY private.login_failures FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE login_failures; Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON TABLE private.login_failures IS 'The lock-out of contract 40, 1.9; shared by all server processes.';
-
---
--- Name: login_history; Type: TABLE; Schema: private; Owner: -
---
-
-CREATE TABLE private.login_history (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    user_id uuid NOT NULL,
-    session_id uuid,
-    method text NOT NULL,
-    status text NOT NULL,
-    reason text,
-    client_ip text,
-    user_agent text,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT login_history_failed_has_reason CHECK (((status = 'success'::text) OR (reason IS NOT NULL))),
-    CONSTRAINT login_history_method_check CHECK ((method = ANY (ARRAY['password'::text, 'sso'::text, 'magic_link'::text, 'signup'::text]))),
-    CONSTRAINT login_history_status_check CHECK ((status = ANY (ARRAY['success'::text, 'failed'::text])))
-);
-
-ALTER TABLE ONLY private.login_history FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE login_history; Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON TABLE private.login_history IS 'Sign-ins and failed attempts of people who exist.';
-
---
--- Name: sealed_answers; Type: TABLE; Schema: private; Owner: -
---
-
-CREATE TABLE private.sealed_answers (
-    key_digest bytea NOT NULL,
-    request_digest bytea NOT NULL,
-    nonce bytea NOT NULL,
-    result jsonb,
-    sealed bytea,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT sealed_answers_digest_check CHECK (((octet_length(key_digest) = 32) AND (octet_length(request_digest) = 32)))
-);
-
-ALTER TABLE ONLY private.sealed_answers FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE sealed_answers; Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON TABLE private.sealed_answers IS 'Encrypted answers of public sign-in routes, kept 24 hours.';
-
---
 -- Name: prune_identity(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.prune_identity(p_at timestamp with time zone DEFAULT now()) RETURNS void
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
-    BEGIN ATOMIC
- DELETE FROM private.refresh_tokens
-   WHERE (refresh_tokens.expires_at < prune_identity.p_at);
- DELETE FROM private.sealed_answers
-   WHERE (sealed_answers.created_at < (prune_identity.p_at - '24:00:00'::interval));
- DELETE FROM private.login_failures
-   WHERE (login_failures.updated_at < (prune_identity.p_at - '01:00:00'::interval));
- DELETE FROM private.login_history
-   WHERE (login_history.created_at < (prune_identity.p_at - '90 days'::interval));
-END;
+    AS $$
+begin
+  delete from private.refresh_tokens where expires_at < p_at or used_at < p_at - interval '7 days';
+  delete from private.sessions
+  where revoked_at < p_at - interval '30 days' or expires_at < p_at - interval '30 days' or idle_expires_at < p_at - interval '30 days';
+  delete from private.sealed_answers where created_at < p_at - interval '24 hours';
+  delete from private.login_failures where updated_at < p_at - interval '1 hour';
+  delete from private.login_history where created_at < p_at - interval '90 days';
+end
+$$;
 
 --
 -- Name: FUNCTION prune_identity(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.prune_identity(p_at timestamp with time zone) IS 'Retention of refresh tokens, sealed answers, failures and sign-in history. Judges: callable by the worker only.';
+COMMENT ON FUNCTION private.prune_identity(p_at timestamp with time zone) IS 'Retention of refresh tokens, ended sessions, sealed answers, failures and sign-in history. Judges: callable by the worker only.';
+
+--
+-- Name: prune_mails(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.prune_mails(p_at timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_count integer;
+begin
+  delete from private.mails where created_at < p_at - interval '30 days';
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+
+--
+-- Name: FUNCTION prune_mails(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.prune_mails(p_at timestamp with time zone) IS 'Messages, sent or not, end after 30 days: they hold addresses. Judges: callable by schedules only.';
 
 --
 -- Name: prune_staged_files(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -5779,29 +6224,29 @@ $$;
 COMMENT ON FUNCTION private.prune_staged_files(p_at timestamp with time zone) IS 'Staged uploads live 24 hours; their content is deleted by a job. Judges: callable by the worker only.';
 
 --
--- Name: prune_uploads(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+-- Name: queue_mail(text, uuid, uuid, text, text, text, text); Type: FUNCTION; Schema: private; Owner: -
 --
 
-CREATE FUNCTION private.prune_uploads(p_at timestamp with time zone DEFAULT now()) RETURNS integer
+CREATE FUNCTION private.queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 declare
-  v_count integer;
+  v_id uuid;
 begin
-  -- Blobs and storage usage follow by the table's own triggers.
-  delete from public.staged_files where id in (
-    select id from public.staged_files where created_at < p_at - interval '24 hours' order by created_at limit 1000 for update skip locked);
-  get diagnostics v_count = row_count;
-  return v_count;
+  insert into private.mails (kind, organization_id, user_id, to_address, subject, body_text, body_html)
+  values (p_kind, p_org_id, p_user_id, p_to, left(private.one_line(p_subject), 200), p_text, p_html)
+  returning id into v_id;
+  perform private.enqueue('mail.send', jsonb_build_object('mailId', v_id), now(), 'mail.send:' || v_id);
+  return v_id;
 end
 $$;
 
 --
--- Name: FUNCTION prune_uploads(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+-- Name: FUNCTION queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.prune_uploads(p_at timestamp with time zone) IS 'Staged uploads that nobody attached within 24 hours go. Judges: callable by schedules only.';
+COMMENT ON FUNCTION private.queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text) IS 'Puts a message into the outbox with its job; both or neither are committed. Judges: callable by definer functions of ours only.';
 
 --
 -- Name: queue_state(); Type: FUNCTION; Schema: private; Owner: -
@@ -5932,24 +6377,39 @@ CREATE FUNCTION private.record_activity(p_project_id uuid, p_type text, p_descri
     SET search_path TO ''
     AS $$
 declare
-  v_user uuid := private.user_id();
-  v_id uuid;
-  v_org uuid;
+  a public.project_activity;
+  v record;
+  v_void text;
 begin
-  -- No row for a project that is just being deleted.
-  insert into public.project_activity (organization_id, project_id, type, user_id, user_name, user_email, description, metadata, once_key)
-  select p.organization_id, p.id, p_type, u.id,
-    coalesce(nullif(btrim(u.first_name || ' ' || u.last_name), ''), split_part(u.email, '@', 1), 'System'),
-    coalesce(u.email, 'system@kijko.ai'), left(p_description, 500), p_metadata,
-    case when p_type = 'view' then left(p_description, 400) || to_char(now() at time zone 'UTC', ' YYYY-MM-DD HH24') end
+  select p.organization_id, p.user_id as owner_id, u.id as user_id, u.first_name, u.last_name, u.email, m into v
   from public.projects p
-  left join public.users u on u.id = v_user
-  where p.id = p_project_id
-  on conflict (project_id, user_id, once_key) where once_key is not null do nothing
-  returning id, organization_id into v_id, v_org;
-  if v_id is not null then
-    perform private.emit('context:' || p_project_id, 'activity:new', private.activity_json(v_id), v_org, p_project_id, 'activity',
-      'project_activity', v_id);
+  left join public.users u on u.id = private.user_id()
+  left join public.project_members m on m.project_id = p.id and m.user_id = u.id
+  where p.id = p_project_id;
+  -- No row for a project that is just being deleted.
+  if not found then
+    return;
+  end if;
+  -- Assignments cost a fraction of a query, so the entry is put together here and its event needs no reading.
+  a.id := gen_random_uuid();
+  a.organization_id := v.organization_id;
+  a.project_id := p_project_id;
+  a.type := p_type;
+  a.user_id := v.user_id;
+  a.user_name := coalesce(nullif(btrim(v.first_name || ' ' || v.last_name), ''), split_part(v.email, '@', 1), 'System');
+  a.user_email := coalesce(v.email, 'system@kijko.ai');
+  a.description := left(p_description, 500);
+  a.metadata := p_metadata;
+  a.once_key := case when p_type = 'view' then left(p_description, 400) || to_char(now() at time zone 'UTC', ' YYYY-MM-DD HH24') end;
+  a.created_at := clock_timestamp();
+  insert into public.project_activity (id, organization_id, project_id, type, user_id, user_name, user_email, description, metadata,
+    once_key, created_at)
+  values (a.id, a.organization_id, a.project_id, a.type, a.user_id, a.user_name, a.user_email, a.description, a.metadata, a.once_key,
+    a.created_at)
+  on conflict (project_id, user_id, once_key) where once_key is not null do nothing;
+  if found then
+    v_void := private.emit('context:' || p_project_id, 'activity:new', private.activity_json(a, v.m, v.owner_id), v.organization_id,
+      p_project_id, 'activity', 'project_activity', a.id);
   end if;
 end
 $$;
@@ -6108,7 +6568,8 @@ begin
     errors_encountered)
   values (v_project.organization_id, p_project_id, v_phase, 'Waiting for a free worker',
     now() + make_interval(secs => private.estimate_run_seconds(v_project)), v_options, private.user_id(), r.id, v_retries,
-    case when v_phase = 'repository_fetch' then '{}' else r.checkpoint end,
+    -- The fetched trees stay on the disk; which commits they are is asked anew.
+    case when v_phase = 'repository_fetch' then r.checkpoint - array['repositories', 'branches', 'optimized'] else r.checkpoint - 'branches' end,
     -- What the resumed phase will count again starts at nothing.
     case when v_phase = 'repository_fetch' then '{}' else r.detail end,
     case when v_phase in ('repository_fetch') then 0 else r.total_files end,
@@ -6357,6 +6818,25 @@ $$;
 COMMENT ON FUNCTION private.refuse_role(p_role text, p_minimum text) IS 'Refuses 404 PROJECT_NOT_FOUND without a role, 403 FORBIDDEN below the minimum.';
 
 --
+-- Name: refuse_row(text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.refuse_row(p_table text, p_rule text) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+begin
+  raise check_violation using schema = 'public', table = p_table, constraint = p_rule,
+    message = format('new row for relation "%s" violates check constraint "%s"', p_table, p_rule);
+end
+$$;
+
+--
+-- Name: FUNCTION refuse_row(p_table text, p_rule text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.refuse_row(p_table text, p_rule text) IS 'Raises the error of a broken CHECK constraint.';
+
+--
 -- Name: release_run(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -6382,50 +6862,18 @@ $$;
 COMMENT ON FUNCTION private.release_run(p_run_id uuid, p_owner uuid) IS 'Gives a run back for another worker to take at once. Judges: callable by the worker only.';
 
 --
--- Name: event_retention; Type: TABLE; Schema: private; Owner: -
---
-
-CREATE TABLE private.event_retention (
-    is_only boolean DEFAULT true NOT NULL,
-    forgotten_id bigint DEFAULT 0 NOT NULL,
-    superseded_id bigint DEFAULT 0 NOT NULL,
-    CONSTRAINT event_retention_is_only_check CHECK (is_only)
-);
-
-ALTER TABLE ONLY private.event_retention FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE event_retention; Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON TABLE private.event_retention IS 'One row: how far the pruner got.';
-
---
--- Name: event_rooms; Type: TABLE; Schema: private; Owner: -
---
-
-CREATE TABLE private.event_rooms (
-    room text NOT NULL,
-    removed_id bigint NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL
-);
-
-ALTER TABLE ONLY private.event_rooms FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE event_rooms; Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON TABLE private.event_rooms IS 'Highest id that retention removed from a room: an older cursor cannot be resumed there.';
-
---
 -- Name: removed_until(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.removed_until(p_room text) RETURNS bigint
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
-    RETURN GREATEST((SELECT t.forgotten_id FROM private.event_retention t), (SELECT r.removed_id FROM private.event_rooms r WHERE (r.room = removed_until.p_room)));
+    AS $$
+begin
+  return greatest((select t.forgotten_id from private.event_retention t),
+    (select r.removed_id from private.event_rooms r where r.room = p_room));
+end
+$$;
 
 --
 -- Name: FUNCTION removed_until(p_room text); Type: COMMENT; Schema: private; Owner: -
@@ -6546,6 +6994,9 @@ begin
   select i.user_id into v_user_id from private.identities i where i.issuer = p ->> 'issuer' and i.subject = p ->> 'subject';
   if v_user_id is null then
     v_user_id := private.adopt_identity(p);
+  elsif (p ->> 'email_verified')::boolean then
+    update public.users u set email_verified_at = p_at
+    where u.id = v_user_id and u.email_verified_at is null and u.email = private.clean_email(p ->> 'email');
   end if;
 
   select * into v_session from private.sessions s where s.id = v_session_id;
@@ -6658,10 +7109,12 @@ begin
     begin
       case v.name
         when 'runs.sweep' then perform private.sweep_runs();
-        when 'core.prune' then perform private.prune_core();
+        when 'core.prune' then perform private.prune_core(), private.prune_identity();
         when 'events.prune' then perform private.prune_events();
-        when 'uploads.prune' then perform private.prune_uploads();
+        when 'uploads.prune' then perform private.prune_staged_files();
+        when 'activity.prune' then perform private.prune_activity();
         when 'checkpoints.prune' then perform private.prune_checkpoints();
+        when 'mails.prune' then perform private.prune_mails();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then
@@ -6721,7 +7174,7 @@ begin
   if r.id is null or r.outcome = 'cancelled' then
     return '[]';
   elsif r.outcome = 'completed' then
-    select private.project_core_json(p) into v_project from public.projects p where p.id = p_project_id;
+    select private.project_json(p) into v_project from public.projects p where p.id = p_project_id;
     return jsonb_build_array(jsonb_build_object('type', 'ingestion_complete', 'data', private.run_complete_json(r, v_project)));
   end if;
   return jsonb_build_array(
@@ -6767,9 +7220,15 @@ COMMENT ON FUNCTION private.sample_search(p_run_id uuid, p_owner uuid, p_query t
 --
 
 CREATE FUNCTION private.schema_version() RETURNS integer
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
-    AS $$ select version from public.schema_version $$;
+    AS $$
+begin
+  return (
+    select version from public.schema_version
+  );
+end
+$$;
 
 --
 -- Name: FUNCTION schema_version(); Type: COMMENT; Schema: private; Owner: -
@@ -6807,22 +7266,40 @@ CREATE FUNCTION private.sequence_events() RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   c_batch constant integer := 5000;
+  v_floor bigint := (select floor_seq from private.event_log);
+  v_log private.event_log;
+  v_last bigint;
   v_head bigint;
   v_count bigint;
 begin
-  if not exists (select from private.event_inbox) then
+  if not exists (select from private.event_inbox where seq > v_floor) then
     return null;
   end if;
-  perform from private.event_log for update;
+  select * into v_log from private.event_log for update;
+  v_floor := v_log.floor_seq;
+  if v_log.marked_at < clock_timestamp() - interval '1 second' then
+    -- Two statements: the place is read before the snapshot is taken.
+    v_last := coalesce(pg_sequence_last_value('private.event_inbox_seq_seq'), 0);
+    if v_log.next_xid <= pg_snapshot_xmin(pg_current_snapshot()) then
+      v_log.floor_seq := v_log.next_seq;
+      v_log.next_seq := v_last;
+      v_log.next_xid := pg_snapshot_xmax(pg_current_snapshot());
+    end if;
+    v_log.marked_at := clock_timestamp();
+  end if;
   -- The pruner never removes the newest row, so this is the last number given.
   select coalesce(max(id), 0) into v_head from public.events;
 
+  -- The old floor: what lies between it and the new one is taken here.
   with taken as (
     delete from private.event_inbox
-    where seq <= coalesce((select i.seq from private.event_inbox i order by i.seq offset c_batch - 1 limit 1), 9223372036854775807)
+    where seq > v_floor
+      and seq <= coalesce((select i.seq from private.event_inbox i where i.seq > v_floor order by i.seq offset c_batch - 1 limit 1),
+        9223372036854775807)
     returning *
   )
   insert into public.events (id, seq, room, type, data, audience, organization_id, project_id, entity, entity_id, actor_user_id,
@@ -6833,11 +7310,16 @@ begin
   order by seq;
   get diagnostics v_count = row_count;
 
-  if v_count = 0 then
-    return null;
-  end if;
   if v_count >= c_batch then
     perform pg_notify('kijko_wake', '');
+  else
+    -- Nothing was left behind, so the floor may rise.
+    update private.event_log l
+    set floor_seq = v_log.floor_seq, next_seq = v_log.next_seq, next_xid = v_log.next_xid, marked_at = v_log.marked_at
+    where l.marked_at < v_log.marked_at;
+  end if;
+  if v_count = 0 then
+    return null;
   end if;
   perform pg_notify('kijko_events', (v_head + v_count)::text);
   return v_head + v_count;
@@ -6910,9 +7392,20 @@ COMMENT ON FUNCTION private.session_id() IS 'The caller''s session, or null.';
 --
 
 CREATE FUNCTION private.session_json(p_session_id uuid, p_at timestamp with time zone) RETURNS jsonb
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
-    RETURN (SELECT jsonb_build_object('user_id', u.id, 'session_id', s.id, 'org_id', s.organization_id, 'email', u.email, 'email_verified', (u.email_verified_at IS NOT NULL), 'first_name', u.first_name, 'last_name', u.last_name, 'max_age', GREATEST(0, (floor(EXTRACT(epoch FROM (LEAST(s.expires_at, s.idle_expires_at, (session_json.p_at + '30 days'::interval)) - session_json.p_at))))::integer)) AS jsonb_build_object FROM (private.sessions s JOIN public.users u ON ((u.id = s.user_id))) WHERE (s.id = session_json.p_session_id));
+    AS $$
+begin
+  return (
+    select jsonb_build_object('user_id', u.id, 'session_id', s.id, 'org_id', s.organization_id, 'email', u.email,
+      'email_verified', u.email_verified_at is not null, 'first_name', u.first_name, 'last_name', u.last_name,
+      'max_age', greatest(0, floor(extract(epoch from least(s.expires_at, s.idle_expires_at, p_at + interval '30 days') - p_at))::integer))
+    from private.sessions s
+    join public.users u on u.id = s.user_id
+    where s.id = p_session_id
+  );
+end
+$$;
 
 --
 -- Name: FUNCTION session_json(p_session_id uuid, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
@@ -7011,6 +7504,26 @@ $$;
 COMMENT ON FUNCTION private.set_star(p_project public.projects, p_starred boolean) IS 'Stars or unstars a project for the caller.';
 
 --
+-- Name: settle_terms(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.settle_terms(p_run_id uuid, p_owner uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.assert_lease(p_run_id, p_owner);
+  perform gin_clean_pending_list('public.chunk_terms_run_id_terms_idx');
+end
+$$;
+
+--
+-- Name: FUNCTION settle_terms(p_run_id uuid, p_owner uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.settle_terms(p_run_id uuid, p_owner uuid) IS 'Merges the waiting words into the full-text index. Judges: callable by the worker only, for the run it holds.';
+
+--
 -- Name: sign_in_once(jsonb); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -7032,6 +7545,7 @@ begin
       when 'sign_up' then private.sign_up(p)
       when 'finish_login' then private.finish_login(p)
       when 'refresh_session' then private.refresh_session(p)
+      when 'switch_session' then private.switch_session(p)
     end;
     if v_result ? 'problem' then
       delete from private.sealed_answers a where a.key_digest = v_key;
@@ -7052,7 +7566,7 @@ $$;
 -- Name: FUNCTION sign_in_once(p jsonb); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.sign_in_once(p jsonb) IS 'sign_up, finish_login or refresh_session at most once per Idempotency-Key (24 hours). Judges: callable by the server only. Results: theirs, and 409 IDEMPOTENCY_CONFLICT.';
+COMMENT ON FUNCTION private.sign_in_once(p jsonb) IS 'sign_up, finish_login, refresh_session or switch_session at most once per Idempotency-Key (24 hours). Judges: callable by the server only. Results: theirs, and 409 IDEMPOTENCY_CONFLICT.';
 
 --
 -- Name: sign_up(jsonb, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -7363,15 +7877,19 @@ COMMENT ON FUNCTION private.suggest_project_name(p_org_id uuid, p_name text, p_e
 --
 
 CREATE FUNCTION private.sweep_runs(p_at timestamp with time zone DEFAULT clock_timestamp()) RETURNS integer
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select count(private.enqueue('ingestion.run', jsonb_build_object('runId', o.id), p_at, 'ingestion.run:' || o.id, 'ingestion'))::integer
-  from (
-    select r.id from public.ingestion_runs r
-    where r.outcome = 'open' and (r.lease_expires_at < p_at or r.lease_owner is null)
-      and not exists (select from jobs.unique_keys k where k.key = 'ingestion.run:' || r.id)
-    limit 1000) o
+begin
+  return (
+    select count(private.enqueue('ingestion.run', jsonb_build_object('runId', o.id), p_at, 'ingestion.run:' || o.id, 'ingestion'))::integer
+    from (
+      select r.id from public.ingestion_runs r
+      where r.outcome = 'open' and (r.lease_expires_at < p_at or r.lease_owner is null)
+        and not exists (select from jobs.unique_keys k where k.key = 'ingestion.run:' || r.id)
+      limit 1000) o
+  );
+end
 $$;
 
 --
@@ -7413,6 +7931,56 @@ $$;
 --
 
 COMMENT ON FUNCTION private.switch_session(p jsonb, p_at timestamp with time zone) IS 'Moves the caller to another organization. Judges: session and memberships, through private.enter. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED.';
+
+--
+-- Name: take_mail(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.take_mail(p_id uuid) RETURNS TABLE(to_address text, subject text, body_text text, body_html text, created_at timestamp with time zone)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return query update private.mails m set attempts = m.attempts + 1 where m.id = p_id and m.sent_at is null
+    returning m.to_address, m.subject, m.body_text, m.body_html, m.created_at;
+end
+$$;
+
+--
+-- Name: FUNCTION take_mail(p_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.take_mail(p_id uuid) IS 'The message, if it still has to be sent, and counts the attempt; no row when it was sent or is gone. Judges: callable by the worker only.';
+
+--
+-- Name: take_mail_allowance(uuid, text, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.take_mail_allowance(p_user_id uuid, p_kind text, p_limit integer) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_frees_at timestamptz;
+begin
+  perform pg_advisory_xact_lock(hashtextextended(format('mails %s %s', p_kind, p_user_id), 0));
+  -- The p_limit-th newest of the last hour: when it has grown an hour old there is room again.
+  select created_at + interval '1 hour' into v_frees_at
+  from private.mails
+  where user_id = p_user_id and kind = p_kind and created_at > clock_timestamp() - interval '1 hour'
+  order by created_at desc offset p_limit - 1 limit 1;
+  if found then
+    perform private.refuse(429, 'RATE_LIMITED', format('You can send %s such mails an hour. Please try again later.', p_limit), null,
+      jsonb_build_object('limit', p_limit, 'remaining', 0, 'resetsAt', private.iso(v_frees_at)));
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION take_mail_allowance(p_user_id uuid, p_kind text, p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.take_mail_allowance(p_user_id uuid, p_kind text, p_limit integer) IS 'Refuses 429 RATE_LIMITED when the user queued p_limit mails of the kind in the last hour. Judges: callable by definer functions of ours only.';
 
 --
 -- Name: take_rate(text, integer, interval, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -7508,6 +8076,29 @@ $$;
 COMMENT ON FUNCTION private.tg__touch() IS 'Trigger: updated_at moves with any change of the row.';
 
 --
+-- Name: tg_graph_nodes__drop_links(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_graph_nodes__drop_links() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  delete from public.graph_links l using gone g
+  where l.organization_id = g.organization_id and l.run_id = g.run_id and l.from_id = g.id;
+  delete from public.graph_links l using gone g
+  where l.organization_id = g.organization_id and l.run_id = g.run_id and l.to_id = g.id;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_graph_nodes__drop_links(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_graph_nodes__drop_links() IS 'Trigger: links go with either of their nodes.';
+
+--
 -- Name: tg_ingestion_runs__follow(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -7534,7 +8125,7 @@ begin
     if v_old_run is not null then
       perform private.enqueue('ingestion.drop', jsonb_build_object('runId', v_old_run), now(), 'ingestion.drop:' || v_old_run);
     end if;
-    perform private.finish_project_run(new.project_id, new.original_tokens, new.optimized_tokens, new.total_files, new.duration_seconds);
+    perform private.finish_project_run(new.project_id, new.total_files::integer, new.original_tokens, new.optimized_tokens, new.duration_seconds);
     -- A fallback from main is stored unless the project lists that branch too.
     update public.project_repositories p
     set status = 'connected', status_before_sync = null, last_sync_at = now(), last_commit_hash = c.v ->> 'commit',
@@ -7543,7 +8134,7 @@ begin
         where o.project_id = p.project_id and o.repository_url = p.repository_url and o.branch = c.v ->> 'branch' and o.id <> p.id)
         then c.v ->> 'branch' else p.branch end
     from jsonb_each(coalesce(new.checkpoint -> 'repositories', '{}')) as c (id, v)
-    where p.project_id = new.project_id and p.id::text = c.id;
+    where p.project_id = new.project_id and p.id::text = c.id and p.status = 'syncing';
     -- An external worker tells nothing about single repositories.
     update public.project_repositories set status = 'connected', status_before_sync = null, last_sync_at = now()
     where project_id = new.project_id and status = 'syncing';
@@ -7686,7 +8277,7 @@ begin
   end if;
 
   if v_type = 'ingestion_complete' then
-    select private.run_complete_json(new, private.project_core_json(p)) into v_data from public.projects p where p.id = new.project_id;
+    select private.run_complete_json(new, private.project_json(p)) into v_data from public.projects p where p.id = new.project_id;
   else
     v_data := case v_type when 'phase_started' then private.phase_started_json(new)
       when 'progress_update' then private.progress_update_json(new) when 'error' then private.run_error_json(new) end;
@@ -8044,11 +8635,16 @@ CREATE FUNCTION private.tg_project_members__guard() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+declare
+  v_owner uuid;
 begin
   if tg_op = 'INSERT' then
-    perform from public.projects p where p.id = new.project_id for no key update;
-    if (select count(*) from public.project_members m where m.project_id = new.project_id) >= 500 then
-      perform private.refuse_field('email', 'A project has at most 500 members.');
+    select p.user_id into v_owner from public.projects p where p.id = new.project_id for no key update;
+    -- The owner's row is the first one of a project. Two conditions: within one, Postgres would plan the count anew each time.
+    if v_owner is distinct from new.user_id then
+      if (select count(*) from public.project_members m where m.project_id = new.project_id) >= 500 then
+        perform private.refuse_field('email', 'A project has at most 500 members.');
+      end if;
     end if;
   -- The project's own end takes the row along, and so does the owner's account once the project has another owner.
   elsif exists (select from public.projects p where p.id = old.project_id and p.user_id = old.user_id) then
@@ -8131,19 +8727,26 @@ declare
   p public.projects;
   v_name text := coalesce(m.name, m.email);
   v_data jsonb;
+  v_void text;
 begin
-  update public.projects q
-  set accepted_members = q.accepted_members
-      + case when tg_op <> 'DELETE' and new.accepted_at is not null then 1 else 0 end
-      - case when tg_op <> 'INSERT' and old.accepted_at is not null then 1 else 0 end,
-    updated_at = now()
-  where q.id = m.project_id
-  returning * into p;
-  if not found then
-    return null;
+  if tg_op = 'INSERT' then
+    -- The owner's own row comes with the project, which has counted it and has said so: a second version of the project at its birth
+    -- would cost a third of the whole creation.
+    select * into p from public.projects q where q.id = m.project_id and q.user_id = m.user_id;
+  end if;
+  if p.id is null then
+    update public.projects q
+    set accepted_members = q.accepted_members
+        + case when tg_op <> 'DELETE' and new.accepted_at is not null then 1 else 0 end
+        - case when tg_op <> 'INSERT' and old.accepted_at is not null then 1 else 0 end,
+      updated_at = now()
+    where q.id = m.project_id
+    returning * into p;
+    if not found then
+      return null;
+    end if;
   end if;
 
-  -- The owner's own row comes with the project, which has said so.
   if tg_op = 'INSERT' and new.user_id is distinct from p.user_id then
     perform private.record_activity(p.id, 'permission', format('invited %s as %s', v_name, private.shown_role(new.role, false)),
       jsonb_build_object('memberId', new.id, 'newRole', new.role));
@@ -8160,8 +8763,8 @@ begin
   if tg_op = 'DELETE' then
     v_data := jsonb_build_object('id', v_data -> 'id', 'project_id', v_data -> 'project_id', 'user_id', v_data -> 'user_id');
   end if;
-  perform private.emit('project:' || p.id, 'project_user:' || lower(tg_op), v_data, p.organization_id, p.id, 'room', 'project_user', m.id);
-  perform private.emit_change('project_member', m.id, case tg_op when 'INSERT' then 'created' when 'DELETE' then 'deleted' else 'updated' end,
+  v_void := private.emit('project:' || p.id, 'project_user:' || lower(tg_op), v_data, p.organization_id, p.id, 'room', 'project_user', m.id);
+  v_void := private.emit_change('project_member', m.id, case tg_op when 'INSERT' then 'created' when 'DELETE' then 'deleted' else 'updated' end,
     p.organization_id, p.id);
   if tg_op = 'DELETE' and old.accepted_at is not null then
     perform private.emit_removal('member_removed', p.organization_id, p.id, old.user_id, null);
@@ -8401,12 +9004,14 @@ CREATE FUNCTION private.tg_projects__count() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+declare
+  v_void text;
 begin
   if tg_op <> 'INSERT' then
-    perform private.count_project(old, -1);
+    v_void := private.count_project(old, -1);
   end if;
   if tg_op <> 'DELETE' then
-    perform private.count_project(new, 1);
+    v_void := private.count_project(new, 1);
   end if;
   return null;
 end
@@ -8427,17 +9032,21 @@ CREATE FUNCTION private.tg_projects__equip() RETURNS trigger
     SET search_path TO ''
     AS $$
 declare
-  v_worktree uuid;
+  v_worktree uuid := gen_random_uuid();
 begin
+  with settings as (
+    insert into public.project_settings (project_id, organization_id) values (new.id, new.organization_id)
+  ), worktree as (
+    insert into public.worktrees (id, organization_id, project_id, name, path, is_default, is_active)
+    values (v_worktree, new.organization_id, new.id, 'Main', '/main', true, true)
+  ), branch as (
+    insert into public.worktree_branches (organization_id, project_id, worktree_id, name, is_default, is_current)
+    values (new.organization_id, new.id, v_worktree, 'main', true, true)
+  )
   insert into public.project_members (organization_id, project_id, user_id, email, name, avatar_url, role, notification_level, accepted_at)
   select new.organization_id, new.id, u.id, lower(u.email), nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url,
     'admin', 'daily', now()
   from public.users u where u.id = new.user_id;
-  insert into public.project_settings (project_id, organization_id) values (new.id, new.organization_id);
-  insert into public.worktrees (organization_id, project_id, name, path, is_default, is_active)
-  values (new.organization_id, new.id, 'Main', '/main', true, true) returning id into v_worktree;
-  insert into public.worktree_branches (organization_id, project_id, worktree_id, name, is_default, is_current)
-  values (new.organization_id, new.id, v_worktree, 'main', true, true);
   return null;
 end
 $$;
@@ -8528,12 +9137,13 @@ CREATE FUNCTION private.tg_projects__tell() RETURNS trigger
 declare
   v_fields text[];
   v_changes jsonb;
+  v_void text;
 begin
   if tg_op = 'INSERT' then
-    perform private.audit('context.created', format('Created project "%s".', new.name),
+    v_void := private.audit('context.created', format('Created project "%s".', new.name),
       jsonb_build_object('contextId', new.id, 'contextName', new.name, 'contextType', new.type), null, new.organization_id);
-    perform private.record_activity(new.id, 'config', 'created the project');
-    perform private.emit_change('project', new.id, 'created', new.organization_id, new.id);
+    v_void := private.record_activity(new.id, 'config', 'created the project');
+    v_void := private.emit_change('project', new.id, 'created', new.organization_id, new.id);
     return null;
   end if;
 
@@ -8671,10 +9281,12 @@ COMMENT ON FUNCTION private.tg_staged_files__count() IS 'Trigger: storage and co
 --
 
 CREATE FUNCTION private.touch_parent(p_project_id uuid) RETURNS void
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+begin
   update public.projects set updated_at = now() where id = p_project_id and updated_at < now();
+end
 $$;
 
 --
@@ -8748,46 +9360,21 @@ $$;
 COMMENT ON FUNCTION private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamp with time zone) IS 'Moves last_active_at of sessions and memberships, at most once a minute. Judges: callable by the server only.';
 
 --
--- Name: staged_files; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.staged_files (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    user_id uuid NOT NULL,
-    name text NOT NULL,
-    path text NOT NULL,
-    mime_type text NOT NULL,
-    size bigint NOT NULL,
-    checksum text NOT NULL,
-    storage_key text NOT NULL,
-    storage_provider text DEFAULT 'local'::text NOT NULL,
-    attached boolean DEFAULT false NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT staged_files_checksum_check CHECK ((checksum ~ '^[0-9a-f]{64}$'::text)),
-    CONSTRAINT staged_files_mime_type_check CHECK (((char_length(mime_type) >= 1) AND (char_length(mime_type) <= 100))),
-    CONSTRAINT staged_files_name_check CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 255)) AND (name !~ '/'::text) AND private.is_plain(name))),
-    CONSTRAINT staged_files_path_check CHECK ((((char_length(path) >= 1) AND (char_length(path) <= 1000)) AND (path !~ '(^|/)(\.{1,2})?(/|$)'::text) AND private.is_plain(path))),
-    CONSTRAINT staged_files_size_check CHECK ((size > 0)),
-    CONSTRAINT staged_files_storage_check CHECK ((((char_length(storage_key) >= 16) AND (char_length(storage_key) <= 500)) AND (char_length(storage_provider) <= 50)))
-);
-
-ALTER TABLE ONLY public.staged_files FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE staged_files; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.staged_files IS 'Uploads waiting to be attached, seen by their uploader only.';
-
---
 -- Name: unreferenced_blobs(text[]); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.unreferenced_blobs(p_keys text[]) RETURNS text[]
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
-    RETURN ARRAY(SELECT k.k FROM unnest(unreferenced_blobs.p_keys) k(k) WHERE ((NOT (EXISTS (SELECT FROM public.project_files f WHERE (f.storage_key = k.k)))) AND (NOT (EXISTS (SELECT FROM public.staged_files s WHERE (s.storage_key = k.k))))));
+    AS $$
+begin
+  return array(
+    select k from unnest(p_keys) k
+    where not exists (select from public.project_files f where f.storage_key = k)
+      and not exists (select from public.staged_files s where s.storage_key = k)
+  );
+end
+$$;
 
 --
 -- Name: FUNCTION unreferenced_blobs(p_keys text[]); Type: COMMENT; Schema: private; Owner: -
@@ -8824,6 +9411,20 @@ CREATE FUNCTION private.usage_resets_at(p_metric text, p_at timestamp with time 
 COMMENT ON FUNCTION private.usage_resets_at(p_metric text, p_at timestamp with time zone) IS 'When the window of a counter ends; null for a gauge.';
 
 --
+-- Name: user_id(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.user_id() RETURNS uuid
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN COALESCE((NULLIF(current_setting('app.user_id'::text, true), ''::text))::uuid, private.claimed_user_id());
+
+--
+-- Name: FUNCTION user_id(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.user_id() IS 'The caller, or null for an anonymous one.';
+
+--
 -- Name: visible_project(uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -8843,6 +9444,47 @@ $$;
 --
 
 COMMENT ON FUNCTION private.visible_project(p_project_id uuid) IS 'The id, if the caller sees the project; else 404 PROJECT_NOT_FOUND.';
+
+--
+-- Name: visible_project_json(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.visible_project_json(p_id uuid) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+declare
+  v_user uuid := private.user_id();
+  p public.projects;
+  v_owner public.users;
+  v_last public.users;
+  v_starred boolean;
+begin
+  select * into p from public.projects q where q.id = p_id;
+  if not found or not coalesce(p.organization_id = private.org_id()
+      and (p.privacy = 'shared' or p.user_id = v_user or private.is_org_admin()), false)
+    and not exists (select from public.project_members m where m.project_id = p_id and m.user_id = v_user and m.accepted_at is not null) then
+    return null;
+  end if;
+  select u.* into v_last
+  from public.project_members m join public.users u on u.id = m.user_id
+  where m.project_id = p_id and m.accepted_at is not null and m.last_active_at is not null
+  order by m.last_active_at desc limit 1;
+  if p.user_id = v_last.id then
+    v_owner := v_last;
+  elsif p.user_id is distinct from v_user then
+    select * into v_owner from public.users u where u.id = p.user_id;
+  end if;
+  v_starred := exists (select from public.project_stars s where s.project_id = p_id and s.user_id = v_user);
+  return private.project_view_json(p, v_user, v_owner, v_starred, v_last);
+end
+$$;
+
+--
+-- Name: FUNCTION visible_project_json(p_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.visible_project_json(p_id uuid) IS 'Project as the caller sees it, or null. Judges: nothing of what the caller may not see.';
 
 --
 -- Name: write_completion(uuid, jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -9042,10 +9684,7 @@ CREATE TABLE private.event_inbox (
     actor_user_id uuid,
     conflation_key text,
     user_ids uuid[],
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT event_inbox_audience_check CHECK ((audience = ANY (ARRAY['room'::text, 'project'::text, 'activity'::text, 'users'::text, 'none'::text]))),
-    CONSTRAINT event_inbox_data_check CHECK ((jsonb_typeof(data) = 'object'::text)),
-    CONSTRAINT event_inbox_room_check CHECK ((room ~ '^(user|org|project|context):[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$'::text))
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 )
 WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='2000000000');
 
@@ -9076,8 +9715,13 @@ ALTER TABLE private.event_inbox ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTIT
 
 CREATE TABLE private.event_log (
     is_only boolean DEFAULT true NOT NULL,
+    floor_seq bigint DEFAULT 0 NOT NULL,
+    next_seq bigint DEFAULT 0 NOT NULL,
+    next_xid xid8 DEFAULT '0'::xid8 NOT NULL,
+    marked_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
     CONSTRAINT event_log_is_only_check CHECK (is_only)
-);
+)
+WITH (fillfactor='10');
 
 ALTER TABLE ONLY private.event_log FORCE ROW LEVEL SECURITY;
 
@@ -9086,6 +9730,43 @@ ALTER TABLE ONLY private.event_log FORCE ROW LEVEL SECURITY;
 --
 
 COMMENT ON TABLE private.event_log IS 'One row; whoever holds its lock numbers events.';
+
+--
+-- Name: event_retention; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.event_retention (
+    is_only boolean DEFAULT true NOT NULL,
+    forgotten_id bigint DEFAULT 0 NOT NULL,
+    superseded_id bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT event_retention_is_only_check CHECK (is_only)
+);
+
+ALTER TABLE ONLY private.event_retention FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE event_retention; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.event_retention IS 'One row: how far the pruner got.';
+
+--
+-- Name: event_rooms; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.event_rooms (
+    room text NOT NULL,
+    removed_id bigint NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY private.event_rooms FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE event_rooms; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.event_rooms IS 'Highest id that retention removed from a room: an older cursor cannot be resumed there.';
 
 --
 -- Name: idempotency_keys; Type: TABLE; Schema: private; Owner: -
@@ -9130,6 +9811,105 @@ ALTER TABLE ONLY private.identities FORCE ROW LEVEL SECURITY;
 --
 
 COMMENT ON TABLE private.identities IS 'Who somebody is at an external issuer.';
+
+--
+-- Name: installation; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.installation (
+    key text NOT NULL,
+    value jsonb NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY private.installation FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE installation; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.installation IS 'Declared by server and worker at their start; see private.declare_installation.';
+
+--
+-- Name: login_failures; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.login_failures (
+    email_digest bytea NOT NULL,
+    failed_at timestamp with time zone[] DEFAULT '{}'::timestamp with time zone[] NOT NULL,
+    locked_until timestamp with time zone,
+    recorded_at timestamp with time zone,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT login_failures_email_digest_check CHECK ((octet_length(email_digest) = 32)),
+    CONSTRAINT login_failures_failed_at_check CHECK ((cardinality(failed_at) <= 10))
+)
+WITH (fillfactor='70');
+
+ALTER TABLE ONLY private.login_failures FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE login_failures; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.login_failures IS 'The lock-out of contract 40, 1.9; shared by all server processes.';
+
+--
+-- Name: login_history; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.login_history (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    session_id uuid,
+    method text NOT NULL,
+    status text NOT NULL,
+    reason text,
+    client_ip text,
+    user_agent text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT login_history_failed_has_reason CHECK (((status = 'success'::text) OR (reason IS NOT NULL))),
+    CONSTRAINT login_history_method_check CHECK ((method = ANY (ARRAY['password'::text, 'sso'::text, 'magic_link'::text, 'signup'::text]))),
+    CONSTRAINT login_history_status_check CHECK ((status = ANY (ARRAY['success'::text, 'failed'::text])))
+);
+
+ALTER TABLE ONLY private.login_history FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE login_history; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.login_history IS 'Sign-ins and failed attempts of people who exist.';
+
+--
+-- Name: mails; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.mails (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    kind text NOT NULL,
+    to_address text NOT NULL,
+    subject text NOT NULL,
+    body_text text NOT NULL,
+    body_html text NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    sent_at timestamp with time zone,
+    CONSTRAINT mails_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT mails_bodies_check CHECK ((((char_length(body_text) >= 1) AND (char_length(body_text) <= 100000)) AND ((char_length(body_html) >= 1) AND (char_length(body_html) <= 100000)))),
+    CONSTRAINT mails_kind_check CHECK ((kind = 'ingestion_result'::text)),
+    CONSTRAINT mails_subject_check CHECK ((((char_length(subject) >= 1) AND (char_length(subject) <= 200)) AND (subject !~ '[[:cntrl:]]'::text))),
+    CONSTRAINT mails_to_address_check CHECK (private.is_mail_address(to_address))
+);
+
+ALTER TABLE ONLY private.mails FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE mails; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.mails IS 'Outbox: finished messages, sent by job mail.send, kept for 30 days after they were written.';
 
 --
 -- Name: project_counters; Type: TABLE; Schema: private; Owner: -
@@ -9254,6 +10034,28 @@ ALTER TABLE ONLY private.schedules FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.schedules IS 'Due work of private.run_due; any number of callers at once do each piece once.';
 
 --
+-- Name: sealed_answers; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.sealed_answers (
+    key_digest bytea NOT NULL,
+    request_digest bytea NOT NULL,
+    nonce bytea NOT NULL,
+    result jsonb,
+    sealed bytea,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT sealed_answers_digest_check CHECK (((octet_length(key_digest) = 32) AND (octet_length(request_digest) = 32)))
+);
+
+ALTER TABLE ONLY private.sealed_answers FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE sealed_answers; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.sealed_answers IS 'Encrypted answers of public sign-in routes, kept 24 hours.';
+
+--
 -- Name: signing_keys; Type: TABLE; Schema: private; Owner: -
 --
 
@@ -9311,6 +10113,7 @@ CREATE TABLE public.chunk_terms (
     chunk_id uuid NOT NULL,
     terms tsvector NOT NULL
 );
+ALTER TABLE ONLY public.chunk_terms ALTER COLUMN terms SET COMPRESSION lz4;
 
 ALTER TABLE ONLY public.chunk_terms FORCE ROW LEVEL SECURITY;
 
@@ -9431,6 +10234,87 @@ ALTER TABLE ONLY public.graph_nodes FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.graph_nodes IS 'Files, modules and declarations of a run; visible while the run is the project''s current one.';
 
 --
+-- Name: memberships; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.memberships (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    role text NOT NULL,
+    status text DEFAULT 'active'::text NOT NULL,
+    joined_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_active_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT memberships_owner_is_active CHECK (((role <> 'owner'::text) OR (status = 'active'::text))),
+    CONSTRAINT memberships_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text, 'viewer'::text]))),
+    CONSTRAINT memberships_status_check CHECK ((status = ANY (ARRAY['active'::text, 'inactive'::text])))
+);
+
+ALTER TABLE ONLY public.memberships FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE memberships; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.memberships IS 'Who belongs to which organization, as what. Exactly one owner an organization.';
+
+--
+-- Name: organizations; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.organizations (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    name text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT organizations_name_check CHECK (((char_length(btrim(name)) >= 1) AND (char_length(btrim(name)) <= 150)))
+);
+
+ALTER TABLE ONLY public.organizations FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE organizations; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.organizations IS 'The tenant. Every tenant table carries organization_id.';
+
+--
+-- Name: plans; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.plans (
+    id text NOT NULL,
+    name text NOT NULL,
+    "position" smallint NOT NULL,
+    price integer NOT NULL,
+    annual_price integer,
+    monthly_cents integer,
+    yearly_cents integer,
+    description text NOT NULL,
+    features jsonb NOT NULL,
+    is_popular boolean DEFAULT false NOT NULL,
+    api_calls bigint NOT NULL,
+    ingestions bigint NOT NULL,
+    storage_gb bigint NOT NULL,
+    seats bigint NOT NULL,
+    oracle_queries bigint NOT NULL,
+    audit_retention_days integer NOT NULL,
+    gates text[] DEFAULT '{}'::text[] NOT NULL,
+    CONSTRAINT plans_features_check CHECK ((jsonb_typeof(features) = 'array'::text)),
+    CONSTRAINT plans_id_check CHECK ((id = ANY (ARRAY['free'::text, 'pro'::text, 'teams'::text, 'enterprise'::text])))
+);
+
+ALTER TABLE ONLY public.plans FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE plans; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.plans IS 'The four plans and their limits; -1 is unlimited. gates: what else the plan opens.';
+
+--
 -- Name: project_indexes; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -9511,6 +10395,63 @@ COMMENT ON TABLE public.run_files IS 'Files of a run with their token counts; vi
 CREATE TABLE public.schema_version (
     version integer NOT NULL
 );
+
+--
+-- Name: staged_files; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.staged_files (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    name text NOT NULL,
+    path text NOT NULL,
+    mime_type text NOT NULL,
+    size bigint NOT NULL,
+    checksum text NOT NULL,
+    storage_key text NOT NULL,
+    storage_provider text DEFAULT 'local'::text NOT NULL,
+    attached boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT staged_files_checksum_check CHECK ((checksum ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT staged_files_mime_type_check CHECK (((char_length(mime_type) >= 1) AND (char_length(mime_type) <= 100))),
+    CONSTRAINT staged_files_name_check CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 255)) AND (name !~ '/'::text) AND private.is_plain(name))),
+    CONSTRAINT staged_files_path_check CHECK ((((char_length(path) >= 1) AND (char_length(path) <= 1000)) AND (path !~ '(^|/)(\.{1,2})?(/|$)'::text) AND private.is_plain(path))),
+    CONSTRAINT staged_files_size_check CHECK ((size > 0)),
+    CONSTRAINT staged_files_storage_check CHECK ((((char_length(storage_key) >= 16) AND (char_length(storage_key) <= 500)) AND (char_length(storage_provider) <= 50)))
+);
+
+ALTER TABLE ONLY public.staged_files FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE staged_files; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.staged_files IS 'Uploads waiting to be attached, seen by their uploader only.';
+
+--
+-- Name: subscriptions; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.subscriptions (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    plan_id text DEFAULT 'free'::text NOT NULL,
+    status text DEFAULT 'active'::text NOT NULL,
+    overrides jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT subscriptions_overrides_check CHECK ((jsonb_typeof(overrides) = 'object'::text)),
+    CONSTRAINT subscriptions_status_check CHECK ((status = ANY (ARRAY['active'::text, 'trialing'::text, 'past_due'::text, 'incomplete'::text, 'canceled'::text])))
+);
+
+ALTER TABLE ONLY public.subscriptions FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE subscriptions; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.subscriptions IS 'Exactly one row an organization; the effective plan is computed from it at read time.';
 
 --
 -- Name: usage_counters; Type: TABLE; Schema: public; Owner: -
@@ -9645,6 +10586,13 @@ ALTER TABLE ONLY private.login_failures
 
 ALTER TABLE ONLY private.login_history
     ADD CONSTRAINT login_history_pkey PRIMARY KEY (id);
+
+--
+-- Name: mails mails_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.mails
+    ADD CONSTRAINT mails_pkey PRIMARY KEY (id);
 
 --
 -- Name: project_counters project_counters_pkey; Type: CONSTRAINT; Schema: private; Owner: -
@@ -9808,6 +10756,13 @@ ALTER TABLE ONLY public.project_activity
     ADD CONSTRAINT project_activity_pkey PRIMARY KEY (id);
 
 --
+-- Name: project_activity project_activity_rules; Type: CHECK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE public.project_activity
+    ADD CONSTRAINT project_activity_rules CHECK (private.assert_project_activity_row(project_activity.*));
+
+--
 -- Name: project_files project_files_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -9850,6 +10805,13 @@ ALTER TABLE ONLY public.project_members
     ADD CONSTRAINT project_members_pkey PRIMARY KEY (id);
 
 --
+-- Name: project_members project_members_rules; Type: CHECK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE public.project_members
+    ADD CONSTRAINT project_members_rules CHECK (private.assert_project_members_row(project_members.*));
+
+--
 -- Name: project_repositories project_repositories_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -9878,6 +10840,13 @@ ALTER TABLE ONLY public.project_settings
     ADD CONSTRAINT project_settings_pkey PRIMARY KEY (project_id);
 
 --
+-- Name: project_settings project_settings_rules; Type: CHECK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE public.project_settings
+    ADD CONSTRAINT project_settings_rules CHECK (private.assert_project_settings_row(project_settings.*));
+
+--
 -- Name: project_stars project_stars_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -9897,6 +10866,13 @@ ALTER TABLE ONLY public.projects
 
 ALTER TABLE ONLY public.projects
     ADD CONSTRAINT projects_pkey PRIMARY KEY (id);
+
+--
+-- Name: projects projects_rules; Type: CHECK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE public.projects
+    ADD CONSTRAINT projects_rules CHECK (private.assert_projects_row(projects.*));
 
 --
 -- Name: run_files run_files_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -9948,6 +10924,13 @@ ALTER TABLE ONLY public.worktree_branches
     ADD CONSTRAINT worktree_branches_pkey PRIMARY KEY (id);
 
 --
+-- Name: worktree_branches worktree_branches_rules; Type: CHECK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE public.worktree_branches
+    ADD CONSTRAINT worktree_branches_rules CHECK (private.assert_worktree_branches_row(worktree_branches.*));
+
+--
 -- Name: worktree_branches worktree_branches_worktree_id_name_key; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -9967,6 +10950,13 @@ ALTER TABLE ONLY public.worktrees
 
 ALTER TABLE ONLY public.worktrees
     ADD CONSTRAINT worktrees_project_id_id_key UNIQUE (project_id, id);
+
+--
+-- Name: worktrees worktrees_rules; Type: CHECK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE public.worktrees
+    ADD CONSTRAINT worktrees_rules CHECK (private.assert_worktrees_row(worktrees.*));
 
 --
 -- Name: dead_letters_died_at_idx; Type: INDEX; Schema: jobs; Owner: -
@@ -10027,6 +11017,24 @@ CREATE INDEX login_history_session_id_idx ON private.login_history USING btree (
 --
 
 CREATE INDEX login_history_user_id_created_at_idx ON private.login_history USING btree (user_id, created_at DESC);
+
+--
+-- Name: mails_created_at_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX mails_created_at_idx ON private.mails USING btree (created_at);
+
+--
+-- Name: mails_organization_id_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX mails_organization_id_idx ON private.mails USING btree (organization_id);
+
+--
+-- Name: mails_user_id_kind_created_at_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX mails_user_id_kind_created_at_idx ON private.mails USING btree (user_id, kind, created_at DESC);
 
 --
 -- Name: rate_counters_window_start_idx; Type: INDEX; Schema: private; Owner: -
@@ -10110,7 +11118,7 @@ CREATE INDEX audit_log_user_id_idx ON public.audit_log USING btree (user_id);
 -- Name: chunk_terms_run_id_terms_idx; Type: INDEX; Schema: public; Owner: -
 --
 
-CREATE INDEX chunk_terms_run_id_terms_idx ON public.chunk_terms USING gin (run_id, terms);
+CREATE INDEX chunk_terms_run_id_terms_idx ON public.chunk_terms USING gin (run_id, terms) WITH (gin_pending_list_limit='32768');
 
 --
 -- Name: chunks_file_position_key; Type: INDEX; Schema: public; Owner: -
@@ -10308,7 +11316,7 @@ CREATE INDEX project_members_organization_id_project_id_idx ON public.project_me
 -- Name: project_members_project_id_email_key; Type: INDEX; Schema: public; Owner: -
 --
 
-CREATE UNIQUE INDEX project_members_project_id_email_key ON public.project_members USING btree (project_id, lower(email));
+CREATE UNIQUE INDEX project_members_project_id_email_key ON public.project_members USING btree (project_id, email);
 
 --
 -- Name: project_members_project_id_user_id_key; Type: INDEX; Schema: public; Owner: -
@@ -10339,12 +11347,6 @@ CREATE INDEX project_settings_organization_id_project_id_idx ON public.project_s
 --
 
 CREATE INDEX project_stars_organization_id_project_id_idx ON public.project_stars USING btree (organization_id, project_id);
-
---
--- Name: projects_organization_id_name_idx; Type: INDEX; Schema: public; Owner: -
---
-
-CREATE INDEX projects_organization_id_name_idx ON public.projects USING btree (organization_id, lower(name), id);
 
 --
 -- Name: projects_organization_id_name_key; Type: INDEX; Schema: public; Owner: -
@@ -10506,7 +11508,7 @@ CREATE TRIGGER _100_stamp BEFORE INSERT ON public.ingestion_runs FOR EACH ROW EX
 -- Name: memberships _100_touch; Type: TRIGGER; Schema: public; Owner: -
 --
 
-CREATE TRIGGER _100_touch BEFORE UPDATE ON public.memberships FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
+CREATE TRIGGER _100_touch BEFORE UPDATE ON public.memberships FOR EACH ROW WHEN (((old.role IS DISTINCT FROM new.role) OR (old.status IS DISTINCT FROM new.status))) EXECUTE FUNCTION private.tg__touch();
 
 --
 -- Name: organizations _100_touch; Type: TRIGGER; Schema: public; Owner: -
@@ -10645,6 +11647,12 @@ CREATE TRIGGER _500_drop_indexed AFTER DELETE ON public.project_files FOR EACH R
 --
 
 CREATE TRIGGER _500_drop_indexed AFTER DELETE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__drop_indexed();
+
+--
+-- Name: graph_nodes _500_drop_links; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _500_drop_links AFTER DELETE ON public.graph_nodes REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION private.tg_graph_nodes__drop_links();
 
 --
 -- Name: memberships _500_end_sessions_on_deactivation; Type: TRIGGER; Schema: public; Owner: -
@@ -10869,6 +11877,20 @@ ALTER TABLE ONLY private.login_history
     ADD CONSTRAINT login_history_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
 --
+-- Name: mails mails_organization_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.mails
+    ADD CONSTRAINT mails_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+
+--
+-- Name: mails mails_user_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.mails
+    ADD CONSTRAINT mails_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+--
 -- Name: project_counters project_counters_organization_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
 --
 
@@ -10944,20 +11966,6 @@ ALTER TABLE ONLY public.chunks
 
 ALTER TABLE ONLY public.chunks
     ADD CONSTRAINT chunks_reference_of_fkey FOREIGN KEY (organization_id, run_id, reference_of) REFERENCES public.chunks(organization_id, run_id, id) ON DELETE SET NULL (reference_of);
-
---
--- Name: graph_links graph_links_from_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
---
-
-ALTER TABLE ONLY public.graph_links
-    ADD CONSTRAINT graph_links_from_fkey FOREIGN KEY (organization_id, run_id, from_id) REFERENCES public.graph_nodes(organization_id, run_id, id) ON DELETE CASCADE;
-
---
--- Name: graph_links graph_links_to_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
---
-
-ALTER TABLE ONLY public.graph_links
-    ADD CONSTRAINT graph_links_to_fkey FOREIGN KEY (organization_id, run_id, to_id) REFERENCES public.graph_nodes(organization_id, run_id, id) ON DELETE CASCADE;
 
 --
 -- Name: graph_nodes graph_nodes_file_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -11149,6 +12157,12 @@ ALTER TABLE ONLY public.projects
     ADD CONSTRAINT projects_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 
 --
+-- Name: CONSTRAINT projects_user_id_fkey ON projects; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT projects_user_id_fkey ON public.projects IS 'No action: a leaving person''s projects are given to the organization''s owner within the statement.';
+
+--
 -- Name: run_files run_files_run_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -11320,6 +12334,12 @@ ALTER TABLE private.login_failures ENABLE ROW LEVEL SECURITY;
 --
 
 ALTER TABLE private.login_history ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: mails; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.mails ENABLE ROW LEVEL SECURITY;
 
 --
 -- Name: project_counters; Type: ROW SECURITY; Schema: private; Owner: -
@@ -11985,6 +13005,13 @@ REVOKE ALL ON FUNCTION api.delete_source_file(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.delete_source_file(p jsonb) TO authenticated;
 
 --
+-- Name: FUNCTION email_ingestion_result(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.email_ingestion_result(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.email_ingestion_result(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION estimate_project(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
@@ -12107,39 +13134,6 @@ GRANT ALL ON FUNCTION api.get_project(p jsonb) TO authenticated;
 
 REVOKE ALL ON FUNCTION api.get_project_full(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.get_project_full(p jsonb) TO authenticated;
-
---
--- Name: FUNCTION is_patterns(p_value jsonb); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.is_patterns(p_value jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.is_patterns(p_value jsonb) TO anon;
-GRANT ALL ON FUNCTION private.is_patterns(p_value jsonb) TO authenticated;
-GRANT ALL ON FUNCTION private.is_patterns(p_value jsonb) TO service_role;
-GRANT ALL ON FUNCTION private.is_patterns(p_value jsonb) TO kijko_server;
-GRANT ALL ON FUNCTION private.is_patterns(p_value jsonb) TO kijko_worker;
-
---
--- Name: FUNCTION is_plain(p_text text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.is_plain(p_text text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.is_plain(p_text text) TO anon;
-GRANT ALL ON FUNCTION private.is_plain(p_text text) TO authenticated;
-GRANT ALL ON FUNCTION private.is_plain(p_text text) TO service_role;
-GRANT ALL ON FUNCTION private.is_plain(p_text text) TO kijko_server;
-GRANT ALL ON FUNCTION private.is_plain(p_text text) TO kijko_worker;
-
---
--- Name: FUNCTION is_switches(p_value jsonb, p_keys text[]); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) TO anon;
-GRANT ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) TO authenticated;
-GRANT ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) TO service_role;
-GRANT ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) TO kijko_server;
-GRANT ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) TO kijko_worker;
 
 --
 -- Name: TABLE project_settings; Type: ACL; Schema: public; Owner: -
@@ -12344,84 +13338,6 @@ GRANT ALL ON FUNCTION api.list_all_worktrees(p jsonb) TO authenticated;
 
 REVOKE ALL ON FUNCTION api.list_files(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.list_files(p jsonb) TO authenticated;
-
---
--- Name: FUNCTION as_uuid(p_text text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.as_uuid(p_text text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO anon;
-GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO authenticated;
-GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO service_role;
-GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO kijko_server;
-GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO kijko_worker;
-
---
--- Name: FUNCTION claimed_membership(OUT org_id uuid, OUT org_role text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO anon;
-GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO authenticated;
-GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO service_role;
-GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO kijko_server;
-GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO kijko_worker;
-
---
--- Name: FUNCTION claims(); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.claims() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.claims() TO anon;
-GRANT ALL ON FUNCTION private.claims() TO authenticated;
-GRANT ALL ON FUNCTION private.claims() TO service_role;
-GRANT ALL ON FUNCTION private.claims() TO kijko_server;
-GRANT ALL ON FUNCTION private.claims() TO kijko_worker;
-
---
--- Name: FUNCTION claimed_user_id(); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.claimed_user_id() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.claimed_user_id() TO anon;
-GRANT ALL ON FUNCTION private.claimed_user_id() TO authenticated;
-GRANT ALL ON FUNCTION private.claimed_user_id() TO service_role;
-GRANT ALL ON FUNCTION private.claimed_user_id() TO kijko_server;
-GRANT ALL ON FUNCTION private.claimed_user_id() TO kijko_worker;
-
---
--- Name: FUNCTION org_id(); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.org_id() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.org_id() TO anon;
-GRANT ALL ON FUNCTION private.org_id() TO authenticated;
-GRANT ALL ON FUNCTION private.org_id() TO service_role;
-GRANT ALL ON FUNCTION private.org_id() TO kijko_server;
-GRANT ALL ON FUNCTION private.org_id() TO kijko_worker;
-
---
--- Name: FUNCTION user_id(); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.user_id() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.user_id() TO anon;
-GRANT ALL ON FUNCTION private.user_id() TO authenticated;
-GRANT ALL ON FUNCTION private.user_id() TO service_role;
-GRANT ALL ON FUNCTION private.user_id() TO kijko_server;
-GRANT ALL ON FUNCTION private.user_id() TO kijko_worker;
-
---
--- Name: TABLE memberships; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT ON TABLE public.memberships TO authenticated;
-
---
--- Name: TABLE organizations; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT ON TABLE public.organizations TO authenticated;
 
 --
 -- Name: FUNCTION my_organizations_json(); Type: ACL; Schema: private; Owner: -
@@ -13199,10 +14115,10 @@ GRANT INSERT(notify_on_team_changes),UPDATE(notify_on_team_changes) ON TABLE pub
 GRANT INSERT(notification_level) ON TABLE public.project_members TO authenticated;
 
 --
--- Name: FUNCTION activity_json(p_id uuid); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION activity_json(a public.project_activity, m public.project_members, p_owner_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.activity_json(p_id uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.activity_json(a public.project_activity, m public.project_members, p_owner_id uuid) FROM PUBLIC;
 
 --
 -- Name: FUNCTION adopt_identity(p jsonb); Type: ACL; Schema: private; Owner: -
@@ -13260,6 +14176,17 @@ GRANT ALL ON FUNCTION private.as_patterns(p_list jsonb, p_field text) TO service
 GRANT ALL ON FUNCTION private.as_patterns(p_list jsonb, p_field text) TO kijko_worker;
 
 --
+-- Name: FUNCTION as_uuid(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.as_uuid(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO anon;
+GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO authenticated;
+GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO service_role;
+GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO kijko_server;
+GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO kijko_worker;
+
+--
 -- Name: FUNCTION assert_file_name(p_project_id uuid, p_parent_id uuid, p_name text, p_exclude_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
@@ -13270,6 +14197,28 @@ REVOKE ALL ON FUNCTION private.assert_file_name(p_project_id uuid, p_parent_id u
 --
 
 REVOKE ALL ON FUNCTION private.assert_lease(p_run_id uuid, p_owner uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION assert_project_activity_row(r public.project_activity); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_project_activity_row(r public.project_activity) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_project_activity_row(r public.project_activity) TO anon;
+GRANT ALL ON FUNCTION private.assert_project_activity_row(r public.project_activity) TO authenticated;
+GRANT ALL ON FUNCTION private.assert_project_activity_row(r public.project_activity) TO service_role;
+GRANT ALL ON FUNCTION private.assert_project_activity_row(r public.project_activity) TO kijko_server;
+GRANT ALL ON FUNCTION private.assert_project_activity_row(r public.project_activity) TO kijko_worker;
+
+--
+-- Name: FUNCTION assert_project_members_row(r public.project_members); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_project_members_row(r public.project_members) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_project_members_row(r public.project_members) TO anon;
+GRANT ALL ON FUNCTION private.assert_project_members_row(r public.project_members) TO authenticated;
+GRANT ALL ON FUNCTION private.assert_project_members_row(r public.project_members) TO service_role;
+GRANT ALL ON FUNCTION private.assert_project_members_row(r public.project_members) TO kijko_server;
+GRANT ALL ON FUNCTION private.assert_project_members_row(r public.project_members) TO kijko_worker;
 
 --
 -- Name: FUNCTION assert_project_name(p_org_id uuid, p_name text, p_exclude_id uuid); Type: ACL; Schema: private; Owner: -
@@ -13285,6 +14234,28 @@ GRANT ALL ON FUNCTION private.assert_project_name(p_org_id uuid, p_name text, p_
 REVOKE ALL ON FUNCTION private.assert_project_role(p_project_id uuid, p_minimum text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.assert_project_role(p_project_id uuid, p_minimum text) TO authenticated;
 GRANT ALL ON FUNCTION private.assert_project_role(p_project_id uuid, p_minimum text) TO service_role;
+
+--
+-- Name: FUNCTION assert_project_settings_row(r public.project_settings); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_project_settings_row(r public.project_settings) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_project_settings_row(r public.project_settings) TO anon;
+GRANT ALL ON FUNCTION private.assert_project_settings_row(r public.project_settings) TO authenticated;
+GRANT ALL ON FUNCTION private.assert_project_settings_row(r public.project_settings) TO service_role;
+GRANT ALL ON FUNCTION private.assert_project_settings_row(r public.project_settings) TO kijko_server;
+GRANT ALL ON FUNCTION private.assert_project_settings_row(r public.project_settings) TO kijko_worker;
+
+--
+-- Name: FUNCTION assert_projects_row(r public.projects); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_projects_row(r public.projects) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_projects_row(r public.projects) TO anon;
+GRANT ALL ON FUNCTION private.assert_projects_row(r public.projects) TO authenticated;
+GRANT ALL ON FUNCTION private.assert_projects_row(r public.projects) TO service_role;
+GRANT ALL ON FUNCTION private.assert_projects_row(r public.projects) TO kijko_server;
+GRANT ALL ON FUNCTION private.assert_projects_row(r public.projects) TO kijko_worker;
 
 --
 -- Name: FUNCTION assert_repository_free(p_project_id uuid, p_url text, p_branch text, p_exclude_id uuid); Type: ACL; Schema: private; Owner: -
@@ -13310,6 +14281,28 @@ REVOKE ALL ON FUNCTION private.assert_startable(p_project_id uuid, p_force boole
 GRANT ALL ON FUNCTION private.assert_startable(p_project_id uuid, p_force boolean) TO authenticated;
 
 --
+-- Name: FUNCTION assert_worktree_branches_row(r public.worktree_branches); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_worktree_branches_row(r public.worktree_branches) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_worktree_branches_row(r public.worktree_branches) TO anon;
+GRANT ALL ON FUNCTION private.assert_worktree_branches_row(r public.worktree_branches) TO authenticated;
+GRANT ALL ON FUNCTION private.assert_worktree_branches_row(r public.worktree_branches) TO service_role;
+GRANT ALL ON FUNCTION private.assert_worktree_branches_row(r public.worktree_branches) TO kijko_server;
+GRANT ALL ON FUNCTION private.assert_worktree_branches_row(r public.worktree_branches) TO kijko_worker;
+
+--
+-- Name: FUNCTION assert_worktrees_row(r public.worktrees); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_worktrees_row(r public.worktrees) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_worktrees_row(r public.worktrees) TO anon;
+GRANT ALL ON FUNCTION private.assert_worktrees_row(r public.worktrees) TO authenticated;
+GRANT ALL ON FUNCTION private.assert_worktrees_row(r public.worktrees) TO service_role;
+GRANT ALL ON FUNCTION private.assert_worktrees_row(r public.worktrees) TO kijko_server;
+GRANT ALL ON FUNCTION private.assert_worktrees_row(r public.worktrees) TO kijko_worker;
+
+--
 -- Name: FUNCTION audit(p_event_type text, p_description text, p_metadata jsonb, p_changes jsonb, p_org_id uuid, p_user_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
@@ -13322,52 +14315,11 @@ REVOKE ALL ON FUNCTION private.audit(p_event_type text, p_description text, p_me
 REVOKE ALL ON FUNCTION private.audit_changes(p_old jsonb, p_new jsonb, p_fields text[]) FROM PUBLIC;
 
 --
--- Name: TABLE subscriptions; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT ON TABLE public.subscriptions TO authenticated;
-
---
--- Name: FUNCTION effective_plan(p_org_id uuid); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.effective_plan(p_org_id uuid) FROM PUBLIC;
-
---
--- Name: TABLE plans; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT ON TABLE public.plans TO anon;
-GRANT SELECT ON TABLE public.plans TO authenticated;
-
---
 -- Name: FUNCTION audit_horizon(); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.audit_horizon() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.audit_horizon() TO authenticated;
-
---
--- Name: FUNCTION org_role(); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.org_role() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.org_role() TO anon;
-GRANT ALL ON FUNCTION private.org_role() TO authenticated;
-GRANT ALL ON FUNCTION private.org_role() TO service_role;
-GRANT ALL ON FUNCTION private.org_role() TO kijko_server;
-GRANT ALL ON FUNCTION private.org_role() TO kijko_worker;
-
---
--- Name: FUNCTION is_org_admin(); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.is_org_admin() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.is_org_admin() TO anon;
-GRANT ALL ON FUNCTION private.is_org_admin() TO authenticated;
-GRANT ALL ON FUNCTION private.is_org_admin() TO service_role;
-GRANT ALL ON FUNCTION private.is_org_admin() TO kijko_server;
-GRANT ALL ON FUNCTION private.is_org_admin() TO kijko_worker;
 
 --
 -- Name: FUNCTION auditor_project_ids(); Type: ACL; Schema: private; Owner: -
@@ -13404,11 +14356,11 @@ GRANT ALL ON FUNCTION private.begin_login(p jsonb, p_at timestamp with time zone
 REVOKE ALL ON FUNCTION private.begin_session(p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamp with time zone, p_expires_at timestamp with time zone) FROM PUBLIC;
 
 --
--- Name: FUNCTION begin_watching(p_project_id uuid, p_types text[], p_cursor bigint, p_until bigint, p_limit integer); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION begin_watching(p_project_id uuid, p_cursor bigint, p_until bigint, p_limit integer); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.begin_watching(p_project_id uuid, p_types text[], p_cursor bigint, p_until bigint, p_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.begin_watching(p_project_id uuid, p_types text[], p_cursor bigint, p_until bigint, p_limit integer) TO authenticated;
+REVOKE ALL ON FUNCTION private.begin_watching(p_project_id uuid, p_cursor bigint, p_until bigint, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.begin_watching(p_project_id uuid, p_cursor bigint, p_until bigint, p_limit integer) TO authenticated;
 
 --
 -- Name: FUNCTION bury_job(p_job_id text, p_type text, p_queue text, p_args jsonb, p_error_count integer, p_error text, p_created_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
@@ -13462,6 +14414,39 @@ REVOKE ALL ON FUNCTION private.choose_organization(p_user_id uuid, p_wanted_id u
 
 REVOKE ALL ON FUNCTION private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) TO kijko_worker;
+
+--
+-- Name: FUNCTION claimed_membership(OUT org_id uuid, OUT org_role text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO anon;
+GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO authenticated;
+GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO service_role;
+GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO kijko_server;
+GRANT ALL ON FUNCTION private.claimed_membership(OUT org_id uuid, OUT org_role text) TO kijko_worker;
+
+--
+-- Name: FUNCTION claimed_user_id(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.claimed_user_id() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.claimed_user_id() TO anon;
+GRANT ALL ON FUNCTION private.claimed_user_id() TO authenticated;
+GRANT ALL ON FUNCTION private.claimed_user_id() TO service_role;
+GRANT ALL ON FUNCTION private.claimed_user_id() TO kijko_server;
+GRANT ALL ON FUNCTION private.claimed_user_id() TO kijko_worker;
+
+--
+-- Name: FUNCTION claims(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.claims() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.claims() TO anon;
+GRANT ALL ON FUNCTION private.claims() TO authenticated;
+GRANT ALL ON FUNCTION private.claims() TO service_role;
+GRANT ALL ON FUNCTION private.claims() TO kijko_server;
+GRANT ALL ON FUNCTION private.claims() TO kijko_worker;
 
 --
 -- Name: FUNCTION clean_email(p_text text); Type: ACL; Schema: private; Owner: -
@@ -13558,6 +14543,12 @@ REVOKE ALL ON FUNCTION private.drop_run_rows(p_run_id uuid, p_limit integer) FRO
 GRANT ALL ON FUNCTION private.drop_run_rows(p_run_id uuid, p_limit integer) TO kijko_worker;
 
 --
+-- Name: FUNCTION effective_plan(p_org_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.effective_plan(p_org_id uuid) FROM PUBLIC;
+
+--
 -- Name: FUNCTION email_digest(p_email text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -13617,11 +14608,542 @@ GRANT ALL ON FUNCTION private.enter_anonymous(p_request_id text, p_client_ip tex
 GRANT ALL ON FUNCTION private.enter_anonymous(p_request_id text, p_client_ip text) TO kijko_worker;
 
 --
+-- Name: FUNCTION enter_claims(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.enter_claims() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.enter_claims() TO anon;
+GRANT ALL ON FUNCTION private.enter_claims() TO authenticated;
+GRANT ALL ON FUNCTION private.enter_claims() TO service_role;
+
+--
 -- Name: FUNCTION estimate_json(p_total numeric, p_strategy text, p_plan text); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.estimate_json(p_total numeric, p_strategy text, p_plan text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.estimate_json(p_total numeric, p_strategy text, p_plan text) TO authenticated;
+
+--
+-- Name: FUNCTION estimate_run_seconds(p public.projects); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.estimate_run_seconds(p public.projects) FROM PUBLIC;
+
+--
+-- Name: FUNCTION estimated_tokens(p_type text, p_repositories jsonb, p_files jsonb, p_characters bigint); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.estimated_tokens(p_type text, p_repositories jsonb, p_files jsonb, p_characters bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.estimated_tokens(p_type text, p_repositories jsonb, p_files jsonb, p_characters bigint) TO authenticated;
+
+--
+-- Name: FUNCTION fail_run(p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.fail_run(p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.fail_run(p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION failed_run(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.failed_run(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.failed_run(p_project_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION file_extension(p_name text, p_is_folder boolean); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.file_extension(p_name text, p_is_folder boolean) FROM PUBLIC;
+
+--
+-- Name: FUNCTION finish_idempotent(p_key text, p_response jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.finish_idempotent(p_key text, p_response jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.finish_idempotent(p_key text, p_response jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION finish_login(p jsonb, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.finish_login(p jsonb, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.finish_login(p jsonb, p_at timestamp with time zone) TO kijko_server;
+
+--
+-- Name: FUNCTION finish_project_run(p_project_id uuid, p_total_files integer, p_original_tokens bigint, p_optimized_tokens bigint, p_seconds integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.finish_project_run(p_project_id uuid, p_total_files integer, p_original_tokens bigint, p_optimized_tokens bigint, p_seconds integer) FROM PUBLIC;
+
+--
+-- Name: FUNCTION finish_run(p_run_id uuid, p_owner uuid, p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION git_host_provider(p_host text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.git_host_provider(p_host text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.git_host_provider(p_host text) TO authenticated;
+GRANT ALL ON FUNCTION private.git_host_provider(p_host text) TO service_role;
+GRANT ALL ON FUNCTION private.git_host_provider(p_host text) TO kijko_worker;
+
+--
+-- Name: FUNCTION guest_project_ids(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.guest_project_ids() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.guest_project_ids() TO authenticated;
+
+--
+-- Name: FUNCTION has_embedding(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.has_embedding() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.has_embedding() TO authenticated;
+GRANT ALL ON FUNCTION private.has_embedding() TO service_role;
+
+--
+-- Name: FUNCTION has_mail(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.has_mail() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.has_mail() TO authenticated;
+GRANT ALL ON FUNCTION private.has_mail() TO service_role;
+
+--
+-- Name: FUNCTION project_role(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.project_role(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.project_role(p_project_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.project_role(p_project_id uuid) TO service_role;
+
+--
+-- Name: FUNCTION role_rank(p_role text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.role_rank(p_role text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.role_rank(p_role text) TO authenticated;
+GRANT ALL ON FUNCTION private.role_rank(p_role text) TO service_role;
+
+--
+-- Name: FUNCTION has_project_role(p_project_id uuid, p_minimum text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.has_project_role(p_project_id uuid, p_minimum text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.has_project_role(p_project_id uuid, p_minimum text) TO authenticated;
+GRANT ALL ON FUNCTION private.has_project_role(p_project_id uuid, p_minimum text) TO service_role;
+
+--
+-- Name: FUNCTION hold_runs(p_owners uuid[], p_seconds integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.hold_runs(p_owners uuid[], p_seconds integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.hold_runs(p_owners uuid[], p_seconds integer) TO kijko_worker;
+
+--
+-- Name: FUNCTION html_text(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.html_text(p_text text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION ingestion_event_types(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.ingestion_event_types() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.ingestion_event_types() TO authenticated;
+GRANT ALL ON FUNCTION private.ingestion_event_types() TO kijko_server;
+
+--
+-- Name: FUNCTION ingestion_result_lines(p_result jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.ingestion_result_lines(p_result jsonb) FROM PUBLIC;
+
+--
+-- Name: FUNCTION initials_icon(p_name text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.initials_icon(p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.initials_icon(p_name text) TO authenticated;
+GRANT ALL ON FUNCTION private.initials_icon(p_name text) TO service_role;
+
+--
+-- Name: FUNCTION is_branch_name(p_name text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_branch_name(p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_branch_name(p_name text) TO authenticated;
+GRANT ALL ON FUNCTION private.is_branch_name(p_name text) TO service_role;
+GRANT ALL ON FUNCTION private.is_branch_name(p_name text) TO kijko_worker;
+
+--
+-- Name: FUNCTION is_plain(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_plain(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_plain(p_text text) TO anon;
+GRANT ALL ON FUNCTION private.is_plain(p_text text) TO authenticated;
+GRANT ALL ON FUNCTION private.is_plain(p_text text) TO service_role;
+GRANT ALL ON FUNCTION private.is_plain(p_text text) TO kijko_server;
+GRANT ALL ON FUNCTION private.is_plain(p_text text) TO kijko_worker;
+
+--
+-- Name: FUNCTION is_glob(p_pattern text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_glob(p_pattern text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_glob(p_pattern text) TO authenticated;
+GRANT ALL ON FUNCTION private.is_glob(p_pattern text) TO service_role;
+GRANT ALL ON FUNCTION private.is_glob(p_pattern text) TO kijko_worker;
+
+--
+-- Name: FUNCTION is_mail_address(p_address text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_mail_address(p_address text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO anon;
+GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO authenticated;
+GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO service_role;
+GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO kijko_server;
+GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO kijko_worker;
+
+--
+-- Name: FUNCTION org_role(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.org_role() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.org_role() TO anon;
+GRANT ALL ON FUNCTION private.org_role() TO authenticated;
+GRANT ALL ON FUNCTION private.org_role() TO service_role;
+GRANT ALL ON FUNCTION private.org_role() TO kijko_server;
+GRANT ALL ON FUNCTION private.org_role() TO kijko_worker;
+
+--
+-- Name: FUNCTION is_org_admin(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_org_admin() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_org_admin() TO anon;
+GRANT ALL ON FUNCTION private.is_org_admin() TO authenticated;
+GRANT ALL ON FUNCTION private.is_org_admin() TO service_role;
+GRANT ALL ON FUNCTION private.is_org_admin() TO kijko_server;
+GRANT ALL ON FUNCTION private.is_org_admin() TO kijko_worker;
+
+--
+-- Name: FUNCTION is_patterns(p_value jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_patterns(p_value jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_patterns(p_value jsonb) TO anon;
+GRANT ALL ON FUNCTION private.is_patterns(p_value jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.is_patterns(p_value jsonb) TO service_role;
+GRANT ALL ON FUNCTION private.is_patterns(p_value jsonb) TO kijko_server;
+GRANT ALL ON FUNCTION private.is_patterns(p_value jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION is_platform_admin(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_platform_admin() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_platform_admin() TO authenticated;
+
+--
+-- Name: FUNCTION is_public_url(p_url text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_public_url(p_url text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_public_url(p_url text) TO authenticated;
+
+--
+-- Name: FUNCTION is_request(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_request() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_request() TO anon;
+GRANT ALL ON FUNCTION private.is_request() TO authenticated;
+GRANT ALL ON FUNCTION private.is_request() TO service_role;
+
+--
+-- Name: FUNCTION is_retryable_code(p_code text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_retryable_code(p_code text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_retryable_code(p_code text) TO authenticated;
+GRANT ALL ON FUNCTION private.is_retryable_code(p_code text) TO service_role;
+GRANT ALL ON FUNCTION private.is_retryable_code(p_code text) TO kijko_server;
+GRANT ALL ON FUNCTION private.is_retryable_code(p_code text) TO kijko_worker;
+
+--
+-- Name: FUNCTION is_switches(p_value jsonb, p_keys text[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) TO anon;
+GRANT ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) TO authenticated;
+GRANT ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) TO service_role;
+GRANT ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) TO kijko_server;
+GRANT ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) TO kijko_worker;
+
+--
+-- Name: FUNCTION issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamp with time zone) FROM PUBLIC;
+
+--
+-- Name: FUNCTION judge_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.judge_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.judge_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text) TO authenticated;
+
+--
+-- Name: FUNCTION judge_project_name(p_org_id uuid, p_name text, p_exclude_id uuid, OUT error text, OUT suggestion text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.judge_project_name(p_org_id uuid, p_name text, p_exclude_id uuid, OUT error text, OUT suggestion text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.judge_project_name(p_org_id uuid, p_name text, p_exclude_id uuid, OUT error text, OUT suggestion text) TO authenticated;
+
+--
+-- Name: FUNCTION judge_upload(p_name text, p_path text, p_size bigint, p_type text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.judge_upload(p_name text, p_path text, p_size bigint, p_type text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION keep_signing_key(p_offered text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.keep_signing_key(p_offered text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.keep_signing_key(p_offered text) TO kijko_server;
+
+--
+-- Name: FUNCTION last_completed_run(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.last_completed_run(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.last_completed_run(p_project_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION leave_node(p_node_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.leave_node(p_node_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.leave_node(p_node_id uuid) TO kijko_server;
+
+--
+-- Name: FUNCTION like_pattern(p_search text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.like_pattern(p_search text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.like_pattern(p_search text) TO authenticated;
+
+--
+-- Name: FUNCTION like_prefix(p_prefix text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.like_prefix(p_prefix text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION live_checkpoints(p_runs uuid[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.live_checkpoints(p_runs uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.live_checkpoints(p_runs uuid[]) TO kijko_worker;
+
+--
+-- Name: FUNCTION lock_tree(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.lock_tree(p_project_id uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION locked_problem(p_email text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.locked_problem(p_email text, p_at timestamp with time zone) FROM PUBLIC;
+
+--
+-- Name: FUNCTION log_out(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.log_out(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.log_out(p jsonb) TO kijko_server;
+
+--
+-- Name: FUNCTION log_position(p_room text, OUT head bigint, OUT pending bigint[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) TO authenticated;
+GRANT ALL ON FUNCTION private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) TO kijko_server;
+
+--
+-- Name: FUNCTION mail_ingestion_result(p_project_id uuid, p_email text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.mail_ingestion_result(p_project_id uuid, p_email text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.mail_ingestion_result(p_project_id uuid, p_email text) TO authenticated;
+
+--
+-- Name: FUNCTION mark_mail_sent(p_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.mark_mail_sent(p_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.mark_mail_sent(p_id uuid) TO kijko_worker;
+
+--
+-- Name: FUNCTION mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) TO kijko_worker;
+
+--
+-- Name: FUNCTION me_json(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.me_json() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.me_json() TO authenticated;
+
+--
+-- Name: FUNCTION member_json(m public.project_members); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.member_json(m public.project_members) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.member_json(m public.project_members) TO authenticated;
+GRANT ALL ON FUNCTION private.member_json(m public.project_members) TO service_role;
+
+--
+-- Name: FUNCTION member_project_ids(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.member_project_ids() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.member_project_ids() TO authenticated;
+
+--
+-- Name: FUNCTION merged_switches(p_current jsonb, p_patch jsonb, p_field text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.merged_switches(p_current jsonb, p_patch jsonb, p_field text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.merged_switches(p_current jsonb, p_patch jsonb, p_field text) TO authenticated;
+
+--
+-- Name: FUNCTION metrics_json(r public.ingestion_runs); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO authenticated;
+GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO service_role;
+GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO kijko_server;
+GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO kijko_worker;
+
+--
+-- Name: FUNCTION move_ownership(p_project_id uuid, p_user_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.move_ownership(p_project_id uuid, p_user_id uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION move_storage(p_org_id uuid, p_bytes numeric); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.move_storage(p_org_id uuid, p_bytes numeric) FROM PUBLIC;
+
+--
+-- Name: FUNCTION new_ulid(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.new_ulid(p_at timestamp with time zone) FROM PUBLIC;
+
+--
+-- Name: FUNCTION newest_run(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.newest_run(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.newest_run(p_project_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.newest_run(p_project_id uuid) TO service_role;
+GRANT ALL ON FUNCTION private.newest_run(p_project_id uuid) TO kijko_server;
+GRANT ALL ON FUNCTION private.newest_run(p_project_id uuid) TO kijko_worker;
+
+--
+-- Name: FUNCTION next_position(p_project_id uuid, p_parent_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.next_position(p_project_id uuid, p_parent_id uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION one_line(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.one_line(p_text text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION open_run_of(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.open_run_of(p_project_id uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer) TO kijko_server;
+
+--
+-- Name: FUNCTION org_id(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.org_id() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.org_id() TO anon;
+GRANT ALL ON FUNCTION private.org_id() TO authenticated;
+GRANT ALL ON FUNCTION private.org_id() TO service_role;
+GRANT ALL ON FUNCTION private.org_id() TO kijko_server;
+GRANT ALL ON FUNCTION private.org_id() TO kijko_worker;
+
+--
+-- Name: FUNCTION overseen_project_ids(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.overseen_project_ids() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.overseen_project_ids() TO authenticated;
+
+--
+-- Name: FUNCTION page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer) TO authenticated;
+
+--
+-- Name: FUNCTION parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text) TO authenticated;
+GRANT ALL ON FUNCTION private.parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text) TO service_role;
+GRANT ALL ON FUNCTION private.parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text) TO kijko_worker;
+
+--
+-- Name: FUNCTION patched_text(p_body jsonb, p_key text, p_current text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.patched_text(p_body jsonb, p_key text, p_current text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.patched_text(p_body jsonb, p_key text, p_current text) TO authenticated;
 
 --
 -- Name: TABLE project_files; Type: ACL; Schema: public; Owner: -
@@ -13736,457 +15258,6 @@ GRANT SELECT(created_at) ON TABLE public.project_files TO authenticated;
 --
 
 GRANT SELECT(updated_at) ON TABLE public.project_files TO authenticated;
-
---
--- Name: FUNCTION estimate_run_seconds(p public.projects); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.estimate_run_seconds(p public.projects) FROM PUBLIC;
-
---
--- Name: FUNCTION estimated_tokens(p_type text, p_repositories jsonb, p_files jsonb, p_characters bigint); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.estimated_tokens(p_type text, p_repositories jsonb, p_files jsonb, p_characters bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.estimated_tokens(p_type text, p_repositories jsonb, p_files jsonb, p_characters bigint) TO authenticated;
-
---
--- Name: FUNCTION fail_run(p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.fail_run(p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.fail_run(p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb) TO kijko_worker;
-
---
--- Name: FUNCTION failed_run(p_project_id uuid); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.failed_run(p_project_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.failed_run(p_project_id uuid) TO authenticated;
-
---
--- Name: FUNCTION file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text) FROM PUBLIC;
-
---
--- Name: FUNCTION file_extension(p_name text, p_is_folder boolean); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.file_extension(p_name text, p_is_folder boolean) FROM PUBLIC;
-
---
--- Name: FUNCTION finish_idempotent(p_key text, p_response jsonb); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.finish_idempotent(p_key text, p_response jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.finish_idempotent(p_key text, p_response jsonb) TO authenticated;
-
---
--- Name: FUNCTION finish_login(p jsonb, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.finish_login(p jsonb, p_at timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.finish_login(p jsonb, p_at timestamp with time zone) TO kijko_server;
-
---
--- Name: FUNCTION finish_project_run(p_project_id uuid, p_total_files integer, p_original_tokens bigint, p_optimized_tokens bigint, p_seconds integer); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.finish_project_run(p_project_id uuid, p_total_files integer, p_original_tokens bigint, p_optimized_tokens bigint, p_seconds integer) FROM PUBLIC;
-
---
--- Name: FUNCTION finish_run(p_run_id uuid, p_owner uuid, p jsonb); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) TO kijko_worker;
-
---
--- Name: FUNCTION git_host_provider(p_host text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.git_host_provider(p_host text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.git_host_provider(p_host text) TO authenticated;
-GRANT ALL ON FUNCTION private.git_host_provider(p_host text) TO service_role;
-GRANT ALL ON FUNCTION private.git_host_provider(p_host text) TO kijko_worker;
-
---
--- Name: FUNCTION guest_project_ids(); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.guest_project_ids() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.guest_project_ids() TO authenticated;
-
---
--- Name: FUNCTION has_embedding(); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.has_embedding() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.has_embedding() TO authenticated;
-GRANT ALL ON FUNCTION private.has_embedding() TO service_role;
-
---
--- Name: FUNCTION project_role(p_project_id uuid); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.project_role(p_project_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.project_role(p_project_id uuid) TO authenticated;
-GRANT ALL ON FUNCTION private.project_role(p_project_id uuid) TO service_role;
-
---
--- Name: FUNCTION role_rank(p_role text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.role_rank(p_role text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.role_rank(p_role text) TO authenticated;
-GRANT ALL ON FUNCTION private.role_rank(p_role text) TO service_role;
-
---
--- Name: FUNCTION has_project_role(p_project_id uuid, p_minimum text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.has_project_role(p_project_id uuid, p_minimum text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.has_project_role(p_project_id uuid, p_minimum text) TO authenticated;
-GRANT ALL ON FUNCTION private.has_project_role(p_project_id uuid, p_minimum text) TO service_role;
-
---
--- Name: FUNCTION hold_runs(p_owners uuid[], p_seconds integer); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.hold_runs(p_owners uuid[], p_seconds integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.hold_runs(p_owners uuid[], p_seconds integer) TO kijko_worker;
-
---
--- Name: FUNCTION initials_icon(p_name text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.initials_icon(p_name text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.initials_icon(p_name text) TO authenticated;
-GRANT ALL ON FUNCTION private.initials_icon(p_name text) TO service_role;
-
---
--- Name: FUNCTION is_branch_name(p_name text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.is_branch_name(p_name text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.is_branch_name(p_name text) TO authenticated;
-GRANT ALL ON FUNCTION private.is_branch_name(p_name text) TO service_role;
-GRANT ALL ON FUNCTION private.is_branch_name(p_name text) TO kijko_worker;
-
---
--- Name: FUNCTION is_glob(p_pattern text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.is_glob(p_pattern text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.is_glob(p_pattern text) TO authenticated;
-GRANT ALL ON FUNCTION private.is_glob(p_pattern text) TO service_role;
-GRANT ALL ON FUNCTION private.is_glob(p_pattern text) TO kijko_worker;
-
---
--- Name: COLUMN users.id; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(id) ON TABLE public.users TO authenticated;
-
---
--- Name: COLUMN users.email; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(email) ON TABLE public.users TO authenticated;
-
---
--- Name: COLUMN users.first_name; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(first_name) ON TABLE public.users TO authenticated;
-
---
--- Name: COLUMN users.last_name; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(last_name) ON TABLE public.users TO authenticated;
-
---
--- Name: COLUMN users.avatar_url; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(avatar_url) ON TABLE public.users TO authenticated;
-
---
--- Name: COLUMN users.timezone; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(timezone) ON TABLE public.users TO authenticated;
-
---
--- Name: COLUMN users.default_organization_id; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(default_organization_id) ON TABLE public.users TO authenticated;
-
---
--- Name: COLUMN users.created_at; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(created_at) ON TABLE public.users TO authenticated;
-
---
--- Name: COLUMN users.updated_at; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(updated_at) ON TABLE public.users TO authenticated;
-
---
--- Name: FUNCTION is_platform_admin(); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.is_platform_admin() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.is_platform_admin() TO authenticated;
-
---
--- Name: FUNCTION is_public_url(p_url text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.is_public_url(p_url text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.is_public_url(p_url text) TO authenticated;
-
---
--- Name: FUNCTION is_request(); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.is_request() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.is_request() TO anon;
-GRANT ALL ON FUNCTION private.is_request() TO authenticated;
-GRANT ALL ON FUNCTION private.is_request() TO service_role;
-
---
--- Name: FUNCTION is_retryable_code(p_code text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.is_retryable_code(p_code text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.is_retryable_code(p_code text) TO authenticated;
-GRANT ALL ON FUNCTION private.is_retryable_code(p_code text) TO service_role;
-GRANT ALL ON FUNCTION private.is_retryable_code(p_code text) TO kijko_server;
-GRANT ALL ON FUNCTION private.is_retryable_code(p_code text) TO kijko_worker;
-
---
--- Name: FUNCTION issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamp with time zone) FROM PUBLIC;
-
---
--- Name: FUNCTION judge_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.judge_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.judge_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text) TO authenticated;
-
---
--- Name: FUNCTION judge_project_name(p_org_id uuid, p_name text, p_exclude_id uuid, OUT error text, OUT suggestion text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.judge_project_name(p_org_id uuid, p_name text, p_exclude_id uuid, OUT error text, OUT suggestion text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.judge_project_name(p_org_id uuid, p_name text, p_exclude_id uuid, OUT error text, OUT suggestion text) TO authenticated;
-
---
--- Name: FUNCTION judge_upload(p_name text, p_path text, p_size bigint, p_type text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.judge_upload(p_name text, p_path text, p_size bigint, p_type text) FROM PUBLIC;
-
---
--- Name: FUNCTION keep_signing_key(p_offered text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.keep_signing_key(p_offered text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.keep_signing_key(p_offered text) TO kijko_server;
-
---
--- Name: FUNCTION last_completed_run(p_project_id uuid); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.last_completed_run(p_project_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.last_completed_run(p_project_id uuid) TO authenticated;
-
---
--- Name: FUNCTION leave_node(p_node_id uuid); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.leave_node(p_node_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.leave_node(p_node_id uuid) TO kijko_server;
-
---
--- Name: FUNCTION like_pattern(p_search text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.like_pattern(p_search text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.like_pattern(p_search text) TO authenticated;
-
---
--- Name: FUNCTION like_prefix(p_prefix text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.like_prefix(p_prefix text) FROM PUBLIC;
-
---
--- Name: FUNCTION live_checkpoints(p_runs uuid[]); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.live_checkpoints(p_runs uuid[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.live_checkpoints(p_runs uuid[]) TO kijko_worker;
-
---
--- Name: FUNCTION lock_tree(p_project_id uuid); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.lock_tree(p_project_id uuid) FROM PUBLIC;
-
---
--- Name: FUNCTION locked_problem(p_email text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.locked_problem(p_email text, p_at timestamp with time zone) FROM PUBLIC;
-
---
--- Name: FUNCTION log_out(p jsonb); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.log_out(p jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.log_out(p jsonb) TO kijko_server;
-
---
--- Name: FUNCTION log_position(p_room text, OUT head bigint, OUT pending bigint[]); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) TO authenticated;
-GRANT ALL ON FUNCTION private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) TO kijko_server;
-
---
--- Name: FUNCTION mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) TO kijko_worker;
-
---
--- Name: FUNCTION me_json(); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.me_json() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.me_json() TO authenticated;
-
---
--- Name: FUNCTION member_json(m public.project_members); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.member_json(m public.project_members) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.member_json(m public.project_members) TO authenticated;
-GRANT ALL ON FUNCTION private.member_json(m public.project_members) TO service_role;
-
---
--- Name: FUNCTION member_project_ids(); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.member_project_ids() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.member_project_ids() TO authenticated;
-
---
--- Name: FUNCTION merged_switches(p_current jsonb, p_patch jsonb, p_field text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.merged_switches(p_current jsonb, p_patch jsonb, p_field text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.merged_switches(p_current jsonb, p_patch jsonb, p_field text) TO authenticated;
-
---
--- Name: FUNCTION metrics_json(r public.ingestion_runs); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO authenticated;
-GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO service_role;
-GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO kijko_server;
-GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO kijko_worker;
-
---
--- Name: FUNCTION move_ownership(p_project_id uuid, p_user_id uuid); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.move_ownership(p_project_id uuid, p_user_id uuid) FROM PUBLIC;
-
---
--- Name: FUNCTION move_storage(p_org_id uuid, p_bytes numeric); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.move_storage(p_org_id uuid, p_bytes numeric) FROM PUBLIC;
-
---
--- Name: FUNCTION new_ulid(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.new_ulid(p_at timestamp with time zone) FROM PUBLIC;
-
---
--- Name: FUNCTION newest_run(p_project_id uuid); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.newest_run(p_project_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.newest_run(p_project_id uuid) TO authenticated;
-GRANT ALL ON FUNCTION private.newest_run(p_project_id uuid) TO service_role;
-GRANT ALL ON FUNCTION private.newest_run(p_project_id uuid) TO kijko_server;
-GRANT ALL ON FUNCTION private.newest_run(p_project_id uuid) TO kijko_worker;
-
---
--- Name: FUNCTION next_position(p_project_id uuid, p_parent_id uuid); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.next_position(p_project_id uuid, p_parent_id uuid) FROM PUBLIC;
-
---
--- Name: FUNCTION open_run_of(p_project_id uuid); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.open_run_of(p_project_id uuid) FROM PUBLIC;
-
---
--- Name: FUNCTION open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer) TO kijko_server;
-
---
--- Name: FUNCTION overseen_project_ids(); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.overseen_project_ids() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.overseen_project_ids() TO authenticated;
-
---
--- Name: FUNCTION page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer) TO authenticated;
-
---
--- Name: FUNCTION parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text) TO authenticated;
-GRANT ALL ON FUNCTION private.parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text) TO service_role;
-GRANT ALL ON FUNCTION private.parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text) TO kijko_worker;
-
---
--- Name: FUNCTION patched_text(p_body jsonb, p_key text, p_current text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.patched_text(p_body jsonb, p_key text, p_current text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.patched_text(p_body jsonb, p_key text, p_current text) TO authenticated;
 
 --
 -- Name: FUNCTION path_file(p jsonb); Type: ACL; Schema: private; Owner: -
@@ -14382,6 +15453,67 @@ GRANT ALL ON FUNCTION private.project_user_json(m public.project_members, p_owne
 GRANT ALL ON FUNCTION private.project_user_json(m public.project_members, p_owner_id uuid) TO service_role;
 
 --
+-- Name: COLUMN users.id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(id) ON TABLE public.users TO authenticated;
+
+--
+-- Name: COLUMN users.email; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(email) ON TABLE public.users TO authenticated;
+
+--
+-- Name: COLUMN users.first_name; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(first_name) ON TABLE public.users TO authenticated;
+
+--
+-- Name: COLUMN users.last_name; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(last_name) ON TABLE public.users TO authenticated;
+
+--
+-- Name: COLUMN users.avatar_url; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(avatar_url) ON TABLE public.users TO authenticated;
+
+--
+-- Name: COLUMN users.timezone; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(timezone) ON TABLE public.users TO authenticated;
+
+--
+-- Name: COLUMN users.default_organization_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(default_organization_id) ON TABLE public.users TO authenticated;
+
+--
+-- Name: COLUMN users.created_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(created_at) ON TABLE public.users TO authenticated;
+
+--
+-- Name: COLUMN users.updated_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(updated_at) ON TABLE public.users TO authenticated;
+
+--
+-- Name: FUNCTION project_view_json(p public.projects, p_user_id uuid, p_owner public.users, p_starred boolean, p_last public.users); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.project_view_json(p public.projects, p_user_id uuid, p_owner public.users, p_starred boolean, p_last public.users) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.project_view_json(p public.projects, p_user_id uuid, p_owner public.users, p_starred boolean, p_last public.users) TO authenticated;
+
+--
 -- Name: FUNCTION project_webhook(p_project_id uuid, OUT url text, OUT sealed_secret text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -14430,6 +15562,12 @@ REVOKE ALL ON FUNCTION private.prune_identity(p_at timestamp with time zone) FRO
 GRANT ALL ON FUNCTION private.prune_identity(p_at timestamp with time zone) TO kijko_worker;
 
 --
+-- Name: FUNCTION prune_mails(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.prune_mails(p_at timestamp with time zone) FROM PUBLIC;
+
+--
 -- Name: FUNCTION prune_staged_files(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
@@ -14437,10 +15575,10 @@ REVOKE ALL ON FUNCTION private.prune_staged_files(p_at timestamp with time zone)
 GRANT ALL ON FUNCTION private.prune_staged_files(p_at timestamp with time zone) TO kijko_worker;
 
 --
--- Name: FUNCTION prune_uploads(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.prune_uploads(p_at timestamp with time zone) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text) FROM PUBLIC;
 
 --
 -- Name: FUNCTION queue_state(OUT pending bigint, OUT oldest_seconds double precision); Type: ACL; Schema: private; Owner: -
@@ -14575,6 +15713,17 @@ GRANT ALL ON FUNCTION private.refuse_read_only(p_body jsonb, p_project public.pr
 REVOKE ALL ON FUNCTION private.refuse_role(p_role text, p_minimum text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.refuse_role(p_role text, p_minimum text) TO authenticated;
 GRANT ALL ON FUNCTION private.refuse_role(p_role text, p_minimum text) TO service_role;
+
+--
+-- Name: FUNCTION refuse_row(p_table text, p_rule text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.refuse_row(p_table text, p_rule text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.refuse_row(p_table text, p_rule text) TO anon;
+GRANT ALL ON FUNCTION private.refuse_row(p_table text, p_rule text) TO authenticated;
+GRANT ALL ON FUNCTION private.refuse_row(p_table text, p_rule text) TO service_role;
+GRANT ALL ON FUNCTION private.refuse_row(p_table text, p_rule text) TO kijko_server;
+GRANT ALL ON FUNCTION private.refuse_row(p_table text, p_rule text) TO kijko_worker;
 
 --
 -- Name: FUNCTION release_run(p_run_id uuid, p_owner uuid); Type: ACL; Schema: private; Owner: -
@@ -14779,6 +15928,13 @@ REVOKE ALL ON FUNCTION private.set_star(p_project public.projects, p_starred boo
 GRANT ALL ON FUNCTION private.set_star(p_project public.projects, p_starred boolean) TO authenticated;
 
 --
+-- Name: FUNCTION settle_terms(p_run_id uuid, p_owner uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.settle_terms(p_run_id uuid, p_owner uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.settle_terms(p_run_id uuid, p_owner uuid) TO kijko_worker;
+
+--
 -- Name: FUNCTION sign_in_once(p jsonb); Type: ACL; Schema: private; Owner: -
 --
 
@@ -14882,6 +16038,19 @@ REVOKE ALL ON FUNCTION private.switch_session(p jsonb, p_at timestamp with time 
 GRANT ALL ON FUNCTION private.switch_session(p jsonb, p_at timestamp with time zone) TO kijko_server;
 
 --
+-- Name: FUNCTION take_mail(p_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.take_mail(p_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.take_mail(p_id uuid) TO kijko_worker;
+
+--
+-- Name: FUNCTION take_mail_allowance(p_user_id uuid, p_kind text, p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.take_mail_allowance(p_user_id uuid, p_kind text, p_limit integer) FROM PUBLIC;
+
+--
 -- Name: FUNCTION take_rate(p_key text, p_limit integer, p_window interval, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
@@ -14900,6 +16069,12 @@ REVOKE ALL ON FUNCTION private.tell_files(p_org_id uuid, p_project_id uuid, p_op
 --
 
 REVOKE ALL ON FUNCTION private.tg__touch() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_graph_nodes__drop_links(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_graph_nodes__drop_links() FROM PUBLIC;
 
 --
 -- Name: FUNCTION tg_ingestion_runs__follow(); Type: ACL; Schema: private; Owner: -
@@ -15114,60 +16289,6 @@ REVOKE ALL ON FUNCTION private.touch_sessions(p_sessions uuid[], p_orgs uuid[], 
 GRANT ALL ON FUNCTION private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamp with time zone) TO kijko_server;
 
 --
--- Name: COLUMN staged_files.id; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(id) ON TABLE public.staged_files TO authenticated;
-
---
--- Name: COLUMN staged_files.organization_id; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(organization_id) ON TABLE public.staged_files TO authenticated;
-
---
--- Name: COLUMN staged_files.user_id; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(user_id) ON TABLE public.staged_files TO authenticated;
-
---
--- Name: COLUMN staged_files.name; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(name) ON TABLE public.staged_files TO authenticated;
-
---
--- Name: COLUMN staged_files.path; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(path) ON TABLE public.staged_files TO authenticated;
-
---
--- Name: COLUMN staged_files.mime_type; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(mime_type) ON TABLE public.staged_files TO authenticated;
-
---
--- Name: COLUMN staged_files.size; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(size) ON TABLE public.staged_files TO authenticated;
-
---
--- Name: COLUMN staged_files.checksum; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(checksum) ON TABLE public.staged_files TO authenticated;
-
---
--- Name: COLUMN staged_files.created_at; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT(created_at) ON TABLE public.staged_files TO authenticated;
-
---
 -- Name: FUNCTION unreferenced_blobs(p_keys text[]); Type: ACL; Schema: private; Owner: -
 --
 
@@ -15188,11 +16309,29 @@ REVOKE ALL ON FUNCTION private.usage_period(p_metric text, p_at timestamp with t
 REVOKE ALL ON FUNCTION private.usage_resets_at(p_metric text, p_at timestamp with time zone) FROM PUBLIC;
 
 --
+-- Name: FUNCTION user_id(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.user_id() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.user_id() TO anon;
+GRANT ALL ON FUNCTION private.user_id() TO authenticated;
+GRANT ALL ON FUNCTION private.user_id() TO service_role;
+GRANT ALL ON FUNCTION private.user_id() TO kijko_server;
+GRANT ALL ON FUNCTION private.user_id() TO kijko_worker;
+
+--
 -- Name: FUNCTION visible_project(p_project_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.visible_project(p_project_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.visible_project(p_project_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION visible_project_json(p_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.visible_project_json(p_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.visible_project_json(p_id uuid) TO authenticated;
 
 --
 -- Name: FUNCTION write_completion(p_run_id uuid, p jsonb); Type: ACL; Schema: private; Owner: -
@@ -15267,6 +16406,25 @@ GRANT SELECT ON TABLE public.graph_links TO authenticated;
 GRANT SELECT ON TABLE public.graph_nodes TO authenticated;
 
 --
+-- Name: TABLE memberships; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.memberships TO authenticated;
+
+--
+-- Name: TABLE organizations; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.organizations TO authenticated;
+
+--
+-- Name: TABLE plans; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.plans TO anon;
+GRANT SELECT ON TABLE public.plans TO authenticated;
+
+--
 -- Name: TABLE project_indexes; Type: ACL; Schema: public; Owner: -
 --
 
@@ -15301,6 +16459,66 @@ GRANT INSERT(organization_id) ON TABLE public.project_stars TO authenticated;
 --
 
 GRANT SELECT ON TABLE public.run_files TO authenticated;
+
+--
+-- Name: COLUMN staged_files.id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(id) ON TABLE public.staged_files TO authenticated;
+
+--
+-- Name: COLUMN staged_files.organization_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(organization_id) ON TABLE public.staged_files TO authenticated;
+
+--
+-- Name: COLUMN staged_files.user_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(user_id) ON TABLE public.staged_files TO authenticated;
+
+--
+-- Name: COLUMN staged_files.name; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(name) ON TABLE public.staged_files TO authenticated;
+
+--
+-- Name: COLUMN staged_files.path; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(path) ON TABLE public.staged_files TO authenticated;
+
+--
+-- Name: COLUMN staged_files.mime_type; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(mime_type) ON TABLE public.staged_files TO authenticated;
+
+--
+-- Name: COLUMN staged_files.size; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(size) ON TABLE public.staged_files TO authenticated;
+
+--
+-- Name: COLUMN staged_files.checksum; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(checksum) ON TABLE public.staged_files TO authenticated;
+
+--
+-- Name: COLUMN staged_files.created_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(created_at) ON TABLE public.staged_files TO authenticated;
+
+--
+-- Name: TABLE subscriptions; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.subscriptions TO authenticated;
 
 --
 -- Name: TABLE usage_counters; Type: ACL; Schema: public; Owner: -

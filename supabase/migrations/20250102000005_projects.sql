@@ -24,13 +24,25 @@ return jsonb_typeof(p_value) = 'object' and p_value ?& p_keys and p_value - p_ke
   and not jsonb_path_exists(p_value, 'strict $.* ? (@.type() != "boolean")');
 comment on function private.is_switches is 'Is the value an object of exactly these keys, each true or false?';
 
--- A list of at most 100 texts of 1 to 200 characters.
+-- A list of at most 100 texts of 1 to 200 characters. No subquery: a function with one is planned at every call.
 create function private.is_patterns(p_value jsonb) returns boolean
 language sql immutable parallel safe
 return jsonb_typeof(p_value) = 'array' and jsonb_array_length(p_value) <= 100
-  and not jsonb_path_exists(p_value, 'strict $[*] ? (@.type() != "string")')
-  and not exists (select from jsonb_array_elements_text(p_value) e (v) where char_length(v) not between 1 and 200);
+  and not jsonb_path_exists(p_value, 'strict $[*] ? (@.type() != "string" || !(@ like_regex "^.{1,200}$" flag "s"))');
 comment on function private.is_patterns is 'Is the value a JSON array of at most 100 patterns?';
+
+-- Postgres reads and plans every CHECK anew in each statement, so a dozen of them cost more than the INSERT that they guard. Tables that
+-- every new project writes to have one, which asks a function: plpgsql keeps its plans. The function names the broken rule as a
+-- constraint of its own would be named.
+create function private.refuse_row(p_table text, p_rule text) returns boolean
+language plpgsql immutable parallel safe
+as $$
+begin
+  raise check_violation using schema = 'public', table = p_table, constraint = p_rule,
+    message = format('new row for relation "%s" violates check constraint "%s"', p_table, p_rule);
+end
+$$;
+comment on function private.refuse_row is 'Raises the error of a broken CHECK constraint.';
 
 -- What the programs of this installation offer, for rules that depend on it (vectors, self-hosted Git hosts).
 create table private.installation (
@@ -69,38 +81,55 @@ create table public.projects (
   text_sources integer not null default 0,
   has_manual_content boolean not null default false,
   source_count integer not null generated always as (total_repos + root_files + text_sources + has_manual_content::integer) stored,
-  accepted_members integer not null default 0,
+  -- The owner counts from the start.
+  accepted_members integer not null default 1,
   total_files integer,
   original_tokens bigint,
   optimized_tokens bigint,
   ingestion_time_seconds integer,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
-  constraint projects_organization_id_id_key unique (organization_id, id),
-  constraint projects_name_check check (name = private.trimmed(name) and char_length(name) between 3 and 50 and private.is_plain(name)),
-  constraint projects_description_check check (char_length(description) <= 2000),
-  constraint projects_type_check check (type in ('repository', 'files', 'manual')),
-  constraint projects_status_check check (status in ('draft', 'processing', 'active', 'error')),
-  constraint projects_privacy_check check (privacy in ('private', 'shared')),
-  constraint projects_chunking_strategy_check check (chunking_strategy in ('semantic', 'fixed', 'recursive', 'custom')),
-  constraint projects_icon_check check (jsonb_typeof(icon) = 'object' and icon ?& array['type', 'value']
-    and icon ->> 'type' in ('emoji', 'initials', 'image') and icon ->> 'value' <> '' and octet_length(icon::text) <= 65536),
-  constraint projects_label_check check (char_length(label) between 1 and 20),
-  constraint projects_color_check check (color ~ '^#[0-9a-fA-F]{6}$'),
-  constraint projects_preview_url_check check (preview_url ~ '^https://[^\s]+$' and char_length(preview_url) <= 500),
-  constraint projects_counters_check check (total_repos >= 0 and uploaded_files >= 0 and root_files >= 0 and text_sources >= 0
-    and accepted_members >= 0 and total_files >= 0 and original_tokens >= 0 and optimized_tokens >= 0 and ingestion_time_seconds >= 0)
+  constraint projects_organization_id_id_key unique (organization_id, id)
 ) with (fillfactor = 85);
 alter table public.projects enable row level security;
 alter table public.projects force row level security;
+create function private.assert_projects_row(r public.projects) returns boolean
+language plpgsql immutable parallel safe set search_path = ''
+as $$
+declare
+  v_rule text := case
+    when not (r.name = private.trimmed(r.name) and char_length(r.name) between 3 and 50 and private.is_plain(r.name))
+      then 'projects_name_check'
+    when not (char_length(r.description) <= 2000) then 'projects_description_check'
+    when not (r.type in ('repository', 'files', 'manual')) then 'projects_type_check'
+    when not (r.status in ('draft', 'processing', 'active', 'error')) then 'projects_status_check'
+    when not (r.privacy in ('private', 'shared')) then 'projects_privacy_check'
+    when not (r.chunking_strategy in ('semantic', 'fixed', 'recursive', 'custom')) then 'projects_chunking_strategy_check'
+    when not (jsonb_typeof(r.icon) = 'object' and r.icon ?& array['type', 'value']
+      and r.icon ->> 'type' in ('emoji', 'initials', 'image') and r.icon ->> 'value' <> '' and octet_length(r.icon::text) <= 65536)
+      then 'projects_icon_check'
+    when not (char_length(r.label) between 1 and 20) then 'projects_label_check'
+    when not (r.color ~ '^#[0-9a-fA-F]{6}$') then 'projects_color_check'
+    when not (r.preview_url ~ '^https://[^\s]+$' and char_length(r.preview_url) <= 500) then 'projects_preview_url_check'
+    when not (r.total_repos >= 0 and r.uploaded_files >= 0 and r.root_files >= 0 and r.text_sources >= 0 and r.accepted_members >= 0
+      and r.total_files >= 0 and r.original_tokens >= 0 and r.optimized_tokens >= 0 and r.ingestion_time_seconds >= 0)
+      then 'projects_counters_check'
+  end;
+begin
+  return v_rule is null or private.refuse_row('projects', v_rule);
+end
+$$;
+comment on function private.assert_projects_row is 'The rules of a row of public.projects, by name.';
+alter table public.projects add constraint projects_rules check (private.assert_projects_row(projects));
 create unique index projects_organization_id_name_key on public.projects (organization_id, lower(name));
 create index projects_user_id_idx on public.projects (user_id);
--- The three orders of the list, for those who see everything; and the shared ones alone, for those who don't.
+-- The orders of the list, for those who see everything (by name: the unique index); and the shared ones alone, for those who don't.
 create index projects_organization_id_updated_at_idx on public.projects (organization_id, updated_at desc, id);
-create index projects_organization_id_name_idx on public.projects (organization_id, lower(name), id);
 create index projects_organization_id_source_count_idx on public.projects (organization_id, source_count desc, id);
 create index projects_shared_updated_at_idx on public.projects (organization_id, updated_at desc, id) where privacy = 'shared';
 comment on table public.projects is 'A project: its sources become indexed chunks. One organization, one owner, any number of members. A context id is a project id.';
+comment on constraint projects_user_id_fkey on public.projects is
+  'No action: a leaving person''s projects are given to the organization''s owner within the statement.';
 comment on column public.projects.status is 'Written by ingestion only; the state machine is a trigger.';
 
 -- How many projects an organization has, so that a page never counts. Eight rows a kind keep writers of one organization apart;
@@ -145,19 +174,31 @@ create table public.project_members (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint project_members_project_id_fkey foreign key (organization_id, project_id)
-    references public.projects (organization_id, id) on delete cascade,
-  constraint project_members_email_check check (char_length(email) between 3 and 255 and email = lower(private.trimmed(email))
-    and email ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$'),
-  constraint project_members_name_check check (char_length(name) <= 100),
-  constraint project_members_avatar_url_check check (char_length(avatar_url) <= 500),
-  constraint project_members_role_check check (role in ('admin', 'manager', 'developer', 'viewer', 'auditor')),
-  constraint project_members_notification_level_check check (notification_level in ('real-time', 'daily', 'weekly', 'disabled')),
-  constraint project_members_pending_has_no_user check ((accepted_at is null) = (user_id is null))
+    references public.projects (organization_id, id) on delete cascade
 ) with (fillfactor = 85);
 alter table public.project_members enable row level security;
 alter table public.project_members force row level security;
+create function private.assert_project_members_row(r public.project_members) returns boolean
+language plpgsql immutable parallel safe set search_path = ''
+as $$
+declare
+  v_rule text := case
+    when not (char_length(r.email) between 3 and 255 and r.email = lower(private.trimmed(r.email))
+      and r.email ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$') then 'project_members_email_check'
+    when not (char_length(r.name) <= 100) then 'project_members_name_check'
+    when not (char_length(r.avatar_url) <= 500) then 'project_members_avatar_url_check'
+    when not (r.role in ('admin', 'manager', 'developer', 'viewer', 'auditor')) then 'project_members_role_check'
+    when not (r.notification_level in ('real-time', 'daily', 'weekly', 'disabled')) then 'project_members_notification_level_check'
+    when not ((r.accepted_at is null) = (r.user_id is null)) then 'project_members_pending_has_no_user'
+  end;
+begin
+  return v_rule is null or private.refuse_row('project_members', v_rule);
+end
+$$;
+comment on function private.assert_project_members_row is 'The rules of a row of public.project_members, by name.';
+alter table public.project_members add constraint project_members_rules check (private.assert_project_members_row(project_members));
 create unique index project_members_project_id_user_id_key on public.project_members (project_id, user_id) where user_id is not null;
-create unique index project_members_project_id_email_key on public.project_members (project_id, lower(email));
+create unique index project_members_project_id_email_key on public.project_members (project_id, email);
 create index project_members_organization_id_project_id_idx on public.project_members (organization_id, project_id, invited_at, id);
 -- What a person may see: read once a statement by the policies of everything in projects.
 create index project_members_user_id_idx on public.project_members (user_id, organization_id, project_id) include (role)
@@ -201,27 +242,42 @@ create table public.project_settings (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint project_settings_project_id_fkey foreign key (organization_id, project_id)
-    references public.projects (organization_id, id) on delete cascade,
-  constraint project_settings_webhook_url_check check (webhook_url ~ '^https://[^\s]+$' and char_length(webhook_url) <= 500),
-  constraint project_settings_metadata_options_check check (private.is_switches(metadata_options,
-    array['functionSignatures', 'importDependencies', 'gitHistory', 'fileStructure', 'customAnnotations'])),
-  constraint project_settings_output_format_check check (output_format in ('json', 'markdown', 'vector')),
-  constraint project_settings_embedding_model_check check (
-    embedding_model in ('text-embedding-3-small', 'text-embedding-3-large', 'text-embedding-ada-002')),
-  constraint project_settings_pattern_filters_check check (jsonb_typeof(pattern_filters) = 'object'
-    and pattern_filters ?& array['languagePatterns', 'excludePatterns']
-    and pattern_filters - array['languagePatterns', 'excludePatterns'] = '{}'
-    and private.is_patterns(pattern_filters -> 'languagePatterns') and private.is_patterns(pattern_filters -> 'excludePatterns')),
-  constraint project_settings_processing_options_check check (private.is_switches(processing_options,
-    array['parallelProcessing', 'realTimeIncremental'])),
-  constraint project_settings_file_filters_check check (private.is_switches(file_filters,
-    array['excludeNodeModules', 'excludeBuildArtifacts', 'excludeTests', 'includeDocumentation'])),
-  constraint project_settings_level_check check (default_notification_level in ('real-time', 'daily', 'weekly', 'disabled')),
-  constraint project_settings_persona_check check (persona in ('alex', 'maya', 'sam')),
-  constraint project_settings_custom_check check (jsonb_typeof(custom_settings) = 'object' and octet_length(custom_settings::text) <= 16384)
+    references public.projects (organization_id, id) on delete cascade
 );
 alter table public.project_settings enable row level security;
 alter table public.project_settings force row level security;
+create function private.assert_project_settings_row(r public.project_settings) returns boolean
+language plpgsql immutable parallel safe set search_path = ''
+as $$
+declare
+  v_rule text := case
+    when not (r.webhook_url ~ '^https://[^\s]+$' and char_length(r.webhook_url) <= 500) then 'project_settings_webhook_url_check'
+    when not (private.is_switches(r.metadata_options,
+      array['functionSignatures', 'importDependencies', 'gitHistory', 'fileStructure', 'customAnnotations']))
+      then 'project_settings_metadata_options_check'
+    when not (r.output_format in ('json', 'markdown', 'vector')) then 'project_settings_output_format_check'
+    when not (r.embedding_model in ('text-embedding-3-small', 'text-embedding-3-large', 'text-embedding-ada-002'))
+      then 'project_settings_embedding_model_check'
+    when not (jsonb_typeof(r.pattern_filters) = 'object' and r.pattern_filters ?& array['languagePatterns', 'excludePatterns']
+      and r.pattern_filters - array['languagePatterns', 'excludePatterns'] = '{}'
+      and private.is_patterns(r.pattern_filters -> 'languagePatterns') and private.is_patterns(r.pattern_filters -> 'excludePatterns'))
+      then 'project_settings_pattern_filters_check'
+    when not (private.is_switches(r.processing_options, array['parallelProcessing', 'realTimeIncremental']))
+      then 'project_settings_processing_options_check'
+    when not (private.is_switches(r.file_filters,
+      array['excludeNodeModules', 'excludeBuildArtifacts', 'excludeTests', 'includeDocumentation']))
+      then 'project_settings_file_filters_check'
+    when not (r.default_notification_level in ('real-time', 'daily', 'weekly', 'disabled')) then 'project_settings_level_check'
+    when not (r.persona in ('alex', 'maya', 'sam')) then 'project_settings_persona_check'
+    when not (jsonb_typeof(r.custom_settings) = 'object' and octet_length(r.custom_settings::text) <= 16384)
+      then 'project_settings_custom_check'
+  end;
+begin
+  return v_rule is null or private.refuse_row('project_settings', v_rule);
+end
+$$;
+comment on function private.assert_project_settings_row is 'The rules of a row of public.project_settings, by name.';
+alter table public.project_settings add constraint project_settings_rules check (private.assert_project_settings_row(project_settings));
 create index project_settings_organization_id_project_id_idx on public.project_settings (organization_id, project_id);
 comment on table public.project_settings is 'One row a project. The secret of the chunking webhook is in private.project_webhook_secrets.';
 
@@ -394,12 +450,25 @@ create table public.worktrees (
   updated_at timestamptz not null default now(),
   constraint worktrees_project_id_fkey foreign key (organization_id, project_id)
     references public.projects (organization_id, id) on delete cascade,
-  constraint worktrees_project_id_id_key unique (project_id, id),
-  constraint worktrees_name_check check (name = private.trimmed(name) and char_length(name) between 1 and 100 and private.is_plain(name)),
-  constraint worktrees_path_check check (char_length(path) between 2 and 101)
+  constraint worktrees_project_id_id_key unique (project_id, id)
 );
 alter table public.worktrees enable row level security;
 alter table public.worktrees force row level security;
+create function private.assert_worktrees_row(r public.worktrees) returns boolean
+language plpgsql immutable parallel safe set search_path = ''
+as $$
+declare
+  v_rule text := case
+    when not (r.name = private.trimmed(r.name) and char_length(r.name) between 1 and 100 and private.is_plain(r.name))
+      then 'worktrees_name_check'
+    when not (char_length(r.path) between 2 and 101) then 'worktrees_path_check'
+  end;
+begin
+  return v_rule is null or private.refuse_row('worktrees', v_rule);
+end
+$$;
+comment on function private.assert_worktrees_row is 'The rules of a row of public.worktrees, by name.';
+alter table public.worktrees add constraint worktrees_rules check (private.assert_worktrees_row(worktrees));
 create unique index worktrees_project_id_name_key on public.worktrees (project_id, lower(name));
 create unique index worktrees_one_active_key on public.worktrees (project_id) where is_active;
 create unique index worktrees_one_default_key on public.worktrees (project_id) where is_default;
@@ -424,11 +493,24 @@ create table public.worktree_branches (
     references public.projects (organization_id, id) on delete cascade,
   constraint worktree_branches_worktree_id_fkey foreign key (project_id, worktree_id)
     references public.worktrees (project_id, id) on delete cascade,
-  constraint worktree_branches_worktree_id_name_key unique (worktree_id, name),
-  constraint worktree_branches_name_check check (char_length(private.trimmed(name)) >= 1 and char_length(name) <= 100 and private.is_plain(name))
+  constraint worktree_branches_worktree_id_name_key unique (worktree_id, name)
 );
 alter table public.worktree_branches enable row level security;
 alter table public.worktree_branches force row level security;
+create function private.assert_worktree_branches_row(r public.worktree_branches) returns boolean
+language plpgsql immutable parallel safe set search_path = ''
+as $$
+declare
+  v_rule text := case
+    when not (char_length(private.trimmed(r.name)) >= 1 and char_length(r.name) <= 100 and private.is_plain(r.name))
+      then 'worktree_branches_name_check'
+  end;
+begin
+  return v_rule is null or private.refuse_row('worktree_branches', v_rule);
+end
+$$;
+comment on function private.assert_worktree_branches_row is 'The rules of a row of public.worktree_branches, by name.';
+alter table public.worktree_branches add constraint worktree_branches_rules check (private.assert_worktree_branches_row(worktree_branches));
 create unique index worktree_branches_one_default_key on public.worktree_branches (worktree_id) where is_default;
 create unique index worktree_branches_one_current_key on public.worktree_branches (worktree_id) where is_current;
 create index worktree_branches_project_id_worktree_id_idx on public.worktree_branches (project_id, worktree_id);
@@ -452,13 +534,25 @@ create table public.project_activity (
   once_key text,
   created_at timestamptz not null default clock_timestamp(),
   constraint project_activity_project_id_fkey foreign key (organization_id, project_id)
-    references public.projects (organization_id, id) on delete cascade,
-  constraint project_activity_type_check check (type in ('view', 'chat', 'ingestion', 'permission', 'config')),
-  constraint project_activity_description_check check (char_length(description) between 1 and 500),
-  constraint project_activity_metadata_check check (jsonb_typeof(metadata) = 'object')
+    references public.projects (organization_id, id) on delete cascade
 );
 alter table public.project_activity enable row level security;
 alter table public.project_activity force row level security;
+create function private.assert_project_activity_row(r public.project_activity) returns boolean
+language plpgsql immutable parallel safe set search_path = ''
+as $$
+declare
+  v_rule text := case
+    when not (r.type in ('view', 'chat', 'ingestion', 'permission', 'config')) then 'project_activity_type_check'
+    when not (char_length(r.description) between 1 and 500) then 'project_activity_description_check'
+    when not (jsonb_typeof(r.metadata) = 'object') then 'project_activity_metadata_check'
+  end;
+begin
+  return v_rule is null or private.refuse_row('project_activity', v_rule);
+end
+$$;
+comment on function private.assert_project_activity_row is 'The rules of a row of public.project_activity, by name.';
+alter table public.project_activity add constraint project_activity_rules check (private.assert_project_activity_row(project_activity));
 create index project_activity_organization_id_project_id_idx
   on public.project_activity (organization_id, project_id, created_at desc, id desc);
 create index project_activity_user_id_idx on public.project_activity (user_id, project_id, created_at desc);

@@ -87,7 +87,7 @@ comment on function private.iso is 'The one timestamp format: ISO-8601, UTC, mil
 grant execute on function private.iso to anon, authenticated, service_role, kijko_server, kijko_worker;
 
 create or replace function private.page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return jsonb_build_object('data', p_data, 'total', p_total, 'page', p_page, 'pageSize', p_page_size,
   'hasMore', p_page::bigint * p_page_size < p_total);
 comment on function private.page_json is 'PaginatedResponse<T> of the contract.';
@@ -123,6 +123,7 @@ grant execute on function private.set_headers to anon, authenticated, service_ro
 -- inlined into policies as `(select private.org_id())` and cost one look-up a statement. Where nobody entered (PostgREST without
 -- its pre-request hook, Supabase Realtime, Storage, psql with claims set) they fall back to the claims *and* the tables: a claim
 -- alone never opens a door.
+-- Definer functions are plpgsql throughout: one in SQL cannot be inlined, and Postgres would parse and plan it anew at every call.
 -- `nullif(..., '')`: on a reused connection an unset setting is '' and no longer null.
 
 create or replace function private.claims() returns jsonb
@@ -137,27 +138,36 @@ comment on function private.as_uuid is 'The text as a uuid, or null where it is 
 
 -- The user whom the claims mean, if their session is alive: our own tokens carry `sid`, and Supabase Auth carries `session_id`.
 create or replace function private.claimed_user_id() returns uuid
-language sql stable security definer parallel safe set search_path = ''
-return (
-  select s.user_id
-  from private.sessions s
-  where s.id = private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id'))
-    and s.user_id = private.as_uuid(private.claims() ->> 'sub')
-    and s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now()
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (
+    select s.user_id
+    from private.sessions s
+    where s.id = private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id'))
+      -- Our own tokens name the user; those of another issuer (Supabase Auth) name the account that is linked to the user.
+      and s.user_id = coalesce(
+        (select i.user_id from private.identities i where i.issuer = private.claims() ->> 'iss' and i.subject = private.claims() ->> 'sub'),
+        private.as_uuid(private.claims() ->> 'sub'))
+      and s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now()
+  );
+end
+$$;
 comment on function private.claimed_user_id is 'User of the claims when their session is alive; used only where nobody entered. Judges: reads the caller''s own claims only.';
 
 -- Organization and role that the claims ask for, if the membership is active now.
 create or replace function private.claimed_membership(out org_id uuid, out org_role text)
-language sql stable security definer parallel safe set search_path = ''
+language plpgsql stable security definer parallel safe set search_path = ''
 as $$
-  select m.organization_id, m.role
+begin
+  select m.organization_id, m.role into org_id, org_role
   from public.memberships m
   join public.users u on u.id = m.user_id
   where m.user_id = private.claimed_user_id()
     and m.status = 'active'
     and m.organization_id = coalesce(private.as_uuid(coalesce(private.claims() ->> 'org_id', private.claims() ->> 'organization_id',
-      private.claims() -> 'app_metadata' ->> 'org_id')), u.default_organization_id)
+      private.claims() -> 'app_metadata' ->> 'org_id')), u.default_organization_id);
+end
 $$;
 comment on function private.claimed_membership is 'Active membership that the claims mean; used only where nobody entered. Judges: reads the caller''s own claims only.';
 
@@ -254,9 +264,54 @@ $$;
 comment on function private.enter_anonymous is 'Makes an anonymous request known to the transaction: request id and address only.';
 grant execute on function private.enter_anonymous to kijko_server, kijko_worker;
 
+-- The same door for PostgREST (Supabase's API), as its pre-request hook: it runs as the request's role, after PostgREST has verified
+-- the token, and leaves the flat settings, so that policies cost the same there. Whoever has claims without a living session and an
+-- active membership is refused instead of being treated as a stranger.
+create or replace function private.enter_claims() returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user uuid;
+  v_membership record;
+begin
+  perform set_config('app.user_id', '', true), set_config('app.org_id', '', true), set_config('app.org_role', '', true);
+  if private.claims() ->> 'sub' is null then
+    return;
+  end if;
+  v_user := private.claimed_user_id();
+  if v_user is null then
+    perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
+  end if;
+  select * into v_membership from private.claimed_membership();
+  if v_membership.org_id is null then
+    perform private.refuse(403, 'ORG_REQUIRED', 'You are not an active member of this organization.');
+  end if;
+  perform set_config('app.user_id', v_user::text, true), set_config('app.org_id', v_membership.org_id::text, true),
+    set_config('app.org_role', v_membership.org_role, true);
+end
+$$;
+comment on function private.enter_claims is
+  'PostgREST''s pre-request hook: makes the caller known by their claims. Judges: only the claims of this request. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED.';
+grant execute on function private.enter_claims to anon, authenticated, service_role;
+
+do $$
+begin
+  -- Only on Supabase is there an authenticator; PostgREST reads this at its next start or reload.
+  if exists (select from pg_roles where rolname = 'authenticator') then
+    alter role authenticator set pgrst.db_pre_request = 'private.enter_claims';
+  end if;
+end
+$$;
+
 create or replace function private.schema_version() returns integer
-language sql stable security definer set search_path = ''
-as $$ select version from public.schema_version $$;
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select version from public.schema_version
+  );
+end
+$$;
 comment on function private.schema_version is 'Number of the newest migration applied. Judges: callable by the server and the worker only.';
 grant execute on function private.schema_version to kijko_server, kijko_worker;
 
@@ -301,13 +356,15 @@ comment on function private.begin_idempotent is
 grant execute on function private.begin_idempotent to authenticated;
 
 create or replace function private.finish_idempotent(p_key text, p_response jsonb) returns void
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
+begin
   update private.idempotency_keys
   set response = p_response,
     headers = nullif(current_setting('response.headers', true), ''),
     status = nullif(current_setting('response.status', true), '')::integer
   where user_id = private.user_id() and key = p_key;
+end
 $$;
 comment on function private.finish_idempotent is 'Stores the answer under a key that the caller claimed in this transaction. Judges: only keys of private.user_id().';
 grant execute on function private.finish_idempotent to authenticated;
@@ -367,10 +424,12 @@ comment on function private.take_rate is
 grant execute on function private.take_rate to kijko_server, kijko_worker;
 
 create or replace function private.prune_core(p_at timestamptz default now()) returns void
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
+begin
   delete from private.rate_counters where window_start < p_at - interval '2 hours';
   delete from private.idempotency_keys where created_at < p_at - interval '24 hours';
+end
 $$;
 comment on function private.prune_core is 'Retention of rate counters and idempotency keys. Judges: callable by the worker only.';
 grant execute on function private.prune_core to kijko_worker;
@@ -391,8 +450,9 @@ create or replace trigger _100_touch before update on public.users
   for each row when (old.* is distinct from new.*) execute function private.tg__touch();
 create or replace trigger _100_touch before update on public.organizations
   for each row when (old.* is distinct from new.*) execute function private.tg__touch();
+-- Being active is no change of a membership.
 create or replace trigger _100_touch before update on public.memberships
-  for each row when (old.* is distinct from new.*) execute function private.tg__touch();
+  for each row when ((old.role, old.status) is distinct from (new.role, new.status)) execute function private.tg__touch();
 create or replace trigger _100_touch before update on public.subscriptions
   for each row when (old.* is distinct from new.*) execute function private.tg__touch();
 
@@ -458,11 +518,13 @@ grant execute on function private.enqueue to kijko_server, kijko_worker;
 create or replace function private.bury_job(
   p_job_id text, p_type text, p_queue text, p_args jsonb, p_error_count integer, p_error text, p_created_at timestamptz
 ) returns void
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
+begin
   insert into jobs.dead_letters (job_id, job_type, queue, args, error_count, last_error, created_at)
   values (p_job_id, p_type, p_queue, p_args, p_error_count, left(p_error, 4000), p_created_at)
   on conflict (job_id) do nothing;
+end
 $$;
 comment on function private.bury_job is 'Keeps a job that used up its attempts for an administrator. Judges: callable by the worker only.';
 grant execute on function private.bury_job to kijko_worker;
@@ -489,28 +551,40 @@ create policy all_worker on jobs.dead_letters to kijko_worker using (true) with 
 
 -- The plan whose limits and gates apply (contract 50, section 1), computed from the subscription and the clock.
 create or replace function private.effective_plan(p_org_id uuid) returns text
-language sql stable security definer parallel safe set search_path = ''
-return (
-  select case when s.status in ('active', 'trialing', 'past_due') then s.plan_id else 'free' end
-  from public.subscriptions s where s.organization_id = p_org_id
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (
+    select case when s.status in ('active', 'trialing', 'past_due') then s.plan_id else 'free' end
+    from public.subscriptions s where s.organization_id = p_org_id
+  );
+end
+$$;
 comment on function private.effective_plan is 'free, pro, teams or enterprise. Judges: not callable by request roles for other organizations than through functions of ours.';
 
 create or replace function private.plan_limit(p_org_id uuid, p_metric text) returns bigint
-language sql stable security definer parallel safe set search_path = ''
-return (
-  select coalesce((s.overrides ->> p_metric)::bigint,
-    case p_metric when 'api_calls' then p.api_calls when 'ingestions' then p.ingestions when 'oracle_queries' then p.oracle_queries
-      when 'storage' then p.storage_gb when 'seats' then p.seats end)
-  from public.subscriptions s join public.plans p on p.id = private.effective_plan(p_org_id)
-  where s.organization_id = p_org_id
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (
+    select coalesce((s.overrides ->> p_metric)::bigint,
+      case p_metric when 'api_calls' then p.api_calls when 'ingestions' then p.ingestions when 'oracle_queries' then p.oracle_queries
+        when 'storage' then p.storage_gb when 'seats' then p.seats end)
+    from public.subscriptions s join public.plans p on p.id = private.effective_plan(p_org_id)
+    where s.organization_id = p_org_id
+  );
+end
+$$;
 comment on function private.plan_limit is 'Limit of a metric for an organization; -1 is unlimited; storage in GB of 1024^3 bytes.';
 
 create or replace function private.audit_horizon() returns timestamptz
-language sql stable security definer parallel safe set search_path = ''
-return now() - make_interval(days => (
-  select p.audit_retention_days from public.plans p where p.id = private.effective_plan(private.org_id())));
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return now() - make_interval(days => (
+    select p.audit_retention_days from public.plans p where p.id = private.effective_plan(private.org_id())));
+end
+$$;
 comment on function private.audit_horizon is 'Oldest audit entry that the caller''s plan shows. Judges: only the caller''s own organization.';
 grant execute on function private.audit_horizon to authenticated;
 
@@ -606,20 +680,25 @@ create or replace function private.audit(
   p_event_type text, p_description text, p_metadata jsonb default null, p_changes jsonb default null,
   p_org_id uuid default null, p_user_id uuid default null
 ) returns void
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_org uuid := coalesce(p_org_id, private.org_id());
+begin
+  if v_org is null then
+    return;
+  end if;
   insert into public.audit_log (organization_id, user_id, event_type, description, metadata, changes, ip_address, session_id, request_id)
-  select coalesce(p_org_id, private.org_id()), coalesce(p_user_id, private.user_id()), p_event_type, p_description, p_metadata,
-    p_changes, nullif(current_setting('app.client_ip', true), ''), private.session_id(),
-    nullif(current_setting('app.request_id', true), '')
-  where coalesce(p_org_id, private.org_id()) is not null
+  values (v_org, coalesce(p_user_id, private.user_id()), p_event_type, p_description, p_metadata, p_changes,
+    nullif(current_setting('app.client_ip', true), ''), private.session_id(), nullif(current_setting('app.request_id', true), ''));
+end
 $$;
 comment on function private.audit is
   'Writes one entry of the audit trail for the caller. Judges: callable by definer functions and triggers of ours only.';
 
 -- {field, oldValue, newValue} for each of the given columns that differ, as the entry''s `changes`.
 create or replace function private.audit_changes(p_old jsonb, p_new jsonb, p_fields text[]) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return (
   select jsonb_agg(jsonb_build_object('field', f, 'oldValue', p_old -> f, 'newValue', p_new -> f) order by ord)
   from unnest(p_fields) with ordinality as t (f, ord)
@@ -699,23 +778,41 @@ create or replace function private.emit(
 ) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  -- Assignments and conditions cost a fraction of a query, so the INSERT is the only one.
+  v_actor uuid := nullif(current_setting('app.user_id', true), '')::uuid;
+  v_org uuid := p_org_id;
+  v_project uuid := p_project_id;
+  v_told text;
+  v_xid xid8;
 begin
+  if not (p_room like 'project:%' or p_room like 'context:%' or p_room like 'user:%' or p_room like 'org:%')
+    or p_audience not in ('room', 'project', 'activity', 'users', 'none') or jsonb_typeof(p_data) <> 'object' then
+    raise exception 'not an event: room %, audience %, data %', p_room, p_audience, jsonb_typeof(p_data);
+  end if;
+  -- private.user_id() looks into the tables where nobody entered; most writers did, or are nobody.
+  if v_actor is null and current_setting('request.jwt.claims', true) <> '' then
+    v_actor := private.user_id();
+  end if;
+  if v_project is null and (p_room like 'project:%' or p_room like 'context:%') then
+    -- A project's room is judged by the project, so the event always names it.
+    v_project := split_part(p_room, ':', 2)::uuid;
+  end if;
+  if p_room like 'user:%' then
+    -- What lies in a person's room belongs to the person, whatever organization they act in.
+    v_org := null;
+  end if;
+
+  -- The transaction has its id before it draws a place; the sequencer's floor relies on that.
+  v_xid := pg_current_xact_id();
   insert into private.event_inbox (room, type, data, audience, organization_id, project_id, entity, entity_id, actor_user_id,
     conflation_key, user_ids)
-  values (p_room, p_type, p_data, p_audience,
-    -- What lies in a person's room belongs to the person, whatever organization they act in.
-    case when p_room not like 'user:%' then p_org_id end,
-    -- A project's room is judged by the project, so the event always names it.
-    coalesce(p_project_id, case when p_room like 'project:%' or p_room like 'context:%' then split_part(p_room, ':', 2)::uuid end),
-    p_entity, p_entity_id,
-    -- private.user_id() looks into the tables where nobody entered; most writers did, or are nobody.
-    case when coalesce(current_setting('app.user_id', true), '') <> '' then current_setting('app.user_id')::uuid
-      when coalesce(current_setting('request.jwt.claims', true), '') <> '' then private.user_id() end,
-    p_conflation_key, p_users);
-  if coalesce(current_setting('app.wakes', true), '') <> 'on' then
+  values (p_room, p_type, p_data, p_audience, v_org, v_project, p_entity, p_entity_id, v_actor, p_conflation_key, p_users);
+
+  if current_setting('app.wakes', true) is distinct from 'on' then
     perform pg_notify('kijko_wake', '');
-  else
-    perform set_config('app.emitted', 'on', true);
+  elsif current_setting('app.emitted', true) is distinct from 'on' then
+    v_told := set_config('app.emitted', 'on', true);
   end if;
 end
 $$;
@@ -747,24 +844,45 @@ comment on function private.emit_removal is
 --   An event that depends on another (same row, or begun after its commit) drew the larger seq after the other had been committed:
 --   where it is visible, the other is visible too and comes first.
 --   Stall: rows of open transactions are not visible yet, so they are simply not there. Nobody waits for them.
+--   Floor: once a second the last place drawn is remembered, and then the transaction ids in use. Who drew a place up to there has one
+--   of these ids. When all of them have ended, whatever they left is visible, and the batch below takes it: nothing more can come.
 create or replace function private.sequence_events() returns bigint
-language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
+language plpgsql volatile security definer set search_path = ''
+-- Statistics of a table that is empty most of the time mean nothing: always by the index, and never worth compiling.
+set enable_seqscan = off set jit = off
 as $$
 declare
   c_batch constant integer := 5000;
+  v_floor bigint := (select floor_seq from private.event_log);
+  v_log private.event_log;
+  v_last bigint;
   v_head bigint;
   v_count bigint;
 begin
-  if not exists (select from private.event_inbox) then
+  if not exists (select from private.event_inbox where seq > v_floor) then
     return null;
   end if;
-  perform from private.event_log for update;
+  select * into v_log from private.event_log for update;
+  v_floor := v_log.floor_seq;
+  if v_log.marked_at < clock_timestamp() - interval '1 second' then
+    -- Two statements: the place is read before the snapshot is taken.
+    v_last := coalesce(pg_sequence_last_value('private.event_inbox_seq_seq'), 0);
+    if v_log.next_xid <= pg_snapshot_xmin(pg_current_snapshot()) then
+      v_log.floor_seq := v_log.next_seq;
+      v_log.next_seq := v_last;
+      v_log.next_xid := pg_snapshot_xmax(pg_current_snapshot());
+    end if;
+    v_log.marked_at := clock_timestamp();
+  end if;
   -- The pruner never removes the newest row, so this is the last number given.
   select coalesce(max(id), 0) into v_head from public.events;
 
+  -- The old floor: what lies between it and the new one is taken here.
   with taken as (
     delete from private.event_inbox
-    where seq <= coalesce((select i.seq from private.event_inbox i order by i.seq offset c_batch - 1 limit 1), 9223372036854775807)
+    where seq > v_floor
+      and seq <= coalesce((select i.seq from private.event_inbox i where i.seq > v_floor order by i.seq offset c_batch - 1 limit 1),
+        9223372036854775807)
     returning *
   )
   insert into public.events (id, seq, room, type, data, audience, organization_id, project_id, entity, entity_id, actor_user_id,
@@ -775,11 +893,16 @@ begin
   order by seq;
   get diagnostics v_count = row_count;
 
-  if v_count = 0 then
-    return null;
-  end if;
   if v_count >= c_batch then
     perform pg_notify('kijko_wake', '');
+  else
+    -- Nothing was left behind, so the floor may rise.
+    update private.event_log l
+    set floor_seq = v_log.floor_seq, next_seq = v_log.next_seq, next_xid = v_log.next_xid, marked_at = v_log.marked_at
+    where l.marked_at < v_log.marked_at;
+  end if;
+  if v_count = 0 then
+    return null;
   end if;
   perform pg_notify('kijko_events', (v_head + v_count)::text);
   return v_head + v_count;
@@ -811,15 +934,20 @@ create or replace function private.log_position(p_room text, out head bigint, ou
 language sql stable security definer set search_path = ''
 as $$
   select coalesce((select max(e.id) from public.events e), 0),
-    coalesce((select array_agg(i.seq) from private.event_inbox i where i.room = p_room), '{}')
+    coalesce((select array_agg(i.seq) from private.event_inbox i
+      where i.room = p_room and i.seq > (select l.floor_seq from private.event_log l)), '{}')
 $$;
 comment on function private.log_position is 'Newest number, and the places of a room''s events that are committed but have none yet. Gives away no content.';
 grant execute on function private.log_position to authenticated, kijko_server;
 
 create or replace function private.removed_until(p_room text) returns bigint
-language sql stable security definer set search_path = ''
-return greatest((select t.forgotten_id from private.event_retention t),
-  (select r.removed_id from private.event_rooms r where r.room = p_room));
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return greatest((select t.forgotten_id from private.event_retention t),
+    (select r.removed_id from private.event_rooms r where r.room = p_room));
+end
+$$;
 comment on function private.removed_until is 'Highest id that retention may have removed from a room; a cursor below it is expired. Gives away no content.';
 grant execute on function private.removed_until to authenticated, kijko_server;
 
@@ -833,6 +961,12 @@ end
 $$;
 comment on function private.reads_all_activity is 'Does the caller read everybody''s entries of a project''s activity log?';
 grant execute on function private.reads_all_activity to authenticated;
+
+create or replace function private.ingestion_event_types() returns text[]
+language sql immutable parallel safe
+return array['phase_started', 'progress_update', 'ingestion_complete', 'error', 'phase_data'];
+comment on function private.ingestion_event_types is 'The events that room "ingestion:" carries of room "project:".';
+grant execute on function private.ingestion_event_types to authenticated, kijko_server;
 
 -- What the server's sockets ask of the database. Whether somebody may watch a project is never computed here: each question is asked
 -- of public.projects as that person, under their own row-level security, so there is one rule and it stands in one place.
@@ -866,9 +1000,11 @@ comment on function private.open_socket is
 grant execute on function private.open_socket to kijko_server;
 
 create or replace function private.close_sockets(p_socket_ids uuid[]) returns void
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
+begin
   delete from private.realtime_sockets where id = any (p_socket_ids);
+end
 $$;
 comment on function private.close_sockets is 'Forgets closed sockets. Judges: callable by the server only.';
 grant execute on function private.close_sockets to kijko_server;
@@ -897,10 +1033,12 @@ comment on function private.beat_node is 'Heartbeat of a server process with the
 grant execute on function private.beat_node to kijko_server;
 
 create or replace function private.leave_node(p_node_id uuid) returns void
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
+begin
   delete from private.realtime_sockets where node_id = p_node_id;
   delete from private.realtime_nodes where id = p_node_id;
+end
 $$;
 comment on function private.leave_node is 'A server process stops. Judges: callable by the server only.';
 grant execute on function private.leave_node to kijko_server;
@@ -941,7 +1079,7 @@ grant execute on function private.recheck_sockets to kijko_server;
 -- what was missed since a cursor (p_cursor null: nothing). One row an event missed, at least one row; no row where the project is
 -- hidden. Runs as the caller, under row-level security.
 create or replace function private.begin_watching(
-  p_project_id uuid, p_types text[], p_cursor bigint, p_until bigint, p_limit integer
+  p_project_id uuid, p_cursor bigint, p_until bigint, p_limit integer
 ) returns table (organization_id uuid, head bigint, pending bigint[], removed_until bigint, frames jsonb,
   id bigint, type text, data text, created_at timestamptz)
 language plpgsql stable
@@ -953,7 +1091,7 @@ begin
   with room as (
     select p.id as project_id, 'project:' || p.id as name from public.projects p where p.id = p_project_id
   ), state as materialized (
-    select r.name, l.head, l.pending, private.removed_until(r.name) as removed_until, private.run_snapshot(r.project_id) as frames
+    select r.name, l.head, l.pending, private.removed_until('ingestion:' || r.project_id) as removed_until, private.run_snapshot(r.project_id) as frames
     from room r, private.log_position(r.name) l
   )
   select (select private.org_id()), s.head, s.pending, s.removed_until, s.frames, e.id, e.type, e.data::text, e.created_at
@@ -965,7 +1103,7 @@ begin
         -- Of a conflatable series only the newest row counts.
         case when v.conflation_key is null then 1 else row_number() over (partition by v.conflation_key order by v.id desc) end as age
       from public.events v
-      where v.room = s.name and v.id > p_cursor and v.id <= least(s.head, p_until) and v.type = any (p_types)
+      where v.room = s.name and v.id > p_cursor and v.id <= least(s.head, p_until) and v.type = any (private.ingestion_event_types())
     ) m
     where m.age = 1
     order by m.id
@@ -998,10 +1136,16 @@ begin
   v_cut := coalesce(v_cut, v_newest);
 
   with gone as (
-    delete from public.events where id < v_cut returning room, id, audience
+    delete from public.events where id < v_cut returning room, id, type, audience
+  ), lost as (
+    select room, id from gone where audience <> 'none'
+    union all
+    -- The ingestion socket hears a part of its project's room only, so it has a mark of its own.
+    select 'ingestion:' || split_part(room, ':', 2), id from gone
+    where room like 'project:%' and type = any (private.ingestion_event_types())
   ), marked as (
     insert into private.event_rooms as r (room, removed_id, updated_at)
-    select room, max(id), p_at from gone where audience <> 'none' group by room
+    select room, max(id), p_at from lost group by room
     on conflict (room) do update set removed_id = excluded.removed_id, updated_at = excluded.updated_at
   )
   select count(*) into v_removed from gone;
@@ -1110,7 +1254,7 @@ create policy select_audience on public.events for select to authenticated using
 create or replace function private.problem(
   p_status integer, p_code text, p_message text, p_field text default null, p_details jsonb default null
 ) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return jsonb_build_object('problem', jsonb_strip_nulls(jsonb_build_object(
   'status', p_status, 'code', p_code, 'message', p_message, 'field', p_field, 'details', p_details)));
 comment on function private.problem is 'A refusal as a result, for where the transaction must commit; the server turns it into the same answer as private.refuse.';
@@ -1189,7 +1333,7 @@ comment on function private.choose_organization is
 
 -- Browser and operating system as the audit trail shows them; a user agent is a claim and nothing depends on it.
 create or replace function private.device_json(p_user_agent text) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return jsonb_strip_nulls(jsonb_build_object(
   'browser', case when p_user_agent ~ 'Edg' then 'Edge' when p_user_agent ~ 'OPR/' then 'Opera' when p_user_agent ~ 'Firefox/' then 'Firefox'
     when p_user_agent ~ 'Chrome/|CriOS/' then 'Chrome' when p_user_agent ~ 'Safari/' then 'Safari' end,
@@ -1199,15 +1343,19 @@ comment on function private.device_json is '{browser, os} of a user agent, as fa
 
 -- Who the session is and how long it may last: what the server needs to sign an access token and to set the cookie.
 create or replace function private.session_json(p_session_id uuid, p_at timestamptz) returns jsonb
-language sql stable security definer set search_path = ''
-return (
-  select jsonb_build_object('user_id', u.id, 'session_id', s.id, 'org_id', s.organization_id, 'email', u.email,
-    'email_verified', u.email_verified_at is not null, 'first_name', u.first_name, 'last_name', u.last_name,
-    'max_age', greatest(0, floor(extract(epoch from least(s.expires_at, s.idle_expires_at, p_at + interval '30 days') - p_at))::integer))
-  from private.sessions s
-  join public.users u on u.id = s.user_id
-  where s.id = p_session_id
-);
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select jsonb_build_object('user_id', u.id, 'session_id', s.id, 'org_id', s.organization_id, 'email', u.email,
+      'email_verified', u.email_verified_at is not null, 'first_name', u.first_name, 'last_name', u.last_name,
+      'max_age', greatest(0, floor(extract(epoch from least(s.expires_at, s.idle_expires_at, p_at + interval '30 days') - p_at))::integer))
+    from private.sessions s
+    join public.users u on u.id = s.user_id
+    where s.id = p_session_id
+  );
+end
+$$;
 comment on function private.session_json is 'What a token answer is made of. Judges: callable by definer functions of ours only.';
 
 -- 30 days from issue, and never beyond the session: 90 days from sign-in.
@@ -1382,15 +1530,20 @@ $$;
 comment on function private.keep_signing_key is 'The installation''s own signing key, or the offered one if it had none. Judges: callable by the server only.';
 grant execute on function private.keep_signing_key to kijko_server;
 
+-- Used tokens stay a week: a stolen one that turns up until then ends its session, a later one is merely unknown.
 create or replace function private.prune_identity(p_at timestamptz default now()) returns void
-language sql volatile security definer set search_path = ''
-begin atomic
-  delete from private.refresh_tokens where expires_at < p_at;
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from private.refresh_tokens where expires_at < p_at or used_at < p_at - interval '7 days';
+  delete from private.sessions
+  where revoked_at < p_at - interval '30 days' or expires_at < p_at - interval '30 days' or idle_expires_at < p_at - interval '30 days';
   delete from private.sealed_answers where created_at < p_at - interval '24 hours';
   delete from private.login_failures where updated_at < p_at - interval '1 hour';
   delete from private.login_history where created_at < p_at - interval '90 days';
-end;
-comment on function private.prune_identity is 'Retention of refresh tokens, sealed answers, failures and sign-in history. Judges: callable by the worker only.';
+end
+$$;
+comment on function private.prune_identity is 'Retention of refresh tokens, ended sessions, sealed answers, failures and sign-in history. Judges: callable by the worker only.';
 grant execute on function private.prune_identity to kijko_worker;
 
 -- Sign-up and sign-in with a password, and the lock-out: ten failures for one e-mail address within 15 minutes lock it for 15
@@ -1572,6 +1725,9 @@ begin
   select i.user_id into v_user_id from private.identities i where i.issuer = p ->> 'issuer' and i.subject = p ->> 'subject';
   if v_user_id is null then
     v_user_id := private.adopt_identity(p);
+  elsif (p ->> 'email_verified')::boolean then
+    update public.users u set email_verified_at = p_at
+    where u.id = v_user_id and u.email_verified_at is null and u.email = private.clean_email(p ->> 'email');
   end if;
 
   select * into v_session from private.sessions s where s.id = v_session_id;
@@ -1627,6 +1783,7 @@ begin
       -- Whoever registered this address never proved to own it, and the person before us did: what the first one holds must not
       -- open the account any longer. Otherwise a stranger could register somebody's address and wait for them.
       delete from private.credentials c where c.user_id = v_user.id;
+      delete from private.identities i where i.user_id = v_user.id;
       perform private.revoke_session(s.id, 'account_claimed') from private.sessions s where s.user_id = v_user.id and s.revoked_at is null;
       update public.users u set email_verified_at = now() where u.id = v_user.id;
     end if;
@@ -1747,7 +1904,7 @@ end
 $$;
 comment on function private.continue_session is 'Moves the person of an ended membership to another organization. Judges: callable by definer functions of ours only.';
 
--- Sign-up, sign-in and refresh under an Idempotency-Key: they have no user yet, and their answers hold secrets. The row is inserted in
+-- What answers tokens, under an Idempotency-Key: there is no user yet (or no longer), and the answers hold secrets. The row is inserted in
 -- the transaction of the work, so of equal requests one works and the others wait for its commit; a refused one leaves no row.
 -- p: function, key (hex), request (hex), nonce (hex), and the function's own arguments.
 create or replace function private.sign_in_once(p jsonb) returns jsonb
@@ -1767,6 +1924,7 @@ begin
       when 'sign_up' then private.sign_up(p)
       when 'finish_login' then private.finish_login(p)
       when 'refresh_session' then private.refresh_session(p)
+      when 'switch_session' then private.switch_session(p)
     end;
     if v_result ? 'problem' then
       delete from private.sealed_answers a where a.key_digest = v_key;
@@ -1783,7 +1941,7 @@ begin
 end
 $$;
 comment on function private.sign_in_once is
-  'sign_up, finish_login or refresh_session at most once per Idempotency-Key (24 hours). Judges: callable by the server only. Results: theirs, and 409 IDEMPOTENCY_CONFLICT.';
+  'sign_up, finish_login, refresh_session or switch_session at most once per Idempotency-Key (24 hours). Judges: callable by the server only. Results: theirs, and 409 IDEMPOTENCY_CONFLICT.';
 grant execute on function private.sign_in_once to kijko_server;
 
 create or replace function private.seal_answer(p jsonb) returns jsonb
@@ -1802,24 +1960,32 @@ grant execute on function private.seal_answer to kijko_server;
 -- What a signed-in caller asks about themselves.
 
 create or replace function private.is_platform_admin() returns boolean
-language sql stable security definer set search_path = ''
-return coalesce((select u.is_platform_admin from public.users u where u.id = private.user_id()), false)
-  -- The server leaves this claim only where the identity provider is trusted with the role; claims that somebody else left count nothing.
-  or (nullif(current_setting('app.user_id', true), '') is not null and coalesce((private.claims() ->> 'platform_admin')::boolean, false));
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return coalesce((select u.is_platform_admin from public.users u where u.id = private.user_id()), false)
+    -- The server leaves this claim only where the identity provider is trusted with the role; claims that somebody else left count nothing.
+    or (nullif(current_setting('app.user_id', true), '') is not null and coalesce((private.claims() ->> 'platform_admin')::boolean, false));
+end
+$$;
 comment on function private.is_platform_admin is 'Is the caller staff of this platform? Judges: private.user_id() only.';
 grant execute on function private.is_platform_admin to authenticated;
 
 create or replace function private.me_json() returns jsonb
-language sql stable security definer set search_path = ''
-return (
-  select jsonb_build_object('id', u.id, 'email', u.email, 'first_name', u.first_name, 'last_name', u.last_name,
-    'org_id', private.org_id(),
-    'roles', to_jsonb(array[private.org_role()] || case when private.is_platform_admin() then array['platform_admin'] else '{}' end),
-    'plan', coalesce(private.effective_plan(private.org_id()), 'free'),
-    'email_verified', u.email_verified_at is not null, 'two_factor_enabled', u.two_factor_enabled_at is not null)
-  from public.users u
-  where u.id = private.user_id()
-);
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select jsonb_build_object('id', u.id, 'email', u.email, 'first_name', u.first_name, 'last_name', u.last_name,
+      'org_id', private.org_id(),
+      'roles', to_jsonb(array[private.org_role()] || case when private.is_platform_admin() then array['platform_admin'] else '{}' end),
+      'plan', coalesce(private.effective_plan(private.org_id()), 'free'),
+      'email_verified', u.email_verified_at is not null, 'two_factor_enabled', u.two_factor_enabled_at is not null)
+    from public.users u
+    where u.id = private.user_id()
+  );
+end
+$$;
 comment on function private.me_json is 'AuthUser of the contract for the caller. Judges: private.user_id() only.';
 grant execute on function private.me_json to authenticated;
 
@@ -1839,14 +2005,18 @@ comment on function api.get_me is 'GET /auth/me: who is signed in, where, as wha
 grant execute on function api.get_me to authenticated;
 
 create or replace function private.my_organizations_json() returns jsonb
-language sql stable security definer set search_path = ''
-return (
-  select coalesce(jsonb_agg(jsonb_build_object('org_id', o.id, 'name', o.name, 'role', m.role, 'status', m.status,
-    'is_current', o.id = private.org_id()) order by (o.id = private.org_id()) desc, lower(o.name), o.id), '[]')
-  from public.memberships m
-  join public.organizations o on o.id = m.organization_id
-  where m.user_id = private.user_id()
-);
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('org_id', o.id, 'name', o.name, 'role', m.role, 'status', m.status,
+      'is_current', o.id = private.org_id()) order by (o.id = private.org_id()) desc, lower(o.name), o.id), '[]')
+    from public.memberships m
+    join public.organizations o on o.id = m.organization_id
+    where m.user_id = private.user_id()
+  );
+end
+$$;
 comment on function private.my_organizations_json is 'Organizations of the caller, the current one first. Judges: private.user_id() only.';
 grant execute on function private.my_organizations_json to authenticated;
 
@@ -1866,52 +2036,83 @@ grant execute on function api.list_organizations to authenticated;
 -- has the role of the row, whatever organization they come from. Whoever has no role finds nothing: 404, never 403.
 
 -- Used by checks of the tables, so they are made in migration 005; whoever writes a row needs them.
-grant execute on function private.trimmed, private.is_plain, private.is_switches, private.is_patterns
+grant execute on function private.trimmed, private.is_plain, private.is_switches, private.is_patterns, private.refuse_row,
+  private.assert_projects_row, private.assert_project_members_row, private.assert_project_settings_row, private.assert_worktrees_row,
+  private.assert_worktree_branches_row, private.assert_project_activity_row
   to anon, authenticated, service_role, kijko_server, kijko_worker;
 
+-- Owners and admins of an organization see its projects anyway: for them only memberships elsewhere count. Two ranges of the index
+-- instead of one "is not": somebody with 100,000 projects at home passes none of them.
 create or replace function private.member_project_ids() returns uuid[]
-language sql stable security definer parallel safe set search_path = ''
-return (
-  select coalesce(array_agg(m.project_id), array[]::uuid[])
-  from public.project_members m
-  where m.user_id = private.user_id() and m.accepted_at is not null
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+declare
+  v_user uuid := private.user_id();
+  v_org uuid := coalesce(private.org_id(), '00000000-0000-0000-0000-000000000000');
+begin
+  if private.is_org_admin() then
+    return array(
+      select m.project_id from public.project_members m
+      where m.user_id = v_user and m.accepted_at is not null and m.organization_id < v_org
+      union all
+      select m.project_id from public.project_members m
+      where m.user_id = v_user and m.accepted_at is not null and m.organization_id > v_org);
+  end if;
+  return array(select m.project_id from public.project_members m where m.user_id = v_user and m.accepted_at is not null);
+end
+$$;
 comment on function private.member_project_ids is
-  'Projects where the caller is an accepted member, in any organization; policies evaluate it at most once a statement. Judges: only the caller''s own rows.';
+  'Projects that the caller sees as an accepted member, in any organization; policies evaluate it at most once a statement. Judges: only the caller''s own rows.';
 
--- Guests belong to a project and not to its organization. Both bounds use the index, so that an owner of 100,000 projects of the
--- current organization pays nothing for them.
+-- Guests belong to a project and not to its organization.
 create or replace function private.guest_project_ids() returns uuid[]
-language sql stable security definer parallel safe set search_path = ''
-return (
-  select coalesce(array_agg(m.project_id), array[]::uuid[])
-  from public.project_members m
-  where m.user_id = private.user_id() and m.accepted_at is not null
-    and (m.organization_id < coalesce(private.org_id(), '00000000-0000-0000-0000-000000000000')
-      or m.organization_id > coalesce(private.org_id(), '00000000-0000-0000-0000-000000000000'))
-    and not exists (select from public.memberships s
-      where s.organization_id = m.organization_id and s.user_id = m.user_id and s.status = 'active')
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+declare
+  v_user uuid := private.user_id();
+  v_org uuid := coalesce(private.org_id(), '00000000-0000-0000-0000-000000000000');
+begin
+  return array(
+    select m.project_id
+    from (
+      select m.project_id, m.organization_id from public.project_members m
+      where m.user_id = v_user and m.accepted_at is not null and m.organization_id < v_org
+      union all
+      select m.project_id, m.organization_id from public.project_members m
+      where m.user_id = v_user and m.accepted_at is not null and m.organization_id > v_org
+    ) m
+    where not exists (select from public.memberships s
+      where s.organization_id = m.organization_id and s.user_id = v_user and s.status = 'active'));
+end
+$$;
 comment on function private.guest_project_ids is 'Projects where the caller is a guest: member of the project, not of its organization. Judges: only the caller''s own rows.';
 
 -- Auditors see the project, its people and its activity, but none of its content.
 create or replace function private.auditor_project_ids() returns uuid[]
-language sql stable security definer parallel safe set search_path = ''
-return (
-  select coalesce(array_agg(m.project_id), array[]::uuid[])
-  from public.project_members m
-  where m.user_id = private.user_id() and m.accepted_at is not null and m.role = 'auditor'
-    and not (private.is_org_admin() and m.organization_id = private.org_id())
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(array_agg(m.project_id), array[]::uuid[])
+    from public.project_members m
+    where m.user_id = private.user_id() and m.accepted_at is not null and m.role = 'auditor'
+      and not (private.is_org_admin() and m.organization_id = private.org_id())
+  );
+end
+$$;
 comment on function private.auditor_project_ids is 'Projects where the caller is no more than an auditor. Judges: only the caller''s own rows.';
 
 create or replace function private.overseen_project_ids() returns uuid[]
-language sql stable security definer parallel safe set search_path = ''
-return (
-  select coalesce(array_agg(m.project_id), array[]::uuid[])
-  from public.project_members m
-  where m.user_id = private.user_id() and m.accepted_at is not null and m.role in ('admin', 'manager', 'auditor')
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(array_agg(m.project_id), array[]::uuid[])
+    from public.project_members m
+    where m.user_id = private.user_id() and m.accepted_at is not null and m.role in ('admin', 'manager', 'auditor')
+  );
+end
+$$;
 comment on function private.overseen_project_ids is 'Projects whose whole activity the caller may read as a member. Judges: only the caller''s own rows.';
 
 grant execute on function private.member_project_ids, private.guest_project_ids, private.auditor_project_ids, private.overseen_project_ids
@@ -2040,16 +2241,35 @@ return jsonb_strip_nulls(jsonb_build_object('id', p.id, 'userId', p.user_id, 'or
 comment on function private.project_json is 'The core fields of Project, the same for everybody.';
 
 create or replace function private.initials_icon(p_name text) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return jsonb_build_object('type', 'initials', 'backgroundColor', '#3b82f6',
   'value', upper(left(coalesce(nullif(regexp_replace(p_name, '[^[:alpha:]]', '', 'g'), ''), p_name), 2)));
 comment on function private.initials_icon is 'The icon of a project that has none of its own.';
 grant execute on function private.project_json, private.initials_icon to authenticated, service_role;
 
+-- What the caller sees beyond the core: names of the owner and of who was active last, the caller's own star.
+create or replace function private.project_view_json(
+  p public.projects, p_user_id uuid, p_owner public.users, p_starred boolean, p_last public.users
+) returns jsonb
+language sql stable parallel safe
+return private.project_json(p) || jsonb_strip_nulls(jsonb_build_object(
+  'icon', coalesce(p.icon, private.initials_icon(p.name)),
+  'sourceCount', p.source_count,
+  'isShared', p.privacy = 'shared' or p.accepted_members > 1,
+  'sharedBy', case when p.user_id <> p_user_id and (p.privacy = 'shared' or p.accepted_members > 1) then
+    coalesce(nullif(btrim(p_owner.first_name || ' ' || p_owner.last_name), ''), split_part(p_owner.email, '@', 1)) end,
+  'owner', case when p.user_id = p_user_id then 'current-user' else p_owner.email end,
+  'label', p.label, 'color', p.color, 'starred', p_starred, 'archived', p.archived, 'previewUrl', p.preview_url,
+  'lastActiveUser', case when p_last.id is not null then jsonb_build_object('id', p_last.id, 'firstName', p_last.first_name,
+    'lastName', p_last.last_name, 'email', p_last.email, 'avatar', p_last.avatar_url) end));
+comment on function private.project_view_json is 'Project of the contract, as one person sees it.';
+grant execute on function private.project_view_json to authenticated;
+
 -- One call for a whole page: owners and last active people may be strangers to the caller's organization, whom row-level security
--- would hide. Plpgsql keeps the plan for the session.
+-- would hide. The generic plan is right for any page, but looks dearer than one for the ids at hand, so that Postgres would plan anew at
+-- every call: planning six tables took six times as long as reading them.
 create or replace function private.projects_json(p_ids uuid[]) returns jsonb
-language plpgsql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_user uuid := private.user_id();
@@ -2057,16 +2277,7 @@ declare
   v_admin boolean := private.is_org_admin();
   v_result jsonb;
 begin
-  select coalesce(jsonb_agg(private.project_json(p) || jsonb_strip_nulls(jsonb_build_object(
-    'icon', coalesce(p.icon, private.initials_icon(p.name)),
-    'sourceCount', p.source_count,
-    'isShared', p.privacy = 'shared' or p.accepted_members > 1,
-    'sharedBy', case when p.user_id <> v_user and (p.privacy = 'shared' or p.accepted_members > 1) then
-      coalesce(nullif(btrim(o.first_name || ' ' || o.last_name), ''), split_part(o.email, '@', 1)) end,
-    'owner', case when p.user_id = v_user then 'current-user' else o.email end,
-    'label', p.label, 'color', p.color, 'starred', s.user_id is not null, 'archived', p.archived, 'previewUrl', p.preview_url,
-    'lastActiveUser', case when u.id is not null then jsonb_build_object('id', u.id, 'firstName', u.first_name, 'lastName', u.last_name,
-      'email', u.email, 'avatar', u.avatar_url) end)) order by t.place), '[]')
+  select coalesce(jsonb_agg(private.project_view_json(p, v_user, o, s.user_id is not null, u) order by t.place), '[]')
   into v_result
   from unnest(p_ids) with ordinality t (id, place)
   join public.projects p on p.id = t.id
@@ -2086,7 +2297,40 @@ end
 $$;
 comment on function private.projects_json is
   'Project[] in the order of the ids, as the caller sees them. Judges: leaves out what the caller may not see.';
-grant execute on function private.projects_json to authenticated;
+
+-- The same for one, which needs no joins: each further row is read where there is one to read.
+create or replace function private.visible_project_json(p_id uuid) returns jsonb
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+declare
+  v_user uuid := private.user_id();
+  p public.projects;
+  v_owner public.users;
+  v_last public.users;
+  v_starred boolean;
+begin
+  select * into p from public.projects q where q.id = p_id;
+  if not found or not coalesce(p.organization_id = private.org_id()
+      and (p.privacy = 'shared' or p.user_id = v_user or private.is_org_admin()), false)
+    and not exists (select from public.project_members m where m.project_id = p_id and m.user_id = v_user and m.accepted_at is not null) then
+    return null;
+  end if;
+  select u.* into v_last
+  from public.project_members m join public.users u on u.id = m.user_id
+  where m.project_id = p_id and m.accepted_at is not null and m.last_active_at is not null
+  order by m.last_active_at desc limit 1;
+  if p.user_id = v_last.id then
+    v_owner := v_last;
+  elsif p.user_id is distinct from v_user then
+    select * into v_owner from public.users u where u.id = p.user_id;
+  end if;
+  v_starred := exists (select from public.project_stars s where s.project_id = p_id and s.user_id = v_user);
+  return private.project_view_json(p, v_user, v_owner, v_starred, v_last);
+end
+$$;
+comment on function private.visible_project_json is
+  'Project as the caller sees it, or null. Judges: nothing of what the caller may not see.';
+grant execute on function private.projects_json, private.visible_project_json to authenticated;
 
 create or replace function private.member_json(m public.project_members) returns jsonb
 language sql stable parallel safe
@@ -2114,30 +2358,42 @@ grant execute on function private.member_json, private.project_user_json, privat
 create or replace function private.counted_projects(
   out projects bigint, out active bigint, out processing bigint, out failed bigint, out tokens bigint, out files bigint
 )
-language sql stable security definer parallel safe set search_path = ''
+language plpgsql stable security definer parallel safe set search_path = ''
 as $$
-  select coalesce(sum(c.projects), 0)::bigint, coalesce(sum(c.active), 0)::bigint, coalesce(sum(c.processing), 0)::bigint,
-    coalesce(sum(c.failed), 0)::bigint, coalesce(sum(c.tokens), 0)::bigint, coalesce(sum(c.files), 0)::bigint
+declare
+  v_org uuid := private.org_id();
+  v_admin boolean := private.is_org_admin();
+begin
+  select coalesce(sum(c.projects), 0), coalesce(sum(c.active), 0), coalesce(sum(c.processing), 0), coalesce(sum(c.failed), 0),
+    coalesce(sum(c.tokens), 0), coalesce(sum(c.files), 0)
+  into projects, active, processing, failed, tokens, files
   from private.project_counters c
-  where c.organization_id = private.org_id() and (c.privacy = 'shared' or private.is_org_admin())
+  where c.organization_id = v_org and (c.privacy = 'shared' or v_admin);
+end
 $$;
 comment on function private.counted_projects is 'Kept numbers of the current organization. Judges: private projects count for owners and admins of the organization only.';
 grant execute on function private.counted_projects to authenticated;
 
 -- What this installation offers; the programs declare it when they start.
 create or replace function private.declare_installation(p_key text, p_value jsonb) returns void
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
+begin
   insert into private.installation as i (key, value) values (p_key, p_value)
   on conflict (key) do update set value = excluded.value, updated_at = now() where i.value is distinct from excluded.value;
+end
 $$;
 comment on function private.declare_installation is
   'Keys: embedding (true where vectors can be made), git_hosts ({host: provider}). Judges: callable by the server and the worker only.';
 grant execute on function private.declare_installation to kijko_server, kijko_worker;
 
 create or replace function private.has_embedding() returns boolean
-language sql stable security definer parallel safe set search_path = ''
-return coalesce((select i.value = 'true' from private.installation i where i.key = 'embedding'), false);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return coalesce((select i.value = 'true' from private.installation i where i.key = 'embedding'), false);
+end
+$$;
 comment on function private.has_embedding is 'Can this installation make vectors? Judges: gives away one public bit.';
 grant execute on function private.has_embedding to authenticated, service_role;
 
@@ -2195,14 +2451,19 @@ grant execute on function private.cancel_before_deletion to authenticated;
 -- its holder is not shown. Only the fact is told, and a free name beside it (contract 10, sections 7.1 and 7.2).
 
 create or replace function private.project_name_taken(p_org_id uuid, p_name text, p_exclude_id uuid default null) returns boolean
-language sql stable security definer parallel safe set search_path = ''
-return exists (
-  select from public.projects p
-  where p.organization_id = p_org_id and lower(p.name) = lower(private.trimmed(p_name)) and p.id is distinct from p_exclude_id
-    and exists (select from public.memberships m where m.organization_id = p_org_id and m.user_id = private.user_id() and m.status = 'active'
-      union all select from public.project_members g where g.organization_id = p_org_id and g.user_id = private.user_id()
-        and g.accepted_at is not null)
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  -- Two steps, because a name is nearly always free.
+  if not exists (select from public.projects p
+    where p.organization_id = p_org_id and lower(p.name) = lower(private.trimmed(p_name)) and p.id is distinct from p_exclude_id) then
+    return false;
+  end if;
+  return exists (select from public.memberships m where m.organization_id = p_org_id and m.user_id = private.user_id() and m.status = 'active'
+    union all select from public.project_members g where g.organization_id = p_org_id and g.user_id = private.user_id()
+      and g.accepted_at is not null);
+end
+$$;
 comment on function private.project_name_taken is
   'Is the name in use? Hidden projects count. Judges: true only for people of the organization and guests of one of its projects.';
 
@@ -2261,22 +2522,31 @@ create or replace function private.assert_project_name(p_org_id uuid, p_name tex
 language plpgsql stable
 as $$
 declare
+  v_name text := private.trimmed(p_name);
   v record;
 begin
+  -- The good name, without a query around the judgement.
+  if char_length(v_name) between 3 and 50 and private.is_plain(v_name) and not private.project_name_taken(p_org_id, v_name, p_exclude_id) then
+    return v_name;
+  end if;
   select * into v from private.judge_project_name(p_org_id, p_name, p_exclude_id);
   if v.suggestion is not null then
     perform private.refuse(409, 'PROJECT_NAME_EXISTS', v.error, 'name', jsonb_build_object('suggestion', v.suggestion));
   elsif v.error is not null then
     perform private.refuse_field('name', v.error);
   end if;
-  return private.trimmed(p_name);
+  return v_name;
 end
 $$;
 comment on function private.assert_project_name is 'The trimmed name, or 400 VALIDATION_ERROR, or 409 PROJECT_NAME_EXISTS with details.suggestion.';
 
 create or replace function private.project_id_taken(p_id uuid) returns boolean
-language sql stable security definer parallel safe set search_path = ''
-return exists (select from public.projects where id = p_id);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return exists (select from public.projects where id = p_id);
+end
+$$;
 comment on function private.project_id_taken is 'Is the id in use? A made-up id tells nothing but that. Judges: gives away one bit about an unguessable value.';
 
 grant execute on function private.project_name_taken, private.suggest_project_name, private.judge_project_name,
@@ -2319,53 +2589,63 @@ grant execute on function api.check_project_name to authenticated;
 -- The activity log (contract 10, section 13; texts in 60-contexts 12). Name and e-mail are written as they are now. A view is
 -- recorded after the answer, by whoever answered, and at most once per person and hour: reads stay read-only.
 
+-- ActivityEvent, its user as of now; of a person who is no member any more, the last known name and e-mail.
+drop function if exists private.activity_json(uuid);
+create or replace function private.activity_json(a public.project_activity, m public.project_members, p_owner_id uuid) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', a.id, 'type', a.type,
+  'user', jsonb_build_object(
+    'id', coalesce(m.id, a.user_id, '00000000-0000-0000-0000-000000000000'),
+    'name', coalesce(m.name, a.user_name), 'email', coalesce(m.email, a.user_email),
+    'role', case when p_owner_id = a.user_id then 'owner' when m.role in ('admin', 'manager') then 'admin'
+      when m.role = 'developer' then 'editor' else 'viewer' end,
+    'lastActive', private.iso(coalesce(m.last_active_at, m.accepted_at, m.invited_at, a.created_at)), 'avatar', m.avatar_url),
+  'description', a.description, 'timestamp', private.iso(a.created_at), 'metadata', a.metadata));
+comment on function private.activity_json is 'ActivityEvent of the contract, with the member that its user is, if any.';
+
 create or replace function private.record_activity(p_project_id uuid, p_type text, p_description text, p_metadata jsonb default null)
 returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_user uuid := private.user_id();
-  v_id uuid;
-  v_org uuid;
+  a public.project_activity;
+  v record;
+  v_void text;
 begin
-  -- No row for a project that is just being deleted.
-  insert into public.project_activity (organization_id, project_id, type, user_id, user_name, user_email, description, metadata, once_key)
-  select p.organization_id, p.id, p_type, u.id,
-    coalesce(nullif(btrim(u.first_name || ' ' || u.last_name), ''), split_part(u.email, '@', 1), 'System'),
-    coalesce(u.email, 'system@kijko.ai'), left(p_description, 500), p_metadata,
-    case when p_type = 'view' then left(p_description, 400) || to_char(now() at time zone 'UTC', ' YYYY-MM-DD HH24') end
+  select p.organization_id, p.user_id as owner_id, u.id as user_id, u.first_name, u.last_name, u.email, m into v
   from public.projects p
-  left join public.users u on u.id = v_user
-  where p.id = p_project_id
-  on conflict (project_id, user_id, once_key) where once_key is not null do nothing
-  returning id, organization_id into v_id, v_org;
-  if v_id is not null then
-    perform private.emit('context:' || p_project_id, 'activity:new', private.activity_json(v_id), v_org, p_project_id, 'activity',
-      'project_activity', v_id);
+  left join public.users u on u.id = private.user_id()
+  left join public.project_members m on m.project_id = p.id and m.user_id = u.id
+  where p.id = p_project_id;
+  -- No row for a project that is just being deleted.
+  if not found then
+    return;
+  end if;
+  -- Assignments cost a fraction of a query, so the entry is put together here and its event needs no reading.
+  a.id := gen_random_uuid();
+  a.organization_id := v.organization_id;
+  a.project_id := p_project_id;
+  a.type := p_type;
+  a.user_id := v.user_id;
+  a.user_name := coalesce(nullif(btrim(v.first_name || ' ' || v.last_name), ''), split_part(v.email, '@', 1), 'System');
+  a.user_email := coalesce(v.email, 'system@kijko.ai');
+  a.description := left(p_description, 500);
+  a.metadata := p_metadata;
+  a.once_key := case when p_type = 'view' then left(p_description, 400) || to_char(now() at time zone 'UTC', ' YYYY-MM-DD HH24') end;
+  a.created_at := clock_timestamp();
+  insert into public.project_activity (id, organization_id, project_id, type, user_id, user_name, user_email, description, metadata,
+    once_key, created_at)
+  values (a.id, a.organization_id, a.project_id, a.type, a.user_id, a.user_name, a.user_email, a.description, a.metadata, a.once_key,
+    a.created_at)
+  on conflict (project_id, user_id, once_key) where once_key is not null do nothing;
+  if found then
+    v_void := private.emit('context:' || p_project_id, 'activity:new', private.activity_json(a, v.m, v.owner_id), v.organization_id,
+      p_project_id, 'activity', 'project_activity', a.id);
   end if;
 end
 $$;
 comment on function private.record_activity is
   'Writes an entry for the caller (without one: the system) and tells the context''s room. Judges: callable by definer functions and triggers of ours only.';
-
--- ActivityEvent, its user as of now; of a person who is no member any more, the last known name and e-mail.
-create or replace function private.activity_json(p_id uuid) returns jsonb
-language sql stable security definer parallel safe set search_path = ''
-return (
-  select jsonb_strip_nulls(jsonb_build_object('id', a.id, 'type', a.type,
-    'user', jsonb_build_object(
-      'id', coalesce(m.id, a.user_id, '00000000-0000-0000-0000-000000000000'),
-      'name', coalesce(m.name, a.user_name), 'email', coalesce(m.email, a.user_email),
-      'role', case when p.user_id = a.user_id then 'owner' when m.role in ('admin', 'manager') then 'admin'
-        when m.role = 'developer' then 'editor' else 'viewer' end,
-      'lastActive', private.iso(coalesce(m.last_active_at, m.accepted_at, m.invited_at, a.created_at)), 'avatar', m.avatar_url),
-    'description', a.description, 'timestamp', private.iso(a.created_at), 'metadata', a.metadata))
-  from public.project_activity a
-  join public.projects p on p.id = a.project_id
-  left join public.project_members m on m.project_id = a.project_id and m.user_id = a.user_id
-  where a.id = p_id
-);
-comment on function private.activity_json is 'ActivityEvent of the contract. Judges: callable by functions and triggers of ours only.';
 
 -- What the server calls after it has answered: marks the caller as active, at most once a minute, and records an opened project.
 create or replace function private.touch_project(p_project_id uuid, p_viewed boolean default false) returns void
@@ -2571,7 +2851,8 @@ declare
   v_project uuid := private.path_project(p, case when (p -> 'body') - 'defaultNotificationLevel' = '{}' then 'manager' else 'admin' end);
   v_stored boolean := private.apply_settings(v_project, p -> 'body', p ->> 'sealedWebhookSecret');
 begin
-  return private.settings_json(v_project)
+  -- Deleted since it was judged? Then it is not found.
+  return coalesce(private.settings_json(v_project), private.settings_json(private.path_project(p, 'manager')))
     || case when v_stored then jsonb_build_object('webhookSecret', p ->> 'sealedWebhookSecret') else '{}' end;
 end
 $$;
@@ -2639,8 +2920,13 @@ declare
   v_id uuid := coalesce(private.as_uuid(b ->> 'id'), gen_random_uuid());
   v_settings jsonb;
   v_name text;
+  v_stored boolean := false;
+  v_project jsonb;
+  n public.projects;
 begin
-  perform private.act_in(private.as_uuid(b ->> 'organizationId'));
+  if b ? 'organizationId' then
+    perform private.act_in(private.as_uuid(b ->> 'organizationId'));
+  end if;
   if private.org_role() = 'viewer' then
     perform private.refuse(403, 'FORBIDDEN', 'Viewers of an organization cannot create projects.');
   end if;
@@ -2656,19 +2942,25 @@ begin
     coalesce(b ->> 'privacy', 'private'),
     coalesce(nullif(b ->> 'chunkingStrategy', 'custom'), 'semantic'), coalesce((b ->> 'includeMetadata')::boolean, true),
     coalesce((b ->> 'anonymizeSecrets')::boolean, true), nullif(b -> 'icon', 'null'), nullif(btrim(b ->> 'label'), ''),
-    nullif(b ->> 'color', ''));
+    nullif(b ->> 'color', ''))
+  returning * into n;
+  -- Nobody has starred or opened it yet, so nothing has to be read.
+  v_project := private.project_view_json(n, n.user_id, null, false, null);
 
   v_settings := coalesce(b -> 'settings', '{}') || jsonb_strip_nulls(jsonb_build_object('persona', b -> 'persona',
     'defaultNotificationLevel', b -> 'defaultNotificationLevel', 'fileFilters', b -> 'fileFilters',
     'chunkingStrategy', b -> 'chunkingStrategy'));
   if v_settings <> '{}' then
-    perform private.apply_settings(v_id, v_settings, p ->> 'sealedWebhookSecret', 'settings.');
+    v_project := null;
+    v_stored := private.apply_settings(v_id, v_settings, p ->> 'sealedWebhookSecret', 'settings.');
   end if;
   if b ->> 'manualContent' <> '' then
+    v_project := null;
     perform private.apply_manual_content(v_id, b ->> 'manualContent', 'manualContent');
   end if;
-  return jsonb_build_object('project', private.projects_json(array[v_id]) -> 0,
-    'nextSteps', '["source_config", "team_setup", "settings", "review"]'::jsonb);
+  return jsonb_build_object('project', coalesce(v_project, private.visible_project_json(v_id)),
+    'nextSteps', '["source_config", "team_setup", "settings", "review"]'::jsonb)
+    || case when v_stored then jsonb_build_object('webhookSecret', p ->> 'sealedWebhookSecret') else '{}' end;
 end
 $$;
 comment on function api.create_project is
@@ -2679,7 +2971,7 @@ create or replace function api.get_project(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 declare
-  v_project jsonb := private.projects_json(array[private.as_uuid(p ->> 'projectId')]) -> 0;
+  v_project jsonb := private.visible_project_json(private.as_uuid(p ->> 'projectId'));
 begin
   if v_project is null then
     perform private.refuse(404, 'PROJECT_NOT_FOUND', 'This project does not exist.');
@@ -2786,7 +3078,7 @@ begin
       preview_url = n.preview_url, archived = n.archived
     where id = v_id;
   end if;
-  return private.projects_json(array[v_id]) -> 0;
+  return private.visible_project_json(v_id);
 end
 $$;
 comment on function api.update_project is
@@ -2832,7 +3124,7 @@ comment on function private.project_branches is
 
 -- The filters of a request as one more condition; $4 is the request, $5 the caller.
 create or replace function private.project_filter(p jsonb) returns text
-language sql immutable parallel safe
+language sql stable parallel safe
 return concat_ws(' and ',
   case p ->> 'filter' when 'mine' then 'p.user_id = $5'
     when 'shared' then '(p.privacy = ''shared'' or p.accepted_members > 1) and p.user_id <> $5' end,
@@ -2847,14 +3139,18 @@ return concat_ws(' and ',
 comment on function private.project_filter is 'SQL text of the list''s filters, '''' without any; it holds no text of the request.';
 grant execute on function private.project_branches, private.project_filter to authenticated;
 
+-- Bitmaps and sorts are what the planner likes where it cannot know how many projects an organization has; with 100,000 of them that
+-- takes a thousand times as long as walking the index in order. A sort that cannot be avoided then looks so dear that it would be
+-- compiled, which takes longer than all the rest.
 create or replace function api.list_projects(p jsonb) returns jsonb
-language plpgsql stable
+language plpgsql stable set enable_bitmapscan = off set enable_sort = off set jit = off
 as $$
 declare
   v_page integer := coalesce((p ->> 'page')::integer, 1);
   v_size integer := coalesce((p ->> 'pageSize')::integer, 20);
   v_filter text;
   v_order text;
+  v_walk text;
   v_branches text[];
   v_key text;
   v_members uuid[] := '{}';
@@ -2877,10 +3173,15 @@ begin
   v_filter := private.project_filter(p);
   v_key := case p ->> 'sort' when 'name' then 'lower(p.name)' when 'sources' then 'p.source_count' else 'p.updated_at' end;
   v_order := case when p ->> 'sort' = 'name' then 'k, id' else 'k desc, id' end;
+  -- No two projects of an organization have the same name.
+  v_walk := v_key || case when p ->> 'sort' = 'name' then '' else ' desc, id' end;
 
   execute 'select array(select id from ('
-    || (select string_agg(format('(select p.id, %1$s as k from public.projects p where %2$s%3$s order by %4$s limit %5$s)',
-        v_key, b, coalesce(' and ' || nullif(v_filter, ''), ''), replace(v_order, 'k', v_key), v_page::bigint * v_size), ' union all ' order by o)
+    || (select string_agg(format('(select p.id, %1$s as k from public.projects p where %2$s%3$s%4$s)', v_key, b,
+        coalesce(' and ' || nullif(v_filter, ''), ''),
+        -- What is found by its ids is few and unsorted; what an organization has is walked in order.
+        case when b not like '% any (%' then format(' order by %s limit %s', v_walk, v_page::bigint * v_size) else '' end),
+        ' union all ' order by o)
       from unnest(v_branches) with ordinality t (b, o))
     || format(') page order by %s limit %s offset %s)', v_order, v_size, (v_page::bigint - 1) * v_size)
     into v_ids using private.org_id(), v_members, v_guests, p, private.user_id();
@@ -3026,9 +3327,13 @@ comment on function private.parse_repository_url is
 
 -- {"git.example.com": "gitlab"} of this installation.
 create or replace function private.git_host_provider(p_host text) returns text
-language sql stable security definer parallel safe set search_path = ''
-return (select i.value ->> p_host from private.installation i where i.key = 'git_hosts');
-comment on function private.git_host_provider is 'Provider of a self-hosted Git host that this installation trusts, or null. Gives away configuration that every reply shows.';
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (select i.value ->> p_host from private.installation i where i.key = 'git_hosts');
+end
+$$;
+comment on function private.git_host_provider is 'Provider of a self-hosted Git host that this installation trusts, or null. Judges: gives away only what every reply shows.';
 
 -- git check-ref-format, for a branch.
 create or replace function private.is_branch_name(p_name text) returns boolean
@@ -3250,8 +3555,9 @@ grant execute on function api.remove_repository to authenticated;
 -- has one row, and is never shown, so nobody can lay hands on another's content.
 
 create or replace function private.file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return jsonb_build_object('id', p_id, 'name', p_name, 'size', p_size, 'type', p_type);
+comment on function private.file_brief_json is 'A stored file as the upload replies show it.';
 
 -- What is wrong with a file on its face; null for a good one.
 create or replace function private.judge_upload(p_name text, p_path text, p_size bigint, p_type text) returns text
@@ -3302,11 +3608,15 @@ $$;
 comment on function private.ensure_folder is 'Id of the folder at a path, made where missing. Judges: callable by definer functions of ours only.';
 
 create or replace function private.next_position(p_project_id uuid, p_parent_id uuid) returns integer
-language sql stable security definer parallel safe set search_path = ''
-return (
-  select coalesce(max(f.position) + 1, 0) from public.project_files f
-  where f.project_id = p_project_id and f.parent_id is not distinct from p_parent_id
-);
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(max(f.position) + 1, 0) from public.project_files f
+    where f.project_id = p_project_id and f.parent_id is not distinct from p_parent_id
+  );
+end
+$$;
 comment on function private.next_position is 'Place after the last sibling. Judges: callable by definer functions of ours only.';
 
 -- Puts stored files into a project. p_files: [{id?, name, path, type, size, checksum, storageKey, storageProvider}]. The same path
@@ -3596,12 +3906,16 @@ grant execute on function private.prune_staged_files to kijko_worker;
 
 -- Asked by the job that deletes content, so that a key in use can never be among them.
 create or replace function private.unreferenced_blobs(p_keys text[]) returns text[]
-language sql stable security definer set search_path = ''
-return array(
-  select k from unnest(p_keys) k
-  where not exists (select from public.project_files f where f.storage_key = k)
-    and not exists (select from public.staged_files s where s.storage_key = k)
-);
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return array(
+    select k from unnest(p_keys) k
+    where not exists (select from public.project_files f where f.storage_key = k)
+      and not exists (select from public.staged_files s where s.storage_key = k)
+  );
+end
+$$;
 comment on function private.unreferenced_blobs is 'The keys that no row names any more. Judges: callable by the worker and the server only.';
 grant execute on function private.unreferenced_blobs to kijko_worker, kijko_server;
 
@@ -3700,6 +4014,10 @@ begin
     (select count(*) from public.project_files s where s.project_id = p.id and s.parent_id is not distinct from v_parent), 'inode/directory'
   from public.projects p where p.id = v_project
   returning * into f;
+  if not found then
+    -- Deleted since it was judged.
+    perform private.path_project(p, 'developer');
+  end if;
   return private.source_file_json(f);
 end
 $$;
@@ -3997,17 +4315,21 @@ create or replace function private.tg_projects__equip() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_worktree uuid;
+  v_worktree uuid := gen_random_uuid();
 begin
+  with settings as (
+    insert into public.project_settings (project_id, organization_id) values (new.id, new.organization_id)
+  ), worktree as (
+    insert into public.worktrees (id, organization_id, project_id, name, path, is_default, is_active)
+    values (v_worktree, new.organization_id, new.id, 'Main', '/main', true, true)
+  ), branch as (
+    insert into public.worktree_branches (organization_id, project_id, worktree_id, name, is_default, is_current)
+    values (new.organization_id, new.id, v_worktree, 'main', true, true)
+  )
   insert into public.project_members (organization_id, project_id, user_id, email, name, avatar_url, role, notification_level, accepted_at)
   select new.organization_id, new.id, u.id, lower(u.email), nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url,
     'admin', 'daily', now()
   from public.users u where u.id = new.user_id;
-  insert into public.project_settings (project_id, organization_id) values (new.id, new.organization_id);
-  insert into public.worktrees (organization_id, project_id, name, path, is_default, is_active)
-  values (new.organization_id, new.id, 'Main', '/main', true, true) returning id into v_worktree;
-  insert into public.worktree_branches (organization_id, project_id, worktree_id, name, is_default, is_current)
-  values (new.organization_id, new.id, v_worktree, 'main', true, true);
   return null;
 end
 $$;
@@ -4015,28 +4337,43 @@ comment on function private.tg_projects__equip is 'Trigger: owner membership, de
 create or replace trigger _500_equip after insert on public.projects for each row execute function private.tg_projects__equip();
 
 create or replace function private.count_project(p public.projects, p_by integer) returns void
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_slot smallint := pg_backend_pid() % 8;
+begin
+  update private.project_counters c
+  set projects = c.projects + p_by, active = c.active + p_by * (p.status = 'active')::integer,
+    processing = c.processing + p_by * (p.status = 'processing')::integer, failed = c.failed + p_by * (p.status = 'error')::integer,
+    tokens = c.tokens + p_by * coalesce(p.optimized_tokens, 0), files = c.files + p_by * coalesce(p.total_files, p.uploaded_files)
+  where c.organization_id = p.organization_id and c.privacy = p.privacy and c.slot = v_slot;
+  if found then
+    return;
+  end if;
+  -- Another process of the same slot may be inserting it too.
   insert into private.project_counters as c (organization_id, privacy, slot, projects, active, processing, failed, tokens, files)
-  select p.organization_id, p.privacy, pg_backend_pid() % 8, p_by, p_by * (p.status = 'active')::integer,
+  select p.organization_id, p.privacy, v_slot, p_by, p_by * (p.status = 'active')::integer,
     p_by * (p.status = 'processing')::integer, p_by * (p.status = 'error')::integer, p_by * coalesce(p.optimized_tokens, 0),
     p_by * coalesce(p.total_files, p.uploaded_files)
   where exists (select from public.organizations o where o.id = p.organization_id)
   on conflict (organization_id, privacy, slot) do update
     set projects = c.projects + excluded.projects, active = c.active + excluded.active, processing = c.processing + excluded.processing,
       failed = c.failed + excluded.failed, tokens = c.tokens + excluded.tokens, files = c.files + excluded.files;
+end
 $$;
 comment on function private.count_project is 'Adds a project to the kept numbers, or takes it away. Judges: callable by triggers of ours only.';
 
 create or replace function private.tg_projects__count() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_void text;
 begin
   if tg_op <> 'INSERT' then
-    perform private.count_project(old, -1);
+    v_void := private.count_project(old, -1);
   end if;
   if tg_op <> 'DELETE' then
-    perform private.count_project(new, 1);
+    v_void := private.count_project(new, 1);
   end if;
   return null;
 end
@@ -4071,11 +4408,13 @@ as $$
 declare
   v_data jsonb := jsonb_strip_nulls(jsonb_build_object('resource', p_resource, 'id', p_id, 'operation', p_operation,
     'changedFields', to_jsonb(p_fields), 'updatedAt', private.iso(now())));
+  -- Assignments cost half of what PERFORM does.
+  v_void text;
 begin
   if p_resource = 'project' then
-    perform private.emit('org:' || p_org_id, 'resource_changed', v_data, p_org_id, p_project_id, 'project', p_resource, p_id);
+    v_void := private.emit('org:' || p_org_id, 'resource_changed', v_data, p_org_id, p_project_id, 'project', p_resource, p_id);
   end if;
-  perform private.emit('project:' || p_project_id, 'resource_changed', v_data, p_org_id, p_project_id, 'room', p_resource, p_id);
+  v_void := private.emit('project:' || p_project_id, 'resource_changed', v_data, p_org_id, p_project_id, 'room', p_resource, p_id);
 end
 $$;
 comment on function private.emit_change is 'resource_changed of something in a project. Judges: callable by triggers of ours only.';
@@ -4086,12 +4425,13 @@ as $$
 declare
   v_fields text[];
   v_changes jsonb;
+  v_void text;
 begin
   if tg_op = 'INSERT' then
-    perform private.audit('context.created', format('Created project "%s".', new.name),
+    v_void := private.audit('context.created', format('Created project "%s".', new.name),
       jsonb_build_object('contextId', new.id, 'contextName', new.name, 'contextType', new.type), null, new.organization_id);
-    perform private.record_activity(new.id, 'config', 'created the project');
-    perform private.emit_change('project', new.id, 'created', new.organization_id, new.id);
+    v_void := private.record_activity(new.id, 'config', 'created the project');
+    v_void := private.emit_change('project', new.id, 'created', new.organization_id, new.id);
     return null;
   end if;
 
@@ -4158,9 +4498,11 @@ create or replace trigger _900_tell_delete before delete on public.projects for 
 
 -- Any change of its sources, people or settings moves a project's updated_at.
 create or replace function private.touch_parent(p_project_id uuid) returns void
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
+begin
   update public.projects set updated_at = now() where id = p_project_id and updated_at < now();
+end
 $$;
 comment on function private.touch_parent is 'Moves updated_at of a project. Judges: callable by triggers of ours only.';
 
@@ -4403,11 +4745,16 @@ create or replace trigger _150_request before insert or update or delete on publ
 create or replace function private.tg_project_members__guard() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_owner uuid;
 begin
   if tg_op = 'INSERT' then
-    perform from public.projects p where p.id = new.project_id for no key update;
-    if (select count(*) from public.project_members m where m.project_id = new.project_id) >= 500 then
-      perform private.refuse_field('email', 'A project has at most 500 members.');
+    select p.user_id into v_owner from public.projects p where p.id = new.project_id for no key update;
+    -- The owner's row is the first one of a project. Two conditions: within one, Postgres would plan the count anew each time.
+    if v_owner is distinct from new.user_id then
+      if (select count(*) from public.project_members m where m.project_id = new.project_id) >= 500 then
+        perform private.refuse_field('email', 'A project has at most 500 members.');
+      end if;
     end if;
   -- The project's own end takes the row along, and so does the owner's account once the project has another owner.
   elsif exists (select from public.projects p where p.id = old.project_id and p.user_id = old.user_id) then
@@ -4437,19 +4784,26 @@ declare
   p public.projects;
   v_name text := coalesce(m.name, m.email);
   v_data jsonb;
+  v_void text;
 begin
-  update public.projects q
-  set accepted_members = q.accepted_members
-      + case when tg_op <> 'DELETE' and new.accepted_at is not null then 1 else 0 end
-      - case when tg_op <> 'INSERT' and old.accepted_at is not null then 1 else 0 end,
-    updated_at = now()
-  where q.id = m.project_id
-  returning * into p;
-  if not found then
-    return null;
+  if tg_op = 'INSERT' then
+    -- The owner's own row comes with the project, which has counted it and has said so: a second version of the project at its birth
+    -- would cost a third of the whole creation.
+    select * into p from public.projects q where q.id = m.project_id and q.user_id = m.user_id;
+  end if;
+  if p.id is null then
+    update public.projects q
+    set accepted_members = q.accepted_members
+        + case when tg_op <> 'DELETE' and new.accepted_at is not null then 1 else 0 end
+        - case when tg_op <> 'INSERT' and old.accepted_at is not null then 1 else 0 end,
+      updated_at = now()
+    where q.id = m.project_id
+    returning * into p;
+    if not found then
+      return null;
+    end if;
   end if;
 
-  -- The owner's own row comes with the project, which has said so.
   if tg_op = 'INSERT' and new.user_id is distinct from p.user_id then
     perform private.record_activity(p.id, 'permission', format('invited %s as %s', v_name, private.shown_role(new.role, false)),
       jsonb_build_object('memberId', new.id, 'newRole', new.role));
@@ -4466,8 +4820,8 @@ begin
   if tg_op = 'DELETE' then
     v_data := jsonb_build_object('id', v_data -> 'id', 'project_id', v_data -> 'project_id', 'user_id', v_data -> 'user_id');
   end if;
-  perform private.emit('project:' || p.id, 'project_user:' || lower(tg_op), v_data, p.organization_id, p.id, 'room', 'project_user', m.id);
-  perform private.emit_change('project_member', m.id, case tg_op when 'INSERT' then 'created' when 'DELETE' then 'deleted' else 'updated' end,
+  v_void := private.emit('project:' || p.id, 'project_user:' || lower(tg_op), v_data, p.organization_id, p.id, 'room', 'project_user', m.id);
+  v_void := private.emit_change('project_member', m.id, case tg_op when 'INSERT' then 'created' when 'DELETE' then 'deleted' else 'updated' end,
     p.organization_id, p.id);
   if tg_op = 'DELETE' and old.accepted_at is not null then
     perform private.emit_removal('member_removed', p.organization_id, p.id, old.user_id, null);
@@ -4902,7 +5256,7 @@ return p_code <> all (array['AUTH_FAILED', 'PERMISSION_DENIED', 'INVALID_CREDENT
 comment on function private.is_retryable_code is 'May a run that failed with this code be retried without changing anything?';
 
 create or replace function private.metrics_json(r public.ingestion_runs) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return jsonb_build_object('filesProcessed', r.files_processed, 'totalFiles', r.total_files, 'tokensProcessed', r.tokens_processed,
   'bytesProcessed', r.bytes_processed, 'chunksCreated', r.chunks_created, 'errorsEncountered', r.errors_encountered);
 comment on function private.metrics_json is 'IngestionMetrics of the contract.';
@@ -4945,7 +5299,7 @@ return jsonb_build_object('projectId', r.project_id, 'phase', r.phase, 'message'
 comment on function private.phase_started_json is 'Payload of phase_started.';
 
 create or replace function private.progress_update_json(r public.ingestion_runs) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return jsonb_build_object('projectId', r.project_id, 'phase', r.phase, 'progressPercent', r.percent,
   'message', r.message, 'metrics', private.metrics_json(r), 'runId', r.id, 'revision', r.revision);
 comment on function private.progress_update_json is 'Payload of progress_update.';
@@ -4976,7 +5330,7 @@ begin
   if r.id is null or r.outcome = 'cancelled' then
     return '[]';
   elsif r.outcome = 'completed' then
-    select private.project_core_json(p) into v_project from public.projects p where p.id = p_project_id;
+    select private.project_json(p) into v_project from public.projects p where p.id = p_project_id;
     return jsonb_build_array(jsonb_build_object('type', 'ingestion_complete', 'data', private.run_complete_json(r, v_project)));
   end if;
   return jsonb_build_array(
@@ -5087,10 +5441,14 @@ comment on function private.assert_startable is
 -- 10 + 5 a repository + a second per 5,000 tokens, within 10 s and an hour. Forecast tokens are bytes / 4; what an earlier run
 -- measured is better.
 create or replace function private.estimate_run_seconds(p public.projects) returns integer
-language sql stable security definer set search_path = ''
-return least(3600, greatest(10, 10 + 5 * p.total_repos + ceil(coalesce(p.original_tokens::numeric, (
-    select coalesce(sum(f.size), 0) from public.project_files f where f.project_id = p.id and f.storage_key is not null) / 4
-  + (select coalesce(max(octet_length(m.content)), 0) from public.project_manual_contents m where m.project_id = p.id) / 4) / 5000)))::integer;
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return least(3600, greatest(10, 10 + 5 * p.total_repos + ceil(coalesce(p.original_tokens::numeric, (
+      select coalesce(sum(f.size), 0) from public.project_files f where f.project_id = p.id and f.storage_key is not null) / 4
+    + (select coalesce(max(octet_length(m.content)), 0) from public.project_manual_contents m where m.project_id = p.id) / 4) / 5000)))::integer;
+end
+$$;
 comment on function private.estimate_run_seconds is 'estimatedDurationSeconds of the contract. Judges: callable by definer functions of ours only.';
 
 create or replace function private.start_answer(r public.ingestion_runs) returns jsonb
@@ -5361,14 +5719,18 @@ comment on function private.release_run is 'Gives a run back for another worker 
 
 -- Runs whose worker died, and runs whose job was lost, get a job again.
 create or replace function private.sweep_runs(p_at timestamptz default clock_timestamp()) returns integer
-language sql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
-  select count(private.enqueue('ingestion.run', jsonb_build_object('runId', o.id), p_at, 'ingestion.run:' || o.id, 'ingestion'))::integer
-  from (
-    select r.id from public.ingestion_runs r
-    where r.outcome = 'open' and (r.lease_expires_at < p_at or r.lease_owner is null)
-      and not exists (select from jobs.unique_keys k where k.key = 'ingestion.run:' || r.id)
-    limit 1000) o
+begin
+  return (
+    select count(private.enqueue('ingestion.run', jsonb_build_object('runId', o.id), p_at, 'ingestion.run:' || o.id, 'ingestion'))::integer
+    from (
+      select r.id from public.ingestion_runs r
+      where r.outcome = 'open' and (r.lease_expires_at < p_at or r.lease_owner is null)
+        and not exists (select from jobs.unique_keys k where k.key = 'ingestion.run:' || r.id)
+      limit 1000) o
+  );
+end
 $$;
 comment on function private.sweep_runs is 'Re-enqueues open runs without a living owner or a waiting job; gives how many. Judges: callable by the worker and schedules only.';
 
@@ -5498,6 +5860,17 @@ end
 $$;
 comment on function private.store_terms is 'Search terms of chunks of a leased run. Judges: callable by the worker only, for the run it holds.';
 
+-- The full-text index takes new words into a waiting list first, which every search reads; the run that filled it empties it.
+create or replace function private.settle_terms(p_run_id uuid, p_owner uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.assert_lease(p_run_id, p_owner);
+  perform gin_clean_pending_list('public.chunk_terms_run_id_terms_idx');
+end
+$$;
+comment on function private.settle_terms is 'Merges the waiting words into the full-text index. Judges: callable by the worker only, for the run it holds.';
+
 create or replace function private.store_nodes(
   p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_kinds text[], p_names text[], p_qualified text[], p_starts integer[],
   p_ends integer[], p_metadata jsonb[]
@@ -5619,7 +5992,7 @@ as $$
       and c.parent_run_id = r.id and c.outcome = 'open'))
 $$;
 comment on function private.live_checkpoints is 'Those of the runs whose work directories are still of use. Judges: callable by the worker only.';
-grant execute on function private.store_files, private.store_chunks, private.store_terms, private.store_nodes, private.store_links,
+grant execute on function private.store_files, private.store_chunks, private.store_terms, private.settle_terms, private.store_nodes, private.store_links,
   private.clear_run, private.drop_run_rows, private.sample_search, private.read_chunks, private.live_checkpoints to kijko_worker;
 
 -- After a failure (contract 10, 19): what can be done, and doing it. A recovery is a new run that links to the failed one, begins at the
@@ -5770,7 +6143,8 @@ begin
     errors_encountered)
   values (v_project.organization_id, p_project_id, v_phase, 'Waiting for a free worker',
     now() + make_interval(secs => private.estimate_run_seconds(v_project)), v_options, private.user_id(), r.id, v_retries,
-    case when v_phase = 'repository_fetch' then '{}' else r.checkpoint end,
+    -- The fetched trees stay on the disk; which commits they are is asked anew.
+    case when v_phase = 'repository_fetch' then r.checkpoint - array['repositories', 'branches', 'optimized'] else r.checkpoint - 'branches' end,
     -- What the resumed phase will count again starts at nothing.
     case when v_phase = 'repository_fetch' then '{}' else r.detail end,
     case when v_phase in ('repository_fetch') then 0 else r.total_files end,
@@ -5796,12 +6170,8 @@ begin
   select * into v from public.project_repositories where project_id = p_project_id and id = p_repository_id for update;
   if not found then
     perform private.refuse(404, 'REPOSITORY_NOT_FOUND', 'There is no such repository in this project.');
-  elsif char_length(p_branch) > 100 or p_branch ~ '(^[-/.])|(\.\.)|(//)|(@\{)|(\.lock$)|([/.]$)|[[:cntrl:] ~^:?*\[\\]' then
-    perform private.refuse_field('branch', 'This is not a valid name of a branch.');
-  elsif exists (select from public.project_repositories o where o.project_id = p_project_id and o.repository_url = v.repository_url
-    and o.branch = p_branch and o.id <> v.id) then
-    perform private.refuse(409, 'REPOSITORY_EXISTS', 'The project has this repository and branch already.', 'branch');
   end if;
+  perform private.as_branch(p_branch), private.assert_repository_free(p_project_id, v.repository_url, p_branch, v.id);
   update public.project_repositories set branch = p_branch, status = 'pending', status_before_sync = null where id = v.id;
 end
 $$;
@@ -5835,10 +6205,12 @@ begin
     begin
       case v.name
         when 'runs.sweep' then perform private.sweep_runs();
-        when 'core.prune' then perform private.prune_core();
+        when 'core.prune' then perform private.prune_core(), private.prune_identity();
         when 'events.prune' then perform private.prune_events();
-        when 'uploads.prune' then perform private.prune_uploads();
+        when 'uploads.prune' then perform private.prune_staged_files();
+        when 'activity.prune' then perform private.prune_activity();
         when 'checkpoints.prune' then perform private.prune_checkpoints();
+        when 'mails.prune' then perform private.prune_mails();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then
@@ -5851,21 +6223,6 @@ end
 $$;
 comment on function private.run_due is 'Does what is due; gives how many pieces. Judges: callable by the worker (and pg_cron as the owner) only.';
 grant execute on function private.run_due to kijko_worker;
-
-create or replace function private.prune_uploads(p_at timestamptz default now()) returns integer
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count integer;
-begin
-  -- Blobs and storage usage follow by the table's own triggers.
-  delete from public.staged_files where id in (
-    select id from public.staged_files where created_at < p_at - interval '24 hours' order by created_at limit 1000 for update skip locked);
-  get diagnostics v_count = row_count;
-  return v_count;
-end
-$$;
-comment on function private.prune_uploads is 'Staged uploads that nobody attached within 24 hours go. Judges: callable by schedules only.';
 
 create or replace function private.prune_checkpoints(p_at timestamptz default now()) returns integer
 language plpgsql volatile security definer set search_path = ''
@@ -6098,10 +6455,14 @@ grant execute on function api.get_completion to authenticated;
 
 -- A guest of the project sees no subscription of its organization, and need not: one public number is all that is told.
 create or replace function private.project_plan_price(p_project_id uuid) returns integer
-language sql stable security definer set search_path = ''
-return (select coalesce((select t.price from public.plans t where t.id = private.effective_plan(p.organization_id)), 0)
-  from public.projects p where p.id = p_project_id);
-comment on function private.project_plan_price is 'Monthly price in euro of the plan behind a project. Gives away the plan''s public price only.';
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (select coalesce((select t.price from public.plans t where t.id = private.effective_plan(p.organization_id)), 0)
+    from public.projects p where p.id = p_project_id);
+end
+$$;
+comment on function private.project_plan_price is 'Monthly price in euro of the plan behind a project. Judges: gives away the plan''s public price only.';
 grant execute on function private.project_plan_price to authenticated;
 
 -- The state machine of a run (contract 10, 21.2) and everything that follows from its steps.
@@ -6205,7 +6566,7 @@ begin
     if v_old_run is not null then
       perform private.enqueue('ingestion.drop', jsonb_build_object('runId', v_old_run), now(), 'ingestion.drop:' || v_old_run);
     end if;
-    perform private.finish_project_run(new.project_id, new.original_tokens, new.optimized_tokens, new.total_files, new.duration_seconds);
+    perform private.finish_project_run(new.project_id, new.total_files::integer, new.original_tokens, new.optimized_tokens, new.duration_seconds);
     -- A fallback from main is stored unless the project lists that branch too.
     update public.project_repositories p
     set status = 'connected', status_before_sync = null, last_sync_at = now(), last_commit_hash = c.v ->> 'commit',
@@ -6214,7 +6575,7 @@ begin
         where o.project_id = p.project_id and o.repository_url = p.repository_url and o.branch = c.v ->> 'branch' and o.id <> p.id)
         then c.v ->> 'branch' else p.branch end
     from jsonb_each(coalesce(new.checkpoint -> 'repositories', '{}')) as c (id, v)
-    where p.project_id = new.project_id and p.id::text = c.id;
+    where p.project_id = new.project_id and p.id::text = c.id and p.status = 'syncing';
     -- An external worker tells nothing about single repositories.
     update public.project_repositories set status = 'connected', status_before_sync = null, last_sync_at = now()
     where project_id = new.project_id and status = 'syncing';
@@ -6273,7 +6634,7 @@ begin
   end if;
 
   if v_type = 'ingestion_complete' then
-    select private.run_complete_json(new, private.project_core_json(p)) into v_data from public.projects p where p.id = new.project_id;
+    select private.run_complete_json(new, private.project_json(p)) into v_data from public.projects p where p.id = new.project_id;
   else
     v_data := case v_type when 'phase_started' then private.phase_started_json(new)
       when 'progress_update' then private.progress_update_json(new) when 'error' then private.run_error_json(new) end;
@@ -6341,6 +6702,22 @@ comment on function private.tg_project_files__drop_indexed is 'Trigger: a remove
 create or replace trigger _500_drop_indexed after delete on public.project_files
   for each row when (old.storage_key is not null) execute function private.tg_project_files__drop_indexed();
 
+-- In place of foreign keys on both ends of a link.
+create or replace function private.tg_graph_nodes__drop_links() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.graph_links l using gone g
+  where l.organization_id = g.organization_id and l.run_id = g.run_id and l.from_id = g.id;
+  delete from public.graph_links l using gone g
+  where l.organization_id = g.organization_id and l.run_id = g.run_id and l.to_id = g.id;
+  return null;
+end
+$$;
+comment on function private.tg_graph_nodes__drop_links is 'Trigger: links go with either of their nodes.';
+create or replace trigger _500_drop_links after delete on public.graph_nodes referencing old table as gone
+  for each statement execute function private.tg_graph_nodes__drop_links();
+
 -- Runs are seen by whoever sees the project; what a run stored is seen by those who may read the project's settings (everybody who
 -- sees it but auditors), and only while the run is the project's current one. Each policy asks the parent's own policy for one row by
 -- its key. Nobody but functions writes; the worker has no table at all, only functions that ask for its lease.
@@ -6361,3 +6738,181 @@ create policy select_reader on public.graph_nodes for select to authenticated
   using (exists (select from public.project_indexes i where i.run_id = graph_nodes.run_id));
 create policy select_reader on public.graph_links for select to authenticated
   using (exists (select from public.project_indexes i where i.run_id = graph_links.run_id));
+
+-- The outbox. Messages are composed in SQL beside the numbers they tell, and sent by the worker, which sees one message at a time and
+-- only through these functions. Nothing a caller says becomes a message as it is: an open relay begins with a free text.
+grant execute on function private.is_mail_address to anon, authenticated, service_role, kijko_server, kijko_worker;
+
+create or replace function private.has_mail() returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return coalesce((select i.value = 'true' from private.installation i where i.key = 'mail'), false);
+end
+$$;
+comment on function private.has_mail is 'Can this installation send mail? Judges: gives away one public bit.';
+grant execute on function private.has_mail to authenticated, service_role;
+
+create or replace function private.one_line(p_text text) returns text
+language sql immutable parallel safe
+return btrim(regexp_replace(p_text, '[[:cntrl:]\s\u2028\u2029]+', ' ', 'g'));
+comment on function private.one_line is 'The text without line breaks and other control characters, for subjects and table cells.';
+
+create or replace function private.html_text(p_text text) returns text
+language sql immutable parallel safe
+return replace(replace(replace(replace(replace(p_text, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;');
+comment on function private.html_text is 'The text as it may stand in HTML, in elements and in quoted attributes.';
+
+-- Refusals roll back and count nothing; what counts is what was queued. The lock makes one person's requests wait for each other's
+-- commit, on whatever replica they are, so that the count is exact.
+create or replace function private.take_mail_allowance(p_user_id uuid, p_kind text, p_limit integer) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_frees_at timestamptz;
+begin
+  perform pg_advisory_xact_lock(hashtextextended(format('mails %s %s', p_kind, p_user_id), 0));
+  -- The p_limit-th newest of the last hour: when it has grown an hour old there is room again.
+  select created_at + interval '1 hour' into v_frees_at
+  from private.mails
+  where user_id = p_user_id and kind = p_kind and created_at > clock_timestamp() - interval '1 hour'
+  order by created_at desc offset p_limit - 1 limit 1;
+  if found then
+    perform private.refuse(429, 'RATE_LIMITED', format('You can send %s such mails an hour. Please try again later.', p_limit), null,
+      jsonb_build_object('limit', p_limit, 'remaining', 0, 'resetsAt', private.iso(v_frees_at)));
+  end if;
+end
+$$;
+comment on function private.take_mail_allowance is
+  'Refuses 429 RATE_LIMITED when the user queued p_limit mails of the kind in the last hour. Judges: callable by definer functions of ours only.';
+
+create or replace function private.queue_mail(
+  p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text
+) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+begin
+  insert into private.mails (kind, organization_id, user_id, to_address, subject, body_text, body_html)
+  values (p_kind, p_org_id, p_user_id, p_to, left(private.one_line(p_subject), 200), p_text, p_html)
+  returning id into v_id;
+  perform private.enqueue('mail.send', jsonb_build_object('mailId', v_id), now(), 'mail.send:' || v_id);
+  return v_id;
+end
+$$;
+comment on function private.queue_mail is
+  'Puts a message into the outbox with its job; both or neither are committed. Judges: callable by definer functions of ours only.';
+
+-- ---------------------------------------------------------------------------------------------------------------- for the worker
+
+create or replace function private.take_mail(p_id uuid)
+returns table (to_address text, subject text, body_text text, body_html text, created_at timestamptz)
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  return query update private.mails m set attempts = m.attempts + 1 where m.id = p_id and m.sent_at is null
+    returning m.to_address, m.subject, m.body_text, m.body_html, m.created_at;
+end
+$$;
+comment on function private.take_mail is
+  'The message, if it still has to be sent, and counts the attempt; no row when it was sent or is gone. Judges: callable by the worker only.';
+
+create or replace function private.mark_mail_sent(p_id uuid) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update private.mails set sent_at = clock_timestamp() where id = p_id and sent_at is null;
+  return found;
+end
+$$;
+comment on function private.mark_mail_sent is
+  'Says that a server accepted the message; false when that was known or the message is gone. Judges: callable by the worker only.';
+grant execute on function private.take_mail, private.mark_mail_sent to kijko_worker;
+
+create or replace function private.prune_mails(p_at timestamptz default now()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  delete from private.mails where created_at < p_at - interval '30 days';
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.prune_mails is 'Messages, sent or not, end after 30 days: they hold addresses. Judges: callable by schedules only.';
+
+-- The result of an ingestion by mail (contract 10, section 20).
+
+-- What the message says, as rows of label and value; text and HTML are two forms of them.
+create or replace function private.ingestion_result_lines(p_result jsonb) returns table (label text, value text)
+language sql immutable
+as $$
+  select v.label, v.value
+  from (select p_result as r, p_result -> 'savingsBreakdown' as s, p_result -> 'performanceStats' as f, 'FM999,999,999,999,999,990' as n) d,
+  lateral (values
+    ('Project', private.one_line(r ->> 'projectName')),
+    ('Tokens before', to_char((r ->> 'originalTokens')::numeric, n)),
+    ('Tokens after', to_char((r ->> 'optimizedTokens')::numeric, n)),
+    ('Reduction', to_char((r ->> 'reductionPercent')::numeric, 'FM990.0') || ' %'),
+    ('Saved by deduplication', to_char((s ->> 'deduplication')::numeric, n)),
+    ('Saved by pattern compression', to_char((s ->> 'patternCompression')::numeric, n)),
+    ('Saved in whitespace', to_char((s ->> 'whitespace')::numeric, n)),
+    ('Saved by import consolidation', to_char((s ->> 'importConsolidation')::numeric, n)),
+    ('Files processed', to_char((r ->> 'filesProcessed')::numeric, n)),
+    ('Chunks created', to_char((r ->> 'chunksCreated')::numeric, n)),
+    ('Languages', (select string_agg(private.one_line(l), ', ') from jsonb_array_elements_text(r -> 'languagesDetected') l)),
+    ('Ingestion time', to_char((f ->> 'ingestionTimeSeconds')::numeric, n) || ' s'),
+    ('Query latency', to_char((f ->> 'queryLatencyMs')::numeric, n) || ' ms'),
+    ('Relevance', to_char((f ->> 'relevanceScore')::numeric, 'FM990.0') || ' %')) v (label, value)
+  where v.value is not null
+$$;
+comment on function private.ingestion_result_lines is 'An IngestionCompletionData as lines for people, in their order; unknown values are left out.';
+
+create or replace function private.mail_ingestion_result(p_project_id uuid, p_email text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_result jsonb;
+  v_sender text;
+  v_subject text;
+begin
+  perform private.assert_project_role(p_project_id, 'viewer');
+  if not coalesce(private.is_mail_address(p_email), false) then
+    perform private.refuse_field('email', 'This is not an e-mail address.');
+  end if;
+  v_result := api.get_ingestion_result(jsonb_build_object('projectId', p_project_id));
+  if not private.has_mail() then
+    perform private.refuse(503, 'PROVIDER_NOT_CONFIGURED', 'This installation cannot send mail.', null, '{"provider": "mail"}');
+  end if;
+  perform private.take_mail_allowance(private.user_id(), 'ingestion_result', 10);
+
+  select private.one_line(format('%s %s', u.first_name, u.last_name)) || ' (' || u.email || ')' into v_sender
+  from public.users u where u.id = private.user_id();
+  v_subject := 'Ingestion result of ' || private.one_line(v_result ->> 'projectName');
+  perform private.queue_mail('ingestion_result', (select p.organization_id from public.projects p where p.id = p_project_id),
+    private.user_id(), p_email, v_subject,
+    format(E'%s sent you the result of an ingestion in Kijko.\n\n', v_sender)
+      || (select string_agg(l.label || ': ' || l.value, E'\n') from private.ingestion_result_lines(v_result) l) || E'\n',
+    format('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>%s</title></head><body><p>%s sent you the result of an ingestion in Kijko.</p><table>',
+        private.html_text(v_subject), private.html_text(v_sender))
+      || (select string_agg(format('<tr><th scope="row" align="left">%s</th><td align="right">%s</td></tr>', private.html_text(l.label),
+        private.html_text(l.value)), '') from private.ingestion_result_lines(v_result) l) || '</table></body></html>');
+end
+$$;
+comment on function private.mail_ingestion_result is
+  'Composes the message and queues it. Judges: viewer of the project or above. Errors: 404, 403, 400, 503 PROVIDER_NOT_CONFIGURED, 429 RATE_LIMITED.';
+grant execute on function private.mail_ingestion_result to authenticated;
+
+create or replace function api.email_ingestion_result(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  perform private.mail_ingestion_result(private.as_uuid(p ->> 'projectId'), btrim(p -> 'body' ->> 'email'));
+  return '{"success": true}';
+end
+$$;
+comment on function api.email_ingestion_result is
+  'Mails the numbers of the last completed run. Errors: 404 PROJECT_NOT_FOUND, 403 FORBIDDEN, 400 VALIDATION_ERROR, 404 INGESTION_RESULT_NOT_FOUND, 503 PROVIDER_NOT_CONFIGURED, 429 RATE_LIMITED.';
+grant execute on function api.email_ingestion_result to authenticated;
