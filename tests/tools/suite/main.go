@@ -5,7 +5,7 @@
 //	suite                  everything
 //	suite -only lint       gofmt, go vet, staticcheck
 //	suite -only go         the Go tests, with coverage
-//	suite -only sql        the pgTAP files
+//	suite -only sql        the pgTAP files, with -match of those whose name contains a text
 //	suite -only coverage   the tables, from the profile of the last run
 //
 // The whole suite compiles every package once, with -race: the linters use the same build, because
@@ -42,6 +42,8 @@ var steps = []step{
 	{"sql", sqlTests},
 	{"coverage", coverage},
 }
+
+var match = flag.String("match", "", "of the pgTAP files, only those whose name contains this")
 
 func main() {
 	only := flag.String("only", "", "run one step: lint, go, sql or coverage")

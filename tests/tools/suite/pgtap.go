@@ -33,7 +33,9 @@ func sqlTests(ctx context.Context, out io.Writer) (t tally, err error) {
 	if err != nil {
 		return t, fmt.Errorf("find tests: %w", err)
 	}
-	files = slices.DeleteFunc(files, func(f string) bool { return filepath.Base(f) == helpersFile })
+	files = slices.DeleteFunc(files, func(f string) bool {
+		return filepath.Base(f) == helpersFile || !strings.Contains(filepath.Base(f), *match)
+	})
 	if len(files) == 0 {
 		return t, fmt.Errorf("no test in %s", pgtapFolder)
 	}

@@ -1,0 +1,4 @@
+-- Models: reserved for this feature.
+select 1;
+---- create above / drop below ----
+select 1;
