@@ -16,6 +16,7 @@
 {{ template "organizations/triggers.sql" . }}
 {{ template "organizations/access.sql" . }}
 {{ template "events/functions.sql" . }}
+{{ template "events/ephemeral.sql" . }}
 {{ template "events/sockets.sql" . }}
 {{ template "events/retention.sql" . }}
 {{ template "events/api.sql" . }}

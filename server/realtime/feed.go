@@ -26,6 +26,8 @@ type feed struct {
 	returned func(ctx context.Context)
 	// wake is told that a stranger committed events.
 	wake func()
+	// ephemeral gets the payload of an event that is not kept.
+	ephemeral func(payload string)
 
 	last      atomic.Int64 // -1 before the first connection
 	readAt    atomic.Int64 // unix nanoseconds of the last read that worked
@@ -34,8 +36,9 @@ type feed struct {
 }
 
 const (
-	channelEvents = "kijko_events"
-	channelWake   = "kijko_wake"
+	channelEvents    = "kijko_events"
+	channelWake      = "kijko_wake"
+	channelEphemeral = "kijko_ephemeral"
 
 	// readAtOnce is well below a socket's queue: a backlog for one room must not look like a slow socket, and between two reads the
 	// writers get their turn.
@@ -94,7 +97,7 @@ func (f *feed) subscribe(ctx context.Context, conn *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	if !f.deaf {
-		if _, err := conn.Exec(ctx, "listen "+channelEvents+"; listen "+channelWake); err != nil {
+		if _, err := conn.Exec(ctx, "listen "+channelEvents+"; listen "+channelWake+"; listen "+channelEphemeral); err != nil {
 			return fmt.Errorf("listening: %w", err)
 		}
 	}
@@ -139,6 +142,8 @@ func (f *feed) wait(ctx context.Context, conn *pgx.Conn) error {
 		case err == nil && n.Channel == channelWake:
 			f.listening.Store(time.Now().UnixNano())
 			f.wake()
+		case err == nil && n.Channel == channelEphemeral:
+			f.ephemeral(n.Payload)
 		case err == nil:
 			f.listening.Store(time.Now().UnixNano())
 			if head, err := strconv.ParseInt(n.Payload, 10, 64); err != nil || head > f.last.Load() {

@@ -20,6 +20,7 @@ type hub struct {
 	sessions map[string]map[*socket]struct{}
 	users    map[string]map[*socket]struct{}
 	all      map[*socket]struct{}
+	watches  map[string]map[*watcher]struct{}
 }
 
 func newHub(log *slog.Logger, recheck func(context.Context, []claim) ([]*refusal, error)) *hub {
@@ -27,6 +28,7 @@ func newHub(log *slog.Logger, recheck func(context.Context, []claim) ([]*refusal
 		log: log, recheck: recheck, patience: 3 * time.Second,
 		rooms: map[string]map[*socket]struct{}{}, sessions: map[string]map[*socket]struct{}{},
 		users: map[string]map[*socket]struct{}{}, all: map[*socket]struct{}{},
+		watches: map[string]map[*watcher]struct{}{},
 	}
 }
 
@@ -107,6 +109,7 @@ func (h *hub) dispatch(ctx context.Context, events []*Event) {
 }
 
 func (h *hub) deliver(e *Event) {
+	h.notify(e)
 	if !isIngestion(e.Type) {
 		return
 	}

@@ -154,6 +154,7 @@ func New(deps Deps) (*Server, error) {
 	s.feed = &feed{
 		dsn: deps.ListenDSN, log: deps.Log, poll: opt.Poll, deaf: opt.Deaf,
 		dispatch: s.hub.dispatch, returned: s.hub.judgeAll, wake: func() { s.waker.Wake(true, false) },
+		ephemeral: s.hub.tell,
 	}
 	s.feed.last.Store(-1)
 	s.upgrader = newUpgrader(s.originAllowed)
