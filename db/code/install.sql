@@ -56,3 +56,6 @@
 {{ template "ingestion/access.sql" . }}
 {{ template "mail/functions.sql" . }}
 {{ template "mail/api.sql" . }}
+{{ template "models/functions.sql" . }}
+{{ template "models/keys.sql" . }}
+{{ template "models/access.sql" . }}

@@ -1,0 +1,151 @@
+begin;
+select no_plan();
+
+-- Anna owns an organization with Adam as admin, Mia as member and Vi as viewer; Stan is a stranger with one of his own.
+select tests.user('anna'), tests.member('adam', 'anna', 'admin'), tests.member('mia', 'anna'), tests.member('vi', 'anna', 'viewer'), tests.user('stan');
+delete from private.installation where key = 'providers';
+
+-- --------------------------------------------------------------------------------- ids, aliases, successors (contract 20, section 5.1)
+create temp table vectors (id text, provider text, model text);
+insert into vectors values
+  ('claude-sonnet-4-20250514', 'anthropic', 'claude-sonnet-4-20250514'),
+  ('claude-3-5-sonnet-20241022', 'anthropic', 'claude-3-5-sonnet-20241022'),
+  ('claude-3-5-haiku-20241022', 'anthropic', 'claude-3-5-haiku-20241022'),
+  ('claude-3-opus-20240229', 'anthropic', 'claude-3-opus-20240229'),
+  ('claude-3.5-sonnet', 'anthropic', 'claude-3-5-sonnet-20241022'),
+  ('claude-3-opus', 'anthropic', 'claude-3-opus-20240229'),
+  ('claude-3-haiku', 'anthropic', 'claude-3-5-haiku-20241022'),
+  ('gemini-3-flash-preview', 'google', 'gemini-3-flash-preview'),
+  ('gemini-pro', 'google', 'gemini-3-flash-preview'),
+  ('claude', 'anthropic', 'claude-3-5-sonnet-20241022'),
+  ('gemini', 'google', 'gemini-3-flash-preview'),
+  ('gpt-4', 'anthropic', 'claude-3-5-sonnet-20241022'),
+  ('gpt-4-turbo', 'openai', 'gpt-4-turbo'),
+  ('gpt4', 'openai', 'gpt-4o'),
+  ('gpt4o', 'openai', 'gpt-4o'),
+  ('claude-opus-9', 'anthropic', 'claude-opus-9'),
+  ('gemini-2.5-pro', 'google', 'gemini-2.5-pro'),
+  ('gpt-5', 'openai', 'gpt-5');
+select is(row(r.provider, r.model)::text, row(v.provider, v.model)::text, v.id || ' is known') from vectors v, private.resolve_model(v.id) r;
+select ok(private.is_model_routable(id), id || ' may be written') from vectors;
+select ok(not private.is_model_routable(id), coalesce(quote_literal(id), 'null') || ' may not')
+from (values (null), (''), ('claud'), ('mistral-large'), ('Claude-3'), ('claude-'), ('gemini-../x'), ('gemini-a?key=b'), ('claude-a b'), ('local'),
+  (' claude-3-opus'), (E'gpt-4\n'), ('claude-' || repeat('x', 94))) v (id);
+select is(row(r.*)::text, '(,,)', 'an unknown id leads nowhere') from private.resolve_model('mistral-large') r;
+select results_eq('select id from public.models order by position', $$ values ('claude-sonnet-4-20250514'), ('claude-3-5-sonnet-20241022'),
+  ('claude-3-5-haiku-20241022'), ('claude-3-opus-20240229') $$, 'four models are offered, in this order');
+select is(private.default_model(), 'claude-3-5-sonnet-20241022', 'and one is the default');
+select is((private.resolve_model('claude-3-5-sonnet-20241022')).called, 'claude-sonnet-4-6', 'a retired model is called by its successor''s id');
+select is((private.resolve_model('claude-3.5-sonnet')).called, 'claude-sonnet-4-6', 'by way of an alias too');
+select is((private.resolve_model('gemini-3-flash-preview')).called, 'gemini-3-flash-preview', 'others by their own');
+insert into public.model_successors values ('claude-sonnet-4-6', 'claude-sonnet-9'), ('claude-a', 'claude-b'), ('claude-b', 'claude-a'), ('claude-c', 'gemini-x');
+select is((private.resolve_model('claude-3-5-sonnet-20241022')).called, 'claude-sonnet-9', 'a successor may have one itself');
+select ok((private.resolve_model('claude-a')).called in ('claude-a', 'claude-b'), 'a circle ends');
+select is(row(r.*)::text, '(google,claude-c,gemini-x)', 'a successor may be another provider''s') from private.resolve_model('claude-c') r;
+delete from public.model_successors;
+select is((private.resolve_model('claude-3-5-sonnet-20241022')).called, 'claude-3-5-sonnet-20241022', 'without the row it is itself');
+select throws_ok($$ insert into public.model_successors values ('x', 'x') $$, '23514', null, 'nothing succeeds itself');
+select throws_ok($$ update public.models set is_default = true $$, '23505', null, 'there is one default');
+
+select private.declare_installation('providers', '{"openai": true}');
+select is((private.resolve_model('gpt-4')).model, 'gpt-4', 'with an OpenAI provider gpt-4 is itself');
+select is((private.resolve_model('claude')).model, 'claude-3-5-sonnet-20241022', 'other aliases hold always');
+delete from private.installation where key = 'providers';
+
+-- -------------------------------------------------------------------------------------------------------------- prices (section 5.3)
+select is(private.cost_cents(v.model, v.model, v.prompt, v.completion), v.cents, format('%s + %s tokens of %s', v.prompt, v.completion, v.model))
+from (values
+  (1000, 500, 'claude-3-5-sonnet-20241022', 1), (600, 1500, 'claude-3-5-sonnet-20241022', 2), (10000, 1000, 'claude-3-5-sonnet-20241022', 5),
+  (0, 1000, 'claude-3-5-sonnet-20241022', 2), (0, 333, 'claude-3-5-sonnet-20241022', 0), (0, 334, 'claude-3-5-sonnet-20241022', 1),
+  (1000, 200, 'claude-3-5-haiku-20241022', 0), (2000, 4000, 'claude-3-opus-20240229', 33), (4500, 100, 'claude-3-5-sonnet-20241022', 2),
+  (10000, 1000, 'claude-sonnet-4-20250514', 5), (10000, 1000, 'gemini-3-flash-preview', 5), (10000, 1000, 'gpt-5', 5)) v (prompt, completion, model, cents);
+select is(private.cost_cents('claude-opus-4-6', 'claude-3-opus-20240229', 2000, 4000), 33, 'a successor without a price costs what was meant');
+select is(private.cost_cents('claude-x', 'claude-y', 10000, 1000), 5, 'and what has no price at all as much as the default');
+select is(private.cost_cents('claude-x', 'claude-y', null, null), null, 'without tokens there is no cost');
+select is(private.cost_cents('claude-x', 'claude-y', 10000, null), 3, 'one of the two is enough');
+select is(private.cost_cents('claude-x', 'claude-y', -5, -5), 0, 'nothing costs less than nothing');
+select is(private.cost_cents('claude-x', 'claude-y', 9223372036854775807, 9223372036854775807), 2147483647, 'and nothing more than fits');
+insert into public.model_prices values ('claude-3-opus-20240229', '2026-03-01', 500, 2500), ('claude-opus-4-6', '2026-06-01', 100, 100);
+select is(private.cost_cents('claude-opus-4-6', 'claude-3-opus-20240229', 1000000, 0, p_at), cents, 'at ' || p_at)
+from (values (timestamptz '2026-02-28', 1500), ('2026-03-01', 500), ('2026-05-31', 500), ('2026-06-01', 100)) v (p_at, cents);
+
+-- ------------------------------------------------------------------------------------------------------------- who answers (section 5.2)
+select throws_ok($$ select private.assert_provider('claude', tests.org('anna')) $$, 'PT503',
+  'No key for Anthropic is configured. An owner or admin of your organization can add one.', 'without a key nobody answers');
+select throws_ok($$ select private.assert_provider('gemini-pro', tests.org('anna')) $$, 'PT503', null, 'nor for Google');
+select lives_ok($$ select private.assert_provider(m, tests.org('anna')) from unnest(array['gpt-4-turbo', 'mistral-large']) m $$,
+  'what nobody supports is not refused here');
+select is(private.is_provider_configured(p, tests.org('anna')), false, coalesce(p, 'null') || ' is not configured')
+from unnest(array['anthropic', 'google', 'openai', 'local', null]) p;
+select private.declare_installation('providers', '{"anthropic": true, "google": false}');
+select lives_ok($$ select private.assert_provider('claude', tests.org('anna')) $$, 'the installation''s key serves everybody');
+select is(private.answering_provider('anthropic', tests.org('stan')), 'anthropic', 'without an own one');
+select is(private.is_provider_configured('google', tests.org('anna')), false, 'but not for others'' models');
+select private.declare_installation('providers', '{"google": true, "local": true, "openai": true}');
+select is(row(r.*)::text, '(anthropic,claude-3-5-sonnet-20241022,claude-3-5-sonnet-20241022,local,)', 'the local model answers for who has no key')
+from private.route_model('claude', tests.org('anna')) r;
+select is((private.route_model('gemini', tests.org('anna'))).answers, 'google', 'and leaves the others alone');
+select is((private.route_model('gpt-4-turbo', tests.org('anna'))).answers, null, 'what has no client in the product is not answered by it');
+select private.declare_installation('providers', '{}');
+
+-- -------------------------------------------------------------------------------------------------------------- keys of organizations
+select tests.act_as('anna');
+select is(api.list_provider_keys('{}'), '[]', 'in the beginning there are none');
+select is(api.set_provider_key('{"provider": "anthropic", "sealed": "v1.k.one", "lastFour": "wxyz"}') - '{createdAt,updatedAt}'::text[],
+  jsonb_build_object('provider', 'anthropic', 'lastFour', 'wxyz', 'setBy', tests.user('anna')), 'the owner sets one, and is not shown it');
+select tests.act_as('adam');
+select is(api.set_provider_key('{"provider": "anthropic", "sealed": "v1.k.two", "lastFour": "abcd"}') ->> 'lastFour', 'abcd', 'an admin replaces it');
+select is(api.list_provider_keys('{}') #>> '{0,setBy}', tests.user('adam')::text, 'which is seen');
+select throws_ok(format('select api.set_provider_key(%L)', p), 'PT404', 'Keys are kept for anthropic and google.', p)
+from (values ('{"provider": "openai", "sealed": "v1.k", "lastFour": "abcd"}'), ('{}')) v (p);
+select throws_ok(format('select api.set_provider_key(%L)', p), 'PT400', 'A key is set through the server, which encrypts it.', p)
+from (values ('{"provider": "google"}'), ('{"provider": "google", "sealed": "plain", "lastFour": "abcd"}'), ('{"provider": "google", "sealed": "v1.k", "lastFour": "abc"}')) v (p);
+select tests.act_as('mia');
+select throws_ok('select api.list_provider_keys(''{}'')', 'PT403', 'Only owners and admins of the organization manage its provider keys.', 'a member does not see them');
+select throws_ok($$ select api.set_provider_key('{"provider": "google", "sealed": "v1.k", "lastFour": "abcd"}') $$, 'PT403', null, 'or set one');
+select throws_ok($$ select api.delete_provider_key('{"provider": "anthropic"}') $$, 'PT403', null, 'or delete one');
+select tests.act_as('vi');
+select throws_ok('select api.list_provider_keys(''{}'')', 'PT403', null, 'nor a viewer');
+select tests.act_as('stan');
+select is(api.list_provider_keys('{}'), '[]', 'a stranger sees his own');
+select throws_ok($$ select api.delete_provider_key('{"provider": "anthropic"}') $$, 'PT404', 'Your organization has no key at this provider.', 'and deletes his own only');
+select tests.act_as_claims('adam');
+select is(jsonb_array_length(api.list_provider_keys('{}')), 1, 'claims are enough');
+select throws_ok('select * from private.provider_keys', '42501', null, 'the table itself is closed');
+select throws_ok($$ select private.provider_key('anthropic', tests.org('anna')) $$, '42501', null, 'so is the way of the server');
+select throws_ok($$ select private.route_model('claude', tests.org('anna')) $$, '42501', null, 'and of the worker');
+select tests.act_anon();
+select throws_ok('select api.list_provider_keys(''{}'')', '42501', null, 'nobody gets nothing');
+select tests.act_service();
+select throws_ok('select * from private.provider_keys', '42501', null, 'nor does the service');
+select tests.reset();
+set local role kijko_worker;
+select is(private.provider_key('anthropic', tests.org('anna')), 'v1.k.two', 'the worker reads it');
+select is(private.provider_key('anthropic', tests.org('stan')), null, 'for its organization only');
+select is(row(r.*)::text, '(anthropic,claude-3-5-sonnet-20241022,claude-3-5-sonnet-20241022,anthropic,v1.k.two)', 'and is routed by it')
+from private.route_model('claude', tests.org('anna')) r;
+select is((private.route_model('claude', tests.org('stan'))).answers, null, 'the others are not');
+select is(private.is_provider_configured('anthropic', tests.org('anna')), true, 'an own key is a provider');
+reset role;
+select is((select count(*)::int from public.audit_log where event_type like 'security.provider_key_%' and organization_id = tests.org('anna')), 2, 'each change is in the audit trail');
+select is_empty($$ select id from public.audit_log where event_type like 'security.provider_key_%' and to_jsonb(audit_log)::text like '%v1.k%' $$, 'without the key');
+select tests.act_as('anna');
+select is(api.delete_provider_key('{"provider": "anthropic"}'), null, 'the owner deletes it');
+select tests.reset();
+select is(private.is_provider_configured('anthropic', tests.org('anna')), false, 'and it is gone');
+
+-- ------------------------------------------------------------------------------------------------------------------ the data itself
+select tests.act_anon();
+select is((select count(*)::int from public.models), 4, 'models are public knowledge');
+select isnt_empty('select * from public.model_prices', 'so are prices');
+select throws_ok($$ update public.models set name = 'x' $$, '42501', null, 'nobody changes them');
+select tests.act_as('anna');
+select isnt_empty('select * from public.model_aliases', 'people see aliases');
+select throws_ok($$ insert into public.model_prices values ('claude-x', now(), 1, 1) $$, '42501', null, 'an owner makes no prices');
+select throws_ok($$ insert into public.model_aliases values ('claude', 'x') $$, '42501', null, 'and no aliases');
+select throws_ok($$ delete from public.model_successors $$, '42501', null, 'and no successors');
+select tests.act_service();
+select throws_ok($$ delete from public.model_prices $$, '42501', null, 'nor does the service');
+
+select * from finish();
+rollback;
