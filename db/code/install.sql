@@ -59,3 +59,6 @@
 {{ template "models/functions.sql" . }}
 {{ template "models/keys.sql" . }}
 {{ template "models/access.sql" . }}
+{{ template "executions/functions.sql" . }}
+{{ template "executions/triggers.sql" . }}
+{{ template "executions/access.sql" . }}

@@ -26,6 +26,8 @@ create table public.skill_executions (
   executed_at timestamptz not null default clock_timestamp(),
   started_at timestamptz,
   completed_at timestamptz,
+  -- The waiting job: the sweeper sees by it whether a job was lost.
+  job_id text,
   -- The worker that has it: only who knows the token may renew or finish.
   lease_token uuid,
   lease_expires_at timestamptz,
@@ -59,15 +61,27 @@ alter table public.skill_executions add constraint skill_executions_rules check 
 create index skill_executions_user_id_executed_at_idx on public.skill_executions (user_id, executed_at desc, id desc);
 create index skill_executions_skill_id_executed_at_idx on public.skill_executions (skill_id, executed_at desc, id desc);
 create index skill_executions_reference_id_idx on public.skill_executions (reference_id, executed_at desc, id desc) where reference_id is not null;
-create index skill_executions_open_idx on public.skill_executions (user_id, status) where status in ('pending', 'running');
-create index skill_executions_lease_expires_at_idx on public.skill_executions (lease_expires_at) where status = 'running';
+create index skill_executions_open_idx on public.skill_executions (user_id, executed_at desc, id desc) where status in ('pending', 'running');
+create index skill_executions_open_reference_id_idx on public.skill_executions (reference_id)
+  where reference_id is not null and status in ('pending', 'running');
+-- For the sweeper. Not by lease_expires_at: a renewal that changes no indexed column is a cheap update within the page.
+create index skill_executions_pending_idx on public.skill_executions (executed_at) where status = 'pending';
+create index skill_executions_running_idx on public.skill_executions (started_at) where status = 'running';
+-- For retention, which looks for the old ones that still have a text.
+create index skill_executions_text_idx on public.skill_executions (executed_at)
+  where completed_at is not null and (input is not null or output is not null or error_message is not null);
 create index skill_executions_organization_id_idx on public.skill_executions (organization_id);
 comment on table public.skill_executions is 'One row a run of a skill; written by functions only. Final states never change.';
 comment on constraint skill_executions_skill_id_fkey on public.skill_executions is
   'Across tenants: a public skill of anybody may be run; the function that starts a run judges whether the caller sees it.';
 comment on column public.skill_executions.reference_id is 'Habit or reflex that caused it; no foreign key, so that it survives them.';
 
+insert into private.schedules (name, every, run_at) values
+  ('executions.sweep', interval '5 seconds', now()),
+  ('executions.prune', interval '24 hours', (date_trunc('day', now() at time zone 'UTC') + interval '27 hours') at time zone 'UTC');
+
 ---- create above / drop below ----
 
+delete from private.schedules where name in ('executions.sweep', 'executions.prune');
 drop table public.skill_executions;
 drop function private.assert_skill_executions_row;
