@@ -1,6 +1,8 @@
 package tests
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -8,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"kijko/tests/client"
@@ -51,7 +55,7 @@ func TestQuota(t *testing.T) {
 	now := time.Now().UTC()
 	reset := time.Date(now.Year(), now.Month()+1, 1, 0, 0, 0, 0, time.UTC)
 	counted := func() int {
-		return testdb.Value[int](s.DB, "select used from public.usage_counters where organization_id = $1 and metric = 'ingestions' and period = date_trunc('month', now() at time zone 'UTC')", anna.OrgID)
+		return testdb.Value[int](s.DB, "select used from public.usage where organization_id = $1 and metric = 'ingestions' and period = date_trunc('month', now() at time zone 'UTC')", anna.OrgID)
 	}
 
 	t.Run("OfFiftyAtOnceOnlyWhatIsLeftIsAdmitted", func(t *testing.T) {
@@ -117,6 +121,74 @@ func TestQuota(t *testing.T) {
 	})
 }
 
+// A busy counter is spread over slots; together they are as exact as one row.
+func TestQuotaOfManyWriters(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t)
+	db.Exec(`insert into public.users (id, email) values ('00000000-0000-4000-8000-000000000001', 'anna@example.nl')`)
+	org := testdb.Value[string](db, "select private.create_organization('Busy', '00000000-0000-4000-8000-000000000001')::text")
+	limit := func(n int) {
+		db.Exec("update public.subscriptions set overrides = jsonb_build_object('api_calls', $2::integer) where organization_id = $1", org, n)
+	}
+	const writers = 16
+	conns := make([]*pgx.Conn, writers)
+	for i := range conns {
+		conns[i] = db.Connect("postgres")
+	}
+	// run lets every writer try n units, each in a transaction of its own, of which every fifth is rolled back; it gives the admitted ones.
+	run := func(n int) (admitted int) {
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for w := range writers {
+			wg.Go(func() {
+				for i := range n {
+					ctx := context.Background()
+					tx, err := conns[w].Begin(ctx)
+					if !assert.NoError(t, err) {
+						return
+					}
+					if _, err = tx.Exec(ctx, "select private.consume_quota($1, 'api_calls', 1)", org); err != nil {
+						var refusal *pgconn.PgError
+						assert.ErrorAs(t, err, &refusal)
+						assert.Equal(t, "PT429", refusal.Code, refusal.Message)
+						assert.NoError(t, tx.Rollback(ctx))
+						continue
+					}
+					if i%5 == 4 {
+						assert.NoError(t, tx.Rollback(ctx))
+						continue
+					}
+					_, err = tx.Exec(ctx, "select pg_sleep(0.0005)")
+					assert.NoError(t, errors.Join(err, tx.Commit(ctx)))
+					mu.Lock()
+					admitted++
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		return admitted
+	}
+	used := func() int {
+		return testdb.Value[int](db, "select used from public.usage where organization_id = $1 and metric = 'api_calls'", org)
+	}
+
+	limit(400)
+	require.Equal(t, 400, run(40), "as many as the limit, no more, no fewer")
+	require.Equal(t, 400, used())
+	slots := testdb.Value[int](db, "select count(*) from public.usage_counters where organization_id = $1 and metric = 'api_calls'", org)
+	require.Greater(t, slots, 1, "writers who meet do not wait for one another")
+	require.LessOrEqual(t, slots, 32)
+	limit(450)
+	require.Equal(t, 50, run(10), "a higher limit holds at once")
+	limit(100)
+	require.Zero(t, run(2), "and so does a lower one")
+	limit(-1)
+	require.Equal(t, writers*4, run(5), "without a limit everybody passes")
+	require.Equal(t, 450+writers*4, used())
+	require.Equal(t, used(), testdb.Value[int](db, "select sum(value) from public.usage_trend where organization_id = $1 and metric = 'api_calls'", org))
+}
+
 func TestIdempotency(t *testing.T) {
 	t.Parallel()
 	s := stack.New(t)
@@ -163,7 +235,7 @@ func TestIdempotency(t *testing.T) {
 		for _, r := range answers {
 			require.Equal(t, first.String("jobId"), r.Want(202).String("jobId"))
 		}
-		require.Equal(t, 1, testdb.Value[int](s.DB, "select used from public.usage_counters where organization_id = $1 and metric = 'ingestions'", anna.OrgID))
+		require.Equal(t, 1, testdb.Value[int](s.DB, "select used from public.usage where organization_id = $1 and metric = 'ingestions'", anna.OrgID))
 	})
 	t.Run("ADayLaterTheKeyIsFree", func(t *testing.T) {
 		s.DB.Exec("update private.idempotency_keys set created_at = now() - interval '25 hours' where key = 'fifty'")

@@ -26,7 +26,7 @@ func TestStartLooksAtTheHost(t *testing.T) {
 	t.Run("AMissingBranchIsNamed", func(t *testing.T) {
 		r := ann.Do("POST", project("Branch", "https://github.com/ada/app", "nowhere"), object{}).Problem(400, "VALIDATION_ERROR")
 		require.Equal(t, "repositories[0].branch", r.String("field"))
-		require.Zero(t, testdb.Value[int](s.DB, "select count(*) from public.usage_counters where organization_id = $1", ann.OrgID))
+		require.Zero(t, testdb.Value[int](s.DB, "select count(*) from public.usage where organization_id = $1", ann.OrgID))
 	})
 	t.Run("AMissingRepositoryIsNamed", func(t *testing.T) {
 		r := ann.Do("POST", project("Repository", "https://github.com/ada/none", "trunk"), object{}).Problem(400, "VALIDATION_ERROR")

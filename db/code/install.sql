@@ -9,6 +9,7 @@
 {{ template "jobs/functions.sql" . }}
 {{ template "jobs/access.sql" . }}
 {{ template "usage/functions.sql" . }}
+{{ template "usage/consume.sql" . }}
 {{ template "usage/access.sql" . }}
 {{ template "audit/functions.sql" . }}
 {{ template "audit/access.sql" . }}

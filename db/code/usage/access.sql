@@ -2,7 +2,7 @@
 grant select on public.plans to anon, authenticated;
 create policy select_everybody on public.plans for select to anon, authenticated using (true);
 
-grant select on public.subscriptions, public.usage_counters, public.usage_days to authenticated;
+grant select on public.subscriptions, public.usage_counters, public.usage_days, public.usage, public.usage_trend to authenticated;
 create policy select_member on public.subscriptions for select to authenticated using (organization_id = (select private.org_id()));
 create policy select_member on public.usage_counters for select to authenticated using (organization_id = (select private.org_id()));
 create policy select_member on public.usage_days for select to authenticated using (organization_id = (select private.org_id()));

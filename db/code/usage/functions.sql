@@ -1,6 +1,5 @@
--- Quotas: what an organization may use of a counted limit in the current period, and the one statement that counts (contract 50,
--- section 5). It runs in the transaction of the work it pays for, so a rolled-back work costs nothing, and of two parallel requests
--- at limit - 1 exactly one passes.
+-- Quotas: what an organization may use of a counted limit in the current period (contract 50, section 5). Counting is in consume.sql; it
+-- runs in the transaction of the work it pays for, so a rolled-back work costs nothing.
 
 -- The plan whose limits and gates apply (contract 50, section 1), computed from the subscription and the clock.
 create or replace function private.effective_plan(p_org_id uuid) returns text
@@ -15,14 +14,19 @@ end
 $$;
 comment on function private.effective_plan is 'free, pro, teams or enterprise. Judges: not callable by request roles for other organizations than through functions of ours.';
 
+create or replace function private.limit_of(s public.subscriptions, p public.plans, p_metric text) returns bigint
+language sql immutable parallel safe
+return coalesce((s.overrides ->> p_metric)::bigint,
+  case p_metric when 'api_calls' then p.api_calls when 'ingestions' then p.ingestions when 'oracle_queries' then p.oracle_queries
+    when 'storage' then p.storage_gb when 'seats' then p.seats end);
+comment on function private.limit_of is 'Limit of a metric: what the contract with the organization says, else the plan.';
+
 create or replace function private.plan_limit(p_org_id uuid, p_metric text) returns bigint
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
   return (
-    select coalesce((s.overrides ->> p_metric)::bigint,
-      case p_metric when 'api_calls' then p.api_calls when 'ingestions' then p.ingestions when 'oracle_queries' then p.oracle_queries
-        when 'storage' then p.storage_gb when 'seats' then p.seats end)
+    select private.limit_of(s, p, p_metric)
     from public.subscriptions s join public.plans p on p.id = private.effective_plan(p_org_id)
     where s.organization_id = p_org_id
   );
@@ -74,47 +78,3 @@ begin
 end
 $$;
 comment on function private.refuse_quota is 'Raises 429 QUOTA_EXCEEDED with the numbers of the contract.';
-
--- Counters: amount > 0, the row is never allowed past the limit, not even the first row of a window.
--- Storage: amount in bytes, may be negative (it gives space back); growth past the limit is refused.
-create or replace function private.consume_quota(p_org_id uuid, p_metric text, p_amount bigint, p_at timestamptz default now())
-returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_limit bigint := private.plan_limit(p_org_id, p_metric);
-  v_cap bigint := case when v_limit < 0 then 9223372036854775807 when p_metric = 'storage' then v_limit * 1073741824 else v_limit end;
-  v_period date := private.usage_period(p_metric, p_at);
-  v_used bigint;
-  v_reset timestamptz;
-begin
-  with counted as (
-    insert into public.usage_counters as c (organization_id, metric, period, used)
-    select p_org_id, p_metric, v_period, greatest(p_amount, 0)
-    where p_amount <= v_cap
-    on conflict (organization_id, metric, period) do update
-      set used = greatest(c.used + p_amount, 0), updated_at = now()
-      where c.used + p_amount <= v_cap or p_amount <= 0
-    returning c.used
-  ), trend as (
-    insert into public.usage_days as d (organization_id, metric, day, value)
-    select p_org_id, p_metric, (p_at at time zone 'UTC')::date, case when p_metric = 'storage' then used else p_amount end from counted
-    on conflict (organization_id, metric, day) do update
-      set value = case when p_metric = 'storage' then excluded.value else d.value + excluded.value end
-  )
-  select used into v_used from counted;
-
-  if v_used is null then
-    select c.used into v_used from public.usage_counters c
-    where c.organization_id = p_org_id and c.metric = p_metric and c.period = v_period;
-    perform private.refuse_quota(p_org_id, p_metric, p_amount, v_limit, coalesce(v_used, 0), p_at);
-  end if;
-  if v_limit >= 0 and p_metric <> 'storage' then
-    v_reset := private.usage_resets_at(p_metric, p_at);
-    perform private.set_headers(jsonb_build_object('X-RateLimit-Limit', v_limit::text, 'X-RateLimit-Remaining', (v_limit - v_used)::text,
-      'X-RateLimit-Reset', floor(extract(epoch from v_reset))::bigint::text));
-  end if;
-end
-$$;
-comment on function private.consume_quota is
-  'Counts units of a plan limit in this transaction, or refuses with 429 QUOTA_EXCEEDED. Judges: callable by definer functions and triggers of ours only.';

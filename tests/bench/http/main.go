@@ -1,5 +1,8 @@
 // Command http measures the request path: P1, P4 to P8, Q2 and E1 of the targets. wrk loads the server; pgbench runs the same SQL with
 // the same claims beside it. Rounds are interleaved, medians are printed.
+//
+//	go run ./tests/bench/http              all
+//	go run ./tests/bench/http write quota  some of start, read, peer, write, pooler, list, quota
 package main
 
 import (
@@ -74,8 +77,14 @@ func run(ctx context.Context) (err error) {
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{b.coldStart, b.read, b.peer, b.write, b.pooler, b.list, b.quota} {
-		if err := step(ctx); err != nil {
+	for _, step := range []struct {
+		name string
+		run  func(context.Context) error
+	}{{"start", b.coldStart}, {"read", b.read}, {"peer", b.peer}, {"write", b.write}, {"pooler", b.pooler}, {"list", b.list}, {"quota", b.quota}} {
+		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], step.name) {
+			continue
+		}
+		if err := step.run(ctx); err != nil {
 			return err
 		}
 	}
@@ -407,7 +416,8 @@ func (b *bench) listLatency(ctx context.Context, n int) (float64, error) {
 
 // quota: Q2, a metered write beside a plain insert, over 1,000 organizations and in one hot one.
 func (b *bench) quota(ctx context.Context) error {
-	if _, err := b.owner.Exec(ctx, `insert into public.subscriptions (organization_id, plan_id) select id, 'enterprise' from public.organizations on conflict do nothing;
+	if _, err := b.owner.Exec(ctx, `insert into public.organizations (id, name) select md5('o' || g)::uuid, 'Org ' || g from generate_series(1, 1000) g on conflict do nothing;
+		insert into public.subscriptions (organization_id, plan_id) select id, 'enterprise' from public.organizations on conflict do nothing;
 		update public.subscriptions set plan_id = 'teams', overrides = '{"ingestions": 1000000000}';
 		create table public.bench_plain (organization_id uuid, at timestamptz default now())`); err != nil {
 		return err

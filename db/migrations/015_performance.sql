@@ -1,4 +1,0 @@
--- Performance: reserved for this feature.
-select 1;
----- create above / drop below ----
-select 1;
