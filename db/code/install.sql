@@ -61,5 +61,7 @@
 {{ template "models/keys.sql" . }}
 {{ template "models/access.sql" . }}
 {{ template "executions/functions.sql" . }}
+{{ template "executions/engine.sql" . }}
+{{ template "executions/schedules.sql" . }}
 {{ template "executions/triggers.sql" . }}
 {{ template "executions/access.sql" . }}

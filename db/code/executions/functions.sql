@@ -65,7 +65,8 @@ begin
     end;
   end if;
   if v_refused is null then
-    r.job_id := private.enqueue('executions.run', jsonb_build_object('executionId', r.id), now(), null, 'executions');
+    -- By the clock: of several runs that one transaction starts, the first is worked first.
+    r.job_id := private.enqueue('executions.run', jsonb_build_object('executionId', r.id), clock_timestamp(), null, 'executions');
   end if;
   insert into public.skill_executions (id, user_id, organization_id, skill_id, execution_type, reference_id, input, is_streamed, job_id,
     status, error_code, error_message, completed_at)

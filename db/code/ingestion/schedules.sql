@@ -20,6 +20,8 @@ begin
         when 'activity.prune' then perform private.prune_activity();
         when 'checkpoints.prune' then perform private.prune_checkpoints();
         when 'mails.prune' then perform private.prune_mails();
+        when 'executions.sweep' then perform private.sweep_executions();
+        when 'executions.prune' then perform private.prune_executions();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then
