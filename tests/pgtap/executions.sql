@@ -34,7 +34,7 @@ select results_eq($$ select status, executed_at between now() and clock_timestam
 select is((select convert_from(j.args, 'UTF8')::jsonb from jobs.gue_jobs j join public.skill_executions e on e.job_id = j.job_id where e.id = pg_temp.id('run')
     and j.queue = 'executions' and j.job_type = 'executions.run'),
   jsonb_build_object('executionId', pg_temp.id('run')), 'its job waits');
-select is((select used from public.usage_counters where organization_id = tests.org('anna') and metric = 'api_calls'), 1::bigint, 'it is paid for');
+select is(private.units_used(tests.org('anna'), 'api_calls', private.usage_period('api_calls', now())), 1::bigint, 'it is paid for');
 select is(private.execution_json(e), jsonb_build_object('id', e.id, 'skillId', e.skill_id, 'userId', e.user_id, 'executionType', 'manual',
     'input', '{"topic": null}'::jsonb, 'status', 'pending', 'executedAt', private.iso(e.executed_at)), 'as the contract shows it')
   from public.skill_executions e where e.id = pg_temp.id('run');
@@ -119,7 +119,7 @@ delete from public.skill_executions where reference_id is not null;
 select is((select run_count from public.habits where id = pg_temp.id('habit')), 9::bigint, 'deleting runs lowers no counter');
 
 -- ------------------------------------------------------------------------------------------------------------------------ quota
-update public.subscriptions set overrides = jsonb_build_object('api_calls', (select used from public.usage_counters where organization_id = tests.org('anna') and metric = 'api_calls'))
+update public.subscriptions set overrides = jsonb_build_object('api_calls', private.units_used(tests.org('anna'), 'api_calls', private.usage_period('api_calls', now())))
 where organization_id = tests.org('anna');
 select throws_ok($$ select pg_temp.start() $$, 'PT429', 'Your plan allows ' || (select overrides ->> 'api_calls' from public.subscriptions where organization_id = tests.org('anna'))
   || ' API calls a month and they are used up.', 'over quota an interactive run is refused');
