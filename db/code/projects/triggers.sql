@@ -92,25 +92,29 @@ $$;
 comment on function private.tg_projects__equip is 'Trigger: owner membership, default settings and the worktree Main.';
 create or replace trigger _500_equip after insert on public.projects for each row execute function private.tg_projects__equip();
 
+-- Any slot that nobody holds right now; where all are held a new one is opened, so writers of one organization never wait for one another.
 create or replace function private.count_project(p public.projects, p_by integer) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_slot smallint := pg_backend_pid() % 8;
+  c_slots constant integer := 64;
 begin
   update private.project_counters c
   set projects = c.projects + p_by, active = c.active + p_by * (p.status = 'active')::integer,
     processing = c.processing + p_by * (p.status = 'processing')::integer, failed = c.failed + p_by * (p.status = 'error')::integer,
     tokens = c.tokens + p_by * coalesce(p.optimized_tokens, 0), files = c.files + p_by * coalesce(p.total_files, p.uploaded_files)
-  where c.organization_id = p.organization_id and c.privacy = p.privacy and c.slot = v_slot;
+  where c.ctid = (select f.ctid from private.project_counters f
+    where f.organization_id = p.organization_id and f.privacy = p.privacy limit 1 for no key update skip locked);
   if found then
     return;
   end if;
-  -- Another process of the same slot may be inserting it too.
   insert into private.project_counters as c (organization_id, privacy, slot, projects, active, processing, failed, tokens, files)
-  select p.organization_id, p.privacy, v_slot, p_by, p_by * (p.status = 'active')::integer,
+  select p.organization_id, p.privacy,
+    -- Spread, because those who meet here would open the same next one.
+    case when s.held = 0 then 0 else floor(random() * c_slots) end, p_by, p_by * (p.status = 'active')::integer,
     p_by * (p.status = 'processing')::integer, p_by * (p.status = 'error')::integer, p_by * coalesce(p.optimized_tokens, 0),
     p_by * coalesce(p.total_files, p.uploaded_files)
+  from (select count(*) as held from private.project_counters o where o.organization_id = p.organization_id and o.privacy = p.privacy) s
   where exists (select from public.organizations o where o.id = p.organization_id)
   on conflict (organization_id, privacy, slot) do update
     set projects = c.projects + excluded.projects, active = c.active + excluded.active, processing = c.processing + excluded.processing,

@@ -33,10 +33,36 @@ from (
 group by organization_id, metric, day;
 comment on view public.usage_trend is 'Units a UTC day, the running one included; for storage the bytes after the last change of the day.';
 
+-- The numbers of projects were kept in eight slots chosen by process, and writers of one organization still met in them.
+alter table private.project_counters
+  drop constraint project_counters_slot_check,
+  add constraint project_counters_slot_check check (slot between 0 and 63);
+
 ---- create above / drop below ----
 
+with moved as (
+  delete from private.project_counters where slot > 7 returning *
+)
+insert into private.project_counters as c (organization_id, privacy, slot, projects, active, processing, failed, tokens, files)
+select organization_id, privacy, 0, sum(projects), sum(active), sum(processing), sum(failed), sum(tokens), sum(files)
+from moved group by organization_id, privacy
+on conflict (organization_id, privacy, slot) do update
+  set projects = c.projects + excluded.projects, active = c.active + excluded.active, processing = c.processing + excluded.processing,
+    failed = c.failed + excluded.failed, tokens = c.tokens + excluded.tokens, files = c.files + excluded.files;
+alter table private.project_counters
+  drop constraint project_counters_slot_check,
+  add constraint project_counters_slot_check check (slot between 0 and 7);
 drop view public.usage_trend, public.usage;
-delete from public.usage_counters where slot <> 0;
+with moved as (
+  delete from public.usage_counters where slot <> 0 returning *
+)
+insert into public.usage_counters as c (organization_id, metric, period, used, day)
+select organization_id, metric, period, sum(used), max(day) from moved group by organization_id, metric, period
+on conflict (organization_id, metric, period, slot) do update set used = c.used + excluded.used;
+insert into public.usage_days as d (organization_id, metric, day, value)
+select organization_id, metric, day, sum(day_value) from public.usage_counters where day > '1970-01-01' group by organization_id, metric, day
+on conflict (organization_id, metric, day) do update
+  set value = case when excluded.metric = 'storage' then excluded.value else d.value + excluded.value end;
 alter table public.usage_counters drop constraint usage_counters_pkey;
 alter table public.usage_counters drop column slot, drop column is_alone, drop column granted, drop column granted_under, drop column day, drop column day_value,
   add constraint usage_counters_pkey primary key (organization_id, metric, period);
