@@ -28,6 +28,7 @@ import (
 	"kijko/server/identity"
 	"kijko/server/openapi"
 	"kijko/server/realtime"
+	"kijko/worker/llm"
 	"kijko/worker/storage"
 )
 
@@ -52,6 +53,7 @@ type App struct {
 	realtime *realtime.Server
 	features []feature
 	store    *storage.Store
+	models   *llm.Set
 	presence *presence
 	listener net.Listener
 }

@@ -9,6 +9,7 @@ import (
 	"kijko/server/ingestion"
 	"kijko/server/upload"
 	"kijko/worker/gitfetch"
+	"kijko/worker/llm"
 )
 
 // addFeatures makes the parts whose operations are answered in Go.
@@ -30,6 +31,9 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if err != nil {
 		return err
 	}
+	if a.models, err = llm.New(a.cfg.Models()); err != nil {
+		return err
+	}
 	a.features = append(a.features, handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()),
 		&ingestion.Feature{Exec: exec, Git: git})
 	return nil
@@ -44,7 +48,8 @@ func (handlersOnly) Close() error { return nil }
 
 // declare tells the database what this installation offers, for rules that depend on it. It is tried until the database is there.
 func (a *App) declare(ctx context.Context) {
-	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.cfg.SMTPHost != ""})
+	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.cfg.SMTPHost != "",
+		"providers": a.models.Offers()})
 	if err != nil {
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"kijko/worker/gitfetch"
+	"kijko/worker/llm"
 	"kijko/worker/mail"
 )
 
@@ -70,6 +72,13 @@ type Config struct {
 	SMTPFrom     string `env:"SMTP_FROM" doc:"Sender, such as Kijko <mail@example.nl>. Required with SMTP_HOST."`
 	SMTPTLS      string `env:"SMTP_TLS" envDefault:"starttls" doc:"starttls, tls (encrypted from the start) or none (only for a server nearby, without a login)."`
 
+	AnthropicKey    string        `env:"ANTHROPIC_API_KEY" secret:"true" doc:"Key at Anthropic for organizations without one of their own; empty: only those with one."`
+	AnthropicURL    string        `env:"ANTHROPIC_BASE_URL" envDefault:"https://api.anthropic.com" doc:"Where Anthropic is reached."`
+	GoogleKey       string        `env:"GEMINI_API_KEY" secret:"true" doc:"The same for Google's models. GOOGLE_API_KEY is another name for it."`
+	GoogleURL       string        `env:"GOOGLE_GEMINI_BASE_URL" envDefault:"https://generativelanguage.googleapis.com" doc:"Where Google's models are reached."`
+	LocalModel      string        `env:"KIJKO_LOCAL_MODEL" envDefault:"auto" doc:"The labelled local model, which answers for providers without a key: on, off, or auto (on in development without any key). Refused in production."`
+	LocalModelDelay time.Duration `env:"KIJKO_LOCAL_MODEL_DELAY" envDefault:"0s" doc:"How long the local model pretends to think."`
+
 	Slots      int `env:"KIJKO_WORKER_SLOTS" envDefault:"2" doc:"Ingestions that one worker runs at a time."`
 	MemoryMB   int `env:"KIJKO_WORKER_MEMORY_MB" envDefault:"512" doc:"Soft memory limit of a worker's ingestions."`
 	SocketsMax int `env:"KIJKO_SOCKETS_PER_USER" envDefault:"30" doc:"Open WebSockets per person."`
@@ -89,6 +98,9 @@ func Load() (Config, error) {
 	}
 	if c.DatabaseWorker == "" {
 		c.DatabaseWorker = c.Database
+	}
+	if c.GoogleKey == "" {
+		c.GoogleKey = os.Getenv("GOOGLE_API_KEY")
 	}
 	return c, nil
 }
@@ -125,7 +137,7 @@ func (c Config) Validate() error {
 	}
 	for name, value := range map[string]string{"APP_URL": c.PublicURL, "KEYCLOAK_URL": c.KeycloakURL, "SUPABASE_URL": c.SupabaseURL,
 		"KIJKO_GIT_GITHUB_URL": c.GitHub, "KIJKO_GIT_GITLAB_URL": c.GitLab, "KIJKO_GIT_BITBUCKET_URL": c.Bitbucket,
-		"KIJKO_GIT_AZURE_URL": c.Azure, "OTEL_EXPORTER_OTLP_ENDPOINT": c.Tracing} {
+		"KIJKO_GIT_AZURE_URL": c.Azure, "ANTHROPIC_BASE_URL": c.AnthropicURL, "GOOGLE_GEMINI_BASE_URL": c.GoogleURL, "OTEL_EXPORTER_OTLP_ENDPOINT": c.Tracing} {
 		if u, err := url.Parse(value); value != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
 			fault(name, "must be an http or https URL")
 		}
@@ -142,6 +154,15 @@ func (c Config) Validate() error {
 		if _, err := mail.New(c.Mail()); err != nil {
 			fault("SMTP_*", "%v", err)
 		}
+	}
+	switch {
+	case !slices.Contains([]string{"", "auto", "on", "off"}, c.LocalModel):
+		fault("KIJKO_LOCAL_MODEL", "must be auto, on or off")
+	case c.LocalModel == "on" && !c.Debug:
+		fault("KIJKO_LOCAL_MODEL", "answers are never made up in production; configure a provider's key")
+	}
+	if c.LocalModelDelay < 0 || c.LocalModelDelay > time.Hour {
+		fault("KIJKO_LOCAL_MODEL_DELAY", "must lie between 0 and 1h")
 	}
 	if c.Slots < 1 || c.Slots > 64 {
 		fault("KIJKO_WORKER_SLOTS", "must lie between 1 and 64")
@@ -195,6 +216,13 @@ func (c Config) HostProviders() map[string]string {
 // Mail is what the settings say about the mail server.
 func (c Config) Mail() mail.Config {
 	return mail.Config{Host: c.SMTPHost, Port: c.SMTPPort, Username: c.SMTPUsername, Password: c.SMTPPassword, From: c.SMTPFrom, TLS: c.SMTPTLS}
+}
+
+// Models is what the settings say about model providers.
+func (c Config) Models() llm.Config {
+	local := c.LocalModel == "on" || c.LocalModel == "auto" && c.Debug && c.AnthropicKey == "" && c.GoogleKey == ""
+	return llm.Config{AnthropicKey: c.AnthropicKey, AnthropicURL: c.AnthropicURL, GoogleKey: c.GoogleKey, GoogleURL: c.GoogleURL,
+		Local: local, LocalDelay: c.LocalModelDelay}
 }
 
 // Storage is the address of the blob store; a relative data folder is made absolute.

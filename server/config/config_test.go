@@ -27,12 +27,45 @@ func TestLoad(t *testing.T) {
 	})
 	t.Run("EveryFaultIsNamedAtOnce", func(t *testing.T) {
 		c := Config{Debug: true, EncryptionKey: "short", ServiceToken: "short", Addr: "nowhere", PublicURL: "ftp://x", Origins: []string{"*"},
-			GitHosts: []string{"git.example.nl"}, SMTPHost: "mail.example.nl", LogLevel: "loud"}
+			GitHosts: []string{"git.example.nl"}, SMTPHost: "mail.example.nl", LogLevel: "loud", AnthropicURL: "nowhere", GoogleURL: "nowhere",
+			LocalModel: "maybe", LocalModelDelay: -1}
 		err := c.Validate()
 		for _, name := range []string{"DATABASE_URL", "ENCRYPTION_KEY", "KIJKO_SERVICE_TOKEN", "KIJKO_ACCESS_TOKEN_TTL", "KIJKO_ADDR",
-			"APP_URL", "CORS_ORIGINS", "KIJKO_GIT_*", "SMTP_*", "KIJKO_WORKER_SLOTS", "KIJKO_LOG_LEVEL"} {
+			"APP_URL", "CORS_ORIGINS", "KIJKO_GIT_*", "SMTP_*", "ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL", "KIJKO_LOCAL_MODEL", "KIJKO_LOCAL_MODEL_DELAY", "KIJKO_WORKER_SLOTS",
+			"KIJKO_LOG_LEVEL"} {
 			require.ErrorContains(t, err, name+": ")
 		}
+	})
+	t.Run("AnswersAreNeverMadeUpInProduction", func(t *testing.T) {
+		c := Config{LocalModel: "on"}
+		require.ErrorContains(t, c.Validate(), "KIJKO_LOCAL_MODEL: ")
+		c.Debug = true
+		require.NotContains(t, c.Validate().Error(), "KIJKO_LOCAL_MODEL: ")
+	})
+	t.Run("TheLocalModelIsForDevelopmentWithoutAnyKey", func(t *testing.T) {
+		for _, one := range []struct {
+			c    Config
+			want bool
+		}{
+			{Config{LocalModel: "auto", Debug: true}, true},
+			{Config{LocalModel: "auto", Debug: true, AnthropicKey: "k"}, false},
+			{Config{LocalModel: "auto", Debug: true, GoogleKey: "k"}, false},
+			{Config{LocalModel: "on", Debug: true, GoogleKey: "k"}, true},
+			{Config{LocalModel: "off", Debug: true}, false},
+			{Config{LocalModel: "auto"}, false},
+		} {
+			require.Equal(t, one.want, one.c.Models().Local, "%+v", one.c)
+		}
+	})
+	t.Run("GooglesKeyHasTwoNames", func(t *testing.T) {
+		t.Setenv("GOOGLE_API_KEY", "second")
+		c, err := Load()
+		require.NoError(t, err)
+		require.Equal(t, "second", c.Models().GoogleKey)
+		t.Setenv("GEMINI_API_KEY", "first")
+		c, err = Load()
+		require.NoError(t, err)
+		require.Equal(t, "first", c.Models().GoogleKey)
 	})
 	t.Run("AWrongTypeIsNamed", func(t *testing.T) {
 		t.Setenv("KIJKO_DB_POOL", "many")

@@ -1,0 +1,218 @@
+package llm
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"google.golang.org/genai"
+)
+
+type googleProvider struct {
+	http    *http.Client
+	baseURL string
+	key     string
+}
+
+func newGoogle(client *http.Client, baseURL, key string) *googleProvider {
+	return &googleProvider{http: client, baseURL: baseURL, key: key}
+}
+
+// client is cheap: the connections belong to the HTTP client, and the SDK keeps the key in its own.
+func (p *googleProvider) client(ctx context.Context, key string) (*genai.Client, error) {
+	client, err := genai.NewClient(ctx, &genai.ClientConfig{APIKey: key, Backend: genai.BackendGeminiAPI, HTTPClient: p.http,
+		HTTPOptions: genai.HTTPOptions{BaseURL: p.baseURL, RetryOptions: &genai.HTTPRetryOptions{Attempts: genai.Ptr[int32](1)}}})
+	if err != nil {
+		return nil, &Error{Code: UnknownError, Message: "The client for Google could not be made."}
+	}
+	return client, nil
+}
+
+func (p *googleProvider) Generate(ctx context.Context, r Request) (Result, error) {
+	key := or(r.Key, p.key)
+	if key == "" {
+		return Result{}, notConfigured()
+	}
+	client, err := p.client(ctx, key)
+	if err != nil {
+		return Result{}, err
+	}
+	ctx, x := withExchange(ctx)
+	contents, config := googleRequest(r)
+	answer, err := client.Models.GenerateContent(ctx, r.Model, contents, config)
+	if err != nil {
+		return Result{}, googleFailure(ctx, err, x, key)
+	}
+	g := gathering{model: r.Model}
+	g.add(answer)
+	return g.result()
+}
+
+func (p *googleProvider) Stream(ctx context.Context, r Request, emit func(string) error) (Result, error) {
+	key := or(r.Key, p.key)
+	if key == "" {
+		return Result{}, notConfigured()
+	}
+	client, err := p.client(ctx, key)
+	if err != nil {
+		return Result{}, err
+	}
+	ctx, x := withExchange(ctx)
+	contents, config := googleRequest(r)
+	g := gathering{model: r.Model}
+	for answer, err := range client.Models.GenerateContentStream(ctx, r.Model, contents, config) {
+		if err != nil {
+			err = googleFailure(ctx, err, x, key)
+			if e, ok := AsError(err); ok && g.counted {
+				e.Usage = &g.r.Usage
+			}
+			return Result{}, err
+		}
+		if text := g.add(answer); text != "" {
+			if err := emit(text); err != nil {
+				return Result{}, err
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return Result{}, ofTransport(ctx, ctx.Err())
+	}
+	if g.finish == "" && g.withheld == "" {
+		e := brokeOff()
+		if g.counted {
+			e.Usage = &g.r.Usage
+		}
+		return Result{}, e
+	}
+	return g.result()
+}
+
+// gathering puts an answer together out of its pieces; a whole answer is one piece.
+type gathering struct {
+	model    string
+	r        Result
+	text     strings.Builder
+	finish   genai.FinishReason
+	withheld string
+	any      bool
+	counted  bool
+}
+
+func (g *gathering) add(answer *genai.GenerateContentResponse) (text string) {
+	if answer == nil {
+		return ""
+	}
+	g.r.ID, g.r.Model = or(answer.ResponseID, g.r.ID), or(answer.ModelVersion, g.r.Model)
+	if u := answer.UsageMetadata; u != nil {
+		g.counted = true
+		g.r.Usage = Usage{int64(u.PromptTokenCount), int64(u.CandidatesTokenCount)}
+	}
+	if f := answer.PromptFeedback; f != nil && f.BlockReason != "" {
+		g.withheld = string(f.BlockReason)
+	}
+	if len(answer.Candidates) == 0 || answer.Candidates[0] == nil {
+		return ""
+	}
+	g.any = true
+	first := answer.Candidates[0]
+	g.finish = genai.FinishReason(or(string(first.FinishReason), string(g.finish)))
+	if first.Content != nil {
+		for _, part := range first.Content.Parts {
+			// What the model thought on the way is no part of its answer.
+			if part != nil && !part.Thought {
+				text += part.Text
+			}
+		}
+	}
+	g.text.WriteString(text)
+	return text
+}
+
+func (g *gathering) result() (Result, error) {
+	g.r.Text, g.r.Model = g.text.String(), or(g.r.Model, g.model)
+	var refused *Error
+	switch {
+	case g.withheld != "":
+		refused = blocked(g.withheld)
+	case !g.any:
+		refused = blocked("there is no candidate")
+	}
+	switch g.finish {
+	case genai.FinishReasonStop, genai.FinishReasonUnspecified, "":
+		g.r.StopReason = "end_turn"
+	case genai.FinishReasonMaxTokens:
+		g.r.StopReason = "max_tokens"
+	default:
+		refused = blocked(string(g.finish))
+	}
+	if refused != nil {
+		if g.counted {
+			refused.Usage = &g.r.Usage
+		}
+		return Result{}, refused
+	}
+	return g.r, nil
+}
+
+// maxStops is how many stop sequences Google takes; the first ones count.
+const maxStops = 5
+
+func googleRequest(r Request) ([]*genai.Content, *genai.GenerateContentConfig) {
+	config := &genai.GenerateContentConfig{Temperature: genai.Ptr[float32](1), MaxOutputTokens: int32(r.maxTokens()),
+		StopSequences: r.StopSequences[:min(len(r.StopSequences), maxStops)]}
+	if r.System != "" {
+		config.SystemInstruction = &genai.Content{Parts: []*genai.Part{{Text: r.System}}}
+	}
+	if r.Temperature != nil {
+		config.Temperature = genai.Ptr(float32(*r.Temperature))
+	}
+	if r.TopP != nil {
+		config.TopP = genai.Ptr(float32(*r.TopP))
+	}
+	if r.TopK != nil {
+		config.TopK = genai.Ptr(float32(*r.TopK))
+	}
+	var contents []*genai.Content
+	for _, m := range r.Messages {
+		content := &genai.Content{Role: genai.RoleUser}
+		if m.Role == Assistant {
+			content.Role = genai.RoleModel
+		}
+		for _, part := range m.Parts {
+			if part.Image != nil {
+				content.Parts = append(content.Parts, &genai.Part{InlineData: &genai.Blob{MIMEType: part.Image.MediaType, Data: part.Image.Data}})
+				continue
+			}
+			content.Parts = append(content.Parts, &genai.Part{Text: part.Text})
+		}
+		contents = append(contents, content)
+	}
+	return contents, config
+}
+
+func googleFailure(ctx context.Context, err error, x *exchange, key string) error {
+	var answered genai.APIError
+	if !errors.As(err, &answered) {
+		err = ofTransport(ctx, err)
+		if e, ok := AsError(err); ok {
+			return e.finish(x, key)
+		}
+		return err
+	}
+	status, message := answered.Code, answered.Message
+	// Google answers 400 to a key that it does not know.
+	for _, detail := range answered.Details {
+		if detail["reason"] == "API_KEY_INVALID" {
+			status = http.StatusUnauthorized
+		}
+	}
+	if strings.HasPrefix(strings.TrimSpace(message), "<") {
+		message = "" // a proxy's page
+	}
+	e := ofStatus(status, message)
+	if e.RetryAfter = retryDelay(answered.Details); e.RetryAfter == 0 {
+		e.RetryAfter = x.retryAfter
+	}
+	return e.finish(x, key)
+}

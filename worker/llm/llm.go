@@ -1,0 +1,179 @@
+package llm
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// The providers by name, as the database knows them (db/code/models).
+const (
+	Anthropic = "anthropic"
+	Google    = "google"
+	Local     = "local"
+)
+
+// DefaultMaxTokens is what a request without max_tokens may produce.
+const DefaultMaxTokens = 4096
+
+// KeyPurpose binds an organization's sealed key to its use: what is sealed for one organization and provider opens for no other.
+func KeyPurpose(organizationID, provider string) string {
+	return "provider key " + organizationID + " " + provider
+}
+
+// Role says who speaks.
+type Role string
+
+// The two roles of a conversation.
+const (
+	User      Role = "user"
+	Assistant Role = "assistant"
+)
+
+// Request is what a model is asked.
+type Request struct {
+	// Model is the id that the provider is called with (private.resolve_model, `called`).
+	Model    string
+	System   string
+	Messages []Message
+	Parameters
+	// Key pays for it; empty means the installation's own.
+	Key string
+}
+
+// Message is one turn.
+type Message struct {
+	Role  Role
+	Parts []Part
+}
+
+// Part is text, or an image where Image is not nil.
+type Part struct {
+	Text  string
+	Image *Image
+}
+
+// Image is what the model looks at.
+type Image struct {
+	// MediaType is image/png, image/jpeg, image/gif or image/webp.
+	MediaType string
+	Data      []byte
+}
+
+// Prompt is the usual conversation: one turn of the user.
+func Prompt(text string) []Message { return []Message{{Role: User, Parts: []Part{{Text: text}}}} }
+
+// Parameters are those of contract 20, section 1.2, by the same names. What is absent is the provider's default.
+type Parameters struct {
+	Temperature   *float64 `json:"temperature,omitempty"`
+	MaxTokens     *int     `json:"max_tokens,omitempty"`
+	TopP          *float64 `json:"top_p,omitempty"`
+	TopK          *int     `json:"top_k,omitempty"`
+	StopSequences []string `json:"stop_sequences,omitempty"`
+}
+
+func (p Parameters) maxTokens() int {
+	if p.MaxTokens != nil {
+		return *p.MaxTokens
+	}
+	return DefaultMaxTokens
+}
+
+// Usage is what the provider counted.
+type Usage struct {
+	Input  int64
+	Output int64
+}
+
+// Result is an answer.
+type Result struct {
+	// ID is the provider's own name of the answer.
+	ID string
+	// Text is all of it; of a stream the concatenation of what was passed on.
+	Text string
+	// StopReason is end_turn, max_tokens, stop_sequence or another word of the provider's.
+	StopReason string
+	// Model is who answered, as the provider calls it.
+	Model string
+	Usage Usage
+}
+
+// Provider answers requests. The error is an *Error, or the context's when it was cancelled.
+type Provider interface {
+	Generate(ctx context.Context, r Request) (Result, error)
+	// Stream passes the text on as it comes. An error of emit ends the call and is returned.
+	Stream(ctx context.Context, r Request, emit func(text string) error) (Result, error)
+}
+
+// Config says which providers there are and where.
+type Config struct {
+	// Keys of the installation; without one a request needs its own.
+	AnthropicKey, GoogleKey string
+	// Base URLs; empty means the provider's public one.
+	AnthropicURL, GoogleURL string
+	// Local switches the local model on; LocalDelay is how long it pretends to think.
+	Local      bool
+	LocalDelay time.Duration
+	// Transport is used instead of Go's default one.
+	Transport http.RoundTripper
+}
+
+// The providers' public addresses.
+const (
+	AnthropicURL = "https://api.anthropic.com"
+	GoogleURL    = "https://generativelanguage.googleapis.com"
+)
+
+// Set is the providers of an installation.
+type Set struct {
+	providers map[string]Provider
+	offers    map[string]bool
+}
+
+// New makes the clients. Nothing is contacted.
+func New(c Config) (*Set, error) {
+	if c.Transport == nil {
+		t, ok := http.DefaultTransport.(*http.Transport)
+		if !ok {
+			return nil, fmt.Errorf("llm: the default transport was replaced by a %T", http.DefaultTransport)
+		}
+		t = t.Clone()
+		// One worker has hundreds of calls in flight, all to the same two hosts.
+		t.MaxIdleConnsPerHost, t.ResponseHeaderTimeout = 64, 0
+		c.Transport = t
+	}
+	client := &http.Client{Transport: &observer{next: c.Transport},
+		// A redirected request would carry the key to another host.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	s := &Set{offers: map[string]bool{Anthropic: c.AnthropicKey != "", Google: c.GoogleKey != "", Local: c.Local},
+		providers: map[string]Provider{
+			Anthropic: traced{Anthropic, newAnthropic(client, or(c.AnthropicURL, AnthropicURL), c.AnthropicKey)},
+			Google:    traced{Google, newGoogle(client, or(c.GoogleURL, GoogleURL), c.GoogleKey)},
+		}}
+	if c.Local {
+		s.providers[Local] = traced{Local, local{delay: c.LocalDelay}}
+	}
+	return s, nil
+}
+
+// For gives a provider by name (what private.route_model calls `answers`), or an *Error that says why there is none.
+func (s *Set) For(name string) (Provider, error) {
+	if p := s.providers[name]; p != nil {
+		return p, nil
+	}
+	if name == Local || name == "" {
+		return nil, notConfigured()
+	}
+	return nil, &Error{Code: ModelNotSupported, Message: "No provider of this installation has this model."}
+}
+
+// Offers says what the installation itself has, for private.declare_installation('providers', ...).
+func (s *Set) Offers() map[string]bool { return s.offers }
+
+func or(value, fallback string) string {
+	if value == "" {
+		return fallback
+	}
+	return value
+}
