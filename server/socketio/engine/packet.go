@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"unicode/utf8"
+)
+
+// The packets of Engine.IO; each begins with its digit.
+const (
+	open    = '0'
+	closing = '1'
+	ping    = '2'
+	pong    = '3'
+	message = '4'
+	upgrade = '5'
+	noop    = '6'
+
+	// binaryMark stands in place of the digit before base64, where a body is text.
+	binaryMark = 'b'
+	// separator stands between the packets of one body.
+	separator = '\x1e'
+)
+
+// Message is what a session carries. Its bytes are shared and must not be changed.
+type Message struct {
+	Data   []byte
+	Binary bool
+	// Series: while it waits, a newer message of the same series takes its place. Empty: nothing does.
+	Series string
+	// Free is outside the bounds of what may wait: replays, which have a bound of their own.
+	Free bool
+}
+
+type packet struct {
+	kind byte
+	Message
+}
+
+// size is about what the packet takes on the wire.
+func (p packet) size() int { return len(p.Data) + 2 }
+
+var errPacket = errors.New("malformed packet")
+
+// parse reads a text packet from a client.
+func parse(raw []byte) (packet, error) {
+	if len(raw) == 0 {
+		return packet{}, errPacket
+	}
+	kind, data := raw[0], raw[1:]
+	switch {
+	case kind == binaryMark:
+		decoded, err := base64.StdEncoding.AppendDecode(nil, data)
+		if err != nil {
+			return packet{}, errPacket
+		}
+		return packet{message, Message{Data: decoded, Binary: true}}, nil
+	case kind == message && utf8.Valid(data), kind == pong, kind == closing, kind == noop:
+		return packet{kind, Message{Data: data}}, nil
+	}
+	// The rest is the server's to say, or has its place in an upgrade only.
+	return packet{}, errPacket
+}
+
+// parseBody takes a body apart; what stands before a malformed packet is handed over, as it is over a WebSocket.
+func parseBody(body []byte, each func(packet) bool) error {
+	for raw := range bytes.SplitSeq(body, []byte{separator}) {
+		p, err := parse(raw)
+		if err != nil {
+			return err
+		}
+		if !each(p) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// appendBody puts packets together to one body.
+func appendBody(body []byte, packets []packet) []byte {
+	for i, p := range packets {
+		if i > 0 {
+			body = append(body, separator)
+		}
+		if p.Binary {
+			body = base64.StdEncoding.AppendEncode(append(body, binaryMark), p.Data)
+			continue
+		}
+		body = append(append(body, p.kind), p.Data...)
+	}
+	return body
+}
+
+// queue holds what waits for one client. It takes memory only while something waits. Not safe for concurrent use.
+type queue struct {
+	packets []packet
+	bytes   int
+	// counted and countedBytes are the part that is held against the bounds; inFlight is with the writer and still counts.
+	counted, countedBytes   int
+	inFlight, inFlightBytes int
+
+	maxPackets, maxBytes int
+}
+
+// push appends a packet; a newer one of a series takes the place of the older one. It reports false when the queue is full.
+func (q *queue) push(p packet) bool {
+	if p.Series != "" {
+		for i, old := range q.packets {
+			if old.Series == p.Series && !old.Free {
+				q.bytes -= old.size()
+				q.counted, q.countedBytes = q.counted-1, q.countedBytes-old.size()
+				q.packets = append(q.packets[:i], q.packets[i+1:]...)
+				break
+			}
+		}
+	}
+	if !p.Free {
+		if q.counted+q.inFlight >= q.maxPackets || q.countedBytes+q.inFlightBytes+p.size() > q.maxBytes {
+			return false
+		}
+		q.counted, q.countedBytes = q.counted+1, q.countedBytes+p.size()
+	}
+	q.packets = append(q.packets, p)
+	q.bytes += p.size()
+	return true
+}
+
+// take hands everything over, and the memory with it; nil when there is nothing.
+func (q *queue) take() []packet {
+	out := q.packets
+	q.inFlight, q.inFlightBytes = q.counted, q.countedBytes
+	q.drop()
+	return out
+}
+
+// drop forgets what waits.
+func (q *queue) drop() { q.packets, q.bytes, q.counted, q.countedBytes = nil, 0, 0, 0 }
