@@ -65,3 +65,6 @@
 {{ template "executions/schedules.sql" . }}
 {{ template "executions/triggers.sql" . }}
 {{ template "executions/access.sql" . }}
+{{ template "habits/zones.sql" . }}
+{{ template "habits/cron.sql" . }}
+{{ template "habits/describe.sql" . }}

@@ -36,6 +36,17 @@ comment on table public.habits is 'A skill on a schedule, in its owner''s time z
 comment on constraint habits_skill_id_fkey on public.habits is
   'Across tenants: a public skill of anybody may be scheduled; a trigger judges whether the owner sees it.';
 
+-- The names of time zones; filled by db/code/habits/zones.sql, which says why it is a table.
+create table private.zones (
+  name text primary key,
+  used text not null
+);
+alter table private.zones enable row level security;
+alter table private.zones force row level security;
+comment on table private.zones is 'IANA names that this Postgres can convert, links included.';
+comment on column private.zones.used is 'The name to give to Postgres.';
+
 ---- create above / drop below ----
 
+drop table private.zones;
 drop table public.habits;
