@@ -1,0 +1,120 @@
+package condition
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"unicode/utf8"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+)
+
+const (
+	// maxPattern is the length of a regular expression in characters.
+	maxPattern = 200
+	// maxProgram bounds what a pattern's repetitions may multiply to: 200 characters could ask for millions of instructions.
+	maxProgram = 1000
+	// keptPatterns are compiled ones kept in memory, some kilobytes each.
+	keptPatterns = 2048
+)
+
+var (
+	errPatternLength = errors.New("Pattern must be 200 characters or less")      //nolint:staticcheck,revive // shown to people
+	errPatternSize   = errors.New("Regular expression repeats itself too often") //nolint:staticcheck,revive // shown to people
+)
+
+// pattern is a compiled regular expression and what a byte of text costs it.
+type pattern struct {
+	re   *regexp.Regexp
+	cost int
+}
+
+// compilePattern compiles RE2 syntax, ignoring case. The size is judged before anything of that size is made.
+func compilePattern(source string) (*pattern, error) {
+	if utf8.RuneCountInString(source) > maxPattern {
+		return nil, errPatternLength
+	}
+	tree, err := syntax.Parse("(?i)"+source, syntax.Perl)
+	if err != nil {
+		var fault *syntax.Error
+		if errors.As(err, &fault) {
+			return nil, fmt.Errorf("Invalid regular expression: %s", fault.Code) //nolint:staticcheck,revive // shown to people
+		}
+		return nil, fmt.Errorf("Invalid regular expression: %w", err) //nolint:staticcheck,revive // shown to people
+	}
+	size, weight := program(tree)
+	if size > maxProgram {
+		return nil, errPatternSize
+	}
+	re, err := regexp.Compile("(?i)" + source)
+	if err != nil {
+		return nil, fmt.Errorf("Invalid regular expression: %w", err) //nolint:staticcheck,revive // shown to people
+	}
+	return &pattern{re: re, cost: 12 + weight}, nil
+}
+
+// program estimates the instructions of a pattern, and what stepping through all of them costs.
+func program(t *syntax.Regexp) (size, weight int) {
+	switch t.Op {
+	case syntax.OpLiteral:
+		return len(t.Rune), stepCost * len(t.Rune)
+	case syntax.OpCharClass:
+		// A class is searched by halves.
+		w := stepCost
+		for n := len(t.Rune); n > 8; n /= 2 {
+			w += 2
+		}
+		return 1, w
+	}
+	for _, sub := range t.Sub {
+		s, w := program(sub)
+		size, weight = size+s, weight+w
+	}
+	if t.Op == syntax.OpRepeat {
+		times := max(t.Min, t.Max, 1)
+		if t.Max < 0 {
+			times = t.Min + 1
+		}
+		size, weight = (size+1)*times, (weight+stepCost)*times
+	}
+	// Kept small on the way up, so that nested repetitions cannot overflow.
+	return min(size+1, 1<<20), min(weight+stepCost, 1<<24)
+}
+
+// stepCost is what one live instruction costs a byte of text, in steps.
+const stepCost = 6
+
+// compiled keeps patterns by their source; faulty ones too, as nil.
+type compiled struct{ cache *lru.Cache[string, *pattern] }
+
+func newCompiled() (*compiled, error) {
+	cache, err := lru.New[string, *pattern](keptPatterns)
+	return &compiled{cache}, err
+}
+
+func (c *compiled) get(source string) *pattern {
+	if p, ok := c.cache.Get(source); ok {
+		return p
+	}
+	p, err := compilePattern(source)
+	if err != nil {
+		p = nil
+	}
+	if len(source) <= 4*maxPattern {
+		c.cache.Add(source, p)
+	}
+	return p
+}
+
+// search looks for a pattern anywhere in a text. A faulty pattern is nowhere.
+func (j *Judge) search(p *Payload, source, in string) (bool, error) {
+	re := j.patterns.get(source)
+	if re == nil {
+		return false, nil
+	}
+	if !p.spend(500 + re.cost*len(in)) {
+		return false, ErrTooCostly
+	}
+	return re.re.MatchString(in), nil
+}
