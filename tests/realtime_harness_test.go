@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -84,11 +85,11 @@ func (l *live) node(change ...func(*realtime.Options)) *node {
 	require.NoError(l.t, err)
 	var ours []*openapi.Operation
 	for _, op := range document.Operations {
-		if op.ID == "watchProject" || op.ID == "createRealtimeToken" {
+		if slices.Contains([]string{"watchProject", "openSocket", "createRealtimeToken", "countConnections", "listAccessLog", "clearAccessLog"}, op.ID) {
 			ours = append(ours, op)
 		}
 	}
-	require.Len(l.t, ours, 2)
+	require.Len(l.t, ours, 6)
 	document.Operations = ours
 	app, err := api.New(api.Deps{Document: document, Exec: api.NewExecutor(l.db.Pool("kijko_server"), server.Waker()), Auth: l,
 		Handlers: server.Handlers(), Mount: server.Routes})
@@ -184,11 +185,17 @@ func progress(percent int) string {
 // wire is a frame as a client sees it.
 type wire struct {
 	Type      string          `json:"type"`
+	Event     string          `json:"event"` // the name on the socket of a context
+	Room      string          `json:"room"`
+	Code      string          `json:"code"`
+	Reason    string          `json:"reason"`
 	ID        string          `json:"id"`
 	Timestamp string          `json:"timestamp"`
 	Snapshot  bool            `json:"snapshot"`
 	Ref       string          `json:"ref"`
 	Data      json.RawMessage `json:"data"`
+
+	raw string
 }
 
 func (w wire) field(t testing.TB, name string) any {
@@ -224,6 +231,34 @@ func (n *node) watch(a *actor, project, query string) *watcher {
 	return n.open(project, dial{query: q})
 }
 
+// connect opens the socket with rooms, or with contextId in the query that of a context.
+func (n *node) connect(a *actor, query string) *watcher {
+	n.live.t.Helper()
+	q := "token=" + a.token()
+	if query != "" {
+		q += "&" + query
+	}
+	return n.open("", dial{query: q, path: "/api/v1/ws"})
+}
+
+// inRooms is a socket that has joined rooms and has read everything that this brought.
+func (n *node) inRooms(a *actor, rooms ...string) *watcher {
+	n.live.t.Helper()
+	w := n.connect(a, "")
+	w.expect("hello")
+	for _, room := range rooms {
+		w.join(room)
+	}
+	return w
+}
+
+func (w *watcher) join(room string) {
+	w.t.Helper()
+	w.say(`{"action":"join","room":"` + room + `"}`)
+	got := w.until("room_joined")
+	require.Equal(w.t, room, got[len(got)-1].Room)
+}
+
 func (n *node) open(project string, d dial) *watcher {
 	n.live.t.Helper()
 	w, response, err := n.tryOpen(project, d)
@@ -239,7 +274,10 @@ func (n *node) tryOpen(project string, d dial) (*watcher, *http.Response, error)
 		d.path = "/api/v1/projects/%s/ws"
 	}
 	dialer := websocket.Dialer{Subprotocols: d.protocol, HandshakeTimeout: 10 * time.Second}
-	conn, response, err := dialer.Dial("ws://"+n.addr+fmt.Sprintf(d.path, project)+"?"+d.query, d.header)
+	if strings.Contains(d.path, "%s") {
+		d.path = fmt.Sprintf(d.path, project)
+	}
+	conn, response, err := dialer.Dial("ws://"+n.addr+d.path+"?"+d.query, d.header)
 	if err != nil {
 		return nil, response, err
 	}
@@ -263,6 +301,10 @@ func (w *watcher) read() {
 		var f wire
 		if err := json.Unmarshal(raw, &f); err != nil {
 			f = wire{Type: "unreadable: " + string(raw)}
+		}
+		f.raw = string(raw)
+		if f.Event != "" {
+			f.Type = f.Event
 		}
 		w.frames <- f
 	}
@@ -404,3 +446,6 @@ func (n *node) post(t testing.TB, path, token, body string) (int, map[string]any
 	require.NoError(t, json.NewDecoder(response.Body).Decode(&answer))
 	return response.StatusCode, answer
 }
+
+// isSocket says that an operation is a WebSocket, which a plain request is told to upgrade.
+func isSocket(op *openapi.Operation) bool { return op.ID == "watchProject" || op.ID == "openSocket" }

@@ -19,6 +19,9 @@
 {{ template "events/functions.sql" . }}
 {{ template "events/ephemeral.sql" . }}
 {{ template "events/sockets.sql" . }}
+{{ template "events/watching.sql" . }}
+{{ template "events/presence.sql" . }}
+{{ template "events/refusals.sql" . }}
 {{ template "events/retention.sql" . }}
 {{ template "events/api.sql" . }}
 {{ template "events/triggers.sql" . }}

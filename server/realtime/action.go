@@ -2,10 +2,7 @@ package realtime
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
-	"time"
 	"unicode/utf8"
 )
 
@@ -14,59 +11,53 @@ type action struct {
 	name   string
 	ref    string
 	token  string
-	cursor string
+	room   string
+	cursor *string
+	rooms  []string // nil: all
 }
 
-const (
-	maxRef          = 64
-	maxRejected     = 20 // within a minute
-	maxLimited      = 3  // within a minute
-	messagesASecond = 10
-	messagesBurst   = 20
-)
+const maxRef = 64
 
 // handle answers one text frame. Whatever is wrong with it is answered, not punished, up to the limits.
-func (s *socket) handle(message []byte, h handshake) {
-	now := s.srv.now()
-	s.mu.Lock()
-	ok, wait := s.messages.take(messagesASecond, messagesBurst, now)
-	closed, unknown := s.phase >= closing, s.caller == nil
-	s.mu.Unlock()
-	if closed {
-		return
-	}
-	if !ok {
-		s.limit(wait, now)
+func (s *socket) handle(message []byte, o Opening) {
+	c := &s.Conn
+	if !c.Spend() {
 		return
 	}
 	a, code, text := parseAction(message)
+	opened := c.Opened()
 	switch {
 	case code != "":
-		s.reject(code, text, a.ref, now)
-	case unknown && a.name == "authenticate":
-		s.inBackground(func() { s.srv.admit(s, h, a.token) })
-	case unknown:
-		s.reject("INVALID_MESSAGE", "authenticate first", a.ref, now)
+		c.Reject(code, text, a.ref, "")
+	case !opened && a.name == "authenticate":
+		o.Token = a.token
+		inBackground(func() { c.Open(o) })
+	case !opened:
+		c.Reject("INVALID_MESSAGE", "authenticate first", a.ref, "")
 	default:
-		s.perform(a, now)
+		s.perform(a)
 	}
 }
 
-func (s *socket) perform(a action, now time.Time) {
+func (s *socket) perform(a action) {
+	c := &s.Conn
 	switch a.name {
 	case "ping":
-		s.say(controlFrame("pong", struct{}{}, a.ref, now))
-	case "join", "leave":
-		s.reject("ROOM_FIXED", "this connection has exactly one room", a.ref, now)
+		c.Ping(a.ref)
+	case "leave":
+		c.Leave(a.room, a.ref)
+	case "join":
+		inBackground(func() { c.Join(a.room, a.cursor, a.ref) })
 	case "authenticate":
-		s.inBackground(func() { s.renew(a) })
+		inBackground(func() { c.Authenticate(a.token, a.ref) })
 	case "resume":
-		s.inBackground(func() { s.resume(a) })
+		inBackground(func() { c.Resume(*a.cursor, a.rooms, a.ref) })
 	}
 }
 
-// inBackground does what needs a deep stack in a goroutine of its own and waits for it, so that the frames of one client stay in order.
-func (s *socket) inBackground(work func()) {
+// inBackground does what needs a deep stack in a goroutine of its own and waits for it, so that the frames of one client stay in order
+// and the goroutine that stays keeps a small stack.
+func inBackground(work func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -84,7 +75,6 @@ func parseAction(message []byte) (a action, code, text string) {
 	if json.Unmarshal(message, &members) != nil || members == nil {
 		return a, "INVALID_MESSAGE", "a frame is a JSON object"
 	}
-	text = ""
 	read := func(name string, into *string) bool {
 		raw, given := members[name]
 		if !given {
@@ -111,134 +101,46 @@ func parseAction(message []byte) (a action, code, text string) {
 		return a, "UNKNOWN_ACTION", "action is missing"
 	case "ping":
 	case "join", "leave":
-		var room string
-		if !read("room", &room) {
+		if !read("room", &a.room) {
 			return a, "INVALID_MESSAGE", text
+		}
+		if _, given := members["lastEventId"]; given && a.name == "join" {
+			return a.withCursor(read)
 		}
 	case "authenticate":
 		if !read("token", &a.token) {
 			return a, "INVALID_MESSAGE", text
 		}
 	case "resume":
-		if !read("lastEventId", &a.cursor) {
-			return a, "INVALID_CURSOR", "lastEventId must be a decimal string"
+		if raw, given := members["rooms"]; given {
+			a.rooms = []string{}
+			if json.Unmarshal(raw, &a.rooms) != nil || a.rooms == nil || len(a.rooms) > maxRooms {
+				return a, "INVALID_MESSAGE", "rooms must be a list of at most 50 strings"
+			}
 		}
-		if raw, given := members["rooms"]; given && json.Unmarshal(raw, &[]string{}) != nil {
-			return a, "INVALID_MESSAGE", "rooms must be a list of strings"
-		}
-		if _, valid := parseCursor(a.cursor); !valid {
-			return a, "INVALID_CURSOR", "lastEventId must be a decimal string"
-		}
+		return a.withCursor(read)
 	default:
-		name := a.name
-		if utf8.RuneCountInString(name) > maxRef {
-			name = string([]rune(name)[:maxRef])
-		}
-		return a, "UNKNOWN_ACTION", "unknown action " + name
+		return a, "UNKNOWN_ACTION", "unknown action " + cutText(a.name)
 	}
 	return a, "", ""
 }
 
-// reject answers a frame that is not understood; too many of them end the connection.
-func (s *socket) reject(code, message, ref string, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.enqueue(controlFrame("protocol_error", map[string]string{"code": code, "message": message}, ref, now))
-	if s.rejected.add(now) > maxRejected {
-		s.shut(closeProtocol, "protocol error")
+func (a action) withCursor(read func(string, *string) bool) (action, string, string) {
+	var cursor string
+	if !read("lastEventId", &cursor) {
+		return a, "INVALID_CURSOR", "lastEventId must be a decimal string"
 	}
+	if _, valid := parseCursor(cursor); !valid {
+		return a, "INVALID_CURSOR", "lastEventId must be a decimal string"
+	}
+	a.cursor = &cursor
+	return a, "", ""
 }
 
-// limit answers frames beyond the rate.
-func (s *socket) limit(wait time.Duration, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.enqueue(controlFrame("protocol_error", map[string]any{
-		"code": "RATE_LIMITED", "message": "too many frames", "retryAfterMs": max(1, wait.Milliseconds()),
-	}, "", now))
-	if s.limited.add(now) >= maxLimited {
-		s.shut(closeLimited, "Rate limited")
+// cutText keeps what is echoed of a client's text short.
+func cutText(text string) string {
+	if utf8.RuneCountInString(text) > maxRef {
+		return string([]rune(text)[:maxRef])
 	}
-}
-
-// renew takes a new token for the same person. A bad one changes nothing: the old credential works until its end.
-func (s *socket) renew(a action) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.srv.opt.OpenTimeout)
-	defer cancel()
-	cred, err := s.srv.verify(ctx, a.token)
-	var answers []*refusal
-	switch {
-	case err != nil:
-	case cred.caller.UserID != s.user:
-		s.close(closeUnauthorized, "Token subject changed")
-		return
-	case cred.project != "" && cred.project != s.project:
-		err = errNoMember
-	default:
-		answers, err = s.srv.store.recheck(ctx, []claim{{s.user, cred.caller.SessionID, cred.caller.OrgHint, s.project}})
-		if err == nil && answers[0] != nil {
-			err = answers[0]
-		}
-	}
-	var refused *refusal
-	now := s.srv.now()
-	switch {
-	case err == nil:
-		s.renewed(cred, a.ref, now)
-	case errors.As(err, &refused) && (refused.code == closeForbidden || refused.code == closeNotFound):
-		s.close(refused.code, refused.reason)
-	case errors.As(err, &refused):
-		s.reject("INVALID_TOKEN", "the token is not valid", a.ref, now)
-	default:
-		s.srv.log.Warn("a token could not be renewed", "connection", s.id, "error", err)
-		s.reject("INVALID_TOKEN", "the token cannot be judged at the moment, try again", a.ref, now)
-	}
-}
-
-func (s *socket) renewed(cred credential, ref string, now time.Time) {
-	s.mu.Lock()
-	old := s.caller
-	s.caller = cred.caller
-	if cred.caller.OrgHint != "" {
-		s.org = cred.caller.OrgHint
-	}
-	s.expires(cred.caller.ExpiresAt)
-	s.enqueue(controlFrame("authenticated", map[string]any{
-		"userId": s.user, "expiresAt": timestamp(cred.caller.ExpiresAt), "rooms": s.rooms,
-	}, ref, now))
-	s.arm()
-	s.mu.Unlock()
-	s.srv.hub.rename(s, old.SessionID, cred.caller.SessionID)
-}
-
-// resume gives again what this connection was not told: events above the cursor and below where the connection began. What came live
-// is never sent twice.
-func (s *socket) resume(a action) {
-	cursor, _ := parseCursor(a.cursor)
-	s.mu.Lock()
-	caller, from := s.caller, s.from
-	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), s.srv.opt.OpenTimeout)
-	defer cancel()
-	b, err := s.srv.store.begin(ctx, watch{caller: caller, projectID: s.project, cursor: &cursor, until: from, requestID: s.requestID, ip: s.ip})
-	var refused *refusal
-	switch {
-	case errors.As(err, &refused):
-		s.close(refused.code, refused.reason)
-		return
-	case err != nil:
-		s.srv.log.Warn("a socket could not resume", "connection", s.id, "error", err)
-		s.close(closeTryLater, "try again later")
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.phase != live {
-		return
-	}
-	now := s.srv.now()
-	if s.replay(b, cursor, true, a.ref, now) {
-		s.restate(b, now)
-	}
-	s.arm()
+	return text
 }

@@ -1,9 +1,11 @@
 package realtime
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -13,9 +15,11 @@ const (
 	audienceProject  = "project"
 	audienceActivity = "activity"
 	audienceUsers    = "users"
+	audienceNone     = "none"
 )
 
-// Event is a row of the log. It is shared between sockets and never changed after dispatch began.
+// Event is a row of the log, or an event that is not kept (ID 0). It is shared between connections and never changed after dispatch
+// began.
 type Event struct {
 	ID            int64
 	Seq           int64
@@ -30,24 +34,52 @@ type Event struct {
 	UserIDs       []string
 	CreatedAt     time.Time
 
-	frame *frame // the encoding for W1 sockets, made before the first of them gets the event
+	// verdicts say what each viewer sees of the project, where the audience depends on it. Never changed, replaced as a whole.
+	verdicts map[viewer]verdict
+	// about is the person whom an ephemeral status is about; their own connections are not told.
+	about  string
+	shared *frames
+}
+
+// frames are the event as members of its room are told, and those of the "ingestion:" view; made by the first that needs them.
+type frames struct {
+	once        sync.Once
+	whole, part *Frame
 }
 
 // typeRemoval marks rows that no client receives.
 const typeRemoval = "removal"
 
-// The ingestion events: all that a W1 socket gets (private.ingestion_event_types).
 const (
 	typePhaseStarted = "phase_started"
 	typeProgress     = "progress_update"
 	typeComplete     = "ingestion_complete"
 	typeError        = "error"
 	typePhaseData    = "phase_data"
+	typeEnrichment   = "enrichment:progress"
+	typeUserStatus   = "user:status"
+	typeOutput       = "execution_output"
+	typeResource     = "resource_changed"
+	typePreferences  = "notification_preferences_updated"
+	typeNotification = "notification"
+	typeMemberNew    = "project_user:insert"
+	typeMemberChange = "project_user:update"
+	typeMemberGone   = "project_user:delete"
 )
 
+// ingestionTypes are all that an "ingestion:" room carries of its project's room (private.ingestion_event_types).
 var ingestionTypes = []string{typePhaseStarted, typeProgress, typeComplete, typeError, typePhaseData}
 
 func isIngestion(eventType string) bool { return slices.Contains(ingestionTypes, eventType) }
+
+// isRead says whether an event names a row that is read at delivery (private.resolve_events).
+func isRead(eventType string) bool {
+	switch eventType {
+	case typeNotification, typePreferences, typeMemberNew, typeMemberChange:
+		return true
+	}
+	return false
+}
 
 // removal is the data of a removal row.
 type removal struct {
@@ -63,89 +95,106 @@ func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.
 
 func formatID(id int64) string { return strconv.FormatInt(id, 10) }
 
-// frame is one WebSocket frame as it goes over the wire, header included, so that any number of sockets share it.
-type frame struct {
-	wire []byte
-	id   int64 // 0: none
-	kind string
+// Frame is one thing that a connection is told. It is shared between connections and never changed.
+type Frame struct {
+	// Name is the event's or the control frame's name, as the contract's W1 has it.
+	Name string
+	ID   int64 // 0: none
+	// Room is the room through which an event came; "" for control frames.
+	Room string
+	At   time.Time
+	Data []byte // a JSON object
+	// Snapshot marks frames that restate the present state.
+	Snapshot bool
+	// Control marks what is no event: hello, pong, room_joined, error and so on.
+	Control bool
+	// Ref is what the client called the action that a control frame answers.
+	Ref string
+
 	// series is the key under which newer frames replace this one; "": never replaced.
 	series string
+	// ends is the series that the start of a phase ends.
+	ends string
+
+	mu      sync.Mutex
+	encoded []encoding
 }
 
-const (
-	opText  = 0x81
-	opClose = 0x88
-	opPing  = 0x89
-)
+type encoding struct {
+	key string
+	raw []byte
+}
 
-// wrap puts the header of an unmasked, unfragmented frame in front of a payload.
-func wrap(op byte, payload []byte) []byte {
-	n := len(payload)
-	wire := make([]byte, 0, n+10)
-	wire = append(wire, op)
-	switch {
-	case n < 126:
-		wire = append(wire, byte(n))
-	case n < 1<<16:
-		wire = append(wire, 126, byte(n>>8), byte(n))
-	default:
-		wire = append(wire, 127, 0, 0, 0, 0, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+// Encoded gives the frame as some protocol writes it. It is made once per key, however many connections are told.
+func (f *Frame) Encoded(key string, encode func(*Frame) []byte) []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range f.encoded {
+		if e.key == key {
+			return e.raw
+		}
 	}
-	return append(wire, payload...)
+	raw := encode(f)
+	f.encoded = append(f.encoded, encoding{key, raw})
+	return raw
 }
 
-// eventFrame encodes an event in the envelope of W1: {"type","id","timestamp","data"}.
-func eventFrame(eventType string, id int64, at time.Time, data []byte) *frame {
-	payload := make([]byte, 0, len(data)+128)
-	payload = append(payload, `{"type":`...)
-	payload = strconv.AppendQuote(payload, eventType)
-	payload = append(payload, `,"id":"`...)
-	payload = strconv.AppendInt(payload, id, 10)
-	payload = append(payload, `","timestamp":"`...)
-	payload = append(payload, timestamp(at)...)
-	payload = append(payload, `","data":`...)
-	payload = append(append(payload, data...), '}')
-	f := &frame{wire: wrap(opText, payload), id: id, kind: eventType}
-	if eventType == typeProgress || eventType == typePhaseData {
-		f.series = eventType
+// frame is the event as members of its room are told, or those of the ingestion view.
+func (e *Event) frame(ingestion bool) *Frame {
+	if e.shared == nil {
+		return e.encode(ingestion)
+	}
+	e.shared.once.Do(func() {
+		e.shared.whole = e.encode(false)
+		if isIngestion(e.Type) {
+			e.shared.part = e.encode(true)
+		}
+	})
+	if ingestion {
+		return e.shared.part
+	}
+	return e.shared.whole
+}
+
+func (e *Event) encode(ingestion bool) *Frame {
+	f := &Frame{Name: e.Type, ID: e.ID, Room: e.Room, At: e.CreatedAt, Data: e.Data, series: seriesOf(e)}
+	if ingestion {
+		f.Room = ingestionRoom(e.Room)
+	}
+	if e.Type == typePhaseStarted {
+		f.ends = seriesName(typeProgress, e.Room)
 	}
 	return f
 }
 
-// encode makes the shared encoding. Only the dispatching goroutine calls it, before any socket sees the event.
-func (e *Event) encode() { e.frame = eventFrame(e.Type, e.ID, e.CreatedAt, e.Data) }
+// seriesOf names the series of a conflatable event (contract 30, 7.2 and 7.3): per project, and per context and type of enrichment. Of
+// an enrichment only `processing` is replaced: its end is told in any case.
+func seriesOf(e *Event) string {
+	switch e.Type {
+	case typeProgress, typePhaseData:
+		return seriesName(e.Type, e.Room)
+	case typeEnrichment:
+		var d struct{ Type, Status string }
+		if json.Unmarshal(e.Data, &d) == nil && d.Status == "processing" {
+			return seriesName(e.Type+d.Type, e.Room)
+		}
+	}
+	return ""
+}
+
+// seriesName tells series of different projects apart; the two rooms of one project share them.
+func seriesName(what, room string) string { return what + " " + targetOf(room) }
+
+// controlFrame is something that is no event. data must be encodable.
+func controlFrame(name string, data any, ref string, now time.Time) *Frame {
+	raw, err := json.Marshal(data)
+	if err != nil || !bytes.HasPrefix(raw, []byte("{")) {
+		raw = []byte(`{"code":"INTERNAL","message":"internal error"}`) // only values of our own types come here
+	}
+	return &Frame{Name: name, Control: true, Data: raw, Ref: ref, At: now}
+}
 
 // snapshotFrame restates the current state; it has no id and is no new event.
-func snapshotFrame(eventType string, data json.RawMessage, now time.Time) *frame {
-	payload := append(make([]byte, 0, len(data)+128), `{"type":`...)
-	payload = strconv.AppendQuote(payload, eventType)
-	payload = append(payload, `,"snapshot":true,"timestamp":"`...)
-	payload = append(payload, timestamp(now)...)
-	payload = append(payload, `","data":`...)
-	payload = append(append(payload, data...), '}')
-	return &frame{wire: wrap(opText, payload), kind: eventType}
-}
-
-// controlFrame encodes {"type","data","timestamp","ref"?}. data must be encodable.
-func controlFrame(name string, data any, ref string, now time.Time) *frame {
-	payload, err := json.Marshal(struct {
-		Type      string `json:"type"`
-		Data      any    `json:"data"`
-		Timestamp string `json:"timestamp"`
-		Ref       string `json:"ref,omitempty"`
-	}{name, data, timestamp(now), ref})
-	if err != nil {
-		// Only values of our own types come here.
-		payload = []byte(`{"type":"protocol_error","data":{"code":"INTERNAL","message":"internal error"}}`)
-	}
-	return &frame{wire: wrap(opText, payload), kind: name}
-}
-
-var pingFrame = &frame{wire: []byte{opPing, 0}, kind: "ping"}
-
-// closeFrame carries code and reason; control frames hold at most 125 bytes, so the reason is cut at 123.
-func closeFrame(code int, reason string) *frame {
-	reason = reason[:min(len(reason), 123)]
-	payload := append([]byte{byte(code >> 8), byte(code)}, reason...)
-	return &frame{wire: wrap(opClose, payload), kind: "close"}
+func snapshotFrame(name, room string, data json.RawMessage, now time.Time) *Frame {
+	return &Frame{Name: name, Room: room, Snapshot: true, Data: data, At: now}
 }

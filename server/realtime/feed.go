@@ -187,7 +187,7 @@ func (f *feed) batch(ctx context.Context, conn *pgx.Conn) ([]*Event, error) {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (*Event, error) {
-		var e Event
+		e := Event{shared: &frames{}}
 		var data string
 		err := row.Scan(&e.ID, &e.Seq, &e.Room, &e.Type, &data, &e.Audience, &e.OrgID, &e.ProjectID, &e.ActorID, &e.ConflationKey,
 			&e.UserIDs, &e.CreatedAt)

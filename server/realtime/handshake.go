@@ -19,14 +19,9 @@ const protocolName = "kijko.v1"
 
 // handshake is what the upgrade request said, copied: Fiber's strings die with the handler.
 type handshake struct {
-	project   string // as requested, lower case
-	token     string
-	awaits    bool // the credential comes with the first message
-	cursor    string
-	hasCursor bool
-	snapshot  string
-	ip        string
-	requestID string
+	opening Opening
+	awaits  bool // the credential comes with the first message
+	ip      string
 }
 
 // newUpgrader makes small buffers: clients say little, and our own frames do not pass through the library.
@@ -37,17 +32,19 @@ func newUpgrader(originAllowed func(*fasthttp.RequestCtx) bool) *websocket.FastH
 	}
 }
 
-// serve answers GET .../projects/{projectId}/ws. Refusals before the upgrade are ordinary problems; the token is judged after it, because
+// serve answers GET .../projects/{projectId}/ws and GET .../ws. Refusals before the upgrade are ordinary problems; the token is judged after it, because
 // a browser sees neither the status nor a close code of a refused upgrade.
 func (s *Server) serve(c *fiber.Ctx) error {
 	if !websocket.FastHTTPIsWebSocketUpgrade(c.Context()) {
 		return upgradeRequired()
 	}
+	ip := s.deps.ClientIP(c)
 	if !s.originAllowed(c.Context()) {
+		s.refusals.add(uuid.NewString(), strings.Clone(c.Params("projectId")), "", "Origin not allowed", ip)
 		return api.NewProblem(http.StatusForbidden, "ORIGIN_NOT_ALLOWED", "This site may not open connections here.", "")
 	}
-	ip := s.deps.ClientIP(c)
-	if ok, wait := s.perIP.take(ip, s.now()); !ok {
+	if ok, wait := s.perIP.take(addressKey(ip), s.now()); !ok {
+		s.refusals.add(uuid.NewString(), strings.Clone(c.Params("projectId")), "", "Too many handshakes", ip)
 		p := api.NewProblem(http.StatusTooManyRequests, "RATE_LIMITED", "Too many connection attempts. Please wait a moment.", "")
 		p.Header = map[string]string{fiber.HeaderRetryAfter: strconv.Itoa(int(wait.Seconds()) + 1)}
 		return p
@@ -74,32 +71,35 @@ func upgradeRequired() error {
 // readHandshake finds the credential (contract 30, 2.2: the first one present is used) and copies what the socket needs.
 func readHandshake(c *fiber.Ctx) handshake {
 	query := c.Context().QueryArgs()
-	h := handshake{
-		project:   strings.ToLower(strings.Clone(c.Params("projectId"))),
-		cursor:    string(query.Peek("lastEventId")),
-		hasCursor: query.Has("lastEventId"),
-		snapshot:  string(query.Peek("snapshot")),
-		requestID: uuid.NewString(),
+	o := Opening{
+		Cursor: string(query.Peek("lastEventId")), HasCursor: query.Has("lastEventId"), Snapshot: string(query.Peek("snapshot")),
+	}
+	switch project := c.Params("projectId"); {
+	case project != "":
+		o.Kind, o.Target = Project, strings.ToLower(strings.Clone(project))
+	case query.Has("contextId"):
+		o.Kind, o.Target = Context, strings.ToLower(string(query.Peek("contextId")))
+	default:
+		o.Kind = General
 	}
 	var offered bool
 	for _, header := range c.Request().Header.PeekAll("Sec-WebSocket-Protocol") {
 		for _, name := range strings.Split(string(header), ",") {
 			name = strings.TrimSpace(name)
-			if token, ok := strings.CutPrefix(name, "bearer."); ok && h.token == "" {
-				h.token = token
+			if token, ok := strings.CutPrefix(name, "bearer."); ok && o.Token == "" {
+				o.Token = token
 			}
 			offered = offered || name == protocolName
 		}
 	}
-	if h.token != "" {
-		return h
+	if o.Token != "" {
+		return handshake{opening: o}
 	}
 	if scheme, token, ok := strings.Cut(string(c.Request().Header.Peek(fiber.HeaderAuthorization)), " "); ok && strings.EqualFold(scheme, "bearer") {
-		h.token = strings.TrimSpace(token)
+		o.Token = strings.TrimSpace(token)
 	}
-	if h.token == "" {
-		h.token = string(query.Peek("token"))
+	if o.Token == "" {
+		o.Token = string(query.Peek("token"))
 	}
-	h.awaits = h.token == "" && offered
-	return h
+	return handshake{opening: o, awaits: o.Token == "" && offered}
 }

@@ -8,213 +8,258 @@ import (
 	"time"
 )
 
-// hub knows which socket is in which room. Sockets come and go from any goroutine; events are dispatched by one.
+// hub knows which connection is in which room. Connections come and go from any goroutine; events are dispatched by one.
 type hub struct {
-	log     *slog.Logger
-	recheck func(ctx context.Context, claims []claim) ([]*refusal, error)
-	// patience bounds the question behind a removal; then the sockets concerned are closed.
+	log *slog.Logger
+	ask questions
+	// patience bounds the question behind a removal; then the connections concerned are closed.
 	patience time.Duration
 
 	mu       sync.RWMutex
-	rooms    map[string]map[*socket]struct{}
-	sessions map[string]map[*socket]struct{}
-	users    map[string]map[*socket]struct{}
-	all      map[*socket]struct{}
+	rooms    map[string]map[*membership]struct{} // by the room of the log
+	sessions map[string]map[*Conn]struct{}
+	users    map[string]map[*Conn]struct{}
+	all      map[*Conn]struct{}
 	watches  map[string]map[*watcher]struct{}
+
+	// verdicts by project, kept by the dispatching goroutine alone.
+	verdicts map[string]map[viewer]verdict
+	output   outputs
 }
 
-func newHub(log *slog.Logger, recheck func(context.Context, []claim) ([]*refusal, error)) *hub {
+// questions are what the hub asks of the database, each once a batch.
+type questions interface {
+	recheck(ctx context.Context, claims []claim) ([]*refusal, error)
+	viewers(ctx context.Context, claims []claim) ([]verdict, error)
+	resolve(ctx context.Context, ids []int64) (map[int64][]byte, error)
+}
+
+func newHub(log *slog.Logger, ask questions) *hub {
 	return &hub{
-		log: log, recheck: recheck, patience: 3 * time.Second,
-		rooms: map[string]map[*socket]struct{}{}, sessions: map[string]map[*socket]struct{}{},
-		users: map[string]map[*socket]struct{}{}, all: map[*socket]struct{}{},
-		watches: map[string]map[*watcher]struct{}{},
+		log: log, ask: ask, patience: 3 * time.Second,
+		rooms: map[string]map[*membership]struct{}{}, sessions: map[string]map[*Conn]struct{}{},
+		users: map[string]map[*Conn]struct{}{}, all: map[*Conn]struct{}{},
+		watches: map[string]map[*watcher]struct{}{}, verdicts: map[string]map[viewer]verdict{},
 	}
 }
 
-// add registers a socket under its room, user and session. From here on it gets (and holds back) events.
-func (h *hub) add(s *socket, room, user, session string) {
+// add registers a connection and its rooms. From here on it gets (and holds back) events, and removals find it.
+func (h *hub) add(c *Conn, rooms []*membership, session string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.all[s] = struct{}{}
-	put(h.rooms, room, s)
-	put(h.users, user, s)
-	put(h.sessions, session, s)
-}
-
-// rename moves a socket to another session: its credential was renewed by a later sign-in.
-func (h *hub) rename(s *socket, from, to string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if _, open := h.all[s]; open {
-		cut(h.sessions, from, s)
-		put(h.sessions, to, s)
+	h.all[c] = struct{}{}
+	put(h.users, c.user, c)
+	put(h.sessions, session, c)
+	for _, m := range rooms {
+		put(h.rooms, m.source, m)
 	}
 }
 
-func (h *hub) remove(s *socket, room, user, session string) {
+// join adds places of a registered connection.
+func (h *hub) join(places ...*membership) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.all, s)
-	cut(h.rooms, room, s)
-	cut(h.users, user, s)
-	cut(h.sessions, session, s)
+	for _, m := range places {
+		if _, open := h.all[m.conn]; open {
+			put(h.rooms, m.source, m)
+		}
+	}
 }
 
-func put(index map[string]map[*socket]struct{}, key string, s *socket) {
+// leave takes places out.
+func (h *hub) leave(places ...*membership) {
+	if len(places) == 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, m := range places {
+		cut(h.rooms, m.source, m)
+	}
+}
+
+// rename moves a connection to another session: its credential was renewed by a later sign-in.
+func (h *hub) rename(c *Conn, from, to string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, open := h.all[c]; open {
+		cut(h.sessions, from, c)
+		put(h.sessions, to, c)
+	}
+}
+
+func (h *hub) remove(c *Conn, rooms []*membership, session string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.all, c)
+	cut(h.users, c.user, c)
+	cut(h.sessions, session, c)
+	for _, m := range rooms {
+		cut(h.rooms, m.source, m)
+	}
+}
+
+func put[T comparable](index map[string]map[T]struct{}, key string, value T) {
 	if index[key] == nil {
-		index[key] = map[*socket]struct{}{}
+		index[key] = map[T]struct{}{}
 	}
-	index[key][s] = struct{}{}
+	index[key][value] = struct{}{}
 }
 
-func cut(index map[string]map[*socket]struct{}, key string, s *socket) {
-	delete(index[key], s)
+func cut[T comparable](index map[string]map[T]struct{}, key string, value T) {
+	delete(index[key], value)
 	if len(index[key]) == 0 {
 		delete(index, key)
 	}
 }
 
-// sockets gives a copy of everything that is registered.
-func (h *hub) sockets() []*socket {
+// conns gives a copy of everything that is registered.
+func (h *hub) conns() []*Conn {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return keys(h.all)
 }
 
-func keys(set map[*socket]struct{}) []*socket {
-	out := make([]*socket, 0, len(set))
-	for s := range set {
-		out = append(out, s)
+func keys[T comparable](set map[T]struct{}) []T {
+	out := make([]T, 0, len(set))
+	for value := range set {
+		out = append(out, value)
 	}
 	return out
 }
 
-// size is the number of sockets.
+// size is the number of connections.
 func (h *hub) size() int {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return len(h.all)
 }
 
-// dispatch hands events to the sockets of their rooms, in order; removals are acted upon in their place. Called by one goroutine.
+// dispatch hands events to the members of their rooms, in order; removals are acted upon in their place. Called by one goroutine.
 func (h *hub) dispatch(ctx context.Context, events []*Event) {
+	h.prepare(ctx, events)
 	for _, e := range events {
-		if e.Type == typeRemoval && e.Audience == "none" {
+		switch {
+		case e.Type == typeRemoval && e.Audience == audienceNone:
 			h.withdraw(ctx, e)
-			continue
+		case e.Data != nil:
+			h.deliver(e)
 		}
-		h.deliver(e)
 	}
 }
 
 func (h *hub) deliver(e *Event) {
-	h.notify(e)
-	if !isIngestion(e.Type) {
-		return
-	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	room := h.rooms[e.Room]
-	if len(room) == 0 {
-		return
+	for w := range h.watches[e.Room] {
+		w.tell(e.copy())
 	}
-	e.encode()
-	for s := range room {
-		s.deliver(e)
+	for m := range h.rooms[e.Room] {
+		m.deliver(e)
 	}
 }
 
-// withdraw acts on a removal: sockets of an ended session are closed, others concerned are judged anew before anything later.
+// withdraw acts on a removal: connections of an ended session are closed, others concerned are judged anew before anything later.
 func (h *hub) withdraw(ctx context.Context, e *Event) {
 	var r removal
 	if err := json.Unmarshal(e.Data, &r); err != nil {
 		h.log.Error("a removal cannot be read, all sockets are judged anew", "event", e.ID, "error", err)
-		h.judge(ctx, h.sockets(), nil)
+		h.judge(ctx, h.conns(), leftRevoked)
 		return
 	}
 	h.mu.RLock()
-	var concerned []*socket
+	var concerned []*Conn
 	switch r.Kind {
 	case "session_revoked":
 		concerned = keys(h.sessions[r.SessionID])
 	case "membership_ended":
 		concerned = keys(h.users[r.UserID])
 	default:
-		for s := range h.rooms["project:"+r.ProjectID] {
-			if r.UserID == "" || s.user == r.UserID {
-				concerned = append(concerned, s)
+		seen := map[*Conn]struct{}{}
+		for _, kind := range []string{kindProject, kindContext} {
+			for m := range h.rooms[kind+":"+r.ProjectID] {
+				if r.UserID == "" || m.conn.user == r.UserID {
+					seen[m.conn] = struct{}{}
+				}
 			}
 		}
+		concerned = keys(seen)
 	}
 	h.mu.RUnlock()
 	switch r.Kind {
 	case "session_revoked":
-		for _, s := range concerned {
-			s.close(errRevoked.code, errRevoked.reason)
+		for _, c := range concerned {
+			c.Close(errRevoked.code, errRevoked.reason)
 		}
 	case "project_deleted":
-		h.judge(ctx, concerned, &refusal{closeNotFound, "Project deleted"})
+		h.judge(ctx, concerned, leftDeleted)
 	default:
-		h.judge(ctx, concerned, nil)
+		h.judge(ctx, concerned, leftRevoked)
 	}
 }
 
-// judgeAll asks again for every socket: after an absence.
-func (h *hub) judgeAll(ctx context.Context) { h.judge(ctx, h.sockets(), nil) }
+// judgeAll asks again for every connection: after an absence.
+func (h *hub) judgeAll(ctx context.Context) {
+	h.verdicts = map[string]map[viewer]verdict{}
+	h.judge(ctx, h.conns(), leftRevoked)
+}
 
 const judgedAtOnce = 500
 
-// judge closes the sockets whose users may not watch any more. Equal claims are asked once. instead replaces the reason "not found".
-func (h *hub) judge(ctx context.Context, sockets []*socket, instead *refusal) {
-	byClaim := make(map[claim][]*socket, len(sockets))
-	for _, s := range sockets {
-		c := s.claim()
-		byClaim[c] = append(byClaim[c], s)
+// judge takes connections out of rooms that they may not be in any more, and closes those that may not be at all. Equal claims are asked
+// once. reason is what those who lose a room are told.
+func (h *hub) judge(ctx context.Context, conns []*Conn, reason string) {
+	byClaim := make(map[claim][]*Conn, len(conns))
+	for _, c := range conns {
+		for _, right := range c.claims() {
+			byClaim[right] = append(byClaim[right], c)
+		}
 	}
-	claims := make([]claim, 0, len(byClaim))
-	for c := range byClaim {
-		claims = append(claims, c)
-	}
+	claims := keysOf(byClaim)
 	for len(claims) > 0 {
 		n := min(len(claims), judgedAtOnce)
-		h.ask(ctx, claims[:n], byClaim, instead)
+		h.verify(ctx, claims[:n], byClaim, reason)
 		claims = claims[n:]
 	}
 }
 
-func (h *hub) ask(ctx context.Context, claims []claim, byClaim map[claim][]*socket, instead *refusal) {
-	answers, err := h.insist(ctx, claims)
+func keysOf[K comparable, V any](m map[K]V) []K {
+	out := make([]K, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	return out
+}
+
+func (h *hub) verify(ctx context.Context, claims []claim, byClaim map[claim][]*Conn, reason string) {
+	answers, err := insist(ctx, h.patience, func(ctx context.Context) ([]*refusal, error) { return h.ask.recheck(ctx, claims) })
 	if err != nil {
 		// No answer is no permission. The client comes back and is judged then.
 		h.log.Warn("sockets are closed because nobody can say whether they may stay", "claims", len(claims), "error", err)
 	}
-	for i, c := range claims {
-		var verdict *refusal
-		switch {
-		case err != nil:
-			verdict = &refusal{closeTryLater, "try again later"}
-		case answers[i] == nil:
-			continue
-		case answers[i] == errHidden && instead != nil:
-			verdict = instead
-		default:
-			verdict = answers[i]
-		}
-		for _, s := range byClaim[c] {
-			s.close(verdict.code, verdict.reason)
+	for i, right := range claims {
+		for _, c := range byClaim[right] {
+			switch {
+			case err != nil:
+				c.Close(CloseTryLater, "try again later")
+			case answers[i] == nil:
+			case answers[i] == errHidden:
+				c.evict(right.project, reason)
+			default:
+				c.Close(answers[i].code, answers[i].reason)
+			}
 		}
 	}
 }
 
 // insist asks until there is an answer or patience ends: a pool whose connections died with the database needs a second attempt.
-func (h *hub) insist(ctx context.Context, claims []claim) ([]*refusal, error) {
-	ctx, cancel := context.WithTimeout(ctx, h.patience)
+func insist[T any](ctx context.Context, patience time.Duration, ask func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for wait := 10 * time.Millisecond; ; wait *= 2 {
-		answers, err := h.recheck(ctx, claims)
+		answer, err := ask(ctx)
 		if err == nil || pause(ctx, wait) != nil {
-			return answers, err
+			return answer, err
 		}
 	}
 }

@@ -1,8 +1,11 @@
 package realtime
 
 import (
+	"net/netip"
 	"sync"
 	"time"
+
+	"kijko/server/auth"
 )
 
 // windows counts attempts per key in a sliding window, in this process: the previous fixed window counts with the share of it that is
@@ -77,4 +80,12 @@ func (s *strikes) add(now time.Time) int {
 	}
 	s.n++
 	return s.n
+}
+
+// addressKey is what counts as one address: an IPv6 client owns a /64 at least, and could change within it with each attempt.
+func addressKey(address string) string {
+	if addr, err := netip.ParseAddr(address); err == nil {
+		return auth.RateKey(addr)
+	}
+	return address
 }

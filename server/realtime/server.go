@@ -55,6 +55,7 @@ type Options struct {
 	MaxQueuedBytes              int           // 1 MiB
 	MaxMessage                  int64         // 16 KiB
 	HandshakesPerMinute         int           // 60 per address and per user
+	DeniedPerMinute             int           // 20 joins per user
 	SocketsPerUser              int           // 30
 	SocketsPerOrg               int           // 1000
 
@@ -92,6 +93,7 @@ func (o Options) withDefaults() Options {
 	number(&o.MaxQueuedFrames, 256)
 	number(&o.MaxQueuedBytes, 1<<20)
 	number(&o.HandshakesPerMinute, 60)
+	number(&o.DeniedPerMinute, 20)
 	number(&o.SocketsPerUser, 30)
 	number(&o.SocketsPerOrg, 1000)
 	if o.MaxMessage == 0 {
@@ -115,8 +117,11 @@ type Server struct {
 	waker    *wake.Waker
 	upgrader *websocket.FastHTTPUpgrader
 
-	perIP, perUser *windows
-	draining       atomic.Bool
+	perIP, perUser, denied *windows
+
+	roster   *roster
+	refusals *refusals
+	draining atomic.Bool
 	// livesMu keeps a new life from beginning while somebody begins to wait for the end of all.
 	livesMu sync.Mutex
 	lives   sync.WaitGroup
@@ -143,14 +148,17 @@ func New(deps Deps) (*Server, error) {
 	opt := deps.Options.withDefaults()
 	s := &Server{
 		deps: deps, opt: opt, log: deps.Log, now: opt.Now,
-		store:   &store{pool: deps.Pool, node: uuid.NewString(), perUser: opt.SocketsPerUser, perOrg: opt.SocketsPerOrg},
-		waker:   wake.New(deps.ListenDSN, opt.Tick, deps.Log),
-		perIP:   newWindows(opt.HandshakesPerMinute, time.Minute),
-		perUser: newWindows(opt.HandshakesPerMinute, time.Minute),
-		leave:   make(chan struct{}, 1),
-		codes:   map[int]int64{},
+		store:    &store{pool: deps.Pool, node: uuid.NewString(), perUser: opt.SocketsPerUser, perOrg: opt.SocketsPerOrg},
+		waker:    wake.New(deps.ListenDSN, opt.Tick, deps.Log),
+		perIP:    newWindows(opt.HandshakesPerMinute, time.Minute),
+		perUser:  newWindows(opt.HandshakesPerMinute, time.Minute),
+		denied:   newWindows(opt.DeniedPerMinute, time.Minute),
+		roster:   newRoster(),
+		refusals: &refusals{now: opt.Now},
+		leave:    make(chan struct{}, 1),
+		codes:    map[int]int64{},
 	}
-	s.hub = newHub(deps.Log, s.store.recheck)
+	s.hub = newHub(deps.Log, s.store)
 	s.feed = &feed{
 		dsn: deps.ListenDSN, log: deps.Log, poll: opt.Poll, deaf: opt.Deaf,
 		dispatch: s.hub.dispatch, returned: s.hub.judgeAll, wake: func() { s.waker.Wake(true, false) },
@@ -168,6 +176,7 @@ func (s *Server) Waker() *wake.Waker { return s.waker }
 func (s *Server) Routes(app *fiber.App) {
 	for _, prefix := range []string{"/api/v1", "/api", ""} {
 		app.Get(prefix+"/projects/:projectId/ws", s.serve)
+		app.Get(prefix+"/ws", s.serve)
 	}
 }
 
@@ -177,10 +186,11 @@ func (s *Server) Run(ctx context.Context) error {
 	wg.Go(func() { s.feed.run(ctx) })
 	wg.Go(func() { _ = s.waker.Run(ctx) })
 	wg.Go(func() { s.housekeep(ctx) })
+	wg.Go(func() { s.report(ctx) })
 	wg.Wait()
 	s.refuseNew() // nobody reads the log any more
-	for _, sock := range s.hub.sockets() {
-		sock.close(closeRestart, "service restart")
+	for _, c := range s.hub.conns() {
+		c.Close(CloseRestart, "service restart")
 	}
 	s.lives.Wait()
 	endCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -200,14 +210,14 @@ func (s *Server) Drain(ctx context.Context) error {
 		// Half of the time that is left remains for closing handshakes.
 		spread = min(spread, time.Until(deadline)/2)
 	}
-	sockets := s.hub.sockets()
-	for i, sock := range sockets {
+	conns := s.hub.conns()
+	for i, c := range conns {
 		if i > 0 {
-			if err := pause(ctx, spread/time.Duration(len(sockets))); err != nil {
+			if err := pause(ctx, spread/time.Duration(len(conns))); err != nil {
 				break
 			}
 		}
-		sock.close(closeRestart, "service restart")
+		c.Close(CloseRestart, "service restart")
 	}
 	ended := make(chan struct{})
 	go func() {
@@ -250,10 +260,12 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// housekeep sends heartbeats and reports closed sockets. Both heal themselves: what is lost is repaired by the next beat.
+// housekeep sends heartbeats, reports closed sockets and keeps the access log. Both heal themselves: what is lost is repaired by the next beat.
 func (s *Server) housekeep(ctx context.Context) {
 	beat := time.NewTicker(s.opt.Beat)
 	defer beat.Stop()
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
 	s.beat(ctx)
 	for {
 		select {
@@ -261,6 +273,8 @@ func (s *Server) housekeep(ctx context.Context) {
 			return
 		case <-beat.C:
 			s.beat(ctx)
+		case <-second.C:
+			s.keepRefusals(ctx)
 		case <-s.leave:
 			s.leftMu.Lock()
 			left := s.left
@@ -278,13 +292,13 @@ func (s *Server) housekeep(ctx context.Context) {
 func (s *Server) beat(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, s.opt.OpenTimeout)
 	defer cancel()
-	sockets := s.hub.sockets()
-	list := make([]held, 0, len(sockets))
-	for _, sock := range sockets {
-		c := sock.claim()
-		list = append(list, held{id: sock.id, user: c.user, org: c.org, project: c.project})
+	conns := s.hub.conns()
+	list := make([]held, 0, len(conns))
+	for _, c := range conns {
+		list = append(list, c.held())
 	}
-	if err := s.store.beat(ctx, list); err != nil && ctx.Err() == nil {
+	people, watchers := s.roster.everything()
+	if err := s.store.beat(ctx, list, people, watchers); err != nil && ctx.Err() == nil {
 		s.log.Warn("the heartbeat of the sockets failed", "error", err)
 	}
 }
@@ -300,12 +314,12 @@ func (s *Server) forget(id string) {
 	}
 }
 
-// closed counts why sockets end. Called under the socket's lock.
-func (s *Server) closed(code int, sock *socket) {
+// closed counts why connections end. Called under the connection's lock.
+func (s *Server) closed(code int, c *Conn) {
 	s.closedMu.Lock()
 	s.codes[code]++
 	s.closedMu.Unlock()
-	s.log.Debug("socket closes", "connection", sock.id, "user", sock.user, "project", sock.project, "code", code)
+	s.log.Debug("socket closes", "connection", c.id, "user", c.user, "target", c.target, "code", code)
 }
 
 // Stats is what an operator wants to see.

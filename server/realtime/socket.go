@@ -1,216 +1,158 @@
 package realtime
 
 import (
+	"errors"
+	"io"
 	"net"
-	"slices"
-	"sync"
+	"os"
 	"time"
+	"unicode/utf8"
 
-	"kijko/server/api"
+	"github.com/fasthttp/websocket"
 )
 
-// Close codes (contract 30, 2.4).
-const (
-	closeDone         = 1000
-	closeTextOnly     = 1003
-	closeInvalidUTF8  = 1007
-	closeInternal     = 1011
-	closeRestart      = 1012
-	closeTryLater     = 1013
-	closeProtocol     = 4000
-	closeUnauthorized = 4001
-	closeForbidden    = 4003
-	closeNotFound     = 4004
-	closeHeartbeat    = 4008
-	closeSlow         = 4009
-	closeRevoked      = 4010
-	closeLimited      = 4029
-)
-
-// phase of a socket's life.
-type phase uint8
-
-const (
-	opening phase = iota // events are held back
-	live
-	closing // the close frame is queued; nothing is taken any more
-	gone
-)
-
-// socket is one client. What it is told goes through deliver (events) or say (everything else); both only queue. One goroutine writes
-// while there is something to write.
+// socket carries a connection's frames over a WebSocket. One goroutine reads, and one writes while there is something to write; the
+// connection's lock guards the queue.
 type socket struct {
-	srv       *Server
-	id        string
-	net       net.Conn
-	room      string // the room of the log it listens to
-	rooms     []string
-	project   string
-	ip        string
-	requestID string
-	// user is set before the socket is registered and never changes.
-	user string
+	Conn
+	form Kind // what its frames look like
+	net  net.Conn
 
-	mu     sync.Mutex
-	phase  phase
-	caller *api.Caller // renewed by authenticate
-	org    string
-	held   []*Event
-	// from and head delimit what this connection was told: events with from < id <= head. Later ones come live.
-	from, head int64
-	covered    []int64 // places of events that the snapshot contained and that had no number yet
-	gate       gate
-	queue      queue
-	writing    bool
-	written    chan struct{} // closed when the close frame is out, or will never be
-
-	timer    *time.Timer
-	armedFor time.Time
-	due      deadlines
-
-	messages bucket
-	limited  strikes
-	rejected strikes
+	queue   queue
+	writing bool
+	closing bool
+	ended   bool
+	written chan struct{} // closed when the close frame is out, or will never be
 }
 
-// deadlines of a socket; zero: none.
-type deadlines struct {
-	ping    time.Time
-	refresh time.Time // the next warning that the token expires
-	expiry  time.Time
-	done    time.Time // 30 s after the completion
-	auth    time.Time // until when the first message must have come
-}
-
-func (d *deadlines) earliest(more time.Time) time.Time {
-	next := more
-	for _, t := range []time.Time{d.ping, d.refresh, d.expiry, d.done, d.auth} {
-		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
-			next = t
-		}
-	}
-	return next
-}
-
-// claim is the right that this socket stands on.
-func (s *socket) claim() claim {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := claim{user: s.user, org: s.org, project: s.project}
-	if s.caller != nil {
-		c.session = s.caller.SessionID
-		if c.org == "" {
-			c.org = s.caller.OrgHint
-		}
-	}
-	return c
-}
-
-// deliver takes an event of the socket's room. It never blocks.
-func (s *socket) deliver(e *Event) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.may(e) {
+// run is a socket's life, in the goroutine that reads.
+func (s *Server) run(conn *websocket.Conn, h handshake) {
+	sock := s.newSocket(conn.NetConn(), h)
+	if !s.start(&sock.Conn, sock, h.ip) {
+		_ = conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(CloseRestart, "service restart"), time.Now().Add(s.opt.CloseTimeout))
 		return
 	}
-	switch s.phase {
-	case opening:
-		if len(s.held) >= s.srv.opt.MaxQueuedFrames {
-			s.overflow()
+	defer sock.finish()
+	if h.awaits {
+		sock.Await()
+	} else {
+		// What happens only once runs in a goroutine of its own, so that the one that stays keeps a small stack.
+		inBackground(func() { sock.Open(h.opening) })
+	}
+	sock.listen(conn, h.opening)
+}
+
+func (s *Server) newSocket(conn net.Conn, h handshake) *socket {
+	if inner, ok := conn.(interface{ UnsafeConn() net.Conn }); ok {
+		conn = inner.UnsafeConn()
+	}
+	return &socket{form: h.opening.Kind, net: conn, written: make(chan struct{}),
+		queue: queue{maxFrames: s.opt.MaxQueuedFrames, maxBytes: s.opt.MaxQueuedBytes}}
+}
+
+// Send queues a frame, under the connection's lock.
+func (s *socket) Send(f *Frame, replay bool) bool {
+	item := queued{wire: s.form.encode(f), series: f.series}
+	if replay {
+		s.queue.force(item)
+	} else if !s.queue.push(item) {
+		return false
+	}
+	s.startWriter()
+	return true
+}
+
+// Ping sends a ping; browsers answer by themselves.
+func (s *socket) Ping() {
+	if s.queue.push(queued{wire: pingWire}) {
+		s.startWriter()
+	}
+}
+
+// Close queues the close frame. Whoever does not keep up loses what waits, so that the close frame is the next thing written.
+func (s *socket) Close(code int, reason string) {
+	if code == CloseSlow {
+		s.queue.clear()
+	}
+	s.closing = true
+	s.queue.force(queued{wire: closeWire(code, reason), last: true})
+	s.startWriter()
+}
+
+// listen reads until the connection ends. Any frame counts as life.
+func (s *socket) listen(conn *websocket.Conn, o Opening) {
+	alive := func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.closing {
+			_ = conn.SetReadDeadline(time.Now().Add(s.srv.opt.IdleTimeout))
+		}
+	}
+	conn.SetReadLimit(s.srv.opt.MaxMessage)
+	conn.SetPongHandler(func(string) error { alive(); return nil })
+	conn.SetPingHandler(func(data string) error {
+		alive()
+		return conn.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(time.Second))
+	})
+	conn.SetCloseHandler(func(code int, _ string) error {
+		if code == websocket.CloseNoStatusReceived {
+			code = CloseDone
+		}
+		s.Conn.Close(code, "")
+		return nil
+	})
+	alive()
+	for {
+		kind, message, err := conn.ReadMessage()
+		if err != nil {
+			s.failed(err)
 			return
 		}
-		s.held = append(s.held, e)
-	case live:
-		s.accept(e)
-		s.arm()
+		alive()
+		switch {
+		case kind != websocket.TextMessage:
+			s.Conn.Close(CloseTextOnly, "text frames only")
+		case !utf8.Valid(message):
+			s.Conn.Close(CloseInvalidUTF8, "invalid UTF-8")
+		default:
+			s.handle(message, o)
+		}
 	}
 }
 
-// may decides by the audience, for somebody whom the room admitted; what differs between members of a room is decided here.
-func (s *socket) may(e *Event) bool {
-	switch e.Audience {
-	case audienceRoom, audienceProject:
-		return true
-	case audienceUsers:
-		return slices.Contains(e.UserIDs, s.user)
-	case audienceActivity:
-		return e.ActorID == s.user
-	}
-	return false
-}
-
-// accept passes an event through the throttle, unless this connection was told of it already.
-func (s *socket) accept(e *Event) {
-	if e.ID <= s.head {
-		return
-	}
-	s.head = e.ID
-	if i := slices.Index(s.covered, e.Seq); i >= 0 {
-		s.covered = slices.Delete(s.covered, i, i+1)
-		return
-	}
-	now := s.srv.now()
-	for _, f := range s.gate.offer(e.frame, now) {
-		s.enqueue(f)
-	}
-	s.noticeEnd(e.Type, now)
-}
-
-// noticeEnd keeps the date at which a completed run's socket is closed; any sign of a new run takes it back.
-func (s *socket) noticeEnd(eventType string, now time.Time) {
-	switch eventType {
-	case typeComplete:
-		s.due.done = now.Add(s.srv.opt.DoneDelay)
-	case typePhaseStarted, typeProgress:
-		s.due.done = time.Time{}
+// failed decides what a failed read means.
+func (s *socket) failed(err error) {
+	var closed *websocket.CloseError
+	var broken *net.OpError
+	switch {
+	case errors.As(err, &closed) && closed.Code != websocket.CloseAbnormalClosure:
+		// The peer's close frame; the close handler has answered it.
+	case errors.As(err, &closed):
+		s.cutOff()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		s.Conn.Close(CloseHeartbeat, "Heartbeat timeout")
+	case errors.Is(err, websocket.ErrReadLimit):
+		s.Conn.Close(websocket.CloseMessageTooBig, "message too big")
+	case errors.As(err, &broken), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
+		s.cutOff()
+	default:
+		// Broken framing. The library has said so already; this waits until the peer has had time to read it.
+		s.Conn.Close(websocket.CloseProtocolError, "")
 	}
 }
 
-// say queues a frame that is no event.
-func (s *socket) say(f *frame) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.enqueue(f)
-}
-
-func (s *socket) enqueue(f *frame) {
-	if s.phase >= closing {
-		return
-	}
-	if !s.queue.push(f) {
-		s.overflow()
-		return
-	}
-	s.startWriter()
-}
-
-// overflow cuts off whoever does not keep up: what waits is dropped, so that the close frame is the next thing written.
-func (s *socket) overflow() {
-	s.queue.clear()
-	s.shut(closeSlow, "Slow consumer")
-}
-
-// close ends the socket: what is queued is written, then the close frame.
-func (s *socket) close(code int, reason string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.shut(code, reason)
-}
-
-func (s *socket) shut(code int, reason string) {
-	if s.phase >= closing {
-		return
-	}
-	s.phase = closing
-	s.held = nil
-	s.queue.force(closeFrame(code, reason))
-	s.startWriter()
-	s.timer.Stop()
-	s.srv.closed(code, s)
+// finish waits until the close frame is out, gives the peer a moment to read it, and forgets the socket.
+func (s *socket) finish() {
+	<-s.written
+	_ = s.net.SetReadDeadline(time.Now().Add(s.srv.opt.CloseTimeout))
+	// Closing with unread bytes would reset the connection and take the close frame along.
+	_, _ = io.CopyN(io.Discard, s.net, 1<<20)
+	_ = s.net.Close()
+	s.End()
 }
 
 func (s *socket) startWriter() {
-	if !s.writing {
+	if !s.writing && !s.ended {
 		s.writing = true
 		go s.write()
 	}
@@ -220,25 +162,24 @@ func (s *socket) startWriter() {
 func (s *socket) write() {
 	for {
 		s.mu.Lock()
-		frames := s.queue.take()
-		if len(frames) == 0 {
+		items := s.queue.take()
+		if len(items) == 0 {
 			s.writing = false
 			s.mu.Unlock()
 			return
 		}
-		last := s.phase == closing
 		s.mu.Unlock()
 
-		buffers := make(net.Buffers, len(frames))
-		for i, f := range frames {
-			buffers[i] = f.wire
+		buffers := make(net.Buffers, len(items))
+		for i, item := range items {
+			buffers[i] = item.wire
 		}
 		_ = s.net.SetWriteDeadline(time.Now().Add(s.srv.opt.WriteTimeout))
 		if _, err := buffers.WriteTo(s.net); err != nil {
-			s.fail()
+			s.cutOff()
 			return
 		}
-		if last && frames[len(frames)-1].kind == "close" {
+		if items[len(items)-1].last {
 			// The peer answers with its own close frame; it gets a moment, not for ever.
 			_ = s.net.SetReadDeadline(time.Now().Add(s.srv.opt.CloseTimeout))
 			s.mu.Lock()
@@ -249,87 +190,22 @@ func (s *socket) write() {
 	}
 }
 
-// fail ends a socket whose connection does not work any more: nothing can be said.
-func (s *socket) fail() {
+// cutOff ends a socket whose connection does not work any more: nothing can be said.
+func (s *socket) cutOff() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.held = nil
+	s.phase = closing
+	s.closing = true
+	s.forget()
 	s.queue.clear()
-	s.timer.Stop()
 	_ = s.net.Close()
 	s.end()
 }
 
 // end is reached by the writer, the reader or both; nothing is written after it.
 func (s *socket) end() {
-	if s.phase != gone {
-		s.phase = gone
+	if !s.ended {
+		s.ended = true
 		close(s.written)
 	}
-}
-
-// tick does what is due and sets the timer anew.
-func (s *socket) tick() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.phase >= closing {
-		return
-	}
-	now := s.srv.now()
-	past := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
-	switch {
-	case past(s.due.auth):
-		s.shut(closeUnauthorized, "Authentication timeout")
-		return
-	case past(s.due.expiry):
-		s.shut(closeUnauthorized, "Token expired")
-		return
-	case past(s.due.done):
-		s.shut(closeDone, "done")
-		return
-	}
-	if past(s.due.ping) {
-		s.enqueue(pingFrame)
-		s.due.ping = now.Add(s.srv.opt.PingInterval)
-	}
-	if past(s.due.refresh) && s.phase == live {
-		s.warn(now)
-	}
-	if s.phase == live {
-		for _, f := range s.gate.due(now) {
-			s.enqueue(f)
-		}
-	}
-	s.armedFor = time.Time{}
-	s.arm()
-}
-
-// warn says that the token expires, now and once more shortly before.
-func (s *socket) warn(now time.Time) {
-	s.enqueue(controlFrame("token_refresh_required", map[string]string{
-		"reason": "Token expires soon", "expiresAt": timestamp(s.due.expiry),
-	}, "", now))
-	s.due.refresh = s.due.expiry.Add(-s.srv.opt.RefreshAgain)
-	if !s.due.refresh.After(now) {
-		s.due.refresh = time.Time{}
-	}
-}
-
-// expires sets the dates that follow from a credential's end.
-func (s *socket) expires(at time.Time) {
-	s.due.expiry = at
-	s.due.refresh = at.Add(-s.srv.opt.RefreshBefore)
-}
-
-// arm sets the timer to the earliest date, if it isn't earlier already.
-func (s *socket) arm() {
-	if s.phase >= closing {
-		return
-	}
-	next := s.due.earliest(s.gate.next())
-	if next.IsZero() || !s.armedFor.IsZero() && !next.Before(s.armedFor) {
-		return
-	}
-	s.armedFor = next
-	s.timer.Reset(max(0, next.Sub(s.srv.now())))
 }

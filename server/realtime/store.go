@@ -31,14 +31,20 @@ type refusal struct {
 func (r *refusal) Error() string { return r.reason }
 
 var (
-	errHidden   = &refusal{closeNotFound, "Project not found"}
-	errTooMany  = &refusal{closeLimited, "Too many connections"}
-	errRevoked  = &refusal{closeRevoked, "Session revoked"}
-	errExpired  = &refusal{closeUnauthorized, "Token expired"}
-	errNoMember = &refusal{closeForbidden, "Forbidden"}
+	errHidden    = &refusal{CloseNotFound, "Project not found"}
+	errNoContext = &refusal{CloseNotFound, "Context not found"}
+	errTooMany   = &refusal{CloseLimited, "Too many connections"}
+	errRevoked   = &refusal{CloseRevoked, "Session revoked"}
+	errExpired   = &refusal{CloseUnauthorized, "Token expired"}
+	errNoMember  = &refusal{CloseForbidden, "Forbidden"}
 )
 
-// refusalOf translates what private.enter says.
+// isRefusal says whether a close code means that the credential, or what it was for, was refused.
+func isRefusal(code int) bool {
+	return code == CloseUnauthorized || code == CloseForbidden || code == CloseNotFound || code == CloseRevoked
+}
+
+// refusalOf translates what the door says.
 func refusalOf(code string) *refusal {
 	switch code {
 	case "SESSION_REVOKED":
@@ -51,14 +57,40 @@ func refusalOf(code string) *refusal {
 	return errNoMember
 }
 
-// beginning is what a socket is told first.
+// ask is a room that somebody wants to be in, and from where on they missed its events.
+type ask struct {
+	room   string
+	cursor *int64 // nil: nothing is replayed
+	until  int64  // no further than this
+}
+
+// watch is the question about a connection's rooms.
+type watch struct {
+	socketID  string // counted as a new socket; "" for one that is open, or none
+	project   string // counted under it
+	caller    *api.Caller
+	rooms     []ask
+	snapshot  string // project whose run is told; "": none
+	limit     int    // events a room
+	requestID string
+	ip        string
+}
+
+// beginning is the answer.
 type beginning struct {
 	orgID   string
 	head    int64
 	pending []int64 // places of events that the snapshot contains and that have no number yet
-	removed int64   // highest id that retention removed from the room
 	frames  []snapshotPart
-	missed  []missed
+	rooms   []roomAnswer // in the order of the question
+	later   int64        // head when the last room was asked for, where that was later; 0: it was not
+}
+
+type roomAnswer struct {
+	room     string
+	admitted bool
+	removed  int64 // highest id that retention removed from the room
+	missed   []*Event
 }
 
 type snapshotPart struct {
@@ -66,40 +98,28 @@ type snapshotPart struct {
 	Data json.RawMessage `json:"data"`
 }
 
-type missed struct {
-	id   int64
-	kind string
-	data []byte
-	at   time.Time
-}
-
 const (
-	sqlEnter = `select private.enter($1, $2, $3, $4, $5, $6)`
+	sqlEnter = `select private.enter_socket($1, $2, $3, $4, $5, $6)`
 	sqlOpen  = `select private.open_socket($1, $2, $3, $4, $5)`
 	sqlRole  = `select set_config('role', 'authenticated', true)`
-	sqlBegin = `select organization_id::text, head, pending, removed_until, frames::text, id, type, data, created_at
-		from private.begin_watching($1, $2, $3, $4)`
+	sqlWatch = `select organization_id::text, head, room, is_admitted, removed_until, pending, frames::text, id, type, data, audience,
+		actor_user_id::text, conflation_key, created_at
+		from private.watch_rooms($1::text[], $2::bigint[], $3::bigint[], $4, $5)`
 )
 
-type watch struct {
-	socketID  string // counted as a new socket; "" for one that is open
-	caller    *api.Caller
-	projectID string
-	cursor    *int64 // nil: nothing is replayed
-	until     int64  // replay no further than this
-	requestID string
-	ip        string
-}
-
-// begin asks everything about a socket's beginning in one round trip, as the caller. A refusal is a *refusal.
+// begin asks everything about a connection's rooms in one round trip, as the caller. A refusal is a *refusal.
 func (s *store) begin(ctx context.Context, w watch) (*beginning, error) {
+	names, cursors, untils := make([]string, len(w.rooms)), make([]*int64, len(w.rooms)), make([]int64, len(w.rooms))
+	for i, r := range w.rooms {
+		names[i], cursors[i], untils[i] = r.room, r.cursor, r.until
+	}
 	batch := &pgx.Batch{}
 	batch.Queue(sqlEnter, w.caller.UserID, w.caller.SessionID, nullable(w.caller.OrgHint), w.caller.Claims, w.requestID, w.ip)
 	if w.socketID != "" {
-		batch.Queue(sqlOpen, s.node, w.socketID, w.projectID, s.perUser, s.perOrg)
+		batch.Queue(sqlOpen, s.node, w.socketID, nullable(w.project), s.perUser, s.perOrg)
 	}
 	batch.Queue(sqlRole)
-	batch.Queue(sqlBegin, w.projectID, w.cursor, w.until, maxReplay+1)
+	batch.Queue(sqlWatch, names, cursors, untils, w.limit, nullable(w.snapshot))
 	results := s.pool.SendBatch(ctx, batch)
 	b, err := readBeginning(results, w.socketID != "")
 	if closeErr := results.Close(); err == nil {
@@ -129,28 +149,10 @@ func readBeginning(results pgx.BatchResults, counted bool) (*beginning, error) {
 		return nil, err
 	}
 	defer rows.Close()
-	var b *beginning
+	b := &beginning{}
 	for rows.Next() {
-		var next beginning
-		var org, frames, kind, data *string
-		var id *int64
-		var at *time.Time
-		if err := rows.Scan(&org, &next.head, &next.pending, &next.removed, &frames, &id, &kind, &data, &at); err != nil {
+		if err := b.read(rows); err != nil {
 			return nil, err
-		}
-		if b == nil {
-			b = &next
-			if org != nil {
-				b.orgID = *org
-			}
-			if frames != nil {
-				if err := json.Unmarshal([]byte(*frames), &b.frames); err != nil {
-					return nil, fmt.Errorf("reading the snapshot: %w", err)
-				}
-			}
-		}
-		if id != nil {
-			b.missed = append(b.missed, missed{id: *id, kind: *kind, data: []byte(*data), at: *at})
 		}
 	}
 	switch {
@@ -158,20 +160,58 @@ func readBeginning(results pgx.BatchResults, counted bool) (*beginning, error) {
 		return nil, rows.Err()
 	case !allowed:
 		return nil, errTooMany
-	case b == nil:
-		return nil, errHidden
 	}
 	return b, nil
 }
 
-// claim is one socket's right, as recheck asks for it.
+// read takes one row: a room, with an event or without.
+func (b *beginning) read(rows pgx.Rows) error {
+	var org, room, frames, kind, data, audience, actor, series *string
+	var admitted bool
+	var removed, id *int64
+	var at *time.Time
+	if err := rows.Scan(&org, &b.head, &room, &admitted, &removed, &b.pending, &frames, &id, &kind, &data, &audience, &actor, &series, &at); err != nil {
+		return err
+	}
+	if len(b.rooms) == 0 {
+		b.orgID = text(org)
+		if frames != nil {
+			if err := json.Unmarshal([]byte(*frames), &b.frames); err != nil {
+				return fmt.Errorf("reading the snapshot: %w", err)
+			}
+		}
+	}
+	if n := len(b.rooms); n == 0 || b.rooms[n-1].room != text(room) {
+		answer := roomAnswer{room: text(room), admitted: admitted}
+		if removed != nil {
+			answer.removed = *removed
+		}
+		b.rooms = append(b.rooms, answer)
+	}
+	if id != nil {
+		r := &b.rooms[len(b.rooms)-1]
+		r.missed = append(r.missed, &Event{ID: *id, Room: sourceOf(r.room), Type: text(kind), Data: []byte(text(data)), Audience: text(audience),
+			ActorID: text(actor), ConflationKey: text(series), CreatedAt: *at})
+	}
+	return nil
+}
+
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// claim is one right, as recheck asks for it.
 type claim struct {
 	user, session, org, project string
 }
 
-// recheck asks for each claim whether it still holds: nil or a *refusal at each place.
-func (s *store) recheck(ctx context.Context, claims []claim) ([]*refusal, error) {
-	users, sessions, orgs, projects := make([]string, len(claims)), make([]string, len(claims)), make([]*string, len(claims)), make([]*string, len(claims))
+// columns takes claims apart for unnesting.
+func columns(claims []claim) (users, sessions []string, orgs, projects []*string) {
+	users, sessions = make([]string, len(claims)), make([]string, len(claims))
+	orgs, projects = make([]*string, len(claims)), make([]*string, len(claims))
 	for i, c := range claims {
 		users[i], sessions[i] = c.user, c.session
 		if c.org != "" {
@@ -181,22 +221,67 @@ func (s *store) recheck(ctx context.Context, claims []claim) ([]*refusal, error)
 			projects[i] = &claims[i].project
 		}
 	}
-	var answers []string
-	err := s.pool.QueryRow(ctx, `select private.recheck_sockets($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[])`,
-		users, sessions, orgs, projects).Scan(&answers)
+	return users, sessions, orgs, projects
+}
+
+// recheck asks for each claim whether it still holds: nil or a *refusal at each place.
+func (s *store) recheck(ctx context.Context, claims []claim) ([]*refusal, error) {
+	answers, err := s.each(ctx, "recheck_sockets", claims)
 	if err != nil {
 		return nil, fmt.Errorf("asking whether sockets may stay: %w", err)
 	}
 	out := make([]*refusal, len(claims))
 	for i := range out {
-		if i >= len(answers) {
-			return nil, errors.New("asking whether sockets may stay: too few answers")
-		}
 		if answers[i] != "ok" {
 			out[i] = refusalOf(answers[i])
 		}
 	}
 	return out, nil
+}
+
+// viewers asks for each claim what it sees of its project.
+func (s *store) viewers(ctx context.Context, claims []claim) ([]verdict, error) {
+	answers, err := s.each(ctx, "judge_viewers", claims)
+	if err != nil {
+		return nil, fmt.Errorf("asking what people see: %w", err)
+	}
+	out := make([]verdict, len(claims))
+	for i := range out {
+		switch answers[i] {
+		case "all":
+			out[i] = readsActivity
+		case "some":
+			out[i] = seesProject
+		}
+	}
+	return out, nil
+}
+
+func (s *store) each(ctx context.Context, function string, claims []claim) ([]string, error) {
+	users, sessions, orgs, projects := columns(claims)
+	var answers []string
+	err := s.pool.QueryRow(ctx, `select private.`+function+`($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[])`,
+		users, sessions, orgs, projects).Scan(&answers)
+	if err == nil && len(answers) != len(claims) {
+		err = fmt.Errorf("%d answers to %d questions", len(answers), len(claims))
+	}
+	return answers, err
+}
+
+// resolve reads what events that name a row are told with; what is missing is gone.
+func (s *store) resolve(ctx context.Context, ids []int64) (map[int64][]byte, error) {
+	rows, err := s.pool.Query(ctx, `select id, data from private.resolve_events($1)`, ids)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[int64][]byte, len(ids))
+	var id int64
+	var data string
+	_, err = pgx.ForEachRow(rows, []any{&id, &data}, func() error {
+		out[id] = []byte(data)
+		return nil
+	})
+	return out, err
 }
 
 // forget frees the places of closed sockets.
@@ -207,8 +292,8 @@ func (s *store) forget(ctx context.Context, ids []string) error {
 
 type held struct{ id, user, org, project string }
 
-// beat tells the database that this node lives and which sockets it holds.
-func (s *store) beat(ctx context.Context, sockets []held) error {
+// beat tells the database that this node lives, which sockets it holds, and who is where.
+func (s *store) beat(ctx context.Context, sockets []held, people []pair, watchers map[string]int) error {
 	n := len(sockets)
 	ids, users, orgs, projects := make([]string, n), make([]string, n), make([]*string, n), make([]*string, n)
 	for i, h := range sockets {
@@ -220,7 +305,60 @@ func (s *store) beat(ctx context.Context, sockets []held) error {
 			projects[i] = &sockets[i].project
 		}
 	}
-	_, err := s.pool.Exec(ctx, `select private.beat_node($1, $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[])`, s.node, ids, users, orgs, projects)
+	batch := &pgx.Batch{}
+	batch.Queue(`select private.beat_node($1, $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[])`, s.node, ids, users, orgs, projects)
+	contexts, persons := split(people)
+	watched, counts := counted(watchers)
+	batch.Queue(`select private.keep_presence($1, $2::uuid[], $3::uuid[], $4::uuid[], $5)`, s.node, contexts, persons, watched, counts)
+	return s.pool.SendBatch(ctx, batch).Close()
+}
+
+func split(people []pair) (contexts, users []string) {
+	contexts, users = make([]string, len(people)), make([]string, len(people))
+	for i, p := range people {
+		contexts[i], users[i] = p.context, p.user
+	}
+	return contexts, users
+}
+
+func counted(watchers map[string]int) (projects []string, counts []int32) {
+	projects, counts = make([]string, 0, len(watchers)), make([]int32, 0, len(watchers))
+	for project, n := range watchers {
+		projects, counts = append(projects, project), append(counts, int32(min(n, 1<<30)))
+	}
+	return projects, counts
+}
+
+// report tells what changed since the last report. It answers when presence is to be settled next, in seconds; nil: there is no need.
+func (s *store) report(ctx context.Context, people []pair, present []bool, watchers map[string]int) (*float64, error) {
+	contexts, users := split(people)
+	projects, counts := counted(watchers)
+	batch := &pgx.Batch{}
+	batch.Queue(`select private.note_watchers($1, $2::uuid[], $3)`, s.node, projects, counts)
+	batch.Queue(`select private.note_presence($1, $2::uuid[], $3::uuid[], $4)`, s.node, contexts, users, present)
+	results := s.pool.SendBatch(ctx, batch)
+	var next *float64
+	_, err := results.Exec()
+	if err == nil {
+		err = results.QueryRow().Scan(&next)
+	}
+	return next, errors.Join(err, results.Close())
+}
+
+// settle tells rooms whose presence is due.
+func (s *store) settle(ctx context.Context) (*float64, error) {
+	var next *float64
+	err := s.pool.QueryRow(ctx, `select private.settle_presence()`).Scan(&next)
+	return next, err
+}
+
+// refuse keeps refused attempts.
+func (s *store) refuse(ctx context.Context, entries []refused) error {
+	raw, err := json.Marshal(entries)
+	if err != nil {
+		return err
+	}
+	_, err = s.pool.Exec(ctx, `select private.log_refusals($1)`, raw)
 	return err
 }
 
@@ -229,7 +367,7 @@ func (s *store) leave(ctx context.Context) error {
 	return err
 }
 
-// asRefusal recognises the refusals of private.enter.
+// asRefusal recognises the refusals of the door.
 func asRefusal(err error) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) || len(pg.Code) != 5 || pg.Code[:3] != "PT4" {

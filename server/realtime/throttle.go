@@ -1,35 +1,41 @@
 package realtime
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
-// gate is the throttle of one socket (contract 30, 7.2): of each series at most one frame per interval, the first one at once, the last
-// one never lost. Frames leave in the order of their ids, also between two series: a frame waits behind an older one that waits. Not
-// safe for concurrent use; the socket's lock guards it.
+// gate is the throttle of one connection (contract 30, 7.2): of each series at most one frame per interval, the first one at once, the
+// last one never lost. Frames leave in the order of their ids, whatever their rooms: a client resumes from the largest id that it has, so
+// nothing smaller may still be waiting. A frame therefore waits behind an older one that waits, for less than one interval; beginnings
+// and ends of phases wait for nothing. Not safe for concurrent use; the connection's lock guards it.
 type gate struct {
 	interval time.Duration
 	sent     map[string]time.Time // by series; lazily made
-	waiting  []*frame             // ascending ids, at most one a series
+	waiting  []*Frame             // ascending ids, at most one a series
 }
 
 // offer takes a frame of the stream and returns what is to be sent now, in order.
-func (g *gate) offer(f *frame, now time.Time) []*frame {
+func (g *gate) offer(f *Frame, now time.Time) []*Frame {
 	switch {
 	case f.series != "":
 		g.drop(f.series)
-		g.waiting = append(g.waiting, f)
-		return g.due(now)
-	case f.kind == typePhaseStarted:
+	case f.Name == typePhaseStarted:
 		// A pending update is of the old phase and would come too late; the new phase begins with a quiet clock.
-		g.drop(typeProgress)
-		delete(g.sent, typeProgress)
+		g.drop(f.ends)
+		delete(g.sent, f.ends)
 		return append(g.flush(now), f)
-	default:
+	case f.Name == typeComplete || f.Name == typeError:
 		return append(g.flush(now), f)
+	case len(g.waiting) == 0:
+		return []*Frame{f}
 	}
+	g.waiting = append(g.waiting, f)
+	return g.due(now)
 }
 
 // due takes out what may go now.
-func (g *gate) due(now time.Time) []*frame {
+func (g *gate) due(now time.Time) []*Frame {
 	n := 0
 	for n < len(g.waiting) && !now.Before(g.dueAt(g.waiting[n])) {
 		n++
@@ -38,7 +44,7 @@ func (g *gate) due(now time.Time) []*frame {
 }
 
 // flush takes out everything, due or not.
-func (g *gate) flush(now time.Time) []*frame { return g.take(len(g.waiting), now) }
+func (g *gate) flush(now time.Time) []*Frame { return g.take(len(g.waiting), now) }
 
 // next is when something becomes due; zero when nothing waits.
 func (g *gate) next() time.Time {
@@ -48,17 +54,22 @@ func (g *gate) next() time.Time {
 	return g.dueAt(g.waiting[0])
 }
 
-// note records that a frame of the series went out past the gate (a snapshot).
+// note records that a frame of the series went out past the gate (a snapshot, a replay).
 func (g *gate) note(series string, now time.Time) {
-	if g.sent == nil {
+	if g.sent == nil || len(g.sent) > maxSeries {
 		g.sent = make(map[string]time.Time, 1)
 	}
 	g.sent[series] = now
 }
 
-func (g *gate) dueAt(f *frame) time.Time { return g.sent[f.series].Add(g.interval) }
+func (g *gate) dueAt(f *Frame) time.Time {
+	if f.series == "" {
+		return time.Time{}
+	}
+	return g.sent[f.series].Add(g.interval)
+}
 
-func (g *gate) take(n int, now time.Time) []*frame {
+func (g *gate) take(n int, now time.Time) []*Frame {
 	if n == 0 {
 		return nil
 	}
@@ -68,10 +79,20 @@ func (g *gate) take(n int, now time.Time) []*frame {
 		g.waiting = nil
 	}
 	for _, f := range out {
-		g.note(f.series, now)
+		if f.series != "" {
+			g.note(f.series, now)
+		}
 	}
 	return out
 }
+
+// forget drops what waits for a room.
+func (g *gate) forget(room string) {
+	g.waiting = slices.DeleteFunc(g.waiting, func(f *Frame) bool { return f.Room == room })
+}
+
+// maxSeries bounds the memory of rooms that were left.
+const maxSeries = 4 * maxRooms
 
 func (g *gate) drop(series string) {
 	for i, f := range g.waiting {

@@ -15,6 +15,7 @@ func (s *Server) Handlers() map[string]api.Handler {
 		"createRealtimeToken": s.createToken,
 		// The socket itself is mounted by Routes; this answers what is no upgrade.
 		"watchProject": func(*api.Call) error { return upgradeRequired() },
+		"openSocket":   func(*api.Call) error { return upgradeRequired() },
 	}
 }
 

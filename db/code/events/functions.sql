@@ -33,6 +33,8 @@ begin
   if p_room like 'user:%' then
     -- What lies in a person's room belongs to the person, whatever organization they act in.
     v_org := null;
+  elsif v_org is null and p_room like 'org:%' then
+    v_org := split_part(p_room, ':', 2)::uuid;
   end if;
 
   -- The transaction has its id before it draws a place; the sequencer's floor relies on that.

@@ -1,0 +1,177 @@
+package realtime
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+)
+
+// replay is what a connection missed, and where that cannot be said.
+type replay struct {
+	head   int64
+	events []*Event
+	rooms  []string            // whose events are among them
+	resync map[string][]string // rooms by reason
+	cursor int64
+	part   map[int64]bool // events that came through the ingestion view
+}
+
+// The reasons of resync_required, in the order in which they are told.
+var resyncReasons = []string{"invalid_cursor", "expired", "too_many"}
+
+// gather puts together what the answer says was missed: all rooms in one order, rows that events name read, at most maxReplay events.
+func (c *Conn) gather(ctx context.Context, b *beginning, cursor int64, valid bool) (*replay, error) {
+	r := &replay{head: b.head, cursor: cursor, resync: map[string][]string{}, part: map[int64]bool{}}
+	var reads []int64
+	total := 0
+	for i, answer := range b.rooms {
+		reason := ""
+		switch {
+		case !answer.admitted:
+			continue
+		case !valid || cursor > b.headOf(i):
+			reason = "invalid_cursor"
+		case cursor < answer.removed:
+			reason = "expired"
+		case total+len(answer.missed) > maxReplay:
+			reason = "too_many"
+		}
+		if reason != "" {
+			r.resync[reason] = append(r.resync[reason], answer.room)
+			continue
+		}
+		total += len(answer.missed)
+		r.rooms = append(r.rooms, answer.room)
+		for _, e := range answer.missed {
+			if isRead(e.Type) {
+				reads = append(reads, e.ID)
+			}
+			if part, seen := r.part[e.ID]; !seen || part {
+				r.part[e.ID] = kindOf(answer.room) == kindIngestion
+			}
+			r.events = append(r.events, e)
+		}
+	}
+	slices.SortStableFunc(r.events, func(a, b *Event) int { return cmp.Compare(a.ID, b.ID) })
+	if len(reads) == 0 {
+		return r, nil
+	}
+	rows, err := c.srv.store.resolve(ctx, reads)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range r.events {
+		if isRead(e.Type) {
+			e.Data = rows[e.ID]
+		}
+	}
+	r.events = slices.DeleteFunc(r.events, func(e *Event) bool { return e.Data == nil })
+	return r, nil
+}
+
+// headOf is the head of the log when a room was judged.
+func (b *beginning) headOf(i int) int64 {
+	if b.later > 0 && i == len(b.rooms)-1 {
+		return b.later
+	}
+	return b.head
+}
+
+// tellReplay gives again what was missed, or says why that is impossible; it reports whether anything could not be replayed.
+func (c *Conn) tellReplay(r *replay, ref string, now time.Time) (resync bool) {
+	for _, reason := range resyncReasons {
+		if rooms := r.resync[reason]; len(rooms) > 0 {
+			resync = true
+			c.send(controlFrame("resync_required", map[string]any{"reason": reason, "rooms": rooms, "lastEventId": formatID(r.head)}, ref, now), false)
+		}
+	}
+	if resync && len(r.rooms) == 0 {
+		return true
+	}
+	told := 0
+	for i, e := range r.events {
+		if i > 0 && r.events[i-1].ID == e.ID { // in both rooms on one log
+			continue
+		}
+		if c.wasTold(e) {
+			continue
+		}
+		f := e.frame(r.part[e.ID])
+		if f.series != "" {
+			c.gate.note(f.series, now)
+		}
+		c.send(f, true)
+		c.noticeEnd(e.Type, now)
+		told++
+	}
+	for _, room := range r.rooms {
+		if m := c.place(room); m != nil {
+			m.from = min(m.from, r.cursor)
+		}
+	}
+	c.send(controlFrame("resumed", map[string]any{"replayed": told, "lastEventId": formatID(c.newest())}, ref, now), true)
+	return resync
+}
+
+// wasTold says whether this connection was told of an event through another room on the same log.
+func (c *Conn) wasTold(e *Event) bool {
+	for _, m := range c.rooms {
+		if m.source == e.Room && (!m.part || isIngestion(e.Type)) && m.told(e.ID) {
+			return true
+		}
+	}
+	return false
+}
+
+// newest is the highest id that this connection was told.
+func (c *Conn) newest() (head int64) {
+	for _, m := range c.rooms {
+		head = max(head, m.head)
+	}
+	return head
+}
+
+// Resume gives again what this connection was not told: events of the rooms (none named: of all) above the cursor and below where it
+// came to the room. What came live is never sent twice.
+func (c *Conn) Resume(cursorText string, rooms []string, ref string) {
+	cursor, _ := parseCursor(cursorText)
+	c.mu.Lock()
+	caller := c.caller
+	w := watch{caller: caller, limit: maxReplay + 1, requestID: c.requestID, ip: c.ip}
+	for _, m := range c.rooms {
+		if m.state == inside && (rooms == nil || slices.Contains(rooms, m.name)) {
+			w.rooms = append(w.rooms, ask{room: m.name, cursor: &cursor, until: m.from})
+		}
+	}
+	if c.kind == Project {
+		w.snapshot = c.target
+	}
+	c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), c.srv.opt.OpenTimeout)
+	defer cancel()
+	b, err := c.srv.store.begin(ctx, w)
+	if err != nil {
+		c.refuse(err, "a socket could not resume")
+		return
+	}
+	if c.kind == Project && len(b.rooms) > 0 && !b.rooms[0].admitted {
+		c.refuse(errHidden, "")
+		return
+	}
+	r, err := c.gather(ctx, b, cursor, true)
+	if err != nil {
+		c.refuse(err, "a socket could not resume")
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase != live {
+		return
+	}
+	now := c.srv.now()
+	if c.tellReplay(r, ref, now) && c.kind == Project {
+		c.restate(b, now)
+	}
+	c.arm()
+}
