@@ -169,11 +169,7 @@ var streamedStatus = map[string]int{"invalid_request_error": 400, "authenticatio
 func anthropicFailure(ctx context.Context, err error, x *exchange, key string) error {
 	var answered *anthropic.Error
 	if !errors.As(err, &answered) {
-		err = ofTransport(ctx, err)
-		if e, ok := AsError(err); ok {
-			return e.finish(x, key)
-		}
-		return err
+		return unanswered(ctx, err, x, key)
 	}
 	var body struct {
 		Error struct{ Type, Message string }

@@ -110,6 +110,20 @@ func ofTransport(ctx context.Context, err error) error {
 	return &Error{Code: UnknownError, Message: "The provider's answer could not be understood.", cause: err}
 }
 
+// unanswered is ofTransport for errors that the SDKs give besides those of the provider.
+func unanswered(ctx context.Context, err error, x *exchange, key string) error {
+	err = ofTransport(ctx, err)
+	e, ok := AsError(err)
+	switch {
+	case !ok:
+		return err
+	case e.Code == UnknownError && x.status >= 300:
+		// A redirect, or an error that is not in the provider's form.
+		return ofStatus(x.status, "").finish(x, key)
+	}
+	return e.finish(x, key)
+}
+
 func brokeOff() *Error {
 	return &Error{Code: NetworkError, Message: "The provider's answer broke off.", cause: io.ErrUnexpectedEOF}
 }

@@ -78,7 +78,8 @@ func (p *googleProvider) Stream(ctx context.Context, r Request, emit func(string
 	if ctx.Err() != nil {
 		return Result{}, ofTransport(ctx, ctx.Err())
 	}
-	if g.finish == "" && g.withheld == "" {
+	// A stream that said something and never had a candidate is one that was withheld.
+	if g.finish == "" && g.withheld == "" && (g.any || !g.begun) {
 		e := brokeOff()
 		if g.counted {
 			e.Usage = &g.r.Usage
@@ -95,14 +96,15 @@ type gathering struct {
 	text     strings.Builder
 	finish   genai.FinishReason
 	withheld string
-	any      bool
-	counted  bool
+	// begun: something came; any: a candidate was among it; counted: tokens were.
+	begun, any, counted bool
 }
 
 func (g *gathering) add(answer *genai.GenerateContentResponse) (text string) {
 	if answer == nil {
 		return ""
 	}
+	g.begun = true
 	g.r.ID, g.r.Model = or(answer.ResponseID, g.r.ID), or(answer.ModelVersion, g.r.Model)
 	if u := answer.UsageMetadata; u != nil {
 		g.counted = true
@@ -194,11 +196,7 @@ func googleRequest(r Request) ([]*genai.Content, *genai.GenerateContentConfig) {
 func googleFailure(ctx context.Context, err error, x *exchange, key string) error {
 	var answered genai.APIError
 	if !errors.As(err, &answered) {
-		err = ofTransport(ctx, err)
-		if e, ok := AsError(err); ok {
-			return e.finish(x, key)
-		}
-		return err
+		return unanswered(ctx, err, x, key)
 	}
 	status, message := answered.Code, answered.Message
 	// Google answers 400 to a key that it does not know.

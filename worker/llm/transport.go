@@ -16,6 +16,7 @@ var errTooLarge = errors.New("llm: the answer is too large")
 
 // exchange is what we want to know of an answer beyond what the SDKs tell.
 type exchange struct {
+	status     int
 	retryAfter time.Duration
 }
 
@@ -35,7 +36,7 @@ func (o *observer) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if x, ok := r.Context().Value(exchangeKey{}).(*exchange); ok {
-		x.retryAfter = retryAfter(answer.Header, time.Now())
+		x.status, x.retryAfter = answer.StatusCode, retryAfter(answer.Header, time.Now())
 	}
 	answer.Body = &bounded{ReadCloser: answer.Body, left: maxAnswer}
 	return answer, nil

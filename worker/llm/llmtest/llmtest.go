@@ -1,0 +1,243 @@
+// Package llmtest is a server that behaves as the published schemas of Anthropic's Messages API and of Google's generateContent say,
+// for tests of everything that calls a model. It holds every request against the schema (an unknown member or a wrong type fails the
+// test), remembers it, and answers as the test says:
+//
+//	models := llmtest.New(t)                                   // models.Config() are the settings that lead to it
+//	models.Next(llmtest.Fail(429, "slow down"), llmtest.Answer("fine"))
+//	models.Always(func(c llmtest.Call) llmtest.Reply { return llmtest.Answer("You said " + c.Text) })
+//
+// It is safe for concurrent use and ends with the test; requests that are held are let go then.
+package llmtest
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"kijko/worker/llm"
+)
+
+// Key is what the settings of Config carry as the installation's keys.
+const Key = "sk-test-installation-0123456789"
+
+// Call is one request as it arrived.
+type Call struct {
+	Provider string
+	Model    string
+	Key      string
+	Stream   bool
+	System   string
+	// Text is the last turn's text; Roles are the turns in order.
+	Text   string
+	Texts  []string
+	Roles  []string
+	Images int
+	// Body is the request as it was written.
+	Body map[string]any
+}
+
+// Reply is what the server does with a call. The zero value answers "" at once.
+type Reply struct {
+	// Status other than 0 and 200 is a failure with Message.
+	Status  int
+	Message string
+	// RetryAfter is sent as the header of that name.
+	RetryAfter string
+	// Reason is a machine-readable reason in the details of Google's errors.
+	Reason string
+
+	// Pieces are streamed one by one; a whole answer is all of them together.
+	Pieces []string
+	// Blocks makes each piece a text block of its own (Anthropic).
+	Blocks bool
+	// StopReason is the provider's own word; empty is the usual end.
+	StopReason string
+	// Input and Output are the tokens that it claims; 0 is 10 and 5.
+	Input, Output int
+	// NoUsage leaves the tokens out (Google).
+	NoUsage bool
+
+	// Delay comes before the answer, Pause before each piece.
+	Delay, Pause time.Duration
+	// Hold never answers, or with Pieces never goes on after them, until the client goes away.
+	Hold bool
+	// Break cuts the connection: before the answer, or with Pieces after them.
+	Break bool
+	// StreamError ends a stream after the pieces with an error event of this type (Anthropic) or status (Google).
+	StreamError string
+	// Raw is sent instead of anything else.
+	Raw string
+}
+
+// Answer is a good answer in these pieces.
+func Answer(pieces ...string) Reply { return Reply{Pieces: pieces} }
+
+// Fail is an answer with this status.
+func Fail(status int, message string) Reply { return Reply{Status: status, Message: message} }
+
+// Silence takes the request and says nothing.
+func Silence() Reply { return Reply{Hold: true} }
+
+// Half is a stream that breaks off after the pieces; a whole answer breaks off at once.
+func Half(pieces ...string) Reply { return Reply{Pieces: pieces, Break: true} }
+
+// Tokens is the reply with these numbers.
+func (r Reply) Tokens(input, output int) Reply {
+	r.Input, r.Output = input, output
+	return r
+}
+
+// After is the reply after a while.
+func (r Reply) After(d time.Duration) Reply {
+	r.Delay = d
+	return r
+}
+
+// Server is the double.
+type Server struct {
+	URL string
+
+	t      testing.TB
+	http   *httptest.Server
+	closed chan struct{}
+
+	mu       sync.Mutex
+	queue    []Reply
+	always   func(Call) Reply
+	calls    []Call
+	aborted  int
+	inFlight int
+	most     int
+}
+
+// New starts one.
+func New(t testing.TB) *Server {
+	s := &Server{t: t, closed: make(chan struct{}), always: func(c Call) Reply { return Answer("You ", "said: ", c.Text) }}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/messages", s.anthropic)
+	mux.HandleFunc("POST /v1beta/models/{call}", s.google)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		t.Errorf("llmtest: %s %s is no address of a provider", r.Method, r.URL.Path)
+		http.NotFound(w, r)
+	})
+	s.http = httptest.NewServer(mux)
+	s.URL = s.http.URL
+	t.Cleanup(func() {
+		close(s.closed)
+		s.http.CloseClientConnections()
+		s.http.Close()
+	})
+	return s
+}
+
+// Config is the settings of an installation that calls this server with Key.
+func (s *Server) Config() llm.Config {
+	return llm.Config{AnthropicKey: Key, AnthropicURL: s.URL, GoogleKey: Key, GoogleURL: s.URL}
+}
+
+// Next queues replies, one a call; when they are used up, Always answers.
+func (s *Server) Next(replies ...Reply) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = append(s.queue, replies...)
+}
+
+// Always answers the calls that have no queued reply; it is called by many goroutines.
+func (s *Server) Always(answer func(Call) Reply) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.always = answer
+}
+
+// Calls are all requests so far, in the order in which they arrived.
+func (s *Server) Calls() []Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Call(nil), s.calls...)
+}
+
+// Aborted counts the requests whose client went away before the answer was complete.
+func (s *Server) Aborted() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.aborted
+}
+
+// InFlight counts the requests that are being answered, now and at most.
+func (s *Server) InFlight() (now, most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.inFlight, s.most
+}
+
+// take notes a call and chooses its reply.
+func (s *Server) take(c Call) (r Reply, done func()) {
+	s.mu.Lock()
+	s.calls = append(s.calls, c)
+	s.inFlight++
+	s.most = max(s.most, s.inFlight)
+	always := s.always
+	queued := len(s.queue) > 0
+	if queued {
+		r, s.queue = s.queue[0], s.queue[1:]
+	}
+	s.mu.Unlock()
+	if !queued {
+		r = always(c)
+	}
+	if r.Input == 0 && r.Output == 0 {
+		r.Input, r.Output = 10, 5
+	}
+	return r, func() {
+		s.mu.Lock()
+		s.inFlight--
+		s.mu.Unlock()
+	}
+}
+
+// wait lasts d, or until the client or the test goes away (false). Below zero it lasts until then.
+func (s *Server) wait(r *http.Request, d time.Duration) bool {
+	var timer <-chan time.Time
+	if d >= 0 {
+		timer = time.After(d)
+	}
+	select {
+	case <-timer:
+		return true
+	case <-r.Context().Done():
+		s.mu.Lock()
+		s.aborted++
+		s.mu.Unlock()
+	case <-s.closed:
+	}
+	return false
+}
+
+// begin does what a reply asks for before there is an answer; false when that was all.
+func (s *Server) begin(w http.ResponseWriter, r *http.Request, reply Reply) bool {
+	switch {
+	case reply.Delay > 0 && !s.wait(r, reply.Delay):
+		return false
+	case len(reply.Pieces) > 0:
+	case reply.Hold:
+		s.wait(r, -1)
+		return false
+	case reply.Break:
+		cut(w)
+		return false
+	}
+	if reply.RetryAfter != "" {
+		w.Header().Set("Retry-After", reply.RetryAfter)
+	}
+	return true
+}
+
+// cut ends the connection without another byte.
+func cut(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err == nil {
+		_ = conn.Close()
+	}
+}
