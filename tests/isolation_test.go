@@ -57,9 +57,12 @@ func newTenant(t *testing.T, s *stack.Stack, name string) *tenant {
 	p.Do("PUT", path, map[string]any{"starred": true}).Want(200)
 	v.staged = client.JSON[uploaded](p.Do("POST", "/files/upload", map[string]any{"files": []any{map[string]string{"name": "staged.md", "content": v.secret}}}).Want(200)).Uploaded[0].ID
 
+	var notification string
 	run := p.Do("POST", path+"/ingest", map[string]any{"skipValidation": true}).Want(202).String("jobId")
 	s.DB.Exec(indexedRun, run)
 	s.DB.Exec("select private.write_completion($1, '{}')", run)
+	require.NoError(t, s.DB.Connect("postgres").QueryRow(t.Context(), "select private.notify($1, 'system_update', $2, p_org_id => $3)", p.ID, v.secret, p.OrgID).Scan(&notification))
+	v.ids["notificationId"] = notification
 	// Both a completed run and an open one.
 	p.Do("POST", path+"/ingest", map[string]any{"skipValidation": true, "forceReprocess": true}).Want(202)
 	return v
@@ -108,6 +111,7 @@ var probes = map[string]any{
 	"startIngestion": map[string]any{"skipValidation": true, "forceReprocess": true}, "cancelIngestion": nil,
 	"getIngestionProgress": nil, "getProgressDetails": nil, "getRecovery": nil, "recoverIngestion": map[string]any{"action": "retry"},
 	"getIngestionResult": nil, "getCompletion": nil, "emailIngestionResult": map[string]any{"email": "evil@example.nl"},
+	"readNotification": nil, "deleteNotification": nil,
 	// For the service only: people are refused as people, whatever the id.
 	"updateIngestionProgress": map[string]any{"message": "evil"}, "saveProgressSnapshot": metrics, "completeIngestion": map[string]any{"metrics": metrics, "totalDurationSeconds": 1},
 	// Refuses in the socket, see TestTheSocketOfAnothersProjectIsClosed.
@@ -117,7 +121,8 @@ var probes = map[string]any{
 var metrics = map[string]int{"totalFiles": 1, "filesProcessed": 1, "tokensProcessed": 1, "bytesProcessed": 1, "chunksCreated": 1, "errorsEncountered": 0}
 
 // codes are the refusals of an id that is not there, by the parameter's name.
-var codes = map[string]string{"projectId": "PROJECT_NOT_FOUND", "repoId": "REPOSITORY_NOT_FOUND", "fileId": "FILE_NOT_FOUND"}
+var codes = map[string]string{"projectId": "PROJECT_NOT_FOUND", "repoId": "REPOSITORY_NOT_FOUND", "fileId": "FILE_NOT_FOUND",
+	"notificationId": "NOTIFICATION_NOT_FOUND"}
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 

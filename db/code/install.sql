@@ -71,3 +71,12 @@
 {{ template "habits/zones.sql" . }}
 {{ template "habits/cron.sql" . }}
 {{ template "habits/describe.sql" . }}
+{{ template "mail/unsubscribe.sql" . }}
+{{ template "notifications/quiet.sql" . }}
+{{ template "notifications/functions.sql" . }}
+{{ template "notifications/preferences.sql" . }}
+{{ template "notifications/api.sql" . }}
+{{ template "notifications/delivery.sql" . }}
+{{ template "notifications/triggers.sql" . }}
+{{ template "notifications/access.sql" . }}
+{{ template "mail/notifications.sql" . }}

@@ -54,6 +54,7 @@ begin
   values (v_org, v_project, v_repository, 'repository', 'main.go', 'main.go', 'text/plain');
   insert into public.staged_files (organization_id, user_id, name, path, mime_type, size, checksum, storage_key)
   values (v_org, v_user, 'a', 'a', 'text/plain', 1, encode(sha256('x'), 'hex'), 'key of the staged file of ' || p_name);
+  perform private.notify(v_user, 'system_update', 'For ' || p_name, p_org_id => v_org, p_project_id => v_project);
   perform private.audit('context.created', 'A line of ' || p_name, null, null, v_org, v_user);
 
   insert into public.skills (user_id, organization_id, name, prompt_template) values (v_user, v_org, 'Skill', 'A prompt of ' || p_name || ' for nobody else')

@@ -39,8 +39,8 @@ func mailSend(pool *pgxpool.Pool, mailer Mailer) runner.Type {
 				return errors.New("this worker has no mail server (SMTP_HOST)")
 			}
 			m := mail.Message{ID: args.MailID}
-			err := pool.QueryRow(ctx, "select to_address, subject, body_text, body_html, created_at from private.take_mail($1)", args.MailID).
-				Scan(&m.To, &m.Subject, &m.Text, &m.HTML, &m.At)
+			err := pool.QueryRow(ctx, "select to_address, subject, body_text, body_html, created_at, coalesce(unsubscribe_url, '') from private.take_mail($1)",
+				args.MailID).Scan(&m.To, &m.Subject, &m.Text, &m.HTML, &m.At, &m.UnsubscribeURL)
 			if errors.Is(err, pgx.ErrNoRows) {
 				return nil
 			} else if err != nil {

@@ -23,6 +23,8 @@ type Message struct {
 	Subject string
 	// Text and HTML say the same.
 	Text, HTML string
+	// UnsubscribeURL is where one POST stops such mails (RFC 8058); "" for mails that cannot be stopped.
+	UnsubscribeURL string
 	// At is when it was written.
 	At time.Time
 }
@@ -39,6 +41,9 @@ func (s *Sender) build(m Message) (*gomail.Msg, error) {
 	if m.Text == "" {
 		return nil, errors.New("the message is empty")
 	}
+	if strings.ContainsFunc(m.UnsubscribeURL, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '<' || r == '>' }) {
+		return nil, errors.New("the address for unsubscribing is no URL")
+	}
 	msg := gomail.NewMsg()
 	msg.FromMailAddress(s.from)
 	msg.ToMailAddress(&netmail.Address{Address: to})
@@ -47,6 +52,10 @@ func (s *Sender) build(m Message) (*gomail.Msg, error) {
 	msg.SetMessageIDWithValue(m.ID.String() + s.from.Address[strings.LastIndexByte(s.from.Address, '@'):])
 	// Out-of-office replies and mailing lists leave such messages alone (RFC 3834).
 	msg.SetGenHeader("Auto-Submitted", "auto-generated")
+	if m.UnsubscribeURL != "" {
+		msg.SetGenHeaderPreformatted("List-Unsubscribe", "<"+m.UnsubscribeURL+">")
+		msg.SetGenHeaderPreformatted("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
+	}
 	msg.SetBodyString(gomail.TypeTextPlain, m.Text)
 	if m.HTML != "" {
 		msg.AddAlternativeString(gomail.TypeTextHTML, m.HTML)

@@ -22,6 +22,9 @@ begin
         when 'mails.prune' then perform private.prune_mails();
         when 'executions.sweep' then perform private.sweep_executions();
         when 'executions.prune' then perform private.prune_executions();
+        when 'notifications.due' then perform private.release_notifications();
+        when 'notifications.mail' then perform private.queue_notification_mails();
+        when 'notifications.prune' then perform private.prune_notifications();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then

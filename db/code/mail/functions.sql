@@ -46,32 +46,32 @@ comment on function private.take_mail_allowance is
   'Refuses 429 RATE_LIMITED when the user queued p_limit mails of the kind in the last hour. Judges: callable by definer functions of ours only.';
 
 create or replace function private.queue_mail(
-  p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text
+  p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text, p_unsubscribe_url text default null
 ) returns uuid
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_id uuid;
 begin
-  insert into private.mails (kind, organization_id, user_id, to_address, subject, body_text, body_html)
-  values (p_kind, p_org_id, p_user_id, p_to, left(private.one_line(p_subject), 200), p_text, p_html)
+  insert into private.mails (kind, organization_id, user_id, to_address, subject, body_text, body_html, unsubscribe_url)
+  values (p_kind, p_org_id, p_user_id, p_to, btrim(left(private.one_line(p_subject), 200)), p_text, p_html, p_unsubscribe_url)
   returning id into v_id;
   perform private.enqueue('mail.send', jsonb_build_object('mailId', v_id), now(), 'mail.send:' || v_id);
   return v_id;
 end
 $$;
 comment on function private.queue_mail is
-  'Puts a message into the outbox with its job; both or neither are committed. Judges: callable by definer functions of ours only.';
+  'Puts a message into the outbox with its job; both or neither are committed. p_unsubscribe_url: where a POST unsubscribes (RFC 8058). Judges: callable by definer functions of ours only.';
 
 -- ---------------------------------------------------------------------------------------------------------------- for the worker
 
 create or replace function private.take_mail(p_id uuid)
-returns table (to_address text, subject text, body_text text, body_html text, created_at timestamptz)
+returns table (to_address text, subject text, body_text text, body_html text, created_at timestamptz, unsubscribe_url text)
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   return query update private.mails m set attempts = m.attempts + 1 where m.id = p_id and m.sent_at is null
-    returning m.to_address, m.subject, m.body_text, m.body_html, m.created_at;
+    returning m.to_address, m.subject, m.body_text, m.body_html, m.created_at, m.unsubscribe_url;
 end
 $$;
 comment on function private.take_mail is

@@ -1,0 +1,63 @@
+-- What becomes of a notification later: its event carries the id alone, and the row is read when the event is delivered; one that waited
+-- for the end of quiet hours gets its event when it is due; old ones go.
+
+create or replace function private.deliver_notifications(p_ids uuid[]) returns table (id uuid, data jsonb)
+language sql stable security definer set search_path = ''
+as $$
+  select n.id, private.notification_json(n) from public.notifications n where n.id = any (p_ids) and n.due_at <= now()
+$$;
+comment on function private.deliver_notifications is
+  'Payloads of `notification` events (data.id): Notification; no row for one that is gone or not due. Judges: callable by the server only, which delivers them in the room of their owner.';
+
+create or replace function private.deliver_notification_preferences(p_ids uuid[]) returns table (id uuid, data jsonb)
+language sql stable security definer set search_path = ''
+as $$
+  select s.user_id, private.notification_preferences_json(s) from public.notification_preferences s where s.user_id = any (p_ids)
+$$;
+comment on function private.deliver_notification_preferences is
+  'Payloads of `notification_preferences_updated` events (data.id is the user): NotificationPreferences. Judges: callable by the server only, which delivers them in the room of their owner.';
+grant execute on function private.deliver_notifications, private.deliver_notification_preferences to kijko_server;
+
+create or replace function private.release_notifications(p_at timestamptz default now(), p_limit integer default 5000) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_void text;
+  v_count integer := 0;
+begin
+  for v in
+    update public.notifications n set told_at = p_at
+    where n.id in (
+      select w.id from public.notifications w where w.told_at is null and w.due_at <= p_at
+      order by w.due_at, w.created_at limit p_limit for update skip locked)
+    returning n.id, n.user_id
+  loop
+    v_void := private.emit('user:' || v.user_id, 'notification', jsonb_build_object('id', v.id), null, null, 'room', 'notification', v.id);
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function private.release_notifications is
+  'Emits the events of notifications whose quiet hours are over. Judges: callable by schedules only.';
+
+create or replace function private.prune_notifications(p_at timestamptz default now()) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count bigint;
+begin
+  delete from public.notifications n
+  where n.created_at < p_at - interval '90 days' and (n.read_at is not null or n.created_at < p_at - interval '180 days');
+  get diagnostics v_count = row_count;
+  delete from private.notification_keys where created_at < p_at - interval '180 days';
+  delete from private.notification_mails where done_at < p_at - interval '30 days';
+  delete from private.announcements where finished_at < p_at - interval '180 days';
+  -- Those whom simultaneous arrivals took beyond their 1000.
+  perform private.trim_notifications(n.user_id) from public.notifications n group by n.user_id having count(*) > 1000;
+  return v_count;
+end
+$$;
+comment on function private.prune_notifications is
+  'Retention: read ones 90 days, unread ones 180, 1000 a person. Judges: callable by schedules only.';
