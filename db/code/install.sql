@@ -63,6 +63,11 @@
 {{ template "models/functions.sql" . }}
 {{ template "models/keys.sql" . }}
 {{ template "models/access.sql" . }}
+{{ template "skills/values.sql" . }}
+{{ template "skills/prompts.sql" . }}
+{{ template "skills/functions.sql" . }}
+{{ template "skills/triggers.sql" . }}
+{{ template "skills/access.sql" . }}
 {{ template "executions/functions.sql" . }}
 {{ template "executions/engine.sql" . }}
 {{ template "executions/schedules.sql" . }}
