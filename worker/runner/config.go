@@ -45,6 +45,18 @@ type Lease struct {
 	Claim func(ctx context.Context, job Job) (work func(ctx context.Context), err error)
 }
 
+// Batch is a long job type whose jobs are taken many in one round trip: for work that mostly waits for somebody else, of which a process
+// has hundreds in hand at a time.
+type Batch struct {
+	Name  string
+	Queue string
+	// Slots is how many run at once in this process. No job is taken while all are busy.
+	Slots int
+	// Take deletes up to n waiting jobs and takes the leases of their work, in one transaction. seen is how many jobs it looked at; fewer
+	// than n means that no more were waiting.
+	Take func(ctx context.Context, n int) (works []func(ctx context.Context), seen int, err error)
+}
+
 // Tick is something that is done every so often, starting at once. Errors are logged.
 type Tick struct {
 	Name  string
@@ -60,7 +72,12 @@ type Config struct {
 	Listen func(ctx context.Context) (*pgx.Conn, error)
 	Types  []Type
 	Leases []Lease
-	Ticks  []Tick
+	// Batches have a queue each of their own, like Leases.
+	Batches []Batch
+	Ticks   []Tick
+	// Hear gets what is notified on further channels, by the listening connection. A function must return at once. Nothing that matters
+	// may hang on it alone: while the connection is away nothing is heard.
+	Hear map[string]func(payload string)
 	// Workers is how many short jobs run at once per queue; default 2.
 	Workers int
 	// Poll is the net under the wake-ups; default 2 s.
@@ -107,6 +124,12 @@ func (c *Config) complete() error {
 			faults = append(faults, fmt.Errorf("runner: leased job type %q is incomplete, listed twice, or shares its queue", l.Name))
 		}
 		seen[l.Name], queues[l.Queue] = true, true
+	}
+	for _, b := range c.Batches {
+		if b.Name == "" || seen[b.Name] || b.Queue == "" || queues[b.Queue] || b.Slots < 1 || b.Take == nil {
+			faults = append(faults, fmt.Errorf("runner: batched job type %q is incomplete, listed twice, or shares its queue", b.Name))
+		}
+		seen[b.Name], queues[b.Queue] = true, true
 	}
 	return errors.Join(faults...)
 }

@@ -1,9 +1,11 @@
-// Package runner works the queue. Two kinds of jobs go through it:
+// Package runner works the queue. Three kinds of jobs go through it:
 //
 //   - A Type is a short piece of work, done while gue holds the job's transaction open. It writes through its own connections and must
 //     be safe to do twice.
 //   - A Lease is work of minutes or hours. Its job only takes a lease on a row and is gone; the work holds neither transaction nor
 //     connection, and whoever finds the lease expired takes over (package lease of the caller's choosing does heartbeats).
+//   - A Batch is the same for work that mostly waits for others, hundreds at a time: one round trip deletes many jobs and takes their
+//     leases.
 //
 // # Wake-ups
 //

@@ -3,8 +3,12 @@ package runner
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Channel is where enqueuing processes notify after commit. The payload says nothing.
@@ -66,16 +70,20 @@ func (r *Runner) listenOnce(ctx context.Context) error {
 		defer cancel()
 		_ = conn.Close(ctx)
 	}()
-	if _, err := conn.Exec(ctx, "listen "+Channel); err != nil {
-		return fmt.Errorf("listen: %w", err)
+	for _, channel := range append(slices.Collect(maps.Keys(r.c.Hear)), Channel) {
+		if _, err := conn.Exec(ctx, "listen "+pgx.Identifier{channel}.Sanitize()); err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
 	}
 	r.bells.ring()
 	for {
 		// A connection that died silently is found by the ping.
 		waiting, cancel := context.WithTimeout(ctx, 30*time.Second)
-		_, err := conn.WaitForNotification(waiting)
+		n, err := conn.WaitForNotification(waiting)
 		cancel()
 		switch {
+		case err == nil && r.c.Hear[n.Channel] != nil:
+			r.c.Hear[n.Channel](n.Payload)
 		case err == nil:
 			r.bells.ring()
 		case ctx.Err() != nil:

@@ -39,6 +39,9 @@ func (r *Runner) Names() []string {
 	for _, l := range r.c.Leases {
 		names = append(names, l.Name)
 	}
+	for _, b := range r.c.Batches {
+		names = append(names, b.Name)
+	}
 	return names
 }
 
@@ -69,6 +72,10 @@ func (r *Runner) Run(ctx context.Context) error {
 	for _, l := range r.c.Leases {
 		bell := r.bells.add()
 		group.Go(func() { r.lease(ctx, l, bell) })
+	}
+	for _, b := range r.c.Batches {
+		bell := r.bells.add()
+		group.Go(func() { r.batch(ctx, b, bell) })
 	}
 	for _, t := range r.c.Ticks {
 		group.Go(func() { r.tick(ctx, t) })

@@ -183,7 +183,7 @@ func TestTheListenerComesBack(t *testing.T) {
 	b.enqueue("a", "default")
 	<-done
 	require.Eventually(t, func() bool {
-		return b.count("select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() and query = 'listen kijko_jobs'") == 1
+		return b.count("select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() and query like 'listen %'") == 1
 	}, 5*time.Second, 10*time.Millisecond)
 	b.enqueue("a", "default")
 	<-done
@@ -197,4 +197,96 @@ func TestConfigNamesEveryFault(t *testing.T) {
 	require.ErrorContains(t, err, `"x"`)
 	backoff := runner.Exponential(time.Second, 5*time.Second)
 	require.Equal(t, []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 5 * time.Second}, []time.Duration{backoff(1), backoff(2), backoff(3), backoff(9)})
+}
+
+func TestBatches(t *testing.T) {
+	// take deletes jobs of the queue as a real Take does, and gives the same work for each.
+	take := func(b *bundle, work func(context.Context)) func(context.Context, int) ([]func(context.Context), int, error) {
+		return func(ctx context.Context, n int) ([]func(context.Context), int, error) {
+			tag, err := b.pool.Exec(ctx, `delete from gue_jobs where job_id in (select job_id from gue_jobs where queue = 'many' and run_at <= clock_timestamp()
+				order by run_at limit $1 for update skip locked)`, n)
+			works := make([]func(context.Context), tag.RowsAffected())
+			for i := range works {
+				works[i] = work
+			}
+			return works, len(works), err
+		}
+	}
+	t.Run("ManyAreTakenAtOnceButNoMoreThanSlots", func(t *testing.T) {
+		b := setup(t)
+		c := b.config()
+		running, finish := make(chan struct{}, 10), make(chan struct{})
+		var asked []int
+		work := take(b, func(context.Context) { running <- struct{}{}; <-finish })
+		c.Batches = []runner.Batch{{Name: "m", Queue: "many", Slots: 3, Take: func(ctx context.Context, n int) ([]func(context.Context), int, error) {
+			asked = append(asked, n)
+			return work(ctx, n)
+		}}}
+		for range 5 {
+			b.enqueue("m", "many")
+		}
+		r, stop := b.run(c)
+		require.Equal(t, []string{"m"}, r.Names())
+		for range 3 {
+			<-running
+		}
+		require.Equal(t, 2, b.count("select count(*) from jobs.gue_jobs"), "the others wait for a slot")
+		finish <- struct{}{}
+		<-running
+		require.Equal(t, 1, b.count("select count(*) from jobs.gue_jobs"))
+		close(finish)
+		<-running
+		require.Eventually(t, func() bool { return b.count("select count(*) from jobs.gue_jobs") == 0 }, 5*time.Second, 10*time.Millisecond)
+		b.enqueue("m", "many")
+		<-running
+		stop()
+		require.Equal(t, 3, asked[0], "all free slots in one round trip")
+	})
+	t.Run("ATakeThatFailsIsTriedAgainAtTheNextLookAndAPanicFreesItsSlot", func(t *testing.T) {
+		b := setup(t)
+		c := b.config()
+		done := make(chan struct{}, 10)
+		work := take(b, func(context.Context) { done <- struct{}{}; panic("boom") })
+		failed := false
+		c.Batches = []runner.Batch{{Name: "m", Queue: "many", Slots: 1, Take: func(ctx context.Context, n int) ([]func(context.Context), int, error) {
+			if !failed {
+				failed = true
+				return nil, 0, errors.New("no luck")
+			}
+			return work(ctx, n)
+		}}}
+		b.run(c)
+		for range 3 {
+			b.enqueue("m", "many")
+		}
+		for range 3 {
+			<-done
+		}
+	})
+	t.Run("AtShutdownWorkSeesTheEndAndIsWaitedFor", func(t *testing.T) {
+		b := setup(t)
+		c := b.config()
+		began, back := make(chan struct{}), false
+		c.Batches = []runner.Batch{{Name: "m", Queue: "many", Slots: 2, Take: take(b, func(ctx context.Context) { close(began); <-ctx.Done(); back = true })}}
+		b.enqueue("m", "many")
+		_, stop := b.run(c)
+		<-began
+		stop()
+		require.True(t, back)
+	})
+}
+
+func TestFurtherChannelsAreHeard(t *testing.T) {
+	b := setup(t)
+	c := b.config()
+	heard := make(chan string, 1)
+	c.Hear = map[string]func(string){"kijko_other": func(payload string) { heard <- payload }}
+	done := make(chan struct{}, 1)
+	c.Types = []runner.Type{quick("a", func(context.Context, runner.Job) error { done <- struct{}{}; return nil })}
+	b.run(c)
+	b.enqueue("a", "default")
+	<-done
+	_, err := b.conn.Exec(context.Background(), "notify kijko_other, 'this'")
+	require.NoError(t, err)
+	require.Equal(t, "this", <-heard)
 }
