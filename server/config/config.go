@@ -79,7 +79,12 @@ type Config struct {
 	LocalModel      string        `env:"KIJKO_LOCAL_MODEL" envDefault:"auto" doc:"The labelled local model, which answers for providers without a key: on, off, or auto (on in development without any key). Refused in production."`
 	LocalModelDelay time.Duration `env:"KIJKO_LOCAL_MODEL_DELAY" envDefault:"0s" doc:"How long the local model pretends to think."`
 
-	Slots      int `env:"KIJKO_WORKER_SLOTS" envDefault:"2" doc:"Ingestions that one worker runs at a time."`
+	Slots int `env:"KIJKO_WORKER_SLOTS" envDefault:"2" doc:"Ingestions that one worker runs at a time."`
+	// Each run in hand is a goroutine that waits for a provider; it holds no connection to the database.
+	Executions    int           `env:"KIJKO_WORKER_EXECUTIONS" envDefault:"50" doc:"Runs of skills that one worker has in hand at a time."`
+	ExecutionWait time.Duration `env:"KIJKO_EXECUTION_WAIT" envDefault:"120s" doc:"How long a request waits for the end of the run that it started."`
+	ExecutionDays int           `env:"KIJKO_EXECUTION_DAYS" envDefault:"90" doc:"Days that the numbers of runs are kept, at least 90; their texts go after 30."`
+
 	MemoryMB   int `env:"KIJKO_WORKER_MEMORY_MB" envDefault:"512" doc:"Soft memory limit of a worker's ingestions."`
 	SocketsMax int `env:"KIJKO_SOCKETS_PER_USER" envDefault:"30" doc:"Open WebSockets per person."`
 
@@ -166,6 +171,15 @@ func (c Config) Validate() error {
 	}
 	if c.Slots < 1 || c.Slots > 64 {
 		fault("KIJKO_WORKER_SLOTS", "must lie between 1 and 64")
+	}
+	if c.Executions < 1 || c.Executions > 1000 {
+		fault("KIJKO_WORKER_EXECUTIONS", "must lie between 1 and 1000")
+	}
+	if c.ExecutionWait < 0 || c.ExecutionWait > 10*time.Minute {
+		fault("KIJKO_EXECUTION_WAIT", "must lie between 0 and 10m")
+	}
+	if c.ExecutionDays < 90 || c.ExecutionDays > 36500 {
+		fault("KIJKO_EXECUTION_DAYS", "must be at least 90, because the statistics reach as far")
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
 		fault("KIJKO_LOG_LEVEL", "must be debug, info, warn or error")

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/google/uuid"
+
 	"kijko/server/config"
 	"kijko/server/seal"
 	"kijko/server/upload"
+	"kijko/worker/llm"
 	"kijko/worker/mail"
 	"kijko/worker/storage"
 )
@@ -20,6 +23,7 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger) (*Worker
 		return nil, nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
 	}
 	var unseal func(string) (string, error)
+	var unsealKey func(uuid.UUID, string, string) (string, error)
 	if len(keys) > 0 {
 		box, err := seal.New(keys...)
 		if err != nil {
@@ -29,6 +33,14 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger) (*Worker
 			plain, err := box.Open(upload.SecretPurpose, sealed)
 			return string(plain), err
 		}
+		unsealKey = func(organizationID uuid.UUID, provider, sealed string) (string, error) {
+			plain, err := box.Open(llm.KeyPurpose(organizationID.String(), provider), sealed)
+			return string(plain), err
+		}
+	}
+	models, err := llm.New(cfg.Models())
+	if err != nil {
+		return nil, nil, err
 	}
 	var mailer Mailer
 	if cfg.SMTPHost != "" {
@@ -43,7 +55,7 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger) (*Worker
 		return nil, nil, err
 	}
 	w, err := New(ctx, Config{DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Mailer: mailer,
-		Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log})
+		Models: models, UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log})
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())
 	}

@@ -14,8 +14,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"kijko/worker/execute"
 	"kijko/worker/gitfetch"
 	"kijko/worker/ingest"
+	"kijko/worker/llm"
 	"kijko/worker/runner"
 )
 
@@ -46,6 +48,14 @@ type Config struct {
 	Mailer Mailer
 	// Slots is how many ingestion runs are in work at once; default 2.
 	Slots int
+	// Models answer for skills (*llm.Set is one); nil: this worker runs no skills.
+	Models execute.Providers
+	// UnsealKey opens an organization's own key for a model provider; nil: runs that need one fail.
+	UnsealKey func(organizationID uuid.UUID, provider, sealed string) (string, error)
+	// Policy is how model providers are asked again; nil: the contract's.
+	Policy *llm.Policy
+	// Executions is how many runs of skills are in hand at once; default 50.
+	Executions int
 	// Workers is how many short jobs are in work at once; default 2.
 	Workers int
 	// Parsers is how many files of one run are parsed at once; default one a core.
@@ -57,10 +67,15 @@ type Config struct {
 	Log   *slog.Logger
 }
 
+// executionConnections is how many connections runs of skills use at a time: they need one for a few milliseconds at their beginning and at
+// their end.
+const executionConnections = 3
+
 // Worker works all queues. Make it with New.
 type Worker struct {
 	pool   *pgxpool.Pool
 	engine *ingest.Engine
+	skills *execute.Engine
 	runner *runner.Runner
 }
 
@@ -77,6 +92,12 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	}
 	if c.Workers <= 0 {
 		c.Workers = 2
+	}
+	if c.Executions <= 0 {
+		c.Executions = 50
+	}
+	if c.Grace <= 0 {
+		c.Grace = 20 * time.Second
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -103,8 +124,19 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if err != nil {
 		return nil, err
 	}
+	var batches []runner.Batch
+	hear := map[string]func(string){}
+	if c.Models != nil {
+		w.skills, err = execute.New(execute.Config{Pool: w.pool, Providers: c.Models, Unseal: c.UnsealKey, Policy: c.Policy,
+			Connections: executionConnections, Patience: c.Grace / 2, Log: c.Log})
+		if err != nil {
+			return nil, err
+		}
+		batches = append(batches, executionsRun(w.skills, c.Executions))
+		hear[execute.Channel] = w.skills.Cancelled
+	}
 	w.runner, err = runner.New(runner.Config{
-		Pool: w.pool, Workers: c.Workers, Poll: c.Poll, Grace: c.Grace, Log: c.Log,
+		Pool: w.pool, Workers: c.Workers, Poll: c.Poll, Grace: c.Grace, Log: c.Log, Batches: batches, Hear: hear,
 		Listen: func(ctx context.Context) (*pgx.Conn, error) { return pgx.Connect(ctx, c.ListenDSN) },
 		Leases: []runner.Lease{ingestionRun(w.engine, c.Slots)},
 		Types:  []runner.Type{ingestionDrop(w.pool), blobsDelete(w.pool, c.Blobs), mailSend(w.pool, c.Mailer)},
@@ -127,8 +159,9 @@ func openPool(ctx context.Context, c Config) (*pgxpool.Pool, error) {
 	}
 	pc.ConnConfig.RuntimeParams["search_path"] = "jobs"
 	pc.ConnConfig.RuntimeParams["application_name"] = "kijko worker"
-	// Short jobs hold one connection each and may need another; a run needs up to three for moments; ticks one.
-	pc.MaxConns = int32(2*c.Workers + 3*c.Slots + 2)
+	// Short jobs hold one connection each and may need another; an ingestion run needs one now and then, as ticks do; hundreds of skills
+	// share a few. By default that makes nine, and ten with the one that listens.
+	pc.MaxConns = int32(2*c.Workers + c.Slots + executionConnections)
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("worker: database: %w", err)
@@ -144,6 +177,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	holding, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var group sync.WaitGroup
 	group.Go(func() { w.engine.Hold(holding) })
+	if w.skills != nil {
+		group.Go(func() { w.skills.Hold(holding) })
+	}
 	err := w.runner.Run(ctx)
 	stop()
 	group.Wait()
