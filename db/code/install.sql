@@ -71,6 +71,9 @@
 {{ template "executions/functions.sql" . }}
 {{ template "executions/engine.sql" . }}
 {{ template "executions/schedules.sql" . }}
+{{ template "executions/rules.sql" . }}
+{{ template "executions/list.sql" . }}
+{{ template "executions/api.sql" . }}
 {{ template "executions/triggers.sql" . }}
 {{ template "executions/access.sql" . }}
 {{ template "habits/zones.sql" . }}

@@ -1,0 +1,148 @@
+-- Lists of runs and their exports: filters, pages, text forms.
+
+-- limit: from 1, default p_default, at most 100; offset: from 0. Numbers of any size are clamped before they are cast.
+create or replace function private.page_limit(p jsonb, p_default integer) returns integer
+language plpgsql stable
+as $$
+begin
+  if (p ->> 'limit')::numeric < 1 then
+    perform private.refuse_field('limit', 'The limit is at least 1.');
+  end if;
+  return least(coalesce((p ->> 'limit')::numeric, p_default), 100)::integer;
+end
+$$;
+comment on function private.page_limit is 'The parameter limit of a list, clamped to 100. Errors: 400 VALIDATION_ERROR below 1.';
+
+create or replace function private.page_offset(p jsonb) returns bigint
+language plpgsql stable
+as $$
+begin
+  if (p ->> 'offset')::numeric < 0 then
+    perform private.refuse_field('offset', 'The offset is at least 0.');
+  end if;
+  return least(coalesce((p ->> 'offset')::numeric, 0), 1000000000)::bigint;
+end
+$$;
+comment on function private.page_offset is 'The parameter offset of a list. Errors: 400 VALIDATION_ERROR below 0.';
+
+--TEMP as_instant
+create or replace function private.as_instant(p_text text) returns timestamptz
+language plpgsql stable parallel safe
+as $$
+begin
+  if p_text !~* '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2}))?$' then
+    return null;
+  end if;
+  return (p_text || case when char_length(p_text) = 10 then 'T00:00:00Z' else '' end)::timestamptz;
+exception when data_exception then
+  return null;
+end
+$$;
+comment on function private.as_instant is 'The text as a moment (ISO-8601), or null where it is none.';
+grant execute on function private.as_instant to authenticated;
+--TEMPEND
+
+-- SQL text; $1 is the request, $2 the caller. Moments are checked and become literals, so that the planner knows the range.
+create or replace function private.execution_filter(p jsonb) returns text
+language plpgsql stable
+as $$
+declare
+  v_start timestamptz := private.as_instant(p ->> 'startDate');
+  v_end timestamptz := private.as_instant(p ->> 'endDate');
+begin
+  if p ->> 'startDate' is not null and v_start is null then
+    perform private.refuse_field('startDate', 'This is no ISO-8601 date or time.');
+  elsif p ->> 'endDate' is not null and v_end is null then
+    perform private.refuse_field('endDate', 'This is no ISO-8601 date or time.');
+  elsif p ->> 'status' is not null and p ->> 'status' not in ('pending', 'running', 'completed', 'failed', 'cancelled') then
+    perform private.refuse_field('status', 'Status must be one of pending, running, completed, failed, cancelled.');
+  elsif p ->> 'executionType' is not null and p ->> 'executionType' not in ('manual', 'habit', 'reflex', 'api') then
+    perform private.refuse_field('executionType', 'Execution type must be one of manual, habit, reflex, api.');
+  end if;
+  return concat_ws(' and ', 'e.user_id = $2',
+    case when p ->> 'skillId' is not null then format('e.skill_id is not distinct from %L::uuid', coalesce(private.as_uuid(p ->> 'skillId'),
+      '00000000-0000-0000-0000-000000000000')) end,
+    case when p ->> 'status' is not null then 'e.status = $1 ->> ''status''' end,
+    case when p ->> 'executionType' is not null then 'e.execution_type = $1 ->> ''executionType''' end,
+    case when v_start is not null then format('e.executed_at >= %L::timestamptz', v_start) end,
+    case when v_end is not null then format('e.executed_at <= %L::timestamptz', v_end) end);
+end
+$$;
+comment on function private.execution_filter is
+  'The filters of E1 as conditions on e; an id that is no UUID matches nothing. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function private.executions_json(p jsonb, p_filter text, p_limit integer, p_offset bigint) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v jsonb;
+begin
+  execute 'select coalesce(jsonb_agg(private.execution_with_skill_json(x.e, s) order by (x.e).executed_at desc, (x.e).id desc), ''[]'')
+    from (select e from public.skill_executions e where ' || p_filter || ' order by e.executed_at desc, e.id desc limit $3 offset $4) x
+    left join public.skills s on s.id = (x.e).skill_id'
+    into v using p, private.user_id(), p_limit, p_offset;
+  return v;
+end
+$$;
+comment on function private.executions_json is 'ExecutionWithSkill[] that fit the conditions, newest first, under the caller''s own rights.';
+
+grant execute on function private.page_limit, private.page_offset, private.execution_filter, private.executions_json to authenticated;
+
+-- JSON text indented by two spaces; jsonb_pretty takes four, and breaks the line in what is empty. No string in JSON holds a line break.
+create or replace function private.indented(p_value jsonb, p_depth integer) returns text
+language sql immutable parallel safe
+return (
+  select string_agg(repeat(' ', 2 * p_depth + (length(l) - length(ltrim(l, ' '))) / 2) || ltrim(l, ' '), E'\n' order by n)
+  from string_to_table(regexp_replace(jsonb_pretty(p_value), '([\[{])\n *([\]}])', '\1\2', 'g'), E'\n') with ordinality t (l, n));
+comment on function private.indented is 'The value as JSON text indented by two spaces, p_depth steps deep.';
+
+-- A cell of CSV: a spreadsheet must not take it for a formula.
+create or replace function private.csv_cell(p_text text) returns text
+language sql immutable parallel safe
+return '"' || replace(case when p_text ~ '^([=+@\t\r]|-.)' then '''' || p_text else coalesce(p_text, '') end, '"', '""') || '"';
+comment on function private.csv_cell is 'A quoted cell; one that a spreadsheet would take for a formula begins with an apostrophe.';
+
+create or replace function private.execution_csv(e public.skill_executions, p_skill_name text) returns text
+language sql stable parallel safe
+return concat_ws(',', private.csv_cell(e.id::text), private.csv_cell(e.skill_id::text), private.csv_cell(p_skill_name),
+  private.csv_cell(e.execution_type), private.csv_cell(e.status), private.csv_cell(nullif(e.prompt_tokens + e.completion_tokens, 0)::text),
+  private.csv_cell(nullif(e.duration_ms, 0)::text), private.csv_cell(nullif(e.cost_cents, 0)::text),
+  private.csv_cell(private.iso(e.executed_at)), private.csv_cell(private.iso(e.completed_at)));
+comment on function private.execution_csv is 'A line of the CSV export.';
+grant execute on function private.indented, private.csv_cell, private.execution_csv to authenticated;
+
+-- At most 10,000 rows and 50 MiB of text: what is older than that is left out.
+create or replace function api.export_executions(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  c_rows constant integer := 10000;
+  c_bytes constant bigint := 52428800;
+  v_csv boolean := coalesce(p ->> 'format', 'json') = 'csv';
+  v_lines text[] := '{}';
+  v_line text;
+  v_bytes bigint := 0;
+  v record;
+begin
+  if coalesce(p ->> 'format', 'json') not in ('json', 'csv') then
+    perform private.refuse_field('format', 'Format must be json or csv.');
+  end if;
+  for v in execute 'select x.e, s as s, s.name as skill_name
+    from (select e from public.skill_executions e where ' || private.execution_filter(p) || ' order by e.executed_at desc, e.id desc limit $3) x
+    left join public.skills s on s.id = (x.e).skill_id
+    order by (x.e).executed_at desc, (x.e).id desc' using p, private.user_id(), c_rows
+  loop
+    v_line := case when v_csv then private.execution_csv(v.e, v.skill_name) else private.indented(private.execution_with_skill_json(v.e, v.s), 1) end;
+    v_bytes := v_bytes + octet_length(v_line) + 2;
+    exit when v_bytes > c_bytes;
+    v_lines := v_lines || v_line;
+  end loop;
+  return jsonb_build_object(
+    'data', case when v_csv then array_to_string('id,skillId,skillName,executionType,status,tokensUsed,durationMs,costCents,executedAt,completedAt'::text || v_lines, E'\n')
+      when cardinality(v_lines) = 0 then '[]' else E'[\n' || array_to_string(v_lines, E',\n') || E'\n]' end,
+    'filename', format('executions-%s.%s', to_char(now() at time zone 'UTC', 'YYYY-MM-DD'), case when v_csv then 'csv' else 'json' end));
+end
+$$;
+comment on function api.export_executions is
+  'GET /executions/export: the newest 10,000 runs, up to 50 MiB, as JSON or CSV text. Errors: 400 VALIDATION_ERROR.';
+grant execute on function api.export_executions to authenticated;
