@@ -1,4 +1,4 @@
-// Package app puts the server together: database pool, identity, realtime, uploads and the HTTP edge, for the program, for
+// Package app puts the server together: database pool, identity, realtime, Socket.IO, uploads and the HTTP edge, for the program, for
 // development and for tests alike.
 //
 // New opens everything lazily: a database or an identity provider that is away does not stop it. Run serves until its context ends
@@ -28,6 +28,7 @@ import (
 	"kijko/server/identity"
 	"kijko/server/openapi"
 	"kijko/server/realtime"
+	"kijko/server/socketio"
 	"kijko/worker/llm"
 	"kijko/worker/storage"
 )
@@ -41,6 +42,7 @@ type Options struct {
 	Observe func(op *openapi.Operation, status int, body []byte)
 	// Realtime replaces the contract's numbers; tests shorten waits.
 	Realtime realtime.Options
+	SocketIO socketio.Options
 }
 
 // App is a server that has not been started, or is running.
@@ -51,6 +53,7 @@ type App struct {
 	api      *api.App
 	identity *identity.Identity
 	realtime *realtime.Server
+	socketio *socketio.Server
 	features []feature
 	store    *storage.Store
 	models   *llm.Set
@@ -104,9 +107,14 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 	if o.Realtime.SocketsPerUser == 0 {
 		o.Realtime.SocketsPerUser = cfg.SocketsMax
 	}
+	addressOf := func(c *fiber.Ctx) string { return clientIP(c.Context().RemoteIP().String(), forwarded(c)) }
 	a.realtime, err = realtime.New(realtime.Deps{Pool: a.pool, ListenDSN: cfg.DatabaseDirect, Auth: a.identity, Issuer: a.identity.Issuer(),
-		Origins: cfg.Origins, ClientIP: func(c *fiber.Ctx) string { return clientIP(c.Context().RemoteIP().String(), forwarded(c)) },
-		Log: o.Log, Options: o.Realtime})
+		Origins: cfg.SocketOrigins(), ClientIP: addressOf, Log: o.Log, Options: o.Realtime})
+	if err != nil {
+		return nil, err
+	}
+	a.socketio, err = socketio.New(socketio.Deps{Realtime: a.realtime, Origins: cfg.SocketOrigins(), ClientIP: addressOf, Log: o.Log,
+		Options: o.SocketIO})
 	if err != nil {
 		return nil, err
 	}
@@ -149,6 +157,7 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 		Mount: func(app *fiber.App) {
 			a.identity.Mount(app)
 			a.realtime.Routes(app)
+			a.socketio.Routes(app)
 		},
 	})
 	return err
@@ -193,11 +202,11 @@ func (a *App) Run(ctx context.Context) error {
 	a.api.Drain()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.ShutdownGrace)
 	defer cancel()
-	drainErr := a.realtime.Drain(grace)
+	drainErr := errors.Join(ignoreDeadline(a.realtime.Drain(grace)), ignoreDeadline(a.socketio.Drain(grace)))
 	shutdownErr := a.api.ShutdownWithContext(grace)
 	stopBackground()
 	wg.Wait()
-	return errors.Join(err, ignoreDeadline(drainErr), ignoreDeadline(shutdownErr))
+	return errors.Join(err, drainErr, ignoreDeadline(shutdownErr))
 }
 
 // ignoreDeadline: whoever is still there when the grace is over has been cut, as announced.

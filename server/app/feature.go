@@ -34,7 +34,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if a.models, err = llm.New(a.cfg.Models()); err != nil {
 		return err
 	}
-	a.features = append(a.features, handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()),
+	a.features = append(a.features, handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		&ingestion.Feature{Exec: exec, Git: git})
 	return nil
 }

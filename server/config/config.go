@@ -197,6 +197,16 @@ func (c Config) ValidateWorker() error {
 	return c.Validate()
 }
 
+// SocketOrigins are the sites that may open sockets: those that may call the API, and this installation itself. Its own pages say so, and
+// so do clients that name where they go to as their Origin (Python's websocket-client).
+func (c Config) SocketOrigins() []string {
+	origins := slices.Clone(c.Origins)
+	if u, err := url.Parse(c.PublicURL); err == nil && u.Host != "" {
+		origins = append(origins, u.Scheme+"://"+u.Host)
+	}
+	return origins
+}
+
 // Hosts is what the settings say about Git hosts.
 func (c Config) Hosts() gitfetch.HostConfig {
 	hosts := gitfetch.HostConfig{AllowPrivate: c.GitAllowPrivate, Extra: map[string]gitfetch.Provider{}, Aliases: map[string]string{},

@@ -139,6 +139,9 @@ func (f *Frame) Encoded(key string, encode func(*Frame) []byte) []byte {
 	return raw
 }
 
+// Series is the key under which a newer frame takes the place of a waiting one; "": nothing does.
+func (f *Frame) Series() string { return f.series }
+
 // frame is the event as members of its room are told, or those of the ingestion view.
 func (e *Event) frame(ingestion bool) *Frame {
 	if e.shared == nil {

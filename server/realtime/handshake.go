@@ -43,8 +43,21 @@ func (s *Server) serve(c *fiber.Ctx) error {
 		s.refusals.add(uuid.NewString(), strings.Clone(c.Params("projectId")), "", "Origin not allowed", ip)
 		return api.NewProblem(http.StatusForbidden, "ORIGIN_NOT_ALLOWED", "This site may not open connections here.", "")
 	}
+	if err := s.Admit(ip, strings.Clone(c.Params("projectId"))); err != nil {
+		return err
+	}
+	h := readHandshake(c)
+	h.ip = ip
+	// The library answers a malformed handshake itself, and its error says no more than that answer.
+	_ = s.upgrader.Upgrade(c.Context(), func(conn *websocket.Conn) { s.run(conn, h) })
+	return nil
+}
+
+// Admit judges an attempt to connect before anything else is known of it: by the rate of its address, and by whether this process takes
+// anybody at all. target is what was asked for, as the access log has it. The error is a problem for the answer.
+func (s *Server) Admit(ip, target string) error {
 	if ok, wait := s.perIP.take(addressKey(ip), s.now()); !ok {
-		s.refusals.add(uuid.NewString(), strings.Clone(c.Params("projectId")), "", "Too many handshakes", ip)
+		s.refusals.add(uuid.NewString(), target, "", "Too many handshakes", ip)
 		p := api.NewProblem(http.StatusTooManyRequests, "RATE_LIMITED", "Too many connection attempts. Please wait a moment.", "")
 		p.Header = map[string]string{fiber.HeaderRetryAfter: strconv.Itoa(int(wait.Seconds()) + 1)}
 		return p
@@ -54,10 +67,6 @@ func (s *Server) serve(c *fiber.Ctx) error {
 		p.Header = map[string]string{fiber.HeaderRetryAfter: "1"}
 		return p
 	}
-	h := readHandshake(c)
-	h.ip = ip
-	// The library answers a malformed handshake itself, and its error says no more than that answer.
-	_ = s.upgrader.Upgrade(c.Context(), func(conn *websocket.Conn) { s.run(conn, h) })
 	return nil
 }
 

@@ -26,6 +26,13 @@ if [ "${1:-}" = tests ] && command -v apt-get >/dev/null 2>&1 && [ -z "${PG_CONF
   fi
 fi
 
+if [ "${1:-}" = tests ]; then # the official clients of Socket.IO
+  want node nodejs
+  want npm npm
+  want python3 python3
+  python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"
+fi
+
 [ -n "$missing" ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
   echo "prepare: missing:$missing (Debian's names); install them with your system's package manager" >&2

@@ -664,7 +664,7 @@ func TestQueue(t *testing.T) {
 		session.Send(engine.Message{Data: fmt.Appendf(nil, "progress %d", i), Series: "progress"})
 		session.Send(engine.Message{Data: fmt.Appendf(nil, "replay %d", i), Free: true})
 	}
-	session.Send(engine.Message{Data: []byte("last")})
+	session.Send(engine.Message{Head: "la", Data: []byte("st")})
 	got := strings.Split(s.get(query), "\x1e")
 	require.Len(t, got, 12, "replays do not count, and of a series the newest remains")
 	require.Equal(t, []string{"4progress 9", "4replay 9", "4last"}, got[9:])

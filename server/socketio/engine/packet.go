@@ -25,6 +25,8 @@ const (
 
 // Message is what a session carries. Its bytes are shared and must not be changed.
 type Message struct {
+	// Head stands before Data, which then can be shared by messages that only begin differently. Of text messages only.
+	Head   string
 	Data   []byte
 	Binary bool
 	// Series: while it waits, a newer message of the same series takes its place. Empty: nothing does.
@@ -39,7 +41,7 @@ type packet struct {
 }
 
 // size is about what the packet takes on the wire.
-func (p packet) size() int { return len(p.Data) + 2 }
+func (p packet) size() int { return len(p.Head) + len(p.Data) + 2 }
 
 var errPacket = errors.New("malformed packet")
 
@@ -87,7 +89,7 @@ func appendBody(body []byte, packets []packet) []byte {
 			body = base64.StdEncoding.AppendEncode(append(body, binaryMark), p.Data)
 			continue
 		}
-		body = append(append(body, p.kind), p.Data...)
+		body = append(append(append(body, p.kind), p.Head...), p.Data...)
 	}
 	return body
 }

@@ -57,24 +57,23 @@ func (s *Session) start(hello []byte, r Request) {
 	s.receiver = s.srv.deps.Accept(s, r)
 }
 
-// Send queues a message. A client that does not keep up is cut off; nobody waits for it.
-func (s *Session) Send(m Message) {
+// Send queues a message. A client that does not keep up is cut off, which is reported as false; nobody waits for it.
+func (s *Session) Send(m Message) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.ended {
-		s.push(packet{message, m})
-	}
+	return s.ended || s.push(packet{message, m})
 }
 
 // push queues a packet and sees to it that somebody takes it. Under the lock.
-func (s *Session) push(p packet) {
+func (s *Session) push(p packet) bool {
 	if !s.queue.push(p) {
 		// What waits is dropped, so that the end is the next thing the client sees.
 		s.queue.drop()
 		s.shut(closeSlow, "Slow consumer", false)
-		return
+		return false
 	}
 	s.wake()
+	return true
 }
 
 // wake gives what is queued to the transport. Under the lock.

@@ -61,14 +61,18 @@ func closeFrame(code int, reason string) []byte {
 
 // send writes packets, each as one frame: text with its digit, binary without.
 func (w *wire) send(packets []packet) error {
-	headers := make([]byte, 0, 12*len(packets))
+	room := 0
+	for _, p := range packets {
+		room += 12 + len(p.Head)
+	}
+	headers := make([]byte, 0, room)
 	buffers := make(net.Buffers, 0, 2*len(packets))
 	for _, p := range packets {
 		begin := len(headers)
 		if p.Binary {
 			headers = appendHeader(headers, opBinary, len(p.Data))
 		} else {
-			headers = append(appendHeader(headers, opText, len(p.Data)+1), p.kind)
+			headers = append(append(appendHeader(headers, opText, 1+len(p.Head)+len(p.Data)), p.kind), p.Head...)
 		}
 		buffers = append(buffers, headers[begin:len(headers):len(headers)], p.Data)
 	}

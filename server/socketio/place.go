@@ -1,0 +1,326 @@
+package socketio
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+
+	"kijko/server/realtime"
+	"kijko/server/socketio/engine"
+)
+
+// place is one client in one namespace, and the sink of its connection.
+type place struct {
+	client    *client
+	namespace string
+	head      string // of its events
+	offsets   bool   // events carry their ids, and the client may come back
+	conn      *realtime.Conn
+
+	// Set by open before anything is told.
+	kind     realtime.Kind
+	demanded string // a room without which there is no entry
+	resumes  bool   // a cursor was given: what can be replayed is told after hello
+
+	mu        sync.Mutex
+	state     placeState
+	held      []heldFrame // from hello on, until it is known whether the client gets its name back
+	recovers  *memory
+	former    *place // who still uses the private id that this one is to take over
+	pid, sid  string
+	user      string
+	from      string
+	rooms     []string
+	refused   *refusal // CONNECT is to be answered with it
+	final     bool     // nobody comes back here by itself
+	answering string   // id of the acknowledgement that the present action is to be answered with
+}
+
+type heldFrame struct {
+	frame  *realtime.Frame
+	replay bool
+}
+
+// refusal is what a connection was closed with before it began.
+type refusal struct {
+	code   int
+	reason string
+}
+
+type placeState uint8
+
+const (
+	connecting placeState = iota
+	connected
+	over
+)
+
+// open judges the credential; the answer comes through Send or Close.
+func (p *place) open(where address, cred credential) {
+	o := realtime.Opening{Kind: realtime.General}
+	if cred.Token != nil {
+		o.Token = *cred.Token
+	}
+	switch {
+	case where.isProject:
+		o.Kind, o.Target = realtime.Project, where.project
+	case cred.ContextID != "":
+		o.Kind, o.Target = realtime.Context, strings.ToLower(cred.ContextID)
+	}
+	if !where.isProject && cred.ProjectID != "" {
+		p.demanded = "project:" + strings.ToLower(cred.ProjectID)
+		o.Rooms = append(o.Rooms, p.demanded)
+	}
+	if cred.Snapshot != nil {
+		o.Snapshot = "false"
+		if *cred.Snapshot {
+			o.Snapshot = "true"
+		}
+	}
+	if cursor := firstOf(cred.Offset, cred.LastEventID); cursor != nil {
+		o.Cursor, o.HasCursor = *cursor, true
+	}
+	if p.offsets {
+		if m, owner, ok := p.client.srv.recall(cred.PID); ok && m.namespace == p.namespace {
+			p.recovers, p.former, p.pid = &m, owner, cred.PID
+			o.Rooms = append(o.Rooms, m.rooms...)
+			if !o.HasCursor {
+				o.Cursor, o.HasCursor = m.from, true
+			}
+		}
+	}
+	p.kind, p.resumes = o.Kind, o.HasCursor
+	p.conn.Open(o)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state == connecting {
+		p.state, p.refused = over, &refusal{realtime.CloseInternal, "internal error"} // cannot be: an opening is told or refused
+	}
+}
+
+func firstOf(values ...*string) *string {
+	for _, v := range values {
+		if v != nil {
+			return v
+		}
+	}
+	return nil
+}
+
+// Send tells a frame. Under the connection's lock.
+func (p *place) Send(f *realtime.Frame, replay bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch p.state {
+	case over:
+		return true
+	case connecting:
+		p.held = append(p.held, heldFrame{f, replay})
+		if p.resumes && !decides(f) {
+			return true
+		}
+		return p.welcome(f)
+	}
+	return p.tell(f, replay)
+}
+
+// decides says whether a frame shows how a replay went.
+func decides(f *realtime.Frame) bool {
+	return !f.Control || f.Name == "resumed" || f.Name == "resync_required"
+}
+
+// welcome answers CONNECT, with the old name where everything could be restored, and tells what was held.
+func (p *place) welcome(last *realtime.Frame) bool {
+	var hello struct {
+		ConnectionID, UserID, LastEventID string
+		Rooms                             []string
+	}
+	_ = json.Unmarshal(p.held[0].frame.Data, &hello)
+	if p.demanded != "" && !slices.Contains(hello.Rooms, p.demanded) {
+		p.state, p.refused = over, &refusal{realtime.CloseNotFound, "Project not found"}
+		return true
+	}
+	p.state, p.sid, p.user, p.rooms, p.from = connected, hello.ConnectionID, hello.UserID, hello.Rooms, hello.LastEventID
+	switch {
+	case p.recovers == nil || p.recovers.user != p.user:
+		p.pid = ""
+	case last.Name == "resync_required":
+		p.pid = ""
+		p.supersede()
+	default:
+		p.sid = p.recovers.sid
+		p.supersede()
+	}
+	answer := map[string]string{"sid": p.sid}
+	if p.offsets {
+		if p.pid == "" {
+			p.pid = newID()
+		}
+		p.client.srv.assume(p.pid, p)
+		answer["pid"] = p.pid
+	}
+	p.client.send(packetConnect, p.namespace, encode(answer))
+	held := p.held
+	p.held, p.recovers, p.former = nil, nil, nil
+	for _, h := range held {
+		if !p.tell(h.frame, h.replay) {
+			return false
+		}
+	}
+	return true
+}
+
+// supersede ends the transport that the client has lost and that nobody here has missed yet.
+func (p *place) supersede() {
+	if p.former != nil {
+		go p.former.client.session.Close(realtime.CloseDone, "continued over another connection")
+	}
+}
+
+// tell puts a frame into Socket.IO's words.
+func (p *place) tell(f *realtime.Frame, replay bool) bool {
+	if f.Control {
+		p.notice(f)
+		if p.answer(f) {
+			return true
+		}
+	}
+	m := engine.Message{Head: p.head, Data: p.encoded(f), Free: replay}
+	if series := f.Series(); series != "" {
+		m.Series = p.namespace + " " + series
+	}
+	return p.client.session.Send(m)
+}
+
+// encoded gives the event's array; all places that call events alike share it.
+func (p *place) encoded(f *realtime.Frame) []byte {
+	name, key, offset := f.Name, "sio", f.ID
+	switch {
+	case f.Name == "error" && f.Control && p.kind != realtime.General:
+		name = "protocol_error" // a name that cannot be taken for an ingestion's error
+	case f.Name == "error" && !f.Control && p.kind == realtime.General:
+		name, key = "ingestion_error", "sio general"
+	}
+	if !p.offsets {
+		offset, key = 0, key+" plain"
+	}
+	if f.Control {
+		return encodeEvent(name, f.Data, 0)
+	}
+	return f.Encoded(key, func(f *realtime.Frame) []byte { return encodeEvent(name, f.Data, offset) })
+}
+
+// notice keeps the list of rooms, for the client's return.
+func (p *place) notice(f *realtime.Frame) {
+	var data struct{ Room string }
+	switch f.Name {
+	case "room_joined":
+		if json.Unmarshal(f.Data, &data) == nil && !slices.Contains(p.rooms, data.Room) {
+			p.rooms = append(p.rooms, data.Room)
+		}
+	case "room_left":
+		if json.Unmarshal(f.Data, &data) == nil {
+			p.rooms = slices.DeleteFunc(p.rooms, func(room string) bool { return room == data.Room })
+		}
+	}
+}
+
+// Ping has nothing to do: Engine.IO has a heartbeat of its own.
+func (p *place) Ping() {}
+
+// Close ends the place. Under the connection's lock.
+func (p *place) Close(code int, reason string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch p.state {
+	case connecting:
+		p.state, p.refused, p.held = over, &refusal{code, reason}, nil
+	case connected:
+		p.state = over
+		p.client.session.Send(engine.Message{Head: p.head, Data: encodeEvent("closing", encode(map[string]any{"code": code, "reason": reason}), 0), Free: true})
+		if !isFinal(code) {
+			p.client.session.Close(code, reason)
+			return
+		}
+		p.final = true
+		p.client.send(packetDisconnect, p.namespace, nil)
+		go p.end()
+	}
+}
+
+// isFinal says whether a client should not repeat what ended so.
+func isFinal(code int) bool {
+	switch code {
+	case realtime.CloseDone, realtime.CloseForbidden, realtime.CloseNotFound, realtime.CloseRevoked, realtime.CloseLimited:
+		return true
+	}
+	return false
+}
+
+// answerRefusal answers CONNECT with an error, or where it should be repeated, by ending the transport.
+func (p *place) answerRefusal() {
+	p.mu.Lock()
+	r := p.refused
+	p.final = true
+	p.mu.Unlock()
+	if r == nil {
+		return
+	}
+	c := p.client
+	switch r.code {
+	case realtime.CloseUnauthorized:
+		if r.reason == "Missing token" {
+			c.refuse(p.namespace, r.reason, codeNoToken, "")
+			return
+		}
+		c.refuse(p.namespace, r.reason, codeToken, "")
+	case realtime.CloseRevoked:
+		c.refuse(p.namespace, r.reason, codeToken, "")
+	case realtime.CloseForbidden, realtime.CloseNotFound:
+		c.refuse(p.namespace, "Access denied", codeDenied, r.reason)
+	case realtime.CloseLimited:
+		c.refuse(p.namespace, r.reason, codeLimited, "")
+	default:
+		c.session.Close(r.code, r.reason)
+	}
+}
+
+// end takes the place out of its client.
+func (p *place) end() {
+	p.client.acting.Lock()
+	defer p.client.acting.Unlock()
+	p.client.leave(p)
+}
+
+// finish is the client's own farewell.
+func (p *place) finish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state, p.final = over, true
+}
+
+func (p *place) isOver() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state == over
+}
+
+// remember is what a client that comes back is to get.
+func (p *place) remember() memory {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.memory()
+}
+
+func (p *place) memory() memory {
+	return memory{user: p.user, namespace: p.namespace, sid: p.sid, rooms: slices.Clone(p.rooms), from: p.from}
+}
+
+// legacy is what is left of a place that has ended, and whether anybody may claim it.
+func (p *place) legacy() (pid string, m memory, returns bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state = over
+	return p.pid, p.memory(), !p.final
+}
