@@ -200,7 +200,7 @@ func TestRealtimePresence(t *testing.T) {
 		l.db.Exec(`select private.settle_presence(clock_timestamp() + interval '30 seconds')`)
 		statuses("online")
 		l.db.Exec(`select private.bury_nodes(now() + interval '2 minutes')`)
-		l.db.Exec(`select private.settle_presence(clock_timestamp() + interval '2 minutes')`)
+		l.db.Exec(`select private.settle_presence(clock_timestamp() + interval '3 minutes')`)
 		statuses("offline")
 	})
 }
