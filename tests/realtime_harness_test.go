@@ -241,9 +241,10 @@ func (n *node) connect(a *actor, query string) *watcher {
 	return n.open("", dial{query: q, path: "/api/v1/ws"})
 }
 
-// inRooms is a socket that has joined rooms and has read everything that this brought.
+// inRooms is a socket that has joined rooms and has read everything that this brought. What was committed before is not told to it.
 func (n *node) inRooms(a *actor, rooms ...string) *watcher {
 	n.live.t.Helper()
+	n.reached()
 	w := n.connect(a, "")
 	w.expect("hello")
 	for _, room := range rooms {
