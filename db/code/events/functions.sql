@@ -78,8 +78,9 @@ comment on function private.emit_removal is
 --   An event that depends on another (same row, or begun after its commit) drew the larger seq after the other had been committed:
 --   where it is visible, the other is visible too and comes first.
 --   Stall: rows of open transactions are not visible yet, so they are simply not there. Nobody waits for them.
---   Floor: once a second the last place drawn is remembered, and then the transaction ids in use. Who drew a place up to there has one
---   of these ids. When all of them have ended, whatever they left is visible, and the batch below takes it: nothing more can come.
+--   Floor: once a second the last place drawn is remembered, and then the id of this transaction. Who drew a place up to there had an id
+--   before, hence a smaller one. When all transactions with smaller ids have ended, whatever they left is visible, and the batch below
+--   takes it: nothing more can come. (The upper end of a snapshot is no such mark: ids of running transactions can lie above it.)
 create or replace function private.sequence_events() returns bigint
 language plpgsql volatile security definer set search_path = ''
 -- Statistics of a table that is empty most of the time mean nothing: always by the index, and never worth compiling.
@@ -88,8 +89,10 @@ as $$
 declare
   c_batch constant integer := 5000;
   v_floor bigint := (select floor_seq from private.event_log);
+  -- The last place drawn, read before this transaction has an id.
+  v_last bigint := case when pg_current_xact_id_if_assigned() is null
+    then coalesce(pg_sequence_last_value('private.event_inbox_seq_seq'), 0) end;
   v_log private.event_log;
-  v_last bigint;
   v_head bigint;
   v_count bigint;
 begin
@@ -98,13 +101,11 @@ begin
   end if;
   select * into v_log from private.event_log for update;
   v_floor := v_log.floor_seq;
-  if v_log.marked_at < clock_timestamp() - interval '1 second' then
-    -- Two statements: the place is read before the snapshot is taken.
-    v_last := coalesce(pg_sequence_last_value('private.event_inbox_seq_seq'), 0);
+  if v_last is not null and v_log.marked_at < clock_timestamp() - interval '1 second' then
     if v_log.next_xid <= pg_snapshot_xmin(pg_current_snapshot()) then
       v_log.floor_seq := v_log.next_seq;
       v_log.next_seq := v_last;
-      v_log.next_xid := pg_snapshot_xmax(pg_current_snapshot());
+      v_log.next_xid := pg_current_xact_id();
     end if;
     v_log.marked_at := clock_timestamp();
   end if;
