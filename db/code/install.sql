@@ -7,6 +7,7 @@
 {{ template "core/rates.sql" . }}
 {{ template "core/triggers.sql" . }}
 {{ template "jobs/functions.sql" . }}
+{{ template "jobs/floor.sql" . }}
 {{ template "jobs/access.sql" . }}
 {{ template "usage/functions.sql" . }}
 {{ template "usage/consume.sql" . }}
@@ -86,10 +87,5 @@
 {{ template "notifications/api.sql" . }}
 {{ template "notifications/delivery.sql" . }}
 {{ template "notifications/triggers.sql" . }}
-{{ template "notifications/tell_people.sql" . }}
-{{ template "notifications/tell_work.sql" . }}
-{{ template "notifications/tell_accounts.sql" . }}
-{{ template "notifications/tell_contexts.sql" . }}
-{{ template "notifications/announcements.sql" . }}
 {{ template "notifications/access.sql" . }}
 {{ template "mail/notifications.sql" . }}

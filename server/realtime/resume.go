@@ -23,6 +23,7 @@ var resyncReasons = []string{"invalid_cursor", "expired", "too_many"}
 // gather puts together what the answer says was missed: all rooms in one order, rows that events name read, at most maxReplay events.
 func (c *Conn) gather(ctx context.Context, b *beginning, cursor int64, valid bool) (*replay, error) {
 	r := &replay{head: b.head, cursor: cursor, resync: map[string][]string{}, part: map[int64]bool{}}
+	var reads []int64
 	total := 0
 	for i, answer := range b.rooms {
 		reason := ""
@@ -43,6 +44,9 @@ func (c *Conn) gather(ctx context.Context, b *beginning, cursor int64, valid boo
 		total += len(answer.missed)
 		r.rooms = append(r.rooms, answer.room)
 		for _, e := range answer.missed {
+			if isRead(e.Type) {
+				reads = append(reads, e.ID)
+			}
 			if part, seen := r.part[e.ID]; !seen || part {
 				r.part[e.ID] = kindOf(answer.room) == kindIngestion
 			}
@@ -50,32 +54,20 @@ func (c *Conn) gather(ctx context.Context, b *beginning, cursor int64, valid boo
 		}
 	}
 	slices.SortStableFunc(r.events, func(a, b *Event) int { return cmp.Compare(a.ID, b.ID) })
-	var err error
-	r.events, err = c.srv.readRows(ctx, r.events)
-	return r, err
-}
-
-// readRows gives events that name a row what they are told with, and leaves out those whose row is gone.
-func (s *Server) readRows(ctx context.Context, events []*Event) ([]*Event, error) {
-	var ids []int64
-	for _, e := range events {
-		if isRead(e.Type) {
-			ids = append(ids, e.ID)
-		}
+	if len(reads) == 0 {
+		return r, nil
 	}
-	if len(ids) == 0 {
-		return events, nil
-	}
-	rows, err := s.store.resolve(ctx, ids)
+	rows, err := c.srv.store.resolve(ctx, reads)
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(events, func(e *Event) bool {
+	for _, e := range r.events {
 		if isRead(e.Type) {
 			e.Data = rows[e.ID]
 		}
-		return e.Data == nil
-	}), nil
+	}
+	r.events = slices.DeleteFunc(r.events, func(e *Event) bool { return e.Data == nil })
+	return r, nil
 }
 
 // headOf is the head of the log when a room was judged.

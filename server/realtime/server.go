@@ -122,8 +122,6 @@ type Server struct {
 	roster   *roster
 	refusals *refusals
 	draining atomic.Bool
-	drained  chan struct{} // closed when draining begins
-	polls    polls
 	// livesMu keeps a new life from beginning while somebody begins to wait for the end of all.
 	livesMu sync.Mutex
 	lives   sync.WaitGroup
@@ -158,7 +156,6 @@ func New(deps Deps) (*Server, error) {
 		roster:   newRoster(),
 		refusals: &refusals{now: opt.Now},
 		leave:    make(chan struct{}, 1),
-		drained:  make(chan struct{}),
 		codes:    map[int]int64{},
 	}
 	s.hub = newHub(deps.Log, s.store)
@@ -249,9 +246,7 @@ func (s *Server) begin() bool {
 func (s *Server) refuseNew() {
 	s.livesMu.Lock()
 	defer s.livesMu.Unlock()
-	if !s.draining.Swap(true) {
-		close(s.drained)
-	}
+	s.draining.Store(true)
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -26,6 +26,7 @@ var steps = map[string][][]string{
 	"http":     {{}},
 	"realtime": {{"writes"}, {"latency"}, {"sockets"}},
 	"ingest":   {{}},
+	"jobs":     {{}},
 }
 
 func main() {
@@ -33,7 +34,7 @@ func main() {
 	defer stop()
 	wanted := os.Args[1:]
 	if len(wanted) == 0 {
-		wanted = []string{"http", "realtime", "ingest"}
+		wanted = []string{"http", "realtime", "jobs", "ingest"}
 	}
 	fmt.Printf("%d processors, %s, %s/%s\n", runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	for _, name := range wanted {
@@ -46,7 +47,7 @@ func main() {
 
 func part(ctx context.Context, name string) (err error) {
 	if steps[name] == nil {
-		return errors.New("this part is unknown: http, realtime or ingest")
+		return errors.New("this part is unknown: http, realtime, jobs or ingest")
 	}
 	env := os.Environ()
 	if name == "realtime" {

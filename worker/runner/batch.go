@@ -24,6 +24,7 @@ func (r *Runner) batch(ctx context.Context, b Batch, bell <-chan struct{}) {
 		taking, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		works, seen, err := b.Take(taking, n)
 		cancel()
+		r.taken.Add(int64(seen))
 		for range n - len(works) {
 			free <- struct{}{}
 		}

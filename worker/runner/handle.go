@@ -92,6 +92,9 @@ func (r *Runner) lease(ctx context.Context, l Lease, bell <-chan struct{}) {
 			return false
 		}
 		work, taken := r.take(ctx, l)
+		if taken {
+			r.taken.Add(1)
+		}
 		if work == nil {
 			<-slots
 			return taken

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vgarvardt/gue/v5"
@@ -16,6 +17,8 @@ type Runner struct {
 	c      Config
 	client *gue.Client
 	bells  bells
+	// taken counts the jobs that left the queue through this process.
+	taken atomic.Int64
 }
 
 // New checks the configuration.
@@ -66,7 +69,13 @@ func (r *Runner) Run(ctx context.Context) error {
 	for _, w := range workers {
 		bell := r.bells.add()
 		group.Go(func() {
-			loop(ctx, bell, r.c.Poll, func() bool { return w.WorkOne(handlerContext{context.WithoutCancel(working), working}) })
+			loop(ctx, bell, r.c.Poll, func() bool {
+				if !w.WorkOne(handlerContext{context.WithoutCancel(working), working}) {
+					return false
+				}
+				r.taken.Add(1)
+				return true
+			})
 		})
 	}
 	for _, l := range r.c.Leases {
@@ -80,6 +89,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	for _, t := range r.c.Ticks {
 		group.Go(func() { r.tick(ctx, t) })
 	}
+	group.Go(func() { r.tick(ctx, Tick{Name: "queue floor", Every: floorEvery, Do: r.raiseFloor()}) })
 	group.Go(func() { r.listen(ctx) })
 	group.Wait()
 	return nil

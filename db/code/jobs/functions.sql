@@ -33,6 +33,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_id text := private.new_ulid();
+  v_xid xid8;
 begin
   if p_unique_key is not null then
     -- Serialises callers with the same key until commit; others never meet.
@@ -41,8 +42,10 @@ begin
       return null;
     end if;
   end if;
-  insert into jobs.gue_jobs (job_id, priority, run_at, job_type, args, queue, created_at, updated_at)
-  values (v_id, 0, p_run_at, p_type, convert_to(p_args::text, 'UTF8'), p_queue, now(), now());
+  -- The transaction has its id before it reads the clock; the floor of the queue relies on that, and on the clock.
+  v_xid := pg_current_xact_id();
+  insert into jobs.stored_jobs (job_id, priority, run_at, job_type, args, queue, created_at, updated_at)
+  values (v_id, 0, greatest(p_run_at, clock_timestamp()), p_type, convert_to(p_args::text, 'UTF8'), p_queue, now(), now());
   if p_unique_key is not null then
     insert into jobs.unique_keys (key, job_id) values (p_unique_key, v_id);
   end if;
