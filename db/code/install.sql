@@ -81,6 +81,7 @@
 {{ template "habits/cron.sql" . }}
 {{ template "habits/describe.sql" . }}
 {{ template "mail/unsubscribe.sql" . }}
+{{ template "events/mapping.sql" . }}
 {{ template "notifications/quiet.sql" . }}
 {{ template "notifications/functions.sql" . }}
 {{ template "notifications/preferences.sql" . }}

@@ -1,0 +1,151 @@
+-- Events of entities whose tables are older than the log, or belong to no feature alone (contract 30, 10.2): people of an organization,
+-- its subscription, a run's end as its context's readers see it; and access that ends by a change of a row rather than its end.
+
+create or replace function private.emit_org_change(
+  p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_fields text[] default null
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.emit('org:' || p_org_id, 'resource_changed', jsonb_strip_nulls(jsonb_build_object('resource', p_resource, 'id', p_id,
+    'operation', p_operation, 'changedFields', to_jsonb(p_fields), 'updatedAt', private.iso(now()))), p_org_id, null, 'room', p_resource, p_id);
+end
+$$;
+comment on function private.emit_org_change is 'resource_changed of something of an organization. Judges: callable by triggers of ours only.';
+
+-- One event a row; a statement that touches more than 100 people of an organization is one event about the organization.
+create or replace function private.tg_memberships__emit_change() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  if tg_op = 'UPDATE' then
+    for v in
+      select n.organization_id, case when count(*) <= 100 then array_agg(n.id order by n.id) end as ids,
+        array_agg(array_to_string(array_remove(array[case when n.role <> o.role then 'role' end,
+          case when n.status <> o.status then 'status' end], null), ',') order by n.id) as fields
+      from changed n join former o on o.id = n.id
+      where (n.role, n.status) is distinct from (o.role, o.status)
+      group by n.organization_id
+    loop
+      perform private.emit_members(v.organization_id, 'updated', v.ids, v.fields);
+    end loop;
+  elsif tg_op = 'INSERT' then
+    for v in
+      select n.organization_id, case when count(*) <= 100 then array_agg(n.id order by n.id) end as ids from changed n group by n.organization_id
+    loop
+      perform private.emit_members(v.organization_id, 'created', v.ids);
+    end loop;
+  else
+    for v in
+      select o.organization_id, case when count(*) <= 100 then array_agg(o.id order by o.id) end as ids from former o
+      -- An organization that ends has nobody left to be told.
+      where exists (select from public.organizations g where g.id = o.organization_id)
+      group by o.organization_id
+    loop
+      perform private.emit_members(v.organization_id, 'deleted', v.ids);
+    end loop;
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_memberships__emit_change is 'Trigger: people of an organization who came, changed or went.';
+
+create or replace function private.emit_members(p_org_id uuid, p_operation text, p_ids uuid[], p_fields text[] default null) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if p_ids is null then
+    perform private.emit_org_change('org_member', p_org_id, 'updated', p_org_id);
+    return;
+  end if;
+  for i in 1..cardinality(p_ids) loop
+    perform private.emit_org_change('org_member', p_ids[i], p_operation, p_org_id, string_to_array(p_fields[i], ','));
+  end loop;
+end
+$$;
+comment on function private.emit_members is 'Events of people of an organization; null ids = too many to name. Judges: callable by triggers of ours only.';
+
+create or replace trigger _900_emit_insert after insert on public.memberships
+  referencing new table as changed for each statement execute function private.tg_memberships__emit_change();
+create or replace trigger _900_emit_update after update on public.memberships
+  referencing old table as former new table as changed for each statement execute function private.tg_memberships__emit_change();
+create or replace trigger _900_emit_delete after delete on public.memberships
+  referencing old table as former for each statement execute function private.tg_memberships__emit_change();
+
+create or replace function private.tg_subscriptions__emit_change() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.emit_org_change('subscription', new.id, 'updated', new.organization_id, array_remove(array[
+    case when new.plan_id <> old.plan_id then 'planId' end, case when new.status <> old.status then 'status' end,
+    case when new.overrides <> old.overrides then 'limits' end], null));
+  return null;
+end
+$$;
+comment on function private.tg_subscriptions__emit_change is 'Trigger: a changed plan is told to the organization.';
+create or replace trigger _900_emit_change after update on public.subscriptions for each row
+  when ((old.plan_id, old.status, old.overrides) is distinct from (new.plan_id, new.status, new.overrides))
+  execute function private.tg_subscriptions__emit_change();
+
+-- A completed run, as the readers of its context see it: an entry of the changelog. What the run added and changed is told by the
+-- changelog itself; the entry carries what is known of the run.
+create or replace function private.tg_ingestion_runs__emit_entry() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  select p.name, p.user_id as owner_id, m.id as member_id, u.id as user_id, u.email, m.role, m.name as member_name, m.avatar_url,
+    coalesce(nullif(btrim(u.first_name || ' ' || u.last_name), ''), split_part(u.email, '@', 1)) as user_name,
+    coalesce(m.last_active_at, m.accepted_at, new.started_at) as last_active,
+    (select count(*) from public.ingestion_runs r where r.project_id = new.project_id and r.outcome = 'completed') as number
+    into v
+  from public.projects p
+  left join public.users u on u.id = new.started_by
+  left join public.project_members m on m.project_id = p.id and m.user_id = u.id
+  where p.id = new.project_id;
+  perform private.emit('context:' || new.project_id, 'ingestion:complete', jsonb_build_object('contextId', new.project_id,
+    'projectId', new.project_id, 'success', true, 'entry', jsonb_build_object('id', new.id, 'type', 'ingestion', 'number', v.number,
+      'timestamp', private.iso(new.completed_at), 'description', format('Ingestion of "%s" completed', v.name),
+      'author', case when v.user_id is null then to_jsonb('System'::text) else jsonb_strip_nulls(jsonb_build_object(
+        'id', coalesce(v.member_id, v.user_id), 'name', coalesce(v.member_name, v.user_name), 'email', v.email,
+        'role', case when v.user_id = v.owner_id then 'owner' when v.role in ('admin', 'manager') then 'admin'
+          when v.role = 'developer' then 'editor' else 'viewer' end,
+        'lastActive', private.iso(v.last_active), 'avatar', v.avatar_url)) end)),
+    new.organization_id, new.project_id, 'project', 'ingestion_runs', new.id);
+  return null;
+end
+$$;
+comment on function private.tg_ingestion_runs__emit_entry is 'Trigger: a completed run is told to its context''s room.';
+create or replace trigger _900_emit_entry after update on public.ingestion_runs
+  for each row when (old.outcome = 'open' and new.outcome = 'completed') execute function private.tg_ingestion_runs__emit_entry();
+
+-- Access to a project also ends without its row: acceptance taken back, a row given to somebody else, another owner. Whoever may still
+-- see the project stays in its rooms.
+create or replace function private.tg_project_members__emit_removal() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.emit_removal('member_removed', old.organization_id, old.project_id, old.user_id, null);
+  return null;
+end
+$$;
+comment on function private.tg_project_members__emit_removal is 'Trigger: a membership in a project that is one no longer makes servers judge that person''s sockets anew.';
+create or replace trigger _900_emit_removal after update on public.project_members for each row
+  when (old.accepted_at is not null and old.user_id is not null
+    and (new.accepted_at is null or new.user_id is distinct from old.user_id))
+  execute function private.tg_project_members__emit_removal();
+
+create or replace function private.tg_projects__emit_removal() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.emit_removal('member_removed', old.organization_id, old.id, old.user_id, null);
+  return null;
+end
+$$;
+comment on function private.tg_projects__emit_removal is 'Trigger: a former owner may have lost the project from sight.';
+create or replace trigger _900_emit_removal after update of user_id on public.projects for each row
+  when (old.user_id is distinct from new.user_id) execute function private.tg_projects__emit_removal();
