@@ -44,7 +44,7 @@ func TestSocketIOOfficialClients(t *testing.T) {
 	// The Python client's WebSocket says where it goes to as its Origin. In production that is the installation's own URL.
 	s := stack.New(t, func(c *config.Config) { c.Origins = append(c.Origins, origins...) })
 	for name, o := range clients {
-		o.link.target = strings.TrimPrefix(s.BaseURL, "http://")
+		o.link.lead(strings.TrimPrefix(s.BaseURL, "http://"))
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o.t, o.server = t, s
@@ -243,8 +243,8 @@ func (d *driver) awaitTransport(want string) {
 // proxy is a cable that can be cut.
 type proxy struct {
 	listener net.Listener
-	target   string // set before the first client comes
 	mu       sync.Mutex
+	target   string
 	down     bool
 	conns    map[net.Conn]struct{}
 	ends     sync.WaitGroup
@@ -264,6 +264,13 @@ func newProxy(t *testing.T) *proxy {
 	return p
 }
 
+// lead says where the cable ends.
+func (p *proxy) lead(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
+
 func (p *proxy) addr() string { return p.listener.Addr().String() }
 
 func (p *proxy) serve() {
@@ -278,7 +285,10 @@ func (p *proxy) serve() {
 
 func (p *proxy) join(from net.Conn) {
 	defer func() { _ = from.Close() }()
-	to, err := net.Dial("tcp", p.target)
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
+	to, err := net.Dial("tcp", target)
 	if err != nil {
 		return
 	}

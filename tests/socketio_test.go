@@ -354,6 +354,23 @@ func TestSocketIORecovery(t *testing.T) {
 			last = offset
 		}
 	})
+	t.Run("WhatWasLeftStaysLeft", func(t *testing.T) {
+		v := g.visit(t, "")
+		first := v.enter("", object{"token": ann.token()})
+		v.ack("", `["leave","org:`+ann.org+`"]`)
+		_ = v.conn.Close()
+		v = g.visit(t, "")
+		require.Equal(t, first, v.enter("", object{"token": ann.token(), "pid": first["pid"]}))
+		data, _ := v.wants("", "room_left")
+		require.Equal(t, "org:"+ann.org, data["room"])
+	})
+	t.Run("ANameBelongsToItsContext", func(t *testing.T) {
+		v := g.visit(t, "")
+		first := v.enter("", object{"token": ann.token()})
+		_ = v.conn.Close()
+		v = g.visit(t, "")
+		require.NotEqual(t, first["sid"], v.enter("", object{"token": ann.token(), "pid": first["pid"], "contextId": project})["sid"])
+	})
 	t.Run("NothingWasToldYet", func(t *testing.T) {
 		v := g.visit(t, "")
 		first := v.enter(space, object{"token": ann.token()})
@@ -554,6 +571,9 @@ func TestSocketIOPolling(t *testing.T) {
 	status, _, header = g.exchange(t, "POST", session, "40", "Origin", "https://evil.example")
 	require.Equal(t, 403, status)
 	require.Empty(t, header.Get("Access-Control-Allow-Origin"))
+	require.Eventually(t, func() bool {
+		return testdb.Value[int](l.db, `select count(*) from private.realtime_refusals where reason = 'Origin not allowed'`) == 1
+	}, patience, 20*time.Millisecond, "the access log has it")
 	status, _, _ = g.exchange(t, "OPTIONS", query, "", "Origin", "https://evil.example", "Access-Control-Request-Method", "POST")
 	require.Equal(t, 204, status)
 

@@ -88,5 +88,10 @@
 {{ template "notifications/api.sql" . }}
 {{ template "notifications/delivery.sql" . }}
 {{ template "notifications/triggers.sql" . }}
+{{ template "notifications/tell_people.sql" . }}
+{{ template "notifications/tell_work.sql" . }}
+{{ template "notifications/tell_accounts.sql" . }}
+{{ template "notifications/tell_contexts.sql" . }}
+{{ template "notifications/announcements.sql" . }}
 {{ template "notifications/access.sql" . }}
 {{ template "mail/notifications.sql" . }}

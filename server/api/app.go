@@ -222,7 +222,7 @@ func (a *App) admit(ctx context.Context, call *Call, e *endpoint) error {
 		if err := a.admitService(ctx, call, token); err != nil {
 			return err
 		}
-	case e.op.Access == openapi.Public:
+	case e.op.Access == openapi.Public, e.op.Access == openapi.Handled:
 	case !given && e.op.Access == openapi.Optional:
 	case !given:
 		return NewProblem(http.StatusUnauthorized, "UNAUTHENTICATED", "Please sign in.", "")

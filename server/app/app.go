@@ -29,6 +29,7 @@ import (
 	"kijko/server/openapi"
 	"kijko/server/realtime"
 	"kijko/server/socketio"
+	"kijko/server/unsubscribe"
 	"kijko/worker/llm"
 	"kijko/worker/storage"
 )
@@ -158,6 +159,7 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 			a.identity.Mount(app)
 			a.realtime.Routes(app)
 			a.socketio.Routes(app)
+			unsubscribe.Routes(app)
 		},
 	})
 	return err

@@ -86,3 +86,9 @@ func TestTableNamesEverySettingWithItsMeaning(t *testing.T) {
 		require.Regexp(t, "^\\| `[A-Z_]+` \\| .*\\| .+ \\|$", line)
 	}
 }
+
+func TestSocketOriginsIncludeTheInstallationItself(t *testing.T) {
+	c := Config{Origins: []string{"https://app.kijko.nl"}, PublicURL: "https://api.kijko.nl/base"}
+	require.Equal(t, []string{"https://app.kijko.nl", "https://api.kijko.nl"}, c.SocketOrigins())
+	require.Equal(t, []string{"https://app.kijko.nl"}, c.Origins, "what may call the API is unchanged")
+}

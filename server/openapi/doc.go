@@ -5,7 +5,8 @@
 // Extensions of an operation:
 //
 //	x-function     name of the function in schema api
-//	x-access       user (default), public, optional (a credential is used when present) or service
+//	x-access       user (default), public, optional (a credential is used when present), service, or handler (which judges the
+//	               credential itself, because it is one that other operations do not take)
 //	x-aliases      further methods that are the same operation (PUT and PATCH of one handler)
 //	x-read         a POST that only reads: it runs in a read-only transaction
 //	x-max-body     bytes; default 1 MiB
@@ -42,12 +43,13 @@ const DefaultMaxBody = 1 << 20
 // Access says who may call an operation.
 type Access string
 
-// The four kinds of access.
+// The kinds of access.
 const (
 	User     Access = "user"
 	Public   Access = "public"
 	Optional Access = "optional"
 	Service  Access = "service"
+	Handled  Access = "handler"
 )
 
 // Rate is a limit of calls per window and key.
@@ -274,7 +276,7 @@ func (c opCompiler) operation(method, path string, raw map[string]any) (*Operati
 	if access, ok := raw["x-access"].(string); ok {
 		op.Access = Access(access)
 	}
-	if !slices.Contains([]Access{User, Public, Optional, Service}, op.Access) {
+	if !slices.Contains([]Access{User, Public, Optional, Service, Handled}, op.Access) {
 		return nil, fmt.Errorf("x-access %q is unknown", op.Access)
 	}
 	read, _ := raw["x-read"].(bool)

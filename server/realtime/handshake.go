@@ -40,7 +40,7 @@ func (s *Server) serve(c *fiber.Ctx) error {
 	}
 	ip := s.deps.ClientIP(c)
 	if !s.originAllowed(c.Context()) {
-		s.refusals.add(uuid.NewString(), strings.Clone(c.Params("projectId")), "", "Origin not allowed", ip)
+		s.NoteForeign(ip, strings.Clone(c.Params("projectId")))
 		return api.NewProblem(http.StatusForbidden, "ORIGIN_NOT_ALLOWED", "This site may not open connections here.", "")
 	}
 	if err := s.Admit(ip, strings.Clone(c.Params("projectId"))); err != nil {
@@ -51,6 +51,11 @@ func (s *Server) serve(c *fiber.Ctx) error {
 	// The library answers a malformed handshake itself, and its error says no more than that answer.
 	_ = s.upgrader.Upgrade(c.Context(), func(conn *websocket.Conn) { s.run(conn, h) })
 	return nil
+}
+
+// NoteForeign puts an attempt of another site's page into the access log.
+func (s *Server) NoteForeign(ip, target string) {
+	s.refusals.add(uuid.NewString(), target, "", "Origin not allowed", ip)
 }
 
 // Admit judges an attempt to connect before anything else is known of it: by the rate of its address, and by whether this process takes

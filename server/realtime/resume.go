@@ -23,7 +23,6 @@ var resyncReasons = []string{"invalid_cursor", "expired", "too_many"}
 // gather puts together what the answer says was missed: all rooms in one order, rows that events name read, at most maxReplay events.
 func (c *Conn) gather(ctx context.Context, b *beginning, cursor int64, valid bool) (*replay, error) {
 	r := &replay{head: b.head, cursor: cursor, resync: map[string][]string{}, part: map[int64]bool{}}
-	var reads []int64
 	total := 0
 	for i, answer := range b.rooms {
 		reason := ""
@@ -44,9 +43,6 @@ func (c *Conn) gather(ctx context.Context, b *beginning, cursor int64, valid boo
 		total += len(answer.missed)
 		r.rooms = append(r.rooms, answer.room)
 		for _, e := range answer.missed {
-			if isRead(e.Type) {
-				reads = append(reads, e.ID)
-			}
 			if part, seen := r.part[e.ID]; !seen || part {
 				r.part[e.ID] = kindOf(answer.room) == kindIngestion
 			}
@@ -54,20 +50,32 @@ func (c *Conn) gather(ctx context.Context, b *beginning, cursor int64, valid boo
 		}
 	}
 	slices.SortStableFunc(r.events, func(a, b *Event) int { return cmp.Compare(a.ID, b.ID) })
-	if len(reads) == 0 {
-		return r, nil
+	var err error
+	r.events, err = c.srv.readRows(ctx, r.events)
+	return r, err
+}
+
+// readRows gives events that name a row what they are told with, and leaves out those whose row is gone.
+func (s *Server) readRows(ctx context.Context, events []*Event) ([]*Event, error) {
+	var ids []int64
+	for _, e := range events {
+		if isRead(e.Type) {
+			ids = append(ids, e.ID)
+		}
 	}
-	rows, err := c.srv.store.resolve(ctx, reads)
+	if len(ids) == 0 {
+		return events, nil
+	}
+	rows, err := s.store.resolve(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range r.events {
+	return slices.DeleteFunc(events, func(e *Event) bool {
 		if isRead(e.Type) {
 			e.Data = rows[e.ID]
 		}
-	}
-	r.events = slices.DeleteFunc(r.events, func(e *Event) bool { return e.Data == nil })
-	return r, nil
+		return e.Data == nil
+	}), nil
 }
 
 // headOf is the head of the log when a room was judged.

@@ -122,6 +122,8 @@ type Server struct {
 	roster   *roster
 	refusals *refusals
 	draining atomic.Bool
+	drained  chan struct{} // closed when draining begins
+	polls    polls
 	// livesMu keeps a new life from beginning while somebody begins to wait for the end of all.
 	livesMu sync.Mutex
 	lives   sync.WaitGroup
@@ -156,6 +158,7 @@ func New(deps Deps) (*Server, error) {
 		roster:   newRoster(),
 		refusals: &refusals{now: opt.Now},
 		leave:    make(chan struct{}, 1),
+		drained:  make(chan struct{}),
 		codes:    map[int]int64{},
 	}
 	s.hub = newHub(deps.Log, s.store)
@@ -246,7 +249,9 @@ func (s *Server) begin() bool {
 func (s *Server) refuseNew() {
 	s.livesMu.Lock()
 	defer s.livesMu.Unlock()
-	s.draining.Store(true)
+	if !s.draining.Swap(true) {
+		close(s.drained)
+	}
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -13,7 +13,8 @@ import (
 func (s *Server) Handlers() map[string]api.Handler {
 	return map[string]api.Handler{
 		"createRealtimeToken": s.createToken,
-		// The socket itself is mounted by Routes; this answers what is no upgrade.
+		"listEvents":          s.listEvents,
+		// The sockets themselves are mounted by Routes; these answer what is no upgrade.
 		"watchProject": func(*api.Call) error { return upgradeRequired() },
 		"openSocket":   func(*api.Call) error { return upgradeRequired() },
 	}

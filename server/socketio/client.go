@@ -163,10 +163,10 @@ func (c *client) connect(p packet) {
 		return
 	}
 	if cred.ProjectID == "" {
-		cred.ProjectID = c.request.Query("projectId")
+		cred.ProjectID = c.request.Query["projectId"]
 	}
 	if cred.ContextID == "" {
-		cred.ContextID = c.request.Query("contextId")
+		cred.ContextID = c.request.Query["contextId"]
 	}
 	if where.isProject && where.project == "" {
 		where.project = strings.ToLower(cred.ProjectID)

@@ -20,6 +20,7 @@ type place struct {
 
 	// Set by open before anything is told.
 	kind     realtime.Kind
+	target   string // its project or context
 	demanded string // a room without which there is no entry
 	resumes  bool   // a cursor was given: what can be replayed is told after hello
 
@@ -32,6 +33,7 @@ type place struct {
 	user      string
 	from      string
 	rooms     []string
+	surplus   []string // rooms to be left again
 	refused   *refusal // CONNECT is to be answered with it
 	final     bool     // nobody comes back here by itself
 	answering string   // id of the acknowledgement that the present action is to be answered with
@@ -82,7 +84,7 @@ func (p *place) open(where address, cred credential) {
 		o.Cursor, o.HasCursor = *cursor, true
 	}
 	if p.offsets {
-		if m, owner, ok := p.client.srv.recall(cred.PID); ok && m.namespace == p.namespace {
+		if m, owner, ok := p.client.srv.recall(cred.PID); ok && m.namespace == p.namespace && m.kind == o.Kind && m.target == o.Target {
 			p.recovers, p.former, p.pid = &m, owner, cred.PID
 			o.Rooms = append(o.Rooms, m.rooms...)
 			if !o.HasCursor {
@@ -90,13 +92,23 @@ func (p *place) open(where address, cred credential) {
 			}
 		}
 	}
-	p.kind, p.resumes = o.Kind, o.HasCursor
+	p.kind, p.target, p.resumes = o.Kind, o.Target, o.HasCursor
 	p.conn.Open(o)
+	for _, room := range p.begun() {
+		p.conn.Leave(room, "")
+	}
+}
+
+// begun gives the rooms that the client had left before it lost its transport, and that every connection begins in.
+func (p *place) begun() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.state == connecting {
 		p.state, p.refused = over, &refusal{realtime.CloseInternal, "internal error"} // cannot be: an opening is told or refused
 	}
+	surplus := p.surplus
+	p.surplus = nil
+	return surplus
 }
 
 func firstOf(values ...*string) *string {
@@ -150,6 +162,7 @@ func (p *place) welcome(last *realtime.Frame) bool {
 		p.supersede()
 	default:
 		p.sid = p.recovers.sid
+		p.surplus = slices.DeleteFunc(slices.Clone(p.rooms), func(room string) bool { return slices.Contains(p.recovers.rooms, room) })
 		p.supersede()
 	}
 	answer := map[string]string{"sid": p.sid}
@@ -314,7 +327,7 @@ func (p *place) remember() memory {
 }
 
 func (p *place) memory() memory {
-	return memory{user: p.user, namespace: p.namespace, sid: p.sid, rooms: slices.Clone(p.rooms), from: p.from}
+	return memory{user: p.user, namespace: p.namespace, sid: p.sid, kind: p.kind, target: p.target, rooms: slices.Clone(p.rooms), from: p.from}
 }
 
 // legacy is what is left of a place that has ended, and whether anybody may claim it.

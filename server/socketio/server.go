@@ -50,11 +50,13 @@ type Server struct {
 }
 
 // maxLost bounds the memory of clients that may never come back; the oldest go first.
-const maxLost = 20_000
+const maxLost = 10_000
 
 // memory is what a returning client gets back.
 type memory struct {
 	user, namespace, sid string
+	kind                 realtime.Kind
+	target               string // its project or context
 	rooms                []string
 	// from is where its beginning was, for a client that has not been told any event yet.
 	from string
@@ -77,8 +79,9 @@ func New(deps Deps) (*Server, error) {
 	s := &Server{realtime: deps.Realtime, opt: deps.Options, log: deps.Log, live: map[string]*place{},
 		lost: expirable.NewLRU[string, memory](maxLost, nil, deps.Options.RecoveryTime)}
 	var err error
-	s.engine, err = engine.New(engine.Deps{Accept: s.accept, Admit: func(ip string) error { return deps.Realtime.Admit(ip, "") }, Origins: deps.Origins, ClientIP: deps.ClientIP,
-		Log: deps.Log, Options: deps.Options.Engine})
+	s.engine, err = engine.New(engine.Deps{Accept: s.accept, Query: []string{"projectId", "contextId"},
+		Admit: func(ip string) error { return deps.Realtime.Admit(ip, "") }, Foreign: func(ip string) { deps.Realtime.NoteForeign(ip, "") },
+		Origins: deps.Origins, ClientIP: deps.ClientIP, Log: deps.Log, Options: deps.Options.Engine})
 	return s, err
 }
 

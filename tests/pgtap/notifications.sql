@@ -15,9 +15,13 @@ create function pg_temp.is_told(p_name text, p_title text, p_type text default '
   p_at timestamptz default now()) returns uuid
 language sql security definer as $$
   select n.id from private.notify_all(array[tests.user(p_name)], p_type, p_title, p_urgent => p_urgent, p_dedupe => p_dedupe, p_at => p_at) n $$;
+delete from public.notifications;
+delete from private.notification_keys;
 create temp table ids (name text primary key, id uuid);
 grant all on ids to public;
 grant execute on all functions in schema pg_temp to public;
+
+select pg_temp.forget();
 
 -- ------------------------------------------------------------------------------------------------------------------------- being told
 insert into ids select 'first', private.notify(tests.user('anna'), 'task_completion', '  Ready  ', 'All 12 files', '{"n": null, "deep": {"x": [1, null]}}', '/project/1', false,

@@ -139,7 +139,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		Pool: w.pool, Workers: c.Workers, Poll: c.Poll, Grace: c.Grace, Log: c.Log, Batches: batches, Hear: hear,
 		Listen: func(ctx context.Context) (*pgx.Conn, error) { return pgx.Connect(ctx, c.ListenDSN) },
 		Leases: []runner.Lease{ingestionRun(w.engine, c.Slots)},
-		Types:  []runner.Type{ingestionDrop(w.pool), blobsDelete(w.pool, c.Blobs), mailSend(w.pool, c.Mailer)},
+		Types:  []runner.Type{ingestionDrop(w.pool), blobsDelete(w.pool, c.Blobs), mailSend(w.pool, c.Mailer), announcementsTell(w.pool)},
 		Ticks: []runner.Tick{
 			{Name: "schedules", Every: time.Second, Do: w.runDue},
 			{Name: "work directories", Every: 10 * time.Minute, Do: w.engine.Sweep},

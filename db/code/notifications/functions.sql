@@ -54,16 +54,20 @@ declare
   v_is_project boolean := p_project_id is not null;
   -- An announcement is the staff's; whoever wrote it knows it.
   v_left_out uuid := case when p_type in ('team_activity', 'context_update') or p_dedupe like 'announcement:%' then p_actor end;
-  v_org uuid := p_org_id;
+  v_org uuid;
+  v_project uuid;
+  v_actor uuid;
   v_void text;
   v record;
 begin
   if cardinality(p_user_ids) is null or cardinality(p_user_ids) = 0 then
     return;
   end if;
-  if v_is_project and v_org is null then
-    select p.organization_id into v_org from public.projects p where p.id = p_project_id;
-  end if;
+  -- What is told of may be going in this very transaction (an account that deletes itself), and then cannot be pointed at.
+  select (select o.id from public.organizations o where o.id = coalesce(p_org_id, p.organization_id)), p.id,
+    (select a.id from public.users a where a.id = p_actor)
+  into v_org, v_project, v_actor
+  from (values (1)) one left join public.projects p on p.id = p_project_id and p.organization_id = coalesce(p_org_id, p.organization_id);
   for v in
     with decided as (
       select d.*, case when d.cadence in ('daily', 'weekly') then private.next_digest(d.s, d.zone, d.cadence, p_at)
@@ -97,7 +101,7 @@ begin
     ), stored as (
       insert into public.notifications as n (user_id, organization_id, project_id, actor_user_id, type, title, message, data, link, is_urgent,
         due_at, told_at)
-      select f.user_id, v_org, p_project_id, p_actor, p_type, v_title, v_message, p_data, p_link, p_urgent,
+      select f.user_id, v_org, v_project, v_actor, p_type, v_title, v_message, p_data, p_link, p_urgent,
         coalesce(f.quiet_until, p_at), case when f.quiet_until is null then p_at end
       from fresh f where f.shown
       returning n.user_id, n.id, n.told_at

@@ -123,6 +123,9 @@ begin
   update public.usage_counters c
   set used = greatest(c.used + p_bytes, 0), day = v_day, day_value = greatest(c.used + p_bytes, 0), updated_at = now()
   where c.organization_id = p_org_id and c.metric = 'storage' and c.period = date '1970-01-01' and c.slot = 0;
+  if p_bytes > 0 and p_limit > 0 and (v.used + p_bytes) * 5 >= p_cap * 4 and (v.used * 5 < p_cap * 4 or v.used + p_bytes >= p_cap) then
+    perform private.tell_quota(p_org_id, 'storage', v.used + p_bytes, p_cap, date_trunc('month', p_at at time zone 'UTC')::date);
+  end if;
 end
 $$;
 comment on function private.consume_storage is
@@ -173,6 +176,10 @@ begin
     end if;
   elsif v_limit >= 0 and not v_is_alone then
     v_used := private.units_used(p_org_id, p_metric, v_period);
+  end if;
+  -- The first units beyond 80 % (those of callers at work are not seen by each other) and the last one: told once a window.
+  if v_limit > 0 and v_used * 5 >= v_limit * 4 and (v_used >= v_limit or (v_used - p_amount - 64) * 5 < v_limit * 4) then
+    v_void := private.tell_quota(p_org_id, p_metric, v_used, v_limit, v_period);
   end if;
   if v_limit >= 0 then
     v_void := private.set_headers(jsonb_build_object('X-RateLimit-Limit', v_limit::text, 'X-RateLimit-Remaining',

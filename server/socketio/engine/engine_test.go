@@ -474,6 +474,21 @@ func TestClose(t *testing.T) {
 		s.refused(400, 1, "GET", query, "")
 		require.Equal(t, "4000 two polls at a time", s.ends())
 	})
+	t.Run("AGetThatWasGivenUp", func(t *testing.T) {
+		query := s.poller()
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+		defer cancel()
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+query, nil)
+		require.NoError(t, err)
+		response, err := http.DefaultClient.Do(request)
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		require.Error(t, err)
+		s.refused(400, 3, "GET", query, "")
+		s.refused(400, 1, "GET", query, "")
+		require.Equal(t, "4000 two polls at a time", s.ends())
+	})
 	t.Run("TwoPostsAtATime", func(t *testing.T) {
 		query := s.poller()
 		conn, err := net.Dial("tcp", strings.Split(strings.TrimPrefix(s.url, "http://"), "/")[0])

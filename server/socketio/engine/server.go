@@ -60,13 +60,17 @@ type Receiver interface {
 // Request is what the first request of a session said, copied.
 type Request struct {
 	IP    string
-	Query func(name string) string
+	Query map[string]string // those of Deps.Query that were given
 }
 
 // Deps is what a Server needs.
 type Deps struct {
 	// Accept makes the receiver of a new session. It must not wait.
 	Accept func(s *Session, r Request) Receiver
+	// Query names the parameters that Accept wants to see; values over 200 bytes are none. Nothing else is kept of a request.
+	Query []string
+	// Foreign hears of requests that other sites' pages made. May be nil.
+	Foreign func(ip string)
 	// Admit judges a new session before it is made: an error refuses it (a rate, for example). nil: all are welcome.
 	Admit func(ip string) error
 	// Origins are the sites whose pages may connect; a request without Origin may.
@@ -146,6 +150,9 @@ func (s *Server) Serve(c *fiber.Ctx) error {
 	case transport != "polling" && transport != "websocket":
 		return refuse(c, codeTransport)
 	case origin != "" && !slices.Contains(s.deps.Origins, origin):
+		if s.deps.Foreign != nil {
+			s.deps.Foreign(s.deps.ClientIP(c))
+		}
 		return refuse(c, codeForbidden)
 	case string(query.Peek("EIO")) != "4":
 		return refuse(c, codeUnsupported)
@@ -172,6 +179,8 @@ func (s *Server) Serve(c *fiber.Ctx) error {
 	return s.handshake(c, upgrades)
 }
 
+const maxQueryValue = 200
+
 // handshake begins a session.
 func (s *Server) handshake(c *fiber.Ctx, upgrades bool) error {
 	ip := s.deps.ClientIP(c)
@@ -180,9 +189,12 @@ func (s *Server) handshake(c *fiber.Ctx, upgrades bool) error {
 			return err
 		}
 	}
-	query := map[string]string{}
-	c.Context().QueryArgs().VisitAll(func(name, value []byte) { query[string(name)] = string(value) })
-	request := Request{IP: ip, Query: func(name string) string { return query[name] }}
+	request := Request{IP: ip, Query: map[string]string{}}
+	for _, name := range s.deps.Query {
+		if value := c.Context().QueryArgs().Peek(name); len(value) > 0 && len(value) <= maxQueryValue {
+			request.Query[name] = string(value)
+		}
+	}
 	if upgrades {
 		// The library answers a malformed handshake itself.
 		_ = s.upgrader.Upgrade(c.Context(), func(conn *websocket.Conn) {

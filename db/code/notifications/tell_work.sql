@@ -1,0 +1,69 @@
+-- Work that ended (contract 30, 11.6): ingestions, habits and reflexes that fail, long runs of skills. Whoever caused it is told too.
+
+create or replace function private.tg_ingestion_runs__tell_people() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_name text;
+  v_completed boolean := new.outcome = 'completed';
+begin
+  select private.one_line(p.name) into v_name from public.projects p where p.id = new.project_id;
+  perform private.notify_all(private.project_audience(new.project_id, case when v_completed then 'ingestion' else 'error' end), 'task_completion',
+    format('Ingestion of "%s" %s', v_name, new.outcome),
+    case when v_completed then format('%s files, %s tokens.', new.total_files, coalesce(new.optimized_tokens, new.tokens_processed)) else new.error_message end,
+    jsonb_strip_nulls(jsonb_build_object('projectId', new.project_id, 'runId', new.id, 'errorCode', new.error_code)),
+    '/project/' || new.project_id, false, 'run:' || new.id, private.user_id(), new.organization_id, null, new.project_id);
+  return null;
+end
+$$;
+comment on function private.tg_ingestion_runs__tell_people is 'Trigger: a run that completed, or failed for good, is told to the project''s people.';
+create or replace trigger _900_tell_people after update on public.ingestion_runs
+  for each row when (old.outcome = 'open' and new.outcome in ('completed', 'failed')) execute function private.tg_ingestion_runs__tell_people();
+
+-- The counters are moved by the executions; here the first failure of a streak and the switching off are told.
+create or replace function private.tg__tell_failures() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_kind constant text := tg_argv[0];
+  v_off constant boolean := old.is_active and not new.is_active;
+  v_skill text;
+begin
+  select private.one_line(s.name) into v_skill from public.skills s where s.id = new.skill_id;
+  perform private.notify(new.user_id, 'task_completion',
+    case when v_off then format('The %s of "%s" was switched off', v_kind, v_skill) else format('The %s of "%s" failed', v_kind, v_skill) end,
+    case when v_off then format('It failed %s times in a row.', new.consecutive_failures) || coalesce(' ' || new.last_error_message, '')
+      else new.last_error_message end,
+    jsonb_build_object(v_kind || 'Id', new.id, 'skillId', new.skill_id), '/?tab=skills', v_off,
+    format('%s:%s:%s:%s', v_kind, new.id, case when v_off then 'off' else 'streak' end, pg_current_xact_id()), private.user_id(), new.organization_id);
+  return null;
+end
+$$;
+comment on function private.tg__tell_failures is 'Trigger (argument: habit or reflex): its owner hears of the first failure of a streak, and urgently of the switching off.';
+create or replace trigger _900_tell_failures after update on public.habits for each row
+  when (new.consecutive_failures > old.consecutive_failures and (old.consecutive_failures = 0 or (old.is_active and not new.is_active)))
+  execute function private.tg__tell_failures('habit');
+create or replace trigger _900_tell_failures after update on public.reflexes for each row
+  when (new.consecutive_failures > old.consecutive_failures and (old.consecutive_failures = 0 or (old.is_active and not new.is_active)))
+  execute function private.tg__tell_failures('reflex');
+
+-- Nobody waits for half a minute in front of a screen: who started a longer run by hand has gone on to something else.
+create or replace function private.tg_skill_executions__tell_long() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_skill text;
+begin
+  select private.one_line(s.name) into v_skill from public.skills s where s.id = new.skill_id;
+  perform private.notify(new.user_id, 'task_completion',
+    format('"%s" %s', coalesce(v_skill, 'A skill'), case new.status when 'completed' then 'has finished' when 'failed' then 'has failed' else 'was cancelled' end),
+    case when new.status = 'failed' then left(new.error_message, 500) end,
+    jsonb_strip_nulls(jsonb_build_object('executionId', new.id, 'skillId', new.skill_id)), '/?tab=skills', false, 'execution:' || new.id,
+    private.user_id(), new.organization_id);
+  return null;
+end
+$$;
+comment on function private.tg_skill_executions__tell_long is 'Trigger: a run by hand that took over 30 seconds is told to whoever started it.';
+create or replace trigger _900_tell_long after update of status on public.skill_executions for each row
+  when (new.execution_type = 'manual' and old.completed_at is null and new.completed_at - old.executed_at > interval '30 seconds')
+  execute function private.tg_skill_executions__tell_long();
