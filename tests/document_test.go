@@ -94,7 +94,10 @@ func TestTheDocumentIsWhole(t *testing.T) {
 			require.True(t, slices.ContainsFunc(op.Params, func(p openapi.Param) bool { return p.In == "path" && p.Name == name[1] && p.Required }),
 				"%s does not declare {%s}", op.ID, name[1])
 		}
-		require.NotContains(t, []string{"GET", "DELETE"}, map[bool]string{true: op.Method}[op.HasBody()], "%s takes a body", op.ID)
+		// The frontend names the skills to delete in a body; clients that cannot have an alias.
+		if op.ID != "deleteSkills" {
+			require.NotContains(t, []string{"GET", "DELETE"}, map[bool]string{true: op.Method}[op.HasBody()], "%s takes a body", op.ID)
+		}
 	}
 	// A description with a comma in a one-line mapping silently becomes another member.
 	var walk func(path string, value any)

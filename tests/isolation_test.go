@@ -57,6 +57,8 @@ func newTenant(t *testing.T, s *stack.Stack, name string) *tenant {
 	p.Do("PUT", path, map[string]any{"starred": true}).Want(200)
 	v.staged = client.JSON[uploaded](p.Do("POST", "/files/upload", map[string]any{"files": []any{map[string]string{"name": "staged.md", "content": v.secret}}}).Want(200)).Uploaded[0].ID
 
+	v.ids["skillId"] = p.Do("POST", "/skills/playbook", map[string]any{"name": "Skill of " + name, "description": v.secret, "content": "A prompt: " + v.secret}).Want(201).String("id")
+
 	var notification string
 	run := p.Do("POST", path+"/ingest", map[string]any{"skipValidation": true}).Want(202).String("jobId")
 	s.DB.Exec(indexedRun, run)
@@ -112,6 +114,9 @@ var probes = map[string]any{
 	"getIngestionProgress": nil, "getProgressDetails": nil, "getRecovery": nil, "recoverIngestion": map[string]any{"action": "retry"},
 	"getIngestionResult": nil, "getCompletion": nil, "emailIngestionResult": map[string]any{"email": "evil@example.nl"},
 	"readNotification": nil, "deleteNotification": nil,
+	"getSkill": nil, "updateSkill": map[string]any{"name": "Taken over"}, "deleteSkill": nil, "getSkillFull": nil, "duplicateSkill": nil, "exportSkill": nil,
+	"listSkillExecutions": nil, "starSkill": nil, "unstarSkill": nil, "rateSkill": map[string]any{"rating": 1}, "publishSkill": nil, "unpublishSkill": nil,
+	"getPlaybook": nil, "updatePlaybook": map[string]any{"scope": "local"},
 	// For the service only: people are refused as people, whatever the id.
 	"updateIngestionProgress": map[string]any{"message": "evil"}, "saveProgressSnapshot": metrics, "completeIngestion": map[string]any{"metrics": metrics, "totalDurationSeconds": 1},
 	// Refuses in the socket, see TestTheSocketOfAnothersProjectIsClosed.
@@ -122,7 +127,7 @@ var metrics = map[string]int{"totalFiles": 1, "filesProcessed": 1, "tokensProces
 
 // codes are the refusals of an id that is not there, by the parameter's name.
 var codes = map[string]string{"projectId": "PROJECT_NOT_FOUND", "repoId": "REPOSITORY_NOT_FOUND", "fileId": "FILE_NOT_FOUND",
-	"notificationId": "NOTIFICATION_NOT_FOUND"}
+	"notificationId": "NOTIFICATION_NOT_FOUND", "skillId": "SKILL_NOT_FOUND"}
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 

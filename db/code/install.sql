@@ -67,8 +67,15 @@
 {{ template "skills/values.sql" . }}
 {{ template "skills/prompts.sql" . }}
 {{ template "skills/functions.sql" . }}
+{{ template "skills/api.sql" . }}
+{{ template "skills/list.sql" . }}
+{{ template "skills/copies.sql" . }}
+{{ template "skills/stars.sql" . }}
+{{ template "skills/playbooks.sql" . }}
+{{ template "skills/templates.sql" . }}
 {{ template "skills/triggers.sql" . }}
 {{ template "skills/access.sql" . }}
+{{ template "skills/seeds.sql" . }}
 {{ template "executions/functions.sql" . }}
 {{ template "executions/engine.sql" . }}
 {{ template "executions/schedules.sql" . }}

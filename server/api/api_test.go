@@ -242,6 +242,14 @@ func TestRequest(t *testing.T) {
 		require.Equal(t, 201, b.do(t, "PUT", "/api/v1/echo/one", `{}`).status, "an alias is the same operation")
 		require.Equal(t, 201, b.do(t, "POST", "/api/v1/echo/one", ``).status, "an empty body is an empty object")
 	})
+	t.Run("APathThatIsNoTextNamesNothing", func(t *testing.T) {
+		// The function is asked all the same: an id that is none is unknown, not malformed.
+		for path, id := range map[string]string{"%00": "\ufffd", "a%ffb": "a\ufffdb"} {
+			got := b.do(t, "GET", "/api/v1/echo/"+path, "")
+			require.Equal(t, 200, got.status)
+			require.JSONEq(t, `{"id": "`+id+`"}`, got.body)
+		}
+	})
 	t.Run("BadInputIsNamed", func(t *testing.T) {
 		for _, c := range []struct{ path, body, field, message string }{
 			{"/echo/x?page=0", "", "page", "page must be at least 1."},
@@ -249,8 +257,10 @@ func TestRequest(t *testing.T) {
 			{"/echo/x?page=1.5", "", "page", "page must be a whole number."},
 			{"/echo/x?page=1&page=2", "", "page", "page is given more than once."},
 			{"/echo/x?live=maybe", "", "live", "live must be true or false."},
-			{"/echo/%00", "", "id", "id is not valid text."},
-			{"/echo/%ff", "", "id", "id is not valid text."},
+			{"/echo/x?tag=%00", "", "tag", "tag is not valid text."},
+			{"/echo/x?tag=%ff", "", "tag", "tag is not valid text."},
+			{"/echo/x", `{"name": "abc", "n": 1e401}`, "", "The request body holds too large numbers: exponents go to 400."},
+			{"/echo/x", `{"name": "abc", "n": -1.5E-99999999999999999999}`, "", "The request body holds too large numbers: exponents go to 400."},
 			{"/echo/x?page=%zz", "", "", "The query of the address is malformed."},
 			{"/echo/x", `{"name": "ab"}`, "name", "name must have at least 3 characters."},
 			{"/echo/x", `{"name": 7}`, "name", "name must be text."},

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"kijko/server/openapi"
 )
@@ -96,18 +97,21 @@ func (r *routes) find(method, path string, values []string) (*endpoint, []string
 	return nil, nil, p
 }
 
-// pathValue gives the decoded value of a template name.
+// pathValue gives the decoded value of a template name. What is no text names nothing: the operation meets it as an id that is not
+// there, and says so in its own words.
 func (e *endpoint) pathValue(values []string, name string) string {
 	i := slices.Index(e.names, name)
 	if i < 0 {
 		return ""
 	}
-	if !strings.Contains(values[i], "%") {
-		return values[i]
+	text := values[i]
+	if strings.Contains(text, "%") {
+		if decoded, err := url.PathUnescape(text); err == nil {
+			text = decoded
+		}
 	}
-	decoded, err := url.PathUnescape(values[i])
-	if err != nil {
-		return values[i]
+	if utf8.ValidString(text) && !strings.Contains(text, "\x00") {
+		return text
 	}
-	return decoded
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\ufffd"), "\x00", "\ufffd")
 }

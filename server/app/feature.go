@@ -7,6 +7,7 @@ import (
 
 	"kijko/server/api"
 	"kijko/server/ingestion"
+	"kijko/server/skills"
 	"kijko/server/upload"
 	"kijko/worker/gitfetch"
 	"kijko/worker/llm"
@@ -35,6 +36,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 		return err
 	}
 	a.features = append(a.features, handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
+		handlersOnly(skills.Handlers()),
 		&ingestion.Feature{Exec: exec, Git: git})
 	return nil
 }

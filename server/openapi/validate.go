@@ -27,6 +27,13 @@ func (f *Fault) Error() string { return f.Message }
 // maxDepth bounds the nesting of a body; Postgres would give up far later, Go later still.
 const maxDepth = 64
 
+// Postgres keeps numbers as decimals and writes every digit: 1e9000 in a body would be 9,000 digits in each answer. No client can hold
+// what a double cannot, and all numbers together may grow no larger than the largest body.
+const (
+	maxExponent = 400
+	maxDigits   = DefaultMaxBody
+)
+
 // HasBody says whether the operation takes a JSON body.
 func (o *Operation) HasBody() bool { return o.body != nil }
 
@@ -43,7 +50,7 @@ func (o *Operation) CheckBody(raw []byte) ([]byte, error) {
 	if o.body == nil {
 		return raw, nil
 	}
-	if err := checkText(raw); err != nil {
+	if err := CheckText(raw); err != nil {
 		return nil, err
 	}
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
@@ -56,13 +63,13 @@ func (o *Operation) CheckBody(raw []byte) ([]byte, error) {
 	return raw, nil
 }
 
-// checkText refuses what JSON allows but Postgres cannot store (NUL, lone surrogates, absurd nesting) or what is no UTF-8, in one
-// pass over the bytes. Everything else is left to the JSON parser.
-func checkText(raw []byte) error {
+// CheckText refuses what JSON allows but Postgres cannot store (NUL, lone surrogates, absurd nesting and numbers) or what is no UTF-8,
+// in one pass over the bytes. Everything else is left to the JSON parser. For JSON that comes in otherwise than as a request's body.
+func CheckText(raw []byte) error {
 	if !utf8.Valid(raw) {
 		return &Fault{Message: "The request body is not valid UTF-8."}
 	}
-	depth, inString := 0, false
+	depth, digits, inString := 0, 0, false
 	for i := 0; i < len(raw); i++ {
 		switch c := raw[i]; {
 		case inString && c == '\\':
@@ -83,9 +90,29 @@ func checkText(raw []byte) error {
 			}
 		case c == '}' || c == ']':
 			depth--
+		case (c == 'e' || c == 'E') && i > 0 && raw[i-1] >= '0' && raw[i-1] <= '9':
+			n := exponent(raw[i+1:])
+			if digits += n; n > maxExponent || digits > maxDigits {
+				return &Fault{Message: fmt.Sprintf("The request body holds too large numbers: exponents go to %d.", maxExponent)}
+			}
 		}
 	}
 	return nil
+}
+
+// exponent reads what follows the e of a number, without its sign; what is beyond all bounds is some number beyond them.
+func exponent(raw []byte) int {
+	n := 0
+	for i, c := range raw {
+		switch {
+		case i == 0 && (c == '+' || c == '-'):
+		case c >= '0' && c <= '9' && n <= maxExponent:
+			n = n*10 + int(c-'0')
+		default:
+			return n
+		}
+	}
+	return n
 }
 
 // checkEscape looks at one \uXXXX (or a surrogate pair of them) and gives its length.

@@ -12,5 +12,5 @@ import (
 func TestNewDatabaseIsMigratedAndEmpty(t *testing.T) {
 	d := testdb.New(t)
 	require.Equal(t, db.ExpectedVersion(), testdb.Value[int32](d, "select version from public.schema_version"))
-	require.Zero(t, testdb.Value[int](d, "select count(*) from public.users"))
+	require.Zero(t, testdb.Value[int](d, "select count(*) from public.organizations"))
 }

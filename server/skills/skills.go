@@ -1,0 +1,39 @@
+// Package skills stands in front of the two operations that take a playbook: a front matter is YAML, which SQL cannot read. Everything
+// else about skills is answered by db/code/skills. It holds no state and starts no goroutine.
+package skills
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"kijko/server/api"
+)
+
+// Handlers of the operations that take a playbook.
+func Handlers() map[string]api.Handler {
+	handlers := map[string]api.Handler{}
+	for _, id := range []string{"createPlaybookSkill", "updatePlaybook", "updatePlaybookPatch"} {
+		handlers[id] = judged
+	}
+	return handlers
+}
+
+// judged refuses a bad front matter and leaves the rest to the function that the document names.
+func judged(c *api.Call) error {
+	var body struct {
+		Content *string `json:"content"`
+	}
+	if err := json.Unmarshal(c.Body, &body); err != nil {
+		return err
+	}
+	if body.Content != nil {
+		if fault := Fault(*body.Content); fault != "" {
+			return api.NewProblem(http.StatusBadRequest, "INVALID_YAML", fault, "content")
+		}
+	}
+	answer, err := c.Query(c.Context(), c.Op.Function, c.Params)
+	if err != nil {
+		return err
+	}
+	return c.Reply(answer)
+}
