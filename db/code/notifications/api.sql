@@ -1,5 +1,6 @@
 -- The operations on one's own notifications. They run as the caller: row-level security says what is theirs and due.
 
+-- Times are compared as they are shown, to the millisecond: `since` is the createdAt of one that the client has.
 create or replace function api.list_notifications(p jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -21,11 +22,11 @@ begin
   from (
     select * from public.notifications n
     where (v_unread is null or (n.read_at is null) = v_unread) and (v_types is null or n.type = any (v_types))
-      and (v_since is null or n.created_at > v_since)
+      and (v_since is null or date_trunc('milliseconds', n.created_at) > v_since)
     order by n.created_at desc, n.id desc limit v_size offset v_offset
   ) n;
   select count(*) filter (where (v_unread is null or (n.read_at is null) = v_unread) and (v_types is null or n.type = any (v_types))
-      and (v_since is null or n.created_at > v_since)),
+      and (v_since is null or date_trunc('milliseconds', n.created_at) > v_since)),
     count(*) filter (where n.read_at is null)
   into v_total, v_waiting
   from public.notifications n;

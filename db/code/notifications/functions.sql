@@ -44,7 +44,8 @@ create or replace function private.notify_all(
   p_urgent boolean default false, p_dedupe text default null, p_actor uuid default null, p_org_id uuid default null,
   p_mail text default null, p_project_id uuid default null, p_at timestamptz default now()
 ) returns table (user_id uuid, id uuid)
-language plpgsql volatile security definer set search_path = ''
+-- The generic plan is right for one person and for hundreds, but Postgres would plan this statement anew at nearly every call.
+language plpgsql volatile security definer set search_path = '' set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
