@@ -84,6 +84,8 @@
 {{ template "executions/api.sql" . }}
 {{ template "executions/triggers.sql" . }}
 {{ template "executions/access.sql" . }}
+{{ template "statistics/functions.sql" . }}
+{{ template "statistics/api.sql" . }}
 {{ template "habits/zones.sql" . }}
 {{ template "habits/cron.sql" . }}
 {{ template "habits/describe.sql" . }}

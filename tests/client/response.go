@@ -45,6 +45,14 @@ func (r Response) Field(field string) Response {
 	return r
 }
 
+// Equal demands a body that is this value as JSON.
+func (r Response) Equal(value any) {
+	r.t.Helper()
+	want, err := json.Marshal(value)
+	require.NoError(r.t, err)
+	require.JSONEq(r.t, string(want), string(r.Body), "%s", r.Request)
+}
+
 // Into decodes the body.
 func (r Response) Into(value any) {
 	r.t.Helper()
