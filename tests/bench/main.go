@@ -21,12 +21,13 @@ import (
 	"kijko/db/devpg"
 )
 
-// steps are the programs of each part, with their arguments. Those of realtime measure on a database that is given to them.
+// steps are the programs of each part, with their arguments. Those of realtime and skills measure on a database that is given to them.
 var steps = map[string][][]string{
 	"http":     {{}},
 	"realtime": {{"writes"}, {"latency"}, {"sockets"}},
 	"ingest":   {{}},
 	"jobs":     {{}},
+	"skills":   {{}},
 }
 
 func main() {
@@ -34,7 +35,7 @@ func main() {
 	defer stop()
 	wanted := os.Args[1:]
 	if len(wanted) == 0 {
-		wanted = []string{"http", "realtime", "jobs", "ingest"}
+		wanted = []string{"http", "realtime", "jobs", "skills", "ingest"}
 	}
 	fmt.Printf("%d processors, %s, %s/%s\n", runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	for _, name := range wanted {
@@ -47,10 +48,10 @@ func main() {
 
 func part(ctx context.Context, name string) (err error) {
 	if steps[name] == nil {
-		return errors.New("this part is unknown: http, realtime, jobs or ingest")
+		return errors.New("this part is unknown: http, realtime, jobs, skills or ingest")
 	}
 	env := os.Environ()
-	if name == "realtime" {
+	if name == "realtime" || name == "skills" {
 		dsn, remove, err := database(ctx)
 		if err != nil {
 			return err
