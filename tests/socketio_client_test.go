@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"kijko/server/config"
 	"kijko/tests/client"
 	"kijko/tests/stack"
+	"kijko/tests/testdb"
 )
 
 // The official clients of Socket.IO, unmodified: socket.io-client (npm) and python-socketio (PyPI), in the versions that tests/socketio
@@ -36,15 +38,17 @@ func TestSocketIOOfficialClients(t *testing.T) {
 		for name, transports := range map[string][]string{
 			"WebSocketOnly": {"websocket"}, "PollingOnly": {"polling"}, "PollingWithUpgrade": {"polling", "websocket"},
 		} {
-			o := &officialClient{command: command, transports: transports, recovers: language == "JavaScript", link: newProxy(t)}
+			o := &officialClient{command: command, transports: transports, recovers: language == "JavaScript", link: newProxy(t), second: newProxy(t)}
 			clients[language+"/"+name] = o
-			origins = append(origins, "http://"+o.link.addr())
+			origins = append(origins, "http://"+o.link.addr(), "http://"+o.second.addr())
 		}
 	}
 	// The Python client's WebSocket says where it goes to as its Origin. In production that is the installation's own URL.
 	s := stack.New(t, func(c *config.Config) { c.Origins = append(c.Origins, origins...) })
 	for name, o := range clients {
-		o.link.lead(strings.TrimPrefix(s.BaseURL, "http://"))
+		for _, link := range []*proxy{o.link, o.second} {
+			link.lead(strings.TrimPrefix(s.BaseURL, "http://"))
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o.t, o.server = t, s
@@ -54,12 +58,12 @@ func TestSocketIOOfficialClients(t *testing.T) {
 }
 
 type officialClient struct {
-	t          *testing.T
-	server     *stack.Stack
-	link       *proxy
-	command    []string
-	transports []string
-	recovers   bool // the client knows connection state recovery
+	t            *testing.T
+	server       *stack.Stack
+	link, second *proxy
+	command      []string
+	transports   []string
+	recovers     bool // the client knows connection state recovery
 }
 
 func (o *officialClient) run() {
@@ -67,9 +71,7 @@ func (o *officialClient) run() {
 	ann := o.server.In(t).SignUp("Ann")
 	project := ann.Do("POST", "/projects", object{"name": "Watched", "type": "repository"}).Want(201).String("project.id")
 	d := startDriver(t, o.command)
-	connect := func(d *driver, namespace string, auth object) {
-		d.do(object{"do": "connect", "url": "http://" + o.link.addr(), "namespace": namespace, "auth": auth, "query": object{}, "transports": o.transports})
-	}
+	connect := func(d *driver, namespace string, auth object) { o.connect(d, o.link, namespace, auth) }
 
 	// Refused with the contract's code.
 	refused := startDriver(t, o.command)
@@ -117,7 +119,7 @@ func (o *officialClient) run() {
 	d.do(object{"do": "emit", "name": "ping", "args": []any{}})
 	require.Equal(t, true, d.wait("ack", nil).Args[0].(map[string]any)["ok"])
 
-	o.watchProject(ann, project, connect)
+	o.watchProject(ann, project)
 
 	// Revoked is final.
 	ann.Do("POST", "/auth/logout", object{}).Want(204)
@@ -127,15 +129,42 @@ func (o *officialClient) run() {
 	require.False(t, end.Active, "it does not come back by itself")
 }
 
+func (o *officialClient) connect(d *driver, link *proxy, namespace string, auth object) {
+	d.do(object{"do": "connect", "url": "http://" + link.addr(), "namespace": namespace, "auth": auth, "query": object{}, "transports": o.transports})
+}
+
 // watchProject sees an ingestion's socket in the namespace that the frontend names.
-func (o *officialClient) watchProject(ann *client.Person, project string, connect func(*driver, string, object)) {
+func (o *officialClient) watchProject(ann *client.Person, project string) {
 	d := startDriver(o.t, o.command)
-	connect(d, "/api/projects/"+project+"/ws", object{"token": ann.Token})
+	o.connect(d, o.second, "/api/projects/"+project+"/ws", object{"token": ann.Token})
 	d.message("hello")
 	o.server.DB.Exec(emitSQL, project, "progress_update", progress(42))
 	r := d.message("progress_update")
 	require.InDelta(o.t, 42, r.Args[0].(map[string]any)["progressPercent"], 0)
 	require.NotEmpty(o.t, r.offset())
+
+	// Cut again and again while events come: each is told once, in order. (Python's client handles each event in a thread of its own, so
+	// its handlers see them in any order.)
+	last := testdb.Value[string](o.server.DB, `select max(id)::text from public.events`)
+	const events, cuts = 40, 3
+	for i := range events {
+		o.server.DB.Exec(emitSQL, project, "phase_started", `{"phase": "parsing"}`)
+		if i%(events/cuts) == events/cuts/2 {
+			o.second.cut()
+			o.second.mend()
+		}
+	}
+	var got []int
+	for range events {
+		id, err := strconv.Atoi(d.message("phase_started").offset())
+		require.NoError(o.t, err)
+		got = append(got, id)
+	}
+	if !o.recovers {
+		slices.Sort(got)
+	}
+	require.Equal(o.t, testdb.Value[[]int](o.server.DB, `select array_agg(id order by id) from public.events
+		where room = 'project:' || $1::text and type = 'phase_started' and id > $2::text::bigint`, project, last), got)
 	d.do(object{"do": "disconnect"})
 	d.wait("disconnect", nil)
 }

@@ -47,8 +47,9 @@ class Driver:
         report("transport", transport=self.client.transport())
 
     def received(self, name, *args):
-        if len(args) > 1:
-            self.offset = args[-1]
+        if len(args) > 1:  # each event has a thread of its own: they overtake each other
+            with lock:
+                self.offset = str(max(int(args[-1]), int(self.offset or 0)))
         report("message", name=name, args=list(args))
 
     def emit(self, name, args):
