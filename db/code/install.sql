@@ -63,6 +63,7 @@
 {{ template "mail/api.sql" . }}
 {{ template "models/functions.sql" . }}
 {{ template "models/keys.sql" . }}
+{{ template "models/api.sql" . }}
 {{ template "models/access.sql" . }}
 {{ template "skills/values.sql" . }}
 {{ template "skills/prompts.sql" . }}

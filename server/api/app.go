@@ -61,14 +61,15 @@ type Deps struct {
 // App is the edge.
 type App struct {
 	*fiber.App
-	deps   Deps
-	exec   *Executor
-	routes *routes
-	caller *limiter
-	health *health
-	slow   time.Duration
-	tracer trace.Tracer
-	other  *meter
+	deps    Deps
+	exec    *Executor
+	routes  *routes
+	caller  *limiter
+	health  *health
+	streams *streams
+	slow    time.Duration
+	tracer  trace.Tracer
+	other   *meter
 }
 
 // New wires document, handlers and database to an app. It fails when an operation has neither a function nor a handler.
@@ -79,7 +80,7 @@ func New(deps Deps) (*App, error) {
 	if deps.Timeout == 0 {
 		deps.Timeout = 15 * time.Second
 	}
-	a := &App{deps: deps, exec: deps.Exec, routes: &routes{}, slow: time.Second, tracer: otel.Tracer("kijko/server")}
+	a := &App{deps: deps, exec: deps.Exec, routes: &routes{}, streams: newStreams(), slow: time.Second, tracer: otel.Tracer("kijko/server")}
 	a.health = newHealth(deps.Version, deps.Checks)
 	if deps.PerCaller > 0 {
 		a.caller = newLimiter(&openapi.Rate{Limit: deps.PerCaller, Per: 60, Key: []string{"user"}})

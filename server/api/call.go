@@ -143,11 +143,16 @@ func readBody(c *fiber.Ctx, op *openapi.Operation) ([]byte, error) {
 	if stream == nil {
 		return op.CheckBody(c.Body())
 	}
-	raw, err := io.ReadAll(io.LimitReader(stream, op.MaxBody+1))
+	limit := op.MaxBody
+	if op.BodyType != "application/json" {
+		// The operation's limit is for files; what is held in memory as a whole stays small.
+		limit = min(limit, openapi.DefaultMaxBody)
+	}
+	raw, err := io.ReadAll(io.LimitReader(stream, limit+1))
 	if err != nil {
 		return nil, &Problem{Status: http.StatusBadRequest, Code: "BAD_REQUEST", Message: "The request body could not be read.", cause: err}
 	}
-	if int64(len(raw)) > op.MaxBody {
+	if int64(len(raw)) > limit {
 		return nil, refuseBody(c, op)
 	}
 	return op.CheckBody(raw)

@@ -24,6 +24,8 @@ type Problem struct {
 	Details json.RawMessage
 	// Header carries what belongs to the refusal besides: Retry-After, Allow, WWW-Authenticate.
 	Header map[string]string
+	// Members are added to the document; a feature whose contract has more of them than RFC 9457.
+	Members map[string]any
 	// cause is for the log.
 	cause error
 }
@@ -48,6 +50,15 @@ func internal(cause error) *Problem {
 	return &Problem{Status: http.StatusInternalServerError, Code: "INTERNAL", cause: cause,
 		Message: "Something went wrong on our side. Please try again, and tell us the request id if it stays."}
 }
+
+// Because is the problem with what the log shows and the client does not.
+func (p *Problem) Because(cause error) *Problem {
+	p.cause = cause
+	return p
+}
+
+// ProblemOf is how an error would be answered, for handlers that add to it.
+func ProblemOf(err error) *Problem { return problemOf(err) }
 
 // problemOf is the one table from errors to answers.
 func problemOf(err error) *Problem {
@@ -162,6 +173,9 @@ func isClosed(err error) bool {
 func (p *Problem) write(c *fiber.Ctx, requestID string) error {
 	body := map[string]any{"type": "about:blank", "title": http.StatusText(p.Status), "status": p.Status, "detail": p.Message,
 		"code": p.Code, "message": p.Message, "requestId": requestID}
+	for name, value := range p.Members {
+		body[name] = value
+	}
 	if p.Field != "" {
 		body["field"] = p.Field
 	}

@@ -9,6 +9,7 @@ import (
 	"kijko/server/api"
 	"kijko/server/auth"
 	"kijko/server/realtime"
+	"kijko/worker/llm"
 	"kijko/worker/storage"
 )
 
@@ -58,6 +59,18 @@ func storageCheck(store *storage.Store) api.Check {
 			return api.CheckResult{Status: "unhealthy", Code: "UNREACHABLE"}
 		}
 		return api.CheckResult{Status: "healthy"}
+	}}
+}
+
+// aiCheck says whether the installation itself can ask a model; organizations may bring keys of their own.
+func aiCheck(models *llm.Set) api.Check {
+	return api.Check{Name: "ai", Probe: func(context.Context) api.CheckResult {
+		for _, has := range models.Offers() {
+			if has {
+				return api.CheckResult{Status: "healthy"}
+			}
+		}
+		return api.CheckResult{Status: "unconfigured"}
 	}}
 }
 

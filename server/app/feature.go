@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"time"
 
+	"kijko/server/ai"
 	"kijko/server/api"
 	"kijko/server/ingestion"
+	"kijko/server/seal"
 	"kijko/server/skills"
 	"kijko/server/upload"
 	"kijko/worker/gitfetch"
@@ -35,8 +37,14 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if a.models, err = llm.New(a.cfg.Models()); err != nil {
 		return err
 	}
-	a.features = append(a.features, handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
-		handlersOnly(skills.Handlers()),
+	gateway := ai.Settings{Exec: exec, Models: a.models, Timeout: a.cfg.ModelTimeout, Log: a.log}
+	if len(keys) > 0 {
+		if gateway.Box, err = seal.New(keys...); err != nil {
+			return err
+		}
+	}
+	a.features = append(a.features, ai.New(gateway), handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()),
+		handlersOnly(a.socketio.Handlers()), handlersOnly(skills.Handlers()),
 		&ingestion.Feature{Exec: exec, Git: git})
 	return nil
 }

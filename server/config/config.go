@@ -76,6 +76,7 @@ type Config struct {
 	AnthropicURL    string        `env:"ANTHROPIC_BASE_URL" envDefault:"https://api.anthropic.com" doc:"Where Anthropic is reached."`
 	GoogleKey       string        `env:"GEMINI_API_KEY" secret:"true" doc:"The same for Google's models. GOOGLE_API_KEY is another name for it."`
 	GoogleURL       string        `env:"GOOGLE_GEMINI_BASE_URL" envDefault:"https://generativelanguage.googleapis.com" doc:"Where Google's models are reached."`
+	ModelTimeout    time.Duration `env:"KIJKO_MODEL_TIMEOUT" envDefault:"120s" doc:"Longest time for one request to a model provider."`
 	LocalModel      string        `env:"KIJKO_LOCAL_MODEL" envDefault:"auto" doc:"The labelled local model, which answers for providers without a key: on, off, or auto (on in development without any key). Refused in production."`
 	LocalModelDelay time.Duration `env:"KIJKO_LOCAL_MODEL_DELAY" envDefault:"0s" doc:"How long the local model pretends to think."`
 
@@ -165,6 +166,9 @@ func (c Config) Validate() error {
 		fault("KIJKO_LOCAL_MODEL", "must be auto, on or off")
 	case c.LocalModel == "on" && !c.Debug:
 		fault("KIJKO_LOCAL_MODEL", "answers are never made up in production; configure a provider's key")
+	}
+	if c.ModelTimeout < time.Second || c.ModelTimeout > 10*time.Minute {
+		fault("KIJKO_MODEL_TIMEOUT", "must lie between 1s and 10m")
 	}
 	if c.LocalModelDelay < 0 || c.LocalModelDelay > time.Hour {
 		fault("KIJKO_LOCAL_MODEL_DELAY", "must lie between 0 and 1h")

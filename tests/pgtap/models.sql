@@ -134,6 +134,36 @@ select is(api.delete_provider_key('{"provider": "anthropic"}'), null, 'the owner
 select tests.reset();
 select is(private.is_provider_configured('anthropic', tests.org('anna')), false, 'and it is gone');
 
+-- --------------------------------------------------------------------------------------------- the gateway (contract 60, section 14)
+create function pg_temp.used(p_name text) returns integer language sql as $$
+  select coalesce(sum(used), 0)::integer from public.usage where organization_id = tests.org(p_name) and metric = 'api_calls' $$;
+select tests.act_as('vi');
+select is(api.list_models('{}') -> 'configured', 'false', 'without a provider nothing can be asked');
+select is((select array_agg(m ->> 'name') from jsonb_array_elements(api.list_models('{}') -> 'models') m),
+  array['Claude Sonnet 4', 'Claude 3.5 Sonnet', 'Claude 3.5 Haiku', 'Claude 3 Opus'], 'but the models are shown, in their order');
+select throws_ok($$ select private.admit_model_call('claude') $$, 'PT503', null, 'a call without a provider is refused');
+select throws_ok($$ select private.admit_model_call('gpt-4-turbo') $$, 'PT400', 'No provider of this installation has this model.', 'a model that nobody has, too');
+select throws_ok($$ select private.admit_model_call(null) $$, 'PT400', null, 'and no model at all');
+select tests.reset();
+select is(pg_temp.used('anna'), 0, 'which costs nothing');
+select private.declare_installation('providers', '{"anthropic": true}');
+insert into private.provider_keys (organization_id, provider, sealed_key, last_four) values (tests.org('stan'), 'anthropic', 'v1.k.stan', 'stan');
+select tests.act_as('vi');
+select is(api.list_models('{}') -> 'configured', 'true', 'with one the default model can be asked');
+select is(private.admit_model_call('claude'), jsonb_build_object('answers', 'anthropic', 'called', 'claude-3-5-sonnet-20241022', 'organizationId', tests.org('anna'),
+  'hasOwnKey', false), 'a viewer may ask, too');
+select tests.act_as_claims('stan');
+select is(private.admit_model_call('gpt-4') -> 'hasOwnKey', 'true', 'with claims only, and a key of one''s own');
+select tests.act_anon();
+select throws_ok($$ select private.admit_model_call('claude') $$, '42501', null, 'nobody may not');
+select throws_ok($$ select api.list_models('{}') $$, '42501', null, 'nor see the models through an operation');
+select tests.reset();
+select results_eq($$ select pg_temp.used('anna'), pg_temp.used('stan') $$, 'values (1, 1)', 'each call costs its own organization one unit');
+update public.subscriptions set overrides = '{"api_calls": 1}' where organization_id = tests.org('anna');
+select tests.act_as('anna');
+select throws_ok($$ select private.admit_model_call('claude') $$, 'PT429', null, 'beyond the plan nothing is asked');
+select tests.reset();
+
 -- ------------------------------------------------------------------------------------------------------------------ the data itself
 select tests.act_anon();
 select is((select count(*)::int from public.models), 4, 'models are public knowledge');

@@ -15,6 +15,7 @@ import (
 	"kijko/server/openapi"
 	"kijko/tests/client"
 	"kijko/tests/testdb"
+	"kijko/worker/llm/llmtest"
 )
 
 // Stack is a running server, and an anonymous client of it.
@@ -32,6 +33,13 @@ type Option func(*config.Config)
 
 // RealRates keeps the limits of the sign-in routes as the contract has them; otherwise they are out of the way.
 func RealRates(c *config.Config) { c.AuthRates = 1 }
+
+// Models has the installation ask a double of the model providers.
+func Models(models *llmtest.Server) Option {
+	return func(c *config.Config) {
+		c.AnthropicKey, c.AnthropicURL, c.GoogleKey, c.GoogleURL = llmtest.Key, models.URL, llmtest.Key, models.URL
+	}
+}
 
 // New starts a server on a fresh database.
 func New(t testing.TB, options ...Option) *Stack {

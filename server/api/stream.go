@@ -1,0 +1,135 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+)
+
+// Times of event streams: how often a quiet one says that it is alive, and how long a client may take to accept what is sent.
+const (
+	keepAlive    = 15 * time.Second
+	sendDeadline = 30 * time.Second
+)
+
+// EventStream is an answer of server-sent events. Its methods may be called by several goroutines.
+type EventStream struct {
+	conn net.Conn
+
+	mu     sync.Mutex
+	w      *bufio.Writer
+	err    error
+	cancel context.CancelFunc
+}
+
+// Send writes one event. The error says that the client is gone; it stays.
+func (s *EventStream) Send(event string, data any) error {
+	raw, err := json.Marshal(data)
+	if err != nil {
+		return err
+	}
+	return s.write("event: " + event + "\ndata: " + string(raw) + "\n\n")
+}
+
+func (s *EventStream) write(text string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	if s.conn != nil {
+		// The server's own deadline was set for the beginning of the answer; a stream may last, its pieces may not.
+		_ = s.conn.SetWriteDeadline(time.Now().Add(sendDeadline))
+	}
+	if _, s.err = s.w.WriteString(text); s.err == nil {
+		s.err = s.w.Flush()
+	}
+	if s.err != nil {
+		s.cancel()
+	}
+	return s.err
+}
+
+// alive writes a comment now and then, which also finds out who is gone.
+func (s *EventStream) alive(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if s.write(": alive\n\n") != nil {
+				return
+			}
+		}
+	}
+}
+
+// Events answers with a stream of events. run works after the handler has returned, so it may use neither the Call nor anything of
+// Fiber's; its context ends when the client goes away or the server stops, and keeps the values of the call's. When run returns, the
+// stream ends.
+func (c *Call) Events(run func(ctx context.Context, s *EventStream)) error {
+	c.Ctx.Set(fiber.HeaderContentType, "text/event-stream; charset=utf-8")
+	c.Ctx.Set(fiber.HeaderCacheControl, "no-store")
+	// Proxies that gather answers would make a stream pointless.
+	c.Ctx.Set("X-Accel-Buffering", "no")
+	c.Ctx.Status(http.StatusOK)
+	app, requestID := c.app, c.RequestID
+	conn := c.Ctx.Context().Conn()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(c.Context()))
+	unhook := context.AfterFunc(app.streams.ctx, cancel)
+	app.streams.wg.Add(1)
+	c.Ctx.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
+		defer app.streams.wg.Done()
+		defer unhook()
+		defer cancel()
+		here, leave := present(ctx, conn)
+		defer leave()
+		s := &EventStream{conn: conn, w: w, cancel: cancel}
+		var keeping sync.WaitGroup
+		quiet, hush := context.WithCancel(here)
+		keeping.Go(func() { s.alive(quiet, app.streams.keepAlive) })
+		// The writer goes back to a pool when this function ends.
+		defer keeping.Wait()
+		defer hush()
+		defer func() {
+			if v := recover(); v != nil {
+				app.deps.Log.Error("stream failed", "request_id", requestID, "error", fmt.Sprintf("panic: %v\n%s", v, debug.Stack()))
+			}
+		}()
+		run(here, s)
+	})
+	return nil
+}
+
+// streams are the open event streams of an App.
+type streams struct {
+	ctx       context.Context
+	end       context.CancelFunc
+	wg        sync.WaitGroup
+	keepAlive time.Duration
+}
+
+func newStreams() *streams {
+	s := &streams{keepAlive: keepAlive}
+	s.ctx, s.end = context.WithCancel(context.Background())
+	return s
+}
+
+// ShutdownWithContext stops like Fiber's: no new connections, and those that are busy have until ctx ends. Streams that last longer are
+// then told to end.
+func (a *App) ShutdownWithContext(ctx context.Context) error {
+	err := a.App.ShutdownWithContext(ctx)
+	a.streams.end()
+	a.streams.wg.Wait()
+	return err
+}
