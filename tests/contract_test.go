@@ -86,6 +86,20 @@ GET /projects/{}/recovery
 POST /projects/{}/recovery
 GET /projects/{}/ingestion-result
 POST /projects/{}/ingestion-result/email
+GET /habits
+POST /habits
+GET /habits/stats
+POST /habits/validate-cron
+GET /habits/{}
+PUT /habits/{}
+PATCH /habits/{}
+DELETE /habits/{}
+GET /habits/{}/full
+POST /habits/{}/activate
+POST /habits/{}/deactivate
+POST /habits/{}/run-now
+POST /habits/{}/reset-errors
+GET /habits/{}/executions
 GET /projects/{}/completion`
 
 func TestTheContractsOperationsAreServed(t *testing.T) {
@@ -149,7 +163,15 @@ var shapes = map[string]string{
 	"TokenResponse":        `access_token refresh_token token_type expires_in device_token?`,
 	"AuthUser":             `id email first_name last_name org_id roles plan email_verified two_factor_enabled`,
 	"AuthOrganization":     `org_id name role status is_current`,
-	"Problem":              `type title status detail code message field? details? requestId`,
+	"Habit": `id skillId userId scheduleCron scheduleDescription? timezone lastRunAt? nextRunAt? runCount isActive config consecutiveFailures lastErrorMessage?
+		createdAt updatedAt`,
+	"HabitWithSkill": `id skillId userId scheduleCron scheduleDescription? timezone lastRunAt? nextRunAt? runCount isActive config consecutiveFailures lastErrorMessage?
+		createdAt updatedAt skill`,
+	"HabitPage":        `habits total page pageSize hasMore`,
+	"HabitStats":       `totalHabits activeHabits totalRuns failedHabits upcomingRuns`,
+	"CronVerdict":      `isValid error? description? nextRuns?`,
+	"RunHabitResponse": `executionId status message`,
+	"Problem":          `type title status detail code message field? details? requestId`,
 }
 
 func TestTheContractsShapesAreTheDocuments(t *testing.T) {

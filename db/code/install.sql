@@ -105,3 +105,8 @@
 {{ template "notifications/announcements.sql" . }}
 {{ template "notifications/access.sql" . }}
 {{ template "mail/notifications.sql" . }}
+{{ template "habits/functions.sql" . }}
+{{ template "habits/api.sql" . }}
+{{ template "habits/dispatch.sql" . }}
+{{ template "habits/triggers.sql" . }}
+{{ template "habits/access.sql" . }}

@@ -17,17 +17,29 @@ create table public.habits (
   consecutive_failures integer not null default 0,
   last_error_message text,
   created_at timestamptz not null default now(),
-  updated_at timestamptz not null default now(),
-  constraint habits_schedule_cron_check check (char_length(schedule_cron) between 1 and 100),
-  constraint habits_schedule_description_check check (char_length(schedule_description) between 1 and 255),
-  constraint habits_timezone_check check (char_length(timezone) between 1 and 50),
-  constraint habits_config_check check (jsonb_typeof(config) = 'object' and octet_length(config::text) <= 131072),
-  constraint habits_counters_check check (run_count >= 0 and consecutive_failures >= 0),
-  constraint habits_last_error_message_check check (char_length(last_error_message) <= 500),
-  constraint habits_next_run_at_check check (is_active = (next_run_at is not null))
+  updated_at timestamptz not null default now()
 ) with (fillfactor = 85);
 alter table public.habits enable row level security;
 alter table public.habits force row level security;
+create function private.assert_habits_row(r public.habits) returns boolean
+language plpgsql immutable parallel safe set search_path = ''
+as $$
+declare
+  v_rule text := case
+    when not (char_length(r.schedule_cron) between 1 and 100) then 'habits_schedule_cron_check'
+    when not (char_length(r.schedule_description) between 1 and 255) then 'habits_schedule_description_check'
+    when not (char_length(r.timezone) between 1 and 50) then 'habits_timezone_check'
+    when not (jsonb_typeof(r.config) = 'object') then 'habits_config_check'
+    when not (r.run_count >= 0 and r.consecutive_failures >= 0) then 'habits_counters_check'
+    when not (char_length(r.last_error_message) <= 500) then 'habits_last_error_message_check'
+    when not (r.is_active = (r.next_run_at is not null)) then 'habits_next_run_at_check'
+  end;
+begin
+  return v_rule is null or private.refuse_row('habits', v_rule);
+end
+$$;
+comment on function private.assert_habits_row is 'The rules of a row of public.habits, by name.';
+alter table public.habits add constraint habits_rules check (private.assert_habits_row(habits));
 create index habits_user_id_idx on public.habits (user_id, is_active, next_run_at);
 create index habits_skill_id_idx on public.habits (skill_id);
 create index habits_organization_id_idx on public.habits (organization_id);
@@ -46,7 +58,12 @@ alter table private.zones force row level security;
 comment on table private.zones is 'IANA names that this Postgres can convert, links included.';
 comment on column private.zones.used is 'The name to give to Postgres.';
 
+-- A due run starts within 60 s; this is when somebody looks.
+insert into private.schedules (name, every) values ('habits.dispatch', interval '2 seconds');
+
 ---- create above / drop below ----
 
+delete from private.schedules where name = 'habits.dispatch';
 drop table private.zones;
 drop table public.habits;
+drop function private.assert_habits_row;

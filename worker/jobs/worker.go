@@ -196,13 +196,19 @@ func (w *Worker) Close() {
 	}
 }
 
-// runDue does what the schedules say is due. What it enqueues is worked at the next look.
+// runDue does what the schedules say is due, each piece in a transaction of its own: what one has locked is free while the next one
+// works, and other workers take the others meanwhile. What it enqueues is worked at the next look.
 func (w *Worker) runDue(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	var done int
-	if err := w.pool.QueryRow(ctx, "select private.run_due()").Scan(&done); err != nil {
-		return fmt.Errorf("schedules: %w", err)
+	for {
+		piece, cancel := context.WithTimeout(ctx, time.Minute)
+		var done int
+		err := w.pool.QueryRow(piece, "select private.run_due(1)").Scan(&done)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("schedules: %w", err)
+		}
+		if done == 0 {
+			return nil
+		}
 	}
-	return nil
 }

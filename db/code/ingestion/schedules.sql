@@ -20,6 +20,11 @@ begin
         when 'activity.prune' then perform private.prune_activity();
         when 'checkpoints.prune' then perform private.prune_checkpoints();
         when 'mails.prune' then perform private.prune_mails();
+        when 'habits.dispatch' then
+          -- A full batch is followed by the next one at once, in a transaction of its own.
+          if private.dispatch_habits() >= 100 then
+            update private.schedules set run_at = clock_timestamp() where name = v.name;
+          end if;
         when 'executions.sweep' then perform private.sweep_executions();
         when 'executions.prune' then perform private.prune_executions();
         when 'notifications.due' then perform private.release_notifications();
