@@ -36,6 +36,10 @@ select is(pg_temp.is_told('boris', 'Ready', p_dedupe => 'run:1') is not null, tr
 select results_eq($$ select private.notify(tests.user('anna'), 'task_completion', repeat('x ', 300), repeat('y', 3000)) is not null $$, 'values (true)', 'what is too long is cut');
 select is((select max(char_length(title)) from public.notifications), 255, 'the title to 255 characters without a blank at its end');
 delete from public.notifications where title like 'x %';
+select private.notify(tests.user('stan'), 'new_lead', '  ', p_data => jsonb_build_object('x', repeat('x', 9000)), p_link => '//evil.example');
+select is((select private.notification_json(n) - array['id', 'createdAt'] from public.notifications n where n.user_id = tests.user('stan')),
+  '{"type": "new_lead", "title": "Notification", "isRead": false, "isUrgent": false}', 'what cannot be stored is left out');
+delete from public.notifications where user_id = tests.user('stan');
 
 -- ------------------------------------------------------------------------------------------------------------------------ who sees it
 select tests.act_as('anna');
@@ -102,6 +106,7 @@ select tests.reset();
 select is((select string_agg(split_part(e, ' ', 1), ' ') from pg_temp.events('anna') e), 'notification_updated notification_deleted notification_deleted', 'with their events');
 
 -- ------------------------------------------------------------------------------------------------------------------------- the list
+update public.notifications set created_at = created_at + substr(title, 2)::integer * interval '10 milliseconds' where title ~ '^n.$';
 select tests.act_as('anna');
 select is(pg_temp.list('{"type": ["new_lead"]}') ->> 'total', '2', 'by type');
 select is(pg_temp.list('{"type": ["new_lead", "system_update"]}') ->> 'total', '5', 'by several types');
@@ -111,8 +116,10 @@ select is((pg_temp.list('{"page": 2, "pageSize": 2}') - 'data'), '{"total": 5, "
 select is(pg_temp.list('{"limit": 2, "offset": 4}') - 'data', '{"total": 5, "page": 3, "pageSize": 2, "hasMore": false, "unreadCount": 0}', 'by limit and offset');
 select is(pg_temp.titles('{"page": 1, "pageSize": 3}') || ', ' || pg_temp.titles('{"page": 2, "pageSize": 3}'), pg_temp.titles(), 'pages together are the list');
 select is(pg_temp.titles(), 'n5, n4, n3, n2, n1', 'newest first');
-select is(jsonb_array_length(pg_temp.list(jsonb_build_object('since', (select created_at from public.notifications where title = 'n3'))) -> 'data'), 2, 'since a time, exclusive');
+select is(jsonb_array_length(pg_temp.list(jsonb_build_object('since', (select private.iso(created_at) from public.notifications where title = 'n3'))) -> 'data'), 2, 'since a time, exclusive');
 select throws_ok($$ select pg_temp.list('{"pageSize": 101}') $$, 'PT400', 'Pages start at 1 and hold 1 to 100 notifications.', 'not more than 100');
+select throws_ok(format('select pg_temp.list(%L)', jsonb_build_object('since', t)), 'PT400', 'This is not a time.', 'since ' || t)
+from unnest(array['0000-01-01T00:00:00Z', 'yesterday is none', '2026-02-30T00:00:00Z']) t;
 select throws_ok($$ select pg_temp.list('{"page": 0}') $$, 'PT400', 'Pages start at 1 and hold 1 to 100 notifications.', 'no page 0');
 select tests.reset();
 

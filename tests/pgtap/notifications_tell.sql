@@ -109,10 +109,10 @@ from (values ('habits', 1, 'mia: task_completion The habit of "Report" failed'),
 select is((select message from public.notifications), 'It failed 3 times in a row. The model is away.', 'with the reason');
 select is((select link from public.notifications), '/?tab=skills', 'and the way there');
 select pg_temp.clear();
-insert into public.skill_executions (id, user_id, organization_id, skill_id, execution_type, reference_id, executed_at)
-select gen_random_uuid(), tests.user('mia'), tests.org('olga'), '00000000-0000-4000-8000-00000000000a', t, case when t = 'habit' then gen_random_uuid() end, now() - a
+insert into public.skill_executions (user_id, organization_id, skill_id, execution_type, reference_id, executed_at, status, started_at)
+select tests.user('mia'), tests.org('olga'), '00000000-0000-4000-8000-00000000000a', t, case when t = 'habit' then gen_random_uuid() end, now() - interval '1 hour', 'running', now() - a
 from (values ('manual', interval '5 seconds'), ('manual', interval '31 seconds'), ('habit', interval '1 hour'), ('api', interval '1 hour')) v (t, a);
-update public.skill_executions set status = 'running', started_at = now();
+update public.skill_executions set lease_expires_at = now() + interval '1 minute';
 select is(pg_temp.told(), 'nobody', 'a run that goes on is no news');
 update public.skill_executions set status = 'completed', completed_at = now();
 select is(pg_temp.told(), 'mia: task_completion "Report" has finished', 'by hand and over 30 seconds it is');

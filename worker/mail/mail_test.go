@@ -65,6 +65,23 @@ func TestSend(t *testing.T) {
 		require.True(t, date.Equal(message().At))
 		require.Equal(t, []string{"text/plain: Ça va: 1,234\n.\nend", "text/html: <p>Ça va</p>"}, parts(t, m))
 	})
+	t.Run("OneClickStopsWhatCanBeStopped", func(t *testing.T) {
+		t.Parallel()
+		s := mailtest.New(t, mailtest.Options{})
+		to := sender(t, s)
+		m := message()
+		m.UnsubscribeURL = "https://kijko.test/api/v1/notifications/unsubscribe?token=" + strings.Repeat("A", 71)
+		require.NoError(t, to.Send(t.Context(), m))
+		require.NoError(t, to.Send(t.Context(), message()))
+		with, err := netmail.ReadMessage(strings.NewReader(s.Mails()[0].Data))
+		require.NoError(t, err)
+		require.Equal(t, "<"+m.UnsubscribeURL+">", with.Header.Get("List-Unsubscribe"))
+		require.Equal(t, "List-Unsubscribe=One-Click", with.Header.Get("List-Unsubscribe-Post"))
+		without, err := netmail.ReadMessage(strings.NewReader(s.Mails()[1].Data))
+		require.NoError(t, err)
+		require.Empty(t, without.Header.Get("List-Unsubscribe"))
+		require.Empty(t, without.Header.Get("List-Unsubscribe-Post"))
+	})
 	t.Run("ARepeatHasTheSameMessageID", func(t *testing.T) {
 		t.Parallel()
 		s := mailtest.New(t, mailtest.Options{})
@@ -222,6 +239,8 @@ func TestNothingHidesInAMessage(t *testing.T) {
 		"AHeaderInTheSubject":       func(m *Message) { m.Subject = "Hi\r\nBcc: eve@example.nl" },
 		"ALineBreakOfAnotherSystem": func(m *Message) { m.Subject = "Hi\nX: y" },
 		"NoSubject":                 func(m *Message) { m.Subject = "" },
+		"AHeaderInTheLink":          func(m *Message) { m.UnsubscribeURL = "https://a.nl/\r\nBcc: eve@example.nl" },
+		"AnotherAddressInTheLink":   func(m *Message) { m.UnsubscribeURL = "https://a.nl/>, <https://b.nl/" },
 		"NoText":                    func(m *Message) { m.Text = "" },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -138,8 +138,12 @@ begin
     ) d
   loop
     select array_agg(m order by m.created_at, m.id) into v_rows
-    from private.notification_mails m
-    where m.user_id = v.user_id and m.cadence = v.cadence and m.done_at is null and m.due_at <= p_at and (v.single is null or m.id = v.single);
+    from (
+      select * from private.notification_mails w
+      where w.user_id = v.user_id and w.cadence = v.cadence and w.done_at is null and w.due_at <= p_at and (v.single is null or w.id = v.single)
+      for update
+    ) m;
+    continue when v_rows is null;
     v_mail := null;
     begin
       v_mail := private.compose_notification_mail(v_rows);

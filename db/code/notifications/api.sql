@@ -1,5 +1,18 @@
 -- The operations on one's own notifications. They run as the caller: row-level security says what is theirs and due.
 
+create or replace function private.as_timestamp(p_text text) returns timestamptz
+language plpgsql stable
+as $$
+begin
+  return p_text::timestamptz;
+-- Years and leap seconds that are good in RFC 3339 and not here.
+exception when data_exception then
+  return null;
+end
+$$;
+comment on function private.as_timestamp is 'The text as a time, or null where it is none.';
+grant execute on function private.as_timestamp to authenticated;
+
 -- Times are compared as they are shown, to the millisecond: `since` is the createdAt of one that the client has.
 create or replace function api.list_notifications(p jsonb) returns jsonb
 language plpgsql stable
@@ -8,7 +21,7 @@ declare
   v_size integer := coalesce((p ->> 'limit')::integer, (p ->> 'pageSize')::integer, 50);
   v_offset integer := coalesce((p ->> 'offset')::integer, (coalesce((p ->> 'page')::integer, 1) - 1) * v_size);
   v_unread boolean := (p ->> 'unread')::boolean;
-  v_since timestamptz := (p ->> 'since')::timestamptz;
+  v_since timestamptz := private.as_timestamp(p ->> 'since');
   v_types text[] := case when jsonb_array_length(p -> 'type') > 0 then array(select jsonb_array_elements_text(p -> 'type')) end;
   v_data jsonb;
   v_total bigint;
@@ -17,6 +30,8 @@ begin
   if v_size not between 1 and 100 or v_offset < 0 then
     perform private.refuse_field(case when v_offset < 0 then case when p ? 'offset' then 'offset' else 'page' end
       when p ? 'limit' then 'limit' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 notifications.');
+  elsif p ->> 'since' is not null and v_since is null then
+    perform private.refuse_field('since', 'This is not a time.');
   end if;
   select coalesce(jsonb_agg(private.notification_json(n) order by n.created_at desc, n.id desc), '[]') into v_data
   from (

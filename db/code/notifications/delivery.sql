@@ -54,10 +54,8 @@ begin
   delete from private.notification_keys where created_at < p_at - interval '180 days';
   delete from private.notification_mails where done_at < p_at - interval '30 days';
   delete from private.announcements where finished_at < p_at - interval '180 days';
-  -- Those whom simultaneous arrivals took beyond their 1000.
-  perform private.trim_notifications(n.user_id) from public.notifications n group by n.user_id having count(*) > 1000;
   return v_count;
 end
 $$;
 comment on function private.prune_notifications is
-  'Retention: read ones 90 days, unread ones 180, 1000 a person. Judges: callable by schedules only.';
+  'Retention: read ones 90 days, unread ones 180. Judges: callable by schedules only.';

@@ -1,5 +1,5 @@
--- How a notification is decided (contract 30, 11.5): one function for everybody who tells somebody something. It never refuses a
--- recipient's business: whatever does not fit is cut, and it asks for all recipients at once, in one statement.
+-- How a notification is decided (contract 30, 11.5): one function for everybody who tells somebody something. It never refuses the
+-- business that it tells of: what is too long is cut, what cannot be stored is left out. All recipients are decided in one statement.
 
 create or replace function private.notification_json(n public.notifications) returns jsonb
 language sql stable parallel safe
@@ -49,7 +49,9 @@ language plpgsql volatile security definer set search_path = '' set plan_cache_m
 as $$
 #variable_conflict use_column
 declare
-  v_title text := private.trimmed(left(private.trimmed(p_title), 255));
+  v_title text := coalesce(nullif(private.trimmed(left(private.trimmed(p_title), 255)), ''), 'Notification');
+  v_link text := case when private.is_link(p_link) then p_link end;
+  v_data jsonb := case when jsonb_typeof(p_data) = 'object' and private.json_bytes(p_data) <= 8192 then p_data end;
   v_message text := nullif(private.trimmed(left(p_message, 2000)), '');
   v_mails boolean := private.has_mail();
   v_is_project boolean := p_project_id is not null;
@@ -98,11 +100,11 @@ begin
       select d.* from decided d where p_dedupe is null or d.user_id in (select k.user_id from known k)
     ), mailed as (
       insert into private.notification_mails (user_id, organization_id, type, category, cadence, title, message, link, due_at)
-      select f.user_id, v_org, p_type, p_mail, f.cadence, v_title, v_message, p_link, f.mail_at from fresh f where f.cadence is not null
+      select f.user_id, v_org, p_type, p_mail, f.cadence, v_title, v_message, v_link, f.mail_at from fresh f where f.cadence is not null
     ), stored as (
       insert into public.notifications as n (user_id, organization_id, project_id, actor_user_id, type, title, message, data, link, is_urgent,
         due_at, told_at)
-      select f.user_id, v_org, v_project, v_actor, p_type, v_title, v_message, p_data, p_link, p_urgent,
+      select f.user_id, v_org, v_project, v_actor, p_type, v_title, v_message, v_data, v_link, p_urgent,
         coalesce(f.quiet_until, p_at), case when f.quiet_until is null then p_at end
       from fresh f where f.shown
       returning n.user_id, n.id, n.told_at

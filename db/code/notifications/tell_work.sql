@@ -65,5 +65,6 @@ end
 $$;
 comment on function private.tg_skill_executions__tell_long is 'Trigger: a run by hand that took over 30 seconds is told to whoever started it.';
 create or replace trigger _900_tell_long after update of status on public.skill_executions for each row
-  when (new.execution_type = 'manual' and old.completed_at is null and new.completed_at - old.executed_at > interval '30 seconds')
+  when (new.execution_type = 'manual' and old.completed_at is null
+    and coalesce(new.duration_ms, extract(epoch from new.completed_at - coalesce(new.started_at, new.executed_at)) * 1000) > 30000)
   execute function private.tg_skill_executions__tell_long();
