@@ -8,24 +8,23 @@ comment on function private.suffixed_name is 'A name with a suffix in at most 10
 
 -- Whoever looks for a free name keeps it from the caller's other imports until this transaction ends.
 create or replace function private.free_skill_name(p_name text) returns text
-language plpgsql volatile
+language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_user uuid := private.user_id();
   v_name text := p_name;
+  v_number integer := 0;
 begin
   perform pg_advisory_xact_lock(hashtextextended('skill names of ' || v_user, 0));
-  if exists (select from public.skills s where s.user_id = v_user and private.folded(s.name) = private.folded(p_name)) then
-    select private.suffixed_name(p_name, format('(%s)', n)) into v_name
-    from generate_series(1, (select count(*) + 1 from public.skills s where s.user_id = v_user)) n
-    where not exists (select from public.skills s
-      where s.user_id = v_user and private.folded(s.name) = private.folded(private.suffixed_name(p_name, format('(%s)', n))))
-    limit 1;
-  end if;
+  while exists (select from public.skills s where s.user_id = v_user and private.folded(s.name) = private.folded(v_name)) loop
+    v_number := v_number + 1;
+    v_name := private.suffixed_name(p_name, format('(%s)', v_number));
+  end loop;
   return v_name;
 end
 $$;
-comment on function private.free_skill_name is 'The name, or the first free of "name (1)", "name (2)" among the caller''s skills.';
+comment on function private.free_skill_name is 
+  'The name, or the first free of "name (1)", "name (2)" among the caller''s skills. Judges: only the caller''s own skills.';
 grant execute on function private.suffixed_name, private.free_skill_name to authenticated;
 
 create or replace function api.duplicate_skill(p jsonb) returns jsonb

@@ -266,5 +266,20 @@ end
 $$;
 comment on function private.skill_fault is 'What is wrong with a skill, and the field of the request that it came in; nulls for a good one. p_model is the stored one.';
 
-grant execute on function private.known_parameters, private.parameters_fault, private.known_fields, private.fields_fault, private.skill_fault
+-- A definer function, because under row-level security the planner may not use an index on what a name is in lower case: it would look
+-- at all that the caller sees.
+create or replace function private.skill_named(p_user_id uuid, p_name text, p_exclude_id uuid default null) returns text
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (
+    select s.name from public.skills s
+    where s.user_id = p_user_id and private.folded(s.name) = private.folded(p_name) and s.id is distinct from p_exclude_id
+      and p_user_id = coalesce(private.user_id(), p_user_id));
+end
+$$;
+comment on function private.skill_named is
+  'The name of the person''s skill that is called so, case aside, or null. Judges: people are told of their own skills only.';
+
+grant execute on function private.skill_named, private.known_parameters, private.parameters_fault, private.known_fields, private.fields_fault, private.skill_fault
   to authenticated, service_role, kijko_worker;

@@ -35,8 +35,8 @@ begin
 
 <<transcript>>
 
-Write in Markdown: **Outcome** (two sentences), **Decisions** (each with who decided), **Actions** (a table: task, owner, due date; "open" where
-nobody or no date was named), **Discussion** (the arguments that mattered, one line each), **Open questions**. Attribute only what somebody
+Write in Markdown: **Outcome** (two sentences), **Decisions** (each with who decided), **Actions** (a table: task, owner, due date; "open" where \
+nobody or no date was named), **Discussion** (the arguments that mattered, one line each), **Open questions**. Attribute only what somebody \
 said. Leave out greetings, repetitions and jokes. If the transcript is unclear at a point that matters, quote it.$p$);
   perform private.seed_skill(2, 'API Documentation Generator', 'generation', 'markdown', 0.3, 4096, array['code*'],
     'Writes an API reference from code or a specification',
@@ -44,8 +44,8 @@ said. Leave out greetings, repetitions and jokes. If the transcript is unclear a
 
 <<code>>
 
-For each endpoint or public function: a one-line purpose, how it is called, a table of parameters (name, type, required, meaning), what it
-answers, the errors it can give and when, and one realistic example of request and answer. Group what belongs together and begin with
+For each endpoint or public function: a one-line purpose, how it is called, a table of parameters (name, type, required, meaning), what it \
+answers, the errors it can give and when, and one realistic example of request and answer. Group what belongs together and begin with \
 authentication if there is any. Take types and names exactly from the source. Mark with "Not documented in the source" what cannot be known.$p$);
   perform private.seed_skill(3, 'SQL Query Optimizer', 'analysis', 'code', 0.2, 2048, array['query*'],
     'Rewrites a query so that it runs faster',
@@ -53,15 +53,15 @@ authentication if there is any. Take types and names exactly from the source. Ma
 
 <<query>>
 
-Answer with the rewritten query in a code block. Above it, as comments: what was slow and why, in at most five lines. Below it, as comments: the
-indexes that would help, as CREATE INDEX statements, and what to measure to be sure. Keep duplicates, order and null handling exactly as they
+Answer with the rewritten query in a code block. Above it, as comments: what was slow and why, in at most five lines. Below it, as comments: the \
+indexes that would help, as CREATE INDEX statements, and what to measure to be sure. Keep duplicates, order and null handling exactly as they \
 are. If the query is good already, return it unchanged and say so.$p$);
   perform private.seed_skill(4, 'Social Media Post Creator', 'generation', 'text', 0.8, 1024, array['platform*', 'topic*'],
     'Writes a post that suits a given network',
     $p$Write a post for <<platform>> about: <<topic>>
 
-Give three versions that differ in angle: a useful fact, a short story, a question to the reader. Keep to the length and habits of the platform,
-including how many hashtags are usual there. The first line must make sense on its own. No invented figures or quotes, no clickbait. Separate
+Give three versions that differ in angle: a useful fact, a short story, a question to the reader. Keep to the length and habits of the platform, \
+including how many hashtags are usual there. The first line must make sense on its own. No invented figures or quotes, no clickbait. Separate \
 the versions by a blank line and number them. Plain text.$p$);
   perform private.seed_skill(5, 'Contract Analyzer', 'analysis', 'markdown', 0.3, 4096, array['contract*'],
     'Finds terms, risks and duties in a contract',
@@ -70,8 +70,8 @@ the versions by a blank line and number them. Plain text.$p$);
 <<contract>>
 
 Report in Markdown: **Parties and purpose**; **Duties** of each side, with deadlines; **Money**: amounts, when due, what changes them;
-**Term and end**: duration, renewal, notice; **Risks**: unusual, one-sided or unclear clauses, each with its number, a short quotation and why
-it matters; **Missing**: what such a contract usually settles and this one does not; **To ask before signing**. Quote clauses by their number.
+**Term and end**: duration, renewal, notice; **Risks**: unusual, one-sided or unclear clauses, each with its number, a short quotation and why \
+it matters; **Missing**: what such a contract usually settles and this one does not; **To ask before signing**. Quote clauses by their number. \
 Do not interpret beyond the text. End with the sentence that this is no legal advice.$p$);
   perform private.seed_skill(6, 'Unit Test Generator', 'generation', 'code', 0.4, 4096, array['language*', 'code*'],
     'Writes tests for given code',
@@ -79,8 +79,8 @@ Do not interpret beyond the text. End with the sentence that this is no legal ad
 
 <<code>>
 
-Cover the normal cases, the edges (empty, one, many, largest, smallest, null, Unicode), every error path, and each branch. One behaviour a
-test; the name of a test says what is expected. Replace the outside world by doubles, never the code under test. The tests must be able to
+Cover the normal cases, the edges (empty, one, many, largest, smallest, null, Unicode), every error path, and each branch. One behaviour a \
+test; the name of a test says what is expected. Replace the outside world by doubles, never the code under test. The tests must be able to \
 fail: assert values, not only that nothing was raised. Answer with one complete, runnable file; put a comment where the code seems to contain a bug.$p$);
   perform private.seed_skill(7, 'Slack Message Formatter', 'communication', 'text', 0.6, 1024, array['message*'],
     'Tidies a message up for Slack',
@@ -88,8 +88,8 @@ fail: assert values, not only that nothing was raised. Answer with one complete,
 
 <<message>>
 
-The point comes first, in one sentence. Then, if needed, short bullet points, *bold* for what must not be missed, `code` for names and commands.
-End with what you want from whom and by when, if the message asks for something. Keep mentions, links and numbers as they are. Keep the
+The point comes first, in one sentence. Then, if needed, short bullet points, *bold* for what must not be missed, `code` for names and commands. \
+End with what you want from whom and by when, if the message asks for something. Keep mentions, links and numbers as they are. Keep the \
 writer's tone and add nothing. Use Slack's own markup and at most one emoji.$p$);
   perform private.seed_skill(8, 'CSV to JSON Converter', 'transformation', 'json', 0.1, 8192, array['csv*'],
     'Converts CSV to typed JSON',
@@ -97,8 +97,8 @@ writer's tone and add nothing. Use Slack's own markup and at most one emoji.$p$)
 
 <<csv>>
 
-Take the keys from the header row, in camelCase. Detect the separator. Numbers become numbers, true and false become booleans, dates
-become ISO 8601 text, empty cells become null; identifiers with leading zeros, telephone numbers and postal codes stay text. Use one type for
+Take the keys from the header row, in camelCase. Detect the separator. Numbers become numbers, true and false become booleans, dates \
+become ISO 8601 text, empty cells become null; identifiers with leading zeros, telephone numbers and postal codes stay text. Use one type for \
 each column. Respect quoted cells with separators and line breaks. Keep the order of the rows and leave none out. Answer with the JSON alone.$p$);
   perform private.seed_skill(9, 'Weekly Report Generator', 'automation', 'markdown', 0.5, 2048, array['notes*'],
     'Makes a status report of bullet points',
@@ -107,7 +107,7 @@ each column. Respect quoted cells with separators and line breaks. Keep the orde
 <<notes>>
 
 Write in Markdown: **Summary** (three sentences a busy manager would want), **Done** (results rather than activities, grouped by topic),
-**In progress** (with how far it is, where the notes say so), **Blocked** (what is needed, and from whom), **Next week**, **Figures** if there
+**In progress** (with how far it is, where the notes say so), **Blocked** (what is needed, and from whom), **Next week**, **Figures** if there \
 are any. Join notes on the same thing. Keep names and numbers exact. Leave out a section for which there is nothing.$p$);
   perform private.seed_skill(10, 'Bug Report Formatter', 'communication', 'markdown', 0.3, 1024, array['description*'],
     'Makes a structured bug report of a description',
@@ -115,8 +115,8 @@ are any. Join notes on the same thing. Keep names and numbers exact. Leave out a
 
 <<description>>
 
-In Markdown: a title that names symptom and place; **Steps to reproduce**, numbered, beginning from a known state; **Expected**; **Actual**,
-with error messages word for word; **Environment** (version, system, browser, account); **Frequency and impact**; **Severity** (critical, high,
+In Markdown: a title that names symptom and place; **Steps to reproduce**, numbered, beginning from a known state; **Expected**; **Actual**, \
+with error messages word for word; **Environment** (version, system, browser, account); **Frequency and impact**; **Severity** (critical, high, \
 medium or low) with a reason. Write "unknown" where the description says nothing, and end with the questions that would help most.$p$);
 end
 $seeds$;

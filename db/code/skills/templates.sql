@@ -1,11 +1,12 @@
 -- What to begin with (contract 20, section 19): eight templates that a client offers when somebody makes a skill, and ten public skills
 -- of a community owner who is nobody and can never sign in.
 --
--- Placeholders are written <<so>> here: the installer of this package reads two braces as its own.
+-- Placeholders are written <<so>> here: the installer of this package reads two braces as its own. A backslash at the end of a line means
+-- that the paragraph goes on.
 create or replace function private.braced(p_text text) returns text
 language sql immutable parallel safe
-return replace(replace(p_text, '<<', '{' || '{'), '>>', '}' || '}');
-comment on function private.braced is 'The text with its <<placeholders>> in braces.';
+return replace(replace(replace(p_text, E'\\\n', ''), '<<', '{' || '{'), '>>', '}' || '}');
+comment on function private.braced is 'The text with its <<placeholders>> in braces and its paragraphs in one line each.';
 
 -- "name*" is a required input, "name=value" one with a default, all of them texts.
 create or replace function private.text_fields(p_names text[]) returns jsonb
@@ -73,7 +74,7 @@ Report in Markdown, most important first:
 - **Speed**: only what matters at realistic sizes.
 - **Clarity**: names, structure, dead code, missing tests.
 
-For each finding give the line or expression, why it matters, and a corrected snippet. Mark it *must*, *should* or *could*. End with what
+For each finding give the line or expression, why it matters, and a corrected snippet. Mark it *must*, *should* or *could*. End with what \
 is done well, in one or two sentences. If a section has no finding, write "None found".$t$);
   return next private.skill_template('documentation-generator', 'Documentation Generator', 'book', 'generation', 'markdown', 0.4, 4096,
     array['doc_type*', 'content*', 'audience=developers'], array['documentation', 'technical-writing', 'development'],
@@ -83,9 +84,9 @@ is done well, in one or two sentences. If a section has no finding, write "None 
 Material:
 <<content>>
 
-Begin with one paragraph: what this is, whom it is for, and what the reader can do afterwards. Then, as far as the material carries them:
-prerequisites, a shortest working example, the parts in the order in which a newcomer meets them, parameters and results as tables, errors
-and what to do about them, and limits. Prefer examples to adjectives. Use one term for one thing throughout. Where the material leaves
+Begin with one paragraph: what this is, whom it is for, and what the reader can do afterwards. Then, as far as the material carries them: \
+prerequisites, a shortest working example, the parts in the order in which a newcomer meets them, parameters and results as tables, errors \
+and what to do about them, and limits. Prefer examples to adjectives. Use one term for one thing throughout. Where the material leaves \
 something open, add a line "To be clarified:" with the question instead of guessing. Answer in Markdown.$t$);
   return next private.skill_template('sql-query-builder', 'SQL Query Builder', 'database', 'transformation', 'code', 0.2, 2048,
     array['request*', 'schema*'], array['sql', 'database', 'data'],
@@ -97,9 +98,9 @@ Schema:
 
 Request: <<request>>
 
-Rules: use only tables and columns of the schema; name columns instead of selecting all; join on keys, explicitly; compare times as
-half-open ranges; handle nulls where they would change the result; order and limit when the request implies it; never write or delete data
-unless the request says so. Answer with the query alone, formatted, with at most three comment lines on assumptions at its top. If the
+Rules: use only tables and columns of the schema; name columns instead of selecting all; join on keys, explicitly; compare times as \
+half-open ranges; handle nulls where they would change the result; order and limit when the request implies it; never write or delete data \
+unless the request says so. Answer with the query alone, formatted, with at most three comment lines on assumptions at its top. If the \
 schema cannot answer the request, write a single comment line that says what is missing.$t$);
   return next private.skill_template('email-composer', 'Professional Email Composer', 'mail', 'communication', 'text', 0.6, 1024,
     array['purpose*', 'recipient*', 'key_points*', 'tone=professional'], array['email', 'communication', 'business'],
@@ -112,8 +113,8 @@ Tone: <<tone>>
 Points to make:
 <<key_points>>
 
-First a line "Subject:" with at most eight words that say what it is about. Then the message: a greeting that suits the recipient, the
-purpose within the first two sentences, the points in a sensible order with one thought a paragraph, and a clear next step with who does
+First a line "Subject:" with at most eight words that say what it is about. Then the message: a greeting that suits the recipient, the \
+purpose within the first two sentences, the points in a sensible order with one thought a paragraph, and a clear next step with who does \
 it and by when, if the points say so. Keep it under 200 words. Add no facts, promises or dates that are not given. Plain text, no Markdown.$t$);
   return next private.skill_template('data-analyzer', 'Data Analyzer', 'chart', 'analysis', 'markdown', 0.4, 4096,
     array['data*', 'focus'], array['analytics', 'data', 'insights'],
@@ -142,20 +143,20 @@ Task: <<task>>
 Context: <<context>>
 Constraints: <<constraints>>
 
-Answer in Markdown: one sentence on what "done" means, then three to six phases. For each phase: its result, its steps as a checklist
-(each small enough for one sitting, beginning with a verb), what it depends on, and a rough effort (S, M, L). After the phases list the
-three greatest risks with an early sign of each, and what could be left out if time runs short. Respect every constraint; where two
+Answer in Markdown: one sentence on what "done" means, then three to six phases. For each phase: its result, its steps as a checklist \
+(each small enough for one sitting, beginning with a verb), what it depends on, and a rough effort (S, M, L). After the phases list the \
+three greatest risks with an early sign of each, and what could be left out if time runs short. Respect every constraint; where two \
 conflict, say so and propose which should give way.$t$);
   return next private.skill_template('content-summarizer', 'Content Summarizer', 'file-text', 'transformation', 'markdown', 0.3, 1024,
     array['content*', 'length=moderate'], array['summary', 'content', 'productivity'],
     'Shortens a long text',
-    $t$Summarise the text below for a reader who will not read the original. Wanted length: <<length>> (brief: about 50 words; moderate: about
+    $t$Summarise the text below for a reader who will not read the original. Wanted length: <<length>> (brief: about 50 words; moderate: about \
 150; detailed: about 300).
 
 <<content>>
 
-Begin with the main point in one sentence. Then the supporting points as a Markdown list, in the order of their weight, not of their
-appearance. Keep names, numbers and dates exact. Keep the author's degree of certainty. Add no opinion and nothing that the text does not
+Begin with the main point in one sentence. Then the supporting points as a Markdown list, in the order of their weight, not of their \
+appearance. Keep names, numbers and dates exact. Keep the author's degree of certainty. Add no opinion and nothing that the text does not \
 say. If the text contains decisions or tasks, close with a line for each: who, what, by when.$t$);
 end
 $$;

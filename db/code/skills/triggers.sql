@@ -36,9 +36,8 @@ begin
     new.updated_at := now();
   end if;
   if tg_op = 'INSERT' or private.folded(new.name) <> private.folded(old.name) then
-    select s.name into v_clash from public.skills s
-    where s.user_id = new.user_id and private.folded(s.name) = private.folded(new.name) and s.id <> new.id;
-    if found then
+    v_clash := private.skill_named(new.user_id, new.name, new.id);
+    if v_clash is not null then
       perform private.refuse(409, 'SKILL_NAME_EXISTS', format('A skill named "%s" already exists', v_clash), 'name');
     end if;
   end if;
