@@ -148,7 +148,7 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		poolCollector(a.pool), socketCollector(a.realtime))
+		poolCollector(a.pool), socketCollector(a.realtime, a.socketio))
 	a.api, err = api.New(api.Deps{
 		Document: document, Exec: exec, Auth: a.identity, Handlers: handlers, Origins: a.cfg.Origins, ClientIP: clientIP,
 		Version: a.cfg.Version, Log: o.Log, Registry: registry, PerCaller: a.cfg.PerCaller, ServiceToken: a.cfg.ServiceToken,

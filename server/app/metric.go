@@ -5,6 +5,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"kijko/server/realtime"
+	"kijko/server/socketio"
 )
 
 // gauges reads numbers when somebody scrapes.
@@ -38,12 +39,13 @@ func poolCollector(pool *pgxpool.Pool) prometheus.Collector {
 	}
 }
 
-func socketCollector(server *realtime.Server) prometheus.Collector {
+func socketCollector(server *realtime.Server, clients *socketio.Server) prometheus.Collector {
 	return &gauges{
-		descs: []*prometheus.Desc{desc("kijko_sockets", "Open WebSockets."), desc("kijko_last_event_id", "Newest event handed to sockets.")},
+		descs: []*prometheus.Desc{desc("kijko_sockets", "Open connections of realtime: WebSockets, and namespaces of Socket.IO clients."),
+			desc("kijko_last_event_id", "Newest event handed to sockets."), desc("kijko_socketio_sessions", "Open sessions of Socket.IO clients.")},
 		read: func() []float64 {
 			s := server.Stats()
-			return []float64{float64(s.Sockets), float64(s.LastEventID)}
+			return []float64{float64(s.Sockets), float64(s.LastEventID), float64(clients.Sessions())}
 		},
 	}
 }

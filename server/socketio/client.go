@@ -82,7 +82,7 @@ func (c *client) Received(m engine.Message) {
 	_, left := c.former[p.namespace]
 	switch {
 	case p.kind == packetConnect && at == nil:
-		c.connect(p)
+		inBackground(func() { c.connect(p) })
 	case p.kind == packetConnect:
 		c.protocolError()
 	case at == nil && left:
@@ -93,8 +93,19 @@ func (c *client) Received(m engine.Message) {
 		at.finish()
 		c.leave(at)
 	case p.kind == packetEvent:
-		at.act(p)
+		inBackground(func() { at.act(p) })
 	}
+}
+
+// inBackground does what needs a deep stack in a goroutine of its own and waits for it, so that the goroutine that stays with the client
+// keeps a small one.
+func inBackground(work func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		work()
+	}()
+	<-done
 }
 
 func (c *client) protocolError() { c.session.Close(realtime.CloseProtocol, "protocol error") }

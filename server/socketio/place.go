@@ -275,10 +275,10 @@ func isFinal(code int) bool {
 func (p *place) answerRefusal() {
 	p.mu.Lock()
 	r := p.refused
-	p.final = true
+	p.final = p.final || r != nil
 	p.mu.Unlock()
 	if r == nil {
-		return
+		return // it was let in, and has ended since
 	}
 	c := p.client
 	switch r.code {
