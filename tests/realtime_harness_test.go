@@ -76,9 +76,12 @@ func (l *live) node(change ...func(*realtime.Options)) *node {
 	for _, c := range change {
 		c(&opt)
 	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(l.t, err)
 	server, err := realtime.New(realtime.Deps{
-		Pool: l.db.Pool("kijko_server"), ListenDSN: l.db.DSN("kijko_server"), Auth: l, Issuer: l.issuer, Origins: []string{"https://app.kijko.test"},
-		Log: slog.New(slog.DiscardHandler), Options: opt,
+		Pool: l.db.Pool("kijko_server"), ListenDSN: l.db.DSN("kijko_server"), Auth: l, Issuer: l.issuer,
+		Origins: []string{"https://app.kijko.test", "http://" + listener.Addr().String()},
+		Log:     slog.New(slog.DiscardHandler), Options: opt,
 	})
 	require.NoError(l.t, err)
 	document, err := openapi.Load()
@@ -93,8 +96,6 @@ func (l *live) node(change ...func(*realtime.Options)) *node {
 	document.Operations = ours
 	app, err := api.New(api.Deps{Document: document, Exec: api.NewExecutor(l.db.Pool("kijko_server"), server.Waker()), Auth: l,
 		Handlers: server.Handlers(), Mount: server.Routes})
-	require.NoError(l.t, err)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(l.t, err)
 
 	ctx, cancel := context.WithCancel(context.Background())

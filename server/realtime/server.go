@@ -175,12 +175,13 @@ func New(deps Deps) (*Server, error) {
 // Waker is to be told after each commit that left events or jobs.
 func (s *Server) Waker() *wake.Waker { return s.waker }
 
-// Routes mounts the sockets under all their spellings.
+// Routes mounts the sockets under all their spellings, and the page that shows what they carry.
 func (s *Server) Routes(app *fiber.App) {
 	for _, prefix := range []string{"/api/v1", "/api", ""} {
 		app.Get(prefix+"/projects/:projectId/ws", s.serve)
 		app.Get(prefix+"/ws", s.serve)
 	}
+	mountPage(app)
 }
 
 // Run reads the log and keeps the house until ctx is done, then closes what is still open and returns.
