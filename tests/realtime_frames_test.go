@@ -27,11 +27,16 @@ func randomText(n int) string {
 // deafSocket shakes hands and then never reads.
 func (n *node) deafSocket(t testing.TB, a *actor, project string) net.Conn {
 	t.Helper()
+	return n.deafOn(t, "/projects/"+project+"/ws", a)
+}
+
+func (n *node) deafOn(t testing.TB, path string, a *actor) net.Conn {
+	t.Helper()
 	conn, err := net.Dial("tcp", n.addr)
 	require.NoError(t, err)
 	require.NoError(t, conn.(*net.TCPConn).SetReadBuffer(4096))
-	_, err = fmt.Fprintf(conn, "GET /projects/%s/ws?token=%s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", project, a.token())
+	_, err = fmt.Fprintf(conn, "GET %s?token=%s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path, a.token())
 	require.NoError(t, err)
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	require.NoError(t, err)

@@ -37,7 +37,12 @@ type live struct {
 
 func newLive(t testing.TB) *live {
 	t.Helper()
-	l := &live{t: t, db: testdb.New(t)}
+	return liveOn(t, testdb.New(t))
+}
+
+func liveOn(t testing.TB, db *testdb.DB) *live {
+	t.Helper()
+	l := &live{t: t, db: db}
 	pem, err := auth.GenerateKey()
 	require.NoError(t, err)
 	l.keys, err = auth.ParseKeys(pem)

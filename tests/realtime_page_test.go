@@ -22,7 +22,7 @@ func browser(t *testing.T) context.Context {
 			program = found
 		}
 	}
-	require.NotEmpty(t, program, "no Chromium is installed; sh tests/tools/prepare.sh tests installs it (or set KIJKO_CHROMIUM)")
+	require.NotEmpty(t, program, "no Chromium is installed; sh tests/tools/prepare.sh tests installs it on Debian, elsewhere install Chromium or Chrome, or set KIJKO_CHROMIUM")
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.Flag("disable-dev-shm-usage", true),
 		chromedp.WSURLReadTimeout(time.Minute), chromedp.UserDataDir(t.TempDir()))
 	if os.Geteuid() == 0 {

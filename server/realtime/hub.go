@@ -128,11 +128,14 @@ func keys[T comparable](set map[T]struct{}) []T {
 	return out
 }
 
-// size is the number of connections.
-func (h *hub) size() int {
+// size is the number of connections, and of their places in rooms.
+func (h *hub) size() (conns, places int) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	return len(h.all)
+	for _, members := range h.rooms {
+		places += len(members)
+	}
+	return len(h.all), places
 }
 
 // dispatch hands events to the members of their rooms, in order; removals are acted upon in their place. Called by one goroutine.

@@ -331,6 +331,8 @@ func (s *Server) closed(code int, c *Conn) {
 // Stats is what an operator wants to see.
 type Stats struct {
 	Sockets int
+	// Memberships counts the rooms they are in, each for itself.
+	Memberships int
 	// Closed counts closed sockets by close code.
 	Closed map[int]int64
 	// LastEventID is the highest id that was dispatched.
@@ -339,7 +341,8 @@ type Stats struct {
 
 // Stats gives the numbers of now.
 func (s *Server) Stats() Stats {
-	stats := Stats{Sockets: s.hub.size(), Closed: map[int]int64{}, LastEventID: s.feed.last.Load()}
+	sockets, memberships := s.hub.size()
+	stats := Stats{Sockets: sockets, Memberships: memberships, Closed: map[int]int64{}, LastEventID: s.feed.last.Load()}
 	s.closedMu.Lock()
 	defer s.closedMu.Unlock()
 	for code, n := range s.codes {

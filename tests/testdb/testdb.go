@@ -31,6 +31,7 @@ type DB struct {
 	Name    string
 	Cluster *devpg.Cluster
 	t       testing.TB
+	dir     string // of a cluster of its own
 }
 
 var cluster = sync.OnceValues(func() (*devpg.Cluster, error) {
@@ -200,4 +201,48 @@ func clone(ctx context.Context, c *devpg.Cluster, template, name string) error {
 			return err
 		}
 	}
+}
+
+// Alone gives a database on a cluster of its own, which the test may restart.
+func Alone(t testing.TB) *DB {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "kijko-alone")
+	require.NoError(t, err)
+	d := &DB{Name: "kijko", t: t}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if d.Cluster != nil {
+			_ = d.Cluster.Stop(ctx)
+		}
+		_ = devpg.Remove(dir)
+		_ = os.RemoveAll(dir)
+	})
+	d.start(dir)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	_, err = d.Cluster.EnsureDatabase(ctx, d.Name)
+	require.NoError(t, err)
+	conn := d.Connect(devpg.Superuser)
+	require.NoError(t, db.Setup(ctx, conn))
+	require.NoError(t, conn.Close(ctx))
+	return d
+}
+
+// Restart stops the cluster of Alone and starts it again. Whatever is connected loses its connection.
+func (d *DB) Restart() {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	require.NoError(d.t, d.Cluster.Stop(ctx))
+	d.start(d.dir)
+}
+
+func (d *DB) start(dir string) {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	c, err := devpg.Start(ctx, devpg.Options{DataDir: dir})
+	require.NoError(d.t, err)
+	d.Cluster, d.dir = c, dir
 }

@@ -33,6 +33,15 @@ if [ "${1:-}" = tests ]; then # the official clients of Socket.IO
   python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"
 fi
 
+if [ "${1:-}" = tests ]; then # the page at /docs/realtime, in a browser
+  browser=${KIJKO_CHROMIUM:-}
+  for name in chromium chromium-browser google-chrome chrome headless_shell; do
+    command -v "$name" >/dev/null 2>&1 && browser=$name
+  done
+  # Ubuntu's package of that name only points to a snap; there the test says what to do.
+  [ -n "$browser" ] || [ "$(. /etc/os-release 2>/dev/null; echo "${ID:-}")" = ubuntu ] || missing="$missing chromium"
+fi
+
 [ -n "$missing" ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
   echo "prepare: missing:$missing (Debian's names); install them with your system's package manager" >&2
