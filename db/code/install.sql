@@ -32,6 +32,7 @@
 {{ template "identity/external.sql" . }}
 {{ template "identity/refresh.sql" . }}
 {{ template "identity/api.sql" . }}
+{{ template "jobs/api.sql" . }}
 {{ template "identity/triggers.sql" . }}
 {{ template "identity/access.sql" . }}
 {{ template "projects/roles.sql" . }}
@@ -83,6 +84,7 @@
 {{ template "executions/rules.sql" . }}
 {{ template "executions/list.sql" . }}
 {{ template "executions/api.sql" . }}
+{{ template "executions/server.sql" . }}
 {{ template "executions/triggers.sql" . }}
 {{ template "executions/access.sql" . }}
 {{ template "statistics/functions.sql" . }}

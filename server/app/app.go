@@ -68,6 +68,9 @@ type feature interface {
 	Close() error
 }
 
+// drainer is a feature whose requests may last: it is told before the server waits for them.
+type drainer interface{ Drain() }
+
 // waker passes wake-ups on to realtime, which is made after the executor.
 type waker struct{ to api.Waker }
 
@@ -202,6 +205,11 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	a.log.Info("stopping")
 	a.api.Drain()
+	for _, f := range a.features {
+		if d, ok := f.(drainer); ok {
+			d.Drain()
+		}
+	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.ShutdownGrace)
 	defer cancel()
 	drainErr := errors.Join(ignoreDeadline(a.realtime.Drain(grace)), ignoreDeadline(a.socketio.Drain(grace)))

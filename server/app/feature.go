@@ -7,6 +7,7 @@ import (
 
 	"kijko/server/ai"
 	"kijko/server/api"
+	"kijko/server/execution"
 	"kijko/server/ingestion"
 	"kijko/server/seal"
 	"kijko/server/skills"
@@ -37,16 +38,33 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if a.models, err = llm.New(a.cfg.Models()); err != nil {
 		return err
 	}
-	gateway := ai.Settings{Exec: exec, Models: a.models, Timeout: a.cfg.ModelTimeout, Log: a.log}
+	var box *seal.Box
 	if len(keys) > 0 {
-		if gateway.Box, err = seal.New(keys...); err != nil {
+		if box, err = seal.New(keys...); err != nil {
 			return err
 		}
 	}
-	a.features = append(a.features, ai.New(gateway), handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()),
-		handlersOnly(a.socketio.Handlers()), handlersOnly(skills.Handlers()),
+	executions, err := a.executions(exec, box)
+	if err != nil {
+		return err
+	}
+	a.features = append(a.features, ai.New(ai.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
+		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
+		handlersOnly(skills.Handlers()),
 		&ingestion.Feature{Exec: exec, Git: git})
 	return nil
+}
+
+// executions is the feature that runs and tests skills.
+func (a *App) executions(exec *api.Executor, box *seal.Box) (*execution.Feature, error) {
+	settings := execution.Settings{Exec: exec, Providers: a.models, Watch: a.realtime.Watch, Wait: a.cfg.ExecutionWait, Log: a.log}
+	if box != nil {
+		settings.Unseal = func(organizationID, provider, sealed string) (string, error) {
+			plain, err := box.Open(llm.KeyPurpose(organizationID, provider), sealed)
+			return string(plain), err
+		}
+	}
+	return execution.New(settings)
 }
 
 // handlersOnly is a feature that owns nothing to close.

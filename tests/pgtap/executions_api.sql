@@ -25,7 +25,7 @@ with h as (
 ) insert into ids select 'habit', id from h union all select 'reflex', id from r;
 
 create function pg_temp.execute(p_skill text, p_body jsonb default '{"input": {"topic": "trees"}}') returns jsonb language sql volatile as $$
-  select api.execute_skill(jsonb_build_object('id', coalesce(pg_temp.id(p_skill)::text, p_skill), 'body', p_body))
+  select api.execute_skill(jsonb_build_object('skillId', coalesce(pg_temp.id(p_skill)::text, p_skill), 'body', p_body))
 $$;
 create function pg_temp.used() returns bigint language sql volatile security definer as $$
   select private.units_used(tests.org('anna'), 'api_calls', private.usage_period('api_calls', now()))
@@ -81,15 +81,15 @@ select set_config('app.api_key_id', gen_random_uuid()::text, true);
 select pg_temp.execute('own');
 select set_config('app.api_key_id', '', true);
 select is((select count(*) from public.skill_executions where execution_type = 'api'), 1::bigint, 'a run by API key says so');
-select is(api.run_skill(jsonb_build_object('id', pg_temp.id('own'), 'stream', true, 'body', '{"inputs": {"topic": "x"}}'::jsonb)) - 'executionId', '{"status": "pending", "durationMs": 0}', 'run has a shape of its own');
+select is(api.run_skill(jsonb_build_object('skillId', pg_temp.id('own'), 'stream', true, 'body', '{"inputs": {"topic": "x"}}'::jsonb)) - 'executionId', '{"status": "pending", "durationMs": 0}', 'run has a shape of its own');
 select is((select count(*) from public.skill_executions where is_streamed), 1::bigint, 'and may be read along');
 
 -- --------------------------------------------------------------------------------------------------------------------- testing
 select set_config('test.used', pg_temp.used()::text, true), set_config('test.rows', (select count(*) from public.skill_executions)::text, true);
-select is(api.test_skill(jsonb_build_object('id', pg_temp.id('inactive'), 'body', '{"input": {"topic": "trees"}}'::jsonb)),
+select is(api.test_skill(jsonb_build_object('skillId', pg_temp.id('inactive'), 'body', '{"input": {"topic": "trees"}}'::jsonb)) - 'organizationId',
   '{"model": "claude-3-5-sonnet-20241022", "parameters": {"temperature": 1, "max_tokens": 4096}, "prompt": "Write twenty characters about trees"}', 'a test looks at no isActive');
-select is(pg_temp.refusal($$ select api.test_skill(jsonb_build_object('id', pg_temp.id('own'), 'body', '{}'::jsonb)) $$), 'PT400 INVALID_INPUT input.topic topic is required', 'but at inputs');
-select is(api.test_prompt('{"body": {"promptTemplate": "{{a}} {{b}}", "input": {"a": 1}, "systemPrompt": "Be brief"}}'),
+select is(pg_temp.refusal($$ select api.test_skill(jsonb_build_object('skillId', pg_temp.id('own'), 'body', '{}'::jsonb)) $$), 'PT400 INVALID_INPUT input.topic topic is required', 'but at inputs');
+select is(api.test_prompt('{"body": {"promptTemplate": "{{a}} {{b}}", "input": {"a": 1}, "systemPrompt": "Be brief"}}') - 'organizationId',
   '{"model": "claude-3-5-sonnet-20241022", "parameters": {"temperature": 0.7, "max_tokens": 4096}, "prompt": "1 {{b}}", "system": "Be brief"}', 'a prompt is tested with defaults');
 select is(pg_temp.refusal($$ select api.test_prompt('{"body": {"promptTemplate": "x", "model": "llama"}}') $$), 'PT400 VALIDATION_ERROR model This model is not supported', 'an unknown model');
 select is(pg_temp.refusal($$ select api.test_prompt('{"body": {"promptTemplate": "x", "parameters": {"temperature": 2}}}') $$),
@@ -117,40 +117,40 @@ update public.subscriptions set overrides = '{}' where organization_id = tests.o
 select tests.act_as('anna');
 insert into ids select 'run', (pg_temp.execute('own') ->> 'executionId')::uuid;
 select tests.act_as('boris');
-select is(pg_temp.refusal($$ select api.cancel_execution(jsonb_build_object('id', pg_temp.id('run'))) $$), 'PT404 EXECUTION_NOT_FOUND Execution with ID ' || pg_temp.id('run') || ' not found', 'a stranger cancels nothing');
-select is(left(pg_temp.refusal($$ select api.retry_execution(jsonb_build_object('id', pg_temp.id('run'))) $$), 25), 'PT404 EXECUTION_NOT_FOUND', 'retries nothing');
-select is(left(pg_temp.refusal($$ select api.get_execution(jsonb_build_object('id', pg_temp.id('run'))) $$), 25), 'PT404 EXECUTION_NOT_FOUND', 'and sees nothing');
+select is(pg_temp.refusal($$ select api.cancel_execution(jsonb_build_object('executionId', pg_temp.id('run'))) $$), 'PT404 EXECUTION_NOT_FOUND Execution with ID ' || pg_temp.id('run') || ' not found', 'a stranger cancels nothing');
+select is(left(pg_temp.refusal($$ select api.retry_execution(jsonb_build_object('executionId', pg_temp.id('run'))) $$), 25), 'PT404 EXECUTION_NOT_FOUND', 'retries nothing');
+select is(left(pg_temp.refusal($$ select api.get_execution(jsonb_build_object('executionId', pg_temp.id('run'))) $$), 25), 'PT404 EXECUTION_NOT_FOUND', 'and sees nothing');
 select tests.act_as('anna');
-select is(pg_temp.refusal($$ select api.retry_execution(jsonb_build_object('id', pg_temp.id('run'))) $$), 'PT409 CANNOT_RETRY Cannot retry an execution with status "pending"', 'what runs is not retried');
-select is(api.cancel_execution(jsonb_build_object('id', pg_temp.id('run'))), '{"success": true}', 'the owner cancels');
-select is(api.get_execution(jsonb_build_object('id', pg_temp.id('run'))) - 'executedAt' - 'completedAt' - 'id' - 'skillId' - 'userId',
+select is(pg_temp.refusal($$ select api.retry_execution(jsonb_build_object('executionId', pg_temp.id('run'))) $$), 'PT409 CANNOT_RETRY Cannot retry an execution with status "pending"', 'what runs is not retried');
+select is(api.cancel_execution(jsonb_build_object('executionId', pg_temp.id('run'))), '{"success": true}', 'the owner cancels');
+select is(api.get_execution(jsonb_build_object('executionId', pg_temp.id('run'))) - 'executedAt' - 'completedAt' - 'id' - 'skillId' - 'userId',
   '{"status": "cancelled", "errorMessage": "Cancelled by user", "executionType": "manual", "input": {"topic": "trees"}}', 'which is final');
-select is(pg_temp.refusal($$ select api.cancel_execution(jsonb_build_object('id', pg_temp.id('run'))) $$), 'PT409 CANNOT_CANCEL Cannot cancel an execution with status "cancelled"', 'once');
-select is(left(pg_temp.refusal($$ select api.cancel_execution('{"id": "no uuid"}') $$), 25), 'PT404 EXECUTION_NOT_FOUND', 'what is no id is not found');
-insert into ids select 'again', (api.retry_execution(jsonb_build_object('id', pg_temp.id('run'))) ->> 'newExecutionId')::uuid;
+select is(pg_temp.refusal($$ select api.cancel_execution(jsonb_build_object('executionId', pg_temp.id('run'))) $$), 'PT409 CANNOT_CANCEL Cannot cancel an execution with status "cancelled"', 'once');
+select is(left(pg_temp.refusal($$ select api.cancel_execution('{"executionId": "no uuid"}') $$), 25), 'PT404 EXECUTION_NOT_FOUND', 'what is no id is not found');
+insert into ids select 'again', (api.retry_execution(jsonb_build_object('executionId', pg_temp.id('run'))) ->> 'newExecutionId')::uuid;
 select results_eq($$ select status, input, skill_id, execution_type from public.skill_executions where id = pg_temp.id('again') $$,
   $$ values ('pending', '{"topic": "trees"}'::jsonb, pg_temp.id('own'), 'manual') $$, 'a retry is a new run like the old one');
 select is((select status from public.skill_executions where id = pg_temp.id('run')), 'cancelled', 'which stays as it is');
 insert into ids select 'of habit', id from public.skill_executions where reference_id = pg_temp.id('habit');
-select api.cancel_execution(jsonb_build_object('id', pg_temp.id('of habit')));
-select is((api.retry_execution(jsonb_build_object('id', pg_temp.id('of habit'))) ->> 'status'), 'pending', 'a habit''s run is retried');
+select api.cancel_execution(jsonb_build_object('executionId', pg_temp.id('of habit')));
+select is((api.retry_execution(jsonb_build_object('executionId', pg_temp.id('of habit'))) ->> 'status'), 'pending', 'a habit''s run is retried');
 select is(tests.peek(format('select run_count from public.habits where id = %L', pg_temp.id('habit'))), '2', 'and counts for the habit');
 select tests.reset();
 update public.skills set is_active = false where id = pg_temp.id('own');
 select tests.act_as('anna');
-select is(pg_temp.refusal($$ select api.retry_execution(jsonb_build_object('id', pg_temp.id('run'))) $$), 'PT409 SKILL_INACTIVE Cannot execute an inactive skill', 'of an inactive skill nothing is retried');
+select is(pg_temp.refusal($$ select api.retry_execution(jsonb_build_object('executionId', pg_temp.id('run'))) $$), 'PT409 SKILL_INACTIVE Cannot execute an inactive skill', 'of an inactive skill nothing is retried');
 select tests.reset();
 update public.skills set is_active = true where id = pg_temp.id('own');
 update public.skill_executions set input = null where id = pg_temp.id('run');
 select tests.act_as('anna');
-select is(pg_temp.refusal($$ select api.retry_execution(jsonb_build_object('id', pg_temp.id('run'))) $$),
+select is(pg_temp.refusal($$ select api.retry_execution(jsonb_build_object('executionId', pg_temp.id('run'))) $$),
   'PT409 CANNOT_RETRY Cannot retry an execution with status "cancelled" whose input is no longer stored', 'nor without its input');
 select tests.reset();
 update public.skill_executions set skill_id = null where id = pg_temp.id('of habit');
 select tests.act_as('anna');
-select is(left(pg_temp.refusal($$ select api.retry_execution(jsonb_build_object('id', pg_temp.id('of habit'))) $$), 21), 'PT404 SKILL_NOT_FOUND', 'nor without its skill');
-select is(api.get_execution_full(jsonb_build_object('id', pg_temp.id('of habit'))) ? 'skill', false, 'a run without skill shows none');
-select is(api.get_execution_full(jsonb_build_object('id', pg_temp.id('run'))) -> 'skill' ->> 'name', 'own', 'the others do');
+select is(left(pg_temp.refusal($$ select api.retry_execution(jsonb_build_object('executionId', pg_temp.id('of habit'))) $$), 21), 'PT404 SKILL_NOT_FOUND', 'nor without its skill');
+select is(api.get_execution_full(jsonb_build_object('executionId', pg_temp.id('of habit'))) ? 'skill', false, 'a run without skill shows none');
+select is(api.get_execution_full(jsonb_build_object('executionId', pg_temp.id('run'))) -> 'skill' ->> 'name', 'own', 'the others do');
 
 -- ----------------------------------------------------------------------------------------------------------------------- lists
 select tests.reset();

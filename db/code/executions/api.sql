@@ -8,9 +8,9 @@ as $$
 declare
   e public.skill_executions;
 begin
-  select * into e from public.skill_executions x where x.id = private.as_uuid(p ->> 'id') and x.user_id = private.user_id();
+  select * into e from public.skill_executions x where x.id = private.as_uuid(p ->> 'executionId') and x.user_id = private.user_id();
   if not found then
-    perform private.refuse_execution(p ->> 'id');
+    perform private.refuse_execution(p ->> 'executionId');
   end if;
   return e;
 end
@@ -24,7 +24,7 @@ begin
   return private.execution_json(private.own_execution(p));
 end
 $$;
-comment on function api.get_execution is 'GET /executions/{id}: SkillExecution. Errors: 404 EXECUTION_NOT_FOUND.';
+comment on function api.get_execution is 'GET /executions/{executionId}: SkillExecution. Errors: 404 EXECUTION_NOT_FOUND.';
 
 create or replace function api.get_execution_full(p jsonb) returns jsonb
 language plpgsql stable
@@ -37,7 +37,7 @@ begin
   return private.execution_with_skill_json(e, s);
 end
 $$;
-comment on function api.get_execution_full is 'GET /executions/{id}/full: ExecutionWithSkill. Errors: 404 EXECUTION_NOT_FOUND.';
+comment on function api.get_execution_full is 'GET /executions/{executionId}/full: ExecutionWithSkill. Errors: 404 EXECUTION_NOT_FOUND.';
 
 create or replace function api.list_executions(p jsonb) returns jsonb
 language plpgsql stable
@@ -86,23 +86,23 @@ create or replace function api.cancel_execution(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
 begin
-  perform private.cancel_execution(p ->> 'id');
+  perform private.cancel_execution(p ->> 'executionId');
   return '{"success": true}';
 end
 $$;
-comment on function api.cancel_execution is 'POST /executions/{id}/cancel. Errors: 404 EXECUTION_NOT_FOUND, 409 CANNOT_CANCEL.';
+comment on function api.cancel_execution is 'POST /executions/{executionId}/cancel. Errors: 404 EXECUTION_NOT_FOUND, 409 CANNOT_CANCEL.';
 
 create or replace function api.retry_execution(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
 declare
-  e public.skill_executions := private.retry_execution(p ->> 'id');
+  e public.skill_executions := private.retry_execution(p ->> 'executionId');
 begin
   return jsonb_build_object('newExecutionId', e.id, 'status', e.status);
 end
 $$;
 comment on function api.retry_execution is
-  'POST /executions/{id}/retry: a new run like the old one. Errors: 404 EXECUTION_NOT_FOUND or SKILL_NOT_FOUND, 409 CANNOT_RETRY or SKILL_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+  'POST /executions/{executionId}/retry: a new run like the old one. Errors: 404 EXECUTION_NOT_FOUND or SKILL_NOT_FOUND, 409 CANNOT_RETRY or SKILL_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
 
 create or replace function api.clean_up_executions(p jsonb) returns jsonb
 language plpgsql volatile
@@ -147,27 +147,27 @@ as $$
 declare
   v_body jsonb := coalesce(p -> 'body', '{}');
 begin
-  if lower(v_body ->> 'skillId') <> lower(p ->> 'id') then
+  if lower(v_body ->> 'skillId') <> lower(p ->> 'skillId') then
     perform private.refuse_field('skillId', 'The skill of the body is not the one of the address.');
   end if;
-  return private.execute_response(private.execute_skill(p ->> 'id', private.object_of(v_body -> 'input'), v_body ->> 'executionType',
+  return private.execute_response(private.execute_skill(p ->> 'skillId', private.object_of(v_body -> 'input'), v_body ->> 'executionType',
     v_body ->> 'referenceId'));
 end
 $$;
 comment on function api.execute_skill is
-  'POST /skills/{id}/execute: starts a run (the server then waits for its end). Errors: 400 VALIDATION_ERROR, INVALID_REFERENCE or INVALID_INPUT, 404 SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+  'POST /skills/{skillId}/execute: starts a run (the server then waits for its end). Errors: 400 VALIDATION_ERROR, INVALID_REFERENCE or INVALID_INPUT, 404 SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
 
 -- `stream` comes from the server, where the caller wants to read along.
 create or replace function api.run_skill(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
 begin
-  return private.execution_result(private.execute_skill(p ->> 'id', private.object_of(p -> 'body' -> 'inputs'), 'manual', null,
+  return private.execution_result(private.execute_skill(p ->> 'skillId', private.object_of(p -> 'body' -> 'inputs'), 'manual', null,
     coalesce((p ->> 'stream')::boolean, false)));
 end
 $$;
 comment on function api.run_skill is
-  'POST /skills/{id}/run: starts a run (the server then waits for its end, or streams). Errors: as api.execute_skill.';
+  'POST /skills/{skillId}/run: starts a run (the server then waits for its end, or streams). Errors: as api.execute_skill.';
 
 create or replace function private.object_of(p_value jsonb) returns jsonb
 language sql immutable parallel safe
@@ -181,15 +181,15 @@ language plpgsql volatile
 as $$
 declare
   v_input jsonb := private.object_of(coalesce(p -> 'body' -> 'input', p -> 'body' -> 'inputs'));
-  s public.skills := private.assert_runnable(p ->> 'id', v_input, true);
+  s public.skills := private.assert_runnable(p ->> 'skillId', v_input, true);
   v_prompt text := private.render_prompt(s.prompt_template, s.input_schema, v_input);
 begin
   perform private.pay_for_test();
-  return jsonb_build_object('model', s.model, 'parameters', s.parameters, 'prompt', v_prompt);
+  return jsonb_build_object('organizationId', private.org_id(), 'model', s.model, 'parameters', s.parameters, 'prompt', v_prompt);
 end
 $$;
 comment on function api.test_skill is
-  'POST /skills/{id}/test: checks and pays; the server calls the model. Errors: 404 SKILL_NOT_FOUND, 400 INVALID_INPUT, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+  'POST /skills/{skillId}/test: checks and pays; the server calls the model. Errors: 404 SKILL_NOT_FOUND, 400 INVALID_INPUT, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
 
 create or replace function api.test_prompt(p jsonb) returns jsonb
 language plpgsql volatile
@@ -211,7 +211,7 @@ begin
   v_prompt := private.render_prompt(v_body ->> 'promptTemplate', null, private.object_of(v_body -> 'input'));
   perform private.assert_model_answers(v_model);
   perform private.pay_for_test();
-  return jsonb_strip_nulls(jsonb_build_object('model', v_model, 'system', v_body ->> 'systemPrompt', 'prompt', v_prompt,
+  return jsonb_strip_nulls(jsonb_build_object('organizationId', private.org_id(), 'model', v_model, 'system', v_body ->> 'systemPrompt', 'prompt', v_prompt,
     'parameters', v_parameters));
 end
 $$;

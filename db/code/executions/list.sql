@@ -25,23 +25,6 @@ end
 $$;
 comment on function private.page_offset is 'The parameter offset of a list. Errors: 400 VALIDATION_ERROR below 0.';
 
---TEMP as_instant
-create or replace function private.as_instant(p_text text) returns timestamptz
-language plpgsql stable parallel safe
-as $$
-begin
-  if p_text !~* '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2}))?$' then
-    return null;
-  end if;
-  return (p_text || case when char_length(p_text) = 10 then 'T00:00:00Z' else '' end)::timestamptz;
-exception when data_exception then
-  return null;
-end
-$$;
-comment on function private.as_instant is 'The text as a moment (ISO-8601), or null where it is none.';
-grant execute on function private.as_instant to authenticated;
---TEMPEND
-
 -- SQL text; $1 is the request, $2 the caller. Moments are checked and become literals, so that the planner knows the range.
 create or replace function private.execution_filter(p jsonb) returns text
 language plpgsql stable

@@ -33,7 +33,7 @@ as $$
 declare
   s public.skills;
 begin
-  s := private.path_skill(jsonb_build_object('id', p_skill_id));
+  s := private.path_skill(jsonb_build_object('skillId', p_skill_id));
   if not s.is_active and not p_test then
     perform private.refuse(409, 'SKILL_INACTIVE', 'Cannot execute an inactive skill');
   end if;
@@ -54,7 +54,7 @@ as $$
 declare
   v_user uuid := private.user_id();
   v_type text := coalesce(p_type, case when private.is_key_request() then 'api' else 'manual' end);
-  v_skill uuid := (private.path_skill(jsonb_build_object('id', p_skill_id))).id;
+  v_skill uuid := (private.path_skill(jsonb_build_object('skillId', p_skill_id))).id;
   v_reference uuid := private.as_uuid(p_reference_id);
 begin
   if v_type in ('habit', 'reflex') and not (
@@ -125,7 +125,7 @@ begin
   elsif e.input is null then
     perform private.refuse(409, 'CANNOT_RETRY', format('Cannot retry an execution with status "%s" whose input is no longer stored', e.status));
   end if;
-  s := private.path_skill(jsonb_build_object('id', e.skill_id));
+  s := private.path_skill(jsonb_build_object('skillId', e.skill_id));
   if not s.is_active then
     perform private.refuse(409, 'SKILL_INACTIVE', 'Cannot execute an inactive skill');
   end if;
