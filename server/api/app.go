@@ -56,6 +56,8 @@ type Deps struct {
 	Greeting map[string]any
 	// Timeout bounds one request; default 15 s.
 	Timeout time.Duration
+	// KeepAlive is how often a quiet event stream says that it is alive; default 15 s.
+	KeepAlive time.Duration
 }
 
 // App is the edge.
@@ -80,7 +82,10 @@ func New(deps Deps) (*App, error) {
 	if deps.Timeout == 0 {
 		deps.Timeout = 15 * time.Second
 	}
-	a := &App{deps: deps, exec: deps.Exec, routes: &routes{}, streams: newStreams(), slow: time.Second, tracer: otel.Tracer("kijko/server")}
+	if deps.KeepAlive == 0 {
+		deps.KeepAlive = keepAlive
+	}
+	a := &App{deps: deps, exec: deps.Exec, routes: &routes{}, streams: newStreams(deps.KeepAlive), slow: time.Second, tracer: otel.Tracer("kijko/server")}
 	a.health = newHealth(deps.Version, deps.Checks)
 	if deps.PerCaller > 0 {
 		a.caller = newLimiter(&openapi.Rate{Limit: deps.PerCaller, Per: 60, Key: []string{"user"}})

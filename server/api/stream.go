@@ -74,16 +74,19 @@ func (s *EventStream) alive(ctx context.Context, every time.Duration) {
 	}
 }
 
-// Events answers with a stream of events. run works after the handler has returned, so it may use neither the Call nor anything of
-// Fiber's; its context ends when the client goes away or the server stops, and keeps the values of the call's. When run returns, the
+// Events answers with a stream of events. run works beside and after the handler, so it may use neither the Call nor anything of Fiber's,
+// and the handler returns at once what Events returns. Its context ends when the client goes away or the server stops, and keeps the values of the call's. When run returns, the
 // stream ends.
 func (c *Call) Events(run func(ctx context.Context, s *EventStream)) error {
+	app, requestID := c.app, c.RequestID
+	if app.streams.ctx.Err() != nil {
+		return Unavailable("SERVICE_UNAVAILABLE", "The server is stopping. Please try again.", app.streams.ctx.Err())
+	}
 	c.Ctx.Set(fiber.HeaderContentType, "text/event-stream; charset=utf-8")
 	c.Ctx.Set(fiber.HeaderCacheControl, "no-store")
 	// Proxies that gather answers would make a stream pointless.
 	c.Ctx.Set("X-Accel-Buffering", "no")
 	c.Ctx.Status(http.StatusOK)
-	app, requestID := c.app, c.RequestID
 	conn := c.Ctx.Context().Conn()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(c.Context()))
 	unhook := context.AfterFunc(app.streams.ctx, cancel)
@@ -119,8 +122,8 @@ type streams struct {
 	keepAlive time.Duration
 }
 
-func newStreams() *streams {
-	s := &streams{keepAlive: keepAlive}
+func newStreams(every time.Duration) *streams {
+	s := &streams{keepAlive: every}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	return s
 }

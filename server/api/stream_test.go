@@ -1,0 +1,205 @@
+package api_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"kijko/db"
+	"kijko/server/api"
+	"kijko/server/openapi"
+)
+
+const streamDocument = `
+openapi: 3.1.0
+info: {title: test, version: '1'}
+components:
+  responses: {Problem: {description: problem}}
+paths:
+  /stream:
+    post: {operationId: stream, responses: {'200': {description: ok}}}
+  /wait:
+    post: {operationId: wait, responses: {'200': {description: ok}}}
+  /form:
+    post:
+      operationId: form
+      x-max-body: 104857600
+      requestBody:
+        content:
+          application/json: {schema: {type: object}}
+          multipart/form-data: {schema: {type: object}}
+      responses: {'200': {description: ok}}
+`
+
+// streaming is a server whose stream and wait do what the test says.
+func streaming(t *testing.T, stream func(context.Context, *api.EventStream), wait func(context.Context) error) *bundle {
+	t.Helper()
+	return setup(t, func(d *api.Deps, _ *db.PoolOptions) {
+		doc, err := openapi.LoadFrom(fstest.MapFS{"test.yaml": {Data: []byte(streamDocument)}})
+		require.NoError(t, err)
+		d.Document, d.KeepAlive = doc, 20*time.Millisecond
+		d.Handlers = map[string]api.Handler{
+			"stream": func(c *api.Call) error { return c.Events(stream) },
+			"wait": func(c *api.Call) error {
+				ctx, stop := c.Present(c.Context())
+				defer stop()
+				if err := wait(ctx); err != nil {
+					return api.ProblemOf(err).Because(err)
+				}
+				return c.JSON("done")
+			},
+			"form": func(c *api.Call) error { return c.JSON("done") },
+		}
+	})
+}
+
+// dial opens a connection and sends requests on it, one behind the other.
+func (b *bundle) dial(t *testing.T, paths ...string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	for _, path := range paths {
+		_, err = fmt.Fprintf(conn, "POST /api/v1%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ann\r\nContent-Length: 0\r\n\r\n", path)
+		require.NoError(t, err)
+	}
+	return conn
+}
+
+func TestEvents(t *testing.T) {
+	t.Run("ArriveInOrderAndTheConnectionIsUsedAgain", func(t *testing.T) {
+		b := streaming(t, func(_ context.Context, s *api.EventStream) {
+			for i := range 3 {
+				if s.Send("text", map[string]int{"n": i}) != nil {
+					return
+				}
+			}
+			require.Error(t, s.Send("text", func() {}), "what is no JSON is not sent")
+		}, nil)
+		conn := b.dial(t, "/stream", "/stream")
+		reader := bufio.NewReader(conn)
+		for range 2 {
+			answer, err := http.ReadResponse(reader, nil)
+			require.NoError(t, err)
+			require.Equal(t, "text/event-stream; charset=utf-8", answer.Header.Get("Content-Type"))
+			require.Equal(t, "no", answer.Header.Get("X-Accel-Buffering"))
+			body := new(strings.Builder)
+			_, err = bufio.NewReader(answer.Body).WriteTo(body)
+			require.NoError(t, err)
+			require.Equal(t, "event: text\ndata: {\"n\":0}\n\nevent: text\ndata: {\"n\":1}\n\nevent: text\ndata: {\"n\":2}\n\n", body.String())
+		}
+	})
+	t.Run("AQuietStreamSaysThatItIsAlive", func(t *testing.T) {
+		b := streaming(t, func(ctx context.Context, _ *api.EventStream) { <-ctx.Done() }, nil)
+		conn := b.dial(t, "/stream")
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		lines := bufio.NewReader(answer.Body)
+		for range 2 {
+			line, err := lines.ReadString('\n')
+			require.NoError(t, err)
+			require.Equal(t, ": alive\n", line)
+			_, err = lines.ReadString('\n')
+			require.NoError(t, err)
+		}
+	})
+	t.Run("EndWhenTheClientGoes", func(t *testing.T) {
+		ended, failed := make(chan struct{}), make(chan error, 1)
+		b := streaming(t, func(ctx context.Context, s *api.EventStream) {
+			defer close(ended)
+			<-ctx.Done()
+			for err := error(nil); err == nil; {
+				err = s.Send("late", "x")
+				if err != nil {
+					failed <- err
+				}
+			}
+		}, nil)
+		conn := b.dial(t, "/stream")
+		_, err := bufio.NewReader(conn).ReadString('\n')
+		require.NoError(t, err)
+		require.NoError(t, conn.Close())
+		<-ended
+		require.Error(t, <-failed)
+	})
+	t.Run("EndWhenTheServerStops", func(t *testing.T) {
+		began, ended := make(chan struct{}), make(chan struct{})
+		b := streaming(t, func(ctx context.Context, _ *api.EventStream) {
+			close(began)
+			<-ctx.Done()
+			close(ended)
+		}, nil)
+		b.dial(t, "/stream")
+		<-began
+		grace, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		require.ErrorIs(t, b.app.ShutdownWithContext(grace), context.DeadlineExceeded)
+		select {
+		case <-ended:
+		default:
+			t.Fatal("the stop waits for its streams")
+		}
+	})
+	t.Run("APanicEndsOneStreamOnly", func(t *testing.T) {
+		b := streaming(t, func(context.Context, *api.EventStream) { panic("a bug") }, nil)
+		require.Empty(t, b.do(t, "POST", "/api/v1/stream", "").body)
+		require.Equal(t, 200, b.do(t, "POST", "/api/v1/stream", "").status)
+		require.Contains(t, b.log.String(), "a bug")
+	})
+}
+
+func TestPresent(t *testing.T) {
+	t.Run("EndsWhenTheClientGoes", func(t *testing.T) {
+		began, ended := make(chan struct{}), make(chan struct{})
+		b := streaming(t, nil, func(ctx context.Context) error {
+			close(began)
+			<-ctx.Done()
+			close(ended)
+			return ctx.Err()
+		})
+		conn := b.dial(t, "/wait")
+		<-began
+		require.NoError(t, conn.Close())
+		<-ended
+	})
+	t.Run("TakesNothingOfTheNextRequest", func(t *testing.T) {
+		var calls atomic.Int32
+		gone := errors.New("gone")
+		b := streaming(t, nil, func(ctx context.Context) error {
+			calls.Add(1)
+			select {
+			case <-ctx.Done():
+				return gone
+			case <-time.After(20 * time.Millisecond):
+				return nil
+			}
+		})
+		reader := bufio.NewReader(b.dial(t, "/wait", "/wait", "/wait"))
+		for range 3 {
+			answer, err := http.ReadResponse(reader, nil)
+			require.NoError(t, err)
+			require.Equal(t, 200, answer.StatusCode)
+			_, err = reader.Discard(int(answer.ContentLength))
+			require.NoError(t, err)
+		}
+		require.EqualValues(t, 3, calls.Load())
+	})
+}
+
+func TestJSONBesideFilesIsBounded(t *testing.T) {
+	b := streaming(t, nil, nil)
+	require.Equal(t, 200, b.do(t, "POST", "/api/v1/form", `{"a": 1}`, "Content-Type", "application/json").status)
+	large := `{"a": "` + strings.Repeat("x", 2<<20) + `"}`
+	require.Equal(t, 413, b.do(t, "POST", "/api/v1/form", large, "Content-Type", "application/json").status)
+	require.Equal(t, 200, b.do(t, "POST", "/api/v1/form", large, "Content-Type", "multipart/form-data; boundary=x").status)
+}
