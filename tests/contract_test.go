@@ -100,6 +100,9 @@ POST /habits/{}/deactivate
 POST /habits/{}/run-now
 POST /habits/{}/reset-errors
 GET /habits/{}/executions
+GET /ai/models
+POST /ai/messages
+POST /ai/generate
 GET /projects/{}/completion`
 
 func TestTheContractsOperationsAreServed(t *testing.T) {
@@ -127,6 +130,7 @@ var shapes = map[string]string{
 		createdAt updatedAt`,
 	"ProjectMember":          `id projectId userId email name? avatarUrl? role notifyOnIngestion notifyOnError notifyOnTeamChanges invitedAt acceptedAt? lastActiveAt?`,
 	"IngestionProgress":      `id projectId phase progressPercent message metrics startedAt estimatedCompletionAt? completedAt? errorMessage? errorCode?`,
+	"ModelAnswer":            `id content model stopReason usage`,
 	"IngestionMetrics":       `totalFiles filesProcessed tokensProcessed bytesProcessed chunksCreated errorsEncountered`,
 	"ProjectPage":            `data total page pageSize hasMore`,
 	"ProjectFilePage":        `data total page pageSize hasMore`,
