@@ -242,4 +242,4 @@ alter table private.mails
   alter column organization_id set not null;
 drop table private.unsubscribe_key, private.announcements, private.notification_mails, public.notification_preferences,
   private.notification_keys, public.notifications cascade;
-drop function private.assert_notifications_row, private.is_weekdays, private.is_link, private.json_bytes;
+drop function private.is_weekdays, private.is_link, private.json_bytes;

@@ -112,6 +112,11 @@ select is(api.list_notifications('{}') ->> 'total', '0', 'and waits');
 select tests.reset();
 select is((select due_at - created_at > interval '23 hours' from public.notifications), true, 'for a day at most');
 
+select private.notify(tests.user('ada'), 'system_update', 'News', p_mail => 'productUpdates');
+select is(pg_temp.prefer('{"quietHours": {"enabled": false}}') #>> '{quietHours,enabled}', 'false', 'who ends quiet hours early');
+select results_eq('select max(due_at) from public.notifications union all select max(due_at) from private.notification_mails', 'values (now()), (now())', 'is told now what waits');
+select is(private.release_notifications(), 2, 'with its events');
+
 -- ------------------------------------------------------------------------------------------------------------------------ dedupe
 select pg_temp.prefer('{"inApp": {"taskCompletions": false}, "quietHours": {"enabled": false}}'), pg_temp.clear();
 select is(pg_temp.told('task_completion', false, 'billingReminders', p_dedupe => 'k'), 'nothing', 'told by mail alone');

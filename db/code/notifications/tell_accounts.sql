@@ -26,8 +26,12 @@ begin
     select count(*) > 0, coalesce(bool_or(case when v_device = '{}' then h.user_agent is not distinct from new.user_agent
       else private.device_json(h.user_agent) = v_device end), false)
     into v_any, v_known
-    from private.login_history h
-    where h.user_id = new.user_id and h.status = 'success' and h.id <> new.id;
+    -- Programs sign in every minute; what they were a thousand times is enough to know them by.
+    from (
+      select l.user_agent from private.login_history l
+      where l.user_id = new.user_id and l.status = 'success' and l.id <> new.id
+      order by l.created_at desc limit 1000
+    ) h;
     if v_any and not v_known then
       perform private.tell_security(new.user_id, 'Sign-in from a new device',
         format('Somebody signed in to your account with %s on %s%s. If that was not you, change your password.',

@@ -107,23 +107,29 @@ create or replace trigger _900_tell_deleted after delete on public.notifications
 
 -- --------------------------------------------------------------------------------------------------------------------- preferences
 
--- Times that are planned follow the preferences: the weekly summary, and digests that wait already.
+-- Times that are planned follow the preferences: the weekly summary, digests that wait already, and what quiet hours hold back, which may
+-- come sooner and never later.
 create or replace function private.tg_notification_preferences__plan() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_zone text := private.known_zone((select u.timezone from public.users u where u.id = new.user_id));
+  v_loud timestamptz;
 begin
   new.updated_at := now();
   new.summary_due_at := case when new.email_weekly_digest then private.next_digest(new, v_zone, 'weekly', now()) end;
   if tg_op = 'UPDATE' then
     update private.notification_mails m set due_at = private.next_digest(new, v_zone, m.cadence, now())
     where m.user_id = new.user_id and m.done_at is null and m.cadence <> 'now';
+    v_loud := coalesce(private.quiet_until(new, v_zone, now()), now());
+    update public.notifications n set due_at = v_loud where n.user_id = new.user_id and n.told_at is null and n.due_at > v_loud;
+    update private.notification_mails m set due_at = v_loud
+    where m.user_id = new.user_id and m.done_at is null and m.cadence = 'now' and m.due_at > v_loud;
   end if;
   return new;
 end
 $$;
-comment on function private.tg_notification_preferences__plan is 'Trigger: when digests and the weekly summary are due.';
+comment on function private.tg_notification_preferences__plan is 'Trigger: when digests, the weekly summary and what quiet hours hold back are due.';
 create or replace trigger _100_plan before insert on public.notification_preferences
   for each row when (new.email_weekly_digest) execute function private.tg_notification_preferences__plan();
 create or replace trigger _100_plan_change before update on public.notification_preferences for each row
