@@ -103,6 +103,23 @@ GET /habits/{}/executions
 GET /ai/models
 POST /ai/messages
 POST /ai/generate
+GET /reflexes
+POST /reflexes
+GET /reflexes/stats
+GET /reflexes/{}
+PUT /reflexes/{}
+PATCH /reflexes/{}
+DELETE /reflexes/{}
+GET /reflexes/{}/full
+POST /reflexes/{}/activate
+POST /reflexes/{}/deactivate
+POST /reflexes/{}/reset-errors
+POST /reflexes/{}/regenerate-secret
+GET /reflexes/{}/webhook-info
+GET /reflexes/{}/executions
+POST /webhooks/reflex/{}
+GET /webhooks/reflex/{}
+POST /events
 GET /projects/{}/completion`
 
 func TestTheContractsOperationsAreServed(t *testing.T) {

@@ -112,3 +112,10 @@
 {{ template "habits/dispatch.sql" . }}
 {{ template "habits/triggers.sql" . }}
 {{ template "habits/access.sql" . }}
+{{ template "reflexes/rules.sql" . }}
+{{ template "reflexes/functions.sql" . }}
+{{ template "reflexes/firing.sql" . }}
+{{ template "reflexes/webhooks.sql" . }}
+{{ template "reflexes/api.sql" . }}
+{{ template "reflexes/triggers.sql" . }}
+{{ template "reflexes/access.sql" . }}

@@ -50,6 +50,8 @@ type Deps struct {
 	ServiceToken string
 	// Visited hears, after the answer, that a caller was in a project.
 	Visited func(op *openapi.Operation, caller *Caller, project string)
+	// Called hears, before an answer that is no refusal goes out, that a caller made a call. It must not block, and copies what it keeps.
+	Called func(c *Call)
 	// Observe sees every answer (tests hold it against the document).
 	Observe func(op *openapi.Operation, status int, body []byte)
 	// Greeting is added to what `GET /` answers.
@@ -132,7 +134,7 @@ func (a *App) mountOperations(meters *meters) error {
 	return nil
 }
 
-// operationPath strips the base path: /api/v1 and its alias /api, and for health also none.
+// operationPath strips the base path: /api/v1 and its alias /api, and for health and what outsiders call also none.
 func operationPath(path string) (string, bool) {
 	const v1, alias = openapi.Prefix, "/api"
 	switch {
@@ -140,6 +142,8 @@ func operationPath(path string) (string, bool) {
 		return path[len(v1):], true
 	case len(path) > len(alias) && path[:len(alias)] == alias && path[len(alias)] == '/':
 		return path[len(alias):], true
+	case strings.HasPrefix(path, "/webhooks/"):
+		return path, true
 	case path == "/health" || path == "/health/live" || path == "/health/ready":
 		return path, true
 	}
@@ -374,6 +378,9 @@ func (a *App) finish(call *Call, e *endpoint, began time.Time) {
 		m, route = e.meter, e.op.Path
 	}
 	m.observe(status, took)
+	if a.deps.Called != nil && status < 400 && call.Caller != nil && call.Caller != Service {
+		a.deps.Called(call)
+	}
 	if a.deps.Visited != nil && status < 300 && call.Caller != nil && call.Caller != Service {
 		if project := call.Path("projectId"); project != "" {
 			a.deps.Visited(e.op, call.Caller, strings.Clone(project))

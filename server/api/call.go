@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
+	"slices"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -48,6 +50,21 @@ func (c *Call) Stream() io.Reader {
 	}
 	return newBytesReader(c.Ctx.Body())
 }
+
+// ReadAll gives the whole body, raw, of at most the operation's limit.
+func (c *Call) ReadAll() ([]byte, error) {
+	raw, err := io.ReadAll(io.LimitReader(c.Stream(), c.Op.MaxBody+1))
+	if err != nil {
+		return nil, &Problem{Status: http.StatusBadRequest, Code: "BAD_REQUEST", Message: "The request body could not be read.", cause: err}
+	}
+	if int64(len(raw)) > c.Op.MaxBody {
+		return nil, refuseBody(c.Ctx, c.Op)
+	}
+	return raw, nil
+}
+
+// Keyed says whether the request carries an Idempotency-Key.
+func (c *Call) Keyed() bool { return c.key != "" }
 
 // SetFingerprint names what an Idempotency-Key stands for when the body is streamed: the digest of what arrived.
 func (c *Call) SetFingerprint(sum []byte) { c.keyHash = sum }
@@ -109,9 +126,13 @@ func (e *endpoint) params(c *fiber.Ctx, values []string, body []byte) ([]byte, e
 	buf := make([]byte, 0, 64+len(body))
 	buf = append(buf, '{')
 	if len(e.op.Params) > 0 {
-		query, err := parseQuery(c)
-		if err != nil {
-			return nil, err
+		// An operation without query parameters does not look at the query, which may be anything.
+		var query url.Values
+		var err error
+		if slices.ContainsFunc(e.op.Params, func(p openapi.Param) bool { return p.In == "query" }) {
+			if query, err = parseQuery(c); err != nil {
+				return nil, err
+			}
 		}
 		if buf, err = e.op.AppendParams(buf, func(name string) string { return e.pathValue(values, name) }, query); err != nil {
 			return nil, err

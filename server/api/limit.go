@@ -51,6 +51,14 @@ func rateLimited(limit, remaining int, reset time.Time) *Problem {
 	return p
 }
 
+// RateLimited is the refusal of a handler that counts by itself.
+func RateLimited(limit, remaining int, reset time.Time) *Problem {
+	return rateLimited(limit, remaining, reset)
+}
+
+// AddressKey is what a handler counts an address under: itself, or the /64 that an IPv6 client owns at least.
+func (c *Call) AddressKey() string { return addressKey(c.ClientIP) }
+
 func rateHeaders(limit, remaining int, reset time.Time) map[string]string {
 	return map[string]string{"X-RateLimit-Limit": strconv.Itoa(limit), "X-RateLimit-Remaining": strconv.Itoa(remaining),
 		"X-RateLimit-Reset": strconv.FormatInt(reset.Unix(), 10)}

@@ -28,6 +28,7 @@ import (
 	"kijko/server/identity"
 	"kijko/server/openapi"
 	"kijko/server/realtime"
+	"kijko/server/reflex"
 	"kijko/server/socketio"
 	"kijko/server/unsubscribe"
 	"kijko/worker/llm"
@@ -59,6 +60,7 @@ type App struct {
 	store    *storage.Store
 	models   *llm.Set
 	presence *presence
+	reflexes *reflex.Feature
 	listener net.Listener
 }
 
@@ -155,7 +157,7 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 	a.api, err = api.New(api.Deps{
 		Document: document, Exec: exec, Auth: a.identity, Handlers: handlers, Origins: a.cfg.Origins, ClientIP: clientIP,
 		Version: a.cfg.Version, Log: o.Log, Registry: registry, PerCaller: a.cfg.PerCaller, ServiceToken: a.cfg.ServiceToken,
-		Observe: o.Observe, Visited: a.presence.note, Timeout: a.cfg.Timeout, Greeting: o.Greeting,
+		Observe: o.Observe, Visited: a.presence.note, Called: a.reflexes.Called, Timeout: a.cfg.Timeout, Greeting: o.Greeting,
 		Checks: []api.Check{databaseCheck(a.pool), queueCheck(a.pool), listenerCheck(a.realtime), authCheck(a.identity.Verifier()),
 			storageCheck(a.store), aiCheck(a.models)},
 		Mount: func(app *fiber.App) {

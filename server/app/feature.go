@@ -9,6 +9,7 @@ import (
 	"kijko/server/api"
 	"kijko/server/execution"
 	"kijko/server/ingestion"
+	"kijko/server/reflex"
 	"kijko/server/seal"
 	"kijko/server/skills"
 	"kijko/server/upload"
@@ -44,6 +45,10 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 			return err
 		}
 	}
+	if a.reflexes, err = reflex.New(reflex.Settings{Exec: exec, Keys: keys, Log: a.log}); err != nil {
+		return err
+	}
+	a.features = append(a.features, a.reflexes)
 	executions, err := a.executions(exec, box)
 	if err != nil {
 		return err
@@ -76,7 +81,11 @@ func (handlersOnly) Close() error { return nil }
 
 // declare tells the database what this installation offers, for rules that depend on it. It is tried until the database is there.
 func (a *App) declare(ctx context.Context) {
-	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.cfg.SMTPHost != "", "app_url": a.cfg.PublicURL,
+	origin := a.cfg.APIURL
+	if origin == "" {
+		origin = a.cfg.PublicURL
+	}
+	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.cfg.SMTPHost != "", "app_url": a.cfg.PublicURL, "api_url": origin,
 		"providers": a.models.Offers(), "execution_days": a.cfg.ExecutionDays})
 	if err != nil {
 		return

@@ -38,6 +38,7 @@ type Config struct {
 	ShutdownGrace  time.Duration `env:"KIJKO_SHUTDOWN_GRACE" envDefault:"20s" doc:"Time that running requests and jobs get when the process stops."`
 
 	PublicURL      string   `env:"APP_URL" envDefault:"http://127.0.0.1:8000" doc:"Where people reach this installation; the issuer of built-in tokens."`
+	APIURL         string   `env:"KIJKO_API_URL" doc:"Public origin of the API, which the addresses of webhooks begin with. Default: APP_URL."`
 	Origins        []string `env:"CORS_ORIGINS" envDefault:"http://localhost:3000,https://app.kijko.nl" doc:"Origins of web pages that may call the API."`
 	TrustedProxies string   `env:"TRUSTED_PROXIES" doc:"Addresses or CIDR ranges whose X-Forwarded-For is believed."`
 	PerCaller      int      `env:"KIJKO_RATE_PER_MINUTE" envDefault:"6000" doc:"Calls per minute and person on one process; 0 switches the limit off."`
@@ -141,7 +142,7 @@ func (c Config) Validate() error {
 	if _, err := netip.ParseAddrPort(c.Addr); err != nil && !strings.Contains(c.Addr, ":") {
 		fault("KIJKO_ADDR", "must be host:port")
 	}
-	for name, value := range map[string]string{"APP_URL": c.PublicURL, "KEYCLOAK_URL": c.KeycloakURL, "SUPABASE_URL": c.SupabaseURL,
+	for name, value := range map[string]string{"APP_URL": c.PublicURL, "KIJKO_API_URL": c.APIURL, "KEYCLOAK_URL": c.KeycloakURL, "SUPABASE_URL": c.SupabaseURL,
 		"KIJKO_GIT_GITHUB_URL": c.GitHub, "KIJKO_GIT_GITLAB_URL": c.GitLab, "KIJKO_GIT_BITBUCKET_URL": c.Bitbucket,
 		"KIJKO_GIT_AZURE_URL": c.Azure, "ANTHROPIC_BASE_URL": c.AnthropicURL, "GOOGLE_GEMINI_BASE_URL": c.GoogleURL, "OTEL_EXPORTER_OTLP_ENDPOINT": c.Tracing} {
 		if u, err := url.Parse(value); value != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {

@@ -30,6 +30,7 @@ begin
         when 'notifications.due' then perform private.release_notifications();
         when 'notifications.mail' then perform private.queue_notification_mails();
         when 'notifications.prune' then perform private.prune_notifications();
+        when 'reflexes.prune' then perform private.prune_reflexes();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then

@@ -1,0 +1,98 @@
+package reflex
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/expirable"
+	"golang.org/x/time/rate"
+
+	"kijko/server/api"
+	"kijko/server/seal"
+	"kijko/worker/condition"
+)
+
+// Executor runs calls; *api.Executor is one.
+type Executor interface {
+	Run(ctx context.Context, r *api.Request) (api.Answer, error)
+}
+
+// Settings are what New needs.
+type Settings struct {
+	Exec Executor
+	// Keys of 32 bytes seal secrets, the first one seals. Without any, webhooks cannot be made.
+	Keys [][]byte
+	Log  *slog.Logger
+	// Refresh is how often this process asks whose calls are watched; default 10 s.
+	Refresh time.Duration
+}
+
+// Feature is this package, opened.
+type Feature struct {
+	exec     Executor
+	box      *seal.Box
+	judge    *condition.Judge
+	log      *slog.Logger
+	watcher  *watcher
+	unknown  *expirable.LRU[string, *rate.Limiter]
+	stopping context.CancelFunc
+}
+
+// timeout bounds what one request asks of the database.
+const timeout = 15 * time.Second
+
+// New opens the package.
+func New(s Settings) (*Feature, error) {
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
+	if s.Refresh <= 0 {
+		s.Refresh = 10 * time.Second
+	}
+	f := &Feature{exec: s.Exec, log: s.Log, unknown: expirable.NewLRU[string, *rate.Limiter](unknownKept, nil, 2*time.Minute)}
+	var err error
+	if len(s.Keys) > 0 {
+		if f.box, err = seal.New(s.Keys...); err != nil {
+			return nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
+		}
+	}
+	if f.judge, err = condition.NewJudge(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	f.stopping = cancel
+	f.watcher = newWatcher(s.Exec, f.judge, s.Log, s.Refresh)
+	f.watcher.start(ctx)
+	return f, nil
+}
+
+// Handlers gives the operations that are answered here, by operationId.
+func (f *Feature) Handlers() map[string]api.Handler {
+	return map[string]api.Handler{
+		"createReflex":      f.create,
+		"updateReflex":      f.update,
+		"updateReflexPatch": f.update,
+		"listReflexes":      f.open,
+		"getReflex":         f.open,
+		"getReflexFull":     f.open,
+		"activateReflex":    f.open,
+		"deactivateReflex":  f.open,
+		"resetReflexErrors": f.open,
+		"getReflexWebhook":  f.open,
+		// A skill is shown with the caller's reflexes on it.
+		"getSkillFull":           f.open,
+		"regenerateReflexSecret": f.regenerate,
+		"receiveDelivery":        f.receive,
+		"receiveDeliveryByQuery": f.receive,
+		"sendEvent":              f.send,
+	}
+}
+
+// Close stops what New started.
+func (f *Feature) Close() error {
+	f.stopping()
+	f.watcher.wait()
+	return nil
+}
