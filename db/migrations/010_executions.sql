@@ -67,10 +67,9 @@ create index skill_executions_open_reference_id_idx on public.skill_executions (
 -- For the sweeper. Not by lease_expires_at: a renewal that changes no indexed column is a cheap update within the page.
 create index skill_executions_pending_idx on public.skill_executions (executed_at) where status = 'pending';
 create index skill_executions_running_idx on public.skill_executions (started_at) where status = 'running';
--- For retention, which looks for the old ones that still have a text.
-create index skill_executions_text_idx on public.skill_executions (executed_at)
-  where completed_at is not null and (input is not null or output is not null or error_message is not null);
 create index skill_executions_organization_id_idx on public.skill_executions (organization_id);
+-- For retention, once a night: rows lie almost in the order of their beginning, so a summary of each range of pages is enough.
+create index skill_executions_executed_at_idx on public.skill_executions using brin (executed_at);
 comment on table public.skill_executions is 'One row a run of a skill; written by functions only. Final states never change.';
 comment on constraint skill_executions_skill_id_fkey on public.skill_executions is
   'Across tenants: a public skill of anybody may be run; the function that starts a run judges whether the caller sees it.';
