@@ -115,6 +115,7 @@ POST /reflexes/{}/activate
 POST /reflexes/{}/deactivate
 POST /reflexes/{}/reset-errors
 POST /reflexes/{}/regenerate-secret
+POST /reflexes/{}/test
 GET /reflexes/{}/webhook-info
 GET /reflexes/{}/executions
 POST /webhooks/reflex/{}

@@ -128,7 +128,7 @@ var probes = map[string]any{
 	"getExecution": nil, "getExecutionFull": nil, "cancelExecution": nil, "retryExecution": nil,
 	"executeSkill": map[string]any{}, "runSkill": map[string]any{"dryRun": true}, "testSkill": map[string]any{},
 	"readNotification": nil, "readNotificationPut": nil, "deleteNotification": nil,
-	"getReflex": nil, "getReflexFull": nil, "updateReflex": map[string]any{"isActive": false}, "activateReflex": nil, "deactivateReflex": nil,
+	"getReflex": nil, "testReflex": map[string]any{}, "getReflexFull": nil, "updateReflex": map[string]any{"isActive": false}, "activateReflex": nil, "deactivateReflex": nil,
 	"resetReflexErrors": nil, "regenerateReflexSecret": nil, "getReflexWebhook": nil, "listReflexExecutions": nil, "deleteReflex": nil,
 	// Not judged by who calls but by who signed: a stranger's delivery is refused as such, see TestWebhookDeliveries.
 	"receiveDelivery": nil, "receiveDeliveryByQuery": nil,

@@ -77,6 +77,9 @@ func TestReflexes(t *testing.T) {
 		require.Equal(t, secret, p.Do("POST", path+"/reset-errors", nil).Want(200).String("triggerConfig.secret"))
 		require.Equal(t, secret, p.Do("PATCH", path, map[string]any{"triggerConfig": map[string]any{"method": "GET", "secret": "mine"}}).Want(200).String("triggerConfig.secret"))
 		require.Equal(t, "GET", p.Do("PUT", path, map[string]any{"triggerType": "event", "skillId": uuid.NewString()}).Want(200).String("triggerConfig.method"))
+		skill := p.Get("/skills/" + l.skill + "/full").Want(200)
+		require.Contains(t, string(skill.Body), secret)
+		require.NotContains(t, string(skill.Body), `"v1.`)
 		info := p.Get(path + "/webhook-info").Want(200)
 		require.Equal(t, secret, info.String("secret"))
 		require.Equal(t, "GET", info.String("method"))
@@ -191,6 +194,41 @@ func TestReflexes(t *testing.T) {
 		p.Do("PATCH", reflex, map[string]any{"isActive": true}).Problem(409, "SKILL_INACTIVE")
 		require.Equal(t, true, p.Do("POST", reflex+"/reset-errors", nil).Want(200).Value("isActive"))
 	})
+}
+
+func TestReflexesAreTried(t *testing.T) {
+	t.Parallel()
+	l := newReflexLab(t)
+	id := l.add("webhook", map[string]any{}, map[string]any{"isActive": false, "conditions": map[string]any{"expression": "action == 'opened'"}}).String("id")
+	path := "/reflexes/" + id + "/test"
+	used := func() int {
+		return testdb.Value[int](l.DB, "select private.units_used($1, 'api_calls', private.usage_period('api_calls', now()))::int", l.anna.OrgID)
+	}
+	before := used()
+	for _, body := range []any{nil, map[string]any{}, map[string]any{"samplePayload": nil}, map[string]any{"samplePayload": map[string]any{"action": "closed"}}} {
+		require.JSONEq(t, `{"success":true,"conditionsMatch":false,"error":"Test payload did not match reflex conditions"}`, string(l.anna.Do("POST", path, body).Want(200).Body))
+	}
+	require.Equal(t, before, used(), "what does not match costs nothing")
+	r := l.anna.Do("POST", path, map[string]any{"samplePayload": map[string]any{"action": "OPENED"}}).Want(200)
+	require.Equal(t, true, r.Value("success"))
+	require.Equal(t, true, r.Value("conditionsMatch"))
+	require.NotEmpty(t, r.String("executionResult.output"))
+	require.Equal(t, before+1, used(), "what runs costs one unit")
+	require.Zero(t, l.runs(id), "and leaves no run")
+	require.Equal(t, 0.0, l.anna.Get("/reflexes/"+id).Value("triggerCount"))
+
+	l.anna.Do("POST", path, map[string]any{"samplePayload": []any{}}).Problem(400, "VALIDATION_ERROR").Field("samplePayload")
+	l.DB.Exec(`update public.reflexes set conditions = '{"expression": "a &&"}' where id = $1`, id)
+	require.Equal(t, "Expression error: Unsupported expression format: a &&", l.anna.Do("POST", path, nil).Want(200).String("error"))
+	l.DB.Exec(`update public.reflexes set conditions = null where id = $1`, id)
+	l.DB.Exec(`update public.skills set input_schema = '[{"name": "action", "type": "string", "required": true}]' where id = $1`, l.skill)
+	require.JSONEq(t, `{"success":false,"conditionsMatch":true,"error":"action is required"}`, string(l.anna.Do("POST", path, nil).Want(200).Body))
+	l.DB.Exec(`update public.skills set input_schema = null, model = 'gpt-4-turbo' where id = $1`, l.skill)
+	r = l.anna.Do("POST", path, nil).Want(200)
+	require.Equal(t, false, r.Value("success"))
+	require.NotEmpty(t, r.String("error"))
+	l.DB.Exec("update public.subscriptions set overrides = '{\"api_calls\": 0}' where organization_id = $1", l.anna.OrgID)
+	l.anna.Do("POST", path, nil).Problem(429, "QUOTA_EXCEEDED")
 }
 
 // A server whose key was exchanged opens what the old one sealed, as long as it has both.

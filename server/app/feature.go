@@ -45,14 +45,14 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 			return err
 		}
 	}
-	if a.reflexes, err = reflex.New(reflex.Settings{Exec: exec, Keys: keys, Log: a.log}); err != nil {
-		return err
-	}
-	a.features = append(a.features, a.reflexes)
 	executions, err := a.executions(exec, box)
 	if err != nil {
 		return err
 	}
+	if a.reflexes, err = reflex.New(reflex.Settings{Exec: exec, Box: box, Tester: executions.Tester(), Log: a.log}); err != nil {
+		return err
+	}
+	a.features = append(a.features, a.reflexes)
 	a.features = append(a.features, ai.New(ai.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		handlersOnly(skills.Handlers()),

@@ -2,7 +2,6 @@ package reflex
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -22,9 +21,11 @@ type Executor interface {
 // Settings are what New needs.
 type Settings struct {
 	Exec Executor
-	// Keys of 32 bytes seal secrets, the first one seals. Without any, webhooks cannot be made.
-	Keys [][]byte
-	Log  *slog.Logger
+	// Box seals secrets; nil: webhooks cannot be made.
+	Box *seal.Box
+	// Tester calls models for tests of reflexes.
+	Tester Tester
+	Log    *slog.Logger
 	// Refresh is how often this process asks whose calls are watched; default 10 s.
 	Refresh time.Duration
 }
@@ -33,6 +34,7 @@ type Settings struct {
 type Feature struct {
 	exec     Executor
 	box      *seal.Box
+	tester   Tester
 	judge    *condition.Judge
 	log      *slog.Logger
 	watcher  *watcher
@@ -51,13 +53,8 @@ func New(s Settings) (*Feature, error) {
 	if s.Refresh <= 0 {
 		s.Refresh = 10 * time.Second
 	}
-	f := &Feature{exec: s.Exec, log: s.Log, unknown: expirable.NewLRU[string, *rate.Limiter](unknownKept, nil, 2*time.Minute)}
+	f := &Feature{exec: s.Exec, box: s.Box, tester: s.Tester, log: s.Log, unknown: expirable.NewLRU[string, *rate.Limiter](unknownKept, nil, 2*time.Minute)}
 	var err error
-	if len(s.Keys) > 0 {
-		if f.box, err = seal.New(s.Keys...); err != nil {
-			return nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
-		}
-	}
 	if f.judge, err = condition.NewJudge(); err != nil {
 		return nil, err
 	}
@@ -84,6 +81,7 @@ func (f *Feature) Handlers() map[string]api.Handler {
 		// A skill is shown with the caller's reflexes on it.
 		"getSkillFull":           f.open,
 		"regenerateReflexSecret": f.regenerate,
+		"testReflex":             f.test,
 		"receiveDelivery":        f.receive,
 		"receiveDeliveryByQuery": f.receive,
 		"sendEvent":              f.send,

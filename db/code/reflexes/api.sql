@@ -273,7 +273,7 @@ begin
   end if;
   perform private.assert_model_answers(s.model);
   perform private.pay_for_test();
-  return jsonb_build_object('model', s.model, 'parameters', s.parameters, 'prompt', v_prompt);
+  return jsonb_build_object('organizationId', private.org_id(), 'model', s.model, 'parameters', s.parameters, 'prompt', v_prompt);
 end
 $$;
 comment on function api.test_reflex is
