@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"kijko/tests/stack/worker"
 	"kijko/tests/testdb"
 )
 
@@ -116,4 +117,49 @@ func TestWatchedCalls(t *testing.T) {
 	require.Equal(t, "/projects", payload.Endpoint)
 	require.Equal(t, map[string]any{"x": "1", "y": []any{"a", "b"}}, payload.Query)
 	require.Equal(t, "Of Anna", payload.Body["name"])
+}
+
+// A project that is ingested again: the files that differ fire the owner's reflexes, each at most twenty times a run.
+func TestChangedFilesFire(t *testing.T) {
+	t.Parallel()
+	l := newReflexLab(t)
+	project := l.anna.Do("POST", "/projects", map[string]any{"name": "Watched"}).Want(201).String("project.id")
+	// The worker comes later: it would take these runs for its own.
+	run := func(version, files int) {
+		l.DB.Exec(`with r as (insert into public.ingestion_runs (organization_id, project_id) values ($1, $2) returning *)
+			insert into public.run_files (organization_id, run_id, id, position, source, path, language, category, bytes, tokens, optimized_tokens, hash)
+				select r.organization_id, r.id, gen_random_uuid(), i, 'file', 'src/' || i || '.go', 'go', 'code', 10, 5, 4, sha256(('v' || $3::int)::bytea) from r, generate_series(1, $4::int) i`, l.anna.OrgID, project, version, files)
+		l.DB.Exec("select private.write_completion(id, '{}') from public.ingestion_runs where project_id = $1 and outcome = 'open'", project)
+	}
+	run(1, 2)
+	changed := l.add("file_change", map[string]any{"paths": []string{"src/**"}}, map[string]any{"conditions": map[string]any{"expression": "file.extension == 'go'"}}).String("id")
+	gone := l.add("file_change", map[string]any{"paths": []string{"2.go"}, "events": []string{"delete"}}).String("id")
+	other := l.add("file_change", map[string]any{"paths": []string{"*.ts"}}).String("id")
+	run(2, 1)
+	run(3, 30)
+	require.Zero(t, l.runs(changed), "nothing happens within the transaction of the run")
+	worker.Start(t, l.Stack)
+	eventually(t, "one change, and twenty of thirty", func() bool { return l.runs(changed) == 21 && l.runs(gone) == 1 })
+	var payload struct {
+		Event     string
+		ProjectID string `json:"projectId"`
+		Timestamp string
+		File      struct {
+			Path, Name, Extension string
+			Size                  int
+		}
+	}
+	raw := testdb.Value[string](l.DB, "select (input -> 'payload')::text from public.skill_executions where reference_id = $1 order by executed_at limit 1", changed)
+	require.NoError(t, json.Unmarshal([]byte(raw), &payload))
+	require.Equal(t, "modify", payload.Event)
+	require.Equal(t, project, payload.ProjectID)
+	require.Equal(t, "src/1.go 1.go go 10", fmt.Sprint(payload.File.Path, " ", payload.File.Name, " ", payload.File.Extension, " ", payload.File.Size))
+	require.Regexp(t, `^\d{4}-.*Z$`, payload.Timestamp)
+	eventually(t, "the batch is done", func() bool {
+		return testdb.Value[int](l.DB, "select count(*)::int from jobs.gue_jobs where job_type = 'reflexes.match'") == 0
+	})
+	require.Equal(t, 21, l.runs(changed))
+	require.Equal(t, 1, l.runs(gone))
+	require.Zero(t, l.runs(other))
+	require.Zero(t, testdb.Value[int](l.DB, "select count(*)::int from jobs.dead_letters"))
 }

@@ -116,6 +116,7 @@
 {{ template "reflexes/functions.sql" . }}
 {{ template "reflexes/firing.sql" . }}
 {{ template "reflexes/webhooks.sql" . }}
+{{ template "reflexes/changes.sql" . }}
 {{ template "reflexes/api.sql" . }}
 {{ template "reflexes/triggers.sql" . }}
 {{ template "reflexes/access.sql" . }}

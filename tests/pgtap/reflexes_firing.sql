@@ -113,12 +113,46 @@ select is(private.begin_event('{"triggerType": "event", "eventName": "push"}') -
 select is(api.send_event(jsonb_build_object('body', '{"payload": {}}'::jsonb, 'reflexIds', jsonb_build_array(pg_temp.id('push')))), '{"matched": 0, "executionIds": []}', 'and fires nothing');
 select throws_ok(format('select private.%s', f), '42501', null, 'people do not call ' || split_part(f, '(', 1))
 from unnest(array['open_delivery(''{}'')', 'take_delivery(''{}'')', 'fire_reflexes(null, null, null, null)', 'waiting_reflexes(null, null)', 'watched_callers()', 'prune_reflexes()',
-  'fire_reflex(null, null)', 'can_fire_skill(null, null)']) f;
+  'fire_reflex(null, null)', 'fire_changes(null, null, null)', 'changed_files(null, null, null, 1)', 'can_fire_skill(null, null)']) f;
 select tests.act_anon();
 select throws_ok('select api.send_event(''{}'')', '42501', null, 'nobody sends no events');
 select tests.act_service();
 select throws_ok('select private.take_delivery(''{}'')', '42501', null, 'nor does the service role deliver');
 select tests.reset();
+
+-- -------------------------------------------------------------------------------------------------------------- changed files
+create function pg_temp.run(p_project uuid, p_files jsonb) returns uuid language plpgsql as $$
+declare
+  v_run uuid;
+begin
+  insert into public.ingestion_runs (organization_id, project_id) values (tests.org('anna'), p_project) returning id into v_run;
+  insert into public.run_files (organization_id, run_id, id, position, source, path, language, category, bytes, tokens, optimized_tokens, hash)
+  select tests.org('anna'), v_run, gen_random_uuid(), row_number() over (), 'file', f.key, 'go', 'code', 10, 5, 4, sha256(convert_to(f.value, 'UTF8')) from jsonb_each_text(p_files) f;
+  perform private.write_completion(v_run, '{}');
+  return v_run;
+end
+$$;
+create function pg_temp.batches() returns setof jsonb language sql as $$
+  select convert_from(args, 'UTF8')::jsonb - array['runId', 'timestamp'] from jobs.gue_jobs where job_type = 'reflexes.match' order by created_at, job_id $$;
+insert into public.projects (id, organization_id, user_id, name) values ('00000000-0000-4000-8000-0000000000aa', tests.org('anna'), tests.user('anna'), 'Watched');
+select pg_temp.run('00000000-0000-4000-8000-0000000000aa', '{"a.go": "1", "b.go": "1"}') into temp first_run;
+select pg_temp.run('00000000-0000-4000-8000-0000000000aa', '{"a.go": "2", "b.go": "1"}') into temp second_run;
+select is_empty('select pg_temp.batches()', 'where nobody waits nothing is compared');
+select pg_temp.add('files', 'file_change', '{"paths": ["*.go"]}');
+select pg_temp.run('00000000-0000-4000-8000-0000000000aa', '{"a.go": "2", "c.go": "1", "b.go": "2"}') into temp third_run;
+select results_eq('select pg_temp.batches()', $$ values (jsonb_build_object('userId', tests.user('anna'), 'projectId', '00000000-0000-4000-8000-0000000000aa', 'changes',
+  '[{"event": "modify", "path": "b.go", "size": 10}, {"event": "create", "path": "c.go", "size": 10}]'::jsonb)) $$, 'what differs is given to the owner''s reflexes');
+select pg_temp.run('00000000-0000-4000-8000-0000000000aa', '{"c.go": "1"}') into temp fourth_run;
+select is((select b -> 'changes' from pg_temp.batches() b offset 1), '[{"event": "delete", "path": "a.go", "size": 10}, {"event": "delete", "path": "b.go", "size": 10}]', 'what is gone too');
+select pg_temp.run('00000000-0000-4000-8000-0000000000aa', '{"c.go": "1"}') into temp fifth_run;
+select pg_temp.run('00000000-0000-4000-8000-0000000000aa', '{}') into temp sixth_run;
+select is((select count(*)::int from pg_temp.batches()), 2, 'nothing changed, or nothing stored: nothing is told');
+set local role kijko_worker;
+select is(private.fire_changes(tests.user('anna'), 'x', jsonb_build_array(jsonb_build_object('reflexIds', jsonb_build_array(pg_temp.id('files')), 'payload', '{"n": 1}'::jsonb),
+  jsonb_build_object('reflexIds', jsonb_build_array(pg_temp.id('files'), pg_temp.id('push')), 'payload', '{"n": 2}'::jsonb))), 2, 'a batch fires for each of its changes');
+select is(private.fire_changes(tests.user('anna'), 'x', jsonb_build_array(jsonb_build_object('reflexIds', jsonb_build_array(pg_temp.id('files')), 'payload', '{"n": 1}'::jsonb))), 0, 'once');
+select is(private.fire_changes(tests.user('stan'), 'y', jsonb_build_array(jsonb_build_object('reflexIds', jsonb_build_array(pg_temp.id('files')), 'payload', '{"n": 1}'::jsonb))), 0, 'and only its owner''s');
+reset role;
 
 -- Who is connected as a request role, past our server, neither gets sealed secrets nor fires.
 select ok(not private.is_stranger(), 'this connection is ours');

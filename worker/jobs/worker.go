@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"kijko/worker/condition"
 	"kijko/worker/execute"
 	"kijko/worker/gitfetch"
 	"kijko/worker/ingest"
@@ -124,6 +125,10 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if err != nil {
 		return nil, err
 	}
+	judge, err := condition.NewJudge()
+	if err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
 	var batches []runner.Batch
 	hear := map[string]func(string){}
 	if c.Models != nil {
@@ -139,7 +144,8 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		Pool: w.pool, Workers: c.Workers, Poll: c.Poll, Grace: c.Grace, Log: c.Log, Batches: batches, Hear: hear,
 		Listen: func(ctx context.Context) (*pgx.Conn, error) { return pgx.Connect(ctx, c.ListenDSN) },
 		Leases: []runner.Lease{ingestionRun(w.engine, c.Slots)},
-		Types:  []runner.Type{ingestionDrop(w.pool), blobsDelete(w.pool, c.Blobs), mailSend(w.pool, c.Mailer), announcementsTell(w.pool)},
+		Types: []runner.Type{ingestionDrop(w.pool), blobsDelete(w.pool, c.Blobs), mailSend(w.pool, c.Mailer), announcementsTell(w.pool),
+			reflexesMatch(w.pool, judge)},
 		Ticks: []runner.Tick{
 			{Name: "schedules", Every: time.Second, Do: w.runDue},
 			{Name: "work directories", Every: 10 * time.Minute, Do: w.engine.Sweep},

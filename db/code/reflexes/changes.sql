@@ -1,0 +1,82 @@
+-- Changed files (contract 20, section 10.3): when a run replaces a project's index, the files that differ are told to the project's owner.
+-- Compared is here, in the transaction of the change, because the old index is removed soon after it; judged is by the worker. Nothing is
+-- compared where nobody waits, and a first index has nothing to be compared with.
+
+create or replace function private.changed_files(p_org_id uuid, p_old_run uuid, p_new_run uuid, p_limit integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('event', c.event, 'path', c.path, 'size', c.bytes) order by c.path, c.event), '[]')
+    from (
+      select coalesce(n.path, o.path) as path, coalesce(n.bytes, o.bytes) as bytes,
+        case when o.id is null then 'create' when n.id is null then 'delete' else 'modify' end as event
+      from (select * from public.run_files f where f.organization_id = p_org_id and f.run_id = p_old_run) o
+      full join (select * from public.run_files f where f.organization_id = p_org_id and f.run_id = p_new_run) n
+        on n.path = o.path and n.source = o.source
+          and coalesce(n.repository_id, '00000000-0000-0000-0000-000000000000') = coalesce(o.repository_id, '00000000-0000-0000-0000-000000000000')
+      where o.hash is distinct from n.hash
+      order by 1, 3
+      limit p_limit) c
+  );
+end
+$$;
+comment on function private.changed_files is
+  'What differs between the files of two runs, by path. Judges: callable by triggers of ours only.';
+
+create or replace function private.tg_project_indexes__match() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  -- More than this change only when a whole tree is exchanged, which no reflex is meant for; the first by path are looked at.
+  c_changes constant integer := 10000;
+  v_owner uuid := (select p.user_id from public.projects p where p.id = new.project_id);
+  v_changes jsonb;
+  v_void text;
+begin
+  if not exists (select from public.reflexes r where r.user_id = v_owner and r.trigger_type = 'file_change' and r.is_active)
+    -- An external worker keeps no files here: that is no deletion of all of them.
+    or not exists (select from public.run_files f where f.organization_id = new.organization_id and f.run_id = new.run_id) then
+    return null;
+  end if;
+  v_changes := private.changed_files(new.organization_id, old.run_id, new.run_id, c_changes);
+  if v_changes <> '[]' then
+    v_void := private.enqueue('reflexes.match', jsonb_build_object('userId', v_owner, 'projectId', new.project_id, 'runId', new.run_id,
+      'timestamp', private.iso(now()), 'changes', v_changes), now(), 'reflexes.match:' || new.run_id);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_project_indexes__match is 'Trigger: what a new index changes is given to the owner''s file_change reflexes.';
+create or replace trigger _900_match after update of run_id on public.project_indexes
+  for each row when (old.run_id is not null and new.run_id is not null and old.run_id <> new.run_id)
+  execute function private.tg_project_indexes__match();
+
+-- p_firings: [{reflexIds, payload}]. All in one transaction and once a batch: a job that comes again finds its reflexes served.
+create or replace function private.fire_changes(p_user_id uuid, p_batch text, p_firings jsonb) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_key bytea := sha256(convert_to('batch:' || p_batch, 'UTF8'));
+  v_fresh uuid[];
+  v_count integer := 0;
+  f jsonb;
+begin
+  with claimed as (
+    insert into private.reflex_deliveries (reflex_id, key)
+    select r.id, v_key from public.reflexes r
+    where r.user_id = p_user_id and r.trigger_type = 'file_change'
+      and r.id in (select i::uuid from jsonb_array_elements(p_firings) x, jsonb_array_elements_text(x -> 'reflexIds') i)
+    on conflict do nothing
+    returning reflex_id)
+  select coalesce(array_agg(reflex_id), '{}') into v_fresh from claimed;
+  for f in select x from jsonb_array_elements(p_firings) x loop
+    v_count := v_count + (private.fire_reflexes(p_user_id, 'file_change',
+      array(select i::uuid from jsonb_array_elements_text(f -> 'reflexIds') i where i::uuid = any (v_fresh)), f -> 'payload') ->> 'matched')::integer;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function private.fire_changes is
+  'Fires file_change reflexes for the changes of one batch, once; gives how many times. Judges: callable by the worker only.';
+grant execute on function private.fire_changes to kijko_worker;
