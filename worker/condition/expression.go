@@ -10,7 +10,7 @@ import (
 
 const maxExpression = 500
 
-var errExpressionLength = errors.New("Expression too long") //nolint:staticcheck,revive // shown to people
+var errExpressionLength = errors.New("Expression too long")
 
 // expression is one comparison or one truth test (section 11.4).
 type expression struct {
@@ -28,7 +28,7 @@ func parseExpression(source string) (expression, error) {
 	if utf8.RuneCountInString(s) > maxExpression {
 		return expression{}, errExpressionLength
 	}
-	unsupported := fmt.Errorf("Unsupported expression format: %s", s) //nolint:staticcheck,revive // shown to people
+	unsupported := fmt.Errorf("Unsupported expression format: %s", s)
 	if rest, negated := strings.CutPrefix(s, "!"); negated {
 		if path := rest[:pathEnd(rest)]; path == "" || path != rest {
 			return expression{}, unsupported

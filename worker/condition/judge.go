@@ -48,12 +48,12 @@ func (j *Judge) Match(stored []byte, p *Payload) (bool, error) {
 		return false, err
 	}
 	if len(c.filters) > maxFilters {
-		return false, fmt.Errorf("Too many conditions: %d (max: %d)", len(c.filters), maxFilters) //nolint:staticcheck,revive // shown to people
+		return false, fmt.Errorf("Too many conditions: %d (max: %d)", len(c.filters), maxFilters)
 	}
 	if c.expression != "" {
 		e, err := parseExpression(c.expression)
 		if err != nil {
-			return false, fmt.Errorf("Expression error: %w", err) //nolint:staticcheck,revive // shown to people
+			return false, fmt.Errorf("Expression error: %w", err)
 		}
 		if holds, err := e.judge(j, p); !holds || err != nil {
 			return false, err
@@ -83,7 +83,7 @@ func (j *Judge) filters(c conditions, p *Payload) (bool, error) {
 func readConditions(stored []byte) (c conditions, err error) {
 	p, err := ParsePayload(stored)
 	if err != nil {
-		return c, fmt.Errorf("Conditions cannot be read") //nolint:staticcheck,revive // shown to people
+		return c, fmt.Errorf("Conditions cannot be read")
 	}
 	if v, _ := p.member(0, "expression"); v.kind == text {
 		c.expression = p.plain(v.at)

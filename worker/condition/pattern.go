@@ -20,8 +20,9 @@ const (
 )
 
 var (
-	errPatternLength = errors.New("Pattern must be 200 characters or less")      //nolint:staticcheck,revive // shown to people
-	errPatternSize   = errors.New("Regular expression repeats itself too often") //nolint:staticcheck,revive // shown to people
+	// Shown to people, hence written as sentences.
+	errPatternLength = errors.New("Pattern must be 200 characters or less")
+	errPatternSize   = errors.New("Regular expression repeats itself too often")
 )
 
 // pattern is a compiled regular expression and what a byte of text costs it.
@@ -39,9 +40,9 @@ func compilePattern(source string) (*pattern, error) {
 	if err != nil {
 		var fault *syntax.Error
 		if errors.As(err, &fault) {
-			return nil, fmt.Errorf("Invalid regular expression: %s", fault.Code) //nolint:staticcheck,revive // shown to people
+			return nil, fmt.Errorf("Invalid regular expression: %s", fault.Code)
 		}
-		return nil, fmt.Errorf("Invalid regular expression: %w", err) //nolint:staticcheck,revive // shown to people
+		return nil, fmt.Errorf("Invalid regular expression: %w", err)
 	}
 	size, weight := program(tree)
 	if size > maxProgram {
@@ -49,7 +50,7 @@ func compilePattern(source string) (*pattern, error) {
 	}
 	re, err := regexp.Compile("(?i)" + source)
 	if err != nil {
-		return nil, fmt.Errorf("Invalid regular expression: %w", err) //nolint:staticcheck,revive // shown to people
+		return nil, fmt.Errorf("Invalid regular expression: %w", err)
 	}
 	return &pattern{re: re, cost: 12 + weight}, nil
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // ErrTooCostly says that judging used up what a payload may cost.
-var ErrTooCostly = errors.New("The conditions need too much work for a payload of this size") //nolint:staticcheck,revive // shown to people
+var ErrTooCostly = errors.New("The conditions need too much work for a payload of this size")
 
 // ErrPayload says that the text is no JSON object that can be stored.
 var ErrPayload = errors.New("the payload is not a JSON object")
