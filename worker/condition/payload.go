@@ -366,7 +366,7 @@ func (p *Payload) appendCompact(out []byte, at uint32) []byte {
 	case number:
 		// Most numbers are short whole ones, which are printed as they came.
 		raw := p.raw[n.start:n.end]
-		if len(raw) <= 15 && bytes.IndexByte(raw, '.') < 0 && bytes.IndexAny(raw, "eE") < 0 && string(raw) != "-0" {
+		if len(raw) <= 15 && bytes.IndexByte(raw, '.') < 0 && !bytes.ContainsAny(raw, "eE") && string(raw) != "-0" {
 			return append(out, raw...)
 		}
 		f := p.float(value{kind: number, at: at})
