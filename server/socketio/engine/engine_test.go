@@ -23,17 +23,9 @@ import (
 // site is the only origin that is let in.
 const site = "https://app.kijko.test"
 
-// fast are the numbers of the public test suites of the protocol.
-func fast() engine.Options {
-	return engine.Options{PingInterval: 300 * time.Millisecond, PingTimeout: 200 * time.Millisecond, UpgradeTimeout: 300 * time.Millisecond,
-		CloseTimeout: 100 * time.Millisecond, Linger: 200 * time.Millisecond}
-}
-
 // calm never pings while a test runs.
 func calm() engine.Options {
-	o := fast()
-	o.PingInterval, o.UpgradeTimeout = time.Minute, 10*time.Second
-	return o
+	return engine.Options{PingInterval: time.Minute, CloseTimeout: 100 * time.Millisecond}
 }
 
 // echo sends back what it hears, except "close me".
@@ -379,13 +371,16 @@ func TestMessages(t *testing.T) {
 
 func TestHeartbeat(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t, fast())
+	opt := calm()
+	opt.PingInterval = 100 * time.Millisecond
+	s := newSetup(t, opt)
 	t.Run("OverPolling", func(t *testing.T) {
 		query := s.poller()
 		for range 3 {
 			require.Equal(t, "2", s.get(query))
 			s.post(query, "3")
 		}
+		s.post(query, "1")
 	})
 	t.Run("OverAWebSocket", func(t *testing.T) {
 		w, _ := s.direct()
@@ -396,13 +391,18 @@ func TestHeartbeat(t *testing.T) {
 		_ = w.conn.Close()
 	})
 	t.Run("SilenceEndsASession", func(t *testing.T) {
+		opt.PingTimeout = 100 * time.Millisecond
+		s := newSetup(t, opt)
 		query := s.poller()
 		w, _ := s.direct()
 		w.closed(4008)
 		require.Eventually(t, func() bool {
 			status, body := s.do("GET", query, "")
 			return status == 400 || strings.HasSuffix(body, "1")
-		}, 3*time.Second, 20*time.Millisecond)
+		}, 5*time.Second, 20*time.Millisecond)
+		for range 2 {
+			require.Equal(t, "4008 Heartbeat timeout", s.ends())
+		}
 	})
 	t.Run("NothingIsLeft", func(t *testing.T) {
 		require.Eventually(t, func() bool { return s.server.Size() == 0 }, 5*time.Second, 10*time.Millisecond)
@@ -445,14 +445,17 @@ func TestClose(t *testing.T) {
 		require.Equal(t, "4001 as you wish", s.ends())
 		query := s.poller()
 		s.post(query, "4first\x1e4close me\x1e4never heard")
+		s.refused(400, 3, "POST", query, "4too late")
 		require.Equal(t, "4first\x1e1", s.get(query), "what was said before the end arrives before it")
 		s.refused(400, 1, "GET", query, "")
 		require.Equal(t, "4001 as you wish", s.ends())
 	})
 	t.Run("NobodyFetchesTheEnd", func(t *testing.T) {
+		opt := calm()
+		opt.Linger = time.Millisecond
+		s := newSetup(t, opt)
 		query := s.poller()
 		s.post(query, "4close me")
-		s.refused(400, 3, "POST", query, "4too late")
 		require.Eventually(t, func() bool {
 			status, body := s.do("DELETE", query, "")
 			return status == 400 && strings.Contains(body, "unknown")
@@ -569,7 +572,7 @@ func TestUpgrade(t *testing.T) {
 	})
 	t.Run("UnfinishedIsDropped", func(t *testing.T) {
 		opt := calm()
-		opt.UpgradeTimeout = 50 * time.Millisecond
+		opt.UpgradeTimeout = 500 * time.Millisecond
 		s := newSetup(t, opt)
 		query := s.poller()
 		w := s.upgrade(query)
