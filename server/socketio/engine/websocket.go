@@ -145,10 +145,11 @@ func (s *Session) listen(w *wire) {
 		s.shut(code, "", true)
 		return nil
 	})
+	said := false // the peer's close frame has been read: nothing more comes
 	for {
 		kind, raw, err := w.conn.ReadMessage()
 		if err != nil {
-			s.unreadable(w, err)
+			said = s.unreadable(w, err)
 			break
 		}
 		p, err := parseFrame(kind, raw)
@@ -165,7 +166,10 @@ func (s *Session) listen(w *wire) {
 		}
 	}
 	<-w.written
-	w.drain()
+	if !said {
+		w.drain()
+	}
+	_ = w.net.Close()
 }
 
 // parseFrame reads one frame; binary needs no mark here.
@@ -180,13 +184,13 @@ func parseFrame(kind int, raw []byte) (packet, error) {
 	return p, err
 }
 
-// unreadable decides what a failed read means.
-func (s *Session) unreadable(w *wire, err error) {
+// unreadable decides what a failed read means; it reports whether it was the peer's close frame.
+func (s *Session) unreadable(w *wire, err error) bool {
 	var closed *websocket.CloseError
 	var broken *net.OpError
 	switch {
 	case errors.As(err, &closed) && closed.Code != websocket.CloseAbnormalClosure:
-		// The peer's close frame; the close handler has answered it.
+		return true // the close handler has answered it
 	case errors.Is(err, websocket.ErrReadLimit):
 		s.fail(closeTooBig, "message too big")
 	case errors.As(err, &closed), errors.As(err, &broken), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
@@ -194,6 +198,7 @@ func (s *Session) unreadable(w *wire, err error) {
 	default:
 		s.fail(websocket.CloseProtocolError, "")
 	}
+	return false
 }
 
 // upgradeSession takes a WebSocket for a session that polls. The old transport serves on until the new one has taken over.
