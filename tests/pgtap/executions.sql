@@ -85,6 +85,15 @@ select is(private.execution_json(e) ?| array['input', 'output'], false, 'emptied
 select results_eq($$ select execution_count, last_executed_at from public.skills where id = pg_temp.id('skill') $$,
   $$ select count(*), max(completed_at) from public.skill_executions where skill_id = pg_temp.id('skill') and status = 'completed' $$, 'completed runs count for the skill');
 
+update public.skills set is_public = true, updated_at = now() - interval '1 day' where id = pg_temp.id('skill');
+insert into ids select 'of boris', (private.start_execution(pg_temp.id('skill'), tests.user('boris'), tests.org('boris'), 'manual', null, '{}')).id;
+update public.skill_executions set status = 'running' where id = pg_temp.id('of boris');
+update public.skill_executions set status = 'completed' where id = pg_temp.id('of boris');
+select results_eq($$ select execution_count, updated_at = now() from public.skills where id = pg_temp.id('skill') $$,
+  $$ select count(*), true from public.skill_executions where skill_id = pg_temp.id('skill') and status = 'completed' $$, 'so do those of others on a public skill, which moves up');
+select is((select count(*) from private.event_inbox where type = 'execution_update' and entity_id = pg_temp.id('of boris') and room = 'user:' || tests.user('boris')), 3::bigint,
+  'and who ran it is told, not who owns it');
+
 -- Fails, completes or cancels a run of the habit or reflex, and gives the streak, the message and whether it is still on.
 create function pg_temp.outcome(p_type text, p_status text, p_code text default null) returns text
 language plpgsql volatile as $$
@@ -150,7 +159,7 @@ select tests.act_as_claims('anna');
 select is((select count(*) from public.skill_executions where id = pg_temp.id('open')), 1::bigint, 'through claims alone as well');
 select tests.act_as('colleague');
 select is((select count(*) from public.skill_executions), 0::bigint, 'an admin of the same organization sees none');
-select tests.act_as('boris');
+select tests.act_as('carla');
 select is((select count(*) from public.skill_executions), 0::bigint, 'nor does a stranger');
 select tests.act_anon();
 select throws_ok($$ select from public.skill_executions $$, '42501', null, 'nor anybody anonymous');

@@ -388,3 +388,18 @@ func TestAConfigurationNeedsItsParts(t *testing.T) {
 	_, _, err = e.Take(ended, 1)
 	require.Error(t, err)
 }
+
+func TestTwoWorkersShareTheQueue(t *testing.T) {
+	b := setup(t)
+	const runs = 100
+	b.exec("select private.start_execution($1, $2, $3, 'manual', null, '{}') from generate_series(1, 50)", b.skill, b.user, b.org)
+	b.work(b.config())
+	b.work(b.config())
+	b.exec("select private.start_execution($1, $2, $3, 'manual', null, '{}') from generate_series(1, 50)", b.skill, b.user, b.org)
+	require.Eventually(t, func() bool {
+		return value[int](b, "select count(*) from public.skill_executions where status = 'completed' and takes = 1") == runs
+	}, 20*time.Second, 10*time.Millisecond)
+	require.Len(t, b.models.Calls(), runs, "each is called once")
+	require.Equal(t, runs, value[int](b, "select execution_count from public.skills where id = $1", b.skill))
+	require.Zero(t, value[int](b, "select count(*) from jobs.gue_jobs where queue = 'executions'"))
+}
