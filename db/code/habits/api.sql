@@ -64,7 +64,7 @@ create or replace function api.get_habit_stats(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 declare
-  v_user uuid := v_user;
+  v_user uuid := private.user_id();
 begin
   return (
     select jsonb_build_object('totalHabits', count(*), 'activeHabits', count(*) filter (where h.is_active), 'totalRuns', coalesce(sum(h.run_count), 0),

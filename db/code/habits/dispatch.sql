@@ -2,55 +2,67 @@
 -- skip them, and next_run_at has moved on before anybody else can see them again. It moves to the first run after now, so the runs that
 -- a stopped server missed are the one run that is dispatched.
 
--- Gives how many due habits were taken, also those that were passed over. p_at is the dispatcher's now.
+-- A transaction pays for one run of an organization at most: two units of one counter in a transaction could wait for somebody who waits
+-- for the first. Who calls this calls it again until it gives 0. Organizations are taken in one order, so schedulers never wait in a circle.
 create or replace function private.dispatch_habits(p_at timestamptz default now(), p_limit integer default 100) returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
+  v_org uuid;
   h public.habits;
   v_next timestamptz;
-  v_taken integer := 0;
+  v_runs boolean;
+  v_moved integer := 0;
   v_void text;
 begin
-  for h in
-    with due as materialized (
-      select * from public.habits x where x.is_active and x.next_run_at <= p_at order by x.next_run_at limit p_limit
-      for no key update skip locked
-    )
-    -- Runs lock their organization's counters until the end: all schedulers take organizations in one order, so none waits for another
-    -- that waits for it.
-    select * from due d order by d.organization_id, d.next_run_at, d.id
+  for v_org in
+    select o.organization_id
+    from (
+      select x.organization_id from public.habits x where x.is_active and x.next_run_at <= p_at
+      group by x.organization_id order by min(x.next_run_at) limit p_limit
+    ) o
+    order by o.organization_id
   loop
-    v_taken := v_taken + 1;
-    begin
-      v_next := private.cron_next(h.schedule_cron, h.timezone, p_at);
-      if v_next is null then
-        update public.habits x set is_active = false, last_error_message = 'Cron expression never runs' where x.id = h.id;
-      else
-        update public.habits x set next_run_at = v_next where x.id = h.id;
-      end if;
-      if private.may_run(h) then
-        v_void := private.start_execution(h.skill_id, h.user_id, h.organization_id, 'habit', h.id, h.config, 'record');
-      end if;
-    exception
-      when transaction_rollback or lock_not_available then
-        -- Nothing is wrong with the habit: it stays due.
-        raise warning 'habit % was not dispatched: %', h.id, sqlerrm;
-      when others then
-        -- Whatever is wrong with this one, the others run, and it does not come first again at once.
-        raise warning 'habit % could not be dispatched: % %', h.id, sqlstate, sqlerrm;
-        begin
-          update public.habits x set next_run_at = greatest(v_next, p_at + interval '1 minute') where x.id = h.id;
-        exception when others then
-          raise warning 'habit % could not be put off: % %', h.id, sqlstate, sqlerrm;
-        end;
-    end;
+    for h in
+      select * from public.habits x where x.organization_id = v_org and x.is_active and x.next_run_at <= p_at
+      order by x.next_run_at limit 10 for no key update skip locked
+    loop
+      v_runs := false;
+      v_next := null;
+      begin
+        v_next := private.cron_next(h.schedule_cron, h.timezone, p_at);
+        if v_next is null then
+          update public.habits x set is_active = false, last_error_message = 'Cron expression never runs' where x.id = h.id;
+        else
+          update public.habits x set next_run_at = v_next where x.id = h.id;
+        end if;
+        if private.may_run(h) then
+          v_void := private.start_execution(h.skill_id, h.user_id, h.organization_id, 'habit', h.id, h.config, 'record');
+          v_runs := true;
+        end if;
+        v_moved := v_moved + 1;
+      exception
+        when transaction_rollback or lock_not_available then
+          -- Nothing is wrong with the habit: it stays due.
+          raise warning 'habit % was not dispatched: %', h.id, sqlerrm;
+        when others then
+          -- Whatever is wrong with this one, the others run, and it does not come first again at once.
+          raise warning 'habit % could not be dispatched: % %', h.id, sqlstate, sqlerrm;
+          begin
+            update public.habits x set next_run_at = greatest(v_next, p_at + interval '1 minute') where x.id = h.id;
+            v_moved := v_moved + 1;
+          exception when others then
+            raise warning 'habit % could not be put off: % %', h.id, sqlstate, sqlerrm;
+          end;
+      end;
+      exit when v_runs;
+    end loop;
   end loop;
-  return v_taken;
+  return v_moved;
 end
 $$;
 comment on function private.dispatch_habits is
-  'Starts the runs of due habits and plans their next ones; gives how many were due. Judges: callable by the worker (and pg_cron as the owner) only.';
+  'Starts runs of due habits and plans their next ones, of p_limit organizations one run each; gives how many habits were dealt with, 0 when nothing is due. Judges: callable by the worker (and pg_cron as the owner) only.';
 grant execute on function private.dispatch_habits to kijko_worker;
 
 -- Late answers are no reason to pile up runs: while one is open, the occurrence is skipped.

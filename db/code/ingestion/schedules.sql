@@ -21,8 +21,8 @@ begin
         when 'checkpoints.prune' then perform private.prune_checkpoints();
         when 'mails.prune' then perform private.prune_mails();
         when 'habits.dispatch' then
-          -- A full batch is followed by the next one at once, in a transaction of its own.
-          if private.dispatch_habits() >= 100 then
+          -- Again at once, in a transaction of its own, until nothing is due.
+          if private.dispatch_habits() > 0 then
             update private.schedules set run_at = clock_timestamp() where name = v.name;
           end if;
         when 'executions.sweep' then perform private.sweep_executions();
