@@ -103,8 +103,10 @@ begin
   set projects = c.projects + p_by, active = c.active + p_by * (p.status = 'active')::integer,
     processing = c.processing + p_by * (p.status = 'processing')::integer, failed = c.failed + p_by * (p.status = 'error')::integer,
     tokens = c.tokens + p_by * coalesce(p.optimized_tokens, 0), files = c.files + p_by * coalesce(p.total_files, p.uploaded_files)
-  where c.ctid = (select f.ctid from private.project_counters f
-    where f.organization_id = p.organization_id and f.privacy = p.privacy limit 1 for no key update skip locked);
+  where c.organization_id = p.organization_id and c.privacy = p.privacy
+    -- By key: the row that is locked may be newer than the one this statement sees.
+    and c.slot = (select f.slot from private.project_counters f
+      where f.organization_id = p.organization_id and f.privacy = p.privacy limit 1 for no key update skip locked);
   if found then
     return;
   end if;

@@ -141,26 +141,29 @@ declare
   v_day date := (p_at at time zone 'UTC')::date;
   v_limit bigint;
   v_cap bigint;
+  v_slot smallint;
   v_used bigint;
   v_is_alone boolean;
   v_void text;
 begin
-  -- The fast way in one statement: the limit of now, a slot that was granted under it, one row moved.
+  -- The fast way: the limit of now and a slot that was granted under it, then one row moved. Two statements: what the first has locked may
+  -- be newer than its snapshot, and the second sees it.
   if p_metric <> 'storage' then
-    update public.usage_counters c
-    set used = c.used + p_amount, day_value = c.day_value + p_amount, updated_at = now()
-    from (
-      select l.value, f.ctid
-      from (select private.limit_of(s, p, p_metric) from public.subscriptions s
-        join public.plans p on p.id = case when s.status in ('active', 'trialing', 'past_due') then s.plan_id else 'free' end
-        where s.organization_id = p_org_id) l (value)
-      cross join lateral (
-        select u.ctid from public.usage_counters u
-        where u.organization_id = p_org_id and u.metric = p_metric and u.period = v_period and u.day = v_day
-          and u.granted_under = l.value and u.used + p_amount <= u.granted
-        limit 1 for no key update skip locked) f) g
-    where c.ctid = g.ctid
-    returning g.value, c.used, c.is_alone into v_limit, v_used, v_is_alone;
+    select l.value, f.slot into v_limit, v_slot
+    from (select private.limit_of(s, p, p_metric) from public.subscriptions s
+      join public.plans p on p.id = case when s.status in ('active', 'trialing', 'past_due') then s.plan_id else 'free' end
+      where s.organization_id = p_org_id) l (value)
+    cross join lateral (
+      select u.slot from public.usage_counters u
+      where u.organization_id = p_org_id and u.metric = p_metric and u.period = v_period and u.day = v_day
+        and u.granted_under = l.value and u.used + p_amount <= u.granted
+      limit 1 for no key update skip locked) f;
+    if found then
+      update public.usage_counters c
+      set used = c.used + p_amount, day_value = c.day_value + p_amount, updated_at = now()
+      where c.organization_id = p_org_id and c.metric = p_metric and c.period = v_period and c.slot = v_slot
+      returning c.used, c.is_alone into v_used, v_is_alone;
+    end if;
   end if;
 
   if v_limit is null then
