@@ -23,11 +23,13 @@ import (
 
 // steps are the programs of each part, with their arguments. Those of realtime and skills measure on a database that is given to them.
 var steps = map[string][][]string{
-	"http":     {{}},
-	"realtime": {{"writes"}, {"latency"}, {"sockets"}},
-	"ingest":   {{}},
-	"jobs":     {{}},
-	"skills":   {{}},
+	"http": {{}},
+	"realtime": {{"writes"}, {"latency"}, {"-sockets", "1000", "fanout"}, {"-sockets", "5000", "-rounds", "3", "-events", "20", "fanout"},
+		{"-sockets", "500", "-events", "200", "burst"}, {"-sockets", "500", "reads"}, {"-sockets", "1000", "idle"},
+		{"-sockets", "5000", "-rounds", "3", "idle"}, {"-sockets", "10000", "-rounds", "3", "idle"}, {"-sockets", "1000", "storm"}},
+	"ingest": {{}},
+	"jobs":   {{}},
+	"skills": {{}},
 }
 
 func main() {

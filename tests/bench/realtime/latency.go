@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fasthttp/websocket"
@@ -34,8 +34,28 @@ type world struct {
 	org     string
 	project string
 	caller  api.Caller
+	asked   questions
 	stop    func()
 }
+
+// questions counts the round trips that the sockets' pool makes. The feed has a connection of its own.
+type questions struct{ n atomic.Int64 }
+
+func (q *questions) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	q.n.Add(1)
+	return ctx
+}
+
+func (q *questions) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func (q *questions) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+	q.n.Add(1)
+	return ctx
+}
+
+func (q *questions) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
+
+func (q *questions) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
 
 // Authenticate lets everybody be the one person: the price of tokens is measured elsewhere.
 func (w *world) Authenticate(context.Context, string) (*api.Caller, error) {
@@ -44,16 +64,22 @@ func (w *world) Authenticate(context.Context, string) (*api.Caller, error) {
 }
 
 func build(ctx context.Context, dsn string, log *slog.Logger) (*world, error) {
-	pool, err := pgxpool.New(ctx, dsn)
+	cfg, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		return nil, err
 	}
-	w := &world{pool: pool, caller: api.Caller{Claims: "{}", ExpiresAt: time.Now().Add(time.Hour)}}
+	w := &world{}
+	cfg.ConnConfig.Tracer = &w.asked
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	w.pool, w.caller = pool, api.Caller{Claims: "{}", ExpiresAt: time.Now().Add(time.Hour)}
 	if err := w.seed(ctx); err != nil {
 		return nil, fmt.Errorf("making a project: %w", err)
 	}
 	w.server, err = realtime.New(realtime.Deps{Pool: pool, ListenDSN: dsn, Auth: w, Log: log,
-		Options: realtime.Options{HandshakesPerMinute: 1 << 30, SocketsPerUser: 1 << 30, SocketsPerOrg: 1 << 30}})
+		Options: realtime.Options{HandshakesPerMinute: 1 << 30, SocketsPerUser: 1 << 30, SocketsPerOrg: 1 << 30, OpenTimeout: time.Minute}})
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +124,7 @@ func (w *world) seed(ctx context.Context) error {
 			return err
 		}
 	}
+	w.caller.OrgHint = w.org // as the tokens of ours say
 	return nil
 }
 
@@ -229,19 +256,5 @@ func shake(w *world) (net.Conn, error) {
 	return c, nil
 }
 
-// resident is the process's memory in MB.
-func resident() float64 {
-	raw, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	for _, line := range strings.Split(string(raw), "\n") {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			var kb float64
-			if _, err := fmt.Sscan(rest, &kb); err == nil {
-				return kb / 1024
-			}
-		}
-	}
-	return 0
-}
+// resident is this process's memory in MB.
+func resident() float64 { return residentOf("self") }

@@ -1,12 +1,19 @@
-// Command realtime measures what events cost the writers (targets R1), how long an event takes from commit to frame (R2) and what an
-// open socket costs in memory (R6). Each figure is a ratio against something run beside it in the same run, or is printed with its
+// Command realtime measures what events cost the writers (targets R1), how long an event takes from commit to frame (R2), fan-out and
+// bursts beside other servers (R3, R4), what an event asks of the database (R5), what an open socket costs in memory (R6), and a storm
+// of clients that come back at once. Each figure is a ratio against something run beside it in the same run, or is printed with its
 // percentiles.
 //
 //	DATABASE_URL=postgres://postgres@127.0.0.1:5432/bench go run ./tests/bench/realtime writes
 //	DATABASE_URL=... go run ./tests/bench/realtime latency
-//	DATABASE_URL=... go run ./tests/bench/realtime sockets
+//	DATABASE_URL=... go run ./tests/bench/realtime -sockets 1000 fanout     (beside centrifuge and Socket.IO)
+//	DATABASE_URL=... go run ./tests/bench/realtime -sockets 500 burst       (the same)
+//	DATABASE_URL=... go run ./tests/bench/realtime -sockets 500 reads
+//	DATABASE_URL=... go run ./tests/bench/realtime -sockets 10000 idle      (the same)
+//	DATABASE_URL=... go run ./tests/bench/realtime -sockets 1000 sockets    (ours alone, in this process, with the heap)
+//	DATABASE_URL=... go run ./tests/bench/realtime -sockets 1000 storm
 //
-// The database must be set up (go run ./db/cmd/kijko-db setup); `writes` needs pgbench and adds tables named bench_*.
+// The database must be set up (go run ./db/cmd/kijko-db setup), with track_functions = all for the counts; `writes` needs pgbench and adds
+// tables named bench_*. The yardsticks are a Go module and a Node package of their own, in the folders beside this file.
 package main
 
 import (
@@ -28,9 +35,10 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	rounds := flag.Int("rounds", 5, "interleaved rounds of `writes`")
+	rounds := flag.Int("rounds", 5, "interleaved rounds")
 	seconds := flag.Int("seconds", 4, "length of one measurement")
-	sockets := flag.Int("sockets", 1000, "open sockets of `sockets`")
+	sockets := flag.Int("sockets", 1000, "open sockets")
+	events := flag.Int("events", 50, "events of `fanout` and `burst`")
 	rate := flag.Int("rate", 1000, "events a second of `latency`")
 	hold := flag.Bool("hold", false, "`writes`: keep a transaction with a snapshot open meanwhile")
 	flag.Parse()
@@ -43,6 +51,18 @@ func run(ctx context.Context) error {
 		return latency(ctx, dsn, log, *rate, *seconds)
 	case "sockets":
 		return memory(ctx, dsn, log, *sockets)
+	case "fanout":
+		return fanout(ctx, *rounds, *sockets, *events)
+	case "burst":
+		return bursts(ctx, *rounds, *sockets, *events)
+	case "idle":
+		return idle(ctx, *rounds, *sockets)
+	case "storm":
+		return storm(ctx, dsn, log, *sockets)
+	case "reads":
+		return reads(ctx, dsn, log, *sockets)
+	case "serve":
+		return serve(ctx, dsn, log)
 	}
-	return fmt.Errorf("usage: realtime [flags] writes | latency | sockets")
+	return fmt.Errorf("usage: realtime [flags] writes | latency | fanout | burst | reads | idle | sockets | storm")
 }

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fasthttp/websocket"
+)
+
+// storm lets many clients lose their connection and come back at once with their last id, and counts what that asks of the database.
+func storm(ctx context.Context, dsn string, log *slog.Logger, sockets int) error {
+	w, err := build(ctx, dsn, log)
+	if err != nil {
+		return err
+	}
+	defer w.stop()
+	const missed = 20
+	head := w.server.Stats().LastEventID
+	for i := range missed {
+		if _, err := w.pool.Exec(ctx, `select private.emit('org:' || $1::text, 'note', jsonb_build_object('n', $2::int), $1::text::uuid)`, w.org, i); err != nil {
+			return err
+		}
+	}
+	for w.server.Stats().LastEventID < head+missed {
+		time.Sleep(10 * time.Millisecond)
+	}
+	before := w.asked.n.Load()
+	began := time.Now()
+	took := make([]float64, sockets)
+	faults := make([]error, sockets)
+	var coming sync.WaitGroup
+	for i := range sockets {
+		coming.Go(func() {
+			took[i], faults[i] = comeBack(fmt.Sprintf("ws://%s/ws?token=x&lastEventId=%d", w.addr, head), missed, began)
+		})
+	}
+	coming.Wait()
+	all := time.Since(began)
+	for _, err := range faults {
+		if err != nil {
+			return err
+		}
+	}
+	questions := w.asked.n.Load() - before
+	slices.Sort(took)
+	fmt.Printf("%d clients come back at once, each with %d missed events in 2 rooms: all resumed after %.2f s (p50 %.0f ms, p99 %.0f ms)\n", sockets, missed,
+		all.Seconds(), took[sockets/2], took[sockets*99/100])
+	fmt.Printf("  %.2f round trips to the database a client and %.2f a room\n", float64(questions)/float64(sockets), float64(questions)/float64(2*sockets))
+	return nil
+}
+
+func comeBack(address string, missed int, began time.Time) (float64, error) {
+	dialer := websocket.Dialer{HandshakeTimeout: time.Minute, ReadBufferSize: 1024, WriteBufferSize: 256}
+	conn, _, err := dialer.Dial(address, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = conn.Close() }()
+	for got := 0; ; {
+		_, raw, err := conn.ReadMessage()
+		if err != nil {
+			return 0, err
+		}
+		var f struct{ Type string }
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return 0, err
+		}
+		switch f.Type {
+		case "note":
+			got++
+		case "resumed":
+			if got != missed {
+				return 0, fmt.Errorf("%d of %d missed events came", got, missed)
+			}
+			return ms(time.Since(began)), nil
+		}
+	}
+}
+
+// reads counts what an event for many subscribers asks of the database (R5): people of one organization in its room, and events about
+// projects, of which each may see some.
+func reads(ctx context.Context, dsn string, log *slog.Logger, sockets int) error {
+	w, err := build(ctx, dsn, log)
+	if err != nil {
+		return err
+	}
+	defer w.stop()
+	conns := make([]*websocket.Conn, sockets)
+	for i := range conns {
+		conn, _, err := websocket.DefaultDialer.Dial("ws://"+w.addr+"/ws?token=x", nil)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }()
+		if _, _, err := conn.ReadMessage(); err != nil {
+			return err
+		}
+		conns[i] = conn
+	}
+	time.Sleep(1500 * time.Millisecond)
+	logReads := func() (n int64, err error) {
+		err = w.pool.QueryRow(ctx, `select coalesce(sum(calls), 0)::bigint from pg_stat_user_functions where schemaname = 'private' and funcname = 'read_events'`).Scan(&n)
+		return n, err
+	}
+	reading, err := logReads()
+	if err != nil {
+		return err
+	}
+	asked := w.asked.n.Load()
+	const events = 50
+	began := time.Now()
+	for range events {
+		if _, err := w.pool.Exec(ctx, `select private.emit('org:' || $1::text, 'resource_changed', '{}', $1::text::uuid, $2::text::uuid, 'project')`, w.org, w.project); err != nil {
+			return err
+		}
+	}
+	for _, conn := range conns {
+		for range events {
+			if _, _, err := conn.ReadMessage(); err != nil {
+				return err
+			}
+		}
+	}
+	seconds := time.Since(began).Seconds()
+	asked = w.asked.n.Load() - asked - events // the writes
+	time.Sleep(1500 * time.Millisecond)
+	after, err := logReads()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d events that not everybody may have, to %d subscribers in %.2f s: %d reads of the log (those of the poll included), %d questions about permission\n",
+		events, sockets, seconds, after-reading, asked)
+	return nil
+}
