@@ -132,7 +132,8 @@ func TestBadInput(t *testing.T) {
 					strings.Repeat("a", 3000)} {
 					r := caller(t, op).Get(fill(op.Path, anna.ids) + "?" + p.Name + "=" + value)
 					require.Contains(t, []int{200, 400, 403, 404}, r.Status, "%s %s=%.20q: %s", op.ID, p.Name, value, r.Body)
-					if r.Status == 400 {
+					// Engine.IO has refusals of its own.
+					if r.Status == 400 && !strings.Contains(op.Path, "socket.io") {
 						require.NotEmpty(t, r.String("field"))
 					}
 				}

@@ -130,6 +130,8 @@ var probes = map[string]any{
 	"readNotification": nil, "readNotificationPut": nil, "deleteNotification": nil,
 	"getReflex": nil, "testReflex": map[string]any{}, "getReflexFull": nil, "updateReflex": map[string]any{"isActive": false}, "activateReflex": nil, "deactivateReflex": nil,
 	"resetReflexErrors": nil, "regenerateReflexSecret": nil, "getReflexWebhook": nil, "listReflexExecutions": nil, "deleteReflex": nil,
+	"getHabit": nil, "updateHabit": map[string]any{"scheduleCron": "0 0 * * *"}, "deleteHabit": nil, "getHabitFull": nil, "activateHabit": nil, "deactivateHabit": nil,
+	"runHabit": nil, "resetHabitErrors": nil, "listHabitExecutions": nil, "getSkillStatsOf": nil,
 	// Not judged by who calls but by who signed: a stranger's delivery is refused as such, see TestWebhookDeliveries.
 	"receiveDelivery": nil, "receiveDeliveryByQuery": nil,
 	// For the service only: people are refused as people, whatever the id.
@@ -143,7 +145,7 @@ var metrics = map[string]int{"totalFiles": 1, "filesProcessed": 1, "tokensProces
 // codes are the refusals of an id that is not there, by the parameter's name.
 var codes = map[string]string{"projectId": "PROJECT_NOT_FOUND", "repoId": "REPOSITORY_NOT_FOUND", "fileId": "FILE_NOT_FOUND",
 	"notificationId": "NOTIFICATION_NOT_FOUND", "skillId": "SKILL_NOT_FOUND", "executionId": "EXECUTION_NOT_FOUND",
-	"reflexId": "REFLEX_NOT_FOUND"}
+	"reflexId": "REFLEX_NOT_FOUND", "habitId": "HABIT_NOT_FOUND"}
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 

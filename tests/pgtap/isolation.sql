@@ -57,6 +57,9 @@ begin
   perform private.notify(v_user, 'system_update', 'For ' || p_name, p_org_id => v_org, p_project_id => v_project);
   perform private.audit('context.created', 'A line of ' || p_name, null, null, v_org, v_user);
 
+  -- A day that is over.
+  insert into public.usage_days (organization_id, metric, day, value) values (v_org, 'api_calls', '2026-01-01', 1);
+
   insert into public.skills (user_id, organization_id, name, prompt_template) values (v_user, v_org, 'Skill', 'A prompt of ' || p_name || ' for nobody else')
   returning id into v_skill;
   insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at) values (v_user, v_org, v_skill, '0 9 * * *', now() + interval '1 day');

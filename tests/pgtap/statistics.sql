@@ -27,7 +27,7 @@ select is(api.get_performance_percentiles('{}'), '{"p50DurationMs": 6000, "p90Du
 select is(api.get_performance_metrics('{}') -> 'successRate', '100', 'all succeeded');
 select is(api.get_execution_stats('{}') -> 'totalTokensUsed', '150', 'tokens are summed');
 select is(api.get_cost_breakdown('{}') -> 'costBySkill' -> 0 ->> 'skillName', 'Greeter', 'cents have a skill');
-select is(api.get_skill_stats_of('{"id": "00000000-0000-4000-8000-000000000001"}') -> 'overview',
+select is(api.get_skill_stats_of('{"skillId": "00000000-0000-4000-8000-000000000001"}') -> 'overview',
   '{"totalRuns": 10, "successRate": 100, "avgTokens": 15, "avgDurationMs": 5500, "totalCostCents": 20}', 'of one skill');
 select is(api.get_aggregated_stats('{"period": "7d"}') -> 'skillBreakdown',
   '[{"skillId": "00000000-0000-4000-8000-000000000001", "name": "Greeter", "runs": 10}]', 'and of all');
@@ -38,15 +38,15 @@ select is(api.get_execution_stats('{}') -> 'totalExecutions', '10', 'with claims
 select tests.act_as('max');
 select is(api.get_execution_stats('{}') -> 'totalExecutions', '0', 'max sees nothing of it');
 select is(api.get_cost_breakdown('{}') -> 'costBySkill', '[]', 'nor what it cost');
-select throws_ok($$ select api.get_skill_stats_of('{"id": "00000000-0000-4000-8000-000000000001"}') $$, 'PT404', null, 'nor the skill');
+select throws_ok($$ select api.get_skill_stats_of('{"skillId": "00000000-0000-4000-8000-000000000001"}') $$, 'PT404', null, 'nor the skill');
 select tests.act_as('olga');
 select is(api.get_execution_stats('{}') -> 'totalExecutions', '0', 'olga sees nothing of it');
 select is(api.get_cost_breakdown('{}') -> 'costBySkill', '[]', 'nor what it cost');
-select throws_ok($$ select api.get_skill_stats_of('{"id": "00000000-0000-4000-8000-000000000001"}') $$, 'PT404', null, 'nor the skill');
+select throws_ok($$ select api.get_skill_stats_of('{"skillId": "00000000-0000-4000-8000-000000000001"}') $$, 'PT404', null, 'nor the skill');
 select tests.act_as('stan');
 select is(api.get_execution_stats('{}') -> 'totalExecutions', '0', 'stan sees nothing of it');
 select is(api.get_cost_breakdown('{}') -> 'costBySkill', '[]', 'nor what it cost');
-select throws_ok($$ select api.get_skill_stats_of('{"id": "00000000-0000-4000-8000-000000000001"}') $$, 'PT404', null, 'nor the skill');
+select throws_ok($$ select api.get_skill_stats_of('{"skillId": "00000000-0000-4000-8000-000000000001"}') $$, 'PT404', null, 'nor the skill');
 select tests.act_anon();
 select throws_ok($$ select api.get_execution_stats('{}') $$, '42501', null, 'nobody sees nothing');
 select tests.act_service();

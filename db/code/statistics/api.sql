@@ -103,11 +103,11 @@ as $$
 declare
   v_days integer := private.stats_days(p ->> 'period');
 begin
-  return private.skill_stats(v_days, (private.visible_skill(private.as_uuid(p ->> 'id'))).id);
+  return private.skill_stats(v_days, (private.visible_skill(private.as_uuid(p ->> 'skillId'))).id);
 end
 $$;
 comment on function api.get_skill_stats_of is
-  'GET /stats/skills/{id}: SkillStatsResponse of one skill. Errors: 400 VALIDATION_ERROR, 404 SKILL_NOT_FOUND.';
+  'GET /stats/skills/{skillId}: SkillStatsResponse of one skill. Errors: 400 VALIDATION_ERROR, 404 SKILL_NOT_FOUND.';
 
 create or replace function api.get_aggregated_stats(p jsonb) returns jsonb
 language plpgsql stable

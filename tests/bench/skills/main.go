@@ -123,7 +123,7 @@ func statistics(ctx context.Context, conn *pgx.Conn) error {
 	calls := []struct{ name, sql string }{
 		{"7 days over all skills", `api.get_aggregated_stats('{"period": "7d"}')`},
 		{"90 days over all skills", `api.get_aggregated_stats('{"period": "90d"}')`},
-		{"7 days of one skill", `api.get_skill_stats_of('{"id": "` + person + `", "period": "7d"}')`},
+		{"7 days of one skill", `api.get_skill_stats_of('{"skillId": "` + person + `", "period": "7d"}')`},
 		{"cost projection", `api.get_cost_projection('{}')`},
 		{"everything there is", `api.get_execution_stats('{}')`},
 	}
