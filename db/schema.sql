@@ -51,6 +51,63 @@ CREATE EXTENSION IF NOT EXISTS btree_gin WITH SCHEMA extensions;
 COMMENT ON EXTENSION btree_gin IS 'support for indexing common datatypes in GIN';
 
 --
+-- Name: activate_habit(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.activate_habit(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  return private.habit_json(private.revive_habit((private.path_habit(p)).id));
+end
+$$;
+
+--
+-- Name: FUNCTION activate_habit(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.activate_habit(p jsonb) IS 'POST /habits/{id}/activate: Habit, planned from now, without failures. Errors: 404 HABIT_NOT_FOUND.';
+
+--
+-- Name: activate_reflex(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.activate_reflex(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  r public.reflexes := private.own_reflex(p);
+begin
+  perform private.revive_reflex(r.id, true);
+  return private.reflex_json(private.own_reflex(p));
+end
+$$;
+
+--
+-- Name: FUNCTION activate_reflex(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.activate_reflex(p jsonb) IS 'POST /reflexes/{reflexId}/activate. Errors: 404 REFLEX_NOT_FOUND, 409 SKILL_INACTIVE, 404 SKILL_NOT_FOUND.';
+
+--
+-- Name: activate_skills(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.activate_skills(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  return private.set_skills_active(p, true);
+end
+$$;
+
+--
+-- Name: FUNCTION activate_skills(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.activate_skills(p jsonb) IS 'POST /skills/bulk/activate: {success, count}; count holds those that were active already. Errors: 400.';
+
+--
 -- Name: add_repository(jsonb); Type: FUNCTION; Schema: api; Owner: -
 --
 
@@ -196,6 +253,25 @@ $$;
 COMMENT ON FUNCTION api.authorize_socket(p jsonb) IS 'What a connection token of the caller says. Errors: 400 VALIDATION_ERROR, 404 PROJECT_NOT_FOUND.';
 
 --
+-- Name: cancel_execution(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.cancel_execution(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  perform private.cancel_execution(p ->> 'executionId');
+  return '{"success": true}';
+end
+$$;
+
+--
+-- Name: FUNCTION cancel_execution(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.cancel_execution(p jsonb) IS 'POST /executions/{executionId}/cancel. Errors: 404 EXECUTION_NOT_FOUND, 409 CANNOT_CANCEL.';
+
+--
 -- Name: cancel_ingestion(jsonb); Type: FUNCTION; Schema: api; Owner: -
 --
 
@@ -241,6 +317,50 @@ $$;
 COMMENT ON FUNCTION api.check_project_name(p jsonb) IS 'GET /projects/check-name: {exists, suggestion?}. Errors: 403 FORBIDDEN for another''s organization.';
 
 --
+-- Name: clean_up_executions(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.clean_up_executions(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_days integer := coalesce((p ->> 'olderThanDays')::integer, 90);
+  v record;
+begin
+  if v_days not between 1 and 3650 then
+    perform private.refuse_field('olderThanDays', 'Give 1 to 3650 days.');
+  end if;
+  select * into v from private.clean_up_executions(v_days);
+  return jsonb_build_object('deletedCount', v.deleted, 'freedSpaceMb', trim_scale(round(v.bytes / 1048576.0, 2)));
+end
+$$;
+
+--
+-- Name: FUNCTION clean_up_executions(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.clean_up_executions(p jsonb) IS 'DELETE /executions/cleanup: the caller''s ended runs older than that. Errors: 400 VALIDATION_ERROR.';
+
+--
+-- Name: clear_access_log(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.clear_access_log(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  perform private.clear_refusals();
+  return jsonb_build_object('success', true);
+end
+$$;
+
+--
+-- Name: FUNCTION clear_access_log(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.clear_access_log(p jsonb) IS 'Empties the access log. Errors: 403 FORBIDDEN.';
+
+--
 -- Name: complete_ingestion(jsonb); Type: FUNCTION; Schema: api; Owner: -
 --
 
@@ -253,6 +373,60 @@ CREATE FUNCTION api.complete_ingestion(p jsonb) RETURNS jsonb
 --
 
 COMMENT ON FUNCTION api.complete_ingestion(p jsonb) IS 'The end of an external worker''s run. Errors: 404 PROJECT_NOT_FOUND, 409 NO_ACTIVE_INGESTION.';
+
+--
+-- Name: count_connections(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.count_connections(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  return jsonb_build_object('connectedClients', private.count_watchers(private.path_project(p, 'manager')));
+end
+$$;
+
+--
+-- Name: FUNCTION count_connections(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.count_connections(p jsonb) IS 'How many sockets watch a project. Errors: 403 FORBIDDEN, 404 PROJECT_NOT_FOUND.';
+
+--
+-- Name: count_unread_notifications(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.count_unread_notifications(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  return jsonb_build_object('unreadCount', (select count(*) from public.notifications n where n.read_at is null));
+end
+$$;
+
+--
+-- Name: FUNCTION count_unread_notifications(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.count_unread_notifications(p jsonb) IS 'GET /notifications/unread-count: exact, of those that are due.';
+
+--
+-- Name: create_announcement(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.create_announcement(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  return jsonb_build_object('recipients', private.announce(p -> 'body'));
+end
+$$;
+
+--
+-- Name: FUNCTION create_announcement(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.create_announcement(p jsonb) IS 'POST /admin/notifications, for the staff of the platform. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
 
 --
 -- Name: create_folder(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -289,6 +463,94 @@ $$;
 --
 
 COMMENT ON FUNCTION api.create_folder(p jsonb) IS 'POST /projects/{projectId}/source-files/folders: SourceFile. Judges: developer in the project. Errors: 400, 403, 404, 409 FILE_EXISTS.';
+
+--
+-- Name: create_habit(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.create_habit(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  b jsonb := p -> 'body';
+  v_skill uuid := private.as_uuid(b ->> 'skillId');
+  h public.habits;
+begin
+  if b ->> 'skillId' is null then
+    perform private.refuse_field('skillId', 'skillId is required.');
+  elsif v_skill is null then
+    perform private.refuse_skill(b ->> 'skillId', 'skillId');
+  end if;
+  insert into public.habits (user_id, organization_id, skill_id, schedule_cron, schedule_description, timezone, config, is_active)
+  values (private.user_id(), private.org_id(), v_skill, b ->> 'scheduleCron', b ->> 'scheduleDescription', coalesce(b ->> 'timezone', 'UTC'),
+    coalesce(nullif(b -> 'config', 'null'), '{}'), coalesce((b ->> 'isActive')::boolean, true))
+  returning * into h;
+  return private.habit_json(h);
+end
+$$;
+
+--
+-- Name: FUNCTION create_habit(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.create_habit(p jsonb) IS 'POST /habits: Habit. Errors: 400 VALIDATION_ERROR, INVALID_CRON, INVALID_TIMEZONE, 404 SKILL_NOT_FOUND, 409 TOO_MANY_HABITS.';
+
+--
+-- Name: create_notification(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.create_notification(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  return private.notify_oneself(p -> 'body');
+end
+$$;
+
+--
+-- Name: FUNCTION create_notification(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.create_notification(p jsonb) IS 'POST /notifications: tells the caller something. Errors: 400 VALIDATION_ERROR.';
+
+--
+-- Name: create_playbook_skill(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.create_playbook_skill(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  b jsonb := p -> 'body';
+  s public.skills := private.new_skill();
+  k public.skill_playbooks;
+begin
+  if coalesce(b ->> 'content', '') = '' then
+    perform private.refuse_field('content', 'Content is required');
+  elsif b ->> 'description' is null then
+    perform private.refuse_field('description', 'Description is required');
+  end if;
+  s.parameters := '{}';
+  s := private.skill_with(s, private.content_as_prompt(b) - array['category', 'parameters', 'temperature', 'maxTokens', 'inputSchema', 'outputFormat',
+    'isActive'], true);
+  k.dependencies := '[]';
+  k.tags := '[]';
+  k.trigger := 'pre-tool';
+  k.scope := 'global';
+  k.scope_selection := '{"type": "all"}';
+  k := private.playbook_with(k, b);
+  s := private.add_skill(s);
+  insert into public.skill_playbooks (skill_id, dependencies, trigger, scope, tags, scope_selection)
+  values (s.id, k.dependencies, k.trigger, k.scope, k.tags, k.scope_selection);
+  return private.skill_json(s);
+end
+$$;
+
+--
+-- Name: FUNCTION create_playbook_skill(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.create_playbook_skill(p jsonb) IS 'POST /skills/playbook: Skill. Errors: 400, 409 SKILL_NAME_EXISTS.';
 
 --
 -- Name: create_project(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -353,6 +615,163 @@ $$;
 COMMENT ON FUNCTION api.create_project(p jsonb) IS 'POST /projects: {project, nextSteps}. Errors: 400, 403 FORBIDDEN, 409 PROJECT_NAME_EXISTS, ID_EXISTS.';
 
 --
+-- Name: create_reflex(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.create_reflex(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  b jsonb := p -> 'body';
+  r public.reflexes;
+  v_skill uuid := private.as_uuid(b ->> 'skillId');
+begin
+  if v_skill is null then
+    perform private.refuse_skill(coalesce(b ->> 'skillId', ''), 'skillId');
+  elsif b -> 'isActive' = 'null' then
+    perform private.refuse_field('isActive', 'isActive must be true or false.');
+  end if;
+  perform private.visible_skill(v_skill, 'skillId');
+  insert into public.reflexes (user_id, organization_id, skill_id, trigger_type, trigger_config, conditions, is_active)
+  values (private.user_id(), private.org_id(), v_skill, b ->> 'triggerType', private.tidy_trigger(b ->> 'triggerType', b -> 'triggerConfig'),
+    private.tidy_conditions(b -> 'conditions'), coalesce((b ->> 'isActive')::boolean, true))
+  returning * into r;
+  if r.trigger_type = 'webhook' and p ->> 'sealedSecret' is not null then
+    perform private.keep_secret(r.id, p ->> 'sealedSecret');
+  end if;
+  return private.reflex_json(r)
+    || case when r.trigger_type = 'webhook' then jsonb_build_object('webhookUrl', private.webhook_url(r.id)) else '{}' end;
+end
+$$;
+
+--
+-- Name: FUNCTION create_reflex(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.create_reflex(p jsonb) IS 'POST /reflexes. Errors: 400 INVALID_TRIGGER_CONFIG, 400 INVALID_CONDITIONS, 404 SKILL_NOT_FOUND (skillId).';
+
+--
+-- Name: create_skill(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.create_skill(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  return private.skill_json(private.add_skill(private.skill_with(private.new_skill(), p -> 'body', true)));
+end
+$$;
+
+--
+-- Name: FUNCTION create_skill(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.create_skill(p jsonb) IS 'POST /skills: Skill. Errors: 400, 409 SKILL_NAME_EXISTS.';
+
+--
+-- Name: deactivate_habit(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.deactivate_habit(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  h public.habits := private.lock_habit(p);
+begin
+  update public.habits x set is_active = false where x.id = h.id returning * into h;
+  return private.habit_json(h);
+end
+$$;
+
+--
+-- Name: FUNCTION deactivate_habit(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.deactivate_habit(p jsonb) IS 'POST /habits/{id}/deactivate: Habit; its failures stay counted. Errors: 404 HABIT_NOT_FOUND.';
+
+--
+-- Name: deactivate_reflex(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.deactivate_reflex(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  r public.reflexes := private.own_reflex(p);
+begin
+  update public.reflexes x set is_active = false where x.id = r.id returning * into r;
+  return private.reflex_json(r);
+end
+$$;
+
+--
+-- Name: FUNCTION deactivate_reflex(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.deactivate_reflex(p jsonb) IS 'POST /reflexes/{reflexId}/deactivate. Errors: 404 REFLEX_NOT_FOUND.';
+
+--
+-- Name: deactivate_skills(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.deactivate_skills(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  return private.set_skills_active(p, false);
+end
+$$;
+
+--
+-- Name: FUNCTION deactivate_skills(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.deactivate_skills(p jsonb) IS 'POST /skills/bulk/deactivate: {success, count}. Errors: 400.';
+
+--
+-- Name: delete_habit(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.delete_habit(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  h public.habits := private.lock_habit(p);
+begin
+  delete from public.habits where id = h.id;
+  return '{"success": true}';
+end
+$$;
+
+--
+-- Name: FUNCTION delete_habit(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.delete_habit(p jsonb) IS 'DELETE /habits/{id}: {success}; its executions stay. Errors: 404 HABIT_NOT_FOUND.';
+
+--
+-- Name: delete_notification(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.delete_notification(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  delete from public.notifications x where x.id = private.as_uuid(p ->> 'notificationId');
+  if not found then
+    perform private.refuse_notification();
+  end if;
+  return '{"success": true}';
+end
+$$;
+
+--
+-- Name: FUNCTION delete_notification(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.delete_notification(p jsonb) IS 'DELETE /notifications/{id}. Errors: 404 NOTIFICATION_NOT_FOUND.';
+
+--
 -- Name: delete_project(jsonb); Type: FUNCTION; Schema: api; Owner: -
 --
 
@@ -378,6 +797,97 @@ $$;
 COMMENT ON FUNCTION api.delete_project(p jsonb) IS 'DELETE /projects/{projectId}: {success}; an active run is cancelled first. Errors: 403, 404.';
 
 --
+-- Name: delete_provider_key(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.delete_provider_key(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  perform private.delete_provider_key(p ->> 'provider');
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION delete_provider_key(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.delete_provider_key(p jsonb) IS 'Deletes the organization''s key at a provider. Errors: 403 FORBIDDEN, 404 NOT_FOUND.';
+
+--
+-- Name: delete_reflex(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.delete_reflex(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  r public.reflexes := private.own_reflex(p);
+begin
+  delete from public.reflexes where id = r.id;
+  return '{"success": true}';
+end
+$$;
+
+--
+-- Name: FUNCTION delete_reflex(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.delete_reflex(p jsonb) IS 'DELETE /reflexes/{reflexId}; its executions stay. Errors: 404 REFLEX_NOT_FOUND.';
+
+--
+-- Name: delete_skill(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.delete_skill(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  s public.skills := private.own_skill(p);
+begin
+  perform private.release_own_executions(array[s.id]);
+  delete from public.skills where id = s.id;
+  if not found then
+    perform private.refuse_skill(s.id::text);
+  end if;
+  return '{"success": true}';
+end
+$$;
+
+--
+-- Name: FUNCTION delete_skill(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.delete_skill(p jsonb) IS 'DELETE /skills/{skillId}: {success}; habits and reflexes go with it, runs stay. Errors: 403 FORBIDDEN, 404 SKILL_NOT_FOUND.';
+
+--
+-- Name: delete_skills(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.delete_skills(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_ids uuid[];
+begin
+  if jsonb_typeof(p -> 'body' -> 'skillIds') = 'array' and jsonb_array_length(p -> 'body' -> 'skillIds') <= 100 then
+    perform private.release_own_executions(array(
+      select private.as_uuid(e #>> '{}') from jsonb_array_elements(p -> 'body' -> 'skillIds') e where jsonb_typeof(e) = 'string'));
+  end if;
+  v_ids := private.own_skills(p -> 'body' -> 'skillIds');
+  delete from public.skills where id = any (v_ids);
+  return jsonb_build_object('success', true, 'count', cardinality(v_ids));
+end
+$$;
+
+--
+-- Name: FUNCTION delete_skills(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.delete_skills(p jsonb) IS 'DELETE /skills/bulk: {success, count}. Errors: 400.';
+
+--
 -- Name: delete_source_file(jsonb); Type: FUNCTION; Schema: api; Owner: -
 --
 
@@ -398,6 +908,33 @@ $$;
 --
 
 COMMENT ON FUNCTION api.delete_source_file(p jsonb) IS 'DELETE /projects/{projectId}/source-files/{fileId}: 204; a folder takes its content along. Judges: developer in the project.';
+
+--
+-- Name: duplicate_skill(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.duplicate_skill(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  s public.skills := private.path_skill(p);
+  v_id uuid := s.id;
+begin
+  s.user_id := private.user_id();
+  s.organization_id := private.org_id();
+  s.name := coalesce(nullif(private.stripped(p -> 'body' ->> 'newName'), ''), private.suffixed_name(s.name, '(Copy)'));
+  s := private.add_skill(s);
+  insert into public.skill_playbooks (skill_id, dependencies, trigger, scope, tags, scope_selection)
+  select s.id, b.dependencies, b.trigger, b.scope, b.tags, b.scope_selection from public.skill_playbooks b where b.skill_id = v_id;
+  return private.skill_json(s);
+end
+$$;
+
+--
+-- Name: FUNCTION duplicate_skill(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.duplicate_skill(p jsonb) IS 'POST /skills/{skillId}/duplicate: the caller''s own copy of a skill they see. Errors: 400, 404 SKILL_NOT_FOUND, 409 SKILL_NAME_EXISTS.';
 
 --
 -- Name: email_ingestion_result(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -462,6 +999,126 @@ $$;
 COMMENT ON FUNCTION api.estimate_project(p jsonb) IS 'POST /projects/estimate: CostEstimate under the real plan. Errors: 400, 403 for an auditor, 404.';
 
 --
+-- Name: execute_skill(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.execute_skill(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_body jsonb := coalesce(p -> 'body', '{}');
+begin
+  if lower(v_body ->> 'skillId') <> lower(p ->> 'skillId') then
+    perform private.refuse_field('skillId', 'The skill of the body is not the one of the address.');
+  end if;
+  return private.execute_response(private.execute_skill(p ->> 'skillId', private.object_of(v_body -> 'input'), v_body ->> 'executionType',
+    v_body ->> 'referenceId'));
+end
+$$;
+
+--
+-- Name: FUNCTION execute_skill(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.execute_skill(p jsonb) IS 'POST /skills/{skillId}/execute: starts a run (the server then waits for its end). Errors: 400 VALIDATION_ERROR, INVALID_REFERENCE or INVALID_INPUT, 404 SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+
+--
+-- Name: export_executions(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.export_executions(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $_$
+declare
+  c_rows constant integer := 10000;
+  c_bytes constant bigint := 52428800;
+  v_csv boolean := coalesce(p ->> 'format', 'json') = 'csv';
+  v_lines text[] := '{}';
+  v_line text;
+  v_bytes bigint := 0;
+  v record;
+begin
+  if coalesce(p ->> 'format', 'json') not in ('json', 'csv') then
+    perform private.refuse_field('format', 'Format must be json or csv.');
+  end if;
+  for v in execute 'select x.e, s as s, s.name as skill_name
+    from (select e from public.skill_executions e where ' || private.execution_filter(p) || ' order by e.executed_at desc, e.id desc limit $3) x
+    left join public.skills s on s.id = (x.e).skill_id
+    order by (x.e).executed_at desc, (x.e).id desc' using p, private.user_id(), c_rows
+  loop
+    v_line := case when v_csv then private.execution_csv(v.e, v.skill_name) else private.indented(private.execution_with_skill_json(v.e, v.s), 1) end;
+    v_bytes := v_bytes + octet_length(v_line) + 2;
+    exit when v_bytes > c_bytes;
+    v_lines := v_lines || v_line;
+  end loop;
+  return jsonb_build_object(
+    'data', case when v_csv then array_to_string('id,skillId,skillName,executionType,status,tokensUsed,durationMs,costCents,executedAt,completedAt'::text || v_lines, E'\n')
+      when cardinality(v_lines) = 0 then '[]' else E'[\n' || array_to_string(v_lines, E',\n') || E'\n]' end,
+    'filename', format('executions-%s.%s', to_char(now() at time zone 'UTC', 'YYYY-MM-DD'), case when v_csv then 'csv' else 'json' end));
+end
+$_$;
+
+--
+-- Name: FUNCTION export_executions(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.export_executions(p jsonb) IS 'GET /executions/export: the newest 10,000 runs, up to 50 MiB, as JSON or CSV text. Errors: 400 VALIDATION_ERROR.';
+
+--
+-- Name: export_skill(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.export_skill(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v jsonb := private.skill_json(private.path_skill(p));
+begin
+  return jsonb_build_object('version', '1.0', 'skill', (
+    select jsonb_object_agg(m.key, m.value) from jsonb_each(v) m
+    where m.key in ('name', 'description', 'category', 'promptTemplate', 'model', 'parameters', 'inputSchema', 'outputFormat', 'isActive')));
+end
+$$;
+
+--
+-- Name: FUNCTION export_skill(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.export_skill(p jsonb) IS 'GET /skills/{skillId}/export: {skill, version}, without anything that belongs to this place. Errors: 404 SKILL_NOT_FOUND.';
+
+--
+-- Name: get_aggregated_stats(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_aggregated_stats(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_days integer := private.stats_days(p ->> 'period');
+  v_today date := private.utc_day(now());
+  v_breakdown jsonb;
+begin
+  select coalesce(jsonb_agg(jsonb_build_object('skillId', s.id, 'name', s.name, 'runs', g.runs) order by g.runs desc, s.name, s.id), '[]')
+  into v_breakdown
+  from (
+    select e.skill_id, count(*) as runs
+    from public.skill_executions e
+    where e.user_id = private.user_id() and e.status in ('completed', 'failed')
+      and e.executed_at >= private.day_start(v_today - v_days + 1) and e.executed_at < private.day_start(v_today + 1)
+    group by e.skill_id) g
+  -- The caller's policy leaves the visible ones.
+  join public.skills s on s.id = g.skill_id;
+  return private.skill_stats(v_days, null) || jsonb_build_object('skillBreakdown', v_breakdown);
+end
+$$;
+
+--
+-- Name: FUNCTION get_aggregated_stats(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_aggregated_stats(p jsonb) IS 'GET /stats/skills: SkillStatsResponse over all skills, and runs by skill. Errors: 400 VALIDATION_ERROR.';
+
+--
 -- Name: get_completion(jsonb); Type: FUNCTION; Schema: api; Owner: -
 --
 
@@ -501,6 +1158,232 @@ $$;
 --
 
 COMMENT ON FUNCTION api.get_completion(p jsonb) IS 'CompletionData for one persona. Errors: 404 PROJECT_NOT_FOUND, 404 INGESTION_RESULT_NOT_FOUND.';
+
+--
+-- Name: get_cost_breakdown(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_cost_breakdown(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $_$
+declare
+  v_today date := private.utc_day(now());
+  v jsonb;
+begin
+  execute 'with grouped as (
+      select e.skill_id, private.utc_day(e.executed_at) as day, e.execution_type as type, count(*) as n, sum(coalesce(e.cost_cents, 0)::bigint) as cents
+      from public.skill_executions e where e.status = ''completed'' and ' || private.execution_filter(p - 'status' - 'executionType' - 'skillId') || '
+      group by 1, 2, 3
+    )
+    select jsonb_build_object(
+      ''totalCostCents'', coalesce((select sum(cents) from grouped), 0),
+      ''costBySkill'', coalesce((select jsonb_agg(jsonb_build_object(''skillId'', x.skill_id, ''skillName'', x.name, ''costCents'', x.cents,
+          ''executionCount'', x.n) order by x.cents desc, x.name, x.skill_id)
+        from (select g.skill_id, coalesce(s.name, ''Unknown Skill'') as name, sum(g.cents) as cents, sum(g.n) as n
+          from grouped g left join public.skills s on s.id = g.skill_id
+          where g.skill_id is not null group by g.skill_id, s.name) x), ''[]''),
+      ''costByType'', private.zero_filled(private.execution_types(),
+        (select jsonb_object_agg(type, cents) from (select type, sum(cents) as cents from grouped group by type) t)),
+      ''costByDay'', (select jsonb_agg(jsonb_build_object(''date'', d.day::date, ''costCents'', coalesce(g.cents, 0)) order by d.day)
+        from generate_series($3 - 29, $3, interval ''1 day'') d (day)
+        left join (select day, sum(cents) as cents from grouped group by day) g on g.day = d.day::date))'
+    into v using p, private.user_id(), v_today;
+  return v;
+end
+$_$;
+
+--
+-- Name: FUNCTION get_cost_breakdown(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_cost_breakdown(p jsonb) IS 'GET /executions/cost-breakdown: cents of completed runs by skill, type and day. Errors: 400 VALIDATION_ERROR.';
+
+--
+-- Name: get_cost_projection(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_cost_projection(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_ahead integer := coalesce((p ->> 'daysAhead')::integer, 30);
+  v_today date := private.utc_day(now());
+  v_first date;
+  v_days integer;
+  v_runs bigint;
+  v_cents bigint;
+begin
+  select private.utc_day(e.executed_at) into v_first
+  from public.skill_executions e where e.user_id = private.user_id() order by e.executed_at limit 1;
+  v_days := greatest(1, v_today - greatest(v_first, v_today - 29) + 1);
+  select count(*), coalesce(sum(e.cost_cents) filter (where e.status = 'completed'), 0) into v_runs, v_cents
+  from public.skill_executions e
+  where e.user_id = private.user_id() and e.status in ('completed', 'failed')
+    and e.executed_at >= private.day_start(v_today - 29) and e.executed_at < private.day_start(v_today + 1);
+  v_cents := coalesce(v_cents * v_ahead / v_days, 0);
+  return jsonb_build_object('projectedCostCents', v_cents, 'projectedRuns', coalesce(v_runs * v_ahead / v_days, 0), 'averageDailyCost', v_cents / v_ahead);
+end
+$$;
+
+--
+-- Name: FUNCTION get_cost_projection(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_cost_projection(p jsonb) IS 'GET /stats/cost-projection: what the last 30 days say about the next ones.';
+
+--
+-- Name: get_execution(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_execution(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  return private.execution_json(private.own_execution(p));
+end
+$$;
+
+--
+-- Name: FUNCTION get_execution(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_execution(p jsonb) IS 'GET /executions/{executionId}: SkillExecution. Errors: 404 EXECUTION_NOT_FOUND.';
+
+--
+-- Name: get_execution_full(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_execution_full(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  e public.skill_executions := private.own_execution(p);
+  s public.skills;
+begin
+  select * into s from public.skills k where k.id = e.skill_id;
+  return private.execution_with_skill_json(e, s);
+end
+$$;
+
+--
+-- Name: FUNCTION get_execution_full(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_execution_full(p jsonb) IS 'GET /executions/{executionId}/full: ExecutionWithSkill. Errors: 404 EXECUTION_NOT_FOUND.';
+
+--
+-- Name: get_execution_stats(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_execution_stats(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $_$
+declare
+  v_today date := private.utc_day(now());
+  v jsonb;
+begin
+  execute 'with grouped as (
+      select private.utc_day(e.executed_at) as day, e.execution_type as type, e.status, count(*) as n,
+        sum(coalesce(e.prompt_tokens, 0)::bigint + coalesce(e.completion_tokens, 0)) as tokens, sum(coalesce(e.cost_cents, 0)::bigint) as cents,
+        sum(coalesce(e.duration_ms, 0)::bigint) as ms
+      from public.skill_executions e where ' || private.execution_filter(p - 'status' - 'executionType') || '
+      group by 1, 2, 3
+    )
+    select jsonb_build_object(
+      ''totalExecutions'', coalesce(sum(n), 0),
+      ''successfulExecutions'', coalesce(sum(n) filter (where status = ''completed''), 0),
+      ''failedExecutions'', coalesce(sum(n) filter (where status = ''failed''), 0),
+      ''cancelledExecutions'', coalesce(sum(n) filter (where status = ''cancelled''), 0),
+      ''totalTokensUsed'', coalesce(sum(tokens) filter (where status = ''completed''), 0),
+      ''totalCostCents'', coalesce(sum(cents) filter (where status = ''completed''), 0),
+      ''averageDurationMs'', private.floored_ratio(sum(ms) filter (where status = ''completed''), sum(n) filter (where status = ''completed'')),
+      ''executionsByType'', private.zero_filled(private.execution_types(),
+        (select jsonb_object_agg(type, n) from (select type, sum(n) as n from grouped group by type) t)),
+      ''executionsByStatus'', private.zero_filled(private.execution_statuses(),
+        (select jsonb_object_agg(status, n) from (select status, sum(n) as n from grouped group by status) s)),
+      ''dailyExecutions'', (select jsonb_agg(jsonb_build_object(''date'', d.day::date, ''count'', coalesce(g.n, 0), ''tokens'', coalesce(g.tokens, 0))
+          order by d.day)
+        from generate_series($3 - 13, $3, interval ''1 day'') d (day)
+        left join (select day, sum(n) as n, sum(tokens) as tokens from grouped group by day) g on g.day = d.day::date))
+    from grouped' into v using p, private.user_id(), v_today;
+  return v;
+end
+$_$;
+
+--
+-- Name: FUNCTION get_execution_stats(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_execution_stats(p jsonb) IS 'GET /executions/stats: numbers over the filtered runs. Errors: 400 VALIDATION_ERROR.';
+
+--
+-- Name: get_habit(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_habit(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  return private.habit_json(private.path_habit(p));
+end
+$$;
+
+--
+-- Name: FUNCTION get_habit(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_habit(p jsonb) IS 'GET /habits/{id}: Habit. Errors: 404 HABIT_NOT_FOUND.';
+
+--
+-- Name: get_habit_full(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_habit_full(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  h public.habits := private.path_habit(p);
+begin
+  return private.habit_with_skill_json(h, private.visible_skill(h.skill_id));
+end
+$$;
+
+--
+-- Name: FUNCTION get_habit_full(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_habit_full(p jsonb) IS 'GET /habits/{id}/full: HabitWithSkill. Errors: 404 HABIT_NOT_FOUND, SKILL_NOT_FOUND.';
+
+--
+-- Name: get_habit_stats(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_habit_stats(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_user uuid := private.user_id();
+begin
+  return (
+    select jsonb_build_object('totalHabits', count(*), 'activeHabits', count(*) filter (where h.is_active), 'totalRuns', coalesce(sum(h.run_count), 0),
+      'failedHabits', count(*) filter (where h.consecutive_failures > 0),
+      'upcomingRuns', coalesce((
+        select jsonb_agg(jsonb_build_object('habitId', n.id, 'skillName', coalesce(s.name, 'Unknown Skill'), 'nextRunAt', private.iso(n.next_run_at))
+          order by n.next_run_at, n.created_at, n.id)
+        from (
+          select * from public.habits u where u.user_id = v_user and u.is_active
+          order by u.next_run_at, u.created_at, u.id limit 5
+        ) n
+        left join public.skills s on s.id = n.skill_id), '[]'))
+    from public.habits h where h.user_id = v_user);
+end
+$$;
+
+--
+-- Name: FUNCTION get_habit_stats(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_habit_stats(p jsonb) IS 'GET /habits/stats: numbers over the caller''s habits and the five soonest runs.';
 
 --
 -- Name: get_ingestion_progress(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -680,6 +1563,109 @@ $$;
 --
 
 COMMENT ON FUNCTION api.get_me(p jsonb) IS 'GET /auth/me: who is signed in, where, as what. Errors: 401 UNAUTHENTICATED.';
+
+--
+-- Name: get_notification_preferences(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_notification_preferences(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  return (select private.notification_preferences_json(s) from public.notification_preferences s where s.user_id = private.user_id());
+end
+$$;
+
+--
+-- Name: FUNCTION get_notification_preferences(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_notification_preferences(p jsonb) IS 'GET /notifications/preferences: all four sections.';
+
+--
+-- Name: get_performance_metrics(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_performance_metrics(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_has_skill boolean := p ->> 'skillId' is not null;
+  v_skill uuid := private.as_uuid(p ->> 'skillId');
+  d record;
+  v_done bigint;
+  v_failed bigint;
+  v_hours jsonb := '[]';
+begin
+  select * into d from private.duration_percentiles(v_skill, v_has_skill);
+  select count(*) filter (where e.status = 'completed'), count(*) filter (where e.status = 'failed') into v_done, v_failed
+  from public.skill_executions e
+  where e.user_id = private.user_id() and e.status in ('completed', 'failed') and (not v_has_skill or e.skill_id = v_skill);
+  if d.n > 0 then
+    select jsonb_agg(jsonb_build_object('hour', h.hour, 'avgDurationMs', coalesce(g.mean, 0)) order by h.hour) into v_hours
+    from generate_series(0, 23) h (hour)
+    left join (
+      select extract(hour from e.executed_at at time zone 'UTC')::integer as hour, floor(avg(e.duration_ms))::bigint as mean
+      from public.skill_executions e
+      where e.user_id = private.user_id() and e.status = 'completed' and e.duration_ms > 0 and (not v_has_skill or e.skill_id = v_skill)
+      group by 1) g on g.hour = h.hour;
+  end if;
+  return jsonb_build_object('averageDurationMs', d.mean, 'p50DurationMs', d.p50, 'p90DurationMs', d.p90, 'p99DurationMs', d.p99,
+    'successRate', private.rounded_ratio(case when d.n > 0 then 100 * v_done else 0 end, v_done + v_failed), 'durationByHour', v_hours);
+end
+$$;
+
+--
+-- Name: FUNCTION get_performance_metrics(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_performance_metrics(p jsonb) IS 'GET /executions/performance: durations of completed runs, and how many succeed.';
+
+--
+-- Name: get_performance_percentiles(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_performance_percentiles(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  d record;
+begin
+  select * into d from private.duration_percentiles(private.as_uuid(p ->> 'skillId'), p ->> 'skillId' is not null);
+  return jsonb_build_object('p50DurationMs', d.p50, 'p90DurationMs', d.p90, 'p99DurationMs', d.p99, 'avgDurationMs', d.mean);
+end
+$$;
+
+--
+-- Name: FUNCTION get_performance_percentiles(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_performance_percentiles(p jsonb) IS 'GET /stats/performance: percentiles of the durations of completed runs.';
+
+--
+-- Name: get_playbook(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_playbook(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  s public.skills := private.path_skill(p);
+  k public.skill_playbooks;
+begin
+  select * into k from public.skill_playbooks b where b.skill_id = s.id;
+  if not found then
+    perform private.refuse(404, 'PLAYBOOK_NOT_FOUND', 'This skill has no playbook.');
+  end if;
+  return private.playbook_json(s, k);
+end
+$$;
+
+--
+-- Name: FUNCTION get_playbook(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_playbook(p jsonb) IS 'GET /skills/{skillId}/playbook: PlaybookSkill. Errors: 404 SKILL_NOT_FOUND, PLAYBOOK_NOT_FOUND.';
 
 --
 -- Name: get_progress_details(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -921,6 +1907,267 @@ $$;
 COMMENT ON FUNCTION api.get_recovery(p jsonb) IS 'ErrorRecovery of the newest run, or null when it did not fail. Errors: 404 PROJECT_NOT_FOUND.';
 
 --
+-- Name: get_reflex(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_reflex(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  return private.reflex_json(private.own_reflex(p));
+end
+$$;
+
+--
+-- Name: FUNCTION get_reflex(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_reflex(p jsonb) IS 'GET /reflexes/{reflexId}. Errors: 404 REFLEX_NOT_FOUND.';
+
+--
+-- Name: get_reflex_full(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_reflex_full(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  r public.reflexes := private.own_reflex(p);
+begin
+  return private.reflex_json(r) || jsonb_build_object('skill', private.skill_json(private.visible_skill(r.skill_id)));
+end
+$$;
+
+--
+-- Name: FUNCTION get_reflex_full(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_reflex_full(p jsonb) IS 'GET /reflexes/{reflexId}/full. Errors: 404 REFLEX_NOT_FOUND, 404 SKILL_NOT_FOUND.';
+
+--
+-- Name: get_reflex_stats(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_reflex_stats(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_user uuid := private.user_id();
+begin
+  return (
+    select jsonb_build_object('totalReflexes', count(*), 'activeReflexes', count(*) filter (where r.is_active),
+      'totalTriggers', coalesce(sum(r.trigger_count), 0), 'failedReflexes', count(*) filter (where r.consecutive_failures > 0),
+      'triggersByType', jsonb_build_object('webhook', count(*) filter (where r.trigger_type = 'webhook'),
+        'email', count(*) filter (where r.trigger_type = 'email'), 'file_change', count(*) filter (where r.trigger_type = 'file_change'),
+        'api_call', count(*) filter (where r.trigger_type = 'api_call'), 'schedule', 0,
+        'event', count(*) filter (where r.trigger_type = 'event')))
+    from public.reflexes r where r.user_id = v_user
+  ) || jsonb_build_object('recentTriggers', (
+    select coalesce(jsonb_agg(jsonb_build_object('reflexId', t.id, 'skillName', coalesce(t.name, 'Unknown Skill'),
+      'triggeredAt', private.iso(t.last_triggered_at), 'triggerType', t.trigger_type) order by t.last_triggered_at desc, t.id), '[]')
+    from (
+      select r.id, r.trigger_type, r.last_triggered_at, s.name
+      from public.reflexes r left join public.skills s on s.id = r.skill_id
+      where r.user_id = v_user and r.last_triggered_at is not null
+      order by r.last_triggered_at desc, r.id limit 5) t));
+end
+$$;
+
+--
+-- Name: FUNCTION get_reflex_stats(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_reflex_stats(p jsonb) IS 'GET /reflexes/stats: triggersByType counts reflexes, not firings.';
+
+--
+-- Name: get_reflex_webhook(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_reflex_webhook(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  r public.reflexes := private.own_webhook(p);
+begin
+  return jsonb_build_object('url', private.webhook_url(r.id), 'secret', coalesce(private.sealed_secret(r.id), ''),
+    'method', r.trigger_config -> 'method', 'samplePayload', jsonb_build_object('event', 'example_event', 'timestamp', private.iso(now()),
+      'data', jsonb_build_object('id', '123', 'action', 'created')));
+end
+$$;
+
+--
+-- Name: FUNCTION get_reflex_webhook(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_reflex_webhook(p jsonb) IS 'GET /reflexes/{reflexId}/webhook-info. Errors: 404 REFLEX_NOT_FOUND, 409 NOT_WEBHOOK.';
+
+--
+-- Name: get_skill(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_skill(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  return private.skill_json(private.path_skill(p));
+end
+$$;
+
+--
+-- Name: FUNCTION get_skill(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_skill(p jsonb) IS 'GET /skills/{skillId}: Skill. Errors: 404 SKILL_NOT_FOUND.';
+
+--
+-- Name: get_skill_full(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_skill_full(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  s public.skills := private.path_skill(p);
+  v_user uuid := private.user_id();
+begin
+  return private.skill_json(s) || jsonb_build_object(
+    'habits', (select coalesce(jsonb_agg(private.habit_json(h) order by h.is_active desc, h.next_run_at, h.created_at, h.id), '[]')
+      from public.habits h where h.skill_id = s.id and h.user_id = v_user),
+    'reflexes', (select coalesce(jsonb_agg(private.reflex_json(r)
+        order by r.is_active desc, r.last_triggered_at desc nulls last, r.created_at desc, r.id), '[]')
+      from public.reflexes r where r.skill_id = s.id and r.user_id = v_user),
+    'recentExecutions', private.skill_executions_json(s.id, 10, 0));
+end
+$$;
+
+--
+-- Name: FUNCTION get_skill_full(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_skill_full(p jsonb) IS 'GET /skills/{skillId}/full: SkillWithRelations. Errors: 404 SKILL_NOT_FOUND.';
+
+--
+-- Name: get_skill_stats(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_skill_stats(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_user uuid := private.user_id();
+  v_runs jsonb;
+  v_skills jsonb;
+begin
+  -- One pass over the runs; the twenty groups are summed up from there.
+  with runs as (
+    select e.status, e.execution_type as type, count(*) as n,
+      coalesce(sum(e.prompt_tokens::bigint + e.completion_tokens) filter (where e.status = 'completed'), 0) as tokens,
+      coalesce(sum(e.cost_cents) filter (where e.status = 'completed'), 0) as cents
+    from public.skill_executions e
+    where e.user_id = v_user
+    group by 1, 2
+  )
+  select jsonb_build_object(
+    'totalExecutions', coalesce(sum(r.n), 0), 'totalTokensUsed', coalesce(sum(r.tokens), 0), 'totalCostCents', coalesce(sum(r.cents), 0),
+    'executionsByStatus', (select jsonb_object_agg(k, (select coalesce(sum(x.n), 0) from runs x where x.status = k))
+      from unnest(array['pending', 'running', 'completed', 'failed', 'cancelled']) k),
+    'executionsByType', (select jsonb_object_agg(k, (select coalesce(sum(x.n), 0) from runs x where x.type = k))
+      from unnest(array['manual', 'habit', 'reflex', 'api']) k))
+  into v_runs
+  from runs r;
+  select jsonb_build_object('totalSkills', count(*), 'activeSkills', count(*) filter (where s.is_active),
+    'topSkillsByUsage', (select coalesce(jsonb_agg(jsonb_build_object('skillId', t.id, 'name', t.name, 'count', t.execution_count)
+        order by t.execution_count desc, t.name, t.id), '[]')
+      from (select k.id, k.name, k.execution_count from public.skills k where k.user_id = v_user
+        order by k.execution_count desc, k.name, k.id limit 5) t))
+  into v_skills
+  from public.skills s where s.user_id = v_user;
+  return v_skills || v_runs;
+end
+$$;
+
+--
+-- Name: FUNCTION get_skill_stats(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_skill_stats(p jsonb) IS 'GET /skills/stats: SkillStats of the caller.';
+
+--
+-- Name: get_skill_stats_of(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.get_skill_stats_of(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_days integer := private.stats_days(p ->> 'period');
+begin
+  return private.skill_stats(v_days, (private.visible_skill(private.as_uuid(p ->> 'skillId'))).id);
+end
+$$;
+
+--
+-- Name: FUNCTION get_skill_stats_of(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.get_skill_stats_of(p jsonb) IS 'GET /stats/skills/{skillId}: SkillStatsResponse of one skill. Errors: 400 VALIDATION_ERROR, 404 SKILL_NOT_FOUND.';
+
+--
+-- Name: import_skill(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.import_skill(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  b jsonb := p -> 'body';
+  s public.skills;
+  v record;
+begin
+  if b -> 'version' is distinct from '"1.0"' then
+    perform private.refuse(400, 'UNSUPPORTED_VERSION', 'Only version 1.0 can be imported.', 'version');
+  elsif jsonb_typeof(b -> 'skill') is distinct from 'object' then
+    perform private.refuse_field('skill', 'The skill to import is missing.');
+  end if;
+  s := private.skill_with(private.new_skill(), b -> 'skill', true);
+  -- Judged here, too, because the fields of this body have another name than those of the table's own judge.
+  s.name := private.stripped(s.name);
+  s.parameters := private.known_parameters(s.parameters);
+  s.input_schema := private.known_fields(s.input_schema);
+  select * into v from private.skill_fault(s, null);
+  if v.message is not null then
+    perform private.refuse_field('skill.' || v.field, v.message);
+  end if;
+  s.name := private.free_skill_name(s.name);
+  return private.skill_json(private.add_skill(s));
+end
+$$;
+
+--
+-- Name: FUNCTION import_skill(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.import_skill(p jsonb) IS 'POST /skills/import: Skill, under a free name. Errors: 400 VALIDATION_ERROR, UNSUPPORTED_VERSION.';
+
+--
+-- Name: list_access_log(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_access_log(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  return private.read_refusals(coalesce((p ->> 'limit')::integer, 100));
+end
+$$;
+
+--
+-- Name: FUNCTION list_access_log(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_access_log(p jsonb) IS 'Refused attempts to open a socket or to join a room. Errors: 403 FORBIDDEN.';
+
+--
 -- Name: list_all_worktrees(jsonb); Type: FUNCTION; Schema: api; Owner: -
 --
 
@@ -947,6 +2194,55 @@ $$;
 --
 
 COMMENT ON FUNCTION api.list_all_worktrees(p jsonb) IS 'GET /worktrees: [{projectId, worktrees}] of the visible projects, newest first, at most 500, or of the named ones.';
+
+--
+-- Name: list_dead_jobs(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_dead_jobs(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  return private.list_dead_letters(p ->> 'type', coalesce((p ->> 'limit')::integer, 50), coalesce((p ->> 'offset')::integer, 0));
+end
+$$;
+
+--
+-- Name: FUNCTION list_dead_jobs(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_dead_jobs(p jsonb) IS 'GET /admin/jobs/dead: {jobs, total}, the latest first. Errors: 403 FORBIDDEN.';
+
+--
+-- Name: list_executions(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_executions(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_limit integer := private.page_limit(p, 20);
+  v_offset bigint := private.page_offset(p);
+  v_filter text := private.execution_filter(p);
+  v_rows jsonb := private.executions_json(p, v_filter, v_limit, v_offset);
+  v_count integer := jsonb_array_length(v_rows);
+  v_total bigint;
+begin
+  if v_count between 1 and v_limit - 1 or v_count = 0 and v_offset = 0 then
+    v_total := v_offset + v_count;
+  else
+    execute 'select count(*) from public.skill_executions e where ' || v_filter into v_total using p, private.user_id();
+  end if;
+  return jsonb_build_object('executions', v_rows, 'total', v_total, 'page', v_offset / v_limit + 1, 'pageSize', v_limit,
+    'hasMore', v_offset + v_limit < v_total);
+end
+$$;
+
+--
+-- Name: FUNCTION list_executions(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_executions(p jsonb) IS 'GET /executions and /skill-executions: a page of ExecutionWithSkill, newest first. Errors: 400 VALIDATION_ERROR.';
 
 --
 -- Name: list_files(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -988,6 +2284,128 @@ $$;
 --
 
 COMMENT ON FUNCTION api.list_files(p jsonb) IS 'GET /projects/{projectId}/files: stored files by path. Errors: 400, 404 PROJECT_NOT_FOUND.';
+
+--
+-- Name: list_habit_executions(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_habit_executions(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  return private.reference_executions_json((private.path_habit(p)).id, p);
+end
+$$;
+
+--
+-- Name: FUNCTION list_habit_executions(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_habit_executions(p jsonb) IS 'GET /habits/{id}/executions: {executions, total}, newest first. Errors: 404 HABIT_NOT_FOUND, 400.';
+
+--
+-- Name: list_habits(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_habits(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_user uuid := private.user_id();
+  v_page bigint := coalesce((p ->> 'page')::bigint, 1);
+  v_size integer := least(coalesce((p ->> 'pageSize')::bigint, 20), 100);
+  v_active boolean := (p ->> 'isActive')::boolean;
+  v_skill uuid := private.as_uuid(p ->> 'skillId');
+  -- An id that is none is the id of no skill.
+  v_any_skill boolean := coalesce(p ->> 'skillId', '') = '';
+  v_total bigint;
+begin
+  if v_page < 1 or v_size < 1 then
+    perform private.refuse_field(case when v_page < 1 then 'page' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 habits.');
+  end if;
+  -- Beyond any page that there can be.
+  v_page := least(v_page, 1000000000);
+  select count(*) into v_total from public.habits h
+  where h.user_id = v_user and (v_any_skill or h.skill_id = v_skill) and (v_active is null or h.is_active = v_active);
+  return jsonb_build_object(
+    'habits', coalesce((
+      select jsonb_agg(private.habit_with_skill_json(x.h, x.s) order by x.place)
+      from (
+        select h, s, row_number() over (order by h.is_active desc, h.next_run_at, h.created_at, h.id) as place
+        from public.habits h
+        left join public.skills s on s.id = h.skill_id
+        where h.user_id = v_user and (v_any_skill or h.skill_id = v_skill) and (v_active is null or h.is_active = v_active)
+        order by place limit v_size offset (v_page - 1) * v_size
+      ) x), '[]'),
+    'total', v_total, 'page', v_page, 'pageSize', v_size, 'hasMore', v_page * v_size < v_total);
+end
+$$;
+
+--
+-- Name: FUNCTION list_habits(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_habits(p jsonb) IS 'GET /habits: {habits, total, page, pageSize, hasMore}: active first, soonest first. Errors: 400.';
+
+--
+-- Name: list_models(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_models(p jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    AS $$ select private.models_json() $$;
+
+--
+-- Name: FUNCTION list_models(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_models(p jsonb) IS 'Models in their order, and whether the default one can be asked.';
+
+--
+-- Name: list_notifications(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_notifications(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_size integer := coalesce((p ->> 'limit')::integer, (p ->> 'pageSize')::integer, 50);
+  v_offset integer := coalesce((p ->> 'offset')::integer, (coalesce((p ->> 'page')::integer, 1) - 1) * v_size);
+  v_unread boolean := (p ->> 'unread')::boolean;
+  v_since timestamptz := private.as_timestamp(p ->> 'since');
+  v_types text[] := case when jsonb_array_length(p -> 'type') > 0 then array(select jsonb_array_elements_text(p -> 'type')) end;
+  v_data jsonb;
+  v_total bigint;
+  v_waiting bigint;
+begin
+  if v_size not between 1 and 100 or v_offset < 0 then
+    perform private.refuse_field(case when v_offset < 0 then case when p ? 'offset' then 'offset' else 'page' end
+      when p ? 'limit' then 'limit' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 notifications.');
+  elsif p ->> 'since' is not null and v_since is null then
+    perform private.refuse_field('since', 'This is not a time.');
+  end if;
+  select coalesce(jsonb_agg(private.notification_json(n) order by n.created_at desc, n.id desc), '[]') into v_data
+  from (
+    select * from public.notifications n
+    where (v_unread is null or (n.read_at is null) = v_unread) and (v_types is null or n.type = any (v_types))
+      and (v_since is null or date_trunc('milliseconds', n.created_at) > v_since)
+    order by n.created_at desc, n.id desc limit v_size offset v_offset
+  ) n;
+  select count(*) filter (where (v_unread is null or (n.read_at is null) = v_unread) and (v_types is null or n.type = any (v_types))
+      and (v_since is null or date_trunc('milliseconds', n.created_at) > v_since)),
+    count(*) filter (where n.read_at is null)
+  into v_total, v_waiting
+  from public.notifications n;
+  return jsonb_build_object('data', v_data, 'total', v_total, 'page', v_offset / v_size + 1, 'pageSize', v_size,
+    'hasMore', v_offset + jsonb_array_length(v_data) < v_total, 'unreadCount', v_waiting);
+end
+$$;
+
+--
+-- Name: FUNCTION list_notifications(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_notifications(p jsonb) IS 'GET /notifications: the caller''s own that are due, newest first. Errors: 400 VALIDATION_ERROR.';
 
 --
 -- Name: my_organizations_json(); Type: FUNCTION; Schema: private; Owner: -
@@ -1104,6 +2522,104 @@ $_$;
 COMMENT ON FUNCTION api.list_projects(p jsonb) IS 'GET /projects: PaginatedResponse<Project>. Errors: 400, 403 FORBIDDEN for another''s organization.';
 
 --
+-- Name: list_provider_keys(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_provider_keys(p jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    AS $$ select private.provider_keys_json() $$;
+
+--
+-- Name: FUNCTION list_provider_keys(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_provider_keys(p jsonb) IS 'The organization''s keys: provider and last four characters. Errors: 403 FORBIDDEN.';
+
+--
+-- Name: list_recent_executions(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_recent_executions(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $_$
+begin
+  return private.executions_json(p, 'e.user_id = $2', private.page_limit(p, 10), 0);
+end
+$_$;
+
+--
+-- Name: FUNCTION list_recent_executions(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_recent_executions(p jsonb) IS 'GET /executions/recent: the newest ExecutionWithSkill.';
+
+--
+-- Name: list_reflex_executions(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_reflex_executions(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_limit integer := private.page_number(p, 'limit', 10, 1, 100);
+  v_offset integer := private.page_number(p, 'offset', 0, 0, 1000000000);
+  r public.reflexes := private.own_reflex(p);
+begin
+  return jsonb_build_object(
+    'executions', (
+      select coalesce(jsonb_agg(private.execution_json(l.e) order by (l.e).executed_at desc, (l.e).id desc), '[]')
+      from (select e from public.skill_executions e where e.reference_id = r.id and e.user_id = r.user_id
+        order by e.executed_at desc, e.id desc limit v_limit offset v_offset) l),
+    'total', (select count(*) from public.skill_executions e where e.reference_id = r.id and e.user_id = r.user_id));
+end
+$$;
+
+--
+-- Name: FUNCTION list_reflex_executions(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_reflex_executions(p jsonb) IS 'GET /reflexes/{reflexId}/executions, newest first. Errors: 404 REFLEX_NOT_FOUND.';
+
+--
+-- Name: list_reflexes(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_reflexes(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_page integer := private.page_number(p, 'page', 1, 1, 1000000);
+  v_size integer := private.page_number(p, 'pageSize', 20, 1, 100);
+  v_user uuid := private.user_id();
+  v_skill uuid := private.as_uuid(p ->> 'skillId');
+  v_rows jsonb;
+  v_total bigint;
+begin
+  select count(*) into v_total from public.reflexes r
+  where r.user_id = v_user and (p ->> 'skillId' is null or r.skill_id = v_skill)
+    and (p ->> 'triggerType' is null or r.trigger_type = p ->> 'triggerType')
+    and (p ->> 'isActive' is null or r.is_active = (p ->> 'isActive')::boolean);
+  select coalesce(jsonb_agg(private.reflex_json(l.r) || jsonb_build_object('skill', private.reflex_skill_json(l.r)) order by l.place), '[]')
+    into v_rows
+  from (
+    select r, row_number() over (order by r.is_active desc, r.last_triggered_at desc nulls last, r.created_at desc, r.id) as place
+    from public.reflexes r
+    where r.user_id = v_user and (p ->> 'skillId' is null or r.skill_id = v_skill)
+      and (p ->> 'triggerType' is null or r.trigger_type = p ->> 'triggerType')
+      and (p ->> 'isActive' is null or r.is_active = (p ->> 'isActive')::boolean)
+    order by place limit v_size offset (v_page::bigint - 1) * v_size) l;
+  return jsonb_build_object('reflexes', v_rows, 'total', v_total, 'page', v_page, 'pageSize', v_size,
+    'hasMore', v_page::bigint * v_size < v_total);
+end
+$$;
+
+--
+-- Name: FUNCTION list_reflexes(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_reflexes(p jsonb) IS 'GET /reflexes: active first, then the latest triggered.';
+
+--
 -- Name: list_repositories(jsonb); Type: FUNCTION; Schema: api; Owner: -
 --
 
@@ -1123,6 +2639,131 @@ $$;
 --
 
 COMMENT ON FUNCTION api.list_repositories(p jsonb) IS 'GET /projects/{projectId}/repositories: ProjectRepository[]. An auditor''s list is empty.';
+
+--
+-- Name: list_running_executions(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_running_executions(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $_$
+begin
+  return private.executions_json(p, 'e.user_id = $2 and e.status in (''pending'', ''running'')', 1000, 0);
+end
+$_$;
+
+--
+-- Name: FUNCTION list_running_executions(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_running_executions(p jsonb) IS 'GET /executions/running: pending and running ExecutionWithSkill, at most 1,000.';
+
+--
+-- Name: list_skill_executions(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_skill_executions(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  s public.skills := private.path_skill(p);
+  v_limit integer := private.page_size(p -> 'limit', 10, 'limit');
+  v_offset bigint := coalesce((p ->> 'offset')::bigint, 0);
+begin
+  if v_offset < 0 then
+    perform private.refuse_field('offset', 'offset must be at least 0.');
+  end if;
+  return jsonb_build_object('executions', private.skill_executions_json(s.id, v_limit, v_offset),
+    'total', (select count(*) from public.skill_executions e where e.skill_id = s.id and e.user_id = private.user_id()));
+end
+$$;
+
+--
+-- Name: FUNCTION list_skill_executions(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_skill_executions(p jsonb) IS 'GET /skills/{skillId}/executions: {executions, total} of the caller. Errors: 400, 404 SKILL_NOT_FOUND.';
+
+--
+-- Name: list_skill_templates(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_skill_templates(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_search text := private.folded(private.like_pattern(nullif(p ->> 'search', '')));
+begin
+  return jsonb_build_object('templates', (
+    select coalesce(jsonb_agg(t order by place), '[]') from private.skill_templates() with ordinality s (t, place)
+    where (p ->> 'category' is null or t ->> 'category' = p ->> 'category')
+      and (v_search is null or private.folded(t ->> 'name') like v_search or private.folded(t ->> 'description') like v_search
+        or exists (select from jsonb_array_elements_text(t -> 'tags') g where private.folded(g) like v_search))));
+end
+$$;
+
+--
+-- Name: FUNCTION list_skill_templates(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_skill_templates(p jsonb) IS 'GET /skills/templates: {templates} whose name, description or tag holds the text.';
+
+--
+-- Name: list_skills(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_skills(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_page bigint := coalesce((p ->> 'page')::bigint, 1);
+  v_size integer := private.page_size(p -> 'pageSize', 20, 'pageSize');
+  v_user uuid := private.user_id();
+  v_category text := p ->> 'category';
+  v_active boolean := (p ->> 'isActive')::boolean;
+  v_search text := private.folded(private.like_pattern(nullif(p ->> 'search', '')));
+  v_public boolean := coalesce((p ->> 'includePublic')::boolean, false) and v_active is distinct from false;
+  v_end bigint;
+  v_total bigint;
+  v_skills jsonb;
+begin
+  if v_page < 1 then
+    perform private.refuse_field('page', 'page must be at least 1.');
+  end if;
+  select count(*) into v_total from public.skills s
+  where (s.user_id = v_user and (v_active is null or s.is_active = v_active) or v_public and s.user_id <> v_user and s.is_public and s.is_active)
+    and (v_category is null or s.category = v_category)
+    and (v_search is null or private.folded(s.name) like v_search or private.folded(s.description) like v_search);
+  -- What lies beyond the end is not walked to.
+  v_end := least(v_page, v_total / v_size + 1) * v_size;
+
+  select coalesce(jsonb_agg(private.skill_json(t.s) order by (t.s).updated_at desc, (t.s).id desc), '[]') into v_skills
+  from (
+    select u.s from (
+      (select s from public.skills s
+        where s.user_id = v_user and (v_active is null or s.is_active = v_active) and (v_category is null or s.category = v_category)
+          and (v_search is null or private.folded(s.name) like v_search or private.folded(s.description) like v_search)
+        order by s.updated_at desc, s.id desc limit v_end)
+      union all
+      (select s from public.skills s
+        where v_public and s.is_public and s.is_active and s.user_id <> v_user and (v_category is null or s.category = v_category)
+          and (v_search is null or private.folded(s.name) like v_search or private.folded(s.description) like v_search)
+        order by s.updated_at desc, s.id desc limit v_end)
+    ) u
+    where v_page <= v_total / v_size + 1
+    order by (u.s).updated_at desc, (u.s).id desc
+    limit v_size offset v_end - v_size
+  ) t;
+  return jsonb_build_object('skills', v_skills, 'total', v_total, 'page', v_page, 'pageSize', v_size,
+    'hasMore', v_page::numeric * v_size < v_total);
+end
+$$;
+
+--
+-- Name: FUNCTION list_skills(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_skills(p jsonb) IS 'GET /skills: PaginatedSkillsResponse, the latest changed first. Errors: 400.';
 
 --
 -- Name: list_source_files(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -1151,6 +2792,27 @@ $$;
 --
 
 COMMENT ON FUNCTION api.list_source_files(p jsonb) IS 'GET /projects/{projectId}/source-files: SourceFile[], siblings by order then name. Judges: an auditor''s list is empty.';
+
+--
+-- Name: list_starred_skills(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.list_starred_skills(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  return jsonb_build_object('skillIds', (
+    select coalesce(jsonb_agg(t.skill_id order by t.created_at desc, t.skill_id), '[]')
+    from public.skill_stars t join public.skills s on s.id = t.skill_id
+    where t.user_id = private.user_id()));
+end
+$$;
+
+--
+-- Name: FUNCTION list_starred_skills(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.list_starred_skills(p jsonb) IS 'GET /skills/starred: {skillIds} that the caller starred and still sees, the latest first.';
 
 --
 -- Name: humanized(timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -1288,6 +2950,103 @@ $$;
 COMMENT ON FUNCTION api.prepare_ingestion(p jsonb) IS 'Checks 1 to 4 of a start and what check 5 has to look at: {repositories: [{id, url, branch}], webhookUrl?, needsWebhook, needsEmbeddings}. Errors: 404, 403, 409, 400 NO_SOURCES.';
 
 --
+-- Name: publish_skill(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.publish_skill(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  return private.skill_json(private.set_skill_public((private.locked_skill(p)).id, true));
+end
+$$;
+
+--
+-- Name: FUNCTION publish_skill(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.publish_skill(p jsonb) IS 'POST /skills/{skillId}/publish: Skill, seen by everybody while it is active. Errors: 403 FORBIDDEN, 404 SKILL_NOT_FOUND.';
+
+--
+-- Name: rate_skill(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.rate_skill(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  s public.skills := private.path_skill(p);
+  v_rating numeric := case when jsonb_typeof(p -> 'body' -> 'rating') = 'number' then (p -> 'body' ->> 'rating')::numeric end;
+begin
+  if s.user_id = private.user_id() then
+    perform private.refuse(403, 'FORBIDDEN', 'Nobody can rate their own skill.');
+  elsif coalesce(v_rating not between 1 and 5 or v_rating <> trunc(v_rating), true) then
+    perform private.refuse_field('rating', 'A rating is a whole number from 1 to 5.');
+  end if;
+  insert into public.skill_ratings as r (user_id, skill_id, rating) values (private.user_id(), s.id, v_rating::smallint)
+  on conflict (user_id, skill_id) do update set rating = excluded.rating;
+  select * into s from public.skills k where k.id = s.id;
+  return jsonb_build_object('rating', private.rating_json(s.rating_sum, s.rating_count), 'ratingCount', s.rating_count);
+end
+$$;
+
+--
+-- Name: FUNCTION rate_skill(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.rate_skill(p jsonb) IS 'PUT /skills/{skillId}/rating: {rating, ratingCount} of a public skill of somebody else. Errors: 400, 403 FORBIDDEN, 404 SKILL_NOT_FOUND.';
+
+--
+-- Name: read_all_notifications(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.read_all_notifications(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_count integer;
+begin
+  perform set_config('app.read_all', 'on', true);
+  update public.notifications x set read_at = now() where x.read_at is null;
+  get diagnostics v_count = row_count;
+  perform set_config('app.read_all', '', true);
+  return jsonb_build_object('success', true, 'count', v_count, 'unreadCount', 0);
+end
+$$;
+
+--
+-- Name: FUNCTION read_all_notifications(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.read_all_notifications(p jsonb) IS 'PATCH /notifications/read-all: everything that is due; one event.';
+
+--
+-- Name: read_notification(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.read_notification(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'notificationId');
+  n public.notifications;
+begin
+  update public.notifications x set read_at = now() where x.id = v_id and x.read_at is null;
+  select * into n from public.notifications x where x.id = v_id;
+  if not found then
+    perform private.refuse_notification();
+  end if;
+  return private.notification_json(n);
+end
+$$;
+
+--
+-- Name: FUNCTION read_notification(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.read_notification(p jsonb) IS 'PATCH /notifications/{id}/read. Errors: 404 NOTIFICATION_NOT_FOUND.';
+
+--
 -- Name: recover_ingestion(jsonb); Type: FUNCTION; Schema: api; Owner: -
 --
 
@@ -1304,6 +3063,27 @@ $$;
 --
 
 COMMENT ON FUNCTION api.recover_ingestion(p jsonb) IS 'Goes on after a failure. Errors: 404 PROJECT_NOT_FOUND or REPOSITORY_NOT_FOUND, 403, 409 ALREADY_PROCESSING, NOTHING_TO_RECOVER or MAX_RETRIES_EXCEEDED, 400.';
+
+--
+-- Name: regenerate_reflex_secret(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.regenerate_reflex_secret(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  r public.reflexes := private.own_webhook(p);
+begin
+  perform private.keep_secret(r.id, p ->> 'sealedSecret');
+  return jsonb_build_object('secret', p -> 'sealedSecret');
+end
+$$;
+
+--
+-- Name: FUNCTION regenerate_reflex_secret(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.regenerate_reflex_secret(p jsonb) IS 'POST /reflexes/{reflexId}/regenerate-secret, with what the server has sealed. Errors: 404 REFLEX_NOT_FOUND, 409 NOT_WEBHOOK.';
 
 --
 -- Name: register_text_source(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -1398,6 +3178,124 @@ $$;
 COMMENT ON FUNCTION api.remove_repository(p jsonb) IS 'DELETE /projects/{projectId}/repositories/{repoId}: {success}. Errors: 409 ALREADY_PROCESSING.';
 
 --
+-- Name: reset_habit_errors(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.reset_habit_errors(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  return api.activate_habit(p);
+end
+$$;
+
+--
+-- Name: FUNCTION reset_habit_errors(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.reset_habit_errors(p jsonb) IS 'POST /habits/{id}/reset-errors: Habit; the same as activate. Errors: 404 HABIT_NOT_FOUND.';
+
+--
+-- Name: reset_reflex_errors(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.reset_reflex_errors(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  r public.reflexes := private.own_reflex(p);
+begin
+  perform private.revive_reflex(r.id, false);
+  return private.reflex_json(private.own_reflex(p));
+end
+$$;
+
+--
+-- Name: FUNCTION reset_reflex_errors(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.reset_reflex_errors(p jsonb) IS 'POST /reflexes/{reflexId}/reset-errors: reactivates without asking for the skill. Errors: 404 REFLEX_NOT_FOUND.';
+
+--
+-- Name: retry_dead_job(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.retry_dead_job(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  return jsonb_build_object('jobId', private.retry_dead_letter(p ->> 'jobId'));
+end
+$$;
+
+--
+-- Name: FUNCTION retry_dead_job(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.retry_dead_job(p jsonb) IS 'POST /admin/jobs/dead/{jobId}/retry. Errors: 403 FORBIDDEN, 404 JOB_NOT_FOUND.';
+
+--
+-- Name: retry_execution(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.retry_execution(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  e public.skill_executions := private.retry_execution(p ->> 'executionId');
+begin
+  return jsonb_build_object('newExecutionId', e.id, 'status', e.status);
+end
+$$;
+
+--
+-- Name: FUNCTION retry_execution(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.retry_execution(p jsonb) IS 'POST /executions/{executionId}/retry: a new run like the old one. Errors: 404 EXECUTION_NOT_FOUND or SKILL_NOT_FOUND, 409 CANNOT_RETRY or SKILL_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+
+--
+-- Name: run_habit(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.run_habit(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v record;
+begin
+  v := private.run_habit((private.path_habit(p)).id);
+  return jsonb_build_object('executionId', (v.execution).id, 'status', case (v.execution).status when 'pending' then 'queued' else 'running' end,
+    'message', format('Habit "%s" queued for immediate execution', coalesce((v.habit).schedule_description, (v.habit).schedule_cron)));
+end
+$$;
+
+--
+-- Name: FUNCTION run_habit(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.run_habit(p jsonb) IS 'POST /habits/{id}/run-now: {executionId, status, message}. Errors: 404 HABIT_NOT_FOUND, SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 403 MEMBERSHIP_INACTIVE, 503, 429.';
+
+--
+-- Name: run_skill(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.run_skill(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  return private.execution_result(private.execute_skill(p ->> 'skillId', private.object_of(p -> 'body' -> 'inputs'), 'manual', null,
+    coalesce((p ->> 'stream')::boolean, false)));
+end
+$$;
+
+--
+-- Name: FUNCTION run_skill(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.run_skill(p jsonb) IS 'POST /skills/{skillId}/run: starts a run (the server then waits for its end, or streams). Errors: as api.execute_skill.';
+
+--
 -- Name: save_progress_snapshot(jsonb); Type: FUNCTION; Schema: api; Owner: -
 --
 
@@ -1410,6 +3308,63 @@ CREATE FUNCTION api.save_progress_snapshot(p jsonb) RETURNS jsonb
 --
 
 COMMENT ON FUNCTION api.save_progress_snapshot(p jsonb) IS 'Metrics of an external worker; success false without an active run. Errors: 404 PROJECT_NOT_FOUND.';
+
+--
+-- Name: send_event(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.send_event(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  return private.send_event(p);
+end
+$$;
+
+--
+-- Name: FUNCTION send_event(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.send_event(p jsonb) IS 'POST /events, behind the server''s judgement. Errors: 403 FORBIDDEN for those who come past it.';
+
+--
+-- Name: set_provider_key(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.set_provider_key(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  return private.set_provider_key(p ->> 'provider', p ->> 'sealed', p ->> 'lastFour');
+end
+$$;
+
+--
+-- Name: FUNCTION set_provider_key(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.set_provider_key(p jsonb) IS 'Sets the organization''s key at a provider. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 400 VALIDATION_ERROR, 503 PROVIDER_NOT_CONFIGURED.';
+
+--
+-- Name: star_skill(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.star_skill(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  s public.skills := private.path_skill(p);
+begin
+  insert into public.skill_stars (user_id, skill_id) values (private.user_id(), s.id) on conflict do nothing;
+  return private.star_json(s.id, true);
+end
+$$;
+
+--
+-- Name: FUNCTION star_skill(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.star_skill(p jsonb) IS 'PUT /skills/{skillId}/star: {starred, starCount}. Errors: 404 SKILL_NOT_FOUND.';
 
 --
 -- Name: start_ingestion(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -1431,6 +3386,206 @@ $$;
 --
 
 COMMENT ON FUNCTION api.start_ingestion(p jsonb) IS 'Queues a run. Errors: 404 PROJECT_NOT_FOUND, 403 FORBIDDEN, 409 ALREADY_PROCESSING, 409 INVALID_STATUS, 400 NO_SOURCES, 429 QUOTA_EXCEEDED.';
+
+--
+-- Name: test_prompt(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.test_prompt(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_body jsonb := coalesce(p -> 'body', '{}');
+  v_model text := coalesce(v_body ->> 'model', private.default_model());
+  v_parameters jsonb := private.known_parameters(coalesce(v_body -> 'parameters', '{"temperature": 0.7, "max_tokens": 4096}'));
+  v_fault record;
+  v_prompt text;
+begin
+  if not private.is_model_routable(v_model) then
+    perform private.refuse_field('model', 'This model is not supported');
+  end if;
+  select * into v_fault from private.parameters_fault(v_parameters);
+  if v_fault.message is not null then
+    perform private.refuse_field(v_fault.field, v_fault.message);
+  end if;
+  v_prompt := private.render_prompt(v_body ->> 'promptTemplate', null, private.object_of(v_body -> 'input'));
+  perform private.assert_model_answers(v_model);
+  perform private.pay_for_test();
+  return jsonb_strip_nulls(jsonb_build_object('organizationId', private.org_id(), 'model', v_model, 'system', v_body ->> 'systemPrompt', 'prompt', v_prompt,
+    'parameters', v_parameters));
+end
+$$;
+
+--
+-- Name: FUNCTION test_prompt(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.test_prompt(p jsonb) IS 'POST /skills/test: checks and pays; the server calls the model. Errors: 400 VALIDATION_ERROR or INVALID_INPUT, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+
+--
+-- Name: test_reflex(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.test_reflex(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  r public.reflexes := private.own_reflex(p);
+  s public.skills := private.visible_skill(r.skill_id);
+  v_input jsonb := jsonb_build_object('trigger', r.trigger_type, 'payload', private.object_of(p -> 'body' -> 'samplePayload'));
+  v_fault text := private.input_faults(s.input_schema, v_input, r.trigger_type) -> 0 ->> 'message';
+  v_prompt text;
+begin
+  if v_fault is null then
+    begin
+      v_prompt := private.render_prompt(s.prompt_template, s.input_schema, v_input, r.trigger_type);
+    exception when sqlstate 'PT400' then
+      -- It would become too long.
+      v_fault := sqlerrm;
+    end;
+  end if;
+  if v_fault is not null then
+    return jsonb_build_object('error', v_fault);
+  end if;
+  perform private.assert_model_answers(s.model);
+  perform private.pay_for_test();
+  return jsonb_build_object('organizationId', private.org_id(), 'model', s.model, 'parameters', s.parameters, 'prompt', v_prompt);
+end
+$$;
+
+--
+-- Name: FUNCTION test_reflex(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.test_reflex(p jsonb) IS 'POST /reflexes/{reflexId}/test, once the conditions match: checks and pays; the server calls the model. Errors: 404 REFLEX_NOT_FOUND, 404 SKILL_NOT_FOUND, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+
+--
+-- Name: test_skill(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.test_skill(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_input jsonb := private.object_of(coalesce(p -> 'body' -> 'input', p -> 'body' -> 'inputs'));
+  s public.skills := private.assert_runnable(p ->> 'skillId', v_input, true);
+  v_prompt text := private.render_prompt(s.prompt_template, s.input_schema, v_input);
+begin
+  perform private.pay_for_test();
+  return jsonb_build_object('organizationId', private.org_id(), 'model', s.model, 'parameters', s.parameters, 'prompt', v_prompt);
+end
+$$;
+
+--
+-- Name: FUNCTION test_skill(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.test_skill(p jsonb) IS 'POST /skills/{skillId}/test: checks and pays; the server calls the model. Errors: 404 SKILL_NOT_FOUND, 400 INVALID_INPUT, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+
+--
+-- Name: unpublish_skill(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.unpublish_skill(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  return private.skill_json(private.set_skill_public((private.locked_skill(p)).id, false));
+end
+$$;
+
+--
+-- Name: FUNCTION unpublish_skill(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.unpublish_skill(p jsonb) IS 'POST /skills/{skillId}/unpublish: Skill, its owner''s alone again. Errors: 403 FORBIDDEN, 404 SKILL_NOT_FOUND.';
+
+--
+-- Name: unstar_skill(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.unstar_skill(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  s public.skills := private.path_skill(p);
+begin
+  delete from public.skill_stars where user_id = private.user_id() and skill_id = s.id;
+  return private.star_json(s.id, false);
+end
+$$;
+
+--
+-- Name: FUNCTION unstar_skill(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.unstar_skill(p jsonb) IS 'DELETE /skills/{skillId}/star: {starred, starCount}. Errors: 404 SKILL_NOT_FOUND.';
+
+--
+-- Name: unsubscribe_mail(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.unsubscribe_mail(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+begin
+  -- One-click clients send a form that says nothing; the token is in the address.
+  return jsonb_build_object('success', true, 'category', private.unsubscribe(coalesce(p -> 'body' ->> 'token', p ->> 'token')));
+end
+$$;
+
+--
+-- Name: FUNCTION unsubscribe_mail(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.unsubscribe_mail(p jsonb) IS 'POST /notifications/unsubscribe, without login. Errors: 400 INVALID_UNSUBSCRIBE_TOKEN, 409 CANNOT_UNSUBSCRIBE.';
+
+--
+-- Name: update_habit(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.update_habit(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  b jsonb := p -> 'body';
+  o public.habits := private.lock_habit(p);
+  n public.habits := o;
+begin
+  if b ? 'scheduleCron' then
+    n.schedule_cron := private.normal_cron(left(b ->> 'scheduleCron', 10001));
+  end if;
+  if b ? 'scheduleDescription' then
+    n.schedule_description := nullif(b ->> 'scheduleDescription', '');
+  elsif n.schedule_cron is distinct from o.schedule_cron then
+    -- The old one would describe another schedule.
+    n.schedule_description := private.cron_description(n.schedule_cron);
+  end if;
+  if b ? 'timezone' then
+    n.timezone := coalesce(b ->> 'timezone', 'UTC');
+  end if;
+  if b ? 'config' then
+    n.config := coalesce(nullif(b -> 'config', 'null'), '{}');
+  end if;
+  if b ? 'isActive' then
+    n.is_active := (b ->> 'isActive')::boolean;
+  end if;
+  if n is distinct from o then
+    update public.habits h
+    set schedule_cron = n.schedule_cron, schedule_description = n.schedule_description, timezone = n.timezone, config = n.config,
+      is_active = n.is_active
+    where h.id = o.id
+    returning * into n;
+  end if;
+  return private.habit_json(n);
+end
+$$;
+
+--
+-- Name: FUNCTION update_habit(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.update_habit(p jsonb) IS 'PUT, PATCH /habits/{id}: Habit; absent members keep. Errors: 400 VALIDATION_ERROR, INVALID_CRON, INVALID_TIMEZONE, 404 HABIT_NOT_FOUND.';
 
 --
 -- Name: update_ingestion_progress(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -1473,6 +3628,113 @@ $$;
 --
 
 COMMENT ON FUNCTION api.update_manual_content(p jsonb) IS 'PUT /projects/{projectId}/manual-content; "" clears. Errors: 400, 403, 404.';
+
+--
+-- Name: update_notification_preferences(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.update_notification_preferences(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $_$
+declare
+  c_time constant text := '^([01]\d|2[0-3]):[0-5]\d$';
+  c_day constant text := '^[0-6]$';
+  v_body jsonb := coalesce(p -> 'body', '{}');
+  v_days jsonb := v_body -> 'quietHours' -> 'customDays';
+  s public.notification_preferences;
+  v_old public.notification_preferences;
+begin
+  if jsonb_typeof(v_body) <> 'object' then
+    perform private.refuse_field('body', 'The preferences must be an object.');
+  end if;
+  perform private.assert_preference_names(v_body);
+  select * into s from public.notification_preferences x where x.user_id = private.user_id() for no key update;
+  v_old := s;
+  s.email_product_updates := coalesce(private.preference_field(v_body, 'email', 'productUpdates', 'boolean')::boolean, s.email_product_updates);
+  s.email_billing_reminders := coalesce(private.preference_field(v_body, 'email', 'billingReminders', 'boolean')::boolean, s.email_billing_reminders);
+  s.email_weekly_digest := coalesce(private.preference_field(v_body, 'email', 'weeklyDigest', 'boolean')::boolean, s.email_weekly_digest);
+  -- Judged, and then ignored: it is always on.
+  perform private.preference_field(v_body, 'email', 'securityAlerts', 'boolean');
+  s.in_app_new_leads := coalesce(private.preference_field(v_body, 'inApp', 'newLeads', 'boolean')::boolean, s.in_app_new_leads);
+  s.in_app_task_completions := coalesce(private.preference_field(v_body, 'inApp', 'taskCompletions', 'boolean')::boolean, s.in_app_task_completions);
+  s.in_app_system_updates := coalesce(private.preference_field(v_body, 'inApp', 'systemUpdates', 'boolean')::boolean, s.in_app_system_updates);
+  s.in_app_context_updates := coalesce(private.preference_field(v_body, 'inApp', 'contextUpdates', 'boolean')::boolean, s.in_app_context_updates);
+  s.in_app_team_activity := coalesce(private.preference_field(v_body, 'inApp', 'teamActivity', 'boolean')::boolean, s.in_app_team_activity);
+  s.frequency := coalesce(private.preference_field(v_body, 'frequency', 'frequency', 'string', '^(realtime|daily|weekly)$'), s.frequency);
+  s.digest_time := coalesce(private.preference_field(v_body, 'frequency', 'digestTime', 'string', c_time)::time, s.digest_time);
+  s.digest_day := coalesce(private.preference_field(v_body, 'frequency', 'digestDay', 'number', c_day)::smallint, s.digest_day);
+  s.quiet_enabled := coalesce(private.preference_field(v_body, 'quietHours', 'enabled', 'boolean')::boolean, s.quiet_enabled);
+  s.quiet_start := coalesce(private.preference_field(v_body, 'quietHours', 'startTime', 'string', c_time)::time, s.quiet_start);
+  s.quiet_end := coalesce(private.preference_field(v_body, 'quietHours', 'endTime', 'string', c_time)::time, s.quiet_end);
+  s.quiet_days := coalesce(private.preference_field(v_body, 'quietHours', 'days', 'string', '^(all|weekdays|weekends|custom)$'), s.quiet_days);
+  if v_days is not null then
+    if jsonb_typeof(v_days) <> 'array' or jsonb_array_length(v_days) > 7
+      or exists (select from jsonb_array_elements(v_days) d where jsonb_typeof(d) <> 'number' or d #>> '{}' !~ c_day)
+      or jsonb_array_length(v_days) <> (select count(distinct d) from jsonb_array_elements(v_days) d) then
+      perform private.refuse_field('quietHours.customDays', 'The days must be distinct numbers from 0 (Sunday) to 6.');
+    end if;
+    s.quiet_custom_days := array(select d::smallint from jsonb_array_elements_text(v_days) d order by d);
+  end if;
+
+  if s is distinct from v_old then
+    update public.notification_preferences x
+    set email_product_updates = s.email_product_updates, email_billing_reminders = s.email_billing_reminders,
+      email_weekly_digest = s.email_weekly_digest, in_app_new_leads = s.in_app_new_leads, in_app_task_completions = s.in_app_task_completions,
+      in_app_system_updates = s.in_app_system_updates, in_app_context_updates = s.in_app_context_updates,
+      in_app_team_activity = s.in_app_team_activity, frequency = s.frequency, digest_time = s.digest_time, digest_day = s.digest_day,
+      quiet_enabled = s.quiet_enabled, quiet_start = s.quiet_start, quiet_end = s.quiet_end, quiet_days = s.quiet_days,
+      quiet_custom_days = s.quiet_custom_days
+    where x.user_id = s.user_id;
+  end if;
+  return private.notification_preferences_json(s);
+end
+$_$;
+
+--
+-- Name: FUNCTION update_notification_preferences(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.update_notification_preferences(p jsonb) IS 'PATCH /notifications/preferences: any part of any section. Errors: 400 VALIDATION_ERROR with the dotted path.';
+
+--
+-- Name: update_playbook(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.update_playbook(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  b jsonb := p -> 'body';
+  o public.skills := private.locked_skill(p);
+  s public.skills;
+  k public.skill_playbooks;
+  n public.skill_playbooks;
+begin
+  select * into k from public.skill_playbooks y where y.skill_id = o.id;
+  if not found then
+    perform private.refuse(404, 'PLAYBOOK_NOT_FOUND', 'This skill has no playbook.');
+  end if;
+  s := private.skill_with(o, (select coalesce(jsonb_object_agg(m.key, m.value), '{}') from jsonb_each(private.content_as_prompt(b)) m
+    where m.key in ('name', 'description', 'promptTemplate', 'model', 'isActive')), false);
+  n := private.playbook_with(k, b);
+  if s is distinct from o then
+    s := private.change_skill(s);
+  end if;
+  if n is distinct from k then
+    update public.skill_playbooks y
+    set dependencies = n.dependencies, trigger = n.trigger, scope = n.scope, tags = n.tags, scope_selection = n.scope_selection
+    where y.skill_id = o.id
+    returning * into n;
+  end if;
+  return private.playbook_json(s, n);
+end
+$$;
+
+--
+-- Name: FUNCTION update_playbook(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.update_playbook(p jsonb) IS 'PUT /skills/{skillId}/playbook: PlaybookSkill; the skill follows. Errors: 400, 403 FORBIDDEN, 404 SKILL_NOT_FOUND, PLAYBOOK_NOT_FOUND, 409 SKILL_NAME_EXISTS.';
 
 --
 -- Name: update_project(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -1555,6 +3817,36 @@ $$;
 COMMENT ON FUNCTION api.update_project_settings(p jsonb) IS 'PUT /projects/{projectId}/settings: the whole settings. Errors: 400, 403, 404, 409 ALREADY_PROCESSING, 503 PROVIDER_NOT_CONFIGURED.';
 
 --
+-- Name: update_reflex(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.update_reflex(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  b jsonb := p -> 'body';
+  r public.reflexes := private.own_reflex(p);
+begin
+  if b -> 'isActive' = 'null' then
+    perform private.refuse_field('isActive', 'isActive must be true or false.');
+  end if;
+  update public.reflexes x set
+    trigger_config = case when b ? 'triggerConfig' then private.tidy_trigger(r.trigger_type, b -> 'triggerConfig') else x.trigger_config end,
+    conditions = case when b ? 'conditions' then private.tidy_conditions(b -> 'conditions') else x.conditions end,
+    is_active = coalesce((b ->> 'isActive')::boolean, x.is_active)
+  where x.id = r.id
+  returning * into r;
+  return private.reflex_json(r);
+end
+$$;
+
+--
+-- Name: FUNCTION update_reflex(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.update_reflex(p jsonb) IS 'PUT and PATCH /reflexes/{reflexId}. Errors: 404 REFLEX_NOT_FOUND, 400 INVALID_TRIGGER_CONFIG, 400 INVALID_CONDITIONS, 409 SKILL_INACTIVE.';
+
+--
 -- Name: update_repository(jsonb); Type: FUNCTION; Schema: api; Owner: -
 --
 
@@ -1584,6 +3876,27 @@ $$;
 --
 
 COMMENT ON FUNCTION api.update_repository(p jsonb) IS 'PUT /projects/{projectId}/repositories/{repoId}: ProjectRepository, pending again. Errors: 409 ALREADY_PROCESSING, REPOSITORY_EXISTS.';
+
+--
+-- Name: update_skill(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.update_skill(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  o public.skills := private.locked_skill(p);
+  n public.skills := private.skill_with(o, p -> 'body', false);
+begin
+  return private.skill_json(case when n is distinct from o then private.change_skill(n) else o end);
+end
+$$;
+
+--
+-- Name: FUNCTION update_skill(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.update_skill(p jsonb) IS 'PUT /skills/{skillId}: Skill. Errors: 400, 403 FORBIDDEN, 404 SKILL_NOT_FOUND, 409 SKILL_NAME_EXISTS.';
 
 --
 -- Name: update_source_file(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -1634,6 +3947,51 @@ $$;
 --
 
 COMMENT ON FUNCTION api.update_source_file(p jsonb) IS 'PUT /projects/{projectId}/source-files/{fileId}: SourceFile; renames, moves, reorders. Judges: developer in the project. Errors: 400, 403, 404 FILE_NOT_FOUND, 409 FILE_EXISTS.';
+
+--
+-- Name: validate_cron(jsonb); Type: FUNCTION; Schema: api; Owner: -
+--
+
+CREATE FUNCTION api.validate_cron(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  b jsonb := p -> 'body';
+  -- What is no text is the empty expression.
+  v_cron text := coalesce(case when jsonb_typeof(b -> 'cron') = 'string' then b ->> 'cron' end,
+    case when jsonb_typeof(b -> 'expression') = 'string' then b ->> 'expression' end, '');
+  v_zone text := coalesce(b ->> 'timezone', 'UTC');
+  v_at timestamptz := now();
+  v_error text;
+  v_runs text[] := '{}';
+begin
+  if not private.is_zone(v_zone) then
+    perform private.refuse(400, 'INVALID_TIMEZONE', format('"%s" is not a time zone', left(v_zone, 50)), 'timezone');
+  end if;
+  if b ->> 'after' is not null then
+    v_at := private.as_instant(b ->> 'after');
+    if v_at is null or extract(year from v_at at time zone 'UTC') not between 1000 and 9900 then
+      perform private.refuse_field('after', 'after must be a timestamp such as 2026-01-31T09:00:00Z.');
+    end if;
+  end if;
+  v_error := private.cron_error(v_cron);
+  if v_error is not null then
+    return jsonb_build_object('isValid', false, 'error', v_error);
+  end if;
+  for i in 1..5 loop
+    v_at := private.cron_next(v_cron, v_zone, v_at);
+    exit when v_at is null;
+    v_runs := v_runs || private.iso(v_at);
+  end loop;
+  return jsonb_build_object('isValid', true, 'description', private.cron_description(v_cron), 'nextRuns', to_jsonb(v_runs));
+end
+$$;
+
+--
+-- Name: FUNCTION validate_cron(p jsonb); Type: COMMENT; Schema: api; Owner: -
+--
+
+COMMENT ON FUNCTION api.validate_cron(p jsonb) IS 'POST /habits/validate-cron: {isValid, error?, description?, nextRuns?}. Errors: 400 INVALID_TIMEZONE, 400 about after.';
 
 --
 -- Name: validate_project_name(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -1791,6 +4149,105 @@ CREATE FUNCTION private.activity_json(a public.project_activity, m public.projec
 COMMENT ON FUNCTION private.activity_json(a public.project_activity, m public.project_members, p_owner_id uuid) IS 'ActivityEvent of the contract, with the member that its user is, if any.';
 
 --
+-- Name: skills; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.skills (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    organization_id uuid,
+    name text NOT NULL,
+    description text,
+    category text DEFAULT 'custom'::text NOT NULL,
+    prompt_template text NOT NULL,
+    model text DEFAULT 'claude-3-5-sonnet-20241022'::text NOT NULL,
+    parameters jsonb DEFAULT '{"max_tokens": 4096, "temperature": 1}'::jsonb NOT NULL,
+    input_schema jsonb,
+    output_format text DEFAULT 'markdown'::text NOT NULL,
+    is_active boolean DEFAULT true NOT NULL,
+    is_public boolean DEFAULT false NOT NULL,
+    execution_count bigint DEFAULT 0 NOT NULL,
+    star_count integer DEFAULT 0 NOT NULL,
+    rating_sum bigint DEFAULT 0 NOT NULL,
+    rating_count integer DEFAULT 0 NOT NULL,
+    last_executed_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+)
+WITH (fillfactor='85');
+
+ALTER TABLE ONLY public.skills FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE skills; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.skills IS 'A reusable prompt of a person; a public, active one is seen by everybody.';
+
+--
+-- Name: COLUMN skills.model; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.skills.model IS 'As sent; resolved at run time (db/code/models).';
+
+--
+-- Name: add_skill(public.skills); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.add_skill(s public.skills) RETURNS public.skills
+    LANGUAGE plpgsql
+    AS $$
+begin
+  insert into public.skills (user_id, organization_id, name, description, category, prompt_template, model, parameters, input_schema,
+    output_format, is_active)
+  values (s.user_id, s.organization_id, s.name, s.description, s.category, s.prompt_template, s.model, s.parameters, s.input_schema,
+    s.output_format, s.is_active)
+  returning * into s;
+  return s;
+end
+$$;
+
+--
+-- Name: FUNCTION add_skill(s public.skills); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.add_skill(s public.skills) IS 'Stores a new skill; its id, counters and times are the table''s.';
+
+--
+-- Name: admit_model_call(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.admit_model_call(p_model text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_org uuid := private.org_id();
+  v record;
+  v_answers text;
+begin
+  if v_org is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  end if;
+  select * into v from private.resolve_model(p_model);
+  if v.provider is null or v.provider not in ('anthropic', 'google') then
+    perform private.refuse(400, 'MODEL_NOT_SUPPORTED', 'No provider of this installation has this model.', 'model');
+  end if;
+  perform private.assert_provider(p_model, v_org);
+  v_answers := private.answering_provider(v.provider, v_org);
+  perform private.consume_quota(v_org, 'api_calls', 1);
+  return jsonb_build_object('answers', v_answers, 'called', v.called, 'organizationId', v_org,
+    'hasOwnKey', private.provider_key(v_answers, v_org) is not null);
+end
+$$;
+
+--
+-- Name: FUNCTION admit_model_call(p_model text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.admit_model_call(p_model text) IS 'Charges one api_calls unit of the caller''s organization for a call to a model, and says who answers it. Judges: only the caller''s own organization. Errors: 400 MODEL_NOT_SUPPORTED, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+
+--
 -- Name: adopt_identity(jsonb); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -1838,6 +4295,100 @@ $$;
 --
 
 COMMENT ON FUNCTION private.adopt_identity(p jsonb) IS 'Links an unknown external identity to a person, or makes a new one. Judges: callable by definer functions of ours only. Errors: 403 EMAIL_NOT_VERIFIED.';
+
+--
+-- Name: announce(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.announce(p_body jsonb) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  c_at_once constant integer := 500;
+  v_user uuid := private.user_id();
+  v_org uuid := private.as_uuid(p_body ->> 'organizationId');
+  v_title text := private.trimmed(p_body ->> 'title');
+  v_message text := private.trimmed(p_body ->> 'message');
+  v_level text := coalesce(p_body ->> 'level', 'info');
+  v_recipients integer;
+  v_id uuid;
+begin
+  if not private.is_platform_admin() then
+    perform private.refuse(403, 'FORBIDDEN', 'Only the staff of this platform may do this.');
+  elsif p_body ->> 'organizationId' is not null and not exists (select from public.organizations o where o.id = v_org) then
+    perform private.refuse_field('organizationId', 'There is no such organization.');
+  elsif coalesce(char_length(v_title), 0) not between 1 and 255 then
+    perform private.refuse_field('title', 'The title must have 1 to 255 characters.');
+  elsif coalesce(char_length(v_message), 0) not between 1 and 2000 then
+    perform private.refuse_field('message', 'The message must have 1 to 2000 characters.');
+  elsif v_level not in ('info', 'success', 'warning', 'error') then
+    perform private.refuse_field('level', 'The level must be info, success, warning or error.');
+  elsif not private.is_link(p_body ->> 'link') then
+    perform private.refuse_field('link', 'The link must be a path that begins with one slash, or an https address.');
+  end if;
+  select count(distinct m.user_id) into v_recipients from public.memberships m
+  where m.status = 'active' and (v_org is null or m.organization_id = v_org) and m.user_id <> v_user;
+  insert into private.announcements (organization_id, created_by, title, message, level, link, is_urgent, recipients)
+  values (v_org, v_user, v_title, v_message, v_level, p_body ->> 'link', coalesce((p_body ->> 'isUrgent')::boolean, v_level = 'error'), v_recipients)
+  returning id into v_id;
+  if v_recipients < c_at_once then
+    perform private.tell_announcement(v_id, c_at_once + 1);
+  else
+    perform private.enqueue('announcements.tell', jsonb_build_object('announcementId', v_id), now(), 'announcements.tell:' || v_id);
+  end if;
+  return v_recipients;
+end
+$$;
+
+--
+-- Name: FUNCTION announce(p_body jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.announce(p_body jsonb) IS 'Tells the active members of an organization, or everybody; gives their number. Judges: staff of the platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
+
+--
+-- Name: answering_provider(text, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.answering_provider(p_provider text, p_org_id uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  return case
+    -- There is no client for OpenAI in the product, so nobody else may answer for it either.
+    when p_provider is null or p_provider not in ('anthropic', 'google') then null
+    when exists (select from private.provider_keys k where k.organization_id = p_org_id and k.provider = p_provider)
+      or private.has_provider(p_provider) then p_provider
+    when private.has_provider('local') then 'local' end;
+end
+$$;
+
+--
+-- Name: FUNCTION answering_provider(p_provider text, p_org_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.answering_provider(p_provider text, p_org_id uuid) IS 'The provider itself, the local model, or null. Judges: callable by definer functions of ours, the server and the worker only.';
+
+--
+-- Name: app_url(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.app_url() RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  return coalesce((select rtrim(i.value #>> '{}', '/') from private.installation i where i.key = 'app_url'), '');
+end
+$$;
+
+--
+-- Name: FUNCTION app_url(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.app_url() IS 'Where people reach this installation, without a slash at the end; empty while no server has said it. Judges: gives away one public address.';
 
 --
 -- Name: apply_manual_content(uuid, text, text); Type: FUNCTION; Schema: private; Owner: -
@@ -2074,6 +4625,29 @@ $$;
 COMMENT ON FUNCTION private.as_branch(p_branch text) IS 'The branch name, or 400 VALIDATION_ERROR.';
 
 --
+-- Name: as_instant(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.as_instant(p_text text) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $_$
+begin
+  if p_text !~* '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2}))?$' then
+    return null;
+  end if;
+  return (p_text || case when char_length(p_text) = 10 then 'T00:00:00Z' else '' end)::timestamptz;
+exception when data_exception then
+  return null;
+end
+$_$;
+
+--
+-- Name: FUNCTION as_instant(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.as_instant(p_text text) IS 'The text as a moment (ISO-8601), or null where it is none.';
+
+--
 -- Name: as_parent(uuid, text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -2129,6 +4703,27 @@ $$;
 COMMENT ON FUNCTION private.as_patterns(p_list jsonb, p_field text) IS 'A list of globs, judged and without duplicates.';
 
 --
+-- Name: as_timestamp(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.as_timestamp(p_text text) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  return p_text::timestamptz;
+-- Years and leap seconds that are good in RFC 3339 and not here.
+exception when data_exception then
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION as_timestamp(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.as_timestamp(p_text text) IS 'The text as a time, or null where it is none.';
+
+--
 -- Name: as_uuid(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -2170,6 +4765,141 @@ $$;
 COMMENT ON FUNCTION private.assert_file_name(p_project_id uuid, p_parent_id uuid, p_name text, p_exclude_id uuid) IS 'A name that is free among the siblings: 400 VALIDATION_ERROR, 409 FILE_EXISTS.';
 
 --
+-- Name: habits; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.habits (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    skill_id uuid NOT NULL,
+    schedule_cron text NOT NULL,
+    schedule_description text,
+    timezone text DEFAULT 'UTC'::text NOT NULL,
+    config jsonb DEFAULT '{}'::jsonb NOT NULL,
+    is_active boolean DEFAULT true NOT NULL,
+    next_run_at timestamp with time zone,
+    last_run_at timestamp with time zone,
+    run_count bigint DEFAULT 0 NOT NULL,
+    consecutive_failures integer DEFAULT 0 NOT NULL,
+    last_error_message text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+)
+WITH (fillfactor='85');
+
+ALTER TABLE ONLY public.habits FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE habits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.habits IS 'A skill on a schedule, in its owner''s time zone.';
+
+--
+-- Name: assert_habit(public.habits, public.habits); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_habit(o public.habits, n public.habits) RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_error text;
+begin
+  if n.skill_id is null then
+    perform private.refuse_field('skillId', 'skillId is required.');
+  elsif o.id is null and not private.sees_skill(n.user_id, n.skill_id) then
+    perform private.refuse_skill(n.skill_id::text, 'skillId');
+  end if;
+  if n.schedule_cron is null then
+    perform private.refuse_field('scheduleCron', 'scheduleCron is required.');
+  elsif n.schedule_cron is distinct from o.schedule_cron then
+    v_error := private.cron_error(n.schedule_cron);
+    if v_error is not null then
+      perform private.refuse(400, 'INVALID_CRON', v_error, 'scheduleCron');
+    end if;
+  end if;
+  if char_length(n.schedule_description) > 255 then
+    perform private.refuse_field('scheduleDescription', 'Schedule description must be 255 characters or less');
+  end if;
+  if n.timezone is distinct from o.timezone and not private.is_zone(n.timezone) then
+    perform private.refuse(400, 'INVALID_TIMEZONE', format('"%s" is not a time zone', left(n.timezone, 50)), 'timezone');
+  end if;
+  if n.config is distinct from o.config then
+    if jsonb_typeof(n.config) is distinct from 'object' then
+      perform private.refuse_field('config', 'Config must be an object');
+    -- Numbers beyond every program's are a few bytes here and a hundred thousand digits in text.
+    elsif pg_column_size(n.config) > 131072 or jsonb_path_exists(n.config, 'strict $.** ? (@ > 1e308 || @ < -1e308)')
+      or octet_length(private.compact_json(n.config)) > 65536 then
+      perform private.refuse_field('config', 'Config must be 64 KiB or less');
+    end if;
+  end if;
+  if n.is_active is null then
+    perform private.refuse_field('isActive', 'isActive must be true or false');
+  end if;
+end
+$_$;
+
+--
+-- Name: FUNCTION assert_habit(o public.habits, n public.habits); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_habit(o public.habits, n public.habits) IS 'Refuses what may not stand in a habit; o is null for a new one. Judges: nothing about the caller; callable by triggers of ours only.';
+
+--
+-- Name: assert_habits_row(public.habits); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_habits_row(r public.habits) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+declare
+  v_rule text := case
+    when not (char_length(r.schedule_cron) between 1 and 100) then 'habits_schedule_cron_check'
+    when not (char_length(r.schedule_description) between 1 and 255) then 'habits_schedule_description_check'
+    when not (char_length(r.timezone) between 1 and 50) then 'habits_timezone_check'
+    when not (jsonb_typeof(r.config) = 'object') then 'habits_config_check'
+    when not (r.run_count >= 0 and r.consecutive_failures >= 0) then 'habits_counters_check'
+    when not (char_length(r.last_error_message) <= 500) then 'habits_last_error_message_check'
+    when not (r.is_active = (r.next_run_at is not null)) then 'habits_next_run_at_check'
+  end;
+begin
+  return v_rule is null or private.refuse_row('habits', v_rule);
+end
+$$;
+
+--
+-- Name: FUNCTION assert_habits_row(r public.habits); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_habits_row(r public.habits) IS 'The rules of a row of public.habits, by name.';
+
+--
+-- Name: assert_input(jsonb, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_input(p_schema jsonb, p_input jsonb) RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_faults jsonb := private.input_faults(p_schema, p_input);
+begin
+  if v_faults is not null then
+    perform private.refuse(400, 'INVALID_INPUT', v_faults -> 0 ->> 'message', 'input.' || (v_faults -> 0 ->> 'name'),
+      (select jsonb_object_agg(f ->> 'name', f ->> 'message') from jsonb_array_elements(v_faults) f));
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION assert_input(p_schema jsonb, p_input jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_input(p_schema jsonb, p_input jsonb) IS 'Refuses inputs that do not fit: 400 INVALID_INPUT, all messages in details.';
+
+--
 -- Name: assert_lease(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -2194,6 +4924,139 @@ $$;
 --
 
 COMMENT ON FUNCTION private.assert_lease(p_run_id uuid, p_owner uuid) IS 'The run''s organization, if the caller holds its lease; else 409 NO_ACTIVE_INGESTION. Judges: definer functions below only.';
+
+--
+-- Name: assert_model_answers(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_model_answers(p_model text) RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.assert_provider(p_model, private.org_id());
+end
+$$;
+
+--
+-- Name: FUNCTION assert_model_answers(p_model text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_model_answers(p_model text) IS 'Refuses 503 PROVIDER_NOT_CONFIGURED where nobody answers for the model. Judges: about the organization that the caller acts in.';
+
+--
+-- Name: notifications; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.notifications (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    organization_id uuid,
+    project_id uuid,
+    actor_user_id uuid,
+    type text NOT NULL,
+    title text NOT NULL,
+    message text,
+    data jsonb,
+    link text,
+    is_urgent boolean DEFAULT false NOT NULL,
+    read_at timestamp with time zone,
+    due_at timestamp with time zone DEFAULT now() NOT NULL,
+    told_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+)
+WITH (fillfactor='85');
+
+ALTER TABLE ONLY public.notifications FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE notifications; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.notifications IS 'What a person is told, one row a recipient. Written by functions only; the recipient reads, marks as read and deletes.';
+
+--
+-- Name: assert_notifications_row(public.notifications); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_notifications_row(r public.notifications) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+declare
+  v_rule text := case
+    when not (r.type in ('new_lead', 'task_completion', 'system_update', 'context_update', 'team_activity', 'security_alert'))
+      then 'notifications_type_check'
+    when not (r.title = private.trimmed(r.title) and char_length(r.title) between 1 and 255) then 'notifications_title_check'
+    when not (char_length(r.message) <= 2000) then 'notifications_message_check'
+    when not (jsonb_typeof(r.data) = 'object' and private.json_bytes(r.data) <= 8192) then 'notifications_data_check'
+    when not (private.is_link(r.link)) then 'notifications_link_check'
+    when r.project_id is not null and r.organization_id is null then 'notifications_project_has_organization'
+    when r.read_at is not null and r.read_at < r.due_at then 'notifications_read_when_due'
+  end;
+begin
+  return v_rule is null or private.refuse_row('notifications', v_rule);
+end
+$$;
+
+--
+-- Name: FUNCTION assert_notifications_row(r public.notifications); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_notifications_row(r public.notifications) IS 'The rules of a row of public.notifications, by name.';
+
+--
+-- Name: assert_platform_admin(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_platform_admin() RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  if not private.is_platform_admin() then
+    perform private.refuse(403, 'FORBIDDEN', 'Only the staff of this platform may do this.', null, '{"required": ["platform_admin"]}');
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION assert_platform_admin(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_platform_admin() IS 'Refuses 403 FORBIDDEN to everybody but the staff of this platform.';
+
+--
+-- Name: assert_preference_names(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_preference_names(p_body jsonb) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+declare
+  c_known constant jsonb := '{"email": ["productUpdates", "securityAlerts", "billingReminders", "weeklyDigest"],
+    "inApp": ["newLeads", "taskCompletions", "systemUpdates", "contextUpdates", "teamActivity"],
+    "frequency": ["frequency", "digestTime", "digestDay"], "quietHours": ["enabled", "startTime", "endTime", "days", "customDays"]}';
+  v_section text;
+  v_field text;
+begin
+  for v_section in select k from jsonb_object_keys(p_body) k order by k loop
+    if not c_known ? v_section or jsonb_typeof(p_body -> v_section) <> 'object' then
+      perform private.refuse_field(v_section, 'This is not a section of the preferences.');
+    end if;
+    for v_field in select k from jsonb_object_keys(p_body -> v_section) k order by k loop
+      if not c_known -> v_section ? v_field then
+        perform private.refuse_field(v_section || '.' || v_field, 'This is not a field of the preferences.');
+      end if;
+    end loop;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION assert_preference_names(p_body jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_preference_names(p_body jsonb) IS 'Refuses unknown sections and fields: 400 VALIDATION_ERROR with the dotted path.';
 
 --
 -- Name: assert_project_activity_row(public.project_activity); Type: FUNCTION; Schema: private; Owner: -
@@ -2382,6 +5245,55 @@ $_$;
 COMMENT ON FUNCTION private.assert_projects_row(r public.projects) IS 'The rules of a row of public.projects, by name.';
 
 --
+-- Name: assert_provider(text, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_provider(p_model text, p_org_id uuid) RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+declare
+  v_provider text := (private.resolve_model(p_model)).provider;
+begin
+  if v_provider in ('anthropic', 'google') and private.answering_provider(v_provider, p_org_id) is null then
+    perform private.refuse(503, 'PROVIDER_NOT_CONFIGURED',
+      format('No key for %s is configured. An owner or admin of your organization can add one.', initcap(v_provider)), null,
+      jsonb_build_object('provider', v_provider));
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION assert_provider(p_model text, p_org_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_provider(p_model text, p_org_id uuid) IS 'Refuses 503 PROVIDER_NOT_CONFIGURED where nobody can answer. Models that nobody supports pass: they fail when they run. Judges: callable by definer functions of ours, the server and the worker only.';
+
+--
+-- Name: assert_provider_keys_admin(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_provider_keys_admin() RETURNS uuid
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  if private.user_id() is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  elsif not private.is_org_admin() then
+    perform private.refuse(403, 'FORBIDDEN', 'Only owners and admins of the organization manage its provider keys.', null,
+      '{"required": ["owner", "admin"]}');
+  end if;
+  return private.org_id();
+end
+$$;
+
+--
+-- Name: FUNCTION assert_provider_keys_admin(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_provider_keys_admin() IS 'The caller''s organization, or 403 FORBIDDEN where they are neither its owner nor an admin.';
+
+--
 -- Name: assert_repository_free(uuid, text, text, uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -2403,6 +5315,33 @@ $$;
 COMMENT ON FUNCTION private.assert_repository_free(p_project_id uuid, p_url text, p_branch text, p_exclude_id uuid) IS '409 REPOSITORY_EXISTS where URL and branch are in the project already.';
 
 --
+-- Name: assert_runnable(text, jsonb, boolean); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_runnable(p_skill_id text, p_input jsonb, p_test boolean DEFAULT false) RETURNS public.skills
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  s public.skills;
+begin
+  s := private.path_skill(jsonb_build_object('skillId', p_skill_id));
+  if not s.is_active and not p_test then
+    perform private.refuse(409, 'SKILL_INACTIVE', 'Cannot execute an inactive skill');
+  end if;
+  perform private.assert_input(s.input_schema, p_input);
+  perform private.assert_provider(s.model, private.org_id());
+  return s;
+end
+$$;
+
+--
+-- Name: FUNCTION assert_runnable(p_skill_id text, p_input jsonb, p_test boolean); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_runnable(p_skill_id text, p_input jsonb, p_test boolean) IS 'The skill, if the caller may run it now with these inputs. Judges: what private.user_id() sees. Errors: 404 SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 400 INVALID_INPUT, 503 PROVIDER_NOT_CONFIGURED.';
+
+--
 -- Name: assert_same_project(uuid, jsonb); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -2421,6 +5360,140 @@ $$;
 --
 
 COMMENT ON FUNCTION private.assert_same_project(p_project_id uuid, p_body jsonb) IS '400 when a body names another project than the path.';
+
+--
+-- Name: skill_executions; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.skill_executions (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    skill_id uuid,
+    execution_type text NOT NULL,
+    reference_id uuid,
+    input jsonb,
+    output text,
+    prompt_tokens integer,
+    completion_tokens integer,
+    duration_ms integer,
+    cost_cents integer,
+    model text,
+    model_called text,
+    status text DEFAULT 'pending'::text NOT NULL,
+    error_message text,
+    error_code text,
+    executed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    started_at timestamp with time zone,
+    completed_at timestamp with time zone,
+    job_id text,
+    lease_token uuid,
+    lease_expires_at timestamp with time zone,
+    takes smallint DEFAULT 0 NOT NULL,
+    is_streamed boolean DEFAULT false NOT NULL,
+    has_streamed boolean DEFAULT false NOT NULL
+)
+WITH (fillfactor='70');
+
+ALTER TABLE ONLY public.skill_executions FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE skill_executions; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.skill_executions IS 'One row a run of a skill; written by functions only. Final states never change.';
+
+--
+-- Name: COLUMN skill_executions.reference_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.skill_executions.reference_id IS 'Habit or reflex that caused it; no foreign key, so that it survives them.';
+
+--
+-- Name: assert_skill_executions_row(public.skill_executions); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_skill_executions_row(r public.skill_executions) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+declare
+  v_rule text := case
+    when not (r.execution_type in ('manual', 'habit', 'reflex', 'api')) then 'skill_executions_execution_type_check'
+    when not (r.status in ('pending', 'running', 'completed', 'failed', 'cancelled')) then 'skill_executions_status_check'
+    when not (jsonb_typeof(r.input) = 'object') then 'skill_executions_input_check'
+    when not (char_length(r.error_code) <= 50) then 'skill_executions_error_code_check'
+    when not (r.prompt_tokens >= 0 and r.completion_tokens >= 0 and r.duration_ms >= 0 and r.cost_cents >= 0)
+      then 'skill_executions_numbers_check'
+    when (r.completed_at is not null) <> (r.status in ('completed', 'failed', 'cancelled')) then 'skill_executions_completed_at_check'
+    when (r.execution_type in ('habit', 'reflex')) <> (r.reference_id is not null) then 'skill_executions_reference_id_check'
+  end;
+begin
+  return v_rule is null or private.refuse_row('skill_executions', v_rule);
+end
+$$;
+
+--
+-- Name: FUNCTION assert_skill_executions_row(r public.skill_executions); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_skill_executions_row(r public.skill_executions) IS 'The rules of a row of public.skill_executions, by name.';
+
+--
+-- Name: assert_skill_runs(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_skill_runs(p_skill_id uuid, p_user_id uuid) RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_active boolean := (select s.is_active from public.skills s where s.id = p_skill_id);
+begin
+  if v_active is false then
+    perform private.refuse(409, 'SKILL_INACTIVE', 'Cannot activate reflex: associated skill is inactive');
+  elsif not private.sees_skill(p_user_id, p_skill_id) then
+    perform private.refuse_skill(p_skill_id::text);
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION assert_skill_runs(p_skill_id uuid, p_user_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_skill_runs(p_skill_id uuid, p_user_id uuid) IS '409 SKILL_INACTIVE or 404 SKILL_NOT_FOUND unless the skill could run for the person. Judges: gives away one bit about an unguessable id.';
+
+--
+-- Name: assert_skills_row(public.skills); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.assert_skills_row(r public.skills) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+declare
+  v_rule text := case
+    when not (r.name = private.stripped(r.name) and char_length(r.name) between 1 and 100 and private.is_plain(r.name)) then 'skills_name_check'
+    when not (char_length(r.description) between 1 and 500) then 'skills_description_check'
+    when not (r.category in ('analysis', 'generation', 'transformation', 'communication', 'automation', 'custom')) then 'skills_category_check'
+    when not (char_length(r.prompt_template) between 20 and 10000) then 'skills_prompt_template_check'
+    when not (char_length(r.model) between 1 and 100) then 'skills_model_check'
+    when not (jsonb_typeof(r.parameters) = 'object' and octet_length(r.parameters::text) <= 8192) then 'skills_parameters_check'
+    when not (jsonb_typeof(r.input_schema) = 'array' and octet_length(r.input_schema::text) <= 131072) then 'skills_input_schema_check'
+    when not (r.output_format in ('markdown', 'json', 'text', 'html', 'code')) then 'skills_output_format_check'
+    when not (r.execution_count >= 0 and r.star_count >= 0 and r.rating_sum >= 0 and r.rating_count >= 0) then 'skills_counters_check'
+  end;
+begin
+  return v_rule is null or private.refuse_row('skills', v_rule);
+end
+$$;
+
+--
+-- Name: FUNCTION assert_skills_row(r public.skills); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.assert_skills_row(r public.skills) IS 'The rules of a row of public.skills, by name.';
 
 --
 -- Name: assert_startable(uuid, boolean); Type: FUNCTION; Schema: private; Owner: -
@@ -2612,6 +5685,7 @@ begin
     delete from private.realtime_nodes where heartbeat_at < now() - interval '10 minutes' returning id
   )
   delete from private.realtime_sockets s using dead where s.node_id = dead.id;
+  perform private.bury_nodes();
 end
 $$;
 
@@ -2620,6 +5694,35 @@ $$;
 --
 
 COMMENT ON FUNCTION private.beat_node(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[]) IS 'Heartbeat of a server process with the sockets it holds. Judges: callable by the server only.';
+
+--
+-- Name: begin_event(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.begin_event(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_user uuid := private.user_id();
+  v record;
+begin
+  if v_user is null or private.is_stranger() then
+    perform private.refuse(403, 'FORBIDDEN', 'Events are sent through the API.');
+  end if;
+  -- Of the counter nothing is lost that matters.
+  perform set_config('synchronous_commit', 'off', true);
+  select * into v from private.take_rate('events:' || v_user, 60, interval '1 minute');
+  return jsonb_build_object('allowed', v.allowed, 'remaining', v.remaining, 'resetAt', private.iso(v.reset_at), 'reflexes',
+    case when v.allowed then private.waiting_reflexes(v_user, p ->> 'triggerType', p ->> 'eventName') else '[]' end);
+end
+$$;
+
+--
+-- Name: FUNCTION begin_event(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.begin_event(p jsonb) IS 'Counts an event of the caller and gives the reflexes that may wait for it. Judges: the caller''s own, through our server only. Errors: 403 FORBIDDEN.';
 
 --
 -- Name: begin_idempotent(text, text, bytea); Type: FUNCTION; Schema: private; Owner: -
@@ -2721,46 +5824,19 @@ $$;
 COMMENT ON FUNCTION private.begin_session(p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamp with time zone, p_expires_at timestamp with time zone) IS 'A new session with its first refresh token. Judges: callable by definer functions of ours only.';
 
 --
--- Name: begin_watching(uuid, bigint, bigint, integer); Type: FUNCTION; Schema: private; Owner: -
+-- Name: braced(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
-CREATE FUNCTION private.begin_watching(p_project_id uuid, p_cursor bigint, p_until bigint, p_limit integer) RETURNS TABLE(organization_id uuid, head bigint, pending bigint[], removed_until bigint, frames jsonb, id bigint, type text, data text, created_at timestamp with time zone)
-    LANGUAGE plpgsql STABLE
-    AS $$
-#variable_conflict use_column
-begin
-  -- One statement, and plpgsql because projects and ingestion are installed after events.
-  return query
-  with room as (
-    select p.id as project_id, 'project:' || p.id as name from public.projects p where p.id = p_project_id
-  ), state as materialized (
-    select r.name, l.head, l.pending, private.removed_until('ingestion:' || r.project_id) as removed_until, private.run_snapshot(r.project_id) as frames
-    from room r, private.log_position(r.name) l
-  )
-  select (select private.org_id()), s.head, s.pending, s.removed_until, s.frames, e.id, e.type, e.data::text, e.created_at
-  from state s
-  left join lateral (
-    select m.id, m.type, m.data, m.created_at
-    from (
-      select v.id, v.type, v.data, v.created_at,
-        -- Of a conflatable series only the newest row counts.
-        case when v.conflation_key is null then 1 else row_number() over (partition by v.conflation_key order by v.id desc) end as age
-      from public.events v
-      where v.room = s.name and v.id > p_cursor and v.id <= least(s.head, p_until) and v.type = any (private.ingestion_event_types())
-    ) m
-    where m.age = 1
-    order by m.id
-    limit p_limit
-  ) e on p_cursor is not null and p_cursor >= s.removed_until and p_cursor <= s.head
-  order by e.id;
-end
-$$;
+CREATE FUNCTION private.braced(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN replace(replace(replace(p_text, '\
+'::text, ''::text), '<<'::text, ('{'::text || '{'::text)), '>>'::text, ('}'::text || '}'::text));
 
 --
--- Name: FUNCTION begin_watching(p_project_id uuid, p_cursor bigint, p_until bigint, p_limit integer); Type: COMMENT; Schema: private; Owner: -
+-- Name: FUNCTION braced(p_text text); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.begin_watching(p_project_id uuid, p_cursor bigint, p_until bigint, p_limit integer) IS 'State of a project''s ingestion for a fresh socket and the events it missed, from one snapshot, under the caller''s own rights; no row = not visible.';
+COMMENT ON FUNCTION private.braced(p_text text) IS 'The text with its <<placeholders>> in braces and its paragraphs in one line each.';
 
 --
 -- Name: bury_job(text, text, text, jsonb, integer, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -2782,6 +5858,35 @@ $$;
 --
 
 COMMENT ON FUNCTION private.bury_job(p_job_id text, p_type text, p_queue text, p_args jsonb, p_error_count integer, p_error text, p_created_at timestamp with time zone) IS 'Keeps a job that used up its attempts for an administrator. Judges: callable by the worker only.';
+
+--
+-- Name: bury_nodes(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.bury_nodes(p_at timestamp with time zone DEFAULT now()) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_alive uuid[] := array(select n.id from private.realtime_nodes n where n.heartbeat_at > p_at - interval '90 seconds');
+begin
+  delete from private.realtime_watchers w where w.node_id <> all (v_alive);
+  with gone as (
+    delete from private.realtime_presence r where r.node_id <> all (v_alive) returning r.context_id, r.user_id
+  )
+  update private.realtime_statuses s set left_at = p_at
+  from gone g
+  where s.context_id = g.context_id and s.user_id = g.user_id and s.left_at is null
+    and not exists (select from private.realtime_presence r
+      where r.context_id = g.context_id and r.user_id = g.user_id and r.node_id = any (v_alive));
+end
+$$;
+
+--
+-- Name: FUNCTION bury_nodes(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.bury_nodes(p_at timestamp with time zone) IS 'Forgets the people and watchers of server processes that are dead. Judges: callable by the server only.';
 
 --
 -- Name: call_idempotent(text, jsonb, text, bytea); Type: FUNCTION; Schema: private; Owner: -
@@ -2811,6 +5916,25 @@ $_$;
 --
 
 COMMENT ON FUNCTION private.call_idempotent(p_operation text, p jsonb, p_key text, p_hash bytea) IS 'Runs an operation at most once per caller and key (24 hours), or replays its answer.';
+
+--
+-- Name: can_fire_skill(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.can_fire_skill(p_skill_id uuid, p_user_id uuid) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return exists (select from public.skills s where s.id = p_skill_id and s.is_active and (s.is_public or s.user_id = p_user_id));
+end
+$$;
+
+--
+-- Name: FUNCTION can_fire_skill(p_skill_id uuid, p_user_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.can_fire_skill(p_skill_id uuid, p_user_id uuid) IS 'Is the skill active and the person''s to run? Judges: callable by definer functions of ours only.';
 
 --
 -- Name: cancel_active_run(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -2853,6 +5977,34 @@ $$;
 --
 
 COMMENT ON FUNCTION private.cancel_before_deletion(p_project_id uuid) IS 'Stops an active run of a project that is about to be deleted. Judges: the caller must be its owner or an admin.';
+
+--
+-- Name: cancel_execution(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.cancel_execution(p_id text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_status text;
+begin
+  select e.status into v_status from public.skill_executions e
+  where e.id = private.as_uuid(p_id) and e.user_id = private.user_id() for no key update;
+  if not found then
+    perform private.refuse_execution(p_id);
+  elsif private.is_final(v_status) then
+    perform private.refuse(409, 'CANNOT_CANCEL', format('Cannot cancel an execution with status "%s"', v_status));
+  end if;
+  update public.skill_executions e set status = 'cancelled', error_message = 'Cancelled by user' where e.id = private.as_uuid(p_id);
+end
+$$;
+
+--
+-- Name: FUNCTION cancel_execution(p_id text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.cancel_execution(p_id text) IS 'Cancels an open run. Judges: only rows of private.user_id(). Errors: 404 EXECUTION_NOT_FOUND, 409 CANNOT_CANCEL.';
 
 --
 -- Name: cancel_run(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -2903,6 +6055,60 @@ $$;
 COMMENT ON FUNCTION private.change_branch(p_project_id uuid, p_repository_id uuid, p_branch text) IS 'Points a repository at another branch. Judges: callable by definer functions of ours that have judged the caller. Errors: 404 REPOSITORY_NOT_FOUND, 409 REPOSITORY_EXISTS, 400.';
 
 --
+-- Name: change_skill(public.skills); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.change_skill(s public.skills) RETURNS public.skills
+    LANGUAGE plpgsql
+    AS $$
+begin
+  update public.skills k
+  set name = s.name, description = s.description, category = s.category, prompt_template = s.prompt_template, model = s.model,
+    parameters = s.parameters, input_schema = s.input_schema, output_format = s.output_format, is_active = s.is_active
+  where k.id = s.id
+  returning * into s;
+  return s;
+end
+$$;
+
+--
+-- Name: FUNCTION change_skill(s public.skills); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.change_skill(s public.skills) IS 'Stores what an owner may change of a skill.';
+
+--
+-- Name: changed_files(uuid, uuid, uuid, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.changed_files(p_org_id uuid, p_old_run uuid, p_new_run uuid, p_limit integer) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('event', c.event, 'path', c.path, 'size', c.bytes) order by c.path, c.event), '[]')
+    from (
+      select coalesce(n.path, o.path) as path, coalesce(n.bytes, o.bytes) as bytes,
+        case when o.id is null then 'create' when n.id is null then 'delete' else 'modify' end as event
+      from (select * from public.run_files f where f.organization_id = p_org_id and f.run_id = p_old_run) o
+      full join (select * from public.run_files f where f.organization_id = p_org_id and f.run_id = p_new_run) n
+        on n.path = o.path and n.source = o.source
+          and coalesce(n.repository_id, '00000000-0000-0000-0000-000000000000') = coalesce(o.repository_id, '00000000-0000-0000-0000-000000000000')
+      where o.hash is distinct from n.hash
+      order by 1, 3
+      limit p_limit) c
+  );
+end
+$$;
+
+--
+-- Name: FUNCTION changed_files(p_org_id uuid, p_old_run uuid, p_new_run uuid, p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.changed_files(p_org_id uuid, p_old_run uuid, p_new_run uuid, p_limit integer) IS 'What differs between the files of two runs, by path. Judges: callable by triggers of ours only.';
+
+--
 -- Name: choose_organization(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -2938,6 +6144,81 @@ $$;
 --
 
 COMMENT ON FUNCTION private.choose_organization(p_user_id uuid, p_wanted_id uuid) IS 'Organization that a session of this person acts in, made if there is none; null when all memberships are inactive. Judges: callable by definer functions of ours only.';
+
+--
+-- Name: claim_execution(uuid, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.claim_execution(p_id uuid, p_seconds integer, OUT outcome text, OUT token uuid, OUT answers text, OUT called text, OUT sealed_key text, OUT parameters jsonb, OUT prompt text, OUT elapsed_ms bigint, OUT is_streamed boolean, OUT organization_id uuid) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  e public.skill_executions;
+  s public.skills;
+  v_end record;
+  v_ready record;
+  v_route record;
+begin
+  outcome := 'none';
+  select * into e from public.skill_executions x where x.id = p_id for no key update skip locked;
+  if not found then
+    if exists (select from public.skill_executions x where x.id = p_id) then
+      outcome := 'busy';
+    end if;
+    return;
+  elsif private.is_final(e.status) or e.lease_expires_at > clock_timestamp() then
+    return;
+  end if;
+  select * into v_end from private.end_of_execution(e, clock_timestamp());
+  if v_end.code is not null then
+    perform private.fail_execution(e.id, v_end.code, v_end.message);
+    return;
+  end if;
+  select * into s from public.skills k where k.id = e.skill_id;
+  select * into v_ready from private.prepare_execution(e, s);
+  if v_ready.code is null then
+    select * into v_route from private.route_model(s.model, e.organization_id);
+    if v_route.provider is null or v_route.provider = 'openai' then
+      v_ready.code := 'MODEL_NOT_SUPPORTED';
+      v_ready.message := format('The model "%s" is not supported.', s.model);
+    elsif v_route.answers is null then
+      v_ready.code := 'PROVIDER_NOT_CONFIGURED';
+      v_ready.message := format('No key for %s is configured.', initcap(v_route.provider));
+    end if;
+  end if;
+  if v_ready.code is not null then
+    perform private.fail_execution(e.id, v_ready.code, v_ready.message);
+    return;
+  end if;
+
+  token := gen_random_uuid();
+  if e.status = 'pending' then
+    update public.skill_executions x set status = 'running', takes = 1, model = s.model, model_called = v_route.called,
+      lease_token = token, lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
+    where x.id = e.id returning * into e;
+  else
+    update public.skill_executions x set takes = x.takes + 1, job_id = null, model = s.model, model_called = v_route.called,
+      lease_token = token, lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
+    where x.id = e.id returning * into e;
+  end if;
+  outcome := 'run';
+  answers := v_route.answers;
+  called := v_route.called;
+  sealed_key := v_route.sealed_key;
+  parameters := s.parameters;
+  prompt := v_ready.prompt;
+  elapsed_ms := round(extract(epoch from clock_timestamp() - e.started_at) * 1000);
+  is_streamed := e.is_streamed;
+  organization_id := e.organization_id;
+end
+$$;
+
+--
+-- Name: FUNCTION claim_execution(p_id uuid, p_seconds integer, OUT outcome text, OUT token uuid, OUT answers text, OUT called text, OUT sealed_key text, OUT parameters jsonb, OUT prompt text, OUT elapsed_ms bigint, OUT is_streamed boolean, OUT organization_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.claim_execution(p_id uuid, p_seconds integer, OUT outcome text, OUT token uuid, OUT answers text, OUT called text, OUT sealed_key text, OUT parameters jsonb, OUT prompt text, OUT elapsed_ms bigint, OUT is_streamed boolean, OUT organization_id uuid) IS 'Leases a run and gives prompt, model and key for it, or ends it where it cannot start. Judges: callable by the worker only.';
 
 --
 -- Name: claim_run(uuid, uuid, integer); Type: FUNCTION; Schema: private; Owner: -
@@ -3077,6 +6358,52 @@ CREATE FUNCTION private.clean_email(p_text text) RETURNS text
 COMMENT ON FUNCTION private.clean_email(p_text text) IS 'The address as it is stored, or null where it has not the shape of one.';
 
 --
+-- Name: clean_up_executions(integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.clean_up_executions(p_days integer, OUT deleted bigint, OUT bytes bigint) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  with gone as (
+    delete from public.skill_executions e
+    where e.user_id = private.user_id() and e.completed_at is not null and e.executed_at < now() - make_interval(hours => 24 * p_days)
+    returning octet_length(private.execution_json(e)::text) as size
+  )
+  select count(*), coalesce(sum(size), 0) into deleted, bytes from gone;
+end
+$$;
+
+--
+-- Name: FUNCTION clean_up_executions(p_days integer, OUT deleted bigint, OUT bytes bigint); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.clean_up_executions(p_days integer, OUT deleted bigint, OUT bytes bigint) IS 'Deletes old runs that have ended. Judges: only rows of private.user_id().';
+
+--
+-- Name: clear_refusals(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.clear_refusals() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if not private.is_platform_admin() then
+    perform private.refuse(403, 'FORBIDDEN', 'Only administrators of the platform may do this.');
+  end if;
+  delete from private.realtime_refusals;
+end
+$$;
+
+--
+-- Name: FUNCTION clear_refusals(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.clear_refusals() IS 'Empties the access log. Judges: private.is_platform_admin(). Errors: 403 FORBIDDEN.';
+
+--
 -- Name: clear_run(uuid, uuid, text, integer); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -3098,6 +6425,38 @@ $$;
 COMMENT ON FUNCTION private.clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer) IS 'Removes up to p_limit rows of a leased run; 0 when none are left. Judges: callable by the worker only, for the run it holds.';
 
 --
+-- Name: clock_change(text, timestamp without time zone, timestamp without time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.clock_change(p_zone text, p_from timestamp without time zone, p_to timestamp without time zone) RETURNS timestamp without time zone
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+declare
+  v_offset interval := (p_from at time zone 'UTC' at time zone p_zone) - p_from;
+  v_from timestamp := date_trunc('second', p_from);
+  v_seconds integer := ceil(extract(epoch from p_to - v_from));
+  v_half integer;
+begin
+  while v_seconds > 1 loop
+    v_half := v_seconds / 2;
+    if (v_from + make_interval(secs => v_half)) at time zone 'UTC' at time zone p_zone - (v_from + make_interval(secs => v_half)) = v_offset then
+      v_from := v_from + make_interval(secs => v_half);
+      v_seconds := v_seconds - v_half;
+    else
+      v_seconds := v_half;
+    end if;
+  end loop;
+  return v_from + interval '1 second';
+end
+$$;
+
+--
+-- Name: FUNCTION clock_change(p_zone text, p_from timestamp without time zone, p_to timestamp without time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.clock_change(p_zone text, p_from timestamp without time zone, p_to timestamp without time zone) IS 'First instant after p_from with another offset of the zone; there is exactly one change up to p_to. Everything in UTC.';
+
+--
 -- Name: close_sockets(uuid[]); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -3117,6 +6476,218 @@ $$;
 COMMENT ON FUNCTION private.close_sockets(p_socket_ids uuid[]) IS 'Forgets closed sockets. Judges: callable by the server only.';
 
 --
+-- Name: usage_counters; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.usage_counters (
+    organization_id uuid NOT NULL,
+    metric text NOT NULL,
+    period date NOT NULL,
+    used bigint DEFAULT 0 NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    slot smallint DEFAULT 0 NOT NULL,
+    is_alone boolean DEFAULT true NOT NULL,
+    granted bigint DEFAULT 0 NOT NULL,
+    granted_under bigint DEFAULT 0 NOT NULL,
+    day date DEFAULT '1970-01-01'::date NOT NULL,
+    day_value bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT usage_counters_metric_check CHECK ((metric = ANY (ARRAY['api_calls'::text, 'ingestions'::text, 'oracle_queries'::text, 'storage'::text]))),
+    CONSTRAINT usage_counters_used_check CHECK ((used >= 0))
+)
+WITH (fillfactor='50');
+
+ALTER TABLE ONLY public.usage_counters FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE usage_counters; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.usage_counters IS 'Units used per organization, metric and period (first day of the UTC month, or the UTC day; storage: 1970-01-01, a gauge in bytes), spread over slots; public.usage has the sums.';
+
+--
+-- Name: close_usage_day(public.usage_counters); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.close_usage_day(p public.usage_counters) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if p.day > date '1970-01-01' then
+    insert into public.usage_days as d (organization_id, metric, day, value) values (p.organization_id, p.metric, p.day, p.day_value)
+    on conflict (organization_id, metric, day) do update
+      set value = case when p.metric = 'storage' then excluded.value else d.value + excluded.value end;
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION close_usage_day(p public.usage_counters); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.close_usage_day(p public.usage_counters) IS 'Keeps the units of a slot''s day. Judges: callable by functions of ours only.';
+
+--
+-- Name: compact_json(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.compact_json(p_value jsonb) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    SET extra_float_digits TO '1'
+    AS $$
+declare
+  v_text text := p_value::text;
+  v_mark text;
+begin
+  if strpos(v_text, ': null') > 0 then
+    -- Its digits come from the text itself, so that no text can hold it.
+    v_mark := '0E' || replace(hashtextextended(v_text, 0)::text, '-', '0');
+    v_text := replace(json_strip_nulls(replace(v_text, ': null', ': ' || v_mark)::json)::text, ':' || v_mark, ':null');
+    v_text := replace(v_text, ': ' || v_mark, ': null');
+  else
+    v_text := json_strip_nulls(v_text::json)::text;
+  end if;
+  if v_text !~ '\d\.\d|\d{16}' then
+    return v_text;
+  end if;
+
+  -- Some number may have to be printed otherwise, or some string looks like one. Strings are told apart by their quotation marks, once
+  -- the escaped ones are out of the way: no JSON text holds the two characters that stand for them. Zeros at the end of a fraction:
+  v_text := replace(replace(v_text, '\\', E'\u0001'), '\"', E'\u0002');
+  v_text := regexp_replace(v_text, '("[^"]*")|(\.\d*[1-9])0+([],}])|\.0+([],}])', '\1\2\3\4', 'g');
+  -- More digits than a double has, or so many zeros that JavaScript prints an exponent. Every other piece between quotation marks lies
+  -- outside strings, and the pieces come in their order, since nothing between the split and the aggregate changes it.
+  if v_text ~ '[\d.]{16}|0\.000000' then
+    select string_agg(case when t.place % 2 = 0 or t.piece !~ '[\d.]{16}|0\.000000' then t.piece
+      else (select string_agg(case when length(n) between 16 and 30 and btrim(n, '[]{}:')::double precision::text = btrim(n, '[]{}:') then n
+          else private.number_piece(n) end, ',') from string_to_table(t.piece, ',') n) end, '"')
+    into v_text
+    from string_to_table(v_text, '"') with ordinality t (piece, place);
+  end if;
+  return replace(replace(v_text, E'\u0002', '\"'), E'\u0001', '\\');
+end
+$$;
+
+--
+-- Name: FUNCTION compact_json(p_value jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.compact_json(p_value jsonb) IS 'JSON text as JSON.stringify writes it: no blanks, numbers as doubles; the order of members is jsonb''s.';
+
+--
+-- Name: notification_mails; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.notification_mails (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    organization_id uuid,
+    type text NOT NULL,
+    category text,
+    cadence text NOT NULL,
+    title text NOT NULL,
+    message text,
+    link text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    done_at timestamp with time zone,
+    mail_id uuid,
+    CONSTRAINT notification_mails_cadence_check CHECK ((cadence = ANY (ARRAY['now'::text, 'daily'::text, 'weekly'::text]))),
+    CONSTRAINT notification_mails_category_check CHECK ((category = ANY (ARRAY['productUpdates'::text, 'securityAlerts'::text, 'billingReminders'::text]))),
+    CONSTRAINT notification_mails_mailed_is_done CHECK (((mail_id IS NULL) OR (done_at IS NOT NULL))),
+    CONSTRAINT notification_mails_message_check CHECK ((char_length(message) <= 2000)),
+    CONSTRAINT notification_mails_title_check CHECK (((char_length(title) >= 1) AND (char_length(title) <= 255)))
+);
+
+ALTER TABLE ONLY private.notification_mails FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE notification_mails; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.notification_mails IS 'Queue of what is told by mail, now or in a digest; done rows are kept 30 days.';
+
+--
+-- Name: compose_notification_mail(private.notification_mails[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.compose_notification_mail(p_rows private.notification_mails[]) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  c_room constant integer := 80000;
+  u public.users;
+  s public.notification_preferences;
+  m private.notification_mails;
+  v_single boolean := p_rows[1].cadence = 'now';
+  v_entry record;
+  v_text text := '';
+  v_html text := '';
+  v_shown integer := 0;
+  v_all integer := 0;
+  v_categories text[] := '{}';
+begin
+  select * into u from public.users x where x.id = p_rows[1].user_id;
+  select * into s from public.notification_preferences x where x.user_id = u.id;
+  if not private.is_mail_address(u.email) then
+    return null;
+  end if;
+  foreach m in array p_rows loop
+    continue when m.category = 'productUpdates' and not s.email_product_updates or m.category = 'billingReminders' and not s.email_billing_reminders;
+    v_all := v_all + 1;
+    v_categories := v_categories || coalesce(m.category, '');
+    v_entry := private.mail_entry(m.title, m.message, m.link, case when v_single then 2000 else 300 end);
+    continue when v_shown = 100 or char_length(v_text) + char_length(v_entry.body_text) > c_room
+      or char_length(v_html) + char_length(v_entry.body_html) > c_room;
+    v_shown := v_shown + 1;
+    v_text := v_text || v_entry.body_text;
+    v_html := v_html || v_entry.body_html;
+  end loop;
+  if v_all = 0 then
+    return null;
+  end if;
+  if v_all > v_shown then
+    v_text := v_text || format(E'And %s more in your notifications.\n\n', v_all - v_shown);
+    v_html := v_html || format('<p>And %s more in your notifications.</p>', v_all - v_shown);
+  end if;
+  return private.queue_told_mail(case when v_single then 'notification' else 'digest' end, u,
+    case when v_single then p_rows[1].organization_id end,
+    case when v_single then p_rows[1].title else format('Your %s digest: %s %s', p_rows[1].cadence, v_all,
+      case v_all when 1 then 'notification' else 'notifications' end) end,
+    -- Only what one link can switch off gets one.
+    case when v_categories[1] <> '' and v_categories[1] = all (v_categories) then v_categories[1] end, v_text, v_html);
+end
+$$;
+
+--
+-- Name: FUNCTION compose_notification_mail(p_rows private.notification_mails[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.compose_notification_mail(p_rows private.notification_mails[]) IS 'Writes the message of these rows of one person; null when nothing is left to tell. Judges: callable by schedules only.';
+
+--
+-- Name: consume_call(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.consume_call(p_org_id uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if not private.is_key_request() then
+    perform private.consume_quota(p_org_id, 'api_calls', 1);
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION consume_call(p_org_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.consume_call(p_org_id uuid) IS 'Counts a run or a test, or refuses with 429 QUOTA_EXCEEDED. Judges: callable by definer functions of ours only.';
+
+--
 -- Name: consume_quota(uuid, text, bigint, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -3125,37 +6696,57 @@ CREATE FUNCTION private.consume_quota(p_org_id uuid, p_metric text, p_amount big
     SET search_path TO ''
     AS $$
 declare
-  v_limit bigint := private.plan_limit(p_org_id, p_metric);
-  v_cap bigint := case when v_limit < 0 then 9223372036854775807 when p_metric = 'storage' then v_limit * 1073741824 else v_limit end;
   v_period date := private.usage_period(p_metric, p_at);
+  v_day date := (p_at at time zone 'UTC')::date;
+  v_limit bigint;
+  v_cap bigint;
+  v_slot smallint;
   v_used bigint;
-  v_reset timestamptz;
+  v_is_alone boolean;
+  v_void text;
 begin
-  with counted as (
-    insert into public.usage_counters as c (organization_id, metric, period, used)
-    select p_org_id, p_metric, v_period, greatest(p_amount, 0)
-    where p_amount <= v_cap
-    on conflict (organization_id, metric, period) do update
-      set used = greatest(c.used + p_amount, 0), updated_at = now()
-      where c.used + p_amount <= v_cap or p_amount <= 0
-    returning c.used
-  ), trend as (
-    insert into public.usage_days as d (organization_id, metric, day, value)
-    select p_org_id, p_metric, (p_at at time zone 'UTC')::date, case when p_metric = 'storage' then used else p_amount end from counted
-    on conflict (organization_id, metric, day) do update
-      set value = case when p_metric = 'storage' then excluded.value else d.value + excluded.value end
-  )
-  select used into v_used from counted;
-
-  if v_used is null then
-    select c.used into v_used from public.usage_counters c
-    where c.organization_id = p_org_id and c.metric = p_metric and c.period = v_period;
-    perform private.refuse_quota(p_org_id, p_metric, p_amount, v_limit, coalesce(v_used, 0), p_at);
+  -- The fast way: the limit of now and a slot that was granted under it, then one row moved. Two statements: what the first has locked may
+  -- be newer than its snapshot, and the second sees it.
+  if p_metric <> 'storage' then
+    select l.value, f.slot into v_limit, v_slot
+    from (select private.limit_of(s, p, p_metric) from public.subscriptions s
+      join public.plans p on p.id = case when s.status in ('active', 'trialing', 'past_due') then s.plan_id else 'free' end
+      where s.organization_id = p_org_id) l (value)
+    cross join lateral (
+      select u.slot from public.usage_counters u
+      where u.organization_id = p_org_id and u.metric = p_metric and u.period = v_period and u.day = v_day
+        and u.granted_under = l.value and u.used + p_amount <= u.granted
+      limit 1 for no key update skip locked) f;
+    if found then
+      update public.usage_counters c
+      set used = c.used + p_amount, day_value = c.day_value + p_amount, updated_at = now()
+      where c.organization_id = p_org_id and c.metric = p_metric and c.period = v_period and c.slot = v_slot
+      returning c.used, c.is_alone into v_used, v_is_alone;
+    end if;
   end if;
-  if v_limit >= 0 and p_metric <> 'storage' then
-    v_reset := private.usage_resets_at(p_metric, p_at);
-    perform private.set_headers(jsonb_build_object('X-RateLimit-Limit', v_limit::text, 'X-RateLimit-Remaining', (v_limit - v_used)::text,
-      'X-RateLimit-Reset', floor(extract(epoch from v_reset))::bigint::text));
+
+  if v_limit is null then
+    v_limit := private.plan_limit(p_org_id, p_metric);
+    v_cap := case when v_limit < 0 then 1::bigint << 60 when p_metric = 'storage' then v_limit * 1073741824 else v_limit end;
+    if p_metric = 'storage' then
+      v_void := private.consume_storage(p_org_id, p_amount, v_limit, v_cap, p_at);
+      return;
+    end if;
+    v_used := private.consume_slowly(p_org_id, p_metric, p_amount, v_period, v_day, v_limit, v_cap);
+    if v_used > v_cap then
+      v_void := private.refuse_quota(p_org_id, p_metric, p_amount, v_limit, v_used - p_amount, p_at);
+    end if;
+  elsif v_limit >= 0 and not v_is_alone then
+    v_used := private.units_used(p_org_id, p_metric, v_period);
+  end if;
+  -- The first units beyond 80 % (those of callers at work are not seen by each other) and the last one: told once a window.
+  if v_limit > 0 and v_used * 5 >= v_limit * 4 and (v_used >= v_limit or (v_used - p_amount - 64) * 5 < v_limit * 4) then
+    v_void := private.tell_quota(p_org_id, p_metric, v_used, v_limit, v_period);
+  end if;
+  if v_limit >= 0 then
+    v_void := private.set_headers(jsonb_build_object('X-RateLimit-Limit', v_limit::text, 'X-RateLimit-Remaining',
+      greatest(v_limit - v_used, 0)::text, 'X-RateLimit-Reset',
+      floor(extract(epoch from private.usage_resets_at(p_metric, p_at)))::bigint::text));
   end if;
 end
 $$;
@@ -3165,6 +6756,145 @@ $$;
 --
 
 COMMENT ON FUNCTION private.consume_quota(p_org_id uuid, p_metric text, p_amount bigint, p_at timestamp with time zone) IS 'Counts units of a plan limit in this transaction, or refuses with 429 QUOTA_EXCEEDED. Judges: callable by definer functions and triggers of ours only.';
+
+--
+-- Name: consume_slowly(uuid, text, bigint, date, date, bigint, bigint); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.consume_slowly(p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, p_limit bigint, p_cap bigint) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  c_slots constant integer := 32;
+  v public.usage_counters;
+  v_slots integer;
+  v_last smallint;
+  v_granted bigint;
+  v_grant bigint := 0;
+begin
+  perform pg_advisory_xact_lock(hashtextextended(format('usage %s %s', p_org_id, p_metric), 0));
+  select count(*), coalesce(max(c.slot), -1), coalesce(sum(c.granted), 0) into v_slots, v_last, v_granted
+  from public.usage_counters c where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period;
+
+  if exists (select from public.usage_counters c where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
+      and (c.granted_under <> p_limit or c.used > c.granted)) or v_granted + p_amount > p_cap then
+    -- Take back what is granted and not used, under the limit of now. Waits for those who are using a slot.
+    perform from public.usage_counters c where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
+    order by c.slot for update;
+    update public.usage_counters c set granted = c.used, granted_under = p_limit
+    where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
+      and (c.granted <> c.used or c.granted_under <> p_limit);
+    select coalesce(sum(c.used), 0) into v_granted
+    from public.usage_counters c where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period;
+    if v_granted + p_amount > p_cap then
+      return v_granted + p_amount;
+    end if;
+  end if;
+
+  -- A slot that is free; else a new one, which keeps the next caller from waiting; else wait for one.
+  select c.* into v from public.usage_counters c
+  where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
+  order by c.granted - c.used desc, c.slot limit 1 for update skip locked;
+  if not found and v_slots < c_slots then
+    insert into public.usage_counters (organization_id, metric, period, slot, is_alone, granted_under, day)
+    values (p_org_id, p_metric, p_period, v_last + 1, v_slots = 0, p_limit, p_day) returning * into v;
+    update public.usage_counters c set is_alone = false
+    where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period and c.is_alone and v_slots > 0;
+  elsif not found then
+    select c.* into v from public.usage_counters c
+    where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
+      and c.slot = (floor(random() * c_slots))::smallint for update;
+  end if;
+
+  if v.used + p_amount > v.granted then
+    v_grant := private.next_grant(v.used + p_amount - v.granted, p_cap - v_granted);
+  end if;
+  if v.day <> p_day then
+    perform private.close_usage_day(v);
+    v.day_value := 0;
+  end if;
+  update public.usage_counters c
+  set used = c.used + p_amount, granted = c.granted + v_grant, day = p_day, day_value = v.day_value + p_amount, updated_at = now()
+  where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period and c.slot = v.slot;
+  return private.units_used(p_org_id, p_metric, p_period);
+end
+$$;
+
+--
+-- Name: FUNCTION consume_slowly(p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, p_limit bigint, p_cap bigint); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.consume_slowly(p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, p_limit bigint, p_cap bigint) IS 'Counts units of a counter whose slots cannot take them as they are; gives what is used then, or more than the cap when it forbids that. Judges: callable by functions of ours only.';
+
+--
+-- Name: consume_storage(uuid, bigint, bigint, bigint, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_cap bigint, p_at timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v public.usage_counters;
+  v_day date := (p_at at time zone 'UTC')::date;
+begin
+  loop
+    select c.* into v from public.usage_counters c
+    where c.organization_id = p_org_id and c.metric = 'storage' and c.period = date '1970-01-01' and c.slot = 0 for update;
+    exit when found;
+    insert into public.usage_counters (organization_id, metric, period, day) values (p_org_id, 'storage', '1970-01-01', v_day)
+    on conflict do nothing;
+  end loop;
+  if p_bytes > 0 and v.used + p_bytes > p_cap then
+    perform private.refuse_quota(p_org_id, 'storage', p_bytes, p_limit, v.used, p_at);
+  end if;
+  if v.day <> v_day then
+    perform private.close_usage_day(v);
+  end if;
+  update public.usage_counters c
+  set used = greatest(c.used + p_bytes, 0), day = v_day, day_value = greatest(c.used + p_bytes, 0), updated_at = now()
+  where c.organization_id = p_org_id and c.metric = 'storage' and c.period = date '1970-01-01' and c.slot = 0;
+  if p_bytes > 0 and p_limit > 0 and (v.used + p_bytes) * 5 >= p_cap * 4 and (v.used * 5 < p_cap * 4 or v.used + p_bytes >= p_cap) then
+    perform private.tell_quota(p_org_id, 'storage', v.used + p_bytes, p_cap, date_trunc('month', p_at at time zone 'UTC')::date);
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_cap bigint, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_cap bigint, p_at timestamp with time zone) IS 'Adds bytes to an organization''s storage or gives them back. Judges: callable by functions of ours only. Errors: 429 QUOTA_EXCEEDED.';
+
+--
+-- Name: content_as_prompt(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.content_as_prompt(b jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+declare
+  v_length integer := char_length(b ->> 'content');
+begin
+  if not b ? 'content' then
+    return b - 'promptTemplate';
+  elsif coalesce(v_length, 0) = 0 then
+    perform private.refuse_field('content', 'Content is required');
+  elsif v_length < 20 then
+    perform private.refuse_field('content', 'Content must be at least 20 characters');
+  elsif v_length > 10000 then
+    perform private.refuse_field('content', 'Content must be 10,000 characters or less');
+  end if;
+  return b || jsonb_build_object('promptTemplate', b -> 'content');
+end
+$$;
+
+--
+-- Name: FUNCTION content_as_prompt(b jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.content_as_prompt(b jsonb) IS 'A playbook''s body in the members of a skill''s. Errors: 400.';
 
 --
 -- Name: sessions; Type: TABLE; Schema: private; Owner: -
@@ -3235,6 +6965,73 @@ $$;
 COMMENT ON FUNCTION private.continue_session(p_session private.sessions, p jsonb, p_at timestamp with time zone) IS 'Moves the person of an ended membership to another organization. Judges: callable by definer functions of ours only.';
 
 --
+-- Name: cost_cents(text, text, bigint, bigint, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.cost_cents(p_called text, p_model text, p_prompt bigint, p_completion bigint, p_at timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+declare
+  v_id text;
+  v_price public.model_prices;
+begin
+  if p_prompt is null and p_completion is null then
+    return null;
+  end if;
+  foreach v_id in array array[p_called, p_model, private.default_model()] loop
+    select * into v_price from public.model_prices p where p.model = v_id and p.holds_from <= p_at order by p.holds_from desc limit 1;
+    exit when found;
+  end loop;
+  return least(2147483647, div(greatest(coalesce(p_prompt, 0), 0)::numeric * coalesce(v_price.input_cents, 0)
+    + greatest(coalesce(p_completion, 0), 0)::numeric * coalesce(v_price.output_cents, 0) + 500000, 1000000))::integer;
+end
+$$;
+
+--
+-- Name: FUNCTION cost_cents(p_called text, p_model text, p_prompt bigint, p_completion bigint, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.cost_cents(p_called text, p_model text, p_prompt bigint, p_completion bigint, p_at timestamp with time zone) IS 'Cents for tokens at the prices of p_at, in integers; null where the provider reported no tokens. Judges: gives away public knowledge only.';
+
+--
+-- Name: count_outcome(public.skill_executions); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.count_outcome(e public.skill_executions) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  c_limit constant integer := 3;
+  v_failed constant boolean := e.status = 'failed';
+begin
+  if e.execution_type = 'habit' then
+    update public.habits h set
+      consecutive_failures = case when v_failed then h.consecutive_failures + 1 else 0 end,
+      last_error_message = case when v_failed then left(e.error_message, 500) end,
+      is_active = h.is_active and not (v_failed and h.consecutive_failures + 1 >= c_limit),
+      next_run_at = case when h.is_active and not (v_failed and h.consecutive_failures + 1 >= c_limit) then h.next_run_at end
+    where h.id = e.reference_id and h.user_id = e.user_id
+      and (v_failed or h.consecutive_failures <> 0 or h.last_error_message is not null);
+  else
+    update public.reflexes x set
+      consecutive_failures = case when v_failed then x.consecutive_failures + 1 else 0 end,
+      last_error_message = case when v_failed then left(e.error_message, 500) end,
+      is_active = x.is_active and not (v_failed and x.consecutive_failures + 1 >= c_limit)
+    where x.id = e.reference_id and x.user_id = e.user_id
+      and (v_failed or x.consecutive_failures <> 0 or x.last_error_message is not null);
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION count_outcome(e public.skill_executions); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.count_outcome(e public.skill_executions) IS 'The end of a run in the streak of failures of its habit or reflex. Judges: callable by triggers of ours only.';
+
+--
 -- Name: count_project(public.projects, integer); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -3243,21 +7040,26 @@ CREATE FUNCTION private.count_project(p public.projects, p_by integer) RETURNS v
     SET search_path TO ''
     AS $$
 declare
-  v_slot smallint := pg_backend_pid() % 8;
+  c_slots constant integer := 64;
 begin
   update private.project_counters c
   set projects = c.projects + p_by, active = c.active + p_by * (p.status = 'active')::integer,
     processing = c.processing + p_by * (p.status = 'processing')::integer, failed = c.failed + p_by * (p.status = 'error')::integer,
     tokens = c.tokens + p_by * coalesce(p.optimized_tokens, 0), files = c.files + p_by * coalesce(p.total_files, p.uploaded_files)
-  where c.organization_id = p.organization_id and c.privacy = p.privacy and c.slot = v_slot;
+  where c.organization_id = p.organization_id and c.privacy = p.privacy
+    -- By key: the row that is locked may be newer than the one this statement sees.
+    and c.slot = (select f.slot from private.project_counters f
+      where f.organization_id = p.organization_id and f.privacy = p.privacy limit 1 for no key update skip locked);
   if found then
     return;
   end if;
-  -- Another process of the same slot may be inserting it too.
   insert into private.project_counters as c (organization_id, privacy, slot, projects, active, processing, failed, tokens, files)
-  select p.organization_id, p.privacy, v_slot, p_by, p_by * (p.status = 'active')::integer,
+  select p.organization_id, p.privacy,
+    -- Spread, because those who meet here would open the same next one.
+    case when s.held = 0 then 0 else floor(random() * c_slots) end, p_by, p_by * (p.status = 'active')::integer,
     p_by * (p.status = 'processing')::integer, p_by * (p.status = 'error')::integer, p_by * coalesce(p.optimized_tokens, 0),
     p_by * coalesce(p.total_files, p.uploaded_files)
+  from (select count(*) as held from private.project_counters o where o.organization_id = p.organization_id and o.privacy = p.privacy) s
   where exists (select from public.organizations o where o.id = p.organization_id)
   on conflict (organization_id, privacy, slot) do update
     set projects = c.projects + excluded.projects, active = c.active + excluded.active, processing = c.processing + excluded.processing,
@@ -3270,6 +7072,32 @@ $$;
 --
 
 COMMENT ON FUNCTION private.count_project(p public.projects, p_by integer) IS 'Adds a project to the kept numbers, or takes it away. Judges: callable by triggers of ours only.';
+
+--
+-- Name: count_watchers(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.count_watchers(p_project_id uuid) RETURNS bigint
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if coalesce(private.role_rank(private.project_role(p_project_id)), 0) < private.role_rank('manager') then
+    return 0;
+  end if;
+  return (
+    select coalesce(sum(w.sockets), 0) from private.realtime_watchers w
+    join private.realtime_nodes n on n.id = w.node_id and n.heartbeat_at > now() - interval '90 seconds'
+    where w.project_id = p_project_id
+  );
+end
+$$;
+
+--
+-- Name: FUNCTION count_watchers(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.count_watchers(p_project_id uuid) IS 'Sockets that watch a project, over all server processes. Judges: owner, admin and manager of the project; others learn 0.';
 
 --
 -- Name: counted_projects(); Type: FUNCTION; Schema: private; Owner: -
@@ -3323,6 +7151,321 @@ $$;
 COMMENT ON FUNCTION private.create_organization(p_name text, p_owner_id uuid) IS 'A new organization on plan free with its owner; returns its id. Judges: callable by definer functions of ours only.';
 
 --
+-- Name: cron_description(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.cron_description(p_cron text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $_$
+declare
+  c_days constant text[] := array['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'];
+  c_months constant text[] := array['January', 'February', 'March', 'April', 'May', 'June', 'July', 'August', 'September', 'October',
+    'November', 'December'];
+  v_fields text[] := string_to_array(private.normal_cron(p_cron), ' ');
+  v_minutes integer[];
+  v_hours integer[];
+  v_days integer[];
+  v_months integer[];
+  v_weekdays integer[];
+  v_step text;
+  v_during text;
+  v_text text;
+begin
+  if private.cron_error(p_cron) is not null then
+    return null;
+  end if;
+  v_minutes := private.cron_values(v_fields[1], 0, 59);
+  v_hours := private.cron_values(v_fields[2], 0, 23);
+  v_step := substring(v_fields[1] from '^(?:\*|[0-9]+-[0-9]+)/([0-9]+)$');
+  v_during := case when v_fields[2] <> '*' then
+    format(' during hour%s %s', case when cardinality(v_hours) > 1 then 's' end, array_to_string(v_hours, ', ')) else '' end;
+  v_text := case
+    when v_fields[1] = '*' then 'Every minute' || v_during
+    when v_step is not null then format('Every %s minutes%s', v_step::integer, v_during)
+    when v_fields[2] = '*' then format('At minute %s of every hour', v_minutes[1])
+    else format('At %s:%s %s', (v_hours[1] + 11) % 12 + 1, lpad(v_minutes[1]::text, 2, '0'), case when v_hours[1] < 12 then 'AM' else 'PM' end) end;
+
+  if v_fields[5] <> '*' then
+    v_weekdays := private.cron_values(v_fields[5], 0, 6);
+    v_text := v_text || ' on ' || case
+      when v_weekdays @> array[1, 2, 3, 4, 5] and cardinality(v_weekdays) = 5 then 'weekdays'
+      when v_weekdays @> array[0, 6] and cardinality(v_weekdays) = 2 then 'weekends'
+      when cardinality(v_weekdays) = 1 then c_days[v_weekdays[1] + 1]
+      else (select string_agg(left(c_days[d + 1], 3), ', ' order by o) from unnest(v_weekdays) with ordinality t (d, o)) end;
+  elsif v_fields[3] <> '*' then
+    v_days := private.cron_values(v_fields[3], 1, 31);
+    v_text := v_text || case
+      when cardinality(v_days) = 1 then format(' on the %s%s', v_days[1],
+        case when v_days[1] in (1, 21, 31) then 'st' when v_days[1] in (2, 22) then 'nd' when v_days[1] in (3, 23) then 'rd' else 'th' end)
+      when cardinality(v_days) <= 4 then ' on days ' || array_to_string(v_days, ', ')
+      -- Five numbers and more say nothing to a reader.
+      else '' end;
+  end if;
+  if v_fields[4] <> '*' then
+    v_months := private.cron_values(v_fields[4], 1, 12);
+    v_text := v_text || ' in ' || (select string_agg(c_months[m], ', ' order by o) from unnest(v_months) with ordinality t (m, o));
+  end if;
+  return v_text;
+end
+$_$;
+
+--
+-- Name: FUNCTION cron_description(p_cron text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.cron_description(p_cron text) IS 'A valid cron expression in English, at most 255 characters; null for any other.';
+
+--
+-- Name: cron_error(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.cron_error(p_cron text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+declare
+  v_cron text;
+  v_fields text[];
+  v_sets bigint[];
+  v_day bigint;
+begin
+  -- Whatever is this long is no expression, however much of it is white space.
+  if char_length(p_cron) > 10000 then
+    return 'Cron expression must be 100 characters or less';
+  end if;
+  v_cron := private.normal_cron(coalesce(p_cron, ''));
+  v_fields := string_to_array(v_cron, ' ');
+  if cardinality(v_fields) <> 5 then
+    return 'Cron expression must have exactly 5 parts (minute hour day month weekday)';
+  elsif char_length(v_cron) > 100 then
+    return 'Cron expression must be 100 characters or less';
+  end if;
+  v_sets := private.cron_sets(v_cron);
+  if v_sets is null then
+    return case
+      when private.cron_values(v_fields[1], 0, 59) is null then 'Invalid minute value (0-59)'
+      when private.cron_values(v_fields[2], 0, 23) is null then 'Invalid hour value (0-23)'
+      when private.cron_values(v_fields[3], 1, 31) is null then 'Invalid day of month value (1-31)'
+      when private.cron_values(v_fields[4], 1, 12) is null then 'Invalid month value (1-12)'
+      else 'Invalid day of week value (0-6)' end;
+  end if;
+  -- Weekdays come in every month, and 29 February within 8 years; so only days that none of the months has never come.
+  v_day := private.lowest_bit(v_sets[3]);
+  if v_sets[5] = 0 and not (v_sets[4] & 5546 <> 0 or (v_day <= 30 and v_sets[4] & 2640 <> 0) or (v_day <= 29 and v_sets[4] & 4 <> 0)) then
+    return 'Cron expression never runs';
+  end if;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION cron_error(p_cron text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.cron_error(p_cron text) IS 'What is wrong with a cron expression, as the contract words it; null when it is valid.';
+
+--
+-- Name: cron_match(bigint[], timestamp without time zone, timestamp without time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.cron_match(p_sets bigint[], p_from timestamp without time zone, p_before timestamp without time zone) RETURNS timestamp without time zone
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+declare
+  v_first date := date_trunc('month', p_from);
+  v_month integer := extract(month from p_from);
+  v_day integer := extract(day from p_from);
+  v_hour integer := extract(hour from p_from);
+  v_minute integer := extract(minute from p_from);
+  v_next date;
+  v_days bigint;
+  v_hours bigint;
+  v_minutes bigint;
+begin
+  while v_first < p_before loop
+    v_next := v_first + interval '1 month';
+    if p_sets[4] & (1 << v_month) <> 0 then
+      -- Six copies of the week, moved so that bit 1 is the weekday of the 1st.
+      v_days := p_sets[3] | ((p_sets[5] * 34630287489) >> extract(dow from v_first)::integer << 1);
+      v_days := v_days & ((1::bigint << (v_next - v_first + 1)) - 2) & (-1::bigint << v_day);
+      if v_days & (1::bigint << v_day) <> 0 then
+        v_hours := p_sets[2] & (-1::bigint << v_hour);
+        v_minutes := case when v_hours & (1 << v_hour) <> 0 then p_sets[1] & (-1::bigint << v_minute) else 0 end;
+        if v_minutes = 0 then
+          v_hours := p_sets[2] & (-1::bigint << (v_hour + 1));
+          v_minutes := p_sets[1];
+        end if;
+        if v_hours = 0 then
+          v_days := v_days & ~(1::bigint << v_day);
+          v_hours := p_sets[2];
+        end if;
+      else
+        v_hours := p_sets[2];
+        v_minutes := p_sets[1];
+      end if;
+      if v_days <> 0 then
+        return nullif(least(p_before, v_first + make_interval(days => private.lowest_bit(v_days) - 1,
+          hours => private.lowest_bit(v_hours), mins => private.lowest_bit(v_minutes))), p_before);
+      end if;
+    end if;
+    v_first := v_next;
+    v_month := v_month % 12 + 1;
+    v_day := 1;
+    v_hour := 0;
+    v_minute := 0;
+  end loop;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION cron_match(p_sets bigint[], p_from timestamp without time zone, p_before timestamp without time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.cron_match(p_sets bigint[], p_from timestamp without time zone, p_before timestamp without time zone) IS 'First minute of the calendar from p_from on, before p_before, that the sets of private.cron_sets match; null without one.';
+
+--
+-- Name: cron_next(text, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.cron_next(p_cron text, p_zone text, p_after timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+declare
+  v_zone text := private.zone_used(p_zone);
+  v_sets bigint[] := private.cron_sets(private.normal_cron(p_cron));
+  v_utc timestamp;
+  v_local timestamp;
+  v_before timestamp;
+begin
+  if v_zone is null or v_sets is null or p_after is null
+    or p_after not between timestamptz '0001-01-03 00:00:00+00' and timestamptz '9990-12-31 00:00:00+00' then
+    return null;
+  end if;
+  v_utc := p_after at time zone 'UTC';
+  v_local := p_after at time zone v_zone;
+  v_before := date_trunc('day', v_local) + interval '8 years 1 day';
+  return case when v_sets[6] = 1 then private.next_hourly(v_sets, v_zone, v_utc, v_local, v_before)
+    else private.next_fixed(v_sets, v_zone, v_utc, v_local, v_before) end at time zone 'UTC';
+end
+$$;
+
+--
+-- Name: FUNCTION cron_next(p_cron text, p_zone text, p_after timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.cron_next(p_cron text, p_zone text, p_after timestamp with time zone) IS 'The one rule of schedules: first run strictly after an instant, on the wall clock of the zone; null when there is none within 8 years, or the expression or the zone is not valid.';
+
+--
+-- Name: cron_sets(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.cron_sets(p_cron text) RETURNS bigint[]
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+declare
+  c_min constant integer[] := array[0, 0, 1, 1, 0];
+  c_max constant integer[] := array[59, 23, 31, 12, 6];
+  v_fields text[] := string_to_array(p_cron, ' ');
+  v_values integer[];
+  v_value integer;
+  v_set bigint;
+  v_sets bigint[];
+begin
+  if cardinality(v_fields) is distinct from 5 then
+    return null;
+  end if;
+  for i in 1..5 loop
+    if v_fields[i] = '*' then
+      v_set := (1::bigint << (c_max[i] + 1)) - (1 << c_min[i]);
+    else
+      v_set := 0;
+      v_values := private.cron_values(v_fields[i], c_min[i], c_max[i]);
+      if v_values is null then
+        return null;
+      end if;
+      foreach v_value in array v_values loop
+        v_set := v_set | (1::bigint << v_value);
+      end loop;
+    end if;
+    v_sets[i] := v_set;
+  end loop;
+  if v_fields[5] = '*' then
+    v_sets[5] := 0;
+  elsif v_fields[3] = '*' then
+    v_sets[3] := 0;
+  end if;
+  v_sets[6] := (v_fields[2] = '*')::integer;
+  return v_sets;
+end
+$$;
+
+--
+-- Name: FUNCTION cron_sets(p_cron text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.cron_sets(p_cron text) IS 'A normal cron expression as six sets of bits; null when it is not valid.';
+
+--
+-- Name: cron_values(text, integer, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.cron_values(p_field text, p_min integer, p_max integer) RETURNS integer[]
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $_$
+declare
+  v_item text;
+  v_parts text[];
+  v_from integer;
+  v_to integer;
+  v_step integer;
+  v_seen bigint := 0;
+  v_values integer[];
+begin
+  foreach v_item in array string_to_array(p_field, ',') loop
+    v_parts := regexp_match(v_item, '^(?:\*|([0-9]{1,4})(?:-([0-9]{1,4}))?)(?:/([0-9]{1,4}))?$');
+    if v_parts is null then
+      return null;
+    end if;
+    v_from := coalesce(v_parts[1]::integer, p_min);
+    -- v/n means just v.
+    v_to := case when v_parts[1] is null then p_max else coalesce(v_parts[2]::integer, v_from) end;
+    v_step := coalesce(v_parts[3]::integer, 1);
+    if v_step < 1 or v_from < p_min or v_to > p_max or v_from > v_to then
+      return null;
+    end if;
+    while v_from <= v_to loop
+      if v_seen & (1::bigint << v_from) = 0 then
+        v_seen := v_seen | (1::bigint << v_from);
+        v_values := v_values || v_from;
+      end if;
+      v_from := v_from + v_step;
+    end loop;
+  end loop;
+  return v_values;
+end
+$_$;
+
+--
+-- Name: FUNCTION cron_values(p_field text, p_min integer, p_max integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.cron_values(p_field text, p_min integer, p_max integer) IS 'Values of a cron field in the order in which they are named, each once; null when the field is not valid.';
+
+--
+-- Name: csv_cell(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.csv_cell(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (('"'::text || replace(CASE WHEN (p_text ~ '^([=+@\t\r]|-.)'::text) THEN (''''::text || p_text) ELSE COALESCE(p_text, ''::text) END, '"'::text, '""'::text)) || '"'::text);
+
+--
+-- Name: FUNCTION csv_cell(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.csv_cell(p_text text) IS 'A quoted cell; one that a spreadsheet would take for a formula begins with an apostrophe.';
+
+--
 -- Name: current_progress_json(uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -3338,6 +7481,57 @@ $$;
 --
 
 COMMENT ON FUNCTION private.current_progress_json(p_project_id uuid) IS 'IngestionProgress of the newest run under the caller''s own rights, or null when there was none or it was cancelled.';
+
+--
+-- Name: day_start(date); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.day_start(p_day date) RETURNS timestamp with time zone
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((p_day)::timestamp without time zone AT TIME ZONE 'UTC'::text);
+
+--
+-- Name: FUNCTION day_start(p_day date); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.day_start(p_day date) IS 'The first moment of a UTC day.';
+
+--
+-- Name: dead_letters; Type: TABLE; Schema: jobs; Owner: -
+--
+
+CREATE TABLE jobs.dead_letters (
+    job_id text NOT NULL,
+    job_type text NOT NULL,
+    queue text NOT NULL,
+    args jsonb NOT NULL,
+    error_count integer NOT NULL,
+    last_error text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    died_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY jobs.dead_letters FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE dead_letters; Type: COMMENT; Schema: jobs; Owner: -
+--
+
+COMMENT ON TABLE jobs.dead_letters IS 'Jobs that used up their attempts; jobs.gue_jobs holds the living.';
+
+--
+-- Name: dead_letter_json(jobs.dead_letters); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.dead_letter_json(d jobs.dead_letters) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_build_object('id', (d).job_id, 'type', (d).job_type, 'queue', (d).queue, 'args', (d).args, 'attempts', (d).error_count, 'lastError', (d).last_error, 'createdAt', private.iso((d).created_at), 'diedAt', private.iso((d).died_at));
+
+--
+-- Name: FUNCTION dead_letter_json(d jobs.dead_letters); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.dead_letter_json(d jobs.dead_letters) IS 'What is shown of a dead letter.';
 
 --
 -- Name: declare_installation(text, jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -3357,7 +7551,66 @@ $$;
 -- Name: FUNCTION declare_installation(p_key text, p_value jsonb); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.declare_installation(p_key text, p_value jsonb) IS 'Keys: embedding (true where vectors can be made), git_hosts ({host: provider}). Judges: callable by the server and the worker only.';
+COMMENT ON FUNCTION private.declare_installation(p_key text, p_value jsonb) IS 'Keys: api_url (origin of webhook addresses), embedding (true where vectors can be made), git_hosts ({host: provider}), mail, providers ({name: true} of model providers). Judges: callable by the server and the worker only.';
+
+--
+-- Name: default_model(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.default_model() RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  return (select m.id from public.models m where m.is_default);
+end
+$$;
+
+--
+-- Name: FUNCTION default_model(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.default_model() IS 'The model that is used where none is named. Judges: gives away public knowledge only.';
+
+--
+-- Name: default_value(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.default_value(p_field jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN COALESCE(NULLIF((p_field -> 'default'::text), 'null'::jsonb), CASE WHEN ((p_field -> 'required'::text) IS DISTINCT FROM 'true'::jsonb) THEN (CASE (p_field ->> 'type'::text) WHEN 'number'::text THEN '0'::text WHEN 'boolean'::text THEN 'false'::text WHEN 'array'::text THEN '[]'::text WHEN 'object'::text THEN '{}'::text ELSE '""'::text END)::jsonb ELSE NULL::jsonb END);
+
+--
+-- Name: FUNCTION default_value(p_field jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.default_value(p_field jsonb) IS 'What a declared input is where nothing was given: its default, or if it may be missing the empty value of its type.';
+
+--
+-- Name: delete_provider_key(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.delete_provider_key(p_provider text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_org uuid := private.assert_provider_keys_admin();
+begin
+  delete from private.provider_keys k where k.organization_id = v_org and k.provider = p_provider;
+  if not found then
+    perform private.refuse(404, 'NOT_FOUND', 'Your organization has no key at this provider.', 'provider');
+  end if;
+  perform private.audit('security.provider_key_deleted', format('Deleted the organization''s key at %s.', initcap(p_provider)),
+    jsonb_build_object('provider', p_provider));
+end
+$$;
+
+--
+-- Name: FUNCTION delete_provider_key(p_provider text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.delete_provider_key(p_provider text) IS 'Forgets a key of the caller''s organization. Judges: owners and admins of it only. Errors: 403 FORBIDDEN, 404 NOT_FOUND.';
 
 --
 -- Name: delete_run_rows(uuid, uuid, text, integer); Type: FUNCTION; Schema: private; Owner: -
@@ -3392,6 +7645,40 @@ $_$;
 --
 
 COMMENT ON FUNCTION private.delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer) IS 'Removes up to p_limit rows that a run stored. Judges: callable by definer functions of ours only.';
+
+--
+-- Name: deliver_notification_preferences(uuid[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.deliver_notification_preferences(p_ids uuid[]) RETURNS TABLE(id uuid, data jsonb)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select s.user_id, private.notification_preferences_json(s) from public.notification_preferences s where s.user_id = any (p_ids)
+$$;
+
+--
+-- Name: FUNCTION deliver_notification_preferences(p_ids uuid[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.deliver_notification_preferences(p_ids uuid[]) IS 'Payloads of `notification_preferences_updated` events (data.id is the user): NotificationPreferences. Judges: callable by the server only, which delivers them in the room of their owner.';
+
+--
+-- Name: deliver_notifications(uuid[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.deliver_notifications(p_ids uuid[]) RETURNS TABLE(id uuid, data jsonb)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select n.id, private.notification_json(n) from public.notifications n where n.id = any (p_ids) and n.due_at <= now()
+$$;
+
+--
+-- Name: FUNCTION deliver_notifications(p_ids uuid[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.deliver_notifications(p_ids uuid[]) IS 'Payloads of `notification` events (data.id): Notification; no row for one that is gone or not due. Judges: callable by the server only, which delivers them in the room of their owner.';
 
 --
 -- Name: device_json(text); Type: FUNCTION; Schema: private; Owner: -
@@ -3431,6 +7718,75 @@ $$;
 COMMENT ON FUNCTION private.discard_blobs(p_keys text[]) IS 'Has stored content deleted by jobs of 500 keys. Judges: callable by triggers of ours only.';
 
 --
+-- Name: dispatch_habits(timestamp with time zone, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.dispatch_habits(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 100) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_org uuid;
+  h public.habits;
+  v_next timestamptz;
+  v_runs boolean;
+  v_moved integer := 0;
+  v_void text;
+begin
+  for v_org in
+    select o.organization_id
+    from (
+      select x.organization_id from public.habits x where x.is_active and x.next_run_at <= p_at
+      group by x.organization_id order by min(x.next_run_at) limit p_limit
+    ) o
+    order by o.organization_id
+  loop
+    for h in
+      select * from public.habits x where x.organization_id = v_org and x.is_active and x.next_run_at <= p_at
+      order by x.next_run_at limit 10 for no key update skip locked
+    loop
+      v_runs := false;
+      v_next := null;
+      begin
+        v_next := private.cron_next(h.schedule_cron, h.timezone, p_at);
+        if v_next is null then
+          update public.habits x set is_active = false, last_error_message = 'Cron expression never runs' where x.id = h.id;
+        else
+          update public.habits x set next_run_at = v_next where x.id = h.id;
+        end if;
+        if private.may_run(h) then
+          v_void := private.start_execution(h.skill_id, h.user_id, h.organization_id, 'habit', h.id, h.config, 'record');
+          v_runs := true;
+        end if;
+        v_moved := v_moved + 1;
+      exception
+        when transaction_rollback or lock_not_available then
+          -- Nothing is wrong with the habit: it stays due.
+          raise warning 'habit % was not dispatched: %', h.id, sqlerrm;
+        when others then
+          -- Whatever is wrong with this one, the others run, and it does not come first again at once.
+          raise warning 'habit % could not be dispatched: % %', h.id, sqlstate, sqlerrm;
+          begin
+            update public.habits x set next_run_at = greatest(v_next, p_at + interval '1 minute') where x.id = h.id;
+            v_moved := v_moved + 1;
+          exception when others then
+            raise warning 'habit % could not be put off: % %', h.id, sqlstate, sqlerrm;
+          end;
+      end;
+      exit when v_runs;
+    end loop;
+  end loop;
+  return v_moved;
+end
+$$;
+
+--
+-- Name: FUNCTION dispatch_habits(p_at timestamp with time zone, p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.dispatch_habits(p_at timestamp with time zone, p_limit integer) IS 'Starts runs of due habits and plans their next ones, of p_limit organizations one run each; gives how many habits were dealt with, 0 when nothing is due. Judges: callable by the worker (and pg_cron as the owner) only.';
+
+--
 -- Name: drop_run_rows(uuid, integer); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -3452,6 +7808,57 @@ $$;
 --
 
 COMMENT ON FUNCTION private.drop_run_rows(p_run_id uuid, p_limit integer) IS 'Removes up to p_limit rows of an ended run that is not the current one; 0 when none are left. Judges: callable by the worker only.';
+
+--
+-- Name: duration_percentiles(uuid, boolean); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.duration_percentiles(p_skill_id uuid, p_has_skill boolean, OUT n bigint, OUT mean bigint, OUT p50 integer, OUT p90 integer, OUT p99 integer) RETURNS record
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v integer[];
+begin
+  select array_agg(e.duration_ms order by e.duration_ms), floor(avg(e.duration_ms))::bigint into v, mean
+  from public.skill_executions e
+  where e.user_id = private.user_id() and e.status = 'completed' and e.duration_ms > 0
+    and (not p_has_skill or e.skill_id = p_skill_id);
+  n := coalesce(cardinality(v), 0);
+  mean := coalesce(mean, 0);
+  p50 := coalesce(v[1 + n * 50 / 100], 0);
+  p90 := coalesce(v[1 + n * 90 / 100], 0);
+  p99 := coalesce(v[1 + n * 99 / 100], 0);
+end
+$$;
+
+--
+-- Name: FUNCTION duration_percentiles(p_skill_id uuid, p_has_skill boolean, OUT n bigint, OUT mean bigint, OUT p50 integer, OUT p90 integer, OUT p99 integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.duration_percentiles(p_skill_id uuid, p_has_skill boolean, OUT n bigint, OUT mean bigint, OUT p50 integer, OUT p90 integer, OUT p99 integer) IS 'Number, mean and percentiles of the durations of the caller''s completed runs, of a skill if one is given.';
+
+--
+-- Name: earliest_job(text[], timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.earliest_job(p_queues text[], p_from timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  -- The first of each queue, along the index; how many jobs wait does not matter.
+  return (
+    select min((select j.run_at from jobs.stored_jobs j where j.queue = q and j.run_at >= p_from order by j.run_at limit 1))
+    from unnest(p_queues) q
+  );
+end
+$$;
+
+--
+-- Name: FUNCTION earliest_job(p_queues text[], p_from timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.earliest_job(p_queues text[], p_from timestamp with time zone) IS 'The smallest run_at from p_from on among the jobs that wait in some queues. Judges: callable by functions of ours only.';
 
 --
 -- Name: effective_plan(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -3520,6 +7927,8 @@ begin
   if p_room like 'user:%' then
     -- What lies in a person's room belongs to the person, whatever organization they act in.
     v_org := null;
+  elsif v_org is null and p_room like 'org:%' then
+    v_org := split_part(p_room, ':', 2)::uuid;
   end if;
 
   -- The transaction has its id before it draws a place; the sequencer's floor relies on that.
@@ -3570,6 +7979,51 @@ $$;
 COMMENT ON FUNCTION private.emit_change(p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_project_id uuid, p_fields text[]) IS 'resource_changed of something in a project. Judges: callable by triggers of ours only.';
 
 --
+-- Name: emit_members(uuid, text, uuid[], text[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.emit_members(p_org_id uuid, p_operation text, p_ids uuid[], p_fields text[] DEFAULT NULL::text[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if p_ids is null then
+    perform private.emit_org_change('org_member', p_org_id, 'updated', p_org_id);
+    return;
+  end if;
+  for i in 1..cardinality(p_ids) loop
+    perform private.emit_org_change('org_member', p_ids[i], p_operation, p_org_id, string_to_array(p_fields[i], ','));
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION emit_members(p_org_id uuid, p_operation text, p_ids uuid[], p_fields text[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.emit_members(p_org_id uuid, p_operation text, p_ids uuid[], p_fields text[]) IS 'Events of people of an organization; null ids = too many to name. Judges: callable by triggers of ours only.';
+
+--
+-- Name: emit_org_change(text, uuid, text, uuid, text[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.emit_org_change(p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_fields text[] DEFAULT NULL::text[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.emit('org:' || p_org_id, 'resource_changed', jsonb_strip_nulls(jsonb_build_object('resource', p_resource, 'id', p_id,
+    'operation', p_operation, 'changedFields', to_jsonb(p_fields), 'updatedAt', private.iso(now()))), p_org_id, null, 'room', p_resource, p_id);
+end
+$$;
+
+--
+-- Name: FUNCTION emit_org_change(p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_fields text[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.emit_org_change(p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_fields text[]) IS 'resource_changed of something of an organization. Judges: callable by triggers of ours only.';
+
+--
 -- Name: emit_removal(text, uuid, uuid, uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -3594,6 +8048,30 @@ $$;
 --
 
 COMMENT ON FUNCTION private.emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid) IS 'Writes that access ended: member_removed, project_hidden, project_deleted, membership_ended or session_revoked; null user = everybody. Judges: callable by definer functions and triggers of ours only.';
+
+--
+-- Name: end_of_execution(public.skill_executions, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.end_of_execution(e public.skill_executions, p_at timestamp with time zone, OUT code text, OUT message text) RETURNS record
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+begin
+  if e.started_at < p_at - interval '300 seconds' then
+    code := 'TIMEOUT';
+    message := 'Skill execution timeout';
+  elsif e.has_streamed or e.takes >= 3 then
+    code := 'UNKNOWN_ERROR';
+    message := 'Skill execution was interrupted';
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION end_of_execution(e public.skill_executions, p_at timestamp with time zone, OUT code text, OUT message text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.end_of_execution(e public.skill_executions, p_at timestamp with time zone, OUT code text, OUT message text) IS 'errorCode and errorMessage of a running execution that nobody may take over.';
 
 --
 -- Name: end_stolen_session(private.sessions, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -3623,6 +8101,28 @@ $$;
 COMMENT ON FUNCTION private.end_stolen_session(p_session private.sessions, p_at timestamp with time zone) IS 'Ends a session whose refresh token was used again, with its successors. Judges: callable by definer functions of ours only.';
 
 --
+-- Name: ended_executions(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.ended_executions(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return (
+    select coalesce(jsonb_agg(i.id), '[]') from jsonb_array_elements_text(p -> 'ids') i (id)
+    where not exists (select from public.skill_executions e where e.id = i.id::uuid and e.completed_at is null)
+  );
+end
+$$;
+
+--
+-- Name: FUNCTION ended_executions(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.ended_executions(p jsonb) IS '{ids}: those that nobody needs to wait for any more. Judges: callable by the server only.';
+
+--
 -- Name: enqueue(text, jsonb, timestamp with time zone, text, text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -3632,6 +8132,7 @@ CREATE FUNCTION private.enqueue(p_type text, p_args jsonb, p_run_at timestamp wi
     AS $$
 declare
   v_id text := private.new_ulid();
+  v_xid xid8;
 begin
   if p_unique_key is not null then
     -- Serialises callers with the same key until commit; others never meet.
@@ -3640,8 +8141,10 @@ begin
       return null;
     end if;
   end if;
-  insert into jobs.gue_jobs (job_id, priority, run_at, job_type, args, queue, created_at, updated_at)
-  values (v_id, 0, p_run_at, p_type, convert_to(p_args::text, 'UTF8'), p_queue, now(), now());
+  -- The transaction has its id before it reads the clock; the floor of the queue relies on that, and on the clock.
+  v_xid := pg_current_xact_id();
+  insert into jobs.stored_jobs (job_id, priority, run_at, job_type, args, queue, created_at, updated_at)
+  values (v_id, 0, greatest(p_run_at, clock_timestamp()), p_type, convert_to(p_args::text, 'UTF8'), p_queue, now(), now());
   if p_unique_key is not null then
     insert into jobs.unique_keys (key, job_id) values (p_unique_key, v_id);
   end if;
@@ -3807,6 +8310,40 @@ $$;
 COMMENT ON FUNCTION private.enter_claims() IS 'PostgREST''s pre-request hook: makes the caller known by their claims. Judges: only the claims of this request. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED.';
 
 --
+-- Name: enter_socket(uuid, uuid, uuid, text, text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.enter_socket(p_user_id uuid, p_session_id uuid, p_org_hint uuid, p_claims text, p_request_id text, p_client_ip text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v record;
+begin
+  if p_org_hint is not null or exists (select from public.memberships m where m.user_id = p_user_id and m.status = 'active')
+    or session_user in ('anon', 'authenticated') then
+    perform private.enter(p_user_id, p_session_id, p_org_hint, p_claims, p_request_id, p_client_ip);
+    return;
+  end if;
+  select s.revoked_at, s.expires_at, s.idle_expires_at into v from private.sessions s where s.id = p_session_id and s.user_id = p_user_id;
+  if not found or v.revoked_at is not null then
+    perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
+  elsif v.expires_at <= now() or v.idle_expires_at <= now() then
+    perform private.refuse(401, 'SESSION_EXPIRED', 'This session has expired. Please sign in again.');
+  end if;
+  perform set_config('app.user_id', p_user_id::text, true), set_config('app.session_id', p_session_id::text, true),
+    set_config('app.org_id', '', true), set_config('app.org_role', '', true), set_config('app.request_id', p_request_id, true),
+    set_config('app.client_ip', p_client_ip, true), set_config('app.wakes', 'on', true), set_config('request.jwt.claims', p_claims, true);
+end
+$$;
+
+--
+-- Name: FUNCTION enter_socket(p_user_id uuid, p_session_id uuid, p_org_hint uuid, p_claims text, p_request_id text, p_client_ip text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.enter_socket(p_user_id uuid, p_session_id uuid, p_org_hint uuid, p_claims text, p_request_id text, p_client_ip text) IS 'Judges the session, and the membership of whoever has one, and makes the person known to the transaction. Judges: as private.enter. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED.';
+
+--
 -- Name: estimate_json(numeric, text, text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -3871,6 +8408,237 @@ CREATE FUNCTION private.estimated_tokens(p_type text, p_repositories jsonb, p_fi
 COMMENT ON FUNCTION private.estimated_tokens(p_type text, p_repositories jsonb, p_files jsonb, p_characters bigint) IS 'Forecast of original tokens of the sources of one kind.';
 
 --
+-- Name: execute_response(public.skill_executions); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.execute_response(e public.skill_executions) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_strip_nulls(jsonb_build_object('executionId', (e).id, 'status', (e).status, 'output', (e).output, 'tokensUsed', ((e).prompt_tokens + (e).completion_tokens), 'durationMs', (e).duration_ms, 'error', (e).error_message));
+
+--
+-- Name: FUNCTION execute_response(e public.skill_executions); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.execute_response(e public.skill_executions) IS 'ExecuteSkillResponse of the contract.';
+
+--
+-- Name: execute_skill(text, jsonb, text, text, boolean); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.execute_skill(p_skill_id text, p_input jsonb, p_type text DEFAULT NULL::text, p_reference_id text DEFAULT NULL::text, p_stream boolean DEFAULT false) RETURNS public.skill_executions
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_user uuid := private.user_id();
+  v_type text := coalesce(p_type, case when private.is_key_request() then 'api' else 'manual' end);
+  v_skill uuid := (private.path_skill(jsonb_build_object('skillId', p_skill_id))).id;
+  v_reference uuid := private.as_uuid(p_reference_id);
+begin
+  if v_type in ('habit', 'reflex') and not (
+    v_type = 'habit' and exists (select from public.habits h where h.id = v_reference and h.user_id = v_user and h.skill_id = v_skill)
+    or v_type = 'reflex' and exists (select from public.reflexes r where r.id = v_reference and r.user_id = v_user and r.skill_id = v_skill)) then
+    perform private.refuse(400, 'INVALID_REFERENCE', format('This is no %s of yours on this skill.', v_type), 'referenceId');
+  end if;
+  perform private.assert_runnable(p_skill_id, p_input);
+  return private.start_execution(v_skill, v_user, private.org_id(), v_type, case when v_type in ('habit', 'reflex') then v_reference end,
+    p_input, 'refuse', p_stream);
+end
+$$;
+
+--
+-- Name: FUNCTION execute_skill(p_skill_id text, p_input jsonb, p_type text, p_reference_id text, p_stream boolean); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.execute_skill(p_skill_id text, p_input jsonb, p_type text, p_reference_id text, p_stream boolean) IS 'Starts a run of a skill that the caller sees. Judges: private.user_id() and private.org_id() only. Errors: as private.assert_runnable, and 400 INVALID_REFERENCE, 429 QUOTA_EXCEEDED.';
+
+--
+-- Name: execution_csv(public.skill_executions, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.execution_csv(e public.skill_executions, p_skill_name text) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN concat_ws(','::text, private.csv_cell(((e).id)::text), private.csv_cell(((e).skill_id)::text), private.csv_cell(p_skill_name), private.csv_cell((e).execution_type), private.csv_cell((e).status), private.csv_cell((NULLIF(((e).prompt_tokens + (e).completion_tokens), 0))::text), private.csv_cell((NULLIF((e).duration_ms, 0))::text), private.csv_cell((NULLIF((e).cost_cents, 0))::text), private.csv_cell(private.iso((e).executed_at)), private.csv_cell(private.iso((e).completed_at)));
+
+--
+-- Name: FUNCTION execution_csv(e public.skill_executions, p_skill_name text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.execution_csv(e public.skill_executions, p_skill_name text) IS 'A line of the CSV export.';
+
+--
+-- Name: execution_days(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.execution_days() RETURNS integer
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  return greatest(90, coalesce((select (i.value #>> '{}')::integer from private.installation i where i.key = 'execution_days'), 90));
+end
+$$;
+
+--
+-- Name: FUNCTION execution_days(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.execution_days() IS 'Days after which rows of runs are deleted. Judges: callable by schedules only.';
+
+--
+-- Name: execution_filter(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.execution_filter(p jsonb) RETURNS text
+    LANGUAGE plpgsql STABLE
+    AS $_$
+declare
+  v_start timestamptz := private.as_instant(p ->> 'startDate');
+  v_end timestamptz := private.as_instant(p ->> 'endDate');
+begin
+  if p ->> 'startDate' is not null and v_start is null then
+    perform private.refuse_field('startDate', 'This is no ISO-8601 date or time.');
+  elsif p ->> 'endDate' is not null and v_end is null then
+    perform private.refuse_field('endDate', 'This is no ISO-8601 date or time.');
+  elsif p ->> 'status' is not null and p ->> 'status' not in ('pending', 'running', 'completed', 'failed', 'cancelled') then
+    perform private.refuse_field('status', 'Status must be one of pending, running, completed, failed, cancelled.');
+  elsif p ->> 'executionType' is not null and p ->> 'executionType' not in ('manual', 'habit', 'reflex', 'api') then
+    perform private.refuse_field('executionType', 'Execution type must be one of manual, habit, reflex, api.');
+  end if;
+  return concat_ws(' and ', 'e.user_id = $2',
+    case when p ->> 'skillId' is not null then format('e.skill_id is not distinct from %L::uuid', coalesce(private.as_uuid(p ->> 'skillId'),
+      '00000000-0000-0000-0000-000000000000')) end,
+    case when p ->> 'status' is not null then 'e.status = $1 ->> ''status''' end,
+    case when p ->> 'executionType' is not null then 'e.execution_type = $1 ->> ''executionType''' end,
+    case when v_start is not null then format('e.executed_at >= %L::timestamptz', v_start) end,
+    case when v_end is not null then format('e.executed_at <= %L::timestamptz', v_end) end);
+end
+$_$;
+
+--
+-- Name: FUNCTION execution_filter(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.execution_filter(p jsonb) IS 'The filters of E1 as conditions on e; an id that is no UUID matches nothing. Errors: 400 VALIDATION_ERROR.';
+
+--
+-- Name: execution_json(public.skill_executions); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.execution_json(e public.skill_executions) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (jsonb_strip_nulls(jsonb_build_object('id', (e).id, 'skillId', (e).skill_id, 'userId', (e).user_id, 'executionType', (e).execution_type, 'referenceId', (e).reference_id, 'output', (e).output, 'promptTokens', (e).prompt_tokens, 'completionTokens', (e).completion_tokens, 'tokensUsed', ((e).prompt_tokens + (e).completion_tokens), 'durationMs', (e).duration_ms, 'costCents', (e).cost_cents, 'status', (e).status, 'errorMessage', (e).error_message, 'errorCode', (e).error_code, 'executedAt', private.iso((e).executed_at), 'completedAt', private.iso((e).completed_at))) || CASE WHEN ((e).input IS NULL) THEN '{}'::jsonb ELSE jsonb_build_object('input', (e).input) END);
+
+--
+-- Name: FUNCTION execution_json(e public.skill_executions); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.execution_json(e public.skill_executions) IS 'SkillExecution of the contract.';
+
+--
+-- Name: execution_result(public.skill_executions); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.execution_result(e public.skill_executions) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_strip_nulls(jsonb_build_object('executionId', (e).id, 'status', (e).status, 'output', (e).output, 'error', (e).error_message, 'usage', CASE WHEN (((e).prompt_tokens + (e).completion_tokens) IS NOT NULL) THEN jsonb_build_object('inputTokens', (e).prompt_tokens, 'outputTokens', (e).completion_tokens, 'totalTokens', ((e).prompt_tokens + (e).completion_tokens)) ELSE NULL::jsonb END, 'durationMs', COALESCE((e).duration_ms, CASE WHEN ((e).status = 'running'::text) THEN (GREATEST((0)::numeric, round((EXTRACT(epoch FROM (clock_timestamp() - (e).started_at)) * (1000)::numeric))))::integer ELSE NULL::integer END, 0), 'costCents', (e).cost_cents));
+
+--
+-- Name: FUNCTION execution_result(e public.skill_executions); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.execution_result(e public.skill_executions) IS 'ExecutionResult of the contract.';
+
+--
+-- Name: execution_statuses(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.execution_statuses() RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text];
+
+--
+-- Name: FUNCTION execution_statuses(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.execution_statuses() IS 'ExecutionStatus of the contract.';
+
+--
+-- Name: execution_types(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.execution_types() RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ARRAY['manual'::text, 'habit'::text, 'reflex'::text, 'api'::text];
+
+--
+-- Name: FUNCTION execution_types(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.execution_types() IS 'ExecutionType of the contract.';
+
+--
+-- Name: execution_with_skill_json(public.skill_executions, public.skills); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.execution_with_skill_json(e public.skill_executions, s public.skills) RETURNS jsonb
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+begin
+  return private.execution_json(e) || case when s.id is null then '{}' else jsonb_build_object('skill', private.skill_json(s)) end;
+end
+$$;
+
+--
+-- Name: FUNCTION execution_with_skill_json(e public.skill_executions, s public.skills); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.execution_with_skill_json(e public.skill_executions, s public.skills) IS 'ExecutionWithSkill of the contract; s is null where the skill is gone or hidden.';
+
+--
+-- Name: executions_json(jsonb, text, integer, bigint); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.executions_json(p jsonb, p_filter text, p_limit integer, p_offset bigint) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $_$
+declare
+  v jsonb;
+begin
+  execute 'select coalesce(jsonb_agg(private.execution_with_skill_json(x.e, s) order by (x.e).executed_at desc, (x.e).id desc), ''[]'')
+    from (select e from public.skill_executions e where ' || p_filter || ' order by e.executed_at desc, e.id desc limit $3 offset $4) x
+    left join public.skills s on s.id = (x.e).skill_id'
+    into v using p, private.user_id(), p_limit, p_offset;
+  return v;
+end
+$_$;
+
+--
+-- Name: FUNCTION executions_json(p jsonb, p_filter text, p_limit integer, p_offset bigint); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.executions_json(p jsonb, p_filter text, p_limit integer, p_offset bigint) IS 'ExecutionWithSkill[] that fit the conditions, newest first, under the caller''s own rights.';
+
+--
+-- Name: fail_execution(uuid, text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.fail_execution(p_id uuid, p_code text, p_message text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.skill_executions set status = 'failed', error_code = p_code, error_message = p_message where id = p_id;
+end
+$$;
+
+--
+-- Name: FUNCTION fail_execution(p_id uuid, p_code text, p_message text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.fail_execution(p_id uuid, p_code text, p_message text) IS 'Ends an open run as failed. Judges: callable by definer functions of ours only.';
+
+--
 -- Name: fail_run(uuid, uuid, text, text, text[], jsonb); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -3915,6 +8683,74 @@ $$;
 COMMENT ON FUNCTION private.failed_run(p_project_id uuid) IS 'The newest run if it failed, else null. Errors: 404 PROJECT_NOT_FOUND.';
 
 --
+-- Name: fields_fault(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.fields_fault(p_schema jsonb, OUT field text, OUT message text) RETURNS record
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+declare
+  f jsonb;
+  v_names text[] := '{}';
+  v_member text;
+begin
+  if p_schema is null then
+    return;
+  end if;
+  field := 'inputSchema';
+  if jsonb_typeof(p_schema) <> 'array' then
+    message := 'Input schema must be a list of fields';
+    return;
+  elsif jsonb_array_length(p_schema) > 50 then
+    message := 'Input schema must have 50 fields or less';
+    return;
+  elsif octet_length(private.compact_json(p_schema)) > 65536 then
+    message := 'Input schema must be 64 KiB or less';
+    return;
+  end if;
+  for f in select e from jsonb_array_elements(p_schema) e loop
+    v_member := null;
+    if jsonb_typeof(f) <> 'object' then
+      message := 'Input field must be an object';
+    elsif jsonb_typeof(f -> 'name') is distinct from 'string' or f ->> 'name' = '' then
+      v_member := 'name';
+      message := 'Input name is required';
+    elsif char_length(f ->> 'name') > 100 then
+      v_member := 'name';
+      message := 'Input name must be 100 characters or less';
+    elsif f ->> 'name' ~ '[{}]' then
+      v_member := 'name';
+      message := 'Input name must not contain braces';
+    elsif f ->> 'name' = any (v_names) then
+      v_member := 'name';
+      message := format('Input name "%s" is used twice', f ->> 'name');
+    elsif coalesce(f ->> 'type' not in ('string', 'number', 'boolean', 'array', 'object'), true) then
+      v_member := 'type';
+      message := 'Input type must be one of string, number, boolean, array, object';
+    elsif jsonb_typeof(f -> 'description') <> 'string' or char_length(f ->> 'description') > 500 then
+      v_member := 'description';
+      message := 'Input description must be a text of 500 characters or less';
+    elsif jsonb_typeof(f -> 'required') <> 'boolean' then
+      v_member := 'required';
+      message := 'Required must be true or false';
+    end if;
+    if message is not null then
+      field := format('inputSchema[%s]', cardinality(v_names)) || coalesce('.' || v_member, '');
+      return;
+    end if;
+    v_names := v_names || (f ->> 'name');
+  end loop;
+  field := null;
+end
+$$;
+
+--
+-- Name: FUNCTION fields_fault(p_schema jsonb, OUT field text, OUT message text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.fields_fault(p_schema jsonb, OUT field text, OUT message text) IS 'What is wrong with an input schema; nulls for a good one.';
+
+--
 -- Name: file_brief_json(uuid, text, bigint, text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -3941,6 +8777,76 @@ CREATE FUNCTION private.file_extension(p_name text, p_is_folder boolean) RETURNS
 --
 
 COMMENT ON FUNCTION private.file_extension(p_name text, p_is_folder boolean) IS 'Text after the last dot; "" without one and for folders.';
+
+--
+-- Name: filter_fault(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.filter_fault(f jsonb) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    AS $_$
+declare
+  v_operator text := f ->> 'operator';
+  v_type text := coalesce(jsonb_typeof(f -> 'value'), 'null');
+  v_list boolean := v_operator in ('in', 'not_in');
+begin
+  return case
+    when jsonb_typeof(f) <> 'object' then 'Filter must be an object'
+    when jsonb_typeof(f -> 'field') is distinct from 'string' or f ->> 'field' = '' then 'Field name is required'
+    when char_length(f ->> 'field') > 200 then 'Field name must be 200 characters or less'
+    when jsonb_typeof(f -> 'operator') is distinct from 'string' or v_operator not in ('equals', 'not_equals', 'contains', 'not_contains',
+      'startsWith', 'endsWith', 'regex', 'gt', 'gte', 'lt', 'lte', 'exists', 'not_exists', 'in', 'not_in')
+      then 'Invalid operator: ' || left(coalesce(v_operator, ''), 100)
+    when v_type = 'null' then case when v_operator in ('exists', 'not_exists') then null else 'Value is required for this operator' end
+    when v_list and v_type <> 'array' then 'Value must be an array for this operator'
+    when not v_list and v_type = 'array' then 'Value must not be an array for this operator'
+    when v_type = 'object' then 'Value must be a text, a number or true or false'
+    when v_list and jsonb_array_length(f -> 'value') > 100 then 'Value must have at most 100 entries'
+    when v_list and jsonb_path_exists(f -> 'value', 'strict $[*] ? (@.type() == "null" || @.type() == "array" || @.type() == "object")')
+      then 'Value must hold texts, numbers, true and false only'
+    when v_operator = 'regex' and char_length(f ->> 'value') > 200 then 'Pattern must be 200 characters or less' end;
+end
+$_$;
+
+--
+-- Name: FUNCTION filter_fault(f jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.filter_fault(f jsonb) IS 'What is wrong with the shape of a filter, or null.';
+
+--
+-- Name: finish_execution(uuid, uuid, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.finish_execution(p_id uuid, p_token uuid, p jsonb) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_done boolean := p ->> 'status' = 'completed';
+begin
+  if v_done then
+    -- Skill before run: in this order its deletion locks them as well.
+    perform from public.skills s where s.id = (select e.skill_id from public.skill_executions e where e.id = p_id) for no key update;
+  end if;
+  update public.skill_executions e set
+    status = p ->> 'status',
+    output = case when v_done then coalesce(p ->> 'output', '') end,
+    prompt_tokens = (p ->> 'promptTokens')::integer,
+    completion_tokens = (p ->> 'completionTokens')::integer,
+    cost_cents = private.cost_cents(e.model_called, (private.resolve_model(e.model)).model, (p ->> 'promptTokens')::bigint, (p ->> 'completionTokens')::bigint),
+    error_code = case when not v_done then left(coalesce(p ->> 'errorCode', 'UNKNOWN_ERROR'), 50) end,
+    error_message = case when not v_done then left(coalesce(p ->> 'errorMessage', 'The run failed.'), 4000) end
+  where e.id = p_id and e.lease_token = p_token and e.status = 'running';
+  return found;
+end
+$$;
+
+--
+-- Name: FUNCTION finish_execution(p_id uuid, p_token uuid, p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.finish_execution(p_id uuid, p_token uuid, p jsonb) IS 'Ends a leased run; false when the lease or the run is gone, and the result is dropped. Judges: callable by the worker only.';
 
 --
 -- Name: finish_idempotent(text, jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -4070,6 +8976,199 @@ $$;
 COMMENT ON FUNCTION private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) IS 'Completes a leased run; false when the lease or the run is gone. Judges: callable by the worker only.';
 
 --
+-- Name: fire_changes(uuid, text, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.fire_changes(p_user_id uuid, p_batch text, p_firings jsonb) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_key bytea := sha256(convert_to('batch:' || p_batch, 'UTF8'));
+  v_fresh uuid[];
+  v_count integer := 0;
+  f jsonb;
+begin
+  with claimed as (
+    insert into private.reflex_deliveries (reflex_id, key)
+    select r.id, v_key from public.reflexes r
+    where r.user_id = p_user_id and r.trigger_type = 'file_change'
+      and r.id in (select i::uuid from jsonb_array_elements(p_firings) x, jsonb_array_elements_text(x -> 'reflexIds') i)
+    on conflict do nothing
+    returning reflex_id)
+  select coalesce(array_agg(reflex_id), '{}') into v_fresh from claimed;
+  for f in select x from jsonb_array_elements(p_firings) x loop
+    v_count := v_count + (private.fire_reflexes(p_user_id, 'file_change',
+      array(select i::uuid from jsonb_array_elements_text(f -> 'reflexIds') i where i::uuid = any (v_fresh)), f -> 'payload') ->> 'matched')::integer;
+  end loop;
+  return v_count;
+end
+$$;
+
+--
+-- Name: FUNCTION fire_changes(p_user_id uuid, p_batch text, p_firings jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.fire_changes(p_user_id uuid, p_batch text, p_firings jsonb) IS 'Fires file_change reflexes for the changes of one batch, once; gives how many times. Judges: callable by the worker only.';
+
+--
+-- Name: reflexes; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.reflexes (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    skill_id uuid NOT NULL,
+    trigger_type text NOT NULL,
+    trigger_config jsonb NOT NULL,
+    conditions jsonb,
+    is_active boolean DEFAULT true NOT NULL,
+    trigger_count bigint DEFAULT 0 NOT NULL,
+    last_triggered_at timestamp with time zone,
+    consecutive_failures integer DEFAULT 0 NOT NULL,
+    last_error_message text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT reflexes_conditions_check CHECK (((jsonb_typeof(conditions) = 'object'::text) AND (octet_length((conditions)::text) <= 262144))),
+    CONSTRAINT reflexes_counters_check CHECK (((trigger_count >= 0) AND (consecutive_failures >= 0))),
+    CONSTRAINT reflexes_last_error_message_check CHECK ((char_length(last_error_message) <= 500)),
+    CONSTRAINT reflexes_trigger_config_check CHECK (((jsonb_typeof(trigger_config) = 'object'::text) AND (octet_length((trigger_config)::text) <= 131072))),
+    CONSTRAINT reflexes_trigger_type_check CHECK ((trigger_type = ANY (ARRAY['webhook'::text, 'email'::text, 'file_change'::text, 'api_call'::text, 'event'::text])))
+)
+WITH (fillfactor='85');
+
+ALTER TABLE ONLY public.reflexes FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE reflexes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.reflexes IS 'A skill that runs when something happens.';
+
+--
+-- Name: fire_reflex(public.reflexes, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.fire_reflex(r public.reflexes, p_payload jsonb, OUT reason text, OUT execution_id uuid) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  e public.skill_executions;
+begin
+  -- A deactivated member's reflexes keep isActive, and take up again with the membership.
+  if not r.is_active
+    or not exists (select from public.memberships m where m.organization_id = r.organization_id and m.user_id = r.user_id and m.status = 'active') then
+    reason := 'inactive';
+  elsif not private.can_fire_skill(r.skill_id, r.user_id) then
+    reason := 'skill_inactive';
+  else
+    e := private.start_execution(r.skill_id, r.user_id, r.organization_id, 'reflex', r.id,
+      jsonb_build_object('trigger', r.trigger_type, 'payload', p_payload), 'record');
+    execution_id := e.id;
+    if e.error_code = 'QUOTA_EXCEEDED' then
+      reason := 'quota_exceeded';
+    end if;
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION fire_reflex(r public.reflexes, p_payload jsonb, OUT reason text, OUT execution_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.fire_reflex(r public.reflexes, p_payload jsonb, OUT reason text, OUT execution_id uuid) IS 'Starts the run of a reflex whose trigger and conditions match, or says why not. Judges: that reflex, skill and membership are active; callable by definer functions of ours only.';
+
+--
+-- Name: fire_reflexes(uuid, text, uuid[], jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.fire_reflexes(p_user_id uuid, p_type text, p_ids uuid[], p_payload jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  r public.reflexes;
+  v record;
+  v_ids jsonb := '[]';
+begin
+  for r in
+    select * from public.reflexes x where x.id = any (p_ids) and x.user_id = p_user_id and x.trigger_type = p_type
+    order by x.created_at, x.id
+  loop
+    select * into v from private.fire_reflex(r, p_payload);
+    if v.execution_id is not null then
+      v_ids := v_ids || to_jsonb(v.execution_id);
+    end if;
+  end loop;
+  return jsonb_build_object('matched', jsonb_array_length(v_ids), 'executionIds', v_ids);
+end
+$$;
+
+--
+-- Name: FUNCTION fire_reflexes(p_user_id uuid, p_type text, p_ids uuid[], p_payload jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.fire_reflexes(p_user_id uuid, p_type text, p_ids uuid[], p_payload jsonb) IS 'Fires those of a person''s reflexes that the server found to match. Judges: callable by the server, the worker and definer functions of ours only.';
+
+--
+-- Name: floored_ratio(numeric, numeric); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.floored_ratio(p_over numeric, p_under numeric) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (p_under > (0)::numeric) THEN (floor((p_over / p_under)))::bigint ELSE (0)::bigint END;
+
+--
+-- Name: FUNCTION floored_ratio(p_over numeric, p_under numeric); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.floored_ratio(p_over numeric, p_under numeric) IS 'The quotient of two numbers, rounded down; 0 where there is nothing to divide by.';
+
+--
+-- Name: folded(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.folded(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN lower((p_text COLLATE "und-x-icu"));
+
+--
+-- Name: FUNCTION folded(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.folded(p_text text) IS 'The text in Unicode''s lower case, for comparisons that ignore case.';
+
+--
+-- Name: free_skill_name(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.free_skill_name(p_name text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_user uuid := private.user_id();
+  v_name text := p_name;
+  v_number integer := 0;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('skill names of ' || v_user, 0));
+  while exists (select from public.skills s where s.user_id = v_user and private.folded(s.name) = private.folded(v_name)) loop
+    v_number := v_number + 1;
+    v_name := private.suffixed_name(p_name, format('(%s)', v_number));
+  end loop;
+  return v_name;
+end
+$$;
+
+--
+-- Name: FUNCTION free_skill_name(p_name text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.free_skill_name(p_name text) IS 'The name, or the first free of "name (1)", "name (2)" among the caller''s skills. Judges: only the caller''s own skills.';
+
+--
 -- Name: git_host_provider(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -4087,6 +9186,37 @@ $$;
 --
 
 COMMENT ON FUNCTION private.git_host_provider(p_host text) IS 'Provider of a self-hosted Git host that this installation trusts, or null. Judges: gives away only what every reply shows.';
+
+--
+-- Name: given_value(jsonb, text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.given_value(p_variables jsonb, p_name text, p_trigger text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+declare
+  v jsonb := p_variables -> p_name;
+begin
+  if v <> 'null' then
+    return v;
+  elsif p_trigger is null then
+    return null;
+  elsif v is null and p_name = 'payload' then
+    return p_variables;
+  elsif v is null and p_name = 'trigger' then
+    return to_jsonb(p_trigger);
+  elsif p_name !~ '[.[]' then
+    return null;
+  end if;
+  return nullif(private.path_value(p_variables, p_name), 'null');
+end
+$$;
+
+--
+-- Name: FUNCTION given_value(p_variables jsonb, p_name text, p_trigger text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.given_value(p_variables jsonb, p_name text, p_trigger text) IS 'Value of a name among the inputs, or among the variables of a reflex; null where it has none.';
 
 --
 -- Name: guest_project_ids(); Type: FUNCTION; Schema: private; Owner: -
@@ -4119,6 +9249,136 @@ $$;
 --
 
 COMMENT ON FUNCTION private.guest_project_ids() IS 'Projects where the caller is a guest: member of the project, not of its organization. Judges: only the caller''s own rows.';
+
+--
+-- Name: habit_fields(public.habits, public.habits); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.habit_fields(o public.habits, n public.habits) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+begin
+  return array_remove(array[
+    case when n.schedule_cron <> o.schedule_cron then 'scheduleCron' end,
+    case when n.schedule_description is distinct from o.schedule_description then 'scheduleDescription' end,
+    case when n.timezone <> o.timezone then 'timezone' end, case when n.config <> o.config then 'config' end,
+    case when n.is_active <> o.is_active then 'isActive' end,
+    case when n.consecutive_failures <> o.consecutive_failures then 'consecutiveFailures' end,
+    case when n.last_error_message is distinct from o.last_error_message then 'lastErrorMessage' end], null);
+end
+$$;
+
+--
+-- Name: FUNCTION habit_fields(o public.habits, n public.habits); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.habit_fields(o public.habits, n public.habits) IS 'Names of the contract for what differs between two states of a habit; counters of use are no change.';
+
+--
+-- Name: habit_json(public.habits); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.habit_json(h public.habits) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (jsonb_strip_nulls(jsonb_build_object('id', (h).id, 'skillId', (h).skill_id, 'userId', (h).user_id, 'scheduleCron', (h).schedule_cron, 'scheduleDescription', (h).schedule_description, 'timezone', (h).timezone, 'lastRunAt', private.iso((h).last_run_at), 'nextRunAt', private.iso((h).next_run_at), 'runCount', (h).run_count, 'isActive', (h).is_active, 'consecutiveFailures', (h).consecutive_failures, 'lastErrorMessage', (h).last_error_message, 'createdAt', private.iso((h).created_at), 'updatedAt', private.iso((h).updated_at))) || jsonb_build_object('config', (h).config));
+
+--
+-- Name: FUNCTION habit_json(h public.habits); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.habit_json(h public.habits) IS 'Habit of the contract.';
+
+--
+-- Name: missing_skill_json(uuid, uuid, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.missing_skill_json(p_skill_id uuid, p_user_id uuid, p_created timestamp with time zone, p_updated timestamp with time zone) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_build_object('id', p_skill_id, 'userId', p_user_id, 'name', 'Unknown Skill', 'category', 'custom', 'promptTemplate', '', 'model', private.default_model(), 'parameters', '{}'::jsonb, 'outputFormat', 'markdown', 'isActive', false, 'isPublic', false, 'executionCount', 0, 'starCount', 0, 'ratingCount', 0, 'createdAt', private.iso(p_created), 'updatedAt', private.iso(p_updated));
+
+--
+-- Name: FUNCTION missing_skill_json(p_skill_id uuid, p_user_id uuid, p_created timestamp with time zone, p_updated timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.missing_skill_json(p_skill_id uuid, p_user_id uuid, p_created timestamp with time zone, p_updated timestamp with time zone) IS 'A placeholder for a skill that is no longer visible.';
+
+--
+-- Name: rating_json(bigint, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.rating_json(p_sum bigint, p_count integer) RETURNS numeric
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (p_count > 0) THEN trim_scale(round(((p_sum)::numeric / (p_count)::numeric), 1)) ELSE NULL::numeric END;
+
+--
+-- Name: FUNCTION rating_json(p_sum bigint, p_count integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.rating_json(p_sum bigint, p_count integer) IS 'Average rating with one decimal, half up; null without ratings.';
+
+--
+-- Name: skill_json(public.skills); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.skill_json(s public.skills) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN ((jsonb_strip_nulls(jsonb_build_object('id', (s).id, 'userId', (s).user_id, 'name', (s).name, 'description', (s).description, 'category', (s).category, 'promptTemplate', (s).prompt_template, 'model', (s).model, 'outputFormat', (s).output_format, 'isActive', (s).is_active, 'isPublic', (s).is_public, 'executionCount', (s).execution_count, 'starCount', (s).star_count, 'rating', private.rating_json((s).rating_sum, (s).rating_count), 'ratingCount', (s).rating_count, 'lastExecutedAt', private.iso((s).last_executed_at), 'createdAt', private.iso((s).created_at), 'updatedAt', private.iso((s).updated_at))) || jsonb_build_object('parameters', (s).parameters)) || CASE WHEN ((s).input_schema IS NULL) THEN '{}'::jsonb ELSE jsonb_build_object('inputSchema', (s).input_schema) END);
+
+--
+-- Name: FUNCTION skill_json(s public.skills); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.skill_json(s public.skills) IS 'Skill of the contract.';
+
+--
+-- Name: habit_with_skill_json(public.habits, public.skills); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.habit_with_skill_json(h public.habits, s public.skills) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (private.habit_json(h) || jsonb_build_object('skill', CASE WHEN ((s).id IS NULL) THEN private.missing_skill_json((h).skill_id, (h).user_id, (h).created_at, (h).updated_at) ELSE private.skill_json(s) END));
+
+--
+-- Name: FUNCTION habit_with_skill_json(h public.habits, s public.skills); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.habit_with_skill_json(h public.habits, s public.skills) IS 'HabitWithSkill of the contract; a placeholder stands for a skill that the owner no longer sees.';
+
+--
+-- Name: hand_back_executions(uuid[], uuid[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.hand_back_executions(p_ids uuid[], p_tokens uuid[]) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  e public.skill_executions;
+  v_count integer := 0;
+begin
+  for e in
+    select x.* from unnest(p_ids, p_tokens) as m (id, token)
+    join public.skill_executions x on x.id = m.id and x.lease_token = m.token and x.status = 'running'
+    order by x.id for no key update of x
+  loop
+    if e.has_streamed then
+      perform private.fail_execution(e.id, 'UNKNOWN_ERROR', 'Skill execution was interrupted');
+    else
+      update public.skill_executions x set takes = x.takes - 1, lease_token = null, lease_expires_at = clock_timestamp(),
+        job_id = private.enqueue('executions.run', jsonb_build_object('executionId', x.id), now(), null, 'executions')
+      where x.id = e.id;
+    end if;
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+
+--
+-- Name: FUNCTION hand_back_executions(p_ids uuid[], p_tokens uuid[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.hand_back_executions(p_ids uuid[], p_tokens uuid[]) IS 'Gives leased runs back for another worker to take at once. Judges: callable by the worker only.';
 
 --
 -- Name: has_embedding(); Type: FUNCTION; Schema: private; Owner: -
@@ -4222,6 +9482,51 @@ CREATE FUNCTION private.has_project_role(p_project_id uuid, p_minimum text) RETU
 COMMENT ON FUNCTION private.has_project_role(p_project_id uuid, p_minimum text) IS 'Has the caller at least this role? An auditor has nothing above auditor.';
 
 --
+-- Name: has_provider(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.has_provider(p_provider text) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  return coalesce((select i.value -> p_provider = 'true' from private.installation i where i.key = 'providers'), false);
+end
+$$;
+
+--
+-- Name: FUNCTION has_provider(p_provider text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.has_provider(p_provider text) IS 'Has the installation itself a key at the provider, or a local model (''local'')? Judges: gives away one public bit.';
+
+--
+-- Name: hmac_sha256(bytea, bytea); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.hmac_sha256(p_key bytea, p_message bytea) RETURNS bytea
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+declare
+  v_inner bytea := decode(repeat('36', 64), 'hex');
+  v_outer bytea := decode(repeat('5c', 64), 'hex');
+  v_key bytea := case when octet_length(p_key) > 64 then sha256(p_key) else p_key end;
+begin
+  for i in 0..octet_length(v_key) - 1 loop
+    v_inner := set_byte(v_inner, i, get_byte(v_inner, i) # get_byte(v_key, i));
+    v_outer := set_byte(v_outer, i, get_byte(v_outer, i) # get_byte(v_key, i));
+  end loop;
+  return sha256(v_outer || sha256(v_inner || p_message));
+end
+$$;
+
+--
+-- Name: FUNCTION hmac_sha256(p_key bytea, p_message bytea); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.hmac_sha256(p_key bytea, p_message bytea) IS 'HMAC with SHA-256.';
+
+--
 -- Name: hold_runs(uuid[], integer); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -4261,6 +9566,22 @@ CREATE FUNCTION private.html_text(p_text text) RETURNS text
 --
 
 COMMENT ON FUNCTION private.html_text(p_text text) IS 'The text as it may stand in HTML, in elements and in quoted attributes.';
+
+--
+-- Name: indented(jsonb, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.indented(p_value jsonb, p_depth integer) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT string_agg((repeat(' '::text, ((2 * indented.p_depth) + ((length(t.l) - length(ltrim(t.l, ' '::text))) / 2))) || ltrim(t.l, ' '::text)), '
+'::text ORDER BY t.n) AS string_agg FROM string_to_table(regexp_replace(jsonb_pretty(indented.p_value), '([\[{])\n *([\]}])'::text, '\1\2'::text, 'g'::text), '
+'::text) WITH ORDINALITY t(l, n));
+
+--
+-- Name: FUNCTION indented(p_value jsonb, p_depth integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.indented(p_value jsonb, p_depth integer) IS 'The value as JSON text indented by two spaces, p_depth steps deep.';
 
 --
 -- Name: ingestion_event_types(); Type: FUNCTION; Schema: private; Owner: -
@@ -4324,6 +9645,66 @@ CREATE FUNCTION private.initials_icon(p_name text) RETURNS jsonb
 COMMENT ON FUNCTION private.initials_icon(p_name text) IS 'The icon of a project that has none of its own.';
 
 --
+-- Name: input_faults(jsonb, jsonb, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.input_faults(p_schema jsonb, p_input jsonb, p_trigger text DEFAULT NULL::text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+declare
+  v_variables jsonb;
+  v_faults jsonb := '[]';
+  v_field jsonb;
+  v_name text;
+  v_value jsonb;
+  v_fault text;
+begin
+  if jsonb_array_length(p_schema) > 0 then
+    v_variables := private.prompt_variables(p_input, p_trigger);
+    for v_field in select f from jsonb_array_elements(p_schema) f loop
+      v_name := v_field ->> 'name';
+      v_value := private.given_value(v_variables, v_name, p_trigger);
+      v_fault := case
+        when v_value is null or v_value = '""' then
+          case when v_field -> 'required' = 'true' and (v_value is not null or coalesce(v_field -> 'default', 'null') = 'null') then 'is required' end
+        when p_trigger is not null then null
+        when jsonb_typeof(v_value) <> v_field ->> 'type' or not private.is_finite(v_value) then 'must be a' || case when v_field ->> 'type' in ('array', 'object') then 'n ' else ' ' end || (v_field ->> 'type') end;
+      if v_fault is not null then
+        v_faults := v_faults || jsonb_build_object('name', v_name, 'message', v_name || ' ' || v_fault);
+      end if;
+    end loop;
+  end if;
+  return nullif(v_faults, '[]');
+end
+$$;
+
+--
+-- Name: FUNCTION input_faults(p_schema jsonb, p_input jsonb, p_trigger text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.input_faults(p_schema jsonb, p_input jsonb, p_trigger text) IS 'What is wrong with the inputs of a run, in the order of their declaration: [{name, message}], or null.';
+
+--
+-- Name: is_active_member(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_active_member(p_org_id uuid, p_user_id uuid) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  return exists (select from public.memberships m
+    where m.organization_id = p_org_id and m.user_id = p_user_id and m.status = 'active');
+end
+$$;
+
+--
+-- Name: FUNCTION is_active_member(p_org_id uuid, p_user_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_active_member(p_org_id uuid, p_user_id uuid) IS 'Is the person an active member there? Judges: callable by definer functions and triggers of ours only.';
+
+--
 -- Name: is_branch_name(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -4336,6 +9717,38 @@ CREATE FUNCTION private.is_branch_name(p_name text) RETURNS boolean
 --
 
 COMMENT ON FUNCTION private.is_branch_name(p_name text) IS 'Would git take this as the name of a branch?';
+
+--
+-- Name: is_final(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_final(p_status text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (p_status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text]));
+
+--
+-- Name: FUNCTION is_final(p_status text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_final(p_status text) IS 'Is this status one that never changes?';
+
+--
+-- Name: is_finite(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_finite(p_value jsonb) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+begin
+  return jsonb_typeof(p_value) <> 'number' or private.js_number(p_value) not in ('Infinity', '-Infinity');
+end
+$$;
+
+--
+-- Name: FUNCTION is_finite(p_value jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_finite(p_value jsonb) IS 'Is the value no number, or one that a double can hold?';
 
 --
 -- Name: is_plain(text); Type: FUNCTION; Schema: private; Owner: -
@@ -4366,6 +9779,34 @@ CREATE FUNCTION private.is_glob(p_pattern text) RETURNS boolean
 COMMENT ON FUNCTION private.is_glob(p_pattern text) IS 'Is the pattern a valid glob of 1 to 200 characters?';
 
 --
+-- Name: is_key_request(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_key_request() RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (COALESCE(current_setting('app.api_key_id'::text, true), ''::text) <> ''::text);
+
+--
+-- Name: FUNCTION is_key_request(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_key_request() IS 'Did this request come with an API key instead of a session?';
+
+--
+-- Name: is_link(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_link(p_link text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((p_link ~ '^(/([^/\\[:space:][:cntrl:]][^\\[:space:][:cntrl:]]*)?|https://[^/\\[:space:][:cntrl:]][^\\[:space:][:cntrl:]]*)$'::text) AND (char_length(p_link) <= 2048));
+
+--
+-- Name: FUNCTION is_link(p_link text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_link(p_link text) IS 'Is the text a path that begins with one slash, or an https address?';
+
+--
 -- Name: is_mail_address(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -4378,6 +9819,25 @@ CREATE FUNCTION private.is_mail_address(p_address text) RETURNS boolean
 --
 
 COMMENT ON FUNCTION private.is_mail_address(p_address text) IS 'Is the text one plain mail address? RFC 5321 gives a path 256 characters, of which two are brackets.';
+
+--
+-- Name: is_model_routable(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_model_routable(p_model text) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  return private.model_provider(p_model) is not null or exists (select from public.model_aliases a where a.alias = p_model);
+end
+$$;
+
+--
+-- Name: FUNCTION is_model_routable(p_model text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_model_routable(p_model text) IS 'May a skill name this model? Judges: gives away public knowledge only.';
 
 --
 -- Name: org_role(); Type: FUNCTION; Schema: private; Owner: -
@@ -4443,6 +9903,25 @@ $$;
 COMMENT ON FUNCTION private.is_platform_admin() IS 'Is the caller staff of this platform? Judges: private.user_id() only.';
 
 --
+-- Name: is_provider_configured(text, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_provider_configured(p_provider text, p_org_id uuid) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  return private.answering_provider(p_provider, p_org_id) is not null;
+end
+$$;
+
+--
+-- Name: FUNCTION is_provider_configured(p_provider text, p_org_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_provider_configured(p_provider text, p_org_id uuid) IS 'Can somebody answer for the provider? Judges: callable by definer functions of ours, the server and the worker only.';
+
+--
 -- Name: is_public_url(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -4474,6 +9953,101 @@ $_$;
 COMMENT ON FUNCTION private.is_public_url(p_url text) IS 'Is this an https address of a public host, as far as its text tells?';
 
 --
+-- Name: is_weekdays(smallint[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_weekdays(p_days smallint[]) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  return p_days = array(select distinct d from unnest(p_days) d where d between 0 and 6 order by d);
+end
+$$;
+
+--
+-- Name: FUNCTION is_weekdays(p_days smallint[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_weekdays(p_days smallint[]) IS 'Is the list one of distinct weekdays (0 Sunday to 6), ascending?';
+
+--
+-- Name: notification_preferences; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.notification_preferences (
+    user_id uuid NOT NULL,
+    email_product_updates boolean DEFAULT true NOT NULL,
+    email_security_alerts boolean DEFAULT true NOT NULL,
+    email_billing_reminders boolean DEFAULT true NOT NULL,
+    email_weekly_digest boolean DEFAULT false NOT NULL,
+    in_app_new_leads boolean DEFAULT true NOT NULL,
+    in_app_task_completions boolean DEFAULT true NOT NULL,
+    in_app_system_updates boolean DEFAULT true NOT NULL,
+    in_app_context_updates boolean DEFAULT false NOT NULL,
+    in_app_team_activity boolean DEFAULT true NOT NULL,
+    frequency text DEFAULT 'realtime'::text NOT NULL,
+    digest_time time without time zone DEFAULT '09:00:00'::time without time zone NOT NULL,
+    digest_day smallint DEFAULT 1 NOT NULL,
+    quiet_enabled boolean DEFAULT false NOT NULL,
+    quiet_start time without time zone DEFAULT '22:00:00'::time without time zone NOT NULL,
+    quiet_end time without time zone DEFAULT '07:00:00'::time without time zone NOT NULL,
+    quiet_days text DEFAULT 'all'::text NOT NULL,
+    quiet_custom_days smallint[],
+    summary_due_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT notification_preferences_digest_day_check CHECK (((digest_day >= 0) AND (digest_day <= 6))),
+    CONSTRAINT notification_preferences_frequency_check CHECK ((frequency = ANY (ARRAY['realtime'::text, 'daily'::text, 'weekly'::text]))),
+    CONSTRAINT notification_preferences_quiet_custom_days_check CHECK (private.is_weekdays(quiet_custom_days)),
+    CONSTRAINT notification_preferences_quiet_days_check CHECK ((quiet_days = ANY (ARRAY['all'::text, 'weekdays'::text, 'weekends'::text, 'custom'::text]))),
+    CONSTRAINT notification_preferences_security_alerts_stay_on CHECK (email_security_alerts),
+    CONSTRAINT notification_preferences_summary_due_at_check CHECK ((email_weekly_digest = (summary_due_at IS NOT NULL))),
+    CONSTRAINT notification_preferences_times_are_minutes CHECK (((EXTRACT(second FROM digest_time) = (0)::numeric) AND (EXTRACT(second FROM quiet_start) = (0)::numeric) AND (EXTRACT(second FROM quiet_end) = (0)::numeric) AND (GREATEST(digest_time, quiet_start, quiet_end) < '24:00:00'::time without time zone)))
+);
+
+ALTER TABLE ONLY public.notification_preferences FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE notification_preferences; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.notification_preferences IS 'How a person is told: by mail, in the client, how often, and when not.';
+
+--
+-- Name: CONSTRAINT notification_preferences_security_alerts_stay_on ON notification_preferences; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT notification_preferences_security_alerts_stay_on ON public.notification_preferences IS 'Alerts about somebody''s account cannot be switched off.';
+
+--
+-- Name: is_quiet_minute(public.notification_preferences, timestamp without time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_quiet_minute(s public.notification_preferences, p_local timestamp without time zone) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+declare
+  v_day smallint := extract(dow from p_local);
+  v_minute time := date_trunc('minute', p_local)::time;
+begin
+  if not (case s.quiet_days when 'all' then true when 'weekdays' then v_day between 1 and 5 when 'weekends' then v_day in (0, 6)
+    else v_day = any (coalesce(s.quiet_custom_days, '{}')) end) then
+    return false;
+  elsif s.quiet_start <= s.quiet_end then
+    return v_minute between s.quiet_start and s.quiet_end;
+  end if;
+  return v_minute >= s.quiet_start or v_minute <= s.quiet_end;
+end
+$$;
+
+--
+-- Name: FUNCTION is_quiet_minute(s public.notification_preferences, p_local timestamp without time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_quiet_minute(s public.notification_preferences, p_local timestamp without time zone) IS 'Does the minute of this local time lie within the quiet hours? Both ends do.';
+
+--
 -- Name: is_request(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -4502,6 +10076,34 @@ CREATE FUNCTION private.is_retryable_code(p_code text) RETURNS boolean
 COMMENT ON FUNCTION private.is_retryable_code(p_code text) IS 'May a run that failed with this code be retried without changing anything?';
 
 --
+-- Name: is_shown(public.notification_preferences, text, boolean); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_shown(s public.notification_preferences, p_type text, p_urgent boolean) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (CASE p_type WHEN 'new_lead'::text THEN (s).in_app_new_leads WHEN 'task_completion'::text THEN (s).in_app_task_completions WHEN 'context_update'::text THEN (s).in_app_context_updates WHEN 'team_activity'::text THEN (s).in_app_team_activity ELSE (s).in_app_system_updates END OR ((p_type = 'security_alert'::text) AND p_urgent));
+
+--
+-- Name: FUNCTION is_shown(s public.notification_preferences, p_type text, p_urgent boolean); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_shown(s public.notification_preferences, p_type text, p_urgent boolean) IS 'Does somebody with these preferences want such notifications in the client? An urgent alert is always shown.';
+
+--
+-- Name: is_stranger(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_stranger() RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (SESSION_USER = ANY (ARRAY['anon'::name, 'authenticated'::name, 'authenticator'::name, 'service_role'::name]));
+
+--
+-- Name: FUNCTION is_stranger(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_stranger() IS 'Does this call come past our server: through PostgREST, or by psql as a request role?';
+
+--
 -- Name: is_switches(jsonb, text[]); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -4514,6 +10116,39 @@ CREATE FUNCTION private.is_switches(p_value jsonb, p_keys text[]) RETURNS boolea
 --
 
 COMMENT ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) IS 'Is the value an object of exactly these keys, each true or false?';
+
+--
+-- Name: zone_used(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.zone_used(p_name text) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  return (select z.used from private.zones z where z.name = p_name);
+end
+$$;
+
+--
+-- Name: FUNCTION zone_used(p_name text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.zone_used(p_name text) IS 'The name by which Postgres converts an IANA name; null when it is none (another letter case is none). Judges: nobody, the list is public knowledge.';
+
+--
+-- Name: is_zone(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_zone(p_name text) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (private.zone_used(p_name) IS NOT NULL);
+
+--
+-- Name: FUNCTION is_zone(p_name text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_zone(p_name text) IS 'Is it a name of the IANA time zone database, backward links included?';
 
 --
 -- Name: refresh_tokens; Type: TABLE; Schema: private; Owner: -
@@ -4544,7 +10179,7 @@ CREATE FUNCTION private.issue_refresh_token(p_session_id uuid, p_token_hash text
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO ''
     BEGIN ATOMIC
- UPDATE private.sessions AS s SET idle_expires_at = LEAST(s.expires_at, (issue_refresh_token.p_at + '30 days'::interval)), last_active_at = GREATEST(s.last_active_at, issue_refresh_token.p_at)
+ UPDATE private.sessions s SET idle_expires_at = LEAST(s.expires_at, (issue_refresh_token.p_at + '30 days'::interval)), last_active_at = GREATEST(s.last_active_at, issue_refresh_token.p_at)
    WHERE (s.id = issue_refresh_token.p_session_id);
  INSERT INTO private.refresh_tokens (token_hash, session_id, issued_at, expires_at)  SELECT decode(issue_refresh_token.p_token_hash, 'hex'::text) AS decode,
              s.id,
@@ -4559,6 +10194,47 @@ END;
 --
 
 COMMENT ON FUNCTION private.issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamp with time zone) IS 'Stores the SHA-256 (hex) of a new refresh token. Judges: callable by definer functions of ours only.';
+
+--
+-- Name: js_number(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.js_number(p_number jsonb) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    SET extra_float_digits TO '1'
+    AS $$
+begin
+  return private.number_text(p_number::numeric);
+end
+$$;
+
+--
+-- Name: FUNCTION js_number(p_number jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.js_number(p_number jsonb) IS 'A JSON number as ECMAScript prints it: 1.0 is 1, 1e21 is 1e+21, 0.0000001 is 1e-7.';
+
+--
+-- Name: json_bytes(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.json_bytes(p_value jsonb) RETURNS integer
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+declare
+  v_text text := p_value::text;
+  v_tokens text := regexp_replace(v_text, '"(?:[^"\\]|\\.)*"', '', 'g');
+begin
+  return octet_length(v_text) - (char_length(v_tokens) - char_length(replace(v_tokens, ' ', '')));
+end
+$$;
+
+--
+-- Name: FUNCTION json_bytes(p_value jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.json_bytes(p_value jsonb) IS 'Bytes of a JSON value in its shortest form.';
 
 --
 -- Name: judge_managing(uuid, text, public.project_members, text); Type: FUNCTION; Schema: private; Owner: -
@@ -4629,6 +10305,111 @@ CREATE FUNCTION private.judge_upload(p_name text, p_path text, p_size bigint, p_
 COMMENT ON FUNCTION private.judge_upload(p_name text, p_path text, p_size bigint, p_type text) IS 'Why an upload is refused, or null.';
 
 --
+-- Name: judge_viewers(uuid[], uuid[], uuid[], uuid[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.judge_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) RETURNS text[]
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_answers text[] := '{}';
+  v_known jsonb := '{}';
+  v_class text;
+  v_answer text;
+begin
+  for i in 1..cardinality(p_users) loop
+    v_class := p_projects[i] || ' ' || private.viewer_class(p_users[i], p_orgs[i], p_projects[i]);
+    v_answer := v_known ->> v_class;
+    if v_answer is null then
+      begin
+        perform private.enter_socket(p_users[i], p_sessions[i], p_orgs[i], '', '', ''), set_config('role', 'authenticated', true);
+        v_answer := case when not exists (select from public.projects p where p.id = p_projects[i]) then 'none'
+          when private.reads_all_activity(p_projects[i]) then 'all' else 'some' end;
+        perform set_config('role', 'none', true);
+        v_known := v_known || jsonb_build_object(v_class, v_answer);
+      exception when others then
+        if sqlstate not like 'PT4%' then
+          raise;
+        end if;
+        v_answer := 'ended';
+      end;
+    end if;
+    v_answers := v_answers || v_answer;
+  end loop;
+  return v_answers;
+end
+$$;
+
+--
+-- Name: FUNCTION judge_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.judge_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) IS 'For each (user, session, organization, project): none, some (sees the project), all (and its whole activity log) or ended. Judges: every answer is given under the rights of a person of that class; callable by the server only.';
+
+--
+-- Name: keep_presence(uuid, uuid[], uuid[], uuid[], integer[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.keep_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_projects uuid[], p_sockets integer[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into private.realtime_statuses (context_id, user_id)
+  select c.context_id, c.user_id from unnest(p_contexts, p_users) c (context_id, user_id)
+  where not exists (select from private.realtime_presence r
+    where r.context_id = c.context_id and r.user_id = c.user_id and r.node_id = p_node_id)
+  order by 1, 2
+  on conflict (context_id, user_id) do update set left_at = null;
+  insert into private.realtime_presence (context_id, user_id, node_id)
+  select c.context_id, c.user_id, p_node_id from unnest(p_contexts, p_users) c (context_id, user_id) order by 1, 2
+  on conflict do nothing;
+  with gone as (
+    delete from private.realtime_presence r
+    where r.node_id = p_node_id and (r.context_id, r.user_id) not in (select c.c, c.u from unnest(p_contexts, p_users) c (c, u))
+    returning r.context_id, r.user_id
+  )
+  update private.realtime_statuses s set left_at = now()
+  from gone g
+  where s.context_id = g.context_id and s.user_id = g.user_id and s.left_at is null
+    and not exists (select from private.realtime_presence r
+      where r.context_id = g.context_id and r.user_id = g.user_id and r.node_id <> p_node_id);
+  delete from private.realtime_watchers w where w.node_id = p_node_id and w.project_id <> all (p_projects);
+  perform private.note_watchers(p_node_id, p_projects, p_sockets);
+end
+$$;
+
+--
+-- Name: FUNCTION keep_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_projects uuid[], p_sockets integer[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.keep_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_projects uuid[], p_sockets integer[]) IS 'The people and watchers of a server process, whole. Judges: callable by the server only.';
+
+--
+-- Name: keep_secret(uuid, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.keep_secret(p_id uuid, p_sealed text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if private.is_stranger() then
+    perform private.refuse(403, 'FORBIDDEN', 'Secrets are made by the server.');
+  end if;
+  insert into private.reflex_secrets as s (reflex_id, sealed)
+  select r.id, p_sealed from public.reflexes r where r.id = p_id and r.user_id = private.user_id() and r.trigger_type = 'webhook'
+  on conflict (reflex_id) do update set sealed = excluded.sealed, created_at = now();
+end
+$$;
+
+--
+-- Name: FUNCTION keep_secret(p_id uuid, p_sealed text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.keep_secret(p_id uuid, p_sealed text) IS 'Stores the sealed secret of a webhook; the old one is void at once. Judges: own webhooks, through our server only. Errors: 403 FORBIDDEN.';
+
+--
 -- Name: keep_signing_key(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -4647,6 +10428,78 @@ $$;
 --
 
 COMMENT ON FUNCTION private.keep_signing_key(p_offered text) IS 'The installation''s own signing key, or the offered one if it had none. Judges: callable by the server only.';
+
+--
+-- Name: known_fields(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.known_fields(p_schema jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+begin
+  if jsonb_typeof(p_schema) is distinct from 'array' or jsonb_array_length(p_schema) > 50 then
+    return nullif(p_schema, 'null');
+  end if;
+  return (
+    select coalesce(jsonb_agg(case when jsonb_typeof(f) <> 'object' then f else (
+        select coalesce(jsonb_object_agg(m.key,
+          case when m.key = 'name' and jsonb_typeof(m.value) = 'string' then to_jsonb(private.stripped(m.value #>> '{}')) else m.value end), '{}')
+        from jsonb_each(f) m where m.key in ('name', 'type', 'description', 'required', 'default') and m.value <> 'null') end
+      order by t.place), '[]')
+    from jsonb_array_elements(p_schema) with ordinality t (f, place));
+end
+$$;
+
+--
+-- Name: FUNCTION known_fields(p_schema jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.known_fields(p_schema jsonb) IS 'InputSchemaField[] without what is unknown or null; what is no list stays, to be refused.';
+
+--
+-- Name: known_parameters(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.known_parameters(p_parameters jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+begin
+  return case when jsonb_typeof(p_parameters) = 'object' then (
+      select coalesce(jsonb_object_agg(m.key, m.value), '{}') from jsonb_each(p_parameters) m
+      where m.key in ('temperature', 'max_tokens', 'top_p', 'top_k', 'stop_sequences') and m.value <> 'null')
+    when p_parameters = 'null' then '{}' else p_parameters end;
+end
+$$;
+
+--
+-- Name: FUNCTION known_parameters(p_parameters jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.known_parameters(p_parameters jsonb) IS 'SkillParameters without what is unknown or null; what is no object stays, to be refused.';
+
+--
+-- Name: known_zone(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.known_zone(p_zone text) RETURNS text
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+begin
+  -- Asking for the list of zones reads the files of all of them; trying one is a look-up.
+  if p_zone <> 'UTC' and now() at time zone p_zone is not null then
+    return p_zone;
+  end if;
+  return 'UTC';
+exception when invalid_parameter_value then
+  return 'UTC';
+end
+$$;
+
+--
+-- Name: FUNCTION known_zone(p_zone text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.known_zone(p_zone text) IS 'The time zone, or UTC for a name that this database does not know.';
 
 --
 -- Name: last_completed_run(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -4685,6 +10538,7 @@ CREATE FUNCTION private.leave_node(p_node_id uuid) RETURNS void
 begin
   delete from private.realtime_sockets where node_id = p_node_id;
   delete from private.realtime_nodes where id = p_node_id;
+  perform private.bury_nodes();
 end
 $$;
 
@@ -4723,6 +10577,102 @@ CREATE FUNCTION private.like_prefix(p_prefix text) RETURNS text
 COMMENT ON FUNCTION private.like_prefix(p_prefix text) IS 'A pattern for like that finds texts beginning with exactly this.';
 
 --
+-- Name: plans; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.plans (
+    id text NOT NULL,
+    name text NOT NULL,
+    "position" smallint NOT NULL,
+    price integer NOT NULL,
+    annual_price integer,
+    monthly_cents integer,
+    yearly_cents integer,
+    description text NOT NULL,
+    features jsonb NOT NULL,
+    is_popular boolean DEFAULT false NOT NULL,
+    api_calls bigint NOT NULL,
+    ingestions bigint NOT NULL,
+    storage_gb bigint NOT NULL,
+    seats bigint NOT NULL,
+    oracle_queries bigint NOT NULL,
+    audit_retention_days integer NOT NULL,
+    gates text[] DEFAULT '{}'::text[] NOT NULL,
+    CONSTRAINT plans_features_check CHECK ((jsonb_typeof(features) = 'array'::text)),
+    CONSTRAINT plans_id_check CHECK ((id = ANY (ARRAY['free'::text, 'pro'::text, 'teams'::text, 'enterprise'::text])))
+);
+
+ALTER TABLE ONLY public.plans FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE plans; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.plans IS 'The four plans and their limits; -1 is unlimited. gates: what else the plan opens.';
+
+--
+-- Name: subscriptions; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.subscriptions (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    plan_id text DEFAULT 'free'::text NOT NULL,
+    status text DEFAULT 'active'::text NOT NULL,
+    overrides jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT subscriptions_overrides_check CHECK ((jsonb_typeof(overrides) = 'object'::text)),
+    CONSTRAINT subscriptions_status_check CHECK ((status = ANY (ARRAY['active'::text, 'trialing'::text, 'past_due'::text, 'incomplete'::text, 'canceled'::text])))
+);
+
+ALTER TABLE ONLY public.subscriptions FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE subscriptions; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.subscriptions IS 'Exactly one row an organization; the effective plan is computed from it at read time.';
+
+--
+-- Name: limit_of(public.subscriptions, public.plans, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.limit_of(s public.subscriptions, p public.plans, p_metric text) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN COALESCE((((s).overrides ->> p_metric))::bigint, CASE p_metric WHEN 'api_calls'::text THEN (p).api_calls WHEN 'ingestions'::text THEN (p).ingestions WHEN 'oracle_queries'::text THEN (p).oracle_queries WHEN 'storage'::text THEN (p).storage_gb WHEN 'seats'::text THEN (p).seats ELSE NULL::bigint END);
+
+--
+-- Name: FUNCTION limit_of(s public.subscriptions, p public.plans, p_metric text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.limit_of(s public.subscriptions, p public.plans, p_metric text) IS 'Limit of a metric: what the contract with the organization says, else the plan.';
+
+--
+-- Name: list_dead_letters(text, integer, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.list_dead_letters(p_type text, p_limit integer, p_offset integer) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.assert_platform_admin();
+  return jsonb_build_object(
+    'jobs', coalesce((select jsonb_agg(private.dead_letter_json(d) order by d.died_at desc, d.job_id) from (
+      select * from jobs.dead_letters x where p_type is null or x.job_type = p_type
+      order by x.died_at desc, x.job_id limit p_limit offset p_offset) d), '[]'),
+    'total', (select count(*) from jobs.dead_letters x where p_type is null or x.job_type = p_type));
+end
+$$;
+
+--
+-- Name: FUNCTION list_dead_letters(p_type text, p_limit integer, p_offset integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.list_dead_letters(p_type text, p_limit integer, p_offset integer) IS 'Jobs that failed for good. Judges: the staff of this platform only. Errors: 403 FORBIDDEN.';
+
+--
 -- Name: live_checkpoints(uuid[]); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -4741,6 +10691,30 @@ $$;
 --
 
 COMMENT ON FUNCTION private.live_checkpoints(p_runs uuid[]) IS 'Those of the runs whose work directories are still of use. Judges: callable by the worker only.';
+
+--
+-- Name: lock_habit(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.lock_habit(p jsonb) RETURNS public.habits
+    LANGUAGE plpgsql
+    AS $$
+declare
+  h public.habits;
+begin
+  select * into h from public.habits x where x.id = private.as_uuid(p ->> 'id') for no key update;
+  if not found then
+    perform private.refuse_habit(coalesce(p ->> 'id', ''));
+  end if;
+  return h;
+end
+$$;
+
+--
+-- Name: FUNCTION lock_habit(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.lock_habit(p jsonb) IS 'private.path_habit for those who change it: nobody else does until the end of the transaction.';
 
 --
 -- Name: lock_tree(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -4786,6 +10760,31 @@ $$;
 --
 
 COMMENT ON FUNCTION private.locked_problem(p_email text, p_at timestamp with time zone) IS 'The refusal of a locked address, or null. Judges: callable by definer functions of ours only.';
+
+--
+-- Name: locked_skill(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.locked_skill(p jsonb) RETURNS public.skills
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_id uuid := (private.own_skill(p)).id;
+  s public.skills;
+begin
+  select * into s from public.skills k where k.id = v_id for no key update;
+  if not found then
+    perform private.refuse_skill(v_id::text);
+  end if;
+  return s;
+end
+$$;
+
+--
+-- Name: FUNCTION locked_skill(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.locked_skill(p jsonb) IS 'The caller''s own skill, locked. Errors: 403 FORBIDDEN, 404 SKILL_NOT_FOUND.';
 
 --
 -- Name: log_out(jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -4844,6 +10843,102 @@ $$;
 COMMENT ON FUNCTION private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) IS 'Newest number, and the places of a room''s events that are committed but have none yet. Gives away no content.';
 
 --
+-- Name: log_refusals(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.log_refusals(p_entries jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into private.realtime_refusals (refused_at, socket_id, project_id, token, reason, ip_address)
+  select e."timestamp", e."socketId", left(private.plain_text(e."projectId"), 100), left(private.plain_text(e.token), 18),
+    left(e.reason, 200), left(e."ipAddress", 100)
+  from jsonb_to_recordset(p_entries) e ("timestamp" timestamptz, "socketId" uuid, "projectId" text, token text, reason text, "ipAddress" text);
+  delete from private.realtime_refusals r
+  where r.id < (select k.id from private.realtime_refusals k order by k.id desc offset 999 limit 1);
+end
+$$;
+
+--
+-- Name: FUNCTION log_refusals(p_entries jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.log_refusals(p_entries jsonb) IS 'Adds refused attempts and forgets all but the newest 1000. Judges: callable by the server only.';
+
+--
+-- Name: lowest_bit(bigint); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.lowest_bit(p_set bigint) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (bit_count((((p_set & (- p_set)) - 1))::bit(64)))::integer;
+
+--
+-- Name: FUNCTION lowest_bit(p_set bigint); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.lowest_bit(p_set bigint) IS 'Number of the lowest bit that is set; 64 when none is.';
+
+--
+-- Name: mail_cadence(public.notification_preferences, text, boolean, text, boolean, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.mail_cadence(s public.notification_preferences, p_type text, p_urgent boolean, p_category text, p_is_project boolean, p_level text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (p_category IS NOT NULL) THEN CASE WHEN (NOT CASE p_category WHEN 'securityAlerts'::text THEN true WHEN 'productUpdates'::text THEN (s).email_product_updates WHEN 'billingReminders'::text THEN (s).email_billing_reminders ELSE false END) THEN NULL::text WHEN (p_urgent OR ((s).frequency = 'realtime'::text)) THEN 'now'::text ELSE (s).frequency END WHEN (p_is_project AND (p_type = ANY (ARRAY['task_completion'::text, 'team_activity'::text]))) THEN CASE WHEN (p_level = 'disabled'::text) THEN NULL::text WHEN p_urgent THEN 'now'::text WHEN (p_level = ANY (ARRAY['daily'::text, 'weekly'::text])) THEN p_level WHEN ((s).frequency = 'realtime'::text) THEN 'now'::text ELSE (s).frequency END WHEN ((s).frequency <> 'realtime'::text) THEN (s).frequency ELSE NULL::text END;
+
+--
+-- Name: FUNCTION mail_cadence(s public.notification_preferences, p_type text, p_urgent boolean, p_category text, p_is_project boolean, p_level text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.mail_cadence(s public.notification_preferences, p_type text, p_urgent boolean, p_category text, p_is_project boolean, p_level text) IS 'Is it mailed: now, in the daily or the weekly digest, or (null) not at all?';
+
+--
+-- Name: mail_categories(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.mail_categories() RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ARRAY['productUpdates'::text, 'securityAlerts'::text, 'billingReminders'::text, 'weeklyDigest'::text];
+
+--
+-- Name: FUNCTION mail_categories(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.mail_categories() IS 'Kinds of mail that a preference is about.';
+
+--
+-- Name: mail_entry(text, text, text, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.mail_entry(p_title text, p_message text, p_link text, p_limit integer, OUT body_text text, OUT body_html text) RETURNS record
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_title text := private.one_line(p_title);
+  v_message text := case when char_length(p_message) > p_limit then left(p_message, p_limit) || '…' else p_message end;
+  v_link text := private.mail_link(p_link);
+begin
+  body_text := v_title || coalesce(E'\n' || v_message, '') || coalesce(E'\n' || v_link, '') || E'\n\n';
+  body_html := format('<p>%s%s</p>',
+    coalesce(format('<a href="%s"><strong>%s</strong></a>', private.html_text(v_link), private.html_text(v_title)),
+      format('<strong>%s</strong>', private.html_text(v_title))),
+    coalesce('<br>' || replace(private.html_text(v_message), E'\n', '<br>'), ''));
+  if v_link is null then
+    body_html := format('<p><strong>%s</strong>%s</p>', private.html_text(v_title),
+      coalesce('<br>' || replace(private.html_text(v_message), E'\n', '<br>'), ''));
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION mail_entry(p_title text, p_message text, p_link text, p_limit integer, OUT body_text text, OUT body_html text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.mail_entry(p_title text, p_message text, p_link text, p_limit integer, OUT body_text text, OUT body_html text) IS 'A notification as it stands in a mail, in text and in HTML; everything is escaped.';
+
+--
 -- Name: mail_ingestion_result(uuid, text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -4885,6 +10980,20 @@ $$;
 --
 
 COMMENT ON FUNCTION private.mail_ingestion_result(p_project_id uuid, p_email text) IS 'Composes the message and queues it. Judges: viewer of the project or above. Errors: 404, 403, 400, 503 PROVIDER_NOT_CONFIGURED, 429 RATE_LIMITED.';
+
+--
+-- Name: mail_link(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.mail_link(p_link text) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN CASE WHEN (p_link ~~ 'https://%'::text) THEN p_link WHEN (private.app_url() <> ''::text) THEN (private.app_url() || p_link) ELSE NULL::text END;
+
+--
+-- Name: FUNCTION mail_link(p_link text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.mail_link(p_link text) IS 'The link of a notification as it stands in a mail: whole, or null where the installation has no address.';
 
 --
 -- Name: mark_mail_sent(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -4929,6 +11038,28 @@ $$;
 --
 
 COMMENT ON FUNCTION private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) IS 'A repository of a leased run is being fetched. Judges: callable by the worker only.';
+
+--
+-- Name: may_run(public.habits); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.may_run(h public.habits) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return exists (select from public.skills s where s.id = h.skill_id and s.is_active and (s.user_id = h.user_id or s.is_public))
+    and private.is_active_member(h.organization_id, h.user_id)
+    and not exists (select from public.skill_executions e
+      where e.user_id = h.user_id and e.reference_id = h.id and e.status in ('pending', 'running'));
+end
+$$;
+
+--
+-- Name: FUNCTION may_run(h public.habits); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.may_run(h public.habits) IS 'Would this occurrence of a habit run: active skill that the owner sees, active member, nothing open? Judges: callable by the dispatcher only.';
 
 --
 -- Name: me_json(); Type: FUNCTION; Schema: private; Owner: -
@@ -5046,6 +11177,42 @@ CREATE FUNCTION private.metrics_json(r public.ingestion_runs) RETURNS jsonb
 COMMENT ON FUNCTION private.metrics_json(r public.ingestion_runs) IS 'IngestionMetrics of the contract.';
 
 --
+-- Name: model_provider(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.model_provider(p_model text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (char_length(p_model) > 100) THEN NULL::text WHEN (p_model ~ '^claude-[A-Za-z0-9._:@-]+$'::text) THEN 'anthropic'::text WHEN (p_model ~ '^gemini-[A-Za-z0-9._:@-]+$'::text) THEN 'google'::text WHEN (p_model ~ '^gpt-[A-Za-z0-9._:@-]+$'::text) THEN 'openai'::text ELSE NULL::text END;
+
+--
+-- Name: FUNCTION model_provider(p_model text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.model_provider(p_model text) IS 'anthropic, google or openai by the form of the id; null for any other.';
+
+--
+-- Name: models_json(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.models_json() RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  return jsonb_build_object(
+    'models', coalesce((select jsonb_agg(jsonb_build_object('id', m.id, 'name', m.name, 'description', m.description) order by m.position)
+      from public.models m), '[]'),
+    'configured', private.is_provider_configured((private.resolve_model(private.default_model())).provider, private.org_id()));
+end
+$$;
+
+--
+-- Name: FUNCTION models_json(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.models_json() IS 'The offered models, and whether somebody answers the default one for the caller''s organization. Judges: only the caller''s own organization.';
+
+--
 -- Name: move_ownership(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -5093,6 +11260,33 @@ $$;
 --
 
 COMMENT ON FUNCTION private.move_storage(p_org_id uuid, p_bytes numeric) IS 'Counts stored bytes, or gives them back. Errors: 429 QUOTA_EXCEEDED. Judges: callable by triggers of ours only.';
+
+--
+-- Name: new_skill(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.new_skill() RETURNS public.skills
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  s public.skills;
+begin
+  s.user_id := private.user_id();
+  s.organization_id := private.org_id();
+  s.category := 'custom';
+  s.model := private.default_model();
+  s.parameters := '{"temperature": 1, "max_tokens": 4096}';
+  s.output_format := 'markdown';
+  s.is_active := true;
+  return s;
+end
+$$;
+
+--
+-- Name: FUNCTION new_skill(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.new_skill() IS 'A skill of the caller before anything is known of it.';
 
 --
 -- Name: new_ulid(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -5143,6 +11337,133 @@ $$;
 COMMENT ON FUNCTION private.newest_run(p_project_id uuid) IS 'Newest run of a project under the caller''s own rights, or null.';
 
 --
+-- Name: next_digest(public.notification_preferences, text, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.next_digest(s public.notification_preferences, p_zone text, p_cadence text, p_at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+declare
+  v_day date := (p_at at time zone p_zone)::date;
+  v_step integer := 1;
+  v_next timestamptz;
+begin
+  if p_cadence = 'weekly' then
+    v_step := 7;
+    v_day := v_day + (s.digest_day + 7 - extract(dow from v_day)::integer) % 7;
+  end if;
+  v_next := (v_day + s.digest_time) at time zone p_zone;
+  if v_next <= p_at then
+    v_next := (v_day + v_step + s.digest_time) at time zone p_zone;
+  end if;
+  return v_next;
+end
+$$;
+
+--
+-- Name: FUNCTION next_digest(s public.notification_preferences, p_zone text, p_cadence text, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.next_digest(s public.notification_preferences, p_zone text, p_cadence text, p_at timestamp with time zone) IS 'When the next daily or weekly digest of these preferences is due, later than p_at.';
+
+--
+-- Name: next_fixed(bigint[], text, timestamp without time zone, timestamp without time zone, timestamp without time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.next_fixed(p_sets bigint[], p_zone text, p_utc timestamp without time zone, p_local timestamp without time zone, p_before timestamp without time zone) RETURNS timestamp without time zone
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+declare
+  v_from timestamp := date_trunc('minute', p_local) + interval '1 minute';
+  v_at timestamp := p_utc - interval '36 hours';
+  v_past interval := (v_at at time zone 'UTC' at time zone p_zone) - v_at;
+  v_coming interval;
+  v_match timestamp;
+begin
+  -- Clocks set back a moment ago show for the second time what they have shown: that has had its run.
+  if v_past > p_local - p_utc then
+    v_at := private.clock_change(p_zone, v_at, p_utc);
+    v_from := greatest(v_from, date_trunc('minute', v_at + v_past + interval '59.999999 seconds'));
+  end if;
+  v_match := private.cron_match(p_sets, v_from, p_before);
+  if v_match is null then
+    return null;
+  end if;
+
+  v_at := v_match - interval '36 hours';
+  v_past := (v_at at time zone 'UTC' at time zone p_zone) - v_at;
+  v_at := v_match + interval '36 hours';
+  v_coming := (v_at at time zone 'UTC' at time zone p_zone) - v_at;
+  if v_past = v_coming or (v_match - v_past) at time zone 'UTC' at time zone p_zone = v_match then
+    return v_match - v_past;
+  elsif (v_match - v_coming) at time zone 'UTC' at time zone p_zone = v_match then
+    return v_match - v_coming;
+  end if;
+  return private.clock_change(p_zone, v_match - interval '36 hours', v_match + interval '36 hours');
+end
+$$;
+
+--
+-- Name: FUNCTION next_fixed(p_sets bigint[], p_zone text, p_utc timestamp without time zone, p_local timestamp without time zone, p_before timestamp without time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.next_fixed(p_sets bigint[], p_zone text, p_utc timestamp without time zone, p_local timestamp without time zone, p_before timestamp without time zone) IS 'private.cron_next of schedules with a restricted hour; times in UTC but p_local and p_before.';
+
+--
+-- Name: next_grant(bigint, bigint); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.next_grant(p_amount bigint, p_left bigint) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN LEAST(p_left, GREATEST(p_amount, (p_left / 64)));
+
+--
+-- Name: FUNCTION next_grant(p_amount bigint, p_left bigint); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.next_grant(p_amount bigint, p_left bigint) IS 'How much of what is left of a limit a slot gets at once.';
+
+--
+-- Name: next_hourly(bigint[], text, timestamp without time zone, timestamp without time zone, timestamp without time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.next_hourly(p_sets bigint[], p_zone text, p_utc timestamp without time zone, p_local timestamp without time zone, p_before timestamp without time zone) RETURNS timestamp without time zone
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+declare
+  v_at timestamp := p_utc;
+  v_from timestamp := date_trunc('minute', p_local) + interval '1 minute';
+  v_offset interval := p_local - p_utc;
+  v_match timestamp;
+  v_end timestamp;
+begin
+  loop
+    v_match := private.cron_match(p_sets, v_from, p_before);
+    if v_match is null then
+      return null;
+    end if;
+    v_end := least(v_match - v_offset, v_at + interval '36 hours');
+    if (v_end at time zone 'UTC' at time zone p_zone) - v_end <> v_offset then
+      v_at := private.clock_change(p_zone, v_at, v_end);
+    elsif v_end = v_match - v_offset then
+      return v_end;
+    else
+      v_at := greatest(v_end, v_match - v_offset - interval '72 hours');
+    end if;
+    v_from := v_at at time zone 'UTC' at time zone p_zone;
+    v_offset := v_from - v_at;
+    v_from := date_trunc('minute', v_from + interval '59.999999 seconds');
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION next_hourly(p_sets bigint[], p_zone text, p_utc timestamp without time zone, p_local timestamp without time zone, p_before timestamp without time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.next_hourly(p_sets bigint[], p_zone text, p_utc timestamp without time zone, p_local timestamp without time zone, p_before timestamp without time zone) IS 'private.cron_next of schedules with hour *; times in UTC but p_local and p_before.';
+
+--
 -- Name: next_position(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -5165,6 +11486,377 @@ $$;
 COMMENT ON FUNCTION private.next_position(p_project_id uuid, p_parent_id uuid) IS 'Place after the last sibling. Judges: callable by definer functions of ours only.';
 
 --
+-- Name: normal_cron(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.normal_cron(p_cron text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN regexp_replace(regexp_replace(p_cron, '[\s\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]+'::text, ' '::text, 'g'::text), '^ | $'::text, ''::text, 'g'::text);
+
+--
+-- Name: FUNCTION normal_cron(p_cron text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.normal_cron(p_cron text) IS 'A cron expression as it is stored: trimmed, one space between its fields.';
+
+--
+-- Name: note_presence(uuid, uuid[], uuid[], boolean[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.note_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_present boolean[]) RETURNS double precision
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v record;
+begin
+  -- In a fixed order: two processes that report the same people never wait for each other in a circle.
+  for v in
+    select distinct on (c.context_id, c.user_id) c.*
+    from unnest(p_contexts, p_users, p_present) c (context_id, user_id, is_present)
+    order by c.context_id, c.user_id
+  loop
+    if v.is_present then
+      insert into private.realtime_presence (context_id, user_id, node_id) values (v.context_id, v.user_id, p_node_id) on conflict do nothing;
+      insert into private.realtime_statuses as s (context_id, user_id) values (v.context_id, v.user_id)
+      on conflict (context_id, user_id) do update set left_at = null;
+    else
+      delete from private.realtime_presence where context_id = v.context_id and user_id = v.user_id and node_id = p_node_id;
+      update private.realtime_statuses s set left_at = now()
+      where s.context_id = v.context_id and s.user_id = v.user_id and s.left_at is null
+        and not exists (select from private.realtime_presence r where r.context_id = v.context_id and r.user_id = v.user_id);
+    end if;
+    update public.project_members m set last_active_at = now()
+    where m.project_id = v.context_id and m.user_id = v.user_id and m.accepted_at is not null;
+  end loop;
+  return private.settle_presence();
+end
+$$;
+
+--
+-- Name: FUNCTION note_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_present boolean[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.note_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_present boolean[]) IS 'A server process reports who came to a context and who left; returns as settle_presence does. Judges: callable by the server only, which admitted them.';
+
+--
+-- Name: note_watchers(uuid, uuid[], integer[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.note_watchers(p_node_id uuid, p_projects uuid[], p_sockets integer[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  delete from private.realtime_watchers w using unnest(p_projects, p_sockets) c (project_id, sockets)
+  where w.node_id = p_node_id and w.project_id = c.project_id and c.sockets = 0;
+  insert into private.realtime_watchers (project_id, node_id, sockets)
+  select c.project_id, p_node_id, c.sockets from unnest(p_projects, p_sockets) c (project_id, sockets) where c.sockets > 0 order by 1
+  on conflict (project_id, node_id) do update set sockets = excluded.sockets;
+end
+$$;
+
+--
+-- Name: FUNCTION note_watchers(p_node_id uuid, p_projects uuid[], p_sockets integer[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.note_watchers(p_node_id uuid, p_projects uuid[], p_sockets integer[]) IS 'A server process reports how many of its sockets watch a project. Judges: callable by the server only.';
+
+--
+-- Name: notification_json(public.notifications); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.notification_json(n public.notifications) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (jsonb_strip_nulls(jsonb_build_object('id', (n).id, 'type', (n).type, 'title', (n).title, 'message', (n).message, 'link', (n).link, 'isRead', ((n).read_at IS NOT NULL), 'isUrgent', (n).is_urgent, 'createdAt', private.iso((n).created_at))) || CASE WHEN ((n).data IS NULL) THEN '{}'::jsonb ELSE jsonb_build_object('data', (n).data) END);
+
+--
+-- Name: FUNCTION notification_json(n public.notifications); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.notification_json(n public.notifications) IS 'Notification of the contract.';
+
+--
+-- Name: notification_preferences_json(public.notification_preferences); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.notification_preferences_json(s public.notification_preferences) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_build_object('email', jsonb_build_object('productUpdates', (s).email_product_updates, 'securityAlerts', (s).email_security_alerts, 'billingReminders', (s).email_billing_reminders, 'weeklyDigest', (s).email_weekly_digest), 'inApp', jsonb_build_object('newLeads', (s).in_app_new_leads, 'taskCompletions', (s).in_app_task_completions, 'systemUpdates', (s).in_app_system_updates, 'contextUpdates', (s).in_app_context_updates, 'teamActivity', (s).in_app_team_activity), 'frequency', jsonb_build_object('frequency', (s).frequency, 'digestTime', to_char(((s).digest_time)::interval, 'HH24:MI'::text), 'digestDay', (s).digest_day), 'quietHours', jsonb_strip_nulls(jsonb_build_object('enabled', (s).quiet_enabled, 'startTime', to_char(((s).quiet_start)::interval, 'HH24:MI'::text), 'endTime', to_char(((s).quiet_end)::interval, 'HH24:MI'::text), 'days', (s).quiet_days, 'customDays', to_jsonb((s).quiet_custom_days))));
+
+--
+-- Name: FUNCTION notification_preferences_json(s public.notification_preferences); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.notification_preferences_json(s public.notification_preferences) IS 'NotificationPreferences of the contract.';
+
+--
+-- Name: notify(uuid, text, text, text, jsonb, text, boolean, text, uuid, uuid, text, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.notify(p_user_id uuid, p_type text, p_title text, p_message text DEFAULT NULL::text, p_data jsonb DEFAULT NULL::jsonb, p_link text DEFAULT NULL::text, p_urgent boolean DEFAULT false, p_dedupe text DEFAULT NULL::text, p_actor uuid DEFAULT NULL::uuid, p_org_id uuid DEFAULT NULL::uuid, p_mail text DEFAULT NULL::text, p_project_id uuid DEFAULT NULL::uuid) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_id uuid;
+begin
+  select n.id into v_id
+  from private.notify_all(array[p_user_id], p_type, p_title, p_message, p_data, p_link, p_urgent, p_dedupe, p_actor, p_org_id, p_mail, p_project_id) n;
+  return v_id;
+end
+$$;
+
+--
+-- Name: FUNCTION notify(p_user_id uuid, p_type text, p_title text, p_message text, p_data jsonb, p_link text, p_urgent boolean, p_dedupe text, p_actor uuid, p_org_id uuid, p_mail text, p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.notify(p_user_id uuid, p_type text, p_title text, p_message text, p_data jsonb, p_link text, p_urgent boolean, p_dedupe text, p_actor uuid, p_org_id uuid, p_mail text, p_project_id uuid) IS 'private.notify_all for one person; the id, or null when nothing was stored. Judges: callable by definer functions and triggers of ours only.';
+
+--
+-- Name: notify_all(uuid[], text, text, text, jsonb, text, boolean, text, uuid, uuid, text, uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.notify_all(p_user_ids uuid[], p_type text, p_title text, p_message text DEFAULT NULL::text, p_data jsonb DEFAULT NULL::jsonb, p_link text DEFAULT NULL::text, p_urgent boolean DEFAULT false, p_dedupe text DEFAULT NULL::text, p_actor uuid DEFAULT NULL::uuid, p_org_id uuid DEFAULT NULL::uuid, p_mail text DEFAULT NULL::text, p_project_id uuid DEFAULT NULL::uuid, p_at timestamp with time zone DEFAULT now()) RETURNS TABLE(user_id uuid, id uuid)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+#variable_conflict use_column
+declare
+  v_title text := coalesce(nullif(private.trimmed(left(private.trimmed(p_title), 255)), ''), 'Notification');
+  v_link text := case when private.is_link(p_link) then p_link end;
+  v_data jsonb := case when jsonb_typeof(p_data) = 'object' and private.json_bytes(p_data) <= 8192 then p_data end;
+  v_message text := nullif(private.trimmed(left(p_message, 2000)), '');
+  v_mails boolean := private.has_mail();
+  v_is_project boolean := p_project_id is not null;
+  -- An announcement is the staff's; whoever wrote it knows it.
+  v_left_out uuid := case when p_type in ('team_activity', 'context_update') or p_dedupe like 'announcement:%' then p_actor end;
+  v_org uuid;
+  v_project uuid;
+  v_actor uuid;
+  v_void text;
+  v record;
+begin
+  if cardinality(p_user_ids) is null or cardinality(p_user_ids) = 0 then
+    return;
+  end if;
+  -- What is told of may be going in this very transaction (an account that deletes itself), and then cannot be pointed at.
+  select (select o.id from public.organizations o where o.id = coalesce(p_org_id, p.organization_id)), p.id,
+    (select a.id from public.users a where a.id = p_actor)
+  into v_org, v_project, v_actor
+  from (values (1)) one left join public.projects p on p.id = p_project_id and p.organization_id = coalesce(p_org_id, p.organization_id);
+  for v in
+    with decided as (
+      select d.*, case when d.cadence in ('daily', 'weekly') then private.next_digest(d.s, d.zone, d.cadence, p_at)
+        when d.cadence = 'now' then coalesce(d.quiet_until, p_at) end as mail_at
+      from (
+        select c.*, case when not p_urgent then private.quiet_until(c.s, c.zone, p_at) end as quiet_until,
+          private.is_shown(c.s, p_type, p_urgent) as shown,
+          case when v_mails then private.mail_cadence(c.s, p_type, p_urgent, p_mail, v_is_project, c.level) end as cadence
+        from (
+          select u.id as user_id, s, private.known_zone(u.timezone) as zone,
+            (select m.notification_level from public.project_members m
+             where v_is_project and m.project_id = p_project_id and m.user_id = u.id
+               and not exists (select from public.projects p where p.id = m.project_id and p.user_id = m.user_id)) as level
+          from public.users u
+          join public.notification_preferences s on s.user_id = u.id
+          where u.id = any (p_user_ids) and u.id is distinct from v_left_out
+        ) c
+      ) d
+      where d.shown or d.cadence is not null
+    ), known as (
+      -- In the order of ids, so that two who tell the same people the same thing wait for each other and never in a circle.
+      insert into private.notification_keys (user_id, dedupe_key)
+      select d.user_id, left(p_dedupe, 300) from decided d where p_dedupe is not null order by d.user_id
+      on conflict do nothing
+      returning user_id
+    ), fresh as (
+      select d.* from decided d where p_dedupe is null or d.user_id in (select k.user_id from known k)
+    ), mailed as (
+      insert into private.notification_mails (user_id, organization_id, type, category, cadence, title, message, link, due_at)
+      select f.user_id, v_org, p_type, p_mail, f.cadence, v_title, v_message, v_link, f.mail_at from fresh f where f.cadence is not null
+    ), stored as (
+      insert into public.notifications as n (user_id, organization_id, project_id, actor_user_id, type, title, message, data, link, is_urgent,
+        due_at, told_at)
+      select f.user_id, v_org, v_project, v_actor, p_type, v_title, v_message, v_data, v_link, p_urgent,
+        coalesce(f.quiet_until, p_at), case when f.quiet_until is null then p_at end
+      from fresh f where f.shown
+      returning n.user_id, n.id, n.told_at
+    )
+    select s.user_id, s.id, s.told_at from stored s
+  loop
+    if v.told_at is not null then
+      v_void := private.emit('user:' || v.user_id, 'notification', jsonb_build_object('id', v.id), null, null, 'room', 'notification', v.id);
+    end if;
+    user_id := v.user_id;
+    id := v.id;
+    return next;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION notify_all(p_user_ids uuid[], p_type text, p_title text, p_message text, p_data jsonb, p_link text, p_urgent boolean, p_dedupe text, p_actor uuid, p_org_id uuid, p_mail text, p_project_id uuid, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.notify_all(p_user_ids uuid[], p_type text, p_title text, p_message text, p_data jsonb, p_link text, p_urgent boolean, p_dedupe text, p_actor uuid, p_org_id uuid, p_mail text, p_project_id uuid, p_at timestamp with time zone) IS 'Tells people something, in the client and by mail as their preferences say; gives whom it was stored for. p_dedupe: once a recipient and key. p_mail: productUpdates, securityAlerts or billingReminders. p_project_id: project events, mailed as the member''s level says. Judges: callable by definer functions and triggers of ours only.';
+
+--
+-- Name: notify_oneself(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.notify_oneself(p_body jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_user uuid := private.user_id();
+  v_title text := private.trimmed(p_body ->> 'title');
+  v_message text := p_body ->> 'message';
+  v_link text := p_body ->> 'link';
+  v_type text := p_body ->> 'type';
+  v_urgent boolean := coalesce((p_body ->> 'isUrgent')::boolean, false);
+  v_id uuid;
+begin
+  if v_user is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  elsif v_type is null or v_type not in ('new_lead', 'task_completion', 'system_update', 'context_update', 'team_activity', 'security_alert') then
+    perform private.refuse_field('type', 'This is not a type of notifications.');
+  elsif coalesce(char_length(v_title), 0) not between 1 and 255 then
+    perform private.refuse_field('title', 'The title must have 1 to 255 characters.');
+  elsif char_length(v_message) > 2000 then
+    perform private.refuse_field('message', 'The message must have at most 2000 characters.');
+  elsif not private.is_link(v_link) then
+    perform private.refuse_field('link', 'The link must be a path that begins with one slash, or an https address.');
+  elsif p_body -> 'data' is not null and (jsonb_typeof(p_body -> 'data') <> 'object' or private.json_bytes(p_body -> 'data') > 8192) then
+    perform private.refuse_field('data', 'The data must be an object of at most 8 KiB.');
+  end if;
+  if not (select private.is_shown(s, v_type, v_urgent) from public.notification_preferences s where s.user_id = v_user) then
+    -- Nothing of it is kept, also not for a digest.
+    perform set_config('response.status', '204', true);
+    return null;
+  end if;
+  v_id := private.notify(v_user, v_type, v_title, v_message, p_body -> 'data', v_link, v_urgent);
+  return (select private.notification_json(n) from public.notifications n where n.id = v_id);
+end
+$$;
+
+--
+-- Name: FUNCTION notify_oneself(p_body jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.notify_oneself(p_body jsonb) IS 'A notification for the caller; null with status 204 where their preferences suppress it. Judges: private.user_id() only. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED.';
+
+--
+-- Name: number_piece(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.number_piece(p_piece text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$
+declare
+  v_number text := btrim(p_piece, '[]{}:');
+  v_text text;
+begin
+  if length(v_number) < 16 and v_number not like '%0.000000%' then
+    return p_piece;
+  end if;
+  v_text := private.number_text(v_number::numeric);
+  -- JSON has no word for what is no finite double; JSON.stringify writes null.
+  return replace(p_piece, v_number, case when v_text in ('Infinity', '-Infinity') then 'null' else v_text end);
+end
+$$;
+
+--
+-- Name: FUNCTION number_piece(p_piece text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.number_piece(p_piece text) IS 'A piece of JSON text between two commas, outside strings, with its long number as ECMAScript prints it.';
+
+--
+-- Name: number_text(numeric); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.number_text(p_number numeric) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$
+declare
+  c_huge constant numeric := 1.7e308;
+  c_tiny constant numeric := 1e-307;
+  v_double double precision;
+  v_text text;
+  v_sign text := '';
+  v_digits text;
+  v_point integer;
+  v_unit numeric;
+  v_shorter numeric;
+begin
+  if abs(p_number) < 1e15 and p_number = trunc(p_number) then
+    return trunc(p_number)::text;
+  end if;
+  if abs(p_number) between c_tiny and c_huge then
+    v_double := p_number::double precision;
+  else
+    begin
+      v_double := p_number::double precision;
+    exception when numeric_value_out_of_range then
+      -- Too near to zero, or too far away.
+      return case when abs(p_number) < 1 then '0' when p_number < 0 then '-Infinity' else 'Infinity' end;
+    end;
+  end if;
+  v_text := v_double::text;
+  if strpos(v_text, 'e') = 0 then
+    return v_text;
+  end if;
+
+  if v_text like '-%' then
+    v_sign := '-';
+    v_text := substr(v_text, 2);
+  end if;
+  v_digits := replace(split_part(v_text, 'e', 1), '.', '');
+  -- Digits in front of the decimal point.
+  v_point := split_part(v_text, 'e', 2)::integer + 1;
+  if v_point between 16 and 40 and length(v_digits) > 14 then
+    v_unit := ('1e' || v_point - length(v_digits) + 1)::numeric;
+    v_shorter := trunc(v_text::numeric / v_unit);
+    v_shorter := case abs(v_double) when (v_shorter * v_unit)::double precision then v_shorter
+      when ((v_shorter + 1) * v_unit)::double precision then v_shorter + 1 end;
+    if v_shorter is not null then
+      v_point := v_point + length(v_shorter::text) - length(v_digits) + 1;
+      v_digits := rtrim(v_shorter::text, '0');
+    end if;
+  end if;
+  return v_sign || case
+    when v_point > 21 or v_point < -5 then left(v_digits, 1) || case when length(v_digits) > 1 then '.' || substr(v_digits, 2) else '' end
+      || 'e' || case when v_point > 1 then '+' else '' end || v_point - 1
+    when v_point <= 0 then '0.' || repeat('0', -v_point) || v_digits
+    when v_point >= length(v_digits) then v_digits || repeat('0', v_point - length(v_digits))
+    else left(v_digits, v_point) || '.' || substr(v_digits, v_point + 1) end;
+end
+$$;
+
+--
+-- Name: FUNCTION number_text(p_number numeric); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.number_text(p_number numeric) IS 'A number as ECMAScript prints the double that is nearest to it. The caller sets extra_float_digits = 1: a setting of each call would double its cost.';
+
+--
+-- Name: object_of(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.object_of(p_value jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (jsonb_typeof(p_value) = 'object'::text) THEN p_value ELSE '{}'::jsonb END;
+
+--
+-- Name: FUNCTION object_of(p_value jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.object_of(p_value jsonb) IS 'The value where it is an object, else an empty one.';
+
+--
 -- Name: one_line(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -5177,6 +11869,37 @@ CREATE FUNCTION private.one_line(p_text text) RETURNS text
 --
 
 COMMENT ON FUNCTION private.one_line(p_text text) IS 'The text without line breaks and other control characters, for subjects and table cells.';
+
+--
+-- Name: open_delivery(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.open_delivery(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  r public.reflexes;
+  v record;
+begin
+  select * into r from public.reflexes x where x.id = private.as_uuid(p ->> 'id') and x.trigger_type = 'webhook';
+  if not found then
+    return null;
+  end if;
+  -- Of the counter nothing is lost that matters.
+  perform set_config('synchronous_commit', 'off', true);
+  select * into v from private.take_rate('reflex:' || r.id, 60, interval '1 minute');
+  return jsonb_build_object('allowed', v.allowed, 'remaining', v.remaining, 'resetAt', private.iso(v.reset_at))
+    || case when v.allowed then jsonb_build_object('method', r.trigger_config -> 'method', 'conditions', r.conditions,
+        'sealed', (select s.sealed from private.reflex_secrets s where s.reflex_id = r.id)) else '{}' end;
+end
+$$;
+
+--
+-- Name: FUNCTION open_delivery(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.open_delivery(p jsonb) IS 'Counts a delivery and gives what is needed to judge it; null for an unknown webhook. Judges: callable by the server only.';
 
 --
 -- Name: open_run_of(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -5250,6 +11973,26 @@ CREATE FUNCTION private.org_id() RETURNS uuid
 COMMENT ON FUNCTION private.org_id() IS 'The organization the caller acts in, or null.';
 
 --
+-- Name: organization_leaders(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.organization_leaders(p_org_id uuid) RETURNS uuid[]
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return array(select m.user_id from public.memberships m
+    where m.organization_id = p_org_id and m.status = 'active' and m.role in ('owner', 'admin'));
+end
+$$;
+
+--
+-- Name: FUNCTION organization_leaders(p_org_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.organization_leaders(p_org_id uuid) IS 'Owner and admins of an organization. Judges: callable by definer functions and triggers of ours only.';
+
+--
 -- Name: overseen_project_ids(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -5273,6 +12016,125 @@ $$;
 COMMENT ON FUNCTION private.overseen_project_ids() IS 'Projects whose whole activity the caller may read as a member. Judges: only the caller''s own rows.';
 
 --
+-- Name: own_execution(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.own_execution(p jsonb) RETURNS public.skill_executions
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  e public.skill_executions;
+begin
+  select * into e from public.skill_executions x where x.id = private.as_uuid(p ->> 'executionId') and x.user_id = private.user_id();
+  if not found then
+    perform private.refuse_execution(p ->> 'executionId');
+  end if;
+  return e;
+end
+$$;
+
+--
+-- Name: FUNCTION own_execution(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.own_execution(p jsonb) IS 'The caller''s run that a path names, or 404 EXECUTION_NOT_FOUND.';
+
+--
+-- Name: own_reflex(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.own_reflex(p jsonb) RETURNS public.reflexes
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  r public.reflexes;
+begin
+  select * into r from public.reflexes x where x.id = private.as_uuid(p ->> 'reflexId') and x.user_id = private.user_id();
+  if not found then
+    perform private.refuse(404, 'REFLEX_NOT_FOUND', format('Reflex with ID %s not found', left(coalesce(p ->> 'reflexId', ''), 100)));
+  end if;
+  return r;
+end
+$$;
+
+--
+-- Name: FUNCTION own_reflex(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.own_reflex(p jsonb) IS 'The caller''s reflex that the path names. Errors: 404 REFLEX_NOT_FOUND.';
+
+--
+-- Name: own_skill(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.own_skill(p jsonb) RETURNS public.skills
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  s public.skills := private.path_skill(p);
+begin
+  if s.user_id is distinct from private.user_id() then
+    perform private.refuse(403, 'FORBIDDEN', 'Only its owner can change this skill. Duplicate it to change your own copy.');
+  end if;
+  return s;
+end
+$$;
+
+--
+-- Name: FUNCTION own_skill(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.own_skill(p jsonb) IS 'The skill of the path, if it is the caller''s. Errors: 404 SKILL_NOT_FOUND, 403 FORBIDDEN for one that is only seen.';
+
+--
+-- Name: own_skills(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.own_skills(p_ids jsonb) RETURNS uuid[]
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if jsonb_typeof(p_ids) is distinct from 'array' or jsonb_array_length(p_ids) > 100
+    or exists (select from jsonb_array_elements(p_ids) e where jsonb_typeof(e) <> 'string') then
+    perform private.refuse_field('skillIds', 'skillIds must be a list of at most 100 ids.');
+  end if;
+  return array(
+    select s.id from public.skills s
+    where s.id = any (array(select private.as_uuid(e) from jsonb_array_elements_text(p_ids) e)) and s.user_id = private.user_id()
+    order by s.id for no key update);
+end
+$$;
+
+--
+-- Name: FUNCTION own_skills(p_ids jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.own_skills(p_ids jsonb) IS 'Those of the ids that are skills of the caller, locked. Errors: 400.';
+
+--
+-- Name: own_webhook(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.own_webhook(p jsonb) RETURNS public.reflexes
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  r public.reflexes := private.own_reflex(p);
+begin
+  if r.trigger_type <> 'webhook' then
+    perform private.refuse(409, 'NOT_WEBHOOK', 'This reflex is not triggered by a webhook');
+  end if;
+  return r;
+end
+$$;
+
+--
+-- Name: FUNCTION own_webhook(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.own_webhook(p jsonb) IS 'The same, for what only webhooks have. Errors: 404 REFLEX_NOT_FOUND, 409 NOT_WEBHOOK.';
+
+--
 -- Name: page_json(jsonb, bigint, integer, integer); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -5285,6 +12147,141 @@ CREATE FUNCTION private.page_json(p_data jsonb, p_total bigint, p_page integer, 
 --
 
 COMMENT ON FUNCTION private.page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer) IS 'PaginatedResponse<T> of the contract.';
+
+--
+-- Name: page_limit(jsonb, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.page_limit(p jsonb, p_default integer) RETURNS integer
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  if (p ->> 'limit')::numeric < 1 then
+    perform private.refuse_field('limit', 'The limit is at least 1.');
+  end if;
+  return least(coalesce((p ->> 'limit')::numeric, p_default), 100)::integer;
+end
+$$;
+
+--
+-- Name: FUNCTION page_limit(p jsonb, p_default integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.page_limit(p jsonb, p_default integer) IS 'The parameter limit of a list, clamped to 100. Errors: 400 VALIDATION_ERROR below 1.';
+
+--
+-- Name: page_number(jsonb, text, integer, integer, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.page_number(p jsonb, p_name text, p_default integer, p_min integer, p_max integer) RETURNS integer
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+declare
+  n numeric := coalesce((p ->> p_name)::numeric, p_default);
+begin
+  if n < p_min then
+    perform private.refuse_field(p_name, format('%s must be at least %s.', p_name, p_min));
+  end if;
+  return least(n, p_max);
+end
+$$;
+
+--
+-- Name: FUNCTION page_number(p jsonb, p_name text, p_default integer, p_min integer, p_max integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.page_number(p jsonb, p_name text, p_default integer, p_min integer, p_max integer) IS 'A number of a list''s query: its default, refused below p_min, cut at p_max.';
+
+--
+-- Name: page_offset(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.page_offset(p jsonb) RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  if (p ->> 'offset')::numeric < 0 then
+    perform private.refuse_field('offset', 'The offset is at least 0.');
+  end if;
+  return least(coalesce((p ->> 'offset')::numeric, 0), 1000000000)::bigint;
+end
+$$;
+
+--
+-- Name: FUNCTION page_offset(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.page_offset(p jsonb) IS 'The parameter offset of a list. Errors: 400 VALIDATION_ERROR below 0.';
+
+--
+-- Name: page_size(jsonb, integer, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.page_size(p_value jsonb, p_default integer, p_field text) RETURNS integer
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+declare
+  v_size numeric := coalesce(nullif(p_value, 'null')::numeric, p_default);
+begin
+  if v_size < 1 then
+    perform private.refuse_field(p_field, format('%s must be at least 1.', p_field));
+  end if;
+  return least(v_size, 100)::integer;
+end
+$$;
+
+--
+-- Name: FUNCTION page_size(p_value jsonb, p_default integer, p_field text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.page_size(p_value jsonb, p_default integer, p_field text) IS 'Rows a page: at least 1, else 400; more than 100 are 100.';
+
+--
+-- Name: parameters_fault(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.parameters_fault(p_parameters jsonb, OUT field text, OUT message text) RETURNS record
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+declare
+  p jsonb := p_parameters;
+  n numeric;
+  t text;
+begin
+  if jsonb_typeof(p) is distinct from 'object' then
+    field := 'parameters';
+    message := 'Parameters must be an object';
+    return;
+  end if;
+  foreach t in array array['temperature', 'max_tokens', 'top_p', 'top_k'] loop
+    if p ? t then
+      n := case when jsonb_typeof(p -> t) = 'number' then (p -> t)::numeric end;
+      message := case t
+        when 'temperature' then case when n between 0 and 1 then null else 'Temperature must be between 0 and 1' end
+        when 'max_tokens' then case when n between 1 and 8192 and n = trunc(n) then null else 'Max tokens must be a whole number between 1 and 8192' end
+        when 'top_p' then case when n > 0 and n <= 1 then null else 'Top P must be greater than 0 and at most 1' end
+        -- Providers take 32 bits.
+        else case when n between 0 and 2147483647 and n = trunc(n) then null else 'Top K must be a whole number of at least 0' end end;
+      if message is not null then
+        field := 'parameters.' || t;
+        return;
+      end if;
+    end if;
+  end loop;
+  p := p -> 'stop_sequences';
+  if p is not null and (jsonb_typeof(p) <> 'array' or jsonb_array_length(p) > 8
+      or exists (select from jsonb_array_elements(p) e where jsonb_typeof(e) <> 'string' or char_length(e #>> '{}') not between 1 and 100)) then
+    field := 'parameters.stop_sequences';
+    message := 'Stop sequences must be a list of at most 8 texts of 1 to 100 characters';
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION parameters_fault(p_parameters jsonb, OUT field text, OUT message text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.parameters_fault(p_parameters jsonb, OUT field text, OUT message text) IS 'What is wrong with SkillParameters; nulls for good ones.';
 
 --
 -- Name: parse_repository_url(text); Type: FUNCTION; Schema: private; Owner: -
@@ -5473,6 +12470,30 @@ $$;
 COMMENT ON FUNCTION private.path_file(p jsonb) IS 'The file or folder of the path, to be changed: 404 FILE_NOT_FOUND, 403 for a repository''s file. Judges: developer in the project.';
 
 --
+-- Name: path_habit(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.path_habit(p jsonb) RETURNS public.habits
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  h public.habits;
+begin
+  select * into h from public.habits x where x.id = private.as_uuid(p ->> 'id');
+  if not found then
+    perform private.refuse_habit(coalesce(p ->> 'id', ''));
+  end if;
+  return h;
+end
+$$;
+
+--
+-- Name: FUNCTION path_habit(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.path_habit(p jsonb) IS 'The habit of the path, if it is the caller''s (row-level security says so). Errors: 404 HABIT_NOT_FOUND.';
+
+--
 -- Name: project_repositories; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -5537,6 +12558,88 @@ $$;
 --
 
 COMMENT ON FUNCTION private.path_repository(p jsonb, p_minimum text) IS 'The repository of the path, judged and locked: 404 REPOSITORY_NOT_FOUND.';
+
+--
+-- Name: path_skill(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.path_skill(p jsonb) RETURNS public.skills
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_id uuid := private.as_uuid(coalesce(p ->> 'skillId', p ->> 'id'));
+begin
+  if v_id is null then
+    perform private.refuse_skill(coalesce(p ->> 'skillId', p ->> 'id', ''));
+  end if;
+  return private.visible_skill(v_id);
+end
+$$;
+
+--
+-- Name: FUNCTION path_skill(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.path_skill(p jsonb) IS 'The skill of the path, if the caller sees it. Errors: 404 SKILL_NOT_FOUND.';
+
+--
+-- Name: path_value(jsonb, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.path_value(p_variables jsonb, p_path text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $_$
+declare
+  v_steps text[] := string_to_array(p_path, '.');
+  v_at text := 'strict $';
+  v_part text[];
+  v_step text;
+  v_first integer := case when split_part(p_path, '.', 1) = 'payload' and not p_variables ? 'payload' then 2 else 1 end;
+begin
+  -- Deeper than any body that comes in; names alone may be long, too.
+  if cardinality(v_steps) > 100 or length(p_path) > 1000 then
+    return null;
+  end if;
+  for i in v_first .. cardinality(v_steps) loop
+    v_step := v_steps[i];
+    v_part := regexp_match(v_step, '^([A-Za-z0-9_]+)\[([0-9]+)\]$');
+    if v_part is not null then
+      v_at := v_at || '.' || to_jsonb(v_part[1])::text || '[' || coalesce(nullif(ltrim(v_part[2], '0'), ''), '0') || ']';
+    elsif v_step ~ '^(length|0|[1-9][0-9]*)$'
+      and jsonb_path_query_first(p_variables, (v_at || '.type()')::jsonpath, silent => true) = '"array"' then
+      v_at := v_at || case v_step when 'length' then '.size()' else '[' || v_step || ']' end;
+    else
+      v_at := v_at || '.' || to_jsonb(v_step)::text;
+    end if;
+  end loop;
+  return jsonb_path_query_first(p_variables, v_at::jsonpath, silent => true);
+end
+$_$;
+
+--
+-- Name: FUNCTION path_value(p_variables jsonb, p_path text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.path_value(p_variables jsonb, p_path text) IS 'The value at a path like pull_request.labels[0].name, or null where it leads nowhere.';
+
+--
+-- Name: pay_for_test(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.pay_for_test() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.consume_call(private.org_id());
+end
+$$;
+
+--
+-- Name: FUNCTION pay_for_test(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.pay_for_test() IS 'Counts a test (skill, prompt, reflex, dry run). Judges: charges the organization that the caller acts in. Errors: 429 QUOTA_EXCEEDED.';
 
 --
 -- Name: personal_organization_name(text, text, text); Type: FUNCTION; Schema: private; Owner: -
@@ -5690,6 +12793,20 @@ $_$;
 COMMENT ON FUNCTION private.place_files(p_project_id uuid, p_files jsonb, p_origin text) IS 'Registers stored files in a project; {placed, errors, refused: keys}. Errors: 429 QUOTA_EXCEEDED for all. Judges: callable by definer functions that have judged the caller.';
 
 --
+-- Name: plain_text(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.plain_text(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN regexp_replace(p_text, '[^ -~]'::text, '?'::text, 'g'::text);
+
+--
+-- Name: FUNCTION plain_text(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.plain_text(p_text text) IS 'The text with everything but printable ASCII replaced: what strangers sent, for a list that people read.';
+
+--
 -- Name: plan_limit(uuid, text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -5699,9 +12816,7 @@ CREATE FUNCTION private.plan_limit(p_org_id uuid, p_metric text) RETURNS bigint
     AS $$
 begin
   return (
-    select coalesce((s.overrides ->> p_metric)::bigint,
-      case p_metric when 'api_calls' then p.api_calls when 'ingestions' then p.ingestions when 'oracle_queries' then p.oracle_queries
-        when 'storage' then p.storage_gb when 'seats' then p.seats end)
+    select private.limit_of(s, p, p_metric)
     from public.subscriptions s join public.plans p on p.id = private.effective_plan(p_org_id)
     where s.organization_id = p_org_id
   );
@@ -5738,6 +12853,167 @@ $$;
 COMMENT ON FUNCTION private.plan_of(p_project_id uuid) IS 'Plan of the current organization, or of a project''s. Judges: the project must be visible.';
 
 --
+-- Name: skill_playbooks; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.skill_playbooks (
+    skill_id uuid NOT NULL,
+    dependencies jsonb DEFAULT '[]'::jsonb NOT NULL,
+    trigger text DEFAULT 'pre-tool'::text NOT NULL,
+    scope text DEFAULT 'global'::text NOT NULL,
+    tags jsonb DEFAULT '[]'::jsonb NOT NULL,
+    scope_selection jsonb DEFAULT '{"type": "all"}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT skill_playbooks_lists_check CHECK ((private.is_patterns(dependencies) AND private.is_patterns(tags))),
+    CONSTRAINT skill_playbooks_scope_check CHECK ((scope = ANY (ARRAY['global'::text, 'local'::text]))),
+    CONSTRAINT skill_playbooks_scope_selection_check CHECK (((jsonb_typeof(scope_selection) = 'object'::text) AND (octet_length((scope_selection)::text) <= 65536))),
+    CONSTRAINT skill_playbooks_trigger_check CHECK ((trigger = ANY (ARRAY['pre-tool'::text, 'post-tool'::text])))
+);
+
+ALTER TABLE ONLY public.skill_playbooks FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE skill_playbooks; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.skill_playbooks IS 'The playbook side of a skill that the conversational builder made.';
+
+--
+-- Name: playbook_json(public.skills, public.skill_playbooks); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.playbook_json(s public.skills, b public.skill_playbooks) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_build_object('id', (s).id, 'userId', (s).user_id, 'content', (s).prompt_template, 'name', (s).name, 'description', COALESCE((s).description, ''::text), 'dependencies', (b).dependencies, 'trigger', (b).trigger, 'scope', (b).scope, 'tags', (b).tags, 'scopeSelection', (b).scope_selection, 'isActive', (s).is_active, 'createdAt', private.iso((s).created_at), 'updatedAt', private.iso(GREATEST((s).updated_at, (b).updated_at)));
+
+--
+-- Name: FUNCTION playbook_json(s public.skills, b public.skill_playbooks); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.playbook_json(s public.skills, b public.skill_playbooks) IS 'PlaybookSkill of the contract.';
+
+--
+-- Name: playbook_with(public.skill_playbooks, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.playbook_with(k public.skill_playbooks, b jsonb) RETURNS public.skill_playbooks
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  n public.skill_playbooks := k;
+begin
+  if b ? 'dependencies' then
+    n.dependencies := private.text_list(coalesce(nullif(b -> 'dependencies', 'null'), '[]'), 'dependencies');
+  end if;
+  if b ? 'tags' then
+    n.tags := private.text_list(coalesce(nullif(b -> 'tags', 'null'), '[]'), 'tags');
+  end if;
+  if b ? 'trigger' then
+    n.trigger := coalesce(b ->> 'trigger', 'pre-tool');
+  end if;
+  if b ? 'scope' then
+    n.scope := coalesce(b ->> 'scope', 'global');
+  end if;
+  if b ? 'scopeSelection' then
+    n.scope_selection := private.scope_selection(coalesce(nullif(b -> 'scopeSelection', 'null'), '{"type": "all"}'));
+  end if;
+  if n.trigger not in ('pre-tool', 'post-tool') then
+    perform private.refuse_field('trigger', 'trigger must be one of pre-tool, post-tool.');
+  elsif n.scope not in ('global', 'local') then
+    perform private.refuse_field('scope', 'scope must be one of global, local.');
+  end if;
+  return n;
+end
+$$;
+
+--
+-- Name: FUNCTION playbook_with(k public.skill_playbooks, b jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.playbook_with(k public.skill_playbooks, b jsonb) IS 'A playbook with the members of a request''s body. Errors: 400.';
+
+--
+-- Name: preference_field(jsonb, text, text, text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.preference_field(p_body jsonb, p_section text, p_field text, p_type text, p_form text DEFAULT ''::text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+declare
+  v jsonb := p_body -> p_section -> p_field;
+begin
+  if v is not null and (jsonb_typeof(v) <> p_type or v #>> '{}' !~ p_form) then
+    perform private.refuse_field(p_section || '.' || p_field, 'The value is not valid.');
+  end if;
+  return v #>> '{}';
+end
+$$;
+
+--
+-- Name: FUNCTION preference_field(p_body jsonb, p_section text, p_field text, p_type text, p_form text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.preference_field(p_body jsonb, p_section text, p_field text, p_type text, p_form text) IS 'A field of a PATCH body, or 400 VALIDATION_ERROR with its dotted path.';
+
+--
+-- Name: prepare_execution(public.skill_executions, public.skills); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.prepare_execution(e public.skill_executions, s public.skills, OUT code text, OUT message text, OUT prompt text) RETURNS record
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_trigger text := case when e.execution_type = 'reflex' then e.input ->> 'trigger' end;
+begin
+  if s.id is null or not (s.user_id = e.user_id or s.is_public) then
+    code := 'SKILL_NOT_FOUND';
+    message := 'The skill does not exist any more.';
+  elsif not s.is_active then
+    code := 'SKILL_INACTIVE';
+    message := 'The skill is inactive.';
+  else
+    message := private.input_faults(s.input_schema, e.input, v_trigger) -> 0 ->> 'message';
+    if message is null then
+      prompt := private.render_prompt(s.prompt_template, s.input_schema, e.input, v_trigger);
+    else
+      code := 'INVALID_INPUT';
+    end if;
+  end if;
+exception when sqlstate 'PT400' then
+  -- The prompt would become too long.
+  code := 'INVALID_INPUT';
+  message := sqlerrm;
+  prompt := null;
+end
+$$;
+
+--
+-- Name: FUNCTION prepare_execution(e public.skill_executions, s public.skills, OUT code text, OUT message text, OUT prompt text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.prepare_execution(e public.skill_executions, s public.skills, OUT code text, OUT message text, OUT prompt text) IS 'The rendered prompt, or errorCode and errorMessage.';
+
+--
+-- Name: price_test(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.price_test(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return to_jsonb(private.cost_cents(p ->> 'called', (private.resolve_model(p ->> 'model')).model, (p ->> 'inputTokens')::bigint, (p ->> 'outputTokens')::bigint));
+end
+$$;
+
+--
+-- Name: FUNCTION price_test(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.price_test(p jsonb) IS '{model, called, inputTokens, outputTokens}: cents. Judges: callable by the server only.';
+
+--
 -- Name: problem(integer, text, text, text, jsonb); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -5764,6 +13040,30 @@ CREATE FUNCTION private.progress_update_json(r public.ingestion_runs) RETURNS js
 --
 
 COMMENT ON FUNCTION private.progress_update_json(r public.ingestion_runs) IS 'Payload of progress_update.';
+
+--
+-- Name: project_audience(uuid, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.project_audience(p_project_id uuid, p_flag text) RETURNS uuid[]
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return array(
+    select p.user_id from public.projects p where p.id = p_project_id
+    union
+    select m.user_id from public.project_members m
+    where m.project_id = p_project_id and m.accepted_at is not null
+      and case p_flag when 'ingestion' then m.notify_on_ingestion when 'error' then m.notify_on_error else m.notify_on_team_changes end);
+end
+$$;
+
+--
+-- Name: FUNCTION project_audience(p_project_id uuid, p_flag text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.project_audience(p_project_id uuid, p_flag text) IS 'Owner and accepted members whose flag (ingestion, error or team) is on. Judges: callable by definer functions and triggers of ours only.';
 
 --
 -- Name: project_branches(boolean); Type: FUNCTION; Schema: private; Owner: -
@@ -6026,6 +13326,106 @@ $$;
 COMMENT ON FUNCTION private.projects_json(p_ids uuid[]) IS 'Project[] in the order of the ids, as the caller sees them. Judges: leaves out what the caller may not see.';
 
 --
+-- Name: prompt_variables(jsonb, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.prompt_variables(p_input jsonb, p_trigger text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+declare
+  v jsonb := case when p_trigger is null then p_input else p_input -> 'payload' end;
+begin
+  return case when jsonb_typeof(v) = 'object' then v || '{}' else '{}' end;
+end
+$$;
+
+--
+-- Name: FUNCTION prompt_variables(p_input jsonb, p_trigger text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.prompt_variables(p_input jsonb, p_trigger text) IS 'The given inputs; of a reflex''s run ({trigger, payload}) the payload.';
+
+--
+-- Name: provider_key(text, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.provider_key(p_provider text, p_org_id uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  return (select k.sealed_key from private.provider_keys k where k.organization_id = p_org_id and k.provider = p_provider);
+end
+$$;
+
+--
+-- Name: FUNCTION provider_key(p_provider text, p_org_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.provider_key(p_provider text, p_org_id uuid) IS 'The organization''s own key, encrypted, or null. Judges: callable by the server and the worker only.';
+
+--
+-- Name: provider_keys; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.provider_keys (
+    organization_id uuid NOT NULL,
+    provider text NOT NULL,
+    sealed_key text NOT NULL,
+    last_four text NOT NULL,
+    set_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT provider_keys_last_four_check CHECK ((char_length(last_four) = 4)),
+    CONSTRAINT provider_keys_provider_check CHECK ((provider = ANY (ARRAY['anthropic'::text, 'google'::text]))),
+    CONSTRAINT provider_keys_sealed_key_check CHECK (((sealed_key ~~ 'v1.%'::text) AND (char_length(sealed_key) <= 2000)))
+);
+
+ALTER TABLE ONLY private.provider_keys FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE provider_keys; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.provider_keys IS 'Keys of organizations at model providers, encrypted; at most one a provider.';
+
+--
+-- Name: provider_key_json(private.provider_keys); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.provider_key_json(k private.provider_keys) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_strip_nulls(jsonb_build_object('provider', (k).provider, 'lastFour', (k).last_four, 'setBy', (k).set_by, 'createdAt', private.iso((k).created_at), 'updatedAt', private.iso((k).updated_at)));
+
+--
+-- Name: FUNCTION provider_key_json(k private.provider_keys); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.provider_key_json(k private.provider_keys) IS 'What is shown of a key.';
+
+--
+-- Name: provider_keys_json(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.provider_keys_json() RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+declare
+  v_org uuid := private.assert_provider_keys_admin();
+begin
+  return coalesce((select jsonb_agg(private.provider_key_json(k) order by k.provider) from private.provider_keys k
+    where k.organization_id = v_org), '[]');
+end
+$$;
+
+--
+-- Name: FUNCTION provider_keys_json(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.provider_keys_json() IS 'The keys of the caller''s organization without the keys themselves. Judges: owners and admins of it only.';
+
+--
 -- Name: prune_activity(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -6154,6 +13554,33 @@ $$;
 COMMENT ON FUNCTION private.prune_events(p_at timestamp with time zone, p_keep interval) IS 'Removes events older than p_keep and superseded ones; returns how many expired. For the job events.prune, hourly. Judges: callable by the worker only.';
 
 --
+-- Name: prune_executions(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.prune_executions(p_at timestamp with time zone DEFAULT now(), OUT emptied bigint, OUT deleted bigint) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  delete from public.skill_executions where completed_at is not null and executed_at < p_at - make_interval(days => private.execution_days());
+  get diagnostics deleted = row_count;
+  update public.skill_executions set input = null, output = null, error_message = null
+  where completed_at is not null and (input is not null or output is not null or error_message is not null)
+    and executed_at < p_at - interval '30 days';
+  get diagnostics emptied = row_count;
+  -- The next night, however late this one began.
+  update private.schedules set run_at = (date_trunc('day', (p_at - interval '3 hours') at time zone 'UTC') + interval '27 hours') at time zone 'UTC'
+  where name = 'executions.prune';
+end
+$$;
+
+--
+-- Name: FUNCTION prune_executions(p_at timestamp with time zone, OUT emptied bigint, OUT deleted bigint); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.prune_executions(p_at timestamp with time zone, OUT emptied bigint, OUT deleted bigint) IS 'Texts of ended runs are emptied after 30 days, rows go after private.execution_days(). Judges: callable by schedules only.';
+
+--
 -- Name: prune_identity(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -6201,6 +13628,56 @@ $$;
 COMMENT ON FUNCTION private.prune_mails(p_at timestamp with time zone) IS 'Messages, sent or not, end after 30 days: they hold addresses. Judges: callable by schedules only.';
 
 --
+-- Name: prune_notifications(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.prune_notifications(p_at timestamp with time zone DEFAULT now()) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_count bigint;
+begin
+  delete from public.notifications n
+  where n.created_at < p_at - interval '90 days' and (n.read_at is not null or n.created_at < p_at - interval '180 days');
+  get diagnostics v_count = row_count;
+  delete from private.notification_keys where created_at < p_at - interval '180 days';
+  delete from private.notification_mails where done_at < p_at - interval '30 days';
+  delete from private.announcements where finished_at < p_at - interval '180 days';
+  return v_count;
+end
+$$;
+
+--
+-- Name: FUNCTION prune_notifications(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.prune_notifications(p_at timestamp with time zone) IS 'Retention: read ones 90 days, unread ones 180. Judges: callable by schedules only.';
+
+--
+-- Name: prune_reflexes(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.prune_reflexes(p_at timestamp with time zone DEFAULT now()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_count integer;
+begin
+  delete from private.reflex_deliveries where created_at < p_at - interval '24 hours';
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+
+--
+-- Name: FUNCTION prune_reflexes(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.prune_reflexes(p_at timestamp with time zone) IS 'Answers of deliveries are kept for 24 hours. Judges: callable by schedules only.';
+
+--
 -- Name: prune_staged_files(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -6224,18 +13701,78 @@ $$;
 COMMENT ON FUNCTION private.prune_staged_files(p_at timestamp with time zone) IS 'Staged uploads live 24 hours; their content is deleted by a job. Judges: callable by the worker only.';
 
 --
--- Name: queue_mail(text, uuid, uuid, text, text, text, text); Type: FUNCTION; Schema: private; Owner: -
+-- Name: publish(text, text, jsonb); Type: FUNCTION; Schema: private; Owner: -
 --
 
-CREATE FUNCTION private.queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text) RETURNS uuid
+CREATE FUNCTION private.publish(p_room text, p_type text, p_data jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+begin
+  if p_room !~ '^(project|context|user|org):[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$' or jsonb_typeof(p_data) <> 'object'
+    or char_length(p_type) not between 1 and 64 then
+    raise exception 'not an event: room %, type %, data %', p_room, p_type, jsonb_typeof(p_data);
+  end if;
+  -- A notification holds less than 8000 bytes, and a larger one would fail the caller's transaction.
+  if octet_length(p_data::text) > 6144 then
+    raise log 'an ephemeral event % of % bytes is too large and not sent', p_type, octet_length(p_data::text);
+    return;
+  end if;
+  perform pg_notify('kijko_ephemeral',
+    jsonb_build_object('room', p_room, 'type', p_type, 'at', private.iso(clock_timestamp()), 'data', p_data)::text);
+end
+$_$;
+
+--
+-- Name: FUNCTION publish(p_room text, p_type text, p_data jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.publish(p_room text, p_type text, p_data jsonb) IS 'Tells the open sockets of a room something that is not kept: room "kind:uuid", at most 6 KiB of data; more is not sent. Judges: callable by the server, the worker and definer functions of ours only.';
+
+--
+-- Name: publish_output(uuid, uuid, integer, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.publish_output(p_id uuid, p_token uuid, p_seq integer, p_chunk text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_user uuid;
+begin
+  if p_seq = 0 then
+    update public.skill_executions e set has_streamed = true
+    where e.id = p_id and e.lease_token = p_token and e.status = 'running' returning e.user_id into v_user;
+  else
+    select e.user_id into v_user from public.skill_executions e where e.id = p_id and e.lease_token = p_token and e.status = 'running';
+  end if;
+  if v_user is null then
+    return false;
+  end if;
+  perform private.publish('user:' || v_user, 'execution_output', jsonb_build_object('executionId', p_id, 'seq', p_seq, 'chunk', p_chunk));
+  return true;
+end
+$$;
+
+--
+-- Name: FUNCTION publish_output(p_id uuid, p_token uuid, p_seq integer, p_chunk text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.publish_output(p_id uuid, p_token uuid, p_seq integer, p_chunk text) IS 'execution_output of a leased run; false when it is lost. Judges: callable by the worker only.';
+
+--
+-- Name: queue_mail(text, uuid, uuid, text, text, text, text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text, p_unsubscribe_url text DEFAULT NULL::text) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 declare
   v_id uuid;
 begin
-  insert into private.mails (kind, organization_id, user_id, to_address, subject, body_text, body_html)
-  values (p_kind, p_org_id, p_user_id, p_to, left(private.one_line(p_subject), 200), p_text, p_html)
+  insert into private.mails (kind, organization_id, user_id, to_address, subject, body_text, body_html, unsubscribe_url)
+  values (p_kind, p_org_id, p_user_id, p_to, btrim(left(private.one_line(p_subject), 200)), p_text, p_html, p_unsubscribe_url)
   returning id into v_id;
   perform private.enqueue('mail.send', jsonb_build_object('mailId', v_id), now(), 'mail.send:' || v_id);
   return v_id;
@@ -6243,10 +13780,61 @@ end
 $$;
 
 --
--- Name: FUNCTION queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text); Type: COMMENT; Schema: private; Owner: -
+-- Name: FUNCTION queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text, p_unsubscribe_url text); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text) IS 'Puts a message into the outbox with its job; both or neither are committed. Judges: callable by definer functions of ours only.';
+COMMENT ON FUNCTION private.queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text, p_unsubscribe_url text) IS 'Puts a message into the outbox with its job; both or neither are committed. p_unsubscribe_url: where a POST unsubscribes (RFC 8058). Judges: callable by definer functions of ours only.';
+
+--
+-- Name: queue_notification_mails(timestamp with time zone, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.queue_notification_mails(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 500) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v record;
+  v_rows private.notification_mails[];
+  v_mail uuid;
+  v_count integer := 0;
+begin
+  if not private.has_mail() then
+    return 0;
+  end if;
+  for v in
+    select distinct d.user_id, d.cadence, case d.cadence when 'now' then d.id end as single
+    from (
+      select m.user_id, m.cadence, m.id from private.notification_mails m
+      where m.done_at is null and m.due_at <= p_at order by m.due_at limit p_limit for update skip locked
+    ) d
+  loop
+    select array_agg(m order by m.created_at, m.id) into v_rows
+    from (
+      select * from private.notification_mails w
+      where w.user_id = v.user_id and w.cadence = v.cadence and w.done_at is null and w.due_at <= p_at and (v.single is null or w.id = v.single)
+      for update
+    ) m;
+    continue when v_rows is null;
+    v_mail := null;
+    begin
+      v_mail := private.compose_notification_mail(v_rows);
+    exception when others then
+      -- One that cannot be written must not hold up all others.
+      raise warning 'a notification mail of user % could not be written: % %', v.user_id, sqlstate, sqlerrm;
+    end;
+    update private.notification_mails m set done_at = p_at, mail_id = v_mail where m.id in (select r.id from unnest(v_rows) r);
+    v_count := v_count + (v_mail is not null)::integer;
+  end loop;
+  return v_count + private.queue_weekly_summaries(p_at);
+end
+$$;
+
+--
+-- Name: FUNCTION queue_notification_mails(p_at timestamp with time zone, p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.queue_notification_mails(p_at timestamp with time zone, p_limit integer) IS 'Writes the messages that are due into the outbox; gives their number. Judges: callable by schedules only.';
 
 --
 -- Name: queue_state(); Type: FUNCTION; Schema: private; Owner: -
@@ -6265,6 +13853,189 @@ $$;
 --
 
 COMMENT ON FUNCTION private.queue_state(OUT pending bigint, OUT oldest_seconds double precision) IS 'Waiting jobs (counted up to 10,000) and the age of the oldest due one, for the health check. Judges: callable by the server and the worker only.';
+
+--
+-- Name: queue_told_mail(text, public.users, uuid, text, text, text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.queue_told_mail(p_kind text, p_user public.users, p_org_id uuid, p_subject text, p_category text, p_text text, p_html text) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_hello text := 'Hello ' || coalesce(nullif(private.one_line(p_user.first_name), ''), 'there') || ',';
+  v_why text := case p_category when 'securityAlerts' then 'You get this mail because it concerns the security of your account.'
+    else 'You get this mail because of your notification settings at Kijko.' end;
+  v_token text;
+  v_text text;
+  v_html text;
+begin
+  if p_category <> 'securityAlerts' and private.app_url() <> '' then
+    v_token := private.unsubscribe_token(p_user.id, p_category);
+  end if;
+  v_text := v_hello || E'\n\n' || p_text || E'-- \n' || v_why || E'\n'
+    || coalesce('Stop such mails: ' || private.app_url() || '/unsubscribe?token=' || v_token || E'\n', '');
+  v_html := format('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>%s</title></head><body><p>%s</p>%s<hr><p><small>%s%s</small></p></body></html>',
+    private.html_text(private.one_line(p_subject)), private.html_text(v_hello), p_html, private.html_text(v_why),
+    coalesce(format(' <a href="%s">Stop such mails</a>.', private.html_text(private.app_url() || '/unsubscribe?token=' || v_token)), ''));
+  return private.queue_mail(p_kind, p_org_id, p_user.id, p_user.email, p_subject, v_text, v_html,
+    private.app_url() || '/api/v1/notifications/unsubscribe?token=' || v_token);
+end
+$$;
+
+--
+-- Name: FUNCTION queue_told_mail(p_kind text, p_user public.users, p_org_id uuid, p_subject text, p_category text, p_text text, p_html text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.queue_told_mail(p_kind text, p_user public.users, p_org_id uuid, p_subject text, p_category text, p_text text, p_html text) IS 'Queues a message to a person. Judges: callable by definer functions of ours only.';
+
+--
+-- Name: queue_weekly_summaries(timestamp with time zone, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.queue_weekly_summaries(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 200) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  s public.notification_preferences;
+  u public.users;
+  v_text text;
+  v_html text;
+  v_count integer := 0;
+begin
+  for s in
+    select * from public.notification_preferences x where x.summary_due_at <= p_at order by x.summary_due_at limit p_limit for update skip locked
+  loop
+    select * into u from public.users x where x.id = s.user_id;
+    update public.notification_preferences x set summary_due_at = private.next_digest(s, private.known_zone(u.timezone), 'weekly', p_at)
+    where x.user_id = s.user_id;
+    continue when not private.is_mail_address(u.email);
+    select string_agg(l.label || ': ' || l.value, E'\n' order by l.place) || E'\n\n',
+      '<table>' || string_agg(format('<tr><th scope="row" align="left">%s</th><td align="right">%s</td></tr>', l.label, l.value), '' order by l.place)
+        || '</table>'
+    into v_text, v_html
+    from private.weekly_summary_lines(s.user_id, p_at - interval '7 days', p_at) with ordinality l (label, value, place);
+    perform private.queue_told_mail('weekly_summary', u, null, 'Your week in Kijko', 'weeklyDigest', E'The last seven days:\n\n' || v_text,
+      '<p>The last seven days:</p>' || v_html);
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+
+--
+-- Name: FUNCTION queue_weekly_summaries(p_at timestamp with time zone, p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.queue_weekly_summaries(p_at timestamp with time zone, p_limit integer) IS 'Writes the weekly summaries that are due. Judges: callable by schedules only.';
+
+--
+-- Name: quiet_until(public.notification_preferences, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.quiet_until(s public.notification_preferences, p_zone text, p_at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+declare
+  v_latest timestamptz := p_at + interval '24 hours';
+  v_at timestamptz := date_trunc('minute', p_at);
+  v_local timestamp;
+  v_day timestamp;
+  v_next_local timestamp;
+  v_next timestamptz;
+  v_middle timestamptz;
+begin
+  if not s.quiet_enabled then
+    return null;
+  end if;
+  v_local := v_at at time zone p_zone;
+  if not private.is_quiet_minute(s, v_local) then
+    return null;
+  end if;
+  while private.is_quiet_minute(s, v_local) and v_at < v_latest loop
+    v_day := date_trunc('day', v_local);
+    v_next_local := v_day + interval '1 day';
+    if v_day + s.quiet_end >= v_local then
+      v_next_local := v_day + s.quiet_end + interval '1 minute';
+    end if;
+    v_next := v_at + (v_next_local - v_local);
+    if v_next at time zone p_zone <> v_next_local then
+      -- The clock is changed on the way: the first minute after that.
+      while v_next - v_at > interval '1 minute' loop
+        v_middle := date_trunc('minute', v_at + (v_next - v_at) / 2);
+        if v_middle at time zone p_zone = v_local + (v_middle - v_at) then
+          v_local := v_local + (v_middle - v_at);
+          v_at := v_middle;
+        else
+          v_next := v_middle;
+        end if;
+      end loop;
+    end if;
+    v_at := v_next;
+    v_local := v_at at time zone p_zone;
+  end loop;
+  return least(v_at, v_latest);
+end
+$$;
+
+--
+-- Name: FUNCTION quiet_until(s public.notification_preferences, p_zone text, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.quiet_until(s public.notification_preferences, p_zone text, p_at timestamp with time zone) IS 'The first minute after p_at that is not quiet, at most 24 hours later; null when p_at is not quiet.';
+
+--
+-- Name: raise_queue_floor(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.raise_queue_floor() RETURNS timestamp with time zone
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+  c_compare constant interval := '5 seconds';
+  f jobs.queue_floor;
+  v_now timestamptz;
+begin
+  if pg_current_xact_id_if_assigned() is not null then
+    return null;
+  end if;
+  v_now := clock_timestamp();
+  select * into f from jobs.queue_floor for update skip locked;
+  if not found then
+    return null;
+  end if;
+  if f.compared_at < v_now - c_compare then
+    f.queues := array(
+      with recursive name as (
+        (select j.queue from jobs.stored_jobs j order by j.queue limit 1)
+        union all
+        select (select j.queue from jobs.stored_jobs j where j.queue > n.queue order by j.queue limit 1) from name n where n.queue is not null
+      )
+      select q from unnest(f.queues) q union select n.queue from name n where n.queue is not null);
+    f.floor := least(f.floor, private.earliest_job(f.queues, '-infinity'));
+    f.compared_at := v_now;
+  end if;
+  if f.next_xid <= pg_snapshot_xmin(pg_current_snapshot()) then
+    f.floor := greatest(f.floor, least(f.next_floor, private.earliest_job(f.queues, f.floor)));
+    f.next_floor := v_now;
+    f.next_xid := pg_current_xact_id();
+  end if;
+  update jobs.queue_floor q
+  set floor = f.floor, queues = f.queues, next_floor = f.next_floor, next_xid = f.next_xid, compared_at = f.compared_at;
+  return f.floor;
+end
+$$;
+
+--
+-- Name: FUNCTION raise_queue_floor(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.raise_queue_floor() IS 'Moves the place where looks for the next job begin; gives it, or null when another worker is at it or the caller''s transaction has written already. Judges: callable by the worker only.';
 
 --
 -- Name: read_chunks(uuid, uuid, uuid, integer); Type: FUNCTION; Schema: private; Owner: -
@@ -6315,6 +14086,57 @@ $$;
 COMMENT ON FUNCTION private.read_events(p_after bigint, p_limit integer) IS 'Rows of the log after an id, in order. Judges: callable by the server only, which decides per socket.';
 
 --
+-- Name: read_execution(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.read_execution(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  e public.skill_executions;
+begin
+  select * into e from public.skill_executions x where x.id = private.as_uuid(p ->> 'id') and x.user_id = private.as_uuid(p ->> 'userId');
+  if not found then
+    perform private.refuse_execution(p ->> 'id');
+  end if;
+  return case p ->> 'form' when 'run' then private.execution_result(e) else private.execute_response(e) end;
+end
+$$;
+
+--
+-- Name: FUNCTION read_execution(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.read_execution(p jsonb) IS '{id, userId, form}: ExecutionResult (form run) or ExecuteSkillResponse of that person''s run. Judges: callable by the server only, for the caller of a request.';
+
+--
+-- Name: read_refusals(integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.read_refusals(p_limit integer) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if not private.is_platform_admin() then
+    perform private.refuse(403, 'FORBIDDEN', 'Only administrators of the platform may do this.');
+  end if;
+  return (
+    select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('timestamp', private.iso(r.refused_at), 'socketId', r.socket_id,
+      'projectId', r.project_id, 'token', r.token, 'reason', r.reason, 'ipAddress', r.ip_address)) order by r.id), '[]')
+    from (select * from private.realtime_refusals order by id desc limit p_limit) r
+  );
+end
+$$;
+
+--
+-- Name: FUNCTION read_refusals(p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.read_refusals(p_limit integer) IS 'The newest refused attempts, oldest first. Judges: private.is_platform_admin(). Errors: 403 FORBIDDEN.';
+
+--
 -- Name: reads_all_activity(uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -6346,7 +14168,7 @@ declare
 begin
   for i in 1..cardinality(p_users) loop
     begin
-      perform private.enter(p_users[i], p_sessions[i], p_orgs[i], '', '', ''), set_config('role', 'authenticated', true);
+      perform private.enter_socket(p_users[i], p_sessions[i], p_orgs[i], '', '', ''), set_config('role', 'authenticated', true);
       v_visible := p_projects[i] is null or exists (select from public.projects p where p.id = p_projects[i]);
       perform set_config('role', 'none', true);
       v_answers := v_answers || case when v_visible then 'ok' else 'hidden' end;
@@ -6618,6 +14440,102 @@ CREATE FUNCTION private.reduction_percent(p_original numeric, p_current numeric)
 COMMENT ON FUNCTION private.reduction_percent(p_original numeric, p_current numeric) IS 'Percent saved, unrounded; 0 when there was nothing.';
 
 --
+-- Name: reference_executions_json(uuid, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.reference_executions_json(p_reference_id uuid, p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_limit integer := least(coalesce((p ->> 'limit')::bigint, 10), 100);
+  v_offset bigint := coalesce((p ->> 'offset')::bigint, 0);
+begin
+  if v_limit < 1 or v_offset < 0 then
+    perform private.refuse_field(case when v_limit < 1 then 'limit' else 'offset' end, 'The limit starts at 1, the offset at 0.');
+  end if;
+  return jsonb_build_object(
+    'executions', coalesce((select jsonb_agg(private.execution_json(e) order by e.executed_at desc, e.id desc) from (
+      select * from public.skill_executions x where x.reference_id = p_reference_id
+      order by x.executed_at desc, x.id desc limit v_limit offset v_offset) e), '[]'),
+    'total', (select count(*) from public.skill_executions x where x.reference_id = p_reference_id));
+end
+$$;
+
+--
+-- Name: FUNCTION reference_executions_json(p_reference_id uuid, p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.reference_executions_json(p_reference_id uuid, p jsonb) IS '{executions, total} of a habit or reflex; row-level security leaves the caller''s.';
+
+--
+-- Name: reflex_fields(public.reflexes, public.reflexes); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.reflex_fields(o public.reflexes, n public.reflexes) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+begin
+  return array_remove(array[
+    case when n.trigger_config <> o.trigger_config then 'triggerConfig' end,
+    case when n.conditions is distinct from o.conditions then 'conditions' end,
+    case when n.is_active <> o.is_active then 'isActive' end,
+    case when n.consecutive_failures <> o.consecutive_failures then 'consecutiveFailures' end,
+    case when n.last_error_message is distinct from o.last_error_message then 'lastErrorMessage' end], null);
+end
+$$;
+
+--
+-- Name: FUNCTION reflex_fields(o public.reflexes, n public.reflexes); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.reflex_fields(o public.reflexes, n public.reflexes) IS 'Names of the contract for what differs between two states of a reflex; firings are told by their executions.';
+
+--
+-- Name: reflex_json(public.reflexes); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.reflex_json(r public.reflexes) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  return jsonb_strip_nulls(jsonb_build_object(
+    'id', r.id, 'skillId', r.skill_id, 'userId', r.user_id, 'triggerType', r.trigger_type,
+    'triggerConfig', r.trigger_config || case when r.trigger_type = 'webhook'
+      then jsonb_build_object('url', private.webhook_url(r.id), 'secret', private.sealed_secret(r.id)) else '{}' end,
+    'conditions', r.conditions, 'isActive', r.is_active, 'triggerCount', r.trigger_count, 'lastTriggeredAt', private.iso(r.last_triggered_at),
+    'consecutiveFailures', r.consecutive_failures, 'lastErrorMessage', r.last_error_message, 'createdAt', private.iso(r.created_at),
+    'updatedAt', private.iso(r.updated_at)));
+end
+$$;
+
+--
+-- Name: FUNCTION reflex_json(r public.reflexes); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.reflex_json(r public.reflexes) IS 'Reflex of the contract; a webhook''s secret is sealed and opened by the server.';
+
+--
+-- Name: reflex_skill_json(public.reflexes); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.reflex_skill_json(r public.reflexes) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  s public.skills;
+begin
+  select * into s from public.skills k where k.id = r.skill_id;
+  return case when found then private.skill_json(s) else private.missing_skill_json(r.skill_id, r.user_id, r.created_at, r.updated_at) end;
+end
+$$;
+
+--
+-- Name: FUNCTION reflex_skill_json(r public.reflexes); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.reflex_skill_json(r public.reflexes) IS 'The reflex''s skill as its owner sees it now, or the placeholder.';
+
+--
 -- Name: refresh_session(jsonb, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -6703,6 +14621,42 @@ $$;
 COMMENT ON FUNCTION private.refuse(p_status integer, p_code text, p_message text, p_field text, p_details jsonb) IS 'Raises a refusal: HTTP status, code of db/errors.md, a sentence for people, and optionally the field and details.';
 
 --
+-- Name: refuse_conditions(text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.refuse_conditions(p_field text, p_message text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+begin
+  perform private.refuse(400, 'INVALID_CONDITIONS', p_message, p_field);
+end
+$$;
+
+--
+-- Name: FUNCTION refuse_conditions(p_field text, p_message text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.refuse_conditions(p_field text, p_message text) IS '400 INVALID_CONDITIONS about one part of the conditions.';
+
+--
+-- Name: refuse_execution(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.refuse_execution(p_id text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+begin
+  perform private.refuse(404, 'EXECUTION_NOT_FOUND', format('Execution with ID %s not found', left(p_id, 100)));
+end
+$$;
+
+--
+-- Name: FUNCTION refuse_execution(p_id text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.refuse_execution(p_id text) IS '404 EXECUTION_NOT_FOUND.';
+
+--
 -- Name: refuse_field(text, text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -6719,6 +14673,42 @@ $$;
 --
 
 COMMENT ON FUNCTION private.refuse_field(p_field text, p_message text) IS '400 VALIDATION_ERROR about one field.';
+
+--
+-- Name: refuse_habit(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.refuse_habit(p_id text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+begin
+  perform private.refuse(404, 'HABIT_NOT_FOUND', format('Habit with ID %s not found', left(p_id, 100)));
+end
+$$;
+
+--
+-- Name: FUNCTION refuse_habit(p_id text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.refuse_habit(p_id text) IS '404 HABIT_NOT_FOUND.';
+
+--
+-- Name: refuse_notification(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.refuse_notification() RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  perform private.refuse(404, 'NOTIFICATION_NOT_FOUND', 'There is no such notification.');
+end
+$$;
+
+--
+-- Name: FUNCTION refuse_notification(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.refuse_notification() IS '404 NOTIFICATION_NOT_FOUND: unknown, somebody else''s or not due.';
 
 --
 -- Name: refuse_processing(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -6837,6 +14827,122 @@ $$;
 COMMENT ON FUNCTION private.refuse_row(p_table text, p_rule text) IS 'Raises the error of a broken CHECK constraint.';
 
 --
+-- Name: refuse_skill(text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.refuse_skill(p_id text, p_field text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+begin
+  perform private.refuse(404, 'SKILL_NOT_FOUND', format('Skill with ID %s not found', left(p_id, 100)), p_field);
+end
+$$;
+
+--
+-- Name: FUNCTION refuse_skill(p_id text, p_field text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.refuse_skill(p_id text, p_field text) IS '404 SKILL_NOT_FOUND; p_field where a body named the skill.';
+
+--
+-- Name: refuse_trigger(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.refuse_trigger(p_message text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+begin
+  perform private.refuse(400, 'INVALID_TRIGGER_CONFIG', p_message, 'triggerConfig');
+end
+$$;
+
+--
+-- Name: FUNCTION refuse_trigger(p_message text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.refuse_trigger(p_message text) IS '400 INVALID_TRIGGER_CONFIG.';
+
+--
+-- Name: release_executions(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.release_executions(p_skill_id uuid, p_owner_id uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.skill_executions set status = 'cancelled', error_message = 'Skill deleted'
+  where skill_id = p_skill_id and status in ('pending', 'running');
+  update public.skill_executions set input = null, output = null, error_message = null
+  where skill_id = p_skill_id and user_id = p_owner_id
+    and (input is not null or output is not null or error_message is not null);
+end
+$$;
+
+--
+-- Name: FUNCTION release_executions(p_skill_id uuid, p_owner_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.release_executions(p_skill_id uuid, p_owner_id uuid) IS 'Ends the open runs of a skill and erases the texts of its owner''s. Judges: callable by functions and triggers of ours only.';
+
+--
+-- Name: release_notifications(timestamp with time zone, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.release_notifications(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 5000) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v record;
+  v_void text;
+  v_count integer := 0;
+begin
+  for v in
+    update public.notifications n set told_at = p_at
+    where n.id in (
+      select w.id from public.notifications w where w.told_at is null and w.due_at <= p_at
+      order by w.due_at, w.created_at limit p_limit for update skip locked)
+    returning n.id, n.user_id
+  loop
+    v_void := private.emit('user:' || v.user_id, 'notification', jsonb_build_object('id', v.id), null, null, 'room', 'notification', v.id);
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+
+--
+-- Name: FUNCTION release_notifications(p_at timestamp with time zone, p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.release_notifications(p_at timestamp with time zone, p_limit integer) IS 'Emits the events of notifications whose quiet hours are over. Judges: callable by schedules only.';
+
+--
+-- Name: release_own_executions(uuid[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.release_own_executions(p_skill_ids uuid[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_user uuid := private.user_id();
+  v_id uuid;
+begin
+  for v_id in select s.id from public.skills s where s.id = any (p_skill_ids) and s.user_id = v_user order by s.id loop
+    perform private.release_executions(v_id, v_user);
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION release_own_executions(p_skill_ids uuid[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.release_own_executions(p_skill_ids uuid[]) IS 'What becomes of the runs of skills that are about to be deleted. Judges: passes over skills that are not the caller''s.';
+
+--
 -- Name: release_run(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -6880,6 +14986,88 @@ $$;
 --
 
 COMMENT ON FUNCTION private.removed_until(p_room text) IS 'Highest id that retention may have removed from a room; a cursor below it is expired. Gives away no content.';
+
+--
+-- Name: render_prompt(text, jsonb, jsonb, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.render_prompt(p_template text, p_schema jsonb, p_input jsonb, p_trigger text DEFAULT NULL::text) RETURNS text
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+declare
+  c_limit constant integer := 1048576;
+  c_placeholder constant text := '\{\{([^{}]+)\}\}';
+  v_variables jsonb;
+  v_defaults jsonb;
+  v_between text[];
+  v_placeholders text[];
+  v_texts text[];
+  v_value jsonb;
+  v_text text;
+  v_place integer;
+  v_size bigint := octet_length(p_template);
+  v record;
+begin
+  if p_template !~ c_placeholder then
+    return p_template;
+  end if;
+  v_variables := private.prompt_variables(p_input, p_trigger);
+  v_defaults := coalesce((select jsonb_object_agg(f ->> 'name', private.default_value(f)) from jsonb_array_elements(p_schema) f), '{}');
+  v_between := regexp_split_to_array(p_template, c_placeholder);
+  v_placeholders := array(select m[1] from regexp_matches(p_template, c_placeholder, 'g') m);
+  v_texts := v_placeholders;
+  for v in
+    select private.stripped(t.inner_text) as name, array_agg(t.place) as places, sum(octet_length(t.inner_text) + 4) as bytes
+    from unnest(v_placeholders) with ordinality t (inner_text, place) group by 1
+  loop
+    v_value := case when v.name <> '' then coalesce(private.given_value(v_variables, v.name, p_trigger), nullif(v_defaults -> v.name, 'null')) end;
+    if v_value is not null then
+      v_text := private.value_text(v_value);
+      v_size := v_size - v.bytes + octet_length(v_text)::bigint * cardinality(v.places);
+      if v_size > c_limit then
+        perform private.refuse(400, 'INVALID_INPUT', 'Prompt is too long', 'input');
+      end if;
+    end if;
+    foreach v_place in array v.places loop
+      v_texts[v_place] := case when v_value is null then '{' || '{' || v_placeholders[v_place] || '}' || '}' else v_text end;
+    end loop;
+  end loop;
+  return (select string_agg(t.before || coalesce(t.value, ''), '') from unnest(v_between, v_texts) t (before, value));
+end
+$$;
+
+--
+-- Name: FUNCTION render_prompt(p_template text, p_schema jsonb, p_input jsonb, p_trigger text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.render_prompt(p_template text, p_schema jsonb, p_input jsonb, p_trigger text) IS 'The prompt of a template: p_schema declares inputs, p_input gives them; with p_trigger it is {trigger, payload} of a reflex''s run. Errors: 400 INVALID_INPUT over 1 MiB.';
+
+--
+-- Name: renew_executions(uuid[], uuid[], integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.renew_executions(p_ids uuid[], p_tokens uuid[], p_seconds integer) RETURNS SETOF uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  -- A row that somebody changes just now is left alone: either it is lost the next time, or its lease still holds for a while.
+  update public.skill_executions x set lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
+  where x.id in (
+    select e.id from unnest(p_ids, p_tokens) as m (id, token)
+    join public.skill_executions e on e.id = m.id and e.lease_token = m.token and e.status = 'running'
+    for no key update of e skip locked);
+  return query
+    select m.id from unnest(p_ids, p_tokens) as m (id, token)
+    where not exists (select from public.skill_executions e where e.id = m.id and e.lease_token = m.token and e.status = 'running');
+end
+$$;
+
+--
+-- Name: FUNCTION renew_executions(p_ids uuid[], p_tokens uuid[], p_seconds integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.renew_executions(p_ids uuid[], p_tokens uuid[], p_seconds integer) IS 'Renews the leases that are still held and gives the lost ones. Judges: callable by the worker only.';
 
 --
 -- Name: report_run(uuid, uuid, jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -6966,6 +15154,52 @@ $_$;
 COMMENT ON FUNCTION private.require_name(p_text text, p_field text, p_label text) IS 'A trimmed name of 1 to 50 characters, or 400 VALIDATION_ERROR about the field.';
 
 --
+-- Name: resolve_events(bigint[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.resolve_events(p_ids bigint[]) RETURNS TABLE(id bigint, data text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+#variable_conflict use_column
+declare
+  v_types text[] := array(select distinct e.type from public.events e where e.id = any (p_ids));
+begin
+  if v_types && array['project_user:insert', 'project_user:update'] then
+    return query
+    select e.id, private.project_user_json(m, p.user_id)::text
+    from public.events e
+    join public.project_members m on m.id = e.entity_id
+    join public.projects p on p.id = m.project_id
+    where e.id = any (p_ids) and e.type in ('project_user:insert', 'project_user:update');
+  end if;
+  if 'notification' = any (v_types) then
+    return query
+    select e.id, n.data::text
+    from public.events e
+    join private.deliver_notifications(array(select v.entity_id from public.events v where v.id = any (p_ids) and v.type = 'notification')) n
+      on n.id = e.entity_id
+    where e.id = any (p_ids) and e.type = 'notification';
+  end if;
+  if 'notification_preferences_updated' = any (v_types) then
+    return query
+    select e.id, n.data::text
+    from public.events e
+    join private.deliver_notification_preferences(
+      array(select v.entity_id from public.events v where v.id = any (p_ids) and v.type = 'notification_preferences_updated')) n
+      on n.id = e.entity_id
+    where e.id = any (p_ids) and e.type = 'notification_preferences_updated';
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION resolve_events(p_ids bigint[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.resolve_events(p_ids bigint[]) IS 'What events that name a row are told with; no row where it is gone. Judges: callable by the server only, which decides who gets it.';
+
+--
 -- Name: resolve_external(jsonb, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -7029,6 +15263,162 @@ $$;
 COMMENT ON FUNCTION private.resolve_external(p jsonb, p_at timestamp with time zone) IS 'Person and session behind a verified token of an external issuer, made at first use. Judges: callable by the server only. Errors: 401 UNAUTHENTICATED, 403 EMAIL_NOT_VERIFIED, 403 MEMBERSHIP_INACTIVE.';
 
 --
+-- Name: resolve_model(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.resolve_model(p_model text, OUT provider text, OUT model text, OUT called text) RETURNS record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+declare
+  v_alias public.model_aliases;
+  v_next text;
+begin
+  select * into v_alias from public.model_aliases a where a.alias = p_model;
+  model := case when found and not (v_alias.unless_provider is not null and private.has_provider(v_alias.unless_provider))
+    then coalesce(v_alias.model, private.default_model()) else p_model end;
+  provider := private.model_provider(model);
+  if provider is null then
+    model := null;
+    return;
+  end if;
+  called := model;
+  -- Rows that lead in a circle end after eight steps, with an id of the circle.
+  for i in 1..8 loop
+    select s.called into v_next from public.model_successors s where s.model = resolve_model.called;
+    exit when not found;
+    called := v_next;
+  end loop;
+  provider := coalesce(private.model_provider(called), provider);
+end
+$$;
+
+--
+-- Name: FUNCTION resolve_model(p_model text, OUT provider text, OUT model text, OUT called text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.resolve_model(p_model text, OUT provider text, OUT model text, OUT called text) IS 'Provider, model after aliases, and the id that is called; all null where nobody knows the id. Judges: gives away public knowledge only.';
+
+--
+-- Name: retry_dead_letter(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.retry_dead_letter(p_id text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  d jobs.dead_letters;
+  v_job text;
+begin
+  perform private.assert_platform_admin();
+  delete from jobs.dead_letters where job_id = p_id returning * into d;
+  if not found then
+    perform private.refuse(404, 'JOB_NOT_FOUND', 'There is no such job.');
+  end if;
+  v_job := private.enqueue(d.job_type, d.args, now(), null, d.queue);
+  perform private.audit('system.job_retried', format('Let a failed job of type %s run again.', d.job_type),
+    jsonb_build_object('jobId', d.job_id, 'newJobId', v_job, 'type', d.job_type));
+  return v_job;
+end
+$$;
+
+--
+-- Name: FUNCTION retry_dead_letter(p_id text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.retry_dead_letter(p_id text) IS 'Enqueues a job that failed for good once more; gives its new id. Judges: the staff of this platform only. Errors: 403 FORBIDDEN, 404 JOB_NOT_FOUND.';
+
+--
+-- Name: retry_execution(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.retry_execution(p_id text) RETURNS public.skill_executions
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  e public.skill_executions;
+  s public.skills;
+begin
+  select * into e from public.skill_executions x where x.id = private.as_uuid(p_id) and x.user_id = private.user_id();
+  if not found then
+    perform private.refuse_execution(p_id);
+  elsif e.status not in ('failed', 'cancelled') then
+    perform private.refuse(409, 'CANNOT_RETRY', format('Cannot retry an execution with status "%s"', e.status));
+  elsif e.input is null then
+    perform private.refuse(409, 'CANNOT_RETRY', format('Cannot retry an execution with status "%s" whose input is no longer stored', e.status));
+  end if;
+  s := private.path_skill(jsonb_build_object('skillId', e.skill_id));
+  if not s.is_active then
+    perform private.refuse(409, 'SKILL_INACTIVE', 'Cannot execute an inactive skill');
+  end if;
+  perform private.assert_provider(s.model, private.org_id());
+  return private.start_execution(s.id, e.user_id, private.org_id(), e.execution_type, e.reference_id, e.input);
+end
+$$;
+
+--
+-- Name: FUNCTION retry_execution(p_id text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.retry_execution(p_id text) IS 'Runs a failed or cancelled run once more, as a new one. Judges: only rows of private.user_id(). Errors: 404 EXECUTION_NOT_FOUND or SKILL_NOT_FOUND, 409 CANNOT_RETRY or SKILL_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+
+--
+-- Name: revive_habit(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.revive_habit(p_id uuid) RETURNS public.habits
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  h public.habits;
+begin
+  -- Without next_run_at the trigger computes it from now, also of a habit that was active already.
+  update public.habits x
+  set is_active = true, next_run_at = null, consecutive_failures = 0, last_error_message = null, updated_at = now()
+  where x.id = p_id and x.user_id = private.user_id()
+  returning * into h;
+  if not found then
+    perform private.refuse_habit(coalesce(p_id::text, ''));
+  end if;
+  return h;
+end
+$$;
+
+--
+-- Name: FUNCTION revive_habit(p_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.revive_habit(p_id uuid) IS 'Switches a habit on, planned from now, its failures forgotten. Judges: only habits of private.user_id().';
+
+--
+-- Name: revive_reflex(uuid, boolean); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.revive_reflex(p_id uuid, p_checked boolean) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if p_checked then
+    perform private.assert_skill_runs(r.skill_id, r.user_id) from public.reflexes r where r.id = p_id and r.user_id = private.user_id();
+  end if;
+  perform set_config('app.reviving', 'on', true);
+  update public.reflexes set is_active = true, consecutive_failures = 0, last_error_message = null
+  where id = p_id and user_id = private.user_id();
+  perform set_config('app.reviving', '', true);
+end
+$$;
+
+--
+-- Name: FUNCTION revive_reflex(p_id uuid, p_checked boolean); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.revive_reflex(p_id uuid, p_checked boolean) IS 'Switches a reflex on and forgets its failures; p_checked asks for the skill. Judges: own reflexes only. Errors: 409 SKILL_INACTIVE, 404 SKILL_NOT_FOUND.';
+
+--
 -- Name: revoke_session(uuid, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -7047,6 +15437,64 @@ $$;
 --
 
 COMMENT ON FUNCTION private.revoke_session(p_session_id uuid, p_reason text, p_at timestamp with time zone) IS 'Ends a session now; false when it had ended. Judges: callable by definer functions of ours only.';
+
+--
+-- Name: rounded_ratio(numeric, numeric); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.rounded_ratio(p_over numeric, p_under numeric) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (p_under > (0)::numeric) THEN (floor(((((2)::numeric * p_over) + p_under) / ((2)::numeric * p_under))))::bigint ELSE (0)::bigint END;
+
+--
+-- Name: FUNCTION rounded_ratio(p_over numeric, p_under numeric); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.rounded_ratio(p_over numeric, p_under numeric) IS 'The quotient of two numbers as an integer, half up; 0 where there is nothing to divide by.';
+
+--
+-- Name: route_model(text, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.route_model(p_model text, p_org_id uuid, OUT provider text, OUT model text, OUT called text, OUT answers text, OUT sealed_key text) RETURNS record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  select r.provider, r.model, r.called into provider, model, called from private.resolve_model(p_model) r;
+  answers := private.answering_provider(provider, p_org_id);
+  sealed_key := private.provider_key(answers, p_org_id);
+end
+$$;
+
+--
+-- Name: FUNCTION route_model(p_model text, p_org_id uuid, OUT provider text, OUT model text, OUT called text, OUT answers text, OUT sealed_key text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.route_model(p_model text, p_org_id uuid, OUT provider text, OUT model text, OUT called text, OUT answers text, OUT sealed_key text) IS 'resolve_model, who answers (the provider, ''local'' or null) and with which sealed key (null: the installation''s). Judges: callable by the server and the worker only.';
+
+--
+-- Name: route_test(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.route_test(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v record;
+begin
+  select * into v from private.route_model(p ->> 'model', private.as_uuid(p ->> 'organizationId'));
+  return jsonb_strip_nulls(jsonb_build_object('answers', v.answers, 'called', v.called, 'sealedKey', v.sealed_key,
+    'isSupported', v.provider is not null and v.provider <> 'openai'));
+end
+$$;
+
+--
+-- Name: FUNCTION route_test(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.route_test(p jsonb) IS '{model, organizationId}: who is asked, for which model, with which sealed key. Judges: callable by the server only.';
 
 --
 -- Name: run_complete_json(public.ingestion_runs, jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -7115,6 +15563,17 @@ begin
         when 'activity.prune' then perform private.prune_activity();
         when 'checkpoints.prune' then perform private.prune_checkpoints();
         when 'mails.prune' then perform private.prune_mails();
+        when 'habits.dispatch' then
+          -- Again at once, in a transaction of its own, until nothing is due.
+          if private.dispatch_habits() > 0 then
+            update private.schedules set run_at = clock_timestamp() where name = v.name;
+          end if;
+        when 'executions.sweep' then perform private.sweep_executions();
+        when 'executions.prune' then perform private.prune_executions();
+        when 'notifications.due' then perform private.release_notifications();
+        when 'notifications.mail' then perform private.queue_notification_mails();
+        when 'notifications.prune' then perform private.prune_notifications();
+        when 'reflexes.prune' then perform private.prune_reflexes();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then
@@ -7145,6 +15604,40 @@ CREATE FUNCTION private.run_error_json(r public.ingestion_runs) RETURNS jsonb
 --
 
 COMMENT ON FUNCTION private.run_error_json(r public.ingestion_runs) IS 'Payload of error.';
+
+--
+-- Name: run_habit(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.run_habit(p_id uuid, OUT habit public.habits, OUT execution public.skill_executions) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  s public.skills;
+begin
+  -- Locked before the organization's counters, as the dispatcher does: in the other order the two could wait for each other.
+  select * into habit from public.habits x where x.id = p_id and x.user_id = private.user_id() for no key update;
+  if not found then
+    perform private.refuse_habit(coalesce(p_id::text, ''));
+  end if;
+  s := private.visible_skill(habit.skill_id);
+  if not s.is_active then
+    perform private.refuse(409, 'SKILL_INACTIVE', 'Cannot run habit: associated skill is inactive');
+  end if;
+  if not private.is_active_member(habit.organization_id, habit.user_id) then
+    perform private.refuse(403, 'MEMBERSHIP_INACTIVE', 'You are not an active member of the organization in which this habit was made.');
+  end if;
+  perform private.assert_provider(s.model, habit.organization_id);
+  execution := private.start_execution(s.id, habit.user_id, habit.organization_id, 'habit', habit.id, habit.config);
+end
+$$;
+
+--
+-- Name: FUNCTION run_habit(p_id uuid, OUT habit public.habits, OUT execution public.skill_executions); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.run_habit(p_id uuid, OUT habit public.habits, OUT execution public.skill_executions) IS 'Starts a run now; the plan stays as it is. Judges: only habits of private.user_id(), on skills they see. Errors: 404, 409 SKILL_INACTIVE, 403 MEMBERSHIP_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
 
 --
 -- Name: run_json(public.ingestion_runs); Type: FUNCTION; Schema: private; Owner: -
@@ -7237,6 +15730,33 @@ $$;
 COMMENT ON FUNCTION private.schema_version() IS 'Number of the newest migration applied. Judges: callable by the server and the worker only.';
 
 --
+-- Name: scope_selection(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.scope_selection(p_selection jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+declare
+  v_list text := case p_selection ->> 'type' when 'projects' then 'projectIds' when 'worktrees' then 'worktreeIds' when 'branches' then 'branchNames' end;
+begin
+  if coalesce(jsonb_typeof(p_selection) <> 'object' or p_selection ->> 'type' not in ('all', 'projects', 'worktrees', 'branches'), true) then
+    perform private.refuse_field('scopeSelection.type', 'scopeSelection.type must be one of all, projects, worktrees, branches.');
+  elsif v_list is null then
+    return '{"type": "all"}';
+  elsif coalesce(not private.is_patterns(p_selection -> v_list) or jsonb_array_length(p_selection -> v_list) = 0, true) then
+    perform private.refuse_field('scopeSelection.' || v_list, format('scopeSelection.%s must be a list of 1 to 100 texts.', v_list));
+  end if;
+  return jsonb_build_object('type', p_selection -> 'type', v_list, p_selection -> v_list);
+end
+$$;
+
+--
+-- Name: FUNCTION scope_selection(p_selection jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.scope_selection(p_selection jsonb) IS 'SkillScopeSelection as it is stored. Errors: 400.';
+
+--
 -- Name: seal_answer(jsonb); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -7259,6 +15779,102 @@ $$;
 COMMENT ON FUNCTION private.seal_answer(p jsonb) IS 'Keeps an encrypted answer unless there is one, and gives the kept one. Judges: callable by the server only.';
 
 --
+-- Name: sealed_secret(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.sealed_secret(p_id uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  if private.is_stranger() then
+    return null;
+  end if;
+  return (
+    select s.sealed from private.reflex_secrets s join public.reflexes r on r.id = s.reflex_id
+    where s.reflex_id = p_id and r.user_id = private.user_id()
+  );
+end
+$$;
+
+--
+-- Name: FUNCTION sealed_secret(p_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.sealed_secret(p_id uuid) IS 'Sealed secret of a webhook, for the server to open; null for everybody else. Judges: own reflexes, through our server only.';
+
+--
+-- Name: seed_skill(integer, text, text, text, numeric, integer, text[], text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.seed_skill(p_number integer, p_name text, p_category text, p_format text, p_temperature numeric, p_max_tokens integer, p_fields text[], p_description text, p_prompt text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  c_owner constant uuid := '00000000-0000-4000-8000-00000000c0de';
+  v_id uuid := ('00000000-0000-4000-8000-5eed000000' || lpad(p_number::text, 2, '0'))::uuid;
+begin
+  if exists (select from private.installation i where i.key = 'seeded_skills' and i.value ? v_id::text) then
+    return;
+  end if;
+  insert into public.skills (id, user_id, name, description, category, prompt_template, parameters, input_schema, output_format, is_public)
+  values (v_id, c_owner, p_name, p_description, p_category, private.braced(p_prompt),
+    jsonb_build_object('temperature', p_temperature, 'max_tokens', p_max_tokens), private.text_fields(p_fields), p_format, true);
+  insert into private.installation as i (key, value) values ('seeded_skills', jsonb_build_array(v_id))
+  on conflict (key) do update set value = i.value || excluded.value, updated_at = now();
+end
+$$;
+
+--
+-- Name: FUNCTION seed_skill(p_number integer, p_name text, p_category text, p_format text, p_temperature numeric, p_max_tokens integer, p_fields text[], p_description text, p_prompt text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.seed_skill(p_number integer, p_name text, p_category text, p_format text, p_temperature numeric, p_max_tokens integer, p_fields text[], p_description text, p_prompt text) IS 'Adds a public skill of the community once in the life of an installation. Judges: callable by the owner of the database only.';
+
+--
+-- Name: sees_skill(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.sees_skill(p_user_id uuid, p_skill_id uuid) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  return exists (select from public.skills s where s.id = p_skill_id and (s.user_id = p_user_id or (s.is_public and s.is_active)));
+end
+$$;
+
+--
+-- Name: FUNCTION sees_skill(p_user_id uuid, p_skill_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.sees_skill(p_user_id uuid, p_skill_id uuid) IS 'Is the skill the person''s own, or public and active? Judges: gives away one bit about an unguessable id.';
+
+--
+-- Name: send_event(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.send_event(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if private.user_id() is null or private.is_stranger() then
+    perform private.refuse(403, 'FORBIDDEN', 'Events are sent through the API.');
+  end if;
+  return private.fire_reflexes(private.user_id(), coalesce(p -> 'body' ->> 'triggerType', 'event'),
+    array(select i::uuid from jsonb_array_elements_text(p -> 'reflexIds') i), p -> 'body' -> 'payload');
+end
+$$;
+
+--
+-- Name: FUNCTION send_event(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.send_event(p jsonb) IS 'Fires the caller''s reflexes that the server found to match. Judges: the caller''s own, through our server only. Errors: 403 FORBIDDEN.';
+
+--
 -- Name: sequence_events(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -7271,8 +15887,10 @@ CREATE FUNCTION private.sequence_events() RETURNS bigint
 declare
   c_batch constant integer := 5000;
   v_floor bigint := (select floor_seq from private.event_log);
+  -- The last place drawn, read before this transaction has an id.
+  v_last bigint := case when pg_current_xact_id_if_assigned() is null
+    then coalesce(pg_sequence_last_value('private.event_inbox_seq_seq'), 0) end;
   v_log private.event_log;
-  v_last bigint;
   v_head bigint;
   v_count bigint;
 begin
@@ -7281,13 +15899,11 @@ begin
   end if;
   select * into v_log from private.event_log for update;
   v_floor := v_log.floor_seq;
-  if v_log.marked_at < clock_timestamp() - interval '1 second' then
-    -- Two statements: the place is read before the snapshot is taken.
-    v_last := coalesce(pg_sequence_last_value('private.event_inbox_seq_seq'), 0);
+  if v_last is not null and v_log.marked_at < clock_timestamp() - interval '1 second' then
     if v_log.next_xid <= pg_snapshot_xmin(pg_current_snapshot()) then
       v_log.floor_seq := v_log.next_seq;
       v_log.next_seq := v_last;
-      v_log.next_xid := pg_snapshot_xmax(pg_current_snapshot());
+      v_log.next_xid := pg_current_xact_id();
     end if;
     v_log.marked_at := clock_timestamp();
   end if;
@@ -7481,6 +16097,84 @@ $$;
 COMMENT ON FUNCTION private.set_project_status(p_project_id uuid, p_status text) IS 'Moves the status; the state machine refuses what is no transition. Judges: callable by definer functions of ours only.';
 
 --
+-- Name: set_provider_key(text, text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.set_provider_key(p_provider text, p_sealed text, p_last_four text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_org uuid := private.assert_provider_keys_admin();
+  v private.provider_keys;
+begin
+  if coalesce(p_provider, '') not in ('anthropic', 'google') then
+    perform private.refuse(404, 'NOT_FOUND', 'Keys are kept for anthropic and google.', 'provider');
+  end if;
+  if p_sealed is null or p_sealed not like 'v1.%' or char_length(p_sealed) > 2000 or coalesce(char_length(p_last_four), 0) <> 4 then
+    perform private.refuse_field('key', 'A key is set through the server, which encrypts it.');
+  end if;
+  insert into private.provider_keys as k (organization_id, provider, sealed_key, last_four, set_by)
+  values (v_org, p_provider, p_sealed, p_last_four, private.user_id())
+  on conflict (organization_id, provider) do update
+    set sealed_key = excluded.sealed_key, last_four = excluded.last_four, set_by = excluded.set_by, updated_at = clock_timestamp()
+  returning * into v;
+  perform private.audit('security.provider_key_set', format('Set the organization''s key at %s.', initcap(p_provider)),
+    jsonb_build_object('provider', p_provider, 'lastFour', p_last_four));
+  return private.provider_key_json(v);
+end
+$$;
+
+--
+-- Name: FUNCTION set_provider_key(p_provider text, p_sealed text, p_last_four text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.set_provider_key(p_provider text, p_sealed text, p_last_four text) IS 'Stores a sealed key of the caller''s organization, replacing an earlier one. Judges: owners and admins of it only. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 400 VALIDATION_ERROR.';
+
+--
+-- Name: set_skill_public(uuid, boolean); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.set_skill_public(p_id uuid, p_is_public boolean) RETURNS public.skills
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  s public.skills;
+begin
+  update public.skills k set is_public = p_is_public where k.id = p_id and k.user_id = private.user_id() returning * into s;
+  return s;
+end
+$$;
+
+--
+-- Name: FUNCTION set_skill_public(p_id uuid, p_is_public boolean); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.set_skill_public(p_id uuid, p_is_public boolean) IS 'Shows a skill to everybody, or no longer. Judges: only the caller''s own skills.';
+
+--
+-- Name: set_skills_active(jsonb, boolean); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.set_skills_active(p jsonb, p_is_active boolean) RETURNS jsonb
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_ids uuid[] := private.own_skills(p -> 'body' -> 'skillIds');
+begin
+  update public.skills set is_active = p_is_active where id = any (v_ids) and is_active <> p_is_active;
+  return jsonb_build_object('success', true, 'count', cardinality(v_ids));
+end
+$$;
+
+--
+-- Name: FUNCTION set_skills_active(p jsonb, p_is_active boolean); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.set_skills_active(p jsonb, p_is_active boolean) IS 'Switches skills of the caller on or off: {success, count}.';
+
+--
 -- Name: set_star(public.projects, boolean); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -7504,6 +16198,46 @@ $$;
 COMMENT ON FUNCTION private.set_star(p_project public.projects, p_starred boolean) IS 'Stars or unstars a project for the caller.';
 
 --
+-- Name: settle_presence(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.settle_presence(p_at timestamp with time zone DEFAULT clock_timestamp()) RETURNS double precision
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  c_between constant interval := '5 seconds';
+  c_absent constant interval := '10 seconds';
+  v private.realtime_statuses;
+begin
+  for v in
+    select s.* from private.realtime_statuses s
+    where s.is_online = (s.left_at is not null) and s.told_at <= p_at - c_between and (s.left_at is null or s.left_at <= p_at - c_absent)
+    order by s.context_id, s.user_id
+    limit 1000
+    for update skip locked
+  loop
+    update private.realtime_statuses s set is_online = not v.is_online, told_at = p_at
+    where s.context_id = v.context_id and s.user_id = v.user_id;
+    perform private.publish('context:' || v.context_id, 'user:status', jsonb_build_object('contextId', v.context_id, 'userId', v.user_id,
+      'status', case when v.is_online then 'offline' else 'online' end, 'lastActive', private.iso(coalesce(v.left_at, p_at))));
+  end loop;
+  -- Nobody is left to be told anything about.
+  delete from private.realtime_statuses s where not s.is_online and s.left_at is not null and s.told_at < p_at - c_between;
+  return (
+    select extract(epoch from min(greatest(s.told_at + c_between, s.left_at + c_absent, p_at)) - p_at)
+    from private.realtime_statuses s where s.is_online = (s.left_at is not null)
+  );
+end
+$$;
+
+--
+-- Name: FUNCTION settle_presence(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.settle_presence(p_at timestamp with time zone) IS 'Tells rooms who is online or offline, as far as it is due; returns in how many seconds the next one is, or null. Judges: callable by the server only.';
+
+--
 -- Name: settle_terms(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -7522,6 +16256,26 @@ $$;
 --
 
 COMMENT ON FUNCTION private.settle_terms(p_run_id uuid, p_owner uuid) IS 'Merges the waiting words into the full-text index. Judges: callable by the worker only, for the run it holds.';
+
+--
+-- Name: shown_name(uuid, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.shown_name(p_user_id uuid, p_otherwise text DEFAULT 'Somebody'::text) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return coalesce((select coalesce(nullif(private.one_line(u.first_name || ' ' || u.last_name), ''), split_part(u.email, '@', 1))
+    from public.users u where u.id = p_user_id), p_otherwise);
+end
+$$;
+
+--
+-- Name: FUNCTION shown_name(p_user_id uuid, p_otherwise text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.shown_name(p_user_id uuid, p_otherwise text) IS 'How a person is named in texts for others. Judges: callable by definer functions and triggers of ours only.';
 
 --
 -- Name: sign_in_once(jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -7605,6 +16359,379 @@ $$;
 COMMENT ON FUNCTION private.sign_up(p jsonb, p_at timestamp with time zone) IS 'A new person with an organization of their own, signed in. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 404 INVITATION_NOT_FOUND, 409 EMAIL_TAKEN.';
 
 --
+-- Name: skill_executions_json(uuid, integer, bigint); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.skill_executions_json(p_skill_id uuid, p_limit integer, p_offset bigint) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  return (
+    select coalesce(jsonb_agg(private.execution_json(e) order by e.executed_at desc, e.id desc), '[]')
+    from (
+      select * from public.skill_executions x
+      where x.skill_id = p_skill_id and x.user_id = private.user_id()
+      order by x.executed_at desc, x.id desc limit p_limit offset p_offset
+    ) e);
+end
+$$;
+
+--
+-- Name: FUNCTION skill_executions_json(p_skill_id uuid, p_limit integer, p_offset bigint); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.skill_executions_json(p_skill_id uuid, p_limit integer, p_offset bigint) IS 'The caller''s runs of a skill, newest first.';
+
+--
+-- Name: skill_fault(public.skills, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.skill_fault(s public.skills, p_model text, OUT field text, OUT message text) RETURNS record
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+begin
+  case
+    when coalesce(s.name, '') = '' then
+      field := 'name'; message := 'Name is required';
+    when char_length(s.name) > 100 then
+      field := 'name'; message := 'Name must be 100 characters or less';
+    when not private.is_plain(s.name) then
+      field := 'name'; message := 'Name must not contain control characters';
+    when char_length(s.description) > 500 then
+      field := 'description'; message := 'Description must be 500 characters or less';
+    when coalesce(s.category not in ('analysis', 'generation', 'transformation', 'communication', 'automation', 'custom'), true) then
+      field := 'category';
+      message := 'Category must be one of analysis, generation, transformation, communication, automation, custom';
+    when s.prompt_template is null then
+      field := 'promptTemplate'; message := 'Prompt template is required';
+    when char_length(s.prompt_template) < 20 then
+      field := 'promptTemplate'; message := 'Prompt template must be at least 20 characters';
+    when char_length(s.prompt_template) > 10000 then
+      field := 'promptTemplate'; message := 'Prompt template must be 10,000 characters or less';
+    when s.model is null or (s.model is distinct from p_model
+        and (char_length(s.model) not between 1 and 100 or not private.is_model_routable(s.model))) then
+      field := 'model'; message := 'This model is not supported';
+    when coalesce(s.output_format not in ('markdown', 'json', 'text', 'html', 'code'), true) then
+      field := 'outputFormat'; message := 'Output format must be one of markdown, json, text, html, code';
+    when s.is_active is null then
+      field := 'isActive'; message := 'Active must be true or false';
+    else
+      select f.field, f.message into field, message from private.parameters_fault(s.parameters) f;
+      if message is null then
+        select f.field, f.message into field, message from private.fields_fault(s.input_schema) f;
+      end if;
+  end case;
+end
+$$;
+
+--
+-- Name: FUNCTION skill_fault(s public.skills, p_model text, OUT field text, OUT message text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.skill_fault(s public.skills, p_model text, OUT field text, OUT message text) IS 'What is wrong with a skill, and the field of the request that it came in; nulls for a good one. p_model is the stored one.';
+
+--
+-- Name: skill_fields(public.skills, public.skills); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.skill_fields(o public.skills, n public.skills) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+begin
+  return array_remove(array[
+    case when n.name <> o.name then 'name' end, case when n.description is distinct from o.description then 'description' end,
+    case when n.category <> o.category then 'category' end, case when n.prompt_template <> o.prompt_template then 'promptTemplate' end,
+    case when n.model <> o.model then 'model' end, case when n.parameters <> o.parameters then 'parameters' end,
+    case when n.input_schema is distinct from o.input_schema then 'inputSchema' end,
+    case when n.output_format <> o.output_format then 'outputFormat' end, case when n.is_active <> o.is_active then 'isActive' end,
+    case when n.is_public <> o.is_public then 'isPublic' end], null);
+end
+$$;
+
+--
+-- Name: FUNCTION skill_fields(o public.skills, n public.skills); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.skill_fields(o public.skills, n public.skills) IS 'Names of the contract for what differs between two states of a skill.';
+
+--
+-- Name: skill_named(uuid, text, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.skill_named(p_user_id uuid, p_name text, p_exclude_id uuid DEFAULT NULL::uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  return (
+    select s.name from public.skills s
+    where s.user_id = p_user_id and private.folded(s.name) = private.folded(p_name) and s.id is distinct from p_exclude_id
+      and p_user_id = coalesce(private.user_id(), p_user_id));
+end
+$$;
+
+--
+-- Name: FUNCTION skill_named(p_user_id uuid, p_name text, p_exclude_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.skill_named(p_user_id uuid, p_name text, p_exclude_id uuid) IS 'The name of the person''s skill that is called so, case aside, or null. Judges: people are told of their own skills only.';
+
+--
+-- Name: skill_stats(integer, uuid, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.skill_stats(p_days integer, p_skill_id uuid, p_at timestamp with time zone DEFAULT now()) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_user uuid := private.user_id();
+  v_today date := private.utc_day(p_at);
+  v jsonb;
+begin
+  with grouped as (
+    select private.utc_day(e.executed_at) as day, e.execution_type as type, e.status, count(*) as n,
+      sum(coalesce(e.prompt_tokens, 0)::bigint + coalesce(e.completion_tokens, 0)) as tokens, sum(coalesce(e.cost_cents, 0)::bigint) as cents,
+      sum(coalesce(e.duration_ms, 0)::bigint) as ms
+    from public.skill_executions e
+    where e.user_id = v_user and e.executed_at >= private.day_start(v_today - p_days + 1) and e.executed_at < private.day_start(v_today + 1)
+      and (p_skill_id is null or e.skill_id = p_skill_id)
+    group by 1, 2, 3
+  ), days as (
+    select d.day::date, coalesce(sum(g.n) filter (where g.status = 'completed'), 0) as done, coalesce(sum(g.n) filter (where g.status = 'failed'), 0) as failed,
+      coalesce(sum(g.tokens) filter (where g.status = 'completed'), 0) as tokens, coalesce(sum(g.cents) filter (where g.status = 'completed'), 0) as cents,
+      coalesce(sum(g.ms) filter (where g.status = 'completed'), 0) as ms
+    from generate_series(v_today - p_days + 1, v_today, interval '1 day') d (day)
+    left join grouped g on g.day = d.day::date
+    group by d.day
+  )
+  select jsonb_build_object(
+    'overview', (select jsonb_build_object('totalRuns', sum(done + failed), 'successRate', private.rounded_ratio(100 * sum(done), sum(done + failed)),
+        'avgTokens', private.rounded_ratio(sum(tokens), sum(done + failed)), 'avgDurationMs', private.floored_ratio(sum(ms), sum(done)),
+        'totalCostCents', sum(cents)) from days),
+    'executionsOverTime', (select jsonb_agg(jsonb_build_object('date', day, 'count', done + failed, 'successCount', done, 'failureCount', failed,
+        'tokens', tokens, 'costCents', cents) order by day) from days),
+    'executionsByType', private.zero_filled(private.execution_types(),
+      (select jsonb_object_agg(type, n) from (select type, sum(n) as n from grouped group by type) t)),
+    'executionsByStatus', private.zero_filled(private.execution_statuses(),
+      (select jsonb_object_agg(status, n) from (select status, sum(n) as n from grouped group by status) s)))
+  into v;
+  return v;
+end
+$$;
+
+--
+-- Name: FUNCTION skill_stats(p_days integer, p_skill_id uuid, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.skill_stats(p_days integer, p_skill_id uuid, p_at timestamp with time zone) IS 'SkillStatsResponse of the caller''s own runs over the last UTC days, today included.';
+
+--
+-- Name: skill_template(text, text, text, text, text, numeric, integer, text[], text[], text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.skill_template(p_id text, p_name text, p_icon text, p_category text, p_format text, p_temperature numeric, p_max_tokens integer, p_fields text[], p_tags text[], p_description text, p_prompt text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+begin
+  return jsonb_build_object('id', p_id, 'name', p_name, 'category', p_category, 'description', p_description,
+    'promptTemplate', private.braced(p_prompt), 'inputSchema', private.text_fields(p_fields), 'outputFormat', p_format,
+    'suggestedModel', private.default_model(), 'suggestedTemperature', p_temperature, 'suggestedMaxTokens', p_max_tokens, 'tags', to_jsonb(p_tags),
+    'icon', p_icon);
+end
+$$;
+
+--
+-- Name: FUNCTION skill_template(p_id text, p_name text, p_icon text, p_category text, p_format text, p_temperature numeric, p_max_tokens integer, p_fields text[], p_tags text[], p_description text, p_prompt text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.skill_template(p_id text, p_name text, p_icon text, p_category text, p_format text, p_temperature numeric, p_max_tokens integer, p_fields text[], p_tags text[], p_description text, p_prompt text) IS 'SkillTemplate of the contract.';
+
+--
+-- Name: skill_templates(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.skill_templates() RETURNS SETOF jsonb
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $_$
+begin
+  return next private.skill_template('marketing-copy-generator', 'Marketing Copy Generator', 'megaphone', 'generation', 'markdown', 0.7, 2048,
+    array['product_name*', 'target_audience*', 'tone=professional', 'key_benefits*'], array['marketing', 'copywriting', 'content'],
+    'Persuasive copy for a product or a campaign',
+    $t$You are a senior copywriter. Write marketing copy for <<product_name>>.
+
+Audience: <<target_audience>>
+Tone: <<tone>>
+Benefits to build on, and nothing beyond them:
+<<key_benefits>>
+
+Deliver, in Markdown:
+1. Three headlines of at most ten words, each from a different angle.
+2. An opening paragraph of two or three sentences that names the reader's problem before the product.
+3. One short section a benefit: what it is, what it changes for the reader.
+4. A closing call to action of one sentence, with two variants of its button text.
+
+Use concrete words and active verbs. Invent no figures, customers or awards. Avoid superlatives that nobody could check.$t$);
+  return next private.skill_template('code-reviewer', 'Code Reviewer', 'code', 'analysis', 'markdown', 0.3, 4096,
+    array['code*', 'language*', 'context'], array['engineering', 'code-review', 'development'],
+    'Reviews code for bugs, security, speed and quality',
+    $t$You review <<language>> code as an experienced colleague would: precise, kind, and honest about what you cannot know.
+
+What the author says about it: <<context>>
+
+```
+<<code>>
+```
+
+Report in Markdown, most important first:
+- **Bugs**: wrong results, unhandled errors, races, edge cases. Say which input breaks it.
+- **Security**: injection, secrets, missing checks of who may do what.
+- **Speed**: only what matters at realistic sizes.
+- **Clarity**: names, structure, dead code, missing tests.
+
+For each finding give the line or expression, why it matters, and a corrected snippet. Mark it *must*, *should* or *could*. End with what \
+is done well, in one or two sentences. If a section has no finding, write "None found".$t$);
+  return next private.skill_template('documentation-generator', 'Documentation Generator', 'book', 'generation', 'markdown', 0.4, 4096,
+    array['doc_type*', 'content*', 'audience=developers'], array['documentation', 'technical-writing', 'development'],
+    'Writes documentation for code, an API or a feature',
+    $t$Write <<doc_type>> documentation for <<audience>>, from the material below and from nothing else.
+
+Material:
+<<content>>
+
+Begin with one paragraph: what this is, whom it is for, and what the reader can do afterwards. Then, as far as the material carries them: \
+prerequisites, a shortest working example, the parts in the order in which a newcomer meets them, parameters and results as tables, errors \
+and what to do about them, and limits. Prefer examples to adjectives. Use one term for one thing throughout. Where the material leaves \
+something open, add a line "To be clarified:" with the question instead of guessing. Answer in Markdown.$t$);
+  return next private.skill_template('sql-query-builder', 'SQL Query Builder', 'database', 'transformation', 'code', 0.2, 2048,
+    array['request*', 'schema*'], array['sql', 'database', 'data'],
+    'Turns plain language into SQL',
+    $t$Translate the request into one SQL query for this schema.
+
+Schema:
+<<schema>>
+
+Request: <<request>>
+
+Rules: use only tables and columns of the schema; name columns instead of selecting all; join on keys, explicitly; compare times as \
+half-open ranges; handle nulls where they would change the result; order and limit when the request implies it; never write or delete data \
+unless the request says so. Answer with the query alone, formatted, with at most three comment lines on assumptions at its top. If the \
+schema cannot answer the request, write a single comment line that says what is missing.$t$);
+  return next private.skill_template('email-composer', 'Professional Email Composer', 'mail', 'communication', 'text', 0.6, 1024,
+    array['purpose*', 'recipient*', 'key_points*', 'tone=professional'], array['email', 'communication', 'business'],
+    'Drafts a business e-mail',
+    $t$Draft an e-mail.
+
+To: <<recipient>>
+Purpose: <<purpose>>
+Tone: <<tone>>
+Points to make:
+<<key_points>>
+
+First a line "Subject:" with at most eight words that say what it is about. Then the message: a greeting that suits the recipient, the \
+purpose within the first two sentences, the points in a sensible order with one thought a paragraph, and a clear next step with who does \
+it and by when, if the points say so. Keep it under 200 words. Add no facts, promises or dates that are not given. Plain text, no Markdown.$t$);
+  return next private.skill_template('data-analyzer', 'Data Analyzer', 'chart', 'analysis', 'markdown', 0.4, 4096,
+    array['data*', 'focus'], array['analytics', 'data', 'insights'],
+    'Summary, insights and advice from data',
+    $t$Analyse the data below. If a focus is given, weigh everything by it.
+
+Focus: <<focus>>
+
+Data:
+<<data>>
+
+Write, in Markdown:
+1. **What this is**: rows, columns, period, and anything odd about quality (gaps, duplicates, impossible values).
+2. **Key figures**: a small table, with how each was computed.
+3. **Findings**: at most five, the most consequential first, each with the numbers that carry it and how sure one can be.
+4. **Advice**: what to do next, and what each step would be expected to change.
+5. **Open questions**: what the data cannot answer.
+
+Tell correlation from cause. Compute only what the data allows, and say so where a sample is too small.$t$);
+  return next private.skill_template('task-breakdown', 'Task Breakdown Assistant', 'list', 'automation', 'markdown', 0.5, 2048,
+    array['task*', 'context', 'constraints'], array['planning', 'project-management', 'productivity'],
+    'Splits a task into phases and steps',
+    $t$Break this task down so that somebody could start on it today.
+
+Task: <<task>>
+Context: <<context>>
+Constraints: <<constraints>>
+
+Answer in Markdown: one sentence on what "done" means, then three to six phases. For each phase: its result, its steps as a checklist \
+(each small enough for one sitting, beginning with a verb), what it depends on, and a rough effort (S, M, L). After the phases list the \
+three greatest risks with an early sign of each, and what could be left out if time runs short. Respect every constraint; where two \
+conflict, say so and propose which should give way.$t$);
+  return next private.skill_template('content-summarizer', 'Content Summarizer', 'file-text', 'transformation', 'markdown', 0.3, 1024,
+    array['content*', 'length=moderate'], array['summary', 'content', 'productivity'],
+    'Shortens a long text',
+    $t$Summarise the text below for a reader who will not read the original. Wanted length: <<length>> (brief: about 50 words; moderate: about \
+150; detailed: about 300).
+
+<<content>>
+
+Begin with the main point in one sentence. Then the supporting points as a Markdown list, in the order of their weight, not of their \
+appearance. Keep names, numbers and dates exact. Keep the author's degree of certainty. Add no opinion and nothing that the text does not \
+say. If the text contains decisions or tasks, close with a line for each: who, what, by when.$t$);
+end
+$_$;
+
+--
+-- Name: FUNCTION skill_templates(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.skill_templates() IS 'The eight built-in templates, in their order.';
+
+--
+-- Name: skill_with(public.skills, jsonb, boolean); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.skill_with(s public.skills, b jsonb, p_is_new boolean) RETURNS public.skills
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  n public.skills := s;
+begin
+  if b ? 'name' then
+    n.name := b ->> 'name';
+  end if;
+  if b ? 'description' then
+    n.description := b ->> 'description';
+  end if;
+  if b ? 'category' then
+    n.category := coalesce(b ->> 'category', case when p_is_new then s.category end);
+  end if;
+  if b ? 'promptTemplate' then
+    n.prompt_template := b ->> 'promptTemplate';
+  end if;
+  if b ? 'model' then
+    n.model := coalesce(b ->> 'model', case when p_is_new then s.model end);
+  end if;
+  if b ? 'parameters' then
+    n.parameters := case when p_is_new and b -> 'parameters' = 'null' then s.parameters else b -> 'parameters' end;
+  elsif b ?| array['temperature', 'maxTokens'] then
+    -- The detail form sends its flat fields.
+    n.parameters := jsonb_build_object('temperature', b -> 'temperature', 'max_tokens', b -> 'maxTokens');
+  end if;
+  if b ? 'inputSchema' then
+    n.input_schema := nullif(b -> 'inputSchema', 'null');
+  end if;
+  if b ? 'outputFormat' then
+    n.output_format := coalesce(b ->> 'outputFormat', case when p_is_new then s.output_format end);
+  end if;
+  if b ? 'isActive' then
+    n.is_active := case when jsonb_typeof(b -> 'isActive') = 'boolean' then (b -> 'isActive')::boolean when p_is_new then s.is_active end;
+  end if;
+  return n;
+end
+$$;
+
+--
+-- Name: FUNCTION skill_with(s public.skills, b jsonb, p_is_new boolean); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.skill_with(s public.skills, b jsonb, p_is_new boolean) IS 'A skill with the members of a request''s body; nothing is judged yet.';
+
+--
 -- Name: source_file_json(public.project_files); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -7656,6 +16783,24 @@ $$;
 COMMENT ON FUNCTION private.stage_files(p_files jsonb) IS 'Keeps stored files for the caller, unattached. Judges: callable by definer functions that have judged the caller.';
 
 --
+-- Name: star_json(uuid, boolean); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.star_json(p_skill_id uuid, p_starred boolean) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  return jsonb_build_object('starred', p_starred, 'starCount', (select s.star_count from public.skills s where s.id = p_skill_id));
+end
+$$;
+
+--
+-- Name: FUNCTION star_json(p_skill_id uuid, p_starred boolean); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.star_json(p_skill_id uuid, p_starred boolean) IS 'The state of the caller''s star, and how many there are.';
+
+--
 -- Name: start_answer(public.ingestion_runs); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -7668,6 +16813,50 @@ CREATE FUNCTION private.start_answer(r public.ingestion_runs) RETURNS jsonb
 --
 
 COMMENT ON FUNCTION private.start_answer(r public.ingestion_runs) IS 'StartIngestionResponse of the contract.';
+
+--
+-- Name: start_execution(uuid, uuid, uuid, text, uuid, jsonb, text, boolean); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.start_execution(p_skill_id uuid, p_user_id uuid, p_org_id uuid, p_type text, p_reference_id uuid, p_input jsonb, p_on_quota text DEFAULT 'refuse'::text, p_stream boolean DEFAULT false) RETURNS public.skill_executions
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  r public.skill_executions;
+  v_refused text;
+begin
+  r.id := gen_random_uuid();
+  if p_on_quota = 'record' then
+    begin
+      perform private.consume_call(p_org_id);
+    exception when sqlstate 'PT429' then
+      v_refused := sqlerrm;
+    end;
+  end if;
+  if v_refused is null then
+    -- By the clock: of several runs that one transaction starts, the first is worked first.
+    r.job_id := private.enqueue('executions.run', jsonb_build_object('executionId', r.id), clock_timestamp(), null, 'executions');
+  end if;
+  insert into public.skill_executions (id, user_id, organization_id, skill_id, execution_type, reference_id, input, is_streamed, job_id,
+    status, error_code, error_message, completed_at)
+  values (r.id, p_user_id, p_org_id, p_skill_id, p_type, p_reference_id, coalesce(p_input, '{}'), p_stream, r.job_id,
+    case when v_refused is null then 'pending' else 'failed' end, case when v_refused is not null then 'QUOTA_EXCEEDED' end, v_refused,
+    case when v_refused is not null then clock_timestamp() end)
+  returning * into r;
+  -- Last, since everybody of the organization waits for this row.
+  if p_on_quota <> 'record' then
+    perform private.consume_call(p_org_id);
+  end if;
+  return r;
+end
+$$;
+
+--
+-- Name: FUNCTION start_execution(p_skill_id uuid, p_user_id uuid, p_org_id uuid, p_type text, p_reference_id uuid, p_input jsonb, p_on_quota text, p_stream boolean); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.start_execution(p_skill_id uuid, p_user_id uuid, p_org_id uuid, p_type text, p_reference_id uuid, p_input jsonb, p_on_quota text, p_stream boolean) IS 'Inserts a run, pays for it and enqueues its job. Judges: nothing about the caller; callable by definer functions of ours only. Errors: 429 QUOTA_EXCEEDED unless recorded.';
 
 --
 -- Name: start_run(uuid, boolean); Type: FUNCTION; Schema: private; Owner: -
@@ -7698,6 +16887,27 @@ $$;
 --
 
 COMMENT ON FUNCTION private.start_run(p_project_id uuid, p_force boolean) IS 'Opens a run, paid for in this transaction. Judges: as private.assert_startable. Errors: those, and 429 QUOTA_EXCEEDED.';
+
+--
+-- Name: stats_days(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.stats_days(p_period text) RETURNS integer
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  if coalesce(p_period, '30d') not in ('7d', '30d', '90d') then
+    perform private.refuse_field('period', 'Period must be one of 7d, 30d, 90d.');
+  end if;
+  return rtrim(coalesce(p_period, '30d'), 'd')::integer;
+end
+$$;
+
+--
+-- Name: FUNCTION stats_days(p_period text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.stats_days(p_period text) IS 'Days of a StatsPeriod, 30 by default. Errors: 400 VALIDATION_ERROR.';
 
 --
 -- Name: store_chunks(uuid, uuid, uuid[], uuid[], integer[], integer[], integer[], text[], integer[], text[], bytea[], uuid[], uuid[], jsonb[]); Type: FUNCTION; Schema: private; Owner: -
@@ -7838,6 +17048,35 @@ $$;
 COMMENT ON FUNCTION private.store_webhook_secret(p_project_id uuid, p_sealed text) IS 'Replaces the secret that belongs to the webhook address, or drops it. Judges: the caller must be owner or admin of the project.';
 
 --
+-- Name: stripped(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.stripped(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN btrim(p_text, ' 	
+                 　﻿'::text);
+
+--
+-- Name: FUNCTION stripped(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.stripped(p_text text) IS 'The text without white space of any script at its ends.';
+
+--
+-- Name: suffixed_name(text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.suffixed_name(p_name text, p_suffix text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((private.stripped("left"(p_name, ((100 - char_length(p_suffix)) - 1))) || ' '::text) || p_suffix);
+
+--
+-- Name: FUNCTION suffixed_name(p_name text, p_suffix text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.suffixed_name(p_name text, p_suffix text) IS 'A name with a suffix in at most 100 characters.';
+
+--
 -- Name: suggest_project_name(uuid, text, uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -7871,6 +17110,56 @@ $_$;
 --
 
 COMMENT ON FUNCTION private.suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid) IS 'A free name next to a taken one, at most 50 characters.';
+
+--
+-- Name: sweep_executions(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.sweep_executions(p_at timestamp with time zone DEFAULT clock_timestamp()) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  e public.skill_executions;
+  v_end record;
+  v_count integer := 0;
+begin
+  for e in
+    select * from public.skill_executions x
+    where x.status = 'running' and (x.lease_expires_at < p_at or x.started_at < p_at - interval '300 seconds')
+    order by x.started_at limit 1000 for no key update skip locked
+  loop
+    select * into v_end from private.end_of_execution(e, p_at);
+    if v_end.code is not null then
+      perform private.fail_execution(e.id, v_end.code, v_end.message);
+    elsif not exists (select from jobs.gue_jobs j where j.job_id = e.job_id) then
+      update public.skill_executions x
+      set job_id = private.enqueue('executions.run', jsonb_build_object('executionId', x.id), p_at, null, 'executions') where x.id = e.id;
+    else
+      continue;
+    end if;
+    v_count := v_count + 1;
+  end loop;
+  -- A job is deleted in the transaction that leases its run, so this finds only what somebody deleted by hand.
+  for e in
+    select * from public.skill_executions x
+    where x.status = 'pending' and x.executed_at < p_at - interval '30 seconds'
+      and not exists (select from jobs.gue_jobs j where j.job_id = x.job_id)
+    order by x.executed_at limit 1000 for no key update skip locked
+  loop
+    update public.skill_executions x
+    set job_id = private.enqueue('executions.run', jsonb_build_object('executionId', x.id), p_at, null, 'executions') where x.id = e.id;
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+
+--
+-- Name: FUNCTION sweep_executions(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.sweep_executions(p_at timestamp with time zone) IS 'Ends runs that took too long or may not be repeated, and gives the others of dead workers a job again; gives how many. Judges: callable by schedules only.';
 
 --
 -- Name: sweep_runs(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -7933,16 +17222,128 @@ $$;
 COMMENT ON FUNCTION private.switch_session(p jsonb, p_at timestamp with time zone) IS 'Moves the caller to another organization. Judges: session and memberships, through private.enter. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED.';
 
 --
+-- Name: take_delivery(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.take_delivery(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_key bytea := decode(p ->> 'key', 'hex');
+  r public.reflexes;
+  v record;
+  v_answer jsonb;
+begin
+  select * into r from public.reflexes x where x.id = (p ->> 'id')::uuid and x.trigger_type = 'webhook';
+  if not found then
+    perform private.refuse(404, 'REFLEX_NOT_FOUND', format('Reflex with ID %s not found', p ->> 'id'));
+  end if;
+  if v_key is not null then
+    delete from private.reflex_deliveries d where d.reflex_id = r.id and d.key = v_key and d.created_at < now() - interval '24 hours';
+    -- Equal deliveries at the same time wait here for the first one's commit.
+    insert into private.reflex_deliveries (reflex_id, key) values (r.id, v_key) on conflict do nothing;
+    if not found then
+      return (select d.response from private.reflex_deliveries d where d.reflex_id = r.id and d.key = v_key);
+    end if;
+  end if;
+  if (p ->> 'matches')::boolean then
+    select * into v from private.fire_reflex(r, p -> 'payload');
+  else
+    -- Why it would not have fired anyway comes first.
+    select case when not r.is_active then 'inactive' when not private.can_fire_skill(r.skill_id, r.user_id) then 'skill_inactive'
+      when (p ->> 'error')::boolean then 'condition_error' else 'conditions_not_met' end as reason, null::uuid as execution_id into v;
+  end if;
+  v_answer := case when v.reason is null then jsonb_build_object('received', true, 'triggered', true, 'executionId', v.execution_id)
+    else jsonb_build_object('received', true, 'triggered', false, 'reason', v.reason) end;
+  perform private.audit('integration.webhook_triggered', 'A webhook delivery was accepted',
+    jsonb_strip_nulls(jsonb_build_object('reflexId', r.id, 'triggered', v.reason is null, 'reason', v.reason, 'executionId', v.execution_id)),
+    null, r.organization_id, r.user_id);
+  if v_key is not null then
+    update private.reflex_deliveries d set response = v_answer where d.reflex_id = r.id and d.key = v_key;
+  end if;
+  return v_answer;
+end
+$$;
+
+--
+-- Name: FUNCTION take_delivery(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.take_delivery(p jsonb) IS 'Fires a webhook whose delivery was found genuine, at most once a key; gives the answer. Judges: callable by the server only. Errors: 404 REFLEX_NOT_FOUND.';
+
+--
+-- Name: take_executions(integer, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.take_executions(p_limit integer, p_seconds integer) RETURNS TABLE(id uuid, outcome text, token uuid, answers text, called text, sealed_key text, parameters jsonb, prompt text, elapsed_ms bigint, is_streamed boolean, organization_id uuid)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
+    SET jit TO 'off'
+    AS $$
+#variable_conflict use_column
+declare
+  v_job jobs.gue_jobs;
+  v_id uuid;
+  v record;
+  v_error text;
+begin
+  for v_job in
+    select * from jobs.gue_jobs j where j.queue = 'executions' and j.run_at <= clock_timestamp()
+    order by j.run_at, j.job_id limit p_limit for update skip locked
+  loop
+    v_id := null;
+    v_error := null;
+    begin
+      v_id := (convert_from(v_job.args, 'UTF8')::jsonb ->> 'executionId')::uuid;
+      select * into v from private.claim_execution(v_id, p_seconds);
+    exception when others then
+      v_error := sqlstate || ' ' || sqlerrm;
+    end;
+    if v_error is null and v.outcome <> 'busy' then
+      delete from jobs.gue_jobs j where j.job_id = v_job.job_id;
+      return query select v_id, v.outcome, v.token, v.answers, v.called, v.sealed_key, v.parameters, v.prompt, v.elapsed_ms, v.is_streamed, v.organization_id;
+    elsif v_error is null then
+      update jobs.gue_jobs j set run_at = clock_timestamp() + interval '100 milliseconds', updated_at = now() where j.job_id = v_job.job_id;
+      return query select v_id, 'busy', null::uuid, null, null, null, null::jsonb, null, null::bigint, false, null::uuid;
+    elsif v_job.error_count < 4 then
+      raise warning 'execution % could not be claimed: %', v_id, v_error;
+      update jobs.gue_jobs j set error_count = j.error_count + 1, last_error = left(v_error, 4000), updated_at = now(),
+        run_at = clock_timestamp() + make_interval(secs => 2 ^ v_job.error_count)
+      where j.job_id = v_job.job_id;
+      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, false, null::uuid;
+    else
+      perform private.bury_job(v_job.job_id, v_job.job_type, v_job.queue, case when v_id is null then 'null' else convert_from(v_job.args, 'UTF8')::jsonb end,
+        v_job.error_count + 1, v_error, v_job.created_at);
+      delete from jobs.gue_jobs j where j.job_id = v_job.job_id;
+      update public.skill_executions x set status = 'failed', error_code = 'UNKNOWN_ERROR', error_message = 'The run could not be started.'
+      where x.id = v_id and not private.is_final(x.status);
+      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, false, null::uuid;
+    end if;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION take_executions(p_limit integer, p_seconds integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.take_executions(p_limit integer, p_seconds integer) IS 'Leases up to p_limit waiting runs for p_seconds; one row a job that was looked at. Judges: callable by the worker only.';
+
+--
 -- Name: take_mail(uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
-CREATE FUNCTION private.take_mail(p_id uuid) RETURNS TABLE(to_address text, subject text, body_text text, body_html text, created_at timestamp with time zone)
+CREATE FUNCTION private.take_mail(p_id uuid) RETURNS TABLE(to_address text, subject text, body_text text, body_html text, created_at timestamp with time zone, unsubscribe_url text)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 begin
   return query update private.mails m set attempts = m.attempts + 1 where m.id = p_id and m.sent_at is null
-    returning m.to_address, m.subject, m.body_text, m.body_html, m.created_at;
+    returning m.to_address, m.subject, m.body_text, m.body_html, m.created_at, m.unsubscribe_url;
 end
 $$;
 
@@ -8019,6 +17420,97 @@ $$;
 COMMENT ON FUNCTION private.take_rate(p_key text, p_limit integer, p_window interval, p_at timestamp with time zone) IS 'Counts one attempt under a key and says whether it is within the limit. Judges: callable by the server and the worker only.';
 
 --
+-- Name: tell_announcement(uuid, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tell_announcement(p_id uuid, p_limit integer DEFAULT 500) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  a private.announcements;
+  v_users uuid[];
+begin
+  select * into a from private.announcements x where x.id = p_id and x.finished_at is null for update;
+  if not found then
+    return false;
+  end if;
+  v_users := array(
+    select distinct m.user_id from public.memberships m
+    where m.status = 'active' and (a.organization_id is null or m.organization_id = a.organization_id)
+      and m.user_id > coalesce(a.told_until, '00000000-0000-0000-0000-000000000000')
+    order by m.user_id limit p_limit);
+  perform private.notify_all(v_users, 'system_update', a.title, a.message, jsonb_build_object('level', a.level, 'announcementId', a.id), a.link,
+    a.is_urgent, 'announcement:' || a.id, a.created_by, a.organization_id, 'productUpdates');
+  update private.announcements x
+  set told_until = coalesce(v_users[cardinality(v_users)], a.told_until), finished_at = case when cardinality(v_users) < p_limit then now() end
+  where x.id = p_id;
+  return cardinality(v_users) = p_limit;
+end
+$$;
+
+--
+-- Name: FUNCTION tell_announcement(p_id uuid, p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tell_announcement(p_id uuid, p_limit integer) IS 'Tells the next p_limit people; false when that was all. Judges: callable by the worker and by definer functions of ours only.';
+
+--
+-- Name: tell_context_changed(uuid, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tell_context_changed(p_project_id uuid, p_what text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  p public.projects;
+  v_actor uuid := private.user_id();
+  v_key constant text := 'context:' || p_project_id;
+  v_marker text := current_setting('app.context_told', true);
+begin
+  -- Files come by the hundred in one transaction.
+  if v_marker = p_project_id::text then
+    return;
+  end if;
+  v_marker := set_config('app.context_told', p_project_id::text, true);
+  select * into p from public.projects q where q.id = p_project_id;
+  -- Neither at its birth nor at its end.
+  if not found or p.created_at = now() then
+    return;
+  end if;
+  if v_actor is not null then
+    if exists (select from private.notification_keys k
+      where k.user_id = v_actor and k.dedupe_key = v_key and k.created_at > now() - interval '10 minutes') then
+      return;
+    end if;
+    insert into private.notification_keys as k (user_id, dedupe_key) values (v_actor, v_key)
+    on conflict (user_id, dedupe_key) do update set created_at = now() where k.created_at <= now() - interval '10 minutes';
+    if not found then
+      return;
+    end if;
+  end if;
+  perform private.notify_all(array(
+      select s.user_id from public.notification_preferences s
+      where (s.in_app_context_updates or s.frequency <> 'realtime') and s.user_id in (
+        select p.user_id
+        union
+        select m.user_id from public.project_members m where m.project_id = p.id and m.accepted_at is not null and m.role <> 'auditor'
+        union
+        select m.user_id from public.memberships m
+        where m.organization_id = p.organization_id and m.status = 'active' and (p.privacy = 'shared' or m.role in ('owner', 'admin')))),
+    'context_update', format('"%s" was changed', private.one_line(p.name)), format('%s changed %s.', private.shown_name(v_actor), p_what),
+    jsonb_build_object('projectId', p.id), '/project/' || p.id, false, null, v_actor, p.organization_id, null, p.id);
+end
+$$;
+
+--
+-- Name: FUNCTION tell_context_changed(p_project_id uuid, p_what text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tell_context_changed(p_project_id uuid, p_what text) IS 'Tells those who may view a context, and want to hear of it, that it changed; once a person and context in ten minutes. Judges: callable by triggers of ours only.';
+
+--
 -- Name: tell_files(uuid, uuid, text, uuid[], bigint, bigint, bigint, text[]); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -8057,6 +17549,151 @@ $$;
 COMMENT ON FUNCTION private.tell_files(p_org_id uuid, p_project_id uuid, p_operation text, p_ids uuid[], p_files bigint, p_root bigint, p_texts bigint, p_names text[]) IS 'Counters, activity and events of changed files; more than 100 are one event about the project. Judges: callable by triggers of ours only.';
 
 --
+-- Name: tell_quota(uuid, text, bigint, bigint, date); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tell_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_over constant boolean := p_used >= p_cap;
+  v_what constant text := case p_metric when 'api_calls' then 'API calls of this month' when 'ingestions' then 'ingestions of this month'
+    when 'oracle_queries' then 'questions of today' else 'storage' end;
+  v_key constant text := format('quota:%s:%s:%s:%s', p_org_id, p_metric, p_period, case when v_over then 100 else 80 end);
+begin
+  -- Nearly always: somebody has been told.
+  if exists (select from public.memberships m join private.notification_keys k on k.user_id = m.user_id and k.dedupe_key = v_key
+    where m.organization_id = p_org_id and m.role = 'owner') then
+    return;
+  end if;
+  perform private.notify_all(private.organization_leaders(p_org_id), 'system_update',
+    case when v_over then 'Used up: ' else 'Four fifths used: ' end || v_what,
+    case when not v_over then null when p_metric = 'storage' then 'Nothing more is stored until something is deleted or the plan is changed.'
+      else 'Nothing more is accepted until the period ends or the plan is changed.' end,
+    jsonb_build_object('organizationId', p_org_id, 'metric', p_metric, 'used', p_used, 'limit', p_cap, 'level', case when v_over then 100 else 80 end),
+    '/', v_over, v_key, null, p_org_id);
+end
+$$;
+
+--
+-- Name: FUNCTION tell_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tell_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date) IS 'Owner and admins hear of a quota at 80 and (urgently) at 100 %, once a metric, period and level. Judges: callable by private.consume_quota only.';
+
+--
+-- Name: tell_security(uuid, text, text, boolean, text, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tell_security(p_user_id uuid, p_title text, p_message text, p_urgent boolean, p_dedupe text, p_data jsonb DEFAULT NULL::jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.notify(p_user_id, 'security_alert', p_title, p_message, p_data, '/', p_urgent, p_dedupe, null, null, 'securityAlerts');
+end
+$$;
+
+--
+-- Name: FUNCTION tell_security(p_user_id uuid, p_title text, p_message text, p_urgent boolean, p_dedupe text, p_data jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tell_security(p_user_id uuid, p_title text, p_message text, p_urgent boolean, p_dedupe text, p_data jsonb) IS 'A security alert about somebody''s account, for them. Judges: callable by definer functions and triggers of ours only.';
+
+--
+-- Name: text_fields(text[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.text_fields(p_names text[]) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+begin
+  return (
+    select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', rtrim(split_part(n, '=', 1), '*'), 'type', 'string',
+      'required', n like '%*', 'default', nullif(split_part(n, '=', 2), ''))) order by o)
+    from unnest(p_names) with ordinality t (n, o));
+end
+$$;
+
+--
+-- Name: FUNCTION text_fields(p_names text[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.text_fields(p_names text[]) IS 'An input schema of texts: "name*" is required, "name=value" has a default.';
+
+--
+-- Name: text_list(jsonb, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.text_list(p_list jsonb, p_field text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+begin
+  if not private.is_patterns(p_list) then
+    perform private.refuse_field(p_field, format('%s must be a list of at most 100 texts of 1 to 200 characters.', p_field));
+  end if;
+  return p_list;
+end
+$$;
+
+--
+-- Name: FUNCTION text_list(p_list jsonb, p_field text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.text_list(p_list jsonb, p_field text) IS 'The list, if it is one of at most 100 texts; 400 otherwise.';
+
+--
+-- Name: tg__tell_context(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg__tell_context() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.tell_context_changed(case when tg_op = 'DELETE' then old.project_id else new.project_id end, tg_argv[0]);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg__tell_context(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg__tell_context() IS 'Trigger on a part of a project (argument: what is said to have changed).';
+
+--
+-- Name: tg__tell_failures(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg__tell_failures() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_kind constant text := tg_argv[0];
+  v_off constant boolean := old.is_active and not new.is_active;
+  v_skill text;
+begin
+  select private.one_line(s.name) into v_skill from public.skills s where s.id = new.skill_id;
+  perform private.notify(new.user_id, 'task_completion',
+    case when v_off then format('The %s of "%s" was switched off', v_kind, v_skill) else format('The %s of "%s" failed', v_kind, v_skill) end,
+    case when v_off then format('It failed %s times in a row.', new.consecutive_failures) || coalesce(' ' || new.last_error_message, '')
+      else new.last_error_message end,
+    jsonb_build_object(v_kind || 'Id', new.id, 'skillId', new.skill_id), '/?tab=skills', v_off,
+    format('%s:%s:%s:%s', v_kind, new.id, case when v_off then 'off' else 'streak' end, pg_current_xact_id()), private.user_id(), new.organization_id);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg__tell_failures(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg__tell_failures() IS 'Trigger (argument: habit or reflex): its owner hears of the first failure of a streak, and urgently of the switching off.';
+
+--
 -- Name: tg__touch(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -8074,6 +17711,27 @@ $$;
 --
 
 COMMENT ON FUNCTION private.tg__touch() IS 'Trigger: updated_at moves with any change of the row.';
+
+--
+-- Name: tg_credentials__alert(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_credentials__alert() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.tell_security(new.user_id, 'Your password was changed', 'If that was not you, reset it now.', true,
+    'password:' || pg_current_xact_id());
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_credentials__alert(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_credentials__alert() IS 'Trigger: a password was changed. Hashing it anew with other parameters moves no changed_at.';
 
 --
 -- Name: tg_graph_nodes__drop_links(); Type: FUNCTION; Schema: private; Owner: -
@@ -8097,6 +17755,132 @@ $$;
 --
 
 COMMENT ON FUNCTION private.tg_graph_nodes__drop_links() IS 'Trigger: links go with either of their nodes.';
+
+--
+-- Name: tg_habits__emit(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_habits__emit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  h public.habits := coalesce(new, old);
+  v_fields text[];
+  v_void text;
+begin
+  if tg_op = 'UPDATE' then
+    v_fields := private.habit_fields(old, new);
+    if v_fields = '{}' then
+      return null;
+    end if;
+  end if;
+  v_void := private.emit('user:' || h.user_id, 'resource_changed', jsonb_strip_nulls(jsonb_build_object('resource', 'habit', 'id', h.id,
+      'operation', case tg_op when 'INSERT' then 'created' when 'UPDATE' then 'updated' else 'deleted' end,
+      'changedFields', to_jsonb(v_fields), 'updatedAt', private.iso(now()))),
+    null, null, 'room', 'habit', h.id);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_habits__emit(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_habits__emit() IS 'Trigger: resource_changed in the owner''s room, also where the worker counts a failure or switches off.';
+
+--
+-- Name: tg_habits__judge(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_habits__judge() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  c_habits constant integer := 1000;
+  v_void text;
+begin
+  if tg_op = 'UPDATE' then
+    if (new.id, new.user_id, new.organization_id, new.skill_id, new.created_at)
+      is distinct from (old.id, old.user_id, old.organization_id, old.skill_id, old.created_at) then
+      perform private.refuse(400, 'READ_ONLY_FIELD', 'A habit keeps its skill and its owner.', 'skillId');
+    end if;
+  elsif (select count(*) from public.habits h where h.user_id = new.user_id) >= c_habits then
+    perform private.refuse(409, 'TOO_MANY_HABITS', format('You have %s habits. Delete one first.', c_habits));
+  end if;
+  new.schedule_description := nullif(new.schedule_description, '');
+  v_void := private.assert_habit(old, new);
+  if tg_op = 'INSERT' or new.schedule_cron <> old.schedule_cron then
+    new.schedule_cron := private.normal_cron(new.schedule_cron);
+  end if;
+
+  if not new.is_active then
+    new.next_run_at := null;
+  elsif tg_op = 'INSERT' or not old.is_active or new.next_run_at is null or new.schedule_cron <> old.schedule_cron
+    or new.timezone <> old.timezone then
+    if tg_op = 'UPDATE' and not old.is_active then
+      new.consecutive_failures := 0;
+      new.last_error_message := null;
+    end if;
+    new.next_run_at := private.cron_next(new.schedule_cron, new.timezone, now());
+    if new.next_run_at is null then
+      new.is_active := false;
+      new.last_error_message := 'Cron expression never runs';
+    end if;
+  end if;
+  if tg_op = 'UPDATE' and (new.schedule_cron, new.schedule_description, new.timezone, new.config, new.is_active)
+    is distinct from (old.schedule_cron, old.schedule_description, old.timezone, old.config, old.is_active) then
+    new.updated_at := now();
+  end if;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_habits__judge(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_habits__judge() IS 'Trigger: the rules of contract 20, 2.2; next_run_at follows expression, zone and switch; switching on forgets failures; updated_at moves with the owner''s changes.';
+
+--
+-- Name: tg_ingestion_runs__emit_entry(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_ingestion_runs__emit_entry() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v record;
+begin
+  select p.name, p.user_id as owner_id, m.id as member_id, u.id as user_id, u.email, m.role, m.name as member_name, m.avatar_url,
+    coalesce(nullif(btrim(u.first_name || ' ' || u.last_name), ''), split_part(u.email, '@', 1)) as user_name,
+    coalesce(m.last_active_at, m.accepted_at, new.started_at) as last_active,
+    (select count(*) from public.ingestion_runs r where r.project_id = new.project_id and r.outcome = 'completed') as number
+    into v
+  from public.projects p
+  left join public.users u on u.id = new.started_by
+  left join public.project_members m on m.project_id = p.id and m.user_id = u.id
+  where p.id = new.project_id;
+  perform private.emit('context:' || new.project_id, 'ingestion:complete', jsonb_build_object('contextId', new.project_id,
+    'projectId', new.project_id, 'success', true, 'entry', jsonb_build_object('id', new.id, 'type', 'ingestion', 'number', v.number,
+      'timestamp', private.iso(new.completed_at), 'description', format('Ingestion of "%s" completed', v.name),
+      'author', case when v.user_id is null then to_jsonb('System'::text) else jsonb_strip_nulls(jsonb_build_object(
+        'id', coalesce(v.member_id, v.user_id), 'name', coalesce(v.member_name, v.user_name), 'email', v.email,
+        'role', case when v.user_id = v.owner_id then 'owner' when v.role in ('admin', 'manager') then 'admin'
+          when v.role = 'developer' then 'editor' else 'viewer' end,
+        'lastActive', private.iso(v.last_active), 'avatar', v.avatar_url)) end)),
+    new.organization_id, new.project_id, 'project', 'ingestion_runs', new.id);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_ingestion_runs__emit_entry(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_ingestion_runs__emit_entry() IS 'Trigger: a completed run is told to its context''s room.';
 
 --
 -- Name: tg_ingestion_runs__follow(); Type: FUNCTION; Schema: private; Owner: -
@@ -8323,6 +18107,138 @@ $$;
 COMMENT ON FUNCTION private.tg_ingestion_runs__stamp() IS 'Trigger: a new run begins its first phase.';
 
 --
+-- Name: tg_ingestion_runs__tell_people(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_ingestion_runs__tell_people() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_name text;
+  v_completed boolean := new.outcome = 'completed';
+begin
+  select private.one_line(p.name) into v_name from public.projects p where p.id = new.project_id;
+  perform private.notify_all(private.project_audience(new.project_id, case when v_completed then 'ingestion' else 'error' end), 'task_completion',
+    format('Ingestion of "%s" %s', v_name, new.outcome),
+    case when v_completed then format('%s files, %s tokens.', new.total_files, coalesce(new.optimized_tokens, new.tokens_processed)) else new.error_message end,
+    jsonb_strip_nulls(jsonb_build_object('projectId', new.project_id, 'runId', new.id, 'errorCode', new.error_code)),
+    '/project/' || new.project_id, false, 'run:' || new.id, private.user_id(), new.organization_id, null, new.project_id);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_ingestion_runs__tell_people(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_ingestion_runs__tell_people() IS 'Trigger: a run that completed, or failed for good, is told to the project''s people.';
+
+--
+-- Name: tg_login_history__alert(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_login_history__alert() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_device jsonb := private.device_json(new.user_agent);
+  v_known boolean;
+  v_any boolean;
+  v_failed bigint;
+  v_where text := coalesce(' from the address ' || new.client_ip, '');
+begin
+  if new.status = 'success' then
+    select count(*) > 0, coalesce(bool_or(case when v_device = '{}' then h.user_agent is not distinct from new.user_agent
+      else private.device_json(h.user_agent) = v_device end), false)
+    into v_any, v_known
+    -- Programs sign in every minute; what they were a thousand times is enough to know them by.
+    from (
+      select l.user_agent from private.login_history l
+      where l.user_id = new.user_id and l.status = 'success' and l.id <> new.id
+      order by l.created_at desc limit 1000
+    ) h;
+    if v_any and not v_known then
+      perform private.tell_security(new.user_id, 'Sign-in from a new device',
+        format('Somebody signed in to your account with %s on %s%s. If that was not you, change your password.',
+          coalesce(v_device ->> 'browser', 'an unknown browser'), coalesce(v_device ->> 'os', 'an unknown system'), v_where),
+        true, 'login:' || new.id, v_device);
+    end if;
+    return null;
+  end if;
+
+  select count(*) into v_failed from private.login_history h
+  where h.user_id = new.user_id and h.status = 'failed' and h.created_at > new.created_at - interval '15 minutes';
+  -- Once in 15 minutes, however many follow; attempts for one address come one after the other.
+  if v_failed >= 5 and not exists (
+    select from private.notification_keys k
+    where k.user_id = new.user_id and k.dedupe_key >= 'login_failures:' and k.dedupe_key < 'login_failures;'
+      and k.created_at > now() - interval '15 minutes')
+  then
+    perform private.tell_security(new.user_id, 'Failed attempts to sign in',
+      format('There were %s failed attempts to sign in to your account within 15 minutes, the last one%s.', v_failed, coalesce(nullif(v_where, ''), ' from an unknown address')),
+      true, 'login_failures:' || new.id);
+  end if;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_login_history__alert(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_login_history__alert() IS 'Trigger: sign-in from a device that is new, and the fifth failed one within 15 minutes.';
+
+--
+-- Name: tg_memberships__emit_change(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_memberships__emit_change() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v record;
+begin
+  if tg_op = 'UPDATE' then
+    for v in
+      select n.organization_id, case when count(*) <= 100 then array_agg(n.id order by n.id) end as ids,
+        array_agg(array_to_string(array_remove(array[case when n.role <> o.role then 'role' end,
+          case when n.status <> o.status then 'status' end], null), ',') order by n.id) as fields
+      from changed n join former o on o.id = n.id
+      where (n.role, n.status) is distinct from (o.role, o.status)
+      group by n.organization_id
+    loop
+      perform private.emit_members(v.organization_id, 'updated', v.ids, v.fields);
+    end loop;
+  elsif tg_op = 'INSERT' then
+    for v in
+      select n.organization_id, case when count(*) <= 100 then array_agg(n.id order by n.id) end as ids from changed n group by n.organization_id
+    loop
+      perform private.emit_members(v.organization_id, 'created', v.ids);
+    end loop;
+  else
+    for v in
+      select o.organization_id, case when count(*) <= 100 then array_agg(o.id order by o.id) end as ids from former o
+      -- An organization that ends has nobody left to be told.
+      where exists (select from public.organizations g where g.id = o.organization_id)
+      group by o.organization_id
+    loop
+      perform private.emit_members(v.organization_id, 'deleted', v.ids);
+    end loop;
+  end if;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_memberships__emit_change(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_memberships__emit_change() IS 'Trigger: people of an organization who came, changed or went.';
+
+--
 -- Name: tg_memberships__emit_removal(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -8402,6 +18318,230 @@ $$;
 --
 
 COMMENT ON FUNCTION private.tg_memberships__leave_projects() IS 'Trigger: an ended membership ends those in the organization''s projects and hands over owned ones.';
+
+--
+-- Name: tg_memberships__notify(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_memberships__notify() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  m public.memberships := coalesce(new, old);
+  v_org text;
+  v_actor uuid := private.user_id();
+  v_name text := private.shown_name(m.user_id, 'A member');
+  v_key text := format('membership:%s:%s:%s', m.id, lower(tg_op), pg_current_xact_id());
+  v_data jsonb := jsonb_build_object('organizationId', m.organization_id, 'userId', m.user_id);
+begin
+  select private.one_line(o.name) into v_org from public.organizations o where o.id = m.organization_id;
+  if not found then
+    return null;
+  end if;
+  perform private.notify_all(array_remove(private.organization_leaders(m.organization_id), m.user_id), 'team_activity',
+    case tg_op when 'INSERT' then format('%s joined %s', v_name, v_org) when 'DELETE' then format('%s left %s', v_name, v_org)
+      else format('%s is now %s of %s', v_name, new.role, v_org) end,
+    null, v_data, '/', false, v_key, v_actor, m.organization_id);
+  perform private.notify(m.user_id, 'team_activity',
+    case tg_op when 'INSERT' then format('You joined %s as %s', v_org, new.role) when 'DELETE' then format('You are no longer a member of %s', v_org)
+      else format('You are now %s of %s', new.role, v_org) end,
+    null, v_data, '/', false, v_key, v_actor, m.organization_id);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_memberships__notify(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_memberships__notify() IS 'Trigger: owner, admins and the person concerned hear of the organization''s members.';
+
+--
+-- Name: tg_memberships__stop_habits(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_memberships__stop_habits() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  -- With the organization or the person the habits go too.
+  if exists (select from public.organizations o where o.id = old.organization_id)
+    and exists (select from public.users u where u.id = old.user_id) then
+    update public.habits set is_active = false
+    where user_id = old.user_id and organization_id = old.organization_id and is_active;
+  end if;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_memberships__stop_habits(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_memberships__stop_habits() IS 'Trigger: a removed member''s habits of that organization are switched off.';
+
+--
+-- Name: tg_notification_preferences__plan(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_notification_preferences__plan() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_zone text := private.known_zone((select u.timezone from public.users u where u.id = new.user_id));
+  v_loud timestamptz;
+begin
+  new.updated_at := now();
+  new.summary_due_at := case when new.email_weekly_digest then private.next_digest(new, v_zone, 'weekly', now()) end;
+  if tg_op = 'UPDATE' then
+    update private.notification_mails m set due_at = private.next_digest(new, v_zone, m.cadence, now())
+    where m.user_id = new.user_id and m.done_at is null and m.cadence <> 'now';
+    v_loud := coalesce(private.quiet_until(new, v_zone, now()), now());
+    update public.notifications n set due_at = v_loud where n.user_id = new.user_id and n.told_at is null and n.due_at > v_loud;
+    update private.notification_mails m set due_at = v_loud
+    where m.user_id = new.user_id and m.done_at is null and m.cadence = 'now' and m.due_at > v_loud;
+  end if;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_notification_preferences__plan(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_notification_preferences__plan() IS 'Trigger: when digests, the weekly summary and what quiet hours hold back are due.';
+
+--
+-- Name: tg_notification_preferences__tell(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_notification_preferences__tell() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_void text;
+begin
+  v_void := private.emit('user:' || new.user_id, 'notification_preferences_updated', jsonb_build_object('id', new.user_id), null, null,
+    'room', 'notification_preferences', new.user_id);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_notification_preferences__tell(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_notification_preferences__tell() IS 'Trigger: changed preferences reach the person''s other tabs.';
+
+--
+-- Name: tg_notifications__read_once(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_notifications__read_once() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if old.read_at is not null then
+    perform private.refuse(400, 'READ_ONLY_FIELD', 'A notification that was read stays read.', 'isRead');
+  end if;
+  new.read_at := now();
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_notifications__read_once(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_notifications__read_once() IS 'Trigger: unread becomes read, now, and never the other way.';
+
+--
+-- Name: tg_notifications__tell_deleted(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_notifications__tell_deleted() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_void text;
+begin
+  v_void := private.emit('user:' || old.user_id, 'notification_deleted',
+    jsonb_build_object('id', old.id, 'unreadCount', private.unread_count(old.user_id)), null, null, 'room', 'notification', old.id);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_notifications__tell_deleted(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_notifications__tell_deleted() IS 'Trigger: its owner deleted a notification; retention tells nobody.';
+
+--
+-- Name: tg_notifications__tell_read(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_notifications__tell_read() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v record;
+  v_unread bigint;
+  v_id uuid;
+  v_void text;
+begin
+  for v in
+    select c.user_id, array_agg(c.id order by c.created_at, c.id) as ids, max(c.read_at) as read_at
+    from changed c join was w on w.id = c.id
+    where w.read_at is null and c.read_at is not null
+    group by c.user_id order by c.user_id
+  loop
+    v_unread := private.unread_count(v.user_id);
+    if current_setting('app.read_all', true) = 'on' or cardinality(v.ids) > 100 then
+      v_void := private.emit('user:' || v.user_id, 'notifications_read', jsonb_build_object('unreadCount', v_unread,
+        'count', cardinality(v.ids), 'readAt', private.iso(v.read_at)), null, null, 'room', 'notification');
+    else
+      foreach v_id in array v.ids loop
+        v_void := private.emit('user:' || v.user_id, 'notification_updated',
+          jsonb_build_object('id', v_id, 'isRead', true, 'unreadCount', v_unread), null, null, 'room', 'notification', v_id);
+      end loop;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_notifications__tell_read(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_notifications__tell_read() IS 'Trigger: events of what was read.';
+
+--
+-- Name: tg_notifications__trim(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_notifications__trim() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.trim_notifications(a.user_id) from (select distinct n.user_id from added n order by n.user_id) a;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_notifications__trim(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_notifications__trim() IS 'Trigger: nobody has more than 1000.';
 
 --
 -- Name: tg_project_files__added(); Type: FUNCTION; Schema: private; Owner: -
@@ -8599,6 +18739,41 @@ $$;
 COMMENT ON FUNCTION private.tg_project_files__removed() IS 'Trigger: counters, storage, activity, events and content of removed files.';
 
 --
+-- Name: tg_project_indexes__match(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_indexes__match() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  -- More than this change only when a whole tree is exchanged, which no reflex is meant for; the first by path are looked at.
+  c_changes constant integer := 10000;
+  v_owner uuid := (select p.user_id from public.projects p where p.id = new.project_id);
+  v_changes jsonb;
+  v_void text;
+begin
+  if not exists (select from public.reflexes r where r.user_id = v_owner and r.trigger_type = 'file_change' and r.is_active)
+    -- An external worker keeps no files here: that is no deletion of all of them.
+    or not exists (select from public.run_files f where f.organization_id = new.organization_id and f.run_id = new.run_id) then
+    return null;
+  end if;
+  v_changes := private.changed_files(new.organization_id, old.run_id, new.run_id, c_changes);
+  if v_changes <> '[]' then
+    v_void := private.enqueue('reflexes.match', jsonb_build_object('userId', v_owner, 'projectId', new.project_id, 'runId', new.run_id,
+      'timestamp', private.iso(now()), 'changes', v_changes), now(), 'reflexes.match:' || new.run_id);
+  end if;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_indexes__match(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_indexes__match() IS 'Trigger: what a new index changes is given to the owner''s file_change reflexes.';
+
+--
 -- Name: tg_project_manual_contents__count(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -8626,6 +18801,26 @@ $$;
 --
 
 COMMENT ON FUNCTION private.tg_project_manual_contents__count() IS 'Trigger: the manual text counts as a source.';
+
+--
+-- Name: tg_project_members__emit_removal(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_members__emit_removal() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.emit_removal('member_removed', old.organization_id, old.project_id, old.user_id, null);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_members__emit_removal(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_members__emit_removal() IS 'Trigger: a membership in a project that is one no longer makes servers judge that person''s sockets anew.';
 
 --
 -- Name: tg_project_members__guard(); Type: FUNCTION; Schema: private; Owner: -
@@ -8663,6 +18858,61 @@ $$;
 --
 
 COMMENT ON FUNCTION private.tg_project_members__guard() IS 'Trigger: at most 500 a project; the owner stays an accepted admin.';
+
+--
+-- Name: tg_project_members__notify(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_project_members__notify() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  m public.project_members := coalesce(new, old);
+  p public.projects;
+  v_actor uuid := private.user_id();
+  v_name text;
+  v_what text;
+  v_concerned uuid;
+  v_key text;
+begin
+  select * into p from public.projects q where q.id = m.project_id;
+  if not found then
+    return null;
+  end if;
+  -- One change, however often the work around it is repeated; the next change of the same member is another one.
+  v_key := format('project_member:%s:%s:%s', m.id, lower(tg_op), pg_current_xact_id());
+  v_name := coalesce(private.one_line(m.name), private.shown_name(m.user_id, m.email));
+  if tg_op = 'INSERT' then
+    select u.id into v_concerned from public.users u where u.email = m.email;
+    perform private.notify(v_concerned, 'team_activity', format('You are invited to "%s"', private.one_line(p.name)),
+      format('%s invites you as %s.', private.shown_name(m.invited_by), m.role), jsonb_build_object('projectId', p.id, 'memberId', m.id),
+      '/', false, 'invitation:' || m.id, v_actor, p.organization_id, null, null);
+    return null;
+  end if;
+
+  v_what := case when tg_op = 'DELETE' then format('%s was removed from "%s"', v_name, private.one_line(p.name))
+    when old.accepted_at is null then format('%s joined "%s"', v_name, private.one_line(p.name))
+    else format('%s is now %s in "%s"', v_name, new.role, private.one_line(p.name)) end;
+  perform private.notify_all(array_remove(private.project_audience(p.id, 'team'), m.user_id), 'team_activity', v_what, null,
+    jsonb_build_object('projectId', p.id, 'memberId', m.id), '/project/' || p.id, false, v_key, v_actor, p.organization_id, null, p.id);
+  v_what := case when tg_op = 'DELETE' then format('You were removed from "%s"', private.one_line(p.name))
+    when old.accepted_at is null then format('You joined "%s"', private.one_line(p.name))
+    else format('You are now %s in "%s"', new.role, private.one_line(p.name)) end;
+  if tg_op = 'DELETE' or new.notify_on_team_changes then
+    perform private.notify(m.user_id, 'team_activity', v_what, null, jsonb_build_object('projectId', p.id, 'memberId', m.id),
+      -- The project is closed to whoever was removed.
+      case when tg_op = 'DELETE' then '/' else '/project/' || p.id end, false, v_key, v_actor, p.organization_id, null, p.id);
+  end if;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_project_members__notify(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_project_members__notify() IS 'Trigger: the people of a project, and the person concerned, hear of its members.';
 
 --
 -- Name: tg_project_members__request(); Type: FUNCTION; Schema: private; Owner: -
@@ -9024,6 +19274,26 @@ $$;
 COMMENT ON FUNCTION private.tg_projects__count() IS 'Trigger: the kept numbers of private.project_counters.';
 
 --
+-- Name: tg_projects__emit_removal(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_projects__emit_removal() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.emit_removal('member_removed', old.organization_id, old.id, old.user_id, null);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_projects__emit_removal(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_projects__emit_removal() IS 'Trigger: a former owner may have lost the project from sight.';
+
+--
 -- Name: tg_projects__equip(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -9182,6 +19452,26 @@ $$;
 COMMENT ON FUNCTION private.tg_projects__tell() IS 'Trigger: audit, activity and events of a new or changed project.';
 
 --
+-- Name: tg_projects__tell_context(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_projects__tell_context() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.tell_context_changed(new.id, 'its name');
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_projects__tell_context(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_projects__tell_context() IS 'Trigger: a context has another name.';
+
+--
 -- Name: tg_projects__tell_delete(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -9219,6 +19509,118 @@ $$;
 COMMENT ON FUNCTION private.tg_projects__tell_delete() IS 'Trigger: audit and events of a deleted project, for those who could see it.';
 
 --
+-- Name: tg_reflexes__judge(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_reflexes__judge() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  c_reflexes constant integer := 1000;
+begin
+  if tg_op = 'INSERT' then
+    if (select count(*) from public.reflexes r where r.user_id = new.user_id) >= c_reflexes then
+      perform private.refuse(409, 'TOO_MANY_REFLEXES', format('You have %s reflexes. Delete one first.', c_reflexes));
+    elsif not private.sees_skill(new.user_id, new.skill_id) then
+      perform private.refuse_skill(coalesce(new.skill_id::text, ''), 'skillId');
+    end if;
+  elsif (new.id, new.user_id, new.organization_id, new.skill_id, new.trigger_type)
+    is distinct from (old.id, old.user_id, old.organization_id, old.skill_id, old.trigger_type) then
+    perform private.refuse(400, 'READ_ONLY_FIELD', 'Skill and trigger type of a reflex cannot be changed.',
+      case when new.skill_id <> old.skill_id then 'skillId' when new.trigger_type <> old.trigger_type then 'triggerType' end);
+  end if;
+  if new.is_active is null then
+    perform private.refuse_field('isActive', 'isActive must be true or false.');
+  end if;
+  if tg_op = 'INSERT' or new.trigger_config is distinct from old.trigger_config then
+    new.trigger_config := private.tidy_trigger(new.trigger_type, new.trigger_config);
+  end if;
+  if tg_op = 'INSERT' or new.conditions is distinct from old.conditions then
+    new.conditions := private.tidy_conditions(new.conditions);
+  end if;
+  if tg_op = 'UPDATE' then
+    if new.is_active and not old.is_active then
+      -- By whatever way: switching on asks for the skill, except where errors are reset.
+      if current_setting('app.reviving', true) is distinct from 'on' then
+        perform private.assert_skill_runs(new.skill_id, new.user_id);
+      end if;
+      new.consecutive_failures := 0;
+      new.last_error_message := null;
+    end if;
+    if (new.trigger_config, new.conditions, new.is_active) is distinct from (old.trigger_config, old.conditions, old.is_active) then
+      new.updated_at := now();
+    end if;
+  end if;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_reflexes__judge(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_reflexes__judge() IS 'Trigger: the rules of contract 20, 2.3 and 9; the skill must be visible to the owner, and cannot be exchanged.';
+
+--
+-- Name: tg_reflexes__tell(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_reflexes__tell() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  r public.reflexes := coalesce(new, old);
+  v_fields text[];
+  v_void text;
+begin
+  if tg_op = 'UPDATE' then
+    v_fields := private.reflex_fields(old, new);
+    if v_fields = '{}' then
+      return null;
+    end if;
+  end if;
+  v_void := private.emit('user:' || r.user_id, 'resource_changed', jsonb_strip_nulls(jsonb_build_object('resource', 'reflex', 'id', r.id,
+      'operation', case tg_op when 'INSERT' then 'created' when 'UPDATE' then 'updated' else 'deleted' end,
+      'changedFields', to_jsonb(v_fields), 'updatedAt', private.iso(case when tg_op = 'DELETE' then now() else r.updated_at end))),
+    r.organization_id, null, 'room', 'reflex', r.id);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_reflexes__tell(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_reflexes__tell() IS 'Trigger: resource_changed to the owner''s room, also for failures and switching off.';
+
+--
+-- Name: tg_sessions__alert_ended(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_sessions__alert_ended() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_device jsonb := private.device_json(new.user_agent);
+begin
+  perform private.tell_security(new.user_id, 'A session was ended',
+    format('Your session with %s on %s was ended%s.', coalesce(v_device ->> 'browser', 'an unknown browser'), coalesce(v_device ->> 'os', 'an unknown system'),
+      case new.revoked_reason when 'refresh_reuse' then ', because one of its tokens was used twice: somebody else may have had it' else ' from elsewhere' end),
+    false, 'session:' || new.id, v_device);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_sessions__alert_ended(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_sessions__alert_ended() IS 'Trigger: a session was ended by somebody else than the one who held it.';
+
+--
 -- Name: tg_sessions__emit_removal(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -9237,6 +19639,295 @@ $$;
 --
 
 COMMENT ON FUNCTION private.tg_sessions__emit_removal() IS 'Trigger: a session that ends closes its sockets on every server process.';
+
+--
+-- Name: tg_skill_executions__count(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_skill_executions__count() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    if new.execution_type = 'habit' then
+      update public.habits set run_count = run_count + 1, last_run_at = new.executed_at
+      where id = new.reference_id and user_id = new.user_id;
+    elsif new.execution_type = 'reflex' then
+      update public.reflexes set trigger_count = trigger_count + 1, last_triggered_at = new.executed_at
+      where id = new.reference_id and user_id = new.user_id;
+    end if;
+  elsif new.status = old.status then
+    return null;
+  end if;
+  if new.status = 'completed' then
+    update public.skills set execution_count = execution_count + 1, last_executed_at = new.completed_at, updated_at = now()
+    where id = new.skill_id;
+  end if;
+  if new.reference_id is not null and (new.status = 'completed'
+    or new.status = 'failed' and new.error_code not in ('QUOTA_EXCEEDED', 'PROVIDER_NOT_CONFIGURED')) then
+    perform private.count_outcome(new);
+  end if;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_skill_executions__count(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_skill_executions__count() IS 'Trigger: a run counts for its habit or reflex when it begins, for its skill when it is completed, and its end for the streak of failures.';
+
+--
+-- Name: tg_skill_executions__emit(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_skill_executions__emit() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_name text;
+begin
+  if tg_op = 'UPDATE' and new.status = old.status then
+    return null;
+  end if;
+  -- What the owner of the run may see, and as it is at this moment: the event is stored.
+  select s.name into v_name from public.skills s
+  where s.id = new.skill_id and (s.user_id = new.user_id or s.is_public and s.is_active);
+  perform private.emit('user:' || new.user_id, 'execution_update',
+    jsonb_strip_nulls(jsonb_build_object('executionId', new.id, 'skillId', new.skill_id, 'skillName', v_name,
+      'executionType', new.execution_type, 'referenceId', new.reference_id, 'status', new.status,
+      'tokensUsed', new.prompt_tokens + new.completion_tokens, 'durationMs', new.duration_ms, 'costCents', new.cost_cents,
+      'errorMessage', new.error_message, 'errorCode', new.error_code, 'executedAt', private.iso(new.executed_at),
+      'completedAt', private.iso(new.completed_at))),
+    null, null, 'room', 'execution', new.id);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_skill_executions__emit(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_skill_executions__emit() IS 'Trigger: execution_update to the owner''s room at the beginning and at each step.';
+
+--
+-- Name: tg_skill_executions__judge(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_skill_executions__judge() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_refused boolean;
+begin
+  if new.status = old.status then
+    -- Of an ended run only texts may be emptied, and the skill may go.
+    v_refused := private.is_final(old.status)
+      and (new.prompt_tokens, new.completion_tokens, new.duration_ms, new.cost_cents, new.error_code, new.completed_at, new.started_at,
+          coalesce(new.skill_id, old.skill_id), coalesce(new.input, old.input), coalesce(new.output, old.output), coalesce(new.error_message, old.error_message))
+        is distinct from (old.prompt_tokens, old.completion_tokens, old.duration_ms, old.cost_cents, old.error_code, old.completed_at, old.started_at,
+          old.skill_id, old.input, old.output, old.error_message);
+  else
+    v_refused := private.is_final(old.status)
+      or not (new.status in ('failed', 'cancelled') or (old.status, new.status) in (('pending', 'running'), ('running', 'completed')));
+  end if;
+  if v_refused then
+    perform private.refuse_row('skill_executions', 'skill_executions_final_check');
+  end if;
+  if (new.id, new.user_id, new.organization_id, new.execution_type, new.reference_id, new.executed_at)
+    is distinct from (old.id, old.user_id, old.organization_id, old.execution_type, old.reference_id, old.executed_at) then
+    perform private.refuse_row('skill_executions', 'skill_executions_identity_check');
+  end if;
+  if new.status <> old.status then
+    if new.status = 'running' then
+      new.started_at := clock_timestamp();
+      new.job_id := null;
+    else
+      new.completed_at := clock_timestamp();
+      if new.started_at is not null then
+        new.duration_ms := round(extract(epoch from new.completed_at - new.started_at) * 1000)::integer;
+      end if;
+      new.lease_token := null;
+      new.lease_expires_at := null;
+      if old.status = 'running' and new.status = 'cancelled' then
+        -- Rare, so it may notify from inside the transaction: the worker that has the run aborts its model call.
+        perform pg_notify('kijko_cancelled', new.id::text);
+      end if;
+    end if;
+  end if;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_skill_executions__judge(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_skill_executions__judge() IS 'Trigger: pending, running, one final state and no step after it; stamps start, end and duration, and tells the worker of a cancelled run.';
+
+--
+-- Name: tg_skill_executions__tell_long(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_skill_executions__tell_long() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_skill text;
+begin
+  select private.one_line(s.name) into v_skill from public.skills s where s.id = new.skill_id;
+  perform private.notify(new.user_id, 'task_completion',
+    format('"%s" %s', coalesce(v_skill, 'A skill'), case new.status when 'completed' then 'has finished' when 'failed' then 'has failed' else 'was cancelled' end),
+    case when new.status = 'failed' then left(new.error_message, 500) end,
+    jsonb_strip_nulls(jsonb_build_object('executionId', new.id, 'skillId', new.skill_id)), '/?tab=skills', false, 'execution:' || new.id,
+    private.user_id(), new.organization_id);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_skill_executions__tell_long(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_skill_executions__tell_long() IS 'Trigger: a run by hand that took over 30 seconds is told to whoever started it.';
+
+--
+-- Name: tg_skill_ratings__count(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_skill_ratings__count() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.skills
+  set rating_sum = rating_sum + coalesce(new.rating, 0) - coalesce(old.rating, 0),
+    rating_count = rating_count + case tg_op when 'INSERT' then 1 when 'DELETE' then -1 else 0 end
+  where id = coalesce(new.skill_id, old.skill_id);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_skill_ratings__count(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_skill_ratings__count() IS 'Trigger: sum and number of the ratings of a skill.';
+
+--
+-- Name: tg_skill_stars__count(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_skill_stars__count() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.skills set star_count = star_count + case tg_op when 'INSERT' then 1 else -1 end where id = coalesce(new.skill_id, old.skill_id);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_skill_stars__count(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_skill_stars__count() IS 'Trigger: how many have starred a skill.';
+
+--
+-- Name: tg_skills__judge(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_skills__judge() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v record;
+  v_clash text;
+begin
+  new.name := private.stripped(new.name);
+  new.description := nullif(new.description, '');
+  new.parameters := private.known_parameters(new.parameters);
+  new.input_schema := private.known_fields(new.input_schema);
+  select * into v from private.skill_fault(new, case when tg_op = 'UPDATE' then old.model end);
+  if v.message is not null then
+    perform private.refuse_field(v.field, v.message);
+  end if;
+  if tg_op = 'UPDATE' and private.skill_fields(old, new) <> '{}' then
+    new.updated_at := now();
+  end if;
+  if tg_op = 'INSERT' or private.folded(new.name) <> private.folded(old.name) then
+    v_clash := private.skill_named(new.user_id, new.name, new.id);
+    if v_clash is not null then
+      perform private.refuse(409, 'SKILL_NAME_EXISTS', format('A skill named "%s" already exists', v_clash), 'name');
+    end if;
+  end if;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_skills__judge(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_skills__judge() IS 'Trigger: the rules of contract 20, 2.1, in its words; updated_at moves with what the owner changed.';
+
+--
+-- Name: tg_skills__release_executions(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_skills__release_executions() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.release_executions(old.id, old.user_id);
+  return old;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_skills__release_executions(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_skills__release_executions() IS 'Trigger: the runs of a skill that goes, whoever deletes it.';
+
+--
+-- Name: tg_skills__tell(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_skills__tell() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  s public.skills := coalesce(new, old);
+  v_fields text[];
+  v_void text;
+begin
+  if tg_op = 'UPDATE' then
+    v_fields := private.skill_fields(old, new);
+    if v_fields = '{}' then
+      return null;
+    end if;
+  end if;
+  v_void := private.emit('user:' || s.user_id, 'resource_changed', jsonb_strip_nulls(jsonb_build_object('resource', 'skill', 'id', s.id,
+      'operation', case tg_op when 'INSERT' then 'created' when 'UPDATE' then 'updated' else 'deleted' end,
+      'changedFields', to_jsonb(v_fields), 'updatedAt', private.iso(case when tg_op = 'DELETE' then now() else s.updated_at end))),
+    s.organization_id, null, 'room', 'skill', s.id);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_skills__tell(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_skills__tell() IS 'Trigger: resource_changed to the owner''s room; counters tell nothing.';
 
 --
 -- Name: tg_staged_files__count(); Type: FUNCTION; Schema: private; Owner: -
@@ -9275,6 +19966,322 @@ $$;
 --
 
 COMMENT ON FUNCTION private.tg_staged_files__count() IS 'Trigger: storage and content of staged uploads.';
+
+--
+-- Name: tg_subscriptions__emit_change(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_subscriptions__emit_change() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.emit_org_change('subscription', new.id, 'updated', new.organization_id, array_remove(array[
+    case when new.plan_id <> old.plan_id then 'planId' end, case when new.status <> old.status then 'status' end,
+    case when new.overrides <> old.overrides then 'limits' end], null));
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_subscriptions__emit_change(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_subscriptions__emit_change() IS 'Trigger: a changed plan is told to the organization.';
+
+--
+-- Name: tg_subscriptions__notify(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_subscriptions__notify() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_plan text := (select p.name from public.plans p where p.id = new.plan_id);
+begin
+  perform private.notify_all(array(select m.user_id from public.memberships m where m.organization_id = new.organization_id and m.role = 'owner'),
+    'system_update',
+    case when new.status = 'canceled' and old.status <> 'canceled' then 'Your subscription was cancelled' else format('Your plan is now %s', v_plan) end,
+    null, jsonb_build_object('organizationId', new.organization_id, 'planId', new.plan_id, 'status', new.status), '/', false,
+    format('subscription:%s:%s', new.id, pg_current_xact_id()), private.user_id(), new.organization_id, 'billingReminders');
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_subscriptions__notify(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_subscriptions__notify() IS 'Trigger: the owner hears that the plan changed or the subscription was cancelled.';
+
+--
+-- Name: tg_users__alert_second_factor(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_users__alert_second_factor() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_off constant boolean := new.two_factor_enabled_at is null;
+begin
+  perform private.tell_security(new.id, 'Two-factor authentication was switched ' || case when v_off then 'off' else 'on' end,
+    'If that was not you, change your password now.', v_off, 'second_factor:' || pg_current_xact_id());
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_users__alert_second_factor(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_users__alert_second_factor() IS 'Trigger: the second factor was switched on, or (urgent) off.';
+
+--
+-- Name: tg_users__delete_skills(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_users__delete_skills() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  delete from public.skill_executions where user_id = old.id;
+  delete from public.reflexes where user_id = old.id;
+  delete from public.habits where user_id = old.id;
+  delete from public.skills where user_id = old.id;
+  return old;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_users__delete_skills(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_users__delete_skills() IS 'Trigger: a person who goes takes executions, reflexes, habits and skills along, in this order.';
+
+--
+-- Name: tg_users__forget_room(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_users__forget_room() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_room constant text := 'user:' || old.id;
+begin
+  -- The newest row of the log is where its numbers go on from, so that one is only emptied.
+  delete from public.events where room = v_room and id < (select max(e.id) from public.events e);
+  update public.events set data = '{}', actor_user_id = null where room = v_room;
+  delete from private.event_inbox where room = v_room;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_users__forget_room(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_users__forget_room() IS 'Trigger: the events of a deleted person''s room go with the account.';
+
+--
+-- Name: tg_users__plan_digests(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_users__plan_digests() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  s public.notification_preferences;
+  v_zone text := private.known_zone(new.timezone);
+begin
+  select * into s from public.notification_preferences p where p.user_id = new.id;
+  update public.notification_preferences p set summary_due_at = private.next_digest(s, v_zone, 'weekly', now())
+  where p.user_id = new.id and p.summary_due_at is not null;
+  update private.notification_mails m set due_at = private.next_digest(s, v_zone, m.cadence, now())
+  where m.user_id = new.id and m.done_at is null and m.cadence <> 'now';
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_users__plan_digests(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_users__plan_digests() IS 'Trigger: digests follow the person''s time zone.';
+
+--
+-- Name: tg_users__prefer(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_users__prefer() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into public.notification_preferences (user_id) values (new.id) on conflict do nothing;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_users__prefer(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_users__prefer() IS 'Trigger: a new account has the default preferences.';
+
+--
+-- Name: tidy_conditions(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tidy_conditions(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_expression text;
+  v_filters jsonb := coalesce(nullif(p -> 'filters', 'null'), '[]');
+  v_all jsonb := coalesce(nullif(p -> 'matchAll', 'null'), 'null');
+  v_fault record;
+begin
+  if p is null or p = 'null' then
+    return null;
+  elsif jsonb_typeof(p) <> 'object' then
+    perform private.refuse_conditions('conditions', 'Conditions must be an object');
+  -- As jsonb writes it, with blanks; what is sent is at most half of that.
+  elsif octet_length(p::text) > 131072 then
+    perform private.refuse_conditions('conditions', 'Conditions must be 64 KiB or less');
+  elsif jsonb_typeof(p -> 'expression') not in ('null', 'string') then
+    perform private.refuse_conditions('conditions.expression', 'Expression must be a text');
+  end if;
+  v_expression := nullif(private.trimmed(p ->> 'expression'), '');
+  if char_length(v_expression) > 500 then
+    perform private.refuse_conditions('conditions.expression', 'Expression too long');
+  elsif jsonb_typeof(v_filters) <> 'array' then
+    perform private.refuse_conditions('conditions.filters', 'Filters must be an array');
+  elsif jsonb_array_length(v_filters) > 50 then
+    perform private.refuse_conditions('conditions.filters', format('Too many filters: %s (max: 50)', jsonb_array_length(v_filters)));
+  end if;
+  select o - 1 as place, private.filter_fault(f) as message into v_fault
+  from jsonb_array_elements(v_filters) with ordinality t (f, o) where private.filter_fault(f) is not null order by o limit 1;
+  if found then
+    perform private.refuse_conditions(format('conditions.filters[%s]', v_fault.place), format('Filter %s: %s', v_fault.place + 1, v_fault.message));
+  elsif jsonb_typeof(v_all) not in ('null', 'boolean') then
+    perform private.refuse_conditions('conditions.matchAll', 'matchAll must be true or false');
+  elsif v_expression is null and v_filters = '[]' then
+    return null;
+  end if;
+  -- The editor shows "all" while nothing is chosen, the rule without a choice is "any": what is stored is explicit.
+  if v_all = 'null' and jsonb_array_length(v_filters) > 1 then
+    v_all := 'true';
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('expression', v_expression, 'matchAll', v_all, 'filters', (
+    select jsonb_agg(jsonb_build_object('field', f -> 'field', 'operator', f -> 'operator',
+      -- The type of the contract requires a value.
+      'value', case when coalesce(f -> 'value', 'null') = 'null' then '""' else f -> 'value' end) order by o)
+    from jsonb_array_elements(v_filters) with ordinality t (f, o))));
+end
+$$;
+
+--
+-- Name: FUNCTION tidy_conditions(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tidy_conditions(p jsonb) IS 'Conditions as they are stored, null for none. Errors: 400 INVALID_CONDITIONS.';
+
+--
+-- Name: tidy_paths(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tidy_paths(p_config jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    AS $_$
+declare
+  v_paths text[];
+  v_events jsonb := coalesce(nullif(p_config -> 'events', 'null'), '["create", "modify"]');
+begin
+  if jsonb_typeof(p_config -> 'paths') = 'array' then
+    if jsonb_path_exists(p_config -> 'paths', '$[*] ? (@.type() != "string")') then
+      perform private.refuse_trigger('File path patterns must be texts');
+    end if;
+    select array_agg(t.path order by t.place) into v_paths
+    from (select private.trimmed(e) as path, min(o) as place from jsonb_array_elements_text(p_config -> 'paths') with ordinality v (e, o)
+      group by 1) t
+    where t.path <> '';
+  end if;
+  if v_paths is null then
+    perform private.refuse_trigger('At least one file path pattern is required');
+  -- All are tried on each changed file.
+  elsif cardinality(v_paths) > 50 then
+    perform private.refuse_trigger('At most 50 file path patterns are possible');
+  elsif exists (select from unnest(v_paths) p where char_length(p) > 200) then
+    perform private.refuse_trigger('A file path pattern must be 200 characters or less');
+  end if;
+  if jsonb_typeof(v_events) <> 'array' or v_events = '[]' or not v_events <@ '["create", "modify", "delete"]'::jsonb then
+    perform private.refuse_trigger('Events must be one or more of create, modify and delete');
+  end if;
+  return jsonb_build_object('paths', to_jsonb(v_paths), 'events', (
+    select jsonb_agg(t.e order by t.place)
+    from (select e, min(o) as place from jsonb_array_elements_text(v_events) with ordinality v (e, o) group by e) t));
+end
+$_$;
+
+--
+-- Name: FUNCTION tidy_paths(p_config jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tidy_paths(p_config jsonb) IS 'Configuration of a file_change trigger. Errors: 400 INVALID_TRIGGER_CONFIG.';
+
+--
+-- Name: tidy_trigger(text, jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tidy_trigger(p_type text, p_config jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare
+  v_name text;
+begin
+  if p_type = 'schedule' then
+    perform private.refuse_trigger('Use Habits for scheduled triggers');
+  elsif p_type is null or p_type not in ('webhook', 'email', 'file_change', 'api_call', 'event') then
+    perform private.refuse_field('triggerType', 'The trigger type must be webhook, email, file_change, api_call or event.');
+  elsif jsonb_typeof(p_config) is distinct from 'object' then
+    perform private.refuse_trigger('A trigger configuration is required');
+  end if;
+  case p_type
+    when 'webhook' then
+      return jsonb_build_object('method',
+        private.trigger_choice(p_config, 'method', array['POST', 'GET'], 'POST', 'Method must be POST or GET'));
+    when 'email' then
+      return jsonb_strip_nulls(jsonb_build_object('fromAddress', private.trigger_text(p_config, 'fromAddress', 200),
+        'subjectPattern', private.trigger_text(p_config, 'subjectPattern', 200), 'bodyPattern', private.trigger_text(p_config, 'bodyPattern', 200)));
+    when 'file_change' then
+      return private.tidy_paths(p_config);
+    when 'api_call' then
+      v_name := nullif(private.trimmed(private.trigger_text(p_config, 'endpoint', 500)), '');
+      if v_name is null then
+        perform private.refuse_trigger('API endpoint is required');
+      end if;
+      return jsonb_build_object('endpoint', v_name, 'method', private.trigger_choice(p_config, 'method',
+        array['GET', 'POST', 'PUT', 'PATCH', 'DELETE'], 'POST', 'Method must be GET, POST, PUT, PATCH or DELETE'));
+    else
+      v_name := nullif(private.trimmed(private.trigger_text(p_config, 'eventName', 200)), '');
+      if v_name is null then
+        perform private.refuse_trigger('Event name is required');
+      end if;
+      return jsonb_strip_nulls(jsonb_build_object('eventName', v_name, 'source', nullif(private.trimmed(private.trigger_text(p_config, 'source', 200)), '')));
+  end case;
+end
+$$;
+
+--
+-- Name: FUNCTION tidy_trigger(p_type text, p_config jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tidy_trigger(p_type text, p_config jsonb) IS 'A trigger''s configuration as it is stored. Errors: 400 INVALID_TRIGGER_CONFIG, 400 VALIDATION_ERROR for an unknown type.';
 
 --
 -- Name: touch_parent(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -9360,6 +20367,127 @@ $$;
 COMMENT ON FUNCTION private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamp with time zone) IS 'Moves last_active_at of sessions and memberships, at most once a minute. Judges: callable by the server only.';
 
 --
+-- Name: trigger_choice(jsonb, text, text[], text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.trigger_choice(p_config jsonb, p_name text, p_choices text[], p_default text, p_message text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+declare
+  v jsonb := p_config -> p_name;
+begin
+  if v is null or v = 'null' then
+    return p_default;
+  elsif jsonb_typeof(v) <> 'string' or v #>> '{}' <> all (p_choices) then
+    perform private.refuse_trigger(p_message);
+  end if;
+  return v #>> '{}';
+end
+$$;
+
+--
+-- Name: FUNCTION trigger_choice(p_config jsonb, p_name text, p_choices text[], p_default text, p_message text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.trigger_choice(p_config jsonb, p_name text, p_choices text[], p_default text, p_message text) IS 'One of some texts of a trigger''s configuration, or its default.';
+
+--
+-- Name: trigger_text(jsonb, text, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.trigger_text(p_config jsonb, p_name text, p_max integer) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+declare
+  v jsonb := p_config -> p_name;
+begin
+  if v is null or v in ('null', '""') then
+    return null;
+  elsif jsonb_typeof(v) <> 'string' then
+    perform private.refuse_trigger(p_name || ' must be a text');
+  elsif char_length(v #>> '{}') > p_max then
+    perform private.refuse_trigger(format('%s must be %s characters or less', p_name, p_max));
+  end if;
+  return v #>> '{}';
+end
+$$;
+
+--
+-- Name: FUNCTION trigger_text(p_config jsonb, p_name text, p_max integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.trigger_text(p_config jsonb, p_name text, p_max integer) IS 'A text of a trigger''s configuration, or null.';
+
+--
+-- Name: trim_notifications(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.trim_notifications(p_user_id uuid) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  c_most constant integer := 1000;
+  v_over bigint := (select count(*) from public.notifications n where n.user_id = p_user_id) - c_most;
+  v_count integer := 0;
+begin
+  if v_over > 0 then
+    delete from public.notifications n
+    where n.id in (
+      select o.id from public.notifications o where o.user_id = p_user_id
+      order by o.read_at is null, o.created_at, o.id limit v_over for update skip locked);
+    get diagnostics v_count = row_count;
+  end if;
+  return v_count;
+end
+$$;
+
+--
+-- Name: FUNCTION trim_notifications(p_user_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.trim_notifications(p_user_id uuid) IS 'Removes what is beyond 1000: the oldest read ones first, then the oldest unread. Judges: callable by triggers of ours only.';
+
+--
+-- Name: units_used(uuid, text, date); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.units_used(p_org_id uuid, p_metric text, p_period date) RETURNS bigint
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return (select coalesce(sum(c.used), 0) from public.usage_counters c
+    where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period);
+end
+$$;
+
+--
+-- Name: FUNCTION units_used(p_org_id uuid, p_metric text, p_period date); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.units_used(p_org_id uuid, p_metric text, p_period date) IS 'Units of a counter over all its slots. Judges: callable by functions of ours only.';
+
+--
+-- Name: unread_count(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.unread_count(p_user_id uuid) RETURNS bigint
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return (select count(*) from public.notifications n where n.user_id = p_user_id and n.read_at is null and n.due_at <= now());
+end
+$$;
+
+--
+-- Name: FUNCTION unread_count(p_user_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.unread_count(p_user_id uuid) IS 'Due, unread notifications of somebody. Judges: callable by definer functions and triggers of ours only.';
+
+--
 -- Name: unreferenced_blobs(text[]); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -9381,6 +20509,73 @@ $$;
 --
 
 COMMENT ON FUNCTION private.unreferenced_blobs(p_keys text[]) IS 'The keys that no row names any more. Judges: callable by the worker and the server only.';
+
+--
+-- Name: unsubscribe(text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.unsubscribe(p_token text, p_at timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_bytes bytea;
+  v_body bytea;
+  v_user uuid;
+  v_category text;
+begin
+  if p_token ~ '^[A-Za-z0-9_-]{71}$' then
+    v_bytes := decode(translate(p_token, '-_', '+/') || '=', 'base64');
+    v_body := substr(v_bytes, 1, 21);
+    -- Digests of both, so that the time of comparing tells nothing about the signature.
+    if sha256(substr(v_bytes, 22)) = sha256(private.hmac_sha256((select k.key from private.unsubscribe_key k), v_body))
+      and ('x' || encode(substr(v_body, 18), 'hex'))::bit(32)::bigint > extract(epoch from p_at) then
+      v_user := encode(substr(v_body, 1, 16), 'hex')::uuid;
+      v_category := (private.mail_categories())[get_byte(v_body, 16)];
+    end if;
+  end if;
+  if v_category is null then
+    perform private.refuse(400, 'INVALID_UNSUBSCRIBE_TOKEN', 'This link is not valid or too old. You can change what we send in your notification settings.', 'token');
+  elsif v_category = 'securityAlerts' then
+    perform private.refuse(409, 'CANNOT_UNSUBSCRIBE', 'Mails about the security of your account cannot be switched off.');
+  end if;
+  -- Nobody is told whether the account still exists.
+  update public.notification_preferences s
+  set email_product_updates = s.email_product_updates and v_category <> 'productUpdates',
+    email_billing_reminders = s.email_billing_reminders and v_category <> 'billingReminders',
+    email_weekly_digest = s.email_weekly_digest and v_category <> 'weeklyDigest'
+  where s.user_id = v_user;
+  return v_category;
+end
+$_$;
+
+--
+-- Name: FUNCTION unsubscribe(p_token text, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.unsubscribe(p_token text, p_at timestamp with time zone) IS 'Switches the category of a token off and gives its name. Judges: the signature of the token. Errors: 400 INVALID_UNSUBSCRIBE_TOKEN, 409 CANNOT_UNSUBSCRIBE.';
+
+--
+-- Name: unsubscribe_token(uuid, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.unsubscribe_token(p_user_id uuid, p_category text, p_at timestamp with time zone DEFAULT now()) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_body bytea := uuid_send(p_user_id) || set_byte('\x00', 0, array_position(private.mail_categories(), p_category))
+    || int4send(extract(epoch from p_at + interval '30 days')::integer);
+begin
+  return rtrim(translate(encode(v_body || private.hmac_sha256((select k.key from private.unsubscribe_key k), v_body), 'base64'), E'+/\n', '-_'), '=');
+end
+$$;
+
+--
+-- Name: FUNCTION unsubscribe_token(p_user_id uuid, p_category text, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.unsubscribe_token(p_user_id uuid, p_category text, p_at timestamp with time zone) IS 'A signed token that switches a category of somebody''s mail off. Judges: callable by definer functions of ours only.';
 
 --
 -- Name: usage_period(text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
@@ -9423,6 +20618,70 @@ CREATE FUNCTION private.user_id() RETURNS uuid
 --
 
 COMMENT ON FUNCTION private.user_id() IS 'The caller, or null for an anonymous one.';
+
+--
+-- Name: utc_day(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.utc_day(p_at timestamp with time zone) RETURNS date
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((p_at AT TIME ZONE 'UTC'::text))::date;
+
+--
+-- Name: FUNCTION utc_day(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.utc_day(p_at timestamp with time zone) IS 'The UTC day of a moment.';
+
+--
+-- Name: value_text(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.value_text(p_value jsonb) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET extra_float_digits TO '1'
+    AS $$
+begin
+  return case jsonb_typeof(p_value)
+    when 'string' then p_value #>> '{}'
+    when 'number' then private.number_text(p_value::numeric)
+    when 'boolean' then p_value::text
+    when 'object' then private.compact_json(p_value)
+    when 'array' then private.compact_json(p_value)
+    else '' end;
+end
+$$;
+
+--
+-- Name: FUNCTION value_text(p_value jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.value_text(p_value jsonb) IS 'Text form of a value: strings as they are, null and missing empty, everything else compact JSON.';
+
+--
+-- Name: viewer_class(uuid, uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.viewer_class(p_user_id uuid, p_org_id uuid, p_project_id uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return (
+    select concat_ws('/', p_org_id, coalesce(s.role, '-'), coalesce(m.role, '-'), p.user_id = p_user_id)
+    from (select) nothing
+    left join public.projects p on p.id = p_project_id
+    left join public.memberships s on s.organization_id = p_org_id and s.user_id = p_user_id and s.status = 'active'
+    left join public.project_members m on m.project_id = p_project_id and m.user_id = p_user_id and m.accepted_at is not null
+  );
+end
+$$;
+
+--
+-- Name: FUNCTION viewer_class(p_user_id uuid, p_org_id uuid, p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.viewer_class(p_user_id uuid, p_org_id uuid, p_project_id uuid) IS 'Organization, role there, role in the project, whether owner: the class of callers whose rights in a project cannot differ. Judges: callable by the server only.';
 
 --
 -- Name: visible_project(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -9485,6 +20744,194 @@ $$;
 --
 
 COMMENT ON FUNCTION private.visible_project_json(p_id uuid) IS 'Project as the caller sees it, or null. Judges: nothing of what the caller may not see.';
+
+--
+-- Name: visible_skill(uuid, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.visible_skill(p_id uuid, p_field text DEFAULT NULL::text) RETURNS public.skills
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+declare
+  s public.skills;
+begin
+  select * into s from public.skills k where k.id = p_id and (k.user_id = private.user_id() or (k.is_public and k.is_active));
+  if not found then
+    perform private.refuse_skill(coalesce(p_id::text, ''), p_field);
+  end if;
+  return s;
+end
+$$;
+
+--
+-- Name: FUNCTION visible_skill(p_id uuid, p_field text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.visible_skill(p_id uuid, p_field text) IS 'The skill, if the caller sees it. Judges: own, or public and active; 404 SKILL_NOT_FOUND otherwise.';
+
+--
+-- Name: waiting_reflexes(uuid, text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.waiting_reflexes(p_user_id uuid, p_type text, p_event text DEFAULT NULL::text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('id', w.id, 'config', w.trigger_config, 'conditions', w.conditions) order by w.created_at, w.id), '[]')
+    from (
+      select r.id, r.trigger_config, r.conditions, r.created_at from public.reflexes r
+      where r.user_id = p_user_id and r.trigger_type = p_type and r.is_active
+        and (p_type <> 'event' or r.trigger_config ->> 'eventName' = p_event)
+      order by r.created_at, r.id limit 100) w
+  );
+end
+$$;
+
+--
+-- Name: FUNCTION waiting_reflexes(p_user_id uuid, p_type text, p_event text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.waiting_reflexes(p_user_id uuid, p_type text, p_event text) IS 'Active reflexes of a person for one kind of trigger, with what the server needs to judge them. Judges: callable by the server, the worker and definer functions of ours only.';
+
+--
+-- Name: watch_rooms(text[], bigint[], bigint[], integer, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.watch_rooms(p_rooms text[], p_cursors bigint[], p_untils bigint[], p_limit integer, p_snapshot uuid DEFAULT NULL::uuid) RETURNS TABLE(organization_id uuid, head bigint, room text, is_admitted boolean, removed_until bigint, pending bigint[], frames jsonb, id bigint, type text, data text, audience text, actor_user_id uuid, conflation_key text, created_at timestamp with time zone)
+    LANGUAGE plpgsql STABLE
+    AS $$
+#variable_conflict use_column
+begin
+  -- One statement, and plpgsql because projects and ingestion are installed after events.
+  return query
+  with asked as materialized (
+    select a.place, split_part(a.room, ':', 1) as kind, a.after, a.until, private.as_uuid(split_part(a.room, ':', 2)) as target
+    from unnest(p_rooms, p_cursors, p_untils) with ordinality a (room, after, until, place)
+  ), rooms as materialized (
+    select a.*, a.kind || ':' || a.target as name, case a.kind when 'ingestion' then 'project' else a.kind end || ':' || a.target as source,
+      coalesce(case a.kind when 'user' then a.target = private.user_id() when 'org' then a.target = private.org_id()
+        else exists (select from public.projects p where p.id = a.target) end, false) as admitted
+    from asked a
+  ), state as materialized (
+    select l.head, l.pending,
+      case when p_snapshot is not null and exists (select from rooms r where r.admitted and r.target = p_snapshot)
+        then private.run_snapshot(p_snapshot) end as frames
+    from private.log_position(coalesce('project:' || p_snapshot, '')) l
+  ), marked as materialized (
+    select r.*, s.head, s.pending, s.frames, case when r.admitted then private.removed_until(r.name) end as removed
+    from rooms r, state s
+  )
+  select (select private.org_id()), r.head, r.name, r.admitted, r.removed, r.pending, r.frames,
+    e.id, e.type, e.data::text, e.audience, e.actor_user_id, e.conflation_key, e.created_at
+  from marked r
+  left join lateral (
+    select m.*
+    from (
+      select v.id, v.type, v.data, v.audience, v.actor_user_id, v.conflation_key, v.created_at,
+        -- Of a conflatable series only the newest row counts.
+        case when v.conflation_key is null then 1 else row_number() over (partition by v.conflation_key order by v.id desc) end as age
+      from public.events v
+      where v.room = r.source and v.id > r.after and v.id <= least(r.head, r.until)
+        and (r.kind <> 'ingestion' or v.type = any (private.ingestion_event_types()))
+    ) m
+    where m.age = 1
+    order by m.id
+    limit p_limit
+  ) e on r.admitted and r.after >= r.removed and r.after <= r.head
+  order by r.place, e.id;
+end
+$$;
+
+--
+-- Name: FUNCTION watch_rooms(p_rooms text[], p_cursors bigint[], p_untils bigint[], p_limit integer, p_snapshot uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.watch_rooms(p_rooms text[], p_cursors bigint[], p_untils bigint[], p_limit integer, p_snapshot uuid) IS 'Admission to rooms with the events missed there and the state of a run, from one snapshot, under the caller''s own rights.';
+
+--
+-- Name: watched_callers(integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.watched_callers(p_limit integer DEFAULT 100000) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return (
+    select coalesce(jsonb_agg(w.user_id), '[]')
+    from (select distinct r.user_id from public.reflexes r where r.is_active and r.trigger_type = 'api_call' limit p_limit) w
+  );
+end
+$$;
+
+--
+-- Name: FUNCTION watched_callers(p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.watched_callers(p_limit integer) IS 'Owners of active api_call reflexes. Judges: callable by the server only.';
+
+--
+-- Name: webhook_url(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.webhook_url(p_id uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $$
+begin
+  return rtrim(coalesce((select i.value #>> '{}' from private.installation i where i.key = 'api_url'), ''), '/') || '/webhooks/reflex/' || p_id;
+end
+$$;
+
+--
+-- Name: FUNCTION webhook_url(p_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.webhook_url(p_id uuid) IS 'Address of a webhook, as the installation declares its origin. Gives away no content: it is made of the id.';
+
+--
+-- Name: weekly_summary_lines(uuid, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.weekly_summary_lines(p_user_id uuid, p_from timestamp with time zone, p_until timestamp with time zone) RETURNS TABLE(label text, value bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return query
+  with mine as (
+    select p.id from public.projects p where p.user_id = p_user_id
+    union
+    select m.project_id from public.project_members m where m.user_id = p_user_id and m.accepted_at is not null
+  ), runs as (
+    select count(*) filter (where r.outcome = 'completed') as completed, count(*) filter (where r.outcome = 'failed') as failed
+    from public.ingestion_runs r join mine on mine.id = r.project_id
+    where r.ended_at > p_from and r.ended_at <= p_until
+  ), executions as (
+    select count(*) filter (where e.status = 'completed') as completed, count(*) filter (where e.status = 'failed') as failed
+    from public.skill_executions e
+    where e.user_id = p_user_id and e.executed_at > p_from and e.executed_at <= p_until
+  ), told as (
+    select count(*) as arrived, count(*) filter (where n.read_at is null) as unread
+    from public.notifications n
+    where n.user_id = p_user_id and n.created_at > p_from and n.created_at <= p_until
+  )
+  select l.label, l.value
+  from runs, executions, told, lateral (values (1, 'Ingestions completed', runs.completed), (2, 'Ingestions failed', runs.failed),
+    (3, 'Skill runs completed', executions.completed), (4, 'Skill runs failed', executions.failed),
+    (5, 'Notifications', told.arrived), (6, 'of which unread', told.unread)) l (place, label, value)
+  order by l.place;
+end
+$$;
+
+--
+-- Name: FUNCTION weekly_summary_lines(p_user_id uuid, p_from timestamp with time zone, p_until timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.weekly_summary_lines(p_user_id uuid, p_from timestamp with time zone, p_until timestamp with time zone) IS 'What happened to a person in a week, as lines. Judges: callable by definer functions of ours only.';
 
 --
 -- Name: write_completion(uuid, jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -9581,33 +21028,47 @@ $$;
 COMMENT ON FUNCTION private.write_progress(p_run_id uuid, p jsonb) IS 'Lays a progress report over a run. Runs with the rights of the function that calls it.';
 
 --
--- Name: dead_letters; Type: TABLE; Schema: jobs; Owner: -
+-- Name: zero_filled(text[], jsonb); Type: FUNCTION; Schema: private; Owner: -
 --
 
-CREATE TABLE jobs.dead_letters (
-    job_id text NOT NULL,
-    job_type text NOT NULL,
-    queue text NOT NULL,
-    args jsonb NOT NULL,
-    error_count integer NOT NULL,
-    last_error text NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    died_at timestamp with time zone DEFAULT now() NOT NULL
-);
-
-ALTER TABLE ONLY jobs.dead_letters FORCE ROW LEVEL SECURITY;
+CREATE FUNCTION private.zero_filled(p_keys text[], p_counts jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (SELECT jsonb_object_agg(k.k, COALESCE((zero_filled.p_counts -> k.k), '0'::jsonb)) AS jsonb_object_agg FROM unnest(zero_filled.p_keys) k(k));
 
 --
--- Name: TABLE dead_letters; Type: COMMENT; Schema: jobs; Owner: -
+-- Name: FUNCTION zero_filled(p_keys text[], p_counts jsonb); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON TABLE jobs.dead_letters IS 'Jobs that used up their attempts; jobs.gue_jobs holds the living.';
+COMMENT ON FUNCTION private.zero_filled(p_keys text[], p_counts jsonb) IS 'The counts with every key, 0 where there was nothing.';
 
 --
--- Name: gue_jobs; Type: TABLE; Schema: jobs; Owner: -
+-- Name: queue_floor; Type: TABLE; Schema: jobs; Owner: -
 --
 
-CREATE TABLE jobs.gue_jobs (
+CREATE TABLE jobs.queue_floor (
+    is_only boolean DEFAULT true NOT NULL,
+    floor timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    next_floor timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    next_xid xid8 DEFAULT '0'::xid8 NOT NULL,
+    queues text[] DEFAULT '{default,ingestion,executions}'::text[] NOT NULL,
+    compared_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT queue_floor_is_only_check CHECK (is_only)
+)
+WITH (fillfactor='10');
+
+ALTER TABLE ONLY jobs.queue_floor FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE queue_floor; Type: COMMENT; Schema: jobs; Owner: -
+--
+
+COMMENT ON TABLE jobs.queue_floor IS 'One row: where looks for the next job begin (private.raise_queue_floor).';
+
+--
+-- Name: stored_jobs; Type: TABLE; Schema: jobs; Owner: -
+--
+
+CREATE TABLE jobs.stored_jobs (
     job_id text NOT NULL,
     priority smallint NOT NULL,
     run_at timestamp with time zone NOT NULL,
@@ -9622,13 +21083,38 @@ CREATE TABLE jobs.gue_jobs (
 )
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02');
 
-ALTER TABLE ONLY jobs.gue_jobs FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY jobs.stored_jobs FORCE ROW LEVEL SECURITY;
 
 --
--- Name: TABLE gue_jobs; Type: COMMENT; Schema: jobs; Owner: -
+-- Name: TABLE stored_jobs; Type: COMMENT; Schema: jobs; Owner: -
 --
 
-COMMENT ON TABLE jobs.gue_jobs IS 'The queue (gue v5). The only way in is private.enqueue.';
+COMMENT ON TABLE jobs.stored_jobs IS 'The rows of the queue; read and written through jobs.gue_jobs.';
+
+--
+-- Name: gue_jobs; Type: VIEW; Schema: jobs; Owner: -
+--
+
+CREATE VIEW jobs.gue_jobs WITH (security_invoker='true') AS
+ SELECT j.job_id,
+    j.priority,
+    j.run_at,
+    j.job_type,
+    j.args,
+    j.error_count,
+    j.last_error,
+    j.queue,
+    j.created_at,
+    j.updated_at
+   FROM jobs.stored_jobs j
+  WHERE (j.run_at >= ( SELECT f.floor
+           FROM jobs.queue_floor f));
+
+--
+-- Name: VIEW gue_jobs; Type: COMMENT; Schema: jobs; Owner: -
+--
+
+COMMENT ON VIEW jobs.gue_jobs IS 'The queue (gue v5) from its floor on. The only way in is private.enqueue.';
 
 --
 -- Name: unique_keys; Type: TABLE; Schema: jobs; Owner: -
@@ -9646,6 +21132,34 @@ ALTER TABLE ONLY jobs.unique_keys FORCE ROW LEVEL SECURITY;
 --
 
 COMMENT ON TABLE jobs.unique_keys IS 'Keys of waiting jobs; vanish with them.';
+
+--
+-- Name: announcements; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.announcements (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid,
+    created_by uuid,
+    title text NOT NULL,
+    message text NOT NULL,
+    level text NOT NULL,
+    link text,
+    is_urgent boolean NOT NULL,
+    recipients integer NOT NULL,
+    told_until uuid,
+    finished_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT announcements_level_check CHECK ((level = ANY (ARRAY['info'::text, 'success'::text, 'warning'::text, 'error'::text])))
+);
+
+ALTER TABLE ONLY private.announcements FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE announcements; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.announcements IS 'What the platform''s staff told an organization or everybody, and how far the telling got.';
 
 --
 -- Name: credentials; Type: TABLE; Schema: private; Owner: -
@@ -9886,7 +21400,7 @@ COMMENT ON TABLE private.login_history IS 'Sign-ins and failed attempts of peopl
 
 CREATE TABLE private.mails (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
+    organization_id uuid,
     user_id uuid NOT NULL,
     kind text NOT NULL,
     to_address text NOT NULL,
@@ -9896,11 +21410,13 @@ CREATE TABLE private.mails (
     attempts integer DEFAULT 0 NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     sent_at timestamp with time zone,
+    unsubscribe_url text,
     CONSTRAINT mails_attempts_check CHECK ((attempts >= 0)),
     CONSTRAINT mails_bodies_check CHECK ((((char_length(body_text) >= 1) AND (char_length(body_text) <= 100000)) AND ((char_length(body_html) >= 1) AND (char_length(body_html) <= 100000)))),
-    CONSTRAINT mails_kind_check CHECK ((kind = 'ingestion_result'::text)),
+    CONSTRAINT mails_kind_check CHECK ((kind = ANY (ARRAY['ingestion_result'::text, 'notification'::text, 'digest'::text, 'weekly_summary'::text]))),
     CONSTRAINT mails_subject_check CHECK ((((char_length(subject) >= 1) AND (char_length(subject) <= 200)) AND (subject !~ '[[:cntrl:]]'::text))),
-    CONSTRAINT mails_to_address_check CHECK (private.is_mail_address(to_address))
+    CONSTRAINT mails_to_address_check CHECK (private.is_mail_address(to_address)),
+    CONSTRAINT mails_unsubscribe_url_check CHECK (((unsubscribe_url ~ '^https?://[!-;=?-~]+$'::text) AND (char_length(unsubscribe_url) <= 2000)))
 );
 
 ALTER TABLE ONLY private.mails FORCE ROW LEVEL SECURITY;
@@ -9910,6 +21426,25 @@ ALTER TABLE ONLY private.mails FORCE ROW LEVEL SECURITY;
 --
 
 COMMENT ON TABLE private.mails IS 'Outbox: finished messages, sent by job mail.send, kept for 30 days after they were written.';
+
+--
+-- Name: notification_keys; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.notification_keys (
+    user_id uuid NOT NULL,
+    dedupe_key text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT notification_keys_dedupe_key_check CHECK (((char_length(dedupe_key) >= 1) AND (char_length(dedupe_key) <= 300)))
+);
+
+ALTER TABLE ONLY private.notification_keys FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE notification_keys; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.notification_keys IS 'What somebody was told, or mailed, already: a retried job cannot do it twice. Kept 180 days.';
 
 --
 -- Name: project_counters; Type: TABLE; Schema: private; Owner: -
@@ -9925,7 +21460,7 @@ CREATE TABLE private.project_counters (
     failed bigint DEFAULT 0 NOT NULL,
     tokens bigint DEFAULT 0 NOT NULL,
     files bigint DEFAULT 0 NOT NULL,
-    CONSTRAINT project_counters_slot_check CHECK (((slot >= 0) AND (slot <= 7)))
+    CONSTRAINT project_counters_slot_check CHECK (((slot >= 0) AND (slot <= 63)))
 )
 WITH (fillfactor='50');
 
@@ -9993,6 +21528,60 @@ ALTER TABLE ONLY private.realtime_nodes FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.realtime_nodes IS 'Server processes with sockets; dead 90 s after their last heartbeat.';
 
 --
+-- Name: realtime_presence; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE UNLOGGED TABLE private.realtime_presence (
+    context_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    node_id uuid NOT NULL
+);
+
+ALTER TABLE ONLY private.realtime_presence FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE realtime_presence; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.realtime_presence IS 'People with a socket in a context, by server process.';
+
+--
+-- Name: realtime_refusals; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.realtime_refusals (
+    id bigint NOT NULL,
+    refused_at timestamp with time zone NOT NULL,
+    socket_id uuid NOT NULL,
+    project_id text,
+    token text,
+    reason text NOT NULL,
+    ip_address text NOT NULL,
+    CONSTRAINT realtime_refusals_sizes_check CHECK (((char_length(project_id) <= 100) AND (char_length(token) <= 18) AND (char_length(reason) <= 200) AND (char_length(ip_address) <= 100)))
+);
+
+ALTER TABLE ONLY private.realtime_refusals FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE realtime_refusals; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.realtime_refusals IS 'Refused attempts to open a socket or to join a room.';
+
+--
+-- Name: realtime_refusals_id_seq; Type: SEQUENCE; Schema: private; Owner: -
+--
+
+ALTER TABLE private.realtime_refusals ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME private.realtime_refusals_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+--
 -- Name: realtime_sockets; Type: TABLE; Schema: private; Owner: -
 --
 
@@ -10012,6 +21601,84 @@ ALTER TABLE ONLY private.realtime_sockets FORCE ROW LEVEL SECURITY;
 --
 
 COMMENT ON TABLE private.realtime_sockets IS 'Open sockets of all server processes.';
+
+--
+-- Name: realtime_statuses; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE UNLOGGED TABLE private.realtime_statuses (
+    context_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    is_online boolean DEFAULT false NOT NULL,
+    told_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    left_at timestamp with time zone
+);
+
+ALTER TABLE ONLY private.realtime_statuses FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE realtime_statuses; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.realtime_statuses IS 'Presence as the rooms know it: told at most once in 5 s, offline only after 10 s.';
+
+--
+-- Name: realtime_watchers; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE UNLOGGED TABLE private.realtime_watchers (
+    project_id uuid NOT NULL,
+    node_id uuid NOT NULL,
+    sockets integer NOT NULL,
+    CONSTRAINT realtime_watchers_sockets_check CHECK ((sockets > 0))
+);
+
+ALTER TABLE ONLY private.realtime_watchers FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE realtime_watchers; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.realtime_watchers IS 'How many sockets watch a project, by server process.';
+
+--
+-- Name: reflex_deliveries; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.reflex_deliveries (
+    reflex_id uuid NOT NULL,
+    key bytea NOT NULL,
+    response jsonb,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT reflex_deliveries_key_check CHECK ((octet_length(key) = 32))
+);
+
+ALTER TABLE ONLY private.reflex_deliveries FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE reflex_deliveries; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.reflex_deliveries IS 'Webhook deliveries of the last 24 hours that named a key, with their answers.';
+
+--
+-- Name: reflex_secrets; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.reflex_secrets (
+    reflex_id uuid NOT NULL,
+    sealed text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT reflex_secrets_sealed_check CHECK (((sealed ~ '^v1\.[0-9a-f]{8}\.[A-Za-z0-9_-]+$'::text) AND (char_length(sealed) <= 600)))
+);
+
+ALTER TABLE ONLY private.reflex_secrets FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE reflex_secrets; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.reflex_secrets IS 'What signs the deliveries of a webhook, sealed by the server.';
 
 --
 -- Name: schedules; Type: TABLE; Schema: private; Owner: -
@@ -10073,6 +21740,48 @@ ALTER TABLE ONLY private.signing_keys FORCE ROW LEVEL SECURITY;
 --
 
 COMMENT ON TABLE private.signing_keys IS 'At most one row, and only in development.';
+
+--
+-- Name: unsubscribe_key; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.unsubscribe_key (
+    is_only boolean DEFAULT true NOT NULL,
+    key bytea NOT NULL,
+    CONSTRAINT unsubscribe_key_is_only_check CHECK (is_only),
+    CONSTRAINT unsubscribe_key_key_check CHECK ((octet_length(key) = 32))
+);
+
+ALTER TABLE ONLY private.unsubscribe_key FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE unsubscribe_key; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.unsubscribe_key IS 'One row: the secret behind unsubscribe links.';
+
+--
+-- Name: zones; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.zones (
+    name text NOT NULL,
+    used text NOT NULL
+);
+
+ALTER TABLE ONLY private.zones FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE zones; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.zones IS 'IANA names that this Postgres can convert, links included.';
+
+--
+-- Name: COLUMN zones.used; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON COLUMN private.zones.used IS 'The name to give to Postgres.';
 
 --
 -- Name: audit_log; Type: TABLE; Schema: public; Owner: -
@@ -10261,6 +21970,89 @@ ALTER TABLE ONLY public.memberships FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.memberships IS 'Who belongs to which organization, as what. Exactly one owner an organization.';
 
 --
+-- Name: model_aliases; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.model_aliases (
+    alias text NOT NULL,
+    model text,
+    unless_provider text,
+    CONSTRAINT model_aliases_alias_check CHECK (((char_length(alias) >= 1) AND (char_length(alias) <= 100))),
+    CONSTRAINT model_aliases_model_check CHECK ((((char_length(model) >= 1) AND (char_length(model) <= 100)) AND (model <> alias))),
+    CONSTRAINT model_aliases_unless_provider_check CHECK ((unless_provider = ANY (ARRAY['anthropic'::text, 'google'::text, 'openai'::text])))
+);
+
+ALTER TABLE ONLY public.model_aliases FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE model_aliases; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.model_aliases IS 'Other names for a model; a null model is the default one.';
+
+--
+-- Name: model_prices; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.model_prices (
+    model text NOT NULL,
+    holds_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    input_cents integer NOT NULL,
+    output_cents integer NOT NULL,
+    CONSTRAINT model_prices_cents_check CHECK ((((input_cents >= 0) AND (input_cents <= 100000000)) AND ((output_cents >= 0) AND (output_cents <= 100000000)))),
+    CONSTRAINT model_prices_model_check CHECK (((char_length(model) >= 1) AND (char_length(model) <= 100)))
+);
+
+ALTER TABLE ONLY public.model_prices FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE model_prices; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.model_prices IS 'Cents per million tokens and the instant from which they hold; models without a row cost what the default model costs.';
+
+--
+-- Name: model_successors; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.model_successors (
+    model text NOT NULL,
+    called text NOT NULL,
+    CONSTRAINT model_successors_called_check CHECK ((((char_length(called) >= 1) AND (char_length(called) <= 100)) AND (called <> model))),
+    CONSTRAINT model_successors_model_check CHECK (((char_length(model) >= 1) AND (char_length(model) <= 100)))
+);
+
+ALTER TABLE ONLY public.model_successors FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE model_successors; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.model_successors IS 'Retired model -> the one that is called instead.';
+
+--
+-- Name: models; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.models (
+    id text NOT NULL,
+    name text NOT NULL,
+    description text NOT NULL,
+    "position" smallint NOT NULL,
+    is_default boolean DEFAULT false NOT NULL,
+    CONSTRAINT models_id_check CHECK (((char_length(id) >= 1) AND (char_length(id) <= 100))),
+    CONSTRAINT models_texts_check CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 100)) AND ((char_length(description) >= 1) AND (char_length(description) <= 500))))
+);
+
+ALTER TABLE ONLY public.models FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE models; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.models IS 'The models that are offered, in their order; one is the default.';
+
+--
 -- Name: organizations; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -10279,40 +22071,6 @@ ALTER TABLE ONLY public.organizations FORCE ROW LEVEL SECURITY;
 --
 
 COMMENT ON TABLE public.organizations IS 'The tenant. Every tenant table carries organization_id.';
-
---
--- Name: plans; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.plans (
-    id text NOT NULL,
-    name text NOT NULL,
-    "position" smallint NOT NULL,
-    price integer NOT NULL,
-    annual_price integer,
-    monthly_cents integer,
-    yearly_cents integer,
-    description text NOT NULL,
-    features jsonb NOT NULL,
-    is_popular boolean DEFAULT false NOT NULL,
-    api_calls bigint NOT NULL,
-    ingestions bigint NOT NULL,
-    storage_gb bigint NOT NULL,
-    seats bigint NOT NULL,
-    oracle_queries bigint NOT NULL,
-    audit_retention_days integer NOT NULL,
-    gates text[] DEFAULT '{}'::text[] NOT NULL,
-    CONSTRAINT plans_features_check CHECK ((jsonb_typeof(features) = 'array'::text)),
-    CONSTRAINT plans_id_check CHECK ((id = ANY (ARRAY['free'::text, 'pro'::text, 'teams'::text, 'enterprise'::text])))
-);
-
-ALTER TABLE ONLY public.plans FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE plans; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.plans IS 'The four plans and their limits; -1 is unlimited. gates: what else the plan opens.';
 
 --
 -- Name: project_indexes; Type: TABLE; Schema: public; Owner: -
@@ -10397,6 +22155,45 @@ CREATE TABLE public.schema_version (
 );
 
 --
+-- Name: skill_ratings; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.skill_ratings (
+    user_id uuid NOT NULL,
+    skill_id uuid NOT NULL,
+    rating smallint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT skill_ratings_rating_check CHECK (((rating >= 1) AND (rating <= 5)))
+);
+
+ALTER TABLE ONLY public.skill_ratings FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE skill_ratings; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.skill_ratings IS 'One rating a person and public skill of somebody else.';
+
+--
+-- Name: skill_stars; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.skill_stars (
+    user_id uuid NOT NULL,
+    skill_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY public.skill_stars FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE skill_stars; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.skill_stars IS 'Stars are per user; a row is a star.';
+
+--
 -- Name: staged_files; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -10430,51 +22227,23 @@ ALTER TABLE ONLY public.staged_files FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.staged_files IS 'Uploads waiting to be attached, seen by their uploader only.';
 
 --
--- Name: subscriptions; Type: TABLE; Schema: public; Owner: -
+-- Name: usage; Type: VIEW; Schema: public; Owner: -
 --
 
-CREATE TABLE public.subscriptions (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    plan_id text DEFAULT 'free'::text NOT NULL,
-    status text DEFAULT 'active'::text NOT NULL,
-    overrides jsonb DEFAULT '{}'::jsonb NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT subscriptions_overrides_check CHECK ((jsonb_typeof(overrides) = 'object'::text)),
-    CONSTRAINT subscriptions_status_check CHECK ((status = ANY (ARRAY['active'::text, 'trialing'::text, 'past_due'::text, 'incomplete'::text, 'canceled'::text])))
-);
-
-ALTER TABLE ONLY public.subscriptions FORCE ROW LEVEL SECURITY;
+CREATE VIEW public.usage WITH (security_invoker='true') AS
+ SELECT usage_counters.organization_id,
+    usage_counters.metric,
+    usage_counters.period,
+    (sum(usage_counters.used))::bigint AS used,
+    max(usage_counters.updated_at) AS updated_at
+   FROM public.usage_counters
+  GROUP BY usage_counters.organization_id, usage_counters.metric, usage_counters.period;
 
 --
--- Name: TABLE subscriptions; Type: COMMENT; Schema: public; Owner: -
+-- Name: VIEW usage; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.subscriptions IS 'Exactly one row an organization; the effective plan is computed from it at read time.';
-
---
--- Name: usage_counters; Type: TABLE; Schema: public; Owner: -
---
-
-CREATE TABLE public.usage_counters (
-    organization_id uuid NOT NULL,
-    metric text NOT NULL,
-    period date NOT NULL,
-    used bigint DEFAULT 0 NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT usage_counters_metric_check CHECK ((metric = ANY (ARRAY['api_calls'::text, 'ingestions'::text, 'oracle_queries'::text, 'storage'::text]))),
-    CONSTRAINT usage_counters_used_check CHECK ((used >= 0))
-)
-WITH (fillfactor='50');
-
-ALTER TABLE ONLY public.usage_counters FORCE ROW LEVEL SECURITY;
-
---
--- Name: TABLE usage_counters; Type: COMMENT; Schema: public; Owner: -
---
-
-COMMENT ON TABLE public.usage_counters IS 'Units used per organization, metric and period (first day of the UTC month, or the UTC day; storage: 1970-01-01, a gauge in bytes).';
+COMMENT ON VIEW public.usage IS 'Units used per organization, metric and period.';
 
 --
 -- Name: usage_days; Type: TABLE; Schema: public; Owner: -
@@ -10494,7 +22263,36 @@ ALTER TABLE ONLY public.usage_days FORCE ROW LEVEL SECURITY;
 -- Name: TABLE usage_days; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.usage_days IS 'Seven-day trends; written by the statement that moves the counter.';
+COMMENT ON TABLE public.usage_days IS 'Days that are over: units of the day, or for storage the bytes after its last change. public.usage_trend adds the day that runs.';
+
+--
+-- Name: usage_trend; Type: VIEW; Schema: public; Owner: -
+--
+
+CREATE VIEW public.usage_trend WITH (security_invoker='true') AS
+ SELECT d.organization_id,
+    d.metric,
+    d.day,
+    (sum(d.value))::bigint AS value
+   FROM ( SELECT usage_days.organization_id,
+            usage_days.metric,
+            usage_days.day,
+            usage_days.value
+           FROM public.usage_days
+        UNION ALL
+         SELECT usage_counters.organization_id,
+            usage_counters.metric,
+            usage_counters.day,
+            usage_counters.day_value
+           FROM public.usage_counters
+          WHERE (usage_counters.day > '1970-01-01'::date)) d
+  GROUP BY d.organization_id, d.metric, d.day;
+
+--
+-- Name: VIEW usage_trend; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON VIEW public.usage_trend IS 'Units a UTC day, the running one included; for storage the bytes after the last change of the day.';
 
 --
 -- Name: dead_letters dead_letters_pkey; Type: CONSTRAINT; Schema: jobs; Owner: -
@@ -10504,11 +22302,18 @@ ALTER TABLE ONLY jobs.dead_letters
     ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (job_id);
 
 --
--- Name: gue_jobs gue_jobs_pkey; Type: CONSTRAINT; Schema: jobs; Owner: -
+-- Name: stored_jobs gue_jobs_pkey; Type: CONSTRAINT; Schema: jobs; Owner: -
 --
 
-ALTER TABLE ONLY jobs.gue_jobs
+ALTER TABLE ONLY jobs.stored_jobs
     ADD CONSTRAINT gue_jobs_pkey PRIMARY KEY (job_id);
+
+--
+-- Name: queue_floor queue_floor_pkey; Type: CONSTRAINT; Schema: jobs; Owner: -
+--
+
+ALTER TABLE ONLY jobs.queue_floor
+    ADD CONSTRAINT queue_floor_pkey PRIMARY KEY (is_only);
 
 --
 -- Name: unique_keys unique_keys_pkey; Type: CONSTRAINT; Schema: jobs; Owner: -
@@ -10516,6 +22321,13 @@ ALTER TABLE ONLY jobs.gue_jobs
 
 ALTER TABLE ONLY jobs.unique_keys
     ADD CONSTRAINT unique_keys_pkey PRIMARY KEY (key);
+
+--
+-- Name: announcements announcements_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.announcements
+    ADD CONSTRAINT announcements_pkey PRIMARY KEY (id);
 
 --
 -- Name: credentials credentials_pkey; Type: CONSTRAINT; Schema: private; Owner: -
@@ -10595,6 +22407,20 @@ ALTER TABLE ONLY private.mails
     ADD CONSTRAINT mails_pkey PRIMARY KEY (id);
 
 --
+-- Name: notification_keys notification_keys_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.notification_keys
+    ADD CONSTRAINT notification_keys_pkey PRIMARY KEY (user_id, dedupe_key);
+
+--
+-- Name: notification_mails notification_mails_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.notification_mails
+    ADD CONSTRAINT notification_mails_pkey PRIMARY KEY (id);
+
+--
 -- Name: project_counters project_counters_pkey; Type: CONSTRAINT; Schema: private; Owner: -
 --
 
@@ -10607,6 +22433,13 @@ ALTER TABLE ONLY private.project_counters
 
 ALTER TABLE ONLY private.project_webhook_secrets
     ADD CONSTRAINT project_webhook_secrets_pkey PRIMARY KEY (project_id);
+
+--
+-- Name: provider_keys provider_keys_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.provider_keys
+    ADD CONSTRAINT provider_keys_pkey PRIMARY KEY (organization_id, provider);
 
 --
 -- Name: rate_counters rate_counters_pkey; Type: CONSTRAINT; Schema: private; Owner: -
@@ -10623,11 +22456,53 @@ ALTER TABLE ONLY private.realtime_nodes
     ADD CONSTRAINT realtime_nodes_pkey PRIMARY KEY (id);
 
 --
+-- Name: realtime_presence realtime_presence_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.realtime_presence
+    ADD CONSTRAINT realtime_presence_pkey PRIMARY KEY (context_id, user_id, node_id);
+
+--
+-- Name: realtime_refusals realtime_refusals_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.realtime_refusals
+    ADD CONSTRAINT realtime_refusals_pkey PRIMARY KEY (id);
+
+--
 -- Name: realtime_sockets realtime_sockets_pkey; Type: CONSTRAINT; Schema: private; Owner: -
 --
 
 ALTER TABLE ONLY private.realtime_sockets
     ADD CONSTRAINT realtime_sockets_pkey PRIMARY KEY (id);
+
+--
+-- Name: realtime_statuses realtime_statuses_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.realtime_statuses
+    ADD CONSTRAINT realtime_statuses_pkey PRIMARY KEY (context_id, user_id);
+
+--
+-- Name: realtime_watchers realtime_watchers_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.realtime_watchers
+    ADD CONSTRAINT realtime_watchers_pkey PRIMARY KEY (project_id, node_id);
+
+--
+-- Name: reflex_deliveries reflex_deliveries_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.reflex_deliveries
+    ADD CONSTRAINT reflex_deliveries_pkey PRIMARY KEY (reflex_id, key);
+
+--
+-- Name: reflex_secrets reflex_secrets_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.reflex_secrets
+    ADD CONSTRAINT reflex_secrets_pkey PRIMARY KEY (reflex_id);
 
 --
 -- Name: refresh_tokens refresh_tokens_pkey; Type: CONSTRAINT; Schema: private; Owner: -
@@ -10663,6 +22538,20 @@ ALTER TABLE ONLY private.sessions
 
 ALTER TABLE ONLY private.signing_keys
     ADD CONSTRAINT signing_keys_pkey PRIMARY KEY (is_only);
+
+--
+-- Name: unsubscribe_key unsubscribe_key_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.unsubscribe_key
+    ADD CONSTRAINT unsubscribe_key_pkey PRIMARY KEY (is_only);
+
+--
+-- Name: zones zones_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.zones
+    ADD CONSTRAINT zones_pkey PRIMARY KEY (name);
 
 --
 -- Name: audit_log audit_log_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -10707,6 +22596,20 @@ ALTER TABLE ONLY public.graph_nodes
     ADD CONSTRAINT graph_nodes_pkey PRIMARY KEY (organization_id, run_id, id);
 
 --
+-- Name: habits habits_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.habits
+    ADD CONSTRAINT habits_pkey PRIMARY KEY (id);
+
+--
+-- Name: habits habits_rules; Type: CHECK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE public.habits
+    ADD CONSTRAINT habits_rules CHECK (private.assert_habits_row(habits.*));
+
+--
 -- Name: ingestion_runs ingestion_runs_organization_id_id_key; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -10733,6 +22636,55 @@ ALTER TABLE ONLY public.ingestion_runs
 
 ALTER TABLE ONLY public.memberships
     ADD CONSTRAINT memberships_pkey PRIMARY KEY (id);
+
+--
+-- Name: model_aliases model_aliases_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.model_aliases
+    ADD CONSTRAINT model_aliases_pkey PRIMARY KEY (alias);
+
+--
+-- Name: model_prices model_prices_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.model_prices
+    ADD CONSTRAINT model_prices_pkey PRIMARY KEY (model, holds_from);
+
+--
+-- Name: model_successors model_successors_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.model_successors
+    ADD CONSTRAINT model_successors_pkey PRIMARY KEY (model);
+
+--
+-- Name: models models_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.models
+    ADD CONSTRAINT models_pkey PRIMARY KEY (id);
+
+--
+-- Name: notification_preferences notification_preferences_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.notification_preferences
+    ADD CONSTRAINT notification_preferences_pkey PRIMARY KEY (user_id);
+
+--
+-- Name: notifications notifications_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.notifications
+    ADD CONSTRAINT notifications_pkey PRIMARY KEY (id);
+
+--
+-- Name: notifications notifications_rules; Type: CHECK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE public.notifications
+    ADD CONSTRAINT notifications_rules CHECK (private.assert_notifications_row(notifications.*));
 
 --
 -- Name: organizations organizations_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -10875,11 +22827,67 @@ ALTER TABLE public.projects
     ADD CONSTRAINT projects_rules CHECK (private.assert_projects_row(projects.*));
 
 --
+-- Name: reflexes reflexes_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.reflexes
+    ADD CONSTRAINT reflexes_pkey PRIMARY KEY (id);
+
+--
 -- Name: run_files run_files_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
 ALTER TABLE ONLY public.run_files
     ADD CONSTRAINT run_files_pkey PRIMARY KEY (organization_id, run_id, id);
+
+--
+-- Name: skill_executions skill_executions_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.skill_executions
+    ADD CONSTRAINT skill_executions_pkey PRIMARY KEY (id);
+
+--
+-- Name: skill_executions skill_executions_rules; Type: CHECK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE public.skill_executions
+    ADD CONSTRAINT skill_executions_rules CHECK (private.assert_skill_executions_row(skill_executions.*));
+
+--
+-- Name: skill_playbooks skill_playbooks_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.skill_playbooks
+    ADD CONSTRAINT skill_playbooks_pkey PRIMARY KEY (skill_id);
+
+--
+-- Name: skill_ratings skill_ratings_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.skill_ratings
+    ADD CONSTRAINT skill_ratings_pkey PRIMARY KEY (user_id, skill_id);
+
+--
+-- Name: skill_stars skill_stars_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.skill_stars
+    ADD CONSTRAINT skill_stars_pkey PRIMARY KEY (user_id, skill_id);
+
+--
+-- Name: skills skills_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.skills
+    ADD CONSTRAINT skills_pkey PRIMARY KEY (id);
+
+--
+-- Name: skills skills_rules; Type: CHECK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE public.skills
+    ADD CONSTRAINT skills_rules CHECK (private.assert_skills_row(skills.*));
 
 --
 -- Name: staged_files staged_files_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -10900,7 +22908,7 @@ ALTER TABLE ONLY public.subscriptions
 --
 
 ALTER TABLE ONLY public.usage_counters
-    ADD CONSTRAINT usage_counters_pkey PRIMARY KEY (organization_id, metric, period);
+    ADD CONSTRAINT usage_counters_pkey PRIMARY KEY (organization_id, metric, period, slot);
 
 --
 -- Name: usage_days usage_days_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -10968,13 +22976,25 @@ CREATE INDEX dead_letters_died_at_idx ON jobs.dead_letters USING btree (died_at 
 -- Name: gue_jobs_queue_run_at_idx; Type: INDEX; Schema: jobs; Owner: -
 --
 
-CREATE INDEX gue_jobs_queue_run_at_idx ON jobs.gue_jobs USING btree (queue, run_at, job_id);
+CREATE INDEX gue_jobs_queue_run_at_idx ON jobs.stored_jobs USING btree (queue, run_at, job_id);
 
 --
 -- Name: unique_keys_job_id_idx; Type: INDEX; Schema: jobs; Owner: -
 --
 
 CREATE INDEX unique_keys_job_id_idx ON jobs.unique_keys USING btree (job_id);
+
+--
+-- Name: announcements_created_by_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX announcements_created_by_idx ON private.announcements USING btree (created_by);
+
+--
+-- Name: announcements_organization_id_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX announcements_organization_id_idx ON private.announcements USING btree (organization_id);
 
 --
 -- Name: event_rooms_updated_at_idx; Type: INDEX; Schema: private; Owner: -
@@ -11037,10 +23057,52 @@ CREATE INDEX mails_organization_id_idx ON private.mails USING btree (organizatio
 CREATE INDEX mails_user_id_kind_created_at_idx ON private.mails USING btree (user_id, kind, created_at DESC);
 
 --
+-- Name: notification_keys_created_at_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX notification_keys_created_at_idx ON private.notification_keys USING brin (created_at);
+
+--
+-- Name: notification_mails_done_at_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX notification_mails_done_at_idx ON private.notification_mails USING btree (done_at) WHERE (done_at IS NOT NULL);
+
+--
+-- Name: notification_mails_organization_id_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX notification_mails_organization_id_idx ON private.notification_mails USING btree (organization_id) WHERE (organization_id IS NOT NULL);
+
+--
+-- Name: notification_mails_user_id_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX notification_mails_user_id_idx ON private.notification_mails USING btree (user_id, due_at);
+
+--
+-- Name: notification_mails_waiting_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX notification_mails_waiting_idx ON private.notification_mails USING btree (due_at) WHERE (done_at IS NULL);
+
+--
+-- Name: provider_keys_set_by_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX provider_keys_set_by_idx ON private.provider_keys USING btree (set_by);
+
+--
 -- Name: rate_counters_window_start_idx; Type: INDEX; Schema: private; Owner: -
 --
 
 CREATE INDEX rate_counters_window_start_idx ON private.rate_counters USING btree (window_start);
+
+--
+-- Name: realtime_presence_node_id_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX realtime_presence_node_id_idx ON private.realtime_presence USING btree (node_id);
 
 --
 -- Name: realtime_sockets_node_id_idx; Type: INDEX; Schema: private; Owner: -
@@ -11059,6 +23121,24 @@ CREATE INDEX realtime_sockets_organization_id_idx ON private.realtime_sockets US
 --
 
 CREATE INDEX realtime_sockets_user_id_idx ON private.realtime_sockets USING btree (user_id);
+
+--
+-- Name: realtime_statuses_pending_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX realtime_statuses_pending_idx ON private.realtime_statuses USING btree (told_at) WHERE (is_online = (left_at IS NOT NULL));
+
+--
+-- Name: realtime_watchers_node_id_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX realtime_watchers_node_id_idx ON private.realtime_watchers USING btree (node_id);
+
+--
+-- Name: reflex_deliveries_created_at_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX reflex_deliveries_created_at_idx ON private.reflex_deliveries USING btree (created_at);
 
 --
 -- Name: refresh_tokens_expires_at_idx; Type: INDEX; Schema: private; Owner: -
@@ -11157,6 +23237,30 @@ CREATE INDEX graph_nodes_file_id_idx ON public.graph_nodes USING btree (organiza
 CREATE INDEX graph_nodes_run_id_name_idx ON public.graph_nodes USING btree (run_id, lower(name));
 
 --
+-- Name: habits_next_run_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX habits_next_run_at_idx ON public.habits USING btree (next_run_at) WHERE is_active;
+
+--
+-- Name: habits_organization_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX habits_organization_id_idx ON public.habits USING btree (organization_id);
+
+--
+-- Name: habits_skill_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX habits_skill_id_idx ON public.habits USING btree (skill_id);
+
+--
+-- Name: habits_user_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX habits_user_id_idx ON public.habits USING btree (user_id, is_active, next_run_at);
+
+--
 -- Name: ingestion_runs_checkpoint_expires_at_idx; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -11215,6 +23319,66 @@ CREATE UNIQUE INDEX memberships_organization_id_user_id_key ON public.membership
 --
 
 CREATE INDEX memberships_user_id_idx ON public.memberships USING btree (user_id);
+
+--
+-- Name: models_one_default_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX models_one_default_key ON public.models USING btree (is_default) WHERE is_default;
+
+--
+-- Name: models_position_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX models_position_key ON public.models USING btree ("position");
+
+--
+-- Name: notification_preferences_context_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX notification_preferences_context_idx ON public.notification_preferences USING btree (user_id) WHERE (in_app_context_updates OR (frequency <> 'realtime'::text));
+
+--
+-- Name: notification_preferences_summary_due_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX notification_preferences_summary_due_at_idx ON public.notification_preferences USING btree (summary_due_at) WHERE (summary_due_at IS NOT NULL);
+
+--
+-- Name: notifications_actor_user_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX notifications_actor_user_id_idx ON public.notifications USING btree (actor_user_id) WHERE (actor_user_id IS NOT NULL);
+
+--
+-- Name: notifications_created_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX notifications_created_at_idx ON public.notifications USING brin (created_at);
+
+--
+-- Name: notifications_organization_id_project_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX notifications_organization_id_project_id_idx ON public.notifications USING btree (organization_id, project_id);
+
+--
+-- Name: notifications_unread_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX notifications_unread_idx ON public.notifications USING btree (user_id, due_at) WHERE (read_at IS NULL);
+
+--
+-- Name: notifications_user_id_created_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX notifications_user_id_created_at_idx ON public.notifications USING btree (user_id, created_at DESC, id DESC);
+
+--
+-- Name: notifications_waiting_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX notifications_waiting_idx ON public.notifications USING btree (due_at) WHERE (told_at IS NULL);
 
 --
 -- Name: project_activity_created_at_idx; Type: INDEX; Schema: public; Owner: -
@@ -11379,6 +23543,36 @@ CREATE INDEX projects_shared_updated_at_idx ON public.projects USING btree (orga
 CREATE INDEX projects_user_id_idx ON public.projects USING btree (user_id);
 
 --
+-- Name: reflexes_api_call_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX reflexes_api_call_idx ON public.reflexes USING btree (user_id) WHERE (is_active AND (trigger_type = 'api_call'::text));
+
+--
+-- Name: reflexes_organization_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX reflexes_organization_id_idx ON public.reflexes USING btree (organization_id);
+
+--
+-- Name: reflexes_skill_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX reflexes_skill_id_idx ON public.reflexes USING btree (skill_id);
+
+--
+-- Name: reflexes_user_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX reflexes_user_id_idx ON public.reflexes USING btree (user_id, is_active, last_triggered_at DESC);
+
+--
+-- Name: reflexes_user_id_trigger_type_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX reflexes_user_id_trigger_type_idx ON public.reflexes USING btree (user_id, trigger_type) WHERE is_active;
+
+--
 -- Name: run_files_repository_id_idx; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -11389,6 +23583,96 @@ CREATE INDEX run_files_repository_id_idx ON public.run_files USING btree (reposi
 --
 
 CREATE INDEX run_files_run_id_path_idx ON public.run_files USING btree (run_id, path);
+
+--
+-- Name: skill_executions_executed_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX skill_executions_executed_at_idx ON public.skill_executions USING brin (executed_at);
+
+--
+-- Name: skill_executions_open_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX skill_executions_open_idx ON public.skill_executions USING btree (user_id, executed_at DESC, id DESC) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text]));
+
+--
+-- Name: skill_executions_open_reference_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX skill_executions_open_reference_id_idx ON public.skill_executions USING btree (reference_id) WHERE ((reference_id IS NOT NULL) AND (status = ANY (ARRAY['pending'::text, 'running'::text])));
+
+--
+-- Name: skill_executions_organization_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX skill_executions_organization_id_idx ON public.skill_executions USING btree (organization_id);
+
+--
+-- Name: skill_executions_pending_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX skill_executions_pending_idx ON public.skill_executions USING btree (executed_at) WHERE (status = 'pending'::text);
+
+--
+-- Name: skill_executions_reference_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX skill_executions_reference_id_idx ON public.skill_executions USING btree (reference_id, executed_at DESC, id DESC) WHERE (reference_id IS NOT NULL);
+
+--
+-- Name: skill_executions_running_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX skill_executions_running_idx ON public.skill_executions USING btree (started_at) WHERE (status = 'running'::text);
+
+--
+-- Name: skill_executions_skill_id_executed_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX skill_executions_skill_id_executed_at_idx ON public.skill_executions USING btree (skill_id, executed_at DESC, id DESC);
+
+--
+-- Name: skill_executions_user_id_executed_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX skill_executions_user_id_executed_at_idx ON public.skill_executions USING btree (user_id, executed_at DESC, id DESC);
+
+--
+-- Name: skill_ratings_skill_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX skill_ratings_skill_id_idx ON public.skill_ratings USING btree (skill_id);
+
+--
+-- Name: skill_stars_skill_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX skill_stars_skill_id_idx ON public.skill_stars USING btree (skill_id);
+
+--
+-- Name: skills_organization_id_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX skills_organization_id_idx ON public.skills USING btree (organization_id);
+
+--
+-- Name: skills_public_updated_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX skills_public_updated_at_idx ON public.skills USING btree (updated_at DESC, id DESC) WHERE (is_public AND is_active);
+
+--
+-- Name: skills_user_id_name_key; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE UNIQUE INDEX skills_user_id_name_key ON public.skills USING btree (user_id, private.folded(name));
+
+--
+-- Name: skills_user_id_updated_at_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX skills_user_id_updated_at_idx ON public.skills USING btree (user_id, updated_at DESC, id DESC);
 
 --
 -- Name: staged_files_created_at_idx; Type: INDEX; Schema: public; Owner: -
@@ -11487,6 +23771,24 @@ CREATE INDEX worktrees_organization_id_project_id_idx ON public.worktrees USING 
 CREATE UNIQUE INDEX worktrees_project_id_name_key ON public.worktrees USING btree (project_id, lower(name));
 
 --
+-- Name: credentials _900_alert; Type: TRIGGER; Schema: private; Owner: -
+--
+
+CREATE TRIGGER _900_alert AFTER UPDATE OF changed_at ON private.credentials FOR EACH ROW WHEN ((new.changed_at > old.changed_at)) EXECUTE FUNCTION private.tg_credentials__alert();
+
+--
+-- Name: login_history _900_alert; Type: TRIGGER; Schema: private; Owner: -
+--
+
+CREATE TRIGGER _900_alert AFTER INSERT ON private.login_history FOR EACH ROW WHEN ((new.method <> 'signup'::text)) EXECUTE FUNCTION private.tg_login_history__alert();
+
+--
+-- Name: sessions _900_alert_ended; Type: TRIGGER; Schema: private; Owner: -
+--
+
+CREATE TRIGGER _900_alert_ended AFTER UPDATE OF revoked_at ON private.sessions FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_at IS NOT NULL) AND (new.revoked_reason = ANY (ARRAY['refresh_reuse'::text, 'terminated'::text])))) EXECUTE FUNCTION private.tg_sessions__alert_ended();
+
+--
 -- Name: sessions _900_emit_removal; Type: TRIGGER; Schema: private; Owner: -
 --
 
@@ -11497,6 +23799,24 @@ CREATE TRIGGER _900_emit_removal AFTER UPDATE OF revoked_at ON private.sessions 
 --
 
 CREATE TRIGGER _900_emit_removal_on_delete AFTER DELETE ON private.sessions FOR EACH ROW WHEN ((old.revoked_at IS NULL)) EXECUTE FUNCTION private.tg_sessions__emit_removal();
+
+--
+-- Name: notification_preferences _100_plan; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _100_plan BEFORE INSERT ON public.notification_preferences FOR EACH ROW WHEN (new.email_weekly_digest) EXECUTE FUNCTION private.tg_notification_preferences__plan();
+
+--
+-- Name: notification_preferences _100_plan_change; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _100_plan_change BEFORE UPDATE ON public.notification_preferences FOR EACH ROW WHEN (((to_jsonb(old.*) - ARRAY['summary_due_at'::text, 'updated_at'::text]) IS DISTINCT FROM (to_jsonb(new.*) - ARRAY['summary_due_at'::text, 'updated_at'::text]))) EXECUTE FUNCTION private.tg_notification_preferences__plan();
+
+--
+-- Name: notifications _100_read_once; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _100_read_once BEFORE UPDATE ON public.notifications FOR EACH ROW WHEN ((old.read_at IS DISTINCT FROM new.read_at)) EXECUTE FUNCTION private.tg_notifications__read_once();
 
 --
 -- Name: ingestion_runs _100_stamp; Type: TRIGGER; Schema: public; Owner: -
@@ -11551,6 +23871,18 @@ CREATE TRIGGER _100_touch BEFORE UPDATE ON public.project_settings FOR EACH ROW 
 --
 
 CREATE TRIGGER _100_touch BEFORE UPDATE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg__touch();
+
+--
+-- Name: skill_playbooks _100_touch; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _100_touch BEFORE UPDATE ON public.skill_playbooks FOR EACH ROW EXECUTE FUNCTION private.tg__touch();
+
+--
+-- Name: skill_ratings _100_touch; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _100_touch BEFORE UPDATE ON public.skill_ratings FOR EACH ROW EXECUTE FUNCTION private.tg__touch();
 
 --
 -- Name: subscriptions _100_touch; Type: TRIGGER; Schema: public; Owner: -
@@ -11619,10 +23951,34 @@ CREATE TRIGGER _200_guard BEFORE INSERT OR UPDATE ON public.projects FOR EACH RO
 CREATE TRIGGER _200_guard_change BEFORE UPDATE ON public.project_members FOR EACH ROW WHEN ((((old.role IS DISTINCT FROM new.role) OR (old.user_id IS DISTINCT FROM new.user_id)) OR (old.accepted_at IS DISTINCT FROM new.accepted_at))) EXECUTE FUNCTION private.tg_project_members__guard();
 
 --
+-- Name: habits _200_judge; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _200_judge BEFORE INSERT OR UPDATE OF id, user_id, organization_id, skill_id, schedule_cron, schedule_description, timezone, config, is_active, next_run_at, created_at ON public.habits FOR EACH ROW EXECUTE FUNCTION private.tg_habits__judge();
+
+--
 -- Name: ingestion_runs _200_judge; Type: TRIGGER; Schema: public; Owner: -
 --
 
 CREATE TRIGGER _200_judge BEFORE UPDATE ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__judge();
+
+--
+-- Name: reflexes _200_judge; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _200_judge BEFORE INSERT OR UPDATE OF id, user_id, organization_id, skill_id, trigger_type, trigger_config, conditions, is_active ON public.reflexes FOR EACH ROW EXECUTE FUNCTION private.tg_reflexes__judge();
+
+--
+-- Name: skill_executions _200_judge; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _200_judge BEFORE UPDATE ON public.skill_executions FOR EACH ROW EXECUTE FUNCTION private.tg_skill_executions__judge();
+
+--
+-- Name: skills _200_judge; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _200_judge BEFORE INSERT OR UPDATE OF name, description, category, prompt_template, model, parameters, input_schema, output_format, is_active, is_public ON public.skills FOR EACH ROW EXECUTE FUNCTION private.tg_skills__judge();
 
 --
 -- Name: projects _200_no_run_left; Type: TRIGGER; Schema: public; Owner: -
@@ -11635,6 +23991,12 @@ CREATE TRIGGER _200_no_run_left BEFORE DELETE ON public.projects FOR EACH ROW EX
 --
 
 CREATE TRIGGER _200_place BEFORE INSERT OR UPDATE OF name, parent_id, path ON public.project_files FOR EACH ROW EXECUTE FUNCTION private.tg_project_files__place();
+
+--
+-- Name: users _500_delete_skills; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _500_delete_skills BEFORE DELETE ON public.users FOR EACH ROW EXECUTE FUNCTION private.tg_users__delete_skills();
 
 --
 -- Name: project_files _500_drop_indexed; Type: TRIGGER; Schema: public; Owner: -
@@ -11685,6 +24047,12 @@ CREATE TRIGGER _500_follow_end AFTER UPDATE ON public.ingestion_runs FOR EACH RO
 CREATE TRIGGER _500_follow_start AFTER INSERT ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__follow();
 
 --
+-- Name: users _500_forget_room; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _500_forget_room AFTER DELETE ON public.users FOR EACH ROW EXECUTE FUNCTION private.tg_users__forget_room();
+
+--
 -- Name: memberships _500_leave_projects; Type: TRIGGER; Schema: public; Owner: -
 --
 
@@ -11695,6 +24063,36 @@ CREATE TRIGGER _500_leave_projects AFTER DELETE ON public.memberships FOR EACH R
 --
 
 CREATE TRIGGER _500_move_content AFTER UPDATE OF name, parent_id, path ON public.project_files FOR EACH ROW WHEN (((old.path <> new.path) AND new.is_folder)) EXECUTE FUNCTION private.tg_project_files__move_content();
+
+--
+-- Name: users _500_plan_digests; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _500_plan_digests AFTER UPDATE OF timezone ON public.users FOR EACH ROW WHEN ((old.timezone IS DISTINCT FROM new.timezone)) EXECUTE FUNCTION private.tg_users__plan_digests();
+
+--
+-- Name: users _500_prefer; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _500_prefer AFTER INSERT ON public.users FOR EACH ROW EXECUTE FUNCTION private.tg_users__prefer();
+
+--
+-- Name: skills _500_release_executions; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _500_release_executions BEFORE DELETE ON public.skills FOR EACH ROW EXECUTE FUNCTION private.tg_skills__release_executions();
+
+--
+-- Name: memberships _500_stop_habits; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _500_stop_habits AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__stop_habits();
+
+--
+-- Name: notifications _500_trim; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _500_trim AFTER INSERT ON public.notifications REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION private.tg_notifications__trim();
 
 --
 -- Name: project_members _500_unstar; Type: TRIGGER; Schema: public; Owner: -
@@ -11737,6 +24135,24 @@ CREATE TRIGGER _800_count AFTER INSERT OR DELETE ON public.project_manual_conten
 --
 
 CREATE TRIGGER _800_count AFTER INSERT OR DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__count();
+
+--
+-- Name: skill_executions _800_count; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _800_count AFTER INSERT OR UPDATE OF status ON public.skill_executions FOR EACH ROW EXECUTE FUNCTION private.tg_skill_executions__count();
+
+--
+-- Name: skill_ratings _800_count; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _800_count AFTER INSERT OR DELETE OR UPDATE ON public.skill_ratings FOR EACH ROW EXECUTE FUNCTION private.tg_skill_ratings__count();
+
+--
+-- Name: skill_stars _800_count; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _800_count AFTER INSERT OR DELETE ON public.skill_stars FOR EACH ROW EXECUTE FUNCTION private.tg_skill_stars__count();
 
 --
 -- Name: project_manual_contents _800_count_change; Type: TRIGGER; Schema: public; Owner: -
@@ -11787,10 +24203,64 @@ CREATE TRIGGER _800_tell_change AFTER UPDATE ON public.project_members FOR EACH 
 CREATE TRIGGER _800_tell_change AFTER UPDATE ON public.project_repositories FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_project_repositories__tell();
 
 --
+-- Name: users _900_alert_second_factor; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_alert_second_factor AFTER UPDATE OF two_factor_enabled_at ON public.users FOR EACH ROW WHEN (((old.two_factor_enabled_at IS NULL) <> (new.two_factor_enabled_at IS NULL))) EXECUTE FUNCTION private.tg_users__alert_second_factor();
+
+--
+-- Name: habits _900_emit; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_emit AFTER INSERT OR DELETE OR UPDATE OF schedule_cron, schedule_description, timezone, config, is_active, consecutive_failures, last_error_message ON public.habits FOR EACH ROW EXECUTE FUNCTION private.tg_habits__emit();
+
+--
+-- Name: skill_executions _900_emit; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_emit AFTER INSERT OR UPDATE OF status ON public.skill_executions FOR EACH ROW EXECUTE FUNCTION private.tg_skill_executions__emit();
+
+--
+-- Name: subscriptions _900_emit_change; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_emit_change AFTER UPDATE ON public.subscriptions FOR EACH ROW WHEN ((((old.plan_id IS DISTINCT FROM new.plan_id) OR (old.status IS DISTINCT FROM new.status)) OR (old.overrides IS DISTINCT FROM new.overrides))) EXECUTE FUNCTION private.tg_subscriptions__emit_change();
+
+--
+-- Name: memberships _900_emit_delete; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_emit_delete AFTER DELETE ON public.memberships REFERENCING OLD TABLE AS former FOR EACH STATEMENT EXECUTE FUNCTION private.tg_memberships__emit_change();
+
+--
+-- Name: ingestion_runs _900_emit_entry; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_emit_entry AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND (new.outcome = 'completed'::text))) EXECUTE FUNCTION private.tg_ingestion_runs__emit_entry();
+
+--
+-- Name: memberships _900_emit_insert; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_emit_insert AFTER INSERT ON public.memberships REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_memberships__emit_change();
+
+--
 -- Name: memberships _900_emit_removal; Type: TRIGGER; Schema: public; Owner: -
 --
 
 CREATE TRIGGER _900_emit_removal AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__emit_removal();
+
+--
+-- Name: project_members _900_emit_removal; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_emit_removal AFTER UPDATE ON public.project_members FOR EACH ROW WHEN (((old.accepted_at IS NOT NULL) AND (old.user_id IS NOT NULL) AND ((new.accepted_at IS NULL) OR (new.user_id IS DISTINCT FROM old.user_id)))) EXECUTE FUNCTION private.tg_project_members__emit_removal();
+
+--
+-- Name: projects _900_emit_removal; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_emit_removal AFTER UPDATE OF user_id ON public.projects FOR EACH ROW WHEN ((old.user_id IS DISTINCT FROM new.user_id)) EXECUTE FUNCTION private.tg_projects__emit_removal();
 
 --
 -- Name: memberships _900_emit_removal_on_update; Type: TRIGGER; Schema: public; Owner: -
@@ -11799,16 +24269,76 @@ CREATE TRIGGER _900_emit_removal AFTER DELETE ON public.memberships FOR EACH ROW
 CREATE TRIGGER _900_emit_removal_on_update AFTER UPDATE OF status, role ON public.memberships FOR EACH ROW WHEN (((old.status = 'active'::text) AND ((new.status <> 'active'::text) OR (new.role <> old.role)))) EXECUTE FUNCTION private.tg_memberships__emit_removal();
 
 --
+-- Name: memberships _900_emit_update; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_emit_update AFTER UPDATE ON public.memberships REFERENCING OLD TABLE AS former NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_memberships__emit_change();
+
+--
+-- Name: project_indexes _900_match; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_match AFTER UPDATE OF run_id ON public.project_indexes FOR EACH ROW WHEN (((old.run_id IS NOT NULL) AND (new.run_id IS NOT NULL) AND (old.run_id <> new.run_id))) EXECUTE FUNCTION private.tg_project_indexes__match();
+
+--
+-- Name: subscriptions _900_notify; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_notify AFTER UPDATE ON public.subscriptions FOR EACH ROW WHEN (((old.plan_id <> new.plan_id) OR ((new.status = 'canceled'::text) AND (old.status <> 'canceled'::text)))) EXECUTE FUNCTION private.tg_subscriptions__notify();
+
+--
 -- Name: ingestion_runs _900_notify_change; Type: TRIGGER; Schema: public; Owner: -
 --
 
 CREATE TRIGGER _900_notify_change AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((((((((((((old.phase IS DISTINCT FROM new.phase) OR (old.percent IS DISTINCT FROM new.percent)) OR (old.message IS DISTINCT FROM new.message)) OR (old.outcome IS DISTINCT FROM new.outcome)) OR (old.attempt IS DISTINCT FROM new.attempt)) OR (old.detail IS DISTINCT FROM new.detail)) OR (old.total_files IS DISTINCT FROM new.total_files)) OR (old.files_processed IS DISTINCT FROM new.files_processed)) OR (old.tokens_processed IS DISTINCT FROM new.tokens_processed)) OR (old.bytes_processed IS DISTINCT FROM new.bytes_processed)) OR (old.chunks_created IS DISTINCT FROM new.chunks_created)) OR (old.errors_encountered IS DISTINCT FROM new.errors_encountered))) EXECUTE FUNCTION private.tg_ingestion_runs__notify();
 
 --
+-- Name: project_members _900_notify_change; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_notify_change AFTER UPDATE ON public.project_members FOR EACH ROW WHEN (((new.accepted_at IS NOT NULL) AND ((old.accepted_at IS NULL) OR (old.role <> new.role)))) EXECUTE FUNCTION private.tg_project_members__notify();
+
+--
+-- Name: project_members _900_notify_invited; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_notify_invited AFTER INSERT ON public.project_members FOR EACH ROW WHEN ((new.accepted_at IS NULL)) EXECUTE FUNCTION private.tg_project_members__notify();
+
+--
+-- Name: memberships _900_notify_joined; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_notify_joined AFTER INSERT ON public.memberships FOR EACH ROW WHEN ((new.role <> 'owner'::text)) EXECUTE FUNCTION private.tg_memberships__notify();
+
+--
+-- Name: memberships _900_notify_left; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_notify_left AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__notify();
+
+--
+-- Name: project_members _900_notify_removed; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_notify_removed AFTER DELETE ON public.project_members FOR EACH ROW WHEN ((old.accepted_at IS NOT NULL)) EXECUTE FUNCTION private.tg_project_members__notify();
+
+--
+-- Name: memberships _900_notify_role; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_notify_role AFTER UPDATE OF role ON public.memberships FOR EACH ROW WHEN ((old.role <> new.role)) EXECUTE FUNCTION private.tg_memberships__notify();
+
+--
 -- Name: ingestion_runs _900_notify_start; Type: TRIGGER; Schema: public; Owner: -
 --
 
 CREATE TRIGGER _900_notify_start AFTER INSERT ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__notify();
+
+--
+-- Name: notification_preferences _900_tell; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell AFTER UPDATE ON public.notification_preferences FOR EACH ROW WHEN (((to_jsonb(old.*) - ARRAY['summary_due_at'::text, 'updated_at'::text]) IS DISTINCT FROM (to_jsonb(new.*) - ARRAY['summary_due_at'::text, 'updated_at'::text]))) EXECUTE FUNCTION private.tg_notification_preferences__tell();
 
 --
 -- Name: project_settings _900_tell; Type: TRIGGER; Schema: public; Owner: -
@@ -11823,10 +24353,76 @@ CREATE TRIGGER _900_tell AFTER UPDATE ON public.project_settings FOR EACH ROW WH
 CREATE TRIGGER _900_tell AFTER INSERT ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__tell();
 
 --
+-- Name: reflexes _900_tell; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell AFTER INSERT OR DELETE ON public.reflexes FOR EACH ROW EXECUTE FUNCTION private.tg_reflexes__tell();
+
+--
+-- Name: skills _900_tell; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell AFTER INSERT OR DELETE ON public.skills FOR EACH ROW EXECUTE FUNCTION private.tg_skills__tell();
+
+--
 -- Name: projects _900_tell_change; Type: TRIGGER; Schema: public; Owner: -
 --
 
 CREATE TRIGGER _900_tell_change AFTER UPDATE ON public.projects FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_projects__tell();
+
+--
+-- Name: reflexes _900_tell_change; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell_change AFTER UPDATE OF trigger_config, conditions, is_active, consecutive_failures, last_error_message ON public.reflexes FOR EACH ROW EXECUTE FUNCTION private.tg_reflexes__tell();
+
+--
+-- Name: skills _900_tell_change; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell_change AFTER UPDATE OF name, description, category, prompt_template, model, parameters, input_schema, output_format, is_active, is_public ON public.skills FOR EACH ROW EXECUTE FUNCTION private.tg_skills__tell();
+
+--
+-- Name: project_files _900_tell_context; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell_context AFTER INSERT ON public.project_files FOR EACH ROW WHEN ((new.storage_key IS NOT NULL)) EXECUTE FUNCTION private.tg__tell_context('its sources');
+
+--
+-- Name: project_manual_contents _900_tell_context; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell_context AFTER INSERT OR DELETE OR UPDATE OF content ON public.project_manual_contents FOR EACH ROW EXECUTE FUNCTION private.tg__tell_context('its sources');
+
+--
+-- Name: project_repositories _900_tell_context; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell_context AFTER INSERT OR DELETE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg__tell_context('its sources');
+
+--
+-- Name: project_settings _900_tell_context; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell_context AFTER UPDATE ON public.project_settings FOR EACH ROW WHEN (((to_jsonb(old.*) - 'updated_at'::text) <> (to_jsonb(new.*) - 'updated_at'::text))) EXECUTE FUNCTION private.tg__tell_context('its settings');
+
+--
+-- Name: projects _900_tell_context; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell_context AFTER UPDATE OF name ON public.projects FOR EACH ROW WHEN ((old.name <> new.name)) EXECUTE FUNCTION private.tg_projects__tell_context();
+
+--
+-- Name: project_repositories _900_tell_context_change; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell_context_change AFTER UPDATE ON public.project_repositories FOR EACH ROW WHEN (((((old.branch IS DISTINCT FROM new.branch) OR (old.repository_url IS DISTINCT FROM new.repository_url)) OR (old.include_paths IS DISTINCT FROM new.include_paths)) OR (old.exclude_paths IS DISTINCT FROM new.exclude_paths))) EXECUTE FUNCTION private.tg__tell_context('its sources');
+
+--
+-- Name: project_files _900_tell_context_removed; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell_context_removed AFTER DELETE ON public.project_files FOR EACH ROW WHEN ((old.storage_key IS NOT NULL)) EXECUTE FUNCTION private.tg__tell_context('its sources');
 
 --
 -- Name: projects _900_tell_delete; Type: TRIGGER; Schema: public; Owner: -
@@ -11835,11 +24431,61 @@ CREATE TRIGGER _900_tell_change AFTER UPDATE ON public.projects FOR EACH ROW WHE
 CREATE TRIGGER _900_tell_delete BEFORE DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__tell_delete();
 
 --
+-- Name: notifications _900_tell_deleted; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell_deleted AFTER DELETE ON public.notifications FOR EACH ROW WHEN (private.is_request()) EXECUTE FUNCTION private.tg_notifications__tell_deleted();
+
+--
+-- Name: habits _900_tell_failures; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell_failures AFTER UPDATE ON public.habits FOR EACH ROW WHEN (((new.consecutive_failures > old.consecutive_failures) AND ((old.consecutive_failures = 0) OR (old.is_active AND (NOT new.is_active))))) EXECUTE FUNCTION private.tg__tell_failures('habit');
+
+--
+-- Name: reflexes _900_tell_failures; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell_failures AFTER UPDATE ON public.reflexes FOR EACH ROW WHEN (((new.consecutive_failures > old.consecutive_failures) AND ((old.consecutive_failures = 0) OR (old.is_active AND (NOT new.is_active))))) EXECUTE FUNCTION private.tg__tell_failures('reflex');
+
+--
+-- Name: skill_executions _900_tell_long; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell_long AFTER UPDATE OF status ON public.skill_executions FOR EACH ROW WHEN (((new.execution_type = 'manual'::text) AND (old.completed_at IS NULL) AND (COALESCE((new.duration_ms)::numeric, (EXTRACT(epoch FROM (new.completed_at - COALESCE(new.started_at, new.executed_at))) * (1000)::numeric)) > (30000)::numeric))) EXECUTE FUNCTION private.tg_skill_executions__tell_long();
+
+--
+-- Name: ingestion_runs _900_tell_people; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell_people AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND (new.outcome = ANY (ARRAY['completed'::text, 'failed'::text])))) EXECUTE FUNCTION private.tg_ingestion_runs__tell_people();
+
+--
+-- Name: notifications _900_tell_read; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _900_tell_read AFTER UPDATE ON public.notifications REFERENCING OLD TABLE AS was NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_notifications__tell_read();
+
+--
 -- Name: unique_keys unique_keys_job_id_fkey; Type: FK CONSTRAINT; Schema: jobs; Owner: -
 --
 
 ALTER TABLE ONLY jobs.unique_keys
-    ADD CONSTRAINT unique_keys_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs.gue_jobs(job_id) ON DELETE CASCADE;
+    ADD CONSTRAINT unique_keys_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs.stored_jobs(job_id) ON DELETE CASCADE;
+
+--
+-- Name: announcements announcements_created_by_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.announcements
+    ADD CONSTRAINT announcements_created_by_fkey FOREIGN KEY (created_by) REFERENCES public.users(id) ON DELETE SET NULL;
+
+--
+-- Name: announcements announcements_organization_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.announcements
+    ADD CONSTRAINT announcements_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 
 --
 -- Name: credentials credentials_user_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
@@ -11891,6 +24537,27 @@ ALTER TABLE ONLY private.mails
     ADD CONSTRAINT mails_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
 --
+-- Name: notification_keys notification_keys_user_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.notification_keys
+    ADD CONSTRAINT notification_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+--
+-- Name: notification_mails notification_mails_organization_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.notification_mails
+    ADD CONSTRAINT notification_mails_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+
+--
+-- Name: notification_mails notification_mails_user_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.notification_mails
+    ADD CONSTRAINT notification_mails_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+--
 -- Name: project_counters project_counters_organization_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
 --
 
@@ -11903,6 +24570,34 @@ ALTER TABLE ONLY private.project_counters
 
 ALTER TABLE ONLY private.project_webhook_secrets
     ADD CONSTRAINT project_webhook_secrets_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.project_settings(project_id) ON DELETE CASCADE;
+
+--
+-- Name: provider_keys provider_keys_organization_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.provider_keys
+    ADD CONSTRAINT provider_keys_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+
+--
+-- Name: provider_keys provider_keys_set_by_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.provider_keys
+    ADD CONSTRAINT provider_keys_set_by_fkey FOREIGN KEY (set_by) REFERENCES public.users(id) ON DELETE SET NULL;
+
+--
+-- Name: reflex_deliveries reflex_deliveries_reflex_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.reflex_deliveries
+    ADD CONSTRAINT reflex_deliveries_reflex_id_fkey FOREIGN KEY (reflex_id) REFERENCES public.reflexes(id) ON DELETE CASCADE;
+
+--
+-- Name: reflex_secrets reflex_secrets_reflex_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.reflex_secrets
+    ADD CONSTRAINT reflex_secrets_reflex_id_fkey FOREIGN KEY (reflex_id) REFERENCES public.reflexes(id) ON DELETE CASCADE;
 
 --
 -- Name: refresh_tokens refresh_tokens_session_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
@@ -11982,6 +24677,33 @@ ALTER TABLE ONLY public.graph_nodes
     ADD CONSTRAINT graph_nodes_run_fkey FOREIGN KEY (organization_id, run_id) REFERENCES public.ingestion_runs(organization_id, id) ON DELETE CASCADE;
 
 --
+-- Name: habits habits_organization_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.habits
+    ADD CONSTRAINT habits_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+
+--
+-- Name: habits habits_skill_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.habits
+    ADD CONSTRAINT habits_skill_id_fkey FOREIGN KEY (skill_id) REFERENCES public.skills(id) ON DELETE CASCADE;
+
+--
+-- Name: CONSTRAINT habits_skill_id_fkey ON habits; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT habits_skill_id_fkey ON public.habits IS 'Across tenants: a public skill of anybody may be scheduled; a trigger judges whether the owner sees it.';
+
+--
+-- Name: habits habits_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.habits
+    ADD CONSTRAINT habits_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+--
 -- Name: ingestion_runs ingestion_runs_organization_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -12022,6 +24744,41 @@ ALTER TABLE ONLY public.memberships
 
 ALTER TABLE ONLY public.memberships
     ADD CONSTRAINT memberships_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+--
+-- Name: notification_preferences notification_preferences_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.notification_preferences
+    ADD CONSTRAINT notification_preferences_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+--
+-- Name: notifications notifications_actor_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.notifications
+    ADD CONSTRAINT notifications_actor_user_id_fkey FOREIGN KEY (actor_user_id) REFERENCES public.users(id) ON DELETE SET NULL;
+
+--
+-- Name: notifications notifications_organization_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.notifications
+    ADD CONSTRAINT notifications_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+
+--
+-- Name: notifications notifications_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.notifications
+    ADD CONSTRAINT notifications_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE SET NULL (project_id);
+
+--
+-- Name: notifications notifications_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.notifications
+    ADD CONSTRAINT notifications_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
 --
 -- Name: project_activity project_activity_project_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -12163,11 +24920,114 @@ ALTER TABLE ONLY public.projects
 COMMENT ON CONSTRAINT projects_user_id_fkey ON public.projects IS 'No action: a leaving person''s projects are given to the organization''s owner within the statement.';
 
 --
+-- Name: reflexes reflexes_organization_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.reflexes
+    ADD CONSTRAINT reflexes_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+
+--
+-- Name: reflexes reflexes_skill_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.reflexes
+    ADD CONSTRAINT reflexes_skill_id_fkey FOREIGN KEY (skill_id) REFERENCES public.skills(id) ON DELETE CASCADE;
+
+--
+-- Name: CONSTRAINT reflexes_skill_id_fkey ON reflexes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT reflexes_skill_id_fkey ON public.reflexes IS 'Across tenants: a public skill of anybody may be used; a trigger judges whether the owner sees it.';
+
+--
+-- Name: reflexes reflexes_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.reflexes
+    ADD CONSTRAINT reflexes_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+--
 -- Name: run_files run_files_run_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
 --
 
 ALTER TABLE ONLY public.run_files
     ADD CONSTRAINT run_files_run_fkey FOREIGN KEY (organization_id, run_id) REFERENCES public.ingestion_runs(organization_id, id) ON DELETE CASCADE;
+
+--
+-- Name: skill_executions skill_executions_organization_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.skill_executions
+    ADD CONSTRAINT skill_executions_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+
+--
+-- Name: skill_executions skill_executions_skill_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.skill_executions
+    ADD CONSTRAINT skill_executions_skill_id_fkey FOREIGN KEY (skill_id) REFERENCES public.skills(id) ON DELETE SET NULL;
+
+--
+-- Name: CONSTRAINT skill_executions_skill_id_fkey ON skill_executions; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON CONSTRAINT skill_executions_skill_id_fkey ON public.skill_executions IS 'Across tenants: a public skill of anybody may be run; the function that starts a run judges whether the caller sees it.';
+
+--
+-- Name: skill_executions skill_executions_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.skill_executions
+    ADD CONSTRAINT skill_executions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+--
+-- Name: skill_playbooks skill_playbooks_skill_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.skill_playbooks
+    ADD CONSTRAINT skill_playbooks_skill_id_fkey FOREIGN KEY (skill_id) REFERENCES public.skills(id) ON DELETE CASCADE;
+
+--
+-- Name: skill_ratings skill_ratings_skill_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.skill_ratings
+    ADD CONSTRAINT skill_ratings_skill_id_fkey FOREIGN KEY (skill_id) REFERENCES public.skills(id) ON DELETE CASCADE;
+
+--
+-- Name: skill_ratings skill_ratings_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.skill_ratings
+    ADD CONSTRAINT skill_ratings_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+--
+-- Name: skill_stars skill_stars_skill_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.skill_stars
+    ADD CONSTRAINT skill_stars_skill_id_fkey FOREIGN KEY (skill_id) REFERENCES public.skills(id) ON DELETE CASCADE;
+
+--
+-- Name: skill_stars skill_stars_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.skill_stars
+    ADD CONSTRAINT skill_stars_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+--
+-- Name: skills skills_organization_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.skills
+    ADD CONSTRAINT skills_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE SET NULL;
+
+--
+-- Name: skills skills_user_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.skills
+    ADD CONSTRAINT skills_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
 --
 -- Name: staged_files staged_files_organization_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -12246,10 +25106,10 @@ ALTER TABLE ONLY public.worktrees
 CREATE POLICY all_worker ON jobs.dead_letters TO kijko_worker USING (true) WITH CHECK (true);
 
 --
--- Name: gue_jobs all_worker; Type: POLICY; Schema: jobs; Owner: -
+-- Name: stored_jobs all_worker; Type: POLICY; Schema: jobs; Owner: -
 --
 
-CREATE POLICY all_worker ON jobs.gue_jobs TO kijko_worker USING (true) WITH CHECK (true);
+CREATE POLICY all_worker ON jobs.stored_jobs TO kijko_worker USING (true) WITH CHECK (true);
 
 --
 -- Name: unique_keys all_worker; Type: POLICY; Schema: jobs; Owner: -
@@ -12264,16 +25124,34 @@ CREATE POLICY all_worker ON jobs.unique_keys TO kijko_worker USING (true) WITH C
 ALTER TABLE jobs.dead_letters ENABLE ROW LEVEL SECURITY;
 
 --
--- Name: gue_jobs; Type: ROW SECURITY; Schema: jobs; Owner: -
+-- Name: queue_floor; Type: ROW SECURITY; Schema: jobs; Owner: -
 --
 
-ALTER TABLE jobs.gue_jobs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobs.queue_floor ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: queue_floor select_worker; Type: POLICY; Schema: jobs; Owner: -
+--
+
+CREATE POLICY select_worker ON jobs.queue_floor FOR SELECT TO kijko_worker USING (true);
+
+--
+-- Name: stored_jobs; Type: ROW SECURITY; Schema: jobs; Owner: -
+--
+
+ALTER TABLE jobs.stored_jobs ENABLE ROW LEVEL SECURITY;
 
 --
 -- Name: unique_keys; Type: ROW SECURITY; Schema: jobs; Owner: -
 --
 
 ALTER TABLE jobs.unique_keys ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: announcements; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.announcements ENABLE ROW LEVEL SECURITY;
 
 --
 -- Name: credentials; Type: ROW SECURITY; Schema: private; Owner: -
@@ -12342,6 +25220,18 @@ ALTER TABLE private.login_history ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.mails ENABLE ROW LEVEL SECURITY;
 
 --
+-- Name: notification_keys; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.notification_keys ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: notification_mails; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.notification_mails ENABLE ROW LEVEL SECURITY;
+
+--
 -- Name: project_counters; Type: ROW SECURITY; Schema: private; Owner: -
 --
 
@@ -12352,6 +25242,12 @@ ALTER TABLE private.project_counters ENABLE ROW LEVEL SECURITY;
 --
 
 ALTER TABLE private.project_webhook_secrets ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: provider_keys; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.provider_keys ENABLE ROW LEVEL SECURITY;
 
 --
 -- Name: rate_counters; Type: ROW SECURITY; Schema: private; Owner: -
@@ -12366,10 +25262,46 @@ ALTER TABLE private.rate_counters ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.realtime_nodes ENABLE ROW LEVEL SECURITY;
 
 --
+-- Name: realtime_presence; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.realtime_presence ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: realtime_refusals; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.realtime_refusals ENABLE ROW LEVEL SECURITY;
+
+--
 -- Name: realtime_sockets; Type: ROW SECURITY; Schema: private; Owner: -
 --
 
 ALTER TABLE private.realtime_sockets ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: realtime_statuses; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.realtime_statuses ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: realtime_watchers; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.realtime_watchers ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: reflex_deliveries; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.reflex_deliveries ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: reflex_secrets; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.reflex_secrets ENABLE ROW LEVEL SECURITY;
 
 --
 -- Name: refresh_tokens; Type: ROW SECURITY; Schema: private; Owner: -
@@ -12400,6 +25332,18 @@ ALTER TABLE private.sessions ENABLE ROW LEVEL SECURITY;
 --
 
 ALTER TABLE private.signing_keys ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: unsubscribe_key; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.unsubscribe_key ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: zones; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.zones ENABLE ROW LEVEL SECURITY;
 
 --
 -- Name: audit_log; Type: ROW SECURITY; Schema: public; Owner: -
@@ -12450,10 +25394,40 @@ CREATE POLICY delete_developer ON public.project_repositories FOR DELETE TO auth
 CREATE POLICY delete_manager ON public.project_members FOR DELETE TO authenticated USING (private.has_project_role(project_id, 'manager'::text));
 
 --
+-- Name: habits delete_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY delete_own ON public.habits FOR DELETE TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+
+--
+-- Name: notifications delete_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY delete_own ON public.notifications FOR DELETE TO authenticated USING (((user_id = ( SELECT private.user_id() AS user_id)) AND (due_at <= now())));
+
+--
 -- Name: project_stars delete_own; Type: POLICY; Schema: public; Owner: -
 --
 
 CREATE POLICY delete_own ON public.project_stars FOR DELETE TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+
+--
+-- Name: reflexes delete_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY delete_own ON public.reflexes FOR DELETE TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+
+--
+-- Name: skill_stars delete_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY delete_own ON public.skill_stars FOR DELETE TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+
+--
+-- Name: skills delete_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY delete_own ON public.skills FOR DELETE TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 
 --
 -- Name: events; Type: ROW SECURITY; Schema: public; Owner: -
@@ -12472,6 +25446,12 @@ ALTER TABLE public.graph_links ENABLE ROW LEVEL SECURITY;
 --
 
 ALTER TABLE public.graph_nodes ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: habits; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.habits ENABLE ROW LEVEL SECURITY;
 
 --
 -- Name: ingestion_runs; Type: ROW SECURITY; Schema: public; Owner: -
@@ -12510,6 +25490,14 @@ CREATE POLICY insert_manager ON public.project_members FOR INSERT TO authenticat
 CREATE POLICY insert_member ON public.projects FOR INSERT TO authenticated WITH CHECK (((organization_id = ( SELECT private.org_id() AS org_id)) AND (user_id = ( SELECT private.user_id() AS user_id)) AND (( SELECT private.org_role() AS org_role) <> 'viewer'::text)));
 
 --
+-- Name: habits insert_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY insert_own ON public.habits FOR INSERT TO authenticated WITH CHECK (((user_id = ( SELECT private.user_id() AS user_id)) AND (organization_id = ( SELECT private.org_id() AS org_id)) AND (EXISTS ( SELECT
+   FROM public.skills s
+  WHERE (s.id = habits.skill_id)))));
+
+--
 -- Name: project_stars insert_own; Type: POLICY; Schema: public; Owner: -
 --
 
@@ -12518,10 +25506,82 @@ CREATE POLICY insert_own ON public.project_stars FOR INSERT TO authenticated WIT
   WHERE (p.id = project_stars.project_id)))));
 
 --
+-- Name: reflexes insert_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY insert_own ON public.reflexes FOR INSERT TO authenticated WITH CHECK (((user_id = ( SELECT private.user_id() AS user_id)) AND (organization_id = ( SELECT private.org_id() AS org_id))));
+
+--
+-- Name: skill_ratings insert_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY insert_own ON public.skill_ratings FOR INSERT TO authenticated WITH CHECK (((user_id = ( SELECT private.user_id() AS user_id)) AND (EXISTS ( SELECT
+   FROM public.skills s
+  WHERE ((s.id = skill_ratings.skill_id) AND s.is_public AND (s.user_id <> ( SELECT private.user_id() AS user_id)))))));
+
+--
+-- Name: skill_stars insert_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY insert_own ON public.skill_stars FOR INSERT TO authenticated WITH CHECK (((user_id = ( SELECT private.user_id() AS user_id)) AND (EXISTS ( SELECT
+   FROM public.skills s
+  WHERE (s.id = skill_stars.skill_id)))));
+
+--
+-- Name: skills insert_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY insert_own ON public.skills FOR INSERT TO authenticated WITH CHECK (((user_id = ( SELECT private.user_id() AS user_id)) AND (organization_id = ( SELECT private.org_id() AS org_id))));
+
+--
+-- Name: skill_playbooks insert_owner; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY insert_owner ON public.skill_playbooks FOR INSERT TO authenticated WITH CHECK ((EXISTS ( SELECT
+   FROM public.skills s
+  WHERE ((s.id = skill_playbooks.skill_id) AND (s.user_id = ( SELECT private.user_id() AS user_id))))));
+
+--
 -- Name: memberships; Type: ROW SECURITY; Schema: public; Owner: -
 --
 
 ALTER TABLE public.memberships ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: model_aliases; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.model_aliases ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: model_prices; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.model_prices ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: model_successors; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.model_successors ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: models; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.models ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: notification_preferences; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.notification_preferences ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: notifications; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.notifications ENABLE ROW LEVEL SECURITY;
 
 --
 -- Name: organizations; Type: ROW SECURITY; Schema: public; Owner: -
@@ -12590,6 +25650,12 @@ ALTER TABLE public.project_stars ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.projects ENABLE ROW LEVEL SECURITY;
 
 --
+-- Name: reflexes; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.reflexes ENABLE ROW LEVEL SECURITY;
+
+--
 -- Name: run_files; Type: ROW SECURITY; Schema: public; Owner: -
 --
 
@@ -12632,6 +25698,30 @@ END);
 CREATE POLICY select_colleague ON public.users FOR SELECT TO authenticated USING (((id = ( SELECT private.user_id() AS user_id)) OR (EXISTS ( SELECT
    FROM public.memberships m
   WHERE ((m.user_id = users.id) AND (m.organization_id = ( SELECT private.org_id() AS org_id)))))));
+
+--
+-- Name: model_aliases select_everybody; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_everybody ON public.model_aliases FOR SELECT TO anon, authenticated, service_role USING (true);
+
+--
+-- Name: model_prices select_everybody; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_everybody ON public.model_prices FOR SELECT TO anon, authenticated, service_role USING (true);
+
+--
+-- Name: model_successors select_everybody; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_everybody ON public.model_successors FOR SELECT TO anon, authenticated, service_role USING (true);
+
+--
+-- Name: models select_everybody; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_everybody ON public.models FOR SELECT TO anon, authenticated, service_role USING (true);
 
 --
 -- Name: plans select_everybody; Type: POLICY; Schema: public; Owner: -
@@ -12678,10 +25768,52 @@ CREATE POLICY select_overseer ON public.project_activity FOR SELECT TO authentic
   WHERE (p.id = project_activity.project_id))))));
 
 --
+-- Name: habits select_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_own ON public.habits FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+
+--
+-- Name: notification_preferences select_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_own ON public.notification_preferences FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+
+--
+-- Name: notifications select_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_own ON public.notifications FOR SELECT TO authenticated USING (((user_id = ( SELECT private.user_id() AS user_id)) AND (due_at <= now())));
+
+--
 -- Name: project_stars select_own; Type: POLICY; Schema: public; Owner: -
 --
 
 CREATE POLICY select_own ON public.project_stars FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+
+--
+-- Name: reflexes select_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_own ON public.reflexes FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+
+--
+-- Name: skill_executions select_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_own ON public.skill_executions FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+
+--
+-- Name: skill_ratings select_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_own ON public.skill_ratings FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+
+--
+-- Name: skill_stars select_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_own ON public.skill_stars FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 
 --
 -- Name: staged_files select_own; Type: POLICY; Schema: public; Owner: -
@@ -12808,6 +25940,50 @@ CREATE POLICY select_visible ON public.project_members FOR SELECT TO authenticat
 CREATE POLICY select_visible ON public.projects FOR SELECT TO authenticated USING ((((organization_id = ( SELECT private.org_id() AS org_id)) AND ((privacy = 'shared'::text) OR (user_id = ( SELECT private.user_id() AS user_id)) OR ( SELECT private.is_org_admin() AS is_org_admin))) OR (id = ANY (( SELECT private.member_project_ids() AS member_project_ids)::uuid[]))));
 
 --
+-- Name: skill_playbooks select_visible; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_visible ON public.skill_playbooks FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.skills s
+  WHERE (s.id = skill_playbooks.skill_id))));
+
+--
+-- Name: skills select_visible; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_visible ON public.skills FOR SELECT TO authenticated USING (((user_id = ( SELECT private.user_id() AS user_id)) OR (is_public AND is_active)));
+
+--
+-- Name: skill_executions; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.skill_executions ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: skill_playbooks; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.skill_playbooks ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: skill_ratings; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.skill_ratings ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: skill_stars; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.skill_stars ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: skills; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.skills ENABLE ROW LEVEL SECURITY;
+
+--
 -- Name: staged_files; Type: ROW SECURITY; Schema: public; Owner: -
 --
 
@@ -12848,6 +26024,52 @@ CREATE POLICY update_developer ON public.project_repositories FOR UPDATE TO auth
 --
 
 CREATE POLICY update_manager ON public.project_settings FOR UPDATE TO authenticated USING (private.has_project_role(project_id, 'manager'::text));
+
+--
+-- Name: habits update_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY update_own ON public.habits FOR UPDATE TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id))) WITH CHECK ((user_id = ( SELECT private.user_id() AS user_id)));
+
+--
+-- Name: notification_preferences update_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY update_own ON public.notification_preferences FOR UPDATE TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id))) WITH CHECK ((user_id = ( SELECT private.user_id() AS user_id)));
+
+--
+-- Name: notifications update_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY update_own ON public.notifications FOR UPDATE TO authenticated USING (((user_id = ( SELECT private.user_id() AS user_id)) AND (due_at <= now()))) WITH CHECK ((user_id = ( SELECT private.user_id() AS user_id)));
+
+--
+-- Name: reflexes update_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY update_own ON public.reflexes FOR UPDATE TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id))) WITH CHECK ((user_id = ( SELECT private.user_id() AS user_id)));
+
+--
+-- Name: skill_ratings update_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY update_own ON public.skill_ratings FOR UPDATE TO authenticated USING (((user_id = ( SELECT private.user_id() AS user_id)) AND (EXISTS ( SELECT
+   FROM public.skills s
+  WHERE ((s.id = skill_ratings.skill_id) AND s.is_public)))));
+
+--
+-- Name: skills update_own; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY update_own ON public.skills FOR UPDATE TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id))) WITH CHECK ((user_id = ( SELECT private.user_id() AS user_id)));
+
+--
+-- Name: skill_playbooks update_owner; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY update_owner ON public.skill_playbooks FOR UPDATE TO authenticated USING ((EXISTS ( SELECT
+   FROM public.skills s
+  WHERE ((s.id = skill_playbooks.skill_id) AND (s.user_id = ( SELECT private.user_id() AS user_id))))));
 
 --
 -- Name: project_members update_self_or_manager; Type: POLICY; Schema: public; Owner: -
@@ -12928,6 +26150,27 @@ GRANT USAGE ON SCHEMA public TO kijko_server;
 GRANT USAGE ON SCHEMA public TO kijko_worker;
 
 --
+-- Name: FUNCTION activate_habit(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.activate_habit(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.activate_habit(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION activate_reflex(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.activate_reflex(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.activate_reflex(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION activate_skills(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.activate_skills(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.activate_skills(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION add_repository(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
@@ -12956,6 +26199,13 @@ REVOKE ALL ON FUNCTION api.authorize_socket(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.authorize_socket(p jsonb) TO authenticated;
 
 --
+-- Name: FUNCTION cancel_execution(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.cancel_execution(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.cancel_execution(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION cancel_ingestion(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
@@ -12970,11 +26220,46 @@ REVOKE ALL ON FUNCTION api.check_project_name(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.check_project_name(p jsonb) TO authenticated;
 
 --
+-- Name: FUNCTION clean_up_executions(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.clean_up_executions(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.clean_up_executions(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION clear_access_log(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.clear_access_log(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.clear_access_log(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION complete_ingestion(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
 REVOKE ALL ON FUNCTION api.complete_ingestion(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.complete_ingestion(p jsonb) TO service_role;
+
+--
+-- Name: FUNCTION count_connections(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.count_connections(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.count_connections(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION count_unread_notifications(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.count_unread_notifications(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.count_unread_notifications(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION create_announcement(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.create_announcement(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.create_announcement(p jsonb) TO authenticated;
 
 --
 -- Name: FUNCTION create_folder(p jsonb); Type: ACL; Schema: api; Owner: -
@@ -12984,11 +26269,81 @@ REVOKE ALL ON FUNCTION api.create_folder(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.create_folder(p jsonb) TO authenticated;
 
 --
+-- Name: FUNCTION create_habit(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.create_habit(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.create_habit(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION create_notification(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.create_notification(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.create_notification(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION create_playbook_skill(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.create_playbook_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.create_playbook_skill(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION create_project(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
 REVOKE ALL ON FUNCTION api.create_project(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.create_project(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION create_reflex(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.create_reflex(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.create_reflex(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION create_skill(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.create_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.create_skill(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION deactivate_habit(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.deactivate_habit(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.deactivate_habit(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION deactivate_reflex(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.deactivate_reflex(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.deactivate_reflex(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION deactivate_skills(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.deactivate_skills(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.deactivate_skills(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION delete_habit(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.delete_habit(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.delete_habit(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION delete_notification(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.delete_notification(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.delete_notification(p jsonb) TO authenticated;
 
 --
 -- Name: FUNCTION delete_project(p jsonb); Type: ACL; Schema: api; Owner: -
@@ -12998,11 +26353,46 @@ REVOKE ALL ON FUNCTION api.delete_project(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.delete_project(p jsonb) TO authenticated;
 
 --
+-- Name: FUNCTION delete_provider_key(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.delete_provider_key(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.delete_provider_key(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION delete_reflex(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.delete_reflex(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.delete_reflex(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION delete_skill(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.delete_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.delete_skill(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION delete_skills(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.delete_skills(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.delete_skills(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION delete_source_file(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
 REVOKE ALL ON FUNCTION api.delete_source_file(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.delete_source_file(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION duplicate_skill(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.duplicate_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.duplicate_skill(p jsonb) TO authenticated;
 
 --
 -- Name: FUNCTION email_ingestion_result(p jsonb); Type: ACL; Schema: api; Owner: -
@@ -13019,11 +26409,95 @@ REVOKE ALL ON FUNCTION api.estimate_project(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.estimate_project(p jsonb) TO authenticated;
 
 --
+-- Name: FUNCTION execute_skill(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.execute_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.execute_skill(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION export_executions(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.export_executions(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.export_executions(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION export_skill(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.export_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.export_skill(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_aggregated_stats(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_aggregated_stats(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_aggregated_stats(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION get_completion(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
 REVOKE ALL ON FUNCTION api.get_completion(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.get_completion(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_cost_breakdown(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_cost_breakdown(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_cost_breakdown(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_cost_projection(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_cost_projection(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_cost_projection(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_execution(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_execution(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_execution(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_execution_full(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_execution_full(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_execution_full(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_execution_stats(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_execution_stats(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_execution_stats(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_habit(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_habit(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_habit(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_habit_full(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_habit_full(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_habit_full(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_habit_stats(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_habit_stats(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_habit_stats(p jsonb) TO authenticated;
 
 --
 -- Name: FUNCTION get_ingestion_progress(p jsonb); Type: ACL; Schema: api; Owner: -
@@ -13113,6 +26587,34 @@ GRANT ALL ON FUNCTION api.get_manual_content(p jsonb) TO authenticated;
 
 REVOKE ALL ON FUNCTION api.get_me(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.get_me(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_notification_preferences(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_notification_preferences(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_notification_preferences(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_performance_metrics(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_performance_metrics(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_performance_metrics(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_performance_percentiles(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_performance_percentiles(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_performance_percentiles(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_playbook(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_playbook(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_playbook(p jsonb) TO authenticated;
 
 --
 -- Name: FUNCTION get_progress_details(p jsonb); Type: ACL; Schema: api; Owner: -
@@ -13326,6 +26828,76 @@ REVOKE ALL ON FUNCTION api.get_recovery(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.get_recovery(p jsonb) TO authenticated;
 
 --
+-- Name: FUNCTION get_reflex(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_reflex(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_reflex(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_reflex_full(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_reflex_full(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_reflex_full(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_reflex_stats(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_reflex_stats(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_reflex_stats(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_reflex_webhook(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_reflex_webhook(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_reflex_webhook(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_skill(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_skill(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_skill_full(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_skill_full(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_skill_full(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_skill_stats(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_skill_stats(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_skill_stats(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION get_skill_stats_of(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.get_skill_stats_of(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.get_skill_stats_of(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION import_skill(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.import_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.import_skill(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION list_access_log(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_access_log(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_access_log(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION list_all_worktrees(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
@@ -13333,11 +26905,53 @@ REVOKE ALL ON FUNCTION api.list_all_worktrees(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.list_all_worktrees(p jsonb) TO authenticated;
 
 --
+-- Name: FUNCTION list_dead_jobs(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_dead_jobs(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_dead_jobs(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION list_executions(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_executions(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_executions(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION list_files(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
 REVOKE ALL ON FUNCTION api.list_files(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.list_files(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION list_habit_executions(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_habit_executions(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_habit_executions(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION list_habits(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_habits(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_habits(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION list_models(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_models(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_models(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION list_notifications(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_notifications(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_notifications(p jsonb) TO authenticated;
 
 --
 -- Name: FUNCTION my_organizations_json(); Type: ACL; Schema: private; Owner: -
@@ -13361,6 +26975,34 @@ REVOKE ALL ON FUNCTION api.list_projects(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.list_projects(p jsonb) TO authenticated;
 
 --
+-- Name: FUNCTION list_provider_keys(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_provider_keys(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_provider_keys(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION list_recent_executions(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_recent_executions(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_recent_executions(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION list_reflex_executions(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_reflex_executions(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_reflex_executions(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION list_reflexes(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_reflexes(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_reflexes(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION list_repositories(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
@@ -13368,11 +27010,46 @@ REVOKE ALL ON FUNCTION api.list_repositories(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.list_repositories(p jsonb) TO authenticated;
 
 --
+-- Name: FUNCTION list_running_executions(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_running_executions(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_running_executions(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION list_skill_executions(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_skill_executions(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_skill_executions(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION list_skill_templates(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_skill_templates(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_skill_templates(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION list_skills(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_skills(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_skills(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION list_source_files(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
 REVOKE ALL ON FUNCTION api.list_source_files(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.list_source_files(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION list_starred_skills(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.list_starred_skills(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.list_starred_skills(p jsonb) TO authenticated;
 
 --
 -- Name: FUNCTION humanized(p_at timestamp with time zone, p_now timestamp with time zone); Type: ACL; Schema: private; Owner: -
@@ -13422,11 +27099,46 @@ REVOKE ALL ON FUNCTION api.prepare_ingestion(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.prepare_ingestion(p jsonb) TO authenticated;
 
 --
+-- Name: FUNCTION publish_skill(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.publish_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.publish_skill(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION rate_skill(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.rate_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.rate_skill(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION read_all_notifications(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.read_all_notifications(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.read_all_notifications(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION read_notification(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.read_notification(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.read_notification(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION recover_ingestion(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
 REVOKE ALL ON FUNCTION api.recover_ingestion(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.recover_ingestion(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION regenerate_reflex_secret(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.regenerate_reflex_secret(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.regenerate_reflex_secret(p jsonb) TO authenticated;
 
 --
 -- Name: FUNCTION register_text_source(p jsonb); Type: ACL; Schema: api; Owner: -
@@ -13450,6 +27162,48 @@ REVOKE ALL ON FUNCTION api.remove_repository(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.remove_repository(p jsonb) TO authenticated;
 
 --
+-- Name: FUNCTION reset_habit_errors(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.reset_habit_errors(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.reset_habit_errors(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION reset_reflex_errors(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.reset_reflex_errors(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.reset_reflex_errors(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION retry_dead_job(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.retry_dead_job(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.retry_dead_job(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION retry_execution(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.retry_execution(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.retry_execution(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION run_habit(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.run_habit(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.run_habit(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION run_skill(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.run_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.run_skill(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION save_progress_snapshot(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
@@ -13457,11 +27211,82 @@ REVOKE ALL ON FUNCTION api.save_progress_snapshot(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.save_progress_snapshot(p jsonb) TO service_role;
 
 --
+-- Name: FUNCTION send_event(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.send_event(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.send_event(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION set_provider_key(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.set_provider_key(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.set_provider_key(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION star_skill(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.star_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.star_skill(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION start_ingestion(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
 REVOKE ALL ON FUNCTION api.start_ingestion(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.start_ingestion(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION test_prompt(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.test_prompt(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.test_prompt(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION test_reflex(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.test_reflex(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.test_reflex(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION test_skill(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.test_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.test_skill(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION unpublish_skill(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.unpublish_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.unpublish_skill(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION unstar_skill(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.unstar_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.unstar_skill(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION unsubscribe_mail(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.unsubscribe_mail(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.unsubscribe_mail(p jsonb) TO anon;
+GRANT ALL ON FUNCTION api.unsubscribe_mail(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION update_habit(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.update_habit(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.update_habit(p jsonb) TO authenticated;
 
 --
 -- Name: FUNCTION update_ingestion_progress(p jsonb); Type: ACL; Schema: api; Owner: -
@@ -13478,6 +27303,20 @@ REVOKE ALL ON FUNCTION api.update_manual_content(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.update_manual_content(p jsonb) TO authenticated;
 
 --
+-- Name: FUNCTION update_notification_preferences(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.update_notification_preferences(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.update_notification_preferences(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION update_playbook(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.update_playbook(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.update_playbook(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION update_project(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
@@ -13492,6 +27331,13 @@ REVOKE ALL ON FUNCTION api.update_project_settings(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.update_project_settings(p jsonb) TO authenticated;
 
 --
+-- Name: FUNCTION update_reflex(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.update_reflex(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.update_reflex(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION update_repository(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
@@ -13499,11 +27345,25 @@ REVOKE ALL ON FUNCTION api.update_repository(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.update_repository(p jsonb) TO authenticated;
 
 --
+-- Name: FUNCTION update_skill(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.update_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.update_skill(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION update_source_file(p jsonb); Type: ACL; Schema: api; Owner: -
 --
 
 REVOKE ALL ON FUNCTION api.update_source_file(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION api.update_source_file(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION validate_cron(p jsonb); Type: ACL; Schema: api; Owner: -
+--
+
+REVOKE ALL ON FUNCTION api.validate_cron(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION api.validate_cron(p jsonb) TO authenticated;
 
 --
 -- Name: FUNCTION validate_project_name(p jsonb); Type: ACL; Schema: api; Owner: -
@@ -14121,10 +27981,117 @@ GRANT INSERT(notification_level) ON TABLE public.project_members TO authenticate
 REVOKE ALL ON FUNCTION private.activity_json(a public.project_activity, m public.project_members, p_owner_id uuid) FROM PUBLIC;
 
 --
+-- Name: TABLE skills; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,DELETE ON TABLE public.skills TO authenticated;
+
+--
+-- Name: COLUMN skills.user_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(user_id) ON TABLE public.skills TO authenticated;
+
+--
+-- Name: COLUMN skills.organization_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(organization_id) ON TABLE public.skills TO authenticated;
+
+--
+-- Name: COLUMN skills.name; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(name),UPDATE(name) ON TABLE public.skills TO authenticated;
+
+--
+-- Name: COLUMN skills.description; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(description),UPDATE(description) ON TABLE public.skills TO authenticated;
+
+--
+-- Name: COLUMN skills.category; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(category),UPDATE(category) ON TABLE public.skills TO authenticated;
+
+--
+-- Name: COLUMN skills.prompt_template; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(prompt_template),UPDATE(prompt_template) ON TABLE public.skills TO authenticated;
+
+--
+-- Name: COLUMN skills.model; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(model),UPDATE(model) ON TABLE public.skills TO authenticated;
+
+--
+-- Name: COLUMN skills.parameters; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(parameters),UPDATE(parameters) ON TABLE public.skills TO authenticated;
+
+--
+-- Name: COLUMN skills.input_schema; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(input_schema),UPDATE(input_schema) ON TABLE public.skills TO authenticated;
+
+--
+-- Name: COLUMN skills.output_format; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(output_format),UPDATE(output_format) ON TABLE public.skills TO authenticated;
+
+--
+-- Name: COLUMN skills.is_active; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(is_active),UPDATE(is_active) ON TABLE public.skills TO authenticated;
+
+--
+-- Name: FUNCTION add_skill(s public.skills); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.add_skill(s public.skills) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.add_skill(s public.skills) TO authenticated;
+
+--
+-- Name: FUNCTION admit_model_call(p_model text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.admit_model_call(p_model text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.admit_model_call(p_model text) TO authenticated;
+
+--
 -- Name: FUNCTION adopt_identity(p jsonb); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.adopt_identity(p jsonb) FROM PUBLIC;
+
+--
+-- Name: FUNCTION announce(p_body jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.announce(p_body jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.announce(p_body jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION answering_provider(p_provider text, p_org_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.answering_provider(p_provider text, p_org_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.answering_provider(p_provider text, p_org_id uuid) TO kijko_server;
+GRANT ALL ON FUNCTION private.answering_provider(p_provider text, p_org_id uuid) TO kijko_worker;
+
+--
+-- Name: FUNCTION app_url(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.app_url() FROM PUBLIC;
 
 --
 -- Name: FUNCTION apply_manual_content(p_project_id uuid, p_content text, p_field text); Type: ACL; Schema: private; Owner: -
@@ -14161,6 +28128,14 @@ GRANT ALL ON FUNCTION private.as_branch(p_branch text) TO authenticated;
 GRANT ALL ON FUNCTION private.as_branch(p_branch text) TO service_role;
 
 --
+-- Name: FUNCTION as_instant(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.as_instant(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.as_instant(p_text text) TO authenticated;
+GRANT ALL ON FUNCTION private.as_instant(p_text text) TO service_role;
+
+--
 -- Name: FUNCTION as_parent(p_project_id uuid, p_parent_id text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -14174,6 +28149,13 @@ REVOKE ALL ON FUNCTION private.as_patterns(p_list jsonb, p_field text) FROM PUBL
 GRANT ALL ON FUNCTION private.as_patterns(p_list jsonb, p_field text) TO authenticated;
 GRANT ALL ON FUNCTION private.as_patterns(p_list jsonb, p_field text) TO service_role;
 GRANT ALL ON FUNCTION private.as_patterns(p_list jsonb, p_field text) TO kijko_worker;
+
+--
+-- Name: FUNCTION as_timestamp(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.as_timestamp(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.as_timestamp(p_text text) TO authenticated;
 
 --
 -- Name: FUNCTION as_uuid(p_text text); Type: ACL; Schema: private; Owner: -
@@ -14193,10 +28175,134 @@ GRANT ALL ON FUNCTION private.as_uuid(p_text text) TO kijko_worker;
 REVOKE ALL ON FUNCTION private.assert_file_name(p_project_id uuid, p_parent_id uuid, p_name text, p_exclude_id uuid) FROM PUBLIC;
 
 --
+-- Name: TABLE habits; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,DELETE ON TABLE public.habits TO authenticated;
+
+--
+-- Name: COLUMN habits.user_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(user_id) ON TABLE public.habits TO authenticated;
+
+--
+-- Name: COLUMN habits.organization_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(organization_id) ON TABLE public.habits TO authenticated;
+
+--
+-- Name: COLUMN habits.skill_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(skill_id) ON TABLE public.habits TO authenticated;
+
+--
+-- Name: COLUMN habits.schedule_cron; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(schedule_cron),UPDATE(schedule_cron) ON TABLE public.habits TO authenticated;
+
+--
+-- Name: COLUMN habits.schedule_description; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(schedule_description),UPDATE(schedule_description) ON TABLE public.habits TO authenticated;
+
+--
+-- Name: COLUMN habits.timezone; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(timezone),UPDATE(timezone) ON TABLE public.habits TO authenticated;
+
+--
+-- Name: COLUMN habits.config; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(config),UPDATE(config) ON TABLE public.habits TO authenticated;
+
+--
+-- Name: COLUMN habits.is_active; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(is_active),UPDATE(is_active) ON TABLE public.habits TO authenticated;
+
+--
+-- Name: FUNCTION assert_habit(o public.habits, n public.habits); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_habit(o public.habits, n public.habits) FROM PUBLIC;
+
+--
+-- Name: FUNCTION assert_habits_row(r public.habits); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_habits_row(r public.habits) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_habits_row(r public.habits) TO authenticated;
+GRANT ALL ON FUNCTION private.assert_habits_row(r public.habits) TO service_role;
+GRANT ALL ON FUNCTION private.assert_habits_row(r public.habits) TO kijko_server;
+GRANT ALL ON FUNCTION private.assert_habits_row(r public.habits) TO kijko_worker;
+
+--
+-- Name: FUNCTION assert_input(p_schema jsonb, p_input jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_input(p_schema jsonb, p_input jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_input(p_schema jsonb, p_input jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.assert_input(p_schema jsonb, p_input jsonb) TO service_role;
+GRANT ALL ON FUNCTION private.assert_input(p_schema jsonb, p_input jsonb) TO kijko_server;
+GRANT ALL ON FUNCTION private.assert_input(p_schema jsonb, p_input jsonb) TO kijko_worker;
+
+--
 -- Name: FUNCTION assert_lease(p_run_id uuid, p_owner uuid); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.assert_lease(p_run_id uuid, p_owner uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION assert_model_answers(p_model text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_model_answers(p_model text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_model_answers(p_model text) TO authenticated;
+
+--
+-- Name: TABLE notifications; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,DELETE ON TABLE public.notifications TO authenticated;
+
+--
+-- Name: COLUMN notifications.read_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(read_at) ON TABLE public.notifications TO authenticated;
+
+--
+-- Name: FUNCTION assert_notifications_row(r public.notifications); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_notifications_row(r public.notifications) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_notifications_row(r public.notifications) TO anon;
+GRANT ALL ON FUNCTION private.assert_notifications_row(r public.notifications) TO authenticated;
+GRANT ALL ON FUNCTION private.assert_notifications_row(r public.notifications) TO service_role;
+GRANT ALL ON FUNCTION private.assert_notifications_row(r public.notifications) TO kijko_server;
+GRANT ALL ON FUNCTION private.assert_notifications_row(r public.notifications) TO kijko_worker;
+
+--
+-- Name: FUNCTION assert_platform_admin(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_platform_admin() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_platform_admin() TO authenticated;
+
+--
+-- Name: FUNCTION assert_preference_names(p_body jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_preference_names(p_body jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_preference_names(p_body jsonb) TO authenticated;
 
 --
 -- Name: FUNCTION assert_project_activity_row(r public.project_activity); Type: ACL; Schema: private; Owner: -
@@ -14258,6 +28364,21 @@ GRANT ALL ON FUNCTION private.assert_projects_row(r public.projects) TO kijko_se
 GRANT ALL ON FUNCTION private.assert_projects_row(r public.projects) TO kijko_worker;
 
 --
+-- Name: FUNCTION assert_provider(p_model text, p_org_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_provider(p_model text, p_org_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_provider(p_model text, p_org_id uuid) TO kijko_server;
+GRANT ALL ON FUNCTION private.assert_provider(p_model text, p_org_id uuid) TO kijko_worker;
+
+--
+-- Name: FUNCTION assert_provider_keys_admin(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_provider_keys_admin() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_provider_keys_admin() TO authenticated;
+
+--
 -- Name: FUNCTION assert_repository_free(p_project_id uuid, p_url text, p_branch text, p_exclude_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
@@ -14266,12 +28387,48 @@ GRANT ALL ON FUNCTION private.assert_repository_free(p_project_id uuid, p_url te
 GRANT ALL ON FUNCTION private.assert_repository_free(p_project_id uuid, p_url text, p_branch text, p_exclude_id uuid) TO service_role;
 
 --
+-- Name: FUNCTION assert_runnable(p_skill_id text, p_input jsonb, p_test boolean); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_runnable(p_skill_id text, p_input jsonb, p_test boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_runnable(p_skill_id text, p_input jsonb, p_test boolean) TO authenticated;
+
+--
 -- Name: FUNCTION assert_same_project(p_project_id uuid, p_body jsonb); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.assert_same_project(p_project_id uuid, p_body jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.assert_same_project(p_project_id uuid, p_body jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.assert_same_project(p_project_id uuid, p_body jsonb) TO service_role;
+
+--
+-- Name: TABLE skill_executions; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.skill_executions TO authenticated;
+
+--
+-- Name: FUNCTION assert_skill_executions_row(r public.skill_executions); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_skill_executions_row(r public.skill_executions) FROM PUBLIC;
+
+--
+-- Name: FUNCTION assert_skill_runs(p_skill_id uuid, p_user_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_skill_runs(p_skill_id uuid, p_user_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_skill_runs(p_skill_id uuid, p_user_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION assert_skills_row(r public.skills); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.assert_skills_row(r public.skills) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.assert_skills_row(r public.skills) TO authenticated;
+GRANT ALL ON FUNCTION private.assert_skills_row(r public.skills) TO service_role;
+GRANT ALL ON FUNCTION private.assert_skills_row(r public.skills) TO kijko_server;
+GRANT ALL ON FUNCTION private.assert_skills_row(r public.skills) TO kijko_worker;
 
 --
 -- Name: FUNCTION assert_startable(p_project_id uuid, p_force boolean); Type: ACL; Schema: private; Owner: -
@@ -14336,6 +28493,13 @@ REVOKE ALL ON FUNCTION private.beat_node(p_node_id uuid, p_sockets uuid[], p_use
 GRANT ALL ON FUNCTION private.beat_node(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[]) TO kijko_server;
 
 --
+-- Name: FUNCTION begin_event(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.begin_event(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.begin_event(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION begin_idempotent(p_key text, p_operation text, p_hash bytea); Type: ACL; Schema: private; Owner: -
 --
 
@@ -14356,11 +28520,11 @@ GRANT ALL ON FUNCTION private.begin_login(p jsonb, p_at timestamp with time zone
 REVOKE ALL ON FUNCTION private.begin_session(p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamp with time zone, p_expires_at timestamp with time zone) FROM PUBLIC;
 
 --
--- Name: FUNCTION begin_watching(p_project_id uuid, p_cursor bigint, p_until bigint, p_limit integer); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION braced(p_text text); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.begin_watching(p_project_id uuid, p_cursor bigint, p_until bigint, p_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.begin_watching(p_project_id uuid, p_cursor bigint, p_until bigint, p_limit integer) TO authenticated;
+REVOKE ALL ON FUNCTION private.braced(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.braced(p_text text) TO authenticated;
 
 --
 -- Name: FUNCTION bury_job(p_job_id text, p_type text, p_queue text, p_args jsonb, p_error_count integer, p_error text, p_created_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
@@ -14370,11 +28534,24 @@ REVOKE ALL ON FUNCTION private.bury_job(p_job_id text, p_type text, p_queue text
 GRANT ALL ON FUNCTION private.bury_job(p_job_id text, p_type text, p_queue text, p_args jsonb, p_error_count integer, p_error text, p_created_at timestamp with time zone) TO kijko_worker;
 
 --
+-- Name: FUNCTION bury_nodes(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.bury_nodes(p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.bury_nodes(p_at timestamp with time zone) TO kijko_server;
+
+--
 -- Name: FUNCTION call_idempotent(p_operation text, p jsonb, p_key text, p_hash bytea); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.call_idempotent(p_operation text, p jsonb, p_key text, p_hash bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.call_idempotent(p_operation text, p jsonb, p_key text, p_hash bytea) TO authenticated;
+
+--
+-- Name: FUNCTION can_fire_skill(p_skill_id uuid, p_user_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.can_fire_skill(p_skill_id uuid, p_user_id uuid) FROM PUBLIC;
 
 --
 -- Name: FUNCTION cancel_active_run(p_project_id uuid); Type: ACL; Schema: private; Owner: -
@@ -14390,6 +28567,13 @@ REVOKE ALL ON FUNCTION private.cancel_before_deletion(p_project_id uuid) FROM PU
 GRANT ALL ON FUNCTION private.cancel_before_deletion(p_project_id uuid) TO authenticated;
 
 --
+-- Name: FUNCTION cancel_execution(p_id text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.cancel_execution(p_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.cancel_execution(p_id text) TO authenticated;
+
+--
 -- Name: FUNCTION cancel_run(p_project_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
@@ -14403,10 +28587,29 @@ GRANT ALL ON FUNCTION private.cancel_run(p_project_id uuid) TO authenticated;
 REVOKE ALL ON FUNCTION private.change_branch(p_project_id uuid, p_repository_id uuid, p_branch text) FROM PUBLIC;
 
 --
+-- Name: FUNCTION change_skill(s public.skills); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.change_skill(s public.skills) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.change_skill(s public.skills) TO authenticated;
+
+--
+-- Name: FUNCTION changed_files(p_org_id uuid, p_old_run uuid, p_new_run uuid, p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.changed_files(p_org_id uuid, p_old_run uuid, p_new_run uuid, p_limit integer) FROM PUBLIC;
+
+--
 -- Name: FUNCTION choose_organization(p_user_id uuid, p_wanted_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.choose_organization(p_user_id uuid, p_wanted_id uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION claim_execution(p_id uuid, p_seconds integer, OUT outcome text, OUT token uuid, OUT answers text, OUT called text, OUT sealed_key text, OUT parameters jsonb, OUT prompt text, OUT elapsed_ms bigint, OUT is_streamed boolean, OUT organization_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.claim_execution(p_id uuid, p_seconds integer, OUT outcome text, OUT token uuid, OUT answers text, OUT called text, OUT sealed_key text, OUT parameters jsonb, OUT prompt text, OUT elapsed_ms bigint, OUT is_streamed boolean, OUT organization_id uuid) FROM PUBLIC;
 
 --
 -- Name: FUNCTION claim_run(p_run_id uuid, p_owner uuid, p_seconds integer); Type: ACL; Schema: private; Owner: -
@@ -14455,11 +28658,33 @@ GRANT ALL ON FUNCTION private.claims() TO kijko_worker;
 REVOKE ALL ON FUNCTION private.clean_email(p_text text) FROM PUBLIC;
 
 --
+-- Name: FUNCTION clean_up_executions(p_days integer, OUT deleted bigint, OUT bytes bigint); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.clean_up_executions(p_days integer, OUT deleted bigint, OUT bytes bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.clean_up_executions(p_days integer, OUT deleted bigint, OUT bytes bigint) TO authenticated;
+
+--
+-- Name: FUNCTION clear_refusals(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.clear_refusals() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.clear_refusals() TO authenticated;
+
+--
 -- Name: FUNCTION clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer) TO kijko_worker;
+
+--
+-- Name: FUNCTION clock_change(p_zone text, p_from timestamp without time zone, p_to timestamp without time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.clock_change(p_zone text, p_from timestamp without time zone, p_to timestamp without time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.clock_change(p_zone text, p_from timestamp without time zone, p_to timestamp without time zone) TO authenticated;
+GRANT ALL ON FUNCTION private.clock_change(p_zone text, p_from timestamp without time zone, p_to timestamp without time zone) TO service_role;
 
 --
 -- Name: FUNCTION close_sockets(p_socket_ids uuid[]); Type: ACL; Schema: private; Owner: -
@@ -14469,10 +28694,63 @@ REVOKE ALL ON FUNCTION private.close_sockets(p_socket_ids uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.close_sockets(p_socket_ids uuid[]) TO kijko_server;
 
 --
+-- Name: TABLE usage_counters; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.usage_counters TO authenticated;
+
+--
+-- Name: FUNCTION close_usage_day(p public.usage_counters); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.close_usage_day(p public.usage_counters) FROM PUBLIC;
+
+--
+-- Name: FUNCTION compact_json(p_value jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.compact_json(p_value jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.compact_json(p_value jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.compact_json(p_value jsonb) TO service_role;
+GRANT ALL ON FUNCTION private.compact_json(p_value jsonb) TO kijko_server;
+GRANT ALL ON FUNCTION private.compact_json(p_value jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION compose_notification_mail(p_rows private.notification_mails[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.compose_notification_mail(p_rows private.notification_mails[]) FROM PUBLIC;
+
+--
+-- Name: FUNCTION consume_call(p_org_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.consume_call(p_org_id uuid) FROM PUBLIC;
+
+--
 -- Name: FUNCTION consume_quota(p_org_id uuid, p_metric text, p_amount bigint, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.consume_quota(p_org_id uuid, p_metric text, p_amount bigint, p_at timestamp with time zone) FROM PUBLIC;
+
+--
+-- Name: FUNCTION consume_slowly(p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, p_limit bigint, p_cap bigint); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.consume_slowly(p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, p_limit bigint, p_cap bigint) FROM PUBLIC;
+
+--
+-- Name: FUNCTION consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_cap bigint, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_cap bigint, p_at timestamp with time zone) FROM PUBLIC;
+
+--
+-- Name: FUNCTION content_as_prompt(b jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.content_as_prompt(b jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.content_as_prompt(b jsonb) TO authenticated;
 
 --
 -- Name: FUNCTION continue_session(p_session private.sessions, p jsonb, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
@@ -14481,10 +28759,33 @@ REVOKE ALL ON FUNCTION private.consume_quota(p_org_id uuid, p_metric text, p_amo
 REVOKE ALL ON FUNCTION private.continue_session(p_session private.sessions, p jsonb, p_at timestamp with time zone) FROM PUBLIC;
 
 --
+-- Name: FUNCTION cost_cents(p_called text, p_model text, p_prompt bigint, p_completion bigint, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.cost_cents(p_called text, p_model text, p_prompt bigint, p_completion bigint, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.cost_cents(p_called text, p_model text, p_prompt bigint, p_completion bigint, p_at timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION private.cost_cents(p_called text, p_model text, p_prompt bigint, p_completion bigint, p_at timestamp with time zone) TO service_role;
+GRANT ALL ON FUNCTION private.cost_cents(p_called text, p_model text, p_prompt bigint, p_completion bigint, p_at timestamp with time zone) TO kijko_server;
+GRANT ALL ON FUNCTION private.cost_cents(p_called text, p_model text, p_prompt bigint, p_completion bigint, p_at timestamp with time zone) TO kijko_worker;
+
+--
+-- Name: FUNCTION count_outcome(e public.skill_executions); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.count_outcome(e public.skill_executions) FROM PUBLIC;
+
+--
 -- Name: FUNCTION count_project(p public.projects, p_by integer); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.count_project(p public.projects, p_by integer) FROM PUBLIC;
+
+--
+-- Name: FUNCTION count_watchers(p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.count_watchers(p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.count_watchers(p_project_id uuid) TO authenticated;
 
 --
 -- Name: FUNCTION counted_projects(OUT projects bigint, OUT active bigint, OUT processing bigint, OUT failed bigint, OUT tokens bigint, OUT files bigint); Type: ACL; Schema: private; Owner: -
@@ -14500,6 +28801,61 @@ GRANT ALL ON FUNCTION private.counted_projects(OUT projects bigint, OUT active b
 REVOKE ALL ON FUNCTION private.create_organization(p_name text, p_owner_id uuid) FROM PUBLIC;
 
 --
+-- Name: FUNCTION cron_description(p_cron text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.cron_description(p_cron text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.cron_description(p_cron text) TO authenticated;
+GRANT ALL ON FUNCTION private.cron_description(p_cron text) TO service_role;
+
+--
+-- Name: FUNCTION cron_error(p_cron text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.cron_error(p_cron text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.cron_error(p_cron text) TO authenticated;
+GRANT ALL ON FUNCTION private.cron_error(p_cron text) TO service_role;
+
+--
+-- Name: FUNCTION cron_match(p_sets bigint[], p_from timestamp without time zone, p_before timestamp without time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.cron_match(p_sets bigint[], p_from timestamp without time zone, p_before timestamp without time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.cron_match(p_sets bigint[], p_from timestamp without time zone, p_before timestamp without time zone) TO authenticated;
+GRANT ALL ON FUNCTION private.cron_match(p_sets bigint[], p_from timestamp without time zone, p_before timestamp without time zone) TO service_role;
+
+--
+-- Name: FUNCTION cron_next(p_cron text, p_zone text, p_after timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.cron_next(p_cron text, p_zone text, p_after timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.cron_next(p_cron text, p_zone text, p_after timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION private.cron_next(p_cron text, p_zone text, p_after timestamp with time zone) TO service_role;
+
+--
+-- Name: FUNCTION cron_sets(p_cron text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.cron_sets(p_cron text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.cron_sets(p_cron text) TO authenticated;
+GRANT ALL ON FUNCTION private.cron_sets(p_cron text) TO service_role;
+
+--
+-- Name: FUNCTION cron_values(p_field text, p_min integer, p_max integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.cron_values(p_field text, p_min integer, p_max integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.cron_values(p_field text, p_min integer, p_max integer) TO authenticated;
+GRANT ALL ON FUNCTION private.cron_values(p_field text, p_min integer, p_max integer) TO service_role;
+
+--
+-- Name: FUNCTION csv_cell(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.csv_cell(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.csv_cell(p_text text) TO authenticated;
+
+--
 -- Name: FUNCTION current_progress_json(p_project_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
@@ -14510,6 +28866,25 @@ GRANT ALL ON FUNCTION private.current_progress_json(p_project_id uuid) TO kijko_
 GRANT ALL ON FUNCTION private.current_progress_json(p_project_id uuid) TO kijko_worker;
 
 --
+-- Name: FUNCTION day_start(p_day date); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.day_start(p_day date) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.day_start(p_day date) TO authenticated;
+
+--
+-- Name: TABLE dead_letters; Type: ACL; Schema: jobs; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE ON TABLE jobs.dead_letters TO kijko_worker;
+
+--
+-- Name: FUNCTION dead_letter_json(d jobs.dead_letters); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.dead_letter_json(d jobs.dead_letters) FROM PUBLIC;
+
+--
 -- Name: FUNCTION declare_installation(p_key text, p_value jsonb); Type: ACL; Schema: private; Owner: -
 --
 
@@ -14518,10 +28893,51 @@ GRANT ALL ON FUNCTION private.declare_installation(p_key text, p_value jsonb) TO
 GRANT ALL ON FUNCTION private.declare_installation(p_key text, p_value jsonb) TO kijko_worker;
 
 --
+-- Name: FUNCTION default_model(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.default_model() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.default_model() TO authenticated;
+GRANT ALL ON FUNCTION private.default_model() TO service_role;
+GRANT ALL ON FUNCTION private.default_model() TO kijko_server;
+GRANT ALL ON FUNCTION private.default_model() TO kijko_worker;
+
+--
+-- Name: FUNCTION default_value(p_field jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.default_value(p_field jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.default_value(p_field jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.default_value(p_field jsonb) TO service_role;
+GRANT ALL ON FUNCTION private.default_value(p_field jsonb) TO kijko_server;
+GRANT ALL ON FUNCTION private.default_value(p_field jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION delete_provider_key(p_provider text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.delete_provider_key(p_provider text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.delete_provider_key(p_provider text) TO authenticated;
+
+--
 -- Name: FUNCTION delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer) FROM PUBLIC;
+
+--
+-- Name: FUNCTION deliver_notification_preferences(p_ids uuid[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.deliver_notification_preferences(p_ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.deliver_notification_preferences(p_ids uuid[]) TO kijko_server;
+
+--
+-- Name: FUNCTION deliver_notifications(p_ids uuid[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.deliver_notifications(p_ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.deliver_notifications(p_ids uuid[]) TO kijko_server;
 
 --
 -- Name: FUNCTION device_json(p_user_agent text); Type: ACL; Schema: private; Owner: -
@@ -14536,11 +28952,31 @@ REVOKE ALL ON FUNCTION private.device_json(p_user_agent text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.discard_blobs(p_keys text[]) FROM PUBLIC;
 
 --
+-- Name: FUNCTION dispatch_habits(p_at timestamp with time zone, p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.dispatch_habits(p_at timestamp with time zone, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.dispatch_habits(p_at timestamp with time zone, p_limit integer) TO kijko_worker;
+
+--
 -- Name: FUNCTION drop_run_rows(p_run_id uuid, p_limit integer); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.drop_run_rows(p_run_id uuid, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.drop_run_rows(p_run_id uuid, p_limit integer) TO kijko_worker;
+
+--
+-- Name: FUNCTION duration_percentiles(p_skill_id uuid, p_has_skill boolean, OUT n bigint, OUT mean bigint, OUT p50 integer, OUT p90 integer, OUT p99 integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.duration_percentiles(p_skill_id uuid, p_has_skill boolean, OUT n bigint, OUT mean bigint, OUT p50 integer, OUT p90 integer, OUT p99 integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.duration_percentiles(p_skill_id uuid, p_has_skill boolean, OUT n bigint, OUT mean bigint, OUT p50 integer, OUT p90 integer, OUT p99 integer) TO authenticated;
+
+--
+-- Name: FUNCTION earliest_job(p_queues text[], p_from timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.earliest_job(p_queues text[], p_from timestamp with time zone) FROM PUBLIC;
 
 --
 -- Name: FUNCTION effective_plan(p_org_id uuid); Type: ACL; Schema: private; Owner: -
@@ -14567,16 +29003,41 @@ REVOKE ALL ON FUNCTION private.emit(p_room text, p_type text, p_data jsonb, p_or
 REVOKE ALL ON FUNCTION private.emit_change(p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_project_id uuid, p_fields text[]) FROM PUBLIC;
 
 --
+-- Name: FUNCTION emit_members(p_org_id uuid, p_operation text, p_ids uuid[], p_fields text[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.emit_members(p_org_id uuid, p_operation text, p_ids uuid[], p_fields text[]) FROM PUBLIC;
+
+--
+-- Name: FUNCTION emit_org_change(p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_fields text[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.emit_org_change(p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_fields text[]) FROM PUBLIC;
+
+--
 -- Name: FUNCTION emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid) FROM PUBLIC;
 
 --
+-- Name: FUNCTION end_of_execution(e public.skill_executions, p_at timestamp with time zone, OUT code text, OUT message text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.end_of_execution(e public.skill_executions, p_at timestamp with time zone, OUT code text, OUT message text) FROM PUBLIC;
+
+--
 -- Name: FUNCTION end_stolen_session(p_session private.sessions, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.end_stolen_session(p_session private.sessions, p_at timestamp with time zone) FROM PUBLIC;
+
+--
+-- Name: FUNCTION ended_executions(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.ended_executions(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.ended_executions(p jsonb) TO kijko_server;
 
 --
 -- Name: FUNCTION enqueue(p_type text, p_args jsonb, p_run_at timestamp with time zone, p_unique_key text, p_queue text); Type: ACL; Schema: private; Owner: -
@@ -14617,6 +29078,13 @@ GRANT ALL ON FUNCTION private.enter_claims() TO authenticated;
 GRANT ALL ON FUNCTION private.enter_claims() TO service_role;
 
 --
+-- Name: FUNCTION enter_socket(p_user_id uuid, p_session_id uuid, p_org_hint uuid, p_claims text, p_request_id text, p_client_ip text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.enter_socket(p_user_id uuid, p_session_id uuid, p_org_hint uuid, p_claims text, p_request_id text, p_client_ip text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.enter_socket(p_user_id uuid, p_session_id uuid, p_org_hint uuid, p_claims text, p_request_id text, p_client_ip text) TO kijko_server;
+
+--
 -- Name: FUNCTION estimate_json(p_total numeric, p_strategy text, p_plan text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -14637,6 +29105,88 @@ REVOKE ALL ON FUNCTION private.estimated_tokens(p_type text, p_repositories json
 GRANT ALL ON FUNCTION private.estimated_tokens(p_type text, p_repositories jsonb, p_files jsonb, p_characters bigint) TO authenticated;
 
 --
+-- Name: FUNCTION execute_response(e public.skill_executions); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.execute_response(e public.skill_executions) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.execute_response(e public.skill_executions) TO authenticated;
+
+--
+-- Name: FUNCTION execute_skill(p_skill_id text, p_input jsonb, p_type text, p_reference_id text, p_stream boolean); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.execute_skill(p_skill_id text, p_input jsonb, p_type text, p_reference_id text, p_stream boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.execute_skill(p_skill_id text, p_input jsonb, p_type text, p_reference_id text, p_stream boolean) TO authenticated;
+
+--
+-- Name: FUNCTION execution_csv(e public.skill_executions, p_skill_name text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.execution_csv(e public.skill_executions, p_skill_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.execution_csv(e public.skill_executions, p_skill_name text) TO authenticated;
+
+--
+-- Name: FUNCTION execution_days(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.execution_days() FROM PUBLIC;
+
+--
+-- Name: FUNCTION execution_filter(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.execution_filter(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.execution_filter(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION execution_json(e public.skill_executions); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.execution_json(e public.skill_executions) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.execution_json(e public.skill_executions) TO authenticated;
+
+--
+-- Name: FUNCTION execution_result(e public.skill_executions); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.execution_result(e public.skill_executions) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.execution_result(e public.skill_executions) TO authenticated;
+
+--
+-- Name: FUNCTION execution_statuses(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.execution_statuses() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.execution_statuses() TO authenticated;
+
+--
+-- Name: FUNCTION execution_types(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.execution_types() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.execution_types() TO authenticated;
+
+--
+-- Name: FUNCTION execution_with_skill_json(e public.skill_executions, s public.skills); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.execution_with_skill_json(e public.skill_executions, s public.skills) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.execution_with_skill_json(e public.skill_executions, s public.skills) TO authenticated;
+
+--
+-- Name: FUNCTION executions_json(p jsonb, p_filter text, p_limit integer, p_offset bigint); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.executions_json(p jsonb, p_filter text, p_limit integer, p_offset bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.executions_json(p jsonb, p_filter text, p_limit integer, p_offset bigint) TO authenticated;
+
+--
+-- Name: FUNCTION fail_execution(p_id uuid, p_code text, p_message text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.fail_execution(p_id uuid, p_code text, p_message text) FROM PUBLIC;
+
+--
 -- Name: FUNCTION fail_run(p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb); Type: ACL; Schema: private; Owner: -
 --
 
@@ -14651,6 +29201,15 @@ REVOKE ALL ON FUNCTION private.failed_run(p_project_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.failed_run(p_project_id uuid) TO authenticated;
 
 --
+-- Name: FUNCTION fields_fault(p_schema jsonb, OUT field text, OUT message text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.fields_fault(p_schema jsonb, OUT field text, OUT message text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.fields_fault(p_schema jsonb, OUT field text, OUT message text) TO authenticated;
+GRANT ALL ON FUNCTION private.fields_fault(p_schema jsonb, OUT field text, OUT message text) TO service_role;
+GRANT ALL ON FUNCTION private.fields_fault(p_schema jsonb, OUT field text, OUT message text) TO kijko_worker;
+
+--
 -- Name: FUNCTION file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -14661,6 +29220,23 @@ REVOKE ALL ON FUNCTION private.file_brief_json(p_id uuid, p_name text, p_size bi
 --
 
 REVOKE ALL ON FUNCTION private.file_extension(p_name text, p_is_folder boolean) FROM PUBLIC;
+
+--
+-- Name: FUNCTION filter_fault(f jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.filter_fault(f jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.filter_fault(f jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.filter_fault(f jsonb) TO service_role;
+GRANT ALL ON FUNCTION private.filter_fault(f jsonb) TO kijko_server;
+GRANT ALL ON FUNCTION private.filter_fault(f jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION finish_execution(p_id uuid, p_token uuid, p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.finish_execution(p_id uuid, p_token uuid, p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.finish_execution(p_id uuid, p_token uuid, p jsonb) TO kijko_worker;
 
 --
 -- Name: FUNCTION finish_idempotent(p_key text, p_response jsonb); Type: ACL; Schema: private; Owner: -
@@ -14690,6 +29266,99 @@ REVOKE ALL ON FUNCTION private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) 
 GRANT ALL ON FUNCTION private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) TO kijko_worker;
 
 --
+-- Name: FUNCTION fire_changes(p_user_id uuid, p_batch text, p_firings jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.fire_changes(p_user_id uuid, p_batch text, p_firings jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.fire_changes(p_user_id uuid, p_batch text, p_firings jsonb) TO kijko_worker;
+
+--
+-- Name: TABLE reflexes; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,DELETE ON TABLE public.reflexes TO authenticated;
+
+--
+-- Name: COLUMN reflexes.user_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(user_id) ON TABLE public.reflexes TO authenticated;
+
+--
+-- Name: COLUMN reflexes.organization_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(organization_id) ON TABLE public.reflexes TO authenticated;
+
+--
+-- Name: COLUMN reflexes.skill_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(skill_id) ON TABLE public.reflexes TO authenticated;
+
+--
+-- Name: COLUMN reflexes.trigger_type; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(trigger_type) ON TABLE public.reflexes TO authenticated;
+
+--
+-- Name: COLUMN reflexes.trigger_config; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(trigger_config),UPDATE(trigger_config) ON TABLE public.reflexes TO authenticated;
+
+--
+-- Name: COLUMN reflexes.conditions; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(conditions),UPDATE(conditions) ON TABLE public.reflexes TO authenticated;
+
+--
+-- Name: COLUMN reflexes.is_active; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(is_active),UPDATE(is_active) ON TABLE public.reflexes TO authenticated;
+
+--
+-- Name: FUNCTION fire_reflex(r public.reflexes, p_payload jsonb, OUT reason text, OUT execution_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.fire_reflex(r public.reflexes, p_payload jsonb, OUT reason text, OUT execution_id uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION fire_reflexes(p_user_id uuid, p_type text, p_ids uuid[], p_payload jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.fire_reflexes(p_user_id uuid, p_type text, p_ids uuid[], p_payload jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.fire_reflexes(p_user_id uuid, p_type text, p_ids uuid[], p_payload jsonb) TO kijko_server;
+GRANT ALL ON FUNCTION private.fire_reflexes(p_user_id uuid, p_type text, p_ids uuid[], p_payload jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION floored_ratio(p_over numeric, p_under numeric); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.floored_ratio(p_over numeric, p_under numeric) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.floored_ratio(p_over numeric, p_under numeric) TO authenticated;
+
+--
+-- Name: FUNCTION folded(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.folded(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.folded(p_text text) TO authenticated;
+GRANT ALL ON FUNCTION private.folded(p_text text) TO service_role;
+GRANT ALL ON FUNCTION private.folded(p_text text) TO kijko_server;
+GRANT ALL ON FUNCTION private.folded(p_text text) TO kijko_worker;
+
+--
+-- Name: FUNCTION free_skill_name(p_name text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.free_skill_name(p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.free_skill_name(p_name text) TO authenticated;
+
+--
 -- Name: FUNCTION git_host_provider(p_host text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -14699,11 +29368,77 @@ GRANT ALL ON FUNCTION private.git_host_provider(p_host text) TO service_role;
 GRANT ALL ON FUNCTION private.git_host_provider(p_host text) TO kijko_worker;
 
 --
+-- Name: FUNCTION given_value(p_variables jsonb, p_name text, p_trigger text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.given_value(p_variables jsonb, p_name text, p_trigger text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.given_value(p_variables jsonb, p_name text, p_trigger text) TO authenticated;
+GRANT ALL ON FUNCTION private.given_value(p_variables jsonb, p_name text, p_trigger text) TO service_role;
+GRANT ALL ON FUNCTION private.given_value(p_variables jsonb, p_name text, p_trigger text) TO kijko_server;
+GRANT ALL ON FUNCTION private.given_value(p_variables jsonb, p_name text, p_trigger text) TO kijko_worker;
+
+--
 -- Name: FUNCTION guest_project_ids(); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.guest_project_ids() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.guest_project_ids() TO authenticated;
+
+--
+-- Name: FUNCTION habit_fields(o public.habits, n public.habits); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.habit_fields(o public.habits, n public.habits) FROM PUBLIC;
+
+--
+-- Name: FUNCTION habit_json(h public.habits); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.habit_json(h public.habits) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.habit_json(h public.habits) TO authenticated;
+GRANT ALL ON FUNCTION private.habit_json(h public.habits) TO service_role;
+
+--
+-- Name: FUNCTION missing_skill_json(p_skill_id uuid, p_user_id uuid, p_created timestamp with time zone, p_updated timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.missing_skill_json(p_skill_id uuid, p_user_id uuid, p_created timestamp with time zone, p_updated timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.missing_skill_json(p_skill_id uuid, p_user_id uuid, p_created timestamp with time zone, p_updated timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION private.missing_skill_json(p_skill_id uuid, p_user_id uuid, p_created timestamp with time zone, p_updated timestamp with time zone) TO service_role;
+GRANT ALL ON FUNCTION private.missing_skill_json(p_skill_id uuid, p_user_id uuid, p_created timestamp with time zone, p_updated timestamp with time zone) TO kijko_worker;
+
+--
+-- Name: FUNCTION rating_json(p_sum bigint, p_count integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.rating_json(p_sum bigint, p_count integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.rating_json(p_sum bigint, p_count integer) TO authenticated;
+GRANT ALL ON FUNCTION private.rating_json(p_sum bigint, p_count integer) TO service_role;
+GRANT ALL ON FUNCTION private.rating_json(p_sum bigint, p_count integer) TO kijko_worker;
+
+--
+-- Name: FUNCTION skill_json(s public.skills); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.skill_json(s public.skills) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.skill_json(s public.skills) TO authenticated;
+GRANT ALL ON FUNCTION private.skill_json(s public.skills) TO service_role;
+GRANT ALL ON FUNCTION private.skill_json(s public.skills) TO kijko_worker;
+
+--
+-- Name: FUNCTION habit_with_skill_json(h public.habits, s public.skills); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.habit_with_skill_json(h public.habits, s public.skills) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.habit_with_skill_json(h public.habits, s public.skills) TO authenticated;
+GRANT ALL ON FUNCTION private.habit_with_skill_json(h public.habits, s public.skills) TO service_role;
+
+--
+-- Name: FUNCTION hand_back_executions(p_ids uuid[], p_tokens uuid[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.hand_back_executions(p_ids uuid[], p_tokens uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.hand_back_executions(p_ids uuid[], p_tokens uuid[]) TO kijko_worker;
 
 --
 -- Name: FUNCTION has_embedding(); Type: ACL; Schema: private; Owner: -
@@ -14746,6 +29481,22 @@ GRANT ALL ON FUNCTION private.has_project_role(p_project_id uuid, p_minimum text
 GRANT ALL ON FUNCTION private.has_project_role(p_project_id uuid, p_minimum text) TO service_role;
 
 --
+-- Name: FUNCTION has_provider(p_provider text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.has_provider(p_provider text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.has_provider(p_provider text) TO authenticated;
+GRANT ALL ON FUNCTION private.has_provider(p_provider text) TO service_role;
+GRANT ALL ON FUNCTION private.has_provider(p_provider text) TO kijko_server;
+GRANT ALL ON FUNCTION private.has_provider(p_provider text) TO kijko_worker;
+
+--
+-- Name: FUNCTION hmac_sha256(p_key bytea, p_message bytea); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.hmac_sha256(p_key bytea, p_message bytea) FROM PUBLIC;
+
+--
 -- Name: FUNCTION hold_runs(p_owners uuid[], p_seconds integer); Type: ACL; Schema: private; Owner: -
 --
 
@@ -14757,6 +29508,13 @@ GRANT ALL ON FUNCTION private.hold_runs(p_owners uuid[], p_seconds integer) TO k
 --
 
 REVOKE ALL ON FUNCTION private.html_text(p_text text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION indented(p_value jsonb, p_depth integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.indented(p_value jsonb, p_depth integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.indented(p_value jsonb, p_depth integer) TO authenticated;
 
 --
 -- Name: FUNCTION ingestion_event_types(); Type: ACL; Schema: private; Owner: -
@@ -14781,6 +29539,22 @@ GRANT ALL ON FUNCTION private.initials_icon(p_name text) TO authenticated;
 GRANT ALL ON FUNCTION private.initials_icon(p_name text) TO service_role;
 
 --
+-- Name: FUNCTION input_faults(p_schema jsonb, p_input jsonb, p_trigger text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.input_faults(p_schema jsonb, p_input jsonb, p_trigger text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.input_faults(p_schema jsonb, p_input jsonb, p_trigger text) TO authenticated;
+GRANT ALL ON FUNCTION private.input_faults(p_schema jsonb, p_input jsonb, p_trigger text) TO service_role;
+GRANT ALL ON FUNCTION private.input_faults(p_schema jsonb, p_input jsonb, p_trigger text) TO kijko_server;
+GRANT ALL ON FUNCTION private.input_faults(p_schema jsonb, p_input jsonb, p_trigger text) TO kijko_worker;
+
+--
+-- Name: FUNCTION is_active_member(p_org_id uuid, p_user_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_active_member(p_org_id uuid, p_user_id uuid) FROM PUBLIC;
+
+--
 -- Name: FUNCTION is_branch_name(p_name text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -14788,6 +29562,23 @@ REVOKE ALL ON FUNCTION private.is_branch_name(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.is_branch_name(p_name text) TO authenticated;
 GRANT ALL ON FUNCTION private.is_branch_name(p_name text) TO service_role;
 GRANT ALL ON FUNCTION private.is_branch_name(p_name text) TO kijko_worker;
+
+--
+-- Name: FUNCTION is_final(p_status text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_final(p_status text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_final(p_status text) TO authenticated;
+
+--
+-- Name: FUNCTION is_finite(p_value jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_finite(p_value jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_finite(p_value jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.is_finite(p_value jsonb) TO service_role;
+GRANT ALL ON FUNCTION private.is_finite(p_value jsonb) TO kijko_server;
+GRANT ALL ON FUNCTION private.is_finite(p_value jsonb) TO kijko_worker;
 
 --
 -- Name: FUNCTION is_plain(p_text text); Type: ACL; Schema: private; Owner: -
@@ -14810,6 +29601,24 @@ GRANT ALL ON FUNCTION private.is_glob(p_pattern text) TO service_role;
 GRANT ALL ON FUNCTION private.is_glob(p_pattern text) TO kijko_worker;
 
 --
+-- Name: FUNCTION is_key_request(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_key_request() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_key_request() TO authenticated;
+
+--
+-- Name: FUNCTION is_link(p_link text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_link(p_link text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_link(p_link text) TO anon;
+GRANT ALL ON FUNCTION private.is_link(p_link text) TO authenticated;
+GRANT ALL ON FUNCTION private.is_link(p_link text) TO service_role;
+GRANT ALL ON FUNCTION private.is_link(p_link text) TO kijko_server;
+GRANT ALL ON FUNCTION private.is_link(p_link text) TO kijko_worker;
+
+--
 -- Name: FUNCTION is_mail_address(p_address text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -14819,6 +29628,16 @@ GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO authenticated;
 GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO service_role;
 GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO kijko_server;
 GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO kijko_worker;
+
+--
+-- Name: FUNCTION is_model_routable(p_model text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_model_routable(p_model text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_model_routable(p_model text) TO authenticated;
+GRANT ALL ON FUNCTION private.is_model_routable(p_model text) TO service_role;
+GRANT ALL ON FUNCTION private.is_model_routable(p_model text) TO kijko_server;
+GRANT ALL ON FUNCTION private.is_model_routable(p_model text) TO kijko_worker;
 
 --
 -- Name: FUNCTION org_role(); Type: ACL; Schema: private; Owner: -
@@ -14861,11 +29680,144 @@ REVOKE ALL ON FUNCTION private.is_platform_admin() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.is_platform_admin() TO authenticated;
 
 --
+-- Name: FUNCTION is_provider_configured(p_provider text, p_org_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_provider_configured(p_provider text, p_org_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_provider_configured(p_provider text, p_org_id uuid) TO kijko_server;
+GRANT ALL ON FUNCTION private.is_provider_configured(p_provider text, p_org_id uuid) TO kijko_worker;
+
+--
 -- Name: FUNCTION is_public_url(p_url text); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.is_public_url(p_url text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.is_public_url(p_url text) TO authenticated;
+
+--
+-- Name: FUNCTION is_weekdays(p_days smallint[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_weekdays(p_days smallint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_weekdays(p_days smallint[]) TO anon;
+GRANT ALL ON FUNCTION private.is_weekdays(p_days smallint[]) TO authenticated;
+GRANT ALL ON FUNCTION private.is_weekdays(p_days smallint[]) TO service_role;
+GRANT ALL ON FUNCTION private.is_weekdays(p_days smallint[]) TO kijko_server;
+GRANT ALL ON FUNCTION private.is_weekdays(p_days smallint[]) TO kijko_worker;
+
+--
+-- Name: TABLE notification_preferences; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.notification_preferences TO authenticated;
+
+--
+-- Name: COLUMN notification_preferences.email_product_updates; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(email_product_updates) ON TABLE public.notification_preferences TO authenticated;
+
+--
+-- Name: COLUMN notification_preferences.email_security_alerts; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(email_security_alerts) ON TABLE public.notification_preferences TO authenticated;
+
+--
+-- Name: COLUMN notification_preferences.email_billing_reminders; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(email_billing_reminders) ON TABLE public.notification_preferences TO authenticated;
+
+--
+-- Name: COLUMN notification_preferences.email_weekly_digest; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(email_weekly_digest) ON TABLE public.notification_preferences TO authenticated;
+
+--
+-- Name: COLUMN notification_preferences.in_app_new_leads; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(in_app_new_leads) ON TABLE public.notification_preferences TO authenticated;
+
+--
+-- Name: COLUMN notification_preferences.in_app_task_completions; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(in_app_task_completions) ON TABLE public.notification_preferences TO authenticated;
+
+--
+-- Name: COLUMN notification_preferences.in_app_system_updates; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(in_app_system_updates) ON TABLE public.notification_preferences TO authenticated;
+
+--
+-- Name: COLUMN notification_preferences.in_app_context_updates; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(in_app_context_updates) ON TABLE public.notification_preferences TO authenticated;
+
+--
+-- Name: COLUMN notification_preferences.in_app_team_activity; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(in_app_team_activity) ON TABLE public.notification_preferences TO authenticated;
+
+--
+-- Name: COLUMN notification_preferences.frequency; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(frequency) ON TABLE public.notification_preferences TO authenticated;
+
+--
+-- Name: COLUMN notification_preferences.digest_time; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(digest_time) ON TABLE public.notification_preferences TO authenticated;
+
+--
+-- Name: COLUMN notification_preferences.digest_day; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(digest_day) ON TABLE public.notification_preferences TO authenticated;
+
+--
+-- Name: COLUMN notification_preferences.quiet_enabled; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(quiet_enabled) ON TABLE public.notification_preferences TO authenticated;
+
+--
+-- Name: COLUMN notification_preferences.quiet_start; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(quiet_start) ON TABLE public.notification_preferences TO authenticated;
+
+--
+-- Name: COLUMN notification_preferences.quiet_end; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(quiet_end) ON TABLE public.notification_preferences TO authenticated;
+
+--
+-- Name: COLUMN notification_preferences.quiet_days; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(quiet_days) ON TABLE public.notification_preferences TO authenticated;
+
+--
+-- Name: COLUMN notification_preferences.quiet_custom_days; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(quiet_custom_days) ON TABLE public.notification_preferences TO authenticated;
+
+--
+-- Name: FUNCTION is_quiet_minute(s public.notification_preferences, p_local timestamp without time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_quiet_minute(s public.notification_preferences, p_local timestamp without time zone) FROM PUBLIC;
 
 --
 -- Name: FUNCTION is_request(); Type: ACL; Schema: private; Owner: -
@@ -14887,6 +29839,22 @@ GRANT ALL ON FUNCTION private.is_retryable_code(p_code text) TO kijko_server;
 GRANT ALL ON FUNCTION private.is_retryable_code(p_code text) TO kijko_worker;
 
 --
+-- Name: FUNCTION is_shown(s public.notification_preferences, p_type text, p_urgent boolean); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_shown(s public.notification_preferences, p_type text, p_urgent boolean) FROM PUBLIC;
+
+--
+-- Name: FUNCTION is_stranger(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_stranger() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_stranger() TO authenticated;
+GRANT ALL ON FUNCTION private.is_stranger() TO service_role;
+GRANT ALL ON FUNCTION private.is_stranger() TO kijko_server;
+GRANT ALL ON FUNCTION private.is_stranger() TO kijko_worker;
+
+--
 -- Name: FUNCTION is_switches(p_value jsonb, p_keys text[]); Type: ACL; Schema: private; Owner: -
 --
 
@@ -14898,10 +29866,47 @@ GRANT ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) TO kijko
 GRANT ALL ON FUNCTION private.is_switches(p_value jsonb, p_keys text[]) TO kijko_worker;
 
 --
+-- Name: FUNCTION zone_used(p_name text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.zone_used(p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.zone_used(p_name text) TO authenticated;
+GRANT ALL ON FUNCTION private.zone_used(p_name text) TO service_role;
+
+--
+-- Name: FUNCTION is_zone(p_name text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_zone(p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_zone(p_name text) TO authenticated;
+GRANT ALL ON FUNCTION private.is_zone(p_name text) TO service_role;
+
+--
 -- Name: FUNCTION issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamp with time zone) FROM PUBLIC;
+
+--
+-- Name: FUNCTION js_number(p_number jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.js_number(p_number jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.js_number(p_number jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.js_number(p_number jsonb) TO service_role;
+GRANT ALL ON FUNCTION private.js_number(p_number jsonb) TO kijko_server;
+GRANT ALL ON FUNCTION private.js_number(p_number jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION json_bytes(p_value jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.json_bytes(p_value jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.json_bytes(p_value jsonb) TO anon;
+GRANT ALL ON FUNCTION private.json_bytes(p_value jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.json_bytes(p_value jsonb) TO service_role;
+GRANT ALL ON FUNCTION private.json_bytes(p_value jsonb) TO kijko_server;
+GRANT ALL ON FUNCTION private.json_bytes(p_value jsonb) TO kijko_worker;
 
 --
 -- Name: FUNCTION judge_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text); Type: ACL; Schema: private; Owner: -
@@ -14924,11 +29929,56 @@ GRANT ALL ON FUNCTION private.judge_project_name(p_org_id uuid, p_name text, p_e
 REVOKE ALL ON FUNCTION private.judge_upload(p_name text, p_path text, p_size bigint, p_type text) FROM PUBLIC;
 
 --
+-- Name: FUNCTION judge_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.judge_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.judge_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) TO kijko_server;
+
+--
+-- Name: FUNCTION keep_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_projects uuid[], p_sockets integer[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.keep_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_projects uuid[], p_sockets integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.keep_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_projects uuid[], p_sockets integer[]) TO kijko_server;
+
+--
+-- Name: FUNCTION keep_secret(p_id uuid, p_sealed text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.keep_secret(p_id uuid, p_sealed text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.keep_secret(p_id uuid, p_sealed text) TO authenticated;
+
+--
 -- Name: FUNCTION keep_signing_key(p_offered text); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.keep_signing_key(p_offered text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.keep_signing_key(p_offered text) TO kijko_server;
+
+--
+-- Name: FUNCTION known_fields(p_schema jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.known_fields(p_schema jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.known_fields(p_schema jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.known_fields(p_schema jsonb) TO service_role;
+GRANT ALL ON FUNCTION private.known_fields(p_schema jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION known_parameters(p_parameters jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.known_parameters(p_parameters jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.known_parameters(p_parameters jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.known_parameters(p_parameters jsonb) TO service_role;
+GRANT ALL ON FUNCTION private.known_parameters(p_parameters jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION known_zone(p_zone text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.known_zone(p_zone text) FROM PUBLIC;
 
 --
 -- Name: FUNCTION last_completed_run(p_project_id uuid); Type: ACL; Schema: private; Owner: -
@@ -14958,11 +30008,45 @@ GRANT ALL ON FUNCTION private.like_pattern(p_search text) TO authenticated;
 REVOKE ALL ON FUNCTION private.like_prefix(p_prefix text) FROM PUBLIC;
 
 --
+-- Name: TABLE plans; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.plans TO anon;
+GRANT SELECT ON TABLE public.plans TO authenticated;
+
+--
+-- Name: TABLE subscriptions; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.subscriptions TO authenticated;
+
+--
+-- Name: FUNCTION limit_of(s public.subscriptions, p public.plans, p_metric text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.limit_of(s public.subscriptions, p public.plans, p_metric text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION list_dead_letters(p_type text, p_limit integer, p_offset integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.list_dead_letters(p_type text, p_limit integer, p_offset integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.list_dead_letters(p_type text, p_limit integer, p_offset integer) TO authenticated;
+
+--
 -- Name: FUNCTION live_checkpoints(p_runs uuid[]); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.live_checkpoints(p_runs uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.live_checkpoints(p_runs uuid[]) TO kijko_worker;
+
+--
+-- Name: FUNCTION lock_habit(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.lock_habit(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.lock_habit(p jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.lock_habit(p jsonb) TO service_role;
 
 --
 -- Name: FUNCTION lock_tree(p_project_id uuid); Type: ACL; Schema: private; Owner: -
@@ -14975,6 +30059,13 @@ REVOKE ALL ON FUNCTION private.lock_tree(p_project_id uuid) FROM PUBLIC;
 --
 
 REVOKE ALL ON FUNCTION private.locked_problem(p_email text, p_at timestamp with time zone) FROM PUBLIC;
+
+--
+-- Name: FUNCTION locked_skill(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.locked_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.locked_skill(p jsonb) TO authenticated;
 
 --
 -- Name: FUNCTION log_out(p jsonb); Type: ACL; Schema: private; Owner: -
@@ -14992,11 +30083,50 @@ GRANT ALL ON FUNCTION private.log_position(p_room text, OUT head bigint, OUT pen
 GRANT ALL ON FUNCTION private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) TO kijko_server;
 
 --
+-- Name: FUNCTION log_refusals(p_entries jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.log_refusals(p_entries jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.log_refusals(p_entries jsonb) TO kijko_server;
+
+--
+-- Name: FUNCTION lowest_bit(p_set bigint); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.lowest_bit(p_set bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.lowest_bit(p_set bigint) TO authenticated;
+GRANT ALL ON FUNCTION private.lowest_bit(p_set bigint) TO service_role;
+
+--
+-- Name: FUNCTION mail_cadence(s public.notification_preferences, p_type text, p_urgent boolean, p_category text, p_is_project boolean, p_level text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.mail_cadence(s public.notification_preferences, p_type text, p_urgent boolean, p_category text, p_is_project boolean, p_level text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION mail_categories(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.mail_categories() FROM PUBLIC;
+
+--
+-- Name: FUNCTION mail_entry(p_title text, p_message text, p_link text, p_limit integer, OUT body_text text, OUT body_html text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.mail_entry(p_title text, p_message text, p_link text, p_limit integer, OUT body_text text, OUT body_html text) FROM PUBLIC;
+
+--
 -- Name: FUNCTION mail_ingestion_result(p_project_id uuid, p_email text); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.mail_ingestion_result(p_project_id uuid, p_email text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.mail_ingestion_result(p_project_id uuid, p_email text) TO authenticated;
+
+--
+-- Name: FUNCTION mail_link(p_link text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.mail_link(p_link text) FROM PUBLIC;
 
 --
 -- Name: FUNCTION mark_mail_sent(p_id uuid); Type: ACL; Schema: private; Owner: -
@@ -15011,6 +30141,12 @@ GRANT ALL ON FUNCTION private.mark_mail_sent(p_id uuid) TO kijko_worker;
 
 REVOKE ALL ON FUNCTION private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) TO kijko_worker;
+
+--
+-- Name: FUNCTION may_run(h public.habits); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.may_run(h public.habits) FROM PUBLIC;
 
 --
 -- Name: FUNCTION me_json(); Type: ACL; Schema: private; Owner: -
@@ -15052,6 +30188,23 @@ GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO kijko_ser
 GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO kijko_worker;
 
 --
+-- Name: FUNCTION model_provider(p_model text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.model_provider(p_model text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.model_provider(p_model text) TO authenticated;
+GRANT ALL ON FUNCTION private.model_provider(p_model text) TO service_role;
+GRANT ALL ON FUNCTION private.model_provider(p_model text) TO kijko_server;
+GRANT ALL ON FUNCTION private.model_provider(p_model text) TO kijko_worker;
+
+--
+-- Name: FUNCTION models_json(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.models_json() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.models_json() TO authenticated;
+
+--
 -- Name: FUNCTION move_ownership(p_project_id uuid, p_user_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
@@ -15062,6 +30215,13 @@ REVOKE ALL ON FUNCTION private.move_ownership(p_project_id uuid, p_user_id uuid)
 --
 
 REVOKE ALL ON FUNCTION private.move_storage(p_org_id uuid, p_bytes numeric) FROM PUBLIC;
+
+--
+-- Name: FUNCTION new_skill(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.new_skill() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.new_skill() TO authenticated;
 
 --
 -- Name: FUNCTION new_ulid(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
@@ -15080,16 +30240,133 @@ GRANT ALL ON FUNCTION private.newest_run(p_project_id uuid) TO kijko_server;
 GRANT ALL ON FUNCTION private.newest_run(p_project_id uuid) TO kijko_worker;
 
 --
+-- Name: FUNCTION next_digest(s public.notification_preferences, p_zone text, p_cadence text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.next_digest(s public.notification_preferences, p_zone text, p_cadence text, p_at timestamp with time zone) FROM PUBLIC;
+
+--
+-- Name: FUNCTION next_fixed(p_sets bigint[], p_zone text, p_utc timestamp without time zone, p_local timestamp without time zone, p_before timestamp without time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.next_fixed(p_sets bigint[], p_zone text, p_utc timestamp without time zone, p_local timestamp without time zone, p_before timestamp without time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.next_fixed(p_sets bigint[], p_zone text, p_utc timestamp without time zone, p_local timestamp without time zone, p_before timestamp without time zone) TO authenticated;
+GRANT ALL ON FUNCTION private.next_fixed(p_sets bigint[], p_zone text, p_utc timestamp without time zone, p_local timestamp without time zone, p_before timestamp without time zone) TO service_role;
+
+--
+-- Name: FUNCTION next_grant(p_amount bigint, p_left bigint); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.next_grant(p_amount bigint, p_left bigint) FROM PUBLIC;
+
+--
+-- Name: FUNCTION next_hourly(p_sets bigint[], p_zone text, p_utc timestamp without time zone, p_local timestamp without time zone, p_before timestamp without time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.next_hourly(p_sets bigint[], p_zone text, p_utc timestamp without time zone, p_local timestamp without time zone, p_before timestamp without time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.next_hourly(p_sets bigint[], p_zone text, p_utc timestamp without time zone, p_local timestamp without time zone, p_before timestamp without time zone) TO authenticated;
+GRANT ALL ON FUNCTION private.next_hourly(p_sets bigint[], p_zone text, p_utc timestamp without time zone, p_local timestamp without time zone, p_before timestamp without time zone) TO service_role;
+
+--
 -- Name: FUNCTION next_position(p_project_id uuid, p_parent_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.next_position(p_project_id uuid, p_parent_id uuid) FROM PUBLIC;
 
 --
+-- Name: FUNCTION normal_cron(p_cron text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.normal_cron(p_cron text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.normal_cron(p_cron text) TO authenticated;
+GRANT ALL ON FUNCTION private.normal_cron(p_cron text) TO service_role;
+
+--
+-- Name: FUNCTION note_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_present boolean[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.note_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_present boolean[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.note_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_present boolean[]) TO kijko_server;
+
+--
+-- Name: FUNCTION note_watchers(p_node_id uuid, p_projects uuid[], p_sockets integer[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.note_watchers(p_node_id uuid, p_projects uuid[], p_sockets integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.note_watchers(p_node_id uuid, p_projects uuid[], p_sockets integer[]) TO kijko_server;
+
+--
+-- Name: FUNCTION notification_json(n public.notifications); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.notification_json(n public.notifications) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.notification_json(n public.notifications) TO authenticated;
+
+--
+-- Name: FUNCTION notification_preferences_json(s public.notification_preferences); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.notification_preferences_json(s public.notification_preferences) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.notification_preferences_json(s public.notification_preferences) TO authenticated;
+
+--
+-- Name: FUNCTION notify(p_user_id uuid, p_type text, p_title text, p_message text, p_data jsonb, p_link text, p_urgent boolean, p_dedupe text, p_actor uuid, p_org_id uuid, p_mail text, p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.notify(p_user_id uuid, p_type text, p_title text, p_message text, p_data jsonb, p_link text, p_urgent boolean, p_dedupe text, p_actor uuid, p_org_id uuid, p_mail text, p_project_id uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION notify_all(p_user_ids uuid[], p_type text, p_title text, p_message text, p_data jsonb, p_link text, p_urgent boolean, p_dedupe text, p_actor uuid, p_org_id uuid, p_mail text, p_project_id uuid, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.notify_all(p_user_ids uuid[], p_type text, p_title text, p_message text, p_data jsonb, p_link text, p_urgent boolean, p_dedupe text, p_actor uuid, p_org_id uuid, p_mail text, p_project_id uuid, p_at timestamp with time zone) FROM PUBLIC;
+
+--
+-- Name: FUNCTION notify_oneself(p_body jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.notify_oneself(p_body jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.notify_oneself(p_body jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION number_piece(p_piece text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.number_piece(p_piece text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.number_piece(p_piece text) TO authenticated;
+GRANT ALL ON FUNCTION private.number_piece(p_piece text) TO service_role;
+GRANT ALL ON FUNCTION private.number_piece(p_piece text) TO kijko_server;
+GRANT ALL ON FUNCTION private.number_piece(p_piece text) TO kijko_worker;
+
+--
+-- Name: FUNCTION number_text(p_number numeric); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.number_text(p_number numeric) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.number_text(p_number numeric) TO authenticated;
+GRANT ALL ON FUNCTION private.number_text(p_number numeric) TO service_role;
+GRANT ALL ON FUNCTION private.number_text(p_number numeric) TO kijko_server;
+GRANT ALL ON FUNCTION private.number_text(p_number numeric) TO kijko_worker;
+
+--
+-- Name: FUNCTION object_of(p_value jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.object_of(p_value jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.object_of(p_value jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION one_line(p_text text); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.one_line(p_text text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION open_delivery(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.open_delivery(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.open_delivery(p jsonb) TO kijko_server;
 
 --
 -- Name: FUNCTION open_run_of(p_project_id uuid); Type: ACL; Schema: private; Owner: -
@@ -15116,6 +30393,12 @@ GRANT ALL ON FUNCTION private.org_id() TO kijko_server;
 GRANT ALL ON FUNCTION private.org_id() TO kijko_worker;
 
 --
+-- Name: FUNCTION organization_leaders(p_org_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.organization_leaders(p_org_id uuid) FROM PUBLIC;
+
+--
 -- Name: FUNCTION overseen_project_ids(); Type: ACL; Schema: private; Owner: -
 --
 
@@ -15123,11 +30406,85 @@ REVOKE ALL ON FUNCTION private.overseen_project_ids() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.overseen_project_ids() TO authenticated;
 
 --
+-- Name: FUNCTION own_execution(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.own_execution(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.own_execution(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION own_reflex(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.own_reflex(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.own_reflex(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION own_skill(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.own_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.own_skill(p jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.own_skill(p jsonb) TO service_role;
+GRANT ALL ON FUNCTION private.own_skill(p jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION own_skills(p_ids jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.own_skills(p_ids jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.own_skills(p_ids jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION own_webhook(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.own_webhook(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.own_webhook(p jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer) TO authenticated;
+
+--
+-- Name: FUNCTION page_limit(p jsonb, p_default integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.page_limit(p jsonb, p_default integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.page_limit(p jsonb, p_default integer) TO authenticated;
+
+--
+-- Name: FUNCTION page_number(p jsonb, p_name text, p_default integer, p_min integer, p_max integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.page_number(p jsonb, p_name text, p_default integer, p_min integer, p_max integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.page_number(p jsonb, p_name text, p_default integer, p_min integer, p_max integer) TO authenticated;
+
+--
+-- Name: FUNCTION page_offset(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.page_offset(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.page_offset(p jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION page_size(p_value jsonb, p_default integer, p_field text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.page_size(p_value jsonb, p_default integer, p_field text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.page_size(p_value jsonb, p_default integer, p_field text) TO authenticated;
+
+--
+-- Name: FUNCTION parameters_fault(p_parameters jsonb, OUT field text, OUT message text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.parameters_fault(p_parameters jsonb, OUT field text, OUT message text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.parameters_fault(p_parameters jsonb, OUT field text, OUT message text) TO authenticated;
+GRANT ALL ON FUNCTION private.parameters_fault(p_parameters jsonb, OUT field text, OUT message text) TO service_role;
+GRANT ALL ON FUNCTION private.parameters_fault(p_parameters jsonb, OUT field text, OUT message text) TO kijko_worker;
 
 --
 -- Name: FUNCTION parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text); Type: ACL; Schema: private; Owner: -
@@ -15266,6 +30623,14 @@ GRANT SELECT(updated_at) ON TABLE public.project_files TO authenticated;
 REVOKE ALL ON FUNCTION private.path_file(p jsonb) FROM PUBLIC;
 
 --
+-- Name: FUNCTION path_habit(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.path_habit(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.path_habit(p jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.path_habit(p jsonb) TO service_role;
+
+--
 -- Name: TABLE project_repositories; Type: ACL; Schema: public; Owner: -
 --
 
@@ -15327,6 +30692,32 @@ REVOKE ALL ON FUNCTION private.path_repository(p jsonb, p_minimum text) FROM PUB
 GRANT ALL ON FUNCTION private.path_repository(p jsonb, p_minimum text) TO authenticated;
 
 --
+-- Name: FUNCTION path_skill(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.path_skill(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.path_skill(p jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.path_skill(p jsonb) TO service_role;
+GRANT ALL ON FUNCTION private.path_skill(p jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION path_value(p_variables jsonb, p_path text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.path_value(p_variables jsonb, p_path text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.path_value(p_variables jsonb, p_path text) TO authenticated;
+GRANT ALL ON FUNCTION private.path_value(p_variables jsonb, p_path text) TO service_role;
+GRANT ALL ON FUNCTION private.path_value(p_variables jsonb, p_path text) TO kijko_server;
+GRANT ALL ON FUNCTION private.path_value(p_variables jsonb, p_path text) TO kijko_worker;
+
+--
+-- Name: FUNCTION pay_for_test(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.pay_for_test() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.pay_for_test() TO authenticated;
+
+--
 -- Name: FUNCTION personal_organization_name(p_first_name text, p_last_name text, p_email text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -15359,6 +30750,12 @@ GRANT ALL ON FUNCTION private.phase_started_json(r public.ingestion_runs) TO kij
 REVOKE ALL ON FUNCTION private.place_files(p_project_id uuid, p_files jsonb, p_origin text) FROM PUBLIC;
 
 --
+-- Name: FUNCTION plain_text(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.plain_text(p_text text) FROM PUBLIC;
+
+--
 -- Name: FUNCTION plan_limit(p_org_id uuid, p_metric text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -15370,6 +30767,82 @@ REVOKE ALL ON FUNCTION private.plan_limit(p_org_id uuid, p_metric text) FROM PUB
 
 REVOKE ALL ON FUNCTION private.plan_of(p_project_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.plan_of(p_project_id uuid) TO authenticated;
+
+--
+-- Name: TABLE skill_playbooks; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.skill_playbooks TO authenticated;
+
+--
+-- Name: COLUMN skill_playbooks.skill_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(skill_id) ON TABLE public.skill_playbooks TO authenticated;
+
+--
+-- Name: COLUMN skill_playbooks.dependencies; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(dependencies),UPDATE(dependencies) ON TABLE public.skill_playbooks TO authenticated;
+
+--
+-- Name: COLUMN skill_playbooks.trigger; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(trigger),UPDATE(trigger) ON TABLE public.skill_playbooks TO authenticated;
+
+--
+-- Name: COLUMN skill_playbooks.scope; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(scope),UPDATE(scope) ON TABLE public.skill_playbooks TO authenticated;
+
+--
+-- Name: COLUMN skill_playbooks.tags; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(tags),UPDATE(tags) ON TABLE public.skill_playbooks TO authenticated;
+
+--
+-- Name: COLUMN skill_playbooks.scope_selection; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(scope_selection),UPDATE(scope_selection) ON TABLE public.skill_playbooks TO authenticated;
+
+--
+-- Name: FUNCTION playbook_json(s public.skills, b public.skill_playbooks); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.playbook_json(s public.skills, b public.skill_playbooks) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.playbook_json(s public.skills, b public.skill_playbooks) TO authenticated;
+
+--
+-- Name: FUNCTION playbook_with(k public.skill_playbooks, b jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.playbook_with(k public.skill_playbooks, b jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.playbook_with(k public.skill_playbooks, b jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION preference_field(p_body jsonb, p_section text, p_field text, p_type text, p_form text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.preference_field(p_body jsonb, p_section text, p_field text, p_type text, p_form text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.preference_field(p_body jsonb, p_section text, p_field text, p_type text, p_form text) TO authenticated;
+
+--
+-- Name: FUNCTION prepare_execution(e public.skill_executions, s public.skills, OUT code text, OUT message text, OUT prompt text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.prepare_execution(e public.skill_executions, s public.skills, OUT code text, OUT message text, OUT prompt text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION price_test(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.price_test(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.price_test(p jsonb) TO kijko_server;
 
 --
 -- Name: FUNCTION problem(p_status integer, p_code text, p_message text, p_field text, p_details jsonb); Type: ACL; Schema: private; Owner: -
@@ -15386,6 +30859,12 @@ GRANT ALL ON FUNCTION private.progress_update_json(r public.ingestion_runs) TO a
 GRANT ALL ON FUNCTION private.progress_update_json(r public.ingestion_runs) TO service_role;
 GRANT ALL ON FUNCTION private.progress_update_json(r public.ingestion_runs) TO kijko_server;
 GRANT ALL ON FUNCTION private.progress_update_json(r public.ingestion_runs) TO kijko_worker;
+
+--
+-- Name: FUNCTION project_audience(p_project_id uuid, p_flag text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.project_audience(p_project_id uuid, p_flag text) FROM PUBLIC;
 
 --
 -- Name: FUNCTION project_branches(p_with_guests boolean); Type: ACL; Schema: private; Owner: -
@@ -15528,6 +31007,37 @@ REVOKE ALL ON FUNCTION private.projects_json(p_ids uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.projects_json(p_ids uuid[]) TO authenticated;
 
 --
+-- Name: FUNCTION prompt_variables(p_input jsonb, p_trigger text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.prompt_variables(p_input jsonb, p_trigger text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.prompt_variables(p_input jsonb, p_trigger text) TO authenticated;
+GRANT ALL ON FUNCTION private.prompt_variables(p_input jsonb, p_trigger text) TO service_role;
+GRANT ALL ON FUNCTION private.prompt_variables(p_input jsonb, p_trigger text) TO kijko_server;
+GRANT ALL ON FUNCTION private.prompt_variables(p_input jsonb, p_trigger text) TO kijko_worker;
+
+--
+-- Name: FUNCTION provider_key(p_provider text, p_org_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.provider_key(p_provider text, p_org_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.provider_key(p_provider text, p_org_id uuid) TO kijko_server;
+GRANT ALL ON FUNCTION private.provider_key(p_provider text, p_org_id uuid) TO kijko_worker;
+
+--
+-- Name: FUNCTION provider_key_json(k private.provider_keys); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.provider_key_json(k private.provider_keys) FROM PUBLIC;
+
+--
+-- Name: FUNCTION provider_keys_json(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.provider_keys_json() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.provider_keys_json() TO authenticated;
+
+--
 -- Name: FUNCTION prune_activity(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
@@ -15555,6 +31065,12 @@ REVOKE ALL ON FUNCTION private.prune_events(p_at timestamp with time zone, p_kee
 GRANT ALL ON FUNCTION private.prune_events(p_at timestamp with time zone, p_keep interval) TO kijko_worker;
 
 --
+-- Name: FUNCTION prune_executions(p_at timestamp with time zone, OUT emptied bigint, OUT deleted bigint); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.prune_executions(p_at timestamp with time zone, OUT emptied bigint, OUT deleted bigint) FROM PUBLIC;
+
+--
 -- Name: FUNCTION prune_identity(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
@@ -15568,6 +31084,18 @@ GRANT ALL ON FUNCTION private.prune_identity(p_at timestamp with time zone) TO k
 REVOKE ALL ON FUNCTION private.prune_mails(p_at timestamp with time zone) FROM PUBLIC;
 
 --
+-- Name: FUNCTION prune_notifications(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.prune_notifications(p_at timestamp with time zone) FROM PUBLIC;
+
+--
+-- Name: FUNCTION prune_reflexes(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.prune_reflexes(p_at timestamp with time zone) FROM PUBLIC;
+
+--
 -- Name: FUNCTION prune_staged_files(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
@@ -15575,10 +31103,31 @@ REVOKE ALL ON FUNCTION private.prune_staged_files(p_at timestamp with time zone)
 GRANT ALL ON FUNCTION private.prune_staged_files(p_at timestamp with time zone) TO kijko_worker;
 
 --
--- Name: FUNCTION queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION publish(p_room text, p_type text, p_data jsonb); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.publish(p_room text, p_type text, p_data jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.publish(p_room text, p_type text, p_data jsonb) TO kijko_server;
+GRANT ALL ON FUNCTION private.publish(p_room text, p_type text, p_data jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION publish_output(p_id uuid, p_token uuid, p_seq integer, p_chunk text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.publish_output(p_id uuid, p_token uuid, p_seq integer, p_chunk text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.publish_output(p_id uuid, p_token uuid, p_seq integer, p_chunk text) TO kijko_worker;
+
+--
+-- Name: FUNCTION queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text, p_unsubscribe_url text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text, p_unsubscribe_url text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION queue_notification_mails(p_at timestamp with time zone, p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.queue_notification_mails(p_at timestamp with time zone, p_limit integer) FROM PUBLIC;
 
 --
 -- Name: FUNCTION queue_state(OUT pending bigint, OUT oldest_seconds double precision); Type: ACL; Schema: private; Owner: -
@@ -15587,6 +31136,31 @@ REVOKE ALL ON FUNCTION private.queue_mail(p_kind text, p_org_id uuid, p_user_id 
 REVOKE ALL ON FUNCTION private.queue_state(OUT pending bigint, OUT oldest_seconds double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.queue_state(OUT pending bigint, OUT oldest_seconds double precision) TO kijko_server;
 GRANT ALL ON FUNCTION private.queue_state(OUT pending bigint, OUT oldest_seconds double precision) TO kijko_worker;
+
+--
+-- Name: FUNCTION queue_told_mail(p_kind text, p_user public.users, p_org_id uuid, p_subject text, p_category text, p_text text, p_html text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.queue_told_mail(p_kind text, p_user public.users, p_org_id uuid, p_subject text, p_category text, p_text text, p_html text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION queue_weekly_summaries(p_at timestamp with time zone, p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.queue_weekly_summaries(p_at timestamp with time zone, p_limit integer) FROM PUBLIC;
+
+--
+-- Name: FUNCTION quiet_until(s public.notification_preferences, p_zone text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.quiet_until(s public.notification_preferences, p_zone text, p_at timestamp with time zone) FROM PUBLIC;
+
+--
+-- Name: FUNCTION raise_queue_floor(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.raise_queue_floor() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.raise_queue_floor() TO kijko_worker;
 
 --
 -- Name: FUNCTION read_chunks(p_run_id uuid, p_owner uuid, p_after uuid, p_limit integer); Type: ACL; Schema: private; Owner: -
@@ -15601,6 +31175,20 @@ GRANT ALL ON FUNCTION private.read_chunks(p_run_id uuid, p_owner uuid, p_after u
 
 REVOKE ALL ON FUNCTION private.read_events(p_after bigint, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.read_events(p_after bigint, p_limit integer) TO kijko_server;
+
+--
+-- Name: FUNCTION read_execution(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.read_execution(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.read_execution(p jsonb) TO kijko_server;
+
+--
+-- Name: FUNCTION read_refusals(p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.read_refusals(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.read_refusals(p_limit integer) TO authenticated;
 
 --
 -- Name: FUNCTION reads_all_activity(p_project_id uuid); Type: ACL; Schema: private; Owner: -
@@ -15657,6 +31245,34 @@ GRANT ALL ON FUNCTION private.reduction_percent(p_original numeric, p_current nu
 GRANT ALL ON FUNCTION private.reduction_percent(p_original numeric, p_current numeric) TO service_role;
 
 --
+-- Name: FUNCTION reference_executions_json(p_reference_id uuid, p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.reference_executions_json(p_reference_id uuid, p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.reference_executions_json(p_reference_id uuid, p jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.reference_executions_json(p_reference_id uuid, p jsonb) TO service_role;
+
+--
+-- Name: FUNCTION reflex_fields(o public.reflexes, n public.reflexes); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.reflex_fields(o public.reflexes, n public.reflexes) FROM PUBLIC;
+
+--
+-- Name: FUNCTION reflex_json(r public.reflexes); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.reflex_json(r public.reflexes) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.reflex_json(r public.reflexes) TO authenticated;
+
+--
+-- Name: FUNCTION reflex_skill_json(r public.reflexes); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.reflex_skill_json(r public.reflexes) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.reflex_skill_json(r public.reflexes) TO authenticated;
+
+--
 -- Name: FUNCTION refresh_session(p jsonb, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
@@ -15675,6 +31291,23 @@ GRANT ALL ON FUNCTION private.refuse(p_status integer, p_code text, p_message te
 GRANT ALL ON FUNCTION private.refuse(p_status integer, p_code text, p_message text, p_field text, p_details jsonb) TO kijko_worker;
 
 --
+-- Name: FUNCTION refuse_conditions(p_field text, p_message text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.refuse_conditions(p_field text, p_message text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.refuse_conditions(p_field text, p_message text) TO authenticated;
+GRANT ALL ON FUNCTION private.refuse_conditions(p_field text, p_message text) TO service_role;
+GRANT ALL ON FUNCTION private.refuse_conditions(p_field text, p_message text) TO kijko_server;
+GRANT ALL ON FUNCTION private.refuse_conditions(p_field text, p_message text) TO kijko_worker;
+
+--
+-- Name: FUNCTION refuse_execution(p_id text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.refuse_execution(p_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.refuse_execution(p_id text) TO authenticated;
+
+--
 -- Name: FUNCTION refuse_field(p_field text, p_message text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -15684,6 +31317,21 @@ GRANT ALL ON FUNCTION private.refuse_field(p_field text, p_message text) TO auth
 GRANT ALL ON FUNCTION private.refuse_field(p_field text, p_message text) TO service_role;
 GRANT ALL ON FUNCTION private.refuse_field(p_field text, p_message text) TO kijko_server;
 GRANT ALL ON FUNCTION private.refuse_field(p_field text, p_message text) TO kijko_worker;
+
+--
+-- Name: FUNCTION refuse_habit(p_id text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.refuse_habit(p_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.refuse_habit(p_id text) TO authenticated;
+GRANT ALL ON FUNCTION private.refuse_habit(p_id text) TO service_role;
+
+--
+-- Name: FUNCTION refuse_notification(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.refuse_notification() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.refuse_notification() TO authenticated;
 
 --
 -- Name: FUNCTION refuse_processing(p_project_id uuid); Type: ACL; Schema: private; Owner: -
@@ -15726,6 +31374,44 @@ GRANT ALL ON FUNCTION private.refuse_row(p_table text, p_rule text) TO kijko_ser
 GRANT ALL ON FUNCTION private.refuse_row(p_table text, p_rule text) TO kijko_worker;
 
 --
+-- Name: FUNCTION refuse_skill(p_id text, p_field text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.refuse_skill(p_id text, p_field text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.refuse_skill(p_id text, p_field text) TO authenticated;
+GRANT ALL ON FUNCTION private.refuse_skill(p_id text, p_field text) TO service_role;
+GRANT ALL ON FUNCTION private.refuse_skill(p_id text, p_field text) TO kijko_worker;
+
+--
+-- Name: FUNCTION refuse_trigger(p_message text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.refuse_trigger(p_message text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.refuse_trigger(p_message text) TO authenticated;
+GRANT ALL ON FUNCTION private.refuse_trigger(p_message text) TO service_role;
+GRANT ALL ON FUNCTION private.refuse_trigger(p_message text) TO kijko_server;
+GRANT ALL ON FUNCTION private.refuse_trigger(p_message text) TO kijko_worker;
+
+--
+-- Name: FUNCTION release_executions(p_skill_id uuid, p_owner_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.release_executions(p_skill_id uuid, p_owner_id uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION release_notifications(p_at timestamp with time zone, p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.release_notifications(p_at timestamp with time zone, p_limit integer) FROM PUBLIC;
+
+--
+-- Name: FUNCTION release_own_executions(p_skill_ids uuid[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.release_own_executions(p_skill_ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.release_own_executions(p_skill_ids uuid[]) TO authenticated;
+
+--
 -- Name: FUNCTION release_run(p_run_id uuid, p_owner uuid); Type: ACL; Schema: private; Owner: -
 --
 
@@ -15739,6 +31425,23 @@ GRANT ALL ON FUNCTION private.release_run(p_run_id uuid, p_owner uuid) TO kijko_
 REVOKE ALL ON FUNCTION private.removed_until(p_room text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.removed_until(p_room text) TO authenticated;
 GRANT ALL ON FUNCTION private.removed_until(p_room text) TO kijko_server;
+
+--
+-- Name: FUNCTION render_prompt(p_template text, p_schema jsonb, p_input jsonb, p_trigger text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.render_prompt(p_template text, p_schema jsonb, p_input jsonb, p_trigger text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.render_prompt(p_template text, p_schema jsonb, p_input jsonb, p_trigger text) TO authenticated;
+GRANT ALL ON FUNCTION private.render_prompt(p_template text, p_schema jsonb, p_input jsonb, p_trigger text) TO service_role;
+GRANT ALL ON FUNCTION private.render_prompt(p_template text, p_schema jsonb, p_input jsonb, p_trigger text) TO kijko_server;
+GRANT ALL ON FUNCTION private.render_prompt(p_template text, p_schema jsonb, p_input jsonb, p_trigger text) TO kijko_worker;
+
+--
+-- Name: FUNCTION renew_executions(p_ids uuid[], p_tokens uuid[], p_seconds integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.renew_executions(p_ids uuid[], p_tokens uuid[], p_seconds integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.renew_executions(p_ids uuid[], p_tokens uuid[], p_seconds integer) TO kijko_worker;
 
 --
 -- Name: FUNCTION report_run(p_run_id uuid, p_owner uuid, p jsonb); Type: ACL; Schema: private; Owner: -
@@ -15768,6 +31471,13 @@ REVOKE ALL ON FUNCTION private.require_email(p_text text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.require_name(p_text text, p_field text, p_label text) FROM PUBLIC;
 
 --
+-- Name: FUNCTION resolve_events(p_ids bigint[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.resolve_events(p_ids bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.resolve_events(p_ids bigint[]) TO kijko_server;
+
+--
 -- Name: FUNCTION resolve_external(p jsonb, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
@@ -15775,10 +31485,71 @@ REVOKE ALL ON FUNCTION private.resolve_external(p jsonb, p_at timestamp with tim
 GRANT ALL ON FUNCTION private.resolve_external(p jsonb, p_at timestamp with time zone) TO kijko_server;
 
 --
+-- Name: FUNCTION resolve_model(p_model text, OUT provider text, OUT model text, OUT called text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.resolve_model(p_model text, OUT provider text, OUT model text, OUT called text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.resolve_model(p_model text, OUT provider text, OUT model text, OUT called text) TO authenticated;
+GRANT ALL ON FUNCTION private.resolve_model(p_model text, OUT provider text, OUT model text, OUT called text) TO service_role;
+GRANT ALL ON FUNCTION private.resolve_model(p_model text, OUT provider text, OUT model text, OUT called text) TO kijko_server;
+GRANT ALL ON FUNCTION private.resolve_model(p_model text, OUT provider text, OUT model text, OUT called text) TO kijko_worker;
+
+--
+-- Name: FUNCTION retry_dead_letter(p_id text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.retry_dead_letter(p_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.retry_dead_letter(p_id text) TO authenticated;
+
+--
+-- Name: FUNCTION retry_execution(p_id text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.retry_execution(p_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.retry_execution(p_id text) TO authenticated;
+
+--
+-- Name: FUNCTION revive_habit(p_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.revive_habit(p_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.revive_habit(p_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.revive_habit(p_id uuid) TO service_role;
+
+--
+-- Name: FUNCTION revive_reflex(p_id uuid, p_checked boolean); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.revive_reflex(p_id uuid, p_checked boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.revive_reflex(p_id uuid, p_checked boolean) TO authenticated;
+
+--
 -- Name: FUNCTION revoke_session(p_session_id uuid, p_reason text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.revoke_session(p_session_id uuid, p_reason text, p_at timestamp with time zone) FROM PUBLIC;
+
+--
+-- Name: FUNCTION rounded_ratio(p_over numeric, p_under numeric); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.rounded_ratio(p_over numeric, p_under numeric) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.rounded_ratio(p_over numeric, p_under numeric) TO authenticated;
+
+--
+-- Name: FUNCTION route_model(p_model text, p_org_id uuid, OUT provider text, OUT model text, OUT called text, OUT answers text, OUT sealed_key text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.route_model(p_model text, p_org_id uuid, OUT provider text, OUT model text, OUT called text, OUT answers text, OUT sealed_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.route_model(p_model text, p_org_id uuid, OUT provider text, OUT model text, OUT called text, OUT answers text, OUT sealed_key text) TO kijko_server;
+GRANT ALL ON FUNCTION private.route_model(p_model text, p_org_id uuid, OUT provider text, OUT model text, OUT called text, OUT answers text, OUT sealed_key text) TO kijko_worker;
+
+--
+-- Name: FUNCTION route_test(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.route_test(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.route_test(p jsonb) TO kijko_server;
 
 --
 -- Name: FUNCTION run_complete_json(r public.ingestion_runs, p_project jsonb); Type: ACL; Schema: private; Owner: -
@@ -15824,6 +31595,14 @@ GRANT ALL ON FUNCTION private.run_error_json(r public.ingestion_runs) TO kijko_s
 GRANT ALL ON FUNCTION private.run_error_json(r public.ingestion_runs) TO kijko_worker;
 
 --
+-- Name: FUNCTION run_habit(p_id uuid, OUT habit public.habits, OUT execution public.skill_executions); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.run_habit(p_id uuid, OUT habit public.habits, OUT execution public.skill_executions) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.run_habit(p_id uuid, OUT habit public.habits, OUT execution public.skill_executions) TO authenticated;
+GRANT ALL ON FUNCTION private.run_habit(p_id uuid, OUT habit public.habits, OUT execution public.skill_executions) TO service_role;
+
+--
 -- Name: FUNCTION run_json(r public.ingestion_runs); Type: ACL; Schema: private; Owner: -
 --
 
@@ -15859,11 +31638,47 @@ GRANT ALL ON FUNCTION private.schema_version() TO kijko_server;
 GRANT ALL ON FUNCTION private.schema_version() TO kijko_worker;
 
 --
+-- Name: FUNCTION scope_selection(p_selection jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.scope_selection(p_selection jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.scope_selection(p_selection jsonb) TO authenticated;
+
+--
 -- Name: FUNCTION seal_answer(p jsonb); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.seal_answer(p jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.seal_answer(p jsonb) TO kijko_server;
+
+--
+-- Name: FUNCTION sealed_secret(p_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.sealed_secret(p_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.sealed_secret(p_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION seed_skill(p_number integer, p_name text, p_category text, p_format text, p_temperature numeric, p_max_tokens integer, p_fields text[], p_description text, p_prompt text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.seed_skill(p_number integer, p_name text, p_category text, p_format text, p_temperature numeric, p_max_tokens integer, p_fields text[], p_description text, p_prompt text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION sees_skill(p_user_id uuid, p_skill_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.sees_skill(p_user_id uuid, p_skill_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.sees_skill(p_user_id uuid, p_skill_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.sees_skill(p_user_id uuid, p_skill_id uuid) TO service_role;
+GRANT ALL ON FUNCTION private.sees_skill(p_user_id uuid, p_skill_id uuid) TO kijko_worker;
+
+--
+-- Name: FUNCTION send_event(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.send_event(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.send_event(p jsonb) TO authenticated;
 
 --
 -- Name: FUNCTION sequence_events(); Type: ACL; Schema: private; Owner: -
@@ -15921,6 +31736,27 @@ GRANT ALL ON FUNCTION private.set_headers(p_headers jsonb) TO kijko_worker;
 REVOKE ALL ON FUNCTION private.set_project_status(p_project_id uuid, p_status text) FROM PUBLIC;
 
 --
+-- Name: FUNCTION set_provider_key(p_provider text, p_sealed text, p_last_four text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.set_provider_key(p_provider text, p_sealed text, p_last_four text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.set_provider_key(p_provider text, p_sealed text, p_last_four text) TO authenticated;
+
+--
+-- Name: FUNCTION set_skill_public(p_id uuid, p_is_public boolean); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.set_skill_public(p_id uuid, p_is_public boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.set_skill_public(p_id uuid, p_is_public boolean) TO authenticated;
+
+--
+-- Name: FUNCTION set_skills_active(p jsonb, p_is_active boolean); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.set_skills_active(p jsonb, p_is_active boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.set_skills_active(p jsonb, p_is_active boolean) TO authenticated;
+
+--
 -- Name: FUNCTION set_star(p_project public.projects, p_starred boolean); Type: ACL; Schema: private; Owner: -
 --
 
@@ -15928,11 +31764,24 @@ REVOKE ALL ON FUNCTION private.set_star(p_project public.projects, p_starred boo
 GRANT ALL ON FUNCTION private.set_star(p_project public.projects, p_starred boolean) TO authenticated;
 
 --
+-- Name: FUNCTION settle_presence(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.settle_presence(p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.settle_presence(p_at timestamp with time zone) TO kijko_server;
+
+--
 -- Name: FUNCTION settle_terms(p_run_id uuid, p_owner uuid); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.settle_terms(p_run_id uuid, p_owner uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.settle_terms(p_run_id uuid, p_owner uuid) TO kijko_worker;
+
+--
+-- Name: FUNCTION shown_name(p_user_id uuid, p_otherwise text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.shown_name(p_user_id uuid, p_otherwise text) FROM PUBLIC;
 
 --
 -- Name: FUNCTION sign_in_once(p jsonb); Type: ACL; Schema: private; Owner: -
@@ -15949,6 +31798,68 @@ REVOKE ALL ON FUNCTION private.sign_up(p jsonb, p_at timestamp with time zone) F
 GRANT ALL ON FUNCTION private.sign_up(p jsonb, p_at timestamp with time zone) TO kijko_server;
 
 --
+-- Name: FUNCTION skill_executions_json(p_skill_id uuid, p_limit integer, p_offset bigint); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.skill_executions_json(p_skill_id uuid, p_limit integer, p_offset bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.skill_executions_json(p_skill_id uuid, p_limit integer, p_offset bigint) TO authenticated;
+
+--
+-- Name: FUNCTION skill_fault(s public.skills, p_model text, OUT field text, OUT message text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.skill_fault(s public.skills, p_model text, OUT field text, OUT message text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.skill_fault(s public.skills, p_model text, OUT field text, OUT message text) TO authenticated;
+GRANT ALL ON FUNCTION private.skill_fault(s public.skills, p_model text, OUT field text, OUT message text) TO service_role;
+GRANT ALL ON FUNCTION private.skill_fault(s public.skills, p_model text, OUT field text, OUT message text) TO kijko_worker;
+
+--
+-- Name: FUNCTION skill_fields(o public.skills, n public.skills); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.skill_fields(o public.skills, n public.skills) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.skill_fields(o public.skills, n public.skills) TO authenticated;
+GRANT ALL ON FUNCTION private.skill_fields(o public.skills, n public.skills) TO service_role;
+GRANT ALL ON FUNCTION private.skill_fields(o public.skills, n public.skills) TO kijko_worker;
+
+--
+-- Name: FUNCTION skill_named(p_user_id uuid, p_name text, p_exclude_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.skill_named(p_user_id uuid, p_name text, p_exclude_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.skill_named(p_user_id uuid, p_name text, p_exclude_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.skill_named(p_user_id uuid, p_name text, p_exclude_id uuid) TO service_role;
+GRANT ALL ON FUNCTION private.skill_named(p_user_id uuid, p_name text, p_exclude_id uuid) TO kijko_worker;
+
+--
+-- Name: FUNCTION skill_stats(p_days integer, p_skill_id uuid, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.skill_stats(p_days integer, p_skill_id uuid, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.skill_stats(p_days integer, p_skill_id uuid, p_at timestamp with time zone) TO authenticated;
+
+--
+-- Name: FUNCTION skill_template(p_id text, p_name text, p_icon text, p_category text, p_format text, p_temperature numeric, p_max_tokens integer, p_fields text[], p_tags text[], p_description text, p_prompt text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.skill_template(p_id text, p_name text, p_icon text, p_category text, p_format text, p_temperature numeric, p_max_tokens integer, p_fields text[], p_tags text[], p_description text, p_prompt text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.skill_template(p_id text, p_name text, p_icon text, p_category text, p_format text, p_temperature numeric, p_max_tokens integer, p_fields text[], p_tags text[], p_description text, p_prompt text) TO authenticated;
+
+--
+-- Name: FUNCTION skill_templates(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.skill_templates() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.skill_templates() TO authenticated;
+
+--
+-- Name: FUNCTION skill_with(s public.skills, b jsonb, p_is_new boolean); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.skill_with(s public.skills, b jsonb, p_is_new boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.skill_with(s public.skills, b jsonb, p_is_new boolean) TO authenticated;
+
+--
 -- Name: FUNCTION source_file_json(f public.project_files); Type: ACL; Schema: private; Owner: -
 --
 
@@ -15961,6 +31872,13 @@ REVOKE ALL ON FUNCTION private.source_file_json(f public.project_files) FROM PUB
 REVOKE ALL ON FUNCTION private.stage_files(p_files jsonb) FROM PUBLIC;
 
 --
+-- Name: FUNCTION star_json(p_skill_id uuid, p_starred boolean); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.star_json(p_skill_id uuid, p_starred boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.star_json(p_skill_id uuid, p_starred boolean) TO authenticated;
+
+--
 -- Name: FUNCTION start_answer(r public.ingestion_runs); Type: ACL; Schema: private; Owner: -
 --
 
@@ -15968,11 +31886,24 @@ REVOKE ALL ON FUNCTION private.start_answer(r public.ingestion_runs) FROM PUBLIC
 GRANT ALL ON FUNCTION private.start_answer(r public.ingestion_runs) TO authenticated;
 
 --
+-- Name: FUNCTION start_execution(p_skill_id uuid, p_user_id uuid, p_org_id uuid, p_type text, p_reference_id uuid, p_input jsonb, p_on_quota text, p_stream boolean); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.start_execution(p_skill_id uuid, p_user_id uuid, p_org_id uuid, p_type text, p_reference_id uuid, p_input jsonb, p_on_quota text, p_stream boolean) FROM PUBLIC;
+
+--
 -- Name: FUNCTION start_run(p_project_id uuid, p_force boolean); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.start_run(p_project_id uuid, p_force boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.start_run(p_project_id uuid, p_force boolean) TO authenticated;
+
+--
+-- Name: FUNCTION stats_days(p_period text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.stats_days(p_period text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.stats_days(p_period text) TO authenticated;
 
 --
 -- Name: FUNCTION store_chunks(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[], p_tokens integer[], p_contents text[], p_hashes bytea[], p_references uuid[], p_parents uuid[], p_metadata jsonb[]); Type: ACL; Schema: private; Owner: -
@@ -16017,11 +31948,34 @@ REVOKE ALL ON FUNCTION private.store_webhook_secret(p_project_id uuid, p_sealed 
 GRANT ALL ON FUNCTION private.store_webhook_secret(p_project_id uuid, p_sealed text) TO authenticated;
 
 --
+-- Name: FUNCTION stripped(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.stripped(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.stripped(p_text text) TO authenticated;
+GRANT ALL ON FUNCTION private.stripped(p_text text) TO service_role;
+GRANT ALL ON FUNCTION private.stripped(p_text text) TO kijko_server;
+GRANT ALL ON FUNCTION private.stripped(p_text text) TO kijko_worker;
+
+--
+-- Name: FUNCTION suffixed_name(p_name text, p_suffix text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.suffixed_name(p_name text, p_suffix text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.suffixed_name(p_name text, p_suffix text) TO authenticated;
+
+--
 -- Name: FUNCTION suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION sweep_executions(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.sweep_executions(p_at timestamp with time zone) FROM PUBLIC;
 
 --
 -- Name: FUNCTION sweep_runs(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
@@ -16036,6 +31990,20 @@ GRANT ALL ON FUNCTION private.sweep_runs(p_at timestamp with time zone) TO kijko
 
 REVOKE ALL ON FUNCTION private.switch_session(p jsonb, p_at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.switch_session(p jsonb, p_at timestamp with time zone) TO kijko_server;
+
+--
+-- Name: FUNCTION take_delivery(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.take_delivery(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.take_delivery(p jsonb) TO kijko_server;
+
+--
+-- Name: FUNCTION take_executions(p_limit integer, p_seconds integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.take_executions(p_limit integer, p_seconds integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.take_executions(p_limit integer, p_seconds integer) TO kijko_worker;
 
 --
 -- Name: FUNCTION take_mail(p_id uuid); Type: ACL; Schema: private; Owner: -
@@ -16059,10 +32027,61 @@ GRANT ALL ON FUNCTION private.take_rate(p_key text, p_limit integer, p_window in
 GRANT ALL ON FUNCTION private.take_rate(p_key text, p_limit integer, p_window interval, p_at timestamp with time zone) TO kijko_worker;
 
 --
+-- Name: FUNCTION tell_announcement(p_id uuid, p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tell_announcement(p_id uuid, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.tell_announcement(p_id uuid, p_limit integer) TO kijko_worker;
+
+--
+-- Name: FUNCTION tell_context_changed(p_project_id uuid, p_what text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tell_context_changed(p_project_id uuid, p_what text) FROM PUBLIC;
+
+--
 -- Name: FUNCTION tell_files(p_org_id uuid, p_project_id uuid, p_operation text, p_ids uuid[], p_files bigint, p_root bigint, p_texts bigint, p_names text[]); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.tell_files(p_org_id uuid, p_project_id uuid, p_operation text, p_ids uuid[], p_files bigint, p_root bigint, p_texts bigint, p_names text[]) FROM PUBLIC;
+
+--
+-- Name: FUNCTION tell_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tell_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date) FROM PUBLIC;
+
+--
+-- Name: FUNCTION tell_security(p_user_id uuid, p_title text, p_message text, p_urgent boolean, p_dedupe text, p_data jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tell_security(p_user_id uuid, p_title text, p_message text, p_urgent boolean, p_dedupe text, p_data jsonb) FROM PUBLIC;
+
+--
+-- Name: FUNCTION text_fields(p_names text[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.text_fields(p_names text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.text_fields(p_names text[]) TO authenticated;
+
+--
+-- Name: FUNCTION text_list(p_list jsonb, p_field text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.text_list(p_list jsonb, p_field text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.text_list(p_list jsonb, p_field text) TO authenticated;
+
+--
+-- Name: FUNCTION tg__tell_context(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg__tell_context() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg__tell_failures(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg__tell_failures() FROM PUBLIC;
 
 --
 -- Name: FUNCTION tg__touch(); Type: ACL; Schema: private; Owner: -
@@ -16071,10 +32090,34 @@ REVOKE ALL ON FUNCTION private.tell_files(p_org_id uuid, p_project_id uuid, p_op
 REVOKE ALL ON FUNCTION private.tg__touch() FROM PUBLIC;
 
 --
+-- Name: FUNCTION tg_credentials__alert(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_credentials__alert() FROM PUBLIC;
+
+--
 -- Name: FUNCTION tg_graph_nodes__drop_links(); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.tg_graph_nodes__drop_links() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_habits__emit(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_habits__emit() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_habits__judge(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_habits__judge() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_ingestion_runs__emit_entry(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_ingestion_runs__emit_entry() FROM PUBLIC;
 
 --
 -- Name: FUNCTION tg_ingestion_runs__follow(); Type: ACL; Schema: private; Owner: -
@@ -16101,6 +32144,24 @@ REVOKE ALL ON FUNCTION private.tg_ingestion_runs__notify() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.tg_ingestion_runs__stamp() FROM PUBLIC;
 
 --
+-- Name: FUNCTION tg_ingestion_runs__tell_people(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_ingestion_runs__tell_people() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_login_history__alert(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_login_history__alert() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_memberships__emit_change(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_memberships__emit_change() FROM PUBLIC;
+
+--
 -- Name: FUNCTION tg_memberships__emit_removal(); Type: ACL; Schema: private; Owner: -
 --
 
@@ -16117,6 +32178,54 @@ REVOKE ALL ON FUNCTION private.tg_memberships__end_sessions() FROM PUBLIC;
 --
 
 REVOKE ALL ON FUNCTION private.tg_memberships__leave_projects() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_memberships__notify(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_memberships__notify() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_memberships__stop_habits(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_memberships__stop_habits() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_notification_preferences__plan(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_notification_preferences__plan() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_notification_preferences__tell(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_notification_preferences__tell() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_notifications__read_once(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_notifications__read_once() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_notifications__tell_deleted(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_notifications__tell_deleted() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_notifications__tell_read(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_notifications__tell_read() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_notifications__trim(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_notifications__trim() FROM PUBLIC;
 
 --
 -- Name: FUNCTION tg_project_files__added(); Type: ACL; Schema: private; Owner: -
@@ -16155,16 +32264,34 @@ REVOKE ALL ON FUNCTION private.tg_project_files__place() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.tg_project_files__removed() FROM PUBLIC;
 
 --
+-- Name: FUNCTION tg_project_indexes__match(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_indexes__match() FROM PUBLIC;
+
+--
 -- Name: FUNCTION tg_project_manual_contents__count(); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.tg_project_manual_contents__count() FROM PUBLIC;
 
 --
+-- Name: FUNCTION tg_project_members__emit_removal(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_members__emit_removal() FROM PUBLIC;
+
+--
 -- Name: FUNCTION tg_project_members__guard(); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.tg_project_members__guard() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_project_members__notify(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_project_members__notify() FROM PUBLIC;
 
 --
 -- Name: FUNCTION tg_project_members__request(); Type: ACL; Schema: private; Owner: -
@@ -16227,6 +32354,12 @@ REVOKE ALL ON FUNCTION private.tg_project_settings__tell() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.tg_projects__count() FROM PUBLIC;
 
 --
+-- Name: FUNCTION tg_projects__emit_removal(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_projects__emit_removal() FROM PUBLIC;
+
+--
 -- Name: FUNCTION tg_projects__equip(); Type: ACL; Schema: private; Owner: -
 --
 
@@ -16251,10 +32384,34 @@ REVOKE ALL ON FUNCTION private.tg_projects__no_run_left() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.tg_projects__tell() FROM PUBLIC;
 
 --
+-- Name: FUNCTION tg_projects__tell_context(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_projects__tell_context() FROM PUBLIC;
+
+--
 -- Name: FUNCTION tg_projects__tell_delete(); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.tg_projects__tell_delete() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_reflexes__judge(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_reflexes__judge() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_reflexes__tell(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_reflexes__tell() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_sessions__alert_ended(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_sessions__alert_ended() FROM PUBLIC;
 
 --
 -- Name: FUNCTION tg_sessions__emit_removal(); Type: ACL; Schema: private; Owner: -
@@ -16263,10 +32420,136 @@ REVOKE ALL ON FUNCTION private.tg_projects__tell_delete() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.tg_sessions__emit_removal() FROM PUBLIC;
 
 --
+-- Name: FUNCTION tg_skill_executions__count(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_skill_executions__count() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_skill_executions__emit(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_skill_executions__emit() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_skill_executions__judge(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_skill_executions__judge() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_skill_executions__tell_long(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_skill_executions__tell_long() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_skill_ratings__count(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_skill_ratings__count() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_skill_stars__count(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_skill_stars__count() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_skills__judge(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_skills__judge() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_skills__release_executions(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_skills__release_executions() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_skills__tell(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_skills__tell() FROM PUBLIC;
+
+--
 -- Name: FUNCTION tg_staged_files__count(); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.tg_staged_files__count() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_subscriptions__emit_change(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_subscriptions__emit_change() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_subscriptions__notify(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_subscriptions__notify() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_users__alert_second_factor(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_users__alert_second_factor() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_users__delete_skills(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_users__delete_skills() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_users__forget_room(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_users__forget_room() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_users__plan_digests(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_users__plan_digests() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_users__prefer(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_users__prefer() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tidy_conditions(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tidy_conditions(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.tidy_conditions(p jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.tidy_conditions(p jsonb) TO service_role;
+GRANT ALL ON FUNCTION private.tidy_conditions(p jsonb) TO kijko_server;
+GRANT ALL ON FUNCTION private.tidy_conditions(p jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION tidy_paths(p_config jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tidy_paths(p_config jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.tidy_paths(p_config jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.tidy_paths(p_config jsonb) TO service_role;
+GRANT ALL ON FUNCTION private.tidy_paths(p_config jsonb) TO kijko_server;
+GRANT ALL ON FUNCTION private.tidy_paths(p_config jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION tidy_trigger(p_type text, p_config jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tidy_trigger(p_type text, p_config jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.tidy_trigger(p_type text, p_config jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.tidy_trigger(p_type text, p_config jsonb) TO service_role;
+GRANT ALL ON FUNCTION private.tidy_trigger(p_type text, p_config jsonb) TO kijko_server;
+GRANT ALL ON FUNCTION private.tidy_trigger(p_type text, p_config jsonb) TO kijko_worker;
 
 --
 -- Name: FUNCTION touch_parent(p_project_id uuid); Type: ACL; Schema: private; Owner: -
@@ -16289,12 +32572,64 @@ REVOKE ALL ON FUNCTION private.touch_sessions(p_sessions uuid[], p_orgs uuid[], 
 GRANT ALL ON FUNCTION private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamp with time zone) TO kijko_server;
 
 --
+-- Name: FUNCTION trigger_choice(p_config jsonb, p_name text, p_choices text[], p_default text, p_message text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.trigger_choice(p_config jsonb, p_name text, p_choices text[], p_default text, p_message text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.trigger_choice(p_config jsonb, p_name text, p_choices text[], p_default text, p_message text) TO authenticated;
+GRANT ALL ON FUNCTION private.trigger_choice(p_config jsonb, p_name text, p_choices text[], p_default text, p_message text) TO service_role;
+GRANT ALL ON FUNCTION private.trigger_choice(p_config jsonb, p_name text, p_choices text[], p_default text, p_message text) TO kijko_server;
+GRANT ALL ON FUNCTION private.trigger_choice(p_config jsonb, p_name text, p_choices text[], p_default text, p_message text) TO kijko_worker;
+
+--
+-- Name: FUNCTION trigger_text(p_config jsonb, p_name text, p_max integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.trigger_text(p_config jsonb, p_name text, p_max integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.trigger_text(p_config jsonb, p_name text, p_max integer) TO authenticated;
+GRANT ALL ON FUNCTION private.trigger_text(p_config jsonb, p_name text, p_max integer) TO service_role;
+GRANT ALL ON FUNCTION private.trigger_text(p_config jsonb, p_name text, p_max integer) TO kijko_server;
+GRANT ALL ON FUNCTION private.trigger_text(p_config jsonb, p_name text, p_max integer) TO kijko_worker;
+
+--
+-- Name: FUNCTION trim_notifications(p_user_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.trim_notifications(p_user_id uuid) FROM PUBLIC;
+
+--
+-- Name: FUNCTION units_used(p_org_id uuid, p_metric text, p_period date); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.units_used(p_org_id uuid, p_metric text, p_period date) FROM PUBLIC;
+
+--
+-- Name: FUNCTION unread_count(p_user_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.unread_count(p_user_id uuid) FROM PUBLIC;
+
+--
 -- Name: FUNCTION unreferenced_blobs(p_keys text[]); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.unreferenced_blobs(p_keys text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.unreferenced_blobs(p_keys text[]) TO kijko_worker;
 GRANT ALL ON FUNCTION private.unreferenced_blobs(p_keys text[]) TO kijko_server;
+
+--
+-- Name: FUNCTION unsubscribe(p_token text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.unsubscribe(p_token text, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.unsubscribe(p_token text, p_at timestamp with time zone) TO anon;
+GRANT ALL ON FUNCTION private.unsubscribe(p_token text, p_at timestamp with time zone) TO authenticated;
+
+--
+-- Name: FUNCTION unsubscribe_token(p_user_id uuid, p_category text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.unsubscribe_token(p_user_id uuid, p_category text, p_at timestamp with time zone) FROM PUBLIC;
 
 --
 -- Name: FUNCTION usage_period(p_metric text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
@@ -16320,6 +32655,30 @@ GRANT ALL ON FUNCTION private.user_id() TO kijko_server;
 GRANT ALL ON FUNCTION private.user_id() TO kijko_worker;
 
 --
+-- Name: FUNCTION utc_day(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.utc_day(p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.utc_day(p_at timestamp with time zone) TO authenticated;
+
+--
+-- Name: FUNCTION value_text(p_value jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.value_text(p_value jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.value_text(p_value jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.value_text(p_value jsonb) TO service_role;
+GRANT ALL ON FUNCTION private.value_text(p_value jsonb) TO kijko_server;
+GRANT ALL ON FUNCTION private.value_text(p_value jsonb) TO kijko_worker;
+
+--
+-- Name: FUNCTION viewer_class(p_user_id uuid, p_org_id uuid, p_project_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.viewer_class(p_user_id uuid, p_org_id uuid, p_project_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.viewer_class(p_user_id uuid, p_org_id uuid, p_project_id uuid) TO kijko_server;
+
+--
 -- Name: FUNCTION visible_project(p_project_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
@@ -16332,6 +32691,50 @@ GRANT ALL ON FUNCTION private.visible_project(p_project_id uuid) TO authenticate
 
 REVOKE ALL ON FUNCTION private.visible_project_json(p_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.visible_project_json(p_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION visible_skill(p_id uuid, p_field text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.visible_skill(p_id uuid, p_field text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.visible_skill(p_id uuid, p_field text) TO authenticated;
+GRANT ALL ON FUNCTION private.visible_skill(p_id uuid, p_field text) TO service_role;
+GRANT ALL ON FUNCTION private.visible_skill(p_id uuid, p_field text) TO kijko_worker;
+
+--
+-- Name: FUNCTION waiting_reflexes(p_user_id uuid, p_type text, p_event text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.waiting_reflexes(p_user_id uuid, p_type text, p_event text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.waiting_reflexes(p_user_id uuid, p_type text, p_event text) TO kijko_server;
+GRANT ALL ON FUNCTION private.waiting_reflexes(p_user_id uuid, p_type text, p_event text) TO kijko_worker;
+
+--
+-- Name: FUNCTION watch_rooms(p_rooms text[], p_cursors bigint[], p_untils bigint[], p_limit integer, p_snapshot uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.watch_rooms(p_rooms text[], p_cursors bigint[], p_untils bigint[], p_limit integer, p_snapshot uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.watch_rooms(p_rooms text[], p_cursors bigint[], p_untils bigint[], p_limit integer, p_snapshot uuid) TO authenticated;
+
+--
+-- Name: FUNCTION watched_callers(p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.watched_callers(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.watched_callers(p_limit integer) TO kijko_server;
+
+--
+-- Name: FUNCTION webhook_url(p_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.webhook_url(p_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.webhook_url(p_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION weekly_summary_lines(p_user_id uuid, p_from timestamp with time zone, p_until timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.weekly_summary_lines(p_user_id uuid, p_from timestamp with time zone, p_until timestamp with time zone) FROM PUBLIC;
 
 --
 -- Name: FUNCTION write_completion(p_run_id uuid, p jsonb); Type: ACL; Schema: private; Owner: -
@@ -16352,10 +32755,23 @@ REVOKE ALL ON FUNCTION private.write_failure(p_run_id uuid, p_code text, p_messa
 REVOKE ALL ON FUNCTION private.write_progress(p_run_id uuid, p jsonb) FROM PUBLIC;
 
 --
--- Name: TABLE dead_letters; Type: ACL; Schema: jobs; Owner: -
+-- Name: FUNCTION zero_filled(p_keys text[], p_counts jsonb); Type: ACL; Schema: private; Owner: -
 --
 
-GRANT SELECT,INSERT,DELETE ON TABLE jobs.dead_letters TO kijko_worker;
+REVOKE ALL ON FUNCTION private.zero_filled(p_keys text[], p_counts jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.zero_filled(p_keys text[], p_counts jsonb) TO authenticated;
+
+--
+-- Name: TABLE queue_floor; Type: ACL; Schema: jobs; Owner: -
+--
+
+GRANT SELECT ON TABLE jobs.queue_floor TO kijko_worker;
+
+--
+-- Name: TABLE stored_jobs; Type: ACL; Schema: jobs; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.stored_jobs TO kijko_worker;
 
 --
 -- Name: TABLE gue_jobs; Type: ACL; Schema: jobs; Owner: -
@@ -16412,17 +32828,42 @@ GRANT SELECT ON TABLE public.graph_nodes TO authenticated;
 GRANT SELECT ON TABLE public.memberships TO authenticated;
 
 --
+-- Name: TABLE model_aliases; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.model_aliases TO anon;
+GRANT SELECT ON TABLE public.model_aliases TO authenticated;
+GRANT SELECT ON TABLE public.model_aliases TO service_role;
+
+--
+-- Name: TABLE model_prices; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.model_prices TO anon;
+GRANT SELECT ON TABLE public.model_prices TO authenticated;
+GRANT SELECT ON TABLE public.model_prices TO service_role;
+
+--
+-- Name: TABLE model_successors; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.model_successors TO anon;
+GRANT SELECT ON TABLE public.model_successors TO authenticated;
+GRANT SELECT ON TABLE public.model_successors TO service_role;
+
+--
+-- Name: TABLE models; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.models TO anon;
+GRANT SELECT ON TABLE public.models TO authenticated;
+GRANT SELECT ON TABLE public.models TO service_role;
+
+--
 -- Name: TABLE organizations; Type: ACL; Schema: public; Owner: -
 --
 
 GRANT SELECT ON TABLE public.organizations TO authenticated;
-
---
--- Name: TABLE plans; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT ON TABLE public.plans TO anon;
-GRANT SELECT ON TABLE public.plans TO authenticated;
 
 --
 -- Name: TABLE project_indexes; Type: ACL; Schema: public; Owner: -
@@ -16459,6 +32900,48 @@ GRANT INSERT(organization_id) ON TABLE public.project_stars TO authenticated;
 --
 
 GRANT SELECT ON TABLE public.run_files TO authenticated;
+
+--
+-- Name: TABLE skill_ratings; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.skill_ratings TO authenticated;
+
+--
+-- Name: COLUMN skill_ratings.user_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(user_id) ON TABLE public.skill_ratings TO authenticated;
+
+--
+-- Name: COLUMN skill_ratings.skill_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(skill_id) ON TABLE public.skill_ratings TO authenticated;
+
+--
+-- Name: COLUMN skill_ratings.rating; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(rating),UPDATE(rating) ON TABLE public.skill_ratings TO authenticated;
+
+--
+-- Name: TABLE skill_stars; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,DELETE ON TABLE public.skill_stars TO authenticated;
+
+--
+-- Name: COLUMN skill_stars.user_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(user_id) ON TABLE public.skill_stars TO authenticated;
+
+--
+-- Name: COLUMN skill_stars.skill_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(skill_id) ON TABLE public.skill_stars TO authenticated;
 
 --
 -- Name: COLUMN staged_files.id; Type: ACL; Schema: public; Owner: -
@@ -16515,22 +32998,22 @@ GRANT SELECT(checksum) ON TABLE public.staged_files TO authenticated;
 GRANT SELECT(created_at) ON TABLE public.staged_files TO authenticated;
 
 --
--- Name: TABLE subscriptions; Type: ACL; Schema: public; Owner: -
+-- Name: TABLE usage; Type: ACL; Schema: public; Owner: -
 --
 
-GRANT SELECT ON TABLE public.subscriptions TO authenticated;
-
---
--- Name: TABLE usage_counters; Type: ACL; Schema: public; Owner: -
---
-
-GRANT SELECT ON TABLE public.usage_counters TO authenticated;
+GRANT SELECT ON TABLE public.usage TO authenticated;
 
 --
 -- Name: TABLE usage_days; Type: ACL; Schema: public; Owner: -
 --
 
 GRANT SELECT ON TABLE public.usage_days TO authenticated;
+
+--
+-- Name: TABLE usage_trend; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.usage_trend TO authenticated;
 
 --
 -- Name: DEFAULT PRIVILEGES FOR FUNCTIONS; Type: DEFAULT ACL; Schema: -; Owner: -

@@ -491,6 +491,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_id text := private.new_ulid();
+  v_xid xid8;
 begin
   if p_unique_key is not null then
     -- Serialises callers with the same key until commit; others never meet.
@@ -499,8 +500,10 @@ begin
       return null;
     end if;
   end if;
-  insert into jobs.gue_jobs (job_id, priority, run_at, job_type, args, queue, created_at, updated_at)
-  values (v_id, 0, p_run_at, p_type, convert_to(p_args::text, 'UTF8'), p_queue, now(), now());
+  -- The transaction has its id before it reads the clock; the floor of the queue relies on that, and on the clock.
+  v_xid := pg_current_xact_id();
+  insert into jobs.stored_jobs (job_id, priority, run_at, job_type, args, queue, created_at, updated_at)
+  values (v_id, 0, greatest(p_run_at, clock_timestamp()), p_type, convert_to(p_args::text, 'UTF8'), p_queue, now(), now());
   if p_unique_key is not null then
     insert into jobs.unique_keys (key, job_id) values (p_unique_key, v_id);
   end if;
@@ -538,16 +541,81 @@ $$;
 comment on function private.queue_state is 'Waiting jobs (counted up to 10,000) and the age of the oldest due one, for the health check. Judges: callable by the server and the worker only.';
 grant execute on function private.queue_state to kijko_server, kijko_worker;
 
+-- The floor of the queue (db/migrations/016_queue.sql). Raised by workers that have been busy; where nobody is, nothing has to be.
+--   Safe: whoever enqueues has a transaction id before it reads the clock, and its job waits under that clock or later. Whoever marks reads
+--   the clock before it has an id. So a job that is older than the clock at the mark has a smaller transaction id than the mark; when all
+--   of those have ended, what they left is visible and counted in, and nothing older can turn up. (The snapshot's own upper end is no
+--   such mark: ids of running transactions can lie above it.)
+--   Net: who writes run_at by another clock (a worker's host that is behind, psql) may be below the floor. Every few seconds the floor
+--   is compared with all jobs and lowered where it must be, so such a job waits for seconds, never for ever. The same holds for the very
+--   first job of a new queue.
+create or replace function private.earliest_job(p_queues text[], p_from timestamptz) returns timestamptz
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  -- The first of each queue, along the index; how many jobs wait does not matter.
+  return (
+    select min((select j.run_at from jobs.stored_jobs j where j.queue = q and j.run_at >= p_from order by j.run_at limit 1))
+    from unnest(p_queues) q
+  );
+end
+$$;
+comment on function private.earliest_job is 'The smallest run_at from p_from on among the jobs that wait in some queues. Judges: callable by functions of ours only.';
+
+create or replace function private.raise_queue_floor() returns timestamptz
+language plpgsql volatile security definer set search_path = ''
+-- The statistics of a queue mean nothing.
+set enable_bitmapscan = off set enable_sort = off set jit = off
+as $$
+declare
+  c_compare constant interval := '5 seconds';
+  f jobs.queue_floor;
+  v_now timestamptz;
+begin
+  if pg_current_xact_id_if_assigned() is not null then
+    return null;
+  end if;
+  v_now := clock_timestamp();
+  select * into f from jobs.queue_floor for update skip locked;
+  if not found then
+    return null;
+  end if;
+  if f.compared_at < v_now - c_compare then
+    f.queues := array(
+      with recursive name as (
+        (select j.queue from jobs.stored_jobs j order by j.queue limit 1)
+        union all
+        select (select j.queue from jobs.stored_jobs j where j.queue > n.queue order by j.queue limit 1) from name n where n.queue is not null
+      )
+      select q from unnest(f.queues) q union select n.queue from name n where n.queue is not null);
+    f.floor := least(f.floor, private.earliest_job(f.queues, '-infinity'));
+    f.compared_at := v_now;
+  end if;
+  if f.next_xid <= pg_snapshot_xmin(pg_current_snapshot()) then
+    f.floor := greatest(f.floor, least(f.next_floor, private.earliest_job(f.queues, f.floor)));
+    f.next_floor := v_now;
+    f.next_xid := pg_current_xact_id();
+  end if;
+  update jobs.queue_floor q
+  set floor = f.floor, queues = f.queues, next_floor = f.next_floor, next_xid = f.next_xid, compared_at = f.compared_at;
+  return f.floor;
+end
+$$;
+comment on function private.raise_queue_floor is
+  'Moves the place where looks for the next job begin; gives it, or null when another worker is at it or the caller''s transaction has written already. Judges: callable by the worker only.';
+grant execute on function private.raise_queue_floor to kijko_worker;
+
 -- gue works as kijko_worker, whole rows of the whole queue; nobody else sees jobs.
-grant select, insert, update, delete on jobs.gue_jobs, jobs.unique_keys to kijko_worker;
+grant select, insert, update, delete on jobs.gue_jobs, jobs.stored_jobs, jobs.unique_keys to kijko_worker;
+grant select on jobs.queue_floor to kijko_worker;
 grant select, insert, delete on jobs.dead_letters to kijko_worker;
-create policy all_worker on jobs.gue_jobs to kijko_worker using (true) with check (true);
+create policy all_worker on jobs.stored_jobs to kijko_worker using (true) with check (true);
+create policy select_worker on jobs.queue_floor for select to kijko_worker using (true);
 create policy all_worker on jobs.unique_keys to kijko_worker using (true) with check (true);
 create policy all_worker on jobs.dead_letters to kijko_worker using (true) with check (true);
 
--- Quotas: what an organization may use of a counted limit in the current period, and the one statement that counts (contract 50,
--- section 5). It runs in the transaction of the work it pays for, so a rolled-back work costs nothing, and of two parallel requests
--- at limit - 1 exactly one passes.
+-- Quotas: what an organization may use of a counted limit in the current period (contract 50, section 5). Counting is in consume.sql; it
+-- runs in the transaction of the work it pays for, so a rolled-back work costs nothing.
 
 -- The plan whose limits and gates apply (contract 50, section 1), computed from the subscription and the clock.
 create or replace function private.effective_plan(p_org_id uuid) returns text
@@ -562,14 +630,19 @@ end
 $$;
 comment on function private.effective_plan is 'free, pro, teams or enterprise. Judges: not callable by request roles for other organizations than through functions of ours.';
 
+create or replace function private.limit_of(s public.subscriptions, p public.plans, p_metric text) returns bigint
+language sql immutable parallel safe
+return coalesce((s.overrides ->> p_metric)::bigint,
+  case p_metric when 'api_calls' then p.api_calls when 'ingestions' then p.ingestions when 'oracle_queries' then p.oracle_queries
+    when 'storage' then p.storage_gb when 'seats' then p.seats end);
+comment on function private.limit_of is 'Limit of a metric: what the contract with the organization says, else the plan.';
+
 create or replace function private.plan_limit(p_org_id uuid, p_metric text) returns bigint
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
   return (
-    select coalesce((s.overrides ->> p_metric)::bigint,
-      case p_metric when 'api_calls' then p.api_calls when 'ingestions' then p.ingestions when 'oracle_queries' then p.oracle_queries
-        when 'storage' then p.storage_gb when 'seats' then p.seats end)
+    select private.limit_of(s, p, p_metric)
     from public.subscriptions s join public.plans p on p.id = private.effective_plan(p_org_id)
     where s.organization_id = p_org_id
   );
@@ -622,44 +695,196 @@ end
 $$;
 comment on function private.refuse_quota is 'Raises 429 QUOTA_EXCEEDED with the numbers of the contract.';
 
--- Counters: amount > 0, the row is never allowed past the limit, not even the first row of a window.
--- Storage: amount in bytes, may be negative (it gives space back); growth past the limit is refused.
+-- Counting a unit. The fast way moves one row: any slot of the counter that nobody else holds right now, that counts this day, and whose
+-- grant has room. Everything else (a first unit, a new day, a used-up grant, a changed limit, all slots busy) goes the slow way, one
+-- caller a counter at a time.
+--   Exact: the grants of all slots together stay within the limit, and a slot within its grant. Grants are given and taken back under
+--   the counter's lock only, and taking back waits for whoever is using the slot. So of any number of callers at limit - 1 one passes.
+--   Two units of one counter in one transaction may deadlock with somebody who is taking grants back near the limit; Postgres ends one
+--   of them, and it is tried again like any deadlock.
+
+-- Grants are large while there is much left and exact at the end, so the slow way is rare until it has to decide.
+create or replace function private.next_grant(p_amount bigint, p_left bigint) returns bigint
+language sql immutable parallel safe
+return least(p_left, greatest(p_amount, p_left / 64));
+comment on function private.next_grant is 'How much of what is left of a limit a slot gets at once.';
+
+-- A day that is over: its units move to usage_days.
+create or replace function private.close_usage_day(p public.usage_counters) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if p.day > date '1970-01-01' then
+    insert into public.usage_days as d (organization_id, metric, day, value) values (p.organization_id, p.metric, p.day, p.day_value)
+    on conflict (organization_id, metric, day) do update
+      set value = case when p.metric = 'storage' then excluded.value else d.value + excluded.value end;
+  end if;
+end
+$$;
+comment on function private.close_usage_day is 'Keeps the units of a slot''s day. Judges: callable by functions of ours only.';
+
+create or replace function private.units_used(p_org_id uuid, p_metric text, p_period date) returns bigint
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (select coalesce(sum(c.used), 0) from public.usage_counters c
+    where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period);
+end
+$$;
+comment on function private.units_used is 'Units of a counter over all its slots. Judges: callable by functions of ours only.';
+
+create or replace function private.consume_slowly(
+  p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, p_limit bigint, p_cap bigint
+) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_slots constant integer := 32;
+  v public.usage_counters;
+  v_slots integer;
+  v_last smallint;
+  v_granted bigint;
+  v_grant bigint := 0;
+begin
+  perform pg_advisory_xact_lock(hashtextextended(format('usage %s %s', p_org_id, p_metric), 0));
+  select count(*), coalesce(max(c.slot), -1), coalesce(sum(c.granted), 0) into v_slots, v_last, v_granted
+  from public.usage_counters c where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period;
+
+  if exists (select from public.usage_counters c where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
+      and (c.granted_under <> p_limit or c.used > c.granted)) or v_granted + p_amount > p_cap then
+    -- Take back what is granted and not used, under the limit of now. Waits for those who are using a slot.
+    perform from public.usage_counters c where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
+    order by c.slot for update;
+    update public.usage_counters c set granted = c.used, granted_under = p_limit
+    where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
+      and (c.granted <> c.used or c.granted_under <> p_limit);
+    select coalesce(sum(c.used), 0) into v_granted
+    from public.usage_counters c where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period;
+    if v_granted + p_amount > p_cap then
+      return v_granted + p_amount;
+    end if;
+  end if;
+
+  -- A slot that is free; else a new one, which keeps the next caller from waiting; else wait for one.
+  select c.* into v from public.usage_counters c
+  where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
+  order by c.granted - c.used desc, c.slot limit 1 for update skip locked;
+  if not found and v_slots < c_slots then
+    insert into public.usage_counters (organization_id, metric, period, slot, is_alone, granted_under, day)
+    values (p_org_id, p_metric, p_period, v_last + 1, v_slots = 0, p_limit, p_day) returning * into v;
+    update public.usage_counters c set is_alone = false
+    where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period and c.is_alone and v_slots > 0;
+  elsif not found then
+    select c.* into v from public.usage_counters c
+    where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
+      and c.slot = (floor(random() * c_slots))::smallint for update;
+  end if;
+
+  if v.used + p_amount > v.granted then
+    v_grant := private.next_grant(v.used + p_amount - v.granted, p_cap - v_granted);
+  end if;
+  if v.day <> p_day then
+    perform private.close_usage_day(v);
+    v.day_value := 0;
+  end if;
+  update public.usage_counters c
+  set used = c.used + p_amount, granted = c.granted + v_grant, day = p_day, day_value = v.day_value + p_amount, updated_at = now()
+  where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period and c.slot = v.slot;
+  return private.units_used(p_org_id, p_metric, p_period);
+end
+$$;
+comment on function private.consume_slowly is
+  'Counts units of a counter whose slots cannot take them as they are; gives what is used then, or more than the cap when it forbids that. Judges: callable by functions of ours only.';
+
+-- Storage: a gauge in bytes, which also goes down; one slot, one writer at a time. Growth past the limit is refused.
+create or replace function private.consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_cap bigint, p_at timestamptz) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v public.usage_counters;
+  v_day date := (p_at at time zone 'UTC')::date;
+begin
+  loop
+    select c.* into v from public.usage_counters c
+    where c.organization_id = p_org_id and c.metric = 'storage' and c.period = date '1970-01-01' and c.slot = 0 for update;
+    exit when found;
+    insert into public.usage_counters (organization_id, metric, period, day) values (p_org_id, 'storage', '1970-01-01', v_day)
+    on conflict do nothing;
+  end loop;
+  if p_bytes > 0 and v.used + p_bytes > p_cap then
+    perform private.refuse_quota(p_org_id, 'storage', p_bytes, p_limit, v.used, p_at);
+  end if;
+  if v.day <> v_day then
+    perform private.close_usage_day(v);
+  end if;
+  update public.usage_counters c
+  set used = greatest(c.used + p_bytes, 0), day = v_day, day_value = greatest(c.used + p_bytes, 0), updated_at = now()
+  where c.organization_id = p_org_id and c.metric = 'storage' and c.period = date '1970-01-01' and c.slot = 0;
+  if p_bytes > 0 and p_limit > 0 and (v.used + p_bytes) * 5 >= p_cap * 4 and (v.used * 5 < p_cap * 4 or v.used + p_bytes >= p_cap) then
+    perform private.tell_quota(p_org_id, 'storage', v.used + p_bytes, p_cap, date_trunc('month', p_at at time zone 'UTC')::date);
+  end if;
+end
+$$;
+comment on function private.consume_storage is
+  'Adds bytes to an organization''s storage or gives them back. Judges: callable by functions of ours only. Errors: 429 QUOTA_EXCEEDED.';
+
+-- Counters: amount > 0, never past the limit, not even with the first row of a window. Storage: bytes, may be negative.
 create or replace function private.consume_quota(p_org_id uuid, p_metric text, p_amount bigint, p_at timestamptz default now())
 returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_limit bigint := private.plan_limit(p_org_id, p_metric);
-  v_cap bigint := case when v_limit < 0 then 9223372036854775807 when p_metric = 'storage' then v_limit * 1073741824 else v_limit end;
   v_period date := private.usage_period(p_metric, p_at);
+  v_day date := (p_at at time zone 'UTC')::date;
+  v_limit bigint;
+  v_cap bigint;
+  v_slot smallint;
   v_used bigint;
-  v_reset timestamptz;
+  v_is_alone boolean;
+  v_void text;
 begin
-  with counted as (
-    insert into public.usage_counters as c (organization_id, metric, period, used)
-    select p_org_id, p_metric, v_period, greatest(p_amount, 0)
-    where p_amount <= v_cap
-    on conflict (organization_id, metric, period) do update
-      set used = greatest(c.used + p_amount, 0), updated_at = now()
-      where c.used + p_amount <= v_cap or p_amount <= 0
-    returning c.used
-  ), trend as (
-    insert into public.usage_days as d (organization_id, metric, day, value)
-    select p_org_id, p_metric, (p_at at time zone 'UTC')::date, case when p_metric = 'storage' then used else p_amount end from counted
-    on conflict (organization_id, metric, day) do update
-      set value = case when p_metric = 'storage' then excluded.value else d.value + excluded.value end
-  )
-  select used into v_used from counted;
-
-  if v_used is null then
-    select c.used into v_used from public.usage_counters c
-    where c.organization_id = p_org_id and c.metric = p_metric and c.period = v_period;
-    perform private.refuse_quota(p_org_id, p_metric, p_amount, v_limit, coalesce(v_used, 0), p_at);
+  -- The fast way: the limit of now and a slot that was granted under it, then one row moved. Two statements: what the first has locked may
+  -- be newer than its snapshot, and the second sees it.
+  if p_metric <> 'storage' then
+    select l.value, f.slot into v_limit, v_slot
+    from (select private.limit_of(s, p, p_metric) from public.subscriptions s
+      join public.plans p on p.id = case when s.status in ('active', 'trialing', 'past_due') then s.plan_id else 'free' end
+      where s.organization_id = p_org_id) l (value)
+    cross join lateral (
+      select u.slot from public.usage_counters u
+      where u.organization_id = p_org_id and u.metric = p_metric and u.period = v_period and u.day = v_day
+        and u.granted_under = l.value and u.used + p_amount <= u.granted
+      limit 1 for no key update skip locked) f;
+    if found then
+      update public.usage_counters c
+      set used = c.used + p_amount, day_value = c.day_value + p_amount, updated_at = now()
+      where c.organization_id = p_org_id and c.metric = p_metric and c.period = v_period and c.slot = v_slot
+      returning c.used, c.is_alone into v_used, v_is_alone;
+    end if;
   end if;
-  if v_limit >= 0 and p_metric <> 'storage' then
-    v_reset := private.usage_resets_at(p_metric, p_at);
-    perform private.set_headers(jsonb_build_object('X-RateLimit-Limit', v_limit::text, 'X-RateLimit-Remaining', (v_limit - v_used)::text,
-      'X-RateLimit-Reset', floor(extract(epoch from v_reset))::bigint::text));
+
+  if v_limit is null then
+    v_limit := private.plan_limit(p_org_id, p_metric);
+    v_cap := case when v_limit < 0 then 1::bigint << 60 when p_metric = 'storage' then v_limit * 1073741824 else v_limit end;
+    if p_metric = 'storage' then
+      v_void := private.consume_storage(p_org_id, p_amount, v_limit, v_cap, p_at);
+      return;
+    end if;
+    v_used := private.consume_slowly(p_org_id, p_metric, p_amount, v_period, v_day, v_limit, v_cap);
+    if v_used > v_cap then
+      v_void := private.refuse_quota(p_org_id, p_metric, p_amount, v_limit, v_used - p_amount, p_at);
+    end if;
+  elsif v_limit >= 0 and not v_is_alone then
+    v_used := private.units_used(p_org_id, p_metric, v_period);
+  end if;
+  -- The first units beyond 80 % (those of callers at work are not seen by each other) and the last one: told once a window.
+  if v_limit > 0 and v_used * 5 >= v_limit * 4 and (v_used >= v_limit or (v_used - p_amount - 64) * 5 < v_limit * 4) then
+    v_void := private.tell_quota(p_org_id, p_metric, v_used, v_limit, v_period);
+  end if;
+  if v_limit >= 0 then
+    v_void := private.set_headers(jsonb_build_object('X-RateLimit-Limit', v_limit::text, 'X-RateLimit-Remaining',
+      greatest(v_limit - v_used, 0)::text, 'X-RateLimit-Reset',
+      floor(extract(epoch from private.usage_resets_at(p_metric, p_at)))::bigint::text));
   end if;
 end
 $$;
@@ -670,7 +895,7 @@ comment on function private.consume_quota is
 grant select on public.plans to anon, authenticated;
 create policy select_everybody on public.plans for select to anon, authenticated using (true);
 
-grant select on public.subscriptions, public.usage_counters, public.usage_days to authenticated;
+grant select on public.subscriptions, public.usage_counters, public.usage_days, public.usage, public.usage_trend to authenticated;
 create policy select_member on public.subscriptions for select to authenticated using (organization_id = (select private.org_id()));
 create policy select_member on public.usage_counters for select to authenticated using (organization_id = (select private.org_id()));
 create policy select_member on public.usage_days for select to authenticated using (organization_id = (select private.org_id()));
@@ -801,6 +1026,8 @@ begin
   if p_room like 'user:%' then
     -- What lies in a person's room belongs to the person, whatever organization they act in.
     v_org := null;
+  elsif v_org is null and p_room like 'org:%' then
+    v_org := split_part(p_room, ':', 2)::uuid;
   end if;
 
   -- The transaction has its id before it draws a place; the sequencer's floor relies on that.
@@ -844,8 +1071,9 @@ comment on function private.emit_removal is
 --   An event that depends on another (same row, or begun after its commit) drew the larger seq after the other had been committed:
 --   where it is visible, the other is visible too and comes first.
 --   Stall: rows of open transactions are not visible yet, so they are simply not there. Nobody waits for them.
---   Floor: once a second the last place drawn is remembered, and then the transaction ids in use. Who drew a place up to there has one
---   of these ids. When all of them have ended, whatever they left is visible, and the batch below takes it: nothing more can come.
+--   Floor: once a second the last place drawn is remembered, and then the id of this transaction. Who drew a place up to there had an id
+--   before, hence a smaller one. When all transactions with smaller ids have ended, whatever they left is visible, and the batch below
+--   takes it: nothing more can come. (The upper end of a snapshot is no such mark: ids of running transactions can lie above it.)
 create or replace function private.sequence_events() returns bigint
 language plpgsql volatile security definer set search_path = ''
 -- Statistics of a table that is empty most of the time mean nothing: always by the index, and never worth compiling.
@@ -854,8 +1082,10 @@ as $$
 declare
   c_batch constant integer := 5000;
   v_floor bigint := (select floor_seq from private.event_log);
+  -- The last place drawn, read before this transaction has an id.
+  v_last bigint := case when pg_current_xact_id_if_assigned() is null
+    then coalesce(pg_sequence_last_value('private.event_inbox_seq_seq'), 0) end;
   v_log private.event_log;
-  v_last bigint;
   v_head bigint;
   v_count bigint;
 begin
@@ -864,13 +1094,11 @@ begin
   end if;
   select * into v_log from private.event_log for update;
   v_floor := v_log.floor_seq;
-  if v_log.marked_at < clock_timestamp() - interval '1 second' then
-    -- Two statements: the place is read before the snapshot is taken.
-    v_last := coalesce(pg_sequence_last_value('private.event_inbox_seq_seq'), 0);
+  if v_last is not null and v_log.marked_at < clock_timestamp() - interval '1 second' then
     if v_log.next_xid <= pg_snapshot_xmin(pg_current_snapshot()) then
       v_log.floor_seq := v_log.next_seq;
       v_log.next_seq := v_last;
-      v_log.next_xid := pg_snapshot_xmax(pg_current_snapshot());
+      v_log.next_xid := pg_current_xact_id();
     end if;
     v_log.marked_at := clock_timestamp();
   end if;
@@ -968,8 +1196,33 @@ return array['phase_started', 'progress_update', 'ingestion_complete', 'error', 
 comment on function private.ingestion_event_types is 'The events that room "ingestion:" carries of room "project:".';
 grant execute on function private.ingestion_event_types to authenticated, kijko_server;
 
--- What the server's sockets ask of the database. Whether somebody may watch a project is never computed here: each question is asked
--- of public.projects as that person, under their own row-level security, so there is one rule and it stands in one place.
+-- Events that are not kept: presence, the text of a running execution. They go over NOTIFY itself to every server process that listens,
+-- best effort: whoever is away misses them, and what must not be missed is an event of the log.
+
+-- Room admission alone guards them, so they carry nothing that a member of the room may not see. NOTIFY holds a lock until commit: call
+-- this in a transaction of its own, or in one that commits at once.
+create or replace function private.publish(p_room text, p_type text, p_data jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if p_room !~ '^(project|context|user|org):[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$' or jsonb_typeof(p_data) <> 'object'
+    or char_length(p_type) not between 1 and 64 then
+    raise exception 'not an event: room %, type %, data %', p_room, p_type, jsonb_typeof(p_data);
+  end if;
+  -- A notification holds less than 8000 bytes, and a larger one would fail the caller's transaction.
+  if octet_length(p_data::text) > 6144 then
+    raise log 'an ephemeral event % of % bytes is too large and not sent', p_type, octet_length(p_data::text);
+    return;
+  end if;
+  perform pg_notify('kijko_ephemeral',
+    jsonb_build_object('room', p_room, 'type', p_type, 'at', private.iso(clock_timestamp()), 'data', p_data)::text);
+end
+$$;
+comment on function private.publish is
+  'Tells the open sockets of a room something that is not kept: room "kind:uuid", at most 6 KiB of data; more is not sent. Judges: callable by the server, the worker and definer functions of ours only.';
+grant execute on function private.publish to kijko_server, kijko_worker;
+
+-- Which sockets are open where: the limits per person and organization hold over all server processes.
 
 -- One open socket more, unless the person or their organization has too many, counted over all server processes. Callers with the
 -- same person or organization wait for each other's commit, which is a matter of milliseconds.
@@ -1027,6 +1280,7 @@ begin
     delete from private.realtime_nodes where heartbeat_at < now() - interval '10 minutes' returning id
   )
   delete from private.realtime_sockets s using dead where s.node_id = dead.id;
+  perform private.bury_nodes();
 end
 $$;
 comment on function private.beat_node is 'Heartbeat of a server process with the sockets it holds. Judges: callable by the server only.';
@@ -1038,12 +1292,45 @@ as $$
 begin
   delete from private.realtime_sockets where node_id = p_node_id;
   delete from private.realtime_nodes where id = p_node_id;
+  perform private.bury_nodes();
 end
 $$;
 comment on function private.leave_node is 'A server process stops. Judges: callable by the server only.';
 grant execute on function private.leave_node to kijko_server;
 
--- Answers, for people who hold sockets, whether each may still watch: 'ok', 'hidden', or the code of private.enter's refusal. It runs as
+-- What the server's sockets ask of the database. Whether somebody may watch a project is never computed here: each question is asked
+-- of public.projects as that person, under their own row-level security, so there is one rule and it stands in one place.
+
+-- The door of sockets: private.enter, but somebody who belongs to no organization at all comes in as well, for their own room.
+create or replace function private.enter_socket(
+  p_user_id uuid, p_session_id uuid, p_org_hint uuid, p_claims text, p_request_id text, p_client_ip text
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  if p_org_hint is not null or exists (select from public.memberships m where m.user_id = p_user_id and m.status = 'active')
+    or session_user in ('anon', 'authenticated') then
+    perform private.enter(p_user_id, p_session_id, p_org_hint, p_claims, p_request_id, p_client_ip);
+    return;
+  end if;
+  select s.revoked_at, s.expires_at, s.idle_expires_at into v from private.sessions s where s.id = p_session_id and s.user_id = p_user_id;
+  if not found or v.revoked_at is not null then
+    perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
+  elsif v.expires_at <= now() or v.idle_expires_at <= now() then
+    perform private.refuse(401, 'SESSION_EXPIRED', 'This session has expired. Please sign in again.');
+  end if;
+  perform set_config('app.user_id', p_user_id::text, true), set_config('app.session_id', p_session_id::text, true),
+    set_config('app.org_id', '', true), set_config('app.org_role', '', true), set_config('app.request_id', p_request_id, true),
+    set_config('app.client_ip', p_client_ip, true), set_config('app.wakes', 'on', true), set_config('request.jwt.claims', p_claims, true);
+end
+$$;
+comment on function private.enter_socket is
+  'Judges the session, and the membership of whoever has one, and makes the person known to the transaction. Judges: as private.enter. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED.';
+grant execute on function private.enter_socket to kijko_server;
+
+-- Answers, for people who hold sockets, whether each may still watch: 'ok', 'hidden', or the code of the door's refusal. It runs as
 -- the server (not as its owner) and becomes each person in turn.
 create or replace function private.recheck_sockets(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]
 language plpgsql volatile
@@ -1055,7 +1342,7 @@ declare
 begin
   for i in 1..cardinality(p_users) loop
     begin
-      perform private.enter(p_users[i], p_sessions[i], p_orgs[i], '', '', ''), set_config('role', 'authenticated', true);
+      perform private.enter_socket(p_users[i], p_sessions[i], p_orgs[i], '', '', ''), set_config('role', 'authenticated', true);
       v_visible := p_projects[i] is null or exists (select from public.projects p where p.id = p_projects[i]);
       perform set_config('role', 'none', true);
       v_answers := v_answers || case when v_visible then 'ok' else 'hidden' end;
@@ -1074,47 +1361,362 @@ comment on function private.recheck_sockets is
   'For each (user, session, organization, project): ok, hidden, or the code of the refusal. Judges: every answer is given under that person''s own rights; callable by the server only.';
 grant execute on function private.recheck_sockets to kijko_server;
 
--- Everything a socket of one project is told at its beginning, in one statement and therefore from one snapshot: whether the caller
--- may watch, the head of the log, which of the room's events are contained in the snapshot without a number yet, the snapshot, and
--- what was missed since a cursor (p_cursor null: nothing). One row an event missed, at least one row; no row where the project is
--- hidden. Runs as the caller, under row-level security.
-create or replace function private.begin_watching(
-  p_project_id uuid, p_cursor bigint, p_until bigint, p_limit integer
-) returns table (organization_id uuid, head bigint, pending bigint[], removed_until bigint, frames jsonb,
-  id bigint, type text, data text, created_at timestamptz)
+-- What a person's view of a project can depend on: two people with the same answer see the same.
+create or replace function private.viewer_class(p_user_id uuid, p_org_id uuid, p_project_id uuid) returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select concat_ws('/', p_org_id, coalesce(s.role, '-'), coalesce(m.role, '-'), p.user_id = p_user_id)
+    from (select) nothing
+    left join public.projects p on p.id = p_project_id
+    left join public.memberships s on s.organization_id = p_org_id and s.user_id = p_user_id and s.status = 'active'
+    left join public.project_members m on m.project_id = p_project_id and m.user_id = p_user_id and m.accepted_at is not null
+  );
+end
+$$;
+comment on function private.viewer_class is
+  'Organization, role there, role in the project, whether owner: the class of callers whose rights in a project cannot differ. Judges: callable by the server only.';
+grant execute on function private.viewer_class to kijko_server;
+
+-- For events that not everybody in a room may have: does each person see the project, and the whole of its activity log? Asked once a
+-- class of people, under the rights of one of them; 'ended' where the person's session or membership is over.
+create or replace function private.judge_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]
+language plpgsql volatile
+as $$
+declare
+  v_answers text[] := '{}';
+  v_known jsonb := '{}';
+  v_class text;
+  v_answer text;
+begin
+  for i in 1..cardinality(p_users) loop
+    v_class := p_projects[i] || ' ' || private.viewer_class(p_users[i], p_orgs[i], p_projects[i]);
+    v_answer := v_known ->> v_class;
+    if v_answer is null then
+      begin
+        perform private.enter_socket(p_users[i], p_sessions[i], p_orgs[i], '', '', ''), set_config('role', 'authenticated', true);
+        v_answer := case when not exists (select from public.projects p where p.id = p_projects[i]) then 'none'
+          when private.reads_all_activity(p_projects[i]) then 'all' else 'some' end;
+        perform set_config('role', 'none', true);
+        v_known := v_known || jsonb_build_object(v_class, v_answer);
+      exception when others then
+        if sqlstate not like 'PT4%' then
+          raise;
+        end if;
+        v_answer := 'ended';
+      end;
+    end if;
+    v_answers := v_answers || v_answer;
+  end loop;
+  return v_answers;
+end
+$$;
+comment on function private.judge_viewers is
+  'For each (user, session, organization, project): none, some (sees the project), all (and its whole activity log) or ended. Judges: every answer is given under the rights of a person of that class; callable by the server only.';
+grant execute on function private.judge_viewers to kijko_server;
+
+-- Everything that is told when somebody comes to rooms, in one statement and therefore from one snapshot: whether the caller may be in
+-- each, the head of the log, what was missed since a cursor (null: nothing), and for the ingestion socket the state of the project's
+-- run (p_snapshot), with the places of events that this state contains and that have no number yet. One row an event missed, at least
+-- one row a room. Runs as the caller, under row-level security.
+drop function if exists private.begin_watching(uuid, bigint, bigint, integer);
+create or replace function private.watch_rooms(
+  p_rooms text[], p_cursors bigint[], p_untils bigint[], p_limit integer, p_snapshot uuid default null
+) returns table (organization_id uuid, head bigint, room text, is_admitted boolean, removed_until bigint, pending bigint[], frames jsonb,
+  id bigint, type text, data text, audience text, actor_user_id uuid, conflation_key text, created_at timestamptz)
 language plpgsql stable
 as $$
 #variable_conflict use_column
 begin
   -- One statement, and plpgsql because projects and ingestion are installed after events.
   return query
-  with room as (
-    select p.id as project_id, 'project:' || p.id as name from public.projects p where p.id = p_project_id
+  with asked as materialized (
+    select a.place, split_part(a.room, ':', 1) as kind, a.after, a.until, private.as_uuid(split_part(a.room, ':', 2)) as target
+    from unnest(p_rooms, p_cursors, p_untils) with ordinality a (room, after, until, place)
+  ), rooms as materialized (
+    select a.*, a.kind || ':' || a.target as name, case a.kind when 'ingestion' then 'project' else a.kind end || ':' || a.target as source,
+      coalesce(case a.kind when 'user' then a.target = private.user_id() when 'org' then a.target = private.org_id()
+        else exists (select from public.projects p where p.id = a.target) end, false) as admitted
+    from asked a
   ), state as materialized (
-    select r.name, l.head, l.pending, private.removed_until('ingestion:' || r.project_id) as removed_until, private.run_snapshot(r.project_id) as frames
-    from room r, private.log_position(r.name) l
+    select l.head, l.pending,
+      case when p_snapshot is not null and exists (select from rooms r where r.admitted and r.target = p_snapshot)
+        then private.run_snapshot(p_snapshot) end as frames
+    from private.log_position(coalesce('project:' || p_snapshot, '')) l
+  ), marked as materialized (
+    select r.*, s.head, s.pending, s.frames, case when r.admitted then private.removed_until(r.name) end as removed
+    from rooms r, state s
   )
-  select (select private.org_id()), s.head, s.pending, s.removed_until, s.frames, e.id, e.type, e.data::text, e.created_at
-  from state s
+  select (select private.org_id()), r.head, r.name, r.admitted, r.removed, r.pending, r.frames,
+    e.id, e.type, e.data::text, e.audience, e.actor_user_id, e.conflation_key, e.created_at
+  from marked r
   left join lateral (
-    select m.id, m.type, m.data, m.created_at
+    select m.*
     from (
-      select v.id, v.type, v.data, v.created_at,
+      select v.id, v.type, v.data, v.audience, v.actor_user_id, v.conflation_key, v.created_at,
         -- Of a conflatable series only the newest row counts.
         case when v.conflation_key is null then 1 else row_number() over (partition by v.conflation_key order by v.id desc) end as age
       from public.events v
-      where v.room = s.name and v.id > p_cursor and v.id <= least(s.head, p_until) and v.type = any (private.ingestion_event_types())
+      where v.room = r.source and v.id > r.after and v.id <= least(r.head, r.until)
+        and (r.kind <> 'ingestion' or v.type = any (private.ingestion_event_types()))
     ) m
     where m.age = 1
     order by m.id
     limit p_limit
-  ) e on p_cursor is not null and p_cursor >= s.removed_until and p_cursor <= s.head
-  order by e.id;
+  ) e on r.admitted and r.after >= r.removed and r.after <= r.head
+  order by r.place, e.id;
 end
 $$;
-comment on function private.begin_watching is
-  'State of a project''s ingestion for a fresh socket and the events it missed, from one snapshot, under the caller''s own rights; no row = not visible.';
-grant execute on function private.begin_watching to authenticated;
+comment on function private.watch_rooms is
+  'Admission to rooms with the events missed there and the state of a run, from one snapshot, under the caller''s own rights.';
+grant execute on function private.watch_rooms to authenticated;
+
+-- Some events name a row and are told with what it is at delivery; where it is gone, nothing is told.
+create or replace function private.resolve_events(p_ids bigint[]) returns table (id bigint, data text)
+language plpgsql stable security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_types text[] := array(select distinct e.type from public.events e where e.id = any (p_ids));
+begin
+  if v_types && array['project_user:insert', 'project_user:update'] then
+    return query
+    select e.id, private.project_user_json(m, p.user_id)::text
+    from public.events e
+    join public.project_members m on m.id = e.entity_id
+    join public.projects p on p.id = m.project_id
+    where e.id = any (p_ids) and e.type in ('project_user:insert', 'project_user:update');
+  end if;
+  if 'notification' = any (v_types) then
+    return query
+    select e.id, n.data::text
+    from public.events e
+    join private.deliver_notifications(array(select v.entity_id from public.events v where v.id = any (p_ids) and v.type = 'notification')) n
+      on n.id = e.entity_id
+    where e.id = any (p_ids) and e.type = 'notification';
+  end if;
+  if 'notification_preferences_updated' = any (v_types) then
+    return query
+    select e.id, n.data::text
+    from public.events e
+    join private.deliver_notification_preferences(
+      array(select v.entity_id from public.events v where v.id = any (p_ids) and v.type = 'notification_preferences_updated')) n
+      on n.id = e.entity_id
+    where e.id = any (p_ids) and e.type = 'notification_preferences_updated';
+  end if;
+end
+$$;
+comment on function private.resolve_events is
+  'What events that name a row are told with; no row where it is gone. Judges: callable by the server only, which decides who gets it.';
+grant execute on function private.resolve_events to kijko_server;
+
+-- Presence (contract 30, 8.2): somebody is online in a context while one of their sockets, on any server process, is in its room. The
+-- processes report who came and went; what the room is told, and when, is decided here, so that they need not know of each other.
+-- Offline is told after 10 s without a socket, nothing more often than every 5 s, and equal successive states never.
+
+create or replace function private.note_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_present boolean[]) returns double precision
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  -- In a fixed order: two processes that report the same people never wait for each other in a circle.
+  for v in
+    select distinct on (c.context_id, c.user_id) c.*
+    from unnest(p_contexts, p_users, p_present) c (context_id, user_id, is_present)
+    order by c.context_id, c.user_id
+  loop
+    if v.is_present then
+      insert into private.realtime_presence (context_id, user_id, node_id) values (v.context_id, v.user_id, p_node_id) on conflict do nothing;
+      insert into private.realtime_statuses as s (context_id, user_id) values (v.context_id, v.user_id)
+      on conflict (context_id, user_id) do update set left_at = null;
+    else
+      delete from private.realtime_presence where context_id = v.context_id and user_id = v.user_id and node_id = p_node_id;
+      update private.realtime_statuses s set left_at = now()
+      where s.context_id = v.context_id and s.user_id = v.user_id and s.left_at is null
+        and not exists (select from private.realtime_presence r where r.context_id = v.context_id and r.user_id = v.user_id);
+    end if;
+    update public.project_members m set last_active_at = now()
+    where m.project_id = v.context_id and m.user_id = v.user_id and m.accepted_at is not null;
+  end loop;
+  return private.settle_presence();
+end
+$$;
+comment on function private.note_presence is
+  'A server process reports who came to a context and who left; returns as settle_presence does. Judges: callable by the server only, which admitted them.';
+grant execute on function private.note_presence to kijko_server;
+
+-- Tells the rooms what is due. Any process may do it at any time; rows that another one has in hand are passed over.
+create or replace function private.settle_presence(p_at timestamptz default clock_timestamp()) returns double precision
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_between constant interval := '5 seconds';
+  c_absent constant interval := '10 seconds';
+  v private.realtime_statuses;
+begin
+  for v in
+    select s.* from private.realtime_statuses s
+    where s.is_online = (s.left_at is not null) and s.told_at <= p_at - c_between and (s.left_at is null or s.left_at <= p_at - c_absent)
+    order by s.context_id, s.user_id
+    limit 1000
+    for update skip locked
+  loop
+    update private.realtime_statuses s set is_online = not v.is_online, told_at = p_at
+    where s.context_id = v.context_id and s.user_id = v.user_id;
+    perform private.publish('context:' || v.context_id, 'user:status', jsonb_build_object('contextId', v.context_id, 'userId', v.user_id,
+      'status', case when v.is_online then 'offline' else 'online' end, 'lastActive', private.iso(coalesce(v.left_at, p_at))));
+  end loop;
+  -- Nobody is left to be told anything about.
+  delete from private.realtime_statuses s where not s.is_online and s.left_at is not null and s.told_at < p_at - c_between;
+  return (
+    select extract(epoch from min(greatest(s.told_at + c_between, s.left_at + c_absent, p_at)) - p_at)
+    from private.realtime_statuses s where s.is_online = (s.left_at is not null)
+  );
+end
+$$;
+comment on function private.settle_presence is
+  'Tells rooms who is online or offline, as far as it is due; returns in how many seconds the next one is, or null. Judges: callable by the server only.';
+grant execute on function private.settle_presence to kijko_server;
+
+-- With each heartbeat: what a crash of the database, or a report that was lost, left out.
+create or replace function private.keep_presence(
+  p_node_id uuid, p_contexts uuid[], p_users uuid[], p_projects uuid[], p_sockets integer[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.realtime_statuses (context_id, user_id)
+  select c.context_id, c.user_id from unnest(p_contexts, p_users) c (context_id, user_id)
+  where not exists (select from private.realtime_presence r
+    where r.context_id = c.context_id and r.user_id = c.user_id and r.node_id = p_node_id)
+  order by 1, 2
+  on conflict (context_id, user_id) do update set left_at = null;
+  insert into private.realtime_presence (context_id, user_id, node_id)
+  select c.context_id, c.user_id, p_node_id from unnest(p_contexts, p_users) c (context_id, user_id) order by 1, 2
+  on conflict do nothing;
+  with gone as (
+    delete from private.realtime_presence r
+    where r.node_id = p_node_id and (r.context_id, r.user_id) not in (select c.c, c.u from unnest(p_contexts, p_users) c (c, u))
+    returning r.context_id, r.user_id
+  )
+  update private.realtime_statuses s set left_at = now()
+  from gone g
+  where s.context_id = g.context_id and s.user_id = g.user_id and s.left_at is null
+    and not exists (select from private.realtime_presence r
+      where r.context_id = g.context_id and r.user_id = g.user_id and r.node_id <> p_node_id);
+  delete from private.realtime_watchers w where w.node_id = p_node_id and w.project_id <> all (p_projects);
+  perform private.note_watchers(p_node_id, p_projects, p_sockets);
+end
+$$;
+comment on function private.keep_presence is
+  'The people and watchers of a server process, whole. Judges: callable by the server only.';
+grant execute on function private.keep_presence to kijko_server;
+
+-- A process that is dead for 90 s has no people and no watchers any more.
+create or replace function private.bury_nodes(p_at timestamptz default now()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_alive uuid[] := array(select n.id from private.realtime_nodes n where n.heartbeat_at > p_at - interval '90 seconds');
+begin
+  delete from private.realtime_watchers w where w.node_id <> all (v_alive);
+  with gone as (
+    delete from private.realtime_presence r where r.node_id <> all (v_alive) returning r.context_id, r.user_id
+  )
+  update private.realtime_statuses s set left_at = p_at
+  from gone g
+  where s.context_id = g.context_id and s.user_id = g.user_id and s.left_at is null
+    and not exists (select from private.realtime_presence r
+      where r.context_id = g.context_id and r.user_id = g.user_id and r.node_id = any (v_alive));
+end
+$$;
+comment on function private.bury_nodes is 'Forgets the people and watchers of server processes that are dead. Judges: callable by the server only.';
+grant execute on function private.bury_nodes to kijko_server;
+
+-- How many sockets watch a project: reported as totals, so that a lost report is healed by the next.
+create or replace function private.note_watchers(p_node_id uuid, p_projects uuid[], p_sockets integer[]) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from private.realtime_watchers w using unnest(p_projects, p_sockets) c (project_id, sockets)
+  where w.node_id = p_node_id and w.project_id = c.project_id and c.sockets = 0;
+  insert into private.realtime_watchers (project_id, node_id, sockets)
+  select c.project_id, p_node_id, c.sockets from unnest(p_projects, p_sockets) c (project_id, sockets) where c.sockets > 0 order by 1
+  on conflict (project_id, node_id) do update set sockets = excluded.sockets;
+end
+$$;
+comment on function private.note_watchers is 'A server process reports how many of its sockets watch a project. Judges: callable by the server only.';
+grant execute on function private.note_watchers to kijko_server;
+
+create or replace function private.count_watchers(p_project_id uuid) returns bigint
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if coalesce(private.role_rank(private.project_role(p_project_id)), 0) < private.role_rank('manager') then
+    return 0;
+  end if;
+  return (
+    select coalesce(sum(w.sockets), 0) from private.realtime_watchers w
+    join private.realtime_nodes n on n.id = w.node_id and n.heartbeat_at > now() - interval '90 seconds'
+    where w.project_id = p_project_id
+  );
+end
+$$;
+comment on function private.count_watchers is 'Sockets that watch a project, over all server processes. Judges: owner, admin and manager of the project; others learn 0.';
+grant execute on function private.count_watchers to authenticated;
+
+-- The access log of the sockets (contract 30, section 12): for operators, the newest 1000 refused attempts over all server processes.
+create or replace function private.plain_text(p_text text) returns text
+language sql immutable parallel safe
+return regexp_replace(p_text, '[^ -~]', '?', 'g');
+comment on function private.plain_text is 'The text with everything but printable ASCII replaced: what strangers sent, for a list that people read.';
+
+create or replace function private.log_refusals(p_entries jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.realtime_refusals (refused_at, socket_id, project_id, token, reason, ip_address)
+  select e."timestamp", e."socketId", left(private.plain_text(e."projectId"), 100), left(private.plain_text(e.token), 18),
+    left(e.reason, 200), left(e."ipAddress", 100)
+  from jsonb_to_recordset(p_entries) e ("timestamp" timestamptz, "socketId" uuid, "projectId" text, token text, reason text, "ipAddress" text);
+  delete from private.realtime_refusals r
+  where r.id < (select k.id from private.realtime_refusals k order by k.id desc offset 999 limit 1);
+end
+$$;
+comment on function private.log_refusals is 'Adds refused attempts and forgets all but the newest 1000. Judges: callable by the server only.';
+grant execute on function private.log_refusals to kijko_server;
+
+create or replace function private.read_refusals(p_limit integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if not private.is_platform_admin() then
+    perform private.refuse(403, 'FORBIDDEN', 'Only administrators of the platform may do this.');
+  end if;
+  return (
+    select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('timestamp', private.iso(r.refused_at), 'socketId', r.socket_id,
+      'projectId', r.project_id, 'token', r.token, 'reason', r.reason, 'ipAddress', r.ip_address)) order by r.id), '[]')
+    from (select * from private.realtime_refusals order by id desc limit p_limit) r
+  );
+end
+$$;
+comment on function private.read_refusals is 'The newest refused attempts, oldest first. Judges: private.is_platform_admin(). Errors: 403 FORBIDDEN.';
+grant execute on function private.read_refusals to authenticated;
+
+create or replace function private.clear_refusals() returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if not private.is_platform_admin() then
+    perform private.refuse(403, 'FORBIDDEN', 'Only administrators of the platform may do this.');
+  end if;
+  delete from private.realtime_refusals;
+end
+$$;
+comment on function private.clear_refusals is 'Empties the access log. Judges: private.is_platform_admin(). Errors: 403 FORBIDDEN.';
+grant execute on function private.clear_refusals to authenticated;
 
 -- The log forgets after a day. What a room lost is remembered, so that a cursor older than that is told so instead of silently missing
 -- something; superseded rows of conflatable series are no loss and leave no mark.
@@ -1191,6 +1793,37 @@ end
 $$;
 comment on function api.authorize_socket is 'What a connection token of the caller says. Errors: 400 VALIDATION_ERROR, 404 PROJECT_NOT_FOUND.';
 grant execute on function api.authorize_socket to authenticated;
+
+create or replace function api.count_connections(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return jsonb_build_object('connectedClients', private.count_watchers(private.path_project(p, 'manager')));
+end
+$$;
+comment on function api.count_connections is 'How many sockets watch a project. Errors: 403 FORBIDDEN, 404 PROJECT_NOT_FOUND.';
+grant execute on function api.count_connections to authenticated;
+
+create or replace function api.list_access_log(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.read_refusals(coalesce((p ->> 'limit')::integer, 100));
+end
+$$;
+comment on function api.list_access_log is 'Refused attempts to open a socket or to join a room. Errors: 403 FORBIDDEN.';
+grant execute on function api.list_access_log to authenticated;
+
+create or replace function api.clear_access_log(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  perform private.clear_refusals();
+  return jsonb_build_object('success', true);
+end
+$$;
+comment on function api.clear_access_log is 'Empties the access log. Errors: 403 FORBIDDEN.';
+grant execute on function api.clear_access_log to authenticated;
 
 -- Access that ends through a session or a membership becomes a removal in the log, whoever ended it (API, psql, a cascade).
 
@@ -2026,6 +2659,83 @@ return private.my_organizations_json();
 comment on function api.list_organizations is 'GET /auth/organizations: where the caller is a member, the current one first, then by name.';
 grant execute on function api.list_organizations to authenticated;
 
+-- Dead letters: jobs that used up their attempts wait here for somebody of the platform's staff to look at them, and to let them run again
+-- once the cause is gone. What a job is about is in its arguments: ids, never content.
+
+create or replace function private.assert_platform_admin() returns void
+language plpgsql stable
+as $$
+begin
+  if not private.is_platform_admin() then
+    perform private.refuse(403, 'FORBIDDEN', 'Only the staff of this platform may do this.', null, '{"required": ["platform_admin"]}');
+  end if;
+end
+$$;
+comment on function private.assert_platform_admin is 'Refuses 403 FORBIDDEN to everybody but the staff of this platform.';
+
+create or replace function private.dead_letter_json(d jobs.dead_letters) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('id', d.job_id, 'type', d.job_type, 'queue', d.queue, 'args', d.args, 'attempts', d.error_count,
+  'lastError', d.last_error, 'createdAt', private.iso(d.created_at), 'diedAt', private.iso(d.died_at));
+comment on function private.dead_letter_json is 'What is shown of a dead letter.';
+
+create or replace function private.list_dead_letters(p_type text, p_limit integer, p_offset integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  perform private.assert_platform_admin();
+  return jsonb_build_object(
+    'jobs', coalesce((select jsonb_agg(private.dead_letter_json(d) order by d.died_at desc, d.job_id) from (
+      select * from jobs.dead_letters x where p_type is null or x.job_type = p_type
+      order by x.died_at desc, x.job_id limit p_limit offset p_offset) d), '[]'),
+    'total', (select count(*) from jobs.dead_letters x where p_type is null or x.job_type = p_type));
+end
+$$;
+comment on function private.list_dead_letters is 'Jobs that failed for good. Judges: the staff of this platform only. Errors: 403 FORBIDDEN.';
+
+-- It is enqueued anew with all its attempts; the letter is gone, so of two clicks one runs it.
+create or replace function private.retry_dead_letter(p_id text) returns text
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  d jobs.dead_letters;
+  v_job text;
+begin
+  perform private.assert_platform_admin();
+  delete from jobs.dead_letters where job_id = p_id returning * into d;
+  if not found then
+    perform private.refuse(404, 'JOB_NOT_FOUND', 'There is no such job.');
+  end if;
+  v_job := private.enqueue(d.job_type, d.args, now(), null, d.queue);
+  perform private.audit('system.job_retried', format('Let a failed job of type %s run again.', d.job_type),
+    jsonb_build_object('jobId', d.job_id, 'newJobId', v_job, 'type', d.job_type));
+  return v_job;
+end
+$$;
+comment on function private.retry_dead_letter is
+  'Enqueues a job that failed for good once more; gives its new id. Judges: the staff of this platform only. Errors: 403 FORBIDDEN, 404 JOB_NOT_FOUND.';
+
+grant execute on function private.assert_platform_admin, private.list_dead_letters, private.retry_dead_letter to authenticated;
+
+create or replace function api.list_dead_jobs(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.list_dead_letters(p ->> 'type', coalesce((p ->> 'limit')::integer, 50), coalesce((p ->> 'offset')::integer, 0));
+end
+$$;
+comment on function api.list_dead_jobs is 'GET /admin/jobs/dead: {jobs, total}, the latest first. Errors: 403 FORBIDDEN.';
+
+create or replace function api.retry_dead_job(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return jsonb_build_object('jobId', private.retry_dead_letter(p ->> 'jobId'));
+end
+$$;
+comment on function api.retry_dead_job is 'POST /admin/jobs/dead/{jobId}/retry. Errors: 403 FORBIDDEN, 404 JOB_NOT_FOUND.';
+grant execute on function api.list_dead_jobs, api.retry_dead_job to authenticated;
+
 -- Sessions that end tell the event log by its own trigger (events/triggers.sql), and memberships end their sessions by theirs
 -- (organizations/triggers.sql); identity adds none.
 
@@ -2384,7 +3094,7 @@ begin
 end
 $$;
 comment on function private.declare_installation is
-  'Keys: embedding (true where vectors can be made), git_hosts ({host: provider}). Judges: callable by the server and the worker only.';
+  'Keys: api_url (origin of webhook addresses), embedding (true where vectors can be made), git_hosts ({host: provider}), mail, providers ({name: true} of model providers). Judges: callable by the server and the worker only.';
 grant execute on function private.declare_installation to kijko_server, kijko_worker;
 
 create or replace function private.has_embedding() returns boolean
@@ -4336,25 +5046,31 @@ $$;
 comment on function private.tg_projects__equip is 'Trigger: owner membership, default settings and the worktree Main.';
 create or replace trigger _500_equip after insert on public.projects for each row execute function private.tg_projects__equip();
 
+-- Any slot that nobody holds right now; where all are held a new one is opened, so writers of one organization never wait for one another.
 create or replace function private.count_project(p public.projects, p_by integer) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_slot smallint := pg_backend_pid() % 8;
+  c_slots constant integer := 64;
 begin
   update private.project_counters c
   set projects = c.projects + p_by, active = c.active + p_by * (p.status = 'active')::integer,
     processing = c.processing + p_by * (p.status = 'processing')::integer, failed = c.failed + p_by * (p.status = 'error')::integer,
     tokens = c.tokens + p_by * coalesce(p.optimized_tokens, 0), files = c.files + p_by * coalesce(p.total_files, p.uploaded_files)
-  where c.organization_id = p.organization_id and c.privacy = p.privacy and c.slot = v_slot;
+  where c.organization_id = p.organization_id and c.privacy = p.privacy
+    -- By key: the row that is locked may be newer than the one this statement sees.
+    and c.slot = (select f.slot from private.project_counters f
+      where f.organization_id = p.organization_id and f.privacy = p.privacy limit 1 for no key update skip locked);
   if found then
     return;
   end if;
-  -- Another process of the same slot may be inserting it too.
   insert into private.project_counters as c (organization_id, privacy, slot, projects, active, processing, failed, tokens, files)
-  select p.organization_id, p.privacy, v_slot, p_by, p_by * (p.status = 'active')::integer,
+  select p.organization_id, p.privacy,
+    -- Spread, because those who meet here would open the same next one.
+    case when s.held = 0 then 0 else floor(random() * c_slots) end, p_by, p_by * (p.status = 'active')::integer,
     p_by * (p.status = 'processing')::integer, p_by * (p.status = 'error')::integer, p_by * coalesce(p.optimized_tokens, 0),
     p_by * coalesce(p.total_files, p.uploaded_files)
+  from (select count(*) as held from private.project_counters o where o.organization_id = p.organization_id and o.privacy = p.privacy) s
   where exists (select from public.organizations o where o.id = p.organization_id)
   on conflict (organization_id, privacy, slot) do update
     set projects = c.projects + excluded.projects, active = c.active + excluded.active, processing = c.processing + excluded.processing,
@@ -6211,6 +6927,17 @@ begin
         when 'activity.prune' then perform private.prune_activity();
         when 'checkpoints.prune' then perform private.prune_checkpoints();
         when 'mails.prune' then perform private.prune_mails();
+        when 'habits.dispatch' then
+          -- Again at once, in a transaction of its own, until nothing is due.
+          if private.dispatch_habits() > 0 then
+            update private.schedules set run_at = clock_timestamp() where name = v.name;
+          end if;
+        when 'executions.sweep' then perform private.sweep_executions();
+        when 'executions.prune' then perform private.prune_executions();
+        when 'notifications.due' then perform private.release_notifications();
+        when 'notifications.mail' then perform private.queue_notification_mails();
+        when 'notifications.prune' then perform private.prune_notifications();
+        when 'reflexes.prune' then perform private.prune_reflexes();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then
@@ -6787,32 +7514,32 @@ comment on function private.take_mail_allowance is
   'Refuses 429 RATE_LIMITED when the user queued p_limit mails of the kind in the last hour. Judges: callable by definer functions of ours only.';
 
 create or replace function private.queue_mail(
-  p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text
+  p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text, p_unsubscribe_url text default null
 ) returns uuid
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_id uuid;
 begin
-  insert into private.mails (kind, organization_id, user_id, to_address, subject, body_text, body_html)
-  values (p_kind, p_org_id, p_user_id, p_to, left(private.one_line(p_subject), 200), p_text, p_html)
+  insert into private.mails (kind, organization_id, user_id, to_address, subject, body_text, body_html, unsubscribe_url)
+  values (p_kind, p_org_id, p_user_id, p_to, btrim(left(private.one_line(p_subject), 200)), p_text, p_html, p_unsubscribe_url)
   returning id into v_id;
   perform private.enqueue('mail.send', jsonb_build_object('mailId', v_id), now(), 'mail.send:' || v_id);
   return v_id;
 end
 $$;
 comment on function private.queue_mail is
-  'Puts a message into the outbox with its job; both or neither are committed. Judges: callable by definer functions of ours only.';
+  'Puts a message into the outbox with its job; both or neither are committed. p_unsubscribe_url: where a POST unsubscribes (RFC 8058). Judges: callable by definer functions of ours only.';
 
 -- ---------------------------------------------------------------------------------------------------------------- for the worker
 
 create or replace function private.take_mail(p_id uuid)
-returns table (to_address text, subject text, body_text text, body_html text, created_at timestamptz)
+returns table (to_address text, subject text, body_text text, body_html text, created_at timestamptz, unsubscribe_url text)
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   return query update private.mails m set attempts = m.attempts + 1 where m.id = p_id and m.sent_at is null
-    returning m.to_address, m.subject, m.body_text, m.body_html, m.created_at;
+    returning m.to_address, m.subject, m.body_text, m.body_html, m.created_at, m.unsubscribe_url;
 end
 $$;
 comment on function private.take_mail is
@@ -6916,3 +7643,7708 @@ $$;
 comment on function api.email_ingestion_result is
   'Mails the numbers of the last completed run. Errors: 404 PROJECT_NOT_FOUND, 403 FORBIDDEN, 400 VALIDATION_ERROR, 404 INGESTION_RESULT_NOT_FOUND, 503 PROVIDER_NOT_CONFIGURED, 429 RATE_LIMITED.';
 grant execute on function api.email_ingestion_result to authenticated;
+
+-- From the id that somebody wrote to the request that is sent and the cents that it costs (contract 20, section 5). An id is stored and
+-- returned as it was written; aliases, then retired models, are resolved when it runs. Who answers: the organization's own key at the
+-- provider, else the installation's, else the local model of a development installation, else nobody.
+
+-- Whose ids begin like this. The form keeps an id from being more than a name where it becomes part of an address.
+create or replace function private.model_provider(p_model text) returns text
+language sql immutable parallel safe
+return case when char_length(p_model) > 100 then null
+  when p_model ~ '^claude-[A-Za-z0-9._:@-]+$' then 'anthropic'
+  when p_model ~ '^gemini-[A-Za-z0-9._:@-]+$' then 'google'
+  when p_model ~ '^gpt-[A-Za-z0-9._:@-]+$' then 'openai' end;
+comment on function private.model_provider is 'anthropic, google or openai by the form of the id; null for any other.';
+
+create or replace function private.is_model_routable(p_model text) returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return private.model_provider(p_model) is not null or exists (select from public.model_aliases a where a.alias = p_model);
+end
+$$;
+comment on function private.is_model_routable is 'May a skill name this model? Judges: gives away public knowledge only.';
+
+create or replace function private.default_model() returns text
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (select m.id from public.models m where m.is_default);
+end
+$$;
+comment on function private.default_model is 'The model that is used where none is named. Judges: gives away public knowledge only.';
+
+-- What this installation has, as its programs declared it: {"anthropic": true, "local": true}.
+create or replace function private.has_provider(p_provider text) returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return coalesce((select i.value -> p_provider = 'true' from private.installation i where i.key = 'providers'), false);
+end
+$$;
+comment on function private.has_provider is 'Has the installation itself a key at the provider, or a local model (''local'')? Judges: gives away one public bit.';
+
+create or replace function private.resolve_model(p_model text, out provider text, out model text, out called text)
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+declare
+  v_alias public.model_aliases;
+  v_next text;
+begin
+  select * into v_alias from public.model_aliases a where a.alias = p_model;
+  model := case when found and not (v_alias.unless_provider is not null and private.has_provider(v_alias.unless_provider))
+    then coalesce(v_alias.model, private.default_model()) else p_model end;
+  provider := private.model_provider(model);
+  if provider is null then
+    model := null;
+    return;
+  end if;
+  called := model;
+  -- Rows that lead in a circle end after eight steps, with an id of the circle.
+  for i in 1..8 loop
+    select s.called into v_next from public.model_successors s where s.model = resolve_model.called;
+    exit when not found;
+    called := v_next;
+  end loop;
+  provider := coalesce(private.model_provider(called), provider);
+end
+$$;
+comment on function private.resolve_model is
+  'Provider, model after aliases, and the id that is called; all null where nobody knows the id. Judges: gives away public knowledge only.';
+
+-- Who answers a call of this organization to that provider.
+create or replace function private.answering_provider(p_provider text, p_org_id uuid) returns text
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return case
+    -- There is no client for OpenAI in the product, so nobody else may answer for it either.
+    when p_provider is null or p_provider not in ('anthropic', 'google') then null
+    when exists (select from private.provider_keys k where k.organization_id = p_org_id and k.provider = p_provider)
+      or private.has_provider(p_provider) then p_provider
+    when private.has_provider('local') then 'local' end;
+end
+$$;
+comment on function private.answering_provider is
+  'The provider itself, the local model, or null. Judges: callable by definer functions of ours, the server and the worker only.';
+
+create or replace function private.is_provider_configured(p_provider text, p_org_id uuid) returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return private.answering_provider(p_provider, p_org_id) is not null;
+end
+$$;
+comment on function private.is_provider_configured is
+  'Can somebody answer for the provider? Judges: callable by definer functions of ours, the server and the worker only.';
+
+create or replace function private.assert_provider(p_model text, p_org_id uuid) returns void
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+declare
+  v_provider text := (private.resolve_model(p_model)).provider;
+begin
+  if v_provider in ('anthropic', 'google') and private.answering_provider(v_provider, p_org_id) is null then
+    perform private.refuse(503, 'PROVIDER_NOT_CONFIGURED',
+      format('No key for %s is configured. An owner or admin of your organization can add one.', initcap(v_provider)), null,
+      jsonb_build_object('provider', v_provider));
+  end if;
+end
+$$;
+comment on function private.assert_provider is
+  'Refuses 503 PROVIDER_NOT_CONFIGURED where nobody can answer. Models that nobody supports pass: they fail when they run. Judges: callable by definer functions of ours, the server and the worker only.';
+
+create or replace function private.provider_key(p_provider text, p_org_id uuid) returns text
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (select k.sealed_key from private.provider_keys k where k.organization_id = p_org_id and k.provider = p_provider);
+end
+$$;
+comment on function private.provider_key is 'The organization''s own key, encrypted, or null. Judges: callable by the server and the worker only.';
+
+-- All that a worker needs to call a model, in one look.
+create or replace function private.route_model(
+  p_model text, p_org_id uuid, out provider text, out model text, out called text, out answers text, out sealed_key text
+)
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  select r.provider, r.model, r.called into provider, model, called from private.resolve_model(p_model) r;
+  answers := private.answering_provider(provider, p_org_id);
+  sealed_key := private.provider_key(answers, p_org_id);
+end
+$$;
+comment on function private.route_model is
+  'resolve_model, who answers (the provider, ''local'' or null) and with which sealed key (null: the installation''s). Judges: callable by the server and the worker only.';
+
+-- One rounding, half up, on the exact sum. Prices of the id that was called, else of the one that was meant, else of the default model.
+create or replace function private.cost_cents(
+  p_called text, p_model text, p_prompt bigint, p_completion bigint, p_at timestamptz default now()
+) returns integer
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+declare
+  v_id text;
+  v_price public.model_prices;
+begin
+  if p_prompt is null and p_completion is null then
+    return null;
+  end if;
+  foreach v_id in array array[p_called, p_model, private.default_model()] loop
+    select * into v_price from public.model_prices p where p.model = v_id and p.holds_from <= p_at order by p.holds_from desc limit 1;
+    exit when found;
+  end loop;
+  return least(2147483647, div(greatest(coalesce(p_prompt, 0), 0)::numeric * coalesce(v_price.input_cents, 0)
+    + greatest(coalesce(p_completion, 0), 0)::numeric * coalesce(v_price.output_cents, 0) + 500000, 1000000))::integer;
+end
+$$;
+comment on function private.cost_cents is
+  'Cents for tokens at the prices of p_at, in integers; null where the provider reported no tokens. Judges: gives away public knowledge only.';
+
+grant execute on function private.model_provider, private.is_model_routable, private.default_model, private.has_provider,
+  private.resolve_model, private.cost_cents to authenticated, service_role, kijko_server, kijko_worker;
+grant execute on function private.answering_provider, private.is_provider_configured, private.assert_provider, private.provider_key,
+  private.route_model to kijko_server, kijko_worker;
+
+-- An organization's own keys at the model providers: its owner and admins set and delete them, nobody ever sees one again. Calls of
+-- the organization then go out under its key; calls of others never do.
+
+create or replace function private.assert_provider_keys_admin() returns uuid
+language plpgsql stable
+as $$
+begin
+  if private.user_id() is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  elsif not private.is_org_admin() then
+    perform private.refuse(403, 'FORBIDDEN', 'Only owners and admins of the organization manage its provider keys.', null,
+      '{"required": ["owner", "admin"]}');
+  end if;
+  return private.org_id();
+end
+$$;
+comment on function private.assert_provider_keys_admin is 'The caller''s organization, or 403 FORBIDDEN where they are neither its owner nor an admin.';
+
+create or replace function private.provider_key_json(k private.provider_keys) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('provider', k.provider, 'lastFour', k.last_four, 'setBy', k.set_by,
+  'createdAt', private.iso(k.created_at), 'updatedAt', private.iso(k.updated_at)));
+comment on function private.provider_key_json is 'What is shown of a key.';
+
+create or replace function private.provider_keys_json() returns jsonb
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_provider_keys_admin();
+begin
+  return coalesce((select jsonb_agg(private.provider_key_json(k) order by k.provider) from private.provider_keys k
+    where k.organization_id = v_org), '[]');
+end
+$$;
+comment on function private.provider_keys_json is 'The keys of the caller''s organization without the keys themselves. Judges: owners and admins of it only.';
+
+create or replace function private.set_provider_key(p_provider text, p_sealed text, p_last_four text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_provider_keys_admin();
+  v private.provider_keys;
+begin
+  if coalesce(p_provider, '') not in ('anthropic', 'google') then
+    perform private.refuse(404, 'NOT_FOUND', 'Keys are kept for anthropic and google.', 'provider');
+  end if;
+  if p_sealed is null or p_sealed not like 'v1.%' or char_length(p_sealed) > 2000 or coalesce(char_length(p_last_four), 0) <> 4 then
+    perform private.refuse_field('key', 'A key is set through the server, which encrypts it.');
+  end if;
+  insert into private.provider_keys as k (organization_id, provider, sealed_key, last_four, set_by)
+  values (v_org, p_provider, p_sealed, p_last_four, private.user_id())
+  on conflict (organization_id, provider) do update
+    set sealed_key = excluded.sealed_key, last_four = excluded.last_four, set_by = excluded.set_by, updated_at = clock_timestamp()
+  returning * into v;
+  perform private.audit('security.provider_key_set', format('Set the organization''s key at %s.', initcap(p_provider)),
+    jsonb_build_object('provider', p_provider, 'lastFour', p_last_four));
+  return private.provider_key_json(v);
+end
+$$;
+comment on function private.set_provider_key is
+  'Stores a sealed key of the caller''s organization, replacing an earlier one. Judges: owners and admins of it only. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 400 VALIDATION_ERROR.';
+
+create or replace function private.delete_provider_key(p_provider text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_provider_keys_admin();
+begin
+  delete from private.provider_keys k where k.organization_id = v_org and k.provider = p_provider;
+  if not found then
+    perform private.refuse(404, 'NOT_FOUND', 'Your organization has no key at this provider.', 'provider');
+  end if;
+  perform private.audit('security.provider_key_deleted', format('Deleted the organization''s key at %s.', initcap(p_provider)),
+    jsonb_build_object('provider', p_provider));
+end
+$$;
+comment on function private.delete_provider_key is
+  'Forgets a key of the caller''s organization. Judges: owners and admins of it only. Errors: 403 FORBIDDEN, 404 NOT_FOUND.';
+
+grant execute on function private.assert_provider_keys_admin, private.provider_keys_json, private.set_provider_key, private.delete_provider_key
+  to authenticated;
+
+create or replace function api.list_provider_keys(p jsonb) returns jsonb
+language sql stable
+as $$ select private.provider_keys_json() $$;
+comment on function api.list_provider_keys is 'The organization''s keys: provider and last four characters. Errors: 403 FORBIDDEN.';
+
+-- `sealed` and `lastFour` come from the server, which has encrypted the key of the request.
+create or replace function api.set_provider_key(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return private.set_provider_key(p ->> 'provider', p ->> 'sealed', p ->> 'lastFour');
+end
+$$;
+comment on function api.set_provider_key is 'Sets the organization''s key at a provider. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 400 VALIDATION_ERROR, 503 PROVIDER_NOT_CONFIGURED.';
+
+create or replace function api.delete_provider_key(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  perform private.delete_provider_key(p ->> 'provider');
+  return null;
+end
+$$;
+comment on function api.delete_provider_key is 'Deletes the organization''s key at a provider. Errors: 403 FORBIDDEN, 404 NOT_FOUND.';
+
+grant execute on function api.list_provider_keys, api.set_provider_key, api.delete_provider_key to authenticated;
+
+-- The AI gateway's part of the database (contract 60, section 14): what may be called, and the unit that each call costs. Prompts and
+-- answers never come here. The server asks once before it calls, in a transaction of its own, and holds nothing while it waits.
+
+create or replace function private.models_json() returns jsonb
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return jsonb_build_object(
+    'models', coalesce((select jsonb_agg(jsonb_build_object('id', m.id, 'name', m.name, 'description', m.description) order by m.position)
+      from public.models m), '[]'),
+    'configured', private.is_provider_configured((private.resolve_model(private.default_model())).provider, private.org_id()));
+end
+$$;
+comment on function private.models_json is
+  'The offered models, and whether somebody answers the default one for the caller''s organization. Judges: only the caller''s own organization.';
+grant execute on function private.models_json to authenticated;
+
+create or replace function api.list_models(p jsonb) returns jsonb
+language sql stable
+as $$ select private.models_json() $$;
+comment on function api.list_models is 'Models in their order, and whether the default one can be asked.';
+grant execute on function api.list_models to authenticated;
+
+-- Everything that is refused here costs nothing; what passes has cost its unit, however the call ends.
+create or replace function private.admit_model_call(p_model text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.org_id();
+  v record;
+  v_answers text;
+begin
+  if v_org is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  end if;
+  select * into v from private.resolve_model(p_model);
+  if v.provider is null or v.provider not in ('anthropic', 'google') then
+    perform private.refuse(400, 'MODEL_NOT_SUPPORTED', 'No provider of this installation has this model.', 'model');
+  end if;
+  perform private.assert_provider(p_model, v_org);
+  v_answers := private.answering_provider(v.provider, v_org);
+  perform private.consume_quota(v_org, 'api_calls', 1);
+  return jsonb_build_object('answers', v_answers, 'called', v.called, 'organizationId', v_org,
+    'hasOwnKey', private.provider_key(v_answers, v_org) is not null);
+end
+$$;
+comment on function private.admit_model_call is
+  'Charges one api_calls unit of the caller''s organization for a call to a model, and says who answers it. Judges: only the caller''s own organization. Errors: 400 MODEL_NOT_SUPPORTED, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+grant execute on function private.admit_model_call to authenticated;
+
+-- What models there are and what they cost is public knowledge; the operator of the installation writes it, as owner of the database.
+-- The keys of organizations are reached through functions only.
+grant select on public.models, public.model_aliases, public.model_successors, public.model_prices to anon, authenticated, service_role;
+create policy select_everybody on public.models for select to anon, authenticated, service_role using (true);
+create policy select_everybody on public.model_aliases for select to anon, authenticated, service_role using (true);
+create policy select_everybody on public.model_successors for select to anon, authenticated, service_role using (true);
+create policy select_everybody on public.model_prices for select to anon, authenticated, service_role using (true);
+
+-- The text of a JSON value (contract 20, sections 4.2 and 11.3), as JavaScript would print it: jsonb keeps numbers as written and puts a
+-- blank after each comma. Clients preview prompts and conditions in the browser, so both sides must print alike.
+
+-- jsonb numbers are decimals of any size; JavaScript's are doubles, so the value is rounded to one first. Postgres prints a double with
+-- the shortest digits as JavaScript does, with two differences: exponents begin elsewhere, and a decimal that lies exactly between two
+-- doubles is not taken for either (4e23 would be 3.9999999999999997e+23). Only whole numbers from 2^53 to 10^39 have such short halves.
+create or replace function private.number_text(p_number numeric) returns text
+language plpgsql immutable strict parallel safe
+as $$
+declare
+  c_huge constant numeric := 1.7e308;
+  c_tiny constant numeric := 1e-307;
+  v_double double precision;
+  v_text text;
+  v_sign text := '';
+  v_digits text;
+  v_point integer;
+  v_unit numeric;
+  v_shorter numeric;
+begin
+  if abs(p_number) < 1e15 and p_number = trunc(p_number) then
+    return trunc(p_number)::text;
+  end if;
+  if abs(p_number) between c_tiny and c_huge then
+    v_double := p_number::double precision;
+  else
+    begin
+      v_double := p_number::double precision;
+    exception when numeric_value_out_of_range then
+      -- Too near to zero, or too far away.
+      return case when abs(p_number) < 1 then '0' when p_number < 0 then '-Infinity' else 'Infinity' end;
+    end;
+  end if;
+  v_text := v_double::text;
+  if strpos(v_text, 'e') = 0 then
+    return v_text;
+  end if;
+
+  if v_text like '-%' then
+    v_sign := '-';
+    v_text := substr(v_text, 2);
+  end if;
+  v_digits := replace(split_part(v_text, 'e', 1), '.', '');
+  -- Digits in front of the decimal point.
+  v_point := split_part(v_text, 'e', 2)::integer + 1;
+  if v_point between 16 and 40 and length(v_digits) > 14 then
+    v_unit := ('1e' || v_point - length(v_digits) + 1)::numeric;
+    v_shorter := trunc(v_text::numeric / v_unit);
+    v_shorter := case abs(v_double) when (v_shorter * v_unit)::double precision then v_shorter
+      when ((v_shorter + 1) * v_unit)::double precision then v_shorter + 1 end;
+    if v_shorter is not null then
+      v_point := v_point + length(v_shorter::text) - length(v_digits) + 1;
+      v_digits := rtrim(v_shorter::text, '0');
+    end if;
+  end if;
+  return v_sign || case
+    when v_point > 21 or v_point < -5 then left(v_digits, 1) || case when length(v_digits) > 1 then '.' || substr(v_digits, 2) else '' end
+      || 'e' || case when v_point > 1 then '+' else '' end || v_point - 1
+    when v_point <= 0 then '0.' || repeat('0', -v_point) || v_digits
+    when v_point >= length(v_digits) then v_digits || repeat('0', v_point - length(v_digits))
+    else left(v_digits, v_point) || '.' || substr(v_digits, v_point + 1) end;
+end
+$$;
+comment on function private.number_text is
+  'A number as ECMAScript prints the double that is nearest to it. The caller sets extra_float_digits = 1: a setting of each call would double its cost.';
+
+create or replace function private.js_number(p_number jsonb) returns text
+language plpgsql immutable strict parallel safe set extra_float_digits = 1
+as $$
+begin
+  return private.number_text(p_number::numeric);
+end
+$$;
+comment on function private.js_number is 'A JSON number as ECMAScript prints it: 1.0 is 1, 1e21 is 1e+21, 0.0000001 is 1e-7.';
+
+-- One number of a JSON text with the brackets and colons around it, or something short or without a number, which stays as it is.
+create or replace function private.number_piece(p_piece text) returns text
+language plpgsql immutable strict parallel safe
+as $$
+declare
+  v_number text := btrim(p_piece, '[]{}:');
+  v_text text;
+begin
+  if length(v_number) < 16 and v_number not like '%0.000000%' then
+    return p_piece;
+  end if;
+  v_text := private.number_text(v_number::numeric);
+  -- JSON has no word for what is no finite double; JSON.stringify writes null.
+  return replace(p_piece, v_number, case when v_text in ('Infinity', '-Infinity') then 'null' else v_text end);
+end
+$$;
+comment on function private.number_piece is 'A piece of JSON text between two commas, outside strings, with its long number as ECMAScript prints it.';
+
+-- Postgres has one function that writes JSON without blanks, json_strip_nulls; so that it strips nothing, a null member is a number while
+-- it works, one that no jsonb prints: jsonb knows no exponents. It is as quick as printing; doing it value by value in SQL takes twenty
+-- times as long, and what a payload may cost is bounded.
+create or replace function private.compact_json(p_value jsonb) returns text
+language plpgsql immutable strict parallel safe set extra_float_digits = 1
+as $$
+declare
+  v_text text := p_value::text;
+  v_mark text;
+begin
+  if strpos(v_text, ': null') > 0 then
+    -- Its digits come from the text itself, so that no text can hold it.
+    v_mark := '0E' || replace(hashtextextended(v_text, 0)::text, '-', '0');
+    v_text := replace(json_strip_nulls(replace(v_text, ': null', ': ' || v_mark)::json)::text, ':' || v_mark, ':null');
+    v_text := replace(v_text, ': ' || v_mark, ': null');
+  else
+    v_text := json_strip_nulls(v_text::json)::text;
+  end if;
+  if v_text !~ '\d\.\d|\d{16}' then
+    return v_text;
+  end if;
+
+  -- Some number may have to be printed otherwise, or some string looks like one. Strings are told apart by their quotation marks, once
+  -- the escaped ones are out of the way: no JSON text holds the two characters that stand for them. Zeros at the end of a fraction:
+  v_text := replace(replace(v_text, '\\', E'\u0001'), '\"', E'\u0002');
+  v_text := regexp_replace(v_text, '("[^"]*")|(\.\d*[1-9])0+([],}])|\.0+([],}])', '\1\2\3\4', 'g');
+  -- More digits than a double has, or so many zeros that JavaScript prints an exponent. Every other piece between quotation marks lies
+  -- outside strings, and the pieces come in their order, since nothing between the split and the aggregate changes it.
+  if v_text ~ '[\d.]{16}|0\.000000' then
+    select string_agg(case when t.place % 2 = 0 or t.piece !~ '[\d.]{16}|0\.000000' then t.piece
+      else (select string_agg(case when length(n) between 16 and 30 and btrim(n, '[]{}:')::double precision::text = btrim(n, '[]{}:') then n
+          else private.number_piece(n) end, ',') from string_to_table(t.piece, ',') n) end, '"')
+    into v_text
+    from string_to_table(v_text, '"') with ordinality t (piece, place);
+  end if;
+  return replace(replace(v_text, E'\u0002', '\"'), E'\u0001', '\\');
+end
+$$;
+comment on function private.compact_json is 'JSON text as JSON.stringify writes it: no blanks, numbers as doubles; the order of members is jsonb''s.';
+
+create or replace function private.value_text(p_value jsonb) returns text
+language plpgsql immutable parallel safe set extra_float_digits = 1
+as $$
+begin
+  return case jsonb_typeof(p_value)
+    when 'string' then p_value #>> '{}'
+    when 'number' then private.number_text(p_value::numeric)
+    when 'boolean' then p_value::text
+    when 'object' then private.compact_json(p_value)
+    when 'array' then private.compact_json(p_value)
+    else '' end;
+end
+$$;
+comment on function private.value_text is 'Text form of a value: strings as they are, null and missing empty, everything else compact JSON.';
+
+grant execute on function private.number_text, private.js_number, private.number_piece, private.compact_json, private.value_text
+  to authenticated, service_role, kijko_server, kijko_worker;
+
+-- From a template to the prompt that is sent (contract 20, section 4). A placeholder is a name between two pairs of braces. The text is
+-- gone through once: what was put in is never looked at again, so a value that holds a placeholder stays as it is.
+--
+-- Nobody pays for more than they get: each name is looked up once, and the work ends where the prompt would pass its limit.
+
+-- A name's value, or null where it has none. A given input that is there and not null comes first. Where something happened (p_trigger),
+-- the variables are the payload's members, `payload` and `trigger`, and a name that is none of them is tried as a path.
+create or replace function private.given_value(p_variables jsonb, p_name text, p_trigger text) returns jsonb
+language plpgsql immutable parallel safe
+as $$
+declare
+  v jsonb := p_variables -> p_name;
+begin
+  if v <> 'null' then
+    return v;
+  elsif p_trigger is null then
+    return null;
+  elsif v is null and p_name = 'payload' then
+    return p_variables;
+  elsif v is null and p_name = 'trigger' then
+    return to_jsonb(p_trigger);
+  elsif p_name !~ '[.[]' then
+    return null;
+  end if;
+  return nullif(private.path_value(p_variables, p_name), 'null');
+end
+$$;
+comment on function private.given_value is 'Value of a name among the inputs, or among the variables of a reflex; null where it has none.';
+
+-- Paths of contract 20, 11.2. A JSON path of Postgres walks without copying what it passes by; strict, so that a step into the wrong
+-- kind of thing finds nothing.
+create or replace function private.path_value(p_variables jsonb, p_path text) returns jsonb
+language plpgsql immutable parallel safe
+as $$
+declare
+  v_steps text[] := string_to_array(p_path, '.');
+  v_at text := 'strict $';
+  v_part text[];
+  v_step text;
+  v_first integer := case when split_part(p_path, '.', 1) = 'payload' and not p_variables ? 'payload' then 2 else 1 end;
+begin
+  -- Deeper than any body that comes in; names alone may be long, too.
+  if cardinality(v_steps) > 100 or length(p_path) > 1000 then
+    return null;
+  end if;
+  for i in v_first .. cardinality(v_steps) loop
+    v_step := v_steps[i];
+    v_part := regexp_match(v_step, '^([A-Za-z0-9_]+)\[([0-9]+)\]$');
+    if v_part is not null then
+      v_at := v_at || '.' || to_jsonb(v_part[1])::text || '[' || coalesce(nullif(ltrim(v_part[2], '0'), ''), '0') || ']';
+    elsif v_step ~ '^(length|0|[1-9][0-9]*)$'
+      and jsonb_path_query_first(p_variables, (v_at || '.type()')::jsonpath, silent => true) = '"array"' then
+      v_at := v_at || case v_step when 'length' then '.size()' else '[' || v_step || ']' end;
+    else
+      v_at := v_at || '.' || to_jsonb(v_step)::text;
+    end if;
+  end loop;
+  return jsonb_path_query_first(p_variables, v_at::jsonpath, silent => true);
+end
+$$;
+comment on function private.path_value is 'The value at a path like pull_request.labels[0].name, or null where it leads nowhere.';
+
+create or replace function private.default_value(p_field jsonb) returns jsonb
+language sql stable parallel safe
+return coalesce(nullif(p_field -> 'default', 'null'), case when p_field -> 'required' is distinct from 'true' then
+  case p_field ->> 'type' when 'number' then '0' when 'boolean' then 'false' when 'array' then '[]' when 'object' then '{}' else '""' end::jsonb end);
+comment on function private.default_value is
+  'What a declared input is where nothing was given: its default, or if it may be missing the empty value of its type.';
+
+-- Read once, a stored input would be unpacked anew at every look.
+create or replace function private.prompt_variables(p_input jsonb, p_trigger text) returns jsonb
+language plpgsql immutable parallel safe
+as $$
+declare
+  v jsonb := case when p_trigger is null then p_input else p_input -> 'payload' end;
+begin
+  return case when jsonb_typeof(v) = 'object' then v || '{}' else '{}' end;
+end
+$$;
+comment on function private.prompt_variables is 'The given inputs; of a reflex''s run ({trigger, payload}) the payload.';
+
+create or replace function private.render_prompt(p_template text, p_schema jsonb, p_input jsonb, p_trigger text default null) returns text
+language plpgsql stable parallel safe
+as $$
+declare
+  c_limit constant integer := 1048576;
+  c_placeholder constant text := '\{\{([^{}]+)\}\}';
+  v_variables jsonb;
+  v_defaults jsonb;
+  v_between text[];
+  v_placeholders text[];
+  v_texts text[];
+  v_value jsonb;
+  v_text text;
+  v_place integer;
+  v_size bigint := octet_length(p_template);
+  v record;
+begin
+  if p_template !~ c_placeholder then
+    return p_template;
+  end if;
+  v_variables := private.prompt_variables(p_input, p_trigger);
+  v_defaults := coalesce((select jsonb_object_agg(f ->> 'name', private.default_value(f)) from jsonb_array_elements(p_schema) f), '{}');
+  v_between := regexp_split_to_array(p_template, c_placeholder);
+  v_placeholders := array(select m[1] from regexp_matches(p_template, c_placeholder, 'g') m);
+  v_texts := v_placeholders;
+  for v in
+    select private.stripped(t.inner_text) as name, array_agg(t.place) as places, sum(octet_length(t.inner_text) + 4) as bytes
+    from unnest(v_placeholders) with ordinality t (inner_text, place) group by 1
+  loop
+    v_value := case when v.name <> '' then coalesce(private.given_value(v_variables, v.name, p_trigger), nullif(v_defaults -> v.name, 'null')) end;
+    if v_value is not null then
+      v_text := private.value_text(v_value);
+      v_size := v_size - v.bytes + octet_length(v_text)::bigint * cardinality(v.places);
+      if v_size > c_limit then
+        perform private.refuse(400, 'INVALID_INPUT', 'Prompt is too long', 'input');
+      end if;
+    end if;
+    foreach v_place in array v.places loop
+      v_texts[v_place] := case when v_value is null then '{' || '{' || v_placeholders[v_place] || '}' || '}' else v_text end;
+    end loop;
+  end loop;
+  return (select string_agg(t.before || coalesce(t.value, ''), '') from unnest(v_between, v_texts) t (before, value));
+end
+$$;
+comment on function private.render_prompt is
+  'The prompt of a template: p_schema declares inputs, p_input gives them; with p_trigger it is {trigger, payload} of a reflex''s run. Errors: 400 INVALID_INPUT over 1 MiB.';
+
+create or replace function private.is_finite(p_value jsonb) returns boolean
+language plpgsql immutable parallel safe
+as $$
+begin
+  return jsonb_typeof(p_value) <> 'number' or private.js_number(p_value) not in ('Infinity', '-Infinity');
+end
+$$;
+comment on function private.is_finite is 'Is the value no number, or one that a double can hold?';
+
+-- What stands in the way of a run, before anything is rendered. A reflex takes what its payload has, so types are not its business.
+create or replace function private.input_faults(p_schema jsonb, p_input jsonb, p_trigger text default null) returns jsonb
+language plpgsql stable parallel safe
+as $$
+declare
+  v_variables jsonb;
+  v_faults jsonb := '[]';
+  v_field jsonb;
+  v_name text;
+  v_value jsonb;
+  v_fault text;
+begin
+  if jsonb_array_length(p_schema) > 0 then
+    v_variables := private.prompt_variables(p_input, p_trigger);
+    for v_field in select f from jsonb_array_elements(p_schema) f loop
+      v_name := v_field ->> 'name';
+      v_value := private.given_value(v_variables, v_name, p_trigger);
+      v_fault := case
+        when v_value is null or v_value = '""' then
+          case when v_field -> 'required' = 'true' and (v_value is not null or coalesce(v_field -> 'default', 'null') = 'null') then 'is required' end
+        when p_trigger is not null then null
+        when jsonb_typeof(v_value) <> v_field ->> 'type' or not private.is_finite(v_value) then 'must be a' || case when v_field ->> 'type' in ('array', 'object') then 'n ' else ' ' end || (v_field ->> 'type') end;
+      if v_fault is not null then
+        v_faults := v_faults || jsonb_build_object('name', v_name, 'message', v_name || ' ' || v_fault);
+      end if;
+    end loop;
+  end if;
+  return nullif(v_faults, '[]');
+end
+$$;
+comment on function private.input_faults is
+  'What is wrong with the inputs of a run, in the order of their declaration: [{name, message}], or null.';
+
+-- The same as a refusal, for callers who wait.
+create or replace function private.assert_input(p_schema jsonb, p_input jsonb) returns void
+language plpgsql stable parallel safe
+as $$
+declare
+  v_faults jsonb := private.input_faults(p_schema, p_input);
+begin
+  if v_faults is not null then
+    perform private.refuse(400, 'INVALID_INPUT', v_faults -> 0 ->> 'message', 'input.' || (v_faults -> 0 ->> 'name'),
+      (select jsonb_object_agg(f ->> 'name', f ->> 'message') from jsonb_array_elements(v_faults) f));
+  end if;
+end
+$$;
+comment on function private.assert_input is 'Refuses inputs that a skill cannot run with; details name every fault. Errors: 400 INVALID_INPUT.';
+
+grant execute on function private.given_value, private.path_value, private.default_value, private.prompt_variables, private.render_prompt,
+  private.is_finite, private.input_faults, private.assert_input to authenticated, service_role, kijko_server, kijko_worker;
+
+-- Skills (contract 20, sections 1 to 3): what one looks like, who sees it, and what may be written into it.
+
+-- A skill is its owner's, whatever organization they act in; a public one is everybody's as long as it is active.
+create or replace function private.sees_skill(p_user_id uuid, p_skill_id uuid) returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return exists (select from public.skills s where s.id = p_skill_id and (s.user_id = p_user_id or (s.is_public and s.is_active)));
+end
+$$;
+comment on function private.sees_skill is
+  'Is the skill the person''s own, or public and active? Judges: gives away one bit about an unguessable id.';
+
+create or replace function private.refuse_skill(p_id text, p_field text default null) returns void
+language plpgsql immutable
+as $$
+begin
+  perform private.refuse(404, 'SKILL_NOT_FOUND', format('Skill with ID %s not found', left(p_id, 100)), p_field);
+end
+$$;
+comment on function private.refuse_skill is '404 SKILL_NOT_FOUND; p_field where a body named the skill.';
+
+create or replace function private.visible_skill(p_id uuid, p_field text default null) returns public.skills
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+declare
+  s public.skills;
+begin
+  select * into s from public.skills k where k.id = p_id and (k.user_id = private.user_id() or (k.is_public and k.is_active));
+  if not found then
+    perform private.refuse_skill(coalesce(p_id::text, ''), p_field);
+  end if;
+  return s;
+end
+$$;
+comment on function private.visible_skill is
+  'The skill, if the caller sees it. Judges: own, or public and active; 404 SKILL_NOT_FOUND otherwise.';
+
+-- The skill that a path names; what is no UUID is as unknown as any other id.
+create or replace function private.path_skill(p jsonb) returns public.skills
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.as_uuid(coalesce(p ->> 'skillId', p ->> 'id'));
+begin
+  if v_id is null then
+    perform private.refuse_skill(coalesce(p ->> 'skillId', p ->> 'id', ''));
+  end if;
+  return private.visible_skill(v_id);
+end
+$$;
+comment on function private.path_skill is 'The skill of the path, if the caller sees it. Errors: 404 SKILL_NOT_FOUND.';
+
+create or replace function private.own_skill(p jsonb) returns public.skills
+language plpgsql stable
+as $$
+declare
+  s public.skills := private.path_skill(p);
+begin
+  if s.user_id is distinct from private.user_id() then
+    perform private.refuse(403, 'FORBIDDEN', 'Only its owner can change this skill. Duplicate it to change your own copy.');
+  end if;
+  return s;
+end
+$$;
+comment on function private.own_skill is 'The skill of the path, if it is the caller''s. Errors: 404 SKILL_NOT_FOUND, 403 FORBIDDEN for one that is only seen.';
+
+create or replace function private.rating_json(p_sum bigint, p_count integer) returns numeric
+language sql immutable parallel safe
+return case when p_count > 0 then trim_scale(round(p_sum::numeric / p_count, 1)) end;
+comment on function private.rating_json is 'Average rating with one decimal, half up; null without ratings.';
+
+-- Nulls inside parameters and input schema are the owner's own values; only absent members are left out.
+create or replace function private.skill_json(s public.skills) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object(
+    'id', s.id, 'userId', s.user_id, 'name', s.name, 'description', s.description, 'category', s.category,
+    'promptTemplate', s.prompt_template, 'model', s.model, 'outputFormat', s.output_format, 'isActive', s.is_active,
+    'isPublic', s.is_public, 'executionCount', s.execution_count, 'starCount', s.star_count,
+    'rating', private.rating_json(s.rating_sum, s.rating_count), 'ratingCount', s.rating_count,
+    'lastExecutedAt', private.iso(s.last_executed_at), 'createdAt', private.iso(s.created_at), 'updatedAt', private.iso(s.updated_at)))
+  || jsonb_build_object('parameters', s.parameters)
+  || case when s.input_schema is null then '{}' else jsonb_build_object('inputSchema', s.input_schema) end;
+comment on function private.skill_json is 'Skill of the contract.';
+
+-- What a list of habits or reflexes shows where their skill is no longer visible.
+create or replace function private.missing_skill_json(p_skill_id uuid, p_user_id uuid, p_created timestamptz, p_updated timestamptz) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('id', p_skill_id, 'userId', p_user_id, 'name', 'Unknown Skill', 'category', 'custom', 'promptTemplate', '',
+  'model', private.default_model(), 'parameters', '{}'::jsonb, 'outputFormat', 'markdown', 'isActive', false, 'isPublic', false,
+  'executionCount', 0, 'starCount', 0, 'ratingCount', 0, 'createdAt', private.iso(p_created), 'updatedAt', private.iso(p_updated));
+comment on function private.missing_skill_json is 'A placeholder for a skill that is no longer visible.';
+
+grant execute on function private.sees_skill, private.refuse_skill, private.visible_skill, private.path_skill, private.own_skill,
+  private.skill_json, private.rating_json, private.missing_skill_json to authenticated, service_role, kijko_worker;
+
+-- ------------------------------------------------------------------------------------------------------------- what may be written
+
+-- Parameters as they are stored: unknown members are dropped, and so are nulls.
+create or replace function private.known_parameters(p_parameters jsonb) returns jsonb
+language plpgsql immutable parallel safe
+as $$
+begin
+  return case when jsonb_typeof(p_parameters) = 'object' then (
+      select coalesce(jsonb_object_agg(m.key, m.value), '{}') from jsonb_each(p_parameters) m
+      where m.key in ('temperature', 'max_tokens', 'top_p', 'top_k', 'stop_sequences') and m.value <> 'null')
+    when p_parameters = 'null' then '{}' else p_parameters end;
+end
+$$;
+comment on function private.known_parameters is 'SkillParameters without what is unknown or null; what is no object stays, to be refused.';
+
+create or replace function private.parameters_fault(p_parameters jsonb, out field text, out message text)
+language plpgsql immutable parallel safe
+as $$
+declare
+  p jsonb := p_parameters;
+  n numeric;
+  t text;
+begin
+  if jsonb_typeof(p) is distinct from 'object' then
+    field := 'parameters';
+    message := 'Parameters must be an object';
+    return;
+  end if;
+  foreach t in array array['temperature', 'max_tokens', 'top_p', 'top_k'] loop
+    if p ? t then
+      n := case when jsonb_typeof(p -> t) = 'number' then (p -> t)::numeric end;
+      message := case t
+        when 'temperature' then case when n between 0 and 1 then null else 'Temperature must be between 0 and 1' end
+        when 'max_tokens' then case when n between 1 and 8192 and n = trunc(n) then null else 'Max tokens must be a whole number between 1 and 8192' end
+        when 'top_p' then case when n > 0 and n <= 1 then null else 'Top P must be greater than 0 and at most 1' end
+        -- Providers take 32 bits.
+        else case when n between 0 and 2147483647 and n = trunc(n) then null else 'Top K must be a whole number of at least 0' end end;
+      if message is not null then
+        field := 'parameters.' || t;
+        return;
+      end if;
+    end if;
+  end loop;
+  p := p -> 'stop_sequences';
+  if p is not null and (jsonb_typeof(p) <> 'array' or jsonb_array_length(p) > 8
+      or exists (select from jsonb_array_elements(p) e where jsonb_typeof(e) <> 'string' or char_length(e #>> '{}') not between 1 and 100)) then
+    field := 'parameters.stop_sequences';
+    message := 'Stop sequences must be a list of at most 8 texts of 1 to 100 characters';
+  end if;
+end
+$$;
+comment on function private.parameters_fault is 'What is wrong with SkillParameters; nulls for good ones.';
+
+-- An input schema as it is stored: names trimmed, unknown members and nulls dropped. What is no object stays, to be refused.
+create or replace function private.known_fields(p_schema jsonb) returns jsonb
+language plpgsql immutable parallel safe
+as $$
+begin
+  if jsonb_typeof(p_schema) is distinct from 'array' or jsonb_array_length(p_schema) > 50 then
+    return nullif(p_schema, 'null');
+  end if;
+  return (
+    select coalesce(jsonb_agg(case when jsonb_typeof(f) <> 'object' then f else (
+        select coalesce(jsonb_object_agg(m.key,
+          case when m.key = 'name' and jsonb_typeof(m.value) = 'string' then to_jsonb(private.stripped(m.value #>> '{}')) else m.value end), '{}')
+        from jsonb_each(f) m where m.key in ('name', 'type', 'description', 'required', 'default') and m.value <> 'null') end
+      order by t.place), '[]')
+    from jsonb_array_elements(p_schema) with ordinality t (f, place));
+end
+$$;
+comment on function private.known_fields is 'InputSchemaField[] without what is unknown or null; what is no list stays, to be refused.';
+
+create or replace function private.fields_fault(p_schema jsonb, out field text, out message text)
+language plpgsql immutable parallel safe
+as $$
+declare
+  f jsonb;
+  v_names text[] := '{}';
+  v_member text;
+begin
+  if p_schema is null then
+    return;
+  end if;
+  field := 'inputSchema';
+  if jsonb_typeof(p_schema) <> 'array' then
+    message := 'Input schema must be a list of fields';
+    return;
+  elsif jsonb_array_length(p_schema) > 50 then
+    message := 'Input schema must have 50 fields or less';
+    return;
+  elsif octet_length(private.compact_json(p_schema)) > 65536 then
+    message := 'Input schema must be 64 KiB or less';
+    return;
+  end if;
+  for f in select e from jsonb_array_elements(p_schema) e loop
+    v_member := null;
+    if jsonb_typeof(f) <> 'object' then
+      message := 'Input field must be an object';
+    elsif jsonb_typeof(f -> 'name') is distinct from 'string' or f ->> 'name' = '' then
+      v_member := 'name';
+      message := 'Input name is required';
+    elsif char_length(f ->> 'name') > 100 then
+      v_member := 'name';
+      message := 'Input name must be 100 characters or less';
+    elsif f ->> 'name' ~ '[{}]' then
+      v_member := 'name';
+      message := 'Input name must not contain braces';
+    elsif f ->> 'name' = any (v_names) then
+      v_member := 'name';
+      message := format('Input name "%s" is used twice', f ->> 'name');
+    elsif coalesce(f ->> 'type' not in ('string', 'number', 'boolean', 'array', 'object'), true) then
+      v_member := 'type';
+      message := 'Input type must be one of string, number, boolean, array, object';
+    elsif jsonb_typeof(f -> 'description') <> 'string' or char_length(f ->> 'description') > 500 then
+      v_member := 'description';
+      message := 'Input description must be a text of 500 characters or less';
+    elsif jsonb_typeof(f -> 'required') <> 'boolean' then
+      v_member := 'required';
+      message := 'Required must be true or false';
+    end if;
+    if message is not null then
+      field := format('inputSchema[%s]', cardinality(v_names)) || coalesce('.' || v_member, '');
+      return;
+    end if;
+    v_names := v_names || (f ->> 'name');
+  end loop;
+  field := null;
+end
+$$;
+comment on function private.fields_fault is 'What is wrong with an input schema; nulls for a good one.';
+
+-- In the order of the form. Judges the row as it will be stored. A model that was stored already was judged when it came: should it have
+-- gone since, that refuses no other change.
+create or replace function private.skill_fault(s public.skills, p_model text, out field text, out message text)
+language plpgsql stable parallel safe
+as $$
+begin
+  case
+    when coalesce(s.name, '') = '' then
+      field := 'name'; message := 'Name is required';
+    when char_length(s.name) > 100 then
+      field := 'name'; message := 'Name must be 100 characters or less';
+    when not private.is_plain(s.name) then
+      field := 'name'; message := 'Name must not contain control characters';
+    when char_length(s.description) > 500 then
+      field := 'description'; message := 'Description must be 500 characters or less';
+    when coalesce(s.category not in ('analysis', 'generation', 'transformation', 'communication', 'automation', 'custom'), true) then
+      field := 'category';
+      message := 'Category must be one of analysis, generation, transformation, communication, automation, custom';
+    when s.prompt_template is null then
+      field := 'promptTemplate'; message := 'Prompt template is required';
+    when char_length(s.prompt_template) < 20 then
+      field := 'promptTemplate'; message := 'Prompt template must be at least 20 characters';
+    when char_length(s.prompt_template) > 10000 then
+      field := 'promptTemplate'; message := 'Prompt template must be 10,000 characters or less';
+    when s.model is null or (s.model is distinct from p_model
+        and (char_length(s.model) not between 1 and 100 or not private.is_model_routable(s.model))) then
+      field := 'model'; message := 'This model is not supported';
+    when coalesce(s.output_format not in ('markdown', 'json', 'text', 'html', 'code'), true) then
+      field := 'outputFormat'; message := 'Output format must be one of markdown, json, text, html, code';
+    when s.is_active is null then
+      field := 'isActive'; message := 'Active must be true or false';
+    else
+      select f.field, f.message into field, message from private.parameters_fault(s.parameters) f;
+      if message is null then
+        select f.field, f.message into field, message from private.fields_fault(s.input_schema) f;
+      end if;
+  end case;
+end
+$$;
+comment on function private.skill_fault is 'What is wrong with a skill, and the field of the request that it came in; nulls for a good one. p_model is the stored one.';
+
+-- A definer function, because under row-level security the planner may not use an index on what a name is in lower case: it would look
+-- at all that the caller sees.
+create or replace function private.skill_named(p_user_id uuid, p_name text, p_exclude_id uuid default null) returns text
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (
+    select s.name from public.skills s
+    where s.user_id = p_user_id and private.folded(s.name) = private.folded(p_name) and s.id is distinct from p_exclude_id
+      and p_user_id = coalesce(private.user_id(), p_user_id));
+end
+$$;
+comment on function private.skill_named is
+  'The name of the person''s skill that is called so, case aside, or null. Judges: people are told of their own skills only.';
+
+grant execute on function private.skill_named, private.known_parameters, private.parameters_fault, private.known_fields, private.fields_fault, private.skill_fault
+  to authenticated, service_role, kijko_worker;
+
+-- Skills: create, read, change, delete (contract 20, sections 2.1 and 3).
+
+-- A body laid over a row. Absent members keep what is there; null clears what may be missing, is the default of a new skill, and is
+-- refused by the table's own judge for the rest. Editors send whole skills back, so what is not theirs to write is passed over.
+create or replace function private.skill_with(s public.skills, b jsonb, p_is_new boolean) returns public.skills
+language plpgsql stable
+as $$
+declare
+  n public.skills := s;
+begin
+  if b ? 'name' then
+    n.name := b ->> 'name';
+  end if;
+  if b ? 'description' then
+    n.description := b ->> 'description';
+  end if;
+  if b ? 'category' then
+    n.category := coalesce(b ->> 'category', case when p_is_new then s.category end);
+  end if;
+  if b ? 'promptTemplate' then
+    n.prompt_template := b ->> 'promptTemplate';
+  end if;
+  if b ? 'model' then
+    n.model := coalesce(b ->> 'model', case when p_is_new then s.model end);
+  end if;
+  if b ? 'parameters' then
+    n.parameters := case when p_is_new and b -> 'parameters' = 'null' then s.parameters else b -> 'parameters' end;
+  elsif b ?| array['temperature', 'maxTokens'] then
+    -- The detail form sends its flat fields.
+    n.parameters := jsonb_build_object('temperature', b -> 'temperature', 'max_tokens', b -> 'maxTokens');
+  end if;
+  if b ? 'inputSchema' then
+    n.input_schema := nullif(b -> 'inputSchema', 'null');
+  end if;
+  if b ? 'outputFormat' then
+    n.output_format := coalesce(b ->> 'outputFormat', case when p_is_new then s.output_format end);
+  end if;
+  if b ? 'isActive' then
+    n.is_active := case when jsonb_typeof(b -> 'isActive') = 'boolean' then (b -> 'isActive')::boolean when p_is_new then s.is_active end;
+  end if;
+  return n;
+end
+$$;
+comment on function private.skill_with is 'A skill with the members of a request''s body; nothing is judged yet.';
+
+create or replace function private.new_skill() returns public.skills
+language plpgsql stable
+as $$
+declare
+  s public.skills;
+begin
+  s.user_id := private.user_id();
+  s.organization_id := private.org_id();
+  s.category := 'custom';
+  s.model := private.default_model();
+  s.parameters := '{"temperature": 1, "max_tokens": 4096}';
+  s.output_format := 'markdown';
+  s.is_active := true;
+  return s;
+end
+$$;
+comment on function private.new_skill is 'A skill of the caller before anything is known of it.';
+
+create or replace function private.add_skill(s public.skills) returns public.skills
+language plpgsql volatile
+as $$
+begin
+  insert into public.skills (user_id, organization_id, name, description, category, prompt_template, model, parameters, input_schema,
+    output_format, is_active)
+  values (s.user_id, s.organization_id, s.name, s.description, s.category, s.prompt_template, s.model, s.parameters, s.input_schema,
+    s.output_format, s.is_active)
+  returning * into s;
+  return s;
+end
+$$;
+comment on function private.add_skill is 'Stores a new skill; its id, counters and times are the table''s.';
+
+create or replace function private.change_skill(s public.skills) returns public.skills
+language plpgsql volatile
+as $$
+begin
+  update public.skills k
+  set name = s.name, description = s.description, category = s.category, prompt_template = s.prompt_template, model = s.model,
+    parameters = s.parameters, input_schema = s.input_schema, output_format = s.output_format, is_active = s.is_active
+  where k.id = s.id
+  returning * into s;
+  return s;
+end
+$$;
+comment on function private.change_skill is 'Stores what an owner may change of a skill.';
+
+-- The caller's skill of the path, kept from others until this transaction ends: of two changes at once none is lost.
+create or replace function private.locked_skill(p jsonb) returns public.skills
+language plpgsql volatile
+as $$
+declare
+  v_id uuid := (private.own_skill(p)).id;
+  s public.skills;
+begin
+  select * into s from public.skills k where k.id = v_id for no key update;
+  if not found then
+    perform private.refuse_skill(v_id::text);
+  end if;
+  return s;
+end
+$$;
+comment on function private.locked_skill is 'The caller''s own skill, locked. Errors: 403 FORBIDDEN, 404 SKILL_NOT_FOUND.';
+grant execute on function private.skill_with, private.new_skill, private.add_skill, private.change_skill, private.locked_skill to authenticated;
+
+create or replace function api.create_skill(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return private.skill_json(private.add_skill(private.skill_with(private.new_skill(), p -> 'body', true)));
+end
+$$;
+comment on function api.create_skill is 'POST /skills: Skill. Errors: 400, 409 SKILL_NAME_EXISTS.';
+grant execute on function api.create_skill to authenticated;
+
+create or replace function api.get_skill(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.skill_json(private.path_skill(p));
+end
+$$;
+comment on function api.get_skill is 'GET /skills/{skillId}: Skill. Errors: 404 SKILL_NOT_FOUND.';
+grant execute on function api.get_skill to authenticated;
+
+create or replace function api.update_skill(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  o public.skills := private.locked_skill(p);
+  n public.skills := private.skill_with(o, p -> 'body', false);
+begin
+  return private.skill_json(case when n is distinct from o then private.change_skill(n) else o end);
+end
+$$;
+comment on function api.update_skill is 'PUT /skills/{skillId}: Skill. Errors: 400, 403 FORBIDDEN, 404 SKILL_NOT_FOUND, 409 SKILL_NAME_EXISTS.';
+grant execute on function api.update_skill to authenticated;
+
+-- Runs are locked before the skill, in the order in which a run that completes takes them: so the two never wait for each other.
+create or replace function private.release_own_executions(p_skill_ids uuid[]) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user uuid := private.user_id();
+  v_id uuid;
+begin
+  for v_id in select s.id from public.skills s where s.id = any (p_skill_ids) and s.user_id = v_user order by s.id loop
+    perform private.release_executions(v_id, v_user);
+  end loop;
+end
+$$;
+comment on function private.release_own_executions is
+  'What becomes of the runs of skills that are about to be deleted. Judges: passes over skills that are not the caller''s.';
+grant execute on function private.release_own_executions to authenticated;
+
+create or replace function api.delete_skill(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  s public.skills := private.own_skill(p);
+begin
+  perform private.release_own_executions(array[s.id]);
+  delete from public.skills where id = s.id;
+  if not found then
+    perform private.refuse_skill(s.id::text);
+  end if;
+  return '{"success": true}';
+end
+$$;
+comment on function api.delete_skill is
+  'DELETE /skills/{skillId}: {success}; habits and reflexes go with it, runs stay. Errors: 403 FORBIDDEN, 404 SKILL_NOT_FOUND.';
+grant execute on function api.delete_skill to authenticated;
+
+-- The list, what is known of a skill besides itself, and the numbers (contract 20, sections 3.1 to 3.3 and 3.9).
+
+-- A page size or limit above 100 is 100, and the answer says so.
+create or replace function private.page_size(p_value jsonb, p_default integer, p_field text) returns integer
+language plpgsql immutable
+as $$
+declare
+  v_size numeric := coalesce(nullif(p_value, 'null')::numeric, p_default);
+begin
+  if v_size < 1 then
+    perform private.refuse_field(p_field, format('%s must be at least 1.', p_field));
+  end if;
+  return least(v_size, 100)::integer;
+end
+$$;
+comment on function private.page_size is 'Rows a page: at least 1, else 400; more than 100 are 100.';
+grant execute on function private.page_size to authenticated;
+
+-- Own skills and those of others are two walks along two indexes, which end where the page ends; totals count.
+create or replace function api.list_skills(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_page bigint := coalesce((p ->> 'page')::bigint, 1);
+  v_size integer := private.page_size(p -> 'pageSize', 20, 'pageSize');
+  v_user uuid := private.user_id();
+  v_category text := p ->> 'category';
+  v_active boolean := (p ->> 'isActive')::boolean;
+  v_search text := private.folded(private.like_pattern(nullif(p ->> 'search', '')));
+  v_public boolean := coalesce((p ->> 'includePublic')::boolean, false) and v_active is distinct from false;
+  v_end bigint;
+  v_total bigint;
+  v_skills jsonb;
+begin
+  if v_page < 1 then
+    perform private.refuse_field('page', 'page must be at least 1.');
+  end if;
+  select count(*) into v_total from public.skills s
+  where (s.user_id = v_user and (v_active is null or s.is_active = v_active) or v_public and s.user_id <> v_user and s.is_public and s.is_active)
+    and (v_category is null or s.category = v_category)
+    and (v_search is null or private.folded(s.name) like v_search or private.folded(s.description) like v_search);
+  -- What lies beyond the end is not walked to.
+  v_end := least(v_page, v_total / v_size + 1) * v_size;
+
+  select coalesce(jsonb_agg(private.skill_json(t.s) order by (t.s).updated_at desc, (t.s).id desc), '[]') into v_skills
+  from (
+    select u.s from (
+      (select s from public.skills s
+        where s.user_id = v_user and (v_active is null or s.is_active = v_active) and (v_category is null or s.category = v_category)
+          and (v_search is null or private.folded(s.name) like v_search or private.folded(s.description) like v_search)
+        order by s.updated_at desc, s.id desc limit v_end)
+      union all
+      (select s from public.skills s
+        where v_public and s.is_public and s.is_active and s.user_id <> v_user and (v_category is null or s.category = v_category)
+          and (v_search is null or private.folded(s.name) like v_search or private.folded(s.description) like v_search)
+        order by s.updated_at desc, s.id desc limit v_end)
+    ) u
+    where v_page <= v_total / v_size + 1
+    order by (u.s).updated_at desc, (u.s).id desc
+    limit v_size offset v_end - v_size
+  ) t;
+  return jsonb_build_object('skills', v_skills, 'total', v_total, 'page', v_page, 'pageSize', v_size,
+    'hasMore', v_page::numeric * v_size < v_total);
+end
+$$;
+comment on function api.list_skills is 'GET /skills: PaginatedSkillsResponse, the latest changed first. Errors: 400.';
+grant execute on function api.list_skills to authenticated;
+
+-- Habits in the order of their own list (contract 20, H1), reflexes likewise (R1); all of it the caller's.
+create or replace function api.get_skill_full(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  s public.skills := private.path_skill(p);
+  v_user uuid := private.user_id();
+begin
+  return private.skill_json(s) || jsonb_build_object(
+    'habits', (select coalesce(jsonb_agg(private.habit_json(h) order by h.is_active desc, h.next_run_at, h.created_at, h.id), '[]')
+      from public.habits h where h.skill_id = s.id and h.user_id = v_user),
+    'reflexes', (select coalesce(jsonb_agg(private.reflex_json(r)
+        order by r.is_active desc, r.last_triggered_at desc nulls last, r.created_at desc, r.id), '[]')
+      from public.reflexes r where r.skill_id = s.id and r.user_id = v_user),
+    'recentExecutions', private.skill_executions_json(s.id, 10, 0));
+end
+$$;
+comment on function api.get_skill_full is 'GET /skills/{skillId}/full: SkillWithRelations. Errors: 404 SKILL_NOT_FOUND.';
+grant execute on function api.get_skill_full to authenticated;
+
+create or replace function private.skill_executions_json(p_skill_id uuid, p_limit integer, p_offset bigint) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(private.execution_json(e) order by e.executed_at desc, e.id desc), '[]')
+    from (
+      select * from public.skill_executions x
+      where x.skill_id = p_skill_id and x.user_id = private.user_id()
+      order by x.executed_at desc, x.id desc limit p_limit offset p_offset
+    ) e);
+end
+$$;
+comment on function private.skill_executions_json is 'The caller''s runs of a skill, newest first.';
+grant execute on function private.skill_executions_json to authenticated;
+
+create or replace function api.list_skill_executions(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  s public.skills := private.path_skill(p);
+  v_limit integer := private.page_size(p -> 'limit', 10, 'limit');
+  v_offset bigint := coalesce((p ->> 'offset')::bigint, 0);
+begin
+  if v_offset < 0 then
+    perform private.refuse_field('offset', 'offset must be at least 0.');
+  end if;
+  return jsonb_build_object('executions', private.skill_executions_json(s.id, v_limit, v_offset),
+    'total', (select count(*) from public.skill_executions e where e.skill_id = s.id and e.user_id = private.user_id()));
+end
+$$;
+comment on function api.list_skill_executions is 'GET /skills/{skillId}/executions: {executions, total} of the caller. Errors: 400, 404 SKILL_NOT_FOUND.';
+grant execute on function api.list_skill_executions to authenticated;
+
+create or replace function api.get_skill_stats(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_user uuid := private.user_id();
+  v_runs jsonb;
+  v_skills jsonb;
+begin
+  -- One pass over the runs; the twenty groups are summed up from there.
+  with runs as (
+    select e.status, e.execution_type as type, count(*) as n,
+      coalesce(sum(e.prompt_tokens::bigint + e.completion_tokens) filter (where e.status = 'completed'), 0) as tokens,
+      coalesce(sum(e.cost_cents) filter (where e.status = 'completed'), 0) as cents
+    from public.skill_executions e
+    where e.user_id = v_user
+    group by 1, 2
+  )
+  select jsonb_build_object(
+    'totalExecutions', coalesce(sum(r.n), 0), 'totalTokensUsed', coalesce(sum(r.tokens), 0), 'totalCostCents', coalesce(sum(r.cents), 0),
+    'executionsByStatus', (select jsonb_object_agg(k, (select coalesce(sum(x.n), 0) from runs x where x.status = k))
+      from unnest(array['pending', 'running', 'completed', 'failed', 'cancelled']) k),
+    'executionsByType', (select jsonb_object_agg(k, (select coalesce(sum(x.n), 0) from runs x where x.type = k))
+      from unnest(array['manual', 'habit', 'reflex', 'api']) k))
+  into v_runs
+  from runs r;
+  select jsonb_build_object('totalSkills', count(*), 'activeSkills', count(*) filter (where s.is_active),
+    'topSkillsByUsage', (select coalesce(jsonb_agg(jsonb_build_object('skillId', t.id, 'name', t.name, 'count', t.execution_count)
+        order by t.execution_count desc, t.name, t.id), '[]')
+      from (select k.id, k.name, k.execution_count from public.skills k where k.user_id = v_user
+        order by k.execution_count desc, k.name, k.id limit 5) t))
+  into v_skills
+  from public.skills s where s.user_id = v_user;
+  return v_skills || v_runs;
+end
+$$;
+comment on function api.get_skill_stats is 'GET /skills/stats: SkillStats of the caller.';
+grant execute on function api.get_skill_stats to authenticated;
+
+-- Copies of skills: duplicates, files out and in; and what is done to many at once (contract 20, sections 3.2, 3.4 and 3.8).
+
+-- "Name (Copy)", "Name (1)": the name gives way where the whole would pass 100 characters.
+create or replace function private.suffixed_name(p_name text, p_suffix text) returns text
+language sql immutable parallel safe
+return private.stripped(left(p_name, 100 - char_length(p_suffix) - 1)) || ' ' || p_suffix;
+comment on function private.suffixed_name is 'A name with a suffix in at most 100 characters.';
+
+-- Whoever looks for a free name keeps it from the caller's other imports until this transaction ends.
+create or replace function private.free_skill_name(p_name text) returns text
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user uuid := private.user_id();
+  v_name text := p_name;
+  v_number integer := 0;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('skill names of ' || v_user, 0));
+  while exists (select from public.skills s where s.user_id = v_user and private.folded(s.name) = private.folded(v_name)) loop
+    v_number := v_number + 1;
+    v_name := private.suffixed_name(p_name, format('(%s)', v_number));
+  end loop;
+  return v_name;
+end
+$$;
+comment on function private.free_skill_name is 
+  'The name, or the first free of "name (1)", "name (2)" among the caller''s skills. Judges: only the caller''s own skills.';
+grant execute on function private.suffixed_name, private.free_skill_name to authenticated;
+
+create or replace function api.duplicate_skill(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  s public.skills := private.path_skill(p);
+  v_id uuid := s.id;
+begin
+  s.user_id := private.user_id();
+  s.organization_id := private.org_id();
+  s.name := coalesce(nullif(private.stripped(p -> 'body' ->> 'newName'), ''), private.suffixed_name(s.name, '(Copy)'));
+  s := private.add_skill(s);
+  insert into public.skill_playbooks (skill_id, dependencies, trigger, scope, tags, scope_selection)
+  select s.id, b.dependencies, b.trigger, b.scope, b.tags, b.scope_selection from public.skill_playbooks b where b.skill_id = v_id;
+  return private.skill_json(s);
+end
+$$;
+comment on function api.duplicate_skill is
+  'POST /skills/{skillId}/duplicate: the caller''s own copy of a skill they see. Errors: 400, 404 SKILL_NOT_FOUND, 409 SKILL_NAME_EXISTS.';
+grant execute on function api.duplicate_skill to authenticated;
+
+create or replace function api.export_skill(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v jsonb := private.skill_json(private.path_skill(p));
+begin
+  return jsonb_build_object('version', '1.0', 'skill', (
+    select jsonb_object_agg(m.key, m.value) from jsonb_each(v) m
+    where m.key in ('name', 'description', 'category', 'promptTemplate', 'model', 'parameters', 'inputSchema', 'outputFormat', 'isActive')));
+end
+$$;
+comment on function api.export_skill is 'GET /skills/{skillId}/export: {skill, version}, without anything that belongs to this place. Errors: 404 SKILL_NOT_FOUND.';
+grant execute on function api.export_skill to authenticated;
+
+create or replace function api.import_skill(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  b jsonb := p -> 'body';
+  s public.skills;
+  v record;
+begin
+  if b -> 'version' is distinct from '"1.0"' then
+    perform private.refuse(400, 'UNSUPPORTED_VERSION', 'Only version 1.0 can be imported.', 'version');
+  elsif jsonb_typeof(b -> 'skill') is distinct from 'object' then
+    perform private.refuse_field('skill', 'The skill to import is missing.');
+  end if;
+  s := private.skill_with(private.new_skill(), b -> 'skill', true);
+  -- Judged here, too, because the fields of this body have another name than those of the table's own judge.
+  s.name := private.stripped(s.name);
+  s.parameters := private.known_parameters(s.parameters);
+  s.input_schema := private.known_fields(s.input_schema);
+  select * into v from private.skill_fault(s, null);
+  if v.message is not null then
+    perform private.refuse_field('skill.' || v.field, v.message);
+  end if;
+  s.name := private.free_skill_name(s.name);
+  return private.skill_json(private.add_skill(s));
+end
+$$;
+comment on function api.import_skill is 'POST /skills/import: Skill, under a free name. Errors: 400 VALIDATION_ERROR, UNSUPPORTED_VERSION.';
+grant execute on function api.import_skill to authenticated;
+
+-- ------------------------------------------------------------------------------------------------------------------ many at once
+
+-- Ids that are none, unknown or of somebody else's skill are passed over; the same one twice is one. In order, so that two callers who
+-- name the same skills wait for each other in one direction only.
+create or replace function private.own_skills(p_ids jsonb) returns uuid[]
+language plpgsql volatile
+as $$
+begin
+  if jsonb_typeof(p_ids) is distinct from 'array' or jsonb_array_length(p_ids) > 100
+    or exists (select from jsonb_array_elements(p_ids) e where jsonb_typeof(e) <> 'string') then
+    perform private.refuse_field('skillIds', 'skillIds must be a list of at most 100 ids.');
+  end if;
+  return array(
+    select s.id from public.skills s
+    where s.id = any (array(select private.as_uuid(e) from jsonb_array_elements_text(p_ids) e)) and s.user_id = private.user_id()
+    order by s.id for no key update);
+end
+$$;
+comment on function private.own_skills is 'Those of the ids that are skills of the caller, locked. Errors: 400.';
+
+create or replace function private.set_skills_active(p jsonb, p_is_active boolean) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v_ids uuid[] := private.own_skills(p -> 'body' -> 'skillIds');
+begin
+  update public.skills set is_active = p_is_active where id = any (v_ids) and is_active <> p_is_active;
+  return jsonb_build_object('success', true, 'count', cardinality(v_ids));
+end
+$$;
+comment on function private.set_skills_active is 'Switches skills of the caller on or off: {success, count}.';
+grant execute on function private.own_skills, private.set_skills_active to authenticated;
+
+create or replace function api.activate_skills(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return private.set_skills_active(p, true);
+end
+$$;
+comment on function api.activate_skills is 'POST /skills/bulk/activate: {success, count}; count holds those that were active already. Errors: 400.';
+
+create or replace function api.deactivate_skills(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return private.set_skills_active(p, false);
+end
+$$;
+comment on function api.deactivate_skills is 'POST /skills/bulk/deactivate: {success, count}. Errors: 400.';
+
+create or replace function api.delete_skills(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v_ids uuid[];
+begin
+  if jsonb_typeof(p -> 'body' -> 'skillIds') = 'array' and jsonb_array_length(p -> 'body' -> 'skillIds') <= 100 then
+    perform private.release_own_executions(array(
+      select private.as_uuid(e #>> '{}') from jsonb_array_elements(p -> 'body' -> 'skillIds') e where jsonb_typeof(e) = 'string'));
+  end if;
+  v_ids := private.own_skills(p -> 'body' -> 'skillIds');
+  delete from public.skills where id = any (v_ids);
+  return jsonb_build_object('success', true, 'count', cardinality(v_ids));
+end
+$$;
+comment on function api.delete_skills is 'DELETE /skills/bulk: {success, count}. Errors: 400.';
+grant execute on function api.activate_skills, api.deactivate_skills, api.delete_skills to authenticated;
+
+-- Stars, ratings and publishing (contract 20, section 3.10).
+
+create or replace function private.star_json(p_skill_id uuid, p_starred boolean) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return jsonb_build_object('starred', p_starred, 'starCount', (select s.star_count from public.skills s where s.id = p_skill_id));
+end
+$$;
+comment on function private.star_json is 'The state of the caller''s star, and how many there are.';
+grant execute on function private.star_json to authenticated;
+
+create or replace function api.list_starred_skills(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return jsonb_build_object('skillIds', (
+    select coalesce(jsonb_agg(t.skill_id order by t.created_at desc, t.skill_id), '[]')
+    from public.skill_stars t join public.skills s on s.id = t.skill_id
+    where t.user_id = private.user_id()));
+end
+$$;
+comment on function api.list_starred_skills is 'GET /skills/starred: {skillIds} that the caller starred and still sees, the latest first.';
+
+create or replace function api.star_skill(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  s public.skills := private.path_skill(p);
+begin
+  insert into public.skill_stars (user_id, skill_id) values (private.user_id(), s.id) on conflict do nothing;
+  return private.star_json(s.id, true);
+end
+$$;
+comment on function api.star_skill is 'PUT /skills/{skillId}/star: {starred, starCount}. Errors: 404 SKILL_NOT_FOUND.';
+
+create or replace function api.unstar_skill(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  s public.skills := private.path_skill(p);
+begin
+  delete from public.skill_stars where user_id = private.user_id() and skill_id = s.id;
+  return private.star_json(s.id, false);
+end
+$$;
+comment on function api.unstar_skill is 'DELETE /skills/{skillId}/star: {starred, starCount}. Errors: 404 SKILL_NOT_FOUND.';
+
+create or replace function api.rate_skill(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  s public.skills := private.path_skill(p);
+  v_rating numeric := case when jsonb_typeof(p -> 'body' -> 'rating') = 'number' then (p -> 'body' ->> 'rating')::numeric end;
+begin
+  if s.user_id = private.user_id() then
+    perform private.refuse(403, 'FORBIDDEN', 'Nobody can rate their own skill.');
+  elsif coalesce(v_rating not between 1 and 5 or v_rating <> trunc(v_rating), true) then
+    perform private.refuse_field('rating', 'A rating is a whole number from 1 to 5.');
+  end if;
+  insert into public.skill_ratings as r (user_id, skill_id, rating) values (private.user_id(), s.id, v_rating::smallint)
+  on conflict (user_id, skill_id) do update set rating = excluded.rating;
+  select * into s from public.skills k where k.id = s.id;
+  return jsonb_build_object('rating', private.rating_json(s.rating_sum, s.rating_count), 'ratingCount', s.rating_count);
+end
+$$;
+comment on function api.rate_skill is
+  'PUT /skills/{skillId}/rating: {rating, ratingCount} of a public skill of somebody else. Errors: 400, 403 FORBIDDEN, 404 SKILL_NOT_FOUND.';
+
+create or replace function private.set_skill_public(p_id uuid, p_is_public boolean) returns public.skills
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  s public.skills;
+begin
+  update public.skills k set is_public = p_is_public where k.id = p_id and k.user_id = private.user_id() returning * into s;
+  return s;
+end
+$$;
+comment on function private.set_skill_public is 'Shows a skill to everybody, or no longer. Judges: only the caller''s own skills.';
+grant execute on function private.set_skill_public to authenticated;
+
+create or replace function api.publish_skill(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return private.skill_json(private.set_skill_public((private.locked_skill(p)).id, true));
+end
+$$;
+comment on function api.publish_skill is 'POST /skills/{skillId}/publish: Skill, seen by everybody while it is active. Errors: 403 FORBIDDEN, 404 SKILL_NOT_FOUND.';
+
+create or replace function api.unpublish_skill(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return private.skill_json(private.set_skill_public((private.locked_skill(p)).id, false));
+end
+$$;
+comment on function api.unpublish_skill is 'POST /skills/{skillId}/unpublish: Skill, its owner''s alone again. Errors: 403 FORBIDDEN, 404 SKILL_NOT_FOUND.';
+grant execute on function api.list_starred_skills, api.star_skill, api.unstar_skill, api.rate_skill, api.publish_skill, api.unpublish_skill to authenticated;
+
+-- Playbooks: the skill as the conversational builder knows it (contract 20, section 3.11). One skill, two views: content is its prompt, and
+-- name and description are its own. What stands in the content's front matter is judged by the server (server/skills) before it comes
+-- here; the content is stored as it was written.
+
+create or replace function private.playbook_json(s public.skills, b public.skill_playbooks) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('id', s.id, 'userId', s.user_id, 'content', s.prompt_template, 'name', s.name,
+  'description', coalesce(s.description, ''), 'dependencies', b.dependencies, 'trigger', b.trigger, 'scope', b.scope, 'tags', b.tags,
+  'scopeSelection', b.scope_selection, 'isActive', s.is_active, 'createdAt', private.iso(s.created_at),
+  'updatedAt', private.iso(greatest(s.updated_at, b.updated_at)));
+comment on function private.playbook_json is 'PlaybookSkill of the contract.';
+
+create or replace function private.text_list(p_list jsonb, p_field text) returns jsonb
+language plpgsql immutable
+as $$
+begin
+  if not private.is_patterns(p_list) then
+    perform private.refuse_field(p_field, format('%s must be a list of at most 100 texts of 1 to 200 characters.', p_field));
+  end if;
+  return p_list;
+end
+$$;
+comment on function private.text_list is 'The list, if it is one of at most 100 texts; 400 otherwise.';
+
+-- Where the skill is meant to apply. The list that belongs to the type is required; other lists are dropped.
+create or replace function private.scope_selection(p_selection jsonb) returns jsonb
+language plpgsql immutable
+as $$
+declare
+  v_list text := case p_selection ->> 'type' when 'projects' then 'projectIds' when 'worktrees' then 'worktreeIds' when 'branches' then 'branchNames' end;
+begin
+  if coalesce(jsonb_typeof(p_selection) <> 'object' or p_selection ->> 'type' not in ('all', 'projects', 'worktrees', 'branches'), true) then
+    perform private.refuse_field('scopeSelection.type', 'scopeSelection.type must be one of all, projects, worktrees, branches.');
+  elsif v_list is null then
+    return '{"type": "all"}';
+  elsif coalesce(not private.is_patterns(p_selection -> v_list) or jsonb_array_length(p_selection -> v_list) = 0, true) then
+    perform private.refuse_field('scopeSelection.' || v_list, format('scopeSelection.%s must be a list of 1 to 100 texts.', v_list));
+  end if;
+  return jsonb_build_object('type', p_selection -> 'type', v_list, p_selection -> v_list);
+end
+$$;
+comment on function private.scope_selection is 'SkillScopeSelection as it is stored. Errors: 400.';
+
+-- A body laid over the playbook's own members; null is what it is without one.
+create or replace function private.playbook_with(k public.skill_playbooks, b jsonb) returns public.skill_playbooks
+language plpgsql stable
+as $$
+declare
+  n public.skill_playbooks := k;
+begin
+  if b ? 'dependencies' then
+    n.dependencies := private.text_list(coalesce(nullif(b -> 'dependencies', 'null'), '[]'), 'dependencies');
+  end if;
+  if b ? 'tags' then
+    n.tags := private.text_list(coalesce(nullif(b -> 'tags', 'null'), '[]'), 'tags');
+  end if;
+  if b ? 'trigger' then
+    n.trigger := coalesce(b ->> 'trigger', 'pre-tool');
+  end if;
+  if b ? 'scope' then
+    n.scope := coalesce(b ->> 'scope', 'global');
+  end if;
+  if b ? 'scopeSelection' then
+    n.scope_selection := private.scope_selection(coalesce(nullif(b -> 'scopeSelection', 'null'), '{"type": "all"}'));
+  end if;
+  if n.trigger not in ('pre-tool', 'post-tool') then
+    perform private.refuse_field('trigger', 'trigger must be one of pre-tool, post-tool.');
+  elsif n.scope not in ('global', 'local') then
+    perform private.refuse_field('scope', 'scope must be one of global, local.');
+  end if;
+  return n;
+end
+$$;
+comment on function private.playbook_with is 'A playbook with the members of a request''s body. Errors: 400.';
+
+-- Content is the prompt, and what is wrong with it is wrong with the content.
+create or replace function private.content_as_prompt(b jsonb) returns jsonb
+language plpgsql immutable
+as $$
+declare
+  v_length integer := char_length(b ->> 'content');
+begin
+  if not b ? 'content' then
+    return b - 'promptTemplate';
+  elsif coalesce(v_length, 0) = 0 then
+    perform private.refuse_field('content', 'Content is required');
+  elsif v_length < 20 then
+    perform private.refuse_field('content', 'Content must be at least 20 characters');
+  elsif v_length > 10000 then
+    perform private.refuse_field('content', 'Content must be 10,000 characters or less');
+  end if;
+  return b || jsonb_build_object('promptTemplate', b -> 'content');
+end
+$$;
+comment on function private.content_as_prompt is 'A playbook''s body in the members of a skill''s. Errors: 400.';
+grant execute on function private.playbook_json, private.text_list, private.scope_selection, private.playbook_with, private.content_as_prompt
+  to authenticated;
+
+create or replace function api.create_playbook_skill(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  b jsonb := p -> 'body';
+  s public.skills := private.new_skill();
+  k public.skill_playbooks;
+begin
+  if coalesce(b ->> 'content', '') = '' then
+    perform private.refuse_field('content', 'Content is required');
+  elsif b ->> 'description' is null then
+    perform private.refuse_field('description', 'Description is required');
+  end if;
+  s.parameters := '{}';
+  s := private.skill_with(s, private.content_as_prompt(b) - array['category', 'parameters', 'temperature', 'maxTokens', 'inputSchema', 'outputFormat',
+    'isActive'], true);
+  k.dependencies := '[]';
+  k.tags := '[]';
+  k.trigger := 'pre-tool';
+  k.scope := 'global';
+  k.scope_selection := '{"type": "all"}';
+  k := private.playbook_with(k, b);
+  s := private.add_skill(s);
+  insert into public.skill_playbooks (skill_id, dependencies, trigger, scope, tags, scope_selection)
+  values (s.id, k.dependencies, k.trigger, k.scope, k.tags, k.scope_selection);
+  return private.skill_json(s);
+end
+$$;
+comment on function api.create_playbook_skill is 'POST /skills/playbook: Skill. Errors: 400, 409 SKILL_NAME_EXISTS.';
+
+create or replace function api.get_playbook(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  s public.skills := private.path_skill(p);
+  k public.skill_playbooks;
+begin
+  select * into k from public.skill_playbooks b where b.skill_id = s.id;
+  if not found then
+    perform private.refuse(404, 'PLAYBOOK_NOT_FOUND', 'This skill has no playbook.');
+  end if;
+  return private.playbook_json(s, k);
+end
+$$;
+comment on function api.get_playbook is 'GET /skills/{skillId}/playbook: PlaybookSkill. Errors: 404 SKILL_NOT_FOUND, PLAYBOOK_NOT_FOUND.';
+
+create or replace function api.update_playbook(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  b jsonb := p -> 'body';
+  o public.skills := private.locked_skill(p);
+  s public.skills;
+  k public.skill_playbooks;
+  n public.skill_playbooks;
+begin
+  select * into k from public.skill_playbooks y where y.skill_id = o.id;
+  if not found then
+    perform private.refuse(404, 'PLAYBOOK_NOT_FOUND', 'This skill has no playbook.');
+  end if;
+  s := private.skill_with(o, (select coalesce(jsonb_object_agg(m.key, m.value), '{}') from jsonb_each(private.content_as_prompt(b)) m
+    where m.key in ('name', 'description', 'promptTemplate', 'model', 'isActive')), false);
+  n := private.playbook_with(k, b);
+  if s is distinct from o then
+    s := private.change_skill(s);
+  end if;
+  if n is distinct from k then
+    update public.skill_playbooks y
+    set dependencies = n.dependencies, trigger = n.trigger, scope = n.scope, tags = n.tags, scope_selection = n.scope_selection
+    where y.skill_id = o.id
+    returning * into n;
+  end if;
+  return private.playbook_json(s, n);
+end
+$$;
+comment on function api.update_playbook is
+  'PUT /skills/{skillId}/playbook: PlaybookSkill; the skill follows. Errors: 400, 403 FORBIDDEN, 404 SKILL_NOT_FOUND, PLAYBOOK_NOT_FOUND, 409 SKILL_NAME_EXISTS.';
+grant execute on function api.create_playbook_skill, api.get_playbook, api.update_playbook to authenticated;
+
+-- What to begin with (contract 20, section 19): eight templates that a client offers when somebody makes a skill, and ten public skills
+-- of a community owner who is nobody and can never sign in.
+--
+-- Placeholders are written <<so>> here: the installer of this package reads two braces as its own. A backslash at the end of a line means
+-- that the paragraph goes on.
+create or replace function private.braced(p_text text) returns text
+language sql immutable parallel safe
+return replace(replace(replace(p_text, E'\\\n', ''), '<<', '{' || '{'), '>>', '}' || '}');
+comment on function private.braced is 'The text with its <<placeholders>> in braces and its paragraphs in one line each.';
+
+-- "name*" is a required input, "name=value" one with a default, all of them texts.
+create or replace function private.text_fields(p_names text[]) returns jsonb
+language plpgsql immutable parallel safe
+as $$
+begin
+  return (
+    select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', rtrim(split_part(n, '=', 1), '*'), 'type', 'string',
+      'required', n like '%*', 'default', nullif(split_part(n, '=', 2), ''))) order by o)
+    from unnest(p_names) with ordinality t (n, o));
+end
+$$;
+comment on function private.text_fields is 'An input schema of texts: "name*" is required, "name=value" has a default.';
+
+create or replace function private.skill_template(
+  p_id text, p_name text, p_icon text, p_category text, p_format text, p_temperature numeric, p_max_tokens integer, p_fields text[], p_tags text[],
+  p_description text, p_prompt text
+) returns jsonb
+language plpgsql stable parallel safe
+as $$
+begin
+  return jsonb_build_object('id', p_id, 'name', p_name, 'category', p_category, 'description', p_description,
+    'promptTemplate', private.braced(p_prompt), 'inputSchema', private.text_fields(p_fields), 'outputFormat', p_format,
+    'suggestedModel', private.default_model(), 'suggestedTemperature', p_temperature, 'suggestedMaxTokens', p_max_tokens, 'tags', to_jsonb(p_tags),
+    'icon', p_icon);
+end
+$$;
+comment on function private.skill_template is 'SkillTemplate of the contract.';
+
+create or replace function private.skill_templates() returns setof jsonb
+language plpgsql stable parallel safe
+as $$
+begin
+  return next private.skill_template('marketing-copy-generator', 'Marketing Copy Generator', 'megaphone', 'generation', 'markdown', 0.7, 2048,
+    array['product_name*', 'target_audience*', 'tone=professional', 'key_benefits*'], array['marketing', 'copywriting', 'content'],
+    'Persuasive copy for a product or a campaign',
+    $t$You are a senior copywriter. Write marketing copy for <<product_name>>.
+
+Audience: <<target_audience>>
+Tone: <<tone>>
+Benefits to build on, and nothing beyond them:
+<<key_benefits>>
+
+Deliver, in Markdown:
+1. Three headlines of at most ten words, each from a different angle.
+2. An opening paragraph of two or three sentences that names the reader's problem before the product.
+3. One short section a benefit: what it is, what it changes for the reader.
+4. A closing call to action of one sentence, with two variants of its button text.
+
+Use concrete words and active verbs. Invent no figures, customers or awards. Avoid superlatives that nobody could check.$t$);
+  return next private.skill_template('code-reviewer', 'Code Reviewer', 'code', 'analysis', 'markdown', 0.3, 4096,
+    array['code*', 'language*', 'context'], array['engineering', 'code-review', 'development'],
+    'Reviews code for bugs, security, speed and quality',
+    $t$You review <<language>> code as an experienced colleague would: precise, kind, and honest about what you cannot know.
+
+What the author says about it: <<context>>
+
+```
+<<code>>
+```
+
+Report in Markdown, most important first:
+- **Bugs**: wrong results, unhandled errors, races, edge cases. Say which input breaks it.
+- **Security**: injection, secrets, missing checks of who may do what.
+- **Speed**: only what matters at realistic sizes.
+- **Clarity**: names, structure, dead code, missing tests.
+
+For each finding give the line or expression, why it matters, and a corrected snippet. Mark it *must*, *should* or *could*. End with what \
+is done well, in one or two sentences. If a section has no finding, write "None found".$t$);
+  return next private.skill_template('documentation-generator', 'Documentation Generator', 'book', 'generation', 'markdown', 0.4, 4096,
+    array['doc_type*', 'content*', 'audience=developers'], array['documentation', 'technical-writing', 'development'],
+    'Writes documentation for code, an API or a feature',
+    $t$Write <<doc_type>> documentation for <<audience>>, from the material below and from nothing else.
+
+Material:
+<<content>>
+
+Begin with one paragraph: what this is, whom it is for, and what the reader can do afterwards. Then, as far as the material carries them: \
+prerequisites, a shortest working example, the parts in the order in which a newcomer meets them, parameters and results as tables, errors \
+and what to do about them, and limits. Prefer examples to adjectives. Use one term for one thing throughout. Where the material leaves \
+something open, add a line "To be clarified:" with the question instead of guessing. Answer in Markdown.$t$);
+  return next private.skill_template('sql-query-builder', 'SQL Query Builder', 'database', 'transformation', 'code', 0.2, 2048,
+    array['request*', 'schema*'], array['sql', 'database', 'data'],
+    'Turns plain language into SQL',
+    $t$Translate the request into one SQL query for this schema.
+
+Schema:
+<<schema>>
+
+Request: <<request>>
+
+Rules: use only tables and columns of the schema; name columns instead of selecting all; join on keys, explicitly; compare times as \
+half-open ranges; handle nulls where they would change the result; order and limit when the request implies it; never write or delete data \
+unless the request says so. Answer with the query alone, formatted, with at most three comment lines on assumptions at its top. If the \
+schema cannot answer the request, write a single comment line that says what is missing.$t$);
+  return next private.skill_template('email-composer', 'Professional Email Composer', 'mail', 'communication', 'text', 0.6, 1024,
+    array['purpose*', 'recipient*', 'key_points*', 'tone=professional'], array['email', 'communication', 'business'],
+    'Drafts a business e-mail',
+    $t$Draft an e-mail.
+
+To: <<recipient>>
+Purpose: <<purpose>>
+Tone: <<tone>>
+Points to make:
+<<key_points>>
+
+First a line "Subject:" with at most eight words that say what it is about. Then the message: a greeting that suits the recipient, the \
+purpose within the first two sentences, the points in a sensible order with one thought a paragraph, and a clear next step with who does \
+it and by when, if the points say so. Keep it under 200 words. Add no facts, promises or dates that are not given. Plain text, no Markdown.$t$);
+  return next private.skill_template('data-analyzer', 'Data Analyzer', 'chart', 'analysis', 'markdown', 0.4, 4096,
+    array['data*', 'focus'], array['analytics', 'data', 'insights'],
+    'Summary, insights and advice from data',
+    $t$Analyse the data below. If a focus is given, weigh everything by it.
+
+Focus: <<focus>>
+
+Data:
+<<data>>
+
+Write, in Markdown:
+1. **What this is**: rows, columns, period, and anything odd about quality (gaps, duplicates, impossible values).
+2. **Key figures**: a small table, with how each was computed.
+3. **Findings**: at most five, the most consequential first, each with the numbers that carry it and how sure one can be.
+4. **Advice**: what to do next, and what each step would be expected to change.
+5. **Open questions**: what the data cannot answer.
+
+Tell correlation from cause. Compute only what the data allows, and say so where a sample is too small.$t$);
+  return next private.skill_template('task-breakdown', 'Task Breakdown Assistant', 'list', 'automation', 'markdown', 0.5, 2048,
+    array['task*', 'context', 'constraints'], array['planning', 'project-management', 'productivity'],
+    'Splits a task into phases and steps',
+    $t$Break this task down so that somebody could start on it today.
+
+Task: <<task>>
+Context: <<context>>
+Constraints: <<constraints>>
+
+Answer in Markdown: one sentence on what "done" means, then three to six phases. For each phase: its result, its steps as a checklist \
+(each small enough for one sitting, beginning with a verb), what it depends on, and a rough effort (S, M, L). After the phases list the \
+three greatest risks with an early sign of each, and what could be left out if time runs short. Respect every constraint; where two \
+conflict, say so and propose which should give way.$t$);
+  return next private.skill_template('content-summarizer', 'Content Summarizer', 'file-text', 'transformation', 'markdown', 0.3, 1024,
+    array['content*', 'length=moderate'], array['summary', 'content', 'productivity'],
+    'Shortens a long text',
+    $t$Summarise the text below for a reader who will not read the original. Wanted length: <<length>> (brief: about 50 words; moderate: about \
+150; detailed: about 300).
+
+<<content>>
+
+Begin with the main point in one sentence. Then the supporting points as a Markdown list, in the order of their weight, not of their \
+appearance. Keep names, numbers and dates exact. Keep the author's degree of certainty. Add no opinion and nothing that the text does not \
+say. If the text contains decisions or tasks, close with a line for each: who, what, by when.$t$);
+end
+$$;
+comment on function private.skill_templates is 'The eight built-in templates, in their order.';
+grant execute on function private.braced, private.text_fields, private.skill_template, private.skill_templates to authenticated;
+
+create or replace function api.list_skill_templates(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_search text := private.folded(private.like_pattern(nullif(p ->> 'search', '')));
+begin
+  return jsonb_build_object('templates', (
+    select coalesce(jsonb_agg(t order by place), '[]') from private.skill_templates() with ordinality s (t, place)
+    where (p ->> 'category' is null or t ->> 'category' = p ->> 'category')
+      and (v_search is null or private.folded(t ->> 'name') like v_search or private.folded(t ->> 'description') like v_search
+        or exists (select from jsonb_array_elements_text(t -> 'tags') g where private.folded(g) like v_search))));
+end
+$$;
+comment on function api.list_skill_templates is 'GET /skills/templates: {templates} whose name, description or tag holds the text.';
+grant execute on function api.list_skill_templates to authenticated;
+
+-- What holds for a skill whoever writes it, and what its changes entail. Counters are moved by functions alone and are no change of the
+-- skill: they neither stamp it nor tell anybody.
+
+create or replace function private.skill_fields(o public.skills, n public.skills) returns text[]
+language plpgsql immutable parallel safe
+as $$
+begin
+  return array_remove(array[
+    case when n.name <> o.name then 'name' end, case when n.description is distinct from o.description then 'description' end,
+    case when n.category <> o.category then 'category' end, case when n.prompt_template <> o.prompt_template then 'promptTemplate' end,
+    case when n.model <> o.model then 'model' end, case when n.parameters <> o.parameters then 'parameters' end,
+    case when n.input_schema is distinct from o.input_schema then 'inputSchema' end,
+    case when n.output_format <> o.output_format then 'outputFormat' end, case when n.is_active <> o.is_active then 'isActive' end,
+    case when n.is_public <> o.is_public then 'isPublic' end], null);
+end
+$$;
+comment on function private.skill_fields is 'Names of the contract for what differs between two states of a skill.';
+grant execute on function private.skill_fields to authenticated, service_role, kijko_worker;
+
+create or replace function private.tg_skills__judge() returns trigger
+language plpgsql volatile
+as $$
+declare
+  v record;
+  v_clash text;
+begin
+  new.name := private.stripped(new.name);
+  new.description := nullif(new.description, '');
+  new.parameters := private.known_parameters(new.parameters);
+  new.input_schema := private.known_fields(new.input_schema);
+  select * into v from private.skill_fault(new, case when tg_op = 'UPDATE' then old.model end);
+  if v.message is not null then
+    perform private.refuse_field(v.field, v.message);
+  end if;
+  if tg_op = 'UPDATE' and private.skill_fields(old, new) <> '{}' then
+    new.updated_at := now();
+  end if;
+  if tg_op = 'INSERT' or private.folded(new.name) <> private.folded(old.name) then
+    v_clash := private.skill_named(new.user_id, new.name, new.id);
+    if v_clash is not null then
+      perform private.refuse(409, 'SKILL_NAME_EXISTS', format('A skill named "%s" already exists', v_clash), 'name');
+    end if;
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_skills__judge is
+  'Trigger: the rules of contract 20, 2.1, in its words; updated_at moves with what the owner changed.';
+create or replace trigger _200_judge
+  before insert or update of name, description, category, prompt_template, model, parameters, input_schema, output_format, is_active, is_public
+  on public.skills for each row execute function private.tg_skills__judge();
+
+-- The history keeps its numbers for accounting, but of the owner's own runs the texts go with the skill; others who ran a public one keep
+-- theirs. What is still open ends first: with nothing to run it would fail anyway.
+create or replace function private.release_executions(p_skill_id uuid, p_owner_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.skill_executions set status = 'cancelled', error_message = 'Skill deleted'
+  where skill_id = p_skill_id and status in ('pending', 'running');
+  update public.skill_executions set input = null, output = null, error_message = null
+  where skill_id = p_skill_id and user_id = p_owner_id
+    and (input is not null or output is not null or error_message is not null);
+end
+$$;
+comment on function private.release_executions is
+  'Ends the open runs of a skill and erases the texts of its owner''s. Judges: callable by functions and triggers of ours only.';
+
+create or replace function private.tg_skills__release_executions() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.release_executions(old.id, old.user_id);
+  return old;
+end
+$$;
+comment on function private.tg_skills__release_executions is 'Trigger: the runs of a skill that goes, whoever deletes it.';
+create or replace trigger _500_release_executions before delete on public.skills
+  for each row execute function private.tg_skills__release_executions();
+
+-- Without it the order of the cascades would be that of the tables' birth, and each skill would first see to runs that go as well.
+create or replace function private.tg_users__delete_skills() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.skill_executions where user_id = old.id;
+  delete from public.reflexes where user_id = old.id;
+  delete from public.habits where user_id = old.id;
+  delete from public.skills where user_id = old.id;
+  return old;
+end
+$$;
+comment on function private.tg_users__delete_skills is 'Trigger: a person who goes takes executions, reflexes, habits and skills along, in this order.';
+create or replace trigger _500_delete_skills before delete on public.users
+  for each row execute function private.tg_users__delete_skills();
+
+create or replace function private.tg_skills__tell() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  s public.skills := coalesce(new, old);
+  v_fields text[];
+  v_void text;
+begin
+  if tg_op = 'UPDATE' then
+    v_fields := private.skill_fields(old, new);
+    if v_fields = '{}' then
+      return null;
+    end if;
+  end if;
+  v_void := private.emit('user:' || s.user_id, 'resource_changed', jsonb_strip_nulls(jsonb_build_object('resource', 'skill', 'id', s.id,
+      'operation', case tg_op when 'INSERT' then 'created' when 'UPDATE' then 'updated' else 'deleted' end,
+      'changedFields', to_jsonb(v_fields), 'updatedAt', private.iso(case when tg_op = 'DELETE' then now() else s.updated_at end))),
+    s.organization_id, null, 'room', 'skill', s.id);
+  return null;
+end
+$$;
+comment on function private.tg_skills__tell is 'Trigger: resource_changed to the owner''s room; counters tell nothing.';
+create or replace trigger _900_tell after insert or delete on public.skills
+  for each row execute function private.tg_skills__tell();
+create or replace trigger _900_tell_change
+  after update of name, description, category, prompt_template, model, parameters, input_schema, output_format, is_active, is_public
+  on public.skills for each row execute function private.tg_skills__tell();
+
+create or replace function private.tg_skill_stars__count() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.skills set star_count = star_count + case tg_op when 'INSERT' then 1 else -1 end where id = coalesce(new.skill_id, old.skill_id);
+  return null;
+end
+$$;
+comment on function private.tg_skill_stars__count is 'Trigger: how many have starred a skill.';
+create or replace trigger _800_count after insert or delete on public.skill_stars
+  for each row execute function private.tg_skill_stars__count();
+
+create or replace function private.tg_skill_ratings__count() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.skills
+  set rating_sum = rating_sum + coalesce(new.rating, 0) - coalesce(old.rating, 0),
+    rating_count = rating_count + case tg_op when 'INSERT' then 1 when 'DELETE' then -1 else 0 end
+  where id = coalesce(new.skill_id, old.skill_id);
+  return null;
+end
+$$;
+comment on function private.tg_skill_ratings__count is 'Trigger: sum and number of the ratings of a skill.';
+create or replace trigger _800_count after insert or update or delete on public.skill_ratings
+  for each row execute function private.tg_skill_ratings__count();
+
+create or replace trigger _100_touch before update on public.skill_ratings for each row execute function private.tg__touch();
+create or replace trigger _100_touch before update on public.skill_playbooks for each row execute function private.tg__touch();
+
+-- Who sees and writes what (contract 20, 16.1). No role of an organization matters here: a skill is its owner's. Not granted: counters,
+-- owner and id, and is_public, which only functions set.
+grant execute on function private.assert_skills_row, private.folded, private.stripped to authenticated, service_role, kijko_server, kijko_worker;
+grant select, delete on public.skills to authenticated;
+grant insert (user_id, organization_id, name, description, category, prompt_template, model, parameters, input_schema, output_format,
+  is_active) on public.skills to authenticated;
+grant update (name, description, category, prompt_template, model, parameters, input_schema, output_format, is_active) on public.skills
+  to authenticated;
+create policy select_visible on public.skills for select to authenticated
+  using (user_id = (select private.user_id()) or (is_public and is_active));
+create policy insert_own on public.skills for insert to authenticated
+  with check (user_id = (select private.user_id()) and organization_id = (select private.org_id()));
+create policy update_own on public.skills for update to authenticated
+  using (user_id = (select private.user_id())) with check (user_id = (select private.user_id()));
+create policy delete_own on public.skills for delete to authenticated using (user_id = (select private.user_id()));
+
+-- One's own, on what one sees; how many there are stands on the skill.
+grant select, insert (user_id, skill_id), delete on public.skill_stars to authenticated;
+create policy select_own on public.skill_stars for select to authenticated using (user_id = (select private.user_id()));
+create policy insert_own on public.skill_stars for insert to authenticated
+  with check (user_id = (select private.user_id()) and exists (select from public.skills s where s.id = skill_id));
+create policy delete_own on public.skill_stars for delete to authenticated using (user_id = (select private.user_id()));
+
+-- Of public skills of somebody else.
+grant select, insert (user_id, skill_id, rating), update (rating) on public.skill_ratings to authenticated;
+create policy select_own on public.skill_ratings for select to authenticated using (user_id = (select private.user_id()));
+create policy insert_own on public.skill_ratings for insert to authenticated
+  with check (user_id = (select private.user_id())
+    and exists (select from public.skills s where s.id = skill_id and s.is_public and s.user_id <> (select private.user_id())));
+create policy update_own on public.skill_ratings for update to authenticated
+  using (user_id = (select private.user_id()) and exists (select from public.skills s where s.id = skill_id and s.is_public));
+
+-- Read with the skill, written by its owner.
+grant select, insert (skill_id, dependencies, trigger, scope, tags, scope_selection), update (dependencies, trigger, scope, tags,
+  scope_selection) on public.skill_playbooks to authenticated;
+create policy select_visible on public.skill_playbooks for select to authenticated
+  using (exists (select from public.skills s where s.id = skill_id));
+create policy insert_owner on public.skill_playbooks for insert to authenticated
+  with check (exists (select from public.skills s where s.id = skill_id and s.user_id = (select private.user_id())));
+create policy update_owner on public.skill_playbooks for update to authenticated
+  using (exists (select from public.skills s where s.id = skill_id and s.user_id = (select private.user_id())));
+
+-- Ten public skills for the library (contract 20, 19.2), made once; what an operator changes or deletes of them later is theirs. Their
+-- owner has no organization, no password and an address that no provider can confirm.
+insert into public.users (id, email, first_name, last_name)
+values ('00000000-0000-4000-8000-00000000c0de', 'community@kijko.invalid', 'Kijko', 'Community')
+on conflict do nothing;
+
+create or replace function private.seed_skill(
+  p_number integer, p_name text, p_category text, p_format text, p_temperature numeric, p_max_tokens integer, p_fields text[], p_description text,
+  p_prompt text
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_owner constant uuid := '00000000-0000-4000-8000-00000000c0de';
+  v_id uuid := ('00000000-0000-4000-8000-5eed000000' || lpad(p_number::text, 2, '0'))::uuid;
+begin
+  if exists (select from private.installation i where i.key = 'seeded_skills' and i.value ? v_id::text) then
+    return;
+  end if;
+  insert into public.skills (id, user_id, name, description, category, prompt_template, parameters, input_schema, output_format, is_public)
+  values (v_id, c_owner, p_name, p_description, p_category, private.braced(p_prompt),
+    jsonb_build_object('temperature', p_temperature, 'max_tokens', p_max_tokens), private.text_fields(p_fields), p_format, true);
+  insert into private.installation as i (key, value) values ('seeded_skills', jsonb_build_array(v_id))
+  on conflict (key) do update set value = i.value || excluded.value, updated_at = now();
+end
+$$;
+comment on function private.seed_skill is
+  'Adds a public skill of the community once in the life of an installation. Judges: callable by the owner of the database only.';
+
+do $seeds$
+begin
+  perform private.seed_skill(1, 'Meeting Notes Summarizer', 'analysis', 'markdown', 0.4, 2048, array['transcript*'],
+    'Turns a meeting transcript into notes that people can act on',
+    $p$Turn this transcript into meeting notes for people who were not there.
+
+<<transcript>>
+
+Write in Markdown: **Outcome** (two sentences), **Decisions** (each with who decided), **Actions** (a table: task, owner, due date; "open" where \
+nobody or no date was named), **Discussion** (the arguments that mattered, one line each), **Open questions**. Attribute only what somebody \
+said. Leave out greetings, repetitions and jokes. If the transcript is unclear at a point that matters, quote it.$p$);
+  perform private.seed_skill(2, 'API Documentation Generator', 'generation', 'markdown', 0.3, 4096, array['code*'],
+    'Writes an API reference from code or a specification',
+    $p$Write an API reference in Markdown from the code or specification below.
+
+<<code>>
+
+For each endpoint or public function: a one-line purpose, how it is called, a table of parameters (name, type, required, meaning), what it \
+answers, the errors it can give and when, and one realistic example of request and answer. Group what belongs together and begin with \
+authentication if there is any. Take types and names exactly from the source. Mark with "Not documented in the source" what cannot be known.$p$);
+  perform private.seed_skill(3, 'SQL Query Optimizer', 'analysis', 'code', 0.2, 2048, array['query*'],
+    'Rewrites a query so that it runs faster',
+    $p$Make this SQL query faster without changing its result.
+
+<<query>>
+
+Answer with the rewritten query in a code block. Above it, as comments: what was slow and why, in at most five lines. Below it, as comments: the \
+indexes that would help, as CREATE INDEX statements, and what to measure to be sure. Keep duplicates, order and null handling exactly as they \
+are. If the query is good already, return it unchanged and say so.$p$);
+  perform private.seed_skill(4, 'Social Media Post Creator', 'generation', 'text', 0.8, 1024, array['platform*', 'topic*'],
+    'Writes a post that suits a given network',
+    $p$Write a post for <<platform>> about: <<topic>>
+
+Give three versions that differ in angle: a useful fact, a short story, a question to the reader. Keep to the length and habits of the platform, \
+including how many hashtags are usual there. The first line must make sense on its own. No invented figures or quotes, no clickbait. Separate \
+the versions by a blank line and number them. Plain text.$p$);
+  perform private.seed_skill(5, 'Contract Analyzer', 'analysis', 'markdown', 0.3, 4096, array['contract*'],
+    'Finds terms, risks and duties in a contract',
+    $p$Read this contract for somebody who has to decide whether to sign it.
+
+<<contract>>
+
+Report in Markdown: **Parties and purpose**; **Duties** of each side, with deadlines; **Money**: amounts, when due, what changes them;
+**Term and end**: duration, renewal, notice; **Risks**: unusual, one-sided or unclear clauses, each with its number, a short quotation and why \
+it matters; **Missing**: what such a contract usually settles and this one does not; **To ask before signing**. Quote clauses by their number. \
+Do not interpret beyond the text. End with the sentence that this is no legal advice.$p$);
+  perform private.seed_skill(6, 'Unit Test Generator', 'generation', 'code', 0.4, 4096, array['language*', 'code*'],
+    'Writes tests for given code',
+    $p$Write unit tests in <<language>> for this code, with the test framework that is customary there.
+
+<<code>>
+
+Cover the normal cases, the edges (empty, one, many, largest, smallest, null, Unicode), every error path, and each branch. One behaviour a \
+test; the name of a test says what is expected. Replace the outside world by doubles, never the code under test. The tests must be able to \
+fail: assert values, not only that nothing was raised. Answer with one complete, runnable file; put a comment where the code seems to contain a bug.$p$);
+  perform private.seed_skill(7, 'Slack Message Formatter', 'communication', 'text', 0.6, 1024, array['message*'],
+    'Tidies a message up for Slack',
+    $p$Rewrite this message for Slack so that it can be understood in ten seconds.
+
+<<message>>
+
+The point comes first, in one sentence. Then, if needed, short bullet points, *bold* for what must not be missed, `code` for names and commands. \
+End with what you want from whom and by when, if the message asks for something. Keep mentions, links and numbers as they are. Keep the \
+writer's tone and add nothing. Use Slack's own markup and at most one emoji.$p$);
+  perform private.seed_skill(8, 'CSV to JSON Converter', 'transformation', 'json', 0.1, 8192, array['csv*'],
+    'Converts CSV to typed JSON',
+    $p$Convert this CSV to a JSON array with one object for each row.
+
+<<csv>>
+
+Take the keys from the header row, in camelCase. Detect the separator. Numbers become numbers, true and false become booleans, dates \
+become ISO 8601 text, empty cells become null; identifiers with leading zeros, telephone numbers and postal codes stay text. Use one type for \
+each column. Respect quoted cells with separators and line breaks. Keep the order of the rows and leave none out. Answer with the JSON alone.$p$);
+  perform private.seed_skill(9, 'Weekly Report Generator', 'automation', 'markdown', 0.5, 2048, array['notes*'],
+    'Makes a status report of bullet points',
+    $p$Make a weekly report from these notes.
+
+<<notes>>
+
+Write in Markdown: **Summary** (three sentences a busy manager would want), **Done** (results rather than activities, grouped by topic),
+**In progress** (with how far it is, where the notes say so), **Blocked** (what is needed, and from whom), **Next week**, **Figures** if there \
+are any. Join notes on the same thing. Keep names and numbers exact. Leave out a section for which there is nothing.$p$);
+  perform private.seed_skill(10, 'Bug Report Formatter', 'communication', 'markdown', 0.3, 1024, array['description*'],
+    'Makes a structured bug report of a description',
+    $p$Make a bug report of this description that a developer can work with.
+
+<<description>>
+
+In Markdown: a title that names symptom and place; **Steps to reproduce**, numbered, beginning from a known state; **Expected**; **Actual**, \
+with error messages word for word; **Environment** (version, system, browser, account); **Frequency and impact**; **Severity** (critical, high, \
+medium or low) with a reason. Write "unknown" where the description says nothing, and end with the questions that would help most.$p$);
+end
+$seeds$;
+
+-- Executions (contract 20, section 6): one row a run of a skill. This file holds what others call: how a run is shown and how it
+-- begins. It is paid for and its job is enqueued in the transaction that inserts it, so there is never one without the other.
+
+-- Nulls inside the input are the caller's own values and stay; only absent members are left out.
+create or replace function private.execution_json(e public.skill_executions) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object(
+    'id', e.id, 'skillId', e.skill_id, 'userId', e.user_id, 'executionType', e.execution_type, 'referenceId', e.reference_id,
+    'output', e.output, 'promptTokens', e.prompt_tokens, 'completionTokens', e.completion_tokens,
+    'tokensUsed', e.prompt_tokens + e.completion_tokens, 'durationMs', e.duration_ms, 'costCents', e.cost_cents, 'status', e.status,
+    'errorMessage', e.error_message, 'errorCode', e.error_code, 'executedAt', private.iso(e.executed_at),
+    'completedAt', private.iso(e.completed_at)))
+  || case when e.input is null then '{}' else jsonb_build_object('input', e.input) end;
+comment on function private.execution_json is 'SkillExecution of the contract.';
+grant execute on function private.execution_json to authenticated;
+
+-- Late bound: skills are installed after executions or before, as the list of files wants.
+create or replace function private.execution_with_skill_json(e public.skill_executions, s public.skills) returns jsonb
+language plpgsql stable parallel safe
+as $$
+begin
+  return private.execution_json(e) || case when s.id is null then '{}' else jsonb_build_object('skill', private.skill_json(s)) end;
+end
+$$;
+comment on function private.execution_with_skill_json is 'ExecutionWithSkill of the contract; s is null where the skill is gone or hidden.';
+grant execute on function private.execution_with_skill_json to authenticated;
+
+-- One unit of api_calls. A request that came with an API key was counted when it was admitted, so what it starts is not counted again.
+create or replace function private.consume_call(p_org_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if not private.is_key_request() then
+    perform private.consume_quota(p_org_id, 'api_calls', 1);
+  end if;
+end
+$$;
+comment on function private.consume_call is
+  'Counts a run or a test, or refuses with 429 QUOTA_EXCEEDED. Judges: callable by definer functions of ours only.';
+
+create or replace function private.is_key_request() returns boolean
+language sql stable parallel safe
+return coalesce(current_setting('app.api_key_id', true), '') <> '';
+comment on function private.is_key_request is 'Did this request come with an API key instead of a session?';
+grant execute on function private.is_key_request to authenticated;
+
+-- p_on_quota: 'refuse' for callers who wait for an answer; 'record' for scheduled runs and firings, whose refusal becomes a failed row
+-- (contract 20, 6.7). p_stream: somebody listens to the text, so a run that was interrupted after its first text is not repeated.
+create or replace function private.start_execution(
+  p_skill_id uuid, p_user_id uuid, p_org_id uuid, p_type text, p_reference_id uuid, p_input jsonb,
+  p_on_quota text default 'refuse', p_stream boolean default false
+) returns public.skill_executions
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r public.skill_executions;
+  v_refused text;
+begin
+  r.id := gen_random_uuid();
+  if p_on_quota = 'record' then
+    begin
+      perform private.consume_call(p_org_id);
+    exception when sqlstate 'PT429' then
+      v_refused := sqlerrm;
+    end;
+  end if;
+  if v_refused is null then
+    -- By the clock: of several runs that one transaction starts, the first is worked first.
+    r.job_id := private.enqueue('executions.run', jsonb_build_object('executionId', r.id), clock_timestamp(), null, 'executions');
+  end if;
+  insert into public.skill_executions (id, user_id, organization_id, skill_id, execution_type, reference_id, input, is_streamed, job_id,
+    status, error_code, error_message, completed_at)
+  values (r.id, p_user_id, p_org_id, p_skill_id, p_type, p_reference_id, coalesce(p_input, '{}'), p_stream, r.job_id,
+    case when v_refused is null then 'pending' else 'failed' end, case when v_refused is not null then 'QUOTA_EXCEEDED' end, v_refused,
+    case when v_refused is not null then clock_timestamp() end)
+  returning * into r;
+  -- Last, since everybody of the organization waits for this row.
+  if p_on_quota <> 'record' then
+    perform private.consume_call(p_org_id);
+  end if;
+  return r;
+end
+$$;
+comment on function private.start_execution is
+  'Inserts a run, pays for it and enqueues its job. Judges: nothing about the caller; callable by definer functions of ours only. Errors: 429 QUOTA_EXCEEDED unless recorded.';
+
+-- What the worker calls (contract 20, 6.1 to 6.3). A run is worked on under a lease: a token in its row that the worker repeats with
+-- every write, and a time until which it holds. The worker has no right on the table itself. Limits stand here once:
+--   300 s from the first start a run has failed; a worker that dies is followed by another one, twice at most; and a run whose text
+--   somebody has seen is never begun again.
+
+create or replace function private.fail_execution(p_id uuid, p_code text, p_message text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.skill_executions set status = 'failed', error_code = p_code, error_message = p_message where id = p_id;
+end
+$$;
+comment on function private.fail_execution is 'Ends an open run as failed. Judges: callable by definer functions of ours only.';
+
+-- Why a run that is interrupted now may not be begun again; null where it may.
+create or replace function private.end_of_execution(e public.skill_executions, p_at timestamptz, out code text, out message text)
+language plpgsql immutable parallel safe
+as $$
+begin
+  if e.started_at < p_at - interval '300 seconds' then
+    code := 'TIMEOUT';
+    message := 'Skill execution timeout';
+  elsif e.has_streamed or e.takes >= 3 then
+    code := 'UNKNOWN_ERROR';
+    message := 'Skill execution was interrupted';
+  end if;
+end
+$$;
+comment on function private.end_of_execution is 'errorCode and errorMessage of a running execution that nobody may take over.';
+
+-- What keeps a run from starting (contract 20, 6.6), and the prompt when nothing does. Judged at each start, so a skill that was
+-- deactivated while its run waited does not run.
+create or replace function private.prepare_execution(e public.skill_executions, s public.skills, out code text, out message text, out prompt text)
+language plpgsql stable
+as $$
+declare
+  v_trigger text := case when e.execution_type = 'reflex' then e.input ->> 'trigger' end;
+begin
+  if s.id is null or not (s.user_id = e.user_id or s.is_public) then
+    code := 'SKILL_NOT_FOUND';
+    message := 'The skill does not exist any more.';
+  elsif not s.is_active then
+    code := 'SKILL_INACTIVE';
+    message := 'The skill is inactive.';
+  else
+    message := private.input_faults(s.input_schema, e.input, v_trigger) -> 0 ->> 'message';
+    if message is null then
+      prompt := private.render_prompt(s.prompt_template, s.input_schema, e.input, v_trigger);
+    else
+      code := 'INVALID_INPUT';
+    end if;
+  end if;
+exception when sqlstate 'PT400' then
+  -- The prompt would become too long.
+  code := 'INVALID_INPUT';
+  message := sqlerrm;
+  prompt := null;
+end
+$$;
+comment on function private.prepare_execution is 'The rendered prompt, or errorCode and errorMessage.';
+
+-- Leases one run: the first start of a pending one, or the take-over of one whose worker is gone. outcome 'run' comes with all that is
+-- needed to call the model; 'none' means that there is nothing to do any more; 'busy' that somebody is changing the row just now.
+create or replace function private.claim_execution(
+  p_id uuid, p_seconds integer, out outcome text, out token uuid, out answers text, out called text, out sealed_key text,
+  out parameters jsonb, out prompt text, out elapsed_ms bigint, out is_streamed boolean, out organization_id uuid
+)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  e public.skill_executions;
+  s public.skills;
+  v_end record;
+  v_ready record;
+  v_route record;
+begin
+  outcome := 'none';
+  select * into e from public.skill_executions x where x.id = p_id for no key update skip locked;
+  if not found then
+    if exists (select from public.skill_executions x where x.id = p_id) then
+      outcome := 'busy';
+    end if;
+    return;
+  elsif private.is_final(e.status) or e.lease_expires_at > clock_timestamp() then
+    return;
+  end if;
+  select * into v_end from private.end_of_execution(e, clock_timestamp());
+  if v_end.code is not null then
+    perform private.fail_execution(e.id, v_end.code, v_end.message);
+    return;
+  end if;
+  select * into s from public.skills k where k.id = e.skill_id;
+  select * into v_ready from private.prepare_execution(e, s);
+  if v_ready.code is null then
+    select * into v_route from private.route_model(s.model, e.organization_id);
+    if v_route.provider is null or v_route.provider = 'openai' then
+      v_ready.code := 'MODEL_NOT_SUPPORTED';
+      v_ready.message := format('The model "%s" is not supported.', s.model);
+    elsif v_route.answers is null then
+      v_ready.code := 'PROVIDER_NOT_CONFIGURED';
+      v_ready.message := format('No key for %s is configured.', initcap(v_route.provider));
+    end if;
+  end if;
+  if v_ready.code is not null then
+    perform private.fail_execution(e.id, v_ready.code, v_ready.message);
+    return;
+  end if;
+
+  token := gen_random_uuid();
+  if e.status = 'pending' then
+    update public.skill_executions x set status = 'running', takes = 1, model = s.model, model_called = v_route.called,
+      lease_token = token, lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
+    where x.id = e.id returning * into e;
+  else
+    update public.skill_executions x set takes = x.takes + 1, job_id = null, model = s.model, model_called = v_route.called,
+      lease_token = token, lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
+    where x.id = e.id returning * into e;
+  end if;
+  outcome := 'run';
+  answers := v_route.answers;
+  called := v_route.called;
+  sealed_key := v_route.sealed_key;
+  parameters := s.parameters;
+  prompt := v_ready.prompt;
+  elapsed_ms := round(extract(epoch from clock_timestamp() - e.started_at) * 1000);
+  is_streamed := e.is_streamed;
+  organization_id := e.organization_id;
+end
+$$;
+comment on function private.claim_execution is
+  'Leases a run and gives prompt, model and key for it, or ends it where it cannot start. Judges: callable by the worker only.';
+
+-- Takes waiting jobs and leases their runs, all in one transaction and one round trip: a job that is gone has its lease, a lease that is
+-- not taken has its job. One row a job taken; outcome 'run' is work. A run whose claim fails unexpectedly is tried five times and then
+-- buried, for an administrator to see; nothing that one person wrote keeps the others waiting.
+create or replace function private.take_executions(p_limit integer, p_seconds integer)
+returns table (id uuid, outcome text, token uuid, answers text, called text, sealed_key text, parameters jsonb, prompt text,
+  elapsed_ms bigint, is_streamed boolean, organization_id uuid)
+language plpgsql volatile security definer set search_path = ''
+-- Statistics of a queue are stale whenever they are made: always by the index.
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off
+as $$
+#variable_conflict use_column
+declare
+  v_job jobs.gue_jobs;
+  v_id uuid;
+  v record;
+  v_error text;
+begin
+  for v_job in
+    select * from jobs.gue_jobs j where j.queue = 'executions' and j.run_at <= clock_timestamp()
+    order by j.run_at, j.job_id limit p_limit for update skip locked
+  loop
+    v_id := null;
+    v_error := null;
+    begin
+      v_id := (convert_from(v_job.args, 'UTF8')::jsonb ->> 'executionId')::uuid;
+      select * into v from private.claim_execution(v_id, p_seconds);
+    exception when others then
+      v_error := sqlstate || ' ' || sqlerrm;
+    end;
+    if v_error is null and v.outcome <> 'busy' then
+      delete from jobs.gue_jobs j where j.job_id = v_job.job_id;
+      return query select v_id, v.outcome, v.token, v.answers, v.called, v.sealed_key, v.parameters, v.prompt, v.elapsed_ms, v.is_streamed, v.organization_id;
+    elsif v_error is null then
+      update jobs.gue_jobs j set run_at = clock_timestamp() + interval '100 milliseconds', updated_at = now() where j.job_id = v_job.job_id;
+      return query select v_id, 'busy', null::uuid, null, null, null, null::jsonb, null, null::bigint, false, null::uuid;
+    elsif v_job.error_count < 4 then
+      raise warning 'execution % could not be claimed: %', v_id, v_error;
+      update jobs.gue_jobs j set error_count = j.error_count + 1, last_error = left(v_error, 4000), updated_at = now(),
+        run_at = clock_timestamp() + make_interval(secs => 2 ^ v_job.error_count)
+      where j.job_id = v_job.job_id;
+      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, false, null::uuid;
+    else
+      perform private.bury_job(v_job.job_id, v_job.job_type, v_job.queue, case when v_id is null then 'null' else convert_from(v_job.args, 'UTF8')::jsonb end,
+        v_job.error_count + 1, v_error, v_job.created_at);
+      delete from jobs.gue_jobs j where j.job_id = v_job.job_id;
+      update public.skill_executions x set status = 'failed', error_code = 'UNKNOWN_ERROR', error_message = 'The run could not be started.'
+      where x.id = v_id and not private.is_final(x.status);
+      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, false, null::uuid;
+    end if;
+  end loop;
+end
+$$;
+comment on function private.take_executions is
+  'Leases up to p_limit waiting runs for p_seconds; one row a job that was looked at. Judges: callable by the worker only.';
+
+-- One round trip for all runs of a process; gives those that it has lost: cancelled, ended by the sweeper, or taken by another one.
+create or replace function private.renew_executions(p_ids uuid[], p_tokens uuid[], p_seconds integer) returns setof uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  -- A row that somebody changes just now is left alone: either it is lost the next time, or its lease still holds for a while.
+  update public.skill_executions x set lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
+  where x.id in (
+    select e.id from unnest(p_ids, p_tokens) as m (id, token)
+    join public.skill_executions e on e.id = m.id and e.lease_token = m.token and e.status = 'running'
+    for no key update of e skip locked);
+  return query
+    select m.id from unnest(p_ids, p_tokens) as m (id, token)
+    where not exists (select from public.skill_executions e where e.id = m.id and e.lease_token = m.token and e.status = 'running');
+end
+$$;
+comment on function private.renew_executions is 'Renews the leases that are still held and gives the lost ones. Judges: callable by the worker only.';
+
+-- p: status (completed or failed), output, promptTokens, completionTokens, errorCode, errorMessage.
+create or replace function private.finish_execution(p_id uuid, p_token uuid, p jsonb) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_done boolean := p ->> 'status' = 'completed';
+begin
+  if v_done then
+    -- Skill before run: in this order its deletion locks them as well.
+    perform from public.skills s where s.id = (select e.skill_id from public.skill_executions e where e.id = p_id) for no key update;
+  end if;
+  update public.skill_executions e set
+    status = p ->> 'status',
+    output = case when v_done then coalesce(p ->> 'output', '') end,
+    prompt_tokens = (p ->> 'promptTokens')::integer,
+    completion_tokens = (p ->> 'completionTokens')::integer,
+    cost_cents = private.cost_cents(e.model_called, (private.resolve_model(e.model)).model, (p ->> 'promptTokens')::bigint, (p ->> 'completionTokens')::bigint),
+    error_code = case when not v_done then left(coalesce(p ->> 'errorCode', 'UNKNOWN_ERROR'), 50) end,
+    error_message = case when not v_done then left(coalesce(p ->> 'errorMessage', 'The run failed.'), 4000) end
+  where e.id = p_id and e.lease_token = p_token and e.status = 'running';
+  return found;
+end
+$$;
+comment on function private.finish_execution is
+  'Ends a leased run; false when the lease or the run is gone, and the result is dropped. Judges: callable by the worker only.';
+
+-- Text of a streaming run for whoever listens. That text has been sent is written down before the first piece goes out.
+create or replace function private.publish_output(p_id uuid, p_token uuid, p_seq integer, p_chunk text) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user uuid;
+begin
+  if p_seq = 0 then
+    update public.skill_executions e set has_streamed = true
+    where e.id = p_id and e.lease_token = p_token and e.status = 'running' returning e.user_id into v_user;
+  else
+    select e.user_id into v_user from public.skill_executions e where e.id = p_id and e.lease_token = p_token and e.status = 'running';
+  end if;
+  if v_user is null then
+    return false;
+  end if;
+  perform private.publish('user:' || v_user, 'execution_output', jsonb_build_object('executionId', p_id, 'seq', p_seq, 'chunk', p_chunk));
+  return true;
+end
+$$;
+comment on function private.publish_output is 'execution_output of a leased run; false when it is lost. Judges: callable by the worker only.';
+
+-- A worker that stops in order: its runs go to another one at once, and this does not count as a loss.
+create or replace function private.hand_back_executions(p_ids uuid[], p_tokens uuid[]) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  e public.skill_executions;
+  v_count integer := 0;
+begin
+  for e in
+    select x.* from unnest(p_ids, p_tokens) as m (id, token)
+    join public.skill_executions x on x.id = m.id and x.lease_token = m.token and x.status = 'running'
+    order by x.id for no key update of x
+  loop
+    if e.has_streamed then
+      perform private.fail_execution(e.id, 'UNKNOWN_ERROR', 'Skill execution was interrupted');
+    else
+      update public.skill_executions x set takes = x.takes - 1, lease_token = null, lease_expires_at = clock_timestamp(),
+        job_id = private.enqueue('executions.run', jsonb_build_object('executionId', x.id), now(), null, 'executions')
+      where x.id = e.id;
+    end if;
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function private.hand_back_executions is 'Gives leased runs back for another worker to take at once. Judges: callable by the worker only.';
+grant execute on function private.take_executions, private.renew_executions, private.finish_execution, private.publish_output,
+  private.hand_back_executions to kijko_worker;
+
+-- What happens to runs as time goes by: leases that nobody renews, runs that take too long, jobs that were lost, and retention.
+
+create or replace function private.sweep_executions(p_at timestamptz default clock_timestamp()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  e public.skill_executions;
+  v_end record;
+  v_count integer := 0;
+begin
+  for e in
+    select * from public.skill_executions x
+    where x.status = 'running' and (x.lease_expires_at < p_at or x.started_at < p_at - interval '300 seconds')
+    order by x.started_at limit 1000 for no key update skip locked
+  loop
+    select * into v_end from private.end_of_execution(e, p_at);
+    if v_end.code is not null then
+      perform private.fail_execution(e.id, v_end.code, v_end.message);
+    elsif not exists (select from jobs.gue_jobs j where j.job_id = e.job_id) then
+      update public.skill_executions x
+      set job_id = private.enqueue('executions.run', jsonb_build_object('executionId', x.id), p_at, null, 'executions') where x.id = e.id;
+    else
+      continue;
+    end if;
+    v_count := v_count + 1;
+  end loop;
+  -- A job is deleted in the transaction that leases its run, so this finds only what somebody deleted by hand.
+  for e in
+    select * from public.skill_executions x
+    where x.status = 'pending' and x.executed_at < p_at - interval '30 seconds'
+      and not exists (select from jobs.gue_jobs j where j.job_id = x.job_id)
+    order by x.executed_at limit 1000 for no key update skip locked
+  loop
+    update public.skill_executions x
+    set job_id = private.enqueue('executions.run', jsonb_build_object('executionId', x.id), p_at, null, 'executions') where x.id = e.id;
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function private.sweep_executions is
+  'Ends runs that took too long or may not be repeated, and gives the others of dead workers a job again; gives how many. Judges: callable by schedules only.';
+
+-- Days that rows are kept: what the installation declares, but never below 90, because the statistics reach as far.
+create or replace function private.execution_days() returns integer
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return greatest(90, coalesce((select (i.value #>> '{}')::integer from private.installation i where i.key = 'execution_days'), 90));
+end
+$$;
+comment on function private.execution_days is 'Days after which rows of runs are deleted. Judges: callable by schedules only.';
+
+create or replace function private.prune_executions(p_at timestamptz default now(), out emptied bigint, out deleted bigint)
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.skill_executions where completed_at is not null and executed_at < p_at - make_interval(days => private.execution_days());
+  get diagnostics deleted = row_count;
+  update public.skill_executions set input = null, output = null, error_message = null
+  where completed_at is not null and (input is not null or output is not null or error_message is not null)
+    and executed_at < p_at - interval '30 days';
+  get diagnostics emptied = row_count;
+  -- The next night, however late this one began.
+  update private.schedules set run_at = (date_trunc('day', (p_at - interval '3 hours') at time zone 'UTC') + interval '27 hours') at time zone 'UTC'
+  where name = 'executions.prune';
+end
+$$;
+comment on function private.prune_executions is
+  'Texts of ended runs are emptied after 30 days, rows go after private.execution_days(). Judges: callable by schedules only.';
+
+-- What is checked before a run or a test begins, in the contract's order (contract 20, 3.5 to 3.7): the skill is visible, active, the
+-- inputs fit, somebody answers for the model; then the unit is paid for.
+
+create or replace function private.refuse_execution(p_id text) returns void
+language plpgsql immutable
+as $$
+begin
+  perform private.refuse(404, 'EXECUTION_NOT_FOUND', format('Execution with ID %s not found', left(p_id, 100)));
+end
+$$;
+comment on function private.refuse_execution is '404 EXECUTION_NOT_FOUND.';
+grant execute on function private.refuse_execution to authenticated;
+
+create or replace function private.assert_input(p_schema jsonb, p_input jsonb) returns void
+language plpgsql stable
+as $$
+declare
+  v_faults jsonb := private.input_faults(p_schema, p_input);
+begin
+  if v_faults is not null then
+    perform private.refuse(400, 'INVALID_INPUT', v_faults -> 0 ->> 'message', 'input.' || (v_faults -> 0 ->> 'name'),
+      (select jsonb_object_agg(f ->> 'name', f ->> 'message') from jsonb_array_elements(v_faults) f));
+  end if;
+end
+$$;
+comment on function private.assert_input is 'Refuses inputs that do not fit: 400 INVALID_INPUT, all messages in details.';
+grant execute on function private.assert_input to authenticated;
+
+-- p_test: a test runs inactive skills as well.
+create or replace function private.assert_runnable(p_skill_id text, p_input jsonb, p_test boolean default false) returns public.skills
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  s public.skills;
+begin
+  s := private.path_skill(jsonb_build_object('skillId', p_skill_id));
+  if not s.is_active and not p_test then
+    perform private.refuse(409, 'SKILL_INACTIVE', 'Cannot execute an inactive skill');
+  end if;
+  perform private.assert_input(s.input_schema, p_input);
+  perform private.assert_provider(s.model, private.org_id());
+  return s;
+end
+$$;
+comment on function private.assert_runnable is
+  'The skill, if the caller may run it now with these inputs. Judges: what private.user_id() sees. Errors: 404 SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 400 INVALID_INPUT, 503 PROVIDER_NOT_CONFIGURED.';
+
+-- A run for the caller, charged to the organization they act in.
+create or replace function private.execute_skill(
+  p_skill_id text, p_input jsonb, p_type text default null, p_reference_id text default null, p_stream boolean default false
+) returns public.skill_executions
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user uuid := private.user_id();
+  v_type text := coalesce(p_type, case when private.is_key_request() then 'api' else 'manual' end);
+  v_skill uuid := (private.path_skill(jsonb_build_object('skillId', p_skill_id))).id;
+  v_reference uuid := private.as_uuid(p_reference_id);
+begin
+  if v_type in ('habit', 'reflex') and not (
+    v_type = 'habit' and exists (select from public.habits h where h.id = v_reference and h.user_id = v_user and h.skill_id = v_skill)
+    or v_type = 'reflex' and exists (select from public.reflexes r where r.id = v_reference and r.user_id = v_user and r.skill_id = v_skill)) then
+    perform private.refuse(400, 'INVALID_REFERENCE', format('This is no %s of yours on this skill.', v_type), 'referenceId');
+  end if;
+  perform private.assert_runnable(p_skill_id, p_input);
+  return private.start_execution(v_skill, v_user, private.org_id(), v_type, case when v_type in ('habit', 'reflex') then v_reference end,
+    p_input, 'refuse', p_stream);
+end
+$$;
+comment on function private.execute_skill is
+  'Starts a run of a skill that the caller sees. Judges: private.user_id() and private.org_id() only. Errors: as private.assert_runnable, and 400 INVALID_REFERENCE, 429 QUOTA_EXCEEDED.';
+
+-- A test leaves no row; it is paid for all the same. The server calls the model with what this gives.
+create or replace function private.pay_for_test() returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.consume_call(private.org_id());
+end
+$$;
+comment on function private.pay_for_test is
+  'Counts a test (skill, prompt, reflex, dry run). Judges: charges the organization that the caller acts in. Errors: 429 QUOTA_EXCEEDED.';
+
+create or replace function private.assert_model_answers(p_model text) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  perform private.assert_provider(p_model, private.org_id());
+end
+$$;
+comment on function private.assert_model_answers is
+  'Refuses 503 PROVIDER_NOT_CONFIGURED where nobody answers for the model. Judges: about the organization that the caller acts in.';
+
+create or replace function private.cancel_execution(p_id text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_status text;
+begin
+  select e.status into v_status from public.skill_executions e
+  where e.id = private.as_uuid(p_id) and e.user_id = private.user_id() for no key update;
+  if not found then
+    perform private.refuse_execution(p_id);
+  elsif private.is_final(v_status) then
+    perform private.refuse(409, 'CANNOT_CANCEL', format('Cannot cancel an execution with status "%s"', v_status));
+  end if;
+  update public.skill_executions e set status = 'cancelled', error_message = 'Cancelled by user' where e.id = private.as_uuid(p_id);
+end
+$$;
+comment on function private.cancel_execution is
+  'Cancels an open run. Judges: only rows of private.user_id(). Errors: 404 EXECUTION_NOT_FOUND, 409 CANNOT_CANCEL.';
+
+create or replace function private.retry_execution(p_id text) returns public.skill_executions
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  e public.skill_executions;
+  s public.skills;
+begin
+  select * into e from public.skill_executions x where x.id = private.as_uuid(p_id) and x.user_id = private.user_id();
+  if not found then
+    perform private.refuse_execution(p_id);
+  elsif e.status not in ('failed', 'cancelled') then
+    perform private.refuse(409, 'CANNOT_RETRY', format('Cannot retry an execution with status "%s"', e.status));
+  elsif e.input is null then
+    perform private.refuse(409, 'CANNOT_RETRY', format('Cannot retry an execution with status "%s" whose input is no longer stored', e.status));
+  end if;
+  s := private.path_skill(jsonb_build_object('skillId', e.skill_id));
+  if not s.is_active then
+    perform private.refuse(409, 'SKILL_INACTIVE', 'Cannot execute an inactive skill');
+  end if;
+  perform private.assert_provider(s.model, private.org_id());
+  return private.start_execution(s.id, e.user_id, private.org_id(), e.execution_type, e.reference_id, e.input);
+end
+$$;
+comment on function private.retry_execution is
+  'Runs a failed or cancelled run once more, as a new one. Judges: only rows of private.user_id(). Errors: 404 EXECUTION_NOT_FOUND or SKILL_NOT_FOUND, 409 CANNOT_RETRY or SKILL_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+
+create or replace function private.clean_up_executions(p_days integer, out deleted bigint, out bytes bigint)
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  with gone as (
+    delete from public.skill_executions e
+    where e.user_id = private.user_id() and e.completed_at is not null and e.executed_at < now() - make_interval(hours => 24 * p_days)
+    returning octet_length(private.execution_json(e)::text) as size
+  )
+  select count(*), coalesce(sum(size), 0) into deleted, bytes from gone;
+end
+$$;
+comment on function private.clean_up_executions is 'Deletes old runs that have ended. Judges: only rows of private.user_id().';
+
+grant execute on function private.assert_runnable, private.execute_skill, private.pay_for_test, private.assert_model_answers,
+  private.cancel_execution, private.retry_execution, private.clean_up_executions to authenticated;
+
+-- Lists of runs and their exports: filters, pages, text forms.
+
+-- limit: from 1, default p_default, at most 100; offset: from 0. Numbers of any size are clamped before they are cast.
+create or replace function private.page_limit(p jsonb, p_default integer) returns integer
+language plpgsql stable
+as $$
+begin
+  if (p ->> 'limit')::numeric < 1 then
+    perform private.refuse_field('limit', 'The limit is at least 1.');
+  end if;
+  return least(coalesce((p ->> 'limit')::numeric, p_default), 100)::integer;
+end
+$$;
+comment on function private.page_limit is 'The parameter limit of a list, clamped to 100. Errors: 400 VALIDATION_ERROR below 1.';
+
+create or replace function private.page_offset(p jsonb) returns bigint
+language plpgsql stable
+as $$
+begin
+  if (p ->> 'offset')::numeric < 0 then
+    perform private.refuse_field('offset', 'The offset is at least 0.');
+  end if;
+  return least(coalesce((p ->> 'offset')::numeric, 0), 1000000000)::bigint;
+end
+$$;
+comment on function private.page_offset is 'The parameter offset of a list. Errors: 400 VALIDATION_ERROR below 0.';
+
+-- SQL text; $1 is the request, $2 the caller. Moments are checked and become literals, so that the planner knows the range.
+create or replace function private.execution_filter(p jsonb) returns text
+language plpgsql stable
+as $$
+declare
+  v_start timestamptz := private.as_instant(p ->> 'startDate');
+  v_end timestamptz := private.as_instant(p ->> 'endDate');
+begin
+  if p ->> 'startDate' is not null and v_start is null then
+    perform private.refuse_field('startDate', 'This is no ISO-8601 date or time.');
+  elsif p ->> 'endDate' is not null and v_end is null then
+    perform private.refuse_field('endDate', 'This is no ISO-8601 date or time.');
+  elsif p ->> 'status' is not null and p ->> 'status' not in ('pending', 'running', 'completed', 'failed', 'cancelled') then
+    perform private.refuse_field('status', 'Status must be one of pending, running, completed, failed, cancelled.');
+  elsif p ->> 'executionType' is not null and p ->> 'executionType' not in ('manual', 'habit', 'reflex', 'api') then
+    perform private.refuse_field('executionType', 'Execution type must be one of manual, habit, reflex, api.');
+  end if;
+  return concat_ws(' and ', 'e.user_id = $2',
+    case when p ->> 'skillId' is not null then format('e.skill_id is not distinct from %L::uuid', coalesce(private.as_uuid(p ->> 'skillId'),
+      '00000000-0000-0000-0000-000000000000')) end,
+    case when p ->> 'status' is not null then 'e.status = $1 ->> ''status''' end,
+    case when p ->> 'executionType' is not null then 'e.execution_type = $1 ->> ''executionType''' end,
+    case when v_start is not null then format('e.executed_at >= %L::timestamptz', v_start) end,
+    case when v_end is not null then format('e.executed_at <= %L::timestamptz', v_end) end);
+end
+$$;
+comment on function private.execution_filter is
+  'The filters of E1 as conditions on e; an id that is no UUID matches nothing. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function private.executions_json(p jsonb, p_filter text, p_limit integer, p_offset bigint) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v jsonb;
+begin
+  execute 'select coalesce(jsonb_agg(private.execution_with_skill_json(x.e, s) order by (x.e).executed_at desc, (x.e).id desc), ''[]'')
+    from (select e from public.skill_executions e where ' || p_filter || ' order by e.executed_at desc, e.id desc limit $3 offset $4) x
+    left join public.skills s on s.id = (x.e).skill_id'
+    into v using p, private.user_id(), p_limit, p_offset;
+  return v;
+end
+$$;
+comment on function private.executions_json is 'ExecutionWithSkill[] that fit the conditions, newest first, under the caller''s own rights.';
+
+grant execute on function private.page_limit, private.page_offset, private.execution_filter, private.executions_json to authenticated;
+
+-- JSON text indented by two spaces; jsonb_pretty takes four, and breaks the line in what is empty. No string in JSON holds a line break.
+create or replace function private.indented(p_value jsonb, p_depth integer) returns text
+language sql immutable parallel safe
+return (
+  select string_agg(repeat(' ', 2 * p_depth + (length(l) - length(ltrim(l, ' '))) / 2) || ltrim(l, ' '), E'\n' order by n)
+  from string_to_table(regexp_replace(jsonb_pretty(p_value), '([\[{])\n *([\]}])', '\1\2', 'g'), E'\n') with ordinality t (l, n));
+comment on function private.indented is 'The value as JSON text indented by two spaces, p_depth steps deep.';
+
+-- A cell of CSV: a spreadsheet must not take it for a formula.
+create or replace function private.csv_cell(p_text text) returns text
+language sql immutable parallel safe
+return '"' || replace(case when p_text ~ '^([=+@\t\r]|-.)' then '''' || p_text else coalesce(p_text, '') end, '"', '""') || '"';
+comment on function private.csv_cell is 'A quoted cell; one that a spreadsheet would take for a formula begins with an apostrophe.';
+
+create or replace function private.execution_csv(e public.skill_executions, p_skill_name text) returns text
+language sql stable parallel safe
+return concat_ws(',', private.csv_cell(e.id::text), private.csv_cell(e.skill_id::text), private.csv_cell(p_skill_name),
+  private.csv_cell(e.execution_type), private.csv_cell(e.status), private.csv_cell(nullif(e.prompt_tokens + e.completion_tokens, 0)::text),
+  private.csv_cell(nullif(e.duration_ms, 0)::text), private.csv_cell(nullif(e.cost_cents, 0)::text),
+  private.csv_cell(private.iso(e.executed_at)), private.csv_cell(private.iso(e.completed_at)));
+comment on function private.execution_csv is 'A line of the CSV export.';
+grant execute on function private.indented, private.csv_cell, private.execution_csv to authenticated;
+
+-- At most 10,000 rows and 50 MiB of text: what is older than that is left out.
+create or replace function api.export_executions(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  c_rows constant integer := 10000;
+  c_bytes constant bigint := 52428800;
+  v_csv boolean := coalesce(p ->> 'format', 'json') = 'csv';
+  v_lines text[] := '{}';
+  v_line text;
+  v_bytes bigint := 0;
+  v record;
+begin
+  if coalesce(p ->> 'format', 'json') not in ('json', 'csv') then
+    perform private.refuse_field('format', 'Format must be json or csv.');
+  end if;
+  for v in execute 'select x.e, s as s, s.name as skill_name
+    from (select e from public.skill_executions e where ' || private.execution_filter(p) || ' order by e.executed_at desc, e.id desc limit $3) x
+    left join public.skills s on s.id = (x.e).skill_id
+    order by (x.e).executed_at desc, (x.e).id desc' using p, private.user_id(), c_rows
+  loop
+    v_line := case when v_csv then private.execution_csv(v.e, v.skill_name) else private.indented(private.execution_with_skill_json(v.e, v.s), 1) end;
+    v_bytes := v_bytes + octet_length(v_line) + 2;
+    exit when v_bytes > c_bytes;
+    v_lines := v_lines || v_line;
+  end loop;
+  return jsonb_build_object(
+    'data', case when v_csv then array_to_string('id,skillId,skillName,executionType,status,tokensUsed,durationMs,costCents,executedAt,completedAt'::text || v_lines, E'\n')
+      when cardinality(v_lines) = 0 then '[]' else E'[\n' || array_to_string(v_lines, E',\n') || E'\n]' end,
+    'filename', format('executions-%s.%s', to_char(now() at time zone 'UTC', 'YYYY-MM-DD'), case when v_csv then 'csv' else 'json' end));
+end
+$$;
+comment on function api.export_executions is
+  'GET /executions/export: the newest 10,000 runs, up to 50 MiB, as JSON or CSV text. Errors: 400 VALIDATION_ERROR.';
+grant execute on function api.export_executions to authenticated;
+
+-- Operations on runs (contract 20, sections 3.5 to 3.7 and 12). Reading goes through row-level security: one sees one's own.
+
+-- ---------------------------------------------------------------------------------------------------------------------- reading
+
+create or replace function private.own_execution(p jsonb) returns public.skill_executions
+language plpgsql stable
+as $$
+declare
+  e public.skill_executions;
+begin
+  select * into e from public.skill_executions x where x.id = private.as_uuid(p ->> 'executionId') and x.user_id = private.user_id();
+  if not found then
+    perform private.refuse_execution(p ->> 'executionId');
+  end if;
+  return e;
+end
+$$;
+comment on function private.own_execution is 'The caller''s run that a path names, or 404 EXECUTION_NOT_FOUND.';
+
+create or replace function api.get_execution(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.execution_json(private.own_execution(p));
+end
+$$;
+comment on function api.get_execution is 'GET /executions/{executionId}: SkillExecution. Errors: 404 EXECUTION_NOT_FOUND.';
+
+create or replace function api.get_execution_full(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  e public.skill_executions := private.own_execution(p);
+  s public.skills;
+begin
+  select * into s from public.skills k where k.id = e.skill_id;
+  return private.execution_with_skill_json(e, s);
+end
+$$;
+comment on function api.get_execution_full is 'GET /executions/{executionId}/full: ExecutionWithSkill. Errors: 404 EXECUTION_NOT_FOUND.';
+
+create or replace function api.list_executions(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_limit integer := private.page_limit(p, 20);
+  v_offset bigint := private.page_offset(p);
+  v_filter text := private.execution_filter(p);
+  v_rows jsonb := private.executions_json(p, v_filter, v_limit, v_offset);
+  v_count integer := jsonb_array_length(v_rows);
+  v_total bigint;
+begin
+  if v_count between 1 and v_limit - 1 or v_count = 0 and v_offset = 0 then
+    v_total := v_offset + v_count;
+  else
+    execute 'select count(*) from public.skill_executions e where ' || v_filter into v_total using p, private.user_id();
+  end if;
+  return jsonb_build_object('executions', v_rows, 'total', v_total, 'page', v_offset / v_limit + 1, 'pageSize', v_limit,
+    'hasMore', v_offset + v_limit < v_total);
+end
+$$;
+comment on function api.list_executions is 'GET /executions and /skill-executions: a page of ExecutionWithSkill, newest first. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function api.list_recent_executions(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.executions_json(p, 'e.user_id = $2', private.page_limit(p, 10), 0);
+end
+$$;
+comment on function api.list_recent_executions is 'GET /executions/recent: the newest ExecutionWithSkill.';
+
+-- A thousand are more than any screen shows; who has more in flight sees the newest.
+create or replace function api.list_running_executions(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.executions_json(p, 'e.user_id = $2 and e.status in (''pending'', ''running'')', 1000, 0);
+end
+$$;
+comment on function api.list_running_executions is 'GET /executions/running: pending and running ExecutionWithSkill, at most 1,000.';
+
+-- --------------------------------------------------------------------------------------------------------------------- changing
+
+create or replace function api.cancel_execution(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  perform private.cancel_execution(p ->> 'executionId');
+  return '{"success": true}';
+end
+$$;
+comment on function api.cancel_execution is 'POST /executions/{executionId}/cancel. Errors: 404 EXECUTION_NOT_FOUND, 409 CANNOT_CANCEL.';
+
+create or replace function api.retry_execution(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  e public.skill_executions := private.retry_execution(p ->> 'executionId');
+begin
+  return jsonb_build_object('newExecutionId', e.id, 'status', e.status);
+end
+$$;
+comment on function api.retry_execution is
+  'POST /executions/{executionId}/retry: a new run like the old one. Errors: 404 EXECUTION_NOT_FOUND or SKILL_NOT_FOUND, 409 CANNOT_RETRY or SKILL_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+
+create or replace function api.clean_up_executions(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v_days integer := coalesce((p ->> 'olderThanDays')::integer, 90);
+  v record;
+begin
+  if v_days not between 1 and 3650 then
+    perform private.refuse_field('olderThanDays', 'Give 1 to 3650 days.');
+  end if;
+  select * into v from private.clean_up_executions(v_days);
+  return jsonb_build_object('deletedCount', v.deleted, 'freedSpaceMb', trim_scale(round(v.bytes / 1048576.0, 2)));
+end
+$$;
+comment on function api.clean_up_executions is 'DELETE /executions/cleanup: the caller''s ended runs older than that. Errors: 400 VALIDATION_ERROR.';
+
+-- -------------------------------------------------------------------------------------------------------------- running a skill
+
+-- ExecuteSkillResponse of the contract. A run that goes on has neither output nor duration yet.
+create or replace function private.execute_response(e public.skill_executions) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('executionId', e.id, 'status', e.status, 'output', e.output,
+  'tokensUsed', e.prompt_tokens + e.completion_tokens, 'durationMs', e.duration_ms, 'error', e.error_message));
+comment on function private.execute_response is 'ExecuteSkillResponse of the contract.';
+
+-- ExecutionResult of the contract: durationMs is always there, so far where the run goes on, 0 where it never began.
+create or replace function private.execution_result(e public.skill_executions) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('executionId', e.id, 'status', e.status, 'output', e.output, 'error', e.error_message,
+  'usage', case when e.prompt_tokens + e.completion_tokens is not null then jsonb_build_object('inputTokens', e.prompt_tokens,
+    'outputTokens', e.completion_tokens, 'totalTokens', e.prompt_tokens + e.completion_tokens) end,
+  'durationMs', coalesce(e.duration_ms, case when e.status = 'running'
+    then greatest(0, round(extract(epoch from clock_timestamp() - e.started_at) * 1000))::integer end, 0),
+  'costCents', e.cost_cents));
+comment on function private.execution_result is 'ExecutionResult of the contract.';
+grant execute on function private.own_execution, private.execute_response, private.execution_result to authenticated;
+
+create or replace function api.execute_skill(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v_body jsonb := coalesce(p -> 'body', '{}');
+begin
+  if lower(v_body ->> 'skillId') <> lower(p ->> 'skillId') then
+    perform private.refuse_field('skillId', 'The skill of the body is not the one of the address.');
+  end if;
+  return private.execute_response(private.execute_skill(p ->> 'skillId', private.object_of(v_body -> 'input'), v_body ->> 'executionType',
+    v_body ->> 'referenceId'));
+end
+$$;
+comment on function api.execute_skill is
+  'POST /skills/{skillId}/execute: starts a run (the server then waits for its end). Errors: 400 VALIDATION_ERROR, INVALID_REFERENCE or INVALID_INPUT, 404 SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+
+-- `stream` comes from the server, where the caller wants to read along.
+create or replace function api.run_skill(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return private.execution_result(private.execute_skill(p ->> 'skillId', private.object_of(p -> 'body' -> 'inputs'), 'manual', null,
+    coalesce((p ->> 'stream')::boolean, false)));
+end
+$$;
+comment on function api.run_skill is
+  'POST /skills/{skillId}/run: starts a run (the server then waits for its end, or streams). Errors: as api.execute_skill.';
+
+create or replace function private.object_of(p_value jsonb) returns jsonb
+language sql immutable parallel safe
+return case when jsonb_typeof(p_value) = 'object' then p_value else '{}' end;
+comment on function private.object_of is 'The value where it is an object, else an empty one.';
+grant execute on function private.object_of to authenticated;
+
+-- A test of a stored skill: what the model is to be asked, paid for. Body member `input`, or `inputs` for a dry run.
+create or replace function api.test_skill(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v_input jsonb := private.object_of(coalesce(p -> 'body' -> 'input', p -> 'body' -> 'inputs'));
+  s public.skills := private.assert_runnable(p ->> 'skillId', v_input, true);
+  v_prompt text := private.render_prompt(s.prompt_template, s.input_schema, v_input);
+begin
+  perform private.pay_for_test();
+  return jsonb_build_object('organizationId', private.org_id(), 'model', s.model, 'parameters', s.parameters, 'prompt', v_prompt);
+end
+$$;
+comment on function api.test_skill is
+  'POST /skills/{skillId}/test: checks and pays; the server calls the model. Errors: 404 SKILL_NOT_FOUND, 400 INVALID_INPUT, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+
+create or replace function api.test_prompt(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v_body jsonb := coalesce(p -> 'body', '{}');
+  v_model text := coalesce(v_body ->> 'model', private.default_model());
+  v_parameters jsonb := private.known_parameters(coalesce(v_body -> 'parameters', '{"temperature": 0.7, "max_tokens": 4096}'));
+  v_fault record;
+  v_prompt text;
+begin
+  if not private.is_model_routable(v_model) then
+    perform private.refuse_field('model', 'This model is not supported');
+  end if;
+  select * into v_fault from private.parameters_fault(v_parameters);
+  if v_fault.message is not null then
+    perform private.refuse_field(v_fault.field, v_fault.message);
+  end if;
+  v_prompt := private.render_prompt(v_body ->> 'promptTemplate', null, private.object_of(v_body -> 'input'));
+  perform private.assert_model_answers(v_model);
+  perform private.pay_for_test();
+  return jsonb_strip_nulls(jsonb_build_object('organizationId', private.org_id(), 'model', v_model, 'system', v_body ->> 'systemPrompt', 'prompt', v_prompt,
+    'parameters', v_parameters));
+end
+$$;
+comment on function api.test_prompt is
+  'POST /skills/test: checks and pays; the server calls the model. Errors: 400 VALIDATION_ERROR or INVALID_INPUT, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+
+grant execute on function api.get_execution, api.get_execution_full, api.list_executions, api.list_recent_executions,
+  api.list_running_executions, api.cancel_execution, api.retry_execution, api.clean_up_executions, api.execute_skill, api.run_skill,
+  api.test_skill, api.test_prompt to authenticated;
+
+-- What the server asks for its requests that wait, stream or test. It has judged who calls; these functions are its own.
+
+-- Of the runs that somebody waits for, those that have ended or are gone: one question for all waiting requests of a process.
+create or replace function private.ended_executions(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(i.id), '[]') from jsonb_array_elements_text(p -> 'ids') i (id)
+    where not exists (select from public.skill_executions e where e.id = i.id::uuid and e.completed_at is null)
+  );
+end
+$$;
+comment on function private.ended_executions is '{ids}: those that nobody needs to wait for any more. Judges: callable by the server only.';
+
+create or replace function private.read_execution(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  e public.skill_executions;
+begin
+  select * into e from public.skill_executions x where x.id = private.as_uuid(p ->> 'id') and x.user_id = private.as_uuid(p ->> 'userId');
+  if not found then
+    perform private.refuse_execution(p ->> 'id');
+  end if;
+  return case p ->> 'form' when 'run' then private.execution_result(e) else private.execute_response(e) end;
+end
+$$;
+comment on function private.read_execution is
+  '{id, userId, form}: ExecutionResult (form run) or ExecuteSkillResponse of that person''s run. Judges: callable by the server only, for the caller of a request.';
+
+-- Who answers a test and with which key.
+create or replace function private.route_test(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  select * into v from private.route_model(p ->> 'model', private.as_uuid(p ->> 'organizationId'));
+  return jsonb_strip_nulls(jsonb_build_object('answers', v.answers, 'called', v.called, 'sealedKey', v.sealed_key,
+    'isSupported', v.provider is not null and v.provider <> 'openai'));
+end
+$$;
+comment on function private.route_test is '{model, organizationId}: who is asked, for which model, with which sealed key. Judges: callable by the server only.';
+
+create or replace function private.price_test(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return to_jsonb(private.cost_cents(p ->> 'called', (private.resolve_model(p ->> 'model')).model, (p ->> 'inputTokens')::bigint, (p ->> 'outputTokens')::bigint));
+end
+$$;
+comment on function private.price_test is '{model, called, inputTokens, outputTokens}: cents. Judges: callable by the server only.';
+grant execute on function private.ended_executions, private.read_execution, private.route_test, private.price_test to kijko_server;
+
+-- The state machine of a run (contract 20, 6.1) and what follows from its steps: counters of skill, habit and reflex (16.3), counting of
+-- failures and switching off (7.2), and the event for its owner. Whoever writes the row, by whatever way, meets these.
+
+create or replace function private.is_final(p_status text) returns boolean
+language sql immutable parallel safe
+return p_status in ('completed', 'failed', 'cancelled');
+comment on function private.is_final is 'Is this status one that never changes?';
+grant execute on function private.is_final to authenticated;
+
+-- Stamps what belongs to a step, and refuses steps that are none.
+create or replace function private.tg_skill_executions__judge() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_refused boolean;
+begin
+  if new.status = old.status then
+    -- Of an ended run only texts may be emptied, and the skill may go.
+    v_refused := private.is_final(old.status)
+      and (new.prompt_tokens, new.completion_tokens, new.duration_ms, new.cost_cents, new.error_code, new.completed_at, new.started_at,
+          coalesce(new.skill_id, old.skill_id), coalesce(new.input, old.input), coalesce(new.output, old.output), coalesce(new.error_message, old.error_message))
+        is distinct from (old.prompt_tokens, old.completion_tokens, old.duration_ms, old.cost_cents, old.error_code, old.completed_at, old.started_at,
+          old.skill_id, old.input, old.output, old.error_message);
+  else
+    v_refused := private.is_final(old.status)
+      or not (new.status in ('failed', 'cancelled') or (old.status, new.status) in (('pending', 'running'), ('running', 'completed')));
+  end if;
+  if v_refused then
+    perform private.refuse_row('skill_executions', 'skill_executions_final_check');
+  end if;
+  if (new.id, new.user_id, new.organization_id, new.execution_type, new.reference_id, new.executed_at)
+    is distinct from (old.id, old.user_id, old.organization_id, old.execution_type, old.reference_id, old.executed_at) then
+    perform private.refuse_row('skill_executions', 'skill_executions_identity_check');
+  end if;
+  if new.status <> old.status then
+    if new.status = 'running' then
+      new.started_at := clock_timestamp();
+      new.job_id := null;
+    else
+      new.completed_at := clock_timestamp();
+      if new.started_at is not null then
+        new.duration_ms := round(extract(epoch from new.completed_at - new.started_at) * 1000)::integer;
+      end if;
+      new.lease_token := null;
+      new.lease_expires_at := null;
+      if old.status = 'running' and new.status = 'cancelled' then
+        -- Rare, so it may notify from inside the transaction: the worker that has the run aborts its model call.
+        perform pg_notify('kijko_cancelled', new.id::text);
+      end if;
+    end if;
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_skill_executions__judge is
+  'Trigger: pending, running, one final state and no step after it; stamps start, end and duration, and tells the worker of a cancelled run.';
+create or replace trigger _200_judge before update on public.skill_executions
+  for each row execute function private.tg_skill_executions__judge();
+
+create or replace function private.tg_skill_executions__count() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if tg_op = 'INSERT' then
+    if new.execution_type = 'habit' then
+      update public.habits set run_count = run_count + 1, last_run_at = new.executed_at
+      where id = new.reference_id and user_id = new.user_id;
+    elsif new.execution_type = 'reflex' then
+      update public.reflexes set trigger_count = trigger_count + 1, last_triggered_at = new.executed_at
+      where id = new.reference_id and user_id = new.user_id;
+    end if;
+  elsif new.status = old.status then
+    return null;
+  end if;
+  if new.status = 'completed' then
+    update public.skills set execution_count = execution_count + 1, last_executed_at = new.completed_at, updated_at = now()
+    where id = new.skill_id;
+  end if;
+  if new.reference_id is not null and (new.status = 'completed'
+    or new.status = 'failed' and new.error_code not in ('QUOTA_EXCEEDED', 'PROVIDER_NOT_CONFIGURED')) then
+    perform private.count_outcome(new);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_skill_executions__count is
+  'Trigger: a run counts for its habit or reflex when it begins, for its skill when it is completed, and its end for the streak of failures.';
+
+-- Three failures without a success in between switch a habit or reflex off; a success does not switch it on again. Habits drop
+-- next_run_at with is_active by their own trigger.
+create or replace function private.count_outcome(e public.skill_executions) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_limit constant integer := 3;
+  v_failed constant boolean := e.status = 'failed';
+begin
+  if e.execution_type = 'habit' then
+    update public.habits h set
+      consecutive_failures = case when v_failed then h.consecutive_failures + 1 else 0 end,
+      last_error_message = case when v_failed then left(e.error_message, 500) end,
+      is_active = h.is_active and not (v_failed and h.consecutive_failures + 1 >= c_limit),
+      next_run_at = case when h.is_active and not (v_failed and h.consecutive_failures + 1 >= c_limit) then h.next_run_at end
+    where h.id = e.reference_id and h.user_id = e.user_id
+      and (v_failed or h.consecutive_failures <> 0 or h.last_error_message is not null);
+  else
+    update public.reflexes x set
+      consecutive_failures = case when v_failed then x.consecutive_failures + 1 else 0 end,
+      last_error_message = case when v_failed then left(e.error_message, 500) end,
+      is_active = x.is_active and not (v_failed and x.consecutive_failures + 1 >= c_limit)
+    where x.id = e.reference_id and x.user_id = e.user_id
+      and (v_failed or x.consecutive_failures <> 0 or x.last_error_message is not null);
+  end if;
+end
+$$;
+comment on function private.count_outcome is
+  'The end of a run in the streak of failures of its habit or reflex. Judges: callable by triggers of ours only.';
+create or replace trigger _800_count after insert or update of status on public.skill_executions
+  for each row execute function private.tg_skill_executions__count();
+
+create or replace function private.tg_skill_executions__emit() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_name text;
+begin
+  if tg_op = 'UPDATE' and new.status = old.status then
+    return null;
+  end if;
+  -- What the owner of the run may see, and as it is at this moment: the event is stored.
+  select s.name into v_name from public.skills s
+  where s.id = new.skill_id and (s.user_id = new.user_id or s.is_public and s.is_active);
+  perform private.emit('user:' || new.user_id, 'execution_update',
+    jsonb_strip_nulls(jsonb_build_object('executionId', new.id, 'skillId', new.skill_id, 'skillName', v_name,
+      'executionType', new.execution_type, 'referenceId', new.reference_id, 'status', new.status,
+      'tokensUsed', new.prompt_tokens + new.completion_tokens, 'durationMs', new.duration_ms, 'costCents', new.cost_cents,
+      'errorMessage', new.error_message, 'errorCode', new.error_code, 'executedAt', private.iso(new.executed_at),
+      'completedAt', private.iso(new.completed_at))),
+    null, null, 'room', 'execution', new.id);
+  return null;
+end
+$$;
+comment on function private.tg_skill_executions__emit is 'Trigger: execution_update to the owner''s room at the beginning and at each step.';
+create or replace trigger _900_emit after insert or update of status on public.skill_executions
+  for each row execute function private.tg_skill_executions__emit();
+
+-- Who sees runs: the person for whom they ran, and nobody else, whatever their role. Nobody but functions writes: a run that could be
+-- inserted would be one that nobody paid for.
+grant select on public.skill_executions to authenticated;
+create policy select_own on public.skill_executions for select to authenticated using (user_id = (select private.user_id()));
+
+-- Numbers about runs (contract 20, sections 12 and 13). Everything is computed from the caller's own rows at the moment of asking, each
+-- row once; what is asked for a window reads the window, by the index on (user_id, executed_at). Days and hours are UTC. Money is integer
+-- cents, percentages are integers.
+
+create or replace function private.utc_day(p_at timestamptz) returns date
+language sql immutable parallel safe
+return (p_at at time zone 'UTC')::date;
+comment on function private.utc_day is 'The UTC day of a moment.';
+
+create or replace function private.day_start(p_day date) returns timestamptz
+language sql immutable parallel safe
+return p_day::timestamp at time zone 'UTC';
+comment on function private.day_start is 'The first moment of a UTC day.';
+
+-- Half up, exact: floor((2a + b) / 2b).
+create or replace function private.rounded_ratio(p_over numeric, p_under numeric) returns bigint
+language sql immutable parallel safe
+return case when p_under > 0 then floor((2 * p_over + p_under) / (2 * p_under))::bigint else 0 end;
+comment on function private.rounded_ratio is 'The quotient of two numbers as an integer, half up; 0 where there is nothing to divide by.';
+
+create or replace function private.floored_ratio(p_over numeric, p_under numeric) returns bigint
+language sql immutable parallel safe
+return case when p_under > 0 then floor(p_over / p_under)::bigint else 0 end;
+comment on function private.floored_ratio is 'The quotient of two numbers, rounded down; 0 where there is nothing to divide by.';
+
+create or replace function private.stats_days(p_period text) returns integer
+language plpgsql stable
+as $$
+begin
+  if coalesce(p_period, '30d') not in ('7d', '30d', '90d') then
+    perform private.refuse_field('period', 'Period must be one of 7d, 30d, 90d.');
+  end if;
+  return rtrim(coalesce(p_period, '30d'), 'd')::integer;
+end
+$$;
+comment on function private.stats_days is 'Days of a StatsPeriod, 30 by default. Errors: 400 VALIDATION_ERROR.';
+
+-- Rows (key, n) as an object that has every one of the keys.
+create or replace function private.zero_filled(p_keys text[], p_counts jsonb) returns jsonb
+language sql stable parallel safe
+return (select jsonb_object_agg(k, coalesce(p_counts -> k, '0')) from unnest(p_keys) k);
+comment on function private.zero_filled is 'The counts with every key, 0 where there was nothing.';
+
+create or replace function private.execution_types() returns text[]
+language sql immutable parallel safe
+return array['manual', 'habit', 'reflex', 'api'];
+comment on function private.execution_types is 'ExecutionType of the contract.';
+
+create or replace function private.execution_statuses() returns text[]
+language sql immutable parallel safe
+return array['pending', 'running', 'completed', 'failed', 'cancelled'];
+comment on function private.execution_statuses is 'ExecutionStatus of the contract.';
+grant execute on function private.utc_day, private.day_start, private.rounded_ratio, private.floored_ratio, private.stats_days,
+  private.zero_filled, private.execution_types, private.execution_statuses to authenticated;
+
+-- D of the contract: durations of completed runs above 0, ascending. The three percentiles are its entries floor(n · p / 100).
+create or replace function private.duration_percentiles(p_skill_id uuid, p_has_skill boolean, out n bigint, out mean bigint, out p50 integer, out p90 integer, out p99 integer)
+language plpgsql stable
+as $$
+declare
+  v integer[];
+begin
+  select array_agg(e.duration_ms order by e.duration_ms), floor(avg(e.duration_ms))::bigint into v, mean
+  from public.skill_executions e
+  where e.user_id = private.user_id() and e.status = 'completed' and e.duration_ms > 0
+    and (not p_has_skill or e.skill_id = p_skill_id);
+  n := coalesce(cardinality(v), 0);
+  mean := coalesce(mean, 0);
+  p50 := coalesce(v[1 + n * 50 / 100], 0);
+  p90 := coalesce(v[1 + n * 90 / 100], 0);
+  p99 := coalesce(v[1 + n * 99 / 100], 0);
+end
+$$;
+comment on function private.duration_percentiles is 'Number, mean and percentiles of the durations of the caller''s completed runs, of a skill if one is given.';
+grant execute on function private.duration_percentiles to authenticated;
+
+-- SkillStatsResponse over the last p_days UTC days; p_skill_id null: over all skills.
+create or replace function private.skill_stats(p_days integer, p_skill_id uuid, p_at timestamptz default now()) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_user uuid := private.user_id();
+  v_today date := private.utc_day(p_at);
+  v jsonb;
+begin
+  with grouped as (
+    select private.utc_day(e.executed_at) as day, e.execution_type as type, e.status, count(*) as n,
+      sum(coalesce(e.prompt_tokens, 0)::bigint + coalesce(e.completion_tokens, 0)) as tokens, sum(coalesce(e.cost_cents, 0)::bigint) as cents,
+      sum(coalesce(e.duration_ms, 0)::bigint) as ms
+    from public.skill_executions e
+    where e.user_id = v_user and e.executed_at >= private.day_start(v_today - p_days + 1) and e.executed_at < private.day_start(v_today + 1)
+      and (p_skill_id is null or e.skill_id = p_skill_id)
+    group by 1, 2, 3
+  ), days as (
+    select d.day::date, coalesce(sum(g.n) filter (where g.status = 'completed'), 0) as done, coalesce(sum(g.n) filter (where g.status = 'failed'), 0) as failed,
+      coalesce(sum(g.tokens) filter (where g.status = 'completed'), 0) as tokens, coalesce(sum(g.cents) filter (where g.status = 'completed'), 0) as cents,
+      coalesce(sum(g.ms) filter (where g.status = 'completed'), 0) as ms
+    from generate_series(v_today - p_days + 1, v_today, interval '1 day') d (day)
+    left join grouped g on g.day = d.day::date
+    group by d.day
+  )
+  select jsonb_build_object(
+    'overview', (select jsonb_build_object('totalRuns', sum(done + failed), 'successRate', private.rounded_ratio(100 * sum(done), sum(done + failed)),
+        'avgTokens', private.rounded_ratio(sum(tokens), sum(done + failed)), 'avgDurationMs', private.floored_ratio(sum(ms), sum(done)),
+        'totalCostCents', sum(cents)) from days),
+    'executionsOverTime', (select jsonb_agg(jsonb_build_object('date', day, 'count', done + failed, 'successCount', done, 'failureCount', failed,
+        'tokens', tokens, 'costCents', cents) order by day) from days),
+    'executionsByType', private.zero_filled(private.execution_types(),
+      (select jsonb_object_agg(type, n) from (select type, sum(n) as n from grouped group by type) t)),
+    'executionsByStatus', private.zero_filled(private.execution_statuses(),
+      (select jsonb_object_agg(status, n) from (select status, sum(n) as n from grouped group by status) s)))
+  into v;
+  return v;
+end
+$$;
+comment on function private.skill_stats is 'SkillStatsResponse of the caller''s own runs over the last UTC days, today included.';
+grant execute on function private.skill_stats to authenticated;
+
+-- The operations: E4 to E6 of section 12 and T1 to T4 of section 13. One statement reads the rows of each.
+
+create or replace function api.get_execution_stats(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_today date := private.utc_day(now());
+  v jsonb;
+begin
+  execute 'with grouped as (
+      select private.utc_day(e.executed_at) as day, e.execution_type as type, e.status, count(*) as n,
+        sum(coalesce(e.prompt_tokens, 0)::bigint + coalesce(e.completion_tokens, 0)) as tokens, sum(coalesce(e.cost_cents, 0)::bigint) as cents,
+        sum(coalesce(e.duration_ms, 0)::bigint) as ms
+      from public.skill_executions e where ' || private.execution_filter(p - 'status' - 'executionType') || '
+      group by 1, 2, 3
+    )
+    select jsonb_build_object(
+      ''totalExecutions'', coalesce(sum(n), 0),
+      ''successfulExecutions'', coalesce(sum(n) filter (where status = ''completed''), 0),
+      ''failedExecutions'', coalesce(sum(n) filter (where status = ''failed''), 0),
+      ''cancelledExecutions'', coalesce(sum(n) filter (where status = ''cancelled''), 0),
+      ''totalTokensUsed'', coalesce(sum(tokens) filter (where status = ''completed''), 0),
+      ''totalCostCents'', coalesce(sum(cents) filter (where status = ''completed''), 0),
+      ''averageDurationMs'', private.floored_ratio(sum(ms) filter (where status = ''completed''), sum(n) filter (where status = ''completed'')),
+      ''executionsByType'', private.zero_filled(private.execution_types(),
+        (select jsonb_object_agg(type, n) from (select type, sum(n) as n from grouped group by type) t)),
+      ''executionsByStatus'', private.zero_filled(private.execution_statuses(),
+        (select jsonb_object_agg(status, n) from (select status, sum(n) as n from grouped group by status) s)),
+      ''dailyExecutions'', (select jsonb_agg(jsonb_build_object(''date'', d.day::date, ''count'', coalesce(g.n, 0), ''tokens'', coalesce(g.tokens, 0))
+          order by d.day)
+        from generate_series($3 - 13, $3, interval ''1 day'') d (day)
+        left join (select day, sum(n) as n, sum(tokens) as tokens from grouped group by day) g on g.day = d.day::date))
+    from grouped' into v using p, private.user_id(), v_today;
+  return v;
+end
+$$;
+comment on function api.get_execution_stats is 'GET /executions/stats: numbers over the filtered runs. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function api.get_cost_breakdown(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_today date := private.utc_day(now());
+  v jsonb;
+begin
+  execute 'with grouped as (
+      select e.skill_id, private.utc_day(e.executed_at) as day, e.execution_type as type, count(*) as n, sum(coalesce(e.cost_cents, 0)::bigint) as cents
+      from public.skill_executions e where e.status = ''completed'' and ' || private.execution_filter(p - 'status' - 'executionType' - 'skillId') || '
+      group by 1, 2, 3
+    )
+    select jsonb_build_object(
+      ''totalCostCents'', coalesce((select sum(cents) from grouped), 0),
+      ''costBySkill'', coalesce((select jsonb_agg(jsonb_build_object(''skillId'', x.skill_id, ''skillName'', x.name, ''costCents'', x.cents,
+          ''executionCount'', x.n) order by x.cents desc, x.name, x.skill_id)
+        from (select g.skill_id, coalesce(s.name, ''Unknown Skill'') as name, sum(g.cents) as cents, sum(g.n) as n
+          from grouped g left join public.skills s on s.id = g.skill_id
+          where g.skill_id is not null group by g.skill_id, s.name) x), ''[]''),
+      ''costByType'', private.zero_filled(private.execution_types(),
+        (select jsonb_object_agg(type, cents) from (select type, sum(cents) as cents from grouped group by type) t)),
+      ''costByDay'', (select jsonb_agg(jsonb_build_object(''date'', d.day::date, ''costCents'', coalesce(g.cents, 0)) order by d.day)
+        from generate_series($3 - 29, $3, interval ''1 day'') d (day)
+        left join (select day, sum(cents) as cents from grouped group by day) g on g.day = d.day::date))'
+    into v using p, private.user_id(), v_today;
+  return v;
+end
+$$;
+comment on function api.get_cost_breakdown is
+  'GET /executions/cost-breakdown: cents of completed runs by skill, type and day. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function api.get_performance_metrics(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_has_skill boolean := p ->> 'skillId' is not null;
+  v_skill uuid := private.as_uuid(p ->> 'skillId');
+  d record;
+  v_done bigint;
+  v_failed bigint;
+  v_hours jsonb := '[]';
+begin
+  select * into d from private.duration_percentiles(v_skill, v_has_skill);
+  select count(*) filter (where e.status = 'completed'), count(*) filter (where e.status = 'failed') into v_done, v_failed
+  from public.skill_executions e
+  where e.user_id = private.user_id() and e.status in ('completed', 'failed') and (not v_has_skill or e.skill_id = v_skill);
+  if d.n > 0 then
+    select jsonb_agg(jsonb_build_object('hour', h.hour, 'avgDurationMs', coalesce(g.mean, 0)) order by h.hour) into v_hours
+    from generate_series(0, 23) h (hour)
+    left join (
+      select extract(hour from e.executed_at at time zone 'UTC')::integer as hour, floor(avg(e.duration_ms))::bigint as mean
+      from public.skill_executions e
+      where e.user_id = private.user_id() and e.status = 'completed' and e.duration_ms > 0 and (not v_has_skill or e.skill_id = v_skill)
+      group by 1) g on g.hour = h.hour;
+  end if;
+  return jsonb_build_object('averageDurationMs', d.mean, 'p50DurationMs', d.p50, 'p90DurationMs', d.p90, 'p99DurationMs', d.p99,
+    'successRate', private.rounded_ratio(case when d.n > 0 then 100 * v_done else 0 end, v_done + v_failed), 'durationByHour', v_hours);
+end
+$$;
+comment on function api.get_performance_metrics is 'GET /executions/performance: durations of completed runs, and how many succeed.';
+
+create or replace function api.get_skill_stats_of(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_days integer := private.stats_days(p ->> 'period');
+begin
+  return private.skill_stats(v_days, (private.visible_skill(private.as_uuid(p ->> 'skillId'))).id);
+end
+$$;
+comment on function api.get_skill_stats_of is
+  'GET /stats/skills/{skillId}: SkillStatsResponse of one skill. Errors: 400 VALIDATION_ERROR, 404 SKILL_NOT_FOUND.';
+
+create or replace function api.get_aggregated_stats(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_days integer := private.stats_days(p ->> 'period');
+  v_today date := private.utc_day(now());
+  v_breakdown jsonb;
+begin
+  select coalesce(jsonb_agg(jsonb_build_object('skillId', s.id, 'name', s.name, 'runs', g.runs) order by g.runs desc, s.name, s.id), '[]')
+  into v_breakdown
+  from (
+    select e.skill_id, count(*) as runs
+    from public.skill_executions e
+    where e.user_id = private.user_id() and e.status in ('completed', 'failed')
+      and e.executed_at >= private.day_start(v_today - v_days + 1) and e.executed_at < private.day_start(v_today + 1)
+    group by e.skill_id) g
+  -- The caller's policy leaves the visible ones.
+  join public.skills s on s.id = g.skill_id;
+  return private.skill_stats(v_days, null) || jsonb_build_object('skillBreakdown', v_breakdown);
+end
+$$;
+comment on function api.get_aggregated_stats is
+  'GET /stats/skills: SkillStatsResponse over all skills, and runs by skill. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function api.get_performance_percentiles(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  d record;
+begin
+  select * into d from private.duration_percentiles(private.as_uuid(p ->> 'skillId'), p ->> 'skillId' is not null);
+  return jsonb_build_object('p50DurationMs', d.p50, 'p90DurationMs', d.p90, 'p99DurationMs', d.p99, 'avgDurationMs', d.mean);
+end
+$$;
+comment on function api.get_performance_percentiles is 'GET /stats/performance: percentiles of the durations of completed runs.';
+
+-- Integers only. The window is the last 30 UTC days, but never begins before the first run there is.
+create or replace function api.get_cost_projection(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_ahead integer := coalesce((p ->> 'daysAhead')::integer, 30);
+  v_today date := private.utc_day(now());
+  v_first date;
+  v_days integer;
+  v_runs bigint;
+  v_cents bigint;
+begin
+  select private.utc_day(e.executed_at) into v_first
+  from public.skill_executions e where e.user_id = private.user_id() order by e.executed_at limit 1;
+  v_days := greatest(1, v_today - greatest(v_first, v_today - 29) + 1);
+  select count(*), coalesce(sum(e.cost_cents) filter (where e.status = 'completed'), 0) into v_runs, v_cents
+  from public.skill_executions e
+  where e.user_id = private.user_id() and e.status in ('completed', 'failed')
+    and e.executed_at >= private.day_start(v_today - 29) and e.executed_at < private.day_start(v_today + 1);
+  v_cents := coalesce(v_cents * v_ahead / v_days, 0);
+  return jsonb_build_object('projectedCostCents', v_cents, 'projectedRuns', coalesce(v_runs * v_ahead / v_days, 0), 'averageDailyCost', v_cents / v_ahead);
+end
+$$;
+comment on function api.get_cost_projection is 'GET /stats/cost-projection: what the last 30 days say about the next ones.';
+grant execute on function api.get_execution_stats, api.get_cost_breakdown, api.get_performance_metrics, api.get_skill_stats_of,
+  api.get_aggregated_stats, api.get_performance_percentiles, api.get_cost_projection to authenticated;
+
+-- Time zones (contract 20, section 8.4): the names of the IANA database, 2025c, and nothing else. Postgres itself would take any POSIX
+-- text such as XYZ5, and looks through all its files each time it is asked for its names; so the names are a table, and Postgres is
+-- asked once, here. A name that this Postgres cannot convert is left out: it would be accepted and fail later.
+--
+-- Names that only live on as links are converted as what they link to. Some systems keep them in a package of their own, which may not
+-- be there, or may go; and Postgres takes a few of them (CET, EET) for abbreviations, which have no summer time.
+with iana as (
+  select name, name as used
+  from regexp_split_to_table(trim(e' \n' from $$
+    Africa/Abidjan Africa/Accra Africa/Addis_Ababa Africa/Algiers Africa/Asmara Africa/Bamako Africa/Bangui Africa/Banjul Africa/Bissau
+    Africa/Blantyre Africa/Brazzaville Africa/Bujumbura Africa/Cairo Africa/Casablanca Africa/Ceuta Africa/Conakry Africa/Dakar
+    Africa/Dar_es_Salaam Africa/Djibouti Africa/Douala Africa/El_Aaiun Africa/Freetown Africa/Gaborone Africa/Harare Africa/Johannesburg
+    Africa/Juba Africa/Kampala Africa/Khartoum Africa/Kigali Africa/Kinshasa Africa/Lagos Africa/Libreville Africa/Lome Africa/Luanda
+    Africa/Lubumbashi Africa/Lusaka Africa/Malabo Africa/Maputo Africa/Maseru Africa/Mbabane Africa/Mogadishu Africa/Monrovia
+    Africa/Nairobi Africa/Ndjamena Africa/Niamey Africa/Nouakchott Africa/Ouagadougou Africa/Porto-Novo Africa/Sao_Tome Africa/Tripoli
+    Africa/Tunis Africa/Windhoek America/Adak America/Anchorage America/Anguilla America/Antigua America/Araguaina
+    America/Argentina/Buenos_Aires America/Argentina/Catamarca America/Argentina/Cordoba America/Argentina/Jujuy
+    America/Argentina/La_Rioja America/Argentina/Mendoza America/Argentina/Rio_Gallegos America/Argentina/Salta
+    America/Argentina/San_Juan America/Argentina/San_Luis America/Argentina/Tucuman America/Argentina/Ushuaia America/Aruba
+    America/Asuncion America/Atikokan America/Bahia America/Bahia_Banderas America/Barbados America/Belem America/Belize
+    America/Blanc-Sablon America/Boa_Vista America/Bogota America/Boise America/Cambridge_Bay America/Campo_Grande America/Cancun
+    America/Caracas America/Cayenne America/Cayman America/Chicago America/Chihuahua America/Ciudad_Juarez America/Costa_Rica
+    America/Coyhaique America/Creston America/Cuiaba America/Curacao America/Danmarkshavn America/Dawson America/Dawson_Creek
+    America/Denver America/Detroit America/Dominica America/Edmonton America/Eirunepe America/El_Salvador America/Fort_Nelson
+    America/Fortaleza America/Glace_Bay America/Goose_Bay America/Grand_Turk America/Grenada America/Guadeloupe America/Guatemala
+    America/Guayaquil America/Guyana America/Halifax America/Havana America/Hermosillo America/Indiana/Indianapolis America/Indiana/Knox
+    America/Indiana/Marengo America/Indiana/Petersburg America/Indiana/Tell_City America/Indiana/Vevay America/Indiana/Vincennes
+    America/Indiana/Winamac America/Inuvik America/Iqaluit America/Jamaica America/Juneau America/Kentucky/Louisville
+    America/Kentucky/Monticello America/Kralendijk America/La_Paz America/Lima America/Los_Angeles America/Lower_Princes America/Maceio
+    America/Managua America/Manaus America/Marigot America/Martinique America/Matamoros America/Mazatlan America/Menominee
+    America/Merida America/Metlakatla America/Mexico_City America/Miquelon America/Moncton America/Monterrey America/Montevideo
+    America/Montserrat America/Nassau America/New_York America/Nome America/Noronha America/North_Dakota/Beulah
+    America/North_Dakota/Center America/North_Dakota/New_Salem America/Nuuk America/Ojinaga America/Panama America/Paramaribo
+    America/Phoenix America/Port-au-Prince America/Port_of_Spain America/Porto_Velho America/Puerto_Rico America/Punta_Arenas
+    America/Rankin_Inlet America/Recife America/Regina America/Resolute America/Rio_Branco America/Santarem America/Santiago
+    America/Santo_Domingo America/Sao_Paulo America/Scoresbysund America/Sitka America/St_Barthelemy America/St_Johns America/St_Kitts
+    America/St_Lucia America/St_Thomas America/St_Vincent America/Swift_Current America/Tegucigalpa America/Thule America/Tijuana
+    America/Toronto America/Tortola America/Vancouver America/Whitehorse America/Winnipeg America/Yakutat Antarctica/Casey
+    Antarctica/Davis Antarctica/DumontDUrville Antarctica/Macquarie Antarctica/Mawson Antarctica/McMurdo Antarctica/Palmer
+    Antarctica/Rothera Antarctica/Syowa Antarctica/Troll Antarctica/Vostok Arctic/Longyearbyen Asia/Aden Asia/Almaty Asia/Amman
+    Asia/Anadyr Asia/Aqtau Asia/Aqtobe Asia/Ashgabat Asia/Atyrau Asia/Baghdad Asia/Bahrain Asia/Baku Asia/Bangkok Asia/Barnaul
+    Asia/Beirut Asia/Bishkek Asia/Brunei Asia/Chita Asia/Colombo Asia/Damascus Asia/Dhaka Asia/Dili Asia/Dubai Asia/Dushanbe
+    Asia/Famagusta Asia/Gaza Asia/Hebron Asia/Ho_Chi_Minh Asia/Hong_Kong Asia/Hovd Asia/Irkutsk Asia/Jakarta Asia/Jayapura
+    Asia/Jerusalem Asia/Kabul Asia/Kamchatka Asia/Karachi Asia/Kathmandu Asia/Khandyga Asia/Kolkata Asia/Krasnoyarsk Asia/Kuala_Lumpur
+    Asia/Kuching Asia/Kuwait Asia/Macau Asia/Magadan Asia/Makassar Asia/Manila Asia/Muscat Asia/Nicosia Asia/Novokuznetsk
+    Asia/Novosibirsk Asia/Omsk Asia/Oral Asia/Phnom_Penh Asia/Pontianak Asia/Pyongyang Asia/Qatar Asia/Qostanay Asia/Qyzylorda
+    Asia/Riyadh Asia/Sakhalin Asia/Samarkand Asia/Seoul Asia/Shanghai Asia/Singapore Asia/Srednekolymsk Asia/Taipei Asia/Tashkent
+    Asia/Tbilisi Asia/Tehran Asia/Thimphu Asia/Tokyo Asia/Tomsk Asia/Ulaanbaatar Asia/Urumqi Asia/Ust-Nera Asia/Vientiane
+    Asia/Vladivostok Asia/Yakutsk Asia/Yangon Asia/Yekaterinburg Asia/Yerevan Atlantic/Azores Atlantic/Bermuda Atlantic/Canary
+    Atlantic/Cape_Verde Atlantic/Faroe Atlantic/Madeira Atlantic/Reykjavik Atlantic/South_Georgia Atlantic/St_Helena Atlantic/Stanley
+    Australia/Adelaide Australia/Brisbane Australia/Broken_Hill Australia/Darwin Australia/Eucla Australia/Hobart Australia/Lindeman
+    Australia/Lord_Howe Australia/Melbourne Australia/Perth Australia/Sydney Etc/GMT Etc/GMT+1 Etc/GMT+10 Etc/GMT+11 Etc/GMT+12
+    Etc/GMT+2 Etc/GMT+3 Etc/GMT+4 Etc/GMT+5 Etc/GMT+6 Etc/GMT+7 Etc/GMT+8 Etc/GMT+9 Etc/GMT-1 Etc/GMT-10 Etc/GMT-11 Etc/GMT-12
+    Etc/GMT-13 Etc/GMT-14 Etc/GMT-2 Etc/GMT-3 Etc/GMT-4 Etc/GMT-5 Etc/GMT-6 Etc/GMT-7 Etc/GMT-8 Etc/GMT-9 Etc/UTC Europe/Amsterdam
+    Europe/Andorra Europe/Astrakhan Europe/Athens Europe/Belgrade Europe/Berlin Europe/Bratislava Europe/Brussels Europe/Bucharest
+    Europe/Budapest Europe/Busingen Europe/Chisinau Europe/Copenhagen Europe/Dublin Europe/Gibraltar Europe/Guernsey Europe/Helsinki
+    Europe/Isle_of_Man Europe/Istanbul Europe/Jersey Europe/Kaliningrad Europe/Kirov Europe/Kyiv Europe/Lisbon Europe/Ljubljana
+    Europe/London Europe/Luxembourg Europe/Madrid Europe/Malta Europe/Mariehamn Europe/Minsk Europe/Monaco Europe/Moscow Europe/Oslo
+    Europe/Paris Europe/Podgorica Europe/Prague Europe/Riga Europe/Rome Europe/Samara Europe/San_Marino Europe/Sarajevo Europe/Saratov
+    Europe/Simferopol Europe/Skopje Europe/Sofia Europe/Stockholm Europe/Tallinn Europe/Tirane Europe/Ulyanovsk Europe/Vaduz
+    Europe/Vatican Europe/Vienna Europe/Vilnius Europe/Volgograd Europe/Warsaw Europe/Zagreb Europe/Zurich Factory Indian/Antananarivo
+    Indian/Chagos Indian/Christmas Indian/Cocos Indian/Comoro Indian/Kerguelen Indian/Mahe Indian/Maldives Indian/Mauritius
+    Indian/Mayotte Indian/Reunion Pacific/Apia Pacific/Auckland Pacific/Bougainville Pacific/Chatham Pacific/Chuuk Pacific/Easter
+    Pacific/Efate Pacific/Fakaofo Pacific/Fiji Pacific/Funafuti Pacific/Galapagos Pacific/Gambier Pacific/Guadalcanal Pacific/Guam
+    Pacific/Honolulu Pacific/Kanton Pacific/Kiritimati Pacific/Kosrae Pacific/Kwajalein Pacific/Majuro Pacific/Marquesas Pacific/Midway
+    Pacific/Nauru Pacific/Niue Pacific/Norfolk Pacific/Noumea Pacific/Pago_Pago Pacific/Palau Pacific/Pitcairn Pacific/Pohnpei
+    Pacific/Port_Moresby Pacific/Rarotonga Pacific/Saipan Pacific/Tahiti Pacific/Tarawa Pacific/Tongatapu Pacific/Wake Pacific/Wallis
+  $$), '\s+') name
+  union all
+  select split_part(link, '=', 1), split_part(link, '=', 2)
+  from regexp_split_to_table(trim(e' \n' from $$
+    Africa/Asmera=Africa/Nairobi Africa/Timbuktu=Africa/Abidjan America/Argentina/ComodRivadavia=America/Argentina/Catamarca
+    America/Atka=America/Adak America/Buenos_Aires=America/Argentina/Buenos_Aires America/Catamarca=America/Argentina/Catamarca
+    America/Coral_Harbour=America/Panama America/Cordoba=America/Argentina/Cordoba America/Ensenada=America/Tijuana
+    America/Fort_Wayne=America/Indiana/Indianapolis America/Godthab=America/Nuuk America/Indianapolis=America/Indiana/Indianapolis
+    America/Jujuy=America/Argentina/Jujuy America/Knox_IN=America/Indiana/Knox America/Louisville=America/Kentucky/Louisville
+    America/Mendoza=America/Argentina/Mendoza America/Montreal=America/Toronto America/Nipigon=America/Toronto
+    America/Pangnirtung=America/Iqaluit America/Porto_Acre=America/Rio_Branco America/Rainy_River=America/Winnipeg
+    America/Rosario=America/Argentina/Cordoba America/Santa_Isabel=America/Tijuana America/Shiprock=America/Denver
+    America/Thunder_Bay=America/Toronto America/Virgin=America/Puerto_Rico America/Yellowknife=America/Edmonton
+    Antarctica/South_Pole=Pacific/Auckland Asia/Ashkhabad=Asia/Ashgabat Asia/Calcutta=Asia/Kolkata Asia/Choibalsan=Asia/Ulaanbaatar
+    Asia/Chongqing=Asia/Shanghai Asia/Chungking=Asia/Shanghai Asia/Dacca=Asia/Dhaka Asia/Harbin=Asia/Shanghai
+    Asia/Istanbul=Europe/Istanbul Asia/Kashgar=Asia/Urumqi Asia/Katmandu=Asia/Kathmandu Asia/Macao=Asia/Macau Asia/Rangoon=Asia/Yangon
+    Asia/Saigon=Asia/Ho_Chi_Minh Asia/Tel_Aviv=Asia/Jerusalem Asia/Thimbu=Asia/Thimphu Asia/Ujung_Pandang=Asia/Makassar
+    Asia/Ulan_Bator=Asia/Ulaanbaatar Atlantic/Faeroe=Atlantic/Faroe Atlantic/Jan_Mayen=Europe/Berlin Australia/ACT=Australia/Sydney
+    Australia/Canberra=Australia/Sydney Australia/Currie=Australia/Hobart Australia/LHI=Australia/Lord_Howe
+    Australia/NSW=Australia/Sydney Australia/North=Australia/Darwin Australia/Queensland=Australia/Brisbane
+    Australia/South=Australia/Adelaide Australia/Tasmania=Australia/Hobart Australia/Victoria=Australia/Melbourne
+    Australia/West=Australia/Perth Australia/Yancowinna=Australia/Broken_Hill Brazil/Acre=America/Rio_Branco
+    Brazil/DeNoronha=America/Noronha Brazil/East=America/Sao_Paulo Brazil/West=America/Manaus CET=Europe/Brussels
+    CST6CDT=America/Chicago Canada/Atlantic=America/Halifax Canada/Central=America/Winnipeg Canada/Eastern=America/Toronto
+    Canada/Mountain=America/Edmonton Canada/Newfoundland=America/St_Johns Canada/Pacific=America/Vancouver
+    Canada/Saskatchewan=America/Regina Canada/Yukon=America/Whitehorse Chile/Continental=America/Santiago
+    Chile/EasterIsland=Pacific/Easter Cuba=America/Havana EET=Europe/Athens EST=America/Panama EST5EDT=America/New_York
+    Egypt=Africa/Cairo Eire=Europe/Dublin Etc/GMT+0=Etc/GMT Etc/GMT-0=Etc/GMT Etc/GMT0=Etc/GMT Etc/Greenwich=Etc/GMT Etc/UCT=Etc/UTC
+    Etc/Universal=Etc/UTC Etc/Zulu=Etc/UTC Europe/Belfast=Europe/London Europe/Kiev=Europe/Kyiv Europe/Nicosia=Asia/Nicosia
+    Europe/Tiraspol=Europe/Chisinau Europe/Uzhgorod=Europe/Kyiv Europe/Zaporozhye=Europe/Kyiv GB=Europe/London GB-Eire=Europe/London
+    GMT=Etc/GMT GMT+0=Etc/GMT GMT-0=Etc/GMT GMT0=Etc/GMT Greenwich=Etc/GMT HST=Pacific/Honolulu Hongkong=Asia/Hong_Kong
+    Iceland=Africa/Abidjan Iran=Asia/Tehran Israel=Asia/Jerusalem Jamaica=America/Jamaica Japan=Asia/Tokyo Kwajalein=Pacific/Kwajalein
+    Libya=Africa/Tripoli MET=Europe/Brussels MST=America/Phoenix MST7MDT=America/Denver Mexico/BajaNorte=America/Tijuana
+    Mexico/BajaSur=America/Mazatlan Mexico/General=America/Mexico_City NZ=Pacific/Auckland NZ-CHAT=Pacific/Chatham Navajo=America/Denver
+    PRC=Asia/Shanghai PST8PDT=America/Los_Angeles Pacific/Enderbury=Pacific/Kanton Pacific/Johnston=Pacific/Honolulu
+    Pacific/Ponape=Pacific/Guadalcanal Pacific/Samoa=Pacific/Pago_Pago Pacific/Truk=Pacific/Port_Moresby
+    Pacific/Yap=Pacific/Port_Moresby Poland=Europe/Warsaw Portugal=Europe/Lisbon ROC=Asia/Taipei ROK=Asia/Seoul Singapore=Asia/Singapore
+    Turkey=Europe/Istanbul UCT=Etc/UTC US/Alaska=America/Anchorage US/Aleutian=America/Adak US/Arizona=America/Phoenix
+    US/Central=America/Chicago US/East-Indiana=America/Indiana/Indianapolis US/Eastern=America/New_York US/Hawaii=Pacific/Honolulu
+    US/Indiana-Starke=America/Indiana/Knox US/Michigan=America/Detroit US/Mountain=America/Denver US/Pacific=America/Los_Angeles
+    US/Samoa=Pacific/Pago_Pago UTC=Etc/UTC Universal=Etc/UTC W-SU=Europe/Moscow WET=Europe/Lisbon Zulu=Etc/UTC
+  $$), '\s+') link
+), known as materialized (
+  select name from pg_timezone_names
+), wanted as materialized (
+  select i.name, coalesce(k.name, o.name) as used
+  from iana i
+  left join known k on k.name = i.used
+  -- An older Postgres may know only the former name.
+  left join known o on o.name = i.name
+  where coalesce(k.name, o.name) is not null
+), gone as (
+  delete from private.zones z where not exists (select from wanted w where w.name = z.name)
+)
+insert into private.zones as z (name, used) select w.name, w.used from wanted w
+on conflict (name) do update set used = excluded.used where z.used <> excluded.used;
+
+create or replace function private.zone_used(p_name text) returns text
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (select z.used from private.zones z where z.name = p_name);
+end
+$$;
+comment on function private.zone_used is
+  'The name by which Postgres converts an IANA name; null when it is none (another letter case is none). Judges: nobody, the list is public knowledge.';
+
+create or replace function private.is_zone(p_name text) returns boolean
+language sql stable parallel safe
+return private.zone_used(p_name) is not null;
+comment on function private.is_zone is 'Is it a name of the IANA time zone database, backward links included?';
+grant execute on function private.zone_used, private.is_zone to authenticated, service_role;
+
+-- Cron (contract 20, section 8): five fields, digits only; both day fields restricted means either. A schedule lives on the wall clock
+-- of its zone. With a fixed hour, a local time that the clocks skip runs at the first instant after the gap, and one that they repeat
+-- runs once, the first time. With hour `*` real minutes count: what is skipped is skipped, what is repeated runs twice.
+--
+-- A field becomes a set of bits, so finding the next match is a handful of shifts, whatever the expression; nothing here costs a
+-- caller more than a fraction of a millisecond. All arithmetic is on timestamps without a zone: adding days to one with a zone would
+-- follow the session's own.
+
+-- White space is Unicode's, also where the database's locale knows less.
+create or replace function private.normal_cron(p_cron text) returns text
+language sql immutable parallel safe
+return regexp_replace(regexp_replace(p_cron, '[\s\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]+', ' ', 'g'), '^ | $', '', 'g');
+comment on function private.normal_cron is 'A cron expression as it is stored: trimmed, one space between its fields.';
+
+create or replace function private.cron_values(p_field text, p_min integer, p_max integer) returns integer[]
+language plpgsql immutable parallel safe
+as $$
+declare
+  v_item text;
+  v_parts text[];
+  v_from integer;
+  v_to integer;
+  v_step integer;
+  v_seen bigint := 0;
+  v_values integer[];
+begin
+  foreach v_item in array string_to_array(p_field, ',') loop
+    v_parts := regexp_match(v_item, '^(?:\*|([0-9]{1,4})(?:-([0-9]{1,4}))?)(?:/([0-9]{1,4}))?$');
+    if v_parts is null then
+      return null;
+    end if;
+    v_from := coalesce(v_parts[1]::integer, p_min);
+    -- v/n means just v.
+    v_to := case when v_parts[1] is null then p_max else coalesce(v_parts[2]::integer, v_from) end;
+    v_step := coalesce(v_parts[3]::integer, 1);
+    if v_step < 1 or v_from < p_min or v_to > p_max or v_from > v_to then
+      return null;
+    end if;
+    while v_from <= v_to loop
+      if v_seen & (1::bigint << v_from) = 0 then
+        v_seen := v_seen | (1::bigint << v_from);
+        v_values := v_values || v_from;
+      end if;
+      v_from := v_from + v_step;
+    end loop;
+  end loop;
+  return v_values;
+end
+$$;
+comment on function private.cron_values is 'Values of a cron field in the order in which they are named, each once; null when the field is not valid.';
+
+-- Minutes, hours, days, months and weekdays as bits (value v is bit v), and 1 for an hourly schedule. Only a literal * is unrestricted:
+-- where one day field is and the other is not, its set is left empty, so that "either" is a plain or.
+create or replace function private.cron_sets(p_cron text) returns bigint[]
+language plpgsql immutable parallel safe
+as $$
+declare
+  c_min constant integer[] := array[0, 0, 1, 1, 0];
+  c_max constant integer[] := array[59, 23, 31, 12, 6];
+  v_fields text[] := string_to_array(p_cron, ' ');
+  v_values integer[];
+  v_value integer;
+  v_set bigint;
+  v_sets bigint[];
+begin
+  if cardinality(v_fields) is distinct from 5 then
+    return null;
+  end if;
+  for i in 1..5 loop
+    if v_fields[i] = '*' then
+      v_set := (1::bigint << (c_max[i] + 1)) - (1 << c_min[i]);
+    else
+      v_set := 0;
+      v_values := private.cron_values(v_fields[i], c_min[i], c_max[i]);
+      if v_values is null then
+        return null;
+      end if;
+      foreach v_value in array v_values loop
+        v_set := v_set | (1::bigint << v_value);
+      end loop;
+    end if;
+    v_sets[i] := v_set;
+  end loop;
+  if v_fields[5] = '*' then
+    v_sets[5] := 0;
+  elsif v_fields[3] = '*' then
+    v_sets[3] := 0;
+  end if;
+  v_sets[6] := (v_fields[2] = '*')::integer;
+  return v_sets;
+end
+$$;
+comment on function private.cron_sets is 'A normal cron expression as six sets of bits; null when it is not valid.';
+
+create or replace function private.cron_error(p_cron text) returns text
+language plpgsql immutable parallel safe
+as $$
+declare
+  v_cron text;
+  v_fields text[];
+  v_sets bigint[];
+  v_day bigint;
+begin
+  -- Whatever is this long is no expression, however much of it is white space.
+  if char_length(p_cron) > 10000 then
+    return 'Cron expression must be 100 characters or less';
+  end if;
+  v_cron := private.normal_cron(coalesce(p_cron, ''));
+  v_fields := string_to_array(v_cron, ' ');
+  if cardinality(v_fields) <> 5 then
+    return 'Cron expression must have exactly 5 parts (minute hour day month weekday)';
+  elsif char_length(v_cron) > 100 then
+    return 'Cron expression must be 100 characters or less';
+  end if;
+  v_sets := private.cron_sets(v_cron);
+  if v_sets is null then
+    return case
+      when private.cron_values(v_fields[1], 0, 59) is null then 'Invalid minute value (0-59)'
+      when private.cron_values(v_fields[2], 0, 23) is null then 'Invalid hour value (0-23)'
+      when private.cron_values(v_fields[3], 1, 31) is null then 'Invalid day of month value (1-31)'
+      when private.cron_values(v_fields[4], 1, 12) is null then 'Invalid month value (1-12)'
+      else 'Invalid day of week value (0-6)' end;
+  end if;
+  -- Weekdays come in every month, and 29 February within 8 years; so only days that none of the months has never come.
+  v_day := private.lowest_bit(v_sets[3]);
+  if v_sets[5] = 0 and not (v_sets[4] & 5546 <> 0 or (v_day <= 30 and v_sets[4] & 2640 <> 0) or (v_day <= 29 and v_sets[4] & 4 <> 0)) then
+    return 'Cron expression never runs';
+  end if;
+  return null;
+end
+$$;
+comment on function private.cron_error is 'What is wrong with a cron expression, as the contract words it; null when it is valid.';
+
+create or replace function private.lowest_bit(p_set bigint) returns integer
+language sql immutable parallel safe
+return bit_count(((p_set & -p_set) - 1)::bit(64))::integer;
+comment on function private.lowest_bit is 'Number of the lowest bit that is set; 64 when none is.';
+
+-- The calendar: no zone in here.
+create or replace function private.cron_match(p_sets bigint[], p_from timestamp, p_before timestamp) returns timestamp
+language plpgsql immutable parallel safe
+as $$
+declare
+  v_first date := date_trunc('month', p_from);
+  v_month integer := extract(month from p_from);
+  v_day integer := extract(day from p_from);
+  v_hour integer := extract(hour from p_from);
+  v_minute integer := extract(minute from p_from);
+  v_next date;
+  v_days bigint;
+  v_hours bigint;
+  v_minutes bigint;
+begin
+  while v_first < p_before loop
+    v_next := v_first + interval '1 month';
+    if p_sets[4] & (1 << v_month) <> 0 then
+      -- Six copies of the week, moved so that bit 1 is the weekday of the 1st.
+      v_days := p_sets[3] | ((p_sets[5] * 34630287489) >> extract(dow from v_first)::integer << 1);
+      v_days := v_days & ((1::bigint << (v_next - v_first + 1)) - 2) & (-1::bigint << v_day);
+      if v_days & (1::bigint << v_day) <> 0 then
+        v_hours := p_sets[2] & (-1::bigint << v_hour);
+        v_minutes := case when v_hours & (1 << v_hour) <> 0 then p_sets[1] & (-1::bigint << v_minute) else 0 end;
+        if v_minutes = 0 then
+          v_hours := p_sets[2] & (-1::bigint << (v_hour + 1));
+          v_minutes := p_sets[1];
+        end if;
+        if v_hours = 0 then
+          v_days := v_days & ~(1::bigint << v_day);
+          v_hours := p_sets[2];
+        end if;
+      else
+        v_hours := p_sets[2];
+        v_minutes := p_sets[1];
+      end if;
+      if v_days <> 0 then
+        return nullif(least(p_before, v_first + make_interval(days => private.lowest_bit(v_days) - 1,
+          hours => private.lowest_bit(v_hours), mins => private.lowest_bit(v_minutes))), p_before);
+      end if;
+    end if;
+    v_first := v_next;
+    v_month := v_month % 12 + 1;
+    v_day := 1;
+    v_hour := 0;
+    v_minute := 0;
+  end loop;
+  return null;
+end
+$$;
+comment on function private.cron_match is 'First minute of the calendar from p_from on, before p_before, that the sets of private.cron_sets match; null without one.';
+
+-- p_from is in UTC, so is the result; no zone has ever changed its clocks twice within 80 hours, and callers ask for less.
+create or replace function private.clock_change(p_zone text, p_from timestamp, p_to timestamp) returns timestamp
+language plpgsql immutable parallel safe
+as $$
+declare
+  v_offset interval := (p_from at time zone 'UTC' at time zone p_zone) - p_from;
+  v_from timestamp := date_trunc('second', p_from);
+  v_seconds integer := ceil(extract(epoch from p_to - v_from));
+  v_half integer;
+begin
+  while v_seconds > 1 loop
+    v_half := v_seconds / 2;
+    if (v_from + make_interval(secs => v_half)) at time zone 'UTC' at time zone p_zone - (v_from + make_interval(secs => v_half)) = v_offset then
+      v_from := v_from + make_interval(secs => v_half);
+      v_seconds := v_seconds - v_half;
+    else
+      v_seconds := v_half;
+    end if;
+  end loop;
+  return v_from + interval '1 second';
+end
+$$;
+comment on function private.clock_change is 'First instant after p_from with another offset of the zone; there is exactly one change up to p_to. Everything in UTC.';
+
+create or replace function private.cron_next(p_cron text, p_zone text, p_after timestamptz) returns timestamptz
+language plpgsql stable parallel safe
+as $$
+declare
+  v_zone text := private.zone_used(p_zone);
+  v_sets bigint[] := private.cron_sets(private.normal_cron(p_cron));
+  v_utc timestamp;
+  v_local timestamp;
+  v_before timestamp;
+begin
+  if v_zone is null or v_sets is null or p_after is null
+    or p_after not between timestamptz '0001-01-03 00:00:00+00' and timestamptz '9990-12-31 00:00:00+00' then
+    return null;
+  end if;
+  v_utc := p_after at time zone 'UTC';
+  v_local := p_after at time zone v_zone;
+  v_before := date_trunc('day', v_local) + interval '8 years 1 day';
+  return case when v_sets[6] = 1 then private.next_hourly(v_sets, v_zone, v_utc, v_local, v_before)
+    else private.next_fixed(v_sets, v_zone, v_utc, v_local, v_before) end at time zone 'UTC';
+end
+$$;
+comment on function private.cron_next is
+  'The one rule of schedules: first run strictly after an instant, on the wall clock of the zone; null when there is none within 8 years, or the expression or the zone is not valid.';
+
+-- The first instant at which the local clock shows the matching time, or has passed over it.
+create or replace function private.next_fixed(p_sets bigint[], p_zone text, p_utc timestamp, p_local timestamp, p_before timestamp) returns timestamp
+language plpgsql immutable parallel safe
+as $$
+declare
+  v_from timestamp := date_trunc('minute', p_local) + interval '1 minute';
+  v_at timestamp := p_utc - interval '36 hours';
+  v_past interval := (v_at at time zone 'UTC' at time zone p_zone) - v_at;
+  v_coming interval;
+  v_match timestamp;
+begin
+  -- Clocks set back a moment ago show for the second time what they have shown: that has had its run.
+  if v_past > p_local - p_utc then
+    v_at := private.clock_change(p_zone, v_at, p_utc);
+    v_from := greatest(v_from, date_trunc('minute', v_at + v_past + interval '59.999999 seconds'));
+  end if;
+  v_match := private.cron_match(p_sets, v_from, p_before);
+  if v_match is null then
+    return null;
+  end if;
+
+  v_at := v_match - interval '36 hours';
+  v_past := (v_at at time zone 'UTC' at time zone p_zone) - v_at;
+  v_at := v_match + interval '36 hours';
+  v_coming := (v_at at time zone 'UTC' at time zone p_zone) - v_at;
+  if v_past = v_coming or (v_match - v_past) at time zone 'UTC' at time zone p_zone = v_match then
+    return v_match - v_past;
+  elsif (v_match - v_coming) at time zone 'UTC' at time zone p_zone = v_match then
+    return v_match - v_coming;
+  end if;
+  return private.clock_change(p_zone, v_match - interval '36 hours', v_match + interval '36 hours');
+end
+$$;
+comment on function private.next_fixed is 'private.cron_next of schedules with a restricted hour; times in UTC but p_local and p_before.';
+
+-- Stretch by stretch, each with one offset. Within 36 hours there is at most one change; beyond them nothing matches until the match
+-- that the calendar names comes near.
+create or replace function private.next_hourly(p_sets bigint[], p_zone text, p_utc timestamp, p_local timestamp, p_before timestamp) returns timestamp
+language plpgsql immutable parallel safe
+as $$
+declare
+  v_at timestamp := p_utc;
+  v_from timestamp := date_trunc('minute', p_local) + interval '1 minute';
+  v_offset interval := p_local - p_utc;
+  v_match timestamp;
+  v_end timestamp;
+begin
+  loop
+    v_match := private.cron_match(p_sets, v_from, p_before);
+    if v_match is null then
+      return null;
+    end if;
+    v_end := least(v_match - v_offset, v_at + interval '36 hours');
+    if (v_end at time zone 'UTC' at time zone p_zone) - v_end <> v_offset then
+      v_at := private.clock_change(p_zone, v_at, v_end);
+    elsif v_end = v_match - v_offset then
+      return v_end;
+    else
+      v_at := greatest(v_end, v_match - v_offset - interval '72 hours');
+    end if;
+    v_from := v_at at time zone 'UTC' at time zone p_zone;
+    v_offset := v_from - v_at;
+    v_from := date_trunc('minute', v_from + interval '59.999999 seconds');
+  end loop;
+end
+$$;
+comment on function private.next_hourly is 'private.cron_next of schedules with hour *; times in UTC but p_local and p_before.';
+
+grant execute on function private.normal_cron, private.cron_values, private.cron_sets, private.cron_error, private.lowest_bit,
+  private.cron_match, private.clock_change, private.cron_next, private.next_fixed, private.next_hourly to authenticated, service_role;
+
+-- A schedule in English (contract 20, section 8.5): time, then weekdays, days of the month where weekdays say nothing, and months.
+-- Values stand in the order of the expression, each once. Only for valid expressions; of others it makes null.
+create or replace function private.cron_description(p_cron text) returns text
+language plpgsql immutable parallel safe
+as $$
+declare
+  c_days constant text[] := array['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'];
+  c_months constant text[] := array['January', 'February', 'March', 'April', 'May', 'June', 'July', 'August', 'September', 'October',
+    'November', 'December'];
+  v_fields text[] := string_to_array(private.normal_cron(p_cron), ' ');
+  v_minutes integer[];
+  v_hours integer[];
+  v_days integer[];
+  v_months integer[];
+  v_weekdays integer[];
+  v_step text;
+  v_during text;
+  v_text text;
+begin
+  if private.cron_error(p_cron) is not null then
+    return null;
+  end if;
+  v_minutes := private.cron_values(v_fields[1], 0, 59);
+  v_hours := private.cron_values(v_fields[2], 0, 23);
+  v_step := substring(v_fields[1] from '^(?:\*|[0-9]+-[0-9]+)/([0-9]+)$');
+  v_during := case when v_fields[2] <> '*' then
+    format(' during hour%s %s', case when cardinality(v_hours) > 1 then 's' end, array_to_string(v_hours, ', ')) else '' end;
+  v_text := case
+    when v_fields[1] = '*' then 'Every minute' || v_during
+    when v_step is not null then format('Every %s minutes%s', v_step::integer, v_during)
+    when v_fields[2] = '*' then format('At minute %s of every hour', v_minutes[1])
+    else format('At %s:%s %s', (v_hours[1] + 11) % 12 + 1, lpad(v_minutes[1]::text, 2, '0'), case when v_hours[1] < 12 then 'AM' else 'PM' end) end;
+
+  if v_fields[5] <> '*' then
+    v_weekdays := private.cron_values(v_fields[5], 0, 6);
+    v_text := v_text || ' on ' || case
+      when v_weekdays @> array[1, 2, 3, 4, 5] and cardinality(v_weekdays) = 5 then 'weekdays'
+      when v_weekdays @> array[0, 6] and cardinality(v_weekdays) = 2 then 'weekends'
+      when cardinality(v_weekdays) = 1 then c_days[v_weekdays[1] + 1]
+      else (select string_agg(left(c_days[d + 1], 3), ', ' order by o) from unnest(v_weekdays) with ordinality t (d, o)) end;
+  elsif v_fields[3] <> '*' then
+    v_days := private.cron_values(v_fields[3], 1, 31);
+    v_text := v_text || case
+      when cardinality(v_days) = 1 then format(' on the %s%s', v_days[1],
+        case when v_days[1] in (1, 21, 31) then 'st' when v_days[1] in (2, 22) then 'nd' when v_days[1] in (3, 23) then 'rd' else 'th' end)
+      when cardinality(v_days) <= 4 then ' on days ' || array_to_string(v_days, ', ')
+      -- Five numbers and more say nothing to a reader.
+      else '' end;
+  end if;
+  if v_fields[4] <> '*' then
+    v_months := private.cron_values(v_fields[4], 1, 12);
+    v_text := v_text || ' in ' || (select string_agg(c_months[m], ', ' order by o) from unnest(v_months) with ordinality t (m, o));
+  end if;
+  return v_text;
+end
+$$;
+comment on function private.cron_description is 'A valid cron expression in English, at most 255 characters; null for any other.';
+grant execute on function private.cron_description to authenticated, service_role;
+
+-- Links by which one stops a kind of mail without signing in (contract 30, N9). A token names a person and a category, is signed with a
+-- secret that never leaves the database, holds for 30 days and may be used again: mail programs follow links more than once.
+
+-- HMAC (RFC 2104) from what every PostgreSQL has.
+create or replace function private.hmac_sha256(p_key bytea, p_message bytea) returns bytea
+language plpgsql immutable parallel safe
+as $$
+declare
+  v_inner bytea := decode(repeat('36', 64), 'hex');
+  v_outer bytea := decode(repeat('5c', 64), 'hex');
+  v_key bytea := case when octet_length(p_key) > 64 then sha256(p_key) else p_key end;
+begin
+  for i in 0..octet_length(v_key) - 1 loop
+    v_inner := set_byte(v_inner, i, get_byte(v_inner, i) # get_byte(v_key, i));
+    v_outer := set_byte(v_outer, i, get_byte(v_outer, i) # get_byte(v_key, i));
+  end loop;
+  return sha256(v_outer || sha256(v_inner || p_message));
+end
+$$;
+comment on function private.hmac_sha256 is 'HMAC with SHA-256.';
+
+create or replace function private.mail_categories() returns text[]
+language sql immutable parallel safe
+-- A token holds the place in this list, so it only ever grows at its end.
+return array['productUpdates', 'securityAlerts', 'billingReminders', 'weeklyDigest'];
+comment on function private.mail_categories is 'Kinds of mail that a preference is about.';
+
+-- 16 bytes user, 1 category, 4 seconds since 1970 of its end, 32 signature: 53 bytes, 71 characters.
+create or replace function private.unsubscribe_token(p_user_id uuid, p_category text, p_at timestamptz default now()) returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_body bytea := uuid_send(p_user_id) || set_byte('\x00', 0, array_position(private.mail_categories(), p_category))
+    || int4send(extract(epoch from p_at + interval '30 days')::integer);
+begin
+  return rtrim(translate(encode(v_body || private.hmac_sha256((select k.key from private.unsubscribe_key k), v_body), 'base64'), E'+/\n', '-_'), '=');
+end
+$$;
+comment on function private.unsubscribe_token is 'A signed token that switches a category of somebody''s mail off. Judges: callable by definer functions of ours only.';
+
+create or replace function private.unsubscribe(p_token text, p_at timestamptz default now()) returns text
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_bytes bytea;
+  v_body bytea;
+  v_user uuid;
+  v_category text;
+begin
+  if p_token ~ '^[A-Za-z0-9_-]{71}$' then
+    v_bytes := decode(translate(p_token, '-_', '+/') || '=', 'base64');
+    v_body := substr(v_bytes, 1, 21);
+    -- Digests of both, so that the time of comparing tells nothing about the signature.
+    if sha256(substr(v_bytes, 22)) = sha256(private.hmac_sha256((select k.key from private.unsubscribe_key k), v_body))
+      and ('x' || encode(substr(v_body, 18), 'hex'))::bit(32)::bigint > extract(epoch from p_at) then
+      v_user := encode(substr(v_body, 1, 16), 'hex')::uuid;
+      v_category := (private.mail_categories())[get_byte(v_body, 16)];
+    end if;
+  end if;
+  if v_category is null then
+    perform private.refuse(400, 'INVALID_UNSUBSCRIBE_TOKEN', 'This link is not valid or too old. You can change what we send in your notification settings.', 'token');
+  elsif v_category = 'securityAlerts' then
+    perform private.refuse(409, 'CANNOT_UNSUBSCRIBE', 'Mails about the security of your account cannot be switched off.');
+  end if;
+  -- Nobody is told whether the account still exists.
+  update public.notification_preferences s
+  set email_product_updates = s.email_product_updates and v_category <> 'productUpdates',
+    email_billing_reminders = s.email_billing_reminders and v_category <> 'billingReminders',
+    email_weekly_digest = s.email_weekly_digest and v_category <> 'weeklyDigest'
+  where s.user_id = v_user;
+  return v_category;
+end
+$$;
+comment on function private.unsubscribe is
+  'Switches the category of a token off and gives its name. Judges: the signature of the token. Errors: 400 INVALID_UNSUBSCRIBE_TOKEN, 409 CANNOT_UNSUBSCRIBE.';
+grant execute on function private.unsubscribe to anon, authenticated;
+
+create or replace function api.unsubscribe_mail(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  -- One-click clients send a form that says nothing; the token is in the address.
+  return jsonb_build_object('success', true, 'category', private.unsubscribe(coalesce(p -> 'body' ->> 'token', p ->> 'token')));
+end
+$$;
+comment on function api.unsubscribe_mail is 'POST /notifications/unsubscribe, without login. Errors: 400 INVALID_UNSUBSCRIBE_TOKEN, 409 CANNOT_UNSUBSCRIBE.';
+grant execute on function api.unsubscribe_mail to anon, authenticated;
+
+-- Events of entities whose tables are older than the log, or belong to no feature alone (contract 30, 10.2): people of an organization,
+-- its subscription, a run's end as its context's readers see it; and access that ends by a change of a row rather than its end.
+
+create or replace function private.emit_org_change(
+  p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_fields text[] default null
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.emit('org:' || p_org_id, 'resource_changed', jsonb_strip_nulls(jsonb_build_object('resource', p_resource, 'id', p_id,
+    'operation', p_operation, 'changedFields', to_jsonb(p_fields), 'updatedAt', private.iso(now()))), p_org_id, null, 'room', p_resource, p_id);
+end
+$$;
+comment on function private.emit_org_change is 'resource_changed of something of an organization. Judges: callable by triggers of ours only.';
+
+-- One event a row; a statement that touches more than 100 people of an organization is one event about the organization.
+create or replace function private.tg_memberships__emit_change() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  if tg_op = 'UPDATE' then
+    for v in
+      select n.organization_id, case when count(*) <= 100 then array_agg(n.id order by n.id) end as ids,
+        array_agg(array_to_string(array_remove(array[case when n.role <> o.role then 'role' end,
+          case when n.status <> o.status then 'status' end], null), ',') order by n.id) as fields
+      from changed n join former o on o.id = n.id
+      where (n.role, n.status) is distinct from (o.role, o.status)
+      group by n.organization_id
+    loop
+      perform private.emit_members(v.organization_id, 'updated', v.ids, v.fields);
+    end loop;
+  elsif tg_op = 'INSERT' then
+    for v in
+      select n.organization_id, case when count(*) <= 100 then array_agg(n.id order by n.id) end as ids from changed n group by n.organization_id
+    loop
+      perform private.emit_members(v.organization_id, 'created', v.ids);
+    end loop;
+  else
+    for v in
+      select o.organization_id, case when count(*) <= 100 then array_agg(o.id order by o.id) end as ids from former o
+      -- An organization that ends has nobody left to be told.
+      where exists (select from public.organizations g where g.id = o.organization_id)
+      group by o.organization_id
+    loop
+      perform private.emit_members(v.organization_id, 'deleted', v.ids);
+    end loop;
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_memberships__emit_change is 'Trigger: people of an organization who came, changed or went.';
+
+create or replace function private.emit_members(p_org_id uuid, p_operation text, p_ids uuid[], p_fields text[] default null) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if p_ids is null then
+    perform private.emit_org_change('org_member', p_org_id, 'updated', p_org_id);
+    return;
+  end if;
+  for i in 1..cardinality(p_ids) loop
+    perform private.emit_org_change('org_member', p_ids[i], p_operation, p_org_id, string_to_array(p_fields[i], ','));
+  end loop;
+end
+$$;
+comment on function private.emit_members is 'Events of people of an organization; null ids = too many to name. Judges: callable by triggers of ours only.';
+
+create or replace trigger _900_emit_insert after insert on public.memberships
+  referencing new table as changed for each statement execute function private.tg_memberships__emit_change();
+create or replace trigger _900_emit_update after update on public.memberships
+  referencing old table as former new table as changed for each statement execute function private.tg_memberships__emit_change();
+create or replace trigger _900_emit_delete after delete on public.memberships
+  referencing old table as former for each statement execute function private.tg_memberships__emit_change();
+
+create or replace function private.tg_subscriptions__emit_change() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.emit_org_change('subscription', new.id, 'updated', new.organization_id, array_remove(array[
+    case when new.plan_id <> old.plan_id then 'planId' end, case when new.status <> old.status then 'status' end,
+    case when new.overrides <> old.overrides then 'limits' end], null));
+  return null;
+end
+$$;
+comment on function private.tg_subscriptions__emit_change is 'Trigger: a changed plan is told to the organization.';
+create or replace trigger _900_emit_change after update on public.subscriptions for each row
+  when ((old.plan_id, old.status, old.overrides) is distinct from (new.plan_id, new.status, new.overrides))
+  execute function private.tg_subscriptions__emit_change();
+
+-- A completed run, as the readers of its context see it: an entry of the changelog. What the run added and changed is told by the
+-- changelog itself; the entry carries what is known of the run.
+create or replace function private.tg_ingestion_runs__emit_entry() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  select p.name, p.user_id as owner_id, m.id as member_id, u.id as user_id, u.email, m.role, m.name as member_name, m.avatar_url,
+    coalesce(nullif(btrim(u.first_name || ' ' || u.last_name), ''), split_part(u.email, '@', 1)) as user_name,
+    coalesce(m.last_active_at, m.accepted_at, new.started_at) as last_active,
+    (select count(*) from public.ingestion_runs r where r.project_id = new.project_id and r.outcome = 'completed') as number
+    into v
+  from public.projects p
+  left join public.users u on u.id = new.started_by
+  left join public.project_members m on m.project_id = p.id and m.user_id = u.id
+  where p.id = new.project_id;
+  perform private.emit('context:' || new.project_id, 'ingestion:complete', jsonb_build_object('contextId', new.project_id,
+    'projectId', new.project_id, 'success', true, 'entry', jsonb_build_object('id', new.id, 'type', 'ingestion', 'number', v.number,
+      'timestamp', private.iso(new.completed_at), 'description', format('Ingestion of "%s" completed', v.name),
+      'author', case when v.user_id is null then to_jsonb('System'::text) else jsonb_strip_nulls(jsonb_build_object(
+        'id', coalesce(v.member_id, v.user_id), 'name', coalesce(v.member_name, v.user_name), 'email', v.email,
+        'role', case when v.user_id = v.owner_id then 'owner' when v.role in ('admin', 'manager') then 'admin'
+          when v.role = 'developer' then 'editor' else 'viewer' end,
+        'lastActive', private.iso(v.last_active), 'avatar', v.avatar_url)) end)),
+    new.organization_id, new.project_id, 'project', 'ingestion_runs', new.id);
+  return null;
+end
+$$;
+comment on function private.tg_ingestion_runs__emit_entry is 'Trigger: a completed run is told to its context''s room.';
+create or replace trigger _900_emit_entry after update on public.ingestion_runs
+  for each row when (old.outcome = 'open' and new.outcome = 'completed') execute function private.tg_ingestion_runs__emit_entry();
+
+-- Access to a project also ends without its row: acceptance taken back, a row given to somebody else, another owner. Whoever may still
+-- see the project stays in its rooms.
+create or replace function private.tg_project_members__emit_removal() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.emit_removal('member_removed', old.organization_id, old.project_id, old.user_id, null);
+  return null;
+end
+$$;
+comment on function private.tg_project_members__emit_removal is 'Trigger: a membership in a project that is one no longer makes servers judge that person''s sockets anew.';
+create or replace trigger _900_emit_removal after update on public.project_members for each row
+  when (old.accepted_at is not null and old.user_id is not null
+    and (new.accepted_at is null or new.user_id is distinct from old.user_id))
+  execute function private.tg_project_members__emit_removal();
+
+create or replace function private.tg_projects__emit_removal() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.emit_removal('member_removed', old.organization_id, old.id, old.user_id, null);
+  return null;
+end
+$$;
+comment on function private.tg_projects__emit_removal is 'Trigger: a former owner may have lost the project from sight.';
+create or replace trigger _900_emit_removal after update of user_id on public.projects for each row
+  when (old.user_id is distinct from new.user_id) execute function private.tg_projects__emit_removal();
+
+-- Quiet hours and digest times (contract 30, 11.5), in the recipient's own time and to the minute. Clocks are changed twice a year, so
+-- nothing here adds hours to an instant without looking at the clock again.
+
+create or replace function private.known_zone(p_zone text) returns text
+language plpgsql stable parallel safe
+as $$
+begin
+  -- Asking for the list of zones reads the files of all of them; trying one is a look-up.
+  if p_zone <> 'UTC' and now() at time zone p_zone is not null then
+    return p_zone;
+  end if;
+  return 'UTC';
+exception when invalid_parameter_value then
+  return 'UTC';
+end
+$$;
+comment on function private.known_zone is 'The time zone, or UTC for a name that this database does not know.';
+
+-- The weekday is the current one also after midnight: with `weekdays`, Saturday 02:00 is not quiet and Monday 02:00 is.
+create or replace function private.is_quiet_minute(s public.notification_preferences, p_local timestamp) returns boolean
+language plpgsql immutable parallel safe
+as $$
+declare
+  v_day smallint := extract(dow from p_local);
+  v_minute time := date_trunc('minute', p_local)::time;
+begin
+  if not (case s.quiet_days when 'all' then true when 'weekdays' then v_day between 1 and 5 when 'weekends' then v_day in (0, 6)
+    else v_day = any (coalesce(s.quiet_custom_days, '{}')) end) then
+    return false;
+  elsif s.quiet_start <= s.quiet_end then
+    return v_minute between s.quiet_start and s.quiet_end;
+  end if;
+  return v_minute >= s.quiet_start or v_minute <= s.quiet_end;
+end
+$$;
+comment on function private.is_quiet_minute is 'Does the minute of this local time lie within the quiet hours? Both ends do.';
+
+-- Quiet can only end at midnight, in the minute after the end, or where the clock is changed; so it goes from one of these to the next.
+create or replace function private.quiet_until(s public.notification_preferences, p_zone text, p_at timestamptz) returns timestamptz
+language plpgsql stable parallel safe
+as $$
+declare
+  v_latest timestamptz := p_at + interval '24 hours';
+  v_at timestamptz := date_trunc('minute', p_at);
+  v_local timestamp;
+  v_day timestamp;
+  v_next_local timestamp;
+  v_next timestamptz;
+  v_middle timestamptz;
+begin
+  if not s.quiet_enabled then
+    return null;
+  end if;
+  v_local := v_at at time zone p_zone;
+  if not private.is_quiet_minute(s, v_local) then
+    return null;
+  end if;
+  while private.is_quiet_minute(s, v_local) and v_at < v_latest loop
+    v_day := date_trunc('day', v_local);
+    v_next_local := v_day + interval '1 day';
+    if v_day + s.quiet_end >= v_local then
+      v_next_local := v_day + s.quiet_end + interval '1 minute';
+    end if;
+    v_next := v_at + (v_next_local - v_local);
+    if v_next at time zone p_zone <> v_next_local then
+      -- The clock is changed on the way: the first minute after that.
+      while v_next - v_at > interval '1 minute' loop
+        v_middle := date_trunc('minute', v_at + (v_next - v_at) / 2);
+        if v_middle at time zone p_zone = v_local + (v_middle - v_at) then
+          v_local := v_local + (v_middle - v_at);
+          v_at := v_middle;
+        else
+          v_next := v_middle;
+        end if;
+      end loop;
+    end if;
+    v_at := v_next;
+    v_local := v_at at time zone p_zone;
+  end loop;
+  return least(v_at, v_latest);
+end
+$$;
+comment on function private.quiet_until is
+  'The first minute after p_at that is not quiet, at most 24 hours later; null when p_at is not quiet.';
+
+create or replace function private.next_digest(s public.notification_preferences, p_zone text, p_cadence text, p_at timestamptz)
+returns timestamptz
+language plpgsql stable parallel safe
+as $$
+declare
+  v_day date := (p_at at time zone p_zone)::date;
+  v_step integer := 1;
+  v_next timestamptz;
+begin
+  if p_cadence = 'weekly' then
+    v_step := 7;
+    v_day := v_day + (s.digest_day + 7 - extract(dow from v_day)::integer) % 7;
+  end if;
+  v_next := (v_day + s.digest_time) at time zone p_zone;
+  if v_next <= p_at then
+    v_next := (v_day + v_step + s.digest_time) at time zone p_zone;
+  end if;
+  return v_next;
+end
+$$;
+comment on function private.next_digest is 'When the next daily or weekly digest of these preferences is due, later than p_at.';
+
+-- How a notification is decided (contract 30, 11.5): one function for everybody who tells somebody something. It never refuses the
+-- business that it tells of: what is too long is cut, what cannot be stored is left out. All recipients are decided in one statement.
+
+create or replace function private.notification_json(n public.notifications) returns jsonb
+language sql stable parallel safe
+-- Nulls within data are the sender's and stay.
+return jsonb_strip_nulls(jsonb_build_object('id', n.id, 'type', n.type, 'title', n.title, 'message', n.message, 'link', n.link,
+    'isRead', n.read_at is not null, 'isUrgent', n.is_urgent, 'createdAt', private.iso(n.created_at)))
+  || case when n.data is null then '{}' else jsonb_build_object('data', n.data) end;
+comment on function private.notification_json is 'Notification of the contract.';
+grant execute on function private.notification_json to authenticated;
+
+create or replace function private.is_shown(s public.notification_preferences, p_type text, p_urgent boolean) returns boolean
+language sql immutable parallel safe
+return case p_type when 'new_lead' then s.in_app_new_leads when 'task_completion' then s.in_app_task_completions
+    when 'context_update' then s.in_app_context_updates when 'team_activity' then s.in_app_team_activity
+    else s.in_app_system_updates end
+  or (p_type = 'security_alert' and p_urgent);
+comment on function private.is_shown is 'Does somebody with these preferences want such notifications in the client? An urgent alert is always shown.';
+
+-- p_level: how a member wants to hear of this project; null for its owner, and for what concerns no project.
+create or replace function private.mail_cadence(
+  s public.notification_preferences, p_type text, p_urgent boolean, p_category text, p_is_project boolean, p_level text
+) returns text
+language sql immutable parallel safe
+return case
+  when p_category is not null then case
+    when not case p_category when 'securityAlerts' then true when 'productUpdates' then s.email_product_updates
+      when 'billingReminders' then s.email_billing_reminders else false end then null
+    when p_urgent or s.frequency = 'realtime' then 'now'
+    else s.frequency end
+  when p_is_project and p_type in ('task_completion', 'team_activity') then case
+    when p_level = 'disabled' then null
+    when p_urgent then 'now'
+    when p_level in ('daily', 'weekly') then p_level
+    when s.frequency = 'realtime' then 'now'
+    else s.frequency end
+  -- Everything else appears in digests only.
+  when s.frequency <> 'realtime' then s.frequency end;
+comment on function private.mail_cadence is 'Is it mailed: now, in the daily or the weekly digest, or (null) not at all?';
+
+create or replace function private.notify_all(
+  p_user_ids uuid[], p_type text, p_title text, p_message text default null, p_data jsonb default null, p_link text default null,
+  p_urgent boolean default false, p_dedupe text default null, p_actor uuid default null, p_org_id uuid default null,
+  p_mail text default null, p_project_id uuid default null, p_at timestamptz default now()
+) returns table (user_id uuid, id uuid)
+-- The generic plan is right for one person and for hundreds, but Postgres would plan this statement anew at nearly every call.
+language plpgsql volatile security definer set search_path = '' set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+declare
+  v_title text := coalesce(nullif(private.trimmed(left(private.trimmed(p_title), 255)), ''), 'Notification');
+  v_link text := case when private.is_link(p_link) then p_link end;
+  v_data jsonb := case when jsonb_typeof(p_data) = 'object' and private.json_bytes(p_data) <= 8192 then p_data end;
+  v_message text := nullif(private.trimmed(left(p_message, 2000)), '');
+  v_mails boolean := private.has_mail();
+  v_is_project boolean := p_project_id is not null;
+  -- An announcement is the staff's; whoever wrote it knows it.
+  v_left_out uuid := case when p_type in ('team_activity', 'context_update') or p_dedupe like 'announcement:%' then p_actor end;
+  v_org uuid;
+  v_project uuid;
+  v_actor uuid;
+  v_void text;
+  v record;
+begin
+  if cardinality(p_user_ids) is null or cardinality(p_user_ids) = 0 then
+    return;
+  end if;
+  -- What is told of may be going in this very transaction (an account that deletes itself), and then cannot be pointed at.
+  select (select o.id from public.organizations o where o.id = coalesce(p_org_id, p.organization_id)), p.id,
+    (select a.id from public.users a where a.id = p_actor)
+  into v_org, v_project, v_actor
+  from (values (1)) one left join public.projects p on p.id = p_project_id and p.organization_id = coalesce(p_org_id, p.organization_id);
+  for v in
+    with decided as (
+      select d.*, case when d.cadence in ('daily', 'weekly') then private.next_digest(d.s, d.zone, d.cadence, p_at)
+        when d.cadence = 'now' then coalesce(d.quiet_until, p_at) end as mail_at
+      from (
+        select c.*, case when not p_urgent then private.quiet_until(c.s, c.zone, p_at) end as quiet_until,
+          private.is_shown(c.s, p_type, p_urgent) as shown,
+          case when v_mails then private.mail_cadence(c.s, p_type, p_urgent, p_mail, v_is_project, c.level) end as cadence
+        from (
+          select u.id as user_id, s, private.known_zone(u.timezone) as zone,
+            (select m.notification_level from public.project_members m
+             where v_is_project and m.project_id = p_project_id and m.user_id = u.id
+               and not exists (select from public.projects p where p.id = m.project_id and p.user_id = m.user_id)) as level
+          from public.users u
+          join public.notification_preferences s on s.user_id = u.id
+          where u.id = any (p_user_ids) and u.id is distinct from v_left_out
+        ) c
+      ) d
+      where d.shown or d.cadence is not null
+    ), known as (
+      -- In the order of ids, so that two who tell the same people the same thing wait for each other and never in a circle.
+      insert into private.notification_keys (user_id, dedupe_key)
+      select d.user_id, left(p_dedupe, 300) from decided d where p_dedupe is not null order by d.user_id
+      on conflict do nothing
+      returning user_id
+    ), fresh as (
+      select d.* from decided d where p_dedupe is null or d.user_id in (select k.user_id from known k)
+    ), mailed as (
+      insert into private.notification_mails (user_id, organization_id, type, category, cadence, title, message, link, due_at)
+      select f.user_id, v_org, p_type, p_mail, f.cadence, v_title, v_message, v_link, f.mail_at from fresh f where f.cadence is not null
+    ), stored as (
+      insert into public.notifications as n (user_id, organization_id, project_id, actor_user_id, type, title, message, data, link, is_urgent,
+        due_at, told_at)
+      select f.user_id, v_org, v_project, v_actor, p_type, v_title, v_message, v_data, v_link, p_urgent,
+        coalesce(f.quiet_until, p_at), case when f.quiet_until is null then p_at end
+      from fresh f where f.shown
+      returning n.user_id, n.id, n.told_at
+    )
+    select s.user_id, s.id, s.told_at from stored s
+  loop
+    if v.told_at is not null then
+      v_void := private.emit('user:' || v.user_id, 'notification', jsonb_build_object('id', v.id), null, null, 'room', 'notification', v.id);
+    end if;
+    user_id := v.user_id;
+    id := v.id;
+    return next;
+  end loop;
+end
+$$;
+comment on function private.notify_all is
+  'Tells people something, in the client and by mail as their preferences say; gives whom it was stored for. p_dedupe: once a recipient and key. p_mail: productUpdates, securityAlerts or billingReminders. p_project_id: project events, mailed as the member''s level says. Judges: callable by definer functions and triggers of ours only.';
+
+create or replace function private.notify(
+  p_user_id uuid, p_type text, p_title text, p_message text default null, p_data jsonb default null, p_link text default null,
+  p_urgent boolean default false, p_dedupe text default null, p_actor uuid default null, p_org_id uuid default null,
+  p_mail text default null, p_project_id uuid default null
+) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+begin
+  select n.id into v_id
+  from private.notify_all(array[p_user_id], p_type, p_title, p_message, p_data, p_link, p_urgent, p_dedupe, p_actor, p_org_id, p_mail, p_project_id) n;
+  return v_id;
+end
+$$;
+comment on function private.notify is
+  'private.notify_all for one person; the id, or null when nothing was stored. Judges: callable by definer functions and triggers of ours only.';
+
+create or replace function private.unread_count(p_user_id uuid) returns bigint
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (select count(*) from public.notifications n where n.user_id = p_user_id and n.read_at is null and n.due_at <= now());
+end
+$$;
+comment on function private.unread_count is 'Due, unread notifications of somebody. Judges: callable by definer functions and triggers of ours only.';
+
+-- At most 1000 a person. Whoever is trimming already is not waited for: telling must not hold up the business it tells of.
+create or replace function private.trim_notifications(p_user_id uuid) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_most constant integer := 1000;
+  v_over bigint := (select count(*) from public.notifications n where n.user_id = p_user_id) - c_most;
+  v_count integer := 0;
+begin
+  if v_over > 0 then
+    delete from public.notifications n
+    where n.id in (
+      select o.id from public.notifications o where o.user_id = p_user_id
+      order by o.read_at is null, o.created_at, o.id limit v_over for update skip locked);
+    get diagnostics v_count = row_count;
+  end if;
+  return v_count;
+end
+$$;
+comment on function private.trim_notifications is
+  'Removes what is beyond 1000: the oldest read ones first, then the oldest unread. Judges: callable by triggers of ours only.';
+
+-- How somebody wants to be told (contract 30, 11.4). Everybody has their row from the start, so reading never writes.
+
+create or replace function private.notification_preferences_json(s public.notification_preferences) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object(
+  'email', jsonb_build_object('productUpdates', s.email_product_updates, 'securityAlerts', s.email_security_alerts,
+    'billingReminders', s.email_billing_reminders, 'weeklyDigest', s.email_weekly_digest),
+  'inApp', jsonb_build_object('newLeads', s.in_app_new_leads, 'taskCompletions', s.in_app_task_completions,
+    'systemUpdates', s.in_app_system_updates, 'contextUpdates', s.in_app_context_updates, 'teamActivity', s.in_app_team_activity),
+  'frequency', jsonb_build_object('frequency', s.frequency, 'digestTime', to_char(s.digest_time, 'HH24:MI'), 'digestDay', s.digest_day),
+  'quietHours', jsonb_strip_nulls(jsonb_build_object('enabled', s.quiet_enabled, 'startTime', to_char(s.quiet_start, 'HH24:MI'),
+    'endTime', to_char(s.quiet_end, 'HH24:MI'), 'days', s.quiet_days, 'customDays', to_jsonb(s.quiet_custom_days))));
+comment on function private.notification_preferences_json is 'NotificationPreferences of the contract.';
+
+create or replace function api.get_notification_preferences(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return (select private.notification_preferences_json(s) from public.notification_preferences s where s.user_id = private.user_id());
+end
+$$;
+comment on function api.get_notification_preferences is 'GET /notifications/preferences: all four sections.';
+
+-- One field of a section, as text, of the wanted JSON type and form; null where it is absent.
+create or replace function private.preference_field(p_body jsonb, p_section text, p_field text, p_type text, p_form text default '') returns text
+language plpgsql immutable
+as $$
+declare
+  v jsonb := p_body -> p_section -> p_field;
+begin
+  if v is not null and (jsonb_typeof(v) <> p_type or v #>> '{}' !~ p_form) then
+    perform private.refuse_field(p_section || '.' || p_field, 'The value is not valid.');
+  end if;
+  return v #>> '{}';
+end
+$$;
+comment on function private.preference_field is 'A field of a PATCH body, or 400 VALIDATION_ERROR with its dotted path.';
+
+create or replace function private.assert_preference_names(p_body jsonb) returns void
+language plpgsql immutable
+as $$
+declare
+  c_known constant jsonb := '{"email": ["productUpdates", "securityAlerts", "billingReminders", "weeklyDigest"],
+    "inApp": ["newLeads", "taskCompletions", "systemUpdates", "contextUpdates", "teamActivity"],
+    "frequency": ["frequency", "digestTime", "digestDay"], "quietHours": ["enabled", "startTime", "endTime", "days", "customDays"]}';
+  v_section text;
+  v_field text;
+begin
+  for v_section in select k from jsonb_object_keys(p_body) k order by k loop
+    if not c_known ? v_section or jsonb_typeof(p_body -> v_section) <> 'object' then
+      perform private.refuse_field(v_section, 'This is not a section of the preferences.');
+    end if;
+    for v_field in select k from jsonb_object_keys(p_body -> v_section) k order by k loop
+      if not c_known -> v_section ? v_field then
+        perform private.refuse_field(v_section || '.' || v_field, 'This is not a field of the preferences.');
+      end if;
+    end loop;
+  end loop;
+end
+$$;
+comment on function private.assert_preference_names is 'Refuses unknown sections and fields: 400 VALIDATION_ERROR with the dotted path.';
+
+create or replace function api.update_notification_preferences(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  c_time constant text := '^([01]\d|2[0-3]):[0-5]\d$';
+  c_day constant text := '^[0-6]$';
+  v_body jsonb := coalesce(p -> 'body', '{}');
+  v_days jsonb := v_body -> 'quietHours' -> 'customDays';
+  s public.notification_preferences;
+  v_old public.notification_preferences;
+begin
+  if jsonb_typeof(v_body) <> 'object' then
+    perform private.refuse_field('body', 'The preferences must be an object.');
+  end if;
+  perform private.assert_preference_names(v_body);
+  select * into s from public.notification_preferences x where x.user_id = private.user_id() for no key update;
+  v_old := s;
+  s.email_product_updates := coalesce(private.preference_field(v_body, 'email', 'productUpdates', 'boolean')::boolean, s.email_product_updates);
+  s.email_billing_reminders := coalesce(private.preference_field(v_body, 'email', 'billingReminders', 'boolean')::boolean, s.email_billing_reminders);
+  s.email_weekly_digest := coalesce(private.preference_field(v_body, 'email', 'weeklyDigest', 'boolean')::boolean, s.email_weekly_digest);
+  -- Judged, and then ignored: it is always on.
+  perform private.preference_field(v_body, 'email', 'securityAlerts', 'boolean');
+  s.in_app_new_leads := coalesce(private.preference_field(v_body, 'inApp', 'newLeads', 'boolean')::boolean, s.in_app_new_leads);
+  s.in_app_task_completions := coalesce(private.preference_field(v_body, 'inApp', 'taskCompletions', 'boolean')::boolean, s.in_app_task_completions);
+  s.in_app_system_updates := coalesce(private.preference_field(v_body, 'inApp', 'systemUpdates', 'boolean')::boolean, s.in_app_system_updates);
+  s.in_app_context_updates := coalesce(private.preference_field(v_body, 'inApp', 'contextUpdates', 'boolean')::boolean, s.in_app_context_updates);
+  s.in_app_team_activity := coalesce(private.preference_field(v_body, 'inApp', 'teamActivity', 'boolean')::boolean, s.in_app_team_activity);
+  s.frequency := coalesce(private.preference_field(v_body, 'frequency', 'frequency', 'string', '^(realtime|daily|weekly)$'), s.frequency);
+  s.digest_time := coalesce(private.preference_field(v_body, 'frequency', 'digestTime', 'string', c_time)::time, s.digest_time);
+  s.digest_day := coalesce(private.preference_field(v_body, 'frequency', 'digestDay', 'number', c_day)::smallint, s.digest_day);
+  s.quiet_enabled := coalesce(private.preference_field(v_body, 'quietHours', 'enabled', 'boolean')::boolean, s.quiet_enabled);
+  s.quiet_start := coalesce(private.preference_field(v_body, 'quietHours', 'startTime', 'string', c_time)::time, s.quiet_start);
+  s.quiet_end := coalesce(private.preference_field(v_body, 'quietHours', 'endTime', 'string', c_time)::time, s.quiet_end);
+  s.quiet_days := coalesce(private.preference_field(v_body, 'quietHours', 'days', 'string', '^(all|weekdays|weekends|custom)$'), s.quiet_days);
+  if v_days is not null then
+    if jsonb_typeof(v_days) <> 'array' or jsonb_array_length(v_days) > 7
+      or exists (select from jsonb_array_elements(v_days) d where jsonb_typeof(d) <> 'number' or d #>> '{}' !~ c_day)
+      or jsonb_array_length(v_days) <> (select count(distinct d) from jsonb_array_elements(v_days) d) then
+      perform private.refuse_field('quietHours.customDays', 'The days must be distinct numbers from 0 (Sunday) to 6.');
+    end if;
+    s.quiet_custom_days := array(select d::smallint from jsonb_array_elements_text(v_days) d order by d);
+  end if;
+
+  if s is distinct from v_old then
+    update public.notification_preferences x
+    set email_product_updates = s.email_product_updates, email_billing_reminders = s.email_billing_reminders,
+      email_weekly_digest = s.email_weekly_digest, in_app_new_leads = s.in_app_new_leads, in_app_task_completions = s.in_app_task_completions,
+      in_app_system_updates = s.in_app_system_updates, in_app_context_updates = s.in_app_context_updates,
+      in_app_team_activity = s.in_app_team_activity, frequency = s.frequency, digest_time = s.digest_time, digest_day = s.digest_day,
+      quiet_enabled = s.quiet_enabled, quiet_start = s.quiet_start, quiet_end = s.quiet_end, quiet_days = s.quiet_days,
+      quiet_custom_days = s.quiet_custom_days
+    where x.user_id = s.user_id;
+  end if;
+  return private.notification_preferences_json(s);
+end
+$$;
+comment on function api.update_notification_preferences is
+  'PATCH /notifications/preferences: any part of any section. Errors: 400 VALIDATION_ERROR with the dotted path.';
+
+grant execute on function private.notification_preferences_json, private.preference_field, private.assert_preference_names,
+  api.get_notification_preferences, api.update_notification_preferences to authenticated;
+
+-- The operations on one's own notifications. They run as the caller: row-level security says what is theirs and due.
+
+create or replace function private.as_timestamp(p_text text) returns timestamptz
+language plpgsql stable
+as $$
+begin
+  return p_text::timestamptz;
+-- Years and leap seconds that are good in RFC 3339 and not here.
+exception when data_exception then
+  return null;
+end
+$$;
+comment on function private.as_timestamp is 'The text as a time, or null where it is none.';
+grant execute on function private.as_timestamp to authenticated;
+
+-- Times are compared as they are shown, to the millisecond: `since` is the createdAt of one that the client has.
+create or replace function api.list_notifications(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_size integer := coalesce((p ->> 'limit')::integer, (p ->> 'pageSize')::integer, 50);
+  v_offset integer := coalesce((p ->> 'offset')::integer, (coalesce((p ->> 'page')::integer, 1) - 1) * v_size);
+  v_unread boolean := (p ->> 'unread')::boolean;
+  v_since timestamptz := private.as_timestamp(p ->> 'since');
+  v_types text[] := case when jsonb_array_length(p -> 'type') > 0 then array(select jsonb_array_elements_text(p -> 'type')) end;
+  v_data jsonb;
+  v_total bigint;
+  v_waiting bigint;
+begin
+  if v_size not between 1 and 100 or v_offset < 0 then
+    perform private.refuse_field(case when v_offset < 0 then case when p ? 'offset' then 'offset' else 'page' end
+      when p ? 'limit' then 'limit' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 notifications.');
+  elsif p ->> 'since' is not null and v_since is null then
+    perform private.refuse_field('since', 'This is not a time.');
+  end if;
+  select coalesce(jsonb_agg(private.notification_json(n) order by n.created_at desc, n.id desc), '[]') into v_data
+  from (
+    select * from public.notifications n
+    where (v_unread is null or (n.read_at is null) = v_unread) and (v_types is null or n.type = any (v_types))
+      and (v_since is null or date_trunc('milliseconds', n.created_at) > v_since)
+    order by n.created_at desc, n.id desc limit v_size offset v_offset
+  ) n;
+  select count(*) filter (where (v_unread is null or (n.read_at is null) = v_unread) and (v_types is null or n.type = any (v_types))
+      and (v_since is null or date_trunc('milliseconds', n.created_at) > v_since)),
+    count(*) filter (where n.read_at is null)
+  into v_total, v_waiting
+  from public.notifications n;
+  return jsonb_build_object('data', v_data, 'total', v_total, 'page', v_offset / v_size + 1, 'pageSize', v_size,
+    'hasMore', v_offset + jsonb_array_length(v_data) < v_total, 'unreadCount', v_waiting);
+end
+$$;
+comment on function api.list_notifications is 'GET /notifications: the caller''s own that are due, newest first. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function api.count_unread_notifications(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return jsonb_build_object('unreadCount', (select count(*) from public.notifications n where n.read_at is null));
+end
+$$;
+comment on function api.count_unread_notifications is 'GET /notifications/unread-count: exact, of those that are due.';
+
+-- The recipient is the caller and nobody else. The caller causes it, and is told all the same: they asked for it.
+create or replace function private.notify_oneself(p_body jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user uuid := private.user_id();
+  v_title text := private.trimmed(p_body ->> 'title');
+  v_message text := p_body ->> 'message';
+  v_link text := p_body ->> 'link';
+  v_type text := p_body ->> 'type';
+  v_urgent boolean := coalesce((p_body ->> 'isUrgent')::boolean, false);
+  v_id uuid;
+begin
+  if v_user is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  elsif v_type is null or v_type not in ('new_lead', 'task_completion', 'system_update', 'context_update', 'team_activity', 'security_alert') then
+    perform private.refuse_field('type', 'This is not a type of notifications.');
+  elsif coalesce(char_length(v_title), 0) not between 1 and 255 then
+    perform private.refuse_field('title', 'The title must have 1 to 255 characters.');
+  elsif char_length(v_message) > 2000 then
+    perform private.refuse_field('message', 'The message must have at most 2000 characters.');
+  elsif not private.is_link(v_link) then
+    perform private.refuse_field('link', 'The link must be a path that begins with one slash, or an https address.');
+  elsif p_body -> 'data' is not null and (jsonb_typeof(p_body -> 'data') <> 'object' or private.json_bytes(p_body -> 'data') > 8192) then
+    perform private.refuse_field('data', 'The data must be an object of at most 8 KiB.');
+  end if;
+  if not (select private.is_shown(s, v_type, v_urgent) from public.notification_preferences s where s.user_id = v_user) then
+    -- Nothing of it is kept, also not for a digest.
+    perform set_config('response.status', '204', true);
+    return null;
+  end if;
+  v_id := private.notify(v_user, v_type, v_title, v_message, p_body -> 'data', v_link, v_urgent);
+  return (select private.notification_json(n) from public.notifications n where n.id = v_id);
+end
+$$;
+comment on function private.notify_oneself is
+  'A notification for the caller; null with status 204 where their preferences suppress it. Judges: private.user_id() only. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED.';
+
+create or replace function api.create_notification(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return private.notify_oneself(p -> 'body');
+end
+$$;
+comment on function api.create_notification is 'POST /notifications: tells the caller something. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function private.refuse_notification() returns void
+language plpgsql stable
+as $$
+begin
+  perform private.refuse(404, 'NOTIFICATION_NOT_FOUND', 'There is no such notification.');
+end
+$$;
+comment on function private.refuse_notification is '404 NOTIFICATION_NOT_FOUND: unknown, somebody else''s or not due.';
+
+create or replace function api.read_notification(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'notificationId');
+  n public.notifications;
+begin
+  update public.notifications x set read_at = now() where x.id = v_id and x.read_at is null;
+  select * into n from public.notifications x where x.id = v_id;
+  if not found then
+    perform private.refuse_notification();
+  end if;
+  return private.notification_json(n);
+end
+$$;
+comment on function api.read_notification is 'PATCH /notifications/{id}/read. Errors: 404 NOTIFICATION_NOT_FOUND.';
+
+create or replace function api.read_all_notifications(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v_count integer;
+begin
+  perform set_config('app.read_all', 'on', true);
+  update public.notifications x set read_at = now() where x.read_at is null;
+  get diagnostics v_count = row_count;
+  perform set_config('app.read_all', '', true);
+  return jsonb_build_object('success', true, 'count', v_count, 'unreadCount', 0);
+end
+$$;
+comment on function api.read_all_notifications is 'PATCH /notifications/read-all: everything that is due; one event.';
+
+create or replace function api.delete_notification(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  delete from public.notifications x where x.id = private.as_uuid(p ->> 'notificationId');
+  if not found then
+    perform private.refuse_notification();
+  end if;
+  return '{"success": true}';
+end
+$$;
+comment on function api.delete_notification is 'DELETE /notifications/{id}. Errors: 404 NOTIFICATION_NOT_FOUND.';
+
+grant execute on function api.list_notifications, api.count_unread_notifications, api.create_notification, api.read_notification,
+  api.read_all_notifications, api.delete_notification, private.notify_oneself, private.refuse_notification to authenticated;
+
+-- What becomes of a notification later: its event carries the id alone, and the row is read when the event is delivered; one that waited
+-- for the end of quiet hours gets its event when it is due; old ones go.
+
+create or replace function private.deliver_notifications(p_ids uuid[]) returns table (id uuid, data jsonb)
+language sql stable security definer set search_path = ''
+as $$
+  select n.id, private.notification_json(n) from public.notifications n where n.id = any (p_ids) and n.due_at <= now()
+$$;
+comment on function private.deliver_notifications is
+  'Payloads of `notification` events (data.id): Notification; no row for one that is gone or not due. Judges: callable by the server only, which delivers them in the room of their owner.';
+
+create or replace function private.deliver_notification_preferences(p_ids uuid[]) returns table (id uuid, data jsonb)
+language sql stable security definer set search_path = ''
+as $$
+  select s.user_id, private.notification_preferences_json(s) from public.notification_preferences s where s.user_id = any (p_ids)
+$$;
+comment on function private.deliver_notification_preferences is
+  'Payloads of `notification_preferences_updated` events (data.id is the user): NotificationPreferences. Judges: callable by the server only, which delivers them in the room of their owner.';
+grant execute on function private.deliver_notifications, private.deliver_notification_preferences to kijko_server;
+
+create or replace function private.release_notifications(p_at timestamptz default now(), p_limit integer default 5000) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_void text;
+  v_count integer := 0;
+begin
+  for v in
+    update public.notifications n set told_at = p_at
+    where n.id in (
+      select w.id from public.notifications w where w.told_at is null and w.due_at <= p_at
+      order by w.due_at, w.created_at limit p_limit for update skip locked)
+    returning n.id, n.user_id
+  loop
+    v_void := private.emit('user:' || v.user_id, 'notification', jsonb_build_object('id', v.id), null, null, 'room', 'notification', v.id);
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function private.release_notifications is
+  'Emits the events of notifications whose quiet hours are over. Judges: callable by schedules only.';
+
+create or replace function private.prune_notifications(p_at timestamptz default now()) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count bigint;
+begin
+  delete from public.notifications n
+  where n.created_at < p_at - interval '90 days' and (n.read_at is not null or n.created_at < p_at - interval '180 days');
+  get diagnostics v_count = row_count;
+  delete from private.notification_keys where created_at < p_at - interval '180 days';
+  delete from private.notification_mails where done_at < p_at - interval '30 days';
+  delete from private.announcements where finished_at < p_at - interval '180 days';
+  return v_count;
+end
+$$;
+comment on function private.prune_notifications is
+  'Retention: read ones 90 days, unread ones 180. Judges: callable by schedules only.';
+
+-- Every account has preferences from its first moment; deleting it ends what its room of the event log still holds.
+
+create or replace function private.tg_users__prefer() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into public.notification_preferences (user_id) values (new.id) on conflict do nothing;
+  return null;
+end
+$$;
+comment on function private.tg_users__prefer is 'Trigger: a new account has the default preferences.';
+create or replace trigger _500_prefer after insert on public.users for each row execute function private.tg_users__prefer();
+
+create or replace function private.tg_users__forget_room() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_room constant text := 'user:' || old.id;
+begin
+  -- The newest row of the log is where its numbers go on from, so that one is only emptied.
+  delete from public.events where room = v_room and id < (select max(e.id) from public.events e);
+  update public.events set data = '{}', actor_user_id = null where room = v_room;
+  delete from private.event_inbox where room = v_room;
+  return null;
+end
+$$;
+comment on function private.tg_users__forget_room is 'Trigger: the events of a deleted person''s room go with the account.';
+create or replace trigger _500_forget_room after delete on public.users for each row execute function private.tg_users__forget_room();
+
+-- -------------------------------------------------------------------------------------------------------------------- notifications
+
+create or replace function private.tg_notifications__read_once() returns trigger
+language plpgsql volatile
+as $$
+begin
+  if old.read_at is not null then
+    perform private.refuse(400, 'READ_ONLY_FIELD', 'A notification that was read stays read.', 'isRead');
+  end if;
+  new.read_at := now();
+  return new;
+end
+$$;
+comment on function private.tg_notifications__read_once is 'Trigger: unread becomes read, now, and never the other way.';
+create or replace trigger _100_read_once before update on public.notifications
+  for each row when (old.read_at is distinct from new.read_at) execute function private.tg_notifications__read_once();
+
+create or replace function private.tg_notifications__trim() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.trim_notifications(a.user_id) from (select distinct n.user_id from added n order by n.user_id) a;
+  return null;
+end
+$$;
+comment on function private.tg_notifications__trim is 'Trigger: nobody has more than 1000.';
+create or replace trigger _500_trim after insert on public.notifications referencing new table as added
+  for each statement execute function private.tg_notifications__trim();
+
+-- Reading everything is one event, whoever does it; anything else is one event a row.
+create or replace function private.tg_notifications__tell_read() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_unread bigint;
+  v_id uuid;
+  v_void text;
+begin
+  for v in
+    select c.user_id, array_agg(c.id order by c.created_at, c.id) as ids, max(c.read_at) as read_at
+    from changed c join was w on w.id = c.id
+    where w.read_at is null and c.read_at is not null
+    group by c.user_id order by c.user_id
+  loop
+    v_unread := private.unread_count(v.user_id);
+    if current_setting('app.read_all', true) = 'on' or cardinality(v.ids) > 100 then
+      v_void := private.emit('user:' || v.user_id, 'notifications_read', jsonb_build_object('unreadCount', v_unread,
+        'count', cardinality(v.ids), 'readAt', private.iso(v.read_at)), null, null, 'room', 'notification');
+    else
+      foreach v_id in array v.ids loop
+        v_void := private.emit('user:' || v.user_id, 'notification_updated',
+          jsonb_build_object('id', v_id, 'isRead', true, 'unreadCount', v_unread), null, null, 'room', 'notification', v_id);
+      end loop;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+comment on function private.tg_notifications__tell_read is 'Trigger: events of what was read.';
+create or replace trigger _900_tell_read after update on public.notifications referencing old table as was new table as changed
+  for each statement execute function private.tg_notifications__tell_read();
+
+create or replace function private.tg_notifications__tell_deleted() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_void text;
+begin
+  v_void := private.emit('user:' || old.user_id, 'notification_deleted',
+    jsonb_build_object('id', old.id, 'unreadCount', private.unread_count(old.user_id)), null, null, 'room', 'notification', old.id);
+  return null;
+end
+$$;
+comment on function private.tg_notifications__tell_deleted is 'Trigger: its owner deleted a notification; retention tells nobody.';
+create or replace trigger _900_tell_deleted after delete on public.notifications
+  for each row when (private.is_request()) execute function private.tg_notifications__tell_deleted();
+
+-- --------------------------------------------------------------------------------------------------------------------- preferences
+
+-- Times that are planned follow the preferences: the weekly summary, digests that wait already, and what quiet hours hold back, which may
+-- come sooner and never later.
+create or replace function private.tg_notification_preferences__plan() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_zone text := private.known_zone((select u.timezone from public.users u where u.id = new.user_id));
+  v_loud timestamptz;
+begin
+  new.updated_at := now();
+  new.summary_due_at := case when new.email_weekly_digest then private.next_digest(new, v_zone, 'weekly', now()) end;
+  if tg_op = 'UPDATE' then
+    update private.notification_mails m set due_at = private.next_digest(new, v_zone, m.cadence, now())
+    where m.user_id = new.user_id and m.done_at is null and m.cadence <> 'now';
+    v_loud := coalesce(private.quiet_until(new, v_zone, now()), now());
+    update public.notifications n set due_at = v_loud where n.user_id = new.user_id and n.told_at is null and n.due_at > v_loud;
+    update private.notification_mails m set due_at = v_loud
+    where m.user_id = new.user_id and m.done_at is null and m.cadence = 'now' and m.due_at > v_loud;
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_notification_preferences__plan is 'Trigger: when digests, the weekly summary and what quiet hours hold back are due.';
+create or replace trigger _100_plan before insert on public.notification_preferences
+  for each row when (new.email_weekly_digest) execute function private.tg_notification_preferences__plan();
+create or replace trigger _100_plan_change before update on public.notification_preferences for each row
+  when ((to_jsonb(old) - array['summary_due_at', 'updated_at']) is distinct from (to_jsonb(new) - array['summary_due_at', 'updated_at']))
+  execute function private.tg_notification_preferences__plan();
+
+create or replace function private.tg_notification_preferences__tell() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_void text;
+begin
+  v_void := private.emit('user:' || new.user_id, 'notification_preferences_updated', jsonb_build_object('id', new.user_id), null, null,
+    'room', 'notification_preferences', new.user_id);
+  return null;
+end
+$$;
+comment on function private.tg_notification_preferences__tell is 'Trigger: changed preferences reach the person''s other tabs.';
+create or replace trigger _900_tell after update on public.notification_preferences for each row
+  when ((to_jsonb(old) - array['summary_due_at', 'updated_at']) is distinct from (to_jsonb(new) - array['summary_due_at', 'updated_at']))
+  execute function private.tg_notification_preferences__tell();
+
+-- Somebody who moves to another zone has their mornings elsewhere.
+create or replace function private.tg_users__plan_digests() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  s public.notification_preferences;
+  v_zone text := private.known_zone(new.timezone);
+begin
+  select * into s from public.notification_preferences p where p.user_id = new.id;
+  update public.notification_preferences p set summary_due_at = private.next_digest(s, v_zone, 'weekly', now())
+  where p.user_id = new.id and p.summary_due_at is not null;
+  update private.notification_mails m set due_at = private.next_digest(s, v_zone, m.cadence, now())
+  where m.user_id = new.id and m.done_at is null and m.cadence <> 'now';
+  return null;
+end
+$$;
+comment on function private.tg_users__plan_digests is 'Trigger: digests follow the person''s time zone.';
+create or replace trigger _500_plan_digests after update of timezone on public.users
+  for each row when (old.timezone is distinct from new.timezone) execute function private.tg_users__plan_digests();
+
+-- Who joins, leaves and changes roles (contract 30, 11.6). The one who does it is left out; the person concerned is told. Where a project
+-- or an organization is deleted as a whole, its members go with it and nobody is told of each of them.
+
+create or replace function private.shown_name(p_user_id uuid, p_otherwise text default 'Somebody') returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return coalesce((select coalesce(nullif(private.one_line(u.first_name || ' ' || u.last_name), ''), split_part(u.email, '@', 1))
+    from public.users u where u.id = p_user_id), p_otherwise);
+end
+$$;
+comment on function private.shown_name is 'How a person is named in texts for others. Judges: callable by definer functions and triggers of ours only.';
+
+-- The owner counts as a member with all flags on; whoever has not accepted gets nothing.
+create or replace function private.project_audience(p_project_id uuid, p_flag text) returns uuid[]
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return array(
+    select p.user_id from public.projects p where p.id = p_project_id
+    union
+    select m.user_id from public.project_members m
+    where m.project_id = p_project_id and m.accepted_at is not null
+      and case p_flag when 'ingestion' then m.notify_on_ingestion when 'error' then m.notify_on_error else m.notify_on_team_changes end);
+end
+$$;
+comment on function private.project_audience is
+  'Owner and accepted members whose flag (ingestion, error or team) is on. Judges: callable by definer functions and triggers of ours only.';
+
+create or replace function private.tg_project_members__notify() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  m public.project_members := coalesce(new, old);
+  p public.projects;
+  v_actor uuid := private.user_id();
+  v_name text;
+  v_what text;
+  v_concerned uuid;
+  v_key text;
+begin
+  select * into p from public.projects q where q.id = m.project_id;
+  if not found then
+    return null;
+  end if;
+  -- One change, however often the work around it is repeated; the next change of the same member is another one.
+  v_key := format('project_member:%s:%s:%s', m.id, lower(tg_op), pg_current_xact_id());
+  v_name := coalesce(private.one_line(m.name), private.shown_name(m.user_id, m.email));
+  if tg_op = 'INSERT' then
+    select u.id into v_concerned from public.users u where u.email = m.email;
+    perform private.notify(v_concerned, 'team_activity', format('You are invited to "%s"', private.one_line(p.name)),
+      format('%s invites you as %s.', private.shown_name(m.invited_by), m.role), jsonb_build_object('projectId', p.id, 'memberId', m.id),
+      '/', false, 'invitation:' || m.id, v_actor, p.organization_id, null, null);
+    return null;
+  end if;
+
+  v_what := case when tg_op = 'DELETE' then format('%s was removed from "%s"', v_name, private.one_line(p.name))
+    when old.accepted_at is null then format('%s joined "%s"', v_name, private.one_line(p.name))
+    else format('%s is now %s in "%s"', v_name, new.role, private.one_line(p.name)) end;
+  perform private.notify_all(array_remove(private.project_audience(p.id, 'team'), m.user_id), 'team_activity', v_what, null,
+    jsonb_build_object('projectId', p.id, 'memberId', m.id), '/project/' || p.id, false, v_key, v_actor, p.organization_id, null, p.id);
+  v_what := case when tg_op = 'DELETE' then format('You were removed from "%s"', private.one_line(p.name))
+    when old.accepted_at is null then format('You joined "%s"', private.one_line(p.name))
+    else format('You are now %s in "%s"', new.role, private.one_line(p.name)) end;
+  if tg_op = 'DELETE' or new.notify_on_team_changes then
+    perform private.notify(m.user_id, 'team_activity', v_what, null, jsonb_build_object('projectId', p.id, 'memberId', m.id),
+      -- The project is closed to whoever was removed.
+      case when tg_op = 'DELETE' then '/' else '/project/' || p.id end, false, v_key, v_actor, p.organization_id, null, p.id);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_project_members__notify is 'Trigger: the people of a project, and the person concerned, hear of its members.';
+-- The owner's own row comes with the project and is accepted at once.
+create or replace trigger _900_notify_invited after insert on public.project_members
+  for each row when (new.accepted_at is null) execute function private.tg_project_members__notify();
+create or replace trigger _900_notify_change after update on public.project_members for each row
+  when (new.accepted_at is not null and (old.accepted_at is null or old.role <> new.role))
+  execute function private.tg_project_members__notify();
+create or replace trigger _900_notify_removed after delete on public.project_members
+  for each row when (old.accepted_at is not null) execute function private.tg_project_members__notify();
+
+-- ------------------------------------------------------------------------------------------------------------------- organizations
+
+create or replace function private.organization_leaders(p_org_id uuid) returns uuid[]
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return array(select m.user_id from public.memberships m
+    where m.organization_id = p_org_id and m.status = 'active' and m.role in ('owner', 'admin'));
+end
+$$;
+comment on function private.organization_leaders is 'Owner and admins of an organization. Judges: callable by definer functions and triggers of ours only.';
+
+create or replace function private.tg_memberships__notify() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  m public.memberships := coalesce(new, old);
+  v_org text;
+  v_actor uuid := private.user_id();
+  v_name text := private.shown_name(m.user_id, 'A member');
+  v_key text := format('membership:%s:%s:%s', m.id, lower(tg_op), pg_current_xact_id());
+  v_data jsonb := jsonb_build_object('organizationId', m.organization_id, 'userId', m.user_id);
+begin
+  select private.one_line(o.name) into v_org from public.organizations o where o.id = m.organization_id;
+  if not found then
+    return null;
+  end if;
+  perform private.notify_all(array_remove(private.organization_leaders(m.organization_id), m.user_id), 'team_activity',
+    case tg_op when 'INSERT' then format('%s joined %s', v_name, v_org) when 'DELETE' then format('%s left %s', v_name, v_org)
+      else format('%s is now %s of %s', v_name, new.role, v_org) end,
+    null, v_data, '/', false, v_key, v_actor, m.organization_id);
+  perform private.notify(m.user_id, 'team_activity',
+    case tg_op when 'INSERT' then format('You joined %s as %s', v_org, new.role) when 'DELETE' then format('You are no longer a member of %s', v_org)
+      else format('You are now %s of %s', new.role, v_org) end,
+    null, v_data, '/', false, v_key, v_actor, m.organization_id);
+  return null;
+end
+$$;
+comment on function private.tg_memberships__notify is 'Trigger: owner, admins and the person concerned hear of the organization''s members.';
+-- The owner's row comes with the organization.
+create or replace trigger _900_notify_joined after insert on public.memberships
+  for each row when (new.role <> 'owner') execute function private.tg_memberships__notify();
+create or replace trigger _900_notify_role after update of role on public.memberships
+  for each row when (old.role <> new.role) execute function private.tg_memberships__notify();
+create or replace trigger _900_notify_left after delete on public.memberships
+  for each row execute function private.tg_memberships__notify();
+
+-- Work that ended (contract 30, 11.6): ingestions, habits and reflexes that fail, long runs of skills. Whoever caused it is told too.
+
+create or replace function private.tg_ingestion_runs__tell_people() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_name text;
+  v_completed boolean := new.outcome = 'completed';
+begin
+  select private.one_line(p.name) into v_name from public.projects p where p.id = new.project_id;
+  perform private.notify_all(private.project_audience(new.project_id, case when v_completed then 'ingestion' else 'error' end), 'task_completion',
+    format('Ingestion of "%s" %s', v_name, new.outcome),
+    case when v_completed then format('%s files, %s tokens.', new.total_files, coalesce(new.optimized_tokens, new.tokens_processed)) else new.error_message end,
+    jsonb_strip_nulls(jsonb_build_object('projectId', new.project_id, 'runId', new.id, 'errorCode', new.error_code)),
+    '/project/' || new.project_id, false, 'run:' || new.id, private.user_id(), new.organization_id, null, new.project_id);
+  return null;
+end
+$$;
+comment on function private.tg_ingestion_runs__tell_people is 'Trigger: a run that completed, or failed for good, is told to the project''s people.';
+create or replace trigger _900_tell_people after update on public.ingestion_runs
+  for each row when (old.outcome = 'open' and new.outcome in ('completed', 'failed')) execute function private.tg_ingestion_runs__tell_people();
+
+-- The counters are moved by the executions; here the first failure of a streak and the switching off are told.
+create or replace function private.tg__tell_failures() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_kind constant text := tg_argv[0];
+  v_off constant boolean := old.is_active and not new.is_active;
+  v_skill text;
+begin
+  select private.one_line(s.name) into v_skill from public.skills s where s.id = new.skill_id;
+  perform private.notify(new.user_id, 'task_completion',
+    case when v_off then format('The %s of "%s" was switched off', v_kind, v_skill) else format('The %s of "%s" failed', v_kind, v_skill) end,
+    case when v_off then format('It failed %s times in a row.', new.consecutive_failures) || coalesce(' ' || new.last_error_message, '')
+      else new.last_error_message end,
+    jsonb_build_object(v_kind || 'Id', new.id, 'skillId', new.skill_id), '/?tab=skills', v_off,
+    format('%s:%s:%s:%s', v_kind, new.id, case when v_off then 'off' else 'streak' end, pg_current_xact_id()), private.user_id(), new.organization_id);
+  return null;
+end
+$$;
+comment on function private.tg__tell_failures is 'Trigger (argument: habit or reflex): its owner hears of the first failure of a streak, and urgently of the switching off.';
+create or replace trigger _900_tell_failures after update on public.habits for each row
+  when (new.consecutive_failures > old.consecutive_failures and (old.consecutive_failures = 0 or (old.is_active and not new.is_active)))
+  execute function private.tg__tell_failures('habit');
+create or replace trigger _900_tell_failures after update on public.reflexes for each row
+  when (new.consecutive_failures > old.consecutive_failures and (old.consecutive_failures = 0 or (old.is_active and not new.is_active)))
+  execute function private.tg__tell_failures('reflex');
+
+-- Nobody waits for half a minute in front of a screen: who started a longer run by hand has gone on to something else.
+create or replace function private.tg_skill_executions__tell_long() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_skill text;
+begin
+  select private.one_line(s.name) into v_skill from public.skills s where s.id = new.skill_id;
+  perform private.notify(new.user_id, 'task_completion',
+    format('"%s" %s', coalesce(v_skill, 'A skill'), case new.status when 'completed' then 'has finished' when 'failed' then 'has failed' else 'was cancelled' end),
+    case when new.status = 'failed' then left(new.error_message, 500) end,
+    jsonb_strip_nulls(jsonb_build_object('executionId', new.id, 'skillId', new.skill_id)), '/?tab=skills', false, 'execution:' || new.id,
+    private.user_id(), new.organization_id);
+  return null;
+end
+$$;
+comment on function private.tg_skill_executions__tell_long is 'Trigger: a run by hand that took over 30 seconds is told to whoever started it.';
+create or replace trigger _900_tell_long after update of status on public.skill_executions for each row
+  when (new.execution_type = 'manual' and old.completed_at is null
+    and coalesce(new.duration_ms, extract(epoch from new.completed_at - coalesce(new.started_at, new.executed_at)) * 1000) > 30000)
+  execute function private.tg_skill_executions__tell_long();
+
+-- The security of accounts, quotas and subscriptions (contract 30, 11.6). Alerts about an account are mailed always.
+
+create or replace function private.tell_security(
+  p_user_id uuid, p_title text, p_message text, p_urgent boolean, p_dedupe text, p_data jsonb default null
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.notify(p_user_id, 'security_alert', p_title, p_message, p_data, '/', p_urgent, p_dedupe, null, null, 'securityAlerts');
+end
+$$;
+comment on function private.tell_security is 'A security alert about somebody''s account, for them. Judges: callable by definer functions and triggers of ours only.';
+
+-- A device is a browser on an operating system; an address alone changes with every train ride. The first sign-in of all is nobody's news.
+create or replace function private.tg_login_history__alert() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_device jsonb := private.device_json(new.user_agent);
+  v_known boolean;
+  v_any boolean;
+  v_failed bigint;
+  v_where text := coalesce(' from the address ' || new.client_ip, '');
+begin
+  if new.status = 'success' then
+    select count(*) > 0, coalesce(bool_or(case when v_device = '{}' then h.user_agent is not distinct from new.user_agent
+      else private.device_json(h.user_agent) = v_device end), false)
+    into v_any, v_known
+    -- Programs sign in every minute; what they were a thousand times is enough to know them by.
+    from (
+      select l.user_agent from private.login_history l
+      where l.user_id = new.user_id and l.status = 'success' and l.id <> new.id
+      order by l.created_at desc limit 1000
+    ) h;
+    if v_any and not v_known then
+      perform private.tell_security(new.user_id, 'Sign-in from a new device',
+        format('Somebody signed in to your account with %s on %s%s. If that was not you, change your password.',
+          coalesce(v_device ->> 'browser', 'an unknown browser'), coalesce(v_device ->> 'os', 'an unknown system'), v_where),
+        true, 'login:' || new.id, v_device);
+    end if;
+    return null;
+  end if;
+
+  select count(*) into v_failed from private.login_history h
+  where h.user_id = new.user_id and h.status = 'failed' and h.created_at > new.created_at - interval '15 minutes';
+  -- Once in 15 minutes, however many follow; attempts for one address come one after the other.
+  if v_failed >= 5 and not exists (
+    select from private.notification_keys k
+    where k.user_id = new.user_id and k.dedupe_key >= 'login_failures:' and k.dedupe_key < 'login_failures;'
+      and k.created_at > now() - interval '15 minutes')
+  then
+    perform private.tell_security(new.user_id, 'Failed attempts to sign in',
+      format('There were %s failed attempts to sign in to your account within 15 minutes, the last one%s.', v_failed, coalesce(nullif(v_where, ''), ' from an unknown address')),
+      true, 'login_failures:' || new.id);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_login_history__alert is 'Trigger: sign-in from a device that is new, and the fifth failed one within 15 minutes.';
+create or replace trigger _900_alert after insert on private.login_history
+  for each row when (new.method <> 'signup') execute function private.tg_login_history__alert();
+
+create or replace function private.tg_credentials__alert() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.tell_security(new.user_id, 'Your password was changed', 'If that was not you, reset it now.', true,
+    'password:' || pg_current_xact_id());
+  return null;
+end
+$$;
+comment on function private.tg_credentials__alert is 'Trigger: a password was changed. Hashing it anew with other parameters moves no changed_at.';
+create or replace trigger _900_alert after update of changed_at on private.credentials
+  for each row when (new.changed_at > old.changed_at) execute function private.tg_credentials__alert();
+
+create or replace function private.tg_users__alert_second_factor() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_off constant boolean := new.two_factor_enabled_at is null;
+begin
+  perform private.tell_security(new.id, 'Two-factor authentication was switched ' || case when v_off then 'off' else 'on' end,
+    'If that was not you, change your password now.', v_off, 'second_factor:' || pg_current_xact_id());
+  return null;
+end
+$$;
+comment on function private.tg_users__alert_second_factor is 'Trigger: the second factor was switched on, or (urgent) off.';
+create or replace trigger _900_alert_second_factor after update of two_factor_enabled_at on public.users
+  for each row when ((old.two_factor_enabled_at is null) <> (new.two_factor_enabled_at is null))
+  execute function private.tg_users__alert_second_factor();
+
+-- Not one's own signing out, switching or losing a membership.
+create or replace function private.tg_sessions__alert_ended() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_device jsonb := private.device_json(new.user_agent);
+begin
+  perform private.tell_security(new.user_id, 'A session was ended',
+    format('Your session with %s on %s was ended%s.', coalesce(v_device ->> 'browser', 'an unknown browser'), coalesce(v_device ->> 'os', 'an unknown system'),
+      case new.revoked_reason when 'refresh_reuse' then ', because one of its tokens was used twice: somebody else may have had it' else ' from elsewhere' end),
+    false, 'session:' || new.id, v_device);
+  return null;
+end
+$$;
+comment on function private.tg_sessions__alert_ended is 'Trigger: a session was ended by somebody else than the one who held it.';
+create or replace trigger _900_alert_ended after update of revoked_at on private.sessions for each row
+  when (old.revoked_at is null and new.revoked_at is not null and new.revoked_reason in ('refresh_reuse', 'terminated'))
+  execute function private.tg_sessions__alert_ended();
+
+-- ------------------------------------------------------------------------------------------------------- quotas and subscriptions
+
+-- Called by private.consume_quota where units take an organization over 80 % or to the end of a limit, so once in a long while.
+create or replace function private.tell_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_over constant boolean := p_used >= p_cap;
+  v_what constant text := case p_metric when 'api_calls' then 'API calls of this month' when 'ingestions' then 'ingestions of this month'
+    when 'oracle_queries' then 'questions of today' else 'storage' end;
+  v_key constant text := format('quota:%s:%s:%s:%s', p_org_id, p_metric, p_period, case when v_over then 100 else 80 end);
+begin
+  -- Nearly always: somebody has been told.
+  if exists (select from public.memberships m join private.notification_keys k on k.user_id = m.user_id and k.dedupe_key = v_key
+    where m.organization_id = p_org_id and m.role = 'owner') then
+    return;
+  end if;
+  perform private.notify_all(private.organization_leaders(p_org_id), 'system_update',
+    case when v_over then 'Used up: ' else 'Four fifths used: ' end || v_what,
+    case when not v_over then null when p_metric = 'storage' then 'Nothing more is stored until something is deleted or the plan is changed.'
+      else 'Nothing more is accepted until the period ends or the plan is changed.' end,
+    jsonb_build_object('organizationId', p_org_id, 'metric', p_metric, 'used', p_used, 'limit', p_cap, 'level', case when v_over then 100 else 80 end),
+    '/', v_over, v_key, null, p_org_id);
+end
+$$;
+comment on function private.tell_quota is
+  'Owner and admins hear of a quota at 80 and (urgently) at 100 %, once a metric, period and level. Judges: callable by private.consume_quota only.';
+
+create or replace function private.tg_subscriptions__notify() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_plan text := (select p.name from public.plans p where p.id = new.plan_id);
+begin
+  perform private.notify_all(array(select m.user_id from public.memberships m where m.organization_id = new.organization_id and m.role = 'owner'),
+    'system_update',
+    case when new.status = 'canceled' and old.status <> 'canceled' then 'Your subscription was cancelled' else format('Your plan is now %s', v_plan) end,
+    null, jsonb_build_object('organizationId', new.organization_id, 'planId', new.plan_id, 'status', new.status), '/', false,
+    format('subscription:%s:%s', new.id, pg_current_xact_id()), private.user_id(), new.organization_id, 'billingReminders');
+  return null;
+end
+$$;
+comment on function private.tg_subscriptions__notify is 'Trigger: the owner hears that the plan changed or the subscription was cancelled.';
+create or replace trigger _900_notify after update on public.subscriptions for each row
+  when (old.plan_id <> new.plan_id or (new.status = 'canceled' and old.status <> 'canceled'))
+  execute function private.tg_subscriptions__notify();
+
+-- Changes of a context: its name, settings or sources (contract 30, 11.6). Few people want to hear of them, many changes come in a row,
+-- and they come on hot paths: so within ten minutes one change of a person and context is told, and only those are looked at who asked.
+
+create or replace function private.tell_context_changed(p_project_id uuid, p_what text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  p public.projects;
+  v_actor uuid := private.user_id();
+  v_key constant text := 'context:' || p_project_id;
+  v_marker text := current_setting('app.context_told', true);
+begin
+  -- Files come by the hundred in one transaction.
+  if v_marker = p_project_id::text then
+    return;
+  end if;
+  v_marker := set_config('app.context_told', p_project_id::text, true);
+  select * into p from public.projects q where q.id = p_project_id;
+  -- Neither at its birth nor at its end.
+  if not found or p.created_at = now() then
+    return;
+  end if;
+  if v_actor is not null then
+    if exists (select from private.notification_keys k
+      where k.user_id = v_actor and k.dedupe_key = v_key and k.created_at > now() - interval '10 minutes') then
+      return;
+    end if;
+    insert into private.notification_keys as k (user_id, dedupe_key) values (v_actor, v_key)
+    on conflict (user_id, dedupe_key) do update set created_at = now() where k.created_at <= now() - interval '10 minutes';
+    if not found then
+      return;
+    end if;
+  end if;
+  perform private.notify_all(array(
+      select s.user_id from public.notification_preferences s
+      where (s.in_app_context_updates or s.frequency <> 'realtime') and s.user_id in (
+        select p.user_id
+        union
+        select m.user_id from public.project_members m where m.project_id = p.id and m.accepted_at is not null and m.role <> 'auditor'
+        union
+        select m.user_id from public.memberships m
+        where m.organization_id = p.organization_id and m.status = 'active' and (p.privacy = 'shared' or m.role in ('owner', 'admin')))),
+    'context_update', format('"%s" was changed', private.one_line(p.name)), format('%s changed %s.', private.shown_name(v_actor), p_what),
+    jsonb_build_object('projectId', p.id), '/project/' || p.id, false, null, v_actor, p.organization_id, null, p.id);
+end
+$$;
+comment on function private.tell_context_changed is
+  'Tells those who may view a context, and want to hear of it, that it changed; once a person and context in ten minutes. Judges: callable by triggers of ours only.';
+
+create or replace function private.tg__tell_context() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.tell_context_changed(case when tg_op = 'DELETE' then old.project_id else new.project_id end, tg_argv[0]);
+  return null;
+end
+$$;
+comment on function private.tg__tell_context is 'Trigger on a part of a project (argument: what is said to have changed).';
+
+create or replace function private.tg_projects__tell_context() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.tell_context_changed(new.id, 'its name');
+  return null;
+end
+$$;
+comment on function private.tg_projects__tell_context is 'Trigger: a context has another name.';
+create or replace trigger _900_tell_context after update of name on public.projects
+  for each row when (old.name <> new.name) execute function private.tg_projects__tell_context();
+create or replace trigger _900_tell_context after update on public.project_settings for each row
+  when ((to_jsonb(old) - 'updated_at') <> (to_jsonb(new) - 'updated_at')) execute function private.tg__tell_context('its settings');
+create or replace trigger _900_tell_context after insert or delete on public.project_repositories
+  for each row execute function private.tg__tell_context('its sources');
+create or replace trigger _900_tell_context_change after update on public.project_repositories for each row
+  when ((old.branch, old.repository_url, old.include_paths, old.exclude_paths) is distinct from (new.branch, new.repository_url, new.include_paths, new.exclude_paths))
+  execute function private.tg__tell_context('its sources');
+create or replace trigger _900_tell_context after insert or update of content or delete on public.project_manual_contents
+  for each row execute function private.tg__tell_context('its sources');
+create or replace trigger _900_tell_context after insert on public.project_files
+  for each row when (new.storage_key is not null) execute function private.tg__tell_context('its sources');
+create or replace trigger _900_tell_context_removed after delete on public.project_files
+  for each row when (old.storage_key is not null) execute function private.tg__tell_context('its sources');
+
+-- Announcements of the platform's staff (contract 30, A1): a row for each active member of an organization, or of all. Few people are told
+-- at once; many in batches by a job, so that no transaction is long and nobody waits for the answer. The key of the announcement makes a
+-- repeated batch harmless.
+
+create or replace function private.tell_announcement(p_id uuid, p_limit integer default 500) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  a private.announcements;
+  v_users uuid[];
+begin
+  select * into a from private.announcements x where x.id = p_id and x.finished_at is null for update;
+  if not found then
+    return false;
+  end if;
+  v_users := array(
+    select distinct m.user_id from public.memberships m
+    where m.status = 'active' and (a.organization_id is null or m.organization_id = a.organization_id)
+      and m.user_id > coalesce(a.told_until, '00000000-0000-0000-0000-000000000000')
+    order by m.user_id limit p_limit);
+  perform private.notify_all(v_users, 'system_update', a.title, a.message, jsonb_build_object('level', a.level, 'announcementId', a.id), a.link,
+    a.is_urgent, 'announcement:' || a.id, a.created_by, a.organization_id, 'productUpdates');
+  update private.announcements x
+  set told_until = coalesce(v_users[cardinality(v_users)], a.told_until), finished_at = case when cardinality(v_users) < p_limit then now() end
+  where x.id = p_id;
+  return cardinality(v_users) = p_limit;
+end
+$$;
+comment on function private.tell_announcement is
+  'Tells the next p_limit people; false when that was all. Judges: callable by the worker and by definer functions of ours only.';
+grant execute on function private.tell_announcement to kijko_worker;
+
+create or replace function private.announce(p_body jsonb) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_at_once constant integer := 500;
+  v_user uuid := private.user_id();
+  v_org uuid := private.as_uuid(p_body ->> 'organizationId');
+  v_title text := private.trimmed(p_body ->> 'title');
+  v_message text := private.trimmed(p_body ->> 'message');
+  v_level text := coalesce(p_body ->> 'level', 'info');
+  v_recipients integer;
+  v_id uuid;
+begin
+  if not private.is_platform_admin() then
+    perform private.refuse(403, 'FORBIDDEN', 'Only the staff of this platform may do this.');
+  elsif p_body ->> 'organizationId' is not null and not exists (select from public.organizations o where o.id = v_org) then
+    perform private.refuse_field('organizationId', 'There is no such organization.');
+  elsif coalesce(char_length(v_title), 0) not between 1 and 255 then
+    perform private.refuse_field('title', 'The title must have 1 to 255 characters.');
+  elsif coalesce(char_length(v_message), 0) not between 1 and 2000 then
+    perform private.refuse_field('message', 'The message must have 1 to 2000 characters.');
+  elsif v_level not in ('info', 'success', 'warning', 'error') then
+    perform private.refuse_field('level', 'The level must be info, success, warning or error.');
+  elsif not private.is_link(p_body ->> 'link') then
+    perform private.refuse_field('link', 'The link must be a path that begins with one slash, or an https address.');
+  end if;
+  select count(distinct m.user_id) into v_recipients from public.memberships m
+  where m.status = 'active' and (v_org is null or m.organization_id = v_org) and m.user_id <> v_user;
+  insert into private.announcements (organization_id, created_by, title, message, level, link, is_urgent, recipients)
+  values (v_org, v_user, v_title, v_message, v_level, p_body ->> 'link', coalesce((p_body ->> 'isUrgent')::boolean, v_level = 'error'), v_recipients)
+  returning id into v_id;
+  if v_recipients < c_at_once then
+    perform private.tell_announcement(v_id, c_at_once + 1);
+  else
+    perform private.enqueue('announcements.tell', jsonb_build_object('announcementId', v_id), now(), 'announcements.tell:' || v_id);
+  end if;
+  return v_recipients;
+end
+$$;
+comment on function private.announce is
+  'Tells the active members of an organization, or everybody; gives their number. Judges: staff of the platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
+grant execute on function private.announce to authenticated;
+
+create or replace function api.create_announcement(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return jsonb_build_object('recipients', private.announce(p -> 'body'));
+end
+$$;
+comment on function api.create_announcement is 'POST /admin/notifications, for the staff of the platform. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
+grant execute on function api.create_announcement to authenticated;
+
+-- A notification is its recipient's alone: not even administrators of the organization see it. What is not due yet is not there.
+-- Rows come from functions only; one marks them as read and deletes them.
+grant execute on function private.json_bytes, private.is_link, private.is_weekdays, private.assert_notifications_row
+  to anon, authenticated, service_role, kijko_server, kijko_worker;
+grant select, update (read_at), delete on public.notifications to authenticated;
+create policy select_own on public.notifications for select to authenticated
+  using (user_id = (select private.user_id()) and due_at <= now());
+create policy update_own on public.notifications for update to authenticated
+  using (user_id = (select private.user_id()) and due_at <= now()) with check (user_id = (select private.user_id()));
+create policy delete_own on public.notifications for delete to authenticated
+  using (user_id = (select private.user_id()) and due_at <= now());
+
+-- Preferences exist as long as the account does, so nobody inserts or deletes them.
+grant select, update (email_product_updates, email_security_alerts, email_billing_reminders, email_weekly_digest, in_app_new_leads,
+  in_app_task_completions, in_app_system_updates, in_app_context_updates, in_app_team_activity, frequency, digest_time, digest_day,
+  quiet_enabled, quiet_start, quiet_end, quiet_days, quiet_custom_days) on public.notification_preferences to authenticated;
+create policy select_own on public.notification_preferences for select to authenticated using (user_id = (select private.user_id()));
+create policy update_own on public.notification_preferences for update to authenticated
+  using (user_id = (select private.user_id())) with check (user_id = (select private.user_id()));
+
+-- Notifications by mail (contract 30, 11.5): what waits in private.notification_mails becomes messages of the outbox, one a row or one a
+-- digest. Row and message change in one transaction, so nothing is mailed twice; and what somebody has switched off meanwhile is dropped.
+
+create or replace function private.app_url() returns text
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return coalesce((select rtrim(i.value #>> '{}', '/') from private.installation i where i.key = 'app_url'), '');
+end
+$$;
+comment on function private.app_url is 'Where people reach this installation, without a slash at the end; empty while no server has said it. Judges: gives away one public address.';
+
+create or replace function private.mail_link(p_link text) returns text
+language sql stable parallel safe
+return case when p_link like 'https://%' then p_link when private.app_url() <> '' then private.app_url() || p_link end;
+comment on function private.mail_link is 'The link of a notification as it stands in a mail: whole, or null where the installation has no address.';
+
+-- One entry as text and as HTML. p_limit cuts the message (digests).
+create or replace function private.mail_entry(
+  p_title text, p_message text, p_link text, p_limit integer, out body_text text, out body_html text
+)
+language plpgsql stable
+as $$
+declare
+  v_title text := private.one_line(p_title);
+  v_message text := case when char_length(p_message) > p_limit then left(p_message, p_limit) || '…' else p_message end;
+  v_link text := private.mail_link(p_link);
+begin
+  body_text := v_title || coalesce(E'\n' || v_message, '') || coalesce(E'\n' || v_link, '') || E'\n\n';
+  body_html := format('<p>%s%s</p>',
+    coalesce(format('<a href="%s"><strong>%s</strong></a>', private.html_text(v_link), private.html_text(v_title)),
+      format('<strong>%s</strong>', private.html_text(v_title))),
+    coalesce('<br>' || replace(private.html_text(v_message), E'\n', '<br>'), ''));
+  if v_link is null then
+    body_html := format('<p><strong>%s</strong>%s</p>', private.html_text(v_title),
+      coalesce('<br>' || replace(private.html_text(v_message), E'\n', '<br>'), ''));
+  end if;
+end
+$$;
+comment on function private.mail_entry is 'A notification as it stands in a mail, in text and in HTML; everything is escaped.';
+
+-- Puts greeting and end around the entries and queues the message. p_category: the one that the link at the end switches off.
+create or replace function private.queue_told_mail(
+  p_kind text, p_user public.users, p_org_id uuid, p_subject text, p_category text, p_text text, p_html text
+) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_hello text := 'Hello ' || coalesce(nullif(private.one_line(p_user.first_name), ''), 'there') || ',';
+  v_why text := case p_category when 'securityAlerts' then 'You get this mail because it concerns the security of your account.'
+    else 'You get this mail because of your notification settings at Kijko.' end;
+  v_token text;
+  v_text text;
+  v_html text;
+begin
+  if p_category <> 'securityAlerts' and private.app_url() <> '' then
+    v_token := private.unsubscribe_token(p_user.id, p_category);
+  end if;
+  v_text := v_hello || E'\n\n' || p_text || E'-- \n' || v_why || E'\n'
+    || coalesce('Stop such mails: ' || private.app_url() || '/unsubscribe?token=' || v_token || E'\n', '');
+  v_html := format('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>%s</title></head><body><p>%s</p>%s<hr><p><small>%s%s</small></p></body></html>',
+    private.html_text(private.one_line(p_subject)), private.html_text(v_hello), p_html, private.html_text(v_why),
+    coalesce(format(' <a href="%s">Stop such mails</a>.', private.html_text(private.app_url() || '/unsubscribe?token=' || v_token)), ''));
+  return private.queue_mail(p_kind, p_org_id, p_user.id, p_user.email, p_subject, v_text, v_html,
+    private.app_url() || '/api/v1/notifications/unsubscribe?token=' || v_token);
+end
+$$;
+comment on function private.queue_told_mail is 'Queues a message to a person. Judges: callable by definer functions of ours only.';
+
+-- The rows are one person's: a single one, or everything of a digest. Null: nothing of it is to be mailed any more.
+create or replace function private.compose_notification_mail(p_rows private.notification_mails[]) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_room constant integer := 80000;
+  u public.users;
+  s public.notification_preferences;
+  m private.notification_mails;
+  v_single boolean := p_rows[1].cadence = 'now';
+  v_entry record;
+  v_text text := '';
+  v_html text := '';
+  v_shown integer := 0;
+  v_all integer := 0;
+  v_categories text[] := '{}';
+begin
+  select * into u from public.users x where x.id = p_rows[1].user_id;
+  select * into s from public.notification_preferences x where x.user_id = u.id;
+  if not private.is_mail_address(u.email) then
+    return null;
+  end if;
+  foreach m in array p_rows loop
+    continue when m.category = 'productUpdates' and not s.email_product_updates or m.category = 'billingReminders' and not s.email_billing_reminders;
+    v_all := v_all + 1;
+    v_categories := v_categories || coalesce(m.category, '');
+    v_entry := private.mail_entry(m.title, m.message, m.link, case when v_single then 2000 else 300 end);
+    continue when v_shown = 100 or char_length(v_text) + char_length(v_entry.body_text) > c_room
+      or char_length(v_html) + char_length(v_entry.body_html) > c_room;
+    v_shown := v_shown + 1;
+    v_text := v_text || v_entry.body_text;
+    v_html := v_html || v_entry.body_html;
+  end loop;
+  if v_all = 0 then
+    return null;
+  end if;
+  if v_all > v_shown then
+    v_text := v_text || format(E'And %s more in your notifications.\n\n', v_all - v_shown);
+    v_html := v_html || format('<p>And %s more in your notifications.</p>', v_all - v_shown);
+  end if;
+  return private.queue_told_mail(case when v_single then 'notification' else 'digest' end, u,
+    case when v_single then p_rows[1].organization_id end,
+    case when v_single then p_rows[1].title else format('Your %s digest: %s %s', p_rows[1].cadence, v_all,
+      case v_all when 1 then 'notification' else 'notifications' end) end,
+    -- Only what one link can switch off gets one.
+    case when v_categories[1] <> '' and v_categories[1] = all (v_categories) then v_categories[1] end, v_text, v_html);
+end
+$$;
+comment on function private.compose_notification_mail is
+  'Writes the message of these rows of one person; null when nothing is left to tell. Judges: callable by schedules only.';
+
+create or replace function private.queue_notification_mails(p_at timestamptz default now(), p_limit integer default 500) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_rows private.notification_mails[];
+  v_mail uuid;
+  v_count integer := 0;
+begin
+  if not private.has_mail() then
+    return 0;
+  end if;
+  for v in
+    select distinct d.user_id, d.cadence, case d.cadence when 'now' then d.id end as single
+    from (
+      select m.user_id, m.cadence, m.id from private.notification_mails m
+      where m.done_at is null and m.due_at <= p_at order by m.due_at limit p_limit for update skip locked
+    ) d
+  loop
+    select array_agg(m order by m.created_at, m.id) into v_rows
+    from (
+      select * from private.notification_mails w
+      where w.user_id = v.user_id and w.cadence = v.cadence and w.done_at is null and w.due_at <= p_at and (v.single is null or w.id = v.single)
+      for update
+    ) m;
+    continue when v_rows is null;
+    v_mail := null;
+    begin
+      v_mail := private.compose_notification_mail(v_rows);
+    exception when others then
+      -- One that cannot be written must not hold up all others.
+      raise warning 'a notification mail of user % could not be written: % %', v.user_id, sqlstate, sqlerrm;
+    end;
+    update private.notification_mails m set done_at = p_at, mail_id = v_mail where m.id in (select r.id from unnest(v_rows) r);
+    v_count := v_count + (v_mail is not null)::integer;
+  end loop;
+  return v_count + private.queue_weekly_summaries(p_at);
+end
+$$;
+comment on function private.queue_notification_mails is
+  'Writes the messages that are due into the outbox; gives their number. Judges: callable by schedules only.';
+
+-- The week in numbers, for those who asked for it; separate from the digests.
+create or replace function private.weekly_summary_lines(p_user_id uuid, p_from timestamptz, p_until timestamptz)
+returns table (label text, value bigint)
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return query
+  with mine as (
+    select p.id from public.projects p where p.user_id = p_user_id
+    union
+    select m.project_id from public.project_members m where m.user_id = p_user_id and m.accepted_at is not null
+  ), runs as (
+    select count(*) filter (where r.outcome = 'completed') as completed, count(*) filter (where r.outcome = 'failed') as failed
+    from public.ingestion_runs r join mine on mine.id = r.project_id
+    where r.ended_at > p_from and r.ended_at <= p_until
+  ), executions as (
+    select count(*) filter (where e.status = 'completed') as completed, count(*) filter (where e.status = 'failed') as failed
+    from public.skill_executions e
+    where e.user_id = p_user_id and e.executed_at > p_from and e.executed_at <= p_until
+  ), told as (
+    select count(*) as arrived, count(*) filter (where n.read_at is null) as unread
+    from public.notifications n
+    where n.user_id = p_user_id and n.created_at > p_from and n.created_at <= p_until
+  )
+  select l.label, l.value
+  from runs, executions, told, lateral (values (1, 'Ingestions completed', runs.completed), (2, 'Ingestions failed', runs.failed),
+    (3, 'Skill runs completed', executions.completed), (4, 'Skill runs failed', executions.failed),
+    (5, 'Notifications', told.arrived), (6, 'of which unread', told.unread)) l (place, label, value)
+  order by l.place;
+end
+$$;
+comment on function private.weekly_summary_lines is 'What happened to a person in a week, as lines. Judges: callable by definer functions of ours only.';
+
+create or replace function private.queue_weekly_summaries(p_at timestamptz default now(), p_limit integer default 200) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  s public.notification_preferences;
+  u public.users;
+  v_text text;
+  v_html text;
+  v_count integer := 0;
+begin
+  for s in
+    select * from public.notification_preferences x where x.summary_due_at <= p_at order by x.summary_due_at limit p_limit for update skip locked
+  loop
+    select * into u from public.users x where x.id = s.user_id;
+    update public.notification_preferences x set summary_due_at = private.next_digest(s, private.known_zone(u.timezone), 'weekly', p_at)
+    where x.user_id = s.user_id;
+    continue when not private.is_mail_address(u.email);
+    select string_agg(l.label || ': ' || l.value, E'\n' order by l.place) || E'\n\n',
+      '<table>' || string_agg(format('<tr><th scope="row" align="left">%s</th><td align="right">%s</td></tr>', l.label, l.value), '' order by l.place)
+        || '</table>'
+    into v_text, v_html
+    from private.weekly_summary_lines(s.user_id, p_at - interval '7 days', p_at) with ordinality l (label, value, place);
+    perform private.queue_told_mail('weekly_summary', u, null, 'Your week in Kijko', 'weeklyDigest', E'The last seven days:\n\n' || v_text,
+      '<p>The last seven days:</p>' || v_html);
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function private.queue_weekly_summaries is
+  'Writes the weekly summaries that are due. Judges: callable by schedules only.';
+
+-- Habits (contract 20, section 7): a skill on a schedule. They belong to a person; the organization in which one was made pays for its
+-- runs. How they are shown, found, switched on, and run.
+
+create or replace function private.habit_json(h public.habits) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', h.id, 'skillId', h.skill_id, 'userId', h.user_id, 'scheduleCron', h.schedule_cron,
+    'scheduleDescription', h.schedule_description, 'timezone', h.timezone, 'lastRunAt', private.iso(h.last_run_at),
+    'nextRunAt', private.iso(h.next_run_at), 'runCount', h.run_count, 'isActive', h.is_active,
+    'consecutiveFailures', h.consecutive_failures, 'lastErrorMessage', h.last_error_message, 'createdAt', private.iso(h.created_at),
+    'updatedAt', private.iso(h.updated_at)))
+  -- Nulls in it are the owner's own values.
+  || jsonb_build_object('config', h.config);
+comment on function private.habit_json is 'Habit of the contract.';
+
+-- s is null where the skill is hidden.
+create or replace function private.habit_with_skill_json(h public.habits, s public.skills) returns jsonb
+language sql stable parallel safe
+return private.habit_json(h) || jsonb_build_object('skill', case when s.id is null
+  then private.missing_skill_json(h.skill_id, h.user_id, h.created_at, h.updated_at) else private.skill_json(s) end);
+comment on function private.habit_with_skill_json is 'HabitWithSkill of the contract; a placeholder stands for a skill that the owner no longer sees.';
+
+create or replace function private.refuse_habit(p_id text) returns void
+language plpgsql immutable
+as $$
+begin
+  perform private.refuse(404, 'HABIT_NOT_FOUND', format('Habit with ID %s not found', left(p_id, 100)));
+end
+$$;
+comment on function private.refuse_habit is '404 HABIT_NOT_FOUND.';
+
+create or replace function private.path_habit(p jsonb) returns public.habits
+language plpgsql stable
+as $$
+declare
+  h public.habits;
+begin
+  select * into h from public.habits x where x.id = private.as_uuid(p ->> 'id');
+  if not found then
+    perform private.refuse_habit(coalesce(p ->> 'id', ''));
+  end if;
+  return h;
+end
+$$;
+comment on function private.path_habit is 'The habit of the path, if it is the caller''s (row-level security says so). Errors: 404 HABIT_NOT_FOUND.';
+
+create or replace function private.lock_habit(p jsonb) returns public.habits
+language plpgsql volatile
+as $$
+declare
+  h public.habits;
+begin
+  select * into h from public.habits x where x.id = private.as_uuid(p ->> 'id') for no key update;
+  if not found then
+    perform private.refuse_habit(coalesce(p ->> 'id', ''));
+  end if;
+  return h;
+end
+$$;
+comment on function private.lock_habit is 'private.path_habit for those who change it: nobody else does until the end of the transaction.';
+
+create or replace function private.revive_habit(p_id uuid) returns public.habits
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  h public.habits;
+begin
+  -- Without next_run_at the trigger computes it from now, also of a habit that was active already.
+  update public.habits x
+  set is_active = true, next_run_at = null, consecutive_failures = 0, last_error_message = null, updated_at = now()
+  where x.id = p_id and x.user_id = private.user_id()
+  returning * into h;
+  if not found then
+    perform private.refuse_habit(coalesce(p_id::text, ''));
+  end if;
+  return h;
+end
+$$;
+comment on function private.revive_habit is 'Switches a habit on, planned from now, its failures forgotten. Judges: only habits of private.user_id().';
+
+create or replace function private.run_habit(p_id uuid, out habit public.habits, out execution public.skill_executions)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  s public.skills;
+begin
+  -- Locked before the organization's counters, as the dispatcher does: in the other order the two could wait for each other.
+  select * into habit from public.habits x where x.id = p_id and x.user_id = private.user_id() for no key update;
+  if not found then
+    perform private.refuse_habit(coalesce(p_id::text, ''));
+  end if;
+  s := private.visible_skill(habit.skill_id);
+  if not s.is_active then
+    perform private.refuse(409, 'SKILL_INACTIVE', 'Cannot run habit: associated skill is inactive');
+  end if;
+  if not private.is_active_member(habit.organization_id, habit.user_id) then
+    perform private.refuse(403, 'MEMBERSHIP_INACTIVE', 'You are not an active member of the organization in which this habit was made.');
+  end if;
+  perform private.assert_provider(s.model, habit.organization_id);
+  execution := private.start_execution(s.id, habit.user_id, habit.organization_id, 'habit', habit.id, habit.config);
+end
+$$;
+comment on function private.run_habit is
+  'Starts a run now; the plan stays as it is. Judges: only habits of private.user_id(), on skills they see. Errors: 404, 409 SKILL_INACTIVE, 403 MEMBERSHIP_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+
+create or replace function private.is_active_member(p_org_id uuid, p_user_id uuid) returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return exists (select from public.memberships m
+    where m.organization_id = p_org_id and m.user_id = p_user_id and m.status = 'active');
+end
+$$;
+comment on function private.is_active_member is 'Is the person an active member there? Judges: callable by definer functions and triggers of ours only.';
+
+-- The runs of a habit or a reflex, newest first.
+create or replace function private.reference_executions_json(p_reference_id uuid, p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_limit integer := least(coalesce((p ->> 'limit')::bigint, 10), 100);
+  v_offset bigint := coalesce((p ->> 'offset')::bigint, 0);
+begin
+  if v_limit < 1 or v_offset < 0 then
+    perform private.refuse_field(case when v_limit < 1 then 'limit' else 'offset' end, 'The limit starts at 1, the offset at 0.');
+  end if;
+  return jsonb_build_object(
+    'executions', coalesce((select jsonb_agg(private.execution_json(e) order by e.executed_at desc, e.id desc) from (
+      select * from public.skill_executions x where x.reference_id = p_reference_id
+      order by x.executed_at desc, x.id desc limit v_limit offset v_offset) e), '[]'),
+    'total', (select count(*) from public.skill_executions x where x.reference_id = p_reference_id));
+end
+$$;
+comment on function private.reference_executions_json is '{executions, total} of a habit or reflex; row-level security leaves the caller''s.';
+
+-- A date alone is its first moment in UTC; a time needs its offset.
+create or replace function private.as_instant(p_text text) returns timestamptz
+language plpgsql stable parallel safe
+as $$
+begin
+  if p_text !~* '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2}))?$' then
+    return null;
+  end if;
+  return (p_text || case when char_length(p_text) = 10 then 'T00:00:00Z' else '' end)::timestamptz;
+exception when data_exception then
+  return null;
+end
+$$;
+comment on function private.as_instant is 'The text as a moment (ISO-8601), or null where it is none.';
+
+grant execute on function private.habit_json, private.habit_with_skill_json, private.refuse_habit, private.path_habit, private.lock_habit,
+  private.revive_habit, private.run_habit, private.reference_executions_json, private.as_instant to authenticated, service_role;
+
+-- Operations of habits (contract 20, section 7). What may be written is judged by triggers, in the same words whoever writes.
+
+create or replace function api.list_habits(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_user uuid := private.user_id();
+  v_page bigint := coalesce((p ->> 'page')::bigint, 1);
+  v_size integer := least(coalesce((p ->> 'pageSize')::bigint, 20), 100);
+  v_active boolean := (p ->> 'isActive')::boolean;
+  v_skill uuid := private.as_uuid(p ->> 'skillId');
+  -- An id that is none is the id of no skill.
+  v_any_skill boolean := coalesce(p ->> 'skillId', '') = '';
+  v_total bigint;
+begin
+  if v_page < 1 or v_size < 1 then
+    perform private.refuse_field(case when v_page < 1 then 'page' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 habits.');
+  end if;
+  -- Beyond any page that there can be.
+  v_page := least(v_page, 1000000000);
+  select count(*) into v_total from public.habits h
+  where h.user_id = v_user and (v_any_skill or h.skill_id = v_skill) and (v_active is null or h.is_active = v_active);
+  return jsonb_build_object(
+    'habits', coalesce((
+      select jsonb_agg(private.habit_with_skill_json(x.h, x.s) order by x.place)
+      from (
+        select h, s, row_number() over (order by h.is_active desc, h.next_run_at, h.created_at, h.id) as place
+        from public.habits h
+        left join public.skills s on s.id = h.skill_id
+        where h.user_id = v_user and (v_any_skill or h.skill_id = v_skill) and (v_active is null or h.is_active = v_active)
+        order by place limit v_size offset (v_page - 1) * v_size
+      ) x), '[]'),
+    'total', v_total, 'page', v_page, 'pageSize', v_size, 'hasMore', v_page * v_size < v_total);
+end
+$$;
+comment on function api.list_habits is 'GET /habits: {habits, total, page, pageSize, hasMore}: active first, soonest first. Errors: 400.';
+grant execute on function api.list_habits to authenticated;
+
+create or replace function api.create_habit(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  b jsonb := p -> 'body';
+  v_skill uuid := private.as_uuid(b ->> 'skillId');
+  h public.habits;
+begin
+  if b ->> 'skillId' is null then
+    perform private.refuse_field('skillId', 'skillId is required.');
+  elsif v_skill is null then
+    perform private.refuse_skill(b ->> 'skillId', 'skillId');
+  end if;
+  insert into public.habits (user_id, organization_id, skill_id, schedule_cron, schedule_description, timezone, config, is_active)
+  values (private.user_id(), private.org_id(), v_skill, b ->> 'scheduleCron', b ->> 'scheduleDescription', coalesce(b ->> 'timezone', 'UTC'),
+    coalesce(nullif(b -> 'config', 'null'), '{}'), coalesce((b ->> 'isActive')::boolean, true))
+  returning * into h;
+  return private.habit_json(h);
+end
+$$;
+comment on function api.create_habit is
+  'POST /habits: Habit. Errors: 400 VALIDATION_ERROR, INVALID_CRON, INVALID_TIMEZONE, 404 SKILL_NOT_FOUND, 409 TOO_MANY_HABITS.';
+grant execute on function api.create_habit to authenticated;
+
+create or replace function api.get_habit_stats(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_user uuid := private.user_id();
+begin
+  return (
+    select jsonb_build_object('totalHabits', count(*), 'activeHabits', count(*) filter (where h.is_active), 'totalRuns', coalesce(sum(h.run_count), 0),
+      'failedHabits', count(*) filter (where h.consecutive_failures > 0),
+      'upcomingRuns', coalesce((
+        select jsonb_agg(jsonb_build_object('habitId', n.id, 'skillName', coalesce(s.name, 'Unknown Skill'), 'nextRunAt', private.iso(n.next_run_at))
+          order by n.next_run_at, n.created_at, n.id)
+        from (
+          select * from public.habits u where u.user_id = v_user and u.is_active
+          order by u.next_run_at, u.created_at, u.id limit 5
+        ) n
+        left join public.skills s on s.id = n.skill_id), '[]'))
+    from public.habits h where h.user_id = v_user);
+end
+$$;
+comment on function api.get_habit_stats is 'GET /habits/stats: numbers over the caller''s habits and the five soonest runs.';
+grant execute on function api.get_habit_stats to authenticated;
+
+create or replace function api.validate_cron(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  b jsonb := p -> 'body';
+  -- What is no text is the empty expression.
+  v_cron text := coalesce(case when jsonb_typeof(b -> 'cron') = 'string' then b ->> 'cron' end,
+    case when jsonb_typeof(b -> 'expression') = 'string' then b ->> 'expression' end, '');
+  v_zone text := coalesce(b ->> 'timezone', 'UTC');
+  v_at timestamptz := now();
+  v_error text;
+  v_runs text[] := '{}';
+begin
+  if not private.is_zone(v_zone) then
+    perform private.refuse(400, 'INVALID_TIMEZONE', format('"%s" is not a time zone', left(v_zone, 50)), 'timezone');
+  end if;
+  if b ->> 'after' is not null then
+    v_at := private.as_instant(b ->> 'after');
+    if v_at is null or extract(year from v_at at time zone 'UTC') not between 1000 and 9900 then
+      perform private.refuse_field('after', 'after must be a timestamp such as 2026-01-31T09:00:00Z.');
+    end if;
+  end if;
+  v_error := private.cron_error(v_cron);
+  if v_error is not null then
+    return jsonb_build_object('isValid', false, 'error', v_error);
+  end if;
+  for i in 1..5 loop
+    v_at := private.cron_next(v_cron, v_zone, v_at);
+    exit when v_at is null;
+    v_runs := v_runs || private.iso(v_at);
+  end loop;
+  return jsonb_build_object('isValid', true, 'description', private.cron_description(v_cron), 'nextRuns', to_jsonb(v_runs));
+end
+$$;
+comment on function api.validate_cron is 'POST /habits/validate-cron: {isValid, error?, description?, nextRuns?}. Errors: 400 INVALID_TIMEZONE, 400 about after.';
+grant execute on function api.validate_cron to authenticated;
+
+create or replace function api.get_habit(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.habit_json(private.path_habit(p));
+end
+$$;
+comment on function api.get_habit is 'GET /habits/{id}: Habit. Errors: 404 HABIT_NOT_FOUND.';
+grant execute on function api.get_habit to authenticated;
+
+create or replace function api.get_habit_full(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  h public.habits := private.path_habit(p);
+begin
+  return private.habit_with_skill_json(h, private.visible_skill(h.skill_id));
+end
+$$;
+comment on function api.get_habit_full is 'GET /habits/{id}/full: HabitWithSkill. Errors: 404 HABIT_NOT_FOUND, SKILL_NOT_FOUND.';
+grant execute on function api.get_habit_full to authenticated;
+
+create or replace function api.update_habit(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  b jsonb := p -> 'body';
+  o public.habits := private.lock_habit(p);
+  n public.habits := o;
+begin
+  if b ? 'scheduleCron' then
+    n.schedule_cron := private.normal_cron(left(b ->> 'scheduleCron', 10001));
+  end if;
+  if b ? 'scheduleDescription' then
+    n.schedule_description := nullif(b ->> 'scheduleDescription', '');
+  elsif n.schedule_cron is distinct from o.schedule_cron then
+    -- The old one would describe another schedule.
+    n.schedule_description := private.cron_description(n.schedule_cron);
+  end if;
+  if b ? 'timezone' then
+    n.timezone := coalesce(b ->> 'timezone', 'UTC');
+  end if;
+  if b ? 'config' then
+    n.config := coalesce(nullif(b -> 'config', 'null'), '{}');
+  end if;
+  if b ? 'isActive' then
+    n.is_active := (b ->> 'isActive')::boolean;
+  end if;
+  if n is distinct from o then
+    update public.habits h
+    set schedule_cron = n.schedule_cron, schedule_description = n.schedule_description, timezone = n.timezone, config = n.config,
+      is_active = n.is_active
+    where h.id = o.id
+    returning * into n;
+  end if;
+  return private.habit_json(n);
+end
+$$;
+comment on function api.update_habit is
+  'PUT, PATCH /habits/{id}: Habit; absent members keep. Errors: 400 VALIDATION_ERROR, INVALID_CRON, INVALID_TIMEZONE, 404 HABIT_NOT_FOUND.';
+grant execute on function api.update_habit to authenticated;
+
+create or replace function api.delete_habit(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  h public.habits := private.lock_habit(p);
+begin
+  delete from public.habits where id = h.id;
+  return '{"success": true}';
+end
+$$;
+comment on function api.delete_habit is 'DELETE /habits/{id}: {success}; its executions stay. Errors: 404 HABIT_NOT_FOUND.';
+grant execute on function api.delete_habit to authenticated;
+
+create or replace function api.activate_habit(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return private.habit_json(private.revive_habit((private.path_habit(p)).id));
+end
+$$;
+comment on function api.activate_habit is 'POST /habits/{id}/activate: Habit, planned from now, without failures. Errors: 404 HABIT_NOT_FOUND.';
+grant execute on function api.activate_habit to authenticated;
+
+create or replace function api.reset_habit_errors(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return api.activate_habit(p);
+end
+$$;
+comment on function api.reset_habit_errors is 'POST /habits/{id}/reset-errors: Habit; the same as activate. Errors: 404 HABIT_NOT_FOUND.';
+grant execute on function api.reset_habit_errors to authenticated;
+
+create or replace function api.deactivate_habit(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  h public.habits := private.lock_habit(p);
+begin
+  update public.habits x set is_active = false where x.id = h.id returning * into h;
+  return private.habit_json(h);
+end
+$$;
+comment on function api.deactivate_habit is 'POST /habits/{id}/deactivate: Habit; its failures stay counted. Errors: 404 HABIT_NOT_FOUND.';
+grant execute on function api.deactivate_habit to authenticated;
+
+create or replace function api.run_habit(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v record;
+begin
+  v := private.run_habit((private.path_habit(p)).id);
+  return jsonb_build_object('executionId', (v.execution).id, 'status', case (v.execution).status when 'pending' then 'queued' else 'running' end,
+    'message', format('Habit "%s" queued for immediate execution', coalesce((v.habit).schedule_description, (v.habit).schedule_cron)));
+end
+$$;
+comment on function api.run_habit is
+  'POST /habits/{id}/run-now: {executionId, status, message}. Errors: 404 HABIT_NOT_FOUND, SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 403 MEMBERSHIP_INACTIVE, 503, 429.';
+grant execute on function api.run_habit to authenticated;
+
+create or replace function api.list_habit_executions(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.reference_executions_json((private.path_habit(p)).id, p);
+end
+$$;
+comment on function api.list_habit_executions is 'GET /habits/{id}/executions: {executions, total}, newest first. Errors: 404 HABIT_NOT_FOUND, 400.';
+grant execute on function api.list_habit_executions to authenticated;
+
+-- Scheduled dispatch (contract 20, 7.1). Any number of schedulers take what is due, each row once: the taken ones are locked, others
+-- skip them, and next_run_at has moved on before anybody else can see them again. It moves to the first run after now, so the runs that
+-- a stopped server missed are the one run that is dispatched.
+
+-- A transaction pays for one run of an organization at most: two units of one counter in a transaction could wait for somebody who waits
+-- for the first. Who calls this calls it again until it gives 0. Organizations are taken in one order, so schedulers never wait in a circle.
+create or replace function private.dispatch_habits(p_at timestamptz default now(), p_limit integer default 100) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid;
+  h public.habits;
+  v_next timestamptz;
+  v_runs boolean;
+  v_moved integer := 0;
+  v_void text;
+begin
+  for v_org in
+    select o.organization_id
+    from (
+      select x.organization_id from public.habits x where x.is_active and x.next_run_at <= p_at
+      group by x.organization_id order by min(x.next_run_at) limit p_limit
+    ) o
+    order by o.organization_id
+  loop
+    for h in
+      select * from public.habits x where x.organization_id = v_org and x.is_active and x.next_run_at <= p_at
+      order by x.next_run_at limit 10 for no key update skip locked
+    loop
+      v_runs := false;
+      v_next := null;
+      begin
+        v_next := private.cron_next(h.schedule_cron, h.timezone, p_at);
+        if v_next is null then
+          update public.habits x set is_active = false, last_error_message = 'Cron expression never runs' where x.id = h.id;
+        else
+          update public.habits x set next_run_at = v_next where x.id = h.id;
+        end if;
+        if private.may_run(h) then
+          v_void := private.start_execution(h.skill_id, h.user_id, h.organization_id, 'habit', h.id, h.config, 'record');
+          v_runs := true;
+        end if;
+        v_moved := v_moved + 1;
+      exception
+        when transaction_rollback or lock_not_available then
+          -- Nothing is wrong with the habit: it stays due.
+          raise warning 'habit % was not dispatched: %', h.id, sqlerrm;
+        when others then
+          -- Whatever is wrong with this one, the others run, and it does not come first again at once.
+          raise warning 'habit % could not be dispatched: % %', h.id, sqlstate, sqlerrm;
+          begin
+            update public.habits x set next_run_at = greatest(v_next, p_at + interval '1 minute') where x.id = h.id;
+            v_moved := v_moved + 1;
+          exception when others then
+            raise warning 'habit % could not be put off: % %', h.id, sqlstate, sqlerrm;
+          end;
+      end;
+      exit when v_runs;
+    end loop;
+  end loop;
+  return v_moved;
+end
+$$;
+comment on function private.dispatch_habits is
+  'Starts runs of due habits and plans their next ones, of p_limit organizations one run each; gives how many habits were dealt with, 0 when nothing is due. Judges: callable by the worker (and pg_cron as the owner) only.';
+grant execute on function private.dispatch_habits to kijko_worker;
+
+-- Late answers are no reason to pile up runs: while one is open, the occurrence is skipped.
+create or replace function private.may_run(h public.habits) returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return exists (select from public.skills s where s.id = h.skill_id and s.is_active and (s.user_id = h.user_id or s.is_public))
+    and private.is_active_member(h.organization_id, h.user_id)
+    and not exists (select from public.skill_executions e
+      where e.user_id = h.user_id and e.reference_id = h.id and e.status in ('pending', 'running'));
+end
+$$;
+comment on function private.may_run is
+  'Would this occurrence of a habit run: active skill that the owner sees, active member, nothing open? Judges: callable by the dispatcher only.';
+
+-- What holds for a habit whoever writes it: psql, Supabase's clients, the API and our own functions meet the same rules and words.
+
+create or replace function private.habit_fields(o public.habits, n public.habits) returns text[]
+language plpgsql immutable parallel safe
+as $$
+begin
+  return array_remove(array[
+    case when n.schedule_cron <> o.schedule_cron then 'scheduleCron' end,
+    case when n.schedule_description is distinct from o.schedule_description then 'scheduleDescription' end,
+    case when n.timezone <> o.timezone then 'timezone' end, case when n.config <> o.config then 'config' end,
+    case when n.is_active <> o.is_active then 'isActive' end,
+    case when n.consecutive_failures <> o.consecutive_failures then 'consecutiveFailures' end,
+    case when n.last_error_message is distinct from o.last_error_message then 'lastErrorMessage' end], null);
+end
+$$;
+comment on function private.habit_fields is 'Names of the contract for what differs between two states of a habit; counters of use are no change.';
+
+-- The rules of contract 20, 2.2. What was judged when it came is not judged again.
+create or replace function private.assert_habit(o public.habits, n public.habits) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_error text;
+begin
+  if n.skill_id is null then
+    perform private.refuse_field('skillId', 'skillId is required.');
+  elsif o.id is null and not private.sees_skill(n.user_id, n.skill_id) then
+    perform private.refuse_skill(n.skill_id::text, 'skillId');
+  end if;
+  if n.schedule_cron is null then
+    perform private.refuse_field('scheduleCron', 'scheduleCron is required.');
+  elsif n.schedule_cron is distinct from o.schedule_cron then
+    v_error := private.cron_error(n.schedule_cron);
+    if v_error is not null then
+      perform private.refuse(400, 'INVALID_CRON', v_error, 'scheduleCron');
+    end if;
+  end if;
+  if char_length(n.schedule_description) > 255 then
+    perform private.refuse_field('scheduleDescription', 'Schedule description must be 255 characters or less');
+  end if;
+  if n.timezone is distinct from o.timezone and not private.is_zone(n.timezone) then
+    perform private.refuse(400, 'INVALID_TIMEZONE', format('"%s" is not a time zone', left(n.timezone, 50)), 'timezone');
+  end if;
+  if n.config is distinct from o.config then
+    if jsonb_typeof(n.config) is distinct from 'object' then
+      perform private.refuse_field('config', 'Config must be an object');
+    -- Numbers beyond every program's are a few bytes here and a hundred thousand digits in text.
+    elsif pg_column_size(n.config) > 131072 or jsonb_path_exists(n.config, 'strict $.** ? (@ > 1e308 || @ < -1e308)')
+      or octet_length(private.compact_json(n.config)) > 65536 then
+      perform private.refuse_field('config', 'Config must be 64 KiB or less');
+    end if;
+  end if;
+  if n.is_active is null then
+    perform private.refuse_field('isActive', 'isActive must be true or false');
+  end if;
+end
+$$;
+comment on function private.assert_habit is
+  'Refuses what may not stand in a habit; o is null for a new one. Judges: nothing about the caller; callable by triggers of ours only.';
+
+create or replace function private.tg_habits__judge() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_habits constant integer := 1000;
+  v_void text;
+begin
+  if tg_op = 'UPDATE' then
+    if (new.id, new.user_id, new.organization_id, new.skill_id, new.created_at)
+      is distinct from (old.id, old.user_id, old.organization_id, old.skill_id, old.created_at) then
+      perform private.refuse(400, 'READ_ONLY_FIELD', 'A habit keeps its skill and its owner.', 'skillId');
+    end if;
+  elsif (select count(*) from public.habits h where h.user_id = new.user_id) >= c_habits then
+    perform private.refuse(409, 'TOO_MANY_HABITS', format('You have %s habits. Delete one first.', c_habits));
+  end if;
+  new.schedule_description := nullif(new.schedule_description, '');
+  v_void := private.assert_habit(old, new);
+  if tg_op = 'INSERT' or new.schedule_cron <> old.schedule_cron then
+    new.schedule_cron := private.normal_cron(new.schedule_cron);
+  end if;
+
+  if not new.is_active then
+    new.next_run_at := null;
+  elsif tg_op = 'INSERT' or not old.is_active or new.next_run_at is null or new.schedule_cron <> old.schedule_cron
+    or new.timezone <> old.timezone then
+    if tg_op = 'UPDATE' and not old.is_active then
+      new.consecutive_failures := 0;
+      new.last_error_message := null;
+    end if;
+    new.next_run_at := private.cron_next(new.schedule_cron, new.timezone, now());
+    if new.next_run_at is null then
+      new.is_active := false;
+      new.last_error_message := 'Cron expression never runs';
+    end if;
+  end if;
+  if tg_op = 'UPDATE' and (new.schedule_cron, new.schedule_description, new.timezone, new.config, new.is_active)
+    is distinct from (old.schedule_cron, old.schedule_description, old.timezone, old.config, old.is_active) then
+    new.updated_at := now();
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_habits__judge is
+  'Trigger: the rules of contract 20, 2.2; next_run_at follows expression, zone and switch; switching on forgets failures; updated_at moves with the owner''s changes.';
+-- Counters of use are not among the columns: each run moves them.
+create or replace trigger _200_judge before insert or update of id, user_id, organization_id, skill_id, schedule_cron, schedule_description,
+  timezone, config, is_active, next_run_at, created_at
+  on public.habits for each row execute function private.tg_habits__judge();
+
+create or replace function private.tg_habits__emit() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  h public.habits := coalesce(new, old);
+  v_fields text[];
+  v_void text;
+begin
+  if tg_op = 'UPDATE' then
+    v_fields := private.habit_fields(old, new);
+    if v_fields = '{}' then
+      return null;
+    end if;
+  end if;
+  v_void := private.emit('user:' || h.user_id, 'resource_changed', jsonb_strip_nulls(jsonb_build_object('resource', 'habit', 'id', h.id,
+      'operation', case tg_op when 'INSERT' then 'created' when 'UPDATE' then 'updated' else 'deleted' end,
+      'changedFields', to_jsonb(v_fields), 'updatedAt', private.iso(now()))),
+    null, null, 'room', 'habit', h.id);
+  return null;
+end
+$$;
+comment on function private.tg_habits__emit is 'Trigger: resource_changed in the owner''s room, also where the worker counts a failure or switches off.';
+create or replace trigger _900_emit after insert or delete or update of schedule_cron, schedule_description, timezone, config, is_active,
+  consecutive_failures, last_error_message
+  on public.habits for each row execute function private.tg_habits__emit();
+
+-- Who is removed leaves nothing running. A deactivated member's habits stay switched on: the dispatcher passes them over until the member
+-- is back.
+create or replace function private.tg_memberships__stop_habits() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  -- With the organization or the person the habits go too.
+  if exists (select from public.organizations o where o.id = old.organization_id)
+    and exists (select from public.users u where u.id = old.user_id) then
+    update public.habits set is_active = false
+    where user_id = old.user_id and organization_id = old.organization_id and is_active;
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_memberships__stop_habits is 'Trigger: a removed member''s habits of that organization are switched off.';
+create or replace trigger _500_stop_habits after delete on public.memberships
+  for each row execute function private.tg_memberships__stop_habits();
+
+-- Who sees and writes what (contract 20, 16.1): one's own, whatever the role. Not granted: counters, failures and next_run_at, which
+-- functions and triggers move; owner, organization and skill never change. What the skill of a new habit may be, a trigger judges too.
+grant execute on function private.assert_habits_row to authenticated, service_role, kijko_server, kijko_worker;
+grant select, delete on public.habits to authenticated;
+grant insert (user_id, organization_id, skill_id, schedule_cron, schedule_description, timezone, config, is_active) on public.habits
+  to authenticated;
+grant update (schedule_cron, schedule_description, timezone, config, is_active) on public.habits to authenticated;
+create policy select_own on public.habits for select to authenticated using (user_id = (select private.user_id()));
+create policy insert_own on public.habits for insert to authenticated
+  with check (user_id = (select private.user_id()) and organization_id = (select private.org_id())
+    and exists (select from public.skills s where s.id = skill_id));
+create policy update_own on public.habits for update to authenticated
+  using (user_id = (select private.user_id())) with check (user_id = (select private.user_id()));
+create policy delete_own on public.habits for delete to authenticated using (user_id = (select private.user_id()));
+
+-- What a reflex waits for and on which conditions, as it is stored (contract 20, sections 2.3, 10.1 and 11.5). Members that do not belong
+-- to the type are dropped, defaults are written out. Postgres knows the shape; expressions and regular expressions are judged by the
+-- server before they come here, and by nobody where somebody writes past it: then they are an error when they are judged, and never fire.
+
+create or replace function private.refuse_trigger(p_message text) returns void
+language plpgsql immutable
+as $$
+begin
+  perform private.refuse(400, 'INVALID_TRIGGER_CONFIG', p_message, 'triggerConfig');
+end
+$$;
+comment on function private.refuse_trigger is '400 INVALID_TRIGGER_CONFIG.';
+
+-- An optional text: absent, null and '' are the same.
+create or replace function private.trigger_text(p_config jsonb, p_name text, p_max integer) returns text
+language plpgsql immutable
+as $$
+declare
+  v jsonb := p_config -> p_name;
+begin
+  if v is null or v in ('null', '""') then
+    return null;
+  elsif jsonb_typeof(v) <> 'string' then
+    perform private.refuse_trigger(p_name || ' must be a text');
+  elsif char_length(v #>> '{}') > p_max then
+    perform private.refuse_trigger(format('%s must be %s characters or less', p_name, p_max));
+  end if;
+  return v #>> '{}';
+end
+$$;
+comment on function private.trigger_text is 'A text of a trigger''s configuration, or null.';
+
+create or replace function private.trigger_choice(p_config jsonb, p_name text, p_choices text[], p_default text, p_message text) returns text
+language plpgsql immutable
+as $$
+declare
+  v jsonb := p_config -> p_name;
+begin
+  if v is null or v = 'null' then
+    return p_default;
+  elsif jsonb_typeof(v) <> 'string' or v #>> '{}' <> all (p_choices) then
+    perform private.refuse_trigger(p_message);
+  end if;
+  return v #>> '{}';
+end
+$$;
+comment on function private.trigger_choice is 'One of some texts of a trigger''s configuration, or its default.';
+
+create or replace function private.tidy_paths(p_config jsonb) returns jsonb
+language plpgsql immutable
+as $$
+declare
+  v_paths text[];
+  v_events jsonb := coalesce(nullif(p_config -> 'events', 'null'), '["create", "modify"]');
+begin
+  if jsonb_typeof(p_config -> 'paths') = 'array' then
+    if jsonb_path_exists(p_config -> 'paths', '$[*] ? (@.type() != "string")') then
+      perform private.refuse_trigger('File path patterns must be texts');
+    end if;
+    select array_agg(t.path order by t.place) into v_paths
+    from (select private.trimmed(e) as path, min(o) as place from jsonb_array_elements_text(p_config -> 'paths') with ordinality v (e, o)
+      group by 1) t
+    where t.path <> '';
+  end if;
+  if v_paths is null then
+    perform private.refuse_trigger('At least one file path pattern is required');
+  -- All are tried on each changed file.
+  elsif cardinality(v_paths) > 50 then
+    perform private.refuse_trigger('At most 50 file path patterns are possible');
+  elsif exists (select from unnest(v_paths) p where char_length(p) > 200) then
+    perform private.refuse_trigger('A file path pattern must be 200 characters or less');
+  end if;
+  if jsonb_typeof(v_events) <> 'array' or v_events = '[]' or not v_events <@ '["create", "modify", "delete"]'::jsonb then
+    perform private.refuse_trigger('Events must be one or more of create, modify and delete');
+  end if;
+  return jsonb_build_object('paths', to_jsonb(v_paths), 'events', (
+    select jsonb_agg(t.e order by t.place)
+    from (select e, min(o) as place from jsonb_array_elements_text(v_events) with ordinality v (e, o) group by e) t));
+end
+$$;
+comment on function private.tidy_paths is 'Configuration of a file_change trigger. Errors: 400 INVALID_TRIGGER_CONFIG.';
+
+create or replace function private.tidy_trigger(p_type text, p_config jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_name text;
+begin
+  if p_type = 'schedule' then
+    perform private.refuse_trigger('Use Habits for scheduled triggers');
+  elsif p_type is null or p_type not in ('webhook', 'email', 'file_change', 'api_call', 'event') then
+    perform private.refuse_field('triggerType', 'The trigger type must be webhook, email, file_change, api_call or event.');
+  elsif jsonb_typeof(p_config) is distinct from 'object' then
+    perform private.refuse_trigger('A trigger configuration is required');
+  end if;
+  case p_type
+    when 'webhook' then
+      return jsonb_build_object('method',
+        private.trigger_choice(p_config, 'method', array['POST', 'GET'], 'POST', 'Method must be POST or GET'));
+    when 'email' then
+      return jsonb_strip_nulls(jsonb_build_object('fromAddress', private.trigger_text(p_config, 'fromAddress', 200),
+        'subjectPattern', private.trigger_text(p_config, 'subjectPattern', 200), 'bodyPattern', private.trigger_text(p_config, 'bodyPattern', 200)));
+    when 'file_change' then
+      return private.tidy_paths(p_config);
+    when 'api_call' then
+      v_name := nullif(private.trimmed(private.trigger_text(p_config, 'endpoint', 500)), '');
+      if v_name is null then
+        perform private.refuse_trigger('API endpoint is required');
+      end if;
+      return jsonb_build_object('endpoint', v_name, 'method', private.trigger_choice(p_config, 'method',
+        array['GET', 'POST', 'PUT', 'PATCH', 'DELETE'], 'POST', 'Method must be GET, POST, PUT, PATCH or DELETE'));
+    else
+      v_name := nullif(private.trimmed(private.trigger_text(p_config, 'eventName', 200)), '');
+      if v_name is null then
+        perform private.refuse_trigger('Event name is required');
+      end if;
+      return jsonb_strip_nulls(jsonb_build_object('eventName', v_name, 'source', nullif(private.trimmed(private.trigger_text(p_config, 'source', 200)), '')));
+  end case;
+end
+$$;
+comment on function private.tidy_trigger is
+  'A trigger''s configuration as it is stored. Errors: 400 INVALID_TRIGGER_CONFIG, 400 VALIDATION_ERROR for an unknown type.';
+
+create or replace function private.refuse_conditions(p_field text, p_message text) returns void
+language plpgsql immutable
+as $$
+begin
+  perform private.refuse(400, 'INVALID_CONDITIONS', p_message, p_field);
+end
+$$;
+comment on function private.refuse_conditions is '400 INVALID_CONDITIONS about one part of the conditions.';
+
+-- The same words as package worker/condition, which has looked at all of it, and at more, before the server comes here.
+create or replace function private.filter_fault(f jsonb) returns text
+language plpgsql immutable
+as $$
+declare
+  v_operator text := f ->> 'operator';
+  v_type text := coalesce(jsonb_typeof(f -> 'value'), 'null');
+  v_list boolean := v_operator in ('in', 'not_in');
+begin
+  return case
+    when jsonb_typeof(f) <> 'object' then 'Filter must be an object'
+    when jsonb_typeof(f -> 'field') is distinct from 'string' or f ->> 'field' = '' then 'Field name is required'
+    when char_length(f ->> 'field') > 200 then 'Field name must be 200 characters or less'
+    when jsonb_typeof(f -> 'operator') is distinct from 'string' or v_operator not in ('equals', 'not_equals', 'contains', 'not_contains',
+      'startsWith', 'endsWith', 'regex', 'gt', 'gte', 'lt', 'lte', 'exists', 'not_exists', 'in', 'not_in')
+      then 'Invalid operator: ' || left(coalesce(v_operator, ''), 100)
+    when v_type = 'null' then case when v_operator in ('exists', 'not_exists') then null else 'Value is required for this operator' end
+    when v_list and v_type <> 'array' then 'Value must be an array for this operator'
+    when not v_list and v_type = 'array' then 'Value must not be an array for this operator'
+    when v_type = 'object' then 'Value must be a text, a number or true or false'
+    when v_list and jsonb_array_length(f -> 'value') > 100 then 'Value must have at most 100 entries'
+    when v_list and jsonb_path_exists(f -> 'value', 'strict $[*] ? (@.type() == "null" || @.type() == "array" || @.type() == "object")')
+      then 'Value must hold texts, numbers, true and false only'
+    when v_operator = 'regex' and char_length(f ->> 'value') > 200 then 'Pattern must be 200 characters or less' end;
+end
+$$;
+comment on function private.filter_fault is 'What is wrong with the shape of a filter, or null.';
+
+create or replace function private.tidy_conditions(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_expression text;
+  v_filters jsonb := coalesce(nullif(p -> 'filters', 'null'), '[]');
+  v_all jsonb := coalesce(nullif(p -> 'matchAll', 'null'), 'null');
+  v_fault record;
+begin
+  if p is null or p = 'null' then
+    return null;
+  elsif jsonb_typeof(p) <> 'object' then
+    perform private.refuse_conditions('conditions', 'Conditions must be an object');
+  -- As jsonb writes it, with blanks; what is sent is at most half of that.
+  elsif octet_length(p::text) > 131072 then
+    perform private.refuse_conditions('conditions', 'Conditions must be 64 KiB or less');
+  elsif jsonb_typeof(p -> 'expression') not in ('null', 'string') then
+    perform private.refuse_conditions('conditions.expression', 'Expression must be a text');
+  end if;
+  v_expression := nullif(private.trimmed(p ->> 'expression'), '');
+  if char_length(v_expression) > 500 then
+    perform private.refuse_conditions('conditions.expression', 'Expression too long');
+  elsif jsonb_typeof(v_filters) <> 'array' then
+    perform private.refuse_conditions('conditions.filters', 'Filters must be an array');
+  elsif jsonb_array_length(v_filters) > 50 then
+    perform private.refuse_conditions('conditions.filters', format('Too many filters: %s (max: 50)', jsonb_array_length(v_filters)));
+  end if;
+  select o - 1 as place, private.filter_fault(f) as message into v_fault
+  from jsonb_array_elements(v_filters) with ordinality t (f, o) where private.filter_fault(f) is not null order by o limit 1;
+  if found then
+    perform private.refuse_conditions(format('conditions.filters[%s]', v_fault.place), format('Filter %s: %s', v_fault.place + 1, v_fault.message));
+  elsif jsonb_typeof(v_all) not in ('null', 'boolean') then
+    perform private.refuse_conditions('conditions.matchAll', 'matchAll must be true or false');
+  elsif v_expression is null and v_filters = '[]' then
+    return null;
+  end if;
+  -- The editor shows "all" while nothing is chosen, the rule without a choice is "any": what is stored is explicit.
+  if v_all = 'null' and jsonb_array_length(v_filters) > 1 then
+    v_all := 'true';
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('expression', v_expression, 'matchAll', v_all, 'filters', (
+    select jsonb_agg(jsonb_build_object('field', f -> 'field', 'operator', f -> 'operator',
+      -- The type of the contract requires a value.
+      'value', case when coalesce(f -> 'value', 'null') = 'null' then '""' else f -> 'value' end) order by o)
+    from jsonb_array_elements(v_filters) with ordinality t (f, o))));
+end
+$$;
+comment on function private.tidy_conditions is 'Conditions as they are stored, null for none. Errors: 400 INVALID_CONDITIONS.';
+grant execute on function private.refuse_trigger, private.trigger_text, private.trigger_choice, private.tidy_paths, private.tidy_trigger,
+  private.refuse_conditions, private.filter_fault, private.tidy_conditions to authenticated, service_role, kijko_server, kijko_worker;
+
+-- How a reflex is shown (contract 20, section 1.6), and its owner's way to it.
+
+create or replace function private.webhook_url(p_id uuid) returns text
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return rtrim(coalesce((select i.value #>> '{}' from private.installation i where i.key = 'api_url'), ''), '/') || '/webhooks/reflex/' || p_id;
+end
+$$;
+comment on function private.webhook_url is 'Address of a webhook, as the installation declares its origin. Gives away no content: it is made of the id.';
+
+-- The sealed secret travels in the answer and the server opens it there, so that showing it costs no second round trip. Whoever comes
+-- with psql or Supabase's clients cannot open it, and does not get it either.
+create or replace function private.sealed_secret(p_id uuid) returns text
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  if private.is_stranger() then
+    return null;
+  end if;
+  return (
+    select s.sealed from private.reflex_secrets s join public.reflexes r on r.id = s.reflex_id
+    where s.reflex_id = p_id and r.user_id = private.user_id()
+  );
+end
+$$;
+comment on function private.sealed_secret is
+  'Sealed secret of a webhook, for the server to open; null for everybody else. Judges: own reflexes, through our server only.';
+
+-- Who is connected, not as whom: a role can be put on, the connection cannot.
+create or replace function private.is_stranger() returns boolean
+language sql stable parallel safe
+return session_user in ('anon', 'authenticated', 'authenticator', 'service_role');
+comment on function private.is_stranger is 'Does this call come past our server: through PostgREST, or by psql as a request role?';
+
+create or replace function private.reflex_json(r public.reflexes) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return jsonb_strip_nulls(jsonb_build_object(
+    'id', r.id, 'skillId', r.skill_id, 'userId', r.user_id, 'triggerType', r.trigger_type,
+    'triggerConfig', r.trigger_config || case when r.trigger_type = 'webhook'
+      then jsonb_build_object('url', private.webhook_url(r.id), 'secret', private.sealed_secret(r.id)) else '{}' end,
+    'conditions', r.conditions, 'isActive', r.is_active, 'triggerCount', r.trigger_count, 'lastTriggeredAt', private.iso(r.last_triggered_at),
+    'consecutiveFailures', r.consecutive_failures, 'lastErrorMessage', r.last_error_message, 'createdAt', private.iso(r.created_at),
+    'updatedAt', private.iso(r.updated_at)));
+end
+$$;
+comment on function private.reflex_json is 'Reflex of the contract; a webhook''s secret is sealed and opened by the server.';
+
+create or replace function private.own_reflex(p jsonb) returns public.reflexes
+language plpgsql stable
+as $$
+declare
+  r public.reflexes;
+begin
+  select * into r from public.reflexes x where x.id = private.as_uuid(p ->> 'reflexId') and x.user_id = private.user_id();
+  if not found then
+    perform private.refuse(404, 'REFLEX_NOT_FOUND', format('Reflex with ID %s not found', left(coalesce(p ->> 'reflexId', ''), 100)));
+  end if;
+  return r;
+end
+$$;
+comment on function private.own_reflex is 'The caller''s reflex that the path names. Errors: 404 REFLEX_NOT_FOUND.';
+
+create or replace function private.own_webhook(p jsonb) returns public.reflexes
+language plpgsql stable
+as $$
+declare
+  r public.reflexes := private.own_reflex(p);
+begin
+  if r.trigger_type <> 'webhook' then
+    perform private.refuse(409, 'NOT_WEBHOOK', 'This reflex is not triggered by a webhook');
+  end if;
+  return r;
+end
+$$;
+comment on function private.own_webhook is 'The same, for what only webhooks have. Errors: 404 REFLEX_NOT_FOUND, 409 NOT_WEBHOOK.';
+
+create or replace function private.keep_secret(p_id uuid, p_sealed text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if private.is_stranger() then
+    perform private.refuse(403, 'FORBIDDEN', 'Secrets are made by the server.');
+  end if;
+  insert into private.reflex_secrets as s (reflex_id, sealed)
+  select r.id, p_sealed from public.reflexes r where r.id = p_id and r.user_id = private.user_id() and r.trigger_type = 'webhook'
+  on conflict (reflex_id) do update set sealed = excluded.sealed, created_at = now();
+end
+$$;
+comment on function private.keep_secret is
+  'Stores the sealed secret of a webhook; the old one is void at once. Judges: own webhooks, through our server only. Errors: 403 FORBIDDEN.';
+
+-- Active again, with a clean record. Counters are granted to nobody, hence a definer function.
+create or replace function private.revive_reflex(p_id uuid, p_checked boolean) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if p_checked then
+    perform private.assert_skill_runs(r.skill_id, r.user_id) from public.reflexes r where r.id = p_id and r.user_id = private.user_id();
+  end if;
+  perform set_config('app.reviving', 'on', true);
+  update public.reflexes set is_active = true, consecutive_failures = 0, last_error_message = null
+  where id = p_id and user_id = private.user_id();
+  perform set_config('app.reviving', '', true);
+end
+$$;
+comment on function private.revive_reflex is
+  'Switches a reflex on and forgets its failures; p_checked asks for the skill. Judges: own reflexes only. Errors: 409 SKILL_INACTIVE, 404 SKILL_NOT_FOUND.';
+
+create or replace function private.assert_skill_runs(p_skill_id uuid, p_user_id uuid) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_active boolean := (select s.is_active from public.skills s where s.id = p_skill_id);
+begin
+  if v_active is false then
+    perform private.refuse(409, 'SKILL_INACTIVE', 'Cannot activate reflex: associated skill is inactive');
+  elsif not private.sees_skill(p_user_id, p_skill_id) then
+    perform private.refuse_skill(p_skill_id::text);
+  end if;
+end
+$$;
+comment on function private.assert_skill_runs is
+  '409 SKILL_INACTIVE or 404 SKILL_NOT_FOUND unless the skill could run for the person. Judges: gives away one bit about an unguessable id.';
+grant execute on function private.webhook_url, private.sealed_secret, private.reflex_json, private.own_reflex, private.own_webhook,
+  private.keep_secret, private.revive_reflex, private.assert_skill_runs to authenticated;
+grant execute on function private.is_stranger to authenticated, service_role, kijko_server, kijko_worker;
+
+-- Firing (contract 20, section 10.4). The server judges patterns and conditions; here everything else is judged again, in the transaction
+-- that inserts the execution: the reflex may have been switched off meanwhile, or its owner have left. Nothing that a run does comes
+-- back here: a reflex never causes another one.
+
+create or replace function private.fire_reflex(r public.reflexes, p_payload jsonb, out reason text, out execution_id uuid)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  e public.skill_executions;
+begin
+  -- A deactivated member's reflexes keep isActive, and take up again with the membership.
+  if not r.is_active
+    or not exists (select from public.memberships m where m.organization_id = r.organization_id and m.user_id = r.user_id and m.status = 'active') then
+    reason := 'inactive';
+  elsif not private.can_fire_skill(r.skill_id, r.user_id) then
+    reason := 'skill_inactive';
+  else
+    e := private.start_execution(r.skill_id, r.user_id, r.organization_id, 'reflex', r.id,
+      jsonb_build_object('trigger', r.trigger_type, 'payload', p_payload), 'record');
+    execution_id := e.id;
+    if e.error_code = 'QUOTA_EXCEEDED' then
+      reason := 'quota_exceeded';
+    end if;
+  end if;
+end
+$$;
+comment on function private.fire_reflex is
+  'Starts the run of a reflex whose trigger and conditions match, or says why not. Judges: that reflex, skill and membership are active; callable by definer functions of ours only.';
+
+-- What the server has to judge: the reflexes of one person that may wait for this. At most 100 look at one event, the oldest first.
+create or replace function private.waiting_reflexes(p_user_id uuid, p_type text, p_event text default null) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('id', w.id, 'config', w.trigger_config, 'conditions', w.conditions) order by w.created_at, w.id), '[]')
+    from (
+      select r.id, r.trigger_config, r.conditions, r.created_at from public.reflexes r
+      where r.user_id = p_user_id and r.trigger_type = p_type and r.is_active
+        and (p_type <> 'event' or r.trigger_config ->> 'eventName' = p_event)
+      order by r.created_at, r.id limit 100) w
+  );
+end
+$$;
+comment on function private.waiting_reflexes is
+  'Active reflexes of a person for one kind of trigger, with what the server needs to judge them. Judges: callable by the server, the worker and definer functions of ours only.';
+grant execute on function private.waiting_reflexes to kijko_server, kijko_worker;
+
+-- p: triggerType, eventName?. Counts the attempt; a refusal is an answer here, because a raised one would not be counted.
+create or replace function private.begin_event(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user uuid := private.user_id();
+  v record;
+begin
+  if v_user is null or private.is_stranger() then
+    perform private.refuse(403, 'FORBIDDEN', 'Events are sent through the API.');
+  end if;
+  -- Of the counter nothing is lost that matters.
+  perform set_config('synchronous_commit', 'off', true);
+  select * into v from private.take_rate('events:' || v_user, 60, interval '1 minute');
+  return jsonb_build_object('allowed', v.allowed, 'remaining', v.remaining, 'resetAt', private.iso(v.reset_at), 'reflexes',
+    case when v.allowed then private.waiting_reflexes(v_user, p ->> 'triggerType', p ->> 'eventName') else '[]' end);
+end
+$$;
+comment on function private.begin_event is
+  'Counts an event of the caller and gives the reflexes that may wait for it. Judges: the caller''s own, through our server only. Errors: 403 FORBIDDEN.';
+grant execute on function private.begin_event to authenticated;
+
+create or replace function private.fire_reflexes(p_user_id uuid, p_type text, p_ids uuid[], p_payload jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r public.reflexes;
+  v record;
+  v_ids jsonb := '[]';
+begin
+  for r in
+    select * from public.reflexes x where x.id = any (p_ids) and x.user_id = p_user_id and x.trigger_type = p_type
+    order by x.created_at, x.id
+  loop
+    select * into v from private.fire_reflex(r, p_payload);
+    if v.execution_id is not null then
+      v_ids := v_ids || to_jsonb(v.execution_id);
+    end if;
+  end loop;
+  return jsonb_build_object('matched', jsonb_array_length(v_ids), 'executionIds', v_ids);
+end
+$$;
+comment on function private.fire_reflexes is
+  'Fires those of a person''s reflexes that the server found to match. Judges: callable by the server, the worker and definer functions of ours only.';
+grant execute on function private.fire_reflexes to kijko_server, kijko_worker;
+
+-- The second half of POST /events: p.reflexIds are those that matched.
+create or replace function private.send_event(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if private.user_id() is null or private.is_stranger() then
+    perform private.refuse(403, 'FORBIDDEN', 'Events are sent through the API.');
+  end if;
+  return private.fire_reflexes(private.user_id(), coalesce(p -> 'body' ->> 'triggerType', 'event'),
+    array(select i::uuid from jsonb_array_elements_text(p -> 'reflexIds') i), p -> 'body' -> 'payload');
+end
+$$;
+comment on function private.send_event is
+  'Fires the caller''s reflexes that the server found to match. Judges: the caller''s own, through our server only. Errors: 403 FORBIDDEN.';
+
+create or replace function api.send_event(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return private.send_event(p);
+end
+$$;
+comment on function api.send_event is 'POST /events, behind the server''s judgement. Errors: 403 FORBIDDEN for those who come past it.';
+grant execute on function private.send_event, api.send_event to authenticated;
+
+-- Whose calls are watched. Every server process keeps the answer for some seconds; for everybody else a request costs a look into a map.
+create or replace function private.watched_callers(p_limit integer default 100000) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(w.user_id), '[]')
+    from (select distinct r.user_id from public.reflexes r where r.is_active and r.trigger_type = 'api_call' limit p_limit) w
+  );
+end
+$$;
+comment on function private.watched_callers is 'Owners of active api_call reflexes. Judges: callable by the server only.';
+grant execute on function private.watched_callers to kijko_server;
+
+create or replace function private.prune_reflexes(p_at timestamptz default now()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  delete from private.reflex_deliveries where created_at < p_at - interval '24 hours';
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.prune_reflexes is 'Answers of deliveries are kept for 24 hours. Judges: callable by schedules only.';
+
+-- Deliveries of webhooks (contract 20, section 10.2), in two calls of the server: what is needed to judge one, and what follows from it.
+-- In between the server checks the signature, reads the payload and judges the conditions; nobody waits meanwhile.
+
+-- Only deliveries that the server's own limiter let pass come here, so a flood makes no hot row. An unknown id is not counted: it would
+-- leave a row for each.
+create or replace function private.open_delivery(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r public.reflexes;
+  v record;
+begin
+  select * into r from public.reflexes x where x.id = private.as_uuid(p ->> 'id') and x.trigger_type = 'webhook';
+  if not found then
+    return null;
+  end if;
+  -- Of the counter nothing is lost that matters.
+  perform set_config('synchronous_commit', 'off', true);
+  select * into v from private.take_rate('reflex:' || r.id, 60, interval '1 minute');
+  return jsonb_build_object('allowed', v.allowed, 'remaining', v.remaining, 'resetAt', private.iso(v.reset_at))
+    || case when v.allowed then jsonb_build_object('method', r.trigger_config -> 'method', 'conditions', r.conditions,
+        'sealed', (select s.sealed from private.reflex_secrets s where s.reflex_id = r.id)) else '{}' end;
+end
+$$;
+comment on function private.open_delivery is
+  'Counts a delivery and gives what is needed to judge it; null for an unknown webhook. Judges: callable by the server only.';
+grant execute on function private.open_delivery to kijko_server;
+
+-- p: id, payload, matches, error (the conditions could not be judged), key (hexadecimal digest, or absent).
+create or replace function private.take_delivery(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_key bytea := decode(p ->> 'key', 'hex');
+  r public.reflexes;
+  v record;
+  v_answer jsonb;
+begin
+  select * into r from public.reflexes x where x.id = (p ->> 'id')::uuid and x.trigger_type = 'webhook';
+  if not found then
+    perform private.refuse(404, 'REFLEX_NOT_FOUND', format('Reflex with ID %s not found', p ->> 'id'));
+  end if;
+  if v_key is not null then
+    delete from private.reflex_deliveries d where d.reflex_id = r.id and d.key = v_key and d.created_at < now() - interval '24 hours';
+    -- Equal deliveries at the same time wait here for the first one's commit.
+    insert into private.reflex_deliveries (reflex_id, key) values (r.id, v_key) on conflict do nothing;
+    if not found then
+      return (select d.response from private.reflex_deliveries d where d.reflex_id = r.id and d.key = v_key);
+    end if;
+  end if;
+  if (p ->> 'matches')::boolean then
+    select * into v from private.fire_reflex(r, p -> 'payload');
+  else
+    -- Why it would not have fired anyway comes first.
+    select case when not r.is_active then 'inactive' when not private.can_fire_skill(r.skill_id, r.user_id) then 'skill_inactive'
+      when (p ->> 'error')::boolean then 'condition_error' else 'conditions_not_met' end as reason, null::uuid as execution_id into v;
+  end if;
+  v_answer := case when v.reason is null then jsonb_build_object('received', true, 'triggered', true, 'executionId', v.execution_id)
+    else jsonb_build_object('received', true, 'triggered', false, 'reason', v.reason) end;
+  perform private.audit('integration.webhook_triggered', 'A webhook delivery was accepted',
+    jsonb_strip_nulls(jsonb_build_object('reflexId', r.id, 'triggered', v.reason is null, 'reason', v.reason, 'executionId', v.execution_id)),
+    null, r.organization_id, r.user_id);
+  if v_key is not null then
+    update private.reflex_deliveries d set response = v_answer where d.reflex_id = r.id and d.key = v_key;
+  end if;
+  return v_answer;
+end
+$$;
+comment on function private.take_delivery is
+  'Fires a webhook whose delivery was found genuine, at most once a key; gives the answer. Judges: callable by the server only. Errors: 404 REFLEX_NOT_FOUND.';
+grant execute on function private.take_delivery to kijko_server;
+
+create or replace function private.can_fire_skill(p_skill_id uuid, p_user_id uuid) returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return exists (select from public.skills s where s.id = p_skill_id and s.is_active and (s.is_public or s.user_id = p_user_id));
+end
+$$;
+comment on function private.can_fire_skill is 'Is the skill active and the person''s to run? Judges: callable by definer functions of ours only.';
+
+-- Changed files (contract 20, section 10.3): when a run replaces a project's index, the files that differ are told to the project's owner.
+-- Compared is here, in the transaction of the change, because the old index is removed soon after it; judged is by the worker. Nothing is
+-- compared where nobody waits, and a first index has nothing to be compared with.
+
+create or replace function private.changed_files(p_org_id uuid, p_old_run uuid, p_new_run uuid, p_limit integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('event', c.event, 'path', c.path, 'size', c.bytes) order by c.path, c.event), '[]')
+    from (
+      select coalesce(n.path, o.path) as path, coalesce(n.bytes, o.bytes) as bytes,
+        case when o.id is null then 'create' when n.id is null then 'delete' else 'modify' end as event
+      from (select * from public.run_files f where f.organization_id = p_org_id and f.run_id = p_old_run) o
+      full join (select * from public.run_files f where f.organization_id = p_org_id and f.run_id = p_new_run) n
+        on n.path = o.path and n.source = o.source
+          and coalesce(n.repository_id, '00000000-0000-0000-0000-000000000000') = coalesce(o.repository_id, '00000000-0000-0000-0000-000000000000')
+      where o.hash is distinct from n.hash
+      order by 1, 3
+      limit p_limit) c
+  );
+end
+$$;
+comment on function private.changed_files is
+  'What differs between the files of two runs, by path. Judges: callable by triggers of ours only.';
+
+create or replace function private.tg_project_indexes__match() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  -- More than this change only when a whole tree is exchanged, which no reflex is meant for; the first by path are looked at.
+  c_changes constant integer := 10000;
+  v_owner uuid := (select p.user_id from public.projects p where p.id = new.project_id);
+  v_changes jsonb;
+  v_void text;
+begin
+  if not exists (select from public.reflexes r where r.user_id = v_owner and r.trigger_type = 'file_change' and r.is_active)
+    -- An external worker keeps no files here: that is no deletion of all of them.
+    or not exists (select from public.run_files f where f.organization_id = new.organization_id and f.run_id = new.run_id) then
+    return null;
+  end if;
+  v_changes := private.changed_files(new.organization_id, old.run_id, new.run_id, c_changes);
+  if v_changes <> '[]' then
+    v_void := private.enqueue('reflexes.match', jsonb_build_object('userId', v_owner, 'projectId', new.project_id, 'runId', new.run_id,
+      'timestamp', private.iso(now()), 'changes', v_changes), now(), 'reflexes.match:' || new.run_id);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_project_indexes__match is 'Trigger: what a new index changes is given to the owner''s file_change reflexes.';
+create or replace trigger _900_match after update of run_id on public.project_indexes
+  for each row when (old.run_id is not null and new.run_id is not null and old.run_id <> new.run_id)
+  execute function private.tg_project_indexes__match();
+
+-- p_firings: [{reflexIds, payload}]. All in one transaction and once a batch: a job that comes again finds its reflexes served.
+create or replace function private.fire_changes(p_user_id uuid, p_batch text, p_firings jsonb) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_key bytea := sha256(convert_to('batch:' || p_batch, 'UTF8'));
+  v_fresh uuid[];
+  v_count integer := 0;
+  f jsonb;
+begin
+  with claimed as (
+    insert into private.reflex_deliveries (reflex_id, key)
+    select r.id, v_key from public.reflexes r
+    where r.user_id = p_user_id and r.trigger_type = 'file_change'
+      and r.id in (select i::uuid from jsonb_array_elements(p_firings) x, jsonb_array_elements_text(x -> 'reflexIds') i)
+    on conflict do nothing
+    returning reflex_id)
+  select coalesce(array_agg(reflex_id), '{}') into v_fresh from claimed;
+  for f in select x from jsonb_array_elements(p_firings) x loop
+    v_count := v_count + (private.fire_reflexes(p_user_id, 'file_change',
+      array(select i::uuid from jsonb_array_elements_text(f -> 'reflexIds') i where i::uuid = any (v_fresh)), f -> 'payload') ->> 'matched')::integer;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function private.fire_changes is
+  'Fires file_change reflexes for the changes of one batch, once; gives how many times. Judges: callable by the worker only.';
+grant execute on function private.fire_changes to kijko_worker;
+
+-- Operations on reflexes (contract 20, section 9). They run as the caller, under the caller's policies.
+
+create or replace function private.page_number(p jsonb, p_name text, p_default integer, p_min integer, p_max integer) returns integer
+language plpgsql immutable parallel safe
+as $$
+declare
+  n numeric := coalesce((p ->> p_name)::numeric, p_default);
+begin
+  if n < p_min then
+    perform private.refuse_field(p_name, format('%s must be at least %s.', p_name, p_min));
+  end if;
+  return least(n, p_max);
+end
+$$;
+comment on function private.page_number is 'A number of a list''s query: its default, refused below p_min, cut at p_max.';
+grant execute on function private.page_number to authenticated;
+
+create or replace function api.list_reflexes(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_page integer := private.page_number(p, 'page', 1, 1, 1000000);
+  v_size integer := private.page_number(p, 'pageSize', 20, 1, 100);
+  v_user uuid := private.user_id();
+  v_skill uuid := private.as_uuid(p ->> 'skillId');
+  v_rows jsonb;
+  v_total bigint;
+begin
+  select count(*) into v_total from public.reflexes r
+  where r.user_id = v_user and (p ->> 'skillId' is null or r.skill_id = v_skill)
+    and (p ->> 'triggerType' is null or r.trigger_type = p ->> 'triggerType')
+    and (p ->> 'isActive' is null or r.is_active = (p ->> 'isActive')::boolean);
+  select coalesce(jsonb_agg(private.reflex_json(l.r) || jsonb_build_object('skill', private.reflex_skill_json(l.r)) order by l.place), '[]')
+    into v_rows
+  from (
+    select r, row_number() over (order by r.is_active desc, r.last_triggered_at desc nulls last, r.created_at desc, r.id) as place
+    from public.reflexes r
+    where r.user_id = v_user and (p ->> 'skillId' is null or r.skill_id = v_skill)
+      and (p ->> 'triggerType' is null or r.trigger_type = p ->> 'triggerType')
+      and (p ->> 'isActive' is null or r.is_active = (p ->> 'isActive')::boolean)
+    order by place limit v_size offset (v_page::bigint - 1) * v_size) l;
+  return jsonb_build_object('reflexes', v_rows, 'total', v_total, 'page', v_page, 'pageSize', v_size,
+    'hasMore', v_page::bigint * v_size < v_total);
+end
+$$;
+comment on function api.list_reflexes is 'GET /reflexes: active first, then the latest triggered.';
+
+-- Lists show a placeholder where the skill is gone from sight.
+create or replace function private.reflex_skill_json(r public.reflexes) returns jsonb
+language plpgsql stable
+as $$
+declare
+  s public.skills;
+begin
+  select * into s from public.skills k where k.id = r.skill_id;
+  return case when found then private.skill_json(s) else private.missing_skill_json(r.skill_id, r.user_id, r.created_at, r.updated_at) end;
+end
+$$;
+comment on function private.reflex_skill_json is 'The reflex''s skill as its owner sees it now, or the placeholder.';
+grant execute on function private.reflex_skill_json to authenticated;
+
+-- p.sealedSecret comes from the server, which alone can seal; a webhook that was made past it has no secret, and takes no deliveries
+-- until one is made there.
+create or replace function api.create_reflex(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  b jsonb := p -> 'body';
+  r public.reflexes;
+  v_skill uuid := private.as_uuid(b ->> 'skillId');
+begin
+  if v_skill is null then
+    perform private.refuse_skill(coalesce(b ->> 'skillId', ''), 'skillId');
+  elsif b -> 'isActive' = 'null' then
+    perform private.refuse_field('isActive', 'isActive must be true or false.');
+  end if;
+  perform private.visible_skill(v_skill, 'skillId');
+  insert into public.reflexes (user_id, organization_id, skill_id, trigger_type, trigger_config, conditions, is_active)
+  values (private.user_id(), private.org_id(), v_skill, b ->> 'triggerType', private.tidy_trigger(b ->> 'triggerType', b -> 'triggerConfig'),
+    private.tidy_conditions(b -> 'conditions'), coalesce((b ->> 'isActive')::boolean, true))
+  returning * into r;
+  if r.trigger_type = 'webhook' and p ->> 'sealedSecret' is not null then
+    perform private.keep_secret(r.id, p ->> 'sealedSecret');
+  end if;
+  return private.reflex_json(r)
+    || case when r.trigger_type = 'webhook' then jsonb_build_object('webhookUrl', private.webhook_url(r.id)) else '{}' end;
+end
+$$;
+comment on function api.create_reflex is
+  'POST /reflexes. Errors: 400 INVALID_TRIGGER_CONFIG, 400 INVALID_CONDITIONS, 404 SKILL_NOT_FOUND (skillId).';
+
+create or replace function api.get_reflex_stats(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_user uuid := private.user_id();
+begin
+  return (
+    select jsonb_build_object('totalReflexes', count(*), 'activeReflexes', count(*) filter (where r.is_active),
+      'totalTriggers', coalesce(sum(r.trigger_count), 0), 'failedReflexes', count(*) filter (where r.consecutive_failures > 0),
+      'triggersByType', jsonb_build_object('webhook', count(*) filter (where r.trigger_type = 'webhook'),
+        'email', count(*) filter (where r.trigger_type = 'email'), 'file_change', count(*) filter (where r.trigger_type = 'file_change'),
+        'api_call', count(*) filter (where r.trigger_type = 'api_call'), 'schedule', 0,
+        'event', count(*) filter (where r.trigger_type = 'event')))
+    from public.reflexes r where r.user_id = v_user
+  ) || jsonb_build_object('recentTriggers', (
+    select coalesce(jsonb_agg(jsonb_build_object('reflexId', t.id, 'skillName', coalesce(t.name, 'Unknown Skill'),
+      'triggeredAt', private.iso(t.last_triggered_at), 'triggerType', t.trigger_type) order by t.last_triggered_at desc, t.id), '[]')
+    from (
+      select r.id, r.trigger_type, r.last_triggered_at, s.name
+      from public.reflexes r left join public.skills s on s.id = r.skill_id
+      where r.user_id = v_user and r.last_triggered_at is not null
+      order by r.last_triggered_at desc, r.id limit 5) t));
+end
+$$;
+comment on function api.get_reflex_stats is 'GET /reflexes/stats: triggersByType counts reflexes, not firings.';
+
+create or replace function api.get_reflex(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.reflex_json(private.own_reflex(p));
+end
+$$;
+comment on function api.get_reflex is 'GET /reflexes/{reflexId}. Errors: 404 REFLEX_NOT_FOUND.';
+
+create or replace function api.get_reflex_full(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  r public.reflexes := private.own_reflex(p);
+begin
+  return private.reflex_json(r) || jsonb_build_object('skill', private.skill_json(private.visible_skill(r.skill_id)));
+end
+$$;
+comment on function api.get_reflex_full is 'GET /reflexes/{reflexId}/full. Errors: 404 REFLEX_NOT_FOUND, 404 SKILL_NOT_FOUND.';
+
+create or replace function api.update_reflex(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  b jsonb := p -> 'body';
+  r public.reflexes := private.own_reflex(p);
+begin
+  if b -> 'isActive' = 'null' then
+    perform private.refuse_field('isActive', 'isActive must be true or false.');
+  end if;
+  update public.reflexes x set
+    trigger_config = case when b ? 'triggerConfig' then private.tidy_trigger(r.trigger_type, b -> 'triggerConfig') else x.trigger_config end,
+    conditions = case when b ? 'conditions' then private.tidy_conditions(b -> 'conditions') else x.conditions end,
+    is_active = coalesce((b ->> 'isActive')::boolean, x.is_active)
+  where x.id = r.id
+  returning * into r;
+  return private.reflex_json(r);
+end
+$$;
+comment on function api.update_reflex is
+  'PUT and PATCH /reflexes/{reflexId}. Errors: 404 REFLEX_NOT_FOUND, 400 INVALID_TRIGGER_CONFIG, 400 INVALID_CONDITIONS, 409 SKILL_INACTIVE.';
+
+create or replace function api.delete_reflex(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  r public.reflexes := private.own_reflex(p);
+begin
+  delete from public.reflexes where id = r.id;
+  return '{"success": true}';
+end
+$$;
+comment on function api.delete_reflex is 'DELETE /reflexes/{reflexId}; its executions stay. Errors: 404 REFLEX_NOT_FOUND.';
+
+create or replace function api.activate_reflex(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  r public.reflexes := private.own_reflex(p);
+begin
+  perform private.revive_reflex(r.id, true);
+  return private.reflex_json(private.own_reflex(p));
+end
+$$;
+comment on function api.activate_reflex is 'POST /reflexes/{reflexId}/activate. Errors: 404 REFLEX_NOT_FOUND, 409 SKILL_INACTIVE, 404 SKILL_NOT_FOUND.';
+
+create or replace function api.deactivate_reflex(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  r public.reflexes := private.own_reflex(p);
+begin
+  update public.reflexes x set is_active = false where x.id = r.id returning * into r;
+  return private.reflex_json(r);
+end
+$$;
+comment on function api.deactivate_reflex is 'POST /reflexes/{reflexId}/deactivate. Errors: 404 REFLEX_NOT_FOUND.';
+
+create or replace function api.reset_reflex_errors(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  r public.reflexes := private.own_reflex(p);
+begin
+  perform private.revive_reflex(r.id, false);
+  return private.reflex_json(private.own_reflex(p));
+end
+$$;
+comment on function api.reset_reflex_errors is 'POST /reflexes/{reflexId}/reset-errors: reactivates without asking for the skill. Errors: 404 REFLEX_NOT_FOUND.';
+
+create or replace function api.regenerate_reflex_secret(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  r public.reflexes := private.own_webhook(p);
+begin
+  perform private.keep_secret(r.id, p ->> 'sealedSecret');
+  return jsonb_build_object('secret', p -> 'sealedSecret');
+end
+$$;
+comment on function api.regenerate_reflex_secret is
+  'POST /reflexes/{reflexId}/regenerate-secret, with what the server has sealed. Errors: 404 REFLEX_NOT_FOUND, 409 NOT_WEBHOOK.';
+
+create or replace function api.get_reflex_webhook(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  r public.reflexes := private.own_webhook(p);
+begin
+  return jsonb_build_object('url', private.webhook_url(r.id), 'secret', coalesce(private.sealed_secret(r.id), ''),
+    'method', r.trigger_config -> 'method', 'samplePayload', jsonb_build_object('event', 'example_event', 'timestamp', private.iso(now()),
+      'data', jsonb_build_object('id', '123', 'action', 'created')));
+end
+$$;
+comment on function api.get_reflex_webhook is 'GET /reflexes/{reflexId}/webhook-info. Errors: 404 REFLEX_NOT_FOUND, 409 NOT_WEBHOOK.';
+
+create or replace function api.list_reflex_executions(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_limit integer := private.page_number(p, 'limit', 10, 1, 100);
+  v_offset integer := private.page_number(p, 'offset', 0, 0, 1000000000);
+  r public.reflexes := private.own_reflex(p);
+begin
+  return jsonb_build_object(
+    'executions', (
+      select coalesce(jsonb_agg(private.execution_json(l.e) order by (l.e).executed_at desc, (l.e).id desc), '[]')
+      from (select e from public.skill_executions e where e.reference_id = r.id and e.user_id = r.user_id
+        order by e.executed_at desc, e.id desc limit v_limit offset v_offset) l),
+    'total', (select count(*) from public.skill_executions e where e.reference_id = r.id and e.user_id = r.user_id));
+end
+$$;
+comment on function api.list_reflex_executions is 'GET /reflexes/{reflexId}/executions, newest first. Errors: 404 REFLEX_NOT_FOUND.';
+
+-- The server has judged the conditions on the sample; it calls the model with what this gives. A sample that does not fit is a result.
+create or replace function api.test_reflex(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  r public.reflexes := private.own_reflex(p);
+  s public.skills := private.visible_skill(r.skill_id);
+  v_input jsonb := jsonb_build_object('trigger', r.trigger_type, 'payload', private.object_of(p -> 'body' -> 'samplePayload'));
+  v_fault text := private.input_faults(s.input_schema, v_input, r.trigger_type) -> 0 ->> 'message';
+  v_prompt text;
+begin
+  if v_fault is null then
+    begin
+      v_prompt := private.render_prompt(s.prompt_template, s.input_schema, v_input, r.trigger_type);
+    exception when sqlstate 'PT400' then
+      -- It would become too long.
+      v_fault := sqlerrm;
+    end;
+  end if;
+  if v_fault is not null then
+    return jsonb_build_object('error', v_fault);
+  end if;
+  perform private.assert_model_answers(s.model);
+  perform private.pay_for_test();
+  return jsonb_build_object('organizationId', private.org_id(), 'model', s.model, 'parameters', s.parameters, 'prompt', v_prompt);
+end
+$$;
+comment on function api.test_reflex is
+  'POST /reflexes/{reflexId}/test, once the conditions match: checks and pays; the server calls the model. Errors: 404 REFLEX_NOT_FOUND, 404 SKILL_NOT_FOUND, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+
+grant execute on function api.test_reflex, api.list_reflexes, api.create_reflex, api.get_reflex_stats, api.get_reflex, api.get_reflex_full, api.update_reflex,
+  api.delete_reflex, api.activate_reflex, api.deactivate_reflex, api.reset_reflex_errors, api.regenerate_reflex_secret,
+  api.get_reflex_webhook, api.list_reflex_executions to authenticated;
+
+-- What holds for a reflex whoever writes it, and what its changes tell. Counters are moved by functions alone.
+
+create or replace function private.tg_reflexes__judge() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_reflexes constant integer := 1000;
+begin
+  if tg_op = 'INSERT' then
+    if (select count(*) from public.reflexes r where r.user_id = new.user_id) >= c_reflexes then
+      perform private.refuse(409, 'TOO_MANY_REFLEXES', format('You have %s reflexes. Delete one first.', c_reflexes));
+    elsif not private.sees_skill(new.user_id, new.skill_id) then
+      perform private.refuse_skill(coalesce(new.skill_id::text, ''), 'skillId');
+    end if;
+  elsif (new.id, new.user_id, new.organization_id, new.skill_id, new.trigger_type)
+    is distinct from (old.id, old.user_id, old.organization_id, old.skill_id, old.trigger_type) then
+    perform private.refuse(400, 'READ_ONLY_FIELD', 'Skill and trigger type of a reflex cannot be changed.',
+      case when new.skill_id <> old.skill_id then 'skillId' when new.trigger_type <> old.trigger_type then 'triggerType' end);
+  end if;
+  if new.is_active is null then
+    perform private.refuse_field('isActive', 'isActive must be true or false.');
+  end if;
+  if tg_op = 'INSERT' or new.trigger_config is distinct from old.trigger_config then
+    new.trigger_config := private.tidy_trigger(new.trigger_type, new.trigger_config);
+  end if;
+  if tg_op = 'INSERT' or new.conditions is distinct from old.conditions then
+    new.conditions := private.tidy_conditions(new.conditions);
+  end if;
+  if tg_op = 'UPDATE' then
+    if new.is_active and not old.is_active then
+      -- By whatever way: switching on asks for the skill, except where errors are reset.
+      if current_setting('app.reviving', true) is distinct from 'on' then
+        perform private.assert_skill_runs(new.skill_id, new.user_id);
+      end if;
+      new.consecutive_failures := 0;
+      new.last_error_message := null;
+    end if;
+    if (new.trigger_config, new.conditions, new.is_active) is distinct from (old.trigger_config, old.conditions, old.is_active) then
+      new.updated_at := now();
+    end if;
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_reflexes__judge is
+  'Trigger: the rules of contract 20, 2.3 and 9; the skill must be visible to the owner, and cannot be exchanged.';
+create or replace trigger _200_judge
+  before insert or update of id, user_id, organization_id, skill_id, trigger_type, trigger_config, conditions, is_active
+  on public.reflexes for each row execute function private.tg_reflexes__judge();
+
+create or replace function private.reflex_fields(o public.reflexes, n public.reflexes) returns text[]
+language plpgsql immutable parallel safe
+as $$
+begin
+  return array_remove(array[
+    case when n.trigger_config <> o.trigger_config then 'triggerConfig' end,
+    case when n.conditions is distinct from o.conditions then 'conditions' end,
+    case when n.is_active <> o.is_active then 'isActive' end,
+    case when n.consecutive_failures <> o.consecutive_failures then 'consecutiveFailures' end,
+    case when n.last_error_message is distinct from o.last_error_message then 'lastErrorMessage' end], null);
+end
+$$;
+comment on function private.reflex_fields is 'Names of the contract for what differs between two states of a reflex; firings are told by their executions.';
+
+create or replace function private.tg_reflexes__tell() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r public.reflexes := coalesce(new, old);
+  v_fields text[];
+  v_void text;
+begin
+  if tg_op = 'UPDATE' then
+    v_fields := private.reflex_fields(old, new);
+    if v_fields = '{}' then
+      return null;
+    end if;
+  end if;
+  v_void := private.emit('user:' || r.user_id, 'resource_changed', jsonb_strip_nulls(jsonb_build_object('resource', 'reflex', 'id', r.id,
+      'operation', case tg_op when 'INSERT' then 'created' when 'UPDATE' then 'updated' else 'deleted' end,
+      'changedFields', to_jsonb(v_fields), 'updatedAt', private.iso(case when tg_op = 'DELETE' then now() else r.updated_at end))),
+    r.organization_id, null, 'room', 'reflex', r.id);
+  return null;
+end
+$$;
+comment on function private.tg_reflexes__tell is 'Trigger: resource_changed to the owner''s room, also for failures and switching off.';
+create or replace trigger _900_tell after insert or delete on public.reflexes
+  for each row execute function private.tg_reflexes__tell();
+create or replace trigger _900_tell_change
+  after update of trigger_config, conditions, is_active, consecutive_failures, last_error_message
+  on public.reflexes for each row execute function private.tg_reflexes__tell();
+
+-- Who sees and writes reflexes (contract 20, 16.1): their owner, whatever role they have. Skill, type and owner are set once; counters
+-- belong to functions. Whether the skill is visible is judged by the trigger, whoever inserts.
+grant select, delete on public.reflexes to authenticated;
+grant insert (user_id, organization_id, skill_id, trigger_type, trigger_config, conditions, is_active) on public.reflexes to authenticated;
+grant update (trigger_config, conditions, is_active) on public.reflexes to authenticated;
+create policy select_own on public.reflexes for select to authenticated using (user_id = (select private.user_id()));
+create policy insert_own on public.reflexes for insert to authenticated
+  with check (user_id = (select private.user_id()) and organization_id = (select private.org_id()));
+create policy update_own on public.reflexes for update to authenticated
+  using (user_id = (select private.user_id())) with check (user_id = (select private.user_id()));
+create policy delete_own on public.reflexes for delete to authenticated using (user_id = (select private.user_id()));

@@ -209,16 +209,26 @@ select private.consume_quota(tests.org('ann'), 'ingestions', 3);
 select private.consume_quota(tests.org('eve'), 'ingestions', 5);
 select tests.act_as('mia');
 select results_eq($$ select id from public.plans order by position $$, array['free', 'pro', 'teams', 'enterprise'], 'four plans');
-select results_eq($$ select used from public.usage_counters where metric = 'ingestions' $$, array[3::bigint], 'a member sees the usage of the own organization only');
+select results_eq($$ select used from public.usage where metric = 'ingestions' $$, array[3::bigint], 'a member sees the usage of the own organization only');
 select throws_ok($$ update public.usage_counters set used = 0 $$, '42501', null, 'and cannot set it back');
 select throws_ok($$ select private.consume_quota(private.org_id(), 'ingestions', 1) $$, '42501', null, 'or count by themselves');
 select throws_ok($$ update public.subscriptions set plan_id = 'enterprise' $$, '42501', null, 'or choose a plan');
 select tests.reset();
 select throws_ok($$ select private.consume_quota(tests.org('eve'), 'ingestions', 46) $$, 'PT429',
   'Your plan allows 50 ingestions a month and they are used up.', 'more than is left is refused');
-select is((select used from public.usage_counters where organization_id = tests.org('eve') and metric = 'ingestions'), 5::bigint, 'and counts nothing');
+select is((select used from public.usage where organization_id = tests.org('eve') and metric = 'ingestions'), 5::bigint, 'and counts nothing');
 select lives_ok($$ select private.consume_quota(tests.org('eve'), 'ingestions', 45) $$, 'exactly the rest is granted');
 select lives_ok($$ select private.consume_quota(tests.org('eve'), 'ingestions', 50, now() + interval '1 month') $$, 'the next month begins by itself');
+-- A day that is over moves to usage_days, whatever slot counted it; the running one is shown with it.
+select private.consume_quota(tests.org('dora'), 'api_calls', n, d) from (values (3, timestamptz '2026-03-01 10:00Z'), (4, '2026-03-01 23:59Z'), (5, '2026-03-02 00:00Z'),
+  (6, '2026-03-04 12:00Z'), (7, '2026-04-01 00:00Z')) v (n, d);
+select private.consume_quota(tests.org('dora'), 'storage', n, d) from (values (1000, timestamptz '2026-03-01 10:00Z'), (-300, '2026-03-01 11:00Z'), (50, '2026-03-03 00:00Z'),
+  (-5000, '2026-03-05 00:00Z')) v (n, d);
+select results_eq($$ select metric, day, value from public.usage_trend where organization_id = tests.org('dora') order by metric, day $$,
+  $$ values ('api_calls', date '2026-03-01', 7::bigint), ('api_calls', '2026-03-02', 5), ('api_calls', '2026-03-04', 6), ('api_calls', '2026-04-01', 7),
+    ('storage', '2026-03-01', 700), ('storage', '2026-03-03', 750), ('storage', '2026-03-05', 0) $$, 'the trend has units of each day, of storage what is left at its end');
+select results_eq($$ select period, used from public.usage where organization_id = tests.org('dora') and metric = 'api_calls' order by period $$,
+  $$ values (date '2026-03-01', 18::bigint), ('2026-04-01', 7) $$, 'and months are counted apart');
 select throws_ok($$ select private.consume_quota(tests.org('eve'), 'storage', 1073741825) $$, 'PT429', 'Your plan''s storage is used up.', 'storage is a gauge in bytes');
 update public.subscriptions set status = 'canceled', plan_id = 'teams' where organization_id = tests.org('eve');
 select is(private.effective_plan(tests.org('eve')), 'free', 'a cancelled subscription is plan free');

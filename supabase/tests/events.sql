@@ -218,6 +218,8 @@ select throws_ok($$select private.emit('org:00000000-0000-4000-8000-0000000000a1
   '42501', 'permission denied for function emit', 'owner: no event of their own making');
 select throws_ok($$select private.emit_removal('session_revoked', null, null, null, null)$$,
   '42501', 'permission denied for function emit_removal', 'owner: no removal either');
+select throws_ok($$select private.publish('org:00000000-0000-4000-8000-0000000000a1', 'x', '{}')$$,
+  '42501', 'permission denied for function publish', 'owner: nothing ephemeral either');
 select throws_ok('select private.sequence_events()', '42501', 'permission denied for function sequence_events', 'owner: no numbering');
 select throws_ok('select * from private.read_events(0, 10)', '42501', 'permission denied for function read_events', 'owner: not the whole log');
 select throws_ok('select private.prune_events()', '42501', 'permission denied for function prune_events', 'owner: no pruning');
@@ -228,6 +230,10 @@ select throws_ok($$select private.emit('nowhere:00000000-0000-4000-8000-00000000
   'not an event: room nowhere:00000000-0000-4000-8000-0000000000a1, audience room, data object', 'an unknown kind of room');
 select throws_ok($$select private.emit('org:00000000-0000-4000-8000-0000000000a1', 'x', '{}', null, null, 'everybody')$$, 'P0001',
   'not an event: room org:00000000-0000-4000-8000-0000000000a1, audience everybody, data object', 'an unknown audience');
+select throws_ok($$select private.publish('ingestion:00000000-0000-4000-8000-0000000000a1', 'x', '{}')$$, 'P0001',
+  'not an event: room ingestion:00000000-0000-4000-8000-0000000000a1, type x, data object', 'a room that has no log of its own');
+select lives_ok($$select private.publish('org:00000000-0000-4000-8000-0000000000a1', 'x', jsonb_build_object('text', repeat('x', 9000)))$$,
+  'what is too large for a notification is not sent and harms nobody');
 select throws_ok($$select private.emit_removal('evicted', null, null, null, null)$$, 'P0001', 'unknown kind of removal: evicted', 'an unknown removal');
 
 -- What takes access away writes a removal, whoever does it.

@@ -214,13 +214,24 @@ select is(api.authorize_socket('{"body": {"projectId": "00000000-0000-4000-8000-
 select throws_ok($$select api.authorize_socket('{"body": {"projectId": "x"}}')$$, 'PT400', 'The project id is not valid.', 'not a project id');
 select throws_ok($$select api.authorize_socket('{"body": {"projectId": "00000000-0000-4000-8000-00000000dead"}}')$$, 'PT404',
   'There is no such project.', 'no such project');
-select isnt_empty($$select * from private.begin_watching('00000000-0000-4000-8000-0000000000b1', null, 0, 10)$$, 'the owner may begin to watch');
+
+-- Admission to rooms, with what was missed there.
+create function pg_temp.rooms(p_after bigint default null) returns table (room text, is_admitted boolean, events bigint) language sql as $$
+  select w.room, w.is_admitted, count(w.id)
+  from private.watch_rooms(array['project:00000000-0000-4000-8000-0000000000b1', 'ingestion:00000000-0000-4000-8000-0000000000b1',
+      'context:00000000-0000-4000-8000-0000000000b2', 'user:' || tests.user('ann'), 'org:' || tests.org('ann')], array_fill(p_after, array[5]),
+    array_fill(9223372036854775807, array[5]), 10, '00000000-0000-4000-8000-0000000000b1') w
+  group by 1, 2 order by 1
+$$;
+select is(count(*), 5::bigint, 'owner: admitted to every room of theirs') from pg_temp.rooms() where is_admitted;
+select is(sum(events), 0::numeric, 'without a cursor nothing is replayed') from pg_temp.rooms();
 select tests.reset();
 insert into private.sessions (user_id, organization_id, expires_at, idle_expires_at)
 values (tests.user('stan'), tests.org('stan'), now() + interval '1 day', now() + interval '1 day');
 update tests.people set session_id = (select id from private.sessions where user_id = tests.user('stan') and revoked_at is null) where name = 'stan';
 select tests.act_as('stan');
-select is_empty($$select * from private.begin_watching('00000000-0000-4000-8000-0000000000b1', null, 0, 10)$$, 'a stranger finds nothing');
+select is(count(*), 5::bigint, 'stranger: admitted to none of them') from pg_temp.rooms() where not is_admitted;
+select is(sum(events), 0::numeric, 'nor told what happened there') from pg_temp.rooms(0);
 select throws_ok($$select api.authorize_socket('{"body": {"projectId": "00000000-0000-4000-8000-0000000000b1"}}')$$, 'PT404',
   'There is no such project.', 'nor gets a token for it');
 

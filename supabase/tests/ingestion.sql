@@ -179,7 +179,7 @@ select tests.act_anon();
 select throws_ok($$ select from public.ingestion_runs $$, '42501', 'permission denied for table ingestion_runs', 'nobody in particular sees nothing');
 select tests.reset();
 select is((select status from public.projects where id = pg_temp.pid()), 'processing', 'the project is being processed');
-select is((select used::int from public.usage_counters where organization_id = tests.org('anna') and metric = 'ingestions'), 1, 'one unit was used');
+select is((select used::int from public.usage where organization_id = tests.org('anna') and metric = 'ingestions'), 1, 'one unit was used');
 select is((select count(*)::int from jobs.gue_jobs where job_type = 'ingestion.run'), 1, 'one job waits');
 select is((select array_agg(type order by seq) from private.event_inbox where entity = 'ingestion_runs'), array['phase_started'], 'one event was told');
 
@@ -258,7 +258,7 @@ select is(api.get_ingestion_progress(pg_temp.p()), null, 'as if there were no ru
 select is((select count(*)::int from public.chunks), 1, 'the earlier index stays');
 select throws_ok($$ select api.recover_ingestion(pg_temp.p('{"action": "retry"}')) $$, 'PT409', 'The last ingestion of this project did not fail.', 'a cancelled run is not recovered');
 select tests.reset();
-select is((select used::int from public.usage_counters where organization_id = tests.org('anna') and metric = 'ingestions'), 2, 'two starts were paid, the retry was not');
+select is((select used::int from public.usage where organization_id = tests.org('anna') and metric = 'ingestions'), 2, 'two starts were paid, the retry was not');
 select is((select status from public.projects where id = pg_temp.pid()), 'draft', 'a cancelled project is a draft');
 select is((select retry_count from public.ingestion_runs where id = pg_temp.rid()), 1, 'the retry was counted');
 

@@ -150,7 +150,7 @@ create function pg_temp.files(p_paths text[], p_first integer, p_size bigint def
   select jsonb_agg(jsonb_build_object('name', p, 'path', p, 'type', 'text/plain', 'size', p_size, 'checksum', repeat('a', 64), 'storageKey', 'ab/' || lpad((p_first + o)::text, 30, '0')) order by o)
   from unnest(p_paths) with ordinality t (p, o) $$;
 create function pg_temp.storage(p_name text) returns bigint language sql security definer as $$
-  select coalesce((select used from public.usage_counters where organization_id = tests.org(p_name) and metric = 'storage'), 0) $$;
+  select coalesce((select used from public.usage where organization_id = tests.org(p_name) and metric = 'storage'), 0) $$;
 create function pg_temp.project(i integer) returns public.projects language sql security definer as $$ select p from public.projects p where id = pg_temp.pid(i) $$;
 
 select tests.act_as('stan');
