@@ -10828,12 +10828,16 @@ COMMENT ON FUNCTION private.log_out(p jsonb) IS 'Ends the sessions named by a to
 --
 
 CREATE FUNCTION private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) RETURNS record
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
+begin
+  -- One statement, under the snapshot of the one that calls.
   select coalesce((select max(e.id) from public.events e), 0),
     coalesce((select array_agg(i.seq) from private.event_inbox i
       where i.room = p_room and i.seq > (select l.floor_seq from private.event_log l)), '{}')
+    into head, pending;
+end
 $$;
 
 --
@@ -14068,15 +14072,19 @@ COMMENT ON FUNCTION private.read_chunks(p_run_id uuid, p_owner uuid, p_after uui
 --
 
 CREATE FUNCTION private.read_events(p_after bigint, p_limit integer) RETURNS TABLE(id bigint, seq bigint, room text, type text, data text, audience text, organization_id uuid, project_id uuid, actor_user_id uuid, conflation_key text, user_ids uuid[], created_at timestamp with time zone)
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
+begin
+  -- Plpgsql keeps the plan; a definer function in SQL would be planned at every read.
+  return query
   select e.id, e.seq, e.room, e.type, e.data::text, e.audience, e.organization_id, e.project_id, e.actor_user_id, e.conflation_key,
     e.user_ids, e.created_at
   from public.events e
   where e.id > p_after
   order by e.id
-  limit p_limit
+  limit p_limit;
+end
 $$;
 
 --
@@ -20802,6 +20810,7 @@ COMMENT ON FUNCTION private.waiting_reflexes(p_user_id uuid, p_type text, p_even
 
 CREATE FUNCTION private.watch_rooms(p_rooms text[], p_cursors bigint[], p_untils bigint[], p_limit integer, p_snapshot uuid DEFAULT NULL::uuid) RETURNS TABLE(organization_id uuid, head bigint, room text, is_admitted boolean, removed_until bigint, pending bigint[], frames jsonb, id bigint, type text, data text, audience text, actor_user_id uuid, conflation_key text, created_at timestamp with time zone)
     LANGUAGE plpgsql STABLE
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 #variable_conflict use_column
 begin

@@ -1144,14 +1144,18 @@ grant execute on function private.sequence_events to kijko_server, kijko_worker;
 create or replace function private.read_events(p_after bigint, p_limit integer)
 returns table (id bigint, seq bigint, room text, type text, data text, audience text, organization_id uuid, project_id uuid,
   actor_user_id uuid, conflation_key text, user_ids uuid[], created_at timestamptz)
-language sql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = ''
 as $$
+begin
+  -- Plpgsql keeps the plan; a definer function in SQL would be planned at every read.
+  return query
   select e.id, e.seq, e.room, e.type, e.data::text, e.audience, e.organization_id, e.project_id, e.actor_user_id, e.conflation_key,
     e.user_ids, e.created_at
   from public.events e
   where e.id > p_after
   order by e.id
-  limit p_limit
+  limit p_limit;
+end
 $$;
 comment on function private.read_events is 'Rows of the log after an id, in order. Judges: callable by the server only, which decides per socket.';
 grant execute on function private.read_events to kijko_server;
@@ -1159,11 +1163,15 @@ grant execute on function private.read_events to kijko_server;
 -- Head and pending places belong to one snapshot: what a reader of the same statement sees of a room's rows is exactly what the
 -- events up to the head, and the pending ones named here, have told.
 create or replace function private.log_position(p_room text, out head bigint, out pending bigint[])
-language sql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = ''
 as $$
+begin
+  -- One statement, under the snapshot of the one that calls.
   select coalesce((select max(e.id) from public.events e), 0),
     coalesce((select array_agg(i.seq) from private.event_inbox i
       where i.room = p_room and i.seq > (select l.floor_seq from private.event_log l)), '{}')
+    into head, pending;
+end
 $$;
 comment on function private.log_position is 'Newest number, and the places of a room''s events that are committed but have none yet. Gives away no content.';
 grant execute on function private.log_position to authenticated, kijko_server;
@@ -1426,6 +1434,8 @@ create or replace function private.watch_rooms(
 ) returns table (organization_id uuid, head bigint, room text, is_admitted boolean, removed_until bigint, pending bigint[], frames jsonb,
   id bigint, type text, data text, audience text, actor_user_id uuid, conflation_key text, created_at timestamptz)
 language plpgsql stable
+-- Planned once a connection: for each call anew it costs ten times as much, and a thousand clients that come back at once pay it.
+set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 begin
