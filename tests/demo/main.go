@@ -1,5 +1,6 @@
-// Command demo shows in a minute what Kijko is, against a running server (`make run`) and as any client would: it signs up, creates a
-// project, adds a repository, starts an ingestion, shows its live events as a progress display, and then the numbers.
+// Command demo shows in two minutes what Kijko is, against a running server (`make run`) and as any client would: it signs up, creates a
+// project, adds a repository, starts an ingestion, shows its live events as a progress display, and then the numbers. Then it creates a
+// skill, runs it by hand, by a schedule and by a webhook, and shows what the three runs took.
 //
 //	KIJKO_ADDR       where the server is, default 127.0.0.1:8000
 //	KIJKO_DEMO_REPO  another repository than the one the development server offers
@@ -85,7 +86,14 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.watch(ctx, created.Project.ID); err != nil {
 		return err
 	}
-	return d.numbers(ctx, project)
+	if err := d.numbers(ctx, project); err != nil {
+		return err
+	}
+	if err := d.skills(ctx); err != nil {
+		return err
+	}
+	d.say("\ntry the API yourself: %s/docs", d.base)
+	return nil
 }
 
 // watch follows the project's socket until the run has ended.
@@ -157,7 +165,6 @@ func (d *demo) numbers(ctx context.Context, project string) error {
 		thousands(r.OptimizedTokens), r.ReductionPercent, thousands(r.SavingsBreakdown.Deduplication), thousands(r.SavingsBreakdown.PatternCompression),
 		thousands(r.SavingsBreakdown.Whitespace), thousands(r.SavingsBreakdown.ImportConsolidation),
 		r.PerformanceStats.QueryLatencyMs, r.PerformanceStats.RelevanceScore)
-	d.say("\ntry the API yourself: %s/docs", d.base)
 	return nil
 }
 
