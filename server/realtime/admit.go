@@ -69,10 +69,8 @@ func (c *Conn) Open(o Opening) {
 	c.mu.Lock()
 	c.kind, c.target, c.token = o.Kind, o.Target, shorten(o.Token)
 	c.mu.Unlock()
-	err := errors.New("no credential")
-	if o.Token == "" {
-		err = &refusal{CloseUnauthorized, "Missing token"}
-	} else {
+	var err error = &refusal{CloseUnauthorized, "Missing token"}
+	if o.Token != "" {
 		err = c.tryOpen(ctx, o)
 	}
 	c.refuse(err, "a socket could not be opened")
