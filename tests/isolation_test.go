@@ -145,7 +145,7 @@ var metrics = map[string]int{"totalFiles": 1, "filesProcessed": 1, "tokensProces
 // codes are the refusals of an id that is not there, by the parameter's name.
 var codes = map[string]string{"projectId": "PROJECT_NOT_FOUND", "repoId": "REPOSITORY_NOT_FOUND", "fileId": "FILE_NOT_FOUND",
 	"notificationId": "NOTIFICATION_NOT_FOUND", "skillId": "SKILL_NOT_FOUND", "executionId": "EXECUTION_NOT_FOUND",
-	"reflexId": "REFLEX_NOT_FOUND", "habitId": "HABIT_NOT_FOUND"}
+	"reflexId": "REFLEX_NOT_FOUND", "id": "HABIT_NOT_FOUND"}
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 
