@@ -121,7 +121,8 @@ func TestBadInput(t *testing.T) {
 	})
 	t.Run("QueriesThatMakeNoSense", func(t *testing.T) {
 		for _, op := range document.Operations {
-			if op.Method != http.MethodGet || isSocket(op) || op.Access == openapi.Service {
+			// Engine.IO has refusals of its own.
+			if op.Method != http.MethodGet || isSocket(op) || op.Access == openapi.Service || strings.Contains(op.Path, "socket.io") {
 				continue
 			}
 			for _, p := range op.Params {
@@ -132,8 +133,7 @@ func TestBadInput(t *testing.T) {
 					strings.Repeat("a", 3000)} {
 					r := caller(t, op).Get(fill(op.Path, anna.ids) + "?" + p.Name + "=" + value)
 					require.Contains(t, []int{200, 400, 403, 404}, r.Status, "%s %s=%.20q: %s", op.ID, p.Name, value, r.Body)
-					// Engine.IO has refusals of its own.
-					if r.Status == 400 && !strings.Contains(op.Path, "socket.io") {
+					if r.Status == 400 {
 						require.NotEmpty(t, r.String("field"))
 					}
 				}

@@ -71,8 +71,8 @@ func newTenant(t *testing.T, s *stack.Stack, name string) *tenant {
 		values ($1, $2, 'Skill', 'A prompt of ' || $3 || ' for nobody else') returning id::text`, p.ID, p.OrgID, name)
 	reflex := p.Do("POST", "/reflexes", map[string]any{"skillId": skill, "triggerType": "webhook", "triggerConfig": map[string]any{}}).Want(201)
 	v.ids["reflexId"] = reflex.String("id")
-	s.DB.Exec(`insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at) values ($1, $2, $3, '0 9 * * *', now() + interval '1 day')`,
-		p.ID, p.OrgID, skill)
+	v.ids["id"] = testdb.Value[string](s.DB, `insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at)
+		values ($1, $2, $3, '0 9 * * *', now() + interval '1 day') returning id::text`, p.ID, p.OrgID, skill)
 	s.DB.Exec("select private.start_execution($1, $2, $3, 'reflex', $4, '{}')", skill, p.ID, p.OrgID, v.ids["reflexId"])
 	// Both a completed run and an open one.
 	p.Do("POST", path+"/ingest", map[string]any{"skipValidation": true, "forceReprocess": true}).Want(202)
