@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sends generated requests to every operation of a running server and fails on a 5xx answer or one that breaks the
-# document. Signs up a person of its own, so the data of others is out of reach. Two rounds: with ids of a project that
-# is there (nothing is deleted), and with ids as generated; a third for the service's own operations where
+# document. Signs up a person of its own, so the data of others is out of reach. Two rounds: with ids of things that
+# are there (nothing is deleted), and with ids as generated; a third for the service's own operations where
 # KIJKO_SERVICE_TOKEN is set to what the server was started with.
 #
 # KIJKO_URL            the server (default: that of make run)
@@ -35,6 +35,11 @@ token=$(printf '%s' "$answer" | member access_token)
 project=$(post /projects '{"name":"Fuzzed"}' | member project.id)
 repository=$(post "/projects/$project/repositories" '{"provider":"github","repositoryUrl":"https://github.com/kijko/fuzzed"}' | member id)
 file=$(post "/projects/$project/text-sources" '{"content":"Something to rename and to move."}' | member id)
+skill=$(post /skills '{"name":"Fuzzed","promptTemplate":"Repeat this once more: {{text}}"}' | member id)
+execution=$(post "/skills/$skill/run" '{"inputs":{"text":"again"}}' | member executionId)
+habit=$(post /habits "{\"skillId\":\"$skill\",\"scheduleCron\":\"0 9 * * *\"}" | member id)
+reflex=$(post /reflexes "{\"skillId\":\"$skill\",\"triggerType\":\"webhook\",\"triggerConfig\":{}}" | member id)
+notification=$(post /notifications '{"type":"system_update","title":"Fuzzed"}' | member id)
 # 503 is the contract's answer where the installation lacks a provider (vectors, mail); any other 5xx is a fault.
 cat >"$work/generated.toml" <<TOML
 [checks.not_a_server_error]
@@ -45,6 +50,12 @@ cat - "$work/generated.toml" >"$work/there.toml" <<TOML
 "path.projectId" = "$project"
 "path.repoId" = "$repository"
 "path.fileId" = "$file"
+"path.skillId" = "$skill"
+"path.executionId" = "$execution"
+"path.id" = "$habit"
+"path.reflexId" = "$reflex"
+"path.notificationId" = "$notification"
+"path.provider" = "anthropic"
 
 TOML
 

@@ -154,6 +154,18 @@ func TestARunIsCalledAndWrittenDown(t *testing.T) {
 	require.NotContains(t, call.Body, "system")
 }
 
+func TestARunThatCannotStartKeepsNobodyWaiting(t *testing.T) {
+	b := setup(t)
+	mute := b.start("the skill goes before its run begins", false)
+	good := b.start("taken with it, in one batch", false)
+	b.exec("update public.skill_executions set skill_id = null where id = $1", mute)
+	b.work(b.config())
+	require.Equal(t, "failed", b.end(mute).Status)
+	r := b.end(good)
+	require.Equal(t, "completed", r.Status)
+	require.Equal(t, 1, r.Takes, "not lost and taken over when its lease ran out")
+}
+
 func TestFailures(t *testing.T) {
 	b := setup(t)
 	c := b.config()
