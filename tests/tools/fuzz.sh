@@ -55,7 +55,7 @@ cat - "$work/generated.toml" >"$work/there.toml" <<TOML
 "path.id" = "$habit"
 "path.reflexId" = "$reflex"
 "path.notificationId" = "$notification"
-"path.provider" = "anthropic"
+"path.provider" = "google"
 
 TOML
 

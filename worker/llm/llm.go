@@ -2,7 +2,9 @@ package llm
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"time"
 )
@@ -71,6 +73,25 @@ type Parameters struct {
 	TopP          *float64 `json:"top_p,omitempty"`
 	TopK          *int     `json:"top_k,omitempty"`
 	StopSequences []string `json:"stop_sequences,omitempty"`
+}
+
+// UnmarshalJSON takes whole numbers in every way that JSON has for them: 40, 40.0 and 4e1 are one, for the schema and for Postgres as well.
+func (p *Parameters) UnmarshalJSON(data []byte) error {
+	type plain Parameters
+	numbers := struct {
+		*plain
+		MaxTokens *float64 `json:"max_tokens"`
+		TopK      *float64 `json:"top_k"`
+	}{plain: (*plain)(p)}
+	if err := json.Unmarshal(data, &numbers); err != nil {
+		return err
+	}
+	for whole, n := range map[**int]*float64{&p.MaxTokens: numbers.MaxTokens, &p.TopK: numbers.TopK} {
+		if n != nil {
+			*whole = new(int(max(0, min(*n, math.MaxInt32))))
+		}
+	}
+	return nil
 }
 
 func (p Parameters) maxTokens() int {

@@ -2,6 +2,7 @@ package llm_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -381,4 +382,21 @@ func TestWhoIsThere(t *testing.T) {
 	_, err = set.For("openai")
 	require.Equal(t, llm.ModelNotSupported, must(t, err).Code)
 	require.NotEqual(t, llm.KeyPurpose("a", llm.Google), llm.KeyPurpose("b", llm.Google))
+}
+
+func TestWholeNumbersInEveryWayOfJSON(t *testing.T) {
+	for text, want := range map[string][2]int{
+		`{"max_tokens": 100, "top_k": 40}`:                {100, 40},
+		`{"max_tokens": 100.0, "top_k": 4e1}`:             {100, 40},
+		`{"max_tokens": 1.0e2, "top_k": 1e300}`:           {100, 1<<31 - 1},
+		`{"top_p": 0.5, "max_tokens": 1e2, "top_k": 0.0}`: {100, 0},
+	} {
+		var p llm.Parameters
+		require.NoError(t, json.Unmarshal([]byte(text), &p), text)
+		require.Equal(t, want, [2]int{*p.MaxTokens, *p.TopK}, text)
+	}
+	var none llm.Parameters
+	require.NoError(t, json.Unmarshal([]byte(`{"temperature": 0.5, "top_k": null}`), &none))
+	require.Equal(t, llm.Parameters{Temperature: new(0.5)}, none)
+	require.Error(t, json.Unmarshal([]byte(`{"top_k": "many"}`), &none))
 }

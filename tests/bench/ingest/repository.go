@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/cgi"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"kijko/tests/gosource"
+)
+
+// put adds a file to a commit.
+type put func(path string, data []byte) error
+
+// commit makes the repository <dir>/repos/bench/<name>.git with one commit of what fill puts, and gives the sum of the files' sizes.
+func commit(ctx context.Context, dir, name string, fill func(put) error) (size int64, err error) {
+	bare := filepath.Join(dir, "repos", "bench", name+".git")
+	if err := os.MkdirAll(filepath.Dir(bare), 0o755); err != nil {
+		return 0, err
+	}
+	if out, err := exec.CommandContext(ctx, "git", "init", "-q", "--bare", "-b", "main", bare).CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("git init: %w: %s", err, out)
+	}
+	in, out := io.Pipe()
+	cmd := exec.CommandContext(ctx, "git", "-c", "core.bigFileThreshold=4m", "fast-import", "--quiet")
+	cmd.Dir, cmd.Stdin, cmd.Stderr = bare, in, os.Stderr
+	filled := make(chan error, 1)
+	go func() {
+		w := bufio.NewWriterSize(out, 1<<20)
+		fmt.Fprint(w, "commit refs/heads/main\ncommitter Bench <bench@example.org> 1700000000 +0000\ndata 4\nmain\n")
+		err := fill(func(path string, data []byte) error {
+			size += int64(len(data))
+			fmt.Fprintf(w, "M 100644 inline %s\ndata %d\n", path, len(data))
+			_, _ = w.Write(data)
+			return w.WriteByte('\n')
+		})
+		err = errors.Join(err, w.Flush())
+		_ = out.CloseWithError(err)
+		filled <- err
+	}()
+	err = cmd.Run()
+	_ = in.Close()
+	return size, errors.Join(<-filled, err)
+}
+
+// standardLibrary puts the text files of Go's standard library.
+func standardLibrary(put put) error {
+	count, limit := 0, 3000
+	if n, err := strconv.Atoi(os.Getenv("BENCH_FILES")); err == nil && n > 0 {
+		limit = n
+	}
+	root := gosource.Folder()
+	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if e.IsDir() && (e.Name() == "testdata" || e.Name() == "vendor") {
+			return filepath.SkipDir
+		}
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() || count >= limit {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil || !utf8.Valid(data) || len(data) == 0 || len(data) > 1<<20 || bytes.IndexByte(data, 0) >= 0 {
+			return err
+		}
+		rel, _ := filepath.Rel(root, path)
+		count++
+		return put(filepath.ToSlash(rel), data)
+	})
+}
+
+// gitHost serves the repositories below root by git's own HTTP backend.
+func gitHost(root string) *httptest.Server {
+	path, err := exec.Command("git", "--exec-path").Output()
+	if err != nil {
+		panic(err)
+	}
+	backend := &cgi.Handler{Path: filepath.Join(strings.TrimSpace(string(path)), "git-http-backend"),
+		Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1"}}
+	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Repositories are addressed without .git.
+		if parts := strings.SplitN(strings.TrimPrefix(r.URL.Path, "/"), "/", 3); len(parts) == 3 && !strings.HasSuffix(parts[1], ".git") {
+			r.URL.Path = "/" + parts[0] + "/" + parts[1] + ".git/" + parts[2]
+		}
+		backend.ServeHTTP(w, r)
+	}))
+}
