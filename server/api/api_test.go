@@ -261,6 +261,7 @@ func TestRequest(t *testing.T) {
 			{"/echo/x?tag=%ff", "", "tag", "tag is not valid text."},
 			{"/echo/x", `{"name": "abc", "n": 1e401}`, "", "The request body holds too large numbers: exponents go to 400."},
 			{"/echo/x", `{"name": "abc", "n": -1.5E-99999999999999999999}`, "", "The request body holds too large numbers: exponents go to 400."},
+			{"/echo/x", `{"name": "abc", "n": 0.` + strings.Repeat("1", 400) + `}`, "", "The request body holds too long numbers: they go to 400 digits."},
 			{"/echo/x?page=%zz", "", "", "The query of the address is malformed."},
 			{"/echo/x", `{"name": "ab"}`, "name", "name must have at least 3 characters."},
 			{"/echo/x", `{"name": 7}`, "name", "name must be text."},

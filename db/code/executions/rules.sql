@@ -11,21 +11,6 @@ $$;
 comment on function private.refuse_execution is '404 EXECUTION_NOT_FOUND.';
 grant execute on function private.refuse_execution to authenticated;
 
-create or replace function private.assert_input(p_schema jsonb, p_input jsonb) returns void
-language plpgsql stable
-as $$
-declare
-  v_faults jsonb := private.input_faults(p_schema, p_input);
-begin
-  if v_faults is not null then
-    perform private.refuse(400, 'INVALID_INPUT', v_faults -> 0 ->> 'message', 'input.' || (v_faults -> 0 ->> 'name'),
-      (select jsonb_object_agg(f ->> 'name', f ->> 'message') from jsonb_array_elements(v_faults) f));
-  end if;
-end
-$$;
-comment on function private.assert_input is 'Refuses inputs that do not fit: 400 INVALID_INPUT, all messages in details.';
-grant execute on function private.assert_input to authenticated;
-
 -- p_test: a test runs inactive skills as well.
 create or replace function private.assert_runnable(p_skill_id text, p_input jsonb, p_test boolean default false) returns public.skills
 language plpgsql stable security definer set search_path = ''

@@ -45,8 +45,7 @@ begin
     if jsonb_typeof(n.config) is distinct from 'object' then
       perform private.refuse_field('config', 'Config must be an object');
     -- Numbers beyond every program's are a few bytes here and a hundred thousand digits in text.
-    elsif pg_column_size(n.config) > 131072 or jsonb_path_exists(n.config, 'strict $.** ? (@ > 1e308 || @ < -1e308)')
-      or octet_length(private.compact_json(n.config)) > 65536 then
+    elsif private.is_larger(n.config, 65536) or jsonb_path_exists(n.config, 'strict $.** ? (@ > 1e308 || @ < -1e308)') then
       perform private.refuse_field('config', 'Config must be 64 KiB or less');
     end if;
   end if;

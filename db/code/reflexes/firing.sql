@@ -2,7 +2,7 @@
 -- that inserts the execution: the reflex may have been switched off meanwhile, or its owner have left. Nothing that a run does comes
 -- back here: a reflex never causes another one.
 
-create or replace function private.fire_reflex(r public.reflexes, p_payload jsonb, out reason text, out execution_id uuid)
+create or replace function private.fire_reflex(r public.reflexes, p_input jsonb, out reason text, out execution_id uuid)
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -15,8 +15,7 @@ begin
   elsif not private.can_fire_skill(r.skill_id, r.user_id) then
     reason := 'skill_inactive';
   else
-    e := private.start_execution(r.skill_id, r.user_id, r.organization_id, 'reflex', r.id,
-      jsonb_build_object('trigger', r.trigger_type, 'payload', p_payload), 'record');
+    e := private.start_execution(r.skill_id, r.user_id, r.organization_id, 'reflex', r.id, p_input, 'record');
     execution_id := e.id;
     if e.error_code = 'QUOTA_EXCEEDED' then
       reason := 'quota_exceeded';
@@ -25,7 +24,7 @@ begin
 end
 $$;
 comment on function private.fire_reflex is
-  'Starts the run of a reflex whose trigger and conditions match, or says why not. Judges: that reflex, skill and membership are active; callable by definer functions of ours only.';
+  'Starts the run of a reflex ({trigger, payload}) whose trigger and conditions match, or says why not. Judges: that reflex, skill and membership are active; callable by definer functions of ours only.';
 
 -- What the server has to judge: the reflexes of one person that may wait for this. At most 100 look at one event, the oldest first.
 create or replace function private.waiting_reflexes(p_user_id uuid, p_type text, p_event text default null) returns jsonb
@@ -75,12 +74,14 @@ declare
   r public.reflexes;
   v record;
   v_ids jsonb := '[]';
+  -- Once for all: of a large payload this is half of the work.
+  v_input constant jsonb := jsonb_build_object('trigger', p_type, 'payload', p_payload);
 begin
   for r in
     select * from public.reflexes x where x.id = any (p_ids) and x.user_id = p_user_id and x.trigger_type = p_type
     order by x.created_at, x.id
   loop
-    select * into v from private.fire_reflex(r, p_payload);
+    select * into v from private.fire_reflex(r, v_input);
     if v.execution_id is not null then
       v_ids := v_ids || to_jsonb(v.execution_id);
     end if;

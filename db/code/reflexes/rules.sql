@@ -171,8 +171,7 @@ begin
     return null;
   elsif jsonb_typeof(p) <> 'object' then
     perform private.refuse_conditions('conditions', 'Conditions must be an object');
-  -- As jsonb writes it, with blanks; what is sent is at most half of that.
-  elsif octet_length(p::text) > 131072 then
+  elsif private.is_larger(p, 65536) then
     perform private.refuse_conditions('conditions', 'Conditions must be 64 KiB or less');
   elsif jsonb_typeof(p -> 'expression') not in ('null', 'string') then
     perform private.refuse_conditions('conditions.expression', 'Expression must be a text');

@@ -49,7 +49,7 @@ begin
     end if;
   end if;
   if (p ->> 'matches')::boolean then
-    select * into v from private.fire_reflex(r, p -> 'payload');
+    select * into v from private.fire_reflex(r, jsonb_build_object('trigger', 'webhook', 'payload', p -> 'payload'));
   else
     -- Why it would not have fired anyway comes first.
     select case when not r.is_active then 'inactive' when not private.can_fire_skill(r.skill_id, r.user_id) then 'skill_inactive'

@@ -147,12 +147,13 @@ end
 $$;
 comment on function private.parameters_fault is 'What is wrong with SkillParameters; nulls for good ones.';
 
--- An input schema as it is stored: names trimmed, unknown members and nulls dropped. What is no object stays, to be refused.
+-- An input schema as it is stored: names trimmed, unknown members and nulls dropped. What is no list, or far too large, stays, to
+-- be refused.
 create or replace function private.known_fields(p_schema jsonb) returns jsonb
 language plpgsql immutable parallel safe
 as $$
 begin
-  if jsonb_typeof(p_schema) is distinct from 'array' or jsonb_array_length(p_schema) > 50 then
+  if jsonb_typeof(p_schema) is distinct from 'array' or jsonb_array_length(p_schema) > 50 or pg_column_size(p_schema) > 524288 then
     return nullif(p_schema, 'null');
   end if;
   return (
@@ -184,7 +185,7 @@ begin
   elsif jsonb_array_length(p_schema) > 50 then
     message := 'Input schema must have 50 fields or less';
     return;
-  elsif octet_length(private.compact_json(p_schema)) > 65536 then
+  elsif private.is_larger(p_schema, 65536) then
     message := 'Input schema must be 64 KiB or less';
     return;
   end if;

@@ -94,6 +94,7 @@ declare
   v_text text;
   v_place integer;
   v_size bigint := octet_length(p_template);
+  v_cost integer := 0;
   v record;
 begin
   if p_template !~ c_placeholder then
@@ -110,7 +111,12 @@ begin
   loop
     v_value := case when v.name <> '' then coalesce(private.given_value(v_variables, v.name, p_trigger), nullif(v_defaults -> v.name, 'null')) end;
     if v_value is not null then
-      v_text := private.value_text(v_value);
+      if jsonb_typeof(v_value) in ('object', 'array') then
+        -- Its limit holds for all values of a prompt together.
+        select c.compact, c.cost into v_text, v_cost from private.compact(v_value, v_cost) c;
+      else
+        v_text := private.value_text(v_value);
+      end if;
       v_size := v_size - v.bytes + octet_length(v_text)::bigint * cardinality(v.places);
       if v_size > c_limit then
         perform private.refuse(400, 'INVALID_INPUT', 'Prompt is too long', 'input');
@@ -124,7 +130,7 @@ begin
 end
 $$;
 comment on function private.render_prompt is
-  'The prompt of a template: p_schema declares inputs, p_input gives them; with p_trigger it is {trigger, payload} of a reflex''s run. Errors: 400 INVALID_INPUT over 1 MiB.';
+  'The prompt of a template: p_schema declares inputs, p_input gives them; with p_trigger it is {trigger, payload} of a reflex''s run. Errors: 400 INVALID_INPUT over 1 MiB, or with more values than any model reads.';
 
 create or replace function private.is_finite(p_value jsonb) returns boolean
 language plpgsql immutable parallel safe
