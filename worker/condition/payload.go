@@ -17,7 +17,7 @@ var ErrTooCostly = errors.New("The conditions need too much work for a payload o
 var ErrPayload = errors.New("the payload is not a JSON object")
 
 // steps is what all judgements of one payload may cost, in nanoseconds of a slow core.
-const steps = 40_000_000
+const steps = 30_000_000
 
 // maxNesting bounds the depth of a payload, as the edge does for every body.
 const maxNesting = 64

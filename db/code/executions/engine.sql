@@ -29,14 +29,17 @@ $$;
 comment on function private.end_of_execution is 'errorCode and errorMessage of a running execution that nobody may take over.';
 
 -- What keeps a run from starting (contract 20, 6.6), and the prompt when nothing does. Judged at each start, so a skill that was
--- deactivated while its run waited does not run.
+-- deactivated while its run waited does not run, nor does the run of somebody who has left the organization that pays for it.
 create or replace function private.prepare_execution(e public.skill_executions, s public.skills, out code text, out message text, out prompt text)
 language plpgsql stable
 as $$
 declare
   v_trigger text := case when e.execution_type = 'reflex' then e.input ->> 'trigger' end;
 begin
-  if s.id is null or not (s.user_id = e.user_id or s.is_public) then
+  if not private.is_active_member(e.organization_id, e.user_id) then
+    code := 'MEMBERSHIP_INACTIVE';
+    message := 'The owner of this run is not an active member of its organization.';
+  elsif s.id is null or not (s.user_id = e.user_id or s.is_public) then
     code := 'SKILL_NOT_FOUND';
     message := 'The skill does not exist any more.';
   elsif not s.is_active then

@@ -77,7 +77,7 @@ begin
     where id = new.skill_id;
   end if;
   if new.reference_id is not null and (new.status = 'completed'
-    or new.status = 'failed' and new.error_code not in ('QUOTA_EXCEEDED', 'PROVIDER_NOT_CONFIGURED')) then
+    or new.status = 'failed' and new.error_code not in ('QUOTA_EXCEEDED', 'PROVIDER_NOT_CONFIGURED', 'MEMBERSHIP_INACTIVE')) then
     perform private.count_outcome(new);
   end if;
   return null;
@@ -87,7 +87,8 @@ comment on function private.tg_skill_executions__count is
   'Trigger: a run counts for its habit or reflex when it begins, for its skill when it is completed, and its end for the streak of failures.';
 
 -- Three failures without a success in between switch a habit or reflex off; a success does not switch it on again. Habits drop
--- next_run_at with is_active by their own trigger.
+-- next_run_at with is_active by their own trigger. What the habit is not to blame for does not count: quota, provider, and a membership
+-- that pauses habits and reflexes but leaves them as they are.
 create or replace function private.count_outcome(e public.skill_executions) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
