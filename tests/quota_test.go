@@ -187,6 +187,17 @@ func TestQuotaOfManyWriters(t *testing.T) {
 	require.Equal(t, writers*4, run(5), "without a limit everybody passes")
 	require.Equal(t, 450+writers*4, used())
 	require.Equal(t, used(), testdb.Value[int](db, "select sum(value) from public.usage_trend where organization_id = $1 and metric = 'api_calls'", org))
+
+	db.Exec("update public.plans set api_calls = $1", used()+10)
+	db.Exec("update public.subscriptions set overrides = '{}' where organization_id = $1", org)
+	require.Equal(t, 10, run(3), "without an agreement of its own the plan's limit holds")
+	db.Exec("update public.plans set api_calls = api_calls + 7")
+	require.Equal(t, 7, run(3), "another limit of the plan holds at once")
+	db.Exec("update public.subscriptions set plan_id = 'enterprise' where organization_id = $1", org)
+	db.Exec("update public.plans set api_calls = api_calls + 1000000 where id = 'enterprise'")
+	require.Equal(t, writers, run(1))
+	db.Exec("update public.subscriptions set status = 'canceled' where organization_id = $1", org)
+	require.Zero(t, run(1), "a cancelled subscription has what is free of charge, at once")
 }
 
 func TestIdempotency(t *testing.T) {

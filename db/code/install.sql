@@ -10,6 +10,7 @@
 {{ template "jobs/floor.sql" . }}
 {{ template "jobs/access.sql" . }}
 {{ template "usage/functions.sql" . }}
+{{ template "usage/limits.sql" . }}
 {{ template "usage/consume.sql" . }}
 {{ template "usage/access.sql" . }}
 {{ template "audit/functions.sql" . }}

@@ -101,9 +101,9 @@ type Request struct {
 // timing is what a call cost, for Server-Timing.
 type timing struct{ pool, db time.Duration }
 
-// Run executes the call. A serialization failure, a deadlock or a lost race (for a unique key, or with a delete of the row that the
-// work belongs to) is tried once more: the second attempt meets the function's own check and gets its proper refusal. So is a read
-// whose connection had died.
+// Run executes the call. A lost race (for a unique key, or with a delete of the row that the work belongs to) is tried once more: the
+// second attempt meets the function's own check and gets its proper refusal. So is a read whose connection had died. Who was sent back by
+// a serialization failure or a deadlock has met no rule yet, and is tried a few times.
 func (x *Executor) Run(ctx context.Context, r *Request) (Answer, error) {
 	a, _, err := x.run(ctx, r)
 	return a, err
@@ -115,23 +115,26 @@ func (x *Executor) run(ctx context.Context, r *Request) (Answer, timing, error) 
 		// What ended this connection has mostly ended the idle ones too; the second attempt must not take one of those.
 		x.pool.Reset()
 	}
-	if err != nil && retriable(err, r.ReadOnly) {
+	for left := attempts(err, r.ReadOnly); left > 0 && attempts(err, r.ReadOnly) > 0; left-- {
 		a, t, err = x.once(ctx, r)
 	}
 	return a, t, err
 }
 
-func retriable(err error, readOnly bool) bool {
+// attempts is how often a call that failed so is tried again.
+func attempts(err error, readOnly bool) int {
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		switch pg.Code {
-		// 23503: what the work belongs to was deleted meanwhile; the second attempt finds it gone.
-		case "40001", "40P01", "23505", "23503":
-			return true
-		}
-		return readOnly && isLost(err)
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01"):
+		return 5
+	// 23503: what the work belongs to was deleted meanwhile; the second attempt finds it gone.
+	case pg != nil && (pg.Code == "23505" || pg.Code == "23503"),
+		readOnly && isLost(err), pg == nil && pgconn.SafeToRetry(err):
+		return 1
 	}
-	return pgconn.SafeToRetry(err) || (readOnly && isLost(err))
+	return 0
 }
 
 // isLost says that the connection went away under the call: Postgres ended it, or the line did.

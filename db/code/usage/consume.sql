@@ -3,8 +3,10 @@
 -- caller a counter at a time.
 --   Exact: the grants of all slots together stay within the limit, and a slot within its grant. Grants are given and taken back under
 --   the counter's lock only, and taking back waits for whoever is using the slot. So of any number of callers at limit - 1 one passes.
---   Two units of one counter in one transaction may deadlock with somebody who is taking grants back near the limit; Postgres ends one
---   of them, and it is tried again like any deadlock.
+--   A grant is as good as the limit: whoever changes a subscription or a plan takes the grants back in the same transaction (limits.sql),
+--   so the fast way need not look at either.
+--   Who holds a slot already (a second unit in one transaction, or a slot whose room went to somebody else at that very moment) may
+--   deadlock with whoever is taking grants back near the limit; Postgres ends one of them, and it is tried again like any deadlock.
 
 -- Grants are large while there is much left and exact at the end, so the slow way is rare until it has to decide.
 create or replace function private.next_grant(p_amount bigint, p_left bigint) returns bigint
@@ -37,34 +39,39 @@ $$;
 comment on function private.units_used is 'Units of a counter over all its slots. Judges: callable by functions of ours only.';
 
 create or replace function private.consume_slowly(
-  p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, p_limit bigint, p_cap bigint
-) returns bigint
+  p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, out quota bigint, out used bigint
+)
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   c_slots constant integer := 32;
   v public.usage_counters;
+  v_cap bigint;
   v_slots integer;
   v_last smallint;
   v_granted bigint;
   v_grant bigint := 0;
 begin
-  perform pg_advisory_xact_lock(hashtextextended(format('usage %s %s', p_org_id, p_metric), 0));
+  perform pg_advisory_xact_lock(private.usage_lock(p_org_id, p_metric));
+  perform pg_advisory_xact_lock_shared(private.plans_lock());
+  -- Read under the locks that a change of the subscription or of the plans takes: no grant outlives its limit.
+  quota := private.plan_limit(p_org_id, p_metric);
+  v_cap := case when quota < 0 then 1::bigint << 60 else quota end;
   select count(*), coalesce(max(c.slot), -1), coalesce(sum(c.granted), 0) into v_slots, v_last, v_granted
   from public.usage_counters c where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period;
 
   if exists (select from public.usage_counters c where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
-      and (c.granted_under <> p_limit or c.used > c.granted)) or v_granted + p_amount > p_cap then
+      and (c.granted_under <> quota or c.used > c.granted)) or v_granted + p_amount > v_cap then
     -- Take back what is granted and not used, under the limit of now. Waits for those who are using a slot.
     perform from public.usage_counters c where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
     order by c.slot for update;
-    update public.usage_counters c set granted = c.used, granted_under = p_limit
+    update public.usage_counters c set granted = c.used, granted_under = quota
     where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
-      and (c.granted <> c.used or c.granted_under <> p_limit);
-    select coalesce(sum(c.used), 0) into v_granted
-    from public.usage_counters c where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period;
-    if v_granted + p_amount > p_cap then
-      return v_granted + p_amount;
+      and (c.granted <> c.used or c.granted_under <> quota);
+    v_granted := private.units_used(p_org_id, p_metric, p_period);
+    if v_granted + p_amount > v_cap then
+      used := v_granted + p_amount;
+      return;
     end if;
   end if;
 
@@ -74,7 +81,7 @@ begin
   order by c.granted - c.used desc, c.slot limit 1 for update skip locked;
   if not found and v_slots < c_slots then
     insert into public.usage_counters (organization_id, metric, period, slot, is_alone, granted_under, day)
-    values (p_org_id, p_metric, p_period, v_last + 1, v_slots = 0, p_limit, p_day) returning * into v;
+    values (p_org_id, p_metric, p_period, v_last + 1, v_slots = 0, quota, p_day) returning * into v;
     update public.usage_counters c set is_alone = false
     where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period and c.is_alone and v_slots > 0;
   elsif not found then
@@ -84,7 +91,7 @@ begin
   end if;
 
   if v.used + p_amount > v.granted then
-    v_grant := private.next_grant(v.used + p_amount - v.granted, p_cap - v_granted);
+    v_grant := private.next_grant(v.used + p_amount - v.granted, v_cap - v_granted);
   end if;
   if v.day <> p_day then
     perform private.close_usage_day(v);
@@ -93,18 +100,19 @@ begin
   update public.usage_counters c
   set used = c.used + p_amount, granted = c.granted + v_grant, day = p_day, day_value = v.day_value + p_amount, updated_at = now()
   where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period and c.slot = v.slot;
-  return private.units_used(p_org_id, p_metric, p_period);
+  used := private.units_used(p_org_id, p_metric, p_period);
 end
 $$;
 comment on function private.consume_slowly is
-  'Counts units of a counter whose slots cannot take them as they are; gives what is used then, or more than the cap when it forbids that. Judges: callable by functions of ours only.';
+  'Counts units of a counter whose slots cannot take them as they are; gives the limit and what is used then, or more than the limit when it forbids that. Judges: callable by functions of ours only.';
 
 -- Storage: a gauge in bytes, which also goes down; one slot, one writer at a time. Growth past the limit is refused.
-create or replace function private.consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_cap bigint, p_at timestamptz) returns void
+create or replace function private.consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_at timestamptz) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v public.usage_counters;
+  v_cap constant bigint := case when p_limit < 0 then 1::bigint << 60 else p_limit * 1073741824 end;
   v_day date := (p_at at time zone 'UTC')::date;
 begin
   loop
@@ -114,7 +122,7 @@ begin
     insert into public.usage_counters (organization_id, metric, period, day) values (p_org_id, 'storage', '1970-01-01', v_day)
     on conflict do nothing;
   end loop;
-  if p_bytes > 0 and v.used + p_bytes > p_cap then
+  if p_bytes > 0 and v.used + p_bytes > v_cap then
     perform private.refuse_quota(p_org_id, 'storage', p_bytes, p_limit, v.used, p_at);
   end if;
   if v.day <> v_day then
@@ -123,8 +131,8 @@ begin
   update public.usage_counters c
   set used = greatest(c.used + p_bytes, 0), day = v_day, day_value = greatest(c.used + p_bytes, 0), updated_at = now()
   where c.organization_id = p_org_id and c.metric = 'storage' and c.period = date '1970-01-01' and c.slot = 0;
-  if p_bytes > 0 and p_limit > 0 and (v.used + p_bytes) * 5 >= p_cap * 4 and (v.used * 5 < p_cap * 4 or v.used + p_bytes >= p_cap) then
-    perform private.tell_quota(p_org_id, 'storage', v.used + p_bytes, p_cap, date_trunc('month', p_at at time zone 'UTC')::date);
+  if p_bytes > 0 and p_limit > 0 and (v.used + p_bytes) * 5 >= v_cap * 4 and (v.used * 5 < v_cap * 4 or v.used + p_bytes >= v_cap) then
+    perform private.tell_quota(p_org_id, 'storage', v.used + p_bytes, v_cap, date_trunc('month', p_at at time zone 'UTC')::date);
   end if;
 end
 $$;
@@ -137,54 +145,44 @@ returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_period date := private.usage_period(p_metric, p_at);
+  v_period date;
   v_day date := (p_at at time zone 'UTC')::date;
   v_limit bigint;
-  v_cap bigint;
-  v_slot smallint;
   v_used bigint;
   v_is_alone boolean;
   v_void text;
 begin
-  -- The fast way: the limit of now and a slot that was granted under it, then one row moved. Two statements: what the first has locked may
-  -- be newer than its snapshot, and the second sees it.
-  if p_metric <> 'storage' then
-    select l.value, f.slot into v_limit, v_slot
-    from (select private.limit_of(s, p, p_metric) from public.subscriptions s
-      join public.plans p on p.id = case when s.status in ('active', 'trialing', 'past_due') then s.plan_id else 'free' end
-      where s.organization_id = p_org_id) l (value)
-    cross join lateral (
-      select u.slot from public.usage_counters u
-      where u.organization_id = p_org_id and u.metric = p_metric and u.period = v_period and u.day = v_day
-        and u.granted_under = l.value and u.used + p_amount <= u.granted
-      limit 1 for no key update skip locked) f;
-    if found then
-      update public.usage_counters c
-      set used = c.used + p_amount, day_value = c.day_value + p_amount, updated_at = now()
-      where c.organization_id = p_org_id and c.metric = p_metric and c.period = v_period and c.slot = v_slot
-      returning c.used, c.is_alone into v_used, v_is_alone;
-    end if;
+  if p_metric = 'storage' then
+    v_void := private.consume_storage(p_org_id, p_amount, private.plan_limit(p_org_id, p_metric), p_at);
+    return;
   end if;
-
-  if v_limit is null then
-    v_limit := private.plan_limit(p_org_id, p_metric);
-    v_cap := case when v_limit < 0 then 1::bigint << 60 when p_metric = 'storage' then v_limit * 1073741824 else v_limit end;
-    if p_metric = 'storage' then
-      v_void := private.consume_storage(p_org_id, p_amount, v_limit, v_cap, p_at);
-      return;
-    end if;
-    v_used := private.consume_slowly(p_org_id, p_metric, p_amount, v_period, v_day, v_limit, v_cap);
-    if v_used > v_cap then
+  v_period := private.usage_period(p_metric, p_at);
+  -- The fast way. What the inner part has locked may be newer than the snapshot; the outer one then looks at it anew and finds it ours.
+  -- The inner part stands alone, so it runs once; in a join it could run for each slot and lock several.
+  update public.usage_counters c
+  set used = c.used + p_amount, day_value = c.day_value + p_amount, updated_at = now()
+  where c.organization_id = p_org_id and c.metric = p_metric and c.period = v_period and c.slot = (
+    select u.slot from public.usage_counters u
+    where u.organization_id = p_org_id and u.metric = p_metric and u.period = v_period and u.day = v_day and u.used + p_amount <= u.granted
+    limit 1 for no key update skip locked)
+  returning c.granted_under, c.used, c.is_alone into v_limit, v_used, v_is_alone;
+  if not found then
+    select s.quota, s.used into v_limit, v_used from private.consume_slowly(p_org_id, p_metric, p_amount, v_period, v_day) s;
+    if v_limit >= 0 and v_used > v_limit then
       v_void := private.refuse_quota(p_org_id, p_metric, p_amount, v_limit, v_used - p_amount, p_at);
     end if;
   elsif v_limit >= 0 and not v_is_alone then
     v_used := private.units_used(p_org_id, p_metric, v_period);
   end if;
+  if v_limit < 0 then
+    return;
+  end if;
   -- The first units beyond 80 % (those of callers at work are not seen by each other) and the last one: told once a window.
-  if v_limit > 0 and v_used * 5 >= v_limit * 4 and (v_used >= v_limit or (v_used - p_amount - 64) * 5 < v_limit * 4) then
+  if v_used * 5 >= v_limit * 4 and (v_used >= v_limit or (v_used - p_amount - 64) * 5 < v_limit * 4) then
     v_void := private.tell_quota(p_org_id, p_metric, v_used, v_limit, v_period);
   end if;
-  if v_limit >= 0 then
+  -- Headers are for those who made a request; what runs by itself has nobody to tell.
+  if current_setting('app.wakes', true) = 'on' then
     v_void := private.set_headers(jsonb_build_object('X-RateLimit-Limit', v_limit::text, 'X-RateLimit-Remaining',
       greatest(v_limit - v_used, 0)::text, 'X-RateLimit-Reset',
       floor(extract(epoch from private.usage_resets_at(p_metric, p_at)))::bigint::text));

@@ -414,12 +414,15 @@ func (b *bench) listLatency(ctx context.Context, n int) (float64, error) {
 	return median(all), nil
 }
 
-// quota: Q2, a metered write beside a plain insert, over 1,000 organizations and in one hot one.
+// quota: Q2, a metered write beside a plain insert, over 1,000 organizations and in one hot one. The row is the least that any table of
+// ours has: a key, its organization, an index over it.
 func (b *bench) quota(ctx context.Context) error {
 	if _, err := b.owner.Exec(ctx, `insert into public.organizations (id, name) select md5('o' || g)::uuid, 'Org ' || g from generate_series(1, 1000) g on conflict do nothing;
 		insert into public.subscriptions (organization_id, plan_id) select id, 'enterprise' from public.organizations on conflict do nothing;
 		update public.subscriptions set plan_id = 'teams', overrides = '{"ingestions": 1000000000}';
-		create table public.bench_plain (organization_id uuid, at timestamptz default now())`); err != nil {
+		create table public.bench_plain (id uuid primary key default gen_random_uuid(), organization_id uuid not null references public.organizations,
+			at timestamptz not null default now());
+		create index on public.bench_plain (organization_id, at)`); err != nil {
 		return err
 	}
 	plain := `insert into public.bench_plain (organization_id) values (md5('o' || (1 + floor(random() * 1000))::int)::uuid)`
@@ -489,7 +492,7 @@ func (b *bench) pgbench(ctx context.Context, role, script string, clients int) (
 		"-f", file, "-d", b.cluster.DSN(role, "kijko"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return 0, fmt.Errorf("pgbench: %w: %s", err, out)
+		return 0, fmt.Errorf("pgbench: %w: %s", err, out[max(0, len(out)-2000):])
 	}
 	tps := number(out, `tps = ([\d.]+)`)
 	if tps == 0 {
