@@ -71,11 +71,15 @@ round() {
 # Logging out, or ending other sessions, would turn all later answers into 401; sockets answer a plain request with 426.
 people='/auth/(logout|switch-org|refresh)|/ws$'
 
-round there "$token" --exclude-path-regex "$people" --exclude-method DELETE
+keys='/ai/provider-keys/'
+round there "$token" --exclude-path-regex "$people|$keys" --exclude-method DELETE
+# With a key that nobody issued, models would be asked for in vain; afterwards there is none.
+round there "$token" --include-path-regex "$keys"
+curl -fsS -X DELETE -H "Authorization: Bearer $token" "$url/api/v1/ai/provider-keys/google" >/dev/null 2>&1 || true
 if [ -n "${KIJKO_SERVICE_TOKEN:-}" ]; then
   post "/projects/$project/ingest" '{"skipValidation":true,"forceReprocess":true}' >/dev/null || true
   round there "$KIJKO_SERVICE_TOKEN" --include-operation-id updateIngestionProgress --include-operation-id saveProgressSnapshot \
     --include-operation-id completeIngestion
 fi
-round generated "$token" --exclude-path-regex "$people"
+round generated "$token" --exclude-path-regex "$people|$keys"
 exit "$failed"

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgtype"
+	"golang.org/x/sync/errgroup"
 
 	"kijko/worker/optimize"
 )
@@ -37,23 +38,28 @@ func (r *run) runIndex(ctx context.Context) (map[string]any, error) {
 	if err := r.store.clear(ctx, "index"); err != nil {
 		return nil, err
 	}
+	// Texts and graph have nothing to do with one another: while one waits for the database, the other computes.
 	began := time.Now()
-	if err := r.indexChunks(ctx); err != nil {
+	group, working := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := r.indexChunks(working); err != nil {
+			return err
+		}
+		return r.store.exec(working, "settle the index", "select private.settle_terms($1, $2)")
+	})
+	group.Go(func() error { return r.indexGraph(working) })
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	if err := r.store.exec(ctx, "settle the index", "select private.settle_terms($1, $2)"); err != nil {
+	indexed := time.Now()
+	if err := r.store.exec(ctx, "survey tables", "select private.survey_tables($1, $2)"); err != nil {
 		return nil, err
 	}
-	texts := time.Now()
-	if err := r.indexGraph(ctx); err != nil {
-		return nil, err
-	}
-	graph := time.Now()
 	latency, relevance, err := r.sample(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r.log.Debug("indexed", "texts", texts.Sub(began), "graph", graph.Sub(texts), "samples", time.Since(graph))
+	r.log.Debug("indexed", "index", indexed.Sub(began), "samples", time.Since(indexed))
 	return r.completion(latency, relevance), nil
 }
 
@@ -71,7 +77,7 @@ func (r *run) indexChunks(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		ids := make([]uuid.UUID, len(chunks))
+		ids := make([][16]byte, len(chunks))
 		terms := make([]pgtype.TSVector, len(chunks))
 		for i, c := range chunks {
 			ids[i] = c.ID

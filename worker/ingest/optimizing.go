@@ -49,6 +49,9 @@ func (r *run) runOptimize(ctx context.Context) error {
 	if err := r.apply(ctx, plan, stage); err != nil {
 		return err
 	}
+	if err := r.store.exec(ctx, "survey tables", "select private.survey_tables($1, $2)"); err != nil {
+		return err
+	}
 	stage.finish()
 	r.showOptimize(stage)
 	stage.out.Run = r.t.RunID

@@ -127,9 +127,9 @@ func (s *store) clear(ctx context.Context, what string) error {
 	}
 }
 
-// fileRows are the columns of a batch of run_files.
+// fileRows are the columns of a batch of run_files. Ids are bare bytes: a uuid.UUID would go through its text.
 type fileRows struct {
-	ids          []uuid.UUID
+	ids          [][16]byte
 	positions    []int32
 	sources      []string
 	repositories []pgtype.UUID
@@ -153,8 +153,8 @@ func (s *store) files(ctx context.Context, r *fileRows) error {
 
 // chunkRows are the columns of a batch of chunks.
 type chunkRows struct {
-	ids        []uuid.UUID
-	files      []uuid.UUID
+	ids        [][16]byte
+	files      [][16]byte
 	positions  []int32
 	starts     []int32
 	ends       []int32
@@ -176,7 +176,7 @@ func (s *store) chunks(ctx context.Context, r *chunkRows) error {
 		r.ids, r.files, r.positions, r.starts, r.ends, r.types, r.tokens, r.contents, r.hashes, r.references, r.parents, r.metadata)
 }
 
-func (s *store) terms(ctx context.Context, chunks []uuid.UUID, terms []pgtype.TSVector) error {
+func (s *store) terms(ctx context.Context, chunks [][16]byte, terms []pgtype.TSVector) error {
 	if len(chunks) == 0 {
 		return nil
 	}
@@ -185,7 +185,7 @@ func (s *store) terms(ctx context.Context, chunks []uuid.UUID, terms []pgtype.TS
 
 // nodeRows are the columns of a batch of graph_nodes.
 type nodeRows struct {
-	ids       []uuid.UUID
+	ids       [][16]byte
 	files     []pgtype.UUID
 	kinds     []string
 	names     []string
@@ -205,7 +205,7 @@ func (s *store) nodes(ctx context.Context, r *nodeRows) error {
 
 // linkRows are the columns of a batch of graph_links.
 type linkRows struct {
-	from, to []uuid.UUID
+	from, to [][16]byte
 	kinds    []string
 	weights  []int32
 }

@@ -74,6 +74,27 @@ end
 $$;
 comment on function private.settle_terms is 'Merges the waiting words into the full-text index. Judges: callable by the worker only, for the run it holds.';
 
+-- A plan that was made for an empty table walks over a whole run for each of its rows. What has doubled since it was last looked at is
+-- looked at again; autovacuum would come too late. Of chunk_terms all but the words, which cost more to count than to search.
+create or replace function private.survey_tables(p_run_id uuid, p_owner uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_table record;
+begin
+  perform private.assert_lease(p_run_id, p_owner);
+  for v_table in
+    select c.oid, t.columns from (values ('run_files', ''), ('chunks', ''), ('chunk_terms', '(organization_id, run_id, chunk_id)'), ('graph_nodes', ''),
+      ('graph_links', '')) t (name, columns)
+    join pg_catalog.pg_class c on c.oid = ('public.' || t.name)::regclass
+    where pg_relation_size(c.oid) > 2 * c.relpages::bigint * current_setting('block_size')::bigint
+  loop
+    execute format('analyze (skip_locked) %s %s', v_table.oid::regclass, v_table.columns);
+  end loop;
+end
+$$;
+comment on function private.survey_tables is 'Renews the statistics of tables that a leased run has doubled. Judges: callable by the worker only, for the run it holds.';
+
 create or replace function private.store_nodes(
   p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_kinds text[], p_names text[], p_qualified text[], p_starts integer[],
   p_ends integer[], p_metadata jsonb[]
@@ -158,11 +179,12 @@ create or replace function private.sample_search(p_run_id uuid, p_owner uuid, p_
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_org uuid := private.assert_lease(p_run_id, p_owner);
 begin
+  perform private.assert_lease(p_run_id, p_owner);
   return query
+    -- By the run alone: the organization would offer the primary key, and with it a walk over all words of the run.
     select t.chunk_id from public.chunk_terms t
-    where t.organization_id = v_org and t.run_id = p_run_id and t.terms @@ p_query
+    where t.run_id = p_run_id and t.terms @@ p_query
     order by ts_rank(t.terms, p_query) desc, t.chunk_id limit p_limit;
 end
 $$;
@@ -177,10 +199,11 @@ declare
   v_org uuid := private.assert_lease(p_run_id, p_owner);
 begin
   return query
-    select c.id, f.path, c.content, c.metadata, c.reference_of is null
+    select c.id, (select f.path from public.run_files f where f.organization_id = v_org and f.run_id = p_run_id and f.id = c.file_id),
+      c.content, c.metadata, c.reference_of is null
     from public.chunks c
-    join public.run_files f on f.organization_id = c.organization_id and f.run_id = c.run_id and f.id = c.file_id
-    where c.organization_id = v_org and c.run_id = p_run_id and (p_after is null or c.id > p_after)
+    where c.organization_id = v_org and c.run_id = p_run_id
+      and c.id > coalesce(p_after, '00000000-0000-0000-0000-000000000000')
     order by c.id limit p_limit;
 end
 $$;
@@ -195,5 +218,5 @@ as $$
       and c.parent_run_id = r.id and c.outcome = 'open'))
 $$;
 comment on function private.live_checkpoints is 'Those of the runs whose work directories are still of use. Judges: callable by the worker only.';
-grant execute on function private.store_files, private.store_chunks, private.store_terms, private.settle_terms, private.store_nodes, private.store_links,
+grant execute on function private.store_files, private.store_chunks, private.store_terms, private.settle_terms, private.survey_tables, private.store_nodes, private.store_links,
   private.clear_run, private.drop_run_rows, private.sample_search, private.read_chunks, private.live_checkpoints to kijko_worker;

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // The shapes of huge are the largest that the contract lets in, and the ways of being too large that must not take a worker down.
@@ -66,7 +68,7 @@ func manyFiles(n int) func(put) error {
 	return func(put put) error {
 		for i := range n {
 			text := fmt.Sprintf("package p%d\n\n// F%d adds what belongs to %d.\nfunc F%d(a, b int) int {\n\treturn a*%d + b - F%d(b, a)\n}\n", i/100, i, i, i, i, i/2)
-			if err := put(fmt.Sprintf("d%03d/p%03d/f%06d.go", i/1000, i/100%10, i), []byte(text)); err != nil {
+			if err := put(fmt.Sprintf("d%03d/p%03d/f%06d.go", i/1000, i/100%10, i), len(text), strings.NewReader(text)); err != nil {
 				return err
 			}
 		}
@@ -79,13 +81,17 @@ func copies(total int) func(put) error {
 	return func(put put) error {
 		done := errors.New("enough")
 		for i := 0; ; i++ {
-			err := standardLibrary(func(path string, data []byte) error {
+			err := standardLibrary(func(path string, n int, content io.Reader) error {
 				if total <= 0 {
 					return done
 				}
-				data = rename(data, fmt.Sprintf("V%d", i))
-				total -= len(data)
-				return put(fmt.Sprintf("copy%02d/%s", i, path), data)
+				text, err := io.ReadAll(content)
+				if err != nil {
+					return err
+				}
+				text = rename(text, fmt.Sprintf("V%d", i))
+				total -= len(text)
+				return put(fmt.Sprintf("copy%02d/%s", i, path), len(text), bytes.NewReader(text))
 			})
 			if errors.Is(err, done) {
 				return nil
@@ -116,10 +122,22 @@ func rename(text []byte, suffix string) []byte {
 
 func oneLarge(size int) func(put) error {
 	return func(put put) error {
-		var text bytes.Buffer
-		for i := 0; text.Len() < size; i++ {
-			fmt.Fprintf(&text, "insert into readings (id, station, value) values (%d, 'station %d', %d);\n", i, i%997, i*7919%10007)
-		}
-		return errors.Join(manyFiles(100)(put), put("data/readings.sql", text.Bytes()))
+		return errors.Join(manyFiles(100)(put), put("data/readings.sql", size, &readings{}))
 	}
+}
+
+// readings are statements without end.
+type readings struct {
+	count int
+	rest  []byte
+}
+
+func (r *readings) Read(p []byte) (int, error) {
+	for len(r.rest) < len(p) {
+		r.rest = fmt.Appendf(r.rest, "insert into readings (id, station, value) values (%d, 'station %d', %d);\n", r.count, r.count%997, r.count*7919%10007)
+		r.count++
+	}
+	n := copy(p, r.rest)
+	r.rest = append(r.rest[:0], r.rest[n:]...)
+	return n, nil
 }

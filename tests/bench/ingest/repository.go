@@ -21,8 +21,8 @@ import (
 	"kijko/tests/gosource"
 )
 
-// put adds a file to a commit.
-type put func(path string, data []byte) error
+// put adds a file to a commit. Content is streamed: what this process holds when it starts a worker counts as the worker's peak.
+type put func(path string, size int, content io.Reader) error
 
 // commit makes the repository <dir>/repos/bench/<name>.git with one commit of what fill puts, and gives the sum of the files' sizes.
 func commit(ctx context.Context, dir, name string, fill func(put) error) (size int64, err error) {
@@ -40,10 +40,12 @@ func commit(ctx context.Context, dir, name string, fill func(put) error) (size i
 	go func() {
 		w := bufio.NewWriterSize(out, 1<<20)
 		fmt.Fprint(w, "commit refs/heads/main\ncommitter Bench <bench@example.org> 1700000000 +0000\ndata 4\nmain\n")
-		err := fill(func(path string, data []byte) error {
-			size += int64(len(data))
-			fmt.Fprintf(w, "M 100644 inline %s\ndata %d\n", path, len(data))
-			_, _ = w.Write(data)
+		err := fill(func(path string, n int, content io.Reader) error {
+			size += int64(n)
+			fmt.Fprintf(w, "M 100644 inline %s\ndata %d\n", path, n)
+			if _, err := io.CopyN(w, content, int64(n)); err != nil {
+				return err
+			}
 			return w.WriteByte('\n')
 		})
 		err = errors.Join(err, w.Flush())
@@ -79,7 +81,7 @@ func standardLibrary(put put) error {
 		}
 		rel, _ := filepath.Rel(root, path)
 		count++
-		return put(filepath.ToSlash(rel), data)
+		return put(filepath.ToSlash(rel), len(data), bytes.NewReader(data))
 	})
 }
 
