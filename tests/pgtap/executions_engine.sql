@@ -60,6 +60,13 @@ select private.finish_execution(pg_temp.id('three'), pg_temp.token('three'), '{"
 select results_eq($$ select status, output, cost_cents, error_code, error_message from public.skill_executions where id = pg_temp.id('three') $$,
   $$ values ('failed', null::text, 2, 'API_ERROR', 'Broken') $$, 'a failure has its code, and the cost of reported tokens');
 
+select is(private.charge_execution(pg_temp.id('two'), 600, 1), true, 'what its aborted call had cost comes afterwards');
+select results_eq($$ select status, prompt_tokens, completion_tokens, cost_cents from public.skill_executions where id = pg_temp.id('two') $$,
+  $$ values ('cancelled', 600, 1, 0) $$, 'with its price');
+select is(private.charge_execution(pg_temp.id('two'), 700, 1), false, 'once');
+select throws_ok(format('update public.skill_executions set prompt_tokens = 1 where id = %L', pg_temp.id('two')), '23514', null, 'whoever writes');
+select is(private.charge_execution(pg_temp.id('one'), 700, 1), false, 'of a completed run nothing changes');
+
 -- ------------------------------------------------------------------------------------------------------- what keeps from starting
 select pg_temp.skill('typed', p_schema => '[{"name": "topic", "type": "string", "required": true}]'), pg_temp.skill('openai', p_model => 'gpt-4-turbo'),
   pg_temp.skill('long', 'Write twenty characters about {{topic}}' || repeat('{{topic}}', 1000)), pg_temp.skill('inactive'), pg_temp.skill('hidden'), pg_temp.skill('gone');

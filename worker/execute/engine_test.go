@@ -212,6 +212,31 @@ func TestACancelledRunIsAbortedAtOnce(t *testing.T) {
 	require.Equal(t, row{Status: "cancelled", Message: "Cancelled by user", Takes: 1}, b.read(id))
 }
 
+// Both providers count as they stream: of a run that is cancelled in the middle, what they had counted is written.
+func TestACancelledRunHasTheCostOfWhatWasCounted(t *testing.T) {
+	b := setup(t)
+	for model, completion := range map[string]int{"claude-3-5-sonnet-20241022": 1, "gemini-3-flash-preview": 0} {
+		t.Run(model, func(t *testing.T) {
+			b := *b
+			b.t = t
+			b.exec("update public.skills set model = $2 where id = $1", b.skill, model)
+			b.models.Next(llmtest.Reply{Pieces: []string{"Once"}, Hold: true}.Tokens(20_000, 500))
+			_, stop := b.work(b.config())
+			defer stop()
+			id := b.start("x", true)
+			require.Eventually(t, func() bool {
+				return value[bool](&b, "select has_streamed from public.skill_executions where id = $1", id)
+			},
+				10*time.Second, time.Millisecond)
+			b.exec("update public.skill_executions set status = 'cancelled', error_message = 'Cancelled by user' where id = $1", id)
+			require.Eventually(t, func() bool { return b.read(id).Cost != nil }, 10*time.Second, time.Millisecond)
+			r := b.read(id)
+			require.Equal(t, []any{"cancelled", "Cancelled by user", 20_000, completion}, []any{r.Status, r.Message, *r.Prompt, *r.Completion})
+			require.Positive(t, *r.Cost)
+		})
+	}
+}
+
 func TestALostRunIsNoticedWithoutANotification(t *testing.T) {
 	b := setup(t)
 	b.models.Next(llmtest.Silence())

@@ -33,6 +33,11 @@ func (e *Engine) work(stop, working context.Context, lose context.CancelCauseFun
 			CompletionTokens: &result.Usage.Output})
 	case errors.Is(cause, errLost) || errors.Is(err, errLost):
 		log.Info("execution ended elsewhere (cancelled or taken over)")
+		if result.Usage != (llm.Usage{}) {
+			if err := e.charge(writing, t, result.Usage); err != nil {
+				log.Warn("the tokens of a cancelled execution could not be written", "error", err)
+			}
+		}
 	case errors.Is(cause, errStopping):
 		giving, cancel := context.WithTimeout(writing, 5*time.Second)
 		defer cancel()
@@ -40,14 +45,18 @@ func (e *Engine) work(stop, working context.Context, lose context.CancelCauseFun
 			log.Warn("execution could not be handed back; its lease runs out", "error", err)
 		}
 	default:
-		e.write(writing, t, failure(limited, err))
+		e.write(writing, t, failure(limited, result.Usage, err))
 	}
 }
 
-// failure is an error of a call as the row tells it.
-func failure(ctx context.Context, err error) outcome {
+// failure is an error of a call as the row tells it, with what had been counted until then.
+func failure(ctx context.Context, counted llm.Usage, err error) outcome {
 	if ctx.Err() != nil {
-		return outcome{Status: "failed", ErrorCode: string(llm.Timeout), ErrorMessage: "Skill execution timeout"}
+		o := outcome{Status: "failed", ErrorCode: string(llm.Timeout), ErrorMessage: "Skill execution timeout"}
+		if counted != (llm.Usage{}) {
+			o.PromptTokens, o.CompletionTokens = &counted.Input, &counted.Output
+		}
+		return o
 	}
 	e, ok := llm.AsError(err)
 	if !ok {

@@ -90,6 +90,12 @@ func (e *Engine) finish(ctx context.Context, t *task, o outcome) (held bool, err
 	return held, err
 }
 
+// charge writes what the provider had counted when a run was cancelled; of a run that another worker has nothing is written.
+func (e *Engine) charge(ctx context.Context, t *task, u llm.Usage) error {
+	var charged bool
+	return e.ask(ctx, "select private.charge_execution($1, $2, $3)", []any{t.ID, u.Input, u.Output}, &charged)
+}
+
 func (e *Engine) publish(ctx context.Context, t *task, seq int, chunk string) (held bool, err error) {
 	err = e.ask(ctx, "select private.publish_output($1, $2, $3, $4)", []any{t.ID, t.Token, seq, chunk}, &held)
 	return held, err

@@ -94,7 +94,7 @@ func (p *anthropicProvider) Stream(ctx context.Context, r Request, emit func(str
 			ended = true
 		}
 		if err != nil {
-			return Result{}, err
+			return Result{Usage: result.Usage}, err
 		}
 	}
 	result.Text = text.String()
@@ -112,7 +112,7 @@ func (p *anthropicProvider) Stream(ctx context.Context, r Request, emit func(str
 	if e, ok := AsError(err); ok && begun {
 		e.Usage = &result.Usage
 	}
-	return Result{}, err
+	return Result{Usage: result.Usage}, err
 }
 
 // checkRefusal: a model that declines without a word has not answered.

@@ -67,16 +67,16 @@ func (p *googleProvider) Stream(ctx context.Context, r Request, emit func(string
 			if e, ok := AsError(err); ok && g.counted {
 				e.Usage = &g.r.Usage
 			}
-			return Result{}, err
+			return Result{Usage: g.r.Usage}, err
 		}
 		if text := g.add(answer); text != "" {
 			if err := emit(text); err != nil {
-				return Result{}, err
+				return Result{Usage: g.r.Usage}, err
 			}
 		}
 	}
 	if ctx.Err() != nil {
-		return Result{}, ofTransport(ctx, ctx.Err())
+		return Result{Usage: g.r.Usage}, ofTransport(ctx, ctx.Err())
 	}
 	// A stream that said something and never had a candidate is one that was withheld.
 	if g.finish == "" && g.withheld == "" && (g.any || !g.begun) {

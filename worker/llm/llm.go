@@ -120,7 +120,8 @@ type Result struct {
 	Usage Usage
 }
 
-// Provider answers requests. The error is an *Error, or the context's when it was cancelled.
+// Provider answers requests. The error is an *Error, or the context's when it was cancelled. Beside an error the result holds at most what
+// had been counted until then.
 type Provider interface {
 	Generate(ctx context.Context, r Request) (Result, error)
 	// Stream passes the text on as it comes. An error of emit ends the call and is returned.

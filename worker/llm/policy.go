@@ -74,14 +74,14 @@ func (p Policy) run(ctx context.Context, began time.Time, attempt func(context.C
 		}
 		e, ok := AsError(err)
 		if !ok || errors.Is(ctx.Err(), context.Canceled) {
-			return Result{}, err
+			return result, err
 		}
 		if passed || n+1 >= p.Attempts || ctx.Err() != nil || !e.Retryable() {
-			return Result{}, e
+			return result, e
 		}
 		wait := max(p.Delay(n), e.RetryAfter)
 		if p.Now().Add(wait).After(began.Add(p.Last)) {
-			return Result{}, e
+			return result, e
 		}
 		if err := p.Sleep(ctx, wait); err != nil {
 			return Result{}, err

@@ -232,6 +232,20 @@ $$;
 comment on function private.finish_execution is
   'Ends a leased run; false when the lease or the run is gone, and the result is dropped. Judges: callable by the worker only.';
 
+-- A cancelled run may have cost something: what the provider had counted when its call was aborted comes after the end of the run.
+create or replace function private.charge_execution(p_id uuid, p_prompt_tokens bigint, p_completion_tokens bigint) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.skill_executions e set prompt_tokens = p_prompt_tokens, completion_tokens = p_completion_tokens,
+    cost_cents = private.cost_cents(e.model_called, (private.resolve_model(e.model)).model, p_prompt_tokens, p_completion_tokens)
+  where e.id = p_id and e.status = 'cancelled' and e.prompt_tokens is null;
+  return found;
+end
+$$;
+comment on function private.charge_execution is
+  'Tokens and cost of a run that was cancelled while its model answered, once; false for any other. Judges: callable by the worker only.';
+
 -- Text of a streaming run for whoever listens. That text has been sent is written down before the first piece goes out.
 create or replace function private.publish_output(p_id uuid, p_token uuid, p_seq integer, p_chunk text) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -280,5 +294,5 @@ begin
 end
 $$;
 comment on function private.hand_back_executions is 'Gives leased runs back for another worker to take at once. Judges: callable by the worker only.';
-grant execute on function private.take_executions, private.renew_executions, private.finish_execution, private.publish_output,
+grant execute on function private.take_executions, private.renew_executions, private.finish_execution, private.charge_execution, private.publish_output,
   private.hand_back_executions to kijko_worker;

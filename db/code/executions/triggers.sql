@@ -15,12 +15,14 @@ declare
   v_refused boolean;
 begin
   if new.status = old.status then
-    -- Of an ended run only texts may be emptied, and the skill may go.
+    -- Of an ended run only texts may be emptied, and the skill may go; what a cancelled one had cost comes once.
     v_refused := private.is_final(old.status)
-      and (new.prompt_tokens, new.completion_tokens, new.duration_ms, new.cost_cents, new.error_code, new.completed_at, new.started_at,
+      and ((new.duration_ms, new.error_code, new.completed_at, new.started_at,
           coalesce(new.skill_id, old.skill_id), coalesce(new.input, old.input), coalesce(new.output, old.output), coalesce(new.error_message, old.error_message))
-        is distinct from (old.prompt_tokens, old.completion_tokens, old.duration_ms, old.cost_cents, old.error_code, old.completed_at, old.started_at,
-          old.skill_id, old.input, old.output, old.error_message);
+        is distinct from (old.duration_ms, old.error_code, old.completed_at, old.started_at,
+          old.skill_id, old.input, old.output, old.error_message)
+        or (new.prompt_tokens, new.completion_tokens, new.cost_cents) is distinct from (old.prompt_tokens, old.completion_tokens, old.cost_cents)
+          and not (old.status = 'cancelled' and num_nonnulls(old.prompt_tokens, old.completion_tokens, old.cost_cents) = 0));
   else
     v_refused := private.is_final(old.status)
       or not (new.status in ('failed', 'cancelled') or (old.status, new.status) in (('pending', 'running'), ('running', 'completed')));
