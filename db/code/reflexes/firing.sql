@@ -2,6 +2,7 @@
 -- that inserts the execution: the reflex may have been switched off meanwhile, or its owner have left. Nothing that a run does comes
 -- back here: a reflex never causes another one.
 
+drop function if exists private.fire_reflex(public.reflexes, jsonb);
 create or replace function private.fire_reflex(r public.reflexes, p_input jsonb, out reason text, out execution_id uuid)
 language plpgsql volatile security definer set search_path = ''
 as $$
