@@ -17,6 +17,7 @@ import (
 	"github.com/fasthttp/websocket"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"kijko/server/api"
@@ -72,6 +73,7 @@ type node struct {
 	*realtime.Server
 	live *live
 	addr string
+	pool *pgxpool.Pool // through which the sockets ask
 	stop func()
 }
 
@@ -83,8 +85,9 @@ func (l *live) node(change ...func(*realtime.Options)) *node {
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(l.t, err)
+	pool := l.db.Pool("kijko_server")
 	server, err := realtime.New(realtime.Deps{
-		Pool: l.db.Pool("kijko_server"), ListenDSN: l.db.DSN("kijko_server"), Auth: l, Issuer: l.issuer,
+		Pool: pool, ListenDSN: l.db.DSN("kijko_server"), Auth: l, Issuer: l.issuer,
 		Origins: []string{"https://app.kijko.test", "http://" + listener.Addr().String()},
 		Log:     slog.New(slog.DiscardHandler), Options: opt,
 	})
@@ -107,7 +110,7 @@ func (l *live) node(change ...func(*realtime.Options)) *node {
 	var running sync.WaitGroup
 	running.Go(func() { _ = app.Listener(listener) })
 	running.Go(func() { _ = server.Run(ctx) })
-	n := &node{Server: server, live: l, addr: listener.Addr().String()}
+	n := &node{Server: server, live: l, addr: listener.Addr().String(), pool: pool}
 	n.stop = sync.OnceFunc(func() {
 		cancel()
 		_ = app.ShutdownWithTimeout(5 * time.Second)

@@ -235,6 +235,98 @@ func TestRealtimeNothingIsLost(t *testing.T) {
 	}
 }
 
+// Many clients that come back at once with their last id have everything once, and cost the database less than one query a room: not one a
+// client. Whoever may not come back is among them, and is told why.
+func TestRealtimeManyComeBackAtOnce(t *testing.T) {
+	t.Parallel()
+	l := newLive(t)
+	n := l.node()
+	owner := l.actor()
+	project := owner.project("shared")
+	others := testdb.Value[[]string](l.db, `with made as (insert into public.projects (organization_id, user_id, name, privacy)
+		select $1, $2, 'Project ' || i, 'shared' from generate_series(1, 40) i returning id) select array_agg(id::text) from made`, owner.org, owner.user)
+	people := []*actor{owner}
+	for range 9 {
+		p := l.actor()
+		p.joins(owner, "member")
+		people = append(people, p)
+	}
+	revoked, outsider := people[8], l.actor()
+	l.db.Exec(`update private.sessions set revoked_at = now() where id = $1`, revoked.session)
+	n.reached()
+	start := n.Stats().LastEventID
+	told := map[string][]string{} // keys by room
+	say := func(room, key, audience string, users ...string) {
+		l.db.Exec(`select private.emit($1, 'note', jsonb_build_object('key', $2::text), $3, $4, $5, p_users => $6)`, room, key, owner.org, project, audience, users)
+	}
+	for i := range 10 {
+		say("org:"+owner.org, fmt.Sprint("org", i), "project")
+		say("project:"+project, fmt.Sprint("project", i), "room")
+	}
+	say("org:"+owner.org, "for one", "users", people[3].user)
+	n.reached()
+
+	const each = 16
+	var coming sync.WaitGroup
+	before := n.pool.Stat().AcquireCount()
+	clients := make([]*subscriber, each*len(people))
+	codes := make([]int, len(clients))
+	for i := range clients {
+		p := people[i%len(people)]
+		token := p.token()
+		clients[i] = newSubscriber(start+int64(i/len(people)), []string{"user:" + p.user, "org:" + p.org}, "project:"+project, "project:"+others[i%len(others)])
+		coming.Go(func() {
+			if clients[i].session(n, token, 0, true) {
+				return
+			}
+			w, _, err := n.tryOpen("", dial{path: "/ws", query: "token=" + token})
+			if err == nil {
+				<-w.ended
+				codes[i] = w.err.Code
+			}
+		})
+	}
+	stranger := n.watch(outsider, project, "lastEventId=0")
+	coming.Wait()
+	asked := n.pool.Stat().AcquireCount() - before
+	code, _ := stranger.closed()
+	require.Equal(t, 4004, code)
+	rooms := len(people) + 2 + len(others)
+	require.Less(t, asked, int64(rooms), "%d clients in %d rooms", len(clients), rooms)
+	for room := range map[string]bool{"org:" + owner.org: true, "project:" + project: true} {
+		rows := owner.selects(`select data ->> 'key', id::text from public.events where room = $1 and id > $2 and type = 'note' and audience <> 'users'`, room, start)
+		for key, id := range rows {
+			told[room] = append(told[room], id+" "+key)
+		}
+		require.Len(t, told[room], 10)
+	}
+	for i, s := range clients {
+		p := people[i%len(people)]
+		if p == revoked {
+			require.Equal(t, 4010, codes[i])
+			require.Empty(t, s.seen)
+			continue
+		}
+		require.Empty(t, s.faults)
+		for room, all := range told {
+			var want []string
+			for _, row := range all {
+				var id int64
+				var key string
+				_, err := fmt.Sscan(row, &id, &key)
+				require.NoError(t, err)
+				if id > start+int64(i/len(people)) {
+					want = append(want, key)
+				}
+			}
+			if room == "org:"+owner.org && p == people[3] {
+				want = append(want, "for one")
+			}
+			require.ElementsMatch(t, want, s.keys[room], "client %d", i)
+		}
+	}
+}
+
 // Postgres stops and starts again: the listeners come back by themselves, and no event is missed on sockets that stayed open.
 func TestRealtimeTheDatabaseRestarts(t *testing.T) {
 	t.Parallel()

@@ -22,6 +22,7 @@
 {{ template "events/ephemeral.sql" . }}
 {{ template "events/sockets.sql" . }}
 {{ template "events/watching.sql" . }}
+{{ template "events/arriving.sql" . }}
 {{ template "events/presence.sql" . }}
 {{ template "events/refusals.sql" . }}
 {{ template "events/retention.sql" . }}

@@ -175,7 +175,7 @@ func (c *Conn) begin(ctx context.Context, o Opening, rooms []string) error {
 		}
 		w.rooms = append(w.rooms, next)
 	}
-	b, err := c.srv.store.begin(ctx, w)
+	b, err := c.srv.arrivals.begin(ctx, w)
 	if err != nil {
 		return err
 	}
@@ -187,11 +187,7 @@ func (c *Conn) begin(ctx context.Context, o Opening, rooms []string) error {
 			return err
 		}
 	}
-	r, err := c.gather(ctx, b, cursor, valid || !o.HasCursor)
-	if err != nil {
-		return err
-	}
-	c.welcome(o, b, r)
+	c.welcome(o, b, b.gather(cursor, valid || !o.HasCursor))
 	return nil
 }
 
@@ -203,7 +199,7 @@ func (c *Conn) alsoBegin(ctx context.Context, room string, w watch, b *beginning
 	c.srv.hub.join(m)
 	w.rooms = []ask{{room: room, cursor: w.rooms[0].cursor, until: math.MaxInt64}}
 	w.socketID, w.snapshot = "", ""
-	more, err := c.srv.store.begin(ctx, w)
+	more, err := c.srv.arrivals.begin(ctx, w)
 	if err != nil {
 		return err
 	}

@@ -203,7 +203,7 @@ func (m *membership) accept(e *Event) {
 			return
 		}
 	}
-	if allowed, known := c.may(e); !known {
+	if allowed, known := e.readableBy(c.user, c.org); !known {
 		// Nobody was asked about this person, who changed organization meanwhile. They come back and are asked then.
 		c.shut(CloseTryLater, "try again later")
 		return
@@ -221,24 +221,24 @@ func (m *membership) accept(e *Event) {
 	c.noticeEnd(e.Type, now)
 }
 
-// may decides by the audience, for somebody whom the room admitted; what differs between members of a room is decided here.
-func (c *Conn) may(e *Event) (allowed, known bool) {
+// readableBy decides by the audience, for somebody whom the room admitted; what differs between members of a room is decided here.
+func (e *Event) readableBy(user, org string) (allowed, known bool) {
 	switch e.Audience {
 	case audienceRoom:
 		return true, true
 	case audienceUsers:
-		return slices.Contains(e.UserIDs, c.user), true
+		return slices.Contains(e.UserIDs, user), true
 	case audienceProject:
 		if kindOf(e.Room) != kindOrg {
 			return true, true // admission to the room was the question
 		}
-		v, known := e.verdicts[viewer{c.user, c.org}]
+		v, known := e.verdicts[viewer{user, org}]
 		return v >= seesProject, known
 	case audienceActivity:
-		if e.ActorID == c.user {
+		if e.ActorID == user {
 			return true, true
 		}
-		v, known := e.verdicts[viewer{c.user, c.org}]
+		v, known := e.verdicts[viewer{user, org}]
 		return v == readsActivity, known
 	}
 	return false, true

@@ -58,11 +58,7 @@ func (c *Conn) Join(name string, cursorText *string, ref string) {
 func (c *Conn) askToJoin(m *membership, w watch, cursor int64, ref string) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.srv.opt.OpenTimeout)
 	defer cancel()
-	b, err := c.srv.store.begin(ctx, w)
-	var r *replay
-	if err == nil && b.rooms[0].admitted {
-		r, err = c.gather(ctx, b, cursor, true)
-	}
+	b, err := c.srv.arrivals.begin(ctx, w)
 	if err != nil {
 		c.refuse(err, "a room could not be joined")
 		return
@@ -83,7 +79,7 @@ func (c *Conn) askToJoin(m *membership, w watch, cursor int64, ref string) {
 	m.from, m.head = b.head, b.head
 	c.send(controlFrame(frameJoined, roomData{Room: m.name}, ref, now), false)
 	if w.rooms[0].cursor != nil {
-		c.tellReplay(r, "", now)
+		c.tellReplay(b.gather(cursor, true), "", now)
 	}
 	m.goLive()
 	c.arm()

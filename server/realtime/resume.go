@@ -20,8 +20,8 @@ type replay struct {
 // The reasons of resync_required, in the order in which they are told.
 var resyncReasons = []string{"invalid_cursor", "expired", "too_many"}
 
-// gather puts together what the answer says was missed: all rooms in one order, rows that events name read, at most maxReplay events.
-func (c *Conn) gather(ctx context.Context, b *beginning, cursor int64, valid bool) (*replay, error) {
+// gather puts together what the answer says was missed: all rooms in one order, at most maxReplay events.
+func (b *beginning) gather(cursor int64, valid bool) *replay {
 	r := &replay{head: b.head, cursor: cursor, resync: map[string][]string{}, part: map[int64]bool{}}
 	total := 0
 	for i, answer := range b.rooms {
@@ -33,7 +33,7 @@ func (c *Conn) gather(ctx context.Context, b *beginning, cursor int64, valid boo
 			reason = "invalid_cursor"
 		case cursor < answer.removed:
 			reason = "expired"
-		case total+len(answer.missed) > maxReplay:
+		case answer.tooMany || total+len(answer.missed) > maxReplay:
 			reason = "too_many"
 		}
 		if reason != "" {
@@ -50,9 +50,7 @@ func (c *Conn) gather(ctx context.Context, b *beginning, cursor int64, valid boo
 		}
 	}
 	slices.SortStableFunc(r.events, func(a, b *Event) int { return cmp.Compare(a.ID, b.ID) })
-	var err error
-	r.events, err = c.srv.readRows(ctx, r.events)
-	return r, err
+	return r
 }
 
 // readRows gives events that name a row what they are told with, and leaves out those whose row is gone.
@@ -167,8 +165,8 @@ func (c *Conn) Resume(cursorText string, rooms []string, ref string) {
 		c.refuse(errHidden, "")
 		return
 	}
-	r, err := c.gather(ctx, b, cursor, true)
-	if err != nil {
+	r := b.gather(cursor, true)
+	if r.events, err = c.srv.readRows(ctx, r.events); err != nil {
 		c.refuse(err, "a socket could not resume")
 		return
 	}

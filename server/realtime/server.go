@@ -114,6 +114,7 @@ type Server struct {
 	store    *store
 	hub      *hub
 	feed     *feed
+	arrivals *arrivals
 	waker    *wake.Waker
 	upgrader *websocket.FastHTTPUpgrader
 
@@ -162,6 +163,7 @@ func New(deps Deps) (*Server, error) {
 		codes:    map[int]int64{},
 	}
 	s.hub = newHub(deps.Log, s.store)
+	s.arrivals = &arrivals{store: s.store, timeout: opt.OpenTimeout}
 	s.feed = &feed{
 		dsn: deps.ListenDSN, log: deps.Log, poll: opt.Poll, deaf: opt.Deaf,
 		dispatch: s.hub.dispatch, returned: s.hub.judgeAll, wake: func() { s.waker.Wake(true, false) },
@@ -291,6 +293,9 @@ func (s *Server) housekeep(ctx context.Context) {
 				s.log.Warn("closed sockets are counted until the next heartbeat", "sockets", len(left), "error", err)
 			}
 			cancel()
+			if len(left) > 1 { // where many go, more follow
+				_ = pause(ctx, lastPause)
+			}
 		}
 	}
 }

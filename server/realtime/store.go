@@ -66,7 +66,7 @@ type ask struct {
 
 // watch is the question about a connection's rooms.
 type watch struct {
-	socketID  string // counted as a new socket; "" for one that is open, or none
+	socketID  string // counted as a new socket, when it arrives; "" for one that is open, or none
 	project   string // counted under it
 	caller    *api.Caller
 	rooms     []ask
@@ -89,6 +89,7 @@ type beginning struct {
 type roomAnswer struct {
 	room     string
 	admitted bool
+	tooMany  bool  // more than was read
 	removed  int64 // highest id that retention removed from the room
 	missed   []*Event
 }
@@ -100,14 +101,14 @@ type snapshotPart struct {
 
 const (
 	sqlEnter = `select private.enter_socket($1, $2, $3, $4, $5, $6)`
-	sqlOpen  = `select private.open_socket($1, $2, $3, $4, $5)`
 	sqlRole  = `select set_config('role', 'authenticated', true)`
 	sqlWatch = `select organization_id::text, head, room, is_admitted, removed_until, pending, frames::text, id, type, data, audience,
 		actor_user_id::text, conflation_key, created_at
 		from private.watch_rooms($1::text[], $2::bigint[], $3::bigint[], $4, $5)`
 )
 
-// begin asks everything about a connection's rooms in one round trip, as the caller. A refusal is a *refusal.
+// begin asks everything about somebody's rooms in one round trip, as the caller. A refusal is a *refusal. Connections that come to rooms ask
+// together with others (arrivals).
 func (s *store) begin(ctx context.Context, w watch) (*beginning, error) {
 	names, cursors, untils := make([]string, len(w.rooms)), make([]*int64, len(w.rooms)), make([]int64, len(w.rooms))
 	for i, r := range w.rooms {
@@ -115,13 +116,10 @@ func (s *store) begin(ctx context.Context, w watch) (*beginning, error) {
 	}
 	batch := &pgx.Batch{}
 	batch.Queue(sqlEnter, w.caller.UserID, w.caller.SessionID, nullable(w.caller.OrgHint), w.caller.Claims, w.requestID, w.ip)
-	if w.socketID != "" {
-		batch.Queue(sqlOpen, s.node, w.socketID, nullable(w.project), s.perUser, s.perOrg)
-	}
 	batch.Queue(sqlRole)
 	batch.Queue(sqlWatch, names, cursors, untils, w.limit, nullable(w.snapshot))
 	results := s.pool.SendBatch(ctx, batch)
-	b, err := readBeginning(results, w.socketID != "")
+	b, err := readBeginning(results)
 	if closeErr := results.Close(); err == nil {
 		err = closeErr
 	}
@@ -131,18 +129,11 @@ func (s *store) begin(ctx context.Context, w watch) (*beginning, error) {
 	return b, nil
 }
 
-func readBeginning(results pgx.BatchResults, counted bool) (*beginning, error) {
-	if _, err := results.Exec(); err != nil {
-		return nil, err
-	}
-	allowed := true
-	if counted {
-		if err := results.QueryRow().Scan(&allowed); err != nil {
+func readBeginning(results pgx.BatchResults) (*beginning, error) {
+	for range 2 { // entering, and taking the role
+		if _, err := results.Exec(); err != nil {
 			return nil, err
 		}
-	}
-	if _, err := results.Exec(); err != nil {
-		return nil, err
 	}
 	rows, err := results.Query()
 	if err != nil {
@@ -155,13 +146,7 @@ func readBeginning(results pgx.BatchResults, counted bool) (*beginning, error) {
 			return nil, err
 		}
 	}
-	switch {
-	case rows.Err() != nil:
-		return nil, rows.Err()
-	case !allowed:
-		return nil, errTooMany
-	}
-	return b, nil
+	return b, rows.Err()
 }
 
 // read takes one row: a room, with an event or without.

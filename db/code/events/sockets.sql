@@ -1,32 +1,48 @@
 -- Which sockets are open where: the limits per person and organization hold over all server processes.
 
--- One open socket more, unless the person or their organization has too many, counted over all server processes. Callers with the
--- same person or organization wait for each other's commit, which is a matter of milliseconds.
-create or replace function private.open_socket(
-  p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer
-) returns boolean
+-- Sockets more, except where the person or their organization has too many, counted over all server processes. Callers with the same
+-- person wait for each other's commit, which is a matter of milliseconds; all take the locks in one order.
+drop function if exists private.open_socket(uuid, uuid, uuid, integer, integer);
+create or replace function private.open_sockets(
+  p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[], p_user_limit integer, p_org_limit integer
+) returns uuid[]
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_user uuid := private.user_id();
-  v_org uuid := private.org_id();
   v_alive uuid[];
+  v_opened uuid[];
 begin
-  perform pg_advisory_xact_lock(hashtextextended('sockets ' || v_user, 0));
+  perform pg_advisory_xact_lock(l.key)
+  from (select distinct hashtextextended('sockets ' || u, 0) as key from unnest(p_users) u order by 1) l;
   v_alive := array(select n.id from private.realtime_nodes n where n.heartbeat_at > now() - interval '90 seconds') || p_node_id;
-  if (select count(*) from private.realtime_sockets s where s.user_id = v_user and s.node_id = any (v_alive)) >= p_user_limit
-    or (select count(*) from private.realtime_sockets s where s.organization_id = v_org and s.node_id = any (v_alive)) >= p_org_limit
-  then
-    return false;
-  end if;
-  insert into private.realtime_sockets (id, node_id, user_id, organization_id, project_id)
-  values (p_socket_id, p_node_id, v_user, v_org, p_project_id);
-  return true;
+  with coming as materialized (
+    select c.*, row_number() over (partition by c.user_id order by c.place) as nth
+    from unnest(p_sockets, p_users, p_orgs, p_projects) with ordinality c (id, user_id, organization_id, project_id, place)
+  ), people as materialized (
+    select c.user_id, (select count(*) from private.realtime_sockets s where s.user_id = c.user_id and s.node_id = any (v_alive)) as open
+    from (select distinct user_id from coming) c
+  ), organizations as materialized (
+    select c.organization_id, (select count(*) from private.realtime_sockets s
+      where s.organization_id = c.organization_id and s.node_id = any (v_alive)) as open
+    from (select distinct organization_id from coming) c
+  ), within as materialized (
+    select c.*, row_number() over (partition by c.organization_id order by c.place) as nth_there
+    from coming c join people p on p.user_id = c.user_id
+    where p.open + c.nth <= p_user_limit
+  ), opened as (
+    insert into private.realtime_sockets (id, node_id, user_id, organization_id, project_id)
+    select w.id, p_node_id, w.user_id, w.organization_id, w.project_id
+    from within w left join organizations o on o.organization_id = w.organization_id
+    where w.organization_id is null or o.open + w.nth_there <= p_org_limit
+    returning id
+  )
+  select array_agg(o.id) into v_opened from opened o;
+  return coalesce(v_opened, '{}');
 end
 $$;
-comment on function private.open_socket is
-  'Counts a socket of the caller of this transaction; false when there are too many. Judges: callable by the server only.';
-grant execute on function private.open_socket to kijko_server;
+comment on function private.open_sockets is
+  'Counts sockets that people open; returns those that are not too many. Judges: callable by the server only.';
+grant execute on function private.open_sockets to kijko_server;
 
 create or replace function private.close_sockets(p_socket_ids uuid[]) returns void
 language plpgsql volatile security definer set search_path = ''

@@ -62,22 +62,25 @@ comment on function private.recheck_sockets is
 grant execute on function private.recheck_sockets to kijko_server;
 
 -- What a person's view of a project can depend on: two people with the same answer see the same.
-create or replace function private.viewer_class(p_user_id uuid, p_org_id uuid, p_project_id uuid) returns text
+drop function if exists private.viewer_class(uuid, uuid, uuid);
+create or replace function private.viewer_classes(p_users uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
-  return (
-    select concat_ws('/', p_org_id, coalesce(s.role, '-'), coalesce(m.role, '-'), p.user_id = p_user_id)
-    from (select) nothing
-    left join public.projects p on p.id = p_project_id
-    left join public.memberships s on s.organization_id = p_org_id and s.user_id = p_user_id and s.status = 'active'
-    left join public.project_members m on m.project_id = p_project_id and m.user_id = p_user_id and m.accepted_at is not null
+  return array(
+    select concat_ws('/', v.project_id, coalesce(v.organization_id::text, '-'), coalesce(s.role, '-'), coalesce(m.role, '-'),
+      p.user_id = v.user_id)
+    from unnest(p_users, p_orgs, p_projects) with ordinality v (user_id, organization_id, project_id, place)
+    left join public.projects p on p.id = v.project_id
+    left join public.memberships s on s.organization_id = v.organization_id and s.user_id = v.user_id and s.status = 'active'
+    left join public.project_members m on m.project_id = v.project_id and m.user_id = v.user_id and m.accepted_at is not null
+    order by v.place
   );
 end
 $$;
-comment on function private.viewer_class is
-  'Organization, role there, role in the project, whether owner: the class of callers whose rights in a project cannot differ. Judges: callable by the server only.';
-grant execute on function private.viewer_class to kijko_server;
+comment on function private.viewer_classes is
+  'For each (user, organization, project): project, organization, role there, role in the project, whether owner; those whose rights cannot differ are alike. Judges: callable by the server only.';
+grant execute on function private.viewer_classes to kijko_server;
 
 -- For events that not everybody in a room may have: does each person see the project, and the whole of its activity log? Asked once a
 -- class of people, under the rights of one of them; 'ended' where the person's session or membership is over.
@@ -87,19 +90,18 @@ as $$
 declare
   v_answers text[] := '{}';
   v_known jsonb := '{}';
-  v_class text;
+  v_classes text[] := private.viewer_classes(p_users, p_orgs, p_projects);
   v_answer text;
 begin
   for i in 1..cardinality(p_users) loop
-    v_class := p_projects[i] || ' ' || private.viewer_class(p_users[i], p_orgs[i], p_projects[i]);
-    v_answer := v_known ->> v_class;
+    v_answer := v_known ->> v_classes[i];
     if v_answer is null then
       begin
         perform private.enter_socket(p_users[i], p_sessions[i], p_orgs[i], '', '', ''), set_config('role', 'authenticated', true);
         v_answer := case when not exists (select from public.projects p where p.id = p_projects[i]) then 'none'
           when private.reads_all_activity(p_projects[i]) then 'all' else 'some' end;
         perform set_config('role', 'none', true);
-        v_known := v_known || jsonb_build_object(v_class, v_answer);
+        v_known := v_known || jsonb_build_object(v_classes[i], v_answer);
       exception when others then
         if sqlstate not like 'PT4%' then
           raise;

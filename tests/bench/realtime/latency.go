@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,7 @@ type world struct {
 	org     string
 	project string
 	caller  api.Caller
+	staff   []api.Caller // further people of the organization
 	asked   questions
 	stop    func()
 }
@@ -57,9 +59,12 @@ func (q *questions) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQu
 
 func (q *questions) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
 
-// Authenticate lets everybody be the one person: the price of tokens is measured elsewhere.
-func (w *world) Authenticate(context.Context, string) (*api.Caller, error) {
+// Authenticate lets everybody be the one person, or the one whose number they say: the price of tokens is measured elsewhere.
+func (w *world) Authenticate(_ context.Context, token string) (*api.Caller, error) {
 	caller := w.caller
+	if n, err := strconv.Atoi(token); err == nil && n < len(w.staff) {
+		caller = w.staff[n]
+	}
 	return &caller, nil
 }
 
@@ -126,6 +131,27 @@ func (w *world) seed(ctx context.Context) error {
 	}
 	w.caller.OrgHint = w.org // as the tokens of ours say
 	return nil
+}
+
+// hire gives the organization more people, each with a session.
+func (w *world) hire(ctx context.Context, people int) error {
+	rows, err := w.pool.Query(ctx, `
+		with hired as (
+			insert into public.users (email) select gen_random_uuid() || '@example.nl' from generate_series(1, $2) returning id
+		), members as (
+			insert into public.memberships (organization_id, user_id, role) select $1, id, 'member' from hired
+		)
+		insert into private.sessions (user_id, organization_id, expires_at, idle_expires_at)
+		select id, $1, now() + interval '1 day', now() + interval '1 day' from hired returning user_id::text, id::text`, w.org, people)
+	if err != nil {
+		return err
+	}
+	w.staff, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (api.Caller, error) {
+		caller := w.caller
+		err := row.Scan(&caller.UserID, &caller.SessionID)
+		return caller, err
+	})
+	return err
 }
 
 // latency writes events at a rate, each in a transaction of its own, and takes the time from the commit's return to the frame.

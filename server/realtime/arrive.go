@@ -1,0 +1,356 @@
+package realtime
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// arrivals merges what connections ask when they come to rooms. Whoever comes alone is answered at once; those that come while a
+// question is under way are asked for together in the next one. A thousand clients that come back at once thus cost the database a few
+// questions: each person is judged, but a room's log is read once, from the smallest cursor, and cut here to each one's place.
+type arrivals struct {
+	store   *store
+	timeout time.Duration
+
+	mu      sync.Mutex
+	waiting []*arrival
+	serving bool
+}
+
+// arrival is one connection's question, and when done is closed its answer.
+type arrival struct {
+	watch watch
+	done  chan struct{}
+	b     *beginning
+	err   error
+}
+
+const (
+	arriveAtOnce = 500
+	// After a question of many comes a pause, longer each time up to the last: where many come, more are on their way.
+	firstPause, lastPause = 10 * time.Millisecond, 100 * time.Millisecond
+	// sharedReplay is how many events of a room are read for everybody. Who missed more is told to read the state anew, without judging
+	// which of them they may have.
+	sharedReplay = 5 * maxReplay
+)
+
+// begin asks what store.begin asks, together with others. Places are asked for without an upper end: it is the head of the answer.
+func (a *arrivals) begin(ctx context.Context, w watch) (*beginning, error) {
+	for _, id := range []string{w.caller.UserID, w.caller.SessionID, cmp.Or(w.caller.OrgHint, uuid.Nil.String())} {
+		if uuid.Validate(id) != nil { // or it would spoil the question of the others
+			return nil, fmt.Errorf("the caller's %q is no id", id)
+		}
+	}
+	one := &arrival{watch: w, done: make(chan struct{})}
+	a.mu.Lock()
+	a.waiting = append(a.waiting, one)
+	if !a.serving {
+		a.serving = true
+		go a.serve()
+	}
+	a.mu.Unlock()
+	select {
+	case <-one.done:
+		return one.b, one.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// serve answers until nobody waits.
+func (a *arrivals) serve() {
+	pause := firstPause
+	for {
+		a.mu.Lock()
+		n := min(len(a.waiting), arriveAtOnce)
+		batch := a.waiting[:n:n]
+		a.waiting = a.waiting[n:]
+		if n == 0 {
+			a.waiting, a.serving = nil, false
+			a.mu.Unlock()
+			return
+		}
+		a.mu.Unlock()
+		a.answer(batch)
+		if n > 1 && n < arriveAtOnce {
+			time.Sleep(pause)
+			pause = min(2*pause, lastPause)
+		}
+	}
+}
+
+func (a *arrivals) answer(batch []*arrival) {
+	ctx, cancel := context.WithTimeout(context.Background(), a.timeout)
+	defer cancel()
+	q := crowd{callers: map[claim]int{}, rooms: map[string]int{}, asked: map[question]struct{}{}, limit: sharedReplay}
+	for _, one := range batch {
+		q.add(one.watch)
+	}
+	answer, err := a.store.arrive(ctx, &q)
+	if err != nil && pgconn.SafeToRetry(err) { // a connection that died with the database
+		answer, err = a.store.arrive(ctx, &q)
+	}
+	for _, one := range batch {
+		if one.err = err; err == nil {
+			one.b, one.err = answer.cut(&q, one.watch)
+		}
+		close(one.done)
+	}
+}
+
+// crowd is what several connections ask. Callers and rooms are numbered from 1, as Postgres does.
+type crowd struct {
+	callers map[claim]int
+	people  []claim
+	rooms   map[string]int
+	names   []string
+	asked   map[question]struct{}
+	limit   int
+
+	places, who []int
+	cursors     []*int64
+	sockets     []string
+	owners      []int
+	projects    []*string
+}
+
+// question is a caller's for a room, from a cursor on; -1: there is none.
+type question struct {
+	caller, place int
+	cursor        int64
+}
+
+func callerOf(w watch) claim {
+	return claim{user: w.caller.UserID, session: w.caller.SessionID, org: w.caller.OrgHint}
+}
+
+func (q *crowd) add(w watch) {
+	who := callerOf(w)
+	caller := q.callers[who]
+	if caller == 0 {
+		q.people = append(q.people, who)
+		caller = len(q.people)
+		q.callers[who] = caller
+	}
+	if w.socketID != "" {
+		q.sockets, q.owners, q.projects = append(q.sockets, w.socketID), append(q.owners, caller), append(q.projects, optional(w.project))
+	}
+	for _, r := range w.rooms {
+		place := q.rooms[r.room]
+		if place == 0 {
+			q.names = append(q.names, r.room)
+			place = len(q.names)
+			q.rooms[r.room] = place
+		}
+		next := question{caller, place, -1}
+		if r.cursor != nil {
+			next.cursor = *r.cursor
+		}
+		if _, known := q.asked[next]; !known {
+			q.asked[next] = struct{}{}
+			q.places, q.who, q.cursors = append(q.places, place), append(q.who, caller), append(q.cursors, r.cursor)
+		}
+	}
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// crowdAnswer is what private.arrive says, by the numbers of the crowd.
+type crowdAnswer struct {
+	Head          int64
+	Organizations []*string
+	Refused       []*string
+	Opened        []string
+	Admitted      [][2]int // room and caller
+	States        []struct {
+		Place   int
+		Pending []int64
+		Frames  []snapshotPart
+	}
+
+	opened   map[string]bool
+	admitted map[[2]int]bool
+	tails    map[int]*tail
+}
+
+// tail is the end of a room's log, as far back as somebody asked.
+type tail struct {
+	removed int64
+	events  []*Event // ascending; shared by all, never changed
+	narrow  bool     // not everybody in the room may have all of them
+	full    bool     // there may be older ones
+}
+
+const sqlArrive = `select answer::text, place, removed_until, id, type, data, audience, project_id::text, actor_user_id::text, user_ids::text[],
+	conflation_key, created_at
+	from private.arrive($1, $2, $3, $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8, $9::uuid[], $10, $11, $12, $13, $14)`
+
+// arrive asks for a crowd: one statement, and one each for events of which not everybody may have all and for events that name a row.
+func (s *store) arrive(ctx context.Context, q *crowd) (*crowdAnswer, error) {
+	users, sessions, orgs, _ := columns(q.people)
+	rows, err := s.pool.Query(ctx, sqlArrive, s.node, s.perUser, s.perOrg, users, sessions, orgs, notNil(q.sockets), notNil(q.owners),
+		notNil(q.projects), q.names, q.places, q.who, q.cursors, q.limit)
+	if err != nil {
+		return nil, err
+	}
+	a := &crowdAnswer{opened: map[string]bool{}, admitted: map[[2]int]bool{}, tails: map[int]*tail{}}
+	var answer, kind, data, audience, project, actor, series *string
+	var place *int
+	var removed, id *int64
+	var readers []string
+	var at *time.Time
+	_, err = pgx.ForEachRow(rows, []any{&answer, &place, &removed, &id, &kind, &data, &audience, &project, &actor, &readers, &series, &at}, func() error {
+		if answer != nil {
+			return json.Unmarshal([]byte(*answer), a)
+		}
+		t := a.tails[*place]
+		if t == nil {
+			t = &tail{removed: *removed}
+			a.tails[*place] = t
+		}
+		if id != nil {
+			t.events = append(t.events, &Event{ID: *id, Room: sourceOf(q.names[*place-1]), Type: text(kind), Data: []byte(text(data)),
+				Audience: text(audience), ProjectID: text(project), ActorID: text(actor), UserIDs: readers, ConflationKey: text(series),
+				CreatedAt: *at, shared: &frames{}})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range a.Opened {
+		a.opened[id] = true
+	}
+	for _, pair := range a.Admitted {
+		a.admitted[pair] = true
+	}
+	return a, s.complete(ctx, q, a)
+}
+
+// complete asks what the events' readers depend on: what people see of a project, and the rows that events name.
+func (s *store) complete(ctx context.Context, q *crowd, a *crowdAnswer) error {
+	projects := map[int]map[string]bool{} // that matter, by room
+	var reads []int64
+	for place, t := range a.tails {
+		t.full = len(t.events) >= q.limit
+		for _, e := range t.events {
+			t.narrow = t.narrow || e.Audience != audienceRoom
+			if isRead(e.Type) {
+				reads = append(reads, e.ID)
+			}
+			if dependsOnViewer(e) {
+				if projects[place] == nil {
+					projects[place] = map[string]bool{}
+				}
+				projects[place][e.ProjectID] = true
+			}
+		}
+	}
+	claims := map[claim]struct{}{}
+	for pair := range a.admitted {
+		for project := range projects[pair[0]] {
+			next := q.people[pair[1]-1]
+			next.org, next.project = text(a.Organizations[pair[1]-1]), project
+			claims[next] = struct{}{}
+		}
+	}
+	verdicts := map[string]map[viewer]verdict{}
+	if list := keysOf(claims); len(list) > 0 {
+		answers, err := s.viewers(ctx, list)
+		if err != nil {
+			return err
+		}
+		for i, c := range list {
+			if verdicts[c.project] == nil {
+				verdicts[c.project] = map[viewer]verdict{}
+			}
+			verdicts[c.project][viewer{c.user, c.org}] = answers[i]
+		}
+	}
+	var rows map[int64][]byte
+	if len(reads) > 0 {
+		var err error
+		if rows, err = s.resolve(ctx, reads); err != nil {
+			return err
+		}
+	}
+	for _, t := range a.tails {
+		t.events = slices.DeleteFunc(t.events, func(e *Event) bool {
+			e.verdicts = verdicts[e.ProjectID]
+			if isRead(e.Type) {
+				e.Data = rows[e.ID]
+			}
+			return e.Data == nil
+		})
+	}
+	return nil
+}
+
+// cut is the answer for one connection.
+func (a *crowdAnswer) cut(q *crowd, w watch) (*beginning, error) {
+	caller := q.callers[callerOf(w)]
+	if code := a.Refused[caller-1]; code != nil {
+		return nil, refusalOf(*code)
+	}
+	if w.socketID != "" && !a.opened[w.socketID] {
+		return nil, errTooMany
+	}
+	b := &beginning{orgID: text(a.Organizations[caller-1]), head: a.Head}
+	for _, r := range w.rooms {
+		place := q.rooms[r.room]
+		answer := roomAnswer{room: r.room, admitted: a.admitted[[2]int{place, caller}]}
+		if t := a.tails[place]; answer.admitted && r.cursor != nil && t != nil {
+			answer.removed = t.removed
+			if *r.cursor >= t.removed && *r.cursor <= a.Head {
+				answer.missed, answer.tooMany = t.since(*r.cursor, w.caller.UserID, b.orgID)
+			}
+		}
+		b.rooms = append(b.rooms, answer)
+		for _, state := range a.States {
+			if state.Place == place && answer.admitted && w.snapshot != "" {
+				b.pending, b.frames = state.Pending, state.Frames
+			}
+		}
+	}
+	return b, nil
+}
+
+// since gives what somebody missed after a cursor, or says that it is too much.
+func (t *tail) since(cursor int64, user, org string) (missed []*Event, tooMany bool) {
+	at, _ := slices.BinarySearchFunc(t.events, cursor+1, func(e *Event, id int64) int { return cmp.Compare(e.ID, id) })
+	if at == 0 && t.full {
+		return nil, true
+	}
+	if missed = t.events[at:]; !t.narrow {
+		return missed, false
+	}
+	mine := make([]*Event, 0, len(missed))
+	for _, e := range missed {
+		if allowed, _ := e.readableBy(user, org); allowed {
+			mine = append(mine, e)
+		}
+	}
+	return mine, false
+}
+
+// notNil makes an empty list of an absent one, which Postgres would take for null.
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
