@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fasthttp/websocket"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
@@ -423,6 +424,28 @@ func TestRealtimeRemovals(t *testing.T) {
 	})
 }
 
+// A server that ends while it asks about a removal has no answer, but its sockets are told of the restart and not of an outage.
+func TestRealtimeEndsInTheMiddleOfAQuestion(t *testing.T) {
+	t.Parallel()
+	l := newLive(t)
+	n := l.node()
+	owner := l.actor()
+	project := owner.project("shared")
+	w := n.watch(owner, project, "")
+	w.expect("hello")
+	l.db.Exec(`alter function private.recheck_sockets rename to recheck_sockets_in_time`)
+	l.db.Exec(`create function private.recheck_sockets(uuid[], uuid[], uuid[], uuid[]) returns text[] language sql as 'select array[pg_sleep(60)::text]'`)
+	l.db.Exec(`grant execute on function private.recheck_sockets to kijko_server`)
+	l.db.Exec(`update public.projects set privacy = 'private' where id = $1`, project)
+	require.Eventually(t, func() bool {
+		return testdb.Value[bool](l.db, `select exists (select from pg_stat_activity where wait_event = 'PgSleep' and query like '%recheck_sockets%'
+			and datname = current_database())`)
+	}, patience, 10*time.Millisecond)
+	n.stop()
+	code, _ := w.closed()
+	require.Equal(t, 1012, code)
+}
+
 // What sockets got is exactly what a SELECT as that person shows.
 func TestRealtimeAgreesWithRowLevelSecurity(t *testing.T) {
 	t.Parallel()
@@ -471,9 +494,9 @@ func TestRealtimeAgreesWithRowLevelSecurity(t *testing.T) {
 			p_users => array[$5::uuid])`, project, owner.org, audience, actorID, people[random.IntN(len(people))].user)
 	}
 	n.reached()
-	for p, w := range open {
+	check := func(p pair, frames []wire) {
 		got := map[string]bool{}
-		for _, f := range w.barrier() {
+		for _, f := range frames {
 			if f.Type == "error" {
 				got[f.ID] = true
 			}
@@ -489,6 +512,36 @@ func TestRealtimeAgreesWithRowLevelSecurity(t *testing.T) {
 		for id := range got {
 			require.Contains(t, visible, id, "delivered what the person may not see")
 		}
+	}
+	for p, w := range open {
+		check(p, w.barrier())
+	}
+	// And the same when all come back at once.
+	var coming sync.WaitGroup
+	again := map[pair][]wire{}
+	var mu sync.Mutex
+	for p := range open {
+		token := p.who.token()
+		coming.Go(func() {
+			w, _, err := n.tryOpen(p.project, dial{query: "lastEventId=0&token=" + token})
+			if err != nil {
+				return
+			}
+			var frames []wire
+			for f := range w.frames {
+				if frames = append(frames, f); f.Type == "resumed" {
+					break
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			again[p] = frames
+		})
+	}
+	coming.Wait()
+	require.Len(t, again, len(open))
+	for p, frames := range again {
+		check(p, frames)
 	}
 }
 
@@ -601,6 +654,16 @@ func TestRealtimeSockets(t *testing.T) {
 		n.counted(1)
 		l.emit(project, "error", `{}`)
 		quick.expect("error")
+	})
+
+	t.Run("WhoeverHasSaidFarewellIsClosedAtOnce", func(t *testing.T) {
+		n := l.node(func(o *realtime.Options) { o.CloseTimeout = time.Hour })
+		w := n.watch(ann, project, "")
+		w.expect("hello")
+		require.NoError(t, w.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(1000, ""), time.Now().Add(time.Second)))
+		code, _ := w.closed()
+		require.Equal(t, 1000, code)
+		n.counted(0)
 	})
 
 	t.Run("RunEndsAndTellsEverybody", func(t *testing.T) {

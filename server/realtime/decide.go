@@ -85,6 +85,9 @@ func (h *hub) decide(ctx context.Context, claims []claim) {
 	for len(claims) > 0 {
 		n := min(len(claims), judgedAtOnce)
 		answers, err := insist(ctx, h.patience, func(ctx context.Context) ([]verdict, error) { return h.ask.viewers(ctx, claims[:n]) })
+		if ctx.Err() != nil {
+			return
+		}
 		if err != nil {
 			// Whoever is missing in the verdicts is closed when the event is delivered, and comes back.
 			h.log.Warn("nobody can say what people see of a project", "claims", len(claims), "error", err)
@@ -138,6 +141,9 @@ func (h *hub) read(ctx context.Context, events []*Event, ids []int64) {
 		return
 	}
 	rows, err := insist(ctx, h.patience, func(ctx context.Context) (map[int64][]byte, error) { return h.ask.resolve(ctx, ids) })
+	if ctx.Err() != nil {
+		return
+	}
 	if err != nil {
 		h.log.Warn("rows that events name cannot be read, their readers come back for them", "events", len(ids), "error", err)
 	}

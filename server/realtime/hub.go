@@ -138,10 +138,14 @@ func (h *hub) size() (conns, places int) {
 	return len(h.all), places
 }
 
-// dispatch hands events to the members of their rooms, in order; removals are acted upon in their place. Called by one goroutine.
+// dispatch hands events to the members of their rooms, in order; removals are acted upon in their place. Called by one goroutine. When
+// this server ends in the middle, questions stay without an answer: nothing more is handed out, and everybody is told of the restart.
 func (h *hub) dispatch(ctx context.Context, events []*Event) {
 	h.prepare(ctx, events)
 	for _, e := range events {
+		if ctx.Err() != nil {
+			return
+		}
 		switch {
 		case e.Type == typeRemoval && e.Audience == audienceNone:
 			h.withdraw(ctx, e)
@@ -236,6 +240,9 @@ func keysOf[K comparable, V any](m map[K]V) []K {
 
 func (h *hub) verify(ctx context.Context, claims []claim, byClaim map[claim][]*Conn, reason string) {
 	answers, err := insist(ctx, h.patience, func(ctx context.Context) ([]*refusal, error) { return h.ask.recheck(ctx, claims) })
+	if ctx.Err() != nil {
+		return
+	}
 	if err != nil {
 		// No answer is no permission. The client comes back and is judged then.
 		h.log.Warn("sockets are closed because nobody can say whether they may stay", "claims", len(claims), "error", err)

@@ -22,6 +22,8 @@ type socket struct {
 	writing bool
 	closing bool
 	ended   bool
+	// farewell says that the peer's close frame was read: it sends nothing more. Of the goroutine that reads.
+	farewell bool
 	written chan struct{} // closed when the close frame is out, or will never be
 }
 
@@ -126,7 +128,7 @@ func (s *socket) failed(err error) {
 	var broken *net.OpError
 	switch {
 	case errors.As(err, &closed) && closed.Code != websocket.CloseAbnormalClosure:
-		// The peer's close frame; the close handler has answered it.
+		s.farewell = true // the close handler has answered it
 	case errors.As(err, &closed):
 		s.cutOff()
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -144,9 +146,11 @@ func (s *socket) failed(err error) {
 // finish waits until the close frame is out, gives the peer a moment to read it, and forgets the socket.
 func (s *socket) finish() {
 	<-s.written
-	_ = s.net.SetReadDeadline(time.Now().Add(s.srv.opt.CloseTimeout))
-	// Closing with unread bytes would reset the connection and take the close frame along.
-	_, _ = io.CopyN(io.Discard, s.net, 1<<20)
+	if !s.farewell {
+		_ = s.net.SetReadDeadline(time.Now().Add(s.srv.opt.CloseTimeout))
+		// Closing with unread bytes would reset the connection and take the close frame along.
+		_, _ = io.CopyN(io.Discard, s.net, 1<<20)
+	}
 	_ = s.net.Close()
 	s.End()
 }
