@@ -24,7 +24,7 @@ type socket struct {
 	ended   bool
 	// farewell says that the peer's close frame was read: it sends nothing more. Of the goroutine that reads.
 	farewell bool
-	written chan struct{} // closed when the close frame is out, or will never be
+	written  chan struct{} // closed when the close frame is out, or will never be
 }
 
 // run is a socket's life, in the goroutine that reads.
