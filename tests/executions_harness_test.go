@@ -90,13 +90,14 @@ type event struct {
 }
 
 // readAlong opens a stream and gives its events as they come; the channel closes with it.
-func readAlong(ctx context.Context, t *testing.T, p *client.Person, path, body string) <-chan event {
+func readAlong(ctx context.Context, t *testing.T, p *client.Person, path, body string, key ...string) <-chan event {
 	t.Helper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.BaseURL+"/api/v1"+path, strings.NewReader(body))
 	require.NoError(t, err)
 	request.Header.Set("Authorization", "Bearer "+p.Token)
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Accept", "text/event-stream")
+	request.Header.Set("Idempotency-Key", strings.Join(key, ""))
 	answer, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
 	require.Equal(t, 200, answer.StatusCode)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -187,6 +188,32 @@ func TestExecutionTests(t *testing.T) {
 		require.Equal(t, "Dry.", result["output"])
 		a.In(t).Do("POST", "/skills/"+skill+"/run", `{"inputs": {"topic": "x"}}`).Problem(409, "SKILL_INACTIVE")
 	})
+	t.Run("ARepeatHasTheFirstAnswer", func(t *testing.T) {
+		used, calls := l.used(a), len(l.models.Calls())
+		keyed := a.With("Idempotency-Key", "tried").In(t)
+		l.models.Next(llmtest.Answer("Once.").After(300 * time.Millisecond))
+		var group sync.WaitGroup
+		answers := make([]string, 4)
+		for i := range answers {
+			group.Go(func() { answers[i] = string(keyed.Do("POST", "/skills/"+skill+"/test", topic).Want(200).Body) })
+		}
+		group.Wait()
+		require.Contains(t, answers[0], "Once.")
+		for _, answer := range answers {
+			require.JSONEq(t, answers[0], answer)
+		}
+		dry := `{"inputs": {"topic": "x"}, "dryRun": true}`
+		keyed = a.With("Idempotency-Key", "dry").In(t)
+		l.models.Next(llmtest.Answer("Dry", "."))
+		names, text, first := story(readAlong(t.Context(), t, a, "/skills/"+skill+"/run", dry, "dry"))
+		require.Equal(t, "Dry.", text)
+		require.Equal(t, "done", names[len(names)-1])
+		require.Equal(t, first["executionId"], keyed.Do("POST", "/skills/"+skill+"/run", dry).Want(200).String("executionId"))
+		_, text, again := story(readAlong(t.Context(), t, a, "/skills/"+skill+"/run", dry, "dry"))
+		require.Equal(t, []any{"Dry.", first}, []any{text, again})
+		require.Equal(t, calls+2, len(l.models.Calls()))
+		require.Equal(t, used+2, l.used(a))
+	})
 	t.Run("AModelThatNobodyHasFails", func(t *testing.T) {
 		r := a.In(t).Do("POST", "/skills/test", map[string]any{"promptTemplate": "x", "model": "gpt-4-turbo"}).Want(200)
 		require.Equal(t, "failed", r.String("status"))
@@ -203,7 +230,7 @@ func TestExecutionTests(t *testing.T) {
 		b.Do("POST", "/skills/test", map[string]any{"promptTemplate": strings.Repeat("{{x}}", 2000), "input": map[string]any{"x": strings.Repeat("y", 1000)}}).Problem(400, "INVALID_INPUT")
 	})
 	require.Zero(t, l.count("select count(*) from public.skill_executions"), "a test leaves no run")
-	require.Equal(t, 6, l.used(a), "and costs its unit")
+	require.Equal(t, 8, l.used(a), "and costs its unit")
 }
 
 func TestExecutionStreams(t *testing.T) {

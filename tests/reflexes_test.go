@@ -217,6 +217,22 @@ func TestReflexesAreTried(t *testing.T) {
 	require.Zero(t, l.runs(id), "and leaves no run")
 	require.Equal(t, 0.0, l.anna.Get("/reflexes/"+id).Value("triggerCount"))
 
+	// A repeat with the same key is the same answer, whatever has changed meanwhile: no second call, no second unit.
+	keyed := l.anna.With("Idempotency-Key", "try")
+	sample := map[string]any{"samplePayload": map[string]any{"action": "opened"}}
+	before = used()
+	first := keyed.Do("POST", path, sample).Want(200)
+	require.NotEmpty(t, first.String("executionResult.output"))
+	unmatched := l.anna.With("Idempotency-Key", "in vain").Do("POST", path, nil).Want(200)
+	l.DB.Exec("update public.skills set prompt_template = 'Now say something else about {{action}}' where id = $1", l.skill)
+	l.DB.Exec("update public.reflexes set conditions = '{\"expression\": \"action != ''opened''\"}' where id = $1", id)
+	again := keyed.Do("POST", path, sample).Want(200)
+	require.JSONEq(t, string(first.Body), string(again.Body))
+	require.Equal(t, "true", again.Header.Get("Idempotency-Replayed"))
+	require.JSONEq(t, string(unmatched.Body), string(l.anna.With("Idempotency-Key", "in vain").Do("POST", path, nil).Want(200).Body))
+	require.Equal(t, before+1, used())
+	keyed.Do("POST", path, nil).Problem(409, "IDEMPOTENCY_CONFLICT")
+
 	l.anna.Do("POST", path, map[string]any{"samplePayload": []any{}}).Problem(400, "VALIDATION_ERROR").Field("samplePayload")
 	l.DB.Exec(`update public.reflexes set conditions = '{"expression": "a &&"}' where id = $1`, id)
 	require.Equal(t, "Expression error: Unsupported expression format: a &&", l.anna.Do("POST", path, nil).Want(200).String("error"))

@@ -66,6 +66,9 @@ func (c *Call) ReadAll() ([]byte, error) {
 // Keyed says whether the request carries an Idempotency-Key.
 func (c *Call) Keyed() bool { return c.key != "" }
 
+// Key is the request's Idempotency-Key, or nothing.
+func (c *Call) Key() string { return c.key }
+
 // SetFingerprint names what an Idempotency-Key stands for when the body is streamed: the digest of what arrived.
 func (c *Call) SetFingerprint(sum []byte) { c.keyHash = sum }
 

@@ -179,11 +179,14 @@ func (f *Feature) test(c *api.Call, function string) error {
 	if err != nil {
 		return err
 	}
-	o, err := f.tester.Run(c.Context(), test, nil)
+	answer, err := f.tester.Once(c).Do(c.Context(), func() (any, error) {
+		o, err := f.tester.Run(c.Context(), test, nil)
+		return responseOf(o), err
+	})
 	if err != nil {
 		return err
 	}
-	return c.JSON(responseOf(o))
+	return c.JSON(answer)
 }
 
 // prepare has the database check and charge the test.
@@ -224,24 +227,30 @@ func (f *Feature) dryRun(c *api.Call) error {
 	if err != nil {
 		return err
 	}
+	once := f.tester.Once(c)
 	if !wantsEvents(c) {
-		o, err := f.tester.Run(c.Context(), test, nil)
+		answer, err := once.Do(c.Context(), func() (any, error) {
+			o, err := f.tester.Run(c.Context(), test, nil)
+			return f.resultOf(c.Context(), test, o), err
+		})
 		if err != nil {
 			return err
 		}
-		return c.JSON(f.resultOf(c.Context(), test, o))
+		return c.JSON(answer)
 	}
 	return c.Events(func(ctx context.Context, s *api.EventStream) {
 		n := &narrator{s: s}
 		n.begin()
-		o, err := f.tester.Run(ctx, test, func(text string) error {
-			n.say(storable(text))
-			return ctx.Err()
+		result, err := once.Do(ctx, func() (any, error) {
+			o, err := f.tester.Run(ctx, test, func(text string) error {
+				n.say(storable(text))
+				return ctx.Err()
+			})
+			if err != nil {
+				o = o.failed(err)
+			}
+			return f.resultOf(ctx, test, o), nil
 		})
-		if err != nil {
-			o = o.failed(err)
-		}
-		result, err := json.Marshal(f.resultOf(ctx, test, o))
 		if err != nil || ctx.Err() != nil {
 			return
 		}

@@ -14,6 +14,7 @@ import (
 // Tester calls a model without leaving a row; *execution.Tester is one.
 type Tester interface {
 	Run(ctx context.Context, test execution.Test, emit func(text string) error) (execution.Outcome, error)
+	Once(c *api.Call) execution.Once
 }
 
 // outcome is what a test of a reflex answers.
@@ -41,38 +42,54 @@ func (f *Feature) test(c *api.Call) error {
 	if err != nil {
 		return err
 	}
+	params := c.Params
 	if !matches {
-		return c.JSON(outcome{Success: true, Error: reason})
+		if !c.Keyed() {
+			return c.JSON(outcome{Success: true, Error: reason})
+		}
+		// The key stands for this answer, whatever the conditions are when the request is repeated.
+		if params, err = addMember(params, "unmatched", reason); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := context.WithTimeout(c.Context(), timeout)
 	defer cancel()
-	answer, err := c.Query(ctx, c.Op.Function, c.Params)
+	answer, err := c.Query(ctx, c.Op.Function, params)
 	if err != nil {
 		return err
 	}
 	var prepared struct {
 		execution.Test
-		Error string `json:"error"`
+		Error     string `json:"error"`
+		Unmatched string `json:"unmatched"`
 	}
 	if err := json.Unmarshal(answer.Body, &prepared); err != nil {
 		return fmt.Errorf("%s: %w", c.Op.Function, err)
 	}
-	if prepared.Error != "" {
-		return c.JSON(outcome{ConditionsMatch: true, Error: prepared.Error})
-	}
 	for name, value := range answer.Headers {
 		c.Ctx.Set(name, value)
 	}
-	// The tester has its own limit, longer than a question to the database.
-	o, err := f.tester.Run(c.Context(), prepared.Test, nil)
 	switch {
-	case err != nil:
-		return err
-	case !o.Completed:
-		return c.JSON(outcome{ConditionsMatch: true, Error: o.Error})
+	case prepared.Unmatched != "":
+		return c.JSON(outcome{Success: true, Error: prepared.Unmatched})
+	case prepared.Error != "":
+		return c.JSON(outcome{ConditionsMatch: true, Error: prepared.Error})
 	}
-	return c.JSON(outcome{Success: true, ConditionsMatch: true,
-		Result: &result{Output: o.Output, TokensUsed: o.Tokens(), DurationMs: o.Duration.Milliseconds()}})
+	// The tester has its own limit, longer than a question to the database.
+	body, err := f.tester.Once(c).Do(c.Context(), func() (any, error) { return f.call(c.Context(), prepared.Test) })
+	if err != nil {
+		return err
+	}
+	return c.JSON(body)
+}
+
+func (f *Feature) call(ctx context.Context, test execution.Test) (outcome, error) {
+	o, err := f.tester.Run(ctx, test, nil)
+	if err != nil || !o.Completed {
+		return outcome{ConditionsMatch: true, Error: o.Error}, err
+	}
+	return outcome{Success: true, ConditionsMatch: true,
+		Result: &result{Output: o.Output, TokensUsed: o.Tokens(), DurationMs: o.Duration.Milliseconds()}}, nil
 }
 
 // samplePayload reads the sample; none is an empty object.

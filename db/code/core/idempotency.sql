@@ -73,3 +73,42 @@ end
 $$;
 comment on function private.call_idempotent is 'Runs an operation at most once per caller and key (24 hours), or replays its answer.';
 grant execute on function private.call_idempotent to authenticated;
+
+-- For work outside the database (a test that calls a model): the operation above claims the key, then the server takes the work, does it
+-- without a transaction, and keeps the answer. {userId, key, seconds}: the answer that is kept, or whose turn it is; who has taken it and
+-- brings nothing within these seconds has lost it.
+create or replace function private.take_answer(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v jsonb;
+begin
+  select k.response into v from private.idempotency_keys k
+  where k.user_id = private.as_uuid(p ->> 'userId') and k.key = p ->> 'key' for update;
+  if v ? 'answer' then
+    return jsonb_build_object('answer', v -> 'answer');
+  elsif (v ->> 'until')::timestamptz > clock_timestamp() then
+    return '{"mine": false}';
+  end if;
+  update private.idempotency_keys k set response = v || jsonb_build_object('until', clock_timestamp() + make_interval(secs => (p ->> 'seconds')::integer))
+  where k.user_id = private.as_uuid(p ->> 'userId') and k.key = p ->> 'key';
+  return '{"mine": true}';
+end
+$$;
+comment on function private.take_answer is
+  'The answer kept under a key, or whether the asking process is to find it: {answer} or {mine}. Judges: callable by the server only, for the caller of a request.';
+
+-- {userId, key, answer}; without an answer the work may be taken again at once.
+create or replace function private.keep_answer(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update private.idempotency_keys k
+  set response = case when coalesce(p -> 'answer', 'null') = 'null' then k.response - 'until' else jsonb_build_object('answer', p -> 'answer') end
+  where k.user_id = private.as_uuid(p ->> 'userId') and k.key = p ->> 'key';
+  return to_jsonb(found);
+end
+$$;
+comment on function private.keep_answer is
+  'Keeps the answer of work that was taken under a key, or gives it up. Judges: callable by the server only, for the caller of a request.';
+grant execute on function private.take_answer, private.keep_answer to kijko_server;

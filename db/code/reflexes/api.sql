@@ -249,7 +249,8 @@ end
 $$;
 comment on function api.list_reflex_executions is 'GET /reflexes/{reflexId}/executions, newest first. Errors: 404 REFLEX_NOT_FOUND.';
 
--- The server has judged the conditions on the sample; it calls the model with what this gives. A sample that does not fit is a result.
+-- The server has judged the conditions on the sample; it calls the model with what this gives. A sample that does not fit is a result, and so
+-- is one that does not match (p.unmatched, why), which comes here to be kept under an Idempotency-Key.
 create or replace function api.test_reflex(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
@@ -260,6 +261,9 @@ declare
   v_fault text := private.input_faults(s.input_schema, v_input, r.trigger_type) -> 0 ->> 'message';
   v_prompt text;
 begin
+  if p ? 'unmatched' then
+    return jsonb_build_object('unmatched', p -> 'unmatched');
+  end if;
   if v_fault is null then
     begin
       v_prompt := private.render_prompt(s.prompt_template, s.input_schema, v_input, r.trigger_type);
