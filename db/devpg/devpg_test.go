@@ -94,7 +94,7 @@ func TestKept(t *testing.T) {
 
 	t.Run("SettingsAreThoseOfDevelopment", func(t *testing.T) {
 		for name, want := range map[string]string{
-			"fsync": "on", "synchronous_commit": "on", "track_functions": "all", "server_encoding": "UTF8",
+			"fsync": "on", "synchronous_commit": "on", "track_functions": "none", "server_encoding": "UTF8",
 			"listen_addresses": "127.0.0.1", "password_encryption": "scram-sha-256", "TimeZone": "UTC",
 			"lc_collate": "C.UTF-8",
 		} {

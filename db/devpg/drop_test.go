@@ -21,6 +21,8 @@ func TestDropDatabase(t *testing.T) {
 	require.NoError(t, err)
 	busy, err := pgx.Connect(ctx, c.DSN(Superuser, "used"))
 	require.NoError(t, err)
+	_, err = busy.Exec(ctx, `set track_functions = 'all'`)
+	require.NoError(t, err)
 	_, err = busy.Exec(ctx, `create function called() returns int language plpgsql as 'begin return 1; end'`)
 	require.NoError(t, err)
 	_, err = busy.Exec(ctx, `create function idle() returns int language plpgsql as 'begin return 1; end'`)

@@ -28,7 +28,6 @@ var commonSettings = settings{
 	"log_line_prefix":           "%m [%p] %u@%d %a ",
 	"log_checkpoints":           "off",
 	"jit":                       "off", // compiling costs more than any query of ours runs
-	"track_functions":           "all", // the suite checks that every SQL function is called
 	"shared_preload_libraries":  "",
 	"max_prepared_transactions": "0",
 	"max_locks_per_transaction": "256",
@@ -58,6 +57,7 @@ var forgetfulSettings = settings{
 	"max_wal_size":            "4GB",
 	"checkpoint_timeout":      "1h",
 	"autovacuum_naptime":      "5min",
+	"track_functions":         "all", // the suite checks that every SQL function is called
 	"log_min_messages":        "warning",
 	"log_min_error_statement": "panic", // tests provoke errors by the thousand
 }

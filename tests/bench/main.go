@@ -104,5 +104,11 @@ func setup(ctx context.Context, dsn string) error {
 		return err
 	}
 	defer func() { _ = conn.Close(ctx) }()
+	// The benches of sockets count calls of SQL functions.
+	for _, sql := range []string{"alter system set track_functions = 'all'", "select pg_reload_conf()"} {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
 	return db.Setup(ctx, conn)
 }
