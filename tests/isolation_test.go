@@ -71,7 +71,7 @@ func newTenant(t *testing.T, s *stack.Stack, name string) *tenant {
 		values ($1, $2, 'Skill', 'A prompt of ' || $3 || ' for nobody else') returning id::text`, p.ID, p.OrgID, name)
 	reflex := p.Do("POST", "/reflexes", map[string]any{"skillId": skill, "triggerType": "webhook", "triggerConfig": map[string]any{}}).Want(201)
 	v.ids["reflexId"] = reflex.String("id")
-	v.ids["id"] = testdb.Value[string](s.DB, `insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at)
+	v.ids["habitId"] = testdb.Value[string](s.DB, `insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at)
 		values ($1, $2, $3, '0 9 * * *', now() + interval '1 day') returning id::text`, p.ID, p.OrgID, skill)
 	s.DB.Exec("select private.start_execution($1, $2, $3, 'reflex', $4, '{}')", skill, p.ID, p.OrgID, v.ids["reflexId"])
 	// Both a completed run and an open one.
@@ -145,7 +145,7 @@ var metrics = map[string]int{"totalFiles": 1, "filesProcessed": 1, "tokensProces
 // codes are the refusals of an id that is not there, by the parameter's name.
 var codes = map[string]string{"projectId": "PROJECT_NOT_FOUND", "repoId": "REPOSITORY_NOT_FOUND", "fileId": "FILE_NOT_FOUND",
 	"notificationId": "NOTIFICATION_NOT_FOUND", "skillId": "SKILL_NOT_FOUND", "executionId": "EXECUTION_NOT_FOUND",
-	"reflexId": "REFLEX_NOT_FOUND", "id": "HABIT_NOT_FOUND"}
+	"reflexId": "REFLEX_NOT_FOUND", "habitId": "HABIT_NOT_FOUND"}
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 

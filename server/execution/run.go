@@ -11,7 +11,7 @@ import (
 	"kijko/server/api"
 )
 
-// execute answers POST /skills/{id}/execute: it starts a run and waits for its end.
+// execute answers POST /skills/{skillId}/execute: it starts a run and waits for its end.
 func (f *Feature) execute(c *api.Call) error {
 	ear := f.waits.listen(strings.Clone(c.Caller.UserID))
 	defer ear.close()
@@ -27,7 +27,7 @@ func (f *Feature) execute(c *api.Call) error {
 	return f.wait(c, ear, answer, id, "execute")
 }
 
-// run answers POST /skills/{id}/run, whole or as events. A dry run is a test.
+// run answers POST /skills/{skillId}/run, whole or as events. A dry run is a test.
 func (f *Feature) run(c *api.Call) error {
 	var body struct {
 		DryRun bool `json:"dryRun"`

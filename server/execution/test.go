@@ -168,7 +168,7 @@ func responseOf(o Outcome) testResponse {
 	return r
 }
 
-// testSkill answers POST /skills/{id}/test.
+// testSkill answers POST /skills/{skillId}/test.
 func (f *Feature) testSkill(c *api.Call) error { return f.test(c, "test_skill") }
 
 // testPrompt answers POST /skills/test.

@@ -127,7 +127,7 @@ begin
   return private.habit_json(private.path_habit(p));
 end
 $$;
-comment on function api.get_habit is 'GET /habits/{id}: Habit. Errors: 404 HABIT_NOT_FOUND.';
+comment on function api.get_habit is 'GET /habits/{habitId}: Habit. Errors: 404 HABIT_NOT_FOUND.';
 grant execute on function api.get_habit to authenticated;
 
 create or replace function api.get_habit_full(p jsonb) returns jsonb
@@ -139,7 +139,7 @@ begin
   return private.habit_with_skill_json(h, private.visible_skill(h.skill_id));
 end
 $$;
-comment on function api.get_habit_full is 'GET /habits/{id}/full: HabitWithSkill. Errors: 404 HABIT_NOT_FOUND, SKILL_NOT_FOUND.';
+comment on function api.get_habit_full is 'GET /habits/{habitId}/full: HabitWithSkill. Errors: 404 HABIT_NOT_FOUND, SKILL_NOT_FOUND.';
 grant execute on function api.get_habit_full to authenticated;
 
 create or replace function api.update_habit(p jsonb) returns jsonb
@@ -179,7 +179,7 @@ begin
 end
 $$;
 comment on function api.update_habit is
-  'PUT, PATCH /habits/{id}: Habit; absent members keep. Errors: 400 VALIDATION_ERROR, INVALID_CRON, INVALID_TIMEZONE, 404 HABIT_NOT_FOUND.';
+  'PUT, PATCH /habits/{habitId}: Habit; absent members keep. Errors: 400 VALIDATION_ERROR, INVALID_CRON, INVALID_TIMEZONE, 404 HABIT_NOT_FOUND.';
 grant execute on function api.update_habit to authenticated;
 
 create or replace function api.delete_habit(p jsonb) returns jsonb
@@ -192,7 +192,7 @@ begin
   return '{"success": true}';
 end
 $$;
-comment on function api.delete_habit is 'DELETE /habits/{id}: {success}; its executions stay. Errors: 404 HABIT_NOT_FOUND.';
+comment on function api.delete_habit is 'DELETE /habits/{habitId}: {success}; its executions stay. Errors: 404 HABIT_NOT_FOUND.';
 grant execute on function api.delete_habit to authenticated;
 
 create or replace function api.activate_habit(p jsonb) returns jsonb
@@ -202,7 +202,7 @@ begin
   return private.habit_json(private.revive_habit((private.path_habit(p)).id));
 end
 $$;
-comment on function api.activate_habit is 'POST /habits/{id}/activate: Habit, planned from now, without failures. Errors: 404 HABIT_NOT_FOUND.';
+comment on function api.activate_habit is 'POST /habits/{habitId}/activate: Habit, planned from now, without failures. Errors: 404 HABIT_NOT_FOUND.';
 grant execute on function api.activate_habit to authenticated;
 
 create or replace function api.reset_habit_errors(p jsonb) returns jsonb
@@ -212,7 +212,7 @@ begin
   return api.activate_habit(p);
 end
 $$;
-comment on function api.reset_habit_errors is 'POST /habits/{id}/reset-errors: Habit; the same as activate. Errors: 404 HABIT_NOT_FOUND.';
+comment on function api.reset_habit_errors is 'POST /habits/{habitId}/reset-errors: Habit; the same as activate. Errors: 404 HABIT_NOT_FOUND.';
 grant execute on function api.reset_habit_errors to authenticated;
 
 create or replace function api.deactivate_habit(p jsonb) returns jsonb
@@ -225,7 +225,7 @@ begin
   return private.habit_json(h);
 end
 $$;
-comment on function api.deactivate_habit is 'POST /habits/{id}/deactivate: Habit; its failures stay counted. Errors: 404 HABIT_NOT_FOUND.';
+comment on function api.deactivate_habit is 'POST /habits/{habitId}/deactivate: Habit; its failures stay counted. Errors: 404 HABIT_NOT_FOUND.';
 grant execute on function api.deactivate_habit to authenticated;
 
 create or replace function api.run_habit(p jsonb) returns jsonb
@@ -240,7 +240,7 @@ begin
 end
 $$;
 comment on function api.run_habit is
-  'POST /habits/{id}/run-now: {executionId, status, message}. Errors: 404 HABIT_NOT_FOUND, SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 403 MEMBERSHIP_INACTIVE, 503, 429.';
+  'POST /habits/{habitId}/run-now: {executionId, status, message}. Errors: 404 HABIT_NOT_FOUND, SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 403 MEMBERSHIP_INACTIVE, 503, 429.';
 grant execute on function api.run_habit to authenticated;
 
 create or replace function api.list_habit_executions(p jsonb) returns jsonb
@@ -250,5 +250,5 @@ begin
   return private.reference_executions_json((private.path_habit(p)).id, p);
 end
 $$;
-comment on function api.list_habit_executions is 'GET /habits/{id}/executions: {executions, total}, newest first. Errors: 404 HABIT_NOT_FOUND, 400.';
+comment on function api.list_habit_executions is 'GET /habits/{habitId}/executions: {executions, total}, newest first. Errors: 404 HABIT_NOT_FOUND, 400.';
 grant execute on function api.list_habit_executions to authenticated;

@@ -34,9 +34,9 @@ as $$
 declare
   h public.habits;
 begin
-  select * into h from public.habits x where x.id = private.as_uuid(p ->> 'id');
+  select * into h from public.habits x where x.id = private.as_uuid(p ->> 'habitId');
   if not found then
-    perform private.refuse_habit(coalesce(p ->> 'id', ''));
+    perform private.refuse_habit(coalesce(p ->> 'habitId', ''));
   end if;
   return h;
 end
@@ -49,9 +49,9 @@ as $$
 declare
   h public.habits;
 begin
-  select * into h from public.habits x where x.id = private.as_uuid(p ->> 'id') for no key update;
+  select * into h from public.habits x where x.id = private.as_uuid(p ->> 'habitId') for no key update;
   if not found then
-    perform private.refuse_habit(coalesce(p ->> 'id', ''));
+    perform private.refuse_habit(coalesce(p ->> 'habitId', ''));
   end if;
   return h;
 end

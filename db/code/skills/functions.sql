@@ -41,10 +41,10 @@ create or replace function private.path_skill(p jsonb) returns public.skills
 language plpgsql stable
 as $$
 declare
-  v_id uuid := private.as_uuid(coalesce(p ->> 'skillId', p ->> 'id'));
+  v_id uuid := private.as_uuid(p ->> 'skillId');
 begin
   if v_id is null then
-    perform private.refuse_skill(coalesce(p ->> 'skillId', p ->> 'id', ''));
+    perform private.refuse_skill(coalesce(p ->> 'skillId', ''));
   end if;
   return private.visible_skill(v_id);
 end
