@@ -146,7 +146,7 @@ func (b *bundle) Authenticate(_ context.Context, token string) (*api.Caller, err
 	return b.caller, nil
 }
 
-func setup(t *testing.T, edit func(*api.Deps, *db.PoolOptions)) *bundle {
+func setup(t testing.TB, edit func(*api.Deps, *db.PoolOptions)) *bundle {
 	t.Helper()
 	b := &bundle{db: testdb.New(t), registry: prometheus.NewRegistry()}
 	b.db.Exec(functions)

@@ -123,10 +123,11 @@ func (x *Executor) run(ctx context.Context, r *Request) (Answer, timing, error) 
 
 // attempts is how often a call that failed so is tried again.
 func attempts(err error, readOnly bool) int {
+	if err == nil {
+		return 0
+	}
 	var pg *pgconn.PgError
 	switch {
-	case err == nil:
-		return 0
 	case errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01"):
 		return 5
 	// 23503: what the work belongs to was deleted meanwhile; the second attempt finds it gone.

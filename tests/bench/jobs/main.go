@@ -143,10 +143,11 @@ func (b *bench) pickup(ctx context.Context) error {
 	return nil
 }
 
-// heldSnapshot: J3, while somebody keeps an old snapshot (a backup, a report) dead rows of the queue cannot be removed.
+// heldSnapshot: J3, while somebody keeps an old snapshot (a backup, a report) dead rows of the queue cannot be removed. River is left out:
+// its defaults take two hundred jobs a second, so a hundred thousand are not done in the time of this bench.
 func (b *bench) heldSnapshot(ctx context.Context) error {
 	const sample, finished = 10_000, 100_000
-	for _, name := range []string{"kijko", "graphile", "river"} {
+	for _, name := range []string{"kijko", "graphile"} {
 		before, err := b.rate(ctx, name, sample)
 		if err != nil {
 			return err
@@ -158,7 +159,7 @@ func (b *bench) heldSnapshot(ctx context.Context) error {
 		if _, err := conn.Exec(ctx, "begin isolation level repeatable read; select count(*) from pg_class"); err != nil {
 			return err
 		}
-		limited, cancel := context.WithTimeout(ctx, 5*time.Minute)
+		limited, cancel := context.WithTimeout(ctx, 2*time.Minute)
 		_, err = b.rate(limited, name, finished)
 		after := 0.0
 		if err == nil {
@@ -167,7 +168,7 @@ func (b *bench) heldSnapshot(ctx context.Context) error {
 		cancel()
 		_ = conn.Close(ctx)
 		if err != nil && ctx.Err() == nil && limited.Err() != nil {
-			fmt.Printf("J3   %s: not done within five minutes\n", name)
+			fmt.Printf("J3   %s: not done within two minutes\n", name)
 			continue
 		}
 		if err != nil {
