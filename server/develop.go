@@ -34,6 +34,7 @@ func develop(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	jobs.LimitMemory(cfg.MemoryMB)
 	worker, closeWorker, err := jobs.Assemble(ctx, cfg, log)
 	if err != nil {
 		server.Close()

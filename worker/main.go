@@ -39,6 +39,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stopTracing(context.WithoutCancel(ctx))) }()
+	jobs.LimitMemory(cfg.MemoryMB)
 	w, closeWorker, err := jobs.Assemble(ctx, cfg, log)
 	if err != nil {
 		return err

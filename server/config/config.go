@@ -87,7 +87,7 @@ type Config struct {
 	ExecutionWait time.Duration `env:"KIJKO_EXECUTION_WAIT" envDefault:"120s" doc:"How long a request waits for the end of the run that it started."`
 	ExecutionDays int           `env:"KIJKO_EXECUTION_DAYS" envDefault:"90" doc:"Days that the numbers of runs are kept, at least 90; their texts go after 30."`
 
-	MemoryMB   int `env:"KIJKO_WORKER_MEMORY_MB" envDefault:"512" doc:"Soft memory limit of a worker's ingestions."`
+	MemoryMB   int `env:"KIJKO_WORKER_MEMORY_MB" envDefault:"512" doc:"Soft memory limit of a worker process, which cleans up more often near it; GOMEMLIMIT goes first."`
 	SocketsMax int `env:"KIJKO_SOCKETS_PER_USER" envDefault:"30" doc:"Open WebSockets per person."`
 
 	LogLevel string `env:"KIJKO_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error."`
@@ -176,6 +176,9 @@ func (c Config) Validate() error {
 	}
 	if c.Slots < 1 || c.Slots > 64 {
 		fault("KIJKO_WORKER_SLOTS", "must lie between 1 and 64")
+	}
+	if c.MemoryMB < 128 {
+		fault("KIJKO_WORKER_MEMORY_MB", "must be at least 128")
 	}
 	if c.Executions < 1 || c.Executions > 1000 {
 		fault("KIJKO_WORKER_EXECUTIONS", "must lie between 1 and 1000")

@@ -54,6 +54,7 @@ func main() {
 
 // worker is the process that is measured.
 func worker(ctx context.Context) error {
+	jobs.LimitMemory(512) // as KIJKO_WORKER_MEMORY_MB does by default
 	store, err := storage.Open(ctx, "file://"+os.Getenv("BENCH_DIR")+"/blobs")
 	if err != nil {
 		return err
