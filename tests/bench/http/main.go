@@ -2,13 +2,14 @@
 // the same claims beside it. Rounds are interleaved, medians are printed.
 //
 //	go run ./tests/bench/http              all
-//	go run ./tests/bench/http write quota  some of start, read, peer, write, pooler, list, quota
+//	go run ./tests/bench/http write quota  some of start, read, peer, write, pooler, list, quota, flood
 package main
 
 import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -80,7 +81,7 @@ func run(ctx context.Context) (err error) {
 	for _, step := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"start", b.coldStart}, {"read", b.read}, {"peer", b.peer}, {"write", b.write}, {"pooler", b.pooler}, {"list", b.list}, {"quota", b.quota}} {
+	}{{"start", b.coldStart}, {"read", b.read}, {"peer", b.peer}, {"write", b.write}, {"pooler", b.pooler}, {"list", b.list}, {"quota", b.quota}, {"flood", b.flood}} {
 		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], step.name) {
 			continue
 		}
@@ -126,6 +127,7 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 	}
 	b.url = "http://127.0.0.1:" + port
 	b.env = append(os.Environ(), "DEBUG=true", "KIJKO_ADDR=127.0.0.1:"+port, "KIJKO_RATE_PER_MINUTE=0", "KIJKO_DATA_DIR="+b.dir,
+		"ENCRYPTION_KEY="+base64.StdEncoding.EncodeToString([]byte("a key for the time of the bench!")),
 		"DATABASE_URL="+b.cluster.DSN("kijko_server", "kijko"))
 	if err := b.startServer(ctx); err != nil {
 		return err
@@ -206,8 +208,11 @@ func (b *bench) post(path, token, body string, into any) error {
 	}
 	defer func() { _ = res.Body.Close() }()
 	raw, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode > 299 {
-		return fmt.Errorf("POST %s: %d %s %w", path, res.StatusCode, raw, err)
+	if err != nil {
+		return fmt.Errorf("POST %s: %w", path, err)
+	}
+	if res.StatusCode > 299 {
+		return fmt.Errorf("POST %s: %d %s", path, res.StatusCode, raw)
 	}
 	return json.Unmarshal(raw, into)
 }

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// floodRate is how many deliveries a second one sender posts, from floodSenders connections.
+const (
+	floodRate    = 1000
+	floodSenders = 20
+	floodFor     = 3 * time.Second
+)
+
+// flood: what a person's GET /projects takes while somebody else's webhook gets 1,000 deliveries a second, beside the same without them.
+func (b *bench) flood(ctx context.Context) error {
+	var skill, reflex struct{ ID string }
+	if err := b.post("/api/v1/skills", b.person.token, `{"name":"Flood","promptTemplate":"Say something about {{topic}}"}`, &skill); err != nil {
+		return err
+	}
+	if err := b.post("/api/v1/reflexes", b.person.token, `{"skillId":"`+skill.ID+`","triggerType":"webhook","triggerConfig":{}}`, &reflex); err != nil {
+		return err
+	}
+	hook := b.url + "/webhooks/reflex/" + reflex.ID
+	// Somebody else: the flood is not theirs.
+	var other struct {
+		AccessToken string `json:"access_token"`
+	}
+	if err := b.post("/api/v1/auth/signup", "", `{"email":"other@example.nl","password":"bench-password","first_name":"Other","last_name":"Person"}`, &other); err != nil {
+		return err
+	}
+	var calm, busy []float64
+	var posted, limited int64
+	for range rounds {
+		p99, err := b.readFor(ctx, other.AccessToken, floodFor)
+		if err != nil {
+			return err
+		}
+		calm = append(calm, p99)
+		flooding, stop := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			p, l := pour(flooding, hook)
+			posted, limited = posted+p, limited+l
+		}()
+		p99, err = b.readFor(ctx, other.AccessToken, floodFor)
+		stop()
+		<-done
+		if err != nil {
+			return err
+		}
+		busy = append(busy, p99)
+	}
+	report("W1", fmt.Sprintf("p99 of another's GET /projects under %.0f deliveries a second, %.0f %% of them refused (%.2f ms) / without (%.2f ms)",
+		float64(posted)/(rounds*floodFor.Seconds()), 100*float64(limited)/float64(posted), median(busy), median(calm)), median(busy)/median(calm), "")
+	return nil
+}
+
+// pour posts at the rate until ctx ends: what was posted, and what the limit of deliveries refused.
+func pour(ctx context.Context, url string) (posted, limited int64) {
+	var group sync.WaitGroup
+	var p, l atomic.Int64
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: floodSenders}}
+	defer client.CloseIdleConnections()
+	for range floodSenders {
+		group.Go(func() {
+			ticker := time.NewTicker(floodSenders * time.Second / floodRate)
+			defer ticker.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-ticker.C:
+				}
+				res, err := client.Post(url, "application/json", strings.NewReader(`{"action":"opened"}`))
+				if err != nil {
+					continue
+				}
+				_, _ = io.Copy(io.Discard, res.Body)
+				_ = res.Body.Close()
+				if p.Add(1); res.StatusCode == http.StatusTooManyRequests {
+					l.Add(1)
+				}
+			}
+		})
+	}
+	group.Wait()
+	return p.Load(), l.Load()
+}
+
+// readFor reads the list of projects one after the other and gives the p99 in milliseconds.
+func (b *bench) readFor(ctx context.Context, token string, d time.Duration) (float64, error) {
+	var all []float64
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.url+"/api/v1/projects", nil)
+		if err != nil {
+			return 0, err
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		began := time.Now()
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return 0, err
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			return 0, fmt.Errorf("GET /projects: %d", res.StatusCode)
+		}
+		all = append(all, float64(time.Since(began).Microseconds())/1000)
+	}
+	slices.SortFunc(all, cmp.Compare)
+	return all[len(all)*99/100], nil
+}
