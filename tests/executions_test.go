@@ -48,6 +48,10 @@ func TestExecutions(t *testing.T) {
 		require.Equal(t, "Write something nice about trees", l.models.Calls()[len(l.models.Calls())-1].Text)
 		require.Equal(t, 1, l.count("select execution_count from public.skills where id = $1", skill))
 	})
+	t.Run("AValueThatHoldsAPlaceholderStaysLiteral", func(t *testing.T) {
+		anna.In(t).Do("POST", execute, map[string]any{"input": map[string]any{"topic": "{{other}} {{topic}} $& \\1", "other": "nothing"}}).Want(200)
+		require.Equal(t, "Write something nice about {{other}} {{topic}} $& \\1", l.models.Calls()[len(l.models.Calls())-1].Text)
+	})
 	t.Run("AModelThatFailsIsNoFailedRequest", func(t *testing.T) {
 		l.models.Next(llmtest.Fail(400, "too strange"))
 		r := anna.In(t).Do("POST", execute, topic).Want(200)

@@ -86,6 +86,7 @@ func statistics(ctx context.Context, conn *pgx.Conn) error {
 	}
 	// A thousand days back at an even rate of 1,000 a day.
 	fill := func(from, to int) error {
+		progress("filling in runs %d to %d; a minute for a million", from, to)
 		for _, sql := range []string{"set session_replication_role = replica", fmt.Sprintf(`
 			insert into public.skill_executions (user_id, organization_id, skill_id, execution_type, input, output, status, prompt_tokens, completion_tokens,
 				duration_ms, cost_cents, executed_at, completed_at)
@@ -130,6 +131,7 @@ func statistics(ctx context.Context, conn *pgx.Conn) error {
 	if err := fill(1, 100_000); err != nil {
 		return err
 	}
+	progress("asking %d statistics, %d times each", len(calls), rounds)
 	small := map[string]float64{}
 	for _, c := range calls {
 		ms, err := ask(c.sql)
@@ -153,6 +155,7 @@ func statistics(ctx context.Context, conn *pgx.Conn) error {
 
 // conditions: the Go benchmarks of the package that judges them.
 func conditions(ctx context.Context, _ *pgx.Conn) error {
+	progress("the benchmarks of ./worker/condition; half a minute")
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", ".", "./worker/condition")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	return cmd.Run()
@@ -163,6 +166,9 @@ func median(v []float64) float64 {
 	slices.SortFunc(v, cmp.Compare)
 	return v[len(v)/2]
 }
+
+// progress goes beside the table.
+func progress(format string, a ...any) { fmt.Fprintf(os.Stderr, "     "+format+"\n", a...) }
 
 func report(id, what string, value float64) {
 	fmt.Printf("%-4s %-92s %8.2f\n", id, what, value)
