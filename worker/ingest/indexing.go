@@ -52,7 +52,7 @@ func (r *run) runIndex(ctx context.Context) (map[string]any, error) {
 		return nil, err
 	}
 	indexed := time.Now()
-	if err := r.store.exec(ctx, "survey tables", "select private.survey_tables($1, $2)"); err != nil {
+	if err := r.store.survey(ctx); err != nil {
 		return nil, err
 	}
 	latency, relevance, err := r.sample(ctx)

@@ -49,9 +49,6 @@ func (r *run) runOptimize(ctx context.Context) error {
 	if err := r.apply(ctx, plan, stage); err != nil {
 		return err
 	}
-	if err := r.store.exec(ctx, "survey tables", "select private.survey_tables($1, $2)"); err != nil {
-		return err
-	}
 	stage.finish()
 	r.showOptimize(stage)
 	stage.out.Run = r.t.RunID
@@ -108,6 +105,7 @@ func (r *run) apply(ctx context.Context, plan *optimize.Plan, stage *optimizeSta
 	group, ctx := errgroup.WithContext(ctx)
 	batches := make(chan *batch)
 	group.Go(func() error {
+		stored := 0
 		for b := range batches {
 			if err := r.store.files(ctx, &b.files); err != nil {
 				return err
@@ -115,8 +113,14 @@ func (r *run) apply(ctx context.Context, plan *optimize.Plan, stage *optimizeSta
 			if err := r.store.chunks(ctx, &b.chunks); err != nil {
 				return err
 			}
+			// Chunks are looked up while they are being stored, for those that refer to others: whenever their number has doubled.
+			if stored++; stored&(stored-1) == 0 {
+				if err := r.store.survey(ctx); err != nil {
+					return err
+				}
+			}
 		}
-		return nil
+		return r.store.survey(ctx)
 	})
 	group.Go(func() error {
 		defer close(batches)

@@ -176,6 +176,11 @@ func (s *store) chunks(ctx context.Context, r *chunkRows) error {
 		r.ids, r.files, r.positions, r.starts, r.ends, r.types, r.tokens, r.contents, r.hashes, r.references, r.parents, r.metadata)
 }
 
+// survey lets the next plans know how large the tables have become.
+func (s *store) survey(ctx context.Context) error {
+	return s.exec(ctx, "survey tables", "select private.survey_tables($1, $2)")
+}
+
 func (s *store) terms(ctx context.Context, chunks [][16]byte, terms []pgtype.TSVector) error {
 	if len(chunks) == 0 {
 		return nil
