@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"strings"
@@ -134,9 +135,9 @@ func TestExecutions(t *testing.T) {
 		require.Equal(t, "executions-"+time.Now().UTC().Format("2006-01-02")+".json", exported.String("filename"))
 		var all []any
 		require.NoError(t, json.Unmarshal([]byte(exported.String("data")), &all))
-		indented, err := json.MarshalIndent(json.RawMessage(exported.String("data")), "", "  ")
-		require.NoError(t, err)
-		require.Equal(t, string(indented), exported.String("data"), "indented by two spaces")
+		var indented bytes.Buffer
+		require.NoError(t, json.Indent(&indented, []byte(exported.String("data")), "", "  "))
+		require.Equal(t, indented.String(), exported.String("data"), "indented by two spaces")
 		require.Len(t, all, int(a.Get("/executions?status=completed").Want(200).Value("total").(float64)))
 		lines := strings.Split(a.Get("/executions/export?format=csv&status=failed").Want(200).String("data"), "\n")
 		require.Equal(t, "id,skillId,skillName,executionType,status,tokensUsed,durationMs,costCents,executedAt,completedAt", lines[0])

@@ -155,7 +155,7 @@ func statistics(ctx context.Context, conn *pgx.Conn) error {
 
 // conditions: the Go benchmarks of the package that judges them.
 func conditions(ctx context.Context, _ *pgx.Conn) error {
-	progress("the benchmarks of ./worker/condition; half a minute")
+	progress("the benchmarks of ./worker/condition; a minute or two")
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", ".", "./worker/condition")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	return cmd.Run()
