@@ -98,6 +98,12 @@ func TestDumpShowsAChange(t *testing.T) {
 	require.NotEqual(t, before, dump(t, d))
 }
 
+func TestLeftover(t *testing.T) {
+	upgraded := "-- Name: stay(uuid); Type: FUNCTION; Schema: api; Owner: -\n--\n-- Name: go(text, integer); Type: FUNCTION; Schema: private; Owner: -\n"
+	fresh := "-- Name: stay(uuid); Type: FUNCTION; Schema: api; Owner: -\n-- Name: new(); Type: FUNCTION; Schema: api; Owner: -\n"
+	require.Equal(t, []string{"private.go(text, integer)"}, leftover([]byte(upgraded), []byte(fresh)))
+}
+
 func TestNormalise(t *testing.T) {
 	in := "--\n-- PostgreSQL database dump\n--\n\n\\restrict abc\n\n-- Dumped from database version 15.20\n-- Dumped by pg_dump version 15.20\n\nSET a = 1;\nSET transaction_timeout = 0;\n\n\\unrestrict abc\n\n"
 	require.Equal(t, "head\n--\n-- PostgreSQL database dump\n--\n\nSET a = 1;\n", string(normalise("head\n", []byte(in))))

@@ -62,6 +62,11 @@ func run(ctx context.Context, root string, check bool) error {
 		}
 		return nil
 	}
+	if slices.Contains(stale, "db/schema.sql") {
+		if err := rehearse(ctx, root, outputs[0].content); err != nil {
+			return err
+		}
+	}
 	for _, path := range stale {
 		fmt.Println("renewed", path)
 	}
