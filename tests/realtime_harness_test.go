@@ -20,6 +20,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"kijko/db/devpg"
 	"kijko/server/api"
 	"kijko/server/auth"
 	"kijko/server/openapi"
@@ -31,6 +32,7 @@ import (
 type live struct {
 	t        testing.TB
 	db       *testdb.DB
+	psql     *pgxpool.Pool // as the owner
 	keys     *auth.Keys
 	issuer   *auth.Issuer
 	verifier *auth.Verifier
@@ -43,7 +45,7 @@ func newLive(t testing.TB) *live {
 
 func liveOn(t testing.TB, db *testdb.DB) *live {
 	t.Helper()
-	l := &live{t: t, db: db}
+	l := &live{t: t, db: db, psql: db.Pool(devpg.Superuser)}
 	pem, err := auth.GenerateKey()
 	require.NoError(t, err)
 	l.keys, err = auth.ParseKeys(pem)
@@ -180,7 +182,8 @@ func (a *actor) project(privacy string) string {
 // emit writes an event of a project as a stranger would (psql).
 func (l *live) emit(project, eventType, data string) {
 	l.t.Helper()
-	l.db.Exec(emitSQL, project, eventType, data)
+	_, err := l.psql.Exec(context.Background(), emitSQL, project, eventType, data)
+	require.NoError(l.t, err)
 }
 
 const emitSQL = `select private.emit('project:' || $1::text, $2, $3::jsonb,
@@ -408,9 +411,10 @@ func (n *node) counted(want int) {
 func (n *node) reached() {
 	n.live.t.Helper()
 	require.Eventually(n.live.t, func() bool {
-		pending := testdb.Value[bool](n.live.db, `select exists (select from private.event_inbox)`)
-		head := testdb.Value[int64](n.live.db, `select coalesce(max(id), 0) from public.events`)
-		return !pending && n.Stats().LastEventID == head
+		var pending bool
+		var head int64
+		err := n.live.psql.QueryRow(context.Background(), `select exists (select from private.event_inbox), coalesce(max(id), 0) from public.events`).Scan(&pending, &head)
+		return err == nil && !pending && n.Stats().LastEventID == head
 	}, patience, 20*time.Millisecond)
 }
 

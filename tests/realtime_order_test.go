@@ -604,11 +604,15 @@ func TestRealtimeSockets(t *testing.T) {
 
 	t.Run("HalfOfTwoHundredLeaveAndTheOthersMissNothing", func(t *testing.T) {
 		n := l.node()
-		var watchers []*watcher
-		for range 200 {
-			watchers = append(watchers, n.watch(ann, project, ""))
+		watchers := make([]*watcher, 200)
+		query := "token=" + ann.token()
+		var opening sync.WaitGroup
+		for i := range watchers {
+			opening.Go(func() { watchers[i], _, _ = n.tryOpen(project, dial{query: query}) })
 		}
+		opening.Wait()
 		for _, w := range watchers {
+			require.NotNil(t, w)
 			w.expect("hello")
 		}
 		n.counted(200)

@@ -3,6 +3,8 @@ package tests
 import (
 	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -440,19 +442,31 @@ func TestRealtimeAudiences(t *testing.T) {
 		w := n.inRooms(p)
 		for _, project := range projects {
 			w.say(`{"action":"join","room":"context:` + project + `"}`)
-			w.next() // joined or forbidden
+			if len(p.selects(`select id::text, name from public.projects where id = $1`, project)) == 1 {
+				got := w.until("room_joined")
+				require.Equal(t, "context:"+project, got[len(got)-1].Room)
+			} else {
+				got := w.until("error")
+				require.Equal(t, "ROOM_FORBIDDEN", got[len(got)-1].Code)
+			}
 		}
 		sockets[p] = w
+	}
+	// Who is there is told besides, when somebody comes.
+	heard := func(p *actor) []wire {
+		return slices.DeleteFunc(sockets[p].barrier(), func(f wire) bool { return f.Type == "user:status" })
 	}
 	check := func() {
 		t.Helper()
 		n.reached()
 		for _, p := range people {
 			got := map[string]bool{}
-			for _, f := range sockets[p].barrier() {
-				if f.ID != "" {
-					got[f.ID] = true
-				}
+			last := map[string]int64{}
+			for _, f := range heard(p) {
+				id, err := strconv.ParseInt(f.ID, 10, 64)
+				require.NoError(t, err, "%s is no event", f.raw)
+				require.Greater(t, id, last[f.Room], "once, and in order")
+				last[f.Room], got[f.ID] = id, true
 			}
 			rooms := []string{"user:" + p.user, "org:" + p.org}
 			for _, project := range projects {
@@ -496,14 +510,20 @@ func TestRealtimeAudiences(t *testing.T) {
 	l.db.Exec(`select private.emit('org:' || $1::text, 'resource_changed', '{}', $1::text::uuid, $2::text::uuid, 'project')`, owner.org, projects[1])
 	n.reached()
 	for _, p := range people {
-		require.Len(t, sockets[p].barrier(), 1, "everybody sees a shared project")
+		require.Len(t, heard(p), 1, "everybody sees a shared project")
 	}
 	start = n.Stats().LastEventID
 	l.db.Exec(`update public.memberships set role = 'admin' where user_id = $1 and organization_id = $2`, people[3].user, owner.org)
 	l.db.Exec(`select private.emit('org:' || $1::text, 'resource_changed', '{}', $1::text::uuid, $2::text::uuid, 'project')`, owner.org, projects[2])
 	n.reached()
-	got := sockets[people[3]].barrier()
-	require.NotEmpty(t, got)
-	// After what is said of the new role itself.
-	require.Equal(t, "{}", string(got[len(got)-1].Data), "an administrator sees private projects")
+	got := heard(people[3])
+	// What is said of the new role, in the organization and to the person; then, as an administrator, the private project.
+	require.Len(t, got, 3)
+	require.ElementsMatch(t, []string{"notification", "resource_changed", "resource_changed"}, types(got))
+	require.Equal(t, "{}", string(got[2].Data), "an administrator sees private projects")
+	for _, p := range []*actor{people[1], people[2], people[4]} {
+		seen := heard(p)
+		require.Equal(t, len(p.selects(`select id::text, room from public.events where id > $1 and room = any ($2) and (type <> 'notification' or audience = 'room')`, start,
+			[]string{"user:" + p.user, "org:" + p.org})), len(seen), "%v", types(seen))
+	}
 }
