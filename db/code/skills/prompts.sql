@@ -114,12 +114,15 @@ begin
       if jsonb_typeof(v_value) in ('object', 'array') then
         -- Its limit holds for all values of a prompt together.
         select c.compact, c.cost into v_text, v_cost from private.compact(v_value, v_cost) c;
+        if v_text is null then
+          perform private.refuse(400, 'INVALID_INPUT', 'Input holds too many values', 'input.' || v.name);
+        end if;
       else
         v_text := private.value_text(v_value);
       end if;
       v_size := v_size - v.bytes + octet_length(v_text)::bigint * cardinality(v.places);
       if v_size > c_limit then
-        perform private.refuse(400, 'INVALID_INPUT', 'Prompt is too long', 'input');
+        perform private.refuse(400, 'INVALID_INPUT', 'Prompt is too long', 'input.' || v.name);
       end if;
     end if;
     foreach v_place in array v.places loop

@@ -104,7 +104,7 @@ comment on function private.number_list is 'JSON text without strings, with its 
 -- times as long.
 --
 -- What it costs is counted in commas and colons; where numbers have to be printed otherwise, each counts more. Who has more than the
--- limit has more than models read, and is refused before the dear half of the work.
+-- limit has more than models read, and gets nothing, before the dear half of the work.
 create or replace function private.compact(p_value jsonb, inout cost integer, out compact text)
 language plpgsql immutable parallel safe set extra_float_digits = 1
 as $$
@@ -140,7 +140,8 @@ begin
     cost := cost + 4 * (length(v_text) - length(compact));
   end if;
   if cost > c_limit then
-    perform private.refuse(400, 'INVALID_INPUT', 'Input holds too many values', 'input');
+    compact := null;
+    return;
   end if;
 
   -- Strings are told apart by their quotation marks, once the escaped ones are out of the way: no JSON text holds the two characters
@@ -157,7 +158,7 @@ begin
 end
 $$;
 comment on function private.compact is
-  'JSON text as JSON.stringify writes it: no blanks, numbers as doubles; the order of members is jsonb''s. Adds to cost. Errors: 400 INVALID_INPUT where that becomes too much.';
+  'JSON text as JSON.stringify writes it: no blanks, numbers as doubles; the order of members is jsonb''s. Adds to cost; null where that becomes too much.';
 
 create or replace function private.compact_json(p_value jsonb) returns text
 language plpgsql immutable strict parallel safe
@@ -166,7 +167,7 @@ begin
   return (private.compact(p_value, 0)).compact;
 end
 $$;
-comment on function private.compact_json is 'JSON text of one value, as JSON.stringify writes it. Errors: as private.compact.';
+comment on function private.compact_json is 'JSON text of one value, as JSON.stringify writes it; null for one with more values than models read.';
 
 -- First what is cheap to see: jsonb and its text with blanks are at most about twice as large. Numbers may be a few bytes there and hundreds
 -- of digits in text.
