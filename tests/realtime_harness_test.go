@@ -28,11 +28,15 @@ import (
 	"kijko/tests/testdb"
 )
 
+// supabaseSecret signs keys of a Supabase project, as far as one is configured here.
+const supabaseSecret = "a secret of at least thirty-two characters"
+
 // live is a database with servers whose sockets watch it. The servers hold nothing but realtime; tokens are real ones.
 type live struct {
 	t        testing.TB
 	db       *testdb.DB
 	psql     *pgxpool.Pool // as the owner
+	pem      string        // the issuer's key
 	keys     *auth.Keys
 	issuer   *auth.Issuer
 	verifier *auth.Verifier
@@ -46,13 +50,14 @@ func newLive(t testing.TB) *live {
 func liveOn(t testing.TB, db *testdb.DB) *live {
 	t.Helper()
 	l := &live{t: t, db: db, psql: db.Pool(devpg.Superuser)}
-	pem, err := auth.GenerateKey()
+	var err error
+	l.pem, err = auth.GenerateKey()
 	require.NoError(t, err)
-	l.keys, err = auth.ParseKeys(pem)
+	l.keys, err = auth.ParseKeys(l.pem)
 	require.NoError(t, err)
 	l.issuer, err = auth.NewIssuer(auth.IssuerConfig{URL: "http://kijko.test", Keys: l.keys})
 	require.NoError(t, err)
-	l.verifier, err = auth.NewVerifier(auth.Config{Builtin: l.issuer})
+	l.verifier, err = auth.NewVerifier(auth.Config{Builtin: l.issuer, Supabase: &auth.SupabaseConfig{URL: "http://127.0.0.1:1", JWTSecret: supabaseSecret}})
 	require.NoError(t, err)
 	t.Cleanup(l.verifier.Close)
 	return l

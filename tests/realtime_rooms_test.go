@@ -9,10 +9,12 @@ import (
 	"testing"
 	"time"
 
+	jose "github.com/go-jose/go-jose/v4"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"kijko/server/auth"
+	"kijko/server/auth/authtest"
 	"kijko/server/realtime"
 	"kijko/tests/testdb"
 )
@@ -221,13 +223,15 @@ func TestRealtimeStrangersSeeNothing(t *testing.T) {
 	l.db.Exec(`update private.sessions set revoked_at = now() where id = $1`, revoked.session)
 	n.reached()
 
+	serviceKey := authtest.Sign(t, jose.HS256, "", []byte(supabaseSecret), map[string]any{"iss": "supabase", "role": "service_role",
+		"iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()})
 	for name, c := range map[string]struct {
 		token string
 		codes []int
 	}{
 		"ExpiredToken": {expired.tokenFor(-time.Minute), []int{4001}}, "RevokedSession": {revoked.token(), []int{4010}},
 		"FormerMemberWithTheOldToken": {stale, []int{4010}}, "DeactivatedMember": {dismissed.token(), []int{4010}},
-		"NoToken": {"", []int{4001}}, "Rubbish": {"e30.e30.e30", []int{4001}},
+		"NoToken": {"", []int{4001}}, "Rubbish": {"e30.e30.e30", []int{4001}}, "ServiceKey": {serviceKey, []int{4003}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, path := range []string{"/ws?", "/ws?contextId=" + project + "&", "/projects/" + project + "/ws?"} {

@@ -192,7 +192,7 @@ func TestRealtimeNothingIsLost(t *testing.T) {
 	for range 4 {
 		rooms = append(rooms, "project:"+ann.project("private"))
 	}
-	a, b := l.node(), l.node()
+	a, b := l.node(), l.process()
 	a.reached()
 	start := a.Stats().LastEventID
 	c := &crowd{rooms: rooms, committed: map[string][]string{}}
