@@ -23,6 +23,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"syscall"
 )
 
 func main() {
@@ -34,6 +35,20 @@ func main() {
 	}
 }
 
+// allowFiles lets this process, and the servers that it starts, have so many open files.
+func allowFiles(want uint64) error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	want = max(want, uint64(limit.Cur))
+	limit.Cur, limit.Max = want, max(want, limit.Max)
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("%d open files are needed (ulimit -n): %w", want, err)
+	}
+	return nil
+}
+
 func run(ctx context.Context) error {
 	rounds := flag.Int("rounds", 5, "interleaved rounds")
 	seconds := flag.Int("seconds", 4, "length of one measurement")
@@ -42,6 +57,10 @@ func run(ctx context.Context) error {
 	rate := flag.Int("rate", 1000, "events a second of `latency`")
 	hold := flag.Bool("hold", false, "`writes`: keep a transaction with a snapshot open meanwhile")
 	flag.Parse()
+	if err := allowFiles(uint64(*sockets) + 1000); err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "realtime:", flag.Arg(0))
 	dsn := os.Getenv("DATABASE_URL")
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	switch flag.Arg(0) {

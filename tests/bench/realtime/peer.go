@@ -34,40 +34,36 @@ type peer struct {
 	greets []string // what a client says after connecting
 }
 
-// peers are the servers that can run here; the first one is ours.
-func peers() []struct {
-	name   string
-	start  func(ctx context.Context) (*exec.Cmd, error)
-	greets []string
-} {
-	here := sourceFolder()
-	return []struct {
-		name   string
-		start  func(ctx context.Context) (*exec.Cmd, error)
-		greets []string
-	}{
-		{"kijko", func(ctx context.Context) (*exec.Cmd, error) { return exec.CommandContext(ctx, program(), "serve"), nil }, nil},
-		{"centrifuge", func(ctx context.Context) (*exec.Cmd, error) {
-			binary := filepath.Join(os.TempDir(), fmt.Sprintf("kijko-bench-centrifuge-%d", os.Getpid()))
-			build := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
-			build.Dir = filepath.Join(here, "centrifuge")
-			if out, err := build.CombinedOutput(); err != nil {
-				return nil, fmt.Errorf("%w: %s", err, out)
-			}
-			return exec.CommandContext(ctx, binary), nil
-		}, []string{`{"id":1,"connect":{}}`}},
-		{"socket.io", func(ctx context.Context) (*exec.Cmd, error) {
-			dir := filepath.Join(here, "socketio")
-			install := exec.CommandContext(ctx, "npm", "ci", "--no-audit", "--no-fund")
-			install.Dir = dir
-			if out, err := install.CombinedOutput(); err != nil {
-				return nil, fmt.Errorf("%w: %s", err, out)
-			}
-			cmd := exec.CommandContext(ctx, "node", "server.mjs")
-			cmd.Dir = dir
-			return cmd, nil
+// peers are the servers that can run here; the first one is ours. What they need is built or installed once.
+var peers = []struct {
+	name    string
+	prepare func() error
+	command func(ctx context.Context) *exec.Cmd
+	greets  []string
+}{
+	{"kijko", sync.OnceValue(func() error { return nil }), func(ctx context.Context) *exec.Cmd {
+		return exec.CommandContext(ctx, program(), "serve")
+	}, nil},
+	{"centrifuge", sync.OnceValue(func() error { return inFolder("centrifuge", "go", "build", "-o", yardstick(), ".") }),
+		func(ctx context.Context) *exec.Cmd { return exec.CommandContext(ctx, yardstick()) }, []string{`{"id":1,"connect":{}}`}},
+	{"socket.io", sync.OnceValue(func() error { return inFolder("socketio", "npm", "ci", "--no-audit", "--no-fund") }),
+		func(ctx context.Context) *exec.Cmd {
+			return exec.CommandContext(ctx, "node", filepath.Join(sourceFolder(), "socketio", "server.mjs"))
 		}, []string{"40"}},
+}
+
+// yardstick is centrifuge's program, for as long as this one runs.
+func yardstick() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("kijko-bench-centrifuge-%d", os.Getpid()))
+}
+
+func inFolder(folder, name string, args ...string) error {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = filepath.Join(sourceFolder(), folder)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", name, err, out)
 	}
+	return nil
 }
 
 // sourceFolder is where this file lies: the yardsticks lie beside it.
@@ -77,11 +73,11 @@ func sourceFolder() string {
 }
 
 func startPeer(ctx context.Context, i int) (*peer, error) {
-	def := peers()[i]
-	cmd, err := def.start(ctx)
-	if err != nil {
+	def := peers[i]
+	if err := def.prepare(); err != nil {
 		return nil, fmt.Errorf("%s: %w", def.name, err)
 	}
+	cmd := def.command(ctx)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -142,22 +138,39 @@ func (p *peer) gather(sockets int) (*audience, error) {
 	a := &audience{arrivals: make(chan arrival, 1<<20)}
 	dialer := websocket.Dialer{HandshakeTimeout: 30 * time.Second, ReadBufferSize: 1024, WriteBufferSize: 256, WriteBufferPool: &sync.Pool{},
 		NetDial: func(network, addr string) (net.Conn, error) { return net.DialTimeout(network, addr, 30*time.Second) }}
-	for range sockets {
-		conn, _, err := dialer.Dial(p.WS, nil)
-		if err != nil {
-			a.close()
-			return nil, fmt.Errorf("%s: %w", p.name, err)
-		}
-		a.conns = append(a.conns, conn)
-		for _, text := range p.greets {
-			if err := conn.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
-				a.close()
-				return nil, err
+	const atOnce = 16
+	a.conns = make([]*websocket.Conn, sockets)
+	faults := make([]error, atOnce)
+	var dialing sync.WaitGroup
+	for worker := range atOnce {
+		dialing.Go(func() {
+			for i := worker; i < sockets && faults[worker] == nil; i += atOnce {
+				a.conns[i], faults[worker] = p.dial(&dialer)
 			}
-		}
+		})
+	}
+	dialing.Wait()
+	if err := errors.Join(faults...); err != nil {
+		a.close()
+		return nil, fmt.Errorf("%s: %w", p.name, err)
+	}
+	for _, conn := range a.conns {
 		a.running.Go(func() { a.read(conn) })
 	}
 	return a, nil
+}
+
+func (p *peer) dial(dialer *websocket.Dialer) (*websocket.Conn, error) {
+	conn, _, err := dialer.Dial(p.WS, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range p.greets {
+		if err := conn.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
+			return conn, err
+		}
+	}
+	return conn, nil
 }
 
 var eventNumber = []byte(`"n":`)
@@ -193,7 +206,9 @@ func (a *audience) read(conn *websocket.Conn) {
 
 func (a *audience) close() {
 	for _, c := range a.conns {
-		_ = c.Close()
+		if c != nil {
+			_ = c.Close()
+		}
 	}
 	a.running.Wait()
 }
@@ -224,8 +239,10 @@ func (a *audience) collect(from, want int) ([]time.Time, error) {
 func against(ctx context.Context, what, unit string, rounds int, measure func(p *peer) (map[string]float64, error)) error {
 	results := map[string]map[string][]float64{}
 	var names []string
-	for range rounds {
-		for i, def := range peers() {
+	defer func() { _ = os.Remove(yardstick()) }()
+	for round := range rounds {
+		for i, def := range peers {
+			fmt.Fprintf(os.Stderr, "%s: round %d of %d, %s\n", what, round+1, rounds, def.name)
 			p, err := startPeer(ctx, i)
 			if err != nil {
 				return err
