@@ -215,8 +215,12 @@ func (m *membership) accept(e *Event) {
 		c.send(e.frame(false), false)
 		return
 	}
-	for _, f := range c.gate.offer(e.frame(m.part), now) {
+	if f := e.frame(m.part); c.gate.passes(f) {
 		c.send(f, false)
+	} else {
+		for _, f := range c.gate.offer(f, now) {
+			c.send(f, false)
+		}
 	}
 	c.noticeEnd(e.Type, now)
 }

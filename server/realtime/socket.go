@@ -174,12 +174,8 @@ func (s *socket) write() {
 		}
 		s.mu.Unlock()
 
-		buffers := make(net.Buffers, len(items))
-		for i, item := range items {
-			buffers[i] = item.wire
-		}
 		_ = s.net.SetWriteDeadline(time.Now().Add(s.srv.opt.WriteTimeout))
-		if _, err := buffers.WriteTo(s.net); err != nil {
+		if err := send(s.net, items); err != nil {
 			s.cutOff()
 			return
 		}
@@ -192,6 +188,20 @@ func (s *socket) write() {
 			return
 		}
 	}
+}
+
+// send writes frames: nearly always one, which needs no list.
+func send(to net.Conn, items []queued) error {
+	if len(items) == 1 {
+		_, err := to.Write(items[0].wire)
+		return err
+	}
+	buffers := make(net.Buffers, len(items))
+	for i, item := range items {
+		buffers[i] = item.wire
+	}
+	_, err := buffers.WriteTo(to)
+	return err
 }
 
 // cutOff ends a socket whose connection does not work any more: nothing can be said.

@@ -60,7 +60,9 @@ func run(ctx context.Context) error {
 	if err := allowFiles(uint64(*sockets) + 1000); err != nil {
 		return err
 	}
-	fmt.Fprintln(os.Stderr, "realtime:", flag.Arg(0))
+	if flag.Arg(0) != "serve" {
+		fmt.Fprintln(os.Stderr, "realtime:", flag.Arg(0))
+	}
 	dsn := os.Getenv("DATABASE_URL")
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	switch flag.Arg(0) {
