@@ -110,7 +110,7 @@ create or replace trigger _900_alert_ended after update of revoked_at on private
 
 -- ------------------------------------------------------------------------------------------------------- quotas and subscriptions
 
--- Called by private.consume_quota where units take an organization over 80 % or to the end of a limit, so once in a long while.
+-- Called where units take an organization over 80 % or to the end of a limit, so once in a long while.
 create or replace function private.tell_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -134,7 +134,33 @@ begin
 end
 $$;
 comment on function private.tell_quota is
-  'Owner and admins hear of a quota at 80 and (urgently) at 100 %, once a metric, period and level. Judges: callable by private.consume_quota only.';
+  'Owner and admins hear of a quota at 80 and (urgently) at 100 %, once a metric, period and level. Judges: callable by functions of ours only.';
+
+-- Callers that count in different slots of a counter do not see each other before they commit, so each of the last ones may believe that
+-- there is something left. This looks at the sums of counters with several slots; who has been told is not told again.
+create or replace function private.tell_spread_quotas(p_at timestamptz default now()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_limit bigint;
+begin
+  for v in
+    select c.organization_id, c.metric, c.period, sum(c.used)::bigint as used
+    from public.usage_counters c
+    where not c.is_alone and c.period >= date_trunc('month', p_at at time zone 'UTC')::date
+    group by 1, 2, 3
+    having c.period = private.usage_period(c.metric, p_at)
+  loop
+    v_limit := private.plan_limit(v.organization_id, v.metric);
+    if v_limit >= 0 and v.used * 5 >= v_limit * 4 then
+      perform private.tell_quota(v.organization_id, v.metric, v.used, v_limit, v.period);
+    end if;
+  end loop;
+end
+$$;
+comment on function private.tell_spread_quotas is
+  'Tells of quotas whose last units were counted by callers that did not see each other. Judges: callable by private.run_due only.';
 
 create or replace function private.tg_subscriptions__notify() returns trigger
 language plpgsql volatile security definer set search_path = ''
