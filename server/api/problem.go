@@ -89,6 +89,9 @@ func fromPostgres(e *pgconn.PgError) *Problem {
 		return &Problem{Status: http.StatusConflict, Code: "CONFLICT", Message: "This conflicts with what is stored already.", cause: e}
 	case e.Code == "40001" || e.Code == "40P01" || e.Code == "55P03":
 		return Unavailable("SERVICE_UNAVAILABLE", "Too many changes at once. Please try again.", e)
+	case e.Code == "54000":
+		return &Problem{Status: http.StatusBadRequest, Code: "VALIDATION_ERROR", Field: "limit",
+			Message: "The answer would be too large. Please ask for fewer at once.", cause: e}
 	case e.Code == "57014":
 		return Unavailable("TIMEOUT", "This took too long and was stopped. Please try again.", e)
 	// Shutdown, start-up, out of connections or memory, connection trouble.

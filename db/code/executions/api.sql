@@ -74,11 +74,22 @@ comment on function api.list_recent_executions is 'GET /executions/recent: the n
 create or replace function api.list_running_executions(p jsonb) returns jsonb
 language plpgsql stable
 as $$
+declare
+  c_bytes constant bigint := 33554432;
+  v_rows integer;
 begin
-  return private.executions_json(p, 'e.user_id = $2 and e.status in (''pending'', ''running'')', 1000, 0);
+  select greatest(count(*), 1) into v_rows
+  from (
+    select sum(octet_length(e.input::text)) over (order by e.executed_at desc, e.id desc) as bytes
+    from public.skill_executions e where e.user_id = private.user_id() and e.status in ('pending', 'running')
+    order by e.executed_at desc, e.id desc limit 1000
+  ) x
+  where x.bytes <= c_bytes;
+  return private.executions_json(p, 'e.user_id = $2 and e.status in (''pending'', ''running'')', v_rows, 0);
 end
 $$;
-comment on function api.list_running_executions is 'GET /executions/running: pending and running ExecutionWithSkill, at most 1,000.';
+comment on function api.list_running_executions is
+  'GET /executions/running: pending and running ExecutionWithSkill, the newest 1,000 of them and no more than 32 MiB of inputs.';
 
 -- --------------------------------------------------------------------------------------------------------------------- changing
 
