@@ -66,7 +66,7 @@ $$;
 -- Name: FUNCTION activate_habit(p jsonb); Type: COMMENT; Schema: api; Owner: -
 --
 
-COMMENT ON FUNCTION api.activate_habit(p jsonb) IS 'POST /habits/{id}/activate: Habit, planned from now, without failures. Errors: 404 HABIT_NOT_FOUND.';
+COMMENT ON FUNCTION api.activate_habit(p jsonb) IS 'POST /habits/{habitId}/activate: Habit, planned from now, without failures. Errors: 404 HABIT_NOT_FOUND.';
 
 --
 -- Name: activate_reflex(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -687,7 +687,7 @@ $$;
 -- Name: FUNCTION deactivate_habit(p jsonb); Type: COMMENT; Schema: api; Owner: -
 --
 
-COMMENT ON FUNCTION api.deactivate_habit(p jsonb) IS 'POST /habits/{id}/deactivate: Habit; its failures stay counted. Errors: 404 HABIT_NOT_FOUND.';
+COMMENT ON FUNCTION api.deactivate_habit(p jsonb) IS 'POST /habits/{habitId}/deactivate: Habit; its failures stay counted. Errors: 404 HABIT_NOT_FOUND.';
 
 --
 -- Name: deactivate_reflex(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -747,7 +747,7 @@ $$;
 -- Name: FUNCTION delete_habit(p jsonb); Type: COMMENT; Schema: api; Owner: -
 --
 
-COMMENT ON FUNCTION api.delete_habit(p jsonb) IS 'DELETE /habits/{id}: {success}; its executions stay. Errors: 404 HABIT_NOT_FOUND.';
+COMMENT ON FUNCTION api.delete_habit(p jsonb) IS 'DELETE /habits/{habitId}: {success}; its executions stay. Errors: 404 HABIT_NOT_FOUND.';
 
 --
 -- Name: delete_notification(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -1332,7 +1332,7 @@ $$;
 -- Name: FUNCTION get_habit(p jsonb); Type: COMMENT; Schema: api; Owner: -
 --
 
-COMMENT ON FUNCTION api.get_habit(p jsonb) IS 'GET /habits/{id}: Habit. Errors: 404 HABIT_NOT_FOUND.';
+COMMENT ON FUNCTION api.get_habit(p jsonb) IS 'GET /habits/{habitId}: Habit. Errors: 404 HABIT_NOT_FOUND.';
 
 --
 -- Name: get_habit_full(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -1352,7 +1352,7 @@ $$;
 -- Name: FUNCTION get_habit_full(p jsonb); Type: COMMENT; Schema: api; Owner: -
 --
 
-COMMENT ON FUNCTION api.get_habit_full(p jsonb) IS 'GET /habits/{id}/full: HabitWithSkill. Errors: 404 HABIT_NOT_FOUND, SKILL_NOT_FOUND.';
+COMMENT ON FUNCTION api.get_habit_full(p jsonb) IS 'GET /habits/{habitId}/full: HabitWithSkill. Errors: 404 HABIT_NOT_FOUND, SKILL_NOT_FOUND.';
 
 --
 -- Name: get_habit_stats(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -2301,7 +2301,7 @@ $$;
 -- Name: FUNCTION list_habit_executions(p jsonb); Type: COMMENT; Schema: api; Owner: -
 --
 
-COMMENT ON FUNCTION api.list_habit_executions(p jsonb) IS 'GET /habits/{id}/executions: {executions, total}, newest first. Errors: 404 HABIT_NOT_FOUND, 400.';
+COMMENT ON FUNCTION api.list_habit_executions(p jsonb) IS 'GET /habits/{habitId}/executions: {executions, total}, newest first. Errors: 404 HABIT_NOT_FOUND, 400.';
 
 --
 -- Name: list_habits(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -2487,15 +2487,21 @@ begin
   -- No two projects of an organization have the same name.
   v_walk := v_key || case when p ->> 'sort' = 'name' then '' else ' desc, id' end;
 
-  execute 'select array(select id from ('
-    || (select string_agg(format('(select p.id, %1$s as k from public.projects p where %2$s%3$s%4$s)', v_key, b,
-        coalesce(' and ' || nullif(v_filter, ''), ''),
-        -- What is found by its ids is few and unsorted; what an organization has is walked in order.
-        case when b not like '% any (%' then format(' order by %s limit %s', v_walk, v_page::bigint * v_size) else '' end),
-        ' union all ' order by o)
-      from unnest(v_branches) with ordinality t (b, o))
-    || format(') page order by %s limit %s offset %s)', v_order, v_size, (v_page::bigint - 1) * v_size)
-    into v_ids using private.org_id(), v_members, v_guests, p, private.user_id();
+  if v_branches = array['p.organization_id = $1'] and v_filter = '' and v_key = 'p.updated_at' then
+    -- What most people open first, planned once a session: planning costs as much as reading the page.
+    v_ids := array(select o.id from public.projects o where o.organization_id = private.org_id() order by o.updated_at desc, o.id
+      limit v_size offset (v_page::bigint - 1) * v_size);
+  else
+    execute 'select array(select id from ('
+      || (select string_agg(format('(select p.id, %1$s as k from public.projects p where %2$s%3$s%4$s)', v_key, b,
+          coalesce(' and ' || nullif(v_filter, ''), ''),
+          -- What is found by its ids is few and unsorted; what an organization has is walked in order.
+          case when b not like '% any (%' then format(' order by %s limit %s', v_walk, v_page::bigint * v_size) else '' end),
+          ' union all ' order by o)
+        from unnest(v_branches) with ordinality t (b, o))
+      || format(') page order by %s limit %s offset %s)', v_order, v_size, (v_page::bigint - 1) * v_size)
+      into v_ids using private.org_id(), v_members, v_guests, p, private.user_id();
+  end if;
 
   if v_page = 1 and cardinality(v_ids) < v_size then
     v_total := cardinality(v_ids);
@@ -2647,8 +2653,18 @@ COMMENT ON FUNCTION api.list_repositories(p jsonb) IS 'GET /projects/{projectId}
 CREATE FUNCTION api.list_running_executions(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     AS $_$
+declare
+  c_bytes constant bigint := 33554432;
+  v_rows integer;
 begin
-  return private.executions_json(p, 'e.user_id = $2 and e.status in (''pending'', ''running'')', 1000, 0);
+  select greatest(count(*), 1) into v_rows
+  from (
+    select sum(octet_length(e.input::text)) over (order by e.executed_at desc, e.id desc) as bytes
+    from public.skill_executions e where e.user_id = private.user_id() and e.status in ('pending', 'running')
+    order by e.executed_at desc, e.id desc limit 1000
+  ) x
+  where x.bytes <= c_bytes;
+  return private.executions_json(p, 'e.user_id = $2 and e.status in (''pending'', ''running'')', v_rows, 0);
 end
 $_$;
 
@@ -2656,7 +2672,7 @@ $_$;
 -- Name: FUNCTION list_running_executions(p jsonb); Type: COMMENT; Schema: api; Owner: -
 --
 
-COMMENT ON FUNCTION api.list_running_executions(p jsonb) IS 'GET /executions/running: pending and running ExecutionWithSkill, at most 1,000.';
+COMMENT ON FUNCTION api.list_running_executions(p jsonb) IS 'GET /executions/running: pending and running ExecutionWithSkill, the newest 1,000 of them and no more than 32 MiB of inputs.';
 
 --
 -- Name: list_skill_executions(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -3193,7 +3209,7 @@ $$;
 -- Name: FUNCTION reset_habit_errors(p jsonb); Type: COMMENT; Schema: api; Owner: -
 --
 
-COMMENT ON FUNCTION api.reset_habit_errors(p jsonb) IS 'POST /habits/{id}/reset-errors: Habit; the same as activate. Errors: 404 HABIT_NOT_FOUND.';
+COMMENT ON FUNCTION api.reset_habit_errors(p jsonb) IS 'POST /habits/{habitId}/reset-errors: Habit; the same as activate. Errors: 404 HABIT_NOT_FOUND.';
 
 --
 -- Name: reset_reflex_errors(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -3274,7 +3290,7 @@ $$;
 -- Name: FUNCTION run_habit(p jsonb); Type: COMMENT; Schema: api; Owner: -
 --
 
-COMMENT ON FUNCTION api.run_habit(p jsonb) IS 'POST /habits/{id}/run-now: {executionId, status, message}. Errors: 404 HABIT_NOT_FOUND, SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 403 MEMBERSHIP_INACTIVE, 503, 429.';
+COMMENT ON FUNCTION api.run_habit(p jsonb) IS 'POST /habits/{habitId}/run-now: {executionId, status, message}. Errors: 404 HABIT_NOT_FOUND, SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 403 MEMBERSHIP_INACTIVE, 503, 429.';
 
 --
 -- Name: run_skill(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -3436,6 +3452,9 @@ declare
   v_fault text := private.input_faults(s.input_schema, v_input, r.trigger_type) -> 0 ->> 'message';
   v_prompt text;
 begin
+  if p ? 'unmatched' then
+    return jsonb_build_object('unmatched', p -> 'unmatched');
+  end if;
   if v_fault is null then
     begin
       v_prompt := private.render_prompt(s.prompt_template, s.input_schema, v_input, r.trigger_type);
@@ -3585,7 +3604,7 @@ $$;
 -- Name: FUNCTION update_habit(p jsonb); Type: COMMENT; Schema: api; Owner: -
 --
 
-COMMENT ON FUNCTION api.update_habit(p jsonb) IS 'PUT, PATCH /habits/{id}: Habit; absent members keep. Errors: 400 VALIDATION_ERROR, INVALID_CRON, INVALID_TIMEZONE, 404 HABIT_NOT_FOUND.';
+COMMENT ON FUNCTION api.update_habit(p jsonb) IS 'PUT, PATCH /habits/{habitId}: Habit; absent members keep. Errors: 400 VALIDATION_ERROR, INVALID_CRON, INVALID_TIMEZONE, 404 HABIT_NOT_FOUND.';
 
 --
 -- Name: update_ingestion_progress(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -4604,6 +4623,96 @@ $$;
 COMMENT ON FUNCTION private.apply_settings(p_project_id uuid, p_body jsonb, p_sealed_secret text, p_prefix text) IS 'Merges settings into a project, as the caller; true when the given sealed secret was stored with a new webhook URL.';
 
 --
+-- Name: arrive(uuid, integer, integer, uuid[], uuid[], uuid[], uuid[], integer[], uuid[], text[], integer[], integer[], bigint[], integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.arrive(p_node_id uuid, p_user_limit integer, p_org_limit integer, p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_sockets uuid[], p_owners integer[], p_projects uuid[], p_rooms text[], p_places integer[], p_callers integer[], p_cursors bigint[], p_limit integer) RETURNS TABLE(answer jsonb, place integer, removed_until bigint, id bigint, type text, data text, audience text, project_id uuid, actor_user_id uuid, user_ids uuid[], conflation_key text, created_at timestamp with time zone)
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+declare
+  v_head bigint;
+  v_states jsonb;
+  v_members uuid[] := '{}';
+  v_refused text[] := '{}';
+  v_detail text;
+  v_opened uuid[] := '{}';
+  v_watching integer[];
+  v_watched uuid[];
+  v_views text[];
+  v_admitted jsonb;
+  v_places integer[];
+  v_cursors bigint[];
+begin
+  -- Where the log stands comes first: whoever is judged after that is judged by nothing older than what they will be told.
+  select max(n.head), jsonb_agg(jsonb_build_object('place', n.place, 'pending', n.pending, 'frames', n.frames)) filter (where n.pending is not null)
+    into v_head, v_states
+  from private.rooms_now(p_rooms) n;
+
+  for i in 1..cardinality(p_users) loop
+    begin
+      perform private.enter_socket(p_users[i], p_sessions[i], p_orgs[i], '', '', '');
+      v_members := array_append(v_members, private.org_id());
+      v_refused := array_append(v_refused, null);
+    exception when others then
+      if sqlstate not like 'PT4%' then
+        raise;
+      end if;
+      get stacked diagnostics v_detail = pg_exception_detail;
+      v_members := array_append(v_members, null);
+      v_refused := array_append(v_refused, v_detail::jsonb ->> 'code');
+    end;
+  end loop;
+
+  if cardinality(p_sockets) > 0 then
+    select private.open_sockets(p_node_id, array_agg(s.id order by s.nth), array_agg(p_users[s.owner] order by s.nth),
+        array_agg(v_members[s.owner] order by s.nth), array_agg(s.project_id order by s.nth), p_user_limit, p_org_limit)
+      into v_opened
+    from unnest(p_sockets, p_owners, p_projects) with ordinality s (id, owner, project_id, nth)
+    where v_refused[s.owner] is null;
+  end if;
+
+  select array_agg(w.caller), array_agg(w.target) into v_watching, v_watched
+  from (
+    select distinct a.caller, split_part(p_rooms[a.place], ':', 2)::uuid as target
+    from unnest(p_places, p_callers) a (place, caller)
+    where v_refused[a.caller] is null and split_part(p_rooms[a.place], ':', 1) not in ('user', 'org')
+  ) w;
+  if v_watching is not null then
+    select private.judge_viewers(array_agg(p_users[w.caller] order by w.nth), array_agg(p_sessions[w.caller] order by w.nth),
+        array_agg(v_members[w.caller] order by w.nth), v_watched)
+      into v_views
+    from unnest(v_watching) with ordinality w (caller, nth);
+  end if;
+  with rooms as materialized (
+    select r.place, split_part(r.room, ':', 1) as kind, split_part(r.room, ':', 2)::uuid as target
+    from unnest(p_rooms) with ordinality r (room, place)
+  )
+  select jsonb_agg(jsonb_build_array(a.place, a.caller)), array_agg(a.place) filter (where a.after is not null),
+      array_agg(a.after) filter (where a.after is not null)
+    into v_admitted, v_places, v_cursors
+  from unnest(p_places, p_callers, p_cursors) a (place, caller, after)
+  join rooms r on r.place = a.place
+  left join unnest(v_watching, v_watched, v_views) w (caller, target, view) on w.caller = a.caller and w.target = r.target
+  where v_refused[a.caller] is null
+    and case r.kind when 'user' then r.target = p_users[a.caller] when 'org' then r.target = v_members[a.caller]
+      else w.view in ('some', 'all') end;
+
+  return query select null::jsonb, m.* from private.missed_events(p_rooms, v_places, v_cursors, v_head, p_limit) m;
+  return query select jsonb_build_object('head', v_head, 'states', v_states, 'organizations', to_jsonb(v_members), 'refused', to_jsonb(v_refused),
+      'opened', to_jsonb(v_opened), 'admitted', v_admitted),
+    null::integer, null::bigint, null::bigint, null::text, null::text, null::text, null::uuid, null::uuid, null::uuid[], null::text,
+    null::timestamptz;
+end
+$$;
+
+--
+-- Name: FUNCTION arrive(p_node_id uuid, p_user_limit integer, p_org_limit integer, p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_sockets uuid[], p_owners integer[], p_projects uuid[], p_rooms text[], p_places integer[], p_callers integer[], p_cursors bigint[], p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.arrive(p_node_id uuid, p_user_limit integer, p_org_limit integer, p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_sockets uuid[], p_owners integer[], p_projects uuid[], p_rooms text[], p_places integer[], p_callers integer[], p_cursors bigint[], p_limit integer) IS 'Judges many people and their rooms, counts their sockets, and gives what was missed since the cursors. Judges: each person''s session and membership, each project under the rights of a person of the same class; callable by the server only.';
+
+--
 -- Name: as_branch(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -4830,8 +4939,7 @@ begin
     if jsonb_typeof(n.config) is distinct from 'object' then
       perform private.refuse_field('config', 'Config must be an object');
     -- Numbers beyond every program's are a few bytes here and a hundred thousand digits in text.
-    elsif pg_column_size(n.config) > 131072 or jsonb_path_exists(n.config, 'strict $.** ? (@ > 1e308 || @ < -1e308)')
-      or octet_length(private.compact_json(n.config)) > 65536 then
+    elsif private.is_larger(n.config, 65536) or jsonb_path_exists(n.config, 'strict $.** ? (@ > 1e308 || @ < -1e308)') then
       perform private.refuse_field('config', 'Config must be 64 KiB or less');
     end if;
   end if;
@@ -4881,7 +4989,7 @@ COMMENT ON FUNCTION private.assert_habits_row(r public.habits) IS 'The rules of 
 --
 
 CREATE FUNCTION private.assert_input(p_schema jsonb, p_input jsonb) RETURNS void
-    LANGUAGE plpgsql STABLE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     AS $$
 declare
   v_faults jsonb := private.input_faults(p_schema, p_input);
@@ -4897,7 +5005,7 @@ $$;
 -- Name: FUNCTION assert_input(p_schema jsonb, p_input jsonb); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.assert_input(p_schema jsonb, p_input jsonb) IS 'Refuses inputs that do not fit: 400 INVALID_INPUT, all messages in details.';
+COMMENT ON FUNCTION private.assert_input(p_schema jsonb, p_input jsonb) IS 'Refuses inputs that a skill cannot run with; details name every fault. Errors: 400 INVALID_INPUT.';
 
 --
 -- Name: assert_lease(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -5394,6 +5502,8 @@ CREATE TABLE public.skill_executions (
     has_streamed boolean DEFAULT false NOT NULL
 )
 WITH (fillfactor='70');
+ALTER TABLE ONLY public.skill_executions ALTER COLUMN input SET COMPRESSION lz4;
+ALTER TABLE ONLY public.skill_executions ALTER COLUMN output SET COMPRESSION lz4;
 
 ALTER TABLE ONLY public.skill_executions FORCE ROW LEVEL SECURITY;
 
@@ -6109,6 +6219,28 @@ $$;
 COMMENT ON FUNCTION private.changed_files(p_org_id uuid, p_old_run uuid, p_new_run uuid, p_limit integer) IS 'What differs between the files of two runs, by path. Judges: callable by triggers of ours only.';
 
 --
+-- Name: charge_execution(uuid, bigint, bigint); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.charge_execution(p_id uuid, p_prompt_tokens bigint, p_completion_tokens bigint) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.skill_executions e set prompt_tokens = p_prompt_tokens, completion_tokens = p_completion_tokens,
+    cost_cents = private.cost_cents(e.model_called, (private.resolve_model(e.model)).model, p_prompt_tokens, p_completion_tokens)
+  where e.id = p_id and e.status = 'cancelled' and e.prompt_tokens is null;
+  return found;
+end
+$$;
+
+--
+-- Name: FUNCTION charge_execution(p_id uuid, p_prompt_tokens bigint, p_completion_tokens bigint); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.charge_execution(p_id uuid, p_prompt_tokens bigint, p_completion_tokens bigint) IS 'Tokens and cost of a run that was cancelled while its model answered, once; false for any other. Judges: callable by the worker only.';
+
+--
 -- Name: choose_organization(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -6528,43 +6660,78 @@ $$;
 COMMENT ON FUNCTION private.close_usage_day(p public.usage_counters) IS 'Keeps the units of a slot''s day. Judges: callable by functions of ours only.';
 
 --
+-- Name: compact(jsonb, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.compact(p_value jsonb, INOUT cost integer, OUT compact text) RETURNS record
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET extra_float_digits TO '1'
+    AS $$
+declare
+  c_limit constant integer := 60000;
+  -- No value of at most 1 MiB and 60,000 parts takes more.
+  c_bytes constant integer := 2000000;
+  -- In front of what ends it: a fraction with a zero at its end, more digits than a double has, or JavaScript's exponents.
+  c_hard constant text := '(\.\d*0|[\d.]{16}|0\.000000\d*)[],}]';
+  v_text text;
+  v_mark text;
+begin
+  if pg_column_size(p_value) > c_bytes then
+    cost := c_limit + 1;
+  else
+    v_text := p_value::text;
+    if strpos(v_text, ': null') > 0 then
+      -- Its digits come from the text itself, so that no text can hold it.
+      v_mark := '0E' || replace(hashtextextended(v_text, 0)::text, '-', '0');
+      v_text := replace(v_text, ': null', ': ' || v_mark);
+    end if;
+    compact := case when octet_length(v_text) < c_bytes then json_strip_nulls(v_text::json)::text end;
+    -- Postgres prints one blank behind each comma and colon.
+    cost := case when compact is null then c_limit + 1 else cost + length(v_text) - length(compact) end;
+  end if;
+  if cost <= c_limit then
+    if v_mark is not null then
+      compact := replace(replace(compact, ':' || v_mark, ':null'), ': ' || v_mark, ': null');
+    end if;
+    if compact !~ c_hard then
+      return;
+    end if;
+    cost := cost + 4 * (length(v_text) - length(compact));
+  end if;
+  if cost > c_limit then
+    compact := null;
+    return;
+  end if;
+
+  -- Strings are told apart by their quotation marks, once the escaped ones are out of the way: no JSON text holds the two characters
+  -- that stand for them. Every other piece between quotation marks lies outside strings, and the pieces come in their order, since
+  -- nothing between the split and the aggregate changes it.
+  compact := replace(replace(compact, '\\', E'\u0001'), '\"', E'\u0002');
+  select string_agg(case
+    when t.place % 2 = 0 or length(t.piece) < 5 or t.piece !~ c_hard then t.piece
+    when strpos(btrim(t.piece, ','), ',') = 0 then private.number_piece(t.piece)
+    else private.number_list(t.piece) end, '"')
+  into compact
+  from string_to_table(compact, '"') with ordinality t (piece, place);
+  compact := replace(replace(compact, E'\u0002', '\"'), E'\u0001', '\\');
+end
+$$;
+
+--
+-- Name: FUNCTION compact(p_value jsonb, INOUT cost integer, OUT compact text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.compact(p_value jsonb, INOUT cost integer, OUT compact text) IS 'JSON text as JSON.stringify writes it: no blanks, numbers as doubles; the order of members is jsonb''s. Adds to cost; null where that becomes too much.';
+
+--
 -- Name: compact_json(jsonb); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.compact_json(p_value jsonb) RETURNS text
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
-    SET extra_float_digits TO '1'
     AS $$
-declare
-  v_text text := p_value::text;
-  v_mark text;
 begin
-  if strpos(v_text, ': null') > 0 then
-    -- Its digits come from the text itself, so that no text can hold it.
-    v_mark := '0E' || replace(hashtextextended(v_text, 0)::text, '-', '0');
-    v_text := replace(json_strip_nulls(replace(v_text, ': null', ': ' || v_mark)::json)::text, ':' || v_mark, ':null');
-    v_text := replace(v_text, ': ' || v_mark, ': null');
-  else
-    v_text := json_strip_nulls(v_text::json)::text;
-  end if;
-  if v_text !~ '\d\.\d|\d{16}' then
-    return v_text;
-  end if;
-
-  -- Some number may have to be printed otherwise, or some string looks like one. Strings are told apart by their quotation marks, once
-  -- the escaped ones are out of the way: no JSON text holds the two characters that stand for them. Zeros at the end of a fraction:
-  v_text := replace(replace(v_text, '\\', E'\u0001'), '\"', E'\u0002');
-  v_text := regexp_replace(v_text, '("[^"]*")|(\.\d*[1-9])0+([],}])|\.0+([],}])', '\1\2\3\4', 'g');
-  -- More digits than a double has, or so many zeros that JavaScript prints an exponent. Every other piece between quotation marks lies
-  -- outside strings, and the pieces come in their order, since nothing between the split and the aggregate changes it.
-  if v_text ~ '[\d.]{16}|0\.000000' then
-    select string_agg(case when t.place % 2 = 0 or t.piece !~ '[\d.]{16}|0\.000000' then t.piece
-      else (select string_agg(case when length(n) between 16 and 30 and btrim(n, '[]{}:')::double precision::text = btrim(n, '[]{}:') then n
-          else private.number_piece(n) end, ',') from string_to_table(t.piece, ',') n) end, '"')
-    into v_text
-    from string_to_table(v_text, '"') with ordinality t (piece, place);
-  end if;
-  return replace(replace(v_text, E'\u0002', '\"'), E'\u0001', '\\');
+  return (private.compact(p_value, 0)).compact;
 end
 $$;
 
@@ -6572,7 +6739,7 @@ $$;
 -- Name: FUNCTION compact_json(p_value jsonb); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.compact_json(p_value jsonb) IS 'JSON text as JSON.stringify writes it: no blanks, numbers as doubles; the order of members is jsonb''s.';
+COMMENT ON FUNCTION private.compact_json(p_value jsonb) IS 'JSON text of one value, as JSON.stringify writes it; null for one with more values than models read.';
 
 --
 -- Name: notification_mails; Type: TABLE; Schema: private; Owner: -
@@ -6696,54 +6863,44 @@ CREATE FUNCTION private.consume_quota(p_org_id uuid, p_metric text, p_amount big
     SET search_path TO ''
     AS $$
 declare
-  v_period date := private.usage_period(p_metric, p_at);
+  v_period date;
   v_day date := (p_at at time zone 'UTC')::date;
   v_limit bigint;
-  v_cap bigint;
-  v_slot smallint;
   v_used bigint;
   v_is_alone boolean;
   v_void text;
 begin
-  -- The fast way: the limit of now and a slot that was granted under it, then one row moved. Two statements: what the first has locked may
-  -- be newer than its snapshot, and the second sees it.
-  if p_metric <> 'storage' then
-    select l.value, f.slot into v_limit, v_slot
-    from (select private.limit_of(s, p, p_metric) from public.subscriptions s
-      join public.plans p on p.id = case when s.status in ('active', 'trialing', 'past_due') then s.plan_id else 'free' end
-      where s.organization_id = p_org_id) l (value)
-    cross join lateral (
-      select u.slot from public.usage_counters u
-      where u.organization_id = p_org_id and u.metric = p_metric and u.period = v_period and u.day = v_day
-        and u.granted_under = l.value and u.used + p_amount <= u.granted
-      limit 1 for no key update skip locked) f;
-    if found then
-      update public.usage_counters c
-      set used = c.used + p_amount, day_value = c.day_value + p_amount, updated_at = now()
-      where c.organization_id = p_org_id and c.metric = p_metric and c.period = v_period and c.slot = v_slot
-      returning c.used, c.is_alone into v_used, v_is_alone;
-    end if;
+  if p_metric = 'storage' then
+    v_void := private.consume_storage(p_org_id, p_amount, private.plan_limit(p_org_id, p_metric), p_at);
+    return;
   end if;
-
-  if v_limit is null then
-    v_limit := private.plan_limit(p_org_id, p_metric);
-    v_cap := case when v_limit < 0 then 1::bigint << 60 when p_metric = 'storage' then v_limit * 1073741824 else v_limit end;
-    if p_metric = 'storage' then
-      v_void := private.consume_storage(p_org_id, p_amount, v_limit, v_cap, p_at);
-      return;
-    end if;
-    v_used := private.consume_slowly(p_org_id, p_metric, p_amount, v_period, v_day, v_limit, v_cap);
-    if v_used > v_cap then
+  v_period := private.usage_period(p_metric, p_at);
+  -- The fast way. What the inner part has locked may be newer than the snapshot; the outer one then looks at it anew and finds it ours.
+  -- The inner part stands alone, so it runs once; in a join it could run for each slot and lock several.
+  update public.usage_counters c
+  set used = c.used + p_amount, day_value = c.day_value + p_amount, updated_at = now()
+  where c.organization_id = p_org_id and c.metric = p_metric and c.period = v_period and c.slot = (
+    select u.slot from public.usage_counters u
+    where u.organization_id = p_org_id and u.metric = p_metric and u.period = v_period and u.day = v_day and u.used + p_amount <= u.granted
+    limit 1 for no key update skip locked)
+  returning c.granted_under, c.used, c.is_alone into v_limit, v_used, v_is_alone;
+  if not found then
+    select s.quota, s.used into v_limit, v_used from private.consume_slowly(p_org_id, p_metric, p_amount, v_period, v_day) s;
+    if v_limit >= 0 and v_used > v_limit then
       v_void := private.refuse_quota(p_org_id, p_metric, p_amount, v_limit, v_used - p_amount, p_at);
     end if;
   elsif v_limit >= 0 and not v_is_alone then
     v_used := private.units_used(p_org_id, p_metric, v_period);
   end if;
+  if v_limit < 0 then
+    return;
+  end if;
   -- The first units beyond 80 % (those of callers at work are not seen by each other) and the last one: told once a window.
-  if v_limit > 0 and v_used * 5 >= v_limit * 4 and (v_used >= v_limit or (v_used - p_amount - 64) * 5 < v_limit * 4) then
+  if v_used * 5 >= v_limit * 4 and (v_used >= v_limit or (v_used - p_amount - 64) * 5 < v_limit * 4) then
     v_void := private.tell_quota(p_org_id, p_metric, v_used, v_limit, v_period);
   end if;
-  if v_limit >= 0 then
+  -- Headers are for those who made a request; what runs by itself has nobody to tell.
+  if current_setting('app.wakes', true) = 'on' then
     v_void := private.set_headers(jsonb_build_object('X-RateLimit-Limit', v_limit::text, 'X-RateLimit-Remaining',
       greatest(v_limit - v_used, 0)::text, 'X-RateLimit-Reset',
       floor(extract(epoch from private.usage_resets_at(p_metric, p_at)))::bigint::text));
@@ -6758,37 +6915,42 @@ $$;
 COMMENT ON FUNCTION private.consume_quota(p_org_id uuid, p_metric text, p_amount bigint, p_at timestamp with time zone) IS 'Counts units of a plan limit in this transaction, or refuses with 429 QUOTA_EXCEEDED. Judges: callable by definer functions and triggers of ours only.';
 
 --
--- Name: consume_slowly(uuid, text, bigint, date, date, bigint, bigint); Type: FUNCTION; Schema: private; Owner: -
+-- Name: consume_slowly(uuid, text, bigint, date, date); Type: FUNCTION; Schema: private; Owner: -
 --
 
-CREATE FUNCTION private.consume_slowly(p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, p_limit bigint, p_cap bigint) RETURNS bigint
+CREATE FUNCTION private.consume_slowly(p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, OUT quota bigint, OUT used bigint) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 declare
   c_slots constant integer := 32;
   v public.usage_counters;
+  v_cap bigint;
   v_slots integer;
   v_last smallint;
   v_granted bigint;
   v_grant bigint := 0;
 begin
-  perform pg_advisory_xact_lock(hashtextextended(format('usage %s %s', p_org_id, p_metric), 0));
+  perform pg_advisory_xact_lock(private.usage_lock(p_org_id, p_metric));
+  perform pg_advisory_xact_lock_shared(private.plans_lock());
+  -- Read under the locks that a change of the subscription or of the plans takes: no grant outlives its limit.
+  quota := private.plan_limit(p_org_id, p_metric);
+  v_cap := case when quota < 0 then 1::bigint << 60 else quota end;
   select count(*), coalesce(max(c.slot), -1), coalesce(sum(c.granted), 0) into v_slots, v_last, v_granted
   from public.usage_counters c where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period;
 
   if exists (select from public.usage_counters c where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
-      and (c.granted_under <> p_limit or c.used > c.granted)) or v_granted + p_amount > p_cap then
+      and (c.granted_under <> quota or c.used > c.granted)) or v_granted + p_amount > v_cap then
     -- Take back what is granted and not used, under the limit of now. Waits for those who are using a slot.
     perform from public.usage_counters c where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
     order by c.slot for update;
-    update public.usage_counters c set granted = c.used, granted_under = p_limit
+    update public.usage_counters c set granted = c.used, granted_under = quota
     where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
-      and (c.granted <> c.used or c.granted_under <> p_limit);
-    select coalesce(sum(c.used), 0) into v_granted
-    from public.usage_counters c where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period;
-    if v_granted + p_amount > p_cap then
-      return v_granted + p_amount;
+      and (c.granted <> c.used or c.granted_under <> quota);
+    v_granted := private.units_used(p_org_id, p_metric, p_period);
+    if v_granted + p_amount > v_cap then
+      used := v_granted + p_amount;
+      return;
     end if;
   end if;
 
@@ -6798,7 +6960,7 @@ begin
   order by c.granted - c.used desc, c.slot limit 1 for update skip locked;
   if not found and v_slots < c_slots then
     insert into public.usage_counters (organization_id, metric, period, slot, is_alone, granted_under, day)
-    values (p_org_id, p_metric, p_period, v_last + 1, v_slots = 0, p_limit, p_day) returning * into v;
+    values (p_org_id, p_metric, p_period, v_last + 1, v_slots = 0, quota, p_day) returning * into v;
     update public.usage_counters c set is_alone = false
     where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period and c.is_alone and v_slots > 0;
   elsif not found then
@@ -6808,7 +6970,7 @@ begin
   end if;
 
   if v.used + p_amount > v.granted then
-    v_grant := private.next_grant(v.used + p_amount - v.granted, p_cap - v_granted);
+    v_grant := private.next_grant(v.used + p_amount - v.granted, v_cap - v_granted);
   end if;
   if v.day <> p_day then
     perform private.close_usage_day(v);
@@ -6817,26 +6979,27 @@ begin
   update public.usage_counters c
   set used = c.used + p_amount, granted = c.granted + v_grant, day = p_day, day_value = v.day_value + p_amount, updated_at = now()
   where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period and c.slot = v.slot;
-  return private.units_used(p_org_id, p_metric, p_period);
+  used := private.units_used(p_org_id, p_metric, p_period);
 end
 $$;
 
 --
--- Name: FUNCTION consume_slowly(p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, p_limit bigint, p_cap bigint); Type: COMMENT; Schema: private; Owner: -
+-- Name: FUNCTION consume_slowly(p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, OUT quota bigint, OUT used bigint); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.consume_slowly(p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, p_limit bigint, p_cap bigint) IS 'Counts units of a counter whose slots cannot take them as they are; gives what is used then, or more than the cap when it forbids that. Judges: callable by functions of ours only.';
+COMMENT ON FUNCTION private.consume_slowly(p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, OUT quota bigint, OUT used bigint) IS 'Counts units of a counter whose slots cannot take them as they are; gives the limit and what is used then, or more than the limit when it forbids that. Judges: callable by functions of ours only.';
 
 --
--- Name: consume_storage(uuid, bigint, bigint, bigint, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+-- Name: consume_storage(uuid, bigint, bigint, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
 --
 
-CREATE FUNCTION private.consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_cap bigint, p_at timestamp with time zone) RETURNS void
+CREATE FUNCTION private.consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_at timestamp with time zone) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 declare
   v public.usage_counters;
+  v_cap constant bigint := case when p_limit < 0 then 1::bigint << 60 else p_limit * 1073741824 end;
   v_day date := (p_at at time zone 'UTC')::date;
 begin
   loop
@@ -6846,7 +7009,7 @@ begin
     insert into public.usage_counters (organization_id, metric, period, day) values (p_org_id, 'storage', '1970-01-01', v_day)
     on conflict do nothing;
   end loop;
-  if p_bytes > 0 and v.used + p_bytes > p_cap then
+  if p_bytes > 0 and v.used + p_bytes > v_cap then
     perform private.refuse_quota(p_org_id, 'storage', p_bytes, p_limit, v.used, p_at);
   end if;
   if v.day <> v_day then
@@ -6855,17 +7018,17 @@ begin
   update public.usage_counters c
   set used = greatest(c.used + p_bytes, 0), day = v_day, day_value = greatest(c.used + p_bytes, 0), updated_at = now()
   where c.organization_id = p_org_id and c.metric = 'storage' and c.period = date '1970-01-01' and c.slot = 0;
-  if p_bytes > 0 and p_limit > 0 and (v.used + p_bytes) * 5 >= p_cap * 4 and (v.used * 5 < p_cap * 4 or v.used + p_bytes >= p_cap) then
-    perform private.tell_quota(p_org_id, 'storage', v.used + p_bytes, p_cap, date_trunc('month', p_at at time zone 'UTC')::date);
+  if p_bytes > 0 and p_limit > 0 and (v.used + p_bytes) * 5 >= v_cap * 4 and (v.used * 5 < v_cap * 4 or v.used + p_bytes >= v_cap) then
+    perform private.tell_quota(p_org_id, 'storage', v.used + p_bytes, v_cap, date_trunc('month', p_at at time zone 'UTC')::date);
   end if;
 end
 $$;
 
 --
--- Name: FUNCTION consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_cap bigint, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+-- Name: FUNCTION consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_cap bigint, p_at timestamp with time zone) IS 'Adds bytes to an organization''s storage or gives them back. Judges: callable by functions of ours only. Errors: 429 QUOTA_EXCEEDED.';
+COMMENT ON FUNCTION private.consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_at timestamp with time zone) IS 'Adds bytes to an organization''s storage or gives them back. Judges: callable by functions of ours only. Errors: 429 QUOTA_EXCEEDED.';
 
 --
 -- Name: content_as_prompt(jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -7911,6 +8074,11 @@ declare
   v_project uuid := p_project_id;
   v_told text;
   v_xid xid8;
+  v_data jsonb := p_data;
+  v_entity_id uuid := p_entity_id;
+  v_audience text := p_audience;
+  v_users uuid[] := p_users;
+  v_count integer;
 begin
   if not (p_room like 'project:%' or p_room like 'context:%' or p_room like 'user:%' or p_room like 'org:%')
     or p_audience not in ('room', 'project', 'activity', 'users', 'none') or jsonb_typeof(p_data) <> 'object' then
@@ -7931,11 +8099,25 @@ begin
     v_org := split_part(p_room, ':', 2)::uuid;
   end if;
 
+  -- What is told of the very thing that a room is about stays one event a room.
+  if (p_type = 'resource_changed' or p_type like 'project_user:%') and p_entity_id::text <> split_part(p_room, ':', 2) then
+    v_count := private.note_bulk(p_entity, p_room);
+    if v_count > 101 or v_count = 101 and p_type <> 'resource_changed' then
+      return;
+    elsif v_count = 101 then
+      v_entity_id := split_part(p_room, ':', 2);
+      v_data := jsonb_build_object('resource', p_data -> 'resource', 'id', v_entity_id, 'operation', 'updated', 'updatedAt', private.iso(now()));
+      v_audience := 'room';
+      v_users := null;
+      v_project := case when p_room not like 'org:%' then v_project end;
+    end if;
+  end if;
+
   -- The transaction has its id before it draws a place; the sequencer's floor relies on that.
   v_xid := pg_current_xact_id();
   insert into private.event_inbox (room, type, data, audience, organization_id, project_id, entity, entity_id, actor_user_id,
     conflation_key, user_ids)
-  values (p_room, p_type, p_data, p_audience, v_org, v_project, p_entity, p_entity_id, v_actor, p_conflation_key, p_users);
+  values (p_room, p_type, v_data, v_audience, v_org, v_project, p_entity, v_entity_id, v_actor, p_conflation_key, v_users);
 
   if current_setting('app.wakes', true) is distinct from 'on' then
     perform pg_notify('kijko_wake', '');
@@ -8704,7 +8886,7 @@ begin
   elsif jsonb_array_length(p_schema) > 50 then
     message := 'Input schema must have 50 fields or less';
     return;
-  elsif octet_length(private.compact_json(p_schema)) > 65536 then
+  elsif private.is_larger(p_schema, 65536) then
     message := 'Input schema must be 64 KiB or less';
     return;
   end if;
@@ -9050,7 +9232,7 @@ COMMENT ON TABLE public.reflexes IS 'A skill that runs when something happens.';
 -- Name: fire_reflex(public.reflexes, jsonb); Type: FUNCTION; Schema: private; Owner: -
 --
 
-CREATE FUNCTION private.fire_reflex(r public.reflexes, p_payload jsonb, OUT reason text, OUT execution_id uuid) RETURNS record
+CREATE FUNCTION private.fire_reflex(r public.reflexes, p_input jsonb, OUT reason text, OUT execution_id uuid) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -9064,8 +9246,7 @@ begin
   elsif not private.can_fire_skill(r.skill_id, r.user_id) then
     reason := 'skill_inactive';
   else
-    e := private.start_execution(r.skill_id, r.user_id, r.organization_id, 'reflex', r.id,
-      jsonb_build_object('trigger', r.trigger_type, 'payload', p_payload), 'record');
+    e := private.start_execution(r.skill_id, r.user_id, r.organization_id, 'reflex', r.id, p_input, 'record');
     execution_id := e.id;
     if e.error_code = 'QUOTA_EXCEEDED' then
       reason := 'quota_exceeded';
@@ -9075,10 +9256,10 @@ end
 $$;
 
 --
--- Name: FUNCTION fire_reflex(r public.reflexes, p_payload jsonb, OUT reason text, OUT execution_id uuid); Type: COMMENT; Schema: private; Owner: -
+-- Name: FUNCTION fire_reflex(r public.reflexes, p_input jsonb, OUT reason text, OUT execution_id uuid); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.fire_reflex(r public.reflexes, p_payload jsonb, OUT reason text, OUT execution_id uuid) IS 'Starts the run of a reflex whose trigger and conditions match, or says why not. Judges: that reflex, skill and membership are active; callable by definer functions of ours only.';
+COMMENT ON FUNCTION private.fire_reflex(r public.reflexes, p_input jsonb, OUT reason text, OUT execution_id uuid) IS 'Starts the run of a reflex ({trigger, payload}) whose trigger and conditions match, or says why not. Judges: that reflex, skill and membership are active; callable by definer functions of ours only.';
 
 --
 -- Name: fire_reflexes(uuid, text, uuid[], jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -9092,12 +9273,14 @@ declare
   r public.reflexes;
   v record;
   v_ids jsonb := '[]';
+  -- Once for all: of a large payload this is half of the work.
+  v_input constant jsonb := jsonb_build_object('trigger', p_type, 'payload', p_payload);
 begin
   for r in
     select * from public.reflexes x where x.id = any (p_ids) and x.user_id = p_user_id and x.trigger_type = p_type
     order by x.created_at, x.id
   loop
-    select * into v from private.fire_reflex(r, p_payload);
+    select * into v from private.fire_reflex(r, v_input);
     if v.execution_id is not null then
       v_ids := v_ids || to_jsonb(v.execution_id);
     end if;
@@ -9793,6 +9976,26 @@ CREATE FUNCTION private.is_key_request() RETURNS boolean
 COMMENT ON FUNCTION private.is_key_request() IS 'Did this request come with an API key instead of a session?';
 
 --
+-- Name: is_larger(jsonb, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_larger(p_value jsonb, p_bytes integer) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$
+begin
+  return pg_column_size(p_value) > 8 * p_bytes or octet_length(p_value::text) > 2 * p_bytes
+    -- So small a value is never refused for its cost.
+    or octet_length((private.compact(p_value, -10 * p_bytes)).compact) > p_bytes;
+end
+$$;
+
+--
+-- Name: FUNCTION is_larger(p_value jsonb, p_bytes integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_larger(p_value jsonb, p_bytes integer) IS 'Is the compact JSON text of the value longer than that?';
+
+--
 -- Name: is_link(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -10314,19 +10517,18 @@ CREATE FUNCTION private.judge_viewers(p_users uuid[], p_sessions uuid[], p_orgs 
 declare
   v_answers text[] := '{}';
   v_known jsonb := '{}';
-  v_class text;
+  v_classes text[] := private.viewer_classes(p_users, p_orgs, p_projects);
   v_answer text;
 begin
   for i in 1..cardinality(p_users) loop
-    v_class := p_projects[i] || ' ' || private.viewer_class(p_users[i], p_orgs[i], p_projects[i]);
-    v_answer := v_known ->> v_class;
+    v_answer := v_known ->> v_classes[i];
     if v_answer is null then
       begin
         perform private.enter_socket(p_users[i], p_sessions[i], p_orgs[i], '', '', ''), set_config('role', 'authenticated', true);
         v_answer := case when not exists (select from public.projects p where p.id = p_projects[i]) then 'none'
           when private.reads_all_activity(p_projects[i]) then 'all' else 'some' end;
         perform set_config('role', 'none', true);
-        v_known := v_known || jsonb_build_object(v_class, v_answer);
+        v_known := v_known || jsonb_build_object(v_classes[i], v_answer);
       exception when others then
         if sqlstate not like 'PT4%' then
           raise;
@@ -10345,6 +10547,28 @@ $$;
 --
 
 COMMENT ON FUNCTION private.judge_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) IS 'For each (user, session, organization, project): none, some (sees the project), all (and its whole activity log) or ended. Judges: every answer is given under the rights of a person of that class; callable by the server only.';
+
+--
+-- Name: keep_answer(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.keep_answer(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update private.idempotency_keys k
+  set response = case when coalesce(p -> 'answer', 'null') = 'null' then k.response - 'until' else jsonb_build_object('answer', p -> 'answer') end
+  where k.user_id = private.as_uuid(p ->> 'userId') and k.key = p ->> 'key';
+  return to_jsonb(found);
+end
+$$;
+
+--
+-- Name: FUNCTION keep_answer(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.keep_answer(p jsonb) IS 'Keeps the answer of work that was taken under a key, or gives it up. Judges: callable by the server only, for the caller of a request.';
 
 --
 -- Name: keep_presence(uuid, uuid[], uuid[], uuid[], integer[]); Type: FUNCTION; Schema: private; Owner: -
@@ -10437,7 +10661,7 @@ CREATE FUNCTION private.known_fields(p_schema jsonb) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
 begin
-  if jsonb_typeof(p_schema) is distinct from 'array' or jsonb_array_length(p_schema) > 50 then
+  if jsonb_typeof(p_schema) is distinct from 'array' or jsonb_array_length(p_schema) > 50 or pg_column_size(p_schema) > 524288 then
     return nullif(p_schema, 'null');
   end if;
   return (
@@ -10702,9 +10926,9 @@ CREATE FUNCTION private.lock_habit(p jsonb) RETURNS public.habits
 declare
   h public.habits;
 begin
-  select * into h from public.habits x where x.id = private.as_uuid(p ->> 'id') for no key update;
+  select * into h from public.habits x where x.id = private.as_uuid(p ->> 'habitId') for no key update;
   if not found then
-    perform private.refuse_habit(coalesce(p ->> 'id', ''));
+    perform private.refuse_habit(coalesce(p ->> 'habitId', ''));
   end if;
   return h;
 end
@@ -11181,6 +11405,55 @@ CREATE FUNCTION private.metrics_json(r public.ingestion_runs) RETURNS jsonb
 COMMENT ON FUNCTION private.metrics_json(r public.ingestion_runs) IS 'IngestionMetrics of the contract.';
 
 --
+-- Name: missed_events(text[], integer[], bigint[], bigint, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.missed_events(p_rooms text[], p_places integer[], p_cursors bigint[], p_head bigint, p_limit integer) RETURNS TABLE(place integer, removed_until bigint, id bigint, type text, data text, audience text, project_id uuid, actor_user_id uuid, user_ids uuid[], conflation_key text, created_at timestamp with time zone)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+#variable_conflict use_column
+begin
+  return query
+  with rooms as materialized (
+    select u.place, split_part(u.room, ':', 1) as kind, private.removed_until(u.room) as removed,
+      case when u.room like 'ingestion:%' then 'project:' || split_part(u.room, ':', 2) else u.room end as source
+    from unnest(p_rooms) with ordinality u (room, place)
+    where u.place = any (p_places)
+  ), since as materialized (
+    select r.place, r.kind, r.source, r.removed, min(c.after) filter (where c.after between r.removed and p_head) as after
+    from rooms r join unnest(p_places, p_cursors) c (place, after) on c.place = r.place
+    group by 1, 2, 3, 4
+  )
+  select s.place::integer, s.removed, e.id, e.type, e.data::text, e.audience, e.project_id, e.actor_user_id, e.user_ids, e.conflation_key,
+    e.created_at
+  from since s
+  left join lateral (
+    select m.*
+    from (
+      select v.*,
+        -- Of a conflatable series only the newest row counts.
+        case when v.conflation_key is null then 1 else row_number() over (partition by v.conflation_key order by v.id desc) end as age
+      from public.events v
+      where v.room = s.source and v.id > s.after and v.id <= p_head and v.audience <> 'none'
+        and (s.kind <> 'ingestion' or v.type = any (private.ingestion_event_types()))
+    ) m
+    where m.age = 1
+    order by m.id desc
+    limit p_limit
+  ) e on true
+  order by s.place, e.id;
+end
+$$;
+
+--
+-- Name: FUNCTION missed_events(p_rooms text[], p_places integer[], p_cursors bigint[], p_head bigint, p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.missed_events(p_rooms text[], p_places integer[], p_cursors bigint[], p_head bigint, p_limit integer) IS 'What rooms lost by retention, and their newest events after the smallest cursor that is still good. Judges: callable by the server only, which decides who gets what.';
+
+--
 -- Name: model_provider(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -11504,6 +11777,46 @@ CREATE FUNCTION private.normal_cron(p_cron text) RETURNS text
 COMMENT ON FUNCTION private.normal_cron(p_cron text) IS 'A cron expression as it is stored: trimmed, one space between its fields.';
 
 --
+-- Name: note_bulk(text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.note_bulk(p_entity text, p_room text) RETURNS integer
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_text text := current_setting('app.bulk', true);
+  v_known jsonb := nullif(v_text, '');
+  v_key constant text := p_entity || ' ' || p_room;
+  v_now constant text := extract(epoch from statement_timestamp());
+  v_count integer;
+  v_first bigint;
+  v_void text;
+begin
+  if v_known ->> 'at' is distinct from v_now then
+    v_known := jsonb_build_object('at', v_now);
+  end if;
+  v_count := coalesce((v_known #>> array[v_key, '0'])::integer, 0) + 1;
+  v_first := coalesce((v_known #>> array[v_key, '1'])::bigint, pg_sequence_last_value('private.event_inbox_seq_seq'), 0);
+  if v_count = 101 then
+    -- Only rows of this transaction: the sequencer may be at work on those of others, and would wait for us.
+    delete from private.event_inbox i
+    where i.seq > v_first and i.entity = p_entity and i.room = p_room and i.xmin = pg_current_xact_id()::xid;
+  end if;
+  -- Where very many rooms are told, each is told of few rows.
+  if v_count > 1 or length(v_text) < 5000 or v_text is null then
+    v_void := set_config('app.bulk', jsonb_set(v_known, array[v_key], jsonb_build_array(v_count, v_first))::text, true);
+  end if;
+  return v_count;
+end
+$$;
+
+--
+-- Name: FUNCTION note_bulk(p_entity text, p_room text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.note_bulk(p_entity text, p_room text) IS 'Counts the events of a kind that this statement has for a room, and takes the first hundred back when there are more. Judges: callable by private.emit only.';
+
+--
 -- Name: note_presence(uuid, uuid[], uuid[], boolean[]); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -11753,30 +12066,59 @@ $$;
 COMMENT ON FUNCTION private.notify_oneself(p_body jsonb) IS 'A notification for the caller; null with status 204 where their preferences suppress it. Judges: private.user_id() only. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED.';
 
 --
+-- Name: number_list(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.number_list(p_list text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$
+begin
+  return (
+    select string_agg(case
+      when a.number is null then n
+      when c.text is null or c.text like '%5e%' then private.number_piece(n)
+      else replace(n, a.number, case
+        when c.text not like '%e%' then c.text
+        when abs(b.value) < 1e-6 then replace(c.text, 'e-0', 'e-')
+        when abs(b.value) < 1e21 then (case when d.short::double precision = b.value then d.short else c.text::numeric end)::text
+        when d.short::double precision = b.value then
+          regexp_replace(rtrim(d.short::text, '0'), '^(-?\d)(\d)', '\1.\2') || 'e+' || length(abs(d.short)::text) - 1
+        else c.text end) end, ',')
+    from string_to_table(p_list, ',') n,
+      lateral (select case when length(n) >= 16 or n like '%.%0%' then nullif(btrim(n, '[]{}:'), '') end as number offset 0) a,
+      lateral (select case when length(a.number) < 300 and a.number like '%_%' then a.number::double precision end as value offset 0) b,
+      lateral (select b.value::text as text offset 0) c,
+      lateral (select case when c.text like '%e+%' and abs(b.value) < 1e40 then round(c.text::numeric,
+        length(split_part(split_part(c.text, 'e', 1), '.', 2)) - right(c.text, 2)::integer - 1) end as short offset 0) d);
+end
+$$;
+
+--
+-- Name: FUNCTION number_list(p_list text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.number_list(p_list text) IS 'JSON text without strings, with its numbers as ECMAScript prints them.';
+
+--
 -- Name: number_piece(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.number_piece(p_piece text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
-    AS $$
+    AS $_$
 declare
-  v_number text := btrim(p_piece, '[]{}:');
-  v_text text;
+  v_number text := btrim(p_piece, '[]{}:,');
 begin
-  if length(v_number) < 16 and v_number not like '%0.000000%' then
-    return p_piece;
-  end if;
-  v_text := private.number_text(v_number::numeric);
   -- JSON has no word for what is no finite double; JSON.stringify writes null.
-  return replace(p_piece, v_number, case when v_text in ('Infinity', '-Infinity') then 'null' else v_text end);
+  return replace(p_piece, v_number, regexp_replace(private.number_text(v_number::numeric), '^-?Infinity$', 'null'));
 end
-$$;
+$_$;
 
 --
 -- Name: FUNCTION number_piece(p_piece text); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.number_piece(p_piece text) IS 'A piece of JSON text between two commas, outside strings, with its long number as ECMAScript prints it.';
+COMMENT ON FUNCTION private.number_piece(p_piece text) IS 'One number with the brackets, colons and commas around it, as ECMAScript prints it inside JSON.';
 
 --
 -- Name: number_text(numeric); Type: FUNCTION; Schema: private; Owner: -
@@ -11786,57 +12128,45 @@ CREATE FUNCTION private.number_text(p_number numeric) RETURNS text
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
 declare
-  c_huge constant numeric := 1.7e308;
-  c_tiny constant numeric := 1e-307;
+  c_beyond constant double precision := 2 ^ 1023;
+  -- What is no more than half of the smallest double.
+  c_nothing constant numeric := 2.47032822920623272088284396434110687e-324;
+  v_size numeric := abs(p_number);
   v_double double precision;
   v_text text;
-  v_sign text := '';
-  v_digits text;
-  v_point integer;
-  v_unit numeric;
-  v_shorter numeric;
+  v_long numeric;
+  v_short numeric;
+  v_places integer;
 begin
-  if abs(p_number) < 1e15 and p_number = trunc(p_number) then
+  if v_size < 1e15 and v_size = trunc(v_size) then
     return trunc(p_number)::text;
+  elsif v_size <= c_nothing then
+    return '0';
+  elsif v_size >= 1e308 and (v_size >= 1e309 or (v_size / 2)::double precision >= c_beyond) then
+    return case when p_number < 0 then '-Infinity' else 'Infinity' end;
   end if;
-  if abs(p_number) between c_tiny and c_huge then
-    v_double := p_number::double precision;
-  else
-    begin
-      v_double := p_number::double precision;
-    exception when numeric_value_out_of_range then
-      -- Too near to zero, or too far away.
-      return case when abs(p_number) < 1 then '0' when p_number < 0 then '-Infinity' else 'Infinity' end;
-    end;
-  end if;
+  v_double := p_number::double precision;
   v_text := v_double::text;
-  if strpos(v_text, 'e') = 0 then
+  if strpos(v_text, 'e') = 0 or v_size >= 1e40 then
     return v_text;
+  elsif abs(v_double) < 1e-6 then
+    return replace(v_text, 'e-0', 'e-');
   end if;
-
-  if v_text like '-%' then
-    v_sign := '-';
-    v_text := substr(v_text, 2);
+  v_long := v_text::numeric;
+  v_places := length(split_part(split_part(v_text, 'e', 1), '.', 2)) - split_part(v_text, 'e', 2)::integer - 1;
+  -- With one digit less: the nearest such decimal, or the one towards zero where both are as near.
+  v_short := case when v_places < 0 then round(v_long, v_places) end;
+  if v_short::double precision <> v_double and v_text like '%5e%' then
+    v_short := trunc(v_long, v_places);
   end if;
-  v_digits := replace(split_part(v_text, 'e', 1), '.', '');
-  -- Digits in front of the decimal point.
-  v_point := split_part(v_text, 'e', 2)::integer + 1;
-  if v_point between 16 and 40 and length(v_digits) > 14 then
-    v_unit := ('1e' || v_point - length(v_digits) + 1)::numeric;
-    v_shorter := trunc(v_text::numeric / v_unit);
-    v_shorter := case abs(v_double) when (v_shorter * v_unit)::double precision then v_shorter
-      when ((v_shorter + 1) * v_unit)::double precision then v_shorter + 1 end;
-    if v_shorter is not null then
-      v_point := v_point + length(v_shorter::text) - length(v_digits) + 1;
-      v_digits := rtrim(v_shorter::text, '0');
+  if v_short::double precision = v_double then
+    v_long := v_short;
+    if v_size >= 1e21 then
+      v_text := rtrim(v_short::text, '0');
+      v_text := regexp_replace(v_text, '^(-?\d)(\d)', '\1.\2') || 'e+' || length(abs(v_short)::text) - 1;
     end if;
   end if;
-  return v_sign || case
-    when v_point > 21 or v_point < -5 then left(v_digits, 1) || case when length(v_digits) > 1 then '.' || substr(v_digits, 2) else '' end
-      || 'e' || case when v_point > 1 then '+' else '' end || v_point - 1
-    when v_point <= 0 then '0.' || repeat('0', -v_point) || v_digits
-    when v_point >= length(v_digits) then v_digits || repeat('0', v_point - length(v_digits))
-    else left(v_digits, v_point) || '.' || substr(v_digits, v_point + 1) end;
+  return case when abs(v_long) < 1e21 then v_long::text else v_text end;
 end
 $$;
 
@@ -11931,36 +12261,51 @@ $$;
 COMMENT ON FUNCTION private.open_run_of(p_project_id uuid) IS 'The open run of a project, locked, or null. Judges: callable by the service role only. Errors: 404 PROJECT_NOT_FOUND.';
 
 --
--- Name: open_socket(uuid, uuid, uuid, integer, integer); Type: FUNCTION; Schema: private; Owner: -
+-- Name: open_sockets(uuid, uuid[], uuid[], uuid[], uuid[], integer, integer); Type: FUNCTION; Schema: private; Owner: -
 --
 
-CREATE FUNCTION private.open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer) RETURNS boolean
+CREATE FUNCTION private.open_sockets(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[], p_user_limit integer, p_org_limit integer) RETURNS uuid[]
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 declare
-  v_user uuid := private.user_id();
-  v_org uuid := private.org_id();
   v_alive uuid[];
+  v_opened uuid[];
 begin
-  perform pg_advisory_xact_lock(hashtextextended('sockets ' || v_user, 0));
+  perform pg_advisory_xact_lock(l.key)
+  from (select distinct hashtextextended('sockets ' || u, 0) as key from unnest(p_users) u order by 1) l;
   v_alive := array(select n.id from private.realtime_nodes n where n.heartbeat_at > now() - interval '90 seconds') || p_node_id;
-  if (select count(*) from private.realtime_sockets s where s.user_id = v_user and s.node_id = any (v_alive)) >= p_user_limit
-    or (select count(*) from private.realtime_sockets s where s.organization_id = v_org and s.node_id = any (v_alive)) >= p_org_limit
-  then
-    return false;
-  end if;
-  insert into private.realtime_sockets (id, node_id, user_id, organization_id, project_id)
-  values (p_socket_id, p_node_id, v_user, v_org, p_project_id);
-  return true;
+  with coming as materialized (
+    select c.*, row_number() over (partition by c.user_id order by c.place) as nth
+    from unnest(p_sockets, p_users, p_orgs, p_projects) with ordinality c (id, user_id, organization_id, project_id, place)
+  ), people as materialized (
+    select c.user_id, (select count(*) from private.realtime_sockets s where s.user_id = c.user_id and s.node_id = any (v_alive)) as open
+    from (select distinct user_id from coming) c
+  ), organizations as materialized (
+    select c.organization_id, (select count(*) from private.realtime_sockets s
+      where s.organization_id = c.organization_id and s.node_id = any (v_alive)) as open
+    from (select distinct organization_id from coming) c
+  ), within as materialized (
+    select c.*, row_number() over (partition by c.organization_id order by c.place) as nth_there
+    from coming c join people p on p.user_id = c.user_id
+    where p.open + c.nth <= p_user_limit
+  ), opened as (
+    insert into private.realtime_sockets (id, node_id, user_id, organization_id, project_id)
+    select w.id, p_node_id, w.user_id, w.organization_id, w.project_id
+    from within w left join organizations o on o.organization_id = w.organization_id
+    where w.organization_id is null or o.open + w.nth_there <= p_org_limit
+    returning id
+  )
+  select array_agg(o.id) into v_opened from opened o;
+  return coalesce(v_opened, '{}');
 end
 $$;
 
 --
--- Name: FUNCTION open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer); Type: COMMENT; Schema: private; Owner: -
+-- Name: FUNCTION open_sockets(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[], p_user_limit integer, p_org_limit integer); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer) IS 'Counts a socket of the caller of this transaction; false when there are too many. Judges: callable by the server only.';
+COMMENT ON FUNCTION private.open_sockets(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[], p_user_limit integer, p_org_limit integer) IS 'Counts sockets that people open; returns those that are not too many. Judges: callable by the server only.';
 
 --
 -- Name: org_id(); Type: FUNCTION; Schema: private; Owner: -
@@ -12483,9 +12828,9 @@ CREATE FUNCTION private.path_habit(p jsonb) RETURNS public.habits
 declare
   h public.habits;
 begin
-  select * into h from public.habits x where x.id = private.as_uuid(p ->> 'id');
+  select * into h from public.habits x where x.id = private.as_uuid(p ->> 'habitId');
   if not found then
-    perform private.refuse_habit(coalesce(p ->> 'id', ''));
+    perform private.refuse_habit(coalesce(p ->> 'habitId', ''));
   end if;
   return h;
 end
@@ -12571,10 +12916,10 @@ CREATE FUNCTION private.path_skill(p jsonb) RETURNS public.skills
     LANGUAGE plpgsql STABLE
     AS $$
 declare
-  v_id uuid := private.as_uuid(coalesce(p ->> 'skillId', p ->> 'id'));
+  v_id uuid := private.as_uuid(p ->> 'skillId');
 begin
   if v_id is null then
-    perform private.refuse_skill(coalesce(p ->> 'skillId', p ->> 'id', ''));
+    perform private.refuse_skill(coalesce(p ->> 'skillId', ''));
   end if;
   return private.visible_skill(v_id);
 end
@@ -12857,6 +13202,20 @@ $$;
 COMMENT ON FUNCTION private.plan_of(p_project_id uuid) IS 'Plan of the current organization, or of a project''s. Judges: the project must be visible.';
 
 --
+-- Name: plans_lock(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.plans_lock() RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN hashtextextended('plans'::text, (5)::bigint);
+
+--
+-- Name: FUNCTION plans_lock(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.plans_lock() IS 'Key of the advisory lock between those who grant by the plans (shared) and those who change plans.';
+
+--
 -- Name: skill_playbooks; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -12970,7 +13329,10 @@ CREATE FUNCTION private.prepare_execution(e public.skill_executions, s public.sk
 declare
   v_trigger text := case when e.execution_type = 'reflex' then e.input ->> 'trigger' end;
 begin
-  if s.id is null or not (s.user_id = e.user_id or s.is_public) then
+  if not private.is_active_member(e.organization_id, e.user_id) then
+    code := 'MEMBERSHIP_INACTIVE';
+    message := 'The owner of this run is not an active member of its organization.';
+  elsif s.id is null or not (s.user_id = e.user_id or s.is_public) then
     code := 'SKILL_NOT_FOUND';
     message := 'The skill does not exist any more.';
   elsif not s.is_active then
@@ -14053,10 +14415,11 @@ declare
   v_org uuid := private.assert_lease(p_run_id, p_owner);
 begin
   return query
-    select c.id, f.path, c.content, c.metadata, c.reference_of is null
+    select c.id, (select f.path from public.run_files f where f.organization_id = v_org and f.run_id = p_run_id and f.id = c.file_id),
+      c.content, c.metadata, c.reference_of is null
     from public.chunks c
-    join public.run_files f on f.organization_id = c.organization_id and f.run_id = c.run_id and f.id = c.file_id
-    where c.organization_id = v_org and c.run_id = p_run_id and (p_after is null or c.id > p_after)
+    where c.organization_id = v_org and c.run_id = p_run_id
+      and c.id > coalesce(p_after, '00000000-0000-0000-0000-000000000000')
     order by c.id limit p_limit;
 end
 $$;
@@ -15014,6 +15377,7 @@ declare
   v_text text;
   v_place integer;
   v_size bigint := octet_length(p_template);
+  v_cost integer := 0;
   v record;
 begin
   if p_template !~ c_placeholder then
@@ -15030,10 +15394,18 @@ begin
   loop
     v_value := case when v.name <> '' then coalesce(private.given_value(v_variables, v.name, p_trigger), nullif(v_defaults -> v.name, 'null')) end;
     if v_value is not null then
-      v_text := private.value_text(v_value);
+      if jsonb_typeof(v_value) in ('object', 'array') then
+        -- Its limit holds for all values of a prompt together.
+        select c.compact, c.cost into v_text, v_cost from private.compact(v_value, v_cost) c;
+        if v_text is null then
+          perform private.refuse(400, 'INVALID_INPUT', 'Input holds too many values', 'input.' || v.name);
+        end if;
+      else
+        v_text := private.value_text(v_value);
+      end if;
       v_size := v_size - v.bytes + octet_length(v_text)::bigint * cardinality(v.places);
       if v_size > c_limit then
-        perform private.refuse(400, 'INVALID_INPUT', 'Prompt is too long', 'input');
+        perform private.refuse(400, 'INVALID_INPUT', 'Prompt is too long', 'input.' || v.name);
       end if;
     end if;
     foreach v_place in array v.places loop
@@ -15048,7 +15420,7 @@ $$;
 -- Name: FUNCTION render_prompt(p_template text, p_schema jsonb, p_input jsonb, p_trigger text); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.render_prompt(p_template text, p_schema jsonb, p_input jsonb, p_trigger text) IS 'The prompt of a template: p_schema declares inputs, p_input gives them; with p_trigger it is {trigger, payload} of a reflex''s run. Errors: 400 INVALID_INPUT over 1 MiB.';
+COMMENT ON FUNCTION private.render_prompt(p_template text, p_schema jsonb, p_input jsonb, p_trigger text) IS 'The prompt of a template: p_schema declares inputs, p_input gives them; with p_trigger it is {trigger, payload} of a reflex''s run. Errors: 400 INVALID_INPUT over 1 MiB, or with more values than any model reads.';
 
 --
 -- Name: renew_executions(uuid[], uuid[], integer); Type: FUNCTION; Schema: private; Owner: -
@@ -15447,6 +15819,31 @@ $$;
 COMMENT ON FUNCTION private.revoke_session(p_session_id uuid, p_reason text, p_at timestamp with time zone) IS 'Ends a session now; false when it had ended. Judges: callable by definer functions of ours only.';
 
 --
+-- Name: rooms_now(text[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.rooms_now(p_rooms text[]) RETURNS TABLE(place integer, head bigint, pending bigint[], frames jsonb)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return query
+  select r.place::integer, h.head, l.pending, case when l.pending is not null then private.run_snapshot(r.target) end
+  from (select coalesce(max(e.id), 0) as head from public.events e) h
+  cross join (
+    select u.place, split_part(u.room, ':', 1) as kind, split_part(u.room, ':', 2)::uuid as target from unnest(p_rooms) with ordinality u (room, place)
+  ) r
+  left join lateral private.log_position('project:' || r.target) l on r.kind = 'ingestion';
+end
+$$;
+
+--
+-- Name: FUNCTION rooms_now(p_rooms text[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.rooms_now(p_rooms text[]) IS 'For each room the newest number, and of an ingestion room the state of the run. Judges: callable by the server only, which shows a state to those who are admitted.';
+
+--
 -- Name: rounded_ratio(numeric, numeric); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -15578,7 +15975,7 @@ begin
           end if;
         when 'executions.sweep' then perform private.sweep_executions();
         when 'executions.prune' then perform private.prune_executions();
-        when 'notifications.due' then perform private.release_notifications();
+        when 'notifications.due' then perform private.release_notifications(), private.tell_spread_quotas();
         when 'notifications.mail' then perform private.queue_notification_mails();
         when 'notifications.prune' then perform private.prune_notifications();
         when 'reflexes.prune' then perform private.prune_reflexes();
@@ -15701,11 +16098,12 @@ CREATE FUNCTION private.sample_search(p_run_id uuid, p_owner uuid, p_query tsque
     SET search_path TO ''
     AS $$
 declare
-  v_org uuid := private.assert_lease(p_run_id, p_owner);
 begin
+  perform private.assert_lease(p_run_id, p_owner);
   return query
+    -- By the run alone: the organization would offer the primary key, and with it a walk over all words of the run.
     select t.chunk_id from public.chunk_terms t
-    where t.organization_id = v_org and t.run_id = p_run_id and t.terms @@ p_query
+    where t.run_id = p_run_id and t.terms @@ p_query
     order by ts_rank(t.terms, p_query) desc, t.chunk_id limit p_limit;
 end
 $$;
@@ -17120,6 +17518,35 @@ $_$;
 COMMENT ON FUNCTION private.suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid) IS 'A free name next to a taken one, at most 50 characters.';
 
 --
+-- Name: survey_tables(uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.survey_tables(p_run_id uuid, p_owner uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_table record;
+begin
+  perform private.assert_lease(p_run_id, p_owner);
+  for v_table in
+    select c.oid, t.columns from (values ('run_files', ''), ('chunks', ''), ('chunk_terms', '(organization_id, run_id, chunk_id)'), ('graph_nodes', ''),
+      ('graph_links', '')) t (name, columns)
+    join pg_catalog.pg_class c on c.oid = ('public.' || t.name)::regclass
+    where pg_relation_size(c.oid) > 2 * c.relpages::bigint * current_setting('block_size')::bigint
+  loop
+    execute format('analyze (skip_locked) %s %s', v_table.oid::regclass, v_table.columns);
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION survey_tables(p_run_id uuid, p_owner uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.survey_tables(p_run_id uuid, p_owner uuid) IS 'Renews the statistics of tables that a leased run has doubled. Judges: callable by the worker only, for the run it holds.';
+
+--
 -- Name: sweep_executions(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -17230,6 +17657,57 @@ $$;
 COMMENT ON FUNCTION private.switch_session(p jsonb, p_at timestamp with time zone) IS 'Moves the caller to another organization. Judges: session and memberships, through private.enter. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED.';
 
 --
+-- Name: take_answer(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.take_answer(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v jsonb;
+begin
+  select k.response into v from private.idempotency_keys k
+  where k.user_id = private.as_uuid(p ->> 'userId') and k.key = p ->> 'key' for update;
+  if v ? 'answer' then
+    return jsonb_build_object('answer', v -> 'answer');
+  elsif (v ->> 'until')::timestamptz > clock_timestamp() then
+    return '{"mine": false}';
+  end if;
+  update private.idempotency_keys k set response = v || jsonb_build_object('until', clock_timestamp() + make_interval(secs => (p ->> 'seconds')::integer))
+  where k.user_id = private.as_uuid(p ->> 'userId') and k.key = p ->> 'key';
+  return '{"mine": true}';
+end
+$$;
+
+--
+-- Name: FUNCTION take_answer(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.take_answer(p jsonb) IS 'The answer kept under a key, or whether the asking process is to find it: {answer} or {mine}. Judges: callable by the server only, for the caller of a request.';
+
+--
+-- Name: take_back_grants(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.take_back_grants(p_org_id uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform pg_advisory_xact_lock(private.usage_lock(p_org_id, m)) from unnest(array['api_calls', 'ingestions', 'oracle_queries']) m;
+  update public.usage_counters c set granted = c.used
+  where c.organization_id = p_org_id and c.metric <> 'storage' and c.granted <> c.used;
+end
+$$;
+
+--
+-- Name: FUNCTION take_back_grants(p_org_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.take_back_grants(p_org_id uuid) IS 'Makes the next unit of each counter of an organization read the limit anew. Judges: callable by functions of ours only.';
+
+--
 -- Name: take_delivery(jsonb); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -17256,7 +17734,7 @@ begin
     end if;
   end if;
   if (p ->> 'matches')::boolean then
-    select * into v from private.fire_reflex(r, p -> 'payload');
+    select * into v from private.fire_reflex(r, jsonb_build_object('trigger', 'webhook', 'payload', p -> 'payload'));
   else
     -- Why it would not have fired anyway comes first.
     select case when not r.is_active then 'inactive' when not private.can_fire_skill(r.skill_id, r.user_id) then 'skill_inactive'
@@ -17313,7 +17791,7 @@ begin
     end;
     if v_error is null and v.outcome <> 'busy' then
       delete from jobs.gue_jobs j where j.job_id = v_job.job_id;
-      return query select v_id, v.outcome, v.token, v.answers, v.called, v.sealed_key, v.parameters, v.prompt, v.elapsed_ms, v.is_streamed, v.organization_id;
+      return query select v_id, v.outcome, v.token, v.answers, v.called, v.sealed_key, v.parameters, v.prompt, v.elapsed_ms, coalesce(v.is_streamed, false), v.organization_id;
     elsif v_error is null then
       update jobs.gue_jobs j set run_at = clock_timestamp() + interval '100 milliseconds', updated_at = now() where j.job_id = v_job.job_id;
       return query select v_id, 'busy', null::uuid, null, null, null, null::jsonb, null, null::bigint, false, null::uuid;
@@ -17588,7 +18066,7 @@ $$;
 -- Name: FUNCTION tell_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.tell_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date) IS 'Owner and admins hear of a quota at 80 and (urgently) at 100 %, once a metric, period and level. Judges: callable by private.consume_quota only.';
+COMMENT ON FUNCTION private.tell_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date) IS 'Owner and admins hear of a quota at 80 and (urgently) at 100 %, once a metric, period and level. Judges: callable by functions of ours only.';
 
 --
 -- Name: tell_security(uuid, text, text, boolean, text, jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -17608,6 +18086,39 @@ $$;
 --
 
 COMMENT ON FUNCTION private.tell_security(p_user_id uuid, p_title text, p_message text, p_urgent boolean, p_dedupe text, p_data jsonb) IS 'A security alert about somebody''s account, for them. Judges: callable by definer functions and triggers of ours only.';
+
+--
+-- Name: tell_spread_quotas(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tell_spread_quotas(p_at timestamp with time zone DEFAULT now()) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v record;
+  v_limit bigint;
+begin
+  for v in
+    select c.organization_id, c.metric, c.period, sum(c.used)::bigint as used
+    from public.usage_counters c
+    where not c.is_alone and c.period >= date_trunc('month', p_at at time zone 'UTC')::date
+    group by 1, 2, 3
+    having c.period = private.usage_period(c.metric, p_at)
+  loop
+    v_limit := private.plan_limit(v.organization_id, v.metric);
+    if v_limit >= 0 and v.used * 5 >= v_limit * 4 then
+      perform private.tell_quota(v.organization_id, v.metric, v.used, v_limit, v.period);
+    end if;
+  end loop;
+end
+$$;
+
+--
+-- Name: FUNCTION tell_spread_quotas(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tell_spread_quotas(p_at timestamp with time zone) IS 'Tells of quotas whose last units were counted by callers that did not see each other. Judges: callable by private.run_due only.';
 
 --
 -- Name: text_fields(text[]); Type: FUNCTION; Schema: private; Owner: -
@@ -18550,6 +19061,28 @@ $$;
 --
 
 COMMENT ON FUNCTION private.tg_notifications__trim() IS 'Trigger: nobody has more than 1000.';
+
+--
+-- Name: tg_plans__limits(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_plans__limits() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform pg_advisory_xact_lock(private.plans_lock());
+  update public.usage_counters c set granted = c.used
+  where c.metric <> 'storage' and c.granted <> c.used;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_plans__limits(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_plans__limits() IS 'Trigger: another limit of a plan holds from the next unit on, for everybody who has it.';
 
 --
 -- Name: tg_project_files__added(); Type: FUNCTION; Schema: private; Owner: -
@@ -19673,7 +20206,7 @@ begin
     where id = new.skill_id;
   end if;
   if new.reference_id is not null and (new.status = 'completed'
-    or new.status = 'failed' and new.error_code not in ('QUOTA_EXCEEDED', 'PROVIDER_NOT_CONFIGURED')) then
+    or new.status = 'failed' and new.error_code not in ('QUOTA_EXCEEDED', 'PROVIDER_NOT_CONFIGURED', 'MEMBERSHIP_INACTIVE')) then
     perform private.count_outcome(new);
   end if;
   return null;
@@ -19732,12 +20265,14 @@ declare
   v_refused boolean;
 begin
   if new.status = old.status then
-    -- Of an ended run only texts may be emptied, and the skill may go.
+    -- Of an ended run only texts may be emptied, and the skill may go; what a cancelled one had cost comes once.
     v_refused := private.is_final(old.status)
-      and (new.prompt_tokens, new.completion_tokens, new.duration_ms, new.cost_cents, new.error_code, new.completed_at, new.started_at,
+      and ((new.duration_ms, new.error_code, new.completed_at, new.started_at,
           coalesce(new.skill_id, old.skill_id), coalesce(new.input, old.input), coalesce(new.output, old.output), coalesce(new.error_message, old.error_message))
-        is distinct from (old.prompt_tokens, old.completion_tokens, old.duration_ms, old.cost_cents, old.error_code, old.completed_at, old.started_at,
-          old.skill_id, old.input, old.output, old.error_message);
+        is distinct from (old.duration_ms, old.error_code, old.completed_at, old.started_at,
+          old.skill_id, old.input, old.output, old.error_message)
+        or (new.prompt_tokens, new.completion_tokens, new.cost_cents) is distinct from (old.prompt_tokens, old.completion_tokens, old.cost_cents)
+          and not (old.status = 'cancelled' and num_nonnulls(old.prompt_tokens, old.completion_tokens, old.cost_cents) = 0));
   else
     v_refused := private.is_final(old.status)
       or not (new.status in ('failed', 'cancelled') or (old.status, new.status) in (('pending', 'running'), ('running', 'completed')));
@@ -19998,6 +20533,26 @@ $$;
 COMMENT ON FUNCTION private.tg_subscriptions__emit_change() IS 'Trigger: a changed plan is told to the organization.';
 
 --
+-- Name: tg_subscriptions__limits(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_subscriptions__limits() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.take_back_grants(coalesce(new.organization_id, old.organization_id));
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_subscriptions__limits(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_subscriptions__limits() IS 'Trigger: another plan, state or agreement holds from the next unit on.';
+
+--
 -- Name: tg_subscriptions__notify(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -20158,8 +20713,7 @@ begin
     return null;
   elsif jsonb_typeof(p) <> 'object' then
     perform private.refuse_conditions('conditions', 'Conditions must be an object');
-  -- As jsonb writes it, with blanks; what is sent is at most half of that.
-  elsif octet_length(p::text) > 131072 then
+  elsif private.is_larger(p, 65536) then
     perform private.refuse_conditions('conditions', 'Conditions must be 64 KiB or less');
   elsif jsonb_typeof(p -> 'expression') not in ('null', 'string') then
     perform private.refuse_conditions('conditions.expression', 'Expression must be a text');
@@ -20586,6 +21140,20 @@ $$;
 COMMENT ON FUNCTION private.unsubscribe_token(p_user_id uuid, p_category text, p_at timestamp with time zone) IS 'A signed token that switches a category of somebody''s mail off. Judges: callable by definer functions of ours only.';
 
 --
+-- Name: usage_lock(uuid, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.usage_lock(p_org_id uuid, p_metric text) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN hashtextextended((p_metric || (p_org_id)::text), (5)::bigint);
+
+--
+-- Name: FUNCTION usage_lock(p_org_id uuid, p_metric text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.usage_lock(p_org_id uuid, p_metric text) IS 'Key of the advisory lock under which grants of a counter are given and taken back.';
+
+--
 -- Name: usage_period(text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -20667,29 +21235,31 @@ $$;
 COMMENT ON FUNCTION private.value_text(p_value jsonb) IS 'Text form of a value: strings as they are, null and missing empty, everything else compact JSON.';
 
 --
--- Name: viewer_class(uuid, uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
+-- Name: viewer_classes(uuid[], uuid[], uuid[]); Type: FUNCTION; Schema: private; Owner: -
 --
 
-CREATE FUNCTION private.viewer_class(p_user_id uuid, p_org_id uuid, p_project_id uuid) RETURNS text
+CREATE FUNCTION private.viewer_classes(p_users uuid[], p_orgs uuid[], p_projects uuid[]) RETURNS text[]
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
 begin
-  return (
-    select concat_ws('/', p_org_id, coalesce(s.role, '-'), coalesce(m.role, '-'), p.user_id = p_user_id)
-    from (select) nothing
-    left join public.projects p on p.id = p_project_id
-    left join public.memberships s on s.organization_id = p_org_id and s.user_id = p_user_id and s.status = 'active'
-    left join public.project_members m on m.project_id = p_project_id and m.user_id = p_user_id and m.accepted_at is not null
+  return array(
+    select concat_ws('/', v.project_id, coalesce(v.organization_id::text, '-'), coalesce(s.role, '-'), coalesce(m.role, '-'),
+      p.user_id = v.user_id)
+    from unnest(p_users, p_orgs, p_projects) with ordinality v (user_id, organization_id, project_id, place)
+    left join public.projects p on p.id = v.project_id
+    left join public.memberships s on s.organization_id = v.organization_id and s.user_id = v.user_id and s.status = 'active'
+    left join public.project_members m on m.project_id = v.project_id and m.user_id = v.user_id and m.accepted_at is not null
+    order by v.place
   );
 end
 $$;
 
 --
--- Name: FUNCTION viewer_class(p_user_id uuid, p_org_id uuid, p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
+-- Name: FUNCTION viewer_classes(p_users uuid[], p_orgs uuid[], p_projects uuid[]); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.viewer_class(p_user_id uuid, p_org_id uuid, p_project_id uuid) IS 'Organization, role there, role in the project, whether owner: the class of callers whose rights in a project cannot differ. Judges: callable by the server only.';
+COMMENT ON FUNCTION private.viewer_classes(p_users uuid[], p_orgs uuid[], p_projects uuid[]) IS 'For each (user, organization, project): project, organization, role there, role in the project, whether owner; those whose rights cannot differ are alike. Judges: callable by the server only.';
 
 --
 -- Name: visible_project(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -22982,10 +23552,10 @@ ALTER TABLE public.worktrees
 CREATE INDEX dead_letters_died_at_idx ON jobs.dead_letters USING btree (died_at DESC);
 
 --
--- Name: gue_jobs_queue_run_at_idx; Type: INDEX; Schema: jobs; Owner: -
+-- Name: gue_jobs_queue_order_idx; Type: INDEX; Schema: jobs; Owner: -
 --
 
-CREATE INDEX gue_jobs_queue_run_at_idx ON jobs.stored_jobs USING btree (queue, run_at, job_id);
+CREATE INDEX gue_jobs_queue_order_idx ON jobs.stored_jobs USING btree (queue, run_at, priority, job_id);
 
 --
 -- Name: unique_keys_job_id_idx; Type: INDEX; Schema: jobs; Owner: -
@@ -23720,6 +24290,12 @@ CREATE UNIQUE INDEX subscriptions_organization_id_key ON public.subscriptions US
 CREATE INDEX subscriptions_plan_id_idx ON public.subscriptions USING btree (plan_id);
 
 --
+-- Name: usage_counters_spread_idx; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX usage_counters_spread_idx ON public.usage_counters USING btree (period) WHERE (NOT is_alone);
+
+--
 -- Name: users_default_organization_id_idx; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -23808,6 +24384,24 @@ CREATE TRIGGER _900_emit_removal AFTER UPDATE OF revoked_at ON private.sessions 
 --
 
 CREATE TRIGGER _900_emit_removal_on_delete AFTER DELETE ON private.sessions FOR EACH ROW WHEN ((old.revoked_at IS NULL)) EXECUTE FUNCTION private.tg_sessions__emit_removal();
+
+--
+-- Name: plans _100_limits; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _100_limits AFTER UPDATE OF api_calls, ingestions, oracle_queries ON public.plans FOR EACH STATEMENT EXECUTE FUNCTION private.tg_plans__limits();
+
+--
+-- Name: subscriptions _100_limits_inserted; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _100_limits_inserted AFTER INSERT OR DELETE ON public.subscriptions FOR EACH ROW EXECUTE FUNCTION private.tg_subscriptions__limits();
+
+--
+-- Name: subscriptions _100_limits_updated; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _100_limits_updated AFTER UPDATE OF plan_id, status, overrides ON public.subscriptions FOR EACH ROW EXECUTE FUNCTION private.tg_subscriptions__limits();
 
 --
 -- Name: notification_preferences _100_plan; Type: TRIGGER; Schema: public; Owner: -
@@ -28129,6 +28723,13 @@ REVOKE ALL ON FUNCTION private.apply_settings(p_project_id uuid, p_body jsonb, p
 GRANT ALL ON FUNCTION private.apply_settings(p_project_id uuid, p_body jsonb, p_sealed_secret text, p_prefix text) TO authenticated;
 
 --
+-- Name: FUNCTION arrive(p_node_id uuid, p_user_limit integer, p_org_limit integer, p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_sockets uuid[], p_owners integer[], p_projects uuid[], p_rooms text[], p_places integer[], p_callers integer[], p_cursors bigint[], p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.arrive(p_node_id uuid, p_user_limit integer, p_org_limit integer, p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_sockets uuid[], p_owners integer[], p_projects uuid[], p_rooms text[], p_places integer[], p_callers integer[], p_cursors bigint[], p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.arrive(p_node_id uuid, p_user_limit integer, p_org_limit integer, p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_sockets uuid[], p_owners integer[], p_projects uuid[], p_rooms text[], p_places integer[], p_callers integer[], p_cursors bigint[], p_limit integer) TO kijko_server;
+
+--
 -- Name: FUNCTION as_branch(p_branch text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -28609,6 +29210,13 @@ GRANT ALL ON FUNCTION private.change_skill(s public.skills) TO authenticated;
 REVOKE ALL ON FUNCTION private.changed_files(p_org_id uuid, p_old_run uuid, p_new_run uuid, p_limit integer) FROM PUBLIC;
 
 --
+-- Name: FUNCTION charge_execution(p_id uuid, p_prompt_tokens bigint, p_completion_tokens bigint); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.charge_execution(p_id uuid, p_prompt_tokens bigint, p_completion_tokens bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.charge_execution(p_id uuid, p_prompt_tokens bigint, p_completion_tokens bigint) TO kijko_worker;
+
+--
 -- Name: FUNCTION choose_organization(p_user_id uuid, p_wanted_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
@@ -28715,6 +29323,16 @@ GRANT SELECT ON TABLE public.usage_counters TO authenticated;
 REVOKE ALL ON FUNCTION private.close_usage_day(p public.usage_counters) FROM PUBLIC;
 
 --
+-- Name: FUNCTION compact(p_value jsonb, INOUT cost integer, OUT compact text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.compact(p_value jsonb, INOUT cost integer, OUT compact text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.compact(p_value jsonb, INOUT cost integer, OUT compact text) TO authenticated;
+GRANT ALL ON FUNCTION private.compact(p_value jsonb, INOUT cost integer, OUT compact text) TO service_role;
+GRANT ALL ON FUNCTION private.compact(p_value jsonb, INOUT cost integer, OUT compact text) TO kijko_server;
+GRANT ALL ON FUNCTION private.compact(p_value jsonb, INOUT cost integer, OUT compact text) TO kijko_worker;
+
+--
 -- Name: FUNCTION compact_json(p_value jsonb); Type: ACL; Schema: private; Owner: -
 --
 
@@ -28743,16 +29361,16 @@ REVOKE ALL ON FUNCTION private.consume_call(p_org_id uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.consume_quota(p_org_id uuid, p_metric text, p_amount bigint, p_at timestamp with time zone) FROM PUBLIC;
 
 --
--- Name: FUNCTION consume_slowly(p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, p_limit bigint, p_cap bigint); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION consume_slowly(p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, OUT quota bigint, OUT used bigint); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.consume_slowly(p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, p_limit bigint, p_cap bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.consume_slowly(p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, OUT quota bigint, OUT used bigint) FROM PUBLIC;
 
 --
--- Name: FUNCTION consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_cap bigint, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_cap bigint, p_at timestamp with time zone) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_at timestamp with time zone) FROM PUBLIC;
 
 --
 -- Name: FUNCTION content_as_prompt(b jsonb); Type: ACL; Schema: private; Owner: -
@@ -29330,10 +29948,10 @@ GRANT INSERT(conditions),UPDATE(conditions) ON TABLE public.reflexes TO authenti
 GRANT INSERT(is_active),UPDATE(is_active) ON TABLE public.reflexes TO authenticated;
 
 --
--- Name: FUNCTION fire_reflex(r public.reflexes, p_payload jsonb, OUT reason text, OUT execution_id uuid); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION fire_reflex(r public.reflexes, p_input jsonb, OUT reason text, OUT execution_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.fire_reflex(r public.reflexes, p_payload jsonb, OUT reason text, OUT execution_id uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.fire_reflex(r public.reflexes, p_input jsonb, OUT reason text, OUT execution_id uuid) FROM PUBLIC;
 
 --
 -- Name: FUNCTION fire_reflexes(p_user_id uuid, p_type text, p_ids uuid[], p_payload jsonb); Type: ACL; Schema: private; Owner: -
@@ -29615,6 +30233,16 @@ GRANT ALL ON FUNCTION private.is_glob(p_pattern text) TO kijko_worker;
 
 REVOKE ALL ON FUNCTION private.is_key_request() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.is_key_request() TO authenticated;
+
+--
+-- Name: FUNCTION is_larger(p_value jsonb, p_bytes integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_larger(p_value jsonb, p_bytes integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_larger(p_value jsonb, p_bytes integer) TO authenticated;
+GRANT ALL ON FUNCTION private.is_larger(p_value jsonb, p_bytes integer) TO service_role;
+GRANT ALL ON FUNCTION private.is_larger(p_value jsonb, p_bytes integer) TO kijko_server;
+GRANT ALL ON FUNCTION private.is_larger(p_value jsonb, p_bytes integer) TO kijko_worker;
 
 --
 -- Name: FUNCTION is_link(p_link text); Type: ACL; Schema: private; Owner: -
@@ -29945,6 +30573,13 @@ REVOKE ALL ON FUNCTION private.judge_viewers(p_users uuid[], p_sessions uuid[], 
 GRANT ALL ON FUNCTION private.judge_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) TO kijko_server;
 
 --
+-- Name: FUNCTION keep_answer(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.keep_answer(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.keep_answer(p jsonb) TO kijko_server;
+
+--
 -- Name: FUNCTION keep_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_projects uuid[], p_sockets integer[]); Type: ACL; Schema: private; Owner: -
 --
 
@@ -30197,6 +30832,13 @@ GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO kijko_ser
 GRANT ALL ON FUNCTION private.metrics_json(r public.ingestion_runs) TO kijko_worker;
 
 --
+-- Name: FUNCTION missed_events(p_rooms text[], p_places integer[], p_cursors bigint[], p_head bigint, p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.missed_events(p_rooms text[], p_places integer[], p_cursors bigint[], p_head bigint, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.missed_events(p_rooms text[], p_places integer[], p_cursors bigint[], p_head bigint, p_limit integer) TO kijko_server;
+
+--
 -- Name: FUNCTION model_provider(p_model text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -30291,6 +30933,12 @@ GRANT ALL ON FUNCTION private.normal_cron(p_cron text) TO authenticated;
 GRANT ALL ON FUNCTION private.normal_cron(p_cron text) TO service_role;
 
 --
+-- Name: FUNCTION note_bulk(p_entity text, p_room text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.note_bulk(p_entity text, p_room text) FROM PUBLIC;
+
+--
 -- Name: FUNCTION note_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_present boolean[]); Type: ACL; Schema: private; Owner: -
 --
 
@@ -30336,6 +30984,16 @@ REVOKE ALL ON FUNCTION private.notify_all(p_user_ids uuid[], p_type text, p_titl
 
 REVOKE ALL ON FUNCTION private.notify_oneself(p_body jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.notify_oneself(p_body jsonb) TO authenticated;
+
+--
+-- Name: FUNCTION number_list(p_list text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.number_list(p_list text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.number_list(p_list text) TO authenticated;
+GRANT ALL ON FUNCTION private.number_list(p_list text) TO service_role;
+GRANT ALL ON FUNCTION private.number_list(p_list text) TO kijko_server;
+GRANT ALL ON FUNCTION private.number_list(p_list text) TO kijko_worker;
 
 --
 -- Name: FUNCTION number_piece(p_piece text); Type: ACL; Schema: private; Owner: -
@@ -30384,11 +31042,11 @@ GRANT ALL ON FUNCTION private.open_delivery(p jsonb) TO kijko_server;
 REVOKE ALL ON FUNCTION private.open_run_of(p_project_id uuid) FROM PUBLIC;
 
 --
--- Name: FUNCTION open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION open_sockets(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[], p_user_limit integer, p_org_limit integer); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.open_socket(p_node_id uuid, p_socket_id uuid, p_project_id uuid, p_user_limit integer, p_org_limit integer) TO kijko_server;
+REVOKE ALL ON FUNCTION private.open_sockets(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[], p_user_limit integer, p_org_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.open_sockets(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[], p_user_limit integer, p_org_limit integer) TO kijko_server;
 
 --
 -- Name: FUNCTION org_id(); Type: ACL; Schema: private; Owner: -
@@ -30776,6 +31434,12 @@ REVOKE ALL ON FUNCTION private.plan_limit(p_org_id uuid, p_metric text) FROM PUB
 
 REVOKE ALL ON FUNCTION private.plan_of(p_project_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.plan_of(p_project_id uuid) TO authenticated;
+
+--
+-- Name: FUNCTION plans_lock(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.plans_lock() FROM PUBLIC;
 
 --
 -- Name: TABLE skill_playbooks; Type: ACL; Schema: public; Owner: -
@@ -31539,6 +32203,13 @@ GRANT ALL ON FUNCTION private.revive_reflex(p_id uuid, p_checked boolean) TO aut
 REVOKE ALL ON FUNCTION private.revoke_session(p_session_id uuid, p_reason text, p_at timestamp with time zone) FROM PUBLIC;
 
 --
+-- Name: FUNCTION rooms_now(p_rooms text[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.rooms_now(p_rooms text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.rooms_now(p_rooms text[]) TO kijko_server;
+
+--
 -- Name: FUNCTION rounded_ratio(p_over numeric, p_under numeric); Type: ACL; Schema: private; Owner: -
 --
 
@@ -31981,6 +32652,13 @@ REVOKE ALL ON FUNCTION private.suggest_project_name(p_org_id uuid, p_name text, 
 GRANT ALL ON FUNCTION private.suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid) TO authenticated;
 
 --
+-- Name: FUNCTION survey_tables(p_run_id uuid, p_owner uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.survey_tables(p_run_id uuid, p_owner uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.survey_tables(p_run_id uuid, p_owner uuid) TO kijko_worker;
+
+--
 -- Name: FUNCTION sweep_executions(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
@@ -31999,6 +32677,19 @@ GRANT ALL ON FUNCTION private.sweep_runs(p_at timestamp with time zone) TO kijko
 
 REVOKE ALL ON FUNCTION private.switch_session(p jsonb, p_at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.switch_session(p jsonb, p_at timestamp with time zone) TO kijko_server;
+
+--
+-- Name: FUNCTION take_answer(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.take_answer(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.take_answer(p jsonb) TO kijko_server;
+
+--
+-- Name: FUNCTION take_back_grants(p_org_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.take_back_grants(p_org_id uuid) FROM PUBLIC;
 
 --
 -- Name: FUNCTION take_delivery(p jsonb); Type: ACL; Schema: private; Owner: -
@@ -32065,6 +32756,12 @@ REVOKE ALL ON FUNCTION private.tell_quota(p_org_id uuid, p_metric text, p_used b
 --
 
 REVOKE ALL ON FUNCTION private.tell_security(p_user_id uuid, p_title text, p_message text, p_urgent boolean, p_dedupe text, p_data jsonb) FROM PUBLIC;
+
+--
+-- Name: FUNCTION tell_spread_quotas(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tell_spread_quotas(p_at timestamp with time zone) FROM PUBLIC;
 
 --
 -- Name: FUNCTION text_fields(p_names text[]); Type: ACL; Schema: private; Owner: -
@@ -32235,6 +32932,12 @@ REVOKE ALL ON FUNCTION private.tg_notifications__tell_read() FROM PUBLIC;
 --
 
 REVOKE ALL ON FUNCTION private.tg_notifications__trim() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_plans__limits(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_plans__limits() FROM PUBLIC;
 
 --
 -- Name: FUNCTION tg_project_files__added(); Type: ACL; Schema: private; Owner: -
@@ -32495,6 +33198,12 @@ REVOKE ALL ON FUNCTION private.tg_staged_files__count() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.tg_subscriptions__emit_change() FROM PUBLIC;
 
 --
+-- Name: FUNCTION tg_subscriptions__limits(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_subscriptions__limits() FROM PUBLIC;
+
+--
 -- Name: FUNCTION tg_subscriptions__notify(); Type: ACL; Schema: private; Owner: -
 --
 
@@ -32641,6 +33350,12 @@ GRANT ALL ON FUNCTION private.unsubscribe(p_token text, p_at timestamp with time
 REVOKE ALL ON FUNCTION private.unsubscribe_token(p_user_id uuid, p_category text, p_at timestamp with time zone) FROM PUBLIC;
 
 --
+-- Name: FUNCTION usage_lock(p_org_id uuid, p_metric text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.usage_lock(p_org_id uuid, p_metric text) FROM PUBLIC;
+
+--
 -- Name: FUNCTION usage_period(p_metric text, p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
@@ -32681,11 +33396,11 @@ GRANT ALL ON FUNCTION private.value_text(p_value jsonb) TO kijko_server;
 GRANT ALL ON FUNCTION private.value_text(p_value jsonb) TO kijko_worker;
 
 --
--- Name: FUNCTION viewer_class(p_user_id uuid, p_org_id uuid, p_project_id uuid); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION viewer_classes(p_users uuid[], p_orgs uuid[], p_projects uuid[]); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.viewer_class(p_user_id uuid, p_org_id uuid, p_project_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.viewer_class(p_user_id uuid, p_org_id uuid, p_project_id uuid) TO kijko_server;
+REVOKE ALL ON FUNCTION private.viewer_classes(p_users uuid[], p_orgs uuid[], p_projects uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.viewer_classes(p_users uuid[], p_orgs uuid[], p_projects uuid[]) TO kijko_server;
 
 --
 -- Name: FUNCTION visible_project(p_project_id uuid); Type: ACL; Schema: private; Owner: -

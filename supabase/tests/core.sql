@@ -243,9 +243,20 @@ select throws_ok($$ select private.call_idempotent('validate_project_name', '{}'
   'another request under it conflicts');
 select tests.act_as('eve');
 select is(private.call_idempotent('validate_project_name', '{"body": {"name": "no"}}', 'k1', 'a') ->> 'valid', 'false', 'another person''s key is another key');
+select tests.reset();
+create temp table work as select jsonb_build_object('userId', tests.user('ann'), 'key', 'k1', 'seconds', 60) as p;
+select is(private.take_answer(p), '{"mine": true}', 'work outside the database is taken by one') from work;
+select is(private.take_answer(p), '{"mine": false}', 'others wait') from work;
+select is(private.keep_answer(p || '{"answer": null}'), 'true', 'who has no answer gives it up') from work;
+select is(private.take_answer(p || '{"seconds": 0}'), '{"mine": true}', 'and another one takes it') from work;
+select is(private.take_answer(p), '{"mine": true}', 'as when its time is over') from work;
+select is(private.keep_answer(p || '{"answer": {"output": "Yes"}}'), 'true', 'an answer is kept') from work;
+select is(private.take_answer(p), '{"answer": {"output": "Yes"}}', 'for whoever asks') from work;
+select is(private.take_answer(p || '{"key": "unknown"}'), '{"mine": true}', 'a key that is gone keeps nobody waiting') from work;
+select is((select bool_or(has_function_privilege(r, f, 'execute')) from unnest(array['anon', 'authenticated', 'service_role', 'kijko_worker']) r,
+  unnest(array['private.take_answer(jsonb)', 'private.keep_answer(jsonb)']) f), false, 'only the server asks');
 
 -- ------------------------------------------------------------------------------------------------ queue and rates
-select tests.reset();
 select isnt(private.enqueue('t', '{}', now(), 'once'), null, 'a job is queued');
 select is(private.enqueue('t', '{}', now(), 'once'), null, 'a second one with its key is not');
 select throws_ok($$ insert into jobs.gue_jobs (job_id, priority, run_at, job_type, args, queue, created_at, updated_at)

@@ -175,16 +175,20 @@ select is(private.removed_until('project:00000000-0000-4000-8000-00000000ffff') 
 
 -- Sockets, counted per person over all servers.
 select private.beat_node('00000000-0000-4000-8000-000000000001', '{}', '{}', '{}', '{}');
-select private.enter((select user_id from tests.people where name = 'ann'), (select session_id from tests.people where name = 'ann'), tests.org('ann'), '', 't', '');
-select ok(private.open_socket('00000000-0000-4000-8000-000000000001', gen_random_uuid(), null, 2, 10), 'the first socket');
-select ok(private.open_socket('00000000-0000-4000-8000-000000000002', '00000000-0000-4000-8000-0000000000cc', null, 2, 10), 'the second, on a server that has not reported yet');
-select ok(not private.open_socket('00000000-0000-4000-8000-000000000002', gen_random_uuid(), null, 1, 10), 'too many of one person');
-select ok(not private.open_socket('00000000-0000-4000-8000-000000000002', gen_random_uuid(), null, 9, 2), 'too many of one organization');
+create function pg_temp.opens(p_node integer, p_sockets uuid[], p_user_limit integer, p_org_limit integer) returns integer language sql as $$
+  select cardinality(private.open_sockets(('00000000-0000-4000-8000-00000000000' || p_node)::uuid, p_sockets, array_fill(tests.user('ann'), array[cardinality(p_sockets)]),
+    array_fill(tests.org('ann'), array[cardinality(p_sockets)]), array_fill(null::uuid, array[cardinality(p_sockets)]), p_user_limit, p_org_limit))
+$$;
+select is(pg_temp.opens(1, array[gen_random_uuid()], 2, 10), 1, 'the first socket');
+select is(pg_temp.opens(2, array['00000000-0000-4000-8000-0000000000cc']::uuid[], 2, 10), 1, 'the second, on a server that has not reported yet');
+select is(pg_temp.opens(2, array[gen_random_uuid()], 1, 10), 0, 'too many of one person');
+select is(pg_temp.opens(2, array[gen_random_uuid()], 9, 2), 0, 'too many of one organization');
+select is(pg_temp.opens(2, array[]::uuid[], 9, 9), 0, 'nobody');
 select private.beat_node('00000000-0000-4000-8000-000000000002', array['00000000-0000-4000-8000-0000000000cc']::uuid[], array[tests.user('ann')],
   array[tests.org('ann')], array[null]::uuid[]);
-select ok(not private.open_socket('00000000-0000-4000-8000-000000000001', gen_random_uuid(), null, 2, 10), 'sockets of other servers count');
+select is(pg_temp.opens(1, array[gen_random_uuid()], 2, 10), 0, 'sockets of other servers count');
 update private.realtime_nodes set heartbeat_at = now() - interval '91 seconds' where id = '00000000-0000-4000-8000-000000000002';
-select ok(private.open_socket('00000000-0000-4000-8000-000000000001', gen_random_uuid(), null, 2, 10), 'but not those of a dead one');
+select is(pg_temp.opens(1, array[gen_random_uuid(), gen_random_uuid(), gen_random_uuid()], 3, 10), 2, 'but not those of a dead one; of three at once two fit');
 select private.close_sockets(array(select id from private.realtime_sockets where node_id = '00000000-0000-4000-8000-000000000001'));
 select is(count(*), 1::bigint, 'closed sockets are forgotten') from private.realtime_sockets;
 update private.realtime_nodes set heartbeat_at = now() - interval '11 minutes' where id = '00000000-0000-4000-8000-000000000002';
@@ -234,6 +238,35 @@ select is(count(*), 5::bigint, 'stranger: admitted to none of them') from pg_tem
 select is(sum(events), 0::numeric, 'nor told what happened there') from pg_temp.rooms(0);
 select throws_ok($$select api.authorize_socket('{"body": {"projectId": "00000000-0000-4000-8000-0000000000b1"}}')$$, 'PT404',
   'There is no such project.', 'nor gets a token for it');
+
+-- Many at once: each person is judged, a room's log is read once from the smallest cursor that is still good.
+select tests.reset();
+select tests.user('gone');
+update private.sessions set revoked_at = now() where user_id = tests.user('gone');
+select private.emit('project:00000000-0000-4000-8000-0000000000b2', 'error', '{"n": 6}', tests.org('ann')),
+  private.emit('project:00000000-0000-4000-8000-0000000000b2', 'removal', '{}', tests.org('ann'), p_audience => 'none');
+select private.sequence_events() as head \gset
+create temp table came as
+select a.*
+from (select array_agg(p.user_id order by p.name) as users, array_agg(p.session_id order by p.name) as sessions, array_agg(p.org_id order by p.name) as orgs
+  from tests.people p where p.name in ('ann', 'gone', 'stan')) c,
+  private.arrive('00000000-0000-4000-8000-000000000009', 2, 10, c.users, c.sessions, c.orgs,
+    array['00000000-0000-4000-8000-0000000000d1', '00000000-0000-4000-8000-0000000000d2', '00000000-0000-4000-8000-0000000000d3']::uuid[],
+    array[1, 2, 3], array[null, null, null]::uuid[],
+    array['ingestion:00000000-0000-4000-8000-0000000000b1', 'project:00000000-0000-4000-8000-0000000000b2', 'user:' || tests.user('stan'),
+      'org:' || tests.org('ann')],
+    array[1, 2, 2, 2, 2, 3, 3, 4, 4, 4], array[1, 1, 1, 2, 3, 3, 1, 1, 2, 3], array[null, :head - 2, 1000000, 0, 0, null, null, null, null, null]::bigint[], 10) a;
+select answer as came from came where answer is not null \gset
+select is(:'came'::jsonb -> 'refused', '[null, "SESSION_REVOKED", null]', 'one of three has signed out');
+select is(:'came'::jsonb -> 'opened' @> '["00000000-0000-4000-8000-0000000000d2"]', false, 'and has no socket');
+select is(jsonb_array_length(:'came'::jsonb -> 'opened'), 2, 'the others have one');
+select is((select jsonb_agg(distinct p) from jsonb_array_elements(:'came'::jsonb -> 'admitted') p), '[[1, 1], [2, 1], [3, 3], [4, 1]]',
+  'everybody is in their own rooms, and the owner in those of the projects');
+select is((:'came'::jsonb #>> '{states,0,place}')::integer, 1, 'the ingestion socket is told the state');
+select is((:'came'::jsonb ->> 'head')::bigint, (select max(id) from public.events), 'all from one head');
+select is(jsonb_agg(jsonb_build_array(place, id) order by id), jsonb_build_array(jsonb_build_array(2, :head - 1)), 'what was missed, and no more')
+from came where id is not null;
+select is(current_user::text, session_user::text, 'and nobody is left entered');
 
 select * from finish();
 rollback;

@@ -174,6 +174,41 @@ delete from private.event_inbox;
 delete from public.organizations where id = tests.org('stan');
 select is(count(*), 0::bigint, 'nobody is told of the people of an organization that ends') from private.event_inbox where data ->> 'resource' = 'org_member';
 
+-- So are rows whose triggers see one at a time, whoever changes them: a hundred is each, a hundred and one is one.
+delete from private.event_inbox;
+create function pg_temp.heard(p_room text) returns table (what text) language sql as $$
+  select distinct concat_ws(' ', i.type, i.data ->> 'resource', i.data ->> 'operation', nullif(i.data ->> 'id', split_part(p_room, ':', 2)) is null, count(*) over (partition by i.type, i.data ->> 'resource'))
+  from private.event_inbox i where i.room = p_room and (i.type = 'resource_changed' or i.type like 'project_user:%') order by 1
+$$;
+create function pg_temp.forget() returns void language sql as $$ select set_config('app.bulk', '', true); delete from private.event_inbox $$;
+insert into public.projects (organization_id, user_id, name, privacy) select tests.org('ann'), tests.user('ann'), 'Bulk ' || n, 'private' from generate_series(1, 101) n;
+select results_eq($$select * from pg_temp.heard('org:' || tests.org('ann'))$$, $$values ('resource_changed project updated t 1')$$, '101 new projects');
+select pg_temp.forget();
+update public.projects set description = 'x' where name in (select 'Bulk ' || n from generate_series(1, 100) n);
+select results_eq($$select * from pg_temp.heard('org:' || tests.org('ann'))$$, $$values ('resource_changed project updated f 100')$$, '100 changed projects');
+select is(count(*), 100::bigint, 'and each is told in its own room') from private.event_inbox where room like 'project:%' and type = 'resource_changed';
+select pg_temp.forget();
+update public.projects set privacy = 'shared' where name like 'Bulk %';
+select results_eq($$select * from pg_temp.heard('org:' || tests.org('ann'))$$, $$values ('resource_changed project updated t 1')$$, '101 changed projects');
+select is(count(*), 101::bigint, 'each still in its own room') from private.event_inbox where room like 'project:%' and type = 'resource_changed';
+select pg_temp.forget();
+update public.projects set privacy = 'private' where name like 'Bulk %';
+select is(count(*), 101::bigint, 'access that ends is never summed up') from private.event_inbox where type = 'removal';
+select pg_temp.forget();
+delete from public.projects where name like 'Bulk %';
+select results_eq($$select * from pg_temp.heard('org:' || tests.org('ann'))$$, $$values ('resource_changed project updated t 1')$$, '101 deleted projects');
+select is(audience, 'room', 'of which nobody learns the names') from private.event_inbox where room = 'org:' || tests.org('ann');
+select pg_temp.forget();
+insert into public.skills (user_id, organization_id, name, prompt_template)
+select tests.user('ann'), tests.org('ann'), 'Bulk ' || n, 'Summarize the text in a few words.' from generate_series(1, 101) n;
+select results_eq($$select * from pg_temp.heard('user:' || tests.user('ann'))$$, $$values ('resource_changed skill updated t 1')$$, '101 new skills');
+select pg_temp.forget();
+insert into public.project_members (organization_id, project_id, user_id, email, role, accepted_at)
+select tests.org('ann'), '00000000-0000-4000-8000-0000000000c1', id, email, 'viewer', now() from public.users where email like 'many%';
+select results_eq($$select * from pg_temp.heard('project:00000000-0000-4000-8000-0000000000c1')$$,
+  $$values ('resource_changed project_member updated t 1')$$, '101 new members of a project');
+select pg_temp.forget();
+
 -- The plan.
 update public.subscriptions set plan_id = 'teams' where organization_id = tests.org('ann');
 select results_eq($$select fields from pg_temp.told('org:' || tests.org('ann')) where resource = 'subscription'$$, $$values ('["planId"]'::jsonb)$$, 'another plan');

@@ -369,6 +369,15 @@ select throws_ok($$ select api.execute_skill('{}') $$, '42501', null, 'or runs')
 select tests.act_as_claims('carla');
 select is((select count(*) from public.skill_executions), 5::bigint, 'claims alone show one''s own');
 select tests.reset();
+alter table public.skill_executions disable trigger user;
+update public.skill_executions set input = input || jsonb_build_object('text', repeat('x', 900000)), status = 'running' where user_id = tests.user('carla');
+insert into public.skill_executions (user_id, organization_id, skill_id, execution_type, input, status, executed_at)
+select e.user_id, e.organization_id, e.skill_id, e.execution_type, e.input, 'running', e.executed_at - n * interval '1 hour'
+from public.skill_executions e, generate_series(1, 10) n where e.user_id = tests.user('carla');
+alter table public.skill_executions enable trigger user;
+select tests.act_as('carla');
+select is(jsonb_array_length(api.list_running_executions('{}')), 37, 'of many large ones the newest that are 32 MiB together');
+select tests.reset();
 
 select * from finish();
 rollback;

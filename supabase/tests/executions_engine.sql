@@ -200,6 +200,13 @@ select private.finish_execution(pg_temp.id('three'), pg_temp.token('three'), '{"
 select results_eq($$ select status, output, cost_cents, error_code, error_message from public.skill_executions where id = pg_temp.id('three') $$,
   $$ values ('failed', null::text, 2, 'API_ERROR', 'Broken') $$, 'a failure has its code, and the cost of reported tokens');
 
+select is(private.charge_execution(pg_temp.id('two'), 600, 1), true, 'what its aborted call had cost comes afterwards');
+select results_eq($$ select status, prompt_tokens, completion_tokens, cost_cents from public.skill_executions where id = pg_temp.id('two') $$,
+  $$ values ('cancelled', 600, 1, 0) $$, 'with its price');
+select is(private.charge_execution(pg_temp.id('two'), 700, 1), false, 'once');
+select throws_ok(format('update public.skill_executions set prompt_tokens = 1 where id = %L', pg_temp.id('two')), '23514', null, 'whoever writes');
+select is(private.charge_execution(pg_temp.id('one'), 700, 1), false, 'of a completed run nothing changes');
+
 -- ------------------------------------------------------------------------------------------------------- what keeps from starting
 select pg_temp.skill('typed', p_schema => '[{"name": "topic", "type": "string", "required": true}]'), pg_temp.skill('openai', p_model => 'gpt-4-turbo'),
   pg_temp.skill('long', 'Write twenty characters about {{topic}}' || repeat('{{topic}}', 1000)), pg_temp.skill('inactive'), pg_temp.skill('hidden'), pg_temp.skill('gone');
@@ -223,6 +230,25 @@ update private.installation set value = '{"local": true}' where key = 'providers
 select pg_temp.skill('reflexive', 'Someone opened {{pull_request.title}}, says {{trigger}}');
 select pg_temp.start('fired', 'reflexive', '{"trigger": "webhook", "payload": {"pull_request": {"title": "A fix"}}}', p_type => 'reflex');
 select is((select t.prompt from private.take_executions(10, 15) t), 'Someone opened A fix, says webhook', 'a firing is rendered from its payload');
+
+-- Whoever is deactivated or has left runs nothing any more, neither what waited nor what another worker has lost.
+select tests.member('carla', 'anna'), tests.member('dirk', 'anna');
+update public.skills set is_public = true where id = pg_temp.id('skill');
+insert into public.habits (id, user_id, organization_id, skill_id, schedule_cron)
+values ('c0000000-0000-4000-8000-000000000001', tests.user('carla'), tests.org('anna'), pg_temp.id('skill'), '0 9 * * *');
+insert into ids select 'paused', (private.start_execution(pg_temp.id('skill'), tests.user('carla'), tests.org('anna'), 'habit', 'c0000000-0000-4000-8000-000000000001', '{}')).id;
+insert into ids select 'left', (private.start_execution(pg_temp.id('skill'), tests.user('dirk'), tests.org('anna'), 'manual', null, '{}')).id;
+select is(pg_temp.take(1), 'paused:run', 'a member''s run is taken');
+update public.skill_executions set lease_expires_at = clock_timestamp() where id = pg_temp.id('paused');
+select private.enqueue('executions.run', jsonb_build_object('executionId', pg_temp.id('paused')), now(), null, 'executions');
+update public.memberships set status = 'inactive' where user_id = tests.user('carla') and organization_id = tests.org('anna');
+delete from public.memberships where user_id = tests.user('dirk') and organization_id = tests.org('anna');
+select is(pg_temp.take(), 'left:none paused:none', 'after the membership has ended neither runs');
+select is(pg_temp.state('left'), 'failed MEMBERSHIP_INACTIVE The owner of this run is not an active member of its organization.', 'a waiting run of somebody removed');
+select is(pg_temp.state('paused'), 'failed MEMBERSHIP_INACTIVE The owner of this run is not an active member of its organization.', 'a run of somebody deactivated whose worker was lost');
+select results_eq($$ select is_active, consecutive_failures, run_count from public.habits where id = 'c0000000-0000-4000-8000-000000000001' $$, $$ values (true, 0, 1::bigint) $$,
+  'a habit is paused, not blamed');
+update public.skills set is_public = false where id = pg_temp.id('skill');
 
 -- A claim that fails unexpectedly is tried again and in the end buried; what came with it is worked all the same.
 insert into ids select 'broken job', gen_random_uuid();

@@ -196,12 +196,12 @@ begin
   return next isnt_empty('delete from public.habits returning 1', p_who || ' deletes it');
   foreach f in array array['api.get_habit', 'api.get_habit_full', 'api.update_habit', 'api.delete_habit', 'api.activate_habit', 'api.deactivate_habit',
       'api.run_habit', 'api.reset_habit_errors', 'api.list_habit_executions'] loop
-    return next throws_ok(format('select %s(jsonb_build_object(''id'', %L, ''body'', ''{}''::jsonb))', f, v_id), 'PT404',
+    return next throws_ok(format('select %s(jsonb_build_object(''habitId'', %L, ''body'', ''{}''::jsonb))', f, v_id), 'PT404',
       format('Habit with ID %s not found', v_id), p_who || ' finds nothing by ' || f);
   end loop;
   return next throws_ok(format('select private.revive_habit(%L)', v_id), 'PT404', null, p_who || ' revives nothing');
   return next throws_ok(format('select private.run_habit(%L)', v_id), 'PT404', null, p_who || ' runs nothing');
-  return next throws_ok(format('select private.lock_habit(''{"id": "%s"}'')', v_id), 'PT404', null, p_who || ' locks nothing');
+  return next throws_ok(format('select private.lock_habit(''{"habitId": "%s"}'')', v_id), 'PT404', null, p_who || ' locks nothing');
   return next throws_ok(format('select private.dispatch_habits()'), '42501', null, p_who || ' dispatches nothing');
 end $$;
 select tests.act_as('mia');

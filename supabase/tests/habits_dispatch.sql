@@ -311,7 +311,7 @@ select pg_temp.dispatch('2026-07-01T09:00Z');
 select is(pg_temp.state(31), '1 f Cron expression never runs', 'a habit without a next run is switched off');
 select is(pg_temp.runs(31), 1::bigint, 'after the run that was due');
 select tests.act_as('anna');
-select is((api.activate_habit(jsonb_build_object('id', pg_temp.sid(31))) - '{id,skillId,userId,createdAt,updatedAt,config,scheduleCron,timezone,lastRunAt}'::text[]),
+select is((api.activate_habit(jsonb_build_object('habitId', pg_temp.sid(31))) - '{id,skillId,userId,createdAt,updatedAt,config,scheduleCron,timezone,lastRunAt}'::text[]),
   '{"isActive": false, "runCount": 1, "consecutiveFailures": 0, "lastErrorMessage": "Cron expression never runs"}'::jsonb, 'and cannot be switched on');
 select tests.reset();
 
@@ -331,14 +331,14 @@ select is(pg_temp.begun(), 150::bigint, 'and so on at once, until nothing is due
 select pg_temp.habit(41, '2030-01-01T09:00Z');
 update public.habits set is_active = false where id = pg_temp.sid(41);
 select tests.act_as('anna');
-create function pg_temp.now(p_n integer) returns jsonb language sql as $$ select api.run_habit(jsonb_build_object('id', pg_temp.sid(p_n))) $$;
+create function pg_temp.now(p_n integer) returns jsonb language sql as $$ select api.run_habit(jsonb_build_object('habitId', pg_temp.sid(p_n))) $$;
 select throws_ok('select pg_temp.now(41)', 'PT503', null, 'without a provider nothing is started');
 select tests.reset();
 insert into private.installation (key, value) values ('providers', '{"local": true}') on conflict (key) do update set value = excluded.value;
 select tests.act_as('anna');
 select is(pg_temp.now(41) - 'executionId', '{"status": "queued", "message": "Habit \"0 9 * * *\" queued for immediate execution"}'::jsonb, 'an inactive habit runs now');
 select is((select concat_ws(' ', run_count, next_run_at, last_run_at is not null) from public.habits where id = pg_temp.sid(41)), '1 t', 'which counts, and plans nothing');
-select is((api.list_habit_executions(jsonb_build_object('id', pg_temp.sid(41))) -> 'total'), '1'::jsonb, 'and is in its history');
+select is((api.list_habit_executions(jsonb_build_object('habitId', pg_temp.sid(41))) -> 'total'), '1'::jsonb, 'and is in its history');
 update public.habits set schedule_description = 'Every morning' where id = pg_temp.sid(41);
 select is(pg_temp.now(41) ->> 'message', 'Habit "Every morning" queued for immediate execution', 'also while a run is open');
 select tests.reset();

@@ -152,7 +152,7 @@ create temp table made (name text, habit jsonb);
 grant all on made to public;
 create function pg_temp.hid(p_name text default 'one') returns uuid language sql as $$ select (habit ->> 'id')::uuid from made where name = p_name $$;
 create function pg_temp.put(p_body jsonb, p_name text default 'one') returns jsonb language sql as $$
-  select api.update_habit(jsonb_build_object('id', pg_temp.hid(p_name), 'body', p_body)) $$;
+  select api.update_habit(jsonb_build_object('habitId', pg_temp.hid(p_name), 'body', p_body)) $$;
 
 -- --------------------------------------------------------------------------------------------------------------------- refusals
 select tests.act_as('anna');
@@ -221,7 +221,7 @@ select throws_ok($$ select pg_temp.put('{"scheduleCron": null}') $$, 'PT400', 's
 select throws_ok($$ select pg_temp.put('{"scheduleCron": "x"}') $$, 'PT400', 'Cron expression must have exactly 5 parts (minute hour day month weekday)', 'a valid one');
 select throws_ok($$ select pg_temp.put(jsonb_build_object('scheduleCron', repeat(' ', 20000) || '0 9 * * *')) $$, 'PT400', null, 'of a sensible length');
 select throws_ok($$ select pg_temp.put('{"timezone": "x"}') $$, 'PT400', '"x" is not a time zone', 'a zone too');
-select throws_ok($$ select api.get_habit('{"id": "x"}') $$, 'PT404', 'Habit with ID x not found', 'what is no id is nothing');
+select throws_ok($$ select api.get_habit('{"habitId": "x"}') $$, 'PT404', 'Habit with ID x not found', 'what is no id is nothing');
 select throws_ok($$ select api.get_habit('{}') $$, 'PT404', 'Habit with ID  not found', 'nor is none');
 
 -- --------------------------------------------------------------------------------------------------------------------- switches
@@ -240,7 +240,7 @@ select is(pg_temp.put('{"isActive": true}') -> 'consecutiveFailures', '2'::jsonb
 create function pg_temp.by(p_operation text, p_name text default 'one') returns jsonb language plpgsql as $$
 declare v jsonb;
 begin
-  execute format('select api.%I($1)', p_operation) into v using jsonb_build_object('id', pg_temp.hid(p_name));
+  execute format('select api.%I($1)', p_operation) into v using jsonb_build_object('habitId', pg_temp.hid(p_name));
   return v;
 end $$;
 select is(pg_temp.by('activate_habit') - '{id,createdAt,updatedAt,skillId,userId,config,scheduleCron,timezone}'::text[], jsonb_build_object('scheduleDescription', 'x',
@@ -327,12 +327,12 @@ from (values ('{"cron": "* * * * *", "timezone": "Mars/Olympus"}', '"Mars/Olympu
 
 -- -------------------------------------------------------------------------------------------------------------- list and numbers
 select throws_ok(format('select api.list_habits(%L)', v.p), 'PT400', null, v.p) from (values ('{"page": 0}'), ('{"pageSize": 0}'), ('{"page": -1}')) v (p);
-select throws_ok(format('select api.list_habit_executions(%L)', jsonb_build_object('id', pg_temp.hid()) || v.p::jsonb), 'PT400', null, v.p)
+select throws_ok(format('select api.list_habit_executions(%L)', jsonb_build_object('habitId', pg_temp.hid()) || v.p::jsonb), 'PT400', null, v.p)
 from (values ('{"limit": 0}'), ('{"offset": -1}')) v (p);
 select is(api.list_habits('{"pageSize": 1000, "page": 9000000000000000000}') - 'page', '{"habits": [], "total": 4, "pageSize": 100, "hasMore": false}'::jsonb, 'beyond every page there is nothing');
 select is(api.list_habits('{"skillId": "x"}') -> 'total', '0'::jsonb, 'what is no id is the id of no skill');
 select is(api.list_habits(jsonb_build_object('skillId', pg_temp.sid(1), 'isActive', false)) -> 'total', '2'::jsonb, 'filters combine');
-select is(api.list_habit_executions(jsonb_build_object('id', pg_temp.hid())), '{"executions": [], "total": 0}'::jsonb, 'no runs yet');
+select is(api.list_habit_executions(jsonb_build_object('habitId', pg_temp.hid())), '{"executions": [], "total": 0}'::jsonb, 'no runs yet');
 
 -- ----------------------------------------------------------------------------------------------------------------------- bounds
 insert into public.habits (user_id, organization_id, skill_id, schedule_cron)

@@ -222,6 +222,9 @@ select lives_ok($$ select private.store_files(pg_temp.rid(), '00000000-0000-4000
   array[null]::uuid[], array['manual-content.md'], array['markdown'], array['documentation'], array[20], array[4], array[4], array[decode(repeat('ab', 32), 'hex')], array['{}']::jsonb[]) $$, 'it stores a file');
 select lives_ok($$ select private.store_chunks(pg_temp.rid(), '00000000-0000-4000-8000-00000000000c', array['00000000-0000-4000-8000-0000000000c1']::uuid[], array['00000000-0000-4000-8000-0000000000f1']::uuid[],
   array[0], array[1], array[1], array['documentation'], array[4], array['ten letters at least'], array['\xab'::bytea], array[null]::uuid[], array[null]::uuid[], array['{}']::jsonb[]) $$, 'and a chunk');
+select throws_ok($$ select private.survey_tables(pg_temp.rid(), '00000000-0000-4000-8000-00000000000b') $$, 'PT409', 'This ingestion has ended or is in other hands.', 'who holds no lease surveys nothing');
+select lives_ok($$ select private.survey_tables(pg_temp.rid(), '00000000-0000-4000-8000-00000000000c') $$, 'who holds it does');
+select cmp_ok((select min(reltuples) from pg_class where oid in ('public.run_files'::regclass, 'public.chunks'::regclass)), '>', 0::real, 'so that the next plans know of the rows');
 select tests.act_as('anna');
 select is_empty($$ select from public.chunks $$, 'which nobody sees before the end');
 select tests.reset();

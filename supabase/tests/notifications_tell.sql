@@ -289,6 +289,17 @@ from (values (1, 39, 'nobody', now() + interval '3 years'), (2, 1, 'adam: system
   (3, 1, 'nobody', now() + interval '3 years'), (4, 8, 'nobody', now() + interval '3 years'),
   (5, 1, 'adam: system_update! Used up: ingestions of this month; olga: system_update! Used up: ingestions of this month', now() + interval '3 years'),
   (6, 40, 'adam: system_update Four fifths used: ingestions of this month; olga: system_update Four fifths used: ingestions of this month', now() + interval '3 years 2 months')) v (o, n, e, at);
+-- Two who count in different slots at once each see half: together they are at the end, and that is told a moment later.
+delete from public.notifications;
+insert into public.usage_counters (organization_id, metric, period, slot, is_alone, used, granted)
+select tests.org('olga'), 'ingestions', private.usage_period('ingestions', now() + interval '3 years 4 months'), s, false, 25, 25 from generate_series(0, 1) s;
+select private.tell_spread_quotas(now() + interval '3 years 3 months');
+select is(pg_temp.told(), 'nobody', 'another month');
+select private.tell_spread_quotas(now() + interval '3 years 4 months');
+select is(pg_temp.told(), 'adam: system_update! Used up: ingestions of this month; olga: system_update! Used up: ingestions of this month', 'the end that nobody saw');
+delete from public.notifications;
+select private.tell_spread_quotas(now() + interval '3 years 4 months');
+select is(pg_temp.told(), 'nobody', 'told once');
 select is(pg_temp.use('storage', (0.81 * 1073741824)::bigint), 'adam: system_update Four fifths used: storage; olga: system_update Four fifths used: storage', 'storage too');
 select is(pg_temp.use('storage', 1000), 'nobody', 'once');
 update public.subscriptions set plan_id = 'enterprise' where organization_id = tests.org('olga');

@@ -224,7 +224,20 @@ select throws_ok('too_long', 'PT400', 'Prompt is too long', 'one byte more is re
 select throws_ok(format('select private.render_prompt(%L, null, %L)', repeat('{{v}}', 2000), jsonb_build_object('v', repeat('é', 500000))),
   'PT400', 'Prompt is too long', 'a template that repeats a large value two thousand times is refused before it is built');
 
--- Cost: the figures are told, not judged, since the machine may be busy; that it grows with what comes out is judged by the limit above.
+-- More than models read is refused before it is printed; all values of a prompt count together, and numbers that JavaScript prints otherwise
+-- more than others.
+create function pg_temp.printed(p_values integer, p_value jsonb, p_template text default '{{a}}') returns text language sql as $$
+  select private.render_prompt(p_template, null, jsonb_build_object('a', (select jsonb_agg(p_value) from generate_series(1, p_values)), 'b', (
+    select jsonb_agg(p_value) from generate_series(1, p_values)))) $$;
+select lives_ok($$ select pg_temp.printed(60000, '1') $$, '60,000 values are printed');
+select throws_ok($$ select pg_temp.printed(60002, '1') $$, 'PT400', 'Input holds too many values', 'more are not');
+select throws_ok($$ select pg_temp.printed(30002, '1', '{{a}}{{b}}') $$, 'PT400', 'Input holds too many values', 'two halves neither');
+select lives_ok($$ select pg_temp.printed(12000, '1.0') $$, '12,000 fractions are printed');
+select throws_ok($$ select pg_temp.printed(12002, '1.0') $$, 'PT400', 'Input holds too many values', 'more are not');
+select is(private.is_larger(v, 20), r, v::text || ' is larger than 20 bytes: ' || r) from (values ('["12345678901234567"]'::jsonb, true), ('[1, 2, 3, 4, 5, 6, 7]', false),
+  ('{"a": 1, "b": 2, "c": 333}', true), ('[1.00, 2.00, 3.00, 4.00]', false), ('[1e300]', true), (jsonb_build_array(repeat('x', 100)), true)) t (v, r);
+
+-- Cost: here the figures are told; a Go test judges what a processor spent.
 create temp table hostile (what text, template text, input jsonb, trigger text);
 insert into hostile values
   ('two thousand placeholders', repeat('{{a}}', 2000), '{"a": "x"}', null),
