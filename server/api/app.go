@@ -106,7 +106,7 @@ func New(deps Deps) (*App, error) {
 	if err := a.mountOperations(meters); err != nil {
 		return nil, err
 	}
-	a.Use(a.cors)
+	a.Use(wholly, a.cors)
 	if deps.Mount != nil {
 		deps.Mount(a.App)
 	}

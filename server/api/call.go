@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -182,7 +183,7 @@ func readBody(c *fiber.Ctx, op *openapi.Operation) ([]byte, error) {
 	return op.CheckBody(raw)
 }
 
-// drained is how much of a refused body is read and thrown away: a client that is still sending sees a reset connection instead of
+// drained is how much of an unread body is read and thrown away: a client that is still sending sees a reset connection instead of
 // the answer. Beyond it the connection is simply closed.
 const drained = 32 << 20
 
@@ -192,6 +193,23 @@ func refuseBody(c *fiber.Ctx, op *openapi.Operation) *Problem {
 	}
 	c.Context().SetConnectionClose()
 	return tooLarge(op)
+}
+
+// wholly ends a request with its last byte. Who was refused early (no token, no such route, too many calls) has a body that nobody read, and
+// the server would take the rest of it for the next request on the connection: behind a proxy, one that somebody else is answered.
+func wholly(c *fiber.Ctx) error {
+	err := c.Next()
+	stream := c.Context().RequestBodyStream()
+	if stream == nil || c.Response().ConnectionClose() {
+		return err
+	}
+	// A body in chunks does not say whether its end was read.
+	if c.Request().Header.ContentLength() < 0 {
+		c.Context().SetConnectionClose()
+	} else if _, unread := io.CopyN(io.Discard, stream, drained); !errors.Is(unread, io.EOF) {
+		c.Context().SetConnectionClose()
+	}
+	return err
 }
 
 func tooLarge(op *openapi.Operation) *Problem {

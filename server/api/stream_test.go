@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -194,6 +195,33 @@ func TestPresent(t *testing.T) {
 		}
 		require.EqualValues(t, 3, calls.Load())
 	})
+}
+
+// What nobody has read of a body is not the next request.
+func TestTheRestOfABodyIsNoRequest(t *testing.T) {
+	s := streaming(t, nil, nil)
+	next := "GET /health/live HTTP/1.1\r\nHost: kijko.test\r\n\r\n"
+	body := strings.Repeat("x", 66<<10) + strings.Repeat(next, 5000)
+	chunked := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body)
+	for name, c := range map[string]struct{ path, header, body string }{
+		"without a token":           {"/api/v1/form", fmt.Sprintf("Content-Length: %d", len(body)), body},
+		"no such route":             {"/api/v1/nothing", fmt.Sprintf("Content-Length: %d", len(body)), body},
+		"outside the API":           {"/nothing", fmt.Sprintf("Content-Length: %d", len(body)), body},
+		"unread by the handler":     {"/api/v1/form", fmt.Sprintf("Authorization: Bearer ann\r\nContent-Length: %d", len(body)), body},
+		"in chunks without a token": {"/api/v1/form", "Transfer-Encoding: chunked", chunked},
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		require.NoError(t, err)
+		_, _ = conn.Write([]byte("POST " + c.path + " HTTP/1.1\r\nHost: kijko.test\r\nContent-Type: multipart/form-data; boundary=x\r\n" + c.header + "\r\n\r\n" + c.body +
+			"GET /health/live HTTP/1.1\r\nHost: kijko.test\r\nConnection: close\r\n\r\n"))
+		said, _ := io.ReadAll(conn)
+		require.NoError(t, conn.Close())
+		if strings.Contains(c.header, "chunked") {
+			require.LessOrEqual(t, strings.Count(string(said), "HTTP/1.1 "), 1, name)
+			continue
+		}
+		require.Equal(t, 2, strings.Count(string(said), "HTTP/1.1 "), "%s: %s", name, said)
+	}
 }
 
 func TestJSONBesideFilesIsBounded(t *testing.T) {
