@@ -939,6 +939,8 @@ declare
   v_limit bigint;
   v_used bigint;
   v_is_alone boolean;
+  -- Headers are for those who made a request; what runs by itself has nobody to tell.
+  v_asked boolean := current_setting('app.wakes', true) is not distinct from 'on';
   v_void text;
 begin
   if p_metric = 'storage' then
@@ -960,18 +962,21 @@ begin
     if v_limit >= 0 and v_used > v_limit then
       v_void := private.refuse_quota(p_org_id, p_metric, p_amount, v_limit, v_used - p_amount, p_at);
     end if;
-  elsif v_limit >= 0 and not v_is_alone then
-    v_used := private.units_used(p_org_id, p_metric, v_period);
   end if;
   if v_limit < 0 then
     return;
+  elsif not v_is_alone then
+    -- The sum of a spread counter is looked at by the worker (private.tell_spread_quotas); here only where somebody wants to be told.
+    if not v_asked then
+      return;
+    end if;
+    v_used := private.units_used(p_org_id, p_metric, v_period);
   end if;
   -- The first units beyond 80 % (those of callers at work are not seen by each other) and the last one: told once a window.
   if v_used * 5 >= v_limit * 4 and (v_used >= v_limit or (v_used - p_amount - 64) * 5 < v_limit * 4) then
     v_void := private.tell_quota(p_org_id, p_metric, v_used, v_limit, v_period);
   end if;
-  -- Headers are for those who made a request; what runs by itself has nobody to tell.
-  if current_setting('app.wakes', true) = 'on' then
+  if v_asked then
     v_void := private.set_headers(jsonb_build_object('X-RateLimit-Limit', v_limit::text, 'X-RateLimit-Remaining',
       greatest(v_limit - v_used, 0)::text, 'X-RateLimit-Reset',
       floor(extract(epoch from private.usage_resets_at(p_metric, p_at)))::bigint::text));
