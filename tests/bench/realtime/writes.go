@@ -17,20 +17,24 @@ import (
 	"kijko/server/realtime/wake"
 )
 
-// The arms write the same row. `late` is the alternative of one table whose number comes later, `trigger` notifies in the writing
+// The arms write the same row, the least that any table of ours has: a key, its organization, an index over it. `late` is the alternative of one table whose number comes later, `trigger` notifies in the writing
 // transaction, and `inbox` is what the product does.
 const setup = `
 drop table if exists public.bench_plain, public.bench_inbox, public.bench_late, public.bench_late_events;
-create table public.bench_plain (id bigint generated always as identity primary key, organization_id uuid not null, note text not null);
-create table public.bench_inbox (like public.bench_plain including all);
-create table public.bench_late (like public.bench_plain including all);
+insert into public.organizations (id, name) select md5(n::text)::uuid, 'Bench ' || n from generate_series(0, 31) n on conflict do nothing;
+create table public.bench_plain (id bigint generated always as identity primary key, organization_id uuid not null references public.organizations,
+  note text not null);
+create index on public.bench_plain (organization_id, id);
+create table public.bench_inbox (like public.bench_plain including all, foreign key (organization_id) references public.organizations);
+create table public.bench_late (like public.bench_plain including all, foreign key (organization_id) references public.organizations);
 create table public.bench_late_events (seq bigint generated always as identity primary key, id bigint unique, room text not null,
   type text not null, data jsonb not null, audience text not null, organization_id uuid, created_at timestamptz not null default clock_timestamp());
 create index bench_late_events_pending on public.bench_late_events (seq) where id is null;
 create index bench_late_events_room on public.bench_late_events (room, id);
 create or replace function public.bench_emit() returns trigger language plpgsql security definer set search_path = '' as $$
+declare v_void text;
 begin
-  perform private.emit('project:' || new.organization_id, 'progress_update',
+  v_void := private.emit('project:' || new.organization_id, 'progress_update',
     jsonb_build_object('projectId', new.organization_id, 'phase', 'parsing', 'progressPercent', 42, 'message', new.note), new.organization_id);
   return null;
 end $$;
