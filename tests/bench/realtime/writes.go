@@ -17,11 +17,18 @@ import (
 	"kijko/server/realtime/wake"
 )
 
-// The arms write the same row, the least that any table of ours has: a key, its organization, an index over it. `late` is the alternative of one table whose number comes later, `trigger` notifies in the writing
+// The arms write the same row, the least that any table of ours has: a key, its organization, an index over it, and a policy; each as
+// somebody who enters like every caller of the API does. `late` is the alternative of one table whose number comes later, `trigger` notifies in the writing
 // transaction, and `inbox` is what the product does.
 const setup = `
 drop table if exists public.bench_plain, public.bench_inbox, public.bench_late, public.bench_late_events;
+insert into public.users (id, email) select md5('user ' || n)::uuid, 'bench' || n || '@example.nl' from generate_series(0, 31) n on conflict do nothing;
 insert into public.organizations (id, name) select md5(n::text)::uuid, 'Bench ' || n from generate_series(0, 31) n on conflict do nothing;
+insert into public.memberships (organization_id, user_id, role) select md5(n::text)::uuid, md5('user ' || n)::uuid, 'owner' from generate_series(0, 31) n
+on conflict do nothing;
+insert into private.sessions (id, user_id, organization_id, expires_at, idle_expires_at)
+select md5('session ' || n)::uuid, md5('user ' || n)::uuid, md5(n::text)::uuid, now() + interval '1 day', now() + interval '1 day'
+from generate_series(0, 31) n on conflict do nothing;
 create table public.bench_plain (id bigint generated always as identity primary key, organization_id uuid not null references public.organizations,
   note text not null);
 create index on public.bench_plain (organization_id, id);
@@ -56,19 +63,35 @@ begin
 end $$;
 create trigger emit after insert on public.bench_inbox for each row execute function public.bench_emit();
 create trigger emit after insert on public.bench_late for each row execute function public.bench_emit_late();
+do $$
+declare t text;
+begin
+  foreach t in array array['bench_plain', 'bench_inbox', 'bench_late'] loop
+    execute format('alter table public.%1$I enable row level security; grant insert on public.%1$I to authenticated;
+      create policy insert_member on public.%1$I for insert to authenticated with check (organization_id = (select private.org_id()))', t);
+  end loop;
+end $$;
+`
+
+// write is what an arm does, as the server would: the door and the work in one round trip.
+const write = `\startpipeline
+select private.enter(md5('user ' || :client_id)::uuid, md5('session ' || :client_id)::uuid, md5(:client_id::text)::uuid, '{"role": "authenticated"}',
+  'bench', '127.0.0.1'), set_config('transaction_read_only', 'off', true), set_config('app.wakes', '%s', true), set_config('role', 'authenticated', true);
+insert into public.%s (organization_id, note) values (md5(:client_id::text)::uuid, 'Parsing files of the repository');
+\endpipeline
 `
 
 type arm struct {
-	name, table, options string
-	sequence             string // "": nobody numbers; otherwise run whenever possible
+	name, table, wakes string
+	sequence           string // "": nobody numbers; otherwise run whenever possible
 }
 
 var arms = []arm{
-	{"plain (no event)", "bench_plain", "", ""},
-	{"inbox, numbered after commit", "bench_inbox", "-c app.wakes=on", "ours"},
-	{"inbox, writers only", "bench_inbox", "-c app.wakes=on", ""},
-	{"one table, numbered after commit", "bench_late", "", "select public.bench_sequence_late()"},
-	{"notify in the writing transaction", "bench_inbox", "", ""},
+	{"plain (no event)", "bench_plain", "on", ""},
+	{"inbox, numbered after commit", "bench_inbox", "on", "ours"},
+	{"inbox, writers only", "bench_inbox", "on", ""},
+	{"one table, numbered after commit", "bench_late", "on", "select public.bench_sequence_late()"},
+	{"notify in the writing transaction", "bench_inbox", "off", ""},
 }
 
 // writes runs pgbench with 32 writers of different organizations, arm beside arm.
@@ -117,8 +140,7 @@ func (a arm) measure(ctx context.Context, dsn string, log *slog.Logger, seconds 
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	script := filepath.Join(dir, "write.sql")
-	text := "insert into public." + a.table + " (organization_id, note) values (md5(:client_id::text)::uuid, 'Parsing files of the repository');\n"
-	if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(script, fmt.Appendf(nil, write, a.wakes, a.table), 0o600); err != nil {
 		return 0, err
 	}
 	if hold {
@@ -149,7 +171,6 @@ func (a arm) measure(ctx context.Context, dsn string, log *slog.Logger, seconds 
 		go func() { stopped <- repeat(ctx, dsn, a.sequence) }()
 	}
 	cmd := exec.CommandContext(ctx, "pgbench", "-n", "-M", "prepared", "-c", "32", "-j", "2", "-T", strconv.Itoa(seconds), "-f", script, dsn)
-	cmd.Env = append(os.Environ(), "PGOPTIONS="+a.options)
 	out, err := cmd.CombinedOutput()
 	cancel()
 	if waitErr := <-stopped; err == nil {
