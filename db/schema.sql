@@ -8069,8 +8069,7 @@ COMMENT ON FUNCTION private.email_digest(p_email text) IS 'Key of the lock-out f
 --
 
 CREATE FUNCTION private.emit(p_room text, p_type text, p_data jsonb, p_org_id uuid, p_project_id uuid DEFAULT NULL::uuid, p_audience text DEFAULT 'room'::text, p_entity text DEFAULT NULL::text, p_entity_id uuid DEFAULT NULL::uuid, p_conflation_key text DEFAULT NULL::text, p_users uuid[] DEFAULT NULL::uuid[]) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
+    LANGUAGE plpgsql
     AS $$
 declare
   -- Each expression costs a microsecond in each transaction, and a query five: what can be left out is, and the INSERT is the only query.

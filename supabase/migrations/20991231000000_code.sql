@@ -1128,11 +1128,12 @@ $$;
 comment on function private.note_bulk is
   'Counts the events of a kind that this statement has for a room, and takes the first hundred back when there are more. Judges: callable by private.emit only.';
 
+-- Not a definer function either: whoever calls it is one, and who is none has no right to the inbox.
 create or replace function private.emit(
   p_room text, p_type text, p_data jsonb, p_org_id uuid, p_project_id uuid default null, p_audience text default 'room',
   p_entity text default null, p_entity_id uuid default null, p_conflation_key text default null, p_users uuid[] default null
 ) returns void
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile
 as $$
 declare
   -- Each expression costs a microsecond in each transaction, and a query five: what can be left out is, and the INSERT is the only query.
