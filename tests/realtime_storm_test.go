@@ -221,9 +221,7 @@ func TestRealtimeNothingIsLost(t *testing.T) {
 			}
 		})
 	}
-	for c.wrote.Load() < writers*each/4 {
-		time.Sleep(5 * time.Millisecond)
-	}
+	require.Eventually(t, func() bool { return c.wrote.Load() >= writers*each/4 }, time.Minute, 5*time.Millisecond, "the writers do not get on")
 	b.stop()
 	writing.Wait()
 	a.reached()

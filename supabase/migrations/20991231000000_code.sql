@@ -1091,7 +1091,7 @@ create policy select_colleague on public.users for select to authenticated
 -- private.sequence_events(), which numbers everything that has been committed. Readers know only what has a number.
 
 -- Strangers (psql, Supabase's clients) make no wake-up after commit, so their transaction notifies, once: equal notifications of one
--- transaction are merged. Our own processes say app.wakes = 'on' on entering; NOTIFY would cost them four fifths of their write rate.
+-- transaction are merged. Our own processes say app.wakes = 'on' on entering; NOTIFY would cost them more than half of their write rate.
 -- A statement that touches more than 100 rows of one kind tells a room of them once, by the id of what the room is about (contract 30, 10.2).
 -- Triggers see one row at a time and nobody knows at the first how many follow, so the events of the first hundred are taken back.
 -- Remembered for the statement, in a setting of the transaction: per kind and room how many, and a place before the first.
