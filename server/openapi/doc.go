@@ -10,6 +10,11 @@
 //	x-aliases      further methods that are the same operation (PUT and PATCH of one handler)
 //	x-read         a POST that only reads: it runs in a read-only transaction
 //	x-max-body     bytes; default 1 MiB
+//	x-streamed     the handler reads and checks the body itself, because the edge would hold it in memory or refuse what files may hold
+//	x-client-name  module.function of the client package: as the frontend's services call it (docs/contract/operations-NN.tsv), else
+//	               <tag>.<operationId>
+//	x-events       schema of the events where an answer is a text/event-stream; stands beside the media type's schema
+//	x-metered      the metric of the plan of which a call costs a unit; its answers carry the X-RateLimit headers
 //	x-rate         {limit, per (seconds), key: [user|ip|<path parameter>]}, counted in this process
 //	x-shared-rate  the same, counted for all processes in Postgres (one more round trip)
 package openapi
@@ -88,6 +93,8 @@ type Operation struct {
 	Rate       *Rate
 	SharedRate *Rate
 	responses  map[int]*jsonschema.Schema
+	// headers that an answer of a status may carry; 0 stands for all statuses that the document does not name.
+	headers map[int][]string
 }
 
 // Document is the assembled document.
@@ -154,7 +161,8 @@ func assemble(fsys fs.FS) (map[string]any, error) {
 			if !ok || method == "parameters" {
 				continue
 			}
-			addStandardAnswers(op)
+			addClientName(op)
+			addStandardAnswers(method, op)
 			aliases, _ := op["x-aliases"].([]any)
 			for _, alias := range aliases {
 				copied := maps.Clone(op)
@@ -214,8 +222,18 @@ func merge(doc, part map[string]any, file string) error {
 	return nil
 }
 
-// addStandardAnswers gives every operation the problem answers that the edge itself can produce.
-func addStandardAnswers(op map[string]any) {
+// addClientName names operations that no service of the frontend calls.
+func addClientName(op map[string]any) {
+	if op["x-client-name"] != nil {
+		return
+	}
+	if tags, _ := op["tags"].([]any); len(tags) > 0 {
+		op["x-client-name"] = fmt.Sprintf("%v.%v", tags[0], op["operationId"])
+	}
+}
+
+// addStandardAnswers gives every operation the problem answers and the headers that the edge itself can produce.
+func addStandardAnswers(method string, op map[string]any) {
 	responses, ok := op["responses"].(map[string]any)
 	if !ok {
 		responses = map[string]any{}
@@ -224,9 +242,37 @@ func addStandardAnswers(op map[string]any) {
 	if responses["default"] == nil {
 		responses["default"] = map[string]any{"$ref": "#/components/responses/Problem"}
 	}
+	for status, answer := range responses {
+		if answer, ok := answer.(map[string]any); ok && answer["$ref"] == nil {
+			addStandardHeaders(method, status, answer, op["x-metered"] != nil)
+		}
+	}
 	if access, _ := op["x-access"].(string); access == string(Public) {
 		op["security"] = []any{}
 	}
+}
+
+func addStandardHeaders(method, status string, answer map[string]any, metered bool) {
+	headers := map[string]any{}
+	if own, ok := answer["headers"].(map[string]any); ok {
+		maps.Copy(headers, own)
+	}
+	standard := []string{"X-Request-ID"}
+	switch {
+	case status >= "4":
+		standard = append(standard, "Retry-After")
+	case method == "get":
+		standard = append(standard, "ETag")
+	default:
+		standard = append(standard, "Idempotency-Replayed")
+	}
+	if metered || status == "429" {
+		standard = append(standard, "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+	}
+	for _, name := range standard {
+		headers[name] = map[string]any{"$ref": "#/components/headers/" + name}
+	}
+	answer["headers"] = headers
 }
 
 // escape makes a JSON pointer token.
@@ -267,7 +313,7 @@ type opCompiler struct {
 }
 
 func (c opCompiler) operation(method, path string, raw map[string]any) (*Operation, error) {
-	op := &Operation{Method: method, Path: path, Access: User, MaxBody: DefaultMaxBody, responses: map[int]*jsonschema.Schema{}}
+	op := &Operation{Method: method, Path: path, Access: User, MaxBody: DefaultMaxBody, responses: map[int]*jsonschema.Schema{}, headers: map[int][]string{}}
 	op.ID, _ = raw["operationId"].(string)
 	if op.ID == "" {
 		return nil, fmt.Errorf("operationId is missing")
@@ -380,6 +426,7 @@ func (c opCompiler) body(op *Operation, raw map[string]any) error {
 		return err
 	}
 	op.needsBody, _ = body["required"].(bool)
+	streamed, _ := raw["x-streamed"].(bool)
 	content, _ := body["content"].(map[string]any)
 	for mediaType := range content {
 		if mediaType != "application/json" {
@@ -389,9 +436,12 @@ func (c opCompiler) body(op *Operation, raw map[string]any) error {
 		if op.BodyType == "" {
 			op.BodyType = mediaType
 		}
-		op.body, err = c.compiler.Compile(documentURL + pointer + "/content/" + escape(mediaType) + "/schema")
+		schema, err := c.compiler.Compile(documentURL + pointer + "/content/" + escape(mediaType) + "/schema")
 		if err != nil {
 			return fmt.Errorf("request body: %w", err)
+		}
+		if !streamed {
+			op.body = schema
 		}
 	}
 	return nil
@@ -400,16 +450,19 @@ func (c opCompiler) body(op *Operation, raw map[string]any) error {
 func (c opCompiler) answers(op *Operation, raw map[string]any) error {
 	responses, _ := raw["responses"].(map[string]any)
 	for _, status := range slices.Sorted(maps.Keys(responses)) {
-		code, err := strconv.Atoi(status)
-		if err != nil {
-			continue
-		}
-		if op.Success == 0 && (code < 300 || op.Function == "") && code < 400 {
-			op.Success = code
-		}
 		answer, pointer, err := c.resolve(responses[status].(map[string]any), c.pointer+"/responses/"+status)
 		if err != nil {
 			return err
+		}
+		headers, _ := answer["headers"].(map[string]any)
+		code, err := strconv.Atoi(status)
+		if err != nil {
+			op.headers[0] = slices.Collect(maps.Keys(headers))
+			continue
+		}
+		op.headers[code] = slices.Collect(maps.Keys(headers))
+		if op.Success == 0 && (code < 300 || op.Function == "") && code < 400 {
+			op.Success = code
 		}
 		op.responses[code] = nil
 		if content, ok := answer["content"].(map[string]any); ok && content["application/json"] != nil {

@@ -277,6 +277,15 @@ func (o *Operation) CheckAnswer(status int, body []byte) error {
 	return nil
 }
 
+// HasHeader says whether the document names the header for answers of this status.
+func (o *Operation) HasHeader(status int, name string) bool {
+	headers, known := o.headers[status]
+	if !known {
+		headers = o.headers[0]
+	}
+	return slices.ContainsFunc(headers, func(h string) bool { return strings.EqualFold(h, name) })
+}
+
 func checkProblem(body []byte) error {
 	var p struct {
 		Status                       int

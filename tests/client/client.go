@@ -174,6 +174,11 @@ func (r Response) check(method, path string) error {
 	if op == nil || r.Status == http.StatusNotModified {
 		return nil
 	}
+	for name := range r.Header {
+		if !transport(name) && !op.HasHeader(r.Status, name) {
+			return fmt.Errorf("%s answers %d with the header %s, which the document does not name (server/openapi, responses)", op.ID, r.Status, name)
+		}
+	}
 	if r.Status >= 400 && r.Header.Get("Content-Type") == "application/json" && op.ID == "healthReady" {
 		return nil
 	}
@@ -181,6 +186,16 @@ func (r Response) check(method, path string) error {
 		return fmt.Errorf("the answer is not what the document says: %w", err)
 	}
 	return nil
+}
+
+// transport says that a header is about the way of an answer and carries nothing that a client of the operation reads.
+func transport(name string) bool {
+	switch name {
+	case "Cache-Control", "Connection", "Content-Length", "Content-Type", "Date", "Server", "Server-Timing", "Strict-Transport-Security", "Vary",
+		"X-Accel-Buffering", "X-Content-Type-Options", "X-Process-Time":
+		return true
+	}
+	return strings.HasPrefix(name, "Access-Control-")
 }
 
 // operation finds the operation of a path; literal segments win over parameters, as in the router.
