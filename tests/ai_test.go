@@ -254,6 +254,7 @@ func events(t *testing.T, r io.Reader) (all []serverEvent) {
 		case name == "event":
 			e.name = value
 		case name == "data":
+			require.NoError(t, client.CheckEvent("POST", "/ai/messages", e.name, value))
 			require.NoError(t, json.Unmarshal([]byte(value), &e.data))
 		case name == "" && value == "" && e.name != "":
 			all, e = append(all, e), serverEvent{}

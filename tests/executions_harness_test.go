@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -115,7 +116,8 @@ func readAlong(ctx context.Context, t *testing.T, p *client.Person, path, body s
 			case "event":
 				e.Name = value
 			case "data":
-				if json.Unmarshal([]byte(value), &e.Data) != nil {
+				if err := errors.Join(client.CheckEvent("POST", path, e.Name, value), json.Unmarshal([]byte(value), &e.Data)); err != nil {
+					t.Error(err)
 					return
 				}
 				out <- e

@@ -95,6 +95,8 @@ type Operation struct {
 	responses  map[int]*jsonschema.Schema
 	// headers that an answer of a status may carry; 0 stands for all statuses that the document does not name.
 	headers map[int][]string
+	// events of a streamed answer.
+	events *jsonschema.Schema
 }
 
 // Document is the assembled document.
@@ -244,7 +246,7 @@ func addStandardAnswers(method string, op map[string]any) {
 	}
 	for status, answer := range responses {
 		if answer, ok := answer.(map[string]any); ok && answer["$ref"] == nil {
-			addStandardHeaders(method, status, answer, op["x-metered"] != nil)
+			addStandardHeaders(method, status, answer, op["x-metered"] != nil || op["x-shared-rate"] != nil)
 		}
 	}
 	if access, _ := op["x-access"].(string); access == string(Public) {
@@ -252,7 +254,7 @@ func addStandardAnswers(method string, op map[string]any) {
 	}
 }
 
-func addStandardHeaders(method, status string, answer map[string]any, metered bool) {
+func addStandardHeaders(method, status string, answer map[string]any, counted bool) {
 	headers := map[string]any{}
 	if own, ok := answer["headers"].(map[string]any); ok {
 		maps.Copy(headers, own)
@@ -266,7 +268,7 @@ func addStandardHeaders(method, status string, answer map[string]any, metered bo
 	default:
 		standard = append(standard, "Idempotency-Replayed")
 	}
-	if metered || status == "429" {
+	if counted || status == "429" {
 		standard = append(standard, "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 	}
 	for _, name := range standard {
@@ -471,6 +473,12 @@ func (c opCompiler) answers(op *Operation, raw map[string]any) error {
 				return fmt.Errorf("answer %s: %w", status, err)
 			}
 			op.responses[code] = schema
+		}
+		content, _ := answer["content"].(map[string]any)
+		if stream, ok := content["text/event-stream"].(map[string]any); ok && stream["x-events"] != nil {
+			if op.events, err = c.compiler.Compile(documentURL + pointer + "/content/text~1event-stream/x-events"); err != nil {
+				return fmt.Errorf("events: %w", err)
+			}
 		}
 	}
 	if op.Success == 0 {

@@ -277,6 +277,21 @@ func (o *Operation) CheckAnswer(status int, body []byte) error {
 	return nil
 }
 
+// CheckEvent holds one event of a streamed answer against the document, as CheckAnswer does with whole ones.
+func (o *Operation) CheckEvent(name string, data []byte) error {
+	if o.events == nil {
+		return fmt.Errorf("%s streams events that the document does not describe", o.ID)
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		return fmt.Errorf("%s streams no JSON: %w", o.ID, err)
+	}
+	if err := o.events.Validate(map[string]any{"event": name, "data": value}); err != nil {
+		return fmt.Errorf("%s, event %s: %w in %s", o.ID, name, err, data)
+	}
+	return nil
+}
+
 // HasHeader says whether the document names the header for answers of this status.
 func (o *Operation) HasHeader(status int, name string) bool {
 	headers, known := o.headers[status]

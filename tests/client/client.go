@@ -188,6 +188,15 @@ func (r Response) check(method, path string) error {
 	return nil
 }
 
+// CheckEvent holds one event of a stream, which an operation answered, against the document.
+func CheckEvent(method, path, name, data string) error {
+	doc, err := document()
+	if err != nil {
+		return err
+	}
+	return operation(doc, method, path).CheckEvent(name, []byte(data))
+}
+
 // transport says that a header is about the way of an answer and carries nothing that a client of the operation reads.
 func transport(name string) bool {
 	switch name {
