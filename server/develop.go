@@ -21,16 +21,27 @@ func develop(ctx context.Context) (err error) {
 	}
 	log, flush := app.NewLogger(os.Stderr, cfg.LogLevel)
 	defer flush()
+	stopTracing, err := app.Trace(ctx, cfg.Tracing, "kijko-dev", cfg.Version)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopTracing(context.WithoutCancel(ctx))) }()
+	// The port first: a taken one should not cost the set-up of a database.
+	listener, err := app.Listen(cfg.Addr)
+	if err != nil {
+		return errors.Join(err, dev.Owner(cfg))
+	}
+	cfg.ListenAt(listener.Addr().String())
 	say := func(text string) { fmt.Println(text) }
 	closeDatabase, err := dev.Prepare(ctx, &cfg, supabase.Seed, log, say)
 	if err != nil {
-		return err
+		return errors.Join(err, listener.Close())
 	}
 	defer func() { err = errors.Join(err, closeDatabase(context.WithoutCancel(ctx))) }()
 
 	greeting, stopGit := offerDemo(ctx, &cfg)
 	defer stopGit()
-	server, err := app.New(ctx, cfg, app.Options{Log: log, Greeting: greeting})
+	server, err := app.New(ctx, cfg, app.Options{Log: log, Greeting: greeting, Listener: listener})
 	if err != nil {
 		return err
 	}

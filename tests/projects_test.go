@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"kijko/server/config"
@@ -65,6 +66,23 @@ func TestProjects(t *testing.T) {
 		require.Equal(t, 2.0, anna.Get(path+"/manual-content").Value("lines"))
 		anna.Do("DELETE", path, nil).Want(200)
 		anna.Do("DELETE", path, nil).Problem(404, "PROJECT_NOT_FOUND")
+	})
+	// The client spreads whole objects into these three; what the server does not know is ignored, as in the other writes.
+	t.Run("WholeObjectsOfTheClientAreTaken", func(t *testing.T) {
+		id := uuid.NewString()
+		created := anna.Do("POST", "/projects", map[string]any{"id": id, "name": "From the dashboard", "icon": map[string]any{"type": "emoji", "value": "🚀"},
+			"createdAt": "2026-01-01T00:00:00.000Z", "updatedAt": "2026-01-01T00:00:00.000Z", "sourceCount": 7, "isShared": true, "owner": "current-user",
+			"status": "active", "settings": map[string]any{"outputFormat": "markdown", "step": 3}}).Want(201)
+		require.Equal(t, id, created.String("project.id"))
+		require.Equal(t, 0.0, created.Value("project.sourceCount"))
+		require.Equal(t, "draft", created.String("project.status"))
+		form := map[string]any{"name": "A form", "description": "", "privacy": "private", "projectType": "manual", "persona": "sam", "chunkingStrategy": "semantic",
+			"includeMetadata": true, "anonymizeSecrets": true, "manualContent": strings.Repeat("a", 40), "repositories": []any{}, "files": []any{}, "members": []any{},
+			"metadataOptions": map[string]any{"gitHistory": false}, "outputFormat": "json", "icon": nil, "currentStep": "review"}
+		require.Equal(t, 10.0, anna.Do("POST", "/projects/estimate", form).Want(200).Value("totalTokens"))
+		require.Equal(t, "json", anna.Do("PUT", "/projects/"+id+"/settings", form).Want(200).Value("outputFormat"))
+		require.Equal(t, "From the dashboard", anna.Get("/projects/"+id).Want(200).Value("name"))
+		anna.Do("PUT", "/projects/"+id+"/settings", map[string]any{"outputFormat": "xml"}).Problem(400, "VALIDATION_ERROR").Field("outputFormat")
 	})
 	t.Run("StrangersAndNobodyFindNothing", func(t *testing.T) {
 		path := create(t, anna, "Hidden")

@@ -243,6 +243,22 @@ func lockFolder(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// Holder is the error of a start that another running process of the folder would refuse: it wraps ErrInUse and names that process.
+func Holder(dataDir string) error {
+	dir, err := filepath.Abs(dataDir)
+	if err != nil {
+		return fmt.Errorf("resolve data folder: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "postgres.lock")); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	lock, err := lockFolder(dir)
+	if err != nil {
+		return err
+	}
+	return lock.Close()
+}
+
 func writePID(f *os.File) error {
 	_, err := f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
 	return err

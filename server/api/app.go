@@ -38,7 +38,7 @@ type Deps struct {
 	// Mount registers what is no operation of the document: WebSockets, static pages. Called before the operations.
 	Mount   func(*fiber.App)
 	Checks  []Check
-	Origins []string
+	Origins Origins
 	// ClientIP judges X-Forwarded-For; the default is the peer's address.
 	ClientIP func(peer string, forwarded []string) string
 	Version  string

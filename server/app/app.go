@@ -40,6 +40,8 @@ type Options struct {
 	Log *slog.Logger
 	// Greeting is added to what `GET /` answers (development names its demo repository there).
 	Greeting map[string]any
+	// Listener is where to listen, for a caller that took the port first; nil: cfg.Addr.
+	Listener net.Listener
 	// Observe sees every answer; tests hold it against the document.
 	Observe func(op *openapi.Operation, status int, body []byte)
 	// Realtime replaces the contract's numbers; tests shorten waits.
@@ -90,7 +92,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &App{cfg: cfg, log: o.Log}
+	a := &App{cfg: cfg, log: o.Log, listener: o.Listener}
 	defer func() {
 		if err != nil {
 			a.close()
@@ -132,10 +134,21 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 	if err := a.edge(exec, clientIP, o); err != nil {
 		return nil, err
 	}
-	if a.listener, err = net.Listen("tcp", cfg.Addr); err != nil {
-		return nil, fmt.Errorf("KIJKO_ADDR %s: %w (another server running?)", cfg.Addr, err)
+	if a.listener == nil {
+		if a.listener, err = Listen(cfg.Addr); err != nil {
+			return nil, err
+		}
 	}
 	return a, nil
+}
+
+// Listen takes the address of KIJKO_ADDR.
+func Listen(addr string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("KIJKO_ADDR %s: %w (is another server running? stop it, or choose another address)", addr, err)
+	}
+	return listener, nil
 }
 
 // edge makes the HTTP app out of the document and what answers it.

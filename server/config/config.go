@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -37,9 +38,9 @@ type Config struct {
 	Timeout        time.Duration `env:"KIJKO_REQUEST_TIMEOUT" envDefault:"15s" doc:"Longest time for one request to the database."`
 	ShutdownGrace  time.Duration `env:"KIJKO_SHUTDOWN_GRACE" envDefault:"20s" doc:"Time that running requests and jobs get when the process stops."`
 
-	PublicURL      string   `env:"APP_URL" envDefault:"http://127.0.0.1:8000" doc:"Where people reach this installation; the issuer of built-in tokens."`
+	PublicURL      string   `env:"APP_URL" doc:"Where people reach this installation; the issuer of built-in tokens. Default: http:// and KIJKO_ADDR."`
 	APIURL         string   `env:"KIJKO_API_URL" doc:"Public origin of the API, which the addresses of webhooks begin with. Default: APP_URL."`
-	Origins        []string `env:"CORS_ORIGINS" envDefault:"http://localhost:3000,https://app.kijko.nl" doc:"Origins of web pages that may call the API."`
+	Origins        []string `env:"CORS_ORIGINS" envDefault:"http://localhost:3000,https://app.kijko.nl" doc:"Origins of web pages that may call the API and open sockets; http://host:* stands for every port. -dev adds those of this machine."`
 	TrustedProxies string   `env:"TRUSTED_PROXIES" doc:"Addresses or CIDR ranges whose X-Forwarded-For is believed."`
 	PerCaller      int      `env:"KIJKO_RATE_PER_MINUTE" envDefault:"6000" doc:"Calls per minute and person on one process; 0 switches the limit off."`
 	AuthRates      float64  `env:"KIJKO_AUTH_RATE_FACTOR" envDefault:"1" doc:"Multiplies the limits of the sign-in routes (tests and load runs)."`
@@ -109,7 +110,37 @@ func Load() (Config, error) {
 	if c.GoogleKey == "" {
 		c.GoogleKey = os.Getenv("GOOGLE_API_KEY")
 	}
+	if c.PublicURL == "" {
+		c.PublicURL = urlOf(c.Addr)
+	}
 	return c, nil
+}
+
+// ListenAt is said once the server has its port: the default of APP_URL follows it.
+func (c *Config) ListenAt(addr string) {
+	if c.PublicURL == urlOf(c.Addr) {
+		c.PublicURL = urlOf(addr)
+	}
+	c.Addr = addr
+}
+
+// urlOf is how a browser on this machine writes a listening address; one that stands for all addresses becomes the loopback one.
+func urlOf(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "http://" + addr
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || (err == nil && ip.IsUnspecified()) {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// AdmitLoopback lets pages of this machine call and open sockets, whatever port their development server listens on.
+func (c *Config) AdmitLoopback() {
+	for _, host := range []string{"localhost", "127.0.0.1", "[::1]"} {
+		c.Origins = append(c.Origins, "http://"+host+":*", "https://"+host+":*")
+	}
 }
 
 // Validate reports every fault at once, each by the name of its setting. A production start without its secrets is refused; there
@@ -150,7 +181,7 @@ func (c Config) Validate() error {
 		}
 	}
 	for _, origin := range c.Origins {
-		if u, err := url.Parse(origin); err != nil || u.Host == "" || strings.Trim(u.Path, "/") != "" || origin == "*" {
+		if u, err := url.Parse(strings.TrimSuffix(origin, ":*")); err != nil || u.Host == "" || strings.Trim(u.Path, "/") != "" || origin == "*" {
 			fault("CORS_ORIGINS", "%q is no origin", origin)
 		}
 	}
@@ -205,12 +236,14 @@ func (c Config) ValidateWorker() error {
 	return c.Validate()
 }
 
-// SocketOrigins are the sites that may open sockets: those that may call the API, and this installation itself. Its own pages say so, and
-// so do clients that name where they go to as their Origin (Python's websocket-client).
+// SocketOrigins are the sites that may open sockets: those that may call the API, and this installation itself under both of its addresses. Its
+// own pages say so, and so do clients that name where they go to as their Origin (Python's websocket-client).
 func (c Config) SocketOrigins() []string {
 	origins := slices.Clone(c.Origins)
-	if u, err := url.Parse(c.PublicURL); err == nil && u.Host != "" {
-		origins = append(origins, u.Scheme+"://"+u.Host)
+	for _, own := range []string{c.PublicURL, c.APIURL} {
+		if u, err := url.Parse(own); err == nil && u.Host != "" {
+			origins = append(origins, u.Scheme+"://"+u.Host)
+		}
 	}
 	return origins
 }

@@ -88,7 +88,28 @@ func TestTableNamesEverySettingWithItsMeaning(t *testing.T) {
 }
 
 func TestSocketOriginsIncludeTheInstallationItself(t *testing.T) {
-	c := Config{Origins: []string{"https://app.kijko.nl"}, PublicURL: "https://api.kijko.nl/base"}
-	require.Equal(t, []string{"https://app.kijko.nl", "https://api.kijko.nl"}, c.SocketOrigins())
+	c := Config{Origins: []string{"https://app.kijko.nl"}, PublicURL: "https://kijko.nl/base", APIURL: "https://api.kijko.nl"}
+	require.Equal(t, []string{"https://app.kijko.nl", "https://kijko.nl", "https://api.kijko.nl"}, c.SocketOrigins())
 	require.Equal(t, []string{"https://app.kijko.nl"}, c.Origins, "what may call the API is unchanged")
+}
+
+func TestThePublicAddressFollowsTheListeningOne(t *testing.T) {
+	for _, c := range []struct{ setting, addr, listening, url string }{
+		{"", "127.0.0.1:8000", "127.0.0.1:8000", "http://127.0.0.1:8000"},
+		{"", "127.0.0.1:18177", "127.0.0.1:18177", "http://127.0.0.1:18177"},
+		{"", "127.0.0.1:0", "127.0.0.1:41234", "http://127.0.0.1:41234"},
+		{"", ":9000", "[::]:9000", "http://127.0.0.1:9000"},
+		{"", "0.0.0.0:9000", "0.0.0.0:9000", "http://127.0.0.1:9000"},
+		{"", "[::1]:9000", "[::1]:9000", "http://[::1]:9000"},
+		{"", "localhost:9000", "127.0.0.1:9000", "http://127.0.0.1:9000"},
+		{"https://kijko.nl", "127.0.0.1:18177", "127.0.0.1:18177", "https://kijko.nl"},
+	} {
+		t.Setenv("APP_URL", c.setting)
+		t.Setenv("KIJKO_ADDR", c.addr)
+		cfg, err := Load()
+		require.NoError(t, err)
+		cfg.ListenAt(c.listening)
+		require.Equal(t, c.url, cfg.PublicURL, "APP_URL=%s KIJKO_ADDR=%s", c.setting, c.addr)
+		require.Equal(t, c.listening, cfg.Addr)
+	}
 }

@@ -32,6 +32,7 @@ const (
 // Prepare fills the settings that development needs and brings the database up to date. Close what it returns last.
 func Prepare(ctx context.Context, c *config.Config, seed string, log *slog.Logger, say func(string)) (closer func(context.Context) error, err error) {
 	c.Debug = true
+	c.AdmitLoopback()
 	closer = func(context.Context) error { return nil }
 	owner := c.Database
 	if owner == "" {
@@ -59,6 +60,14 @@ func Prepare(ctx context.Context, c *config.Config, seed string, log *slog.Logge
 		}
 	}
 	return closer, nil
+}
+
+// Owner says which process has the private database that c would start, where one has: a second start then finds its port taken too.
+func Owner(c config.Config) error {
+	if c.Database != "" {
+		return nil
+	}
+	return devpg.Holder(c.DataDir)
 }
 
 // local says whether a database address stays on this machine.

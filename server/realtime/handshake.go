@@ -40,8 +40,9 @@ func (s *Server) serve(c *fiber.Ctx) error {
 	}
 	ip := s.deps.ClientIP(c)
 	if !s.originAllowed(c.Context()) {
-		s.NoteForeign(ip, strings.Clone(c.Params("projectId")))
-		return api.NewProblem(http.StatusForbidden, "ORIGIN_NOT_ALLOWED", "This site may not open connections here.", "")
+		s.NoteForeign(ip, strings.Clone(c.Params("projectId")), strings.Clone(c.Get(fiber.HeaderOrigin)))
+		return api.NewProblem(http.StatusForbidden, "ORIGIN_NOT_ALLOWED",
+			"Pages of this site may not open connections here. The operator lists the sites that may in CORS_ORIGINS.", "")
 	}
 	if err := s.Admit(ip, strings.Clone(c.Params("projectId"))); err != nil {
 		return err
@@ -53,8 +54,12 @@ func (s *Server) serve(c *fiber.Ctx) error {
 	return nil
 }
 
-// NoteForeign puts an attempt of another site's page into the access log.
-func (s *Server) NoteForeign(ip, target string) {
+// NoteForeign puts an attempt of another site's page into the access log. A browser sees no more than a failed connection, so the setting that
+// admits the site is named in the server's own log too, a few times a minute at most.
+func (s *Server) NoteForeign(ip, target, origin string) {
+	if s.foreign.Allow() {
+		s.log.Warn("a page was refused a socket: its origin is not in CORS_ORIGINS", "origin", origin, "ip", ip)
+	}
 	s.refusals.add(uuid.NewString(), target, "", "Origin not allowed", ip)
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/valyala/fasthttp"
+	"golang.org/x/time/rate"
 
 	"kijko/server/api"
 	"kijko/server/auth"
@@ -30,8 +30,8 @@ type Deps struct {
 	Auth api.Authenticator
 	// Issuer makes and judges connection tokens; nil: none are accepted.
 	Issuer *auth.Issuer
-	// Origins are the sites whose pages may connect; a request without Origin may.
-	Origins []string
+	// Origins are the sites whose pages may connect, besides those of this server itself; a request without Origin may.
+	Origins api.Origins
 	// ClientIP judges X-Forwarded-For; nil: the peer's address.
 	ClientIP func(c *fiber.Ctx) string
 	Log      *slog.Logger
@@ -119,6 +119,8 @@ type Server struct {
 	upgrader *websocket.FastHTTPUpgrader
 
 	perIP, perUser, denied *windows
+	// foreign bounds the log lines about pages of other sites.
+	foreign *rate.Limiter
 
 	roster   *roster
 	refusals *refusals
@@ -156,6 +158,7 @@ func New(deps Deps) (*Server, error) {
 		perIP:    newWindows(opt.HandshakesPerMinute, time.Minute),
 		perUser:  newWindows(opt.HandshakesPerMinute, time.Minute),
 		denied:   newWindows(opt.DeniedPerMinute, time.Minute),
+		foreign:  rate.NewLimiter(rate.Every(20*time.Second), 3),
 		roster:   newRoster(),
 		refusals: &refusals{now: opt.Now},
 		leave:    make(chan struct{}, 1),
@@ -372,8 +375,6 @@ func (s *Server) Check() api.Check {
 	}}
 }
 
-// originAllowed admits requests without Origin and those of the configured sites.
 func (s *Server) originAllowed(ctx *fasthttp.RequestCtx) bool {
-	origin := string(ctx.Request.Header.Peek(fiber.HeaderOrigin))
-	return origin == "" || slices.Contains(s.deps.Origins, origin)
+	return s.deps.Origins.AllowSocket(string(ctx.Request.Header.Peek(fiber.HeaderOrigin)), string(ctx.Host()))
 }

@@ -28,8 +28,8 @@ type Options struct {
 // Deps is what a Server needs.
 type Deps struct {
 	Realtime *realtime.Server
-	// Origins are the sites whose pages may connect; a request without Origin may.
-	Origins []string
+	// Origins are the sites whose pages may connect, besides those of this server itself; a request without Origin may.
+	Origins api.Origins
 	// ClientIP judges X-Forwarded-For; nil: the peer's address.
 	ClientIP func(c *fiber.Ctx) string
 	Log      *slog.Logger
@@ -80,8 +80,8 @@ func New(deps Deps) (*Server, error) {
 		lost: expirable.NewLRU[string, memory](maxLost, nil, deps.Options.RecoveryTime)}
 	var err error
 	s.engine, err = engine.New(engine.Deps{Accept: s.accept, Query: []string{"projectId", "contextId"},
-		Admit: func(ip string) error { return deps.Realtime.Admit(ip, "") }, Foreign: func(ip string) { deps.Realtime.NoteForeign(ip, "") },
-		Origins: deps.Origins, ClientIP: deps.ClientIP, Log: deps.Log, Options: deps.Options.Engine})
+		Admit: func(ip string) error { return deps.Realtime.Admit(ip, "") }, Foreign: func(ip, origin string) { deps.Realtime.NoteForeign(ip, "", origin) },
+		AllowOrigin: deps.Origins.AllowSocket, ClientIP: deps.ClientIP, Log: deps.Log, Options: deps.Options.Engine})
 	return s, err
 }
 

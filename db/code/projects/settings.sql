@@ -164,7 +164,9 @@ create or replace function api.update_project_settings(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
 declare
-  v_project uuid := private.path_project(p, case when (p -> 'body') - 'defaultNotificationLevel' = '{}' then 'manager' else 'admin' end);
+  -- A manager may set the level alone. Members that are no settings are ignored, here too.
+  v_project uuid := private.path_project(p, case when (p -> 'body') ?| array['chunkingStrategy', 'webhookUrl', 'metadataOptions', 'outputFormat',
+    'embeddingModel', 'patternFilters', 'processingOptions', 'fileFilters', 'persona', 'customSettings'] then 'admin' else 'manager' end);
   v_stored boolean := private.apply_settings(v_project, p -> 'body', p ->> 'sealedWebhookSecret');
 begin
   -- Deleted since it was judged? Then it is not found.

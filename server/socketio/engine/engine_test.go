@@ -63,7 +63,7 @@ type setup struct {
 func newSetup(t *testing.T, opt engine.Options, change ...func(*engine.Deps)) *setup {
 	t.Helper()
 	s := &setup{t: t, closed: make(chan string, 1000), sessions: map[string]*engine.Session{}}
-	deps := engine.Deps{Options: opt, Origins: []string{site}, Accept: func(session *engine.Session, _ engine.Request) engine.Receiver {
+	deps := engine.Deps{Options: opt, AllowOrigin: func(origin, _ string) bool { return origin == site }, Accept: func(session *engine.Session, _ engine.Request) engine.Receiver {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.sessions[session.ID()] = session

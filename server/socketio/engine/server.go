@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -70,11 +69,11 @@ type Deps struct {
 	// Query names the parameters that Accept wants to see; values over 200 bytes are none. Nothing else is kept of a request.
 	Query []string
 	// Foreign hears of requests that other sites' pages made. May be nil.
-	Foreign func(ip string)
+	Foreign func(ip, origin string)
 	// Admit judges a new session before it is made: an error refuses it (a rate, for example). nil: all are welcome.
 	Admit func(ip string) error
-	// Origins are the sites whose pages may connect; a request without Origin may.
-	Origins []string
+	// AllowOrigin says whether a page of origin may connect to a server that it calls host; a request without Origin may.
+	AllowOrigin func(origin, host string) bool
 	// ClientIP judges X-Forwarded-For; nil: the peer's address.
 	ClientIP func(c *fiber.Ctx) string
 	Log      *slog.Logger
@@ -149,9 +148,9 @@ func (s *Server) Serve(c *fiber.Ctx) error {
 	switch {
 	case transport != "polling" && transport != "websocket":
 		return refuse(c, codeTransport)
-	case origin != "" && !slices.Contains(s.deps.Origins, origin):
+	case origin != "" && !s.deps.AllowOrigin(origin, string(c.Context().Host())):
 		if s.deps.Foreign != nil {
-			s.deps.Foreign(s.deps.ClientIP(c))
+			s.deps.Foreign(s.deps.ClientIP(c), origin)
 		}
 		return refuse(c, codeForbidden)
 	case string(query.Peek("EIO")) != "4":

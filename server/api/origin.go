@@ -1,0 +1,53 @@
+package api
+
+import (
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Origins are the sites whose pages may call the API and open sockets, as CORS_ORIGINS lists them. An entry that ends with ":*" stands for every
+// port of its host.
+type Origins []string
+
+// Allow says whether a page of origin may call.
+func (o Origins) Allow(origin string) bool {
+	if slices.Contains(o, origin) {
+		return true
+	}
+	site, port, found := cutPort(origin)
+	return found && port != "*" && slices.Contains(o, site+":*")
+}
+
+// AllowSocket says whether a page of origin may open a socket at host, the request's Host. The server's own pages may, and so may clients that
+// name the address which they connect to as their Origin (Python's websocket-client). That is safe because no cookie opens a socket: a page of
+// another site has no credential to send.
+func (o Origins) AllowSocket(origin, host string) bool {
+	return origin == "" || o.Allow(origin) || sameHost(origin, host)
+}
+
+// cutPort splits "http://localhost:3000" at its last colon; an origin without a port is not split.
+func cutPort(origin string) (site, port string, found bool) {
+	at := strings.LastIndexByte(origin, ':')
+	if at <= strings.Index(origin, "://") || strings.HasSuffix(origin, "]") {
+		return origin, "", false
+	}
+	return origin[:at], origin[at+1:], true
+}
+
+func sameHost(origin, host string) bool {
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" || host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return false
+	}
+	port := map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	return strings.EqualFold(withPort(u.Host, port), withPort(host, port))
+}
+
+func withPort(host, port string) string {
+	if _, _, err := net.SplitHostPort(host); err == nil {
+		return host
+	}
+	return net.JoinHostPort(strings.Trim(host, "[]"), port)
+}
