@@ -16,7 +16,8 @@ import (
 const LocalLabel = "[Kijko's local model, for development: no model provider is configured]"
 
 // local answers without any provider: always the same to the same request. It repeats the end of what it was asked, counts tokens with
-// the project's tokenizer, and heeds max_tokens and stop_sequences, so that everything around a model can be tried on a laptop.
+// the project's tokenizer, and heeds max_tokens and stop_sequences, so that everything around a model can be tried on a laptop. Where the system
+// prompt asks for a block of a form that it shows, it proposes one (proposal).
 type local struct{ delay time.Duration }
 
 // maxEcho is how much it repeats, in bytes.
@@ -78,7 +79,11 @@ func (l local) answer(r Request) Result {
 	if images > 0 {
 		text += fmt.Sprintf("I was shown %d image(s). ", images)
 	}
-	text += "You asked:\n\n" + asked
+	if block := proposal(r.System, asked); block != "" {
+		text += "This is what I propose:\n\n" + block
+	} else {
+		text += "You asked:\n\n" + asked
+	}
 	stop := "end_turn"
 	for _, sequence := range r.StopSequences {
 		if before, _, found := strings.Cut(text, sequence); found && sequence != "" {
