@@ -122,8 +122,10 @@ func TestRealtimeHandshake(t *testing.T) {
 		_, response, err := n.tryOpen(project, dial{query: "token=" + ann.token(), header: http.Header{"Origin": {"https://evil.example"}}})
 		require.Error(t, err)
 		require.Equal(t, http.StatusForbidden, response.StatusCode)
-		w := n.open(project, dial{query: "token=" + ann.token(), header: http.Header{"Origin": {"https://app.kijko.test"}}})
-		w.expect("hello")
+		for _, origin := range []string{"https://app.kijko.test", "http://localhost:4173", "http://" + n.addr} {
+			w := n.open(project, dial{query: "token=" + ann.token(), header: http.Header{"Origin": {origin}}})
+			w.expect("hello")
+		}
 	})
 	t.Run("TooManyHandshakes", func(t *testing.T) {
 		n := l.node(func(o *realtime.Options) { o.HandshakesPerMinute = 3 })
