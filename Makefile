@@ -1,6 +1,8 @@
 # Every recipe is one call of a program or script; their logic is in Go and in tests/tools.
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-go test-sql bench lint generate check-generated coverage fuzz psql stop clean
+# A pattern for test-go, a part of a file's name for test-sql.
+match ?=
+.PHONY: help run demo test test-go test-sql bench fmt tidy lint generate check-generated coverage fuzz psql stop clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,14 +18,20 @@ test: ## everything: linters, Go tests with -race, pgTAP, drift of generated fil
 	@tests/tools/prepare.sh tests
 	go run ./tests/tools/suite
 
-test-go: ## only the Go tests, with -race
-	go run ./tests/tools/suite -only go
+test-go: ## only the Go tests, with -race; of one feature: make test-go match=Skills
+	go run ./tests/tools/suite -only go -match '$(match)'
 
-test-sql: ## only the pgTAP tests
-	go run ./tests/tools/suite -only sql
+test-sql: ## only the pgTAP tests; of one feature: make test-sql match=skills
+	go run ./tests/tools/suite -only sql -match '$(match)'
 
 bench: ## the table of figures, each beside its yardstick
 	go run ./tests/bench
+
+fmt: ## format the Go code
+	gofmt -w $$(git ls-files '*.go')
+
+tidy: ## go.mod and go.sum hold what is used, no more
+	go mod tidy
 
 lint: ## gofmt, go vet, staticcheck
 	go run ./tests/tools/suite -only lint

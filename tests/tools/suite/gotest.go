@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"kijko/db/devpg"
@@ -30,8 +33,17 @@ func goTests(ctx context.Context, out io.Writer) (tally, error) {
 	if err != nil {
 		return tally{}, err
 	}
-	cmd := exec.CommandContext(ctx, "go", "test", "-json", "-race", "-p", "2", "-timeout", "20m",
-		"-covermode", "atomic", "-coverpkg", measured, "-coverprofile", profileFile, "./...")
+	args := []string{"test", "-json", "-race", "-p", "2", "-timeout", "20m"}
+	if *match == "" {
+		args = append(args, "-covermode", "atomic", "-coverpkg", measured, "-coverprofile", profileFile, "./...")
+	} else {
+		packages, err := packagesWithTest(*match)
+		if err != nil {
+			return tally{}, err
+		}
+		args = append(append(args, "-run", *match), packages...)
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Env = append(os.Environ(), devpg.CallsVariable+"="+calls)
 	cmd.Stderr = out
 	pipe, err := cmd.StdoutPipe()
@@ -47,6 +59,38 @@ func goTests(ctx context.Context, out io.Writer) (tally, error) {
 		return t, errors.Join(fmt.Errorf("go test: %w", werr), rerr)
 	}
 	return t, rerr
+}
+
+// packagesWithTest finds the folders in which a test's name fits the pattern, so that one feature's tests do not wait for the build of all others.
+func packagesWithTest(pattern string) ([]string, error) {
+	fits, err := regexp.Compile(pattern)
+	if err != nil {
+		return nil, fmt.Errorf("-match: %w", err)
+	}
+	files, err := goFiles(".")
+	if err != nil {
+		return nil, err
+	}
+	test := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	found := map[string]bool{}
+	for _, file := range files {
+		if !strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("find tests: %w", err)
+		}
+		for _, name := range test.FindAllSubmatch(source, -1) {
+			if fits.Match(name[1]) {
+				found["./"+filepath.ToSlash(filepath.Dir(file))] = true
+			}
+		}
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("no Go test is called like %q", pattern)
+	}
+	return slices.Sorted(maps.Keys(found)), nil
 }
 
 // freshCalls empties the folder in which test processes say which SQL functions were called.

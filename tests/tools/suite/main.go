@@ -4,8 +4,8 @@
 //
 //	suite                  everything
 //	suite -only lint       gofmt, go vet, staticcheck
-//	suite -only go         the Go tests, with coverage
-//	suite -only sql        the pgTAP files, with -match of those whose name contains a text
+//	suite -only go         the Go tests, with coverage; with -match only tests whose name fits the pattern, without coverage
+//	suite -only sql        the pgTAP files; with -match only those whose name contains the text
 //	suite -only coverage   the tables, from the profile of the last run
 //
 // The whole suite compiles every package once, with -race: the linters use the same build, because
@@ -43,7 +43,7 @@ var steps = []step{
 	{"coverage", coverage},
 }
 
-var match = flag.String("match", "", "of the pgTAP files, only those whose name contains this")
+var match = flag.String("match", "", "only tests like this: a part of a pgTAP file's name, or a pattern of Go tests' names")
 
 func main() {
 	only := flag.String("only", "", "run one step: lint, go, sql or coverage")

@@ -11,9 +11,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 
@@ -60,15 +62,40 @@ func sqlTests(ctx context.Context, out io.Writer) (t tally, err error) {
 	if err := makeTemplate(ctx, cluster, template); err != nil {
 		return t, err
 	}
-	for i, file := range files {
-		result, err := runCopy(ctx, cluster, template, fmt.Sprintf("%s_%d", template, i), file)
-		if err != nil {
-			return t, err
-		}
-		t.add(result.tally)
-		result.print(out, file)
+	return t, runFiles(ctx, cluster, template, files, func(file string, r tapResult) {
+		t.add(r.tally)
+		r.print(out, file)
+	})
+}
+
+// runFiles runs as many files at a time as there are processors, and tells the results in the order of the files.
+func runFiles(ctx context.Context, cluster *devpg.Cluster, template string, files []string, tell func(string, tapResult)) error {
+	type outcome struct {
+		result tapResult
+		err    error
 	}
-	return t, nil
+	outcomes := make([]chan outcome, len(files))
+	places := make(chan struct{}, runtime.NumCPU())
+	// A database cannot be copied by two sessions at once.
+	var copying sync.Mutex
+	for i, file := range files {
+		outcomes[i] = make(chan outcome, 1)
+		go func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			r, err := runCopy(ctx, cluster, template, fmt.Sprintf("%s_%d", template, i), file, &copying)
+			outcomes[i] <- outcome{r, err}
+		}()
+	}
+	var errs []error
+	for i, file := range files {
+		o := <-outcomes[i]
+		errs = append(errs, o.err)
+		if o.err == nil {
+			tell(file, o.result)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // makeTemplate sets a database up and gives it pgTAP the way the Supabase CLI does, in schema
@@ -92,7 +119,7 @@ func makeTemplate(ctx context.Context, cluster *devpg.Cluster, name string) (err
 }
 
 // runCopy runs one file in a copy of the template.
-func runCopy(ctx context.Context, cluster *devpg.Cluster, template, name, file string) (r tapResult, err error) {
+func runCopy(ctx context.Context, cluster *devpg.Cluster, template, name, file string, copying *sync.Mutex) (r tapResult, err error) {
 	admin, err := pgx.Connect(ctx, cluster.DSN(devpg.Superuser, "postgres"))
 	if err != nil {
 		return r, fmt.Errorf("connect: %w", err)
@@ -100,7 +127,10 @@ func runCopy(ctx context.Context, cluster *devpg.Cluster, template, name, file s
 	after := context.WithoutCancel(ctx)
 	defer func() { err = errors.Join(err, admin.Close(after)) }()
 	copySQL := fmt.Sprintf("create database %s template %s", pgx.Identifier{name}.Sanitize(), pgx.Identifier{template}.Sanitize())
-	if _, err := admin.Exec(ctx, copySQL); err != nil {
+	copying.Lock()
+	_, err = admin.Exec(ctx, copySQL)
+	copying.Unlock()
+	if err != nil {
 		return r, fmt.Errorf("copy the template: %w", err)
 	}
 	defer func() { err = errors.Join(err, cluster.DropDatabase(after, name)) }()
