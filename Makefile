@@ -36,7 +36,7 @@ tidy: ## go.mod and go.sum hold what is used, no more
 lint: ## gofmt, go vet, staticcheck
 	go run ./tests/tools/suite -only lint
 
-generate: ## renew db/schema.sql, supabase/migrations, supabase/tests and the README's tables
+generate: ## renew db/schema.sql, supabase/migrations, supabase/tests and docs/settings.md
 	go run ./tests/tools/generate
 
 check-generated: ## fail where a generated file is stale

@@ -1,6 +1,6 @@
 // Command server is the HTTP and WebSocket edge of Kijko.
 //
-//	server            production: needs its settings (README), refuses to start without its secrets
+//	server            production: needs its settings (docs/settings.md), refuses to start without its secrets
 //	server -dev       development: private database, demo tenant, server and worker in one process
 //	server -settings  print the table of settings
 package main

@@ -1,5 +1,5 @@
-// Package config is the one place where settings come from: environment variables, each with its meaning beside it. The README's
-// table is printed from here (`go run ./server -settings`), and Validate names every fault at once.
+// Package config is the one place where settings come from: environment variables, each with its meaning beside it. The table of
+// docs/settings.md is printed from here (`go run ./server -settings`), and Validate names every fault at once.
 package config
 
 import (
@@ -23,7 +23,7 @@ import (
 	"kijko/worker/mail"
 )
 
-// Config is every setting. The tag `doc` is what the README says; `secret` marks what is never shown.
+// Config is every setting. The tag `doc` is what docs/settings.md says; `secret` marks what is never shown.
 type Config struct {
 	Addr    string `env:"KIJKO_ADDR" envDefault:"127.0.0.1:8000" doc:"Address to listen on."`
 	DataDir string `env:"KIJKO_DATA_DIR" envDefault:".kijko" doc:"Folder for the private database, stored files and work in progress."`
@@ -318,7 +318,7 @@ func (c Config) EncryptionKeys() ([][]byte, error) {
 	return keys, nil
 }
 
-// Table is the README's table of settings, in Markdown.
+// Table is the table of docs/settings.md, in Markdown.
 func Table() string {
 	var b strings.Builder
 	b.WriteString("| setting | default | meaning |\n|---|---|---|\n")

@@ -1,4 +1,4 @@
-// Command bench prints the table of figures (README, "Figures"): each is a ratio against something that runs beside it in the same run,
+// Command bench prints the table of figures (docs/figures.md): each is a ratio against something that runs beside it in the same run,
 // because absolute times differ by a factor of two between machines, and on shared ones between minutes.
 //
 //	go run ./tests/bench              all

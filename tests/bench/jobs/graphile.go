@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// graphileVersion is the one that the figures in the README were measured with.
+// graphileVersion is the one that the figures of docs/figures.md were measured with.
 const graphileVersion = "0.16.6"
 
 // graphileScript has the commands of peer: its own defaults but for the number of jobs at once.

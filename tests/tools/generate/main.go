@@ -3,7 +3,7 @@
 //	db/schema.sql            the dump of a database that was set up from nothing
 //	supabase/migrations/     the same database as plain SQL files, for psql and the Supabase CLI
 //	supabase/tests/          the pgTAP files of tests/pgtap, where "supabase test db" looks for them
-//	README.md                the table of settings, between its two markers
+//	docs/settings.md         the table of settings, between its two markers
 //
 // With -check it changes nothing and fails, naming the stale files and the command that renews them.
 package main
@@ -101,11 +101,11 @@ func generate(ctx context.Context, root string) (outputs []output, err error) {
 	if err != nil {
 		return nil, err
 	}
-	readme, err := readmeTables(root)
+	settings, err := settingsPage(root)
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(outputs, migrations, copies, readme), nil
+	return slices.Concat(outputs, migrations, copies, settings), nil
 }
 
 func say(text string) { fmt.Fprintln(os.Stderr, "generate:", text) }
