@@ -3,10 +3,11 @@ package llm
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
+
+	"kijko/worker/exactjson"
 
 	"github.com/anthropics/anthropic-sdk-go"
 	"github.com/anthropics/anthropic-sdk-go/option"
@@ -172,10 +173,13 @@ func anthropicFailure(ctx context.Context, err error, x *exchange, key string) e
 		return unanswered(ctx, err, x, key)
 	}
 	var body struct {
-		Error struct{ Type, Message string }
+		Error struct {
+			Type    string `json:"type"`
+			Message string `json:"message"`
+		} `json:"error"`
 	}
 	// A proxy's page of HTML has no sentence for the user.
-	_ = json.Unmarshal([]byte(answered.RawJSON()), &body)
+	_ = exactjson.Unmarshal([]byte(answered.RawJSON()), &body)
 	status := answered.StatusCode
 	if status < 300 {
 		if status = streamedStatus[body.Error.Type]; status == 0 {

@@ -2,11 +2,12 @@ package llm
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"net/http"
 	"time"
+
+	"kijko/worker/exactjson"
 )
 
 // The providers by name, as the database knows them (db/code/models).
@@ -83,7 +84,7 @@ func (p *Parameters) UnmarshalJSON(data []byte) error {
 		MaxTokens *float64 `json:"max_tokens"`
 		TopK      *float64 `json:"top_k"`
 	}{plain: (*plain)(p)}
-	if err := json.Unmarshal(data, &numbers); err != nil {
+	if err := exactjson.Unmarshal(data, &numbers); err != nil {
 		return err
 	}
 	for whole, n := range map[**int]*float64{&p.MaxTokens: numbers.MaxTokens, &p.TopK: numbers.TopK} {
