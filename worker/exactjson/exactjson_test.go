@@ -60,13 +60,13 @@ func TestNamesAreComparedExactly(t *testing.T) {
 func TestTheRestIsAsInTheStandardLibrary(t *testing.T) {
 	t.Parallel()
 	type all struct {
-		At     time.Time       `json:"at"`
-		ID     uuid.UUID       `json:"id"`
-		Bytes  []byte          `json:"bytes"`
-		Any    any             `json:"any"`
-		Map    map[string]int  `json:"map"`
-		Wait   time.Duration   `json:"wait"`
-		Raw    json.RawMessage `json:"raw"`
+		At    time.Time       `json:"at"`
+		ID    uuid.UUID       `json:"id"`
+		Bytes []byte          `json:"bytes"`
+		Any   any             `json:"any"`
+		Map   map[string]int  `json:"map"`
+		Wait  time.Duration   `json:"wait"`
+		Raw   json.RawMessage `json:"raw"`
 		inner
 	}
 	for _, text := range []string{

@@ -41,6 +41,8 @@ type Request struct {
 	System   string
 	Messages []Message
 	Parameters
+	// WithoutSampling leaves temperature, top_p and top_k out: the model refuses them (private.takes_sampling).
+	WithoutSampling bool
 	// Key pays for it; empty means the installation's own.
 	Key string
 }
@@ -106,6 +108,11 @@ func (p Parameters) maxTokens() int {
 type Usage struct {
 	Input  int64
 	Output int64
+}
+
+// grow takes later numbers of one answer: they only ever grow, and what a later count leaves out was said by an earlier one.
+func (u *Usage) grow(to Usage) {
+	u.Input, u.Output = max(u.Input, to.Input), max(u.Output, to.Output)
 }
 
 // Result is an answer.
