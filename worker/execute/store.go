@@ -24,7 +24,9 @@ type task struct {
 	// SealedKey is the organization's own; nil: the installation's.
 	SealedKey  *string
 	Parameters llm.Parameters
-	Prompt     string
+	// WithoutSampling: the model takes no temperature, top_p and top_k.
+	WithoutSampling bool
+	Prompt          string
 	// Began is the first start of the run, by this machine's clock.
 	Began      time.Time
 	IsStreamed bool
@@ -57,6 +59,12 @@ func (e *Engine) take(ctx context.Context, n int) (tasks []*task, seen int, err 
 			// The database has checked them; what it let through is not worth losing the others for.
 			e.c.Log.Error("parameters of a skill cannot be read and are left out", "execution", t.ID, "error", err)
 			t.Parameters = llm.Parameters{}
+		}
+		var route struct {
+			WithoutSampling bool `json:"withoutSampling"`
+		}
+		if exactjson.Unmarshal(parameters, &route) == nil {
+			t.WithoutSampling = route.WithoutSampling
 		}
 		tasks = append(tasks, t)
 	}
