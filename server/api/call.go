@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"go.opentelemetry.io/otel/trace"
 
 	"kijko/server/openapi"
 	"kijko/worker/exactjson"
@@ -34,6 +35,7 @@ type Call struct {
 	Body []byte
 
 	app     *App
+	span    trace.Span // ended with the request; nil where there is no operation
 	pathOf  func(string) string
 	keyHash []byte
 	key     string
