@@ -133,7 +133,7 @@ func checkRefusal(r Result) (Result, error) {
 // anthropicUsage adds up what Anthropic counts apart: tokens that were written to its cache or read from it are none of input_tokens.
 // Those of thinking are within output_tokens.
 func anthropicUsage(input, written, read, output int64) Usage {
-	return Usage{Input: input + written + read, Output: output}
+	return Usage{Input: count(input) + count(written) + count(read), Output: count(output)}.bounded()
 }
 
 func anthropicRequest(r Request) anthropic.MessageNewParams {

@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"kijko/worker/llm"
 	"kijko/worker/llm/llmtest"
@@ -304,4 +307,44 @@ func TestEventsAreNotHeldBack(t *testing.T) {
 			require.NoError(t, err, "%s %q", name, end)
 		}
 	}
+}
+
+func TestCountsWithinReason(t *testing.T) {
+	t.Parallel()
+	for name, answers := range map[string][2]string{
+		llm.Anthropic: {strings.Replace(whole[llm.Anthropic], `"input_tokens":3,"output_tokens":2`, `"input_tokens":-3,"output_tokens":9000000000000000000`, 1),
+			strings.Replace(whole[llm.Anthropic], `"input_tokens":3`, `"input_tokens":9223372036854775807,"cache_read_input_tokens":9223372036854775807`, 1)},
+		llm.Google: {strings.Replace(whole[llm.Google], `"promptTokenCount":3,"candidatesTokenCount":2,"totalTokenCount":5`, `"promptTokenCount":-3,"candidatesTokenCount":2147483647,"thoughtsTokenCount":2147483647`, 1),
+			strings.Replace(whole[llm.Google], `"promptTokenCount":3`, `"promptTokenCount":2147483647,"toolUsePromptTokenCount":2147483647`, 1)},
+	} {
+		first, _, err := through(t, name, false, send(200, "application/json", answers[0]))
+		require.NoError(t, err)
+		require.Equal(t, llm.Usage{Output: 1<<30 - 1}, first.Usage, name)
+		second, _, err := through(t, name, false, send(200, "application/json", answers[1]))
+		require.NoError(t, err)
+		require.Equal(t, llm.Usage{Input: 1<<30 - 1, Output: 2}, second.Usage, name)
+	}
+}
+
+// Spans say what was counted, also of calls that failed.
+func TestSpansCountWhatWasPaidFor(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	before := otel.GetTracerProvider()
+	otel.SetTracerProvider(trace.NewTracerProvider(trace.WithSpanProcessor(spans)))
+	t.Cleanup(func() { otel.SetTracerProvider(before) })
+	models := llmtest.New(t)
+	models.Next(llmtest.Reply{Pieces: []string{"x"}, Input: 10, Output: 3, Thoughts: 20}, llmtest.Reply{StopReason: "SAFETY", Input: 10, Thoughts: 5})
+	p := provider(t, models.Config(), llm.Google)
+	for range 2 {
+		_, _ = p.Generate(t.Context(), llm.Request{Model: "gemini-x", Messages: llm.Prompt("x")})
+	}
+	counted := []int64{}
+	for _, span := range spans.Ended() {
+		for _, a := range span.Attributes() {
+			if a.Key == "gen_ai.usage.output_tokens" && span.Name() == "chat gemini-x" {
+				counted = append(counted, a.Value.AsInt64())
+			}
+		}
+	}
+	require.Equal(t, []int64{23, 5}, counted)
 }

@@ -145,11 +145,11 @@ func (g *gathering) add(answer *genai.GenerateContentResponse) (text string) {
 // googleUsage adds up what Google counts apart: what the model thought is billed as output, what tools read is part of the input. What
 // the total has beyond the parts that we know has to be paid for as well.
 func googleUsage(u *genai.GenerateContentResponseUsageMetadata) Usage {
-	usage := Usage{Input: int64(u.PromptTokenCount) + int64(u.ToolUsePromptTokenCount), Output: int64(u.CandidatesTokenCount) + int64(u.ThoughtsTokenCount)}
+	usage := Usage{Input: count(u.PromptTokenCount) + count(u.ToolUsePromptTokenCount), Output: count(u.CandidatesTokenCount) + count(u.ThoughtsTokenCount)}
 	if u.PromptTokenCount > 0 {
-		usage.Output = max(usage.Output, int64(u.TotalTokenCount)-usage.Input)
+		usage.Output = max(usage.Output, count(u.TotalTokenCount)-usage.Input)
 	}
-	return usage
+	return usage.bounded()
 }
 
 func (g *gathering) result() (Result, error) {

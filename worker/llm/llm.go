@@ -110,6 +110,14 @@ type Usage struct {
 	Output int64
 }
 
+// maxCount is more than any model reads or writes at once; two of them fit where runs are kept.
+const maxCount = 1 << 30
+
+// count is what a provider claims, within reason.
+func count[N int32 | int64](n N) int64 { return min(max(int64(n), 0), maxCount) }
+
+func (u Usage) bounded() Usage { return Usage{min(u.Input, maxCount-1), min(u.Output, maxCount-1)} }
+
 // grow takes later numbers of one answer: they only ever grow, and what a later count leaves out was said by an earlier one.
 func (u *Usage) grow(to Usage) {
 	u.Input, u.Output = max(u.Input, to.Input), max(u.Output, to.Output)
