@@ -23,7 +23,7 @@ func (l *skillLab) readAll(path, body string) map[string]any {
 	return last.Data
 }
 
-// A model that refuses temperature, top_p and top_k is sent none of them, whoever asks: the double fails the test otherwise.
+// A model that refuses temperature, top_p and top_k is sent none of them, on every way to it: the double fails the test otherwise.
 func TestModelsWithoutSampling(t *testing.T) {
 	t.Parallel()
 	l := newSkillLab(t)

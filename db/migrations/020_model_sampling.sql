@@ -11,8 +11,8 @@ comment on table public.model_sampling is 'Ids that are called, and whether they
 
 insert into public.model_sampling (model, takes_sampling) values ('claude-opus-4-7', false), ('claude-sonnet-5', false);
 
--- Every id that is called has its own price, or a run costs by the name that somebody gave it: the same call to Haiku 4.5 cost 150 or 1800.
--- The row of Gemini holds what the default model's row said of it until now.
+-- Every id that is called has its own price, or a run costs by the name in its skill: one call to Haiku 4.5 cost 150 or 1800 cents. The row
+-- of Gemini holds what the default model's row said of it until now.
 insert into public.model_prices (model, input_cents, output_cents) values
   ('claude-sonnet-4-6', 300, 1500),
   ('claude-haiku-4-5-20251001', 100, 500),

@@ -66,7 +66,7 @@ func (o *Operation) CheckBody(raw []byte) ([]byte, error) {
 	if err := o.body.Validate(value); err != nil {
 		return nil, explain(err, "")
 	}
-	// Of members with one name the last was judged, and is all that anybody sees.
+	// Of members with one name the last was judged, and is the only one that Go and Postgres see.
 	if raw, err = exactjson.Unique(raw); err != nil {
 		return nil, &Fault{Message: "The request body is not valid JSON."}
 	}

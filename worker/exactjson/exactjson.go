@@ -1,10 +1,11 @@
-// Package exactjson is the one way in which JSON that somebody else wrote becomes Go values: bodies of requests, frames of sockets, texts
-// that people stored. Schemas and Postgres compare names of members exactly, encoding/json does not: to it `Conditions` is `conditions`,
-// so that a member which nobody has judged would take the place of one that was.
+// Package exactjson is the one way in which JSON from callers becomes Go values: bodies of requests, frames of sockets, stored texts.
+// Schemas and Postgres compare names of members exactly, encoding/json does not: to it `Conditions` is `conditions`, so that a member
+// which no schema has judged would take the place of the one that was.
 //
 // Of several members with one name the last one counts, whole, as for schemas and jsonb; encoding/json would mix their members.
 //
-// Everything else is as in encoding/json, tags included, but for json.Number: take a json.RawMessage instead. There is no state; all of it is safe for concurrent use.
+// Everything else is as in encoding/json, tags included, but for json.Number: take a json.RawMessage instead. There is no state; all of it
+// is safe for concurrent use.
 package exactjson
 
 import (

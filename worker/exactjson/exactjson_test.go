@@ -98,8 +98,8 @@ func TestUnique(t *testing.T) {
 	require.Error(t, err)
 }
 
-// own are the files that read JSON with encoding/json itself, because none of it comes from a caller. Whoever adds one says what it reads;
-// what comes from outside goes through this package (in handlers: Call.Decode). Answers of the database and arguments of jobs are known
+// own are the files that read JSON with encoding/json itself, because none of it comes from a caller. A new one says what it reads;
+// what comes from callers goes through this package (in handlers: Call.Decode). Answers of the database and arguments of jobs are known
 // by the names that they have everywhere.
 var own = map[string]string{
 	"server/api/exec.go":            "headers that a function of the database has set",

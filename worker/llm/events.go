@@ -11,7 +11,7 @@ import (
 
 // events hands a stream of server-sent events on in the one form that both SDKs read: a line with the name, one with the data, a blank
 // one. The standard (HTML, "Parsing an event stream") allows more, and gateways use it: comments that keep a connection alive, data over
-// several lines, other ends of lines, a byte order mark, fields that nobody asked for. Google's SDK gives up at each of them.
+// several lines, other ends of lines, a byte order mark, fields of no use. Google's SDK gives up at each of them.
 //
 // An error that comes instead of an event, framed or not, ends the stream and is the exchange's.
 type events struct {

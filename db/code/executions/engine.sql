@@ -63,7 +63,8 @@ $$;
 comment on function private.prepare_execution is 'The rendered prompt, or errorCode and errorMessage.';
 
 -- Leases one run: the first start of a pending one, or the take-over of one whose worker is gone. outcome 'run' comes with all that is
--- needed to call the model (parameters say withoutSampling of one that takes no such parameters); 'none' means that there is nothing to do any more; 'busy' that somebody is changing the row just now.
+-- needed to call the model; 'none' means that there is nothing to do any more; 'busy' that somebody is changing the row just now.
+-- The parameters are those to send: of a model that takes no sampling parameters without them, and with `withoutSampling`.
 create or replace function private.claim_execution(
   p_id uuid, p_seconds integer, out outcome text, out token uuid, out answers text, out called text, out sealed_key text,
   out parameters jsonb, out prompt text, out elapsed_ms bigint, out is_streamed boolean, out organization_id uuid

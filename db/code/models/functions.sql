@@ -157,7 +157,7 @@ $$;
 comment on function private.cost_cents is
   'Cents for tokens at the prices of p_at, in integers; null where the provider reported no tokens. Judges: gives away public knowledge only.';
 
--- The ids that can be called and have no price that holds. An id that somebody makes up of a known family costs what the default costs.
+-- The ids that can be called and have no price that holds. An id of a known family that stands in no row costs what the default costs.
 create or replace function private.unpriced_models() returns setof text
 language sql stable set search_path = ''
 as $$
@@ -167,10 +167,10 @@ as $$
   where r.provider in ('anthropic', 'google')
     and not exists (select from public.model_prices p where p.model = r.called and p.holds_from <= now())
 $$;
-comment on function private.unpriced_models is 'What models, aliases and successors lead to and what has no price: none, unless somebody is changing them.';
+comment on function private.unpriced_models is 'What models, aliases and successors lead to and what has no price: none at each commit.';
 
--- A row of model_sampling says it. Of other ids only those of Claude tell: Opus 4.7 and Sonnet 5 were the first to refuse, and all that came
--- later did. So of an id that is not known to be older it is believed; a request without the three is answered by every model.
+-- A row of model_sampling decides. Without one, ids of Claude do: Opus 4.7 and Sonnet 5 were the first to refuse, so an id that is not known
+-- to be older counts as one that refuses. A request without the three is answered by every model.
 create or replace function private.takes_sampling(p_called text) returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
