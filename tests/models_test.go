@@ -28,8 +28,7 @@ func TestModelsWithoutSampling(t *testing.T) {
 	t.Parallel()
 	l := newSkillLab(t)
 	worker.Start(t, l.Stack)
-	l.DB.Exec(`insert into public.model_prices (model, input_cents, output_cents) values ('claude-sonnet-5', 300, 1500);
-		insert into public.model_successors (model, called) values ('claude-sonnet-4-6', 'claude-sonnet-5');
+	l.DB.Exec(`insert into public.model_successors (model, called) values ('claude-sonnet-4-6', 'claude-sonnet-5');
 		insert into public.model_aliases (alias, model) values ('best', 'claude-opus-4-20250514');
 		insert into public.model_prices (model, input_cents, output_cents) values ('claude-opus-4-8', 500, 2500);
 		insert into public.model_successors (model, called) values ('claude-opus-4-20250514', 'claude-opus-4-8')`)
