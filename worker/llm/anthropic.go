@@ -55,6 +55,7 @@ func (p *anthropicProvider) Stream(ctx context.Context, r Request, emit func(str
 		return Result{}, notConfigured()
 	}
 	ctx, x := withExchange(ctx, true)
+	x.named = true
 	stream := p.client.Messages.NewStreaming(ctx, anthropicRequest(r), option.WithAPIKey(key))
 	defer func() { _ = stream.Close() }() // all that matters of it has been read
 	var result Result

@@ -9,8 +9,8 @@ import (
 	"kijko/worker/exactjson"
 )
 
-// events hands a stream of server-sent events on in the one form that both SDKs read: a line with the name, one with the data, a blank
-// one. The standard (HTML, "Parsing an event stream") allows more, and gateways use it: comments that keep a connection alive, data over
+// events hands a stream of server-sent events on in the form that the SDK reads: the name where it has a meaning, the data on one line, a
+// blank line. The standard (HTML, "Parsing an event stream") allows more, and gateways use it: comments that keep a connection alive, data over
 // several lines, other ends of lines, a byte order mark, fields of no use. Google's SDK gives up at each of them.
 //
 // An error that comes instead of an event, framed or not, ends the stream and is the exchange's.
@@ -105,7 +105,7 @@ func (e *events) dispatch() {
 	case bytes.Contains(data, []byte(`"error"`)) && errorIn(data, false) != nil:
 		e.instead(bytes.Clone(data))
 	default:
-		if name != "" {
+		if e.x.named && name != "" {
 			e.out.WriteString("event: " + name + "\n")
 		}
 		e.out.WriteString("data: ")

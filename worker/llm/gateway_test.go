@@ -250,6 +250,7 @@ func TestStreamsInEveryForm(t *testing.T) {
 			"old ends of lines":   strings.ReplaceAll(plain, "\n", "\r"),
 			"byte order mark":     "\uFEFF" + plain,
 			"no blanks":           strings.ReplaceAll(strings.ReplaceAll(plain, "data: ", "data:"), "event: ", "event:"),
+			"names":               strings.ReplaceAll(plain, "data: {\"candidates", "event: message\ndata: {\"candidates"),
 			"ids and retries":     "retry: 1000\n\n" + strings.ReplaceAll(plain, "data:", "id: 7\ndata:"),
 			"unknown fields":      strings.ReplaceAll(plain, "data: {", "x-trace: 5\nnothing\ndata: {"),
 			"empty events":        strings.ReplaceAll(plain, "\n\n", "\n\n\n\ndata\n\ndata:\n\nevent: ping\n\n"),

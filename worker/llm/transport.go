@@ -22,7 +22,9 @@ const maxRefusal = 64 << 10
 // before it has another one, or a page, and then the status is all that is certain.
 type exchange struct {
 	// stream: events are expected.
-	stream     bool
+	stream bool
+	// named: the names of events have a meaning.
+	named      bool
 	status     int
 	retryAfter time.Duration
 	// head is the beginning of what was read, of errors and of whole answers.
