@@ -68,6 +68,7 @@
 {{ template "models/keys.sql" . }}
 {{ template "models/api.sql" . }}
 {{ template "models/access.sql" . }}
+{{ template "models/triggers.sql" . }}
 {{ template "skills/values.sql" . }}
 {{ template "skills/prompts.sql" . }}
 {{ template "skills/functions.sql" . }}

@@ -18,6 +18,8 @@ type admitted struct {
 	Called         string `json:"called"`
 	OrganizationID string `json:"organizationId"`
 	HasOwnKey      bool   `json:"hasOwnKey"`
+	// WithoutSampling: the model takes no temperature, top_p and top_k.
+	WithoutSampling bool `json:"withoutSampling"`
 }
 
 // admit counts the attempt, has the database judge and charge it, and completes the request with who is called and whose key pays.
@@ -44,7 +46,7 @@ func (f *Feature) admit(c *api.Call, model string, r *llm.Request) (llm.Provider
 	if err := json.Unmarshal(answer.Body, &a); err != nil {
 		return nil, fmt.Errorf("read the admission: %w", err)
 	}
-	r.Model = a.Called
+	r.Model, r.WithoutSampling = a.Called, a.WithoutSampling
 	if a.HasOwnKey {
 		if r.Key, err = f.ownKey(ctx, c, a); err != nil {
 			return nil, err

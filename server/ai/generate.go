@@ -45,8 +45,8 @@ type generation struct {
 func (f *Feature) generateContent(c *api.Call) error {
 	var g generation
 	if c.Body != nil {
-		if err := json.Unmarshal(c.Body, &g); err != nil {
-			return fmt.Errorf("generate body: %w", err)
+		if err := c.Decode(&g); err != nil {
+			return err
 		}
 	} else {
 		room, err := f.room(c)

@@ -2,7 +2,6 @@ package ai
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strings"
 
@@ -21,8 +20,8 @@ func (f *Feature) setProviderKey(c *api.Call) error {
 	var body struct {
 		Key string `json:"key"`
 	}
-	if err := json.Unmarshal(c.Body, &body); err != nil {
-		return fmt.Errorf("provider key body: %w", err)
+	if err := c.Decode(&body); err != nil {
+		return err
 	}
 	key := strings.TrimSpace(body.Key)
 	for _, r := range key {

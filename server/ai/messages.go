@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 
@@ -52,8 +51,8 @@ func answerOf(model string, r llm.Result) messageAnswer {
 // createMessage answers POST /ai/messages, whole or as events.
 func (f *Feature) createMessage(c *api.Call) error {
 	var body messagesBody
-	if err := json.Unmarshal(c.Body, &body); err != nil {
-		return fmt.Errorf("messages body: %w", err)
+	if err := c.Decode(&body); err != nil {
+		return err
 	}
 	r := llm.Request{System: body.SystemPrompt, Parameters: body.Parameters}
 	var err error

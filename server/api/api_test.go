@@ -241,6 +241,8 @@ func TestRequest(t *testing.T) {
 		require.JSONEq(t, `{"id": "one", "body": {"name": "Kijko", "id": "two"}}`, got.body)
 		require.Equal(t, 201, b.do(t, "PUT", "/api/v1/echo/one", `{}`).status, "an alias is the same operation")
 		require.Equal(t, 201, b.do(t, "POST", "/api/v1/echo/one", ``).status, "an empty body is an empty object")
+		got = b.do(t, "POST", "/api/v1/echo/one", `{"name": 7, "name": "Kijko", "members": [{}], "members": []}`)
+		require.JSONEq(t, `{"id": "one", "body": {"name": "Kijko", "members": []}}`, got.body, "of members with one name the last counts")
 	})
 	t.Run("APathThatIsNoTextNamesNothing", func(t *testing.T) {
 		// The function is asked all the same: an id that is none is unknown, not malformed.

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
 	"kijko/server/openapi"
@@ -187,7 +188,7 @@ func (a *App) serve(c *fiber.Ctx) (err error) {
 	}
 	defer cancel()
 	ctx, span := a.tracer.Start(ctx, e.op.ID, trace.WithSpanKind(trace.SpanKindServer))
-	defer span.End()
+	call.span = span
 	if span.IsRecording() {
 		span.SetAttributes(attribute.String("http.request.method", e.op.Method), attribute.String("http.route", e.op.Path),
 			attribute.String("kijko.request_id", id))
@@ -373,6 +374,13 @@ func (a *App) finish(call *Call, e *endpoint, began time.Time) {
 	took := time.Since(began)
 	status := call.Ctx.Response().StatusCode()
 	call.Ctx.Set("X-Process-Time", strconv.FormatInt(took.Milliseconds(), 10)+"ms")
+	if call.span != nil {
+		call.span.SetAttributes(attribute.Int("http.response.status_code", status))
+		if status >= 500 {
+			call.span.SetStatus(codes.Error, "")
+		}
+		call.span.End()
+	}
 	m, route := a.other, "none"
 	if e != nil {
 		m, route = e.meter, e.op.Path

@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"go.opentelemetry.io/otel/trace"
 
 	"kijko/server/openapi"
+	"kijko/worker/exactjson"
 )
 
 // Handler answers an operation in Go. It returns an error (a *Problem, or anything problemOf knows) or has written the answer.
@@ -33,6 +35,7 @@ type Call struct {
 	Body []byte
 
 	app     *App
+	span    trace.Span // ended with the request; nil where there is no operation
 	pathOf  func(string) string
 	keyHash []byte
 	key     string
@@ -72,6 +75,17 @@ func (c *Call) Key() string { return c.key }
 
 // SetFingerprint names what an Idempotency-Key stands for when the body is streamed: the digest of what arrived.
 func (c *Call) SetFingerprint(sum []byte) { c.keyHash = sum }
+
+// Decode reads the validated body into Go values. The names of members are compared exactly, as the schema and Postgres do.
+func (c *Call) Decode(into any) error { return decode(c.Body, into) }
+
+func decode(raw []byte, into any) error {
+	err := exactjson.Unmarshal(raw, into)
+	if err == nil {
+		return nil
+	}
+	return (&Problem{Status: http.StatusBadRequest, Code: "VALIDATION_ERROR", Message: "The request body does not have the right form."}).Because(err)
+}
 
 // Query runs api.<function> as the caller, under the request's Idempotency-Key if it has one.
 func (c *Call) Query(ctx context.Context, function string, p any) (Answer, error) {

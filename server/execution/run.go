@@ -33,8 +33,8 @@ func (f *Feature) run(c *api.Call) error {
 		DryRun bool `json:"dryRun"`
 	}
 	if len(c.Body) > 0 {
-		if err := json.Unmarshal(c.Body, &body); err != nil {
-			return fmt.Errorf("run body: %w", err)
+		if err := c.Decode(&body); err != nil {
+			return err
 		}
 	}
 	if body.DryRun {

@@ -78,6 +78,7 @@ func (t *Tester) Run(ctx context.Context, test Test, emit func(text string) erro
 	var route struct {
 		Answers, Called, SealedKey string
 		IsSupported                bool
+		WithoutSampling            bool
 	}
 	if err := json.Unmarshal(answer.Body, &route); err != nil {
 		return o, fmt.Errorf("route of a test: %w", err)
@@ -90,7 +91,8 @@ func (t *Tester) Run(ctx context.Context, test Test, emit func(text string) erro
 	if err != nil {
 		return o.failed(err), nil
 	}
-	r := llm.Request{Model: route.Called, System: test.System, Messages: llm.Prompt(test.Prompt), Parameters: test.Parameters}
+	r := llm.Request{Model: route.Called, System: test.System, Messages: llm.Prompt(test.Prompt), Parameters: test.Parameters,
+		WithoutSampling: route.WithoutSampling}
 	if route.SealedKey != "" {
 		if r.Key, err = t.key(test.OrganizationID, route.Answers, route.SealedKey); err != nil {
 			t.log.Error("an organization's key cannot be opened", "organization", test.OrganizationID, "error", err)

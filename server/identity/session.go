@@ -2,9 +2,7 @@ package identity
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 
@@ -17,8 +15,8 @@ func (i *Identity) refreshSession(c *api.Call) error {
 	var body struct {
 		RefreshToken string `json:"refresh_token"`
 	}
-	if err := json.Unmarshal(c.Body, &body); err != nil {
-		return fmt.Errorf("refresh body: %w", err)
+	if err := c.Decode(&body); err != nil {
+		return err
 	}
 	err := i.signIn(c, "refresh_session", map[string]any{"presented_hash": hex.EncodeToString(auth.HashSecret(body.RefreshToken)),
 		"session_limit": i.sessionLimit})
@@ -34,8 +32,8 @@ func (i *Identity) switchOrganization(c *api.Call) error {
 	var body struct {
 		OrgID string `json:"org_id"`
 	}
-	if err := json.Unmarshal(c.Body, &body); err != nil {
-		return fmt.Errorf("switch body: %w", err)
+	if err := c.Decode(&body); err != nil {
+		return err
 	}
 	return i.signIn(c, "switch_session", map[string]any{"user_id": c.Caller.UserID, "session_id": c.Caller.SessionID,
 		"org_hint": orNull(c.Caller.OrgHint), "claims": c.Caller.Claims, "request_id": c.RequestID, "client_ip": c.ClientIP, "org_id": body.OrgID})
@@ -47,8 +45,8 @@ func (i *Identity) logOut(c *api.Call) error {
 		RefreshToken string `json:"refresh_token"`
 	}
 	if len(c.Body) > 0 {
-		if err := json.Unmarshal(c.Body, &body); err != nil {
-			return fmt.Errorf("logout body: %w", err)
+		if err := c.Decode(&body); err != nil {
+			return err
 		}
 	}
 	args := map[string]any{}

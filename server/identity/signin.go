@@ -3,7 +3,6 @@ package identity
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 
@@ -20,8 +19,8 @@ func (i *Identity) signUp(c *api.Call) error {
 		LastName        string `json:"last_name"`
 		InvitationToken string `json:"invitation_token"`
 	}
-	if err := json.Unmarshal(c.Body, &body); err != nil {
-		return fmt.Errorf("sign-up body: %w", err)
+	if err := c.Decode(&body); err != nil {
+		return err
 	}
 	if err := weak(auth.SignUpPolicy().Missing(body.Password), "The password must have 8 to 128 characters."); err != nil {
 		return err
@@ -65,8 +64,8 @@ func (i *Identity) logIn(c *api.Call) error {
 		Email    string `json:"email"`
 		Password string `json:"password"`
 	}
-	if err := json.Unmarshal(c.Body, &body); err != nil {
-		return fmt.Errorf("login body: %w", err)
+	if err := c.Decode(&body); err != nil {
+		return err
 	}
 	account, err := i.server(c, "begin_login", map[string]any{"email": body.Email})
 	if err != nil {

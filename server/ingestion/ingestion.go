@@ -67,8 +67,8 @@ type prepared struct {
 func (f *Feature) start(c *api.Call) error {
 	var body request
 	if len(c.Body) > 0 {
-		if err := json.Unmarshal(c.Body, &body); err != nil {
-			return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "The body is not valid JSON.", "")
+		if err := c.Decode(&body); err != nil {
+			return err
 		}
 	}
 	if !body.SkipValidation {

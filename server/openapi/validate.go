@@ -12,6 +12,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"kijko/worker/exactjson"
+
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 )
@@ -63,6 +65,10 @@ func (o *Operation) CheckBody(raw []byte) ([]byte, error) {
 	}
 	if err := o.body.Validate(value); err != nil {
 		return nil, explain(err, "")
+	}
+	// Of members with one name the last was judged, and is the only one that Go and Postgres see.
+	if raw, err = exactjson.Unique(raw); err != nil {
+		return nil, &Fault{Message: "The request body is not valid JSON."}
 	}
 	return raw, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"kijko/server/api"
+	"kijko/worker/exactjson"
 )
 
 // page is the answer of GET /realtime/events.
@@ -52,7 +53,7 @@ func (s *Server) listEvents(call *api.Call) error {
 	}
 	call.Caller = cred.caller
 	q := pageRequest{Limit: defaultPage}
-	if err := json.Unmarshal(call.Params, &q); err != nil {
+	if err := exactjson.Unmarshal(call.Params, &q); err != nil {
 		return fmt.Errorf("reading the parameters: %w", err)
 	}
 	rooms, err := s.pageRooms(ctx, call, cred, q.Room)

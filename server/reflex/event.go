@@ -33,8 +33,8 @@ func (f *Feature) send(c *api.Call) error {
 	ctx, cancel := context.WithTimeout(c.Context(), timeout)
 	defer cancel()
 	e := event{TriggerType: "event"}
-	if err := json.Unmarshal(c.Body, &e); err != nil {
-		return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "The body is not valid JSON.", "")
+	if err := c.Decode(&e); err != nil {
+		return err
 	}
 	if e.EventName = strings.TrimSpace(e.EventName); e.TriggerType == "event" && e.EventName == "" {
 		return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "eventName is required.", "eventName")

@@ -34,7 +34,7 @@ type result struct {
 // test answers POST /reflexes/{reflexId}/test: the stored conditions on a sample, and where they hold the skill for real. Neither the
 // switch nor the trigger's own patterns are looked at, and nothing is counted but the call of the model.
 func (f *Feature) test(c *api.Call) error {
-	payload, err := samplePayload(c.Body)
+	payload, err := samplePayload(c)
 	if err != nil {
 		return err
 	}
@@ -93,13 +93,13 @@ func (f *Feature) call(ctx context.Context, test execution.Test) (outcome, error
 }
 
 // samplePayload reads the sample; none is an empty object.
-func samplePayload(body []byte) (*condition.Payload, error) {
+func samplePayload(c *api.Call) (*condition.Payload, error) {
 	var b struct {
 		SamplePayload json.RawMessage `json:"samplePayload"`
 	}
-	if len(body) > 0 {
-		if err := json.Unmarshal(body, &b); err != nil {
-			return nil, api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "The body is not valid JSON.", "")
+	if len(c.Body) > 0 {
+		if err := c.Decode(&b); err != nil {
+			return nil, err
 		}
 	}
 	if len(b.SamplePayload) == 0 || string(b.SamplePayload) == "null" {

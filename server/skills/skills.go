@@ -3,7 +3,6 @@
 package skills
 
 import (
-	"encoding/json"
 	"net/http"
 
 	"kijko/server/api"
@@ -23,7 +22,7 @@ func judged(c *api.Call) error {
 	var body struct {
 		Content *string `json:"content"`
 	}
-	if err := json.Unmarshal(c.Body, &body); err != nil {
+	if err := c.Decode(&body); err != nil {
 		return err
 	}
 	if body.Content != nil {

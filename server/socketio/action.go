@@ -1,10 +1,10 @@
 package socketio
 
 import (
-	"encoding/json"
 	"strings"
 
 	"kijko/server/realtime"
+	"kijko/worker/exactjson"
 )
 
 // ackRef is how the connection calls an action whose answer is an acknowledgement.
@@ -71,7 +71,7 @@ func parseAction(q packet) (a action, code, message string) {
 		if q.args[0][0] == '"' {
 			into = &text
 		}
-		if json.Unmarshal(q.args[0], into) != nil {
+		if exactjson.Unmarshal(q.args[0], into) != nil {
 			return a, "INVALID_MESSAGE", "the argument is a text or an object with members of the right type"
 		}
 	}

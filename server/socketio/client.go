@@ -1,7 +1,6 @@
 package socketio
 
 import (
-	"encoding/json"
 	"strings"
 	"sync"
 	"time"
@@ -10,6 +9,7 @@ import (
 
 	"kijko/server/realtime"
 	"kijko/server/socketio/engine"
+	"kijko/worker/exactjson"
 )
 
 const (
@@ -169,7 +169,7 @@ const (
 func (c *client) connect(p packet) {
 	where, known := parseNamespace(p.namespace)
 	var cred credential
-	if p.auth != nil && json.Unmarshal(p.auth, &cred) != nil {
+	if p.auth != nil && exactjson.Unmarshal(p.auth, &cred) != nil {
 		c.refuse(p.namespace, "The credential has a member of the wrong type", codeToken, "")
 		return
 	}

@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -74,4 +75,17 @@ func TestEncode(t *testing.T) {
 	require.Equal(t, "2", head(packetEvent, "/"))
 	require.Equal(t, "2/a,", head(packetEvent, "/a"))
 	require.Equal(t, "{}", string(encode(func() {})))
+}
+
+func TestNamesInFramesAreExact(t *testing.T) {
+	for text, want := range map[string]action{
+		`{"room":"a","Room":"b"}`:                          {room: "a"},
+		`{"Room":"b","ROOM":7}`:                            {},
+		`{"room":"a","lastEventId":"5","LastEventId":"x"}`: {room: "a", cursor: new("5")},
+		`{"room":7,"room":"a"}`:                            {room: "a"},
+	} {
+		a, code, _ := parseAction(packet{name: "join", args: []json.RawMessage{json.RawMessage(text)}})
+		require.Empty(t, code, text)
+		require.Equal(t, want, a, text)
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"kijko/server/api"
+	"kijko/worker/exactjson"
 )
 
 // errRequestTooLarge ends the reading of a request beyond its limit.
@@ -191,7 +192,7 @@ func (f *Feature) readJSON(c *api.Call, b *batch) (projectID string, err error) 
 			Content string  `json:"content"`
 		} `json:"files"`
 	}
-	if !utf8.Valid(raw) || json.Unmarshal(raw, &body) != nil {
+	if !utf8.Valid(raw) || exactjson.Unmarshal(raw, &body) != nil {
 		return "", unreadable("The request body must be {projectId?, files: [{name, path?, type?, content}]}.")
 	}
 	if body.ProjectID != nil {
@@ -220,8 +221,8 @@ func (f *Feature) createTextSource(c *api.Call) error {
 		Title   string `json:"title"`
 		Content string `json:"content"`
 	}
-	if err := json.Unmarshal(c.Body, &body); err != nil {
-		return unreadable("The request body must be {title?, content}.")
+	if err := c.Decode(&body); err != nil {
+		return err
 	}
 	if strings.TrimSpace(body.Content) == "" {
 		return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "The text must not be blank.", "content")

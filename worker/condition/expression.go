@@ -3,7 +3,6 @@ package condition
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -85,8 +84,7 @@ func literal(s string) (operand, bool) {
 		return textOperand(s[1 : len(s)-1]), true
 	}
 	if isDecimal(s) {
-		f, _ := strconv.ParseFloat(s, 64)
-		return numberOperand(f), true
+		return numberOperand(parseNumeral(s)), true
 	}
 	if strings.ContainsRune("=!<>", rune(s[0])) || strings.Contains(s, "&&") || strings.Contains(s, "||") {
 		return operand{}, false

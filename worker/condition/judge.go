@@ -130,7 +130,7 @@ func (p *Payload) operandOf(v value) operand {
 	case boolFalse, boolTrue:
 		return boolOperand(v.kind == boolTrue)
 	case number:
-		return numberOperand(p.float(v))
+		return numberOperand(p.numeral(v))
 	case text:
 		return textOperand(p.plain(v.at))
 	}

@@ -3,6 +3,8 @@ package condition
 import (
 	"encoding/json"
 	"fmt"
+	"math/big"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -83,7 +85,54 @@ func TestOperators(t *testing.T) {
 0.0000001 equals "1e-7" yes
 -0 equals 0 yes
 -0.0 equals "0" yes
-123456789012345678901234567890 equals "1.2345678901234568e+29" yes
+123456789012345678901234567890 equals "1.2345678901234568e+29" no
+123456789012345678901234567890 equals "123456789012345678901234567890" yes
+1152921506151679042 equals "1152921506151679042" yes
+1152921506151679042 equals "1152921506151679000" no
+1152921506151679042 equals 1152921506151679042 yes
+1152921506151679042 equals 1152921506151679043 no
+1152921506151679042 not_equals 1152921506151679043 yes
+1152921506151679042 equals 1152921506151679042.0 yes
+1152921506151679042 equals 1.152921506151679042e18 yes
+1152921506151679042 equals 11529215061516790420e-1 yes
+-1152921506151679042 equals "-1152921506151679042" yes
+1152921506151679042 contains "9042" yes
+1152921506151679042 startsWith "1152921506151679042" yes
+1152921506151679042 endsWith 42 yes
+1152921506151679042 regex "^1152921506151679042$" yes
+1152921506151679042 in [1152921506151679043, "x"] no
+1152921506151679042 in [1152921506151679043, 1152921506151679042] yes
+1152921506151679042 not_in ["1152921506151679042"] no
+"1152921506151679042" in [1152921506151679042] yes
+1152921506151679042 lt 1152921506151679043 yes
+1152921506151679042 gt 1152921506151679041 yes
+1152921506151679042 gt 1152921506151679042 no
+1152921506151679042 gte 1152921506151679042 yes
+1152921506151679042 gte 1152921506151679043 no
+1152921506151679042 lte "1152921506151679041 and more" no
+"1152921506151679042px" gt 1152921506151679041 yes
+"+01152921506151679042" lte 1152921506151679042 yes
+-1152921506151679042 lt -1152921506151679041 yes
+-1152921506151679042 gt -1152921506151679043 yes
+-1152921506151679042 lt 1152921506151679042 yes
+9007199254740993 equals 9007199254740992 no
+9007199254740993 gt 9007199254740992 yes
+9007199254740993 gt 9007199254740992.5 yes
+9007199254740993 gt 9007199254740991 yes
+9007199254740993.5 equals 9007199254740994 yes
+[1152921506151679042,{"a":1152921506151679043}] contains "[1152921506151679042,{\"a\":1152921506151679043}]" yes
+18446744073709551615 equals "18446744073709551615" yes
+99999999999999999999999999999999999999 gt 99999999999999999999999999999999999998 yes
+100000000000000000000000 gt 99999999999999999999999 yes
+1000000000000000000001 equals "1000000000000000000001" yes
+1000000000000000000000 equals 1e21 yes
+1e21 equals "1e+21" yes
+1e3 equals "1000" yes
+-0 equals "0" yes
+-0.0 equals 0 yes
+1.0 equals "1" yes
+0.1 equals 0.10000000000000000555 yes
+0.1 gte 0.10000000000000000555 yes
 1e400 equals "infinity" yes
 true equals "TRUE" yes
 true equals true yes
@@ -306,7 +355,7 @@ func TestPaths(t *testing.T) {
 func TestExpressions(t *testing.T) {
 	t.Parallel()
 	p := `{"a":1,"b":"Text","c":{"d":[1,{"e":true}]},"f":false,"n":null,"z":0,"empty":"","o":{},"l":[],"s":"it's","amp":"x & y","q":"\"",
-		"eq":"a=b","num":"1.0","neg":-2.5,"t":"true","nl":"null"}`
+		"eq":"a=b","num":"1.0","neg":-2.5,"t":"true","nl":"null","big":1152921506151679042}`
 	cases := []struct {
 		source string
 		want   bool
@@ -324,6 +373,9 @@ func TestExpressions(t *testing.T) {
 		{"neg == -2.5", true}, {"neg < -2", true}, {"neg < -2.", true}, {"neg > -3", true}, {"c.d[0] == 1", true}, {"c.d == '[1,{\"e\":true}]'", true},
 		{"empty == ''", true}, {`empty == ""`, true}, {"missing == ''", true}, {"a == '&& || ==='", false}, {"_x", false}, {"a. == 1", false}, {"a[ == 1", false},
 		{"l.length == 0", true}, {"c.d.length >= 2", true}, {"a == 1 | 2", false}, {"a == x!", false}, {"a == 1e0", false}, {"a >= 1e0", true},
+		{"big == 1152921506151679042", true}, {"big == 1152921506151679043", false}, {"big != 1152921506151679043", true}, {"big == '1152921506151679042'", true},
+		{"big > 1152921506151679041", true}, {"big > 1152921506151679042", false}, {"big < 1152921506151679043", true}, {"big >= 1152921506151679043", false},
+		{"big == 1152921506151679042.0", true}, {"big == 01152921506151679042", true}, {"big > 1152921506151679041.5", true}, {"big == 1152921506151679000", false},
 	}
 	j := judge(t)
 	for _, c := range cases {
@@ -407,6 +459,35 @@ func TestPayloads(t *testing.T) {
 	got, err = p.textOf(s.value)
 	require.NoError(t, err)
 	require.Equal(t, "[1.5,0,null,\"é\u2028\\u0007😀\"]", got)
+}
+
+// Whole numbers keep their digits and their order, whatever the spelling; all others are doubles.
+func TestNumbersAreOrderedAsTheyAreWritten(t *testing.T) {
+	t.Parallel()
+	var all []string
+	for _, whole := range []string{"9007199254740991", "9007199254740992", "9007199254740993", "9007199254740994", "1152921506151679042", "1152921506151679043",
+		"999999999999999999999", "1000000000000000000000", "1000000000000000000001", "123456789012345678901234567890", "1" + strings.Repeat("0", 307)} {
+		for _, sign := range []string{"", "-"} {
+			all = append(all, sign+whole, sign+whole+".0", sign+whole+"0e-1", sign+whole[:1]+"."+whole[1:]+"e"+strconv.Itoa(len(whole)-1))
+		}
+	}
+	all = append(all, "0", "-0", "0.5", "-0.5", "1e3", "1e-300", "-1e-300", "4503599627370495.5")
+	exact := func(s string) *big.Rat {
+		r, ok := new(big.Rat).SetString(s)
+		require.True(t, ok, s)
+		return r
+	}
+	for _, a := range all {
+		n := parseNumeral(a)
+		if v := exact(a); v.IsInt() && !strings.Contains(n.String(), "e") {
+			require.Equal(t, v.Num().String(), n.String(), a)
+		} else {
+			require.Zero(t, exact(n.String()).Cmp(v), "%s is printed as %s", a, n)
+		}
+		for _, b := range all {
+			require.Equal(t, exact(a).Cmp(exact(b)), n.compare(parseNumeral(b)), "%s and %s", a, b)
+		}
+	}
 }
 
 func TestNumbersArePrintedAsECMAScriptDoes(t *testing.T) {

@@ -1,12 +1,93 @@
 package condition
 
 import (
+	"cmp"
 	"math"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
+
+// exactFrom is where doubles begin to leave whole numbers out.
+const exactFrom = 1 << 53
+
+// numeral is a number as far as judging needs it: a double, and of a whole number that a double may not hold all digits.
+type numeral struct {
+	float float64
+	// digits of a whole number of 2^53 and more, with its sign; "" of all others.
+	digits string
+}
+
+// parseNumeral reads a number of JSON, of an expression or of the beginning of a text.
+func parseNumeral(s string) numeral {
+	n := numeral{}
+	n.float, _ = strconv.ParseFloat(s, 64) // out of range is infinite
+	if size := math.Abs(n.float); size >= exactFrom && !math.IsInf(size, 0) {
+		n.digits = wholeDigits(s)
+	}
+	return n
+}
+
+// wholeDigits writes a finite number out, or gives "" if it is not whole.
+func wholeDigits(s string) string {
+	sign := ""
+	if s[0] == '-' {
+		sign = "-"
+	}
+	mantissa, power := strings.TrimLeft(s, "+-"), 0
+	if e := strings.IndexAny(mantissa, "eE"); e >= 0 {
+		power, _ = strconv.Atoi(mantissa[e+1:])
+		mantissa = mantissa[:e]
+	}
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	point := len(whole) + power
+	digits := whole + fraction
+	if point < len(digits) {
+		if point < 0 || strings.Trim(digits[point:], "0") != "" {
+			return ""
+		}
+		digits = digits[:point]
+	} else {
+		digits += strings.Repeat("0", point-len(digits))
+	}
+	return sign + strings.TrimLeft(digits, "0")
+}
+
+// String is the text form: as ECMAScript prints the double, but with all digits of a whole number (an id, mostly) that the double would
+// change. Postgres does the same (private.number_text).
+func (n numeral) String() string {
+	if len(n.digits) > 0 && len(strings.TrimPrefix(n.digits, "-")) <= 21 {
+		return n.digits
+	}
+	text := formatNumber(n.float)
+	if n.digits != "" && wholeDigits(text) != n.digits {
+		return n.digits
+	}
+	return text
+}
+
+// compare is negative where n is less than m, 0 where they are equal. Rounding to doubles keeps the order, so digits matter only between
+// numbers that become the same one.
+func (n numeral) compare(m numeral) int {
+	if n.float != m.float || n.digits == "" && m.digits == "" {
+		return cmp.Compare(n.float, m.float)
+	}
+	a, b := n.all(), m.all()
+	sign := 1
+	if a[0] == '-' {
+		sign, a, b = -1, a[1:], b[1:]
+	}
+	return sign * cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
+}
+
+// all are the digits of a number of 2^53 and more: of a fraction that was rounded to one those of the double.
+func (n numeral) all() string {
+	if n.digits != "" {
+		return n.digits
+	}
+	return strconv.FormatFloat(n.float, 'f', 0, 64)
+}
 
 // formatNumber prints a number as ECMAScript does: the fewest digits that mean it, an exponent from 1e21 and below 1e-6.
 func formatNumber(f float64) string {
@@ -53,7 +134,7 @@ func formatNumber(f float64) string {
 func isSpace(r rune) bool { return unicode.IsSpace(r) || r == '\uFEFF' }
 
 // leadingNumber reads the number that a text begins with, as parseFloat does.
-func leadingNumber(s string) (float64, bool) {
+func leadingNumber(s string) (numeral, bool) {
 	s = strings.TrimLeftFunc(s, isSpace)
 	i := 0
 	if i < len(s) && (s[i] == '+' || s[i] == '-') {
@@ -61,9 +142,9 @@ func leadingNumber(s string) (float64, bool) {
 	}
 	if strings.HasPrefix(s[i:], "Infinity") {
 		if s[0] == '-' {
-			return math.Inf(-1), true
+			return numeral{float: math.Inf(-1)}, true
 		}
-		return math.Inf(1), true
+		return numeral{float: math.Inf(1)}, true
 	}
 	digits := func(at int) int {
 		for at < len(s) && s[at] >= '0' && s[at] <= '9' {
@@ -81,7 +162,7 @@ func leadingNumber(s string) (float64, bool) {
 		}
 	}
 	if whole == 0 && fraction == 0 {
-		return 0, false
+		return numeral{}, false
 	}
 	if end < len(s) && (s[end] == 'e' || s[end] == 'E') {
 		at := end + 1
@@ -92,8 +173,7 @@ func leadingNumber(s string) (float64, bool) {
 			end = after
 		}
 	}
-	f, _ := strconv.ParseFloat(s[:end], 64) // out of range is infinite
-	return f, true
+	return parseNumeral(s[:end]), true
 }
 
 // ascii tells whether a text is lower-cased byte by byte.

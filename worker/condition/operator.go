@@ -56,21 +56,21 @@ func (p *Payload) subjectLower(s *subject) (_ string, err error) {
 }
 
 // subjectNumber is the number form N.
-func (p *Payload) subjectNumber(s *subject) (float64, bool, error) {
+func (p *Payload) subjectNumber(s *subject) (numeral, bool, error) {
 	if !s.hasNum {
 		switch s.value.kind {
 		case number:
-			s.float, s.isNumber = p.float(s.value), true
+			s.numeral, s.isNumber = p.numeral(s.value), true
 		case text:
 			plain, err := p.subjectText(s)
 			if err != nil || !p.spend(len(plain)) {
-				return 0, false, ErrTooCostly
+				return numeral{}, false, ErrTooCostly
 			}
-			s.float, s.isNumber = leadingNumber(plain)
+			s.numeral, s.isNumber = leadingNumber(plain)
 		}
 		s.hasNum = true
 	}
-	return s.float, s.isNumber, nil
+	return s.numeral, s.isNumber, nil
 }
 
 // operand is what a filter or an expression compares with.
@@ -78,7 +78,7 @@ type operand struct {
 	isNull   bool
 	text     string // T
 	lower    string
-	float    float64
+	numeral  numeral
 	isNumber bool
 	list     []string // lower-cased texts of an array's items
 	isList   bool
@@ -86,13 +86,13 @@ type operand struct {
 
 func textOperand(s string) operand {
 	o := operand{text: s, lower: lower(s)}
-	o.float, o.isNumber = leadingNumber(s)
+	o.numeral, o.isNumber = leadingNumber(s)
 	return o
 }
 
-func numberOperand(f float64) operand {
-	s := formatNumber(f)
-	return operand{text: s, lower: lower(s), float: f, isNumber: true}
+func numberOperand(n numeral) operand {
+	s := n.String()
+	return operand{text: s, lower: lower(s), numeral: n, isNumber: true}
 }
 
 // boolOperand has a text and no number.
@@ -140,7 +140,7 @@ func (j *Judge) apply(p *Payload, s *subject, operator string, o operand) (bool,
 		return j.search(p, o.text, got)
 	case "gt", "gte", "lt", "lte":
 		got, ok, err := p.subjectNumber(s)
-		return ok && o.isNumber && ordered(got, operator, o.float), err
+		return ok && o.isNumber && ordered(got.compare(o.numeral), operator), err
 	case "exists":
 		return s.value.kind > null, nil
 	case "not_exists":
@@ -167,14 +167,15 @@ func (p *Payload) in(s *subject, wanted bool, o operand) (bool, error) {
 	return !wanted, nil
 }
 
-func ordered(a float64, operator string, b float64) bool {
+// ordered says what an operator makes of the result of a comparison.
+func ordered(compared int, operator string) bool {
 	switch operator {
 	case "gt":
-		return a > b
+		return compared > 0
 	case "gte":
-		return a >= b
+		return compared >= 0
 	case "lt":
-		return a < b
+		return compared < 0
 	}
-	return a <= b
+	return compared <= 0
 }

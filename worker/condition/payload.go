@@ -58,7 +58,7 @@ type subject struct {
 	text             string
 	lower            string
 	hasText, hasLow  bool
-	float            float64
+	numeral          numeral
 	isNumber, hasNum bool
 }
 
@@ -326,13 +326,11 @@ func unit(raw []byte) (r rune) {
 	return r
 }
 
-func (p *Payload) float(v value) float64 {
+func (p *Payload) numeral(v value) numeral {
 	if v.at == 0 {
-		return v.size
+		return numeral{float: v.size}
 	}
-	// Out of range is infinite, as in JavaScript.
-	f, _ := strconv.ParseFloat(string(p.raw[p.nodes[v.at].start:p.nodes[v.at].end]), 64)
-	return f
+	return parseNumeral(string(p.raw[p.nodes[v.at].start:p.nodes[v.at].end]))
 }
 
 // textOf is the text form T of a value (section 11.3).
@@ -343,7 +341,7 @@ func (p *Payload) textOf(v value) (string, error) {
 	case boolTrue:
 		return "true", nil
 	case number:
-		return formatNumber(p.float(v)), nil
+		return p.numeral(v).String(), nil
 	case text:
 		if !p.spend(int(p.nodes[v.at].end-p.nodes[v.at].start) / 4) {
 			return "", ErrTooCostly
@@ -369,11 +367,11 @@ func (p *Payload) appendCompact(out []byte, at uint32) []byte {
 		if len(raw) <= 15 && bytes.IndexByte(raw, '.') < 0 && !bytes.ContainsAny(raw, "eE") && string(raw) != "-0" {
 			return append(out, raw...)
 		}
-		f := p.float(value{kind: number, at: at})
-		if math.IsInf(f, 0) {
+		n := p.numeral(value{kind: number, at: at})
+		if math.IsInf(n.float, 0) {
 			return append(out, "null"...)
 		}
-		return append(out, formatNumber(f)...)
+		return append(out, n.String()...)
 	case text:
 		return appendQuoted(out, p.raw[n.start:n.end], p, at)
 	case array:

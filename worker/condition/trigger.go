@@ -1,9 +1,10 @@
 package condition
 
 import (
-	"encoding/json"
 	"strings"
 	"unicode/utf8"
+
+	"kijko/worker/exactjson"
 )
 
 // Event is something that happened, as far as triggers look at it; the payload has the rest.
@@ -30,7 +31,7 @@ type config struct {
 // Triggers says whether an event is one that a trigger waits for, before conditions are looked at.
 func (j *Judge) Triggers(stored []byte, e Event) (bool, error) {
 	var c config
-	if json.Unmarshal(stored, &c) != nil {
+	if exactjson.Unmarshal(stored, &c) != nil {
 		return false, nil //nolint:nilerr // a configuration that cannot be read waits for nothing
 	}
 	switch e.TriggerType {
@@ -179,7 +180,7 @@ func CheckPatterns(raw []byte) error {
 		SubjectPattern any `json:"subjectPattern"`
 		BodyPattern    any `json:"bodyPattern"`
 	}
-	if json.Unmarshal(raw, &c) != nil {
+	if exactjson.Unmarshal(raw, &c) != nil {
 		return nil //nolint:nilerr // Postgres says what is wrong with it
 	}
 	for _, one := range []struct {

@@ -97,7 +97,7 @@ func (e *Engine) call(ctx context.Context, t *task) (result llm.Result, err erro
 	if err != nil {
 		return result, err
 	}
-	r := llm.Request{Model: t.Model, Messages: llm.Prompt(t.Prompt), Parameters: t.Parameters}
+	r := llm.Request{Model: t.Model, Messages: llm.Prompt(t.Prompt), Parameters: t.Parameters, WithoutSampling: t.WithoutSampling}
 	if t.SealedKey != nil {
 		if e.c.Unseal == nil {
 			return result, errors.New("this worker has no ENCRYPTION_KEY to open the organization's key with")

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"kijko/worker/exactjson"
 	"kijko/worker/llm"
 )
 
@@ -23,7 +24,9 @@ type task struct {
 	// SealedKey is the organization's own; nil: the installation's.
 	SealedKey  *string
 	Parameters llm.Parameters
-	Prompt     string
+	// WithoutSampling: the model takes no temperature, top_p and top_k.
+	WithoutSampling bool
+	Prompt          string
 	// Began is the first start of the run, by this machine's clock.
 	Began      time.Time
 	IsStreamed bool
@@ -52,10 +55,16 @@ func (e *Engine) take(ctx context.Context, n int) (tasks []*task, seen int, err 
 		}
 		t := &task{ID: *id, Token: *token, OrganizationID: *org, Answers: *answers, Model: *model, SealedKey: key, Prompt: *prompt,
 			Began: time.Now().Add(-time.Duration(*elapsed) * time.Millisecond), IsStreamed: streamed}
-		if err := json.Unmarshal(parameters, &t.Parameters); err != nil {
+		if err := exactjson.Unmarshal(parameters, &t.Parameters); err != nil {
 			// The database has checked them; what it let through is not worth losing the others for.
 			e.c.Log.Error("parameters of a skill cannot be read and are left out", "execution", t.ID, "error", err)
 			t.Parameters = llm.Parameters{}
+		}
+		var route struct {
+			WithoutSampling bool `json:"withoutSampling"`
+		}
+		if exactjson.Unmarshal(parameters, &route) == nil {
+			t.WithoutSampling = route.WithoutSampling
 		}
 		tasks = append(tasks, t)
 	}

@@ -3,13 +3,13 @@ package llm
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
 
 	"github.com/anthropics/anthropic-sdk-go"
 	"github.com/anthropics/anthropic-sdk-go/option"
+	"github.com/anthropics/anthropic-sdk-go/packages/param"
 )
 
 type anthropicProvider struct {
@@ -27,10 +27,16 @@ func (p *anthropicProvider) Generate(ctx context.Context, r Request) (Result, er
 	if key == "" {
 		return Result{}, notConfigured()
 	}
-	ctx, x := withExchange(ctx)
+	ctx, x := withExchange(ctx, false)
 	answer, err := p.client.Messages.New(ctx, anthropicRequest(r), option.WithAPIKey(key))
 	if err != nil {
-		return Result{}, anthropicFailure(ctx, err, x, key)
+		return Result{}, failed(ctx, err, x, key)
+	}
+	if answer.ID == "" && answer.StopReason == "" && len(answer.Content) == 0 {
+		if e := hollow(x, key); e != nil {
+			return Result{}, e
+		}
+		return Result{}, notUnderstood(errors.New("llm: the answer is no message"))
 	}
 	var texts []string
 	for _, block := range answer.Content {
@@ -39,7 +45,7 @@ func (p *anthropicProvider) Generate(ctx context.Context, r Request) (Result, er
 		}
 	}
 	result := Result{ID: answer.ID, Text: strings.Join(texts, "\n"), StopReason: string(answer.StopReason), Model: string(answer.Model),
-		Usage: Usage{answer.Usage.InputTokens, answer.Usage.OutputTokens}}
+		Usage: anthropicUsage(answer.Usage.InputTokens, answer.Usage.CacheCreationInputTokens, answer.Usage.CacheReadInputTokens, answer.Usage.OutputTokens)}
 	return checkRefusal(result)
 }
 
@@ -48,7 +54,8 @@ func (p *anthropicProvider) Stream(ctx context.Context, r Request, emit func(str
 	if key == "" {
 		return Result{}, notConfigured()
 	}
-	ctx, x := withExchange(ctx)
+	ctx, x := withExchange(ctx, true)
+	x.named = true
 	stream := p.client.Messages.NewStreaming(ctx, anthropicRequest(r), option.WithAPIKey(key))
 	defer func() { _ = stream.Close() }() // all that matters of it has been read
 	var result Result
@@ -68,7 +75,8 @@ func (p *anthropicProvider) Stream(ctx context.Context, r Request, emit func(str
 		case "message_start":
 			begun = true
 			result.ID, result.Model = event.Message.ID, string(event.Message.Model)
-			result.Usage = Usage{event.Message.Usage.InputTokens, event.Message.Usage.OutputTokens}
+			u := event.Message.Usage
+			result.Usage = anthropicUsage(u.InputTokens, u.CacheCreationInputTokens, u.CacheReadInputTokens, u.OutputTokens)
 		case "content_block_start":
 			if event.ContentBlock.Type != "text" {
 				continue
@@ -86,10 +94,8 @@ func (p *anthropicProvider) Stream(ctx context.Context, r Request, emit func(str
 			}
 		case "message_delta":
 			result.StopReason = string(event.Delta.StopReason)
-			result.Usage.Output = event.Usage.OutputTokens
-			if event.Usage.InputTokens > 0 {
-				result.Usage.Input = event.Usage.InputTokens
-			}
+			u := event.Usage
+			result.Usage.grow(anthropicUsage(u.InputTokens, u.CacheCreationInputTokens, u.CacheReadInputTokens, u.OutputTokens))
 		case "message_stop":
 			ended = true
 		}
@@ -102,8 +108,8 @@ func (p *anthropicProvider) Stream(ctx context.Context, r Request, emit func(str
 	switch {
 	case ended:
 		return checkRefusal(result)
-	case stream.Err() != nil:
-		err = anthropicFailure(ctx, stream.Err(), x, key)
+	case stream.Err() != nil, x.within != nil:
+		err = failed(ctx, stream.Err(), x, key)
 	case ctx.Err() != nil:
 		err = ofTransport(ctx, ctx.Err())
 	default:
@@ -125,24 +131,19 @@ func checkRefusal(r Result) (Result, error) {
 	return r, nil
 }
 
+// anthropicUsage adds up what Anthropic counts apart: tokens that were written to its cache or read from it are none of input_tokens.
+// Those of thinking are within output_tokens.
+func anthropicUsage(input, written, read, output int64) Usage {
+	return Usage{Input: count(input) + count(written) + count(read), Output: count(output)}.bounded()
+}
+
 func anthropicRequest(r Request) anthropic.MessageNewParams {
 	p := anthropic.MessageNewParams{Model: r.Model, MaxTokens: int64(r.maxTokens()), StopSequences: r.StopSequences}
 	if r.System != "" {
 		p.System = []anthropic.TextBlockParam{{Text: r.System}}
 	}
-	temperature := 1.0
-	if r.Temperature != nil {
-		temperature = *r.Temperature
-	}
-	if r.TopP != nil {
-		p.TopP = anthropic.Float(*r.TopP)
-	}
-	// Newer models refuse both at once; 1 is what absence means.
-	if r.TopP == nil || temperature != 1 {
-		p.Temperature = anthropic.Float(temperature)
-	}
-	if r.TopK != nil {
-		p.TopK = anthropic.Int(int64(*r.TopK))
+	if !r.WithoutSampling {
+		p.Temperature, p.TopP, p.TopK = anthropicSampling(r.Parameters)
 	}
 	for _, m := range r.Messages {
 		var blocks []anthropic.ContentBlockParamUnion
@@ -162,25 +163,20 @@ func anthropicRequest(r Request) anthropic.MessageNewParams {
 	return p
 }
 
-// streamedStatus gives the status that an error within a stream would have had as an answer; the stream itself began with 200.
-var streamedStatus = map[string]int{"invalid_request_error": 400, "authentication_error": 401, "permission_error": 403, "not_found_error": 404,
-	"request_too_large": 413, "rate_limit_error": 429, "api_error": 500, "timeout_error": 504, "overloaded_error": 529}
-
-func anthropicFailure(ctx context.Context, err error, x *exchange, key string) error {
-	var answered *anthropic.Error
-	if !errors.As(err, &answered) {
-		return unanswered(ctx, err, x, key)
+func anthropicSampling(r Parameters) (temperature, topP param.Opt[float64], topK param.Opt[int64]) {
+	wanted := 1.0
+	if r.Temperature != nil {
+		wanted = *r.Temperature
 	}
-	var body struct {
-		Error struct{ Type, Message string }
+	if r.TopP != nil {
+		topP = anthropic.Float(*r.TopP)
 	}
-	// A proxy's page of HTML has no sentence for the user.
-	_ = json.Unmarshal([]byte(answered.RawJSON()), &body)
-	status := answered.StatusCode
-	if status < 300 {
-		if status = streamedStatus[body.Error.Type]; status == 0 {
-			status = http.StatusInternalServerError
-		}
+	// Newer models refuse both at once; 1 is what absence means.
+	if r.TopP == nil || wanted != 1 {
+		temperature = anthropic.Float(wanted)
 	}
-	return ofStatus(status, body.Error.Message).finish(x, key)
+	if r.TopK != nil {
+		topK = anthropic.Int(int64(*r.TopK))
+	}
+	return temperature, topP, topK
 }

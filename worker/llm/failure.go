@@ -1,7 +1,9 @@
 package llm
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -107,21 +109,65 @@ func ofTransport(ctx context.Context, err error) error {
 	case errors.As(err, &network), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return &Error{Code: NetworkError, Message: "The provider could not be reached.", cause: err}
 	}
-	return &Error{Code: UnknownError, Message: "The provider's answer could not be understood.", cause: err}
+	return notUnderstood(err)
 }
 
-// unanswered is ofTransport for errors that the SDKs give besides those of the provider.
-func unanswered(ctx context.Context, err error, x *exchange, key string) error {
+// failed is the error of a call. The status of the answer goes before all that its body says, whatever form it has.
+func failed(ctx context.Context, err error, x *exchange, key string) error {
+	if x.status >= 300 {
+		said := errorIn(x.head, true)
+		if said == nil {
+			said = &refusal{}
+		}
+		status := x.status
+		if status == http.StatusBadRequest && said.status == http.StatusUnauthorized {
+			status = said.status // Google answers 400 to a key that it does not know
+		}
+		return said.as(status).finish(x, key)
+	}
+	if x.within != nil {
+		if said := errorIn(x.within, false); said != nil {
+			return said.as(said.status).finish(x, key)
+		}
+		return notUnderstood(err)
+	}
 	err = ofTransport(ctx, err)
 	e, ok := AsError(err)
 	switch {
 	case !ok:
 		return err
-	case e.Code == UnknownError && x.status >= 300:
-		// A redirect, or an error that is not in the provider's form.
-		return ofStatus(x.status, "").finish(x, key)
+	case e.Code == UnknownError && !x.stream:
+		if e := hollow(x, key); e != nil {
+			return e
+		}
 	}
 	return e.finish(x, key)
+}
+
+// hollow is the error of a whole answer that says nothing: one that is an error all the same, is empty or breaks off. nil: none of them.
+func hollow(x *exchange, key string) *Error {
+	head := bytes.TrimSpace(x.head)
+	if said := errorIn(head, false); said != nil {
+		return said.as(said.status).finish(x, key)
+	}
+	if len(head) == 0 || head[0] == '{' && len(x.head) < maxRefusal && !json.Valid(head) {
+		return brokeOff()
+	}
+	return nil
+}
+
+// as is the refusal under a status; 0 is one that was not told.
+func (r *refusal) as(status int) *Error {
+	if status == 0 {
+		status = http.StatusInternalServerError
+	}
+	e := ofStatus(status, r.message)
+	e.RetryAfter = retryDelay(r.details)
+	return e
+}
+
+func notUnderstood(err error) *Error {
+	return &Error{Code: UnknownError, Message: "The provider's answer could not be understood.", cause: err}
 }
 
 func brokeOff() *Error {

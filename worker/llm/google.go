@@ -38,11 +38,16 @@ func (p *googleProvider) Generate(ctx context.Context, r Request) (Result, error
 	if err != nil {
 		return Result{}, err
 	}
-	ctx, x := withExchange(ctx)
+	ctx, x := withExchange(ctx, false)
 	contents, config := googleRequest(r)
 	answer, err := client.Models.GenerateContent(ctx, r.Model, contents, config)
 	if err != nil {
-		return Result{}, googleFailure(ctx, err, x, key)
+		return Result{}, failed(ctx, err, x, key)
+	}
+	if len(answer.Candidates) == 0 && answer.PromptFeedback == nil {
+		if e := hollow(x, key); e != nil {
+			return Result{}, e
+		}
 	}
 	g := gathering{model: r.Model}
 	g.add(answer)
@@ -58,16 +63,19 @@ func (p *googleProvider) Stream(ctx context.Context, r Request, emit func(string
 	if err != nil {
 		return Result{}, err
 	}
-	ctx, x := withExchange(ctx)
+	ctx, x := withExchange(ctx, true)
 	contents, config := googleRequest(r)
 	g := gathering{model: r.Model}
+	fail := func(err error) (Result, error) {
+		err = failed(ctx, err, x, key)
+		if e, ok := AsError(err); ok && g.counted {
+			e.Usage = &g.r.Usage
+		}
+		return Result{Usage: g.r.Usage}, err
+	}
 	for answer, err := range client.Models.GenerateContentStream(ctx, r.Model, contents, config) {
 		if err != nil {
-			err = googleFailure(ctx, err, x, key)
-			if e, ok := AsError(err); ok && g.counted {
-				e.Usage = &g.r.Usage
-			}
-			return Result{Usage: g.r.Usage}, err
+			return fail(err)
 		}
 		if text := g.add(answer); text != "" {
 			if err := emit(text); err != nil {
@@ -75,8 +83,11 @@ func (p *googleProvider) Stream(ctx context.Context, r Request, emit func(string
 			}
 		}
 	}
-	if ctx.Err() != nil {
-		return Result{Usage: g.r.Usage}, ofTransport(ctx, ctx.Err())
+	switch {
+	case x.within != nil:
+		return fail(errors.New("llm: no event"))
+	case ctx.Err() != nil:
+		return fail(ctx.Err())
 	}
 	// A stream that said something and never had a candidate is one that was withheld.
 	if g.finish == "" && g.withheld == "" && (g.any || !g.begun) {
@@ -108,7 +119,7 @@ func (g *gathering) add(answer *genai.GenerateContentResponse) (text string) {
 	g.r.ID, g.r.Model = or(answer.ResponseID, g.r.ID), or(answer.ModelVersion, g.r.Model)
 	if u := answer.UsageMetadata; u != nil {
 		g.counted = true
-		g.r.Usage = Usage{int64(u.PromptTokenCount), int64(u.CandidatesTokenCount)}
+		g.r.Usage.grow(googleUsage(u))
 	}
 	if f := answer.PromptFeedback; f != nil && f.BlockReason != "" {
 		g.withheld = string(f.BlockReason)
@@ -129,6 +140,16 @@ func (g *gathering) add(answer *genai.GenerateContentResponse) (text string) {
 	}
 	g.text.WriteString(text)
 	return text
+}
+
+// googleUsage adds up what Google counts apart: what the model thought is billed as output, what tools read is part of the input. What
+// the total has beyond the parts that we know has to be paid for as well.
+func googleUsage(u *genai.GenerateContentResponseUsageMetadata) Usage {
+	usage := Usage{Input: count(u.PromptTokenCount) + count(u.ToolUsePromptTokenCount), Output: count(u.CandidatesTokenCount) + count(u.ThoughtsTokenCount)}
+	if u.PromptTokenCount > 0 {
+		usage.Output = max(usage.Output, count(u.TotalTokenCount)-usage.Input)
+	}
+	return usage.bounded()
 }
 
 func (g *gathering) result() (Result, error) {
@@ -161,19 +182,16 @@ func (g *gathering) result() (Result, error) {
 const maxStops = 5
 
 func googleRequest(r Request) ([]*genai.Content, *genai.GenerateContentConfig) {
-	config := &genai.GenerateContentConfig{Temperature: genai.Ptr[float32](1), MaxOutputTokens: int32(r.maxTokens()),
+	config := &genai.GenerateContentConfig{MaxOutputTokens: int32(r.maxTokens()),
 		StopSequences: r.StopSequences[:min(len(r.StopSequences), maxStops)]}
 	if r.System != "" {
 		config.SystemInstruction = &genai.Content{Parts: []*genai.Part{{Text: r.System}}}
 	}
-	if r.Temperature != nil {
-		config.Temperature = genai.Ptr(float32(*r.Temperature))
-	}
-	if r.TopP != nil {
-		config.TopP = genai.Ptr(float32(*r.TopP))
-	}
-	if r.TopK != nil {
-		config.TopK = genai.Ptr(float32(*r.TopK))
+	if !r.WithoutSampling {
+		config.Temperature, config.TopP, config.TopK = genai.Ptr[float32](1), float(r.TopP), float(r.TopK)
+		if r.Temperature != nil {
+			config.Temperature = float(r.Temperature)
+		}
 	}
 	var contents []*genai.Content
 	for _, m := range r.Messages {
@@ -193,24 +211,9 @@ func googleRequest(r Request) ([]*genai.Content, *genai.GenerateContentConfig) {
 	return contents, config
 }
 
-func googleFailure(ctx context.Context, err error, x *exchange, key string) error {
-	var answered genai.APIError
-	if !errors.As(err, &answered) {
-		return unanswered(ctx, err, x, key)
+func float[N int | float64](n *N) *float32 {
+	if n == nil {
+		return nil
 	}
-	status, message := answered.Code, answered.Message
-	// Google answers 400 to a key that it does not know.
-	for _, detail := range answered.Details {
-		if detail["reason"] == "API_KEY_INVALID" {
-			status = http.StatusUnauthorized
-		}
-	}
-	if strings.HasPrefix(strings.TrimSpace(message), "<") {
-		message = "" // a proxy's page
-	}
-	e := ofStatus(status, message)
-	if e.RetryAfter = retryDelay(answered.Details); e.RetryAfter == 0 {
-		e.RetryAfter = x.retryAfter
-	}
-	return e.finish(x, key)
+	return genai.Ptr(float32(*n))
 }

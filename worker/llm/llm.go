@@ -2,11 +2,12 @@ package llm
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"net/http"
 	"time"
+
+	"kijko/worker/exactjson"
 )
 
 // The providers by name, as the database knows them (db/code/models).
@@ -40,6 +41,8 @@ type Request struct {
 	System   string
 	Messages []Message
 	Parameters
+	// WithoutSampling leaves temperature, top_p and top_k out: the model refuses them (private.takes_sampling).
+	WithoutSampling bool
 	// Key pays for it; empty means the installation's own.
 	Key string
 }
@@ -83,7 +86,7 @@ func (p *Parameters) UnmarshalJSON(data []byte) error {
 		MaxTokens *float64 `json:"max_tokens"`
 		TopK      *float64 `json:"top_k"`
 	}{plain: (*plain)(p)}
-	if err := json.Unmarshal(data, &numbers); err != nil {
+	if err := exactjson.Unmarshal(data, &numbers); err != nil {
 		return err
 	}
 	for whole, n := range map[**int]*float64{&p.MaxTokens: numbers.MaxTokens, &p.TopK: numbers.TopK} {
@@ -105,6 +108,19 @@ func (p Parameters) maxTokens() int {
 type Usage struct {
 	Input  int64
 	Output int64
+}
+
+// maxCount is more than any model reads or writes at once; two of them fit where runs are kept.
+const maxCount = 1 << 30
+
+// count is what a provider claims, within reason.
+func count[N int32 | int64](n N) int64 { return min(max(int64(n), 0), maxCount) }
+
+func (u Usage) bounded() Usage { return Usage{min(u.Input, maxCount-1), min(u.Output, maxCount-1)} }
+
+// grow takes later numbers of one answer: they only ever grow, and what a later count leaves out was said by an earlier one.
+func (u *Usage) grow(to Usage) {
+	u.Input, u.Output = max(u.Input, to.Input), max(u.Output, to.Output)
 }
 
 // Result is an answer.

@@ -45,6 +45,12 @@ func end(span trace.Span, result Result, err error) (Result, error) {
 	code := string(UnknownError)
 	if e, ok := AsError(err); ok {
 		code = string(e.Code)
+		if e.Usage != nil {
+			result.Usage = *e.Usage
+		}
+	}
+	if result.Usage != (Usage{}) {
+		span.SetAttributes(attribute.Int64("gen_ai.usage.input_tokens", result.Usage.Input), attribute.Int64("gen_ai.usage.output_tokens", result.Usage.Output))
 	}
 	span.SetAttributes(attribute.String("error.type", code))
 	span.SetStatus(codes.Error, code)

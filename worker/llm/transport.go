@@ -1,6 +1,7 @@
 package llm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -14,20 +15,32 @@ const maxAnswer = 32 << 20
 
 var errTooLarge = errors.New("llm: the answer is too large")
 
-// exchange is what we want to know of an answer beyond what the SDKs tell.
+// maxRefusal bounds what is read of an error, and what is kept of an answer in case it is one.
+const maxRefusal = 64 << 10
+
+// exchange is what we want to know of an answer beyond what the SDKs tell. They look for errors in their provider's own form; a gateway
+// before it has another one, or a page, and then the status is all that is certain.
 type exchange struct {
+	// stream: events are expected.
+	stream bool
+	// named: the names of events have a meaning.
+	named      bool
 	status     int
 	retryAfter time.Duration
+	// head is the beginning of what was read, of errors and of whole answers.
+	head []byte
+	// within is what came in place of an event of a stream, such as an error.
+	within []byte
 }
 
 type exchangeKey struct{}
 
-func withExchange(ctx context.Context) (context.Context, *exchange) {
-	x := &exchange{}
+func withExchange(ctx context.Context, stream bool) (context.Context, *exchange) {
+	x := &exchange{stream: stream}
 	return context.WithValue(ctx, exchangeKey{}, x), x
 }
 
-// observer notes Retry-After for the call's exchange and bounds the answer.
+// observer notes status, Retry-After and errors for the call's exchange, bounds the answer and brings events into their plain form.
 type observer struct{ next http.RoundTripper }
 
 func (o *observer) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -35,16 +48,32 @@ func (o *observer) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if x, ok := r.Context().Value(exchangeKey{}).(*exchange); ok {
-		x.status, x.retryAfter = answer.StatusCode, retryAfter(answer.Header, time.Now())
+	x, ok := r.Context().Value(exchangeKey{}).(*exchange)
+	if !ok {
+		x = &exchange{}
 	}
-	answer.Body = &bounded{ReadCloser: answer.Body, left: maxAnswer}
+	x.status, x.retryAfter = answer.StatusCode, retryAfter(answer.Header, time.Now())
+	if answer.StatusCode >= 300 {
+		// An error that breaks off is still that error.
+		x.head, err = io.ReadAll(io.LimitReader(answer.Body, maxRefusal))
+		_ = answer.Body.Close()
+		if err != nil && r.Context().Err() != nil {
+			return nil, r.Context().Err()
+		}
+		answer.Body, answer.ContentLength = io.NopCloser(bytes.NewReader(x.head)), int64(len(x.head))
+		return answer, nil
+	}
+	answer.Body = &bounded{ReadCloser: answer.Body, left: maxAnswer, x: x}
+	if x.stream {
+		answer.Body = newEvents(answer.Body, x)
+	}
 	return answer, nil
 }
 
 type bounded struct {
 	io.ReadCloser
 	left int64
+	x    *exchange
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
@@ -53,6 +82,9 @@ func (b *bounded) Read(p []byte) (int, error) {
 	}
 	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)
+	if !b.x.stream {
+		b.x.head = append(b.x.head, p[:min(n, maxRefusal-len(b.x.head))]...)
+	}
 	return n, err
 }
 

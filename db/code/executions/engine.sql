@@ -64,6 +64,7 @@ comment on function private.prepare_execution is 'The rendered prompt, or errorC
 
 -- Leases one run: the first start of a pending one, or the take-over of one whose worker is gone. outcome 'run' comes with all that is
 -- needed to call the model; 'none' means that there is nothing to do any more; 'busy' that somebody is changing the row just now.
+-- The parameters are those to send: of a model that takes no sampling parameters without them, and with `withoutSampling`.
 create or replace function private.claim_execution(
   p_id uuid, p_seconds integer, out outcome text, out token uuid, out answers text, out called text, out sealed_key text,
   out parameters jsonb, out prompt text, out elapsed_ms bigint, out is_streamed boolean, out organization_id uuid
@@ -123,7 +124,8 @@ begin
   answers := v_route.answers;
   called := v_route.called;
   sealed_key := v_route.sealed_key;
-  parameters := s.parameters;
+  parameters := case when private.takes_sampling(v_route.called) then s.parameters
+    else s.parameters - '{temperature,top_p,top_k}'::text[] || '{"withoutSampling": true}' end;
   prompt := v_ready.prompt;
   elapsed_ms := round(extract(epoch from clock_timestamp() - e.started_at) * 1000);
   is_streamed := e.is_streamed;

@@ -38,10 +38,10 @@ declare
 begin
   select * into v from private.route_model(p ->> 'model', private.as_uuid(p ->> 'organizationId'));
   return jsonb_strip_nulls(jsonb_build_object('answers', v.answers, 'called', v.called, 'sealedKey', v.sealed_key,
-    'isSupported', v.provider is not null and v.provider <> 'openai'));
+    'isSupported', v.provider is not null and v.provider <> 'openai', 'withoutSampling', not private.takes_sampling(v.called)));
 end
 $$;
-comment on function private.route_test is '{model, organizationId}: who is asked, for which model, with which sealed key. Judges: callable by the server only.';
+comment on function private.route_test is '{model, organizationId}: who is asked, for which model, with which sealed key, and whether it takes no sampling parameters. Judges: callable by the server only.';
 
 create or replace function private.price_test(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''

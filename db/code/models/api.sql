@@ -41,7 +41,8 @@ begin
   v_answers := private.answering_provider(v.provider, v_org);
   perform private.consume_quota(v_org, 'api_calls', 1);
   return jsonb_build_object('answers', v_answers, 'called', v.called, 'organizationId', v_org,
-    'hasOwnKey', private.provider_key(v_answers, v_org) is not null);
+    'hasOwnKey', private.provider_key(v_answers, v_org) is not null)
+    || case when private.takes_sampling(v.called) then '{}' else '{"withoutSampling": true}' end::jsonb;
 end
 $$;
 comment on function private.admit_model_call is

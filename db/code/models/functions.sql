@@ -157,7 +157,32 @@ $$;
 comment on function private.cost_cents is
   'Cents for tokens at the prices of p_at, in integers; null where the provider reported no tokens. Judges: gives away public knowledge only.';
 
+-- The ids that can be called and have no price that holds. An id of a known family that stands in no row costs what the default costs.
+create or replace function private.unpriced_models() returns setof text
+language sql stable set search_path = ''
+as $$
+  select distinct r.called
+  from (select m.id from public.models m union select a.alias from public.model_aliases a union select s.model from public.model_successors s
+    union select s.called from public.model_successors s) x (id), private.resolve_model(x.id) r
+  where r.provider in ('anthropic', 'google')
+    and not exists (select from public.model_prices p where p.model = r.called and p.holds_from <= now())
+$$;
+comment on function private.unpriced_models is 'What models, aliases and successors lead to and what has no price: none at each commit.';
+
+-- A row of model_sampling decides. Without one, ids of Claude do: Opus 4.7 and Sonnet 5 were the first to refuse, so an id that is not known
+-- to be older counts as one that refuses. A request without the three is answered by every model.
+create or replace function private.takes_sampling(p_called text) returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return coalesce((select s.takes_sampling from public.model_sampling s where s.model = p_called), p_called !~ '^claude-'
+    or p_called ~ '^claude-(instant|v?[123]([^0-9]|$)|(sonnet|haiku)-4([^0-9]|$)|opus-4($|[-.@]([0-6]|\d{8})([^0-9]|$)))');
+end
+$$;
+comment on function private.takes_sampling is
+  'Does the model take temperature, top_p and top_k? Where not, a request leaves all three out. Judges: gives away public knowledge only.';
+
 grant execute on function private.model_provider, private.is_model_routable, private.default_model, private.has_provider,
-  private.resolve_model, private.cost_cents to authenticated, service_role, kijko_server, kijko_worker;
+  private.resolve_model, private.cost_cents, private.takes_sampling to authenticated, service_role, kijko_server, kijko_worker;
 grant execute on function private.answering_provider, private.is_provider_configured, private.assert_provider, private.provider_key,
   private.route_model to kijko_server, kijko_worker;

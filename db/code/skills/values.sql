@@ -1,7 +1,8 @@
 -- The text of a JSON value (contract 20, sections 4.2 and 11.3), as JavaScript would print it: jsonb keeps numbers as written and puts a
 -- blank after each comma. Clients preview prompts and conditions in the browser, so both sides must print alike.
 
--- jsonb numbers are decimals of any size; JavaScript's are doubles, so the value is rounded to one first. Postgres prints a double with
+-- jsonb numbers are decimals of any size; JavaScript's are doubles, so the value is rounded to one first. Whole numbers are ids more often
+-- than not and keep all of their digits: from 10^21 on, where JavaScript prints exponents, only if those mean another number. Postgres prints a double with
 -- the shortest digits as JavaScript does, with two differences: exponents begin elsewhere, and a decimal that lies exactly between two
 -- doubles is not taken for either (4e23 would be 3.9999999999999997e+23). Only whole numbers from 2^53 to 10^39 have such short halves.
 create or replace function private.number_text(p_number numeric) returns text
@@ -12,13 +13,14 @@ declare
   -- What is no more than half of the smallest double.
   c_nothing constant numeric := 2.47032822920623272088284396434110687e-324;
   v_size numeric := abs(p_number);
+  v_is_whole boolean := v_size = trunc(v_size);
   v_double double precision;
   v_text text;
   v_long numeric;
   v_short numeric;
   v_places integer;
 begin
-  if v_size < 1e15 and v_size = trunc(v_size) then
+  if v_is_whole and v_size < 1e21 then
     return trunc(p_number)::text;
   elsif v_size <= c_nothing then
     return '0';
@@ -28,7 +30,7 @@ begin
   v_double := p_number::double precision;
   v_text := v_double::text;
   if strpos(v_text, 'e') = 0 or v_size >= 1e40 then
-    return v_text;
+    return case when v_is_whole and v_text::numeric <> p_number then trunc(p_number)::text else v_text end;
   elsif abs(v_double) < 1e-6 then
     return replace(v_text, 'e-0', 'e-');
   end if;
@@ -46,11 +48,14 @@ begin
       v_text := regexp_replace(v_text, '^(-?\d)(\d)', '\1.\2') || 'e+' || length(abs(v_short)::text) - 1;
     end if;
   end if;
+  if v_is_whole and v_text::numeric <> p_number then
+    return trunc(p_number)::text;
+  end if;
   return case when abs(v_long) < 1e21 then v_long::text else v_text end;
 end
 $$;
 comment on function private.number_text is
-  'A number as ECMAScript prints the double that is nearest to it. The caller sets extra_float_digits = 1: a setting of each call would double its cost.';
+  'A number as ECMAScript prints the double that is nearest to it; a whole one that this would change with all of its digits. The caller sets extra_float_digits = 1: a setting of each call would double its cost.';
 
 create or replace function private.js_number(p_number jsonb) returns text
 language plpgsql immutable strict parallel safe set extra_float_digits = 1
@@ -59,7 +64,7 @@ begin
   return private.number_text(p_number::numeric);
 end
 $$;
-comment on function private.js_number is 'A JSON number as ECMAScript prints it: 1.0 is 1, 1e21 is 1e+21, 0.0000001 is 1e-7.';
+comment on function private.js_number is 'A JSON number as ECMAScript prints it: 1.0 is 1, 1e21 is 1e+21, 0.0000001 is 1e-7; whole ones keep their digits.';
 
 create or replace function private.number_piece(p_piece text) returns text
 language plpgsql immutable strict parallel safe
@@ -90,8 +95,11 @@ begin
           regexp_replace(rtrim(d.short::text, '0'), '^(-?\d)(\d)', '\1.\2') || 'e+' || length(abs(d.short)::text) - 1
         else c.text end) end, ',')
     from string_to_table(p_list, ',') n,
-      lateral (select case when length(n) >= 16 or n like '%.%0%' then nullif(btrim(n, '[]{}:'), '') end as number offset 0) a,
-      lateral (select case when length(a.number) < 300 and a.number like '%_%' then a.number::double precision end as value offset 0) b,
+      lateral (select case when n like '%.%0%' or length(n) >= 16 and (n like '%.%' or length(btrim(n, '[]{}:-')) > 21)
+        then nullif(btrim(n, '[]{}:'), '') end as number offset 0) a,
+      -- A whole number that a double may not hold is for number_text.
+      lateral (select case when length(a.number) between 1 and 15 or length(a.number) < 300 and a.number ~ '\.\d*[1-9]'
+        then a.number::double precision end as value offset 0) b,
       lateral (select b.value::text as text offset 0) c,
       lateral (select case when c.text like '%e+%' and abs(b.value) < 1e40 then round(c.text::numeric,
         length(split_part(split_part(c.text, 'e', 1), '.', 2)) - right(c.text, 2)::integer - 1) end as short offset 0) d);

@@ -37,6 +37,9 @@ type textPart struct {
 	} `json:"source"`
 }
 
+// withoutSampling are models that refuse temperature, top_p and top_k.
+var withoutSampling = map[string]bool{"claude-opus-4-7": true, "claude-opus-4-8": true, "claude-sonnet-5": true, "claude-opus-5-20270101": true}
+
 // fault names what is wrong with a request, or is empty.
 func (m *messagesRequest) fault(h http.Header) string {
 	switch {
@@ -56,6 +59,8 @@ func (m *messagesRequest) fault(h http.Header) string {
 		return "top_p: range: 0..1"
 	case m.TopK != nil && *m.TopK < 0:
 		return "top_k: must be positive"
+	case withoutSampling[*m.Model] && (m.Temperature != nil || m.TopP != nil || m.TopK != nil):
+		return "temperature, top_p and top_k are not supported by this model"
 	}
 	for i, one := range m.Messages {
 		if one.Role != "user" && one.Role != "assistant" || len(one.Content) == 0 {
@@ -186,16 +191,26 @@ func (s *Server) anthropicWhole(w http.ResponseWriter, r *http.Request, call Cal
 	}
 	sendJSON(w, http.StatusOK, map[string]any{"id": "msg_test", "type": "message", "role": "assistant", "model": call.Model, "content": content,
 		"stop_reason": stopOf(reply, "end_turn"), "stop_sequence": nil,
-		"usage": map[string]any{"input_tokens": reply.Input, "output_tokens": reply.Output}})
+		"usage": messagesUsage(reply, reply.Output)})
+}
+
+// messagesUsage counts what came from the cache or went into it apart.
+func messagesUsage(reply Reply, output int) map[string]any {
+	return map[string]any{"input_tokens": reply.Input - reply.Cached, "output_tokens": output, "cache_read_input_tokens": reply.Cached - reply.Cached/2,
+		"cache_creation_input_tokens": reply.Cached / 2, "server_tool_use": map[string]any{"web_search_requests": 0}}
 }
 
 // events writes server-sent events.
 type events struct {
-	w http.ResponseWriter
+	w        http.ResponseWriter
+	comments bool
 }
 
 func (e events) send(name string, value any) {
 	raw, _ := json.Marshal(value)
+	if e.comments {
+		_, _ = io.WriteString(e.w, ": keep-alive\n\n")
+	}
 	if name != "" {
 		_, _ = fmt.Fprintf(e.w, "event: %s\n", name)
 	}
@@ -205,10 +220,10 @@ func (e events) send(name string, value any) {
 
 func (s *Server) anthropicStream(w http.ResponseWriter, r *http.Request, call Call, reply Reply) {
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
-	e := events{w}
+	e := events{w, reply.Comments}
 	e.send("message_start", map[string]any{"type": "message_start", "message": map[string]any{"id": "msg_test", "type": "message", "role": "assistant",
 		"model": call.Model, "content": []any{}, "stop_reason": nil, "stop_sequence": nil,
-		"usage": map[string]any{"input_tokens": reply.Input, "output_tokens": 1}}})
+		"usage": messagesUsage(reply, 1)}})
 	e.send("ping", map[string]any{"type": "ping"})
 	index := 0
 	start := func() {

@@ -155,7 +155,8 @@ func (s *Server) chunk(call Call, reply Reply, text string, last bool) map[strin
 		}
 		if !reply.NoUsage {
 			answer["usageMetadata"] = map[string]any{"promptTokenCount": reply.Input, "candidatesTokenCount": reply.Output,
-				"totalTokenCount": reply.Input + reply.Output}
+				"thoughtsTokenCount": reply.Thoughts, "toolUsePromptTokenCount": reply.ToolUse,
+				"totalTokenCount": reply.Input + reply.Output + reply.Thoughts + reply.ToolUse}
 		}
 	}
 	return answer
@@ -177,7 +178,7 @@ func (s *Server) googleWhole(w http.ResponseWriter, r *http.Request, call Call, 
 
 func (s *Server) googleStream(w http.ResponseWriter, r *http.Request, call Call, reply Reply) {
 	w.Header().Set("Content-Type", "text/event-stream")
-	e := events{w}
+	e := events{w, reply.Comments}
 	for _, piece := range reply.Pieces {
 		if reply.Pause > 0 && !s.wait(r, reply.Pause) {
 			return

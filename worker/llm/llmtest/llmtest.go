@@ -56,6 +56,9 @@ type Reply struct {
 	StopReason string
 	// Input and Output are the tokens that it claims; 0 is 10 and 5.
 	Input, Output int
+	// Thoughts are tokens that it claims to have thought, ToolUse those that tools have read (Google); Cached are of the input (Anthropic).
+	// Google counts them beside the others, Anthropic has thoughts in the output.
+	Thoughts, ToolUse, Cached int
 	// NoUsage leaves the tokens out (Google).
 	NoUsage bool
 
@@ -67,6 +70,8 @@ type Reply struct {
 	Break bool
 	// StreamError ends a stream after the pieces with an error event of this type (Anthropic) or status (Google).
 	StreamError string
+	// Comments puts lines into a stream that say nothing, as gateways do to keep it open.
+	Comments bool
 	// Raw is sent instead of anything else.
 	Raw string
 }
