@@ -51,6 +51,9 @@ func framed(c *fiber.Ctx) error {
 // unframed answers and ends the connection: where the next request on it begins is not certain.
 func unframed(c *fiber.Ctx, p *Problem) error {
 	c.Context().SetConnectionClose()
+	if n := c.Request().Header.ContentLength(); n > 0 || n == -1 {
+		readAway(c.Context().Conn())
+	}
 	return writeUnserved(c, p)
 }
 
@@ -93,7 +96,7 @@ func (a *App) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	c := a.AcquireCtx(ctx)
 	defer a.ReleaseCtx(c)
 	p := fromParser(err)
-	if p.Status == http.StatusRequestHeaderFieldsTooLarge {
+	if p.Status != http.StatusRequestTimeout {
 		readAway(ctx.Conn())
 	}
 	if conn, ok := ctx.Conn().(*connection); ok && conn.origin != "" {

@@ -142,3 +142,18 @@ func TestConditionsOfAGet(t *testing.T) {
 }
 
 func unhealthy(context.Context) api.CheckResult { return api.CheckResult{Status: "unhealthy"} }
+
+// A client that is still sending its body sees the answer, and not a reset connection.
+func TestARefusedRequestWithABodyIsAnswered(t *testing.T) {
+	b := setup(t, nil)
+	body := strings.Repeat("x", 600<<10)
+	for head, status := range map[string]int{
+		"POST /api/v1/count HTTP/1.1\r\nContent-Length: 614400\r\n\r\n":             400,
+		"POST /api/v1/count HTTP/2.0\r\nHost: x\r\nContent-Length: 614400\r\n\r\n":  505,
+		"POST /api/v1/count HTTP/1.1 \r\nHost: x\r\nContent-Length: 614400\r\n\r\n": 505,
+		"post /api/v1/count HTTP/1.1\r\nHost: x\r\nContent-Length: 614400\r\n\r\n":  400,
+	} {
+		a, _, _ := b.raw(t, head+body)
+		require.Equal(t, status, a.status, head)
+	}
+}
