@@ -409,3 +409,78 @@ func TestZonesAreTheSameInGoAndPostgres(t *testing.T) {
 	require.NoError(t, rows.Err())
 	require.Greater(t, n, 590)
 }
+
+// describedDays reads a description back: whether the day matches what it says.
+func describedDays(t *testing.T, description string) func(day time.Time) bool {
+	t.Helper()
+	rest, ok := strings.CutPrefix(description, "At 9:00 AM")
+	require.True(t, ok, description)
+	rest, months, _ := strings.Cut(rest, " in ")
+	rest = strings.TrimPrefix(rest, " ")
+	var rules []func(time.Time) bool
+	for _, part := range strings.Split(rest, " or ") {
+		numbers, isDays := strings.CutPrefix(part, "on days ")
+		if single := regexp.MustCompile(`^on the (\d+)(st|nd|rd|th)$`).FindStringSubmatch(part); single != nil {
+			numbers, isDays = single[1], true
+		}
+		switch {
+		case part == "":
+			rules = append(rules, func(time.Time) bool { return true })
+		case isDays:
+			rules = append(rules, func(day time.Time) bool { return slices.Contains(strings.Split(numbers, ", "), fmt.Sprint(day.Day())) })
+		case part == "on weekdays", part == "on weekends":
+			rules = append(rules, func(day time.Time) bool {
+				return (day.Weekday() == time.Saturday || day.Weekday() == time.Sunday) == (part == "on weekends")
+			})
+		default:
+			names := strings.Split(strings.TrimPrefix(part, "on "), ", ")
+			rules = append(rules, func(day time.Time) bool {
+				return slices.ContainsFunc(names, func(name string) bool { return name == day.Weekday().String() || name == day.Weekday().String()[:3] })
+			})
+		}
+	}
+	return func(day time.Time) bool {
+		return (months == "" || slices.Contains(strings.Split(months, ", "), day.Month().String())) &&
+			slices.ContainsFunc(rules, func(rule func(time.Time) bool) bool { return rule(day) })
+	}
+}
+
+// What a description says about days is what runs, whatever the day fields hold.
+func TestADescriptionNamesTheDaysThatRun(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t)
+	pool := db.Pool("postgres")
+	r := rand.New(rand.NewPCG(20, 85))
+	expressions := []string{"0 9 */1 * 1", "0 9 13 * 5", "0 9 13 * */1", "0 9 1-31 * 1", "0 9 1,* * 1", "0 9 13 * 0-6", "0 9 1-7 * 1", "0 9 31 2 1", "0 9 * * *", "0 9 */1 * *"}
+	for len(expressions) < 80 {
+		days, months, weekdays := randomField(r, 1, 31), "*", randomField(r, 0, 6)
+		if r.IntN(3) == 0 {
+			months = randomField(r, 1, 12)
+		}
+		expressions = append(expressions, strings.Join([]string{"0 9", days, months, weekdays}, " "))
+	}
+	from := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
+	to := from.AddDate(1, 0, 0)
+	for _, expression := range expressions {
+		var description *string
+		var runs []time.Time
+		require.NoError(t, pool.QueryRow(t.Context(), `with recursive runs (at) as (
+				select private.cron_next($1, 'UTC', $2) union all select private.cron_next($1, 'UTC', at) from runs where at < $3)
+			select private.cron_description($1), array_agg(at order by at) filter (where at < $3) from runs`, expression, from.Add(-time.Second), to).Scan(&description, &runs))
+		if description == nil {
+			continue // never runs
+		}
+		fields := strings.Fields(expression)
+		if n := testdb.Value[int](db, "select cardinality(private.cron_values($1, 1, 31))", fields[2]); fields[4] == "*" && n > 4 && n < 31 {
+			continue // five days and more say nothing, alone
+		}
+		says := describedDays(t, *description)
+		ran := map[string]bool{}
+		for _, at := range runs {
+			ran[at.UTC().Format(time.DateOnly)] = true
+		}
+		for day := from; day.Before(to); day = day.AddDate(0, 0, 1) {
+			require.Equal(t, ran[day.Format(time.DateOnly)], says(day), "%s is %q on %s, %s", expression, *description, day.Format(time.DateOnly), day.Weekday())
+		}
+	}
+}

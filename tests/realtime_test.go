@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -441,6 +442,67 @@ func TestRealtimeSnapshot(t *testing.T) {
 		code, reason := w.closed()
 		require.Equal(t, 1000, code)
 		require.Equal(t, "done", reason)
+	})
+	t.Run("ACompletionIsToldOnceAPersonAndRun", func(t *testing.T) {
+		project, ben := ann.project("shared"), l.actor()
+		ben.joins(ann, "member")
+		other := l.node()
+		rests := func(w *watcher) {
+			t.Helper()
+			w.expect("hello")
+			f := w.expect("progress_update")
+			require.True(t, f.Snapshot)
+			require.Empty(t, f.ID)
+			require.Equal(t, "completed", f.field(t, "status"))
+			require.EqualValues(t, 100, f.field(t, "progressPercent"))
+			require.Equal(t, project, f.field(t, "projectId"))
+			require.Empty(t, w.barrier(), "and nothing else")
+		}
+		for range 2 {
+			run := complete(t, project)
+			for _, node := range []*node{n, other} {
+				node.reached()
+			}
+			// A socket that declines the snapshot, or has all events, is told of nothing and counts for nothing.
+			for _, query := range []string{"snapshot=false", "lastEventId=" + testdb.Value[string](l.db, "select max(id)::text from public.events")} {
+				require.NotContains(t, types(n.watch(ann, project, query).barrier()), "ingestion_complete")
+			}
+			// Tabs that come at the same time, to two servers: one of them is told.
+			told := make(chan string, 8)
+			var group sync.WaitGroup
+			for i := range cap(told) {
+				group.Go(func() {
+					w := []*node{n, other}[i%2].watch(ann, project, "")
+					w.expect("hello")
+					told <- w.next().Type
+				})
+			}
+			group.Wait()
+			close(told)
+			count := map[string]int{}
+			for name := range told {
+				count[name]++
+			}
+			require.Equal(t, map[string]int{"ingestion_complete": 1, "progress_update": 7}, count)
+			// A client that comes back on completion comes to rest, with other servers too.
+			rests(n.watch(ann, project, ""))
+			rests(other.watch(ann, project, ""))
+			rests(l.node().watch(ann, project, "snapshot=true"))
+			expired := other.watch(ann, project, "lastEventId="+strings.Repeat("9", 18))
+			expired.expect("hello")
+			expired.expect("resync_required")
+			require.Equal(t, "completed", expired.expect("progress_update").field(t, "status"))
+			// Another person has not been told yet.
+			w := other.watch(ben, project, "")
+			w.expect("hello")
+			require.Equal(t, run, w.expect("ingestion_complete").field(t, "runId"))
+			rests(n.watch(ben, project, ""))
+		}
+		// Once it rests it stays open.
+		w := n.watch(ann, project, "")
+		rests(w)
+		time.Sleep(500 * time.Millisecond)
+		require.Empty(t, w.barrier())
 	})
 	t.Run("WholeRunLive", func(t *testing.T) {
 		project := ann.project("private")

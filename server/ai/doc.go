@@ -12,7 +12,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -67,11 +66,6 @@ func (f *Feature) Handlers() map[string]api.Handler {
 
 // Close has nothing to close.
 func (f *Feature) Close() error { return nil }
-
-// wantsEvents says whether the client asks for a stream.
-func wantsEvents(c *api.Call) bool {
-	return strings.Contains(strings.ToLower(string(c.Ctx.Request().Header.Peek("Accept"))), "text/event-stream")
-}
 
 func badRequest(message, field string) error {
 	return judged(api.NewProblem(http.StatusBadRequest, "BAD_REQUEST", message, field), false)

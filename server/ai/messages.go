@@ -63,7 +63,7 @@ func (f *Feature) createMessage(c *api.Call) error {
 	if err != nil {
 		return err
 	}
-	if wantsEvents(c) {
+	if c.WantsEvents() {
 		return f.stream(c, p, r, strings.Clone(body.Model))
 	}
 	result, err := f.ask(c, p, r)

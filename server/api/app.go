@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -107,7 +105,9 @@ func New(deps Deps) (*App, error) {
 	if err := a.mountOperations(meters); err != nil {
 		return nil, err
 	}
-	a.Use(wholly, a.cors)
+	a.Use(wholly, a.cors, framed)
+	server := a.Server()
+	server.Handler, server.ErrorHandler = a.known(server.Handler), a.unreadable
 	if deps.Mount != nil {
 		deps.Mount(a.App)
 	}
@@ -304,12 +304,13 @@ func (a *App) reply(c *fiber.Ctx, op *openapi.Operation, answer Answer) error {
 	a.observe(op, status, body)
 	c.Set(fiber.HeaderContentType, "application/json")
 	c.Set(fiber.HeaderCacheControl, "no-store")
-	if op.Method == http.MethodGet {
+	// A condition is about an answer that would be a success: a readiness of 503 is never "not modified".
+	if op.Method == http.MethodGet && status < 300 {
 		var tag [20]byte
 		etag := string(append(strconv.AppendUint(append(tag[:0], `W/"`...), xxhash.Sum64(body), 36), '"'))
 		c.Set(fiber.HeaderETag, etag)
 		c.Set(fiber.HeaderCacheControl, "private, no-cache")
-		if string(c.Request().Header.Peek(fiber.HeaderIfNoneMatch)) == etag {
+		if matchesTag(c, etag) {
 			c.Status(http.StatusNotModified)
 			return nil
 		}
@@ -347,26 +348,6 @@ func causeOf(p *Problem) error {
 		return p.cause
 	}
 	return errors.New(p.Message)
-}
-
-// fail answers what never reached serve: broken HTTP, headers too large.
-func (a *App) fail(c *fiber.Ctx, err error) error {
-	id := requestID(c)
-	c.Set("X-Request-ID", id)
-	p := problemOf(err)
-	if p.Status == http.StatusRequestHeaderFieldsTooLarge {
-		readAway(c.Context().Conn())
-	}
-	return p.write(c, id)
-}
-
-// readAway takes what a refused client is still sending: closing over unread bytes would reset the connection, and the client would
-// never see the answer. It is bounded in bytes and time.
-func readAway(conn net.Conn) {
-	if conn == nil || conn.SetReadDeadline(time.Now().Add(100*time.Millisecond)) != nil {
-		return
-	}
-	_, _ = io.CopyN(io.Discard, conn, 1<<20)
 }
 
 // finish measures and logs. Health probes are not logged.

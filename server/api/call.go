@@ -213,9 +213,14 @@ func refuseBody(c *fiber.Ctx, op *openapi.Operation) *Problem {
 // the server would take the rest of it for the next request on the connection: behind a proxy, one that somebody else is answered.
 func wholly(c *fiber.Ctx) error {
 	err := c.Next()
+	readBodyAway(c)
+	return err
+}
+
+func readBodyAway(c *fiber.Ctx) {
 	stream := c.Context().RequestBodyStream()
 	if stream == nil || c.Response().ConnectionClose() {
-		return err
+		return
 	}
 	// A body in chunks does not say whether its end was read.
 	if c.Request().Header.ContentLength() < 0 {
@@ -223,7 +228,6 @@ func wholly(c *fiber.Ctx) error {
 	} else if _, unread := io.CopyN(io.Discard, stream, drained); !errors.Is(unread, io.EOF) {
 		c.Context().SetConnectionClose()
 	}
-	return err
 }
 
 func tooLarge(op *openapi.Operation) *Problem {

@@ -20,13 +20,7 @@ func (a *App) cors(c *fiber.Ctx) error {
 	if origin == "" {
 		return c.Next()
 	}
-	c.Vary(fiber.HeaderOrigin)
-	allowed := a.deps.Origins.Allow(origin)
-	if allowed {
-		c.Set(fiber.HeaderAccessControlAllowOrigin, origin)
-		c.Set(fiber.HeaderAccessControlAllowCredentials, "true")
-		c.Set(fiber.HeaderAccessControlExposeHeaders, corsExposed)
-	}
+	allowed := a.admitOrigin(c, origin)
 	if c.Method() != http.MethodOptions || len(c.Request().Header.Peek(fiber.HeaderAccessControlRequestMethod)) == 0 {
 		return c.Next()
 	}
@@ -36,6 +30,18 @@ func (a *App) cors(c *fiber.Ctx) error {
 		c.Set(fiber.HeaderAccessControlMaxAge, "600")
 	}
 	return c.SendStatus(http.StatusNoContent)
+}
+
+// admitOrigin lets pages of a configured origin read the answer.
+func (a *App) admitOrigin(c *fiber.Ctx, origin string) bool {
+	c.Vary(fiber.HeaderOrigin)
+	if !a.deps.Origins.Allow(origin) {
+		return false
+	}
+	c.Set(fiber.HeaderAccessControlAllowOrigin, origin)
+	c.Set(fiber.HeaderAccessControlAllowCredentials, "true")
+	c.Set(fiber.HeaderAccessControlExposeHeaders, corsExposed)
+	return true
 }
 
 // clientIP is the peer, or what a trusted proxy says of it.

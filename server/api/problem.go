@@ -141,10 +141,6 @@ func fromFiber(e *fiber.Error) *Problem {
 	switch e.Code {
 	case http.StatusRequestEntityTooLarge:
 		return NewProblem(e.Code, "PAYLOAD_TOO_LARGE", "The request is too large.", "")
-	case http.StatusRequestHeaderFieldsTooLarge:
-		return NewProblem(e.Code, "HEADERS_TOO_LARGE", "The request's headers are too large.", "")
-	case http.StatusRequestTimeout:
-		return NewProblem(e.Code, "REQUEST_TIMEOUT", "The request took too long to arrive.", "")
 	case http.StatusNotFound:
 		return notFound()
 	}

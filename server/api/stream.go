@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
 )
 
 // Times of event streams: how often a quiet one says that it is alive, and how long a client may take to accept what is sent.
@@ -87,11 +89,12 @@ func (c *Call) Events(run func(ctx context.Context, s *EventStream)) error {
 	// Proxies that gather answers would make a stream pointless.
 	c.Ctx.Set("X-Accel-Buffering", "no")
 	c.Ctx.Status(http.StatusOK)
-	conn := c.Ctx.Context().Conn()
+	request := c.Ctx.Context()
+	conn := request.Conn()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(c.Context()))
 	unhook := context.AfterFunc(app.streams.ctx, cancel)
 	app.streams.wg.Add(1)
-	c.Ctx.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
+	write := func(w *bufio.Writer) {
 		defer app.streams.wg.Done()
 		defer unhook()
 		defer cancel()
@@ -110,8 +113,37 @@ func (c *Call) Events(run func(ctx context.Context, s *EventStream)) error {
 			}
 		}()
 		run(here, s)
-	})
+	}
+	if request.Request.Header.IsHTTP11() {
+		request.SetBodyStreamWriter(write)
+		return nil
+	}
+	unchunked(ctx, request, write)
 	return nil
+}
+
+// unchunked lets write make the body of an answer that ends with the connection: HTTP/1.0 knows no chunks, and fasthttp sends a body of
+// unknown length in no other way. write runs in any case: where the server stops before the connection is handed over, for no reader.
+func unchunked(ctx context.Context, request *fasthttp.RequestCtx, write func(*bufio.Writer)) {
+	request.Response.Header.SetConnectionClose()
+	taken, written := make(chan net.Conn, 1), make(chan struct{})
+	go func() {
+		defer close(written)
+		select {
+		case conn := <-taken:
+			w := bufio.NewWriter(conn)
+			_, _ = w.Write(request.Response.Header.Header())
+			write(w)
+			_ = w.Flush()
+		case <-ctx.Done():
+			write(bufio.NewWriter(io.Discard))
+		}
+	}()
+	request.HijackSetNoResponse(true)
+	request.Hijack(func(conn net.Conn) {
+		taken <- conn
+		<-written
+	})
 }
 
 // streams are the open event streams of an App.

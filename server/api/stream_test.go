@@ -231,3 +231,64 @@ func TestJSONBesideFilesIsBounded(t *testing.T) {
 	require.Equal(t, 413, b.do(t, "POST", "/api/v1/form", large, "Content-Type", "application/json").status)
 	require.Equal(t, 200, b.do(t, "POST", "/api/v1/form", large, "Content-Type", "multipart/form-data; boundary=x").status)
 }
+
+func TestAcceptChoosesBetweenEventsAndADocument(t *testing.T) {
+	b := setup(t, func(d *api.Deps, _ *db.PoolOptions) {
+		d.Handlers = map[string]api.Handler{"handler": func(c *api.Call) error { return c.JSON(c.WantsEvents()) }}
+	})
+	for accept, want := range map[string]string{
+		"text/event-stream": "true", "TEXT/Event-Stream": "true", "text/event-stream;charset=utf-8": "true", "text/event-stream ; q=0.001": "true",
+		"application/json, text/event-stream": "true", "text/event-stream, application/json": "true", "text/event-stream, */*": "true",
+		"text/event-stream, */*;q=0.1": "true", "application/json;q=0.5, text/event-stream;q=0.5": "true", "text/*": "true", "text/html, text/event-stream": "true",
+		"application/json;q=0.5, text/event-stream;q=0.51": "true", "*/*;q=0.1, text/event-stream;Q=0.2": "true", `text/event-stream;x="a,b;q=0";q=1`: "true",
+		"application/json;q=0, text/event-stream;q=0.1": "true", "application/*;q=0.2, text/*;q=0.3": "true",
+		"application/json, text/event-stream;q=0": "false", "application/json, text/event-stream;q=0.1": "false", "text/event-stream;q=0": "false",
+		"text/event-stream;q=0.000, */*": "false", "text/*;q=1, text/event-stream;q=0": "false", "*/*": "false", "": "false", "application/json": "false", "text/html": "false",
+		"application/*, text/event-stream;q=0.9": "false", "*/*;q=0.8, text/event-stream;q=0.7": "false", "*/*;q=0.8, text/event-stream;q=0.7, application/json;q=0.9": "false",
+		"x-text/event-stream": "false", "text/event-streams": "false", `application/json;x="text/event-stream"`: "false", "text/event-stream;q=0, text/event-stream;q=0": "false",
+		"application/json, text/event-stream ; q = 0.5": "false", "text/event-stream;q=2": "false", "text/event-stream;q=-0": "false", "text/event-stream;q=x": "false",
+	} {
+		require.Equal(t, want, b.do(t, "GET", "/api/v1/handler", "", "Accept", accept).body, accept)
+	}
+	lines, _, _ := b.raw(t, "GET /api/v1/handler HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ann\r\nAccept: application/json\r\nAccept: text/event-stream\r\n\r\n")
+	require.Equal(t, "true", lines.body, "a list in two lines")
+}
+
+// HTTP/1.0 knows no chunks: the end of the connection is the end of the answer.
+func TestEventsForHTTP10(t *testing.T) {
+	gone := make(chan struct{})
+	b := streaming(t, func(ctx context.Context, s *api.EventStream) {
+		for i := range 3 {
+			if s.Send("text", map[string]int{"n": i}) != nil {
+				return
+			}
+		}
+	}, nil)
+	for _, keep := range []string{"", "Connection: keep-alive\r\n"} {
+		conn := b.dial(t)
+		_, err := fmt.Fprintf(conn, "POST /api/v1/stream HTTP/1.0\r\nAuthorization: Bearer ann\r\nContent-Length: 2\r\n%s\r\n{}", keep)
+		require.NoError(t, err)
+		raw, err := io.ReadAll(conn)
+		require.NoError(t, err)
+		head, body, ok := strings.Cut(string(raw), "\r\n\r\n")
+		require.True(t, ok)
+		require.True(t, strings.HasPrefix(head, "HTTP/1.1 200 OK\r\n"), head)
+		require.NotContains(t, head, "Transfer-Encoding")
+		require.NotContains(t, head, "Content-Length")
+		require.Contains(t, head, "Connection: close")
+		require.Contains(t, head, "Content-Type: text/event-stream")
+		require.Contains(t, head, "X-Request-Id: ")
+		require.Equal(t, "event: text\ndata: {\"n\":0}\n\nevent: text\ndata: {\"n\":1}\n\nevent: text\ndata: {\"n\":2}\n\n", strings.ReplaceAll(body, ": alive\n\n", ""))
+	}
+	b = streaming(t, func(ctx context.Context, _ *api.EventStream) {
+		<-ctx.Done()
+		close(gone)
+	}, nil)
+	conn := b.dial(t)
+	_, err := fmt.Fprint(conn, "POST /api/v1/stream HTTP/1.0\r\nAuthorization: Bearer ann\r\nContent-Length: 0\r\n\r\n")
+	require.NoError(t, err)
+	_, err = bufio.NewReader(conn).ReadString('\n')
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
+	<-gone
+}

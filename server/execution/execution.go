@@ -108,11 +108,6 @@ func (f *Feature) read(ctx context.Context, requestID, userID, id, form string) 
 	return serve(ctx, f.s.Exec, requestID, "read_execution", map[string]string{"id": id, "userId": userID, "form": form})
 }
 
-// wantsEvents says whether the client asks for a stream.
-func wantsEvents(c *api.Call) bool {
-	return strings.Contains(strings.ToLower(string(c.Ctx.Request().Header.Peek("Accept"))), "text/event-stream")
-}
-
 // wantsNoWait says whether the client would rather be answered at once (RFC 7240).
 func wantsNoWait(c *api.Call) bool {
 	for _, header := range c.Ctx.Request().Header.PeekAll("Prefer") {

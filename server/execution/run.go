@@ -41,7 +41,7 @@ func (f *Feature) run(c *api.Call) error {
 		return f.dryRun(c)
 	}
 	ear := f.waits.listen(strings.Clone(c.Caller.UserID))
-	if !wantsEvents(c) {
+	if !c.WantsEvents() {
 		defer ear.close()
 		answer, id, err := f.start(c, "run_skill", c.Params)
 		if err != nil {

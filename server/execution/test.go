@@ -230,7 +230,7 @@ func (f *Feature) dryRun(c *api.Call) error {
 		return err
 	}
 	once := f.tester.Once(c)
-	if !wantsEvents(c) {
+	if !c.WantsEvents() {
 		answer, err := once.Do(c.Context(), func() (any, error) {
 			o, err := f.tester.Run(c.Context(), test, nil)
 			return f.resultOf(c.Context(), test, o), err

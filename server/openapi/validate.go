@@ -164,7 +164,7 @@ func checkEscape(raw []byte) (int, error) {
 }
 
 // AppendParams validates path and query values and appends them as JSON members (`"name":value,`) to buf. path gives the raw path
-// segment of a template name; query the parsed query.
+// segment of a template name; query the parsed query. This is the one place that reads parameters.
 func (o *Operation) AppendParams(buf []byte, path func(string) string, query url.Values) ([]byte, error) {
 	for i := range o.Params {
 		p := &o.Params[i]
@@ -180,7 +180,10 @@ func (o *Operation) AppendParams(buf []byte, path func(string) string, query url
 		default:
 			continue
 		}
-		if len(values) == 0 || (p.In == "query" && len(values) == 1 && values[0] == "" && p.Type != "string") {
+		if p.In == "query" {
+			values = p.given(values)
+		}
+		if len(values) == 0 {
 			if p.Required {
 				return nil, &Fault{Field: p.Name, Message: fmt.Sprintf("%s is required.", p.Name)}
 			}
@@ -200,6 +203,18 @@ func (o *Operation) AppendParams(buf []byte, path func(string) string, query url
 		buf = append(buf, ',')
 	}
 	return buf, nil
+}
+
+// given leaves the values that say something. A form sends all of its fields: an empty optional parameter is one that was not given, of
+// whatever type, and so is an empty entry of a list. Only a text that is required may be empty.
+func (p *Param) given(values []string) []string {
+	switch {
+	case p.Repeated:
+		return slices.DeleteFunc(slices.Clone(values), func(text string) bool { return text == "" })
+	case len(values) == 1 && values[0] == "" && !(p.Required && p.Type == "string"):
+		return nil
+	}
+	return values
 }
 
 func appendString(buf []byte, s string) []byte { return strconv.AppendQuote(buf, s) }
@@ -251,9 +266,9 @@ func (p *Param) scalar(text string) (any, error) {
 		return json.Number(text), nil
 	case "boolean":
 		switch text {
-		case "true", "1":
+		case "true":
 			return true, nil
-		case "false", "0":
+		case "false":
 			return false, nil
 		}
 		return nil, &Fault{Field: p.Name, Message: fmt.Sprintf("%s must be true or false.", p.Name)}

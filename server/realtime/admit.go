@@ -187,7 +187,33 @@ func (c *Conn) begin(ctx context.Context, o Opening, rooms []string) error {
 			return err
 		}
 	}
-	c.welcome(o, b, b.gather(cursor, valid || !o.HasCursor))
+	r := b.gather(cursor, valid || !o.HasCursor)
+	isStated := o.Kind == Project && o.Snapshot != "false" && (!o.HasCursor || len(r.resync) > 0 || o.Snapshot == "true")
+	if isStated {
+		if err := c.tellOnce(ctx, b); err != nil {
+			return err
+		}
+	}
+	c.welcome(o, b, r, isStated)
+	return nil
+}
+
+// tellOnce leaves a completion in the snapshot for the first of a person's sockets, and gives the others the state it left behind: a client
+// that comes back on completion would otherwise be told again, and come back again.
+func (c *Conn) tellOnce(ctx context.Context, b *beginning) error {
+	for i, part := range b.frames {
+		if part.Later == nil {
+			continue
+		}
+		first, err := c.srv.store.tellCompletion(ctx, c.user, c.target, part.RunID)
+		if err != nil {
+			return err
+		}
+		if !first {
+			b.frames = slices.Clone(b.frames) // shared with others who came at the same time
+			b.frames[i] = *part.Later
+		}
+	}
 	return nil
 }
 
@@ -210,7 +236,7 @@ func (c *Conn) alsoBegin(ctx context.Context, room string, w watch, b *beginning
 }
 
 // welcome tells hello, then what was missed or the state, then what arrived meanwhile.
-func (c *Conn) welcome(o Opening, b *beginning, r *replay) {
+func (c *Conn) welcome(o Opening, b *beginning, r *replay, isStated bool) {
 	c.mu.Lock()
 	gone := c.settle(b)
 	if c.phase == opening {
@@ -222,8 +248,10 @@ func (c *Conn) welcome(o Opening, b *beginning, r *replay) {
 		if !c.due.refresh.After(now) {
 			c.warn(now)
 		}
-		resynced := o.HasCursor && c.tellReplay(r, "", now)
-		if c.kind == Project && o.Snapshot != "false" && (!o.HasCursor || resynced || o.Snapshot == "true") {
+		if o.HasCursor {
+			c.tellReplay(r, "", now)
+		}
+		if isStated {
 			c.restate(b, now)
 		}
 		for _, m := range c.rooms {

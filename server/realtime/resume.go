@@ -84,16 +84,15 @@ func (b *beginning) headOf(i int) int64 {
 	return b.head
 }
 
-// tellReplay gives again what was missed, or says why that is impossible; it reports whether anything could not be replayed.
-func (c *Conn) tellReplay(r *replay, ref string, now time.Time) (resync bool) {
+// tellReplay gives again what was missed, or says why that is impossible.
+func (c *Conn) tellReplay(r *replay, ref string, now time.Time) {
 	for _, reason := range resyncReasons {
 		if rooms := r.resync[reason]; len(rooms) > 0 {
-			resync = true
 			c.send(controlFrame("resync_required", map[string]any{"reason": reason, "rooms": rooms, "lastEventId": formatID(r.head)}, ref, now), false)
 		}
 	}
-	if resync && len(r.rooms) == 0 {
-		return true
+	if len(r.resync) > 0 && len(r.rooms) == 0 {
+		return
 	}
 	told := 0
 	for i, e := range r.events {
@@ -117,7 +116,6 @@ func (c *Conn) tellReplay(r *replay, ref string, now time.Time) (resync bool) {
 		}
 	}
 	c.send(controlFrame("resumed", map[string]any{"replayed": told, "lastEventId": formatID(c.newest())}, ref, now), true)
-	return resync
 }
 
 // wasTold says whether this connection was told of an event through another room on the same log.
@@ -166,6 +164,13 @@ func (c *Conn) Resume(cursorText string, rooms []string, ref string) {
 		return
 	}
 	r := b.gather(cursor, true)
+	isStated := c.kind == Project && len(r.resync) > 0
+	if isStated {
+		if err := c.tellOnce(ctx, b); err != nil {
+			c.refuse(err, "a socket could not resume")
+			return
+		}
+	}
 	if r.events, err = c.srv.readRows(ctx, r.events); err != nil {
 		c.refuse(err, "a socket could not resume")
 		return
@@ -176,7 +181,8 @@ func (c *Conn) Resume(cursorText string, rooms []string, ref string) {
 		return
 	}
 	now := c.srv.now()
-	if c.tellReplay(r, ref, now) && c.kind == Project {
+	c.tellReplay(r, ref, now)
+	if isStated {
 		c.restate(b, now)
 	}
 	c.arm()

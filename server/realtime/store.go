@@ -97,6 +97,9 @@ type roomAnswer struct {
 type snapshotPart struct {
 	Type string          `json:"type"`
 	Data json.RawMessage `json:"data"`
+	// RunID and Later belong to a completion: which run, and what a person is told who was told of it before.
+	RunID string        `json:"runId"`
+	Later *snapshotPart `json:"later"`
 }
 
 const (
@@ -335,6 +338,12 @@ func (s *store) settle(ctx context.Context) (*float64, error) {
 	var next *float64
 	err := s.pool.QueryRow(ctx, `select private.settle_presence()`).Scan(&next)
 	return next, err
+}
+
+// tellCompletion says whether the person is still to be told of the completion, which they are once, by whatever process.
+func (s *store) tellCompletion(ctx context.Context, user, project, run string) (first bool, err error) {
+	err = s.pool.QueryRow(ctx, `select private.tell_completion($1, $2, $3)`, user, project, run).Scan(&first)
+	return first, err
 }
 
 // refuse keeps refused attempts.

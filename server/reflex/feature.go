@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/expirable"
-	"golang.org/x/time/rate"
+	"golang.org/x/sync/semaphore"
 
 	"kijko/server/api"
 	"kijko/server/seal"
@@ -38,8 +38,14 @@ type Feature struct {
 	judge    *condition.Judge
 	log      *slog.Logger
 	watcher  *watcher
-	unknown  *expirable.LRU[string, *rate.Limiter]
 	stopping context.CancelFunc
+
+	// genuine counts signed deliveries by reflex: a shield of the database, which counts for all processes. failures counts wrong signatures
+	// by sender and reflex, unknown addresses without a webhook by sender.
+	genuine, failures, unknown *tally
+	// recent holds the sealed secrets of reflexes that were looked up just now.
+	recent  *expirable.LRU[string, string]
+	lookups *semaphore.Weighted
 }
 
 // timeout bounds what one request asks of the database.
@@ -53,7 +59,9 @@ func New(s Settings) (*Feature, error) {
 	if s.Refresh <= 0 {
 		s.Refresh = 10 * time.Second
 	}
-	f := &Feature{exec: s.Exec, box: s.Box, tester: s.Tester, log: s.Log, unknown: expirable.NewLRU[string, *rate.Limiter](unknownKept, nil, 2*time.Minute)}
+	f := &Feature{exec: s.Exec, box: s.Box, tester: s.Tester, log: s.Log,
+		genuine: newTally(perMinute), failures: newTally(failuresPerMinute), unknown: newTally(failuresPerMinute),
+		recent: expirable.NewLRU[string, string](recentKept, nil, recentFor), lookups: semaphore.NewWeighted(lookups)}
 	var err error
 	if f.judge, err = condition.NewJudge(); err != nil {
 		return nil, err

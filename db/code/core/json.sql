@@ -6,6 +6,14 @@ return to_char(p_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
 comment on function private.iso is 'The one timestamp format: ISO-8601, UTC, milliseconds.';
 grant execute on function private.iso to anon, authenticated, service_role, kijko_server, kijko_worker;
 
+-- Every filter by time compares moments as they are shown, so that a row's own time finds it: shown(x) >= shown(m) is x >= shown(m), and
+-- shown(x) <= shown(m) is x < shown(m) + 1 ms. The column stays bare, and so its index serves.
+create or replace function private.shown(p_at timestamptz) returns timestamptz
+language sql stable parallel safe
+return date_trunc('milliseconds', p_at);
+comment on function private.shown is 'The moment as private.iso shows it, to the millisecond.';
+grant execute on function private.shown to anon, authenticated, service_role, kijko_server, kijko_worker;
+
 create or replace function private.page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer) returns jsonb
 language sql stable parallel safe
 return jsonb_build_object('data', p_data, 'total', p_total, 'page', p_page, 'pageSize', p_page_size,

@@ -47,8 +47,8 @@ begin
       '00000000-0000-0000-0000-000000000000')) end,
     case when p ->> 'status' is not null then 'e.status = $1 ->> ''status''' end,
     case when p ->> 'executionType' is not null then 'e.execution_type = $1 ->> ''executionType''' end,
-    case when v_start is not null then format('e.executed_at >= %L::timestamptz', v_start) end,
-    case when v_end is not null then format('e.executed_at <= %L::timestamptz', v_end) end);
+    case when v_start is not null then format('e.executed_at >= %L::timestamptz', private.shown(v_start)) end,
+    case when v_end is not null then format('e.executed_at < %L::timestamptz', private.shown(v_end) + interval '1 millisecond') end);
 end
 $$;
 comment on function private.execution_filter is

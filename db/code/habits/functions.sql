@@ -132,7 +132,7 @@ end
 $$;
 comment on function private.reference_executions_json is '{executions, total} of a habit or reflex; row-level security leaves the caller''s.';
 
--- A date alone is its first moment in UTC; a time needs its offset.
+-- A date alone is its first moment in UTC; a time needs its offset. What is finer than a microsecond is cut off, not rounded up.
 create or replace function private.as_instant(p_text text) returns timestamptz
 language plpgsql stable parallel safe
 as $$
@@ -140,7 +140,7 @@ begin
   if p_text !~* '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2}))?$' then
     return null;
   end if;
-  return (p_text || case when char_length(p_text) = 10 then 'T00:00:00Z' else '' end)::timestamptz;
+  return (regexp_replace(p_text, '(\.[0-9]{6})[0-9]+', '\1') || case when char_length(p_text) = 10 then 'T00:00:00Z' else '' end)::timestamptz;
 exception when data_exception then
   return null;
 end

@@ -84,7 +84,8 @@ return jsonb_build_object('projectId', r.project_id, 'success', true, 'totalDura
   'finalMetrics', private.metrics_json(r), 'project', p_project, 'runId', r.id, 'revision', r.revision);
 comment on function private.run_complete_json is 'Payload of ingestion_complete; the project is the core set of contract 10, 3.1.';
 
--- What a W1 socket without a cursor is told first (contract 30, 6.3): [{"type", "data"}] in order. Runs as the caller.
+-- What a W1 socket without a cursor is told first (contract 30, 6.3): [{"type", "data"}] in order. A completion is told once a person and
+-- run; `later` is what whoever knows of it is told instead. Runs as the caller.
 create or replace function private.run_snapshot(p_project_id uuid) returns jsonb
 language plpgsql stable
 as $$
@@ -96,7 +97,9 @@ begin
     return '[]';
   elsif r.outcome = 'completed' then
     select private.project_json(p) into v_project from public.projects p where p.id = p_project_id;
-    return jsonb_build_array(jsonb_build_object('type', 'ingestion_complete', 'data', private.run_complete_json(r, v_project)));
+    return jsonb_build_array(jsonb_build_object('type', 'ingestion_complete', 'data', private.run_complete_json(r, v_project), 'runId', r.id,
+      'later', jsonb_build_object('type', 'progress_update',
+        'data', private.progress_update_json(r) || '{"status": "completed", "progressPercent": 100}')));
   end if;
   return jsonb_build_array(
       jsonb_build_object('type', 'phase_started', 'data', private.phase_started_json(r)),
@@ -106,7 +109,26 @@ begin
 end
 $$;
 comment on function private.run_snapshot is
-  'Frames that tell a fresh subscriber the state of the newest run, [{type, data}], under the caller''s own rights; [] when there is nothing to tell.';
+  'Frames that tell a fresh subscriber the state of the newest run, [{type, data, runId?, later?}], under the caller''s own rights; [] when there is nothing to tell.';
+
+-- Of a person's sockets, on whatever server they are opened at the same time, one gets true.
+create or replace function private.tell_completion(p_user_id uuid, p_project_id uuid, p_run_id uuid) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  -- What a crash forgets is told once more, which does no harm.
+  perform set_config('synchronous_commit', 'off', true);
+  insert into private.told_completions as t (user_id, project_id, run_id) values (p_user_id, p_project_id, p_run_id)
+  on conflict (user_id, project_id) do update set run_id = excluded.run_id where t.run_id <> excluded.run_id;
+  return found;
+exception when foreign_key_violation then
+  -- Project or person went meanwhile.
+  return false;
+end
+$$;
+comment on function private.tell_completion is
+  'True for the first who asks whether a person is to be told that a run has completed. Judges: callable by the server only.';
+grant execute on function private.tell_completion to kijko_server;
 
 grant execute on function private.phase_labels, private.is_retryable_code, private.metrics_json, private.run_json,
   private.newest_run, private.current_progress_json, private.phase_started_json, private.progress_update_json, private.run_error_json,

@@ -1,19 +1,7 @@
 -- The operations on one's own notifications. They run as the caller: row-level security says what is theirs and due.
 
-create or replace function private.as_timestamp(p_text text) returns timestamptz
-language plpgsql stable
-as $$
-begin
-  return p_text::timestamptz;
--- Years and leap seconds that are good in RFC 3339 and not here.
-exception when data_exception then
-  return null;
-end
-$$;
-comment on function private.as_timestamp is 'The text as a time, or null where it is none.';
-grant execute on function private.as_timestamp to authenticated;
-
--- Times are compared as they are shown, to the millisecond: `since` is the createdAt of one that the client has.
+drop function if exists private.as_timestamp(text);
+-- `since` is the createdAt of one that the client has, as it is shown: only later ones are wanted.
 create or replace function api.list_notifications(p jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -21,7 +9,8 @@ declare
   v_size integer := coalesce((p ->> 'limit')::integer, (p ->> 'pageSize')::integer, 50);
   v_offset integer := coalesce((p ->> 'offset')::integer, (coalesce((p ->> 'page')::integer, 1) - 1) * v_size);
   v_unread boolean := (p ->> 'unread')::boolean;
-  v_since timestamptz := private.as_timestamp(p ->> 'since');
+  v_since timestamptz := private.as_instant(p ->> 'since');
+  v_from timestamptz := private.shown(v_since) + interval '1 millisecond';
   v_types text[] := case when jsonb_array_length(p -> 'type') > 0 then array(select jsonb_array_elements_text(p -> 'type')) end;
   v_data jsonb;
   v_total bigint;
@@ -37,11 +26,11 @@ begin
   from (
     select * from public.notifications n
     where (v_unread is null or (n.read_at is null) = v_unread) and (v_types is null or n.type = any (v_types))
-      and (v_since is null or date_trunc('milliseconds', n.created_at) > v_since)
+      and (v_from is null or n.created_at >= v_from)
     order by n.created_at desc, n.id desc limit v_size offset v_offset
   ) n;
   select count(*) filter (where (v_unread is null or (n.read_at is null) = v_unread) and (v_types is null or n.type = any (v_types))
-      and (v_since is null or date_trunc('milliseconds', n.created_at) > v_since)),
+      and (v_from is null or n.created_at >= v_from)),
     count(*) filter (where n.read_at is null)
   into v_total, v_waiting
   from public.notifications n;

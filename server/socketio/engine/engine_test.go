@@ -691,6 +691,81 @@ func TestQueue(t *testing.T) {
 	require.Equal(t, "1", s.get(query))
 }
 
+func TestAnAnswerToAPollHoldsABoundedPart(t *testing.T) {
+	t.Parallel()
+	opt := calm()
+	opt.MaxPayload = 1000
+	s := newSetup(t, opt)
+	begin := func() (string, *engine.Session) {
+		query := s.poller()
+		return query, s.session(query[strings.LastIndex(query, "=")+1:])
+	}
+	count := func(query string) int { return len(strings.Split(s.get(query), "\x1e")) }
+	t.Run("OfPackets", func(t *testing.T) {
+		query, session := begin()
+		var want, got []string
+		for i := range 40 {
+			want = append(want, fmt.Sprintf("4event %d", i))
+			session.Send(engine.Message{Data: fmt.Appendf(nil, "event %d", i), Free: i%2 == 0})
+		}
+		for _, size := range []int{16, 16, 8} {
+			part := strings.Split(s.get(query), "\x1e")
+			require.Len(t, part, size)
+			got = append(got, part...)
+		}
+		require.Equal(t, want, got)
+	})
+	t.Run("OfBytes", func(t *testing.T) {
+		query, session := begin()
+		for _, size := range []int{400, 400, 400, 5000, 10} {
+			session.Send(engine.Message{Data: []byte(strings.Repeat("x", size))})
+		}
+		require.Equal(t, []int{2, 1, 1, 1}, []int{count(query), count(query), count(query), count(query)})
+	})
+	t.Run("WhatWasTakenMakesRoomAndTheNewestOfASeriesStays", func(t *testing.T) {
+		query, session := begin()
+		for i := range 256 {
+			require.True(t, session.Send(engine.Message{Data: fmt.Appendf(nil, "%d", i), Series: map[bool]string{true: "s"}[i == 40]}))
+		}
+		require.Equal(t, 16, count(query))
+		require.Equal(t, 16, count(query), "the first sixteen are received by now")
+		for range 16 {
+			require.True(t, session.Send(engine.Message{Data: []byte("more")}))
+		}
+		require.True(t, session.Send(engine.Message{Data: []byte("newest"), Series: "s"}))
+		var rest []string
+		for len(rest) < 240 {
+			rest = append(rest, strings.Split(s.get(query), "\x1e")...)
+		}
+		require.Equal(t, "4newest", rest[239])
+		require.NotContains(t, rest, "440")
+	})
+	t.Run("WhatIsLeftAtTheEndIsFetchedBeforeTheClose", func(t *testing.T) {
+		query, session := begin()
+		for range 20 {
+			session.Send(engine.Message{Data: []byte("x")})
+		}
+		session.Close(1000, "done")
+		require.Equal(t, 16, count(query))
+		require.Equal(t, "4x\x1e4x\x1e4x\x1e4x\x1e1", s.get(query))
+		s.refused(400, 1, "GET", query, "")
+	})
+	t.Run("AnUpgradeTakesTheRest", func(t *testing.T) {
+		query, session := begin()
+		for range 40 {
+			session.Send(engine.Message{Data: []byte("x")})
+		}
+		require.Equal(t, 16, count(query))
+		w := s.dial(strings.Replace(query, "polling", "websocket", 1))
+		w.say("2probe")
+		require.Equal(t, "3probe", w.next())
+		w.say("5")
+		for range 24 {
+			require.Equal(t, "4x", w.next())
+		}
+	})
+}
+
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, calm())

@@ -136,5 +136,28 @@ func (q *queue) take() []packet {
 	return out
 }
 
+// takePart hands over the oldest of what waits, as many packets and bytes as one answer holds; one packet in any case.
+func (q *queue) takePart(packets, bytes int) []packet {
+	n, size := 0, 0
+	for ; n < len(q.packets) && n < packets; n++ {
+		if size += q.packets[n].size(); n > 0 && size > bytes {
+			break
+		}
+	}
+	if n == len(q.packets) {
+		return q.take()
+	}
+	out := q.packets[:n:n]
+	q.packets, q.inFlight, q.inFlightBytes = q.packets[n:], 0, 0
+	for _, p := range out {
+		q.bytes -= p.size()
+		if !p.Free {
+			q.inFlight, q.inFlightBytes = q.inFlight+1, q.inFlightBytes+p.size()
+		}
+	}
+	q.counted, q.countedBytes = q.counted-q.inFlight, q.countedBytes-q.inFlightBytes
+	return out
+}
+
 // drop forgets what waits.
 func (q *queue) drop() { q.packets, q.bytes, q.counted, q.countedBytes = nil, 0, 0, 0 }

@@ -7,7 +7,12 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// servePoll answers a GET: what is queued, or as soon as something is. The heartbeat bounds the wait.
+// maxPolled is how many packets one answer holds. python-engineio ends the connection at more of them, and a client that asks for what it
+// missed would meet the same answer again each time it comes back.
+const maxPolled = 16
+
+// servePoll answers a GET: what is queued, or as soon as something is. The heartbeat bounds the wait. What does not fit into one answer
+// stays queued, and the next GET finds it.
 func (s *Session) servePoll(c *fiber.Ctx) error {
 	packets, ok := s.poll()
 	if !ok {
@@ -44,10 +49,14 @@ func (s *Session) poll() ([]packet, bool) {
 	}
 	var packets []packet
 	if s.ws == nil {
-		packets = s.queue.take()
+		packets = s.queue.takePart(maxPolled, s.srv.opt.MaxPayload)
 	}
-	if s.ended {
+	switch {
+	case !s.ended:
+	case len(s.queue.packets) == 0:
 		s.srv.forget(s)
+	case s.linger != nil:
+		s.linger.Reset(s.srv.opt.Linger)
 	}
 	if len(packets) == 0 {
 		// The poll ends for an upgrade, or with the session.

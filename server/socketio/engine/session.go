@@ -41,6 +41,7 @@ type Session struct {
 	timer    *time.Timer
 	pongDue  time.Time // zero: no ping is unanswered
 	upgradeT *time.Timer
+	linger   *time.Timer // forgets an ended session that nobody asks for
 }
 
 // ID is the session's secret name.
@@ -139,12 +140,8 @@ func (s *Session) shut(code int, reason string, byClient bool) {
 	} else {
 		s.queue.push(packet{closing, Message{Free: true}})
 	}
-	if s.waiting != nil {
-		s.srv.forget(s)
-		s.wakePoll()
-		return
-	}
-	time.AfterFunc(s.srv.opt.Linger, func() { s.srv.forget(s) })
+	s.wakePoll()
+	s.linger = time.AfterFunc(s.srv.opt.Linger, func() { s.srv.forget(s) })
 }
 
 // take acts on a packet from the client. It reports whether reading goes on.
