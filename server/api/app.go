@@ -256,7 +256,8 @@ func (a *App) admit(ctx context.Context, call *Call, e *endpoint) error {
 		}
 	}
 	if e.op.SharedRate != nil {
-		headers, err := a.exec.TakeShared(ctx, call.rateKey(e.op.SharedRate), e.op.SharedRate)
+		person, organization := call.request(ctx).payers()
+		headers, err := a.exec.takeShared(ctx, person, organization, call.rateKey(e.op.SharedRate), e.op.SharedRate)
 		if err != nil {
 			return err
 		}

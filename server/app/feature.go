@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"kijko/db"
 	"kijko/server/ai"
 	"kijko/server/api"
 	"kijko/server/execution"
@@ -91,7 +92,7 @@ func (a *App) declare(ctx context.Context) {
 		return
 	}
 	for ctx.Err() == nil {
-		_, err := a.pool.Exec(ctx, "select private.declare_installation(key, value) from jsonb_each($1)", offers)
+		err := db.Exec(ctx, a.pool, "select private.declare_installation(key, value) from jsonb_each($1)", offers)
 		if err == nil {
 			return
 		}

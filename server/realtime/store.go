@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"kijko/db"
 	"kijko/server/api"
 )
 
@@ -114,7 +115,7 @@ func (s *store) begin(ctx context.Context, w watch) (*beginning, error) {
 	for i, r := range w.rooms {
 		names[i], cursors[i], untils[i] = r.room, r.cursor, r.until
 	}
-	batch := &pgx.Batch{}
+	batch := db.Limited(s.pool)
 	batch.Queue(sqlEnter, w.caller.UserID, w.caller.SessionID, nullable(w.caller.OrgHint), w.caller.Claims, w.requestID, w.ip)
 	batch.Queue(sqlRole)
 	batch.Queue(sqlWatch, names, cursors, untils, w.limit, nullable(w.snapshot))
@@ -130,7 +131,7 @@ func (s *store) begin(ctx context.Context, w watch) (*beginning, error) {
 }
 
 func readBeginning(results pgx.BatchResults) (*beginning, error) {
-	for range 2 { // entering, and taking the role
+	for range 3 { // the limits, entering, and taking the role
 		if _, err := results.Exec(); err != nil {
 			return nil, err
 		}
@@ -245,8 +246,8 @@ func (s *store) viewers(ctx context.Context, claims []claim) ([]verdict, error) 
 func (s *store) each(ctx context.Context, function string, claims []claim) ([]string, error) {
 	users, sessions, orgs, projects := columns(claims)
 	var answers []string
-	err := s.pool.QueryRow(ctx, `select private.`+function+`($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[])`,
-		users, sessions, orgs, projects).Scan(&answers)
+	err := db.Row(ctx, s.pool, `select private.`+function+`($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[])`,
+		[]any{users, sessions, orgs, projects}, &answers)
 	if err == nil && len(answers) != len(claims) {
 		err = fmt.Errorf("%d answers to %d questions", len(answers), len(claims))
 	}
@@ -255,24 +256,22 @@ func (s *store) each(ctx context.Context, function string, claims []claim) ([]st
 
 // resolve reads what events that name a row are told with; what is missing is gone.
 func (s *store) resolve(ctx context.Context, ids []int64) (map[int64][]byte, error) {
-	rows, err := s.pool.Query(ctx, `select id, data from private.resolve_events($1)`, ids)
-	if err != nil {
-		return nil, err
-	}
 	out := make(map[int64][]byte, len(ids))
 	var id int64
 	var data string
-	_, err = pgx.ForEachRow(rows, []any{&id, &data}, func() error {
-		out[id] = []byte(data)
-		return nil
+	err := db.Rows(ctx, s.pool, `select id, data from private.resolve_events($1)`, []any{ids}, func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, []any{&id, &data}, func() error {
+			out[id] = []byte(data)
+			return nil
+		})
+		return err
 	})
 	return out, err
 }
 
 // forget frees the places of closed sockets.
 func (s *store) forget(ctx context.Context, ids []string) error {
-	_, err := s.pool.Exec(ctx, `select private.close_sockets($1::uuid[])`, ids)
-	return err
+	return db.Exec(ctx, s.pool, `select private.close_sockets($1::uuid[])`, ids)
 }
 
 type held struct{ id, user, org, project string }
@@ -290,7 +289,7 @@ func (s *store) beat(ctx context.Context, sockets []held, people []pair, watcher
 			projects[i] = &sockets[i].project
 		}
 	}
-	batch := &pgx.Batch{}
+	batch := db.Limited(s.pool)
 	batch.Queue(`select private.beat_node($1, $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[])`, s.node, ids, users, orgs, projects)
 	contexts, persons := split(people)
 	watched, counts := counted(watchers)
@@ -318,12 +317,15 @@ func counted(watchers map[string]int) (projects []string, counts []int32) {
 func (s *store) report(ctx context.Context, people []pair, present []bool, watchers map[string]int) (*float64, error) {
 	contexts, users := split(people)
 	projects, counts := counted(watchers)
-	batch := &pgx.Batch{}
+	batch := db.Limited(s.pool)
 	batch.Queue(`select private.note_watchers($1, $2::uuid[], $3)`, s.node, projects, counts)
 	batch.Queue(`select private.note_presence($1, $2::uuid[], $3::uuid[], $4)`, s.node, contexts, users, present)
 	results := s.pool.SendBatch(ctx, batch)
 	var next *float64
-	_, err := results.Exec()
+	_, err := results.Exec() // the limits
+	if err == nil {
+		_, err = results.Exec()
+	}
 	if err == nil {
 		err = results.QueryRow().Scan(&next)
 	}
@@ -333,7 +335,7 @@ func (s *store) report(ctx context.Context, people []pair, present []bool, watch
 // settle tells rooms whose presence is due.
 func (s *store) settle(ctx context.Context) (*float64, error) {
 	var next *float64
-	err := s.pool.QueryRow(ctx, `select private.settle_presence()`).Scan(&next)
+	err := db.Row(ctx, s.pool, `select private.settle_presence()`, nil, &next)
 	return next, err
 }
 
@@ -343,13 +345,11 @@ func (s *store) refuse(ctx context.Context, entries []refused) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.pool.Exec(ctx, `select private.log_refusals($1)`, raw)
-	return err
+	return db.Exec(ctx, s.pool, `select private.log_refusals($1)`, raw)
 }
 
 func (s *store) leave(ctx context.Context) error {
-	_, err := s.pool.Exec(ctx, `select private.leave_node($1)`, s.node)
-	return err
+	return db.Exec(ctx, s.pool, `select private.leave_node($1)`, s.node)
 }
 
 // asRefusal recognises the refusals of the door.

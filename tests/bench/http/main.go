@@ -2,7 +2,7 @@
 // the same claims beside it. Rounds are interleaved, medians are printed.
 //
 //	go run ./tests/bench/http              all
-//	go run ./tests/bench/http write quota  some of start, read, peer, write, pooler, list, quota, flood
+//	go run ./tests/bench/http write quota  some of start, read, peer, write, pooler, list, quota, flood, fair
 package main
 
 import (
@@ -81,7 +81,7 @@ func run(ctx context.Context) (err error) {
 	for _, step := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"start", b.coldStart}, {"read", b.read}, {"peer", b.peer}, {"write", b.write}, {"pooler", b.pooler}, {"list", b.list}, {"quota", b.quota}, {"flood", b.flood}} {
+	}{{"start", b.coldStart}, {"read", b.read}, {"peer", b.peer}, {"write", b.write}, {"pooler", b.pooler}, {"list", b.list}, {"quota", b.quota}, {"flood", b.flood}, {"fair", b.fair}} {
 		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], step.name) {
 			continue
 		}
@@ -146,8 +146,16 @@ func (b *bench) startServer(ctx context.Context, extra ...string) error {
 	if err := b.server.Start(); err != nil {
 		return err
 	}
+	if err := awaitReady(b.url); err != nil {
+		said, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("%w: %s", err, said)
+	}
+	return nil
+}
+
+func awaitReady(url string) error {
 	for deadline := time.Now().Add(20 * time.Second); ; {
-		res, err := http.Get(b.url + "/health/ready")
+		res, err := http.Get(url + "/health/ready")
 		if err == nil {
 			_ = res.Body.Close()
 			if res.StatusCode == http.StatusOK {
@@ -155,8 +163,7 @@ func (b *bench) startServer(ctx context.Context, extra ...string) error {
 			}
 		}
 		if time.Now().After(deadline) {
-			said, _ := os.ReadFile(log.Name())
-			return fmt.Errorf("the server did not become ready: %s", said)
+			return errors.New("the server did not become ready")
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
