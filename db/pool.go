@@ -14,7 +14,7 @@ import (
 // PoolOptions say how to reach the database for requests.
 type PoolOptions struct {
 	DSN string
-	// Size is the number of connections; 0 is eight for each processor: writes wait for the disk, and many commits share one flush.
+	// Size is the number of connections; 0 is ten for each processor: writes wait for the disk, and many commits share one flush.
 	Size int
 	// Unnamed switches named prepared statements off, for transaction poolers that cannot keep them.
 	Unnamed bool
@@ -34,7 +34,7 @@ func OpenPool(ctx context.Context, o PoolOptions) (*pgxpool.Pool, error) {
 	}
 	c.MaxConns = int32(o.Size)
 	if o.Size <= 0 {
-		c.MaxConns = int32(8 * runtime.GOMAXPROCS(0))
+		c.MaxConns = int32(10 * runtime.GOMAXPROCS(0))
 	}
 	c.MaxConnIdleTime = 10 * time.Minute
 	c.MaxConnLifetime = time.Hour

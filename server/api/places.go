@@ -35,6 +35,7 @@ type places struct {
 	accounts [2]map[accountKey]*account // this period's and the last one's
 	turned   time.Time
 	timer    *time.Timer
+	due      time.Time // when the timer rings; zero: it does not
 }
 
 const (
@@ -92,6 +93,7 @@ type account struct {
 type lineKey struct {
 	organization accountKey
 	sql          string
+	kind         int
 }
 
 // line is the calls of one operation by one person in one organization.
@@ -119,14 +121,15 @@ type ticket struct {
 // newPlaces shares out a pool of a size; reads is how many calls that only read should run at once.
 func newPlaces(size, reads int) *places {
 	// What goes past the places (sockets, health, the sessions' last use) finds a connection even while calls hang.
-	connections := size - size/8
+	connections := size - size/16
 	p := &places{free: connections, turned: time.Now()}
 	p.accounts[0], p.accounts[1] = map[accountKey]*account{}, map[accountKey]*account{}
-	// Neither reads nor writes can take them all.
-	most := connections - connections/4
-	reads = min(reads, most)
-	p.kinds[kindRead] = kind{places: reads, slow: max(1, reads/2), most: most, limits: gradeLimits[kindRead]}
-	p.kinds[kindWrite] = kind{places: most, slow: max(1, most/2), most: most, limits: gradeLimits[kindWrite]}
+	// Neither reads nor writes can take all connections, and both leave some to go on with when all places hang.
+	most := connections - connections/8
+	writes := max(1, most-1)
+	reads = min(reads, writes)
+	p.kinds[kindRead] = kind{places: reads, slow: max(1, reads/2), most: max(reads, connections/2), limits: gradeLimits[kindRead]}
+	p.kinds[kindWrite] = kind{places: writes, slow: max(1, writes/2), most: most, limits: gradeLimits[kindWrite]}
 	return p
 }
 
@@ -195,7 +198,7 @@ func (p *places) lineOf(now time.Time, person, organization accountKey, sql stri
 		p.turn(now)
 	}
 	a := p.accountOf(person)
-	key := lineKey{organization: organization, sql: sql}
+	key := lineKey{organization, sql, kind}
 	l := a.lines[key]
 	if l == nil {
 		l = &line{person: a, sql: sql, kind: kind}
@@ -505,11 +508,15 @@ func (p *places) arm(now time.Time) {
 			}
 		}
 	}
-	switch {
-	case next == 0:
-	case p.timer == nil:
+	// Too early does no harm: it is armed again then. Setting it at each call would cost more than all else here.
+	due := now.Add(next)
+	if next == 0 || !p.due.IsZero() && !due.Before(p.due) {
+		return
+	}
+	p.due = due
+	if p.timer == nil {
 		p.timer = time.AfterFunc(next, p.look)
-	default:
+	} else {
 		p.timer.Reset(next)
 	}
 }
@@ -518,6 +525,7 @@ func (p *places) look() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
+	p.due = time.Time{}
 	p.settle(now)
 	p.dispatch(now)
 }

@@ -24,8 +24,7 @@ const (
 	fairFor   = 3 * time.Second
 )
 
-// fair: what another tenant's reads cost while one person reads their largest page in endless loops, and while a table is locked. With
-// KIJKO_BENCH_BASE, a checkout of another commit, that one's server is measured in the same rounds on the same database.
+// fair: what another tenant's reads cost while one person reads their largest page in endless loops, and while a table is locked.
 func (b *bench) fair(ctx context.Context) error {
 	var heavy, light struct {
 		AccessToken string `json:"access_token"`
@@ -49,14 +48,9 @@ func (b *bench) fair(ctx context.Context) error {
 	if _, err := b.owner.Exec(ctx, "vacuum analyze"); err != nil {
 		return err
 	}
-	builds := []fairBuild{{name: "this build", url: b.url}}
-	if base := os.Getenv("KIJKO_BENCH_BASE"); base != "" {
-		url, stop, err := b.startOther(ctx, base)
-		if err != nil {
-			return err
-		}
-		defer stop()
-		builds = append(builds, fairBuild{name: "the other build", url: url})
+	builds := []fairBuild{{name: "this one", url: b.url}}
+	if b.other != "" {
+		builds = append(builds, fairBuild{name: "the other checkout", url: b.other})
 	}
 	for range rounds {
 		for i := range builds {
