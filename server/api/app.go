@@ -44,6 +44,12 @@ type Deps struct {
 	Version  string
 	Log      *slog.Logger
 	Registry *prometheus.Registry
+	// MetricsToken opens /metrics; empty closes it.
+	MetricsToken string
+	// HTTPS says that clients reach this server by https, through whatever proxy.
+	HTTPS bool
+	// Development keeps a token that was typed into the page at /docs over reloads.
+	Development bool
 	// PerCaller limits each caller's calls per minute in this process; 0 switches it off.
 	PerCaller int
 	// ServiceToken opens the operations with x-access service; empty closes them.
@@ -106,7 +112,7 @@ func New(deps Deps) (*App, error) {
 	if err := a.mountOperations(meters); err != nil {
 		return nil, err
 	}
-	a.Use(wholly, a.cors)
+	a.Use(a.guard, wholly, a.cors)
 	if deps.Mount != nil {
 		deps.Mount(a.App)
 	}
@@ -352,6 +358,7 @@ func causeOf(p *Problem) error {
 // fail answers what never reached serve: broken HTTP, headers too large.
 func (a *App) fail(c *fiber.Ctx, err error) error {
 	id := requestID(c)
+	a.protect(c)
 	c.Set("X-Request-ID", id)
 	p := problemOf(err)
 	if p.Status == http.StatusRequestHeaderFieldsTooLarge {

@@ -188,7 +188,7 @@ func TestPlacesKeepTenantsApart(t *testing.T) {
 			c := newCrowd(t, 16, 4)
 			c.loop(24, user("alone"), org("alone"), list, kindRead, took)
 			time.Sleep(30 * time.Second)
-			require.InEpsilon(t, 40*time.Second, c.shares(10*time.Second)["alone"], 0.02, took)
+			require.InEpsilon(t, 40*time.Second, c.shares(10 * time.Second)["alone"], 0.02, took)
 		}
 	})
 	bubble("WhatHangsOnATableDoesNotHoldUpWhatDoesNot", func(t *testing.T) {

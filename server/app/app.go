@@ -53,6 +53,7 @@ type App struct {
 	log      *slog.Logger
 	pool     *pgxpool.Pool
 	api      *api.App
+	registry *prometheus.Registry
 	identity *identity.Identity
 	realtime *realtime.Server
 	socketio *socketio.Server
@@ -62,6 +63,7 @@ type App struct {
 	presence *presence
 	reflexes *reflex.Feature
 	listener net.Listener
+	metrics  *metricsServer // nil: none
 }
 
 // feature is what a part with Go code adds to the edge.
@@ -135,6 +137,9 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 	if a.listener, err = net.Listen("tcp", cfg.Addr); err != nil {
 		return nil, fmt.Errorf("KIJKO_ADDR %s: %w (another server running?)", cfg.Addr, err)
 	}
+	if a.metrics, err = listenMetrics(cfg.MetricsAddr, a.registry); err != nil {
+		return nil, err
+	}
 	return a, nil
 }
 
@@ -151,12 +156,13 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 			handlers[id] = handler
 		}
 	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	a.registry = prometheus.NewRegistry()
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		poolCollector(a.pool), socketCollector(a.realtime, a.socketio))
 	a.api, err = api.New(api.Deps{
 		Document: document, Exec: exec, Auth: a.identity, Handlers: handlers, Origins: a.cfg.Origins, ClientIP: clientIP,
-		Version: a.cfg.Version, Log: o.Log, Registry: registry, PerCaller: a.cfg.PerCaller, ServiceToken: a.cfg.ServiceToken,
+		Version: a.cfg.Version, Log: o.Log, Registry: a.registry, MetricsToken: a.cfg.MetricsToken, Development: a.cfg.Debug,
+		HTTPS: strings.HasPrefix(a.cfg.Origin(), "https://"), PerCaller: a.cfg.PerCaller, ServiceToken: a.cfg.ServiceToken,
 		Observe: o.Observe, Visited: a.presence.note, Called: a.reflexes.Called, Timeout: a.cfg.Timeout, Greeting: o.Greeting,
 		Checks: []api.Check{databaseCheck(a.pool), queueCheck(a.pool), listenerCheck(a.realtime), authCheck(a.identity.Verifier()),
 			storageCheck(a.store), aiCheck(a.models)},
@@ -176,6 +182,9 @@ func (a *App) Addr() string { return a.listener.Addr().String() }
 // URL is the same as a client writes it.
 func (a *App) URL() string { return "http://" + a.Addr() }
 
+// MetricsURL is where metrics are served on a listener of their own; empty: nowhere.
+func (a *App) MetricsURL() string { return a.metrics.url() }
+
 // Realtime gives tests the sockets' numbers.
 func (a *App) Realtime() *realtime.Server { return a.realtime }
 
@@ -185,7 +194,7 @@ func (a *App) Run(ctx context.Context) error {
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	var wg sync.WaitGroup
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	wg.Go(func() {
 		if err := a.realtime.Run(background); err != nil && background.Err() == nil {
 			failed <- fmt.Errorf("realtime: %w", err)
@@ -197,6 +206,11 @@ func (a *App) Run(ctx context.Context) error {
 	wg.Go(func() {
 		if err := a.api.Listener(a.listener); err != nil {
 			failed <- fmt.Errorf("serving: %w", err)
+		}
+	})
+	wg.Go(func() {
+		if err := a.metrics.serve(); err != nil {
+			failed <- fmt.Errorf("serving metrics: %w", err)
 		}
 	})
 
@@ -216,6 +230,8 @@ func (a *App) Run(ctx context.Context) error {
 	defer cancel()
 	drainErr := errors.Join(ignoreDeadline(a.realtime.Drain(grace)), ignoreDeadline(a.socketio.Drain(grace)))
 	shutdownErr := a.api.ShutdownWithContext(grace)
+	// The numbers of the last moments can still be read until then.
+	a.metrics.close()
 	stopBackground()
 	wg.Wait()
 	return errors.Join(err, drainErr, ignoreDeadline(shutdownErr))
@@ -244,6 +260,7 @@ func (a *App) close() {
 	if a.listener != nil {
 		_ = a.listener.Close()
 	}
+	a.metrics.close()
 	if a.pool != nil {
 		a.pool.Close()
 	}
