@@ -148,6 +148,16 @@ func (b *bundle) Authenticate(_ context.Context, token string) (*api.Caller, err
 
 func setup(t testing.TB, edit func(*api.Deps, *db.PoolOptions)) *bundle {
 	t.Helper()
+	return setupAround(t, func(_ *bundle, d *api.Deps, o *db.PoolOptions) {
+		if edit != nil {
+			edit(d, o)
+		}
+	})
+}
+
+// setupAround is setup for who needs the database before the pool is opened.
+func setupAround(t testing.TB, edit func(*bundle, *api.Deps, *db.PoolOptions)) *bundle {
+	t.Helper()
 	b := &bundle{db: testdb.New(t), registry: prometheus.NewRegistry()}
 	b.db.Exec(functions)
 	conn := b.db.Connect("postgres")
@@ -164,9 +174,7 @@ func setup(t testing.TB, edit func(*api.Deps, *db.PoolOptions)) *bundle {
 	deps := api.Deps{Document: doc, Auth: b, Version: "test", Registry: b.registry, Origins: []string{"https://app.example.nl"},
 		ServiceToken: strings.Repeat("s", 32), Log: slog.New(slog.NewJSONHandler(&lockedWriter{w: &b.log}, nil)),
 		Handlers: map[string]api.Handler{"handler": func(c *api.Call) error { panic("a bug") }}}
-	if edit != nil {
-		edit(&deps, &options)
-	}
+	edit(b, &deps, &options)
 	b.pool, err = db.OpenPool(t.Context(), options)
 	require.NoError(t, err)
 	deps.Exec = api.NewExecutor(b.pool, b)

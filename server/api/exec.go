@@ -54,9 +54,9 @@ type Executor struct {
 	named bool
 }
 
-// acquire bounds the wait for a place and a connection, so that a missing database is a quick 503 and not a queue. With the time that a read
-// waits for a lock it stays below three seconds.
-const acquire = 2 * time.Second
+// acquire bounds the wait for a place and a connection, so that a missing database is a quick 503 and not a queue. A read's, with the time
+// that it waits for a lock, stays below three seconds.
+var acquire = [2]time.Duration{kindRead: 2 * time.Second, kindWrite: 3 * time.Second}
 
 // entering are the statements in front of a call, with the limits of what follows. Each of their texts is prepared once a connection.
 type entering struct{ user, anonymous string }
@@ -184,7 +184,7 @@ func isLost(err error) bool {
 func (x *Executor) once(ctx context.Context, r *Request) (Answer, timing, error) {
 	var t timing
 	began := time.Now()
-	acquireCtx, cancel := context.WithTimeout(ctx, acquire)
+	acquireCtx, cancel := context.WithTimeout(ctx, acquire[r.kind()])
 	defer cancel()
 	person, organization := r.payers()
 	place, err := x.places.take(acquireCtx, person, organization, r.SQL, r.kind())

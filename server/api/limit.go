@@ -74,7 +74,7 @@ func (x *Executor) TakeShared(ctx context.Context, key string, r *openapi.Rate) 
 
 // takeShared charges the wait for others who count the same to who attempts.
 func (x *Executor) takeShared(ctx context.Context, person, organization accountKey, key string, r *openapi.Rate) (map[string]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, acquire)
+	ctx, cancel := context.WithTimeout(ctx, acquire[kindWrite])
 	defer cancel()
 	place, err := x.places.take(ctx, person, organization, takeRate, kindWrite)
 	if err != nil {
