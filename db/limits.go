@@ -98,31 +98,31 @@ func LimitsOf(pool *pgxpool.Pool) Limits {
 	return DefaultLimits()
 }
 
-// Limited begins a batch whose transaction has the limits of the pool. Its first result is theirs, not the caller's.
-func Limited(pool *pgxpool.Pool) *pgx.Batch {
+// Limited begins a batch whose transaction has limits. Its first result is theirs, not the caller's.
+func Limited(l Limits) *pgx.Batch {
 	batch := &pgx.Batch{}
-	batch.Queue("select " + LimitsOf(pool).SQL())
+	batch.Queue("select " + l.SQL())
 	return batch
 }
 
 // Exec runs one statement under the limits of the pool, in one round trip.
 func Exec(ctx context.Context, pool *pgxpool.Pool, sql string, args ...any) error {
-	batch := Limited(pool)
+	batch := Limited(LimitsOf(pool))
 	batch.Queue(sql, args...)
 	return pool.SendBatch(ctx, batch).Close()
 }
 
 // Row runs one statement under the limits of the pool, in one round trip, and scans its only row.
 func Row(ctx context.Context, pool *pgxpool.Pool, sql string, args []any, into ...any) error {
-	return Rows(ctx, pool, sql, args, func(rows pgx.Rows) error {
+	return Rows(ctx, pool, LimitsOf(pool), sql, args, func(rows pgx.Rows) error {
 		_, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (struct{}, error) { return struct{}{}, row.Scan(into...) })
 		return err
 	})
 }
 
-// Rows runs one statement under the limits of the pool, in one round trip, and has its rows read. read closes them.
-func Rows(ctx context.Context, pool *pgxpool.Pool, sql string, args []any, read func(pgx.Rows) error) (err error) {
-	batch := Limited(pool)
+// Rows runs one statement under limits, in one round trip, and has its rows read. read closes them.
+func Rows(ctx context.Context, pool *pgxpool.Pool, l Limits, sql string, args []any, read func(pgx.Rows) error) (err error) {
+	batch := Limited(l)
 	batch.Queue(sql, args...)
 	results := pool.SendBatch(ctx, batch)
 	defer func() {

@@ -132,6 +132,13 @@ func (r *Request) payers() (person, organization accountKey) {
 	return accountKey{kind: 's'}, accountKey{}
 }
 
+// Waiting is how many calls wait for a place now.
+func (x *Executor) Waiting() int {
+	x.places.mu.Lock()
+	defer x.places.mu.Unlock()
+	return x.places.waiting
+}
+
 // timing is what a call cost, for Server-Timing.
 type timing struct{ pool, db time.Duration }
 

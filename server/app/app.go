@@ -158,7 +158,7 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 	}
 	a.registry = prometheus.NewRegistry()
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		poolCollector(a.pool), socketCollector(a.realtime, a.socketio))
+		poolCollector(a.pool, exec), socketCollector(a.realtime, a.socketio))
 	a.api, err = api.New(api.Deps{
 		Document: document, Exec: exec, Auth: a.identity, Handlers: handlers, Origins: a.cfg.Origins, ClientIP: clientIP,
 		Version: a.cfg.Version, Log: o.Log, Registry: a.registry, MetricsToken: a.cfg.MetricsToken, Development: a.cfg.Debug,

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"kijko/server/api"
 	"kijko/server/realtime"
 	"kijko/server/socketio"
 )
@@ -35,13 +36,14 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 
 func desc(name, help string) *prometheus.Desc { return prometheus.NewDesc(name, help, nil, nil) }
 
-func poolCollector(pool *pgxpool.Pool) prometheus.Collector {
+func poolCollector(pool *pgxpool.Pool, exec *api.Executor) prometheus.Collector {
 	return &gauges{
 		descs: []*prometheus.Desc{desc("kijko_db_connections", "Open connections."), desc("kijko_db_connections_busy", "Connections in use."),
-			desc("kijko_db_wait_seconds", "Time that requests have waited for a connection, in all.")},
+			desc("kijko_db_wait_seconds", "Time that requests have waited for a connection, in all."),
+			desc("kijko_db_calls_waiting", "Calls that wait until it is their turn for a connection.")},
 		read: func() []float64 {
 			s := pool.Stat()
-			return []float64{float64(s.TotalConns()), float64(s.AcquiredConns()), s.AcquireDuration().Seconds()}
+			return []float64{float64(s.TotalConns()), float64(s.AcquiredConns()), s.AcquireDuration().Seconds(), float64(exec.Waiting())}
 		},
 	}
 }

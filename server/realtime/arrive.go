@@ -229,7 +229,7 @@ func (s *store) arrive(ctx context.Context, q *crowd) (*crowdAnswer, error) {
 		}
 		return nil
 	}
-	err := db.Rows(ctx, s.pool, sqlArrive, args, func(rows pgx.Rows) error {
+	err := db.Rows(ctx, s.pool, s.limits.ForReads(), sqlArrive, args, func(rows pgx.Rows) error {
 		_, err := pgx.ForEachRow(rows, into, each)
 		return err
 	})

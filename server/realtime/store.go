@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -21,6 +22,14 @@ type store struct {
 	node    string
 	perUser int
 	perOrg  int
+	limits  db.Limits
+	// asks bounds how many connections ask about their rooms by themselves at a time: the pool is the requests' in the first place.
+	asks chan struct{}
+}
+
+func newStore(pool *pgxpool.Pool, perUser, perOrg int) *store {
+	return &store{pool: pool, node: uuid.NewString(), perUser: perUser, perOrg: perOrg, limits: db.LimitsOf(pool),
+		asks: make(chan struct{}, max(1, int(pool.Config().MaxConns)/8))}
 }
 
 // refusal is why a socket may not be: the close code and its reason.
@@ -115,7 +124,13 @@ func (s *store) begin(ctx context.Context, w watch) (*beginning, error) {
 	for i, r := range w.rooms {
 		names[i], cursors[i], untils[i] = r.room, r.cursor, r.until
 	}
-	batch := db.Limited(s.pool)
+	select {
+	case s.asks <- struct{}{}:
+		defer func() { <-s.asks }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	batch := db.Limited(s.limits.ForReads())
 	batch.Queue(sqlEnter, w.caller.UserID, w.caller.SessionID, nullable(w.caller.OrgHint), w.caller.Claims, w.requestID, w.ip)
 	batch.Queue(sqlRole)
 	batch.Queue(sqlWatch, names, cursors, untils, w.limit, nullable(w.snapshot))
@@ -246,8 +261,11 @@ func (s *store) viewers(ctx context.Context, claims []claim) ([]verdict, error) 
 func (s *store) each(ctx context.Context, function string, claims []claim) ([]string, error) {
 	users, sessions, orgs, projects := columns(claims)
 	var answers []string
-	err := db.Row(ctx, s.pool, `select private.`+function+`($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[])`,
-		[]any{users, sessions, orgs, projects}, &answers)
+	err := db.Rows(ctx, s.pool, s.limits.ForReads(), `select private.`+function+`($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[])`,
+		[]any{users, sessions, orgs, projects}, func(rows pgx.Rows) (err error) {
+			answers, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[[]string])
+			return err
+		})
 	if err == nil && len(answers) != len(claims) {
 		err = fmt.Errorf("%d answers to %d questions", len(answers), len(claims))
 	}
@@ -259,7 +277,7 @@ func (s *store) resolve(ctx context.Context, ids []int64) (map[int64][]byte, err
 	out := make(map[int64][]byte, len(ids))
 	var id int64
 	var data string
-	err := db.Rows(ctx, s.pool, `select id, data from private.resolve_events($1)`, []any{ids}, func(rows pgx.Rows) error {
+	err := db.Rows(ctx, s.pool, s.limits.ForReads(), `select id, data from private.resolve_events($1)`, []any{ids}, func(rows pgx.Rows) error {
 		_, err := pgx.ForEachRow(rows, []any{&id, &data}, func() error {
 			out[id] = []byte(data)
 			return nil
@@ -289,7 +307,7 @@ func (s *store) beat(ctx context.Context, sockets []held, people []pair, watcher
 			projects[i] = &sockets[i].project
 		}
 	}
-	batch := db.Limited(s.pool)
+	batch := db.Limited(s.limits)
 	batch.Queue(`select private.beat_node($1, $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[])`, s.node, ids, users, orgs, projects)
 	contexts, persons := split(people)
 	watched, counts := counted(watchers)
@@ -317,7 +335,7 @@ func counted(watchers map[string]int) (projects []string, counts []int32) {
 func (s *store) report(ctx context.Context, people []pair, present []bool, watchers map[string]int) (*float64, error) {
 	contexts, users := split(people)
 	projects, counts := counted(watchers)
-	batch := db.Limited(s.pool)
+	batch := db.Limited(s.limits)
 	batch.Queue(`select private.note_watchers($1, $2::uuid[], $3)`, s.node, projects, counts)
 	batch.Queue(`select private.note_presence($1, $2::uuid[], $3::uuid[], $4)`, s.node, contexts, users, present)
 	results := s.pool.SendBatch(ctx, batch)
