@@ -88,6 +88,9 @@ type account struct {
 	waiting int
 	lines   map[lineKey]*line // of a person, not of an organization
 	served  time.Duration     // what the line that was served last had used
+	// expected is what calls of a person take, by kind: what is thought of a line of theirs that is not known.
+	expected [2]time.Duration
+	at       time.Time // when the last of them ended
 }
 
 type lineKey struct {
@@ -103,6 +106,7 @@ type line struct {
 	kind                 int
 	used                 time.Duration
 	expected             time.Duration
+	known                bool // a call has run of late
 	at                   time.Time
 	queue                []*ticket
 }
@@ -209,7 +213,12 @@ func (p *places) lineOf(now time.Time, person, organization accountKey, sql stri
 		l.organization = p.accountOf(organization)
 	}
 	if now.Sub(l.at) > memory {
-		l.expected = 0
+		// Whose calls are slow begins with slow ones elsewhere too, or new operations and organizations would always find quick places.
+		k := &p.kinds[kind]
+		if now.Sub(a.at) > memory {
+			a.expected = [2]time.Duration{}
+		}
+		l.known, l.expected = false, min(a.expected[kind], k.base()+k.limits[quick])
 	}
 	l.at = now
 	return l
@@ -227,7 +236,7 @@ func (p *places) accountOf(key accountKey) *account {
 	return a
 }
 
-// turn forgets accounts that had no call for a whole period, and what was quickest before it.
+// turn forgets accounts and lines that had no call for a whole period, and what was quickest before it.
 func (p *places) turn(now time.Time) {
 	for key, a := range p.accounts[1] {
 		if a.calls > 0 {
@@ -235,6 +244,13 @@ func (p *places) turn(now time.Time) {
 		}
 	}
 	p.accounts[1], p.accounts[0] = p.accounts[0], map[accountKey]*account{}
+	for _, a := range p.accounts[1] {
+		for key, l := range a.lines {
+			if len(l.queue) == 0 && now.Sub(l.at) > memory {
+				delete(a.lines, key)
+			}
+		}
+	}
 	for i := range p.kinds {
 		k := &p.kinds[i]
 		k.quickest[1], k.quickest[0] = k.quickest[0], 0
@@ -372,17 +388,27 @@ func (p *places) finish(t *ticket, now time.Time, learned bool) {
 		if k.quickest[0] == 0 || took < k.quickest[0] {
 			k.quickest[0] = took
 		}
-		// Up at once and down bit by bit; how long an endless one took does not matter.
+		// How long an endless one took does not matter.
 		took = min(took, 2*k.limits[len(k.limits)-1])
-		if took > l.expected {
-			l.expected = (l.expected + took) / 2
+		learn(&l.person.expected[l.kind], took)
+		if l.known {
+			learn(&l.expected, took)
 		} else {
-			l.expected -= (l.expected - took) / 8
+			l.known, l.expected = true, took
 		}
-		l.at = now
+		l.at, l.person.at = now, now
 	}
 	p.settle(now)
 	p.dispatch(now)
+}
+
+// learn moves an expectation up quickly and down bit by bit.
+func learn(expected *time.Duration, took time.Duration) {
+	if took > *expected {
+		*expected = (*expected + took) / 2
+	} else {
+		*expected -= (*expected - took) / 8
+	}
 }
 
 // settle moves running calls to the grade that their time has come to.

@@ -147,6 +147,21 @@ func TestPlacesKeepTenantsApart(t *testing.T) {
 		median, _ := c.waited("other")
 		require.LessOrEqual(t, median, 20*time.Millisecond)
 	})
+	bubble("NorForSlowOnesOfEverNewOperationsAndOrganizations", func(t *testing.T) {
+		c := newCrowd(t, 16, 4)
+		for i := range 24 {
+			c.group.Go(func() {
+				for n := 0; c.ctx.Err() == nil; n++ {
+					_ = c.call(user("hog"), org(fmt.Sprint("hog", i, n)), fmt.Sprint(page, i, n), kindRead, 40*time.Millisecond)
+				}
+			})
+		}
+		c.loop(1, user("other"), org("other"), list, kindRead, time.Millisecond)
+		time.Sleep(5 * time.Second)
+		median, longest := c.waited("other")
+		require.Zero(t, median)
+		require.LessOrEqual(t, longest, 40*time.Millisecond)
+	})
 	bubble("TimeIsSharedAndNotCalls", func(t *testing.T) {
 		c := newCrowd(t, 16, 4)
 		c.loop(16, user("brief"), org("brief"), list, kindRead, time.Millisecond)
@@ -232,10 +247,15 @@ func TestPlacesKeepTenantsApart(t *testing.T) {
 		require.Equal(t, slow, c.grade("one", page))
 		time.Sleep(memory + time.Second)
 		require.Equal(t, quick, c.grade("one", page))
+		require.NoError(t, c.call(user("one"), org("one"), list, kindRead, time.Millisecond))
 		for i := range 3 * maxAccounts {
 			require.NoError(t, c.call(user(fmt.Sprint("u", i)), accountKey{}, list, kindRead, 0))
 		}
 		require.LessOrEqual(t, len(c.accounts[0])+len(c.accounts[1]), 2*maxAccounts+2)
+		for i := range 100_000 {
+			require.NoError(t, c.call(user("many"), accountKey{}, fmt.Sprint(i), kindRead, time.Millisecond))
+		}
+		require.LessOrEqual(t, len(c.accountOf(user("many")).lines), 30_000)
 	})
 }
 
