@@ -230,6 +230,8 @@ func (a *App) Run(ctx context.Context) error {
 	defer cancel()
 	drainErr := errors.Join(ignoreDeadline(a.realtime.Drain(grace)), ignoreDeadline(a.socketio.Drain(grace)))
 	shutdownErr := a.api.ShutdownWithContext(grace)
+	// Who was asked to stop at once may not have begun to serve, and would begin now.
+	_ = a.listener.Close()
 	// The numbers of the last moments can still be read until then.
 	a.metrics.close()
 	stopBackground()
