@@ -1,7 +1,9 @@
 package tests
 
 import (
+	"bufio"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -62,6 +64,18 @@ func TestEveryAnswerSaysNosniff(t *testing.T) {
 		"/webhooks/reflex/none", "/.well-known/jwks.json", "/health/ready", "/nothing"} {
 		res, _ := fetched(t, "GET", s.App.URL()+path)
 		guarded(path, res.Header)
+	}
+	for _, broken := range []string{"garbage\r\n\r\n", "GET / HTTP/1.1\r\nHost: kijko.test\r\nContent-Length: many\r\n\r\n", "POST /api/v1/auth/login HTTP/1.1\r\nHost: kijko.test\r\n" +
+		"Transfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\nzz\r\n"} {
+		conn, err := net.Dial("tcp", s.App.URL()[len("http://"):])
+		require.NoError(t, err)
+		_, err = conn.Write([]byte(broken))
+		require.NoError(t, err)
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err, broken)
+		guarded(broken, res.Header)
+		require.NoError(t, res.Body.Close())
+		require.NoError(t, conn.Close())
 	}
 	address := "ws" + s.App.URL()[len("http"):] + "/api/v1/ws?token=" + p.Token
 	conn, res, err := websocket.DefaultDialer.DialContext(t.Context(), address, nil)
