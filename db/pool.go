@@ -14,13 +14,13 @@ import (
 // PoolOptions say how to reach the database for requests.
 type PoolOptions struct {
 	DSN string
-	// Size is the number of connections; 0 is eight for each processor: writes wait for the disk, and many commits share one flush.
+	// Size is the number of connections; 0 is ten for each processor: writes wait for the disk, and many commits share one flush.
 	Size int
 	// Unnamed switches named prepared statements off, for transaction poolers that cannot keep them.
 	Unnamed bool
 	// Traced reports each statement to OpenTelemetry.
 	Traced bool
-	// Timeout bounds each statement in the database itself.
+	// Timeout bounds each statement in the database itself; default 15 s. See Limits.
 	Timeout time.Duration
 	// Application is shown in pg_stat_activity.
 	Application string
@@ -34,7 +34,7 @@ func OpenPool(ctx context.Context, o PoolOptions) (*pgxpool.Pool, error) {
 	}
 	c.MaxConns = int32(o.Size)
 	if o.Size <= 0 {
-		c.MaxConns = int32(8 * runtime.GOMAXPROCS(0))
+		c.MaxConns = int32(10 * runtime.GOMAXPROCS(0))
 	}
 	c.MaxConnIdleTime = 10 * time.Minute
 	c.MaxConnLifetime = time.Hour
@@ -45,21 +45,19 @@ func OpenPool(ctx context.Context, o PoolOptions) (*pgxpool.Pool, error) {
 	c.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
 	c.ConnConfig.ConnectTimeout = 3 * time.Second
 	c.ConnConfig.RuntimeParams["application_name"] = o.Application
-	if o.Timeout > 0 {
-		c.ConnConfig.RuntimeParams["statement_timeout"] = fmt.Sprint(o.Timeout.Milliseconds())
-		c.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "30000"
-	}
 	if o.Unnamed {
-		// A pooler refuses start-up parameters it does not know.
-		delete(c.ConnConfig.RuntimeParams, "statement_timeout")
-		delete(c.ConnConfig.RuntimeParams, "idle_in_transaction_session_timeout")
 		// Each call carries its own unnamed statement; only the types of its parameters are remembered.
 		c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	if o.Traced {
 		c.ConnConfig.Tracer = otelpgx.NewTracer()
 	}
-	return pgxpool.NewWithConfig(ctx, c)
+	pool, err := pgxpool.NewWithConfig(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	keepLimits(pool, limits(o.Timeout))
+	return pool, nil
 }
 
 // Readers is how many calls that only read should run at once: two for each processor was measured fastest, fewer on a small pool.

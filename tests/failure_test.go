@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"kijko/server/app"
 	"kijko/server/config"
 	"kijko/server/openapi"
 	"kijko/tests/client"
@@ -404,4 +405,23 @@ func TestAStopIsInOrder(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return testdb.Value[int](s.DB, "select count(*) from pg_stat_activity where datname = current_database() and usename = 'kijko_server'") == 0
 	}, patience, 5*time.Millisecond, "its connections are gone")
+}
+
+func TestAServerThatIsStoppedBeforeItServesStops(t *testing.T) {
+	t.Parallel()
+	cfg := stack.Settings(t, testdb.New(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 {
+		a, err := app.New(context.WithoutCancel(ctx), cfg, app.Options{})
+		require.NoError(t, err)
+		done := make(chan error, 1)
+		go func() { done <- a.Run(ctx) }()
+		select {
+		case err := <-done:
+			require.NoError(t, err)
+		case <-time.After(time.Minute):
+			require.Fail(t, "it stays")
+		}
+	}
 }

@@ -27,5 +27,20 @@ begin
   if not pg_has_role('kijko_server', 'anon', 'member') then grant anon to kijko_server; end if;
   if not pg_has_role('kijko_server', 'authenticated', 'member') then grant authenticated to kijko_server; end if;
   if not pg_has_role('kijko_server', 'service_role', 'member') then grant service_role to kijko_server; end if;
+
+  -- Each refusal is an ERROR with several lines of context, and a caller may be refused a hundred times a second: that would fill the
+  -- disk of the database. Server and worker write faults of their own into their logs. LOG stands above ERROR here, so slow statements and lock
+  -- waits are written as before. Only a superuser, or whom one has granted it to, may say this; elsewhere it stays as it is. A value that
+  -- an operator has chosen stays as well.
+  foreach v_role in array array['kijko_server', 'kijko_worker'] loop
+    if not exists (select from pg_db_role_setting s join pg_roles r on r.oid = s.setrole cross join unnest(s.setconfig) c
+      where r.rolname = v_role and s.setdatabase = 0 and c like 'log\_min\_messages=%') then
+      begin
+        execute format('alter role %I set log_min_messages = log', v_role);
+      exception when insufficient_privilege then
+        raise notice 'refusals will fill the log of PostgreSQL; as a superuser: alter role % set log_min_messages = log', v_role;
+      end;
+    end if;
+  end loop;
 end
 $$;

@@ -1,6 +1,7 @@
 {{ template "reset.sql" . }}
 {{ template "core/refusals.sql" . }}
 {{ template "core/json.sql" . }}
+{{ template "core/numbers.sql" . }}
 {{ template "core/caller.sql" . }}
 {{ template "core/enter.sql" . }}
 {{ template "core/idempotency.sql" . }}

@@ -90,7 +90,8 @@ type Cluster struct {
 	holder *pgx.Conn // tells the reaper that an ephemeral cluster is in use
 	server *process  // nil when adopted
 
-	logStart int64 // where the log of the last launch begins, in bytes
+	logStart int64  // where the log of the last launch begins, in bytes
+	stopLog  func() // ends the tending of a kept cluster's log
 
 	ephemeral bool
 	stop      sync.Once
@@ -197,7 +198,7 @@ func startKept(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	c.lock = lock
+	c.lock, c.stopLog = lock, c.tendLog(logLook)
 	return c, nil
 }
 
@@ -311,6 +312,9 @@ func (c *Cluster) shutDown(ctx context.Context) error {
 			return fmt.Errorf("release the shared test database: %w", err)
 		}
 		return nil
+	}
+	if c.stopLog != nil {
+		c.stopLog()
 	}
 	err := c.halt(ctx)
 	if c.lock != nil {

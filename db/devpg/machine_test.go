@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -316,6 +318,31 @@ func TestLargeLogIsPutAside(t *testing.T) {
 	require.NoError(t, f.Close())
 	require.FileExists(t, c.LogFile()+".1")
 	require.Zero(t, c.logStart)
+}
+
+func TestALogThatGrowsIsEmptiedUnderItsWriter(t *testing.T) {
+	c := &Cluster{place: place{dir: t.TempDir()}, log: slog.New(slog.DiscardHandler)}
+	writer, err := c.openLog()
+	require.NoError(t, err)
+	defer func() { require.NoError(t, writer.Close()) }()
+	_, err = writer.Write(append(make([]byte, logLimit), "the newest line\n"...))
+	require.NoError(t, err)
+	stop := c.tendLog(time.Millisecond)
+	defer stop()
+	require.Eventually(t, func() bool {
+		info, err := os.Stat(c.LogFile())
+		return err == nil && info.Size() == 0
+	}, time.Minute, time.Millisecond)
+	stop()
+	_, err = writer.WriteString("and the next\n")
+	require.NoError(t, err)
+	kept, err := os.ReadFile(c.LogFile())
+	require.NoError(t, err)
+	require.Equal(t, "and the next\n", string(kept))
+	aside, err := os.ReadFile(c.LogFile() + ".1")
+	require.NoError(t, err)
+	require.Len(t, aside, logLimit)
+	require.True(t, strings.HasSuffix(string(aside), "the newest line\n"))
 }
 
 func TestWaitingForTheStartLockEndsWithTheContext(t *testing.T) {

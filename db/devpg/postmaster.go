@@ -21,9 +21,6 @@ import (
 // foreign postmaster is ready or gone.
 const beat = 15 * time.Millisecond
 
-// logLimit is the size from which the server's log is put aside at a start.
-const logLimit = 16 << 20
-
 // process is a postmaster that this process started.
 type process struct {
 	pid    int

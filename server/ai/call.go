@@ -61,7 +61,7 @@ func (f *Feature) admit(c *api.Call, model string, r *llm.Request) (llm.Provider
 
 // ownKey reads and opens the organization's key, as the server: callers never can.
 func (f *Feature) ownKey(ctx context.Context, c *api.Call, a admitted) (string, error) {
-	answer, err := f.Exec.Run(ctx, &api.Request{AsServer: true, ReadOnly: true, SQL: api.ProcedureSQL("provider_key($1, $2)"),
+	answer, err := f.Exec.Run(ctx, &api.Request{AsServer: true, Payer: c.Caller, ReadOnly: true, SQL: api.ProcedureSQL("provider_key($1, $2)"),
 		Args: []any{a.Answers, a.OrganizationID}, RequestID: c.RequestID, ClientIP: c.ClientIP})
 	if err != nil {
 		return "", err

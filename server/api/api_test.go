@@ -148,6 +148,16 @@ func (b *bundle) Authenticate(_ context.Context, token string) (*api.Caller, err
 
 func setup(t testing.TB, edit func(*api.Deps, *db.PoolOptions)) *bundle {
 	t.Helper()
+	return setupAround(t, func(_ *bundle, d *api.Deps, o *db.PoolOptions) {
+		if edit != nil {
+			edit(d, o)
+		}
+	})
+}
+
+// setupAround is setup for who needs the database before the pool is opened.
+func setupAround(t testing.TB, edit func(*bundle, *api.Deps, *db.PoolOptions)) *bundle {
+	t.Helper()
 	b := &bundle{db: testdb.New(t), registry: prometheus.NewRegistry()}
 	b.db.Exec(functions)
 	conn := b.db.Connect("postgres")
@@ -164,9 +174,7 @@ func setup(t testing.TB, edit func(*api.Deps, *db.PoolOptions)) *bundle {
 	deps := api.Deps{Document: doc, Auth: b, Version: "test", Registry: b.registry, Origins: []string{"https://app.example.nl"},
 		ServiceToken: strings.Repeat("s", 32), Log: slog.New(slog.NewJSONHandler(&lockedWriter{w: &b.log}, nil)),
 		Handlers: map[string]api.Handler{"handler": func(c *api.Call) error { panic("a bug") }}}
-	if edit != nil {
-		edit(&deps, &options)
-	}
+	edit(b, &deps, &options)
 	b.pool, err = db.OpenPool(t.Context(), options)
 	require.NoError(t, err)
 	deps.Exec = api.NewExecutor(b.pool, b)
@@ -358,9 +366,49 @@ func TestRequest(t *testing.T) {
 	t.Run("PagesAreThere", func(t *testing.T) {
 		require.Equal(t, 200, b.do(t, "GET", "/openapi.json", "").status)
 		require.Contains(t, b.do(t, "GET", "/docs", "").body, "swagger")
-		require.Contains(t, b.do(t, "GET", "/metrics", "").body, "kijko_http_requests_total")
 		require.Contains(t, b.do(t, "GET", "/", "").body, "Kijko API")
 	})
+}
+
+func TestMetricsAreForWhoHasTheirToken(t *testing.T) {
+	token := strings.Repeat("m", 32)
+	b := setup(t, func(d *api.Deps, _ *db.PoolOptions) { d.MetricsToken = token })
+	for name, header := range map[string]string{"nothing": "", "a person's": "Bearer ann", "the service's": "Bearer " + strings.Repeat("s", 32), "no token": "Bearer", "another scheme": "Basic " + token} {
+		got := b.do(t, "GET", "/metrics", "", "Authorization", header)
+		require.Equal(t, 404, got.status, name)
+		require.Equal(t, "NOT_FOUND", got.json(t)["code"], name)
+	}
+	require.Contains(t, b.do(t, "GET", "/metrics", "", "Authorization", "Bearer "+token).body, "kijko_http_requests_total")
+	require.Equal(t, 404, setup(t, nil).do(t, "GET", "/metrics", "", "Authorization", "Bearer").status, "without a token there is no such address")
+}
+
+func TestEveryAnswerIsGuarded(t *testing.T) {
+	requests := []struct {
+		method, path, body string
+		headers            []string
+		status             int
+	}{
+		{"GET", "/api/v1/who", "", nil, 200}, {"HEAD", "/api/v1/who", "", nil, 200}, {"POST", "/api/v1/race", "{}", nil, 204},
+		{"GET", "/api/v1/who", "", []string{"Authorization", ""}, 401}, {"GET", "/api/v1/service", "", nil, 403}, {"GET", "/api/v1/nothing", "", nil, 404},
+		{"GET", "/nothing", "", nil, 404}, {"GET", "/metrics", "", nil, 404}, {"DELETE", "/api/v1/who", "", nil, 405}, {"GET", "/api/v1/refuse", "", nil, 409},
+		{"POST", "/api/v1/count", strings.Repeat("x", 10<<20), nil, 413}, {"GET", "/api/v1/echo/x?tag=" + strings.Repeat("x", 9<<10), "", nil, 414},
+		{"GET", "/api/v1/who", "", []string{"X-Large", strings.Repeat("x", 100<<10)}, 431}, {"GET", "/api/v1/handler", "", nil, 500},
+		{"GET", "/health", "", nil, 200}, {"GET", "/", "", nil, 200}, {"GET", "/openapi.json", "", nil, 200}, {"GET", "/docs", "", nil, 200},
+		{"GET", "/docs/swagger-ui.css", "", nil, 200}, {"GET", "/docs/nothing", "", nil, 404},
+		{"OPTIONS", "/api/v1/who", "", []string{"Origin", "https://app.example.nl", "Access-Control-Request-Method", "GET"}, 204},
+	}
+	for name, https := range map[string]bool{"ByHTTP": false, "ByHTTPS": true} {
+		t.Run(name, func(t *testing.T) {
+			b := setup(t, func(d *api.Deps, _ *db.PoolOptions) { d.HTTPS = https })
+			for _, r := range requests {
+				got := b.do(t, r.method, r.path, r.body, r.headers...)
+				what := r.method + " " + r.path[:min(30, len(r.path))]
+				require.Equal(t, r.status, got.status, what)
+				require.Equal(t, []string{"nosniff"}, got.header.Values("X-Content-Type-Options"), what)
+				require.Equal(t, https, got.header.Get("Strict-Transport-Security") == "max-age=31536000", what)
+			}
+		})
+	}
 }
 
 func TestIdentity(t *testing.T) {

@@ -43,6 +43,12 @@ type Deps struct {
 	Version  string
 	Log      *slog.Logger
 	Registry *prometheus.Registry
+	// MetricsToken opens /metrics; empty closes it.
+	MetricsToken string
+	// HTTPS says that clients reach this server by https, through whatever proxy.
+	HTTPS bool
+	// Development keeps a token that was typed into the page at /docs over reloads.
+	Development bool
 	// PerCaller limits each caller's calls per minute in this process; 0 switches it off.
 	PerCaller int
 	// ServiceToken opens the operations with x-access service; empty closes them.
@@ -105,7 +111,7 @@ func New(deps Deps) (*App, error) {
 	if err := a.mountOperations(meters); err != nil {
 		return nil, err
 	}
-	a.Use(wholly, a.cors, framed)
+	a.Use(a.guard, wholly, a.cors, framed)
 	server := a.Server()
 	server.Handler, server.ErrorHandler = a.known(server.Handler), a.unreadable
 	if deps.Mount != nil {
@@ -257,7 +263,8 @@ func (a *App) admit(ctx context.Context, call *Call, e *endpoint) error {
 		}
 	}
 	if e.op.SharedRate != nil {
-		headers, err := a.exec.TakeShared(ctx, call.rateKey(e.op.SharedRate), e.op.SharedRate)
+		person, organization := call.request(ctx).payers()
+		headers, err := a.exec.takeShared(ctx, person, organization, call.rateKey(e.op.SharedRate), e.op.SharedRate)
 		if err != nil {
 			return err
 		}

@@ -108,7 +108,7 @@ func (c *Call) Server(ctx context.Context, function string, p any) (Answer, erro
 		return Answer{}, err
 	}
 	r := c.request(ctx)
-	r.Caller, r.AsServer = nil, true
+	r.Caller, r.Payer, r.AsServer = nil, r.Caller, true
 	r.SQL, r.Args = ServerSQL(function), []any{raw}
 	return c.app.exec.Run(ctx, r)
 }

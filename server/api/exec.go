@@ -46,27 +46,37 @@ type Waker interface {
 
 // Executor runs SQL functions as a caller, one round trip each.
 type Executor struct {
-	pool  *pgxpool.Pool
-	waker Waker
-	// reads are places for calls that only read. Those keep a processor busy, so more of them at once than that make all of them slower;
-	// a write mostly waits for its commit to reach the disk, and many of those share one flush.
-	reads chan struct{}
+	pool   *pgxpool.Pool
+	waker  Waker
+	places *places
+	enters [2]entering
 	// named is false behind a pooler that cannot keep prepared statements.
 	named bool
-	// acquire bounds the wait for a connection, so that a missing database is a quick 503 and not a queue.
-	acquire time.Duration
+}
+
+// acquire bounds the wait for a place and a connection, so that a missing database is a quick 503 and not a queue. A read's, with the time
+// that it waits for a lock, stays below three seconds.
+var acquire = [2]time.Duration{kindRead: 2 * time.Second, kindWrite: 3 * time.Second}
+
+// entering are the statements in front of a call, with the limits of what follows. Each of their texts is prepared once a connection.
+type entering struct{ user, anonymous string }
+
+func newEntering(limits db.Limits, readOnly string) entering {
+	// The limits come first: entering itself may meet a locked table.
+	before := "select " + limits.SQL() + ", set_config('transaction_read_only', '" + readOnly + "', true), "
+	return entering{user: before + "private.enter($1, $2, $3, $4, $5, $6), set_config('role', 'authenticated', true)",
+		anonymous: before + "private.enter_anonymous($1, $2), set_config('role', $3, true)"}
 }
 
 // NewExecutor makes one. waker may be nil.
 func NewExecutor(pool *pgxpool.Pool, waker Waker) *Executor {
-	return &Executor{pool: pool, waker: waker, acquire: 3 * time.Second, reads: make(chan struct{}, db.Readers(pool)),
-		named: pool.Config().ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement}
+	config, limits := pool.Config(), db.LimitsOf(pool)
+	return &Executor{pool: pool, waker: waker, places: newPlaces(int(config.MaxConns), db.Readers(pool)),
+		enters: [2]entering{kindRead: newEntering(limits.ForReads(), "on"), kindWrite: newEntering(limits, "off")},
+		named:  config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement}
 }
 
 const (
-	enterUser = `select private.enter($1, $2, $3, $4, $5, $6), set_config('transaction_read_only', $7, true),
-		set_config('role', 'authenticated', true)`
-	enterAnonymous = `select private.enter_anonymous($1, $2), set_config('transaction_read_only', $3, true), set_config('role', $4, true)`
 	// outcome is read by the statement of the call itself: what the function left for the edge.
 	outcome = `current_setting('response.status', true), current_setting('response.headers', true),
 		current_setting('app.emitted', true), current_setting('app.enqueued', true)`
@@ -96,6 +106,37 @@ type Request struct {
 	ClientIP  string
 	// AsServer leaves the role at the server's own instead of anon; used with ServerSQL.
 	AsServer bool
+	// Payer is whose share of the connections the call takes, where that is not the caller's (or without one, the address's).
+	Payer *Caller
+}
+
+func (r *Request) kind() int {
+	if r.ReadOnly {
+		return kindRead
+	}
+	return kindWrite
+}
+
+// payers are the accounts that the call is charged to.
+func (r *Request) payers() (person, organization accountKey) {
+	payer := r.Caller
+	if r.Payer != nil {
+		payer = r.Payer
+	}
+	switch {
+	case payer != nil && payer != Service:
+		return accountKey{'u', payer.UserID}, accountKey{'o', payer.OrgHint}
+	case payer == nil && r.ClientIP != "":
+		return accountKey{'a', addressKey(r.ClientIP)}, accountKey{}
+	}
+	return accountKey{kind: 's'}, accountKey{}
+}
+
+// Waiting is how many calls wait for a place now.
+func (x *Executor) Waiting() int {
+	x.places.mu.Lock()
+	defer x.places.mu.Unlock()
+	return x.places.waiting
 }
 
 // timing is what a call cost, for Server-Timing.
@@ -150,16 +191,15 @@ func isLost(err error) bool {
 func (x *Executor) once(ctx context.Context, r *Request) (Answer, timing, error) {
 	var t timing
 	began := time.Now()
-	acquireCtx, cancel := context.WithTimeout(ctx, x.acquire)
+	acquireCtx, cancel := context.WithTimeout(ctx, acquire[r.kind()])
 	defer cancel()
-	if r.ReadOnly {
-		select {
-		case x.reads <- struct{}{}:
-			defer func() { <-x.reads }()
-		case <-acquireCtx.Done():
-			return Answer{}, t, fmt.Errorf("waiting for a place to read: %w", acquireCtx.Err())
-		}
+	person, organization := r.payers()
+	place, err := x.places.take(acquireCtx, person, organization, r.SQL, r.kind())
+	if err != nil {
+		return Answer{}, t, err
 	}
+	ran := false
+	defer func() { x.places.leave(place, ran) }()
 	conn, err := x.pool.Acquire(acquireCtx)
 	t.pool = time.Since(began)
 	if err != nil {
@@ -168,12 +208,13 @@ func (x *Executor) once(ctx context.Context, r *Request) (Answer, timing, error)
 	defer conn.Release()
 
 	began = time.Now()
-	enter, args := r.enter()
+	enter, args := x.enter(r)
 	if x.named {
 		if err := prepare(ctx, conn.Conn(), enter, r.SQL); err != nil {
 			return Answer{}, t, err
 		}
 	}
+	ran = true
 	batch := &pgx.Batch{}
 	batch.Queue(enter, args...)
 	batch.Queue(r.SQL, r.Args...)
@@ -192,21 +233,18 @@ func (x *Executor) once(ctx context.Context, r *Request) (Answer, timing, error)
 	return answer, t, nil
 }
 
-// enter is the statement in front of the call: who calls, and what they may.
-func (r *Request) enter() (string, []any) {
-	readOnly := "off"
-	if r.ReadOnly {
-		readOnly = "on"
-	}
+// enter is the statement in front of the call: its limits, who calls, and what they may.
+func (x *Executor) enter(r *Request) (string, []any) {
+	e := &x.enters[r.kind()]
 	switch {
 	case r.Caller == Service:
-		return enterAnonymous, []any{r.RequestID, r.ClientIP, readOnly, "service_role"}
+		return e.anonymous, []any{r.RequestID, r.ClientIP, "service_role"}
 	case r.Caller != nil:
-		return enterUser, []any{r.Caller.UserID, r.Caller.SessionID, nullable(r.Caller.OrgHint), r.Caller.Claims, r.RequestID, r.ClientIP, readOnly}
+		return e.user, []any{r.Caller.UserID, r.Caller.SessionID, nullable(r.Caller.OrgHint), r.Caller.Claims, r.RequestID, r.ClientIP}
 	case r.AsServer:
-		return enterAnonymous, []any{r.RequestID, r.ClientIP, readOnly, "none"}
+		return e.anonymous, []any{r.RequestID, r.ClientIP, "none"}
 	}
-	return enterAnonymous, []any{r.RequestID, r.ClientIP, readOnly, "anon"}
+	return e.anonymous, []any{r.RequestID, r.ClientIP, "anon"}
 }
 
 // prepare makes the statements of a call known to the connection, once. pgx's own cache would do, but it forgets a statement after

@@ -80,6 +80,7 @@ func (a *App) known(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 		}
 		c := a.AcquireCtx(ctx)
 		defer a.ReleaseCtx(c)
+		a.protect(c)
 		if origin := string(ctx.Request.Header.Peek(fiber.HeaderOrigin)); origin != "" {
 			a.admitOrigin(c, origin)
 		}
@@ -89,12 +90,16 @@ func (a *App) known(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 }
 
 // fail answers what a handler outside the operations returned.
-func (a *App) fail(c *fiber.Ctx, err error) error { return writeUnserved(c, problemOf(err)) }
+func (a *App) fail(c *fiber.Ctx, err error) error {
+	a.protect(c)
+	return writeUnserved(c, problemOf(err))
+}
 
 // unreadable answers bytes that are no request.
 func (a *App) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	c := a.AcquireCtx(ctx)
 	defer a.ReleaseCtx(c)
+	a.protect(c)
 	p := fromParser(err)
 	if p.Status != http.StatusRequestTimeout {
 		readAway(ctx.Conn())

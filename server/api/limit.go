@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/expirable"
 	"golang.org/x/time/rate"
 
+	"kijko/db"
 	"kijko/server/auth"
 	"kijko/server/openapi"
 )
@@ -64,16 +65,26 @@ func rateHeaders(limit, remaining int, reset time.Time) map[string]string {
 		"X-RateLimit-Reset": strconv.FormatInt(reset.Unix(), 10)}
 }
 
+const takeRate = "select allowed, remaining, reset_at from private.take_rate($1, $2, make_interval(secs => $3))"
+
 // TakeShared counts an attempt in Postgres, for all processes. The headers belong on the answer, refused or not.
 func (x *Executor) TakeShared(ctx context.Context, key string, r *openapi.Rate) (map[string]string, error) {
-	var allowed bool
-	var remaining, retryAfter int
-	var reset time.Time
-	acquireCtx, cancel := context.WithTimeout(ctx, x.acquire)
+	return x.takeShared(ctx, accountKey{'k', key}, accountKey{}, key, r)
+}
+
+// takeShared charges the wait for others who count the same to who attempts.
+func (x *Executor) takeShared(ctx context.Context, person, organization accountKey, key string, r *openapi.Rate) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, acquire[kindWrite])
 	defer cancel()
-	err := x.pool.QueryRow(acquireCtx, "select allowed, remaining, reset_at, retry_after from private.take_rate($1, $2, make_interval(secs => $3))",
-		key, r.Limit, r.Per).Scan(&allowed, &remaining, &reset, &retryAfter)
+	place, err := x.places.take(ctx, person, organization, takeRate, kindWrite)
 	if err != nil {
+		return nil, err
+	}
+	defer func() { x.places.leave(place, true) }()
+	var allowed bool
+	var remaining int
+	var reset time.Time
+	if err := db.Row(ctx, x.pool, takeRate, []any{key, r.Limit, r.Per}, &allowed, &remaining, &reset); err != nil {
 		return nil, err
 	}
 	if !allowed {

@@ -1,8 +1,15 @@
 package api
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"maps"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strconv"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/adaptor"
@@ -17,18 +24,71 @@ func (a *App) mountPages() {
 		c.Set(fiber.HeaderContentType, "application/json")
 		return c.Send(a.deps.Document.JSON)
 	})
-	docs := adaptor.HTTPHandler(v5emb.NewHandlerWithConfig(swgui.Config{Title: "Kijko API", SwaggerJSON: "/openapi.json", BasePath: "/docs/",
-		SettingsUI: map[string]string{"persistAuthorization": "true", "tryItOutEnabled": "true", "docExpansion": `"list"`}}))
-	a.Get("/docs", docs)
-	a.Get("/docs/*", docs)
-	if a.deps.Registry != nil {
-		a.Get("/metrics", adaptor.HTTPHandler(promhttp.HandlerFor(a.deps.Registry, promhttp.HandlerOpts{})))
+	a.mountDocs()
+	if a.deps.Registry != nil && a.deps.MetricsToken != "" {
+		metrics := adaptor.HTTPHandler(promhttp.HandlerFor(a.deps.Registry, promhttp.HandlerOpts{}))
+		a.Get("/metrics", func(c *fiber.Ctx) error {
+			if token, _ := bearer(c); !constantEqual(token, a.deps.MetricsToken) {
+				return c.Next() // as if there were nothing
+			}
+			return metrics(c)
+		})
 	}
 	a.Get("/", func(c *fiber.Ctx) error {
 		greeting := map[string]any{"name": "Kijko API", "version": a.deps.Version, "docs": "/docs", "health": "/health"}
 		maps.Copy(greeting, a.deps.Greeting)
 		return c.JSON(greeting)
 	})
+}
+
+// mountDocs registers the page that tries operations. It shows what strangers wrote and holds a credential, so only what is ours runs on it, and
+// no other site may frame it. The token that was typed is kept over reloads in development only.
+func (a *App) mountDocs() {
+	ui := v5emb.NewHandlerWithConfig(swgui.Config{Title: "Kijko API", SwaggerJSON: "/openapi.json", BasePath: "/docs/",
+		SettingsUI: map[string]string{"persistAuthorization": strconv.FormatBool(a.deps.Development), "tryItOutEnabled": "true", "docExpansion": `"list"`}})
+	first := httptest.NewRecorder()
+	ui.ServeHTTP(first, httptest.NewRequest(http.MethodGet, "/docs/", nil))
+	page := first.Body.Bytes()
+	policy := "default-src 'none'; connect-src 'self'; img-src 'self' data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'; script-src 'self'" +
+		inlineDigests(page, "script") + "; style-src 'self'" + inlineDigests(page, "style")
+	files := adaptor.HTTPHandler(ui)
+	serve := func(c *fiber.Ctx) error {
+		c.Set(fiber.HeaderContentSecurityPolicy, policy)
+		c.Set(fiber.HeaderReferrerPolicy, "no-referrer")
+		if path := c.Path(); path != "/docs" && path != "/docs/" {
+			return files(c)
+		}
+		c.Set(fiber.HeaderContentType, fiber.MIMETextHTMLCharsetUTF8)
+		c.Set(fiber.HeaderCacheControl, "no-cache")
+		return c.Send(page)
+	}
+	a.Get("/docs", serve)
+	a.Get("/docs/*", serve)
+}
+
+// inlineDigests names the page's own inline scripts or styles for its policy.
+func inlineDigests(page []byte, element string) string {
+	var b strings.Builder
+	for _, found := range regexp.MustCompile(`(?s)<`+element+`>(.*?)</`+element+`>`).FindAllSubmatch(page, -1) {
+		sum := sha256.Sum256(found[1])
+		b.WriteString(" 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'")
+	}
+	return b.String()
+}
+
+// guard sets what belongs on every answer: browsers take nothing for another type than we say, and where clients reach us by https they
+// never try http. It comes last, because an answer may have been made anew on the way.
+func (a *App) guard(c *fiber.Ctx) error {
+	err := c.Next()
+	a.protect(c)
+	return err
+}
+
+func (a *App) protect(c *fiber.Ctx) {
+	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
+	if a.deps.HTTPS {
+		c.Set(fiber.HeaderStrictTransportSecurity, "max-age=31536000")
+	}
 }
 
 // replyStatus answers with a status that is not the operation's usual one.

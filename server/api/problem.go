@@ -87,7 +87,9 @@ func fromPostgres(e *pgconn.PgError) *Problem {
 		return fromRefusal(e)
 	case e.Code == "23505" || e.Code == "23503":
 		return &Problem{Status: http.StatusConflict, Code: "CONFLICT", Message: "This conflicts with what is stored already.", cause: e}
-	case e.Code == "40001" || e.Code == "40P01" || e.Code == "55P03":
+	case e.Code == "55P03":
+		return Unavailable("SERVICE_UNAVAILABLE", "What this needs is locked at the moment. Please try again.", e)
+	case e.Code == "40001" || e.Code == "40P01":
 		return Unavailable("SERVICE_UNAVAILABLE", "Too many changes at once. Please try again.", e)
 	case e.Code == "54000":
 		return &Problem{Status: http.StatusBadRequest, Code: "VALIDATION_ERROR", Field: "limit",

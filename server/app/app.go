@@ -55,6 +55,7 @@ type App struct {
 	log      *slog.Logger
 	pool     *pgxpool.Pool
 	api      *api.App
+	registry *prometheus.Registry
 	identity *identity.Identity
 	realtime *realtime.Server
 	socketio *socketio.Server
@@ -64,6 +65,7 @@ type App struct {
 	presence *presence
 	reflexes *reflex.Feature
 	listener net.Listener
+	metrics  *metricsServer // nil: none
 }
 
 // feature is what a part with Go code adds to the edge.
@@ -139,6 +141,9 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 			return nil, err
 		}
 	}
+	if a.metrics, err = listenMetrics(cfg.MetricsAddr, a.registry); err != nil {
+		return nil, err
+	}
 	return a, nil
 }
 
@@ -164,12 +169,13 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 			handlers[id] = handler
 		}
 	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		poolCollector(a.pool), socketCollector(a.realtime, a.socketio))
+	a.registry = prometheus.NewRegistry()
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		poolCollector(a.pool, exec), socketCollector(a.realtime, a.socketio))
 	a.api, err = api.New(api.Deps{
 		Document: document, Exec: exec, Auth: a.identity, Handlers: handlers, Origins: a.cfg.Origins, ClientIP: clientIP,
-		Version: a.cfg.Version, Log: o.Log, Registry: registry, PerCaller: a.cfg.PerCaller, ServiceToken: a.cfg.ServiceToken,
+		Version: a.cfg.Version, Log: o.Log, Registry: a.registry, MetricsToken: a.cfg.MetricsToken, Development: a.cfg.Debug,
+		HTTPS: strings.HasPrefix(a.cfg.Origin(), "https://"), PerCaller: a.cfg.PerCaller, ServiceToken: a.cfg.ServiceToken,
 		Observe: o.Observe, Visited: a.presence.note, Called: a.reflexes.Called, Timeout: a.cfg.Timeout, Greeting: o.Greeting,
 		Checks: []api.Check{databaseCheck(a.pool), queueCheck(a.pool), listenerCheck(a.realtime), authCheck(a.identity.Verifier()),
 			storageCheck(a.store), aiCheck(a.models)},
@@ -189,6 +195,9 @@ func (a *App) Addr() string { return a.listener.Addr().String() }
 // URL is the same as a client writes it.
 func (a *App) URL() string { return "http://" + a.Addr() }
 
+// MetricsURL is where metrics are served on a listener of their own; empty: nowhere.
+func (a *App) MetricsURL() string { return a.metrics.url() }
+
 // Realtime gives tests the sockets' numbers.
 func (a *App) Realtime() *realtime.Server { return a.realtime }
 
@@ -198,7 +207,7 @@ func (a *App) Run(ctx context.Context) error {
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	var wg sync.WaitGroup
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	wg.Go(func() {
 		if err := a.realtime.Run(background); err != nil && background.Err() == nil {
 			failed <- fmt.Errorf("realtime: %w", err)
@@ -210,6 +219,11 @@ func (a *App) Run(ctx context.Context) error {
 	wg.Go(func() {
 		if err := a.api.Listener(a.listener); err != nil {
 			failed <- fmt.Errorf("serving: %w", err)
+		}
+	})
+	wg.Go(func() {
+		if err := a.metrics.serve(); err != nil {
+			failed <- fmt.Errorf("serving metrics: %w", err)
 		}
 	})
 
@@ -229,6 +243,10 @@ func (a *App) Run(ctx context.Context) error {
 	defer cancel()
 	drainErr := errors.Join(ignoreDeadline(a.realtime.Drain(grace)), ignoreDeadline(a.socketio.Drain(grace)))
 	shutdownErr := a.api.ShutdownWithContext(grace)
+	// Who was asked to stop at once may not have begun to serve, and would begin now.
+	_ = a.listener.Close()
+	// The numbers of the last moments can still be read until then.
+	a.metrics.close()
 	stopBackground()
 	wg.Wait()
 	return errors.Join(err, drainErr, ignoreDeadline(shutdownErr))
@@ -257,6 +275,7 @@ func (a *App) close() {
 	if a.listener != nil {
 		_ = a.listener.Close()
 	}
+	a.metrics.close()
 	if a.pool != nil {
 		a.pool.Close()
 	}

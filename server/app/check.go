@@ -17,7 +17,7 @@ import (
 func databaseCheck(pool *pgxpool.Pool) api.Check {
 	return api.Check{Name: "database", Critical: true, Probe: func(ctx context.Context) api.CheckResult {
 		var version int32
-		if err := pool.QueryRow(ctx, "select private.schema_version()").Scan(&version); err != nil {
+		if err := db.Row(ctx, pool, "select private.schema_version()", nil, &version); err != nil {
 			return api.CheckResult{Status: "unhealthy", Code: "UNREACHABLE"}
 		}
 		if version != db.ExpectedVersion() {
@@ -34,7 +34,7 @@ func queueCheck(pool *pgxpool.Pool) api.Check {
 	return api.Check{Name: "queue", Critical: true, Probe: func(ctx context.Context) api.CheckResult {
 		var pending int64
 		var oldest float64
-		if err := pool.QueryRow(ctx, "select pending, oldest_seconds from private.queue_state()").Scan(&pending, &oldest); err != nil {
+		if err := db.Row(ctx, pool, "select pending, oldest_seconds from private.queue_state()", nil, &pending, &oldest); err != nil {
 			return api.CheckResult{Status: "unhealthy", Code: "UNREACHABLE"}
 		}
 		r := api.CheckResult{Status: "healthy", Pending: &pending, OldestSeconds: &oldest}

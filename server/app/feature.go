@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"kijko/db"
 	"kijko/server/ai"
 	"kijko/server/api"
 	"kijko/server/execution"
@@ -81,17 +82,13 @@ func (handlersOnly) Close() error { return nil }
 
 // declare tells the database what this installation offers, for rules that depend on it. It is tried until the database is there.
 func (a *App) declare(ctx context.Context) {
-	origin := a.cfg.APIURL
-	if origin == "" {
-		origin = a.cfg.PublicURL
-	}
-	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.cfg.SMTPHost != "", "app_url": a.cfg.PublicURL, "api_url": origin,
+	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.cfg.SMTPHost != "", "app_url": a.cfg.PublicURL, "api_url": a.cfg.Origin(),
 		"providers": a.models.Offers(), "execution_days": a.cfg.ExecutionDays})
 	if err != nil {
 		return
 	}
 	for ctx.Err() == nil {
-		_, err := a.pool.Exec(ctx, "select private.declare_installation(key, value) from jsonb_each($1)", offers)
+		err := db.Exec(ctx, a.pool, "select private.declare_installation(key, value) from jsonb_each($1)", offers)
 		if err == nil {
 			return
 		}

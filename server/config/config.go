@@ -3,6 +3,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -28,12 +29,15 @@ type Config struct {
 	Addr    string `env:"KIJKO_ADDR" envDefault:"127.0.0.1:8000" doc:"Address to listen on."`
 	DataDir string `env:"KIJKO_DATA_DIR" envDefault:".kijko" doc:"Folder for the private database, stored files and work in progress."`
 	Debug   bool   `env:"DEBUG" envDefault:"false" doc:"Development: generated keys, cookies without Secure, readable logs. Never in production."`
-	Version string `env:"APP_VERSION" envDefault:"1.0.0" doc:"Version shown by health checks."`
+	// Numbers of all tenants are for operators alone.
+	MetricsAddr  string `env:"KIJKO_METRICS_ADDR" doc:"Address of a listener of its own for /metrics, for a private network. Empty: none."`
+	MetricsToken string `env:"KIJKO_METRICS_TOKEN" secret:"true" doc:"Bearer token that opens /metrics on KIJKO_ADDR; at least 32 characters. Empty: 404 there."`
+	Version      string `env:"APP_VERSION" envDefault:"1.0.0" doc:"Version shown by health checks."`
 
 	Database       string        `env:"DATABASE_URL" secret:"true" doc:"Postgres, as kijko_server (with -dev: as the owner). Empty with -dev: a private cluster under KIJKO_DATA_DIR."`
 	DatabaseDirect string        `env:"DATABASE_DIRECT_URL" secret:"true" doc:"The same without a transaction pooler, for LISTEN. Default: DATABASE_URL."`
 	DatabaseWorker string        `env:"DATABASE_WORKER_URL" secret:"true" doc:"Postgres as kijko_worker, without a transaction pooler. Default: DATABASE_URL."`
-	DatabasePool   int           `env:"KIJKO_DB_POOL" envDefault:"0" doc:"Connections for requests; 0 is eight for each processor (reads use two of them at a time)."`
+	DatabasePool   int           `env:"KIJKO_DB_POOL" envDefault:"0" doc:"Connections for requests; 0 is ten for each processor (reads use two of them at a time)."`
 	DatabaseNames  bool          `env:"KIJKO_DB_PREPARED" envDefault:"true" doc:"Named prepared statements. Set false behind a transaction pooler that cannot keep them."`
 	Timeout        time.Duration `env:"KIJKO_REQUEST_TIMEOUT" envDefault:"15s" doc:"Longest time for one request to the database."`
 	ShutdownGrace  time.Duration `env:"KIJKO_SHUTDOWN_GRACE" envDefault:"20s" doc:"Time that running requests and jobs get when the process stops."`
@@ -164,14 +168,19 @@ func (c Config) Validate() error {
 	if _, err := c.EncryptionKeys(); err != nil {
 		fault("ENCRYPTION_KEY", "%v", err)
 	}
-	if c.ServiceToken != "" && len(c.ServiceToken) < 32 {
-		fault("KIJKO_SERVICE_TOKEN", "needs at least 32 characters")
+	for name, token := range map[string]string{"KIJKO_SERVICE_TOKEN": c.ServiceToken, "KIJKO_METRICS_TOKEN": c.MetricsToken} {
+		if token != "" && len(token) < 32 {
+			fault(name, "needs at least 32 characters")
+		}
 	}
 	if c.AccessTTL < 5*time.Minute || c.AccessTTL > time.Hour {
 		fault("KIJKO_ACCESS_TOKEN_TTL", "must lie between 5m and 1h")
 	}
 	if _, err := netip.ParseAddrPort(c.Addr); err != nil && !strings.Contains(c.Addr, ":") {
 		fault("KIJKO_ADDR", "must be host:port")
+	}
+	if _, _, err := net.SplitHostPort(c.MetricsAddr); c.MetricsAddr != "" && err != nil {
+		fault("KIJKO_METRICS_ADDR", "must be host:port")
 	}
 	for name, value := range map[string]string{"APP_URL": c.PublicURL, "KIJKO_API_URL": c.APIURL, "KEYCLOAK_URL": c.KeycloakURL, "SUPABASE_URL": c.SupabaseURL,
 		"KIJKO_GIT_GITHUB_URL": c.GitHub, "KIJKO_GIT_GITLAB_URL": c.GitLab, "KIJKO_GIT_BITBUCKET_URL": c.Bitbucket,
@@ -235,6 +244,9 @@ func (c Config) ValidateWorker() error {
 	}
 	return c.Validate()
 }
+
+// Origin is where clients reach the API: KIJKO_API_URL, or else APP_URL.
+func (c Config) Origin() string { return cmp.Or(c.APIURL, c.PublicURL) }
 
 // SocketOrigins are the sites that may open sockets: those that may call the API, and this installation itself under both of its addresses. Its
 // own pages say so, and so do clients that name where they go to as their Origin (Python's websocket-client).

@@ -26,11 +26,11 @@ func TestLoad(t *testing.T) {
 		require.ErrorContains(t, c.Validate(), "JWT_PRIVATE_KEY: is missing")
 	})
 	t.Run("EveryFaultIsNamedAtOnce", func(t *testing.T) {
-		c := Config{Debug: true, EncryptionKey: "short", ServiceToken: "short", Addr: "nowhere", PublicURL: "ftp://x", Origins: []string{"*"},
+		c := Config{Debug: true, EncryptionKey: "short", ServiceToken: "short", Addr: "nowhere", MetricsAddr: "nowhere", MetricsToken: "short", PublicURL: "ftp://x", Origins: []string{"*"},
 			GitHosts: []string{"git.example.nl"}, SMTPHost: "mail.example.nl", LogLevel: "loud", AnthropicURL: "nowhere", GoogleURL: "nowhere",
 			LocalModel: "maybe", LocalModelDelay: -1}
 		err := c.Validate()
-		for _, name := range []string{"DATABASE_URL", "ENCRYPTION_KEY", "KIJKO_SERVICE_TOKEN", "KIJKO_ACCESS_TOKEN_TTL", "KIJKO_ADDR",
+		for _, name := range []string{"DATABASE_URL", "ENCRYPTION_KEY", "KIJKO_SERVICE_TOKEN", "KIJKO_ACCESS_TOKEN_TTL", "KIJKO_ADDR", "KIJKO_METRICS_ADDR", "KIJKO_METRICS_TOKEN",
 			"APP_URL", "CORS_ORIGINS", "KIJKO_GIT_*", "SMTP_*", "ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL", "KIJKO_MODEL_TIMEOUT", "KIJKO_LOCAL_MODEL", "KIJKO_LOCAL_MODEL_DELAY", "KIJKO_WORKER_SLOTS", "KIJKO_WORKER_MEMORY_MB",
 			"KIJKO_LOG_LEVEL"} {
 			require.ErrorContains(t, err, name+": ")

@@ -92,5 +92,5 @@ func (o Once) ask(ctx context.Context, function string, p map[string]any) (api.A
 	if err != nil {
 		return api.Answer{}, fmt.Errorf("%s: %w", function, err)
 	}
-	return o.t.exec.Run(ctx, &api.Request{AsServer: true, SQL: api.ServerSQL(function), Args: []any{raw}})
+	return o.t.exec.Run(ctx, &api.Request{AsServer: true, Payer: &api.Caller{UserID: o.user}, SQL: api.ServerSQL(function), Args: []any{raw}})
 }

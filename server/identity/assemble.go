@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"kijko/db"
+
 	"kijko/server/api"
 	"kijko/server/auth"
 	"kijko/server/config"
@@ -73,6 +75,6 @@ func (d *Deps) addIssuer(ctx context.Context, cfg config.Config) error {
 type keyStore struct{ pool *pgxpool.Pool }
 
 func (s keyStore) SigningKey(ctx context.Context, offered string) (kept string, err error) {
-	err = s.pool.QueryRow(ctx, "select private.keep_signing_key($1)", offered).Scan(&kept)
+	err = db.Row(ctx, s.pool, "select private.keep_signing_key($1)", []any{offered}, &kept)
 	return kept, err
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"kijko/db"
 )
 
 const (
@@ -71,7 +73,7 @@ func (t *Toucher) Flush(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
-	if _, err := t.pool.Exec(ctx, "select private.touch_sessions($1::uuid[], $2::uuid[])", sessions, orgs); err != nil && ctx.Err() == nil {
+	if err := db.Exec(ctx, t.pool, "select private.touch_sessions($1::uuid[], $2::uuid[])", sessions, orgs); err != nil && ctx.Err() == nil {
 		t.log.Warn("last activity was not written", "sessions", len(sessions), "error", err)
 	}
 }

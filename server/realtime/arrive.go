@@ -11,7 +11,9 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
 	"github.com/jackc/pgx/v5/pgconn"
+	"kijko/db"
 )
 
 // arrivals merges what connections ask when they come to rooms. Whoever comes alone is answered at once; those that come while a
@@ -202,18 +204,16 @@ const sqlArrive = `select answer::text, place, removed_until, id, type, data, au
 // arrive asks for a crowd: one statement, and one each for events of which not everybody may have all and for events that name a row.
 func (s *store) arrive(ctx context.Context, q *crowd) (*crowdAnswer, error) {
 	users, sessions, orgs, _ := columns(q.people)
-	rows, err := s.pool.Query(ctx, sqlArrive, s.node, s.perUser, s.perOrg, users, sessions, orgs, notNil(q.sockets), notNil(q.owners),
-		notNil(q.projects), q.names, q.places, q.who, q.cursors, q.limit)
-	if err != nil {
-		return nil, err
-	}
+	args := []any{s.node, s.perUser, s.perOrg, users, sessions, orgs, notNil(q.sockets), notNil(q.owners),
+		notNil(q.projects), q.names, q.places, q.who, q.cursors, q.limit}
 	a := &crowdAnswer{opened: map[string]bool{}, admitted: map[[2]int]bool{}, tails: map[int]*tail{}}
 	var answer, kind, data, audience, project, actor, series *string
 	var place *int
 	var removed, id *int64
 	var readers []string
 	var at *time.Time
-	_, err = pgx.ForEachRow(rows, []any{&answer, &place, &removed, &id, &kind, &data, &audience, &project, &actor, &readers, &series, &at}, func() error {
+	into := []any{&answer, &place, &removed, &id, &kind, &data, &audience, &project, &actor, &readers, &series, &at}
+	each := func() error {
 		if answer != nil {
 			return json.Unmarshal([]byte(*answer), a)
 		}
@@ -228,6 +228,10 @@ func (s *store) arrive(ctx context.Context, q *crowd) (*crowdAnswer, error) {
 				CreatedAt: *at, shared: &frames{}})
 		}
 		return nil
+	}
+	err := db.Rows(ctx, s.pool, s.limits.ForReads(), sqlArrive, args, func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, into, each)
+		return err
 	})
 	if err != nil {
 		return nil, err

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
 	"github.com/jackc/pgx/v5/pgconn"
+	"kijko/db"
 )
 
 // feed reads the log over one connection of its own, which also listens. It never reads an id twice and never skips one: `last` is the
@@ -73,7 +75,7 @@ func (f *feed) run(ctx context.Context) {
 
 func (f *feed) serve(ctx context.Context, first bool) error {
 	connectCtx, cancel := context.WithTimeout(ctx, connectTime)
-	conn, err := pgx.Connect(connectCtx, f.dsn)
+	conn, err := db.Connect(connectCtx, f.dsn, db.DefaultLimits())
 	cancel()
 	if err != nil {
 		return fmt.Errorf("connecting: %w", err)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/fasthttp/websocket"
 	"github.com/gofiber/fiber/v2"
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/valyala/fasthttp"
 	"golang.org/x/time/rate"
@@ -153,7 +152,7 @@ func New(deps Deps) (*Server, error) {
 	opt := deps.Options.withDefaults()
 	s := &Server{
 		deps: deps, opt: opt, log: deps.Log, now: opt.Now,
-		store:    &store{pool: deps.Pool, node: uuid.NewString(), perUser: opt.SocketsPerUser, perOrg: opt.SocketsPerOrg},
+		store:    newStore(deps.Pool, opt.SocketsPerUser, opt.SocketsPerOrg),
 		waker:    wake.New(deps.ListenDSN, opt.Tick, deps.Log),
 		perIP:    newWindows(opt.HandshakesPerMinute, time.Minute),
 		perUser:  newWindows(opt.HandshakesPerMinute, time.Minute),

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"kijko/db"
 	"kijko/server/api"
 )
 
@@ -20,6 +22,14 @@ type store struct {
 	node    string
 	perUser int
 	perOrg  int
+	limits  db.Limits
+	// asks bounds how many connections ask about their rooms by themselves at a time: the pool is the requests' in the first place.
+	asks chan struct{}
+}
+
+func newStore(pool *pgxpool.Pool, perUser, perOrg int) *store {
+	return &store{pool: pool, node: uuid.NewString(), perUser: perUser, perOrg: perOrg, limits: db.LimitsOf(pool),
+		asks: make(chan struct{}, max(1, int(pool.Config().MaxConns)/8))}
 }
 
 // refusal is why a socket may not be: the close code and its reason.
@@ -117,7 +127,13 @@ func (s *store) begin(ctx context.Context, w watch) (*beginning, error) {
 	for i, r := range w.rooms {
 		names[i], cursors[i], untils[i] = r.room, r.cursor, r.until
 	}
-	batch := &pgx.Batch{}
+	select {
+	case s.asks <- struct{}{}:
+		defer func() { <-s.asks }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	batch := db.Limited(s.limits.ForReads())
 	batch.Queue(sqlEnter, w.caller.UserID, w.caller.SessionID, nullable(w.caller.OrgHint), w.caller.Claims, w.requestID, w.ip)
 	batch.Queue(sqlRole)
 	batch.Queue(sqlWatch, names, cursors, untils, w.limit, nullable(w.snapshot))
@@ -133,7 +149,7 @@ func (s *store) begin(ctx context.Context, w watch) (*beginning, error) {
 }
 
 func readBeginning(results pgx.BatchResults) (*beginning, error) {
-	for range 2 { // entering, and taking the role
+	for range 3 { // the limits, entering, and taking the role
 		if _, err := results.Exec(); err != nil {
 			return nil, err
 		}
@@ -248,8 +264,11 @@ func (s *store) viewers(ctx context.Context, claims []claim) ([]verdict, error) 
 func (s *store) each(ctx context.Context, function string, claims []claim) ([]string, error) {
 	users, sessions, orgs, projects := columns(claims)
 	var answers []string
-	err := s.pool.QueryRow(ctx, `select private.`+function+`($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[])`,
-		users, sessions, orgs, projects).Scan(&answers)
+	err := db.Rows(ctx, s.pool, s.limits.ForReads(), `select private.`+function+`($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[])`,
+		[]any{users, sessions, orgs, projects}, func(rows pgx.Rows) (err error) {
+			answers, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[[]string])
+			return err
+		})
 	if err == nil && len(answers) != len(claims) {
 		err = fmt.Errorf("%d answers to %d questions", len(answers), len(claims))
 	}
@@ -258,24 +277,22 @@ func (s *store) each(ctx context.Context, function string, claims []claim) ([]st
 
 // resolve reads what events that name a row are told with; what is missing is gone.
 func (s *store) resolve(ctx context.Context, ids []int64) (map[int64][]byte, error) {
-	rows, err := s.pool.Query(ctx, `select id, data from private.resolve_events($1)`, ids)
-	if err != nil {
-		return nil, err
-	}
 	out := make(map[int64][]byte, len(ids))
 	var id int64
 	var data string
-	_, err = pgx.ForEachRow(rows, []any{&id, &data}, func() error {
-		out[id] = []byte(data)
-		return nil
+	err := db.Rows(ctx, s.pool, s.limits.ForReads(), `select id, data from private.resolve_events($1)`, []any{ids}, func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, []any{&id, &data}, func() error {
+			out[id] = []byte(data)
+			return nil
+		})
+		return err
 	})
 	return out, err
 }
 
 // forget frees the places of closed sockets.
 func (s *store) forget(ctx context.Context, ids []string) error {
-	_, err := s.pool.Exec(ctx, `select private.close_sockets($1::uuid[])`, ids)
-	return err
+	return db.Exec(ctx, s.pool, `select private.close_sockets($1::uuid[])`, ids)
 }
 
 type held struct{ id, user, org, project string }
@@ -293,7 +310,7 @@ func (s *store) beat(ctx context.Context, sockets []held, people []pair, watcher
 			projects[i] = &sockets[i].project
 		}
 	}
-	batch := &pgx.Batch{}
+	batch := db.Limited(s.limits)
 	batch.Queue(`select private.beat_node($1, $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[])`, s.node, ids, users, orgs, projects)
 	contexts, persons := split(people)
 	watched, counts := counted(watchers)
@@ -321,12 +338,15 @@ func counted(watchers map[string]int) (projects []string, counts []int32) {
 func (s *store) report(ctx context.Context, people []pair, present []bool, watchers map[string]int) (*float64, error) {
 	contexts, users := split(people)
 	projects, counts := counted(watchers)
-	batch := &pgx.Batch{}
+	batch := db.Limited(s.limits)
 	batch.Queue(`select private.note_watchers($1, $2::uuid[], $3)`, s.node, projects, counts)
 	batch.Queue(`select private.note_presence($1, $2::uuid[], $3::uuid[], $4)`, s.node, contexts, users, present)
 	results := s.pool.SendBatch(ctx, batch)
 	var next *float64
-	_, err := results.Exec()
+	_, err := results.Exec() // the limits
+	if err == nil {
+		_, err = results.Exec()
+	}
 	if err == nil {
 		err = results.QueryRow().Scan(&next)
 	}
@@ -336,7 +356,7 @@ func (s *store) report(ctx context.Context, people []pair, present []bool, watch
 // settle tells rooms whose presence is due.
 func (s *store) settle(ctx context.Context) (*float64, error) {
 	var next *float64
-	err := s.pool.QueryRow(ctx, `select private.settle_presence()`).Scan(&next)
+	err := db.Row(ctx, s.pool, `select private.settle_presence()`, nil, &next)
 	return next, err
 }
 
@@ -352,13 +372,11 @@ func (s *store) refuse(ctx context.Context, entries []refused) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.pool.Exec(ctx, `select private.log_refusals($1)`, raw)
-	return err
+	return db.Exec(ctx, s.pool, `select private.log_refusals($1)`, raw)
 }
 
 func (s *store) leave(ctx context.Context) error {
-	_, err := s.pool.Exec(ctx, `select private.leave_node($1)`, s.node)
-	return err
+	return db.Exec(ctx, s.pool, `select private.leave_node($1)`, s.node)
 }
 
 // asRefusal recognises the refusals of the door.

@@ -199,7 +199,9 @@ func (w *watcher) fire(ctx context.Context, c call) error {
 	if err != nil {
 		return err
 	}
-	answer, err := w.exec.Run(ctx, &api.Request{AsServer: true, ReadOnly: true, SQL: api.ProcedureSQL("waiting_reflexes($1, 'api_call')"), Args: []any{user}})
+	payer := &api.Caller{UserID: c.userID}
+	answer, err := w.exec.Run(ctx, &api.Request{AsServer: true, Payer: payer, ReadOnly: true, SQL: api.ProcedureSQL("waiting_reflexes($1, 'api_call')"),
+		Args: []any{user}})
 	if err != nil {
 		return err
 	}
@@ -211,7 +213,7 @@ func (w *watcher) fire(ctx context.Context, c call) error {
 	if len(matched) == 0 {
 		return nil
 	}
-	_, err = w.exec.Run(ctx, &api.Request{AsServer: true, SQL: api.ProcedureSQL("fire_reflexes($1, 'api_call', $2, $3)"),
+	_, err = w.exec.Run(ctx, &api.Request{AsServer: true, Payer: payer, SQL: api.ProcedureSQL("fire_reflexes($1, 'api_call', $2, $3)"),
 		Args: []any{user, matched, c.payload}})
 	return err
 }

@@ -26,10 +26,11 @@ if [ "${1:-}" = tests ] && command -v apt-get >/dev/null 2>&1 && [ -z "${PG_CONF
   fi
 fi
 
-if [ "${1:-}" = tests ]; then # the official clients of Socket.IO
+if [ "${1:-}" = tests ]; then # the official clients of Socket.IO, and a pooler
   want node nodejs
   want npm npm
   want python3 python3
+  [ -x /usr/sbin/pgbouncer ] || want pgbouncer pgbouncer
   python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"
 fi
 

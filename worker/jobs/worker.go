@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"kijko/db"
 	"kijko/worker/condition"
 	"kijko/worker/execute"
 	"kijko/worker/gitfetch"
@@ -142,7 +143,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	}
 	w.runner, err = runner.New(runner.Config{
 		Pool: w.pool, Workers: c.Workers, Poll: c.Poll, Grace: c.Grace, Log: c.Log, Batches: batches, Hear: hear,
-		Listen: func(ctx context.Context) (*pgx.Conn, error) { return pgx.Connect(ctx, c.ListenDSN) },
+		Listen: func(ctx context.Context) (*pgx.Conn, error) { return db.Connect(ctx, c.ListenDSN, db.WorkerLimits()) },
 		Leases: []runner.Lease{ingestionRun(w.engine, c.Slots)},
 		Types: []runner.Type{ingestionDrop(w.pool), blobsDelete(w.pool, c.Blobs), mailSend(w.pool, c.Mailer), announcementsTell(w.pool),
 			reflexesMatch(w.pool, judge)},
@@ -163,7 +164,13 @@ func openPool(ctx context.Context, c Config) (*pgxpool.Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("worker: database address: %w", err)
 	}
-	pc.ConnConfig.RuntimeParams["search_path"] = "jobs"
+	pc.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		if err := db.WorkerLimits().Hold(ctx, conn); err != nil {
+			return err
+		}
+		_, err := conn.Exec(ctx, "select set_config('search_path', 'jobs', false)")
+		return err
+	}
 	pc.ConnConfig.RuntimeParams["application_name"] = "kijko worker"
 	// Short jobs hold one connection each and may need another; an ingestion run needs one now and then, as ticks do; hundreds of skills
 	// share a few. By default that makes nine, and ten with the one that listens.

@@ -275,6 +275,35 @@ comment on function api.attach_files is
   'POST /projects/{projectId}/files: {attached, errors}; may be repeated. Judges: developer in the project; only the caller''s own staged files.';
 grant execute on function api.attach_files to authenticated;
 
+create or replace function private.free_text_name(p_project_id uuid, p_title text) returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_root constant uuid := '00000000-0000-0000-0000-000000000000';
+  v_folder uuid;
+  v_name text;
+  v_number numeric := 1;
+  v_taken numeric := 0;
+  v_free numeric;
+begin
+  select f.id into v_folder from public.project_files f
+  where f.project_id = p_project_id and coalesce(f.parent_id, v_root) = v_root and lower(f.name) = 'texts';
+  while v_number is not null loop
+    v_name := p_title || case when v_number > 1 then ' ' || v_number else '' end;
+    if exists (select from public.project_files f
+      where f.project_id = p_project_id and coalesce(f.parent_id, v_root) = v_folder and lower(f.name) = lower(v_name)) then
+      v_taken := v_number;
+    else
+      v_free := v_number;
+    end if;
+    v_number := private.number_to_try(1, v_taken, v_free);
+  end loop;
+  return p_title || case when v_free > 1 then ' ' || v_free else '' end;
+end
+$$;
+comment on function private.free_text_name is
+  'The title, or the first free of "title 2", "title 3" among a project''s texts. Judges: callable by definer functions of ours only.';
+
 -- p: {projectId, title?, size, checksum, storageKey, storageProvider}: an extra text whose content the server has stored.
 create or replace function api.register_text_source(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -283,16 +312,11 @@ declare
   v_project uuid := private.path_project(p, 'developer');
   v_title text := regexp_replace(coalesce(nullif(private.trimmed(p ->> 'title'), ''), 'Plain text'), '[/\\\u0001-\u001f\u007f-\u009f]', '-', 'g');
   v_name text;
-  v_number integer := 1;
   v_result jsonb;
 begin
   v_title := case when v_title in ('.', '..') then 'Plain text' else left(v_title, 240) end;
   perform pg_advisory_xact_lock(hashtextextended('project files ' || v_project, 0));
-  loop
-    v_name := v_title || case when v_number > 1 then ' ' || v_number else '' end;
-    exit when not exists (select from public.project_files f where f.project_id = v_project and lower(f.path) = lower('texts/' || v_name));
-    v_number := v_number + 1;
-  end loop;
+  v_name := private.free_text_name(v_project, v_title);
   v_result := private.place_files(v_project, jsonb_build_array((p - 'projectId') || jsonb_build_object('name', v_name,
     'path', 'texts/' || v_name, 'type', 'text/plain')), 'text');
   if jsonb_array_length(v_result -> 'errors') > 0 then

@@ -18,29 +18,35 @@ $$;
 comment on function private.project_name_taken is
   'Is the name in use? Hidden projects count. Judges: true only for people of the organization and guests of one of its projects.';
 
+create or replace function private.numbered_project_name(p_base text, p_number numeric) returns text
+language sql immutable parallel safe
+return regexp_replace(left(p_base, 49 - char_length(p_number::text)), '\s+$', '') || ' ' || p_number;
+comment on function private.numbered_project_name is 'A name with a number behind it in at most 50 characters.';
+
 -- "Plan" -> "Plan 2"; "Plan 9" and "Plan9" -> "Plan 10"; the base gives way where the result would pass 50 characters.
 create or replace function private.suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid default null) returns text
 language plpgsql stable
 as $$
 declare
-  v_name text := private.trimmed(p_name);
-  v_base text;
-  v_digits text;
+  v_base text := private.trimmed(p_name);
+  -- Longer ones are no count of anything, and would leave the base no room.
+  v_digits text := substring(v_base from '^.*[^0-9]([0-9]{1,40})$');
+  v_first numeric := coalesce(v_digits::numeric + 1, 2);
+  v_taken numeric := v_first - 1;
+  v_free numeric;
   v_number numeric;
 begin
+  v_base := regexp_replace(left(v_base, char_length(v_base) - coalesce(char_length(v_digits), 0)), '\s+$', '');
   loop
-    v_digits := substring(v_name from '^.*[^0-9]([0-9]+)$');
-    if v_digits is null then
-      v_base := v_name;
-      v_number := 2;
+    v_number := private.number_to_try(v_first, v_taken, v_free);
+    exit when v_number is null;
+    if private.project_name_taken(p_org_id, private.numbered_project_name(v_base, v_number), p_exclude_id) then
+      v_taken := v_number;
     else
-      v_base := regexp_replace(left(v_name, -char_length(v_digits)), '\s+$', '');
-      v_number := v_digits::numeric + 1;
+      v_free := v_number;
     end if;
-    v_name := regexp_replace(left(v_base, 49 - char_length(v_number::text)), '\s+$', '') || ' ' || v_number;
-    exit when not private.project_name_taken(p_org_id, v_name, p_exclude_id);
   end loop;
-  return v_name;
+  return private.numbered_project_name(v_base, v_free);
 end
 $$;
 comment on function private.suggest_project_name is 'A free name next to a taken one, at most 50 characters.';
@@ -100,7 +106,7 @@ end
 $$;
 comment on function private.project_id_taken is 'Is the id in use? A made-up id tells nothing but that. Judges: gives away one bit about an unguessable value.';
 
-grant execute on function private.project_name_taken, private.suggest_project_name, private.judge_project_name,
+grant execute on function private.project_name_taken, private.numbered_project_name, private.suggest_project_name, private.judge_project_name,
   private.assert_project_name, private.project_id_taken to authenticated;
 
 -- The organization that a name question is about: the named one, the project's own when one is excluded, or the current one.

@@ -13,14 +13,22 @@ as $$
 declare
   v_user uuid := private.user_id();
   v_name text := p_name;
-  v_number integer := 0;
+  v_number numeric := 0;
+  v_taken numeric := -1;
+  v_free numeric;
 begin
   perform pg_advisory_xact_lock(hashtextextended('skill names of ' || v_user, 0));
-  while exists (select from public.skills s where s.user_id = v_user and private.folded(s.name) = private.folded(v_name)) loop
-    v_number := v_number + 1;
-    v_name := private.suffixed_name(p_name, format('(%s)', v_number));
+  -- 0 is the name as it is.
+  while v_number is not null loop
+    v_name := case when v_number = 0 then p_name else private.suffixed_name(p_name, format('(%s)', v_number)) end;
+    if exists (select from public.skills s where s.user_id = v_user and private.folded(s.name) = private.folded(v_name)) then
+      v_taken := v_number;
+    else
+      v_free := v_number;
+    end if;
+    v_number := private.number_to_try(0, v_taken, v_free);
   end loop;
-  return v_name;
+  return case when v_free = 0 then p_name else private.suffixed_name(p_name, format('(%s)', v_free)) end;
 end
 $$;
 comment on function private.free_skill_name is 

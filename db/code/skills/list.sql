@@ -16,7 +16,24 @@ $$;
 comment on function private.page_size is 'Rows a page: at least 1, else 400; more than 100 are 100.';
 grant execute on function private.page_size to authenticated;
 
--- Own skills and those of others are two walks along two indexes, which end where the page ends; totals count.
+create or replace function private.count_skills(p_user_id uuid, p_public boolean, p_active boolean, p_category text, p_search text) returns bigint
+language plpgsql stable
+as $$
+begin
+  return (
+    select count(*) from public.skills s
+    where (s.user_id = p_user_id and (p_active is null or s.is_active = p_active)
+        or p_public and s.user_id <> p_user_id and s.is_public and s.is_active)
+      and (p_category is null or s.category = p_category)
+      and (p_search is null or private.folded(s.name) like p_search or private.folded(s.description) like p_search)
+  );
+end
+$$;
+comment on function private.count_skills is 'How many skills the list has in all under its filters.';
+grant execute on function private.count_skills to authenticated;
+
+-- Own skills and those of others are two walks along two indexes, which end where the page ends. A first page that is not full says how many there
+-- are; otherwise they are counted.
 create or replace function api.list_skills(p jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -35,10 +52,9 @@ begin
   if v_page < 1 then
     perform private.refuse_field('page', 'page must be at least 1.');
   end if;
-  select count(*) into v_total from public.skills s
-  where (s.user_id = v_user and (v_active is null or s.is_active = v_active) or v_public and s.user_id <> v_user and s.is_public and s.is_active)
-    and (v_category is null or s.category = v_category)
-    and (v_search is null or private.folded(s.name) like v_search or private.folded(s.description) like v_search);
+  if v_page > 1 then
+    v_total := private.count_skills(v_user, v_public, v_active, v_category, v_search);
+  end if;
   -- What lies beyond the end is not walked to.
   v_end := least(v_page, v_total / v_size + 1) * v_size;
 
@@ -55,10 +71,16 @@ begin
           and (v_search is null or private.folded(s.name) like v_search or private.folded(s.description) like v_search)
         order by s.updated_at desc, s.id desc limit v_end)
     ) u
-    where v_page <= v_total / v_size + 1
+    where v_page = 1 or v_page <= v_total / v_size + 1
     order by (u.s).updated_at desc, (u.s).id desc
     limit v_size offset v_end - v_size
   ) t;
+  if v_page = 1 then
+    v_total := jsonb_array_length(v_skills);
+    if v_total = v_size then
+      v_total := private.count_skills(v_user, v_public, v_active, v_category, v_search);
+    end if;
+  end if;
   return jsonb_build_object('skills', v_skills, 'total', v_total, 'page', v_page, 'pageSize', v_size,
     'hasMore', v_page::numeric * v_size < v_total);
 end

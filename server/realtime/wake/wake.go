@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"kijko/db"
 )
 
 const (
@@ -94,7 +96,7 @@ func (w *Waker) Run(ctx context.Context) error {
 
 func (w *Waker) serve(ctx context.Context) error {
 	connectCtx, cancel := context.WithTimeout(ctx, timeout)
-	conn, err := pgx.Connect(connectCtx, w.dsn)
+	conn, err := db.Connect(connectCtx, w.dsn, db.DefaultLimits())
 	cancel()
 	if err != nil {
 		return fmt.Errorf("connecting: %w", err)

@@ -2,7 +2,9 @@
 // the same claims beside it. Rounds are interleaved, medians are printed.
 //
 //	go run ./tests/bench/http              all
-//	go run ./tests/bench/http write quota  some of start, read, peer, write, pooler, list, quota, flood
+//	KIJKO_BENCH_BASE=../before go run ./tests/bench/http read
+//	                                       beside the server of another checkout, on the same database in the same rounds (read, write, fair)
+//	go run ./tests/bench/http write quota  some of start, read, peer, write, pooler, list, quota, flood, fair
 package main
 
 import (
@@ -60,6 +62,9 @@ type bench struct {
 	person   struct{ user, session, org, token, claims string }
 	project  string
 	peerPort string
+	// other is the server of another checkout on the same database, measured in the same rounds.
+	other     string
+	stopOther func()
 }
 
 func run(ctx context.Context) (err error) {
@@ -81,7 +86,7 @@ func run(ctx context.Context) (err error) {
 	for _, step := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"start", b.coldStart}, {"read", b.read}, {"peer", b.peer}, {"write", b.write}, {"pooler", b.pooler}, {"list", b.list}, {"quota", b.quota}, {"flood", b.flood}} {
+	}{{"start", b.coldStart}, {"read", b.read}, {"peer", b.peer}, {"write", b.write}, {"pooler", b.pooler}, {"list", b.list}, {"quota", b.quota}, {"flood", b.flood}, {"fair", b.fair}} {
 		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], step.name) {
 			continue
 		}
@@ -94,6 +99,9 @@ func run(ctx context.Context) (err error) {
 
 func (b *bench) close() {
 	b.stopServer()
+	if b.stopOther != nil {
+		b.stopOther()
+	}
 	if b.owner != nil {
 		_ = b.owner.Close(context.Background())
 	}
@@ -132,6 +140,11 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 	if err := b.startServer(ctx); err != nil {
 		return err
 	}
+	if checkout := os.Getenv("KIJKO_BENCH_BASE"); checkout != "" {
+		if b.other, b.stopOther, err = b.startOther(ctx, checkout); err != nil {
+			return err
+		}
+	}
 	return b.signUp(ctx)
 }
 
@@ -146,8 +159,16 @@ func (b *bench) startServer(ctx context.Context, extra ...string) error {
 	if err := b.server.Start(); err != nil {
 		return err
 	}
+	if err := awaitReady(b.url); err != nil {
+		said, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("%w: %s", err, said)
+	}
+	return nil
+}
+
+func awaitReady(url string) error {
 	for deadline := time.Now().Add(20 * time.Second); ; {
-		res, err := http.Get(b.url + "/health/ready")
+		res, err := http.Get(url + "/health/ready")
 		if err == nil {
 			_ = res.Body.Close()
 			if res.StatusCode == http.StatusOK {
@@ -155,8 +176,7 @@ func (b *bench) startServer(ctx context.Context, extra ...string) error {
 			}
 		}
 		if time.Now().After(deadline) {
-			said, _ := os.ReadFile(log.Name())
-			return fmt.Errorf("the server did not become ready: %s", said)
+			return errors.New("the server did not become ready")
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
@@ -246,10 +266,13 @@ func pipelined(statements ...string) string {
 func (b *bench) read(ctx context.Context) error {
 	p := fmt.Sprintf(`{"projectId": "%s"}`, b.project)
 	script := pipelined(b.enterSQL("on"), strings.Replace(api.CallSQL("get_project"), "$1", quoted(p), 1))
-	var ratios, ours, p99 []float64
+	var ratios, ours, p99, beside []float64
 	for range rounds {
 		h, err := b.wrk(ctx, "/api/v1/projects/"+b.project, "")
 		if err != nil {
+			return err
+		}
+		if beside, err = b.besideOther(ctx, beside, h, "/api/v1/projects/"+b.project, ""); err != nil {
 			return err
 		}
 		t, err := b.pgbench(ctx, "kijko_server", script, clients)
@@ -259,7 +282,26 @@ func (b *bench) read(ctx context.Context) error {
 		ratios, ours, p99 = append(ratios, h.rate/t), append(ours, h.rate), append(p99, h.p99)
 	}
 	report("P1", fmt.Sprintf("one-row GET / pgbench pipelined (%.0f a second, p99 %.1f ms)", median(ours), median(p99)), median(ratios), "must 0.40, aim 0.55")
+	reportBeside("P1", "one-row GET", beside)
 	return nil
+}
+
+// besideOther adds the rate of a load / that of the other checkout's server.
+func (b *bench) besideOther(ctx context.Context, ratios []float64, h load, path, lua string) ([]float64, error) {
+	if b.other == "" {
+		return nil, nil
+	}
+	o, err := b.wrkAt(ctx, b.other+path, lua, clients)
+	if err != nil {
+		return nil, err
+	}
+	return append(ratios, h.rate/o.rate), nil
+}
+
+func reportBeside(id, what string, ratios []float64) {
+	if len(ratios) > 0 {
+		report(id, what+" / the other checkout's", median(ratios), "")
+	}
 }
 
 // write: P5, beside a bare pipelined INSERT by the same caller: a skill (one row and its event), and a project, which is born
@@ -280,7 +322,7 @@ request = function()
   return wrk.format("POST", nil, nil, string.format('` + body + `', math.random(2^30), math.random(2^30), math.random(2^30)))
 end`
 	}
-	var skills, projects, equal, rates []float64
+	var skills, projects, equal, rates, beside []float64
 	for round := range rounds + 1 {
 		skill, err := b.wrk(ctx, "/api/v1/skills", random(`{"name":"%x %x %x","promptTemplate":"Say hello to the people of this house"}`))
 		if err != nil {
@@ -288,6 +330,9 @@ end`
 		}
 		project, err := b.wrk(ctx, "/api/v1/projects", random(`{"name":"%x %x %x"}`))
 		if err != nil {
+			return err
+		}
+		if beside, err = b.besideOther(ctx, beside, project, "/api/v1/projects", random(`{"name":"%x %x %x"}`)); err != nil {
 			return err
 		}
 		plain, err := b.pgbench(ctx, "kijko_server", bare, clients)
@@ -311,6 +356,7 @@ end`
 	report("P5", "POST of a skill, with its event / pgbench INSERT", median(skills), "must 0.35, aim 0.55")
 	report("P5", fmt.Sprintf("POST of a project, eight rows (%.0f a second) / pgbench INSERT of one", median(rates)), median(projects), "must 0.35, aim 0.55")
 	report("P5", "the same / its own SQL in pgbench", median(equal), "")
+	reportBeside("P5", "POST of a project", beside)
 	return nil
 }
 
@@ -483,6 +529,10 @@ func (b *bench) wrk(ctx context.Context, path, lua string) (load, error) {
 }
 
 func (b *bench) wrkWith(ctx context.Context, path, lua string, connections int) (load, error) {
+	return b.wrkAt(ctx, b.url+path, lua, connections)
+}
+
+func (b *bench) wrkAt(ctx context.Context, url, lua string, connections int) (load, error) {
 	args := []string{"-t1", "-c" + strconv.Itoa(connections), "-d" + seconds + "s", "--latency", "-H", "Authorization: Bearer " + b.person.token,
 		"-H", "Content-Type: application/json"}
 	if lua != "" {
@@ -492,7 +542,7 @@ func (b *bench) wrkWith(ctx context.Context, path, lua string, connections int) 
 		}
 		args = append(args, "-s", script)
 	}
-	out, err := exec.CommandContext(ctx, "wrk", append(args, b.url+path)...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "wrk", append(args, url)...).CombinedOutput()
 	if err != nil {
 		return load{}, fmt.Errorf("wrk: %w: %s", err, out)
 	}
