@@ -74,7 +74,7 @@ func (x *Executor) TakeShared(ctx context.Context, key string, r *openapi.Rate) 
 	err := x.pool.QueryRow(acquireCtx, "select allowed, remaining, reset_at, retry_after from private.take_rate($1, $2, make_interval(secs => $3))",
 		key, r.Limit, r.Per).Scan(&allowed, &remaining, &reset, &retryAfter)
 	if err != nil {
-		return nil, err
+		return nil, FromDatabase(err)
 	}
 	if !allowed {
 		return nil, rateLimited(r.Limit, remaining, reset)

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"kijko/server/api"
+	"kijko/worker/storage"
 )
 
 // errRequestTooLarge ends the reading of a request beyond its limit.
@@ -80,7 +81,7 @@ func (f *Feature) readingProblem(c *api.Call, err error) error {
 	var p *api.Problem
 	var header textproto.ProtocolError
 	switch {
-	case errors.As(err, &p):
+	case errors.As(err, &p), errors.Is(err, storage.ErrUnavailable):
 		return err
 	case errors.As(err, &header):
 		return unreadable("A part of the form has a malformed header.")
