@@ -40,7 +40,7 @@ func TestProblemsNameWhatFailed(t *testing.T) {
 		"AServiceRefuses":              {&url.Error{Op: "Get", URL: "https://id.example", Err: refused}, 503, "SERVICE_UNAVAILABLE", "Something that this needs"},
 		"AServiceHangsUp":              {&url.Error{Op: "Post", URL: "https://id.example", Err: io.EOF}, 503, "SERVICE_UNAVAILABLE", "Something that this needs"},
 		"AnAddressThatIsNone":          {&url.Error{Op: "parse", URL: "%", Err: url.EscapeError("%")}, 500, "INTERNAL", "our side"},
-		"AServiceHasNoAddress":                  {&net.DNSError{Err: "no such host", Name: "id.example"}, 503, "SERVICE_UNAVAILABLE", "Something that this needs"},
+		"AServiceHasNoAddress":         {&net.DNSError{Err: "no such host", Name: "id.example"}, 503, "SERVICE_UNAVAILABLE", "Something that this needs"},
 		"TheTimeOfTheRequestIsUp":      {fmt.Errorf("store the text: %w", context.DeadlineExceeded), 503, "TIMEOUT", "too long"},
 		"ARefusalOfTheDatabaseRemains": {FromDatabase(NewProblem(409, "CONFLICT", "taken", "")), 409, "CONFLICT", "taken"},
 	} {

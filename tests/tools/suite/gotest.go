@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"kijko/db/devpg"
+	"kijko/tests/peers"
 )
 
 // Files of a run, kept for "suite -only coverage". Both are ignored by git.
@@ -28,6 +29,10 @@ const measured = "./server/...,./worker/...,./db/..."
 func goTests(ctx context.Context, out io.Writer) (tally, error) {
 	calls, err := freshCalls()
 	if err != nil {
+		return tally{}, err
+	}
+	// A test would build it as well, within its own time.
+	if _, err := peers.MailpitProgram.Path(ctx, out); err != nil {
 		return tally{}, err
 	}
 	cmd := exec.CommandContext(ctx, "go", "test", "-json", "-race", "-p", "2", "-timeout", "20m",
