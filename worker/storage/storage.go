@@ -134,16 +134,23 @@ func (s *Store) isMissing(err error) bool {
 	return gcerrors.Code(err) == gcerrors.NotFound && s.folder.present() == nil
 }
 
-// probeSize is more than object stores keep beside their index, for which a full one has room left.
-const probeSize = 256 << 10
+// What a probe writes. A full file system has room for a byte for long, and an object store for what it keeps inside its index.
+const (
+	folderProbe = 1 << 20
+	s3Probe     = 256 << 10
+)
 
 // Reachable says whether content can be stored, read and removed now, by doing it.
 func (s *Store) Reachable(ctx context.Context) error {
-	sent := make([]byte, probeSize)
+	size := folderProbe
+	if s.s3 != nil {
+		size = s3Probe
+	}
+	sent := make([]byte, size)
 	if _, err := rand.Read(sent); err != nil {
 		return fmt.Errorf("storage: draw a probe: %w", err)
 	}
-	o, err := s.Put(ctx, bytes.NewReader(sent), probeSize)
+	o, err := s.Put(ctx, bytes.NewReader(sent), int64(size))
 	if err != nil {
 		return err
 	}
