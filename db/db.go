@@ -26,6 +26,13 @@ func Files() fs.FS { return files }
 // Setup brings the database behind conn to the state of this binary: roles, migrations, code package. It is idempotent and safe to
 // run from several processes at once (one works, the others wait). The connection must belong to the owner role (db/README.md).
 func Setup(ctx context.Context, conn *pgx.Conn) error {
+	version, err := VersionOf(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if err := version.Refusal(); err != nil {
+		return err
+	}
 	return locked(ctx, conn, func() error {
 		if err := bootstrap(ctx, conn); err != nil {
 			return err

@@ -192,6 +192,7 @@ func (a *App) Run(ctx context.Context) error {
 	})
 	wg.Go(func() { a.identity.Run(background) })
 	wg.Go(func() { a.declare(background) })
+	wg.Go(func() { tellVersion(background, a.pool, a.log) })
 	wg.Go(func() { a.presence.run(background) })
 	// A store that cannot be used does not stop the start; the log says so from the first second on.
 	wg.Go(func() { _ = a.files.result(background) })

@@ -26,8 +26,39 @@ func databaseCheck(pool *pgxpool.Pool) api.Check {
 		if version != db.ExpectedVersion() {
 			return api.CheckResult{Status: "unhealthy", Code: "MIGRATIONS_PENDING"}
 		}
+		postgres, err := db.VersionOf(ctx, pool)
+		switch {
+		case err != nil:
+			return api.CheckResult{Status: "unhealthy", Code: "UNREACHABLE"}
+		case postgres.TooOld:
+			return api.CheckResult{Status: "unhealthy", Code: "VERSION_TOO_OLD"}
+		case postgres.Untested:
+			return api.CheckResult{Status: "healthy", Code: "VERSION_UNTESTED"}
+		}
 		return api.CheckResult{Status: "healthy"}
 	}}
+}
+
+// tellVersion says in the log which PostgreSQL this is, as soon as it answers.
+func tellVersion(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) {
+	for ctx.Err() == nil {
+		v, err := db.VersionOf(ctx, pool)
+		if err == nil {
+			switch {
+			case v.TooOld:
+				log.Error("PostgreSQL is too old: " + v.Refusal().Error())
+			case v.Untested:
+				log.Warn("PostgreSQL is newer than what Kijko was tested on", "version", v.Text, "tested", db.TestedVersions)
+			default:
+				log.Info("PostgreSQL", "version", v.Text, "tested", db.TestedVersions)
+			}
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // queueLag is the age of the oldest due job from which the queue counts as degraded: its workers are away or overrun.

@@ -38,6 +38,9 @@ select is_empty($$ select relname from ours where relkind in ('v', 'm') and nspn
 
 select is_empty($$ select signature from routines where prosecdef and not coalesce('search_path=""' = any (proconfig), false) $$,
   'a definer function pins an empty search_path');
+select is_empty($$ select r.signature from routines r join pg_proc p on p.oid = r.oid join pg_language l on l.oid = p.prolang
+  where r.nspname = 'api' and l.lanname = 'plpgsql' and r.provolatile = 'v' and not coalesce('search_path=""' = any (r.proconfig), false) $$,
+  'an operation that writes does too');
 -- A definer function is never inlined, and in SQL it would be parsed and planned at every call; plpgsql keeps its plans. What returns
 -- rows is called once a batch.
 select is_empty($$ select p.oid::regprocedure from pg_proc p join routines r on r.oid = p.oid join pg_language l on l.oid = p.prolang

@@ -23,6 +23,7 @@ if [ "${1:-}" = tests ] && command -v apt-get >/dev/null 2>&1 && [ -z "${PG_CONF
   if [ -n "$version" ]; then
     [ -x "/usr/lib/postgresql/$version/bin/initdb" ] || missing="$missing postgresql-$version"
     [ -e "/usr/share/postgresql/$version/extension/pgtap.control" ] || missing="$missing postgresql-$version-pgtap"
+    [ -e "/usr/share/postgresql/$version/extension/plpgsql_check.control" ] || missing="$missing postgresql-$version-plpgsql-check"
   fi
 fi
 
