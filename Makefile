@@ -1,6 +1,6 @@
 # Every recipe is one call of a program or script; their logic is in Go and in tests/tools.
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-go test-sql bench lint generate check-generated coverage fuzz psql stop clean
+.PHONY: help run demo test test-go test-peers test-sql bench lint generate check-generated coverage fuzz psql stop clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,10 @@ test: ## everything: linters, Go tests with -race, pgTAP, drift of generated fil
 
 test-go: ## only the Go tests, with -race
 	go run ./tests/tools/suite -only go
+
+test-peers: ## real peers that are too slow for every run: MinIO, newer versions of PostgreSQL, Supabase's CLI
+	@tests/tools/prepare.sh peers
+	go run ./tests/tools/suite -peers
 
 test-sql: ## only the pgTAP tests
 	go run ./tests/tools/suite -only sql

@@ -28,13 +28,16 @@ import (
 // Program is one peer.
 type Program struct {
 	Name, Module, Version string
+	// build puts the program into the folder where go install cannot; nil: it can.
+	build func(ctx context.Context, p Program, folder string) error
 }
 
 // The peers, and the one place where their versions are pinned.
 var (
-	MailpitProgram = Program{"mailpit", "github.com/axllent/mailpit", "v1.33.1"}
+	MailpitProgram = Program{Name: "mailpit", Module: "github.com/axllent/mailpit", Version: "v1.33.1"}
 	// MinIO's releases are tags that Go does not read as versions: this is RELEASE.2026-02-12T20-18-48Z.
-	MinIOProgram = Program{"minio", "github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c"}
+	MinIOProgram = Program{Name: "minio", Module: "github.com/minio/minio", Version: "v0.0.0-20260212201848-7aac2a2c5b7c"}
+	GiteaProgram = Program{Name: "gitea", Module: "code.gitea.io/gitea", Version: "v1.27.3", build: buildGitea}
 )
 
 // buildLimit is for the largest of them on two busy cores, from an empty cache.
@@ -68,14 +71,33 @@ func (p Program) Path(ctx context.Context, say io.Writer) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, buildLimit)
 	defer cancel()
 	_, _ = fmt.Fprintf(say, "building %s %s\n", p.Name, p.Version)
-	cmd := exec.CommandContext(ctx, "go", "install", "-trimpath", p.Module+"@"+p.Version)
-	cmd.Dir = folder
-	// The flags of a test run (-race above all) are not for it. The go command puts the file in place by a rename.
-	cmd.Env = append(os.Environ(), "GOBIN="+folder, "GOFLAGS=", "GOWORK=off")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s cannot be had: go install %s@%s: %w\n%s", p.Name, p.Module, p.Version, err, tail(out))
+	build := p.build
+	if build == nil {
+		build = install
+	}
+	if err := build(ctx, p, folder); err != nil {
+		return "", fmt.Errorf("%s %s cannot be had: %w", p.Name, p.Version, err)
 	}
 	return program, nil
+}
+
+func install(ctx context.Context, p Program, folder string) error {
+	_, err := goTool(ctx, folder, []string{"GOBIN=" + folder}, "install", "-trimpath", p.Module+"@"+p.Version)
+	return err
+}
+
+// goTool runs the go command. The flags of a test run (-race above all) are not for peers.
+func goTool(ctx context.Context, dir string, environment []string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(append(os.Environ(), "GOFLAGS=", "GOWORK=off"), environment...)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go %s: %w\n%s%s", strings.Join(args, " "), err, tail(said.Bytes()), tail(out))
+	}
+	return out, nil
 }
 
 // tail is the end of what a program printed.

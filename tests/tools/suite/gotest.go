@@ -35,9 +35,14 @@ func goTests(ctx context.Context, out io.Writer) (tally, error) {
 	if _, err := peers.MailpitProgram.Path(ctx, out); err != nil {
 		return tally{}, err
 	}
-	cmd := exec.CommandContext(ctx, "go", "test", "-json", "-race", "-p", "2", "-timeout", "20m",
+	return goTest(ctx, out, []string{devpg.CallsVariable + "=" + calls}, "-race", "-p", "2", "-timeout", "20m",
 		"-covermode", "atomic", "-coverpkg", measured, "-coverprofile", profileFile, "./...")
-	cmd.Env = append(os.Environ(), devpg.CallsVariable+"="+calls)
+}
+
+// goTest runs "go test" with these arguments and counts.
+func goTest(ctx context.Context, out io.Writer, environment []string, args ...string) (tally, error) {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json"}, args...)...)
+	cmd.Env = append(os.Environ(), environment...)
 	cmd.Stderr = out
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {

@@ -53,13 +53,13 @@ func sqlTests(ctx context.Context, out io.Writer) (t tally, err error) {
 	if err != nil {
 		return t, err
 	}
+	say(fmt.Sprintf("PostgreSQL %d", cluster.Version()))
 	after := context.WithoutCancel(ctx)
 	defer func() { err = errors.Join(err, cluster.Stop(after)) }()
 	if err := cluster.EnsurePgTAP(ctx, say); err != nil {
 		return t, err
 	}
 	if os.Getenv(devpg.TestVariable) != "" {
-		say(fmt.Sprintf("PostgreSQL %d of %s=%s", cluster.Version(), devpg.TestVariable, os.Getenv(devpg.TestVariable)))
 		offered, err := cluster.Offers(ctx, "plpgsql_check")
 		if err != nil {
 			return t, err
