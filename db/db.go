@@ -26,13 +26,6 @@ func Files() fs.FS { return files }
 // Setup brings the database behind conn to the state of this binary: roles, migrations, code package. It is idempotent and safe to
 // run from several processes at once (one works, the others wait). The connection must belong to the owner role (db/README.md).
 func Setup(ctx context.Context, conn *pgx.Conn) error {
-	version, err := VersionOf(ctx, conn)
-	if err != nil {
-		return err
-	}
-	if err := version.Refusal(); err != nil {
-		return err
-	}
 	return locked(ctx, conn, func() error {
 		if err := bootstrap(ctx, conn); err != nil {
 			return err
@@ -58,8 +51,16 @@ func ExpectedVersion() int32 {
 	return int32(len(names))
 }
 
-// locked keeps two installations of one database apart, including those that tern's own lock does not cover.
+// locked keeps two installations of one database apart, including those that tern's own lock does not cover. A PostgreSQL that is too old
+// is refused before anything is changed.
 func locked(ctx context.Context, conn *pgx.Conn, work func() error) (err error) {
+	version, err := VersionOf(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if err := version.Refusal(); err != nil {
+		return err
+	}
 	const key = 0x6b696a6b6f // "kijko"
 	if _, err := conn.Exec(ctx, "select pg_advisory_lock($1)", int64(key)); err != nil {
 		return fmt.Errorf("waiting for other installations: %w", err)

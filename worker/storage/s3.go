@@ -35,6 +35,9 @@ func openS3(ctx context.Context, u *url.URL) (*Store, error) {
 	if u.Query().Has("key") {
 		return nil, errors.New("storage: a store has many keys: leave the parameter key out")
 	}
+	if endpoint := u.Query().Get("endpoint"); endpoint != "" && !strings.HasPrefix(endpoint, "http://") && !strings.HasPrefix(endpoint, "https://") {
+		return nil, errors.New("storage: the endpoint needs its scheme: https://host[:port]")
+	}
 	// The library would write these in its own way.
 	if strings.Contains(b.prefix, "../") || strings.ContainsFunc(b.prefix, func(r rune) bool { return r < ' ' }) {
 		return nil, errors.New("storage: the prefix contains ../ or control characters")

@@ -130,7 +130,8 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 func TestOpenRefusesStrangeAddresses(t *testing.T) {
 	for _, address := range []string{"ftp://x", "%", "", "file:///dev/null/x", "s3://files?region=eu-west-1&key=one",
-		"s3://files?region=eu-west-1&prefix=a/../b", "s3://files?region=eu-west-1&unknown=1"} {
+		"s3://files?region=eu-west-1&prefix=a/../b", "s3://files?region=eu-west-1&unknown=1",
+		"s3://files?region=eu-west-1&endpoint=127.0.0.1:9000&disable_https=true"} {
 		_, err := storage.Open(t.Context(), address)
 		require.Error(t, err, address)
 	}
