@@ -42,6 +42,7 @@ func TestProblemsNameWhatFailed(t *testing.T) {
 		"AnAddressThatIsNone":          {&url.Error{Op: "parse", URL: "%", Err: url.EscapeError("%")}, 500, "INTERNAL", "our side"},
 		"AServiceHasNoAddress":         {&net.DNSError{Err: "no such host", Name: "id.example"}, 503, "SERVICE_UNAVAILABLE", "Something that this needs"},
 		"TheTimeOfTheRequestIsUp":      {fmt.Errorf("store the text: %w", context.DeadlineExceeded), 503, "TIMEOUT", "too long"},
+		"WhoAskedHasGone":              {fmt.Errorf("storage: write: %w", context.Canceled), 503, "SERVICE_UNAVAILABLE", "given up"},
 		"ARefusalOfTheDatabaseRemains": {FromDatabase(NewProblem(409, "CONFLICT", "taken", "")), 409, "CONFLICT", "taken"},
 	} {
 		t.Run(name, func(t *testing.T) {
