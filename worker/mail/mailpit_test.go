@@ -47,7 +47,7 @@ func TestARealServerReadsWhatWasMeant(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, read.Header.Get("Received"), "kijko.test", "the greeting is a full name")
 	for _, name := range []string{"User-Agent", "X-Mailer"} {
-		require.Empty(t, read.Header.Get(name), "which program sends is nobody's business")
+		require.Empty(t, read.Header.Get(name), "a mail does not tell which program sends it")
 	}
 }
 

@@ -46,7 +46,7 @@ func (s *Sender) build(m Message) (*gomail.Msg, error) {
 	if len(m.UnsubscribeURL) > maxURL || strings.ContainsFunc(m.UnsubscribeURL, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '<' || r == '>' }) {
 		return nil, errors.New("the address for unsubscribing is no URL, or too long for one line")
 	}
-	// Which program and which version sends is nobody's business.
+	// No header tells which program sends, and in which version.
 	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
 	msg.FromMailAddress(s.from)
 	msg.ToMailAddress(&netmail.Address{Address: to})

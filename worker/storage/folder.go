@@ -29,7 +29,7 @@ func openFolder(path string) (*Store, error) {
 	return &Store{bucket: bucket, folder: &folder{path: path, bucket: bucket}}, nil
 }
 
-// present fails where the folder itself is gone (moved, or its volume is no longer there). The library would make it anew, empty.
+// present fails where the folder itself is gone (moved, or its volume is no longer there). The library would make an empty one.
 func (f *folder) present() error {
 	info, err := os.Stat(f.path)
 	if err == nil && !info.IsDir() {

@@ -62,7 +62,7 @@ func (b *s3bucket) put(ctx context.Context, key string, in *content) error {
 	defer stop()
 	err := b.bucket.Upload(writing, key, in, &blob.WriterOptions{ContentType: contentType, BufferSize: 5 << 20, MaxConcurrency: 1})
 	if err == nil {
-		// All of it may have arrived although nobody waits any more.
+		// All of it may have arrived although the caller has gone.
 		err = ctx.Err()
 	} else if in.err != nil && errors.Is(err, in.err) && writing.Err() == nil || neverArrived(err) {
 		return err

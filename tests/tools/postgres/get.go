@@ -36,7 +36,7 @@ func get(ctx context.Context, version string) (bin string, err error) {
 	platform, ok := map[string]string{"linux/amd64": "linux-amd64", "linux/arm64": "linux-arm64v8", "darwin/amd64": "darwin-amd64",
 		"darwin/arm64": "darwin-arm64v8"}[runtime.GOOS+"/"+runtime.GOARCH]
 	if !ok {
-		return "", fmt.Errorf("nobody packs PostgreSQL for %s/%s", runtime.GOOS, runtime.GOARCH)
+		return "", fmt.Errorf("there is no packed PostgreSQL for %s/%s", runtime.GOOS, runtime.GOARCH)
 	}
 	temp, err := os.MkdirTemp("", "kijko-postgres-")
 	if err != nil {
