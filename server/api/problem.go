@@ -82,7 +82,7 @@ func problemOf(err error) *Problem {
 	case errors.As(err, new(databaseError)) && isConnection(err):
 		return Unavailable("SERVICE_UNAVAILABLE", "The database cannot be reached at the moment. Please try again.", err)
 	case errors.Is(err, context.Canceled):
-		// Whoever asked has gone, or the server stops: no fault of ours.
+		// The caller has gone, or the server stops: no fault of ours.
 		return Unavailable("SERVICE_UNAVAILABLE", "The request was given up. Please try again.", err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return Unavailable("TIMEOUT", "This took too long and was stopped. Please try again.", err)

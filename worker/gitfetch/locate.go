@@ -115,7 +115,7 @@ func (f *Fetcher) pin(ctx context.Context, u *url.URL, rule hostRule) (pinned, e
 }
 
 // locate finds the repository, with the credentials as long as the host takes them. Hosts turn a connection away that has ended, or that
-// covers other repositories, from public ones too; those stay open to whoever comes without.
+// covers other repositories, from public ones too; those stay open to callers without one.
 func (f *Fetcher) locate(ctx context.Context, raw string, auth Auth) (location, error) {
 	loc, err := f.locateAs(ctx, raw, auth)
 	if auth.anonymous() || !isTurnedAway(err) {
