@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 # A pattern for test-go, a part of a file's name for test-sql.
 match ?=
-.PHONY: help run demo test test-go test-sql bench fmt tidy lint generate check-generated coverage fuzz psql stop clean
+.PHONY: help run demo test test-go test-peers test-sql bench fmt tidy lint generate check-generated coverage fuzz psql stop clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,10 @@ test: ## everything: linters, Go tests with -race, pgTAP, drift of generated fil
 
 test-go: ## only the Go tests, with -race; of one feature: make test-go match=Skills
 	go run ./tests/tools/suite -only go -match '$(match)'
+
+test-peers: ## real peers that are too slow for every run: MinIO, newer versions of PostgreSQL, Supabase's CLI
+	@tests/tools/prepare.sh peers
+	go run ./tests/tools/suite -peers
 
 test-sql: ## only the pgTAP tests; of one feature: make test-sql match=skills
 	go run ./tests/tools/suite -only sql -match '$(match)'

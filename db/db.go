@@ -51,8 +51,16 @@ func ExpectedVersion() int32 {
 	return int32(len(names))
 }
 
-// locked keeps two installations of one database apart, including those that tern's own lock does not cover.
+// locked keeps two installations of one database apart, including those that tern's own lock does not cover. A PostgreSQL that is too old
+// is refused before anything is changed.
 func locked(ctx context.Context, conn *pgx.Conn, work func() error) (err error) {
+	version, err := VersionOf(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if err := version.Refusal(); err != nil {
+		return err
+	}
 	const key = 0x6b696a6b6f // "kijko"
 	if _, err := conn.Exec(ctx, "select pg_advisory_lock($1)", int64(key)); err != nil {
 		return fmt.Errorf("waiting for other installations: %w", err)

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -424,4 +427,51 @@ func TestAServerThatIsStoppedBeforeItServesStops(t *testing.T) {
 			require.Fail(t, "it stays")
 		}
 	}
+}
+
+// A store that takes nothing is told as that, and as nothing else; what needs no files goes on.
+func TestTheFileStoreFails(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	full := func(is bool) {
+		for i := range 256 { // a file in the place of each folder of keys
+			name := filepath.Join(folder, hex.EncodeToString([]byte{byte(i)}))
+			require.NoError(t, os.RemoveAll(name))
+			if is {
+				require.NoError(t, os.WriteFile(name, nil, 0o600))
+			}
+		}
+	}
+	full(true)
+	s := stack.New(t, func(c *config.Config) { c.StorageURL = "file://" + folder })
+	anna := s.SignUp("Anna")
+	path := create(t, anna, "Files")
+	kind, body := form(t, [2]string{"a.ts", "let a"})
+	writes := func() []client.Response {
+		return []client.Response{
+			anna.With("Content-Type", kind).Do("POST", "/files/upload", body),
+			anna.Do("POST", "/files/upload", map[string]any{"files": []any{map[string]any{"name": "a.ts", "content": "let a"}}}),
+			anna.Do("POST", path+"/text-sources", map[string]any{"content": "text"}),
+		}
+	}
+	for _, r := range writes() {
+		r.Problem(503, "STORAGE_UNAVAILABLE")
+		require.NotEmpty(t, r.Header.Get("Retry-After"))
+		require.NotContains(t, string(r.Body), "database")
+		require.NotContains(t, string(r.Body), folder, "nothing of the inside")
+	}
+	ready := s.Get("//health/ready").Want(200)
+	require.Equal(t, "unhealthy", ready.Value("checks.storage.status"))
+	require.Equal(t, "degraded", ready.Value("status"))
+	require.Equal(t, "healthy", ready.Value("checks.database.status"))
+	anna.Get("/projects").Want(200)
+
+	full(false)
+	for _, r := range writes() {
+		r.Want(r.Status)
+		require.Less(t, r.Status, 300, "%s", r.Body)
+	}
+	eventually(t, "readiness sees the cure", func() bool {
+		return s.Get("//health/ready").Value("checks.storage.status") == "healthy"
+	})
 }

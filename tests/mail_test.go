@@ -3,16 +3,15 @@ package tests
 import (
 	"context"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/emersion/go-smtp"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"kijko/server/config"
 	"kijko/tests/client"
+	"kijko/tests/peers"
 	"kijko/tests/stack"
 	"kijko/tests/stack/worker"
 	"kijko/worker/mail"
@@ -27,17 +26,23 @@ type mailLab struct {
 	path  string
 }
 
+// mailServer is where mail can be sent: Mailpit, or the double for what no real server can be told to do.
+type mailServer interface {
+	SMTP() (host string, port int)
+}
+
 // mailsVia has mail sent over the server, in the clear; nil: the installation has none.
-func mailsVia(server *mailtest.Server) stack.Option {
+func mailsVia(server mailServer) stack.Option {
 	return func(c *config.Config) {
 		c.SMTPHost = ""
 		if server != nil {
-			c.SMTPHost, c.SMTPPort, c.SMTPTLS, c.SMTPFrom = server.Host, server.Port, mail.None, "Kijko <mail@kijko.test>"
+			c.SMTPHost, c.SMTPPort = server.SMTP()
+			c.SMTPTLS, c.SMTPFrom = mail.None, "Kijko <mail@kijko.test>"
 		}
 	}
 }
 
-func newMailLab(t *testing.T, server *mailtest.Server) *mailLab {
+func newMailLab(t *testing.T, server mailServer) *mailLab {
 	t.Helper()
 	s := stack.New(t, mailsVia(server))
 	l := &mailLab{Stack: s, owner: s.DB.Pool("postgres"), anna: s.SignUp("Anna")}
@@ -68,31 +73,31 @@ func eventually(t *testing.T, what string, f func() bool) {
 
 func TestMailOfTheIngestionResult(t *testing.T) {
 	t.Parallel()
-	server := mailtest.New(t, mailtest.Options{})
+	server := peers.NewMailpit(t)
 	l := newMailLab(t, server)
 
 	l.anna.Do("POST", l.path, to("board@example.org")).Want(200)
-	require.Empty(t, server.Mails(), "the request itself sends nothing")
+	require.Empty(t, server.Mails(t), "the request itself sends nothing")
 	worker.Start(t, l.Stack)
 	eventually(t, "the message is sent and noted", func() bool {
 		return count(t, l.owner, "select count(*) from private.mails where sent_at is not null and attempts = 1") == 1
 	})
-	require.Len(t, server.Mails(), 1)
-	got := server.Mails()[0]
-	require.Equal(t, "board@example.org", got.To)
-	require.Equal(t, "mail@kijko.test", got.From)
-	require.Contains(t, got.Data, "Subject: Ingestion result of Billing\r\n")
-	require.Contains(t, got.Data, "Tokens before: 1,234,567")
-	require.Equal(t, 1, count(t, l.owner, "select count(*) from private.mails where position(id::text in $1) > 0", got.Data), "the Message-ID is the row's id")
+	require.Len(t, server.Mails(t), 1)
+	got := server.Mails(t)[0]
+	require.Equal(t, "board@example.org", got.To[0].Address)
+	require.Equal(t, "mail@kijko.test", got.From.Address)
+	require.Equal(t, "Ingestion result of Billing", got.Subject)
+	require.Contains(t, got.Text, "Tokens before: 1,234,567")
+	require.Equal(t, 1, count(t, l.owner, "select count(*) from private.mails where id::text || '@kijko.test' = $1", got.MessageID), "the Message-ID is the row's id")
 
 	// A job that comes a second time finds nothing to do.
 	l.DB.Exec("select private.enqueue('mail.send', jsonb_build_object('mailId', id)) from private.mails")
 	eventually(t, "the job is done", func() bool {
 		return count(t, l.owner, "select count(*) from jobs.gue_jobs where job_type = 'mail.send'") == 0
 	})
-	require.Len(t, server.Mails(), 1)
+	require.Len(t, server.Mails(t), 1)
 
-	for _, address := range []string{"board", "a@b.nl\r\nBcc: eve@example.org", "a@b.nl,eve@example.org", strings.Repeat("a", 255) + "@b.nl"} {
+	for _, address := range []string{"board", "a@b.nl\r\nBcc: eve@example.org", "a@b.nl,eve@example.org", "jürgen@example.org", strings.Repeat("a", 255) + "@b.nl"} {
 		l.anna.Do("POST", l.path, to(address)).Problem(400, "VALIDATION_ERROR").Field("email")
 	}
 	l.anna.Do("POST", l.path, map[string]any{}).Problem(400, "VALIDATION_ERROR").Field("email")
@@ -133,17 +138,8 @@ func TestMailIsLimitedOverAllReplicas(t *testing.T) {
 
 func TestMailThatTheServerDoesNotTake(t *testing.T) {
 	t.Parallel()
-	var busy atomic.Bool
-	busy.Store(true)
-	server := mailtest.New(t, mailtest.Options{OnRcpt: func(address string) error {
-		switch {
-		case strings.HasPrefix(address, "nobody@"):
-			return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "no such user " + address}
-		case busy.Load():
-			return &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 7, 1}, Message: "greylisted"}
-		}
-		return nil
-	}})
+	server := peers.NewMailpit(t)
+	server.Refuse(t, "Recipient", 451)
 	l := newMailLab(t, server)
 	worker.Start(t, l.Stack)
 
@@ -151,13 +147,14 @@ func TestMailThatTheServerDoesNotTake(t *testing.T) {
 	eventually(t, "4xx: the job waits for its next attempt", func() bool {
 		return count(t, l.owner, "select count(*) from jobs.gue_jobs where job_type = 'mail.send' and error_count = 1 and run_at > now()") == 1
 	})
-	busy.Store(false)
+	server.Refuse(t, "Recipient", 0)
 	l.DB.Exec("update jobs.gue_jobs set run_at = now() where job_type = 'mail.send'")
 	eventually(t, "and then succeeds", func() bool {
 		return count(t, l.owner, "select count(*) from private.mails where sent_at is not null and attempts = 2") == 1
 	})
-	require.Len(t, server.Mails(), 1)
+	require.Len(t, server.Mails(t), 1)
 
+	server.Refuse(t, "Recipient", 550)
 	l.anna.Do("POST", l.path, to("nobody@example.org")).Want(200)
 	eventually(t, "5xx: buried at the first attempt", func() bool {
 		return count(t, l.owner, "select count(*) from jobs.dead_letters where job_type = 'mail.send' and error_count = 1 and last_error like '%550%'") == 1

@@ -124,3 +124,4 @@
 {{ template "reflexes/api.sql" . }}
 {{ template "reflexes/triggers.sql" . }}
 {{ template "reflexes/access.sql" . }}
+{{ template "core/search_path.sql" . }}

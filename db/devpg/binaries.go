@@ -21,6 +21,10 @@ type binaries struct {
 	major int
 }
 
+// TestVariable names the folder of the programs (initdb, postgres) that every cluster uses instead of what is installed, so that tests
+// can run on another version.
+const TestVariable = "KIJKO_TEST_POSTGRES"
+
 var versionPattern = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
 
 // findBinaries looks in $PG_CONFIG's folder, on the PATH and in the usual places. want is the major
@@ -52,6 +56,9 @@ func findBinaries(ctx context.Context, sys *system, want int) (binaries, error) 
 }
 
 func binFolders(ctx context.Context, sys *system) []string {
+	if dir := sys.getenv(TestVariable); dir != "" {
+		return []string{dir}
+	}
 	var dirs []string
 	if config := sys.getenv("PG_CONFIG"); config != "" {
 		if out, err := sys.run(ctx, config, "--bindir"); err == nil {
@@ -113,6 +120,9 @@ func provideBinaries(ctx context.Context, sys *system, want int, progress func(s
 	b, err := findBinaries(ctx, sys, want)
 	if !errors.Is(err, errNoBinaries) {
 		return b, err
+	}
+	if dir := sys.getenv(TestVariable); dir != "" { // another one would prove nothing
+		return binaries{}, fmt.Errorf("%s=%s: %w; fetch one with: go run ./tests/tools/postgres get 18", TestVariable, dir, err)
 	}
 	if ierr := install(ctx, sys, serverPackages(want), progress); ierr != nil {
 		return binaries{}, fmt.Errorf("%w: %w", err, ierr)

@@ -257,9 +257,17 @@ func (c *Cluster) TCPDSN(database string) string {
 	return u.String()
 }
 
-// Tool returns the path of one of PostgreSQL's programs ("psql", "pg_dump", "pgbench", ...), of the
-// same version as the server. The path need not exist: clients are packaged separately in places.
-func (c *Cluster) Tool(name string) string { return filepath.Join(c.tools.dir, name) }
+// Tool returns the path of one of PostgreSQL's programs ("psql", "pg_dump", "pgbench", ...), of the same version as the server. A
+// client that is not there is the system's, of whatever version. The path need not exist: clients are packaged separately in places.
+func (c *Cluster) Tool(name string) string {
+	beside := filepath.Join(c.tools.dir, name)
+	if _, err := os.Stat(beside); err != nil {
+		if path, err := c.sys.lookPath(name); err == nil {
+			return path
+		}
+	}
+	return beside
+}
 
 // Version returns the server's major version.
 func (c *Cluster) Version() int { return c.tools.major }

@@ -18,11 +18,11 @@ import (
 // holds a connection, so no client connection during a whole idle limit means no user. The file
 // "stopping" closes the gap between the last look and the stop: who connects after it exists waits
 // for the end and starts anew; who connected before is seen by the second look.
-// Arguments: folder of the programs, data folder, socket folder, port, seconds between looks, looks.
+// Arguments: pg_ctl, psql, data folder, socket folder, port, seconds between looks, looks.
 const reaperScript = `
-bin=$1 data=$2 socket=$3 port=$4 every=$5 looks=$6
+pg_ctl=$1 psql=$2 data=$3 socket=$4 port=$5 every=$6 looks=$7
 users() {
-  "$bin/psql" -XAtq -h "$socket" -p "$port" -U postgres -d postgres -c \
+  "$psql" -XAtq -h "$socket" -p "$port" -U postgres -d postgres -c \
     "select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()" 2>/dev/null
 }
 idle=0
@@ -32,7 +32,7 @@ while sleep "$every"; do
   idle=$((idle + 1))
   [ "$idle" -lt "$looks" ] && continue
   : > "$data/stopping"
-  if [ "$(users)" = 0 ]; then exec "$bin/pg_ctl" -D "$data" -m immediate -W stop; fi
+  if [ "$(users)" = 0 ]; then exec "$pg_ctl" -D "$data" -m immediate -W stop; fi
   rm -f "$data/stopping"
   idle=0
 done
@@ -145,7 +145,7 @@ func (c *Cluster) hold(ctx context.Context) error {
 func (c *Cluster) startReaper(idle time.Duration) error {
 	every := strconv.FormatFloat((idle / looks).Seconds(), 'f', 3, 64)
 	cmd := exec.Command("/bin/sh", "-c", reaperScript, "sh",
-		c.tools.dir, c.place.Data, c.place.Socket, strconv.Itoa(c.place.Port), every, strconv.Itoa(looks))
+		c.Tool("pg_ctl"), c.Tool("psql"), c.place.Data, c.place.Socket, strconv.Itoa(c.place.Port), every, strconv.Itoa(looks))
 	cmd.Dir = "/" // not the data folder: it would count as a server process of it
 	cmd.Env = cleanEnvironment()
 	cmd.SysProcAttr = c.account.attributes()
@@ -162,7 +162,7 @@ func (c *Cluster) startReaper(idle time.Duration) error {
 }
 
 // ephemeralDir returns the folder shared by the test processes of this user and this checkout.
-// Two checkouts do not share: roles are the cluster's, and theirs may differ.
+// Two checkouts do not share: roles are the cluster's, and theirs may differ. Nor do two versions.
 func ephemeralDir(o Options) (string, error) {
 	if o.DataDir != "" {
 		return makeDataDir(o.DataDir)
@@ -171,7 +171,7 @@ func ephemeralDir(o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(os.TempDir(), fmt.Sprintf("kijko-test-%d-%s", o.sys.uid, fingerprint(root)))
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("kijko-test-%d-%s", o.sys.uid, fingerprint(root+o.sys.getenv(TestVariable))))
 	return dir, makeOwn(dir)
 }
 

@@ -21,8 +21,10 @@ func serverPackages(want int) packages {
 	}}
 }
 
-func pgtapPackage(major int) packages {
-	return packages{major: major, names: func(v int) []string { return []string{fmt.Sprintf("postgresql-%d-pgtap", v)} }}
+func extensionPackage(extension string, major int) packages {
+	return packages{major: major, names: func(v int) []string {
+		return []string{fmt.Sprintf("postgresql-%d-%s", v, strings.ReplaceAll(extension, "_", "-"))}
+	}}
 }
 
 // install brings packages through apt when this process is root; otherwise the error is the command

@@ -78,9 +78,19 @@ func TestFindBinaries(t *testing.T) {
 		err     string
 	}{
 		"PgConfigGoesFirst": {arrange: func(s *system) {
-			s.getenv = func(string) string { return filepath.Join(good, "pg_config") }
+			s.getenv = func(name string) string {
+				return map[string]string{"PG_CONFIG": filepath.Join(good, "pg_config")}[name]
+			}
 			s.binGlobs = []string{newer}
 		}, dir: good},
+		"ThatOfTheTestsIsTheOnlyOne": {arrange: func(s *system) {
+			s.getenv = func(name string) string { return map[string]string{TestVariable: newer}[name] }
+			s.binGlobs = []string{good}
+		}, dir: newer},
+		"ThatOfTheTestsHasNoSubstitute": {arrange: func(s *system) {
+			s.getenv = func(name string) string { return map[string]string{TestVariable: old}[name] }
+			s.binGlobs = []string{good}
+		}, err: "found 14 in"},
 		"PathIsSearched": {arrange: func(s *system) {
 			s.lookPath = func(string) (string, error) { return filepath.Join(newer, "initdb"), nil }
 		}, dir: newer},
@@ -411,7 +421,7 @@ func TestEnsurePgTAP(t *testing.T) {
 	c, err := Start(within(t), Options{DataDir: dir})
 	require.NoError(t, err)
 	require.NoError(t, c.EnsurePgTAP(within(t), nil), "the suite's own database tests need it")
-	ok, err := c.offers(within(t), "no_such_extension")
+	ok, err := c.Offers(within(t), "no_such_extension")
 	require.NoError(t, err)
 	require.False(t, ok)
 	require.NoError(t, c.Stop(within(t)))

@@ -159,7 +159,7 @@ func (x *Executor) run(ctx context.Context, r *Request) (Answer, timing, error) 
 	for left := attempts(err, r.ReadOnly); left > 0 && attempts(err, r.ReadOnly) > 0; left-- {
 		a, t, err = x.once(ctx, r)
 	}
-	return a, t, err
+	return a, t, FromDatabase(err)
 }
 
 // attempts is how often a call that failed so is tried again.

@@ -78,7 +78,7 @@ func (x *Executor) takeShared(ctx context.Context, person, organization accountK
 	defer cancel()
 	place, err := x.places.take(ctx, person, organization, takeRate, kindWrite)
 	if err != nil {
-		return nil, err
+		return nil, FromDatabase(err)
 	}
 	defer func() { x.places.leave(place, true) }()
 	var allowed bool

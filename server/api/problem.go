@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"kijko/server/openapi"
+	"kijko/worker/storage"
 )
 
 // Problem is an RFC 9457 answer. Clients see its fields and the request id, never SQL text, hints or stacks.
@@ -75,10 +77,33 @@ func problemOf(err error) *Problem {
 		return fromPostgres(pg)
 	case errors.As(err, &fe):
 		return fromFiber(fe)
-	case isConnection(err):
+	case errors.Is(err, storage.ErrUnavailable):
+		return Unavailable("STORAGE_UNAVAILABLE", "Files cannot be stored or read at the moment. Please try again.", err)
+	case errors.As(err, new(databaseError)) && isConnection(err):
 		return Unavailable("SERVICE_UNAVAILABLE", "The database cannot be reached at the moment. Please try again.", err)
+	case errors.Is(err, context.Canceled):
+		// The caller has gone, or the server stops: no fault of ours.
+		return Unavailable("SERVICE_UNAVAILABLE", "The request was given up. Please try again.", err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return Unavailable("TIMEOUT", "This took too long and was stopped. Please try again.", err)
+	case isNetwork(err):
+		return Unavailable("SERVICE_UNAVAILABLE", "Something that this needs cannot be reached at the moment. Please try again.", err)
 	}
 	return internal(err)
+}
+
+// databaseError marks what came out of a call of the database. An end of a connection or a time that is up says nothing about whose it
+// was, and errors of files look like those of sockets.
+type databaseError struct{ error }
+
+func (e databaseError) Unwrap() error { return e.error }
+
+// FromDatabase marks an error of a call that went to the database past the Executor.
+func FromDatabase(err error) error {
+	if err == nil {
+		return nil
+	}
+	return databaseError{err}
 }
 
 func fromPostgres(e *pgconn.PgError) *Problem {
@@ -156,11 +181,17 @@ func notFound() *Problem {
 	return NewProblem(http.StatusNotFound, "NOT_FOUND", "There is nothing at this address.", "")
 }
 
+// isConnection says of an error of the database that the connection is the matter.
 func isConnection(err error) bool {
-	var connect *pgconn.ConnectError
-	var network net.Error
-	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) ||
-		errors.Is(err, net.ErrClosed) || pgconn.Timeout(err) || isClosed(err)
+	return isNetwork(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) || pgconn.Timeout(err) || isClosed(err)
+}
+
+// isNetwork knows errors of connections by their types. A bare error number is none of them, although it is a net.Error by its methods:
+// a full disk is one as well.
+func isNetwork(err error) bool {
+	var exchange *url.Error
+	return errors.As(err, new(*pgconn.ConnectError)) || errors.As(err, new(*net.OpError)) || errors.As(err, new(*net.DNSError)) ||
+		errors.As(err, &exchange) && exchange.Op != "parse"
 }
 
 // isClosed recognises what pgx says of a connection that went away under it.

@@ -32,7 +32,6 @@ import (
 	"kijko/server/socketio"
 	"kijko/server/unsubscribe"
 	"kijko/worker/llm"
-	"kijko/worker/storage"
 )
 
 // Options are what the settings do not say.
@@ -60,7 +59,7 @@ type App struct {
 	realtime *realtime.Server
 	socketio *socketio.Server
 	features []feature
-	store    *storage.Store
+	files    *storageProbe
 	models   *llm.Set
 	presence *presence
 	reflexes *reflex.Feature
@@ -178,7 +177,7 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 		HTTPS: strings.HasPrefix(a.cfg.Origin(), "https://"), PerCaller: a.cfg.PerCaller, ServiceToken: a.cfg.ServiceToken,
 		Observe: o.Observe, Visited: a.presence.note, Called: a.reflexes.Called, Timeout: a.cfg.Timeout, Greeting: o.Greeting,
 		Checks: []api.Check{databaseCheck(a.pool), queueCheck(a.pool), listenerCheck(a.realtime), authCheck(a.identity.Verifier()),
-			storageCheck(a.store), aiCheck(a.models)},
+			a.files.check(), aiCheck(a.models)},
 		Mount: func(app *fiber.App) {
 			a.identity.Mount(app)
 			a.realtime.Routes(app)
@@ -215,7 +214,10 @@ func (a *App) Run(ctx context.Context) error {
 	})
 	wg.Go(func() { a.identity.Run(background) })
 	wg.Go(func() { a.declare(background) })
+	wg.Go(func() { tellVersion(background, a.pool, a.log) })
 	wg.Go(func() { a.presence.run(background) })
+	// A store that cannot be used does not stop the start; the log says so from the first second on.
+	wg.Go(func() { _ = a.files.result(background) })
 	wg.Go(func() {
 		if err := a.api.Listener(a.listener); err != nil {
 			failed <- fmt.Errorf("serving: %w", err)
@@ -264,6 +266,9 @@ func ignoreDeadline(err error) error {
 func (a *App) Close() { a.close() }
 
 func (a *App) close() {
+	if a.files != nil {
+		a.files.close()
+	}
 	for _, f := range a.features {
 		if err := f.Close(); err != nil {
 			a.log.Warn("closing a feature", "error", err)

@@ -2,6 +2,9 @@ package app
 
 import (
 	"context"
+	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -23,8 +26,39 @@ func databaseCheck(pool *pgxpool.Pool) api.Check {
 		if version != db.ExpectedVersion() {
 			return api.CheckResult{Status: "unhealthy", Code: "MIGRATIONS_PENDING"}
 		}
+		postgres, err := db.VersionOf(ctx, pool)
+		switch {
+		case err != nil:
+			return api.CheckResult{Status: "unhealthy", Code: "UNREACHABLE"}
+		case postgres.TooOld:
+			return api.CheckResult{Status: "unhealthy", Code: "VERSION_TOO_OLD"}
+		case postgres.Untested:
+			return api.CheckResult{Status: "healthy", Code: "VERSION_UNTESTED"}
+		}
 		return api.CheckResult{Status: "healthy"}
 	}}
+}
+
+// tellVersion says in the log which PostgreSQL this is, as soon as it answers.
+func tellVersion(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) {
+	for ctx.Err() == nil {
+		v, err := db.VersionOf(ctx, pool)
+		if err == nil {
+			switch {
+			case v.TooOld:
+				log.Error("PostgreSQL is too old: " + v.Refusal().Error())
+			case v.Untested:
+				log.Warn("PostgreSQL is newer than what Kijko was tested on", "version", v.Text, "tested", db.TestedVersions)
+			default:
+				log.Info("PostgreSQL", "version", v.Text, "tested", db.TestedVersions)
+			}
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // queueLag is the age of the oldest due job from which the queue counts as degraded: its workers are away or overrun.
@@ -52,14 +86,95 @@ func listenerCheck(server *realtime.Server) api.Check {
 	return check
 }
 
-// storageCheck is healthy when the blob store can be reached.
-func storageCheck(store *storage.Store) api.Check {
+const (
+	// The result of a probe of the store serves this long: a probe writes, and the route is public.
+	storageProbeLifetime = time.Second
+	// What a probe gets at most; a store that is away takes seconds to say so.
+	storageProbeTime = 15 * time.Second
+)
+
+// storageProbe knows whether content can be stored. Probes run one at a time and to their own end, which may come after the end of the
+// request that asked: so the reason reaches the log.
+type storageProbe struct {
+	store *storage.Store
+	log   *slog.Logger
+	// ctx ends with the app.
+	ctx context.Context // probes outlive the requests that ask
+	end context.CancelFunc
+
+	mu      sync.Mutex
+	at      time.Time
+	err     error
+	running chan struct{}
+}
+
+func newStorageProbe(store *storage.Store, log *slog.Logger) *storageProbe {
+	ctx, end := context.WithCancel(context.Background())
+	return &storageProbe{store: store, log: log, ctx: ctx, end: end}
+}
+
+// check is healthy when content can be written, read and removed.
+func (s *storageProbe) check() api.Check {
 	return api.Check{Name: "storage", Probe: func(ctx context.Context) api.CheckResult {
-		if err := store.Reachable(ctx); err != nil {
+		if err := s.result(ctx); err != nil {
 			return api.CheckResult{Status: "unhealthy", Code: "UNREACHABLE"}
 		}
 		return api.CheckResult{Status: "healthy"}
 	}}
+}
+
+// result waits for the probe under way until ctx ends.
+func (s *storageProbe) result(ctx context.Context) error {
+	s.mu.Lock()
+	if s.running == nil && time.Since(s.at) >= storageProbeLifetime {
+		s.running = make(chan struct{})
+		go s.run(s.running)
+	}
+	running, err := s.running, s.err
+	s.mu.Unlock()
+	if running == nil {
+		return err
+	}
+	select {
+	case <-running:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// close ends the probe under way and waits for it.
+func (s *storageProbe) close() {
+	s.end()
+	s.mu.Lock()
+	running := s.running
+	s.at = time.Now().Add(time.Hour) // no further one
+	s.mu.Unlock()
+	if running != nil {
+		<-running
+	}
+}
+
+func (s *storageProbe) run(done chan struct{}) {
+	ctx, cancel := context.WithTimeout(s.ctx, storageProbeTime)
+	defer cancel()
+	err := s.store.Reachable(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ctx.Err() != nil:
+	case err != nil && (s.err == nil || s.err.Error() != err.Error()):
+		s.log.Error("files cannot be stored: see KIJKO_STORAGE_URL, and the room and the rights there", "error", err)
+	case err == nil && s.err != nil:
+		s.log.Info("files can be stored again")
+	}
+	s.err, s.running = err, nil
+	if now := time.Now(); s.at.Before(now) {
+		s.at = now
+	}
+	close(done)
 }
 
 // aiCheck says whether the installation itself can ask a model; organizations may bring keys of their own.

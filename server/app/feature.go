@@ -28,7 +28,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if err != nil {
 		return err
 	}
-	a.features, a.store = append(a.features, uploads), uploads.Store()
+	a.features, a.files = append(a.features, uploads), newStorageProbe(uploads.Store(), a.log)
 	hosts, err := gitfetch.NewHosts(a.cfg.Hosts())
 	if err != nil {
 		return err

@@ -160,7 +160,7 @@ func (s *Server) ask(ctx context.Context, w watch) (*beginning, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.opt.OpenTimeout)
 	defer cancel()
 	b, err := s.store.begin(ctx, w)
-	return b, asProblem(err)
+	return b, asProblem(api.FromDatabase(err))
 }
 
 // page reads once. It moves after to the watermark where there was nothing.
@@ -194,7 +194,7 @@ func (s *Server) page(ctx context.Context, w watch, after *int64, limit int) (*p
 		p.LastEventID = formatID(events[limit-1].ID)
 	}
 	if events, err = s.readRows(ctx, events); err != nil {
-		return nil, err
+		return nil, api.FromDatabase(err)
 	}
 	for _, e := range events {
 		p.Events = append(p.Events, General.payload(e.frame(part[e.ID])))

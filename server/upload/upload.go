@@ -15,6 +15,7 @@ import (
 
 	"kijko/server/api"
 	"kijko/worker/exactjson"
+	"kijko/worker/storage"
 )
 
 // errRequestTooLarge ends the reading of a request beyond its limit.
@@ -81,7 +82,7 @@ func (f *Feature) readingProblem(c *api.Call, err error) error {
 	var p *api.Problem
 	var header textproto.ProtocolError
 	switch {
-	case errors.As(err, &p):
+	case errors.As(err, &p), errors.Is(err, storage.ErrUnavailable):
 		return err
 	case errors.As(err, &header):
 		return unreadable("A part of the form has a malformed header.")

@@ -111,7 +111,7 @@ create function pg_temp.runs(p_cron text, p_zone text, p_after text, p_count int
 language plpgsql
 as $$
 declare
-  v_at timestamptz := (p_after || '+00')::timestamptz;
+  v_at timestamptz := p_after::timestamp at time zone 'UTC';
   v_runs text[];
 begin
   for i in 1..p_count loop

@@ -1,8 +1,14 @@
 #!/bin/sh
-# Installs what building needs and this machine lacks, and with "tests" what testing needs as well: through apt as root,
-# otherwise by printing the command to type. Go itself has to be there; from 1.21 on it fetches the version that go.mod
-# asks for. (A missing PostgreSQL for "make run" is the program's own business: db/devpg.)
+# Installs what building needs and this machine lacks, with "tests" what testing needs as well, and with "peers" what make
+# test-peers needs besides: through apt as root, otherwise by printing the command to type. Go itself has to be there; from
+# 1.21 on it fetches the version that go.mod asks for. (A missing PostgreSQL for "make run" is the program's own business:
+# db/devpg.)
 set -eu
+
+case "${1:-}" in
+peers) with_peers=1; set -- tests ;;
+*) with_peers= ;;
+esac
 
 if ! command -v go >/dev/null 2>&1; then
   echo "prepare: Go is not installed; see https://go.dev/doc/install" >&2
@@ -23,6 +29,7 @@ if [ "${1:-}" = tests ] && command -v apt-get >/dev/null 2>&1 && [ -z "${PG_CONF
   if [ -n "$version" ]; then
     [ -x "/usr/lib/postgresql/$version/bin/initdb" ] || missing="$missing postgresql-$version"
     [ -e "/usr/share/postgresql/$version/extension/pgtap.control" ] || missing="$missing postgresql-$version-pgtap"
+    [ -e "/usr/share/postgresql/$version/extension/plpgsql_check.control" ] || missing="$missing postgresql-$version-plpgsql-check"
   fi
 fi
 
@@ -41,6 +48,11 @@ if [ "${1:-}" = tests ]; then # the page at /docs/realtime, in a browser
   done
   # Ubuntu's package of that name only points to a snap; there the test says what to do.
   [ -n "$browser" ] || [ "$(. /etc/os-release 2>/dev/null; echo "${ID:-}")" = ubuntu ] || missing="$missing chromium"
+fi
+
+if [ -n "$with_peers" ]; then
+  want mvn maven
+  want xz xz-utils
 fi
 
 [ -n "$missing" ] || exit 0

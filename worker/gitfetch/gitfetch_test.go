@@ -676,6 +676,20 @@ func TestHostAnswers(t *testing.T) {
 			require.NoDirExists(t, b.dir)
 		})
 	}
+	t.Run("ABrokenConnectionDoesNotCloseWhatIsPublic", func(t *testing.T) {
+		for _, status := range []int{401, 403, 404} {
+			b := setup(t)
+			b.server.Create(t, "ada/app", gittest.On("main", gittest.Files{"a": gittest.Text("1")}))
+			b.server.Set("ada/app", gittest.Mood{Untaken: status})
+			req := b.request()
+			req.Auth = ada
+			tree, err := b.fetcher.Fetch(t.Context(), req)
+			require.NoError(t, err, status)
+			require.Equal(t, map[string]string{"a": "1"}, read(t, tree))
+			require.Contains(t, b.log.String(), "without the connected account")
+			require.NotContains(t, b.log.String(), ada.Token)
+		}
+	})
 	t.Run("NobodyAnswers", func(t *testing.T) {
 		b := setup(t)
 		listener, err := net.Listen("tcp", "127.0.0.1:0")

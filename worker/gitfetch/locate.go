@@ -114,9 +114,29 @@ func (f *Fetcher) pin(ctx context.Context, u *url.URL, rule hostRule) (pinned, e
 	return p, nil
 }
 
-// locate asks the host for the repository with the request git itself would begin with. That gives status and headers, which
-// git's messages hide, and the address a renamed repository has moved to.
+// locate finds the repository, with the credentials as long as the host takes them. Hosts turn a connection away that has ended, or that
+// covers other repositories, from public ones too; those stay open to callers without one.
 func (f *Fetcher) locate(ctx context.Context, raw string, auth Auth) (location, error) {
+	loc, err := f.locateAs(ctx, raw, auth)
+	if auth.anonymous() || !isTurnedAway(err) {
+		return loc, err
+	}
+	open, failure := f.locateAs(ctx, raw, Auth{})
+	if failure != nil {
+		return loc, err // what concerns the connection is what the user can mend
+	}
+	f.log.Warn("a public repository is read without the connected account, which the host turned away", "reason", err)
+	return open, nil
+}
+
+func isTurnedAway(err error) bool {
+	failure, ok := AsFailure(err)
+	return ok && (failure.Code == AuthFailed || failure.Code == PermissionDenied || failure.Code == RepoNotFound)
+}
+
+// locateAs asks the host for the repository with the request git itself would begin with. That gives status and headers, which
+// git's messages hide, and the address a renamed repository has moved to.
+func (f *Fetcher) locateAs(ctx context.Context, raw string, auth Auth) (location, error) {
 	at, rule, err := f.hosts.place(raw)
 	if err != nil {
 		return location{}, err

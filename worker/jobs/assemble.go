@@ -59,7 +59,17 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger) (*Worker
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())
 	}
+	probed := make(chan struct{})
+	probing, stop := context.WithCancel(ctx)
+	go func() {
+		defer close(probed)
+		if err := store.Reachable(probing); err != nil && probing.Err() == nil {
+			log.Error("files cannot be stored: see KIJKO_STORAGE_URL, and the room and the rights there", "error", err)
+		}
+	}()
 	return w, func() error {
+		stop()
+		<-probed
 		w.Close()
 		return store.Close()
 	}, nil

@@ -225,6 +225,41 @@ func TestRefusalsOfTheServer(t *testing.T) {
 	}
 }
 
+// Servers repeat the address in their own way; none of them is for the log.
+func TestErrorsDoNotTellTheRecipient(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ to, says, told string }{
+		"AsItWasSent":         {"ann@example.nl", "no ann@example.nl here", "no (recipient) here"},
+		"InOtherLetters":      {"Ann@EXAMPLE.nl", "<ANN@example.NL> unknown", "<(recipient)> unknown"},
+		"InAnotherAlphabet":   {"ann@bücher.example", "ann@xn--bcher-kva.example: ann@bücher.example", "(recipient): (recipient)"},
+		"RewrittenByTheRelay": {"ann@example.nl", "SRS0=x=y=example.nl=ann@relay.example is full", "(recipient) is full"},
+		"TheLocalPartAlone":   {"ann.lee@example.nl", "<Ann.Lee>: no such user", "<(recipient)>: no such user"},
+		"InsideAnotherWord":   {"ann@example.nl", "annual limit", "annual limit"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := mailtest.New(t, mailtest.Options{OnRcpt: func(string) error {
+				return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: c.says}
+			}})
+			m := message()
+			m.To = c.to
+			err := sender(t, s).Send(t.Context(), m)
+			require.ErrorIs(t, err, ErrRejected)
+			require.ErrorContains(t, err, c.told)
+			require.NotContains(t, err.Error(), "@")
+		})
+	}
+}
+
+// SMTPUTF8 would have to be found at each server on the way, and nothing that is sent needs it.
+func TestTheEnvelopeIsPlain(t *testing.T) {
+	t.Parallel()
+	s := mailtest.New(t, mailtest.Options{})
+	require.NoError(t, sender(t, s).Send(t.Context(), message()))
+	require.False(t, s.Mails()[0].UTF8)
+	require.Equal(t, "kijko.test", s.Mails()[0].Greeting)
+}
+
 func TestNothingHidesInAMessage(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*Message){
@@ -235,6 +270,9 @@ func TestNothingHidesInAMessage(t *testing.T) {
 		"AQuotedAddress":            func(m *Message) { m.To = `"a b"@example.nl` },
 		"AnAddressWithoutADomain":   func(m *Message) { m.To = "ann@" },
 		"AnImpossibleDomain":        func(m *Message) { m.To = "ann@a..nl" },
+		"ALocalPartOutsideASCII":    func(m *Message) { m.To = "jürgen@example.nl" },
+		"ASubjectThatIsNoText":      func(m *Message) { m.Subject = "a\xffb" },
+		"AURLThatFillsALine":        func(m *Message) { m.UnsubscribeURL = "https://a.nl/" + strings.Repeat("a", 1000) },
 		"AnAddressThatIsTooLong":    func(m *Message) { m.To = strings.Repeat("a", 250) + "@b.nl" },
 		"AHeaderInTheSubject":       func(m *Message) { m.Subject = "Hi\r\nBcc: eve@example.nl" },
 		"ALineBreakOfAnotherSystem": func(m *Message) { m.Subject = "Hi\nX: y" },

@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	netmail "net/mail"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	gomail "github.com/wneessen/go-mail"
@@ -35,19 +37,20 @@ func (s *Sender) build(m Message) (*gomail.Msg, error) {
 	if err != nil {
 		return nil, fmt.Errorf("recipient: %w", err)
 	}
-	if m.Subject == "" || strings.ContainsFunc(m.Subject, unicode.IsControl) {
-		return nil, errors.New("the subject is empty or contains control characters")
+	if m.Subject == "" || !utf8.ValidString(m.Subject) || strings.ContainsFunc(m.Subject, unicode.IsControl) {
+		return nil, errors.New("the subject is empty, no text, or contains control characters")
 	}
 	if m.Text == "" {
 		return nil, errors.New("the message is empty")
 	}
-	if strings.ContainsFunc(m.UnsubscribeURL, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '<' || r == '>' }) {
-		return nil, errors.New("the address for unsubscribing is no URL")
+	if len(m.UnsubscribeURL) > maxURL || strings.ContainsFunc(m.UnsubscribeURL, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '<' || r == '>' }) {
+		return nil, errors.New("the address for unsubscribing is no URL, or too long for one line")
 	}
-	msg := gomail.NewMsg()
+	// No header tells which program sends, and in which version.
+	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
 	msg.FromMailAddress(s.from)
 	msg.ToMailAddress(&netmail.Address{Address: to})
-	msg.Subject(m.Subject)
+	msg.SetGenHeaderPreformatted(gomail.HeaderSubject, headerText(m.Subject))
 	msg.SetDateWithValue(m.At)
 	msg.SetMessageIDWithValue(m.ID.String() + s.from.Address[strings.LastIndexByte(s.from.Address, '@'):])
 	// Out-of-office replies and mailing lists leave such messages alone (RFC 3834).
@@ -63,14 +66,44 @@ func (s *Sender) build(m Message) (*gomail.Msg, error) {
 	return msg, nil
 }
 
+const (
+	// maxURL keeps the line of a header below the 998 characters that every server takes (RFC 5322, 2.1.1).
+	maxURL = 900
+	// shortLine is a subject that fits on the header's first line.
+	shortLine = 66
+	// wordBytes is what one encoded word holds: 75 characters with its marks (RFC 2047, 2).
+	wordBytes = 45
+)
+
+// headerText writes a header's text so that it is shown as it is here, character for character. Readers decode whatever looks like an
+// encoded word, join lines at blanks, and refuse long lines: so text with more in it than a short line of words is encoded as a whole.
+// The library encodes only text outside ASCII.
+func headerText(text string) string {
+	outside := func(r rune) bool { return r < ' ' || r > '~' }
+	if len(text) <= shortLine && !strings.ContainsFunc(text, outside) && !strings.Contains(text, "=?") && text == strings.Join(strings.Fields(text), " ") {
+		return text
+	}
+	var words []string
+	for len(text) > 0 {
+		end := min(len(text), wordBytes)
+		for end < len(text) && !utf8.RuneStart(text[end]) {
+			end--
+		}
+		words, text = append(words, "=?utf-8?b?"+base64.StdEncoding.EncodeToString([]byte(text[:end]))+"?="), text[end:]
+	}
+	return strings.Join(words, "\r\n ")
+}
+
 // plainAddress is the address with its domain in ASCII. It is strict beyond the standard: no quoted local part, no address literal,
-// nothing that a header or SMTP command could hide in. The database's private.is_mail_address says the same.
+// nothing that a header or SMTP command could hide in, and no local part outside ASCII: only servers with SMTPUTF8 take those, each on the
+// way, and one without it would get raw bytes. The database's private.is_mail_address says the same.
 func plainAddress(address string) (string, error) {
 	local, domain, ok := strings.Cut(address, "@")
 	forbidden := func(r rune) bool {
 		return unicode.IsControl(r) || unicode.IsSpace(r) || strings.ContainsRune(`[]@"(),:;<>\`, r)
 	}
-	if !ok || local == "" || len(address) > 254 || strings.ContainsFunc(local, forbidden) || strings.ContainsFunc(domain, forbidden) {
+	outside := func(r rune) bool { return r > unicode.MaxASCII }
+	if !ok || local == "" || len(address) > 254 || strings.ContainsFunc(local, outside) || strings.ContainsFunc(local, forbidden) || strings.ContainsFunc(domain, forbidden) {
 		return "", errors.New("not a plain mail address")
 	}
 	ascii, err := idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(true), idna.VerifyDNSLength(true)).ToASCII(domain)

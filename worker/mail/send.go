@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 
 	gomail "github.com/wneessen/go-mail"
@@ -39,13 +40,25 @@ func (s *Sender) Send(ctx context.Context, m Message) error {
 		_ = client.Close()
 		return nil
 	}
-	// Servers repeat the address in their answers, and errors are logged.
-	text := strings.ReplaceAll(fmt.Sprint(err), m.To, "(recipient)")
+	text := withoutAddresses(fmt.Sprint(err), m.To)
 	var refusal *gomail.SendError
 	if errors.As(err, &refusal) && refusal.ErrorCode() >= 500 && refusal.ErrorCode() != authRequired {
 		return fmt.Errorf("mail %s: %w: %s", m.ID, ErrRejected, text)
 	}
 	return fmt.Errorf("mail %s: %s", m.ID, text)
+}
+
+// anAddress is what looks like a mail address, in whatever form a server writes it.
+var anAddress = regexp.MustCompile(`[^\s<>()\[\]:;,"']+@[^\s<>()\[\]:;,"']+`)
+
+// withoutAddresses hides the recipient: servers repeat the address in their answers, in letters and an alphabet of their own choice, or
+// its local part alone, and errors are logged.
+func withoutAddresses(text, to string) string {
+	text = anAddress.ReplaceAllString(text, "(recipient)")
+	if local, _, _ := strings.Cut(to, "@"); local != "" {
+		text = regexp.MustCompile(`(?i)(^|[\s<"'(\[])`+regexp.QuoteMeta(local)+`($|[\s>"')\],:;.])`).ReplaceAllString(text, "${1}(recipient)${2}")
+	}
+	return text
 }
 
 // dial connects. The connection lives no longer than ctx: the library minds a context only until the connection stands, and leaves it
@@ -72,7 +85,10 @@ func (s *Sender) options(ctx context.Context) []gomail.Option {
 		policy = gomail.TLSMandatory
 	}
 	options := []gomail.Option{gomail.WithPort(s.c.Port), gomail.WithTimeout(s.c.Timeout), gomail.WithTLSConfig(s.tls.Clone()),
-		gomail.WithTLSPolicy(policy), gomail.WithDialContextFunc(s.dial(ctx))}
+		gomail.WithTLSPolicy(policy), gomail.WithDialContextFunc(s.dial(ctx)),
+		// A full name in the greeting, where the library would give this machine's short one. Addresses on the wire are ASCII, so no server
+		// on the way needs SMTPUTF8, which the library would ask for wherever it is offered.
+		gomail.WithHELO(s.from.Address[strings.LastIndexByte(s.from.Address, '@')+1:]), gomail.WithoutSMTPUTF8()}
 	if s.c.Username != "" {
 		// All of them inside TLS; the first that the server knows.
 		options = append(options, gomail.WithUsername(s.c.Username), gomail.WithPassword(s.c.Password),

@@ -2,24 +2,29 @@
 // and bytes and nothing else; who owns a key is a row of the database.
 //
 // Keys are random, so nobody can guess or choose one, and a key is written once. A Store is safe for concurrent use. A Put that fails
-// or is cancelled leaves nothing behind. Close it after the last call.
+// or is cancelled leaves nothing behind, as far as the store still answers. Close it after the last call.
+//
+// # Errors
+//
+// ErrNotFound says that the store is there and the content is not; a bucket or folder that is missing itself is no such case.
+// ErrUnavailable marks every fault of the store: away, full, missing, forbidden. When the context has ended, its error is returned as it
+// is, and so is an error of the reader that Put was given.
 package storage
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"net/url"
-	"os"
 	"strings"
 
 	"gocloud.dev/blob"
-	"gocloud.dev/blob/fileblob"
-	_ "gocloud.dev/blob/s3blob" // s3://bucket?region=...&endpoint=...&use_path_style=true
 	"gocloud.dev/gcerrors"
 )
 
@@ -29,10 +34,15 @@ var ErrNotFound = errors.New("storage: no such content")
 // ErrTooLarge means that a reader had more bytes than allowed.
 var ErrTooLarge = errors.New("storage: the content is larger than allowed")
 
+// ErrUnavailable marks a fault of the store itself.
+var ErrUnavailable = errors.New("storage: the store cannot be used")
+
 // Store is a place for content.
 type Store struct {
-	bucket   *blob.Bucket
-	provider string
+	bucket *blob.Bucket
+	// One of the two is set.
+	folder *folder
+	s3     *s3bucket
 }
 
 // Object is what Put stored.
@@ -51,28 +61,20 @@ func Open(ctx context.Context, address string) (*Store, error) {
 	}
 	switch u.Scheme {
 	case "file":
-		if err := os.MkdirAll(u.Path, 0o700); err != nil {
-			return nil, fmt.Errorf("storage: %w", err)
-		}
-		// Temporary files beside the content: a rename within one file system is atomic. Keys are ours, so no attribute files.
-		bucket, err := fileblob.OpenBucket(u.Path, &fileblob.Options{NoTempDir: true, Metadata: fileblob.MetadataDontWrite, DirFileMode: 0o700})
-		if err != nil {
-			return nil, fmt.Errorf("storage: %w", err)
-		}
-		return &Store{bucket: bucket, provider: "local"}, nil
+		return openFolder(u.Path)
 	case "s3":
-		bucket, err := blob.OpenBucket(ctx, address)
-		if err != nil {
-			// The address may hold credentials; it stays out of the message.
-			return nil, fmt.Errorf("storage: bucket %s cannot be opened: %w", u.Host, err)
-		}
-		return &Store{bucket: bucket, provider: "s3"}, nil
+		return openS3(ctx, u)
 	}
 	return nil, fmt.Errorf("storage: scheme %q is unknown: use file or s3", u.Scheme)
 }
 
 // Provider is "local" or "s3", as rows say it.
-func (s *Store) Provider() string { return s.provider }
+func (s *Store) Provider() string {
+	if s.s3 != nil {
+		return "s3"
+	}
+	return "local"
+}
 
 // Put stores what r gives under a new key. More than limit bytes are ErrTooLarge; memory does not grow with the content.
 func (s *Store) Put(ctx context.Context, r io.Reader, limit int64) (Object, error) {
@@ -80,60 +82,99 @@ func (s *Store) Put(ctx context.Context, r io.Reader, limit int64) (Object, erro
 	if err != nil {
 		return Object{}, err
 	}
-	// Cancelling before Close is how the library abandons a write.
-	writing, abandon := context.WithCancel(ctx)
-	defer abandon()
-	w, err := s.bucket.NewWriter(writing, key, &blob.WriterOptions{ContentType: "application/octet-stream", BufferSize: 5 << 20, MaxConcurrency: 1})
-	if err != nil {
-		return Object{}, fmt.Errorf("storage: begin to write: %w", err)
+	in := &content{ctx: ctx, r: r, limit: limit, digest: sha256.New()}
+	if s.s3 != nil {
+		err = s.s3.put(ctx, key, in)
+	} else {
+		err = s.folder.put(ctx, key, in)
 	}
-	digest := sha256.New()
-	size, err := io.Copy(io.MultiWriter(w, digest), io.LimitReader(r, limit+1))
-	if err == nil && size > limit {
-		err = ErrTooLarge
+	switch {
+	case err == nil:
+		return Object{Key: key, Size: in.size, SHA256: hex.EncodeToString(in.digest.Sum(nil))}, nil
+	case in.err != nil:
+		return Object{}, in.err
 	}
-	if err != nil {
-		abandon()
-		_ = w.Close() // reports the cancellation that was just asked for
-		return Object{}, err
-	}
-	if err := w.Close(); err != nil {
-		return Object{}, fmt.Errorf("storage: finish writing: %w", err)
-	}
-	return Object{Key: key, Size: size, SHA256: hex.EncodeToString(digest.Sum(nil))}, nil
+	return Object{}, fault(ctx, "write", err)
 }
 
 // Get opens content for reading from its beginning. Close the reader.
 func (s *Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	r, err := s.bucket.NewReader(ctx, key, nil)
-	if gcerrors.Code(err) == gcerrors.NotFound {
-		return nil, fmt.Errorf("%w: %s", ErrNotFound, key)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("storage: read: %w", err)
+		if s.isMissing(err) {
+			return nil, fmt.Errorf("%w: %s", ErrNotFound, key)
+		}
+		return nil, fault(ctx, "read", err)
 	}
-	return r, nil
+	return &reader{ctx: ctx, r: r}, nil
 }
 
 // Delete removes content; keys without any count as removed. It tries all keys and gives the errors together.
 func (s *Store) Delete(ctx context.Context, keys ...string) error {
 	var faults []error
 	for _, key := range keys {
-		if err := s.bucket.Delete(ctx, key); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
-			faults = append(faults, fmt.Errorf("storage: delete %s: %w", key, err))
+		var err error
+		if s.s3 != nil {
+			err = s.s3.delete(ctx, key)
+		} else {
+			err = s.bucket.Delete(ctx, key)
+		}
+		if err != nil && !s.isMissing(err) {
+			faults = append(faults, fault(ctx, "delete "+key, err))
 		}
 	}
 	return errors.Join(faults...)
 }
 
-// Reachable says whether content could be stored now, for the health check.
+// isMissing tells content that is missing from a store that is.
+func (s *Store) isMissing(err error) bool {
+	if s.s3 != nil {
+		return s.s3.isMissing(err)
+	}
+	return gcerrors.Code(err) == gcerrors.NotFound && s.folder.present() == nil
+}
+
+// What a probe writes. A full file system has room for a byte for long, and an object store for what it keeps inside its index.
+const (
+	folderProbe = 1 << 20
+	s3Probe     = 256 << 10
+)
+
+// Reachable says whether content can be stored, read and removed now, by doing it.
 func (s *Store) Reachable(ctx context.Context) error {
-	ok, err := s.bucket.IsAccessible(ctx)
-	if err == nil && !ok {
-		err = errors.New("not accessible")
+	size := folderProbe
+	if s.s3 != nil {
+		size = s3Probe
+	}
+	sent := make([]byte, size)
+	if _, err := rand.Read(sent); err != nil {
+		return fmt.Errorf("storage: draw a probe: %w", err)
+	}
+	o, err := s.Put(ctx, bytes.NewReader(sent), int64(size))
+	if err != nil {
+		return err
+	}
+	err = s.compare(ctx, o.Key, sent)
+	// Also when the time is up: a probe leaves nothing behind.
+	tidying, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
+	defer cancel()
+	return errors.Join(err, s.Delete(tidying, o.Key))
+}
+
+func (s *Store) compare(ctx context.Context, key string, sent []byte) error {
+	r, err := s.Get(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("%w: what was written just now is missing", ErrUnavailable)
 	}
 	if err != nil {
-		return fmt.Errorf("storage: %w", err)
+		return err
+	}
+	got, err := io.ReadAll(r)
+	if err := errors.Join(err, r.Close()); err != nil {
+		return err
+	}
+	if !bytes.Equal(got, sent) {
+		return fmt.Errorf("%w: what was written just now comes back changed", ErrUnavailable)
 	}
 	return nil
 }
@@ -144,6 +185,61 @@ func (s *Store) Close() error {
 		return fmt.Errorf("storage: close: %w", err)
 	}
 	return nil
+}
+
+// content is what a Put reads: counted, hashed, and told apart from what fails in the store.
+type content struct {
+	ctx    context.Context
+	r      io.Reader
+	limit  int64
+	digest hash.Hash
+	size   int64
+	// err is why reading ended early: the reader's own error, too many bytes, or the end of the context.
+	err error
+}
+
+func (c *content) Read(p []byte) (int, error) {
+	if c.err == nil {
+		c.err = c.ctx.Err()
+	}
+	if c.err != nil {
+		return 0, c.err
+	}
+	n, err := c.r.Read(p)
+	_, _ = c.digest.Write(p[:n])
+	switch c.size += int64(n); {
+	case c.size > c.limit:
+		c.err = ErrTooLarge
+	case err != nil && err != io.EOF:
+		c.err = err
+	default:
+		return n, err
+	}
+	return n, c.err
+}
+
+// reader marks what fails while content is read.
+type reader struct {
+	ctx context.Context
+	r   *blob.Reader
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = fault(r.ctx, "read", err)
+	}
+	return n, err
+}
+
+func (r *reader) Close() error { return r.r.Close() }
+
+// fault is an error of the store, or the context's where that is why the call ended.
+func fault(ctx context.Context, doing string, err error) error {
+	if ended := ctx.Err(); ended != nil {
+		return fmt.Errorf("storage: %s: %w", doing, ended)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
 }
 
 // newKey is 128 random bits, spread over 256 folders: "ab/cdef...".

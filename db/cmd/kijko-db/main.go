@@ -46,5 +46,8 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
 	defer func() { _ = conn.Close(ctx) }()
+	if version, err := db.VersionOf(ctx, conn); err == nil && version.Untested {
+		fmt.Fprintf(os.Stderr, "kijko-db: PostgreSQL %s is newer than what Kijko was tested on (%s)\n", version.Text, db.TestedVersions)
+	}
 	return work(ctx, conn)
 }

@@ -2,7 +2,7 @@
 -- inputs fit, somebody answers for the model; then the unit is paid for.
 
 create or replace function private.refuse_execution(p_id text) returns void
-language plpgsql immutable
+language plpgsql stable
 as $$
 begin
   perform private.refuse(404, 'EXECUTION_NOT_FOUND', format('Execution with ID %s not found', left(p_id, 100)));

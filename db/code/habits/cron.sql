@@ -285,9 +285,7 @@ declare
 begin
   loop
     v_match := private.cron_match(p_sets, v_from, p_before);
-    if v_match is null then
-      return null;
-    end if;
+    exit when v_match is null;
     v_end := least(v_match - v_offset, v_at + interval '36 hours');
     if (v_end at time zone 'UTC' at time zone p_zone) - v_end <> v_offset then
       v_at := private.clock_change(p_zone, v_at, v_end);
@@ -300,6 +298,7 @@ begin
     v_offset := v_from - v_at;
     v_from := date_trunc('minute', v_from + interval '59.999999 seconds');
   end loop;
+  return null;
 end
 $$;
 comment on function private.next_hourly is 'private.cron_next of schedules with hour *; times in UTC but p_local and p_before.';

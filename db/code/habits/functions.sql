@@ -20,7 +20,7 @@ return private.habit_json(h) || jsonb_build_object('skill', case when s.id is nu
 comment on function private.habit_with_skill_json is 'HabitWithSkill of the contract; a placeholder stands for a skill that the owner no longer sees.';
 
 create or replace function private.refuse_habit(p_id text) returns void
-language plpgsql immutable
+language plpgsql stable
 as $$
 begin
   perform private.refuse(404, 'HABIT_NOT_FOUND', format('Habit with ID %s not found', left(p_id, 100)));

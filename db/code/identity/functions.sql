@@ -20,7 +20,7 @@ return (
 comment on function private.clean_email is 'The address as it is stored, or null where it has not the shape of one.';
 
 create or replace function private.require_email(p_text text) returns text
-language plpgsql immutable
+language plpgsql stable
 as $$
 begin
   if private.clean_email(p_text) is null then
@@ -32,7 +32,7 @@ $$;
 comment on function private.require_email is 'private.clean_email, or 400 VALIDATION_ERROR about field email.';
 
 create or replace function private.require_name(p_text text, p_field text, p_label text) returns text
-language plpgsql immutable
+language plpgsql stable
 as $$
 declare
   v_name text := regexp_replace(p_text, '^[[:space:]]+|[[:space:]]+$', '', 'g');

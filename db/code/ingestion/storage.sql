@@ -89,6 +89,7 @@ begin
     join pg_catalog.pg_class c on c.oid = ('public.' || t.name)::regclass
     where pg_relation_size(c.oid) > 2 * c.relpages::bigint * current_setting('block_size')::bigint
   loop
+    -- Names out of the catalog and columns of above. @plpgsql_check_options: security_warnings = off
     execute format('analyze (skip_locked) %s %s', v_table.oid::regclass, v_table.columns);
   end loop;
 end

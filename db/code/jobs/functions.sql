@@ -11,7 +11,6 @@ declare
   v_ms bigint := floor(extract(epoch from p_at) * 1000);
   v_random bytea := uuid_send(gen_random_uuid());
   v_ulid text := '';
-  i integer;
 begin
   for i in reverse 9..0 loop
     v_ulid := v_ulid || substr(c_alphabet, ((v_ms >> (5 * i)) & 31)::integer + 1, 1);

@@ -23,7 +23,7 @@ comment on function api.get_notification_preferences is 'GET /notifications/pref
 
 -- One field of a section, as text, of the wanted JSON type and form; null where it is absent.
 create or replace function private.preference_field(p_body jsonb, p_section text, p_field text, p_type text, p_form text default '') returns text
-language plpgsql immutable
+language plpgsql stable
 as $$
 declare
   v jsonb := p_body -> p_section -> p_field;
@@ -37,7 +37,7 @@ $$;
 comment on function private.preference_field is 'A field of a PATCH body, or 400 VALIDATION_ERROR with its dotted path.';
 
 create or replace function private.assert_preference_names(p_body jsonb) returns void
-language plpgsql immutable
+language plpgsql stable
 as $$
 declare
   c_known constant jsonb := '{"email": ["productUpdates", "securityAlerts", "billingReminders", "weeklyDigest"],

@@ -85,7 +85,7 @@ comment on function private.quiet_until is
 
 create or replace function private.next_digest(s public.notification_preferences, p_zone text, p_cadence text, p_at timestamptz)
 returns timestamptz
-language plpgsql stable parallel safe
+language plpgsql immutable parallel safe
 as $$
 declare
   v_day date := (p_at at time zone p_zone)::date;

@@ -118,7 +118,7 @@ comment on function private.is_glob is 'Is the pattern a valid glob of 1 to 200 
 
 -- Patterns as they are stored: in order, duplicates dropped.
 create or replace function private.as_patterns(p_list jsonb, p_field text) returns jsonb
-language plpgsql immutable
+language plpgsql stable
 as $$
 declare
   v text;
@@ -188,7 +188,7 @@ grant execute on function api.list_repositories to authenticated;
 
 -- The branch of a request, judged.
 create or replace function private.as_branch(p_branch text) returns text
-language plpgsql immutable
+language plpgsql stable
 as $$
 begin
   if not private.is_branch_name(p_branch) then

@@ -56,7 +56,7 @@ comment on function private.store_webhook_secret is
 
 -- An object of switches after a partial update.
 create or replace function private.merged_switches(p_current jsonb, p_patch jsonb, p_field text) returns jsonb
-language plpgsql immutable
+language plpgsql stable
 as $$
 declare
   v_key text;

@@ -412,7 +412,6 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   r public.project_repositories := coalesce(new, old);
-  v_name text;
 begin
   update public.projects p
   set total_repos = p.total_repos + case tg_op when 'INSERT' then 1 when 'DELETE' then -1 else 0 end, updated_at = now()

@@ -66,8 +66,6 @@ comment on function private.move_storage is 'Counts stored bytes, or gives them 
 create or replace function private.discard_blobs(p_keys text[]) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
-declare
-  i integer;
 begin
   for i in 1..coalesce(cardinality(p_keys), 0) by 500 loop
     perform private.enqueue('blobs.delete', jsonb_build_object('keys', p_keys[i:i + 499]));

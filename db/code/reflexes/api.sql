@@ -1,7 +1,7 @@
 -- Operations on reflexes (contract 20, section 9). They run as the caller, under the caller's policies.
 
 create or replace function private.page_number(p jsonb, p_name text, p_default integer, p_min integer, p_max integer) returns integer
-language plpgsql immutable parallel safe
+language plpgsql stable parallel safe
 as $$
 declare
   n numeric := coalesce((p ->> p_name)::numeric, p_default);

@@ -3,7 +3,7 @@
 -- server before they come here, and by nobody where somebody writes past it: then they are an error when they are judged, and never fire.
 
 create or replace function private.refuse_trigger(p_message text) returns void
-language plpgsql immutable
+language plpgsql stable
 as $$
 begin
   perform private.refuse(400, 'INVALID_TRIGGER_CONFIG', p_message, 'triggerConfig');
@@ -13,7 +13,7 @@ comment on function private.refuse_trigger is '400 INVALID_TRIGGER_CONFIG.';
 
 -- An optional text: absent, null and '' are the same.
 create or replace function private.trigger_text(p_config jsonb, p_name text, p_max integer) returns text
-language plpgsql immutable
+language plpgsql stable
 as $$
 declare
   v jsonb := p_config -> p_name;
@@ -31,7 +31,7 @@ $$;
 comment on function private.trigger_text is 'A text of a trigger''s configuration, or null.';
 
 create or replace function private.trigger_choice(p_config jsonb, p_name text, p_choices text[], p_default text, p_message text) returns text
-language plpgsql immutable
+language plpgsql stable
 as $$
 declare
   v jsonb := p_config -> p_name;
@@ -47,7 +47,7 @@ $$;
 comment on function private.trigger_choice is 'One of some texts of a trigger''s configuration, or its default.';
 
 create or replace function private.tidy_paths(p_config jsonb) returns jsonb
-language plpgsql immutable
+language plpgsql stable
 as $$
 declare
   v_paths text[];
@@ -122,7 +122,7 @@ comment on function private.tidy_trigger is
   'A trigger''s configuration as it is stored. Errors: 400 INVALID_TRIGGER_CONFIG, 400 VALIDATION_ERROR for an unknown type.';
 
 create or replace function private.refuse_conditions(p_field text, p_message text) returns void
-language plpgsql immutable
+language plpgsql stable
 as $$
 begin
   perform private.refuse(400, 'INVALID_CONDITIONS', p_message, p_field);

@@ -12,7 +12,7 @@ comment on function private.sees_skill is
   'Is the skill the person''s own, or public and active? Judges: gives away one bit about an unguessable id.';
 
 create or replace function private.refuse_skill(p_id text, p_field text default null) returns void
-language plpgsql immutable
+language plpgsql stable
 as $$
 begin
   perform private.refuse(404, 'SKILL_NOT_FOUND', format('Skill with ID %s not found', left(p_id, 100)), p_field);

@@ -2,7 +2,7 @@
 
 -- A page size or limit above 100 is 100, and the answer says so.
 create or replace function private.page_size(p_value jsonb, p_default integer, p_field text) returns integer
-language plpgsql immutable
+language plpgsql stable
 as $$
 declare
   v_size numeric := coalesce(nullif(p_value, 'null')::numeric, p_default);

@@ -11,7 +11,7 @@ return jsonb_build_object('id', s.id, 'userId', s.user_id, 'content', s.prompt_t
 comment on function private.playbook_json is 'PlaybookSkill of the contract.';
 
 create or replace function private.text_list(p_list jsonb, p_field text) returns jsonb
-language plpgsql immutable
+language plpgsql stable
 as $$
 begin
   if not private.is_patterns(p_list) then
@@ -24,7 +24,7 @@ comment on function private.text_list is 'The list, if it is one of at most 100 
 
 -- Where the skill is meant to apply. The list that belongs to the type is required; other lists are dropped.
 create or replace function private.scope_selection(p_selection jsonb) returns jsonb
-language plpgsql immutable
+language plpgsql stable
 as $$
 declare
   v_list text := case p_selection ->> 'type' when 'projects' then 'projectIds' when 'worktrees' then 'worktreeIds' when 'branches' then 'branchNames' end;
@@ -75,7 +75,7 @@ comment on function private.playbook_with is 'A playbook with the members of a r
 
 -- Content is the prompt, and what is wrong with it is wrong with the content.
 create or replace function private.content_as_prompt(b jsonb) returns jsonb
-language plpgsql immutable
+language plpgsql stable
 as $$
 declare
   v_length integer := char_length(b ->> 'content');

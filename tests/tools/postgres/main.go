@@ -5,6 +5,8 @@
 //	postgres stop               stop it; for one that a killed make run left behind
 //	postgres remove             stop it and remove its files: everything in it is lost
 //
+//	postgres get 18             fetch the newest 18 that there is, for tests (KIJKO_TEST_POSTGRES), and print the folder of its programs
+//
 // KIJKO_DATA_DIR names its folder, .kijko by default.
 package main
 
@@ -23,7 +25,7 @@ import (
 	"kijko/db/devpg"
 )
 
-// Database is the name of the database that make run keeps in the cluster.
+// The name of the database that make run keeps in the cluster.
 const database = "kijko"
 
 func main() {
@@ -41,7 +43,7 @@ func main() {
 
 func run(ctx context.Context, dir string, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("usage: postgres psql | dsn | stop | remove")
+		return errors.New("usage: postgres psql | dsn | stop | remove | get")
 	}
 	switch args[0] {
 	case "psql":
@@ -57,8 +59,18 @@ func run(ctx context.Context, dir string, args []string, out io.Writer) error {
 		return stopCluster(ctx, dir, out)
 	case "remove":
 		return remove(ctx, dir, out)
+	case "get":
+		if len(args) != 2 {
+			return errors.New("usage: postgres get <major version>")
+		}
+		bin, err := get(ctx, args[1])
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(out, bin)
+		return err
 	default:
-		return fmt.Errorf("unknown command %q: psql, dsn, stop or remove", args[0])
+		return fmt.Errorf("unknown command %q: psql, dsn, stop, remove or get", args[0])
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"kijko/db/devpg"
+	"kijko/tests/peers"
 )
 
 // Files of a run, kept for "suite -only coverage". Both are ignored by git.
@@ -33,7 +34,11 @@ func goTests(ctx context.Context, out io.Writer) (tally, error) {
 	if err != nil {
 		return tally{}, err
 	}
-	args := []string{"test", "-json", "-race", "-p", "2", "-timeout", "20m"}
+	// A test would build it as well, within its own time.
+	if _, err := peers.MailpitProgram.Path(ctx, out); err != nil {
+		return tally{}, err
+	}
+	args := []string{"-race", "-p", "2", "-timeout", "20m"}
 	if *match == "" {
 		args = append(args, "-covermode", "atomic", "-coverpkg", measured, "-coverprofile", profileFile, "./...")
 	} else {
@@ -43,8 +48,13 @@ func goTests(ctx context.Context, out io.Writer) (tally, error) {
 		}
 		args = append(append(args, "-run", *match), packages...)
 	}
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Env = append(os.Environ(), devpg.CallsVariable+"="+calls)
+	return goTest(ctx, out, []string{devpg.CallsVariable + "=" + calls}, args...)
+}
+
+// goTest runs "go test" with these arguments and counts.
+func goTest(ctx context.Context, out io.Writer, environment []string, args ...string) (tally, error) {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json"}, args...)...)
+	cmd.Env = append(os.Environ(), environment...)
 	cmd.Stderr = out
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {

@@ -36,7 +36,7 @@ func lint(ctx context.Context, out io.Writer) (tally, error) {
 	}{
 		{"gofmt", gofmt},
 		{"go vet", func(ctx context.Context, out io.Writer) error {
-			return command(ctx, out, sameBuild, "go", "vet", "./...")
+			return command(ctx, out, sameBuild, "go", "vet", "-tags", "peers", "./...")
 		}},
 		{"staticcheck", staticcheck},
 	} {
@@ -104,7 +104,7 @@ func staticcheck(ctx context.Context, out io.Writer) error {
 			return err
 		}
 	}
-	return command(ctx, out, sameBuild, program, "-checks", staticcheckChecks, "./...")
+	return command(ctx, out, sameBuild, program, "-tags", "peers", "-checks", staticcheckChecks, "./...")
 }
 
 // command runs a program and shows what it prints.

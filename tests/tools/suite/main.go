@@ -7,6 +7,7 @@
 //	suite -only go         the Go tests, with coverage; with -match only tests whose name fits the pattern, without coverage
 //	suite -only sql        the pgTAP files; with -match only those whose name contains the text
 //	suite -only coverage   the tables, from the profile of the last run
+//	suite -peers           real peers that take minutes to build or to fetch, with -only of one; see peers.go
 //
 // The whole suite compiles every package once, with -race: the linters use the same build, because
 // the C parsers are what takes long.
@@ -43,11 +44,16 @@ var steps = []step{
 	{"coverage", coverage},
 }
 
+var withPeers = flag.Bool("peers", false, "run the tests with real peers")
+
 var match = flag.String("match", "", "only tests like this: a part of a pgTAP file's name, or a pattern of Go tests' names")
 
 func main() {
-	only := flag.String("only", "", "run one step: lint, go, sql or coverage")
+	only := flag.String("only", "", "run one step: lint, go, sql or coverage; with -peers one peer")
 	flag.Parse()
+	if *withPeers {
+		steps = peerSteps
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	chosen := steps
 	if *only != "" {

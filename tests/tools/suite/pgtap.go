@@ -28,6 +28,9 @@ const pgtapFolder = "tests/pgtap"
 // helpersFile, in that folder, is no test: it is loaded before each of them.
 const helpersFile = "helpers.sql"
 
+// checkFile needs an extension that other versions of PostgreSQL than the system's may lack.
+const checkFile = "01_plpgsql_check.sql"
+
 // sqlTests runs each file of tests/pgtap with psql, each in its own copy of a database that was set
 // up from nothing.
 func sqlTests(ctx context.Context, out io.Writer) (t tally, err error) {
@@ -52,9 +55,22 @@ func sqlTests(ctx context.Context, out io.Writer) (t tally, err error) {
 	if err != nil {
 		return t, err
 	}
+	say(fmt.Sprintf("PostgreSQL %d", cluster.Version()))
 	after := context.WithoutCancel(ctx)
 	defer func() { err = errors.Join(err, cluster.Stop(after)) }()
 	if err := cluster.EnsurePgTAP(ctx, say); err != nil {
+		return t, err
+	}
+	if os.Getenv(devpg.TestVariable) != "" {
+		offered, err := cluster.Offers(ctx, "plpgsql_check")
+		if err != nil {
+			return t, err
+		}
+		if !offered {
+			say("left out, since this PostgreSQL has no plpgsql_check: " + checkFile)
+			files = slices.DeleteFunc(files, func(f string) bool { return filepath.Base(f) == checkFile })
+		}
+	} else if err := cluster.EnsureExtension(ctx, "plpgsql_check", say); err != nil {
 		return t, err
 	}
 	template := fmt.Sprintf("pgtap_%d", os.Getpid())

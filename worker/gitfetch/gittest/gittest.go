@@ -82,6 +82,7 @@ func On(branch string, files Files) Branch {
 // Mood is how the server treats requests for one repository. The zero value serves it to everybody.
 type Mood struct {
 	User, Password string // if set, anybody else gets 401
+	Untaken        int    // if set, the answer to whoever sends a credential
 	Status         int    // if set, the answer to every request
 	Header         http.Header
 	RedirectTo     string // if set, 301 to this repository: a path on this server or a whole URL
@@ -316,6 +317,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	want := "Basic " + base64.StdEncoding.EncodeToString([]byte(mood.User+":"+mood.Password))
 	switch {
+	case mood.Untaken != 0 && r.Header.Get("Authorization") != "":
+		w.WriteHeader(mood.Untaken)
 	case mood.RedirectTo != "" && passed > mood.RedirectAfter:
 		target := mood.RedirectTo + rest
 		if r.URL.RawQuery != "" {

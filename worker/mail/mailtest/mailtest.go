@@ -25,6 +25,9 @@ type Mail struct {
 	// Encrypted says whether it came over TLS, User who had logged in.
 	Encrypted bool
 	User      string
+	// Greeting is the name that the sender gave in EHLO; UTF8 says whether it asked for SMTPUTF8, which the server offers.
+	Greeting string
+	UTF8     bool
 }
 
 // Options change the server from one in the clear that takes everything.
@@ -59,6 +62,7 @@ func New(t testing.TB, o Options) *Server {
 	t.Helper()
 	s := &Server{o: o, Host: "127.0.0.1"}
 	server := smtp.NewServer(smtp.BackendFunc(s.session))
+	server.EnableSMTPUTF8 = true
 	server.Domain, server.AllowInsecureAuth, server.ErrorLog = "mail.test", true, log.New(io.Discard, "", 0)
 	listener, err := net.Listen("tcp", s.Host+":0")
 	require.NoError(t, err)
@@ -92,6 +96,9 @@ func certificate(t testing.TB) (*tls.Config, *x509.CertPool) {
 	require.NotEmpty(t, web.TLS.Certificates)
 	return &tls.Config{Certificates: web.TLS.Certificates}, roots
 }
+
+// SMTP says where it listens.
+func (s *Server) SMTP() (host string, port int) { return s.Host, s.Port }
 
 // Mails gives what arrived so far.
 func (s *Server) Mails() []Mail {
@@ -142,11 +149,11 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 	return sasl.NewPlainServer(func(_, user, password string) error { return check(user, password) }), nil
 }
 
-func (s *session) Mail(from string, _ *smtp.MailOptions) error {
+func (s *session) Mail(from string, o *smtp.MailOptions) error {
 	if s.server.o.Mechanism != "" && s.mail.User == "" {
 		return &smtp.SMTPError{Code: 530, EnhancedCode: smtp.EnhancedCode{5, 7, 0}, Message: "Authentication required"}
 	}
-	s.mail.From = from
+	s.mail.From, s.mail.UTF8, s.mail.Greeting = from, o.UTF8, s.conn.Hostname()
 	return answer(s.server.o.OnMail, from)
 }
 

@@ -1,0 +1,53 @@
+package db
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// The versions of PostgreSQL that the tests run on, from the oldest that is enough to the newest (make test-peers).
+const (
+	oldestVersion = 15
+	newestVersion = 18
+)
+
+// TestedVersions says so in words.
+var TestedVersions = fmt.Sprintf("%d to %d", oldestVersion, newestVersion)
+
+// Querier is a connection, a transaction or a pool.
+type Querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// ServerVersion is a PostgreSQL, and what is to be said of it.
+type ServerVersion struct {
+	// Text is as the server says it, such as 17.11.
+	Text string
+	// TooOld: our SQL needs things that it lacks. Untested: newer than what the tests ran on.
+	TooOld, Untested bool
+}
+
+// VersionOf asks the server.
+func VersionOf(ctx context.Context, q Querier) (ServerVersion, error) {
+	var number int
+	var text string
+	err := q.QueryRow(ctx, "select current_setting('server_version_num')::integer, current_setting('server_version')").Scan(&number, &text)
+	if err != nil {
+		return ServerVersion{}, fmt.Errorf("ask PostgreSQL for its version: %w", err)
+	}
+	return judge(number/10000, text), nil
+}
+
+func judge(major int, text string) ServerVersion {
+	return ServerVersion{Text: text, TooOld: major < oldestVersion, Untested: major > newestVersion}
+}
+
+// Refusal is nil for a version that is enough.
+func (v ServerVersion) Refusal() error {
+	if !v.TooOld {
+		return nil
+	}
+	return fmt.Errorf("this is PostgreSQL %s; Kijko needs %d or later (tested: %s)", v.Text, oldestVersion, TestedVersions)
+}
