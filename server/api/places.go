@@ -21,6 +21,8 @@ import (
 // a grade above the first: one more place of it is for an account that has none there. So a quick call always finds a place within
 // moments, and a slow one does not have to wait for a single other account.
 //
+// Where all calls of late are one tenant's, the slow ones may take all places, as long as quick ones have theirs.
+//
 // Reads and writes are counted apart: a read keeps a processor busy, while a write mostly waits for the disk, and many share one flush.
 // The grades follow from times, which a network between server and database would make longer; the quickest call of late is taken off.
 //
@@ -34,6 +36,9 @@ type places struct {
 	waiting  int
 	accounts [2]map[accountKey]*account // this period's and the last one's
 	turned   time.Time
+	latest   accountKey // the tenant of the latest call
+	mixed    time.Time  // when a call of another tenant than the one before came
+	alone    bool       // that was long ago
 	timer    *time.Timer
 	due      time.Time // when the timer rings; zero: it does not
 }
@@ -141,6 +146,7 @@ func newPlaces(size, reads int) *places {
 func (p *places) take(ctx context.Context, person, organization accountKey, sql string, kind int) (*ticket, error) {
 	p.mu.Lock()
 	now := time.Now()
+	p.notice(now, person, organization)
 	p.settle(now)
 	p.dispatch(now)
 	l := p.lineOf(now, person, organization, sql, kind)
@@ -183,6 +189,21 @@ func (p *places) take(ctx context.Context, person, organization accountKey, sql 
 		p.withdraw(t)
 	}
 	return nil, crowded(ctx.Err())
+}
+
+// notice notes whether tenants call side by side. What the service does by itself is nobody's.
+func (p *places) notice(now time.Time, person, organization accountKey) {
+	tenant := organization
+	if tenant.id == "" {
+		tenant = person
+	}
+	if tenant != p.latest && tenant.kind != 's' {
+		if p.latest.kind != 0 {
+			p.mixed = now
+		}
+		p.latest = tenant
+	}
+	p.alone = now.Sub(p.mixed) > memory
 }
 
 // leave gives a place back. learned says that the call has run, so that its time tells something about its line.
@@ -340,7 +361,7 @@ func (p *places) mayStart(l *line) bool {
 	if g == quick {
 		return busy < k.places || k.count[quick] < max(1, k.places/2)
 	}
-	if k.count[g] < k.slow {
+	if k.count[g] < k.slow || p.alone {
 		return busy < k.places
 	}
 	first := true

@@ -206,6 +206,18 @@ func TestPlacesKeepTenantsApart(t *testing.T) {
 			require.InEpsilon(t, 40*time.Second, c.shares(10 * time.Second)["alone"], 0.02, took)
 		}
 	})
+	bubble("NorDoesATenantAloneLoseByCallsThatAreSlowNowAndThen", func(t *testing.T) {
+		c := newCrowd(t, 16, 4)
+		for i := range 24 {
+			c.loop(1, user(fmt.Sprint("colleague", i%5)), org("alone"), list, kindRead, time.Duration(1+i)*2*time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		var held time.Duration
+		for _, d := range c.shares(10 * time.Second) {
+			held += d
+		}
+		require.InEpsilon(t, 40*time.Second, held, 0.02)
+	})
 	bubble("WhatHangsOnATableDoesNotHoldUpWhatDoesNot", func(t *testing.T) {
 		for name, people := range map[string]int{"of one person": 1, "of forty people": 40} {
 			for _, kind := range []int{kindRead, kindWrite} {
