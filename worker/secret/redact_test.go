@@ -91,8 +91,7 @@ func TestRedact(t *testing.T) {
 			got, found := r.Redact(f.path, f.text)
 			//lint:ignore SA1019 its successor comes with version 9
 			for _, l := range d.Detect(detect.Fragment{Raw: f.text, FilePath: f.path}) {
-				before, _, _ := strings.Cut(l.Match, l.Secret)
-				if l.RuleID == "generic-api-key" && !strings.HasSuffix(strings.TrimRight(before, "="), "\"") {
+				if l.RuleID == "generic-api-key" { // ours is another one: kinds_test.go
 					continue
 				}
 				compared++
