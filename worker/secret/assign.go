@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"kijko/worker/token"
 )
 
 // document is a text with what its path says about it.
@@ -64,18 +66,27 @@ func (d *document) assigned(at, end int, add func(from, to int)) {
 	if strings.HasSuffix(t[:from], mark) || d.sourceName(t[from:to]) {
 		return
 	}
+	if n := to - from; n >= 16 && !strings.ContainsAny(t[from:to], "_-.") && float64(n) < 2.2*float64(token.Count(t[from:to])) {
+		return // a part of something made by chance, in which a keyword occurs
+	}
 	// The dot at the end of a sentence, the dashes of a flag.
 	c := nameClass(strings.Trim(t[from:to], "-."))
 	if c == noSecret {
 		return
 	}
+	if to < len(t) && t[to] == ':' && strings.EqualFold(t[from:to], "pass") && !d.lines {
+		return // the result of a test
+	}
 	g := gap{d: d, class: c, from: from, i: to, flag: t[from] == '-'}
 	if strings.HasSuffix(t[:from], "variable \"") { // Terraform's
 		if m := defaultValue.FindStringIndex(t[to:min(len(t), to+512)]); m != nil {
-			g.i, g.sign = to+m[1], true
+			g.i, g.sign, g.closed = to+m[1], true, true
 		}
 	}
-	g.run(add)
+	g.run(func(from, to int) {
+		d.seen = max(d.seen, to) // a keyword inside a secret is no name
+		add(from, to)
+	})
 }
 
 // sourceName says whether a name is that of a file.
@@ -129,6 +140,12 @@ func (d *document) quote(i int) (kind byte, size int) {
 	return 0, 0
 }
 
+// endsName says whether a quote at i closes a string that the name began, such as "token=".
+func (g *gap) endsName(i int, kind byte, size int) bool {
+	t := g.d.text
+	return g.from >= size && t[g.from-size:g.from] == t[i:i+size] && kind != '`'
+}
+
 // quotedName says whether a quote stands right before the name.
 func (g *gap) quotedName() bool {
 	if g.from == 0 {
@@ -140,6 +157,32 @@ func (g *gap) quotedName() bool {
 	}
 	return false
 }
+
+// firstOfPair says whether the quoted name is the first argument of a call or the first member of a list.
+func (g *gap) firstOfPair() bool {
+	t := g.d.text
+	i := g.from - 1
+	for i > 0 && (t[i] == '"' || t[i] == '\'' || t[i] == '`' || t[i] == '\\' || t[i] == ' ' || t[i] == '\t') {
+		i--
+	}
+	if i < 0 || strings.IndexByte("([{,", t[i]) < 0 {
+		return false
+	}
+	if t[i] != ',' {
+		return true
+	}
+	// A later argument: then the value is the last one.
+	line := t[g.i:min(len(t), g.i+longestGap)]
+	if k := strings.IndexByte(line, '\n'); k >= 0 {
+		line = line[:k]
+	}
+	return lastArgument.MatchString(line)
+}
+
+// asks matches names of functions that look a key up or make one, whose arguments are none.
+var asks = regexp.MustCompile(`^(?:create|get|parse|find|has|delete|remove|is|validate|verify|lookup|expect|match|read|next|peek|test|make|new)[A-Z_]`)
+
+var lastArgument = regexp.MustCompile("^,[ \\t]*(?:\"[^\"]*\"|'[^']*'|`[^`]*`)[ \\t]*\\)")
 
 var (
 	// types may stand between a name and its value.
@@ -159,8 +202,11 @@ func (g *gap) run(add func(from, to int)) {
 		c := t[i]
 		if kind, size := g.d.quote(i); kind != 0 {
 			blank := i > start && (t[i-1] == ' ' || t[i-1] == '\t')
+			if g.sign && !g.closed && g.endsName(i, kind, size) {
+				return
+			}
 			switch {
-			case g.sign, g.closed && blank, !g.closed && blank && g.words == 0:
+			case g.sign, g.closed && blank, !g.closed && blank && strings.Trim(t[start:i], " \t") == "":
 				if next, more := g.quoted(i, kind, size, add); more {
 					g.i = next
 					continue
@@ -239,6 +285,9 @@ func (g *gap) punctuation(c byte, add func(from, to int)) bool {
 		g.block = g.sign && g.d.yaml
 		g.sign = true
 	case '|':
+		if !g.sign && next != '|' && t[max(0, i-1)] != '|' && !strings.HasSuffix(g.d.path, ".md") {
+			return false
+		}
 		g.block = g.sign
 		g.sign = true
 	case '?':
@@ -249,18 +298,23 @@ func (g *gap) punctuation(c byte, add func(from, to int)) bool {
 		}
 		g.sign = true
 	case ',':
-		if !g.closed && g.list {
+		// An argument, or a member of a pair; not the next of many names.
+		rest := strings.TrimLeft(t[i+1:min(len(t), i+12)], " \t")
+		if rest == "" || rest[0] == '\n' || rest[0] == '\r' || g.words > 0 || g.closed && !g.firstOfPair() && !strings.HasPrefix(strings.TrimLeft(rest, "\"'\\"), "val") {
 			return false
 		}
-		if !g.closed {
+		if k, _ := g.d.quote(len(t[:i+1]) + len(t[i+1:min(len(t), i+12)]) - len(rest)); k == 0 && !g.closed {
 			return false
 		}
 		g.sign = true
 	case '(', '[', '{':
-		if next == '{' || c == '{' && next == '%' {
+		if next == '{' || c == '{' && next == '%' || g.words > 0 && !g.sign {
 			return false
 		}
 		if c == '[' && strings.HasPrefix(t[i:], mark) {
+			return false
+		}
+		if c == '(' && !g.sign && next != ')' && asks.MatchString(t[g.from:i]) {
 			return false
 		}
 		if c != '[' || g.sign { // key[33] = is no list
@@ -356,6 +410,9 @@ func (g *gap) word(add func(from, to int)) bool {
 	}
 	if schemes[lower] && after == ' ' && g.sign && len(w) > 3 && !g.block {
 		g.i, g.scheme, g.class = to, true, max(g.class, strong)
+		if lower == "basic" {
+			g.class = password
+		}
 		return true
 	}
 	plain := strings.IndexByte(" \t\r\n\"'`\\=:>&(),;*[]{}<?!|", after) >= 0
@@ -401,7 +458,16 @@ func (g *gap) takesBlank() bool {
 	case "":
 		return g.d.lines && !g.d.yaml // name value
 	}
-	return strings.Contains(line, "login ") && (strings.Contains(line, "machine ") || strings.TrimSpace(line) != line)
+	return strings.Contains(line, "login ") && strings.Contains(line, "machine ")
+}
+
+// inNetrc says whether the name is that of a netrc entry, whose value is a password whatever it looks like.
+func (g *gap) inNetrc() bool {
+	if g.d.text[g.from:g.i] != "password " && strings.TrimRight(g.d.text[g.from:g.i], " \t\n\r") != "password" {
+		return false
+	}
+	line := g.d.text[g.lineStart():g.from]
+	return g.d.netrc || strings.Contains(line, "login ") && strings.Contains(line, "machine ")
 }
 
 // quoted judges a string literal at i, with the pieces that are put together with it or stand in a list with it. It returns where to
@@ -535,7 +601,10 @@ func (g *gap) bareFrom(add func(from, to int)) bool {
 	from := g.i
 	if m := otherwise.FindString(t[from:min(len(t), from+longestName)]); m != "" {
 		from += len(m) // ${OTHER:-value}
-		g.from = from - len(m) + 2
+		g.from, g.i = from-len(m)+2, from
+		if from == len(t) {
+			return false
+		}
 	} else if strings.HasPrefix(t[from:], "${") || strings.HasPrefix(t[from:], "$(") || strings.HasPrefix(t[from:], "$[") {
 		return false
 	}
@@ -555,15 +624,21 @@ func (g *gap) bareFrom(add func(from, to int)) bool {
 	if g.from > 0 {
 		before = t[g.from-1]
 	}
+	if style == inCode && g.list {
+		return false // a member's name
+	}
+	if style == inCode && (before == '?' || before == '&' || before == '#') {
+		style = bare // of a URL
+	}
 	switch {
 	case style == inCode:
 		stops = "\"'`<>;,|)}]\\({[:@#$%&*!?"
 	case before == '{': // ${KEY:-value}
 		stops = "}\"'"
-		if t[from] == '-' {
+		if t[from] == '-' && t[from-1] == ':' {
 			from++
 		}
-	case before == '?' || before == '&' || strings.HasPrefix(t[max(0, g.from-5):g.from], "&amp;"):
+	case before == '?' || before == '&' || before == '#' || strings.HasPrefix(t[max(0, g.from-5):g.from], "&amp;"):
 		stops = "&\"'`<>;,|)}]\\#"
 	case g.d.lines && !g.scheme:
 		stops = ""
@@ -585,7 +660,13 @@ func (g *gap) bareFrom(add func(from, to int)) bool {
 	for to > from && strings.IndexByte(",;", t[to-1]) >= 0 {
 		to--
 	}
-	if to > from {
+	switch {
+	case to == from:
+	case g.inNetrc():
+		if v := t[from:to]; !placeholder(v) && len(v) > 2 {
+			add(from, to)
+		}
+	default:
 		g.judge([]piece{{from, to}}, style, add)
 	}
 	return false
@@ -661,7 +742,7 @@ func (g *gap) judge(pieces []piece, s style, add func(from, to int)) {
 	if s == inCode && g.scheme {
 		s = bare // text about a header
 	}
-	if integrity(t, from) {
+	if integrity(t, from) || strings.IndexByte(v, '\n') >= 0 && !keyLines(v) {
 		return
 	}
 	if !secretValue(v, g.class, s) && (len(pieces) == 1 || !slices.ContainsFunc(pieces, func(p piece) bool { return secretValue(t[p.from:p.to], g.class, s) })) {
@@ -676,6 +757,19 @@ func (g *gap) judge(pieces []piece, s style, add func(from, to int)) {
 			add(p.from, p.to)
 		}
 	}
+}
+
+// keyLines says whether a literal of several lines is a key: a block of PEM, or lines without blanks.
+func keyLines(v string) bool {
+	if strings.Contains(v, "KEY-----") {
+		return true
+	}
+	for line := range strings.Lines(strings.TrimSpace(v)) {
+		if line = strings.TrimSpace(line); line == "" || strings.ContainsAny(line, " \t") || len(line) > 128 {
+			return false
+		}
+	}
+	return true
 }
 
 // integrity says whether the label of a hash stands right before text[from:].

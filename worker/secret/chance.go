@@ -52,19 +52,16 @@ func secretValue(v string, c rank, s style) bool {
 	if filePath.MatchString(v) && len(v) > 2*token.Count(v) {
 		return false
 	}
-	if shaped.MatchString(v) || strings.Contains(v, "://") || c < password && strings.Contains(v, "/") && strings.Contains(v, ".") && !strings.Contains(v, "=") {
+	if shaped.MatchString(v) || strings.Contains(v, "://") || c < password && words(v) {
 		return false
 	}
-	if encodedPair(v) {
-		return true
-	}
-	if chance(v, c, s) {
+	if encodedText(v) || chance(v, c, s, false) {
 		return true
 	}
 	// A key may follow words: prod-key-8f3a... The longest piece decides.
 	if s != inCode {
 		for _, p := range strings.FieldsFunc(v, func(r rune) bool { return r == '-' || r == '_' || r == '.' || r == ':' }) {
-			if len(p) >= 16 && len(p) < len(v) && chance(p, c, s) {
+			if len(p) >= 16 && len(p) < len(v) && chance(p, c, s, true) {
 				return true
 			}
 		}
@@ -88,8 +85,8 @@ var (
 	shaped = regexp.MustCompile(`(?i)^\{?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\}?$|` +
 		`^[-+]?[0-9][0-9_,]{0,14}(?:\.[0-9_]+)?(?:e[-+]?[0-9]{1,3})?[a-z%]{0,3}$|^0x[0-9a-f]{1,16}$|^v?[0-9]+(?:\.[0-9]+){1,4}(?:[-+][0-9a-z.-]{1,20})?$|` +
 		`^(?:19|20)[0-9]{2}-?(?:0[1-9]|1[0-2])-?(?:[0-2][0-9]|3[01])(?:[t _-]?[0-9]{2}[:-]?[0-9]{2}(?:[:-]?[0-9]{2})?[0-9.:+z-]{0,12})?$|^[0-9a-f:.]*:[0-9a-f:.]+(?:/[0-9]+)?$|^[0-9.]+(?:[:/][0-9]+)?$|^#[0-9a-f]{3,8}$|` +
-		`^\.{1,2}/|\[\^|\[a-z0]-[z9]|\\[dws]|\(\?|^(?:ctrl|cmd|alt|shift|meta|super|option|mod|win|control|command|escape|numpad|hyper)(?:[-+ _][a-z0-9]{1,11})+$|` +
-		`^data:|^arn:|^urn:|^projects/|^[a-z0-9]+(?:[ _-][a-z0-9]{1,3}){4,}$`)
+		`^\.{1,2}/|\[\^|\[(?:a-z|0-9|\\)|\\[dws]|\(\?|^\^.*\$$|\.\.\.|…|\\[ux][0-9a-f].*\\[ux][0-9a-f]|^(?:ctrl|cmd|alt|shift|meta|super|option|mod|win|control|command|escape|numpad|hyper)(?:[-+ _][a-z0-9]{1,11})+$|` +
+		`^data:|(?-i:^(?:[a-z0-9-]+\.)+[a-z]{2,}/[a-z0-9/._@-]+$)|^arn:|^urn:|^projects/|^[a-z0-9]+(?:[ _-][a-z0-9]{1,3}){4,}$`)
 	// filePath is one only if it consists of words; base64 has slashes, too.
 	filePath        = regexp.MustCompile(`(?i)^(?:[a-z]:)?[\\/](?:[a-z0-9_.-]+[\\/])+[a-z0-9_.-]*$`)
 	integrityLabel  = regexp.MustCompile(`(?i)^(?:sha-?(?:1|2|3|224|256|384|512)(?:_\d+)?|md5|blake2[bs]?|blake3|b3|xxh\w{0,4}|crc32c?)(?:sum)?[-:=]|^h1:`)
@@ -127,9 +124,9 @@ func known(v string) bool {
 	return false
 }
 
-// encodedPair says whether a value is base64 of user:password.
-func encodedPair(v string) bool {
-	if len(v) < 12 || len(v) > 512 || len(v)%4 == 1 {
+// encodedText says whether a value is base64 of text, such as user:password.
+func encodedText(v string) bool {
+	if len(v) < 8 || len(v) > 512 || len(v)%4 == 1 {
 		return false
 	}
 	for i := range len(v) {
@@ -148,7 +145,12 @@ func encodedPair(v string) bool {
 		}
 		colon = colon || c == ':'
 	}
-	return colon
+	return colon || len(v) >= 16
+}
+
+// words says whether a value is a path of words. Base64 has slashes, but then none of the other signs of a path.
+func words(v string) bool {
+	return strings.Contains(v, "/") && strings.ContainsAny(v, "._-") && base64Signs(v) && !strings.ContainsAny(v, "+=") && len(v) > 2*token.Count(v)
 }
 
 // counts are the characters of a value by kind.
@@ -199,7 +201,7 @@ func count(v string) (n counts) {
 // chance says whether a value looks made by chance: as many different characters as its alphabet and length let expect, and
 // cut by the tokenizer into pieces as short as only chance makes them. Words, names and texts have four characters a token, random
 // ones of any alphabet fewer than two and a half.
-func chance(v string, c rank, s style) bool {
+func chance(v string, c rank, s style, part bool) bool {
 	k := count(v)
 	size := len(v)
 	letters := k.lower + k.upper
@@ -230,6 +232,8 @@ func chance(v string, c rank, s style) bool {
 		limit = 2.3
 	case size >= 24:
 		limit = 2.4
+	case part && size < 20:
+		limit = 2.1
 	}
 	kinds := min(k.lower, 1) + min(k.upper, 1) + min(k.digit, 1) + min(k.sign+k.separator+k.blank, 1)
 	switch {
@@ -239,18 +243,33 @@ func chance(v string, c rank, s style) bool {
 			return false
 		}
 		limit = 1.9
-	case kinds == 1:
+	case letters == size: // as names of code are, though of longer words
 		if size < 16 && c < password || s == inCode {
 			return false
 		}
-		if size < 16 {
+		switch {
+		case k.lower == size && size >= 20:
+			limit = 2.3
+		case k.lower == size:
+			limit = 2.1
+		case k.lower > 0 && size >= 20 && c >= strong:
+			limit = 2.4
+		case size >= 16 && c >= strong:
+			limit = 2.1
+		case size >= 16:
 			limit = 2
+		default:
+			limit = 1.9
 		}
-	case k.digit == 0 && k.sign == 0 && k.separator > 0: // words with signs between them
+	case k.digit == 0 && k.sign == 0: // words with signs between them
 		if size < 16 {
 			return false
 		}
-		limit = 2.2
+		limit = 2.1
+	case c == weak && k.separator > 0 && size < 24:
+		limit = 1.8
+	case c == weak && size < 24:
+		limit = 2
 	}
 	if k.sign == 0 && (2*k.separator > size || (kinds < 4 || c < strong) && 3*k.separator > size || kinds < 4 && 4*k.separator >= size) {
 		return false
@@ -260,6 +279,9 @@ func chance(v string, c rank, s style) bool {
 	}
 	if s == inCode {
 		limit = 2
+		if size >= 32 {
+			limit = 2.2
+		}
 		if size < 16 || k.digit < 3 || k.sign+k.separator > 2+size/16 || kinds < 2 {
 			return false
 		}

@@ -247,10 +247,8 @@ func fits(f form, a alphabet, v string) bool {
 
 var encoded = regexp.MustCompile(`^[A-Za-z0-9+/]+=*$`)
 
-// valuesOfAKind is the number of values for each kind; short runs take fewer.
-const valuesOfAKind = 200
-
-// TestKeysMadeByChanceAreMasked prints the share that is missed, here and by gitleaks as it is, of 200 values of each alphabet in each form.
+// TestKeysMadeByChanceAreMasked counts what is missed of the seeded values of each alphabet in each form: 20 of each, and with -v 200,
+// beside what gitleaks as it is misses of the first three.
 func TestKeysMadeByChanceAreMasked(t *testing.T) {
 	t.Parallel()
 	r := redactor(t)
@@ -264,6 +262,10 @@ func TestKeysMadeByChanceAreMasked(t *testing.T) {
 		}
 		return m[k]
 	}
+	values := 20
+	if testing.Verbose() {
+		values = 200
+	}
 	all := append(append([]alphabet{}, keys...), passwords...)
 	examples := map[string]string{}
 	for i, f := range forms {
@@ -272,7 +274,7 @@ func TestKeysMadeByChanceAreMasked(t *testing.T) {
 				continue
 			}
 			seed := rand.New(rand.NewSource(int64(1000*i + j)))
-			for n := range valuesOfAKind {
+			for n := range values {
 				v := a.make(seed)
 				if !fits(f, a, v) {
 					continue
@@ -293,7 +295,7 @@ func TestKeysMadeByChanceAreMasked(t *testing.T) {
 				if key := f.name + " / " + a.name; (missed || broken) && examples[key] == "" {
 					examples[key] = fmt.Sprintf("%q -> %q", v, got)
 				}
-				if n < 5 { // it is slow
+				if n < 3 && testing.Verbose() { // it is slow
 					found := false
 					//lint:ignore SA1019 its successor comes with version 9
 					for _, l := range d.Detect(detect.Fragment{Raw: text, FilePath: f.path}) {
@@ -312,7 +314,7 @@ func TestKeysMadeByChanceAreMasked(t *testing.T) {
 	total := tally{}
 	line := func(name string, k *tally) {
 		t.Logf("%-36s %7d tried %6.2f %% missed %6.2f %% too much or too little %6.1f %% missed by gitleaks", name, k.tried, 100*float64(k.missed)/float64(k.tried),
-			100*float64(k.broken)/float64(k.tried), 100*float64(k.gitleaks)/float64(k.gitleaksTried))
+			100*float64(k.broken)/float64(k.tried), 100*float64(k.gitleaks)/float64(max(k.gitleaksTried, 1)))
 	}
 	for _, a := range all {
 		line(a.name, byAlphabet[a.name])
@@ -326,10 +328,39 @@ func TestKeysMadeByChanceAreMasked(t *testing.T) {
 		total.gitleaks += k.gitleaks
 		total.gitleaksTried += k.gitleaksTried
 	}
-	line("all", &total)
+	line("all of them", &total)
 	for k, e := range examples {
 		t.Logf("for example %s: %s", k, e)
 	}
-	require.Less(t, float64(total.missed), 0.0005*float64(total.tried))
+	require.LessOrEqual(t, float64(total.missed), 0.0002*float64(total.tried))
 	require.Zero(t, total.broken)
+}
+
+// Texts that are cut and mixed at random are masked without a fault, keep their lines, and are not masked again.
+func TestBrokenTextsAreMaskedOnce(t *testing.T) {
+	t.Parallel()
+	r := redactor(t)
+	seed := rand.New(rand.NewSource(7))
+	runs := 5_000
+	if testing.Verbose() {
+		runs = 100_000
+	}
+	for range runs {
+		var b strings.Builder
+		f := forms[seed.Intn(len(forms))]
+		for range 1 + seed.Intn(3) {
+			g := forms[seed.Intn(len(forms))]
+			a := append(append([]alphabet{}, keys...), passwords...)[seed.Intn(len(keys)+len(passwords))]
+			text := strings.ReplaceAll(g.text, "§", a.make(seed))
+			from := seed.Intn(len(text))
+			b.WriteString(text[from : from+seed.Intn(len(text)-from)+1])
+			b.WriteString([]string{"", "\n", "\"", "'", "{", "=", ":", "[", "\\", "<", "${", "&quot;", "\xff"}[seed.Intn(13)])
+		}
+		text := b.String()
+		got, _ := r.Redact(f.path, text)
+		again, found := r.Redact(f.path, got)
+		require.Equal(t, got, again, "%s: %q", f.path, text)
+		require.Empty(t, found)
+		require.Equal(t, strings.Count(text, "\n"), strings.Count(got, "\n"))
+	}
 }

@@ -35,7 +35,7 @@ var credentialEnds = []struct {
 // otherWords end like those and mean something else.
 var otherWords = map[string]bool{"monkey": true, "turkey": true, "hockey": true, "donkey": true, "jockey": true, "whiskey": true, "hotkey": true, "bypass": true,
 	"compass": true, "encompass": true, "trespass": true, "surpass": true, "overpass": true, "underpass": true, "subpass": true, "lowpass": true, "highpass": true, "bandpass": true,
-	"multipass": true, "renderpass": true, "onekey": true, "passkey": true, "pubkey": true, "sshpubkey": true, "lightpass": true, "keypass": true}
+	"multipass": true, "renderpass": true, "onekey": true, "passkey": true, "pubkey": true, "sshpubkey": true, "lightpass": true, "keypass": true, "buypass": true}
 
 // about are words after the credential: the name is of something that concerns it, such as tokenType.
 var about = wordSet(`id ids identifier name names alias aliases file files filename path paths dir directory folder url urls uri uris endpoint endpoints host type types

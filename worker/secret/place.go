@@ -33,7 +33,7 @@ func (d *document) userinfo(_, end int, add func(from, to int)) {
 	if at+1 >= len(all) {
 		return
 	}
-	if strings.Contains(all[:at], mark) {
+	if strings.Contains(all[:at], mark) || strings.Contains(all[:at], "&lt;") || strings.ContainsAny(all[:at], "[]") {
 		return
 	}
 	user, word, both := strings.Cut(all[:at], ":")
@@ -58,19 +58,24 @@ func (d *document) flag(_, end int, add func(from, to int)) {
 				continue
 			}
 			user, word, ok := strings.Cut(part[m[g]:m[g+1]], ":")
+			quote := len(word) > 2 && word[len(word)-1] == word[0] && (word[0] == '"' || word[0] == '\'')
 			switch from := end + m[g]; {
 			case strings.Contains(user, mark):
-			case ok && word == "" && len(user) >= 16 && secretValue(user, strong, bare):
+			case ok && word == "" && secretValue(user, password, bare):
 				add(from, from+len(user)) // a key instead of a user
-			case ok && len(word) > 2 && !placeholder(word) && !weakWord.MatchString(word):
-				add(from+len(user)+1, end+m[g+1])
+			case ok && len(word) > 2 && !placeholder(word) && !placeholder(user) && !weakWord.MatchString(word):
+				if quote {
+					add(from+len(user)+2, end+m[g+1]-1)
+				} else {
+					add(from+len(user)+1, end+m[g+1])
+				}
 			}
 		}
 	}
 }
 
 var (
-	userFlag = regexp.MustCompile(`[ \t](?:-u|--user|--proxy-user|-U)(?:=|[ \t]{0,5})(?:\\?"([^"\n]{3,255}?)\\?"|'([^'\n]{3,255})'|([^\s"'\\]{3,255}))`)
+	userFlag = regexp.MustCompile(`[ \t](?:-u|--user|--proxy-user|-U)(?:=|[ \t]{0,5})(?:\\?"([^"\n]{3,255}?)\\?"|'([^'\n]{3,255})'|([^\s"'\\` + "`" + `<>]{3,255}(?:'[^'\n]+'|"[^"\n]+")?))`)
 	weakWord = regexp.MustCompile(`^(?i:change(?:it|me)|pass(?:word)?|pwd|test|token|\.\.\.|\$.*)$`)
 )
 
