@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -198,7 +199,7 @@ func languageLabel(id string) string {
 	if id == "" {
 		return "Other"
 	}
-	return string(id[0]-'a'+'A') + id[1:]
+	return strings.ToUpper(id[:1]) + id[1:]
 }
 
 var languageLabels = map[string]string{"typescript": "TypeScript", "tsx": "TypeScript (TSX)", "javascript": "JavaScript", "csharp": "C#", "cpp": "C++",
