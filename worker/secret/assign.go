@@ -27,8 +27,9 @@ func newDocument(p, text string) *document {
 	base := strings.ToLower(path.Base(p))
 	ext := path.Ext(base)
 	return &document{path: p, text: text, code: codeEnds[ext],
-		lines: lineEnds[ext] || base == ".env" || strings.HasPrefix(base, ".env.") || strings.HasPrefix(base, "env.") || base == "credentials" || base == "config",
-		yaml:  ext == ".yaml" || ext == ".yml", netrc: base == "netrc" || base == ".netrc" || base == "_netrc" || strings.HasSuffix(base, ".netrc")}
+		lines: lineEnds[ext] || base == ".env" || strings.HasPrefix(base, ".env.") || strings.HasPrefix(base, "env.") || base == "credentials" || base == "config" ||
+			base == "dockerfile" || ext == ".dockerfile" || strings.HasPrefix(base, "dockerfile."),
+		yaml: ext == ".yaml" || ext == ".yml", netrc: base == "netrc" || base == ".netrc" || base == "_netrc" || strings.HasSuffix(base, ".netrc")}
 }
 
 const (
@@ -109,6 +110,7 @@ type gap struct {
 	tag     bool // of an element that was closed
 	ternary bool
 	scheme  bool // Bearer and the like
+	typed   bool // a type follows the name, so a literal without a sign is a tag
 	words   int
 	breaks  int
 }
@@ -202,7 +204,7 @@ func (g *gap) run(add func(from, to int)) {
 		c := t[i]
 		if kind, size := g.d.quote(i); kind != 0 {
 			blank := i > start && (t[i-1] == ' ' || t[i-1] == '\t')
-			if g.sign && !g.closed && g.endsName(i, kind, size) {
+			if g.sign && !g.closed && g.endsName(i, kind, size) || g.typed && !g.sign {
 				return
 			}
 			switch {
@@ -277,7 +279,7 @@ func (g *gap) punctuation(c byte, add func(from, to int)) bool {
 		}
 		g.joined = true
 	case '=', ':', '+':
-		if c == ':' && next == '/' || c == '+' && !g.d.code && (g.sign || g.takesBlank()) && next > ' ' && strings.IndexByte("=\"'", next) < 0 {
+		if c == ':' && next == '/' || c == '+' && (!g.d.code || g.from > 0 && t[g.from-1] == '{') && (g.sign || g.takesBlank()) && next > ' ' && strings.IndexByte("=\"'", next) < 0 {
 			return g.bareFrom(add)
 		}
 		g.sign = true
@@ -359,6 +361,9 @@ func (g *gap) punctuation(c byte, add func(from, to int)) bool {
 	}
 	g.list = list
 	g.i++
+	for g.block && g.i < len(t) && strings.IndexByte("-+0123456789", t[g.i]) >= 0 { // how a block scalar ends
+		g.i++
+	}
 	return true
 }
 
@@ -417,10 +422,11 @@ func (g *gap) word(add func(from, to int)) bool {
 	}
 	plain := strings.IndexByte(" \t\r\n\"'`\\=:>&(),;*[]{}<?!|", after) >= 0
 	if plain && types[lower] {
+		g.typed = !g.sign
 		g.i = to
 		return true
 	}
-	if strings.IndexByte(" \t\"'`\\=:(", after) >= 0 && joints[lower] {
+	if strings.IndexByte(" \t\"'`\\:(", after) >= 0 && joints[lower] || after == '=' && (lower == "value" || lower == "default" || lower == "content") {
 		if lower != "value" || g.sign {
 			g.sign = g.sign || g.closed || g.words == 0 && (lower == "is" || lower == "identified" || lower == "by")
 		}
@@ -474,7 +480,7 @@ func (g *gap) inNetrc() bool {
 // go on, when the literal was the name of the value.
 func (g *gap) quoted(i int, kind byte, size int, add func(from, to int)) (int, bool) {
 	t := g.d.text
-	list := g.list
+	list := g.list || g.class >= strong && i > 0 && t[i-1] == '(' || g.pair(i)
 	for n := 0; n < listLength; n++ {
 		var pieces []piece
 		next := i
@@ -511,6 +517,9 @@ func (g *gap) quoted(i int, kind byte, size int, add func(from, to int)) (int, b
 				return 0, false
 			}
 		}
+		if n == 1 && g.pair(0) {
+			g.class = password
+		}
 		g.judge(pieces, literal, add)
 		if !list {
 			return 0, false
@@ -528,6 +537,20 @@ func (g *gap) quoted(i int, kind byte, size int, add func(from, to int)) (int, b
 		}
 	}
 	return 0, false
+}
+
+// pair says whether the literal at i, or any, is the first of user and password, as in auth=("user", "password").
+func (g *gap) pair(i int) bool {
+	t := g.d.text
+	if i > 0 && t[i-1] != '(' {
+		return false
+	}
+	end := g.from
+	for end < len(t) && isName(t[end]) {
+		end++
+	}
+	name := strings.ToLower(t[g.from:end])
+	return strings.HasSuffix(name, "auth") || strings.HasSuffix(name, "credential") || strings.HasSuffix(name, "credentials")
 }
 
 // joined says where the next piece of a literal that ended at i stands, or 0.
@@ -627,7 +650,8 @@ func (g *gap) bareFrom(add func(from, to int)) bool {
 	if style == inCode && g.list {
 		return false // a member's name
 	}
-	if style == inCode && (before == '?' || before == '&' || before == '#') {
+	inPlace := before == '{' && g.from > 1 && t[g.from-2] == '$' // ${key:value} in a literal
+	if style == inCode && (inPlace || before == '?' || before == '&' || before == '#') {
 		style = bare // of a URL
 	}
 	switch {
@@ -640,7 +664,9 @@ func (g *gap) bareFrom(add func(from, to int)) bool {
 		}
 	case before == '?' || before == '&' || before == '#' || strings.HasPrefix(t[max(0, g.from-5):g.from], "&amp;"):
 		stops = "&\"'`<>;,|)}]\\#"
-	case g.d.lines && !g.scheme:
+	case g.inElement():
+		stops = "<"
+	case g.d.lines && !g.scheme && g.startsLine():
 		stops = ""
 	}
 	to := from
@@ -672,9 +698,25 @@ func (g *gap) bareFrom(add func(from, to int)) bool {
 	return false
 }
 
+// inElement says whether the value is the content of an XML element, which alone ends it.
+func (g *gap) inElement() bool {
+	t := g.d.text
+	return g.i > 0 && t[g.i-1] == '>' && strings.Contains(t[g.from:g.i], ">") && strings.IndexByte(t[g.i:min(len(t), g.i+longestValue)], '<') >= 0 && strings.LastIndexByte(t[g.lineStart():g.from], '<') >= 0
+}
+
+// startsLine says whether the name is the first of its line, so that the value takes the rest of it.
+func (g *gap) startsLine() bool {
+	before := strings.TrimSpace(g.d.text[g.lineStart():g.from])
+	switch before = strings.Trim(before, "\"'"); before {
+	case "", "-", "export", "set", "ENV", "ARG", "env", "arg", "- export":
+		return true
+	}
+	return strings.HasSuffix(before, ":") || strings.HasPrefix(before, "machine ") || g.d.netrc || strings.IndexAny(before, ";=?&,") < 0
+}
+
 var defaultValue = regexp.MustCompile(`^"[ \t]*\{[^{}]*?\n[ \t]*default[ \t]*=[ \t]*`)
 
-var otherwise = regexp.MustCompile(`^\$\{\w+:?[-=]`)
+var otherwise = regexp.MustCompile(`^\$\{[\w.]+(?::?[-=]|:)`)
 
 func (g *gap) lineStart() int {
 	low := max(0, g.from-lineEnd)

@@ -124,6 +124,10 @@ var forms = []form{
 	{"Java, comparison", "A.java", "if (token.equals(\"§\")) {\n", true},
 	{"Kotlin", "a.kt", "val apiKey: String = \"§\"\n", false},
 	{"C#", "a.cs", "public const string ApiKey = \"§\";\n", true},
+	{"C#, credential", "a.cs", "new NetworkCredential(\"app\", \"§\");\n", true},
+	{"Java, annotation", "A.java", "@Value(\"${api.key:§}\") String key;\n", false},
+	{"Python, basic authentication", "a.py", "requests.get(url, auth=('app', '§'))\n", true},
+	{"Go, basic authentication", "a.go", "req.SetBasicAuth(\"app\", \"§\")\n", true},
 	{"C#, verbatim", "a.cs", "var clientSecret = @\"§\";\n", true},
 	{"C", "a.c", "#define API_KEY \"§\"\nstatic const char *x;\n", true},
 	{"C, array", "a.c", "static const char secret_key[] = \"§\";\n", true},
@@ -160,6 +164,8 @@ var forms = []form{
 	{"shell, fish", "a.fish", "set -gx API_KEY §\n", false},
 	{"shell, header", "a.sh", "curl -H \"Authorization: Bearer §\" https://api.example.com/\n", false},
 	{"shell, key header", "a.sh", "curl -H 'X-API-Key: §' https://api.example.com/\n", false},
+	{"shell, sshpass", "a.sh", "sshpass -p '§' ssh host\n", false},
+	{"shell, literal of kubectl", "a.sh", "kubectl create secret generic x --from-literal=password=§\n", false},
 	{"shell, curl -u", "a.sh", "curl -u app:§ https://api.example.com/\n", false},
 	{"Windows", "a.bat", "set API_KEY=§\r\n", false},
 	{"PowerShell", "a.ps1", "$env:API_KEY = \"§\"\n", false},
@@ -172,6 +178,8 @@ var forms = []form{
 	{"YAML, in a mapping", "a.yml", "db: {user: app, password: §, port: 5}\n", false},
 	{"YAML, list", "docker-compose.yml", "    environment:\n      - API_KEY=§\n", true},
 	{"YAML, block", "a.yaml", "secret: |\n  §\nnext: x\n", true},
+	{"YAML, folded block", "a.yaml", "secret: >-\n  §\nnext: x\n", true},
+	{"YAML, default of Spring", "a.yml", "    password: ${DB_PASSWORD:§}\n", false},
 	{"YAML, name and value", "deploy.yaml", "env:\n  - name: API_KEY\n    value: \"§\"\n", true},
 	{"YAML, anchor", "a.yaml", "tokens:\n  - token: §\n", true},
 	{"TOML", "a.toml", "[db]\npassword = \"§\"\n", true},
@@ -190,6 +198,7 @@ var forms = []form{
 	{"notebook, single quotes", "a.ipynb", "{\"source\": \"import os\\nAPI_TOKEN = '§'\\nprint(1)\"}\n", false},
 	{"notebook, output", "a.ipynb", "{\"text\": [\"API_KEY=§\\n\"]}\n", false},
 	{"XML, element", "a.xml", "<server><password>§</password></server>\n", false},
+	{"XML, any password", "a.xml", "<password>§</password>\n", true},
 	{"XML, attribute", "a.xml", "<add key=\"ApiKey\" value=\"§\" />\n", false},
 	{"XML, property", "a.xml", "<property name=\"password\" value=\"§\"/>\n", false},
 	{"XML, entry", "a.xml", "<entry key=\"api.key\">§</entry>\n", false},
@@ -239,8 +248,10 @@ func fits(f form, a alphabet, v string) bool {
 		return !strings.ContainsAny(v, "/") && !(strings.Contains(f.name, "alone") && len(v) < 20)
 	case strings.HasPrefix(f.name, "Kubernetes Secret, two"):
 		return encoded.MatchString(v)
-	case strings.HasPrefix(f.name, "PHP, define"):
-		return !strings.Contains(v, "'")
+	case f.name == "XML, any password":
+		return !strings.ContainsAny(v, "&<")
+	case f.name == "Java, annotation": // in a literal of code, without quotes of its own
+		return len(v) >= 24 && strings.IndexByte("-+/", v[0]) < 0 && strings.ContainsAny(v, number) && !strings.Contains(a.name, "word")
 	}
 	return true
 }

@@ -33,6 +33,9 @@ func (d *document) userinfo(_, end int, add func(from, to int)) {
 	if at+1 >= len(all) {
 		return
 	}
+	if c := all[at+1]; !isAlnum(c) && c < 0x80 && strings.IndexByte("[${<%_-.(", c) < 0 {
+		return // no host
+	}
 	if strings.Contains(all[:at], mark) || strings.Contains(all[:at], "&lt;") || strings.ContainsAny(all[:at], "[]") {
 		return
 	}
@@ -74,9 +77,25 @@ func (d *document) flag(_, end int, add func(from, to int)) {
 	}
 }
 
+// shortFlag finds the password after -p of sshpass and MySQL's programs.
+func (d *document) shortFlag(_, end int, add func(from, to int)) {
+	line := d.text[end:min(len(d.text), end+512)]
+	if k := strings.IndexByte(line, '\n'); k >= 0 {
+		line = line[:k]
+	}
+	if m := passwordFlag.FindStringSubmatchIndex(line); m != nil {
+		for g := 2; g < len(m); g += 2 {
+			if m[g] >= 0 && secretValue(line[m[g]:m[g+1]], password, bare) {
+				add(end+m[g], end+m[g+1])
+			}
+		}
+	}
+}
+
 var (
-	userFlag = regexp.MustCompile(`[ \t](?:-u|--user|--proxy-user|-U)(?:=|[ \t]{0,5})(?:\\?"([^"\n]{3,255}?)\\?"|'([^'\n]{3,255})'|([^\s"'\\` + "`" + `<>]{3,255}(?:'[^'\n]+'|"[^"\n]+")?))`)
-	weakWord = regexp.MustCompile(`^(?i:change(?:it|me)|pass(?:word)?|pwd|test|token|\.\.\.|\$.*)$`)
+	passwordFlag = regexp.MustCompile(`[ \t]-p[ \t]?(?:"([^"]{4,255})"|'([^']{4,255})'|([^\s"'` + "`" + `]{4,255}))`)
+	userFlag     = regexp.MustCompile(`[ \t](?:-u|--user|--proxy-user|-U)(?:=|[ \t]{0,5})(?:\\?"([^"\n]{3,255}?)\\?"|'([^'\n]{3,255})'|([^\s"'\\` + "`" + `<>]{3,255}(?:'[^'\n]+'|"[^"\n]+")?))`)
+	weakWord     = regexp.MustCompile(`^(?i:change(?:it|me)|pass(?:word)?|pwd|test|token|\.\.\.|\$.*)$`)
 )
 
 func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }

@@ -152,6 +152,15 @@ a.java|@Value("${app.api.key2}") private String apiKey;
 a.java|private static final String TOKEN_HEADER = "X-Auth-Token-V2";
 a.cs|Password = Environment.GetEnvironmentVariable("DB_PASSWORD_2")
 a.rb|key: Rails.application.credentials.dig(:s3, :key2)
+a.url|unix-abstract:/ a///://::!@#$%25^&*()b
+a.go|&hybridPrivateKey{mlkem768X25519, bytes.Clone(seed)}
+a.go|Passphrase []byte ` + "`" + `sshtype:"22"` + "`" + `
+a.js|createToken('HYPHENRANGELOOSE', x)
+a.py|names = ['viGpibPassControl', 'viGpibSendIFC', 'viIn8']
+a.go|Token{String: "-9223372036854775808", Kind: '0'}
+a.log|    --- PASS: TestVet/5 (0.07s)
+a.go|"secret": "\u3299\ufe0f",
+a.go|GenerateSample("AWS", "AKIA"+secrets.NewSecret("[A-Z2-7]{16}"))
 a.url|https://user@bitbucket.org/team/repo2.git
 a.url|ssh://git@github.com/a/b2.git
 a.url|http://localhost:8080/path2/@scope/pkg

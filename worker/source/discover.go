@@ -7,6 +7,7 @@ import (
 	"io"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/editorconfig/editorconfig-core-go/v2"
 )
@@ -100,7 +101,7 @@ func readConfigs(ctx context.Context, s Source, entries []Entry) (configs, error
 			}
 			return err
 		}
-		if config, err := editorconfig.ParseBytes([]byte(text)); err == nil {
+		if config, err := editorconfig.Parse(strings.NewReader(text)); err == nil {
 			found[path.Dir(entry.Path)] = config
 		}
 		return ctx.Err()
