@@ -17,6 +17,8 @@ type document struct {
 	yaml       bool
 	netrc      bool
 	seen       int // end of the last name that was looked at
+	work       int // bytes of values that were judged
+	manifests  int // end of the last manifest that was looked at
 }
 
 var codeEnds = wordSet(`.go .py .pyi .js .mjs .cjs .ts .mts .cts .jsx .tsx .java .kt .kts .c .h .cc .cpp .cxx .hpp .hh .cs .php .rb .rs .swift .scala .m .mm .pl .pm .lua
@@ -34,9 +36,10 @@ func newDocument(p, text string) *document {
 
 const (
 	longestName = 80
-	longestGap  = 160 // from a name to its value
-	listLength  = 200 // values of a list that are looked at
-	pieceCount  = 64  // pieces of a value that is put together
+	longestGap  = 160  // from a name to its value
+	longestBare = 1024 // without quotes
+	listLength  = 200  // values of a list that are looked at
+	pieceCount  = 64   // pieces of a value that is put together
 )
 
 // piece is a part of the text; a value is one, or several that are put together.
@@ -670,7 +673,7 @@ func (g *gap) bareFrom(add func(from, to int)) bool {
 		stops = ""
 	}
 	to := from
-	for to < len(t) && t[to] > ' ' && t[to] != 0x7f && strings.IndexByte(stops, t[to]) < 0 && to-from <= longestValue {
+	for to < len(t) && t[to] > ' ' && t[to] != 0x7f && strings.IndexByte(stops, t[to]) < 0 && to-from <= longestBare {
 		to++
 	}
 	if style == inCode && to < len(t) && strings.IndexByte("({[:@.", t[to]) >= 0 {
@@ -783,6 +786,10 @@ func (g *gap) judge(pieces []piece, s style, add func(from, to int)) {
 	}
 	if s == inCode && g.scheme {
 		s = bare // text about a header
+	}
+	// A text that is all names may ask for each of its tails: then only short values are judged.
+	if g.d.work += len(v); len(v) > 256 && g.d.work > 8*len(t)+longest {
+		return
 	}
 	if integrity(t, from) || strings.IndexByte(v, '\n') >= 0 && !keyLines(v) {
 		return

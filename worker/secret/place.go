@@ -133,7 +133,7 @@ var (
 // is no plain word of stringData. Names of entries stay.
 func (d *document) manifest(at, end int, add func(from, to int)) {
 	t := d.text
-	if !kindSecret.MatchString(t[end:min(len(t), end+40)]) || at > 0 && isName(t[at-1]) {
+	if at < d.manifests || !kindSecret.MatchString(t[end:min(len(t), end+40)]) || at > 0 && isName(t[at-1]) {
 		return
 	}
 	from, to := 0, len(t)
@@ -144,6 +144,7 @@ func (d *document) manifest(at, end int, add func(from, to int)) {
 		to = end + k + 1
 	}
 	from, to = max(from, at-longest), min(to, end+longest)
+	d.manifests = to
 	part := t[from:to]
 	for _, m := range dataObject.FindAllStringSubmatchIndex(part, 64) {
 		encoded := m[3]-m[2] == len("data")

@@ -139,7 +139,7 @@ func TestRedact(t *testing.T) {
 
 	t.Run("HostileTextCostsBoundedTime", func(t *testing.T) {
 		t.Parallel()
-		for _, unit := range []string{"key=", "-----BEGIN RSA PRIVATE KEY-----", "://a:", "eyJ", "password=;", "curl ", "secret data: kind: "} {
+		for _, unit := range []string{"key=", "-----BEGIN RSA PRIVATE KEY-----", "://a:", "eyJ", "password=;", "curl ", "secret data: kind: ", "key=\"", "token: 'a8Kd92LmQp", "kind: Secret\ndata:\n a: b\n", "auth=(\"a\",", "curl -u a:b", "mysql -p", "a:b@tcp(", "x://a@"} {
 			text := strings.Repeat(unit, (1<<16)/len(unit))
 			got, _ := r.Redact("a.yaml", text)
 			require.NotEmpty(t, got)
