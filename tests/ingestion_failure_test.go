@@ -44,15 +44,18 @@ func TestIngestionFailures(t *testing.T) {
 	l.git.Create(t, "acme/binary", gittest.On("main", gittest.Files{"a.bin": gittest.Text("\x00\x01\x02"), "link": gittest.Symlink("/etc/passwd")}))
 	l.git.Create(t, "acme/private", gittest.On("main", smallRepository))
 	l.git.Set("acme/private", gittest.Mood{User: "u", Password: "p"})
-	huge := gittest.Files{"big.txt": gittest.Text(strings.Repeat("many words in a line\n", 80_000)), "small.txt": gittest.Text("one two three\n")}
-	l.git.Create(t, "acme/huge", gittest.On("main", huge))
+	big := gittest.Text(strings.Repeat("many words in a line\n", 80_000))
+	l.git.Create(t, "acme/huge", gittest.On("main", gittest.Files{"big.txt": big}))
+	l.git.Create(t, "acme/mixed", gittest.On("main", gittest.Files{"big.txt": big, "small.txt": gittest.Text("one two three\n"), "old.pas": gittest.Text("{ \xdcbersicht f\xfcr Stra\xdfe }\nbegin end.\n"),
+		"odd.c": gittest.Text("/* \x81\x8d\x8f\x90 */\n"), "logo.png": gittest.Text("\x89PNG\x00"), "model.onnx": gittest.Text("version https://git-lfs.github.com/spec/v1\noid sha256:" +
+			strings.Repeat("a1", 32) + "\nsize 9\n"), "n\xe4me.txt": gittest.Text("a name that is not UTF-8\n"), "link": gittest.Symlink("/etc/passwd")}))
 	l.work()
 
 	for _, c := range []struct{ name, repository, code, phase string }{
 		{"AMissingRepositoryIsNotFound", "acme/missing", "REPO_NOT_FOUND", "repository_fetch"},
 		{"APrivateRepositoryIsNotFoundForStrangers", "acme/private", "REPO_NOT_FOUND", "repository_fetch"},
 		{"NothingButBinariesAndSymlinksIsInvalid", "acme/binary", "INVALID_FORMAT", "repository_fetch"},
-		{"AProjectWithTooManyBadFilesFailsParsing", "acme/huge", "PARSING_FAILED", "parsing"},
+		{"AProjectOfNothingButFilesTooLargeFailsParsing", "acme/huge", "PARSING_FAILED", "parsing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			project := l.project(c.repository)
@@ -100,7 +103,36 @@ func TestIngestionFailures(t *testing.T) {
 		refused(t, err, "NOTHING_TO_RECOVER")
 	})
 
-	t.Run("FilesTooLargeAreLeftOutOrParsedWithMoreMemory", func(t *testing.T) {
+	t.Run("FilesLeftOutAreCountedByReasonAndFailNothing", func(t *testing.T) {
+		project := l.project("acme/mixed")
+		run := l.start(project)
+		require.Equal(t, "completed", l.outcome(run))
+		require.Equal(t, []string{`n\xe4me.txt`, "old.pas", "small.txt"}, value[[]string](l, "select array_agg(path order by path) from public.run_files where run_id = $1", run))
+		require.Zero(t, value[int](l, "select errors_encountered from public.ingestion_runs where id = $1", run))
+		require.Equal(t, "{ Übersicht für Straße }\nbegin end.\n", value[string](l, "select string_agg(c.content, '' order by c.position) from public.chunks c join public.run_files f on f.id = c.file_id where c.run_id = $1 and f.path = 'old.pas'", run))
+		data, err := l.call("get_ingestion_result", project, "{}")
+		require.NoError(t, err)
+		var result struct {
+			FilesLeftOut struct {
+				Total   int
+				Reasons map[string]int
+				Files   []struct{ Path, Reason string }
+			}
+		}
+		require.NoError(t, json.Unmarshal(data, &result))
+		left := result.FilesLeftOut
+		require.Equal(t, map[string]int{"too_large": 1, "binary": 1, "unknown_encoding": 1, "lfs_pointer": 1, "symlink": 1}, left.Reasons)
+		require.Equal(t, 5, left.Total)
+		require.Equal(t, []struct{ Path, Reason string }{{"odd.c", "unknown_encoding"}, {"big.txt", "too_large"}}, left.Files)
+		data, err = l.call("get_progress_details", project, "{}")
+		require.NoError(t, err)
+		var state map[string]map[string]any
+		_ = json.Unmarshal(data, &state) // some members are no objects
+		require.EqualValues(t, 4, state["phase1Data"]["leftOut"].(map[string]any)["total"])
+		require.EqualValues(t, 1, state["phase2Data"]["leftOut"].(map[string]any)["total"])
+	})
+
+	t.Run("FilesTooLargeAreParsedWithMoreMemory", func(t *testing.T) {
 		project := l.project("acme/huge")
 		_, _, _, failed := l.run(l.start(project))
 		require.Equal(t, []string{"big.txt"}, failed)
@@ -110,7 +142,7 @@ func TestIngestionFailures(t *testing.T) {
 		require.NoError(t, err)
 		run := value[uuid.UUID](l, "select id from public.ingestion_runs where project_id = $1 order by created_at desc limit 1", project)
 		require.Equal(t, "completed", l.outcome(run))
-		require.Equal(t, 2, value[int](l, "select count(*) from public.run_files where run_id = $1", run))
+		require.Equal(t, 1, value[int](l, "select count(*) from public.run_files where run_id = $1", run))
 	})
 }
 

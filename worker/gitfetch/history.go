@@ -124,7 +124,7 @@ func readLog(r io.Reader, oldest map[string]struct{}, missing map[string]struct{
 			change.Date = at.UTC()
 			continue
 		}
-		path := strings.TrimPrefix(text, "\n")
+		path := Shown(strings.TrimPrefix(text, "\n"))
 		if _, ok := missing[path]; ok && counts {
 			found[path] = change
 			delete(missing, path)

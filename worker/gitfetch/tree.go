@@ -113,6 +113,9 @@ func (t *Tree) add(entry []byte) error {
 	case mode == 0o160000:
 		t.Skipped.Submodules++
 		return nil
+	}
+	path = []byte(Shown(string(path)))
+	switch {
 	case mode&0o170000 != 0o100000 || !storable(path):
 		t.Skipped.BadPaths++
 		return nil
@@ -128,6 +131,25 @@ func (t *Tree) add(entry []byte) error {
 	t.Files = append(t.Files, file)
 	t.Bytes += size
 	return nil
+}
+
+// Shown gives a name as it is kept and shown: bytes that are not UTF-8 as \xNN. Content is found by its id, so nothing needs the
+// name itself.
+func Shown(name string) string {
+	if utf8.ValidString(name) {
+		return name
+	}
+	var b strings.Builder
+	for len(name) > 0 {
+		r, n := utf8.DecodeRuneInString(name)
+		if r == utf8.RuneError && n == 1 {
+			fmt.Fprintf(&b, `\x%02x`, name[0])
+		} else {
+			b.WriteString(name[:n])
+		}
+		name = name[n:]
+	}
+	return b.String()
 }
 
 // storable tells whether a path can be kept, shown and joined without surprise.

@@ -23,6 +23,7 @@ type fetchStage struct {
 	files     int
 	size      int64
 	languages map[string]bool
+	left      leftOut
 }
 
 type stageItem struct {
@@ -127,6 +128,12 @@ func (s *fetchStage) add(d source.Discovery) {
 	}
 }
 
+func (s *fetchStage) leftOut(l leftOut) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = l
+}
+
 func (s *fetchStage) discovered(r *run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,7 +168,8 @@ func (s *fetchStage) json() any {
 	return map[string]any{"repositoryUrl": s.label, "statusItems": items,
 		"cloneProgress": map[string]any{"downloadedMB": downloaded, "totalMB": total, "percentage": s.percent},
 		"earlyStats": map[string]any{"filesFound": s.files, "languagesDetected": append([]string{}, slices.Sorted(maps.Keys(s.languages))...),
-			"repositorySizeMB": megabytes(s.size)}}
+			"repositorySizeMB": megabytes(s.size)},
+		"leftOut": s.left.json()}
 }
 
 func (r *run) showFetch(stage *fetchStage, percent int) {

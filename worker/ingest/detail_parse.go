@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -60,11 +61,15 @@ func (s *parseStage) typeOf(language string) *typeCount {
 	return t
 }
 
-func (s *parseStage) failed(name, language string) {
+func (s *parseStage) failed(name, language string, large bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.done++
 	s.typeOf(language).done++
+	if large {
+		s.out.TooLarge = append(s.out.TooLarge, name)
+		return
+	}
 	s.out.Failed = append(s.out.Failed, name)
 }
 
@@ -110,6 +115,7 @@ func (s *parseStage) outcome() parseOutcome {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	slices.Sort(s.out.Failed)
+	slices.Sort(s.out.TooLarge)
 	s.out.Insights = s.insights()
 	return s.out
 }
@@ -175,7 +181,7 @@ func (s *parseStage) json() any {
 	}
 	return map[string]any{"overallProgress": percentOf(s.done, s.total), "fileTypeBreakdown": breakdown,
 		"metrics":        map[string]any{"tokensProcessed": s.out.Tokens, "currentReduction": 0, "speedFilesPerSec": speed},
-		"memoryInsights": insights}
+		"memoryInsights": insights, "leftOut": tooLargeFiles(s.out.TooLarge).json()}
 }
 
 func percentOf(part, whole int) int {
@@ -193,7 +199,7 @@ func languageLabel(id string) string {
 	if id == "" {
 		return "Other"
 	}
-	return string(id[0]-'a'+'A') + id[1:]
+	return strings.ToUpper(id[:1]) + id[1:]
 }
 
 var languageLabels = map[string]string{"typescript": "TypeScript", "tsx": "TypeScript (TSX)", "javascript": "JavaScript", "csharp": "C#", "cpp": "C++",

@@ -36,11 +36,14 @@ type file struct {
 	Path   string `json:"p"` // within the origin
 	Size   int64  `json:"s"`
 	Ref    string `json:"r,omitempty"`
+	Code   string `json:"c,omitempty"` // encoding, if it is no Unicode
 }
 
 func (r *run) name(f file) string { return r.origins[f.Origin].prefix + f.Path }
 
-func (f file) entry() source.Entry { return source.Entry{Path: f.Path, Size: f.Size, Ref: f.Ref} }
+func (f file) entry() source.Entry {
+	return source.Entry{Path: f.Path, Size: f.Size, Ref: f.Ref, Encoding: f.Code}
+}
 
 // runFetch is phase 1: fetch everything, then find the files.
 func (r *run) runFetch(ctx context.Context) error {
@@ -233,7 +236,7 @@ func (r *run) discoverInput() string {
 	for _, repo := range r.t.Repositories {
 		commits[repo.ID] = r.trees[repo.ID].Commit
 	}
-	return fingerprint("discover", commits, r.t.Repositories, r.t.Files, r.t.Manual, r.t.FileFilters, r.t.PatternFilters,
+	return fingerprint("discover 2", commits, r.t.Repositories, r.t.Files, r.t.Manual, r.t.FileFilters, r.t.PatternFilters,
 		r.t.Options.Exclusions, r.t.Options.ApplyFilters)
 }
 
@@ -254,16 +257,19 @@ func (r *run) discover(ctx context.Context, stage *fetchStage) error {
 		return err
 	}
 	r.input = r.discoverInput()
-	var files []file
-	if !r.dir.done("discover", r.input, &files) {
+	var found discovered
+	if !r.dir.done("discover", r.input, &found) {
 		var err error
-		if files, err = r.look(ctx, stage); err != nil {
+		if found, err = r.look(ctx, stage); err != nil {
 			return err
 		}
-		if err := r.dir.finish("discover", r.input, files); err != nil {
+		if err := r.dir.finish("discover", r.input, found); err != nil {
 			return err
 		}
 	}
+	files := found.Files
+	r.left = found.LeftOut
+	stage.leftOut(r.left)
 	if len(files) == 0 {
 		return &Failure{Code: "INVALID_FORMAT", Message: "There is nothing to ingest: no file is left after the filters."}
 	}
@@ -294,8 +300,15 @@ func (r *run) discover(ctx context.Context, stage *fetchStage) error {
 	return nil
 }
 
-func (r *run) look(ctx context.Context, stage *fetchStage) ([]file, error) {
+// discovered is the outcome of looking for files.
+type discovered struct {
+	Files   []file  `json:"files"`
+	LeftOut leftOut `json:"leftOut"`
+}
+
+func (r *run) look(ctx context.Context, stage *fetchStage) (discovered, error) {
 	files := []file{}
+	var left leftOut
 	for i, o := range r.origins {
 		found, err := source.Discover(ctx, o.src, o.filter, func(done, total int) {
 			stage.looking(o.label)
@@ -303,19 +316,33 @@ func (r *run) look(ctx context.Context, stage *fetchStage) ([]file, error) {
 		})
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil, context.Cause(ctx)
+				return discovered{}, context.Cause(ctx)
 			}
-			return nil, err
+			return discovered{}, err
 		}
 		for _, e := range found.Files {
-			files = append(files, file{i, e.Path, e.Size, e.Ref})
+			files = append(files, file{i, e.Path, e.Size, e.Ref, e.Encoding})
+		}
+		for reason, n := range found.Excluded {
+			left.count(string(reason), n)
+		}
+		for _, f := range found.LeftOut {
+			if f.Reason == source.UnknownEncoding || textName(f.Path) {
+				left.name(o.prefix+f.Path, string(f.Reason))
+			}
+		}
+		if o.repo != nil {
+			skipped := r.trees[o.repo.ID].Skipped
+			left.count("symlink", skipped.Symlinks)
+			left.count("submodule", skipped.Submodules)
+			left.count("bad_path", skipped.BadPaths)
 		}
 		stage.add(found)
 	}
 	slices.SortStableFunc(files, func(a, b file) int { return strings.Compare(r.name(a), r.name(b)) })
 	// Two sources may still spell the same name (an upload called like a repository's path): the first one has it.
 	files = slices.CompactFunc(files, func(a, b file) bool { return r.name(a) == r.name(b) })
-	return files, nil
+	return discovered{files, left}, nil
 }
 
 // prepare makes sure that the files are known, without showing anything.

@@ -185,7 +185,7 @@ func (r *run) completion(latency, relevance int) map[string]any {
 			BytesProcessed: r.parse.Bytes, ChunksCreated: int64(o.Kept), ErrorsEncountered: failed},
 		"originalTokens": o.Original, "optimizedTokens": o.Optimized, "detail": detail, "checkpoint": r.t.Checkpoint,
 		"result": map[string]any{"savingsBreakdown": savings, "queryLatencyMs": latency, "relevanceScore": relevance,
-			"languagesDetected": r.parse.languages()},
+			"languagesDetected": r.parse.languages(), "filesLeftOut": r.leftOut()},
 	}
 }
 

@@ -36,6 +36,7 @@ type parsedFile struct {
 type parseOutcome struct {
 	Files     int            `json:"files"` // parsed
 	Failed    []string       `json:"failed,omitempty"`
+	TooLarge  []string       `json:"tooLarge,omitempty"` // left out for their size, which is no failure
 	Tokens    int64          `json:"tokens"`
 	Bytes     int64          `json:"bytes"`
 	Languages map[string]int `json:"languages"`
@@ -43,7 +44,7 @@ type parseOutcome struct {
 }
 
 // parsedSchema changes when the record or what fills it does.
-var parsedSchema = "2 " + spill.Schema(&parsedFile{})
+var parsedSchema = "3 " + spill.Schema(&parsedFile{})
 
 // runParse is phase 2.
 func (r *run) runParse(ctx context.Context) error {
@@ -100,7 +101,7 @@ func (r *run) parseAll(ctx context.Context) error {
 func tooManyFailed(o parseOutcome, files int) error {
 	switch {
 	case o.Files == 0:
-		return &Failure{Code: "PARSING_FAILED", Message: "None of the files could be parsed.", Items: o.Failed, Retryable: true}
+		return &Failure{Code: "PARSING_FAILED", Message: "None of the files could be parsed.", Items: append(slices.Clone(o.Failed), o.TooLarge...), Retryable: true}
 	case len(o.Failed)*5 > files:
 		return &Failure{Code: "PARSING_FAILED", Message: fmt.Sprintf("%d of %d files could not be parsed.", len(o.Failed), files), Items: o.Failed,
 			Retryable: true}
@@ -182,7 +183,7 @@ func (r *run) read(ctx context.Context, w *spill.Writer, stage *parseStage, jobs
 			if err := flight.Acquire(ctx, weight); err != nil {
 				return err
 			}
-			text, err := source.Decode(content, limit)
+			text, err := source.DecodeAs(content, limit, e.Encoding)
 			if err != nil {
 				flight.Release(weight)
 				if errors.Is(err, source.ErrTooLarge) || errors.Is(err, source.ErrBinary) {
@@ -210,7 +211,7 @@ func (r *run) leaveOut(w *spill.Writer, stage *parseStage, i int, cause error) e
 	if err := w.Put(i, &parsedFile{Failed: cause.Error()}); err != nil {
 		return err
 	}
-	stage.failed(r.name(r.files[i]), languageOf(r.files[i].Path))
+	stage.failed(r.name(r.files[i]), languageOf(r.files[i].Path), errors.Is(cause, source.ErrTooLarge) || errors.Is(cause, parse.ErrTooLarge))
 	r.showParsed(stage, -1)
 	return nil
 }
@@ -222,8 +223,8 @@ func (r *run) parseOne(ctx context.Context, w *spill.Writer, stage *parseStage, 
 		text, found := r.e.redact.Redact(f.Path, j.text)
 		p.Text, p.Secrets = text, len(found)
 	}
-	// Masking may lengthen a text; the limit was judged before.
-	parsed, err := r.e.parser.Parse(ctx, f.Path, p.Text, parse.Options{MaxBytes: 2 * int(r.fileLimit())})
+	// Masking may lengthen a text, and an old encoding up to thrice; the limit was judged by the file's own bytes.
+	parsed, err := r.e.parser.Parse(ctx, f.Path, p.Text, parse.Options{MaxBytes: 4 * int(r.fileLimit())})
 	switch {
 	case errors.Is(err, parse.ErrTooLarge), errors.Is(err, parse.ErrTimeout):
 		return r.leaveOut(w, stage, j.index, err)

@@ -28,7 +28,8 @@ type run struct {
 	fetched bool
 	origins []*origin
 	files   []file
-	input   string // fingerprint of what was discovered
+	left    leftOut // what discovery left out
+	input   string  // fingerprint of what was discovered
 
 	parsed     *spill.Reader
 	parse      parseOutcome

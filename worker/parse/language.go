@@ -1,10 +1,14 @@
 package parse
 
 import (
+	"cmp"
 	"path"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/go-enry/go-enry/v2"
+	"github.com/go-enry/go-enry/v2/data"
 )
 
 // byExtension decides the extensions that enry finds ambiguous, and the common ones without asking it.
@@ -24,8 +28,32 @@ var byName = map[string]string{
 	"makefile": "makefile", "gnumakefile": "makefile", "dockerfile": "dockerfile", ".env": "dotenv", ".editorconfig": "ini",
 	".gitconfig": "ini", "gemfile": "ruby", "rakefile": "ruby", "package-lock.json": "json", "go.mod": "go-module", "go.sum": "go-checksums",
 	"composer.lock": "json", "cargo.lock": "toml", "poetry.lock": "toml", "pipfile": "toml", "license": "text", "readme": "text",
-	"tsconfig.json": "jsonc", "codeowners": "text",
+	"tsconfig.json": "jsonc", "codeowners": "text", "cmakelists.txt": "cmake", "pipfile.lock": "json", "flake.lock": "json", "deno.lock": "json",
 }
+
+// usual is what an extension that several languages share stands for when the content does not tell, or is not known yet.
+var usual = map[string]string{
+	".sol": "solidity", ".f": "fortran", ".for": "fortran", ".v": "verilog", ".inc": "php", ".pp": "puppet", ".cl": "common-lisp", ".frm": "visual-basic-6.0",
+	".bas": "vba", ".cls": "vba", ".sls": "saltstack", ".d": "d", ".fs": "fsharp", ".ex": "elixir", ".t": "perl", ".ls": "livescript", ".gd": "gdscript", ".gs": "javascript", ".ml": "ocaml",
+	".e": "eiffel", ".sc": "scala", ".as": "actionscript", ".l": "lex", ".pro": "prolog", ".st": "smalltalk", ".b": "brainfuck", ".x": "linker-script", ".mod": "modula-2",
+	".asc": "asciidoc", ".ms": "roff", ".n": "roff", ".lsp": "common-lisp", ".lisp": "common-lisp", ".asm": "assembly", ".i": "assembly", ".spec": "rpm-spec", ".tst": "gap",
+	".cp": "cpp", ".cgi": "perl", ".fcgi": "perl", ".properties": "properties", ".res": "rescript", ".fr": "frege", ".j": "objective-j", ".mc": "monkey-c", ".p": "openedge-abl",
+	".1": "roff", ".tpl": "smarty", ".ncl": "ncl", ".nl": "newlisp", ".g": "gap", ".rno": "roff", ".txt": "text",
+}
+
+// disputed are extensions that byExtension gives to the usual language although others share them; only plain signs of another one count.
+var disputed = map[string]*regexp.Regexp{
+	".m":  regexp.MustCompile(`(?m)^[ \t]*(?:%|function\b|end\b|:- |\(\*|[ \t]*;)`),
+	".pl": regexp.MustCompile(`(?m)^[^#\n]*:-|^use v6|^(?:multi|class|role)\b`),
+	".r":  regexp.MustCompile(`(?im)^[ \t]*rebol\b|^rez\b|^#include`),
+	".rs": regexp.MustCompile(`(?m)^#pragma (?:version|rs)|^<\?xml`),
+	".ts": regexp.MustCompile(`\A\s*(?:<\?xml|<!DOCTYPE TS|<TS\b)`),
+	".cs": regexp.MustCompile(`(?m)methodsFor:`),
+	".md": regexp.MustCompile(`(?m)^\(define_`),
+}
+
+// contentBytes is how much of a text is looked at to tell its language.
+const contentBytes = 64 << 10
 
 var renamed = map[string]string{"C#": "csharp", "C++": "cpp", "F#": "fsharp", "Objective-C++": "objective-cpp"}
 
@@ -43,15 +71,23 @@ func Language(file, text string) string {
 	if ext == ".h" {
 		return header(text)
 	}
+	head := text[:min(len(text), contentBytes)]
 	if id, ok := byExtension[ext]; ok {
+		if sign := disputed[ext]; sign != nil && sign.MatchString(head) {
+			return shared(base, ext, head, id)
+		}
 		return id
 	}
 	if name, _ := enry.GetLanguageByFilename(base); name != "" {
 		return id(name)
 	}
 	if ext != "" {
-		if name, _ := enry.GetLanguageByExtension(base); name != "" {
-			return id(name)
+		switch names := enry.GetLanguagesByExtension(base, nil, nil); len(names) {
+		case 0:
+		case 1:
+			return id(names[0])
+		default:
+			return shared(base, ext, head, cmp.Or(usual[ext], id(names[0])))
 		}
 	}
 	if strings.HasPrefix(text, "#!") {
@@ -70,10 +106,44 @@ func id(name string) string {
 	return strings.ReplaceAll(strings.ToLower(name), " ", "-")
 }
 
-// header tells C++'s headers from C's by words that C has not.
+// shared tells the language of an extension that several share: by the editor's line in it, by what only one of them has, and by
+// the words in it, as far as enry knows any. fallback is the language when nothing tells.
+func shared(base, ext, head, fallback string) string {
+	if strings.TrimSpace(head) == "" {
+		return fallback
+	}
+	if strings.Contains(head[:min(len(head), 4096)], "<?php") {
+		return "php"
+	}
+	content := []byte(head)
+	names := enry.GetLanguagesByExtension(base, nil, nil)
+	if m := enry.GetLanguagesByModeline(base, content, nil); len(m) == 1 {
+		return id(m[0])
+	}
+	lower := base[:len(base)-len(ext)] + ext // enry's rules know small letters
+	if found := enry.GetLanguagesByContent(lower, content, names); len(found) == 1 {
+		return id(found[0])
+	} else if len(found) > 1 {
+		names = found
+	}
+	if byExtension[ext] != "" || len(strings.Fields(head)) < 8 {
+		return fallback
+	}
+	if name, _ := enry.GetLanguageByClassifier(content, names); name != "" && slices.Contains(names, name) {
+		return id(name)
+	}
+	return fallback
+}
+
+// header tells the headers of C++ and Objective-C from C's by words that C has not.
 func header(text string) string {
 	for l := range strings.Lines(text[:min(len(text), 64<<10)]) {
 		l = strings.TrimSpace(l)
+		for _, w := range [...]string{"@interface ", "@protocol ", "@class ", "#import "} {
+			if strings.HasPrefix(l, w) {
+				return "objective-c"
+			}
+		}
 		for _, w := range [...]string{"class ", "namespace ", "template <", "template<", "using ", "public:", "private:", "protected:"} {
 			if strings.HasPrefix(l, w) {
 				return "cpp"
@@ -94,6 +164,17 @@ var indented = map[string]bool{
 	"python": true, "yaml": true, "makefile": true, "markdown": true, "restructuredtext": true, "haml": true, "pug": true, "sass": true,
 	"coffeescript": true, "haskell": true, "fsharp": true, "nim": true, "slim": true, "stylus": true, "gdscript": true, "elm": true,
 	"asciidoc": true, "text": true, "starlark": true, "cython": true, "org": true, "csv": true, "tsv": true, "diff": true,
+	"fortran": true, // fixed form: columns have meaning; the free form is another language
+}
+
+// Dialects are edited as the language that they come from, and indented like it.
+func init() {
+	for _, l := range data.LanguageInfoByID {
+		switch l.AceMode {
+		case "yaml", "python", "coffee", "haml", "jade", "sass", "stylus", "slim", "haskell", "makefile", "cobol", "rst", "elm", "nim", "markdown":
+			indented[id(l.Name)] = true
+		}
+	}
 }
 
 // nature returns the category of a file and whether its indentation has meaning.

@@ -356,7 +356,7 @@ func TestLanguage(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]string{
 		"a.go": "go", "x/Makefile": "makefile", "Dockerfile": "dockerfile", "Dockerfile.dev": "dockerfile", "b.H": "c", "a.kt": "kotlin", "a.swift": "swift",
-		".env.local": "dotenv", "a.h": "c", "go.mod": "go-module", "a.fs": "f#", "CMakeLists.txt": "text", "LICENSE": "text", "a.unknownext": "text", "a.scala": "scala", "x.cs": "csharp",
+		".env.local": "dotenv", "a.h": "c", "go.mod": "go-module", "a.fs": "f#", "CMakeLists.txt": "cmake", "LICENSE": "text", "a.unknownext": "text", "a.scala": "scala", "x.cs": "csharp",
 	} {
 		if want == "f#" {
 			continue // enry finds the extension ambiguous

@@ -1,13 +1,19 @@
 // Package secret replaces the secrets in a text by [REDACTED:<kind>].
 //
-// What a secret is, is decided by the rules of gitleaks (its default configuration: patterns, keywords, entropy and
-// allowlists), with two rules added for passwords in connection strings. Its own detector runs each pattern over the
-// whole text as soon as a keyword occurs anywhere in it, which is far too slow for source code, where "key" and "api" occur
-// everywhere. Here one automaton finds all keywords in one pass; a pattern runs only on the lines around its keyword, and
-// only where the text could hold what the pattern demands (prefilter.go).
+// Tokens of a known form are found by the rules of gitleaks (its default configuration: patterns, keywords, entropy and
+// allowlists). Its own detector runs each pattern over the whole text as soon as a keyword occurs anywhere in it, which is far
+// too slow for source code, where "key" and "api" occur everywhere. Here one automaton finds all keywords in one pass; a
+// pattern runs only on the lines around its keyword, and only where the text could hold what the pattern demands
+// (prefilter.go).
 //
-// In one point the rules are stricter than gitleaks': its rule for any assignment to a name like key or token must see a
-// quoted value, or one that looks random (random in redact.go).
+// For everything else gitleaks has one pattern, an entropy bound that lies inside the range of random hex, and a list of
+// 1,500 words that exempt a key which holds one by chance. That rule is replaced: name.go judges a name by its words, assign.go
+// walks from the name to its value through the ways in which languages and configurations assign, and chance.go judges the value by
+// its alphabet, its length and the number of tokens that it takes. Words and names have some four characters a token, what
+// chance made fewer than two and a half, whatever its alphabet. place.go has the places without a name: URLs, manifests,
+// files of passwords.
+//
+// No path is exempt. Hashes that only prove integrity, public keys and certificates are no secrets.
 //
 // Only the secret itself is replaced, never the text around it. A secret of several lines keeps its line ends after the
 // marker, so every line after it keeps its number. Redact is idempotent: markers are not secrets. A comment such as

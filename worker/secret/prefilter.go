@@ -113,89 +113,7 @@ func class(re *syntax.Regexp) (of set, ok bool) {
 	return of, true
 }
 
-const (
-	inName  = 1 << iota // [ \t\w.-]
-	inGap               // [\s'"]
-	inSign              // = > : | , ?
-	inOpen              // [`'"\s=]
-	inValue             // [\w.=+/-]
-	inWord              // [a-zA-Z_.-], what a value must not consist of alone
-)
-
-// roles says where in an assignment a byte may stand.
-var roles = func() (t [256]uint8) {
-	for c := range 256 {
-		b := byte(c)
-		letter := b|0x20 >= 'a' && b|0x20 <= 'z'
-		word := letter || b == '_' || b >= '0' && b <= '9'
-		if word || b == '.' || b == '-' {
-			t[c] |= inName | inValue
-		}
-		if letter || b == '_' || b == '.' || b == '-' {
-			t[c] |= inWord
-		}
-		if b == ' ' || b == '\t' {
-			t[c] |= inName
-		}
-		if strings.IndexByte(" \t\n\r\f'\"", b) >= 0 {
-			t[c] |= inGap | inOpen
-		}
-		if strings.IndexByte("`=", b) >= 0 {
-			t[c] |= inOpen
-		}
-		if strings.IndexByte("=>:|,?", b) >= 0 {
-			t[c] |= inSign
-		}
-		if strings.IndexByte("=+/", b) >= 0 {
-			t[c] |= inValue
-		}
-	}
-	return t
-}()
-
-// skip returns the end of a run of at most n bytes in a role.
-func skip(s string, i, n int, role uint8) int {
-	for i < len(s) && n > 0 && roles[s[i]]&role != 0 {
-		i++
-		n--
-	}
-	return i
-}
-
-// assigned says whether something like a secret may be assigned to the name around a keyword: what the pattern of
-// gitleaks' generic rule demands after it, without its backtracking.
-func assigned(s string, _, end int) bool {
-	i := skip(s, end, 23, inName|inGap)
-	j := skip(s, i, 4, inSign)
-	if i == j {
-		return false
-	}
-	i = skip(s, j, 5, inOpen)
-	e := skip(s, i, 150, inValue)
-	if e-i < 10 {
-		// The equals signs before the value may have been taken for its opening, or the value for the opening.
-		return false
-	}
-	return skip(s, i, e-i, inWord) < e
-}
-
-// credentials says whether user and password may stand after ://.
-func credentials(s string, _, end int) bool {
-	colon := false
-	for i := end; i < len(s) && i < end+400; i++ {
-		switch s[i] {
-		case ' ', '\t', '\n', '\r', '/', '"', '\'', '<', '>', '`':
-			return false
-		case ':':
-			colon = true
-		case '@':
-			return colon
-		}
-	}
-	return false
-}
-
-// connection says whether a line looks like a connection string: members separated by semicolons, one of them a server.
+// connection says whether a line looks like a connection string: members separated by semicolons, one of them a server, or libpq's.
 func connection(s string, at, end int) bool {
 	from := strings.LastIndexByte(s[max(0, at-512):at], '\n') + 1 + max(0, at-512)
 	to := min(len(s), end+512)
@@ -203,6 +121,9 @@ func connection(s string, at, end int) bool {
 		to = end + e
 	}
 	line := strings.ToLower(s[from:to])
+	if strings.Contains(line, "host=") && (strings.Contains(line, "user=") || strings.Contains(line, "dbname=")) {
+		return true
+	}
 	if !strings.Contains(line, ";") {
 		return false
 	}

@@ -28,6 +28,7 @@ type Redactor struct {
 	words *automaton
 	users [][]int // rules of each word
 	free  []int   // rules without keywords, which look at every text
+	file  *rule   // names what a file of passwords holds
 }
 
 // New compiles the rules, which takes some tens of milliseconds. It fails only if the configuration of the gitleaks module is
@@ -41,7 +42,7 @@ func New() (*Redactor, error) {
 	index := map[string]int{}
 	var words []string
 	for i, x := range rules {
-		if len(x.words) == 0 {
+		if len(x.words) == 0 && x.find == nil {
 			r.free = append(r.free, i)
 		}
 		for _, w := range x.words {
@@ -56,17 +57,13 @@ func New() (*Redactor, error) {
 		}
 	}
 	r.words = newAutomaton(words)
+	r.file = &rule{kind: "password-file"}
 	return r, nil
 }
 
-// Redact returns the text with its secrets replaced, and what was found, by line. path is relative; some rules and
-// allowlists look at it.
+// Redact returns the text with its secrets replaced, and what was found, by line. path is relative; some rules look at it. No path
+// exempts a file: gitleaks passes lock files, images written as text and others over, and what they hold is stored here.
 func (r *Redactor) Redact(path, text string) (string, []Finding) {
-	for _, a := range r.allow {
-		if a.PathAllowed(path) {
-			return text, nil
-		}
-	}
 	var all []Finding
 	for range passes {
 		found := r.scan(path, text)
@@ -91,9 +88,16 @@ type stretch struct{ from, to int }
 // scan returns the secrets of a text, ascending and apart from each other.
 func (r *Redactor) scan(path, text string) []span {
 	near := map[int][]stretch{}
+	var found []span
+	d := newDocument(path, text)
+	d.entries(func(from, to int) { found = append(found, span{from, to, r.file}) })
 	r.words.find(text, func(word, at, end int) {
 		for _, k := range r.users[word] {
 			x := &r.rules[k]
+			if x.find != nil {
+				x.find(d, at, end, func(from, to int) { found = append(found, span{from, to, x}) })
+				continue
+			}
 			if x.check != nil && !x.check(text, at, end) {
 				continue
 			}
@@ -110,14 +114,13 @@ func (r *Redactor) scan(path, text string) []span {
 		near[k] = []stretch{{0, len(text)}}
 	}
 	if len(near) == 0 {
-		return nil
+		return apart(found)
 	}
 	keys := make([]int, 0, len(near))
 	for k := range near {
 		keys = append(keys, k)
 	}
 	slices.Sort(keys) // the same text gives the same findings
-	var found []span
 	for _, k := range keys {
 		x := &r.rules[k]
 		if x.path != nil && !x.path.MatchString(path) || pathAllowed(x.allow, path) {
@@ -168,17 +171,17 @@ func (r *Redactor) match(x *rule, path, text string, w stretch, found []span) []
 	for _, m := range matches {
 		from, to := secretOf(x, m)
 		from, to = trim(part, from, to)
+		if to-from > 2 && part[from] == part[to-1] && strings.IndexByte("\"'`", part[from]) >= 0 {
+			from, to = from+1, to-1 // the quotes belong to the text around
+		}
 		if from >= to {
 			continue
 		}
 		s := part[from:to]
-		if strings.Contains(s, mark) || strings.Contains(part[m[0]:m[1]], mark) && x.generic {
+		if strings.Contains(s, mark) || integrity(text, w.from+from) {
 			continue
 		}
 		if x.entropy > 0 && entropy(s) <= x.entropy {
-			continue
-		}
-		if x.generic && !quoted(part, from) && (!random(s) || strings.HasSuffix(strings.TrimRight(part[m[0]:from], " \t\r\n"), ",")) {
 			continue
 		}
 		whole := strings.Trim(part[m[0]:m[1]], "\n")
@@ -189,36 +192,6 @@ func (r *Redactor) match(x *rule, path, text string, w stretch, found []span) []
 		found = append(found, span{w.from + from, w.from + to, x})
 	}
 	return found
-}
-
-// quoted says whether a value is a string literal.
-func quoted(s string, from int) bool {
-	return from > 0 && strings.IndexByte("\"'`", s[from-1]) >= 0
-}
-
-// random says whether a value changes often between capitals, small letters and digits. gitleaks' generic rule also takes
-// the names in "key = NewKey768" and "if the token is bad, ParseToken2 fails" for secrets, and code that has lost its
-// names is worth nothing; so a value without quotes must look made by chance.
-func random(s string) bool {
-	changes, last := 0, byte(0)
-	for i := range len(s) {
-		var k byte
-		switch c := s[i]; {
-		case c >= '0' && c <= '9':
-			k = 1
-		case c >= 'a' && c <= 'z':
-			k = 2
-		case c >= 'A' && c <= 'Z':
-			k = 3
-		default:
-			continue
-		}
-		if last != 0 && k != last {
-			changes++
-		}
-		last = k
-	}
-	return 3*changes >= len(s)
 }
 
 func secretOf(x *rule, m []int) (from, to int) {

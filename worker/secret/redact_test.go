@@ -50,6 +50,18 @@ func TestRedact(t *testing.T) {
 		{"PlainCodeIsNone", "a.go", "key := map[string]token{\"access\": auth.New(secret)}\npassword := os.Getenv(\"PASSWORD\")\n", "key := map[string]token{\"access\": auth.New(secret)}\npassword := os.Getenv(\"PASSWORD\")\n"},
 		{"NamesAreNone", "a.go", "// If the key is bad, NewEncapsulationKey768 fails.\nkey := NewEncapsulationKey768\n", "// If the key is bad, NewEncapsulationKey768 fails.\nkey := NewEncapsulationKey768\n"},
 		{"AValueWithoutQuotesInAnEnvFile", ".env", "API_TOKEN=zX9kQ2mV7pL4tR8wB3nY6cJ1\n", "API_TOKEN=[REDACTED:high-entropy-assignment]\n"},
+		{"AKubernetesSecretKeepsItsNames", "a.yaml", "kind: Secret\nmetadata:\n  name: db\ndata:\n  password: cGFzc3dvcmQ=\n  user: 'YXBw'\n---\nkind: ConfigMap\ndata:\n  password: cGFz\n",
+			"kind: Secret\nmetadata:\n  name: db\ndata:\n  password: [REDACTED:kubernetes-secret-yaml]\n  user: '[REDACTED:kubernetes-secret-yaml]'\n---\nkind: ConfigMap\ndata:\n  password: cGFz\n"},
+		{"AKubernetesSecretBeforeItsKind", "a.yml", "data:\n  a.b: Zm9vYmFy\nkind: Secret\n", "data:\n  a.b: [REDACTED:kubernetes-secret-yaml]\nkind: Secret\n"},
+		{"AKubernetesSecretInJSON", "a.json", "{\"kind\":\"Secret\",\"data\":{\"a\":\"Zm9vYmFy\"}}", "{\"kind\":\"Secret\",\"data\":{\"a\":\"[REDACTED:kubernetes-secret-yaml]\"}}"},
+		{"TerraformKeepsItsQuotes", "a.tf", "password = \"hunter2hunter2\"\n", "password = \"[REDACTED:hashicorp-tf-password]\"\n"},
+		{"ANetrcEntry", ".netrc", "machine h login u password short1\n", "machine h login u password [REDACTED:high-entropy-assignment]\n"},
+		{"ACurlUser", "a.sh", "curl -u app:s3cretPw https://h/\n", "curl -u app:[REDACTED:curl-auth-user] https://h/\n"},
+		{"ATokenInAUrl", "yarn.lock", "  resolved \"https://a8Kd92LmQp4RtYvB8nZc@npm.example.com/a.tgz\"\n", "  resolved \"https://[REDACTED:connection-string-password]@npm.example.com/a.tgz\"\n"},
+		{"APasswordWithTheSignsOfAUrl", "a.env", "DB=postgres://app:p@ss:w0rd@db/x\n", "DB=postgres://app:[REDACTED:connection-string-password]@db/x\n"},
+		{"APasswordOfLibpq", "a.py", "\"host=db user=app password=short1 dbname=x\"\n", "\"host=db user=app password=[REDACTED:connection-string-password] dbname=x\"\n"},
+		{"BasicAuthorization", "a.http", "Authorization: Basic YXBwOnB3\nX: y\n", "Authorization: Basic [REDACTED:high-entropy-assignment]\nX: y\n"},
+		{"AListKeepsItsCommas", "a.py", "TOKENS = ['a8Kd92LmQp4RtYvB8nZc', 'zX9kQ2mV7pL4tR8wB3nY']\n", "TOKENS = ['[REDACTED:high-entropy-assignment]', '[REDACTED:high-entropy-assignment]']\n"},
 		{"TheEmptyText", "a", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -91,8 +103,7 @@ func TestRedact(t *testing.T) {
 			got, found := r.Redact(f.path, f.text)
 			//lint:ignore SA1019 its successor comes with version 9
 			for _, l := range d.Detect(detect.Fragment{Raw: f.text, FilePath: f.path}) {
-				before, _, _ := strings.Cut(l.Match, l.Secret)
-				if l.RuleID == "generic-api-key" && !strings.HasSuffix(strings.TrimRight(before, "="), "\"") {
+				if l.RuleID == "generic-api-key" { // ours is another one: kinds_test.go
 					continue
 				}
 				compared++
@@ -128,7 +139,7 @@ func TestRedact(t *testing.T) {
 
 	t.Run("HostileTextCostsBoundedTime", func(t *testing.T) {
 		t.Parallel()
-		for _, unit := range []string{"key=", "-----BEGIN RSA PRIVATE KEY-----", "://a:", "eyJ", "password=;", "curl ", "secret data: kind: "} {
+		for _, unit := range []string{"key=", "-----BEGIN RSA PRIVATE KEY-----", "://a:", "eyJ", "password=;", "curl ", "secret data: kind: ", "key=\"", "token: 'a8Kd92LmQp", "kind: Secret\ndata:\n a: b\n", "auth=(\"a\",", "curl -u a:b", "mysql -p", "a:b@tcp(", "x://a@"} {
 			text := strings.Repeat(unit, (1<<16)/len(unit))
 			got, _ := r.Redact("a.yaml", text)
 			require.NotEmpty(t, got)

@@ -23,10 +23,12 @@ type rule struct {
 	reach   int      // bytes after the keyword that the pattern may need
 	generic bool
 	check   func(text string, at, end int) bool // whether the pattern may match around a keyword at text[at:end]
+	// find, set instead of a pattern, reports the secrets around a keyword itself.
+	find func(d *document, at, end int, add func(from, to int))
 }
 
-// kinds renames rules whose ids say what gitleaks thinks, not what was found.
-var kinds = map[string]string{"generic-api-key": "high-entropy-assignment"}
+// replaced are gitleaks' rules that ours take the place of.
+var replaced = map[string]bool{"generic-api-key": true, "kubernetes-secret-yaml": true, "curl-auth-user": true}
 
 const (
 	// reach is how far a pattern is looked for after its keyword; a match that touches the end is looked at again with more.
@@ -52,13 +54,10 @@ func load() ([]rule, []*config.Allowlist, error) {
 	var rules []rule
 	for _, id := range c.OrderedRules {
 		g := c.Rules[id]
-		if g.Regex == nil {
+		if g.Regex == nil || replaced[id] {
 			continue
 		}
 		r := rule{kind: g.RuleID, entropy: g.Entropy, group: g.SecretGroup, allow: g.Allowlists, reach: reach}
-		if k, ok := kinds[r.kind]; ok {
-			r.kind = k
-		}
 		if r.pattern, err = regexp.Compile(g.Regex.String()); err != nil {
 			return nil, nil, fmt.Errorf("compile rule %s: %w", id, err)
 		}
@@ -72,34 +71,27 @@ func load() ([]rule, []*config.Allowlist, error) {
 		}
 		slices.Sort(r.words)
 		r.words = slices.Compact(r.words)
-		switch id {
-		case "generic-api-key":
-			r.generic = true
-			r.check = assigned
-		case "private-key":
+		if id == "private-key" {
 			r.reach = keyReach
 		}
-		if r.check == nil {
-			r.needs = demands(r.pattern.String())
-		}
+		r.needs = demands(r.pattern.String())
 		rules = append(rules, r)
 	}
 	return append(rules, ours()...), c.Allowlists, nil
 }
 
-// ours are the rules for passwords in connection strings, which gitleaks has not.
+// ours are the rules for what gitleaks has no rule for, or one that misses too much.
 func ours() []rule {
 	return []rule{
+		{kind: "high-entropy-assignment", generic: true, words: keywords, find: (*document).assigned},
+		{kind: "kubernetes-secret-yaml", words: []string{"kind"}, find: (*document).manifest},
+		{kind: "connection-string-password", words: []string{"://", `:\/\/`}, find: (*document).userinfo},
+		{kind: "command-line-password", words: []string{"sshpass", "mysql", "mariadb"}, find: (*document).shortFlag},
+		{kind: "curl-auth-user", words: []string{"curl"}, find: (*document).flag},
+		{kind: "connection-string-password", words: []string{"@tcp(", "@unix("}, find: (*document).driver},
 		{
 			kind:    "connection-string-password",
-			pattern: regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.-]{1,30}://[^\s/:@'"<>\x60]{0,128}:([^\s/@'"<>\x60$\{\[%*][^\s/@'"<>\x60]{0,255})@[^\s/'"<>\x60]`),
-			words:   []string{"://"},
-			reach:   reach,
-			check:   credentials,
-		},
-		{
-			kind:    "connection-string-password",
-			pattern: regexp.MustCompile(`(?i)\b(?:password|pwd)[ ]?=[ ]?([^;\s'"<>\x60$\{\[%*][^;\s'"\x60]{3,255})`),
+			pattern: regexp.MustCompile(`(?i)\b(?:password|pwd)[ ]?=[ ]?(?:'([^'\n]{1,255})'|\{([^{}\n]{1,255})\}|([^;\s'"<>\x60$\{\[%*][^;\s'"\x60]{3,255}))`),
 			words:   []string{"password=", "pwd=", "password =", "pwd ="},
 			reach:   reach,
 			check:   connection,

@@ -5,14 +5,18 @@ import (
 	"archive/zip"
 	"compress/gzip"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/encoding/charmap"
 
 	"kijko/worker/gitfetch"
 )
@@ -213,13 +217,40 @@ func (a archive) walkZip(ctx context.Context, fn func(member) error) error {
 		if file.Method != zip.Store && file.Method != zip.Deflate {
 			return a.invalid("uses a compression that is not supported")
 		}
-		err := fn(member{index: index, name: file.Name, size: clampSize(file.UncompressedSize64), file: file.Mode().IsRegular(),
+		err := fn(member{index: index, name: zipName(file), size: clampSize(file.UncompressedSize64), file: file.Mode().IsRegular(),
 			open: file.Open})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// unicodePath is the extra field of Info-ZIP with a name in UTF-8.
+const unicodePath = 0x7075
+
+// zipName gives the name of an entry. Without the flag for UTF-8 the format's own code page applies, except that many writers leave the
+// flag away for names that are UTF-8, or add them as an extra field.
+func zipName(file *zip.File) string {
+	for extra := file.Extra; len(extra) >= 4; {
+		id, size := binary.LittleEndian.Uint16(extra), int(binary.LittleEndian.Uint16(extra[2:]))
+		extra = extra[4:]
+		if size > len(extra) {
+			break
+		}
+		if id == unicodePath && size > 5 && extra[0] == 1 && binary.LittleEndian.Uint32(extra[1:]) == crc32.ChecksumIEEE([]byte(file.Name)) &&
+			utf8.Valid(extra[5:size]) {
+			return string(extra[5:size])
+		}
+		extra = extra[size:]
+	}
+	if utf8.ValidString(file.Name) {
+		return file.Name
+	}
+	if name, err := charmap.CodePage437.NewDecoder().String(file.Name); err == nil {
+		return name
+	}
+	return file.Name
 }
 
 func clampSize(n uint64) int64 {
@@ -282,9 +313,9 @@ func (a archive) checkEnd(r io.Reader) error {
 }
 
 // memberPath gives the path of an entry within its archive, and false for what would lead outside or cannot be stored. Names
-// written by Windows may have backslashes or an unknown encoding.
+// written by Windows may have backslashes; strange bytes are shown escaped.
 func memberPath(name string) (string, bool) {
-	name = strings.ReplaceAll(strings.ToValidUTF8(name, "\uFFFD"), `\`, "/")
+	name = gitfetch.Shown(strings.ReplaceAll(name, `\`, "/"))
 	absolute := strings.HasPrefix(name, "/") || len(name) > 1 && name[1] == ':' && isLetter(name[0])
 	segments := strings.Split(name, "/")
 	if absolute || strings.HasSuffix(name, "/") || slices.Contains(segments, "..") || strings.ContainsFunc(name, unicode.IsControl) {

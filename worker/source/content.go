@@ -18,6 +18,7 @@ const (
 	wholeBytes     = 8 << 20
 	minifiedLine   = 500 // characters a line on average
 	generatedLines = 5   // a marker must stand in the first five
+	wideBytes      = 64  // from which UTF-16 without a mark is told
 )
 
 // Errors of Decode.
@@ -29,13 +30,16 @@ var (
 // Content is what a look inside a file found.
 type Content struct {
 	Binary     bool
-	Generated  bool // says so in its first lines
+	TextLike   bool   // of what is binary to us: it looks like a text in an encoding that could not be told
+	Encoding   string // of a text that is not Unicode; for DecodeAs
+	Pointer    bool   // stands for a file that Git LFS keeps
+	Generated  bool   // says so in its first lines
 	Characters int64
 	Lines      int64 // at least 1
 }
 
 // Inspect reads up to 8 MiB of a file, holding no more than a few KiB of it.
-func Inspect(r io.Reader) (Content, error) { return new(inspector).inspect(r) }
+func Inspect(r io.Reader) (Content, error) { return new(inspector).inspect(r, nil) }
 
 // inspector keeps its buffers from file to file. It is not safe for concurrent use.
 type inspector struct {
@@ -44,8 +48,9 @@ type inspector struct {
 	in    inspection
 }
 
-func (i *inspector) inspect(r io.Reader) (Content, error) {
-	i.in = inspection{head: i.in.head[:0], carry: i.in.carry[:0]}
+// inspect looks at a file. hint, if set, says what is known of its encoding from elsewhere.
+func (i *inspector) inspect(r io.Reader, hint func() string) (Content, error) {
+	i.in = inspection{head: i.in.head[:0], carry: i.in.carry[:0], sample: i.in.sample[:0], hint: hint}
 	limited := io.LimitReader(r, wholeBytes)
 	total := 0
 	for {
@@ -54,7 +59,7 @@ func (i *inspector) inspect(r io.Reader) (Content, error) {
 		if n > 0 {
 			i.joint = append(append(i.joint[:0], i.in.carry...), i.read[:n]...)
 			if !i.in.feed(i.joint) {
-				return Content{Binary: true, Lines: 1}, nil
+				return i.in.binary(), nil
 			}
 		}
 		if errors.Is(err, io.EOF) {
@@ -70,24 +75,30 @@ type encoding int
 const (
 	unknown encoding = iota
 	utf8Text
-	utf16Text // marked by a byte order mark, so NULs belong there
+	utf16Text // NULs belong there
+	utf32Text
+	oldText // no Unicode
 	notText
 )
 
 // detect tells the encoding from the first bytes, at least four where the file has so many, and the length of its mark.
 func detect(head []byte) (encoding, int, binary.ByteOrder) {
 	switch {
-	case bytes.HasPrefix(head, []byte{0xFF, 0xFE, 0, 0}), bytes.HasPrefix(head, []byte{0, 0, 0xFE, 0xFF}):
-		return notText, 0, nil // UTF-32
+	case bytes.HasPrefix(head, []byte{0xFF, 0xFE, 0, 0}):
+		return utf32Text, 4, binary.LittleEndian
+	case bytes.HasPrefix(head, []byte{0, 0, 0xFE, 0xFF}):
+		return utf32Text, 4, binary.BigEndian
 	case bytes.HasPrefix(head, []byte{0xFF, 0xFE}):
 		return utf16Text, 2, binary.LittleEndian
 	case bytes.HasPrefix(head, []byte{0xFE, 0xFF}):
 		return utf16Text, 2, binary.BigEndian
 	case bytes.HasPrefix(head, []byte{0xEF, 0xBB, 0xBF}):
 		return utf8Text, 3, nil
-	default:
-		return utf8Text, 0, nil
 	}
+	if order := wide(head[:min(len(head), wideBytes)]); order != nil {
+		return utf16Text, 0, order
+	}
+	return utf8Text, 0, nil
 }
 
 // inspection counts as it is fed. carry is the character or code unit that the last piece cut in two.
@@ -98,13 +109,20 @@ type inspection struct {
 	seen       int
 	characters int64
 	breaks     int64
-	head       []byte // first lines, for the marker
+	head       []byte // first lines, for the marker and the declaration
+	sample     []byte // from the first byte beyond ASCII on
+	tail       []byte // the byte before what comes next
+	controls   int
+	hint       func() string
 }
+
+// binary is the outcome for what is no text.
+func (in *inspection) binary() Content { return Content{Binary: true, Lines: 1} }
 
 // feed takes the carry and the next piece; false means binary.
 func (in *inspection) feed(data []byte) bool {
 	if in.encoding == unknown {
-		if len(data) < 4 {
+		if len(data) < wideBytes { // the form shows in so many; a shorter file is judged at its end
 			in.carry = append(in.carry[:0], data...)
 			return true
 		}
@@ -120,8 +138,23 @@ func (in *inspection) begin(data []byte) []byte {
 }
 
 func (in *inspection) take(data []byte) bool {
-	if in.encoding == notText {
+	switch in.encoding {
+	case notText:
 		return false
+	case oldText:
+		return in.old(data)
+	case utf32Text:
+		whole := len(data) &^ 3
+		for i := 0; i < whole; i += 4 {
+			r := in.order.Uint32(data[i:])
+			in.characters++
+			if r == '\n' {
+				in.breaks++
+			}
+			in.keep(byte(min(r, 0x7f)))
+		}
+		in.carry = append(in.carry[:0], data[whole:]...)
+		return true
 	}
 	if in.encoding == utf16Text {
 		whole := len(data) &^ 1
@@ -139,11 +172,13 @@ func (in *inspection) take(data []byte) bool {
 	if in.seen < sniffBytes && bytes.IndexByte(data[:min(len(data), sniffBytes-in.seen)], 0) >= 0 {
 		return false
 	}
-	in.seen += len(data)
 	whole := wholeRunes(data)
 	if !utf8.Valid(data[:whole]) {
-		return false
+		in.encoding = oldText
+		return in.old(data)
 	}
+	in.seen += len(data)
+	in.collect(data[:whole])
 	in.characters += int64(utf8.RuneCount(data[:whole]))
 	in.breaks += int64(bytes.Count(data[:whole], []byte{'\n'}))
 	if room := sniffBytes - len(in.head); room > 0 {
@@ -152,6 +187,48 @@ func (in *inspection) take(data []byte) bool {
 	in.seen -= len(data) - whole // comes again with the next piece
 	in.carry = append(in.carry[:0], data[whole:]...)
 	return true
+}
+
+// old takes a piece of a text that is not Unicode. Its characters are counted as bytes.
+func (in *inspection) old(data []byte) bool {
+	if in.seen < sniffBytes && bytes.IndexByte(data[:min(len(data), sniffBytes-in.seen)], 0) >= 0 {
+		return false
+	}
+	in.seen += len(data)
+	in.characters += int64(len(data))
+	in.breaks += int64(bytes.Count(data, []byte{'\n'}))
+	for _, c := range data {
+		if isControl(c) {
+			in.controls++
+		}
+	}
+	if room := sniffBytes - len(in.head); room > 0 {
+		in.head = append(in.head, data[:min(len(data), room)]...)
+	}
+	in.collect(data)
+	in.carry = in.carry[:0]
+	return true
+}
+
+// collect keeps what follows the first byte beyond ASCII.
+func (in *inspection) collect(data []byte) {
+	if len(in.sample) == 0 {
+		k := slices.IndexFunc(data, func(c byte) bool { return c >= utf8.RuneSelf })
+		if k < 0 {
+			in.tail = append(in.tail[:0], data[max(0, len(data)-1):]...)
+			return
+		}
+		// The letter before it says whether it stands inside a word.
+		if k > 0 {
+			k--
+		} else {
+			in.sample = append(in.sample, in.tail...)
+		}
+		data = data[k:]
+	}
+	if room := sampleBytes - len(in.sample); room > 0 {
+		in.sample = append(in.sample, data[:min(len(data), room)]...)
+	}
 }
 
 func (in *inspection) keep(b byte) {
@@ -175,10 +252,31 @@ func wholeRunes(data []byte) int {
 
 // result ends the inspection; complete tells that the file ended, so nothing may be left over.
 func (in *inspection) result(complete bool) Content {
-	if in.encoding == unknown && !in.take(in.begin(slices.Clone(in.carry))) || complete && in.encoding == utf8Text && len(in.carry) > 0 {
-		return Content{Binary: true, Lines: 1}
+	if in.encoding == unknown && !in.take(in.begin(slices.Clone(in.carry))) {
+		return in.binary()
 	}
-	return Content{Characters: in.characters, Lines: in.breaks + 1, Generated: generated(string(in.head))}
+	if complete && in.encoding == utf8Text && len(in.carry) > 0 {
+		in.encoding = oldText
+		if !in.old(slices.Clone(in.carry)) {
+			return in.binary()
+		}
+	}
+	c := Content{Characters: in.characters, Lines: in.breaks + 1, Generated: generated(string(in.head))}
+	switch in.encoding {
+	case oldText:
+		if c.Encoding = guess(in.head, in.sample, in.hint); c.Encoding == "" || !texty(in.controls, in.seen) {
+			return Content{Binary: true, TextLike: texty(in.controls, in.seen), Lines: 1}
+		}
+	case utf8Text:
+		if len(in.sample) == 0 && bytes.IndexByte(in.head, 0x1b) >= 0 {
+			if name := declared(in.head); escaped(in.head, name) {
+				c.Encoding = name
+			}
+		}
+		c.Pointer = complete && in.seen < 1024 && bytes.HasPrefix(in.head, []byte("version https://git-lfs.github.com/spec/v1\n")) &&
+			bytes.Contains(in.head, []byte("\noid sha256:"))
+	}
+	return c
 }
 
 // generatedMarkers are what generators write, in lower case.
@@ -190,7 +288,7 @@ func generated(head string) bool {
 	return containsAny(strings.ToLower(strings.Join(lines[:min(len(lines), generatedLines)], "\n")), generatedMarkers...)
 }
 
-// Decode reads a whole file as text: without byte order mark, from UTF-8 or marked UTF-16, with line ends as they are.
+// Decode reads a whole file as text: without byte order mark, from UTF-8, UTF-16 or UTF-32, with line ends as they are.
 // More than limit bytes give ErrTooLarge, other content than text ErrBinary. NULs, which the database cannot store,
 // become U+FFFD where they don't make a file binary; so do broken pairs in UTF-16.
 func Decode(r io.Reader, limit int64) (string, error) {
@@ -204,6 +302,12 @@ func Decode(r io.Reader, limit int64) (string, error) {
 	kind, mark, order := detect(data)
 	data = data[mark:]
 	switch {
+	case kind == utf32Text:
+		runes := make([]rune, len(data)/4)
+		for i := range runes {
+			runes[i] = rune(order.Uint32(data[4*i:]))
+		}
+		return cleanNUL(string(runes)), nil
 	case kind == utf16Text:
 		units := make([]uint16, len(data)/2)
 		for i := range units {

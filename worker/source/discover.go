@@ -5,13 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/editorconfig/editorconfig-core-go/v2"
 )
+
+// LeftOut is a file that a run does not read.
+type LeftOut struct {
+	Path   string
+	Reason Reason
+}
+
+// leftOutPaths bounds the paths that are remembered; the counts go on.
+const leftOutPaths = 1000
 
 // Discovery is the outcome of looking at every file of a source.
 type Discovery struct {
 	Files    []Entry // what the run reads, in byte order of the paths
 	Bytes    int64
 	Excluded map[Reason]int
+	// LeftOut are the first of those that nobody asked to leave out: their content could not be read.
+	LeftOut []LeftOut
 }
 
 // Discover lists a source and applies the filter, looking inside the files that their paths don't rule out. progress, if set,
@@ -30,15 +46,23 @@ func Discover(ctx context.Context, s Source, f *Filter, progress func(done, tota
 		}
 		candidates = append(candidates, entry)
 	}
+	settings, err := readConfigs(ctx, s, entries)
+	if err != nil {
+		return Discovery{}, err
+	}
 	done, look := 0, new(inspector)
 	err = s.Read(ctx, candidates, func(entry Entry, r io.Reader) error {
-		content, err := look.inspect(r)
+		content, err := look.inspect(r, func() string { return settings.charset(entry.Path) })
 		if err != nil {
 			return fmt.Errorf("%s: %w", entry.Path, err)
 		}
 		if reason := f.Content(content); reason != Kept {
 			d.Excluded[reason]++
+			if (reason == Binary || reason == UnknownEncoding) && len(d.LeftOut) < leftOutPaths {
+				d.LeftOut = append(d.LeftOut, LeftOut{entry.Path, reason})
+			}
 		} else {
+			entry.Encoding = content.Encoding
 			d.Files = append(d.Files, entry)
 			d.Bytes += entry.Size
 		}
@@ -55,4 +79,32 @@ func Discover(ctx context.Context, s Source, f *Filter, progress func(done, tota
 	}
 	d.Files = sortEntries(d.Files)
 	return d, nil
+}
+
+// readConfigs reads the .editorconfig files of a source. One that is not valid says nothing.
+func readConfigs(ctx context.Context, s Source, entries []Entry) (configs, error) {
+	var wanted []Entry
+	for _, entry := range entries {
+		if path.Base(entry.Path) == configName && entry.Size <= configBytes && len(wanted) < configFiles {
+			wanted = append(wanted, entry)
+		}
+	}
+	found := configs{}
+	if len(wanted) == 0 {
+		return found, nil
+	}
+	err := s.Read(ctx, slices.Clip(wanted), func(entry Entry, r io.Reader) error {
+		text, err := Decode(r, configBytes)
+		if err != nil {
+			if errors.Is(err, ErrBinary) || errors.Is(err, ErrTooLarge) {
+				return nil
+			}
+			return err
+		}
+		if config, err := editorconfig.Parse(strings.NewReader(text)); err == nil {
+			found[path.Dir(entry.Path)] = config
+		}
+		return ctx.Err()
+	})
+	return found, err
 }

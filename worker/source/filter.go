@@ -14,7 +14,9 @@ const (
 	Kept            Reason = ""
 	GitFolder       Reason = "git_folder"       // 1: below .git
 	Empty           Reason = "empty"            // 1: no content
-	Binary          Reason = "binary"           // 1: NUL early, or no UTF-8 and no marked UTF-16
+	Binary          Reason = "binary"           // 1: no text
+	UnknownEncoding Reason = "unknown_encoding" // 1: like text, in an encoding that nothing tells
+	Pointer         Reason = "lfs_pointer"      // 1: stands for a file that Git LFS keeps
 	Dependency      Reason = "dependency"       // 2 and 3: other people's code
 	BuildArtifact   Reason = "build_artifact"   // 2 and 3: made by a build
 	Test            Reason = "test"             // 3
@@ -117,8 +119,12 @@ func (f *Filter) Path(p string, size int64) Reason {
 // Content applies the filters that look inside.
 func (f *Filter) Content(c Content) Reason {
 	switch {
+	case c.Binary && c.TextLike:
+		return UnknownEncoding
 	case c.Binary:
 		return Binary
+	case c.Pointer && f.rules.Kind != Text:
+		return Pointer
 	case c.Characters == 0:
 		return Empty // nothing but a byte order mark
 	case !f.rules.Stronger || f.rules.Kind == Text:

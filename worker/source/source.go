@@ -27,6 +27,8 @@ type Entry struct {
 	Size int64  // bytes
 	// Ref finds the content again: a blob id, a storage key, or a place in an archive. Only the source that gave it reads it.
 	Ref string
+	// Encoding is set by Discover for a text that is not Unicode.
+	Encoding string
 }
 
 // Source is a set of files.

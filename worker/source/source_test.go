@@ -153,7 +153,10 @@ func TestTree(t *testing.T) {
 	server := gittest.New(t)
 	server.Create(t, "ada/app", gittest.On("main", gittest.Files{
 		"main.go": gittest.Text("package main\n"), "copy.go": gittest.Text("package main\n"), "vendor/x.go": gittest.Text("package x\n"),
-		"logo.png": gittest.Text("\x89PNG\x00\x01"), "latin.txt": gittest.Text("caf\xe9"), "empty": gittest.Text(""),
+		"logo.png": gittest.Text("\x89PNG\x00\x01"), "latin.txt": gittest.Text("caf\xe9"), "odd.txt": gittest.Text("\x81\x8d\x8f\x90\n"),
+		".editorconfig": gittest.Text("root = true\n[*.pas]\ncharset = latin1\n"), "old/.editorconfig": gittest.Text("[*.c]\ncharset = latin1\n"),
+		"old/a.c": gittest.Text("\xc3\xe9\xc3\xe9\xf7\xd7\n"), "old/b.pas": gittest.Text("\xf7\xd7\n"), "name\xe9": gittest.Text("x"),
+		"big.psd": gittest.Text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"), "empty": gittest.Text(""),
 		"wide.txt": gittest.Text("\xFF\xFEh\x00i\x00"), "passwd": gittest.Symlink("/etc/passwd"),
 	}))
 	hosts, err := gitfetch.NewHosts(gitfetch.HostConfig{BaseURLs: map[gitfetch.Provider]string{gitfetch.GitHub: server.URL}})
@@ -167,14 +170,18 @@ func TestTree(t *testing.T) {
 
 	d, err := source.Discover(t.Context(), source.FromTree(tree), filter, nil)
 	require.NoError(t, err)
-	require.Equal(t, map[source.Reason]int{source.Dependency: 1, source.Binary: 2, source.Empty: 1}, d.Excluded)
+	require.Equal(t, map[source.Reason]int{source.Dependency: 1, source.Binary: 1, source.UnknownEncoding: 1, source.Pointer: 1, source.Empty: 1}, d.Excluded)
+	require.Equal(t, []source.LeftOut{{"logo.png", source.Binary}, {"odd.txt", source.UnknownEncoding}}, d.LeftOut)
 	texts := map[string]string{}
 	require.NoError(t, source.FromTree(tree).Read(t.Context(), d.Files, func(e source.Entry, r io.Reader) error {
-		text, err := source.Decode(r, 1<<20)
+		text, err := source.DecodeAs(r, 1<<20, e.Encoding)
 		texts[e.Path] = text
 		return err
 	}))
-	require.Equal(t, map[string]string{"main.go": "package main\n", "copy.go": "package main\n", "wide.txt": "hi"}, texts)
+	delete(texts, ".editorconfig")
+	delete(texts, "old/.editorconfig")
+	require.Equal(t, map[string]string{"main.go": "package main\n", "copy.go": "package main\n", "wide.txt": "hi", "latin.txt": "café", "old/a.c": "ÃéÃé÷×\n", "old/b.pas": "÷×\n",
+		`name\xe9`: "x"}, texts)
 }
 
 // broken lists more than it gives.

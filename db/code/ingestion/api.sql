@@ -173,7 +173,8 @@ begin
       '{"deduplication": 0, "patternCompression": 0, "whitespace": 0, "importConsolidation": 0}'),
     'performanceStats', jsonb_build_object('ingestionTimeSeconds', r.duration_seconds,
       'queryLatencyMs', coalesce(r.result -> 'queryLatencyMs', '0'), 'relevanceScore', coalesce(r.result -> 'relevanceScore', '0')),
-    'filesProcessed', r.files_processed, 'chunksCreated', r.chunks_created, 'languagesDetected', r.result -> 'languagesDetected'));
+    'filesProcessed', r.files_processed, 'chunksCreated', r.chunks_created, 'languagesDetected', r.result -> 'languagesDetected',
+    'filesLeftOut', r.result -> 'filesLeftOut'));
 end
 $$;
 comment on function api.get_ingestion_result is

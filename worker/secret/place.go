@@ -1,0 +1,241 @@
+package secret
+
+import (
+	"path"
+	"regexp"
+	"strings"
+)
+
+// userinfo finds the password, or the token without a user, in a URL whose scheme ends at text[:end].
+func (d *document) userinfo(_, end int, add func(from, to int)) {
+	t := d.text
+	stop := end
+	for stop < len(t) && stop-end < 1024 && t[stop] > ' ' && strings.IndexByte("\"'<>`", t[stop]) < 0 {
+		if t[stop] == '\\' && (stop+1 == len(t) || t[stop+1] != '/') {
+			break // a string ends here, escaped
+		}
+		stop++
+	}
+	all := t[end:stop]
+	authority := all
+	if k := strings.IndexAny(all, "/?#\\"); k >= 0 {
+		authority = all[:k]
+	}
+	at := strings.LastIndexByte(authority, '@')
+	if at < 0 {
+		// A slash inside the password, such as base64 has.
+		k := strings.IndexByte(authority, ':')
+		at = strings.IndexByte(all, '@')
+		if k < 0 || at < k || !secretValue(all[k+1:at], password, bare) || digits(authority[k+1:]) {
+			return
+		}
+	}
+	if at+1 >= len(all) {
+		return
+	}
+	if c := all[at+1]; !isAlnum(c) && c < 0x80 && strings.IndexByte("[${<%_-.(", c) < 0 {
+		return // no host
+	}
+	if strings.Contains(all[:at], mark) || strings.Contains(all[:at], "&lt;") || strings.ContainsAny(all[:at], "[]") {
+		return
+	}
+	user, word, both := strings.Cut(all[:at], ":")
+	if both && word != "" && !placeholder(word) {
+		from := end + len(user) + 1
+		add(from, from+len(word))
+	}
+	if len(user) >= 16 && secretValue(user, strong, bare) {
+		add(end, end+len(user))
+	}
+}
+
+// flag finds the password after curl's -u or --user.
+func (d *document) flag(_, end int, add func(from, to int)) {
+	part := d.text[end:min(len(d.text), end+768)]
+	for _, m := range userFlag.FindAllStringSubmatchIndex(part, 4) {
+		if strings.Contains(strings.NewReplacer("\\\n", "", "\\\r\n", "").Replace(part[:m[0]]), "\n") {
+			return // another command
+		}
+		for g := 2; g < len(m); g += 2 {
+			if m[g] < 0 {
+				continue
+			}
+			user, word, ok := strings.Cut(part[m[g]:m[g+1]], ":")
+			quote := len(word) > 2 && word[len(word)-1] == word[0] && (word[0] == '"' || word[0] == '\'')
+			switch from := end + m[g]; {
+			case strings.Contains(user, mark):
+			case ok && word == "" && secretValue(user, password, bare):
+				add(from, from+len(user)) // a key instead of a user
+			case ok && len(word) > 2 && !placeholder(word) && !placeholder(user) && !weakWord.MatchString(word):
+				if quote {
+					add(from+len(user)+2, end+m[g+1]-1)
+				} else {
+					add(from+len(user)+1, end+m[g+1])
+				}
+			}
+		}
+	}
+}
+
+// shortFlag finds the password after -p of sshpass and MySQL's programs.
+func (d *document) shortFlag(_, end int, add func(from, to int)) {
+	line := d.text[end:min(len(d.text), end+512)]
+	if k := strings.IndexByte(line, '\n'); k >= 0 {
+		line = line[:k]
+	}
+	if m := passwordFlag.FindStringSubmatchIndex(line); m != nil {
+		for g := 2; g < len(m); g += 2 {
+			if m[g] >= 0 && secretValue(line[m[g]:m[g+1]], password, bare) {
+				add(end+m[g], end+m[g+1])
+			}
+		}
+	}
+}
+
+var (
+	passwordFlag = regexp.MustCompile(`[ \t]-p[ \t]?(?:"([^"]{4,255})"|'([^']{4,255})'|([^\s"'` + "`" + `]{4,255}))`)
+	userFlag     = regexp.MustCompile(`[ \t](?:-u|--user|--proxy-user|-U)(?:=|[ \t]{0,5})(?:\\?"([^"\n]{3,255}?)\\?"|'([^'\n]{3,255})'|([^\s"'\\` + "`" + `<>]{3,255}(?:'[^'\n]+'|"[^"\n]+")?))`)
+	weakWord     = regexp.MustCompile(`^(?i:change(?:it|me)|pass(?:word)?|pwd|test|token|\.\.\.|\$.*)$`)
+)
+
+func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+// placeholder says whether something else stands where a password belongs.
+func placeholder(s string) bool {
+	return reference(s) || strings.Contains(s, mark) || strings.Trim(s, s[:1]) == "" && len(s) > 2 || strings.Trim(s, "*.x") == "" || strings.HasPrefix(s, "${") ||
+		strings.HasPrefix(s, "{") || strings.HasPrefix(s, "[") || strings.HasPrefix(s, "<") || strings.HasPrefix(s, "$(") || strings.HasPrefix(s, "#{")
+}
+
+// driver finds the password in user:password@tcp(host), as the MySQL driver of Go writes it.
+func (d *document) driver(at, _ int, add func(from, to int)) {
+	t := d.text
+	from := at
+	for from > 0 && at-from < 256 && t[from-1] > ' ' && strings.IndexByte("\"'`<>", t[from-1]) < 0 {
+		from--
+	}
+	user, word, ok := strings.Cut(t[from:at], ":")
+	if ok && word != "" && !placeholder(word) && user != "" {
+		add(at-len(word), at)
+	}
+}
+
+var (
+	kindSecret  = regexp.MustCompile(`^\\?["']?[ \t]*:[ \t]*\\?["']?Secret\b`)
+	dataBlock   = regexp.MustCompile(`(?m)^([ \t]*)(?:- )?(data|stringData):[ \t]*(?:#.*)?\r?$`)
+	dataObject  = regexp.MustCompile(`"(data|stringData)"[ \t\r\n]*:[ \t\r\n]*\{([^{}]*)\}`)
+	dataMember  = regexp.MustCompile(`"[^"\n]*"[ \t\r\n]*:[ \t\r\n]*"((?:[^"\\\n]|\\.)*)"`)
+	dataEntry   = regexp.MustCompile(`^[ \t]*(?:"[^"\n]+"|'[^'\n]+'|[\w./-]+)[ \t]*:[ \t]*(?:!!\w+[ \t]+)?(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\s#'"|>{&*][^\n]*?))[ \t]*(?:[ \t]#.*)?\r?$`)
+	dataScalar  = regexp.MustCompile(`^[ \t]*(?:"[^"\n]+"|'[^'\n]+'|[\w./-]+)[ \t]*:[ \t]*[|>][-+0-9]*[ \t]*\r?$`)
+	encodedLine = regexp.MustCompile(`^[A-Za-z0-9+/]+={0,2}$`)
+)
+
+// manifest finds the values of a Kubernetes Secret whose kind begins at text[at:end]: all of data, which is only encoded, and what
+// is no plain word of stringData. Names of entries stay.
+func (d *document) manifest(at, end int, add func(from, to int)) {
+	t := d.text
+	if at < d.manifests || !kindSecret.MatchString(t[end:min(len(t), end+40)]) || at > 0 && isName(t[at-1]) {
+		return
+	}
+	from, to := 0, len(t)
+	if k := strings.LastIndex(t[:at], "\n---"); k >= 0 {
+		from = k + 1
+	}
+	if k := strings.Index(t[end:], "\n---"); k >= 0 {
+		to = end + k + 1
+	}
+	from, to = max(from, at-longest), min(to, end+longest)
+	d.manifests = to
+	part := t[from:to]
+	for _, m := range dataObject.FindAllStringSubmatchIndex(part, 64) {
+		encoded := m[3]-m[2] == len("data")
+		for _, v := range dataMember.FindAllStringSubmatchIndex(part[m[4]:m[5]], 256) {
+			a, b := m[4]+v[2], m[4]+v[3]
+			if d.entry(part[a:b], encoded) {
+				add(from+a, from+b)
+			}
+		}
+	}
+	for _, m := range dataBlock.FindAllStringSubmatchIndex(part, 64) {
+		encoded := m[5]-m[4] == len("data")
+		d.block(from+m[1], m[3]-m[2], to, encoded, add)
+	}
+}
+
+// block goes through the entries of a mapping that begins after at and is indented more than its name.
+func (d *document) block(at, indent, end int, encoded bool, add func(from, to int)) {
+	t := d.text
+	own := -1       // indentation of the entries
+	scalar := false // inside a block scalar
+	for i := at; i < end; {
+		if t[i] == '\n' {
+			i++
+			continue
+		}
+		e := strings.IndexByte(t[i:end], '\n')
+		if e < 0 {
+			e = end - i
+		}
+		line := t[i : i+e]
+		text := strings.TrimLeft(line, " \t")
+		depth := len(line) - len(text)
+		switch {
+		case strings.TrimSpace(text) == "" || text[0] == '#' || strings.HasPrefix(text, "{{"):
+		case depth <= indent:
+			return
+		case own < 0 || depth <= own:
+			own, scalar = depth, dataScalar.MatchString(line)
+			if m := dataEntry.FindStringSubmatchIndex(line); m != nil && !scalar {
+				for g := 2; g < len(m); g += 2 {
+					if m[g] >= 0 && d.entry(line[m[g]:m[g+1]], encoded) {
+						add(i+m[g], i+m[g+1])
+					}
+				}
+			}
+		case scalar && encoded:
+			if v := strings.TrimRight(text, " \t\r"); encodedLine.MatchString(v) {
+				add(i+depth, i+depth+len(v))
+			}
+		}
+		i += e + 1
+	}
+}
+
+// entry says whether a value of a Secret is one.
+func (d *document) entry(v string, encoded bool) bool {
+	if v == "" || placeholder(v) || strings.Contains(v, "{{") || strings.Contains(v, "${") {
+		return false
+	}
+	if encoded {
+		return encodedLine.MatchString(v) && len(v) >= 4
+	}
+	return secretValue(v, password, literal) || len(v) >= 6 && strings.ContainsAny(v, "0123456789!@#$%^&*") && !strings.ContainsAny(v, " /:")
+}
+
+// passwordFiles are files whose every line ends in a password, after so many colons.
+var passwordFiles = map[string]int{".pgpass": 4, "pgpass": 4, "pgpass.conf": 4, ".htpasswd": 1, "htpasswd": 1, ".htdigest": 2}
+
+// entries finds the passwords of such a file.
+func (d *document) entries(add func(from, to int)) {
+	colons := passwordFiles[strings.ToLower(path.Base(d.path))]
+	if colons == 0 {
+		return
+	}
+	at := 0
+	for line := range strings.Lines(d.text) {
+		next := at + len(line)
+		line = strings.TrimRight(line, "\r\n")
+		from, n := 0, 0
+		for from < len(line) && n < colons {
+			if line[from] == '\\' {
+				from++
+			} else if line[from] == ':' {
+				n++
+			}
+			from++
+		}
+		if n == colons && from < len(line) && line[0] != '#' && !placeholder(line[from:]) {
+			add(at+from, at+len(line))
+		}
+		at = next
+	}
+}
