@@ -19,7 +19,8 @@ func (x *extraction) named(i uint32, r rule, d *Decl, s scope) bool {
 		n = x.field(i, x.name)
 		if rec := x.field(i, x.g.fieldID("receiver")); rec != nil && n != nil {
 			if t := x.find(x.index(rec), "type_identifier"); t != 0 {
-				d.Qualified = x.str(&x.nodes[t]) + "." + x.str(n)
+				d.Owner = x.str(&x.nodes[t])
+				d.Qualified = d.Owner + "." + x.str(n)
 			}
 		}
 	case goType:
@@ -40,6 +41,19 @@ func (x *extraction) named(i uint32, r rule, d *Decl, s scope) bool {
 				d.Kind = Class
 			}
 		}
+		if s.inFunc {
+			x.requires(i)
+		} else {
+			x.aliases(i)
+		}
+	case jsAssign:
+		x.commonExports(i)
+		return x.assigned(i, d, s)
+	case jsPair:
+		return x.member(i, d)
+	case jsDefault:
+		d.Name, d.NameByte = "default", d.StartByte
+		return true
 	case cDeclarator:
 		return x.declared(i, d, s)
 	case pyAssign:
@@ -118,7 +132,7 @@ func (x *extraction) declared(i uint32, d *Decl, s scope) bool {
 			d.NameByte = int(n.start)
 			d.Name = full
 			if k := strings.LastIndex(full, "::"); k >= 0 {
-				d.Name, d.Qualified = full[k+2:], full
+				d.Name, d.Qualified, d.Owner = full[k+2:], full, full[:k]
 				if d.Kind == Function {
 					d.Kind = Method
 				}
