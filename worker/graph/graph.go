@@ -57,6 +57,7 @@ type symbol struct {
 	member   bool // seen only through what it belongs to
 	partial  bool // a signature without a body
 	private  bool // seen in its file only
+	macro    bool
 }
 
 // entry leads from a key to a symbol.
@@ -91,6 +92,7 @@ type parent struct {
 // Builder makes the graph of a project.
 type Builder struct {
 	paths  []string
+	dirs   []string
 	files  []fileInfo
 	tree   tree
 	next   int32
@@ -112,11 +114,23 @@ type Builder struct {
 	bases    map[int32][]int32
 	goTypes  goTypes
 	members  map[memberKey]int32
+	classes  map[nameKey]int32 // what types named in files mean
+	wild     map[nameKey]ref   // what names mean that files import with everything of a package
 }
 
+// nameKey is a name in a file.
+type nameKey struct {
+	file         int32
+	name, around string
+}
+
+// maxRemembered bounds what is remembered of resolutions.
+const maxRemembered = 100_000
+
 type field struct {
-	typ  string
-	file int32
+	typ    string
+	around string // class that has it, as its file qualifies it
+	file   int32
 }
 
 // foreign is a member of a type that its file does not declare.
@@ -130,7 +144,11 @@ type foreign struct {
 func New(paths []string) *Builder {
 	b := &Builder{paths: paths, files: make([]fileInfo, len(paths)), spaces: map[string]bool{}, parents: map[string][]parent{}, fields: map[uint64]field{},
 		words: map[string]string{}, modules: map[string]int32{}, dirNodes: map[string]int32{}, targets: map[targetKey]target{},
-		closures: map[int32]map[int32]bool{}, bases: map[int32][]int32{}, members: map[memberKey]int32{}}
+		closures: map[int32]map[int32]bool{}, bases: map[int32][]int32{}, members: map[memberKey]int32{}, classes: map[nameKey]int32{}, wild: map[nameKey]ref{}}
+	b.dirs = make([]string, len(paths))
+	for i, name := range paths {
+		b.dirs[i] = path.Dir(name)
+	}
 	b.tree.build(paths)
 	b.config.init()
 	return b
@@ -371,6 +389,14 @@ func (b *Builder) declare(i int, info *fileInfo, x *declared) {
 			s.member = true
 		}
 	}
+	if s.kind == isFunction && d.Type != "" {
+		s.typ = b.word(d.Type)
+		b.enter("x "+d.Name, int32(len(b.syms)))
+	}
+	if info.family == "rust" && strings.HasPrefix(d.Signature, "macro_rules!") {
+		s.macro = true
+		b.enter("m "+d.Name, int32(len(b.syms)))
+	}
 	s.private = info.family == "c" && s.kind == isFunction && strings.HasPrefix(d.Signature, "static ")
 	at := int32(len(b.syms))
 	b.syms = append(b.syms, s)
@@ -427,7 +453,7 @@ func fieldKey(class, name string) uint64 { return hash(class + "\x01" + name) }
 func (b *Builder) addField(class, name, typ string, file int32) {
 	key := fieldKey(class, name)
 	if _, ok := b.fields[key]; !ok && len(b.fields) < MaxDecls {
-		b.fields[key] = field{b.word(typ), file}
+		b.fields[key] = field{b.word(typ), b.word(strings.TrimPrefix(class, b.files[file].prefix())), file}
 	}
 }
 
@@ -439,14 +465,14 @@ func (b *Builder) Seal() []Node {
 	for _, f := range b.foreign {
 		if f.sym < 0 { // Rust: impl Trait for Type
 			file := -1 - f.sym
-			if c := b.class(file, f.owner, 0); c >= 0 {
+			if c := b.class(file, f.owner, "", 0); c >= 0 {
 				full := b.syms[c].full
 				b.parents[full] = append(b.parents[full], parent{file, f.name, "implements"})
 			}
 			continue
 		}
 		s := &b.syms[f.sym]
-		if c := b.class(s.file, f.owner, 0); c >= 0 {
+		if c := b.class(s.file, f.owner, "", 0); c >= 0 {
 			key := memberKey{c, hash(f.name)}
 			if old, ok := b.members[key]; !ok || b.syms[old].partial {
 				b.members[key] = f.sym
@@ -454,6 +480,9 @@ func (b *Builder) Seal() []Node {
 		}
 	}
 	b.foreign = nil
+	clear(b.bases) // they were looked at while types still got members and parents
+	clear(b.classes)
+	clear(b.wild)
 	b.words = nil
 	b.goTypes.seal(b)
 	var dirs []string
@@ -572,7 +601,7 @@ func (b *Builder) Links(i int, f *parse.File) (map[Edge]int32, []Node) {
 	for k := range all {
 		if x := &all[k]; x.impl {
 			for _, name := range x.decl.Implements {
-				of, trait := b.class(int32(i), x.decl.Name, 0), b.class(int32(i), name, 0)
+				of, trait := b.class(int32(i), x.decl.Name, "", 0), b.class(int32(i), name, "", 0)
 				if of >= 0 && trait >= 0 {
 					link(b.syms[of].node, b.syms[trait].node, "implements")
 				}

@@ -616,6 +616,11 @@ func (v *view) rustPath(parts []string, depth int) (ref, []string) {
 	return ref{kind: isOutside}, parts[1:]
 }
 
+// same says whether two files are of one crate.
+func (r *rust) same(b *Builder, x, y int32) bool {
+	return x == y || r.root(b, x) == r.root(b, y) || r.of(b.paths[x]) != nil && r.of(b.paths[x]) == r.of(b.paths[y])
+}
+
 // local says whether a path of Rust begins with something of the project.
 func (b *Builder) local(file int32, name string) bool {
 	return b.config.rust.child(b, file, name) >= 0 || b.config.rust.crate(b, file, name) >= 0 || b.view(file).visible(name, -1) >= 0

@@ -91,9 +91,9 @@ func (t *tree) seal(b *Builder) {
 
 // targetKey is what the target of an import depends on.
 type targetKey struct {
-	from string // directory or file that imports
-	path string
-	form string
+	from         string // directory or file that imports
+	path         string
+	family, form string
 }
 
 // target is what an import leads to: files, or something that files declare.
@@ -108,7 +108,7 @@ func (t *target) outside() bool { return t.found.kind == nothing && len(t.files)
 // target resolves the path of an import.
 func (b *Builder) target(file int32, imported, form string) *target {
 	info := &b.files[file]
-	key := targetKey{path.Dir(b.paths[file]), imported, info.family + form}
+	key := targetKey{b.dirs[file], imported, info.family, form}
 	if info.family == "rust" {
 		key.from = b.paths[file]
 	}
@@ -214,7 +214,7 @@ func (b *Builder) space(file int32, info *fileInfo, name string, all bool, form 
 		t.found = ref{kind: aPackage, prefix: full}
 		if info.family == "csharp" || all {
 			t.files = slices.Clone(files[:min(len(files), maxPackageFiles)])
-			if len(files) == 0 { // namespaces as blocks
+			if info.family != "java" { // namespaces as blocks
 				for _, e := range b.find(full) {
 					if b.syms[e.sym].kind == isModule && len(t.files) < maxPackageFiles && !slices.Contains(t.files, b.syms[e.sym].file) {
 						t.files = append(t.files, b.syms[e.sym].file)
@@ -263,6 +263,9 @@ func (b *Builder) binding(file int32, x *bind, depth int) ref {
 	}
 	switch t.found.kind {
 	case aFile:
+		if t.found.file == file && info.family == "python" { // a package that imports its own modules
+			return b.pythonChild(path.Dir(b.paths[file]), x.name)
+		}
 		r := b.export(t.found.file, x.name, depth+1)
 		if r.kind == nothing && info.family == "python" {
 			if path.Base(b.paths[t.found.file]) == "__init__.py" {
@@ -281,6 +284,12 @@ func (b *Builder) binding(file int32, x *bind, depth int) ref {
 // inside looks a name up in what an import takes as a whole.
 func (b *Builder) inside(file int32, x *bind, name string, depth int) ref {
 	info := &b.files[file]
+	if info.family == "csharp" && !strings.Contains(x.form, "static") {
+		if prefix := info.scope + x.from; b.spaces[prefix] {
+			return b.packaged(file, prefix, name)
+		}
+		return ref{}
+	}
 	switch info.family {
 	case "python", "go", "java", "csharp":
 		t := b.target(file, x.from, x.form)
@@ -388,13 +397,17 @@ func (b *Builder) export(file int32, name string, depth int) ref {
 				return ref{kind: aFile, file: f}
 			}
 		}
-		if r, ok := v.bound(name, depth+1); ok {
+		r, ok := v.bound(name, depth+1)
+		if ok && r.kind != isOutside {
 			return r
 		}
 		if info.family == "python" && path.Base(b.paths[file]) == "__init__.py" {
 			if r := b.pythonChild(path.Dir(b.paths[file]), name); r.kind != nothing {
 				return r
 			}
+		}
+		if ok {
+			return r
 		}
 		return v.wildcards(name, depth+1)
 	}

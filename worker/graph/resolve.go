@@ -82,7 +82,7 @@ func (v *view) self(qualified string) int32 {
 				owner = x.inImpl.Name
 			}
 			if owner != "" {
-				return v.b.class(v.file, owner, 0)
+				return v.b.class(v.file, owner, up, 0)
 			}
 		}
 		qualified = up
@@ -142,12 +142,27 @@ func (v *view) call(c *parse.Call) int32 {
 		if len(parts) == 1 && !c.Last {
 			return -1 // a local variable that is called
 		}
-		return v.method(v.b.class(v.file, c.On[1:], 0), via, last)
+		m := v.method(v.b.class(v.file, c.On[1:], c.Caller, 0), via, last)
+		if m < 0 && len(via) == 0 {
+			m = v.extension(c.On[1:], last)
+		}
+		return m
+	}
+	if v.info.family == "php" && (len(parts) > 1 || strings.HasPrefix(c.Name, "\\")) {
+		name, method := c.Name, ""
+		if !c.New && strings.ContainsAny(c.Name, ".:") {
+			name, method = strings.TrimSuffix(c.Name, last), last
+		}
+		r := v.phpName(strings.TrimRight(name, ".:"), c.Caller, 0)
+		if method == "" {
+			return v.callable(r)
+		}
+		if r.kind != aSymbol || v.b.syms[r.sym].kind != isClass {
+			return -1
+		}
+		return v.method(r.sym, nil, method)
 	}
 	if len(parts) == 1 {
-		if strings.HasPrefix(c.Name, "\\") {
-			return v.callable(v.phpFull(last))
-		}
 		return v.bare(last, c)
 	}
 	return v.path(parts, c)
@@ -160,6 +175,9 @@ func (v *view) bare(name string, c *parse.Call) int32 {
 		if c.New {
 			break
 		}
+		if s := v.visible(name, int32(c.Byte)); s >= 0 && v.b.syms[s].to > 0 && v.b.syms[s].kind == isFunction && v.info.family == "csharp" {
+			return s // a function inside of the method
+		}
 		// Own methods, those of the bases, and those of the classes around.
 		for at := c.Caller; at != ""; at = at[:max(0, strings.LastIndexByte(at, '.'))] {
 			x, ok := v.owners[at]
@@ -167,22 +185,17 @@ func (v *view) bare(name string, c *parse.Call) int32 {
 				if !ok || x.decl.Owner == "" || v.info.family != "c" {
 					continue
 				}
-				at2 := v.b.class(v.file, x.decl.Owner, 0)
+				at2 := v.b.class(v.file, x.decl.Owner, at, 0)
 				if m := v.b.member(at2, name, 0); m >= 0 && v.b.syms[m].kind == isFunction {
-					return m
+					return v.constructed(at2, m, name)
 				}
 				continue
 			}
 			if m := v.b.member(v.symbol(at), name, 0); m >= 0 && v.b.syms[m].kind == isFunction {
-				return m
+				return v.constructed(v.symbol(at), m, name)
 			}
 		}
 	case "rust":
-		for _, e := range v.b.find("v" + itoa(v.file) + " " + name) {
-			if s := &v.b.syms[e.sym]; c.Macro && s.kind == isFunction && !s.member {
-				return e.sym
-			}
-		}
 		if c.Macro {
 			return v.macro(name)
 		}
@@ -190,10 +203,62 @@ func (v *view) bare(name string, c *parse.Call) int32 {
 	return v.callable(v.head(name, int32(c.Byte), c.Caller, 0))
 }
 
-// macro finds a macro of Rust that another file of the crate declares, if there is only one.
+// constructed is the class itself for its constructor, which C++ calls by the name of the class.
+func (v *view) constructed(class, method int32, name string) int32 {
+	if full := v.b.syms[class].full; v.info.family == "c" && strings.HasSuffix(full, "."+name) {
+		return class
+	}
+	return method
+}
+
+// macro finds a macro of Rust: of the file, of a use, or of the crate, whose macros are seen in all that comes after them.
 func (v *view) macro(name string) int32 {
-	r := v.head(name, -1, "", 0)
-	return v.callable(r)
+	for _, e := range v.b.find("v" + itoa(v.file) + " " + name) {
+		if v.b.syms[e.sym].macro {
+			return e.sym
+		}
+	}
+	found := v.b.find("m " + name)
+	if r, ok := v.bound(name, 0); ok {
+		if r.kind == aSymbol && v.b.syms[r.sym].macro {
+			return r.sym
+		}
+		for k := range v.info.binds { // use crate::name, where #[macro_export] has put it
+			if x := &v.info.binds[k]; x.local == name {
+				if f, _ := v.rustPath(segments(x.from), 0); f.kind == aFile {
+					return v.b.nearest(f.file, found, func(s *symbol) bool { return v.b.config.rust.same(v.b, s.file, f.file) })
+				}
+			}
+		}
+		return -1
+	}
+	return v.b.nearest(v.file, found, func(s *symbol) bool { return v.b.config.rust.same(v.b, s.file, v.file) })
+}
+
+// extension finds the extension method of C# for a type that is named as it is there, in a namespace that the file knows.
+func (v *view) extension(typ, name string) int32 {
+	if v.info.family != "csharp" || typ == "" {
+		return -1
+	}
+	last := typ[strings.LastIndexByte(typ, '.')+1:]
+	return v.b.nearest(v.file, v.b.find("x "+name), func(s *symbol) bool {
+		if s.typ[strings.LastIndexByte(s.typ, '.')+1:] != last {
+			return false
+		}
+		space := v.b.files[s.file].space
+		if space == v.info.space || space == "" || strings.HasPrefix(v.info.space, space+".") {
+			return true
+		}
+		known := func(list []bind) bool {
+			for k := range list {
+				if list[k].from == space {
+					return true
+				}
+			}
+			return false
+		}
+		return known(v.info.binds) || known(v.b.globals)
+	})
 }
 
 // callable is the function or class that a name means, or -1.
@@ -226,13 +291,17 @@ func (v *view) path(parts []string, c *parse.Call) int32 {
 			if x, ok := v.owners[at]; ok && x.kind == "class" {
 				of = v.symbol(at)
 			} else if ok && x.decl.Owner != "" {
-				of = v.b.class(v.file, x.decl.Owner, 0)
+				of = v.b.class(v.file, x.decl.Owner, at, 0)
 			}
 			if of < 0 {
 				continue
 			}
 			if typ, ok := v.b.fieldType(of, parts[0], 0); ok {
-				return v.method(typ, via, last)
+				m := v.method(typ, via, last)
+				if f, known := v.b.fieldOf(of, parts[0], 0); m < 0 && len(via) == 0 && known {
+					m = v.extension(f.typ, last)
+				}
+				return m
 			}
 		}
 	}
@@ -254,17 +323,18 @@ func (v *view) begin(parts []string, at int32, caller string, depth int) (ref, [
 				return r, parts[k:]
 			}
 		}
+	case "js":
+		rest := parts
+		if parts[0] == "module" {
+			rest = parts[1:]
+		}
+		if len(rest) > 1 && rest[0] == "exports" {
+			return ref{kind: aFile, file: v.file}, rest[1:]
+		}
 	case "rust":
 		switch parts[0] {
 		case "crate", "super", "self":
 			return v.rustPath(parts, depth)
-		}
-	case "php":
-		if r := v.phpFull(strings.Join(parts[:len(parts)-1], ".")); r.kind == aSymbol && len(parts) > 2 {
-			return r, parts[len(parts)-1:]
-		}
-		if parts[0] == "namespace" && len(parts) == 2 {
-			return v.phpFull(strings.Trim(v.info.space+"."+parts[1], ".")), nil
 		}
 	}
 	return v.head(parts[0], at, caller, depth), parts[1:]
@@ -382,14 +452,31 @@ func (v *view) wildcards(name string, depth int) ref {
 	if depth > maxSteps {
 		return ref{}
 	}
-	for k := range v.info.binds {
-		if x := &v.info.binds[k]; x.name == "*" && x.local == "*" {
-			if r := v.b.inside(v.file, x, name, depth+1); r.kind == aSymbol || r.kind == aFile {
-				return r
+	key := nameKey{v.file, name, ""}
+	if r, ok := v.b.wild[key]; ok {
+		return r
+	}
+	try := func(list []bind) (r ref) {
+		for k := range list {
+			if x := &list[k]; x.name == "*" && x.local == "*" {
+				if r = v.b.inside(v.file, x, name, depth+1); r.kind == aSymbol || r.kind == aFile {
+					return r
+				}
 			}
 		}
+		return ref{}
 	}
-	return ref{}
+	r := try(v.info.binds)
+	if r.kind == nothing && v.info.family == "csharp" {
+		r = try(v.b.globals)
+	}
+	if depth < 4 {
+		if len(v.b.wild) > maxRemembered {
+			clear(v.b.wild)
+		}
+		v.b.wild[key] = r
+	}
+	return r
 }
 
 // head resolves the first name of a path as seen from an offset of the file.
@@ -465,19 +552,26 @@ func (v *view) head(name string, at int32, caller string, depth int) ref {
 		if r := v.wildcards(name, depth); r.kind != nothing {
 			return r
 		}
-		if v.info.family == "csharp" && depth <= maxSteps {
-			for k := range v.b.globals {
-				if r := v.b.inside(v.file, &v.b.globals[k], name, depth+1); r.kind == aSymbol {
-					return r
-				}
-			}
+		around := strings.Trim(v.info.space+"."+caller, ".")
+		if v.info.family == "java" {
+			around = ""
 		}
-		if v.b.spaces[v.info.scope+name] {
-			return ref{kind: aPackage, prefix: v.info.scope + name}
+		for ; ; around = around[:max(0, strings.LastIndexByte(around, '.'))] {
+			if key := v.info.scope + strings.TrimPrefix(around+"."+name, "."); v.b.spaces[key] {
+				return ref{kind: aPackage, prefix: key}
+			}
+			if around == "" {
+				break
+			}
 		}
 	case "php":
 		if r, ok := v.bound(name, depth); ok {
 			return r
+		}
+		for in := caller; in != ""; in = in[:max(0, strings.LastIndexByte(in, '.'))] { // a namespace as a block
+			if s := v.full(v.info.prefix() + strings.ReplaceAll(in, "\\", ".") + "." + name); s >= 0 && !strings.Contains(in, ".") && strings.Contains(in, "\\") {
+				return ref{kind: aSymbol, sym: s}
+			}
 		}
 		if r, ok := named(v.info.prefix() + name); ok {
 			return r
@@ -512,6 +606,29 @@ func (v *view) head(name string, at int32, caller string, depth int) ref {
 	return ref{}
 }
 
+// phpName resolves a name of PHP as it is written: from the root, by what its first part is imported as, or in the namespace of the file.
+func (v *view) phpName(name, caller string, depth int) ref {
+	parts := segments(name)
+	switch {
+	case len(parts) == 0:
+		return ref{}
+	case strings.HasPrefix(name, "\\"):
+		return v.phpFull(strings.Join(parts, "."))
+	case len(parts) == 1:
+		return v.head(parts[0], -1, caller, depth+1)
+	case parts[0] == "namespace":
+		parts = parts[1:]
+	default:
+		if r, ok := v.bound(parts[0], depth+1); ok {
+			for _, p := range parts[1:] {
+				r = v.b.step(v.file, r, p, depth+1)
+			}
+			return r
+		}
+	}
+	return v.phpFull(strings.Trim(v.info.space+"."+strings.Join(parts, "."), "."))
+}
+
 func (v *view) phpFull(name string) ref {
 	if s := v.full(v.info.scope + name); s >= 0 {
 		return ref{kind: aSymbol, sym: s}
@@ -526,6 +643,9 @@ func (v *view) reaches(file int32) bool { return file == v.file || v.b.closure(v
 func (v *view) cName(name, caller string) ref {
 	for in := caller; ; in = in[:max(0, strings.LastIndexByte(in, '.'))] {
 		key := v.info.scope + strings.TrimPrefix(in+"."+name, ".")
+		if in == name || strings.HasSuffix(in, "."+name) {
+			continue // a constructor
+		}
 		if r := v.cPick(v.b.find(key)); r.kind != nothing {
 			return r
 		}
@@ -568,6 +688,11 @@ func (v *view) cPick(found []entry) ref {
 		return ref{}
 	}
 	best, score, tie := int32(-1), -1, false
+	for _, e := range found {
+		if v.b.syms[e.sym].kind == isModule {
+			return ref{kind: aSymbol, sym: e.sym}
+		}
+	}
 	for _, e := range found {
 		s := &v.b.syms[e.sym]
 		if s.private && !v.reaches(s.file) {
@@ -619,7 +744,7 @@ func (b *Builder) step(file int32, r ref, name string, depth int) ref {
 	case aSymbol:
 		s := &b.syms[r.sym]
 		if s.kind == isVariable && s.typ != "" {
-			if c := b.class(s.file, s.typ, depth+1); c >= 0 {
+			if c := b.class(s.file, s.typ, "", depth+1); c >= 0 {
 				if m := b.member(c, name, 0); m >= 0 {
 					return ref{kind: aSymbol, sym: m}
 				}
@@ -707,26 +832,33 @@ func (b *Builder) member(class int32, name string, depth int) int32 {
 	return -1
 }
 
-// fieldType is the class of a field, -1 for one of the project whose type is none; ok says that there is such a field.
-func (b *Builder) fieldType(class int32, name string, depth int) (int32, bool) {
-	if class < 0 || depth > maxSteps {
-		return -1, false
+// fieldOf finds a field of a class or of its bases, if something is known of its type.
+func (b *Builder) fieldOf(class int32, name string, depth int) (field, bool) {
+	if class < 0 || depth > maxSteps || b.syms[class].full == "" {
+		return field{}, false
 	}
 	s := &b.syms[class]
-	if f, ok := b.fields[fieldKey(s.full, name)]; ok && s.full != "" {
-		return b.class(f.file, f.typ, depth+1), true
+	if f, ok := b.fields[fieldKey(s.full, name)]; ok {
+		return f, true
 	}
-	if m := b.nearest(s.file, b.find(s.full+"."+name), nil); m >= 0 && s.full != "" && b.syms[m].kind == isVariable {
-		return -1, true
+	if m := b.nearest(s.file, b.find(s.full+"."+name), nil); m >= 0 && b.syms[m].kind == isVariable {
+		return field{file: b.syms[m].file}, true
 	}
 	for _, base := range b.basesOf(class) {
-		if base != class {
-			if c, ok := b.fieldType(base, name, depth+1); ok {
-				return c, true
-			}
+		if f, ok := b.fieldOf(base, name, depth+1); ok && base != class {
+			return f, true
 		}
 	}
-	return -1, false
+	return field{}, false
+}
+
+// fieldType is the class of a field, -1 where the type is none of the project; ok says that there is such a field.
+func (b *Builder) fieldType(class int32, name string, depth int) (int32, bool) {
+	f, ok := b.fieldOf(class, name, depth)
+	if !ok {
+		return -1, false
+	}
+	return b.class(f.file, f.typ, f.around, depth+1), true
 }
 
 // basesOf are the classes that a class extends, implements or takes in, as far as they are of the project.
@@ -762,12 +894,27 @@ func (v *view) parentOf(qualified, name string) int32 {
 	return v.classIn(name, around, 0)
 }
 
-// class finds the class that a type named in a file means, or -1.
-func (b *Builder) class(file int32, name string, depth int) int32 {
+// class finds the class that a type named in a file means, seen from inside what is around it, or -1.
+func (b *Builder) class(file int32, name, around string, depth int) int32 {
 	if name == "" || depth > maxSteps {
 		return -1
 	}
-	return b.view(file).classIn(name, "", depth)
+	switch b.files[file].family {
+	case "js", "python", "go", "rust":
+		around = ""
+	}
+	key := nameKey{file, name, around}
+	if c, ok := b.classes[key]; ok {
+		return c
+	}
+	c := b.view(file).classIn(name, around, depth)
+	if depth < 4 {
+		if len(b.classes) > maxRemembered {
+			clear(b.classes)
+		}
+		b.classes[key] = c
+	}
+	return c
 }
 
 func (v *view) classIn(name, around string, depth int) int32 {
@@ -780,14 +927,8 @@ func (v *view) classIn(name, around string, depth int) int32 {
 	}
 	var r ref
 	rest := parts[1:]
-	if strings.HasPrefix(name, "\\") {
-		r, rest = v.phpFull(strings.Join(parts, ".")), nil
-	} else if v.info.family == "php" && len(parts) > 1 {
-		if r = v.head(parts[0], -1, around, depth+1); r.kind == nothing || r.kind == isOutside {
-			if r, rest = v.phpFull(strings.Join(parts, ".")), nil; r.kind == nothing {
-				r = v.phpFull(strings.Trim(v.info.space+"."+strings.Join(parts, "."), "."))
-			}
-		}
+	if v.info.family == "php" {
+		r, rest = v.phpName(name, around, depth), nil
 	} else {
 		r, rest = v.begin(parts, -1, around, depth+1)
 	}

@@ -43,7 +43,7 @@ func (x *extraction) callee(i uint32, r rule) (receiver, last uint32) {
 				return x.fieldAt(c, "condition"), x.fieldAt(b, "name")
 			}
 			return c, c
-		case "generic_function", "parenthesized_expression", "non_null_expression", "instantiation_expression":
+		case "generic_function", "parenthesized_expression", "non_null_expression", "instantiation_expression", "await_expression":
 			if f := x.fieldAt(c, "function"); f != 0 {
 				c = f
 				continue

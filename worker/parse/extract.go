@@ -99,6 +99,9 @@ func (x *extraction) siblings(i, end uint32, s scope) []Decl {
 			if d, ok := x.declaration(i, r, s); ok {
 				x.attach(&d, int(n.start), &p)
 				decls = append(decls, d)
+				if r.hook == jsVariable {
+					decls = append(decls, x.further(i, &d)...)
+				}
 			} else {
 				decls = append(decls, x.siblings(i+1, n.next, x.members(i, r, s))...)
 			}
@@ -193,7 +196,7 @@ func (x *extraction) wrapped(i uint32, r rule, p *pending, s scope) []Decl {
 		return nil
 	}
 	d := inner[0]
-	if x.g.is(n, "decorated_definition") && strings.Contains(x.text[n.start:min(int(n.start)+maxSignature, d.StartByte+1)], "overload") {
+	if x.g.is(n, "decorated_definition") && strings.Contains(x.text[n.start:max(int(n.start), min(int(n.start)+maxSignature, d.NameByte))], "overload") {
 		d.Partial = true
 	}
 	if len(inner) > 1 {
@@ -206,6 +209,15 @@ func (x *extraction) wrapped(i uint32, r rule, p *pending, s scope) []Decl {
 	x.place(&d)
 	x.attach(&d, int(n.start), p)
 	return []Decl{d}
+}
+
+// extends is the type that an extension method of C# is for.
+func (x *extraction) extends(i uint32) string {
+	list := x.child(i, "parameter_list")
+	if list == 0 || list+1 >= x.nodes[list].next || !strings.HasPrefix(x.str(&x.nodes[list+1]), "this ") {
+		return ""
+	}
+	return x.typeAt(list+1, "type")
 }
 
 // interfaceOf notes what an interface of Go asks for.
@@ -388,10 +400,18 @@ func (x *extraction) declaration(i uint32, r rule, s scope) (Decl, bool) {
 	switch d.Kind {
 	case Variable:
 		inner.owner, inner.inFunc = &d, true
-		if d.Type = s.typ; d.Type == "" || d.Type == "var" {
+		if s.typ != "" && s.typ != "var" {
+			d.Type = s.typ
+		} else if d.Type == "" {
 			d.Type = x.declaredType(i)
 		}
+		if r.hook == jsVariable && int(n.start) == d.NameByte-1 { // the type of a pattern is not that of its names
+			d.Type = ""
+		}
 	case Function, Method:
+		if x.file.Language == "csharp" {
+			d.Type = x.extends(i)
+		}
 		inner.seen = Range{int(n.start), int(n.end)}
 		d.Partial = body == nil && r.hook != jsVariable && r.hook != jsAssign && r.hook != jsPair && x.find(i, "body", "block", "statement_block", "compound_statement") == 0
 	case Class, Struct, Interface, Enum, Impl, Module:

@@ -220,6 +220,9 @@ func fromFile(path string, inside []string) string {
 	if rest == path {
 		return path // from the crate, of another crate, or of a name that is imported here
 	}
+	if at == 0 && (rest == "super" || strings.HasPrefix(rest, "super::")) {
+		return rest
+	}
 	return strings.Trim("self::"+strings.Join(inside[:at], "::")+"::"+rest, ":")
 }
 

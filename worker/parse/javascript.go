@@ -311,3 +311,40 @@ func (x *extraction) names(i uint32, imp Import, part string) bool {
 	x.bound = append(x.bound, Import{Path: imp.Path, Binds: binds, StartByte: int(x.nodes[i].start), EndByte: int(x.nodes[i].end)})
 	return true
 }
+
+// patternNames are the names that the pattern at node i declares.
+func (x *extraction) patternNames(i uint32, names []*node) []*node {
+	n := &x.nodes[i]
+	switch x.g.typeOf(n) {
+	case "identifier", "shorthand_property_identifier_pattern":
+		return append(names, n)
+	case "pair_pattern":
+		if v := x.fieldAt(i, "value"); v != 0 {
+			return x.patternNames(v, names)
+		}
+		return names
+	case "assignment_pattern", "object_assignment_pattern":
+		if i+1 < n.next {
+			return x.patternNames(i+1, names)
+		}
+	case "object_pattern", "array_pattern", "rest_pattern":
+		for c := i + 1; c < n.next && len(names) < maxFields; c = x.nodes[c].next {
+			names = x.patternNames(c, names)
+		}
+	}
+	return names
+}
+
+// further declares the names of a pattern after its first one.
+func (x *extraction) further(i uint32, d *Decl) (decls []Decl) {
+	p := x.fieldAt(i, "name")
+	if p == 0 || !strings.HasSuffix(x.g.typeOf(&x.nodes[p]), "_pattern") {
+		return nil
+	}
+	for _, n := range x.patternNames(p, nil)[1:] {
+		name := short(x.str(n))
+		decls = append(decls, Decl{Kind: Variable, Name: name, Qualified: strings.TrimSuffix(d.Qualified, d.Name) + name, StartByte: d.StartByte,
+			EndByte: d.EndByte, NameByte: int(n.start), StartLine: d.StartLine, EndLine: d.EndLine, Signature: d.Signature, Scope: d.Scope})
+	}
+	return decls
+}

@@ -77,12 +77,22 @@ func (x *extraction) named(i uint32, r rule, d *Decl, s scope) bool {
 			return false
 		}
 	case phpProperty:
-		if c := x.find(i, "name"); c != 0 {
-			n = &x.nodes[c]
+		if e := x.find(i, "property_element", "const_element"); e != 0 { // a type before it has a name too
+			if c := x.find(e, "name"); c != 0 {
+				n = &x.nodes[c]
+			}
 		}
+	case phpConstant:
+		if d.StartByte == 0 || x.text[d.StartByte-1:d.StartByte+4] != "const" {
+			return false
+		}
+		d.StartByte--
 	case csVariable:
 		if c := x.find(i, "variable_declarator"); c != 0 {
 			n = x.field(c, x.name)
+		}
+		if c := x.child(i, "variable_declaration"); c != 0 {
+			d.Type = x.typeAt(c, "type")
 		}
 	case sqlStatement:
 		return x.statement(i, d)
@@ -97,6 +107,13 @@ func (x *extraction) named(i uint32, r rule, d *Decl, s scope) bool {
 	if n == nil {
 		d.NameByte = d.StartByte
 		return r.kind == Class // anonymous, as in export default class
+	}
+	if strings.HasSuffix(x.g.typeOf(n), "_pattern") && r.hook == jsVariable { // const { a, b: c } = ...
+		names := x.patternNames(x.index(n), nil)
+		if len(names) == 0 {
+			return false
+		}
+		n = names[0]
 	}
 	d.NameByte = int(n.start)
 	d.Name = strings.Trim(stripGeneric(x.str(n)), `"'`)

@@ -47,6 +47,7 @@ const (
 	jsAssign          // a function that is assigned to a property
 	jsPair            // a function that is a member of an object
 	phpMixin          // traits
+	phpConstant       // a constant that stands as a case of an enum
 	jsDefault         // the function that export default gives
 )
 
@@ -357,6 +358,7 @@ func phpRules() map[string]rule {
 		"object_creation_expression": calls(""),
 	}
 	t["use_declaration"] = rule{act: heritage, hook: phpMixin}
+	t["enum_case"] = hooked(Variable, phpConstant)
 	t["nullsafe_member_call_expression"] = calls("name")
 	with(t, lambda, false, "anonymous_function_creation_expression", "arrow_function")
 	with(t, inside, true, "simple_parameter", "variadic_parameter", "property_promotion_parameter", "assignment_expression", "foreach_statement",

@@ -224,7 +224,7 @@ func (x *extraction) bind(i uint32, s scope) {
 	case "local_variable_declaration", "variable_declaration": // Java, C#
 		t := x.typeAt(i, "type")
 		for c := i + 1; c < n.next; c = x.nodes[c].next {
-			if !x.g.is(&x.nodes[c], "variable_declarator") || !s.inFunc {
+			if !x.g.is(&x.nodes[c], "variable_declarator") || !s.inFunc && s.owner != nil {
 				continue
 			}
 			own := t
@@ -295,7 +295,7 @@ func (x *extraction) bindAssigned(i uint32, s scope) {
 			}
 		}
 	case "identifier":
-		if s.inFunc && x.file.Language != "javascript" && x.file.Language != "typescript" && x.file.Language != "tsx" {
+		if (s.inFunc || x.file.Language == "ruby") && x.file.Language != "javascript" && x.file.Language != "typescript" && x.file.Language != "tsx" {
 			t := x.declaredType(i)
 			if b, ok := x.local(x.str(l)); ok && t == "" && b.typ != "" && x.file.Language == "python" {
 				return // narrowed or filled again; the declared type holds
@@ -303,7 +303,7 @@ func (x *extraction) bindAssigned(i uint32, s scope) {
 			x.bindName(l, t)
 		}
 	case "variable_name":
-		if b, ok := x.local(x.str(l)); s.inFunc && !(ok && b.typ != "" && x.declaredType(i) == "") {
+		if b, ok := x.local(x.str(l)); !(ok && b.typ != "" && x.declaredType(i) == "") {
 			x.bindName(l, x.declaredType(i))
 		}
 	case "instance_variable":

@@ -148,7 +148,7 @@ func (g *Graph) Judge() []Counts {
 		dirs[from.File][g.place(to.File)] = true
 	}
 	reach := map[int]map[int]bool{}
-	closure := func(i int) map[int]bool {
+	closure := func(i int, method bool) map[int]bool {
 		if reach[i] == nil {
 			set := map[int]bool{}
 			todo := []int{i}
@@ -162,7 +162,7 @@ func (g *Graph) Judge() []Counts {
 						todo = append(todo, f)
 					}
 				}
-				if at != i { // a package is imported as a whole
+				if method || at != i { // a package is imported as a whole
 					for f, p := range g.Files {
 						if p != nil && !set[f] && p.Language == "go" && g.place(f) == g.place(at) {
 							set[f] = true
@@ -205,11 +205,14 @@ func (g *Graph) Judge() []Counts {
 		if imports[from.File][to.File] || dirs[from.File][place] || dirs[from.File][path.Dir(g.Paths[to.File])] || g.shares(from.File, to.File) {
 			continue
 		}
+		if c := g.crate(to.File); c != "" && c == g.crate(from.File) && strings.HasPrefix(to.Decl.Signature, "macro_rules!") {
+			continue
+		}
 		method := to.Decl != nil && (to.Decl.Kind == parse.Method || to.Decl.Owner != "")
-		if reached := closure(from.File); method || family(g.Files[from.File].Language) == "c" || family(g.Files[from.File].Language) == "rust" || family(g.Files[from.File].Language) == "js" || family(g.Files[from.File].Language) == "python" {
-			near := reached[to.File]
+		if reached := closure(from.File, method); method || family(g.Files[from.File].Language) == "c" || family(g.Files[from.File].Language) == "rust" || family(g.Files[from.File].Language) == "js" || family(g.Files[from.File].Language) == "python" {
+			near := reached[to.File] || g.crate(to.File) != "" && method && g.crate(to.File) == g.crate(from.File)
 			for f := range reached {
-				near = near || g.place(f) == place || path.Dir(g.Paths[f]) == path.Dir(g.Paths[to.File])
+				near = near || g.place(f) == place || path.Dir(g.Paths[f]) == path.Dir(g.Paths[to.File]) || g.crate(f) != "" && g.crate(f) == g.crate(to.File)
 			}
 			if near {
 				continue
@@ -266,6 +269,19 @@ func (g *Graph) place(i int) string {
 		return f.Language[:1] + " " + path.Dir(g.Paths[i])
 	}
 	return g.Paths[i]
+}
+
+// crate is the directory of a crate of Rust.
+func (g *Graph) crate(i int) string {
+	name := g.Paths[i]
+	if g.Files[i] == nil || g.Files[i].Language != "rust" {
+		return ""
+	}
+	for dir := path.Dir(name); ; dir = path.Dir(dir) {
+		if _, ok := g.Configs[path.Join(dir, "Cargo.toml")]; ok || dir == "." {
+			return dir + "/"
+		}
+	}
 }
 
 // shares says whether two files know each other's names without importing them.
