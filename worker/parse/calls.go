@@ -84,6 +84,9 @@ func (x *extraction) call(i uint32, r rule, s scope) {
 		}
 	}
 	name := calleeName(x.str(&x.nodes[last]))
+	if x.g.is(&x.nodes[last], "private_property_identifier") {
+		name = x.str(&x.nodes[last])
+	}
 	root := name
 	if receiver != 0 {
 		before := strings.TrimSuffix(x.str(&x.nodes[receiver]), "!")

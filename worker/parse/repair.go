@@ -162,13 +162,10 @@ func primaryConstructors(b []byte) (changed bool) {
 			case '{', '}', '=':
 				break head
 			case ';':
-				if j+1 < len(b) && strings.IndexByte(" \t\r\n", b[j+1]) >= 0 || j+1 < len(b) && b[j+1] == '/' {
-					if b[j+1] == '/' {
-						break head
-					}
+				if j+1 < len(b) && strings.IndexByte(" \t\r\n", b[j+1]) >= 0 {
 					b[j], b[j+1] = '{', '}'
 					changed = true
-				} else if open >= 0 && from < 0 { // at the end of the text: the parameters make room
+				} else if open >= 0 && from < 0 { // nothing follows that makes room: the parameters do
 					end := closing(b, open, false)
 					blank(b[open : end+1])
 					b[j-1], b[j] = '{', '}'

@@ -147,6 +147,7 @@ func (g *Graph) Judge() []Counts {
 		imports[from.File][to.File] = true
 		dirs[from.File][g.place(to.File)] = true
 	}
+	g.mentions(imports)
 	reach := map[int]map[int]bool{}
 	closure := func(i int, method bool) map[int]bool {
 		if reach[i] == nil {
@@ -281,6 +282,44 @@ func (g *Graph) crate(i int) string {
 		if _, ok := g.Configs[path.Join(dir, "Cargo.toml")]; ok || dir == "." {
 			return dir + "/"
 		}
+	}
+}
+
+// mentions adds to the imports of Rust's files the crates that paths in them begin with.
+func (g *Graph) mentions(imports map[int]map[int]bool) {
+	roots := map[string]int{}
+	for i, name := range g.Paths {
+		if dir, ok := strings.CutSuffix(name, "src/lib.rs"); ok {
+			for line := range strings.Lines(g.Configs[dir+"Cargo.toml"]) {
+				if rest, ok := strings.CutPrefix(strings.TrimSpace(line), "name"); ok {
+					roots[strings.ReplaceAll(strings.Trim(rest, " =\"\r\n"), "-", "_")] = i
+					break
+				}
+			}
+		}
+	}
+	for i, f := range g.Files {
+		if f == nil || f.Language != "rust" {
+			continue
+		}
+		add := func(path string) {
+			first, _, ok := strings.Cut(strings.TrimLeft(path, ":"), "::")
+			if root, known := roots[first]; ok && known {
+				if imports[i] == nil {
+					imports[i] = map[int]bool{}
+				}
+				imports[i][root] = true
+			}
+		}
+		for _, c := range f.Calls {
+			add(c.Name)
+			add(c.On)
+		}
+		f.Walk(func(d *parse.Decl) {
+			for _, field := range d.Fields {
+				add(field.Type)
+			}
+		})
 	}
 }
 
