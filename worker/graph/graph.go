@@ -452,6 +452,9 @@ func fieldKey(class, name string) uint64 { return hash(class + "\x01" + name) }
 
 func (b *Builder) addField(class, name, typ string, file int32) {
 	key := fieldKey(class, name)
+	if old, ok := b.fields[key]; ok && old.file != file { // a class of the same name elsewhere
+		key = fieldKey(class, name+"\x01"+strconv.Itoa(int(file)))
+	}
 	if _, ok := b.fields[key]; !ok && len(b.fields) < MaxDecls {
 		b.fields[key] = field{b.word(typ), b.word(strings.TrimPrefix(class, b.files[file].prefix())), file}
 	}

@@ -565,16 +565,27 @@ func (b *Builder) header(file int32, name, form string) (found int32) {
 	if found >= 0 || form == "system" && !strings.Contains(name, "/") {
 		return found
 	}
+	near := -1
 	for _, i := range b.tree.byStem[strings.ToLower(stem(name))] {
-		if strings.HasSuffix(b.paths[i], "/"+name) {
-			if found >= 0 {
-				return -1 // two directories might be meant
+		p := b.paths[i]
+		if len(p) > len(name) && p[len(p)-len(name)-1] == '/' && strings.EqualFold(p[len(p)-len(name):], name) {
+			n := commonDirs(b.paths[file], p)
+			if b.dirs[i] == dir {
+				n++
 			}
-			found = i
+			switch {
+			case n > near:
+				found, near = i, n
+			case n == near:
+				found = unclear
+			}
 		}
 	}
 	return found
 }
+
+// unclear says that a file of the project is meant, but not which one.
+const unclear = -2
 
 // rustPath resolves the beginning of a path of Rust.
 func (v *view) rustPath(parts []string, depth int) (ref, []string) {

@@ -123,6 +123,9 @@ func (b *Builder) target(file int32, imported, form string) *target {
 
 func (b *Builder) resolve(file int32, info *fileInfo, imported, form string) (t target) {
 	one := func(i int32) target {
+		if i == unclear {
+			return target{found: ref{kind: aFolder}}
+		}
 		if i < 0 {
 			return target{}
 		}
@@ -532,7 +535,7 @@ func (b *Builder) importLinks(v *view, f *parse.File, link func(from, to int32, 
 			}
 		default:
 			t := b.target(file, imp.Path, imp.Form)
-			own = !t.outside() && t.found.kind != aFolder
+			own = !t.outside() && (t.found.kind != aFolder || t.found.prefix == "")
 			submodules := false
 			for _, x := range imp.Binds {
 				if x.Name == "" && v.info.family != "java" && v.info.family != "csharp" || x.Name == "*" {

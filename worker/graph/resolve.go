@@ -2,6 +2,7 @@ package graph
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"kijko/worker/parse"
@@ -335,6 +336,13 @@ func (v *view) begin(parts []string, at int32, caller string, depth int) (ref, [
 		switch parts[0] {
 		case "crate", "super", "self":
 			return v.rustPath(parts, depth)
+		}
+	}
+	if v.info.family == "ruby" || v.info.family == "c" { // class A::B, where A itself is not of the project
+		for k := len(parts); k > 1; k-- {
+			if s := v.full(v.info.scope + strings.Join(parts[:k], ".")); s >= 0 && v.b.syms[s].kind != isFunction {
+				return ref{kind: aSymbol, sym: s}, parts[k:]
+			}
 		}
 	}
 	return v.head(parts[0], at, caller, depth), parts[1:]
@@ -674,6 +682,7 @@ func (v *view) cPick(found []entry) ref {
 	}
 	seen := false
 	declared := map[string]bool{} // stems of the headers that declare it
+	var headers []int32
 	for _, e := range found {
 		s := &v.b.syms[e.sym]
 		if s.file == v.file && !s.partial {
@@ -681,7 +690,10 @@ func (v *view) cPick(found []entry) ref {
 		}
 		if v.reaches(s.file) {
 			seen = true
-			declared[stem(v.b.paths[s.file])] = true
+			if s.file != v.file {
+				declared[stem(v.b.paths[s.file])] = true
+				headers = append(headers, s.file)
+			}
 		}
 	}
 	if !seen {
@@ -698,8 +710,15 @@ func (v *view) cPick(found []entry) ref {
 		if s.private && !v.reaches(s.file) {
 			continue
 		}
-		if s.partial && !v.reaches(s.file) || s.kind == isClass && !v.reaches(s.file) {
+		if (s.partial || s.kind == isClass) && !v.reaches(s.file) {
 			continue
+		}
+		// What is written elsewhere is what a header declares if it includes that header.
+		if !v.reaches(s.file) && len(headers) > 0 && !declared[stem(v.b.paths[s.file])] {
+			known := v.b.closure(s.file)
+			if !slices.ContainsFunc(headers, func(h int32) bool { return known[h] }) {
+				continue
+			}
 		}
 		n := commonDirs(v.b.paths[v.file], v.b.paths[s.file])
 		if s.partial {
@@ -839,6 +858,9 @@ func (b *Builder) fieldOf(class int32, name string, depth int) (field, bool) {
 	}
 	s := &b.syms[class]
 	if f, ok := b.fields[fieldKey(s.full, name)]; ok {
+		if own, ok := b.fields[fieldKey(s.full, name+"\x01"+itoa(s.file))]; ok && f.file != s.file {
+			return own, true
+		}
 		return f, true
 	}
 	if m := b.nearest(s.file, b.find(s.full+"."+name), nil); m >= 0 && b.syms[m].kind == isVariable {

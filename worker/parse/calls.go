@@ -97,12 +97,13 @@ func (x *extraction) call(i uint32, r rule, s scope) {
 		} else {
 			c.Last = true
 			c.On = OnUnknown
-			if t := x.valueType(receiver); t == selfType {
-				c.On = OnSelf
-			} else if t != "" {
-				c.On = OnType + t
-			} else if x.file.Language == "python" && strings.HasPrefix(before, "super(") {
+			switch t := x.valueType(receiver); {
+			case x.file.Language == "python" && strings.HasPrefix(before, "super("):
 				c.On = OnSuper
+			case t == selfType:
+				c.On = OnSelf
+			case t != "":
+				c.On = OnType + t
 			}
 		}
 	} else {

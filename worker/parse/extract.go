@@ -96,6 +96,10 @@ func (x *extraction) siblings(i, end uint32, s scope) []Decl {
 		case wrap:
 			decls = append(decls, x.wrapped(i, r, &p, s)...)
 		case declare:
+			if r.kind == Class && s.owner != nil && s.owner.Kind == Class && s.owner.EndByte >= int(n.end) && x.g.is(n, "class") && x.field(i, x.name) == nil {
+				decls = append(decls, x.siblings(i+1, n.next, x.under(s))...) // the value of what is declared
+				break
+			}
 			if d, ok := x.declaration(i, r, s); ok {
 				x.attach(&d, int(n.start), &p)
 				decls = append(decls, d)
@@ -413,7 +417,7 @@ func (x *extraction) declaration(i uint32, r rule, s scope) (Decl, bool) {
 			d.Type = x.extends(i)
 		}
 		inner.seen = Range{int(n.start), int(n.end)}
-		d.Partial = body == nil && r.hook != jsVariable && r.hook != jsAssign && r.hook != jsPair && x.find(i, "body", "block", "statement_block", "compound_statement") == 0
+		d.Partial = body == nil && r.hook != jsVariable && r.hook != jsAssign && r.hook != jsPair && !x.g.is(n, "preproc_function_def") && x.find(i, "body", "block", "statement_block", "compound_statement") == 0
 	case Class, Struct, Interface, Enum, Impl, Module:
 		inner.class = &d
 		if d.Kind == Module && body == nil && s.owner == nil {

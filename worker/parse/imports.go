@@ -59,6 +59,11 @@ func (x *extraction) imports(i uint32, s scope) {
 			}
 			x.add(base, x.str(src), names...)
 		}
+	case "import_alias": // import a = b.c of TypeScript
+		if c := i + 1; c < n.next && x.nodes[c].next < n.next {
+			path := x.str(&x.nodes[x.nodes[c].next])
+			x.file.Aliases = append(x.file.Aliases, Alias{clip(path, maxName), []Bind{{Local: short(x.str(&x.nodes[c]))}}})
+		}
 	case "import_from_statement", "future_import_statement":
 		path := x.str(x.field(i, x.g.fieldID("module_name")))
 		if path == "" {
@@ -223,7 +228,11 @@ func fromFile(path string, inside []string) string {
 	if at == 0 && (rest == "super" || strings.HasPrefix(rest, "super::")) {
 		return rest
 	}
-	return strings.Trim("self::"+strings.Join(inside[:at], "::")+"::"+rest, ":")
+	parts := append([]string{"self"}, inside[:at]...)
+	if rest != "" {
+		parts = append(parts, rest)
+	}
+	return strings.Join(parts, "::")
 }
 
 func (x *extraction) add(base Import, path string, names ...string) {

@@ -100,6 +100,9 @@ func (p *Parser) Parse(ctx context.Context, path, text string, o Options) (*File
 			if better, ok := repaired(f.Language, text); ok {
 				if again, err := e.parse(ctx, g, better, o.Timeout); err == nil && again.lost(g) < t.lost(g) {
 					t = again
+					for i := range t.nodes {
+						t.nodes[i].end = min(t.nodes[i].end, uint32(len(text)))
+					}
 				}
 			}
 		}

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// repaired gives a text of the same length that the grammar understands better, for what is newer than the grammar or beyond it: what
+// repaired gives a text, a line end longer, that the grammar understands better, for what is newer than the grammar or beyond it: what
 // stands in the way is blanked or written in an older way. Offsets stay those of the original. It says false where nothing is to be done.
 func repaired(language, text string) (string, bool) {
-	b := []byte(text)
+	b := append([]byte(text), '\n') // a type that ends the text needs room
 	changed := false
 	switch language {
 	case "csharp":
@@ -139,8 +139,7 @@ func primaryConstructors(b []byte) (changed bool) {
 			i += len(word)
 			continue
 		}
-		open, from := -1, -1
-	head:
+		head:
 		for j < len(b) {
 			if k := skipText(b, j, false); k > j {
 				j = k
@@ -152,23 +151,13 @@ func primaryConstructors(b []byte) (changed bool) {
 				if end < 0 {
 					break head
 				}
-				if open < 0 && from < 0 {
-					open = j
-				}
 				j = end + 1
 				continue
-			case ':':
-				from = j
 			case '{', '}', '=':
 				break head
 			case ';':
 				if j+1 < len(b) && strings.IndexByte(" \t\r\n", b[j+1]) >= 0 {
 					b[j], b[j+1] = '{', '}'
-					changed = true
-				} else if open >= 0 && from < 0 { // nothing follows that makes room: the parameters do
-					end := closing(b, open, false)
-					blank(b[open : end+1])
-					b[j-1], b[j] = '{', '}'
 					changed = true
 				}
 				break head
@@ -215,6 +204,11 @@ func phpConstants(b []byte) (changed bool) {
 			}
 			if i < enumEnd {
 				copy(b[i:], " case")
+				for k := end; k < len(b) && b[k] != ';'; { // cases have no expressions
+					next := max(skipText(b, k, true), k+1)
+					blank(b[k:next])
+					k = next
+				}
 				for k := i - 1; k >= 0 && (b[k] == ' ' || b[k] == '\t' || wordByte(b[k])); k-- { // visibility and final
 					b[k] = ' '
 				}

@@ -170,6 +170,7 @@ func jsRules() map[string]rule {
 	t["assignment_expression"] = rule{act: declare, kind: Function, hook: jsAssign, binds: true}
 	t["pair"] = hooked(Function, jsPair)
 	t["object"] = rule{act: object}
+	t["import_alias"] = rule{act: imports}
 	with(t, lambda, true, "arrow_function")
 	with(t, lambda, false, "function_expression", "function", "generator_function")
 	with(t, block, false, "statement_block", "for_statement", "switch_body")

@@ -182,7 +182,7 @@ func (g *Graph) Judge() []Counts {
 		}
 	}
 	for k := range g.Nodes {
-		if n := &g.Nodes[k]; n.File >= 0 && strings.Contains(n.Qualified, "~") && family(g.Files[n.File].Language) != "" {
+		if n := &g.Nodes[k]; n.File >= 0 && numbered(n.Qualified) && family(g.Files[n.File].Language) != "" {
 			of(n.File).Numbered++
 		}
 	}
@@ -244,6 +244,12 @@ func (g *Graph) Judge() []Counts {
 	}
 	slices.SortFunc(list, func(a, b Counts) int { return cmp.Compare(a.Language, b.Language) })
 	return list
+}
+
+// numbered says whether a name ends with a number after a tilde; destructors of C++ have the sign too.
+func numbered(name string) bool {
+	k := strings.LastIndexByte(name, '~')
+	return k >= 0 && k+1 < len(name) && strings.Trim(name[k+1:], "0123456789") == ""
 }
 
 func family(language string) string {
