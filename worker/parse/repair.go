@@ -139,7 +139,7 @@ func primaryConstructors(b []byte) (changed bool) {
 			i += len(word)
 			continue
 		}
-		head:
+	head:
 		for j < len(b) {
 			if k := skipText(b, j, false); k > j {
 				j = k

@@ -103,7 +103,7 @@ func TestReceivers(t *testing.T) {
 		{"A.java", "class A { void f() { var b = new B<>(); b.get(); } }", "b.get :B"},
 		{"A.java", "class A { void f() { g().get(); } }", "get ?"},
 		{"A.java", "class A { void f(Object o) { if (o instanceof B b) b.get(); } }", "b.get :B"},
-		{"a.cs", "class A { void F(B? b) { b?.Get(); } }", "b.Get :B"},
+		{"a.cs", "class A { void F(B? b) { b?.Get(); } }", "b?.Get :B"},
 		{"a.cs", "class A { void F() { foreach (B b in x) b.Get(); } }", "b.Get :B"},
 		{"a.php", "<?php class A { function f(?B $b) { $b->get(); } }", "b.get :B"},
 		{"a.php", "<?php class A { function f() { self::get(); } }", "self.get self"},
