@@ -657,9 +657,39 @@ func (r *rust) child(b *Builder, file int32, name string) int32 {
 // declaresModule says whether a file says mod name.
 func declaresModule(b *Builder, file int32, name string) bool {
 	for k := range b.files[file].binds {
-		if x := &b.files[file].binds[k]; x.form == "module" && x.local == name {
+		if x := &b.files[file].binds[k]; strings.HasPrefix(x.form, "module") && x.local == name {
 			return true
 		}
+	}
+	return false
+}
+
+// sees says whether a file sees a macro that another one of its crate declares: from inside that module, or where #[macro_use] lets macros
+// out of it.
+func (r *rust) sees(b *Builder, file int32, macro *symbol) bool {
+	if macro.typ == "export" && r.same(b, file, macro.file) {
+		return true
+	}
+	around := map[int32]bool{}
+	for at := file; at >= 0 && len(around) < 64; at = r.parent(b, at) {
+		around[at] = true
+	}
+	for at, n := macro.file, 0; at >= 0 && n < 64; n++ {
+		if around[at] {
+			return true
+		}
+		up := r.parent(b, at)
+		if up < 0 {
+			return false
+		}
+		own := stem(b.paths[at])
+		if own == "mod" {
+			own = path.Base(path.Dir(b.paths[at]))
+		}
+		if !slices.ContainsFunc(b.files[up].binds, func(x bind) bool { return x.form == "module macros" && x.local == own }) {
+			return false
+		}
+		at = up
 	}
 	return false
 }

@@ -237,12 +237,12 @@ func (b *Builder) binding(file int32, x *bind, depth int) ref {
 	info := &b.files[file]
 	if info.family == "rust" {
 		parts := segments(x.from)
-		if x.form != "module" && x.from != "" {
+		if !strings.HasPrefix(x.form, "module") && x.from != "" {
 			parts = append(parts, x.name)
 		} else if x.from == "" || len(parts) == 0 {
 			parts = []string{x.name}
 		}
-		if len(parts) == 1 && parts[0] == x.local && x.form != "module" { // extern crate
+		if len(parts) == 1 && parts[0] == x.local && !strings.HasPrefix(x.form, "module") { // extern crate
 			if f := b.config.rust.crate(b, file, parts[0]); f >= 0 {
 				return ref{kind: aFile, file: f}
 			}
@@ -483,15 +483,15 @@ func (b *Builder) importLinks(v *view, f *parse.File, link func(from, to int32, 
 		}
 		switch v.info.family {
 		case "rust":
-			if imp.Form == "module" || len(imp.Binds) == 0 {
+			if strings.HasPrefix(imp.Form, "module") || len(imp.Binds) == 0 {
 				if r := b.binding(file, &bind{local: imp.Path, from: "self::" + imp.Path, form: "module"}, 0); r.kind == aFile {
 					take(r)
-				} else if imp.Form == "module" {
+				} else if strings.HasPrefix(imp.Form, "module") {
 					continue // a file that is not there, or that an attribute names
 				}
 			}
 			for _, x := range imp.Binds {
-				if imp.Form == "module" {
+				if strings.HasPrefix(imp.Form, "module") {
 					break
 				}
 				from := x.From

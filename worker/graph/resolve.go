@@ -227,13 +227,13 @@ func (v *view) macro(name string) int32 {
 		for k := range v.info.binds { // use crate::name, where #[macro_export] has put it
 			if x := &v.info.binds[k]; x.local == name {
 				if f, _ := v.rustPath(segments(x.from), 0); f.kind == aFile {
-					return v.b.nearest(f.file, found, func(s *symbol) bool { return v.b.config.rust.same(v.b, s.file, f.file) })
+					return v.b.nearest(f.file, found, func(s *symbol) bool { return s.typ == "export" && v.b.config.rust.same(v.b, s.file, f.file) })
 				}
 			}
 		}
 		return -1
 	}
-	return v.b.nearest(v.file, found, func(s *symbol) bool { return v.b.config.rust.same(v.b, s.file, v.file) })
+	return v.b.nearest(v.file, found, func(s *symbol) bool { return v.b.config.rust.sees(v.b, v.file, s) })
 }
 
 // extension finds the extension method of C# for a type that is named as it is there, in a namespace that the file knows.
@@ -270,13 +270,10 @@ func (v *view) callable(r ref) int32 {
 	if r.kind != aSymbol || r.sym < 0 {
 		return -1
 	}
-	switch s := &v.b.syms[r.sym]; s.kind {
-	case isFunction, isClass:
-		return r.sym
-	case isVariable:
+	if kind := v.b.syms[r.sym].kind; kind != isFunction && kind != isClass {
 		return -1
 	}
-	return -1
+	return r.sym
 }
 
 // path finds what a path of names calls that begins with a name of no function around it.
@@ -401,6 +398,13 @@ func (v *view) bound(name string, depth int) (ref, bool) {
 	for k := range v.info.binds {
 		x := &v.info.binds[k]
 		if x.local != name {
+			if v.info.family == "python" && x.name == "" && x.from == x.local && strings.HasPrefix(x.local, name+".") { // import a.b gives a too
+				if r := v.b.python(v.file, name); r.kind != nothing {
+					return r, true
+				}
+				out = true
+				continue
+			}
 			if x.local != "" || v.info.family != "go" {
 				continue
 			}
@@ -948,9 +952,9 @@ func (v *view) classIn(name, around string, depth int) int32 {
 		return -1
 	}
 	var r ref
-	rest := parts[1:]
+	var rest []string
 	if v.info.family == "php" {
-		r, rest = v.phpName(name, around, depth), nil
+		r = v.phpName(name, around, depth)
 	} else {
 		r, rest = v.begin(parts, -1, around, depth+1)
 	}

@@ -416,6 +416,9 @@ func (x *extraction) declaration(i uint32, r rule, s scope) (Decl, bool) {
 		if x.file.Language == "csharp" {
 			d.Type = x.extends(i)
 		}
+		if x.g.is(n, "macro_definition") && strings.Contains(x.text[max(0, d.StartByte-200):d.StartByte], "#[macro_export") {
+			d.Type = "export"
+		}
 		inner.seen = Range{int(n.start), int(n.end)}
 		d.Partial = body == nil && r.hook != jsVariable && r.hook != jsAssign && r.hook != jsPair && !x.g.is(n, "preproc_function_def") && x.find(i, "body", "block", "statement_block", "compound_statement") == 0
 	case Class, Struct, Interface, Enum, Impl, Module:

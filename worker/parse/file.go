@@ -74,7 +74,7 @@ type Decl struct {
 
 	Mixins  []string // modules and traits whose methods it takes in
 	Owner   string   // type or object that it belongs to, where that is not the declaration around it: Go's receivers, Basket.prototype
-	Type    string   // name of the type of a variable, or of that which an extension method of C# is for
+	Type    string   // name of the type of a variable, or of that which an extension method of C# is for; export for macros of Rust that all see
 	Fields  []Field  // fields of a class that are no declarations of their own
 	Methods []Member // methods that an interface of Go asks for
 	Scope   Range    // the function that it is seen in; empty for the whole file

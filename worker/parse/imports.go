@@ -96,6 +96,9 @@ func (x *extraction) imports(i uint32, s scope) {
 		base.Binds = []Bind{{Local: short(name)}}
 		if x.g.is(n, "mod_item") {
 			base.Form = "module"
+			if strings.HasSuffix(strings.TrimSpace(x.text[max(0, base.StartByte-200):base.StartByte]), "#[macro_use]") {
+				base.Form = "module macros"
+			}
 			base.Binds[0].From = strings.Join(append([]string{"self"}, append(x.inlineModules(s), name)...), "::")
 		} else if alias := x.str(x.field(i, x.g.fieldID("alias"))); alias != "" {
 			base.Binds[0].Local = short(alias)
