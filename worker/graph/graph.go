@@ -115,6 +115,7 @@ type Builder struct {
 	goTypes  goTypes
 	members  map[memberKey]int32
 	classes  map[nameKey]int32 // what types named in files mean
+	given    map[nameKey]ref   // what names mean that imports give
 	wild     map[nameKey]ref   // what names mean that files import with everything of a package
 }
 
@@ -144,7 +145,7 @@ type foreign struct {
 func New(paths []string) *Builder {
 	b := &Builder{paths: paths, files: make([]fileInfo, len(paths)), spaces: map[string]bool{}, parents: map[string][]parent{}, fields: map[uint64]field{},
 		words: map[string]string{}, modules: map[string]int32{}, dirNodes: map[string]int32{}, targets: map[targetKey]target{},
-		closures: map[int32]map[int32]bool{}, bases: map[int32][]int32{}, members: map[memberKey]int32{}, classes: map[nameKey]int32{}, wild: map[nameKey]ref{}}
+		closures: map[int32]map[int32]bool{}, bases: map[int32][]int32{}, members: map[memberKey]int32{}, classes: map[nameKey]int32{}, wild: map[nameKey]ref{}, given: map[nameKey]ref{}}
 	b.dirs = make([]string, len(paths))
 	for i, name := range paths {
 		b.dirs[i] = path.Dir(name)
@@ -486,6 +487,7 @@ func (b *Builder) Seal() []Node {
 	clear(b.bases) // they were looked at while types still got members and parents
 	clear(b.classes)
 	clear(b.wild)
+	clear(b.given)
 	b.words = nil
 	b.goTypes.seal(b)
 	var dirs []string

@@ -393,6 +393,26 @@ func (v *view) bound(name string, depth int) (ref, bool) {
 	if depth > maxSteps {
 		return ref{}, false
 	}
+	key := nameKey{v.file, name, ""}
+	if r, ok := v.b.given[key]; ok {
+		return r, r.kind != nothing
+	}
+	r, ok := v.findBound(name, depth)
+	if !ok {
+		r = ref{}
+	} else if r.kind == nothing {
+		r.kind = isOutside
+	}
+	if depth < 4 {
+		if len(v.b.given) > maxRemembered {
+			clear(v.b.given)
+		}
+		v.b.given[key] = r
+	}
+	return r, ok
+}
+
+func (v *view) findBound(name string, depth int) (ref, bool) {
 	// The last one counts, as in code that imports one thing or else another; but one of the project goes first.
 	out := false
 	for k := range v.info.binds {
