@@ -102,3 +102,37 @@ func TestGraphsOfProjects(t *testing.T) {
 		})
 	}
 }
+
+// TestGraphsOfBrokenProjects: files that end in the middle make a graph too, as do imports in circles.
+func TestGraphsOfBrokenProjects(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*.txtar")
+	require.NoError(t, err)
+	for _, name := range files {
+		texts, _ := fixture(t, name)
+		for part := 1; part < 9; part++ {
+			cut := map[string]string{}
+			for path, text := range texts {
+				cut[path] = strings.ToValidUTF8(text[:len(text)*part/9], "")
+			}
+			_, err := measure.Texts(context.Background(), cut)
+			require.NoError(t, err)
+		}
+	}
+	circles := map[string]string{}
+	for i := range 30 {
+		var script, python, rust strings.Builder
+		for k := range 30 {
+			fmt.Fprintf(&script, "export * from './m%d';\n", k)
+			fmt.Fprintf(&python, "from m%d import *\n", k)
+			fmt.Fprintf(&rust, "mod m%d; pub use crate::m%d::*;\n", k, k)
+		}
+		circles[fmt.Sprintf("js/m%d.js", i)] = script.String() + "nowhere();\n"
+		circles[fmt.Sprintf("py/m%d.py", i)] = python.String() + fmt.Sprintf("nowhere()\nclass C%d(C%d): pass\nC%d().x()\n", i, (i+1)%30, i)
+		circles[fmt.Sprintf("rs/src/m%d.rs", i)] = rust.String() + "fn f() { nowhere(); }\n"
+	}
+	circles["rs/Cargo.toml"] = "[package]\nname = \"circles\"\n"
+	circles["rs/src/lib.rs"] = circles["rs/src/m0.rs"]
+	_, err = measure.Texts(context.Background(), circles)
+	require.NoError(t, err)
+}

@@ -382,10 +382,16 @@ func (b *Builder) export(file int32, name string, depth int) ref {
 				return r
 			}
 		}
+		key := nameKey{file, name, "*"}
+		if r, ok := b.wild[key]; ok {
+			return r
+		}
+		b.wild[key] = ref{} // ends circles, and each file is asked once
 		for k := range info.exports {
 			if e := &info.exports[k]; e.Name == "*" && e.From != "" {
 				if t := b.target(file, e.From, ""); t.found.kind == aFile {
 					if r := b.export(t.found.file, name, depth+1); r.kind == aSymbol || r.kind == aFile {
+						b.wild[key] = r
 						return r
 					}
 				}

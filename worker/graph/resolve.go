@@ -498,16 +498,15 @@ func (v *view) wildcards(name string, depth int) ref {
 		}
 		return ref{}
 	}
+	if len(v.b.wild) > maxRemembered {
+		clear(v.b.wild)
+	}
+	v.b.wild[key] = ref{} // ends circles, and each file is asked once
 	r := try(v.info.binds)
 	if r.kind == nothing && v.info.family == "csharp" {
 		r = try(v.b.globals)
 	}
-	if depth < 4 {
-		if len(v.b.wild) > maxRemembered {
-			clear(v.b.wild)
-		}
-		v.b.wild[key] = r
-	}
+	v.b.wild[key] = r
 	return r
 }
 

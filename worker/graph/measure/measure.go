@@ -165,7 +165,7 @@ func (g *Graph) Judge() []Counts {
 				}
 				if method || at != i { // a package is imported as a whole
 					for f, p := range g.Files {
-						if p != nil && !set[f] && p.Language == "go" && g.place(f) == g.place(at) {
+						if p != nil && !set[f] && (p.Language == "go" || p.Language == "csharp") && p.Package != "" && g.place(f) == g.place(at) {
 							set[f] = true
 							todo = append(todo, f)
 						}
@@ -203,7 +203,7 @@ func (g *Graph) Judge() []Counts {
 			continue
 		}
 		c.Across++
-		if imports[from.File][to.File] || dirs[from.File][place] || dirs[from.File][path.Dir(g.Paths[to.File])] || g.shares(from.File, to.File) {
+		if imports[from.File][to.File] || dirs[from.File][place] || dirs[from.File][path.Dir(g.Paths[to.File])] || g.shares(from.File, to) {
 			continue
 		}
 		if c := g.crate(to.File); c != "" && c == g.crate(from.File) && strings.HasPrefix(to.Decl.Signature, "macro_rules!") {
@@ -329,17 +329,56 @@ func (g *Graph) mentions(imports map[int]map[int]bool) {
 	}
 }
 
-// shares says whether two files know each other's names without importing them.
-func (g *Graph) shares(a, b int) bool {
+// shares says whether a file knows something of another one without importing it.
+func (g *Graph) shares(a int, to *graph.Node) bool {
+	b := to.File
 	switch f := g.Files[a]; f.Language {
-	case "csharp": // namespaces as blocks, those around, and global usings
-		return true
+	case "csharp":
+		space := g.space(to)
+		for _, own := range g.spaces(a) {
+			if own == space || strings.HasPrefix(own, space+".") {
+				return true
+			}
+		}
+		for i, other := range g.Files {
+			if other == nil || other.Language != "csharp" {
+				continue
+			}
+			for _, imp := range other.Imports {
+				if (i == a || strings.HasPrefix(imp.Form, "global")) && (imp.Path == space || strings.HasPrefix(imp.Path, space+".")) {
+					return true
+				}
+			}
+		}
+		return space == ""
 	case "ruby", "sql": // one space of names
 		return true
 	case "php":
 		return g.Files[b].Package == "" || strings.Contains(g.Files[b].Package, f.Package)
 	}
 	return false
+}
+
+// spaces are the namespaces that a file of C# declares.
+func (g *Graph) spaces(i int) []string {
+	list := []string{g.Files[i].Package}
+	g.Files[i].Walk(func(d *parse.Decl) {
+		if d.Kind == parse.Module {
+			list = append(list, d.Qualified)
+		}
+	})
+	return list
+}
+
+// space is the namespace of a node of C#.
+func (g *Graph) space(n *graph.Node) (best string) {
+	_, qualified, _ := strings.Cut(n.Qualified, "#")
+	for _, s := range g.spaces(n.File) {
+		if s == g.Files[n.File].Package && best == "" || strings.HasPrefix(qualified, s+".") && len(s) > len(best) {
+			best = s
+		}
+	}
+	return best
 }
 
 // own gives a judge of imports: whether the words of an import are those of a file of the project.
