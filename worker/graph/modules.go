@@ -351,6 +351,15 @@ func (b *Builder) export(file int32, name string, depth int) ref {
 				}
 				return b.export(t.found.file, e.Local, depth+1)
 			}
+			if e.Local == "{}" {
+				return ref{kind: aFile, file: file}
+			}
+			if typ, ok := strings.CutPrefix(e.Local, ":"); ok {
+				if c := b.class(file, typ, "", depth+1); c >= 0 {
+					return ref{kind: aSymbol, sym: c}
+				}
+				continue
+			}
 			if r := own(e.Local); r.kind != nothing && b.syms[r.sym].kind != isVariable {
 				return r
 			}

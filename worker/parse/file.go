@@ -118,7 +118,7 @@ type Alias struct {
 }
 
 // Export is a name under which a file of JavaScript offers something: a name of its own, or, with From, one of another file, where * is
-// everything or the module itself.
+// everything or the module itself. Local is {} for an object whose members are declared, and :Type for one that is made on the spot.
 type Export struct{ Name, Local, From string }
 
 // Call is one call or instantiation.

@@ -116,7 +116,11 @@ func (x *extraction) export(i uint32) {
 			return
 		case "identifier":
 			x.exports("default", x.str(n), "")
-		case "call_expression", "new_expression", "object", "arrow_function", "function_expression":
+		case "object":
+			x.exports("default", "{}", "")
+		case "new_expression":
+			x.exports("default", made(x.valueType(c)), "")
+		case "call_expression", "arrow_function", "function_expression":
 			if x.isFunction(c) {
 				x.exports("default", "default", "")
 			}
@@ -194,6 +198,14 @@ func (x *extraction) commonExports(i uint32) {
 	}
 }
 
+// made is how an object of a type is exported that has no name.
+func made(typ string) string {
+	if typ == "" {
+		return ""
+	}
+	return ":" + typ
+}
+
 // offer exports the value at node v: a name, what another file gives, or a function, which is declared as local.
 func (x *extraction) offer(name string, v uint32, local string) {
 	n := &x.nodes[v]
@@ -202,9 +214,11 @@ func (x *extraction) offer(name string, v uint32, local string) {
 		x.exports(name, x.str(n), "")
 	case x.isFunction(v) || x.g.is(n, "class"):
 		x.exports(name, local, "")
-	case x.g.is(n, "new_expression"), x.g.is(n, "member_expression"):
+	case x.g.is(n, "new_expression"):
+		x.exports(name, made(x.valueType(v)), "")
+	case x.g.is(n, "member_expression"):
 		path := x.str(n)
-		if k := strings.LastIndexByte(path, '.'); k > 0 && x.g.is(n, "member_expression") {
+		if k := strings.LastIndexByte(path, '.'); k > 0 {
 			if o := x.fieldAt(v, "object"); o != 0 && x.requiredPath(o) != "" {
 				x.exports(name, path[k+1:], x.requiredPath(o))
 			} else if plainPath(path) {
