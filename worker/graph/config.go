@@ -282,12 +282,16 @@ func (c *config) extended(dir, name string, depth int) *tsConfig {
 	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "/") {
 		return try(path.Join(dir, name))
 	}
-	for own, list := range c.packages {
-		if rest, ok := strings.CutPrefix(name, own); ok && (rest == "" || rest[0] == '/') {
-			return try(path.Join(list[0].dir, rest))
+	for own := name; ; {
+		if list := c.packages[own]; len(list) > 0 {
+			return try(path.Join(list[0].dir, strings.TrimPrefix(name, own)))
 		}
+		k := strings.LastIndexByte(own, '/')
+		if k < 0 {
+			return nil
+		}
+		own = own[:k]
 	}
-	return nil
 }
 
 // plainJSON takes comments and commas before closing brackets out of JSON.

@@ -6,8 +6,12 @@ import (
 	"kijko/worker/parse"
 )
 
-// maxOwners bounds how many types one method name is compared for.
-const maxOwners = 5000
+const (
+	// maxOwners bounds how many types one method name is compared for.
+	maxOwners = 5000
+	// maxImplements bounds the links from types to interfaces.
+	maxImplements = 100_000
+)
 
 // goTypes knows which structs have all methods that an interface asks for, which is what implementing is in Go.
 type goTypes struct {
@@ -46,6 +50,7 @@ func (g *goTypes) method(owner, name string) {
 
 func (g *goTypes) seal(b *Builder) {
 	g.found = map[int32]map[int32][]int32{}
+	made := 0
 	for _, i := range g.interfaces {
 		rarest := slices.MinFunc(i.methods, func(x, y string) int { return len(g.owners[x]) - len(g.owners[y]) })
 	owners:
@@ -65,9 +70,10 @@ func (g *goTypes) seal(b *Builder) {
 				}
 				g.structs[owner] = at
 			}
-			if at < 0 {
+			if at < 0 || made >= maxImplements {
 				continue
 			}
+			made++
 			s := &b.syms[at]
 			if g.found[s.file] == nil {
 				g.found[s.file] = map[int32][]int32{}
@@ -79,4 +85,4 @@ func (g *goTypes) seal(b *Builder) {
 }
 
 // implements gives the interfaces that the structs of a file implement, by nodes.
-func (g *goTypes) implements(_ *Builder, file int32) map[int32][]int32 { return g.found[file] }
+func (g *goTypes) implements(file int32) map[int32][]int32 { return g.found[file] }

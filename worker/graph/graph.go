@@ -613,7 +613,7 @@ func (b *Builder) Links(i int, f *parse.File) (map[Edge]int32, []Node) {
 			}
 		}
 	}
-	for from, to := range b.goTypes.implements(b, int32(i)) {
+	for from, to := range b.goTypes.implements(int32(i)) {
 		for _, t := range to {
 			if found[Edge{from, t, "extends"}] == 0 {
 				link(from, t, "implements")

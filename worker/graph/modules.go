@@ -25,6 +25,7 @@ type tree struct {
 func (t *tree) build(paths []string) {
 	t.byName = make(map[string]int32, len(paths))
 	t.inDir, t.byStem, t.below, t.goDirs, t.spaces = map[string][]int32{}, map[string][]int32{}, map[string][]string{}, map[string][]int32{}, map[string][]int32{}
+	known := map[string]bool{}
 	for i, name := range paths {
 		t.byName[name] = int32(i)
 		dir := path.Dir(name)
@@ -33,9 +34,10 @@ func (t *tree) build(paths []string) {
 		if t.inDir[dir] == nil {
 			for d := dir; d != "." && d != "/"; d = path.Dir(d) {
 				up := path.Dir(d)
-				if slices.Contains(t.below[up], d) {
+				if known[d] {
 					break
 				}
+				known[d] = true
 				t.below[up] = append(t.below[up], d)
 			}
 		}
@@ -85,7 +87,7 @@ func (t *tree) seal(b *Builder) {
 		t.py = append(t.py, r)
 	}
 	slices.Sort(t.py)
-	t.py = t.py[:min(len(t.py), 500)]
+	t.py = t.py[:min(len(t.py), 100)]
 	b.guessGo()
 }
 

@@ -67,10 +67,16 @@ func skipText(b []byte, i int, hash bool) int {
 	return i
 }
 
-// closing returns the offset of the bracket that closes the one at i, or -1.
-func closing(b []byte, i int, hash bool) int {
+// maxHead bounds how far the head of a declaration is read.
+const maxHead = 1000
+
+// closing returns the offset of the bracket that closes the one at i, or -1, also when what all searches of a text may cost is spent.
+func closing(b []byte, i int, hash bool, budget *int) int {
 	depth := 0
-	for j := i; j < len(b); {
+	for j := i; j < len(b); *budget-- {
+		if *budget <= 0 {
+			return -1
+		}
 		if k := skipText(b, j, hash); k > j {
 			j = k
 			continue
@@ -115,6 +121,7 @@ func blank(b []byte) {
 
 // primaryConstructors gives types of C# 12 that end with a semicolon the empty body that older ones have: class A(int x) : B(x);
 func primaryConstructors(b []byte) (changed bool) {
+	budget := 4 * len(b)
 	for i := 0; i < len(b); {
 		if k := skipText(b, i, false); k > i {
 			i = k
@@ -147,7 +154,7 @@ func primaryConstructors(b []byte) (changed bool) {
 			}
 			switch b[j] {
 			case '(':
-				end := closing(b, j, false)
+				end := closing(b, j, false, &budget)
 				if end < 0 {
 					break head
 				}
@@ -171,7 +178,7 @@ func primaryConstructors(b []byte) (changed bool) {
 
 // phpConstants writes the constants of enums as cases, and takes the types of constants away.
 func phpConstants(b []byte) (changed bool) {
-	enumEnd := -1
+	enumEnd, budget := -1, 4*len(b)
 	for i := 0; i < len(b); {
 		if k := skipText(b, i, true); k > i {
 			i = k
@@ -184,17 +191,17 @@ func phpConstants(b []byte) (changed bool) {
 			for j < len(b) && wordByte(b[j]) {
 				j++
 			}
-			for j > start && j < len(b) && b[j] != '{' && b[j] != ';' && b[j] != '(' && b[j] != '=' {
+			for j > start && j < min(len(b), i+maxHead) && b[j] != '{' && b[j] != ';' && b[j] != '(' && b[j] != '=' {
 				j++
 			}
 			if j > start && j < len(b) && b[j] == '{' {
-				enumEnd = closing(b, j, true)
+				enumEnd = closing(b, j, true, &budget)
 				i = j
 			}
 		case b[i] == 'c' && keyword(b, i, "const"):
 			j := i + 5
 			end := j
-			for end < len(b) && b[end] != '=' && b[end] != ';' && b[end] != ',' {
+			for end < min(len(b), i+maxHead) && b[end] != '=' && b[end] != ';' && b[end] != ',' {
 				end++
 			}
 			if words := strings.Fields(string(b[j:end])); len(words) == 2 && end < len(b) && b[end] == '=' { // const string X = ...
@@ -204,7 +211,7 @@ func phpConstants(b []byte) (changed bool) {
 			}
 			if i < enumEnd {
 				copy(b[i:], " case")
-				for k := end; k < len(b) && b[k] != ';'; { // cases have no expressions
+				for k := end; k < min(len(b), end+64*maxHead) && b[k] != ';'; { // cases have no expressions
 					next := max(skipText(b, k, true), k+1)
 					blank(b[k:next])
 					k = next
@@ -224,6 +231,7 @@ func phpConstants(b []byte) (changed bool) {
 
 // propertyHooks takes the bodies of PHP 8.4's properties away: public string $name { get => ...; } and what may set them.
 func propertyHooks(b []byte) (changed bool) {
+	budget := 4 * len(b)
 	for i := 0; i < len(b); {
 		if k := skipText(b, i, true); k > i {
 			i = k
@@ -245,10 +253,10 @@ func propertyHooks(b []byte) (changed bool) {
 		for j < len(b) && wordByte(b[j]) {
 			j++
 		}
-		open := blanks(b, j)
+		open := blanks(b[:min(len(b), j+maxHead)], j)
 		if open < len(b) && b[open] == '=' { // with a default
 			k := open + 1
-			for k < len(b) && b[k] != ';' && b[k] != '{' && b[k] != '\n' && b[k] != '(' {
+			for k < min(len(b), open+maxHead) && b[k] != ';' && b[k] != '{' && b[k] != '\n' && b[k] != '(' {
 				k++
 			}
 			open = k
@@ -257,7 +265,7 @@ func propertyHooks(b []byte) (changed bool) {
 			i = j
 			continue
 		}
-		end := closing(b, open, true)
+		end := closing(b, open, true, &budget)
 		if end < 0 {
 			return changed
 		}
@@ -334,6 +342,9 @@ func conditionalBraces(b []byte) (changed bool) {
 			word := strings.TrimLeft(string(b[start+1:min(end, start+20)]), " \t")
 			switch {
 			case strings.HasPrefix(word, "if"):
+				if len(stack) >= 200 { // no code of people
+					return false
+				}
 				stack = append(stack, group{[]branch{{line: start, end: end}}})
 			case strings.HasPrefix(word, "el") && len(stack) > 0:
 				g := &stack[len(stack)-1]

@@ -1,8 +1,11 @@
 package parse_test
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -150,5 +153,22 @@ func TestImportsBindNames(t *testing.T) {
 		f := mustParse(t, p, c.file, c.text)
 		require.NotEmpty(t, f.Imports, c.text)
 		require.Equal(t, c.want, f.Imports[0].Binds, c.text)
+	}
+}
+
+// TestRepairsAreBounded: what is written to make the second reading expensive costs no more than the limit of a parse.
+func TestRepairsAreBounded(t *testing.T) {
+	t.Parallel()
+	p := parser(t)
+	for _, c := range []struct{ file, head, unit string }{
+		{"a.cs", "class {", "class A("}, {"a.cs", "class {", "class A(int x) : B(x) "}, {"a.cs", "class {", "class A;"}, {"a.cs", "class {", "\"\"\" class A("},
+		{"a.php", "<?php class {", "const "}, {"a.php", "<?php class {", "enum a {"}, {"a.php", "<?php class {", "enum a "}, {"a.php", "<?php class {", "$a="},
+		{"a.php", "<?php class {", "$a {get;"}, {"a.php", "<?php class {", "enum a { const B = "}, {"a.php", "<?php class {", "$a { /* */ "},
+		{"a.c", "int f( {", "#if a\n{\n#else\n}\n"}, {"a.c", "int f( {", "#if a\n{\n"}, {"a.c", "int f( {", "#endif\n#if a\n{\n#endif\n"},
+	} {
+		began := time.Now()
+		_, err := p.Parse(context.Background(), c.file, c.head+strings.Repeat(c.unit, 200_000/len(c.unit)), parse.Options{Timeout: time.Second})
+		require.True(t, err == nil || errors.Is(err, parse.ErrTimeout), err)
+		require.Less(t, time.Since(began), 20*time.Second, "%s %q", c.file, c.unit)
 	}
 }
