@@ -3,6 +3,7 @@
 //
 //	go run ./tests/bench              all
 //	go run ./tests/bench http ingest  some
+//	go run ./tests/bench ingest graph DIRECTORY  one part of a program, with what it wants to know
 package main
 
 import (
@@ -38,6 +39,10 @@ func main() {
 	wanted := os.Args[1:]
 	if len(wanted) == 0 {
 		wanted = []string{"http", "realtime", "jobs", "skills", "ingest"}
+	}
+	if len(wanted) > 1 && steps[wanted[0]] != nil && steps[wanted[1]] == nil { // a program and its arguments
+		steps[wanted[0]] = [][]string{wanted[1:]}
+		wanted = wanted[:1]
 	}
 	fmt.Printf("%d processors, %s, %s/%s\n", runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	for _, name := range wanted {

@@ -45,39 +45,6 @@ func TestTermsAreWeighedAndBounded(t *testing.T) {
 	require.Empty(t, queryOf("; - +", 4))
 }
 
-func TestPathsResolve(t *testing.T) {
-	r := &run{origins: []*origin{{}}}
-	for _, p := range []string{"a/b/c.py", "a/b/__init__.py", "pkg/x/x.go", "pkg/x/x_test.go", "src/lib.rs", "src/net/tcp.rs", "web/app.ts", "web/ui/index.tsx",
-		"com/acme/Tool.java", "include/io.h", "main.c", "lib/tool.rb"} {
-		r.files = append(r.files, file{Path: p})
-	}
-	var x pathIndex
-	x.build(r)
-	at := func(name string) int {
-		return slices.IndexFunc(r.files, func(f file) bool { return f.Path == name })
-	}
-	for _, c := range []struct{ from, language, imported, want string }{
-		{"a/b/c.py", "python", "a.b", "a/b/__init__.py"},
-		{"a/b/__init__.py", "python", ".c", "a/b/c.py"},
-		{"pkg/x/x.go", "go", "example.org/mod/pkg/x", "pkg/x/x.go"},
-		{"src/lib.rs", "rust", "crate::net::tcp::Stream", "src/net/tcp.rs"},
-		{"web/app.ts", "typescript", "./ui", "web/ui/index.tsx"},
-		{"web/ui/index.tsx", "tsx", "../app.js", "web/app.ts"},
-		{"web/app.ts", "typescript", "react", ""},
-		{"main.c", "c", "include/io.h", "include/io.h"},
-		{"main.c", "java", "com.acme.Tool", "com/acme/Tool.java"},
-		{"lib/tool.rb", "ruby", "./tool", "lib/tool.rb"},
-		{"main.c", "cobol", "x", ""},
-	} {
-		found := x.resolve(at(c.from), c.language, c.imported)
-		if c.want == "" {
-			require.Empty(t, found, c.imported)
-			continue
-		}
-		require.Equal(t, []int{at(c.want)}, found, c.imported)
-	}
-}
-
 func TestOrderedKeepsOrderAndStopsAtTheFirstError(t *testing.T) {
 	var got []int
 	err := ordered(context.Background(), 100, 4, func(_ context.Context, i int) (int, error) { return i * i, nil },

@@ -3,7 +3,9 @@
 //
 // Go, TypeScript, TSX, JavaScript, Python, Java, Rust, C, C++, C#, PHP, Ruby and SQL are parsed by tree-sitter; Markdown
 // is read for its headings, JSON, YAML, TOML and INI-like files for their top-level keys. Every other text is a File with
-// a language, and without declarations. Text that is invalid in its language gives what could be understood.
+// a language, and without declarations. Text that is invalid in its language gives what could be understood. Where a grammar
+// stumbles over what it is too old for, or over branches of #if, it is written in an older way, with the same offsets, and read once
+// more.
 //
 // # Bounds
 //

@@ -21,6 +21,9 @@ type extraction struct {
 	heads []head // where declarations begin, for the cuts
 
 	name, body, declarator uint16 // numbers of common fields
+	fields                 struct{ value, typ, size uint16 }
+	binds                  []binding // names of the functions around, innermost last
+	bound                  []Import  // names that variables give to required modules, for the imports that are met inside
 }
 
 // head is the stretch from the doc comment to the node itself.
@@ -31,6 +34,12 @@ type scope struct {
 	owner  *Decl // nil at the top level
 	level  int
 	inFunc bool
+	class  *Decl  // the class around
+	seen   Range  // the function around, named or not
+	typ    string // type that the wrapper gives to the variables in it
+	object string // what the members of an object literal belong to
+	nested bool   // that object is no value of a name that stands by itself
+	main   bool   // of export default
 }
 
 func extract(g *grammar, t tree, text string, ln lines, f *File) {
@@ -38,6 +47,7 @@ func extract(g *grammar, t tree, text string, ln lines, f *File) {
 		g: g, text: text, nodes: t.nodes, lines: ln, file: f,
 		name: g.fieldID("name"), body: g.fieldID("body"), declarator: g.fieldID("declarator"),
 	}
+	x.fields.value, x.fields.typ, x.fields.size = g.fieldID("value"), g.fieldID("type"), g.fieldID("size")
 	f.HasError = t.hasError
 	if len(t.nodes) == 0 {
 		return
@@ -74,14 +84,34 @@ func (x *extraction) siblings(i, end uint32, s scope) []Decl {
 			continue
 		case through:
 			decls = append(decls, x.siblings(i+1, n.next, s)...)
+		case statement:
+			inner := x.siblings(i+1, n.next, s)
+			if len(inner) == 1 && inner[0].StartByte == int(n.start) {
+				d := &inner[0]
+				d.EndByte = x.trimmed(n)
+				x.place(d)
+				x.attach(d, int(n.start), &p)
+			}
+			decls = append(decls, inner...)
 		case wrap:
 			decls = append(decls, x.wrapped(i, r, &p, s)...)
 		case declare:
+			if r.kind == Class && s.owner != nil && s.owner.Kind == Class && s.owner.EndByte >= int(n.end) && x.g.is(n, "class") && x.field(i, x.name) == nil {
+				decls = append(decls, x.siblings(i+1, n.next, x.under(s))...) // the value of what is declared
+				break
+			}
 			if d, ok := x.declaration(i, r, s); ok {
 				x.attach(&d, int(n.start), &p)
 				decls = append(decls, d)
+				if r.hook == jsVariable {
+					decls = append(decls, x.further(i, &d)...)
+				}
 			} else {
-				decls = append(decls, x.siblings(i+1, n.next, x.under(s))...)
+				decls = append(decls, x.siblings(i+1, n.next, x.members(i, r, s))...)
+			}
+		case packaged:
+			if c := i + 1; c < n.next {
+				x.file.Package = short(x.str(&x.nodes[c]))
 			}
 		case imports:
 			x.imports(i, s)
@@ -92,8 +122,37 @@ func (x *extraction) siblings(i, end uint32, s scope) []Decl {
 		case heritage, realizes:
 			x.inherit(i, r, s)
 			x.siblings(i+1, n.next, x.under(s))
+		case object:
+			inner := x.under(s)
+			inner.object, inner.nested = s.object, s.nested
+			decls = append(decls, x.siblings(i+1, n.next, inner)...)
+		case lambda:
+			if s.main {
+				d, _ := x.declaration(i, rule{act: declare, kind: Function, hook: jsDefault, binds: r.binds}, x.under(s))
+				x.attach(&d, int(n.start), &p)
+				decls = append(decls, d)
+				break
+			}
+			mark := len(x.binds)
+			inner := x.under(s)
+			inner.inFunc, inner.seen = true, Range{int(n.start), int(n.end)}
+			if r.binds {
+				x.bind(i, inner)
+			}
+			decls = append(decls, x.siblings(i+1, n.next, inner)...)
+			x.binds = x.binds[:mark]
+		case block:
+			mark := len(x.binds)
+			if r.binds {
+				x.bind(i, s)
+			}
+			decls = append(decls, x.siblings(i+1, n.next, x.under(s))...)
+			x.binds = x.binds[:mark]
 		default:
 			decls = append(decls, x.siblings(i+1, n.next, x.under(s))...)
+		}
+		if r.binds && r.act != lambda && r.act != block {
+			x.bind(i, s)
 		}
 		p = pending{}
 		i = n.next
@@ -103,7 +162,27 @@ func (x *extraction) siblings(i, end uint32, s scope) []Decl {
 
 func (x *extraction) under(s scope) scope {
 	s.level++
+	s.typ, s.object, s.nested, s.main = "", "", false, false
 	return s
+}
+
+// members is the scope inside a node that declares nothing itself, but may be an object whose members are declarations.
+func (x *extraction) members(i uint32, r rule, s scope) scope {
+	inner := x.under(s)
+	switch r.hook {
+	case jsAssign:
+		if right := x.fieldAt(i, "right"); right != 0 && x.g.is(&x.nodes[right], "object") {
+			inner.object = assignedTo(x.str(x.field(i, x.g.fieldID("left"))))
+		}
+	case jsPair:
+		if v := x.fieldAt(i, "value"); v != 0 && x.g.is(&x.nodes[v], "object") {
+			inner.object = strings.Trim(x.str(x.field(i, x.g.fieldID("key"))), "\"'")
+			if inner.nested = true; s.object != "" {
+				inner.object = s.object + "." + inner.object
+			}
+		}
+	}
+	return inner
 }
 
 // wrapped returns the declarations inside a wrapper. A single one takes the wrapper's range; several stay apart under a
@@ -113,11 +192,17 @@ func (x *extraction) wrapped(i uint32, r rule, p *pending, s scope) []Decl {
 	if r.hook == reexport {
 		x.reexport(i, s)
 	}
-	inner := x.siblings(i+1, n.next, x.under(s))
+	under := x.under(s)
+	under.typ = x.typeAt(i, "type")
+	under.main = r.hook == reexport && x.fieldAt(i, "value") != 0
+	inner := x.siblings(i+1, n.next, under)
 	if len(inner) == 0 {
 		return nil
 	}
 	d := inner[0]
+	if x.g.is(n, "decorated_definition") && strings.Contains(x.text[n.start:max(int(n.start), min(int(n.start)+maxSignature, d.NameByte))], "overload") {
+		d.Partial = true
+	}
 	if len(inner) > 1 {
 		d = Decl{Kind: inner[0].Kind, Name: inner[0].Name, Qualified: inner[0].Qualified, NameByte: inner[0].NameByte, Children: inner}
 		d.Signature = x.signature(int(n.start), int(n.end))
@@ -128,6 +213,35 @@ func (x *extraction) wrapped(i uint32, r rule, p *pending, s scope) []Decl {
 	x.place(&d)
 	x.attach(&d, int(n.start), p)
 	return []Decl{d}
+}
+
+// extends is the type that an extension method of C# is for.
+func (x *extraction) extends(i uint32) string {
+	list := x.child(i, "parameter_list")
+	if list == 0 || list+1 >= x.nodes[list].next || !strings.HasPrefix(x.str(&x.nodes[list+1]), "this ") {
+		return ""
+	}
+	return x.typeAt(list+1, "type")
+}
+
+// interfaceOf notes what an interface of Go asks for.
+func (x *extraction) interfaceOf(i uint32, d *Decl) {
+	t := x.fieldAt(i, "type")
+	if d.Kind != Interface || x.file.Language != "go" || t == 0 {
+		return
+	}
+	for c := t + 1; c < x.nodes[t].next; c = x.nodes[c].next {
+		switch n := &x.nodes[c]; x.g.typeOf(n) {
+		case "method_elem", "method_spec":
+			if name := x.field(c, x.name); name != nil && len(d.Methods) < maxFields {
+				d.Methods = append(d.Methods, Member{short(x.str(name)), x.lines.at(int(name.start))})
+			}
+		case "type_elem", "constraint_elem":
+			if c+1 < n.next && x.nodes[c+1].next == n.next && !strings.HasPrefix(x.str(n), "~") {
+				d.Extends = addName(d.Extends, x.str(n))
+			}
+		}
+	}
 }
 
 // trimmed returns the end of a node without the line end that some grammars include.
@@ -263,6 +377,12 @@ func (x *extraction) declaration(i uint32, r rule, s scope) (Decl, bool) {
 	if d.Qualified == "" {
 		d.Qualified = d.Name
 	}
+	if s.object != "" && d.Owner == "" {
+		if d.Owner = s.object; s.nested {
+			d.Owner = "{}"
+		}
+		d.Qualified = s.object + "." + d.Qualified
+	}
 	if s.owner != nil && s.owner.Qualified != "" {
 		d.Qualified = s.owner.Qualified + "." + d.Qualified
 	}
@@ -278,11 +398,41 @@ func (x *extraction) declaration(i uint32, r rule, s scope) (Decl, bool) {
 		end = int(body.start)
 	}
 	d.Signature = x.signature(int(n.start), end)
-	inner := scope{owner: &d, level: s.level + 1, inFunc: s.inFunc || d.Kind == Function || d.Kind == Method}
-	if d.Kind == Variable {
+	d.Scope = s.seen
+	inner := scope{owner: &d, level: s.level + 1, inFunc: s.inFunc || d.Kind == Function || d.Kind == Method, class: s.class, seen: s.seen}
+	mark := len(x.binds)
+	switch d.Kind {
+	case Variable:
 		inner.owner, inner.inFunc = &d, true
+		if s.typ != "" && s.typ != "var" {
+			d.Type = s.typ
+		} else if d.Type == "" {
+			d.Type = x.declaredType(i)
+		}
+		if r.hook == jsVariable && int(n.start) == d.NameByte-1 { // the type of a pattern is not that of its names
+			d.Type = ""
+		}
+	case Function, Method:
+		if x.file.Language == "csharp" {
+			d.Type = x.extends(i)
+		}
+		if x.g.is(n, "macro_definition") && strings.Contains(x.text[max(0, d.StartByte-200):d.StartByte], "#[macro_export") {
+			d.Type = "export"
+		}
+		inner.seen = Range{int(n.start), int(n.end)}
+		d.Partial = body == nil && r.hook != jsVariable && r.hook != jsAssign && r.hook != jsPair && !x.g.is(n, "preproc_function_def") && x.find(i, "body", "block", "statement_block", "compound_statement") == 0
+	case Class, Struct, Interface, Enum, Impl, Module:
+		inner.class = &d
+		if d.Kind == Module && body == nil && s.owner == nil {
+			x.file.Package = d.Name // of all that follows
+		}
+		x.interfaceOf(i, &d)
+	}
+	if r.hook == jsDefault && r.binds {
+		x.bind(i, inner)
 	}
 	d.Children = x.siblings(i+1, n.next, inner)
+	x.binds = x.binds[:mark]
 	if body != nil && (d.Kind == Class || d.Kind == Function || d.Kind == Method) {
 		x.docstring(body, &d)
 	}
@@ -387,49 +537,6 @@ func (x *extraction) lineOf(at int) int {
 	return at
 }
 
-// call notes a call under the name it is written with.
-func (x *extraction) call(i uint32, r rule, s scope) {
-	var callee *node
-	if r.name == "" {
-		if c := i + 1; c < x.nodes[i].next {
-			callee = &x.nodes[c]
-		}
-	} else {
-		callee = x.field(i, x.g.fieldID(r.name))
-	}
-	if callee == nil {
-		return
-	}
-	name := calleeName(x.str(callee))
-	if o := x.receiver(i); o != "" && name != "" {
-		name = o + "." + name
-	}
-	if name == "" {
-		return
-	}
-	if (r.hook == rubyCall || r.hook == jsCall) && strings.HasPrefix(name, "require") && x.required(i, name, s) {
-		return
-	}
-	c := Call{Name: short(name), Line: x.lines.at(int(callee.start))}
-	if s.owner != nil {
-		c.Caller = s.owner.Qualified
-	}
-	x.file.Calls = append(x.file.Calls, c)
-}
-
-// receiver returns what a method is called on where the grammar keeps that apart from the name.
-func (x *extraction) receiver(i uint32) string {
-	switch x.g.typeOf(&x.nodes[i]) {
-	case "method_invocation", "member_call_expression", "scoped_call_expression", "call":
-		for _, f := range [...]string{"object", "scope", "receiver"} {
-			if n := x.field(i, x.g.fieldID(f)); n != nil {
-				return calleeName(strings.TrimPrefix(x.str(n), "$"))
-			}
-		}
-	}
-	return ""
-}
-
 // inherit notes what the declaration around node i extends or implements.
 func (x *extraction) inherit(i uint32, r rule, s scope) {
 	if s.owner == nil || s.inFunc {
@@ -438,10 +545,22 @@ func (x *extraction) inherit(i uint32, r rule, s scope) {
 	n := &x.nodes[i]
 	switch r.hook {
 	case goField:
-		if s.owner.Kind == Struct && x.field(i, x.name) == nil {
+		if x.field(i, x.name) != nil {
+			typ := x.typeAt(i, "type")
+			for c := i + 1; c < n.next && s.owner.Kind == Struct; c = x.nodes[c].next {
+				if x.nodes[c].field == x.name {
+					x.addField(s.owner, x.str(&x.nodes[c]), typ)
+				}
+			}
+		} else if s.owner.Kind == Struct {
 			if t := x.field(i, x.g.fieldID("type")); t != nil {
 				s.owner.Extends = addName(s.owner.Extends, x.str(t))
 			}
+		}
+		return
+	case phpMixin:
+		for c := i + 1; c < n.next; c = x.nodes[c].next {
+			s.owner.Mixins = addName(s.owner.Mixins, x.str(&x.nodes[c]))
 		}
 		return
 	case pySupers:

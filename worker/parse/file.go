@@ -43,8 +43,11 @@ type File struct {
 	HasError        bool // part of the text did not parse; the rest is here
 	Lines           int
 
+	Package  string   // package or namespace that the file declares as a whole
 	Decls    []Decl   // declarations of the file's top level, in order
 	Imports  []Import // in order
+	Exports  []Export // what JavaScript exports under another name than it declares, or from another file
+	Aliases  []Alias  // names of the top level that stand for parts of other names
 	Calls    []Call   // in order
 	Markers  []Marker // TODO, FIXME and the like, in order
 	Comments []Range  // in order
@@ -68,6 +71,23 @@ type Decl struct {
 	Extends    []string
 	Implements []string
 	Children   []Decl
+
+	Mixins  []string // modules and traits whose methods it takes in
+	Owner   string   // type or object that it belongs to, where that is not the declaration around it: Go's receivers, Basket.prototype
+	Type    string   // name of the type of a variable, or of that which an extension method of C# is for; export for macros of Rust that all see
+	Fields  []Field  // fields of a class that are no declarations of their own
+	Methods []Member // methods that an interface of Go asks for
+	Scope   Range    // the function that it is seen in; empty for the whole file
+	Partial bool     // only a signature: the body is elsewhere, or in a later declaration of the same name
+}
+
+// Field is a field of a class with the name of its type.
+type Field struct{ Name, Type string }
+
+// Member is a method without a declaration of its own.
+type Member struct {
+	Name string
+	Line int
 }
 
 // Import is one imported path. Several imports of one statement share StartByte, EndByte and Line, which are the
@@ -79,13 +99,38 @@ type Import struct {
 	EndByte   int
 	Line      int
 	Statement bool // a statement of the top level that does nothing but import
+
+	Form  string // how: static, global, function, const, relative, system, module; empty for the usual way
+	Binds []Bind // names that the file knows from here on
 }
+
+// Bind is a name that an import brings into its file. Name is what it means at the place that it comes from: empty for the module
+// itself, * for everything there is, and then Local is * too.
+type Bind struct {
+	Local, Name string
+	From        string // the place, where it is not the import's path
+}
+
+// Alias is the parts of a path of names that a declaration gives names to.
+type Alias struct {
+	Path  string
+	Binds []Bind
+}
+
+// Export is a name under which a file of JavaScript offers something: a name of its own, or, with From, one of another file, where * is
+// everything or the module itself. Local is {} for an object whose members are declared, and :Type for one that is made on the spot.
+type Export struct{ Name, Local, From string }
 
 // Call is one call or instantiation.
 type Call struct {
 	Name   string // as written without arguments, such as fmt.Println; at most 200 bytes
 	Caller string // Qualified of the innermost declaration around it; empty at the top level
 	Line   int
+	Byte   int
+	On     string // what it is made on, see OnNothing and its like
+	Last   bool   // Name is only the last name: what stands before it is an expression
+	New    bool   // makes an object
+	Macro  bool
 }
 
 // Marker is a note to oneself in a comment.

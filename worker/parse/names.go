@@ -19,7 +19,8 @@ func (x *extraction) named(i uint32, r rule, d *Decl, s scope) bool {
 		n = x.field(i, x.name)
 		if rec := x.field(i, x.g.fieldID("receiver")); rec != nil && n != nil {
 			if t := x.find(x.index(rec), "type_identifier"); t != 0 {
-				d.Qualified = x.str(&x.nodes[t]) + "." + x.str(n)
+				d.Owner = x.str(&x.nodes[t])
+				d.Qualified = d.Owner + "." + x.str(n)
 			}
 		}
 	case goType:
@@ -40,6 +41,19 @@ func (x *extraction) named(i uint32, r rule, d *Decl, s scope) bool {
 				d.Kind = Class
 			}
 		}
+		if s.inFunc {
+			x.requires(i)
+		} else {
+			x.aliases(i)
+		}
+	case jsAssign:
+		x.commonExports(i)
+		return x.assigned(i, d, s)
+	case jsPair:
+		return x.member(i, d)
+	case jsDefault:
+		d.Name, d.NameByte = "default", d.StartByte
+		return true
 	case cDeclarator:
 		return x.declared(i, d, s)
 	case pyAssign:
@@ -63,12 +77,22 @@ func (x *extraction) named(i uint32, r rule, d *Decl, s scope) bool {
 			return false
 		}
 	case phpProperty:
-		if c := x.find(i, "name"); c != 0 {
-			n = &x.nodes[c]
+		if e := x.find(i, "property_element", "const_element"); e != 0 { // a type before it has a name too
+			if c := x.find(e, "name"); c != 0 {
+				n = &x.nodes[c]
+			}
 		}
+	case phpConstant:
+		if d.StartByte == 0 || x.text[d.StartByte-1:d.StartByte+4] != "const" {
+			return false
+		}
+		d.StartByte--
 	case csVariable:
 		if c := x.find(i, "variable_declarator"); c != 0 {
 			n = x.field(c, x.name)
+		}
+		if c := x.child(i, "variable_declaration"); c != 0 {
+			d.Type = x.typeAt(c, "type")
 		}
 	case sqlStatement:
 		return x.statement(i, d)
@@ -83,6 +107,13 @@ func (x *extraction) named(i uint32, r rule, d *Decl, s scope) bool {
 	if n == nil {
 		d.NameByte = d.StartByte
 		return r.kind == Class // anonymous, as in export default class
+	}
+	if strings.HasSuffix(x.g.typeOf(n), "_pattern") && r.hook == jsVariable { // const { a, b: c } = ...
+		names := x.patternNames(x.index(n), nil)
+		if len(names) == 0 {
+			return false
+		}
+		n = names[0]
 	}
 	d.NameByte = int(n.start)
 	d.Name = strings.Trim(stripGeneric(x.str(n)), `"'`)
@@ -118,7 +149,7 @@ func (x *extraction) declared(i uint32, d *Decl, s scope) bool {
 			d.NameByte = int(n.start)
 			d.Name = full
 			if k := strings.LastIndex(full, "::"); k >= 0 {
-				d.Name, d.Qualified = full[k+2:], full
+				d.Name, d.Qualified, d.Owner = full[k+2:], full, full[:k]
 				if d.Kind == Function {
 					d.Kind = Method
 				}

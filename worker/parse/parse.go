@@ -96,6 +96,16 @@ func (p *Parser) Parse(ctx context.Context, path, text string, o Options) (*File
 	if g := p.grammars.get(f.Language); g != nil {
 		e := p.borrow()
 		t, err := e.parse(ctx, g, text, o.Timeout)
+		if err == nil && t.hasError {
+			if better, ok := repaired(f.Language, text); ok {
+				if again, err := e.parse(ctx, g, better, o.Timeout); err == nil && again.lost(g) < t.lost(g) {
+					t = again
+					for i := range t.nodes {
+						t.nodes[i].end = min(t.nodes[i].end, uint32(len(text)))
+					}
+				}
+			}
+		}
 		p.giveBack(e)
 		if errors.Is(err, errStopped) {
 			err = ErrTimeout

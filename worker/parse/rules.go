@@ -14,6 +14,11 @@ const (
 	attribute               // belongs to the declaration after it, as a doc comment does
 	heritage                // names what the declaration around it extends
 	realizes                // names what the declaration around it implements
+	statement               // its only declaration takes its range
+	lambda                  // a function without a name
+	block                   // variables in it are seen in it
+	object                  // an object literal
+	packaged                // names the package of the file
 )
 
 // hook is what is special about a node type.
@@ -39,6 +44,11 @@ const (
 	sqlStatement      // kind and name by the statement inside
 	pySupers          // argument list, without keywords
 	reexport          // an import too, if it has a source
+	jsAssign          // a function that is assigned to a property
+	jsPair            // a function that is a member of an object
+	phpMixin          // traits
+	phpConstant       // a constant that stands as a case of an enum
+	jsDefault         // the function that export default gives
 )
 
 type rule struct {
@@ -46,11 +56,26 @@ type rule struct {
 	kind Kind
 	hook hook
 	name string // field of the name if it is not "name"; for calls the field of what is called
+
+	binds bool // declares names for the function around it, or fields for the class around it
 }
 
 func decl(k Kind) rule           { return rule{act: declare, kind: k} }
 func hooked(k Kind, h hook) rule { return rule{act: declare, kind: k, hook: h} }
 func calls(field string) rule    { return rule{act: call, name: field} }
+
+// with adds to a table that node types also bind names, or are blocks.
+func with(table map[string]rule, act action, binds bool, types ...string) map[string]rule {
+	for _, t := range types {
+		r := table[t]
+		if act != inside {
+			r.act = act
+		}
+		r.binds = r.binds || binds
+		table[t] = r
+	}
+	return table
+}
 
 // rules returns what the node types of a language mean. Types that are missing mean nothing.
 func rules(language string) map[string]rule {
@@ -80,7 +105,7 @@ func rules(language string) map[string]rule {
 }
 
 func goRules() map[string]rule {
-	return map[string]rule{
+	t := map[string]rule{
 		"comment":              {act: comment},
 		"import_declaration":   {act: imports},
 		"function_declaration": decl(Function),
@@ -96,10 +121,19 @@ func goRules() map[string]rule {
 		"field_declaration":    {act: heritage, hook: goField},
 		"call_expression":      calls("function"),
 	}
+	t["package_clause"] = rule{act: packaged}
+	t["composite_literal"] = calls("type")
+	with(t, lambda, false, "func_literal")
+	with(t, block, false, "block", "if_statement", "for_statement", "expression_case", "type_case", "default_case", "communication_case",
+		"expression_switch_statement")
+	with(t, block, true, "type_switch_statement")
+	with(t, inside, true, "parameter_declaration", "variadic_parameter_declaration", "short_var_declaration", "var_spec", "const_spec", "range_clause",
+		"receive_statement")
+	return t
 }
 
 func jsRules() map[string]rule {
-	return map[string]rule{
+	t := map[string]rule{
 		"comment":                        {act: comment},
 		"import_statement":               {act: imports},
 		"export_statement":               {act: wrap, hook: reexport},
@@ -132,10 +166,21 @@ func jsRules() map[string]rule {
 		"call_expression":                {act: call, name: "function", hook: jsCall},
 		"new_expression":                 calls("constructor"),
 	}
+	t["expression_statement"] = rule{act: statement}
+	t["assignment_expression"] = rule{act: declare, kind: Function, hook: jsAssign, binds: true}
+	t["pair"] = hooked(Function, jsPair)
+	t["object"] = rule{act: object}
+	t["import_alias"] = rule{act: imports}
+	with(t, lambda, true, "arrow_function")
+	with(t, lambda, false, "function_expression", "function", "generator_function")
+	with(t, block, false, "statement_block", "for_statement", "switch_body")
+	with(t, block, true, "for_in_statement", "catch_clause")
+	with(t, inside, true, "required_parameter", "optional_parameter", "formal_parameters", "variable_declarator", "property_signature")
+	return t
 }
 
 func pythonRules() map[string]rule {
-	return map[string]rule{
+	t := map[string]rule{
 		"comment":                 {act: comment},
 		"import_statement":        {act: imports},
 		"import_from_statement":   {act: imports},
@@ -149,10 +194,14 @@ func pythonRules() map[string]rule {
 		"argument_list":           {act: heritage, hook: pySupers},
 		"call":                    calls("function"),
 	}
+	with(t, lambda, false, "lambda", "list_comprehension", "set_comprehension", "dictionary_comprehension", "generator_expression")
+	with(t, inside, true, "parameters", "lambda_parameters", "typed_parameter", "default_parameter", "typed_default_parameter", "assignment",
+		"for_statement", "for_in_clause", "as_pattern", "named_expression")
+	return t
 }
 
 func javaRules() map[string]rule {
-	return map[string]rule{
+	t := map[string]rule{
 		"line_comment":                        {act: comment},
 		"block_comment":                       {act: comment},
 		"import_declaration":                  {act: imports},
@@ -175,10 +224,17 @@ func javaRules() map[string]rule {
 		"method_invocation":                   calls("name"),
 		"object_creation_expression":          calls("type"),
 	}
+	t["package_declaration"] = rule{act: packaged}
+	with(t, lambda, true, "lambda_expression")
+	with(t, block, false, "block", "for_statement", "try_with_resources_statement", "catch_clause", "constructor_body", "switch_block_statement_group")
+	with(t, block, true, "enhanced_for_statement")
+	with(t, inside, true, "formal_parameter", "spread_parameter", "inferred_parameters", "local_variable_declaration", "catch_formal_parameter",
+		"resource", "instanceof_expression", "type_pattern")
+	return t
 }
 
 func rustRules() map[string]rule {
-	return map[string]rule{
+	t := map[string]rule{
 		"line_comment":             {act: comment},
 		"block_comment":            {act: comment},
 		"attribute_item":           {act: attribute},
@@ -201,10 +257,16 @@ func rustRules() map[string]rule {
 		"call_expression":          calls("function"),
 		"macro_invocation":         calls("macro"),
 	}
+	t["struct_expression"] = calls("name")
+	with(t, lambda, false, "closure_expression")
+	with(t, block, false, "block", "match_arm", "if_expression")
+	with(t, block, true, "for_expression", "match_arm")
+	with(t, inside, true, "parameter", "closure_parameters", "let_declaration", "let_condition", "field_declaration")
+	return t
 }
 
 func cRules() map[string]rule {
-	return map[string]rule{
+	t := map[string]rule{
 		"comment":               {act: comment},
 		"preproc_include":       {act: imports},
 		"preproc_def":           decl(Variable),
@@ -231,10 +293,16 @@ func cRules() map[string]rule {
 		"call_expression":       calls("function"),
 		"new_expression":        calls("type"),
 	}
+	t["preproc_elifdef"] = rule{act: through}
+	with(t, lambda, false, "lambda_expression")
+	with(t, block, false, "compound_statement", "for_statement")
+	with(t, block, true, "for_range_loop")
+	with(t, inside, true, "parameter_declaration", "optional_parameter_declaration", "declaration")
+	return t
 }
 
 func csharpRules() map[string]rule {
-	return map[string]rule{
+	t := map[string]rule{
 		"comment":                           {act: comment},
 		"using_directive":                   {act: imports},
 		"namespace_declaration":             decl(Module),
@@ -258,10 +326,16 @@ func csharpRules() map[string]rule {
 		"invocation_expression":             calls("function"),
 		"object_creation_expression":        calls("type"),
 	}
+	with(t, lambda, true, "lambda_expression")
+	with(t, lambda, false, "anonymous_method_expression")
+	with(t, block, false, "block", "for_statement", "using_statement", "switch_section", "catch_clause")
+	with(t, block, true, "foreach_statement")
+	with(t, inside, true, "parameter", "variable_declaration", "catch_declaration", "declaration_pattern")
+	return t
 }
 
 func phpRules() map[string]rule {
-	return map[string]rule{
+	t := map[string]rule{
 		"comment":                    {act: comment},
 		"namespace_use_declaration":  {act: imports},
 		"require_expression":         {act: imports},
@@ -284,10 +358,17 @@ func phpRules() map[string]rule {
 		"scoped_call_expression":     calls("name"),
 		"object_creation_expression": calls(""),
 	}
+	t["use_declaration"] = rule{act: heritage, hook: phpMixin}
+	t["enum_case"] = hooked(Variable, phpConstant)
+	t["nullsafe_member_call_expression"] = calls("name")
+	with(t, lambda, false, "anonymous_function_creation_expression", "arrow_function")
+	with(t, inside, true, "simple_parameter", "variadic_parameter", "property_promotion_parameter", "assignment_expression", "foreach_statement",
+		"catch_clause")
+	return t
 }
 
 func rubyRules() map[string]rule {
-	return map[string]rule{
+	t := map[string]rule{
 		"comment":          {act: comment},
 		"module":           decl(Module),
 		"class":            decl(Class),
@@ -298,6 +379,9 @@ func rubyRules() map[string]rule {
 		"superclass":       {act: heritage},
 		"call":             {act: call, name: "method", hook: rubyCall},
 	}
+	with(t, lambda, false, "block", "do_block", "lambda")
+	with(t, inside, true, "method_parameters", "block_parameters", "keyword_parameter", "assignment", "for")
+	return t
 }
 
 func sqlRules() map[string]rule {

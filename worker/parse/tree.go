@@ -48,6 +48,20 @@ type tree struct {
 	hasError bool
 }
 
+// lost counts the bytes that the grammar made nothing of.
+func (t tree) lost(g *grammar) (n uint32) {
+	for i := 0; i < len(t.nodes); {
+		k := &t.nodes[i]
+		if g.typeOf(k) == "ERROR" {
+			n += k.end - k.start
+			i = int(k.next)
+			continue
+		}
+		i++
+	}
+	return n
+}
+
 // errStopped says that the parser gave up because of the time limit or the context.
 var errStopped = errors.New("stopped")
 

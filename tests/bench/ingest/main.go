@@ -3,10 +3,12 @@
 //
 //	go run ./tests/bench/ingest
 //	go run ./tests/bench/ingest huge [files] [bytes] [one]
+//	go run ./tests/bench/ingest graph DIRECTORY
 //
 // Database, Git host, worker and yardstick run on this machine, in turns. Printed are files and MB per second of the run, the ratio of
 // its time and of its processor time (worker, git and Postgres) to the yardstick's (median of the rounds), and the peak memory of the
-// worker process, which is a process of its own. huge ingests what is as large as the contract allows, see huge.go.
+// worker process, which is a process of its own. huge ingests what is as large as the contract allows, see huge.go. graph needs no database: it prints what
+// can be told of the links of a directory's graph, by language (BENCH_VERBOSE=1 lists those that are doubtful).
 package main
 
 import (
@@ -40,10 +42,10 @@ func main() {
 	defer stop()
 	work := bench
 	if len(os.Args) > 1 {
-		work = map[string]func(context.Context) error{"worker": worker, "huge": huge}[os.Args[1]]
+		work = map[string]func(context.Context) error{"worker": worker, "huge": huge, "graph": graphOf}[os.Args[1]]
 	}
 	if work == nil {
-		fmt.Fprintln(os.Stderr, "bench ingest: arguments are none, or huge and what of it")
+		fmt.Fprintln(os.Stderr, "bench ingest: arguments are none, huge and what of it, or graph and a directory")
 		os.Exit(2)
 	}
 	if err := work(ctx); err != nil {
