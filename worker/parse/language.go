@@ -90,14 +90,8 @@ var languageCategory = map[string]Category{
 	"ignore-list": Config, "nix": Config, "dockerfile": Config, "java-properties": Config, "git-config": Config, "editorconfig": Config,
 }
 
-var indented = map[string]bool{
-	"python": true, "yaml": true, "makefile": true, "markdown": true, "restructuredtext": true, "haml": true, "pug": true, "sass": true,
-	"coffeescript": true, "haskell": true, "fsharp": true, "nim": true, "slim": true, "stylus": true, "gdscript": true, "elm": true,
-	"asciidoc": true, "text": true, "starlark": true, "cython": true, "org": true, "csv": true, "tsv": true, "diff": true,
-}
-
-// nature returns the category of a file and whether its indentation has meaning.
-func nature(file, language string) (Category, bool) {
+// nature returns the category of a file.
+func nature(file, language string) Category {
 	c, ok := languageCategory[language]
 	if !ok {
 		c = Code
@@ -114,5 +108,5 @@ func nature(file, language string) (Category, bool) {
 			c = Documentation
 		}
 	}
-	return c, indented[language]
+	return c
 }
