@@ -43,7 +43,7 @@ type parseOutcome struct {
 }
 
 // parsedSchema changes when the record or what fills it does.
-var parsedSchema = "2 " + spill.Schema(&parsedFile{})
+var parsedSchema = "3 " + spill.Schema(&parsedFile{})
 
 // runParse is phase 2.
 func (r *run) runParse(ctx context.Context) error {

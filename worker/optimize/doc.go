@@ -21,7 +21,7 @@
 //
 // What is removed because it stands elsewhere leaves a marker that names the first place by path and source lines:
 //
-//	[same as src/a.go:10-42]          a chunk
+//	[same as src/a.go:10-42]          a chunk; 10:81-42:7 where it begins or ends inside of a line
 //	// [12 lines as in src/a.go:3-14] a block of lines
 //	// [licence as in src/a.go:1-5]   a licence header
 //	data:image/png;base64,iVBOR...[+2048 characters]

@@ -138,7 +138,7 @@ func TestApply(t *testing.T) {
 			"a.ts", "import { a, b } from \"first\";\nimport { c } from \"second\";\nimport { d } from \"third\";\nimport { e } from \"fourth\"; f();\nexport const x = 1;\n")
 		p := sealed(t, files)
 		r := apply(t, p, files[0])
-		require.Equal(t, "imports: context encoding/json math(m) example.com/x/y\n", r.Header)
+		require.Equal(t, "imports: context, encoding/json, math as m, example.com/x/y\n", r.Header)
 		require.Equal(t, r.Header+"package a\n\nfunc A() {}\n", stored(r))
 		require.Positive(t, r.Removed[optimize.Imports])
 		r = apply(t, p, files[1])
