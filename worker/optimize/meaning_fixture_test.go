@@ -26,6 +26,7 @@ var holders = []struct{ path, text string }{
 	{"percent.rb", "def f\n    x = %%q(\n%s)\n    x\nend\n__END__\n    data\n  more   \n"},
 	{"template.js", "function f() {\n    const a = `\n%s`;\n    return a + `${b(`x`)}`;\n}\n"},
 	{"template.ts", "export class A {\n    private a = sql`\n%s`;\n    f(): number {\n        return 1;\n    }\n}\n"},
+	{"type.ts", "export interface A {\n    f(): `\n%s`;\n    g(): number;\n}\n"},
 	{"raw.go", "package a\n\nfunc f() string {\n\tx := `\n%s`\n\treturn x\n}\n"},
 	{"triple.py", "def f():\n    x = \"\"\"\n%s\"\"\"\n    return x\n"},
 	{"raw.cpp", "int main() {\n    auto x = R\"yaml(\n%s)yaml\";\n    return 0;\n}\n"},
@@ -45,6 +46,9 @@ var holders = []struct{ path, text string }{
 	{"doc.ex", "defmodule A do\n    @doc \"\"\"\n%s\"\"\"\n    def f do\n        g()\n    end\nend\n"},
 	{"long.toml", "[a]\n    x = '''\n%s'''\n    y = 1\n"},
 	{"doc.graphql", "type A {\n    \"\"\"\n%s\"\"\"\n    x: Int\n}\n"},
+	{"sigil.ex", "defmodule A do\n    def f, do: ~r/\"/\n    def g do\n        ~s(\n%s)\n    end\nend\n"},
+	{"chars.jl", "function f()\n    c = '\"'\n    x = \"\"\"\n%s\"\"\"\nend\n"},
+	{"copy.sql", "CREATE TABLE a (b text);\nCOPY a FROM stdin;\n%s\\.\nSELECT\n    1;\n"},
 	{"list.lisp", "(defun f ()\n    (g \"\n%s\")\n    (h))\n"},
 	{"here.pl", "sub f {\n    print <<\"EOT\";\n%sEOT\n    g();\n}\n"},
 	{"dollar.sql", "CREATE FUNCTION f() RETURNS text AS $body$\n%s$body$ LANGUAGE sql;\nSELECT 1;\n"},
@@ -67,8 +71,11 @@ func TestLinesInsideOfStringsStay(t *testing.T) {
 		require.Contains(t, stored(r), inner, h.path)
 		l.checkAll()
 	}
+	macro := "#define MESSAGE \"one \\\n      two\"\n"
+	l := optimized(t, []source{{"a.c", "int f(void) {\n    return 1;\n}\n" + macro}}, chunk.Semantic)
+	require.Contains(t, stored(l.results["a.c"]), macro)
 	block := "a:\n    run: |\n" + strings.ReplaceAll("      if x; then\n        y  \n\n\n      fi\n", "\t", " ") + "    b: \"one\n\n\n      two\"\n    c: >-\n       x\n         y\n"
-	l := optimized(t, []source{{"a.yaml", block + "\n\n\nz: 1   \n"}}, chunk.Semantic)
+	l = optimized(t, []source{{"a.yaml", block + "\n\n\nz: 1   \n"}}, chunk.Semantic)
 	require.True(t, strings.HasPrefix(stored(l.results["a.yaml"]), block))
 }
 
@@ -139,6 +146,7 @@ func TestImportsKeepWhatTheySay(t *testing.T) {
 		"PythonComments": {"a.py", "import sys\nimport collections.abc\nimport encodings.idna\n\n# must come first\nimport gevent\nimport x  # noqa\n", "sys collections.abc encodings.idna", []string{"# must come first\nimport gevent\nimport x  # noqa\n"}},
 		"TypeScript": {"a.ts", "import \"./polyfill\";\nimport React, { useState as use, type FC } from \"react\";\nimport * as path from \"node:path\";\nimport type { A } from \"./a\";\nimport d = require(\"d\");\nimport j from \"./j.json\" with { type: \"json\" };\nexport { b } from \"./b\";\n\nexport const x = 1;\n",
 			"react(default as React, useState as use, type FC), node:path(* as path), type ./a(A)", []string{"import \"./polyfill\";\n", "import d = require(\"d\");\n", "import j from \"./j.json\" with { type: \"json\" };\n", "export { b } from \"./b\";\n"}},
+		"JavaScriptErrors": {"a.js", "import { a, type B } from \"./first\";\nimport { c, d } from \"./second\";\nimport { e } from \"./third\";\n\nf();\n", "./second(c, d) ./third(e)", []string{"import { a, type B } from \"./first\";\n"}},
 		"Rust": {"a.rs", "use std::collections::{HashMap, HashSet as Set};\nuse std::io::Read;\nuse std::fmt::Display;\n#[cfg(unix)]\nuse std::os::unix::fs::PermissionsExt;\npub use inner::Api;\n#[macro_use]\nextern crate log;\n\n#[cfg(windows)]\nmod win {\n    use std::x;\n}\n\npub fn mode() {}\n",
 			"std::collections::{HashMap, HashSet as Set}, std::io::Read, std::fmt::Display", []string{"#[cfg(unix)]\nuse std::os::unix::fs::PermissionsExt;\n", "pub use inner::Api;\n", "#[macro_use]\nextern crate log;\n", " use std::x;\n"}},
 		"C": {"a.c", "#include <stdio.h>\n#include \"own.h\"\n#include <string.h>\n#ifdef _WIN32\n#include <winsock2.h>\n#else\n#include <sys/socket.h>\n#endif\n#include <errno.h>\n\nint x;\n",

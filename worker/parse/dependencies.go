@@ -39,7 +39,7 @@ func (f *File) dependencies(g *grammar, t tree, text string) {
 		}
 		entries := read(&d, c)
 		start, end := int(n.start), d.trimmed(n)
-		movable := len(entries) > 0 && !attributed && !d.bound(before, start, head) && d.alone(start, end) && !d.commented(c)
+		movable := len(entries) > 0 && !attributed && !d.bound(before, start, head) && d.alone(start, end) && !d.more(c)
 		if movable && directives {
 			depth += conditionals(text[looked:start])
 			looked = start
@@ -103,10 +103,10 @@ func (d *dependent) alone(start, end int) bool {
 	return strings.Trim(after, "; \t\r") == ""
 }
 
-// commented says whether a comment stands inside a statement.
-func (d *dependent) commented(c uint32) bool {
+// more says whether a statement has a comment inside, or something that the grammar does not know.
+func (d *dependent) more(c uint32) bool {
 	for k := c + 1; k < d.nodes[c].next; k++ {
-		if d.g.rule(&d.nodes[k]).act == comment {
+		if n := &d.nodes[k]; d.g.rule(n).act == comment || d.g.is(n, "ERROR") || int(n.symbol) >= len(d.g.types) {
 			return true
 		}
 	}

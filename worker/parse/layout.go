@@ -79,7 +79,7 @@ var verbatimTypes = map[string]bool{
 	"verbatim_string_literal": true, "interpolated_string_expression": true, "encapsed_string": true, "heredoc": true, "nowdoc": true,
 	"heredoc_body": true, "shell_command_expression": true, "text": true, "regex": true, "string_array": true, "symbol_array": true,
 	"subshell": true, "uninterpreted": true, "glimmer_template": true, "delimited_symbol": true, "text_block": true, "char_literal": true,
-	"character_literal": true, "bare_string": true, "heredoc_content": true,
+	"character_literal": true, "bare_string": true, "heredoc_content": true, "preproc_arg": true, "template_literal_type": true,
 }
 
 // verbatimNodes returns the strings of a tree that go over lines, and the comments whose lines are not all led by a star:
@@ -94,6 +94,13 @@ func verbatimNodes(g *grammar, t tree, text string) []Verbatim {
 		}
 		s := text[n.start:n.end]
 		if strings.IndexByte(s, '\n') < 0 {
+			continue
+		}
+		if g.is(n, "preproc_arg") { // the grammar leaves macros as they are; a string may go over their lines
+			inside, _ := lexes["c"].scan(s)
+			for _, v := range inside {
+				found = append(found, Verbatim{int(n.start) + v.StartByte, int(n.start) + v.EndByte, v.Quoted})
+			}
 			continue
 		}
 		if g.rules[n.symbol].act == comment && starred(s) {

@@ -1,6 +1,7 @@
 package parse
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -67,8 +68,8 @@ var lexes = func() map[string]*lexis {
 		}),
 		"dart":   with(func(x *lexis) { x.nested, x.quotes = true, []quote{text2, text1, short2, short1} }),
 		"lua":    {line: []string{"--"}, quotes: []quote{short2, short1}, other: luaLong},
-		"elixir": {line: []string{"#"}, quotes: []quote{text2, text1, long2, short1}, other: questionMark},
-		"julia":  {line: []string{"#"}, block: [2]string{"#=", "=#"}, nested: true, quotes: []quote{text2, long2}},
+		"elixir": {line: []string{"#"}, quotes: []quote{text2, text1, long2, short1}, other: elixirOther},
+		"julia":  {line: []string{"#"}, block: [2]string{"#=", "=#"}, nested: true, quotes: []quote{text2, long2}, other: character},
 		"r":      {line: []string{"#"}, quotes: []quote{long2, long1, tick}, other: rRaw},
 		"powershell": {line: []string{"#"}, block: [2]string{"<#", "#>"}, quotes: []quote{{open: "@\"\n", shut: "\n\"@", long: true}, {open: "@'\n", shut: "\n'@", long: true},
 			{open: "@\"\r\n", shut: "\n\"@", long: true}, {open: "@'\r\n", shut: "\n'@", long: true},
@@ -506,6 +507,29 @@ func questionMark(text string, i int) int {
 	return 0
 }
 
+// elixirOther knows characters and sigils; those with three quotes are strings like others.
+func elixirOther(text string, i int) int {
+	if text[i] != '~' {
+		return questionMark(text, i)
+	}
+	n := i + 1
+	for n < len(text) && (text[n]|0x20 >= 'a' && text[n]|0x20 <= 'z') {
+		n++
+	}
+	if n == i+1 || n >= len(text) || strings.HasPrefix(text[n:], `"""`) || strings.HasPrefix(text[n:], "'''") {
+		return 0
+	}
+	k := strings.IndexByte(`/|"'([{<`, text[n])
+	if k < 0 {
+		return 0
+	}
+	e, closed := (&quote{open: text[i : n+1], shut: `/|"')]}>`[k : k+1], escape: '\\', long: true}).end(text, i)
+	if !closed {
+		return -1
+	}
+	return e
+}
+
 func dollarCharacter(text string, i int) int {
 	if text[i] != '$' || i+1 >= len(text) {
 		return 0
@@ -615,9 +639,29 @@ func ocamlQuoted(text string, i int) int {
 	return 0
 }
 
-// sqlQuoted knows the dollar quotes of Postgres and Oracle's q quotes.
+var copies = regexp.MustCompile(`(?i)^copy\s[^;\n]*\bfrom\s+stdin\b[^;\n]*;[ \t\r]*\n`)
+
+// copied returns the end of the data that follow COPY ... FROM stdin; 0 elsewhere.
+func copied(text string, i int) int {
+	if text[i]|0x20 != 'c' || i > 0 && text[i-1] != '\n' {
+		return 0
+	}
+	head := copies.FindString(text[i:min(len(text), i+4000)])
+	if head == "" {
+		return 0
+	}
+	from := i + len(head) - 1
+	if k := strings.Index(text[from:], "\n\\."); k >= 0 {
+		return from + k + len("\n\\.")
+	}
+	return len(text)
+}
+
+// sqlQuoted knows the dollar quotes of Postgres, Oracle's q quotes, and the data of COPY.
 func sqlQuoted(text string, i int) int {
 	switch c := text[i]; {
+	case c|0x20 == 'c':
+		return copied(text, i)
 	case c == '$':
 		if i > 0 && isWord(text[i-1]) {
 			return 0

@@ -101,10 +101,13 @@ func (s *sqlSplitter) split() {
 			s.pending = false
 			continue
 		case sqlQuoted(text, i) != 0:
+			data := copied(text, i) > 0
 			if i = sqlQuoted(text, i); i < 0 {
 				i = len(text)
 			}
-			s.pending = false
+			if s.pending = false; data {
+				s.flush(i)
+			}
 			continue
 		case c == '(':
 			s.parens++

@@ -9,8 +9,8 @@
 //
 // Count equals that of the encoding's published definition (OpenAI's tiktoken) for every text whose pieces are at most
 // [MaxPiece] bytes long; a byte that belongs to no character counts as U+FFFD. The library's own Count is not used: its
-// generated matcher ends a run of white space after the first line ends instead of the last, one token too many for each
-// line of only blanks, and passes over U+007F. The split expression is a hand-written scanner here (scan.go), and the merge
+// generated matcher ends a run of white space after the first line ends instead of the last, a token too many where lines of
+// only blanks follow, and passes over U+007F. The split expression is a hand-written scanner here (scan.go), and the merge
 // of known pieces is remembered. A longer piece (an unbroken run of letters, punctuation or blanks, as in a blob) is
 // counted in windows of MaxPiece bytes, each merged for itself: the count stays deterministic, differs from the definition
 // by a few tokens a window at most, and memory and time stay linear in the text.
