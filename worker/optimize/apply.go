@@ -119,7 +119,7 @@ func (p *Plan) Apply(f File) (Result, error) {
 	read := newReader(&f)
 	for i := range f.Chunks {
 		b := &now.bodies[i]
-		b.lines = read.chunk(nil, i)
+		b.lines = read.chunk(make([]line, 0, strings.Count(f.Chunks[i].Content, "\n")+1), i)
 		read.seal(b.lines, i)
 		b.cited = i < observed && p.chunks[first+uint32(i)].cited
 	}

@@ -216,10 +216,18 @@ func (p *plane) punctuation(s string, i int) int {
 func (p *plane) blanks(s string, i int) int {
 	before, j, line := i, i, 0
 	for j < len(s) {
-		c, n := p.class(s, j)
-		if c == newline {
-			line = j + n
-		} else if c != space {
+		n := 1
+		switch c := s[j]; {
+		case c == '\n' || c == '\r':
+			line = j + 1
+		case c == ' ' || c == '\t':
+		default:
+			var class uint8
+			if class, n = p.class(s, j); class != space {
+				n = 0
+			}
+		}
+		if n == 0 {
 			break
 		}
 		before = j
