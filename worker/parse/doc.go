@@ -5,6 +5,9 @@
 // is read for its headings, JSON, YAML, TOML and INI-like files for their top-level keys. Every other text is a File with
 // a language, and without declarations. Text that is invalid in its language gives what could be understood.
 //
+// A File also tells which of its white space says something (layout.go): the strings of languages with a grammar come from
+// the tree, those of some thirty others from their lexical rules (lexis.go); of the rest nothing may change.
+//
 // # Bounds
 //
 // A file longer than Options.MaxBytes, or one whose parsing takes longer than Options.Timeout, is an error of that file
