@@ -73,13 +73,13 @@ type body struct {
 	refs      []Reference
 }
 
-func (b *body) text() string {
-	if len(b.lines) == 1 {
-		return b.lines[0].text
+func text(lines []line) string {
+	if len(lines) == 1 {
+		return lines[0].text
 	}
 	var s strings.Builder
-	for i := range b.lines {
-		s.WriteString(b.lines[i].text)
+	for i := range lines {
+		s.WriteString(lines[i].text)
 	}
 	return s.String()
 }
@@ -157,7 +157,7 @@ func (p *Plan) chunksOf(f *File, s *state) []Chunk {
 	headed := headedBody(s)
 	for i := range s.bodies {
 		b := &s.bodies[i]
-		text := b.text()
+		text := text(b.lines)
 		if i == headed {
 			text = s.header + text
 		}

@@ -115,7 +115,7 @@ func (p *Plan) Observe(f File) error {
 			p.bodies[key] = at
 		}
 		p.chunks[at].body = true
-		if i == 0 {
+		if i == 0 && c.StartByte >= 0 {
 			p.observeLicence(at, c.Content)
 		}
 		if room := p.limits.MaxLines - p.lines.n; room > 0 {

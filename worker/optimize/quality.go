@@ -63,16 +63,20 @@ func (p *Plan) holder(r Reference) (*chunkFact, bool) {
 	return nil, false
 }
 
-// stored says whether the lines of a reference are those that it replaces, by their hashes. A licence header was compared as a
-// whole.
+// stored says whether the lines of a reference are those that it replaces, by their hashes; a licence header by the hash of all of it.
 func (p *Plan) stored(r Reference, lines []line, layout parse.Layout) bool {
 	f, ok := p.holder(r)
 	if !ok || r.EndLine-r.StartLine+1 != len(lines) {
 		return false
 	}
+	if _, h, n := licence(text(lines)); n == len(lines) {
+		if first, known := p.licences[h]; known && &p.chunks[first] == f {
+			return true
+		}
+	}
 	at := int(f.lines) + r.StartLine - int(f.startLine)
 	for j := range lines {
-		if at+j >= p.lines.n || !lines[j].own && lines[j].hash(layout, 0) != p.lines.at(at+j) {
+		if at+j >= p.lines.n || lines[j].own || lines[j].hash(layout, 0) != p.lines.at(at+j) {
 			return false
 		}
 	}

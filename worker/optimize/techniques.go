@@ -139,8 +139,7 @@ func (w *work) licence(i int, lines []line) []swap {
 // swap returns the swap of lines for a reference if that is shorter.
 func (w *work) swap(lines []line, at, n int, what string, ref Reference) []swap {
 	marker := w.marker(fmt.Sprintf("%s as in %s:%d-%d", what, ref.Path, ref.StartLine, ref.EndLine))
-	old := body{lines: lines[at : at+n]}
-	if token.Count(marker) >= token.Count(old.text()) {
+	if token.Count(marker) >= token.Count(text(lines[at:at+n])) {
 		return nil
 	}
 	return []swap{{at, n, marker, ref}}

@@ -266,7 +266,7 @@ func (s *sqlSplitter) terminator(at int) int {
 			s.head = -1
 		}
 	default:
-		s.flush(at + len(strings.TrimRight(l, "\r")))
+		s.flush(at)
 		s.head = -1
 	}
 	return n
