@@ -230,6 +230,8 @@ func TestParse(t *testing.T) {
 				[]string{"module billing", "function billing.charge", "function billing.total", "struct ledger", "statement DECLARE x NUMBER; BEGIN x := 1; END;", "struct last_one"}},
 			{"OracleWithoutSlash", "CREATE OR REPLACE PROCEDURE p IS\n  v NUMBER;\nBEGIN\n  v := 1;\nEND p;\nCREATE TABLE t (id NUMBER);\n", []string{"function p", "struct t"}},
 			{"Firebird", "SET TERM ^ ;\nCREATE PROCEDURE p AS BEGIN x = 1; END^\nSET TERM ; ^\nCREATE TABLE t (id INT);\n", []string{"function p", "struct t"}},
+			{"ASOfOtherKinds", "CREATE PROCEDURE p AS SELECT a AS x, b AS y FROM t;\nCREATE TRIGGER tr AFTER UPDATE ON a REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION f();\nCREATE FUNCTION f(begin date, x text) RETURNS int AS 'SELECT 1' LANGUAGE sql;\nCREATE TRIGGER u BEFORE INSERT ON a BEGIN SELECT NEW.end; END;\nCREATE TABLE t (id int);\n",
+				[]string{"function p", "function tr", "function f", "function u", "struct t"}},
 			{"SQLite", "CREATE TRIGGER tr AFTER INSERT ON a BEGIN\n  UPDATE b SET x = CASE WHEN 1 THEN 2 ELSE 3 END;\n  DELETE FROM c;\nEND;\nCREATE TABLE t (id INT);\n", []string{"function tr", "struct t"}},
 			{"Postgres", "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC\n  SELECT 1;\n  SELECT 2;\nEND;\nCREATE FUNCTION g() RETURNS void AS $x$ BEGIN; $x$ LANGUAGE plpgsql;\nCREATE POLICY event ON t AS PERMISSIVE USING (true);\nCREATE TABLE t (id int);\nBEGIN;\nCOMMIT;\n",
 				[]string{"function f", "function g", "variable event", "struct t", "statement BEGIN;", "statement COMMIT;"}},

@@ -58,6 +58,7 @@ type sqlSplitter struct {
 	head      int    // of the comments before it, or -1
 	delimiter string // ends statements
 	routine   bool   // the statement makes something with a body
+	headed    bool   // so it does, and the IS or AS before the body has passed
 	parens    int
 	depth     int  // open BEGIN and CASE
 	pending   bool // a body is announced by IS or AS and has not begun
@@ -146,7 +147,8 @@ func (s *sqlSplitter) begin(at int) {
 		s.head = at
 	}
 	rest := s.text[at:min(len(s.text), at+400)]
-	_, _, s.routine = created(rest)
+	kind, _, body := created(rest)
+	s.routine, s.headed = body, kind == "trigger" || kind == "event" // whose AS names something
 	if first := strings.ToLower(firstWord(rest)); first == "declare" || first == "begin" && s.slashes {
 		s.routine = s.slashes
 	}
@@ -179,14 +181,15 @@ func (s *sqlSplitter) word(w string, at, end int) {
 		s.begin(at)
 		return
 	}
-	if !s.routine {
+	if !s.routine || at == s.start || s.parens > 0 || s.text[at-1] == '.' {
 		return
 	}
 	switch w {
 	case "is", "as":
-		if s.depth > 0 || s.parens > 0 || s.pending {
+		if s.headed || s.depth > 0 {
 			return
 		}
+		s.headed = true
 		next := strings.TrimLeft(s.text[end:min(len(s.text), end+200)], " \t\r\n")
 		switch strings.ToLower(firstWord(next)) {
 		case "select", "with", "insert", "update", "delete", "external", "language", "table", "enum", "object", "return", "begin", "range", "null", "not":
