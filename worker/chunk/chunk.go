@@ -54,10 +54,12 @@ type Chunk struct {
 	Type      Type
 	Content   string
 	Tokens    int
-	Hash      string // 32 hex digits over Content without white space
+	Hash      string // 32 hex digits over Content without the white space that says nothing
 	Section   string // qualified name of the declaration or heading around it; empty for the file itself
 	ParentID  string // SectionID of the section
 
+	StartColumn     int  // byte of its line, from 1, at which it begins; 0 if it begins with the line
+	EndColumn       int  // that of its last byte; 0 if it ends with the line
 	OnBoundaryStart bool // begins where something syntactic begins
 	OnBoundaryEnd   bool // ends where something syntactic begins, or with the file
 
@@ -81,14 +83,52 @@ func SectionID(path, section string) string {
 	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("kijko:section:"+path+"\x00"+section)).String()
 }
 
-// Hash returns a hash that ignores all white space.
+// Hash returns the hash of a content of which nothing is known: all of its white space counts.
 func Hash(content string) string {
-	b := make([]byte, 0, len(content))
-	for i := 0; i < len(content); i++ {
-		switch c := content[i]; c {
-		case ' ', '\t', '\n', '\r', '\v', '\f':
-		default:
-			b = append(b, c)
+	k := Chunk{Content: content}
+	return k.hash(parse.Exact, nil)
+}
+
+// hash returns a hash that is equal for chunks that say the same. White space inside of strings always counts; besides,
+// the layout says what does: indentation that has meaning, but not blanks at the ends of lines and how many blank lines there
+// are. In chunks that are cut inside of a line, all of it counts. lines must be at or before the beginning of the chunk.
+func (k *Chunk) hash(layout parse.Layout, lines *parse.Lines) string {
+	start, content := k.StartByte, k.Content
+	if k.StartColumn > 0 || k.EndColumn > 0 {
+		layout = parse.Exact
+	}
+	b := make([]byte, 1, len(content)+1)
+	b[0] = byte(layout) // equal bytes do not say the same in every layout
+	if layout == parse.Exact {
+		b = append(b, content...)
+		sum := sha256.Sum256(b)
+		return hex.EncodeToString(sum[:16])
+	}
+	blank := false
+	for l := range strings.Lines(content) {
+		end := len(l)
+		if l[end-1] == '\n' {
+			end--
+		}
+		front, tail := lines.At(start, start+end)
+		start += len(l)
+		if tail == parse.Loose {
+			l = strings.TrimRight(l, " \t\r\n")
+		}
+		if front == parse.Loose && tail == parse.Loose && strings.TrimLeft(l, " \t") == "" {
+			blank = true
+			continue
+		}
+		if blank && len(b) > 1 {
+			b = append(b, '\n')
+		}
+		blank = false
+		if front == parse.Loose && layout == parse.Free {
+			l = strings.TrimLeft(l, " \t")
+		}
+		b = append(b, l...)
+		if tail == parse.Loose {
+			b = append(b, '\n')
 		}
 	}
 	sum := sha256.Sum256(b)
@@ -149,12 +189,15 @@ func (c *cutter) chunks(f *parse.File, path string) []Chunk {
 	slices.SortStableFunc(decls, func(a, b *parse.Decl) int { return a.NameByte - b.NameByte })
 	out := make([]Chunk, 0, len(c.ends))
 	start, line, next := 0, 1, 0
+	verbatim := parse.VerbatimLines(f.Verbatim)
 	for order, u := range c.ends {
 		content := c.text[start:u.end]
 		k := Chunk{
-			Order: order, StartByte: start, EndByte: u.end, StartLine: line, Content: content, Tokens: u.tokens, Hash: Hash(content),
+			Order: order, StartByte: start, EndByte: u.end, StartLine: line, Content: content, Tokens: u.tokens,
 			OnBoundaryStart: c.boundary(start), OnBoundaryEnd: c.boundary(u.end),
 		}
+		k.StartColumn, k.EndColumn = columns(c.text, start, u.end)
+		k.Hash = k.hash(f.Layout, &verbatim)
 		if k.Tokens < 0 {
 			k.Tokens = token.Count(content)
 		}
@@ -197,6 +240,17 @@ func flat(ds []parse.Decl) []*parse.Decl {
 		all = append(all, flat(ds[i].Children)...)
 	}
 	return all
+}
+
+// columns returns where inside of lines a stretch begins and ends; 0 for the ends of lines.
+func columns(text string, start, end int) (from, to int) {
+	if start > 0 && text[start-1] != '\n' {
+		from = start - strings.LastIndexByte(text[:start], '\n')
+	}
+	if end < len(text) && text[end-1] != '\n' && text[end] != '\n' {
+		to = end - 1 - strings.LastIndexByte(text[:end], '\n')
+	}
+	return from, to
 }
 
 func (c *cutter) boundary(at int) bool {

@@ -183,10 +183,24 @@ func TestSplit(t *testing.T) {
 		require.Equal(t, chunk.ModuleBoundaries, c[len(c)-1].Type)
 	})
 
-	t.Run("TheHashIgnoresWhiteSpace", func(t *testing.T) {
+	t.Run("TheHashIgnoresWhiteSpaceThatSaysNothing", func(t *testing.T) {
 		t.Parallel()
-		require.Equal(t, chunk.Hash("a b\n\tc"), chunk.Hash("ab\r\n  c "))
-		require.NotEqual(t, chunk.Hash("a"), chunk.Hash("b"))
+		for _, c := range []struct {
+			path, a, b string
+			same       bool
+		}{
+			{"a.go", "package a\n\n\tvar x = 1\n", "package a  \r\n\r\n\n    var x = 1", true},
+			{"a.go", "package a\n\nvar x = `a\n  b`\n", "package a\n\nvar x = `a\n b`\n", false},
+			{"a.go", "package a\n\nvar x = 1\n", "package a\n\nvar x  = 1\n", false},
+			{"a.py", "if x:\n    y\n    z\n", "if x:\n    y\nz\n", false},
+			{"a.py", "x = 1  \n\n\ny = 2\n", "x = 1\n\ny = 2", true},
+			{"a.kt", "fun f() {\n  g()\n}\n", "fun f() {\n    g()\n}\n", false},
+			{"a.csv", "a,b \n", "a,b\n", false},
+		} {
+			a, b := split(t, c.path, c.a, chunk.Semantic), split(t, c.path, c.b, chunk.Semantic)
+			require.Equal(t, c.same, a[0].Hash == b[0].Hash, "%q and %q", c.a, c.b)
+		}
+		require.NotEqual(t, chunk.Hash("a b"), chunk.Hash("ab"))
 	})
 
 	t.Run("QualityCountsWhatBeginsAndEndsOnBoundaries", func(t *testing.T) {

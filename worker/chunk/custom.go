@@ -261,6 +261,9 @@ func (r Request) chunks(answers []answer) []Chunk {
 		} else {
 			k.StartByte = from + at
 			k.EndByte = k.StartByte + len(content)
+			k.StartColumn, k.EndColumn = columns(r.Text, k.StartByte, k.EndByte)
+			verbatim := parse.VerbatimLines(r.File.Verbatim)
+			k.Hash = k.hash(r.File.Layout, &verbatim)
 			line += strings.Count(r.Text[counted:k.StartByte], "\n")
 			counted = k.StartByte
 			k.StartLine = line

@@ -20,7 +20,7 @@ type chunkOutcome struct {
 	Quality chunk.Quality `json:"quality"`
 }
 
-var chunkedSchema = "1 " + spill.Schema(&chunkedFile{})
+var chunkedSchema = "2 " + spill.Schema(&chunkedFile{})
 
 // runChunk is phase 3.
 func (r *run) runChunk(ctx context.Context) error {

@@ -118,9 +118,9 @@ func (r *run) sample(ctx context.Context) (latency, relevance int, err error) {
 		if len(page) == 0 || !page[0].Body {
 			continue
 		}
-		query := queryOf(strings.Join(page[0].Names, " "), 6)
+		query := Query(strings.Join(page[0].Names, " "), 6)
 		if query == "" {
-			query = queryOf(firstLine(page[0].Content), 6)
+			query = Query(firstLine(page[0].Content), 6)
 		}
 		if query == "" {
 			continue

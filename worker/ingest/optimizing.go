@@ -90,8 +90,8 @@ func (r *run) load(i int) (*optimize.File, *parsedFile, error) {
 	if err != nil || !ok {
 		return nil, nil, err
 	}
-	return &optimize.File{Path: r.name(r.files[i]), Language: p.File.Language, IndentSensitive: p.File.IndentSensitive,
-		Imports: p.File.Imports, Chunks: c.Chunks}, &p, nil
+	return &optimize.File{Path: r.name(r.files[i]), Language: p.File.Language, Layout: p.File.Layout, Verbatim: p.File.Verbatim,
+		Imports: p.File.Imports, Dependencies: p.File.Dependencies, Chunks: c.Chunks}, &p, nil
 }
 
 // rewritten is a file on its way to the database.

@@ -26,6 +26,16 @@ func TestWords(t *testing.T) {
 		"a b c":              "",
 		"__init__":           "__init__ init",
 		"HTTPServer":         "httpserver http server",
+		"检查库存":               "检查 查库 库存 存",
+		"库":                  "库",
+		"注文テーブル":             "注文 文テ テー ーブ ブル ル",
+		"ｶﾞｲﾄﾞ":              "ガイ イド ド",
+		"재고 확인":              "재고 고 확인 인",
+		"ที่อยู่":            "ที่อ อยู่ ยู่",
+		"注文order第12章":        "注文 文 order 第 12 章",
+		"cafe\u0301 naïve":   "café naïve",
+		"हिन्दी में":         "हिन्दी में",
+		"\u0301x\u0301y":     "x\u0301y",
 	} {
 		var got []string
 		words(text, func(w string) { got = append(got, w) })
@@ -41,8 +51,13 @@ func TestTermsAreWeighedAndBounded(t *testing.T) {
 			require.Equal(t, []byte("AB"), []byte{byte(l.Positions[0].Weight), byte(l.Positions[1].Weight)})
 		}
 	}
-	require.Equal(t, `'it' & 's' & 'load_user' & 'load'`, strings.ReplaceAll(queryOf("it ss load_user", 4), "'ss'", "'s'"))
-	require.Empty(t, queryOf("; - +", 4))
+	require.Equal(t, `'it' & 's' & 'load_user' & 'load'`, strings.ReplaceAll(Query("it ss load_user", 4), "'ss'", "'s'"))
+	require.Empty(t, Query("; - +", 4))
+	require.Equal(t, `('检查' & '查库' & '库存' | '检查库存') & 'café'`, Query("检查库存 cafe\u0301", 9), "older indexes have the run as a whole")
+	require.Equal(t, `'库':* & '库存'`, Query("库 库存", 9), "a letter alone begins some word wherever it stands")
+	long := strings.Repeat("漢字検索", 200)
+	require.Len(t, termsOf("", nil, long).Lexemes, 5, "a long run is indexed, each pair once, and its last letter")
+	require.NotContains(t, Query(long, 9), "|")
 }
 
 func TestOrderedKeepsOrderAndStopsAtTheFirstError(t *testing.T) {

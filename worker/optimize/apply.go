@@ -65,27 +65,21 @@ func (r *Result) Kept() int {
 	return n
 }
 
-// line is one line of a body with what the techniques know of it.
-type line struct {
-	text   string // with its line end
-	imp    int32  // 1 + index of the import statement it belongs to
-	marker bool
-}
-
 // body is a chunk in work.
 type body struct {
 	lines     []line
 	duplicate bool
+	cited     bool // a later chunk refers to it: nothing of it may leave it, and nothing come to it
 	refs      []Reference
 }
 
-func (b *body) text() string {
-	if len(b.lines) == 1 {
-		return b.lines[0].text
+func text(lines []line) string {
+	if len(lines) == 1 {
+		return lines[0].text
 	}
 	var s strings.Builder
-	for i := range b.lines {
-		s.WriteString(b.lines[i].text)
+	for i := range lines {
+		s.WriteString(lines[i].text)
 	}
 	return s.String()
 }
@@ -122,14 +116,17 @@ func (p *Plan) Apply(f File) (Result, error) {
 		return Result{}, fmt.Errorf("apply to %s: %w", f.Path, ErrUnknown)
 	}
 	now := state{bodies: make([]body, len(f.Chunks))}
+	read := newReader(&f)
 	for i := range f.Chunks {
-		now.bodies[i].lines = split(f.Chunks[i].Content)
+		b := &now.bodies[i]
+		b.lines = read.chunk(make([]line, 0, strings.Count(f.Chunks[i].Content, "\n")+1), i)
+		read.seal(b.lines, i)
+		b.cited = i < observed && p.chunks[first+uint32(i)].cited
 	}
 	now.tokens = token.Count(now.text())
 	r := Result{OriginalTokens: now.tokens}
 	if !f.NeverCompress {
-		w := work{p: p, f: &f, first: first, observed: observed}
-		w.annotate(&now)
+		w := work{p: p, f: &f, first: first, observed: observed, source: now.bodies}
 		for t, technique := range [Techniques]func(*state) bool{w.deduplicate, w.patterns, w.whitespace, w.imports} {
 			next := now
 			next.bodies = append([]body(nil), now.bodies...)
@@ -143,6 +140,7 @@ func (p *Plan) Apply(f File) (Result, error) {
 			r.Removed[t] = now.tokens - next.tokens
 			now = next
 		}
+		now.lost += w.missing(&now)
 	}
 	r.OptimizedTokens, r.LostTokens = now.tokens, now.lost
 	r.Header = now.header
@@ -159,7 +157,7 @@ func (p *Plan) chunksOf(f *File, s *state) []Chunk {
 	headed := headedBody(s)
 	for i := range s.bodies {
 		b := &s.bodies[i]
-		text := b.text()
+		text := text(b.lines)
 		if i == headed {
 			text = s.header + text
 		}
@@ -176,15 +174,15 @@ func (p *Plan) chunksOf(f *File, s *state) []Chunk {
 	return out
 }
 
-// headedBody returns the body that carries the header: the first one that is no duplicate and not empty, or the first that
-// is no duplicate; -1 without a header. The header's imports came out of such a body.
+// headedBody returns the body that carries the header: the first one that is no duplicate, cited by none and not empty, or the
+// first that is only empty; -1 without a header or a body for it.
 func headedBody(s *state) int {
 	if s.header == "" {
 		return -1
 	}
 	empty := -1
 	for i := range s.bodies {
-		if s.bodies[i].duplicate {
+		if s.bodies[i].duplicate || s.bodies[i].cited {
 			continue
 		}
 		if len(s.bodies[i].lines) > 0 {
@@ -195,12 +193,4 @@ func headedBody(s *state) int {
 		}
 	}
 	return empty
-}
-
-func split(text string) []line {
-	lines := make([]line, 0, strings.Count(text, "\n")+1)
-	for l := range strings.Lines(text) {
-		lines = append(lines, line{text: l})
-	}
-	return lines
 }

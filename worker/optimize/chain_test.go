@@ -71,7 +71,12 @@ func one(t testing.TB, p *parse.Parser, path, text string, s chunk.Strategy) opt
 	t.Helper()
 	parsed, err := p.Parse(context.Background(), path, text, parse.Options{})
 	require.NoError(t, err)
-	return optimize.File{Path: path, Language: parsed.Language, IndentSensitive: parsed.IndentSensitive, Imports: parsed.Imports, Chunks: chunk.Split(parsed, path, text, s)}
+	return file(parsed, path, text, s)
+}
+
+func file(f *parse.File, path, text string, s chunk.Strategy) optimize.File {
+	return optimize.File{Path: path, Language: f.Language, Layout: f.Layout, Verbatim: f.Verbatim, Imports: f.Imports, Dependencies: f.Dependencies,
+		Chunks: chunk.Split(f, path, text, s)}
 }
 
 func sealed(t testing.TB, files []optimize.File) *optimize.Plan {
@@ -134,7 +139,7 @@ func TestStages(t *testing.T) {
 	out := make([]optimize.File, len(files))
 	var q chunk.Quality
 	for i, f := range files {
-		out[i] = optimize.File{Path: f.path, Language: parsed[i].Language, IndentSensitive: parsed[i].IndentSensitive, Imports: parsed[i].Imports, Chunks: chunk.Split(parsed[i], f.path, f.text, chunk.Semantic)}
+		out[i] = file(parsed[i], f.path, f.text, chunk.Semantic)
 		q.Add(out[i].Chunks)
 	}
 	row("chunk", at)

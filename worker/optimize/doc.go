@@ -21,17 +21,26 @@
 //
 // What is removed because it stands elsewhere leaves a marker that names the first place by path and source lines:
 //
-//	[same as src/a.go:10-42]          a chunk
+//	[same as src/a.go:10-42]          a chunk; 10:81-42:7 where it begins or ends inside of a line
 //	// [12 lines as in src/a.go:3-14] a block of lines
 //	// [licence as in src/a.go:1-5]   a licence header
 //	data:image/png;base64,iVBOR...[+2048 characters]
-//	imports: fmt net/http react(useState, useRef)
+//	imports: fmt net/http react(useState, useRef as r)
 //
-// The first place always keeps its text. Only shortened literals cannot be got back; their tokens are LostTokens.
+// The first place always keeps its text, so that one step leads to it: of a chunk that a later one refers to, nothing leaves and
+// nothing is replaced; lines of import statements are no blocks, because they may go to the list. Only shortened literals cannot be
+// got back; their tokens are LostTokens, and so are those of any line that would get lost by mistake.
+//
+// # What stays
+//
+// A technique never changes what the text says. Chunks are equal if they differ only in white space that says nothing: never that
+// of strings, nor indentation that has meaning (chunk.Chunk.Hash). The layout and the verbatim stretches that package parse has
+// found tell which lines may lose blanks. Only imports that say the same in the list go there (parse.Dependency); an entry is
+// a path, "path as local", path(names), or has a word before it: "static a.B.c", "type ./x(A)".
 //
 // # Memory
 //
-// About 4 bytes a line, 60 a chunk and the paths; 64 MB more at most while Seal runs. A gigabyte of source needs about 200 MB. Past
+// About 4 bytes a line, 75 a chunk and the paths; 64 MB more at most while Seal runs. A gigabyte of source needs about 200 MB. Past
 // the limits nothing is observed any more, and what was not observed stays as it is.
 //
 // # Concurrency and restarts

@@ -138,7 +138,7 @@ func TestApply(t *testing.T) {
 			"a.ts", "import { a, b } from \"first\";\nimport { c } from \"second\";\nimport { d } from \"third\";\nimport { e } from \"fourth\"; f();\nexport const x = 1;\n")
 		p := sealed(t, files)
 		r := apply(t, p, files[0])
-		require.Equal(t, "imports: context encoding/json math(m) example.com/x/y\n", r.Header)
+		require.Equal(t, "imports: context, encoding/json, math as m, example.com/x/y\n", r.Header)
 		require.Equal(t, r.Header+"package a\n\nfunc A() {}\n", stored(r))
 		require.Positive(t, r.Removed[optimize.Imports])
 		r = apply(t, p, files[1])
@@ -167,7 +167,7 @@ func TestApply(t *testing.T) {
 
 	t.Run("ChunksWithoutPlaceInTheTextKeepTheInvariant", func(t *testing.T) {
 		t.Parallel()
-		f := optimize.File{Path: "a.go", Language: "go", Imports: []parse.Import{{Path: "x", StartByte: 0, EndByte: 10, Statement: true}}}
+		f := optimize.File{Path: "a.go", Language: "go", Imports: []parse.Import{{Path: "x", StartByte: 0, EndByte: 10}}}
 		for i, s := range []string{"alpha beta\n\n\n\ngamma", "alpha beta\n\n\n\ngamma", "delta   \n"} {
 			f.Chunks = append(f.Chunks, chunk.Chunk{Order: i, StartByte: -1, EndByte: -1, StartLine: 1, EndLine: 9, Content: s, Tokens: token.Count(s), Hash: chunk.Hash(s)})
 		}

@@ -7,20 +7,20 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/cespare/xxhash/v2"
-
 	"kijko/worker/chunk"
 	"kijko/worker/parse"
 )
 
 // File is one file of the project with its chunks, as the chunking phase stored them.
 type File struct {
-	Path            string
-	Language        string
-	IndentSensitive bool
-	NeverCompress   bool // flagged so, or ingested with processingMode none: counted, never changed
-	Imports         []parse.Import
-	Chunks          []chunk.Chunk
+	Path          string
+	Language      string
+	Layout        parse.Layout
+	NeverCompress bool               // flagged so, or ingested with processingMode none: counted, never changed
+	Verbatim      []parse.Verbatim   // as the parser found it, like the next two
+	Imports       []parse.Import     // lines of import statements are no blocks
+	Dependencies  []parse.Dependency // those that may go to the list
+	Chunks        []chunk.Chunk
 }
 
 // Limits bounds the memory of a plan. Zero values mean the defaults. A restarted run must use the same limits.
@@ -48,7 +48,7 @@ type Plan struct {
 	skips    map[uint32]int      // lines before the licence header in such a chunk
 	lines    lineHashes
 	blocks   map[uint64]block // repeated windows, after Seal
-	buffer   []uint32
+	buffer   []line
 }
 
 type fileFact struct {
@@ -62,6 +62,9 @@ type chunkFact struct {
 	startLine uint32
 	endLine   uint32
 	lines     uint32 // index of its first line hash
+	columns   [2]uint32
+	body      bool // no earlier chunk has the same body
+	cited     bool // a later chunk has the same body, so that this one must stay as it is
 }
 
 // maxLicences bounds the table of licence headers; projects have a handful.
@@ -90,6 +93,7 @@ func (p *Plan) Observe(f File) error {
 		return fmt.Errorf("observe %s after %s: %w", f.Path, p.files[k-1].path, ErrOrder)
 	}
 	p.files = append(p.files, fileFact{path: strings.Clone(f.Path), first: uint32(len(p.chunks))})
+	read := newReader(&f)
 	for i := range f.Chunks {
 		c := &f.Chunks[i]
 		if len(p.chunks) >= p.limits.MaxChunks {
@@ -97,23 +101,29 @@ func (p *Plan) Observe(f File) error {
 		}
 		at := uint32(len(p.chunks))
 		p.chunks = append(p.chunks, chunkFact{
-			file: uint32(len(p.files) - 1), startLine: uint32(c.StartLine), endLine: uint32(c.EndLine), lines: uint32(p.lines.n),
+			file: uint32(len(p.files) - 1), columns: [2]uint32{uint32(c.StartColumn), uint32(c.EndColumn)}, startLine: uint32(c.StartLine), endLine: uint32(c.EndLine), lines: uint32(p.lines.n),
 		})
 		key, err := hashKey(c.Hash)
 		if err != nil {
 			return fmt.Errorf("observe %s, chunk %d: %w", f.Path, c.Order, err)
 		}
-		if _, known := p.bodies[key]; known {
-			continue // a repeated body is not a place where blocks may be said to stand
+		if c.StartByte >= 0 {
+			if first, known := p.bodies[key]; known {
+				p.chunks[first].cited = true
+				continue // a repeated body is not a place where blocks may be said to stand
+			}
+			p.bodies[key] = at
 		}
-		p.bodies[key] = at
-		if i == 0 {
+		p.chunks[at].body = true
+		if i == 0 && c.StartByte >= 0 {
 			p.observeLicence(at, c.Content)
 		}
 		if room := p.limits.MaxLines - p.lines.n; room > 0 {
-			p.buffer = p.hashes(p.buffer[:0], c.Content, i == 0, p.lines.n)
-			for _, h := range p.buffer[:min(room, len(p.buffer))] {
-				p.lines.add(h)
+			base := p.lines.n
+			p.buffer = read.chunk(p.buffer[:0], i)
+			read.seal(p.buffer, i)
+			for j := range p.buffer[:min(room, len(p.buffer))] {
+				p.lines.add(p.buffer[j].hash(f.Layout, base+j))
 			}
 		}
 	}
@@ -134,41 +144,12 @@ func (p *Plan) licenceAt(c uint32) (skip int, ok bool) {
 	return skip, ok
 }
 
-// hashes appends the line hashes of a chunk that begins at line index base. The lines of a licence header get hashes that
-// occur nowhere else, so that blocks and licence headers never overlap.
-func (p *Plan) hashes(list []uint32, content string, first bool, base int) []uint32 {
-	from, n := 0, 0
-	if first {
-		from, _, n = licence(content)
-	}
-	j := 0
-	for l := range strings.Lines(content) {
-		h := lineHash(l)
-		if j >= from && j < from+n {
-			h = uint32(base+j)*0x9e3779b1 | 1
-		}
-		list = append(list, h)
-		j++
-	}
-	return list
-}
-
 func hashKey(h string) (key [16]byte, err error) {
 	if len(h) != 32 {
 		return key, fmt.Errorf("hash %q has not 32 digits", h)
 	}
 	_, err = hex.Decode(key[:], []byte(h))
 	return key, err
-}
-
-// lineHash returns the hash of a line without its trailing blanks; 0 for a blank line.
-func lineHash(l string) uint32 {
-	l = strings.TrimRight(l, " \t\r\n")
-	if strings.TrimLeft(l, " \t") == "" {
-		return 0
-	}
-	h := xxhash.Sum64String(l)
-	return uint32(h^h>>32) | 1
 }
 
 // place returns where a chunk stands.

@@ -1,5 +1,7 @@
 package optimize
 
+import "kijko/worker/parse"
+
 // Totals sums results over the files of a project. The zero value is ready; it is not safe for concurrent use.
 type Totals struct {
 	Files           int
@@ -41,12 +43,42 @@ func (t *Totals) CompressionRatio() float64 {
 	return float64(t.OptimizedTokens) / float64(t.OriginalTokens)
 }
 
-// Resolvable says whether a reference names lines that the plan has observed.
+// Resolvable says whether a reference leads, in one step, to lines that are stored: to a body that no marker stands for.
 func (p *Plan) Resolvable(r Reference) bool {
+	_, ok := p.holder(r)
+	return ok
+}
+
+// holder returns the chunk that holds all lines of a reference.
+func (p *Plan) holder(r Reference) (*chunkFact, bool) {
 	first, n, ok := p.chunkOf(r.Path)
-	if !ok || n == 0 || r.StartLine > r.EndLine {
+	if !ok || r.StartLine > r.EndLine {
+		return nil, false
+	}
+	for c := first; c < first+uint32(n); c++ {
+		if f := &p.chunks[c]; f.body && r.StartLine >= int(f.startLine) && r.EndLine <= int(f.endLine) {
+			return f, true
+		}
+	}
+	return nil, false
+}
+
+// stored says whether the lines of a reference are those that it replaces, by their hashes; a licence header by the hash of all of it.
+func (p *Plan) stored(r Reference, lines []line, layout parse.Layout) bool {
+	f, ok := p.holder(r)
+	if !ok || r.EndLine-r.StartLine+1 != len(lines) {
 		return false
 	}
-	last := p.chunks[first+uint32(n)-1]
-	return r.StartLine >= int(p.chunks[first].startLine) && r.EndLine <= int(last.endLine)
+	if _, h, n := licence(text(lines)); n == len(lines) {
+		if first, known := p.licences[h]; known && &p.chunks[first] == f {
+			return true
+		}
+	}
+	at := int(f.lines) + r.StartLine - int(f.startLine)
+	for j := range lines {
+		if at+j >= p.lines.n || lines[j].own || lines[j].hash(layout, 0) != p.lines.at(at+j) {
+			return false
+		}
+	}
+	return true
 }

@@ -3,9 +3,9 @@ package optimize
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
-	"kijko/worker/chunk"
 	"kijko/worker/parse"
 	"kijko/worker/token"
 )
@@ -16,8 +16,7 @@ type work struct {
 	f        *File
 	first    uint32 // the plan's index of the file's first chunk
 	observed int    // how many of its chunks the plan knows
-
-	lines map[int32]int // lines of each import statement
+	source   []body // as the file was read
 }
 
 // deduplicate leaves a marker where a body stands in an earlier chunk. A body that is no longer than its marker stays.
@@ -25,7 +24,7 @@ func (w *work) deduplicate(s *state) bool {
 	changed := false
 	for i := range s.bodies {
 		key, err := hashKey(w.f.Chunks[i].Hash)
-		if err != nil || i >= w.observed || strings.TrimSpace(w.f.Chunks[i].Content) == "" {
+		if err != nil || i >= w.observed || strings.TrimSpace(w.f.Chunks[i].Content) == "" || w.f.Chunks[i].StartByte < 0 {
 			continue
 		}
 		at, known := w.p.bodies[key]
@@ -33,7 +32,8 @@ func (w *work) deduplicate(s *state) bool {
 			continue
 		}
 		path, from, to := w.p.place(at)
-		marker := fmt.Sprintf("[same as %s:%d-%d]\n", path, from, to)
+		columns := w.p.chunks[at].columns
+		marker := fmt.Sprintf("[same as %s:%s-%s]\n", path, position(from, columns[0]), position(to, columns[1]))
 		if token.Count(marker) >= w.f.Chunks[i].Tokens {
 			continue
 		}
@@ -47,12 +47,20 @@ func (w *work) deduplicate(s *state) bool {
 	return changed
 }
 
+// position is a line, with a column where not all of the line is meant.
+func position(line int, column uint32) string {
+	if column == 0 {
+		return strconv.Itoa(line)
+	}
+	return fmt.Sprintf("%d:%d", line, column)
+}
+
 // patterns replaces licence headers, repeated blocks and long literals.
 func (w *work) patterns(s *state) bool {
 	changed := false
 	for i := range s.bodies {
-		if s.bodies[i].duplicate {
-			continue
+		if s.bodies[i].duplicate || s.bodies[i].cited {
+			continue // what others refer to keeps its text: one step leads to it
 		}
 		b := &s.bodies[i]
 		var swaps []swap
@@ -88,7 +96,7 @@ func swapped(lines []line, swaps []swap) (out []line, lost int) {
 	out = make([]line, 0, len(lines))
 	for j := 0; j < len(lines); j++ {
 		if len(swaps) > 0 && swaps[0].at == j {
-			out = append(out, line{text: swaps[0].marker, marker: true})
+			out = append(out, line{text: swaps[0].marker, source: lines[j].source, swaps: int32(swaps[0].n), marker: true})
 			j += swaps[0].n - 1
 			swaps = swaps[1:]
 			continue
@@ -131,8 +139,7 @@ func (w *work) licence(i int, lines []line) []swap {
 // swap returns the swap of lines for a reference if that is shorter.
 func (w *work) swap(lines []line, at, n int, what string, ref Reference) []swap {
 	marker := w.marker(fmt.Sprintf("%s as in %s:%d-%d", what, ref.Path, ref.StartLine, ref.EndLine))
-	old := body{lines: lines[at : at+n]}
-	if token.Count(marker) >= token.Count(old.text()) {
+	if token.Count(marker) >= token.Count(text(lines[at:at+n])) {
 		return nil
 	}
 	return []swap{{at, n, marker, ref}}
@@ -161,7 +168,10 @@ func (w *work) repeated(i int, lines []line) []swap {
 	}
 	c := w.first + uint32(i)
 	base := w.p.chunks[c].lines
-	hashes := w.p.hashes(nil, w.f.Chunks[i].Content, i == 0, int(base))
+	hashes := make([]uint32, len(lines))
+	for j := range lines {
+		hashes[j] = lines[j].hash(w.f.Layout, int(base)+j)
+	}
 	here := make([]bool, len(hashes)) // lines that stand here first
 	found := make([]block, len(hashes))
 	for j := 0; j+blockLines <= len(hashes); j++ {
@@ -191,8 +201,16 @@ func (w *work) repeated(i int, lines []line) []swap {
 		for free(j+n-blockLines+1) && found[j+n-blockLines+1].chunk == k.chunk && found[j+n-blockLines+1].first == k.first+uint32(n-blockLines+1) {
 			n++
 		}
-		for n > blockLines && hashes[j+n-1] == 0 {
-			n-- // blank lines at the end stay
+		after := j + n - 1
+		for n >= blockLines && (hashes[j+n-1] == 0 || lines[j+n-1].tail == parse.Quoted) {
+			n-- // blank lines at the end stay, and a string stays whole
+		}
+		for n >= blockLines && lines[j].front == parse.Quoted {
+			j, n, k.first = j+1, n-1, k.first+1
+		}
+		if n < blockLines {
+			j = after
+			continue
 		}
 		path, from, _ := w.p.place(k.chunk)
 		from += int(k.first - w.p.chunks[k.chunk].lines)
@@ -203,12 +221,18 @@ func (w *work) repeated(i int, lines []line) []swap {
 	return swaps
 }
 
-// whitespace removes trailing blanks, joins blank lines, and brings indentation down to one blank a level, except where
-// indentation has meaning.
+// whitespace removes trailing blanks, joins blank lines, and brings indentation down to one blank a level, as far as the
+// layout allows. Verbatim text stays.
 func (w *work) whitespace(s *state) bool {
+	if w.f.Layout == parse.Exact {
+		return false
+	}
 	unit := 0
-	if !w.f.IndentSensitive {
+	if w.f.Layout == parse.Free || w.f.Layout == parse.Levels {
 		unit = indentUnit(s)
+	}
+	if w.f.Layout == parse.Levels && !distinct(s, unit) {
+		unit = 0
 	}
 	changed := false
 	for i := range s.bodies {
@@ -220,14 +244,13 @@ func (w *work) whitespace(s *state) bool {
 		did := false
 		blank := false
 		for _, l := range b.lines {
-			text := l.text
-			end := ""
-			if strings.HasSuffix(text, "\n") {
-				end = "\n"
+			if l.marker || l.front != parse.Loose && l.tail != parse.Loose {
+				blank = false
+				out = append(out, l)
+				continue
 			}
-			keep := w.f.Language == "markdown" && strings.HasSuffix(strings.TrimRight(text, "\r\n"), "  ") // a hard line break
-			bare := strings.TrimRight(text, " \t\r\n")
-			if bare == "" {
+			text := l.text
+			if l.blank() {
 				if blank {
 					did = true
 					continue
@@ -235,16 +258,22 @@ func (w *work) whitespace(s *state) bool {
 				blank = true
 			} else {
 				blank = false
-				if keep {
-					bare += "  "
-				}
-				if unit > 0 {
-					bare = dedent(bare, unit)
-				}
 			}
-			if l.text = bare + end; l.text != text {
-				did = true
+			if l.tail == parse.Loose {
+				end := ""
+				if strings.HasSuffix(text, "\n") {
+					end = "\n"
+				}
+				l.text = l.trimmed(w.f.Layout)
+				if w.f.Language == "markdown" && l.text != "" && strings.HasSuffix(strings.TrimRight(text, "\r\n"), "  ") {
+					l.text += "  " // a hard line break
+				}
+				l.text += end
 			}
+			if unit > 0 && l.front == parse.Loose {
+				l.text = dedent(l.text, unit)
+			}
+			did = did || l.text != text
 			out = append(out, l)
 		}
 		if did {
@@ -256,13 +285,32 @@ func (w *work) whitespace(s *state) bool {
 	return changed
 }
 
+// distinct says whether no two indentations of a file become one.
+func distinct(s *state, unit int) bool {
+	fronts := map[int]string{}
+	for i := range s.bodies {
+		for _, l := range s.bodies[i].lines {
+			if l.marker || l.front != parse.Loose || l.blank() {
+				continue
+			}
+			front := l.text[:len(l.text)-len(strings.TrimLeft(l.text, " \t"))]
+			n := narrowed(front, unit)
+			if other, known := fronts[n]; known && other != front {
+				return false
+			}
+			fronts[n] = front
+		}
+	}
+	return true
+}
+
 // indentUnit returns the width of one level of indentation: 1 with tabs, else the most frequent step inwards.
 func indentUnit(s *state) int {
 	var steps [9]int
 	tabs, previous := 0, 0
 	for i := range s.bodies {
 		for _, l := range s.bodies[i].lines {
-			if l.marker || strings.TrimSpace(l.text) == "" {
+			if l.marker || l.front != parse.Loose || l.blank() {
 				continue
 			}
 			if l.text[0] == '\t' {
@@ -295,29 +343,28 @@ func dedent(l string, unit int) string {
 	if front == "" {
 		return l
 	}
+	return strings.Repeat(" ", narrowed(front, unit)) + rest
+}
+
+func narrowed(front string, unit int) int {
 	tabs := strings.Count(front, "\t")
-	blanks := len(front) - tabs
-	return strings.Repeat(" ", tabs+(blanks+unit-1)/unit) + rest
+	return tabs + (len(front)-tabs+unit-1)/unit
 }
 
 // imports takes whole import statements out of the bodies and lists them once at the front.
 func (w *work) imports(s *state) bool {
-	if len(w.f.Imports) == 0 {
+	if len(w.f.Dependencies) == 0 {
 		return false
 	}
-	there := map[int32]int{} // lines of each statement that are still there
+	gone := map[int32]bool{}
 	for i := range s.bodies {
+		if s.bodies[i].duplicate || s.bodies[i].cited {
+			continue
+		}
 		for _, l := range s.bodies[i].lines {
 			if l.imp > 0 {
-				there[l.imp]++
+				gone[l.imp] = true
 			}
-		}
-	}
-	gone := map[int32]bool{}
-	for k, im := range w.f.Imports {
-		id := statement(w.f.Imports, k)
-		if n := there[id]; n > 0 && n == w.lines[id] && im.Statement {
-			gone[id] = true
 		}
 	}
 	if len(gone) == 0 {
@@ -325,14 +372,14 @@ func (w *work) imports(s *state) bool {
 	}
 	for i := range s.bodies {
 		b := s.bodies[i]
-		if b.duplicate || !slices.ContainsFunc(b.lines, func(l line) bool { return gone[l.imp] }) {
+		if b.duplicate || b.cited || !slices.ContainsFunc(b.lines, func(l line) bool { return gone[l.imp] }) {
 			continue
 		}
 		out := make([]line, 0, len(b.lines))
 		rest := false
 		for _, l := range b.lines {
-			blank := strings.TrimSpace(l.text) == ""
-			if gone[l.imp] || blank && len(out) > 0 && strings.TrimSpace(out[len(out)-1].text) == "" || blank && len(out) == 0 {
+			blank := l.blank()
+			if gone[l.imp] || blank && (len(out) == 0 || out[len(out)-1].blank()) {
 				continue
 			}
 			rest = rest || !blank
@@ -345,70 +392,94 @@ func (w *work) imports(s *state) bool {
 		s.bodies[i] = b
 	}
 	s.header = header(w.f, gone)
-	return true
+	return headedBody(s) >= 0
 }
 
-// header returns the list of the imports whose statements have gone.
+// header returns the list of the imports whose statements have gone. Entries with blanks of their own are set apart by commas.
 func header(f *File, gone map[int32]bool) string {
 	var list []string
-	for k, im := range f.Imports {
-		if !gone[statement(f.Imports, k)] {
+	separator := " "
+	first := int32(0)
+	for k, d := range f.Dependencies {
+		if k == 0 || f.Dependencies[k-1].StartByte != d.StartByte {
+			first = int32(k + 1)
+		}
+		if !gone[first] || slices.Contains(list, d.Entry) {
 			continue
 		}
-		entry := im.Path
-		if len(im.Names) > 0 {
-			entry += "(" + strings.Join(im.Names, ", ") + ")"
-		}
-		if !slices.Contains(list, entry) {
-			list = append(list, entry)
+		list = append(list, d.Entry)
+		name, _, _ := strings.Cut(d.Entry, "(")
+		if strings.Contains(name, " ") {
+			separator = ", "
 		}
 	}
-	return "imports: " + strings.Join(list, " ") + "\n"
+	return headerWord + strings.Join(list, separator) + "\n"
 }
 
-// statement returns 1 + the index of the first import of the statement that import k belongs to.
-func statement(imports []parse.Import, k int) int32 {
-	for k > 0 && imports[k-1].StartByte == imports[k].StartByte {
-		k--
+const headerWord = "imports: "
+
+// missing counts the tokens of source lines that are neither stored, nor blank, nor listed in the header, nor replaced by a marker
+// that leads to the same lines, stored. The techniques leave none; what they would lose by mistake lowers contextPreserved.
+func (w *work) missing(s *state) int {
+	lost := 0
+	listed := map[string]bool{}
+	for i := range s.bodies {
+		b, source := &s.bodies[i], w.source[i].lines
+		if b.duplicate {
+			if !w.p.Resolvable(b.refs[0]) {
+				lost += w.f.Chunks[i].Tokens
+			}
+			continue
+		}
+		if len(b.lines) == len(source) && len(b.refs) == 0 {
+			continue
+		}
+		j, refs := 0, b.refs
+		skip := func(to int) {
+			for ; j < to; j++ {
+				l := &source[j]
+				if l.blank() || l.imp > 0 && w.listed(s.header, l.imp, listed) {
+					continue
+				}
+				lost += token.Count(l.text)
+			}
+		}
+		for k := range b.lines {
+			l := &b.lines[k]
+			skip(int(l.source))
+			j++
+			if l.marker {
+				to := int(l.source + l.swaps)
+				if w.p.stored(refs[0], source[l.source:to], w.f.Layout) {
+					j = to
+				} else {
+					j--
+					skip(to)
+				}
+				refs = refs[1:]
+			}
+		}
+		skip(len(source))
 	}
-	return int32(k + 1)
+	return lost
 }
 
-// annotate notes for each line which import statement it belongs to, and for each statement how many lines it has.
-// Statements that share a line with something else, or are torn by a chunk's end, are left alone.
-func (w *work) annotate(s *state) {
-	w.lines = map[int32]int{}
-	for k, im := range w.f.Imports {
-		id := statement(w.f.Imports, k)
-		if !im.Statement || id != int32(k+1) {
-			continue
+// listed says whether the header has all entries of the import statement whose first dependency is id-1.
+func (w *work) listed(header string, id int32, known map[string]bool) bool {
+	if len(known) == 0 {
+		list := strings.TrimSuffix(strings.TrimPrefix(header, headerWord), "\n")
+		for _, d := range w.f.Dependencies {
+			known[d.Entry] = strings.Contains(list, d.Entry)
 		}
-		i := slices.IndexFunc(w.f.Chunks, func(c chunk.Chunk) bool { return c.StartByte <= im.StartByte && im.EndByte <= c.EndByte })
-		if i < 0 {
-			continue
-		}
-		c := &w.f.Chunks[i]
-		from, to := im.StartByte-c.StartByte, im.EndByte-c.StartByte
-		if to > len(c.Content) || from < 0 {
-			continue
-		}
-		before := c.Content[strings.LastIndexByte(c.Content[:from], '\n')+1 : from]
-		after := c.Content[to:]
-		if e := strings.IndexByte(after, '\n'); e >= 0 {
-			after = after[:e]
-		}
-		if strings.TrimSpace(before) != "" || strings.Trim(after, "; \t\r") != "" {
-			continue
-		}
-		l := strings.Count(c.Content[:from], "\n")
-		n := 1 + strings.Count(c.Content[from:to], "\n")
-		lines := s.bodies[i].lines
-		if l+n > len(lines) {
-			continue
-		}
-		for j := l; j < l+n; j++ {
-			lines[j].imp = id
-		}
-		w.lines[id] = n
 	}
+	start := w.f.Dependencies[id-1].StartByte
+	for _, d := range w.f.Dependencies[id-1:] {
+		if d.StartByte != start {
+			break
+		}
+		if !known[d.Entry] {
+			return false
+		}
+	}
+	return true
 }

@@ -7,6 +7,9 @@
 // stumbles over what it is too old for, or over branches of #if, it is written in an older way, with the same offsets, and read once
 // more.
 //
+// A File also tells which of its white space says something (layout.go): the strings of languages with a grammar come from
+// the tree, those of some thirty others from their lexical rules (lexis.go); of the rest nothing may change.
+//
 // # Bounds
 //
 // A file longer than Options.MaxBytes, or one whose parsing takes longer than Options.Timeout, is an error of that file

@@ -8,7 +8,73 @@ func section(kind Kind, name string, start, line int) Decl {
 	return Decl{Kind: kind, Name: name, Qualified: name, Signature: name, StartByte: start, NameByte: start, StartLine: line}
 }
 
-// headings reads Markdown: a heading lasts until the next one of its level or above. Fenced code is passed over.
+// frontMatter returns where the front matter of Markdown ends, which stands between two lines of three signs; 0 without.
+func frontMatter(text string) int {
+	offset, mark := 0, ""
+	for l := range strings.Lines(text) {
+		offset += len(l)
+		l = strings.TrimRight(l, " \t\r\n")
+		switch {
+		case mark == "" && (l == "---" || l == "+++"):
+			mark = l
+		case mark == "":
+			return 0
+		case l == mark || mark == "---" && l == "...":
+			return offset
+		}
+	}
+	return 0
+}
+
+// fenceAfter returns the fence of the code block that is open after a line of Markdown; fence is the one before it.
+func fenceAfter(fence, l string) string {
+	l = strings.TrimSpace(l)
+	if l == "" || l[0] != '`' && l[0] != '~' {
+		return fence
+	}
+	n := len(l) - len(strings.TrimLeft(l, l[:1]))
+	switch {
+	case fence == "" && n >= 3 && (l[0] == '~' || strings.IndexByte(l[n:], '`') < 0):
+		return l[:n]
+	case fence != "" && n == len(l) && strings.HasPrefix(l, fence):
+		return ""
+	}
+	return fence
+}
+
+// htmlBlock returns what ends the block of HTML that begins with a line of Markdown, in which nothing is a heading; "" for
+// other lines.
+func htmlBlock(l string) string {
+	if strings.HasPrefix(l, "<!--") {
+		return "-->"
+	}
+	if l == "" || l[0] != '<' {
+		return ""
+	}
+	l = strings.ToLower(l[:min(len(l), 12)])
+	for _, tag := range [...]string{"pre", "script", "style", "textarea"} {
+		if rest, ok := strings.CutPrefix(l, "<"+tag); ok && (rest == "" || !isWord(rest[0])) {
+			return "</" + tag + ">"
+		}
+	}
+	return ""
+}
+
+// atx returns level and title of a line that begins with number signs; level 0 for other lines.
+func atx(l string) (level int, title string) {
+	n := len(l) - len(strings.TrimLeft(l, "#"))
+	if n == 0 || n > 6 || n == len(l) || l[n] != ' ' && l[n] != '\t' {
+		return 0, ""
+	}
+	title = strings.TrimSpace(l[n:])
+	if bare := strings.TrimRight(title, "#"); bare == "" || strings.HasSuffix(bare, " ") || strings.HasSuffix(bare, "\t") {
+		title = strings.TrimSpace(bare)
+	}
+	return n, title
+}
+
+// headings reads Markdown: a heading lasts until the next one of its level or above. Front matter, fenced code and blocks of
+// HTML are passed over.
 func headings(text string, f *File) {
 	type open struct {
 		level int
@@ -28,37 +94,47 @@ func headings(text string, f *File) {
 			}
 		}
 	}
-	fence := ""
+	fence, html := "", ""
 	offset, line := 0, 0
+	matter := frontMatter(text)
 	previous, previousAt := "", 0
 	for l := range strings.Lines(text) {
 		line++
 		at := offset
 		offset += len(l)
 		trimmed := strings.TrimSpace(l)
-		if fence != "" {
-			if strings.HasPrefix(trimmed, fence) && strings.Trim(trimmed, fence[:1]) == "" {
-				fence = ""
-			}
+		if at < matter {
+			continue
+		}
+		flush := strings.TrimLeft(l, " ") // up to three blanks are no indentation
+		if len(l)-len(flush) > 3 {
+			flush = ""
+		}
+		inside := fence != "" || html != ""
+		if html == "" {
+			fence = fenceAfter(fence, l)
+		}
+		if fence == "" && !inside {
+			html = htmlBlock(flush)
+		}
+		if html != "" && strings.Contains(strings.ToLower(l), html) {
+			inside, html = true, ""
+		}
+		if inside || fence != "" || html != "" {
 			previous = ""
 			continue
 		}
-		if strings.HasPrefix(trimmed, "```") || strings.HasPrefix(trimmed, "~~~") {
-			fence = trimmed[:len(trimmed)-len(strings.TrimLeft(trimmed, trimmed[:1]))]
-			previous = ""
-			continue
-		}
-		level, title, start, first := 0, "", at, line
-		if n := len(l) - len(strings.TrimLeft(l, "#")); n > 0 && n <= 6 && n < len(l) && (l[n] == ' ' || l[n] == '\t') {
-			level, title = n, strings.TrimRight(strings.TrimSpace(l[n:]), "# ")
-		} else if previous != "" && trimmed != "" && (strings.Trim(trimmed, "=") == "" || strings.Trim(trimmed, "-") == "" && len(trimmed) > 1) {
+		start, first := at, line
+		level, title := atx(flush)
+		if level == 0 && previous != "" && flush != "" && trimmed != "" &&
+			(strings.Trim(trimmed, "=") == "" || strings.Trim(trimmed, "-") == "" && len(trimmed) > 1) {
 			level, title, start, first = 2, previous, previousAt, line-1
 			if trimmed[0] == '=' {
 				level = 1
 			}
 		}
 		previous, previousAt = trimmed, at
-		if strings.HasPrefix(l, "    ") || strings.HasPrefix(trimmed, "|") || strings.HasPrefix(trimmed, "-") {
+		if flush == "" || strings.HasPrefix(trimmed, "|") || strings.HasPrefix(trimmed, "-") {
 			previous = ""
 		}
 		if level == 0 {

@@ -35,13 +35,13 @@ const (
 // File is what is known about one text. Offsets are bytes, lines begin at 1, end offsets are exclusive and end lines
 // inclusive.
 type File struct {
-	Language        string // lower-case id such as go, typescript, tsx, csharp; "text" where unknown
-	Category        Category
-	IndentSensitive bool // indentation has meaning: it must not be changed
-	Generated       bool // a marker in the first lines says so
-	Structured      bool // there is a parser for the language
-	HasError        bool // part of the text did not parse; the rest is here
-	Lines           int
+	Language   string // lower-case id such as go, typescript, tsx, csharp; "text" where unknown
+	Category   Category
+	Layout     Layout // which white space may change
+	Generated  bool   // a marker in the first lines says so
+	Structured bool   // there is a parser for the language
+	HasError   bool   // part of the text did not parse; the rest is here
+	Lines      int
 
 	Package  string   // package or namespace that the file declares as a whole
 	Decls    []Decl   // declarations of the file's top level, in order
@@ -53,6 +53,9 @@ type File struct {
 	Comments []Range  // in order
 	Doc      string   // comment at the head of the file
 	Cuts     []Cut    // where a chunk may begin, ascending, without 0
+
+	Verbatim     []Verbatim   // strings, templates and the like that go over lines, ascending
+	Dependencies []Dependency // imports that can be listed instead, in order
 }
 
 // Decl is one declaration. Doc comments, attributes and decorators that stand directly before a declaration belong to it:
@@ -98,7 +101,6 @@ type Import struct {
 	StartByte int
 	EndByte   int
 	Line      int
-	Statement bool // a statement of the top level that does nothing but import
 
 	Form  string // how: static, global, function, const, relative, system, module; empty for the usual way
 	Binds []Bind // names that the file knows from here on
@@ -138,6 +140,12 @@ type Marker struct {
 	Kind string // TODO, FIXME, HACK, XXX, BUG
 	Text string // rest of the line, at most 200 bytes
 	Line int
+}
+
+// Verbatim is a stretch of text whose white space stays.
+type Verbatim struct {
+	StartByte, EndByte int
+	Quoted             bool // a string or the like, not a comment or prose
 }
 
 // Range is a stretch of bytes.

@@ -9,6 +9,7 @@ import "sync"
 type grammar struct {
 	language *C.TSLanguage
 	rules    []rule
+	verbatim []bool // strings and comments
 	types    []string
 	fields   []string
 }
@@ -66,10 +67,11 @@ func newGrammars() *grammars {
 		g.byLanguage[id] = sync.OnceValue(func() *grammar {
 			lang := load()
 			types, fields := symbols(lang)
-			made := &grammar{language: lang, types: types, fields: fields, rules: make([]rule, len(types))}
+			made := &grammar{language: lang, types: types, fields: fields, rules: make([]rule, len(types)), verbatim: make([]bool, len(types))}
 			table := rules(id)
 			for i, t := range types {
 				made.rules[i] = table[t]
+				made.verbatim[i] = verbatimTypes[t] || table[t].act == comment
 			}
 			return made
 		})

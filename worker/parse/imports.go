@@ -5,10 +5,7 @@ import "strings"
 // imports notes the imports of the statement at node i.
 func (x *extraction) imports(i uint32, s scope) {
 	n := &x.nodes[i]
-	base := Import{StartByte: int(n.start), EndByte: x.trimmed(n), Line: x.lines.at(int(n.start)), Statement: s.owner == nil && s.level == 0}
-	if s.owner != nil && s.owner.Kind == Module && !s.inFunc {
-		base.Statement = false // belongs to the module's scope
-	}
+	base := Import{StartByte: int(n.start), EndByte: x.trimmed(n), Line: x.lines.at(int(n.start))}
 	switch x.g.typeOf(n) {
 	case "import_declaration":
 		if x.file.Language == "java" {
@@ -68,7 +65,6 @@ func (x *extraction) imports(i uint32, s scope) {
 		path := x.str(x.field(i, x.g.fieldID("module_name")))
 		if path == "" {
 			path = "__future__"
-			base.Statement = false // must stay the first statement
 		}
 		var names []string
 		for c := i + 1; c < n.next; c = x.nodes[c].next {
@@ -91,7 +87,6 @@ func (x *extraction) imports(i uint32, s scope) {
 			x.add(base, x.str(&x.nodes[a]))
 		}
 	case "extern_crate_declaration", "mod_item":
-		base.Statement = base.Statement && x.g.is(n, "extern_crate_declaration")
 		name := x.str(x.field(i, x.name))
 		base.Binds = []Bind{{Local: short(name)}}
 		if x.g.is(n, "mod_item") {
@@ -132,7 +127,6 @@ func (x *extraction) imports(i uint32, s scope) {
 	case "namespace_use_declaration":
 		x.phpUse(i, base)
 	default: // PHP's include and require
-		base.Statement = false
 		base.Form = "file"
 		if c := x.find(i, "string", "encapsed_string"); c != 0 {
 			base.Binds = []Bind{{Local: "*", Name: "*"}}
@@ -359,7 +353,6 @@ func (x *extraction) required(i uint32, name string, s scope) bool {
 	}
 	n := &x.nodes[i]
 	base := Import{StartByte: int(n.start), EndByte: int(n.end), Line: x.lines.at(int(n.start))}
-	base.Statement = x.file.Language == "ruby" && s.owner == nil && s.level == 0
 	if x.file.Language == "ruby" {
 		base.Binds = []Bind{{Local: "*", Name: "*"}}
 		if name == "require_relative" {

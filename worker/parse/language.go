@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/go-enry/go-enry/v2"
-	"github.com/go-enry/go-enry/v2/data"
 )
 
 // byExtension decides the extensions that enry finds ambiguous, and the common ones without asking it.
@@ -160,25 +159,8 @@ var languageCategory = map[string]Category{
 	"ignore-list": Config, "nix": Config, "dockerfile": Config, "java-properties": Config, "git-config": Config, "editorconfig": Config,
 }
 
-var indented = map[string]bool{
-	"python": true, "yaml": true, "makefile": true, "markdown": true, "restructuredtext": true, "haml": true, "pug": true, "sass": true,
-	"coffeescript": true, "haskell": true, "fsharp": true, "nim": true, "slim": true, "stylus": true, "gdscript": true, "elm": true,
-	"asciidoc": true, "text": true, "starlark": true, "cython": true, "org": true, "csv": true, "tsv": true, "diff": true,
-	"fortran": true, // fixed form: columns have meaning; the free form is another language
-}
-
-// Dialects are edited as the language that they come from, and indented like it.
-func init() {
-	for _, l := range data.LanguageInfoByID {
-		switch l.AceMode {
-		case "yaml", "python", "coffee", "haml", "jade", "sass", "stylus", "slim", "haskell", "makefile", "cobol", "rst", "elm", "nim", "markdown":
-			indented[id(l.Name)] = true
-		}
-	}
-}
-
-// nature returns the category of a file and whether its indentation has meaning.
-func nature(file, language string) (Category, bool) {
+// nature returns the category of a file.
+func nature(file, language string) Category {
 	c, ok := languageCategory[language]
 	if !ok {
 		c = Code
@@ -195,5 +177,5 @@ func nature(file, language string) (Category, bool) {
 			c = Documentation
 		}
 	}
-	return c, indented[language]
+	return c
 }

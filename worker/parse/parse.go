@@ -86,7 +86,7 @@ func (p *Parser) Parse(ctx context.Context, path, text string, o Options) (*File
 		return nil, fmt.Errorf("parse %s: %w: %d bytes, %d are allowed", path, ErrTooLarge, len(text), o.MaxBytes)
 	}
 	f := &File{Language: Language(path, text)}
-	f.Category, f.IndentSensitive = nature(path, f.Language)
+	f.Category = nature(path, f.Language)
 	f.Generated = generated(text)
 	ln := newLines(text)
 	f.Lines = len(ln)
@@ -115,11 +115,14 @@ func (p *Parser) Parse(ctx context.Context, path, text string, o Options) (*File
 		}
 		f.Structured = true
 		extract(g, t, text, ln, f)
-		if f.Language == "sql" && f.HasError {
+		if f.Language == "sql" && (f.HasError || ownTerminators(text)) {
 			splitSQL(text, ln, f)
 		}
+		f.layout(path, g, t, text)
+		f.dependencies(g, t, text)
 		return f, ctx.Err()
 	}
+	f.layout(path, nil, tree{}, text)
 	f.Structured = true
 	switch f.Language {
 	case "markdown":

@@ -214,13 +214,66 @@ func TestParse(t *testing.T) {
 		require.Contains(t, names(f), "variable p")
 	})
 
+	t.Run("SqlDialectsEndStatementsInTheirOwnWays", func(t *testing.T) {
+		t.Parallel()
+		for _, c := range []struct {
+			dialect, text string
+			want          []string
+		}{
+			{"MySQL", "DROP TABLE IF EXISTS x;\nDELIMITER //\n-- adds\nCREATE DEFINER=`root`@`%` PROCEDURE add_role(IN n VARCHAR(9))\nBEGIN\n  IF n = 'it\\'s;' THEN\n    INSERT INTO a VALUES (n);\n  END IF;\n  SELECT CASE WHEN 1 THEN 2 END;\nEND //\n\nCREATE TRIGGER roles_ai AFTER INSERT ON roles FOR EACH ROW\nBEGIN\n  SET @x = 1;\nEND//\nDELIMITER ;\nCREATE TABLE `after` (id INT);\n",
+				[]string{"statement DROP TABLE IF EXISTS x;", "function add_role", "function roles_ai", "struct after"}},
+			{"MySQLWithoutDelimiter", "CREATE PROCEDURE p()\nBEGIN\n  DECLARE x INT;\n  WHILE x > 0 DO\n    SET x = x - 1;\n  END WHILE;\nEND;\nCREATE TABLE t (id INT) ENGINE=InnoDB;\n",
+				[]string{"function p", "struct t"}},
+			{"TransactSQL", "USE shop\nGO\nCREATE OR ALTER PROCEDURE [dbo].[CancelOrder] @id INT\nAS\nBEGIN\n  SET NOCOUNT ON;\n  BEGIN TRANSACTION;\n  UPDATE o SET s = 'GO' WHERE id = @id;\n  COMMIT;\nEND\nGO\n\nCREATE VIEW dbo.OpenOrders AS\nSELECT a, b FROM o\nGO\nCREATE TABLE [dbo].[Order Lines] (id INT)\nCREATE TABLE dbo.Last (id INT)\nGO\n",
+				[]string{"statement USE shop", "function dbo.CancelOrder", "type dbo.OpenOrders", "struct dbo.OrderLines", "struct dbo.Last"}},
+			{"Oracle", "CREATE OR REPLACE PACKAGE BODY billing AS\n  g NUMBER := 10 / 2;\n  PROCEDURE charge(p NUMBER) IS\n    v NUMBER;\n    PROCEDURE local_one IS BEGIN NULL; END;\n  BEGIN\n    IF p > 0 THEN v := q'[it's;]'; END IF;\n  END charge;\n\n  FUNCTION total RETURN NUMBER IS\n  BEGIN\n    RETURN 1;\n  END total;\nBEGIN\n  g := 1;\nEND billing;\n/\n\nCREATE TABLE ledger (id NUMBER);\nDECLARE\n  x NUMBER;\nBEGIN\n  x := 1;\nEND;\n/\nCREATE TABLE last_one (id NUMBER);\n",
+				[]string{"module billing", "function billing.charge", "function billing.total", "struct ledger", "statement DECLARE x NUMBER; BEGIN x := 1; END;", "struct last_one"}},
+			{"OracleWithoutSlash", "CREATE OR REPLACE PROCEDURE p IS\n  v NUMBER;\nBEGIN\n  v := 1;\nEND p;\nCREATE TABLE t (id NUMBER);\n", []string{"function p", "struct t"}},
+			{"Firebird", "SET TERM ^ ;\nCREATE PROCEDURE p AS BEGIN x = 1; END^\nSET TERM ; ^\nCREATE TABLE t (id INT);\n", []string{"function p", "struct t"}},
+			{"ASOfOtherKinds", "CREATE PROCEDURE p AS SELECT a AS x, b AS y FROM t;\nCREATE TRIGGER tr AFTER UPDATE ON a REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION f();\nCREATE FUNCTION f(begin date, x text) RETURNS int AS 'SELECT 1' LANGUAGE sql;\nCREATE TRIGGER u BEFORE INSERT ON a BEGIN SELECT NEW.end; END;\nCREATE TABLE t (id int);\n",
+				[]string{"function p", "function tr", "function f", "function u", "struct t"}},
+			{"SQLite", "CREATE TRIGGER tr AFTER INSERT ON a BEGIN\n  UPDATE b SET x = CASE WHEN 1 THEN 2 ELSE 3 END;\n  DELETE FROM c;\nEND;\nCREATE TABLE t (id INT);\n", []string{"function tr", "struct t"}},
+			{"Postgres", "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC\n  SELECT 1;\n  SELECT 2;\nEND;\nCREATE FUNCTION g() RETURNS void AS $x$ BEGIN; $x$ LANGUAGE plpgsql;\nCREATE POLICY event ON t AS PERMISSIVE USING (true);\nCREATE TABLE t (id int);\nBEGIN;\nCOMMIT;\n",
+				[]string{"function f", "function g", "variable event", "struct t", "statement BEGIN;", "statement COMMIT;"}},
+		} {
+			f := mustParse(t, p, "x.sql", c.text)
+			require.Equal(t, c.want, names(f), c.dialect)
+			end := 0
+			for _, d := range f.Decls {
+				require.GreaterOrEqual(t, d.StartByte, end, c.dialect)
+				end = d.EndByte
+			}
+		}
+		f := mustParse(t, p, "x.sql", "DELIMITER //\n-- adds a role\nCREATE PROCEDURE p()\nBEGIN\n  SELECT 1;\nEND //\n")
+		require.Equal(t, "adds a role", f.Decls[0].Doc)
+	})
+
 	t.Run("DocumentsHaveHeadings", func(t *testing.T) {
 		t.Parallel()
 		f := mustParse(t, p, "README.md", "intro\n\n# One\ntext\n```\n# not\n```\n## Two ##\nSet\n===\nx\n\nSub\n---\n- a\n---\n")
 		require.Equal(t, []string{"heading One", "heading One.Two", "heading Set", "heading Set.Sub"}, names(f))
 		require.Equal(t, parse.Documentation, f.Category)
-		require.True(t, f.IndentSensitive)
+		require.Equal(t, parse.Indented, f.Layout)
 		require.Equal(t, 10, find(t, f, "Set").EndLine-find(t, f, "Set").StartLine+3)
+	})
+
+	t.Run("WhatOnlyLooksLikeAHeadingIsNone", func(t *testing.T) {
+		t.Parallel()
+		for text, want := range map[string][]string{
+			"---\ntitle: x\nlast: y\n---\n\n# One\n":                     {"heading One"},
+			"+++\ntitle = 1\n+++\n# One\n":                               {"heading One"},
+			"---\nnot: closed\n\n# One\n":                                {"heading One"},
+			"<!--\n# no\n\nno\n--\n-->\n# One\n<!-- x --> \n## Two\n":    {"heading One", "heading One.Two"},
+			"<pre>\n# no\n</pre>\n<script>\n# no\n</script>\n# One\n":    {"heading One"},
+			"   # One #\n    # code\n  Two\n  ---\n":                     {"heading One", "heading One.Two"},
+			"# C#\n## F# ##\n":                                           {"heading C#", "heading C#.F#"},
+			"~~~~\n# no\n~~~\n# no\n~~~~\n# One\n":                       {"heading One"},
+			"```sh\n# no\n``` x\n# no\n```\n# One\n``` a ``` b\n# Two\n": {"heading One", "heading Two"},
+			"- x\n  ```\n  # no\n  ```\n# One\n":                         {"heading One"},
+			"#no\n####### no\n#\n":                                       nil,
+		} {
+			require.Equal(t, want, names(mustParse(t, p, "a.md", text)), text)
+		}
 	})
 
 	t.Run("ConfigurationHasTopLevelKeys", func(t *testing.T) {

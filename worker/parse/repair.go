@@ -70,8 +70,8 @@ func skipText(b []byte, i int, hash bool) int {
 // maxHead bounds how far the head of a declaration is read.
 const maxHead = 1000
 
-// closing returns the offset of the bracket that closes the one at i, or -1, also when what all searches of a text may cost is spent.
-func closing(b []byte, i int, hash bool, budget *int) int {
+// closingBrace returns the offset of the bracket that closes the one at i, or -1, also when what all searches of a text may cost is spent.
+func closingBrace(b []byte, i int, hash bool, budget *int) int {
 	depth := 0
 	for j := i; j < len(b); *budget-- {
 		if *budget <= 0 {
@@ -154,7 +154,7 @@ func primaryConstructors(b []byte) (changed bool) {
 			}
 			switch b[j] {
 			case '(':
-				end := closing(b, j, false, &budget)
+				end := closingBrace(b, j, false, &budget)
 				if end < 0 {
 					break head
 				}
@@ -195,7 +195,7 @@ func phpConstants(b []byte) (changed bool) {
 				j++
 			}
 			if j > start && j < len(b) && b[j] == '{' {
-				enumEnd = closing(b, j, true, &budget)
+				enumEnd = closingBrace(b, j, true, &budget)
 				i = j
 			}
 		case b[i] == 'c' && keyword(b, i, "const"):
@@ -265,7 +265,7 @@ func propertyHooks(b []byte) (changed bool) {
 			i = j
 			continue
 		}
-		end := closing(b, open, true, &budget)
+		end := closingBrace(b, open, true, &budget)
 		if end < 0 {
 			return changed
 		}

@@ -16,9 +16,6 @@ const (
 	keepNodes  = 1 << 12 // scratch of the heap kept between calls
 )
 
-// del is the one character that the library treats like no other.
-const del = 0x7f
-
 type remembered struct {
 	key
 	count uint32
@@ -41,13 +38,8 @@ func Count(text string) int {
 	if text == "" {
 		return 0
 	}
-	if strings.IndexByte(text, del) >= 0 {
-		if n, err := byLibrary(text); err == nil {
-			return n
-		}
-	}
 	if !utf8.ValidString(text) {
-		text = string([]rune(text)) // each invalid byte is U+FFFD to the library, too
+		text = string([]rune(text)) // each invalid byte is U+FFFD to the reference, too
 	}
 	b, _ := pool.Get().(*scratch)
 	n := b.count(text)

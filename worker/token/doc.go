@@ -7,13 +7,13 @@
 //
 // # Exactness
 //
-// Count equals the library's own Count for every text whose pieces are at most [MaxPiece] bytes long, also for invalid
-// UTF-8 (a byte that belongs to no character counts as U+FFFD). The library's regular expression is replaced by a
-// hand-written scanner (scan.go) that cuts at the same places, and the merge of known pieces is remembered. A longer piece
-// (an unbroken run of letters, punctuation or blanks, as in a blob) is counted in windows of MaxPiece bytes, each merged
-// for itself: the count stays deterministic, differs from the library's by a few tokens a window at most, and memory and
-// time stay linear in the text. Texts that hold U+007F, which the library passes over in some contexts, are left to the
-// library itself.
+// Count equals that of the encoding's published definition (OpenAI's tiktoken) for every text whose pieces are at most
+// [MaxPiece] bytes long; a byte that belongs to no character counts as U+FFFD. The library's own Count is not used: its
+// generated matcher ends a run of white space after the first line ends instead of the last, a token too many where lines of
+// only blanks follow, and passes over U+007F. The split expression is a hand-written scanner here (scan.go), and the merge
+// of known pieces is remembered. A longer piece (an unbroken run of letters, punctuation or blanks, as in a blob) is
+// counted in windows of MaxPiece bytes, each merged for itself: the count stays deterministic, differs from the definition
+// by a few tokens a window at most, and memory and time stay linear in the text.
 //
 // # Concurrency
 //

@@ -95,8 +95,7 @@ func (p *plane) run(s string, i int, set uint) int {
 //	\s+(?!\S)
 //	\s+
 //
-// in their order, without backtracking, as the library's generated matcher does: where the fifth alternative has to give
-// back blanks, that matcher stops after the first line ends of the run, not after the last (see blanks).
+// in their order, without backtracking.
 func (p *plane) next(s string, i int) int {
 	if isLetter(s[i]) {
 		return p.word(s, i)
@@ -212,25 +211,32 @@ func (p *plane) punctuation(s string, i int) int {
 	return i
 }
 
-// blanks cuts a run of white space: after its first line ends if it has some; otherwise the last blank is left to the
-// word that follows.
+// blanks cuts a run of white space: after its last line end if it has one; otherwise the last blank is left to the word
+// that follows.
 func (p *plane) blanks(s string, i int) int {
-	before, j := i, i
+	before, j, line := i, i, 0
 	for j < len(s) {
-		c, n := p.class(s, j)
-		if c == newline {
-			for j < len(s) && (s[j] == '\n' || s[j] == '\r') {
-				j++
+		n := 1
+		switch c := s[j]; {
+		case c == '\n' || c == '\r':
+			line = j + 1
+		case c == ' ' || c == '\t':
+		default:
+			var class uint8
+			if class, n = p.class(s, j); class != space {
+				n = 0
 			}
-			return j
 		}
-		if c != space {
+		if n == 0 {
 			break
 		}
 		before = j
 		j += n
 	}
-	if j == len(s) || before == i {
+	switch {
+	case line > 0:
+		return line
+	case j == len(s) || before == i:
 		return j
 	}
 	return before

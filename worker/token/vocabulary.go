@@ -95,17 +95,6 @@ var load = sync.OnceValue(func() *vocabulary {
 	return v
 })
 
-var library = sync.OnceValues(func() (tokenizer.Codec, error) { return tokenizer.Get(tokenizer.O200kBase) })
-
-// byLibrary counts as the library does, at a tenth of the speed.
-func byLibrary(text string) (int, error) {
-	codec, err := library()
-	if err != nil {
-		return 0, err
-	}
-	return codec.Count(text)
-}
-
 func (v *vocabulary) add(text string, rank uint32) {
 	v.max = max(v.max, len(text))
 	if len(text) > packed {
