@@ -64,11 +64,11 @@ func (s *Sender) build(m Message) (*gomail.Msg, error) {
 }
 
 // plainAddress is the address with its domain in ASCII. It is strict beyond the standard: no quoted local part, no address literal,
-// nothing that a header or SMTP command could hide in. The database's private.is_mail_address says the same.
+// nothing that a header or SMTP command could hide in. What the database's private.is_mail_address refuses is never queued.
 func plainAddress(address string) (string, error) {
 	local, domain, ok := strings.Cut(address, "@")
 	forbidden := func(r rune) bool {
-		return unicode.IsControl(r) || unicode.IsSpace(r) || strings.ContainsRune(`[]@"(),:;<>\`, r)
+		return unicode.IsControl(r) || unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || strings.ContainsRune(`[]@"(),:;<>\`, r)
 	}
 	if !ok || local == "" || len(address) > 254 || strings.ContainsFunc(local, forbidden) || strings.ContainsFunc(domain, forbidden) {
 		return "", errors.New("not a plain mail address")

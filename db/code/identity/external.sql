@@ -69,12 +69,14 @@ declare
   v_user public.users;
 begin
   if v_email is null then
-    perform private.refuse(403, 'EMAIL_NOT_VERIFIED', 'Your identity provider gave no e-mail address. An account needs one.');
+    perform private.refuse(403, 'EMAIL_NOT_VERIFIED', case when coalesce(p ->> 'email', '') = ''
+      then 'Your identity provider gave no e-mail address. An account needs one.'
+      else 'Your identity provider gave an e-mail address that no mail can be sent to. An account needs another one.' end);
   end if;
   select * into v_user from public.users u where u.email = v_email for no key update;
   if not found then
     insert into public.users (email, first_name, last_name, email_verified_at)
-    values (v_email, coalesce(left(p ->> 'first_name', 50), ''), coalesce(left(p ->> 'last_name', 50), ''), case when v_verified then now() end)
+    values (v_email, private.clean_name(p ->> 'first_name'), private.clean_name(p ->> 'last_name'), case when v_verified then now() end)
     returning * into v_user;
     perform private.create_organization(
       private.personal_organization_name(v_user.first_name, v_user.last_name, v_user.email), v_user.id);
