@@ -65,6 +65,10 @@ type Identity struct {
 
 	IssuedAt  time.Time
 	ExpiresAt time.Time
+	// AuthenticatedAt is when the person last proved who they are (auth_time);
+	// zero where the issuer does not say it. Keycloak gives one session the same
+	// name again after a sign-out, and only this tells the two apart.
+	AuthenticatedAt time.Time
 
 	// Claims is the normalised identity as compact JSON with the members iss,
 	// kind, sub, user_id, email, email_verified, first_name, last_name, org_id,
@@ -94,6 +98,7 @@ func identify(kind Kind, clientID string, emailsConfirmed bool, c claims) (*Iden
 	}
 	id.ExpiresAt, _ = c.date("exp") // present: the verifier has judged it
 	id.IssuedAt, _ = c.date("iat")
+	id.AuthenticatedAt, _ = c.date("auth_time")
 
 	switch kind {
 	case KindBuiltin:

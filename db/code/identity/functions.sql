@@ -210,19 +210,22 @@ begin atomic
 end;
 comment on function private.session_line is 'A session and its successors. Judges: callable by definer functions of ours only.';
 
--- p: session_id? (from a genuine token, expired or not), token_hash? (of a refresh token). Unknown ones are passed over: logging out
--- twice, or of nothing, is no error.
+-- p: session_id? (from a genuine token of ours) or issuer, session_key, auth_time? (of an external one), expired or not; token_hash? (of a
+-- refresh token). Unknown ones are passed over: logging out twice, or of nothing, is no error. Answers the names at Keycloak of what ended.
 create or replace function private.log_out(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v record;
+  v_named uuid := coalesce(private.as_uuid(p ->> 'session_id'),
+    (private.external_session(p ->> 'issuer', p ->> 'session_key', to_timestamp((p ->> 'auth_time')::double precision))).id);
+  v_ended jsonb := '[]';
 begin
   for v in
-    select s.id, s.user_id, s.organization_id
+    select s.id, s.user_id, s.organization_id, s.provider, s.issuer, s.external_key
     from private.sessions s
     where s.id in (
-      select private.session_line(private.as_uuid(p ->> 'session_id'))
+      select private.session_line(v_named)
       union
       select private.session_line(t.session_id) from private.refresh_tokens t where t.token_hash = decode(p ->> 'token_hash', 'hex'))
     order by s.id
@@ -232,9 +235,12 @@ begin
       perform set_config('app.session_id', v.id::text, true);
       perform private.audit('user.logout', 'Signed out.', null, null,
         coalesce(v.organization_id, (select u.default_organization_id from public.users u where u.id = v.user_id)), v.user_id);
+      if v.provider = 'keycloak' and v.external_key !~ ':' then
+        v_ended := v_ended || jsonb_build_object('issuer', v.issuer, 'session_key', v.external_key);
+      end if;
     end if;
   end loop;
-  return null;
+  return jsonb_build_object('ended', v_ended);
 end
 $$;
 comment on function private.log_out is 'Ends the sessions named by a token and by a refresh token. Judges: callable by the server only, which has verified the token.';
@@ -314,8 +320,9 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   delete from private.refresh_tokens where expires_at < p_at or used_at < p_at - interval '7 days';
+  -- A name of Keycloak comes back for as long as its session lives there; as long its end must be known.
   delete from private.sessions
-  where revoked_at < p_at - interval '30 days' or expires_at < p_at - interval '30 days' or idle_expires_at < p_at - interval '30 days';
+  where revoked_at < p_at - interval '30 days' and provider is distinct from 'keycloak' or expires_at < p_at - interval '30 days' or idle_expires_at < p_at - interval '30 days';
   delete from private.sealed_answers where created_at < p_at - interval '24 hours';
   delete from private.login_failures where updated_at < p_at - interval '1 hour';
   delete from private.login_history where created_at < p_at - interval '90 days';
