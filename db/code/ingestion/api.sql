@@ -220,8 +220,9 @@ language plpgsql stable security definer set search_path = ''
 as $$
 begin
   return (select coalesce((select t.price from public.plans t where t.id = private.effective_plan(p.organization_id)), 0)
-    from public.projects p where p.id = p_project_id);
+    from public.projects p where p.id = p_project_id and (private.project_role(p.id) is not null or not private.is_stranger()));
 end
 $$;
-comment on function private.project_plan_price is 'Monthly price in euro of the plan behind a project. Judges: gives away the plan''s public price only.';
+comment on function private.project_plan_price is
+  'Monthly price in euro of the plan behind a project. Judges: those past our server must see the project; the price itself is public.';
 grant execute on function private.project_plan_price to authenticated;
