@@ -119,7 +119,7 @@ create or replace function api.clean_up_executions(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
 declare
-  v_days integer := coalesce((p ->> 'olderThanDays')::integer, 90);
+  v_days integer := coalesce(private.as_int(p -> 'olderThanDays', 'olderThanDays'), 90);
   v record;
 begin
   if v_days not between 1 and 3650 then
@@ -174,7 +174,7 @@ language plpgsql volatile
 as $$
 begin
   return private.execution_result(private.execute_skill(p ->> 'skillId', private.object_of(p -> 'body' -> 'inputs'), 'manual', null,
-    coalesce((p ->> 'stream')::boolean, false)));
+    coalesce(private.as_bool(p -> 'stream', 'stream'), false)));
 end
 $$;
 comment on function api.run_skill is

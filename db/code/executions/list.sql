@@ -5,10 +5,10 @@ create or replace function private.page_limit(p jsonb, p_default integer) return
 language plpgsql stable
 as $$
 begin
-  if (p ->> 'limit')::numeric < 1 then
+  if private.as_number(p -> 'limit', 'limit') < 1 then
     perform private.refuse_field('limit', 'The limit is at least 1.');
   end if;
-  return least(coalesce((p ->> 'limit')::numeric, p_default), 100)::integer;
+  return least(coalesce(private.as_number(p -> 'limit', 'limit'), p_default), 100)::integer;
 end
 $$;
 comment on function private.page_limit is 'The parameter limit of a list, clamped to 100. Errors: 400 VALIDATION_ERROR below 1.';
@@ -17,10 +17,10 @@ create or replace function private.page_offset(p jsonb) returns bigint
 language plpgsql stable
 as $$
 begin
-  if (p ->> 'offset')::numeric < 0 then
+  if private.as_number(p -> 'offset', 'offset') < 0 then
     perform private.refuse_field('offset', 'The offset is at least 0.');
   end if;
-  return least(coalesce((p ->> 'offset')::numeric, 0), 1000000000)::bigint;
+  return least(coalesce(private.as_number(p -> 'offset', 'offset'), 0), 1000000000)::bigint;
 end
 $$;
 comment on function private.page_offset is 'The parameter offset of a list. Errors: 400 VALIDATION_ERROR below 0.';

@@ -201,7 +201,7 @@ begin
   perform private.refuse_strangers('Files are uploaded through the API.');
   if private.user_id() is null or private.org_id() is null then
     perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
-  elsif jsonb_array_length(p -> 'files') not between 1 and 1000 then
+  elsif coalesce(jsonb_array_length(private.as_array(p -> 'files', 'files')), 0) not between 1 and 1000 then
     perform private.refuse_field('files', 'A request carries 1 to 1,000 files.');
   end if;
   if coalesce(p ->> 'projectId', '') = '' then
@@ -236,7 +236,7 @@ as $$
 declare
   v_project uuid := private.path_project(p, 'developer');
   v_user uuid := private.user_id();
-  v_ids text[] := array(select jsonb_array_elements_text(p -> 'body' -> 'fileIds'));
+  v_ids text[] := array(select jsonb_array_elements_text(private.as_array(p -> 'body' -> 'fileIds', 'fileIds')));
   v_files jsonb;
   v_result jsonb;
   v_again jsonb;
@@ -313,8 +313,8 @@ language plpgsql stable
 as $$
 declare
   v_project uuid := private.path_project(p);
-  v_page integer := coalesce((p ->> 'page')::integer, 1);
-  v_size integer := coalesce((p ->> 'pageSize')::integer, 50);
+  v_page integer := coalesce(private.as_int(p -> 'page', 'page'), 1);
+  v_size integer := coalesce(private.as_int(p -> 'pageSize', 'pageSize'), 50);
   v_data jsonb;
   v_total bigint := 0;
 begin

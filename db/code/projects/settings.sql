@@ -167,7 +167,7 @@ create or replace function api.update_project_settings(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
 declare
-  v_project uuid := private.path_project(p, case when (p -> 'body') - 'defaultNotificationLevel' = '{}' then 'manager' else 'admin' end);
+  v_project uuid := private.path_project(p, case when private.as_object(p -> 'body', 'body') - 'defaultNotificationLevel' = '{}' then 'manager' else 'admin' end);
   v_stored boolean := private.apply_settings(v_project, p -> 'body', p ->> 'sealedWebhookSecret');
 begin
   -- Deleted since it was judged? Then it is not found.
@@ -222,6 +222,9 @@ as $$
 declare
   v_project uuid := private.path_project(p, 'developer');
 begin
+  if p -> 'body' ->> 'content' is null then
+    perform private.refuse_field('content', 'content is required; "" clears it.');
+  end if;
   perform private.apply_manual_content(v_project, p -> 'body' ->> 'content');
   return private.manual_json(v_project);
 end
