@@ -1,5 +1,5 @@
 -- Operations called past the server, which would have checked their input: whatever the arguments are, the answer is a result or a refusal
--- of ours, never Postgres's own error. Members are told from the code: all that an operation and the functions it calls read.
+-- of ours, never Postgres's own error, and nothing of it runs as SQL. Members are told from the code: all that an operation and the functions it calls read.
 begin;
 select no_plan();
 
@@ -40,11 +40,17 @@ grant select on own, members to public;
 
 create temp table odd (value jsonb);
 insert into odd values ('"x"'), ('""'), ('1.5'), ('-1'), ('99999999999999999999'), ('1e300'), ('true'), ('null'), ('[]'), ('["x", 1, null, {}]'), ('{}'), ('{"x": {"y": [1]}}'),
-  ('"2026-99-99T00:00:00Z"'), ('"00000000-0000-0000-0000-000000000000"'), (to_jsonb(repeat('y', 3000)));
+  ('"2026-99-99T00:00:00Z"'), ('"00000000-0000-0000-0000-000000000000"'), (to_jsonb(repeat('y', 3000))),
+  -- Text that would be SQL where it was pasted into some, in each way of quoting.
+  (to_jsonb($x$x'; select set_config('app.org_id', '00000000-0000-0000-0000-000000000000', true); --$x$::text)),
+  (to_jsonb($x$x') or (select set_config('app.org_id', '', true)) = '' or ('$x$::text)), (to_jsonb($x$x" or (select set_config('app.user_id', '', true)) is null or "$x$::text)),
+  (to_jsonb($x$(select set_config('app.org_role', 'owner', true))$x$::text)), (to_jsonb('%s %I %L %1$s $1 $4 \'::text));
 grant select on odd to public;
 create temp table failures (operation text, member text, at text, value text, state text, message text);
 grant all on failures to public;
 
+create function pg_temp.who() returns text language sql
+as $$ select concat_ws(' ', current_setting('app.user_id', true), current_setting('app.org_id', true), current_setting('app.org_role', true), current_user) $$;
 create function pg_temp.try(p_operation text, p_member text, p_at text, p jsonb) returns void
 language plpgsql
 as $$
@@ -52,6 +58,11 @@ declare
   v jsonb;
 begin
   execute format('select api.%I($1)', p_operation) into v using p;
+  if pg_temp.who() <> current_setting('tests.who') then
+    insert into failures values (p_operation, p_member, p_at, left(p::text, 2000), 'other', 'the caller is another one afterwards: ' || pg_temp.who());
+    perform set_config(n, '', true) from unnest(array['app.user_id', 'app.org_id', 'app.org_role']) n;
+    perform private.enter_claims();
+  end if;
   raise exception using errcode = 'ZZ000';
 exception
   when sqlstate 'ZZ000' then null;
@@ -90,6 +101,7 @@ grant authenticated, service_role to tests_gateway;
 set session authorization tests_gateway;
 select tests.act_as_claims('anna');
 select private.enter_claims();
+select set_config('tests.who', pg_temp.who(), true) is not null;
 select pg_temp.try_all();
 reset session authorization;
 select tests.reset();

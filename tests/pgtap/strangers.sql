@@ -99,5 +99,18 @@ select is_empty($$
   and not exists (select from reached r join calls o on o.oid = r.oid where r.start = c.oid and o.source ~ 'is_stranger\(|refuse_strangers\(')
 $$, 'what takes keys of stored content or sealed secrets asks who is connected');
 
+-- Row-level security believes the settings that say who entered, and whoever runs SQL of their own can set them. So no function that people
+-- may call runs their text, or sets a setting that they name.
+select is_empty($$ select signature from calls where source ~ 'set_config\(\s*[^''\s]' $$, 'each setting that is set is named in the code');
+select is_empty($$ select signature from calls where source ~* '(\mbegin|\mthen|\melse|\mloop|;)\s*set\s+(local|session|role)\M' $$, 'no function changes who runs it');
+-- Dynamic SQL is made of literals, quoted identifiers and pieces that the function chose among its own; arguments.sql calls those with hostile
+-- text for each member.
+create temp table dynamic as
+select c.signature, regexp_replace(m[1], '\m(using|into)\M.*$', '') as text
+from calls c, regexp_matches(c.source, '(?:\mbegin|\mthen|\melse|\mloop|\min|;)\s+(execute\s[^;]*)', 'gi') m;
+select cmp_ok((select count(*) from dynamic), '>', 5::bigint, 'dynamic SQL is found');
+select is_empty($$ select * from dynamic where text ~ '->|\mp_[a-z]+' and (text ~ '%s|%\d\$s|\|\|' or text !~ 'format\(') $$, 'none takes text of its caller');
+select is_empty($$ select * from dynamic where text !~* '^execute\s+(''|format\()' $$, 'nor runs what it was given');
+
 select * from finish();
 rollback;
