@@ -136,7 +136,9 @@ func TestSigningOutEndsTheSessionAtKeycloak(t *testing.T) {
 		c := s.As(b.SignIn(t, time.Now().Add(-time.Hour)))
 		return b, c, c.Get("/auth/me").Want(200).String("id")
 	}
-	jobs := func() int { return testdb.Value[int](s.DB, "select count(*) from jobs.gue_jobs where job_type = 'sessions.end'") }
+	jobs := func() int {
+		return testdb.Value[int](s.DB, "select count(*) from jobs.gue_jobs where job_type = 'sessions.end'")
+	}
 
 	t.Run("AtOnceAndWithoutAWorker", func(t *testing.T) {
 		b, c, _ := signedIn("out")
