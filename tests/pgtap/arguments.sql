@@ -96,9 +96,9 @@ begin
 end
 $$;
 grant execute on all functions in schema pg_temp to public;
-create role tests_gateway noinherit;
-grant authenticated, service_role to tests_gateway;
-set session authorization tests_gateway;
+create role tests_caller noinherit;
+grant authenticated, service_role to tests_caller;
+set session authorization tests_caller;
 select tests.act_as_claims('anna');
 select private.enter_claims();
 select set_config('tests.who', pg_temp.who(), true) is not null;

@@ -230,8 +230,8 @@ order by con.conrelid::regclass::text, con.conname;
 -- Functions, told from the catalog: each one that a request role may call in an exposed schema or in private. A stranger calls it with the
 -- other tenant's ids and with ids that nobody has. The answers must not differ, nor may anything of the other tenant: so a function that
 -- does not judge its caller fails here, whatever it is called.
-create role tests_gateway noinherit;
-grant anon, authenticated to tests_gateway;
+create role tests_neighbor noinherit;
+grant anon, authenticated to tests_neighbor;
 
 create temp table doors as
 select p.oid, p.oid::regprocedure::text as signature, n.nspname as schema, p.proname as name, p.prosecdef as is_definer, p.proretset as is_set,
@@ -469,7 +469,7 @@ $$;
 grant execute on all functions in schema pg_temp to public;
 select set_config('tests.theirs', pg_temp.state_of_theirs(), true) is not null;
 
-set session authorization tests_gateway;
+set session authorization tests_neighbor;
 select tests.act_as_claims('anna');
 select private.enter_claims();
 select ok(private.is_stranger(), 'a gateway''s login is a stranger');
