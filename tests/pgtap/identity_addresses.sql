@@ -110,6 +110,7 @@ insert into private.credentials (user_id, password_hash, meets_policy)
 select id, '$argon2id$' || email, true from public.users where email like 'old@%' or email like 'twin@%';
 select lives_ok($$ update public.users set email_verified_at = now(), timezone = 'Europe/Amsterdam' where email = 'old@example..nl' $$, 'an old account can be changed');
 select lives_ok($$ update public.users set last_name = 'Vos' where email = 'old@example..nl' $$, 'and get another name beside the old one');
+select lives_ok($$ update public.users set first_name = 'Twin', last_name = 'Vos' where email like 'twin@%' $$, 'also one whose address has a blank');
 select is(private.begin_login('{"email": "Old@example..nl"}') ->> 'password_hash', '$argon2id$old@example..nl', 'and be signed in to');
 select is(private.begin_login(jsonb_build_object('email', U&'twin@pgtap.nl\200B')) ->> 'password_hash', U&'$argon2id$twin@pgtap.nl\200B', 'the exact text finds the old account');
 select is(private.begin_login('{"email": "twin@pgtap.nl"}') ->> 'password_hash', '$argon2id$twin@pgtap.nl', 'and the visible one its own');

@@ -8,7 +8,9 @@ language plpgsql volatile
 as $$
 begin
   -- An operator may have to give an account an address that no mail goes to, but none in a form that nothing would be compared with.
-  if private.clean_email(new.email) <> new.email or tg_op = 'INSERT' and private.clean_email(new.email) is null then
+  if tg_op = 'INSERT' and private.clean_email(new.email) is distinct from new.email
+    or tg_op = 'UPDATE' and new.email <> old.email and private.clean_email(new.email) <> new.email
+  then
     perform private.refuse_field('email', 'Please enter a valid e-mail address.');
   end if;
   if (tg_op = 'INSERT' or new.first_name <> old.first_name) and new.first_name <> '' then
