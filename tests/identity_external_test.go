@@ -20,7 +20,7 @@ import (
 // withKeycloak starts a real OpenID Connect provider in Keycloak's place, and servers that accept its tokens.
 func withKeycloak(t *testing.T) (*authtest.Provider, stack.Option) {
 	provider := authtest.New(t)
-	return provider, func(c *config.Config) { c.KeycloakURL = provider.URL }
+	return provider, func(c *config.Config) { c.KeycloakURL, c.KeycloakSecret = provider.URL, authtest.ClientSecret }
 }
 
 func ssoClaims(email string, changes ...any) map[string]any {

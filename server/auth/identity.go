@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/google/uuid"
 )
@@ -40,7 +41,10 @@ type Identity struct {
 	Subject string // sub
 	UserID  string // UUID; only of the built-in issuer, whose sub it is
 
-	Email         string // lower case; "" when absent or misshapen
+	// Email has A to Z in lower case and no blanks around; "" when absent or
+	// misshapen. Which account it means is decided by Postgres alone
+	// (private.clean_email), which is stricter.
+	Email         string
 	EmailVerified bool   // vouched for by the issuer, never by the user
 	FirstName     string // trimmed, at most 50 characters; may be ""
 	LastName      string
@@ -61,6 +65,10 @@ type Identity struct {
 
 	IssuedAt  time.Time
 	ExpiresAt time.Time
+	// AuthenticatedAt is when the person last proved who they are (auth_time);
+	// zero where the issuer does not say it. Keycloak gives one session the same
+	// name again after a sign-out, and only this tells the two apart.
+	AuthenticatedAt time.Time
 
 	// Claims is the normalised identity as compact JSON with the members iss,
 	// kind, sub, user_id, email, email_verified, first_name, last_name, org_id,
@@ -90,6 +98,7 @@ func identify(kind Kind, clientID string, emailsConfirmed bool, c claims) (*Iden
 	}
 	id.ExpiresAt, _ = c.date("exp") // present: the verifier has judged it
 	id.IssuedAt, _ = c.date("iat")
+	id.AuthenticatedAt, _ = c.date("auth_time")
 
 	switch kind {
 	case KindBuiltin:
@@ -141,9 +150,16 @@ func (id *Identity) normalised() (string, error) {
 	})
 }
 
-// email returns the address in lower case, or "" when it could not be stored.
+// email returns the address as it will be compared, or "" when it could not be
+// stored. Only A to Z are folded: strings.ToLower makes one address of two, such
+// as those with k and with U+212A.
 func email(s string) string {
-	s = strings.ToLower(strings.TrimSpace(s))
+	s = strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, strings.TrimFunc(s, func(r rune) bool { return unicode.IsSpace(r) || r == '\u200b' || r == '\ufeff' }))
 	local, domain, ok := strings.Cut(s, "@")
 	if !ok || local == "" || len(s) > maxEmail || strings.Contains(domain, "@") ||
 		strings.ContainsAny(s, " \t\r\n\uFFFD") || tidy(s, maxEmail) != s {

@@ -20,6 +20,7 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"kijko/worker/gitfetch"
+	"kijko/worker/keycloak"
 	"kijko/worker/llm"
 	"kijko/worker/mail"
 )
@@ -58,6 +59,7 @@ type Config struct {
 	KeycloakInternalURL  string        `env:"KEYCLOAK_INTERNAL_URL" doc:"Where this server reaches Keycloak, if elsewhere."`
 	KeycloakRealm        string        `env:"KEYCLOAK_REALM" envDefault:"kijko" doc:"Realm."`
 	KeycloakClientID     string        `env:"KEYCLOAK_CLIENT_ID" envDefault:"kijko-backend" doc:"Client that tokens must be meant for."`
+	KeycloakSecret       string        `env:"KEYCLOAK_CLIENT_SECRET" secret:"true" doc:"Secret of that client, which its service account ends sessions with. Empty: signing out leaves Keycloak's session as it is."`
 	SupabaseURL          string        `env:"SUPABASE_URL" doc:"Base URL of a Supabase project whose users may sign in; empty: not used."`
 	SupabaseSecret       string        `env:"SUPABASE_JWT_SECRET" secret:"true" doc:"Secret of that project's HS256 tokens."`
 	SupabaseConfirmation bool          `env:"SUPABASE_EMAILS_CONFIRMED" envDefault:"false" doc:"The Supabase project confirms e-mail addresses."`
@@ -293,6 +295,12 @@ func (c Config) HostProviders() map[string]string {
 // Mail is what the settings say about the mail server.
 func (c Config) Mail() mail.Config {
 	return mail.Config{Host: c.SMTPHost, Port: c.SMTPPort, Username: c.SMTPUsername, Password: c.SMTPPassword, From: c.SMTPFrom, TLS: c.SMTPTLS}
+}
+
+// Keycloak is what the settings say about the service account at Keycloak.
+func (c Config) Keycloak() keycloak.Config {
+	return keycloak.Config{URL: c.KeycloakURL, InternalURL: c.KeycloakInternalURL, Realm: c.KeycloakRealm, ClientID: c.KeycloakClientID,
+		ClientSecret: c.KeycloakSecret}
 }
 
 // Models is what the settings say about model providers.

@@ -34,10 +34,18 @@ type result struct {
 
 	PasswordHash string `json:"password_hash"`
 
+	// Ended is what Keycloak calls the sessions that signing out has ended.
+	Ended []endedSession `json:"ended"`
+
 	// Of a request with an Idempotency-Key.
 	Replayed bool   `json:"replayed"`
 	Nonce    string `json:"nonce"`
 	Sealed   []byte `json:"sealed"`
+}
+
+type endedSession struct {
+	Issuer string `json:"issuer"`
+	Key    string `json:"session_key"`
 }
 
 type problem struct {

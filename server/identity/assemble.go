@@ -12,6 +12,7 @@ import (
 	"kijko/server/api"
 	"kijko/server/auth"
 	"kijko/server/config"
+	"kijko/worker/keycloak"
 )
 
 // Assemble builds an Identity from the settings. pool belongs to the server's role. Without JWT_PRIVATE_KEY a development
@@ -25,6 +26,9 @@ func Assemble(ctx context.Context, cfg config.Config, pool *pgxpool.Pool, exec *
 	if cfg.KeycloakURL != "" {
 		verify.Keycloak = &auth.KeycloakConfig{URL: cfg.KeycloakURL, InternalURL: cfg.KeycloakInternalURL, Realm: cfg.KeycloakRealm,
 			ClientID: cfg.KeycloakClientID}
+	}
+	if admin := keycloak.New(cfg.Keycloak()); admin != nil {
+		deps.Provider = admin
 	}
 	if cfg.SupabaseURL != "" {
 		verify.Supabase = &auth.SupabaseConfig{URL: cfg.SupabaseURL, JWTSecret: cfg.SupabaseSecret, EmailsConfirmed: cfg.SupabaseConfirmation}

@@ -54,9 +54,9 @@ func (i *Identity) resolve(ctx context.Context, id *auth.Identity) (*known, erro
 		return &known{caller: caller}, nil
 	}
 	found, err := i.run(ctx, &api.Request{RequestID: uuid.NewString()}, "resolve_external", map[string]any{
-		"issuer": id.Issuer, "subject": id.Subject, "email": id.Email, "email_verified": id.EmailVerified, "first_name": id.FirstName,
-		"last_name": id.LastName, "org_hint": orNull(id.OrgHint), "session_id": id.SessionID, "session_key": id.SessionKey,
-		"iat": id.IssuedAt.Unix(),
+		"issuer": id.Issuer, "provider": id.Kind, "subject": id.Subject, "email": id.Email, "email_verified": id.EmailVerified,
+		"first_name": id.FirstName, "last_name": id.LastName, "org_hint": orNull(id.OrgHint), "session_id": id.SessionID,
+		"session_key": id.SessionKey, "iat": id.IssuedAt.Unix(), "auth_time": authTime(id),
 	})
 	if err != nil {
 		return nil, err
@@ -70,6 +70,14 @@ func (i *Identity) resolve(ctx context.Context, id *auth.Identity) (*known, erro
 	}
 	caller.Claims = string(claims)
 	return &known{caller: caller}, nil
+}
+
+// authTime is the moment of signing in as the database takes it: seconds, or null.
+func authTime(id *auth.Identity) any {
+	if id.AuthenticatedAt.IsZero() {
+		return nil
+	}
+	return id.AuthenticatedAt.Unix()
 }
 
 func orNull(s string) any {

@@ -30,9 +30,17 @@ type Deps struct {
 	SealKey []byte
 	// InsecureCookies leaves out Secure: development without TLS.
 	InsecureCookies bool
+	// Provider ends sessions at Keycloak; nil where it is not used or gave us no secret.
+	Provider Provider
 	// RateFactor multiplies the limit per session, as ScaleRates does the others; 0 is 1.
 	RateFactor float64
 	Log        *slog.Logger
+}
+
+// Provider ends a session of an external issuer there (*keycloak.Admin is one).
+type Provider interface {
+	Issuer() string
+	EndSession(ctx context.Context, sid string) error
 }
 
 // Identity answers the sign-in routes and implements api.Authenticator.
@@ -45,6 +53,7 @@ type Identity struct {
 	sealKey         []byte
 	insecureCookies bool
 	sessionLimit    int
+	provider        Provider
 	callers         *callers
 	toucher         *Toucher
 	log             *slog.Logger
@@ -69,7 +78,7 @@ func New(deps Deps) (*Identity, error) {
 	return &Identity{
 		exec: deps.Exec, verifier: deps.Verifier, issuer: deps.Issuer, hasher: deps.Hasher, cookies: deps.Cookies, sealKey: deps.SealKey,
 		insecureCookies: deps.InsecureCookies, sessionLimit: scaled(sessionRefreshes, deps.RateFactor),
-		callers: newCallers(maxCallers), toucher: NewToucher(deps.Pool, deps.Log), log: deps.Log,
+		provider: deps.Provider, callers: newCallers(maxCallers), toucher: NewToucher(deps.Pool, deps.Log), log: deps.Log,
 	}, nil
 }
 

@@ -1,10 +1,12 @@
 package identity
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"kijko/server/api"
 	"kijko/server/auth"
@@ -39,6 +41,9 @@ func (i *Identity) switchOrganization(c *api.Call) error {
 		"org_hint": orNull(c.Caller.OrgHint), "claims": c.Caller.Claims, "request_id": c.RequestID, "client_ip": c.ClientIP, "org_id": body.OrgID})
 }
 
+// endTimeout bounds how long signing out waits for the identity provider; a job goes on where it is over.
+const endTimeout = 3 * time.Second
+
 // logOut answers POST /auth/logout: 204 whatever was sent. Only a missing database is an error, since nothing was ended then.
 func (i *Identity) logOut(c *api.Call) error {
 	var body struct {
@@ -53,35 +58,54 @@ func (i *Identity) logOut(c *api.Call) error {
 	if body.RefreshToken != "" {
 		args["token_hash"] = hex.EncodeToString(auth.HashSecret(body.RefreshToken))
 	}
-	if session := i.sessionOf(c); session != "" {
-		args["session_id"] = session
-	}
+	i.nameSession(c, args)
 	if len(args) > 0 {
-		if _, err := i.server(c, "log_out", args); err != nil {
+		found, err := i.server(c, "log_out", args)
+		if err != nil {
 			return err
 		}
+		i.endAtProvider(c, found.Ended)
 	}
 	i.clearCookie(c)
 	return c.Reply(api.Answer{})
 }
 
-// sessionOf names the session of the Bearer token, expired or not; "" without a genuine one.
-func (i *Identity) sessionOf(c *api.Call) string {
+// endAtProvider ends at Keycloak what has ended here, so that its cookie signs nobody in again. What fails is done by job sessions.end.
+func (i *Identity) endAtProvider(c *api.Call, ended []endedSession) {
+	if i.provider == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), endTimeout)
+	defer cancel()
+	for _, s := range ended {
+		if s.Issuer != i.provider.Issuer() {
+			continue
+		}
+		if err := i.provider.EndSession(ctx, s.Key); err != nil {
+			i.log.Warn("session was not ended at the identity provider yet", "request_id", c.RequestID, "error", err)
+		}
+	}
+}
+
+// nameSession adds to args what names the session of the Bearer token, expired or not; nothing without a genuine one.
+func (i *Identity) nameSession(c *api.Call, args map[string]any) {
 	scheme, token, _ := strings.Cut(string(c.Ctx.Request().Header.Peek("Authorization")), " ")
 	token = strings.TrimSpace(token)
 	if !strings.EqualFold(scheme, "bearer") || token == "" {
-		return ""
+		return
 	}
 	id, err := i.verifier.VerifyExpired(c.Context(), token)
 	if err != nil {
-		return ""
+		return
 	}
-	if id.Kind != auth.KindBuiltin {
-		// A session of an external issuer that was never used here has no row that could be ended: make it first, so that the
-		// token is dead afterwards. It fails for an expired token, which needs no ending then.
-		if _, err := i.Authenticate(c.Context(), token); err != nil && !errors.As(err, new(*api.Problem)) {
-			i.log.Warn("logout of an external session", "request_id", c.RequestID, "error", err)
-		}
+	if id.Kind == auth.KindBuiltin {
+		args["session_id"] = id.SessionID
+		return
 	}
-	return id.SessionID
+	// A session of an external issuer that was never used here has no row that could be ended: make it first, so that the token is
+	// dead afterwards. It fails for an expired token, which needs no ending then.
+	if _, err := i.Authenticate(c.Context(), token); err != nil && !errors.As(err, new(*api.Problem)) {
+		i.log.Warn("logout of an external session", "request_id", c.RequestID, "error", err)
+	}
+	args["issuer"], args["session_key"], args["auth_time"] = id.Issuer, id.SessionKey, authTime(id)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"unicode"
 
 	"kijko/server/api"
 	"kijko/server/auth"
@@ -25,7 +26,7 @@ func (i *Identity) signUp(c *api.Call) error {
 	if err := weak(auth.SignUpPolicy().Missing(body.Password), "The password must have 8 to 128 characters."); err != nil {
 		return err
 	}
-	if strings.EqualFold(strings.TrimSpace(body.Email), body.Password) {
+	if strings.EqualFold(visible(body.Email), visible(body.Password)) {
 		return weak([]string{}, "The password must not be the e-mail address.")
 	}
 	hash, err := i.hasher.Hash(c.Context(), body.Password)
@@ -34,6 +35,16 @@ func (i *Identity) signUp(c *api.Call) error {
 	}
 	return i.signIn(c, "sign_up", map[string]any{"email": body.Email, "first_name": body.FirstName, "last_name": body.LastName,
 		"password_hash": hash, "meets_policy": len(auth.DefaultPolicy().Missing(body.Password)) == 0, "invitation_token": body.InvitationToken})
+}
+
+// visible leaves out what shows as nothing or as a blank.
+func visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) {
+			return -1
+		}
+		return r
+	}, s)
 }
 
 // weak refuses a password that lacks something; nil accepts it.

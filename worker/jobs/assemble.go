@@ -11,6 +11,7 @@ import (
 	"kijko/server/config"
 	"kijko/server/seal"
 	"kijko/server/upload"
+	"kijko/worker/keycloak"
 	"kijko/worker/llm"
 	"kijko/worker/mail"
 	"kijko/worker/storage"
@@ -50,11 +51,15 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger) (*Worker
 		}
 		mailer = sender
 	}
+	var provider Provider
+	if admin := keycloak.New(cfg.Keycloak()); admin != nil {
+		provider = admin
+	}
 	store, err := storage.Open(ctx, cfg.Storage())
 	if err != nil {
 		return nil, nil, err
 	}
-	w, err := New(ctx, Config{DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Mailer: mailer,
+	w, err := New(ctx, Config{DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Mailer: mailer, Provider: provider,
 		Models: models, UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log})
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())

@@ -100,7 +100,7 @@ func headerText(text string) string {
 func plainAddress(address string) (string, error) {
 	local, domain, ok := strings.Cut(address, "@")
 	forbidden := func(r rune) bool {
-		return unicode.IsControl(r) || unicode.IsSpace(r) || strings.ContainsRune(`[]@"(),:;<>\`, r)
+		return unicode.IsControl(r) || unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || strings.ContainsRune(`[]@"(),:;<>\`, r)
 	}
 	outside := func(r rune) bool { return r > unicode.MaxASCII }
 	if !ok || local == "" || len(address) > 254 || strings.ContainsFunc(local, outside) || strings.ContainsFunc(local, forbidden) || strings.ContainsFunc(domain, forbidden) {

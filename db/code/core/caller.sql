@@ -77,6 +77,26 @@ language sql stable parallel safe
 return nullif(current_setting('app.session_id', true), '')::uuid;
 comment on function private.session_id is 'The caller''s session, or null.';
 
+-- Who is connected, not as whom: a role can be put on, the connection cannot. Ours are the server, the worker and the owner; every other
+-- login is a stranger's, also one that an operator made for a customer.
+create or replace function private.is_stranger() returns boolean
+language sql stable parallel safe
+return not (pg_has_role(session_user, 'kijko_server', 'member') or pg_has_role(session_user, 'kijko_worker', 'member')
+  or pg_has_role(session_user, (select n.nspowner from pg_catalog.pg_namespace n where n.nspname = 'private'), 'member'));
+comment on function private.is_stranger is 'Does this call come past our server: through PostgREST, or by psql as anybody but the owner?';
+
+create or replace function private.refuse_strangers(p_message text) returns void
+language plpgsql stable
+as $$
+begin
+  if private.is_stranger() then
+    perform private.refuse(403, 'FORBIDDEN', p_message);
+  end if;
+end
+$$;
+comment on function private.refuse_strangers is '403 FORBIDDEN for calls that come past our server: they carry what only the server makes.';
+grant execute on function private.is_stranger, private.refuse_strangers to anon, authenticated, service_role, kijko_server, kijko_worker;
+
 grant execute on function private.claims, private.claimed_user_id, private.claimed_membership, private.user_id, private.org_id,
   private.org_role, private.is_org_admin, private.session_id, private.as_uuid
   to anon, authenticated, service_role, kijko_server, kijko_worker;

@@ -21,6 +21,96 @@ return jsonb_build_object('data', p_data, 'total', p_total, 'page', p_page, 'pag
 comment on function private.page_json is 'PaginatedResponse<T> of the contract.';
 grant execute on function private.page_json to authenticated;
 
+-- Members of `p` by their type. Our server has checked them against the document; those who come past it get a refusal of ours and not
+-- Postgres's own words. Absent and null are null. Numbers and switches may be text, as parameters of a query are.
+create or replace function private.as_number(p_value jsonb, p_field text) returns numeric
+language plpgsql immutable parallel safe
+as $$
+begin
+  if p_value is null or p_value = 'null' then
+    return null;
+  elsif jsonb_typeof(p_value) = 'number' then
+    return p_value::numeric;
+  elsif jsonb_typeof(p_value) <> 'string' or p_value #>> '{}' !~ '^-?[0-9]{1,40}(\.[0-9]{1,40})?$' then
+    perform private.refuse_field(p_field, format('%s must be a number.', p_field));
+  end if;
+  return (p_value #>> '{}')::numeric;
+end
+$$;
+comment on function private.as_number is 'The member as a number, null where it is absent, or 400 VALIDATION_ERROR about the field.';
+
+create or replace function private.as_bigint(p_value jsonb, p_field text) returns bigint
+language plpgsql immutable parallel safe
+as $$
+declare
+  v numeric := private.as_number(p_value, p_field);
+begin
+  if v <> trunc(v) or abs(v) > 9223372036854775807 then
+    perform private.refuse_field(p_field, format('%s must be a whole number.', p_field));
+  end if;
+  return v;
+end
+$$;
+comment on function private.as_bigint is 'The member as a whole number of 64 bits, null where it is absent, or 400 VALIDATION_ERROR about the field.';
+
+create or replace function private.as_int(p_value jsonb, p_field text) returns integer
+language plpgsql immutable parallel safe
+as $$
+declare
+  v numeric := private.as_number(p_value, p_field);
+begin
+  if v <> trunc(v) or abs(v) > 2147483647 then
+    perform private.refuse_field(p_field, format('%s must be a whole number.', p_field));
+  end if;
+  return v;
+end
+$$;
+comment on function private.as_int is 'The member as a whole number of 32 bits, null where it is absent, or 400 VALIDATION_ERROR about the field.';
+
+create or replace function private.as_bool(p_value jsonb, p_field text) returns boolean
+language plpgsql immutable parallel safe
+as $$
+begin
+  if p_value is null or p_value = 'null' then
+    return null;
+  elsif p_value #>> '{}' not in ('true', 'false') then
+    perform private.refuse_field(p_field, format('%s must be true or false.', p_field));
+  end if;
+  return p_value #>> '{}' = 'true';
+end
+$$;
+comment on function private.as_bool is 'The member as a switch, null where it is absent, or 400 VALIDATION_ERROR about the field.';
+
+create or replace function private.as_array(p_value jsonb, p_field text) returns jsonb
+language plpgsql immutable parallel safe
+as $$
+begin
+  if p_value is null or p_value = 'null' then
+    return null;
+  elsif jsonb_typeof(p_value) <> 'array' then
+    perform private.refuse_field(p_field, format('%s must be a list.', p_field));
+  end if;
+  return p_value;
+end
+$$;
+comment on function private.as_array is 'The member as a list, null where it is absent, or 400 VALIDATION_ERROR about the field.';
+
+create or replace function private.as_object(p_value jsonb, p_field text) returns jsonb
+language plpgsql immutable parallel safe
+as $$
+begin
+  if p_value is null or p_value = 'null' then
+    return '{}';
+  elsif jsonb_typeof(p_value) <> 'object' then
+    perform private.refuse_field(p_field, format('%s must be an object.', p_field));
+  end if;
+  return p_value;
+end
+$$;
+comment on function private.as_object is 'The member as an object, empty where it is absent, or 400 VALIDATION_ERROR about the field.';
+grant execute on function private.as_number, private.as_bigint, private.as_int, private.as_bool, private.as_array, private.as_object
+  to anon, authenticated, service_role;
+
 -- Text of a PATCH body with the three cases that JSON has: absent keeps, null or blank clears, text replaces (trimmed).
 create or replace function private.patched_text(p_body jsonb, p_key text, p_current text) returns text
 language sql immutable parallel safe

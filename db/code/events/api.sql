@@ -32,7 +32,7 @@ create or replace function api.list_access_log(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 begin
-  return private.read_refusals(coalesce((p ->> 'limit')::integer, 100));
+  return private.read_refusals(coalesce(private.as_int(p -> 'limit', 'limit'), 100));
 end
 $$;
 comment on function api.list_access_log is 'Refused attempts to open a socket or to join a room. Errors: 403 FORBIDDEN.';

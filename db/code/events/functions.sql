@@ -226,11 +226,11 @@ begin
   -- One statement, under the snapshot of the one that calls.
   select coalesce((select max(e.id) from public.events e), 0),
     coalesce((select array_agg(i.seq) from private.event_inbox i
-      where i.room = p_room and i.seq > (select l.floor_seq from private.event_log l)), '{}')
+      where i.room = p_room and not private.is_stranger() and i.seq > (select l.floor_seq from private.event_log l)), '{}')
     into head, pending;
 end
 $$;
-comment on function private.log_position is 'Newest number, and the places of a room''s events that are committed but have none yet. Gives away no content.';
+comment on function private.log_position is 'Newest number, and the places of a room''s events that are committed but have none yet. Gives away no content, and those past our server no places.';
 grant execute on function private.log_position to authenticated, kijko_server;
 
 create or replace function private.removed_until(p_room text) returns bigint

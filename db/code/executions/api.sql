@@ -46,7 +46,7 @@ declare
   v_limit integer := private.page_limit(p, 20);
   v_offset bigint := private.page_offset(p);
   v_filter text := private.execution_filter(p);
-  v_rows jsonb := private.executions_json(p, v_filter, v_limit, v_offset);
+  v_rows jsonb := private.executions_json(p, false, v_limit, v_offset);
   v_count integer := jsonb_array_length(v_rows);
   v_total bigint;
 begin
@@ -65,7 +65,7 @@ create or replace function api.list_recent_executions(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 begin
-  return private.executions_json(p, 'e.user_id = $2', private.page_limit(p, 10), 0);
+  return private.executions_json('{}', false, private.page_limit(p, 10), 0);
 end
 $$;
 comment on function api.list_recent_executions is 'GET /executions/recent: the newest ExecutionWithSkill.';
@@ -85,7 +85,7 @@ begin
     order by e.executed_at desc, e.id desc limit 1000
   ) x
   where x.bytes <= c_bytes;
-  return private.executions_json(p, 'e.user_id = $2 and e.status in (''pending'', ''running'')', v_rows, 0);
+  return private.executions_json('{}', true, v_rows, 0);
 end
 $$;
 comment on function api.list_running_executions is
@@ -119,7 +119,7 @@ create or replace function api.clean_up_executions(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
 declare
-  v_days integer := coalesce((p ->> 'olderThanDays')::integer, 90);
+  v_days integer := coalesce(private.as_int(p -> 'olderThanDays', 'olderThanDays'), 90);
   v record;
 begin
   if v_days not between 1 and 3650 then
@@ -174,7 +174,7 @@ language plpgsql volatile
 as $$
 begin
   return private.execution_result(private.execute_skill(p ->> 'skillId', private.object_of(p -> 'body' -> 'inputs'), 'manual', null,
-    coalesce((p ->> 'stream')::boolean, false)));
+    coalesce(private.as_bool(p -> 'stream', 'stream'), false)));
 end
 $$;
 comment on function api.run_skill is

@@ -5,10 +5,10 @@ create or replace function private.page_limit(p jsonb, p_default integer) return
 language plpgsql stable
 as $$
 begin
-  if (p ->> 'limit')::numeric < 1 then
+  if private.as_number(p -> 'limit', 'limit') < 1 then
     perform private.refuse_field('limit', 'The limit is at least 1.');
   end if;
-  return least(coalesce((p ->> 'limit')::numeric, p_default), 100)::integer;
+  return least(coalesce(private.as_number(p -> 'limit', 'limit'), p_default), 100)::integer;
 end
 $$;
 comment on function private.page_limit is 'The parameter limit of a list, clamped to 100. Errors: 400 VALIDATION_ERROR below 1.';
@@ -17,10 +17,10 @@ create or replace function private.page_offset(p jsonb) returns bigint
 language plpgsql stable
 as $$
 begin
-  if (p ->> 'offset')::numeric < 0 then
+  if private.as_number(p -> 'offset', 'offset') < 0 then
     perform private.refuse_field('offset', 'The offset is at least 0.');
   end if;
-  return least(coalesce((p ->> 'offset')::numeric, 0), 1000000000)::bigint;
+  return least(coalesce(private.as_number(p -> 'offset', 'offset'), 0), 1000000000)::bigint;
 end
 $$;
 comment on function private.page_offset is 'The parameter offset of a list. Errors: 400 VALIDATION_ERROR below 0.';
@@ -54,22 +54,26 @@ $$;
 comment on function private.execution_filter is
   'The filters of E1 as conditions on e; an id that is no UUID matches nothing. Errors: 400 VALIDATION_ERROR.';
 
-create or replace function private.executions_json(p jsonb, p_filter text, p_limit integer, p_offset bigint) returns jsonb
+-- It took the conditions as text, which whoever may call it could have written.
+drop function if exists private.executions_json(jsonb, text, integer, bigint);
+create or replace function private.executions_json(p_filters jsonb, p_unfinished boolean, p_limit integer, p_offset bigint) returns jsonb
 language plpgsql stable
 as $$
 declare
+  v_conditions text := private.execution_filter(p_filters) || case when p_unfinished then ' and e.status in (''pending'', ''running'')' else '' end;
   v jsonb;
 begin
   -- The filter is put together of constants and quoted literals (private.execution_filter), which a checker cannot see:
   -- @plpgsql_check_options: security_warnings = off
   execute 'select coalesce(jsonb_agg(private.execution_with_skill_json(x.e, s) order by (x.e).executed_at desc, (x.e).id desc), ''[]'')
-    from (select e from public.skill_executions e where ' || p_filter || ' order by e.executed_at desc, e.id desc limit $3 offset $4) x
+    from (select e from public.skill_executions e where ' || v_conditions || ' order by e.executed_at desc, e.id desc limit $3 offset $4) x
     left join public.skills s on s.id = (x.e).skill_id'
-    into v using p, private.user_id(), p_limit, p_offset;
+    into v using p_filters, private.user_id(), p_limit, p_offset;
   return v;
 end
 $$;
-comment on function private.executions_json is 'ExecutionWithSkill[] that fit the conditions, newest first, under the caller''s own rights.';
+comment on function private.executions_json is
+  'ExecutionWithSkill[] that fit the filters of E1 (and have not ended), newest first, under the caller''s own rights. Errors: 400 VALIDATION_ERROR.';
 
 grant execute on function private.page_limit, private.page_offset, private.execution_filter, private.executions_json to authenticated;
 

@@ -5,9 +5,9 @@ language plpgsql stable
 as $$
 declare
   v_user uuid := private.user_id();
-  v_page bigint := coalesce((p ->> 'page')::bigint, 1);
-  v_size integer := least(coalesce((p ->> 'pageSize')::bigint, 20), 100);
-  v_active boolean := (p ->> 'isActive')::boolean;
+  v_page bigint := coalesce(private.as_bigint(p -> 'page', 'page'), 1);
+  v_size integer := least(coalesce(private.as_bigint(p -> 'pageSize', 'pageSize'), 20), 100);
+  v_active boolean := private.as_bool(p -> 'isActive', 'isActive');
   v_skill uuid := private.as_uuid(p ->> 'skillId');
   -- An id that is none is the id of no skill.
   v_any_skill boolean := coalesce(p ->> 'skillId', '') = '';
@@ -51,7 +51,7 @@ begin
   end if;
   insert into public.habits (user_id, organization_id, skill_id, schedule_cron, schedule_description, timezone, config, is_active)
   values (private.user_id(), private.org_id(), v_skill, b ->> 'scheduleCron', b ->> 'scheduleDescription', coalesce(b ->> 'timezone', 'UTC'),
-    coalesce(nullif(b -> 'config', 'null'), '{}'), coalesce((b ->> 'isActive')::boolean, true))
+    coalesce(nullif(b -> 'config', 'null'), '{}'), coalesce(private.as_bool(b -> 'isActive', 'isActive'), true))
   returning * into h;
   return private.habit_json(h);
 end
@@ -166,7 +166,7 @@ begin
     n.config := coalesce(nullif(b -> 'config', 'null'), '{}');
   end if;
   if b ? 'isActive' then
-    n.is_active := (b ->> 'isActive')::boolean;
+    n.is_active := private.as_bool(b -> 'isActive', 'isActive');
   end if;
   if n is distinct from o then
     update public.habits h

@@ -117,8 +117,8 @@ create or replace function private.reference_executions_json(p_reference_id uuid
 language plpgsql stable
 as $$
 declare
-  v_limit integer := least(coalesce((p ->> 'limit')::bigint, 10), 100);
-  v_offset bigint := coalesce((p ->> 'offset')::bigint, 0);
+  v_limit integer := least(coalesce(private.as_bigint(p -> 'limit', 'limit'), 10), 100);
+  v_offset bigint := coalesce(private.as_bigint(p -> 'offset', 'offset'), 0);
 begin
   if v_limit < 1 or v_offset < 0 then
     perform private.refuse_field(case when v_limit < 1 then 'limit' else 'offset' end, 'The limit starts at 1, the offset at 0.');

@@ -4,12 +4,13 @@ create or replace function private.is_platform_admin() returns boolean
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
-  return coalesce((select u.is_platform_admin from public.users u where u.id = private.user_id()), false)
-    -- The server leaves this claim only where the identity provider is trusted with the role; claims that somebody else left count nothing.
-    or (nullif(current_setting('app.user_id', true), '') is not null and coalesce((private.claims() ->> 'platform_admin')::boolean, false));
+  return coalesce((select u.is_platform_admin from public.users u where u.id = private.user_id())
+    -- Our server leaves this claim only where the identity provider is trusted with the role. A gateway passes on each claim of a token.
+    or private.claims() -> 'platform_admin' = 'true' and nullif(current_setting('app.user_id', true), '') is not null and not private.is_stranger(), false);
 end
 $$;
-comment on function private.is_platform_admin is 'Is the caller staff of this platform? Judges: private.user_id() only.';
+comment on function private.is_platform_admin is
+  'Is the caller staff of this platform? Past our server only users.is_platform_admin says so. Judges: private.user_id() only.';
 grant execute on function private.is_platform_admin to authenticated;
 
 create or replace function private.me_json() returns jsonb

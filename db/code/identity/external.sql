@@ -2,25 +2,55 @@
 -- its session. Known identity: that person. Else an account with the same verified e-mail address: the identity is linked. Else a new
 -- person with an organization of their own.
 
--- p: issuer, subject, email?, email_verified, first_name, last_name, org_hint?, session_id (derived from issuer and the issuer's own
--- session), session_key, iat (seconds), user_agent?.
+-- The session that a token belongs to: the one of its name that lives, unless an earlier one of that name has ended since the person last
+-- signed in. Then the token is dead and the ended one is its session. Null where none has this name. Providers count seconds: a sign-in in
+-- the second of the end counts as later if no token of the ended session had it.
+create or replace function private.external_session(p_issuer text, p_key text, p_authenticated_at timestamptz) returns private.sessions
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_living private.sessions;
+  v_ended private.sessions;
+begin
+  select * into v_living from private.sessions s where s.issuer = p_issuer and s.external_key = p_key and s.revoked_at is null;
+  select * into v_ended from private.sessions s where s.issuer = p_issuer and s.external_key = p_key and s.revoked_at is not null
+  order by s.revoked_at desc limit 1;
+  if v_ended.id is null then
+    return v_living;
+  elsif p_authenticated_at > coalesce(v_ended.authenticated_at, v_ended.revoked_at)
+    and p_authenticated_at >= date_trunc('second', v_ended.revoked_at)
+  then
+    return v_living;
+  end if;
+  return v_ended;
+end
+$$;
+comment on function private.external_session is
+  'The session of an external token by its issuer''s name for it and the moment of signing in, or null. Judges: callable by definer functions of ours only.';
+
+-- p: issuer, provider, subject, email?, email_verified, first_name, last_name, org_hint?, session_id (for the first session of its name),
+-- session_key (the issuer's name), iat and auth_time? (seconds), user_agent?.
 create or replace function private.resolve_external(p jsonb, p_at timestamptz default now()) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_session_id uuid := (p ->> 'session_id')::uuid;
+  v_issued_at timestamptz := to_timestamp((p ->> 'iat')::double precision);
+  -- A moment that lies ahead would outlive each revocation until then.
+  v_authenticated_at timestamptz := case when p ->> 'auth_time' is not null then
+    to_timestamp(least((p ->> 'auth_time')::double precision, (p ->> 'iat')::double precision + 300)) end;
   v_session private.sessions;
   v_user_id uuid;
   v_org_id uuid;
   v_hint uuid := (p ->> 'org_hint')::uuid;
 begin
   -- Known already, as nearly always.
-  select s.user_id into v_user_id
-  from private.identities i
-  join private.sessions s on s.user_id = i.user_id
-  where i.issuer = p ->> 'issuer' and i.subject = p ->> 'subject' and s.id = v_session_id and s.issuer = p ->> 'issuer';
-  if found then
-    return jsonb_build_object('user_id', v_user_id, 'session_id', v_session_id);
+  select i.user_id into v_user_id from private.identities i where i.issuer = p ->> 'issuer' and i.subject = p ->> 'subject';
+  v_session := private.external_session(p ->> 'issuer', p ->> 'session_key', v_authenticated_at);
+  if v_session.user_id = v_user_id and (v_session.revoked_at is not null
+    or least(v_session.expires_at, v_session.idle_expires_at) > p_at and v_authenticated_at is not distinct from v_session.authenticated_at)
+  then
+    return jsonb_build_object('user_id', v_user_id, 'session_id', v_session.id);
   end if;
 
   -- First uses of one account wait for each other.
@@ -33,24 +63,38 @@ begin
     where u.id = v_user_id and u.email_verified_at is null and u.email = private.clean_email(p ->> 'email');
   end if;
 
-  select * into v_session from private.sessions s where s.id = v_session_id;
-  if found then
+  v_session := private.external_session(p ->> 'issuer', p ->> 'session_key', v_authenticated_at);
+  if v_session.id is null then
+    -- A UUID is the row's id itself; a name that another issuer's session or one of ours has is no good one.
+    select * into v_session from private.sessions s
+    where s.id = v_session_id and (s.issuer, s.external_key) is distinct from (p ->> 'issuer', p ->> 'session_key');
+  end if;
+  if v_session.id is not null then
     if v_session.user_id <> v_user_id or v_session.issuer <> p ->> 'issuer' then
       perform private.refuse(401, 'UNAUTHENTICATED', 'This token does not belong to its session. Please sign in again.');
     end if;
-    return jsonb_build_object('user_id', v_user_id, 'session_id', v_session_id);
+    if v_session.revoked_at is not null or coalesce(v_authenticated_at <= least(v_session.expires_at, v_session.idle_expires_at), true) then
+      update private.sessions s set authenticated_at = v_authenticated_at
+      where s.id = v_session.id and s.revoked_at is null and v_authenticated_at > coalesce(s.authenticated_at, '-infinity');
+      return jsonb_build_object('user_id', v_user_id, 'session_id', v_session.id);
+    end if;
+    -- Whoever signed in after the end of an expired session begins another one.
+    perform private.revoke_session(v_session.id, 'expired', least(v_session.expires_at, v_session.idle_expires_at));
   end if;
 
   v_org_id := private.choose_organization(v_user_id, v_hint);
   if v_org_id is null then
     perform private.refuse(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
   end if;
-  insert into private.sessions (id, user_id, organization_id, issuer, external_key, method, user_agent, client_ip, created_at,
-    last_active_at, expires_at, idle_expires_at)
+  if exists (select from private.sessions s where s.id = v_session_id) then
+    v_session_id := gen_random_uuid();
+  end if;
+  insert into private.sessions (id, user_id, organization_id, issuer, external_key, provider, authenticated_at, method, user_agent, client_ip,
+    created_at, last_active_at, expires_at, idle_expires_at)
   -- A hint is judged by private.enter at each request, also a false one; without it the session keeps to the default organization.
-  select v_session_id, v_user_id, case when v_hint = v_org_id then v_hint end, p ->> 'issuer', p ->> 'session_key', 'sso',
-    left(p ->> 'user_agent', 500), nullif(current_setting('app.client_ip', true), ''), t.at, p_at, t.at + interval '90 days', t.at + interval '90 days'
-  from (select to_timestamp((p ->> 'iat')::double precision)) as t (at);
+  values (v_session_id, v_user_id, case when v_hint = v_org_id then v_hint end, p ->> 'issuer', p ->> 'session_key', p ->> 'provider',
+    v_authenticated_at, 'sso', left(p ->> 'user_agent', 500), nullif(current_setting('app.client_ip', true), ''), v_issued_at, p_at,
+    v_issued_at + interval '90 days', v_issued_at + interval '90 days');
   perform private.record_sign_in(v_user_id, v_org_id, v_session_id, 'sso', left(p ->> 'user_agent', 500));
   return jsonb_build_object('user_id', v_user_id, 'session_id', v_session_id);
 end
@@ -58,6 +102,35 @@ $$;
 comment on function private.resolve_external is
   'Person and session behind a verified token of an external issuer, made at first use. Judges: callable by the server only. Errors: 401 UNAUTHENTICATED, 403 EMAIL_NOT_VERIFIED, 403 MEMBERSHIP_INACTIVE.';
 grant execute on function private.resolve_external to kijko_server;
+
+-- A session that ended here still lives at Keycloak, where its cookie would sign the same person in again without asking, with tokens that
+-- are refused here. The worker ends it there, unless its person has signed in again meanwhile.
+create or replace function private.tg_sessions__end_at_provider() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.enqueue('sessions.end', jsonb_build_object('sessionId', new.id), now(), 'sessions.end:' || new.id);
+  return null;
+end
+$$;
+comment on function private.tg_sessions__end_at_provider is 'Trigger: a session of Keycloak that ends here is ended there.';
+-- Names with a colon are derived ones, of tokens without a session.
+create or replace trigger _500_end_at_provider after update of revoked_at on private.sessions for each row
+  when (old.revoked_at is null and new.revoked_at is not null and new.provider = 'keycloak' and new.external_key !~ ':')
+  execute function private.tg_sessions__end_at_provider();
+
+create or replace function private.provider_session(p_session_id uuid) returns table (issuer text, session_key text)
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return query select s.issuer, s.external_key from private.sessions s
+    where s.id = p_session_id and s.revoked_at is not null and s.provider = 'keycloak' and not exists (
+      select from private.sessions n where n.issuer = s.issuer and n.external_key = s.external_key and n.revoked_at is null);
+end
+$$;
+comment on function private.provider_session is
+  'What Keycloak calls a session that ended here, if it is to be ended there; no row otherwise. Judges: callable by the worker only.';
+grant execute on function private.provider_session to kijko_worker;
 
 -- Account resolution for an identity that is not known yet.
 create or replace function private.adopt_identity(p jsonb) returns uuid
@@ -69,12 +142,14 @@ declare
   v_user public.users;
 begin
   if v_email is null then
-    perform private.refuse(403, 'EMAIL_NOT_VERIFIED', 'Your identity provider gave no e-mail address. An account needs one.');
+    perform private.refuse(403, 'EMAIL_NOT_VERIFIED', case when coalesce(p ->> 'email', '') = ''
+      then 'Your identity provider gave no e-mail address. An account needs one.'
+      else 'Your identity provider gave an e-mail address that no mail can be sent to. An account needs another one.' end);
   end if;
   select * into v_user from public.users u where u.email = v_email for no key update;
   if not found then
     insert into public.users (email, first_name, last_name, email_verified_at)
-    values (v_email, coalesce(left(p ->> 'first_name', 50), ''), coalesce(left(p ->> 'last_name', 50), ''), case when v_verified then now() end)
+    values (v_email, private.clean_name(p ->> 'first_name'), private.clean_name(p ->> 'last_name'), case when v_verified then now() end)
     returning * into v_user;
     perform private.create_organization(
       private.personal_organization_name(v_user.first_name, v_user.last_name, v_user.email), v_user.id);

@@ -10,14 +10,30 @@ return jsonb_build_object('problem', jsonb_strip_nulls(jsonb_build_object(
   'status', p_status, 'code', p_code, 'message', p_message, 'field', p_field, 'details', p_details)));
 comment on function private.problem is 'A refusal as a result, for where the transaction must commit; the server turns it into the same answer as private.refuse.';
 
--- something@something.tld without blanks and control characters, trimmed, lower case; null where it is none.
+-- The one judge of addresses: what a person typed, or a provider vouches for, as it is stored and compared; null where our own mail
+-- queue would not send to it. Only A to Z are folded. U+0130 and U+212A lower-case into ASCII and U+1FEF and U+212A normalize into it, so
+-- an address with one of them would become another person's.
 create or replace function private.clean_email(p_text text) returns text
 language sql immutable parallel safe
 return (
-  select case when char_length(e) between 3 and 254 and e ~ '^[^@[:space:][:cntrl:]]+@[^@[:space:][:cntrl:]]+\.[^@.[:space:][:cntrl:]]+$' then e end
-  from (select lower(normalize(regexp_replace(p_text, '^[[:space:]]+|[[:space:]]+$', '', 'g')))) as t (e)
+  select case when private.is_mail_address(e) then e end
+  from (select private.folded_address(normalize(private.without_blanks(p_text)))) as t (e)
+  where p_text !~ '[\u0130\u1fef\u212a]'
 );
-comment on function private.clean_email is 'The address as it is stored, or null where it has not the shape of one.';
+comment on function private.clean_email is 'The address as it is stored, or null where it is none that we send to.';
+
+-- Accounts made before that rule may have an address that it refuses. Exactly that text finds them.
+create or replace function private.account_address(p_text text) returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return coalesce(
+    (select u.email from public.users u where u.email = private.folded_address(p_text) and private.clean_email(u.email) is distinct from u.email),
+    private.clean_email(p_text));
+end
+$$;
+comment on function private.account_address is
+  'The address by which the account of a typed one is found, or null where it is none. Judges: callable by definer functions of ours only.';
 
 create or replace function private.require_email(p_text text) returns text
 language plpgsql stable
@@ -35,10 +51,12 @@ create or replace function private.require_name(p_text text, p_field text, p_lab
 language plpgsql stable
 as $$
 declare
-  v_name text := regexp_replace(p_text, '^[[:space:]]+|[[:space:]]+$', '', 'g');
+  v_name text := private.without_blanks(p_text);
 begin
-  if v_name ~ '[\u0001-\u001F\u007F-\u009F]' then
+  if v_name ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]' then
     perform private.refuse_field(p_field, format('The %s must not contain control characters.', p_label));
+  elsif private.has_format_characters(v_name) then
+    perform private.refuse_field(p_field, format('The %s must not contain invisible formatting characters.', p_label));
   elsif coalesce(char_length(v_name), 0) not between 1 and 50 then
     perform private.refuse_field(p_field, format('The %s must have 1 to 50 characters.', p_label));
   end if;
@@ -47,9 +65,18 @@ end
 $$;
 comment on function private.require_name is 'A trimmed name of 1 to 50 characters, or 400 VALIDATION_ERROR about the field.';
 
+-- An identity provider's spelling of a name is no reason to keep its person out: what we refuse at sign-up is left out.
+create or replace function private.clean_name(p_text text, p_limit integer default 50) returns text
+language sql immutable parallel safe
+return coalesce((
+  select private.without_blanks(left(private.without_blanks(string_agg(c, '' order by n)), p_limit))
+  from regexp_split_to_table(p_text, '') with ordinality as t (c, n)
+  where c !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]' and not private.has_format_characters(c)), '');
+comment on function private.clean_name is 'A name from outside without control and formatting characters, trimmed and cut; empty where nothing is left.';
+
 create or replace function private.personal_organization_name(p_first_name text, p_last_name text, p_email text) returns text
 language sql immutable parallel safe
-return coalesce(nullif(btrim(p_first_name || ' ' || p_last_name), ''), left(split_part(p_email, '@', 1), 100)) || '''s workspace';
+return coalesce(nullif(private.without_blanks(p_first_name || ' ' || p_last_name), ''), left(split_part(p_email, '@', 1), 100)) || '''s workspace';
 comment on function private.personal_organization_name is 'Name of the organization that a new person gets.';
 
 -- The organization for a session: the wanted one if the membership is active, else the default one, else the oldest. Whoever was
@@ -183,19 +210,22 @@ begin atomic
 end;
 comment on function private.session_line is 'A session and its successors. Judges: callable by definer functions of ours only.';
 
--- p: session_id? (from a genuine token, expired or not), token_hash? (of a refresh token). Unknown ones are passed over: logging out
--- twice, or of nothing, is no error.
+-- p: session_id? (from a genuine token of ours) or issuer, session_key, auth_time? (of an external one), expired or not; token_hash? (of a
+-- refresh token). Unknown ones are passed over: logging out twice, or of nothing, is no error. Answers the names at Keycloak of what ended.
 create or replace function private.log_out(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v record;
+  v_named uuid := coalesce(private.as_uuid(p ->> 'session_id'),
+    (private.external_session(p ->> 'issuer', p ->> 'session_key', to_timestamp((p ->> 'auth_time')::double precision))).id);
+  v_ended jsonb := '[]';
 begin
   for v in
-    select s.id, s.user_id, s.organization_id
+    select s.id, s.user_id, s.organization_id, s.provider, s.issuer, s.external_key
     from private.sessions s
     where s.id in (
-      select private.session_line(private.as_uuid(p ->> 'session_id'))
+      select private.session_line(v_named)
       union
       select private.session_line(t.session_id) from private.refresh_tokens t where t.token_hash = decode(p ->> 'token_hash', 'hex'))
     order by s.id
@@ -205,9 +235,12 @@ begin
       perform set_config('app.session_id', v.id::text, true);
       perform private.audit('user.logout', 'Signed out.', null, null,
         coalesce(v.organization_id, (select u.default_organization_id from public.users u where u.id = v.user_id)), v.user_id);
+      if v.provider = 'keycloak' and v.external_key !~ ':' then
+        v_ended := v_ended || jsonb_build_object('issuer', v.issuer, 'session_key', v.external_key);
+      end if;
     end if;
   end loop;
-  return null;
+  return jsonb_build_object('ended', v_ended);
 end
 $$;
 comment on function private.log_out is 'Ends the sessions named by a token and by a refresh token. Judges: callable by the server only, which has verified the token.';
@@ -287,8 +320,9 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   delete from private.refresh_tokens where expires_at < p_at or used_at < p_at - interval '7 days';
+  -- A name of Keycloak comes back for as long as its session lives there; as long its end must be known.
   delete from private.sessions
-  where revoked_at < p_at - interval '30 days' or expires_at < p_at - interval '30 days' or idle_expires_at < p_at - interval '30 days';
+  where revoked_at < p_at - interval '30 days' and provider is distinct from 'keycloak' or expires_at < p_at - interval '30 days' or idle_expires_at < p_at - interval '30 days';
   delete from private.sealed_answers where created_at < p_at - interval '24 hours';
   delete from private.login_failures where updated_at < p_at - interval '1 hour';
   delete from private.login_history where created_at < p_at - interval '90 days';

@@ -51,7 +51,7 @@ create or replace function private.begin_login(p jsonb, p_at timestamptz default
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_email text := private.require_email(p ->> 'email');
+  v_email text := coalesce(private.account_address(p ->> 'email'), private.require_email(p ->> 'email'));
 begin
   return coalesce(
     private.locked_problem(v_email, p_at),

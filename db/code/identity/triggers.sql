@@ -1,2 +1,27 @@
 -- Sessions that end tell the event log by its own trigger (events/triggers.sql), and memberships end their sessions by theirs
--- (organizations/triggers.sql); identity adds none.
+-- (organizations/triggers.sql).
+
+-- Whatever writes an address or a name meets the rules of sign-up. They are judged when they change and not by a check of the row, so
+-- that accounts older than a rule can still be worked with.
+create or replace function private.tg_users__judge_names() returns trigger
+language plpgsql volatile
+as $$
+begin
+  -- An operator may have to give an account an address that no mail goes to, but none in a form that nothing would be compared with.
+  if tg_op = 'INSERT' and private.clean_email(new.email) is distinct from new.email
+    or tg_op = 'UPDATE' and new.email <> old.email and private.clean_email(new.email) <> new.email
+  then
+    perform private.refuse_field('email', 'Please enter a valid e-mail address.');
+  end if;
+  if (tg_op = 'INSERT' or new.first_name <> old.first_name) and new.first_name <> '' then
+    new.first_name := private.require_name(new.first_name, 'first_name', 'first name');
+  end if;
+  if (tg_op = 'INSERT' or new.last_name <> old.last_name) and new.last_name <> '' then
+    new.last_name := private.require_name(new.last_name, 'last_name', 'last name');
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_users__judge_names is 'Trigger: an address or a name that is written is one that sign-up would accept; a name may be empty.';
+create or replace trigger _200_judge_names before insert or update of email, first_name, last_name on public.users
+  for each row execute function private.tg_users__judge_names();

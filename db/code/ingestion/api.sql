@@ -36,7 +36,7 @@ declare
   v public.projects;
 begin
   perform private.assert_same_project(v_id, p -> 'body');
-  v := private.assert_startable(v_id, coalesce((p -> 'body' ->> 'forceReprocess')::boolean, false));
+  v := private.assert_startable(v_id, coalesce(private.as_bool(p -> 'body' -> 'forceReprocess', 'forceReprocess'), false));
   return jsonb_strip_nulls(jsonb_build_object(
     'repositories', (select coalesce(jsonb_agg(jsonb_build_object('id', r.id, 'url', r.repository_url, 'branch', r.branch)
         order by r.created_at, r.id), '[]')
@@ -57,7 +57,7 @@ declare
   v_id uuid := private.as_uuid(p ->> 'projectId');
 begin
   perform private.assert_same_project(v_id, p -> 'body');
-  return private.start_run(v_id, coalesce((p -> 'body' ->> 'forceReprocess')::boolean, false));
+  return private.start_run(v_id, coalesce(private.as_bool(p -> 'body' -> 'forceReprocess', 'forceReprocess'), false));
 end
 $$;
 comment on function api.start_ingestion is
@@ -221,8 +221,9 @@ language plpgsql stable security definer set search_path = ''
 as $$
 begin
   return (select coalesce((select t.price from public.plans t where t.id = private.effective_plan(p.organization_id)), 0)
-    from public.projects p where p.id = p_project_id);
+    from public.projects p where p.id = p_project_id and (private.project_role(p.id) is not null or not private.is_stranger()));
 end
 $$;
-comment on function private.project_plan_price is 'Monthly price in euro of the plan behind a project. Judges: gives away the plan''s public price only.';
+comment on function private.project_plan_price is
+  'Monthly price in euro of the plan behind a project. Judges: those past our server must see the project; the price itself is public.';
 grant execute on function private.project_plan_price to authenticated;

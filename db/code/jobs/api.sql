@@ -60,7 +60,7 @@ create or replace function api.list_dead_jobs(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 begin
-  return private.list_dead_letters(p ->> 'type', coalesce((p ->> 'limit')::integer, 50), coalesce((p ->> 'offset')::integer, 0));
+  return private.list_dead_letters(p ->> 'type', coalesce(private.as_int(p -> 'limit', 'limit'), 50), coalesce(private.as_int(p -> 'offset', 'offset'), 0));
 end
 $$;
 comment on function api.list_dead_jobs is 'GET /admin/jobs/dead: {jobs, total}, the latest first. Errors: 403 FORBIDDEN.';

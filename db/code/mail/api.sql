@@ -34,7 +34,7 @@ declare
   v_subject text;
 begin
   perform private.assert_project_role(p_project_id, 'viewer');
-  if not coalesce(private.is_mail_address(p_email), false) then
+  if private.clean_email(p_email) is null then
     perform private.refuse_field('email', 'This is not an e-mail address.');
   end if;
   v_result := api.get_ingestion_result(jsonb_build_object('projectId', p_project_id));
@@ -47,7 +47,7 @@ begin
   from public.users u where u.id = private.user_id();
   v_subject := 'Ingestion result of ' || private.one_line(v_result ->> 'projectName');
   perform private.queue_mail('ingestion_result', (select p.organization_id from public.projects p where p.id = p_project_id),
-    private.user_id(), p_email, v_subject,
+    private.user_id(), private.clean_email(p_email), v_subject,
     format(E'%s sent you the result of an ingestion in Kijko.\n\n', v_sender)
       || (select string_agg(l.label || ': ' || l.value, E'\n') from private.ingestion_result_lines(v_result) l) || E'\n',
     format('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>%s</title></head><body><p>%s sent you the result of an ingestion in Kijko.</p><table>',
@@ -64,7 +64,7 @@ create or replace function api.email_ingestion_result(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
 begin
-  perform private.mail_ingestion_result(private.as_uuid(p ->> 'projectId'), btrim(p -> 'body' ->> 'email'));
+  perform private.mail_ingestion_result(private.as_uuid(p ->> 'projectId'), p -> 'body' ->> 'email');
   return '{"success": true}';
 end
 $$;

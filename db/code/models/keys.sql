@@ -38,9 +38,11 @@ create or replace function private.set_provider_key(p_provider text, p_sealed te
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_org uuid := private.assert_provider_keys_admin();
+  v_org uuid;
   v private.provider_keys;
 begin
+  perform private.refuse_strangers('A key is set through the API, which encrypts it.');
+  v_org := private.assert_provider_keys_admin();
   if coalesce(p_provider, '') not in ('anthropic', 'google') then
     perform private.refuse(404, 'NOT_FOUND', 'Keys are kept for anthropic and google.', 'provider');
   end if;
@@ -58,7 +60,7 @@ begin
 end
 $$;
 comment on function private.set_provider_key is
-  'Stores a sealed key of the caller''s organization, replacing an earlier one. Judges: owners and admins of it only. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 400 VALIDATION_ERROR.';
+  'Stores a sealed key of the caller''s organization, replacing an earlier one. Judges: through our server only, which encrypts it; owners and admins of it. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 400 VALIDATION_ERROR.';
 
 create or replace function private.delete_provider_key(p_provider text) returns void
 language plpgsql volatile security definer set search_path = ''

@@ -59,7 +59,7 @@ begin
   select count(distinct m.user_id) into v_recipients from public.memberships m
   where m.status = 'active' and (v_org is null or m.organization_id = v_org) and m.user_id <> v_user;
   insert into private.announcements (organization_id, created_by, title, message, level, link, is_urgent, recipients)
-  values (v_org, v_user, v_title, v_message, v_level, p_body ->> 'link', coalesce((p_body ->> 'isUrgent')::boolean, v_level = 'error'), v_recipients)
+  values (v_org, v_user, v_title, v_message, v_level, p_body ->> 'link', coalesce(private.as_bool(p_body -> 'isUrgent', 'isUrgent'), v_level = 'error'), v_recipients)
   returning id into v_id;
   if v_recipients < c_at_once then
     perform private.tell_announcement(v_id, c_at_once + 1);

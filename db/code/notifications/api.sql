@@ -6,12 +6,12 @@ create or replace function api.list_notifications(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 declare
-  v_size integer := coalesce((p ->> 'limit')::integer, (p ->> 'pageSize')::integer, 50);
-  v_offset integer := coalesce((p ->> 'offset')::integer, (coalesce((p ->> 'page')::integer, 1) - 1) * v_size);
-  v_unread boolean := (p ->> 'unread')::boolean;
+  v_size integer := coalesce(private.as_int(p -> 'limit', 'limit'), private.as_int(p -> 'pageSize', 'pageSize'), 50);
+  v_offset integer := coalesce(private.as_int(p -> 'offset', 'offset'), (coalesce(private.as_int(p -> 'page', 'page'), 1) - 1) * v_size);
+  v_unread boolean := private.as_bool(p -> 'unread', 'unread');
   v_since timestamptz := private.as_instant(p ->> 'since');
   v_from timestamptz := private.shown(v_since) + interval '1 millisecond';
-  v_types text[] := case when jsonb_array_length(p -> 'type') > 0 then array(select jsonb_array_elements_text(p -> 'type')) end;
+  v_types text[] := case when jsonb_array_length(private.as_array(p -> 'type', 'type')) > 0 then array(select jsonb_array_elements_text(p -> 'type')) end;
   v_data jsonb;
   v_total bigint;
   v_waiting bigint;
@@ -59,7 +59,7 @@ declare
   v_message text := p_body ->> 'message';
   v_link text := p_body ->> 'link';
   v_type text := p_body ->> 'type';
-  v_urgent boolean := coalesce((p_body ->> 'isUrgent')::boolean, false);
+  v_urgent boolean := coalesce(private.as_bool(p_body -> 'isUrgent', 'isUrgent'), false);
   v_id uuid;
 begin
   if v_user is null then

@@ -21,3 +21,22 @@ create or replace trigger _500_end_sessions_on_delete after delete on public.mem
   for each row execute function private.tg_memberships__end_sessions();
 create or replace trigger _500_end_sessions_on_deactivation after update of status on public.memberships
   for each row when (old.status = 'active' and new.status <> 'active') execute function private.tg_memberships__end_sessions();
+
+create or replace function private.tg_organizations__judge_name() returns trigger
+language plpgsql volatile
+as $$
+begin
+  new.name := private.without_blanks(new.name);
+  if new.name ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]' or private.has_format_characters(new.name) then
+    perform private.refuse_field('name', 'The name must not contain control or invisible formatting characters.');
+  elsif char_length(new.name) not between 1 and 150 then
+    perform private.refuse_field('name', 'The name must have 1 to 150 characters.');
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_organizations__judge_name is 'Trigger: the name of an organization is trimmed, visible and has 1 to 150 characters.';
+create or replace trigger _200_judge_name before insert on public.organizations
+  for each row execute function private.tg_organizations__judge_name();
+create or replace trigger _250_judge_new_name before update of name on public.organizations
+  for each row when (old.name <> new.name) execute function private.tg_organizations__judge_name();

@@ -28,8 +28,8 @@ begin
     anonymize_secrets, icon, label, color)
   values (v_id, private.org_id(), private.user_id(), v_name, nullif(b ->> 'description', ''), coalesce(b ->> 'type', 'manual'),
     coalesce(b ->> 'privacy', 'private'),
-    coalesce(nullif(b ->> 'chunkingStrategy', 'custom'), 'semantic'), coalesce((b ->> 'includeMetadata')::boolean, true),
-    coalesce((b ->> 'anonymizeSecrets')::boolean, true), nullif(b -> 'icon', 'null'), nullif(btrim(b ->> 'label'), ''),
+    coalesce(nullif(b ->> 'chunkingStrategy', 'custom'), 'semantic'), coalesce(private.as_bool(b -> 'includeMetadata', 'includeMetadata'), true),
+    coalesce(private.as_bool(b -> 'anonymizeSecrets', 'anonymizeSecrets'), true), nullif(b -> 'icon', 'null'), nullif(btrim(b ->> 'label'), ''),
     nullif(b ->> 'color', ''))
   returning * into n;
   -- Nobody has starred or opened it yet, so nothing has to be read.
@@ -140,20 +140,20 @@ begin
   n.type := coalesce(b ->> 'type', o.type);
   n.privacy := coalesce(b ->> 'privacy', o.privacy);
   n.chunking_strategy := coalesce(b ->> 'chunkingStrategy', o.chunking_strategy);
-  n.include_metadata := coalesce((b ->> 'includeMetadata')::boolean, o.include_metadata);
-  n.anonymize_secrets := coalesce((b ->> 'anonymizeSecrets')::boolean, o.anonymize_secrets);
+  n.include_metadata := coalesce(private.as_bool(b -> 'includeMetadata', 'includeMetadata'), o.include_metadata);
+  n.anonymize_secrets := coalesce(private.as_bool(b -> 'anonymizeSecrets', 'anonymizeSecrets'), o.anonymize_secrets);
   n.icon := case when b ? 'icon' then nullif(b -> 'icon', 'null') else o.icon end;
   n.label := private.patched_text(b, 'label', o.label);
   n.color := private.patched_text(b, 'color', o.color);
   n.preview_url := private.patched_text(b, 'previewUrl', o.preview_url);
-  n.archived := coalesce((b ->> 'archived')::boolean, o.archived);
+  n.archived := coalesce(private.as_bool(b -> 'archived', 'archived'), o.archived);
   -- Initials that are the name's own are not stored, so they follow the name.
   if n.icon in (private.initials_icon(o.name), private.initials_icon(n.name)) then
     n.icon := null;
   end if;
 
   if b ? 'starred' then
-    perform private.set_star(o, coalesce((b ->> 'starred')::boolean, false));
+    perform private.set_star(o, coalesce(private.as_bool(b -> 'starred', 'starred'), false));
   end if;
   if n is distinct from o or (b ? 'name' and n.name is null) then
     perform private.assert_project_role(v_id, 'admin');

@@ -198,9 +198,10 @@ declare
   v_project uuid;
   v_result jsonb;
 begin
+  perform private.refuse_strangers('Files are uploaded through the API.');
   if private.user_id() is null or private.org_id() is null then
     perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
-  elsif jsonb_array_length(p -> 'files') not between 1 and 1000 then
+  elsif coalesce(jsonb_array_length(private.as_array(p -> 'files', 'files')), 0) not between 1 and 1000 then
     perform private.refuse_field('files', 'A request carries 1 to 1,000 files.');
   end if;
   if coalesce(p ->> 'projectId', '') = '' then
@@ -213,7 +214,7 @@ begin
 end
 $$;
 comment on function api.register_uploads is
-  'Part of POST /files/upload: {uploaded, errors, refused: storage keys}. Judges: developer in the project, or a signed-in person who stages. Errors: 403, 404, 429 QUOTA_EXCEEDED.';
+  'Part of POST /files/upload: {uploaded, errors, refused: storage keys}. Judges: through our server only, which stored the content; developer in the project, or a signed-in person who stages. Errors: 403, 404, 429 QUOTA_EXCEEDED.';
 
 -- May the caller upload there? Asked before the first byte is stored.
 create or replace function api.admit_upload(p jsonb) returns jsonb
@@ -235,7 +236,7 @@ as $$
 declare
   v_project uuid := private.path_project(p, 'developer');
   v_user uuid := private.user_id();
-  v_ids text[] := array(select jsonb_array_elements_text(p -> 'body' -> 'fileIds'));
+  v_ids text[] := array(select jsonb_array_elements_text(private.as_array(p -> 'body' -> 'fileIds', 'fileIds')));
   v_files jsonb;
   v_result jsonb;
   v_again jsonb;
@@ -309,11 +310,13 @@ create or replace function api.register_text_source(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_project uuid := private.path_project(p, 'developer');
+  v_project uuid;
   v_title text := regexp_replace(coalesce(nullif(private.trimmed(p ->> 'title'), ''), 'Plain text'), '[/\\\u0001-\u001f\u007f-\u009f]', '-', 'g');
   v_name text;
   v_result jsonb;
 begin
+  perform private.refuse_strangers('Texts are added through the API.');
+  v_project := private.path_project(p, 'developer');
   v_title := case when v_title in ('.', '..') then 'Plain text' else left(v_title, 240) end;
   perform pg_advisory_xact_lock(hashtextextended('project files ' || v_project, 0));
   v_name := private.free_text_name(v_project, v_title);
@@ -326,7 +329,7 @@ begin
 end
 $$;
 comment on function api.register_text_source is
-  'Part of POST /projects/{projectId}/text-sources: {id, name, size, type}. Judges: developer in the project. Errors: 400, 403, 404, 429 QUOTA_EXCEEDED.';
+  'Part of POST /projects/{projectId}/text-sources: {id, name, size, type}. Judges: through our server only, which stored the content; developer in the project. Errors: 400, 403, 404, 429 QUOTA_EXCEEDED.';
 grant execute on function api.register_text_source to authenticated;
 
 create or replace function api.list_files(p jsonb) returns jsonb
@@ -334,8 +337,8 @@ language plpgsql stable
 as $$
 declare
   v_project uuid := private.path_project(p);
-  v_page integer := coalesce((p ->> 'page')::integer, 1);
-  v_size integer := coalesce((p ->> 'pageSize')::integer, 50);
+  v_page integer := coalesce(private.as_int(p -> 'page', 'page'), 1);
+  v_size integer := coalesce(private.as_int(p -> 'pageSize', 'pageSize'), 50);
   v_data jsonb;
   v_total bigint := 0;
 begin

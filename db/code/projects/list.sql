@@ -28,10 +28,10 @@ return concat_ws(' and ',
     '(p.name ilike private.like_pattern(private.trimmed($4 ->> ''search'')) or p.description ilike private.like_pattern(private.trimmed($4 ->> ''search'')))' end,
   case when p ->> 'status' is not null then 'p.status = $4 ->> ''status''' end,
   case when p ->> 'type' is not null then 'p.type = $4 ->> ''type''' end,
-  case when p ->> 'archived' is not null then 'p.archived = ($4 ->> ''archived'')::boolean' end,
-  case when p ->> 'starred' is not null then case when (p ->> 'starred')::boolean then '' else 'not ' end
+  case when p ->> 'archived' is not null then case when private.as_bool(p -> 'archived', 'archived') then '' else 'not ' end || 'p.archived' end,
+  case when p ->> 'starred' is not null then case when private.as_bool(p -> 'starred', 'starred') then '' else 'not ' end
     || '(p.id = any (array(select s.project_id from public.project_stars s where s.user_id = $5)))' end,
-  case when jsonb_array_length(p -> 'label') > 0 then 'p.label = any (array(select jsonb_array_elements_text($4 -> ''label'')))' end);
+  case when jsonb_array_length(private.as_array(p -> 'label', 'label')) > 0 then 'p.label = any (array(select jsonb_array_elements_text($4 -> ''label'')))' end);
 comment on function private.project_filter is 'SQL text of the list''s filters, '''' without any; it holds no text of the request.';
 grant execute on function private.project_branches, private.project_filter to authenticated;
 
@@ -44,8 +44,8 @@ as $$
 -- Conditions and keys are constants of ours and name input by parameters, which a checker cannot see:
 -- @plpgsql_check_options: security_warnings = off
 declare
-  v_page integer := coalesce((p ->> 'page')::integer, 1);
-  v_size integer := coalesce((p ->> 'pageSize')::integer, 20);
+  v_page integer := coalesce(private.as_int(p -> 'page', 'page'), 1);
+  v_size integer := coalesce(private.as_int(p -> 'pageSize', 'pageSize'), 20);
   v_filter text;
   v_order text;
   v_walk text;

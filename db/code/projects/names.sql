@@ -104,7 +104,7 @@ begin
   return exists (select from public.projects where id = p_id);
 end
 $$;
-comment on function private.project_id_taken is 'Is the id in use? A made-up id tells nothing but that. Judges: gives away one bit about an unguessable value.';
+comment on function private.project_id_taken is 'Is the id in use? Judges: tells that an id is taken, as api.create_project must, where the client chooses ids.';
 
 grant execute on function private.project_name_taken, private.numbered_project_name, private.suggest_project_name, private.judge_project_name,
   private.assert_project_name, private.project_id_taken to authenticated;

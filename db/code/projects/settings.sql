@@ -44,6 +44,9 @@ create or replace function private.store_webhook_secret(p_project_id uuid, p_sea
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
+  if p_sealed is not null then
+    perform private.refuse_strangers('Secrets are made by the server.');
+  end if;
   perform private.assert_project_role(p_project_id, 'admin');
   delete from private.project_webhook_secrets where project_id = p_project_id;
   if p_sealed is not null then
@@ -52,7 +55,7 @@ begin
 end
 $$;
 comment on function private.store_webhook_secret is
-  'Replaces the secret that belongs to the webhook address, or drops it. Judges: the caller must be owner or admin of the project.';
+  'Replaces the secret that belongs to the webhook address, or drops it. Judges: owner or admin of the project; a secret comes through our server only, which encrypts it.';
 
 -- An object of switches after a partial update.
 create or replace function private.merged_switches(p_current jsonb, p_patch jsonb, p_field text) returns jsonb
@@ -165,7 +168,7 @@ language plpgsql volatile
 as $$
 declare
   -- A manager may set the level alone. Members that are no settings are ignored, here too.
-  v_project uuid := private.path_project(p, case when (p -> 'body') ?| array['chunkingStrategy', 'webhookUrl', 'metadataOptions', 'outputFormat',
+  v_project uuid := private.path_project(p, case when private.as_object(p -> 'body', 'body') ?| array['chunkingStrategy', 'webhookUrl', 'metadataOptions', 'outputFormat',
     'embeddingModel', 'patternFilters', 'processingOptions', 'fileFilters', 'persona', 'customSettings'] then 'admin' else 'manager' end);
   v_stored boolean := private.apply_settings(v_project, p -> 'body', p ->> 'sealedWebhookSecret');
 begin
@@ -221,6 +224,9 @@ as $$
 declare
   v_project uuid := private.path_project(p, 'developer');
 begin
+  if p -> 'body' ->> 'content' is null then
+    perform private.refuse_field('content', 'content is required; "" clears it.');
+  end if;
   perform private.apply_manual_content(v_project, p -> 'body' ->> 'content');
   return private.manual_json(v_project);
 end

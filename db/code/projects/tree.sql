@@ -87,7 +87,7 @@ declare
   f public.project_files;
 begin
   perform private.lock_tree(v_project);
-  v_name := private.assert_file_name(v_project, v_parent, b ->> 'name');
+  v_name := private.assert_file_name(v_project, v_parent, coalesce(b ->> 'name', ''));
   insert into public.project_files (organization_id, project_id, parent_id, uploaded_by, is_folder, name, path, position, mime_type)
   select p.organization_id, p.id, v_parent, private.user_id(), true, v_name, v_name,
     (select count(*) from public.project_files s where s.project_id = p.id and s.parent_id is not distinct from v_parent), 'inode/directory'
@@ -139,7 +139,7 @@ begin
   perform private.assert_file_name(f.project_id, v_parent, coalesce(b ->> 'name', f.name), f.id);
   select count(*) into v_count from public.project_files s
   where s.project_id = f.project_id and s.parent_id is not distinct from v_parent and s.id <> f.id;
-  v_place := case when b ->> 'order' is not null then least(greatest((b ->> 'order')::numeric, 0), v_count)::integer
+  v_place := case when b ->> 'order' is not null then least(greatest(private.as_number(b -> 'order', 'order'), 0), v_count)::integer
     when v_moves then v_count end;
 
   update public.project_files set name = private.trimmed(coalesce(b ->> 'name', name)), parent_id = v_parent where id = f.id;

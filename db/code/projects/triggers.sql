@@ -83,7 +83,7 @@ begin
     values (new.organization_id, new.id, v_worktree, 'main', true, true)
   )
   insert into public.project_members (organization_id, project_id, user_id, email, name, avatar_url, role, notification_level, accepted_at)
-  select new.organization_id, new.id, u.id, lower(u.email), nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url,
+  select new.organization_id, new.id, u.id, u.email, nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url,
     'admin', 'daily', now()
   from public.users u where u.id = new.user_id;
   return null;

@@ -180,7 +180,7 @@ declare
 begin
   select * into p from public.projects where id = p_project_id for update;
   insert into public.project_members as m (organization_id, project_id, user_id, email, name, avatar_url, role, accepted_at)
-  select p.organization_id, p.id, u.id, lower(u.email), nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url, 'admin', now()
+  select p.organization_id, p.id, u.id, u.email, nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url, 'admin', now()
   from public.users u where u.id = p_user_id
   on conflict (project_id, user_id) where user_id is not null do update set role = 'admin', accepted_at = coalesce(m.accepted_at, now());
   update public.projects set user_id = p_user_id where id = p_project_id;
@@ -206,7 +206,7 @@ begin
   -- A pending invitation to the owner's own address would stand in the way of the owner's row.
   for v_project in select p.id from public.projects p where p.organization_id = old.organization_id and p.user_id = old.user_id loop
     delete from public.project_members m using public.users u
-    where u.id = v_owner and m.project_id = v_project and m.user_id is null and m.email = lower(u.email);
+    where u.id = v_owner and m.project_id = v_project and m.user_id is null and m.email = u.email;
     perform private.move_ownership(v_project, v_owner);
   end loop;
   delete from public.project_members m where m.organization_id = old.organization_id and m.user_id = old.user_id;

@@ -41,7 +41,7 @@ create or replace function api.list_all_worktrees(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 declare
-  v_ids uuid[] := array(select private.as_uuid(i) from jsonb_array_elements_text(p -> 'projectIds') i);
+  v_ids uuid[] := array(select private.as_uuid(i) from jsonb_array_elements_text(private.as_array(p -> 'projectIds', 'projectIds')) i);
 begin
   return (
     select coalesce(jsonb_agg(jsonb_build_object('projectId', x.id, 'worktrees', private.worktrees_json(x.id)) order by x.updated_at desc, x.id), '[]')

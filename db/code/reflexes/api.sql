@@ -4,7 +4,7 @@ create or replace function private.page_number(p jsonb, p_name text, p_default i
 language plpgsql stable parallel safe
 as $$
 declare
-  n numeric := coalesce((p ->> p_name)::numeric, p_default);
+  n numeric := coalesce(private.as_number(p -> p_name, p_name), p_default);
 begin
   if n < p_min then
     perform private.refuse_field(p_name, format('%s must be at least %s.', p_name, p_min));
@@ -29,7 +29,7 @@ begin
   select count(*) into v_total from public.reflexes r
   where r.user_id = v_user and (p ->> 'skillId' is null or r.skill_id = v_skill)
     and (p ->> 'triggerType' is null or r.trigger_type = p ->> 'triggerType')
-    and (p ->> 'isActive' is null or r.is_active = (p ->> 'isActive')::boolean);
+    and (p ->> 'isActive' is null or r.is_active = private.as_bool(p -> 'isActive', 'isActive'));
   select coalesce(jsonb_agg(private.reflex_json(l.r) || jsonb_build_object('skill', private.reflex_skill_json(l.r)) order by l.place), '[]')
     into v_rows
   from (
@@ -37,7 +37,7 @@ begin
     from public.reflexes r
     where r.user_id = v_user and (p ->> 'skillId' is null or r.skill_id = v_skill)
       and (p ->> 'triggerType' is null or r.trigger_type = p ->> 'triggerType')
-      and (p ->> 'isActive' is null or r.is_active = (p ->> 'isActive')::boolean)
+      and (p ->> 'isActive' is null or r.is_active = private.as_bool(p -> 'isActive', 'isActive'))
     order by place limit v_size offset (v_page::bigint - 1) * v_size) l;
   return jsonb_build_object('reflexes', v_rows, 'total', v_total, 'page', v_page, 'pageSize', v_size,
     'hasMore', v_page::bigint * v_size < v_total);
@@ -77,7 +77,7 @@ begin
   perform private.visible_skill(v_skill, 'skillId');
   insert into public.reflexes (user_id, organization_id, skill_id, trigger_type, trigger_config, conditions, is_active)
   values (private.user_id(), private.org_id(), v_skill, b ->> 'triggerType', private.tidy_trigger(b ->> 'triggerType', b -> 'triggerConfig'),
-    private.tidy_conditions(b -> 'conditions'), coalesce((b ->> 'isActive')::boolean, true))
+    private.tidy_conditions(b -> 'conditions'), coalesce(private.as_bool(b -> 'isActive', 'isActive'), true))
   returning * into r;
   if r.trigger_type = 'webhook' and p ->> 'sealedSecret' is not null then
     perform private.keep_secret(r.id, p ->> 'sealedSecret');
@@ -148,7 +148,7 @@ begin
   update public.reflexes x set
     trigger_config = case when b ? 'triggerConfig' then private.tidy_trigger(r.trigger_type, b -> 'triggerConfig') else x.trigger_config end,
     conditions = case when b ? 'conditions' then private.tidy_conditions(b -> 'conditions') else x.conditions end,
-    is_active = coalesce((b ->> 'isActive')::boolean, x.is_active)
+    is_active = coalesce(private.as_bool(b -> 'isActive', 'isActive'), x.is_active)
   where x.id = r.id
   returning * into r;
   return private.reflex_json(r);

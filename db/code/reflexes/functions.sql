@@ -27,12 +27,6 @@ $$;
 comment on function private.sealed_secret is
   'Sealed secret of a webhook, for the server to open; null for everybody else. Judges: own reflexes, through our server only.';
 
--- Who is connected, not as whom: a role can be put on, the connection cannot.
-create or replace function private.is_stranger() returns boolean
-language sql stable parallel safe
-return session_user in ('anon', 'authenticated', 'authenticator', 'service_role');
-comment on function private.is_stranger is 'Does this call come past our server: through PostgREST, or by psql as a request role?';
-
 create or replace function private.reflex_json(r public.reflexes) returns jsonb
 language plpgsql stable
 as $$
@@ -113,7 +107,8 @@ create or replace function private.assert_skill_runs(p_skill_id uuid, p_user_id 
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
-  v_active boolean := (select s.is_active from public.skills s where s.id = p_skill_id);
+  v_active boolean := (select s.is_active from public.skills s where s.id = p_skill_id
+    and (s.is_public or s.user_id = p_user_id and (p_user_id = private.user_id() or not private.is_stranger())));
 begin
   if v_active is false then
     perform private.refuse(409, 'SKILL_INACTIVE', 'Cannot activate reflex: associated skill is inactive');
@@ -123,7 +118,6 @@ begin
 end
 $$;
 comment on function private.assert_skill_runs is
-  '409 SKILL_INACTIVE or 404 SKILL_NOT_FOUND unless the skill could run for the person. Judges: gives away one bit about an unguessable id.';
+  '409 SKILL_INACTIVE or 404 SKILL_NOT_FOUND unless the skill could run for the person. Judges: as private.sees_skill.';
 grant execute on function private.webhook_url, private.sealed_secret, private.reflex_json, private.own_reflex, private.own_webhook,
   private.keep_secret, private.revive_reflex, private.assert_skill_runs to authenticated;
-grant execute on function private.is_stranger to authenticated, service_role, kijko_server, kijko_worker;

@@ -5,11 +5,12 @@ create or replace function private.sees_skill(p_user_id uuid, p_skill_id uuid) r
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return exists (select from public.skills s where s.id = p_skill_id and (s.user_id = p_user_id or (s.is_public and s.is_active)));
+  return exists (select from public.skills s where s.id = p_skill_id
+    and (s.is_public and s.is_active or s.user_id = p_user_id and (p_user_id = private.user_id() or not private.is_stranger())));
 end
 $$;
 comment on function private.sees_skill is
-  'Is the skill the person''s own, or public and active? Judges: gives away one bit about an unguessable id.';
+  'Is the skill the person''s own, or public and active? Judges: of private skills those past our server learn about their own only.';
 
 create or replace function private.refuse_skill(p_id text, p_field text default null) returns void
 language plpgsql stable

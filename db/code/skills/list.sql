@@ -5,7 +5,7 @@ create or replace function private.page_size(p_value jsonb, p_default integer, p
 language plpgsql stable
 as $$
 declare
-  v_size numeric := coalesce(nullif(p_value, 'null')::numeric, p_default);
+  v_size numeric := coalesce(private.as_number(p_value, p_field), p_default);
 begin
   if v_size < 1 then
     perform private.refuse_field(p_field, format('%s must be at least 1.', p_field));
@@ -38,13 +38,13 @@ create or replace function api.list_skills(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 declare
-  v_page bigint := coalesce((p ->> 'page')::bigint, 1);
+  v_page bigint := coalesce(private.as_bigint(p -> 'page', 'page'), 1);
   v_size integer := private.page_size(p -> 'pageSize', 20, 'pageSize');
   v_user uuid := private.user_id();
   v_category text := p ->> 'category';
-  v_active boolean := (p ->> 'isActive')::boolean;
+  v_active boolean := private.as_bool(p -> 'isActive', 'isActive');
   v_search text := private.folded(private.like_pattern(nullif(p ->> 'search', '')));
-  v_public boolean := coalesce((p ->> 'includePublic')::boolean, false) and v_active is distinct from false;
+  v_public boolean := coalesce(private.as_bool(p -> 'includePublic', 'includePublic'), false) and v_active is distinct from false;
   v_end bigint;
   v_total bigint;
   v_skills jsonb;
@@ -130,7 +130,7 @@ as $$
 declare
   s public.skills := private.path_skill(p);
   v_limit integer := private.page_size(p -> 'limit', 10, 'limit');
-  v_offset bigint := coalesce((p ->> 'offset')::bigint, 0);
+  v_offset bigint := coalesce(private.as_bigint(p -> 'offset', 'offset'), 0);
 begin
   if v_offset < 0 then
     perform private.refuse_field('offset', 'offset must be at least 0.');

@@ -11,7 +11,7 @@ begin
       select private.utc_day(e.executed_at) as day, e.execution_type as type, e.status, count(*) as n,
         sum(coalesce(e.prompt_tokens, 0)::bigint + coalesce(e.completion_tokens, 0)) as tokens, sum(coalesce(e.cost_cents, 0)::bigint) as cents,
         sum(coalesce(e.duration_ms, 0)::bigint) as ms
-      from public.skill_executions e where ' || private.execution_filter(p - 'status' - 'executionType') || '
+      from public.skill_executions e where ' || private.execution_filter(private.as_object(p, 'p') - 'status' - 'executionType') || '
       group by 1, 2, 3
     )
     select jsonb_build_object(
@@ -45,7 +45,7 @@ declare
 begin
   execute 'with grouped as (
       select e.skill_id, private.utc_day(e.executed_at) as day, e.execution_type as type, count(*) as n, sum(coalesce(e.cost_cents, 0)::bigint) as cents
-      from public.skill_executions e where e.status = ''completed'' and ' || private.execution_filter(p - 'status' - 'executionType' - 'skillId') || '
+      from public.skill_executions e where e.status = ''completed'' and ' || private.execution_filter(private.as_object(p, 'p') - 'status' - 'executionType' - 'skillId') || '
       group by 1, 2, 3
     )
     select jsonb_build_object(
@@ -150,7 +150,7 @@ create or replace function api.get_cost_projection(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 declare
-  v_ahead integer := coalesce((p ->> 'daysAhead')::integer, 30);
+  v_ahead integer := coalesce(private.as_int(p -> 'daysAhead', 'daysAhead'), 30);
   v_today date := private.utc_day(now());
   v_first date;
   v_days integer;

@@ -1,6 +1,7 @@
 // Package authtest runs a real OpenID Connect provider on loopback in Keycloak's
 // place: discovery, key set and token endpoint are those of zitadel/oidc, under a
-// realm's path. It can rotate its keys, die, hang and come back.
+// realm's path. It can rotate its keys, die, hang and come back. Browsers keep their
+// sessions the way Keycloak keeps them, and Keycloak's administration ends them.
 package authtest
 
 import (
@@ -9,6 +10,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -30,8 +32,9 @@ import (
 // The client that the provider issues tokens for.
 const (
 	ClientID     = "kijko-backend"
-	clientSecret = "only-for-tests"
+	ClientSecret = "only-for-tests"
 	realmPath    = "/realms/kijko"
+	sessionsPath = "/admin/realms/kijko/sessions/"
 )
 
 // Provider is a running identity provider. Its methods may be called
@@ -44,9 +47,10 @@ type Provider struct {
 	mode       atomic.Int32
 	closing    chan struct{}
 
-	mu   sync.Mutex
-	keys []*signingKey // the last one signs
-	next Request       // what the token endpoint is about to issue
+	mu       sync.Mutex
+	keys     []*signingKey   // the last one signs
+	next     Request         // what the token endpoint is about to issue
+	sessions map[string]bool // sids of browsers; false: ended
 }
 
 const (
@@ -58,7 +62,7 @@ const (
 // New starts a provider that ends with the test.
 func New(t testing.TB) *Provider {
 	t.Helper()
-	p := &Provider{closing: make(chan struct{})}
+	p := &Provider{closing: make(chan struct{}), sessions: map[string]bool{}}
 	p.Rotate(t, true)
 
 	// The issuer names the port, so the listener comes before the handler.
@@ -98,8 +102,85 @@ func (p *Provider) gate(next http.Handler) http.Handler {
 		if strings.HasSuffix(r.URL.Path, "/keys") {
 			p.keyFetches.Add(1)
 		}
+		if sid, ok := strings.CutPrefix(r.URL.Path, sessionsPath); ok && r.Method == http.MethodDelete {
+			w.WriteHeader(p.endSession(r, sid))
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// endSession is Keycloak's DELETE /admin/realms/{realm}/sessions/{sid}, for whoever has a token of ours.
+func (p *Provider) endSession(r *http.Request, sid string) int {
+	_, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256})
+	if err != nil {
+		return http.StatusUnauthorized
+	}
+	if _, err := jws.Verify(p.PublicKey()); err != nil {
+		return http.StatusUnauthorized
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.sessions[sid] {
+		return http.StatusNotFound
+	}
+	p.sessions[sid] = false
+	return http.StatusNoContent
+}
+
+// Browser is one person's browser. As at Keycloak it has one session, whose name (sid) stays the same however often its person signs
+// in, until the session is ended.
+type Browser struct {
+	provider      *Provider
+	req           Request
+	sid           string
+	authenticated time.Time
+}
+
+// Browser makes one without a session. The request's claims go into each of its tokens.
+func (p *Provider) Browser(req Request) *Browser { return &Browser{provider: p, req: req} }
+
+// HasSession says whether the cookie would sign its person in without asking.
+func (b *Browser) HasSession() bool {
+	b.provider.mu.Lock()
+	defer b.provider.mu.Unlock()
+	return b.provider.sessions[b.sid]
+}
+
+// SessionID is the sid of the last token.
+func (b *Browser) SessionID() string { return b.sid }
+
+// SignIn is a sign-in at the given moment. A living session answers by its cookie, with the old sid and auth_time; without one the
+// person types the password.
+func (b *Browser) SignIn(t testing.TB, at time.Time) string {
+	t.Helper()
+	if !b.HasSession() {
+		b.sid, b.authenticated = uuid.NewString(), at
+		b.provider.mu.Lock()
+		b.provider.sessions[b.sid] = true
+		b.provider.mu.Unlock()
+	}
+	return b.token(t)
+}
+
+// Prompt is a sign-in with prompt=login: the person types the password, the session keeps its sid and gets a new auth_time.
+func (b *Browser) Prompt(t testing.TB, at time.Time) string {
+	t.Helper()
+	b.SignIn(t, at)
+	b.authenticated = at
+	return b.token(t)
+}
+
+func (b *Browser) token(t testing.TB) string {
+	t.Helper()
+	req := b.req
+	req.Claims = maps.Clone(req.Claims)
+	if req.Claims == nil {
+		req.Claims = map[string]any{}
+	}
+	req.Claims["sid"], req.Claims["auth_time"] = b.sid, b.authenticated.Unix()
+	return b.provider.Token(t, req)
 }
 
 // Down makes the provider drop every connection, Hang makes it never answer, Up
@@ -160,7 +241,7 @@ func (p *Provider) Token(t testing.TB, req Request) string {
 	p.next = req
 	p.mu.Unlock()
 	resp, err := http.PostForm(p.Issuer+"/oauth/token", url.Values{
-		"grant_type": {"client_credentials"}, "client_id": {ClientID}, "client_secret": {clientSecret}, "scope": {"openid"},
+		"grant_type": {"client_credentials"}, "client_id": {ClientID}, "client_secret": {ClientSecret}, "scope": {"openid"},
 	})
 	require.NoError(t, err)
 	defer func() { _ = resp.Body.Close() }()
@@ -217,10 +298,10 @@ func (s *store) KeySet(context.Context) ([]op.Key, error) {
 }
 
 func (s *store) ClientCredentials(_ context.Context, id, secret string) (op.Client, error) {
-	if id != ClientID || secret != clientSecret {
+	if id != ClientID || secret != ClientSecret {
 		return nil, oidc.ErrInvalidClient()
 	}
-	return client{storage.WebClient(ClientID, clientSecret)}, nil
+	return client{storage.WebClient(ClientID, ClientSecret)}, nil
 }
 
 func (s *store) ClientCredentialsTokenRequest(_ context.Context, _ string, scopes []string) (op.TokenRequest, error) {

@@ -111,11 +111,21 @@ type realm struct {
 	IdentityProviders    []broker `json:"identityProviders"`
 	Users                []struct{ Username string }
 	RefreshTokenMaxReuse int `json:"refreshTokenMaxReuse"`
+	bruteForce
+}
+
+type bruteForce struct {
+	FailureFactor int `json:"failureFactor"`
+	WaitIncrement int `json:"waitIncrementSeconds"`
+	MaxWait       int `json:"maxFailureWaitSeconds"`
+	MaxDelta      int `json:"maxDeltaTimeSeconds"`
+	// Keycloak's default of a second locks after two wrong passwords typed quickly.
+	QuickLogin *int `json:"quickLoginCheckMilliSeconds"`
 }
 
 type client struct {
 	ClientID        string `json:"clientId"`
-	Secret          string
+	Secret          *string
 	PublicClient    bool     `json:"publicClient"`
 	ImplicitFlow    bool     `json:"implicitFlowEnabled"`
 	StandardFlow    bool     `json:"standardFlowEnabled"`
@@ -147,7 +157,7 @@ func TestKeycloakRealm(t *testing.T) {
 		require.Len(t, r.Clients, 1)
 		c := r.Clients[0]
 		require.Equal(t, "kijko-backend", c.ClientID)
-		require.Equal(t, "${KEYCLOAK_CLIENT_SECRET}", c.Secret, "no default secret")
+		require.Nil(t, c.Secret, "a placeholder whose variable is missing would be a secret that everybody can read; without one Keycloak makes one up")
 		require.False(t, c.PublicClient)
 		require.False(t, c.ImplicitFlow)
 		require.True(t, c.StandardFlow)
@@ -162,6 +172,18 @@ func TestKeycloakRealm(t *testing.T) {
 		require.Equal(t, map[string]string{
 			"oidc-usermodel-attribute-mapper": "org_id", "oidc-audience-mapper": "kijko-backend",
 		}, claims)
+	})
+
+	t.Run("TenFailuresWithinAQuarterOfAnHourLockForOne", func(t *testing.T) {
+		require.Equal(t, bruteForce{FailureFactor: 10, WaitIncrement: 900, MaxWait: 900, MaxDelta: 900, QuickLogin: new(int)}, r.bruteForce)
+	})
+
+	t.Run("NoValueIsLeftAsItsPlaceholderUnnoticed", func(t *testing.T) {
+		// Keycloak leaves a placeholder without its variable as it is. These two make the import fail then, because they are no URLs.
+		loud := map[string]bool{"${APP_URL}": true, "${KIJKO_WEB_URL}": true}
+		for _, m := range regexp.MustCompile(`\$\{[A-Z][A-Z_]*(:[^}]*)?\}`).FindAllStringSubmatch(string(read(t, "server/keycloak/kijko-realm.json")), -1) {
+			require.True(t, loud[m[0]] || m[1] != "", "%s has no default", m[0])
+		}
 	})
 
 	t.Run("BrokersAreOffUntilConfigured", func(t *testing.T) {

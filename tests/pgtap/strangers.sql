@@ -1,0 +1,116 @@
+-- Past our server: PostgREST on Supabase, or a login that an operator handed out. Such a caller has the rights of their claims and tables,
+-- and none that rest on what only our server knows: what a provider says about staff, where content is stored, what is sealed.
+begin;
+select no_plan();
+create role tests_gateway noinherit;
+grant anon, authenticated, service_role to tests_gateway;
+create role tests_customer noinherit in role authenticated;
+
+select tests.act_as('anna');
+create temp table project as select api.create_project('{"body": {"name": "Mine"}}') -> 'project' ->> 'id' as id;
+grant select on project to public;
+create temp table upload as select jsonb_build_object('files', jsonb_build_array(jsonb_build_object('name', 'a.txt', 'path', 'a.txt', 'type', 'text/plain',
+  'size', 190, 'checksum', repeat('a', 64), 'storageKey', 'operator-backup/2026-11.txt', 'storageProvider', 'local'))) as p;
+grant select on upload to public;
+select tests.reset();
+
+create function pg_temp.as_gateway(p_claims jsonb default '{}') returns void language plpgsql as $$
+declare
+  v tests.people;
+begin
+  select * into v from tests.people where name = 'anna';
+  perform set_config('role', 'authenticated', true);
+  perform set_config('request.jwt.claims',
+    (jsonb_build_object('sub', v.user_id, 'sid', v.session_id, 'org_id', v.org_id, 'role', 'authenticated') || p_claims)::text, true);
+  perform private.enter_claims();
+end
+$$;
+grant execute on all functions in schema pg_temp to public;
+
+select ok(not private.is_stranger(), 'the owner is no stranger');
+set session authorization kijko_server;
+select ok(private.is_stranger() is false, 'nor is the server');
+set session authorization kijko_worker;
+select ok(private.is_stranger() is false, 'nor is the worker');
+reset session authorization;
+set session authorization tests_customer;
+set role authenticated;
+select ok(private.is_stranger(), 'a login that an operator made is one');
+reset session authorization;
+
+-- Staff.
+set session authorization tests_gateway;
+select pg_temp.as_gateway('{"platform_admin": true, "roles": ["platform_admin"], "realm_access": {"roles": ["platform_admin"]}, "app_metadata": {"platform_admin": true}}');
+select is(private.user_id(), tests.user('anna'), 'a gateway brings people in');
+select ok(not private.is_platform_admin(), 'but makes nobody staff');
+select is(api.get_me('{}') -> 'roles', '["owner"]', 'whatever the token says');
+select throws_ok($$ select api.list_dead_jobs('{}') $$, 'PT403', null, 'no dead letters');
+select throws_ok($$ select api.create_announcement('{"body": {"title": "Hello", "message": "Everybody"}}') $$, 'PT403', null, 'no announcements');
+select pg_temp.as_gateway('{"platform_admin": "perhaps"}');
+select ok(not private.is_platform_admin(), 'nor does an odd claim');
+reset session authorization;
+select tests.reset();
+update public.users set is_platform_admin = true where id = tests.user('anna');
+set session authorization tests_gateway;
+select pg_temp.as_gateway();
+select ok(private.is_platform_admin(), 'the table makes staff there too');
+reset session authorization;
+select tests.reset();
+update public.users set is_platform_admin = false where id = tests.user('anna');
+select tests.act_as('anna');
+select set_config('request.jwt.claims', '{"platform_admin": true}', true);
+select ok(private.is_platform_admin(), 'what our server vouches for counts');
+select set_config('request.jwt.claims', '{"platform_admin": "true"}', true);
+select ok(not private.is_platform_admin(), 'as the boolean that it writes');
+select tests.reset();
+
+-- Where content is stored, and what is sealed.
+set session authorization tests_gateway;
+select pg_temp.as_gateway();
+select throws_ok(format('select api.register_uploads(%L)', (select p from upload)), 'PT403', 'Files are uploaded through the API.', 'no content is named by its key');
+select throws_ok(format('select api.register_uploads(%L)', (select p || jsonb_build_object('projectId', project.id) from upload, project)), 'PT403', 'Files are uploaded through the API.', 'nor into a project');
+select throws_ok(format('select api.register_text_source(%L)', (select p -> 'files' -> 0 || jsonb_build_object('projectId', project.id) from upload, project)), 'PT403',
+  'Texts are added through the API.', 'nor as a text');
+select throws_ok($$ select api.set_provider_key(jsonb_build_object('provider', 'anthropic', 'sealed', 'v1.0123abcd.' || repeat('x', 80), 'lastFour', 'four')) $$, 'PT403',
+  'A key is set through the API, which encrypts it.', 'no sealed key');
+select throws_ok(format('select api.update_project_settings(%L)', (select jsonb_build_object('projectId', id, 'sealedWebhookSecret', 'v1.0123abcd.' || repeat('x', 80),
+  'body', '{"chunkingStrategy": "custom", "webhookUrl": "https://example.org/hook"}'::jsonb) from project)), 'PT403', 'Secrets are made by the server.', 'no sealed secret');
+select throws_ok($$ select api.create_project(jsonb_build_object('sealedWebhookSecret', 'v1.0123abcd.' || repeat('x', 80), 'body',
+  '{"name": "Other", "settings": {"chunkingStrategy": "custom", "webhookUrl": "https://example.org/hook"}}'::jsonb)) $$, 'PT403', 'Secrets are made by the server.', 'nor in a new project');
+select lives_ok(format('select api.update_project(%L)', (select jsonb_build_object('projectId', id, 'body', '{"starred": true}'::jsonb) from project)), 'all else is theirs to do');
+reset session authorization;
+select tests.reset();
+
+-- Whatever takes such a thing from its caller asks where the call comes from, itself or in a function that it calls.
+create temp table calls as
+select p.oid, p.prosrc || coalesce(pg_get_function_sqlbody(p.oid), '') as source, p.oid::regprocedure::text as signature, p.prosecdef, p.proname, n.nspname,
+  array_to_string(coalesce(p.proargnames, '{}'), ' ') as arguments
+from pg_proc p join pg_namespace n on n.oid = p.pronamespace where n.nspname in ('api', 'private') and p.prokind = 'f';
+select is_empty($$
+  with recursive reached (start, oid) as (
+    select oid, oid from calls
+    where (has_function_privilege('authenticated', oid, 'execute') or has_function_privilege('anon', oid, 'execute'))
+      and (source ~* $re$->>? '[a-z]*(storagekey|sealed)[a-z]*'$re$ or prosecdef and arguments ~ 'sealed|storage_key|secret')
+    union
+    select r.start, c.oid from reached r join calls o on o.oid = r.oid
+    join calls c on o.source ~ ('\m' || c.nspname || '\.' || c.proname || '\(')
+  )
+  select c.signature from calls c where c.oid in (select start from reached)
+  and not exists (select from reached r join calls o on o.oid = r.oid where r.start = c.oid and o.source ~ 'is_stranger\(|refuse_strangers\(')
+$$, 'what takes keys of stored content or sealed secrets asks who is connected');
+
+-- Row-level security believes the settings that say who entered, and whoever runs SQL of their own can set them. So no function that people
+-- may call runs their text, or sets a setting that they name.
+select is_empty($$ select signature from calls where source ~ 'set_config\(\s*[^''\s]' $$, 'each setting that is set is named in the code');
+select is_empty($$ select signature from calls where source ~* '(\mbegin|\mthen|\melse|\mloop|;)\s*set\s+(local|session|role)\M' $$, 'no function changes who runs it');
+-- Dynamic SQL is made of literals, quoted identifiers and pieces that the function chose among its own; arguments.sql calls those with hostile
+-- text for each member.
+create temp table dynamic as
+select c.signature, regexp_replace(m[1], '\m(using|into)\M.*$', '') as text
+from calls c, regexp_matches(c.source, '(?:\mbegin|\mthen|\melse|\mloop|\min|;)\s+(execute\s[^;]*)', 'gi') m;
+select cmp_ok((select count(*) from dynamic), '>', 5::bigint, 'dynamic SQL is found');
+select is_empty($$ select * from dynamic where text ~ '->|\mp_[a-z]+' and (text ~ '%s|%\d\$s|\|\|' or text !~ 'format\(') $$, 'none takes text of its caller');
+select is_empty($$ select * from dynamic where text !~* '^execute\s+(''|format\()' $$, 'nor runs what it was given');
+
+select * from finish();
+rollback;

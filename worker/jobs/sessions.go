@@ -1,0 +1,51 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"kijko/worker/runner"
+)
+
+// Provider ends sessions at an identity provider (*keycloak.Admin is one).
+type Provider interface {
+	Issuer() string
+	EndSession(ctx context.Context, sid string) error
+}
+
+// sessionsEnd: {"sessionId"}. Ends at Keycloak what ended here: a sign-out, a membership that ended, an administrator's order. Unique key
+// sessions.end:<sessionId>; 12 attempts, 5 s to 1 h, about five hours in all; a session that Keycloak does not have has ended. After the
+// last failure a dead letter names the session, which Keycloak keeps until its own time is over; here it stays ended all the same.
+func sessionsEnd(pool *pgxpool.Pool, provider Provider) runner.Type {
+	return runner.Type{Name: "sessions.end", Unique: "sessions.end:<sessionId>", Attempts: 12, TimeLimit: 30 * time.Second,
+		Backoff: runner.Exponential(5*time.Second, time.Hour),
+		Work: func(ctx context.Context, job runner.Job) error {
+			var args struct {
+				SessionID uuid.UUID `json:"sessionId"`
+			}
+			if err := json.Unmarshal(job.Args, &args); err != nil {
+				return runner.Permanent(fmt.Errorf("arguments: %w", err))
+			}
+			if provider == nil {
+				return nil
+			}
+			var issuer, sid string
+			err := pool.QueryRow(ctx, "select issuer, session_key from private.provider_session($1)", args.SessionID).Scan(&issuer, &sid)
+			switch {
+			case errors.Is(err, pgx.ErrNoRows):
+				return nil
+			case err != nil:
+				return fmt.Errorf("read session %s: %w", args.SessionID, err)
+			case issuer != provider.Issuer():
+				return nil
+			}
+			return provider.EndSession(ctx, sid)
+		}}
+}
