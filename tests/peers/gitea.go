@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -52,8 +53,23 @@ func buildGitea(ctx context.Context, p Program, folder string) error {
 		"-replace", "gitea.dev/sdk=code.gitea.io/sdk/gitea@v0.25.1"); err != nil {
 		return err
 	}
-	_, err = goTool(ctx, source, nil, "build", "-mod=mod", "-trimpath", "-tags", "sqlite sqlite_unlock_notify", "-o", filepath.Join(folder, p.Name), ".")
-	return err
+	built := filepath.Join(source, p.Name)
+	if _, err := goTool(ctx, source, nil, "build", "-mod=mod", "-trimpath", "-tags", "sqlite sqlite_unlock_notify", "-o", built, "."); err != nil {
+		return err
+	}
+	// What it needs while it runs stays; the rest is not for tools that look through the checkout.
+	entries, err := os.ReadDir(source)
+	if err != nil {
+		return fmt.Errorf("tidy the source: %w", err)
+	}
+	for _, e := range entries {
+		if !slices.Contains([]string{p.Name, "templates", "options", "public"}, e.Name()) {
+			if err := os.RemoveAll(filepath.Join(source, e.Name())); err != nil {
+				return fmt.Errorf("tidy the source: %w", err)
+			}
+		}
+	}
+	return os.Rename(built, filepath.Join(folder, p.Name))
 }
 
 // giteaSource has the templates that the program needs while it runs.
