@@ -56,6 +56,7 @@ COMMENT ON EXTENSION btree_gin IS 'support for indexing common datatypes in GIN'
 
 CREATE FUNCTION api.activate_habit(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   return private.habit_json(private.revive_habit((private.path_habit(p)).id));
@@ -74,6 +75,7 @@ COMMENT ON FUNCTION api.activate_habit(p jsonb) IS 'POST /habits/{habitId}/activ
 
 CREATE FUNCTION api.activate_reflex(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   r public.reflexes := private.own_reflex(p);
@@ -95,6 +97,7 @@ COMMENT ON FUNCTION api.activate_reflex(p jsonb) IS 'POST /reflexes/{reflexId}/a
 
 CREATE FUNCTION api.activate_skills(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   return private.set_skills_active(p, true);
@@ -113,6 +116,7 @@ COMMENT ON FUNCTION api.activate_skills(p jsonb) IS 'POST /skills/bulk/activate:
 
 CREATE FUNCTION api.add_repository(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   b jsonb := p -> 'body';
@@ -182,7 +186,7 @@ CREATE FUNCTION api.attach_files(p jsonb) RETURNS jsonb
 declare
   v_project uuid := private.path_project(p, 'developer');
   v_user uuid := private.user_id();
-  v_ids text[] := array(select jsonb_array_elements_text(p -> 'body' -> 'fileIds'));
+  v_ids text[] := array(select jsonb_array_elements_text(private.as_array(p -> 'body' -> 'fileIds', 'fileIds')));
   v_files jsonb;
   v_result jsonb;
   v_again jsonb;
@@ -258,6 +262,7 @@ COMMENT ON FUNCTION api.authorize_socket(p jsonb) IS 'What a connection token of
 
 CREATE FUNCTION api.cancel_execution(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   perform private.cancel_execution(p ->> 'executionId');
@@ -277,6 +282,7 @@ COMMENT ON FUNCTION api.cancel_execution(p jsonb) IS 'POST /executions/{executio
 
 CREATE FUNCTION api.cancel_ingestion(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   perform private.cancel_run(private.as_uuid(p ->> 'projectId'));
@@ -322,9 +328,10 @@ COMMENT ON FUNCTION api.check_project_name(p jsonb) IS 'GET /projects/check-name
 
 CREATE FUNCTION api.clean_up_executions(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
-  v_days integer := coalesce((p ->> 'olderThanDays')::integer, 90);
+  v_days integer := coalesce(private.as_int(p -> 'olderThanDays', 'olderThanDays'), 90);
   v record;
 begin
   if v_days not between 1 and 3650 then
@@ -347,6 +354,7 @@ COMMENT ON FUNCTION api.clean_up_executions(p jsonb) IS 'DELETE /executions/clea
 
 CREATE FUNCTION api.clear_access_log(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   perform private.clear_refusals();
@@ -416,6 +424,7 @@ COMMENT ON FUNCTION api.count_unread_notifications(p jsonb) IS 'GET /notificatio
 
 CREATE FUNCTION api.create_announcement(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   return jsonb_build_object('recipients', private.announce(p -> 'body'));
@@ -444,7 +453,7 @@ declare
   f public.project_files;
 begin
   perform private.lock_tree(v_project);
-  v_name := private.assert_file_name(v_project, v_parent, b ->> 'name');
+  v_name := private.assert_file_name(v_project, v_parent, coalesce(b ->> 'name', ''));
   insert into public.project_files (organization_id, project_id, parent_id, uploaded_by, is_folder, name, path, position, mime_type)
   select p.organization_id, p.id, v_parent, private.user_id(), true, v_name, v_name,
     (select count(*) from public.project_files s where s.project_id = p.id and s.parent_id is not distinct from v_parent), 'inode/directory'
@@ -470,6 +479,7 @@ COMMENT ON FUNCTION api.create_folder(p jsonb) IS 'POST /projects/{projectId}/so
 
 CREATE FUNCTION api.create_habit(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   b jsonb := p -> 'body';
@@ -483,7 +493,7 @@ begin
   end if;
   insert into public.habits (user_id, organization_id, skill_id, schedule_cron, schedule_description, timezone, config, is_active)
   values (private.user_id(), private.org_id(), v_skill, b ->> 'scheduleCron', b ->> 'scheduleDescription', coalesce(b ->> 'timezone', 'UTC'),
-    coalesce(nullif(b -> 'config', 'null'), '{}'), coalesce((b ->> 'isActive')::boolean, true))
+    coalesce(nullif(b -> 'config', 'null'), '{}'), coalesce(private.as_bool(b -> 'isActive', 'isActive'), true))
   returning * into h;
   return private.habit_json(h);
 end
@@ -501,6 +511,7 @@ COMMENT ON FUNCTION api.create_habit(p jsonb) IS 'POST /habits: Habit. Errors: 4
 
 CREATE FUNCTION api.create_notification(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   return private.notify_oneself(p -> 'body');
@@ -519,6 +530,7 @@ COMMENT ON FUNCTION api.create_notification(p jsonb) IS 'POST /notifications: te
 
 CREATE FUNCTION api.create_playbook_skill(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   b jsonb := p -> 'body';
@@ -558,6 +570,7 @@ COMMENT ON FUNCTION api.create_playbook_skill(p jsonb) IS 'POST /skills/playbook
 
 CREATE FUNCTION api.create_project(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   b jsonb := p -> 'body';
@@ -584,8 +597,8 @@ begin
     anonymize_secrets, icon, label, color)
   values (v_id, private.org_id(), private.user_id(), v_name, nullif(b ->> 'description', ''), coalesce(b ->> 'type', 'manual'),
     coalesce(b ->> 'privacy', 'private'),
-    coalesce(nullif(b ->> 'chunkingStrategy', 'custom'), 'semantic'), coalesce((b ->> 'includeMetadata')::boolean, true),
-    coalesce((b ->> 'anonymizeSecrets')::boolean, true), nullif(b -> 'icon', 'null'), nullif(btrim(b ->> 'label'), ''),
+    coalesce(nullif(b ->> 'chunkingStrategy', 'custom'), 'semantic'), coalesce(private.as_bool(b -> 'includeMetadata', 'includeMetadata'), true),
+    coalesce(private.as_bool(b -> 'anonymizeSecrets', 'anonymizeSecrets'), true), nullif(b -> 'icon', 'null'), nullif(btrim(b ->> 'label'), ''),
     nullif(b ->> 'color', ''))
   returning * into n;
   -- Nobody has starred or opened it yet, so nothing has to be read.
@@ -620,6 +633,7 @@ COMMENT ON FUNCTION api.create_project(p jsonb) IS 'POST /projects: {project, ne
 
 CREATE FUNCTION api.create_reflex(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   b jsonb := p -> 'body';
@@ -634,7 +648,7 @@ begin
   perform private.visible_skill(v_skill, 'skillId');
   insert into public.reflexes (user_id, organization_id, skill_id, trigger_type, trigger_config, conditions, is_active)
   values (private.user_id(), private.org_id(), v_skill, b ->> 'triggerType', private.tidy_trigger(b ->> 'triggerType', b -> 'triggerConfig'),
-    private.tidy_conditions(b -> 'conditions'), coalesce((b ->> 'isActive')::boolean, true))
+    private.tidy_conditions(b -> 'conditions'), coalesce(private.as_bool(b -> 'isActive', 'isActive'), true))
   returning * into r;
   if r.trigger_type = 'webhook' and p ->> 'sealedSecret' is not null then
     perform private.keep_secret(r.id, p ->> 'sealedSecret');
@@ -656,6 +670,7 @@ COMMENT ON FUNCTION api.create_reflex(p jsonb) IS 'POST /reflexes. Errors: 400 I
 
 CREATE FUNCTION api.create_skill(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   return private.skill_json(private.add_skill(private.skill_with(private.new_skill(), p -> 'body', true)));
@@ -674,6 +689,7 @@ COMMENT ON FUNCTION api.create_skill(p jsonb) IS 'POST /skills: Skill. Errors: 4
 
 CREATE FUNCTION api.deactivate_habit(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   h public.habits := private.lock_habit(p);
@@ -695,6 +711,7 @@ COMMENT ON FUNCTION api.deactivate_habit(p jsonb) IS 'POST /habits/{habitId}/dea
 
 CREATE FUNCTION api.deactivate_reflex(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   r public.reflexes := private.own_reflex(p);
@@ -716,6 +733,7 @@ COMMENT ON FUNCTION api.deactivate_reflex(p jsonb) IS 'POST /reflexes/{reflexId}
 
 CREATE FUNCTION api.deactivate_skills(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   return private.set_skills_active(p, false);
@@ -734,6 +752,7 @@ COMMENT ON FUNCTION api.deactivate_skills(p jsonb) IS 'POST /skills/bulk/deactiv
 
 CREATE FUNCTION api.delete_habit(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   h public.habits := private.lock_habit(p);
@@ -755,6 +774,7 @@ COMMENT ON FUNCTION api.delete_habit(p jsonb) IS 'DELETE /habits/{habitId}: {suc
 
 CREATE FUNCTION api.delete_notification(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   delete from public.notifications x where x.id = private.as_uuid(p ->> 'notificationId');
@@ -777,6 +797,7 @@ COMMENT ON FUNCTION api.delete_notification(p jsonb) IS 'DELETE /notifications/{
 
 CREATE FUNCTION api.delete_project(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   v_id uuid := private.path_project(p, 'admin');
@@ -802,6 +823,7 @@ COMMENT ON FUNCTION api.delete_project(p jsonb) IS 'DELETE /projects/{projectId}
 
 CREATE FUNCTION api.delete_provider_key(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   perform private.delete_provider_key(p ->> 'provider');
@@ -821,6 +843,7 @@ COMMENT ON FUNCTION api.delete_provider_key(p jsonb) IS 'Deletes the organizatio
 
 CREATE FUNCTION api.delete_reflex(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   r public.reflexes := private.own_reflex(p);
@@ -842,6 +865,7 @@ COMMENT ON FUNCTION api.delete_reflex(p jsonb) IS 'DELETE /reflexes/{reflexId}; 
 
 CREATE FUNCTION api.delete_skill(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   s public.skills := private.own_skill(p);
@@ -867,6 +891,7 @@ COMMENT ON FUNCTION api.delete_skill(p jsonb) IS 'DELETE /skills/{skillId}: {suc
 
 CREATE FUNCTION api.delete_skills(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   v_ids uuid[];
@@ -915,6 +940,7 @@ COMMENT ON FUNCTION api.delete_source_file(p jsonb) IS 'DELETE /projects/{projec
 
 CREATE FUNCTION api.duplicate_skill(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   s public.skills := private.path_skill(p);
@@ -942,9 +968,10 @@ COMMENT ON FUNCTION api.duplicate_skill(p jsonb) IS 'POST /skills/{skillId}/dupl
 
 CREATE FUNCTION api.email_ingestion_result(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
-  perform private.mail_ingestion_result(private.as_uuid(p ->> 'projectId'), btrim(p -> 'body' ->> 'email'));
+  perform private.mail_ingestion_result(private.as_uuid(p ->> 'projectId'), p -> 'body' ->> 'email');
   return '{"success": true}';
 end
 $$;
@@ -1004,6 +1031,7 @@ COMMENT ON FUNCTION api.estimate_project(p jsonb) IS 'POST /projects/estimate: C
 
 CREATE FUNCTION api.execute_skill(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   v_body jsonb := coalesce(p -> 'body', '{}');
@@ -1036,17 +1064,18 @@ declare
   v_lines text[] := '{}';
   v_line text;
   v_bytes bigint := 0;
-  v record;
 begin
   if coalesce(p ->> 'format', 'json') not in ('json', 'csv') then
     perform private.refuse_field('format', 'Format must be json or csv.');
   end if;
-  for v in execute 'select x.e, s as s, s.name as skill_name
-    from (select e from public.skill_executions e where ' || private.execution_filter(p) || ' order by e.executed_at desc, e.id desc limit $3) x
-    left join public.skills s on s.id = (x.e).skill_id
-    order by (x.e).executed_at desc, (x.e).id desc' using p, private.user_id(), c_rows
+  -- Line by line: what is beyond the limit is not built.
+  for v_line in execute 'select case when $4 then private.execution_csv(y.e, (y.s).name) else private.indented(private.execution_with_skill_json(y.e, y.s), 1) end
+    from (
+      select x.e, s
+      from (select e from public.skill_executions e where ' || private.execution_filter(p) || ' order by e.executed_at desc, e.id desc limit $3) x
+      left join public.skills s on s.id = (x.e).skill_id
+      order by (x.e).executed_at desc, (x.e).id desc) y' using p, private.user_id(), c_rows, v_csv
   loop
-    v_line := case when v_csv then private.execution_csv(v.e, v.skill_name) else private.indented(private.execution_with_skill_json(v.e, v.s), 1) end;
     v_bytes := v_bytes + octet_length(v_line) + 2;
     exit when v_bytes > c_bytes;
     v_lines := v_lines || v_line;
@@ -1172,7 +1201,7 @@ declare
 begin
   execute 'with grouped as (
       select e.skill_id, private.utc_day(e.executed_at) as day, e.execution_type as type, count(*) as n, sum(coalesce(e.cost_cents, 0)::bigint) as cents
-      from public.skill_executions e where e.status = ''completed'' and ' || private.execution_filter(p - 'status' - 'executionType' - 'skillId') || '
+      from public.skill_executions e where e.status = ''completed'' and ' || private.execution_filter(private.as_object(p, 'p') - 'status' - 'executionType' - 'skillId') || '
       group by 1, 2, 3
     )
     select jsonb_build_object(
@@ -1206,7 +1235,7 @@ CREATE FUNCTION api.get_cost_projection(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     AS $$
 declare
-  v_ahead integer := coalesce((p ->> 'daysAhead')::integer, 30);
+  v_ahead integer := coalesce(private.as_int(p -> 'daysAhead', 'daysAhead'), 30);
   v_today date := private.utc_day(now());
   v_first date;
   v_days integer;
@@ -1286,7 +1315,7 @@ begin
       select private.utc_day(e.executed_at) as day, e.execution_type as type, e.status, count(*) as n,
         sum(coalesce(e.prompt_tokens, 0)::bigint + coalesce(e.completion_tokens, 0)) as tokens, sum(coalesce(e.cost_cents, 0)::bigint) as cents,
         sum(coalesce(e.duration_ms, 0)::bigint) as ms
-      from public.skill_executions e where ' || private.execution_filter(p - 'status' - 'executionType') || '
+      from public.skill_executions e where ' || private.execution_filter(private.as_object(p, 'p') - 'status' - 'executionType') || '
       group by 1, 2, 3
     )
     select jsonb_build_object(
@@ -1428,7 +1457,8 @@ begin
       '{"deduplication": 0, "patternCompression": 0, "whitespace": 0, "importConsolidation": 0}'),
     'performanceStats', jsonb_build_object('ingestionTimeSeconds', r.duration_seconds,
       'queryLatencyMs', coalesce(r.result -> 'queryLatencyMs', '0'), 'relevanceScore', coalesce(r.result -> 'relevanceScore', '0')),
-    'filesProcessed', r.files_processed, 'chunksCreated', r.chunks_created, 'languagesDetected', r.result -> 'languagesDetected'));
+    'filesProcessed', r.files_processed, 'chunksCreated', r.chunks_created, 'languagesDetected', r.result -> 'languagesDetected',
+    'filesLeftOut', r.result -> 'filesLeftOut'));
 end
 $$;
 
@@ -2118,6 +2148,7 @@ COMMENT ON FUNCTION api.get_skill_stats_of(p jsonb) IS 'GET /stats/skills/{skill
 
 CREATE FUNCTION api.import_skill(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   b jsonb := p -> 'body';
@@ -2157,7 +2188,7 @@ CREATE FUNCTION api.list_access_log(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     AS $$
 begin
-  return private.read_refusals(coalesce((p ->> 'limit')::integer, 100));
+  return private.read_refusals(coalesce(private.as_int(p -> 'limit', 'limit'), 100));
 end
 $$;
 
@@ -2175,7 +2206,7 @@ CREATE FUNCTION api.list_all_worktrees(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     AS $$
 declare
-  v_ids uuid[] := array(select private.as_uuid(i) from jsonb_array_elements_text(p -> 'projectIds') i);
+  v_ids uuid[] := array(select private.as_uuid(i) from jsonb_array_elements_text(private.as_array(p -> 'projectIds', 'projectIds')) i);
 begin
   return (
     select coalesce(jsonb_agg(jsonb_build_object('projectId', x.id, 'worktrees', private.worktrees_json(x.id)) order by x.updated_at desc, x.id), '[]')
@@ -2203,7 +2234,7 @@ CREATE FUNCTION api.list_dead_jobs(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     AS $$
 begin
-  return private.list_dead_letters(p ->> 'type', coalesce((p ->> 'limit')::integer, 50), coalesce((p ->> 'offset')::integer, 0));
+  return private.list_dead_letters(p ->> 'type', coalesce(private.as_int(p -> 'limit', 'limit'), 50), coalesce(private.as_int(p -> 'offset', 'offset'), 0));
 end
 $$;
 
@@ -2224,7 +2255,7 @@ declare
   v_limit integer := private.page_limit(p, 20);
   v_offset bigint := private.page_offset(p);
   v_filter text := private.execution_filter(p);
-  v_rows jsonb := private.executions_json(p, v_filter, v_limit, v_offset);
+  v_rows jsonb := private.executions_json(p, false, v_limit, v_offset);
   v_count integer := jsonb_array_length(v_rows);
   v_total bigint;
 begin
@@ -2253,8 +2284,8 @@ CREATE FUNCTION api.list_files(p jsonb) RETURNS jsonb
     AS $$
 declare
   v_project uuid := private.path_project(p);
-  v_page integer := coalesce((p ->> 'page')::integer, 1);
-  v_size integer := coalesce((p ->> 'pageSize')::integer, 50);
+  v_page integer := coalesce(private.as_int(p -> 'page', 'page'), 1);
+  v_size integer := coalesce(private.as_int(p -> 'pageSize', 'pageSize'), 50);
   v_data jsonb;
   v_total bigint := 0;
 begin
@@ -2312,9 +2343,9 @@ CREATE FUNCTION api.list_habits(p jsonb) RETURNS jsonb
     AS $$
 declare
   v_user uuid := private.user_id();
-  v_page bigint := coalesce((p ->> 'page')::bigint, 1);
-  v_size integer := least(coalesce((p ->> 'pageSize')::bigint, 20), 100);
-  v_active boolean := (p ->> 'isActive')::boolean;
+  v_page bigint := coalesce(private.as_bigint(p -> 'page', 'page'), 1);
+  v_size integer := least(coalesce(private.as_bigint(p -> 'pageSize', 'pageSize'), 20), 100);
+  v_active boolean := private.as_bool(p -> 'isActive', 'isActive');
   v_skill uuid := private.as_uuid(p ->> 'skillId');
   -- An id that is none is the id of no skill.
   v_any_skill boolean := coalesce(p ->> 'skillId', '') = '';
@@ -2369,11 +2400,12 @@ CREATE FUNCTION api.list_notifications(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     AS $$
 declare
-  v_size integer := coalesce((p ->> 'limit')::integer, (p ->> 'pageSize')::integer, 50);
-  v_offset integer := coalesce((p ->> 'offset')::integer, (coalesce((p ->> 'page')::integer, 1) - 1) * v_size);
-  v_unread boolean := (p ->> 'unread')::boolean;
-  v_since timestamptz := private.as_timestamp(p ->> 'since');
-  v_types text[] := case when jsonb_array_length(p -> 'type') > 0 then array(select jsonb_array_elements_text(p -> 'type')) end;
+  v_size integer := coalesce(private.as_int(p -> 'limit', 'limit'), private.as_int(p -> 'pageSize', 'pageSize'), 50);
+  v_offset integer := coalesce(private.as_int(p -> 'offset', 'offset'), (coalesce(private.as_int(p -> 'page', 'page'), 1) - 1) * v_size);
+  v_unread boolean := private.as_bool(p -> 'unread', 'unread');
+  v_since timestamptz := private.as_instant(p ->> 'since');
+  v_from timestamptz := private.shown(v_since) + interval '1 millisecond';
+  v_types text[] := case when jsonb_array_length(private.as_array(p -> 'type', 'type')) > 0 then array(select jsonb_array_elements_text(p -> 'type')) end;
   v_data jsonb;
   v_total bigint;
   v_waiting bigint;
@@ -2388,11 +2420,11 @@ begin
   from (
     select * from public.notifications n
     where (v_unread is null or (n.read_at is null) = v_unread) and (v_types is null or n.type = any (v_types))
-      and (v_since is null or date_trunc('milliseconds', n.created_at) > v_since)
+      and (v_from is null or n.created_at >= v_from)
     order by n.created_at desc, n.id desc limit v_size offset v_offset
   ) n;
   select count(*) filter (where (v_unread is null or (n.read_at is null) = v_unread) and (v_types is null or n.type = any (v_types))
-      and (v_since is null or date_trunc('milliseconds', n.created_at) > v_since)),
+      and (v_from is null or n.created_at >= v_from)),
     count(*) filter (where n.read_at is null)
   into v_total, v_waiting
   from public.notifications n;
@@ -2456,9 +2488,11 @@ CREATE FUNCTION api.list_projects(p jsonb) RETURNS jsonb
     SET enable_sort TO 'off'
     SET jit TO 'off'
     AS $_$
+-- Conditions and keys are constants of ours and name input by parameters, which a checker cannot see:
+-- @plpgsql_check_options: security_warnings = off
 declare
-  v_page integer := coalesce((p ->> 'page')::integer, 1);
-  v_size integer := coalesce((p ->> 'pageSize')::integer, 20);
+  v_page integer := coalesce(private.as_int(p -> 'page', 'page'), 1);
+  v_size integer := coalesce(private.as_int(p -> 'pageSize', 'pageSize'), 20);
   v_filter text;
   v_order text;
   v_walk text;
@@ -2547,11 +2581,11 @@ COMMENT ON FUNCTION api.list_provider_keys(p jsonb) IS 'The organization''s keys
 
 CREATE FUNCTION api.list_recent_executions(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
-    AS $_$
+    AS $$
 begin
-  return private.executions_json(p, 'e.user_id = $2', private.page_limit(p, 10), 0);
+  return private.executions_json('{}', false, private.page_limit(p, 10), 0);
 end
-$_$;
+$$;
 
 --
 -- Name: FUNCTION list_recent_executions(p jsonb); Type: COMMENT; Schema: api; Owner: -
@@ -2604,7 +2638,7 @@ begin
   select count(*) into v_total from public.reflexes r
   where r.user_id = v_user and (p ->> 'skillId' is null or r.skill_id = v_skill)
     and (p ->> 'triggerType' is null or r.trigger_type = p ->> 'triggerType')
-    and (p ->> 'isActive' is null or r.is_active = (p ->> 'isActive')::boolean);
+    and (p ->> 'isActive' is null or r.is_active = private.as_bool(p -> 'isActive', 'isActive'));
   select coalesce(jsonb_agg(private.reflex_json(l.r) || jsonb_build_object('skill', private.reflex_skill_json(l.r)) order by l.place), '[]')
     into v_rows
   from (
@@ -2612,7 +2646,7 @@ begin
     from public.reflexes r
     where r.user_id = v_user and (p ->> 'skillId' is null or r.skill_id = v_skill)
       and (p ->> 'triggerType' is null or r.trigger_type = p ->> 'triggerType')
-      and (p ->> 'isActive' is null or r.is_active = (p ->> 'isActive')::boolean)
+      and (p ->> 'isActive' is null or r.is_active = private.as_bool(p -> 'isActive', 'isActive'))
     order by place limit v_size offset (v_page::bigint - 1) * v_size) l;
   return jsonb_build_object('reflexes', v_rows, 'total', v_total, 'page', v_page, 'pageSize', v_size,
     'hasMore', v_page::bigint * v_size < v_total);
@@ -2652,7 +2686,7 @@ COMMENT ON FUNCTION api.list_repositories(p jsonb) IS 'GET /projects/{projectId}
 
 CREATE FUNCTION api.list_running_executions(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
-    AS $_$
+    AS $$
 declare
   c_bytes constant bigint := 33554432;
   v_rows integer;
@@ -2664,9 +2698,9 @@ begin
     order by e.executed_at desc, e.id desc limit 1000
   ) x
   where x.bytes <= c_bytes;
-  return private.executions_json(p, 'e.user_id = $2 and e.status in (''pending'', ''running'')', v_rows, 0);
+  return private.executions_json('{}', true, v_rows, 0);
 end
-$_$;
+$$;
 
 --
 -- Name: FUNCTION list_running_executions(p jsonb); Type: COMMENT; Schema: api; Owner: -
@@ -2684,7 +2718,7 @@ CREATE FUNCTION api.list_skill_executions(p jsonb) RETURNS jsonb
 declare
   s public.skills := private.path_skill(p);
   v_limit integer := private.page_size(p -> 'limit', 10, 'limit');
-  v_offset bigint := coalesce((p ->> 'offset')::bigint, 0);
+  v_offset bigint := coalesce(private.as_bigint(p -> 'offset', 'offset'), 0);
 begin
   if v_offset < 0 then
     perform private.refuse_field('offset', 'offset must be at least 0.');
@@ -2732,13 +2766,13 @@ CREATE FUNCTION api.list_skills(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     AS $$
 declare
-  v_page bigint := coalesce((p ->> 'page')::bigint, 1);
+  v_page bigint := coalesce(private.as_bigint(p -> 'page', 'page'), 1);
   v_size integer := private.page_size(p -> 'pageSize', 20, 'pageSize');
   v_user uuid := private.user_id();
   v_category text := p ->> 'category';
-  v_active boolean := (p ->> 'isActive')::boolean;
+  v_active boolean := private.as_bool(p -> 'isActive', 'isActive');
   v_search text := private.folded(private.like_pattern(nullif(p ->> 'search', '')));
-  v_public boolean := coalesce((p ->> 'includePublic')::boolean, false) and v_active is distinct from false;
+  v_public boolean := coalesce(private.as_bool(p -> 'includePublic', 'includePublic'), false) and v_active is distinct from false;
   v_end bigint;
   v_total bigint;
   v_skills jsonb;
@@ -2746,10 +2780,9 @@ begin
   if v_page < 1 then
     perform private.refuse_field('page', 'page must be at least 1.');
   end if;
-  select count(*) into v_total from public.skills s
-  where (s.user_id = v_user and (v_active is null or s.is_active = v_active) or v_public and s.user_id <> v_user and s.is_public and s.is_active)
-    and (v_category is null or s.category = v_category)
-    and (v_search is null or private.folded(s.name) like v_search or private.folded(s.description) like v_search);
+  if v_page > 1 then
+    v_total := private.count_skills(v_user, v_public, v_active, v_category, v_search);
+  end if;
   -- What lies beyond the end is not walked to.
   v_end := least(v_page, v_total / v_size + 1) * v_size;
 
@@ -2766,10 +2799,16 @@ begin
           and (v_search is null or private.folded(s.name) like v_search or private.folded(s.description) like v_search)
         order by s.updated_at desc, s.id desc limit v_end)
     ) u
-    where v_page <= v_total / v_size + 1
+    where v_page = 1 or v_page <= v_total / v_size + 1
     order by (u.s).updated_at desc, (u.s).id desc
     limit v_size offset v_end - v_size
   ) t;
+  if v_page = 1 then
+    v_total := jsonb_array_length(v_skills);
+    if v_total = v_size then
+      v_total := private.count_skills(v_user, v_public, v_active, v_category, v_search);
+    end if;
+  end if;
   return jsonb_build_object('skills', v_skills, 'total', v_total, 'page', v_page, 'pageSize', v_size,
     'hasMore', v_page::numeric * v_size < v_total);
 end
@@ -2948,7 +2987,7 @@ declare
   v public.projects;
 begin
   perform private.assert_same_project(v_id, p -> 'body');
-  v := private.assert_startable(v_id, coalesce((p -> 'body' ->> 'forceReprocess')::boolean, false));
+  v := private.assert_startable(v_id, coalesce(private.as_bool(p -> 'body' -> 'forceReprocess', 'forceReprocess'), false));
   return jsonb_strip_nulls(jsonb_build_object(
     'repositories', (select coalesce(jsonb_agg(jsonb_build_object('id', r.id, 'url', r.repository_url, 'branch', r.branch)
         order by r.created_at, r.id), '[]')
@@ -2971,6 +3010,7 @@ COMMENT ON FUNCTION api.prepare_ingestion(p jsonb) IS 'Checks 1 to 4 of a start 
 
 CREATE FUNCTION api.publish_skill(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   return private.skill_json(private.set_skill_public((private.locked_skill(p)).id, true));
@@ -2989,6 +3029,7 @@ COMMENT ON FUNCTION api.publish_skill(p jsonb) IS 'POST /skills/{skillId}/publis
 
 CREATE FUNCTION api.rate_skill(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   s public.skills := private.path_skill(p);
@@ -3018,6 +3059,7 @@ COMMENT ON FUNCTION api.rate_skill(p jsonb) IS 'PUT /skills/{skillId}/rating: {r
 
 CREATE FUNCTION api.read_all_notifications(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   v_count integer;
@@ -3042,6 +3084,7 @@ COMMENT ON FUNCTION api.read_all_notifications(p jsonb) IS 'PATCH /notifications
 
 CREATE FUNCTION api.read_notification(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   v_id uuid := private.as_uuid(p ->> 'notificationId');
@@ -3068,6 +3111,7 @@ COMMENT ON FUNCTION api.read_notification(p jsonb) IS 'PATCH /notifications/{id}
 
 CREATE FUNCTION api.recover_ingestion(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   return private.recover_run(private.as_uuid(p ->> 'projectId'), p -> 'body');
@@ -3086,6 +3130,7 @@ COMMENT ON FUNCTION api.recover_ingestion(p jsonb) IS 'Goes on after a failure. 
 
 CREATE FUNCTION api.regenerate_reflex_secret(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   r public.reflexes := private.own_webhook(p);
@@ -3110,19 +3155,16 @@ CREATE FUNCTION api.register_text_source(p jsonb) RETURNS jsonb
     SET search_path TO ''
     AS $$
 declare
-  v_project uuid := private.path_project(p, 'developer');
+  v_project uuid;
   v_title text := regexp_replace(coalesce(nullif(private.trimmed(p ->> 'title'), ''), 'Plain text'), '[/\\\u0001-\u001f\u007f-\u009f]', '-', 'g');
   v_name text;
-  v_number integer := 1;
   v_result jsonb;
 begin
+  perform private.refuse_strangers('Texts are added through the API.');
+  v_project := private.path_project(p, 'developer');
   v_title := case when v_title in ('.', '..') then 'Plain text' else left(v_title, 240) end;
   perform pg_advisory_xact_lock(hashtextextended('project files ' || v_project, 0));
-  loop
-    v_name := v_title || case when v_number > 1 then ' ' || v_number else '' end;
-    exit when not exists (select from public.project_files f where f.project_id = v_project and lower(f.path) = lower('texts/' || v_name));
-    v_number := v_number + 1;
-  end loop;
+  v_name := private.free_text_name(v_project, v_title);
   v_result := private.place_files(v_project, jsonb_build_array((p - 'projectId') || jsonb_build_object('name', v_name,
     'path', 'texts/' || v_name, 'type', 'text/plain')), 'text');
   if jsonb_array_length(v_result -> 'errors') > 0 then
@@ -3136,7 +3178,7 @@ $$;
 -- Name: FUNCTION register_text_source(p jsonb); Type: COMMENT; Schema: api; Owner: -
 --
 
-COMMENT ON FUNCTION api.register_text_source(p jsonb) IS 'Part of POST /projects/{projectId}/text-sources: {id, name, size, type}. Judges: developer in the project. Errors: 400, 403, 404, 429 QUOTA_EXCEEDED.';
+COMMENT ON FUNCTION api.register_text_source(p jsonb) IS 'Part of POST /projects/{projectId}/text-sources: {id, name, size, type}. Judges: through our server only, which stored the content; developer in the project. Errors: 400, 403, 404, 429 QUOTA_EXCEEDED.';
 
 --
 -- Name: register_uploads(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -3150,9 +3192,10 @@ declare
   v_project uuid;
   v_result jsonb;
 begin
+  perform private.refuse_strangers('Files are uploaded through the API.');
   if private.user_id() is null or private.org_id() is null then
     perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
-  elsif jsonb_array_length(p -> 'files') not between 1 and 1000 then
+  elsif coalesce(jsonb_array_length(private.as_array(p -> 'files', 'files')), 0) not between 1 and 1000 then
     perform private.refuse_field('files', 'A request carries 1 to 1,000 files.');
   end if;
   if coalesce(p ->> 'projectId', '') = '' then
@@ -3169,7 +3212,7 @@ $$;
 -- Name: FUNCTION register_uploads(p jsonb); Type: COMMENT; Schema: api; Owner: -
 --
 
-COMMENT ON FUNCTION api.register_uploads(p jsonb) IS 'Part of POST /files/upload: {uploaded, errors, refused: storage keys}. Judges: developer in the project, or a signed-in person who stages. Errors: 403, 404, 429 QUOTA_EXCEEDED.';
+COMMENT ON FUNCTION api.register_uploads(p jsonb) IS 'Part of POST /files/upload: {uploaded, errors, refused: storage keys}. Judges: through our server only, which stored the content; developer in the project, or a signed-in person who stages. Errors: 403, 404, 429 QUOTA_EXCEEDED.';
 
 --
 -- Name: remove_repository(jsonb); Type: FUNCTION; Schema: api; Owner: -
@@ -3177,6 +3220,7 @@ COMMENT ON FUNCTION api.register_uploads(p jsonb) IS 'Part of POST /files/upload
 
 CREATE FUNCTION api.remove_repository(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   r public.project_repositories := private.path_repository(p, 'developer');
@@ -3199,6 +3243,7 @@ COMMENT ON FUNCTION api.remove_repository(p jsonb) IS 'DELETE /projects/{project
 
 CREATE FUNCTION api.reset_habit_errors(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   return api.activate_habit(p);
@@ -3217,6 +3262,7 @@ COMMENT ON FUNCTION api.reset_habit_errors(p jsonb) IS 'POST /habits/{habitId}/r
 
 CREATE FUNCTION api.reset_reflex_errors(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   r public.reflexes := private.own_reflex(p);
@@ -3238,6 +3284,7 @@ COMMENT ON FUNCTION api.reset_reflex_errors(p jsonb) IS 'POST /reflexes/{reflexI
 
 CREATE FUNCTION api.retry_dead_job(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   return jsonb_build_object('jobId', private.retry_dead_letter(p ->> 'jobId'));
@@ -3256,6 +3303,7 @@ COMMENT ON FUNCTION api.retry_dead_job(p jsonb) IS 'POST /admin/jobs/dead/{jobId
 
 CREATE FUNCTION api.retry_execution(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   e public.skill_executions := private.retry_execution(p ->> 'executionId');
@@ -3276,6 +3324,7 @@ COMMENT ON FUNCTION api.retry_execution(p jsonb) IS 'POST /executions/{execution
 
 CREATE FUNCTION api.run_habit(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   v record;
@@ -3298,10 +3347,11 @@ COMMENT ON FUNCTION api.run_habit(p jsonb) IS 'POST /habits/{habitId}/run-now: {
 
 CREATE FUNCTION api.run_skill(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   return private.execution_result(private.execute_skill(p ->> 'skillId', private.object_of(p -> 'body' -> 'inputs'), 'manual', null,
-    coalesce((p ->> 'stream')::boolean, false)));
+    coalesce(private.as_bool(p -> 'stream', 'stream'), false)));
 end
 $$;
 
@@ -3331,6 +3381,7 @@ COMMENT ON FUNCTION api.save_progress_snapshot(p jsonb) IS 'Metrics of an extern
 
 CREATE FUNCTION api.send_event(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   return private.send_event(p);
@@ -3349,6 +3400,7 @@ COMMENT ON FUNCTION api.send_event(p jsonb) IS 'POST /events, behind the server'
 
 CREATE FUNCTION api.set_provider_key(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   return private.set_provider_key(p ->> 'provider', p ->> 'sealed', p ->> 'lastFour');
@@ -3367,6 +3419,7 @@ COMMENT ON FUNCTION api.set_provider_key(p jsonb) IS 'Sets the organization''s k
 
 CREATE FUNCTION api.star_skill(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   s public.skills := private.path_skill(p);
@@ -3388,12 +3441,13 @@ COMMENT ON FUNCTION api.star_skill(p jsonb) IS 'PUT /skills/{skillId}/star: {sta
 
 CREATE FUNCTION api.start_ingestion(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   v_id uuid := private.as_uuid(p ->> 'projectId');
 begin
   perform private.assert_same_project(v_id, p -> 'body');
-  return private.start_run(v_id, coalesce((p -> 'body' ->> 'forceReprocess')::boolean, false));
+  return private.start_run(v_id, coalesce(private.as_bool(p -> 'body' -> 'forceReprocess', 'forceReprocess'), false));
 end
 $$;
 
@@ -3409,6 +3463,7 @@ COMMENT ON FUNCTION api.start_ingestion(p jsonb) IS 'Queues a run. Errors: 404 P
 
 CREATE FUNCTION api.test_prompt(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   v_body jsonb := coalesce(p -> 'body', '{}');
@@ -3444,6 +3499,7 @@ COMMENT ON FUNCTION api.test_prompt(p jsonb) IS 'POST /skills/test: checks and p
 
 CREATE FUNCTION api.test_reflex(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   r public.reflexes := private.own_reflex(p);
@@ -3484,6 +3540,7 @@ COMMENT ON FUNCTION api.test_reflex(p jsonb) IS 'POST /reflexes/{reflexId}/test,
 
 CREATE FUNCTION api.test_skill(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   v_input jsonb := private.object_of(coalesce(p -> 'body' -> 'input', p -> 'body' -> 'inputs'));
@@ -3507,6 +3564,7 @@ COMMENT ON FUNCTION api.test_skill(p jsonb) IS 'POST /skills/{skillId}/test: che
 
 CREATE FUNCTION api.unpublish_skill(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   return private.skill_json(private.set_skill_public((private.locked_skill(p)).id, false));
@@ -3525,6 +3583,7 @@ COMMENT ON FUNCTION api.unpublish_skill(p jsonb) IS 'POST /skills/{skillId}/unpu
 
 CREATE FUNCTION api.unstar_skill(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   s public.skills := private.path_skill(p);
@@ -3546,6 +3605,7 @@ COMMENT ON FUNCTION api.unstar_skill(p jsonb) IS 'DELETE /skills/{skillId}/star:
 
 CREATE FUNCTION api.unsubscribe_mail(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 begin
   -- One-click clients send a form that says nothing; the token is in the address.
@@ -3565,6 +3625,7 @@ COMMENT ON FUNCTION api.unsubscribe_mail(p jsonb) IS 'POST /notifications/unsubs
 
 CREATE FUNCTION api.update_habit(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   b jsonb := p -> 'body';
@@ -3587,7 +3648,7 @@ begin
     n.config := coalesce(nullif(b -> 'config', 'null'), '{}');
   end if;
   if b ? 'isActive' then
-    n.is_active := (b ->> 'isActive')::boolean;
+    n.is_active := private.as_bool(b -> 'isActive', 'isActive');
   end if;
   if n is distinct from o then
     update public.habits h
@@ -3612,6 +3673,7 @@ COMMENT ON FUNCTION api.update_habit(p jsonb) IS 'PUT, PATCH /habits/{habitId}: 
 
 CREATE FUNCTION api.update_ingestion_progress(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   v_id uuid := private.as_uuid(p ->> 'projectId');
@@ -3633,10 +3695,14 @@ COMMENT ON FUNCTION api.update_ingestion_progress(p jsonb) IS 'Progress written 
 
 CREATE FUNCTION api.update_manual_content(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   v_project uuid := private.path_project(p, 'developer');
 begin
+  if p -> 'body' ->> 'content' is null then
+    perform private.refuse_field('content', 'content is required; "" clears it.');
+  end if;
   perform private.apply_manual_content(v_project, p -> 'body' ->> 'content');
   return private.manual_json(v_project);
 end
@@ -3654,6 +3720,7 @@ COMMENT ON FUNCTION api.update_manual_content(p jsonb) IS 'PUT /projects/{projec
 
 CREATE FUNCTION api.update_notification_preferences(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $_$
 declare
   c_time constant text := '^([01]\d|2[0-3]):[0-5]\d$';
@@ -3721,6 +3788,7 @@ COMMENT ON FUNCTION api.update_notification_preferences(p jsonb) IS 'PATCH /noti
 
 CREATE FUNCTION api.update_playbook(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   b jsonb := p -> 'body';
@@ -3761,6 +3829,7 @@ COMMENT ON FUNCTION api.update_playbook(p jsonb) IS 'PUT /skills/{skillId}/playb
 
 CREATE FUNCTION api.update_project(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   b jsonb := p -> 'body';
@@ -3776,20 +3845,20 @@ begin
   n.type := coalesce(b ->> 'type', o.type);
   n.privacy := coalesce(b ->> 'privacy', o.privacy);
   n.chunking_strategy := coalesce(b ->> 'chunkingStrategy', o.chunking_strategy);
-  n.include_metadata := coalesce((b ->> 'includeMetadata')::boolean, o.include_metadata);
-  n.anonymize_secrets := coalesce((b ->> 'anonymizeSecrets')::boolean, o.anonymize_secrets);
+  n.include_metadata := coalesce(private.as_bool(b -> 'includeMetadata', 'includeMetadata'), o.include_metadata);
+  n.anonymize_secrets := coalesce(private.as_bool(b -> 'anonymizeSecrets', 'anonymizeSecrets'), o.anonymize_secrets);
   n.icon := case when b ? 'icon' then nullif(b -> 'icon', 'null') else o.icon end;
   n.label := private.patched_text(b, 'label', o.label);
   n.color := private.patched_text(b, 'color', o.color);
   n.preview_url := private.patched_text(b, 'previewUrl', o.preview_url);
-  n.archived := coalesce((b ->> 'archived')::boolean, o.archived);
+  n.archived := coalesce(private.as_bool(b -> 'archived', 'archived'), o.archived);
   -- Initials that are the name's own are not stored, so they follow the name.
   if n.icon in (private.initials_icon(o.name), private.initials_icon(n.name)) then
     n.icon := null;
   end if;
 
   if b ? 'starred' then
-    perform private.set_star(o, coalesce((b ->> 'starred')::boolean, false));
+    perform private.set_star(o, coalesce(private.as_bool(b -> 'starred', 'starred'), false));
   end if;
   if n is distinct from o or (b ? 'name' and n.name is null) then
     perform private.assert_project_role(v_id, 'admin');
@@ -3818,9 +3887,12 @@ COMMENT ON FUNCTION api.update_project(p jsonb) IS 'PUT /projects/{projectId}: P
 
 CREATE FUNCTION api.update_project_settings(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
-  v_project uuid := private.path_project(p, case when (p -> 'body') - 'defaultNotificationLevel' = '{}' then 'manager' else 'admin' end);
+  -- A manager may set the level alone. Members that are no settings are ignored, here too.
+  v_project uuid := private.path_project(p, case when private.as_object(p -> 'body', 'body') ?| array['chunkingStrategy', 'webhookUrl', 'metadataOptions', 'outputFormat',
+    'embeddingModel', 'patternFilters', 'processingOptions', 'fileFilters', 'persona', 'customSettings'] then 'admin' else 'manager' end);
   v_stored boolean := private.apply_settings(v_project, p -> 'body', p ->> 'sealedWebhookSecret');
 begin
   -- Deleted since it was judged? Then it is not found.
@@ -3841,6 +3913,7 @@ COMMENT ON FUNCTION api.update_project_settings(p jsonb) IS 'PUT /projects/{proj
 
 CREATE FUNCTION api.update_reflex(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   b jsonb := p -> 'body';
@@ -3852,7 +3925,7 @@ begin
   update public.reflexes x set
     trigger_config = case when b ? 'triggerConfig' then private.tidy_trigger(r.trigger_type, b -> 'triggerConfig') else x.trigger_config end,
     conditions = case when b ? 'conditions' then private.tidy_conditions(b -> 'conditions') else x.conditions end,
-    is_active = coalesce((b ->> 'isActive')::boolean, x.is_active)
+    is_active = coalesce(private.as_bool(b -> 'isActive', 'isActive'), x.is_active)
   where x.id = r.id
   returning * into r;
   return private.reflex_json(r);
@@ -3871,6 +3944,7 @@ COMMENT ON FUNCTION api.update_reflex(p jsonb) IS 'PUT and PATCH /reflexes/{refl
 
 CREATE FUNCTION api.update_repository(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   b jsonb := p -> 'body';
@@ -3902,6 +3976,7 @@ COMMENT ON FUNCTION api.update_repository(p jsonb) IS 'PUT /projects/{projectId}
 
 CREATE FUNCTION api.update_skill(p jsonb) RETURNS jsonb
     LANGUAGE plpgsql
+    SET search_path TO ''
     AS $$
 declare
   o public.skills := private.locked_skill(p);
@@ -3939,7 +4014,7 @@ begin
   perform private.assert_file_name(f.project_id, v_parent, coalesce(b ->> 'name', f.name), f.id);
   select count(*) into v_count from public.project_files s
   where s.project_id = f.project_id and s.parent_id is not distinct from v_parent and s.id <> f.id;
-  v_place := case when b ->> 'order' is not null then least(greatest((b ->> 'order')::numeric, 0), v_count)::integer
+  v_place := case when b ->> 'order' is not null then least(greatest(private.as_number(b -> 'order', 'order'), 0), v_count)::integer
     when v_moves then v_count end;
 
   update public.project_files set name = private.trimmed(coalesce(b ->> 'name', name)), parent_id = v_parent where id = f.id;
@@ -4061,6 +4136,27 @@ $$;
 --
 
 COMMENT ON FUNCTION api.validate_repository(p jsonb) IS 'POST /projects/validate-repository: syntax only, always 200.';
+
+--
+-- Name: account_address(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.account_address(p_text text) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return coalesce(
+    (select u.email from public.users u where u.email = private.folded_address(p_text) and private.clean_email(u.email) is distinct from u.email),
+    private.clean_email(p_text));
+end
+$$;
+
+--
+-- Name: FUNCTION account_address(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.account_address(p_text text) IS 'The address by which the account of a typed one is found, or null where it is none. Judges: callable by definer functions of ours only.';
 
 --
 -- Name: act_in(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -4256,7 +4352,8 @@ begin
   v_answers := private.answering_provider(v.provider, v_org);
   perform private.consume_quota(v_org, 'api_calls', 1);
   return jsonb_build_object('answers', v_answers, 'called', v.called, 'organizationId', v_org,
-    'hasOwnKey', private.provider_key(v_answers, v_org) is not null);
+    'hasOwnKey', private.provider_key(v_answers, v_org) is not null)
+    || case when private.takes_sampling(v.called) then '{}' else '{"withoutSampling": true}' end::jsonb;
 end
 $$;
 
@@ -4280,12 +4377,14 @@ declare
   v_user public.users;
 begin
   if v_email is null then
-    perform private.refuse(403, 'EMAIL_NOT_VERIFIED', 'Your identity provider gave no e-mail address. An account needs one.');
+    perform private.refuse(403, 'EMAIL_NOT_VERIFIED', case when coalesce(p ->> 'email', '') = ''
+      then 'Your identity provider gave no e-mail address. An account needs one.'
+      else 'Your identity provider gave an e-mail address that no mail can be sent to. An account needs another one.' end);
   end if;
   select * into v_user from public.users u where u.email = v_email for no key update;
   if not found then
     insert into public.users (email, first_name, last_name, email_verified_at)
-    values (v_email, coalesce(left(p ->> 'first_name', 50), ''), coalesce(left(p ->> 'last_name', 50), ''), case when v_verified then now() end)
+    values (v_email, private.clean_name(p ->> 'first_name'), private.clean_name(p ->> 'last_name'), case when v_verified then now() end)
     returning * into v_user;
     perform private.create_organization(
       private.personal_organization_name(v_user.first_name, v_user.last_name, v_user.email), v_user.id);
@@ -4349,7 +4448,7 @@ begin
   select count(distinct m.user_id) into v_recipients from public.memberships m
   where m.status = 'active' and (v_org is null or m.organization_id = v_org) and m.user_id <> v_user;
   insert into private.announcements (organization_id, created_by, title, message, level, link, is_urgent, recipients)
-  values (v_org, v_user, v_title, v_message, v_level, p_body ->> 'link', coalesce((p_body ->> 'isUrgent')::boolean, v_level = 'error'), v_recipients)
+  values (v_org, v_user, v_title, v_message, v_level, p_body ->> 'link', coalesce(private.as_bool(p_body -> 'isUrgent', 'isUrgent'), v_level = 'error'), v_recipients)
   returning id into v_id;
   if v_recipients < c_at_once then
     perform private.tell_announcement(v_id, c_at_once + 1);
@@ -4713,11 +4812,80 @@ $$;
 COMMENT ON FUNCTION private.arrive(p_node_id uuid, p_user_limit integer, p_org_limit integer, p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_sockets uuid[], p_owners integer[], p_projects uuid[], p_rooms text[], p_places integer[], p_callers integer[], p_cursors bigint[], p_limit integer) IS 'Judges many people and their rooms, counts their sockets, and gives what was missed since the cursors. Judges: each person''s session and membership, each project under the rights of a person of the same class; callable by the server only.';
 
 --
+-- Name: as_array(jsonb, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.as_array(p_value jsonb, p_field text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+begin
+  if p_value is null or p_value = 'null' then
+    return null;
+  elsif jsonb_typeof(p_value) <> 'array' then
+    perform private.refuse_field(p_field, format('%s must be a list.', p_field));
+  end if;
+  return p_value;
+end
+$$;
+
+--
+-- Name: FUNCTION as_array(p_value jsonb, p_field text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.as_array(p_value jsonb, p_field text) IS 'The member as a list, null where it is absent, or 400 VALIDATION_ERROR about the field.';
+
+--
+-- Name: as_bigint(jsonb, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.as_bigint(p_value jsonb, p_field text) RETURNS bigint
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+declare
+  v numeric := private.as_number(p_value, p_field);
+begin
+  if v <> trunc(v) or abs(v) > 9223372036854775807 then
+    perform private.refuse_field(p_field, format('%s must be a whole number.', p_field));
+  end if;
+  return v;
+end
+$$;
+
+--
+-- Name: FUNCTION as_bigint(p_value jsonb, p_field text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.as_bigint(p_value jsonb, p_field text) IS 'The member as a whole number of 64 bits, null where it is absent, or 400 VALIDATION_ERROR about the field.';
+
+--
+-- Name: as_bool(jsonb, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.as_bool(p_value jsonb, p_field text) RETURNS boolean
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+begin
+  if p_value is null or p_value = 'null' then
+    return null;
+  elsif p_value #>> '{}' not in ('true', 'false') then
+    perform private.refuse_field(p_field, format('%s must be true or false.', p_field));
+  end if;
+  return p_value #>> '{}' = 'true';
+end
+$$;
+
+--
+-- Name: FUNCTION as_bool(p_value jsonb, p_field text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.as_bool(p_value jsonb, p_field text) IS 'The member as a switch, null where it is absent, or 400 VALIDATION_ERROR about the field.';
+
+--
 -- Name: as_branch(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.as_branch(p_branch text) RETURNS text
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 begin
   if not private.is_branch_name(p_branch) then
@@ -4744,7 +4912,7 @@ begin
   if p_text !~* '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2}))?$' then
     return null;
   end if;
-  return (p_text || case when char_length(p_text) = 10 then 'T00:00:00Z' else '' end)::timestamptz;
+  return (regexp_replace(p_text, '(\.[0-9]{6})[0-9]+', '\1') || case when char_length(p_text) = 10 then 'T00:00:00Z' else '' end)::timestamptz;
 exception when data_exception then
   return null;
 end
@@ -4755,6 +4923,77 @@ $_$;
 --
 
 COMMENT ON FUNCTION private.as_instant(p_text text) IS 'The text as a moment (ISO-8601), or null where it is none.';
+
+--
+-- Name: as_int(jsonb, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.as_int(p_value jsonb, p_field text) RETURNS integer
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+declare
+  v numeric := private.as_number(p_value, p_field);
+begin
+  if v <> trunc(v) or abs(v) > 2147483647 then
+    perform private.refuse_field(p_field, format('%s must be a whole number.', p_field));
+  end if;
+  return v;
+end
+$$;
+
+--
+-- Name: FUNCTION as_int(p_value jsonb, p_field text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.as_int(p_value jsonb, p_field text) IS 'The member as a whole number of 32 bits, null where it is absent, or 400 VALIDATION_ERROR about the field.';
+
+--
+-- Name: as_number(jsonb, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.as_number(p_value jsonb, p_field text) RETURNS numeric
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $_$
+begin
+  if p_value is null or p_value = 'null' then
+    return null;
+  elsif jsonb_typeof(p_value) = 'number' then
+    return p_value::numeric;
+  elsif jsonb_typeof(p_value) <> 'string' or p_value #>> '{}' !~ '^-?[0-9]{1,40}(\.[0-9]{1,40})?$' then
+    perform private.refuse_field(p_field, format('%s must be a number.', p_field));
+  end if;
+  return (p_value #>> '{}')::numeric;
+end
+$_$;
+
+--
+-- Name: FUNCTION as_number(p_value jsonb, p_field text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.as_number(p_value jsonb, p_field text) IS 'The member as a number, null where it is absent, or 400 VALIDATION_ERROR about the field.';
+
+--
+-- Name: as_object(jsonb, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.as_object(p_value jsonb, p_field text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+begin
+  if p_value is null or p_value = 'null' then
+    return '{}';
+  elsif jsonb_typeof(p_value) <> 'object' then
+    perform private.refuse_field(p_field, format('%s must be an object.', p_field));
+  end if;
+  return p_value;
+end
+$$;
+
+--
+-- Name: FUNCTION as_object(p_value jsonb, p_field text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.as_object(p_value jsonb, p_field text) IS 'The member as an object, empty where it is absent, or 400 VALIDATION_ERROR about the field.';
 
 --
 -- Name: as_parent(uuid, text); Type: FUNCTION; Schema: private; Owner: -
@@ -4785,7 +5024,7 @@ COMMENT ON FUNCTION private.as_parent(p_project_id uuid, p_parent_id text) IS 'T
 --
 
 CREATE FUNCTION private.as_patterns(p_list jsonb, p_field text) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 declare
   v text;
@@ -4810,27 +5049,6 @@ $$;
 --
 
 COMMENT ON FUNCTION private.as_patterns(p_list jsonb, p_field text) IS 'A list of globs, judged and without duplicates.';
-
---
--- Name: as_timestamp(text); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.as_timestamp(p_text text) RETURNS timestamp with time zone
-    LANGUAGE plpgsql STABLE
-    AS $$
-begin
-  return p_text::timestamptz;
--- Years and leap seconds that are good in RFC 3339 and not here.
-exception when data_exception then
-  return null;
-end
-$$;
-
---
--- Name: FUNCTION as_timestamp(p_text text); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.as_timestamp(p_text text) IS 'The text as a time, or null where it is none.';
 
 --
 -- Name: as_uuid(text); Type: FUNCTION; Schema: private; Owner: -
@@ -4960,7 +5178,7 @@ COMMENT ON FUNCTION private.assert_habit(o public.habits, n public.habits) IS 'R
 --
 
 CREATE FUNCTION private.assert_habits_row(r public.habits) RETURNS boolean
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path TO ''
     AS $$
 declare
@@ -5088,7 +5306,7 @@ COMMENT ON TABLE public.notifications IS 'What a person is told, one row a recip
 --
 
 CREATE FUNCTION private.assert_notifications_row(r public.notifications) RETURNS boolean
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path TO ''
     AS $$
 declare
@@ -5138,7 +5356,7 @@ COMMENT ON FUNCTION private.assert_platform_admin() IS 'Refuses 403 FORBIDDEN to
 --
 
 CREATE FUNCTION private.assert_preference_names(p_body jsonb) RETURNS void
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 declare
   c_known constant jsonb := '{"email": ["productUpdates", "securityAlerts", "billingReminders", "weeklyDigest"],
@@ -5171,7 +5389,7 @@ COMMENT ON FUNCTION private.assert_preference_names(p_body jsonb) IS 'Refuses un
 --
 
 CREATE FUNCTION private.assert_project_activity_row(r public.project_activity) RETURNS boolean
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path TO ''
     AS $$
 declare
@@ -5196,13 +5414,13 @@ COMMENT ON FUNCTION private.assert_project_activity_row(r public.project_activit
 --
 
 CREATE FUNCTION private.assert_project_members_row(r public.project_members) RETURNS boolean
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path TO ''
     AS $_$
 declare
   v_rule text := case
-    when not (char_length(r.email) between 3 and 255 and r.email = lower(private.trimmed(r.email))
-      and r.email ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$') then 'project_members_email_check'
+    when not (char_length(r.email) between 3 and 255 and r.email = private.folded_address(r.email)
+      and r.email ~ '^[^@]+@[^@]+\.[^@]+$') then 'project_members_email_check'
     when not (char_length(r.name) <= 100) then 'project_members_name_check'
     when not (char_length(r.avatar_url) <= 500) then 'project_members_avatar_url_check'
     when not (r.role in ('admin', 'manager', 'developer', 'viewer', 'auditor')) then 'project_members_role_check'
@@ -5277,7 +5495,7 @@ COMMENT ON FUNCTION private.assert_project_role(p_project_id uuid, p_minimum tex
 --
 
 CREATE FUNCTION private.assert_project_settings_row(r public.project_settings) RETURNS boolean
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path TO ''
     AS $_$
 declare
@@ -5319,7 +5537,7 @@ COMMENT ON FUNCTION private.assert_project_settings_row(r public.project_setting
 --
 
 CREATE FUNCTION private.assert_projects_row(r public.projects) RETURNS boolean
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path TO ''
     AS $_$
 declare
@@ -5524,7 +5742,7 @@ COMMENT ON COLUMN public.skill_executions.reference_id IS 'Habit or reflex that 
 --
 
 CREATE FUNCTION private.assert_skill_executions_row(r public.skill_executions) RETURNS boolean
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path TO ''
     AS $$
 declare
@@ -5558,7 +5776,8 @@ CREATE FUNCTION private.assert_skill_runs(p_skill_id uuid, p_user_id uuid) RETUR
     SET search_path TO ''
     AS $$
 declare
-  v_active boolean := (select s.is_active from public.skills s where s.id = p_skill_id);
+  v_active boolean := (select s.is_active from public.skills s where s.id = p_skill_id
+    and (s.is_public or s.user_id = p_user_id and (p_user_id = private.user_id() or not private.is_stranger())));
 begin
   if v_active is false then
     perform private.refuse(409, 'SKILL_INACTIVE', 'Cannot activate reflex: associated skill is inactive');
@@ -5572,14 +5791,14 @@ $$;
 -- Name: FUNCTION assert_skill_runs(p_skill_id uuid, p_user_id uuid); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.assert_skill_runs(p_skill_id uuid, p_user_id uuid) IS '409 SKILL_INACTIVE or 404 SKILL_NOT_FOUND unless the skill could run for the person. Judges: gives away one bit about an unguessable id.';
+COMMENT ON FUNCTION private.assert_skill_runs(p_skill_id uuid, p_user_id uuid) IS '409 SKILL_INACTIVE or 404 SKILL_NOT_FOUND unless the skill could run for the person. Judges: as private.sees_skill.';
 
 --
 -- Name: assert_skills_row(public.skills); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.assert_skills_row(r public.skills) RETURNS boolean
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path TO ''
     AS $$
 declare
@@ -5647,7 +5866,7 @@ COMMENT ON FUNCTION private.assert_startable(p_project_id uuid, p_force boolean)
 --
 
 CREATE FUNCTION private.assert_worktree_branches_row(r public.worktree_branches) RETURNS boolean
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path TO ''
     AS $$
 declare
@@ -5671,7 +5890,7 @@ COMMENT ON FUNCTION private.assert_worktree_branches_row(r public.worktree_branc
 --
 
 CREATE FUNCTION private.assert_worktrees_row(r public.worktrees) RETURNS boolean
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path TO ''
     AS $$
 declare
@@ -5886,7 +6105,7 @@ CREATE FUNCTION private.begin_login(p jsonb, p_at timestamp with time zone DEFAU
     SET search_path TO ''
     AS $$
 declare
-  v_email text := private.require_email(p ->> 'email');
+  v_email text := coalesce(private.account_address(p ->> 'email'), private.require_email(p ->> 'email'));
 begin
   return coalesce(
     private.locked_problem(v_email, p_at),
@@ -6338,7 +6557,8 @@ begin
   answers := v_route.answers;
   called := v_route.called;
   sealed_key := v_route.sealed_key;
-  parameters := s.parameters;
+  parameters := case when private.takes_sampling(v_route.called) then s.parameters
+    else s.parameters - '{temperature,top_p,top_k}'::text[] || '{"withoutSampling": true}' end;
   prompt := v_ready.prompt;
   elapsed_ms := round(extract(epoch from clock_timestamp() - e.started_at) * 1000);
   is_streamed := e.is_streamed;
@@ -6476,18 +6696,89 @@ CREATE FUNCTION private.claims() RETURNS jsonb
 COMMENT ON FUNCTION private.claims() IS 'The JWT claims of this request as the gateway left them, or null.';
 
 --
+-- Name: folded_address(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.folded_address(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN translate(p_text, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'::text, 'abcdefghijklmnopqrstuvwxyz'::text);
+
+--
+-- Name: FUNCTION folded_address(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.folded_address(p_text text) IS 'The text with A to Z, and nothing else, in lower case: how addresses are compared and stored.';
+
+--
+-- Name: has_format_characters(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.has_format_characters(p_text text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (p_text ~ '[\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f]'::text);
+
+--
+-- Name: FUNCTION has_format_characters(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.has_format_characters(p_text text) IS 'Has the text characters of Unicode''s category Cf?';
+
+--
+-- Name: is_mail_address(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.is_mail_address(p_address text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((octet_length(p_address) <= 254) AND (NOT private.has_format_characters(p_address)) AND (p_address !~ '[\u0001-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\u115f\u1160\u2800\u3164\uffa0]'::text) AND (p_address ~ '^[^][@"(),:;<>\\\u0080-\U0010ffff]+@([a-zA-Z0-9\u0080-\U0010ffff]([-a-zA-Z0-9\u0080-\U0010ffff]{0,61}[a-zA-Z0-9\u0080-\U0010ffff])?\.)+[a-zA-Z0-9\u0080-\U0010ffff]([-a-zA-Z0-9\u0080-\U0010ffff]{0,61}[a-zA-Z0-9\u0080-\U0010ffff])?$'::text));
+
+--
+-- Name: FUNCTION is_mail_address(p_address text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.is_mail_address(p_address text) IS 'Is the text one plain mail address? RFC 5321 gives a path 256 octets, of which two are brackets.';
+
+--
+-- Name: without_blanks(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.without_blanks(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN btrim(p_text, ' 	
+             ​    　﻿ᅟᅠ⠀ㅤﾠ'::text);
+
+--
+-- Name: FUNCTION without_blanks(p_text text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.without_blanks(p_text text) IS 'The text without blanks of any script at its ends, those that show as nothing included.';
+
+--
 -- Name: clean_email(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.clean_email(p_text text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (SELECT CASE WHEN (((char_length(t.e) >= 3) AND (char_length(t.e) <= 254)) AND (t.e ~ '^[^@[:space:][:cntrl:]]+@[^@[:space:][:cntrl:]]+\.[^@.[:space:][:cntrl:]]+$'::text)) THEN t.e ELSE NULL::text END AS "case" FROM (SELECT lower(NORMALIZE(regexp_replace(clean_email.p_text, '^[[:space:]]+|[[:space:]]+$'::text, ''::text, 'g'::text))) AS lower) t(e));
+    RETURN (SELECT CASE WHEN private.is_mail_address(t.e) THEN t.e ELSE NULL::text END AS "case" FROM (SELECT private.folded_address(NORMALIZE(private.without_blanks(clean_email.p_text))) AS folded_address) t(e) WHERE (clean_email.p_text !~ '[\u0130\u1fef\u212a]'::text));
 
 --
 -- Name: FUNCTION clean_email(p_text text); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.clean_email(p_text text) IS 'The address as it is stored, or null where it has not the shape of one.';
+COMMENT ON FUNCTION private.clean_email(p_text text) IS 'The address as it is stored, or null where it is none that we send to.';
+
+--
+-- Name: clean_name(text, integer); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.clean_name(p_text text, p_limit integer DEFAULT 50) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN COALESCE((SELECT private.without_blanks("left"(private.without_blanks(string_agg(t.c, ''::text ORDER BY t.n)), clean_name.p_limit)) AS without_blanks FROM regexp_split_to_table(clean_name.p_text, ''::text) WITH ORDINALITY t(c, n) WHERE ((t.c !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]'::text) AND (NOT private.has_format_characters(t.c)))), ''::text);
+
+--
+-- Name: FUNCTION clean_name(p_text text, p_limit integer); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.clean_name(p_text text, p_limit integer) IS 'A name from outside without control and formatting characters, trimmed and cut; empty where nothing is left.';
 
 --
 -- Name: clean_up_executions(integer); Type: FUNCTION; Schema: private; Owner: -
@@ -7040,7 +7331,7 @@ COMMENT ON FUNCTION private.consume_storage(p_org_id uuid, p_bytes bigint, p_lim
 --
 
 CREATE FUNCTION private.content_as_prompt(b jsonb) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 declare
   v_length integer := char_length(b ->> 'content');
@@ -7084,7 +7375,10 @@ CREATE TABLE private.sessions (
     revoked_at timestamp with time zone,
     revoked_reason text,
     successor_id uuid,
-    CONSTRAINT sessions_method_check CHECK ((method = ANY (ARRAY['password'::text, 'sso'::text, 'magic_link'::text, 'signup'::text, 'switch'::text])))
+    authenticated_at timestamp with time zone,
+    provider text,
+    CONSTRAINT sessions_method_check CHECK ((method = ANY (ARRAY['password'::text, 'sso'::text, 'magic_link'::text, 'signup'::text, 'switch'::text]))),
+    CONSTRAINT sessions_provider_check CHECK ((provider = ANY (ARRAY['keycloak'::text, 'supabase'::text])))
 );
 
 ALTER TABLE ONLY private.sessions FORCE ROW LEVEL SECURITY;
@@ -7161,6 +7455,33 @@ $$;
 --
 
 COMMENT ON FUNCTION private.cost_cents(p_called text, p_model text, p_prompt bigint, p_completion bigint, p_at timestamp with time zone) IS 'Cents for tokens at the prices of p_at, in integers; null where the provider reported no tokens. Judges: gives away public knowledge only.';
+
+--
+-- Name: count_delivery(jsonb); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.count_delivery(p jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v record;
+begin
+  select * into v from private.take_rate('reflex:' || (p ->> 'id')::uuid, 60, interval '1 minute');
+  if not v.allowed then
+    -- Of the counter nothing is lost that matters.
+    perform set_config('synchronous_commit', 'off', true);
+    return jsonb_build_object('limitedUntil', private.iso(v.reset_at));
+  end if;
+  return '{}';
+end
+$$;
+
+--
+-- Name: FUNCTION count_delivery(p jsonb); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.count_delivery(p jsonb) IS 'Counts a genuine delivery: {}, or {limitedUntil} beyond 60 a minute. Judges: callable by the server and definer functions of ours only.';
 
 --
 -- Name: count_outcome(public.skill_executions); Type: FUNCTION; Schema: private; Owner: -
@@ -7240,6 +7561,30 @@ $$;
 --
 
 COMMENT ON FUNCTION private.count_project(p public.projects, p_by integer) IS 'Adds a project to the kept numbers, or takes it away. Judges: callable by triggers of ours only.';
+
+--
+-- Name: count_skills(uuid, boolean, boolean, text, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.count_skills(p_user_id uuid, p_public boolean, p_active boolean, p_category text, p_search text) RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  return (
+    select count(*) from public.skills s
+    where (s.user_id = p_user_id and (p_active is null or s.is_active = p_active)
+        or p_public and s.user_id <> p_user_id and s.is_public and s.is_active)
+      and (p_category is null or s.category = p_category)
+      and (p_search is null or private.folded(s.name) like p_search or private.folded(s.description) like p_search)
+  );
+end
+$$;
+
+--
+-- Name: FUNCTION count_skills(p_user_id uuid, p_public boolean, p_active boolean, p_category text, p_search text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.count_skills(p_user_id uuid, p_public boolean, p_active boolean, p_category text, p_search text) IS 'How many skills the list has in all under its filters.';
 
 --
 -- Name: count_watchers(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -7324,58 +7669,18 @@ COMMENT ON FUNCTION private.create_organization(p_name text, p_owner_id uuid) IS
 
 CREATE FUNCTION private.cron_description(p_cron text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-    AS $_$
+    AS $$
 declare
-  c_days constant text[] := array['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'];
-  c_months constant text[] := array['January', 'February', 'March', 'April', 'May', 'June', 'July', 'August', 'September', 'October',
-    'November', 'December'];
   v_fields text[] := string_to_array(private.normal_cron(p_cron), ' ');
-  v_minutes integer[];
-  v_hours integer[];
-  v_days integer[];
-  v_months integer[];
-  v_weekdays integer[];
-  v_step text;
-  v_during text;
   v_text text;
 begin
   if private.cron_error(p_cron) is not null then
     return null;
   end if;
-  v_minutes := private.cron_values(v_fields[1], 0, 59);
-  v_hours := private.cron_values(v_fields[2], 0, 23);
-  v_step := substring(v_fields[1] from '^(?:\*|[0-9]+-[0-9]+)/([0-9]+)$');
-  v_during := case when v_fields[2] <> '*' then
-    format(' during hour%s %s', case when cardinality(v_hours) > 1 then 's' end, array_to_string(v_hours, ', ')) else '' end;
-  v_text := case
-    when v_fields[1] = '*' then 'Every minute' || v_during
-    when v_step is not null then format('Every %s minutes%s', v_step::integer, v_during)
-    when v_fields[2] = '*' then format('At minute %s of every hour', v_minutes[1])
-    else format('At %s:%s %s', (v_hours[1] + 11) % 12 + 1, lpad(v_minutes[1]::text, 2, '0'), case when v_hours[1] < 12 then 'AM' else 'PM' end) end;
-
-  if v_fields[5] <> '*' then
-    v_weekdays := private.cron_values(v_fields[5], 0, 6);
-    v_text := v_text || ' on ' || case
-      when v_weekdays @> array[1, 2, 3, 4, 5] and cardinality(v_weekdays) = 5 then 'weekdays'
-      when v_weekdays @> array[0, 6] and cardinality(v_weekdays) = 2 then 'weekends'
-      when cardinality(v_weekdays) = 1 then c_days[v_weekdays[1] + 1]
-      else (select string_agg(left(c_days[d + 1], 3), ', ' order by o) from unnest(v_weekdays) with ordinality t (d, o)) end;
-  elsif v_fields[3] <> '*' then
-    v_days := private.cron_values(v_fields[3], 1, 31);
-    v_text := v_text || case
-      when cardinality(v_days) = 1 then format(' on the %s%s', v_days[1],
-        case when v_days[1] in (1, 21, 31) then 'st' when v_days[1] in (2, 22) then 'nd' when v_days[1] in (3, 23) then 'rd' else 'th' end)
-      when cardinality(v_days) <= 4 then ' on days ' || array_to_string(v_days, ', ')
-      -- Five numbers and more say nothing to a reader.
-      else '' end;
-  end if;
-  if v_fields[4] <> '*' then
-    v_months := private.cron_values(v_fields[4], 1, 12);
-    v_text := v_text || ' in ' || (select string_agg(c_months[m], ', ' order by o) from unnest(v_months) with ordinality t (m, o));
-  end if;
-  return v_text;
+  v_text := private.cron_text(v_fields, false);
+  return case when char_length(v_text) <= 255 then v_text else private.cron_text(v_fields, true) end;
 end
-$_$;
+$$;
 
 --
 -- Name: FUNCTION cron_description(p_cron text); Type: COMMENT; Schema: private; Owner: -
@@ -7572,6 +7877,68 @@ $$;
 --
 
 COMMENT ON FUNCTION private.cron_sets(p_cron text) IS 'A normal cron expression as six sets of bits; null when it is not valid.';
+
+--
+-- Name: cron_text(text[], boolean); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.cron_text(p_fields text[], p_brief boolean) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $_$
+declare
+  c_days constant text[] := array['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'];
+  c_months constant text[] := array['January', 'February', 'March', 'April', 'May', 'June', 'July', 'August', 'September', 'October',
+    'November', 'December'];
+  v_minutes integer[] := private.cron_values(p_fields[1], 0, 59);
+  v_hours integer[] := private.cron_values(p_fields[2], 0, 23);
+  v_days integer[] := private.cron_values(p_fields[3], 1, 31);
+  v_months integer[] := private.cron_values(p_fields[4], 1, 12);
+  v_weekdays integer[] := private.cron_values(p_fields[5], 0, 6);
+  v_either boolean := p_fields[3] <> '*' and p_fields[5] <> '*';
+  v_step text := substring(p_fields[1] from '^(?:\*|[0-9]+-[0-9]+)/([0-9]+)$');
+  v_during text;
+  v_text text;
+  v_on_days text;
+  v_on_weekdays text;
+begin
+  v_during := case when p_fields[2] <> '*' then
+    format(' during hour%s %s', case when cardinality(v_hours) > 1 then 's' end,
+      case when p_brief then private.number_ranges(v_hours) else array_to_string(v_hours, ', ') end) else '' end;
+  v_text := case
+    when v_step is not null then format('Every %s minutes%s', v_step::integer, v_during)
+    when cardinality(v_minutes) = 60 then 'Every minute' || v_during
+    when cardinality(v_hours) = 24 then format('At minute %s of every hour', v_minutes[1])
+    else format('At %s:%s %s', (v_hours[1] + 11) % 12 + 1, lpad(v_minutes[1]::text, 2, '0'), case when v_hours[1] < 12 then 'AM' else 'PM' end) end;
+
+  if p_fields[5] <> '*' then
+    v_on_weekdays := 'on ' || case
+      when v_weekdays @> array[1, 2, 3, 4, 5] and cardinality(v_weekdays) = 5 then 'weekdays'
+      when v_weekdays @> array[0, 6] and cardinality(v_weekdays) = 2 then 'weekends'
+      when cardinality(v_weekdays) = 1 then c_days[v_weekdays[1] + 1]
+      else (select string_agg(left(c_days[d + 1], 3), ', ' order by o) from unnest(v_weekdays) with ordinality t (d, o)) end;
+  end if;
+  if p_fields[3] <> '*' then
+    v_on_days := case
+      when cardinality(v_days) = 1 then format('on the %s%s', v_days[1],
+        case when v_days[1] in (1, 21, 31) then 'st' when v_days[1] in (2, 22) then 'nd' when v_days[1] in (3, 23) then 'rd' else 'th' end)
+      when p_brief then 'on days ' || private.number_ranges(v_days)
+      -- Alone, five numbers and more say nothing to a reader.
+      when cardinality(v_days) <= 4 or v_either then 'on days ' || array_to_string(v_days, ', ') end;
+  end if;
+  return concat_ws(' ', v_text,
+    case when not v_either then coalesce(v_on_weekdays, v_on_days)
+      when cardinality(v_days) < 31 and cardinality(v_weekdays) < 7 then v_on_days || ' or ' || v_on_weekdays end,
+    case when p_fields[4] <> '*' then 'in ' || (
+      select string_agg(case when p_brief then left(c_months[m], 3) else c_months[m] end, ', ' order by o)
+      from unnest(v_months) with ordinality t (m, o)) end);
+end
+$_$;
+
+--
+-- Name: FUNCTION cron_text(p_fields text[], p_brief boolean); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.cron_text(p_fields text[], p_brief boolean) IS 'The fields of a valid cron expression in English.';
 
 --
 -- Name: cron_values(text, integer, integer); Type: FUNCTION; Schema: private; Owner: -
@@ -7870,8 +8237,6 @@ CREATE FUNCTION private.discard_blobs(p_keys text[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
-declare
-  i integer;
 begin
   for i in 1..coalesce(cardinality(p_keys), 0) by 500 loop
     perform private.enqueue('blobs.delete', jsonb_build_object('keys', p_keys[i:i + 499]));
@@ -8690,8 +9055,8 @@ begin
       '00000000-0000-0000-0000-000000000000')) end,
     case when p ->> 'status' is not null then 'e.status = $1 ->> ''status''' end,
     case when p ->> 'executionType' is not null then 'e.execution_type = $1 ->> ''executionType''' end,
-    case when v_start is not null then format('e.executed_at >= %L::timestamptz', v_start) end,
-    case when v_end is not null then format('e.executed_at <= %L::timestamptz', v_end) end);
+    case when v_start is not null then format('e.executed_at >= %L::timestamptz', private.shown(v_start)) end,
+    case when v_end is not null then format('e.executed_at < %L::timestamptz', private.shown(v_end) + interval '1 millisecond') end);
 end
 $_$;
 
@@ -8776,28 +9141,63 @@ $$;
 COMMENT ON FUNCTION private.execution_with_skill_json(e public.skill_executions, s public.skills) IS 'ExecutionWithSkill of the contract; s is null where the skill is gone or hidden.';
 
 --
--- Name: executions_json(jsonb, text, integer, bigint); Type: FUNCTION; Schema: private; Owner: -
+-- Name: executions_json(jsonb, boolean, integer, bigint); Type: FUNCTION; Schema: private; Owner: -
 --
 
-CREATE FUNCTION private.executions_json(p jsonb, p_filter text, p_limit integer, p_offset bigint) RETURNS jsonb
+CREATE FUNCTION private.executions_json(p_filters jsonb, p_unfinished boolean, p_limit integer, p_offset bigint) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     AS $_$
 declare
+  v_conditions text := private.execution_filter(p_filters) || case when p_unfinished then ' and e.status in (''pending'', ''running'')' else '' end;
   v jsonb;
 begin
+  -- The filter is put together of constants and quoted literals (private.execution_filter), which a checker cannot see:
+  -- @plpgsql_check_options: security_warnings = off
   execute 'select coalesce(jsonb_agg(private.execution_with_skill_json(x.e, s) order by (x.e).executed_at desc, (x.e).id desc), ''[]'')
-    from (select e from public.skill_executions e where ' || p_filter || ' order by e.executed_at desc, e.id desc limit $3 offset $4) x
+    from (select e from public.skill_executions e where ' || v_conditions || ' order by e.executed_at desc, e.id desc limit $3 offset $4) x
     left join public.skills s on s.id = (x.e).skill_id'
-    into v using p, private.user_id(), p_limit, p_offset;
+    into v using p_filters, private.user_id(), p_limit, p_offset;
   return v;
 end
 $_$;
 
 --
--- Name: FUNCTION executions_json(p jsonb, p_filter text, p_limit integer, p_offset bigint); Type: COMMENT; Schema: private; Owner: -
+-- Name: FUNCTION executions_json(p_filters jsonb, p_unfinished boolean, p_limit integer, p_offset bigint); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.executions_json(p jsonb, p_filter text, p_limit integer, p_offset bigint) IS 'ExecutionWithSkill[] that fit the conditions, newest first, under the caller''s own rights.';
+COMMENT ON FUNCTION private.executions_json(p_filters jsonb, p_unfinished boolean, p_limit integer, p_offset bigint) IS 'ExecutionWithSkill[] that fit the filters of E1 (and have not ended), newest first, under the caller''s own rights. Errors: 400 VALIDATION_ERROR.';
+
+--
+-- Name: external_session(text, text, timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.external_session(p_issuer text, p_key text, p_authenticated_at timestamp with time zone) RETURNS private.sessions
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_living private.sessions;
+  v_ended private.sessions;
+begin
+  select * into v_living from private.sessions s where s.issuer = p_issuer and s.external_key = p_key and s.revoked_at is null;
+  select * into v_ended from private.sessions s where s.issuer = p_issuer and s.external_key = p_key and s.revoked_at is not null
+  order by s.revoked_at desc limit 1;
+  if v_ended.id is null then
+    return v_living;
+  elsif p_authenticated_at > coalesce(v_ended.authenticated_at, v_ended.revoked_at)
+    and p_authenticated_at >= date_trunc('second', v_ended.revoked_at)
+  then
+    return v_living;
+  end if;
+  return v_ended;
+end
+$$;
+
+--
+-- Name: FUNCTION external_session(p_issuer text, p_key text, p_authenticated_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.external_session(p_issuer text, p_key text, p_authenticated_at timestamp with time zone) IS 'The session of an external token by its issuer''s name for it and the moment of signing in, or null. Judges: callable by definer functions of ours only.';
 
 --
 -- Name: fail_execution(uuid, text, text); Type: FUNCTION; Schema: private; Owner: -
@@ -9332,14 +9732,22 @@ CREATE FUNCTION private.free_skill_name(p_name text) RETURNS text
 declare
   v_user uuid := private.user_id();
   v_name text := p_name;
-  v_number integer := 0;
+  v_number numeric := 0;
+  v_taken numeric := -1;
+  v_free numeric;
 begin
   perform pg_advisory_xact_lock(hashtextextended('skill names of ' || v_user, 0));
-  while exists (select from public.skills s where s.user_id = v_user and private.folded(s.name) = private.folded(v_name)) loop
-    v_number := v_number + 1;
-    v_name := private.suffixed_name(p_name, format('(%s)', v_number));
+  -- 0 is the name as it is.
+  while v_number is not null loop
+    v_name := case when v_number = 0 then p_name else private.suffixed_name(p_name, format('(%s)', v_number)) end;
+    if exists (select from public.skills s where s.user_id = v_user and private.folded(s.name) = private.folded(v_name)) then
+      v_taken := v_number;
+    else
+      v_free := v_number;
+    end if;
+    v_number := private.number_to_try(0, v_taken, v_free);
   end loop;
-  return v_name;
+  return case when v_free = 0 then p_name else private.suffixed_name(p_name, format('(%s)', v_free)) end;
 end
 $$;
 
@@ -9348,6 +9756,44 @@ $$;
 --
 
 COMMENT ON FUNCTION private.free_skill_name(p_name text) IS 'The name, or the first free of "name (1)", "name (2)" among the caller''s skills. Judges: only the caller''s own skills.';
+
+--
+-- Name: free_text_name(uuid, text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.free_text_name(p_project_id uuid, p_title text) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_root constant uuid := '00000000-0000-0000-0000-000000000000';
+  v_folder uuid;
+  v_name text;
+  v_number numeric := 1;
+  v_taken numeric := 0;
+  v_free numeric;
+begin
+  select f.id into v_folder from public.project_files f
+  where f.project_id = p_project_id and coalesce(f.parent_id, v_root) = v_root and lower(f.name) = 'texts';
+  while v_number is not null loop
+    v_name := p_title || case when v_number > 1 then ' ' || v_number else '' end;
+    if exists (select from public.project_files f
+      where f.project_id = p_project_id and coalesce(f.parent_id, v_root) = v_folder and lower(f.name) = lower(v_name)) then
+      v_taken := v_number;
+    else
+      v_free := v_number;
+    end if;
+    v_number := private.number_to_try(1, v_taken, v_free);
+  end loop;
+  return p_title || case when v_free > 1 then ' ' || v_free else '' end;
+end
+$$;
+
+--
+-- Name: FUNCTION free_text_name(p_project_id uuid, p_title text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.free_text_name(p_project_id uuid, p_title text) IS 'The title, or the first free of "title 2", "title 3" among a project''s texts. Judges: callable by definer functions of ours only.';
 
 --
 -- Name: git_host_provider(text); Type: FUNCTION; Schema: private; Owner: -
@@ -10008,20 +10454,6 @@ CREATE FUNCTION private.is_link(p_link text) RETURNS boolean
 COMMENT ON FUNCTION private.is_link(p_link text) IS 'Is the text a path that begins with one slash, or an https address?';
 
 --
--- Name: is_mail_address(text); Type: FUNCTION; Schema: private; Owner: -
---
-
-CREATE FUNCTION private.is_mail_address(p_address text) RETURNS boolean
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ((p_address ~ '^[^][@\s[:cntrl:]"(),:;<>\\]+@([^][@\s[:cntrl:]"(),:;<>\\.]+\.)+[^][@\s[:cntrl:]"(),:;<>\\.]+$'::text) AND (char_length(p_address) <= 254));
-
---
--- Name: FUNCTION is_mail_address(p_address text); Type: COMMENT; Schema: private; Owner: -
---
-
-COMMENT ON FUNCTION private.is_mail_address(p_address text) IS 'Is the text one plain mail address? RFC 5321 gives a path 256 characters, of which two are brackets.';
-
---
 -- Name: is_model_routable(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -10091,9 +10523,9 @@ CREATE FUNCTION private.is_platform_admin() RETURNS boolean
     SET search_path TO ''
     AS $$
 begin
-  return coalesce((select u.is_platform_admin from public.users u where u.id = private.user_id()), false)
-    -- The server leaves this claim only where the identity provider is trusted with the role; claims that somebody else left count nothing.
-    or (nullif(current_setting('app.user_id', true), '') is not null and coalesce((private.claims() ->> 'platform_admin')::boolean, false));
+  return coalesce((select u.is_platform_admin from public.users u where u.id = private.user_id())
+    -- Our server leaves this claim only where the identity provider is trusted with the role. A gateway passes on each claim of a token.
+    or private.claims() -> 'platform_admin' = 'true' and nullif(current_setting('app.user_id', true), '') is not null and not private.is_stranger(), false);
 end
 $$;
 
@@ -10101,7 +10533,7 @@ $$;
 -- Name: FUNCTION is_platform_admin(); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.is_platform_admin() IS 'Is the caller staff of this platform? Judges: private.user_id() only.';
+COMMENT ON FUNCTION private.is_platform_admin() IS 'Is the caller staff of this platform? Past our server only users.is_platform_admin says so. Judges: private.user_id() only.';
 
 --
 -- Name: is_provider_configured(text, uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -10296,13 +10728,13 @@ COMMENT ON FUNCTION private.is_shown(s public.notification_preferences, p_type t
 
 CREATE FUNCTION private.is_stranger() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN (SESSION_USER = ANY (ARRAY['anon'::name, 'authenticated'::name, 'authenticator'::name, 'service_role'::name]));
+    RETURN (NOT (pg_has_role(SESSION_USER, 'kijko_server'::name, 'member'::text) OR pg_has_role(SESSION_USER, 'kijko_worker'::name, 'member'::text) OR pg_has_role(SESSION_USER, (SELECT n.nspowner FROM pg_namespace n WHERE (n.nspname = 'private'::name)), 'member'::text)));
 
 --
 -- Name: FUNCTION is_stranger(); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.is_stranger() IS 'Does this call come past our server: through PostgREST, or by psql as a request role?';
+COMMENT ON FUNCTION private.is_stranger() IS 'Does this call come past our server: through PostgREST, or by psql as anybody but the owner?';
 
 --
 -- Name: is_switches(jsonb, text[]); Type: FUNCTION; Schema: private; Owner: -
@@ -10413,7 +10845,7 @@ $$;
 -- Name: FUNCTION js_number(p_number jsonb); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.js_number(p_number jsonb) IS 'A JSON number as ECMAScript prints it: 1.0 is 1, 1e21 is 1e+21, 0.0000001 is 1e-7.';
+COMMENT ON FUNCTION private.js_number(p_number jsonb) IS 'A JSON number as ECMAScript prints it: 1.0 is 1, 1e21 is 1e+21, 0.0000001 is 1e-7; whole ones keep their digits.';
 
 --
 -- Name: json_bytes(jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -11018,12 +11450,15 @@ CREATE FUNCTION private.log_out(p jsonb) RETURNS jsonb
     AS $$
 declare
   v record;
+  v_named uuid := coalesce(private.as_uuid(p ->> 'session_id'),
+    (private.external_session(p ->> 'issuer', p ->> 'session_key', to_timestamp((p ->> 'auth_time')::double precision))).id);
+  v_ended jsonb := '[]';
 begin
   for v in
-    select s.id, s.user_id, s.organization_id
+    select s.id, s.user_id, s.organization_id, s.provider, s.issuer, s.external_key
     from private.sessions s
     where s.id in (
-      select private.session_line(private.as_uuid(p ->> 'session_id'))
+      select private.session_line(v_named)
       union
       select private.session_line(t.session_id) from private.refresh_tokens t where t.token_hash = decode(p ->> 'token_hash', 'hex'))
     order by s.id
@@ -11033,9 +11468,12 @@ begin
       perform set_config('app.session_id', v.id::text, true);
       perform private.audit('user.logout', 'Signed out.', null, null,
         coalesce(v.organization_id, (select u.default_organization_id from public.users u where u.id = v.user_id)), v.user_id);
+      if v.provider = 'keycloak' and v.external_key !~ ':' then
+        v_ended := v_ended || jsonb_build_object('issuer', v.issuer, 'session_key', v.external_key);
+      end if;
     end if;
   end loop;
-  return null;
+  return jsonb_build_object('ended', v_ended);
 end
 $$;
 
@@ -11057,7 +11495,7 @@ begin
   -- One statement, under the snapshot of the one that calls.
   select coalesce((select max(e.id) from public.events e), 0),
     coalesce((select array_agg(i.seq) from private.event_inbox i
-      where i.room = p_room and i.seq > (select l.floor_seq from private.event_log l)), '{}')
+      where i.room = p_room and not private.is_stranger() and i.seq > (select l.floor_seq from private.event_log l)), '{}')
     into head, pending;
 end
 $$;
@@ -11066,7 +11504,7 @@ $$;
 -- Name: FUNCTION log_position(p_room text, OUT head bigint, OUT pending bigint[]); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) IS 'Newest number, and the places of a room''s events that are committed but have none yet. Gives away no content.';
+COMMENT ON FUNCTION private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) IS 'Newest number, and the places of a room''s events that are committed but have none yet. Gives away no content, and those past our server no places.';
 
 --
 -- Name: log_refusals(jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -11178,7 +11616,7 @@ declare
   v_subject text;
 begin
   perform private.assert_project_role(p_project_id, 'viewer');
-  if not coalesce(private.is_mail_address(p_email), false) then
+  if private.clean_email(p_email) is null then
     perform private.refuse_field('email', 'This is not an e-mail address.');
   end if;
   v_result := api.get_ingestion_result(jsonb_build_object('projectId', p_project_id));
@@ -11191,7 +11629,7 @@ begin
   from public.users u where u.id = private.user_id();
   v_subject := 'Ingestion result of ' || private.one_line(v_result ->> 'projectName');
   perform private.queue_mail('ingestion_result', (select p.organization_id from public.projects p where p.id = p_project_id),
-    private.user_id(), p_email, v_subject,
+    private.user_id(), private.clean_email(p_email), v_subject,
     format(E'%s sent you the result of an ingestion in Kijko.\n\n', v_sender)
       || (select string_agg(l.label || ': ' || l.value, E'\n') from private.ingestion_result_lines(v_result) l) || E'\n',
     format('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>%s</title></head><body><p>%s sent you the result of an ingestion in Kijko.</p><table>',
@@ -11363,7 +11801,7 @@ COMMENT ON FUNCTION private.member_project_ids() IS 'Projects that the caller se
 --
 
 CREATE FUNCTION private.merged_switches(p_current jsonb, p_patch jsonb, p_field text) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 declare
   v_key text;
@@ -11500,7 +11938,7 @@ declare
 begin
   select * into p from public.projects where id = p_project_id for update;
   insert into public.project_members as m (organization_id, project_id, user_id, email, name, avatar_url, role, accepted_at)
-  select p.organization_id, p.id, u.id, lower(u.email), nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url, 'admin', now()
+  select p.organization_id, p.id, u.id, u.email, nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url, 'admin', now()
   from public.users u where u.id = p_user_id
   on conflict (project_id, user_id) where user_id is not null do update set role = 'admin', accepted_at = coalesce(m.accepted_at, now());
   update public.projects set user_id = p_user_id where id = p_project_id;
@@ -11575,7 +12013,6 @@ declare
   v_ms bigint := floor(extract(epoch from p_at) * 1000);
   v_random bytea := uuid_send(gen_random_uuid());
   v_ulid text := '';
-  i integer;
 begin
   for i in reverse 9..0 loop
     v_ulid := v_ulid || substr(c_alphabet, ((v_ms >> (5 * i)) & 31)::integer + 1, 1);
@@ -11616,7 +12053,7 @@ COMMENT ON FUNCTION private.newest_run(p_project_id uuid) IS 'Newest run of a pr
 --
 
 CREATE FUNCTION private.next_digest(s public.notification_preferences, p_zone text, p_cadence text, p_at timestamp with time zone) RETURNS timestamp with time zone
-    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
 declare
   v_day date := (p_at at time zone p_zone)::date;
@@ -11714,9 +12151,7 @@ declare
 begin
   loop
     v_match := private.cron_match(p_sets, v_from, p_before);
-    if v_match is null then
-      return null;
-    end if;
+    exit when v_match is null;
     v_end := least(v_match - v_offset, v_at + interval '36 hours');
     if (v_end at time zone 'UTC' at time zone p_zone) - v_end <> v_offset then
       v_at := private.clock_change(p_zone, v_at, v_end);
@@ -11729,6 +12164,7 @@ begin
     v_offset := v_from - v_at;
     v_from := date_trunc('minute', v_from + interval '59.999999 seconds');
   end loop;
+  return null;
 end
 $$;
 
@@ -12031,7 +12467,7 @@ declare
   v_message text := p_body ->> 'message';
   v_link text := p_body ->> 'link';
   v_type text := p_body ->> 'type';
-  v_urgent boolean := coalesce((p_body ->> 'isUrgent')::boolean, false);
+  v_urgent boolean := coalesce(private.as_bool(p_body -> 'isUrgent', 'isUrgent'), false);
   v_id uuid;
 begin
   if v_user is null then
@@ -12083,8 +12519,11 @@ begin
           regexp_replace(rtrim(d.short::text, '0'), '^(-?\d)(\d)', '\1.\2') || 'e+' || length(abs(d.short)::text) - 1
         else c.text end) end, ',')
     from string_to_table(p_list, ',') n,
-      lateral (select case when length(n) >= 16 or n like '%.%0%' then nullif(btrim(n, '[]{}:'), '') end as number offset 0) a,
-      lateral (select case when length(a.number) < 300 and a.number like '%_%' then a.number::double precision end as value offset 0) b,
+      lateral (select case when n like '%.%0%' or length(n) >= 16 and (n like '%.%' or length(btrim(n, '[]{}:-')) > 21)
+        then nullif(btrim(n, '[]{}:'), '') end as number offset 0) a,
+      -- A whole number that a double may not hold is for number_text.
+      lateral (select case when length(a.number) between 1 and 15 or length(a.number) < 300 and a.number ~ '\.\d*[1-9]'
+        then a.number::double precision end as value offset 0) b,
       lateral (select b.value::text as text offset 0) c,
       lateral (select case when c.text like '%e+%' and abs(b.value) < 1e40 then round(c.text::numeric,
         length(split_part(split_part(c.text, 'e', 1), '.', 2)) - right(c.text, 2)::integer - 1) end as short offset 0) d);
@@ -12119,6 +12558,20 @@ $_$;
 COMMENT ON FUNCTION private.number_piece(p_piece text) IS 'One number with the brackets, colons and commas around it, as ECMAScript prints it inside JSON.';
 
 --
+-- Name: number_ranges(integer[]); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.number_ranges(p_numbers integer[]) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT string_agg(CASE WHEN (y.low = y.high) THEN (y.low)::text ELSE ((y.low || '-'::text) || y.high) END, ', '::text ORDER BY y.low) AS string_agg FROM (SELECT min(x.n) AS low, max(x.n) AS high FROM (SELECT n.n, (n.n - row_number() OVER (ORDER BY n.n)) AS run FROM unnest(number_ranges.p_numbers) n(n)) x GROUP BY x.run) y);
+
+--
+-- Name: FUNCTION number_ranges(p_numbers integer[]); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.number_ranges(p_numbers integer[]) IS 'Different numbers in ascending order, neighbors together: 1-5, 10.';
+
+--
 -- Name: number_text(numeric); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -12130,13 +12583,14 @@ declare
   -- What is no more than half of the smallest double.
   c_nothing constant numeric := 2.47032822920623272088284396434110687e-324;
   v_size numeric := abs(p_number);
+  v_is_whole boolean := v_size = trunc(v_size);
   v_double double precision;
   v_text text;
   v_long numeric;
   v_short numeric;
   v_places integer;
 begin
-  if v_size < 1e15 and v_size = trunc(v_size) then
+  if v_is_whole and v_size < 1e21 then
     return trunc(p_number)::text;
   elsif v_size <= c_nothing then
     return '0';
@@ -12146,7 +12600,7 @@ begin
   v_double := p_number::double precision;
   v_text := v_double::text;
   if strpos(v_text, 'e') = 0 or v_size >= 1e40 then
-    return v_text;
+    return case when v_is_whole and v_text::numeric <> p_number then trunc(p_number)::text else v_text end;
   elsif abs(v_double) < 1e-6 then
     return replace(v_text, 'e-0', 'e-');
   end if;
@@ -12164,6 +12618,9 @@ begin
       v_text := regexp_replace(v_text, '^(-?\d)(\d)', '\1.\2') || 'e+' || length(abs(v_short)::text) - 1;
     end if;
   end if;
+  if v_is_whole and v_text::numeric <> p_number then
+    return trunc(p_number)::text;
+  end if;
   return case when abs(v_long) < 1e21 then v_long::text else v_text end;
 end
 $$;
@@ -12172,7 +12629,35 @@ $$;
 -- Name: FUNCTION number_text(p_number numeric); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.number_text(p_number numeric) IS 'A number as ECMAScript prints the double that is nearest to it. The caller sets extra_float_digits = 1: a setting of each call would double its cost.';
+COMMENT ON FUNCTION private.number_text(p_number numeric) IS 'A number as ECMAScript prints the double that is nearest to it; a whole one that this would change with all of its digits. The caller sets extra_float_digits = 1: a setting of each call would double its cost.';
+
+--
+-- Name: number_to_try(numeric, numeric, numeric); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.number_to_try(p_first numeric, p_taken numeric, p_free numeric) RETURNS numeric
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN ((p_free - p_taken) <= (1)::numeric) THEN NULL::numeric WHEN (p_free IS NOT NULL) THEN (p_taken + div((p_free - p_taken), (2)::numeric)) WHEN (p_taken < (p_first + (15)::numeric)) THEN (p_taken + (1)::numeric) ELSE (p_first + ((2)::numeric * (p_taken - p_first))) END;
+
+--
+-- Name: FUNCTION number_to_try(p_first numeric, p_taken numeric, p_free numeric); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.number_to_try(p_first numeric, p_taken numeric, p_free numeric) IS 'The next number to look up: from p_first, where p_taken (p_first - 1 at the beginning) is the last one known as taken and p_free one known as free or null. Null: p_free is the answer.';
+
+--
+-- Name: numbered_project_name(text, numeric); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.numbered_project_name(p_base text, p_number numeric) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((regexp_replace("left"(p_base, (49 - char_length((p_number)::text))), '\s+$'::text, ''::text) || ' '::text) || p_number);
+
+--
+-- Name: FUNCTION numbered_project_name(p_base text, p_number numeric); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.numbered_project_name(p_base text, p_number numeric) IS 'A name with a number behind it in at most 50 characters.';
 
 --
 -- Name: object_of(jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -12207,23 +12692,15 @@ COMMENT ON FUNCTION private.one_line(p_text text) IS 'The text without line brea
 --
 
 CREATE FUNCTION private.open_delivery(p jsonb) RETURNS jsonb
-    LANGUAGE plpgsql SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
-declare
-  r public.reflexes;
-  v record;
 begin
-  select * into r from public.reflexes x where x.id = private.as_uuid(p ->> 'id') and x.trigger_type = 'webhook';
-  if not found then
-    return null;
-  end if;
-  -- Of the counter nothing is lost that matters.
-  perform set_config('synchronous_commit', 'off', true);
-  select * into v from private.take_rate('reflex:' || r.id, 60, interval '1 minute');
-  return jsonb_build_object('allowed', v.allowed, 'remaining', v.remaining, 'resetAt', private.iso(v.reset_at))
-    || case when v.allowed then jsonb_build_object('method', r.trigger_config -> 'method', 'conditions', r.conditions,
-        'sealed', (select s.sealed from private.reflex_secrets s where s.reflex_id = r.id)) else '{}' end;
+  return (
+    select jsonb_build_object('method', r.trigger_config -> 'method', 'conditions', r.conditions,
+      'sealed', (select s.sealed from private.reflex_secrets s where s.reflex_id = r.id))
+    from public.reflexes r where r.id = private.as_uuid(p ->> 'id') and r.trigger_type = 'webhook'
+  );
 end
 $$;
 
@@ -12231,7 +12708,7 @@ $$;
 -- Name: FUNCTION open_delivery(p jsonb); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.open_delivery(p jsonb) IS 'Counts a delivery and gives what is needed to judge it; null for an unknown webhook. Judges: callable by the server only.';
+COMMENT ON FUNCTION private.open_delivery(p jsonb) IS 'What is needed to judge a delivery; null for an unknown webhook. Judges: callable by the server only.';
 
 --
 -- Name: open_run_of(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -12503,10 +12980,10 @@ CREATE FUNCTION private.page_limit(p jsonb, p_default integer) RETURNS integer
     LANGUAGE plpgsql STABLE
     AS $$
 begin
-  if (p ->> 'limit')::numeric < 1 then
+  if private.as_number(p -> 'limit', 'limit') < 1 then
     perform private.refuse_field('limit', 'The limit is at least 1.');
   end if;
-  return least(coalesce((p ->> 'limit')::numeric, p_default), 100)::integer;
+  return least(coalesce(private.as_number(p -> 'limit', 'limit'), p_default), 100)::integer;
 end
 $$;
 
@@ -12521,10 +12998,10 @@ COMMENT ON FUNCTION private.page_limit(p jsonb, p_default integer) IS 'The param
 --
 
 CREATE FUNCTION private.page_number(p jsonb, p_name text, p_default integer, p_min integer, p_max integer) RETURNS integer
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     AS $$
 declare
-  n numeric := coalesce((p ->> p_name)::numeric, p_default);
+  n numeric := coalesce(private.as_number(p -> p_name, p_name), p_default);
 begin
   if n < p_min then
     perform private.refuse_field(p_name, format('%s must be at least %s.', p_name, p_min));
@@ -12547,10 +13024,10 @@ CREATE FUNCTION private.page_offset(p jsonb) RETURNS bigint
     LANGUAGE plpgsql STABLE
     AS $$
 begin
-  if (p ->> 'offset')::numeric < 0 then
+  if private.as_number(p -> 'offset', 'offset') < 0 then
     perform private.refuse_field('offset', 'The offset is at least 0.');
   end if;
-  return least(coalesce((p ->> 'offset')::numeric, 0), 1000000000)::bigint;
+  return least(coalesce(private.as_number(p -> 'offset', 'offset'), 0), 1000000000)::bigint;
 end
 $$;
 
@@ -12565,10 +13042,10 @@ COMMENT ON FUNCTION private.page_offset(p jsonb) IS 'The parameter offset of a l
 --
 
 CREATE FUNCTION private.page_size(p_value jsonb, p_default integer, p_field text) RETURNS integer
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 declare
-  v_size numeric := coalesce(nullif(p_value, 'null')::numeric, p_default);
+  v_size numeric := coalesce(private.as_number(p_value, p_field), p_default);
 begin
   if v_size < 1 then
     perform private.refuse_field(p_field, format('%s must be at least 1.', p_field));
@@ -12994,7 +13471,7 @@ COMMENT ON FUNCTION private.pay_for_test() IS 'Counts a test (skill, prompt, ref
 
 CREATE FUNCTION private.personal_organization_name(p_first_name text, p_last_name text, p_email text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (COALESCE(NULLIF(btrim(((p_first_name || ' '::text) || p_last_name)), ''::text), "left"(split_part(p_email, '@'::text, 1), 100)) || '''s workspace'::text);
+    RETURN (COALESCE(NULLIF(private.without_blanks(((p_first_name || ' '::text) || p_last_name)), ''::text), "left"(split_part(p_email, '@'::text, 1), 100)) || '''s workspace'::text);
 
 --
 -- Name: FUNCTION personal_organization_name(p_first_name text, p_last_name text, p_email text); Type: COMMENT; Schema: private; Owner: -
@@ -13299,7 +13776,7 @@ COMMENT ON FUNCTION private.playbook_with(k public.skill_playbooks, b jsonb) IS 
 --
 
 CREATE FUNCTION private.preference_field(p_body jsonb, p_section text, p_field text, p_type text, p_form text DEFAULT ''::text) RETURNS text
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 declare
   v jsonb := p_body -> p_section -> p_field;
@@ -13470,7 +13947,7 @@ COMMENT ON FUNCTION private.project_fields(p_old jsonb, p_new jsonb) IS 'camelCa
 
 CREATE FUNCTION private.project_filter(p jsonb) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN concat_ws(' and '::text, CASE (p ->> 'filter'::text) WHEN 'mine'::text THEN 'p.user_id = $5'::text WHEN 'shared'::text THEN '(p.privacy = ''shared'' or p.accepted_members > 1) and p.user_id <> $5'::text ELSE NULL::text END, CASE WHEN (private.trimmed((p ->> 'search'::text)) <> ''::text) THEN '(p.name ilike private.like_pattern(private.trimmed($4 ->> ''search'')) or p.description ilike private.like_pattern(private.trimmed($4 ->> ''search'')))'::text ELSE NULL::text END, CASE WHEN ((p ->> 'status'::text) IS NOT NULL) THEN 'p.status = $4 ->> ''status'''::text ELSE NULL::text END, CASE WHEN ((p ->> 'type'::text) IS NOT NULL) THEN 'p.type = $4 ->> ''type'''::text ELSE NULL::text END, CASE WHEN ((p ->> 'archived'::text) IS NOT NULL) THEN 'p.archived = ($4 ->> ''archived'')::boolean'::text ELSE NULL::text END, CASE WHEN ((p ->> 'starred'::text) IS NOT NULL) THEN (CASE WHEN ((p ->> 'starred'::text))::boolean THEN ''::text ELSE 'not '::text END || '(p.id = any (array(select s.project_id from public.project_stars s where s.user_id = $5)))'::text) ELSE NULL::text END, CASE WHEN (jsonb_array_length((p -> 'label'::text)) > 0) THEN 'p.label = any (array(select jsonb_array_elements_text($4 -> ''label'')))'::text ELSE NULL::text END);
+    RETURN concat_ws(' and '::text, CASE (p ->> 'filter'::text) WHEN 'mine'::text THEN 'p.user_id = $5'::text WHEN 'shared'::text THEN '(p.privacy = ''shared'' or p.accepted_members > 1) and p.user_id <> $5'::text ELSE NULL::text END, CASE WHEN (private.trimmed((p ->> 'search'::text)) <> ''::text) THEN '(p.name ilike private.like_pattern(private.trimmed($4 ->> ''search'')) or p.description ilike private.like_pattern(private.trimmed($4 ->> ''search'')))'::text ELSE NULL::text END, CASE WHEN ((p ->> 'status'::text) IS NOT NULL) THEN 'p.status = $4 ->> ''status'''::text ELSE NULL::text END, CASE WHEN ((p ->> 'type'::text) IS NOT NULL) THEN 'p.type = $4 ->> ''type'''::text ELSE NULL::text END, CASE WHEN ((p ->> 'archived'::text) IS NOT NULL) THEN (CASE WHEN private.as_bool((p -> 'archived'::text), 'archived'::text) THEN ''::text ELSE 'not '::text END || 'p.archived'::text) ELSE NULL::text END, CASE WHEN ((p ->> 'starred'::text) IS NOT NULL) THEN (CASE WHEN private.as_bool((p -> 'starred'::text), 'starred'::text) THEN ''::text ELSE 'not '::text END || '(p.id = any (array(select s.project_id from public.project_stars s where s.user_id = $5)))'::text) ELSE NULL::text END, CASE WHEN (jsonb_array_length(private.as_array((p -> 'label'::text), 'label'::text)) > 0) THEN 'p.label = any (array(select jsonb_array_elements_text($4 -> ''label'')))'::text ELSE NULL::text END);
 
 --
 -- Name: FUNCTION project_filter(p jsonb); Type: COMMENT; Schema: private; Owner: -
@@ -13495,7 +13972,7 @@ $$;
 -- Name: FUNCTION project_id_taken(p_id uuid); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.project_id_taken(p_id uuid) IS 'Is the id in use? A made-up id tells nothing but that. Judges: gives away one bit about an unguessable value.';
+COMMENT ON FUNCTION private.project_id_taken(p_id uuid) IS 'Is the id in use? Judges: tells that an id is taken, as api.create_project must, where the client chooses ids.';
 
 --
 -- Name: project_json(public.projects); Type: FUNCTION; Schema: private; Owner: -
@@ -13547,7 +14024,7 @@ CREATE FUNCTION private.project_plan_price(p_project_id uuid) RETURNS integer
     AS $$
 begin
   return (select coalesce((select t.price from public.plans t where t.id = private.effective_plan(p.organization_id)), 0)
-    from public.projects p where p.id = p_project_id);
+    from public.projects p where p.id = p_project_id and (private.project_role(p.id) is not null or not private.is_stranger()));
 end
 $$;
 
@@ -13555,7 +14032,7 @@ $$;
 -- Name: FUNCTION project_plan_price(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.project_plan_price(p_project_id uuid) IS 'Monthly price in euro of the plan behind a project. Judges: gives away the plan''s public price only.';
+COMMENT ON FUNCTION private.project_plan_price(p_project_id uuid) IS 'Monthly price in euro of the plan behind a project. Judges: those past our server must see the project; the price itself is public.';
 
 --
 -- Name: shown_role(text, boolean); Type: FUNCTION; Schema: private; Owner: -
@@ -13603,7 +14080,7 @@ CREATE TABLE public.users (
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     two_factor_enabled_at timestamp with time zone,
     CONSTRAINT users_avatar_url_check CHECK ((char_length(avatar_url) <= 500)),
-    CONSTRAINT users_email_check CHECK (((email = lower(btrim(email))) AND ((char_length(email) >= 3) AND (char_length(email) <= 254)))),
+    CONSTRAINT users_email_check CHECK (((email = private.folded_address(email)) AND ((char_length(email) >= 3) AND (char_length(email) <= 254)))),
     CONSTRAINT users_names_check CHECK (((char_length(first_name) <= 50) AND (char_length(last_name) <= 50)))
 );
 
@@ -13790,6 +14267,27 @@ $$;
 COMMENT ON FUNCTION private.provider_keys_json() IS 'The keys of the caller''s organization without the keys themselves. Judges: owners and admins of it only.';
 
 --
+-- Name: provider_session(uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.provider_session(p_session_id uuid) RETURNS TABLE(issuer text, session_key text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return query select s.issuer, s.external_key from private.sessions s
+    where s.id = p_session_id and s.revoked_at is not null and s.provider = 'keycloak' and not exists (
+      select from private.sessions n where n.issuer = s.issuer and n.external_key = s.external_key and n.revoked_at is null);
+end
+$$;
+
+--
+-- Name: FUNCTION provider_session(p_session_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.provider_session(p_session_id uuid) IS 'What Keycloak calls a session that ended here, if it is to be ended there; no row otherwise. Judges: callable by the worker only.';
+
+--
 -- Name: prune_activity(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -13954,8 +14452,9 @@ CREATE FUNCTION private.prune_identity(p_at timestamp with time zone DEFAULT now
     AS $$
 begin
   delete from private.refresh_tokens where expires_at < p_at or used_at < p_at - interval '7 days';
+  -- A name of Keycloak comes back for as long as its session lives there; as long its end must be known.
   delete from private.sessions
-  where revoked_at < p_at - interval '30 days' or expires_at < p_at - interval '30 days' or idle_expires_at < p_at - interval '30 days';
+  where revoked_at < p_at - interval '30 days' and provider is distinct from 'keycloak' or expires_at < p_at - interval '30 days' or idle_expires_at < p_at - interval '30 days';
   delete from private.sealed_answers where created_at < p_at - interval '24 hours';
   delete from private.login_failures where updated_at < p_at - interval '1 hour';
   delete from private.login_history where created_at < p_at - interval '90 days';
@@ -14816,8 +15315,8 @@ CREATE FUNCTION private.reference_executions_json(p_reference_id uuid, p jsonb) 
     LANGUAGE plpgsql STABLE
     AS $$
 declare
-  v_limit integer := least(coalesce((p ->> 'limit')::bigint, 10), 100);
-  v_offset bigint := coalesce((p ->> 'offset')::bigint, 0);
+  v_limit integer := least(coalesce(private.as_bigint(p -> 'limit', 'limit'), 10), 100);
+  v_offset bigint := coalesce(private.as_bigint(p -> 'offset', 'offset'), 0);
 begin
   if v_limit < 1 or v_offset < 0 then
     perform private.refuse_field(case when v_limit < 1 then 'limit' else 'offset' end, 'The limit starts at 1, the offset at 0.');
@@ -14973,7 +15472,7 @@ COMMENT ON FUNCTION private.refresh_session(p jsonb, p_at timestamp with time zo
 --
 
 CREATE FUNCTION private.refuse(p_status integer, p_code text, p_message text, p_field text DEFAULT NULL::text, p_details jsonb DEFAULT NULL::jsonb) RETURNS void
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 begin
   raise exception using
@@ -14994,7 +15493,7 @@ COMMENT ON FUNCTION private.refuse(p_status integer, p_code text, p_message text
 --
 
 CREATE FUNCTION private.refuse_conditions(p_field text, p_message text) RETURNS void
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 begin
   perform private.refuse(400, 'INVALID_CONDITIONS', p_message, p_field);
@@ -15012,7 +15511,7 @@ COMMENT ON FUNCTION private.refuse_conditions(p_field text, p_message text) IS '
 --
 
 CREATE FUNCTION private.refuse_execution(p_id text) RETURNS void
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 begin
   perform private.refuse(404, 'EXECUTION_NOT_FOUND', format('Execution with ID %s not found', left(p_id, 100)));
@@ -15030,7 +15529,7 @@ COMMENT ON FUNCTION private.refuse_execution(p_id text) IS '404 EXECUTION_NOT_FO
 --
 
 CREATE FUNCTION private.refuse_field(p_field text, p_message text) RETURNS void
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 begin
   perform private.refuse(400, 'VALIDATION_ERROR', p_message, p_field);
@@ -15048,7 +15547,7 @@ COMMENT ON FUNCTION private.refuse_field(p_field text, p_message text) IS '400 V
 --
 
 CREATE FUNCTION private.refuse_habit(p_id text) RETURNS void
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 begin
   perform private.refuse(404, 'HABIT_NOT_FOUND', format('Habit with ID %s not found', left(p_id, 100)));
@@ -15181,13 +15680,24 @@ COMMENT ON FUNCTION private.refuse_role(p_role text, p_minimum text) IS 'Refuses
 --
 
 CREATE FUNCTION private.refuse_row(p_table text, p_rule text) RETURNS boolean
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-    AS $$
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $_$
+declare
+  v_words text := substring(p_rule from '^' || p_table || '_(.*)_check$');
+  v_field text;
 begin
+  if current_user in ('anon', 'authenticated') and v_words is not null then
+    v_field := case p_table || '.' || v_words
+      when 'project_settings.level' then 'defaultNotificationLevel'
+      when 'project_settings.custom' then 'customSettings'
+      else substr(replace(initcap(replace('x' || v_words, '_', ' ')), ' ', ''), 2) end;
+    raise exception using errcode = 'PT400', message = format('%s has a value that is not allowed here.', v_field),
+      detail = jsonb_build_object('code', 'VALIDATION_ERROR', 'field', v_field)::text;
+  end if;
   raise check_violation using schema = 'public', table = p_table, constraint = p_rule,
     message = format('new row for relation "%s" violates check constraint "%s"', p_table, p_rule);
 end
-$$;
+$_$;
 
 --
 -- Name: FUNCTION refuse_row(p_table text, p_rule text); Type: COMMENT; Schema: private; Owner: -
@@ -15200,7 +15710,7 @@ COMMENT ON FUNCTION private.refuse_row(p_table text, p_rule text) IS 'Raises the
 --
 
 CREATE FUNCTION private.refuse_skill(p_id text, p_field text DEFAULT NULL::text) RETURNS void
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 begin
   perform private.refuse(404, 'SKILL_NOT_FOUND', format('Skill with ID %s not found', left(p_id, 100)), p_field);
@@ -15214,11 +15724,31 @@ $$;
 COMMENT ON FUNCTION private.refuse_skill(p_id text, p_field text) IS '404 SKILL_NOT_FOUND; p_field where a body named the skill.';
 
 --
+-- Name: refuse_strangers(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.refuse_strangers(p_message text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+  if private.is_stranger() then
+    perform private.refuse(403, 'FORBIDDEN', p_message);
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION refuse_strangers(p_message text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.refuse_strangers(p_message text) IS '403 FORBIDDEN for calls that come past our server: they carry what only the server makes.';
+
+--
 -- Name: refuse_trigger(text); Type: FUNCTION; Schema: private; Owner: -
 --
 
 CREATE FUNCTION private.refuse_trigger(p_message text) RETURNS void
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 begin
   perform private.refuse(400, 'INVALID_TRIGGER_CONFIG', p_message, 'triggerConfig');
@@ -15490,7 +16020,7 @@ COMMENT ON FUNCTION private.repository_json(r public.project_repositories) IS 'P
 --
 
 CREATE FUNCTION private.require_email(p_text text) RETURNS text
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 begin
   if private.clean_email(p_text) is null then
@@ -15511,19 +16041,21 @@ COMMENT ON FUNCTION private.require_email(p_text text) IS 'private.clean_email, 
 --
 
 CREATE FUNCTION private.require_name(p_text text, p_field text, p_label text) RETURNS text
-    LANGUAGE plpgsql IMMUTABLE
-    AS $_$
+    LANGUAGE plpgsql STABLE
+    AS $$
 declare
-  v_name text := regexp_replace(p_text, '^[[:space:]]+|[[:space:]]+$', '', 'g');
+  v_name text := private.without_blanks(p_text);
 begin
-  if v_name ~ '[\u0001-\u001F\u007F-\u009F]' then
+  if v_name ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]' then
     perform private.refuse_field(p_field, format('The %s must not contain control characters.', p_label));
+  elsif private.has_format_characters(v_name) then
+    perform private.refuse_field(p_field, format('The %s must not contain invisible formatting characters.', p_label));
   elsif coalesce(char_length(v_name), 0) not between 1 and 50 then
     perform private.refuse_field(p_field, format('The %s must have 1 to 50 characters.', p_label));
   end if;
   return v_name;
 end
-$_$;
+$$;
 
 --
 -- Name: FUNCTION require_name(p_text text, p_field text, p_label text); Type: COMMENT; Schema: private; Owner: -
@@ -15587,18 +16119,22 @@ CREATE FUNCTION private.resolve_external(p jsonb, p_at timestamp with time zone 
     AS $$
 declare
   v_session_id uuid := (p ->> 'session_id')::uuid;
+  v_issued_at timestamptz := to_timestamp((p ->> 'iat')::double precision);
+  -- A moment that lies ahead would outlive each revocation until then.
+  v_authenticated_at timestamptz := case when p ->> 'auth_time' is not null then
+    to_timestamp(least((p ->> 'auth_time')::double precision, (p ->> 'iat')::double precision + 300)) end;
   v_session private.sessions;
   v_user_id uuid;
   v_org_id uuid;
   v_hint uuid := (p ->> 'org_hint')::uuid;
 begin
   -- Known already, as nearly always.
-  select s.user_id into v_user_id
-  from private.identities i
-  join private.sessions s on s.user_id = i.user_id
-  where i.issuer = p ->> 'issuer' and i.subject = p ->> 'subject' and s.id = v_session_id and s.issuer = p ->> 'issuer';
-  if found then
-    return jsonb_build_object('user_id', v_user_id, 'session_id', v_session_id);
+  select i.user_id into v_user_id from private.identities i where i.issuer = p ->> 'issuer' and i.subject = p ->> 'subject';
+  v_session := private.external_session(p ->> 'issuer', p ->> 'session_key', v_authenticated_at);
+  if v_session.user_id = v_user_id and (v_session.revoked_at is not null
+    or least(v_session.expires_at, v_session.idle_expires_at) > p_at and v_authenticated_at is not distinct from v_session.authenticated_at)
+  then
+    return jsonb_build_object('user_id', v_user_id, 'session_id', v_session.id);
   end if;
 
   -- First uses of one account wait for each other.
@@ -15611,24 +16147,38 @@ begin
     where u.id = v_user_id and u.email_verified_at is null and u.email = private.clean_email(p ->> 'email');
   end if;
 
-  select * into v_session from private.sessions s where s.id = v_session_id;
-  if found then
+  v_session := private.external_session(p ->> 'issuer', p ->> 'session_key', v_authenticated_at);
+  if v_session.id is null then
+    -- A UUID is the row's id itself; a name that another issuer's session or one of ours has is no good one.
+    select * into v_session from private.sessions s
+    where s.id = v_session_id and (s.issuer, s.external_key) is distinct from (p ->> 'issuer', p ->> 'session_key');
+  end if;
+  if v_session.id is not null then
     if v_session.user_id <> v_user_id or v_session.issuer <> p ->> 'issuer' then
       perform private.refuse(401, 'UNAUTHENTICATED', 'This token does not belong to its session. Please sign in again.');
     end if;
-    return jsonb_build_object('user_id', v_user_id, 'session_id', v_session_id);
+    if v_session.revoked_at is not null or coalesce(v_authenticated_at <= least(v_session.expires_at, v_session.idle_expires_at), true) then
+      update private.sessions s set authenticated_at = v_authenticated_at
+      where s.id = v_session.id and s.revoked_at is null and v_authenticated_at > coalesce(s.authenticated_at, '-infinity');
+      return jsonb_build_object('user_id', v_user_id, 'session_id', v_session.id);
+    end if;
+    -- Whoever signed in after the end of an expired session begins another one.
+    perform private.revoke_session(v_session.id, 'expired', least(v_session.expires_at, v_session.idle_expires_at));
   end if;
 
   v_org_id := private.choose_organization(v_user_id, v_hint);
   if v_org_id is null then
     perform private.refuse(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
   end if;
-  insert into private.sessions (id, user_id, organization_id, issuer, external_key, method, user_agent, client_ip, created_at,
-    last_active_at, expires_at, idle_expires_at)
+  if exists (select from private.sessions s where s.id = v_session_id) then
+    v_session_id := gen_random_uuid();
+  end if;
+  insert into private.sessions (id, user_id, organization_id, issuer, external_key, provider, authenticated_at, method, user_agent, client_ip,
+    created_at, last_active_at, expires_at, idle_expires_at)
   -- A hint is judged by private.enter at each request, also a false one; without it the session keeps to the default organization.
-  select v_session_id, v_user_id, case when v_hint = v_org_id then v_hint end, p ->> 'issuer', p ->> 'session_key', 'sso',
-    left(p ->> 'user_agent', 500), nullif(current_setting('app.client_ip', true), ''), t.at, p_at, t.at + interval '90 days', t.at + interval '90 days'
-  from (select to_timestamp((p ->> 'iat')::double precision)) as t (at);
+  values (v_session_id, v_user_id, case when v_hint = v_org_id then v_hint end, p ->> 'issuer', p ->> 'session_key', p ->> 'provider',
+    v_authenticated_at, 'sso', left(p ->> 'user_agent', 500), nullif(current_setting('app.client_ip', true), ''), v_issued_at, p_at,
+    v_issued_at + interval '90 days', v_issued_at + interval '90 days');
   perform private.record_sign_in(v_user_id, v_org_id, v_session_id, 'sso', left(p ->> 'user_agent', 500));
   return jsonb_build_object('user_id', v_user_id, 'session_id', v_session_id);
 end
@@ -15889,7 +16439,7 @@ declare
 begin
   select * into v from private.route_model(p ->> 'model', private.as_uuid(p ->> 'organizationId'));
   return jsonb_strip_nulls(jsonb_build_object('answers', v.answers, 'called', v.called, 'sealedKey', v.sealed_key,
-    'isSupported', v.provider is not null and v.provider <> 'openai'));
+    'isSupported', v.provider is not null and v.provider <> 'openai', 'withoutSampling', not private.takes_sampling(v.called)));
 end
 $$;
 
@@ -15897,7 +16447,7 @@ $$;
 -- Name: FUNCTION route_test(p jsonb); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.route_test(p jsonb) IS '{model, organizationId}: who is asked, for which model, with which sealed key. Judges: callable by the server only.';
+COMMENT ON FUNCTION private.route_test(p jsonb) IS '{model, organizationId}: who is asked, for which model, with which sealed key, and whether it takes no sampling parameters. Judges: callable by the server only.';
 
 --
 -- Name: run_complete_json(public.ingestion_runs, jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -16071,7 +16621,9 @@ begin
     return '[]';
   elsif r.outcome = 'completed' then
     select private.project_json(p) into v_project from public.projects p where p.id = p_project_id;
-    return jsonb_build_array(jsonb_build_object('type', 'ingestion_complete', 'data', private.run_complete_json(r, v_project)));
+    return jsonb_build_array(jsonb_build_object('type', 'ingestion_complete', 'data', private.run_complete_json(r, v_project), 'runId', r.id,
+      'later', jsonb_build_object('type', 'progress_update',
+        'data', private.progress_update_json(r) || '{"status": "completed", "progressPercent": 100}')));
   end if;
   return jsonb_build_array(
       jsonb_build_object('type', 'phase_started', 'data', private.phase_started_json(r)),
@@ -16085,7 +16637,7 @@ $$;
 -- Name: FUNCTION run_snapshot(p_project_id uuid); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.run_snapshot(p_project_id uuid) IS 'Frames that tell a fresh subscriber the state of the newest run, [{type, data}], under the caller''s own rights; [] when there is nothing to tell.';
+COMMENT ON FUNCTION private.run_snapshot(p_project_id uuid) IS 'Frames that tell a fresh subscriber the state of the newest run, [{type, data, runId?, later?}], under the caller''s own rights; [] when there is nothing to tell.';
 
 --
 -- Name: sample_search(uuid, uuid, tsquery, integer); Type: FUNCTION; Schema: private; Owner: -
@@ -16138,7 +16690,7 @@ COMMENT ON FUNCTION private.schema_version() IS 'Number of the newest migration 
 --
 
 CREATE FUNCTION private.scope_selection(p_selection jsonb) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 declare
   v_list text := case p_selection ->> 'type' when 'projects' then 'projectIds' when 'worktrees' then 'worktreeIds' when 'branches' then 'branchNames' end;
@@ -16245,7 +16797,8 @@ CREATE FUNCTION private.sees_skill(p_user_id uuid, p_skill_id uuid) RETURNS bool
     SET search_path TO ''
     AS $$
 begin
-  return exists (select from public.skills s where s.id = p_skill_id and (s.user_id = p_user_id or (s.is_public and s.is_active)));
+  return exists (select from public.skills s where s.id = p_skill_id
+    and (s.is_public and s.is_active or s.user_id = p_user_id and (p_user_id = private.user_id() or not private.is_stranger())));
 end
 $$;
 
@@ -16253,7 +16806,7 @@ $$;
 -- Name: FUNCTION sees_skill(p_user_id uuid, p_skill_id uuid); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.sees_skill(p_user_id uuid, p_skill_id uuid) IS 'Is the skill the person''s own, or public and active? Judges: gives away one bit about an unguessable id.';
+COMMENT ON FUNCTION private.sees_skill(p_user_id uuid, p_skill_id uuid) IS 'Is the skill the person''s own, or public and active? Judges: of private skills those past our server learn about their own only.';
 
 --
 -- Name: send_event(jsonb); Type: FUNCTION; Schema: private; Owner: -
@@ -16509,9 +17062,11 @@ CREATE FUNCTION private.set_provider_key(p_provider text, p_sealed text, p_last_
     SET search_path TO ''
     AS $$
 declare
-  v_org uuid := private.assert_provider_keys_admin();
+  v_org uuid;
   v private.provider_keys;
 begin
+  perform private.refuse_strangers('A key is set through the API, which encrypts it.');
+  v_org := private.assert_provider_keys_admin();
   if coalesce(p_provider, '') not in ('anthropic', 'google') then
     perform private.refuse(404, 'NOT_FOUND', 'Keys are kept for anthropic and google.', 'provider');
   end if;
@@ -16533,7 +17088,7 @@ $$;
 -- Name: FUNCTION set_provider_key(p_provider text, p_sealed text, p_last_four text); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.set_provider_key(p_provider text, p_sealed text, p_last_four text) IS 'Stores a sealed key of the caller''s organization, replacing an earlier one. Judges: owners and admins of it only. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 400 VALIDATION_ERROR.';
+COMMENT ON FUNCTION private.set_provider_key(p_provider text, p_sealed text, p_last_four text) IS 'Stores a sealed key of the caller''s organization, replacing an earlier one. Judges: through our server only, which encrypts it; owners and admins of it. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 400 VALIDATION_ERROR.';
 
 --
 -- Name: set_skill_public(uuid, boolean); Type: FUNCTION; Schema: private; Owner: -
@@ -16660,6 +17215,20 @@ $$;
 --
 
 COMMENT ON FUNCTION private.settle_terms(p_run_id uuid, p_owner uuid) IS 'Merges the waiting words into the full-text index. Judges: callable by the worker only, for the run it holds.';
+
+--
+-- Name: shown(timestamp with time zone); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.shown(p_at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN date_trunc('milliseconds'::text, p_at);
+
+--
+-- Name: FUNCTION shown(p_at timestamp with time zone); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.shown(p_at timestamp with time zone) IS 'The moment as private.iso shows it, to the millisecond.';
 
 --
 -- Name: shown_name(uuid, text); Type: FUNCTION; Schema: private; Owner: -
@@ -17437,6 +18006,9 @@ CREATE FUNCTION private.store_webhook_secret(p_project_id uuid, p_sealed text) R
     SET search_path TO ''
     AS $$
 begin
+  if p_sealed is not null then
+    perform private.refuse_strangers('Secrets are made by the server.');
+  end if;
   perform private.assert_project_role(p_project_id, 'admin');
   delete from private.project_webhook_secrets where project_id = p_project_id;
   if p_sealed is not null then
@@ -17449,7 +18021,7 @@ $$;
 -- Name: FUNCTION store_webhook_secret(p_project_id uuid, p_sealed text); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.store_webhook_secret(p_project_id uuid, p_sealed text) IS 'Replaces the secret that belongs to the webhook address, or drops it. Judges: the caller must be owner or admin of the project.';
+COMMENT ON FUNCTION private.store_webhook_secret(p_project_id uuid, p_sealed text) IS 'Replaces the secret that belongs to the webhook address, or drops it. Judges: owner or admin of the project; a secret comes through our server only, which encrypts it.';
 
 --
 -- Name: stripped(text); Type: FUNCTION; Schema: private; Owner: -
@@ -17488,24 +18060,25 @@ CREATE FUNCTION private.suggest_project_name(p_org_id uuid, p_name text, p_exclu
     LANGUAGE plpgsql STABLE
     AS $_$
 declare
-  v_name text := private.trimmed(p_name);
-  v_base text;
-  v_digits text;
+  v_base text := private.trimmed(p_name);
+  -- Longer ones are no count of anything, and would leave the base no room.
+  v_digits text := substring(v_base from '^.*[^0-9]([0-9]{1,40})$');
+  v_first numeric := coalesce(v_digits::numeric + 1, 2);
+  v_taken numeric := v_first - 1;
+  v_free numeric;
   v_number numeric;
 begin
+  v_base := regexp_replace(left(v_base, char_length(v_base) - coalesce(char_length(v_digits), 0)), '\s+$', '');
   loop
-    v_digits := substring(v_name from '^.*[^0-9]([0-9]+)$');
-    if v_digits is null then
-      v_base := v_name;
-      v_number := 2;
+    v_number := private.number_to_try(v_first, v_taken, v_free);
+    exit when v_number is null;
+    if private.project_name_taken(p_org_id, private.numbered_project_name(v_base, v_number), p_exclude_id) then
+      v_taken := v_number;
     else
-      v_base := regexp_replace(left(v_name, -char_length(v_digits)), '\s+$', '');
-      v_number := v_digits::numeric + 1;
+      v_free := v_number;
     end if;
-    v_name := regexp_replace(left(v_base, 49 - char_length(v_number::text)), '\s+$', '') || ' ' || v_number;
-    exit when not private.project_name_taken(p_org_id, v_name, p_exclude_id);
   end loop;
-  return v_name;
+  return private.numbered_project_name(v_base, v_free);
 end
 $_$;
 
@@ -17533,6 +18106,7 @@ begin
     join pg_catalog.pg_class c on c.oid = ('public.' || t.name)::regclass
     where pg_relation_size(c.oid) > 2 * c.relpages::bigint * current_setting('block_size')::bigint
   loop
+    -- Names out of the catalog and columns of above. @plpgsql_check_options: security_warnings = off
     execute format('analyze (skip_locked) %s %s', v_table.oid::regclass, v_table.columns);
   end loop;
 end
@@ -17715,16 +18289,22 @@ CREATE FUNCTION private.take_delivery(p jsonb) RETURNS jsonb
     AS $$
 declare
   v_key bytea := decode(p ->> 'key', 'hex');
+  v_limited jsonb := private.count_delivery(p);
   r public.reflexes;
   v record;
   v_answer jsonb;
 begin
+  if v_limited ? 'limitedUntil' then
+    return v_limited;
+  end if;
   select * into r from public.reflexes x where x.id = (p ->> 'id')::uuid and x.trigger_type = 'webhook';
   if not found then
     perform private.refuse(404, 'REFLEX_NOT_FOUND', format('Reflex with ID %s not found', p ->> 'id'));
   end if;
   if v_key is not null then
-    delete from private.reflex_deliveries d where d.reflex_id = r.id and d.key = v_key and d.created_at < now() - interval '24 hours';
+    delete from private.reflex_deliveries d where d.reflex_id = r.id and d.key = v_key
+      -- Those that did nothing were once remembered too.
+      and (d.created_at < now() - interval '24 hours' or d.response ->> 'triggered' = 'false');
     -- Equal deliveries at the same time wait here for the first one's commit.
     insert into private.reflex_deliveries (reflex_id, key) values (r.id, v_key) on conflict do nothing;
     if not found then
@@ -17743,8 +18323,11 @@ begin
   perform private.audit('integration.webhook_triggered', 'A webhook delivery was accepted',
     jsonb_strip_nulls(jsonb_build_object('reflexId', r.id, 'triggered', v.reason is null, 'reason', v.reason, 'executionId', v.execution_id)),
     null, r.organization_id, r.user_id);
-  if v_key is not null then
+  if v_key is not null and v.reason is null then
     update private.reflex_deliveries d set response = v_answer where d.reflex_id = r.id and d.key = v_key;
+  elsif v_key is not null then
+    -- Only what fired is remembered: people mend the reflex and have the same delivery sent once more.
+    delete from private.reflex_deliveries d where d.reflex_id = r.id and d.key = v_key;
   end if;
   return v_answer;
 end
@@ -17754,7 +18337,7 @@ $$;
 -- Name: FUNCTION take_delivery(p jsonb); Type: COMMENT; Schema: private; Owner: -
 --
 
-COMMENT ON FUNCTION private.take_delivery(p jsonb) IS 'Fires a webhook whose delivery was found genuine, at most once a key; gives the answer. Judges: callable by the server only. Errors: 404 REFLEX_NOT_FOUND.';
+COMMENT ON FUNCTION private.take_delivery(p jsonb) IS 'Counts a delivery that was found genuine and fires its webhook, at most once a key; gives the answer, or {limitedUntil}. Judges: callable by the server only. Errors: 404 REFLEX_NOT_FOUND.';
 
 --
 -- Name: take_executions(integer, integer); Type: FUNCTION; Schema: private; Owner: -
@@ -17904,6 +18487,26 @@ $$;
 COMMENT ON FUNCTION private.take_rate(p_key text, p_limit integer, p_window interval, p_at timestamp with time zone) IS 'Counts one attempt under a key and says whether it is within the limit. Judges: callable by the server and the worker only.';
 
 --
+-- Name: takes_sampling(text); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.takes_sampling(p_called text) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO ''
+    AS $_$
+begin
+  return coalesce((select s.takes_sampling from public.model_sampling s where s.model = p_called), p_called !~ '^claude-'
+    or p_called ~ '^claude-(instant|v?[123]([^0-9]|$)|(sonnet|haiku)-4([^0-9]|$)|opus-4($|[-.@]([0-6]|\d{8})([^0-9]|$)))');
+end
+$_$;
+
+--
+-- Name: FUNCTION takes_sampling(p_called text); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.takes_sampling(p_called text) IS 'Does the model take temperature, top_p and top_k? Where not, a request leaves all three out. Judges: gives away public knowledge only.';
+
+--
 -- Name: tell_announcement(uuid, integer); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -17938,6 +18541,32 @@ $$;
 --
 
 COMMENT ON FUNCTION private.tell_announcement(p_id uuid, p_limit integer) IS 'Tells the next p_limit people; false when that was all. Judges: callable by the worker and by definer functions of ours only.';
+
+--
+-- Name: tell_completion(uuid, uuid, uuid); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tell_completion(p_user_id uuid, p_project_id uuid, p_run_id uuid) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  -- What a crash forgets is told once more, which does no harm.
+  perform set_config('synchronous_commit', 'off', true);
+  insert into private.told_completions as t (user_id, project_id, run_id) values (p_user_id, p_project_id, p_run_id)
+  on conflict (user_id, project_id) do update set run_id = excluded.run_id where t.run_id <> excluded.run_id;
+  return found;
+exception when foreign_key_violation then
+  -- Project or person went meanwhile.
+  return false;
+end
+$$;
+
+--
+-- Name: FUNCTION tell_completion(p_user_id uuid, p_project_id uuid, p_run_id uuid); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tell_completion(p_user_id uuid, p_project_id uuid, p_run_id uuid) IS 'True for the first who asks whether a person is to be told that a run has completed. Judges: callable by the server only.';
 
 --
 -- Name: tell_context_changed(uuid, text); Type: FUNCTION; Schema: private; Owner: -
@@ -18144,7 +18773,7 @@ COMMENT ON FUNCTION private.text_fields(p_names text[]) IS 'An input schema of t
 --
 
 CREATE FUNCTION private.text_list(p_list jsonb, p_field text) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 begin
   if not private.is_patterns(p_list) then
@@ -18159,6 +18788,31 @@ $$;
 --
 
 COMMENT ON FUNCTION private.text_list(p_list jsonb, p_field text) IS 'The list, if it is one of at most 100 texts; 400 otherwise.';
+
+--
+-- Name: tg__assert_priced(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg__assert_priced() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_model text := (select m from private.unpriced_models() m order by m limit 1);
+begin
+  if v_model is not null then
+    raise exception 'The model % is called and has no price.', v_model
+      using errcode = 'check_violation', hint = 'Insert its row into public.model_prices in the same transaction or before.';
+  end if;
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg__assert_priced(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg__assert_priced() IS 'Trigger: refuses changes after which an id is called without a price that holds.';
 
 --
 -- Name: tg__tell_context(); Type: FUNCTION; Schema: private; Owner: -
@@ -18822,7 +19476,7 @@ begin
   -- A pending invitation to the owner's own address would stand in the way of the owner's row.
   for v_project in select p.id from public.projects p where p.organization_id = old.organization_id and p.user_id = old.user_id loop
     delete from public.project_members m using public.users u
-    where u.id = v_owner and m.project_id = v_project and m.user_id is null and m.email = lower(u.email);
+    where u.id = v_owner and m.project_id = v_project and m.user_id is null and m.email = u.email;
     perform private.move_ownership(v_project, v_owner);
   end loop;
   delete from public.project_members m where m.organization_id = old.organization_id and m.user_id = old.user_id;
@@ -19059,6 +19713,30 @@ $$;
 --
 
 COMMENT ON FUNCTION private.tg_notifications__trim() IS 'Trigger: nobody has more than 1000.';
+
+--
+-- Name: tg_organizations__judge_name(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_organizations__judge_name() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  new.name := private.without_blanks(new.name);
+  if new.name ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]' or private.has_format_characters(new.name) then
+    perform private.refuse_field('name', 'The name must not contain control or invisible formatting characters.');
+  elsif char_length(new.name) not between 1 and 150 then
+    perform private.refuse_field('name', 'The name must have 1 to 150 characters.');
+  end if;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_organizations__judge_name(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_organizations__judge_name() IS 'Trigger: the name of an organization is trimmed, visible and has 1 to 150 characters.';
 
 --
 -- Name: tg_plans__limits(); Type: FUNCTION; Schema: private; Owner: -
@@ -19696,7 +20374,6 @@ CREATE FUNCTION private.tg_project_repositories__tell() RETURNS trigger
     AS $$
 declare
   r public.project_repositories := coalesce(new, old);
-  v_name text;
 begin
   update public.projects p
   set total_repos = p.total_repos + case tg_op when 'INSERT' then 1 when 'DELETE' then -1 else 0 end, updated_at = now()
@@ -19853,7 +20530,7 @@ begin
     values (new.organization_id, new.id, v_worktree, 'main', true, true)
   )
   insert into public.project_members (organization_id, project_id, user_id, email, name, avatar_url, role, notification_level, accepted_at)
-  select new.organization_id, new.id, u.id, lower(u.email), nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url,
+  select new.organization_id, new.id, u.id, u.email, nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url,
     'admin', 'daily', now()
   from public.users u where u.id = new.user_id;
   return null;
@@ -20178,6 +20855,26 @@ $$;
 --
 
 COMMENT ON FUNCTION private.tg_sessions__emit_removal() IS 'Trigger: a session that ends closes its sockets on every server process.';
+
+--
+-- Name: tg_sessions__end_at_provider(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_sessions__end_at_provider() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.enqueue('sessions.end', jsonb_build_object('sessionId', new.id), now(), 'sessions.end:' || new.id);
+  return null;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_sessions__end_at_provider(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_sessions__end_at_provider() IS 'Trigger: a session of Keycloak that ends here is ended there.';
 
 --
 -- Name: tg_skill_executions__count(); Type: FUNCTION; Schema: private; Owner: -
@@ -20648,6 +21345,36 @@ $$;
 COMMENT ON FUNCTION private.tg_users__forget_room() IS 'Trigger: the events of a deleted person''s room go with the account.';
 
 --
+-- Name: tg_users__judge_names(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.tg_users__judge_names() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  -- An operator may have to give an account an address that no mail goes to, but none in a form that nothing would be compared with.
+  if tg_op = 'INSERT' and private.clean_email(new.email) is distinct from new.email
+    or tg_op = 'UPDATE' and new.email <> old.email and private.clean_email(new.email) <> new.email
+  then
+    perform private.refuse_field('email', 'Please enter a valid e-mail address.');
+  end if;
+  if (tg_op = 'INSERT' or new.first_name <> old.first_name) and new.first_name <> '' then
+    new.first_name := private.require_name(new.first_name, 'first_name', 'first name');
+  end if;
+  if (tg_op = 'INSERT' or new.last_name <> old.last_name) and new.last_name <> '' then
+    new.last_name := private.require_name(new.last_name, 'last_name', 'last name');
+  end if;
+  return new;
+end
+$$;
+
+--
+-- Name: FUNCTION tg_users__judge_names(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.tg_users__judge_names() IS 'Trigger: an address or a name that is written is one that sign-up would accept; a name may be empty.';
+
+--
 -- Name: tg_users__plan_digests(); Type: FUNCTION; Schema: private; Owner: -
 --
 
@@ -20756,7 +21483,7 @@ COMMENT ON FUNCTION private.tidy_conditions(p jsonb) IS 'Conditions as they are 
 --
 
 CREATE FUNCTION private.tidy_paths(p_config jsonb) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $_$
 declare
   v_paths text[];
@@ -20931,7 +21658,7 @@ COMMENT ON FUNCTION private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_a
 --
 
 CREATE FUNCTION private.trigger_choice(p_config jsonb, p_name text, p_choices text[], p_default text, p_message text) RETURNS text
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 declare
   v jsonb := p_config -> p_name;
@@ -20956,7 +21683,7 @@ COMMENT ON FUNCTION private.trigger_choice(p_config jsonb, p_name text, p_choice
 --
 
 CREATE FUNCTION private.trigger_text(p_config jsonb, p_name text, p_max integer) RETURNS text
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     AS $$
 declare
   v jsonb := p_config -> p_name;
@@ -21027,6 +21754,27 @@ $$;
 --
 
 COMMENT ON FUNCTION private.units_used(p_org_id uuid, p_metric text, p_period date) IS 'Units of a counter over all its slots. Judges: callable by functions of ours only.';
+
+--
+-- Name: unpriced_models(); Type: FUNCTION; Schema: private; Owner: -
+--
+
+CREATE FUNCTION private.unpriced_models() RETURNS SETOF text
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select distinct r.called
+  from (select m.id from public.models m union select a.alias from public.model_aliases a union select s.model from public.model_successors s
+    union select s.called from public.model_successors s) x (id), private.resolve_model(x.id) r
+  where r.provider in ('anthropic', 'google')
+    and not exists (select from public.model_prices p where p.model = r.called and p.holds_from <= now())
+$$;
+
+--
+-- Name: FUNCTION unpriced_models(); Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON FUNCTION private.unpriced_models() IS 'What models, aliases and successors lead to and what has no price: none at each commit.';
 
 --
 -- Name: unread_count(uuid); Type: FUNCTION; Schema: private; Owner: -
@@ -22319,6 +23067,24 @@ ALTER TABLE ONLY private.signing_keys FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.signing_keys IS 'At most one row, and only in development.';
 
 --
+-- Name: told_completions; Type: TABLE; Schema: private; Owner: -
+--
+
+CREATE TABLE private.told_completions (
+    user_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    run_id uuid NOT NULL
+);
+
+ALTER TABLE ONLY private.told_completions FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE told_completions; Type: COMMENT; Schema: private; Owner: -
+--
+
+COMMENT ON TABLE private.told_completions IS 'To whom which completed run was told in the snapshot of a socket.';
+
+--
 -- Name: unsubscribe_key; Type: TABLE; Schema: private; Owner: -
 --
 
@@ -22587,6 +23353,24 @@ ALTER TABLE ONLY public.model_prices FORCE ROW LEVEL SECURITY;
 --
 
 COMMENT ON TABLE public.model_prices IS 'Cents per million tokens and the instant from which they hold; models without a row cost what the default model costs.';
+
+--
+-- Name: model_sampling; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.model_sampling (
+    model text NOT NULL,
+    takes_sampling boolean NOT NULL,
+    CONSTRAINT model_sampling_model_check CHECK (((char_length(model) >= 1) AND (char_length(model) <= 100)))
+);
+
+ALTER TABLE ONLY public.model_sampling FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE model_sampling; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.model_sampling IS 'Ids that are called, and whether they take temperature, top_p and top_k.';
 
 --
 -- Name: model_successors; Type: TABLE; Schema: public; Owner: -
@@ -23117,6 +23901,13 @@ ALTER TABLE ONLY private.signing_keys
     ADD CONSTRAINT signing_keys_pkey PRIMARY KEY (is_only);
 
 --
+-- Name: told_completions told_completions_pkey; Type: CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.told_completions
+    ADD CONSTRAINT told_completions_pkey PRIMARY KEY (user_id, project_id);
+
+--
 -- Name: unsubscribe_key unsubscribe_key_pkey; Type: CONSTRAINT; Schema: private; Owner: -
 --
 
@@ -23227,6 +24018,13 @@ ALTER TABLE ONLY public.model_aliases
 
 ALTER TABLE ONLY public.model_prices
     ADD CONSTRAINT model_prices_pkey PRIMARY KEY (model, holds_from);
+
+--
+-- Name: model_sampling model_sampling_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.model_sampling
+    ADD CONSTRAINT model_sampling_pkey PRIMARY KEY (model);
 
 --
 -- Name: model_successors model_successors_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -23416,6 +24214,13 @@ ALTER TABLE ONLY public.reflexes
 
 ALTER TABLE ONLY public.run_files
     ADD CONSTRAINT run_files_pkey PRIMARY KEY (organization_id, run_id, id);
+
+--
+-- Name: schema_version schema_version_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.schema_version
+    ADD CONSTRAINT schema_version_pkey PRIMARY KEY (version);
 
 --
 -- Name: skill_executions skill_executions_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -23739,7 +24544,13 @@ CREATE INDEX sealed_answers_created_at_idx ON private.sealed_answers USING btree
 -- Name: sessions_issuer_external_key_key; Type: INDEX; Schema: private; Owner: -
 --
 
-CREATE UNIQUE INDEX sessions_issuer_external_key_key ON private.sessions USING btree (issuer, external_key) WHERE (external_key IS NOT NULL);
+CREATE UNIQUE INDEX sessions_issuer_external_key_key ON private.sessions USING btree (issuer, external_key) WHERE ((external_key IS NOT NULL) AND (revoked_at IS NULL));
+
+--
+-- Name: sessions_issuer_external_key_revoked_at_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX sessions_issuer_external_key_revoked_at_idx ON private.sessions USING btree (issuer, external_key, revoked_at DESC) WHERE (external_key IS NOT NULL);
 
 --
 -- Name: sessions_organization_id_idx; Type: INDEX; Schema: private; Owner: -
@@ -23758,6 +24569,12 @@ CREATE INDEX sessions_successor_id_idx ON private.sessions USING btree (successo
 --
 
 CREATE INDEX sessions_user_id_idx ON private.sessions USING btree (user_id);
+
+--
+-- Name: told_completions_project_id_idx; Type: INDEX; Schema: private; Owner: -
+--
+
+CREATE INDEX told_completions_project_id_idx ON private.told_completions USING btree (project_id);
 
 --
 -- Name: audit_log_organization_id_created_at_idx; Type: INDEX; Schema: public; Owner: -
@@ -24354,6 +25171,12 @@ CREATE INDEX worktrees_organization_id_project_id_idx ON public.worktrees USING 
 CREATE UNIQUE INDEX worktrees_project_id_name_key ON public.worktrees USING btree (project_id, lower(name));
 
 --
+-- Name: sessions _500_end_at_provider; Type: TRIGGER; Schema: private; Owner: -
+--
+
+CREATE TRIGGER _500_end_at_provider AFTER UPDATE OF revoked_at ON private.sessions FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_at IS NOT NULL) AND (new.provider = 'keycloak'::text) AND (new.external_key !~ ':'::text))) EXECUTE FUNCTION private.tg_sessions__end_at_provider();
+
+--
 -- Name: credentials _900_alert; Type: TRIGGER; Schema: private; Owner: -
 --
 
@@ -24522,6 +25345,30 @@ CREATE TRIGGER _150_request BEFORE INSERT OR DELETE OR UPDATE ON public.project_
 CREATE TRIGGER _150_request BEFORE INSERT OR DELETE OR UPDATE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__request();
 
 --
+-- Name: model_aliases _200_assert_priced; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER INSERT OR DELETE OR UPDATE ON public.model_aliases DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
+
+--
+-- Name: model_prices _200_assert_priced; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER DELETE OR UPDATE ON public.model_prices DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
+
+--
+-- Name: model_successors _200_assert_priced; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER INSERT OR DELETE OR UPDATE ON public.model_successors DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
+
+--
+-- Name: models _200_assert_priced; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER INSERT OR UPDATE ON public.models DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
+
+--
 -- Name: project_members _200_guard; Type: TRIGGER; Schema: public; Owner: -
 --
 
@@ -24582,6 +25429,18 @@ CREATE TRIGGER _200_judge BEFORE UPDATE ON public.skill_executions FOR EACH ROW 
 CREATE TRIGGER _200_judge BEFORE INSERT OR UPDATE OF name, description, category, prompt_template, model, parameters, input_schema, output_format, is_active, is_public ON public.skills FOR EACH ROW EXECUTE FUNCTION private.tg_skills__judge();
 
 --
+-- Name: organizations _200_judge_name; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _200_judge_name BEFORE INSERT ON public.organizations FOR EACH ROW EXECUTE FUNCTION private.tg_organizations__judge_name();
+
+--
+-- Name: users _200_judge_names; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _200_judge_names BEFORE INSERT OR UPDATE OF email, first_name, last_name ON public.users FOR EACH ROW EXECUTE FUNCTION private.tg_users__judge_names();
+
+--
 -- Name: projects _200_no_run_left; Type: TRIGGER; Schema: public; Owner: -
 --
 
@@ -24592,6 +25451,12 @@ CREATE TRIGGER _200_no_run_left BEFORE DELETE ON public.projects FOR EACH ROW EX
 --
 
 CREATE TRIGGER _200_place BEFORE INSERT OR UPDATE OF name, parent_id, path ON public.project_files FOR EACH ROW EXECUTE FUNCTION private.tg_project_files__place();
+
+--
+-- Name: organizations _250_judge_new_name; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER _250_judge_new_name BEFORE UPDATE OF name ON public.organizations FOR EACH ROW WHEN ((old.name <> new.name)) EXECUTE FUNCTION private.tg_organizations__judge_name();
 
 --
 -- Name: users _500_delete_skills; Type: TRIGGER; Schema: public; Owner: -
@@ -25227,6 +26092,20 @@ ALTER TABLE ONLY private.sessions
 
 ALTER TABLE ONLY private.sessions
     ADD CONSTRAINT sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+--
+-- Name: told_completions told_completions_project_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.told_completions
+    ADD CONSTRAINT told_completions_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(id) ON DELETE CASCADE;
+
+--
+-- Name: told_completions told_completions_user_id_fkey; Type: FK CONSTRAINT; Schema: private; Owner: -
+--
+
+ALTER TABLE ONLY private.told_completions
+    ADD CONSTRAINT told_completions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
 --
 -- Name: audit_log audit_log_organization_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -25935,6 +26814,12 @@ ALTER TABLE private.sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.signing_keys ENABLE ROW LEVEL SECURITY;
 
 --
+-- Name: told_completions; Type: ROW SECURITY; Schema: private; Owner: -
+--
+
+ALTER TABLE private.told_completions ENABLE ROW LEVEL SECURITY;
+
+--
 -- Name: unsubscribe_key; Type: ROW SECURITY; Schema: private; Owner: -
 --
 
@@ -26161,6 +27046,12 @@ ALTER TABLE public.model_aliases ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.model_prices ENABLE ROW LEVEL SECURITY;
 
 --
+-- Name: model_sampling; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.model_sampling ENABLE ROW LEVEL SECURITY;
+
+--
 -- Name: model_successors; Type: ROW SECURITY; Schema: public; Owner: -
 --
 
@@ -26311,6 +27202,12 @@ CREATE POLICY select_everybody ON public.model_aliases FOR SELECT TO anon, authe
 --
 
 CREATE POLICY select_everybody ON public.model_prices FOR SELECT TO anon, authenticated, service_role USING (true);
+
+--
+-- Name: model_sampling select_everybody; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY select_everybody ON public.model_sampling FOR SELECT TO anon, authenticated, service_role USING (true);
 
 --
 -- Name: model_successors select_everybody; Type: POLICY; Schema: public; Owner: -
@@ -28503,6 +29400,12 @@ REVOKE ALL ON FUNCTION extensions.gin_extract_value_varbit(bit varying, internal
 REVOKE ALL ON FUNCTION extensions.gin_numeric_cmp(numeric, numeric) FROM PUBLIC;
 
 --
+-- Name: FUNCTION account_address(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.account_address(p_text text) FROM PUBLIC;
+
+--
 -- Name: FUNCTION act_in(p_org_id uuid); Type: ACL; Schema: private; Owner: -
 --
 
@@ -28728,6 +29631,33 @@ REVOKE ALL ON FUNCTION private.arrive(p_node_id uuid, p_user_limit integer, p_or
 GRANT ALL ON FUNCTION private.arrive(p_node_id uuid, p_user_limit integer, p_org_limit integer, p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_sockets uuid[], p_owners integer[], p_projects uuid[], p_rooms text[], p_places integer[], p_callers integer[], p_cursors bigint[], p_limit integer) TO kijko_server;
 
 --
+-- Name: FUNCTION as_array(p_value jsonb, p_field text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.as_array(p_value jsonb, p_field text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.as_array(p_value jsonb, p_field text) TO anon;
+GRANT ALL ON FUNCTION private.as_array(p_value jsonb, p_field text) TO authenticated;
+GRANT ALL ON FUNCTION private.as_array(p_value jsonb, p_field text) TO service_role;
+
+--
+-- Name: FUNCTION as_bigint(p_value jsonb, p_field text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.as_bigint(p_value jsonb, p_field text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.as_bigint(p_value jsonb, p_field text) TO anon;
+GRANT ALL ON FUNCTION private.as_bigint(p_value jsonb, p_field text) TO authenticated;
+GRANT ALL ON FUNCTION private.as_bigint(p_value jsonb, p_field text) TO service_role;
+
+--
+-- Name: FUNCTION as_bool(p_value jsonb, p_field text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.as_bool(p_value jsonb, p_field text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.as_bool(p_value jsonb, p_field text) TO anon;
+GRANT ALL ON FUNCTION private.as_bool(p_value jsonb, p_field text) TO authenticated;
+GRANT ALL ON FUNCTION private.as_bool(p_value jsonb, p_field text) TO service_role;
+
+--
 -- Name: FUNCTION as_branch(p_branch text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -28744,6 +29674,33 @@ GRANT ALL ON FUNCTION private.as_instant(p_text text) TO authenticated;
 GRANT ALL ON FUNCTION private.as_instant(p_text text) TO service_role;
 
 --
+-- Name: FUNCTION as_int(p_value jsonb, p_field text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.as_int(p_value jsonb, p_field text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.as_int(p_value jsonb, p_field text) TO anon;
+GRANT ALL ON FUNCTION private.as_int(p_value jsonb, p_field text) TO authenticated;
+GRANT ALL ON FUNCTION private.as_int(p_value jsonb, p_field text) TO service_role;
+
+--
+-- Name: FUNCTION as_number(p_value jsonb, p_field text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.as_number(p_value jsonb, p_field text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.as_number(p_value jsonb, p_field text) TO anon;
+GRANT ALL ON FUNCTION private.as_number(p_value jsonb, p_field text) TO authenticated;
+GRANT ALL ON FUNCTION private.as_number(p_value jsonb, p_field text) TO service_role;
+
+--
+-- Name: FUNCTION as_object(p_value jsonb, p_field text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.as_object(p_value jsonb, p_field text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.as_object(p_value jsonb, p_field text) TO anon;
+GRANT ALL ON FUNCTION private.as_object(p_value jsonb, p_field text) TO authenticated;
+GRANT ALL ON FUNCTION private.as_object(p_value jsonb, p_field text) TO service_role;
+
+--
 -- Name: FUNCTION as_parent(p_project_id uuid, p_parent_id text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -28757,13 +29714,6 @@ REVOKE ALL ON FUNCTION private.as_patterns(p_list jsonb, p_field text) FROM PUBL
 GRANT ALL ON FUNCTION private.as_patterns(p_list jsonb, p_field text) TO authenticated;
 GRANT ALL ON FUNCTION private.as_patterns(p_list jsonb, p_field text) TO service_role;
 GRANT ALL ON FUNCTION private.as_patterns(p_list jsonb, p_field text) TO kijko_worker;
-
---
--- Name: FUNCTION as_timestamp(p_text text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.as_timestamp(p_text text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.as_timestamp(p_text text) TO authenticated;
 
 --
 -- Name: FUNCTION as_uuid(p_text text); Type: ACL; Schema: private; Owner: -
@@ -29267,10 +30217,45 @@ GRANT ALL ON FUNCTION private.claims() TO kijko_server;
 GRANT ALL ON FUNCTION private.claims() TO kijko_worker;
 
 --
+-- Name: FUNCTION folded_address(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.folded_address(p_text text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION has_format_characters(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.has_format_characters(p_text text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION is_mail_address(p_address text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.is_mail_address(p_address text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO anon;
+GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO authenticated;
+GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO service_role;
+GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO kijko_server;
+GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO kijko_worker;
+
+--
+-- Name: FUNCTION without_blanks(p_text text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.without_blanks(p_text text) FROM PUBLIC;
+
+--
 -- Name: FUNCTION clean_email(p_text text); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.clean_email(p_text text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION clean_name(p_text text, p_limit integer); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.clean_name(p_text text, p_limit integer) FROM PUBLIC;
 
 --
 -- Name: FUNCTION clean_up_executions(p_days integer, OUT deleted bigint, OUT bytes bigint); Type: ACL; Schema: private; Owner: -
@@ -29394,6 +30379,13 @@ GRANT ALL ON FUNCTION private.cost_cents(p_called text, p_model text, p_prompt b
 GRANT ALL ON FUNCTION private.cost_cents(p_called text, p_model text, p_prompt bigint, p_completion bigint, p_at timestamp with time zone) TO kijko_worker;
 
 --
+-- Name: FUNCTION count_delivery(p jsonb); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.count_delivery(p jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.count_delivery(p jsonb) TO kijko_server;
+
+--
 -- Name: FUNCTION count_outcome(e public.skill_executions); Type: ACL; Schema: private; Owner: -
 --
 
@@ -29404,6 +30396,13 @@ REVOKE ALL ON FUNCTION private.count_outcome(e public.skill_executions) FROM PUB
 --
 
 REVOKE ALL ON FUNCTION private.count_project(p public.projects, p_by integer) FROM PUBLIC;
+
+--
+-- Name: FUNCTION count_skills(p_user_id uuid, p_public boolean, p_active boolean, p_category text, p_search text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.count_skills(p_user_id uuid, p_public boolean, p_active boolean, p_category text, p_search text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.count_skills(p_user_id uuid, p_public boolean, p_active boolean, p_category text, p_search text) TO authenticated;
 
 --
 -- Name: FUNCTION count_watchers(p_project_id uuid); Type: ACL; Schema: private; Owner: -
@@ -29464,6 +30463,14 @@ GRANT ALL ON FUNCTION private.cron_next(p_cron text, p_zone text, p_after timest
 REVOKE ALL ON FUNCTION private.cron_sets(p_cron text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.cron_sets(p_cron text) TO authenticated;
 GRANT ALL ON FUNCTION private.cron_sets(p_cron text) TO service_role;
+
+--
+-- Name: FUNCTION cron_text(p_fields text[], p_brief boolean); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.cron_text(p_fields text[], p_brief boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.cron_text(p_fields text[], p_brief boolean) TO authenticated;
+GRANT ALL ON FUNCTION private.cron_text(p_fields text[], p_brief boolean) TO service_role;
 
 --
 -- Name: FUNCTION cron_values(p_field text, p_min integer, p_max integer); Type: ACL; Schema: private; Owner: -
@@ -29799,11 +30806,17 @@ REVOKE ALL ON FUNCTION private.execution_with_skill_json(e public.skill_executio
 GRANT ALL ON FUNCTION private.execution_with_skill_json(e public.skill_executions, s public.skills) TO authenticated;
 
 --
--- Name: FUNCTION executions_json(p jsonb, p_filter text, p_limit integer, p_offset bigint); Type: ACL; Schema: private; Owner: -
+-- Name: FUNCTION executions_json(p_filters jsonb, p_unfinished boolean, p_limit integer, p_offset bigint); Type: ACL; Schema: private; Owner: -
 --
 
-REVOKE ALL ON FUNCTION private.executions_json(p jsonb, p_filter text, p_limit integer, p_offset bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.executions_json(p jsonb, p_filter text, p_limit integer, p_offset bigint) TO authenticated;
+REVOKE ALL ON FUNCTION private.executions_json(p_filters jsonb, p_unfinished boolean, p_limit integer, p_offset bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.executions_json(p_filters jsonb, p_unfinished boolean, p_limit integer, p_offset bigint) TO authenticated;
+
+--
+-- Name: FUNCTION external_session(p_issuer text, p_key text, p_authenticated_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.external_session(p_issuer text, p_key text, p_authenticated_at timestamp with time zone) FROM PUBLIC;
 
 --
 -- Name: FUNCTION fail_execution(p_id uuid, p_code text, p_message text); Type: ACL; Schema: private; Owner: -
@@ -29982,6 +30995,12 @@ GRANT ALL ON FUNCTION private.folded(p_text text) TO kijko_worker;
 
 REVOKE ALL ON FUNCTION private.free_skill_name(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.free_skill_name(p_name text) TO authenticated;
+
+--
+-- Name: FUNCTION free_text_name(p_project_id uuid, p_title text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.free_text_name(p_project_id uuid, p_title text) FROM PUBLIC;
 
 --
 -- Name: FUNCTION git_host_provider(p_host text); Type: ACL; Schema: private; Owner: -
@@ -30254,17 +31273,6 @@ GRANT ALL ON FUNCTION private.is_link(p_link text) TO kijko_server;
 GRANT ALL ON FUNCTION private.is_link(p_link text) TO kijko_worker;
 
 --
--- Name: FUNCTION is_mail_address(p_address text); Type: ACL; Schema: private; Owner: -
---
-
-REVOKE ALL ON FUNCTION private.is_mail_address(p_address text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO anon;
-GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO authenticated;
-GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO service_role;
-GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO kijko_server;
-GRANT ALL ON FUNCTION private.is_mail_address(p_address text) TO kijko_worker;
-
---
 -- Name: FUNCTION is_model_routable(p_model text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -30484,6 +31492,7 @@ REVOKE ALL ON FUNCTION private.is_shown(s public.notification_preferences, p_typ
 --
 
 REVOKE ALL ON FUNCTION private.is_stranger() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_stranger() TO anon;
 GRANT ALL ON FUNCTION private.is_stranger() TO authenticated;
 GRANT ALL ON FUNCTION private.is_stranger() TO service_role;
 GRANT ALL ON FUNCTION private.is_stranger() TO kijko_server;
@@ -31004,6 +32013,14 @@ GRANT ALL ON FUNCTION private.number_piece(p_piece text) TO kijko_server;
 GRANT ALL ON FUNCTION private.number_piece(p_piece text) TO kijko_worker;
 
 --
+-- Name: FUNCTION number_ranges(p_numbers integer[]); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.number_ranges(p_numbers integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.number_ranges(p_numbers integer[]) TO authenticated;
+GRANT ALL ON FUNCTION private.number_ranges(p_numbers integer[]) TO service_role;
+
+--
 -- Name: FUNCTION number_text(p_number numeric); Type: ACL; Schema: private; Owner: -
 --
 
@@ -31012,6 +32029,24 @@ GRANT ALL ON FUNCTION private.number_text(p_number numeric) TO authenticated;
 GRANT ALL ON FUNCTION private.number_text(p_number numeric) TO service_role;
 GRANT ALL ON FUNCTION private.number_text(p_number numeric) TO kijko_server;
 GRANT ALL ON FUNCTION private.number_text(p_number numeric) TO kijko_worker;
+
+--
+-- Name: FUNCTION number_to_try(p_first numeric, p_taken numeric, p_free numeric); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.number_to_try(p_first numeric, p_taken numeric, p_free numeric) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.number_to_try(p_first numeric, p_taken numeric, p_free numeric) TO anon;
+GRANT ALL ON FUNCTION private.number_to_try(p_first numeric, p_taken numeric, p_free numeric) TO authenticated;
+GRANT ALL ON FUNCTION private.number_to_try(p_first numeric, p_taken numeric, p_free numeric) TO service_role;
+GRANT ALL ON FUNCTION private.number_to_try(p_first numeric, p_taken numeric, p_free numeric) TO kijko_server;
+GRANT ALL ON FUNCTION private.number_to_try(p_first numeric, p_taken numeric, p_free numeric) TO kijko_worker;
+
+--
+-- Name: FUNCTION numbered_project_name(p_base text, p_number numeric); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.numbered_project_name(p_base text, p_number numeric) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.numbered_project_name(p_base text, p_number numeric) TO authenticated;
 
 --
 -- Name: FUNCTION object_of(p_value jsonb); Type: ACL; Schema: private; Owner: -
@@ -31709,6 +32744,13 @@ REVOKE ALL ON FUNCTION private.provider_keys_json() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.provider_keys_json() TO authenticated;
 
 --
+-- Name: FUNCTION provider_session(p_session_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.provider_session(p_session_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.provider_session(p_session_id uuid) TO kijko_worker;
+
+--
 -- Name: FUNCTION prune_activity(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
 --
 
@@ -32052,6 +33094,17 @@ REVOKE ALL ON FUNCTION private.refuse_skill(p_id text, p_field text) FROM PUBLIC
 GRANT ALL ON FUNCTION private.refuse_skill(p_id text, p_field text) TO authenticated;
 GRANT ALL ON FUNCTION private.refuse_skill(p_id text, p_field text) TO service_role;
 GRANT ALL ON FUNCTION private.refuse_skill(p_id text, p_field text) TO kijko_worker;
+
+--
+-- Name: FUNCTION refuse_strangers(p_message text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.refuse_strangers(p_message text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.refuse_strangers(p_message text) TO anon;
+GRANT ALL ON FUNCTION private.refuse_strangers(p_message text) TO authenticated;
+GRANT ALL ON FUNCTION private.refuse_strangers(p_message text) TO service_role;
+GRANT ALL ON FUNCTION private.refuse_strangers(p_message text) TO kijko_server;
+GRANT ALL ON FUNCTION private.refuse_strangers(p_message text) TO kijko_worker;
 
 --
 -- Name: FUNCTION refuse_trigger(p_message text); Type: ACL; Schema: private; Owner: -
@@ -32456,6 +33509,17 @@ REVOKE ALL ON FUNCTION private.settle_terms(p_run_id uuid, p_owner uuid) FROM PU
 GRANT ALL ON FUNCTION private.settle_terms(p_run_id uuid, p_owner uuid) TO kijko_worker;
 
 --
+-- Name: FUNCTION shown(p_at timestamp with time zone); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.shown(p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.shown(p_at timestamp with time zone) TO anon;
+GRANT ALL ON FUNCTION private.shown(p_at timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION private.shown(p_at timestamp with time zone) TO service_role;
+GRANT ALL ON FUNCTION private.shown(p_at timestamp with time zone) TO kijko_server;
+GRANT ALL ON FUNCTION private.shown(p_at timestamp with time zone) TO kijko_worker;
+
+--
 -- Name: FUNCTION shown_name(p_user_id uuid, p_otherwise text); Type: ACL; Schema: private; Owner: -
 --
 
@@ -32725,11 +33789,28 @@ GRANT ALL ON FUNCTION private.take_rate(p_key text, p_limit integer, p_window in
 GRANT ALL ON FUNCTION private.take_rate(p_key text, p_limit integer, p_window interval, p_at timestamp with time zone) TO kijko_worker;
 
 --
+-- Name: FUNCTION takes_sampling(p_called text); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.takes_sampling(p_called text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.takes_sampling(p_called text) TO authenticated;
+GRANT ALL ON FUNCTION private.takes_sampling(p_called text) TO service_role;
+GRANT ALL ON FUNCTION private.takes_sampling(p_called text) TO kijko_server;
+GRANT ALL ON FUNCTION private.takes_sampling(p_called text) TO kijko_worker;
+
+--
 -- Name: FUNCTION tell_announcement(p_id uuid, p_limit integer); Type: ACL; Schema: private; Owner: -
 --
 
 REVOKE ALL ON FUNCTION private.tell_announcement(p_id uuid, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.tell_announcement(p_id uuid, p_limit integer) TO kijko_worker;
+
+--
+-- Name: FUNCTION tell_completion(p_user_id uuid, p_project_id uuid, p_run_id uuid); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tell_completion(p_user_id uuid, p_project_id uuid, p_run_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.tell_completion(p_user_id uuid, p_project_id uuid, p_run_id uuid) TO kijko_server;
 
 --
 -- Name: FUNCTION tell_context_changed(p_project_id uuid, p_what text); Type: ACL; Schema: private; Owner: -
@@ -32774,6 +33855,12 @@ GRANT ALL ON FUNCTION private.text_fields(p_names text[]) TO authenticated;
 
 REVOKE ALL ON FUNCTION private.text_list(p_list jsonb, p_field text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.text_list(p_list jsonb, p_field text) TO authenticated;
+
+--
+-- Name: FUNCTION tg__assert_priced(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg__assert_priced() FROM PUBLIC;
 
 --
 -- Name: FUNCTION tg__tell_context(); Type: ACL; Schema: private; Owner: -
@@ -32930,6 +34017,12 @@ REVOKE ALL ON FUNCTION private.tg_notifications__tell_read() FROM PUBLIC;
 --
 
 REVOKE ALL ON FUNCTION private.tg_notifications__trim() FROM PUBLIC;
+
+--
+-- Name: FUNCTION tg_organizations__judge_name(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_organizations__judge_name() FROM PUBLIC;
 
 --
 -- Name: FUNCTION tg_plans__limits(); Type: ACL; Schema: private; Owner: -
@@ -33130,6 +34223,12 @@ REVOKE ALL ON FUNCTION private.tg_sessions__alert_ended() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.tg_sessions__emit_removal() FROM PUBLIC;
 
 --
+-- Name: FUNCTION tg_sessions__end_at_provider(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_sessions__end_at_provider() FROM PUBLIC;
+
+--
 -- Name: FUNCTION tg_skill_executions__count(); Type: ACL; Schema: private; Owner: -
 --
 
@@ -33226,6 +34325,12 @@ REVOKE ALL ON FUNCTION private.tg_users__delete_skills() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.tg_users__forget_room() FROM PUBLIC;
 
 --
+-- Name: FUNCTION tg_users__judge_names(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.tg_users__judge_names() FROM PUBLIC;
+
+--
 -- Name: FUNCTION tg_users__plan_digests(); Type: ACL; Schema: private; Owner: -
 --
 
@@ -33318,6 +34423,12 @@ REVOKE ALL ON FUNCTION private.trim_notifications(p_user_id uuid) FROM PUBLIC;
 --
 
 REVOKE ALL ON FUNCTION private.units_used(p_org_id uuid, p_metric text, p_period date) FROM PUBLIC;
+
+--
+-- Name: FUNCTION unpriced_models(); Type: ACL; Schema: private; Owner: -
+--
+
+REVOKE ALL ON FUNCTION private.unpriced_models() FROM PUBLIC;
 
 --
 -- Name: FUNCTION unread_count(p_user_id uuid); Type: ACL; Schema: private; Owner: -
@@ -33564,6 +34675,14 @@ GRANT SELECT ON TABLE public.model_aliases TO service_role;
 GRANT SELECT ON TABLE public.model_prices TO anon;
 GRANT SELECT ON TABLE public.model_prices TO authenticated;
 GRANT SELECT ON TABLE public.model_prices TO service_role;
+
+--
+-- Name: TABLE model_sampling; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.model_sampling TO anon;
+GRANT SELECT ON TABLE public.model_sampling TO authenticated;
+GRANT SELECT ON TABLE public.model_sampling TO service_role;
 
 --
 -- Name: TABLE model_successors; Type: ACL; Schema: public; Owner: -

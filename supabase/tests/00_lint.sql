@@ -178,6 +178,9 @@ select is_empty($$ select relname from ours where relkind in ('v', 'm') and nspn
 
 select is_empty($$ select signature from routines where prosecdef and not coalesce('search_path=""' = any (proconfig), false) $$,
   'a definer function pins an empty search_path');
+select is_empty($$ select r.signature from routines r join pg_proc p on p.oid = r.oid join pg_language l on l.oid = p.prolang
+  where r.nspname = 'api' and l.lanname = 'plpgsql' and r.provolatile = 'v' and not coalesce('search_path=""' = any (r.proconfig), false) $$,
+  'an operation that writes does too');
 -- A definer function is never inlined, and in SQL it would be parsed and planned at every call; plpgsql keeps its plans. What returns
 -- rows is called once a batch.
 select is_empty($$ select p.oid::regprocedure from pg_proc p join routines r on r.oid = p.oid join pg_language l on l.oid = p.prolang
@@ -188,6 +191,18 @@ select is_empty($$ select p.oid::regprocedure from pg_proc p join routines r on 
 select is_empty($$ select p.oid::regprocedure from pg_proc p join routines r on r.oid = p.oid join pg_language l on l.oid = p.prolang
   where l.lanname = 'sql' and p.provolatile = 'i' and coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) ~ 'jsonb?_build|to_jsonb?\(|concat_ws|private\.iso' $$,
   'a SQL function that builds JSON is stable, so that it can be inlined');
+-- The planner runs an immutable call with constant arguments at once, also in a branch that is never taken. What can raise is whatever
+-- raises itself, or names what can.
+select is_empty($$
+  with recursive bodies as (
+    select r.oid, r.signature, r.nspname || '.' || r.proname as name, r.provolatile, coalesce(pg_get_function_sqlbody(r.oid), p.prosrc) as body
+    from routines r join pg_proc p on p.oid = r.oid),
+  raising as (
+    select name from bodies where body ~* '\mraise\s*(;|''|exception|using|sqlstate|(?!debug|log|info|notice|warning)[a-z])'
+    union
+    select b.name from bodies b join raising r on b.body ~ ('\m' || replace(r.name, '.', '\.') || '\s*\('))
+  select signature from bodies where provolatile = 'i' and name in (select name from raising)
+$$, 'what can refuse is not immutable');
 select is_empty($$ select signature from routines r where has_function_privilege('public', oid, 'execute') $$, 'no function is open to everybody');
 select is_empty($$ select signature from routines where prosecdef and prorettype <> 'trigger'::regtype
     and (has_function_privilege('authenticated', oid, 'execute') or has_function_privilege('anon', oid, 'execute')) and coalesce(comment, '') !~ 'Judges|no content' $$,

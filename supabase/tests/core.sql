@@ -270,5 +270,10 @@ select throws_ok($$ select private.enqueue('t', '{}') $$, '42501', null, 'people
 select throws_ok($$ select * from jobs.gue_jobs $$, '42501', null, 'or look into the queue');
 
 select tests.reset();
+-- ------------------------------------------------------------------------------------------------------------------- refusals
+select lives_ok(format('select case when g > 0 then null else %s end from generate_series(1, 1) g', f), f || ' in a branch that is never taken refuses nothing')
+from unnest(array[$$private.refuse(400, 'X', 'never')::text$$, $$private.refuse_field('a', 'never')::text$$, $$private.refuse_skill('x')::text$$,
+  $$private.refuse_row('a', 'b')::text$$, $$private.require_email('x')$$, $$private.as_branch('..')$$]) f;
+
 select * from finish();
 rollback;

@@ -200,16 +200,29 @@ from (values
   ('0 9 * * 5,4,3,2,1', 'At 9:00 AM on weekdays'), ('0 9 * * 6,0', 'At 9:00 AM on weekends'), ('0 9 * * 0', 'At 9:00 AM on Sunday'),
   ('0 9 * * 6', 'At 9:00 AM on Saturday'), ('0 9 * * 3,3,3', 'At 9:00 AM on Wednesday'), ('0 9 * * 5,1', 'At 9:00 AM on Fri, Mon'),
   ('0 9 * * 0-6', 'At 9:00 AM on Sun, Mon, Tue, Wed, Thu, Fri, Sat'), ('0 9 * * 0-5', 'At 9:00 AM on Sun, Mon, Tue, Wed, Thu, Fri'),
-  ('0 9 * * */2', 'At 9:00 AM on Sun, Tue, Thu, Sat'), ('0 0 13 * 5', 'At 12:00 AM on Friday'),
+  ('0 9 * * */2', 'At 9:00 AM on Sun, Tue, Thu, Sat'),
+  -- Either day field makes a day match.
+  ('0 0 13 * 5', 'At 12:00 AM on the 13th or on Friday'), ('0 9 15,1 * 1-5', 'At 9:00 AM on days 15, 1 or on weekdays'),
+  ('0 9 1-7 * 1', 'At 9:00 AM on days 1, 2, 3, 4, 5, 6, 7 or on Monday'), ('0 9 31 * 6,0', 'At 9:00 AM on the 31st or on weekends'),
+  ('0 9 5/9 6 3,5', 'At 9:00 AM on the 5th or on Wed, Fri in June'), ('0 9 */40 * */9', 'At 9:00 AM on the 1st or on Sunday'), ('0 0 31 2 1', 'At 12:00 AM on the 31st or on Monday in February'),
+  -- One that holds every day leaves nothing to be said.
+  ('0 9 */1 * 1', 'At 9:00 AM'), ('0 9 13 * */1', 'At 9:00 AM'), ('0 9 1-31 * 5', 'At 9:00 AM'), ('0 9 1-15,16-31 2 5', 'At 9:00 AM in February'), ('0 9 13 * 0-6', 'At 9:00 AM'),
+  ('0 9 1,* * 1', 'At 9:00 AM'), ('0 9 */1 * */1', 'At 9:00 AM'), ('0 9 */1 * *', 'At 9:00 AM'), ('0 9 1-30 * 0-5', 'At 9:00 AM on days ' || array_to_string(array(select generate_series(1, 30)), ', ')
+    || ' or on Sun, Mon, Tue, Wed, Thu, Fri'),
+  -- Every minute and every hour, however they are written.
+  ('0-59 9 * * *', 'Every minute during hour 9'), ('0-29,30-59 * * * *', 'Every minute'), ('0 */1 * * *', 'At minute 0 of every hour'), ('5 0-23 * * 1', 'At minute 5 of every hour on Monday'),
   ('0 9 2 * *', 'At 9:00 AM on the 2nd'), ('0 9 3 * *', 'At 9:00 AM on the 3rd'), ('0 9 4 * *', 'At 9:00 AM on the 4th'),
   ('0 9 11 * *', 'At 9:00 AM on the 11th'), ('0 9 12 * *', 'At 9:00 AM on the 12th'), ('0 9 13 * *', 'At 9:00 AM on the 13th'),
   ('0 9 21 * *', 'At 9:00 AM on the 21st'), ('0 9 23 * *', 'At 9:00 AM on the 23rd'), ('0 9 30 * *', 'At 9:00 AM on the 30th'),
   ('0 9 31 * *', 'At 9:00 AM on the 31st'), ('0 9 15,1 * *', 'At 9:00 AM on days 15, 1'), ('0 9 1-4 * *', 'At 9:00 AM on days 1, 2, 3, 4'),
   ('0 9 1-5 * *', 'At 9:00 AM'), ('0 9 */10 * *', 'At 9:00 AM on days 1, 11, 21, 31'), ('0 9 * 12,6 *', 'At 9:00 AM in December, June'),
-  ('0 9 * */4 *', 'At 9:00 AM in January, May, September'), ('*/5 8 1 2 1', 'Every 5 minutes during hour 8 on Monday in February'),
+  ('0 9 * */4 *', 'At 9:00 AM in January, May, September'), ('*/5 8 1 2 1', 'Every 5 minutes during hour 8 on the 1st or on Monday in February'),
   ('  0 9  * * 1 ', 'At 9:00 AM on Monday'), ('0 9 * * 7', null), ('0 0 31 2 *', null), ('', null)
 ) v (cron, text);
 select is(char_length(private.cron_description('*/9999 0-23 * 1-12 0-6')), 253, 'the longest one fits');
+select is(private.cron_description('*/9999 0-22 1-30 1-12 5-6,0-3'), 'Every 9999 minutes during hours 0-22 on days 1-30 or on Fri, Sat, Sun, Mon, Tue, Wed in Jan, Feb, Mar, Apr, May, Jun, Jul, Aug, Sep, Oct, Nov, Dec',
+  'a longer one is made brief');
+select cmp_ok(char_length(private.cron_description('*/9999 */2 */2 1-4,6-12 0-5')), '<=', 255, 'so that all of them fit');
 
 -- ------------------------------------------------------------------------------------------------------------------------- zones
 select is(private.is_zone(v.name), v.valid, format('%s %s', coalesce(quote_literal(v.name), 'null'), case when v.valid then 'is a zone' else 'is none' end))
@@ -238,7 +251,7 @@ create function pg_temp.runs(p_cron text, p_zone text, p_after text, p_count int
 language plpgsql
 as $$
 declare
-  v_at timestamptz := (p_after || '+00')::timestamptz;
+  v_at timestamptz := p_after::timestamp at time zone 'UTC';
   v_runs text[];
 begin
   for i in 1..p_count loop

@@ -367,5 +367,258 @@ where con.contype = 'f' and con.conparentid = 0
   and coalesce(obj_description(con.oid, 'pg_constraint'), '') !~ '^Across tenants: '
 order by con.conrelid::regclass::text, con.conname;
 
+-- Functions, told from the catalog: each one that a request role may call in an exposed schema or in private. A stranger calls it with the
+-- other tenant's ids and with ids that nobody has. The answers must not differ, nor may anything of the other tenant: so a function that
+-- does not judge its caller fails here, whatever it is called.
+create role tests_neighbor noinherit;
+grant anon, authenticated to tests_neighbor;
+
+create temp table doors as
+select p.oid, p.oid::regprocedure::text as signature, n.nspname as schema, p.proname as name, p.prosecdef as is_definer, p.proretset as is_set,
+  p.prosrc || coalesce(pg_get_function_sqlbody(p.oid), '') as source,
+  p.proargtypes::oid[] as type_ids, coalesce((p.proargnames)[1:p.pronargs], '{}') as names, p.pronargs, obj_description(p.oid, 'pg_proc') as comment
+from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+where n.nspname in ('public', 'api', 'private') and p.prokind = 'f' and p.prorettype <> 'trigger'::regtype
+  and (has_function_privilege('authenticated', p.oid, 'execute') or has_function_privilege('anon', p.oid, 'execute'))
+  and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e');
+grant select on doors to public;
+select cmp_ok((select count(*) from doors where schema = 'api'), '>', 100::bigint, 'the operations are found');
+select cmp_ok((select count(*) from doors where is_definer and schema = 'private'), '>', 50::bigint, 'and the definer functions behind them');
+
+-- One id of the other tenant for each of its tables, the same of one's own, and one that nobody has.
+create temp table known_ids (noun text primary key, theirs uuid, mine uuid, nobodys uuid not null default gen_random_uuid());
+insert into known_ids (noun, theirs, mine)
+select case t.name when 'skill_executions' then 'execution' when 'project_files' then 'file' when 'ingestion_runs' then 'run' when 'project_members' then 'member'
+    else regexp_replace(regexp_replace(t.name, 'ies$', 'y'), 's$', '') end,
+  tests.peek(format('select id from public.%I where organization_id = %L order by 1 limit 1', t.name, p.theirs))::uuid,
+  tests.peek(format('select id from public.%I where organization_id = %L order by 1 limit 1', t.name, p.mine))::uuid
+from tenant_tables t cross join parties p
+where exists (select from pg_attribute a where a.attrelid = t.oid and a.attname = 'id' and a.atttypid = 'uuid'::regtype);
+insert into known_ids (noun, theirs, mine) select 'organization', theirs, mine from parties union all select 'org', theirs, mine from parties
+  union all select 'user', them, me from parties union all select 'owner', them, me from parties
+  union all select 'session', (select session_id from tests.people where name = 'boris'), (select session_id from tests.people where name = 'anna');
+delete from known_ids where theirs is null or mine is null;
+grant select on known_ids to public;
+select cmp_ok((select count(*) from known_ids), '>', 15::bigint, 'ids are found');
+
+-- Which id a member or an argument means by its name; p_turn where the name does not say it.
+create function pg_temp.id(p_name text, p_turn text, p_whose text) returns uuid
+language sql
+as $$
+  select case p_whose when 'theirs' then k.theirs when 'mine' then k.mine else k.nobodys end
+  from known_ids k, regexp_replace(regexp_replace(lower(regexp_replace(p_name, '([a-z])([A-Z])', '\1_\2', 'g')), '^p_', ''), '_ids?$', '') n
+  where n ~ ('(^|_)' || k.noun || '$') or k.noun = p_turn
+  order by n ~ ('(^|_)' || k.noun || '$') desc, length(k.noun) desc limit 1
+$$;
+
+-- All members that the code reads, each with something plausible.
+create temp table members as
+select m[1] as name, bool_or(m[2] ~ 'integer|bigint|numeric|smallint') as is_number, bool_or(m[2] = 'boolean') as is_switch
+from (select prosrc || coalesce(pg_get_function_sqlbody(oid), '') as source from pg_proc where pronamespace in ('api'::regnamespace, 'private'::regnamespace)) d,
+  regexp_matches(d.source, $$(?:->>?|\?) '([A-Za-z_]+)'(?:::text)?\)*(?:::(integer|bigint|numeric|smallint|boolean))?$$, 'g') m
+group by m[1];
+grant select on members to public;
+create function pg_temp.bag(p_turn text, p_whose text, p_deep boolean default true) returns jsonb
+language plpgsql
+as $$
+begin
+  return (
+    select jsonb_object_agg(name, case
+      when name ~ 'Ids$' or name = 'ids' then jsonb_build_array(pg_temp.id(name, p_turn, p_whose))
+      when name ~ '(Id|_id)$' or name = 'id' then to_jsonb(pg_temp.id(name, p_turn, p_whose))
+      when name in ('body', 'settings') then pg_temp.bag(p_turn, p_whose, false)
+      when name in ('files', 'items') then jsonb_build_array(pg_temp.bag(p_turn, p_whose, false))
+      when name ~* 'sealed' then to_jsonb('v1.0123abcd.planted-by-a-stranger' || repeat('x', 80))
+      when name ~* 'key$' then '"planted-by-a-stranger"' when name = 'provider' then '"anthropic"' when name = 'lastFour' then '"four"'
+      when name = 'size' then '1' when name = 'checksum' then to_jsonb(repeat('a', 64)) when name = 'type' then '"text/plain"'
+      when name in ('name', 'path', 'title') then '"planted.txt"' end::jsonb)
+    from members
+    where name ~ '(Ids?|_id)$' or name in ('id', 'ids', 'provider', 'lastFour', 'size', 'checksum', 'type', 'name', 'path', 'title') or name ~* 'sealed|key$'
+      or p_deep and name in ('body', 'settings', 'files', 'items'));
+end
+$$;
+create temp table bags as
+select noun, whose, pg_temp.bag(noun, whose) as bag, pg_temp.bag(noun, whose, false) as flat from known_ids, unnest(array['theirs', 'mine', 'nobodys']) whose;
+grant select on bags to public;
+
+-- Rows of both tenants as arguments, and the other's with ids that nobody has.
+create function pg_temp.row_of(p_type regtype, p_whose text) returns jsonb
+language plpgsql
+as $$
+declare
+  k record;
+  v text;
+begin
+  begin
+    execute format('select to_jsonb(t) from %s t where to_jsonb(t) ->> ''organization_id'' = %L limit 1', p_type,
+      (select case p_whose when 'mine' then mine else theirs end from parties)) into v;
+  exception when undefined_table or wrong_object_type then
+    return '{}';
+  end;
+  if p_whose = 'nobodys' then
+    for k in select * from known_ids loop
+      v := replace(v, k.theirs::text, k.nobodys::text);
+    end loop;
+  end if;
+  return coalesce(v, '{}');
+end
+$$;
+create temp table row_arguments as
+select type, whose, pg_temp.row_of(type::regtype, whose) as value
+from (select distinct t.oid as type from doors d, unnest(d.type_ids) a join pg_type t on t.oid = a where t.typtype = 'c') r, unnest(array['theirs', 'mine', 'nobodys']) whose;
+grant select on row_arguments to public;
+
+create function pg_temp.literal(p_type oid, p_name text, p_turn text, p_whose text) returns text
+language plpgsql
+as $$
+declare
+  v_type text := format_type(p_type, null);
+  v_id uuid := pg_temp.id(p_name, p_turn, p_whose);
+begin
+  if exists (select from row_arguments r where r.type = p_type) then
+    return format('jsonb_populate_record(null::%s, %L)', v_type, (select r.value from row_arguments r where r.type = p_type and r.whose = p_whose));
+  end if;
+  return case
+    when v_type = 'uuid' then format('%L::uuid', v_id)
+    when v_type = 'uuid[]' then format('array[%L]::uuid[]', v_id)
+    when v_type = 'jsonb' then format('%L::jsonb', (select case when p_name ~ '^(p|p_args|p_body)$' then bag else jsonb_build_array(flat) end from bags where noun = p_turn and whose = p_whose))
+    when v_type = 'text' and p_name ~ 'room' then format('%L', 'project:' || pg_temp.id('project', null, p_whose))
+    when v_type = 'text' and p_name ~ 'sealed' then format('%L', 'v1.0123abcd.planted-by-a-stranger' || repeat('x', 80))
+    when v_type = 'text' then format('%L', v_id)
+    when v_type = 'text[]' then format('array[%L]', v_id)
+    when v_type in ('integer', 'bigint', 'smallint', 'numeric', 'double precision', 'real') then '1'
+    when v_type = 'boolean' then 'true'
+    when v_type like 'timestamp%' then 'now()' when v_type = 'date' then 'current_date'
+    else format('null::%s', v_type) end;
+end
+$$;
+
+-- What belongs to the other tenant, in every schema.
+create temp table belongings as
+select c.oid::regclass::text as name, string_agg(format('%I = %L', a.attname, case a.attname when 'organization_id' then p.theirs else p.them end), ' or ') as condition
+from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname in ('organization_id', 'user_id') and a.atttypid = 'uuid'::regtype and not a.attisdropped
+cross join parties p
+where c.relnamespace in ('public'::regnamespace, 'private'::regnamespace) and c.relkind in ('r', 'p') and not c.relispartition
+group by c.oid;
+create function pg_temp.state_of_theirs() returns text
+language plpgsql security definer
+as $$
+declare
+  t record;
+  v text;
+  v_all text := '';
+begin
+  for t in select * from belongings order by name loop
+    execute format('select md5(coalesce(string_agg(t::text, '','' order by t::text), '''')) from %s t where %s', t.name, t.condition) into v;
+    v_all := v_all || v;
+  end loop;
+  return md5(v_all);
+end
+$$;
+-- Where a stranger's text stands that only our server may write: names of stored content and what is sealed.
+create function pg_temp.planted() returns text
+language plpgsql security definer
+as $$
+declare
+  t record;
+  v boolean;
+begin
+  for t in
+    select c.oid::regclass::text as name, a.attname as attribute from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    where c.relnamespace in ('public'::regnamespace, 'private'::regnamespace) and c.relkind in ('r', 'p') and not c.relispartition
+      and a.attname ~ 'storage_key|sealed|secret|_hash$|checksum' and a.atttypid = 'text'::regtype
+  loop
+    execute format('select exists (select from %s t where t.%I ~ ''planted-by-a-stranger'')', t.name, t.attribute) into v;
+    if v then
+      return t.name || '.' || t.attribute;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+create function pg_temp.writes() returns bigint
+language sql security definer
+as $$ select coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint from pg_stat_xact_user_tables $$;
+
+-- What a call answers, and what it did to the other tenant or planted. Nothing stays.
+create function pg_temp.called(p_door doors, p_turn text, p_whose text, out answer text, out harm text)
+language plpgsql
+as $$
+declare
+  v_before text := current_setting('tests.theirs');
+  v_writes bigint := pg_temp.writes();
+  v_sql text := format('select %s from %I.%I(%s) r', case when p_door.is_set then 'jsonb_agg(to_jsonb(r))::text' else 'to_jsonb(r)::text' end, p_door.schema, p_door.name,
+    (select string_agg(pg_temp.literal(p_door.type_ids[array_lower(p_door.type_ids, 1) + i - 1], p_door.names[i], p_turn, p_whose), ', ' order by i) from generate_series(1, p_door.pronargs) i));
+  k record;
+begin
+  begin
+    execute v_sql into answer;
+    if pg_temp.writes() <> v_writes then
+      if pg_temp.state_of_theirs() <> v_before then
+        harm := 'changes what is the other tenant''s';
+      elsif pg_temp.planted() is not null then
+        harm := 'lets a stranger write ' || pg_temp.planted();
+      end if;
+    end if;
+    raise exception using errcode = 'ZZ000';
+  exception
+    when sqlstate 'ZZ000' then null;
+    when others then
+      get stacked diagnostics v_sql = pg_exception_detail;
+      answer := sqlstate || ' ' || sqlerrm || ' ' || v_sql;
+  end;
+  for k in select * from known_ids loop
+    answer := replace(replace(answer, (case p_whose when 'theirs' then k.theirs else k.nobodys end)::text, '<theirs>'), k.mine::text, '<mine>');
+  end loop;
+  answer := regexp_replace(regexp_replace(coalesce(answer, 'null'), '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}', '<id>', 'g'),
+    '\d{4}-\d\d-\d\d[T ]\d\d:\d\d:[\d.]+(Z|\+00:00)?', '<time>', 'g');
+end
+$$;
+
+create temp table verdicts (caller text, signature text, fault text);
+grant all on verdicts to public;
+create function pg_temp.try_doors(p_caller text) returns void
+language plpgsql
+as $$
+declare
+  d doors;
+  v_turn text;
+  v_theirs record;
+  v_nobodys record;
+  v_fault text;
+begin
+  for d in select * from doors x where has_function_privilege(x.oid, 'execute') and (x.is_definer or x.schema <> 'private') order by x.signature loop
+    v_fault := null;
+    -- One turn where names say which ids are meant, else one with the id of each table.
+    for v_turn in select noun from known_ids
+      where noun = 'project' or d.schema <> 'api' and d.pronargs > 0 or d.source ~ '''(id|ids|after|before|cursor|room|keys?)'''
+      order by noun
+    loop
+      v_theirs := pg_temp.called(d, v_turn, 'theirs');
+      v_nobodys := pg_temp.called(d, v_turn, 'nobodys');
+      v_fault := case when v_theirs.harm is not null then v_theirs.harm when v_theirs.answer <> v_nobodys.answer
+        then format('tells of the other tenant''s %s: %s, but of nobody''s: %s', v_turn, left(v_theirs.answer, 300), left(v_nobodys.answer, 300)) end;
+      -- An id that the client may choose can be taken; the comment says so.
+      v_fault := case when v_fault ~ '^tells' and d.comment ~ 'tells that an id is taken' then null else v_fault end;
+      exit when v_fault is not null;
+    end loop;
+    insert into verdicts values (p_caller, d.signature, coalesce(v_fault, (pg_temp.called(d, 'project', 'mine')).harm));
+  end loop;
+end
+$$;
+grant execute on all functions in schema pg_temp to public;
+select set_config('tests.theirs', pg_temp.state_of_theirs(), true) is not null;
+
+set session authorization tests_neighbor;
+select tests.act_as_claims('anna');
+select private.enter_claims();
+select ok(private.is_stranger(), 'a gateway''s login is a stranger');
+select pg_temp.try_doors('a stranger');
+select tests.act_anon();
+select pg_temp.try_doors('anon');
+reset session authorization;
+select tests.reset();
+select is(fault, null, format('%s: %s judges its caller', caller, signature)) from verdicts order by caller, signature;
+
 select * from finish();
 rollback;

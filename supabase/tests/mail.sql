@@ -166,7 +166,7 @@ select tests.act_as('anna');
 select is(pg_temp.mail(), '{"success": true}', 'the owner mails the result');
 select throws_ok(format('select pg_temp.mail(%L)', e), 'PT400', 'This is not an e-mail address.', coalesce(quote_literal(e), 'null') || ' is refused')
 from (values (null), (''), ('ann'), ('ann@example'), ('a@b@c.nl'), ('a b@c.nl'), (E'a@b.nl\r\nBcc: eve@c.nl'), ('a@b.nl,eve@c.nl'), ('<a@b.nl>'),
-  ('a@b..nl'), (repeat('a', 250) || '@b.nl')) v (e);
+  ('a@b..nl'), ('jürgen@b.nl'), (repeat('a', 250) || '@b.nl')) v (e);
 select is(pg_temp.mail('  ann@example.nl '), '{"success": true}', 'blanks around the address are no part of it');
 select tests.act_as('vi');
 select is(pg_temp.mail(), '{"success": true}', 'a viewer too');

@@ -176,6 +176,47 @@ select results_eq('select id from public.models order by position', $$ values ('
   ('claude-3-5-haiku-20241022'), ('claude-3-opus-20240229') $$, 'four models are offered, in this order');
 select is(private.default_model(), 'claude-3-5-sonnet-20241022', 'and one is the default');
 select is((private.resolve_model('claude-3-5-sonnet-20241022')).called, 'claude-sonnet-4-6', 'a retired model is called by its successor''s id');
+-- Whatever leads to a call has a price, and one call has one price by whatever name (section 5.3).
+select is_empty('select * from private.unpriced_models()', 'each id that is called has a price of its own');
+select is(private.cost_cents(r.called, r.model, 1000000, 1000000), v.cents, 'a million tokens each way of ' || v.id)
+from (values ('claude-3-5-haiku-20241022', 600), ('claude-3-haiku', 600), ('claude-haiku-4-5-20251001', 600), ('claude-haiku-4-5', 600),
+  ('claude-3-opus-20240229', 3000), ('claude-3-opus', 3000), ('claude-opus-4-6', 3000), ('claude-3-5-sonnet-20241022', 1800), ('claude-sonnet-4-6', 1800),
+  ('claude', 1800), ('gpt-4', 1800), ('gemini', 1800), ('gemini-3-flash-preview', 1800), ('gemini-2.5-pro', 1800)) v (id, cents), private.resolve_model(v.id) r;
+create function pg_temp.commits(p_sql text) returns text language plpgsql as $$
+begin
+  execute p_sql;
+  set constraints all immediate;
+  set constraints all deferred;
+  return 'done';
+exception when check_violation then
+  return sqlerrm;
+end $$;
+select is(pg_temp.commits(v.statement), v.answer, v.statement) from (values
+  ($$insert into public.model_successors values ('claude-sonnet-4-6', 'claude-sonnet-9')$$, 'The model claude-sonnet-9 is called and has no price.'),
+  ($$update public.model_successors set called = 'claude-sonnet-9' where model = 'claude-3-opus-20240229'$$, 'The model claude-sonnet-9 is called and has no price.'),
+  ($$insert into public.model_prices values ('claude-sonnet-9', 'infinity', 1, 1); insert into public.model_successors values ('claude-sonnet-4-6', 'claude-sonnet-9')$$,
+    'The model claude-sonnet-9 is called and has no price.'),
+  ($$insert into public.models values ('claude-sonnet-9', 'x', 'x', 9, false)$$, 'The model claude-sonnet-9 is called and has no price.'),
+  ($$insert into public.model_aliases values ('best', 'gemini-9', null)$$, 'The model gemini-9 is called and has no price.'),
+  ($$delete from public.model_successors where model = 'claude-3-opus-20240229'$$, 'done'),
+  ($$delete from public.model_prices where model = 'claude-sonnet-4-6'$$, 'The model claude-sonnet-4-6 is called and has no price.'),
+  ($$update public.model_prices set model = 'x' where model = 'gemini-3-flash-preview'$$, 'The model gemini-3-flash-preview is called and has no price.'),
+  ($$insert into public.model_successors values ('claude-3-opus-20240229', 'gpt-4o')$$, 'done'),
+  ($$delete from public.model_successors where called = 'gpt-4o'$$, 'done'),
+  ($$insert into public.model_successors values ('claude-sonnet-4-6', 'claude-sonnet-9'); insert into public.model_prices values ('claude-sonnet-9', default, 1, 1)$$, 'done')
+) v (statement, answer);
+delete from public.model_successors where model in ('claude-sonnet-4-6', 'claude-3-opus-20240229');
+
+-- ------------------------------------------------------------------------------------------------- models without sampling parameters
+select is(private.takes_sampling(id), true, id || ' takes a temperature') from unnest(array['claude-instant-1.2', 'claude-2.1', 'claude-3-opus-20240229',
+  'claude-3-5-haiku-latest', 'claude-3.5-sonnet', 'claude-sonnet-4-20250514', 'claude-sonnet-4', 'claude-sonnet-4-6', 'claude-sonnet-4-5@20250929',
+  'claude-haiku-4-5-20251001', 'claude-opus-4', 'claude-opus-4-0', 'claude-opus-4-20250514', 'claude-opus-4@20250514', 'claude-opus-4-1-20250805',
+  'claude-opus-4-6', 'claude-opus-4.6', 'gemini-3-flash-preview', 'gpt-5']) id;
+select is(private.takes_sampling(id), false, id || ' takes none') from unnest(array['claude-opus-4-7', 'claude-opus-4.7', 'claude-opus-4-7-20260401', 'claude-opus-4-8',
+  'claude-opus-4-10', 'claude-opus-4-61', 'claude-opus-5', 'claude-opus-5-20270101', 'claude-sonnet-5', 'claude-sonnet-5-1', 'claude-sonnet-40', 'claude-haiku-5', 'claude-opus-10',
+  'claude-unheard-of']) id;
+insert into public.model_sampling values ('gemini-9', false), ('claude-sonnet-6', true);
+select results_eq($$ select private.takes_sampling('gemini-9'), private.takes_sampling('claude-sonnet-6') $$, 'values (false, true)', 'a row goes before the rule');
 select is((private.resolve_model('claude-3.5-sonnet')).called, 'claude-sonnet-4-6', 'by way of an alias too');
 select is((private.resolve_model('gemini-3-flash-preview')).called, 'gemini-3-flash-preview', 'others by their own');
 insert into public.model_successors values ('claude-sonnet-4-6', 'claude-sonnet-9'), ('claude-a', 'claude-b'), ('claude-b', 'claude-a'), ('claude-c', 'gemini-x');
@@ -199,7 +240,7 @@ from (values
   (0, 1000, 'claude-3-5-sonnet-20241022', 2), (0, 333, 'claude-3-5-sonnet-20241022', 0), (0, 334, 'claude-3-5-sonnet-20241022', 1),
   (1000, 200, 'claude-3-5-haiku-20241022', 0), (2000, 4000, 'claude-3-opus-20240229', 33), (4500, 100, 'claude-3-5-sonnet-20241022', 2),
   (10000, 1000, 'claude-sonnet-4-20250514', 5), (10000, 1000, 'gemini-3-flash-preview', 5), (10000, 1000, 'gpt-5', 5)) v (prompt, completion, model, cents);
-select is(private.cost_cents('claude-opus-4-6', 'claude-3-opus-20240229', 2000, 4000), 33, 'a successor without a price costs what was meant');
+select is(private.cost_cents('claude-opus-9', 'claude-3-opus-20240229', 2000, 4000), 33, 'an id without a price costs what was meant');
 select is(private.cost_cents('claude-x', 'claude-y', 10000, 1000), 5, 'and what has no price at all as much as the default');
 select is(private.cost_cents('claude-x', 'claude-y', null, null), null, 'without tokens there is no cost');
 select is(private.cost_cents('claude-x', 'claude-y', 10000, null), 3, 'one of the two is enough');
@@ -207,7 +248,9 @@ select is(private.cost_cents('claude-x', 'claude-y', -5, -5), 0, 'nothing costs 
 select is(private.cost_cents('claude-x', 'claude-y', 9223372036854775807, 9223372036854775807), 2147483647, 'and nothing more than fits');
 insert into public.model_prices values ('claude-3-opus-20240229', '2026-03-01', 500, 2500), ('claude-opus-4-6', '2026-06-01', 100, 100);
 select is(private.cost_cents('claude-opus-4-6', 'claude-3-opus-20240229', 1000000, 0, p_at), cents, 'at ' || p_at)
-from (values (timestamptz '2026-02-28', 1500), ('2026-03-01', 500), ('2026-05-31', 500), ('2026-06-01', 100)) v (p_at, cents);
+from (values (timestamptz '2026-02-28', 500), ('2026-05-31', 500), ('2026-06-01', 100)) v (p_at, cents);
+select is(private.cost_cents('claude-3-opus-20240229', 'claude-3-opus-20240229', 1000000, 0, p_at), cents, 'of another at ' || p_at)
+from (values (timestamptz '2026-02-28', 1500), ('2026-03-01', 500)) v (p_at, cents);
 
 -- ------------------------------------------------------------------------------------------------------------- who answers (section 5.2)
 select throws_ok($$ select private.assert_provider('claude', tests.org('anna')) $$, 'PT503',
@@ -308,6 +351,7 @@ select tests.reset();
 select tests.act_anon();
 select is((select count(*)::int from public.models), 4, 'models are public knowledge');
 select isnt_empty('select * from public.model_prices', 'so are prices');
+select isnt_empty('select * from public.model_sampling', 'and what they take');
 select throws_ok($$ update public.models set name = 'x' $$, '42501', null, 'nobody changes them');
 select tests.act_as('anna');
 select isnt_empty('select * from public.model_aliases', 'people see aliases');

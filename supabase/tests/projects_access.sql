@@ -233,6 +233,8 @@ insert into matrix (action, statement, allowed) values
   ('edit project', $$ select api.update_project(pg_temp.p('private', '{"label": "new"}')) $$, 'OA'),
   ('edit settings', $$ select api.update_project_settings(pg_temp.p('private', '{"persona": "sam"}')) $$, 'OA'),
   ('edit notification level', $$ select api.update_project_settings(pg_temp.p('private', '{"defaultNotificationLevel": "weekly"}')) $$, 'OAM'),
+  ('edit it with a form', $$ select api.update_project_settings(pg_temp.p('private', '{"defaultNotificationLevel": "weekly", "name": "x"}')) $$, 'OAM'),
+  ('edit it and more', $$ select api.update_project_settings(pg_temp.p('private', '{"defaultNotificationLevel": "weekly", "outputFormat": "json"}')) $$, 'OA'),
   ('add repository', $$ select api.add_repository(pg_temp.p('private', '{"provider": "github", "repositoryUrl": "github.com/c/d"}')) $$, 'OAMD'),
   ('upload', $$ select pg_temp.upload('private', 'b.ts', 9) $$, 'OAMD'),
   ('create folder', $$ select api.create_folder(pg_temp.p('private', '{"name": "docs"}')) $$, 'OAMD'),

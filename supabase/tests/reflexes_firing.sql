@@ -164,15 +164,23 @@ create function pg_temp.key(p_name text) returns jsonb language sql immutable as
 
 -- ------------------------------------------------------------------------------------------------------------- what the server asks
 set local role kijko_server;
-select is(pg_temp.open(pg_temp.id('hook')::text) - 'resetAt', jsonb_build_object('allowed', true, 'remaining', 59, 'method', 'POST', 'conditions', '{"expression": "a"}'::jsonb,
+select is(pg_temp.open(pg_temp.id('hook')::text), jsonb_build_object('method', 'POST', 'conditions', '{"expression": "a"}'::jsonb,
   'sealed', 'v1.0123abcd.' || repeat('s', 80)), 'method, conditions and sealed secret of a webhook');
 select is(pg_temp.open(v.id), null, coalesce(v.id, 'null') || ' is unknown') from (values (gen_random_uuid()::text), ('no-uuid'), (null), ((select id::text from ids where name = 'push'))) v (id);
 reset role;
-select is((select count(*)::int from private.rate_counters where key like 'reflex:%'), 1, 'unknown ones leave no counter');
+select is((select count(*)::int from private.rate_counters where key like 'reflex:%'), 0, 'whoever asks leaves no counter');
+set local role kijko_server;
+select is(private.count_delivery(jsonb_build_object('id', pg_temp.id('hook'))), '{}', 'a genuine delivery is counted');
+reset role;
 update private.rate_counters set hits = 59 where key = 'reflex:' || pg_temp.id('hook');
 set local role kijko_server;
-select is(pg_temp.open(pg_temp.id('hook')::text) -> 'allowed', 'true', 'the 60th of a minute is taken');
-select is(pg_temp.open(pg_temp.id('hook')::text) - 'resetAt', '{"allowed": false, "remaining": 0}', 'the 61st is not, and learns nothing');
+select is(private.count_delivery(jsonb_build_object('id', pg_temp.id('hook'))), '{}', 'the 60th of a minute is taken');
+select is(private.count_delivery(jsonb_build_object('id', pg_temp.id('hook'))) ? 'limitedUntil', true, 'the 61st is not');
+select is(array(select jsonb_object_keys(pg_temp.take(pg_temp.key('late')))), array['limitedUntil'], 'nor does it fire');
+reset role;
+select is((select count(*)::int from private.reflex_deliveries), 0, 'nor is it remembered');
+delete from private.rate_counters;
+set local role kijko_server;
 
 -- ------------------------------------------------------------------------------------------------------------- what follows
 create temp table answers (name text, a jsonb);
@@ -184,15 +192,17 @@ select is(pg_temp.take(pg_temp.key('a') || '{"matches": false}'), (select a from
 select isnt(pg_temp.take(pg_temp.key('b')), (select a from answers), 'another key fires again');
 select isnt(pg_temp.take() ->> 'executionId', pg_temp.take() ->> 'executionId', 'without a key every delivery fires');
 select is(pg_temp.take('{"matches": false}'), '{"received": true, "triggered": false, "reason": "conditions_not_met"}', 'conditions that do not hold');
+select is(pg_temp.take(pg_temp.key('c') || '{"matches": false}') -> 'reason', '"conditions_not_met"', 'what did nothing');
+select is(pg_temp.take(pg_temp.key('c')) -> 'triggered', 'true', 'is judged again under its key');
 select is(pg_temp.take('{"matches": false, "error": true}'), '{"received": true, "triggered": false, "reason": "condition_error"}', 'conditions that cannot be judged');
 select throws_ok(format($$ select private.take_delivery('{"id": "%s", "matches": true}') $$, gen_random_uuid()), 'PT404', null, 'gone meanwhile');
 reset role;
 select results_eq($$ select execution_type, reference_id, user_id, organization_id, input, status from public.skill_executions where id = (select (a ->> 'executionId')::uuid from answers) $$,
   $$ values ('reflex', pg_temp.id('hook'), tests.user('anna'), tests.org('anna'), '{"trigger": "webhook", "payload": {"text": "x", "a": null}}'::jsonb, 'pending') $$,
   'the execution holds trigger and payload');
-select results_eq($$ select trigger_count, last_triggered_at is not null from public.reflexes where id = pg_temp.id('hook') $$, 'values (4::bigint, true)', 'only firings count');
+select results_eq($$ select trigger_count, last_triggered_at is not null from public.reflexes where id = pg_temp.id('hook') $$, 'values (5::bigint, true)', 'only firings count');
 select results_eq($$ select count(*)::int, count(*) filter (where metadata ->> 'triggered' = 'true')::int from public.audit_log
-    where event_type = 'integration.webhook_triggered' and organization_id = tests.org('anna') and user_id = tests.user('anna') $$, 'values (6, 4)', 'accepted deliveries are in the audit trail, repeated ones are not');
+    where event_type = 'integration.webhook_triggered' and organization_id = tests.org('anna') and user_id = tests.user('anna') $$, 'values (8, 5)', 'accepted deliveries are in the audit trail, repeated ones are not');
 
 -- Why not.
 update public.skills set is_active = false;
@@ -252,7 +262,7 @@ select tests.act_as('stan');
 select is(private.begin_event('{"triggerType": "event", "eventName": "push"}') -> 'reflexes', '[]', 'a stranger''s event finds nobody');
 select is(api.send_event(jsonb_build_object('body', '{"payload": {}}'::jsonb, 'reflexIds', jsonb_build_array(pg_temp.id('push')))), '{"matched": 0, "executionIds": []}', 'and fires nothing');
 select throws_ok(format('select private.%s', f), '42501', null, 'people do not call ' || split_part(f, '(', 1))
-from unnest(array['open_delivery(''{}'')', 'take_delivery(''{}'')', 'fire_reflexes(null, null, null, null)', 'waiting_reflexes(null, null)', 'watched_callers()', 'prune_reflexes()',
+from unnest(array['open_delivery(''{}'')', 'count_delivery(''{}'')', 'take_delivery(''{}'')', 'fire_reflexes(null, null, null, null)', 'waiting_reflexes(null, null)', 'watched_callers()', 'prune_reflexes()',
   'fire_reflex(null, null)', 'fire_changes(null, null, null)', 'changed_files(null, null, null, 1)', 'can_fire_skill(null, null)']) f;
 select tests.act_anon();
 select throws_ok('select api.send_event(''{}'')', '42501', null, 'nobody sends no events');

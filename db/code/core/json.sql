@@ -24,7 +24,7 @@ grant execute on function private.page_json to authenticated;
 -- Members of `p` by their type. Our server has checked them against the document; those who come past it get a refusal of ours and not
 -- Postgres's own words. Absent and null are null. Numbers and switches may be text, as parameters of a query are.
 create or replace function private.as_number(p_value jsonb, p_field text) returns numeric
-language plpgsql immutable parallel safe
+language plpgsql stable parallel safe
 as $$
 begin
   if p_value is null or p_value = 'null' then
@@ -40,7 +40,7 @@ $$;
 comment on function private.as_number is 'The member as a number, null where it is absent, or 400 VALIDATION_ERROR about the field.';
 
 create or replace function private.as_bigint(p_value jsonb, p_field text) returns bigint
-language plpgsql immutable parallel safe
+language plpgsql stable parallel safe
 as $$
 declare
   v numeric := private.as_number(p_value, p_field);
@@ -54,7 +54,7 @@ $$;
 comment on function private.as_bigint is 'The member as a whole number of 64 bits, null where it is absent, or 400 VALIDATION_ERROR about the field.';
 
 create or replace function private.as_int(p_value jsonb, p_field text) returns integer
-language plpgsql immutable parallel safe
+language plpgsql stable parallel safe
 as $$
 declare
   v numeric := private.as_number(p_value, p_field);
@@ -68,7 +68,7 @@ $$;
 comment on function private.as_int is 'The member as a whole number of 32 bits, null where it is absent, or 400 VALIDATION_ERROR about the field.';
 
 create or replace function private.as_bool(p_value jsonb, p_field text) returns boolean
-language plpgsql immutable parallel safe
+language plpgsql stable parallel safe
 as $$
 begin
   if p_value is null or p_value = 'null' then
@@ -82,7 +82,7 @@ $$;
 comment on function private.as_bool is 'The member as a switch, null where it is absent, or 400 VALIDATION_ERROR about the field.';
 
 create or replace function private.as_array(p_value jsonb, p_field text) returns jsonb
-language plpgsql immutable parallel safe
+language plpgsql stable parallel safe
 as $$
 begin
   if p_value is null or p_value = 'null' then
@@ -96,7 +96,7 @@ $$;
 comment on function private.as_array is 'The member as a list, null where it is absent, or 400 VALIDATION_ERROR about the field.';
 
 create or replace function private.as_object(p_value jsonb, p_field text) returns jsonb
-language plpgsql immutable parallel safe
+language plpgsql stable parallel safe
 as $$
 begin
   if p_value is null or p_value = 'null' then
