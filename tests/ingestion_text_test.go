@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"kijko/worker/gitfetch/gittest"
-	"kijko/worker/ingest"
+	"kijko/worker/ingestion"
 )
 
 // TestSearchFindsWordsOfUnspacedScripts asks the stored terms for parts of runs that have no blanks in them.
@@ -36,13 +36,13 @@ func TestSearchFindsWordsOfUnspacedScripts(t *testing.T) {
 		"库存数量": "zh.go", "库存": "zh.go", "扣减": "zh.go", "在庫を確認": "ja.go", "テーブル": "ja.go", "ﾃｰﾌﾞﾙ": "ja.go", "확인": "ko.go", "재고": "ko.go",
 		"ที่อยู่": "th.go", "ลูกค้า": "th.go", "हिन्दी": "hi.go", "vérifie": "fr.go", "猫": "last.go", "黑猫": "last.go",
 	} {
-		require.Equal(t, []string{want}, find(ingest.Query(query, 9)), query)
+		require.Equal(t, []string{want}, find(ingestion.Query(query, 9)), query)
 	}
-	require.Empty(t, find(ingest.Query("存库", 9)))
+	require.Empty(t, find(ingestion.Query("存库", 9)))
 
 	// What an earlier release stored holds a run of letters as one word.
 	l.exec("update public.chunk_terms set terms = $2::text::tsvector where run_id = $1", run, "检查库存数量是否足够然后扣减:1")
-	require.Len(t, find(ingest.Query("检查库存数量是否足够然后扣减", 20)), len(files))
+	require.Len(t, find(ingestion.Query("检查库存数量是否足够然后扣减", 20)), len(files))
 }
 
 // TestStoredChunksSayWhatTheFilesSay reads chunks of files whose white space, imports and statements other than semicolons say something.

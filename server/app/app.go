@@ -26,11 +26,11 @@ import (
 	"kijko/server/auth"
 	"kijko/server/config"
 	"kijko/server/identity"
+	"kijko/server/notifications"
 	"kijko/server/openapi"
 	"kijko/server/realtime"
-	"kijko/server/reflex"
+	"kijko/server/reflexes"
 	"kijko/server/socketio"
-	"kijko/server/unsubscribe"
 	"kijko/worker/llm"
 )
 
@@ -62,7 +62,7 @@ type App struct {
 	files    *storageProbe
 	models   *llm.Set
 	presence *presence
-	reflexes *reflex.Feature
+	reflexes *reflexes.Feature
 	listener net.Listener
 	metrics  *metricsServer // nil: none
 }
@@ -182,7 +182,7 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 			a.identity.Mount(app)
 			a.realtime.Routes(app)
 			a.socketio.Routes(app)
-			unsubscribe.Routes(app)
+			notifications.Routes(app)
 		},
 	})
 	return err

@@ -6,16 +6,16 @@ import (
 	"time"
 
 	"kijko/db"
-	"kijko/server/ai"
 	"kijko/server/api"
-	"kijko/server/execution"
+	"kijko/server/executions"
 	"kijko/server/ingestion"
-	"kijko/server/reflex"
-	"kijko/server/seal"
+	"kijko/server/models"
+	"kijko/server/projects"
+	"kijko/server/reflexes"
 	"kijko/server/skills"
-	"kijko/server/upload"
 	"kijko/worker/gitfetch"
 	"kijko/worker/llm"
+	"kijko/worker/seal"
 )
 
 // addFeatures makes the parts whose operations are answered in Go.
@@ -24,7 +24,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if err != nil {
 		return err
 	}
-	uploads, err := upload.New(ctx, upload.Settings{Storage: a.cfg.Storage(), Keys: keys}, a.log)
+	uploads, err := projects.New(ctx, projects.Settings{Storage: a.cfg.Storage(), Keys: keys}, a.log)
 	if err != nil {
 		return err
 	}
@@ -50,11 +50,11 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if err != nil {
 		return err
 	}
-	if a.reflexes, err = reflex.New(reflex.Settings{Exec: exec, Box: box, Tester: executions.Tester(), Log: a.log}); err != nil {
+	if a.reflexes, err = reflexes.New(reflexes.Settings{Exec: exec, Box: box, Tester: executions.Tester(), Log: a.log}); err != nil {
 		return err
 	}
 	a.features = append(a.features, a.reflexes)
-	a.features = append(a.features, ai.New(ai.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
+	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		handlersOnly(skills.Handlers()),
 		&ingestion.Feature{Exec: exec, Git: git})
@@ -62,15 +62,15 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 }
 
 // executions is the feature that runs and tests skills.
-func (a *App) executions(exec *api.Executor, box *seal.Box) (*execution.Feature, error) {
-	settings := execution.Settings{Exec: exec, Providers: a.models, Watch: a.realtime.Watch, Wait: a.cfg.ExecutionWait, Log: a.log}
+func (a *App) executions(exec *api.Executor, box *seal.Box) (*executions.Feature, error) {
+	settings := executions.Settings{Exec: exec, Providers: a.models, Watch: a.realtime.Watch, Wait: a.cfg.ExecutionWait, Log: a.log}
 	if box != nil {
 		settings.Unseal = func(organizationID, provider, sealed string) (string, error) {
 			plain, err := box.Open(llm.KeyPurpose(organizationID, provider), sealed)
 			return string(plain), err
 		}
 	}
-	return execution.New(settings)
+	return executions.New(settings)
 }
 
 // handlersOnly is a feature that owns nothing to close.

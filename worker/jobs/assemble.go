@@ -9,11 +9,11 @@ import (
 	"github.com/google/uuid"
 
 	"kijko/server/config"
-	"kijko/server/seal"
-	"kijko/server/upload"
+	"kijko/server/projects"
 	"kijko/worker/keycloak"
 	"kijko/worker/llm"
 	"kijko/worker/mail"
+	"kijko/worker/seal"
 	"kijko/worker/storage"
 )
 
@@ -31,7 +31,7 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger) (*Worker
 			return nil, nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
 		}
 		unseal = func(sealed string) (string, error) {
-			plain, err := box.Open(upload.SecretPurpose, sealed)
+			plain, err := box.Open(projects.SecretPurpose, sealed)
 			return string(plain), err
 		}
 		unsealKey = func(organizationID uuid.UUID, provider, sealed string) (string, error) {

@@ -9,13 +9,13 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"kijko/worker/ingest"
+	"kijko/worker/ingestion"
 	"kijko/worker/runner"
 )
 
 // ingestionRun: {"runId"}. Unique key ingestion.run:<runId>. A failure to take the lease is tried again every 5 s; attempts, backoff
 // and what a failure for good does belong to the run (package ingest, contract 10, 19).
-func ingestionRun(e *ingest.Engine, slots int) runner.Lease {
+func ingestionRun(e *ingestion.Engine, slots int) runner.Lease {
 	return runner.Lease{Name: "ingestion.run", Queue: "ingestion", Slots: slots,
 		Claim: func(ctx context.Context, job runner.Job) (func(context.Context), error) {
 			return e.Claim(ctx, job.Args)

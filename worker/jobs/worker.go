@@ -16,9 +16,9 @@ import (
 
 	"kijko/db"
 	"kijko/worker/condition"
-	"kijko/worker/execute"
+	"kijko/worker/executions"
 	"kijko/worker/gitfetch"
-	"kijko/worker/ingest"
+	"kijko/worker/ingestion"
 	"kijko/worker/llm"
 	"kijko/worker/runner"
 )
@@ -53,7 +53,7 @@ type Config struct {
 	// Slots is how many ingestion runs are in work at once; default 2.
 	Slots int
 	// Models answer for skills (*llm.Set is one); nil: this worker runs no skills.
-	Models execute.Providers
+	Models executions.Providers
 	// UnsealKey opens an organization's own key for a model provider; nil: runs that need one fail.
 	UnsealKey func(organizationID uuid.UUID, provider, sealed string) (string, error)
 	// Policy is how model providers are asked again; nil: the contract's.
@@ -78,8 +78,8 @@ const executionConnections = 3
 // Worker works all queues. Make it with New.
 type Worker struct {
 	pool   *pgxpool.Pool
-	engine *ingest.Engine
-	skills *execute.Engine
+	engine *ingestion.Engine
+	skills *executions.Engine
 	runner *runner.Runner
 }
 
@@ -123,8 +123,8 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
-	w.engine, err = ingest.New(ingest.Config{Pool: w.pool, Git: git, Open: c.Blobs.Get, Credentials: c.Credentials, Unseal: c.Unseal,
-		Webhook: ingest.PublicClient(c.Hosts.AllowPrivate), WorkDir: filepath.Join(c.DataDir, "ingest"), Parsers: c.Parsers, Limits: c.GitLimits, Log: c.Log})
+	w.engine, err = ingestion.New(ingestion.Config{Pool: w.pool, Git: git, Open: c.Blobs.Get, Credentials: c.Credentials, Unseal: c.Unseal,
+		Webhook: ingestion.PublicClient(c.Hosts.AllowPrivate), WorkDir: filepath.Join(c.DataDir, "ingest"), Parsers: c.Parsers, Limits: c.GitLimits, Log: c.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -135,13 +135,13 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	var batches []runner.Batch
 	hear := map[string]func(string){}
 	if c.Models != nil {
-		w.skills, err = execute.New(execute.Config{Pool: w.pool, Providers: c.Models, Unseal: c.UnsealKey, Policy: c.Policy,
+		w.skills, err = executions.New(executions.Config{Pool: w.pool, Providers: c.Models, Unseal: c.UnsealKey, Policy: c.Policy,
 			Connections: executionConnections, Patience: c.Grace / 2, Log: c.Log})
 		if err != nil {
 			return nil, err
 		}
 		batches = append(batches, executionsRun(w.skills, c.Executions))
-		hear[execute.Channel] = w.skills.Cancelled
+		hear[executions.Channel] = w.skills.Cancelled
 	}
 	w.runner, err = runner.New(runner.Config{
 		Pool: w.pool, Workers: c.Workers, Poll: c.Poll, Grace: c.Grace, Log: c.Log, Batches: batches, Hear: hear,

@@ -7,7 +7,7 @@ import (
 	"os"
 	"text/tabwriter"
 
-	"kijko/worker/graph/measure"
+	"kijko/worker/ingestion/graph/measure"
 )
 
 // graphOf prints how far the links of a directory's graph can be trusted, by language.

@@ -1,0 +1,121 @@
+// Package executions answers the operations on skills that wait for a model: running one and waiting for its end or reading along, and
+// tests, which call the model from this process and leave no row. What may run, with which prompt and at whose cost is decided in the
+// database before anybody is called.
+//
+// # Concurrency and shutdown
+//
+// A request that waits holds no connection to the database. Ends are told by realtime's feed, and one question a second for all waiting
+// requests of the process is the net under it. Drain lets waiting requests answer with what is known; streams and tests end with their
+// time or with the server's grace.
+package executions
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"kijko/server/api"
+	"kijko/server/realtime"
+	"kijko/worker/llm"
+)
+
+// Executor runs calls; *api.Executor is one.
+type Executor interface {
+	Run(ctx context.Context, r *api.Request) (api.Answer, error)
+}
+
+// Providers gives a model provider by name (*llm.Set is one).
+type Providers interface {
+	For(name string) (llm.Provider, error)
+}
+
+// Settings are what a Feature is made of. Exec and Providers are required.
+type Settings struct {
+	Exec      Executor
+	Providers Providers
+	// Watch follows a room (realtime.Server.Watch); nil: ends are found by asking.
+	Watch func(room string, f func(realtime.Event)) (stop func())
+	// Unseal opens an organization's own key for a provider; nil: tests that need one fail.
+	Unseal func(organizationID, provider, sealed string) (string, error)
+	// Policy is how a provider is asked again by tests; nil: the contract's.
+	Policy *llm.Policy
+	// Wait is how long a request waits for the end of a run, and how long a test may take; default 120 s.
+	Wait time.Duration
+	// Ask is how often the database is asked for ends; default 1 s.
+	Ask time.Duration
+	Log *slog.Logger
+}
+
+// streamLimit is how long somebody may read along: the hard limit of a run, its time in the queue aside.
+const streamLimit = 330 * time.Second
+
+// Feature is the executions' part of the edge.
+type Feature struct {
+	s      Settings
+	tester *Tester
+	waits  *waits
+}
+
+// New checks the settings and starts nothing.
+func New(s Settings) (*Feature, error) {
+	if s.Exec == nil || s.Providers == nil {
+		return nil, errors.New("execution: Exec and Providers are required")
+	}
+	if s.Wait <= 0 {
+		s.Wait = 120 * time.Second
+	}
+	if s.Ask <= 0 {
+		s.Ask = time.Second
+	}
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
+	policy := llm.DefaultPolicy()
+	if s.Policy != nil {
+		policy = *s.Policy
+	}
+	return &Feature{s: s, waits: newWaits(s),
+		tester: &Tester{exec: s.Exec, providers: s.Providers, unseal: s.Unseal, policy: policy, limit: s.Wait, log: s.Log,
+			places: make(chan struct{}, testsAtOnce)}}, nil
+}
+
+// Tester calls models for tests of other features.
+func (f *Feature) Tester() *Tester { return f.tester }
+
+// Handlers gives the operations that are answered here.
+func (f *Feature) Handlers() map[string]api.Handler {
+	return map[string]api.Handler{"executeSkill": f.execute, "runSkill": f.run, "testSkill": f.testSkill, "testPrompt": f.testPrompt}
+}
+
+// Drain lets requests that wait answer with what is known, because the server stops.
+func (f *Feature) Drain() { f.waits.drain() }
+
+// Close waits for the goroutine that asks for ends.
+func (f *Feature) Close() error {
+	f.waits.close()
+	return nil
+}
+
+// started is what both forms of a start say.
+type started struct {
+	ExecutionID string `json:"executionId"`
+}
+
+// read gives the answer about a run in one of its two forms.
+func (f *Feature) read(ctx context.Context, requestID, userID, id, form string) (api.Answer, error) {
+	return serve(ctx, f.s.Exec, requestID, "read_execution", map[string]string{"id": id, "userId": userID, "form": form})
+}
+
+// wantsNoWait says whether the client would rather be answered at once (RFC 7240).
+func wantsNoWait(c *api.Call) bool {
+	for _, header := range c.Ctx.Request().Header.PeekAll("Prefer") {
+		for _, preference := range strings.Split(string(header), ",") {
+			if strings.EqualFold(strings.TrimSpace(preference), "respond-async") {
+				return true
+			}
+		}
+	}
+	return false
+}

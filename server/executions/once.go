@@ -1,0 +1,96 @@
+package executions
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"kijko/server/api"
+)
+
+// askAgain is how often a repeated request looks whether the first one has its answer.
+const askAgain = 200 * time.Millisecond
+
+// Once does the work of a request at most once an Idempotency-Key, where the work is a call of a model: it must not hold a transaction, so
+// the key is claimed (by what checks and charges the test) before and the answer is stored after it. A repeat waits for that answer. Where
+// the first request was lost, the next one takes its place; nobody pays again.
+type Once struct {
+	t            *Tester
+	user, key    string
+	secondsAhead int
+}
+
+// Once remembers what the request is known by, beyond the life of its handler.
+func (t *Tester) Once(c *api.Call) Once {
+	o := Once{t: t, key: strings.Clone(c.Key()), secondsAhead: int((t.limit + 10*time.Second) / time.Second)}
+	if c.Caller != nil {
+		o.user = strings.Clone(c.Caller.UserID)
+	}
+	return o
+}
+
+// Do gives the answer as JSON.
+func (o Once) Do(ctx context.Context, work func() (any, error)) (json.RawMessage, error) {
+	if o.key != "" {
+		for {
+			answer, mine, err := o.take(ctx)
+			if err != nil || answer != nil {
+				return answer, err
+			}
+			if mine {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-time.After(askAgain):
+			}
+		}
+	}
+	value, err := work()
+	var answer json.RawMessage
+	if err == nil {
+		answer, err = json.Marshal(value)
+	}
+	if o.key == "" {
+		return answer, err
+	}
+	stored := answer
+	if err != nil || ctx.Err() != nil {
+		// Nobody has heard the answer, or there is none: the next request may try.
+		stored = nil
+	}
+	keeping, done := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer done()
+	if _, failed := o.ask(keeping, "keep_answer", map[string]any{"answer": stored}); failed != nil {
+		o.t.log.Warn("the answer under an Idempotency-Key could not be stored", "error", failed)
+	}
+	return answer, err
+}
+
+// take asks whose turn it is.
+func (o Once) take(ctx context.Context) (answer json.RawMessage, mine bool, err error) {
+	got, err := o.ask(ctx, "take_answer", map[string]any{"seconds": o.secondsAhead})
+	if err != nil {
+		return nil, false, err
+	}
+	var state struct {
+		Answer json.RawMessage `json:"answer"`
+		Mine   bool            `json:"mine"`
+	}
+	if err := json.Unmarshal(got.Body, &state); err != nil {
+		return nil, false, fmt.Errorf("take_answer: %w", err)
+	}
+	return state.Answer, state.Mine, nil
+}
+
+func (o Once) ask(ctx context.Context, function string, p map[string]any) (api.Answer, error) {
+	p["userId"], p["key"] = o.user, o.key
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return api.Answer{}, fmt.Errorf("%s: %w", function, err)
+	}
+	return o.t.exec.Run(ctx, &api.Request{AsServer: true, Payer: &api.Caller{UserID: o.user}, SQL: api.ServerSQL(function), Args: []any{raw}})
+}

@@ -1,0 +1,105 @@
+package models
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"kijko/server/api"
+	"kijko/server/openapi"
+	"kijko/worker/llm"
+)
+
+// admitted is what the database says of a call that it has charged.
+type admitted struct {
+	Answers        string `json:"answers"`
+	Called         string `json:"called"`
+	OrganizationID string `json:"organizationId"`
+	HasOwnKey      bool   `json:"hasOwnKey"`
+	// WithoutSampling: the model takes no temperature, top_p and top_k.
+	WithoutSampling bool `json:"withoutSampling"`
+}
+
+// admit counts the attempt, has the database judge and charge it, and completes the request with who is called and whose key pays.
+func (f *Feature) admit(c *api.Call, model string, r *llm.Request) (llm.Provider, error) {
+	ctx := c.Context()
+	headers, err := f.Exec.TakeShared(ctx, "ai|"+c.Caller.UserID, &openapi.Rate{Limit: perMinute, Per: 60})
+	if err != nil {
+		return nil, err
+	}
+	// An Idempotency-Key is not heeded: its answer would have to be stored.
+	answer, err := f.Exec.Run(ctx, &api.Request{Caller: c.Caller, SQL: api.ProcedureSQL("admit_model_call($1)"), Args: []any{model},
+		RequestID: c.RequestID, ClientIP: c.ClientIP})
+	if err != nil {
+		return nil, refusal(err)
+	}
+	if len(answer.Headers) > 0 {
+		// The numbers of the plan are those that people run into; an unlimited one shows the rate.
+		headers = answer.Headers
+	}
+	for name, value := range headers {
+		c.Ctx.Set(name, value)
+	}
+	var a admitted
+	if err := json.Unmarshal(answer.Body, &a); err != nil {
+		return nil, fmt.Errorf("read the admission: %w", err)
+	}
+	r.Model, r.WithoutSampling = a.Called, a.WithoutSampling
+	if a.HasOwnKey {
+		if r.Key, err = f.ownKey(ctx, c, a); err != nil {
+			return nil, err
+		}
+	}
+	p, err := f.Models.For(a.Answers)
+	if err != nil {
+		return nil, problem(err)
+	}
+	return p, nil
+}
+
+// ownKey reads and opens the organization's key, as the server: callers never can.
+func (f *Feature) ownKey(ctx context.Context, c *api.Call, a admitted) (string, error) {
+	answer, err := f.Exec.Run(ctx, &api.Request{AsServer: true, Payer: c.Caller, ReadOnly: true, SQL: api.ProcedureSQL("provider_key($1, $2)"),
+		Args: []any{a.Answers, a.OrganizationID}, RequestID: c.RequestID, ClientIP: c.ClientIP})
+	if err != nil {
+		return "", err
+	}
+	unreadable := func(cause error) error {
+		p := api.NewProblem(http.StatusServiceUnavailable, "PROVIDER_NOT_CONFIGURED",
+			"Your organization's key cannot be read any more. Please ask an owner or admin to set it again.", "")
+		p.Details, _ = json.Marshal(map[string]string{"provider": a.Answers})
+		return judged(p.Because(cause), false)
+	}
+	if f.Box == nil {
+		return "", unreadable(errors.New("there is no ENCRYPTION_KEY"))
+	}
+	key, err := f.Box.Open(llm.KeyPurpose(a.OrganizationID, a.Answers), string(answer.Body))
+	if err != nil {
+		return "", unreadable(err)
+	}
+	return string(key), nil
+}
+
+// ask calls the provider once and waits. A client that goes away ends it.
+func (f *Feature) ask(c *api.Call, p llm.Provider, r llm.Request) (llm.Result, error) {
+	here, leave := c.Present(c.Context())
+	defer leave()
+	ctx, cancel := context.WithTimeout(here, f.Timeout)
+	defer cancel()
+	result, err := p.Generate(ctx, r)
+	if err == nil {
+		return result, nil
+	}
+	if here.Err() != nil {
+		return llm.Result{}, errGone
+	}
+	return llm.Result{}, problem(err)
+}
+
+// errGone: nobody is there to be answered.
+var errGone = errors.New("the client has gone")
+
+// statusGone is what the access log says of it; nobody receives it.
+const statusGone = 499

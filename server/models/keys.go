@@ -1,0 +1,60 @@
+package models
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"kijko/server/api"
+	"kijko/worker/llm"
+)
+
+// setProviderKey answers PUT /ai/provider-keys/{provider}: the key is encrypted here, for this organization and provider, and only then
+// handed to the database, which judges the caller.
+func (f *Feature) setProviderKey(c *api.Call) error {
+	if f.Box == nil {
+		p := api.NewProblem(http.StatusServiceUnavailable, "PROVIDER_NOT_CONFIGURED", "This installation has no encryption key, so it cannot keep keys.", "key")
+		p.Details = json.RawMessage(`{"provider": "encryption"}`)
+		return p
+	}
+	var body struct {
+		Key string `json:"key"`
+	}
+	if err := c.Decode(&body); err != nil {
+		return err
+	}
+	key := strings.TrimSpace(body.Key)
+	for _, r := range key {
+		if r <= ' ' || r > '~' {
+			return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "A key has letters, digits and signs only.", "key")
+		}
+	}
+	if len(key) < 16 {
+		return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "A key has at least 16 characters.", "key")
+	}
+	provider := strings.Clone(c.Path("provider"))
+	org, err := f.organization(c)
+	if err != nil {
+		return err
+	}
+	sealed, err := f.Box.Seal(llm.KeyPurpose(org, provider), []byte(key))
+	if err != nil {
+		return err
+	}
+	answer, err := c.Query(c.Context(), "set_provider_key", map[string]string{"provider": provider, "sealed": sealed, "lastFour": key[len(key)-4:]})
+	if err != nil {
+		return err
+	}
+	return c.Reply(answer)
+}
+
+// organization asks the database which one the caller acts in and whether they manage its keys: a hint of the request is not enough to
+// bind a key to.
+func (f *Feature) organization(c *api.Call) (string, error) {
+	answer, err := f.Exec.Run(c.Context(), &api.Request{Caller: c.Caller, ReadOnly: true, SQL: api.ProcedureSQL("assert_provider_keys_admin()::text"),
+		RequestID: c.RequestID, ClientIP: c.ClientIP})
+	if err != nil {
+		return "", err
+	}
+	return string(answer.Body), nil
+}

@@ -1,0 +1,104 @@
+package reflexes
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/expirable"
+	"golang.org/x/sync/semaphore"
+
+	"kijko/server/api"
+	"kijko/worker/condition"
+	"kijko/worker/seal"
+)
+
+// Executor runs calls; *api.Executor is one.
+type Executor interface {
+	Run(ctx context.Context, r *api.Request) (api.Answer, error)
+}
+
+// Settings are what New needs.
+type Settings struct {
+	Exec Executor
+	// Box seals secrets; nil: webhooks cannot be made.
+	Box *seal.Box
+	// Tester calls models for tests of reflexes.
+	Tester Tester
+	Log    *slog.Logger
+	// Refresh is how often this process asks whose calls are watched; default 10 s.
+	Refresh time.Duration
+}
+
+// Feature is this package, opened.
+type Feature struct {
+	exec     Executor
+	box      *seal.Box
+	tester   Tester
+	judge    *condition.Judge
+	log      *slog.Logger
+	watcher  *watcher
+	stopping context.CancelFunc
+
+	// genuine counts signed deliveries by reflex: a shield of the database, which counts for all processes. failures counts wrong signatures
+	// by sender and reflex, unknown addresses without a webhook by sender.
+	genuine, failures, unknown *tally
+	// recent holds the sealed secrets of reflexes that were looked up just now.
+	recent  *expirable.LRU[string, string]
+	lookups *semaphore.Weighted
+}
+
+// timeout bounds what one request asks of the database.
+const timeout = 15 * time.Second
+
+// New opens the package.
+func New(s Settings) (*Feature, error) {
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
+	if s.Refresh <= 0 {
+		s.Refresh = 10 * time.Second
+	}
+	f := &Feature{exec: s.Exec, box: s.Box, tester: s.Tester, log: s.Log,
+		genuine: newTally(perMinute), failures: newTally(failuresPerMinute), unknown: newTally(failuresPerMinute),
+		recent: expirable.NewLRU[string, string](recentKept, nil, recentFor), lookups: semaphore.NewWeighted(lookups)}
+	var err error
+	if f.judge, err = condition.NewJudge(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	f.stopping = cancel
+	f.watcher = newWatcher(s.Exec, f.judge, s.Log, s.Refresh)
+	f.watcher.start(ctx)
+	return f, nil
+}
+
+// Handlers gives the operations that are answered here, by operationId.
+func (f *Feature) Handlers() map[string]api.Handler {
+	return map[string]api.Handler{
+		"createReflex":      f.create,
+		"updateReflex":      f.update,
+		"updateReflexPatch": f.update,
+		"listReflexes":      f.open,
+		"getReflex":         f.open,
+		"getReflexFull":     f.open,
+		"activateReflex":    f.open,
+		"deactivateReflex":  f.open,
+		"resetReflexErrors": f.open,
+		"getReflexWebhook":  f.open,
+		// A skill is shown with the caller's reflexes on it.
+		"getSkillFull":           f.open,
+		"regenerateReflexSecret": f.regenerate,
+		"testReflex":             f.test,
+		"receiveDelivery":        f.receive,
+		"receiveDeliveryByQuery": f.receive,
+		"sendEvent":              f.send,
+	}
+}
+
+// Close stops what New started.
+func (f *Feature) Close() error {
+	f.stopping()
+	f.watcher.wait()
+	return nil
+}

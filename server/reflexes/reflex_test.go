@@ -1,0 +1,93 @@
+package reflexes
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"kijko/server/api"
+	"kijko/worker/seal"
+)
+
+func TestSecretsAreOpenedInPlace(t *testing.T) {
+	t.Parallel()
+	box, err := seal.New([]byte(strings.Repeat("k", seal.KeySize)))
+	require.NoError(t, err)
+	f := &Feature{box: box}
+	plain, sealed, err := f.newSecret()
+	require.NoError(t, err)
+	other, err := box.Seal("another purpose", []byte("x"))
+	require.NoError(t, err)
+	for body, want := range map[string]string{
+		`{"a": 1}`:                     `{"a": 1}`,
+		`{"secret": "` + sealed + `"}`: `{"secret": "` + plain + `"}`,
+		`[{"secret": "` + sealed + `"}, {"secret": "` + sealed + `"}]`: `[{"secret": "` + plain + `"}, {"secret": "` + plain + `"}]`,
+		`{"secret": "` + other + `"}`:                                  `{"secret": "` + other + `"}`,
+		`{"secret": "v1."}`:                                            `{"secret": "v1."}`,
+		`{"text": "\"secret\": \"` + sealed + `\""}`:                   `{"text": "\"secret\": \"` + sealed + `\""}`,
+	} {
+		require.Equal(t, want, string(f.reveal([]byte(body))))
+	}
+	unsealed := &Feature{}
+	require.Equal(t, `{"secret": "`+sealed+`"}`, string(unsealed.reveal([]byte(`{"secret": "`+sealed+`"}`))))
+	_, _, err = unsealed.newSecret()
+	var p *api.Problem
+	require.ErrorAs(t, err, &p)
+	require.Equal(t, "PROVIDER_NOT_CONFIGURED", p.Code)
+}
+
+func TestAddMember(t *testing.T) {
+	t.Parallel()
+	for object, want := range map[string]string{`{}`: `{"a":"b"}`, ` { } `: `{"a":"b" }`, `{"c":1}`: `{"a":"b","c":1}`} {
+		got, err := addMember([]byte(object), "a", "b")
+		require.NoError(t, err)
+		require.JSONEq(t, want, string(got))
+	}
+	_, err := addMember([]byte(`[]`), "a", "b")
+	require.Error(t, err)
+	_, err = addMember([]byte(`{}`), "a", func() {})
+	require.Error(t, err)
+}
+
+// What a watched call's body holds is kept with the execution and goes to a model: secrets do not.
+func TestSecretsOfCallsAreHidden(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{
+		``: `{}`, `{"a"`: `{}`, `{"x": "` + strings.Repeat("x", maxCallBody) + `"}`: `{}`,
+		`{"name":"n","password":"p","nested":[{"apiKey":"k","api_key":1,"key":"k","code":"c","keyboard":"q","webhookSecret":{"a":1}}],"n":1e3}`: `{"name":"n","password":"[hidden]",
+			"nested":[{"apiKey":"[hidden]","api_key":"[hidden]","key":"[hidden]","code":"[hidden]","keyboard":"q","webhookSecret":"[hidden]"}],"n":1e3}`,
+	} {
+		got, err := json.Marshal(hideSecrets([]byte(body)))
+		require.NoError(t, err)
+		require.JSONEq(t, want, string(got))
+	}
+}
+
+func TestUnwatchedCalls(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/auth/login", "/auth", "/webhooks/reflex/1", "/events", "/ai/messages", "/executions/1/retry", "/skill-executions", "/skills/1/execute", "/skills/1/run", "/habits/1/run-now",
+		"/skills/test", "/reflexes/1/test", "/oauth/x"} {
+		require.Regexp(t, unwatched, path)
+	}
+	for _, path := range []string{"/projects", "/authors", "/eventsource", "/skills", "/skills/1", "/projects/1/testing"} {
+		require.NotRegexp(t, unwatched, path)
+	}
+}
+
+func TestQueriesBecomePayloads(t *testing.T) {
+	t.Parallel()
+	for query, want := range map[string]string{"": `{}`, "a=1&b=x&b=y&c": `{"a":"1","b":["x","y"],"c":""}`, "a=%zz": `{"a":"%zz"}`, "a=1;b=2%": `{"a":"1;b=2%"}`,
+		"a=%2&b=%2b%+": `{"a":"%2","b":"+% "}`, "%": `{"%":""}`} {
+		got, err := queryPayload(query)
+		require.NoError(t, err)
+		require.JSONEq(t, want, string(got))
+	}
+	for _, query := range []string{"%00=1", "a=%ff"} {
+		_, err := queryPayload(query)
+		require.Error(t, err)
+	}
+	require.Equal(t, "x", cut("x"))
+	require.Len(t, cut(strings.Repeat("x", 300)), 100)
+}

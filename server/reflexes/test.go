@@ -1,0 +1,135 @@
+package reflexes
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"kijko/server/api"
+	"kijko/server/executions"
+	"kijko/worker/condition"
+)
+
+// Tester calls a model without leaving a row; *executions.Tester is one.
+type Tester interface {
+	Run(ctx context.Context, test executions.Test, emit func(text string) error) (executions.Outcome, error)
+	Once(c *api.Call) executions.Once
+}
+
+// outcome is what a test of a reflex answers.
+type outcome struct {
+	Success         bool    `json:"success"`
+	ConditionsMatch bool    `json:"conditionsMatch"`
+	Result          *result `json:"executionResult,omitempty"`
+	Error           string  `json:"error,omitempty"`
+}
+
+type result struct {
+	Output     string `json:"output"`
+	TokensUsed int64  `json:"tokensUsed"`
+	DurationMs int64  `json:"durationMs"`
+}
+
+// test answers POST /reflexes/{reflexId}/test: the stored conditions on a sample, and where they hold the skill for real. Neither the
+// switch nor the trigger's own patterns are looked at, and nothing is counted but the call of the model.
+func (f *Feature) test(c *api.Call) error {
+	payload, err := samplePayload(c)
+	if err != nil {
+		return err
+	}
+	matches, reason, err := f.sampleMatches(c, payload)
+	if err != nil {
+		return err
+	}
+	params := c.Params
+	if !matches {
+		if !c.Keyed() {
+			return c.JSON(outcome{Success: true, Error: reason})
+		}
+		// The key stands for this answer, whatever the conditions are when the request is repeated.
+		if params, err = addMember(params, "unmatched", reason); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), timeout)
+	defer cancel()
+	answer, err := c.Query(ctx, c.Op.Function, params)
+	if err != nil {
+		return err
+	}
+	var prepared struct {
+		executions.Test
+		Error     string `json:"error"`
+		Unmatched string `json:"unmatched"`
+	}
+	if err := json.Unmarshal(answer.Body, &prepared); err != nil {
+		return fmt.Errorf("%s: %w", c.Op.Function, err)
+	}
+	for name, value := range answer.Headers {
+		c.Ctx.Set(name, value)
+	}
+	switch {
+	case prepared.Unmatched != "":
+		return c.JSON(outcome{Success: true, Error: prepared.Unmatched})
+	case prepared.Error != "":
+		return c.JSON(outcome{ConditionsMatch: true, Error: prepared.Error})
+	}
+	// The tester has its own limit, longer than a question to the database.
+	body, err := f.tester.Once(c).Do(c.Context(), func() (any, error) { return f.call(c.Context(), prepared.Test) })
+	if err != nil {
+		return err
+	}
+	return c.JSON(body)
+}
+
+func (f *Feature) call(ctx context.Context, test executions.Test) (outcome, error) {
+	o, err := f.tester.Run(ctx, test, nil)
+	if err != nil || !o.Completed {
+		return outcome{ConditionsMatch: true, Error: o.Error}, err
+	}
+	return outcome{Success: true, ConditionsMatch: true,
+		Result: &result{Output: o.Output, TokensUsed: o.Tokens(), DurationMs: o.Duration.Milliseconds()}}, nil
+}
+
+// samplePayload reads the sample; none is an empty object.
+func samplePayload(c *api.Call) (*condition.Payload, error) {
+	var b struct {
+		SamplePayload json.RawMessage `json:"samplePayload"`
+	}
+	if len(c.Body) > 0 {
+		if err := c.Decode(&b); err != nil {
+			return nil, err
+		}
+	}
+	if len(b.SamplePayload) == 0 || string(b.SamplePayload) == "null" {
+		b.SamplePayload = []byte("{}")
+	}
+	payload, err := condition.ParsePayload(b.SamplePayload)
+	if err != nil {
+		return nil, api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "samplePayload must be an object that can be stored.", "samplePayload")
+	}
+	return payload, nil
+}
+
+// sampleMatches judges the stored conditions. The skill is read with them: a reflex whose skill is out of sight has no test.
+func (f *Feature) sampleMatches(c *api.Call, payload *condition.Payload) (bool, string, error) {
+	ctx, cancel := context.WithTimeout(c.Context(), timeout)
+	defer cancel()
+	answer, err := f.exec.Run(ctx, &api.Request{Caller: c.Caller, SQL: api.CallSQL("get_reflex_full"), Args: []any{c.Params}, ReadOnly: true,
+		RequestID: c.RequestID, ClientIP: c.ClientIP})
+	if err != nil {
+		return false, "", err
+	}
+	var r struct {
+		Conditions json.RawMessage `json:"conditions"`
+	}
+	if err := json.Unmarshal(answer.Body, &r); err != nil {
+		return false, "", fmt.Errorf("get_reflex_full: %w", err)
+	}
+	matches, err := f.judge.Match(r.Conditions, payload)
+	if err != nil {
+		return false, err.Error(), nil
+	}
+	return matches, "Test payload did not match reflex conditions", nil
+}

@@ -1,0 +1,81 @@
+package reflexes
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"kijko/server/api"
+	"kijko/worker/condition"
+)
+
+// written are the members of a body that are judged here.
+type written struct {
+	// TriggerType may be anything where it is not wanted.
+	TriggerType   any             `json:"triggerType"`
+	TriggerConfig json.RawMessage `json:"triggerConfig"`
+	Conditions    json.RawMessage `json:"conditions"`
+}
+
+// check judges expressions and patterns; shapes are judged by Postgres.
+func (f *Feature) check(w written) error {
+	var fault *condition.Fault
+	if err := condition.CheckPatterns(w.TriggerConfig); errors.As(err, &fault) {
+		return api.NewProblem(http.StatusBadRequest, "INVALID_TRIGGER_CONFIG", fault.Message, fault.Field)
+	}
+	if _, err := f.judge.Check(w.Conditions); errors.As(err, &fault) {
+		return api.NewProblem(http.StatusBadRequest, "INVALID_CONDITIONS", fault.Message, fault.Field)
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+func (f *Feature) create(c *api.Call) error {
+	var w written
+	if err := c.Decode(&w); err != nil {
+		return err
+	}
+	if w.TriggerType != "email" {
+		w.TriggerConfig = nil
+	}
+	if err := f.check(w); err != nil {
+		return err
+	}
+	params := c.Params
+	if w.TriggerType == "webhook" {
+		_, sealed, err := f.newSecret()
+		if err != nil {
+			return err
+		}
+		if params, err = addMember(params, "sealedSecret", sealed); err != nil {
+			return err
+		}
+	}
+	if err := f.answer(c, params); err != nil {
+		return err
+	}
+	if w.TriggerType == "api_call" {
+		f.watcher.watch(strings.Clone(c.Caller.UserID))
+	}
+	return nil
+}
+
+func (f *Feature) update(c *api.Call) error {
+	var w written
+	if err := c.Decode(&w); err != nil {
+		return err
+	}
+	if fault := f.check(w); fault != nil {
+		// What is not the caller's is not found, whatever the body says.
+		ctx, cancel := context.WithTimeout(c.Context(), timeout)
+		defer cancel()
+		if _, err := c.Query(ctx, "get_reflex", c.Params); err != nil {
+			return err
+		}
+		return fault
+	}
+	return f.answer(c, c.Params)
+}

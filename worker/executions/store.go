@@ -1,0 +1,156 @@
+package executions
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"kijko/worker/exactjson"
+	"kijko/worker/llm"
+)
+
+// task is what private.take_executions gives for a run that is to be worked.
+type task struct {
+	ID, Token, OrganizationID uuid.UUID
+	// Answers is who is asked, Model the id it is asked for.
+	Answers, Model string
+	// SealedKey is the organization's own; nil: the installation's.
+	SealedKey  *string
+	Parameters llm.Parameters
+	// WithoutSampling: the model takes no temperature, top_p and top_k.
+	WithoutSampling bool
+	Prompt          string
+	// Began is the first start of the run, by this machine's clock.
+	Began      time.Time
+	IsStreamed bool
+}
+
+func (e *Engine) take(ctx context.Context, n int) (tasks []*task, seen int, err error) {
+	rows, err := e.c.Pool.Query(ctx, `select id, outcome, token, answers, called, sealed_key, parameters, prompt, elapsed_ms, is_streamed, organization_id
+		from private.take_executions($1, $2)`, n, int(leaseFor/time.Second))
+	if err != nil {
+		return nil, 0, fmt.Errorf("take executions: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		seen++
+		var id, token, org *uuid.UUID
+		var outcome string
+		var answers, model, key, prompt *string
+		var parameters []byte
+		var elapsed *int64
+		var streamed bool
+		if err := rows.Scan(&id, &outcome, &token, &answers, &model, &key, &parameters, &prompt, &elapsed, &streamed, &org); err != nil {
+			return nil, seen, fmt.Errorf("take executions: %w", err)
+		}
+		if outcome != "run" {
+			continue
+		}
+		t := &task{ID: *id, Token: *token, OrganizationID: *org, Answers: *answers, Model: *model, SealedKey: key, Prompt: *prompt,
+			Began: time.Now().Add(-time.Duration(*elapsed) * time.Millisecond), IsStreamed: streamed}
+		if err := exactjson.Unmarshal(parameters, &t.Parameters); err != nil {
+			// The database has checked them; what it let through is not worth losing the others for.
+			e.c.Log.Error("parameters of a skill cannot be read and are left out", "execution", t.ID, "error", err)
+			t.Parameters = llm.Parameters{}
+		}
+		var route struct {
+			WithoutSampling bool `json:"withoutSampling"`
+		}
+		if exactjson.Unmarshal(parameters, &route) == nil {
+			t.WithoutSampling = route.WithoutSampling
+		}
+		tasks = append(tasks, t)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, seen, fmt.Errorf("take executions: %w", err)
+	}
+	return tasks, seen, nil
+}
+
+// outcome is what private.finish_execution takes.
+type outcome struct {
+	Status           string `json:"status"`
+	Output           string `json:"output,omitempty"`
+	PromptTokens     *int64 `json:"promptTokens,omitempty"`
+	CompletionTokens *int64 `json:"completionTokens,omitempty"`
+	ErrorCode        string `json:"errorCode,omitempty"`
+	ErrorMessage     string `json:"errorMessage,omitempty"`
+}
+
+// storable is the text as the database can hold it.
+func storable(text string) string {
+	return strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "\uFFFD")
+}
+
+// finish writes the end of a run; held is false when the lease was gone and nothing was written.
+func (e *Engine) finish(ctx context.Context, t *task, o outcome) (held bool, err error) {
+	raw, err := json.Marshal(o)
+	if err != nil {
+		return false, fmt.Errorf("finish: %w", err)
+	}
+	err = e.ask(ctx, "select private.finish_execution($1, $2, $3)", []any{t.ID, t.Token, raw}, &held)
+	return held, err
+}
+
+// charge writes what the provider had counted when a run was cancelled; of a run that another worker has nothing is written.
+func (e *Engine) charge(ctx context.Context, t *task, u llm.Usage) error {
+	var charged bool
+	return e.ask(ctx, "select private.charge_execution($1, $2, $3)", []any{t.ID, u.Input, u.Output}, &charged)
+}
+
+func (e *Engine) publish(ctx context.Context, t *task, seq int, chunk string) (held bool, err error) {
+	err = e.ask(ctx, "select private.publish_output($1, $2, $3, $4)", []any{t.ID, t.Token, seq, chunk}, &held)
+	return held, err
+}
+
+func (e *Engine) handBack(ctx context.Context, t *task) error {
+	var n int
+	return e.ask(ctx, "select private.hand_back_executions($1, $2)", []any{[]uuid.UUID{t.ID}, []uuid.UUID{t.Token}}, &n)
+}
+
+// ask runs one short statement on one of the engine's places, and again while the database is away or transactions get in each
+// other's way, until ctx ends.
+func (e *Engine) ask(ctx context.Context, sql string, args []any, into any) error {
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := e.once(ctx, sql, args, into)
+		if err == nil || ctx.Err() != nil || !passing(err) {
+			return err
+		}
+		e.c.Log.Warn("the database will be asked again", "error", err)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause/2 + rand.N(pause)):
+		}
+	}
+}
+
+func (e *Engine) once(ctx context.Context, sql string, args []any, into any) error {
+	select {
+	case e.places <- struct{}{}:
+		defer func() { <-e.places }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return e.c.Pool.QueryRow(ctx, sql, args...).Scan(into)
+}
+
+// passing says whether an error is of the kind that goes away: conflicts, a database that starts, stops or is full, no connection.
+func passing(err error) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return true
+	}
+	switch pg.Code[:2] {
+	case "08", "40", "53", "55", "57":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,220 @@
+package ingestion
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"kijko/worker/ingestion/chunk"
+	"kijko/worker/ingestion/spill"
+)
+
+// chunkedFile is what phase 3 leaves of a file. The content of a chunk that is a stretch of the text is left out.
+type chunkedFile struct {
+	Chunks []chunk.Chunk
+}
+
+// chunkOutcome is phase 3 in numbers.
+type chunkOutcome struct {
+	Quality chunk.Quality `json:"quality"`
+}
+
+var chunkedSchema = "2 " + spill.Schema(&chunkedFile{})
+
+// runChunk is phase 3.
+func (r *run) runChunk(ctx context.Context) error {
+	if err := r.prepareParsed(ctx); err != nil {
+		return err
+	}
+	return r.chunkAll(ctx)
+}
+
+// prepareChunked makes sure that the chunks are at hand, without showing anything.
+func (r *run) prepareChunked(ctx context.Context) error {
+	if err := r.prepareParsed(ctx); err != nil {
+		return err
+	}
+	return r.progress.silently(func() error { return r.chunkAll(ctx) })
+}
+
+func (r *run) chunkAll(ctx context.Context) error {
+	if r.chunked != nil {
+		return nil
+	}
+	input := fingerprint("chunk", r.parseInput, chunkedSchema, r.t.Strategy, r.t.WebhookURL)
+	if r.dir.done("chunk", input, &r.chunk) {
+		if reader, err := spill.Open(r.dir.file("chunked"), len(r.files)); err == nil {
+			r.chunked = reader
+			r.showChunks(&chunkStage{done: len(r.files), outcome: r.chunk})
+			return nil
+		}
+	}
+	if err := r.dir.forget("chunk"); err != nil {
+		return err
+	}
+	webhook, err := r.webhook()
+	if err != nil {
+		return err
+	}
+	w, err := spill.Create(r.dir.file("chunked"), len(r.files))
+	if err != nil {
+		return err
+	}
+	stage := &chunkStage{}
+	workers := r.workers()
+	if webhook != nil {
+		workers = cap(r.e.hooks) // they wait for the network, not for a core
+	}
+	err = each(ctx, len(r.files), workers, func(ctx context.Context, i int) error {
+		var p parsedFile
+		ok, err := r.record(i, &p)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			stage.add(nil)
+			return nil
+		}
+		chunks, err := r.chunksOf(ctx, i, &p, webhook)
+		if err != nil {
+			return err
+		}
+		stage.add(chunks)
+		for k := range chunks {
+			if c := &chunks[k]; c.StartByte >= 0 && c.EndByte >= c.StartByte && c.EndByte <= len(p.Text) && p.Text[c.StartByte:c.EndByte] == c.Content {
+				c.Content = ""
+			}
+		}
+		r.showChunks(stage)
+		return w.Put(i, &chunkedFile{chunks})
+	})
+	if err != nil {
+		w.Abort()
+		return err
+	}
+	if r.chunked, err = w.Seal(); err != nil {
+		return err
+	}
+	r.chunk = stage.outcome
+	return r.dir.finish("chunk", input, r.chunk)
+}
+
+// webhook is where custom chunks come from; nil for the other strategies.
+func (r *run) webhook() (*chunk.Endpoint, error) {
+	if r.t.Strategy != string(chunk.CustomHook) {
+		return nil, nil
+	}
+	if r.t.WebhookURL == "" || r.e.c.Webhook == nil {
+		return nil, &Failure{Code: "CHUNKING_FAILED", Message: "Custom chunking needs a webhook, and this project has none."}
+	}
+	secret := ""
+	if r.t.WebhookSecret != "" {
+		if r.e.c.Unseal == nil {
+			return nil, errors.New("the secret of the webhook cannot be opened: no key is configured")
+		}
+		var err error
+		if secret, err = r.e.c.Unseal(r.t.WebhookSecret); err != nil {
+			return nil, fmt.Errorf("secret of the webhook: %w", err)
+		}
+	}
+	return &chunk.Endpoint{URL: r.t.WebhookURL, Secret: secret}, nil
+}
+
+func (r *run) chunksOf(ctx context.Context, i int, p *parsedFile, webhook *chunk.Endpoint) ([]chunk.Chunk, error) {
+	name := r.name(r.files[i])
+	if webhook == nil {
+		return chunk.Split(&p.File, name, p.Text, chunk.Strategy(r.t.Strategy)), nil
+	}
+	if p.Text == "" {
+		return nil, nil
+	}
+	select {
+	case r.e.hooks <- struct{}{}:
+		defer func() { <-r.e.hooks }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	chunks, err := chunk.Custom(ctx, r.e.c.Webhook, *webhook, chunk.Request{ProjectID: r.t.ProjectID.String(), RunID: r.t.RunID.String(),
+		Path: name, Text: p.Text, File: &p.File})
+	if errors.Is(err, chunk.ErrChunking) {
+		return nil, &Failure{Code: chunk.CodeChunkingFailed, Message: "The chunking webhook did not answer as it should.", Items: []string{name},
+			Retryable: true, cause: err}
+	}
+	return chunks, err
+}
+
+// both reads what phases 2 and 3 left of a file; false for a file that was left out.
+func (r *run) both(i int, p *parsedFile, c *chunkedFile) (bool, error) {
+	ok, err := r.record(i, p)
+	if err != nil || !ok {
+		return false, err
+	}
+	*c = chunkedFile{}
+	if ok, err = r.chunked.Get(i, c); err != nil || !ok {
+		return false, errors.Join(err, errNoRecord)
+	}
+	for k := range c.Chunks {
+		if x := &c.Chunks[k]; x.Content == "" && x.StartByte >= 0 {
+			x.Content = p.Text[x.StartByte:x.EndByte]
+		}
+	}
+	return true, nil
+}
+
+// chunkStage counts phase 3. Safe for concurrent use.
+type chunkStage struct {
+	mu      sync.Mutex
+	done    int
+	outcome chunkOutcome
+}
+
+func (s *chunkStage) add(chunks []chunk.Chunk) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done++
+	s.outcome.Quality.Add(chunks)
+}
+
+var strategyLabels = map[string]string{"semantic": "Semantic", "fixed": "Fixed size", "recursive": "Recursive", "custom": "Custom webhook"}
+
+var typeLabels = map[chunk.Type]string{chunk.ModuleBoundaries: "Module boundaries", chunk.FunctionGroupings: "Function groupings",
+	chunk.Documentation: "Documentation", chunk.Config: "Configuration"}
+
+// chunkDetail is phase3Data; context is contextPreserved, known after optimisation.
+func chunkDetail(strategy string, q *chunk.Quality, finished bool, context int) map[string]any {
+	types := make([]map[string]any, 0, len(chunk.Types))
+	for _, t := range chunk.Types {
+		n := q.ByType[t]
+		avg := 0
+		if n.Chunks > 0 {
+			avg = n.Tokens / n.Chunks
+		}
+		types = append(types, map[string]any{"type": t, "label": typeLabels[t], "count": n.Chunks, "avgTokenSize": avg})
+	}
+	status := "in_progress"
+	if finished {
+		status = "completed"
+	}
+	return map[string]any{"strategy": strategy, "strategyLabel": strategyLabels[strategy], "chunkTypes": types, "totalChunks": q.Chunks,
+		"avgChunkSize":   q.AvgChunkSize(),
+		"qualityMetrics": map[string]int{"semanticCoherence": q.SemanticCoherence(), "contextPreserved": context},
+		"optimizationActions": []map[string]string{{"action": "Find boundaries", "status": status}, {"action": "Group small units", "status": status},
+			{"action": "Split large units", "status": status}}}
+}
+
+func (r *run) showChunks(s *chunkStage) {
+	total := len(r.files)
+	r.progress.update(func(p *progress) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		p.percent = max(p.percent, percentOf(s.done, total))
+		p.message = fmt.Sprintf("Cut %d files into %d chunks", s.done, s.outcome.Quality.Chunks)
+		p.metrics.ChunksCreated = int64(s.outcome.Quality.Chunks)
+		p.detail = func() (string, any) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return "phase3Data", chunkDetail(r.t.Strategy, &s.outcome.Quality, s.done >= total, 100)
+		}
+	})
+}

@@ -1,0 +1,233 @@
+package ingestion
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"kijko/worker/ingestion/parse"
+)
+
+// insightLimit bounds what is remembered to find repetitions.
+const insightLimit = 200_000
+
+// parseStage counts phase 2. Safe for concurrent use.
+type parseStage struct {
+	mu        sync.Mutex
+	began     time.Time
+	total     int
+	done      int
+	out       parseOutcome
+	types     map[string]*typeCount
+	bodies    map[uint64]bool // functions, by name and signature
+	repeated  int
+	imports   map[string]int
+	generated int
+	secrets   int
+	markers   int
+}
+
+type typeCount struct{ total, done, classes, functions, modules int }
+
+func newParseStage(r *run) *parseStage {
+	s := &parseStage{began: time.Now(), total: len(r.files), types: map[string]*typeCount{}, bodies: map[uint64]bool{}, imports: map[string]int{},
+		out: parseOutcome{Languages: map[string]int{}}}
+	for _, f := range r.files {
+		s.typeOf(languageOf(f.Path)).total++
+	}
+	// Taken from the disk: everything is done already.
+	if r.parsed != nil {
+		s.out, s.done = r.parse, len(r.files)
+		for _, t := range s.types {
+			t.done = t.total
+		}
+	}
+	return s
+}
+
+func (s *parseStage) typeOf(language string) *typeCount {
+	t := s.types[language]
+	if t == nil {
+		t = &typeCount{}
+		s.types[language] = t
+	}
+	return t
+}
+
+func (s *parseStage) failed(name, language string, large bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done++
+	s.typeOf(language).done++
+	if large {
+		s.out.TooLarge = append(s.out.TooLarge, name)
+		return
+	}
+	s.out.Failed = append(s.out.Failed, name)
+}
+
+func (s *parseStage) add(path string, p *parsedFile) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done++
+	s.out.Files++
+	s.out.Tokens += int64(p.Tokens)
+	s.out.Bytes += int64(len(p.Text))
+	s.out.Languages[p.File.Language]++
+	t := s.typeOf(languageOf(path))
+	t.done++
+	p.File.Walk(func(d *parse.Decl) {
+		switch d.Kind {
+		case parse.Function, parse.Method:
+			t.functions++
+			if h := xxhash.Sum64String(d.Name + "\x00" + p.Text[d.NameByte:d.EndByte]); s.bodies[h] {
+				s.repeated++
+			} else if len(s.bodies) < insightLimit {
+				s.bodies[h] = true
+			}
+		case parse.Class, parse.Interface, parse.Struct, parse.Enum:
+			t.classes++
+		case parse.Module:
+			t.modules++
+		}
+	})
+	for _, path := range importPaths(&p.File) {
+		if _, known := s.imports[path]; known || len(s.imports) < insightLimit {
+			s.imports[path]++
+		}
+	}
+	if p.File.Generated {
+		s.generated++
+	}
+	s.secrets += p.Secrets
+	s.markers += len(p.File.Markers)
+}
+
+// outcome is final, and the same whatever the order of the files was.
+func (s *parseStage) outcome() parseOutcome {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	slices.Sort(s.out.Failed)
+	slices.Sort(s.out.TooLarge)
+	s.out.Insights = s.insights()
+	return s.out
+}
+
+// insights are up to five findings, by what they mean for size.
+func (s *parseStage) insights() []string {
+	var found []string
+	if s.repeated > 0 {
+		found = append(found, fmt.Sprintf("%d functions are word for word the same as another one", s.repeated))
+	}
+	most, times, shared := "", 0, 0
+	for path, n := range s.imports {
+		if n >= 3 {
+			shared++
+		}
+		if n > times || n == times && path < most {
+			most, times = path, n
+		}
+	}
+	if times >= 3 {
+		found = append(found, fmt.Sprintf("%d imports are repeated in three files or more; %q in %d", shared, most, times))
+	}
+	if s.generated > 0 {
+		found = append(found, fmt.Sprintf("%d files say that they are generated", s.generated))
+	}
+	if s.secrets > 0 {
+		found = append(found, fmt.Sprintf("%d secrets were masked", s.secrets))
+	}
+	if s.markers > 0 {
+		found = append(found, fmt.Sprintf("%d TODO and similar notes in comments", s.markers))
+	}
+	return found
+}
+
+func (s *parseStage) json() any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	type row struct {
+		name string
+		*typeCount
+	}
+	var rows []row
+	for name, t := range s.types {
+		rows = append(rows, row{name, t})
+	}
+	slices.SortFunc(rows, func(a, b row) int { return cmp.Or(b.total-a.total, cmp.Compare(a.name, b.name)) })
+	breakdown := make([]map[string]any, 0, len(rows))
+	for _, t := range rows {
+		breakdown = append(breakdown, map[string]any{"fileType": t.name, "label": languageLabel(t.name), "filesProcessed": t.done, "totalFiles": t.total,
+			"percentage": percentOf(t.done, t.total), "isComplete": t.done >= t.total,
+			"extractedEntities": map[string]int{"classes": t.classes, "functions": t.functions, "modules": t.modules}})
+	}
+	insights := s.out.Insights
+	if insights == nil {
+		insights = s.insights()
+	}
+	if insights == nil {
+		insights = []string{}
+	}
+	speed := 0.0
+	if sec := time.Since(s.began).Seconds(); sec > 0.05 {
+		speed = math.Round(float64(s.done)/sec*10) / 10
+	}
+	return map[string]any{"overallProgress": percentOf(s.done, s.total), "fileTypeBreakdown": breakdown,
+		"metrics":        map[string]any{"tokensProcessed": s.out.Tokens, "currentReduction": 0, "speedFilesPerSec": speed},
+		"memoryInsights": insights, "leftOut": tooLargeFiles(s.out.TooLarge).json()}
+}
+
+func percentOf(part, whole int) int {
+	if whole == 0 {
+		return 100
+	}
+	return part * 100 / whole
+}
+
+// languageLabel is what people call a language; the id where nobody calls it otherwise.
+func languageLabel(id string) string {
+	if label, ok := languageLabels[id]; ok {
+		return label
+	}
+	if id == "" {
+		return "Other"
+	}
+	return strings.ToUpper(id[:1]) + id[1:]
+}
+
+var languageLabels = map[string]string{"typescript": "TypeScript", "tsx": "TypeScript (TSX)", "javascript": "JavaScript", "csharp": "C#", "cpp": "C++",
+	"c": "C", "php": "PHP", "sql": "SQL", "json": "JSON", "jsonc": "JSON", "json5": "JSON", "yaml": "YAML", "toml": "TOML", "ini": "INI", "html": "HTML", "css": "CSS",
+	"scss": "SCSS", "xml": "XML", "text": "Text", "dotenv": "Environment"}
+
+// showParsed shows the counts; percent -1 computes it.
+func (r *run) showParsed(s *parseStage, percent int) {
+	r.progress.update(func(p *progress) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if percent < 0 {
+			percent = percentOf(s.done, s.total)
+		}
+		p.percent = max(p.percent, percent)
+		p.message = fmt.Sprintf("Parsed %d of %d files", s.done, s.total)
+		p.metrics.FilesProcessed = int64(s.done)
+		p.metrics.TokensProcessed = s.out.Tokens
+		p.metrics.BytesProcessed = s.out.Bytes
+		p.metrics.ErrorsEncountered = int64(len(s.out.Failed))
+		p.detail = func() (string, any) { return "phase2Data", s.json() }
+	})
+}
+
+// languages are the names of the detected ones, most files first.
+func (o parseOutcome) languages() []string {
+	names := slices.Collect(maps.Keys(o.Languages))
+	names = slices.DeleteFunc(names, func(n string) bool { return n == "text" })
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(o.Languages[b]-o.Languages[a], cmp.Compare(a, b)) })
+	return names
+}

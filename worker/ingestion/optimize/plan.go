@@ -1,0 +1,191 @@
+package optimize
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+
+	"kijko/worker/ingestion/chunk"
+	"kijko/worker/ingestion/parse"
+)
+
+// File is one file of the project with its chunks, as the chunking phase stored them.
+type File struct {
+	Path          string
+	Language      string
+	Layout        parse.Layout
+	NeverCompress bool               // flagged so, or ingested with processingMode none: counted, never changed
+	Verbatim      []parse.Verbatim   // as the parser found it, like the next two
+	Imports       []parse.Import     // lines of import statements are no blocks
+	Dependencies  []parse.Dependency // those that may go to the list
+	Chunks        []chunk.Chunk
+}
+
+// Limits bounds the memory of a plan. Zero values mean the defaults. A restarted run must use the same limits.
+type Limits struct {
+	MaxChunks int // chunks observed; default 2 million, 120 MB
+	MaxLines  int // lines observed for repeated blocks; default 32 million, 128 MB
+	MaxBlocks int // candidates for repeated blocks; default 1 million, 50 MB
+}
+
+// The errors of wrong use.
+var (
+	ErrOrder    = errors.New("files must be observed in ascending path order, before Seal")
+	ErrNotReady = errors.New("the plan is not sealed")
+	ErrUnknown  = errors.New("the file was not observed")
+)
+
+// Plan holds the facts about a whole project.
+type Plan struct {
+	limits   Limits
+	sealed   bool
+	files    []fileFact
+	chunks   []chunkFact
+	bodies   map[[16]byte]uint32 // hash to the first chunk with it
+	licences map[uint64]uint32   // hash of a licence header to the first chunk with it
+	skips    map[uint32]int      // lines before the licence header in such a chunk
+	lines    lineHashes
+	blocks   map[uint64]block // repeated windows, after Seal
+	buffer   []line
+}
+
+type fileFact struct {
+	path  string
+	first uint32 // its first chunk
+}
+
+// chunkFact is what is kept of a chunk. Its lines end where those of the next chunk begin.
+type chunkFact struct {
+	file      uint32
+	startLine uint32
+	endLine   uint32
+	lines     uint32 // index of its first line hash
+	columns   [2]uint32
+	body      bool // no earlier chunk has the same body
+	cited     bool // a later chunk has the same body, so that this one must stay as it is
+}
+
+// maxLicences bounds the table of licence headers; projects have a handful.
+const maxLicences = 10_000
+
+// NewPlan returns an empty plan.
+func NewPlan(l Limits) *Plan {
+	if l.MaxChunks == 0 {
+		l.MaxChunks = 2_000_000
+	}
+	if l.MaxLines == 0 {
+		l.MaxLines = 32_000_000
+	}
+	if l.MaxBlocks == 0 {
+		l.MaxBlocks = 1_000_000
+	}
+	return &Plan{limits: l, bodies: map[[16]byte]uint32{}, licences: map[uint64]uint32{}, skips: map[uint32]int{}}
+}
+
+// Observe takes the facts of the next file in path order.
+func (p *Plan) Observe(f File) error {
+	if p.sealed {
+		return fmt.Errorf("observe %s: %w", f.Path, ErrOrder)
+	}
+	if k := len(p.files); k > 0 && p.files[k-1].path >= f.Path {
+		return fmt.Errorf("observe %s after %s: %w", f.Path, p.files[k-1].path, ErrOrder)
+	}
+	p.files = append(p.files, fileFact{path: strings.Clone(f.Path), first: uint32(len(p.chunks))})
+	read := newReader(&f)
+	for i := range f.Chunks {
+		c := &f.Chunks[i]
+		if len(p.chunks) >= p.limits.MaxChunks {
+			return nil
+		}
+		at := uint32(len(p.chunks))
+		p.chunks = append(p.chunks, chunkFact{
+			file: uint32(len(p.files) - 1), columns: [2]uint32{uint32(c.StartColumn), uint32(c.EndColumn)}, startLine: uint32(c.StartLine), endLine: uint32(c.EndLine), lines: uint32(p.lines.n),
+		})
+		key, err := hashKey(c.Hash)
+		if err != nil {
+			return fmt.Errorf("observe %s, chunk %d: %w", f.Path, c.Order, err)
+		}
+		if c.StartByte >= 0 {
+			if first, known := p.bodies[key]; known {
+				p.chunks[first].cited = true
+				continue // a repeated body is not a place where blocks may be said to stand
+			}
+			p.bodies[key] = at
+		}
+		p.chunks[at].body = true
+		if i == 0 && c.StartByte >= 0 {
+			p.observeLicence(at, c.Content)
+		}
+		if room := p.limits.MaxLines - p.lines.n; room > 0 {
+			base := p.lines.n
+			p.buffer = read.chunk(p.buffer[:0], i)
+			read.seal(p.buffer, i)
+			for j := range p.buffer[:min(room, len(p.buffer))] {
+				p.lines.add(p.buffer[j].hash(f.Layout, base+j))
+			}
+		}
+	}
+	return nil
+}
+
+func (p *Plan) observeLicence(at uint32, content string) {
+	skip, h, n := licence(content)
+	if _, known := p.licences[h]; n == 0 || known || len(p.licences) >= maxLicences {
+		return
+	}
+	p.licences[h] = at
+	p.skips[at] = skip
+}
+
+func (p *Plan) licenceAt(c uint32) (skip int, ok bool) {
+	skip, ok = p.skips[c]
+	return skip, ok
+}
+
+func hashKey(h string) (key [16]byte, err error) {
+	if len(h) != 32 {
+		return key, fmt.Errorf("hash %q has not 32 digits", h)
+	}
+	_, err = hex.Decode(key[:], []byte(h))
+	return key, err
+}
+
+// place returns where a chunk stands.
+func (p *Plan) place(c uint32) (path string, from, to int) {
+	f := &p.chunks[c]
+	return p.files[f.file].path, int(f.startLine), int(f.endLine)
+}
+
+// chunkOf returns the index of the first chunk of a file, and how many of its chunks were observed.
+func (p *Plan) chunkOf(path string) (first uint32, n int, ok bool) {
+	i := sort.Search(len(p.files), func(i int) bool { return p.files[i].path >= path })
+	if i == len(p.files) || p.files[i].path != path {
+		return 0, 0, false
+	}
+	end := uint32(len(p.chunks))
+	if i+1 < len(p.files) {
+		end = p.files[i+1].first
+	}
+	return p.files[i].first, int(end - p.files[i].first), true
+}
+
+// lineHashes is a long list that grows without being copied.
+type lineHashes struct {
+	pages [][]uint32
+	n     int
+}
+
+const pageLines = 1 << 16
+
+func (l *lineHashes) add(h uint32) {
+	if l.n%pageLines == 0 {
+		l.pages = append(l.pages, make([]uint32, 0, pageLines))
+	}
+	k := len(l.pages) - 1
+	l.pages[k] = append(l.pages[k], h)
+	l.n++
+}
+
+func (l *lineHashes) at(i int) uint32 { return l.pages[i/pageLines][i%pageLines] }

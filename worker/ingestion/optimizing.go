@@ -1,0 +1,379 @@
+package ingestion
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
+	"golang.org/x/sync/errgroup"
+
+	"kijko/worker/ingestion/optimize"
+	"kijko/worker/ingestion/parse"
+)
+
+// optimizeOutcome is phase 4 in numbers. It is in the run's checkpoint, because phase 5 needs nothing else of it.
+type optimizeOutcome struct {
+	Run       uuid.UUID `json:"run"` // whose chunks these are: a recovery has none of its own
+	Original  int64     `json:"original"`
+	Optimized int64     `json:"optimized"`
+	Removed   [4]int64  `json:"removed"`
+	Lost      int64     `json:"lost"`
+	Stored    int       `json:"stored"` // chunks, references included
+	Kept      int       `json:"kept"`
+}
+
+// The size of a batch that goes to the database in one transaction.
+const (
+	batchChunks = 1000
+	batchBytes  = 2 << 20
+)
+
+// runOptimize is phase 4: look at all chunks in order, then rewrite and store them file by file.
+func (r *run) runOptimize(ctx context.Context) error {
+	if err := r.prepareChunked(ctx); err != nil {
+		return err
+	}
+	if err := r.store.clear(ctx, "chunks"); err != nil {
+		return err
+	}
+	stage := &optimizeStage{files: len(r.files)}
+	r.showOptimize(stage)
+	plan, err := r.observe(ctx, stage)
+	if err != nil {
+		return err
+	}
+	if err := r.apply(ctx, plan, stage); err != nil {
+		return err
+	}
+	stage.finish()
+	r.showOptimize(stage)
+	stage.out.Run = r.t.RunID
+	r.optimized = &stage.out
+	r.t.Checkpoint.Optimized = r.optimized
+	return r.saveCheckpoint(ctx)
+}
+
+// observe is the first pass. It takes a third of the phase.
+func (r *run) observe(ctx context.Context, stage *optimizeStage) (*optimize.Plan, error) {
+	plan := optimize.NewPlan(optimize.Limits{})
+	err := ordered(ctx, len(r.files), r.workers(), func(_ context.Context, i int) (*optimize.File, error) {
+		return r.optimizable(i)
+	}, func(i int, f *optimize.File) error {
+		stage.observed(i + 1)
+		r.showOptimize(stage)
+		if f == nil {
+			return nil
+		}
+		return plan.Observe(*f)
+	})
+	if err != nil {
+		return nil, err
+	}
+	plan.Seal()
+	return plan, nil
+}
+
+// optimizable is a file as package optimize wants it; nil for one that was left out.
+func (r *run) optimizable(i int) (*optimize.File, error) {
+	f, _, err := r.load(i)
+	return f, err
+}
+
+func (r *run) load(i int) (*optimize.File, *parsedFile, error) {
+	var p parsedFile
+	var c chunkedFile
+	ok, err := r.both(i, &p, &c)
+	if err != nil || !ok {
+		return nil, nil, err
+	}
+	return &optimize.File{Path: r.name(r.files[i]), Language: p.File.Language, Layout: p.File.Layout, Verbatim: p.File.Verbatim,
+		Imports: p.File.Imports, Dependencies: p.File.Dependencies, Chunks: c.Chunks}, &p, nil
+}
+
+// rewritten is a file on its way to the database.
+type rewritten struct {
+	parsed *parsedFile
+	result optimize.Result
+}
+
+// apply is the second pass: files are rewritten in parallel and stored in order, while the next batch is being made.
+func (r *run) apply(ctx context.Context, plan *optimize.Plan, stage *optimizeStage) error {
+	group, ctx := errgroup.WithContext(ctx)
+	batches := make(chan *batch)
+	group.Go(func() error {
+		stored := 0
+		for b := range batches {
+			if err := r.store.files(ctx, &b.files); err != nil {
+				return err
+			}
+			if err := r.store.chunks(ctx, &b.chunks); err != nil {
+				return err
+			}
+			// Chunks are looked up while they are being stored, for those that refer to others: whenever their number has doubled.
+			if stored++; stored&(stored-1) == 0 {
+				if err := r.store.survey(ctx); err != nil {
+					return err
+				}
+			}
+		}
+		return r.store.survey(ctx)
+	})
+	group.Go(func() error {
+		defer close(batches)
+		b := &batch{}
+		bodies := map[string]uuid.UUID{} // hash to the chunk that holds the body
+		send := func() error {
+			select {
+			case batches <- b:
+				b = &batch{}
+				return nil
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		err := ordered(ctx, len(r.files), r.workers(), func(_ context.Context, i int) (*rewritten, error) {
+			f, p, err := r.load(i)
+			if err != nil || f == nil {
+				return nil, err
+			}
+			result, err := plan.Apply(*f)
+			if err != nil {
+				return nil, fmt.Errorf("optimise %s: %w", f.Path, err)
+			}
+			return &rewritten{p, result}, nil
+		}, func(i int, w *rewritten) error {
+			if w != nil {
+				if err := r.add(b, i, w, bodies, stage); err != nil {
+					return err
+				}
+			}
+			stage.applied(i + 1)
+			r.showOptimize(stage)
+			if len(b.chunks.ids) >= batchChunks || b.chunks.size >= batchBytes || len(b.files.ids) >= batchChunks {
+				return send()
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return send()
+	})
+	return group.Wait()
+}
+
+// batch is what goes to the database together; files first, because chunks point at them.
+type batch struct {
+	files  fileRows
+	chunks chunkRows
+}
+
+// add appends a file and its chunks. It runs in file order, so numbers and references are the same in every attempt.
+func (r *run) add(b *batch, i int, w *rewritten, bodies map[string]uuid.UUID, stage *optimizeStage) error {
+	f, p := r.files[i], w.parsed
+	metadata, err := json.Marshal(r.fileMetadata(f, p))
+	if err != nil {
+		return fmt.Errorf("metadata of %s: %w", r.name(f), err)
+	}
+	o := r.origins[f.Origin]
+	fileID := r.t.id(kindFile, i)
+	b.files.ids = append(b.files.ids, fileID)
+	b.files.positions = append(b.files.positions, int32(i))
+	b.files.sources = append(b.files.sources, o.kind)
+	repository := pgtype.UUID{}
+	if o.repo != nil {
+		repository = pgtype.UUID{Bytes: o.repo.ID, Valid: true}
+	}
+	b.files.repositories = append(b.files.repositories, repository)
+	b.files.paths = append(b.files.paths, r.name(f))
+	b.files.languages = append(b.files.languages, p.File.Language)
+	b.files.categories = append(b.files.categories, category(p.File.Category))
+	b.files.bytes = append(b.files.bytes, int64(len(p.Text)))
+	b.files.tokens = append(b.files.tokens, int64(w.result.OriginalTokens))
+	b.files.optimized = append(b.files.optimized, int64(w.result.OptimizedTokens))
+	b.files.hashes = append(b.files.hashes, p.Hash[:])
+	b.files.metadata = append(b.files.metadata, metadata)
+
+	for position := range w.result.Chunks {
+		c := &w.result.Chunks[position]
+		id := r.t.id(kindChunk, stage.number())
+		reference := pgtype.UUID{}
+		if body, ok := bodies[c.Hash]; c.Duplicate && ok {
+			reference = pgtype.UUID{Bytes: body, Valid: true}
+		} else if !ok && !c.Duplicate {
+			bodies[c.Hash] = id
+		}
+		if err := b.chunks.add(id, fileID, position, c, reference, r.chunkMetadata(c)); err != nil {
+			return fmt.Errorf("chunk %d of %s: %w", position, r.name(f), err)
+		}
+	}
+	stage.add(&w.result)
+	return nil
+}
+
+func (c *chunkRows) add(id, file uuid.UUID, position int, k *optimize.Chunk, reference pgtype.UUID, metadata map[string]any) error {
+	hash, err := hex.DecodeString(k.Hash)
+	if err != nil {
+		return fmt.Errorf("hash: %w", err)
+	}
+	data, err := json.Marshal(metadata)
+	if err != nil {
+		return fmt.Errorf("metadata: %w", err)
+	}
+	parent := pgtype.UUID{}
+	if section, err := uuid.Parse(k.ParentID); err == nil {
+		parent = pgtype.UUID{Bytes: section, Valid: true}
+	}
+	c.ids = append(c.ids, id)
+	c.files = append(c.files, file)
+	c.positions = append(c.positions, int32(position))
+	c.starts = append(c.starts, int32(max(k.StartLine, 1)))
+	c.ends = append(c.ends, int32(max(k.EndLine, k.StartLine, 1)))
+	c.types = append(c.types, string(k.Type))
+	c.tokens = append(c.tokens, int32(k.Tokens))
+	c.contents = append(c.contents, k.Content)
+	c.hashes = append(c.hashes, hash)
+	c.references = append(c.references, reference)
+	c.parents = append(c.parents, parent)
+	c.metadata = append(c.metadata, data)
+	c.size += len(k.Content)
+	return nil
+}
+
+func (r *run) chunkMetadata(c *optimize.Chunk) map[string]any {
+	m := map[string]any{}
+	for k, v := range c.Metadata {
+		m[k] = v
+	}
+	if len(c.Names) > 0 {
+		m["names"] = c.Names
+	}
+	if c.Section != "" {
+		m["section"] = c.Section
+	}
+	if r.t.MetadataOptions.Signatures && len(c.Symbols) > 0 {
+		m["symbols"] = c.Symbols
+	}
+	return m
+}
+
+// category maps the parser's to the row's.
+func category(c parse.Category) string {
+	switch c {
+	case parse.Code:
+		return "code"
+	case parse.Config:
+		return "config"
+	case parse.Text:
+		return "data"
+	}
+	return "documentation"
+}
+
+// optimizeStage counts phase 4. Safe for concurrent use.
+type optimizeStage struct {
+	mu     sync.Mutex
+	files  int
+	seen   int
+	stored int
+	out    optimizeOutcome
+	ended  bool
+}
+
+// number gives the number of the next stored chunk.
+func (s *optimizeStage) number() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out.Stored++
+	return s.out.Stored - 1
+}
+
+func (s *optimizeStage) observed(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = n
+}
+
+func (s *optimizeStage) applied(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stored = n
+}
+
+func (s *optimizeStage) finish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+}
+
+func (s *optimizeStage) add(res *optimize.Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out.Original += int64(res.OriginalTokens)
+	s.out.Optimized += int64(res.OptimizedTokens)
+	s.out.Lost += int64(res.LostTokens)
+	for t, n := range res.Removed {
+		s.out.Removed[t] += int64(n)
+	}
+	s.out.Kept += res.Kept()
+}
+
+var techniqueLabels = [4]string{"Deduplication", "Pattern compression", "Whitespace", "Import consolidation"}
+
+// optimizeDetail is phase4Data. original is the whole project's: what is not rewritten yet counts as it is.
+func optimizeDetail(o optimizeOutcome, original int64, status string, latency, relevance int) map[string]any {
+	techniques := make([]map[string]any, 4)
+	current := original
+	for t, n := range o.Removed {
+		techniques[t] = map[string]any{"id": optimize.Technique(t).String(), "label": techniqueLabels[t], "status": status, "tokensRemoved": n}
+		current -= n
+	}
+	return map[string]any{"techniques": techniques,
+		"tokenReduction":       map[string]any{"originalTokens": original, "currentTokens": current, "reductionPercent": reduction(original, current)},
+		"predictedPerformance": map[string]any{"queryLatencyMs": latency, "relevanceScore": relevance}}
+}
+
+func reduction(original, current int64) int {
+	if original <= 0 {
+		return 0
+	}
+	return int((1-float64(current)/float64(original))*100 + 0.5)
+}
+
+// predictedLatency is the estimate before anything was measured: an index look-up and a little for each thousand chunks.
+func predictedLatency(chunks int) int { return 2 + chunks/5000 }
+
+// predictedRelevance is what is shown before the samples were taken.
+const predictedRelevance = 90
+
+func (r *run) showOptimize(s *optimizeStage) {
+	r.progress.update(func(p *progress) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		percent := percentOf(s.seen+2*s.stored, 3*s.files)
+		if !s.ended {
+			percent = min(percent, 99)
+		}
+		p.percent = max(p.percent, percent)
+		p.message = fmt.Sprintf("Comparing chunks of %d files", s.files)
+		if s.stored > 0 {
+			p.message = fmt.Sprintf("Optimised %d of %d files", s.stored, s.files)
+		}
+		if s.ended {
+			p.metrics.ChunksCreated = int64(s.out.Kept)
+		}
+		p.detail = func() (string, any) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			status := "in_progress"
+			if s.ended {
+				status = "completed"
+			}
+			return "phase4Data", optimizeDetail(s.out, r.parse.Tokens, status, predictedLatency(s.out.Stored), predictedRelevance)
+		}
+	})
+}

@@ -1,0 +1,323 @@
+package ingestion
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"kijko/worker/gitfetch"
+	"kijko/worker/ingestion/parse"
+	"kijko/worker/ingestion/source"
+	"kijko/worker/ingestion/spill"
+	"kijko/worker/token"
+)
+
+// parsedFile is what phase 2 leaves of a file. Failed says why a file is left out; then the rest is empty.
+type parsedFile struct {
+	Failed  string
+	Text    string // secrets masked
+	Tokens  int
+	Hash    [32]byte
+	Secrets int
+	Author  string
+	Changed string // date of the last change, RFC 3339
+	File    parse.File
+}
+
+// parseOutcome is phase 2 in numbers.
+type parseOutcome struct {
+	Files     int            `json:"files"` // parsed
+	Failed    []string       `json:"failed,omitempty"`
+	TooLarge  []string       `json:"tooLarge,omitempty"` // left out for their size, which is no failure
+	Tokens    int64          `json:"tokens"`
+	Bytes     int64          `json:"bytes"`
+	Languages map[string]int `json:"languages"`
+	Insights  []string       `json:"insights,omitempty"`
+}
+
+// parsedSchema changes when the record or what fills it does.
+var parsedSchema = "3 " + spill.Schema(&parsedFile{})
+
+// runParse is phase 2.
+func (r *run) runParse(ctx context.Context) error {
+	if err := r.prepare(ctx); err != nil {
+		return err
+	}
+	return r.parseAll(ctx)
+}
+
+// prepareParsed makes sure that the parsed files are at hand, without showing anything.
+func (r *run) prepareParsed(ctx context.Context) error {
+	if err := r.prepare(ctx); err != nil {
+		return err
+	}
+	return r.progress.silently(func() error { return r.parseAll(ctx) })
+}
+
+func (r *run) parseAll(ctx context.Context) error {
+	if r.parsed != nil {
+		return nil
+	}
+	r.parseInput = fingerprint("parse", r.input, parsedSchema, r.t.AnonymizeSecrets, r.t.MetadataOptions.History, r.fileLimit())
+	if r.dir.done("parse", r.parseInput, &r.parse) {
+		if reader, err := spill.Open(r.dir.file("parsed"), len(r.files)); err == nil {
+			r.parsed = reader
+			r.showParsed(newParseStage(r), 100)
+			return nil
+		}
+	}
+	if err := r.dir.forget("parse"); err != nil {
+		return err
+	}
+	w, err := spill.Create(r.dir.file("parsed"), len(r.files))
+	if err != nil {
+		return err
+	}
+	stage := newParseStage(r)
+	if err := r.parseInto(ctx, w, stage); err != nil {
+		w.Abort()
+		return err
+	}
+	r.parse = stage.outcome()
+	if err := tooManyFailed(r.parse, len(r.files)); err != nil {
+		w.Abort()
+		return err
+	}
+	if r.parsed, err = w.Seal(); err != nil {
+		return err
+	}
+	r.showParsed(stage, 100)
+	return r.dir.finish("parse", r.parseInput, r.parse)
+}
+
+func tooManyFailed(o parseOutcome, files int) error {
+	switch {
+	case o.Files == 0:
+		return &Failure{Code: "PARSING_FAILED", Message: "None of the files could be parsed.", Items: append(slices.Clone(o.Failed), o.TooLarge...), Retryable: true}
+	case len(o.Failed)*5 > files:
+		return &Failure{Code: "PARSING_FAILED", Message: fmt.Sprintf("%d of %d files could not be parsed.", len(o.Failed), files), Items: o.Failed,
+			Retryable: true}
+	}
+	return nil
+}
+
+// job is a file on its way to a parser, with the weight it has in flight.
+type job struct {
+	index  int
+	text   string
+	weight int64
+}
+
+// parseInto streams every origin through the parsers. Reading is one goroutine, as sources stream; how much is read ahead is bounded
+// by bytes, not by files.
+func (r *run) parseInto(ctx context.Context, w *spill.Writer, stage *parseStage) error {
+	changes, err := r.changes(ctx)
+	if err != nil {
+		return err
+	}
+	budget := r.e.c.FlightBytes
+	if r.t.Options.Memory == "large" {
+		budget *= 4
+	}
+	flight := semaphore.NewWeighted(budget)
+	group, ctx := errgroup.WithContext(ctx)
+	jobs := make(chan job)
+	group.Go(func() error {
+		defer close(jobs)
+		return r.read(ctx, w, stage, jobs, flight, budget)
+	})
+	for range r.workers() {
+		group.Go(func() error {
+			for j := range jobs {
+				err := r.parseOne(ctx, w, stage, j, changes)
+				flight.Release(j.weight)
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// read streams the files of all origins to the parsers.
+func (r *run) read(ctx context.Context, w *spill.Writer, stage *parseStage, jobs chan<- job, flight *semaphore.Weighted, budget int64) error {
+	limit := r.fileLimit()
+	for o, origin := range r.origins {
+		index := map[string]int{}
+		var entries []source.Entry
+		for i, f := range r.files {
+			if f.Origin != o {
+				continue
+			}
+			if f.Size > limit {
+				if err := r.leaveOut(w, stage, i, source.ErrTooLarge); err != nil {
+					return err
+				}
+				continue
+			}
+			index[f.Path] = i
+			entries = append(entries, f.entry())
+		}
+		if len(entries) == 0 {
+			continue
+		}
+		err := origin.src.Read(ctx, entries, func(e source.Entry, content io.Reader) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			i, ok := index[e.Path]
+			if !ok {
+				return nil
+			}
+			weight := min(4*e.Size+4096, budget)
+			if err := flight.Acquire(ctx, weight); err != nil {
+				return err
+			}
+			text, err := source.DecodeAs(content, limit, e.Encoding)
+			if err != nil {
+				flight.Release(weight)
+				if errors.Is(err, source.ErrTooLarge) || errors.Is(err, source.ErrBinary) {
+					return r.leaveOut(w, stage, i, err)
+				}
+				return err
+			}
+			select {
+			case jobs <- job{i, text, weight}:
+				return nil
+			case <-ctx.Done():
+				flight.Release(weight)
+				return ctx.Err()
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leaveOut records a file-level error: the file is not part of the run's result.
+func (r *run) leaveOut(w *spill.Writer, stage *parseStage, i int, cause error) error {
+	if err := w.Put(i, &parsedFile{Failed: cause.Error()}); err != nil {
+		return err
+	}
+	stage.failed(r.name(r.files[i]), languageOf(r.files[i].Path), errors.Is(cause, source.ErrTooLarge) || errors.Is(cause, parse.ErrTooLarge))
+	r.showParsed(stage, -1)
+	return nil
+}
+
+func (r *run) parseOne(ctx context.Context, w *spill.Writer, stage *parseStage, j job, changes []map[string]gitfetch.Change) error {
+	f := r.files[j.index]
+	p := parsedFile{Text: j.text}
+	if r.t.AnonymizeSecrets {
+		text, found := r.e.redact.Redact(f.Path, j.text)
+		p.Text, p.Secrets = text, len(found)
+	}
+	// Masking may lengthen a text, and an old encoding up to thrice; the limit was judged by the file's own bytes.
+	parsed, err := r.e.parser.Parse(ctx, f.Path, p.Text, parse.Options{MaxBytes: 4 * int(r.fileLimit())})
+	switch {
+	case errors.Is(err, parse.ErrTooLarge), errors.Is(err, parse.ErrTimeout):
+		return r.leaveOut(w, stage, j.index, err)
+	case err != nil:
+		return err
+	}
+	p.File = *parsed
+	p.Tokens = token.Count(p.Text)
+	p.Hash = sha256.Sum256([]byte(p.Text))
+	if c, ok := changes[f.Origin][f.Path]; ok {
+		p.Author, p.Changed = strings.ToValidUTF8(strings.ReplaceAll(c.Author, "\x00", ""), "\uFFFD"), c.Date.UTC().Format("2006-01-02T15:04:05Z")
+	}
+	if err := w.Put(j.index, &p); err != nil {
+		return err
+	}
+	stage.add(f.Path, &p)
+	r.showParsed(stage, -1)
+	return nil
+}
+
+// changes are the last changes of each origin's files, where wanted and known.
+func (r *run) changes(ctx context.Context) ([]map[string]gitfetch.Change, error) {
+	all := make([]map[string]gitfetch.Change, len(r.origins))
+	if !r.t.MetadataOptions.History {
+		return all, nil
+	}
+	for i, o := range r.origins {
+		if o.repo == nil {
+			continue
+		}
+		var err error
+		if all[i], err = r.trees[o.repo.ID].LastChanges(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// record reads what phase 2 left of a file; false for a file that was left out.
+func (r *run) record(i int, p *parsedFile) (bool, error) {
+	*p = parsedFile{}
+	ok, err := r.parsed.Get(i, p)
+	if err != nil {
+		return false, err
+	}
+	if !ok {
+		return false, errNoRecord
+	}
+	return p.Failed == "", nil
+}
+
+// fileMetadata is what the row of a file shows, by the project's options.
+func (r *run) fileMetadata(f file, p *parsedFile) map[string]any {
+	m := map[string]any{"lines": p.File.Lines}
+	if p.File.Generated {
+		m["generated"] = true
+	}
+	if p.Secrets > 0 {
+		m["secretsMasked"] = p.Secrets
+	}
+	o := r.t.MetadataOptions
+	if o.Signatures {
+		if p.File.Doc != "" {
+			m["doc"] = p.File.Doc
+		}
+	}
+	if o.Imports {
+		if paths := importPaths(&p.File); len(paths) > 0 {
+			m["imports"] = paths
+		}
+	}
+	if o.History && p.Changed != "" {
+		m["lastChange"] = map[string]string{"author": p.Author, "date": p.Changed}
+	}
+	if o.Structure {
+		m["directory"] = path.Dir(r.name(f))
+	}
+	if o.Annotations && len(p.File.Markers) > 0 {
+		markers := make([]map[string]any, 0, len(p.File.Markers))
+		for _, k := range p.File.Markers[:min(len(p.File.Markers), 200)] {
+			markers = append(markers, map[string]any{"kind": k.Kind, "text": k.Text, "line": k.Line})
+		}
+		m["annotations"] = markers
+	}
+	return m
+}
+
+func importPaths(f *parse.File) []string {
+	var paths []string
+	for _, imp := range f.Imports {
+		if !slices.Contains(paths, imp.Path) && len(paths) < 500 {
+			paths = append(paths, imp.Path)
+		}
+	}
+	return paths
+}

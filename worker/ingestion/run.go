@@ -1,0 +1,181 @@
+package ingestion
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"kijko/worker/gitfetch"
+	"kijko/worker/ingestion/spill"
+)
+
+// run is one run in work. Its fields belong to the goroutine of execute; what other goroutines touch says so.
+type run struct {
+	e        *Engine
+	t        *task
+	store    *store
+	log      *slog.Logger
+	dir      *workdir
+	owner    uuid.UUID
+	progress *progress
+
+	trees   map[uuid.UUID]*gitfetch.Tree
+	fetched bool
+	origins []*origin
+	files   []file
+	left    leftOut // what discovery left out
+	input   string  // fingerprint of what was discovered
+
+	parsed     *spill.Reader
+	parse      parseOutcome
+	parseInput string
+	chunked    *spill.Reader
+	chunk      chunkOutcome
+	optimized  *optimizeOutcome
+}
+
+func newRun(e *Engine, t *task, owner uuid.UUID, log *slog.Logger, lose context.CancelCauseFunc) *run {
+	s := &store{pool: e.c.Pool, run: t.RunID, owner: owner}
+	return &run{e: e, t: t, store: s, log: log, owner: owner, trees: map[uuid.UUID]*gitfetch.Tree{},
+		progress: &progress{store: s, started: t.StartedAt, lost: lose, metrics: t.Metrics, attempt: t.Attempt}}
+}
+
+// close gives the local files back; those of a completed run are deleted.
+func (r *run) close(completed bool) {
+	for _, reader := range []*spill.Reader{r.parsed, r.chunked} {
+		if reader != nil {
+			_ = reader.Close()
+		}
+	}
+	if r.dir == nil {
+		return
+	}
+	if err := r.dir.close(completed); err != nil {
+		r.log.Warn("work directory could not be closed", "error", err)
+	}
+}
+
+// execute does what is left of the run. nil: the run is completed; errLost: it is no longer ours; the context's error: shutdown;
+// anything else: the row could not be written, and a successor will find the run as it is. A failed run is no error here.
+func (r *run) execute(ctx context.Context) error {
+	from, err := phaseIndexOf(r.t.Phase)
+	if err != nil {
+		return err
+	}
+	if r.dir, err = openDir(r.e.c.WorkDir, r.t.Checkpoint.Work.String(), r.owner.String()); err != nil {
+		return err
+	}
+	r.progress.phase = from
+	stop, done := make(chan struct{}), sync.WaitGroup{}
+	done.Go(func() { r.progress.run(ctx, stop) })
+	quiet := sync.OnceFunc(func() { close(stop); done.Wait() })
+	defer quiet()
+
+	var result map[string]any
+	steps := [phases]func(context.Context) error{
+		r.runFetch, r.runParse, r.runChunk, r.runOptimize,
+		func(ctx context.Context) (err error) { result, err = r.runIndex(ctx); return err },
+	}
+	for phase := from; phase < phases; phase++ {
+		attempt := 1
+		if phase == from {
+			attempt = max(1, r.t.Attempt)
+		}
+		if err := r.attempts(ctx, phase, attempt, steps[phase]); err != nil {
+			var f *Failure
+			if ctx.Err() != nil || !errors.As(err, &f) {
+				return err
+			}
+			quiet()
+			r.log.Warn("ingestion run failed", "phase", phaseInfos[phase].name, "error", f)
+			if err := r.store.fail(ctx, f, r.t.Checkpoint); err != nil {
+				return err
+			}
+			return errFailed
+		}
+	}
+	quiet()
+	return r.store.finish(ctx, result)
+}
+
+// errFailed tells that the run ended as failed, and that its row says so.
+var errFailed = errors.New("the run failed")
+
+// attempts does one phase, again after failures that may pass. A *Failure is the phase's end.
+func (r *run) attempts(ctx context.Context, phase, attempt int, step func(context.Context) error) error {
+	info := phaseInfos[phase]
+	for ; ; attempt++ {
+		began := time.Now()
+		if err := r.progress.begin(ctx, phase, attempt, info.start); err != nil {
+			return err
+		}
+		err := step(ctx)
+		r.log.Debug("phase done", "phase", info.name, "attempt", attempt, "seconds", time.Since(began).Seconds(), "error", err)
+		if err == nil {
+			// The end of a phase is always written, however short it was: the next one begins with a clean sheet.
+			r.progress.update(func(p *progress) { p.percent = 100 })
+			return r.progress.flush(ctx, false)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if errors.Is(err, errLost) {
+			return err
+		}
+		if errors.Is(err, spill.ErrDamaged) {
+			r.forget()
+		}
+		f := asFailure(phase, err)
+		if !f.Retryable || attempt >= info.attempts {
+			return f
+		}
+		pause := info.delay(attempt, f.After)
+		r.log.Warn("phase failed, will be tried again", "phase", info.name, "attempt", attempt, "pause", pause, "error", f)
+		// Silent for the client: the row shows no error, only what comes next.
+		r.progress.update(func(p *progress) {
+			p.message = fmt.Sprintf("%s Attempt %d of %d follows in %d s.", f.Message, attempt+1, info.attempts, max(1, int(pause.Round(time.Second)/time.Second)))
+		})
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// forget drops what lies on the disk: the next attempt makes it again.
+func (r *run) forget() {
+	for _, reader := range []**spill.Reader{&r.parsed, &r.chunked} {
+		if *reader != nil {
+			_ = (*reader).Close()
+			*reader = nil
+		}
+	}
+	for _, step := range []string{"discover", "parse", "chunk"} {
+		if err := r.dir.forget(step); err != nil {
+			r.log.Warn("checkpoint could not be dropped", "step", step, "error", err)
+		}
+	}
+	r.files, r.origins = nil, nil
+}
+
+// workers is how many files are in work at once.
+func (r *run) workers() int {
+	if r.t.ProcessingOptions.Parallel {
+		return r.e.c.Parsers
+	}
+	return 1
+}
+
+// fileLimit is the largest file of this run's memory class.
+func (r *run) fileLimit() int64 {
+	if r.t.Options.Memory == "large" {
+		return 8 << 20
+	}
+	return 1 << 20
+}

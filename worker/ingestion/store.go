@@ -1,0 +1,262 @@
+package ingestion
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// store is the database as a run sees it: functions that ask for the lease. Each call is one transaction and one round trip.
+type store struct {
+	pool  *pgxpool.Pool
+	run   uuid.UUID
+	owner uuid.UUID
+}
+
+// dbTries is how often a call is made when the connection breaks or transactions get in each other's way: a restart of the
+// database must not cost a phase.
+const dbTries = 5
+
+func (s *store) retry(ctx context.Context, what string, call func(context.Context) error) error {
+	var err error
+	for try := range dbTries {
+		if try > 0 {
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-time.After(time.Duration(200<<try) * time.Millisecond):
+			}
+		}
+		if err = call(ctx); err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) {
+			switch {
+			case pg.Code == "PT409":
+				return errLost
+			case pg.Code[:2] != "40" && pg.Code[:2] != "57" && pg.Code[:2] != "53" && pg.Code[:2] != "08":
+				return fmt.Errorf("%s: %w", what, err)
+			}
+		}
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+func (s *store) exec(ctx context.Context, what, sql string, args ...any) error {
+	return s.retry(ctx, what, func(ctx context.Context) error {
+		_, err := s.pool.Exec(ctx, sql, append([]any{s.run, s.owner}, args...)...)
+		return err
+	})
+}
+
+// held asks for something that answers whether the lease still held.
+func (s *store) held(ctx context.Context, what, sql string, args ...any) error {
+	held := false
+	err := s.retry(ctx, what, func(ctx context.Context) error {
+		return s.pool.QueryRow(ctx, sql, append([]any{s.run, s.owner}, args...)...).Scan(&held)
+	})
+	if err == nil && !held {
+		err = errLost
+	}
+	return err
+}
+
+func (s *store) report(ctx context.Context, p map[string]any) error {
+	data, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return s.held(ctx, "report", "select private.report_run($1, $2, $3)", data)
+}
+
+func (s *store) finish(ctx context.Context, p map[string]any) error {
+	data, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("finish: %w", err)
+	}
+	return s.held(ctx, "finish", "select private.finish_run($1, $2, $3)", data)
+}
+
+func (s *store) fail(ctx context.Context, f *Failure, c checkpoint) error {
+	c.Branches = f.Branches
+	data, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("fail: %w", err)
+	}
+	items := f.Items
+	if items == nil {
+		items = []string{}
+	}
+	return s.held(ctx, "fail", "select private.fail_run($1, $2, $3, $4, $5, $6)", f.Code, f.Message, items[:min(len(items), 1000)], data)
+}
+
+func (s *store) release(ctx context.Context) error {
+	var released bool
+	return s.pool.QueryRow(ctx, "select private.release_run($1, $2)", s.run, s.owner).Scan(&released)
+}
+
+func (s *store) markRepository(ctx context.Context, id uuid.UUID) error {
+	return s.exec(ctx, "mark repository", "select private.mark_repository($1, $2, $3)", id)
+}
+
+// clearBatch keeps the transactions of a removal short.
+const clearBatch = 5000
+
+// clear removes what an earlier attempt stored: "chunks" for files and chunks (and all that hangs on them), "index" for terms and graph.
+func (s *store) clear(ctx context.Context, what string) error {
+	for {
+		var n int64
+		err := s.retry(ctx, "clear", func(ctx context.Context) error {
+			return s.pool.QueryRow(ctx, "select private.clear_run($1, $2, $3, $4)", s.run, s.owner, what, clearBatch).Scan(&n)
+		})
+		if err != nil || n == 0 {
+			return err
+		}
+	}
+}
+
+// fileRows are the columns of a batch of run_files. Ids are bare bytes: a uuid.UUID would go through its text.
+type fileRows struct {
+	ids          [][16]byte
+	positions    []int32
+	sources      []string
+	repositories []pgtype.UUID
+	paths        []string
+	languages    []string
+	categories   []string
+	bytes        []int64
+	tokens       []int64
+	optimized    []int64
+	hashes       [][]byte
+	metadata     []json.RawMessage
+}
+
+func (s *store) files(ctx context.Context, r *fileRows) error {
+	if len(r.ids) == 0 {
+		return nil
+	}
+	return s.exec(ctx, "store files", "select private.store_files($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+		r.ids, r.positions, r.sources, r.repositories, r.paths, r.languages, r.categories, r.bytes, r.tokens, r.optimized, r.hashes, r.metadata)
+}
+
+// chunkRows are the columns of a batch of chunks.
+type chunkRows struct {
+	ids        [][16]byte
+	files      [][16]byte
+	positions  []int32
+	starts     []int32
+	ends       []int32
+	types      []string
+	tokens     []int32
+	contents   []string
+	hashes     [][]byte
+	references []pgtype.UUID
+	parents    []pgtype.UUID
+	metadata   []json.RawMessage
+	size       int
+}
+
+func (s *store) chunks(ctx context.Context, r *chunkRows) error {
+	if len(r.ids) == 0 {
+		return nil
+	}
+	return s.exec(ctx, "store chunks", "select private.store_chunks($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+		r.ids, r.files, r.positions, r.starts, r.ends, r.types, r.tokens, r.contents, r.hashes, r.references, r.parents, r.metadata)
+}
+
+// survey lets the next plans know how large the tables have become.
+func (s *store) survey(ctx context.Context) error {
+	return s.exec(ctx, "survey tables", "select private.survey_tables($1, $2)")
+}
+
+func (s *store) terms(ctx context.Context, chunks [][16]byte, terms []pgtype.TSVector) error {
+	if len(chunks) == 0 {
+		return nil
+	}
+	return s.exec(ctx, "store terms", "select private.store_terms($1, $2, $3, $4)", chunks, terms)
+}
+
+// nodeRows are the columns of a batch of graph_nodes.
+type nodeRows struct {
+	ids       [][16]byte
+	files     []pgtype.UUID
+	kinds     []string
+	names     []string
+	qualified []string
+	starts    []*int32
+	ends      []*int32
+	metadata  []json.RawMessage
+}
+
+func (s *store) nodes(ctx context.Context, r *nodeRows) error {
+	if len(r.ids) == 0 {
+		return nil
+	}
+	return s.exec(ctx, "store nodes", "select private.store_nodes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+		r.ids, r.files, r.kinds, r.names, r.qualified, r.starts, r.ends, r.metadata)
+}
+
+// linkRows are the columns of a batch of graph_links.
+type linkRows struct {
+	from, to [][16]byte
+	kinds    []string
+	weights  []int32
+}
+
+func (s *store) links(ctx context.Context, r *linkRows) error {
+	if len(r.from) == 0 {
+		return nil
+	}
+	return s.exec(ctx, "store links", "select private.store_links($1, $2, $3, $4, $5, $6)", r.from, r.to, r.kinds, r.weights)
+}
+
+// storedChunk is a chunk as the index reads it back.
+type storedChunk struct {
+	ID      uuid.UUID
+	Path    string
+	Content string
+	Names   []string
+	Body    bool
+}
+
+func (s *store) page(ctx context.Context, after uuid.UUID, limit int) ([]storedChunk, error) {
+	var page []storedChunk
+	err := s.retry(ctx, "read chunks", func(ctx context.Context) error {
+		rows, err := s.pool.Query(ctx, "select id, path, content, coalesce(metadata -> 'names', '[]'), has_body from private.read_chunks($1, $2, $3, $4)",
+			s.run, s.owner, pgtype.UUID{Bytes: after, Valid: after != uuid.Nil}, limit)
+		if err != nil {
+			return err
+		}
+		page, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c storedChunk, err error) {
+			err = row.Scan(&c.ID, &c.Path, &c.Content, &c.Names, &c.Body)
+			return c, err
+		})
+		return err
+	})
+	return page, err
+}
+
+func (s *store) search(ctx context.Context, query string) ([]uuid.UUID, error) {
+	var found []uuid.UUID
+	err := s.retry(ctx, "sample search", func(ctx context.Context) error {
+		rows, err := s.pool.Query(ctx, "select private.sample_search($1, $2, $3::text::tsquery)", s.run, s.owner, query)
+		if err != nil {
+			return err
+		}
+		found, err = pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+		return err
+	})
+	return found, err
+}

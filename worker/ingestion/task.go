@@ -1,0 +1,183 @@
+package ingestion
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"kijko/worker/gitfetch"
+)
+
+// The phases, in order.
+const (
+	phaseFetch = iota
+	phaseParse
+	phaseChunk
+	phaseOptimize
+	phaseIndex
+	phases
+)
+
+// phaseInfo is what the contract fixes for a phase (18, 19.1).
+type phaseInfo struct {
+	name     string
+	code     string // when it fails without a better one
+	attempts int
+	base     time.Duration
+	limit    time.Duration
+	start    string // message
+	share    float64
+}
+
+var phaseInfos = [phases]phaseInfo{
+	{"repository_fetch", "REPO_FETCH_FAILED", 3, 2 * time.Second, 16 * time.Second, "Fetching sources", 0.2},
+	{"parsing", "PARSING_FAILED", 2, 3 * time.Second, 12 * time.Second, "Parsing files", 0.3},
+	{"chunking", "CHUNKING_FAILED", 2, 2 * time.Second, 8 * time.Second, "Cutting files into chunks", 0.15},
+	{"optimization", "OPTIMIZATION_FAILED", 3, time.Second, 8 * time.Second, "Optimising chunks", 0.2},
+	{"indexing", "INDEXING_FAILED", 3, 2 * time.Second, 16 * time.Second, "Indexing chunks", 0.15},
+}
+
+func phaseIndexOf(name string) (int, error) {
+	for i, p := range phaseInfos {
+		if p.name == name {
+			return i, nil
+		}
+	}
+	return 0, fmt.Errorf("ingest: unknown phase %q", name)
+}
+
+// metrics are IngestionMetrics.
+type metrics struct {
+	FilesProcessed    int64 `json:"filesProcessed"`
+	TotalFiles        int64 `json:"totalFiles"`
+	TokensProcessed   int64 `json:"tokensProcessed"`
+	BytesProcessed    int64 `json:"bytesProcessed"`
+	ChunksCreated     int64 `json:"chunksCreated"`
+	ErrorsEncountered int64 `json:"errorsEncountered"`
+}
+
+// task is what private.claim_run gives.
+type task struct {
+	RunID          uuid.UUID  `json:"runId"`
+	OrganizationID uuid.UUID  `json:"organizationId"`
+	ProjectID      uuid.UUID  `json:"projectId"`
+	Phase          string     `json:"phase"`
+	Attempt        int        `json:"attempt"`
+	Restarts       int        `json:"restarts"`
+	StartedAt      time.Time  `json:"startedAt"`
+	ParentRunID    *uuid.UUID `json:"parentRunId"`
+	StartedBy      *uuid.UUID `json:"startedBy"`
+	Metrics        metrics    `json:"metrics"`
+	Options        struct {
+		Force        bool     `json:"force"`
+		Exclusions   []string `json:"exclusions"`
+		Memory       string   `json:"memory"`
+		ApplyFilters bool     `json:"applyFilters"`
+	} `json:"options"`
+	Checkpoint        checkpoint `json:"checkpoint"`
+	Strategy          string     `json:"strategy"`
+	AnonymizeSecrets  bool       `json:"anonymizeSecrets"`
+	IncludeMetadata   bool       `json:"includeMetadata"`
+	MetadataOptions   metaOpts   `json:"metadataOptions"`
+	OutputFormat      string     `json:"outputFormat"`
+	PatternFilters    patterns   `json:"patternFilters"`
+	ProcessingOptions struct {
+		Parallel bool `json:"parallelProcessing"`
+	} `json:"processingOptions"`
+	FileFilters struct {
+		NodeModules    bool `json:"excludeNodeModules"`
+		BuildArtifacts bool `json:"excludeBuildArtifacts"`
+		Tests          bool `json:"excludeTests"`
+		Documentation  bool `json:"includeDocumentation"`
+	} `json:"fileFilters"`
+	WebhookURL    string       `json:"webhookUrl"`
+	WebhookSecret string       `json:"webhookSecret"` // sealed
+	Repositories  []repository `json:"repositories"`
+	Files         []storedFile `json:"files"`
+	Manual        string       `json:"manualContent"`
+}
+
+type metaOpts struct {
+	Signatures  bool `json:"functionSignatures"`
+	Imports     bool `json:"importDependencies"`
+	History     bool `json:"gitHistory"`
+	Structure   bool `json:"fileStructure"`
+	Annotations bool `json:"customAnnotations"`
+}
+
+type patterns struct {
+	Languages []string `json:"languagePatterns"`
+	Excludes  []string `json:"excludePatterns"`
+}
+
+type repository struct {
+	ID       uuid.UUID         `json:"id"`
+	Provider gitfetch.Provider `json:"provider"`
+	URL      string            `json:"url"`
+	Name     string            `json:"name"`
+	Branch   string            `json:"branch"`
+	Include  []string          `json:"includePaths"`
+	Exclude  []string          `json:"excludePaths"`
+}
+
+type storedFile struct {
+	ID     uuid.UUID `json:"id"`
+	Path   string    `json:"path"`
+	Origin string    `json:"origin"`
+	Size   int64     `json:"size"`
+	Key    string    `json:"key"`
+}
+
+// checkpoint is what the row keeps for a successor on another machine.
+type checkpoint struct {
+	// Work names the directory: the first run of a chain of recoveries.
+	Work         uuid.UUID                 `json:"work,omitzero"`
+	Repositories map[uuid.UUID]fetchedRepo `json:"repositories,omitempty"`
+	Branches     []string                  `json:"branches,omitempty"`
+	Optimized    *optimizeOutcome          `json:"optimized,omitempty"`
+}
+
+// fetchedRepo is a fetched repository. Branch is set only where it is another one than was asked for.
+type fetchedRepo struct {
+	Commit string `json:"commit"`
+	Branch string `json:"branch,omitempty"`
+	Files  int    `json:"files"`
+}
+
+func parseTask(data []byte) (*task, error) {
+	var t task
+	if err := json.Unmarshal(data, &t); err != nil {
+		return nil, fmt.Errorf("ingest: claimed run: %w", err)
+	}
+	if !t.IncludeMetadata {
+		t.MetadataOptions = metaOpts{}
+	}
+	if t.Checkpoint.Work == uuid.Nil {
+		t.Checkpoint.Work = t.RunID
+	}
+	if t.Checkpoint.Repositories == nil {
+		t.Checkpoint.Repositories = map[uuid.UUID]fetchedRepo{}
+	}
+	return &t, nil
+}
+
+// id makes the id of something of a run from its place: the first ten bytes are the run's, the rest kind and number. Ids ascend with
+// the numbers, and a run that is done again gives the same.
+func (t *task) id(kind byte, n int) uuid.UUID {
+	u := t.RunID
+	u[10] = kind
+	for i := 15; i > 10; i-- {
+		u[i] = byte(n)
+		n >>= 8
+	}
+	return u
+}
+
+// The kinds of ids.
+const (
+	kindFile  = 1
+	kindChunk = 2
+	kindNode  = 3
+)
