@@ -11,6 +11,7 @@ import (
 	"kijko/server/dev"
 	"kijko/supabase"
 	"kijko/worker/jobs"
+	"kijko/worker/telemetry"
 )
 
 // develop is `make run`: everything in one process, on a database of its own.
@@ -19,9 +20,9 @@ func develop(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	log, flush := app.NewLogger(os.Stderr, cfg.LogLevel)
+	log, flush := telemetry.NewLogger(os.Stderr, cfg.LogLevel)
 	defer flush()
-	stopTracing, err := app.Trace(ctx, cfg.Tracing, "kijko-dev", cfg.Version)
+	stopTracing, err := telemetry.Trace(ctx, cfg.Tracing, "kijko-dev", cfg.Version)
 	if err != nil {
 		return err
 	}
@@ -46,7 +47,7 @@ func develop(ctx context.Context) (err error) {
 		return err
 	}
 	jobs.LimitMemory(cfg.MemoryMB)
-	worker, closeWorker, err := jobs.Assemble(ctx, cfg, log)
+	worker, closeWorker, err := jobs.Assemble(ctx, cfg.Config, log)
 	if err != nil {
 		server.Close()
 		return err

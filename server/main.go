@@ -16,6 +16,7 @@ import (
 
 	"kijko/server/app"
 	"kijko/server/config"
+	"kijko/worker/telemetry"
 )
 
 func main() {
@@ -43,9 +44,9 @@ func serve(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	log, flush := app.NewLogger(os.Stderr, cfg.LogLevel)
+	log, flush := telemetry.NewLogger(os.Stderr, cfg.LogLevel)
 	defer flush()
-	stopTracing, err := app.Trace(ctx, cfg.Tracing, "kijko-server", cfg.Version)
+	stopTracing, err := telemetry.Trace(ctx, cfg.Tracing, "kijko-server", cfg.Version)
 	if err != nil {
 		return err
 	}

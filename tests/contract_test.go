@@ -381,7 +381,7 @@ func TestOperationsAndFunctionsMatch(t *testing.T) {
 func TestEveryJobHasAWorker(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
-	w, closeWorker, err := jobs.Assemble(context.Background(), stack.Settings(t, database), slog.New(slog.DiscardHandler))
+	w, closeWorker, err := jobs.Assemble(context.Background(), stack.Settings(t, database).Config, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, closeWorker()) })
 	enqueued := map[string]bool{}

@@ -10,9 +10,9 @@ import (
 	"os/signal"
 	"syscall"
 
-	"kijko/server/app"
-	"kijko/server/config"
+	"kijko/worker/config"
 	"kijko/worker/jobs"
+	"kijko/worker/telemetry"
 )
 
 func main() {
@@ -29,12 +29,12 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := cfg.ValidateWorker(); err != nil {
+	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("settings:\n%w", err)
 	}
-	log, flush := app.NewLogger(os.Stderr, cfg.LogLevel)
+	log, flush := telemetry.NewLogger(os.Stderr, cfg.LogLevel)
 	defer flush()
-	stopTracing, err := app.Trace(ctx, cfg.Tracing, "kijko-worker", cfg.Version)
+	stopTracing, err := telemetry.Trace(ctx, cfg.Tracing, "kijko-worker", cfg.Version)
 	if err != nil {
 		return err
 	}

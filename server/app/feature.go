@@ -66,7 +66,7 @@ func (a *App) executions(exec *api.Executor, box *seal.Box) (*executions.Feature
 	settings := executions.Settings{Exec: exec, Providers: a.models, Watch: a.realtime.Watch, Wait: a.cfg.ExecutionWait, Log: a.log}
 	if box != nil {
 		settings.Unseal = func(organizationID, provider, sealed string) (string, error) {
-			plain, err := box.Open(llm.KeyPurpose(organizationID, provider), sealed)
+			plain, err := box.Open(seal.ProviderKey(organizationID, provider), sealed)
 			return string(plain), err
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	worker "kijko/worker/config"
 )
 
 func TestLoad(t *testing.T) {
@@ -26,9 +28,9 @@ func TestLoad(t *testing.T) {
 		require.ErrorContains(t, c.Validate(), "JWT_PRIVATE_KEY: is missing")
 	})
 	t.Run("EveryFaultIsNamedAtOnce", func(t *testing.T) {
-		c := Config{Debug: true, EncryptionKey: "short", ServiceToken: "short", Addr: "nowhere", MetricsAddr: "nowhere", MetricsToken: "short", PublicURL: "ftp://x", Origins: []string{"*"},
-			GitHosts: []string{"git.example.nl"}, SMTPHost: "mail.example.nl", LogLevel: "loud", AnthropicURL: "nowhere", GoogleURL: "nowhere",
-			LocalModel: "maybe", LocalModelDelay: -1}
+		c := Config{ServiceToken: "short", Addr: "nowhere", MetricsAddr: "nowhere", MetricsToken: "short", PublicURL: "ftp://x", Origins: []string{"*"},
+			Config: worker.Config{Debug: true, EncryptionKey: "short", GitHosts: []string{"git.example.nl"}, SMTPHost: "mail.example.nl", LogLevel: "loud",
+				AnthropicURL: "nowhere", GoogleURL: "nowhere", LocalModel: "maybe", LocalModelDelay: -1}}
 		err := c.Validate()
 		for _, name := range []string{"DATABASE_URL", "ENCRYPTION_KEY", "KIJKO_SERVICE_TOKEN", "KIJKO_ACCESS_TOKEN_TTL", "KIJKO_ADDR", "KIJKO_METRICS_ADDR", "KIJKO_METRICS_TOKEN",
 			"APP_URL", "CORS_ORIGINS", "KIJKO_GIT_*", "SMTP_*", "ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL", "KIJKO_MODEL_TIMEOUT", "KIJKO_LOCAL_MODEL", "KIJKO_LOCAL_MODEL_DELAY", "KIJKO_WORKER_SLOTS", "KIJKO_WORKER_MEMORY_MB",
@@ -37,22 +39,22 @@ func TestLoad(t *testing.T) {
 		}
 	})
 	t.Run("AnswersAreNeverMadeUpInProduction", func(t *testing.T) {
-		c := Config{LocalModel: "on"}
+		c := Config{Config: worker.Config{LocalModel: "on"}}
 		require.ErrorContains(t, c.Validate(), "KIJKO_LOCAL_MODEL: ")
 		c.Debug = true
 		require.NotContains(t, c.Validate().Error(), "KIJKO_LOCAL_MODEL: ")
 	})
 	t.Run("TheLocalModelIsForDevelopmentWithoutAnyKey", func(t *testing.T) {
 		for _, one := range []struct {
-			c    Config
+			c    worker.Config
 			want bool
 		}{
-			{Config{LocalModel: "auto", Debug: true}, true},
-			{Config{LocalModel: "auto", Debug: true, AnthropicKey: "k"}, false},
-			{Config{LocalModel: "auto", Debug: true, GoogleKey: "k"}, false},
-			{Config{LocalModel: "on", Debug: true, GoogleKey: "k"}, true},
-			{Config{LocalModel: "off", Debug: true}, false},
-			{Config{LocalModel: "auto"}, false},
+			{worker.Config{LocalModel: "auto", Debug: true}, true},
+			{worker.Config{LocalModel: "auto", Debug: true, AnthropicKey: "k"}, false},
+			{worker.Config{LocalModel: "auto", Debug: true, GoogleKey: "k"}, false},
+			{worker.Config{LocalModel: "on", Debug: true, GoogleKey: "k"}, true},
+			{worker.Config{LocalModel: "off", Debug: true}, false},
+			{worker.Config{LocalModel: "auto"}, false},
 		} {
 			require.Equal(t, one.want, one.c.Models().Local, "%+v", one.c)
 		}
@@ -75,7 +77,7 @@ func TestLoad(t *testing.T) {
 }
 
 func TestEncryptionKeysRotate(t *testing.T) {
-	c := Config{EncryptionKey: "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=, YWJjZGVmMDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODk="}
+	c := worker.Config{EncryptionKey: "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=, YWJjZGVmMDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODk="}
 	keys, err := c.EncryptionKeys()
 	require.NoError(t, err)
 	require.Len(t, keys, 2)

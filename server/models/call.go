@@ -10,6 +10,7 @@ import (
 	"kijko/server/api"
 	"kijko/server/openapi"
 	"kijko/worker/llm"
+	"kijko/worker/seal"
 )
 
 // admitted is what the database says of a call that it has charged.
@@ -75,7 +76,7 @@ func (f *Feature) ownKey(ctx context.Context, c *api.Call, a admitted) (string, 
 	if f.Box == nil {
 		return "", unreadable(errors.New("there is no ENCRYPTION_KEY"))
 	}
-	key, err := f.Box.Open(llm.KeyPurpose(a.OrganizationID, a.Answers), string(answer.Body))
+	key, err := f.Box.Open(seal.ProviderKey(a.OrganizationID, a.Answers), string(answer.Body))
 	if err != nil {
 		return "", unreadable(err)
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"kijko/server/api"
-	"kijko/worker/llm"
+	"kijko/worker/seal"
 )
 
 // setProviderKey answers PUT /ai/provider-keys/{provider}: the key is encrypted here, for this organization and provider, and only then
@@ -37,7 +37,7 @@ func (f *Feature) setProviderKey(c *api.Call) error {
 	if err != nil {
 		return err
 	}
-	sealed, err := f.Box.Seal(llm.KeyPurpose(org, provider), []byte(key))
+	sealed, err := f.Box.Seal(seal.ProviderKey(org, provider), []byte(key))
 	if err != nil {
 		return err
 	}

@@ -9,10 +9,8 @@ import (
 	"net/http"
 
 	"kijko/server/api"
+	"kijko/worker/seal"
 )
-
-// SecretPurpose binds sealed webhook secrets to their use; the worker opens them with it.
-const SecretPurpose = "project webhook"
 
 // withSecret passes the request on as it is, unless it may set a webhook address: then a fresh secret goes along, sealed. When the
 // address was new, the answer repeats the sealed text, and the plain one takes its place: the only time that anybody sees it.
@@ -53,7 +51,7 @@ func (f *Feature) newSecret() (plain, sealed string, err error) {
 		return "", "", fmt.Errorf("draw a webhook secret: %w", err)
 	}
 	plain = "whsec_" + hex.EncodeToString(raw)
-	sealed, err = f.box.Seal(SecretPurpose, []byte(plain))
+	sealed, err = f.box.Seal(seal.ProjectWebhook, []byte(plain))
 	return plain, sealed, err
 }
 
@@ -71,7 +69,7 @@ func (f *Feature) reveal(body []byte, sealed, plain string) ([]byte, error) {
 		return body, nil
 	case sealed:
 	default:
-		opened, err := f.box.Open(SecretPurpose, answer.Secret)
+		opened, err := f.box.Open(seal.ProjectWebhook, answer.Secret)
 		if err != nil {
 			return nil, fmt.Errorf("open the stored webhook secret: %w", err)
 		}

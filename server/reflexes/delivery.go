@@ -20,6 +20,7 @@ import (
 	"kijko/server/api"
 	"kijko/server/openapi"
 	"kijko/worker/condition"
+	"kijko/worker/seal"
 )
 
 const (
@@ -184,7 +185,7 @@ func (f *Feature) isGenuine(sealed string, signature, signed []byte) bool {
 	if signature == nil || sealed == "" || f.box == nil {
 		return false
 	}
-	secret, err := f.box.Open(Purpose, sealed)
+	secret, err := f.box.Open(seal.ReflexWebhook, sealed)
 	if err != nil {
 		f.log.Error("the secret of a webhook cannot be opened; was a key removed from ENCRYPTION_KEY?", "error", err)
 		return false

@@ -10,10 +10,8 @@ import (
 	"net/http"
 
 	"kijko/server/api"
+	"kijko/worker/seal"
 )
-
-// Purpose binds sealed secrets to their use.
-const Purpose = "reflex webhook"
 
 // newSecret gives "whsec_" and 16 random bytes in hex, plain and sealed.
 func (f *Feature) newSecret() (plain, sealed string, err error) {
@@ -28,7 +26,7 @@ func (f *Feature) newSecret() (plain, sealed string, err error) {
 		return "", "", fmt.Errorf("draw a webhook secret: %w", err)
 	}
 	plain = "whsec_" + hex.EncodeToString(raw)
-	sealed, err = f.box.Seal(Purpose, []byte(plain))
+	sealed, err = f.box.Seal(seal.ReflexWebhook, []byte(plain))
 	return plain, sealed, err
 }
 
@@ -46,7 +44,7 @@ func (f *Feature) reveal(body []byte) []byte {
 	for at >= 0 {
 		begin := at + len(sealedMember) - len("v1.")
 		size := bytes.IndexByte(body[begin:], '"')
-		plain, err := f.box.Open(Purpose, string(body[begin:begin+size]))
+		plain, err := f.box.Open(seal.ReflexWebhook, string(body[begin:begin+size]))
 		if err != nil {
 			plain = body[begin : begin+size]
 		}

@@ -8,8 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"kijko/server/config"
-	"kijko/server/projects"
+	"kijko/worker/config"
 	"kijko/worker/keycloak"
 	"kijko/worker/llm"
 	"kijko/worker/mail"
@@ -31,11 +30,11 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger) (*Worker
 			return nil, nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
 		}
 		unseal = func(sealed string) (string, error) {
-			plain, err := box.Open(projects.SecretPurpose, sealed)
+			plain, err := box.Open(seal.ProjectWebhook, sealed)
 			return string(plain), err
 		}
 		unsealKey = func(organizationID uuid.UUID, provider, sealed string) (string, error) {
-			plain, err := box.Open(llm.KeyPurpose(organizationID.String(), provider), sealed)
+			plain, err := box.Open(seal.ProviderKey(organizationID.String(), provider), sealed)
 			return string(plain), err
 		}
 	}

@@ -20,11 +20,6 @@ const (
 // DefaultMaxTokens is what a request without max_tokens may produce.
 const DefaultMaxTokens = 4096
 
-// KeyPurpose binds an organization's sealed key to its use: what is sealed for one organization and provider opens for no other.
-func KeyPurpose(organizationID, provider string) string {
-	return "provider key " + organizationID + " " + provider
-}
-
 // Role says who speaks.
 type Role string
 

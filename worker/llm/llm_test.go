@@ -15,6 +15,7 @@ import (
 
 	"kijko/worker/llm"
 	"kijko/worker/llm/llmtest"
+	"kijko/worker/seal"
 )
 
 // both names a model of each provider.
@@ -381,7 +382,7 @@ func TestWhoIsThere(t *testing.T) {
 	}
 	_, err = set.For("openai")
 	require.Equal(t, llm.ModelNotSupported, must(t, err).Code)
-	require.NotEqual(t, llm.KeyPurpose("a", llm.Google), llm.KeyPurpose("b", llm.Google))
+	require.NotEqual(t, seal.ProviderKey("a", llm.Google), seal.ProviderKey("b", llm.Google))
 }
 
 func TestWholeNumbersInEveryWayOfJSON(t *testing.T) {

@@ -1,0 +1,247 @@
+// Package config is what both programs read: environment variables, each with its meaning beside it. The worker needs no more; the server embeds it
+// and adds the settings of the edge.
+package config
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+
+	"kijko/worker/gitfetch"
+	"kijko/worker/keycloak"
+	"kijko/worker/llm"
+	"kijko/worker/mail"
+)
+
+// Config is the settings of both programs. The tag `doc` is what docs/settings.md says; `secret` marks what is never shown.
+type Config struct {
+	DataDir string `env:"KIJKO_DATA_DIR" envDefault:".kijko" doc:"Folder for the private database, stored files and work in progress."`
+	Debug   bool   `env:"DEBUG" envDefault:"false" doc:"Development: generated keys, cookies without Secure, readable logs. Never in production."`
+	Version string `env:"APP_VERSION" envDefault:"1.0.0" doc:"Version shown by health checks."`
+
+	Database       string        `env:"DATABASE_URL" secret:"true" doc:"Postgres, as kijko_server (with -dev: as the owner). Empty with -dev: a private cluster under KIJKO_DATA_DIR."`
+	DatabaseWorker string        `env:"DATABASE_WORKER_URL" secret:"true" doc:"Postgres as kijko_worker, without a transaction pooler. Default: DATABASE_URL."`
+	ShutdownGrace  time.Duration `env:"KIJKO_SHUTDOWN_GRACE" envDefault:"20s" doc:"Time that running requests and jobs get when the process stops."`
+
+	EncryptionKey string `env:"ENCRYPTION_KEY" secret:"true" doc:"base64 of 32 random bytes for secrets at rest; several, separated by commas, the first encrypts. Required outside development."`
+
+	KeycloakURL         string `env:"KEYCLOAK_URL" doc:"Base URL of Keycloak; empty: not used."`
+	KeycloakInternalURL string `env:"KEYCLOAK_INTERNAL_URL" doc:"Where this server reaches Keycloak, if elsewhere."`
+	KeycloakRealm       string `env:"KEYCLOAK_REALM" envDefault:"kijko" doc:"Realm."`
+	KeycloakClientID    string `env:"KEYCLOAK_CLIENT_ID" envDefault:"kijko-backend" doc:"Client that tokens must be meant for."`
+	KeycloakSecret      string `env:"KEYCLOAK_CLIENT_SECRET" secret:"true" doc:"Secret of that client, which its service account ends sessions with. Empty: signing out leaves Keycloak's session as it is."`
+
+	StorageURL string `env:"KIJKO_STORAGE_URL" doc:"Where files go: file:///path or s3://bucket?... Default: a folder under KIJKO_DATA_DIR."`
+
+	GitHub          string   `env:"KIJKO_GIT_GITHUB_URL" doc:"Base URL instead of https://github.com (GitHub Enterprise)."`
+	GitLab          string   `env:"KIJKO_GIT_GITLAB_URL" doc:"Base URL instead of https://gitlab.com."`
+	Bitbucket       string   `env:"KIJKO_GIT_BITBUCKET_URL" doc:"Base URL instead of https://bitbucket.org."`
+	Azure           string   `env:"KIJKO_GIT_AZURE_URL" doc:"Base URL instead of https://dev.azure.com."`
+	GitHosts        []string `env:"KIJKO_GIT_HOSTS" doc:"Further hosts as host=provider, separated by commas, such as git.example.nl=gitlab; host=provider@URL is contacted at the URL."`
+	GitAllowPrivate bool     `env:"KIJKO_GIT_ALLOW_PRIVATE" envDefault:"false" doc:"Allow Git hosts and webhooks on private addresses."`
+
+	SMTPHost     string `env:"SMTP_HOST" doc:"Mail server; empty: this installation sends no mail, and what needs it answers 503."`
+	SMTPPort     int    `env:"SMTP_PORT" envDefault:"587" doc:"Its port."`
+	SMTPUsername string `env:"SMTP_USERNAME" doc:"Login at the mail server; empty: none."`
+	SMTPPassword string `env:"SMTP_PASSWORD" secret:"true" doc:"Password of that login."`
+	SMTPFrom     string `env:"SMTP_FROM" doc:"Sender, such as Kijko <mail@example.nl>. Required with SMTP_HOST."`
+	SMTPTLS      string `env:"SMTP_TLS" envDefault:"starttls" doc:"starttls, tls (encrypted from the start) or none (only for a server nearby, without a login)."`
+
+	AnthropicKey    string        `env:"ANTHROPIC_API_KEY" secret:"true" doc:"Key at Anthropic for organizations without one of their own; empty: only those with one."`
+	AnthropicURL    string        `env:"ANTHROPIC_BASE_URL" envDefault:"https://api.anthropic.com" doc:"Where Anthropic is reached."`
+	GoogleKey       string        `env:"GEMINI_API_KEY" secret:"true" doc:"The same for Google's models. GOOGLE_API_KEY is another name for it."`
+	GoogleURL       string        `env:"GOOGLE_GEMINI_BASE_URL" envDefault:"https://generativelanguage.googleapis.com" doc:"Where Google's models are reached."`
+	ModelTimeout    time.Duration `env:"KIJKO_MODEL_TIMEOUT" envDefault:"120s" doc:"Longest time for one request to a model provider."`
+	LocalModel      string        `env:"KIJKO_LOCAL_MODEL" envDefault:"auto" doc:"The labelled local model, which answers for providers without a key: on, off, or auto (on in development without any key). Refused in production."`
+	LocalModelDelay time.Duration `env:"KIJKO_LOCAL_MODEL_DELAY" envDefault:"0s" doc:"How long the local model pretends to think."`
+
+	Slots int `env:"KIJKO_WORKER_SLOTS" envDefault:"2" doc:"Ingestions that one worker runs at a time."`
+	// Each run in hand is a goroutine that waits for a provider; it holds no connection to the database.
+	Executions int `env:"KIJKO_WORKER_EXECUTIONS" envDefault:"50" doc:"Runs of skills that one worker has in hand at a time."`
+
+	MemoryMB int `env:"KIJKO_WORKER_MEMORY_MB" envDefault:"512" doc:"Soft memory limit of a worker process, which cleans up more often near it; GOMEMLIMIT goes first."`
+
+	LogLevel string `env:"KIJKO_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error."`
+	Tracing  string `env:"OTEL_EXPORTER_OTLP_ENDPOINT" doc:"OpenTelemetry collector (OTLP over HTTP); empty: no traces."`
+}
+
+// Load reads the environment. The result still needs Validate.
+func Load() (Config, error) {
+	var c Config
+	if err := env.Parse(&c); err != nil {
+		return c, fmt.Errorf("settings: %w", err)
+	}
+	c.Complete()
+	return c, nil
+}
+
+// Complete fills settings whose default is another setting.
+func (c *Config) Complete() {
+	if c.DatabaseWorker == "" {
+		c.DatabaseWorker = c.Database
+	}
+	if c.GoogleKey == "" {
+		c.GoogleKey = os.Getenv("GOOGLE_API_KEY")
+	}
+}
+
+// Validate reports every fault at once, each by the name of its setting.
+func (c Config) Validate() error {
+	faults := c.Faults()
+	if c.DatabaseWorker == "" {
+		faults = append(faults, Fault("DATABASE_WORKER_URL", "is missing"))
+	}
+	return Join(faults)
+}
+
+// Fault is one thing wrong with a setting.
+func Fault(name, format string, args ...any) error {
+	return fmt.Errorf("%s: %s", name, fmt.Sprintf(format, args...))
+}
+
+// Join puts faults together, in the order of their names.
+func Join(faults []error) error {
+	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(faults...)
+}
+
+// FaultsOfURLs are those of settings that must be web addresses where they are set.
+func FaultsOfURLs(settings map[string]string) (faults []error) {
+	for name, value := range settings {
+		if u, err := url.Parse(value); value != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
+			faults = append(faults, Fault(name, "must be an http or https URL"))
+		}
+	}
+	return faults
+}
+
+// Faults are those of the settings here. A production start without its secrets is refused; there is no default secret.
+func (c Config) Faults() []error {
+	faults := FaultsOfURLs(map[string]string{"KEYCLOAK_URL": c.KeycloakURL, "KIJKO_GIT_GITHUB_URL": c.GitHub, "KIJKO_GIT_GITLAB_URL": c.GitLab,
+		"KIJKO_GIT_BITBUCKET_URL": c.Bitbucket, "KIJKO_GIT_AZURE_URL": c.Azure, "ANTHROPIC_BASE_URL": c.AnthropicURL,
+		"GOOGLE_GEMINI_BASE_URL": c.GoogleURL, "OTEL_EXPORTER_OTLP_ENDPOINT": c.Tracing})
+	fault := func(name, format string, args ...any) { faults = append(faults, Fault(name, format, args...)) }
+	if !c.Debug && c.EncryptionKey == "" {
+		fault("ENCRYPTION_KEY", "is missing; make one with: openssl rand -base64 32")
+	}
+	if _, err := c.EncryptionKeys(); err != nil {
+		fault("ENCRYPTION_KEY", "%v", err)
+	}
+	if _, err := gitfetch.NewHosts(c.Hosts()); err != nil {
+		fault("KIJKO_GIT_*", "%v", err)
+	}
+	if c.SMTPHost != "" {
+		if _, err := mail.New(c.Mail()); err != nil {
+			fault("SMTP_*", "%v", err)
+		}
+	}
+	switch {
+	case !slices.Contains([]string{"", "auto", "on", "off"}, c.LocalModel):
+		fault("KIJKO_LOCAL_MODEL", "must be auto, on or off")
+	case c.LocalModel == "on" && !c.Debug:
+		fault("KIJKO_LOCAL_MODEL", "answers are never made up in production; configure a provider's key")
+	}
+	if c.ModelTimeout < time.Second || c.ModelTimeout > 10*time.Minute {
+		fault("KIJKO_MODEL_TIMEOUT", "must lie between 1s and 10m")
+	}
+	if c.LocalModelDelay < 0 || c.LocalModelDelay > time.Hour {
+		fault("KIJKO_LOCAL_MODEL_DELAY", "must lie between 0 and 1h")
+	}
+	if c.Slots < 1 || c.Slots > 64 {
+		fault("KIJKO_WORKER_SLOTS", "must lie between 1 and 64")
+	}
+	if c.MemoryMB < 128 {
+		fault("KIJKO_WORKER_MEMORY_MB", "must be at least 128")
+	}
+	if c.Executions < 1 || c.Executions > 1000 {
+		fault("KIJKO_WORKER_EXECUTIONS", "must lie between 1 and 1000")
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
+		fault("KIJKO_LOG_LEVEL", "must be debug, info, warn or error")
+	}
+	return faults
+}
+
+// Hosts is what the settings say about Git hosts.
+func (c Config) Hosts() gitfetch.HostConfig {
+	hosts := gitfetch.HostConfig{AllowPrivate: c.GitAllowPrivate, Extra: map[string]gitfetch.Provider{}, Aliases: map[string]string{},
+		BaseURLs: map[gitfetch.Provider]string{gitfetch.GitHub: c.GitHub, gitfetch.GitLab: c.GitLab, gitfetch.Bitbucket: c.Bitbucket,
+			gitfetch.Azure: c.Azure}}
+	for _, entry := range c.GitHosts {
+		host, rest, _ := strings.Cut(entry, "=")
+		provider, alias, _ := strings.Cut(rest, "@")
+		hosts.Extra[host] = gitfetch.Provider(provider)
+		if alias != "" {
+			hosts.Aliases[host] = alias
+		}
+	}
+	return hosts
+}
+
+// HostProviders names the hosts beyond the providers' own, for the database's rule on repository addresses.
+func (c Config) HostProviders() map[string]string {
+	hosts := map[string]string{}
+	for host, provider := range c.Hosts().Extra {
+		hosts[host] = string(provider)
+	}
+	for provider, base := range c.Hosts().BaseURLs {
+		if u, err := url.Parse(base); base != "" && err == nil {
+			hosts[strings.ToLower(u.Host)] = string(provider)
+		}
+	}
+	return hosts
+}
+
+// Mail is what the settings say about the mail server.
+func (c Config) Mail() mail.Config {
+	return mail.Config{Host: c.SMTPHost, Port: c.SMTPPort, Username: c.SMTPUsername, Password: c.SMTPPassword, From: c.SMTPFrom, TLS: c.SMTPTLS}
+}
+
+// Keycloak is what the settings say about the service account at Keycloak.
+func (c Config) Keycloak() keycloak.Config {
+	return keycloak.Config{URL: c.KeycloakURL, InternalURL: c.KeycloakInternalURL, Realm: c.KeycloakRealm, ClientID: c.KeycloakClientID,
+		ClientSecret: c.KeycloakSecret}
+}
+
+// Models is what the settings say about model providers.
+func (c Config) Models() llm.Config {
+	local := c.LocalModel == "on" || c.LocalModel == "auto" && c.Debug && c.AnthropicKey == "" && c.GoogleKey == ""
+	return llm.Config{AnthropicKey: c.AnthropicKey, AnthropicURL: c.AnthropicURL, GoogleKey: c.GoogleKey, GoogleURL: c.GoogleURL,
+		Local: local, LocalDelay: c.LocalModelDelay}
+}
+
+// Storage is the address of the blob store; a relative data folder is made absolute.
+func (c Config) Storage() string {
+	if c.StorageURL != "" {
+		return c.StorageURL
+	}
+	folder, err := filepath.Abs(filepath.Join(c.DataDir, "files"))
+	if err != nil {
+		folder = filepath.Join(c.DataDir, "files")
+	}
+	return "file://" + filepath.ToSlash(folder)
+}
+
+// EncryptionKeys decodes ENCRYPTION_KEY; the first encrypts, all decrypt.
+func (c Config) EncryptionKeys() ([][]byte, error) {
+	var keys [][]byte
+	for _, text := range strings.Split(c.EncryptionKey, ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		key, err := base64.StdEncoding.DecodeString(text)
+		if err != nil || len(key) != 32 {
+			return nil, errors.New("each key must be base64 of 32 bytes; make one with: openssl rand -base64 32")
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}

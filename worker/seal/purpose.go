@@ -1,0 +1,14 @@
+package seal
+
+// What sealed texts are for. A text that was sealed for one purpose opens for no other, so these strings never change.
+const (
+	// ProjectWebhook is the secret of a project's own chunking webhook.
+	ProjectWebhook = "project webhook"
+	// ReflexWebhook is the secret that signs deliveries to a reflex.
+	ReflexWebhook = "reflex webhook"
+)
+
+// ProviderKey is an organization's own key at a model provider: what is sealed for one organization and provider opens for no other.
+func ProviderKey(organizationID, provider string) string {
+	return "provider key " + organizationID + " " + provider
+}
