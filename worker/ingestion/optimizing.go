@@ -41,6 +41,7 @@ func (r *run) runOptimize(ctx context.Context) error {
 		return err
 	}
 	stage := &optimizeStage{files: len(r.files)}
+	stage.out.Run = r.t.RunID
 	r.showOptimize(stage)
 	plan, err := r.observe(ctx, stage)
 	if err != nil {
@@ -51,7 +52,6 @@ func (r *run) runOptimize(ctx context.Context) error {
 	}
 	stage.finish()
 	r.showOptimize(stage)
-	stage.out.Run = r.t.RunID
 	r.optimized = &stage.out
 	r.t.Checkpoint.Optimized = r.optimized
 	return r.saveCheckpoint(ctx)
