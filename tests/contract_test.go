@@ -237,8 +237,8 @@ func listed(t *testing.T) map[string]map[int]bool {
 // looksLikeACode is true for texts that are written like codes; words of one syllable are named.
 var looksLikeACode = regexp.MustCompile(`^([A-Z]+(_[A-Z]+)+|INTERNAL|CONFLICT|FORBIDDEN|TIMEOUT|UNAUTHENTICATED|UNREACHABLE|BEHIND)$`)
 
-// noCodes are written like codes and are names of settings, or what a provider calls a bad key.
-var noCodes = regexp.MustCompile(`^(KIJKO|GIT|AWS|OTEL|SMTP|MAIL)_|_(URL|KEY|ORIGINS|PROXIES|SIZE)$|^API_KEY_INVALID$`)
+// noCodes are written like codes and are names of settings, or what a provider calls its failures.
+var noCodes = regexp.MustCompile(`^(KIJKO|GIT|AWS|OTEL|SMTP|MAIL)_|_(URL|KEY|ORIGINS|PROXIES|SIZE)$|^(API_KEY_INVALID|INVALID_ARGUMENT|FAILED_PRECONDITION|RESOURCE_EXHAUSTED|DEADLINE_EXCEEDED)$`)
 
 func TestEveryCodeIsListed(t *testing.T) {
 	t.Parallel()

@@ -65,8 +65,8 @@ func TestAddressesInUseSurviveTheRuleOfAddresses(t *testing.T) {
 	setUp(t, d)
 	require.Equal(t, []string{"ann@example.nl", "bom@example.nl", "len@example..nl", "nbsp@example.nl", "taken@example.nl", "taken@example.nl\ufeff", "éva@example.nl", "\ufeffvouched@example.nl"},
 		testdb.Value[[]string](d, `select array_agg(email order by email collate "C") from public.users where email not like '%.invalid'`))
-	require.Equal(t, []string{"ann@example.nl", "b@-example.nl"},
-		testdb.Value[[]string](d, `select array_agg(to_address order by to_address) from private.mails`), "what no server would take waits no longer")
+	require.Equal(t, []string{"ann@example.nl"},
+		testdb.Value[[]string](d, `select array_agg(to_address order by to_address) from private.mails`), "the outbox keeps no address that no server would take")
 	// Every account can still be changed.
 	d.Exec("update public.users set email_verified_at = now(), timezone = 'Europe/Amsterdam', first_name = 'Ann'")
 	setUp(t, d)

@@ -118,7 +118,6 @@ var own = map[string]string{
 	"server/realtime/hub.go":           "events of the database",
 	"server/realtime/store.go":         "answers and refusals of the database",
 	"server/realtime/watch.go":         "events of the database",
-	"server/reflexes/delivery.go":      "answers of the database",
 	"server/reflexes/watch.go":         "a body without a form of its own, into a map",
 	"server/socketio/packet.go":        "the list that a packet is, and texts",
 	"server/socketio/place.go":         "frames of this program",
@@ -130,6 +129,7 @@ var own = map[string]string{
 	"worker/ingestion/spill/codec.go":  "files of this program",
 	"worker/ingestion/task.go":         "answers of the database",
 	"worker/ingestion/workdir.go":      "a file of this program",
+	"worker/llm/proposal.go":           "the example that a system prompt shows, into a map",
 	"worker/jobs/reflexes.go":          "answers of the database",
 }
 

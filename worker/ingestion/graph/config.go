@@ -2,11 +2,12 @@ package graph
 
 import (
 	"cmp"
-	"encoding/json"
 	"maps"
 	"path"
 	"slices"
 	"strings"
+
+	"kijko/worker/exactjson"
 
 	"github.com/pelletier/go-toml/v2"
 	"golang.org/x/mod/modfile"
@@ -138,7 +139,7 @@ func (c *config) packageJSON(dir, text string) {
 		Exports any            `json:"exports"`
 		Imports map[string]any `json:"imports"`
 	}
-	if json.Unmarshal([]byte(text), &raw) != nil {
+	if exactjson.Unmarshal([]byte(text), &raw) != nil {
 		return
 	}
 	p := &npmPackage{dir: dir, name: raw.Name, exports: raw.Exports, imports: raw.Imports}
@@ -177,7 +178,7 @@ func (c *config) tsconfig(name, text string) {
 			Path string `json:"path"`
 		} `json:"references"`
 	}
-	if json.Unmarshal(plainJSON(text), &raw) != nil {
+	if exactjson.Unmarshal(plainJSON(text), &raw) != nil {
 		return
 	}
 	dir := path.Dir(name)

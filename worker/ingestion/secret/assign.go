@@ -151,18 +151,6 @@ func (g *gap) endsName(i int, kind byte, size int) bool {
 	return g.from >= size && t[g.from-size:g.from] == t[i:i+size] && kind != '`'
 }
 
-// quotedName says whether a quote stands right before the name.
-func (g *gap) quotedName() bool {
-	if g.from == 0 {
-		return false
-	}
-	switch g.d.text[g.from-1] {
-	case '"', '\'', '`', ';':
-		return true
-	}
-	return false
-}
-
 // firstOfPair says whether the quoted name is the first argument of a call or the first member of a list.
 func (g *gap) firstOfPair() bool {
 	t := g.d.text
@@ -714,7 +702,7 @@ func (g *gap) startsLine() bool {
 	case "", "-", "export", "set", "ENV", "ARG", "env", "arg", "- export":
 		return true
 	}
-	return strings.HasSuffix(before, ":") || strings.HasPrefix(before, "machine ") || g.d.netrc || strings.IndexAny(before, ";=?&,") < 0
+	return strings.HasSuffix(before, ":") || strings.HasPrefix(before, "machine ") || g.d.netrc || !strings.ContainsAny(before, ";=?&,")
 }
 
 var defaultValue = regexp.MustCompile(`^"[ \t]*\{[^{}]*?\n[ \t]*default[ \t]*=[ \t]*`)
