@@ -129,6 +129,7 @@ var own = map[string]string{
 	"worker/ingestion/spill/codec.go":  "files of this program",
 	"worker/ingestion/task.go":         "answers of the database",
 	"worker/ingestion/workdir.go":      "a file of this program",
+	"worker/llm/failure.go":            "whether an answer of a provider is whole",
 	"worker/llm/proposal.go":           "the example that a system prompt shows, into a map",
 	"worker/jobs/reflexes.go":          "answers of the database",
 }

@@ -150,10 +150,15 @@ func hollow(x *exchange, key string) *Error {
 	if said := errorIn(head, false); said != nil {
 		return said.as(said.status).finish(x, key)
 	}
-	if len(head) == 0 || head[0] == '{' && len(x.head) < maxRefusal && !json.Valid(head) {
+	if len(head) == 0 || head[0] == '{' && len(x.head) < maxRefusal && cutShort(head) {
 		return brokeOff()
 	}
 	return nil
+}
+
+// cutShort says whether a text is the beginning of JSON; one that could never become JSON is another matter.
+func cutShort(raw []byte) bool {
+	return errors.Is(json.NewDecoder(bytes.NewReader(raw)).Decode(new(json.RawMessage)), io.ErrUnexpectedEOF)
 }
 
 // as is the refusal under a status; 0 is one that was not told.
