@@ -96,7 +96,7 @@ func TestTheDocumentIsWhole(t *testing.T) {
 		require.NotEmpty(t, entry["summary"], "%s has no summary", op.ID)
 		list, _ := entry["tags"].([]any)
 		require.Len(t, list, 1, "%s stands under one tag", op.ID)
-		require.True(t, tags[list[0].(string)], "%s: the tag %v is not described", op.ID, list[0])
+		require.True(t, tags[list[0].(string)], "%s: the tag %v is not described: add it to tags in server/openapi/common.yaml", op.ID, list[0])
 		for _, name := range placeholder.FindAllStringSubmatch(op.Path, -1) {
 			require.True(t, slices.ContainsFunc(op.Params, func(p openapi.Param) bool { return p.In == "path" && p.Name == name[1] && p.Required }),
 				"%s does not declare {%s}", op.ID, name[1])
@@ -196,7 +196,7 @@ func TestMembersOfRequestsHaveNoDefault(t *testing.T) {
 				return
 			}
 			_, isMember := v["type"]
-			assert.False(t, isMember && v["default"] != nil, "%s has a default", place)
+			assert.False(t, isMember && v["default"] != nil, "%s has a default: say it in the description", place)
 			for _, key := range slices.Sorted(maps.Keys(v)) {
 				if key != "examples" {
 					walk(place+"/"+key, v[key])
@@ -264,7 +264,7 @@ func TestOperationsNameTheirClientFunction(t *testing.T) {
 		byRoute[op.Method+" "+placeholder.ReplaceAllString(op.Path, "{}")] = op
 		other := named[name]
 		isAlias := other != nil && other.Path == op.Path && (strings.HasPrefix(op.ID, other.ID) || strings.HasPrefix(other.ID, op.ID))
-		require.True(t, other == nil || isAlias, "%s and another operation are both called %s", op.ID, name)
+		require.True(t, other == nil || isAlias, "%s and another operation are both called %s: give one another x-client-name", op.ID, name)
 		named[name] = op
 	}
 	files, err := filepath.Glob("../docs/contract/operations-*.tsv")
@@ -290,7 +290,7 @@ func TestOperationsNameTheirClientFunction(t *testing.T) {
 				continue // not served yet
 			}
 			checked++
-			require.Equal(t, cmp.Or(call[2], call[1])+"."+call[3], d.operation(op)["x-client-name"], "%s %s", row[0], row[1])
+			require.Equal(t, cmp.Or(call[2], call[1])+"."+call[3], d.operation(op)["x-client-name"], "%s %s: set x-client-name to what %s says", row[0], row[1], file)
 		}
 	}
 	require.Greater(t, checked, 80)

@@ -176,7 +176,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 		if slices.Contains([]string{"usage_counters", "usage_days", "subscriptions", "memberships"}, table) || table == "audit_log" {
 			continue
 		}
-		require.False(t, strings.HasPrefix(digest, "0 "), "%s is empty: the other tenant must have rows everywhere", table)
+		require.False(t, strings.HasPrefix(digest, "0 "), "%s is empty: let newTenant (tests/isolation_test.go) make a row of it", table)
 	}
 	service := s.As(serviceToken)
 
@@ -189,7 +189,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 		}
 		body, known := probes[strings.TrimSuffix(op.ID, "Patch")]
 		if !known {
-			t.Errorf("%s (%s %s) has an id in its path and no entry in probes", op.ID, op.Method, op.Path)
+			t.Errorf("%s (%s %s) has an id in its path: give probes (tests/isolation_test.go) the body of a call, nil where it has none", op.ID, op.Method, op.Path)
 			continue
 		}
 		if isSocket(op) || strings.HasPrefix(op.ID, "receiveDelivery") {
@@ -198,6 +198,8 @@ func TestTenantsAreIsolated(t *testing.T) {
 		t.Run("IDsOfOthersAreNotFound/"+op.ID, func(t *testing.T) {
 			for _, match := range names {
 				name := match[1]
+				require.NotEmpty(t, boris.ids[name], "let newTenant (tests/isolation_test.go) set ids[%q]", name)
+				require.NotEmpty(t, codes[name], "give codes (tests/isolation_test.go) the refusal of an unknown %s", name)
 				for what, id := range map[string]string{"the other tenant's": boris.ids[name], "unknown": uuid.NewString(), "no UUID": "not-a-uuid",
 					"a UUID and more": boris.ids[name] + "x", "quoted": "%27%20or%20%271%27%3D%271", "wildcard": "%25", "UUID without dashes": strings.ReplaceAll(boris.ids[name], "-", "")} {
 					ids := map[string]string{"projectId": anna.ids["projectId"], "repoId": anna.ids["repoId"], "fileId": anna.ids["fileId"]}

@@ -69,7 +69,7 @@ func TestAFeatureHasOneName(t *testing.T) {
 		require.NotEmpty(t, found, pattern)
 		for _, path := range found {
 			if base, counts := name(path); counts {
-				assert.True(t, features[base] || slices.Contains(technical, base), "%s: %s is neither a feature (a folder of db/code) nor a technical word", path, base)
+				assert.True(t, features[base] || slices.Contains(technical, base), "%s: %s is neither a feature (a folder of db/code) nor a technical word (the list in tests/layering_test.go)", path, base)
 			}
 		}
 	}

@@ -179,6 +179,10 @@ func Remove(dataDir string) error {
 			return fmt.Errorf("remove the database: %w", err)
 		}
 	}
+	if home := filepath.Dir(p.Data); home != dir {
+		// Made for this database alone. Where something else was put into it, it stays.
+		_ = os.Remove(home)
+	}
 	return nil
 }
 

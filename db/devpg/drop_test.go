@@ -45,7 +45,7 @@ func TestDropDatabase(t *testing.T) {
 }
 
 func TestRemove(t *testing.T) {
-	dir := folder(t)
+	dir := t.TempDir() // closed to others, so that as root the database is made elsewhere
 	stopAtEnd(t, dir)
 	ctx := within(t)
 	require.NoError(t, Remove(dir), "nothing to remove is fine")
@@ -60,6 +60,9 @@ func TestRemove(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "upload.bin"), nil, 0o600))
 	require.NoError(t, Remove(dir))
 	require.NoDirExists(t, c.DataDir())
+	if home := filepath.Dir(c.DataDir()); home != dir {
+		require.NoDirExists(t, home, "nor does a folder outside stay empty")
+	}
 	require.NoFileExists(t, filepath.Join(dir, pointerFile))
 	require.FileExists(t, filepath.Join(dir, "upload.bin"), "other files stay")
 }

@@ -21,8 +21,6 @@ import (
 
 // Config is every setting. The tag `doc` is what docs/settings.md says; `secret` marks what is never shown.
 type Config struct {
-	worker.Config
-
 	Addr string `env:"KIJKO_ADDR" envDefault:"127.0.0.1:8000" doc:"Address to listen on."`
 	// Numbers of all tenants are for operators alone.
 	MetricsAddr  string `env:"KIJKO_METRICS_ADDR" doc:"Address of a listener of its own for /metrics, for a private network. Empty: none."`
@@ -52,6 +50,9 @@ type Config struct {
 	ExecutionDays int           `env:"KIJKO_EXECUTION_DAYS" envDefault:"90" doc:"Days that the numbers of runs are kept, at least 90; their texts go after 30."`
 
 	SocketsMax int `env:"KIJKO_SOCKETS_PER_USER" envDefault:"30" doc:"Open WebSockets per person."`
+
+	// What both programs read.
+	worker.Config
 }
 
 // Load reads the environment. The result still needs Validate.
