@@ -245,7 +245,7 @@ select set_config('tests.who', pg_temp.who(), true) is not null;
 select pg_temp.try_all();
 reset session authorization;
 select tests.reset();
-select is_empty($$ select operation, member, at, state, min(message) from failures group by 1, 2, 3, 4 order by 1, 2, 3 $$, 'odd arguments are refused with a refusal of ours');
+select is_empty($$ select operation, member, at, state, min(message) from failures group by 1, 2, 3, 4 order by 1, 2, 3 $$, 'odd arguments are refused with a refusal of ours: read members by private.as_*, and check rows by an assert_<table>_row (docs/adding-a-feature.md)');
 
 select * from finish();
 rollback;

@@ -223,7 +223,7 @@ grant select on parties to public;
 select cmp_ok((select count(*) from tenant_tables), '>', 20::bigint, 'the tables of tenants are found');
 
 select cmp_ok(tests.peek(format('select count(*) from public.%I where organization_id = %L', name, theirs))::bigint, '>', 0::bigint,
-  'the other tenant has rows in ' || name)
+  'the other tenant has rows in ' || name || ' (pg_temp.furnish above makes them)')
 from tenant_tables, parties order by name;
 
 -- How many rows of the other tenant somebody reads, changes or deletes: -1 where it is forbidden altogether. Nothing stays.
