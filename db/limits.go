@@ -39,6 +39,9 @@ func (l Limits) ForReads() Limits {
 	return l
 }
 
+// Whole is how long a transaction of one statement takes at most, where the database answers at all: longer means that the line to it is dead.
+func (l Limits) Whole() time.Duration { return l.LockWait + l.Statement + time.Second }
+
 // SQL is the columns of a select that set the limits until the end of the transaction.
 func (l Limits) SQL() string { return l.columns(true) }
 

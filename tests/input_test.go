@@ -234,7 +234,8 @@ func TestUploadsThatAreNoText(t *testing.T) {
 		require.Len(t, got.Errors, 3)
 		require.Len(t, got.Uploaded, 1, "content may hold anything")
 		anna.In(t).Do("POST", "/files/upload", `{"projectId": "\u0000", "files": [{"name": "a", "content": "x"}]}`).Problem(404, "PROJECT_NOT_FOUND")
-		for _, body := range []string{`{`, `[]`, `{"files": {}}`, `{"files": [7]}`, `{"files": [{"content": "x"}]}`, `{"files": [{"name": 7}]}`, "\xff"} {
+		for _, body := range []string{`{`, `[]`, `{"files": {}}`, `{"files": [7]}`, `{"files": [{"content": "x"}]}`, `{"files": [{"name": 7}]}`, "\xff",
+			`{"files": [{"name": "a.md", "content": "x\ud800"}]}`, `{"files": [{"name": "\udc00", "content": "x"}]}`} {
 			anna.In(t).Do("POST", "/files/upload", body).Problem(400, "VALIDATION_ERROR")
 		}
 	})

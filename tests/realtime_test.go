@@ -118,6 +118,31 @@ func TestRealtimeHandshake(t *testing.T) {
 			require.Equal(t, "websocket", response.Header.Get("Upgrade"))
 		}
 	})
+	t.Run("MalformedHandshakesAreProblems", func(t *testing.T) {
+		n := l.node()
+		for _, c := range []struct {
+			version, key string
+			status       int
+			code         string
+		}{
+			{"12", "dGhlIHNhbXBsZSBub25jZQ==", http.StatusUpgradeRequired, "UPGRADE_REQUIRED"},
+			{"", "dGhlIHNhbXBsZSBub25jZQ==", http.StatusUpgradeRequired, "UPGRADE_REQUIRED"},
+			{"13", "", http.StatusBadRequest, "BAD_REQUEST"},
+			{"13", "x", http.StatusBadRequest, "BAD_REQUEST"},
+			{"13", "c2hvcnQ=", http.StatusBadRequest, "BAD_REQUEST"},
+		} {
+			for _, path := range []string{"/api/v1/projects/" + project + "/ws", "/api/v1/ws"} {
+				response, body := get(t, n, path, http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"},
+					"Sec-Websocket-Version": {c.version}, "Sec-Websocket-Key": {c.key}})
+				require.Equal(t, c.status, response.StatusCode, "%v", c)
+				require.Equal(t, c.code, body["code"], "%v", c)
+				require.Equal(t, "application/problem+json", response.Header.Get("Content-Type"))
+				if c.status == http.StatusUpgradeRequired {
+					require.Equal(t, "13", response.Header.Get("Sec-Websocket-Version"))
+				}
+			}
+		}
+	})
 	t.Run("ForeignOriginIsRefused", func(t *testing.T) {
 		n := l.node()
 		_, response, err := n.tryOpen(project, dial{query: "token=" + ann.token(), header: http.Header{"Origin": {"https://evil.example"}}})

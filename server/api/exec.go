@@ -50,6 +50,8 @@ type Executor struct {
 	waker  Waker
 	places *places
 	enters [2]entering
+	// whole bounds a call on this side as well: a database that says nothing more keeps no limit, and handlers call without a deadline.
+	whole time.Duration
 	// named is false behind a pooler that cannot keep prepared statements.
 	named bool
 }
@@ -73,6 +75,7 @@ func NewExecutor(pool *pgxpool.Pool, waker Waker) *Executor {
 	config, limits := pool.Config(), db.LimitsOf(pool)
 	return &Executor{pool: pool, waker: waker, places: newPlaces(int(config.MaxConns), db.Readers(pool)),
 		enters: [2]entering{kindRead: newEntering(limits.ForReads(), "on"), kindWrite: newEntering(limits, "off")},
+		whole:  limits.Whole(),
 		named:  config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement}
 }
 
@@ -207,6 +210,8 @@ func (x *Executor) once(ctx context.Context, r *Request) (Answer, timing, error)
 	}
 	defer conn.Release()
 
+	ctx, hangUp := context.WithTimeout(ctx, x.whole)
+	defer hangUp()
 	began = time.Now()
 	enter, args := x.enter(r)
 	if x.named {

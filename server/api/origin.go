@@ -4,20 +4,21 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // Origins are the sites whose pages may call the API and open sockets, as CORS_ORIGINS lists them. An entry that ends with ":*" stands for every
-// port of its host.
+// port of its host, the scheme's own one among them, which browsers leave out.
 type Origins []string
 
 // Allow says whether a page of origin may call.
 func (o Origins) Allow(origin string) bool {
-	if slices.Contains(o, origin) {
+	if slices.Contains(o, origin) && !strings.HasSuffix(origin, ":*") {
 		return true
 	}
-	site, port, found := cutPort(origin)
-	return found && port != "*" && slices.Contains(o, site+":*")
+	site, port, given := cutPort(origin)
+	return (!given || isPort(port)) && slices.Contains(o, site+":*")
 }
 
 // AllowSocket says whether a page of origin may open a socket at host, the request's Host. The server's own pages may, and so may clients that
@@ -34,6 +35,12 @@ func cutPort(origin string) (site, port string, found bool) {
 		return origin, "", false
 	}
 	return origin[:at], origin[at+1:], true
+}
+
+// isPort keeps out what no browser writes: "http://localhost:3000/" is no origin, and "http://localhost:1@evil.example" is another host's.
+func isPort(text string) bool {
+	port, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && port > 0
 }
 
 func sameHost(origin, host string) bool {

@@ -1,13 +1,16 @@
 package api_test
 
 import (
+	"context"
 	"encoding/binary"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -20,6 +23,7 @@ import (
 // protocol) or is a simple Query.
 type wire struct {
 	trips atomic.Int64
+	mute  atomic.Bool // what clients send is lost
 	addr  string
 }
 
@@ -72,23 +76,55 @@ func (w *wire) forward(client io.Reader, server io.Writer) {
 			w.trips.Add(1)
 		}
 		started = true
+		if w.mute.Load() {
+			continue
+		}
 		if _, err := server.Write(append(header, rest...)); err != nil {
 			return
 		}
 	}
 }
 
-func TestARequestIsOneRoundTrip(t *testing.T) {
+// through puts a wire in front of the pool's database.
+func through(t *testing.T, o *db.PoolOptions) *wire {
+	t.Helper()
+	w := listen(t, o.DSN)
+	u, err := url.Parse("postgres://kijko_server@" + w.addr + "/")
+	require.NoError(t, err)
+	config, err := pgx.ParseConfig(o.DSN)
+	require.NoError(t, err)
+	u.Path, u.RawQuery = "/"+config.Database, "sslmode=disable"
+	o.DSN, o.Size = u.String(), 1
+	return w
+}
+
+// A machine that is gone closes no connection. A handler's call has no deadline of its own, and must end all the same.
+func TestADatabaseThatSaysNothingMoreEndsTheCall(t *testing.T) {
 	var w *wire
 	b := setup(t, func(_ *api.Deps, o *db.PoolOptions) {
-		w = listen(t, o.DSN)
-		u, err := url.Parse("postgres://kijko_server@" + w.addr + "/")
-		require.NoError(t, err)
-		config, err := pgx.ParseConfig(o.DSN)
-		require.NoError(t, err)
-		u.Path, u.RawQuery = "/"+config.Database, "sslmode=disable"
-		o.DSN, o.Size = u.String(), 1
+		w = through(t, o)
+		o.Timeout = 100 * time.Millisecond
 	})
+	exec := api.NewExecutor(b.pool, nil)
+	for _, readOnly := range []bool{true, false} {
+		r := &api.Request{Caller: b.caller, SQL: api.CallSQL("test_who"), Args: []any{[]byte("{}")}, ReadOnly: readOnly}
+		_, err := exec.Run(context.Background(), r)
+		require.NoError(t, err)
+		w.mute.Store(true)
+		_, err = exec.Run(context.Background(), r)
+		require.Error(t, err)
+		p := api.ProblemOf(err)
+		require.Equal(t, http.StatusServiceUnavailable, p.Status)
+		require.Equal(t, "SERVICE_UNAVAILABLE", p.Code)
+		w.mute.Store(false)
+		_, err = exec.Run(context.Background(), r)
+		require.NoError(t, err, "the dead connection is not used again")
+	}
+}
+
+func TestARequestIsOneRoundTrip(t *testing.T) {
+	var w *wire
+	b := setup(t, func(_ *api.Deps, o *db.PoolOptions) { w = through(t, o) })
 	for _, c := range []struct{ method, path, body string }{
 		{"GET", "/api/v1/who", ""}, {"POST", "/api/v1/echo/x", `{"name": "Kijko"}`}, {"POST", "/api/v1/count", "{}"}, {"GET", "/api/v1/refuse", ""},
 	} {

@@ -68,6 +68,9 @@ func Load() (Config, error) {
 	if c.PublicURL == "" {
 		c.PublicURL = urlOf(c.Addr)
 	}
+	for i, origin := range c.Origins {
+		c.Origins[i] = asOrigin(origin)
+	}
 	return c, nil
 }
 
@@ -146,10 +149,22 @@ func (c Config) SocketOrigins() []string {
 	origins := slices.Clone(c.Origins)
 	for _, own := range []string{c.PublicURL, c.APIURL} {
 		if u, err := url.Parse(own); err == nil && u.Host != "" {
-			origins = append(origins, u.Scheme+"://"+u.Host)
+			origins = append(origins, asOrigin(u.Scheme+"://"+u.Host))
 		}
 	}
 	return origins
+}
+
+// asOrigin writes an address as browsers write origins, with which it is compared: in lower case, without a slash at the end and without the
+// scheme's own port.
+func asOrigin(text string) string {
+	text = strings.ToLower(strings.TrimRight(strings.TrimSpace(text), "/"))
+	for scheme, port := range map[string]string{"http://": ":80", "https://": ":443"} {
+		if strings.HasPrefix(text, scheme) {
+			text = strings.TrimSuffix(text, port)
+		}
+	}
+	return text
 }
 
 // Table is the table of docs/settings.md, in Markdown.

@@ -89,9 +89,28 @@ func TestTableNamesEverySettingWithItsMeaning(t *testing.T) {
 	}
 }
 
+func TestOriginsAreComparedAsBrowsersWriteThem(t *testing.T) {
+	for given, want := range map[string]string{
+		"https://App.Kijko.nl/":    "https://app.kijko.nl",
+		" https://app.kijko.nl":    "https://app.kijko.nl",
+		"https://app.kijko.nl:443": "https://app.kijko.nl",
+		"http://app.kijko.nl:80/":  "http://app.kijko.nl",
+		"http://app.kijko.nl:443":  "http://app.kijko.nl:443",
+		"http://app.kijko.nl:8080": "http://app.kijko.nl:8080",
+		"http://localhost:*":       "http://localhost:*",
+		"http://[::1]:80":          "http://[::1]",
+	} {
+		t.Setenv("CORS_ORIGINS", given)
+		c, err := Load()
+		require.NoError(t, err)
+		require.Equal(t, []string{want}, c.Origins)
+	}
+}
+
 func TestSocketOriginsIncludeTheInstallationItself(t *testing.T) {
 	c := Config{Origins: []string{"https://app.kijko.nl"}, PublicURL: "https://kijko.nl/base", APIURL: "https://api.kijko.nl"}
 	require.Equal(t, []string{"https://app.kijko.nl", "https://kijko.nl", "https://api.kijko.nl"}, c.SocketOrigins())
+	require.Equal(t, []string{"https://kijko.nl"}, Config{PublicURL: "https://Kijko.nl:443/base"}.SocketOrigins())
 	require.Equal(t, []string{"https://app.kijko.nl"}, c.Origins, "what may call the API is unchanged")
 }
 

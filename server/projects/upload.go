@@ -193,7 +193,9 @@ func (f *Feature) readJSON(c *api.Call, b *batch) (projectID string, err error) 
 			Content string  `json:"content"`
 		} `json:"files"`
 	}
-	if !utf8.Valid(raw) || exactjson.Unmarshal(raw, &body) != nil {
+	if err := exactjson.Unmarshal(raw, &body); err == nil && !exactjson.IsText(raw) {
+		return "", unreadable("Text must be UTF-8 and must not contain half a surrogate pair. Files that are no text are sent as a form.")
+	} else if err != nil {
 		return "", unreadable("The request body must be {projectId?, files: [{name, path?, type?, content}]}.")
 	}
 	if body.ProjectID != nil {

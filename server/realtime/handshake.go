@@ -35,8 +35,8 @@ func newUpgrader(originAllowed func(*fasthttp.RequestCtx) bool) *websocket.FastH
 // serve answers GET .../projects/{projectId}/ws and GET .../ws. Refusals before the upgrade are ordinary problems; the token is judged after it, because
 // a browser sees neither the status nor a close code of a refused upgrade.
 func (s *Server) serve(c *fiber.Ctx) error {
-	if !websocket.FastHTTPIsWebSocketUpgrade(c.Context()) {
-		return upgradeRequired()
+	if p := api.JudgeUpgrade(c); p != nil {
+		return p
 	}
 	ip := s.deps.ClientIP(c)
 	if !s.originAllowed(c.Context()) {
@@ -49,7 +49,7 @@ func (s *Server) serve(c *fiber.Ctx) error {
 	}
 	h := readHandshake(c)
 	h.ip = ip
-	// The library answers a malformed handshake itself, and its error says no more than that answer.
+	// What the library would refuse, in plain text, is refused above.
 	_ = s.upgrader.Upgrade(c.Context(), func(conn *websocket.Conn) { s.run(conn, h) })
 	return nil
 }
@@ -78,13 +78,6 @@ func (s *Server) Admit(ip, target string) error {
 		return p
 	}
 	return nil
-}
-
-// upgradeRequired answers a plain GET.
-func upgradeRequired() error {
-	p := api.NewProblem(http.StatusUpgradeRequired, "UPGRADE_REQUIRED", "This address speaks WebSocket only.", "")
-	p.Header = map[string]string{fiber.HeaderUpgrade: "websocket", fiber.HeaderConnection: "Upgrade"}
-	return p
 }
 
 // readHandshake finds the credential (contract 30, 2.2: the first one present is used) and copies what the socket needs.

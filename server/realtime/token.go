@@ -15,8 +15,8 @@ func (s *Server) Handlers() map[string]api.Handler {
 		"createRealtimeToken": s.createToken,
 		"listEvents":          s.listEvents,
 		// The sockets themselves are mounted by Routes; these answer what is no upgrade.
-		"watchProject": func(*api.Call) error { return upgradeRequired() },
-		"openSocket":   func(*api.Call) error { return upgradeRequired() },
+		"watchProject": func(*api.Call) error { return api.UpgradeRequired() },
+		"openSocket":   func(*api.Call) error { return api.UpgradeRequired() },
 	}
 }
 

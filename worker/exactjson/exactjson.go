@@ -30,6 +30,12 @@ func Unmarshal(raw []byte, into any) error {
 	return experiment.Unmarshal(raw, into, options)
 }
 
+// IsText says whether the JSON can be read without changing its texts: decoders put U+FFFD where bytes are no UTF-8 or an escape is half a
+// surrogate pair.
+func IsText(raw []byte) bool {
+	return jsontext.Value(raw).IsValid(jsontext.AllowDuplicateNames(true))
+}
+
 // Unique gives the JSON without the members that a later one of the same name replaces: the text itself where there are none.
 func Unique(raw []byte) ([]byte, error) {
 	if jsontext.Value(raw).IsValid(jsontext.AllowInvalidUTF8(true)) {

@@ -207,3 +207,19 @@ func TestWhatCallersSendIsReadExactly(t *testing.T) {
 		require.True(t, used[name], "%s reads no JSON with encoding/json any more; strike it off the list", name)
 	}
 }
+
+func TestIsText(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		`{"a": "\u00e9\ud83d\ude00\u0000", "a": 1e400}`: true,
+		`{"a": "\ud800"}`:       false,
+		`{"a": "\udc00\ud800"}`: false,
+		`{"\ud800": 1}`:         false,
+		`{"a": "\\ud800"}`:      true,
+		"\"\xff\"":              false,
+		"\"\xed\xa0\x80\"":      false,
+		`{`:                     false,
+	} {
+		require.Equal(t, want, exactjson.IsText([]byte(text)), text)
+	}
+}

@@ -155,7 +155,7 @@ func (s *Server) Serve(c *fiber.Ctx) error {
 		return refuse(c, codeForbidden)
 	case string(query.Peek("EIO")) != "4":
 		return refuse(c, codeUnsupported)
-	case (transport == "websocket") != upgrades:
+	case (transport == "websocket") != upgrades, upgrades && api.JudgeUpgrade(c) != nil:
 		return refuse(c, codeBadRequest)
 	}
 	if query.Has("sid") {
@@ -195,7 +195,6 @@ func (s *Server) handshake(c *fiber.Ctx, upgrades bool) error {
 		}
 	}
 	if upgrades {
-		// The library answers a malformed handshake itself.
 		_ = s.upgrader.Upgrade(c.Context(), func(conn *websocket.Conn) {
 			w := newWire(conn, s.opt)
 			session, err := s.begin(request, w)
