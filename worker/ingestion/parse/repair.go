@@ -49,6 +49,8 @@ func skipText(b []byte, i int, hash bool) int {
 				return i + 1
 			}
 		}
+	case c == '\\' && i+1 < len(b) && (b[i+1] == '"' || b[i+1] == '\''):
+		return i + 2 // begins no string: to look for the end behind each of many takes the square of their number
 	case c == '"' || c == '\'':
 		for j := i + 1; j < len(b); j++ {
 			switch b[j] {
@@ -331,7 +333,11 @@ func conditionalBraces(b []byte) (changed bool) {
 		blank(b[endLine:endAfter])
 	}
 	for i := 0; i < len(b); {
-		if start := blanksOfLine(b, i); (i == 0 || b[i-1] == '\n') && start < len(b) && b[start] == '#' {
+		start := i
+		if i == 0 || b[i-1] == '\n' {
+			start = blanksOfLine(b, i)
+		}
+		if (i == 0 || b[i-1] == '\n') && start < len(b) && b[start] == '#' {
 			end := start
 			for end < len(b) && b[end] != '\n' {
 				if b[end] == '\\' && end+1 < len(b) {
