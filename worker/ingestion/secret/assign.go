@@ -335,6 +335,10 @@ func (g *gap) punctuation(c byte, add func(from, to int)) bool {
 	case ',':
 		// An argument, or a member of a pair; not the next of many names.
 		rest := strings.TrimLeft(t[i+1:min(len(t), i+12)], " \t")
+		if !g.sign && !g.closed && (strings.HasPrefix(rest, "value:") || strings.HasPrefix(rest, "value =")) { // {name: API_KEY, value: ...}
+			g.i += strings.Index(t[i:], "value") + len("value")
+			return true
+		}
 		if rest == "" || rest[0] == '\n' || rest[0] == '\r' || g.words > 0 || g.closed && !g.firstOfPair() && !strings.HasPrefix(strings.TrimLeft(rest, "\"'\\"), "val") {
 			return false
 		}
@@ -362,6 +366,11 @@ func (g *gap) punctuation(c byte, add func(from, to int)) bool {
 		}
 		g.closed = true
 	case '<':
+		if next == '-' && !g.sign { // R's assignment
+			g.sign = true
+			g.i += 2
+			return true
+		}
 		return g.element(add)
 	case '@', '$':
 		if k, _ := g.d.quote(i + 1); k == 0 {
@@ -437,7 +446,7 @@ func (g *gap) word(add func(from, to int)) bool {
 		return g.bareFrom(add)
 	}
 	w := t[i:to]
-	if len(w) <= 2 && to < len(t) && (t[to] == '"' || t[to] == '\'') && (g.sign || g.closed) { // the prefix of a string
+	if (len(w) <= 2 || w == "raw") && to < len(t) && (t[to] == '"' || t[to] == '\'') && (g.sign || g.closed) { // the prefix of a string
 		g.i = to
 		return true
 	}
@@ -719,6 +728,11 @@ func (g *gap) bareFrom(add func(from, to int)) bool {
 		to++
 	}
 	if style == inCode && to < len(t) && strings.IndexByte("({[:@.", t[to]) >= 0 {
+		if m := decodes.FindString(t[from:min(len(t), from+longestName)]); m != "" && g.class >= strong {
+			if kind, size := g.d.quote(from + len(m)); kind != 0 {
+				g.quoted(from+len(m), kind, size, add)
+			}
+		}
 		return false // a call, an index, a member
 	}
 	if stops == nil {
@@ -766,6 +780,9 @@ func (g *gap) startsLine() bool {
 var defaultValue = regexp.MustCompile(`^"[ \t]*\{[^{}]*?\n[ \t]*default[ \t]*=[ \t]*`)
 
 var otherwise = regexp.MustCompile(`^\$\{[\w.]+(?::?[-=]|:)`)
+
+// decodes matches calls that make bytes of a text.
+var decodes = regexp.MustCompile(`^(?:Buffer\.from|(?:bytes|bytearray)\.fromhex|(?:binascii\.)?unhexlify|(?:base64\.)?b64decode|base64_decode|hex2bin|hex\.DecodeString|base64\.\w+\.DecodeString|Convert\.From\w+String|atob|decodeURIComponent)\(`)
 
 func (g *gap) lineStart() int {
 	d := g.d

@@ -62,3 +62,32 @@ func TestValuesAmongManyNamesAreMasked(t *testing.T) {
 		require.NotContains(t, got, value)
 	}
 }
+
+// TestFormsOfAssignments: a value is found however its language writes it, and what only looks like one stays.
+func TestFormsOfAssignments(t *testing.T) {
+	t.Parallel()
+	r := redactor(t)
+	const value, hex = "zX9kQ2mV7pL4tR8wB3nY6cJ1", "3f9ac07be51d48a26b9e0c7fd2a81354"
+	for _, c := range []struct{ path, text, secret string }{
+		{"a.js", "const secret = Buffer.from('" + hex + "', 'hex')\n", hex},
+		{"a.py", "token = bytes.fromhex('" + hex + "')\n", hex},
+		{"a.yaml", "- {name: API_TOKEN, value: " + value + "}\n", value},
+		{"a.env", "TOTP_SEED=KZXW6YTBOI2DGM5QNR3XE4DFMVZGK7TL\n", "KZXW6YTBOI2DGM5QNR3XE4DFMVZGK7TL"},
+		{"a.r", "api_key <- \"" + value + "\"\n", value},
+		{"a.jl", "const API_KEY = raw\"" + value + "\"\n", value},
+		{"a.sql", "CREATE USER a IDENTIFIED BY 'p@ss!W0rd#9x%Qz&7';\n", "p@ss!W0rd#9x%Qz&7"},
+		{"a.sql", "CREATE USER a IDENTIFIED WITH caching_sha2_password BY '" + value + "';\n", value},
+		{"a.ps1", "$p = ConvertTo-SecureString -String \"" + value + "\" -AsPlainText\n", value},
+		{"a.sh", "docker login -u a -p " + value + "\n", value},
+		{"a.sql", "CREATE USER a IDENTIFIED BY '${PASSWORD}';\n", ""},
+		{"a.go", "token <- next\nsecret := get(\"the name of it\")\n", ""},
+		{"a.js", "f(token, value)\n", ""},
+	} {
+		got, _ := r.Redact(c.path, c.text)
+		if c.secret == "" {
+			require.Equal(t, c.text, got)
+			continue
+		}
+		require.NotContains(t, got, c.secret)
+	}
+}

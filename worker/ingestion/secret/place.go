@@ -115,7 +115,19 @@ func (d *document) shortFlag(_, end int, add func(from, to int)) {
 	}
 }
 
+// stated finds the password of IDENTIFIED BY, as SQL knows it, and of PowerShell's ConvertTo-SecureString.
+func (d *document) stated(_, end int, add func(from, to int)) {
+	if m := statement.FindStringSubmatchIndex(d.text[end:min(len(d.text), end+longestName+256)]); m != nil {
+		for g := 2; g < len(m); g += 2 {
+			if m[g] >= 0 && secretValue(d.text[end+m[g]:end+m[g+1]], password, literal) {
+				add(end+m[g], end+m[g+1])
+			}
+		}
+	}
+}
+
 var (
+	statement    = regexp.MustCompile(`^(?i:[ \t]+(?:with[ \t]+\S{1,40}[ \t]+)?by(?:[ \t]+password|[ \t]+values)?|(?:[ \t]+-(?:string|asplaintext|force))*)[ \t]+(?:"([^"\n]{4,255})"|'([^'\n]{4,255})')`)
 	passwordFlag = regexp.MustCompile(`[ \t]-p[ \t]?(?:"([^"]{4,255})"|'([^']{4,255})'|([^\s"'` + "`" + `]{4,255}))`)
 	userFlag     = regexp.MustCompile(`[ \t](?:-u|--user|--proxy-user|-U)(?:=|[ \t]{0,5})(?:\\?"([^"\n]{3,255}?)\\?"|'([^'\n]{3,255})'|([^\s"'\\` + "`" + `<>]{3,255}(?:'[^'\n]+'|"[^"\n]+")?))`)
 	weakWord     = regexp.MustCompile(`^(?i:change(?:it|me)|pass(?:word)?|pwd|test|token|\.\.\.|\$.*)$`)
