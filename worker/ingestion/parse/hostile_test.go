@@ -19,7 +19,7 @@ func TestRepairOfHostileTextsIsLinear(t *testing.T) {
 			for _, text := range []string{strings.Repeat(part, 1<<18/len(part)), "enum E { " + strings.Repeat(part, 1<<18/len(part)) + " }", "\"" + strings.Repeat(part, 1<<18/len(part))} {
 				began := time.Now()
 				better, _ := repaired(language, text)
-				require.Less(t, time.Since(began), 3*time.Second, "%q in %s", part, language)
+				require.Less(t, time.Since(began), 5*time.Second, "%q in %s", part, language)
 				require.Len(t, better, len(text)+1)
 			}
 		}

@@ -72,6 +72,9 @@ func skipText(b []byte, i int, hash bool) int {
 // maxHead bounds how far the head of a declaration is read.
 const maxHead = 1000
 
+// maxConstant bounds how far type and name of a constant are read.
+const maxConstant = 256
+
 // closingBrace returns the offset of the bracket that closes the one at i, or -1, also when what all searches of a text may cost is spent.
 func closingBrace(b []byte, i int, hash bool, budget *int) int {
 	depth := 0
@@ -203,7 +206,7 @@ func phpConstants(b []byte) (changed bool) {
 		case b[i] == 'c' && keyword(b, i, "const"):
 			j := i + 5
 			end := j
-			for end < min(len(b), i+maxHead) && b[end] != '=' && b[end] != ';' && b[end] != ',' {
+			for end < min(len(b), i+maxConstant) && b[end] != '=' && b[end] != ';' && b[end] != ',' {
 				end++
 			}
 			if words := strings.Fields(string(b[j:end])); len(words) == 2 && end < len(b) && b[end] == '=' { // const string X = ...

@@ -22,7 +22,7 @@ func processor(t *testing.T) time.Duration {
 // parallel, so that the time is its own.
 func TestHostileTextsCostWhatTheirLengthDoes(t *testing.T) {
 	r := redactor(t)
-	const limit = 250 * time.Millisecond // for 64 KB: the worst that was seen takes 90
+	r.Redact("a.py", "token = 'zX9kQ2mV7pL4tR8wB3nY6cJ1'") // what is loaded once is not theirs
 	for _, part := range []string{
 		// Each name has all that follows as its value.
 		"key=", "token:", "?key=", "{key:", "${key:-", "key=${A:-", "key=0x", "key=1.2.3.4.", "key=#{", "key=a_a-a.", "key=é", "key=LS0t", "key=MIIB", "password: ", "key: !", "--password ",
@@ -38,7 +38,7 @@ func TestHostileTextsCostWhatTheirLengthDoes(t *testing.T) {
 			text := strings.Repeat(part, hostileSize/len(part)+1)
 			began := processor(t)
 			r.Redact(name, text)
-			require.Less(t, processor(t)-began, limit, fmt.Sprintf("%.60q in %s", part, name))
+			require.Less(t, processor(t)-began, hostileLimit, fmt.Sprintf("%.60q in %s", part, name))
 		}
 	}
 }

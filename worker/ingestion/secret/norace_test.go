@@ -2,4 +2,10 @@
 
 package secret_test
 
-const hostileSize = 64 << 10
+import "time"
+
+// hostileSize is the length of hostile texts, hostileLimit the processor time of each: three times the worst that was seen.
+const (
+	hostileSize  = 64 << 10
+	hostileLimit = 250 * time.Millisecond
+)

@@ -2,5 +2,11 @@
 
 package secret_test
 
-// hostileSize is the length of hostile texts: the race detector slows the work twentyfold.
-const hostileSize = 8 << 10
+import "time"
+
+// hostileSize is the length of hostile texts, hostileLimit the processor time of each. The race detector slows the work twentyfold and lets
+// the tokenizer forget what it remembers.
+const (
+	hostileSize  = 8 << 10
+	hostileLimit = 3 * time.Second
+)
