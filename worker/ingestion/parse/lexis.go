@@ -574,7 +574,7 @@ func swiftRaw(text string, i int) int {
 		return 0
 	}
 	n := i
-	for n < len(text) && text[n] == '#' {
+	for n < len(text) && text[n] == '#' && n-i < 256 { // a text of them is walked over once, not from each again
 		n++
 	}
 	marks := text[i:n]

@@ -19,8 +19,10 @@ const (
 	// DefaultMaxBytes is the limit of contract 10, section 18.2; a retry with more memory sets LargeMaxBytes.
 	DefaultMaxBytes = 1 << 20
 	LargeMaxBytes   = 8 << 20
-	// DefaultTimeout is a hundred times what an ordinary file of the greatest size needs.
+	// DefaultTimeout is a hundred times what an ordinary file of DefaultMaxBytes needs. A smaller file has its share, at least leastTimeout:
+	// a grammar that finds its way out of errors takes the square of their number.
 	DefaultTimeout = 20 * time.Second
+	leastTimeout   = 2 * time.Second
 )
 
 // Options limits the parsing of one file. Zero values mean the defaults.
@@ -80,7 +82,7 @@ func (p *Parser) Parse(ctx context.Context, path, text string, o Options) (*File
 		o.MaxBytes = DefaultMaxBytes
 	}
 	if o.Timeout == 0 {
-		o.Timeout = DefaultTimeout
+		o.Timeout = max(leastTimeout, min(DefaultTimeout, DefaultTimeout*time.Duration(len(text))/DefaultMaxBytes))
 	}
 	if len(text) > o.MaxBytes {
 		return nil, fmt.Errorf("parse %s: %w: %d bytes, %d are allowed", path, ErrTooLarge, len(text), o.MaxBytes)
@@ -95,10 +97,12 @@ func (p *Parser) Parse(ctx context.Context, path, text string, o Options) (*File
 	}
 	if g := p.grammars.get(f.Language); g != nil {
 		e := p.borrow()
+		began := time.Now()
 		t, err := e.parse(ctx, g, text, o.Timeout)
 		if err == nil && t.hasError {
 			if better, ok := repaired(f.Language, text); ok {
-				if again, err := e.parse(ctx, g, better, o.Timeout); err == nil && again.lost(g) < t.lost(g) {
+				left := max(time.Millisecond, o.Timeout-time.Since(began)) // 0 would be none
+				if again, err := e.parse(ctx, g, better, left); err == nil && again.lost(g) < t.lost(g) {
 					t = again
 					for i := range t.nodes {
 						t.nodes[i].end = min(t.nodes[i].end, uint32(len(text)))

@@ -49,6 +49,8 @@ func skipText(b []byte, i int, hash bool) int {
 				return i + 1
 			}
 		}
+	case c == '\\' && i+1 < len(b) && (b[i+1] == '"' || b[i+1] == '\''):
+		return i + 2 // begins no string: to look for the end behind each of many takes the square of their number
 	case c == '"' || c == '\'':
 		for j := i + 1; j < len(b); j++ {
 			switch b[j] {
@@ -69,6 +71,9 @@ func skipText(b []byte, i int, hash bool) int {
 
 // maxHead bounds how far the head of a declaration is read.
 const maxHead = 1000
+
+// maxConstant bounds how far type and name of a constant are read.
+const maxConstant = 256
 
 // closingBrace returns the offset of the bracket that closes the one at i, or -1, also when what all searches of a text may cost is spent.
 func closingBrace(b []byte, i int, hash bool, budget *int) int {
@@ -201,7 +206,7 @@ func phpConstants(b []byte) (changed bool) {
 		case b[i] == 'c' && keyword(b, i, "const"):
 			j := i + 5
 			end := j
-			for end < min(len(b), i+maxHead) && b[end] != '=' && b[end] != ';' && b[end] != ',' {
+			for end < min(len(b), i+maxConstant) && b[end] != '=' && b[end] != ';' && b[end] != ',' {
 				end++
 			}
 			if words := strings.Fields(string(b[j:end])); len(words) == 2 && end < len(b) && b[end] == '=' { // const string X = ...
@@ -331,7 +336,11 @@ func conditionalBraces(b []byte) (changed bool) {
 		blank(b[endLine:endAfter])
 	}
 	for i := 0; i < len(b); {
-		if start := blanksOfLine(b, i); (i == 0 || b[i-1] == '\n') && start < len(b) && b[start] == '#' {
+		start := i
+		if i == 0 || b[i-1] == '\n' {
+			start = blanksOfLine(b, i)
+		}
+		if (i == 0 || b[i-1] == '\n') && start < len(b) && b[start] == '#' {
 			end := start
 			for end < len(b) && b[end] != '\n' {
 				if b[end] == '\\' && end+1 < len(b) {

@@ -17,8 +17,14 @@ type document struct {
 	yaml       bool
 	netrc      bool
 	seen       int // end of the last name that was looked at
-	work       int // bytes of values that were judged
 	manifests  int // end of the last manifest that was looked at
+	entered    int // bytes of manifests' entries that were looked at
+	commands   int // end of the last command that was looked at for a user
+	programs   int // end of what was looked at for a password after -p
+	listed     int // where the last member of a list began
+	line       int // where the line of place begins, or 4 KB before
+	place      int
+	region     region
 }
 
 var codeEnds = wordSet(`.go .py .pyi .js .mjs .cjs .ts .mts .cts .jsx .tsx .java .kt .kts .c .h .cc .cpp .cxx .hpp .hh .cs .php .rb .rs .swift .scala .m .mm .pl .pm .lua
@@ -38,9 +44,33 @@ const (
 	longestName = 80
 	longestGap  = 160  // from a name to its value
 	longestBare = 1024 // without quotes
-	listLength  = 200  // values of a list that are looked at
-	pieceCount  = 64   // pieces of a value that is put together
+	// longestStart is how far from the beginning of its line a name may stand whose value takes the rest of it.
+	longestStart = 512
+	listLength   = 200 // values of a list that are looked at
+	pieceCount   = 64  // pieces of a value that is put together
 )
+
+// region is a value in which names occur, so that its tails are values, too. Work over all of them is bounded; short ones are always
+// judged.
+type region struct {
+	to, size int // where it ends, and its length
+	work     int // bytes that were judged
+}
+
+const (
+	tails     = 3  // times the length of a region that its tails are judged
+	shortTail = 48 // bytes
+)
+
+// tired says whether enough of a region was judged before a value at from, of a length.
+func (d *document) tired(from, to, size int) bool {
+	r := &d.region
+	if from >= r.to {
+		*r = region{to: to, size: size}
+	}
+	r.work += size
+	return size > shortTail && r.work > tails*max(r.size, size)
+}
 
 // piece is a part of the text; a value is one, or several that are put together.
 type piece struct{ from, to int }
@@ -293,6 +323,10 @@ func (g *gap) punctuation(c byte, add func(from, to int)) bool {
 	case ',':
 		// An argument, or a member of a pair; not the next of many names.
 		rest := strings.TrimLeft(t[i+1:min(len(t), i+12)], " \t")
+		if !g.sign && !g.closed && (strings.HasPrefix(rest, "value:") || strings.HasPrefix(rest, "value =")) { // {name: API_KEY, value: ...}
+			g.i += strings.Index(t[i:], "value") + len("value")
+			return true
+		}
 		if rest == "" || rest[0] == '\n' || rest[0] == '\r' || g.words > 0 || g.closed && !g.firstOfPair() && !strings.HasPrefix(strings.TrimLeft(rest, "\"'\\"), "val") {
 			return false
 		}
@@ -320,6 +354,11 @@ func (g *gap) punctuation(c byte, add func(from, to int)) bool {
 		}
 		g.closed = true
 	case '<':
+		if next == '-' && !g.sign { // R's assignment
+			g.sign = true
+			g.i += 2
+			return true
+		}
 		return g.element(add)
 	case '@', '$':
 		if k, _ := g.d.quote(i + 1); k == 0 {
@@ -395,7 +434,7 @@ func (g *gap) word(add func(from, to int)) bool {
 		return g.bareFrom(add)
 	}
 	w := t[i:to]
-	if len(w) <= 2 && to < len(t) && (t[to] == '"' || t[to] == '\'') && (g.sign || g.closed) { // the prefix of a string
+	if (len(w) <= 2 || w == "raw") && to < len(t) && (t[to] == '"' || t[to] == '\'') && (g.sign || g.closed) { // the prefix of a string
 		g.i = to
 		return true
 	}
@@ -522,7 +561,10 @@ func (g *gap) quoted(i int, kind byte, size int, add func(from, to int)) (int, b
 			return 0, false
 		}
 		trimmed = strings.TrimLeft(trimmed[1:], " \t\r\n")
-		i = after + len(rest) - len(trimmed)
+		if i = after + len(rest) - len(trimmed); i <= g.d.listed {
+			return 0, false // of a list that was gone through
+		}
+		g.d.listed = i
 		if kind, size = g.d.quote(i); kind == 0 {
 			return 0, false
 		}
@@ -606,6 +648,15 @@ func (d *document) literal(i int, kind byte, size int) (p piece, after int, ok b
 	}
 }
 
+// What ends a value without quotes, besides blanks.
+var (
+	stopsBare      = setOf("\"'`<>;,|)}]\\")
+	stopsInCode    = setOf("\"'`<>;,|)}]\\({[:@#$%&*!?")
+	stopsInBraces  = setOf("}\"'")
+	stopsInURL     = setOf("&\"'`<>;,|)}]\\#")
+	stopsInElement = setOf("<")
+)
+
 // bareFrom judges the value without quotes that begins where the walk is.
 func (g *gap) bareFrom(add func(from, to int)) bool {
 	t := g.d.text
@@ -633,7 +684,7 @@ func (g *gap) bareFrom(add func(from, to int)) bool {
 		g.judge(g.d.blockAt(from), style, add)
 		return false
 	}
-	stops := "\"'`<>;,|)}]\\"
+	stops := &stopsBare
 	before := byte(0)
 	if g.from > 0 {
 		before = t[g.from-1]
@@ -647,27 +698,32 @@ func (g *gap) bareFrom(add func(from, to int)) bool {
 	}
 	switch {
 	case style == inCode:
-		stops = "\"'`<>;,|)}]\\({[:@#$%&*!?"
+		stops = &stopsInCode
 	case before == '{': // ${KEY:-value}
-		stops = "}\"'"
+		stops = &stopsInBraces
 		if t[from] == '-' && t[from-1] == ':' {
 			from++
 		}
 	case before == '?' || before == '&' || before == '#' || strings.HasPrefix(t[max(0, g.from-5):g.from], "&amp;"):
-		stops = "&\"'`<>;,|)}]\\#"
+		stops = &stopsInURL
 	case g.inElement():
-		stops = "<"
+		stops = &stopsInElement
 	case g.d.lines && !g.scheme && g.startsLine():
-		stops = ""
+		stops = nil
 	}
 	to := from
-	for to < len(t) && t[to] > ' ' && t[to] != 0x7f && strings.IndexByte(stops, t[to]) < 0 && to-from <= longestBare {
+	for to < len(t) && t[to] > ' ' && t[to] != 0x7f && (stops == nil || !stops.has(t[to])) && to-from <= longestBare {
 		to++
 	}
 	if style == inCode && to < len(t) && strings.IndexByte("({[:@.", t[to]) >= 0 {
+		if m := decodes.FindString(t[from:min(len(t), from+longestName)]); m != "" && g.class >= strong {
+			if kind, size := g.d.quote(from + len(m)); kind != 0 {
+				g.quoted(from+len(m), kind, size, add)
+			}
+		}
 		return false // a call, an index, a member
 	}
-	if stops == "" {
+	if stops == nil {
 		if k := g.lineStart(); strings.ContainsAny(t[k:g.from], "{[") { // inside a flow mapping
 			if e := strings.IndexAny(t[from:to], ",}]"); e >= 0 {
 				to = from + e
@@ -697,7 +753,11 @@ func (g *gap) inElement() bool {
 
 // startsLine says whether the name is the first of its line, so that the value takes the rest of it.
 func (g *gap) startsLine() bool {
-	before := strings.TrimSpace(g.d.text[g.lineStart():g.from])
+	start := g.lineStart()
+	if g.from-start > longestStart {
+		return false
+	}
+	before := strings.TrimSpace(g.d.text[start:g.from])
 	switch before = strings.Trim(before, "\"'"); before {
 	case "", "-", "export", "set", "ENV", "ARG", "env", "arg", "- export":
 		return true
@@ -709,9 +769,22 @@ var defaultValue = regexp.MustCompile(`^"[ \t]*\{[^{}]*?\n[ \t]*default[ \t]*=[ 
 
 var otherwise = regexp.MustCompile(`^\$\{[\w.]+(?::?[-=]|:)`)
 
+// decodes matches calls that make bytes of a text.
+var decodes = regexp.MustCompile(`^(?:Buffer\.from|(?:bytes|bytearray)\.fromhex|(?:binascii\.)?unhexlify|(?:base64\.)?b64decode|base64_decode|hex2bin|hex\.DecodeString|base64\.\w+\.DecodeString|Convert\.From\w+String|atob|decodeURIComponent)\(`)
+
 func (g *gap) lineStart() int {
+	d := g.d
 	low := max(0, g.from-lineEnd)
-	return low + strings.LastIndexByte(g.d.text[low:g.from], '\n') + 1
+	since := low
+	if g.from >= d.place && d.place > low { // names come in order: only what is new is looked at
+		low = max(low, d.line)
+		since = d.place
+	}
+	if k := strings.LastIndexByte(d.text[since:g.from], '\n'); k >= 0 {
+		low = since + k + 1
+	}
+	d.place, d.line = g.from, low
+	return low
 }
 
 // blockAt returns the lines of a block scalar that begins at i, each without its indentation.
@@ -775,8 +848,7 @@ func (g *gap) judge(pieces []piece, s style, add func(from, to int)) {
 	if s == inCode && g.scheme {
 		s = bare // text about a header
 	}
-	// A text that is all names may ask for each of its tails: then only short values are judged.
-	if g.d.work += len(v); len(v) > 256 && g.d.work > 8*len(t)+longest {
+	if g.d.tired(from, pieces[len(pieces)-1].to, len(v)) {
 		return
 	}
 	if integrity(t, from) || strings.IndexByte(v, '\n') >= 0 && !keyLines(v) {

@@ -37,7 +37,7 @@ func secretValue(v string, c rank, s style) bool {
 	if reference(v) || known(v) {
 		return false
 	}
-	if holes.MatchString(v) {
+	if strings.ContainsAny(v, "${#<") && holes.MatchString(v) {
 		v = holes.ReplaceAllString(v, "")
 		if len(v) < 16 {
 			return false
@@ -52,7 +52,7 @@ func secretValue(v string, c rank, s style) bool {
 	if filePath.MatchString(v) && len(v) > 2*token.Count(v) {
 		return false
 	}
-	if shaped.MatchString(v) || strings.Contains(v, "://") || c < password && words(v) {
+	if shaped.MatchString(v) || strings.ContainsAny(v, `[\(…`) && pattern.MatchString(v) || strings.Contains(v, "...") || strings.Contains(v, "://") || c < password && words(v) {
 		return false
 	}
 	if encodedText(v) || chance(v, c, s, false) {
@@ -82,11 +82,14 @@ var (
 	holes = regexp.MustCompile(`\$\{[^{}]*\}|\{\{[^{}]*\}\}|#\{[^{}]*\}|\$\([^()]*\)|<[A-Za-z][A-Za-z _-]*>`)
 	uuid  = regexp.MustCompile(`(?i)^\{?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\}?$`)
 	// shaped is what looks random to a count of letters and has another shape: ids, numbers, versions, times, addresses, colors, expressions.
-	shaped = regexp.MustCompile(`(?i)^\{?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\}?$|` +
-		`^[-+]?[0-9][0-9_,]{0,14}(?:\.[0-9_]+)?(?:e[-+]?[0-9]{1,3})?[a-z%]{0,3}$|^-[0-9]+$|^0x[0-9a-f]{1,16}$|^v?[0-9]+(?:\.[0-9]+){1,4}(?:[-+][0-9a-z.-]{1,20})?$|` +
-		`^(?:19|20)[0-9]{2}-?(?:0[1-9]|1[0-2])-?(?:[0-2][0-9]|3[01])(?:[t _-]?[0-9]{2}[:-]?[0-9]{2}(?:[:-]?[0-9]{2})?[0-9.:+z-]{0,12})?$|^[0-9a-f:.]*:[0-9a-f:.]+(?:/[0-9]+)?$|^[0-9.]+(?:[:/][0-9]+)?$|^#[0-9a-f]{3,8}$|` +
-		`^\.{1,2}/|\[\^|\[(?:a-z|0-9|\\)|\\[dws]|\(\?|^\^.*\$$|\.\.\.|…|\\[ux][0-9a-f].*\\[ux][0-9a-f]|^(?:ctrl|cmd|alt|shift|meta|super|option|mod|win|control|command|escape|numpad|hyper)(?:[-+ _][a-z0-9]{1,11})+$|` +
-		`^data:|(?-i:^(?:[a-z0-9-]+\.)+[a-z]{2,}/[a-z0-9/._@-]+$)|^arn:|^urn:|^projects/|^[a-z0-9]+(?:[ _-][a-z0-9]{1,3}){4,}$`)
+	// Its beginning is anchored as a whole, so that most values are done with after some bytes.
+	shaped = regexp.MustCompile(`(?i)^(?:\{?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\}?$|` +
+		`[-+]?[0-9][0-9_,]{0,14}(?:\.[0-9_]+)?(?:e[-+]?[0-9]{1,3})?[a-z%]{0,3}$|-[0-9]+$|0x[0-9a-f]{1,16}$|v?[0-9]+(?:\.[0-9]+){1,4}(?:[-+][0-9a-z.-]{1,20})?$|` +
+		`(?:19|20)[0-9]{2}-?(?:0[1-9]|1[0-2])-?(?:[0-2][0-9]|3[01])(?:[t _-]?[0-9]{2}[:-]?[0-9]{2}(?:[:-]?[0-9]{2})?[0-9.:+z-]{0,12})?$|[0-9a-f:.]*:[0-9a-f:.]+(?:/[0-9]+)?$|[0-9.]+(?:[:/][0-9]+)?$|#[0-9a-f]{3,8}$|` +
+		`\.{1,2}/|\^.*\$$|(?:ctrl|cmd|alt|shift|meta|super|option|mod|win|control|command|escape|numpad|hyper)(?:[-+ _][a-z0-9]{1,11})+$|` +
+		`data:|(?-i:(?:[a-z0-9-]+\.)+[a-z]{2,}/[a-z0-9/._@-]+$)|arn:|urn:|projects/|[a-z0-9]+(?:[ _-][a-z0-9]{1,3}){4,}$)`)
+	// pattern is what makes a value a regular expression, or a text that was cut or is written in escapes.
+	pattern = regexp.MustCompile(`(?i)\[\^|\[(?:a-z|0-9|\\)|\\[dws]|\(\?|…|\\[ux][0-9a-f].*\\[ux][0-9a-f]`)
 	// filePath is one only if it consists of words; base64 has slashes, too.
 	filePath        = regexp.MustCompile(`(?i)^(?:[a-z]:)?[\\/](?:[a-z0-9_.-]+[\\/])+[a-z0-9_.-]*$`)
 	integrityLabel  = regexp.MustCompile(`(?i)^(?:sha-?(?:1|2|3|224|256|384|512)(?:_\d+)?|md5|blake2[bs]?|blake3|b3|xxh\w{0,4}|crc32c?)(?:sum)?[-:=]|^h1:`)

@@ -14,11 +14,11 @@ const (
 
 // keywords are what the automaton looks for; every name of a secret holds one of them.
 var keywords = []string{"key", "token", "secret", "passw", "pass", "pwd", "_pw", "psk", "auth", "api", "access", "cred", "bearer", "salt", "hmac", "wachtwoord",
-	"senha", "contrase"}
+	"senha", "contrase", "otp"}
 
 // credentialWords are the words of a name that promise a secret.
 var credentialWords = map[string]rank{
-	"key": weak, "keys": weak, "api": weak, "apis": noSecret, "access": weak, "auth": weak, "salt": weak, "hmac": weak, "psk": strong,
+	"key": weak, "keys": weak, "api": weak, "apis": noSecret, "access": weak, "auth": weak, "salt": weak, "hmac": weak, "psk": strong, "otp": strong, "totp": strong, "hotp": strong,
 	"token": strong, "tokens": strong, "secret": strong, "secrets": strong, "apikey": strong, "apikeys": strong, "bearer": strong, "authorization": strong,
 	"credential": strong, "credentials": strong, "cred": strong, "creds": strong, "authtoken": strong, "password": password, "passwords": password, "passwd": password,
 	"pwd": password, "pass": password, "passphrase": password, "passcode": password, "passwort": password, "pw": password, "wachtwoord": password,

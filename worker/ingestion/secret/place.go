@@ -6,11 +6,13 @@ import (
 	"strings"
 )
 
+var stopsOfURL = setOf("\"'<>`")
+
 // userinfo finds the password, or the token without a user, in a URL whose scheme ends at text[:end].
 func (d *document) userinfo(_, end int, add func(from, to int)) {
 	t := d.text
 	stop := end
-	for stop < len(t) && stop-end < 1024 && t[stop] > ' ' && strings.IndexByte("\"'<>`", t[stop]) < 0 {
+	for stop < len(t) && stop-end < 1024 && t[stop] > ' ' && !stopsOfURL.has(t[stop]) {
 		if t[stop] == '\\' && (stop+1 == len(t) || t[stop+1] != '/') {
 			break // a string ends here, escaped
 		}
@@ -26,7 +28,7 @@ func (d *document) userinfo(_, end int, add func(from, to int)) {
 		// A slash inside the password, such as base64 has.
 		k := strings.IndexByte(authority, ':')
 		at = strings.IndexByte(all, '@')
-		if k < 0 || at < k || !secretValue(all[k+1:at], password, bare) || digits(authority[k+1:]) {
+		if k < 0 || at < k || d.tired(end+k+1, end+at, at-k-1) || !secretValue(all[k+1:at], password, bare) || digits(authority[k+1:]) {
 			return
 		}
 	}
@@ -51,11 +53,12 @@ func (d *document) userinfo(_, end int, add func(from, to int)) {
 
 // flag finds the password after curl's -u or --user.
 func (d *document) flag(_, end int, add func(from, to int)) {
-	part := d.text[end:min(len(d.text), end+768)]
-	for _, m := range userFlag.FindAllStringSubmatchIndex(part, 4) {
-		if strings.Contains(strings.NewReplacer("\\\n", "", "\\\r\n", "").Replace(part[:m[0]]), "\n") {
-			return // another command
-		}
+	if end < d.commands {
+		return // the same command
+	}
+	part := command(d.text[end:min(len(d.text), end+longestCommand)])
+	d.commands = end + len(part)
+	for _, m := range userFlag.FindAllStringSubmatchIndex(part, -1) {
 		for g := 2; g < len(m); g += 2 {
 			if m[g] < 0 {
 				continue
@@ -77,13 +80,33 @@ func (d *document) flag(_, end int, add func(from, to int)) {
 	}
 }
 
+const longestCommand = 4096
+
+// command is the text up to the first line end without a backslash before it.
+func command(s string) string {
+	for i := 0; ; i++ {
+		k := strings.IndexByte(s[i:], '\n')
+		if k < 0 {
+			return s
+		}
+		if i += k; !strings.HasSuffix(strings.TrimSuffix(s[:i], "\r"), "\\") {
+			return s[:i]
+		}
+	}
+}
+
 // shortFlag finds the password after -p of sshpass and MySQL's programs.
 func (d *document) shortFlag(_, end int, add func(from, to int)) {
-	line := d.text[end:min(len(d.text), end+512)]
+	if end < d.programs {
+		return // the first flag after this program is the one after the program before
+	}
+	line := d.text[end:min(len(d.text), end+longestCommand)]
 	if k := strings.IndexByte(line, '\n'); k >= 0 {
 		line = line[:k]
 	}
+	d.programs = end + len(line)
 	if m := passwordFlag.FindStringSubmatchIndex(line); m != nil {
+		d.programs = end + m[0]
 		for g := 2; g < len(m); g += 2 {
 			if m[g] >= 0 && secretValue(line[m[g]:m[g+1]], password, bare) {
 				add(end+m[g], end+m[g+1])
@@ -92,7 +115,19 @@ func (d *document) shortFlag(_, end int, add func(from, to int)) {
 	}
 }
 
+// stated finds the password of IDENTIFIED BY, as SQL knows it, and of PowerShell's ConvertTo-SecureString.
+func (d *document) stated(_, end int, add func(from, to int)) {
+	if m := statement.FindStringSubmatchIndex(d.text[end:min(len(d.text), end+longestName+256)]); m != nil {
+		for g := 2; g < len(m); g += 2 {
+			if m[g] >= 0 && secretValue(d.text[end+m[g]:end+m[g+1]], password, literal) {
+				add(end+m[g], end+m[g+1])
+			}
+		}
+	}
+}
+
 var (
+	statement    = regexp.MustCompile(`^(?i:[ \t]+(?:with[ \t]+\S{1,40}[ \t]+)?by(?:[ \t]+password|[ \t]+values)?|(?:[ \t]+-(?:string|asplaintext|force))*)[ \t]+(?:"([^"\n]{4,255})"|'([^'\n]{4,255})')`)
 	passwordFlag = regexp.MustCompile(`[ \t]-p[ \t]?(?:"([^"]{4,255})"|'([^']{4,255})'|([^\s"'` + "`" + `]{4,255}))`)
 	userFlag     = regexp.MustCompile(`[ \t](?:-u|--user|--proxy-user|-U)(?:=|[ \t]{0,5})(?:\\?"([^"\n]{3,255}?)\\?"|'([^'\n]{3,255})'|([^\s"'\\` + "`" + `<>]{3,255}(?:'[^'\n]+'|"[^"\n]+")?))`)
 	weakWord     = regexp.MustCompile(`^(?i:change(?:it|me)|pass(?:word)?|pwd|test|token|\.\.\.|\$.*)$`)
@@ -166,7 +201,7 @@ func (d *document) block(at, indent, end int, encoded bool, add func(from, to in
 	t := d.text
 	own := -1       // indentation of the entries
 	scalar := false // inside a block scalar
-	for i := at; i < end; {
+	for i := at; i < end && d.entered <= 4*len(t); {
 		if t[i] == '\n' {
 			i++
 			continue
@@ -176,6 +211,7 @@ func (d *document) block(at, indent, end int, encoded bool, add func(from, to in
 			e = end - i
 		}
 		line := t[i : i+e]
+		d.entered += e
 		text := strings.TrimLeft(line, " \t")
 		depth := len(line) - len(text)
 		switch {

@@ -11,6 +11,13 @@ type set [4]uint64
 func (s *set) add(c byte)      { s[c>>6] |= 1 << (c & 63) }
 func (s *set) has(c byte) bool { return s[c>>6]>>(c&63)&1 == 1 }
 
+func setOf(s string) (of set) {
+	for i := range len(s) {
+		of.add(s[i])
+	}
+	return of
+}
+
 // need is a run of at least n bytes of a set.
 type need struct {
 	of set

@@ -101,10 +101,14 @@ func (r *Redactor) scan(path, text string) []span {
 			if x.check != nil && !x.check(text, at, end) {
 				continue
 			}
-			w := around(text, at, end, x.reach)
 			list := near[k]
-			if n := len(list); n > 0 && w.from <= list[n-1].to {
-				list[n-1] = stretch{min(list[n-1].from, w.from), max(list[n-1].to, w.to)}
+			last := len(list) - 1
+			if last >= 0 && at-before >= list[last].from && end+x.reach <= list[last].to {
+				continue // the edges were looked for before
+			}
+			w := around(text, at, end, x.reach)
+			if last >= 0 && w.from <= list[last].to {
+				list[last] = stretch{min(list[last].from, w.from), max(list[last].to, w.to)}
 				continue
 			}
 			near[k] = append(list, w)
@@ -126,8 +130,11 @@ func (r *Redactor) scan(path, text string) []span {
 		if x.path != nil && !x.path.MatchString(path) || pathAllowed(x.allow, path) {
 			continue
 		}
+		done := 0
 		for _, w := range near[k] {
-			found = r.match(x, path, text, w, found)
+			if w.to > done {
+				found, done = r.match(x, path, text, w, found)
+			}
 		}
 	}
 	return apart(found)
@@ -157,11 +164,11 @@ func around(text string, at, end, reach int) stretch {
 	return stretch{from, to}
 }
 
-// match adds the secrets that a rule finds in a stretch.
-func (r *Redactor) match(x *rule, path, text string, w stretch, found []span) []span {
+// match adds the secrets that a rule finds in a stretch, and says how far it has looked.
+func (r *Redactor) match(x *rule, path, text string, w stretch, found []span) ([]span, int) {
 	part := text[w.from:w.to]
 	if len(x.needs) > 0 && !slices.ContainsFunc(x.needs, func(d need) bool { return d.met(part) }) {
-		return found
+		return found, w.to
 	}
 	matches := x.pattern.FindAllStringSubmatchIndex(part, -1)
 	if n := len(matches); n > 0 && w.to < len(text) && matches[n-1][1] == len(part) && len(part) < longest {
@@ -191,7 +198,7 @@ func (r *Redactor) match(x *rule, path, text string, w stretch, found []span) []
 		}
 		found = append(found, span{w.from + from, w.from + to, x})
 	}
-	return found
+	return found, w.to
 }
 
 func secretOf(x *rule, m []int) (from, to int) {

@@ -86,7 +86,8 @@ func ours() []rule {
 		{kind: "high-entropy-assignment", generic: true, words: keywords, find: (*document).assigned},
 		{kind: "kubernetes-secret-yaml", words: []string{"kind"}, find: (*document).manifest},
 		{kind: "connection-string-password", words: []string{"://", `:\/\/`}, find: (*document).userinfo},
-		{kind: "command-line-password", words: []string{"sshpass", "mysql", "mariadb"}, find: (*document).shortFlag},
+		{kind: "command-line-password", words: []string{"sshpass", "mysql", "mariadb", "docker login", "podman login"}, find: (*document).shortFlag},
+		{kind: "high-entropy-assignment", generic: true, words: []string{"identified", "securestring"}, find: (*document).stated},
 		{kind: "curl-auth-user", words: []string{"curl"}, find: (*document).flag},
 		{kind: "connection-string-password", words: []string{"@tcp(", "@unix("}, find: (*document).driver},
 		{

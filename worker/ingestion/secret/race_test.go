@@ -1,0 +1,12 @@
+//go:build race
+
+package secret_test
+
+import "time"
+
+// hostileSize is the length of hostile texts, hostileLimit the processor time of each. The race detector slows the work twentyfold and lets
+// the tokenizer forget what it remembers.
+const (
+	hostileSize  = 8 << 10
+	hostileLimit = 3 * time.Second
+)
