@@ -9,3 +9,6 @@ const (
 	hostileSize  = 64 << 10
 	hostileLimit = 250 * time.Millisecond
 )
+
+// fewValues is how many values of each kind are tried in each form.
+const fewValues = 20

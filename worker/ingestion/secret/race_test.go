@@ -10,3 +10,6 @@ const (
 	hostileSize  = 8 << 10
 	hostileLimit = 3 * time.Second
 )
+
+// fewValues is how many values of each kind are tried in each form.
+const fewValues = 4
