@@ -16,7 +16,7 @@ func TestRepairOfHostileTextsIsLinear(t *testing.T) {
 		"const A = ", "const A B = ", "$a { get", "$a = ", "$a { get { ", "public $a { get => 1; }", "private(set) ", "#if A\n", "#if A\n{\n#else\n{{\n#endif\n", "#else\n", "#endif\n", "#if A \\\n", " ", "\n", "a",
 	} {
 		for _, language := range []string{"csharp", "php", "c", "cpp"} {
-			for _, text := range []string{strings.Repeat(part, 1<<18/len(part)), "enum E { " + strings.Repeat(part, 1<<18/len(part)) + " }", "\"" + strings.Repeat(part, 1<<18/len(part))} {
+			for _, text := range []string{strings.Repeat(part, hostileSize/len(part)), "enum E { " + strings.Repeat(part, hostileSize/len(part)) + " }", "\"" + strings.Repeat(part, hostileSize/len(part))} {
 				began := time.Now()
 				better, _ := repaired(language, text)
 				require.Less(t, time.Since(began), 5*time.Second, "%q in %s", part, language)
