@@ -50,7 +50,7 @@ func (l Limits) columns(local bool) string {
 		"set_config('idle_in_transaction_session_timeout', '%[3]d', %[4]t)", l.LockWait.Milliseconds(), l.Statement.Milliseconds(), l.Idle.Milliseconds(), local)
 }
 
-// Hold sets the limits for the life of a connection that is nobody else's: that of a listener, or of the worker, which no pooler in
+// Hold sets the limits for the life of a connection that is not shared: that of a listener, or of the worker, which no pooler in
 // transaction mode stands in front of. They are said after connecting, because a pooler in session mode refuses start-up parameters as well.
 func (l Limits) Hold(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, "select "+l.columns(false))

@@ -2938,7 +2938,7 @@ begin
       where s.id = v_session.id and s.revoked_at is null and v_authenticated_at > coalesce(s.authenticated_at, '-infinity');
       return jsonb_build_object('user_id', v_user_id, 'session_id', v_session.id);
     end if;
-    -- Whoever signed in after the end of an expired session begins another one.
+    -- A person who signed in after the end of an expired session begins another one.
     perform private.revoke_session(v_session.id, 'expired', least(v_session.expires_at, v_session.idle_expires_at));
   end if;
 
@@ -6713,7 +6713,7 @@ return jsonb_build_object('projectId', r.project_id, 'success', true, 'totalDura
 comment on function private.run_complete_json is 'Payload of ingestion_complete; the project is the core set of contract 10, 3.1.';
 
 -- What a W1 socket without a cursor is told first (contract 30, 6.3): [{"type", "data"}] in order. A completion is told once a person and
--- run; `later` is what whoever knows of it is told instead. Runs as the caller.
+-- run; `later` is what a person who knows of it is told instead. Runs as the caller.
 create or replace function private.run_snapshot(p_project_id uuid) returns jsonb
 language plpgsql stable
 as $$
@@ -11409,7 +11409,7 @@ $$;
 comment on function private.execution_filter is
   'The filters of E1 as conditions on e; an id that is no UUID matches nothing. Errors: 400 VALIDATION_ERROR.';
 
--- It took the conditions as text, which whoever may call it could have written.
+-- It took the conditions as text, which any caller could have written.
 drop function if exists private.executions_json(jsonb, text, integer, bigint);
 create or replace function private.executions_json(p_filters jsonb, p_unfinished boolean, p_limit integer, p_offset bigint) returns jsonb
 language plpgsql stable

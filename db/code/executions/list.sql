@@ -54,7 +54,7 @@ $$;
 comment on function private.execution_filter is
   'The filters of E1 as conditions on e; an id that is no UUID matches nothing. Errors: 400 VALIDATION_ERROR.';
 
--- It took the conditions as text, which whoever may call it could have written.
+-- It took the conditions as text, which any caller could have written.
 drop function if exists private.executions_json(jsonb, text, integer, bigint);
 create or replace function private.executions_json(p_filters jsonb, p_unfinished boolean, p_limit integer, p_offset bigint) returns jsonb
 language plpgsql stable

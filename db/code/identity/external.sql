@@ -78,7 +78,7 @@ begin
       where s.id = v_session.id and s.revoked_at is null and v_authenticated_at > coalesce(s.authenticated_at, '-infinity');
       return jsonb_build_object('user_id', v_user_id, 'session_id', v_session.id);
     end if;
-    -- Whoever signed in after the end of an expired session begins another one.
+    -- A person who signed in after the end of an expired session begins another one.
     perform private.revoke_session(v_session.id, 'expired', least(v_session.expires_at, v_session.idle_expires_at));
   end if;
 

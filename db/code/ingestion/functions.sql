@@ -85,7 +85,7 @@ return jsonb_build_object('projectId', r.project_id, 'success', true, 'totalDura
 comment on function private.run_complete_json is 'Payload of ingestion_complete; the project is the core set of contract 10, 3.1.';
 
 -- What a W1 socket without a cursor is told first (contract 30, 6.3): [{"type", "data"}] in order. A completion is told once a person and
--- run; `later` is what whoever knows of it is told instead. Runs as the caller.
+-- run; `later` is what a person who knows of it is told instead. Runs as the caller.
 create or replace function private.run_snapshot(p_project_id uuid) returns jsonb
 language plpgsql stable
 as $$
