@@ -13,9 +13,11 @@
 {{ template "usage/functions.sql" . }}
 {{ template "usage/limits.sql" . }}
 {{ template "usage/consume.sql" . }}
+{{ template "usage/gates.sql" . }}
 {{ template "usage/access.sql" . }}
 {{ template "audit/functions.sql" . }}
 {{ template "audit/access.sql" . }}
+{{ template "team/permissions.sql" . }}
 {{ template "organizations/functions.sql" . }}
 {{ template "organizations/triggers.sql" . }}
 {{ template "organizations/access.sql" . }}

@@ -120,6 +120,23 @@ begin
 end
 $$;
 
+-- The refusal that a statement of the present actor meets, as its caller reads it: status, code, message, and field and details where it has
+-- them; null when the statement is done.
+create or replace function tests.refusal(p_sql text) returns jsonb
+language plpgsql
+as $$
+declare
+  v_detail text;
+begin
+  execute p_sql;
+  return null;
+exception when others then
+  get stacked diagnostics v_detail = pg_exception_detail;
+  return case when sqlstate ~ '^PT' then v_detail::jsonb || jsonb_build_object('status', substr(sqlstate, 3)::integer, 'message', sqlerrm)
+    else jsonb_build_object('sqlstate', sqlstate, 'message', sqlerrm) end;
+end
+$$;
+
 -- The product closes functions by default; pgTAP's own, also those it makes on the way, must stay open to whoever a test acts as.
 alter default privileges grant execute on functions to public;
 do $$
