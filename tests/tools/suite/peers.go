@@ -83,7 +83,7 @@ var goOnPostgres = []string{"-count", "1", "-p", "2", "-timeout", "20m", "-run",
 	"^Test(Kept|Ephemeral|Request|Identity|TheNextBorrower|IdempotencyKey|Rates|Health|ARequestIsOneRoundTrip|Setup|Projects|Uploads|Quota|Idempotency|" +
 		"Skills|SkillLists|Executions|Habits|Statistics|Notifications|Mail|TenantsAreIsolated|SignUp|LogIn|Refresh|IngestionCancel|IngestionOfSeveralSources|" +
 		"RealtimeOrder|RealtimeHandshake|RealtimeReplayOverREST|ConnectionsThatDie)",
-	"./db/devpg", "./server/api", "./tests"}
+	"./db/devpg", "./server/api", "./tests/..."}
 
 // onPostgres runs the tests in SQL and some in Go on the newest release of a major version.
 func onPostgres(major string) func(context.Context, io.Writer) (tally, error) {
