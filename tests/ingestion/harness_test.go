@@ -14,12 +14,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"kijko/tests/testdb"
 	"kijko/worker/gitfetch"
 	"kijko/worker/gitfetch/gittest"
 	"kijko/worker/jobs"
 	"kijko/worker/storage"
-
-	"kijko/tests/testdb"
 )
 
 // ingestLab is a database, a Git host and a storage, with workers as wanted. Projects are made by SQL: what is tested here is what comes
