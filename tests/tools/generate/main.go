@@ -4,6 +4,7 @@
 //	supabase/migrations/     the same database as plain SQL files, for psql and the Supabase CLI
 //	supabase/tests/          the pgTAP files of tests/pgtap, where "supabase test db" looks for them
 //	docs/settings.md         the table of settings, between its two markers
+//	worker/ingestion/secret/rules.toml  gitleaks' rules, of the version that go.mod names
 //
 // With -check it changes nothing and fails, naming the stale files and the command that renews them.
 package main
@@ -108,7 +109,11 @@ func generate(ctx context.Context, root string) (outputs []output, dump []byte, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return slices.Concat(outputs, migrations, copies, settings), dump, nil
+	rules, err := gitleaksRules(ctx, root)
+	if err != nil {
+		return nil, nil, err
+	}
+	return slices.Concat(outputs, migrations, copies, settings, rules), dump, nil
 }
 
 func say(text string) { fmt.Fprintln(os.Stderr, "generate:", text) }
