@@ -2711,7 +2711,6 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.bury_job(p_job_id text, p_type text, p_queue text, p_args jsonb, p_error_count integer, p_error text, p_created_at timestamp with time zone) returns void: plpgsql volatile definer; kijko_worker
 -- private.bury_nodes(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_server
 -- private.call_idempotent(p_operation text, p jsonb, p_key text, p_hash bytea) returns jsonb: plpgsql volatile; authenticated
--- private.can_fire_skill(p_skill_id uuid, p_user_id uuid) returns boolean: plpgsql stable definer
 -- private.cancel_active_run(p_project_id uuid) returns boolean: plpgsql volatile definer
 -- private.cancel_before_deletion(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
 -- private.cancel_execution(p_id text) returns void: plpgsql volatile definer; authenticated
@@ -2721,7 +2720,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.changed_files(p_org_id uuid, p_old_run uuid, p_new_run uuid, p_limit integer) returns jsonb: plpgsql stable definer
 -- private.charge_execution(p_id uuid, p_prompt_tokens bigint, p_completion_tokens bigint) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.choose_organization(p_user_id uuid, p_wanted_id uuid DEFAULT NULL::uuid) returns uuid: plpgsql volatile definer
--- private.claim_execution(p_id uuid, p_seconds integer, OUT outcome text, OUT token uuid, OUT answers text, OUT called text, OUT sealed_key text, OUT parameters jsonb, OUT prompt text, OUT elapsed_ms bigint, OUT is_streamed boolean, OUT organization_id uuid) returns record: plpgsql volatile definer
+-- private.claim_execution(p_id uuid, p_seconds integer, OUT outcome text, OUT token uuid, OUT answers text, OUT called text, OUT sealed_key text, OUT parameters jsonb, OUT prompt text, OUT elapsed_ms bigint, OUT limit_ms bigint, OUT is_streamed boolean, OUT organization_id uuid) returns record: plpgsql volatile definer
 -- private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) returns jsonb: plpgsql volatile definer; kijko_worker
 -- private.claimed_membership(OUT org_id uuid, OUT org_role text) returns record: plpgsql stable definer; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.claimed_user_id() returns uuid: plpgsql stable definer; anon, authenticated, kijko_server, kijko_worker, service_role
@@ -2800,6 +2799,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.execution_days() returns integer: plpgsql stable definer
 -- private.execution_filter(p jsonb) returns text: plpgsql stable; authenticated
 -- private.execution_json(e skill_executions) returns jsonb: sql stable; authenticated
+-- private.execution_limit() returns interval: sql immutable
 -- private.execution_result(e skill_executions) returns jsonb: sql stable; authenticated
 -- private.execution_statuses() returns text[]: sql immutable; authenticated
 -- private.execution_types() returns text[]: sql immutable; authenticated
@@ -2849,6 +2849,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.ingestion_result_lines(p_result jsonb) returns TABLE(label text, value text): sql immutable
 -- private.initials_icon(p_name text) returns jsonb: sql stable; authenticated, service_role
 -- private.input_faults(p_schema jsonb, p_input jsonb, p_trigger text DEFAULT NULL::text) returns jsonb: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.installation_value(p_key text) returns jsonb: plpgsql stable definer
 -- private.is_active_member(p_org_id uuid, p_user_id uuid) returns boolean: plpgsql stable definer
 -- private.is_branch_name(p_name text) returns boolean: sql immutable; authenticated, kijko_worker, service_role
 -- private.is_final(p_status text) returns boolean: sql immutable; authenticated
@@ -2913,6 +2914,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.mark_mail_sent(p_id uuid) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.may_run(h habits) returns boolean: plpgsql stable definer
+-- private.may_run_skill(p_skill_id uuid, p_user_id uuid) returns boolean: plpgsql stable definer
 -- private.me_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.member_json(m project_members) returns jsonb: sql stable; authenticated, service_role
 -- private.member_project_ids() returns uuid[]: plpgsql stable definer; authenticated
@@ -2962,11 +2964,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.own_skill(p jsonb) returns skills: plpgsql stable; authenticated, kijko_worker, service_role
 -- private.own_skills(p_ids jsonb) returns uuid[]: plpgsql volatile; authenticated
 -- private.own_webhook(p jsonb) returns reflexes: plpgsql stable; authenticated
+-- private.page(p jsonb, p_default integer, p_most integer DEFAULT 100, p_clamps boolean DEFAULT true, OUT size integer, OUT skipped bigint, OUT number bigint) returns record: plpgsql stable; authenticated, service_role
 -- private.page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer) returns jsonb: sql stable; authenticated
--- private.page_limit(p jsonb, p_default integer) returns integer: plpgsql stable; authenticated
--- private.page_number(p jsonb, p_name text, p_default integer, p_min integer, p_max integer) returns integer: plpgsql stable; authenticated
--- private.page_offset(p jsonb) returns bigint: plpgsql stable; authenticated
--- private.page_size(p_value jsonb, p_default integer, p_field text) returns integer: plpgsql stable; authenticated
 -- private.parameters_fault(p_parameters jsonb, OUT field text, OUT message text) returns record: plpgsql immutable; authenticated, kijko_worker, service_role
 -- private.parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text) returns record: plpgsql stable; authenticated, kijko_worker, service_role
 -- private.patched_text(p_body jsonb, p_key text, p_current text) returns text: sql immutable; authenticated
@@ -3154,7 +3153,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.take_answer(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.take_back_grants(p_org_id uuid) returns void: plpgsql volatile definer
 -- private.take_delivery(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
--- private.take_executions(p_limit integer, p_seconds integer) returns TABLE(id uuid, outcome text, token uuid, answers text, called text, sealed_key text, parameters jsonb, prompt text, elapsed_ms bigint, is_streamed boolean, organization_id uuid): plpgsql volatile definer; kijko_worker
+-- private.take_executions(p_limit integer, p_seconds integer) returns TABLE(id uuid, outcome text, token uuid, answers text, called text, sealed_key text, parameters jsonb, prompt text, elapsed_ms bigint, limit_ms bigint, is_streamed boolean, organization_id uuid): plpgsql volatile definer; kijko_worker
 -- private.take_mail(p_id uuid) returns TABLE(to_address text, subject text, body_text text, body_html text, created_at timestamp with time zone, unsubscribe_url text): plpgsql volatile definer; kijko_worker
 -- private.take_mail_allowance(p_user_id uuid, p_kind text, p_limit integer) returns void: plpgsql volatile definer
 -- private.take_rate(p_key text, p_limit integer, p_window interval, p_at timestamp with time zone DEFAULT clock_timestamp()) returns TABLE(allowed boolean, remaining integer, reset_at timestamp with time zone, retry_after integer): plpgsql volatile definer; kijko_server, kijko_worker

@@ -2,6 +2,7 @@
 {{ template "core/refusals.sql" . }}
 {{ template "core/json.sql" . }}
 {{ template "core/numbers.sql" . }}
+{{ template "core/paging.sql" . }}
 {{ template "core/caller.sql" . }}
 {{ template "core/enter.sql" . }}
 {{ template "core/idempotency.sql" . }}

@@ -48,8 +48,8 @@ type Settings struct {
 	Log *slog.Logger
 }
 
-// streamLimit is how long somebody may read along: the hard limit of a run, its time in the queue aside.
-const streamLimit = 330 * time.Second
+// StreamLimit is how long a reader may follow a run: a little more than private.execution_limit, which a test holds it to.
+const StreamLimit = 330 * time.Second
 
 // Feature is the executions' part of the edge.
 type Feature struct {

@@ -168,7 +168,7 @@ func (n *narrator) end(result json.RawMessage) {
 
 // stream lets a client read along until the run has ended.
 func (f *Feature) stream(ctx context.Context, s *api.EventStream, ear *ear, requestID, userID, id string) {
-	limited, cancel := context.WithTimeout(ctx, streamLimit)
+	limited, cancel := context.WithTimeout(ctx, StreamLimit)
 	defer cancel()
 	n := &narrator{s: s}
 	for {

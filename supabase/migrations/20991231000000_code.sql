@@ -247,6 +247,36 @@ comment on function private.number_to_try is
   'The next number to look up: from p_first, where p_taken (p_first - 1 at the beginning) is the last one known as taken and p_free one known as free or null. Null: p_free is the answer.';
 grant execute on function private.number_to_try to anon, authenticated, service_role, kijko_server, kijko_worker;
 
+-- Pages of lists, read from the query in one way: limit and offset, or page and pageSize. Numbers of any size are judged before they are cast.
+
+create or replace function private.page(
+  p jsonb, p_default integer, p_most integer default 100, p_clamps boolean default true, out size integer, out skipped bigint, out number bigint
+)
+language plpgsql stable parallel safe
+as $$
+declare
+  v_size_name text := case when p -> 'limit' <> 'null' then 'limit' else 'pageSize' end;
+  v_size numeric := coalesce(private.as_number(p -> v_size_name, v_size_name), p_default);
+  v_offset numeric := private.as_number(p -> 'offset', 'offset');
+  v_page numeric := coalesce(private.as_number(p -> 'page', 'page'), 1);
+begin
+  if v_size < 1 or v_size > p_most and not p_clamps then
+    perform private.refuse_field(v_size_name, format('%s must be from 1 to %s.', v_size_name, p_most));
+  elsif v_offset < 0 then
+    perform private.refuse_field('offset', 'offset must be at least 0.');
+  elsif v_page < 1 then
+    perform private.refuse_field('page', 'page must be at least 1.');
+  end if;
+  size := least(v_size, p_most);
+  -- Beyond any list that there can be.
+  skipped := least(coalesce(v_offset, (v_page - 1) * size), 1000000000);
+  number := skipped / size + 1;
+end
+$$;
+comment on function private.page is
+  'Rows on the page (size), rows before it (skipped) and its number, from limit and offset or page and pageSize. A size above p_most is p_most, or refused where p_clamps is false. Errors: 400 VALIDATION_ERROR.';
+grant execute on function private.page to authenticated, service_role;
+
 -- Who is calling. private.enter has judged session and membership and left flat, transaction-local settings; these readers are
 -- inlined into policies as `(select private.org_id())` and cost one look-up a statement. Where nobody entered (PostgREST without
 -- its pre-request hook, Supabase Realtime, Storage, psql with claims set) they fall back to the claims *and* the tables: a claim
@@ -450,6 +480,17 @@ begin
   end if;
 end
 $$;
+
+-- What the operator's settings mean to SQL (addresses, what is switched on) is told by the server when it starts.
+create or replace function private.installation_value(p_key text) returns jsonb
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (select i.value from private.installation i where i.key = p_key);
+end
+$$;
+comment on function private.installation_value is
+  'What this installation is set to, or null. Judges: callable by functions of ours only; values hold no secrets.';
 
 create or replace function private.schema_version() returns integer
 language plpgsql stable security definer set search_path = ''
@@ -3385,8 +3426,10 @@ grant execute on function private.assert_platform_admin, private.list_dead_lette
 create or replace function api.list_dead_jobs(p jsonb) returns jsonb
 language plpgsql stable
 as $$
+declare
+  v_at record := private.page(p, 50);
 begin
-  return private.list_dead_letters(p ->> 'type', coalesce(private.as_int(p -> 'limit', 'limit'), 50), coalesce(private.as_int(p -> 'offset', 'offset'), 0));
+  return private.list_dead_letters(p ->> 'type', v_at.size, v_at.skipped::integer);
 end
 $$;
 comment on function api.list_dead_jobs is 'GET /admin/jobs/dead: {jobs, total}, the latest first. Errors: 403 FORBIDDEN.';
@@ -3791,7 +3834,7 @@ create or replace function private.has_embedding() returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return coalesce((select i.value = 'true' from private.installation i where i.key = 'embedding'), false);
+  return coalesce(private.installation_value('embedding') = 'true', false);
 end
 $$;
 comment on function private.has_embedding is 'Can this installation make vectors? Judges: gives away one public bit.';
@@ -4562,8 +4605,7 @@ as $$
 -- Conditions and keys are constants of ours and name input by parameters, which a checker cannot see:
 -- @plpgsql_check_options: security_warnings = off
 declare
-  v_page integer := coalesce(private.as_int(p -> 'page', 'page'), 1);
-  v_size integer := coalesce(private.as_int(p -> 'pageSize', 'pageSize'), 20);
+  v_at record := private.page(p, 20, p_clamps => false);
   v_filter text;
   v_order text;
   v_walk text;
@@ -4575,9 +4617,6 @@ declare
   v_total bigint := 0;
   v_part bigint;
 begin
-  if v_page < 1 or v_size not between 1 and 100 then
-    perform private.refuse_field(case when v_page < 1 then 'page' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 projects.');
-  end if;
   perform private.act_in(private.as_uuid(p ->> 'organizationId'));
   if p ->> 'organizationId' is null then
     v_guests := private.guest_project_ids();
@@ -4595,20 +4634,20 @@ begin
   if v_branches = array['p.organization_id = $1'] and v_filter = '' and v_key = 'p.updated_at' then
     -- What most people open first, planned once a session: planning costs as much as reading the page.
     v_ids := array(select o.id from public.projects o where o.organization_id = private.org_id() order by o.updated_at desc, o.id
-      limit v_size offset (v_page::bigint - 1) * v_size);
+      limit v_at.size offset v_at.skipped);
   else
     execute 'select array(select id from ('
       || (select string_agg(format('(select p.id, %1$s as k from public.projects p where %2$s%3$s%4$s)', v_key, b,
           coalesce(' and ' || nullif(v_filter, ''), ''),
           -- What is found by its ids is few and unsorted; what an organization has is walked in order.
-          case when b not like '% any (%' then format(' order by %s limit %s', v_walk, v_page::bigint * v_size) else '' end),
+          case when b not like '% any (%' then format(' order by %s limit %s', v_walk, v_at.skipped + v_at.size) else '' end),
           ' union all ' order by o)
         from unnest(v_branches) with ordinality t (b, o))
-      || format(') page order by %s limit %s offset %s)', v_order, v_size, (v_page::bigint - 1) * v_size)
+      || format(') page order by %s limit %s offset %s)', v_order, v_at.size, v_at.skipped)
       into v_ids using private.org_id(), v_members, v_guests, p, private.user_id();
   end if;
 
-  if v_page = 1 and cardinality(v_ids) < v_size then
+  if v_at.skipped = 0 and cardinality(v_ids) < v_at.size then
     v_total := cardinality(v_ids);
   elsif v_filter = '' then
     v_total := (select c.projects from private.counted_projects() c) + cardinality(v_guests);
@@ -4622,7 +4661,7 @@ begin
       from unnest(v_branches) b)
       into v_total using private.org_id(), v_members, v_guests, p, private.user_id();
   end if;
-  return private.page_json(private.projects_json(v_ids), v_total, v_page, v_size);
+  return private.page_json(private.projects_json(v_ids), v_total, v_at.number::integer, v_at.size);
 end
 $$;
 comment on function api.list_projects is 'GET /projects: PaginatedResponse<Project>. Errors: 400, 403 FORBIDDEN for another''s organization.';
@@ -4752,7 +4791,7 @@ create or replace function private.git_host_provider(p_host text) returns text
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return (select i.value ->> p_host from private.installation i where i.key = 'git_hosts');
+  return private.installation_value('git_hosts') ->> p_host;
 end
 $$;
 comment on function private.git_host_provider is 'Provider of a self-hosted Git host that this installation trusts, or null. Judges: gives away only what every reply shows.';
@@ -5311,14 +5350,10 @@ language plpgsql stable
 as $$
 declare
   v_project uuid := private.path_project(p);
-  v_page integer := coalesce(private.as_int(p -> 'page', 'page'), 1);
-  v_size integer := coalesce(private.as_int(p -> 'pageSize', 'pageSize'), 50);
+  v_at record := private.page(p, 50, p_clamps => false);
   v_data jsonb;
   v_total bigint := 0;
 begin
-  if v_page < 1 or v_size not between 1 and 100 then
-    perform private.refuse_field(case when v_page < 1 then 'page' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 files.');
-  end if;
   select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', f.id, 'projectId', f.project_id, 'name', f.name, 'path', f.path,
     'type', f.mime_type, 'size', f.size, 'checksum', f.checksum, 'processed', f.processed, 'processedAt', private.iso(f.processed_at),
     'createdAt', private.iso(f.created_at), 'updatedAt', private.iso(f.updated_at))) order by f.path), '[]')
@@ -5327,13 +5362,13 @@ begin
     select f.id, f.project_id, f.name, f.path, f.mime_type, f.size, f.checksum, f.processed, f.processed_at, f.created_at, f.updated_at
     from public.project_files f
     where f.project_id = v_project and not f.is_folder and f.origin <> 'repository'
-    order by f.path limit v_size offset (v_page::bigint - 1) * v_size
+    order by f.path limit v_at.size offset v_at.skipped
   ) f;
   -- An auditor's list is empty, and so is its number.
   if private.has_project_role(v_project, 'viewer') then
     select uploaded_files into v_total from public.projects where id = v_project;
   end if;
-  return private.page_json(v_data, v_total, v_page, v_size);
+  return private.page_json(v_data, v_total, v_at.number::integer, v_at.size);
 end
 $$;
 comment on function api.list_files is 'GET /projects/{projectId}/files: stored files by path. Errors: 400, 404 PROJECT_NOT_FOUND.';
@@ -8258,7 +8293,7 @@ create or replace function private.has_mail() returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return coalesce((select i.value = 'true' from private.installation i where i.key = 'mail'), false);
+  return coalesce(private.installation_value('mail') = 'true', false);
 end
 $$;
 comment on function private.has_mail is 'Can this installation send mail? Judges: gives away one public bit.';
@@ -8464,7 +8499,7 @@ create or replace function private.has_provider(p_provider text) returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return coalesce((select i.value -> p_provider = 'true' from private.installation i where i.key = 'providers'), false);
+  return coalesce(private.installation_value('providers') -> p_provider = 'true', false);
 end
 $$;
 comment on function private.has_provider is 'Has the installation itself a key at the provider, or a local model (''local'')? Judges: gives away one public bit.';
@@ -9234,6 +9269,16 @@ $$;
 comment on function private.sees_skill is
   'Is the skill the person''s own, or public and active? Judges: of private skills those past our server learn about their own only.';
 
+-- A run begins only so; what refuses one says more exactly why (executions/engine.sql).
+create or replace function private.may_run_skill(p_skill_id uuid, p_user_id uuid) returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return exists (select from public.skills s where s.id = p_skill_id and s.is_active and (s.is_public or s.user_id = p_user_id));
+end
+$$;
+comment on function private.may_run_skill is 'Is the skill active, and the person''s own or public? Judges: callable by definer functions of ours only.';
+
 create or replace function private.refuse_skill(p_id text, p_field text default null) returns void
 language plpgsql stable
 as $$
@@ -9687,21 +9732,7 @@ grant execute on function api.delete_skill to authenticated;
 
 -- The list, what is known of a skill besides itself, and the numbers (contract 20, sections 3.1 to 3.3 and 3.9).
 
--- A page size or limit above 100 is 100, and the answer says so.
-create or replace function private.page_size(p_value jsonb, p_default integer, p_field text) returns integer
-language plpgsql stable
-as $$
-declare
-  v_size numeric := coalesce(private.as_number(p_value, p_field), p_default);
-begin
-  if v_size < 1 then
-    perform private.refuse_field(p_field, format('%s must be at least 1.', p_field));
-  end if;
-  return least(v_size, 100)::integer;
-end
-$$;
-comment on function private.page_size is 'Rows a page: at least 1, else 400; more than 100 are 100.';
-grant execute on function private.page_size to authenticated;
+drop function if exists private.page_size(jsonb, integer, text);
 
 create or replace function private.count_skills(p_user_id uuid, p_public boolean, p_active boolean, p_category text, p_search text) returns bigint
 language plpgsql stable
@@ -9725,8 +9756,9 @@ create or replace function api.list_skills(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 declare
-  v_page bigint := coalesce(private.as_bigint(p -> 'page', 'page'), 1);
-  v_size integer := private.page_size(p -> 'pageSize', 20, 'pageSize');
+  v_at record := private.page(p, 20);
+  v_page bigint := v_at.number;
+  v_size integer := v_at.size;
   v_user uuid := private.user_id();
   v_category text := p ->> 'category';
   v_active boolean := private.as_bool(p -> 'isActive', 'isActive');
@@ -9736,9 +9768,6 @@ declare
   v_total bigint;
   v_skills jsonb;
 begin
-  if v_page < 1 then
-    perform private.refuse_field('page', 'page must be at least 1.');
-  end if;
   if v_page > 1 then
     v_total := private.count_skills(v_user, v_public, v_active, v_category, v_search);
   end if;
@@ -9816,13 +9845,9 @@ language plpgsql stable
 as $$
 declare
   s public.skills := private.path_skill(p);
-  v_limit integer := private.page_size(p -> 'limit', 10, 'limit');
-  v_offset bigint := coalesce(private.as_bigint(p -> 'offset', 'offset'), 0);
+  v_at record := private.page(p, 10);
 begin
-  if v_offset < 0 then
-    perform private.refuse_field('offset', 'offset must be at least 0.');
-  end if;
-  return jsonb_build_object('executions', private.skill_executions_json(s.id, v_limit, v_offset),
+  return jsonb_build_object('executions', private.skill_executions_json(s.id, v_at.size, v_at.skipped),
     'total', (select count(*) from public.skill_executions e where e.skill_id = s.id and e.user_id = private.user_id()));
 end
 $$;
@@ -10707,7 +10732,7 @@ declare
   c_owner constant uuid := '00000000-0000-4000-8000-00000000c0de';
   v_id uuid := ('00000000-0000-4000-8000-5eed000000' || lpad(p_number::text, 2, '0'))::uuid;
 begin
-  if exists (select from private.installation i where i.key = 'seeded_skills' and i.value ? v_id::text) then
+  if private.installation_value('seeded_skills') ? v_id::text then
     return;
   end if;
   insert into public.skills (id, user_id, name, description, category, prompt_template, parameters, input_schema, output_format, is_public)
@@ -10902,8 +10927,13 @@ comment on function private.start_execution is
 
 -- What the worker calls (contract 20, 6.1 to 6.3). A run is worked on under a lease: a token in its row that the worker repeats with
 -- every write, and a time until which it holds. The worker has no right on the table itself. Limits stand here once:
---   300 s from the first start a run has failed; a worker that dies is followed by another one, twice at most; and a run whose text
---   somebody has seen is never begun again.
+-- execution_limit() after its first start a run has failed; a worker that dies is followed by another one, twice at most; and a run whose
+-- text a reader has seen is never begun again.
+
+create or replace function private.execution_limit() returns interval
+language sql immutable parallel safe
+return interval '300 seconds';
+comment on function private.execution_limit is 'How long a run may take from its first start.';
 
 create or replace function private.fail_execution(p_id uuid, p_code text, p_message text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -10919,7 +10949,7 @@ create or replace function private.end_of_execution(e public.skill_executions, p
 language plpgsql immutable parallel safe
 as $$
 begin
-  if e.started_at < p_at - interval '300 seconds' then
+  if e.started_at < p_at - private.execution_limit() then
     code := 'TIMEOUT';
     message := 'Skill execution timeout';
   elsif e.has_streamed or e.takes >= 3 then
@@ -10967,9 +10997,10 @@ comment on function private.prepare_execution is 'The rendered prompt, or errorC
 -- Leases one run: the first start of a pending one, or the take-over of one whose worker is gone. outcome 'run' comes with all that is
 -- needed to call the model; 'none' means that there is nothing to do any more; 'busy' that somebody is changing the row just now.
 -- The parameters are those to send: of a model that takes no sampling parameters without them, and with `withoutSampling`.
-create or replace function private.claim_execution(
+drop function if exists private.claim_execution(uuid, integer);
+create function private.claim_execution(
   p_id uuid, p_seconds integer, out outcome text, out token uuid, out answers text, out called text, out sealed_key text,
-  out parameters jsonb, out prompt text, out elapsed_ms bigint, out is_streamed boolean, out organization_id uuid
+  out parameters jsonb, out prompt text, out elapsed_ms bigint, out limit_ms bigint, out is_streamed boolean, out organization_id uuid
 )
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -11030,6 +11061,7 @@ begin
     else s.parameters - '{temperature,top_p,top_k}'::text[] || '{"withoutSampling": true}' end;
   prompt := v_ready.prompt;
   elapsed_ms := round(extract(epoch from clock_timestamp() - e.started_at) * 1000);
+  limit_ms := extract(epoch from private.execution_limit()) * 1000;
   is_streamed := e.is_streamed;
   organization_id := e.organization_id;
 end
@@ -11040,9 +11072,10 @@ comment on function private.claim_execution is
 -- Takes waiting jobs and leases their runs, all in one transaction and one round trip: a job that is gone has its lease, a lease that is
 -- not taken has its job. One row a job taken; outcome 'run' is work. A run whose claim fails unexpectedly is tried five times and then
 -- buried, for an administrator to see; nothing that one person wrote keeps the others waiting.
-create or replace function private.take_executions(p_limit integer, p_seconds integer)
+drop function if exists private.take_executions(integer, integer);
+create function private.take_executions(p_limit integer, p_seconds integer)
 returns table (id uuid, outcome text, token uuid, answers text, called text, sealed_key text, parameters jsonb, prompt text,
-  elapsed_ms bigint, is_streamed boolean, organization_id uuid)
+  elapsed_ms bigint, limit_ms bigint, is_streamed boolean, organization_id uuid)
 language plpgsql volatile security definer set search_path = ''
 -- Statistics of a queue are stale whenever they are made: always by the index.
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off
@@ -11068,23 +11101,23 @@ begin
     end;
     if v_error is null and v.outcome <> 'busy' then
       delete from jobs.gue_jobs j where j.job_id = v_job.job_id;
-      return query select v_id, v.outcome, v.token, v.answers, v.called, v.sealed_key, v.parameters, v.prompt, v.elapsed_ms, coalesce(v.is_streamed, false), v.organization_id;
+      return query select v_id, v.outcome, v.token, v.answers, v.called, v.sealed_key, v.parameters, v.prompt, v.elapsed_ms, v.limit_ms, coalesce(v.is_streamed, false), v.organization_id;
     elsif v_error is null then
       update jobs.gue_jobs j set run_at = clock_timestamp() + interval '100 milliseconds', updated_at = now() where j.job_id = v_job.job_id;
-      return query select v_id, 'busy', null::uuid, null, null, null, null::jsonb, null, null::bigint, false, null::uuid;
+      return query select v_id, 'busy', null::uuid, null, null, null, null::jsonb, null, null::bigint, null::bigint, false, null::uuid;
     elsif v_job.error_count < 4 then
       raise warning 'execution % could not be claimed: %', v_id, v_error;
       update jobs.gue_jobs j set error_count = j.error_count + 1, last_error = left(v_error, 4000), updated_at = now(),
         run_at = clock_timestamp() + make_interval(secs => 2 ^ v_job.error_count)
       where j.job_id = v_job.job_id;
-      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, false, null::uuid;
+      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, null::bigint, false, null::uuid;
     else
       perform private.bury_job(v_job.job_id, v_job.job_type, v_job.queue, case when v_id is null then 'null' else convert_from(v_job.args, 'UTF8')::jsonb end,
         v_job.error_count + 1, v_error, v_job.created_at);
       delete from jobs.gue_jobs j where j.job_id = v_job.job_id;
       update public.skill_executions x set status = 'failed', error_code = 'UNKNOWN_ERROR', error_message = 'The run could not be started.'
       where x.id = v_id and not private.is_final(x.status);
-      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, false, null::uuid;
+      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, null::bigint, false, null::uuid;
     end if;
   end loop;
 end
@@ -11213,7 +11246,7 @@ declare
 begin
   for e in
     select * from public.skill_executions x
-    where x.status = 'running' and (x.lease_expires_at < p_at or x.started_at < p_at - interval '300 seconds')
+    where x.status = 'running' and (x.lease_expires_at < p_at or x.started_at < p_at - private.execution_limit())
     order by x.started_at limit 1000 for no key update skip locked
   loop
     select * into v_end from private.end_of_execution(e, p_at);
@@ -11249,7 +11282,7 @@ create or replace function private.execution_days() returns integer
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return greatest(90, coalesce((select (i.value #>> '{}')::integer from private.installation i where i.key = 'execution_days'), 90));
+  return greatest(90, coalesce((private.installation_value('execution_days') #>> '{}')::integer, 90));
 end
 $$;
 comment on function private.execution_days is 'Days after which rows of runs are deleted. Judges: callable by schedules only.';
@@ -11414,30 +11447,7 @@ grant execute on function private.assert_runnable, private.execute_skill, privat
 
 -- Lists of runs and their exports: filters, pages, text forms.
 
--- limit: from 1, default p_default, at most 100; offset: from 0. Numbers of any size are clamped before they are cast.
-create or replace function private.page_limit(p jsonb, p_default integer) returns integer
-language plpgsql stable
-as $$
-begin
-  if private.as_number(p -> 'limit', 'limit') < 1 then
-    perform private.refuse_field('limit', 'The limit is at least 1.');
-  end if;
-  return least(coalesce(private.as_number(p -> 'limit', 'limit'), p_default), 100)::integer;
-end
-$$;
-comment on function private.page_limit is 'The parameter limit of a list, clamped to 100. Errors: 400 VALIDATION_ERROR below 1.';
-
-create or replace function private.page_offset(p jsonb) returns bigint
-language plpgsql stable
-as $$
-begin
-  if private.as_number(p -> 'offset', 'offset') < 0 then
-    perform private.refuse_field('offset', 'The offset is at least 0.');
-  end if;
-  return least(coalesce(private.as_number(p -> 'offset', 'offset'), 0), 1000000000)::bigint;
-end
-$$;
-comment on function private.page_offset is 'The parameter offset of a list. Errors: 400 VALIDATION_ERROR below 0.';
+drop function if exists private.page_limit(jsonb, integer), private.page_offset(jsonb);
 
 -- SQL text; $1 is the request, $2 the caller. Moments are checked and become literals, so that the planner knows the range.
 create or replace function private.execution_filter(p jsonb) returns text
@@ -11489,7 +11499,7 @@ $$;
 comment on function private.executions_json is
   'ExecutionWithSkill[] that fit the filters of E1 (and have not ended), newest first, under the caller''s own rights. Errors: 400 VALIDATION_ERROR.';
 
-grant execute on function private.page_limit, private.page_offset, private.execution_filter, private.executions_json to authenticated;
+grant execute on function private.execution_filter, private.executions_json to authenticated;
 
 -- JSON text indented by two spaces; jsonb_pretty takes four, and breaks the line in what is empty. No string in JSON holds a line break.
 create or replace function private.indented(p_value jsonb, p_depth integer) returns text
@@ -11596,20 +11606,19 @@ create or replace function api.list_executions(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 declare
-  v_limit integer := private.page_limit(p, 20);
-  v_offset bigint := private.page_offset(p);
+  v_at record := private.page(p, 20);
   v_filter text := private.execution_filter(p);
-  v_rows jsonb := private.executions_json(p, false, v_limit, v_offset);
+  v_rows jsonb := private.executions_json(p, false, v_at.size, v_at.skipped);
   v_count integer := jsonb_array_length(v_rows);
   v_total bigint;
 begin
-  if v_count between 1 and v_limit - 1 or v_count = 0 and v_offset = 0 then
-    v_total := v_offset + v_count;
+  if v_count between 1 and v_at.size - 1 or v_count = 0 and v_at.skipped = 0 then
+    v_total := v_at.skipped + v_count;
   else
     execute 'select count(*) from public.skill_executions e where ' || v_filter into v_total using p, private.user_id();
   end if;
-  return jsonb_build_object('executions', v_rows, 'total', v_total, 'page', v_offset / v_limit + 1, 'pageSize', v_limit,
-    'hasMore', v_offset + v_limit < v_total);
+  return jsonb_build_object('executions', v_rows, 'total', v_total, 'page', v_at.number, 'pageSize', v_at.size,
+    'hasMore', v_at.skipped + v_at.size < v_total);
 end
 $$;
 comment on function api.list_executions is 'GET /executions and /skill-executions: a page of ExecutionWithSkill, newest first. Errors: 400 VALIDATION_ERROR.';
@@ -11618,7 +11627,7 @@ create or replace function api.list_recent_executions(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 begin
-  return private.executions_json('{}', false, private.page_limit(p, 10), 0);
+  return private.executions_json('{}', false, (private.page(p, 10)).size, 0);
 end
 $$;
 comment on function api.list_recent_executions is 'GET /executions/recent: the newest ExecutionWithSkill.';
@@ -13474,8 +13483,7 @@ create or replace function api.list_notifications(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 declare
-  v_size integer := coalesce(private.as_int(p -> 'limit', 'limit'), private.as_int(p -> 'pageSize', 'pageSize'), 50);
-  v_offset integer := coalesce(private.as_int(p -> 'offset', 'offset'), (coalesce(private.as_int(p -> 'page', 'page'), 1) - 1) * v_size);
+  v_at record := private.page(p, 50, p_clamps => false);
   v_unread boolean := private.as_bool(p -> 'unread', 'unread');
   v_since timestamptz := private.as_instant(p ->> 'since');
   v_from timestamptz := private.shown(v_since) + interval '1 millisecond';
@@ -13484,10 +13492,7 @@ declare
   v_total bigint;
   v_waiting bigint;
 begin
-  if v_size not between 1 and 100 or v_offset < 0 then
-    perform private.refuse_field(case when v_offset < 0 then case when p ? 'offset' then 'offset' else 'page' end
-      when p ? 'limit' then 'limit' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 notifications.');
-  elsif p ->> 'since' is not null and v_since is null then
+  if p ->> 'since' is not null and v_since is null then
     perform private.refuse_field('since', 'This is not a time.');
   end if;
   select coalesce(jsonb_agg(private.notification_json(n) order by n.created_at desc, n.id desc), '[]') into v_data
@@ -13495,15 +13500,15 @@ begin
     select * from public.notifications n
     where (v_unread is null or (n.read_at is null) = v_unread) and (v_types is null or n.type = any (v_types))
       and (v_from is null or n.created_at >= v_from)
-    order by n.created_at desc, n.id desc limit v_size offset v_offset
+    order by n.created_at desc, n.id desc limit v_at.size offset v_at.skipped
   ) n;
   select count(*) filter (where (v_unread is null or (n.read_at is null) = v_unread) and (v_types is null or n.type = any (v_types))
       and (v_from is null or n.created_at >= v_from)),
     count(*) filter (where n.read_at is null)
   into v_total, v_waiting
   from public.notifications n;
-  return jsonb_build_object('data', v_data, 'total', v_total, 'page', v_offset / v_size + 1, 'pageSize', v_size,
-    'hasMore', v_offset + jsonb_array_length(v_data) < v_total, 'unreadCount', v_waiting);
+  return jsonb_build_object('data', v_data, 'total', v_total, 'page', v_at.number, 'pageSize', v_at.size,
+    'hasMore', v_at.skipped + jsonb_array_length(v_data) < v_total, 'unreadCount', v_waiting);
 end
 $$;
 comment on function api.list_notifications is 'GET /notifications: the caller''s own that are due, newest first. Errors: 400 VALIDATION_ERROR.';
@@ -14436,7 +14441,7 @@ create or replace function private.app_url() returns text
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return coalesce((select rtrim(i.value #>> '{}', '/') from private.installation i where i.key = 'app_url'), '');
+  return coalesce(rtrim(private.installation_value('app_url') #>> '{}', '/'), '');
 end
 $$;
 comment on function private.app_url is 'Where people reach this installation, without a slash at the end; empty while no server has said it. Judges: gives away one public address.';
@@ -14775,16 +14780,12 @@ create or replace function private.reference_executions_json(p_reference_id uuid
 language plpgsql stable
 as $$
 declare
-  v_limit integer := least(coalesce(private.as_bigint(p -> 'limit', 'limit'), 10), 100);
-  v_offset bigint := coalesce(private.as_bigint(p -> 'offset', 'offset'), 0);
+  v_at record := private.page(p, 10);
 begin
-  if v_limit < 1 or v_offset < 0 then
-    perform private.refuse_field(case when v_limit < 1 then 'limit' else 'offset' end, 'The limit starts at 1, the offset at 0.');
-  end if;
   return jsonb_build_object(
     'executions', coalesce((select jsonb_agg(private.execution_json(e) order by e.executed_at desc, e.id desc) from (
       select * from public.skill_executions x where x.reference_id = p_reference_id
-      order by x.executed_at desc, x.id desc limit v_limit offset v_offset) e), '[]'),
+      order by x.executed_at desc, x.id desc limit v_at.size offset v_at.skipped) e), '[]'),
     'total', (select count(*) from public.skill_executions x where x.reference_id = p_reference_id));
 end
 $$;
@@ -14815,19 +14816,13 @@ language plpgsql stable
 as $$
 declare
   v_user uuid := private.user_id();
-  v_page bigint := coalesce(private.as_bigint(p -> 'page', 'page'), 1);
-  v_size integer := least(coalesce(private.as_bigint(p -> 'pageSize', 'pageSize'), 20), 100);
+  v_at record := private.page(p, 20);
   v_active boolean := private.as_bool(p -> 'isActive', 'isActive');
   v_skill uuid := private.as_uuid(p ->> 'skillId');
   -- An id that is none is the id of no skill.
   v_any_skill boolean := coalesce(p ->> 'skillId', '') = '';
   v_total bigint;
 begin
-  if v_page < 1 or v_size < 1 then
-    perform private.refuse_field(case when v_page < 1 then 'page' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 habits.');
-  end if;
-  -- Beyond any page that there can be.
-  v_page := least(v_page, 1000000000);
   select count(*) into v_total from public.habits h
   where h.user_id = v_user and (v_any_skill or h.skill_id = v_skill) and (v_active is null or h.is_active = v_active);
   return jsonb_build_object(
@@ -14838,9 +14833,9 @@ begin
         from public.habits h
         left join public.skills s on s.id = h.skill_id
         where h.user_id = v_user and (v_any_skill or h.skill_id = v_skill) and (v_active is null or h.is_active = v_active)
-        order by place limit v_size offset (v_page - 1) * v_size
+        order by place limit v_at.size offset v_at.skipped
       ) x), '[]'),
-    'total', v_total, 'page', v_page, 'pageSize', v_size, 'hasMore', v_page * v_size < v_total);
+    'total', v_total, 'page', v_at.number, 'pageSize', v_at.size, 'hasMore', v_at.skipped + v_at.size < v_total);
 end
 $$;
 comment on function api.list_habits is 'GET /habits: {habits, total, page, pageSize, hasMore}: active first, soonest first. Errors: 400.';
@@ -15135,7 +15130,7 @@ create or replace function private.may_run(h public.habits) returns boolean
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
-  return exists (select from public.skills s where s.id = h.skill_id and s.is_active and (s.user_id = h.user_id or s.is_public))
+  return private.may_run_skill(h.skill_id, h.user_id)
     and private.is_active_member(h.organization_id, h.user_id)
     and not exists (select from public.skill_executions e
       where e.user_id = h.user_id and e.reference_id = h.id and e.status in ('pending', 'running'));
@@ -15528,7 +15523,7 @@ create or replace function private.webhook_url(p_id uuid) returns text
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return rtrim(coalesce((select i.value #>> '{}' from private.installation i where i.key = 'api_url'), ''), '/') || '/webhooks/reflex/' || p_id;
+  return rtrim(coalesce(private.installation_value('api_url') #>> '{}', ''), '/') || '/webhooks/reflex/' || p_id;
 end
 $$;
 comment on function private.webhook_url is 'Address of a webhook, as the installation declares its origin. Gives away no content: it is made of the id.';
@@ -15661,7 +15656,7 @@ begin
   if not r.is_active
     or not exists (select from public.memberships m where m.organization_id = r.organization_id and m.user_id = r.user_id and m.status = 'active') then
     reason := 'inactive';
-  elsif not private.can_fire_skill(r.skill_id, r.user_id) then
+  elsif not private.may_run_skill(r.skill_id, r.user_id) then
     reason := 'skill_inactive';
   else
     e := private.start_execution(r.skill_id, r.user_id, r.organization_id, 'reflex', r.id, p_input, 'record');
@@ -15866,7 +15861,7 @@ begin
     select * into v from private.fire_reflex(r, jsonb_build_object('trigger', 'webhook', 'payload', p -> 'payload'));
   else
     -- Why it would not have fired anyway comes first.
-    select case when not r.is_active then 'inactive' when not private.can_fire_skill(r.skill_id, r.user_id) then 'skill_inactive'
+    select case when not r.is_active then 'inactive' when not private.may_run_skill(r.skill_id, r.user_id) then 'skill_inactive'
       when (p ->> 'error')::boolean then 'condition_error' else 'conditions_not_met' end as reason, null::uuid as execution_id into v;
   end if;
   v_answer := case when v.reason is null then jsonb_build_object('received', true, 'triggered', true, 'executionId', v.execution_id)
@@ -15887,14 +15882,7 @@ comment on function private.take_delivery is
   'Counts a delivery that was found genuine and fires its webhook, at most once a key; gives the answer, or {limitedUntil}. Judges: callable by the server only. Errors: 404 REFLEX_NOT_FOUND.';
 grant execute on function private.take_delivery to kijko_server;
 
-create or replace function private.can_fire_skill(p_skill_id uuid, p_user_id uuid) returns boolean
-language plpgsql stable security definer set search_path = ''
-as $$
-begin
-  return exists (select from public.skills s where s.id = p_skill_id and s.is_active and (s.is_public or s.user_id = p_user_id));
-end
-$$;
-comment on function private.can_fire_skill is 'Is the skill active and the person''s to run? Judges: callable by definer functions of ours only.';
+drop function if exists private.can_fire_skill(uuid, uuid);
 
 -- Changed files (contract 20, section 10.3): when a run replaces a project's index, the files that differ are told to the project's owner.
 -- Compared is here, in the transaction of the change, because the old index is removed soon after it; judged is by the worker. Nothing is
@@ -15981,27 +15969,13 @@ grant execute on function private.fire_changes to kijko_worker;
 
 -- Operations on reflexes (contract 20, section 9). They run as the caller, under the caller's policies.
 
-create or replace function private.page_number(p jsonb, p_name text, p_default integer, p_min integer, p_max integer) returns integer
-language plpgsql stable parallel safe
-as $$
-declare
-  n numeric := coalesce(private.as_number(p -> p_name, p_name), p_default);
-begin
-  if n < p_min then
-    perform private.refuse_field(p_name, format('%s must be at least %s.', p_name, p_min));
-  end if;
-  return least(n, p_max);
-end
-$$;
-comment on function private.page_number is 'A number of a list''s query: its default, refused below p_min, cut at p_max.';
-grant execute on function private.page_number to authenticated;
+drop function if exists private.page_number(jsonb, text, integer, integer, integer);
 
 create or replace function api.list_reflexes(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 declare
-  v_page integer := private.page_number(p, 'page', 1, 1, 1000000);
-  v_size integer := private.page_number(p, 'pageSize', 20, 1, 100);
+  v_at record := private.page(p, 20);
   v_user uuid := private.user_id();
   v_skill uuid := private.as_uuid(p ->> 'skillId');
   v_rows jsonb;
@@ -16019,9 +15993,9 @@ begin
     where r.user_id = v_user and (p ->> 'skillId' is null or r.skill_id = v_skill)
       and (p ->> 'triggerType' is null or r.trigger_type = p ->> 'triggerType')
       and (p ->> 'isActive' is null or r.is_active = private.as_bool(p -> 'isActive', 'isActive'))
-    order by place limit v_size offset (v_page::bigint - 1) * v_size) l;
-  return jsonb_build_object('reflexes', v_rows, 'total', v_total, 'page', v_page, 'pageSize', v_size,
-    'hasMore', v_page::bigint * v_size < v_total);
+    order by place limit v_at.size offset v_at.skipped) l;
+  return jsonb_build_object('reflexes', v_rows, 'total', v_total, 'page', v_at.number, 'pageSize', v_at.size,
+    'hasMore', v_at.skipped + v_at.size < v_total);
 end
 $$;
 comment on function api.list_reflexes is 'GET /reflexes: active first, then the latest triggered.';
@@ -16216,15 +16190,14 @@ create or replace function api.list_reflex_executions(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 declare
-  v_limit integer := private.page_number(p, 'limit', 10, 1, 100);
-  v_offset integer := private.page_number(p, 'offset', 0, 0, 1000000000);
+  v_at record := private.page(p, 10);
   r public.reflexes := private.own_reflex(p);
 begin
   return jsonb_build_object(
     'executions', (
       select coalesce(jsonb_agg(private.execution_json(l.e) order by (l.e).executed_at desc, (l.e).id desc), '[]')
       from (select e from public.skill_executions e where e.reference_id = r.id and e.user_id = r.user_id
-        order by e.executed_at desc, e.id desc limit v_limit offset v_offset) l),
+        order by e.executed_at desc, e.id desc limit v_at.size offset v_at.skipped) l),
     'total', (select count(*) from public.skill_executions e where e.reference_id = r.id and e.user_id = r.user_id));
 end
 $$;

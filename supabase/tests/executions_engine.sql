@@ -27,7 +27,7 @@ $$;
 -- The names of what is taken, with the outcome of each.
 create function pg_temp.take(p_limit integer default 10, p_seconds integer default 15) returns text language sql volatile as $$
   select string_agg(concat_ws(':', i.name, t.outcome), ' ' order by t.n)
-  from private.take_executions(p_limit, p_seconds) with ordinality t (id, outcome, c, d, e, f, g, h, i, j, k, n) left join ids i on i.id = t.id
+  from private.take_executions(p_limit, p_seconds) with ordinality t (id, outcome, c, d, e, f, g, h, i, j, k, l, n) left join ids i on i.id = t.id
 $$;
 select pg_temp.skill('skill');
 

@@ -209,7 +209,7 @@ select is(jsonb_path_query_array(api.list_reflexes('{}'), '$.reflexes[last].id')
 select is(api.list_reflexes('{"page": 2, "pageSize": 1, "triggerType": "event", "isActive": "true"}') -> 'hasMore', 'true', 'filters and pages');
 select is(api.list_reflexes('{"skillId": "no-uuid"}') ->> 'total', '0', 'what is no id matches nothing');
 select is(pg_temp.refusal($$ select api.list_reflexes('{"page": 0}') $$), 'PT400 VALIDATION_ERROR page: page must be at least 1.', 'pages begin at 1');
-select is(pg_temp.refusal($$ select api.list_reflexes('{"pageSize": 0}') $$), 'PT400 VALIDATION_ERROR pageSize: pageSize must be at least 1.', 'and hold something');
+select is(pg_temp.refusal($$ select api.list_reflexes('{"pageSize": 0}') $$), 'PT400 VALIDATION_ERROR pageSize: pageSize must be from 1 to 100.', 'and hold something');
 select is(api.get_reflex_stats('{}') - 'recentTriggers', jsonb_build_object('totalReflexes', (select count(*) from public.reflexes),
     'activeReflexes', (select count(*) - 1 from public.reflexes), 'totalTriggers', 3, 'failedReflexes', 1, 'triggersByType',
     jsonb_build_object('schedule', 0) || (select jsonb_object_agg(t, (select count(*) from public.reflexes where trigger_type = t))

@@ -124,7 +124,7 @@ select is(private.begin_event('{"triggerType": "event", "eventName": "push"}') -
 select is(api.send_event(jsonb_build_object('body', '{"payload": {}}'::jsonb, 'reflexIds', jsonb_build_array(pg_temp.id('push')))), '{"matched": 0, "executionIds": []}', 'and fires nothing');
 select throws_ok(format('select private.%s', f), '42501', null, 'people do not call ' || split_part(f, '(', 1))
 from unnest(array['open_delivery(''{}'')', 'count_delivery(''{}'')', 'take_delivery(''{}'')', 'fire_reflexes(null, null, null, null)', 'waiting_reflexes(null, null)', 'watched_callers()', 'prune_reflexes()',
-  'fire_reflex(null, null)', 'fire_changes(null, null, null)', 'changed_files(null, null, null, 1)', 'can_fire_skill(null, null)']) f;
+  'fire_reflex(null, null)', 'fire_changes(null, null, null)', 'changed_files(null, null, null, 1)', 'may_run_skill(null, null)']) f;
 select tests.act_anon();
 select throws_ok('select api.send_event(''{}'')', '42501', null, 'nobody sends no events');
 select tests.act_service();

@@ -63,8 +63,6 @@ select throws_ok(format('select api.update_skill(pg_temp.p(%L, %L))', (select id
   ('{"inputSchema": [7]}', 'Input field must be an object'), ('{"inputSchema": [{"name": 7, "type": "string"}]}', 'Input name is required'),
   ('{"inputSchema": [{"name": "a", "type": "string"}, {"name": "a", "type": "string"}]}', 'Input name "a" is used twice')) t (b, m);
 select is(private.suffixed_name(repeat('x', 100), '(12)'), repeat('x', 95) || ' (12)', 'a name gives way to its suffix');
-select is(private.page_size('1e9', 20, 'limit'), 100, 'more than a hundred are a hundred');
-select is(private.page_size(null, 20, 'limit'), 20, 'without one it is the default');
 
 -- Playbooks.
 create temp table played as select (api.create_playbook_skill('{"body": {"content": "---\nname: x\n---\n\nTwenty characters", "name": "Played", "description": "", "dependencies": ["git"],

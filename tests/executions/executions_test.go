@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"kijko/server/config"
+	"kijko/server/executions"
 	"kijko/tests/client"
 	"kijko/tests/stack/worker"
 	"kijko/tests/testdb"
@@ -412,4 +413,11 @@ func TestAServerThatStopsAnswersWhoWaitsForARun(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		require.Fail(t, "nobody answered")
 	}
+}
+
+// The stream of a run stays open a little longer than the run may take, so that its reader sees the end.
+func TestAStreamOutlivesTheLimitOfARun(t *testing.T) {
+	t.Parallel()
+	seconds := testdb.Value[int](testdb.New(t), "select extract(epoch from private.execution_limit())::int")
+	require.Less(t, time.Duration(seconds)*time.Second, executions.StreamLimit)
 }

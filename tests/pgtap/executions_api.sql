@@ -176,8 +176,8 @@ select is(pg_temp.list('{"limit": 3, "offset": 3}'), '432 7 2 3 true', 'in pages
 select is(pg_temp.list('{"limit": 3, "offset": 6}'), '1 7 3 3 false', 'to the end');
 select is(pg_temp.list('{"limit": 3, "offset": 99999999999999999999999}'), '7 333333334 3 false', 'and beyond');
 select is(pg_temp.list('{"limit": 1000}'), '7654321 7 1 100 false', 'a limit is clamped');
-select is(pg_temp.refusal($$ select pg_temp.list('{"limit": 0}') $$), 'PT400 VALIDATION_ERROR limit The limit is at least 1.', 'but not from below');
-select is(pg_temp.refusal($$ select pg_temp.list('{"offset": -1}') $$), 'PT400 VALIDATION_ERROR offset The offset is at least 0.', 'nor is an offset');
+select is(pg_temp.refusal($$ select pg_temp.list('{"limit": 0}') $$), 'PT400 VALIDATION_ERROR limit limit must be from 1 to 100.', 'but not from below');
+select is(pg_temp.refusal($$ select pg_temp.list('{"offset": -1}') $$), 'PT400 VALIDATION_ERROR offset offset must be at least 0.', 'nor is an offset');
 select is(pg_temp.list('{"status": "pending"}'), '7654 4 1 20 false', 'by status');
 select is(pg_temp.list('{"executionType": "api"}'), '3 1 1 20 false', 'by type');
 select is(pg_temp.list(jsonb_build_object('skillId', pg_temp.id('own'))), '0 1 20 false', 'by a skill that never ran');

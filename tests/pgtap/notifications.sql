@@ -117,10 +117,10 @@ select is(pg_temp.list('{"limit": 2, "offset": 4}') - 'data', '{"total": 5, "pag
 select is(pg_temp.titles('{"page": 1, "pageSize": 3}') || ', ' || pg_temp.titles('{"page": 2, "pageSize": 3}'), pg_temp.titles(), 'pages together are the list');
 select is(pg_temp.titles(), 'n5, n4, n3, n2, n1', 'newest first');
 select is(jsonb_array_length(pg_temp.list(jsonb_build_object('since', (select private.iso(created_at) from public.notifications where title = 'n3'))) -> 'data'), 2, 'since a time, exclusive');
-select throws_ok($$ select pg_temp.list('{"pageSize": 101}') $$, 'PT400', 'Pages start at 1 and hold 1 to 100 notifications.', 'not more than 100');
+select throws_ok($$ select pg_temp.list('{"pageSize": 101}') $$, 'PT400', 'pageSize must be from 1 to 100.', 'not more than 100');
 select throws_ok(format('select pg_temp.list(%L)', jsonb_build_object('since', t)), 'PT400', 'This is not a time.', 'since ' || t)
 from unnest(array['0000-01-01T00:00:00Z', 'yesterday is none', '2026-02-30T00:00:00Z']) t;
-select throws_ok($$ select pg_temp.list('{"page": 0}') $$, 'PT400', 'Pages start at 1 and hold 1 to 100 notifications.', 'no page 0');
+select throws_ok($$ select pg_temp.list('{"page": 0}') $$, 'PT400', 'page must be at least 1.', 'no page 0');
 select tests.reset();
 
 -- ------------------------------------------------------------------------------------------------------------ telling oneself something

@@ -21,9 +21,6 @@ const (
 	renewEvery = 4 * time.Second
 )
 
-// hardLimit is how long a run may take from its first start; the sweeper says the same to whoever does not keep to it.
-const hardLimit = 300 * time.Second
-
 // Channel is where the database says that a running execution was cancelled; the payload is its id.
 const Channel = "kijko_cancelled"
 

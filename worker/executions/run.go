@@ -19,7 +19,7 @@ func (e *Engine) work(stop, working context.Context, t *task) {
 	log := e.c.Log.With("execution", t.ID, "model", t.Model)
 	working, abort := context.WithCancelCause(working)
 	defer abort(nil)
-	limited, cancel := context.WithDeadlineCause(working, t.Began.Add(hardLimit), context.DeadlineExceeded)
+	limited, cancel := context.WithDeadlineCause(working, t.Began.Add(t.Limit), context.DeadlineExceeded)
 	defer cancel()
 	defer context.AfterFunc(stop, func() {
 		timer := time.AfterFunc(e.c.Patience, func() { abort(errStopping) })

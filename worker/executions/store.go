@@ -26,12 +26,14 @@ type task struct {
 	WithoutSampling bool
 	Prompt          string
 	// Began is the first start of the run, by this machine's clock.
-	Began      time.Time
+	Began time.Time
+	// Limit is how long the run may take from there.
+	Limit      time.Duration
 	IsStreamed bool
 }
 
 func (e *Engine) take(ctx context.Context, n int) (tasks []*task, seen int, err error) {
-	rows, err := e.c.Pool.Query(ctx, `select id, outcome, token, answers, called, sealed_key, parameters, prompt, elapsed_ms, is_streamed, organization_id
+	rows, err := e.c.Pool.Query(ctx, `select id, outcome, token, answers, called, sealed_key, parameters, prompt, elapsed_ms, limit_ms, is_streamed, organization_id
 		from private.take_executions($1, $2)`, n, int(leaseFor/time.Second))
 	if err != nil {
 		return nil, 0, fmt.Errorf("take executions: %w", err)
@@ -43,16 +45,17 @@ func (e *Engine) take(ctx context.Context, n int) (tasks []*task, seen int, err 
 		var outcome string
 		var answers, model, key, prompt *string
 		var parameters []byte
-		var elapsed *int64
+		var elapsed, limit *int64
 		var streamed bool
-		if err := rows.Scan(&id, &outcome, &token, &answers, &model, &key, &parameters, &prompt, &elapsed, &streamed, &org); err != nil {
+		if err := rows.Scan(&id, &outcome, &token, &answers, &model, &key, &parameters, &prompt, &elapsed, &limit, &streamed, &org); err != nil {
 			return nil, seen, fmt.Errorf("take executions: %w", err)
 		}
 		if outcome != "run" {
 			continue
 		}
 		t := &task{ID: *id, Token: *token, OrganizationID: *org, Answers: *answers, Model: *model, SealedKey: key, Prompt: *prompt,
-			Began: time.Now().Add(-time.Duration(*elapsed) * time.Millisecond), IsStreamed: streamed}
+			Began: time.Now().Add(-time.Duration(*elapsed) * time.Millisecond),
+			Limit: time.Duration(*limit) * time.Millisecond, IsStreamed: streamed}
 		if err := exactjson.Unmarshal(parameters, &t.Parameters); err != nil {
 			// The database has checked them; what it let through is not worth losing the others for.
 			e.c.Log.Error("parameters of a skill cannot be read and are left out", "execution", t.ID, "error", err)

@@ -99,6 +99,17 @@ begin
 end
 $$;
 
+-- What the operator's settings mean to SQL (addresses, what is switched on) is told by the server when it starts.
+create or replace function private.installation_value(p_key text) returns jsonb
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (select i.value from private.installation i where i.key = p_key);
+end
+$$;
+comment on function private.installation_value is
+  'What this installation is set to, or null. Judges: callable by functions of ours only; values hold no secrets.';
+
 create or replace function private.schema_version() returns integer
 language plpgsql stable security definer set search_path = ''
 as $$

@@ -43,20 +43,19 @@ create or replace function api.list_executions(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 declare
-  v_limit integer := private.page_limit(p, 20);
-  v_offset bigint := private.page_offset(p);
+  v_at record := private.page(p, 20);
   v_filter text := private.execution_filter(p);
-  v_rows jsonb := private.executions_json(p, false, v_limit, v_offset);
+  v_rows jsonb := private.executions_json(p, false, v_at.size, v_at.skipped);
   v_count integer := jsonb_array_length(v_rows);
   v_total bigint;
 begin
-  if v_count between 1 and v_limit - 1 or v_count = 0 and v_offset = 0 then
-    v_total := v_offset + v_count;
+  if v_count between 1 and v_at.size - 1 or v_count = 0 and v_at.skipped = 0 then
+    v_total := v_at.skipped + v_count;
   else
     execute 'select count(*) from public.skill_executions e where ' || v_filter into v_total using p, private.user_id();
   end if;
-  return jsonb_build_object('executions', v_rows, 'total', v_total, 'page', v_offset / v_limit + 1, 'pageSize', v_limit,
-    'hasMore', v_offset + v_limit < v_total);
+  return jsonb_build_object('executions', v_rows, 'total', v_total, 'page', v_at.number, 'pageSize', v_at.size,
+    'hasMore', v_at.skipped + v_at.size < v_total);
 end
 $$;
 comment on function api.list_executions is 'GET /executions and /skill-executions: a page of ExecutionWithSkill, newest first. Errors: 400 VALIDATION_ERROR.';
@@ -65,7 +64,7 @@ create or replace function api.list_recent_executions(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 begin
-  return private.executions_json('{}', false, private.page_limit(p, 10), 0);
+  return private.executions_json('{}', false, (private.page(p, 10)).size, 0);
 end
 $$;
 comment on function api.list_recent_executions is 'GET /executions/recent: the newest ExecutionWithSkill.';

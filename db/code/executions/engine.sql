@@ -1,7 +1,12 @@
 -- What the worker calls (contract 20, 6.1 to 6.3). A run is worked on under a lease: a token in its row that the worker repeats with
 -- every write, and a time until which it holds. The worker has no right on the table itself. Limits stand here once:
---   300 s from the first start a run has failed; a worker that dies is followed by another one, twice at most; and a run whose text
---   somebody has seen is never begun again.
+-- execution_limit() after its first start a run has failed; a worker that dies is followed by another one, twice at most; and a run whose
+-- text a reader has seen is never begun again.
+
+create or replace function private.execution_limit() returns interval
+language sql immutable parallel safe
+return interval '300 seconds';
+comment on function private.execution_limit is 'How long a run may take from its first start.';
 
 create or replace function private.fail_execution(p_id uuid, p_code text, p_message text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -17,7 +22,7 @@ create or replace function private.end_of_execution(e public.skill_executions, p
 language plpgsql immutable parallel safe
 as $$
 begin
-  if e.started_at < p_at - interval '300 seconds' then
+  if e.started_at < p_at - private.execution_limit() then
     code := 'TIMEOUT';
     message := 'Skill execution timeout';
   elsif e.has_streamed or e.takes >= 3 then
@@ -65,9 +70,10 @@ comment on function private.prepare_execution is 'The rendered prompt, or errorC
 -- Leases one run: the first start of a pending one, or the take-over of one whose worker is gone. outcome 'run' comes with all that is
 -- needed to call the model; 'none' means that there is nothing to do any more; 'busy' that somebody is changing the row just now.
 -- The parameters are those to send: of a model that takes no sampling parameters without them, and with `withoutSampling`.
-create or replace function private.claim_execution(
+drop function if exists private.claim_execution(uuid, integer);
+create function private.claim_execution(
   p_id uuid, p_seconds integer, out outcome text, out token uuid, out answers text, out called text, out sealed_key text,
-  out parameters jsonb, out prompt text, out elapsed_ms bigint, out is_streamed boolean, out organization_id uuid
+  out parameters jsonb, out prompt text, out elapsed_ms bigint, out limit_ms bigint, out is_streamed boolean, out organization_id uuid
 )
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -128,6 +134,7 @@ begin
     else s.parameters - '{temperature,top_p,top_k}'::text[] || '{"withoutSampling": true}' end;
   prompt := v_ready.prompt;
   elapsed_ms := round(extract(epoch from clock_timestamp() - e.started_at) * 1000);
+  limit_ms := extract(epoch from private.execution_limit()) * 1000;
   is_streamed := e.is_streamed;
   organization_id := e.organization_id;
 end
@@ -138,9 +145,10 @@ comment on function private.claim_execution is
 -- Takes waiting jobs and leases their runs, all in one transaction and one round trip: a job that is gone has its lease, a lease that is
 -- not taken has its job. One row a job taken; outcome 'run' is work. A run whose claim fails unexpectedly is tried five times and then
 -- buried, for an administrator to see; nothing that one person wrote keeps the others waiting.
-create or replace function private.take_executions(p_limit integer, p_seconds integer)
+drop function if exists private.take_executions(integer, integer);
+create function private.take_executions(p_limit integer, p_seconds integer)
 returns table (id uuid, outcome text, token uuid, answers text, called text, sealed_key text, parameters jsonb, prompt text,
-  elapsed_ms bigint, is_streamed boolean, organization_id uuid)
+  elapsed_ms bigint, limit_ms bigint, is_streamed boolean, organization_id uuid)
 language plpgsql volatile security definer set search_path = ''
 -- Statistics of a queue are stale whenever they are made: always by the index.
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off
@@ -166,23 +174,23 @@ begin
     end;
     if v_error is null and v.outcome <> 'busy' then
       delete from jobs.gue_jobs j where j.job_id = v_job.job_id;
-      return query select v_id, v.outcome, v.token, v.answers, v.called, v.sealed_key, v.parameters, v.prompt, v.elapsed_ms, coalesce(v.is_streamed, false), v.organization_id;
+      return query select v_id, v.outcome, v.token, v.answers, v.called, v.sealed_key, v.parameters, v.prompt, v.elapsed_ms, v.limit_ms, coalesce(v.is_streamed, false), v.organization_id;
     elsif v_error is null then
       update jobs.gue_jobs j set run_at = clock_timestamp() + interval '100 milliseconds', updated_at = now() where j.job_id = v_job.job_id;
-      return query select v_id, 'busy', null::uuid, null, null, null, null::jsonb, null, null::bigint, false, null::uuid;
+      return query select v_id, 'busy', null::uuid, null, null, null, null::jsonb, null, null::bigint, null::bigint, false, null::uuid;
     elsif v_job.error_count < 4 then
       raise warning 'execution % could not be claimed: %', v_id, v_error;
       update jobs.gue_jobs j set error_count = j.error_count + 1, last_error = left(v_error, 4000), updated_at = now(),
         run_at = clock_timestamp() + make_interval(secs => 2 ^ v_job.error_count)
       where j.job_id = v_job.job_id;
-      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, false, null::uuid;
+      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, null::bigint, false, null::uuid;
     else
       perform private.bury_job(v_job.job_id, v_job.job_type, v_job.queue, case when v_id is null then 'null' else convert_from(v_job.args, 'UTF8')::jsonb end,
         v_job.error_count + 1, v_error, v_job.created_at);
       delete from jobs.gue_jobs j where j.job_id = v_job.job_id;
       update public.skill_executions x set status = 'failed', error_code = 'UNKNOWN_ERROR', error_message = 'The run could not be started.'
       where x.id = v_id and not private.is_final(x.status);
-      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, false, null::uuid;
+      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, null::bigint, false, null::uuid;
     end if;
   end loop;
 end

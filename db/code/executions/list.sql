@@ -1,29 +1,6 @@
 -- Lists of runs and their exports: filters, pages, text forms.
 
--- limit: from 1, default p_default, at most 100; offset: from 0. Numbers of any size are clamped before they are cast.
-create or replace function private.page_limit(p jsonb, p_default integer) returns integer
-language plpgsql stable
-as $$
-begin
-  if private.as_number(p -> 'limit', 'limit') < 1 then
-    perform private.refuse_field('limit', 'The limit is at least 1.');
-  end if;
-  return least(coalesce(private.as_number(p -> 'limit', 'limit'), p_default), 100)::integer;
-end
-$$;
-comment on function private.page_limit is 'The parameter limit of a list, clamped to 100. Errors: 400 VALIDATION_ERROR below 1.';
-
-create or replace function private.page_offset(p jsonb) returns bigint
-language plpgsql stable
-as $$
-begin
-  if private.as_number(p -> 'offset', 'offset') < 0 then
-    perform private.refuse_field('offset', 'The offset is at least 0.');
-  end if;
-  return least(coalesce(private.as_number(p -> 'offset', 'offset'), 0), 1000000000)::bigint;
-end
-$$;
-comment on function private.page_offset is 'The parameter offset of a list. Errors: 400 VALIDATION_ERROR below 0.';
+drop function if exists private.page_limit(jsonb, integer), private.page_offset(jsonb);
 
 -- SQL text; $1 is the request, $2 the caller. Moments are checked and become literals, so that the planner knows the range.
 create or replace function private.execution_filter(p jsonb) returns text
@@ -75,7 +52,7 @@ $$;
 comment on function private.executions_json is
   'ExecutionWithSkill[] that fit the filters of E1 (and have not ended), newest first, under the caller''s own rights. Errors: 400 VALIDATION_ERROR.';
 
-grant execute on function private.page_limit, private.page_offset, private.execution_filter, private.executions_json to authenticated;
+grant execute on function private.execution_filter, private.executions_json to authenticated;
 
 -- JSON text indented by two spaces; jsonb_pretty takes four, and breaks the line in what is empty. No string in JSON holds a line break.
 create or replace function private.indented(p_value jsonb, p_depth integer) returns text

@@ -10,7 +10,7 @@ declare
 begin
   for e in
     select * from public.skill_executions x
-    where x.status = 'running' and (x.lease_expires_at < p_at or x.started_at < p_at - interval '300 seconds')
+    where x.status = 'running' and (x.lease_expires_at < p_at or x.started_at < p_at - private.execution_limit())
     order by x.started_at limit 1000 for no key update skip locked
   loop
     select * into v_end from private.end_of_execution(e, p_at);
@@ -46,7 +46,7 @@ create or replace function private.execution_days() returns integer
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return greatest(90, coalesce((select (i.value #>> '{}')::integer from private.installation i where i.key = 'execution_days'), 90));
+  return greatest(90, coalesce((private.installation_value('execution_days') #>> '{}')::integer, 90));
 end
 $$;
 comment on function private.execution_days is 'Days after which rows of runs are deleted. Judges: callable by schedules only.';

@@ -5,19 +5,13 @@ language plpgsql stable
 as $$
 declare
   v_user uuid := private.user_id();
-  v_page bigint := coalesce(private.as_bigint(p -> 'page', 'page'), 1);
-  v_size integer := least(coalesce(private.as_bigint(p -> 'pageSize', 'pageSize'), 20), 100);
+  v_at record := private.page(p, 20);
   v_active boolean := private.as_bool(p -> 'isActive', 'isActive');
   v_skill uuid := private.as_uuid(p ->> 'skillId');
   -- An id that is none is the id of no skill.
   v_any_skill boolean := coalesce(p ->> 'skillId', '') = '';
   v_total bigint;
 begin
-  if v_page < 1 or v_size < 1 then
-    perform private.refuse_field(case when v_page < 1 then 'page' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 habits.');
-  end if;
-  -- Beyond any page that there can be.
-  v_page := least(v_page, 1000000000);
   select count(*) into v_total from public.habits h
   where h.user_id = v_user and (v_any_skill or h.skill_id = v_skill) and (v_active is null or h.is_active = v_active);
   return jsonb_build_object(
@@ -28,9 +22,9 @@ begin
         from public.habits h
         left join public.skills s on s.id = h.skill_id
         where h.user_id = v_user and (v_any_skill or h.skill_id = v_skill) and (v_active is null or h.is_active = v_active)
-        order by place limit v_size offset (v_page - 1) * v_size
+        order by place limit v_at.size offset v_at.skipped
       ) x), '[]'),
-    'total', v_total, 'page', v_page, 'pageSize', v_size, 'hasMore', v_page * v_size < v_total);
+    'total', v_total, 'page', v_at.number, 'pageSize', v_at.size, 'hasMore', v_at.skipped + v_at.size < v_total);
 end
 $$;
 comment on function api.list_habits is 'GET /habits: {habits, total, page, pageSize, hasMore}: active first, soonest first. Errors: 400.';

@@ -70,7 +70,7 @@ create or replace function private.may_run(h public.habits) returns boolean
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
-  return exists (select from public.skills s where s.id = h.skill_id and s.is_active and (s.user_id = h.user_id or s.is_public))
+  return private.may_run_skill(h.skill_id, h.user_id)
     and private.is_active_member(h.organization_id, h.user_id)
     and not exists (select from public.skill_executions e
       where e.user_id = h.user_id and e.reference_id = h.id and e.status in ('pending', 'running'));

@@ -117,16 +117,12 @@ create or replace function private.reference_executions_json(p_reference_id uuid
 language plpgsql stable
 as $$
 declare
-  v_limit integer := least(coalesce(private.as_bigint(p -> 'limit', 'limit'), 10), 100);
-  v_offset bigint := coalesce(private.as_bigint(p -> 'offset', 'offset'), 0);
+  v_at record := private.page(p, 10);
 begin
-  if v_limit < 1 or v_offset < 0 then
-    perform private.refuse_field(case when v_limit < 1 then 'limit' else 'offset' end, 'The limit starts at 1, the offset at 0.');
-  end if;
   return jsonb_build_object(
     'executions', coalesce((select jsonb_agg(private.execution_json(e) order by e.executed_at desc, e.id desc) from (
       select * from public.skill_executions x where x.reference_id = p_reference_id
-      order by x.executed_at desc, x.id desc limit v_limit offset v_offset) e), '[]'),
+      order by x.executed_at desc, x.id desc limit v_at.size offset v_at.skipped) e), '[]'),
     'total', (select count(*) from public.skill_executions x where x.reference_id = p_reference_id));
 end
 $$;

@@ -59,8 +59,10 @@ grant execute on function private.assert_platform_admin, private.list_dead_lette
 create or replace function api.list_dead_jobs(p jsonb) returns jsonb
 language plpgsql stable
 as $$
+declare
+  v_at record := private.page(p, 50);
 begin
-  return private.list_dead_letters(p ->> 'type', coalesce(private.as_int(p -> 'limit', 'limit'), 50), coalesce(private.as_int(p -> 'offset', 'offset'), 0));
+  return private.list_dead_letters(p ->> 'type', v_at.size, v_at.skipped::integer);
 end
 $$;
 comment on function api.list_dead_jobs is 'GET /admin/jobs/dead: {jobs, total}, the latest first. Errors: 403 FORBIDDEN.';

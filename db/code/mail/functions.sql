@@ -6,7 +6,7 @@ create or replace function private.has_mail() returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return coalesce((select i.value = 'true' from private.installation i where i.key = 'mail'), false);
+  return coalesce(private.installation_value('mail') = 'true', false);
 end
 $$;
 comment on function private.has_mail is 'Can this installation send mail? Judges: gives away one public bit.';

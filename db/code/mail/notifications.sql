@@ -5,7 +5,7 @@ create or replace function private.app_url() returns text
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return coalesce((select rtrim(i.value #>> '{}', '/') from private.installation i where i.key = 'app_url'), '');
+  return coalesce(rtrim(private.installation_value('app_url') #>> '{}', '/'), '');
 end
 $$;
 comment on function private.app_url is 'Where people reach this installation, without a slash at the end; empty while no server has said it. Judges: gives away one public address.';

@@ -34,7 +34,7 @@ create or replace function private.has_provider(p_provider text) returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return coalesce((select i.value -> p_provider = 'true' from private.installation i where i.key = 'providers'), false);
+  return coalesce(private.installation_value('providers') -> p_provider = 'true', false);
 end
 $$;
 comment on function private.has_provider is 'Has the installation itself a key at the provider, or a local model (''local'')? Judges: gives away one public bit.';

@@ -6,8 +6,7 @@ create or replace function api.list_notifications(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 declare
-  v_size integer := coalesce(private.as_int(p -> 'limit', 'limit'), private.as_int(p -> 'pageSize', 'pageSize'), 50);
-  v_offset integer := coalesce(private.as_int(p -> 'offset', 'offset'), (coalesce(private.as_int(p -> 'page', 'page'), 1) - 1) * v_size);
+  v_at record := private.page(p, 50, p_clamps => false);
   v_unread boolean := private.as_bool(p -> 'unread', 'unread');
   v_since timestamptz := private.as_instant(p ->> 'since');
   v_from timestamptz := private.shown(v_since) + interval '1 millisecond';
@@ -16,10 +15,7 @@ declare
   v_total bigint;
   v_waiting bigint;
 begin
-  if v_size not between 1 and 100 or v_offset < 0 then
-    perform private.refuse_field(case when v_offset < 0 then case when p ? 'offset' then 'offset' else 'page' end
-      when p ? 'limit' then 'limit' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 notifications.');
-  elsif p ->> 'since' is not null and v_since is null then
+  if p ->> 'since' is not null and v_since is null then
     perform private.refuse_field('since', 'This is not a time.');
   end if;
   select coalesce(jsonb_agg(private.notification_json(n) order by n.created_at desc, n.id desc), '[]') into v_data
@@ -27,15 +23,15 @@ begin
     select * from public.notifications n
     where (v_unread is null or (n.read_at is null) = v_unread) and (v_types is null or n.type = any (v_types))
       and (v_from is null or n.created_at >= v_from)
-    order by n.created_at desc, n.id desc limit v_size offset v_offset
+    order by n.created_at desc, n.id desc limit v_at.size offset v_at.skipped
   ) n;
   select count(*) filter (where (v_unread is null or (n.read_at is null) = v_unread) and (v_types is null or n.type = any (v_types))
       and (v_from is null or n.created_at >= v_from)),
     count(*) filter (where n.read_at is null)
   into v_total, v_waiting
   from public.notifications n;
-  return jsonb_build_object('data', v_data, 'total', v_total, 'page', v_offset / v_size + 1, 'pageSize', v_size,
-    'hasMore', v_offset + jsonb_array_length(v_data) < v_total, 'unreadCount', v_waiting);
+  return jsonb_build_object('data', v_data, 'total', v_total, 'page', v_at.number, 'pageSize', v_at.size,
+    'hasMore', v_at.skipped + jsonb_array_length(v_data) < v_total, 'unreadCount', v_waiting);
 end
 $$;
 comment on function api.list_notifications is 'GET /notifications: the caller''s own that are due, newest first. Errors: 400 VALIDATION_ERROR.';

@@ -337,14 +337,10 @@ language plpgsql stable
 as $$
 declare
   v_project uuid := private.path_project(p);
-  v_page integer := coalesce(private.as_int(p -> 'page', 'page'), 1);
-  v_size integer := coalesce(private.as_int(p -> 'pageSize', 'pageSize'), 50);
+  v_at record := private.page(p, 50, p_clamps => false);
   v_data jsonb;
   v_total bigint := 0;
 begin
-  if v_page < 1 or v_size not between 1 and 100 then
-    perform private.refuse_field(case when v_page < 1 then 'page' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 files.');
-  end if;
   select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', f.id, 'projectId', f.project_id, 'name', f.name, 'path', f.path,
     'type', f.mime_type, 'size', f.size, 'checksum', f.checksum, 'processed', f.processed, 'processedAt', private.iso(f.processed_at),
     'createdAt', private.iso(f.created_at), 'updatedAt', private.iso(f.updated_at))) order by f.path), '[]')
@@ -353,13 +349,13 @@ begin
     select f.id, f.project_id, f.name, f.path, f.mime_type, f.size, f.checksum, f.processed, f.processed_at, f.created_at, f.updated_at
     from public.project_files f
     where f.project_id = v_project and not f.is_folder and f.origin <> 'repository'
-    order by f.path limit v_size offset (v_page::bigint - 1) * v_size
+    order by f.path limit v_at.size offset v_at.skipped
   ) f;
   -- An auditor's list is empty, and so is its number.
   if private.has_project_role(v_project, 'viewer') then
     select uploaded_files into v_total from public.projects where id = v_project;
   end if;
-  return private.page_json(v_data, v_total, v_page, v_size);
+  return private.page_json(v_data, v_total, v_at.number::integer, v_at.size);
 end
 $$;
 comment on function api.list_files is 'GET /projects/{projectId}/files: stored files by path. Errors: 400, 404 PROJECT_NOT_FOUND.';

@@ -161,7 +161,7 @@ create or replace function private.has_embedding() returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return coalesce((select i.value = 'true' from private.installation i where i.key = 'embedding'), false);
+  return coalesce(private.installation_value('embedding') = 'true', false);
 end
 $$;
 comment on function private.has_embedding is 'Can this installation make vectors? Judges: gives away one public bit.';

@@ -44,8 +44,7 @@ as $$
 -- Conditions and keys are constants of ours and name input by parameters, which a checker cannot see:
 -- @plpgsql_check_options: security_warnings = off
 declare
-  v_page integer := coalesce(private.as_int(p -> 'page', 'page'), 1);
-  v_size integer := coalesce(private.as_int(p -> 'pageSize', 'pageSize'), 20);
+  v_at record := private.page(p, 20, p_clamps => false);
   v_filter text;
   v_order text;
   v_walk text;
@@ -57,9 +56,6 @@ declare
   v_total bigint := 0;
   v_part bigint;
 begin
-  if v_page < 1 or v_size not between 1 and 100 then
-    perform private.refuse_field(case when v_page < 1 then 'page' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 projects.');
-  end if;
   perform private.act_in(private.as_uuid(p ->> 'organizationId'));
   if p ->> 'organizationId' is null then
     v_guests := private.guest_project_ids();
@@ -77,20 +73,20 @@ begin
   if v_branches = array['p.organization_id = $1'] and v_filter = '' and v_key = 'p.updated_at' then
     -- What most people open first, planned once a session: planning costs as much as reading the page.
     v_ids := array(select o.id from public.projects o where o.organization_id = private.org_id() order by o.updated_at desc, o.id
-      limit v_size offset (v_page::bigint - 1) * v_size);
+      limit v_at.size offset v_at.skipped);
   else
     execute 'select array(select id from ('
       || (select string_agg(format('(select p.id, %1$s as k from public.projects p where %2$s%3$s%4$s)', v_key, b,
           coalesce(' and ' || nullif(v_filter, ''), ''),
           -- What is found by its ids is few and unsorted; what an organization has is walked in order.
-          case when b not like '% any (%' then format(' order by %s limit %s', v_walk, v_page::bigint * v_size) else '' end),
+          case when b not like '% any (%' then format(' order by %s limit %s', v_walk, v_at.skipped + v_at.size) else '' end),
           ' union all ' order by o)
         from unnest(v_branches) with ordinality t (b, o))
-      || format(') page order by %s limit %s offset %s)', v_order, v_size, (v_page::bigint - 1) * v_size)
+      || format(') page order by %s limit %s offset %s)', v_order, v_at.size, v_at.skipped)
       into v_ids using private.org_id(), v_members, v_guests, p, private.user_id();
   end if;
 
-  if v_page = 1 and cardinality(v_ids) < v_size then
+  if v_at.skipped = 0 and cardinality(v_ids) < v_at.size then
     v_total := cardinality(v_ids);
   elsif v_filter = '' then
     v_total := (select c.projects from private.counted_projects() c) + cardinality(v_guests);
@@ -104,7 +100,7 @@ begin
       from unnest(v_branches) b)
       into v_total using private.org_id(), v_members, v_guests, p, private.user_id();
   end if;
-  return private.page_json(private.projects_json(v_ids), v_total, v_page, v_size);
+  return private.page_json(private.projects_json(v_ids), v_total, v_at.number::integer, v_at.size);
 end
 $$;
 comment on function api.list_projects is 'GET /projects: PaginatedResponse<Project>. Errors: 400, 403 FORBIDDEN for another''s organization.';

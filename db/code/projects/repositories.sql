@@ -97,7 +97,7 @@ create or replace function private.git_host_provider(p_host text) returns text
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return (select i.value ->> p_host from private.installation i where i.key = 'git_hosts');
+  return private.installation_value('git_hosts') ->> p_host;
 end
 $$;
 comment on function private.git_host_provider is 'Provider of a self-hosted Git host that this installation trusts, or null. Judges: gives away only what every reply shows.';

@@ -1,26 +1,12 @@
 -- Operations on reflexes (contract 20, section 9). They run as the caller, under the caller's policies.
 
-create or replace function private.page_number(p jsonb, p_name text, p_default integer, p_min integer, p_max integer) returns integer
-language plpgsql stable parallel safe
-as $$
-declare
-  n numeric := coalesce(private.as_number(p -> p_name, p_name), p_default);
-begin
-  if n < p_min then
-    perform private.refuse_field(p_name, format('%s must be at least %s.', p_name, p_min));
-  end if;
-  return least(n, p_max);
-end
-$$;
-comment on function private.page_number is 'A number of a list''s query: its default, refused below p_min, cut at p_max.';
-grant execute on function private.page_number to authenticated;
+drop function if exists private.page_number(jsonb, text, integer, integer, integer);
 
 create or replace function api.list_reflexes(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 declare
-  v_page integer := private.page_number(p, 'page', 1, 1, 1000000);
-  v_size integer := private.page_number(p, 'pageSize', 20, 1, 100);
+  v_at record := private.page(p, 20);
   v_user uuid := private.user_id();
   v_skill uuid := private.as_uuid(p ->> 'skillId');
   v_rows jsonb;
@@ -38,9 +24,9 @@ begin
     where r.user_id = v_user and (p ->> 'skillId' is null or r.skill_id = v_skill)
       and (p ->> 'triggerType' is null or r.trigger_type = p ->> 'triggerType')
       and (p ->> 'isActive' is null or r.is_active = private.as_bool(p -> 'isActive', 'isActive'))
-    order by place limit v_size offset (v_page::bigint - 1) * v_size) l;
-  return jsonb_build_object('reflexes', v_rows, 'total', v_total, 'page', v_page, 'pageSize', v_size,
-    'hasMore', v_page::bigint * v_size < v_total);
+    order by place limit v_at.size offset v_at.skipped) l;
+  return jsonb_build_object('reflexes', v_rows, 'total', v_total, 'page', v_at.number, 'pageSize', v_at.size,
+    'hasMore', v_at.skipped + v_at.size < v_total);
 end
 $$;
 comment on function api.list_reflexes is 'GET /reflexes: active first, then the latest triggered.';
@@ -235,15 +221,14 @@ create or replace function api.list_reflex_executions(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 declare
-  v_limit integer := private.page_number(p, 'limit', 10, 1, 100);
-  v_offset integer := private.page_number(p, 'offset', 0, 0, 1000000000);
+  v_at record := private.page(p, 10);
   r public.reflexes := private.own_reflex(p);
 begin
   return jsonb_build_object(
     'executions', (
       select coalesce(jsonb_agg(private.execution_json(l.e) order by (l.e).executed_at desc, (l.e).id desc), '[]')
       from (select e from public.skill_executions e where e.reference_id = r.id and e.user_id = r.user_id
-        order by e.executed_at desc, e.id desc limit v_limit offset v_offset) l),
+        order by e.executed_at desc, e.id desc limit v_at.size offset v_at.skipped) l),
     'total', (select count(*) from public.skill_executions e where e.reference_id = r.id and e.user_id = r.user_id));
 end
 $$;

@@ -13,7 +13,7 @@ begin
   if not r.is_active
     or not exists (select from public.memberships m where m.organization_id = r.organization_id and m.user_id = r.user_id and m.status = 'active') then
     reason := 'inactive';
-  elsif not private.can_fire_skill(r.skill_id, r.user_id) then
+  elsif not private.may_run_skill(r.skill_id, r.user_id) then
     reason := 'skill_inactive';
   else
     e := private.start_execution(r.skill_id, r.user_id, r.organization_id, 'reflex', r.id, p_input, 'record');

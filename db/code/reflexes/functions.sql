@@ -4,7 +4,7 @@ create or replace function private.webhook_url(p_id uuid) returns text
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return rtrim(coalesce((select i.value #>> '{}' from private.installation i where i.key = 'api_url'), ''), '/') || '/webhooks/reflex/' || p_id;
+  return rtrim(coalesce(private.installation_value('api_url') #>> '{}', ''), '/') || '/webhooks/reflex/' || p_id;
 end
 $$;
 comment on function private.webhook_url is 'Address of a webhook, as the installation declares its origin. Gives away no content: it is made of the id.';

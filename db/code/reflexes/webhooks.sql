@@ -70,7 +70,7 @@ begin
     select * into v from private.fire_reflex(r, jsonb_build_object('trigger', 'webhook', 'payload', p -> 'payload'));
   else
     -- Why it would not have fired anyway comes first.
-    select case when not r.is_active then 'inactive' when not private.can_fire_skill(r.skill_id, r.user_id) then 'skill_inactive'
+    select case when not r.is_active then 'inactive' when not private.may_run_skill(r.skill_id, r.user_id) then 'skill_inactive'
       when (p ->> 'error')::boolean then 'condition_error' else 'conditions_not_met' end as reason, null::uuid as execution_id into v;
   end if;
   v_answer := case when v.reason is null then jsonb_build_object('received', true, 'triggered', true, 'executionId', v.execution_id)
@@ -91,11 +91,4 @@ comment on function private.take_delivery is
   'Counts a delivery that was found genuine and fires its webhook, at most once a key; gives the answer, or {limitedUntil}. Judges: callable by the server only. Errors: 404 REFLEX_NOT_FOUND.';
 grant execute on function private.take_delivery to kijko_server;
 
-create or replace function private.can_fire_skill(p_skill_id uuid, p_user_id uuid) returns boolean
-language plpgsql stable security definer set search_path = ''
-as $$
-begin
-  return exists (select from public.skills s where s.id = p_skill_id and s.is_active and (s.is_public or s.user_id = p_user_id));
-end
-$$;
-comment on function private.can_fire_skill is 'Is the skill active and the person''s to run? Judges: callable by definer functions of ours only.';
+drop function if exists private.can_fire_skill(uuid, uuid);

@@ -12,6 +12,16 @@ $$;
 comment on function private.sees_skill is
   'Is the skill the person''s own, or public and active? Judges: of private skills those past our server learn about their own only.';
 
+-- A run begins only so; what refuses one says more exactly why (executions/engine.sql).
+create or replace function private.may_run_skill(p_skill_id uuid, p_user_id uuid) returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return exists (select from public.skills s where s.id = p_skill_id and s.is_active and (s.is_public or s.user_id = p_user_id));
+end
+$$;
+comment on function private.may_run_skill is 'Is the skill active, and the person''s own or public? Judges: callable by definer functions of ours only.';
+
 create or replace function private.refuse_skill(p_id text, p_field text default null) returns void
 language plpgsql stable
 as $$

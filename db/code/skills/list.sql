@@ -1,20 +1,6 @@
 -- The list, what is known of a skill besides itself, and the numbers (contract 20, sections 3.1 to 3.3 and 3.9).
 
--- A page size or limit above 100 is 100, and the answer says so.
-create or replace function private.page_size(p_value jsonb, p_default integer, p_field text) returns integer
-language plpgsql stable
-as $$
-declare
-  v_size numeric := coalesce(private.as_number(p_value, p_field), p_default);
-begin
-  if v_size < 1 then
-    perform private.refuse_field(p_field, format('%s must be at least 1.', p_field));
-  end if;
-  return least(v_size, 100)::integer;
-end
-$$;
-comment on function private.page_size is 'Rows a page: at least 1, else 400; more than 100 are 100.';
-grant execute on function private.page_size to authenticated;
+drop function if exists private.page_size(jsonb, integer, text);
 
 create or replace function private.count_skills(p_user_id uuid, p_public boolean, p_active boolean, p_category text, p_search text) returns bigint
 language plpgsql stable
@@ -38,8 +24,9 @@ create or replace function api.list_skills(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 declare
-  v_page bigint := coalesce(private.as_bigint(p -> 'page', 'page'), 1);
-  v_size integer := private.page_size(p -> 'pageSize', 20, 'pageSize');
+  v_at record := private.page(p, 20);
+  v_page bigint := v_at.number;
+  v_size integer := v_at.size;
   v_user uuid := private.user_id();
   v_category text := p ->> 'category';
   v_active boolean := private.as_bool(p -> 'isActive', 'isActive');
@@ -49,9 +36,6 @@ declare
   v_total bigint;
   v_skills jsonb;
 begin
-  if v_page < 1 then
-    perform private.refuse_field('page', 'page must be at least 1.');
-  end if;
   if v_page > 1 then
     v_total := private.count_skills(v_user, v_public, v_active, v_category, v_search);
   end if;
@@ -129,13 +113,9 @@ language plpgsql stable
 as $$
 declare
   s public.skills := private.path_skill(p);
-  v_limit integer := private.page_size(p -> 'limit', 10, 'limit');
-  v_offset bigint := coalesce(private.as_bigint(p -> 'offset', 'offset'), 0);
+  v_at record := private.page(p, 10);
 begin
-  if v_offset < 0 then
-    perform private.refuse_field('offset', 'offset must be at least 0.');
-  end if;
-  return jsonb_build_object('executions', private.skill_executions_json(s.id, v_limit, v_offset),
+  return jsonb_build_object('executions', private.skill_executions_json(s.id, v_at.size, v_at.skipped),
     'total', (select count(*) from public.skill_executions e where e.skill_id = s.id and e.user_id = private.user_id()));
 end
 $$;

@@ -14,7 +14,7 @@ declare
   c_owner constant uuid := '00000000-0000-4000-8000-00000000c0de';
   v_id uuid := ('00000000-0000-4000-8000-5eed000000' || lpad(p_number::text, 2, '0'))::uuid;
 begin
-  if exists (select from private.installation i where i.key = 'seeded_skills' and i.value ? v_id::text) then
+  if private.installation_value('seeded_skills') ? v_id::text then
     return;
   end if;
   insert into public.skills (id, user_id, name, description, category, prompt_template, parameters, input_schema, output_format, is_public)

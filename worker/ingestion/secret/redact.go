@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-
 )
 
 // Finding is one secret that was replaced.
