@@ -37,8 +37,8 @@ func (f *Failure) Error() string {
 // Unwrap gives the technical cause.
 func (f *Failure) Unwrap() error { return f.cause }
 
-// asFailure translates any error of a phase. What nobody has named is the phase's own code, and worth another attempt.
-func asFailure(phase int, err error) *Failure {
+// asFailure translates any error of a phase. An unclassified error gets the phase's own code and is tried again.
+func asFailure(phase int, code string, err error) *Failure {
 	var f *Failure
 	if errors.As(err, &f) {
 		return f
@@ -46,14 +46,12 @@ func asFailure(phase int, err error) *Failure {
 	if g, ok := gitfetch.AsFailure(err); ok {
 		return &Failure{Code: string(g.Code), Message: g.Message, Retryable: g.Retryable, After: g.RetryAfter, cause: err}
 	}
-	f = &Failure{Code: phaseInfos[phase].code, Message: "Something went wrong on our side while " + phaseDoing[phase] + ".", Retryable: true, cause: err}
+	f = &Failure{Code: code, Message: "Something went wrong on our side while " + phaseInfos[phase].doing + ".", Retryable: true, cause: err}
 	if errors.Is(err, context.DeadlineExceeded) {
 		f.Code, f.Message = "TIMEOUT", "This took too long."
 	}
 	return f
 }
-
-var phaseDoing = [phases]string{"fetching the sources", "parsing the files", "cutting the files into chunks", "optimising the chunks", "indexing"}
 
 // delay is the pause before attempt+1: base × 2^(attempt-1), capped, ± 10 %.
 func (p phaseInfo) delay(attempt int, after time.Duration) time.Duration {

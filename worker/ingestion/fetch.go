@@ -72,7 +72,7 @@ func (r *run) fetch(ctx context.Context, stage *fetchStage) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			f := asFailure(phaseFetch, err)
+			f := asFailure(phaseFetch, r.t.rule(phaseFetch).Code, err)
 			f.Items = []string{repo.URL}
 			stage.failed(f.Message)
 			if f.Code == string(gitfetch.BranchNotFound) {

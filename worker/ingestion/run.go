@@ -109,7 +109,7 @@ var errFailed = errors.New("the run failed")
 
 // attempts does one phase, again after failures that may pass. A *Failure is the phase's end.
 func (r *run) attempts(ctx context.Context, phase, attempt int, step func(context.Context) error) error {
-	info := phaseInfos[phase]
+	info, rule := phaseInfos[phase], r.t.rule(phase)
 	for ; ; attempt++ {
 		began := time.Now()
 		if err := r.progress.begin(ctx, phase, attempt, info.start); err != nil {
@@ -131,15 +131,15 @@ func (r *run) attempts(ctx context.Context, phase, attempt int, step func(contex
 		if errors.Is(err, spill.ErrDamaged) {
 			r.forget()
 		}
-		f := asFailure(phase, err)
-		if !f.Retryable || attempt >= info.attempts {
+		f := asFailure(phase, rule.Code, err)
+		if !f.Retryable || attempt >= rule.Attempts {
 			return f
 		}
 		pause := info.delay(attempt, f.After)
 		r.log.Warn("phase failed, will be tried again", "phase", info.name, "attempt", attempt, "pause", pause, "error", f)
 		// Silent for the client: the row shows no error, only what comes next.
 		r.progress.update(func(p *progress) {
-			p.message = fmt.Sprintf("%s Attempt %d of %d follows in %d s.", f.Message, attempt+1, info.attempts, max(1, int(pause.Round(time.Second)/time.Second)))
+			p.message = fmt.Sprintf("%s Attempt %d of %d follows in %d s.", f.Message, attempt+1, rule.Attempts, max(1, int(pause.Round(time.Second)/time.Second)))
 		})
 		select {
 		case <-ctx.Done():

@@ -20,23 +20,28 @@ const (
 	phases
 )
 
-// phaseInfo is what the contract fixes for a phase (18, 19.1).
+// phaseInfo is what the worker knows of a phase: the pauses between attempts, its words, and its share of a run's time.
 type phaseInfo struct {
-	name     string
-	code     string // when it fails without a better one
-	attempts int
-	base     time.Duration
-	limit    time.Duration
-	start    string // message
-	share    float64
+	name  string
+	base  time.Duration
+	limit time.Duration
+	start string // message
+	doing string // for a failure's message
+	share float64
+}
+
+// phaseRule is what the database fixes for a phase.
+type phaseRule struct {
+	Code     string `json:"code"` // when it fails without a better one
+	Attempts int    `json:"attempts"`
 }
 
 var phaseInfos = [phases]phaseInfo{
-	{"repository_fetch", "REPO_FETCH_FAILED", 3, 2 * time.Second, 16 * time.Second, "Fetching sources", 0.2},
-	{"parsing", "PARSING_FAILED", 2, 3 * time.Second, 12 * time.Second, "Parsing files", 0.3},
-	{"chunking", "CHUNKING_FAILED", 2, 2 * time.Second, 8 * time.Second, "Cutting files into chunks", 0.15},
-	{"optimization", "OPTIMIZATION_FAILED", 3, time.Second, 8 * time.Second, "Optimising chunks", 0.2},
-	{"indexing", "INDEXING_FAILED", 3, 2 * time.Second, 16 * time.Second, "Indexing chunks", 0.15},
+	{"repository_fetch", 2 * time.Second, 16 * time.Second, "Fetching sources", "fetching the sources", 0.2},
+	{"parsing", 3 * time.Second, 12 * time.Second, "Parsing files", "parsing the files", 0.3},
+	{"chunking", 2 * time.Second, 8 * time.Second, "Cutting files into chunks", "cutting the files into chunks", 0.15},
+	{"optimization", time.Second, 8 * time.Second, "Optimizing chunks", "optimizing the chunks", 0.2},
+	{"indexing", 2 * time.Second, 16 * time.Second, "Indexing chunks", "indexing", 0.15},
 }
 
 func phaseIndexOf(name string) (int, error) {
@@ -97,7 +102,11 @@ type task struct {
 	Repositories  []repository `json:"repositories"`
 	Files         []storedFile `json:"files"`
 	Manual        string       `json:"manualContent"`
+	// Phases are the rules of each phase, by its name.
+	Phases map[string]phaseRule `json:"phases"`
 }
+
+func (t *task) rule(phase int) phaseRule { return t.Phases[phaseInfos[phase].name] }
 
 type metaOpts struct {
 	Signatures  bool `json:"functionSignatures"`

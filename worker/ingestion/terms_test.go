@@ -84,12 +84,12 @@ func TestOrderedKeepsOrderAndStopsAtTheFirstError(t *testing.T) {
 }
 
 func TestFailuresHaveTheContractsCodes(t *testing.T) {
-	f := asFailure(phaseParse, errors.New("disk full"))
+	f := asFailure(phaseParse, "PARSING_FAILED", errors.New("disk full"))
 	require.Equal(t, "PARSING_FAILED", f.Code)
 	require.True(t, f.Retryable)
 	require.NotContains(t, f.Message, "disk", "technical causes are not for users")
-	require.Equal(t, "TIMEOUT", asFailure(phaseIndex, context.DeadlineExceeded).Code)
-	g := asFailure(phaseFetch, gitfetch.Invalid("The archive is encrypted."))
+	require.Equal(t, "TIMEOUT", asFailure(phaseIndex, "INDEXING_FAILED", context.DeadlineExceeded).Code)
+	g := asFailure(phaseFetch, "REPO_FETCH_FAILED", gitfetch.Invalid("The archive is encrypted."))
 	require.Equal(t, "INVALID_FORMAT", g.Code)
 	require.False(t, g.Retryable)
 	for attempt, want := range map[int]time.Duration{1: 2 * time.Second, 2: 4 * time.Second, 9: 16 * time.Second} {

@@ -136,7 +136,7 @@ begin
 
   -- An action of a later phase than the one that failed would skip work; without a checkpoint everything is done again.
   select l.phase into v_phase from private.phase_labels() l
-  where l.ordinal = least(array_position(array['repository_fetch', 'parsing', 'chunking', 'optimization', 'indexing'], v_phase) - 1, r.phase_index);
+  where l.ordinal = least((select o.ordinal from private.phase_labels() o where o.phase = v_phase), r.phase_index);
   if r.checkpoint_expires_at is null or r.checkpoint_expires_at <= now() then
     v_phase := 'repository_fetch';
   end if;

@@ -18,7 +18,7 @@ begin
     perform private.refuse(400, 'READ_ONLY_FIELD', 'Identity and start of a run never change.');
   end if;
   -- A generated column is computed after this trigger.
-  new.phase_index := array_position(array['repository_fetch', 'parsing', 'chunking', 'optimization', 'indexing'], new.phase) - 1;
+  new.phase_index := (select l.ordinal from private.phase_labels() l where l.phase = new.phase);
   if new.phase_index is null or new.phase_index not in (old.phase_index, old.phase_index + 1) then
     perform private.refuse_field('phase', format('After phase "%s" comes only the next one.', old.phase));
   end if;

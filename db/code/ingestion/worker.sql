@@ -44,6 +44,7 @@ begin
     'files', (select coalesce(jsonb_agg(jsonb_build_object('id', f.id, 'path', f.path, 'origin', f.origin, 'size', f.size,
         'key', f.storage_key, 'checksum', f.checksum) order by f.path collate "C", f.id), '[]')
       from public.project_files f where f.project_id = r.project_id and f.storage_key is not null),
+    'phases', (select jsonb_object_agg(l.phase, jsonb_build_object('code', l.code, 'attempts', l.attempts)) from private.phase_labels() l),
     'manualContent', (select m.content from public.project_manual_contents m where m.project_id = r.project_id));
 end
 $$;
