@@ -25,10 +25,8 @@ func (f *Feature) check(w written) error {
 	if err := condition.CheckPatterns(w.TriggerConfig); errors.As(err, &fault) {
 		return api.NewProblem(http.StatusBadRequest, "INVALID_TRIGGER_CONFIG", fault.Message, fault.Field)
 	}
-	if _, err := f.judge.Check(w.Conditions); errors.As(err, &fault) {
+	if err := f.judge.Check(w.Conditions); errors.As(err, &fault) {
 		return api.NewProblem(http.StatusBadRequest, "INVALID_CONDITIONS", fault.Message, fault.Field)
-	} else if err != nil {
-		return err
 	}
 	return nil
 }

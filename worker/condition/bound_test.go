@@ -60,8 +60,7 @@ func TestJudgementsAreBounded(t *testing.T) {
 	t.Parallel()
 	j := judge(t)
 	for name, c := range costly() {
-		_, err := j.Check([]byte(c[0]))
-		require.NoError(t, err, name)
+		require.NoError(t, j.Check([]byte(c[0])), name)
 		p := payload(t, c[1])
 		began := time.Now()
 		got, err := j.Match([]byte(c[0]), p)
@@ -113,20 +112,12 @@ func FuzzMatch(f *testing.F) {
 		if err != nil {
 			return
 		}
-		normal, fault := j.Check([]byte(conditions))
-		got, err := j.Match([]byte(conditions), p)
-		if fault != nil || err != nil {
-			return
+		fault := j.Check([]byte(conditions))
+		_, err = j.Match([]byte(conditions), p)
+		if fault != nil && err == nil {
+			// A fault of a filter that is never reached; the expression always is.
+			require.NotContains(t, fault.Error(), "Expression", conditions)
 		}
-		// What is stored judges as what was sent, but for the default of matchAll.
-		again, err := j.Match(normal, payload(t, raw))
-		require.NoError(t, err)
-		if !strings.Contains(string(normal), `"matchAll":true`) {
-			require.Equal(t, got, again, "%s became %s", conditions, normal)
-		}
-		twice, err := j.Check(normal)
-		require.NoError(t, err)
-		require.Equal(t, string(normal), string(twice))
 	})
 }
 

@@ -6,8 +6,6 @@ import (
 
 const (
 	maxFilters = 50
-	maxItems   = 100
-	maxField   = 200
 	// maxConditions is the size of conditions as JSON.
 	maxConditions = 64 << 10
 )

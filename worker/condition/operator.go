@@ -7,11 +7,6 @@ import (
 	"golang.org/x/text/language"
 )
 
-// Operators are the fifteen names that a filter may use.
-var operators = map[string]bool{"equals": true, "not_equals": true, "contains": true, "not_contains": true, "startsWith": true,
-	"endsWith": true, "regex": true, "gt": true, "gte": true, "lt": true, "lte": true, "exists": true, "not_exists": true, "in": true,
-	"not_in": true}
-
 // lower is Unicode's lower case, whatever the language: the final sigma and the dotted capital I included.
 func lower(s string) string {
 	if ascii(s) {

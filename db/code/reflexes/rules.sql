@@ -130,7 +130,7 @@ end
 $$;
 comment on function private.refuse_conditions is '400 INVALID_CONDITIONS about one part of the conditions.';
 
--- The same words as package worker/condition, which has looked at all of it, and at more, before the server comes here.
+-- Shape and bounds. Whether an expression parses and a pattern compiles is judged by package worker/condition before the server comes here.
 create or replace function private.filter_fault(f jsonb) returns text
 language plpgsql immutable
 as $$
