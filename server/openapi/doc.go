@@ -15,8 +15,13 @@
 //	               <tag>.<operationId>
 //	x-events       schema of the events where an answer is a text/event-stream; stands beside the media type's schema
 //	x-metered      the metric of the plan of which a call costs a unit; its answers carry the X-RateLimit headers
+//	x-probe        a good body: tests call the operation with it, with ids of another tenant and while the database is away. false: only tests of its
+//	               own call it
 //	x-rate         {limit, per (seconds), key: [user|ip|<path parameter>]}, counted in this process
 //	x-shared-rate  the same, counted for all processes in Postgres (one more round trip)
+//
+// At the top of a file, x-not-found names the code with which an unknown id is refused, by the name of its path parameter; NOT_FOUND where
+// it names none. Neither that nor x-probe is published.
 package openapi
 
 import (
@@ -97,12 +102,24 @@ type Operation struct {
 	headers map[int][]string
 	// events of a streamed answer.
 	events *jsonschema.Schema
+	// Probe is the body of a test's call; IsProbed is false where no such call is made.
+	Probe    any
+	IsProbed bool
 }
 
 // Document is the assembled document.
 type Document struct {
 	JSON       []byte
 	Operations []*Operation
+	notFound   map[string]any
+}
+
+// NotFound is the code that refuses an unknown id in the path, by the name of its parameter.
+func (d *Document) NotFound(param string) string {
+	if code, ok := d.notFound[param].(string); ok {
+		return code
+	}
+	return "NOT_FOUND"
 }
 
 // Load assembles and compiles the embedded files. An error names the file or operation at fault.
@@ -114,6 +131,10 @@ func LoadFrom(fsys fs.FS) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
+	d := &Document{}
+	d.notFound, _ = doc["x-not-found"].(map[string]any)
+	delete(doc, "x-not-found")
+	probes := takeProbes(doc)
 	raw, err := json.Marshal(doc)
 	if err != nil {
 		return nil, fmt.Errorf("openapi: %w", err)
@@ -129,11 +150,31 @@ func LoadFrom(fsys fs.FS) (*Document, error) {
 	if err := compiler.AddResource(documentURL, plain); err != nil {
 		return nil, fmt.Errorf("openapi: %w", err)
 	}
-	d := &Document{JSON: raw}
+	d.JSON = raw
 	if err := d.compile(plain.(map[string]any), compiler); err != nil {
 		return nil, err
 	}
+	for _, op := range d.Operations {
+		probe := probes[op.ID]
+		if op.IsProbed = probe != false; op.IsProbed {
+			op.Probe = probe
+		}
+	}
 	return d, nil
+}
+
+// takeProbes removes what is for tests from the document, and gives it by operationId.
+func takeProbes(doc map[string]any) map[string]any {
+	probes := map[string]any{}
+	for _, item := range doc["paths"].(map[string]any) {
+		for _, raw := range item.(map[string]any) {
+			if op, ok := raw.(map[string]any); ok && op["x-probe"] != nil {
+				probes[fmt.Sprint(op["operationId"])] = op["x-probe"]
+				delete(op, "x-probe")
+			}
+		}
+	}
+	return probes
 }
 
 // assemble merges the files: paths and components side by side, names unique, aliases expanded, standard answers added.
@@ -213,6 +254,18 @@ func merge(doc, part map[string]any, file string) error {
 					}
 					into[name] = member
 				}
+			}
+		case "x-not-found":
+			codes, ok := doc[key].(map[string]any)
+			if !ok {
+				codes = map[string]any{}
+				doc[key] = codes
+			}
+			for param, code := range value.(map[string]any) {
+				if codes[param] != nil {
+					return fmt.Errorf("openapi: %s: x-not-found.%s stands in two files", file, param)
+				}
+				codes[param] = code
 			}
 		default:
 			if doc[key] != nil {

@@ -43,6 +43,9 @@ const maxParts = 100_000
 // HasBody says whether the operation takes a JSON body.
 func (o *Operation) HasBody() bool { return o.body != nil }
 
+// NeedsBody says whether a call without a body is refused.
+func (o *Operation) NeedsBody() bool { return o.needsBody }
+
 // CheckBody validates a JSON body. An empty body counts as {} where the operation does not require one: the client sends its
 // JSON content type also on bodiless requests. The result is the body to hand to Postgres.
 func (o *Operation) CheckBody(raw []byte) ([]byte, error) {

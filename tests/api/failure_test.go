@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/fasthttp/websocket"
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
@@ -186,29 +185,6 @@ func readMessage(from io.Reader, typed bool) ([]byte, error) {
 	return message, err
 }
 
-// bodies are what the operations that are not in probes are called with.
-var bodies = map[string]any{
-	"signUp": map[string]any{"email": "late@example.nl", "password": "Correct-Horse-7", "first_name": "Late", "last_name": "Comer"},
-	"logIn":  map[string]any{"email": "late@example.nl", "password": "Correct-Horse-7"}, "refreshSession": map[string]any{"refresh_token": strings.Repeat("r", 43)},
-	"logOut": map[string]any{"refresh_token": strings.Repeat("r", 43)}, "switchOrganization": map[string]any{"org_id": uuid.NewString()},
-	"createProject": map[string]any{"name": "Too late"}, "validateProjectName": map[string]any{"name": "Too late"},
-	"validateRepository": map[string]any{"url": "https://github.com/a/b"}, "createRealtimeToken": map[string]any{},
-	"estimateProject":    map[string]any{"projectType": "files", "chunkingStrategy": "semantic"},
-	"uploadFiles":        map[string]any{"files": []any{map[string]string{"name": "a.md", "content": "x"}}},
-	"createAnnouncement": map[string]any{"title": "Too late", "message": "The database is away."},
-	"generateContent":    map[string]any{"prompt": "Hello"}, "setProviderKey": map[string]any{"key": "sk-ant-too-late-for-today"},
-	"createMessage":       map[string]any{"model": "claude-sonnet-4-5", "messages": []any{map[string]string{"role": "user", "content": "Hello"}}},
-	"sendEvent":           map[string]any{"eventName": "release.published", "payload": map[string]any{}},
-	"createHabit":         map[string]any{"skillId": uuid.NewString(), "scheduleCron": "0 9 * * *"},
-	"createReflex":        map[string]any{"skillId": uuid.NewString(), "triggerType": "webhook", "triggerConfig": map[string]any{}},
-	"createSkill":         map[string]any{"name": "Too late", "promptTemplate": "Say hello."},
-	"importSkill":         map[string]any{"skill": map[string]any{"name": "Too late", "promptTemplate": "Say hello."}},
-	"createPlaybookSkill": map[string]any{"name": "Too late", "content": "Say hello."}, "testPrompt": map[string]any{"promptTemplate": "Say hello."},
-	"activateSkills": oneSkill, "deactivateSkills": oneSkill, "deleteSkills": oneSkill, "deleteSkillsByPost": oneSkill,
-}
-
-var oneSkill = map[string]any{"skillIds": []string{uuid.NewString()}}
-
 func TestTheDatabaseIsAwayAndComesBack(t *testing.T) {
 	t.Parallel()
 	db := testdb.New(t)
@@ -230,10 +206,6 @@ func TestTheDatabaseIsAwayAndComesBack(t *testing.T) {
 			if op.Access == openapi.Service {
 				caller = s.As(serviceToken).In(t)
 			}
-			body := probes[strings.TrimSuffix(op.ID, "Patch")]
-			if body == nil {
-				body = bodies[op.ID]
-			}
 			address := fill(op.Path, anna.ids)
 			if op.ID == "checkProjectName" {
 				address += "?name=Anything"
@@ -242,7 +214,7 @@ func TestTheDatabaseIsAwayAndComesBack(t *testing.T) {
 			if strings.Contains(op.Path, "socket.io") {
 				return // Engine.IO has refusals of its own.
 			}
-			r := caller.Do(op.Method, address, body)
+			r := caller.Do(op.Method, address, op.Probe)
 			r.Problem(503, "SERVICE_UNAVAILABLE")
 			require.NotEmpty(t, r.Header.Get("Retry-After"))
 			require.Less(t, time.Since(began), 5*time.Second)

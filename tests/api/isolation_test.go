@@ -108,45 +108,7 @@ func tenantDigest(t *testing.T, db *testdb.DB, org string) map[string]string {
 	return all
 }
 
-// probes has an entry for each operation with an id in its path: the body of a call that its owner could make. An operation that is
-// missing here fails the test.
-var probes = map[string]any{
-	"getProject": nil, "getProjectFull": nil, "deleteProject": nil, "updateProject": map[string]any{"name": "Taken over"},
-	"getProjectSettings": nil, "updateProjectSettings": map[string]any{"persona": "sam"},
-	"getManualContent": nil, "updateManualContent": map[string]any{"content": "written by a stranger"},
-	"listRepositories": nil, "addRepository": map[string]any{"provider": "github", "repositoryUrl": "https://github.com/evil/repository"},
-	"updateRepository": map[string]any{"branch": "evil"}, "removeRepository": nil,
-	"listFiles": nil, "attachFiles": map[string]any{"fileIds": []string{uuid.NewString()}},
-	"createTextSource": map[string]any{"content": "written by a stranger"},
-	"listSourceFiles":  nil, "createFolder": map[string]any{"name": "Evil"},
-	"updateSourceFile": map[string]any{"name": "evil.md"}, "deleteSourceFile": nil, "listWorktrees": nil,
-	"startIngestion": map[string]any{"skipValidation": true, "forceReprocess": true}, "cancelIngestion": nil,
-	"getIngestionProgress": nil, "getProgressDetails": nil, "getRecovery": nil, "recoverIngestion": map[string]any{"action": "retry"},
-	"getIngestionResult": nil, "getCompletion": nil, "emailIngestionResult": map[string]any{"email": "evil@example.nl"},
-	"getSkill": nil, "updateSkill": map[string]any{"name": "Taken over"}, "deleteSkill": nil, "getSkillFull": nil, "duplicateSkill": nil, "exportSkill": nil,
-	"listSkillExecutions": nil, "starSkill": nil, "unstarSkill": nil, "rateSkill": map[string]any{"rating": 1}, "publishSkill": nil, "unpublishSkill": nil,
-	"getPlaybook": nil, "updatePlaybook": map[string]any{"scope": "local"},
-	"getExecution": nil, "getExecutionFull": nil, "cancelExecution": nil, "retryExecution": nil,
-	"executeSkill": map[string]any{}, "runSkill": map[string]any{"dryRun": true}, "testSkill": map[string]any{},
-	"readNotification": nil, "readNotificationPut": nil, "deleteNotification": nil,
-	"getReflex": nil, "testReflex": map[string]any{}, "getReflexFull": nil, "updateReflex": map[string]any{"isActive": false}, "activateReflex": nil, "deactivateReflex": nil,
-	"resetReflexErrors": nil, "regenerateReflexSecret": nil, "getReflexWebhook": nil, "listReflexExecutions": nil, "deleteReflex": nil,
-	"getHabit": nil, "updateHabit": map[string]any{"scheduleCron": "0 0 * * *"}, "deleteHabit": nil, "getHabitFull": nil, "activateHabit": nil, "deactivateHabit": nil,
-	"runHabit": nil, "resetHabitErrors": nil, "listHabitExecutions": nil, "getSkillStatsOf": nil,
-	// Not judged by who calls but by who signed: a stranger's delivery is refused as such, see TestWebhookDeliveries.
-	"receiveDelivery": nil, "receiveDeliveryByQuery": nil,
-	// For the service only: people are refused as people, whatever the id.
-	"updateIngestionProgress": map[string]any{"message": "evil"}, "saveProgressSnapshot": metrics, "completeIngestion": map[string]any{"metrics": metrics, "totalDurationSeconds": 1},
-	// Refuses in the socket, see TestTheSocketOfAnothersProjectIsClosed.
-	"watchProject": nil, "countConnections": nil,
-}
-
 var metrics = map[string]int{"totalFiles": 1, "filesProcessed": 1, "tokensProcessed": 1, "bytesProcessed": 1, "chunksCreated": 1, "errorsEncountered": 0}
-
-// codes are the refusals of an id that is not there, by the parameter's name.
-var codes = map[string]string{"projectId": "PROJECT_NOT_FOUND", "repoId": "REPOSITORY_NOT_FOUND", "fileId": "FILE_NOT_FOUND",
-	"notificationId": "NOTIFICATION_NOT_FOUND", "skillId": "SKILL_NOT_FOUND", "executionId": "EXECUTION_NOT_FOUND",
-	"reflexId": "REFLEX_NOT_FOUND", "habitId": "HABIT_NOT_FOUND"}
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 
@@ -177,7 +139,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 		if slices.Contains([]string{"usage_counters", "usage_days", "subscriptions", "memberships"}, table) || table == "audit_log" {
 			continue
 		}
-		require.False(t, strings.HasPrefix(digest, "0 "), "%s is empty: let newTenant (tests/isolation_test.go) make a row of it", table)
+		require.False(t, strings.HasPrefix(digest, "0 "), "%s is empty: let newTenant (tests/api/isolation_test.go) make a row of it", table)
 	}
 	service := s.As(serviceToken)
 
@@ -188,33 +150,31 @@ func TestTenantsAreIsolated(t *testing.T) {
 		if len(names) == 0 || isAdmin(op) {
 			continue
 		}
-		body, known := probes[strings.TrimSuffix(op.ID, "Patch")]
-		if !known {
-			t.Errorf("%s (%s %s) has an id in its path: give probes (tests/isolation_test.go) the body of a call, nil where it has none", op.ID, op.Method, op.Path)
+		if !op.IsProbed {
 			continue
 		}
-		if isSocket(op) || strings.HasPrefix(op.ID, "receiveDelivery") {
-			continue
+		if op.NeedsBody() && op.Probe == nil {
+			t.Errorf("%s (%s %s) has an id in its path and takes a body: give it an x-probe in its YAML, the body of a call that its owner could make", op.ID, op.Method, op.Path)
 		}
 		t.Run("IDsOfOthersAreNotFound/"+op.ID, func(t *testing.T) {
 			for _, match := range names {
 				name := match[1]
-				require.NotEmpty(t, boris.ids[name], "let newTenant (tests/isolation_test.go) set ids[%q]", name)
-				require.NotEmpty(t, codes[name], "give codes (tests/isolation_test.go) the refusal of an unknown %s", name)
+				require.NotEmpty(t, boris.ids[name], "let newTenant (tests/api/isolation_test.go) set ids[%q]", name)
+				code := document.NotFound(name)
 				for what, id := range map[string]string{"the other tenant's": boris.ids[name], "unknown": uuid.NewString(), "no UUID": "not-a-uuid",
 					"a UUID and more": boris.ids[name] + "x", "quoted": "%27%20or%20%271%27%3D%271", "wildcard": "%25", "UUID without dashes": strings.ReplaceAll(boris.ids[name], "-", "")} {
 					ids := map[string]string{"projectId": anna.ids["projectId"], "repoId": anna.ids["repoId"], "fileId": anna.ids["fileId"]}
 					ids[name] = id
 					if op.Access == openapi.Service {
-						anna.In(t).Do(op.Method, fill(op.Path, ids), body).Problem(403, "FORBIDDEN")
+						anna.In(t).Do(op.Method, fill(op.Path, ids), op.Probe).Problem(403, "FORBIDDEN")
 						if id != boris.ids[name] {
-							service.In(t).Do(op.Method, fill(op.Path, ids), body).Problem(404, codes[name])
+							service.In(t).Do(op.Method, fill(op.Path, ids), op.Probe).Problem(404, code)
 						}
 						continue
 					}
-					r := anna.In(t).Do(op.Method, fill(op.Path, ids), body)
+					r := anna.In(t).Do(op.Method, fill(op.Path, ids), op.Probe)
 					require.Equal(t, 404, r.Status, "%s %s: %s", what, name, r.Body)
-					r.Problem(404, codes[name])
+					r.Problem(404, code)
 					require.NotContains(t, string(r.Body), "Boris")
 				}
 			}
@@ -277,11 +237,10 @@ func TestTenantsAreIsolated(t *testing.T) {
 	t.Run("TheOwnIDsAreFound", func(t *testing.T) {
 		// Otherwise everything above would pass on a server that finds nothing.
 		for _, op := range document.Operations {
-			body, known := probes[strings.TrimSuffix(op.ID, "Patch")]
-			if !known || op.Method == http.MethodDelete || isSocket(op) || op.Access == openapi.Service {
+			if !strings.Contains(op.Path, "{") || !op.IsProbed || op.Method == http.MethodDelete || op.Access == openapi.Service || isAdmin(op) {
 				continue
 			}
-			r := boris.In(t).Do(op.Method, fill(op.Path, boris.ids), body)
+			r := boris.In(t).Do(op.Method, fill(op.Path, boris.ids), op.Probe)
 			require.NotEqual(t, 404, r.Status, "%s: %s", op.ID, r.Body)
 			if op.ID == "emailIngestionResult" {
 				r.Problem(503, "PROVIDER_NOT_CONFIGURED")
