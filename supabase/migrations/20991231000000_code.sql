@@ -7187,6 +7187,7 @@ begin
     'files', (select coalesce(jsonb_agg(jsonb_build_object('id', f.id, 'path', f.path, 'origin', f.origin, 'size', f.size,
         'key', f.storage_key, 'checksum', f.checksum) order by f.path collate "C", f.id), '[]')
       from public.project_files f where f.project_id = r.project_id and f.storage_key is not null),
+    'phases', (select jsonb_object_agg(l.phase, jsonb_build_object('code', l.code, 'attempts', l.attempts)) from private.phase_labels() l),
     'manualContent', (select m.content from public.project_manual_contents m where m.project_id = r.project_id));
 end
 $$;
@@ -7666,7 +7667,7 @@ begin
 
   -- An action of a later phase than the one that failed would skip work; without a checkpoint everything is done again.
   select l.phase into v_phase from private.phase_labels() l
-  where l.ordinal = least(array_position(array['repository_fetch', 'parsing', 'chunking', 'optimization', 'indexing'], v_phase) - 1, r.phase_index);
+  where l.ordinal = least((select o.ordinal from private.phase_labels() o where o.phase = v_phase), r.phase_index);
   if r.checkpoint_expires_at is null or r.checkpoint_expires_at <= now() then
     v_phase := 'repository_fetch';
   end if;
@@ -8031,7 +8032,7 @@ begin
     perform private.refuse(400, 'READ_ONLY_FIELD', 'Identity and start of a run never change.');
   end if;
   -- A generated column is computed after this trigger.
-  new.phase_index := array_position(array['repository_fetch', 'parsing', 'chunking', 'optimization', 'indexing'], new.phase) - 1;
+  new.phase_index := (select l.ordinal from private.phase_labels() l where l.phase = new.phase);
   if new.phase_index is null or new.phase_index not in (old.phase_index, old.phase_index + 1) then
     perform private.refuse_field('phase', format('After phase "%s" comes only the next one.', old.phase));
   end if;
@@ -15439,7 +15440,7 @@ end
 $$;
 comment on function private.refuse_conditions is '400 INVALID_CONDITIONS about one part of the conditions.';
 
--- The same words as package worker/condition, which has looked at all of it, and at more, before the server comes here.
+-- Shape and bounds. Whether an expression parses and a pattern compiles is judged by package worker/condition before the server comes here.
 create or replace function private.filter_fault(f jsonb) returns text
 language plpgsql immutable
 as $$

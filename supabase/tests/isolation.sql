@@ -16,59 +16,154 @@ end
 $$;
 select no_plan();
 
--- Everything that a tenant can have.
-create function pg_temp.furnish(p_name text) returns void
-language plpgsql
-as $$
-declare
-  v_org uuid := tests.org(p_name);
-  v_user uuid := tests.user(p_name);
-  v_project uuid;
-  v_repository uuid;
-  v_run uuid;
-  v_file uuid := gen_random_uuid();
-  v_chunk uuid := gen_random_uuid();
-  v_node uuid := gen_random_uuid();
-  v_skill uuid;
-begin
-  perform tests.act_as(p_name);
-  v_project := (api.create_project(jsonb_build_object('body', jsonb_build_object('name', 'Project of ' || p_name, 'privacy', 'shared')))
-    -> 'project' ->> 'id')::uuid;
-  v_repository := (api.add_repository(jsonb_build_object('projectId', v_project, 'body', jsonb_build_object('provider', 'github',
-    'repositoryUrl', 'https://github.com/a/' || p_name))) ->> 'id')::uuid;
-  perform api.update_manual_content(jsonb_build_object('projectId', v_project, 'body', '{"content": "enough for a text"}'::jsonb)),
-    api.create_folder(jsonb_build_object('projectId', v_project, 'body', '{"name": "folder"}'::jsonb)),
-    api.update_project(jsonb_build_object('projectId', v_project, 'body', '{"starred": true}'::jsonb));
-  perform private.start_run(v_project, false);
-  perform tests.reset();
-
-  select id into v_run from public.ingestion_runs where project_id = v_project;
-  insert into public.run_files (organization_id, run_id, id, position, source, path, language, category, bytes, tokens, optimized_tokens, hash)
-  values (v_org, v_run, v_file, 0, 'repository', 'main.go', 'go', 'code', 10, 5, 4, sha256('x'));
-  insert into public.chunks (organization_id, run_id, id, file_id, position, start_line, end_line, type, tokens, content, hash)
-  values (v_org, v_run, v_chunk, v_file, 0, 1, 2, 'module_boundaries', 5, 'package main', sha256('x'));
-  insert into public.chunk_terms values (v_org, v_run, v_chunk, to_tsvector('simple', 'package main'));
-  insert into public.graph_nodes (organization_id, run_id, id, file_id, kind, name, qualified_name) values (v_org, v_run, v_node, v_file, 'file', 'f', 'f');
-  insert into public.graph_links (organization_id, run_id, from_id, to_id, kind) values (v_org, v_run, v_node, v_node, 'contains');
-  perform private.write_completion(v_run, '{}');
-  insert into public.project_files (organization_id, project_id, repository_id, origin, name, path, mime_type)
-  values (v_org, v_project, v_repository, 'repository', 'main.go', 'main.go', 'text/plain');
+-- Everything that a tenant can have: each feature's <feature>.seed.sql.
+create temp table if not exists seeded (tenant text, name text, id text, primary key (tenant, name));
+grant select on seeded to public;
+create or replace function pg_temp.tenant() returns text language sql stable return current_setting('seed.tenant');
+create or replace function pg_temp.secret() returns text language sql stable return 'secret of ' || current_setting('seed.tenant');
+create or replace function pg_temp.org() returns uuid language sql stable return current_setting('app.org_id')::uuid;
+create or replace function pg_temp.person() returns uuid language sql stable return current_setting('app.user_id')::uuid;
+create or replace function pg_temp.keep(p_name text, p_id uuid) returns void language sql volatile as $$ insert into seeded values (current_setting('seed.tenant'), p_name, p_id::text) $$;
+create or replace function pg_temp.id(p_name text) returns uuid language sql stable as $$ select id::uuid from seeded where tenant = current_setting('seed.tenant') and name = p_name $$;
+select set_config('seed.tenant', 'anna', false), set_config('app.user_id', (select tests.user('anna'))::text, false), set_config('app.org_id', (select tests.org('anna'))::text, false),
+  set_config('app.org_role', 'owner', false);
+-- usage.seed.sql
+-- A day that is over.
+insert into public.usage_days (organization_id, metric, day, value) values (pg_temp.org(), 'api_calls', '2026-01-01', 1);
+-- audit.seed.sql
+select private.audit('context.created', 'A line of ' || pg_temp.tenant(), null, null, pg_temp.org(), pg_temp.person());
+-- projects.seed.sql
+select pg_temp.keep('projectId', (api.create_project(jsonb_build_object('body', jsonb_build_object('name', 'Billing of ' || pg_temp.tenant(),
+  'description', pg_temp.secret(), 'privacy', 'shared', 'starred', true))) -> 'project' ->> 'id')::uuid);
+select pg_temp.keep('repoId', (api.add_repository(jsonb_build_object('projectId', pg_temp.id('projectId'), 'body', jsonb_build_object('provider', 'github',
+  'repositoryUrl', 'https://github.com/a/' || lower(pg_temp.tenant())))) ->> 'id')::uuid);
+select pg_temp.keep('folderId', (api.create_folder(jsonb_build_object('projectId', pg_temp.id('projectId'),
+  'body', jsonb_build_object('name', 'Folder of ' || pg_temp.tenant()))) ->> 'id')::uuid);
+select api.update_project(jsonb_build_object('projectId', pg_temp.id('projectId'), 'body', '{"starred": true}'::jsonb)),
+  api.update_manual_content(jsonb_build_object('projectId', pg_temp.id('projectId'), 'body', jsonb_build_object('content', pg_temp.secret() || ' by hand'))),
+  api.update_project_settings(jsonb_build_object('projectId', pg_temp.id('projectId'), 'body', jsonb_build_object('customSettings', jsonb_build_object('is', pg_temp.secret()))));
+with f as (
+  insert into public.project_files (organization_id, project_id, uploaded_by, origin, name, path, mime_type, size, checksum, storage_key)
+  values (pg_temp.org(), pg_temp.id('projectId'), pg_temp.person(), 'text', 'Plain text', 'texts/Plain text', 'text/plain', 1, encode(sha256('x'), 'hex'),
+    left(md5(pg_temp.tenant()), 2) || '/' || right(md5(pg_temp.tenant()), 30))
+  returning id
+) select pg_temp.keep('fileId', id) from f;
+insert into public.project_files (organization_id, project_id, repository_id, origin, name, path, mime_type)
+values (pg_temp.org(), pg_temp.id('projectId'), pg_temp.id('repoId'), 'repository', 'main.go', 'main.go', 'text/plain');
+with f as (
   insert into public.staged_files (organization_id, user_id, name, path, mime_type, size, checksum, storage_key)
-  values (v_org, v_user, 'a', 'a', 'text/plain', 1, encode(sha256('x'), 'hex'), 'key of the staged file of ' || p_name);
-  perform private.notify(v_user, 'system_update', 'For ' || p_name, p_org_id => v_org, p_project_id => v_project);
-  perform private.audit('context.created', 'A line of ' || p_name, null, null, v_org, v_user);
+  values (pg_temp.org(), pg_temp.person(), 'staged.md', 'staged.md', 'text/plain', 1, encode(sha256('x'), 'hex'), 'key of the staged file of ' || pg_temp.tenant())
+  returning id
+) select pg_temp.keep('stagedId', id) from f;
+-- ingestion.seed.sql
+-- A completed run with its index, then an open one.
+select pg_temp.keep('runId', (private.start_run(pg_temp.id('projectId'), false) ->> 'jobId')::uuid);
+with f as (
+  insert into public.run_files (organization_id, run_id, id, position, source, path, language, category, bytes, tokens, optimized_tokens, hash)
+  values (pg_temp.org(), pg_temp.id('runId'), gen_random_uuid(), 0, 'repository', 'main.go', 'go', 'code', 10, 5, 4, sha256('x')) returning *
+), c as (
+  insert into public.chunks (organization_id, run_id, id, file_id, position, start_line, end_line, type, tokens, content, hash)
+  select organization_id, run_id, gen_random_uuid(), id, 0, 1, 2, 'module_boundaries', 5, 'package main', sha256('x') from f returning *
+), t as (
+  insert into public.chunk_terms select organization_id, run_id, id, to_tsvector('simple', content) from c
+), n as (
+  insert into public.graph_nodes (organization_id, run_id, id, file_id, kind, name, qualified_name)
+  select organization_id, run_id, gen_random_uuid(), id, k, k, 'main.go#' || k from f, unnest(array['file', 'function']) k returning *
+)
+insert into public.graph_links (organization_id, run_id, from_id, to_id, kind)
+select a.organization_id, a.run_id, a.id, b.id, 'contains' from n a, n b where a.kind = 'file' and b.kind = 'function';
+select private.write_completion(pg_temp.id('runId'), '{}');
+select private.start_run(pg_temp.id('projectId'), true);
+-- skills.seed.sql
+select pg_temp.keep('skillId', (api.create_playbook_skill(jsonb_build_object('body', jsonb_build_object('name', 'Skill of ' || pg_temp.tenant(),
+  'description', pg_temp.secret(), 'content', 'A prompt: ' || pg_temp.secret()))) ->> 'id')::uuid);
+-- executions.seed.sql
+select pg_temp.keep('executionId', (private.start_execution(pg_temp.id('skillId'), pg_temp.person(), pg_temp.org(), 'manual', null, '{}')).id);
+-- habits.seed.sql
+with h as (
+  insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at)
+  values (pg_temp.person(), pg_temp.org(), pg_temp.id('skillId'), '0 9 * * *', now() + interval '1 day') returning id
+) select pg_temp.keep('habitId', id) from h;
+-- notifications.seed.sql
+select pg_temp.keep('notificationId', private.notify(pg_temp.person(), 'system_update', pg_temp.secret(), p_org_id => pg_temp.org(),
+  p_project_id => pg_temp.id('projectId')));
+-- reflexes.seed.sql
+with r as (
+  insert into public.reflexes (user_id, organization_id, skill_id, trigger_type, trigger_config)
+  values (pg_temp.person(), pg_temp.org(), pg_temp.id('skillId'), 'webhook', '{}') returning id
+) select pg_temp.keep('reflexId', id) from r;
+select private.start_execution(pg_temp.id('skillId'), pg_temp.person(), pg_temp.org(), 'reflex', pg_temp.id('reflexId'), '{}');
+select set_config('app.user_id', '', false), set_config('app.org_id', '', false), set_config('app.org_role', '', false);
+select set_config('seed.tenant', 'boris', false), set_config('app.user_id', (select tests.user('boris'))::text, false), set_config('app.org_id', (select tests.org('boris'))::text, false),
+  set_config('app.org_role', 'owner', false);
+-- usage.seed.sql
+-- A day that is over.
+insert into public.usage_days (organization_id, metric, day, value) values (pg_temp.org(), 'api_calls', '2026-01-01', 1);
+-- audit.seed.sql
+select private.audit('context.created', 'A line of ' || pg_temp.tenant(), null, null, pg_temp.org(), pg_temp.person());
+-- projects.seed.sql
+select pg_temp.keep('projectId', (api.create_project(jsonb_build_object('body', jsonb_build_object('name', 'Billing of ' || pg_temp.tenant(),
+  'description', pg_temp.secret(), 'privacy', 'shared', 'starred', true))) -> 'project' ->> 'id')::uuid);
+select pg_temp.keep('repoId', (api.add_repository(jsonb_build_object('projectId', pg_temp.id('projectId'), 'body', jsonb_build_object('provider', 'github',
+  'repositoryUrl', 'https://github.com/a/' || lower(pg_temp.tenant())))) ->> 'id')::uuid);
+select pg_temp.keep('folderId', (api.create_folder(jsonb_build_object('projectId', pg_temp.id('projectId'),
+  'body', jsonb_build_object('name', 'Folder of ' || pg_temp.tenant()))) ->> 'id')::uuid);
+select api.update_project(jsonb_build_object('projectId', pg_temp.id('projectId'), 'body', '{"starred": true}'::jsonb)),
+  api.update_manual_content(jsonb_build_object('projectId', pg_temp.id('projectId'), 'body', jsonb_build_object('content', pg_temp.secret() || ' by hand'))),
+  api.update_project_settings(jsonb_build_object('projectId', pg_temp.id('projectId'), 'body', jsonb_build_object('customSettings', jsonb_build_object('is', pg_temp.secret()))));
+with f as (
+  insert into public.project_files (organization_id, project_id, uploaded_by, origin, name, path, mime_type, size, checksum, storage_key)
+  values (pg_temp.org(), pg_temp.id('projectId'), pg_temp.person(), 'text', 'Plain text', 'texts/Plain text', 'text/plain', 1, encode(sha256('x'), 'hex'),
+    left(md5(pg_temp.tenant()), 2) || '/' || right(md5(pg_temp.tenant()), 30))
+  returning id
+) select pg_temp.keep('fileId', id) from f;
+insert into public.project_files (organization_id, project_id, repository_id, origin, name, path, mime_type)
+values (pg_temp.org(), pg_temp.id('projectId'), pg_temp.id('repoId'), 'repository', 'main.go', 'main.go', 'text/plain');
+with f as (
+  insert into public.staged_files (organization_id, user_id, name, path, mime_type, size, checksum, storage_key)
+  values (pg_temp.org(), pg_temp.person(), 'staged.md', 'staged.md', 'text/plain', 1, encode(sha256('x'), 'hex'), 'key of the staged file of ' || pg_temp.tenant())
+  returning id
+) select pg_temp.keep('stagedId', id) from f;
+-- ingestion.seed.sql
+-- A completed run with its index, then an open one.
+select pg_temp.keep('runId', (private.start_run(pg_temp.id('projectId'), false) ->> 'jobId')::uuid);
+with f as (
+  insert into public.run_files (organization_id, run_id, id, position, source, path, language, category, bytes, tokens, optimized_tokens, hash)
+  values (pg_temp.org(), pg_temp.id('runId'), gen_random_uuid(), 0, 'repository', 'main.go', 'go', 'code', 10, 5, 4, sha256('x')) returning *
+), c as (
+  insert into public.chunks (organization_id, run_id, id, file_id, position, start_line, end_line, type, tokens, content, hash)
+  select organization_id, run_id, gen_random_uuid(), id, 0, 1, 2, 'module_boundaries', 5, 'package main', sha256('x') from f returning *
+), t as (
+  insert into public.chunk_terms select organization_id, run_id, id, to_tsvector('simple', content) from c
+), n as (
+  insert into public.graph_nodes (organization_id, run_id, id, file_id, kind, name, qualified_name)
+  select organization_id, run_id, gen_random_uuid(), id, k, k, 'main.go#' || k from f, unnest(array['file', 'function']) k returning *
+)
+insert into public.graph_links (organization_id, run_id, from_id, to_id, kind)
+select a.organization_id, a.run_id, a.id, b.id, 'contains' from n a, n b where a.kind = 'file' and b.kind = 'function';
+select private.write_completion(pg_temp.id('runId'), '{}');
+select private.start_run(pg_temp.id('projectId'), true);
+-- skills.seed.sql
+select pg_temp.keep('skillId', (api.create_playbook_skill(jsonb_build_object('body', jsonb_build_object('name', 'Skill of ' || pg_temp.tenant(),
+  'description', pg_temp.secret(), 'content', 'A prompt: ' || pg_temp.secret()))) ->> 'id')::uuid);
+-- executions.seed.sql
+select pg_temp.keep('executionId', (private.start_execution(pg_temp.id('skillId'), pg_temp.person(), pg_temp.org(), 'manual', null, '{}')).id);
+-- habits.seed.sql
+with h as (
+  insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at)
+  values (pg_temp.person(), pg_temp.org(), pg_temp.id('skillId'), '0 9 * * *', now() + interval '1 day') returning id
+) select pg_temp.keep('habitId', id) from h;
+-- notifications.seed.sql
+select pg_temp.keep('notificationId', private.notify(pg_temp.person(), 'system_update', pg_temp.secret(), p_org_id => pg_temp.org(),
+  p_project_id => pg_temp.id('projectId')));
+-- reflexes.seed.sql
+with r as (
+  insert into public.reflexes (user_id, organization_id, skill_id, trigger_type, trigger_config)
+  values (pg_temp.person(), pg_temp.org(), pg_temp.id('skillId'), 'webhook', '{}') returning id
+) select pg_temp.keep('reflexId', id) from r;
+select private.start_execution(pg_temp.id('skillId'), pg_temp.person(), pg_temp.org(), 'reflex', pg_temp.id('reflexId'), '{}');
+select set_config('app.user_id', '', false), set_config('app.org_id', '', false), set_config('app.org_role', '', false);
 
-  -- A day that is over.
-  insert into public.usage_days (organization_id, metric, day, value) values (v_org, 'api_calls', '2026-01-01', 1);
-
-  insert into public.skills (user_id, organization_id, name, prompt_template) values (v_user, v_org, 'Skill', 'A prompt of ' || p_name || ' for nobody else')
-  returning id into v_skill;
-  insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at) values (v_user, v_org, v_skill, '0 9 * * *', now() + interval '1 day');
-  insert into public.reflexes (user_id, organization_id, skill_id, trigger_type, trigger_config) values (v_user, v_org, v_skill, 'event', '{"eventName": "push"}');
-  perform private.start_execution(v_skill, v_user, v_org, 'manual', null, '{}');
-end
-$$;
-select pg_temp.furnish('anna'), pg_temp.furnish('boris');
 
 -- The events' numbers are given by the sequencer, which a transaction of our own cannot wait for.
 insert into public.events (id, seq, room, type, data, audience, organization_id, project_id, created_at)
@@ -84,7 +179,7 @@ grant select on parties to public;
 select cmp_ok((select count(*) from tenant_tables), '>', 20::bigint, 'the tables of tenants are found');
 
 select cmp_ok(tests.peek(format('select count(*) from public.%I where organization_id = %L', name, theirs))::bigint, '>', 0::bigint,
-  'the other tenant has rows in ' || name || ' (pg_temp.furnish above makes them)')
+  'the other tenant has rows in ' || name || ' (a <feature>.seed.sql makes them)')
 from tenant_tables, parties order by name;
 
 -- How many rows of the other tenant somebody reads, changes or deletes: -1 where it is forbidden altogether. Nothing stays.
@@ -207,6 +302,8 @@ begin
     -- Only this one key shall answer.
     execute (select coalesce(string_agg(format('alter table %s drop constraint %I', o.conrelid::regclass, o.conname), '; '), 'select') from pg_constraint o
       where o.contype = 'f' and o.conparentid = 0 and o.oid <> p_constraint and (o.confrelid = c.child or o.conrelid = c.child));
+    execute (select coalesce(string_agg(format('drop index %s', i.indexrelid::regclass), '; '), 'select') from pg_index i
+      where i.indrelid = c.child and i.indisunique and not exists (select from pg_constraint o where o.conindid = i.indexrelid));
     if c.child <> c.parent then
       execute format('delete from %s where organization_id = %L', c.child, p_theirs);
     end if;

@@ -11,72 +11,46 @@ import (
 
 	"github.com/fasthttp/websocket"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"kijko/server/config"
 	"kijko/server/openapi"
 	"kijko/tests/client"
+	"kijko/tests/pgtap"
 	"kijko/tests/projects"
 	"kijko/tests/stack"
 	"kijko/tests/testdb"
 )
 
-// tenant is an organization with everything that the product can hold: sources of every kind, a completed run with its index, an open
-// run, a staged file, a star.
+// tenant is an organization with everything that the product can hold: each feature's tests/pgtap/<feature>.seed.sql.
 type tenant struct {
 	*client.Person
-	// ids by the names that the document gives path parameters.
-	ids                          map[string]string
-	folder, staged, name, secret string
+	// ids by the names that the document gives path parameters, and other names that seeds keep.
+	ids  map[string]string
+	name string // of its project
 }
-
-// indexedRun fills the index of a run, as a worker would; $1 is the run.
-const indexedRun = `
-with r as (select * from public.ingestion_runs where id = $1),
-f as (insert into public.run_files (organization_id, run_id, id, position, source, path, language, category, bytes, tokens, optimized_tokens, hash)
-	select organization_id, id, gen_random_uuid(), 0, 'repository', 'main.go', 'go', 'code', 10, 5, 4, sha256('x') from r returning *),
-c as (insert into public.chunks (organization_id, run_id, id, file_id, position, start_line, end_line, type, tokens, content, hash)
-	select organization_id, run_id, gen_random_uuid(), id, 0, 1, 2, 'module_boundaries', 5, 'package main', sha256('x') from f returning *),
-t as (insert into public.chunk_terms select organization_id, run_id, id, to_tsvector('simple', content) from c),
-n as (insert into public.graph_nodes (organization_id, run_id, id, file_id, kind, name, qualified_name)
-	select organization_id, run_id, gen_random_uuid(), id, k, k, 'main.go#' || k from f, unnest(array['file', 'function']) k returning *)
-insert into public.graph_links (organization_id, run_id, from_id, to_id, kind)
-select a.organization_id, a.run_id, a.id, b.id, 'contains' from n a, n b where a.kind = 'file' and b.kind = 'function'`
 
 func newTenant(t *testing.T, s *stack.Stack, name string) *tenant {
 	t.Helper()
 	p := s.SignUp(name)
 	s.DB.Exec("update public.subscriptions set plan_id = 'enterprise' where organization_id = $1", p.OrgID)
-	v := &tenant{Person: p, ids: map[string]string{"provider": "anthropic"}, name: "Billing of " + name, secret: "secret of " + name}
-	v.ids["projectId"] = p.Do("POST", "/projects", map[string]any{"name": v.name, "description": v.secret, "privacy": "shared"}).Want(201).String("project.id")
-	path := "/projects/" + v.ids["projectId"]
-	v.ids["repoId"] = p.Do("POST", path+"/repositories", map[string]any{"provider": "github", "repositoryUrl": "https://github.com/a/" + strings.ToLower(name)}).Want(201).String("id")
-	v.ids["fileId"] = p.Do("POST", path+"/text-sources", map[string]any{"content": v.secret}).Want(201).String("id")
-	v.folder = p.Do("POST", path+"/source-files/folders", map[string]any{"name": "Folder of " + name}).Want(201).String("id")
-	p.Do("PUT", path+"/manual-content", map[string]any{"content": v.secret + " by hand"}).Want(200)
-	p.Do("PUT", path+"/settings", map[string]any{"customSettings": map[string]string{"is": v.secret}}).Want(200)
-	p.Do("PUT", path, map[string]any{"starred": true}).Want(200)
-	v.staged = client.JSON[projects.Uploaded](p.Do("POST", "/files/upload", map[string]any{"files": []any{map[string]string{"name": "staged.md", "content": v.secret}}}).Want(200)).Uploaded[0].ID
-
-	v.ids["skillId"] = p.Do("POST", "/skills/playbook", map[string]any{"name": "Skill of " + name, "description": v.secret, "content": "A prompt: " + v.secret}).Want(201).String("id")
-
-	v.ids["executionId"] = testdb.Value[string](s.DB, "select id::text from private.start_execution($1, $2, $3, 'manual', null, '{}')", v.ids["skillId"], p.ID, p.OrgID)
-
-	var notification string
-	run := p.Do("POST", path+"/ingest", map[string]any{"skipValidation": true}).Want(202).String("jobId")
-	s.DB.Exec(indexedRun, run)
-	s.DB.Exec("select private.write_completion($1, '{}')", run)
-	require.NoError(t, s.DB.Connect("postgres").QueryRow(t.Context(), "select private.notify($1, 'system_update', $2, p_org_id => $3)", p.ID, v.secret, p.OrgID).Scan(&notification))
-	v.ids["notificationId"] = notification
-	skill := testdb.Value[string](s.DB, `insert into public.skills (user_id, organization_id, name, prompt_template)
-		values ($1, $2, 'Skill', 'A prompt of ' || $3 || ' for nobody else') returning id::text`, p.ID, p.OrgID, name)
-	reflex := p.Do("POST", "/reflexes", map[string]any{"skillId": skill, "triggerType": "webhook", "triggerConfig": map[string]any{}}).Want(201)
-	v.ids["reflexId"] = reflex.String("id")
-	v.ids["habitId"] = testdb.Value[string](s.DB, `insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at)
-		values ($1, $2, $3, '0 9 * * *', now() + interval '1 day') returning id::text`, p.ID, p.OrgID, skill)
-	s.DB.Exec("select private.start_execution($1, $2, $3, 'reflex', $4, '{}')", skill, p.ID, p.OrgID, v.ids["reflexId"])
-	// Both a completed run and an open one.
-	p.Do("POST", path+"/ingest", map[string]any{"skipValidation": true, "forceReprocess": true}).Want(202)
+	v := &tenant{Person: p, ids: map[string]string{"provider": "anthropic"}, name: "Billing of " + name}
+	seeds, err := pgtap.Seeds()
+	require.NoError(t, err)
+	conn := s.DB.Connect("postgres")
+	for _, script := range []string{pgtap.Prelude, pgtap.Begin(name, "select '"+p.OrgID+"'", "select '"+p.ID+"'"), seeds, pgtap.End} {
+		_, err := conn.Exec(t.Context(), script)
+		require.NoError(t, err)
+	}
+	rows, err := conn.Query(t.Context(), "select name, id from seeded")
+	require.NoError(t, err)
+	var key, id string
+	_, err = pgx.ForEachRow(rows, []any{&key, &id}, func() error {
+		v.ids[key] = id
+		return nil
+	})
+	require.NoError(t, err)
 	return v
 }
 
@@ -139,7 +113,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 		if slices.Contains([]string{"usage_counters", "usage_days", "subscriptions", "memberships"}, table) || table == "audit_log" {
 			continue
 		}
-		require.False(t, strings.HasPrefix(digest, "0 "), "%s is empty: let newTenant (tests/api/isolation_test.go) make a row of it", table)
+		require.False(t, strings.HasPrefix(digest, "0 "), "%s is empty: let a tests/pgtap/<feature>.seed.sql make a row of it", table)
 	}
 	service := s.As(serviceToken)
 
@@ -159,7 +133,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 		t.Run("IDsOfOthersAreNotFound/"+op.ID, func(t *testing.T) {
 			for _, match := range names {
 				name := match[1]
-				require.NotEmpty(t, boris.ids[name], "let newTenant (tests/api/isolation_test.go) set ids[%q]", name)
+				require.NotEmpty(t, boris.ids[name], "let a tests/pgtap/<feature>.seed.sql keep %s", name)
 				code := document.NotFound(name)
 				for what, id := range map[string]string{"the other tenant's": boris.ids[name], "unknown": uuid.NewString(), "no UUID": "not-a-uuid",
 					"a UUID and more": boris.ids[name] + "x", "quoted": "%27%20or%20%271%27%3D%271", "wildcard": "%25", "UUID without dashes": strings.ReplaceAll(boris.ids[name], "-", "")} {
@@ -188,14 +162,14 @@ func TestTenantsAreIsolated(t *testing.T) {
 		p.Do("PUT", mine, map[string]any{"organizationId": boris.OrgID}).Problem(400, "READ_ONLY_FIELD").Field("organizationId")
 		p.Do("PUT", mine, map[string]any{"userId": boris.ID}).Problem(400, "READ_ONLY_FIELD").Field("userId")
 		p.Do("PUT", mine, map[string]any{"id": theirs}).Problem(400, "READ_ONLY_FIELD").Field("id")
-		p.Do("POST", mine+"/source-files/folders", map[string]any{"name": "In theirs", "parentId": boris.folder}).Problem(400, "VALIDATION_ERROR").Field("parentId")
-		p.Do("PUT", mine+"/source-files/"+anna.ids["fileId"], map[string]any{"parentId": boris.folder}).Problem(400, "VALIDATION_ERROR").Field("parentId")
+		p.Do("POST", mine+"/source-files/folders", map[string]any{"name": "In theirs", "parentId": boris.ids["folderId"]}).Problem(400, "VALIDATION_ERROR").Field("parentId")
+		p.Do("PUT", mine+"/source-files/"+anna.ids["fileId"], map[string]any{"parentId": boris.ids["folderId"]}).Problem(400, "VALIDATION_ERROR").Field("parentId")
 		p.Do("POST", mine+"/repositories", map[string]any{"provider": "github", "repositoryUrl": "https://github.com/x/y", "projectId": theirs}).Problem(400, "VALIDATION_ERROR").Field("projectId")
 		p.Do("POST", mine+"/ingest", map[string]any{"projectId": theirs, "skipValidation": true}).Problem(400, "VALIDATION_ERROR").Field("projectId")
 		p.Do("POST", "/files/upload", map[string]any{"projectId": theirs, "files": []any{map[string]string{"name": "a.md", "content": "x"}}}).Problem(404, "PROJECT_NOT_FOUND")
 		p.Do("POST", "/realtime/token", map[string]any{"projectId": theirs}).Problem(404, "PROJECT_NOT_FOUND")
 		p.Do("POST", "/auth/switch-org", map[string]any{"org_id": boris.OrgID}).Problem(403, "ORG_REQUIRED")
-		attached := p.Do("POST", mine+"/files", map[string]any{"fileIds": []string{boris.staged, anna.staged}}).Want(200)
+		attached := p.Do("POST", mine+"/files", map[string]any{"fileIds": []string{boris.ids["stagedId"], anna.ids["stagedId"]}}).Want(200)
 		require.Len(t, attached.Value("attached"), 1)
 		require.Len(t, attached.Value("errors"), 1)
 		require.NotContains(t, string(attached.Body), "Boris")
@@ -228,7 +202,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 		require.Equal(t, 1, client.JSON[client.Page[projects.Project]](anna.In(t).Get("/projects")).Total)
 		require.Equal(t, 1.0, anna.In(t).Get("/projects/stats").Value("totalProjects"))
 		require.Empty(t, client.JSON[[]any](anna.In(t).Get("/worktrees?projectIds="+boris.ids["projectId"])))
-		inTheirs := anna.In(t).Get("/projects/" + anna.ids["projectId"] + "/source-files?parentId=" + boris.folder)
+		inTheirs := anna.In(t).Get("/projects/" + anna.ids["projectId"] + "/source-files?parentId=" + boris.ids["folderId"])
 		require.NotContains(t, string(inTheirs.Body), "Boris")
 	})
 	t.Run("NothingOfTheOtherTenantHasChanged", func(t *testing.T) {

@@ -15,59 +15,8 @@ end
 $$;
 select no_plan();
 
--- Everything that a tenant can have.
-create function pg_temp.furnish(p_name text) returns void
-language plpgsql
-as $$
-declare
-  v_org uuid := tests.org(p_name);
-  v_user uuid := tests.user(p_name);
-  v_project uuid;
-  v_repository uuid;
-  v_run uuid;
-  v_file uuid := gen_random_uuid();
-  v_chunk uuid := gen_random_uuid();
-  v_node uuid := gen_random_uuid();
-  v_skill uuid;
-begin
-  perform tests.act_as(p_name);
-  v_project := (api.create_project(jsonb_build_object('body', jsonb_build_object('name', 'Project of ' || p_name, 'privacy', 'shared')))
-    -> 'project' ->> 'id')::uuid;
-  v_repository := (api.add_repository(jsonb_build_object('projectId', v_project, 'body', jsonb_build_object('provider', 'github',
-    'repositoryUrl', 'https://github.com/a/' || p_name))) ->> 'id')::uuid;
-  perform api.update_manual_content(jsonb_build_object('projectId', v_project, 'body', '{"content": "enough for a text"}'::jsonb)),
-    api.create_folder(jsonb_build_object('projectId', v_project, 'body', '{"name": "folder"}'::jsonb)),
-    api.update_project(jsonb_build_object('projectId', v_project, 'body', '{"starred": true}'::jsonb));
-  perform private.start_run(v_project, false);
-  perform tests.reset();
-
-  select id into v_run from public.ingestion_runs where project_id = v_project;
-  insert into public.run_files (organization_id, run_id, id, position, source, path, language, category, bytes, tokens, optimized_tokens, hash)
-  values (v_org, v_run, v_file, 0, 'repository', 'main.go', 'go', 'code', 10, 5, 4, sha256('x'));
-  insert into public.chunks (organization_id, run_id, id, file_id, position, start_line, end_line, type, tokens, content, hash)
-  values (v_org, v_run, v_chunk, v_file, 0, 1, 2, 'module_boundaries', 5, 'package main', sha256('x'));
-  insert into public.chunk_terms values (v_org, v_run, v_chunk, to_tsvector('simple', 'package main'));
-  insert into public.graph_nodes (organization_id, run_id, id, file_id, kind, name, qualified_name) values (v_org, v_run, v_node, v_file, 'file', 'f', 'f');
-  insert into public.graph_links (organization_id, run_id, from_id, to_id, kind) values (v_org, v_run, v_node, v_node, 'contains');
-  perform private.write_completion(v_run, '{}');
-  insert into public.project_files (organization_id, project_id, repository_id, origin, name, path, mime_type)
-  values (v_org, v_project, v_repository, 'repository', 'main.go', 'main.go', 'text/plain');
-  insert into public.staged_files (organization_id, user_id, name, path, mime_type, size, checksum, storage_key)
-  values (v_org, v_user, 'a', 'a', 'text/plain', 1, encode(sha256('x'), 'hex'), 'key of the staged file of ' || p_name);
-  perform private.notify(v_user, 'system_update', 'For ' || p_name, p_org_id => v_org, p_project_id => v_project);
-  perform private.audit('context.created', 'A line of ' || p_name, null, null, v_org, v_user);
-
-  -- A day that is over.
-  insert into public.usage_days (organization_id, metric, day, value) values (v_org, 'api_calls', '2026-01-01', 1);
-
-  insert into public.skills (user_id, organization_id, name, prompt_template) values (v_user, v_org, 'Skill', 'A prompt of ' || p_name || ' for nobody else')
-  returning id into v_skill;
-  insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at) values (v_user, v_org, v_skill, '0 9 * * *', now() + interval '1 day');
-  insert into public.reflexes (user_id, organization_id, skill_id, trigger_type, trigger_config) values (v_user, v_org, v_skill, 'event', '{"eventName": "push"}');
-  perform private.start_execution(v_skill, v_user, v_org, 'manual', null, '{}');
-end
-$$;
-select pg_temp.furnish('anna'), pg_temp.furnish('boris');
+-- Everything that a tenant can have: each feature's <feature>.seed.sql.
+-- seeds: anna boris
 
 -- The events' numbers are given by the sequencer, which a transaction of our own cannot wait for.
 insert into public.events (id, seq, room, type, data, audience, organization_id, project_id, created_at)
@@ -83,7 +32,7 @@ grant select on parties to public;
 select cmp_ok((select count(*) from tenant_tables), '>', 20::bigint, 'the tables of tenants are found');
 
 select cmp_ok(tests.peek(format('select count(*) from public.%I where organization_id = %L', name, theirs))::bigint, '>', 0::bigint,
-  'the other tenant has rows in ' || name || ' (pg_temp.furnish above makes them)')
+  'the other tenant has rows in ' || name || ' (a <feature>.seed.sql makes them)')
 from tenant_tables, parties order by name;
 
 -- How many rows of the other tenant somebody reads, changes or deletes: -1 where it is forbidden altogether. Nothing stays.
@@ -206,6 +155,8 @@ begin
     -- Only this one key shall answer.
     execute (select coalesce(string_agg(format('alter table %s drop constraint %I', o.conrelid::regclass, o.conname), '; '), 'select') from pg_constraint o
       where o.contype = 'f' and o.conparentid = 0 and o.oid <> p_constraint and (o.confrelid = c.child or o.conrelid = c.child));
+    execute (select coalesce(string_agg(format('drop index %s', i.indexrelid::regclass), '; '), 'select') from pg_index i
+      where i.indrelid = c.child and i.indisunique and not exists (select from pg_constraint o where o.conindid = i.indexrelid));
     if c.child <> c.parent then
       execute format('delete from %s where organization_id = %L', c.child, p_theirs);
     end if;

@@ -87,7 +87,7 @@ func TestAFeatureHasOneName(t *testing.T) {
 	check("../../server/openapi/*.yaml", stem)
 	check("../../tests/*", folder)
 	check("../../tests/pgtap/*.sql", func(path string) (string, bool) {
-		base, _ := stem(path)
+		base, _ := stem(strings.Replace(path, ".seed", "", 1))
 		if feature, _, found := strings.Cut(base, "_"); found && features[feature] {
 			return feature, true
 		}

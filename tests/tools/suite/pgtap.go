@@ -21,6 +21,7 @@ import (
 
 	"kijko/db"
 	"kijko/db/devpg"
+	"kijko/tests/pgtap"
 )
 
 const pgtapFolder = "tests/pgtap"
@@ -39,7 +40,7 @@ func sqlTests(ctx context.Context, out io.Writer) (t tally, err error) {
 		return t, fmt.Errorf("find tests: %w", err)
 	}
 	files = slices.DeleteFunc(files, func(f string) bool {
-		return filepath.Base(f) == helpersFile || !strings.Contains(filepath.Base(f), *match)
+		return filepath.Base(f) == helpersFile || strings.HasSuffix(f, pgtap.Suffix) || !strings.Contains(filepath.Base(f), *match)
 	})
 	if len(files) == 0 {
 		return t, fmt.Errorf("no test in %s", pgtapFolder)
@@ -155,12 +156,21 @@ func runCopy(ctx context.Context, cluster *devpg.Cluster, template, name, file s
 
 // runFile runs one file with psql, after the helpers that stand beside it.
 func runFile(ctx context.Context, cluster *devpg.Cluster, database, file string) tapResult {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return parseTAP(&bytes.Buffer{}, err)
+	}
+	script, err := pgtap.Expand(string(raw))
+	if err != nil {
+		return parseTAP(&bytes.Buffer{}, err)
+	}
 	args := []string{"-XqAt", "-v", "ON_ERROR_STOP=1"}
 	if helpers := filepath.Join(filepath.Dir(file), helpersFile); exists(helpers) {
 		args = append(args, "-f", helpers)
 	}
-	cmd := exec.CommandContext(ctx, cluster.Tool("psql"), append(args, "-f", file, cluster.DSN(devpg.Superuser, database))...)
+	cmd := exec.CommandContext(ctx, cluster.Tool("psql"), append(args, "-f", "-", cluster.DSN(devpg.Superuser, database))...)
 	cmd.Env = append(os.Environ(), `PGOPTIONS=-c search_path=public,extensions -c client_min_messages=warning`)
+	cmd.Stdin = strings.NewReader(script)
 	var text bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &text, &text
 	failure := cmd.Run()
