@@ -2,7 +2,10 @@
 .DEFAULT_GOAL := help
 # A pattern for test-go, a part of a file's name for test-sql.
 match ?=
-.PHONY: help run demo test test-go test-peers test-sql bench fmt tidy lint generate check-generated coverage fuzz psql stop clean
+# Of a feature, for make feature: its name, and the word for one of them where that is not the name without its s.
+name ?=
+one ?=
+.PHONY: feature help run demo test test-go test-peers test-sql bench fmt tidy lint generate check-generated coverage fuzz psql stop clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +42,9 @@ tidy: ## go.mod and go.sum hold what is used, no more
 
 lint: ## gofmt, go vet, staticcheck
 	go run ./tests/tools/suite -only lint
+
+feature: ## begin a feature, with its table, operations and tests: make feature name=notes
+	@go run ./tests/tools/feature -one '$(one)' '$(name)'
 
 generate: ## renew db/schema.sql, supabase/migrations, supabase/tests and docs/settings.md
 	go run ./tests/tools/generate

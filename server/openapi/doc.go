@@ -255,6 +255,9 @@ func merge(doc, part map[string]any, file string) error {
 					into[name] = member
 				}
 			}
+		case "tags":
+			tags, _ := doc[key].([]any)
+			doc[key] = append(tags, value.([]any)...)
 		case "x-not-found":
 			codes, ok := doc[key].(map[string]any)
 			if !ok {
