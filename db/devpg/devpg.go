@@ -98,7 +98,7 @@ type Cluster struct {
 	stopErr   error
 }
 
-// Start returns a running cluster, after installing, initialising, recovering or adopting as needed.
+// Start returns a running cluster, after installing, initializing, recovering or adopting as needed.
 // A first start takes seconds (minutes where PostgreSQL must be installed), a later one about as
 // long as the postmaster needs. Errors name the command that cures them where there is one.
 func Start(ctx context.Context, o Options) (*Cluster, error) {
@@ -227,7 +227,7 @@ func bringUp(ctx context.Context, o Options, dir string, s settings) (*Cluster, 
 	c := &Cluster{place: p, tools: tools, account: acct, sys: o.sys, log: o.Log}
 	if versionOf(p.Data) == 0 {
 		o.Progress("creating a private database in " + p.Data)
-		if err := c.initialise(ctx, s); err != nil {
+		if err := c.initialize(ctx, s); err != nil {
 			return nil, err
 		}
 	}

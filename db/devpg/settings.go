@@ -111,9 +111,9 @@ func versionOf(data string) int {
 	return v
 }
 
-// initialise runs initdb beside the final place and moves the finished cluster there, so that an
+// initialize runs initdb beside the final place and moves the finished cluster there, so that an
 // interrupted one leaves nothing that looks like a database.
-func (c *Cluster) initialise(ctx context.Context, s settings) error {
+func (c *Cluster) initialize(ctx context.Context, s settings) error {
 	final := c.place.Data
 	unfinished := final + ".unfinished"
 	if err := os.RemoveAll(unfinished); err != nil {

@@ -194,7 +194,7 @@ func isNetwork(err error) bool {
 		errors.As(err, &exchange) && exchange.Op != "parse"
 }
 
-// isClosed recognises what pgx says of a connection that went away under it.
+// isClosed recognizes what pgx says of a connection that went away under it.
 func isClosed(err error) bool {
 	text := err.Error()
 	return strings.Contains(text, "conn closed") || strings.Contains(text, "unexpected EOF") || strings.Contains(text, "closed pool") ||

@@ -49,9 +49,9 @@ type Identity struct {
 	FirstName     string // trimmed, at most 50 characters; may be ""
 	LastName      string
 
-	// OrgHint selects the organisation: a UUID, "" for the default one. A hint
+	// OrgHint selects the organization: a UUID, "" for the default one. A hint
 	// that is no UUID becomes the zero UUID, of which nobody is a member: it must
-	// be refused like any foreign organisation and not fall back to the default.
+	// be refused like any foreign organization and not fall back to the default.
 	OrgHint       string
 	PlatformAdmin bool
 
@@ -70,7 +70,7 @@ type Identity struct {
 	// name again after a sign-out, and only this tells the two apart.
 	AuthenticatedAt time.Time
 
-	// Claims is the normalised identity as compact JSON with the members iss,
+	// Claims is the normalized identity as compact JSON with the members iss,
 	// kind, sub, user_id, email, email_verified, first_name, last_name, org_id,
 	// platform_admin, session_id, session_key, iat, exp (seconds); what is
 	// absent is left out. RawClaims is the payload as the issuer wrote it, made
@@ -79,7 +79,7 @@ type Identity struct {
 	RawClaims string
 }
 
-// identify normalises the claims of a token whose signature is verified.
+// identify normalizes the claims of a token whose signature is verified.
 func identify(kind Kind, clientID string, emailsConfirmed bool, c claims) (*Identity, error) {
 	id := &Identity{
 		Issuer:        c.text("iss"),
@@ -121,14 +121,14 @@ func identify(kind Kind, clientID string, emailsConfirmed bool, c claims) (*Iden
 	if id.RawClaims, err = compact(map[string]any(c)); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if id.Claims, err = id.normalised(); err != nil {
+	if id.Claims, err = id.normalized(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return id, nil
 }
 
-// normalised renders Identity.Claims.
-func (id *Identity) normalised() (string, error) {
+// normalized renders Identity.Claims.
+func (id *Identity) normalized() (string, error) {
 	return compact(struct {
 		Issuer        string `json:"iss"`
 		Kind          Kind   `json:"kind"`

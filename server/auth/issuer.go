@@ -179,7 +179,7 @@ func (i *Issuer) sign(p payload, ttl time.Duration) (Token, error) {
 	for _, id := range []struct {
 		name, value string
 		required    bool
-	}{{"user", p.Subject, true}, {"session", p.SessionID, true}, {"organisation", p.OrgID, false}, {"project", p.ProjectID, false}} {
+	}{{"user", p.Subject, true}, {"session", p.SessionID, true}, {"organization", p.OrgID, false}, {"project", p.ProjectID, false}} {
 		if id.value == "" && !id.required {
 			continue
 		}

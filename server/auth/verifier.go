@@ -91,7 +91,7 @@ type Verifier struct {
 	remotes []*remoteKeys
 	cache   *cache
 	now     func() time.Time
-	// supabase: its service keys are recognised in order to be refused by name.
+	// supabase: its service keys are recognized in order to be refused by name.
 	supabase bool
 }
 

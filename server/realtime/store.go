@@ -379,7 +379,7 @@ func (s *store) leave(ctx context.Context) error {
 	return db.Exec(ctx, s.pool, `select private.leave_node($1)`, s.node)
 }
 
-// asRefusal recognises the refusals of the door.
+// asRefusal recognizes the refusals of the door.
 func asRefusal(err error) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) || len(pg.Code) != 5 || pg.Code[:3] != "PT4" {

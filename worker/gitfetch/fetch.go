@@ -33,7 +33,7 @@ func (l Limits) orDefault() Limits {
 
 // Request says what to fetch and where to.
 type Request struct {
-	URL    string // normalised, as contract 10, 7.3 gives it
+	URL    string // normalized, as contract 10, 7.3 gives it
 	Branch string
 	// Commit, if set, asks for this commit again instead of the branch's head.
 	Commit string

@@ -126,7 +126,7 @@ func (h *Hosts) rule(u *url.URL) (hostRule, bool) {
 	return rule, ok
 }
 
-// place gives the address to contact for a normalised repository URL, and its rule.
+// place gives the address to contact for a normalized repository URL, and its rule.
 func (h *Hosts) place(raw string) (*url.URL, hostRule, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" || (u.Scheme != "https" && u.Scheme != "http") {

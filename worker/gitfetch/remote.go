@@ -38,7 +38,7 @@ func (r Remote) Commit(branch string) (string, bool) {
 	return r.Branches[i].Commit, true
 }
 
-// LsRemote lists the branches of a repository given by its normalised URL. An empty repository has none.
+// LsRemote lists the branches of a repository given by its normalized URL. An empty repository has none.
 func (f *Fetcher) LsRemote(ctx context.Context, url string, auth Auth) (Remote, error) {
 	loc, err := f.locate(ctx, url, auth)
 	if err == nil {

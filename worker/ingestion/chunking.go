@@ -181,7 +181,7 @@ var strategyLabels = map[string]string{"semantic": "Semantic", "fixed": "Fixed s
 var typeLabels = map[chunk.Type]string{chunk.ModuleBoundaries: "Module boundaries", chunk.FunctionGroupings: "Function groupings",
 	chunk.Documentation: "Documentation", chunk.Config: "Configuration"}
 
-// chunkDetail is phase3Data; context is contextPreserved, known after optimisation.
+// chunkDetail is phase3Data; context is contextPreserved, known after optimization.
 func chunkDetail(strategy string, q *chunk.Quality, finished bool, context int) map[string]any {
 	types := make([]map[string]any, 0, len(chunk.Types))
 	for _, t := range chunk.Types {

@@ -1,4 +1,4 @@
-// Package ingestion does ingestion runs: it fetches a project's sources, parses, chunks, optimises and indexes them (contract 10, sections
+// Package ingestion does ingestion runs: it fetches a project's sources, parses, chunks, optimizes and indexes them (contract 10, sections
 // 17 to 19), and keeps the run's row true while it does.
 //
 // # Leases

@@ -142,7 +142,7 @@ func (r *run) apply(ctx context.Context, plan *optimize.Plan, stage *optimizeSta
 			}
 			result, err := plan.Apply(*f)
 			if err != nil {
-				return nil, fmt.Errorf("optimise %s: %w", f.Path, err)
+				return nil, fmt.Errorf("optimize %s: %w", f.Path, err)
 			}
 			return &rewritten{p, result}, nil
 		}, func(i int, w *rewritten) error {
@@ -361,7 +361,7 @@ func (r *run) showOptimize(s *optimizeStage) {
 		p.percent = max(p.percent, percent)
 		p.message = fmt.Sprintf("Comparing chunks of %d files", s.files)
 		if s.stored > 0 {
-			p.message = fmt.Sprintf("Optimised %d of %d files", s.stored, s.files)
+			p.message = fmt.Sprintf("Optimized %d of %d files", s.stored, s.files)
 		}
 		if s.ended {
 			p.metrics.ChunksCreated = int64(s.out.Kept)

@@ -18,7 +18,7 @@ import (
 
 // Message is one finished message.
 type Message struct {
-	// ID becomes the Message-ID: sending again with the same one is recognisable as a repeat.
+	// ID becomes the Message-ID: sending again with the same one is recognizable as a repeat.
 	ID uuid.UUID
 	// To is one plain address.
 	To      string

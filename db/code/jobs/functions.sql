@@ -35,7 +35,7 @@ declare
   v_xid xid8;
 begin
   if p_unique_key is not null then
-    -- Serialises callers with the same key until commit; others never meet.
+    -- Serializes callers with the same key until commit; others never meet.
     perform pg_advisory_xact_lock(hashtextextended('job ' || p_unique_key, 0));
     if exists (select from jobs.unique_keys where key = p_unique_key) then
       return null;

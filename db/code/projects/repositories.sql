@@ -90,7 +90,7 @@ begin
 end
 $$;
 comment on function private.parse_repository_url is
-  'Provider, normalised URL and name of a repository address; nulls where it is none of a supported provider.';
+  'Provider, normalized URL and name of a repository address; nulls where it is none of a supported provider.';
 
 -- {"git.example.com": "gitlab"} of this installation.
 create or replace function private.git_host_provider(p_host text) returns text

@@ -348,7 +348,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   if tg_op = 'INSERT' then
-    -- Serialises the count.
+    -- Serializes the count.
     perform from public.projects p where p.id = new.project_id for no key update;
     if (select count(*) from public.project_repositories r where r.project_id = new.project_id) >= 100 then
       perform private.refuse_field('repositoryUrl', 'A project holds at most 100 repositories.');

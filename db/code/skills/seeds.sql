@@ -79,7 +79,7 @@ Do not interpret beyond the text. End with the sentence that this is no legal ad
 
 <<code>>
 
-Cover the normal cases, the edges (empty, one, many, largest, smallest, null, Unicode), every error path, and each branch. One behaviour a \
+Cover the normal cases, the edges (empty, one, many, largest, smallest, null, Unicode), every error path, and each branch. One behavior a \
 test; the name of a test says what is expected. Replace the outside world by doubles, never the code under test. The tests must be able to \
 fail: assert values, not only that nothing was raised. Answer with one complete, runnable file; put a comment where the code seems to contain a bug.$p$);
   perform private.seed_skill(7, 'Slack Message Formatter', 'communication', 'text', 0.6, 1024, array['message*'],

@@ -36,7 +36,7 @@ type Reference struct {
 	EndLine   int
 }
 
-// Chunk is what is stored for a chunk after optimisation. StartLine and EndLine stay those of the source, Hash that of
+// Chunk is what is stored for a chunk after optimization. StartLine and EndLine stay those of the source, Hash that of
 // the original content.
 type Chunk struct {
 	chunk.Chunk

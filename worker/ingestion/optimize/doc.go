@@ -2,7 +2,7 @@
 // what each of them removed.
 //
 // It needs two passes over the project's chunks, and never holds the project. The first pass (Observe, in path order)
-// gathers bounded facts: the hash of each chunk, a hash of each line, the first place of each licence header. Seal finds
+// gathers bounded facts: the hash of each chunk, a hash of each line, the first place of each license header. Seal finds
 // out which blocks repeat. The second pass (Apply, any order) rewrites one file at a time.
 //
 //	p := optimize.NewPlan(optimize.Limits{})
@@ -23,7 +23,7 @@
 //
 //	[same as src/a.go:10-42]          a chunk; 10:81-42:7 where it begins or ends inside of a line
 //	// [12 lines as in src/a.go:3-14] a block of lines
-//	// [licence as in src/a.go:1-5]   a licence header
+//	// [license as in src/a.go:1-5]   a license header
 //	data:image/png;base64,iVBOR...[+2048 characters]
 //	imports: fmt net/http react(useState, useRef as r)
 //

@@ -17,7 +17,7 @@ type line struct {
 	imp    int32  // 1 + index of the first dependency of the import statement that it belongs to
 	front  parse.Hold
 	tail   parse.Hold
-	own    bool // must not be part of a block: of an import, a licence header, with a long literal, cut by the chunk's end
+	own    bool // must not be part of a block: of an import, a license header, with a long literal, cut by the chunk's end
 	marker bool
 }
 
@@ -126,12 +126,12 @@ func (r *reader) chunk(lines []line, i int) []line {
 	return lines
 }
 
-// seal keeps the licence header of chunk i out of blocks, so that the two never overlap.
+// seal keeps the license header of chunk i out of blocks, so that the two never overlap.
 func (r *reader) seal(lines []line, i int) {
 	if i > 0 {
 		return
 	}
-	from, _, n := licence(r.f.Chunks[0].Content)
+	from, _, n := license(r.f.Chunks[0].Content)
 	for j := from; j < from+n && j < len(lines); j++ {
 		lines[j].own = true
 	}

@@ -48,12 +48,12 @@ func shorten(l string) string {
 	return b.String()
 }
 
-// maxLicenceLines bounds how long a header is looked at; the Apache notice has 13 lines, whole licences are files.
-const maxLicenceLines = 60
+// maxLicenseLines bounds how long a header is looked at; the Apache notice has 13 lines, whole licenses are files.
+const maxLicenseLines = 60
 
-// licence finds the licence header of a file: a comment at its head, after a shebang or an opening tag, that speaks of
-// copyright or licence. It returns the lines before it, its hash and how many lines it has; 0 if there is none.
-func licence(content string) (skip int, hash uint64, n int) {
+// license finds the license header of a file: a comment at its head, after a shebang or an opening tag, that speaks of
+// copyright or license. It returns the lines before it, its hash and how many lines it has; 0 if there is none.
+func license(content string) (skip int, hash uint64, n int) {
 	var text []string
 	closing := ""
 	for l := range strings.Lines(content) {
@@ -75,7 +75,7 @@ func licence(content string) (skip int, hash uint64, n int) {
 			return done(skip, text)
 		}
 		text = append(text, strings.TrimRight(l, " \t\r\n"))
-		if len(text) > maxLicenceLines {
+		if len(text) > maxLicenseLines {
 			return 0, 0, 0
 		}
 		if closing != "" && strings.HasSuffix(bare, closing) {

@@ -174,7 +174,7 @@ func TestImportsKeepWhatTheySay(t *testing.T) {
 	}
 }
 
-// TestMarkersLeadToStoredText has the same imports, licences and bodies in many files, so that what a marker names might itself have been replaced.
+// TestMarkersLeadToStoredText has the same imports, licenses and bodies in many files, so that what a marker names might itself have been replaced.
 func TestMarkersLeadToStoredText(t *testing.T) {
 	t.Parallel()
 	imports := "import (\n\t\"own%d\"\n\t\"example.com/shop/internal/billing/invoices\"\n\t\"example.com/shop/internal/billing/payments\"\n\t\"example.com/shop/internal/customers/addresses\"\n\t\"example.com/shop/internal/warehouse/stock\"\n\t\"example.com/shop/internal/warehouse/pickers\"\n)\n"
@@ -190,11 +190,11 @@ func TestMarkersLeadToStoredText(t *testing.T) {
 	}
 	l.checkAll()
 
-	// A body that is a duplicate's first place holds a licence that stands in an earlier file, too.
-	body := licence + "package p\n\nfunc Same(values []int) (total int) {\n\tfor _, v := range values {\n\t\ttotal += v * v\n\t}\n\treturn total\n}\n"
-	l = optimized(t, []source{{"a.go", licence + "package a\n\nfunc Other() {}\n"}, {"b.go", body}, {"c.go", body}}, chunk.Semantic)
+	// A body that is a duplicate's first place holds a license that stands in an earlier file, too.
+	body := license + "package p\n\nfunc Same(values []int) (total int) {\n\tfor _, v := range values {\n\t\ttotal += v * v\n\t}\n\treturn total\n}\n"
+	l = optimized(t, []source{{"a.go", license + "package a\n\nfunc Other() {}\n"}, {"b.go", body}, {"c.go", body}}, chunk.Semantic)
 	require.Equal(t, "[same as b.go:1-12]\n", stored(l.results["c.go"]))
-	require.Contains(t, stored(l.results["b.go"]), "governed by a licence", "one step leads to all of it")
+	require.Contains(t, stored(l.results["b.go"]), "governed by a license", "one step leads to all of it")
 	l.checkAll()
 }
 

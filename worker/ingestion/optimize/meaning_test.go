@@ -46,7 +46,7 @@ func optimized(t testing.TB, files []source, s chunk.Strategy) *lab {
 	return l
 }
 
-var markers = regexp.MustCompile(`\[(same|\d+ lines|licence) as (?:in )?(.+?):(\d+)(?::(\d+))?-(\d+)(?::(\d+))?\]$`)
+var markers = regexp.MustCompile(`\[(same|\d+ lines|license) as (?:in )?(.+?):(\d+)(?::(\d+))?-(\d+)(?::(\d+))?\]$`)
 
 // body returns the lines of a stored chunk, without the header of its file.
 func (l *lab) body(r *optimize.Result, c *optimize.Chunk) []string {

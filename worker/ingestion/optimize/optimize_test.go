@@ -25,7 +25,7 @@ func project(t testing.TB, pairs ...string) []optimize.File {
 	return chunked(t, files, chunk.Semantic)
 }
 
-// apply optimises a file and asserts what holds for every result.
+// apply optimizes a file and asserts what holds for every result.
 func apply(t testing.TB, p *optimize.Plan, f optimize.File) optimize.Result {
 	t.Helper()
 	r, err := p.Apply(f)
@@ -61,7 +61,7 @@ func stored(r optimize.Result) string {
 	return b.String()
 }
 
-const licence = "// Copyright 2024 The Example Authors. All rights reserved.\n// Use of this source code is governed by a licence\n// that can be found in the LICENSE file of this project.\n\n"
+const license = "// Copyright 2024 The Example Authors. All rights reserved.\n// Use of this source code is governed by a license\n// that can be found in the LICENSE file of this project.\n\n"
 
 func TestApply(t *testing.T) {
 	t.Parallel()
@@ -82,13 +82,13 @@ func TestApply(t *testing.T) {
 		require.Equal(t, "package c\n", stored(apply(t, p, files[2])), "a body shorter than its marker stays")
 	})
 
-	t.Run("LicenceHeadersStayOnce", func(t *testing.T) {
+	t.Run("LicenseHeadersStayOnce", func(t *testing.T) {
 		t.Parallel()
-		files := project(t, "a.go", licence+"package a\n\nfunc A() {}\n", "b.go", licence+"package b\n\nfunc B() {}\n", "c.py", "#!/usr/bin/env python\n# Copyright someone else entirely, with all of the rights there are\n# licensed\nx = 1\n", "d.py", "#!/usr/bin/env python\n# Copyright someone else entirely, with all of the rights there are\n# licensed\ny = 1\n")
+		files := project(t, "a.go", license+"package a\n\nfunc A() {}\n", "b.go", license+"package b\n\nfunc B() {}\n", "c.py", "#!/usr/bin/env python\n# Copyright someone else entirely, with all of the rights there are\n# licensed\nx = 1\n", "d.py", "#!/usr/bin/env python\n# Copyright someone else entirely, with all of the rights there are\n# licensed\ny = 1\n")
 		p := sealed(t, files)
 		require.Contains(t, stored(apply(t, p, files[0])), "Copyright")
-		require.Equal(t, "// [licence as in a.go:1-3]\n\npackage b\n\nfunc B() {}\n", stored(apply(t, p, files[1])))
-		require.Equal(t, "#!/usr/bin/env python\n# [licence as in c.py:2-3]\ny = 1\n", stored(apply(t, p, files[3])))
+		require.Equal(t, "// [license as in a.go:1-3]\n\npackage b\n\nfunc B() {}\n", stored(apply(t, p, files[1])))
+		require.Equal(t, "#!/usr/bin/env python\n# [license as in c.py:2-3]\ny = 1\n", stored(apply(t, p, files[3])))
 	})
 
 	t.Run("RepeatedBlocksStayOnce", func(t *testing.T) {
@@ -155,7 +155,7 @@ func TestApply(t *testing.T) {
 
 	t.Run("FlaggedFilesAreLeftAlone", func(t *testing.T) {
 		t.Parallel()
-		text := licence + "package a\n\n\n\n\nfunc A() {}   \n"
+		text := license + "package a\n\n\n\n\nfunc A() {}   \n"
 		files := project(t, "a.go", text, "b.go", text)
 		files[1].NeverCompress = true
 		p := sealed(t, files)

@@ -44,8 +44,8 @@ type Plan struct {
 	files    []fileFact
 	chunks   []chunkFact
 	bodies   map[[16]byte]uint32 // hash to the first chunk with it
-	licences map[uint64]uint32   // hash of a licence header to the first chunk with it
-	skips    map[uint32]int      // lines before the licence header in such a chunk
+	licenses map[uint64]uint32   // hash of a license header to the first chunk with it
+	skips    map[uint32]int      // lines before the license header in such a chunk
 	lines    lineHashes
 	blocks   map[uint64]block // repeated windows, after Seal
 	buffer   []line
@@ -67,8 +67,8 @@ type chunkFact struct {
 	cited     bool // a later chunk has the same body, so that this one must stay as it is
 }
 
-// maxLicences bounds the table of licence headers; projects have a handful.
-const maxLicences = 10_000
+// maxLicenses bounds the table of license headers; projects have a handful.
+const maxLicenses = 10_000
 
 // NewPlan returns an empty plan.
 func NewPlan(l Limits) *Plan {
@@ -81,7 +81,7 @@ func NewPlan(l Limits) *Plan {
 	if l.MaxBlocks == 0 {
 		l.MaxBlocks = 1_000_000
 	}
-	return &Plan{limits: l, bodies: map[[16]byte]uint32{}, licences: map[uint64]uint32{}, skips: map[uint32]int{}}
+	return &Plan{limits: l, bodies: map[[16]byte]uint32{}, licenses: map[uint64]uint32{}, skips: map[uint32]int{}}
 }
 
 // Observe takes the facts of the next file in path order.
@@ -116,7 +116,7 @@ func (p *Plan) Observe(f File) error {
 		}
 		p.chunks[at].body = true
 		if i == 0 && c.StartByte >= 0 {
-			p.observeLicence(at, c.Content)
+			p.observeLicense(at, c.Content)
 		}
 		if room := p.limits.MaxLines - p.lines.n; room > 0 {
 			base := p.lines.n
@@ -130,16 +130,16 @@ func (p *Plan) Observe(f File) error {
 	return nil
 }
 
-func (p *Plan) observeLicence(at uint32, content string) {
-	skip, h, n := licence(content)
-	if _, known := p.licences[h]; n == 0 || known || len(p.licences) >= maxLicences {
+func (p *Plan) observeLicense(at uint32, content string) {
+	skip, h, n := license(content)
+	if _, known := p.licenses[h]; n == 0 || known || len(p.licenses) >= maxLicenses {
 		return
 	}
-	p.licences[h] = at
+	p.licenses[h] = at
 	p.skips[at] = skip
 }
 
-func (p *Plan) licenceAt(c uint32) (skip int, ok bool) {
+func (p *Plan) licenseAt(c uint32) (skip int, ok bool) {
 	skip, ok = p.skips[c]
 	return skip, ok
 }

@@ -35,7 +35,7 @@ func (t *Totals) ContextPreserved() int {
 	return 100 * (t.OriginalTokens - min(t.LostTokens, t.OriginalTokens)) / t.OriginalTokens
 }
 
-// CompressionRatio is optimised to original tokens; 1 without tokens.
+// CompressionRatio is optimized to original tokens; 1 without tokens.
 func (t *Totals) CompressionRatio() float64 {
 	if t.OriginalTokens == 0 {
 		return 1
@@ -63,14 +63,14 @@ func (p *Plan) holder(r Reference) (*chunkFact, bool) {
 	return nil, false
 }
 
-// stored says whether the lines of a reference are those that it replaces, by their hashes; a licence header by the hash of all of it.
+// stored says whether the lines of a reference are those that it replaces, by their hashes; a license header by the hash of all of it.
 func (p *Plan) stored(r Reference, lines []line, layout parse.Layout) bool {
 	f, ok := p.holder(r)
 	if !ok || r.EndLine-r.StartLine+1 != len(lines) {
 		return false
 	}
-	if _, h, n := licence(text(lines)); n == len(lines) {
-		if first, known := p.licences[h]; known && &p.chunks[first] == f {
+	if _, h, n := license(text(lines)); n == len(lines) {
+		if first, known := p.licenses[h]; known && &p.chunks[first] == f {
 			return true
 		}
 	}

@@ -55,7 +55,7 @@ func position(line int, column uint32) string {
 	return fmt.Sprintf("%d:%d", line, column)
 }
 
-// patterns replaces licence headers, repeated blocks and long literals.
+// patterns replaces license headers, repeated blocks and long literals.
 func (w *work) patterns(s *state) bool {
 	changed := false
 	for i := range s.bodies {
@@ -65,7 +65,7 @@ func (w *work) patterns(s *state) bool {
 		b := &s.bodies[i]
 		var swaps []swap
 		if i < w.observed {
-			swaps = append(w.licence(i, b.lines), w.repeated(i, b.lines)...)
+			swaps = append(w.license(i, b.lines), w.repeated(i, b.lines)...)
 		}
 		lines, lost := swapped(b.lines, swaps)
 		if lines == nil {
@@ -117,23 +117,23 @@ func swapped(lines []line, swaps []swap) (out []line, lost int) {
 	return out, lost
 }
 
-// licence replaces a licence header that stands in an earlier file.
-func (w *work) licence(i int, lines []line) []swap {
+// license replaces a license header that stands in an earlier file.
+func (w *work) license(i int, lines []line) []swap {
 	if i > 0 {
 		return nil
 	}
-	at, h, n := licence(w.f.Chunks[0].Content)
+	at, h, n := license(w.f.Chunks[0].Content)
 	if n == 0 {
 		return nil
 	}
-	first, known := w.p.licences[h]
+	first, known := w.p.licenses[h]
 	if !known || first == w.first {
 		return nil
 	}
 	path, from, _ := w.p.place(first)
-	skip, _ := w.p.licenceAt(first)
+	skip, _ := w.p.licenseAt(first)
 	from += skip
-	return w.swap(lines, at, n, "licence", Reference{PatternCompression, w.f.Chunks[0].Order, path, from, from + n - 1})
+	return w.swap(lines, at, n, "license", Reference{PatternCompression, w.f.Chunks[0].Order, path, from, from + n - 1})
 }
 
 // swap returns the swap of lines for a reference if that is shorter.
