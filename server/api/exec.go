@@ -96,6 +96,22 @@ func KeyedSQL(function string) string {
 // ServerSQL calls a function of schema private that only the server may call (identity). It runs as the server itself.
 func ServerSQL(function string) string { return "select private." + function + "($1), " + outcome }
 
+// Runner makes calls; *Executor is one.
+type Runner interface {
+	Run(ctx context.Context, r *Request) (Answer, error)
+}
+
+// Serve calls a function of schema private that only the server may call, with p as its one argument. r says the rest: request id, address,
+// who pays, whether it only reads.
+func Serve(ctx context.Context, runner Runner, r Request, function string, p any) (Answer, error) {
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return Answer{}, fmt.Errorf("%s: %w", function, err)
+	}
+	r.AsServer, r.SQL, r.Args = true, ServerSQL(function), []any{raw}
+	return runner.Run(ctx, &r)
+}
+
 // ProcedureSQL calls a function of schema private that callers may run themselves, given with its arguments.
 func ProcedureSQL(call string) string { return "select private." + call + ", " + outcome }
 

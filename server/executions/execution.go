@@ -21,11 +21,6 @@ import (
 	"kijko/worker/llm"
 )
 
-// Executor runs calls; *api.Executor is one.
-type Executor interface {
-	Run(ctx context.Context, r *api.Request) (api.Answer, error)
-}
-
 // Providers gives a model provider by name (*llm.Set is one).
 type Providers interface {
 	For(name string) (llm.Provider, error)
@@ -33,7 +28,7 @@ type Providers interface {
 
 // Settings are what a Feature is made of. Exec and Providers are required.
 type Settings struct {
-	Exec      Executor
+	Exec      api.Runner
 	Providers Providers
 	// Watch follows a room (realtime.Server.Watch); nil: ends are found by asking.
 	Watch func(room string, f func(realtime.Event)) (stop func())
@@ -105,7 +100,7 @@ type started struct {
 
 // read gives the answer about a run in one of its two forms.
 func (f *Feature) read(ctx context.Context, requestID, userID, id, form string) (api.Answer, error) {
-	return serve(ctx, f.s.Exec, requestID, "read_execution", map[string]string{"id": id, "userId": userID, "form": form})
+	return api.Serve(ctx, f.s.Exec, api.Request{ReadOnly: true, RequestID: requestID}, "read_execution", map[string]string{"id": id, "userId": userID, "form": form})
 }
 
 // wantsNoWait says whether the client would rather be answered at once (RFC 7240).

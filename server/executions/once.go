@@ -88,9 +88,5 @@ func (o Once) take(ctx context.Context) (answer json.RawMessage, mine bool, err 
 
 func (o Once) ask(ctx context.Context, function string, p map[string]any) (api.Answer, error) {
 	p["userId"], p["key"] = o.user, o.key
-	raw, err := json.Marshal(p)
-	if err != nil {
-		return api.Answer{}, fmt.Errorf("%s: %w", function, err)
-	}
-	return o.t.exec.Run(ctx, &api.Request{AsServer: true, Payer: &api.Caller{UserID: o.user}, SQL: api.ServerSQL(function), Args: []any{raw}})
+	return api.Serve(ctx, o.t.exec, api.Request{Payer: &api.Caller{UserID: o.user}}, function, p)
 }

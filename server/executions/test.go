@@ -52,7 +52,7 @@ func (o Outcome) Tokens() int64 {
 
 // Tester calls models without leaving a row. It is safe for concurrent use.
 type Tester struct {
-	exec      Executor
+	exec      api.Runner
 	providers Providers
 	unseal    func(organizationID, provider, sealed string) (string, error)
 	policy    llm.Policy
@@ -71,7 +71,7 @@ func (t *Tester) Run(ctx context.Context, test Test, emit func(text string) erro
 		return Outcome{}, api.Unavailable("SERVICE_UNAVAILABLE", "Too many tests are running at the moment. Please try again.", nil)
 	}
 	o := Outcome{ID: "test-" + uuid.NewString()}
-	answer, err := serve(ctx, t.exec, "", "route_test", map[string]string{"model": test.Model, "organizationId": test.OrganizationID})
+	answer, err := api.Serve(ctx, t.exec, api.Request{ReadOnly: true}, "route_test", map[string]string{"model": test.Model, "organizationId": test.OrganizationID})
 	if err != nil {
 		return o, err
 	}
@@ -267,7 +267,7 @@ func (f *Feature) resultOf(ctx context.Context, test Test, o Outcome) runResult 
 	}
 	if o.Usage != nil {
 		r.Usage = &runUsage{o.Usage.Input, o.Usage.Output, o.Tokens()}
-		answer, err := serve(ctx, f.s.Exec, "", "price_test", map[string]any{"model": test.Model, "called": o.called,
+		answer, err := api.Serve(ctx, f.s.Exec, api.Request{ReadOnly: true}, "price_test", map[string]any{"model": test.Model, "called": o.called,
 			"inputTokens": o.Usage.Input, "outputTokens": o.Usage.Output})
 		if err == nil {
 			err = json.Unmarshal(answer.Body, &r.CostCents)

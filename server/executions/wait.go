@@ -3,7 +3,6 @@ package executions
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"sync"
 	"time"
 
@@ -212,7 +211,7 @@ func (w *waits) keepAsking() {
 func (w *waits) ask(ids ...string) {
 	ctx, cancel := context.WithTimeout(w.drained, 10*time.Second)
 	defer cancel()
-	answer, err := serve(ctx, w.s.Exec, "", "ended_executions", map[string][]string{"ids": ids})
+	answer, err := api.Serve(ctx, w.s.Exec, api.Request{ReadOnly: true}, "ended_executions", map[string][]string{"ids": ids})
 	if err != nil {
 		if w.drained.Err() == nil {
 			w.s.Log.Warn("ends of executions could not be asked for", "error", err)
@@ -234,13 +233,4 @@ func (w *waits) ask(ids ...string) {
 			e.mu.Unlock()
 		}
 	}
-}
-
-// serve calls a function of the server's own, which reads.
-func serve(ctx context.Context, exec Executor, requestID, function string, p any) (api.Answer, error) {
-	raw, err := json.Marshal(p)
-	if err != nil {
-		return api.Answer{}, fmt.Errorf("%s: %w", function, err)
-	}
-	return exec.Run(ctx, &api.Request{AsServer: true, ReadOnly: true, SQL: api.ServerSQL(function), Args: []any{raw}, RequestID: requestID})
 }

@@ -76,16 +76,11 @@ func (p *problem) asError() *api.Problem {
 
 // server runs a function of schema private as the server. A refusal among the results is an error here.
 func (i *Identity) server(c *api.Call, function string, p map[string]any) (result, error) {
-	return i.run(c.Context(), &api.Request{RequestID: c.RequestID, ClientIP: c.ClientIP}, function, p)
+	return i.run(c.Context(), api.Request{RequestID: c.RequestID, ClientIP: c.ClientIP}, function, p)
 }
 
-func (i *Identity) run(ctx context.Context, r *api.Request, function string, p map[string]any) (result, error) {
-	raw, err := json.Marshal(p)
-	if err != nil {
-		return result{}, err
-	}
-	r.AsServer, r.SQL, r.Args = true, api.ServerSQL(function), []any{raw}
-	answer, err := i.exec.Run(ctx, r)
+func (i *Identity) run(ctx context.Context, r api.Request, function string, p map[string]any) (result, error) {
+	answer, err := api.Serve(ctx, i.exec, r, function, p)
 	if err != nil {
 		return result{}, err
 	}

@@ -22,11 +22,6 @@ const budget = 8 * time.Second
 // atOnce bounds the hosts asked at the same time by one start.
 const atOnce = 8
 
-// Executor runs calls; *api.Executor is one.
-type Executor interface {
-	Run(ctx context.Context, r *api.Request) (api.Answer, error)
-}
-
 // Remotes lists the branches of a repository; *gitfetch.Fetcher is one.
 type Remotes interface {
 	LsRemote(ctx context.Context, url string, auth gitfetch.Auth) (gitfetch.Remote, error)
@@ -34,7 +29,7 @@ type Remotes interface {
 
 // Feature is ingestion's part of the edge.
 type Feature struct {
-	Exec Executor
+	Exec api.Runner
 	Git  Remotes
 	// Embeddings tells whether this installation can make vectors.
 	Embeddings bool

@@ -30,7 +30,7 @@ const maxAttached = 256 << 20
 
 // Executor runs calls of the database; *api.Executor is one.
 type Executor interface {
-	Run(ctx context.Context, r *api.Request) (api.Answer, error)
+	api.Runner
 	TakeShared(ctx context.Context, key string, r *openapi.Rate) (map[string]string, error)
 }
 

@@ -160,11 +160,7 @@ func limitedBy(answer api.Answer) error {
 
 // server calls a function of schema private as the server itself. A delivery by GET writes as one by POST does.
 func (f *Feature) server(ctx context.Context, c *api.Call, function string, p any) (api.Answer, error) {
-	raw, err := json.Marshal(p)
-	if err != nil {
-		return api.Answer{}, err
-	}
-	return f.exec.Run(ctx, &api.Request{AsServer: true, SQL: api.ServerSQL(function), Args: []any{raw}, RequestID: c.RequestID, ClientIP: c.ClientIP})
+	return api.Serve(ctx, f.exec, api.Request{RequestID: c.RequestID, ClientIP: c.ClientIP}, function, p)
 }
 
 // signatureOf reads the signature; nil where there is none that could be right.

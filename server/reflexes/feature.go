@@ -13,14 +13,9 @@ import (
 	"kijko/worker/seal"
 )
 
-// Executor runs calls; *api.Executor is one.
-type Executor interface {
-	Run(ctx context.Context, r *api.Request) (api.Answer, error)
-}
-
 // Settings are what New needs.
 type Settings struct {
-	Exec Executor
+	Exec api.Runner
 	// Box seals secrets; nil: webhooks cannot be made.
 	Box *seal.Box
 	// Tester calls models for tests of reflexes.
@@ -32,7 +27,7 @@ type Settings struct {
 
 // Feature is this package, opened.
 type Feature struct {
-	exec     Executor
+	exec     api.Runner
 	box      *seal.Box
 	tester   Tester
 	judge    *condition.Judge

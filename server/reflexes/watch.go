@@ -24,7 +24,7 @@ import (
 // watcher fires api_call reflexes after their owner's calls. For everybody else a call costs a look into a map, which is renewed from
 // time to time; what does not fit into the queue is forgotten, because nothing may hold a call up.
 type watcher struct {
-	exec    Executor
+	exec    api.Runner
 	judge   *condition.Judge
 	log     *slog.Logger
 	refresh time.Duration
@@ -47,7 +47,7 @@ const (
 	maxCallBody = 64 << 10
 )
 
-func newWatcher(exec Executor, judge *condition.Judge, log *slog.Logger, refresh time.Duration) *watcher {
+func newWatcher(exec api.Runner, judge *condition.Judge, log *slog.Logger, refresh time.Duration) *watcher {
 	w := &watcher{exec: exec, judge: judge, log: log, refresh: refresh, queue: make(chan call, maxCalls),
 		rates: expirable.NewLRU[string, *rate.Limiter](maxCalls, nil, 2*time.Minute)}
 	w.owners.Store(&map[string]struct{}{})
