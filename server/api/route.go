@@ -5,8 +5,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
+	"kijko/db"
 	"kijko/server/openapi"
 )
 
@@ -110,8 +110,5 @@ func (e *endpoint) pathValue(values []string, name string) string {
 			text = decoded
 		}
 	}
-	if utf8.ValidString(text) && !strings.Contains(text, "\x00") {
-		return text
-	}
-	return strings.ReplaceAll(strings.ToValidUTF8(text, "\ufffd"), "\x00", "\ufffd")
+	return db.Text(text)
 }

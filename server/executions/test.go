@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
 	"kijko/server/api"
+	work "kijko/worker/executions"
 	"kijko/worker/llm"
 )
 
@@ -123,7 +123,7 @@ func (t *Tester) call(ctx context.Context, o Outcome, provider llm.Provider, r l
 	o.Duration = time.Since(began)
 	switch {
 	case err == nil:
-		o.Completed, o.Output, o.Usage = true, storable(result.Text), &result.Usage
+		o.Completed, o.Output, o.Usage = true, work.Text(result.Text), &result.Usage
 		return o
 	case limited.Err() != nil && ctx.Err() == nil:
 		return o.failed(&llm.Error{Code: llm.Timeout, Message: "Skill execution timeout"})
@@ -138,14 +138,9 @@ func (t *Tester) call(ctx context.Context, o Outcome, provider llm.Provider, r l
 func (o Outcome) failed(err error) Outcome {
 	o.Code, o.Error = llm.UnknownError, "The model could not be called."
 	if e, ok := llm.AsError(err); ok {
-		o.Code, o.Error, o.Usage = e.Code, storable(e.Message), e.Usage
+		o.Code, o.Error, o.Usage = e.Code, work.Text(e.Message), e.Usage
 	}
 	return o
-}
-
-// storable is the text as it would be stored (contract 20, section 2).
-func storable(text string) string {
-	return strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "\uFFFD")
 }
 
 // testResponse is ExecuteSkillResponse of a test.
@@ -245,7 +240,7 @@ func (f *Feature) dryRun(c *api.Call) error {
 		n.begin()
 		result, err := once.Do(ctx, func() (any, error) {
 			o, err := f.tester.Run(ctx, test, func(text string) error {
-				n.say(storable(text))
+				n.say(work.Text(text))
 				return ctx.Err()
 			})
 			if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"kijko/db"
 	"kijko/server/api"
 	"kijko/worker/ingestion/source"
 	"kijko/worker/storage"
@@ -102,8 +103,8 @@ func (b *batch) place(paths []string) {
 		if f.Name == "" {
 			f.Name = path.Base(strings.ReplaceAll(wanted, `\`, "/"))
 		}
-		if !isText(f.Name) || !isText(f.Type) {
-			f.reason, f.Name = "The name or the type is no text.", asText(f.Name)
+		if !isStorable(f.Name) || !isStorable(f.Type) {
+			f.reason, f.Name = "The name or the type is no text.", db.Text(f.Name)
 		}
 		if f.reason != "" {
 			continue

@@ -11,8 +11,8 @@ import (
 	"net/textproto"
 	"path"
 	"strings"
-	"unicode/utf8"
 
+	"kijko/db"
 	"kijko/server/api"
 	"kijko/worker/exactjson"
 	"kijko/worker/storage"
@@ -122,7 +122,7 @@ func (f *Feature) readParts(c *api.Call, b *batch, boundary string) (projectID s
 		case "projectId":
 			projectID, err = field(part)
 			// What is no text is no id either, and is refused as such.
-			if projectID = asText(projectID); err == nil {
+			if projectID = db.Text(projectID); err == nil {
 				err = f.admit(c, projectID)
 			}
 		default:
@@ -157,13 +157,8 @@ func fileName(part *multipart.Part) string {
 	return path.Base(name)
 }
 
-// isText says whether Postgres can hold the text at all.
-func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
-
-// asText is the nearest text that can be shown.
-func asText(s string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
-}
+// isStorable says whether Postgres can hold the text at all.
+func isStorable(s string) bool { return db.Text(s) == s }
 
 func field(part *multipart.Part) (string, error) {
 	raw, err := io.ReadAll(io.LimitReader(part, maxField))
@@ -199,7 +194,7 @@ func (f *Feature) readJSON(c *api.Call, b *batch) (projectID string, err error) 
 		return "", unreadable("The request body must be {projectId?, files: [{name, path?, type?, content}]}.")
 	}
 	if body.ProjectID != nil {
-		projectID = asText(*body.ProjectID)
+		projectID = db.Text(*body.ProjectID)
 	}
 	if err := f.admit(c, projectID); err != nil {
 		return "", err

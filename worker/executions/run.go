@@ -32,7 +32,7 @@ func (e *Engine) work(stop, working context.Context, t *task) {
 	defer done()
 	switch cause := context.Cause(working); {
 	case err == nil:
-		e.write(writing, t, outcome{Status: "completed", Output: storable(result.Text), PromptTokens: &result.Usage.Input,
+		e.write(writing, t, outcome{Status: "completed", Output: Text(result.Text), PromptTokens: &result.Usage.Input,
 			CompletionTokens: &result.Usage.Output})
 	case errors.Is(cause, lease.ErrLost) || errors.Is(err, lease.ErrLost):
 		log.Info("execution ended elsewhere (cancelled or taken over)")
@@ -65,7 +65,7 @@ func failure(ctx context.Context, counted llm.Usage, err error) outcome {
 	if !ok {
 		return outcome{Status: "failed", ErrorCode: string(llm.UnknownError), ErrorMessage: "The model could not be called."}
 	}
-	o := outcome{Status: "failed", ErrorCode: string(e.Code), ErrorMessage: storable(e.Message)}
+	o := outcome{Status: "failed", ErrorCode: string(e.Code), ErrorMessage: Text(e.Message)}
 	if e.Usage != nil {
 		o.PromptTokens, o.CompletionTokens = &e.Usage.Input, &e.Usage.Output
 	}

@@ -52,7 +52,7 @@ func (s *speaker) say(text string) error {
 	case s.mute:
 		return nil
 	}
-	s.text = append(s.text, storable(text)...)
+	s.text = append(s.text, Text(text)...)
 	s.ring()
 	return nil
 }

@@ -85,9 +85,9 @@ type outcome struct {
 	ErrorMessage     string `json:"errorMessage,omitempty"`
 }
 
-// storable is the text as the database can hold it.
-func storable(text string) string {
-	return strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "\uFFFD")
+// Text is an output as it is stored: without NUL.
+func Text(output string) string {
+	return db.Text(strings.ReplaceAll(output, "\x00", ""))
 }
 
 // finish writes the end of a run; held is false when the lease was gone and nothing was written.

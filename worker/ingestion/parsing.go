@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"kijko/db"
 	"kijko/worker/gitfetch"
 	"kijko/worker/ingestion/parse"
 	"kijko/worker/ingestion/source"
@@ -235,7 +236,7 @@ func (r *run) parseOne(ctx context.Context, w *spill.Writer, stage *parseStage, 
 	p.Tokens = token.Count(p.Text)
 	p.Hash = sha256.Sum256([]byte(p.Text))
 	if c, ok := changes[f.Origin][f.Path]; ok {
-		p.Author, p.Changed = strings.ToValidUTF8(strings.ReplaceAll(c.Author, "\x00", ""), "\uFFFD"), c.Date.UTC().Format("2006-01-02T15:04:05Z")
+		p.Author, p.Changed = db.Text(strings.ReplaceAll(c.Author, "\x00", "")), c.Date.UTC().Format("2006-01-02T15:04:05Z")
 	}
 	if err := w.Put(j.index, &p); err != nil {
 		return err
