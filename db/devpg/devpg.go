@@ -1,6 +1,9 @@
 // Package devpg gives a private PostgreSQL (15 or later) to development and to tests, without a
 // server that somebody has to set up first.
 //
+// It is our own because fergusstrange/embedded-postgres downloads a server without pgTAP and plpgsql_check, does not run as root, and knows neither
+// a cluster that several processes share nor one that outlives its process.
+//
 // There are two kinds of cluster:
 //
 //   - A kept one (the default) lives in Options.DataDir, is durable, and belongs to one process at a

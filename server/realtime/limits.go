@@ -9,7 +9,8 @@ import (
 )
 
 // windows counts attempts per key in a sliding window, in this process: the previous fixed window counts with the share of it that is
-// still inside. Memory is bounded: beyond maxKeys all further keys share one count, so that a flood from many addresses limits itself.
+// still inside, as the contract counts handshakes (contract 30, 7.5); golang.org/x/time/rate, which package api uses, is a bucket that
+// lets a whole limit follow at once on a full one. Memory is bounded: beyond maxKeys all further keys share one count, so that a flood from many addresses limits itself.
 type windows struct {
 	limit   int
 	per     time.Duration

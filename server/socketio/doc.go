@@ -1,6 +1,10 @@
 // Package socketio lets clients of Socket.IO (JavaScript 3 and 4, python-socketio 5) watch what plain WebSockets watch: the same rooms,
 // the same rights, the same events, on the connections of package realtime. Only the framing and the sessions are its own.
 //
+// It is our own because the libraries do not fit. googollee/go-socket.io 1.7 speaks the protocol of the 1.4 client. zishang520/socket.io 3.0, a
+// faithful port of the Node server, serves net/http, keeps what a client has not fetched in an unbounded list, keeps sent packets in memory
+// where we have a log, and encodes an event once a client.
+//
 //	engine     (package of its own) Engine.IO 4: transports, heartbeat, upgrade
 //	packet     Socket.IO 5 packets and the names of namespaces
 //	server     what all clients share: who may come back where

@@ -2,6 +2,9 @@ package secret
 
 // automaton finds all occurrences of a set of words, whatever their case, in one pass (Aho and Corasick's, with every
 // transition precomputed). Bytes that occur in no word share one column, which keeps the table in the cache.
+//
+// It is our own because it reads source text 2 to 2.5 times as fast as github.com/BobuSumisu/aho-corasick, which gitleaks uses (365 and 133 to
+// 178 MB/s over this package's words, medians of interleaved benchmarks on two cores), and needs no lower-case copy of the text.
 type automaton struct {
 	column [256]uint8
 	width  int
