@@ -74,6 +74,9 @@ func newTenant(t *testing.T, s *stack.Stack, name string) *tenant {
 	v.ids["habitId"] = testdb.Value[string](s.DB, `insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at)
 		values ($1, $2, $3, '0 9 * * *', now() + interval '1 day') returning id::text`, p.ID, p.OrgID, skill)
 	s.DB.Exec("select private.start_execution($1, $2, $3, 'reflex', $4, '{}')", skill, p.ID, p.OrgID, v.ids["reflexId"])
+	colleague := s.SignUp("ColleagueOf" + name)
+	v.ids["memberId"] = testdb.Value[string](s.DB, "insert into public.memberships (organization_id, user_id, role) values ($1, $2, 'member') returning id::text", p.OrgID, colleague.ID)
+	v.ids["invitationId"] = client.JSON[[]struct{ ID string }](p.Do("POST", "/team/invitations", map[string]any{"emails": []string{strings.ToLower(name) + "@invited.nl"}, "role": "member"}).Want(201))[0].ID
 	// Both a completed run and an open one.
 	p.Do("POST", path+"/ingest", map[string]any{"skipValidation": true, "forceReprocess": true}).Want(202)
 	return v
@@ -132,6 +135,8 @@ var probes = map[string]any{
 	"resetReflexErrors": nil, "regenerateReflexSecret": nil, "getReflexWebhook": nil, "listReflexExecutions": nil, "deleteReflex": nil,
 	"getHabit": nil, "updateHabit": map[string]any{"scheduleCron": "0 0 * * *"}, "deleteHabit": nil, "getHabitFull": nil, "activateHabit": nil, "deactivateHabit": nil,
 	"runHabit": nil, "resetHabitErrors": nil, "listHabitExecutions": nil, "getSkillStatsOf": nil,
+	"updateTeamMember": map[string]any{"role": "viewer"}, "updateTeamMemberPut": map[string]any{"role": "viewer"}, "removeTeamMember": nil, "deactivateTeamMember": nil, "reactivateTeamMember": nil,
+	"cancelTeamInvitation": nil, "resendTeamInvitation": nil,
 	// Not judged by who calls but by who signed: a stranger's delivery is refused as such, see TestWebhookDeliveries.
 	"receiveDelivery": nil, "receiveDeliveryByQuery": nil,
 	// For the service only: people are refused as people, whatever the id.
@@ -145,7 +150,8 @@ var metrics = map[string]int{"totalFiles": 1, "filesProcessed": 1, "tokensProces
 // codes are the refusals of an id that is not there, by the parameter's name.
 var codes = map[string]string{"projectId": "PROJECT_NOT_FOUND", "repoId": "REPOSITORY_NOT_FOUND", "fileId": "FILE_NOT_FOUND",
 	"notificationId": "NOTIFICATION_NOT_FOUND", "skillId": "SKILL_NOT_FOUND", "executionId": "EXECUTION_NOT_FOUND",
-	"reflexId": "REFLEX_NOT_FOUND", "habitId": "HABIT_NOT_FOUND"}
+	"reflexId": "REFLEX_NOT_FOUND", "habitId": "HABIT_NOT_FOUND",
+	"memberId": "NOT_FOUND", "invitationId": "NOT_FOUND"}
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 
@@ -252,7 +258,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 		p.Do("POST", mine+"/recovery", map[string]any{"action": "retry_branch", "branch": "x", "repositoryId": boris.ids["repoId"]}).Problem(404, "REPOSITORY_NOT_FOUND")
 	})
 	t.Run("ListsShowNothingOfOthers", func(t *testing.T) {
-		for _, path := range []string{"/projects", "/projects?filter=shared", "/projects?search=Boris", "/projects/stats", "/worktrees",
+		for _, path := range []string{"/team", "/team/members", "/team/invitations", "/projects", "/projects?filter=shared", "/projects?search=Boris", "/projects/stats", "/worktrees",
 			"/worktrees?projectIds=" + boris.ids["projectId"], "/projects/check-name?name=Billing+of+Boris", "/auth/organizations", "/auth/me",
 			"/projects/" + anna.ids["projectId"] + "/source-files", "/projects/" + anna.ids["projectId"] + "/files"} {
 			r := anna.In(t).Get(path).Want(200)
@@ -297,7 +303,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 }
 
 // public operations are the contract's rows public and signed, and what serves documents and health.
-var publicOperations = []string{"health", "healthLive", "healthReady", "logIn", "logOut", "openSocket", "receiveDelivery", "receiveDeliveryByQuery",
+var publicOperations = []string{"health", "healthLive", "healthReady", "logIn", "logOut", "lookUpTeamInvitation", "openSocket", "receiveDelivery", "receiveDeliveryByQuery",
 	"receiveSocketIO", "refreshSession", "sendSocketIO", "signUp", "unsubscribeMail",
 	// Judged after the upgrade, since browsers cannot read the status of a refused handshake.
 	"watchProject"}

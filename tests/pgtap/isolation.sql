@@ -65,6 +65,8 @@ begin
   insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at) values (v_user, v_org, v_skill, '0 9 * * *', now() + interval '1 day');
   insert into public.reflexes (user_id, organization_id, skill_id, trigger_type, trigger_config) values (v_user, v_org, v_skill, 'event', '{"eventName": "push"}');
   perform private.start_execution(v_skill, v_user, v_org, 'manual', null, '{}');
+  insert into public.team_invitations (organization_id, email, role, invited_by, token_hash, expires_at)
+  values (v_org, 'guest.of.' || p_name || '@example.nl', 'member', v_user, sha256(convert_to(p_name, 'UTF8')), now() + interval '7 days');
 end
 $$;
 select pg_temp.furnish('anna'), pg_temp.furnish('boris');
