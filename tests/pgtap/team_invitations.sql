@@ -185,6 +185,28 @@ select is(array_agg(coalesce(pg_temp.of('resend_team_invitation', (select id::te
 from generate_series(1, 5) n, lateral (select tests.peek(format('select count(private.mark_mail_sent(id))::text from private.mails where to_address = ''s@example.nl'' and %s > 0', n))) sent;
 select tests.reset();
 
+-- Inviting costs the same whether there is an account: as many rows are written.
+create function pg_temp.writes() returns bigint language sql security definer as $$ select sum(n_tup_ins + n_tup_upd + n_tup_del)::bigint from pg_stat_xact_user_tables $$;
+create function pg_temp.cost(p_email text) returns bigint language plpgsql as $$
+declare
+  v bigint := pg_temp.writes();
+begin
+  perform pg_temp.invite(jsonb_build_array(p_email));
+  return pg_temp.writes() - v;
+end $$;
+select tests.user('paul');
+update public.subscriptions set overrides = '{"seats": 1100}' where organization_id = tests.org('anna');
+select tests.act_as_claims('anna');
+select is(pg_temp.cost('paul@example.nl'), pg_temp.cost('nobody@example.nl'), 'inviting an account writes what inviting nobody writes');
+select tests.reset();
+-- Withdrawn ones count, so that seats alone do not bound what is stored.
+insert into public.team_invitations (organization_id, email, role, token_hash, status, expires_at)
+select tests.org('anna'), 'w' || n || '@example.nl', 'viewer', sha256(convert_to('w' || n, 'UTF8')), 'cancelled', now() from generate_series(1, 990) n;
+select tests.act_as('anna');
+select is(pg_temp.refused((select jsonb_agg('v' || n || '@example.nl') from generate_series(1, 50) n)) ->> 'code', 'RATE_LIMITED', 'a thousand an hour and no more');
+select tests.reset();
+delete from public.team_invitations where email ~ '^w' or email ~ '^(paul|nobody)@';
+
 -- ------------------------------------------------------------------------------------------------------ what the inviting side may have become
 select tests.user('pim');
 update public.subscriptions set overrides = '{"seats": 9}' where organization_id = tests.org('anna');

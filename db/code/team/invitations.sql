@@ -109,6 +109,26 @@ $$;
 comment on function private.judge_addresses is
   'Refuses addresses of members and of pending invitations. Judges: callable by definer functions of ours only. Errors: 409 ALREADY_MEMBER, INVITATION_PENDING.';
 
+-- Withdrawn ones are kept for a while, so seats alone do not bound how many there are.
+create or replace function private.take_invitation_allowance(p_org_id uuid, p_requested integer) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_limit constant integer := 1000;
+  v_frees_at timestamptz;
+begin
+  select i.created_at + interval '1 hour' into v_frees_at from public.team_invitations i
+  where i.organization_id = p_org_id and i.created_at > clock_timestamp() - interval '1 hour'
+  order by i.created_at desc offset c_limit - p_requested limit 1;
+  if found then
+    perform private.refuse(429, 'RATE_LIMITED', format('An organization can make %s invitations an hour. Please try again later.', c_limit), null,
+      jsonb_build_object('limit', c_limit, 'remaining', 0, 'resetsAt', private.iso(v_frees_at)));
+  end if;
+end
+$$;
+comment on function private.take_invitation_allowance is
+  'Refuses 429 RATE_LIMITED when the organization would have made more than 1,000 invitations in the last hour. Call it under private.lock_organization. Judges: callable by definer functions of ours only.';
+
 -- The mail, and the job that tells an existing account. It is a job so that inviting costs the same whether there is an account or not.
 create or replace function private.send_invitation(i public.team_invitations, p_token text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -121,6 +141,7 @@ declare
   v_first text := format('%s invites you to join %s at Kijko as %s.', v_sender, v_team, i.role);
   v_last text := format('The invitation is for %s and is good until %s UTC. If you did not expect it, ignore this mail.', i.email,
     to_char(i.expires_at at time zone 'UTC', 'FMMonth FMDD, YYYY, HH24:MI'));
+  v_frees_at timestamptz;
 begin
   perform private.enqueue('invitations.tell', jsonb_build_object('invitationId', i.id), now(), 'invitations.tell:' || i.id);
   if not private.has_mail() or private.app_url() = '' then
@@ -129,10 +150,13 @@ begin
   -- What waits still would bring a token that is dead by now.
   delete from private.mails m
   where m.kind = 'team_invitation' and m.organization_id = i.organization_id and m.to_address = i.email and m.sent_at is null;
-  if (select count(*) from private.mails m where m.kind = 'team_invitation' and m.organization_id = i.organization_id and m.to_address = i.email
-      and m.created_at > clock_timestamp() - interval '1 hour') >= 5 then
+  select m.created_at + interval '1 hour' into v_frees_at from private.mails m
+  where m.kind = 'team_invitation' and m.organization_id = i.organization_id and m.to_address = i.email
+    and m.created_at > clock_timestamp() - interval '1 hour'
+  order by m.created_at desc offset 4 limit 1;
+  if found then
     perform private.refuse(429, 'RATE_LIMITED', format('%s got 5 invitations within an hour. Please try again later.', i.email), null,
-      jsonb_build_object('limit', 5, 'remaining', 0, 'resetsAt', private.iso(clock_timestamp() + interval '1 hour')));
+      jsonb_build_object('limit', 5, 'remaining', 0, 'resetsAt', private.iso(v_frees_at)));
   end if;
   perform private.queue_mail('team_invitation', i.organization_id, i.invited_by, i.email, v_subject,
     v_first || E'\n\n' || coalesce(i.message || E'\n\n', '') || 'Accept it here: ' || v_link || E'\n\n' || v_last || E'\n',
@@ -175,7 +199,7 @@ begin
   end if;
   perform private.judge_addresses(v_org, v_emails);
   perform private.require_seats(v_org, cardinality(v_emails));
-  perform private.take_mail_allowance(private.user_id(), 'team_invitation', 500);
+  perform private.take_invitation_allowance(v_org, cardinality(v_emails));
   foreach v_email in array v_emails loop
     v_token := private.new_invitation_token();
     insert into public.team_invitations (organization_id, email, role, message, invited_by, token_hash, expires_at)
@@ -230,7 +254,6 @@ begin
   if i.status = 'expired' or i.expires_at <= now() then
     perform private.require_seats(i.organization_id, 1);
   end if;
-  perform private.take_mail_allowance(private.user_id(), 'team_invitation', 500);
   update public.team_invitations x
   set status = 'pending', token_hash = private.invitation_hash(v_token), expires_at = now() + interval '7 days', created_at = now()
   where x.id = i.id
