@@ -164,7 +164,13 @@ select is(pg_temp.of('cancel_team_invitation', (select id from kept where name =
 select is(pg_temp.of('cancel_team_invitation', (select id from kept where name = 'late2')), null::jsonb, 'and so can the other');
 select pg_temp.invite('["q@example.nl"]') is not null as full \gset
 select tests.reset();
-select is(private.expire_invitations(now() + interval '8 days'), 2, 'the job writes down what is over');
+select is(private.expire_invitations(now()), 0, 'what is open stays open');
+select is(private.expire_invitations(now() + interval '8 days'), 2, 'what is over is written down');
+insert into public.team_invitations (organization_id, email, role, token_hash, expires_at) values (tests.org('anna'), 'z@example.nl', 'viewer', sha256('z'), now());
+update private.schedules set run_at = 'infinity' where name <> 'invitations.expire';
+update private.schedules set run_at = now() where name = 'invitations.expire';
+select is(private.run_due(1), 1, 'by an hourly job');
+select is((select i.status || ' ' || extract(epoch from s.every) from public.team_invitations i, private.schedules s where i.email = 'z@example.nl' and s.name = 'invitations.expire'), 'expired 3600.000000', 'each hour');
 select is((select array_agg(status order by email) from public.team_invitations where email in ('p@example.nl', 'q@example.nl')), array['expired', 'expired'], 'as expired');
 select tests.act_as('anna');
 select is((select count(*) from jsonb_array_elements(pg_temp.invite('["r@example.nl", "s@example.nl"]'))), 2::bigint, 'others take the seats');
