@@ -54,12 +54,13 @@ func (d *demo) team(ctx context.Context, owner, skillID string) error {
 	for _, m := range team.Members {
 		people = append(people, m.Name+" ("+m.Role+")")
 	}
-	d.say("the colleague signed up with it into %q: %s; %d of %d seats are free", team.Team.Name, strings.Join(people, ", "), team.Stats.AvailableSeats, team.Stats.MaxSeats)
+	d.say("the colleague signed up with it into %q: %s; %d of %d seats are free", team.Team.Name, strings.Join(people, ", "),
+		team.Stats.AvailableSeats, team.Stats.MaxSeats)
 	d.say("and runs the skill:\n")
 	return other.stream(ctx, skillID, "teams have arrived")
 }
 
-// operate runs a statement as whoever runs the database of make run.
+// operate runs a statement as the operator of the database of make run.
 func operate(ctx context.Context, sql string, args ...any) error {
 	cluster, err := devpg.Attach(ctx, cmp.Or(os.Getenv("KIJKO_DATA_DIR"), ".kijko"))
 	if err != nil {

@@ -181,10 +181,10 @@ update public.team_invitations set expires_at = now() + interval '100 days' wher
 select is(private.expire_invitations(now() + interval '91 days'), 0, 'after 91 days');
 select is((select array_agg(email || ' ' || status order by email) from public.team_invitations where organization_id = tests.org('anna')), array['r@example.nl pending', 's@example.nl pending'], 'closed ones are forgotten');
 update public.team_invitations set status = 'expired' where email = 'r@example.nl';
-select throws_ok($$ update public.team_invitations set status = 'accepted' where email = 'r@example.nl' $$, 'PT409', null, 'whoever writes, an expired one is not accepted');
+select throws_ok($$ update public.team_invitations set status = 'accepted' where email = 'r@example.nl' $$, 'PT409', null, 'an expired one is not accepted, by any writer');
 select throws_ok($$ update public.team_invitations set role = 'admin' where email = 'r@example.nl' $$, 'PT400', null, 'nor is it for another role');
 
--- The limits of mail: five to one address an hour, whoever sends and however.
+-- The limit of mail: five to one address an hour.
 select tests.act_as('anna');
 select is(array_agg(coalesce(pg_temp.of('resend_team_invitation', (select id::text from public.team_invitations where email = 's@example.nl')) ->> 'code', 'sent') order by n), array['sent', 'sent', 'sent', 'sent', 'RATE_LIMITED'],
   'a fifth mail within an hour and no more')

@@ -110,7 +110,7 @@ from unnest(array['anna', 'admin1', 'viewer1', 'stan', 'service', 'nobody']) w,
     'select private.accept_invitation(sha256(''x''), gen_random_uuid())', 'select private.transfer_team(null, ''owner'')', 'select private.begin_managing(''canManageTeam'')']) s;
 select tests.reset();
 
--- Whoever writes past all functions, as the owner of the database does, still cannot leave an organization without its owner or with two.
+-- A writer past all functions, as the owner of the database is, still cannot leave an organization without its owner or with two.
 create function pg_temp.at_end(p_sql text) returns text language plpgsql
 as $$
 begin

@@ -13,7 +13,7 @@ import (
 	"kijko/tests/testdb"
 )
 
-// call is one request of somebody.
+// call is one request of a person.
 type call struct {
 	by           *client.Client
 	method, path string
@@ -80,7 +80,7 @@ func TestOwnershipMovesToOneActivePersonWhateverRaces(t *testing.T) {
 		if answers[0].Status == 200 && round%6 != 3 {
 			require.Equal(t, ada.ID, owners[0], "round %d: %v", round, statuses(answers))
 		}
-		// The next round begins with Anna as the owner and nobody else.
+		// The next round begins with Anna alone, as the owner.
 		f.DB.Exec(`do $$ begin
 			update public.memberships set role = 'admin' where role = 'owner' and organization_id = '` + f.anna.OrgID + `';
 			update public.memberships set role = 'owner' where user_id = '` + f.anna.ID + `' and organization_id = '` + f.anna.OrgID + `';

@@ -195,7 +195,7 @@ func TestADemotedAdminIsAViewerOnBothDevicesAtOnce(t *testing.T) {
 	}
 }
 
-// A habit of Ben's is due when he is removed: it does not run, and nobody pays for it. Another one of the team runs.
+// A habit of Ben's is due when he is removed: it does not run, and is not paid for. Another habit of the team runs.
 func TestAHabitOfARemovedMemberDoesNotRun(t *testing.T) {
 	t.Parallel()
 	f := newFirm(t, withModel)
@@ -234,7 +234,7 @@ func TestATeamOnASmallerPlanCanTidyUp(t *testing.T) {
 	ada.Do("POST", "/team/invitations", map[string]any{"emails": []string{"x@y.nl"}, "role": "viewer"}).Problem(429, "QUOTA_EXCEEDED")
 	late := map[string]any{"email": "late@vos.nl", "password": "Correct-Horse-7", "first_name": "Late", "last_name": "Vos", "invitation_token": open.Token}
 	full := f.As("").Do("POST", "/auth/signup", late).Problem(429, "QUOTA_EXCEEDED").Field("invitation_token")
-	require.Equal(t, map[string]any{"metric": "seats"}, full.Value("details"), "how large the team is, is nobody's business")
+	require.Equal(t, map[string]any{"metric": "seats"}, full.Value("details"), "an outsider is not told how large the team is")
 	require.Empty(t, full.Header.Get("Retry-After"), "a seat does not come free by waiting")
 
 	f.plan("free", 0)

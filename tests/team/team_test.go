@@ -56,7 +56,7 @@ func (f *firm) plan(id string, seats int) {
 		where organization_id = $1`, f.anna.OrgID, id, seats)
 }
 
-// invite has somebody invite addresses and gives the invitations.
+// invite sends invitations as a person, and gives them.
 func invite(by *client.Client, role string, emails ...string) []invitation {
 	return client.JSON[[]invitation](by.Do("POST", "/team/invitations", map[string]any{"emails": emails, "role": role}).Want(201))
 }
@@ -157,7 +157,7 @@ func (s *socket) closed() int {
 	}
 }
 
-// is matches a resource_changed.
+// changed matches a resource_changed.
 func changed(resource, operation string) func(frame) bool {
 	return func(f frame) bool {
 		return f.Type == "resource_changed" && f.Data["resource"] == resource && f.Data["operation"] == operation

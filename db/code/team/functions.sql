@@ -1,6 +1,6 @@
 -- Seats, the lock under which they are counted, and who may manage whom (contract 40, sections 2 and 5). The tables of a team have no grant to
 -- write: these functions are the only doors, for HTTP, psql and Supabase's API alike. Each takes the lock on the organization's row first and
--- reads the caller's role below it, so that who was demoted a moment ago manages nobody any more.
+-- reads the caller's role below it, so that an admin who was demoted a moment ago manages no member any more.
 
 grant execute on function private.assert_team_invitations_row to authenticated, service_role, kijko_server, kijko_worker;
 

@@ -160,7 +160,8 @@ begin
   end if;
   perform private.queue_mail('team_invitation', i.organization_id, i.invited_by, i.email, v_subject,
     v_first || E'\n\n' || coalesce(i.message || E'\n\n', '') || 'Accept it here: ' || v_link || E'\n\n' || v_last || E'\n',
-    format('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>%s</title></head><body><p>%s</p>%s<p><a href="%s">Accept the invitation</a></p><p><small>%s</small></p></body></html>',
+    format('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>%s</title></head><body><p>%s</p>%s'
+        || '<p><a href="%s">Accept the invitation</a></p><p><small>%s</small></p></body></html>',
       private.html_text(v_subject), private.html_text(v_first),
       coalesce('<blockquote>' || replace(private.html_text(i.message), E'\n', '<br>') || '</blockquote>', ''),
       private.html_text(v_link), private.html_text(v_last)));

@@ -117,7 +117,7 @@ $$;
 comment on function private.change_role is
   'Gives a member another role; owner hands the organization over. Judges: canChangeRoles and private.managed_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 MEMBER_INACTIVE.';
 
--- Two statements under the lock: between them there is no owner, which nobody else sees.
+-- Two statements under the lock: between them there is no owner, which no other transaction sees.
 create or replace function private.transfer_team(m public.memberships, p_role text) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -164,7 +164,7 @@ declare
   v_role text := p_body ->> 'role';
   v_status text := p_body ->> 'status';
 begin
-  -- Whoever may manage nobody learns nothing of what would be wrong.
+  -- A caller without the permission is not told what else is wrong.
   perform private.require_permission(case when v_role is null and v_status is not null then 'canManageTeam' else 'canChangeRoles' end);
   if v_role is not null and v_status is not null then
     perform private.refuse_field('status', 'Change either the role or the status.');

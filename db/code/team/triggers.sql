@@ -1,4 +1,4 @@
--- Whoever loses a membership loses its sessions in the same transaction, so that the next call finds nothing.
+-- A membership that ends takes its sessions along in the same transaction, so that the next call finds nothing.
 create or replace function private.tg_memberships__end_sessions() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -43,7 +43,7 @@ create or replace trigger _250_judge_new_name before update of name on public.or
 
 -- ------------------------------------------------------------------------------------------------------------------------- rules
 
--- Whoever writes: a membership stays the one of this person in this organization.
+-- A membership stays the one of this person in this organization, for every writer.
 create or replace function private.tg_memberships__guard() returns trigger
 language plpgsql volatile
 as $$
@@ -72,7 +72,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_memberships__keep_owner is 'Trigger: an organization is never left without an owner, whoever writes.';
+comment on function private.tg_memberships__keep_owner is 'Trigger: an organization is never left without an owner, by any writer.';
 create constraint trigger _800_keep_owner after update of role or delete on public.memberships deferrable initially deferred
   for each row when (old.role = 'owner') execute function private.tg_memberships__keep_owner();
 
@@ -159,7 +159,8 @@ begin
   -- The former owner's new role is part of the transfer.
   elsif old.role <> 'owner' then
     perform private.audit('team.role_changed', format('%s is %s now, and was %s.', v_name, new.role, old.role), v_metadata - 'role' || jsonb_build_object(
-      'oldRole', old.role, 'newRole', new.role), jsonb_build_array(jsonb_build_object('field', 'role', 'oldValue', old.role, 'newValue', new.role)), m.organization_id);
+      'oldRole', old.role, 'newRole', new.role),
+      jsonb_build_array(jsonb_build_object('field', 'role', 'oldValue', old.role, 'newValue', new.role)), m.organization_id);
   end if;
   return null;
 end
