@@ -322,6 +322,23 @@ ALTER TABLE ONLY public.skill_executions FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.skill_executions IS 'One row a run of a skill; written by functions only. Final states never change.';
 COMMENT ON COLUMN public.skill_executions.reference_id IS 'Habit or reflex that caused it; no foreign key, so that it survives them.';
 
+CREATE TABLE public.team_invitations (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    email text NOT NULL,
+    role text NOT NULL,
+    message text,
+    invited_by uuid,
+    token_hash bytea NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY public.team_invitations FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.team_invitations IS 'Who is invited into which organization, as what; at most one pending invitation an organization and address.';
+
 CREATE TABLE public.usage_counters (
     organization_id uuid NOT NULL,
     metric text NOT NULL,
@@ -527,6 +544,24 @@ CREATE TABLE public.subscriptions (
 ALTER TABLE ONLY public.subscriptions FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.subscriptions IS 'Exactly one row an organization; the effective plan is computed from it at read time.';
 
+CREATE TABLE public.memberships (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    role text NOT NULL,
+    status text DEFAULT 'active'::text NOT NULL,
+    joined_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_active_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT memberships_owner_is_active CHECK (((role <> 'owner'::text) OR (status = 'active'::text))),
+    CONSTRAINT memberships_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text, 'viewer'::text]))),
+    CONSTRAINT memberships_status_check CHECK ((status = ANY (ARRAY['active'::text, 'inactive'::text])))
+);
+
+ALTER TABLE ONLY public.memberships FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.memberships IS 'Who belongs to which organization, as what. Exactly one owner an organization.';
+
 CREATE TABLE public.project_files (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     organization_id uuid NOT NULL,
@@ -596,24 +631,6 @@ CREATE TABLE public.project_repositories (
 ALTER TABLE ONLY public.project_repositories FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.project_repositories IS 'Git repositories of a project; the URL is stored normalised (https://host/path without .git).';
 
-CREATE TABLE public.skill_playbooks (
-    skill_id uuid NOT NULL,
-    dependencies jsonb DEFAULT '[]'::jsonb NOT NULL,
-    trigger text DEFAULT 'pre-tool'::text NOT NULL,
-    scope text DEFAULT 'global'::text NOT NULL,
-    tags jsonb DEFAULT '[]'::jsonb NOT NULL,
-    scope_selection jsonb DEFAULT '{"type": "all"}'::jsonb NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT skill_playbooks_lists_check CHECK ((private.is_patterns(dependencies) AND private.is_patterns(tags))),
-    CONSTRAINT skill_playbooks_scope_check CHECK ((scope = ANY (ARRAY['global'::text, 'local'::text]))),
-    CONSTRAINT skill_playbooks_scope_selection_check CHECK (((jsonb_typeof(scope_selection) = 'object'::text) AND (octet_length((scope_selection)::text) <= 65536))),
-    CONSTRAINT skill_playbooks_trigger_check CHECK ((trigger = ANY (ARRAY['pre-tool'::text, 'post-tool'::text])))
-);
-
-ALTER TABLE ONLY public.skill_playbooks FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.skill_playbooks IS 'The playbook side of a skill that the conversational builder made.';
-
 CREATE TABLE public.users (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     email text NOT NULL,
@@ -634,6 +651,24 @@ CREATE TABLE public.users (
 
 ALTER TABLE ONLY public.users FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.users IS 'One person, one login e-mail (stored lower case), any number of organizations.';
+
+CREATE TABLE public.skill_playbooks (
+    skill_id uuid NOT NULL,
+    dependencies jsonb DEFAULT '[]'::jsonb NOT NULL,
+    trigger text DEFAULT 'pre-tool'::text NOT NULL,
+    scope text DEFAULT 'global'::text NOT NULL,
+    tags jsonb DEFAULT '[]'::jsonb NOT NULL,
+    scope_selection jsonb DEFAULT '{"type": "all"}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT skill_playbooks_lists_check CHECK ((private.is_patterns(dependencies) AND private.is_patterns(tags))),
+    CONSTRAINT skill_playbooks_scope_check CHECK ((scope = ANY (ARRAY['global'::text, 'local'::text]))),
+    CONSTRAINT skill_playbooks_scope_selection_check CHECK (((jsonb_typeof(scope_selection) = 'object'::text) AND (octet_length((scope_selection)::text) <= 65536))),
+    CONSTRAINT skill_playbooks_trigger_check CHECK ((trigger = ANY (ARRAY['pre-tool'::text, 'post-tool'::text])))
+);
+
+ALTER TABLE ONLY public.skill_playbooks FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.skill_playbooks IS 'The playbook side of a skill that the conversational builder made.';
 
 CREATE TABLE private.provider_keys (
     organization_id uuid NOT NULL,
@@ -879,7 +914,7 @@ CREATE TABLE private.mails (
     unsubscribe_url text,
     CONSTRAINT mails_attempts_check CHECK ((attempts >= 0)),
     CONSTRAINT mails_bodies_check CHECK ((((char_length(body_text) >= 1) AND (char_length(body_text) <= 100000)) AND ((char_length(body_html) >= 1) AND (char_length(body_html) <= 100000)))),
-    CONSTRAINT mails_kind_check CHECK ((kind = ANY (ARRAY['ingestion_result'::text, 'notification'::text, 'digest'::text, 'weekly_summary'::text]))),
+    CONSTRAINT mails_kind_check CHECK ((kind ~ '^[a-z_]{1,40}$'::text)),
     CONSTRAINT mails_subject_check CHECK ((((char_length(subject) >= 1) AND (char_length(subject) <= 200)) AND (subject !~ '[[:cntrl:]]'::text))),
     CONSTRAINT mails_to_address_check CHECK (private.is_mail_address(to_address)),
     CONSTRAINT mails_unsubscribe_url_check CHECK (((unsubscribe_url ~ '^https?://[!-;=?-~]+$'::text) AND (char_length(unsubscribe_url) <= 2000)))
@@ -1194,24 +1229,6 @@ CREATE TABLE public.graph_nodes (
 
 ALTER TABLE ONLY public.graph_nodes FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.graph_nodes IS 'Files, modules and declarations of a run; visible while the run is the project''s current one.';
-
-CREATE TABLE public.memberships (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    user_id uuid NOT NULL,
-    role text NOT NULL,
-    status text DEFAULT 'active'::text NOT NULL,
-    joined_at timestamp with time zone DEFAULT now() NOT NULL,
-    last_active_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT memberships_owner_is_active CHECK (((role <> 'owner'::text) OR (status = 'active'::text))),
-    CONSTRAINT memberships_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text, 'viewer'::text]))),
-    CONSTRAINT memberships_status_check CHECK ((status = ANY (ARRAY['active'::text, 'inactive'::text])))
-);
-
-ALTER TABLE ONLY public.memberships FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.memberships IS 'Who belongs to which organization, as what. Exactly one owner an organization.';
 
 CREATE TABLE public.model_aliases (
     alias text NOT NULL,
@@ -1598,6 +1615,10 @@ ALTER TABLE ONLY public.staged_files
     ADD CONSTRAINT staged_files_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.subscriptions
     ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.team_invitations
+    ADD CONSTRAINT team_invitations_pkey PRIMARY KEY (id);
+ALTER TABLE public.team_invitations
+    ADD CONSTRAINT team_invitations_rules CHECK (private.assert_team_invitations_row(team_invitations.*));
 ALTER TABLE ONLY public.usage_counters
     ADD CONSTRAINT usage_counters_pkey PRIMARY KEY (organization_id, metric, period, slot);
 ALTER TABLE ONLY public.usage_days
@@ -1742,6 +1763,13 @@ CREATE UNIQUE INDEX staged_files_storage_key_key ON public.staged_files USING bt
 CREATE INDEX staged_files_user_id_idx ON public.staged_files USING btree (user_id);
 CREATE UNIQUE INDEX subscriptions_organization_id_key ON public.subscriptions USING btree (organization_id);
 CREATE INDEX subscriptions_plan_id_idx ON public.subscriptions USING btree (plan_id);
+CREATE INDEX team_invitations_closed_idx ON public.team_invitations USING btree (updated_at) WHERE (status <> 'pending'::text);
+CREATE INDEX team_invitations_email_idx ON public.team_invitations USING btree (email);
+CREATE INDEX team_invitations_expires_at_idx ON public.team_invitations USING btree (expires_at) WHERE (status = 'pending'::text);
+CREATE INDEX team_invitations_invited_by_idx ON public.team_invitations USING btree (invited_by);
+CREATE UNIQUE INDEX team_invitations_one_pending_key ON public.team_invitations USING btree (organization_id, email) WHERE (status = 'pending'::text);
+CREATE INDEX team_invitations_organization_id_created_at_idx ON public.team_invitations USING btree (organization_id, created_at DESC, id);
+CREATE UNIQUE INDEX team_invitations_token_hash_key ON public.team_invitations USING btree (token_hash);
 CREATE INDEX usage_counters_spread_idx ON public.usage_counters USING btree (period) WHERE (NOT is_alone);
 CREATE INDEX users_default_organization_id_idx ON public.users USING btree (default_organization_id);
 CREATE UNIQUE INDEX users_email_key ON public.users USING btree (email);
@@ -1786,10 +1814,12 @@ CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER INSERT OR DELETE OR UPDATE ON
 CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER DELETE OR UPDATE ON public.model_prices DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
 CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER INSERT OR DELETE OR UPDATE ON public.model_successors DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
 CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER INSERT OR UPDATE ON public.models DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
+CREATE TRIGGER _200_guard BEFORE UPDATE ON public.memberships FOR EACH ROW WHEN ((((old.id IS DISTINCT FROM new.id) OR (old.organization_id IS DISTINCT FROM new.organization_id)) OR (old.user_id IS DISTINCT FROM new.user_id))) EXECUTE FUNCTION private.tg_memberships__guard();
 CREATE TRIGGER _200_guard BEFORE INSERT OR DELETE ON public.project_members FOR EACH ROW EXECUTE FUNCTION private.tg_project_members__guard();
 CREATE TRIGGER _200_guard BEFORE INSERT OR UPDATE OF status ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__guard();
 CREATE TRIGGER _200_guard BEFORE UPDATE ON public.project_settings FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_project_settings__guard();
 CREATE TRIGGER _200_guard BEFORE INSERT OR UPDATE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__guard();
+CREATE TRIGGER _200_guard BEFORE UPDATE ON public.team_invitations FOR EACH ROW EXECUTE FUNCTION private.tg_team_invitations__guard();
 CREATE TRIGGER _200_guard_change BEFORE UPDATE ON public.project_members FOR EACH ROW WHEN ((((old.role IS DISTINCT FROM new.role) OR (old.user_id IS DISTINCT FROM new.user_id)) OR (old.accepted_at IS DISTINCT FROM new.accepted_at))) EXECUTE FUNCTION private.tg_project_members__guard();
 CREATE TRIGGER _200_judge BEFORE INSERT OR UPDATE OF id, user_id, organization_id, skill_id, schedule_cron, schedule_description, timezone, config, is_active, next_run_at, created_at ON public.habits FOR EACH ROW EXECUTE FUNCTION private.tg_habits__judge();
 CREATE TRIGGER _200_judge BEFORE UPDATE ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__judge();
@@ -1817,6 +1847,7 @@ CREATE TRIGGER _500_plan_digests AFTER UPDATE OF timezone ON public.users FOR EA
 CREATE TRIGGER _500_prefer AFTER INSERT ON public.users FOR EACH ROW EXECUTE FUNCTION private.tg_users__prefer();
 CREATE TRIGGER _500_release_executions BEFORE DELETE ON public.skills FOR EACH ROW EXECUTE FUNCTION private.tg_skills__release_executions();
 CREATE TRIGGER _500_stop_habits AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__stop_habits();
+CREATE TRIGGER _500_stop_reflexes AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__stop_reflexes();
 CREATE TRIGGER _500_trim AFTER INSERT ON public.notifications REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION private.tg_notifications__trim();
 CREATE TRIGGER _500_unstar AFTER DELETE ON public.project_members FOR EACH ROW WHEN ((old.user_id IS NOT NULL)) EXECUTE FUNCTION private.tg_project_members__unstar();
 CREATE TRIGGER _800_added AFTER INSERT ON public.project_files REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_files__added();
@@ -1830,6 +1861,7 @@ CREATE TRIGGER _800_count AFTER INSERT OR DELETE OR UPDATE ON public.skill_ratin
 CREATE TRIGGER _800_count AFTER INSERT OR DELETE ON public.skill_stars FOR EACH ROW EXECUTE FUNCTION private.tg_skill_stars__count();
 CREATE TRIGGER _800_count_change AFTER UPDATE ON public.project_manual_contents FOR EACH ROW WHEN ((old.content <> new.content)) EXECUTE FUNCTION private.tg_project_manual_contents__count();
 CREATE TRIGGER _800_count_change AFTER UPDATE ON public.projects FOR EACH ROW WHEN ((((((old.status IS DISTINCT FROM new.status) OR (old.privacy IS DISTINCT FROM new.privacy)) OR (old.optimized_tokens IS DISTINCT FROM new.optimized_tokens)) OR (old.total_files IS DISTINCT FROM new.total_files)) OR (old.uploaded_files IS DISTINCT FROM new.uploaded_files))) EXECUTE FUNCTION private.tg_projects__count();
+CREATE CONSTRAINT TRIGGER _800_keep_owner AFTER DELETE OR UPDATE OF role ON public.memberships DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.role = 'owner'::text)) EXECUTE FUNCTION private.tg_memberships__keep_owner();
 CREATE TRIGGER _800_removed AFTER DELETE ON public.project_files REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_files__removed();
 CREATE TRIGGER _800_removed AFTER DELETE ON public.staged_files REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_staged_files__count();
 CREATE TRIGGER _800_tell AFTER INSERT OR DELETE ON public.project_members FOR EACH ROW EXECUTE FUNCTION private.tg_project_members__tell();
@@ -1837,6 +1869,9 @@ CREATE TRIGGER _800_tell AFTER INSERT OR DELETE ON public.project_repositories F
 CREATE TRIGGER _800_tell_change AFTER UPDATE ON public.project_members FOR EACH ROW WHEN (((((((((((old.role IS DISTINCT FROM new.role) OR (old.user_id IS DISTINCT FROM new.user_id)) OR (old.accepted_at IS DISTINCT FROM new.accepted_at)) OR (old.name IS DISTINCT FROM new.name)) OR (old.email IS DISTINCT FROM new.email)) OR (old.avatar_url IS DISTINCT FROM new.avatar_url)) OR (old.notify_on_ingestion IS DISTINCT FROM new.notify_on_ingestion)) OR (old.notify_on_error IS DISTINCT FROM new.notify_on_error)) OR (old.notify_on_team_changes IS DISTINCT FROM new.notify_on_team_changes)) OR (old.notification_level IS DISTINCT FROM new.notification_level))) EXECUTE FUNCTION private.tg_project_members__tell();
 CREATE TRIGGER _800_tell_change AFTER UPDATE ON public.project_repositories FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_project_repositories__tell();
 CREATE TRIGGER _900_alert_second_factor AFTER UPDATE OF two_factor_enabled_at ON public.users FOR EACH ROW WHEN (((old.two_factor_enabled_at IS NULL) <> (new.two_factor_enabled_at IS NULL))) EXECUTE FUNCTION private.tg_users__alert_second_factor();
+CREATE TRIGGER _900_audit_change AFTER UPDATE ON public.memberships FOR EACH ROW WHEN (((old.role IS DISTINCT FROM new.role) OR (old.status IS DISTINCT FROM new.status))) EXECUTE FUNCTION private.tg_memberships__audit();
+CREATE TRIGGER _900_audit_joined AFTER INSERT ON public.memberships FOR EACH ROW WHEN ((new.role <> 'owner'::text)) EXECUTE FUNCTION private.tg_memberships__audit();
+CREATE TRIGGER _900_audit_removed AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__audit();
 CREATE TRIGGER _900_emit AFTER INSERT OR DELETE OR UPDATE OF schedule_cron, schedule_description, timezone, config, is_active, consecutive_failures, last_error_message ON public.habits FOR EACH ROW EXECUTE FUNCTION private.tg_habits__emit();
 CREATE TRIGGER _900_emit AFTER INSERT OR UPDATE OF status ON public.skill_executions FOR EACH ROW EXECUTE FUNCTION private.tg_skill_executions__emit();
 CREATE TRIGGER _900_emit_change AFTER UPDATE ON public.subscriptions FOR EACH ROW WHEN ((((old.plan_id IS DISTINCT FROM new.plan_id) OR (old.status IS DISTINCT FROM new.status)) OR (old.overrides IS DISTINCT FROM new.overrides))) EXECUTE FUNCTION private.tg_subscriptions__emit_change();
@@ -1863,9 +1898,11 @@ CREATE TRIGGER _900_tell AFTER UPDATE ON public.project_settings FOR EACH ROW WH
 CREATE TRIGGER _900_tell AFTER INSERT ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__tell();
 CREATE TRIGGER _900_tell AFTER INSERT OR DELETE ON public.reflexes FOR EACH ROW EXECUTE FUNCTION private.tg_reflexes__tell();
 CREATE TRIGGER _900_tell AFTER INSERT OR DELETE ON public.skills FOR EACH ROW EXECUTE FUNCTION private.tg_skills__tell();
+CREATE TRIGGER _900_tell AFTER INSERT ON public.team_invitations FOR EACH ROW EXECUTE FUNCTION private.tg_team_invitations__tell();
 CREATE TRIGGER _900_tell_change AFTER UPDATE ON public.projects FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_projects__tell();
 CREATE TRIGGER _900_tell_change AFTER UPDATE OF trigger_config, conditions, is_active, consecutive_failures, last_error_message ON public.reflexes FOR EACH ROW EXECUTE FUNCTION private.tg_reflexes__tell();
 CREATE TRIGGER _900_tell_change AFTER UPDATE OF name, description, category, prompt_template, model, parameters, input_schema, output_format, is_active, is_public ON public.skills FOR EACH ROW EXECUTE FUNCTION private.tg_skills__tell();
+CREATE TRIGGER _900_tell_change AFTER UPDATE ON public.team_invitations FOR EACH ROW WHEN ((((old.status IS DISTINCT FROM new.status) OR (old.expires_at IS DISTINCT FROM new.expires_at)) OR (old.token_hash IS DISTINCT FROM new.token_hash))) EXECUTE FUNCTION private.tg_team_invitations__tell();
 CREATE TRIGGER _900_tell_context AFTER INSERT ON public.project_files FOR EACH ROW WHEN ((new.storage_key IS NOT NULL)) EXECUTE FUNCTION private.tg__tell_context('its sources');
 CREATE TRIGGER _900_tell_context AFTER INSERT OR DELETE OR UPDATE OF content ON public.project_manual_contents FOR EACH ROW EXECUTE FUNCTION private.tg__tell_context('its sources');
 CREATE TRIGGER _900_tell_context AFTER INSERT OR DELETE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg__tell_context('its sources');
@@ -1880,6 +1917,7 @@ CREATE TRIGGER _900_tell_failures AFTER UPDATE ON public.reflexes FOR EACH ROW W
 CREATE TRIGGER _900_tell_long AFTER UPDATE OF status ON public.skill_executions FOR EACH ROW WHEN (((new.execution_type = 'manual'::text) AND (old.completed_at IS NULL) AND (COALESCE((new.duration_ms)::numeric, (EXTRACT(epoch FROM (new.completed_at - COALESCE(new.started_at, new.executed_at))) * (1000)::numeric)) > (30000)::numeric))) EXECUTE FUNCTION private.tg_skill_executions__tell_long();
 CREATE TRIGGER _900_tell_people AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND (new.outcome = ANY (ARRAY['completed'::text, 'failed'::text])))) EXECUTE FUNCTION private.tg_ingestion_runs__tell_people();
 CREATE TRIGGER _900_tell_read AFTER UPDATE ON public.notifications REFERENCING OLD TABLE AS was NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_notifications__tell_read();
+CREATE TRIGGER _900_tell_removed AFTER DELETE ON public.team_invitations FOR EACH ROW WHEN ((old.status = ANY (ARRAY['pending'::text, 'expired'::text]))) EXECUTE FUNCTION private.tg_team_invitations__tell();
 ALTER TABLE ONLY jobs.unique_keys
     ADD CONSTRAINT unique_keys_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs.stored_jobs(job_id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.announcements
@@ -2050,6 +2088,10 @@ ALTER TABLE ONLY public.subscriptions
     ADD CONSTRAINT subscriptions_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.subscriptions
     ADD CONSTRAINT subscriptions_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES public.plans(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.team_invitations
+    ADD CONSTRAINT team_invitations_invited_by_fkey FOREIGN KEY (invited_by) REFERENCES public.users(id) ON DELETE SET NULL;
+ALTER TABLE ONLY public.team_invitations
+    ADD CONSTRAINT team_invitations_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.usage_counters
     ADD CONSTRAINT usage_counters_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.usage_days
@@ -2197,6 +2239,7 @@ CREATE POLICY select_everybody ON public.model_successors FOR SELECT TO anon, au
 CREATE POLICY select_everybody ON public.models FOR SELECT TO anon, authenticated, service_role USING (true);
 CREATE POLICY select_everybody ON public.plans FOR SELECT TO anon, authenticated USING (true);
 CREATE POLICY select_everybody ON public.role_permissions FOR SELECT TO anon, authenticated USING (true);
+CREATE POLICY select_inviting ON public.team_invitations FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canInviteMembers'::text) AS has_permission)));
 CREATE POLICY select_member ON public.memberships FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) OR (user_id = ( SELECT private.user_id() AS user_id))));
 CREATE POLICY select_member ON public.organizations FOR SELECT TO authenticated USING ((id = ( SELECT private.org_id() AS org_id)));
 CREATE POLICY select_member ON public.subscriptions FOR SELECT TO authenticated USING ((organization_id = ( SELECT private.org_id() AS org_id)));
@@ -2268,6 +2311,7 @@ ALTER TABLE public.skill_stars ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.skills ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.staged_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.subscriptions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.team_invitations ENABLE ROW LEVEL SECURITY;
 CREATE POLICY update_admin ON public.projects FOR UPDATE TO authenticated USING (private.has_project_role(id, 'admin'::text)) WITH CHECK (private.has_project_role(id, 'admin'::text));
 CREATE POLICY update_developer ON public.project_files FOR UPDATE TO authenticated USING (((origin <> 'repository'::text) AND private.has_project_role(project_id, 'developer'::text)));
 CREATE POLICY update_developer ON public.project_manual_contents FOR UPDATE TO authenticated USING (private.has_project_role(project_id, 'developer'::text));
@@ -2376,6 +2420,16 @@ GRANT INSERT(is_active),UPDATE(is_active) ON TABLE public.habits TO authenticate
 GRANT SELECT,DELETE ON TABLE public.notifications TO authenticated;
 GRANT UPDATE(read_at) ON TABLE public.notifications TO authenticated;
 GRANT SELECT ON TABLE public.skill_executions TO authenticated;
+GRANT SELECT(id) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT(organization_id) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT(email) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT(role) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT(message) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT(invited_by) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT(status) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT(expires_at) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT(created_at) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT(updated_at) ON TABLE public.team_invitations TO authenticated;
 GRANT SELECT ON TABLE public.usage_counters TO authenticated;
 GRANT SELECT,INSERT,DELETE ON TABLE jobs.dead_letters TO kijko_worker;
 GRANT SELECT,DELETE ON TABLE public.reflexes TO authenticated;
@@ -2409,6 +2463,7 @@ GRANT UPDATE(quiet_custom_days) ON TABLE public.notification_preferences TO auth
 GRANT SELECT ON TABLE public.plans TO anon;
 GRANT SELECT ON TABLE public.plans TO authenticated;
 GRANT SELECT ON TABLE public.subscriptions TO authenticated;
+GRANT SELECT ON TABLE public.memberships TO authenticated;
 GRANT DELETE ON TABLE public.project_files TO authenticated;
 GRANT SELECT(id) ON TABLE public.project_files TO authenticated;
 GRANT SELECT(organization_id),INSERT(organization_id) ON TABLE public.project_files TO authenticated;
@@ -2437,13 +2492,6 @@ GRANT INSERT(repository_name) ON TABLE public.project_repositories TO authentica
 GRANT INSERT(branch),UPDATE(branch) ON TABLE public.project_repositories TO authenticated;
 GRANT INSERT(include_paths),UPDATE(include_paths) ON TABLE public.project_repositories TO authenticated;
 GRANT INSERT(exclude_paths),UPDATE(exclude_paths) ON TABLE public.project_repositories TO authenticated;
-GRANT SELECT ON TABLE public.skill_playbooks TO authenticated;
-GRANT INSERT(skill_id) ON TABLE public.skill_playbooks TO authenticated;
-GRANT INSERT(dependencies),UPDATE(dependencies) ON TABLE public.skill_playbooks TO authenticated;
-GRANT INSERT(trigger),UPDATE(trigger) ON TABLE public.skill_playbooks TO authenticated;
-GRANT INSERT(scope),UPDATE(scope) ON TABLE public.skill_playbooks TO authenticated;
-GRANT INSERT(tags),UPDATE(tags) ON TABLE public.skill_playbooks TO authenticated;
-GRANT INSERT(scope_selection),UPDATE(scope_selection) ON TABLE public.skill_playbooks TO authenticated;
 GRANT SELECT(id) ON TABLE public.users TO authenticated;
 GRANT SELECT(email) ON TABLE public.users TO authenticated;
 GRANT SELECT(first_name) ON TABLE public.users TO authenticated;
@@ -2453,6 +2501,13 @@ GRANT SELECT(timezone) ON TABLE public.users TO authenticated;
 GRANT SELECT(default_organization_id) ON TABLE public.users TO authenticated;
 GRANT SELECT(created_at) ON TABLE public.users TO authenticated;
 GRANT SELECT(updated_at) ON TABLE public.users TO authenticated;
+GRANT SELECT ON TABLE public.skill_playbooks TO authenticated;
+GRANT INSERT(skill_id) ON TABLE public.skill_playbooks TO authenticated;
+GRANT INSERT(dependencies),UPDATE(dependencies) ON TABLE public.skill_playbooks TO authenticated;
+GRANT INSERT(trigger),UPDATE(trigger) ON TABLE public.skill_playbooks TO authenticated;
+GRANT INSERT(scope),UPDATE(scope) ON TABLE public.skill_playbooks TO authenticated;
+GRANT INSERT(tags),UPDATE(tags) ON TABLE public.skill_playbooks TO authenticated;
+GRANT INSERT(scope_selection),UPDATE(scope_selection) ON TABLE public.skill_playbooks TO authenticated;
 GRANT SELECT ON TABLE jobs.queue_floor TO kijko_worker;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.stored_jobs TO kijko_worker;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.gue_jobs TO kijko_worker;
@@ -2463,7 +2518,6 @@ GRANT SELECT ON TABLE public.chunks TO authenticated;
 GRANT SELECT ON TABLE public.events TO authenticated;
 GRANT SELECT ON TABLE public.graph_links TO authenticated;
 GRANT SELECT ON TABLE public.graph_nodes TO authenticated;
-GRANT SELECT ON TABLE public.memberships TO authenticated;
 GRANT SELECT ON TABLE public.model_aliases TO anon;
 GRANT SELECT ON TABLE public.model_aliases TO authenticated;
 GRANT SELECT ON TABLE public.model_aliases TO service_role;
@@ -2511,6 +2565,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 --
 
 -- Functions: language, volatility, definer where they act as their owner; then the roles that may execute them.
+-- api.accept_team_invitation(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.activate_habit(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.activate_reflex(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.activate_skills(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -2520,6 +2575,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.authorize_socket(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.cancel_execution(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.cancel_ingestion(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.cancel_team_invitation(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.check_project_name(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.clean_up_executions(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.clear_access_log(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -2534,9 +2590,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.create_project(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_reflex(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.create_team_invitations(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.deactivate_habit(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.deactivate_reflex(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.deactivate_skills(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.deactivate_team_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_habit(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_notification(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_project(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -2583,7 +2641,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.get_skill_full(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_skill_stats(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_skill_stats_of(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_team(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.import_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.leave_team(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.list_access_log(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_all_worktrees(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_dead_jobs(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -2606,10 +2666,14 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.list_skills(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_source_files(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- api.list_starred_skills(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_team_invitations(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_team_members(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_worktrees(p jsonb) returns jsonb: sql stable; authenticated
+-- api.look_up_team_invitation(p jsonb) returns jsonb: plpgsql stable; anon, authenticated
 -- api.prepare_ingestion(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.publish_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.rate_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.reactivate_team_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.read_all_notifications(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.read_notification(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.recover_ingestion(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -2617,6 +2681,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.register_text_source(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.register_uploads(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.remove_repository(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.remove_team_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.resend_team_invitation(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.reset_habit_errors(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.reset_reflex_errors(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.retry_dead_job(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -2645,9 +2711,13 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.update_repository(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_source_file(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.update_team(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.update_team_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.validate_cron(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.validate_project_name(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.validate_repository(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- private.accept_invitation(p_token_hash bytea, p_user_id uuid, p_field text DEFAULT 'token'::text) returns uuid: plpgsql volatile definer
+-- private.accept_team_invitation(p_token text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.account_address(p_text text) returns text: plpgsql stable definer
 -- private.act_in(p_org_id uuid) returns void: plpgsql stable definer; authenticated
 -- private.activity_json(a project_activity, m project_members, p_owner_id uuid) returns jsonb: sql stable
@@ -2696,6 +2766,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.assert_skill_runs(p_skill_id uuid, p_user_id uuid) returns void: plpgsql stable definer; authenticated
 -- private.assert_skills_row(r skills) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_startable(p_project_id uuid, p_force boolean) returns projects: plpgsql volatile definer; authenticated
+-- private.assert_team_invitations_row(r team_invitations) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_worktree_branches_row(r worktree_branches) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_worktrees_row(r worktrees) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.audit(p_event_type text, p_description text, p_metadata jsonb DEFAULT NULL::jsonb, p_changes jsonb DEFAULT NULL::jsonb, p_org_id uuid DEFAULT NULL::uuid, p_user_id uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer
@@ -2706,6 +2777,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.begin_event(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.begin_idempotent(p_key text, p_operation text, p_hash bytea) returns TABLE(status integer, headers text, response jsonb): plpgsql volatile definer; authenticated
 -- private.begin_login(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.begin_managing(p_permission text) returns text: plpgsql volatile definer
 -- private.begin_session(p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamp with time zone, p_expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone) returns jsonb: plpgsql volatile definer
 -- private.braced(p_text text) returns text: sql immutable; authenticated
 -- private.bury_job(p_job_id text, p_type text, p_queue text, p_args jsonb, p_error_count integer, p_error text, p_created_at timestamp with time zone) returns void: plpgsql volatile definer; kijko_worker
@@ -2715,8 +2787,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.cancel_before_deletion(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
 -- private.cancel_execution(p_id text) returns void: plpgsql volatile definer; authenticated
 -- private.cancel_run(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
+-- private.cancel_team_invitation(p_id text) returns void: plpgsql volatile definer; authenticated
 -- private.change_branch(p_project_id uuid, p_repository_id uuid, p_branch text) returns void: plpgsql volatile definer
+-- private.change_role(p_id text, p_role text) returns jsonb: plpgsql volatile definer
 -- private.change_skill(s skills) returns skills: plpgsql volatile; authenticated
+-- private.change_status(p_id text, p_status text, p_gated boolean) returns jsonb: plpgsql volatile definer
 -- private.changed_files(p_org_id uuid, p_old_run uuid, p_new_run uuid, p_limit integer) returns jsonb: plpgsql stable definer
 -- private.charge_execution(p_id uuid, p_prompt_tokens bigint, p_completion_tokens bigint) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.choose_organization(p_user_id uuid, p_wanted_id uuid DEFAULT NULL::uuid) returns uuid: plpgsql volatile definer
@@ -2760,6 +2835,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.csv_cell(p_text text) returns text: sql immutable; authenticated
 -- private.current_progress_json(p_project_id uuid) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.day_start(p_day date) returns timestamp with time zone: sql immutable; authenticated
+-- private.deactivate_team_member(p_id text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.dead_letter_json(d jobs.dead_letters) returns jsonb: sql stable
 -- private.declare_installation(p_key text, p_value jsonb) returns void: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.default_model() returns text: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
@@ -2805,6 +2881,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.execution_types() returns text[]: sql immutable; authenticated
 -- private.execution_with_skill_json(e skill_executions, s skills) returns jsonb: plpgsql stable; authenticated
 -- private.executions_json(p_filters jsonb, p_unfinished boolean, p_limit integer, p_offset bigint) returns jsonb: plpgsql stable; authenticated
+-- private.expire_invitations(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.external_session(p_issuer text, p_key text, p_authenticated_at timestamp with time zone) returns private.sessions: plpgsql stable definer
 -- private.fail_execution(p_id uuid, p_code text, p_message text) returns void: plpgsql volatile definer
 -- private.fail_run(p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb) returns boolean: plpgsql volatile definer; kijko_worker
@@ -2840,6 +2917,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.has_permission(p_name text) returns boolean: sql stable; authenticated
 -- private.has_project_role(p_project_id uuid, p_minimum text) returns boolean: sql stable; authenticated, service_role
 -- private.has_provider(p_provider text) returns boolean: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
+-- private.has_token_link(p_body text) returns boolean: sql immutable
 -- private.hmac_sha256(p_key bytea, p_message bytea) returns bytea: plpgsql immutable
 -- private.hold_runs(p_owners uuid[], p_seconds integer DEFAULT NULL::integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
 -- private.html_text(p_text text) returns text: sql immutable
@@ -2850,6 +2928,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.initials_icon(p_name text) returns jsonb: sql stable; authenticated, service_role
 -- private.input_faults(p_schema jsonb, p_input jsonb, p_trigger text DEFAULT NULL::text) returns jsonb: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.installation_value(p_key text) returns jsonb: plpgsql stable definer
+-- private.invitation_hash(p_token text) returns bytea: sql immutable
+-- private.invite_members(p_body jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- private.invited_addresses(p_emails jsonb) returns text[]: plpgsql stable
 -- private.is_active_member(p_org_id uuid, p_user_id uuid) returns boolean: plpgsql stable definer
 -- private.is_branch_name(p_name text) returns boolean: sql immutable; authenticated, kijko_worker, service_role
 -- private.is_final(p_status text) returns boolean: sql immutable; authenticated
@@ -2879,6 +2960,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamp with time zone) returns void: sql volatile definer
 -- private.js_number(p_number jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.json_bytes(p_value jsonb) returns integer: plpgsql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.judge_addresses(p_org_id uuid, p_emails text[], p_except uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer
+-- private.judge_invitation(i team_invitations, p_email text, p_field text) returns void: plpgsql stable definer
 -- private.judge_managing(p_project_id uuid, p_actor_role text, p_member project_members, p_minimum text) returns void: plpgsql stable; authenticated
 -- private.judge_project_name(p_org_id uuid, p_name text, p_exclude_id uuid, OUT error text, OUT suggestion text) returns record: plpgsql stable; authenticated
 -- private.judge_upload(p_name text, p_path text, p_size bigint, p_type text) returns text: sql immutable
@@ -2892,27 +2975,33 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.known_zone(p_zone text) returns text: plpgsql stable
 -- private.last_completed_run(p_project_id uuid) returns ingestion_runs: plpgsql stable; authenticated
 -- private.leave_node(p_node_id uuid) returns void: plpgsql volatile definer; kijko_server
+-- private.leave_team() returns void: plpgsql volatile definer; authenticated
 -- private.like_pattern(p_search text) returns text: sql immutable; authenticated
 -- private.like_prefix(p_prefix text) returns text: sql immutable
 -- private.limit_of(s subscriptions, p plans, p_metric text) returns bigint: sql immutable
 -- private.list_dead_letters(p_type text, p_limit integer, p_offset integer) returns jsonb: plpgsql stable definer; authenticated
+-- private.list_team_invitations() returns jsonb: plpgsql stable definer; authenticated
 -- private.live_checkpoints(p_runs uuid[]) returns SETOF uuid: sql stable definer; kijko_worker
 -- private.lock_habit(p jsonb) returns habits: plpgsql volatile; authenticated, service_role
+-- private.lock_organization(p_org_id uuid) returns void: plpgsql volatile definer
 -- private.lock_tree(p_project_id uuid) returns void: sql volatile
 -- private.locked_problem(p_email text, p_at timestamp with time zone) returns jsonb: plpgsql volatile definer
 -- private.locked_skill(p jsonb) returns skills: plpgsql volatile; authenticated
 -- private.log_out(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) returns record: plpgsql stable definer; authenticated, kijko_server
 -- private.log_refusals(p_entries jsonb) returns void: plpgsql volatile definer; kijko_server
+-- private.look_up_invitation(p_token text) returns jsonb: plpgsql stable definer; anon, authenticated
 -- private.lowest_bit(p_set bigint) returns integer: sql immutable; authenticated, service_role
 -- private.mail_cadence(s notification_preferences, p_type text, p_urgent boolean, p_category text, p_is_project boolean, p_level text) returns text: sql immutable
 -- private.mail_categories() returns text[]: sql immutable
 -- private.mail_entry(p_title text, p_message text, p_link text, p_limit integer, OUT body_text text, OUT body_html text) returns record: plpgsql stable
 -- private.mail_ingestion_result(p_project_id uuid, p_email text) returns void: plpgsql volatile definer; authenticated
 -- private.mail_link(p_link text) returns text: sql stable
+-- private.managed_member(p_id text, p_role text) returns memberships: plpgsql volatile definer
 -- private.manual_json(p_project_id uuid) returns jsonb: sql stable; authenticated
 -- private.mark_mail_sent(p_id uuid) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.max_seats(p_org_id uuid) returns integer: plpgsql stable definer
 -- private.may_run(h habits) returns boolean: plpgsql stable definer
 -- private.may_run_skill(p_skill_id uuid, p_user_id uuid) returns boolean: plpgsql stable definer
 -- private.me_json() returns jsonb: plpgsql stable definer; authenticated
@@ -2927,6 +3016,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.move_ownership(p_project_id uuid, p_user_id uuid) returns void: plpgsql volatile definer
 -- private.move_storage(p_org_id uuid, p_bytes numeric) returns void: plpgsql volatile definer
 -- private.my_organizations_json() returns jsonb: plpgsql stable definer; authenticated
+-- private.new_invitation_token() returns text: sql volatile
 -- private.new_skill() returns skills: plpgsql stable; authenticated
 -- private.new_ulid(p_at timestamp with time zone DEFAULT clock_timestamp()) returns text: plpgsql volatile
 -- private.newest_run(p_project_id uuid) returns ingestion_runs: sql stable; authenticated, kijko_server, kijko_worker, service_role
@@ -2953,6 +3043,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.object_of(p_value jsonb) returns jsonb: sql immutable; authenticated
 -- private.one_line(p_text text) returns text: sql immutable
 -- private.open_delivery(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
+-- private.open_invitation(p_id text) returns team_invitations: plpgsql volatile definer
 -- private.open_run_of(p_project_id uuid) returns ingestion_runs: plpgsql volatile definer
 -- private.open_sockets(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[], p_user_limit integer, p_org_limit integer) returns uuid[]: plpgsql volatile definer; kijko_server
 -- private.org_id() returns uuid: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
@@ -2976,6 +3067,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.path_skill(p jsonb) returns skills: plpgsql stable; authenticated, kijko_worker, service_role
 -- private.path_value(p_variables jsonb, p_path text) returns jsonb: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.pay_for_test() returns void: plpgsql volatile definer; authenticated
+-- private.person_name(u users) returns text: sql stable
 -- private.personal_organization_name(p_first_name text, p_last_name text, p_email text) returns text: sql immutable
 -- private.phase_labels() returns TABLE(phase text, ordinal integer, label text, short_label text, icon text, code text, attempts integer, max_retries integer): sql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.phase_started_json(r ingestion_runs) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
@@ -3029,6 +3121,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.quiet_until(s notification_preferences, p_zone text, p_at timestamp with time zone) returns timestamp with time zone: plpgsql stable
 -- private.raise_queue_floor() returns timestamp with time zone: plpgsql volatile definer; kijko_worker
 -- private.rating_json(p_sum bigint, p_count integer) returns numeric: sql immutable; authenticated, kijko_worker, service_role
+-- private.reactivate_team_member(p_id text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.read_chunks(p_run_id uuid, p_owner uuid, p_after uuid, p_limit integer) returns TABLE(id uuid, path text, content text, metadata jsonb, has_body boolean): plpgsql volatile definer; kijko_worker
 -- private.read_events(p_after bigint, p_limit integer) returns TABLE(id bigint, seq bigint, room text, type text, data text, audience text, organization_id uuid, project_id uuid, actor_user_id uuid, conflation_key text, user_ids uuid[], created_at timestamp with time zone): plpgsql stable definer; kijko_server
 -- private.read_execution(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
@@ -3064,7 +3157,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.release_notifications(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 5000) returns integer: plpgsql volatile definer
 -- private.release_own_executions(p_skill_ids uuid[]) returns void: plpgsql volatile definer; authenticated
 -- private.release_run(p_run_id uuid, p_owner uuid) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.remove_team_member(p_id text) returns void: plpgsql volatile definer; authenticated
 -- private.removed_until(p_room text) returns bigint: plpgsql stable definer; authenticated, kijko_server
+-- private.rename_team(p_name jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.render_prompt(p_template text, p_schema jsonb, p_input jsonb, p_trigger text DEFAULT NULL::text) returns text: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.renew_executions(p_ids uuid[], p_tokens uuid[], p_seconds integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
 -- private.report_run(p_run_id uuid, p_owner uuid, p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
@@ -3073,6 +3168,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.require_gate(p_gate text, p_message text, p_field text DEFAULT NULL::text) returns void: plpgsql stable definer; authenticated
 -- private.require_name(p_text text, p_field text, p_label text) returns text: plpgsql stable
 -- private.require_permission(p_name text) returns void: plpgsql stable; authenticated
+-- private.require_seats(p_org_id uuid, p_requested integer, p_tells boolean DEFAULT true, p_field text DEFAULT NULL::text) returns void: plpgsql stable definer
+-- private.require_team_gate() returns void: plpgsql stable
+-- private.resend_team_invitation(p_id text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.resolve_events(p_ids bigint[]) returns TABLE(id bigint, data text): plpgsql stable definer; kijko_server
 -- private.resolve_external(p jsonb, p_at timestamp with time zone DEFAULT now()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.resolve_model(p_model text, OUT provider text, OUT model text, OUT called text) returns record: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
@@ -3099,9 +3197,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.scope_selection(p_selection jsonb) returns jsonb: plpgsql stable; authenticated
 -- private.seal_answer(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.sealed_secret(p_id uuid) returns text: plpgsql stable definer; authenticated
+-- private.seats_used(p_org_id uuid) returns integer: plpgsql stable definer
 -- private.seed_skill(p_number integer, p_name text, p_category text, p_format text, p_temperature numeric, p_max_tokens integer, p_fields text[], p_description text, p_prompt text) returns void: plpgsql volatile definer
 -- private.sees_skill(p_user_id uuid, p_skill_id uuid) returns boolean: plpgsql stable definer; authenticated, kijko_worker, service_role
 -- private.send_event(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- private.send_invitation(i team_invitations, p_token text) returns void: plpgsql volatile definer
 -- private.sequence_events() returns bigint: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.service_write_run(p_action text, p_project_id uuid, p_body jsonb) returns jsonb: plpgsql volatile definer; service_role
 -- private.session_id() returns uuid: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
@@ -3154,14 +3254,24 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.take_back_grants(p_org_id uuid) returns void: plpgsql volatile definer
 -- private.take_delivery(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.take_executions(p_limit integer, p_seconds integer) returns TABLE(id uuid, outcome text, token uuid, answers text, called text, sealed_key text, parameters jsonb, prompt text, elapsed_ms bigint, limit_ms bigint, is_streamed boolean, organization_id uuid): plpgsql volatile definer; kijko_worker
+-- private.take_invitation_allowance(p_org_id uuid, p_requested integer) returns void: plpgsql volatile definer
 -- private.take_mail(p_id uuid) returns TABLE(to_address text, subject text, body_text text, body_html text, created_at timestamp with time zone, unsubscribe_url text): plpgsql volatile definer; kijko_worker
 -- private.take_mail_allowance(p_user_id uuid, p_kind text, p_limit integer) returns void: plpgsql volatile definer
 -- private.take_rate(p_key text, p_limit integer, p_window interval, p_at timestamp with time zone DEFAULT clock_timestamp()) returns TABLE(allowed boolean, remaining integer, reset_at timestamp with time zone, retry_after integer): plpgsql volatile definer; kijko_server, kijko_worker
 -- private.takes_sampling(p_called text) returns boolean: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
+-- private.team_invitation_json(i team_invitations, p_token text DEFAULT ''::text) returns jsonb: plpgsql stable definer
+-- private.team_invitations_json() returns jsonb: plpgsql stable definer
+-- private.team_json() returns jsonb: plpgsql stable definer
+-- private.team_member_json(m memberships, u users) returns jsonb: sql stable
+-- private.team_member_of(p_org_id uuid, p_user_id uuid) returns jsonb: plpgsql stable definer
+-- private.team_members_json() returns jsonb: plpgsql stable definer; authenticated
+-- private.team_overview_json() returns jsonb: plpgsql stable definer; authenticated
+-- private.team_rank(p_role text) returns integer: sql immutable
 -- private.tell_announcement(p_id uuid, p_limit integer DEFAULT 500) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.tell_completion(p_user_id uuid, p_project_id uuid, p_run_id uuid) returns boolean: plpgsql volatile definer; kijko_server
 -- private.tell_context_changed(p_project_id uuid, p_what text) returns void: plpgsql volatile definer
 -- private.tell_files(p_org_id uuid, p_project_id uuid, p_operation text, p_ids uuid[], p_files bigint, p_root bigint, p_texts bigint, p_names text[]) returns void: plpgsql volatile definer
+-- private.tell_invited(p_id uuid) returns void: plpgsql volatile definer; kijko_worker
 -- private.tell_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date) returns void: plpgsql volatile definer
 -- private.tell_security(p_user_id uuid, p_title text, p_message text, p_urgent boolean, p_dedupe text, p_data jsonb DEFAULT NULL::jsonb) returns void: plpgsql volatile definer
 -- private.tell_spread_quotas(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
@@ -3182,12 +3292,16 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_ingestion_runs__stamp() returns trigger: plpgsql volatile definer
 -- private.tg_ingestion_runs__tell_people() returns trigger: plpgsql volatile definer
 -- private.tg_login_history__alert() returns trigger: plpgsql volatile definer
+-- private.tg_memberships__audit() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__emit_change() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__emit_removal() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__end_sessions() returns trigger: plpgsql volatile definer
+-- private.tg_memberships__guard() returns trigger: plpgsql volatile
+-- private.tg_memberships__keep_owner() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__leave_projects() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__notify() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__stop_habits() returns trigger: plpgsql volatile definer
+-- private.tg_memberships__stop_reflexes() returns trigger: plpgsql volatile definer
 -- private.tg_notification_preferences__plan() returns trigger: plpgsql volatile definer
 -- private.tg_notification_preferences__tell() returns trigger: plpgsql volatile definer
 -- private.tg_notifications__read_once() returns trigger: plpgsql volatile
@@ -3242,6 +3356,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_subscriptions__emit_change() returns trigger: plpgsql volatile definer
 -- private.tg_subscriptions__limits() returns trigger: plpgsql volatile definer
 -- private.tg_subscriptions__notify() returns trigger: plpgsql volatile definer
+-- private.tg_team_invitations__guard() returns trigger: plpgsql volatile
+-- private.tg_team_invitations__tell() returns trigger: plpgsql volatile definer
 -- private.tg_users__alert_second_factor() returns trigger: plpgsql volatile definer
 -- private.tg_users__delete_skills() returns trigger: plpgsql volatile definer
 -- private.tg_users__forget_room() returns trigger: plpgsql volatile definer
@@ -3254,6 +3370,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.touch_parent(p_project_id uuid) returns void: plpgsql volatile definer
 -- private.touch_project(p_project_id uuid, p_viewed boolean DEFAULT false) returns void: plpgsql volatile definer; authenticated
 -- private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_server
+-- private.transfer_team(m memberships, p_role text) returns void: plpgsql volatile definer
 -- private.trigger_choice(p_config jsonb, p_name text, p_choices text[], p_default text, p_message text) returns text: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.trigger_text(p_config jsonb, p_name text, p_max integer) returns text: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.trim_notifications(p_user_id uuid) returns integer: plpgsql volatile definer
@@ -3264,6 +3381,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.unreferenced_blobs(p_keys text[]) returns text[]: plpgsql stable definer; kijko_server, kijko_worker
 -- private.unsubscribe(p_token text, p_at timestamp with time zone DEFAULT now()) returns text: plpgsql volatile definer; anon, authenticated
 -- private.unsubscribe_token(p_user_id uuid, p_category text, p_at timestamp with time zone DEFAULT now()) returns text: plpgsql stable definer
+-- private.update_team_member(p_id text, p_body jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.usage_lock(p_org_id uuid, p_metric text) returns bigint: sql immutable
 -- private.usage_period(p_metric text, p_at timestamp with time zone) returns date: sql immutable
 -- private.usage_resets_at(p_metric text, p_at timestamp with time zone) returns timestamp with time zone: sql immutable

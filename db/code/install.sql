@@ -19,9 +19,14 @@
 {{ template "audit/functions.sql" . }}
 {{ template "audit/access.sql" . }}
 {{ template "team/permissions.sql" . }}
-{{ template "organizations/functions.sql" . }}
-{{ template "organizations/triggers.sql" . }}
-{{ template "organizations/access.sql" . }}
+{{ template "team/organizations.sql" . }}
+{{ template "team/functions.sql" . }}
+{{ template "team/members.sql" . }}
+{{ template "team/invitations.sql" . }}
+{{ template "team/accept.sql" . }}
+{{ template "team/api.sql" . }}
+{{ template "team/triggers.sql" . }}
+{{ template "team/access.sql" . }}
 {{ template "events/functions.sql" . }}
 {{ template "events/ephemeral.sql" . }}
 {{ template "events/sockets.sql" . }}

@@ -15,7 +15,7 @@
 //	               <tag>.<operationId>
 //	x-events       schema of the events where an answer is a text/event-stream; stands beside the media type's schema
 //	x-metered      the metric of the plan of which a call costs a unit; its answers carry the X-RateLimit headers
-//	x-probe        a good body: tests call the operation with it, with ids of another tenant and while the database is away. false: only tests of its
+//	x-probe        a good body, or the query of a GET: tests call the operation with it, with ids of another tenant and while the database is away. false: only tests of its
 //	               own call it
 //	x-rate         {limit, per (seconds), key: [user|ip|<path parameter>]}, counted in this process
 //	x-shared-rate  the same, counted for all processes in Postgres (one more round trip)

@@ -573,7 +573,8 @@ begin
     return v.response;
   end if;
   execute format('select api.%I($1)', p_operation) into v_response using p;
-  perform private.finish_idempotent(p_key, v_response);
+  -- What an operation shows once is not stored: app.kept_answer is the answer without it.
+  perform private.finish_idempotent(p_key, coalesce(nullif(current_setting('app.kept_answer', true), '')::jsonb, v_response));
   return v_response;
 end
 $$;
@@ -721,7 +722,7 @@ declare
   v_xid xid8;
 begin
   if p_unique_key is not null then
-    -- Serialises callers with the same key until commit; others never meet.
+    -- Serializes callers with the same key until commit; others never meet.
     perform pg_advisory_xact_lock(hashtextextended('job ' || p_unique_key, 0));
     if exists (select from jobs.unique_keys where key = p_unique_key) then
       return null;
@@ -1296,7 +1297,924 @@ $$;
 comment on function private.create_organization is
   'A new organization on plan free with its owner; returns its id. Judges: callable by definer functions of ours only.';
 
--- Whoever loses a membership loses its sessions in the same transaction, so that the next call finds nothing.
+-- Seats, the lock under which they are counted, and who may manage whom (contract 40, sections 2 and 5). The tables of a team have no grant to
+-- write: these functions are the only doors, for HTTP, psql and Supabase's API alike. Each takes the lock on the organization's row first and
+-- reads the caller's role below it, so that an admin who was demoted a moment ago manages no member any more.
+
+grant execute on function private.assert_team_invitations_row to authenticated, service_role, kijko_server, kijko_worker;
+
+create or replace function private.team_rank(p_role text) returns integer
+language sql immutable parallel safe
+return case p_role when 'owner' then 4 when 'admin' then 3 when 'member' then 2 when 'viewer' then 1 else 0 end;
+comment on function private.team_rank is 'Order of the roles in an organization; 0 is none.';
+
+create or replace function private.require_team_gate() returns void
+language plpgsql stable
+as $$
+begin
+  perform private.require_gate('team_management', 'Managing a team is part of the Teams and Enterprise plans.');
+end
+$$;
+comment on function private.require_team_gate is '403 PLAN_UPGRADE_REQUIRED unless the caller''s plan has team management.';
+
+-- The lock of seats, roles and ownership. Foreign keys to the organization do not wait for it.
+create or replace function private.lock_organization(p_org_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform from public.organizations o where o.id = p_org_id for no key update;
+end
+$$;
+comment on function private.lock_organization is 'Makes changes of an organization''s people follow each other. Judges: callable by definer functions of ours only.';
+
+create or replace function private.begin_managing(p_permission text) returns text
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_role text;
+begin
+  perform private.require_permission(p_permission);
+  perform private.lock_organization(private.org_id());
+  select m.role into v_role from public.memberships m
+  where m.organization_id = private.org_id() and m.user_id = private.user_id() and m.status = 'active';
+  if not found then
+    perform private.refuse(403, 'ORG_REQUIRED', 'You are not an active member of this organization.');
+  elsif not exists (select from public.role_permissions p where p.role = v_role and p.permission = p_permission) then
+    perform private.refuse(403, 'FORBIDDEN', 'Your role does not allow this. Ask an owner or admin of your organization.');
+  end if;
+  return v_role;
+end
+$$;
+comment on function private.begin_managing is
+  'Locks the caller''s organization and gives their role in it now, if it has the permission. Judges: the permission, before and under the lock. Errors: 403 FORBIDDEN, ORG_REQUIRED.';
+
+-- The member whom the caller, with this role, wants to manage.
+create or replace function private.managed_member(p_id text, p_role text) returns public.memberships
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  m public.memberships;
+begin
+  select * into m from public.memberships x where x.id = private.as_uuid(p_id) and x.organization_id = private.org_id() for update;
+  if not found then
+    perform private.refuse(404, 'NOT_FOUND', format('Member with ID %s not found', left(p_id, 100)));
+  elsif m.user_id = private.user_id() then
+    perform private.refuse(403, 'CANNOT_MANAGE_SELF', 'You cannot change or remove yourself.');
+  elsif private.team_rank(p_role) < 3 or private.team_rank(m.role) >= private.team_rank(p_role) then
+    perform private.refuse(403, 'FORBIDDEN', 'You can manage members of a lower role than yours only.');
+  end if;
+  return m;
+end
+$$;
+comment on function private.managed_member is
+  'A member of the caller''s organization whom that role may manage: never oneself, only lower roles, only by owner and admins. Judges: callable by definer functions of ours, after private.begin_managing. Errors: 404 NOT_FOUND, 403 CANNOT_MANAGE_SELF, FORBIDDEN.';
+
+-- ------------------------------------------------------------------------------------------------------------------------- seats
+
+-- The client subtracts from it, so unlimited is a large number and never -1.
+create or replace function private.max_seats(p_org_id uuid) returns integer
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+declare
+  v_limit bigint := private.plan_limit(p_org_id, 'seats');
+begin
+  return case when v_limit = -1 then 9999 else coalesce(v_limit, 0) end;
+end
+$$;
+comment on function private.max_seats is 'Seats of an organization''s effective plan; unlimited is 9999. Judges: callable by definer functions of ours only.';
+
+create or replace function private.seats_used(p_org_id uuid) returns integer
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (select count(*) from public.memberships m where m.organization_id = p_org_id)
+    + (select count(*) from public.team_invitations i where i.organization_id = p_org_id and i.status = 'pending' and i.expires_at > now());
+end
+$$;
+comment on function private.seats_used is 'Members of every status and invitations that can still be accepted. Judges: callable by definer functions of ours only.';
+
+-- p_tells: does the caller belong there? Others learn that there is no seat, and no numbers.
+create or replace function private.require_seats(p_org_id uuid, p_requested integer, p_tells boolean default true, p_field text default null) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_limit integer := private.max_seats(p_org_id);
+  v_used integer := private.seats_used(p_org_id);
+begin
+  if v_used + p_requested <= v_limit then
+    return;
+  end if;
+  perform private.refuse(429, 'QUOTA_EXCEEDED',
+    case when not p_tells then 'The team has no free seat. Ask who invited you.'
+      else format('Your plan has %s seats, and %s are taken by members and pending invitations.', v_limit, v_used) end, p_field,
+    case when p_tells then jsonb_build_object('metric', 'seats', 'limit', v_limit, 'used', v_used, 'requested', p_requested,
+      'plan', private.effective_plan(p_org_id)) else '{"metric": "seats"}' end);
+end
+$$;
+comment on function private.require_seats is
+  '429 QUOTA_EXCEEDED unless that many more seats are free. Call it under private.lock_organization. Judges: callable by definer functions of ours only.';
+
+-- The team as its members see it, and what is done to members. What follows from a change hangs on the table (triggers here and of other
+-- features): sessions end, projects move to the owner, habits and reflexes stop, people are told, the audit trail is written.
+
+create or replace function private.person_name(u public.users) returns text
+language sql stable parallel safe
+return coalesce(nullif(private.without_blanks(u.first_name || ' ' || u.last_name), ''), u.email);
+comment on function private.person_name is 'First and last name, or the e-mail address of a person without any.';
+
+create or replace function private.team_member_json(m public.memberships, u public.users) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', m.id, 'teamId', m.organization_id, 'userId', m.user_id, 'email', u.email,
+  'name', private.person_name(u), 'avatarUrl', u.avatar_url, 'role', m.role, 'status', m.status, 'joinedAt', private.iso(m.joined_at),
+  'lastActiveAt', private.iso(m.last_active_at)));
+comment on function private.team_member_json is 'TeamMember.';
+
+create or replace function private.team_members_json() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(private.team_member_json(m, u) order by m.status, private.team_rank(m.role) desc, m.joined_at, m.id), '[]')
+    from public.memberships m join public.users u on u.id = m.user_id
+    where m.organization_id = private.org_id()
+  );
+end
+$$;
+comment on function private.team_members_json is 'Everybody of the caller''s organization: active ones first, then by role and time. Judges: private.org_id() only.';
+grant execute on function private.team_members_json to authenticated;
+
+create or replace function private.team_member_of(p_org_id uuid, p_user_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select private.team_member_json(m, u) from public.memberships m join public.users u on u.id = m.user_id
+    where m.organization_id = p_org_id and m.user_id = p_user_id
+  );
+end
+$$;
+comment on function private.team_member_of is 'One TeamMember. Judges: callable by definer functions of ours only.';
+
+create or replace function private.team_json() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select jsonb_build_object('id', o.id, 'name', o.name,
+      'ownerId', (select m.user_id from public.memberships m where m.organization_id = o.id and m.role = 'owner'),
+      'maxSeats', private.max_seats(o.id), 'createdAt', private.iso(o.created_at), 'updatedAt', private.iso(o.updated_at))
+    from public.organizations o where o.id = private.org_id()
+  );
+end
+$$;
+comment on function private.team_json is 'Team. Judges: private.org_id() only.';
+
+create or replace function private.team_overview_json() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.org_id();
+  v_max integer := private.max_seats(v_org);
+  v_members integer := (select count(*) from public.memberships m where m.organization_id = v_org);
+  v_used integer := private.seats_used(v_org);
+begin
+  perform private.require_team_gate();
+  return jsonb_build_object('team', private.team_json(), 'members', private.team_members_json(),
+    'invitations', case when private.has_permission('canInviteMembers') then private.team_invitations_json() else '[]' end,
+    'stats', jsonb_build_object('totalMembers', v_members,
+      'activeMembers', (select count(*) from public.memberships m where m.organization_id = v_org and m.status = 'active'),
+      'pendingInvites', v_used - v_members, 'maxSeats', v_max, 'availableSeats', v_max - v_used),
+    'currentUserRole', private.org_role());
+end
+$$;
+comment on function private.team_overview_json is
+  'TeamOverview; invitations only for who may invite. Judges: private.org_id() and the role in it. Errors: 403 PLAN_UPGRADE_REQUIRED.';
+grant execute on function private.team_overview_json to authenticated;
+
+create or replace function private.rename_team(p_name jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_name text := case when jsonb_typeof(p_name) = 'string' then private.without_blanks(p_name #>> '{}') end;
+begin
+  perform private.begin_managing('canManageTeam');
+  perform private.require_team_gate();
+  if coalesce(char_length(v_name), 0) not between 1 and 100 then
+    perform private.refuse_field('name', 'The name must have 1 to 100 characters.');
+  end if;
+  update public.organizations o set name = v_name where o.id = private.org_id();
+  return private.team_json();
+end
+$$;
+comment on function private.rename_team is
+  'Gives the caller''s organization another name. Judges: canManageTeam. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 400 VALIDATION_ERROR.';
+grant execute on function private.rename_team to authenticated;
+
+create or replace function private.change_role(p_id text, p_role text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_actor text := private.begin_managing('canChangeRoles');
+  m public.memberships;
+begin
+  perform private.require_team_gate();
+  m := private.managed_member(p_id, v_actor);
+  if private.team_rank(p_role) > private.team_rank(v_actor) then
+    perform private.refuse(403, 'FORBIDDEN', 'You cannot give a role above your own.', 'role');
+  end if;
+  if p_role = 'owner' then
+    perform private.transfer_team(m, v_actor);
+  elsif p_role <> m.role then
+    update public.memberships x set role = p_role where x.id = m.id;
+  end if;
+  return private.team_member_of(m.organization_id, m.user_id);
+end
+$$;
+comment on function private.change_role is
+  'Gives a member another role; owner hands the organization over. Judges: canChangeRoles and private.managed_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 MEMBER_INACTIVE.';
+
+-- Two statements under the lock: between them there is no owner, which no other transaction sees.
+create or replace function private.transfer_team(m public.memberships, p_role text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if not exists (select from public.role_permissions p where p.role = p_role and p.permission = 'canTransferOwnership') then
+    perform private.refuse(403, 'FORBIDDEN', 'Only the owner can hand the organization over.', 'role');
+  elsif m.status <> 'active' then
+    perform private.refuse(409, 'MEMBER_INACTIVE', 'This member is deactivated. Reactivate them first.', 'role');
+  end if;
+  update public.memberships x set role = 'admin' where x.organization_id = m.organization_id and x.role = 'owner';
+  update public.memberships x set role = 'owner' where x.id = m.id;
+  update public.organizations o set updated_at = now() where o.id = m.organization_id;
+end
+$$;
+comment on function private.transfer_team is
+  'Makes an active member the owner and the former owner an admin. Judges: canTransferOwnership of the caller''s role; callable by definer functions of ours, under the lock. Errors: 403 FORBIDDEN, 409 MEMBER_INACTIVE.';
+
+create or replace function private.change_status(p_id text, p_status text, p_gated boolean) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_actor text := private.begin_managing('canManageTeam');
+  m public.memberships;
+begin
+  if p_gated then
+    perform private.require_team_gate();
+  end if;
+  m := private.managed_member(p_id, v_actor);
+  if m.status = p_status then
+    perform private.refuse(409, case p_status when 'active' then 'ALREADY_ACTIVE' else 'ALREADY_INACTIVE' end,
+      case p_status when 'active' then 'This member is active already.' else 'This member is deactivated already.' end);
+  end if;
+  update public.memberships x set status = p_status where x.id = m.id;
+  return private.team_member_of(m.organization_id, m.user_id);
+end
+$$;
+comment on function private.change_status is
+  'Deactivates or reactivates a member, who keeps the seat. Judges: canManageTeam and private.managed_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE, ALREADY_INACTIVE.';
+
+create or replace function private.update_team_member(p_id text, p_body jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_role text := p_body ->> 'role';
+  v_status text := p_body ->> 'status';
+begin
+  -- A caller without the permission is not told what else is wrong.
+  perform private.require_permission(case when v_role is null and v_status is not null then 'canManageTeam' else 'canChangeRoles' end);
+  if v_role is not null and v_status is not null then
+    perform private.refuse_field('status', 'Change either the role or the status.');
+  elsif v_status is not null then
+    if v_status not in ('active', 'inactive') then
+      perform private.refuse_field('status', 'status must be active or inactive.');
+    end if;
+    return private.change_status(p_id, v_status, true);
+  elsif coalesce(v_role, '') not in ('owner', 'admin', 'member', 'viewer') then
+    perform private.refuse_field('role', 'role must be owner, admin, member or viewer.');
+  end if;
+  return private.change_role(p_id, v_role);
+end
+$$;
+comment on function private.update_team_member is
+  'Changes the role or the status of a member. Judges: as private.change_role and private.change_status. Errors: theirs, and 400 VALIDATION_ERROR.';
+grant execute on function private.update_team_member to authenticated;
+
+create or replace function private.deactivate_team_member(p_id text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  return private.change_status(p_id, 'inactive', false);
+end
+$$;
+comment on function private.deactivate_team_member is 'On each plan, so that a team can shrink. Judges: as private.change_status. Errors: its.';
+
+create or replace function private.reactivate_team_member(p_id text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  return private.change_status(p_id, 'active', true);
+end
+$$;
+comment on function private.reactivate_team_member is 'On plans with team management. Judges: as private.change_status. Errors: its.';
+
+create or replace function private.remove_team_member(p_id text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_actor text := private.begin_managing('canRemoveMembers');
+  m public.memberships := private.managed_member(p_id, v_actor);
+begin
+  delete from public.memberships x where x.id = m.id;
+end
+$$;
+comment on function private.remove_team_member is
+  'Ends a membership, on each plan. Judges: canRemoveMembers and private.managed_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND.';
+
+create or replace function private.leave_team() returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  m public.memberships;
+begin
+  perform private.lock_organization(private.org_id());
+  select * into m from public.memberships x where x.organization_id = private.org_id() and x.user_id = private.user_id() and x.status = 'active' for update;
+  if not found then
+    perform private.refuse(403, 'ORG_REQUIRED', 'You are not an active member of this organization.');
+  elsif m.role = 'owner' then
+    perform private.refuse(409, 'OWNER_REQUIRED', 'The owner cannot leave. Hand the organization over first.');
+  end if;
+  delete from public.memberships x where x.id = m.id;
+end
+$$;
+comment on function private.leave_team is 'Ends the caller''s own membership. Judges: private.user_id() in private.org_id(). Errors: 409 OWNER_REQUIRED, 403 ORG_REQUIRED.';
+grant execute on function private.deactivate_team_member, private.reactivate_team_member, private.remove_team_member, private.leave_team to authenticated;
+
+-- Invitations (contract 40, 5.3). A pending one keeps a seat until its time is over. The token is shown in the answer that makes it and in the
+-- mail, and nowhere else: stored is its hash, and a sent mail forgets its body (mail/functions.sql).
+
+create or replace function private.new_invitation_token() returns text
+language sql volatile
+-- 366 random bits, hashed to 256, base64url without padding.
+return translate(encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'base64'), '+/=', '-_');
+comment on function private.new_invitation_token is 'A fresh secret.';
+
+create or replace function private.invitation_hash(p_token text) returns bytea
+language sql immutable parallel safe
+return sha256(convert_to(p_token, 'UTF8'));
+comment on function private.invitation_hash is 'What is stored of an invitation''s token.';
+
+create or replace function private.team_invitation_json(i public.team_invitations, p_token text default '') returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  u public.users;
+begin
+  select * into u from public.users x where x.id = i.invited_by;
+  return jsonb_strip_nulls(jsonb_build_object('id', i.id, 'teamId', i.organization_id, 'email', i.email, 'role', i.role,
+    -- The sender may have been erased since.
+    'invitedBy', jsonb_build_object('id', coalesce(u.id, '00000000-0000-0000-0000-000000000000'),
+      'name', case when u.id is null then 'Deleted user' else private.person_name(u) end),
+    'message', i.message, 'token', p_token,
+    'status', case when i.status = 'pending' and i.expires_at <= now() then 'expired' else i.status end,
+    'expiresAt', private.iso(i.expires_at), 'createdAt', private.iso(i.created_at)));
+end
+$$;
+comment on function private.team_invitation_json is 'TeamInvitation. Judges: callable by definer functions of ours only.';
+
+create or replace function private.team_invitations_json() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(private.team_invitation_json(i) order by i.created_at desc, i.id), '[]')
+    from public.team_invitations i
+    where i.organization_id = private.org_id() and i.status in ('pending', 'expired')
+  );
+end
+$$;
+comment on function private.team_invitations_json is 'Open and expired invitations of the caller''s organization. Judges: callable by definer functions of ours only, which have judged the role.';
+
+create or replace function private.list_team_invitations() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  perform private.require_permission('canInviteMembers');
+  perform private.require_team_gate();
+  return private.team_invitations_json();
+end
+$$;
+comment on function private.list_team_invitations is 'TeamInvitation[]. Judges: canInviteMembers. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED.';
+grant execute on function private.list_team_invitations to authenticated;
+
+-- The addresses of a body as they are compared, each once, in the order in which they came.
+create or replace function private.invited_addresses(p_emails jsonb) returns text[]
+language plpgsql stable
+as $$
+declare
+  v_emails jsonb := private.as_array(p_emails, 'emails');
+  v_invalid jsonb;
+begin
+  if coalesce(jsonb_array_length(v_emails), 0) not between 1 and 50 then
+    perform private.refuse_field('emails', 'Invite 1 to 50 addresses at a time.');
+  end if;
+  select jsonb_agg(left(e #>> '{}', 254) order by n) into v_invalid
+  from jsonb_array_elements(v_emails) with ordinality t (e, n)
+  where jsonb_typeof(e) <> 'string' or private.clean_email(e #>> '{}') is null;
+  if v_invalid is not null then
+    perform private.refuse(400, 'VALIDATION_ERROR', 'These are no e-mail addresses that we can send to.', 'emails', jsonb_build_object('invalid', v_invalid));
+  end if;
+  return (
+    select array_agg(d.email order by d.n)
+    from (select private.clean_email(e) as email, min(n) as n from jsonb_array_elements_text(v_emails) with ordinality t (e, n) group by 1) d
+  );
+end
+$$;
+comment on function private.invited_addresses is '1 to 50 addresses, cleaned and without doubles, or 400 VALIDATION_ERROR about emails (details.invalid).';
+
+-- What stands in the way of inviting these addresses, under the lock.
+create or replace function private.judge_addresses(p_org_id uuid, p_emails text[], p_except uuid default null) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_taken jsonb;
+begin
+  select jsonb_agg(e order by n) into v_taken
+  from unnest(p_emails) with ordinality t (e, n)
+  where exists (select from public.users u join public.memberships m on m.user_id = u.id where u.email = e and m.organization_id = p_org_id);
+  if v_taken is not null then
+    perform private.refuse(409, 'ALREADY_MEMBER', 'These people are members already, active or deactivated.', 'emails', jsonb_build_object('emails', v_taken));
+  end if;
+  -- The hourly job may not have been here yet.
+  update public.team_invitations i set status = 'expired'
+  where i.organization_id = p_org_id and i.status = 'pending' and i.expires_at <= now() and i.id is distinct from p_except;
+  select jsonb_agg(e order by n) into v_taken
+  from unnest(p_emails) with ordinality t (e, n)
+  where exists (select from public.team_invitations i
+    where i.organization_id = p_org_id and i.email = e and i.status = 'pending' and i.id is distinct from p_except);
+  if v_taken is not null then
+    perform private.refuse(409, 'INVITATION_PENDING', 'These people are invited already. Send the invitation again instead.', 'emails',
+      jsonb_build_object('emails', v_taken));
+  end if;
+end
+$$;
+comment on function private.judge_addresses is
+  'Refuses addresses of members and of pending invitations. Judges: callable by definer functions of ours only. Errors: 409 ALREADY_MEMBER, INVITATION_PENDING.';
+
+-- Withdrawn ones are kept for a while, so seats alone do not bound how many there are.
+create or replace function private.take_invitation_allowance(p_org_id uuid, p_requested integer) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_limit constant integer := 1000;
+  v_frees_at timestamptz;
+begin
+  select i.created_at + interval '1 hour' into v_frees_at from public.team_invitations i
+  where i.organization_id = p_org_id and i.created_at > clock_timestamp() - interval '1 hour'
+  order by i.created_at desc offset c_limit - p_requested limit 1;
+  if found then
+    perform private.refuse(429, 'RATE_LIMITED', format('An organization can make %s invitations an hour. Please try again later.', c_limit), null,
+      jsonb_build_object('limit', c_limit, 'remaining', 0, 'resetsAt', private.iso(v_frees_at)));
+  end if;
+end
+$$;
+comment on function private.take_invitation_allowance is
+  'Refuses 429 RATE_LIMITED when the organization would have made more than 1,000 invitations in the last hour. Call it under private.lock_organization. Judges: callable by definer functions of ours only.';
+
+-- The mail, and the job that tells an existing account. It is a job so that inviting costs the same whether there is an account or not.
+create or replace function private.send_invitation(i public.team_invitations, p_token text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_team text := (select private.one_line(o.name) from public.organizations o where o.id = i.organization_id);
+  v_sender text := (select private.one_line(private.person_name(u)) || ' (' || u.email || ')' from public.users u where u.id = i.invited_by);
+  v_link text := private.app_url() || '/team-invitation?token=' || p_token;
+  v_subject text := 'Invitation to join ' || v_team;
+  v_first text := format('%s invites you to join %s at Kijko as %s.', v_sender, v_team, i.role);
+  v_last text := format('The invitation is for %s and is good until %s UTC. If you did not expect it, ignore this mail.', i.email,
+    to_char(i.expires_at at time zone 'UTC', 'FMMonth FMDD, YYYY, HH24:MI'));
+  v_frees_at timestamptz;
+begin
+  perform private.enqueue('invitations.tell', jsonb_build_object('invitationId', i.id), now(), 'invitations.tell:' || i.id);
+  if not private.has_mail() or private.app_url() = '' then
+    return;
+  end if;
+  -- What waits still would bring a token that is dead by now.
+  delete from private.mails m
+  where m.kind = 'team_invitation' and m.organization_id = i.organization_id and m.to_address = i.email and m.sent_at is null;
+  select m.created_at + interval '1 hour' into v_frees_at from private.mails m
+  where m.kind = 'team_invitation' and m.organization_id = i.organization_id and m.to_address = i.email
+    and m.created_at > clock_timestamp() - interval '1 hour'
+  order by m.created_at desc offset 4 limit 1;
+  if found then
+    perform private.refuse(429, 'RATE_LIMITED', format('%s got 5 invitations within an hour. Please try again later.', i.email), null,
+      jsonb_build_object('limit', 5, 'remaining', 0, 'resetsAt', private.iso(v_frees_at)));
+  end if;
+  perform private.queue_mail('team_invitation', i.organization_id, i.invited_by, i.email, v_subject,
+    v_first || E'\n\n' || coalesce(i.message || E'\n\n', '') || 'Accept it here: ' || v_link || E'\n\n' || v_last || E'\n',
+    format('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>%s</title></head><body><p>%s</p>%s'
+        || '<p><a href="%s">Accept the invitation</a></p><p><small>%s</small></p></body></html>',
+      private.html_text(v_subject), private.html_text(v_first),
+      coalesce('<blockquote>' || replace(private.html_text(i.message), E'\n', '<br>') || '</blockquote>', ''),
+      private.html_text(v_link), private.html_text(v_last)));
+end
+$$;
+comment on function private.send_invitation is
+  'Queues the mail of an invitation with its token. Judges: callable by definer functions of ours only. Errors: 429 RATE_LIMITED.';
+
+create or replace function private.invite_members(p_body jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.org_id();
+  v_role text := p_body ->> 'role';
+  v_message text := nullif(private.trimmed(p_body ->> 'message'), '');
+  v_emails text[];
+  v_actor text;
+  v_email text;
+  v_token text;
+  i public.team_invitations;
+  v_shown jsonb := '[]';
+  v_kept jsonb := '[]';
+begin
+  perform private.require_permission('canInviteMembers');
+  perform private.require_team_gate();
+  if coalesce(v_role, '') not in ('admin', 'member', 'viewer') then
+    perform private.refuse_field('role', 'role must be admin, member or viewer. Ownership is handed over, not invited to.');
+  elsif char_length(v_message) > 500 then
+    perform private.refuse_field('message', 'The message may have 500 characters.');
+  end if;
+  v_emails := private.invited_addresses(p_body -> 'emails');
+
+  v_actor := private.begin_managing('canInviteMembers');
+  if private.team_rank(v_role) > private.team_rank(v_actor) then
+    perform private.refuse(403, 'FORBIDDEN', 'You cannot give a role above your own.', 'role');
+  end if;
+  perform private.judge_addresses(v_org, v_emails);
+  perform private.require_seats(v_org, cardinality(v_emails));
+  perform private.take_invitation_allowance(v_org, cardinality(v_emails));
+  foreach v_email in array v_emails loop
+    v_token := private.new_invitation_token();
+    insert into public.team_invitations (organization_id, email, role, message, invited_by, token_hash, expires_at)
+    values (v_org, v_email, v_role, v_message, private.user_id(), private.invitation_hash(v_token), now() + interval '7 days')
+    returning * into i;
+    perform private.send_invitation(i, v_token);
+    v_shown := v_shown || private.team_invitation_json(i, v_token);
+    v_kept := v_kept || private.team_invitation_json(i);
+  end loop;
+  -- An answer that is replayed tells no token.
+  perform set_config('app.kept_answer', v_kept::text, true);
+  return v_shown;
+end
+$$;
+comment on function private.invite_members is
+  'Invites addresses, all or none, within the seats. Judges: canInviteMembers, a role not above the caller''s. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 409 ALREADY_MEMBER, INVITATION_PENDING, 429 QUOTA_EXCEEDED, RATE_LIMITED.';
+grant execute on function private.invite_members to authenticated;
+
+-- Under the lock of the organization.
+create or replace function private.open_invitation(p_id text) returns public.team_invitations
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  i public.team_invitations;
+begin
+  select * into i from public.team_invitations x where x.id = private.as_uuid(p_id) and x.organization_id = private.org_id() for update;
+  if not found then
+    perform private.refuse(404, 'NOT_FOUND', format('Invitation with ID %s not found', left(p_id, 100)));
+  elsif i.status not in ('pending', 'expired') then
+    perform private.refuse(409, 'INVITATION_NOT_PENDING', format('This invitation was %s already.', i.status));
+  end if;
+  return i;
+end
+$$;
+comment on function private.open_invitation is
+  'An invitation of the caller''s organization that is pending or expired. Judges: callable by definer functions of ours, after private.begin_managing. Errors: 404 NOT_FOUND, 409 INVITATION_NOT_PENDING.';
+
+create or replace function private.resend_team_invitation(p_id text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_actor text := private.begin_managing('canInviteMembers');
+  v_token text := private.new_invitation_token();
+  i public.team_invitations;
+begin
+  perform private.require_team_gate();
+  i := private.open_invitation(p_id);
+  if private.team_rank(i.role) > private.team_rank(v_actor) then
+    perform private.refuse(403, 'FORBIDDEN', 'You cannot give a role above your own.');
+  end if;
+  perform private.judge_addresses(i.organization_id, array[i.email], i.id);
+  if i.status = 'expired' or i.expires_at <= now() then
+    perform private.require_seats(i.organization_id, 1);
+  end if;
+  update public.team_invitations x
+  set status = 'pending', token_hash = private.invitation_hash(v_token), expires_at = now() + interval '7 days', created_at = now()
+  where x.id = i.id
+  returning * into i;
+  -- Who sends it again stands in the mail.
+  i.invited_by := private.user_id();
+  perform private.send_invitation(i, v_token);
+  select * into i from public.team_invitations x where x.id = i.id;
+  perform set_config('app.kept_answer', private.team_invitation_json(i)::text, true);
+  return private.team_invitation_json(i, v_token);
+end
+$$;
+comment on function private.resend_team_invitation is
+  'A new token and seven new days; the old token is dead. Judges: canInviteMembers. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 INVITATION_NOT_PENDING, ALREADY_MEMBER, INVITATION_PENDING, 429 QUOTA_EXCEEDED, RATE_LIMITED.';
+
+create or replace function private.cancel_team_invitation(p_id text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_actor text := private.begin_managing('canInviteMembers');
+  i public.team_invitations := private.open_invitation(p_id);
+begin
+  update public.team_invitations x set status = 'cancelled' where x.id = i.id;
+  delete from private.mails m
+  where m.kind = 'team_invitation' and m.organization_id = i.organization_id and m.to_address = i.email and m.sent_at is null;
+end
+$$;
+comment on function private.cancel_team_invitation is
+  'Ends an invitation and frees its seat, on each plan. Judges: canInviteMembers. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 409 INVITATION_NOT_PENDING.';
+grant execute on function private.resend_team_invitation, private.cancel_team_invitation to authenticated;
+
+-- ---------------------------------------------------------------------------------------------------------------- for the worker
+
+create or replace function private.tell_invited(p_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  i public.team_invitations;
+begin
+  select * into i from public.team_invitations x where x.id = p_id and x.status = 'pending' and x.expires_at > now();
+  -- The link with the token is in the mail alone.
+  perform private.notify(u.id, 'team_activity', format('You are invited to %s', private.one_line(o.name)),
+    format('%s invites you as %s. The link is in your mail.', private.shown_name(i.invited_by), i.role),
+    jsonb_build_object('organizationId', o.id, 'invitationId', i.id), '/', false, 'team_invitation:' || i.id, i.invited_by)
+  from public.users u, public.organizations o
+  where u.email = i.email and o.id = i.organization_id;
+end
+$$;
+comment on function private.tell_invited is
+  'Notifies the account of an invited address, if there is one and the invitation is still open. Judges: callable by the worker only.';
+grant execute on function private.tell_invited to kijko_worker;
+
+create or replace function private.expire_invitations(p_at timestamptz default now()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  -- Who holds one sees by the clock that it is over; it is written down the next time.
+  update public.team_invitations i set status = 'expired'
+  where i.id in (select x.id from public.team_invitations x where x.status = 'pending' and x.expires_at <= p_at for update skip locked);
+  get diagnostics v_count = row_count;
+  delete from public.team_invitations i where i.status <> 'pending' and i.updated_at < p_at - interval '90 days';
+  return v_count;
+end
+$$;
+comment on function private.expire_invitations is
+  'Writes down which invitations are over, and forgets closed ones after 90 days; gives how many expired. Judges: callable by schedules only.';
+
+-- The other side of an invitation: who has its token looks it up, signs up with it or accepts it. The token is all that is asked for; without
+-- a good one nothing is told of any invitation, account or organization.
+
+create or replace function private.judge_invitation(i public.team_invitations, p_email text, p_field text) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if i.id is null then
+    perform private.refuse(404, 'INVITATION_NOT_FOUND', 'This invitation does not exist.', p_field);
+  elsif p_email is not null and p_email <> i.email then
+    perform private.refuse(403, 'INVITATION_EMAIL_MISMATCH', 'This invitation is for another e-mail address.', p_field);
+  elsif i.status <> 'pending' or i.expires_at <= now() then
+    perform private.refuse(409, 'INVITATION_EXPIRED', 'This invitation was used or withdrawn, or its time is over. Ask for another one.', p_field);
+  elsif not private.has_gate(i.organization_id, 'team_management') then
+    perform private.refuse(403, 'PLAN_UPGRADE_REQUIRED', 'The plan of this team takes no members at the moment. Ask who invited you.', p_field,
+      '{"requiredPlan": "teams"}');
+  end if;
+  -- The invitation itself is among the seats that are used.
+  perform private.require_seats(i.organization_id, 0, false, p_field);
+end
+$$;
+comment on function private.judge_invitation is
+  'Can this invitation be accepted, by this address (null: not asked)? Judges: callable by definer functions of ours only. Errors: 404 INVITATION_NOT_FOUND, 403 INVITATION_EMAIL_MISMATCH, PLAN_UPGRADE_REQUIRED, 409 INVITATION_EXPIRED, 429 QUOTA_EXCEEDED.';
+
+create or replace function private.look_up_invitation(p_token text) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  i public.team_invitations;
+begin
+  select * into i from public.team_invitations x where x.token_hash = private.invitation_hash(p_token);
+  perform private.judge_invitation(i, null, 'token');
+  return (
+    select jsonb_build_object('teamName', o.name, 'email', i.email, 'role', i.role,
+      'invitedBy', (private.team_invitation_json(i) -> 'invitedBy') - 'id', 'expiresAt', private.iso(i.expires_at))
+    from public.organizations o where o.id = i.organization_id
+  );
+end
+$$;
+comment on function private.look_up_invitation is 'What an invitation says to who has its token. Judges: the token. Errors: as private.judge_invitation.';
+grant execute on function private.look_up_invitation to anon, authenticated;
+
+-- Gives the organization. Sign-up calls it with the person it has just made.
+create or replace function private.accept_invitation(p_token_hash bytea, p_user_id uuid, p_field text default 'token') returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  i public.team_invitations;
+  v_email text := (select u.email from public.users u where u.id = p_user_id);
+begin
+  perform private.lock_organization(x.organization_id) from public.team_invitations x where x.token_hash = p_token_hash;
+  select * into i from public.team_invitations x where x.token_hash = p_token_hash for update;
+  perform private.judge_invitation(i, v_email, p_field);
+  if exists (select from public.memberships m where m.organization_id = i.organization_id and m.user_id = p_user_id) then
+    perform private.refuse(409, 'ALREADY_MEMBER', 'You are a member of this team already.', p_field);
+  end if;
+  update public.team_invitations x set status = 'accepted' where x.id = i.id;
+  insert into public.memberships (organization_id, user_id, role) values (i.organization_id, p_user_id, i.role);
+  update public.users u set default_organization_id = i.organization_id where u.id = p_user_id;
+  -- The tokens of this session say the former organization until they are refreshed.
+  update private.sessions s set organization_id = i.organization_id
+  where s.id = coalesce(private.session_id(), private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id')))
+    and s.user_id = p_user_id and s.organization_id is not null;
+  return i.organization_id;
+end
+$$;
+comment on function private.accept_invitation is
+  'Makes the person of an invitation a member, and the organization their default one. Judges: token and address; callable by definer functions of ours only. Errors: as private.judge_invitation, and 409 ALREADY_MEMBER.';
+
+create or replace function private.accept_team_invitation(p_token text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user uuid := private.user_id();
+  v_org uuid;
+begin
+  if v_user is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  end if;
+  v_org := private.accept_invitation(private.invitation_hash(p_token), v_user);
+  return private.team_member_of(v_org, v_user);
+end
+$$;
+comment on function private.accept_team_invitation is 'TeamMember of the caller in the inviting organization. Judges: private.user_id() and the token. Errors: as private.accept_invitation, and 401 UNAUTHENTICATED.';
+grant execute on function private.accept_team_invitation to authenticated;
+
+-- The team of the organization that the caller acts in (contract 40, 5.1).
+
+create or replace function api.get_team(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.team_overview_json();
+end
+$$;
+comment on function api.get_team is 'GET /team: TeamOverview. Errors: 403 PLAN_UPGRADE_REQUIRED.';
+grant execute on function api.get_team to authenticated;
+
+create or replace function api.update_team(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.rename_team(p -> 'body' -> 'name');
+end
+$$;
+comment on function api.update_team is 'PATCH /team: Team. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED.';
+grant execute on function api.update_team to authenticated;
+
+create or replace function api.list_team_members(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.team_members_json();
+end
+$$;
+comment on function api.list_team_members is 'GET /team/members: TeamMember[], on each plan.';
+grant execute on function api.list_team_members to authenticated;
+
+create or replace function api.update_team_member(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.update_team_member(p ->> 'memberId', private.as_object(p -> 'body', 'body'));
+end
+$$;
+comment on function api.update_team_member is
+  'PATCH /team/members/{memberId}: role or status. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE, ALREADY_INACTIVE, MEMBER_INACTIVE.';
+grant execute on function api.update_team_member to authenticated;
+
+create or replace function api.deactivate_team_member(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.deactivate_team_member(p ->> 'memberId');
+end
+$$;
+comment on function api.deactivate_team_member is
+  'POST /team/members/{memberId}/deactivate, on each plan. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND, 409 ALREADY_INACTIVE.';
+grant execute on function api.deactivate_team_member to authenticated;
+
+create or replace function api.reactivate_team_member(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.reactivate_team_member(p ->> 'memberId');
+end
+$$;
+comment on function api.reactivate_team_member is
+  'POST /team/members/{memberId}/reactivate. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE.';
+grant execute on function api.reactivate_team_member to authenticated;
+
+create or replace function api.remove_team_member(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.remove_team_member(p ->> 'memberId');
+  return null;
+end
+$$;
+comment on function api.remove_team_member is 'DELETE /team/members/{memberId}, on each plan. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND.';
+grant execute on function api.remove_team_member to authenticated;
+
+create or replace function api.leave_team(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.leave_team();
+  return null;
+end
+$$;
+comment on function api.leave_team is 'POST /team/leave, on each plan. Errors: 409 OWNER_REQUIRED.';
+grant execute on function api.leave_team to authenticated;
+
+create or replace function api.list_team_invitations(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.list_team_invitations();
+end
+$$;
+comment on function api.list_team_invitations is 'GET /team/invitations: TeamInvitation[], pending and expired ones. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED.';
+grant execute on function api.list_team_invitations to authenticated;
+
+create or replace function api.create_team_invitations(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.invite_members(private.as_object(p -> 'body', 'body'));
+end
+$$;
+comment on function api.create_team_invitations is
+  'POST /team/invitations: all of them or none. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 409 ALREADY_MEMBER, INVITATION_PENDING, 429 QUOTA_EXCEEDED, RATE_LIMITED.';
+grant execute on function api.create_team_invitations to authenticated;
+
+create or replace function api.resend_team_invitation(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.resend_team_invitation(p ->> 'invitationId');
+end
+$$;
+comment on function api.resend_team_invitation is
+  'POST /team/invitations/{invitationId}/resend. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 INVITATION_NOT_PENDING, ALREADY_MEMBER, INVITATION_PENDING, 429 QUOTA_EXCEEDED, RATE_LIMITED.';
+grant execute on function api.resend_team_invitation to authenticated;
+
+create or replace function api.cancel_team_invitation(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.cancel_team_invitation(p ->> 'invitationId');
+  return null;
+end
+$$;
+comment on function api.cancel_team_invitation is
+  'DELETE /team/invitations/{invitationId}, on each plan. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 409 INVITATION_NOT_PENDING.';
+grant execute on function api.cancel_team_invitation to authenticated;
+
+create or replace function api.look_up_team_invitation(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.look_up_invitation(p ->> 'token');
+end
+$$;
+comment on function api.look_up_team_invitation is
+  'GET /team/invitations/lookup, without login: what the invitation of a token says. Errors: 404 INVITATION_NOT_FOUND, 409 INVITATION_EXPIRED, 403 PLAN_UPGRADE_REQUIRED, 429 QUOTA_EXCEEDED.';
+grant execute on function api.look_up_team_invitation to anon, authenticated;
+
+create or replace function api.accept_team_invitation(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.accept_team_invitation(p -> 'body' ->> 'token');
+end
+$$;
+comment on function api.accept_team_invitation is
+  'POST /team/invitations/accept: TeamMember. Errors: 404 INVITATION_NOT_FOUND, 403 INVITATION_EMAIL_MISMATCH, PLAN_UPGRADE_REQUIRED, 409 INVITATION_EXPIRED, ALREADY_MEMBER, 429 QUOTA_EXCEEDED, 401 UNAUTHENTICATED.';
+grant execute on function api.accept_team_invitation to authenticated;
+
+-- A membership that ends takes its sessions along in the same transaction, so that the next call finds nothing.
 create or replace function private.tg_memberships__end_sessions() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -1339,6 +2257,139 @@ create or replace trigger _200_judge_name before insert on public.organizations
 create or replace trigger _250_judge_new_name before update of name on public.organizations
   for each row when (old.name <> new.name) execute function private.tg_organizations__judge_name();
 
+-- ------------------------------------------------------------------------------------------------------------------------- rules
+
+-- A membership stays the one of this person in this organization, for every writer.
+create or replace function private.tg_memberships__guard() returns trigger
+language plpgsql volatile
+as $$
+begin
+  perform private.refuse(400, 'READ_ONLY_FIELD', 'A membership keeps its id, its organization and its person.',
+    case when new.organization_id <> old.organization_id then 'organizationId' when new.user_id <> old.user_id then 'userId' else 'id' end);
+  return new;
+end
+$$;
+comment on function private.tg_memberships__guard is 'Trigger: a membership is not given to another person or organization.';
+create or replace trigger _200_guard before update on public.memberships for each row
+  when ((old.id, old.organization_id, old.user_id) is distinct from (new.id, new.organization_id, new.user_id))
+  execute function private.tg_memberships__guard();
+
+-- Judged at the end of the transaction, because a transfer takes the role from one row and gives it to another; an index sees that there are
+-- never two. An organization that ends needs no owner, and an account that is erased has handed it over or ended it (contract 50, 9.3).
+create or replace function private.tg_memberships__keep_owner() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if exists (select from public.organizations o where o.id = old.organization_id) and exists (select from public.users u where u.id = old.user_id)
+    and not exists (select from public.memberships m where m.organization_id = old.organization_id and m.role = 'owner')
+  then
+    perform private.refuse(409, 'OWNER_REQUIRED', 'An organization has an owner. Hand it over first.');
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_memberships__keep_owner is 'Trigger: an organization is never left without an owner, by any writer.';
+create constraint trigger _800_keep_owner after update of role or delete on public.memberships deferrable initially deferred
+  for each row when (old.role = 'owner') execute function private.tg_memberships__keep_owner();
+
+create or replace function private.tg_team_invitations__guard() returns trigger
+language plpgsql volatile
+as $$
+begin
+  if (new.id, new.organization_id, new.email, new.role) is distinct from (old.id, old.organization_id, old.email, old.role) then
+    perform private.refuse(400, 'READ_ONLY_FIELD', 'An invitation keeps its organization, address and role.');
+  elsif old.status in ('accepted', 'cancelled') and new.status <> old.status or old.status = 'expired' and new.status = 'accepted' then
+    perform private.refuse(409, 'INVITATION_NOT_PENDING', format('An invitation cannot go from %s to %s.', old.status, new.status));
+  end if;
+  new.updated_at := now();
+  return new;
+end
+$$;
+comment on function private.tg_team_invitations__guard is 'Trigger: what is closed stays closed, and whom it is for stays as it is.';
+create or replace trigger _200_guard before update on public.team_invitations
+  for each row execute function private.tg_team_invitations__guard();
+
+-- ------------------------------------------------------------------------------------------------------------------------- telling
+
+create or replace function private.tg_team_invitations__tell() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  i public.team_invitations := coalesce(new, old);
+begin
+  if not exists (select from public.organizations o where o.id = i.organization_id) then
+    return null;
+  end if;
+  perform private.emit_org_change('invitation', i.id, case tg_op when 'INSERT' then 'created' when 'UPDATE' then 'updated' else 'deleted' end,
+    i.organization_id, case tg_op when 'UPDATE' then array_remove(array[case when new.status <> old.status then 'status' end,
+      case when new.expires_at <> old.expires_at then 'expiresAt' end], null) end);
+  if tg_op = 'INSERT' then
+    perform private.audit('team.member_invited', format('Invited %s as %s.', i.email, i.role),
+      jsonb_build_object('invitedEmail', i.email, 'role', i.role, 'invitationId', i.id), null, i.organization_id, i.invited_by);
+  elsif tg_op = 'UPDATE' and new.status = 'cancelled' and old.status <> 'cancelled' then
+    perform private.audit('team.invitation_cancelled', format('Withdrew the invitation of %s.', i.email),
+      jsonb_build_object('invitedEmail', i.email, 'role', i.role, 'invitationId', i.id), null, i.organization_id);
+  elsif tg_op = 'UPDATE' and new.token_hash <> old.token_hash then
+    perform private.audit('team.member_invited', format('Invited %s as %s again.', i.email, i.role),
+      jsonb_build_object('invitedEmail', i.email, 'role', i.role, 'invitationId', i.id), null, i.organization_id);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_team_invitations__tell is 'Trigger: events of invitations, and their lines of the audit trail.';
+create or replace trigger _900_tell after insert on public.team_invitations
+  for each row execute function private.tg_team_invitations__tell();
+create or replace trigger _900_tell_change after update on public.team_invitations for each row
+  when ((old.status, old.expires_at, old.token_hash) is distinct from (new.status, new.expires_at, new.token_hash))
+  execute function private.tg_team_invitations__tell();
+-- What retention forgets was shown in no list any more, except what had expired.
+create or replace trigger _900_tell_removed after delete on public.team_invitations
+  for each row when (old.status in ('pending', 'expired')) execute function private.tg_team_invitations__tell();
+
+create or replace function private.tg_memberships__audit() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  m public.memberships := coalesce(new, old);
+  v_actor uuid := private.user_id();
+  v_name text;
+  v_metadata jsonb;
+begin
+  select private.one_line(private.person_name(u)) into v_name from public.users u where u.id = m.user_id;
+  -- With the organization or the account everything that could be told goes as well.
+  if v_name is null or not exists (select from public.organizations o where o.id = m.organization_id) then
+    return null;
+  end if;
+  v_metadata := jsonb_build_object('targetUser', v_name, 'userId', m.user_id, 'memberId', m.id, 'role', m.role);
+  if tg_op = 'INSERT' then
+    perform private.audit('team.member_joined', format('%s joined as %s.', v_name, m.role), v_metadata, null, m.organization_id, coalesce(v_actor, m.user_id));
+  elsif tg_op = 'DELETE' then
+    perform private.audit('team.member_removed', format(case when v_actor = m.user_id then '%s left.' else '%s was removed.' end, v_name), v_metadata, null,
+      m.organization_id);
+  elsif new.status <> old.status then
+    perform private.audit(case new.status when 'active' then 'team.member_reactivated' else 'team.member_deactivated' end,
+      format(case new.status when 'active' then '%s was reactivated.' else '%s was deactivated.' end, v_name), v_metadata, null, m.organization_id);
+  elsif new.role = 'owner' then
+    perform private.audit('team.ownership_transferred', format('%s is the owner now.', v_name), v_metadata - 'role' || jsonb_build_object(
+      'oldRole', old.role, 'newRole', new.role), null, m.organization_id);
+  -- The former owner's new role is part of the transfer.
+  elsif old.role <> 'owner' then
+    perform private.audit('team.role_changed', format('%s is %s now, and was %s.', v_name, new.role, old.role), v_metadata - 'role' || jsonb_build_object(
+      'oldRole', old.role, 'newRole', new.role),
+      jsonb_build_array(jsonb_build_object('field', 'role', 'oldValue', old.role, 'newValue', new.role)), m.organization_id);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_memberships__audit is 'Trigger: who joined, left and changed, in the audit trail.';
+-- The owner comes with the organization.
+create or replace trigger _900_audit_joined after insert on public.memberships
+  for each row when (new.role <> 'owner') execute function private.tg_memberships__audit();
+create or replace trigger _900_audit_change after update on public.memberships
+  for each row when ((old.role, old.status) is distinct from (new.role, new.status)) execute function private.tg_memberships__audit();
+create or replace trigger _900_audit_removed after delete on public.memberships
+  for each row execute function private.tg_memberships__audit();
+
 -- Everybody sees the organization they act in and its people; writing goes through functions.
 grant select on public.organizations, public.memberships to authenticated;
 grant select (id, email, first_name, last_name, avatar_url, timezone, default_organization_id, created_at, updated_at)
@@ -1351,6 +2402,11 @@ create policy select_member on public.memberships for select to authenticated
 create policy select_colleague on public.users for select to authenticated
   using (id = (select private.user_id())
     or exists (select from public.memberships m where m.user_id = users.id and m.organization_id = (select private.org_id())));
+
+-- Invitations are seen by who may invite, never with the hash of their token.
+grant select (id, organization_id, email, role, message, invited_by, status, expires_at, created_at, updated_at) on public.team_invitations to authenticated;
+create policy select_inviting on public.team_invitations for select to authenticated
+  using (organization_id = (select private.org_id()) and (select private.has_permission('canInviteMembers')));
 
 -- Events: what a change tells those who watch (contract 30). The change's own transaction puts its events into the inbox, so there is
 -- no event without the change and no change without the event. A process that commits such a transaction then runs
@@ -2927,7 +3983,7 @@ comment on function private.finish_login is
   'Second half of a sign-in: counts a failure or begins a session. Judges: callable by the server only. Results: 401 INVALID_CREDENTIALS, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED.';
 grant execute on function private.finish_login to kijko_server;
 
--- One transaction: person, password, organization with owner and subscription, session. The address counts as unverified until its
+-- One transaction: person, password, organization with owner and subscription (or membership in the inviting one), session. The address counts as unverified until its
 -- owner proves it; users.email_verified_at says so.
 -- p: email, first_name, last_name, password_hash, meets_policy, invitation_token?, token_hash, user_agent.
 create or replace function private.sign_up(p jsonb, p_at timestamptz default now()) returns jsonb
@@ -2943,19 +3999,20 @@ begin
   if exists (select from public.users u where u.email = v_email) then
     perform private.refuse(409, 'EMAIL_TAKEN', 'There is already an account with this e-mail address.', 'email');
   end if;
-  if coalesce(p ->> 'invitation_token', '') <> '' then
-    -- Nobody can have been invited yet, so no token can be good; and a refused token refuses the sign-up.
-    perform private.refuse(404, 'INVITATION_NOT_FOUND', 'This invitation does not exist.', 'invitation_token');
-  end if;
   insert into public.users (email, first_name, last_name) values (v_email, v_first, v_last) returning id into v_user_id;
   insert into private.credentials (user_id, password_hash, meets_policy)
   values (v_user_id, p ->> 'password_hash', (p ->> 'meets_policy')::boolean);
-  v_org_id := private.create_organization(private.personal_organization_name(v_first, v_last, v_email), v_user_id);
+  if coalesce(p ->> 'invitation_token', '') <> '' then
+    -- A refused token refuses the sign-up.
+    v_org_id := private.accept_invitation(private.invitation_hash(p ->> 'invitation_token'), v_user_id, 'invitation_token');
+  else
+    v_org_id := private.create_organization(private.personal_organization_name(v_first, v_last, v_email), v_user_id);
+  end if;
   return private.begin_session(v_user_id, v_org_id, 'signup', p, p_at);
 end
 $$;
 comment on function private.sign_up is
-  'A new person with an organization of their own, signed in. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 404 INVITATION_NOT_FOUND, 409 EMAIL_TAKEN.';
+  'A new person, signed in: with an organization of their own, or in the one that invites them. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 409 EMAIL_TAKEN, and those of private.accept_invitation.';
 grant execute on function private.sign_up to kijko_server;
 
 -- People who sign in elsewhere: Keycloak or Supabase has signed a token, the server has verified it, and here it finds its person and
@@ -3445,7 +4502,7 @@ comment on function api.retry_dead_job is 'POST /admin/jobs/dead/{jobId}/retry. 
 grant execute on function api.list_dead_jobs, api.retry_dead_job to authenticated;
 
 -- Sessions that end tell the event log by its own trigger (events/triggers.sql), and memberships end their sessions by theirs
--- (organizations/triggers.sql).
+-- (team/triggers.sql).
 
 -- Whatever writes an address or a name meets the rules of sign-up. They are judged when they change and not by a check of the row, so
 -- that accounts older than a rule can still be worked with.
@@ -4784,7 +5841,7 @@ begin
 end
 $$;
 comment on function private.parse_repository_url is
-  'Provider, normalised URL and name of a repository address; nulls where it is none of a supported provider.';
+  'Provider, normalized URL and name of a repository address; nulls where it is none of a supported provider.';
 
 -- {"git.example.com": "gitlab"} of this installation.
 create or replace function private.git_host_provider(p_host text) returns text
@@ -6076,7 +7133,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   if tg_op = 'INSERT' then
-    -- Serialises the count.
+    -- Serializes the count.
     perform from public.projects p where p.id = new.project_id for no key update;
     if (select count(*) from public.project_repositories r where r.project_id = new.project_id) >= 100 then
       perform private.refuse_field('repositoryUrl', 'A project holds at most 100 repositories.');
@@ -7745,6 +8802,7 @@ begin
         when 'activity.prune' then perform private.prune_activity();
         when 'checkpoints.prune' then perform private.prune_checkpoints();
         when 'mails.prune' then perform private.prune_mails();
+        when 'invitations.expire' then perform private.expire_invitations();
         when 'habits.dispatch' then
           -- Again at once, in a transaction of its own, until nothing is due.
           if private.dispatch_habits() > 0 then
@@ -8365,16 +9423,26 @@ $$;
 comment on function private.take_mail is
   'The message, if it still has to be sent, and counts the attempt; no row when it was sent or is gone. Judges: callable by the worker only.';
 
+create or replace function private.has_token_link(p_body text) returns boolean
+language sql immutable parallel safe
+return p_body ~ '/(verify-email|reset-password|magic-link|team-invitation|project-invitation)\?token=';
+comment on function private.has_token_link is 'Does the body of a message hold a link that opens something to whoever has it?';
+
 create or replace function private.mark_mail_sent(p_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  update private.mails set sent_at = clock_timestamp() where id = p_id and sent_at is null;
+  -- A link with a token opens something, so it stays here only as long as it waits (contract 40, 1.4).
+  update private.mails m
+  set sent_at = clock_timestamp(),
+    body_text = case when private.has_token_link(m.body_text) then 'This message was sent. It held a link for its reader alone.' else m.body_text end,
+    body_html = case when private.has_token_link(m.body_html) then 'This message was sent. It held a link for its reader alone.' else m.body_html end
+  where m.id = p_id and m.sent_at is null;
   return found;
 end
 $$;
 comment on function private.mark_mail_sent is
-  'Says that a server accepted the message; false when that was known or the message is gone. Judges: callable by the worker only.';
+  'Says that a server accepted the message, and forgets a body with a token; false when that was known or the message is gone. Judges: callable by the worker only.';
 grant execute on function private.take_mail, private.mark_mail_sent to kijko_worker;
 
 create or replace function private.prune_mails(p_at timestamptz default now()) returns integer
@@ -10798,7 +11866,7 @@ Do not interpret beyond the text. End with the sentence that this is no legal ad
 
 <<code>>
 
-Cover the normal cases, the edges (empty, one, many, largest, smallest, null, Unicode), every error path, and each branch. One behaviour a \
+Cover the normal cases, the edges (empty, one, many, largest, smallest, null, Unicode), every error path, and each branch. One behavior a \
 test; the name of a test says what is expected. Replace the outside world by doubles, never the code under test. The tests must be able to \
 fail: assert values, not only that nothing was raised. Answer with one complete, runnable file; put a comment where the code seems to contain a bug.$p$);
   perform private.seed_skill(7, 'Slack Message Formatter', 'communication', 'text', 0.6, 1024, array['message*'],
@@ -16333,6 +17401,24 @@ create or replace trigger _900_tell after insert or delete on public.reflexes
 create or replace trigger _900_tell_change
   after update of trigger_config, conditions, is_active, consecutive_failures, last_error_message
   on public.reflexes for each row execute function private.tg_reflexes__tell();
+
+-- Who is removed leaves nothing running. A deactivated member's reflexes stay switched on: firing passes them over until the member is back.
+create or replace function private.tg_memberships__stop_reflexes() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  -- With the organization or the person the reflexes go too.
+  if exists (select from public.organizations o where o.id = old.organization_id)
+    and exists (select from public.users u where u.id = old.user_id) then
+    update public.reflexes set is_active = false
+    where user_id = old.user_id and organization_id = old.organization_id and is_active;
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_memberships__stop_reflexes is 'Trigger: a removed member''s reflexes of that organization are switched off.';
+create or replace trigger _500_stop_reflexes after delete on public.memberships
+  for each row execute function private.tg_memberships__stop_reflexes();
 
 -- Who sees and writes reflexes (contract 20, 16.1): their owner, whatever role they have. Skill, type and owner are set once; counters
 -- belong to functions. Whether the skill is visible is judged by the trigger, whoever inserts.

@@ -32,6 +32,19 @@ select set_config('seed.tenant', 'anna', false), set_config('app.user_id', (sele
 insert into public.usage_days (organization_id, metric, day, value) values (pg_temp.org(), 'api_calls', '2026-01-01', 1);
 -- audit.seed.sql
 select private.audit('context.created', 'A line of ' || pg_temp.tenant(), null, null, pg_temp.org(), pg_temp.person());
+-- team.seed.sql
+-- A colleague, and an invitation that waits.
+with u as (
+  insert into public.users (email, first_name, last_name, default_organization_id)
+  values ('colleague.of.' || lower(pg_temp.tenant()) || '@example.nl', 'Colleague of ' || pg_temp.tenant(), 'Ode', pg_temp.org()) returning id
+), m as (
+  insert into public.memberships (organization_id, user_id, role) select pg_temp.org(), id, 'member' from u returning id
+) select pg_temp.keep('memberId', id) from m;
+with i as (
+  insert into public.team_invitations (organization_id, email, role, invited_by, token_hash, expires_at)
+  values (pg_temp.org(), 'guest.of.' || lower(pg_temp.tenant()) || '@example.nl', 'member', pg_temp.person(), sha256(convert_to(pg_temp.tenant(), 'UTF8')),
+    now() + interval '7 days') returning id
+) select pg_temp.keep('invitationId', id) from i;
 -- projects.seed.sql
 select pg_temp.keep('projectId', (api.create_project(jsonb_build_object('body', jsonb_build_object('name', 'Billing of ' || pg_temp.tenant(),
   'description', pg_temp.secret(), 'privacy', 'shared', 'starred', true))) -> 'project' ->> 'id')::uuid);
@@ -101,6 +114,19 @@ select set_config('seed.tenant', 'boris', false), set_config('app.user_id', (sel
 insert into public.usage_days (organization_id, metric, day, value) values (pg_temp.org(), 'api_calls', '2026-01-01', 1);
 -- audit.seed.sql
 select private.audit('context.created', 'A line of ' || pg_temp.tenant(), null, null, pg_temp.org(), pg_temp.person());
+-- team.seed.sql
+-- A colleague, and an invitation that waits.
+with u as (
+  insert into public.users (email, first_name, last_name, default_organization_id)
+  values ('colleague.of.' || lower(pg_temp.tenant()) || '@example.nl', 'Colleague of ' || pg_temp.tenant(), 'Ode', pg_temp.org()) returning id
+), m as (
+  insert into public.memberships (organization_id, user_id, role) select pg_temp.org(), id, 'member' from u returning id
+) select pg_temp.keep('memberId', id) from m;
+with i as (
+  insert into public.team_invitations (organization_id, email, role, invited_by, token_hash, expires_at)
+  values (pg_temp.org(), 'guest.of.' || lower(pg_temp.tenant()) || '@example.nl', 'member', pg_temp.person(), sha256(convert_to(pg_temp.tenant(), 'UTF8')),
+    now() + interval '7 days') returning id
+) select pg_temp.keep('invitationId', id) from i;
 -- projects.seed.sql
 select pg_temp.keep('projectId', (api.create_project(jsonb_build_object('body', jsonb_build_object('name', 'Billing of ' || pg_temp.tenant(),
   'description', pg_temp.secret(), 'privacy', 'shared', 'starred', true))) -> 'project' ->> 'id')::uuid);

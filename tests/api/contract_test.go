@@ -121,7 +121,23 @@ GET /reflexes/{}/executions
 POST /webhooks/reflex/{}
 GET /webhooks/reflex/{}
 POST /events
-GET /projects/{}/completion`
+GET /projects/{}/completion
+GET /team
+PATCH /team
+PUT /team
+GET /team/members
+PATCH /team/members/{}
+PUT /team/members/{}
+DELETE /team/members/{}
+POST /team/members/{}/deactivate
+POST /team/members/{}/reactivate
+GET /team/invitations
+POST /team/invitations
+POST /team/invitations/{}/resend
+DELETE /team/invitations/{}
+GET /team/invitations/lookup
+POST /team/invitations/accept
+POST /team/leave`
 
 func TestTheContractsOperationsAreServed(t *testing.T) {
 	t.Parallel()

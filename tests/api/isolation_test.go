@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -96,6 +98,19 @@ func fill(path string, ids map[string]string) string {
 	})
 }
 
+// probe calls an operation with its x-probe: the body, or the query of a GET.
+func probe(c *client.Client, op *openapi.Operation, path string) client.Response {
+	query, isMap := op.Probe.(map[string]any)
+	if op.Method != http.MethodGet || !isMap {
+		return c.Do(op.Method, path, op.Probe)
+	}
+	values := url.Values{}
+	for name, value := range query {
+		values.Set(name, fmt.Sprint(value))
+	}
+	return c.Do(op.Method, path+"?"+values.Encode(), nil)
+}
+
 // isAdmin says that an operation is for the platform's staff: others are refused before anything is looked for.
 func isAdmin(op *openapi.Operation) bool { return strings.HasPrefix(op.Path, "/admin/") }
 
@@ -140,13 +155,13 @@ func TestTenantsAreIsolated(t *testing.T) {
 					ids := map[string]string{"projectId": anna.ids["projectId"], "repoId": anna.ids["repoId"], "fileId": anna.ids["fileId"]}
 					ids[name] = id
 					if op.Access == openapi.Service {
-						anna.In(t).Do(op.Method, fill(op.Path, ids), op.Probe).Problem(403, "FORBIDDEN")
+						probe(anna.In(t), op, fill(op.Path, ids)).Problem(403, "FORBIDDEN")
 						if id != boris.ids[name] {
-							service.In(t).Do(op.Method, fill(op.Path, ids), op.Probe).Problem(404, code)
+							probe(service.In(t), op, fill(op.Path, ids)).Problem(404, code)
 						}
 						continue
 					}
-					r := anna.In(t).Do(op.Method, fill(op.Path, ids), op.Probe)
+					r := probe(anna.In(t), op, fill(op.Path, ids))
 					require.Equal(t, 404, r.Status, "%s %s: %s", what, name, r.Body)
 					r.Problem(404, code)
 					require.NotContains(t, string(r.Body), "Boris")
@@ -187,7 +202,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 		p.Do("POST", mine+"/recovery", map[string]any{"action": "retry_branch", "branch": "x", "repositoryId": boris.ids["repoId"]}).Problem(404, "REPOSITORY_NOT_FOUND")
 	})
 	t.Run("ListsShowNothingOfOthers", func(t *testing.T) {
-		for _, path := range []string{"/projects", "/projects?filter=shared", "/projects?search=Boris", "/projects/stats", "/worktrees",
+		for _, path := range []string{"/team", "/team/members", "/team/invitations", "/projects", "/projects?filter=shared", "/projects?search=Boris", "/projects/stats", "/worktrees",
 			"/worktrees?projectIds=" + boris.ids["projectId"], "/projects/check-name?name=Billing+of+Boris", "/auth/organizations", "/auth/me",
 			"/projects/" + anna.ids["projectId"] + "/source-files", "/projects/" + anna.ids["projectId"] + "/files"} {
 			r := anna.In(t).Get(path).Want(200)
@@ -214,7 +229,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 			if !strings.Contains(op.Path, "{") || !op.IsProbed || op.Method == http.MethodDelete || op.Access == openapi.Service || isAdmin(op) {
 				continue
 			}
-			r := boris.In(t).Do(op.Method, fill(op.Path, boris.ids), op.Probe)
+			r := probe(boris.In(t), op, fill(op.Path, boris.ids))
 			require.NotEqual(t, 404, r.Status, "%s: %s", op.ID, r.Body)
 			if op.ID == "emailIngestionResult" {
 				r.Problem(503, "PROVIDER_NOT_CONFIGURED")
@@ -231,7 +246,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 }
 
 // public operations are the contract's rows public and signed, and what serves documents and health.
-var publicOperations = []string{"health", "healthLive", "healthReady", "logIn", "logOut", "openSocket", "receiveDelivery", "receiveDeliveryByQuery",
+var publicOperations = []string{"health", "healthLive", "healthReady", "logIn", "logOut", "lookUpTeamInvitation", "openSocket", "receiveDelivery", "receiveDeliveryByQuery",
 	"receiveSocketIO", "refreshSession", "sendSocketIO", "signUp", "unsubscribeMail",
 	// Judged after the upgrade, since browsers cannot read the status of a refused handshake.
 	"watchProject"}

@@ -1,6 +1,7 @@
 // Command demo shows in two minutes what Kijko is, against a running server (`make run`) and as any client would: it signs up, creates a
 // project, adds a repository, starts an ingestion, shows its live events as a progress display, and then the numbers. Then it creates a
-// skill, runs it by hand, by a schedule and by a webhook, and shows what the three runs took.
+// skill, runs it by hand, by a schedule and by a webhook, and shows what the three runs took. At last it invites a colleague, who signs up with the
+// invitation and runs the skill too.
 //
 //	KIJKO_ADDR       where the server is, default 127.0.0.1:8000
 //	KIJKO_DEMO_REPO  another repository than the one the development server offers
@@ -57,14 +58,9 @@ func (d *demo) run(ctx context.Context) error {
 	}
 
 	name := "demo-" + strings.ToLower(rand.Text()[:8])
-	var tokens struct {
-		AccessToken string `json:"access_token"`
-	}
-	if err := d.call(ctx, "POST", "/api/v1/auth/signup", map[string]any{"email": name + "@example.nl", "password": rand.Text(),
-		"first_name": "Demo", "last_name": "Visitor"}, &tokens); err != nil {
+	if err := d.signUp(ctx, map[string]any{"email": name + "@example.nl", "first_name": "Demo", "last_name": "Visitor"}); err != nil {
 		return err
 	}
-	d.token = tokens.AccessToken
 	d.say("signed up as %s@example.nl", name)
 
 	var created struct{ Project struct{ ID, Name string } }
@@ -89,10 +85,27 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.numbers(ctx, project); err != nil {
 		return err
 	}
-	if err := d.skills(ctx); err != nil {
+	skillID, err := d.skills(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.team(ctx, name+"@example.nl", skillID); err != nil {
 		return err
 	}
 	d.say("\ntry the API yourself: %s/docs", d.base)
+	return nil
+}
+
+// signUp makes an account and goes on as its person.
+func (d *demo) signUp(ctx context.Context, account map[string]any) error {
+	var tokens struct {
+		AccessToken string `json:"access_token"`
+	}
+	account["password"] = rand.Text()
+	if err := d.call(ctx, "POST", "/api/v1/auth/signup", account, &tokens); err != nil {
+		return err
+	}
+	d.token = tokens.AccessToken
 	return nil
 }
 

@@ -16,33 +16,33 @@ import (
 	"time"
 )
 
-// skills runs one skill in its three ways: by hand with the text as it comes, on a schedule, and by a signed webhook.
-func (d *demo) skills(ctx context.Context) error {
+// skills runs one skill in its three ways: by hand with the text as it comes, on a schedule, and by a signed webhook. It gives the skill's id.
+func (d *demo) skills(ctx context.Context) (id string, err error) {
 	var skill struct{ ID, Name string }
 	if err := d.call(ctx, "POST", "/api/v1/skills", map[string]any{
 		"name": "Release notes", "category": "generation",
 		"promptTemplate": "Write release notes for {{product}} from these changes, for people who use it:\n{{changes}}",
 		"inputSchema": []any{map[string]any{"name": "product", "type": "string", "default": "Kijko"},
 			map[string]any{"name": "changes", "type": "string", "required": true}}}, &skill); err != nil {
-		return err
+		return "", err
 	}
 	d.say("\ncreated skill %q; running it:\n", skill.Name)
 	if err := d.stream(ctx, skill.ID, "skills, habits and reflexes have arrived"); err != nil {
-		return err
+		return "", err
 	}
 
 	soon := time.Now().UTC().Add(time.Minute)
 	if err := d.call(ctx, "POST", "/api/v1/habits", map[string]any{"skillId": skill.ID, "timezone": "UTC",
 		"scheduleCron": fmt.Sprintf("%d %d * * *", soon.Minute(), soon.Hour()),
 		"config":       map[string]any{"changes": "the changes of every day"}}, nil); err != nil {
-		return err
+		return "", err
 	}
 	d.say("\nscheduled it for %s UTC, every day", soon.Format("15:04"))
 
 	if err := d.deliver(ctx, skill.ID); err != nil {
-		return err
+		return "", err
 	}
-	return d.executions(ctx, skill.ID, 3)
+	return skill.ID, d.executions(ctx, skill.ID, 3)
 }
 
 // stream runs the skill and shows the model's text while it is written.

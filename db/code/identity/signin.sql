@@ -116,7 +116,7 @@ comment on function private.finish_login is
   'Second half of a sign-in: counts a failure or begins a session. Judges: callable by the server only. Results: 401 INVALID_CREDENTIALS, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED.';
 grant execute on function private.finish_login to kijko_server;
 
--- One transaction: person, password, organization with owner and subscription, session. The address counts as unverified until its
+-- One transaction: person, password, organization with owner and subscription (or membership in the inviting one), session. The address counts as unverified until its
 -- owner proves it; users.email_verified_at says so.
 -- p: email, first_name, last_name, password_hash, meets_policy, invitation_token?, token_hash, user_agent.
 create or replace function private.sign_up(p jsonb, p_at timestamptz default now()) returns jsonb
@@ -132,17 +132,18 @@ begin
   if exists (select from public.users u where u.email = v_email) then
     perform private.refuse(409, 'EMAIL_TAKEN', 'There is already an account with this e-mail address.', 'email');
   end if;
-  if coalesce(p ->> 'invitation_token', '') <> '' then
-    -- Nobody can have been invited yet, so no token can be good; and a refused token refuses the sign-up.
-    perform private.refuse(404, 'INVITATION_NOT_FOUND', 'This invitation does not exist.', 'invitation_token');
-  end if;
   insert into public.users (email, first_name, last_name) values (v_email, v_first, v_last) returning id into v_user_id;
   insert into private.credentials (user_id, password_hash, meets_policy)
   values (v_user_id, p ->> 'password_hash', (p ->> 'meets_policy')::boolean);
-  v_org_id := private.create_organization(private.personal_organization_name(v_first, v_last, v_email), v_user_id);
+  if coalesce(p ->> 'invitation_token', '') <> '' then
+    -- A refused token refuses the sign-up.
+    v_org_id := private.accept_invitation(private.invitation_hash(p ->> 'invitation_token'), v_user_id, 'invitation_token');
+  else
+    v_org_id := private.create_organization(private.personal_organization_name(v_first, v_last, v_email), v_user_id);
+  end if;
   return private.begin_session(v_user_id, v_org_id, 'signup', p, p_at);
 end
 $$;
 comment on function private.sign_up is
-  'A new person with an organization of their own, signed in. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 404 INVITATION_NOT_FOUND, 409 EMAIL_TAKEN.';
+  'A new person, signed in: with an organization of their own, or in the one that invites them. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 409 EMAIL_TAKEN, and those of private.accept_invitation.';
 grant execute on function private.sign_up to kijko_server;

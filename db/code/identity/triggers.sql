@@ -1,5 +1,5 @@
 -- Sessions that end tell the event log by its own trigger (events/triggers.sql), and memberships end their sessions by theirs
--- (organizations/triggers.sql).
+-- (team/triggers.sql).
 
 -- Whatever writes an address or a name meets the rules of sign-up. They are judged when they change and not by a check of the row, so
 -- that accounts older than a rule can still be worked with.

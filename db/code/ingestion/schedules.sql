@@ -20,6 +20,7 @@ begin
         when 'activity.prune' then perform private.prune_activity();
         when 'checkpoints.prune' then perform private.prune_checkpoints();
         when 'mails.prune' then perform private.prune_mails();
+        when 'invitations.expire' then perform private.expire_invitations();
         when 'habits.dispatch' then
           -- Again at once, in a transaction of its own, until nothing is due.
           if private.dispatch_habits() > 0 then

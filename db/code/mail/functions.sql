@@ -77,16 +77,26 @@ $$;
 comment on function private.take_mail is
   'The message, if it still has to be sent, and counts the attempt; no row when it was sent or is gone. Judges: callable by the worker only.';
 
+create or replace function private.has_token_link(p_body text) returns boolean
+language sql immutable parallel safe
+return p_body ~ '/(verify-email|reset-password|magic-link|team-invitation|project-invitation)\?token=';
+comment on function private.has_token_link is 'Does the body of a message hold a link that opens something to whoever has it?';
+
 create or replace function private.mark_mail_sent(p_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  update private.mails set sent_at = clock_timestamp() where id = p_id and sent_at is null;
+  -- A link with a token opens something, so it stays here only as long as it waits (contract 40, 1.4).
+  update private.mails m
+  set sent_at = clock_timestamp(),
+    body_text = case when private.has_token_link(m.body_text) then 'This message was sent. It held a link for its reader alone.' else m.body_text end,
+    body_html = case when private.has_token_link(m.body_html) then 'This message was sent. It held a link for its reader alone.' else m.body_html end
+  where m.id = p_id and m.sent_at is null;
   return found;
 end
 $$;
 comment on function private.mark_mail_sent is
-  'Says that a server accepted the message; false when that was known or the message is gone. Judges: callable by the worker only.';
+  'Says that a server accepted the message, and forgets a body with a token; false when that was known or the message is gone. Judges: callable by the worker only.';
 grant execute on function private.take_mail, private.mark_mail_sent to kijko_worker;
 
 create or replace function private.prune_mails(p_at timestamptz default now()) returns integer

@@ -89,3 +89,21 @@ create or replace trigger _900_tell after insert or delete on public.reflexes
 create or replace trigger _900_tell_change
   after update of trigger_config, conditions, is_active, consecutive_failures, last_error_message
   on public.reflexes for each row execute function private.tg_reflexes__tell();
+
+-- Who is removed leaves nothing running. A deactivated member's reflexes stay switched on: firing passes them over until the member is back.
+create or replace function private.tg_memberships__stop_reflexes() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  -- With the organization or the person the reflexes go too.
+  if exists (select from public.organizations o where o.id = old.organization_id)
+    and exists (select from public.users u where u.id = old.user_id) then
+    update public.reflexes set is_active = false
+    where user_id = old.user_id and organization_id = old.organization_id and is_active;
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_memberships__stop_reflexes is 'Trigger: a removed member''s reflexes of that organization are switched off.';
+create or replace trigger _500_stop_reflexes after delete on public.memberships
+  for each row execute function private.tg_memberships__stop_reflexes();

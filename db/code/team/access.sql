@@ -10,3 +10,8 @@ create policy select_member on public.memberships for select to authenticated
 create policy select_colleague on public.users for select to authenticated
   using (id = (select private.user_id())
     or exists (select from public.memberships m where m.user_id = users.id and m.organization_id = (select private.org_id())));
+
+-- Invitations are seen by who may invite, never with the hash of their token.
+grant select (id, organization_id, email, role, message, invited_by, status, expires_at, created_at, updated_at) on public.team_invitations to authenticated;
+create policy select_inviting on public.team_invitations for select to authenticated
+  using (organization_id = (select private.org_id()) and (select private.has_permission('canInviteMembers')));
