@@ -121,7 +121,19 @@ GET /reflexes/{}/executions
 POST /webhooks/reflex/{}
 GET /webhooks/reflex/{}
 POST /events
-GET /projects/{}/completion`
+GET /projects/{}/completion
+GET /oauth/connections
+POST /oauth/connect/{}
+POST /oauth/callback
+GET /oauth/callback/{}
+DELETE /oauth/disconnect/{}
+POST /repositories/validate-full
+GET /repositories/branches
+GET /repositories/batch
+GET /users/{}/recent-repos
+GET /projects/{}/directory-sync
+POST /projects/{}/directory-sync/{}
+DELETE /projects/{}/directory-sync`
 
 func TestTheContractsOperationsAreServed(t *testing.T) {
 	t.Parallel()

@@ -65,7 +65,7 @@ func TestAPrivateRepositoryIsIngestedByItsConnection(t *testing.T) {
 	require.Len(t, client.JSON[[]any](anna.Get("/users/"+anna.ID+"/recent-repos").Want(200)), 1)
 	require.Len(t, client.JSON[[]any](anna.Get("/users/current-user/recent-repos").Want(200)), 1)
 	anna.Get("/users/"+ben.ID+"/recent-repos").Problem(403, "FORBIDDEN")
-	anna.Get("/users/not-a-uuid/recent-repos").Problem(403, "FORBIDDEN")
+	anna.Get("/users/not-a-uuid/recent-repos").Problem(400, "VALIDATION_ERROR").Field("userId")
 	ben.Get("/users/me/recent-repos").Want(200).Equal([]any{})
 
 	// A token that is over is renewed by the worker.

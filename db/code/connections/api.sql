@@ -54,7 +54,11 @@ create or replace function api.list_recent_repositories(p jsonb) returns jsonb
 language plpgsql stable
 as $$
 begin
-  if p ->> 'userId' is null or (p ->> 'userId' not in ('me', 'current-user') and private.as_uuid(p ->> 'userId') is distinct from private.user_id()) then
+  if coalesce(p ->> 'userId', '') in ('me', 'current-user') then
+    null;
+  elsif private.as_uuid(p ->> 'userId') is null then
+    perform private.refuse_field('userId', 'This is neither the id of a user nor me.');
+  elsif private.as_uuid(p ->> 'userId') <> private.user_id() then
     perform private.refuse(403, 'FORBIDDEN', 'Recent repositories are shown to their own user only.');
   end if;
   return (
@@ -67,7 +71,7 @@ begin
       group by 1 order by 3 desc, 4 desc, 1 limit 5) e);
 end
 $$;
-comment on function api.list_recent_repositories is 'GET /users/{userId}/recent-repos: RecentRepo[], at most 5. Errors: 403 FORBIDDEN for somebody else''s.';
+comment on function api.list_recent_repositories is 'GET /users/{userId}/recent-repos: RecentRepo[], at most 5. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN for somebody else''s.';
 
 create or replace function api.get_directory_sync(p jsonb) returns jsonb
 language plpgsql stable
