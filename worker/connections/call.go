@@ -245,27 +245,38 @@ func total(header http.Header, names ...string) int {
 	return -1
 }
 
-// countIn counts how often a piece of text occurs in an answer, which may be far larger than what is worth holding.
+// countIn counts how often pieces of text occur in an answer, which may be far larger than what is worth holding.
 func countIn(n *int, pieces ...string) func(io.Reader) error {
-	return func(r io.Reader) error {
-		buffer, kept := make([]byte, 64<<10), 0
-		longest := 0
+	return countAll(map[*int][]string{n: pieces})
+}
+
+// countAll is countIn for several counts at once.
+func countAll(counts map[*int][]string) func(io.Reader) error {
+	longest := 1
+	for _, pieces := range counts {
 		for _, p := range pieces {
 			longest = max(longest, len(p))
 		}
+	}
+	add := func(text []byte, sign int) {
+		for n, pieces := range counts {
+			for _, p := range pieces {
+				*n += sign * bytes.Count(text, []byte(p))
+			}
+		}
+	}
+	return func(r io.Reader) error {
+		buffer, kept := make([]byte, 64<<10), 0
 		for {
 			read, err := r.Read(buffer[kept:])
 			have := buffer[:kept+read]
-			for _, p := range pieces {
-				*n += bytes.Count(have, []byte(p))
-				// What the next look will see again is not counted twice.
-				*n -= bytes.Count(have[max(0, len(have)-longest+1):], []byte(p))
-			}
-			kept = copy(buffer, have[max(0, len(have)-longest+1):])
+			// The end is looked at again, with what follows it.
+			end := have[max(0, len(have)-longest+1):]
+			add(have, 1)
+			add(end, -1)
+			kept = copy(buffer, end)
 			if errors.Is(err, io.EOF) {
-				for _, p := range pieces {
-					*n += bytes.Count(buffer[:kept], []byte(p))
-				}
+				add(buffer[:kept], 1)
 				return nil
 			}
 			if err != nil {

@@ -36,6 +36,9 @@ func (k *Keeper) Git(ctx context.Context, userID string, provider gitfetch.Provi
 				Message: "The connection to the Git provider has ended, and without it the repository cannot be read. Connect the account again."}).Because(err)
 		}
 		return open
+	case errors.Is(err, ErrApplication):
+		return (&gitfetch.Failure{Code: gitfetch.InvalidCredentials,
+			Message: "The Git provider does not accept this installation's application. Ask its operator."}).Because(err)
 	case errors.As(err, &refusal):
 		failure := &gitfetch.Failure{Code: gitfetch.NetworkError, Message: "The Git provider could not be reached to renew the connection.", Retryable: true,
 			RetryAfter: refusal.RetryAfter}

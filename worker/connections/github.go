@@ -109,10 +109,17 @@ func (g *github) Look(ctx context.Context, token, path string) (Facts, error) {
 	if f.Commits = total(header, "X-Total", "X-Total-Count"); f.Commits < 0 {
 		f.Commits = len(commits)
 	}
-	_, err = g.get(ctx, token, g.at(at+"/git/trees/"+url.PathEscape(r.DefaultBranch), url.Values{"recursive": {"1"}, "per_page": {"100000"}}),
-		countIn(&f.Files, `"type":"blob"`, `"type": "blob"`))
-	if err != nil && !empty(err) {
-		return Facts{}, err
+	// GitHub sends a tree whole, up to a bound of its own, and does not know pages; Gitea sends a thousand entries a page.
+	for page := 1; page <= filePages; page++ {
+		truncated := 0
+		_, err = g.get(ctx, token, g.at(at+"/git/trees/"+url.PathEscape(r.DefaultBranch), url.Values{"recursive": {"1"}, "page": {strconv.Itoa(page)}}),
+			countAll(map[*int][]string{&f.Files: {`"type":"blob"`, `"type": "blob"`}, &truncated: {`"truncated":true`}}))
+		if err != nil && !empty(err) {
+			return Facts{}, err
+		}
+		if err != nil || truncated == 0 || !strings.HasSuffix(g.base.Path, "/api/v1") {
+			break
+		}
 	}
 	return f, nil
 }

@@ -233,7 +233,10 @@ type Token struct {
 	Scopes  []string  `json:"-"`
 }
 
-var errNoApplication = errors.New("the installation has no application there")
+// ErrApplication: the provider does not take the installation's application. No connection is at fault, and its operator can mend it.
+var ErrApplication = errors.New("the provider does not accept the installation's application")
+
+var errNoApplication = fmt.Errorf("%w: it has none", ErrApplication)
 
 // ErrRejected: the provider does not take the code, or the refresh token; asking again is no use.
 var ErrRejected = errors.New("the provider does not take it")
@@ -297,6 +300,10 @@ func (c *consent) judge(e *oauth2.RetrieveError) error {
 	case "invalid_grant", "bad_verification_code", "bad_refresh_token", "unauthorized_client", "access_denied", "interaction_required", "consent_required",
 		"login_required":
 		return fmt.Errorf("%w: %w", ErrRejected, fault)
+	}
+	switch e.ErrorCode {
+	case "invalid_client", "incorrect_client_credentials", "unauthorized_application":
+		fault = fmt.Errorf("%w: %w", ErrApplication, fault)
 	}
 	r := &Refusal{Provider: c.provider, Reason: Unavailable, Status: status, RetryAfter: retryAfter(header, time.Now()), cause: fault}
 	if status == http.StatusTooManyRequests {
