@@ -63,8 +63,13 @@ func (f *Feature) finish(c *api.Call, provider string) (origin string, err error
 	query := c.Ctx.Context().QueryArgs()
 	done := finished{Provider: provider, StateHash: digest(string(query.Peek("state")))}
 	code := string(query.Peek("code"))
+	// The browser's session, if it has one, must not be another person's. Whoever sends a false cookie closes the way to themselves only.
+	session, _, _ := strings.Cut(c.Ctx.Cookies("kijko_session"), ".")
 	server := func(function string) (api.Answer, error) {
-		raw, err := json.Marshal(done)
+		raw, err := json.Marshal(struct {
+			finished
+			SessionID string `json:"sessionId"`
+		}{done, strings.Clone(session)})
 		if err != nil {
 			return api.Answer{}, err
 		}

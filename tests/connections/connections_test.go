@@ -135,7 +135,7 @@ func open(t testing.TB, address string) (status int, text string, header http.He
 
 func TestTheBrowserComesBackFromTheProvider(t *testing.T) {
 	t.Parallel()
-	h, s, anna, ben, _ := start(t)
+	h, s, anna, ben, stan := start(t)
 	back := func(t *testing.T, provider string, q url.Values) string {
 		status, text, header := open(t, s.BaseURL+"/api/v1/oauth/callback/"+provider+"?"+q.Encode())
 		require.Equal(t, 200, status, text)
@@ -190,6 +190,25 @@ func TestTheBrowserComesBackFromTheProvider(t *testing.T) {
 		s.DB.Exec("delete from public.memberships where user_id = $1 and organization_id = $2", ben.ID, anna.OrgID)
 		require.Contains(t, back(t, "github", url.Values{"code": {code}, "state": {state}}), `data-success="false"`)
 		require.Zero(t, testdb.Value[int](s.DB, "select count(*) from private.git_connections where user_id = $1", ben.ID))
+	})
+	t.Run("AnotherPersonsBrowser", func(t *testing.T) {
+		// Anna sends the address of her consent to Stan, who is signed in here and says yes at the provider.
+		code, state := begin(t, "")
+		inBrowserOf := func(p *client.Person) string {
+			cookie := s.As("").In(t).Do("POST", "/auth/login", map[string]string{"email": p.Email, "password": p.Password}).Want(200).Cookie("kijko_session")
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.BaseURL+"/api/v1/oauth/callback/github?"+
+				url.Values{"code": {code}, "state": {state}}.Encode(), nil)
+			require.NoError(t, err)
+			request.AddCookie(cookie)
+			r, err := http.DefaultClient.Do(request)
+			require.NoError(t, err)
+			raw, err := io.ReadAll(r.Body)
+			require.NoError(t, err)
+			require.NoError(t, r.Body.Close())
+			return string(raw)
+		}
+		require.Contains(t, inBrowserOf(stan), `data-success="false"`)
+		require.Contains(t, inBrowserOf(anna), `data-success="true"`)
 	})
 	t.Run("AnUnknownProvider", func(t *testing.T) {
 		s.As("").In(t).Get("/oauth/callback/sourceforge?code=x&state=y").Problem(400, "VALIDATION_ERROR").Field("provider")

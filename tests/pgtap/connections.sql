@@ -89,8 +89,10 @@ select tests.act_as('anna');
 select api.begin_connection(pg_temp.begun('bitbucket', 'browser'));
 select tests.reset();
 set local role kijko_server;
-select is(private.take_state(jsonb_build_object('provider', 'bitbucket', 'stateHash', encode(sha256('browser'), 'hex'))) ->> 'userId', tests.user('anna')::text,
-  'a state says whose it is');
+select is(tests.refusal(format($$ select private.take_state(jsonb_build_object('provider', 'bitbucket', 'stateHash', encode(sha256('browser'), 'hex'), 'sessionId', %L)) $$,
+  (select session_id from tests.people where name = 'stan'))) ->> 'code', 'OAUTH_STATE_INVALID', 'where another person is signed in nothing is taken');
+select is(private.take_state(jsonb_build_object('provider', 'bitbucket', 'stateHash', encode(sha256('browser'), 'hex'), 'sessionId',
+  (select session_id from tests.people where name = 'anna'))) ->> 'userId', tests.user('anna')::text, 'a state says whose it is');
 select is(private.finish_connection(pg_temp.given('bitbucket', 'browser', '00000000-0000-4000-8000-000000000002')) ->> 'provider', 'bitbucket', 'and is finished for them');
 select is(tests.refusal($$ select private.finish_connection(pg_temp.given('bitbucket', 'nobody', gen_random_uuid())) $$) ->> 'code', 'OAUTH_STATE_INVALID', 'nobody''s is not');
 reset role;
@@ -102,6 +104,7 @@ select tests.reset();
 \set token '00000000-0000-4000-8000-000000000001'
 \set one '00000000-0000-4000-8000-00000000000a'
 \set two '00000000-0000-4000-8000-00000000000b'
+select is(private.git_token_id(tests.user('anna'), 'github'), :'token', 'a person''s token has an id');
 select is((select state from private.lease_token(:'token', :'one', null)), 'ok', 'a good token is used');
 update private.provider_tokens set expires_at = now() + interval '30 seconds' where id = :'token';
 select is((select state from private.lease_token(:'token', :'one', null)), 'refresh', 'one that is about to end is renewed by the first');

@@ -19,8 +19,10 @@ import (
 const (
 	// callTime is for one request; an operation of several has the limit of its caller besides.
 	callTime = 15 * time.Second
-	// maxAnswer bounds one answer. The tree of a repository of 100,000 files has some 25 MB at GitHub.
-	maxAnswer = 48 << 20
+	// maxAnswer bounds an answer that is held. One that is only counted in is bounded by maxCounted: the tree of a repository of 100,000 files
+	// has some 25 MB at GitHub.
+	maxAnswer  = 8 << 20
+	maxCounted = 64 << 20
 	maxHops   = 3
 )
 
@@ -152,6 +154,7 @@ func (s *service) once(ctx context.Context, method, token, address string, into 
 	}
 	body := &bounded{from: answer.Body, left: maxAnswer}
 	if stream, ok := into.(func(io.Reader) error); ok {
+		body.left = maxCounted
 		err = stream(body)
 	} else {
 		err = json.NewDecoder(body).Decode(into)

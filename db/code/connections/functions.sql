@@ -69,7 +69,8 @@ $$;
 comment on function private.begin_connection is
   'Keeps the state of a consent for ten minutes. Judges: through our server only, which makes and seals it; for the caller themselves. Errors: 401, 403 FORBIDDEN, 503 PROVIDER_NOT_CONFIGURED.';
 
-create or replace function private.claim_state(p_provider text, p_hash text, p_user_id uuid, p_org_id uuid) returns private.connection_states
+create or replace function private.claim_state(p_provider text, p_hash text, p_user_id uuid, p_org_id uuid, p_session_id uuid default null)
+returns private.connection_states
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -80,6 +81,7 @@ begin
     where c.state_hash = decode(p_hash, 'hex') and c.provider = p_provider and c.taken_at is null and c.expires_at > now()
       and (p_user_id is null or c.user_id = p_user_id and c.organization_id = p_org_id)
       and exists (select from public.memberships m where m.user_id = c.user_id and m.organization_id = c.organization_id and m.status = 'active')
+      and not exists (select from private.sessions x where x.id = p_session_id and x.revoked_at is null and x.user_id <> c.user_id)
     returning * into s;
   end if;
   if s.state_hash is null then
@@ -88,7 +90,7 @@ begin
   return s;
 end
 $$;
-comment on function private.claim_state is 'Takes a state, once. Judges: callable by functions of ours only. Errors: 400 OAUTH_STATE_INVALID.';
+comment on function private.claim_state is 'Takes a state, once; not in a browser where another person is signed in. Judges: callable by functions of ours only. Errors: 400 OAUTH_STATE_INVALID.';
 
 create or replace function private.take_own_state(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -108,11 +110,13 @@ comment on function private.take_own_state is
   'Takes a state of the caller: what the exchange of the code needs. Judges: through our server only; states of the caller in their present organization. Errors: 400 OAUTH_STATE_INVALID.';
 grant execute on function private.begin_connection, private.take_own_state to authenticated;
 
+-- Without this look at the browser's session somebody could begin a consent, send its address to another person, and have that one's account
+-- connected to themselves.
 create or replace function private.take_state(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  s private.connection_states := private.claim_state(p ->> 'provider', p ->> 'stateHash', null, null);
+  s private.connection_states := private.claim_state(p ->> 'provider', p ->> 'stateHash', null, null, private.as_uuid(p ->> 'sessionId'));
 begin
   return jsonb_build_object('userId', s.user_id, 'sealedVerifier', s.sealed_verifier, 'redirectUri', s.redirect_uri, 'origin', s.origin);
 end
