@@ -203,6 +203,7 @@ var bodies = map[string]any{
 	"createSkill":         map[string]any{"name": "Too late", "promptTemplate": "Say hello."},
 	"importSkill":         map[string]any{"skill": map[string]any{"name": "Too late", "promptTemplate": "Say hello."}},
 	"createPlaybookSkill": map[string]any{"name": "Too late", "content": "Say hello."}, "testPrompt": map[string]any{"promptTemplate": "Say hello."},
+	"completeConnection": map[string]any{"provider": "github", "code": "late", "state": "late"}, "validateRepositoryFull": map[string]any{"url": "https://github.com/a/b"},
 	"activateSkills": oneSkill, "deactivateSkills": oneSkill, "deleteSkills": oneSkill, "deleteSkillsByPost": oneSkill,
 }
 
@@ -234,9 +235,8 @@ func TestTheDatabaseIsAwayAndComesBack(t *testing.T) {
 				body = bodies[op.ID]
 			}
 			address := fill(op.Path, anna.ids)
-			if op.ID == "checkProjectName" {
-				address += "?name=Anything"
-			}
+			address += map[string]string{"checkProjectName": "?name=Anything", "listRemoteRepositories": "?provider=github",
+				"listRemoteBranches": "?url=https://github.com/a/b"}[op.ID]
 			began := time.Now()
 			if strings.Contains(op.Path, "socket.io") {
 				return // Engine.IO has refusals of its own.

@@ -132,9 +132,7 @@ var probes = map[string]any{
 	"resetReflexErrors": nil, "regenerateReflexSecret": nil, "getReflexWebhook": nil, "listReflexExecutions": nil, "deleteReflex": nil,
 	"getHabit": nil, "updateHabit": map[string]any{"scheduleCron": "0 0 * * *"}, "deleteHabit": nil, "getHabitFull": nil, "activateHabit": nil, "deactivateHabit": nil,
 	"runHabit": nil, "resetHabitErrors": nil, "listHabitExecutions": nil, "getSkillStatsOf": nil,
-	"getDirectorySync": nil, "endDirectorySync": nil,
-	// With the name of a directory, see TestADirectoryIsConnectedByAdminsAlone.
-	"connectDirectory": nil,
+	"getDirectorySync": nil, "endDirectorySync": nil, "connectDirectory": nil,
 	// Refuses every id but the caller's own, see TestAPrivateRepositoryIsIngestedByItsConnection.
 	"listRecentRepositories": nil,
 	// Not judged by who calls but by who signed: a stranger's delivery is refused as such, see TestWebhookDeliveries.
@@ -197,7 +195,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 			t.Errorf("%s (%s %s) has an id in its path: give probes (tests/isolation_test.go) the body of a call, nil where it has none", op.ID, op.Method, op.Path)
 			continue
 		}
-		if isSocket(op) || strings.HasPrefix(op.ID, "receiveDelivery") || op.ID == "connectDirectory" || op.ID == "listRecentRepositories" {
+		if isSocket(op) || strings.HasPrefix(op.ID, "receiveDelivery") || op.ID == "listRecentRepositories" {
 			continue
 		}
 		t.Run("IDsOfOthersAreNotFound/"+op.ID, func(t *testing.T) {

@@ -35,12 +35,12 @@ func hashOf(element string) string {
 // it is, and only the page that began it hears how it ended.
 func (f *Feature) comeBack(c *api.Call) error {
 	provider := strings.Clone(c.Path("provider"))
-	if !slices.Contains([]string{"github", "gitlab", "bitbucket", "azure", "okta", "azure_ad"}, provider) {
-		return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "This provider is not known.", "provider")
-	}
 	origin, err := f.finish(c, provider)
 	if err != nil {
 		p := api.ProblemOf(err)
+		if !slices.Contains([]string{"github", "gitlab", "bitbucket", "azure", "okta", "azure_ad"}, provider) && p.Status == http.StatusBadRequest {
+			return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "This provider is not known.", "provider")
+		}
 		if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusInternalServerError {
 			return err
 		}

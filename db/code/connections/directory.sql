@@ -56,12 +56,11 @@ create or replace function private.begin_directory(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_project uuid;
+  v_project uuid := private.path_project(p, 'admin');
 begin
   if coalesce(p ->> 'provider', '') not in ('okta', 'azure_ad') then
     perform private.refuse_field('provider', 'Supported directories are okta and azure_ad.');
   end if;
-  v_project := private.path_project(p, 'admin');
   if not exists (select from public.projects q where q.id = v_project and q.organization_id = private.org_id()) then
     perform private.refuse(403, 'FORBIDDEN', 'A directory is connected by an admin who acts in the project''s organization.');
   end if;
