@@ -1,8 +1,8 @@
 -- Connections of people to Git providers, and of projects to directories (contract 10, sections 9.5, 10 and 14). A connection belongs to a person,
 -- whatever organization they act in: colleagues, owners too, neither see nor use it.
 
--- What a provider gave: access and refresh token, sealed by the server for this row's id. Whoever refreshes holds the lease, because a provider
--- that turns refresh tokens over ends the connection of two who refresh at once.
+-- What a provider gave: access and refresh token, sealed by the server for this row's id. A process that refreshes holds the lease, because a
+-- provider that turns refresh tokens over ends the connection of two that refresh at once.
 create table private.provider_tokens (
   id uuid primary key,
   provider text not null,

@@ -96,7 +96,7 @@ func (f *Feature) validate(c *api.Call) error {
 	return c.JSON(map[string]any{"valid": true, "info": result})
 }
 
-// look asks with the caller's connection, and as anybody where there is none or it does not open this repository. connected says whether the
+// look asks with the caller's connection, and without one where there is none or it does not open this repository. connected says whether the
 // provider took the connection.
 func (f *Feature) look(ctx context.Context, userID string, p prepared) (facts connections.Facts, connected bool, err error) {
 	host, own := f.Providers.HostOf(p.Provider, p.URL)
@@ -114,7 +114,7 @@ func (f *Feature) look(ctx context.Context, userID string, p prepared) (facts co
 		switch reason := connections.ReasonOf(err); {
 		case errors.Is(err, connections.ErrNone), errors.Is(err, connections.ErrBroken):
 		case reason == connections.NotFound, reason == connections.Forbidden:
-			// A connection may cover fewer repositories than are open to everybody.
+			// A connection may cover fewer repositories than are public.
 			if open, failed := host.Look(ctx, "", p.Name); failed == nil {
 				return open, true, nil
 			}

@@ -31,7 +31,7 @@ func hashOf(element string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// comeBack answers GET /oauth/callback/{provider}, where the provider sends the browser. Nobody is signed in here: the state says whose consent
+// comeBack answers GET /oauth/callback/{provider}, where the provider sends the browser. No login is needed here: the state says whose consent
 // it is, and only the page that began it hears how it ended.
 func (f *Feature) comeBack(c *api.Call) error {
 	provider := strings.Clone(c.Path("provider"))
@@ -63,7 +63,7 @@ func (f *Feature) finish(c *api.Call, provider string) (origin string, err error
 	query := c.Ctx.Context().QueryArgs()
 	done := finished{Provider: provider, StateHash: digest(string(query.Peek("state")))}
 	code := string(query.Peek("code"))
-	// The browser's session, if it has one, must not be another person's. Whoever sends a false cookie closes the way to themselves only.
+	// The browser's session, if it has one, must not be another person's. A browser that sends a false cookie closes the way to itself only.
 	session, _, _ := strings.Cut(c.Ctx.Cookies("kijko_session"), ".")
 	server := func(function string) (api.Answer, error) {
 		raw, err := json.Marshal(struct {

@@ -25,7 +25,7 @@ func TestAnnaConnectsHerAccount(t *testing.T) {
 	code, state := h.consent(t, begun.String("authUrl"), "anna-hub")
 	body := map[string]string{"provider": "github", "code": code, "state": state}
 
-	// Nobody else finishes it, a colleague neither, and a false try does not spend it.
+	// Other people do not finish it, colleagues neither, and a false try does not spend it.
 	for _, other := range []*client.Person{ben, stan} {
 		other.Do("POST", "/oauth/callback", body).Problem(400, "OAUTH_STATE_INVALID")
 		other.Get("/oauth/connections").Want(200).Equal([]any{})
@@ -173,7 +173,7 @@ func TestTheBrowserComesBackFromTheProvider(t *testing.T) {
 		text := back(t, "github", url.Values{"error": {"access_denied"}, "state": {state}})
 		require.Contains(t, text, `data-success="false" data-origin="https://app.kijko.test"`)
 	})
-	t.Run("AStateOfNobody", func(t *testing.T) {
+	t.Run("AStateThatIsNone", func(t *testing.T) {
 		text := back(t, "github", url.Values{"code": {"x"}, "state": {"<script>"}})
 		require.Contains(t, text, `data-success="false" data-origin=""`)
 		require.NotContains(t, text, "<script>\"")

@@ -35,7 +35,13 @@ func newOkta(t testing.TB) *okta {
 		}
 		answer(w, 200, map[string]any{"access_token": "secret-okta", "refresh_token": "secret-okta-refresh", "token_type": "Bearer", "expires_in": 3600})
 	})
-	mux.HandleFunc("POST /oauth2/v1/revoke", func(http.ResponseWriter, *http.Request) { o.ended.Add(1) })
+	mux.HandleFunc("POST /oauth2/v1/revoke", func(w http.ResponseWriter, r *http.Request) {
+		if id, secret, _ := r.BasicAuth(); id != clientID || secret != url.QueryEscape(clientSecret) || r.FormValue("token") == "" {
+			answer(w, 401, map[string]string{"error": "invalid_client"})
+			return
+		}
+		o.ended.Add(1)
+	})
 	api := func(body func() any) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			switch status := o.status.Load(); {
@@ -128,7 +134,7 @@ func TestADirectoryIsConnectedByAdminsAlone(t *testing.T) {
 	people(ben.Email)
 	again()
 	status(func(client.Response) bool { return fmt.Sprint(members()) == "[Anna admin Ben viewer]" })
-	// A directory that is away, or does not let its groups be read, changes nobody and says so.
+	// A directory that is away, or does not let its groups be read, changes no member and says so.
 	o.status.Store(403)
 	again()
 	require.Contains(t, status(func(r client.Response) bool { return r.Value("error") != nil }).String("error"), "administrator")

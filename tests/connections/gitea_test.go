@@ -159,7 +159,7 @@ func TestGiteaIsConnectedReadAndIngested(t *testing.T) {
 			"description": "Of closed", "stars": 0.0} {
 			require.Equal(t, want, r.Value("info."+name), "%s: %s", name, r.Body)
 		}
-		require.Equal(t, true, ben.In(t).Do("POST", "/repositories/validate-full", map[string]any{"url": "https://github.com/ada/open"}).Want(200).Value("valid"), "open ones by anybody")
+		require.Equal(t, true, ben.In(t).Do("POST", "/repositories/validate-full", map[string]any{"url": "https://github.com/ada/open"}).Want(200).Value("valid"), "open ones without a connection")
 		empty := anna.In(t).Do("POST", "/repositories/validate-full", map[string]any{"url": "https://github.com/ada/repo-01"}).Want(200)
 		require.Equal(t, 0.0, empty.Value("info.fileCount"), "%s", empty.Body)
 		require.Equal(t, "Unknown", empty.Value("info.primaryLanguage"))
@@ -195,7 +195,7 @@ func TestGiteaIsConnectedReadAndIngested(t *testing.T) {
 		failed := ingest(t, id)
 		require.Equal(t, "INVALID_CREDENTIALS", failed.Value("errorCode"))
 		require.Contains(t, failed.String("errorMessage"), "operator")
-		require.Equal(t, true, connected(t), "that is nobody's connection's fault")
+		require.Equal(t, true, connected(t), "no connection is at fault")
 		anna.In(t).Get("/repositories/batch?provider=github").Problem(502, "PROVIDER_ERROR")
 	})
 	t.Run("DisconnectingForgetsWhatCannotBeGivenBack", func(t *testing.T) {

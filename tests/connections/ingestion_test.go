@@ -76,7 +76,7 @@ func TestAPrivateRepositoryIsIngestedByItsConnection(t *testing.T) {
 
 	// The provider ended the connection: the run fails with the code that says so, without another attempt, and the connection shows it.
 	h.do(func() { clear(h.access); clear(h.refresh) })
-	h.Git.Set("ada/secret", gittest.Mood{User: "x-access-token", Password: "somebody else's"})
+	h.Git.Set("ada/secret", gittest.Mood{User: "x-access-token", Password: "another account's"})
 	start(t, anna, true).Want(202)
 	failed := ended(t, anna, id)
 	require.Equal(t, "AUTH_FAILED", failed.Value("errorCode"))

@@ -43,7 +43,7 @@ type hub struct {
 	number          int
 	// life of access tokens; 0: no end, and no refresh token.
 	life time.Duration
-	// repositories of everybody.
+	// repositories that each account lists.
 	repositories []map[string]any
 	private      map[string]bool
 	// instead answers in place of the provider, where it gives true.

@@ -116,3 +116,31 @@ func TestALeaseOfTheDeadEnds(t *testing.T) {
 	anna.Get("/repositories/batch?provider=github").Want(200)
 	require.Equal(t, 2, testdb.Value[int](s.DB, "select version from private.provider_tokens"))
 }
+
+// A person who disconnects while a token is renewed leaves no live token behind.
+func TestDisconnectingDuringARenewal(t *testing.T) {
+	t.Parallel()
+	h, s, anna, _, _ := start(t)
+	h.do(func() { h.life = 2 * time.Hour })
+	h.connect(t, anna, "anna-hub")
+	before := h.count("POST /login/oauth/access_token")
+	release := make(chan struct{})
+	h.do(func() { h.turning = release })
+	s.DB.Exec("update private.provider_tokens set expires_at = now()")
+	done := make(chan int, 1)
+	go func() {
+		r, err := anna.Try("GET", "/repositories/batch?provider=github", nil)
+		if err != nil {
+			t.Error(err)
+		}
+		done <- r.Status
+	}()
+	require.Eventually(t, func() bool { return h.count("POST /login/oauth/access_token") == before+1 }, 20*time.Second, 5*time.Millisecond)
+	anna.Do("DELETE", "/oauth/disconnect/github", nil).Want(200)
+	close(release)
+	require.Equal(t, 403, <-done)
+	h.do(func() {
+		require.Len(t, h.revoked, 1, "the renewed one; the job gives the other back")
+		require.Empty(t, h.access)
+	})
+}

@@ -94,7 +94,7 @@ select is(tests.refusal(format($$ select private.take_state(jsonb_build_object('
 select is(private.take_state(jsonb_build_object('provider', 'bitbucket', 'stateHash', encode(sha256('browser'), 'hex'), 'sessionId',
   (select session_id from tests.people where name = 'anna'))) ->> 'userId', tests.user('anna')::text, 'a state says whose it is');
 select is(private.finish_connection(pg_temp.given('bitbucket', 'browser', '00000000-0000-4000-8000-000000000002')) ->> 'provider', 'bitbucket', 'and is finished for them');
-select is(tests.refusal($$ select private.finish_connection(pg_temp.given('bitbucket', 'nobody', gen_random_uuid())) $$) ->> 'code', 'OAUTH_STATE_INVALID', 'nobody''s is not');
+select is(tests.refusal($$ select private.finish_connection(pg_temp.given('bitbucket', 'nobody', gen_random_uuid())) $$) ->> 'code', 'OAUTH_STATE_INVALID', 'a state that is none is not');
 reset role;
 select tests.act_as('anna');
 select is(jsonb_path_query_array(api.list_connections('{}'), '$[*].provider'), '["github", "bitbucket"]', 'in the order of the contract');
@@ -164,7 +164,7 @@ select is(api.prepare_check('{"url": "https://github.com/a/b"}') -> 'info', '{"f
 select is(private.with_known_sizes('[{"url": "https://github.com/a/b"}, {"url": "https://github.com/a/b", "fileCount": 3}, {"fileCount": null}]'),
   '[{"url": "https://github.com/a/b", "fileCount": 1, "locEstimate": 10}, {"url": "https://github.com/a/b", "fileCount": 3}, {"fileCount": null}]', 'to estimates as well');
 select tests.act_as('adam');
-select is(api.prepare_check('{"url": "https://github.com/a/b"}') -> 'info', null, 'to nobody else');
+select is(api.prepare_check('{"url": "https://github.com/a/b"}') -> 'info', null, 'to the caller alone');
 select is(tests.refusal(format($$ select api.list_recent_repositories('{"userId": "%s"}') $$, tests.user('anna'))) ->> 'code', 'FORBIDDEN', 'nor is what others had ingested');
 select is(api.list_recent_repositories('{"userId": "me"}'), '[]', 'one''s own is');
 select is(tests.refusal($$ select api.list_recent_repositories('{}') $$) ->> 'field', 'userId', 'a user is named');
@@ -204,11 +204,11 @@ select is(private.import_directory(:'token', 2, '[{"email": "BEN@example.nl"}, {
   1, 'colleagues become members');
 select is((select string_agg(concat_ws(' ', email, role, accepted_at is not null), ',' order by email) from public.project_members where project_id = :'project'),
   'anna@example.nl admin t,ben@example.nl viewer t', 'accepted viewers; strangers, accounts or not, do not');
-select is(private.import_directory(:'token', 2, '[{"email": "ben@example.nl"}]', true), 1, 'reading it again brings nobody twice');
+select is(private.import_directory(:'token', 2, '[{"email": "ben@example.nl"}]', true), 1, 'reading it again brings no person twice');
 select tests.act_as('anna');
 select is(api.get_directory_sync(jsonb_build_object('projectId', :'project')) - 'lastSyncAt', '{"provider": "okta", "connected": true, "groupCount": 2, "memberCount": 1}', 'the status counts');
 select tests.reset();
-select is(private.import_directory(:'token', 1, '[]', false), 1, 'a reading that is not complete removes nobody');
+select is(private.import_directory(:'token', 1, '[]', false), 1, 'a reading that is not complete removes no member');
 select is(private.import_directory(:'token', 1, '[]', true), 0, 'one that is does');
 select is((select count(*) from public.project_members where project_id = :'project'), 1::bigint, 'but never the owner');
 select private.import_directory(:'token', 2, '[{"email": "ben@example.nl"}, {"email": "adam@example.nl"}]', true);

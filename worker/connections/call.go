@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	// callTime is for one request; an operation of several has the limit of its caller besides.
+	// callTime is for one request unless the configuration says otherwise; an operation of several has the limit of its caller besides.
 	callTime = 15 * time.Second
 	// maxAnswer bounds an answer that is held. One that is only counted in is bounded by maxCounted: the tree of a repository of 100,000 files
 	// has some 25 MB at GitHub.
 	maxAnswer  = 8 << 20
 	maxCounted = 64 << 20
-	maxHops   = 3
+	maxHops    = 3
 )
 
 // Reason is what a refusal means.
@@ -92,6 +92,7 @@ type service struct {
 	base     *url.URL
 	client   *http.Client
 	accept   string
+	timeout  time.Duration // of one request
 }
 
 // at builds an address below the base. The segments of the path are escaped already.
@@ -117,7 +118,7 @@ func (s *service) get(ctx context.Context, token, address string, into any) (htt
 
 // once makes one request; next is where a redirect of the same host leads (renamed repositories).
 func (s *service) once(ctx context.Context, method, token, address string, into any) (header http.Header, next string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, address, http.NoBody)
 	if err != nil {
@@ -165,7 +166,7 @@ func (s *service) once(ctx context.Context, method, token, address string, into 
 	return answer.Header, "", nil
 }
 
-// refusal reads status and headers of an answer that is none. Its text is nobody's to show.
+// refusal reads status and headers of an answer that is none. Its text is not shown.
 func (s *service) refusal(answer *http.Response) *Refusal {
 	r := &Refusal{Provider: s.provider, Status: answer.StatusCode, Reason: Unavailable, RetryAfter: retryAfter(answer.Header, time.Now())}
 	switch status := answer.StatusCode; {

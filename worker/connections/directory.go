@@ -2,6 +2,7 @@ package connections
 
 import (
 	"context"
+	"net/http"
 	"net/url"
 )
 
@@ -73,7 +74,9 @@ func (o *okta) Members(ctx context.Context, token, group, next string) ([]Person
 }
 
 func (o *okta) Revoke(ctx context.Context, t Token) error {
-	return revokeStandard(ctx, &o.service, "/oauth2/v1/revoke", o.clientID, o.clientSecret, t)
+	return revokeStandard(ctx, &o.service, "/oauth2/v1/revoke", t, url.Values{}, func(r *http.Request) {
+		r.SetBasicAuth(url.QueryEscape(o.clientID), url.QueryEscape(o.clientSecret))
+	})
 }
 
 // entra is Microsoft Graph (v1.0) over a tenant of Microsoft Entra ID (Azure AD).

@@ -143,7 +143,7 @@ func (g *github) Revoke(ctx context.Context, t Token) error {
 
 // send makes a request whose answer is its status. What the provider does not know, or knows no way for, has ended.
 func (s *service) send(ctx context.Context, method, address, contentType string, body []byte, prepare func(*http.Request)) error {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 	if err != nil {

@@ -128,17 +128,17 @@ func (g *gitlab) Look(ctx context.Context, token, path string) (Facts, error) {
 }
 
 func (g *gitlab) Revoke(ctx context.Context, t Token) error {
-	return revokeStandard(ctx, g.oauth, "/oauth/revoke", g.clientID, g.clientSecret, t)
+	return revokeStandard(ctx, g.oauth, "/oauth/revoke", t, url.Values{"client_id": {g.clientID}, "client_secret": {g.clientSecret}}, func(*http.Request) {})
 }
 
 // revokeStandard is RFC 7009. The refresh token takes the access token along where the provider keeps them together.
-func revokeStandard(ctx context.Context, s *service, path, id, secret string, t Token) error {
+func revokeStandard(ctx context.Context, s *service, path string, t Token, form url.Values, prepare func(*http.Request)) error {
 	for _, token := range []string{t.Refresh, t.Access} {
 		if token == "" {
 			continue
 		}
-		form := url.Values{"client_id": {id}, "client_secret": {secret}, "token": {token}}
-		if err := s.send(ctx, http.MethodPost, s.at(path, nil), "application/x-www-form-urlencoded", []byte(form.Encode()), func(*http.Request) {}); err != nil {
+		form.Set("token", token)
+		if err := s.send(ctx, http.MethodPost, s.at(path, nil), "application/x-www-form-urlencoded", []byte(form.Encode()), prepare); err != nil {
 			return err
 		}
 	}

@@ -170,7 +170,10 @@ func (k *Keeper) renew(ctx context.Context, id, owner uuid.UUID, provider, seale
 	if err := db.Row(lasting, k.Pool, "select private.renew_token($1, $2, $3, $4)", []any{id, owner, text, expires}, &stored); err != nil {
 		return held{}, DatabaseError{err}
 	}
-	if !stored { // disconnected meanwhile: the fresh token has no row, and is good for this call only
+	if !stored { // disconnected meanwhile: the fresh token has no row, and the job that gives the old one back does not know it
+		if err := k.revoke(lasting, provider, fresh); err != nil {
+			k.Log.Warn("a renewed token of an account that was disconnected could not be given back", "provider", provider, "error", err)
+		}
 		return held{}, ErrNone
 	}
 	return held{fresh, version + 1}, nil
@@ -197,7 +200,7 @@ func (k *Keeper) Revoke(ctx context.Context, id uuid.UUID) error {
 	if k.Box != nil {
 		t, err := k.open(id, sealed)
 		if err != nil {
-			// Nobody can give back what nobody can read.
+			// A token that cannot be read cannot be given back.
 			k.Log.Error("a token could not be given back to its provider", "provider", provider, "error", err)
 		} else if err := k.revoke(ctx, provider, t); err != nil {
 			return err

@@ -38,7 +38,7 @@ type Facts struct {
 	Lines int
 }
 
-// Host is the API of a Git provider. An empty token asks as anybody.
+// Host is the API of a Git provider. An empty token asks without an account.
 type Host interface {
 	Identity(ctx context.Context, token string) (Account, error)
 	// Repositories lists those that the account reads, a page at a time. search may narrow the list; a provider that cannot search gives all.
@@ -49,7 +49,7 @@ type Host interface {
 	Revoke(ctx context.Context, t Token) error
 }
 
-// Person is somebody in a directory.
+// Person is one of a directory's people.
 type Person struct {
 	Email string `json:"email"`
 	Name  string `json:"name"`

@@ -3,6 +3,7 @@ package connections_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -247,6 +248,31 @@ func TestRefusalsMeanWhatProvidersSay(t *testing.T) {
 			require.Equal(t, c.wait, refusal.RetryAfter)
 		})
 	}
+	t.Run("TooSlow", func(t *testing.T) {
+		ended := make(chan struct{})
+		slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+			ended <- struct{}{}
+		}))
+		t.Cleanup(slow.Close)
+		p, err := connections.New(connections.Config{Timeout: 50 * time.Millisecond, Applications: map[string]connections.Application{"github": {ClientID: "id", ClientSecret: "secret"}},
+			Hosts: gitfetch.HostConfig{BaseURLs: map[gitfetch.Provider]string{gitfetch.GitHub: slow.URL}}})
+		require.NoError(t, err)
+		for _, ask := range []func() error{
+			func() error { _, err := p.Host("github").Identity(t.Context(), "the-token"); return err },
+			func() error {
+				_, err := p.Exchange(t.Context(), "github", "the-code", "v", "https://kijko.test/back")
+				return err
+			},
+			func() error { return p.Host("github").Revoke(t.Context(), connections.Token{Access: "the-token"}) },
+		} {
+			err := ask()
+			require.Equal(t, connections.Unavailable, connections.ReasonOf(err), "%v", err)
+			require.NotContains(t, err.Error(), "the-")
+			<-ended
+		}
+	})
 	t.Run("AzuresSignInPage", func(t *testing.T) {
 		d := newDouble(t, map[string]reply{"GET /profiles/_apis/profile/profiles/me": {status: 203, header: map[string]string{"Content-Type": "text/html"}, body: "<html>"}})
 		_, err := providers(t, "azure", d.URL).Host("azure").Identity(t.Context(), "the-token")

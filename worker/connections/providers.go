@@ -33,6 +33,8 @@ type Config struct {
 	OktaURL string
 	// GraphURL is Microsoft Graph's.
 	GraphURL string
+	// Timeout is for one request; default 15 s.
+	Timeout time.Duration
 }
 
 // Providers knows the Git providers and directories of an installation. Make it with New.
@@ -59,8 +61,11 @@ const (
 	acceptGitHub = "application/vnd.github+json, application/json"
 )
 
-// New checks the addresses. Providers without an application can be looked at by anybody, but not connected.
+// New checks the addresses. Providers without an application can be looked at without an account, but not connected.
 func New(c Config) (*Providers, error) {
+	if c.Timeout <= 0 {
+		c.Timeout = callTime
+	}
 	places, err := gitfetch.NewHosts(c.Hosts)
 	if err != nil {
 		return nil, err
@@ -136,7 +141,7 @@ func (c Config) service(provider, own, chosen string) (*service, error) {
 	if err != nil {
 		return &service{provider: provider, base: &url.URL{}}, fmt.Errorf("address %q of %s: %w", chosen, provider, err)
 	}
-	return &service{provider: provider, base: at, client: gitfetch.APIClient(named || c.Hosts.AllowPrivate), accept: acceptJSON}, nil
+	return &service{provider: provider, base: at, client: gitfetch.APIClient(named || c.Hosts.AllowPrivate), accept: acceptJSON, timeout: c.Timeout}, nil
 }
 
 func (p *Providers) consent(app Application, s *service, authorize, token string, style oauth2.AuthStyle, pkce bool, scopes ...string) {
@@ -146,7 +151,7 @@ func (p *Providers) consent(app Application, s *service, authorize, token string
 	if len(app.Scopes) > 0 {
 		scopes = app.Scopes
 	}
-	p.consents[s.provider] = &consent{provider: s.provider, client: &http.Client{Transport: limitedTransport{s.client.Transport}, Timeout: callTime,
+	p.consents[s.provider] = &consent{provider: s.provider, client: &http.Client{Transport: limitedTransport{s.client.Transport}, Timeout: s.timeout,
 		CheckRedirect: s.client.CheckRedirect}, pkce: pkce, oauth: oauth2.Config{ClientID: app.ClientID, ClientSecret: app.ClientSecret, Scopes: scopes,
 		Endpoint: oauth2.Endpoint{AuthURL: s.at(authorize, nil), TokenURL: s.at(token, nil), AuthStyle: style}}}
 }
@@ -184,7 +189,7 @@ func (p *Providers) HostOf(provider, repository string) (h Host, own bool) {
 		if err != nil {
 			base = &url.URL{}
 		}
-		return service{provider: provider, base: base, accept: acceptJSON,
+		return service{provider: provider, base: base, accept: acceptJSON, timeout: p.config.Timeout,
 			client: gitfetch.APIClient(p.config.Hosts.AllowPrivate || named && p.config.Hosts.Aliases[u.Host] != "")}
 	}
 	switch provider {

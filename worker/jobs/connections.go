@@ -34,7 +34,7 @@ func connectionsRevoke(keeper *connections.Keeper) runner.Type {
 
 // connectionsSync: {"projectId"}. Reads the directory of a project and makes its people members. Unique key connections.sync:<projectId>; 3
 // attempts, 30 s to 5 min; why the last one failed stands in the project's status, and the next hour brings another one. Reading twice
-// brings nobody twice.
+// brings no person twice.
 func connectionsSync(keeper *connections.Keeper) runner.Type {
 	return runner.Type{Name: "connections.sync", Unique: "connections.sync:<projectId>", Attempts: 3, TimeLimit: 10 * time.Minute,
 		Backoff: runner.Exponential(30*time.Second, 5*time.Minute),

@@ -71,7 +71,7 @@ begin
       group by 1 order by 3 desc, 4 desc, 1 limit 5) e);
 end
 $$;
-comment on function api.list_recent_repositories is 'GET /users/{userId}/recent-repos: RecentRepo[], at most 5. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN for somebody else''s.';
+comment on function api.list_recent_repositories is 'GET /users/{userId}/recent-repos: RecentRepo[], at most 5. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN for another user''s.';
 
 create or replace function api.get_directory_sync(p jsonb) returns jsonb
 language plpgsql stable

@@ -163,7 +163,7 @@ begin
   end loop;
   select count(*) into v_count from private.directory_members i where i.project_id = d.project_id;
   update private.directory_syncs x set last_sync_at = now(), group_count = p_groups, member_count = v_count, updated_at = now(),
-    error = case when v_full then 'A project has at most 500 members; not everybody of the directory has a place.'
+    error = case when v_full then 'A project has at most 500 members; not all people of the directory have a place.'
       when not p_complete then 'The directory is larger than what is read; members who left it are not removed.' end
   where x.project_id = d.project_id;
   return v_count;

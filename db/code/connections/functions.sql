@@ -110,7 +110,7 @@ comment on function private.take_own_state is
   'Takes a state of the caller: what the exchange of the code needs. Judges: through our server only; states of the caller in their present organization. Errors: 400 OAUTH_STATE_INVALID.';
 grant execute on function private.begin_connection, private.take_own_state to authenticated;
 
--- Without this look at the browser's session somebody could begin a consent, send its address to another person, and have that one's account
+-- Without this look at the browser's session a person could begin a consent, send its address to another one, and have the other's account
 -- connected to themselves.
 create or replace function private.take_state(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
