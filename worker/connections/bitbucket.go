@@ -71,7 +71,7 @@ func (b *bitbucket) Repositories(ctx context.Context, token, search, next string
 		}
 		further = spaces.Next
 		if len(spaces.Values) == 0 || spaces.Values[0].Workspace.Slug == "" {
-			continue
+			continue // a workspace without a name is none to ask in
 		}
 		query := url.Values{"role": {"member"}, "pagelen": {"100"}, "sort": {"-updated_on"}}
 		if search != "" {
