@@ -339,6 +339,25 @@ CREATE TABLE public.team_invitations (
 ALTER TABLE ONLY public.team_invitations FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.team_invitations IS 'Who is invited into which organization, as what; at most one pending invitation an organization and address.';
 
+CREATE TABLE private.connection_states (
+    state_hash bytea NOT NULL,
+    user_id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    provider text NOT NULL,
+    project_id uuid,
+    redirect_uri text NOT NULL,
+    origin text NOT NULL,
+    sealed_verifier text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone DEFAULT (now() + '00:10:00'::interval) NOT NULL,
+    taken_at timestamp with time zone,
+    CONSTRAINT connection_states_provider_check CHECK (((project_id IS NULL) = (provider = ANY (ARRAY['github'::text, 'gitlab'::text, 'bitbucket'::text, 'azure'::text])))),
+    CONSTRAINT connection_states_texts_check CHECK (((octet_length(state_hash) = 32) AND (char_length(redirect_uri) <= 500) AND (char_length(origin) <= 300) AND (sealed_verifier ~~ 'v1.%'::text) AND (char_length(sealed_verifier) <= 1000)))
+);
+
+ALTER TABLE ONLY private.connection_states FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.connection_states IS 'Consents at providers that were begun and have not ended.';
+
 CREATE TABLE public.usage_counters (
     organization_id uuid NOT NULL,
     metric text NOT NULL,
@@ -447,6 +466,26 @@ WITH (fillfactor='85');
 
 ALTER TABLE ONLY public.reflexes FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.reflexes IS 'A skill that runs when something happens.';
+
+CREATE TABLE private.git_connections (
+    user_id uuid NOT NULL,
+    provider text NOT NULL,
+    token_id uuid NOT NULL,
+    account_id text NOT NULL,
+    username text NOT NULL,
+    avatar_url text,
+    scopes text[] DEFAULT '{}'::text[] NOT NULL,
+    connected_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT git_connections_account_id_check CHECK (((char_length(account_id) >= 1) AND (char_length(account_id) <= 200))),
+    CONSTRAINT git_connections_avatar_url_check CHECK ((char_length(avatar_url) <= 500)),
+    CONSTRAINT git_connections_provider_check CHECK ((provider = ANY (ARRAY['github'::text, 'gitlab'::text, 'bitbucket'::text, 'azure'::text]))),
+    CONSTRAINT git_connections_scopes_check CHECK ((cardinality(scopes) <= 50)),
+    CONSTRAINT git_connections_username_check CHECK (((char_length(username) >= 1) AND (char_length(username) <= 200)))
+);
+
+ALTER TABLE ONLY private.git_connections FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.git_connections IS 'The accounts of people at Git providers; at most one a person and provider.';
 
 CREATE TABLE public.role_permissions (
     role text NOT NULL,
@@ -772,6 +811,34 @@ CREATE TABLE private.credentials (
 ALTER TABLE ONLY private.credentials FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.credentials IS 'Passwords as argon2id PHC strings, hashed outside the database: it never sees a password.';
 
+CREATE TABLE private.directory_members (
+    member_id uuid NOT NULL,
+    project_id uuid NOT NULL
+);
+
+ALTER TABLE ONLY private.directory_members FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.directory_members IS 'Members that a directory brought, and will take along when they leave it.';
+
+CREATE TABLE private.directory_syncs (
+    project_id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    provider text NOT NULL,
+    token_id uuid NOT NULL,
+    last_sync_at timestamp with time zone,
+    group_count integer,
+    member_count integer,
+    error text,
+    connected_by uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT directory_syncs_counts_check CHECK (((group_count >= 0) AND (member_count >= 0))),
+    CONSTRAINT directory_syncs_error_check CHECK ((char_length(error) <= 500)),
+    CONSTRAINT directory_syncs_provider_check CHECK ((provider = ANY (ARRAY['okta'::text, 'azure_ad'::text])))
+);
+
+ALTER TABLE ONLY private.directory_syncs FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.directory_syncs IS 'Directories whose people are members of a project; at most one a project.';
+
 CREATE TABLE private.event_inbox (
     seq bigint NOT NULL,
     room text NOT NULL,
@@ -960,6 +1027,26 @@ CREATE TABLE private.project_webhook_secrets (
 ALTER TABLE ONLY private.project_webhook_secrets FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.project_webhook_secrets IS 'Secrets of custom chunking webhooks, encrypted by the server before they come here.';
 
+CREATE TABLE private.provider_tokens (
+    id uuid NOT NULL,
+    provider text NOT NULL,
+    state text DEFAULT 'live'::text NOT NULL,
+    sealed_token text NOT NULL,
+    expires_at timestamp with time zone,
+    version integer DEFAULT 1 NOT NULL,
+    lease_owner uuid,
+    lease_until timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT provider_tokens_lease_agrees CHECK (((lease_owner IS NULL) = (lease_until IS NULL))),
+    CONSTRAINT provider_tokens_provider_check CHECK ((provider = ANY (ARRAY['github'::text, 'gitlab'::text, 'bitbucket'::text, 'azure'::text, 'okta'::text, 'azure_ad'::text]))),
+    CONSTRAINT provider_tokens_sealed_token_check CHECK (((sealed_token ~~ 'v1.%'::text) AND (char_length(sealed_token) <= 40000))),
+    CONSTRAINT provider_tokens_state_check CHECK ((state = ANY (ARRAY['live'::text, 'broken'::text, 'ending'::text])))
+);
+
+ALTER TABLE ONLY private.provider_tokens FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.provider_tokens IS 'Sealed tokens of Git providers and directories; read by server and worker at the moment of a call.';
+
 CREATE UNLOGGED TABLE private.rate_counters (
     key text NOT NULL,
     window_start timestamp with time zone NOT NULL,
@@ -1062,6 +1149,18 @@ CREATE TABLE private.reflex_secrets (
 
 ALTER TABLE ONLY private.reflex_secrets FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.reflex_secrets IS 'What signs the deliveries of a webhook, sealed by the server.';
+
+CREATE TABLE private.repository_checks (
+    user_id uuid NOT NULL,
+    url text NOT NULL,
+    provider text NOT NULL,
+    info jsonb NOT NULL,
+    checked_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT repository_checks_info_check CHECK (((char_length(url) <= 500) AND (octet_length((info)::text) <= 16384)))
+);
+
+ALTER TABLE ONLY private.repository_checks FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.repository_checks IS 'RepoInfo of repositories, kept ten minutes a person and address.';
 
 CREATE TABLE private.schedules (
     name text NOT NULL,
@@ -1443,8 +1542,14 @@ ALTER TABLE ONLY jobs.unique_keys
     ADD CONSTRAINT unique_keys_pkey PRIMARY KEY (key);
 ALTER TABLE ONLY private.announcements
     ADD CONSTRAINT announcements_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.connection_states
+    ADD CONSTRAINT connection_states_pkey PRIMARY KEY (state_hash);
 ALTER TABLE ONLY private.credentials
     ADD CONSTRAINT credentials_pkey PRIMARY KEY (user_id);
+ALTER TABLE ONLY private.directory_members
+    ADD CONSTRAINT directory_members_pkey PRIMARY KEY (member_id);
+ALTER TABLE ONLY private.directory_syncs
+    ADD CONSTRAINT directory_syncs_pkey PRIMARY KEY (project_id);
 ALTER TABLE ONLY private.event_inbox
     ADD CONSTRAINT event_inbox_pkey PRIMARY KEY (seq);
 ALTER TABLE ONLY private.event_log
@@ -1453,6 +1558,8 @@ ALTER TABLE ONLY private.event_retention
     ADD CONSTRAINT event_retention_pkey PRIMARY KEY (is_only);
 ALTER TABLE ONLY private.event_rooms
     ADD CONSTRAINT event_rooms_pkey PRIMARY KEY (room);
+ALTER TABLE ONLY private.git_connections
+    ADD CONSTRAINT git_connections_pkey PRIMARY KEY (user_id, provider);
 ALTER TABLE ONLY private.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (user_id, key);
 ALTER TABLE ONLY private.identities
@@ -1475,6 +1582,8 @@ ALTER TABLE ONLY private.project_webhook_secrets
     ADD CONSTRAINT project_webhook_secrets_pkey PRIMARY KEY (project_id);
 ALTER TABLE ONLY private.provider_keys
     ADD CONSTRAINT provider_keys_pkey PRIMARY KEY (organization_id, provider);
+ALTER TABLE ONLY private.provider_tokens
+    ADD CONSTRAINT provider_tokens_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.rate_counters
     ADD CONSTRAINT rate_counters_pkey PRIMARY KEY (key, window_start);
 ALTER TABLE ONLY private.realtime_nodes
@@ -1495,6 +1604,8 @@ ALTER TABLE ONLY private.reflex_secrets
     ADD CONSTRAINT reflex_secrets_pkey PRIMARY KEY (reflex_id);
 ALTER TABLE ONLY private.refresh_tokens
     ADD CONSTRAINT refresh_tokens_pkey PRIMARY KEY (token_hash);
+ALTER TABLE ONLY private.repository_checks
+    ADD CONSTRAINT repository_checks_pkey PRIMARY KEY (user_id, url);
 ALTER TABLE ONLY private.schedules
     ADD CONSTRAINT schedules_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY private.sealed_answers
@@ -1642,7 +1753,16 @@ CREATE INDEX gue_jobs_queue_order_idx ON jobs.stored_jobs USING btree (queue, ru
 CREATE INDEX unique_keys_job_id_idx ON jobs.unique_keys USING btree (job_id);
 CREATE INDEX announcements_created_by_idx ON private.announcements USING btree (created_by);
 CREATE INDEX announcements_organization_id_idx ON private.announcements USING btree (organization_id);
+CREATE INDEX connection_states_expires_at_idx ON private.connection_states USING btree (expires_at);
+CREATE INDEX connection_states_organization_id_project_id_idx ON private.connection_states USING btree (organization_id, project_id);
+CREATE INDEX connection_states_user_id_idx ON private.connection_states USING btree (user_id, created_at DESC);
+CREATE INDEX directory_members_project_id_idx ON private.directory_members USING btree (project_id);
+CREATE INDEX directory_syncs_connected_by_idx ON private.directory_syncs USING btree (connected_by);
+CREATE INDEX directory_syncs_last_sync_at_idx ON private.directory_syncs USING btree (last_sync_at);
+CREATE INDEX directory_syncs_organization_id_project_id_idx ON private.directory_syncs USING btree (organization_id, project_id);
+CREATE UNIQUE INDEX directory_syncs_token_id_key ON private.directory_syncs USING btree (token_id);
 CREATE INDEX event_rooms_updated_at_idx ON private.event_rooms USING btree (updated_at);
+CREATE UNIQUE INDEX git_connections_token_id_key ON private.git_connections USING btree (token_id);
 CREATE INDEX idempotency_keys_created_at_idx ON private.idempotency_keys USING btree (created_at);
 CREATE INDEX identities_user_id_idx ON private.identities USING btree (user_id);
 CREATE INDEX login_failures_updated_at_idx ON private.login_failures USING btree (updated_at);
@@ -1658,6 +1778,7 @@ CREATE INDEX notification_mails_organization_id_idx ON private.notification_mail
 CREATE INDEX notification_mails_user_id_idx ON private.notification_mails USING btree (user_id, due_at);
 CREATE INDEX notification_mails_waiting_idx ON private.notification_mails USING btree (due_at) WHERE (done_at IS NULL);
 CREATE INDEX provider_keys_set_by_idx ON private.provider_keys USING btree (set_by);
+CREATE INDEX provider_tokens_ending_idx ON private.provider_tokens USING btree (updated_at) WHERE (state = 'ending'::text);
 CREATE INDEX rate_counters_window_start_idx ON private.rate_counters USING btree (window_start);
 CREATE INDEX realtime_presence_node_id_idx ON private.realtime_presence USING btree (node_id);
 CREATE INDEX realtime_sockets_node_id_idx ON private.realtime_sockets USING btree (node_id);
@@ -1668,6 +1789,7 @@ CREATE INDEX realtime_watchers_node_id_idx ON private.realtime_watchers USING bt
 CREATE INDEX reflex_deliveries_created_at_idx ON private.reflex_deliveries USING btree (created_at);
 CREATE INDEX refresh_tokens_expires_at_idx ON private.refresh_tokens USING btree (expires_at);
 CREATE INDEX refresh_tokens_session_id_idx ON private.refresh_tokens USING btree (session_id);
+CREATE INDEX repository_checks_checked_at_idx ON private.repository_checks USING btree (checked_at);
 CREATE INDEX sealed_answers_created_at_idx ON private.sealed_answers USING btree (created_at);
 CREATE UNIQUE INDEX sessions_issuer_external_key_key ON private.sessions USING btree (issuer, external_key) WHERE ((external_key IS NOT NULL) AND (revoked_at IS NULL));
 CREATE INDEX sessions_issuer_external_key_revoked_at_idx ON private.sessions USING btree (issuer, external_key, revoked_at DESC) WHERE (external_key IS NOT NULL);
@@ -1782,6 +1904,8 @@ CREATE UNIQUE INDEX worktrees_one_default_key ON public.worktrees USING btree (p
 CREATE INDEX worktrees_organization_id_project_id_idx ON public.worktrees USING btree (organization_id, project_id, created_at, id);
 CREATE UNIQUE INDEX worktrees_project_id_name_key ON public.worktrees USING btree (project_id, lower(name));
 CREATE TRIGGER _500_end_at_provider AFTER UPDATE OF revoked_at ON private.sessions FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_at IS NOT NULL) AND (new.provider = 'keycloak'::text) AND (new.external_key !~ ':'::text))) EXECUTE FUNCTION private.tg_sessions__end_at_provider();
+CREATE TRIGGER _500_end_token AFTER DELETE ON private.directory_syncs FOR EACH ROW EXECUTE FUNCTION private.tg__end_token();
+CREATE TRIGGER _500_end_token AFTER DELETE ON private.git_connections FOR EACH ROW EXECUTE FUNCTION private.tg__end_token();
 CREATE TRIGGER _900_alert AFTER UPDATE OF changed_at ON private.credentials FOR EACH ROW WHEN ((new.changed_at > old.changed_at)) EXECUTE FUNCTION private.tg_credentials__alert();
 CREATE TRIGGER _900_alert AFTER INSERT ON private.login_history FOR EACH ROW WHEN ((new.method <> 'signup'::text)) EXECUTE FUNCTION private.tg_login_history__alert();
 CREATE TRIGGER _900_alert_ended AFTER UPDATE OF revoked_at ON private.sessions FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_at IS NOT NULL) AND (new.revoked_reason = ANY (ARRAY['refresh_reuse'::text, 'terminated'::text])))) EXECUTE FUNCTION private.tg_sessions__alert_ended();
@@ -1924,8 +2048,30 @@ ALTER TABLE ONLY private.announcements
     ADD CONSTRAINT announcements_created_by_fkey FOREIGN KEY (created_by) REFERENCES public.users(id) ON DELETE SET NULL;
 ALTER TABLE ONLY private.announcements
     ADD CONSTRAINT announcements_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.connection_states
+    ADD CONSTRAINT connection_states_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.connection_states
+    ADD CONSTRAINT connection_states_project_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.connection_states
+    ADD CONSTRAINT connection_states_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.credentials
     ADD CONSTRAINT credentials_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.directory_members
+    ADD CONSTRAINT directory_members_member_id_fkey FOREIGN KEY (member_id) REFERENCES public.project_members(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.directory_members
+    ADD CONSTRAINT directory_members_project_id_fkey FOREIGN KEY (project_id) REFERENCES private.directory_syncs(project_id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.directory_syncs
+    ADD CONSTRAINT directory_syncs_connected_by_fkey FOREIGN KEY (connected_by) REFERENCES public.users(id) ON DELETE SET NULL;
+ALTER TABLE ONLY private.directory_syncs
+    ADD CONSTRAINT directory_syncs_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.directory_syncs
+    ADD CONSTRAINT directory_syncs_project_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.directory_syncs
+    ADD CONSTRAINT directory_syncs_token_id_fkey FOREIGN KEY (token_id) REFERENCES private.provider_tokens(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.git_connections
+    ADD CONSTRAINT git_connections_token_id_fkey FOREIGN KEY (token_id) REFERENCES private.provider_tokens(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.git_connections
+    ADD CONSTRAINT git_connections_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.idempotency_keys
     ADD CONSTRAINT idempotency_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.identities
@@ -1958,6 +2104,8 @@ ALTER TABLE ONLY private.reflex_secrets
     ADD CONSTRAINT reflex_secrets_reflex_id_fkey FOREIGN KEY (reflex_id) REFERENCES public.reflexes(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.refresh_tokens
     ADD CONSTRAINT refresh_tokens_session_id_fkey FOREIGN KEY (session_id) REFERENCES private.sessions(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.repository_checks
+    ADD CONSTRAINT repository_checks_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.sessions
     ADD CONSTRAINT sessions_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.sessions
@@ -2113,11 +2261,15 @@ CREATE POLICY select_worker ON jobs.queue_floor FOR SELECT TO kijko_worker USING
 ALTER TABLE jobs.stored_jobs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobs.unique_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.announcements ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.connection_states ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.credentials ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.directory_members ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.directory_syncs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.event_inbox ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.event_log ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.event_retention ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.event_rooms ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.git_connections ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.idempotency_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.identities ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.installation ENABLE ROW LEVEL SECURITY;
@@ -2129,6 +2281,7 @@ ALTER TABLE private.notification_mails ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.project_counters ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.project_webhook_secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.provider_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.provider_tokens ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.rate_counters ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.realtime_nodes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.realtime_presence ENABLE ROW LEVEL SECURITY;
@@ -2139,6 +2292,7 @@ ALTER TABLE private.realtime_watchers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.reflex_deliveries ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.reflex_secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.refresh_tokens ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.repository_checks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.schedules ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.sealed_answers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.sessions ENABLE ROW LEVEL SECURITY;
@@ -2573,6 +2727,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.admit_upload(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.attach_files(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.authorize_socket(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.begin_connection(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.begin_directory_sync(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.cancel_execution(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.cancel_ingestion(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.cancel_team_invitation(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -2603,16 +2759,20 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.delete_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_skills(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_source_file(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.disconnect_provider(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.duplicate_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.email_ingestion_result(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.end_directory_sync(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.estimate_project(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.execute_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.export_executions(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.export_skill(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.finish_connection(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.get_aggregated_stats(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_completion(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_cost_breakdown(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_cost_projection(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_directory_sync(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_execution(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_execution_full(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_execution_stats(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -2646,6 +2806,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.leave_team(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.list_access_log(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_all_worktrees(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_connections(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_dead_jobs(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_executions(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_files(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -2657,6 +2818,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.list_projects(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_provider_keys(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_recent_executions(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_recent_repositories(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_reflex_executions(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_reflexes(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_repositories(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -2670,6 +2832,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.list_team_members(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_worktrees(p jsonb) returns jsonb: sql stable; authenticated
 -- api.look_up_team_invitation(p jsonb) returns jsonb: plpgsql stable; anon, authenticated
+-- api.prepare_check(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.prepare_ingestion(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.publish_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.rate_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -2743,6 +2906,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.as_patterns(p_list jsonb, p_field text) returns jsonb: plpgsql stable; authenticated, kijko_worker, service_role
 -- private.as_uuid(p_text text) returns uuid: sql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_file_name(p_project_id uuid, p_parent_id uuid, p_name text, p_exclude_id uuid DEFAULT NULL::uuid) returns text: plpgsql stable
+-- private.assert_git_provider(p_provider text) returns text: plpgsql stable; authenticated
 -- private.assert_habit(o habits, n habits) returns void: plpgsql stable definer
 -- private.assert_habits_row(r habits) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_input(p_schema jsonb, p_input jsonb) returns void: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
@@ -2774,12 +2938,15 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.audit_horizon() returns timestamp with time zone: plpgsql stable definer; authenticated
 -- private.auditor_project_ids() returns uuid[]: plpgsql stable definer; authenticated
 -- private.beat_node(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[]) returns void: plpgsql volatile definer; kijko_server
+-- private.begin_connection(p jsonb, p_project_id uuid DEFAULT NULL::uuid) returns jsonb: plpgsql volatile definer; authenticated
+-- private.begin_directory(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.begin_event(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.begin_idempotent(p_key text, p_operation text, p_hash bytea) returns TABLE(status integer, headers text, response jsonb): plpgsql volatile definer; authenticated
 -- private.begin_login(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.begin_managing(p_permission text) returns text: plpgsql volatile definer
 -- private.begin_session(p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamp with time zone, p_expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone) returns jsonb: plpgsql volatile definer
 -- private.braced(p_text text) returns text: sql immutable; authenticated
+-- private.break_token(p_id uuid, p_version integer) returns void: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.bury_job(p_job_id text, p_type text, p_queue text, p_args jsonb, p_error_count integer, p_error text, p_created_at timestamp with time zone) returns void: plpgsql volatile definer; kijko_worker
 -- private.bury_nodes(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_server
 -- private.call_idempotent(p_operation text, p jsonb, p_key text, p_hash bytea) returns jsonb: plpgsql volatile; authenticated
@@ -2797,6 +2964,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.choose_organization(p_user_id uuid, p_wanted_id uuid DEFAULT NULL::uuid) returns uuid: plpgsql volatile definer
 -- private.claim_execution(p_id uuid, p_seconds integer, OUT outcome text, OUT token uuid, OUT answers text, OUT called text, OUT sealed_key text, OUT parameters jsonb, OUT prompt text, OUT elapsed_ms bigint, OUT limit_ms bigint, OUT is_streamed boolean, OUT organization_id uuid) returns record: plpgsql volatile definer
 -- private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) returns jsonb: plpgsql volatile definer; kijko_worker
+-- private.claim_state(p_provider text, p_hash text, p_user_id uuid, p_org_id uuid, p_session_id uuid DEFAULT NULL::uuid) returns private.connection_states: plpgsql volatile definer
 -- private.claimed_membership(OUT org_id uuid, OUT org_role text) returns record: plpgsql stable definer; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.claimed_user_id() returns uuid: plpgsql stable definer; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.claims() returns jsonb: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
@@ -2845,8 +3013,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.deliver_notification_preferences(p_ids uuid[]) returns TABLE(id uuid, data jsonb): sql stable definer; kijko_server
 -- private.deliver_notifications(p_ids uuid[]) returns TABLE(id uuid, data jsonb): sql stable definer; kijko_server
 -- private.device_json(p_user_agent text) returns jsonb: sql stable
+-- private.directory_json(p_project_id uuid) returns jsonb: plpgsql stable definer; authenticated
+-- private.directory_work(p_project_id uuid) returns TABLE(provider text, token_id uuid): plpgsql volatile definer; kijko_worker
 -- private.discard_blobs(p_keys text[]) returns void: plpgsql volatile definer
 -- private.dispatch_habits(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 100) returns integer: plpgsql volatile definer; kijko_worker
+-- private.drop_connection(p_provider text) returns void: plpgsql volatile definer; authenticated
 -- private.drop_run_rows(p_run_id uuid, p_limit integer DEFAULT 5000) returns bigint: plpgsql volatile definer; kijko_worker
 -- private.duration_percentiles(p_skill_id uuid, p_has_skill boolean, OUT n bigint, OUT mean bigint, OUT p50 integer, OUT p90 integer, OUT p99 integer) returns record: plpgsql stable; authenticated
 -- private.earliest_job(p_queues text[], p_from timestamp with time zone) returns timestamp with time zone: plpgsql volatile definer
@@ -2857,9 +3028,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.emit_members(p_org_id uuid, p_operation text, p_ids uuid[], p_fields text[] DEFAULT NULL::text[]) returns void: plpgsql volatile definer
 -- private.emit_org_change(p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_fields text[] DEFAULT NULL::text[]) returns void: plpgsql volatile definer
 -- private.emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid) returns void: plpgsql volatile definer
+-- private.end_directory(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
 -- private.end_of_execution(e skill_executions, p_at timestamp with time zone, OUT code text, OUT message text) returns record: plpgsql immutable
 -- private.end_stolen_session(p_session private.sessions, p_at timestamp with time zone) returns void: plpgsql volatile definer
+-- private.end_token(p_id uuid) returns void: plpgsql volatile definer
 -- private.ended_executions(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
+-- private.ending_token(p_id uuid) returns TABLE(provider text, sealed text): plpgsql stable definer; kijko_worker
 -- private.enqueue(p_type text, p_args jsonb, p_run_at timestamp with time zone DEFAULT now(), p_unique_key text DEFAULT NULL::text, p_queue text DEFAULT 'default'::text) returns text: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.ensure_folder(p_project projects, p_path text) returns uuid: plpgsql volatile definer
 -- private.enter(p_user_id uuid, p_session_id uuid, p_org_hint uuid, p_claims text, p_request_id text, p_client_ip text) returns void: plpgsql volatile definer; kijko_server
@@ -2890,9 +3064,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text) returns jsonb: sql stable
 -- private.file_extension(p_name text, p_is_folder boolean) returns text: sql immutable
 -- private.filter_fault(f jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
+-- private.finish_connection(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.finish_execution(p_id uuid, p_token uuid, p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.finish_idempotent(p_key text, p_response jsonb) returns void: plpgsql volatile definer; authenticated
 -- private.finish_login(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.finish_own_connection(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.finish_project_run(p_project_id uuid, p_total_files integer, p_original_tokens bigint, p_optimized_tokens bigint, p_seconds integer) returns void: plpgsql volatile definer
 -- private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.fire_changes(p_user_id uuid, p_batch text, p_firings jsonb) returns integer: plpgsql volatile definer; kijko_worker
@@ -2901,9 +3077,13 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.floored_ratio(p_over numeric, p_under numeric) returns bigint: sql immutable; authenticated
 -- private.folded(p_text text) returns text: sql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.folded_address(p_text text) returns text: sql immutable
+-- private.forget_token(p_id uuid) returns void: plpgsql volatile definer; kijko_worker
 -- private.free_skill_name(p_name text) returns text: plpgsql volatile definer; authenticated
 -- private.free_text_name(p_project_id uuid, p_title text) returns text: plpgsql stable definer
+-- private.git_connection_json(c private.git_connections, p_state text) returns jsonb: sql stable
+-- private.git_connections_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.git_host_provider(p_host text) returns text: plpgsql stable definer; authenticated, kijko_worker, service_role
+-- private.git_token_id(p_user_id uuid, p_provider text) returns uuid: plpgsql stable definer; kijko_server, kijko_worker
 -- private.given_value(p_variables jsonb, p_name text, p_trigger text) returns jsonb: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.guest_project_ids() returns uuid[]: plpgsql stable definer; authenticated
 -- private.habit_fields(o habits, n habits) returns text[]: plpgsql immutable
@@ -2922,6 +3102,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.hold_runs(p_owners uuid[], p_seconds integer DEFAULT NULL::integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
 -- private.html_text(p_text text) returns text: sql immutable
 -- private.humanized(p_at timestamp with time zone, p_now timestamp with time zone DEFAULT now()) returns text: sql stable; authenticated
+-- private.import_directory(p_token_id uuid, p_groups integer, p_people jsonb, p_complete boolean) returns integer: plpgsql volatile definer; kijko_worker
 -- private.indented(p_value jsonb, p_depth integer) returns text: sql immutable; authenticated
 -- private.ingestion_event_types() returns text[]: sql immutable; authenticated, kijko_server
 -- private.ingestion_result_lines(p_result jsonb) returns TABLE(label text, value text): sql immutable
@@ -2967,13 +3148,16 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.judge_upload(p_name text, p_path text, p_size bigint, p_type text) returns text: sql immutable
 -- private.judge_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]: plpgsql volatile; kijko_server
 -- private.keep_answer(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.keep_check(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.keep_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_projects uuid[], p_sockets integer[]) returns void: plpgsql volatile definer; kijko_server
 -- private.keep_secret(p_id uuid, p_sealed text) returns void: plpgsql volatile definer; authenticated
 -- private.keep_signing_key(p_offered text) returns text: plpgsql volatile definer; kijko_server
+-- private.known_check(p_url text) returns jsonb: plpgsql stable definer; authenticated
 -- private.known_fields(p_schema jsonb) returns jsonb: plpgsql immutable; authenticated, kijko_worker, service_role
 -- private.known_parameters(p_parameters jsonb) returns jsonb: plpgsql immutable; authenticated, kijko_worker, service_role
 -- private.known_zone(p_zone text) returns text: plpgsql stable
 -- private.last_completed_run(p_project_id uuid) returns ingestion_runs: plpgsql stable; authenticated
+-- private.lease_token(p_id uuid, p_owner uuid, p_refused integer) returns TABLE(state text, provider text, sealed text, version integer): plpgsql volatile definer; kijko_server, kijko_worker
 -- private.leave_node(p_node_id uuid) returns void: plpgsql volatile definer; kijko_server
 -- private.leave_team() returns void: plpgsql volatile definer; authenticated
 -- private.like_pattern(p_search text) returns text: sql immutable; authenticated
@@ -3027,6 +3211,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.next_position(p_project_id uuid, p_parent_id uuid) returns integer: plpgsql stable definer
 -- private.normal_cron(p_cron text) returns text: sql immutable; authenticated, service_role
 -- private.note_bulk(p_entity text, p_room text) returns integer: plpgsql volatile
+-- private.note_directory_error(p_token_id uuid, p_error text) returns void: plpgsql volatile definer; kijko_worker
 -- private.note_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_present boolean[]) returns double precision: plpgsql volatile definer; kijko_server
 -- private.note_watchers(p_node_id uuid, p_projects uuid[], p_sockets integer[]) returns void: plpgsql volatile definer; kijko_server
 -- private.notification_json(n notifications) returns jsonb: sql stable; authenticated
@@ -3100,6 +3285,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.provider_key(p_provider text, p_org_id uuid) returns text: plpgsql stable definer; kijko_server, kijko_worker
 -- private.provider_key_json(k private.provider_keys) returns jsonb: sql stable
 -- private.provider_keys_json() returns jsonb: plpgsql stable definer; authenticated
+-- private.provider_name(p_provider text) returns text: sql immutable
 -- private.provider_session(p_session_id uuid) returns TABLE(issuer text, session_key text): plpgsql stable definer; kijko_worker
 -- private.prune_activity(p_at timestamp with time zone DEFAULT now()) returns bigint: plpgsql volatile definer; kijko_worker
 -- private.prune_checkpoints(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
@@ -3151,19 +3337,23 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.refuse_role(p_role text, p_minimum text) returns void: plpgsql stable; authenticated, service_role
 -- private.refuse_row(p_table text, p_rule text) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.refuse_skill(p_id text, p_field text DEFAULT NULL::text) returns void: plpgsql stable; authenticated, kijko_worker, service_role
+-- private.refuse_state() returns void: plpgsql stable
 -- private.refuse_strangers(p_message text) returns void: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.refuse_trigger(p_message text) returns void: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.release_executions(p_skill_id uuid, p_owner_id uuid) returns void: plpgsql volatile definer
 -- private.release_notifications(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 5000) returns integer: plpgsql volatile definer
 -- private.release_own_executions(p_skill_ids uuid[]) returns void: plpgsql volatile definer; authenticated
 -- private.release_run(p_run_id uuid, p_owner uuid) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.release_token(p_id uuid, p_owner uuid) returns void: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.remove_team_member(p_id text) returns void: plpgsql volatile definer; authenticated
 -- private.removed_until(p_room text) returns bigint: plpgsql stable definer; authenticated, kijko_server
 -- private.rename_team(p_name jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.render_prompt(p_template text, p_schema jsonb, p_input jsonb, p_trigger text DEFAULT NULL::text) returns text: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.renew_executions(p_ids uuid[], p_tokens uuid[], p_seconds integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
+-- private.renew_token(p_id uuid, p_owner uuid, p_sealed text, p_expires_at timestamp with time zone) returns boolean: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.report_run(p_run_id uuid, p_owner uuid, p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.repository_json(r project_repositories) returns jsonb: sql stable; authenticated, service_role
+-- private.require_directory_gate(p_org_id uuid) returns void: plpgsql stable definer
 -- private.require_email(p_text text) returns text: plpgsql stable
 -- private.require_gate(p_gate text, p_message text, p_field text DEFAULT NULL::text) returns void: plpgsql stable definer; authenticated
 -- private.require_name(p_text text, p_field text, p_label text) returns text: plpgsql stable
@@ -3238,6 +3428,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.start_run(p_project_id uuid, p_force boolean) returns jsonb: plpgsql volatile definer; authenticated
 -- private.stats_days(p_period text) returns integer: plpgsql stable; authenticated
 -- private.store_chunks(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[], p_tokens integer[], p_contents text[], p_hashes bytea[], p_references uuid[], p_parents uuid[], p_metadata jsonb[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.store_connection(p jsonb) returns jsonb: plpgsql volatile definer
+-- private.store_directory(s private.connection_states, p_token_id uuid) returns jsonb: plpgsql volatile definer
 -- private.store_files(p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[], p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.store_links(p_run_id uuid, p_owner uuid, p_from uuid[], p_to uuid[], p_kinds text[], p_weights integer[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.store_nodes(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_kinds text[], p_names text[], p_qualified text[], p_starts integer[], p_ends integer[], p_metadata jsonb[]) returns void: plpgsql volatile definer; kijko_worker
@@ -3257,7 +3449,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.take_invitation_allowance(p_org_id uuid, p_requested integer) returns void: plpgsql volatile definer
 -- private.take_mail(p_id uuid) returns TABLE(to_address text, subject text, body_text text, body_html text, created_at timestamp with time zone, unsubscribe_url text): plpgsql volatile definer; kijko_worker
 -- private.take_mail_allowance(p_user_id uuid, p_kind text, p_limit integer) returns void: plpgsql volatile definer
+-- private.take_own_state(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.take_rate(p_key text, p_limit integer, p_window interval, p_at timestamp with time zone DEFAULT clock_timestamp()) returns TABLE(allowed boolean, remaining integer, reset_at timestamp with time zone, retry_after integer): plpgsql volatile definer; kijko_server, kijko_worker
+-- private.take_state(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.takes_sampling(p_called text) returns boolean: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
 -- private.team_invitation_json(i team_invitations, p_token text DEFAULT ''::text) returns jsonb: plpgsql stable definer
 -- private.team_invitations_json() returns jsonb: plpgsql stable definer
@@ -3275,9 +3469,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tell_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date) returns void: plpgsql volatile definer
 -- private.tell_security(p_user_id uuid, p_title text, p_message text, p_urgent boolean, p_dedupe text, p_data jsonb DEFAULT NULL::jsonb) returns void: plpgsql volatile definer
 -- private.tell_spread_quotas(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
+-- private.tend_connections(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.text_fields(p_names text[]) returns jsonb: plpgsql immutable; authenticated
 -- private.text_list(p_list jsonb, p_field text) returns jsonb: plpgsql stable; authenticated
 -- private.tg__assert_priced() returns trigger: plpgsql volatile
+-- private.tg__end_token() returns trigger: plpgsql volatile definer
 -- private.tg__tell_context() returns trigger: plpgsql volatile definer
 -- private.tg__tell_failures() returns trigger: plpgsql volatile definer
 -- private.tg__touch() returns trigger: plpgsql volatile
@@ -3397,6 +3593,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.watched_callers(p_limit integer DEFAULT 100000) returns jsonb: plpgsql stable definer; kijko_server
 -- private.webhook_url(p_id uuid) returns text: plpgsql stable definer; authenticated
 -- private.weekly_summary_lines(p_user_id uuid, p_from timestamp with time zone, p_until timestamp with time zone) returns TABLE(label text, value bigint): plpgsql stable definer
+-- private.with_known_sizes(p_repositories jsonb) returns jsonb: sql stable; authenticated
 -- private.without_blanks(p_text text) returns text: sql immutable
 -- private.worktree_json(w worktrees) returns jsonb: sql stable; authenticated
 -- private.worktrees_json(p_project_id uuid) returns jsonb: sql stable; authenticated

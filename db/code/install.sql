@@ -132,4 +132,7 @@
 {{ template "reflexes/api.sql" . }}
 {{ template "reflexes/triggers.sql" . }}
 {{ template "reflexes/access.sql" . }}
+{{ template "connections/functions.sql" . }}
+{{ template "connections/directory.sql" . }}
+{{ template "connections/api.sql" . }}
 {{ template "core/search_path.sql" . }}

@@ -7,12 +7,14 @@ import (
 
 	"kijko/db"
 	"kijko/server/api"
+	"kijko/server/connections"
 	"kijko/server/executions"
 	"kijko/server/ingestion"
 	"kijko/server/models"
 	"kijko/server/projects"
 	"kijko/server/reflexes"
 	"kijko/server/skills"
+	hosting "kijko/worker/connections"
 	"kijko/worker/gitfetch"
 	"kijko/worker/llm"
 	"kijko/worker/seal"
@@ -46,6 +48,11 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 			return err
 		}
 	}
+	providers, err := hosting.New(a.cfg.Connections())
+	if err != nil {
+		return err
+	}
+	keeper := &hosting.Keeper{Pool: a.pool, Providers: providers, Box: box, Log: a.log}
 	executions, err := a.executions(exec, box)
 	if err != nil {
 		return err
@@ -57,7 +64,9 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		handlersOnly(skills.Handlers()),
-		&ingestion.Feature{Exec: exec, Git: git})
+		&ingestion.Feature{Exec: exec, Git: git, Connected: keeper.Git},
+		connections.New(connections.Settings{Exec: exec, Git: git, Providers: providers, Keeper: keeper, Box: box, Origin: a.cfg.Origin(), AppURL: a.cfg.PublicURL,
+			Redirects: a.cfg.GitRedirects, Origins: a.cfg.Origins, Log: a.log}))
 	return nil
 }
 

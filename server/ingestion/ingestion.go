@@ -31,6 +31,8 @@ type Remotes interface {
 type Feature struct {
 	Exec api.Runner
 	Git  Remotes
+	// Connected calls do with a person's connection to the provider of a repository, or without one.
+	Connected func(ctx context.Context, userID string, provider gitfetch.Provider, url string, do func(gitfetch.Auth) error) error
 	// Embeddings tells whether this installation can make vectors.
 	Embeddings bool
 }
@@ -49,8 +51,9 @@ type request struct {
 
 type prepared struct {
 	Repositories []struct {
-		URL    string `json:"url"`
-		Branch string `json:"branch"`
+		Provider gitfetch.Provider `json:"provider"`
+		URL      string            `json:"url"`
+		Branch   string            `json:"branch"`
 	} `json:"repositories"`
 	WebhookURL      string `json:"webhookUrl"`
 	NeedsWebhook    bool   `json:"needsWebhook"`
@@ -94,12 +97,12 @@ func (f *Feature) validate(c *api.Call) error {
 	case p.NeedsWebhook && p.WebhookURL == "":
 		return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "Custom chunking needs the address of a webhook.", "settings.webhookUrl")
 	}
-	return f.askHosts(c.Context(), p)
+	return f.askHosts(c.Context(), c.Caller.UserID, p)
 }
 
 // askHosts asks all hosts at once and refuses with the first fault in the order of the repositories. A host that does not answer, or
 // not in time, is no fault here: the run itself will say so.
-func (f *Feature) askHosts(ctx context.Context, p prepared) error {
+func (f *Feature) askHosts(ctx context.Context, userID string, p prepared) error {
 	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	faults := make([]error, len(p.Repositories))
@@ -109,7 +112,7 @@ func (f *Feature) askHosts(ctx context.Context, p prepared) error {
 		slots <- struct{}{}
 		group.Go(func() {
 			defer func() { <-slots }()
-			faults[i] = f.ask(ctx, i, r.URL, r.Branch)
+			faults[i] = f.ask(ctx, userID, i, r.Provider, r.URL, r.Branch)
 		})
 	}
 	group.Wait()
@@ -121,8 +124,12 @@ func (f *Feature) askHosts(ctx context.Context, p prepared) error {
 	return nil
 }
 
-func (f *Feature) ask(ctx context.Context, i int, url, branch string) error {
-	remote, err := f.Git.LsRemote(ctx, url, gitfetch.Auth{})
+func (f *Feature) ask(ctx context.Context, userID string, i int, provider gitfetch.Provider, url, branch string) error {
+	var remote gitfetch.Remote
+	err := f.Connected(ctx, userID, provider, url, func(auth gitfetch.Auth) (err error) {
+		remote, err = f.Git.LsRemote(ctx, url, auth)
+		return err
+	})
 	if err != nil {
 		failure, ok := gitfetch.AsFailure(err)
 		if !ok || failure.Retryable {

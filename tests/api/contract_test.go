@@ -137,7 +137,19 @@ POST /team/invitations/{}/resend
 DELETE /team/invitations/{}
 GET /team/invitations/lookup
 POST /team/invitations/accept
-POST /team/leave`
+POST /team/leave
+GET /oauth/connections
+POST /oauth/connect/{}
+POST /oauth/callback
+GET /oauth/callback/{}
+DELETE /oauth/disconnect/{}
+POST /repositories/validate-full
+GET /repositories/branches
+GET /repositories/batch
+GET /users/{}/recent-repos
+GET /projects/{}/directory-sync
+POST /projects/{}/directory-sync/{}
+DELETE /projects/{}/directory-sync`
 
 func TestTheContractsOperationsAreServed(t *testing.T) {
 	t.Parallel()

@@ -247,7 +247,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 
 // public operations are the contract's rows public and signed, and what serves documents and health.
 var publicOperations = []string{"health", "healthLive", "healthReady", "logIn", "logOut", "lookUpTeamInvitation", "openSocket", "receiveDelivery", "receiveDeliveryByQuery",
-	"receiveSocketIO", "refreshSession", "sendSocketIO", "signUp", "unsubscribeMail",
+	"receiveSocketIO", "refreshSession", "returnFromProvider", "sendSocketIO", "signUp", "unsubscribeMail",
 	// Judged after the upgrade, since browsers cannot read the status of a refused handshake.
 	"watchProject"}
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
+	"kijko/worker/connections"
 	"kijko/worker/gitfetch"
 	"kijko/worker/keycloak"
 	"kijko/worker/llm"
@@ -47,6 +48,30 @@ type Config struct {
 	Azure           string   `env:"KIJKO_GIT_AZURE_URL" doc:"Base URL instead of https://dev.azure.com."`
 	GitHosts        []string `env:"KIJKO_GIT_HOSTS" doc:"Further hosts as host=provider, separated by commas, such as git.example.nl=gitlab; host=provider@URL is contacted at the URL."`
 	GitAllowPrivate bool     `env:"KIJKO_GIT_ALLOW_PRIVATE" envDefault:"false" doc:"Allow Git hosts and webhooks on private addresses."`
+
+	GitHubID        string   `env:"KIJKO_GIT_GITHUB_CLIENT_ID" doc:"OAuth application at GitHub for connecting accounts; empty: none can be connected. Its callback is KIJKO_API_URL/api/v1/oauth/callback/github; the other providers' ends in their name."`
+	GitHubSecret    string   `env:"KIJKO_GIT_GITHUB_CLIENT_SECRET" secret:"true" doc:"Its secret."`
+	GitHubAPI       string   `env:"KIJKO_GIT_GITHUB_API_URL" doc:"API of GitHub. Default: https://api.github.com, or /api/v3 below KIJKO_GIT_GITHUB_URL. /api/v1 below it for Gitea and Forgejo."`
+	GitHubScopes    []string `env:"KIJKO_GIT_GITHUB_SCOPES" doc:"What is asked for, separated by commas. Default: repo,read:user; for Gitea and Forgejo read:user,read:repository."`
+	GitLabID        string   `env:"KIJKO_GIT_GITLAB_CLIENT_ID" doc:"OAuth application at GitLab."`
+	GitLabSecret    string   `env:"KIJKO_GIT_GITLAB_CLIENT_SECRET" secret:"true" doc:"Its secret."`
+	GitLabAPI       string   `env:"KIJKO_GIT_GITLAB_API_URL" doc:"API of GitLab. Default: /api/v4 below its base URL."`
+	BitbucketID     string   `env:"KIJKO_GIT_BITBUCKET_CLIENT_ID" doc:"OAuth consumer at Bitbucket."`
+	BitbucketSecret string   `env:"KIJKO_GIT_BITBUCKET_CLIENT_SECRET" secret:"true" doc:"Its secret."`
+	BitbucketAPI    string   `env:"KIJKO_GIT_BITBUCKET_API_URL" doc:"API of Bitbucket. Default: https://api.bitbucket.org/2.0, or /2.0 below KIJKO_GIT_BITBUCKET_URL."`
+	AzureID         string   `env:"KIJKO_GIT_AZURE_CLIENT_ID" doc:"Application at Microsoft Entra ID with rights at Azure DevOps."`
+	AzureSecret     string   `env:"KIJKO_GIT_AZURE_CLIENT_SECRET" secret:"true" doc:"Its secret."`
+	AzureAPI        string   `env:"KIJKO_GIT_AZURE_PROFILE_URL" doc:"Where Azure DevOps tells people's organizations. Default: https://app.vssps.visualstudio.com."`
+	AzureLogin      string   `env:"KIJKO_GIT_AZURE_LOGIN_URL" doc:"Where Microsoft asks for consent, with the tenant. Default: https://login.microsoftonline.com/organizations."`
+	GitRedirects    []string `env:"KIJKO_GIT_REDIRECTS" doc:"Further addresses, of pages of the frontend, that a consent at a Git provider may lead back to; exact, separated by commas."`
+
+	OktaURL       string `env:"KIJKO_OKTA_URL" doc:"Address of an Okta organization whose groups may become members of projects; empty: none."`
+	OktaID        string `env:"KIJKO_OKTA_CLIENT_ID" doc:"Application there, with the grants okta.groups.read and okta.users.read. Its callback ends in okta."`
+	OktaSecret    string `env:"KIJKO_OKTA_CLIENT_SECRET" secret:"true" doc:"Its secret."`
+	AzureADID     string `env:"KIJKO_AZURE_AD_CLIENT_ID" doc:"Application at Microsoft Entra ID whose groups may become members of projects; empty: none. Its callback ends in azure_ad."`
+	AzureADSecret string `env:"KIJKO_AZURE_AD_CLIENT_SECRET" secret:"true" doc:"Its secret."`
+	AzureADLogin  string `env:"KIJKO_AZURE_AD_LOGIN_URL" doc:"Where Microsoft asks for consent, with the tenant. Default: https://login.microsoftonline.com/organizations."`
+	GraphURL      string `env:"KIJKO_AZURE_AD_GRAPH_URL" doc:"Microsoft Graph. Default: https://graph.microsoft.com/v1.0."`
 
 	SMTPHost     string `env:"SMTP_HOST" doc:"Mail server; empty: this installation sends no mail, and what needs it answers 503."`
 	SMTPPort     int    `env:"SMTP_PORT" envDefault:"587" doc:"Its port."`
@@ -127,7 +152,9 @@ func FaultsOfURLs(settings map[string]string) (faults []error) {
 func (c Config) Faults() []error {
 	faults := FaultsOfURLs(map[string]string{"KEYCLOAK_URL": c.KeycloakURL, "KIJKO_GIT_GITHUB_URL": c.GitHub, "KIJKO_GIT_GITLAB_URL": c.GitLab,
 		"KIJKO_GIT_BITBUCKET_URL": c.Bitbucket, "KIJKO_GIT_AZURE_URL": c.Azure, "ANTHROPIC_BASE_URL": c.AnthropicURL,
-		"GOOGLE_GEMINI_BASE_URL": c.GoogleURL, "OTEL_EXPORTER_OTLP_ENDPOINT": c.Tracing})
+		"KIJKO_GIT_GITHUB_API_URL": c.GitHubAPI, "KIJKO_GIT_GITLAB_API_URL": c.GitLabAPI, "KIJKO_GIT_BITBUCKET_API_URL": c.BitbucketAPI,
+		"KIJKO_GIT_AZURE_PROFILE_URL": c.AzureAPI, "KIJKO_GIT_AZURE_LOGIN_URL": c.AzureLogin, "KIJKO_OKTA_URL": c.OktaURL,
+		"KIJKO_AZURE_AD_LOGIN_URL": c.AzureADLogin, "KIJKO_AZURE_AD_GRAPH_URL": c.GraphURL, "GOOGLE_GEMINI_BASE_URL": c.GoogleURL, "OTEL_EXPORTER_OTLP_ENDPOINT": c.Tracing})
 	fault := func(name, format string, args ...any) { faults = append(faults, Fault(name, format, args...)) }
 	if !c.Debug && c.EncryptionKey == "" {
 		fault("ENCRYPTION_KEY", "is missing; make one with: openssl rand -base64 32")
@@ -137,6 +164,16 @@ func (c Config) Faults() []error {
 	}
 	if _, err := gitfetch.NewHosts(c.Hosts()); err != nil {
 		fault("KIJKO_GIT_*", "%v", err)
+	}
+	for name, pair := range map[string][2]string{"KIJKO_GIT_GITHUB_CLIENT_SECRET": {c.GitHubID, c.GitHubSecret}, "KIJKO_GIT_GITLAB_CLIENT_SECRET": {c.GitLabID, c.GitLabSecret},
+		"KIJKO_GIT_BITBUCKET_CLIENT_SECRET": {c.BitbucketID, c.BitbucketSecret}, "KIJKO_GIT_AZURE_CLIENT_SECRET": {c.AzureID, c.AzureSecret},
+		"KIJKO_OKTA_CLIENT_SECRET": {c.OktaID, c.OktaSecret}, "KIJKO_AZURE_AD_CLIENT_SECRET": {c.AzureADID, c.AzureADSecret}} {
+		if (pair[0] == "") != (pair[1] == "") {
+			fault(name, "an application has both an id and a secret")
+		}
+	}
+	for _, address := range c.GitRedirects {
+		faults = append(faults, FaultsOfURLs(map[string]string{"KIJKO_GIT_REDIRECTS": address})...)
 	}
 	if c.SMTPHost != "" {
 		if _, err := mail.New(c.Mail()); err != nil {
@@ -184,6 +221,18 @@ func (c Config) Hosts() gitfetch.HostConfig {
 		}
 	}
 	return hosts
+}
+
+// Connections is what the settings say about connecting accounts.
+func (c Config) Connections() connections.Config {
+	return connections.Config{Hosts: c.Hosts(), OktaURL: c.OktaURL, GraphURL: c.GraphURL, Applications: map[string]connections.Application{
+		"github":    {ClientID: c.GitHubID, ClientSecret: c.GitHubSecret, APIURL: c.GitHubAPI, Scopes: c.GitHubScopes},
+		"gitlab":    {ClientID: c.GitLabID, ClientSecret: c.GitLabSecret, APIURL: c.GitLabAPI},
+		"bitbucket": {ClientID: c.BitbucketID, ClientSecret: c.BitbucketSecret, APIURL: c.BitbucketAPI},
+		"azure":     {ClientID: c.AzureID, ClientSecret: c.AzureSecret, APIURL: c.AzureAPI, LoginURL: c.AzureLogin},
+		"okta":      {ClientID: c.OktaID, ClientSecret: c.OktaSecret},
+		"azure_ad":  {ClientID: c.AzureADID, ClientSecret: c.AzureADSecret, LoginURL: c.AzureADLogin},
+	}}
 }
 
 // HostProviders names the hosts beyond the providers' own, for the database's rule on repository addresses.

@@ -17,12 +17,14 @@ const (
 	RepoNotFound     Code = "REPO_NOT_FOUND"
 	AuthFailed       Code = "AUTH_FAILED"
 	PermissionDenied Code = "PERMISSION_DENIED"
-	BranchNotFound   Code = "BRANCH_NOT_FOUND"
-	RateLimited      Code = "RATE_LIMITED"
-	NetworkError     Code = "NETWORK_ERROR"
-	Timeout          Code = "TIMEOUT"
-	InvalidFormat    Code = "INVALID_FORMAT"
-	RepoFetchFailed  Code = "REPO_FETCH_FAILED"
+	// InvalidCredentials: those of the installation itself, not of a person.
+	InvalidCredentials Code = "INVALID_CREDENTIALS"
+	BranchNotFound     Code = "BRANCH_NOT_FOUND"
+	RateLimited        Code = "RATE_LIMITED"
+	NetworkError       Code = "NETWORK_ERROR"
+	Timeout            Code = "TIMEOUT"
+	InvalidFormat      Code = "INVALID_FORMAT"
+	RepoFetchFailed    Code = "REPO_FETCH_FAILED"
 )
 
 // longestWait is the longest provider's reset that is worth waiting for within a run (contract 10, 19.1).

@@ -38,8 +38,9 @@ type Config struct {
 	Git  *gitfetch.Fetcher
 	// Open reads a stored upload.
 	Open func(ctx context.Context, key string) (io.ReadCloser, error)
-	// Credentials gives the starter's connection to a Git provider; nil, or the zero Auth, means anonymous.
-	Credentials func(ctx context.Context, userID uuid.UUID, provider gitfetch.Provider) (gitfetch.Auth, error)
+	// Connected calls do with the starter's connection to the provider of a repository, or with the zero Auth where there is none, and again
+	// with a renewed one where the host refuses it; nil: everything is fetched anonymously.
+	Connected func(ctx context.Context, userID string, provider gitfetch.Provider, url string, do func(gitfetch.Auth) error) error
 	// Unseal opens the secret of a chunking webhook; required for projects that have one.
 	Unseal func(sealed string) (string, error)
 	// Webhook posts to chunking webhooks. It must refuse addresses that are not public.

@@ -101,43 +101,39 @@ func (r *run) saveCheckpoint(ctx context.Context) error {
 	return r.store.report(ctx, map[string]any{"checkpoint": r.t.Checkpoint})
 }
 
-func (r *run) fetchOne(ctx context.Context, repo *repository, stage *fetchStage, i int) (*gitfetch.Tree, error) {
-	auth, err := r.credentials(ctx, repo)
-	if err != nil {
-		return nil, err
-	}
-	stage.authenticated()
-	return r.e.c.Git.Fetch(ctx, gitfetch.Request{
-		URL: repo.URL, Branch: repo.Branch, Commit: r.t.Checkpoint.Repositories[repo.ID].Commit, Auth: auth,
-		Dir: r.dir.file(filepath.Join("git", repo.ID.String())), History: r.t.MetadataOptions.History, Limits: r.e.c.Limits,
-		Progress: func(p gitfetch.Progress) {
-			stage.received(p)
-			r.showFetch(stage, 80*(100*i+p.Percent)/(100*len(r.t.Repositories)))
-		},
+func (r *run) fetchOne(ctx context.Context, repo *repository, stage *fetchStage, i int) (tree *gitfetch.Tree, err error) {
+	err = r.connected(ctx, repo, func(auth gitfetch.Auth) (err error) {
+		stage.authenticated()
+		tree, err = r.e.c.Git.Fetch(ctx, gitfetch.Request{
+			URL: repo.URL, Branch: repo.Branch, Commit: r.t.Checkpoint.Repositories[repo.ID].Commit, Auth: auth,
+			Dir: r.dir.file(filepath.Join("git", repo.ID.String())), History: r.t.MetadataOptions.History, Limits: r.e.c.Limits,
+			Progress: func(p gitfetch.Progress) {
+				stage.received(p)
+				r.showFetch(stage, 80*(100*i+p.Percent)/(100*len(r.t.Repositories)))
+			},
+		})
+		return err
 	})
+	return tree, err
 }
 
-func (r *run) credentials(ctx context.Context, repo *repository) (gitfetch.Auth, error) {
-	if r.e.c.Credentials == nil || r.t.StartedBy == nil {
-		return gitfetch.Auth{}, nil
+// connected calls do with the starter's connection, or without one.
+func (r *run) connected(ctx context.Context, repo *repository, do func(gitfetch.Auth) error) error {
+	if r.e.c.Connected == nil || r.t.StartedBy == nil {
+		return do(gitfetch.Auth{})
 	}
-	auth, err := r.e.c.Credentials(ctx, *r.t.StartedBy, repo.Provider)
-	if err != nil {
-		return gitfetch.Auth{}, fmt.Errorf("credentials for %s: %w", repo.Provider, err)
-	}
-	return auth, nil
+	return r.e.c.Connected(ctx, r.t.StartedBy.String(), repo.Provider, repo.URL, do)
 }
 
 // branches are what the recovery panel offers; not knowing them is no further failure.
 func (r *run) branches(ctx context.Context, repo *repository) []string {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	auth, err := r.credentials(ctx, repo)
-	if err != nil {
-		return nil
-	}
-	remote, err := r.e.c.Git.LsRemote(ctx, repo.URL, auth)
-	if err != nil {
+	var remote gitfetch.Remote
+	if err := r.connected(ctx, repo, func(auth gitfetch.Auth) (err error) {
+		remote, err = r.e.c.Git.LsRemote(ctx, repo.URL, auth)
+		return err
+	}); err != nil {
 		return nil
 	}
 	var names []string

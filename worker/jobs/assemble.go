@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"kijko/worker/config"
+	"kijko/worker/connections"
 	"kijko/worker/keycloak"
 	"kijko/worker/llm"
 	"kijko/worker/mail"
@@ -24,9 +25,9 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger) (*Worker
 	}
 	var unseal func(string) (string, error)
 	var unsealKey func(uuid.UUID, string, string) (string, error)
+	var box *seal.Box
 	if len(keys) > 0 {
-		box, err := seal.New(keys...)
-		if err != nil {
+		if box, err = seal.New(keys...); err != nil {
 			return nil, nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
 		}
 		unseal = func(sealed string) (string, error) {
@@ -54,11 +55,15 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger) (*Worker
 	if admin := keycloak.New(cfg.Keycloak()); admin != nil {
 		provider = admin
 	}
+	providers, err := connections.New(cfg.Connections())
+	if err != nil {
+		return nil, nil, fmt.Errorf("KIJKO_GIT_*: %w", err)
+	}
 	store, err := storage.Open(ctx, cfg.Storage())
 	if err != nil {
 		return nil, nil, err
 	}
-	w, err := New(ctx, Config{DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Mailer: mailer, Provider: provider,
+	w, err := New(ctx, Config{DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Box: box, Connections: providers, Mailer: mailer, Provider: provider,
 		Models: models, UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log})
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())

@@ -16,11 +16,13 @@ import (
 
 	"kijko/db"
 	"kijko/worker/condition"
+	"kijko/worker/connections"
 	"kijko/worker/executions"
 	"kijko/worker/gitfetch"
 	"kijko/worker/ingestion"
 	"kijko/worker/llm"
 	"kijko/worker/runner"
+	"kijko/worker/seal"
 )
 
 // Blobs is the storage of uploads, as jobs need it (*storage.Store is one).
@@ -42,8 +44,10 @@ type Config struct {
 	// GitCAFile names further trusted authorities for Git hosts; "" for the system's.
 	GitCAFile string
 	GitLimits gitfetch.Limits
-	// Credentials gives a user's connection to a Git provider; nil: everything is fetched anonymously.
-	Credentials func(ctx context.Context, userID uuid.UUID, provider gitfetch.Provider) (gitfetch.Auth, error)
+	// Connections are the Git providers and directories; nil: everything is fetched anonymously, and no token is given back.
+	Connections *connections.Providers
+	// Box opens what is sealed; nil: the connections of people are not used.
+	Box *seal.Box
 	// Unseal opens the secrets of chunking webhooks; nil: projects with such a webhook fail.
 	Unseal func(sealed string) (string, error)
 	// Mailer sends mail; nil: mail.send fails and is tried again like any other trouble.
@@ -123,7 +127,11 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
-	w.engine, err = ingestion.New(ingestion.Config{Pool: w.pool, Git: git, Open: c.Blobs.Get, Credentials: c.Credentials, Unseal: c.Unseal,
+	keeper := &connections.Keeper{Pool: w.pool, Providers: c.Connections, Box: c.Box, Log: c.Log}
+	if c.Connections == nil {
+		keeper.Box = nil
+	}
+	w.engine, err = ingestion.New(ingestion.Config{Pool: w.pool, Git: git, Open: c.Blobs.Get, Connected: keeper.Git, Unseal: c.Unseal,
 		Webhook: ingestion.PublicClient(c.Hosts.AllowPrivate), WorkDir: filepath.Join(c.DataDir, "ingest"), Parsers: c.Parsers, Limits: c.GitLimits, Log: c.Log})
 	if err != nil {
 		return nil, err
@@ -148,7 +156,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		Listen: func(ctx context.Context) (*pgx.Conn, error) { return db.Connect(ctx, c.ListenDSN, db.WorkerLimits()) },
 		Leases: []runner.Lease{ingestionRun(w.engine, c.Slots)},
 		Types: []runner.Type{ingestionDrop(w.pool), blobsDelete(w.pool, c.Blobs), mailSend(w.pool, c.Mailer), announcementsTell(w.pool),
-			reflexesMatch(w.pool, judge), sessionsEnd(w.pool, c.Provider), invitationsTell(w.pool)},
+			reflexesMatch(w.pool, judge), sessionsEnd(w.pool, c.Provider), invitationsTell(w.pool), connectionsRevoke(keeper), connectionsSync(keeper)},
 		Ticks: []runner.Tick{
 			{Name: "schedules", Every: time.Second, Do: w.runDue},
 			{Name: "work directories", Every: 10 * time.Minute, Do: w.engine.Sweep},

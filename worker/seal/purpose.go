@@ -12,3 +12,9 @@ const (
 func ProviderKey(organizationID, provider string) string {
 	return "provider key " + organizationID + " " + provider
 }
+
+// ProviderToken is what a Git provider or a directory gave: it opens for its own row only.
+func ProviderToken(id string) string { return "provider token " + id }
+
+// ConnectionState is what proves a consent that a person began.
+func ConnectionState(userID string) string { return "connection state " + userID }

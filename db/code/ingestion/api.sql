@@ -38,7 +38,7 @@ begin
   perform private.assert_same_project(v_id, p -> 'body');
   v := private.assert_startable(v_id, coalesce(private.as_bool(p -> 'body' -> 'forceReprocess', 'forceReprocess'), false));
   return jsonb_strip_nulls(jsonb_build_object(
-    'repositories', (select coalesce(jsonb_agg(jsonb_build_object('id', r.id, 'url', r.repository_url, 'branch', r.branch)
+    'repositories', (select coalesce(jsonb_agg(jsonb_build_object('id', r.id, 'provider', r.provider, 'url', r.repository_url, 'branch', r.branch)
         order by r.created_at, r.id), '[]')
       from public.project_repositories r where r.project_id = v_id),
     'webhookUrl', (select s.webhook_url from public.project_settings s where s.project_id = v_id and v.chunking_strategy = 'custom'),
@@ -47,7 +47,7 @@ begin
 end
 $$;
 comment on function api.prepare_ingestion is
-  'Checks 1 to 4 of a start and what check 5 has to look at: {repositories: [{id, url, branch}], webhookUrl?, needsWebhook, needsEmbeddings}. Errors: 404, 403, 409, 400 NO_SOURCES.';
+  'Checks 1 to 4 of a start and what check 5 has to look at: {repositories: [{id, provider, url, branch}], webhookUrl?, needsWebhook, needsEmbeddings}. Errors: 404, 403, 409, 400 NO_SOURCES.';
 grant execute on function api.prepare_ingestion to authenticated;
 
 create or replace function api.start_ingestion(p jsonb) returns jsonb

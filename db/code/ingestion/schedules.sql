@@ -32,6 +32,7 @@ begin
         when 'notifications.mail' then perform private.queue_notification_mails();
         when 'notifications.prune' then perform private.prune_notifications();
         when 'reflexes.prune' then perform private.prune_reflexes();
+        when 'connections.due' then perform private.tend_connections();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then

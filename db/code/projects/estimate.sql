@@ -60,7 +60,8 @@ begin
       perform private.refuse_field(case when b ->> 'projectType' is null then 'projectType' else 'chunkingStrategy' end,
         'This is required without projectId.');
     end if;
-    return private.estimate_json(private.estimated_tokens(b ->> 'projectType', coalesce(b -> 'repositories', '[]'),
+    return private.estimate_json(private.estimated_tokens(b ->> 'projectType',
+      private.with_known_sizes(coalesce(b -> 'repositories', '[]')),
       coalesce(b -> 'files', '[]'), char_length(coalesce(b ->> 'manualContent', ''))), b ->> 'chunkingStrategy', private.plan_of());
   end if;
 

@@ -1,0 +1,99 @@
+package connections
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"encoding/json"
+	"html/template"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+
+	"kijko/server/api"
+)
+
+//go:embed page.html
+var pageText string
+
+var page = template.Must(template.New("page").Parse(pageText))
+
+// pagePolicy allows the page's own script and style and nothing else.
+var pagePolicy = "default-src 'none'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'; script-src " + hashOf("script") + "; style-src " + hashOf("style")
+
+func hashOf(element string) string {
+	_, rest, _ := strings.Cut(pageText, "<"+element+">")
+	content, _, _ := strings.Cut(rest, "</"+element+">")
+	sum := sha256.Sum256([]byte(content))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
+
+// comeBack answers GET /oauth/callback/{provider}, where the provider sends the browser. No login is needed here: the state says whose consent
+// it is, and only the page that began it hears how it ended.
+func (f *Feature) comeBack(c *api.Call) error {
+	provider := strings.Clone(c.Path("provider"))
+	origin, err := f.finish(c, provider)
+	if err != nil {
+		p := api.ProblemOf(err)
+		if !slices.Contains([]string{"github", "gitlab", "bitbucket", "azure", "okta", "azure_ad"}, provider) && p.Status == http.StatusBadRequest {
+			return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "This provider is not known.", "provider")
+		}
+		if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusInternalServerError {
+			return err
+		}
+		f.Log.Info("a consent did not end well", "provider", provider, "code", p.Code)
+	}
+	var text bytes.Buffer
+	if err := page.Execute(&text, map[string]any{"Provider": provider, "Success": err == nil, "Origin": origin}); err != nil {
+		return err
+	}
+	c.Ctx.Set(fiber.HeaderContentType, fiber.MIMETextHTMLCharsetUTF8)
+	c.Ctx.Set(fiber.HeaderContentSecurityPolicy, pagePolicy)
+	c.Ctx.Set(fiber.HeaderReferrerPolicy, "no-referrer") // code and state stand in the address
+	c.Ctx.Set(fiber.HeaderCacheControl, "no-store")
+	c.Ctx.Set("Cross-Origin-Opener-Policy", "unsafe-none") // or the page that opened this one could not be told
+	return c.Ctx.Send(text.Bytes())
+}
+
+// finish does what complete does, as the person of the state. origin is the page to tell, once the state is known.
+func (f *Feature) finish(c *api.Call, provider string) (origin string, err error) {
+	query := c.Ctx.Context().QueryArgs()
+	done := finished{Provider: provider, StateHash: digest(string(query.Peek("state")))}
+	code := string(query.Peek("code"))
+	// The browser's session, if it has one, must not be another person's. A browser that sends a false cookie closes the way to itself only.
+	session, _, _ := strings.Cut(c.Ctx.Cookies("kijko_session"), ".")
+	server := func(function string) (api.Answer, error) {
+		raw, err := json.Marshal(struct {
+			finished
+			SessionID string `json:"sessionId"`
+		}{done, strings.Clone(session)})
+		if err != nil {
+			return api.Answer{}, err
+		}
+		// The request is a GET, and writes.
+		return f.Exec.Run(c.Context(), &api.Request{AsServer: true, SQL: api.ServerSQL(function), Args: []any{raw}, RequestID: c.RequestID, ClientIP: c.ClientIP})
+	}
+	answer, err := server("take_state")
+	if err != nil {
+		return "", err
+	}
+	var t taken
+	if err := json.Unmarshal(answer.Body, &t); err != nil {
+		return "", err
+	}
+	if code == "" { // the person said no, or the provider did
+		return t.Origin, invalidState(nil)
+	}
+	token, err := f.exchange(c.Context(), answer.Body, code, &done)
+	if err != nil {
+		return t.Origin, err
+	}
+	if _, err := server("finish_connection"); err != nil {
+		f.giveBack(c.Context(), provider, token)
+		return t.Origin, err
+	}
+	return t.Origin, nil
+}

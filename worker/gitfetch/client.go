@@ -1,0 +1,48 @@
+package gitfetch
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"syscall"
+	"time"
+)
+
+// Owns tells whether a repository is contacted at its provider's own place: github.com, or what the operator put there. A connection to the
+// provider is for that place only; a further host of the same kind must not see its token.
+func (h *Hosts) Owns(raw string) bool {
+	at, rule, err := h.place(raw)
+	if err != nil {
+		return false
+	}
+	if base := h.bases[rule.provider]; base != nil {
+		return at.Host == base.Host
+	}
+	return hostKey(at) == canonical[rule.provider]
+}
+
+// APIClient makes a client for what stands beside a provider's repositories: its API and its consent pages. The address is judged when the
+// connection is made, after the name was resolved, by the rules that Git hosts are judged by; internalAllowed is the operator's word, who
+// named the host. Proxies of the environment are ignored, and redirects are the caller's to follow.
+func APIClient(internalAllowed bool) *http.Client {
+	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
+		at, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return fmt.Errorf("address %q: %w", address, err)
+		}
+		if !reachable(at.Addr(), internalAllowed) {
+			return fmt.Errorf("address %s may not be contacted", at.Addr())
+		}
+		return nil
+	}}
+	return &http.Client{
+		Transport: &http.Transport{DialContext: dialer.DialContext, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 15 * time.Second,
+			MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second, MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// ParseBase reads the address of a service that the operator named.
+func ParseBase(raw string) (*url.URL, error) { return baseURL(raw) }
