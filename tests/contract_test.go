@@ -38,6 +38,14 @@ POST /auth/logout
 GET /auth/me
 GET /auth/organizations
 POST /auth/switch-org
+POST /auth/forgot-password
+POST /auth/reset-password
+POST /auth/verify-email
+POST /auth/magic-link
+POST /auth/magic-link/verify
+GET /auth/oauth/{}
+POST /auth/oauth/callback
+POST /profile/resend-verification
 POST /realtime/token
 GET /projects/{}/ws
 GET /projects
