@@ -70,7 +70,10 @@ type Identity struct {
 	log             *slog.Logger
 }
 
-var _ api.Authenticator = (*Identity)(nil)
+var (
+	_ api.Authenticator       = (*Identity)(nil)
+	_ api.CookieAuthenticator = (*Identity)(nil)
+)
 
 // New checks that the parts fit together.
 func New(deps Deps) (*Identity, error) {

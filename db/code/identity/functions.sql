@@ -294,6 +294,26 @@ comment on function private.switch_session is
   'Moves the caller to another organization. Judges: session and memberships, through private.enter. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED.';
 grant execute on function private.switch_session to kijko_server;
 
+-- p: session_id, of a cookie that the server has signed. Everything else is judged by private.enter, as with a token.
+create or replace function private.session_caller(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  s private.sessions;
+begin
+  select * into s from private.sessions x where x.id = (p ->> 'session_id')::uuid;
+  if not found or s.revoked_at is not null then
+    perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
+  elsif least(s.expires_at, s.idle_expires_at) <= p_at then
+    perform private.refuse(401, 'SESSION_EXPIRED', 'This session has expired. Please sign in again.');
+  end if;
+  return private.session_json(s.id, p_at);
+end
+$$;
+comment on function private.session_caller is
+  'Whose session a cookie names. Judges: callable by the server only, which has verified the cookie. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED.';
+grant execute on function private.session_caller to kijko_server;
+
 -- Many at once, seconds after the answers they belong to; whoever is busy is passed over. p_orgs: the hint of the token, or null.
 create or replace function private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamptz default now()) returns void
 language plpgsql volatile security definer set search_path = ''
