@@ -214,7 +214,8 @@ begin
   perform private.require_mail();
   v_problem := private.link_rate_problem('verify_email', v_email, 3, clock_timestamp()) -> 'problem';
   if v_problem is not null then
-    perform private.refuse(429, 'RATE_LIMITED', v_problem ->> 'message', null, v_problem -> 'details');
+    perform private.refuse(429, 'RATE_LIMITED', v_problem ->> 'message', null, jsonb_build_object('limit', 3, 'remaining', 0,
+      'resetsAt', private.iso(to_timestamp((v_problem #>> '{details,resetUnix}')::bigint))));
   end if;
   perform private.issue_account_link(u.id, 'verify_email', v_email);
 end
