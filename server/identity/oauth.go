@@ -96,8 +96,16 @@ func (i *Identity) finishOAuth(c *api.Call) error {
 	if i.provider == nil {
 		return notConfigured("keycloak", "Sign-in with a provider is not set up on this installation.")
 	}
-	if _, err := i.server(c, "take_oauth_state", map[string]any{"state_hash": hex.EncodeToString(auth.HashSecret(body.State)), "redirect_uri": body.RedirectURI}); err != nil {
+	taking := map[string]any{"state_hash": hex.EncodeToString(auth.HashSecret(body.State)), "redirect_uri": body.RedirectURI}
+	if key := c.Key(); key != "" {
+		taking["key"] = i.sealerOf(c, key).name()
+	}
+	taken, err := i.server(c, "take_oauth_state", taking)
+	if err != nil {
 		return err
+	}
+	if taken.Replayed {
+		return i.signIn(c, "finish_oauth", map[string]any{})
 	}
 	verifier, err := i.verifierOf(body.State)
 	if err != nil {

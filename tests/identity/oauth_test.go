@@ -120,6 +120,16 @@ func TestSignInWithAProvider(t *testing.T) {
 		}))
 		require.Equal(t, 1, testdb.Value[int](l.DB, "select count(*) from private.identities where subject = 'crowd'"))
 	})
+	t.Run("TwiceUnderOneKeyIsOneSignIn", func(t *testing.T) {
+		code, state := l.start(as("twice"))
+		keyed := l.In(t).With("Idempotency-Key", "one")
+		body := fields{"code": code, "state": state, "redirect_uri": callback}
+		first, second := keyed.Do("POST", "/auth/oauth/callback", body).Want(200), keyed.Do("POST", "/auth/oauth/callback", body).Want(200)
+		require.Equal(t, first.Tokens(), second.Tokens())
+		require.Equal(t, "true", second.Header.Get("Idempotency-Replayed"))
+		body["code"] = "another"
+		keyed.Do("POST", "/auth/oauth/callback", body).Problem(409, "IDEMPOTENCY_CONFLICT")
+	})
 	t.Run("WhatIsStoredOpensNothing", func(t *testing.T) {
 		_, state := l.start(as("stored"))
 		require.Zero(t, testdb.Value[int](l.DB, "select count(*) from private.oauth_states s where to_jsonb(s)::text like '%' || $1 || '%'", state))

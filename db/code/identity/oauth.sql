@@ -13,13 +13,19 @@ end
 $$;
 comment on function private.begin_oauth is 'Remembers a sign-in at a provider for 10 minutes. Judges: callable by the server only.';
 
--- p: state_hash (hex), redirect_uri. The state is used up in any case.
+-- p: state_hash (hex), redirect_uri, key? (hex, of an Idempotency-Key: where its answer is kept, the state was used for that). The state is used up
+-- in any case.
 create or replace function private.take_oauth_state(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v private.oauth_states;
 begin
+  if exists (select from private.sealed_answers a where a.key_digest = decode(p ->> 'key', 'hex') and a.result is not null
+    and a.created_at > p_at - interval '24 hours')
+  then
+    return '{"replayed": true}';
+  end if;
   update private.oauth_states s set used_at = p_at
   where s.state_hash = decode(p ->> 'state_hash', 'hex') and s.used_at is null and s.expires_at > p_at
   returning * into v;
