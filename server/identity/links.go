@@ -84,6 +84,5 @@ func (i *Identity) resetPassword(c *api.Call) error {
 	if _, err := i.server(c, "finish_reset", map[string]any{"reset_hash": hash, "new_hash": fresh, "meets_policy": true}); err != nil {
 		return err
 	}
-	i.clearCookie(c)
 	return c.Reply(api.Answer{})
 }

@@ -55,7 +55,9 @@ func (i *Identity) startOAuth(c *api.Call) error {
 	if _, err := i.server(c, "begin_oauth", map[string]any{"state_hash": hex.EncodeToString(hash), "provider": provider, "redirect_uri": query.RedirectURI}); err != nil {
 		return err
 	}
-	return c.JSON(map[string]string{"redirect_url": i.provider.SignInURL(provider, query.RedirectURI, state, verifier), "provider": provider})
+	err = c.JSON(map[string]string{"redirect_url": i.provider.SignInURL(provider, query.RedirectURI, state, verifier), "provider": provider})
+	c.Ctx.Set("Cache-Control", "no-store")
+	return err
 }
 
 func notConfigured(provider, message string) error {
