@@ -25,7 +25,7 @@ const keptMails = 100
 //go:embed mail.html
 var mailPage []byte
 
-// Mailbox takes the mails of an installation without a mail server, so that whoever tries things on one machine can follow their links. It keeps
+// Mailbox takes the mails of an installation without a mail server, so that their links can be followed on one machine. It keeps
 // the newest ones in memory and is safe for concurrent use.
 type Mailbox struct {
 	mu    sync.Mutex

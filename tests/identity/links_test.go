@@ -75,7 +75,7 @@ const (
 	linkMail    = "Your link to sign in"
 )
 
-// Ann forgets her password, follows the link, and is in again; whoever else was signed in as her is out.
+// Ann forgets her password, follows the link, and is in again; all sessions from before are out.
 func TestForgottenPassword(t *testing.T) {
 	t.Parallel()
 	p := newPost(t)
@@ -127,7 +127,7 @@ func TestResetLinksThatDoNotWork(t *testing.T) {
 	p.DB.Exec("update private.account_tokens set expires_at = now() where user_id = $1", ben.ID)
 	p.reset(bens, "Another-Horse-8").Problem(400, "INVALID_TOKEN")
 
-	// Whoever changed their address meanwhile is not reached by the link to the old one.
+	// The link to an address that is not the account's any more opens nothing.
 	p.DB.Exec("update public.users set email = 'moved@example.nl' where id = $1", ann.ID)
 	p.reset(anns, "Another-Horse-8").Problem(400, "INVALID_TOKEN")
 	p.Do("POST", "/auth/magic-link/verify", fields{"token": magic}).Problem(400, "INVALID_TOKEN").Field("token")
@@ -328,7 +328,7 @@ func TestWhoRegisteredAnAddressThatIsNotTheirsIsShutOut(t *testing.T) {
 }
 
 // A stranger learns from no public route here who has an account: not from the answer, its time, or its limit.
-func TestNobodyLearnsWhoHasAnAccount(t *testing.T) {
+func TestAStrangerDoesNotLearnWhoHasAnAccount(t *testing.T) {
 	t.Parallel()
 	p := newPost(t, stack.RealRates)
 	ann := p.SignUp("Ann")
@@ -376,7 +376,7 @@ func TestNobodyLearnsWhoHasAnAccount(t *testing.T) {
 	for _, m := range p.server.Mails(t) {
 		require.Equal(t, ann.Email, m.To[0].Address, "nothing is sent to who has no account")
 	}
-	// A dead link of an account and one of nobody are the same.
+	// A dead link of an account and an invented one are the same.
 	p.DB.Exec("update private.account_tokens set used_at = now()")
 	for _, path := range []string{"/auth/reset-password", "/auth/verify-email", "/auth/magic-link/verify"} {
 		body := fields{"token": strings.Repeat("x", 43)}

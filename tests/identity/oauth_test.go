@@ -36,7 +36,7 @@ func newKeycloakLab(t *testing.T, options ...stack.Option) *keycloakLab {
 	return &keycloakLab{s, t, provider}
 }
 
-// as is somebody's account at Google as Keycloak tells it.
+// as is a person's account at Google as Keycloak tells it.
 func as(name string, changes ...any) authtest.Request {
 	claims := map[string]any{"email": name + "@example.nl", "email_verified": true, "given_name": "Kim", "family_name": "Berg", "sid": uuid.NewString()}
 	for i := 0; i < len(changes); i += 2 {
@@ -140,7 +140,7 @@ func TestSignInWithAProvider(t *testing.T) {
 		sid := who.Claims["sid"].(string)
 		require.True(t, l.provider.HasSession(sid))
 		leaver.Do("POST", "/auth/logout", nil).Want(204)
-		require.False(t, l.provider.HasSession(sid), "so that its cookie signs nobody in again")
+		require.False(t, l.provider.HasSession(sid), "so that its cookie signs no one in again")
 		l.As(l.signIn(as("leaver")).Want(200).Tokens().AccessToken).Get("/auth/me").Want(200)
 	})
 }
@@ -179,8 +179,8 @@ func TestSignInWithAProviderRefusals(t *testing.T) {
 		other, _ := l.start(as("once"))
 		l.finish(other, state).Problem(400, "INVALID_STATE").Field("state")
 	})
-	t.Run("AStateOfNobody", func(t *testing.T) {
-		code, state := l.start(as("nobody"))
+	t.Run("AnInventedState", func(t *testing.T) {
+		code, state := l.start(as("unknown"))
 		l.finish(code, strings.Repeat("x", 43)).Problem(400, "INVALID_STATE").Field("state")
 		l.finish(code, state).Want(200)
 	})
@@ -199,7 +199,7 @@ func TestSignInWithAProviderRefusals(t *testing.T) {
 		_, state := l.start(as("attacker"))
 		l.finish(stolen, state).Problem(401, "INVALID_AUTHORIZATION_CODE").Field("code")
 	})
-	t.Run("ACodeOfNobody", func(t *testing.T) {
+	t.Run("AnInventedCode", func(t *testing.T) {
 		_, state := l.start(as("odd"))
 		l.finish("no-code", state).Problem(401, "INVALID_AUTHORIZATION_CODE")
 	})
@@ -319,7 +319,7 @@ func TestSwitchingKeepsTheSessionAtKeycloak(t *testing.T) {
 	l.DB.Exec("update private.sessions set revoked_at = now(), revoked_reason = 'terminated' where user_id = (select user_id from private.identities where subject = 'kim') and revoked_at is null")
 	there.Get("/auth/me").Problem(401, "SESSION_REVOKED")
 	require.Eventually(t, func() bool { return !l.provider.HasSession(who.Claims["sid"].(string)) }, 20*time.Second, 20*time.Millisecond,
-		"whoever ends the last one, the job ends it there")
+		"when the last one here ends, the job ends it there")
 }
 
 func TestOAuthRateLimits(t *testing.T) {

@@ -60,8 +60,8 @@ grant select on stans to anon, authenticated;
 select tests.act_anon();
 select throws_ok($$select api.verify_email('{"body": {"token": "x"}}')$$, 'PT400', 'This link was used before, has expired, or is not complete. Please ask for a new one.', 'a false token');
 select throws_ok($$select api.verify_email('{}')$$, 'PT400', 'This link was used before, has expired, or is not complete. Please ask for a new one.', 'none');
-select throws_ok($$select api.resend_verification('{}')$$, '42501', null, 'nobody may not ask for a link');
-select is(api.verify_email(jsonb_build_object('body', jsonb_build_object('token', (select token from stans)))), null, 'whoever holds the link confirms the address');
+select throws_ok($$select api.resend_verification('{}')$$, '42501', null, 'an anonymous caller may not ask for a link');
+select is(api.verify_email(jsonb_build_object('body', jsonb_build_object('token', (select token from stans)))), null, 'the link in the mail confirms the address');
 select throws_ok($$select api.verify_email(jsonb_build_object('body', jsonb_build_object('token', (select token from stans))))$$, 'PT400',
   'This link was used before, has expired, or is not complete. Please ask for a new one.', 'once');
 select tests.act_as('stan');
@@ -139,7 +139,7 @@ select throws_ok($$select private.session_caller(jsonb_build_object('session_id'
 select private.prune_identity(now() + interval '31 days' + interval '1 day');
 select is((select count(*) from private.account_tokens) + (select count(*) from private.oauth_states), 0::bigint, 'links and states end');
 
--- An invitation that nobody sent refuses the sign-up.
+-- An invitation that was not sent refuses the sign-up.
 select throws_ok($$select private.sign_up(jsonb_build_object('email', 'new@example.nl', 'first_name', 'New', 'last_name', 'One', 'password_hash', '$argon2id$x', 'meets_policy', true,
   'invitation_token', 'x', 'token_hash', pg_temp.hash('n')))$$, 'PT404', 'This invitation does not exist.', 'a refused token');
 select is((select count(*) from public.users where email = 'new@example.nl'), 0::bigint, 'leaves nothing');

@@ -137,8 +137,8 @@ comment on function private.provider_session is
   'What Keycloak calls a session that ended here, if it is to be ended there; no row otherwise. Judges: callable by the worker only.';
 grant execute on function private.provider_session to kijko_worker;
 
--- Whoever registered this address never proved to own it, and the person before us did: what the first one holds must not open the account
--- any longer. Otherwise a stranger could register somebody's address and wait for them.
+-- The person who registered this address never proved to own it, and the person before us did: what the first one holds must not open the
+-- account any longer. Otherwise a stranger could register another person's address and wait for them.
 create or replace function private.claim_account(p_user_id uuid, p_at timestamptz) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$

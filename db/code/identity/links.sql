@@ -104,11 +104,11 @@ begin
         'The link works once, for 24 hours. If you have no account at Kijko, ignore this mail.');
     when 'reset_password' then
       perform private.queue_link_mail('reset_password', null, u.id, p_email, u.first_name, 'Choose a new password',
-        'Somebody asked for a new password for your account at Kijko.', 'Choose a new password', 'reset-password', v_token,
+        'A new password was asked for, for your account at Kijko.', 'Choose a new password', 'reset-password', v_token,
         'The link works once, for an hour. If it was not you, ignore this mail: your password stays as it is.');
     when 'magic_link' then
       perform private.queue_link_mail('magic_link', null, u.id, p_email, u.first_name, 'Your link to sign in',
-        'Somebody asked for a link to sign in to your account at Kijko.', 'Sign in', 'magic-link', v_token,
+        'A link was asked for that signs in to your account at Kijko.', 'Sign in', 'magic-link', v_token,
         'The link works once, for 15 minutes. If it was not you, ignore this mail.');
   end case;
 end

@@ -46,7 +46,7 @@ end
 $$;
 comment on function private.locked_problem is 'The refusal of a locked address, or null. Judges: callable by definer functions of ours only.';
 
--- Somebody has proven who they are, by whatever method: now the rules of their organization and the second factor are asked.
+-- A person has proven who they are, by any method: now the rules of their organization and the second factor are asked.
 create or replace function private.finish_sign_in(
   p_user_id uuid, p_method text, p jsonb, p_at timestamptz, p_wanted_org_id uuid default null
 ) returns jsonb
