@@ -148,7 +148,8 @@ begin atomic
 end;
 comment on function private.issue_refresh_token is 'Stores the SHA-256 (hex) of a new refresh token. Judges: callable by definer functions of ours only.';
 
--- p holds token_hash and user_agent. The absolute end is given where a session continues another one.
+-- p holds token_hash and user_agent, and of a sign-in at a provider provider_issuer and provider_key. The absolute end is given where a session
+-- continues another one.
 create or replace function private.begin_session(
   p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamptz, p_expires_at timestamptz default null
 ) returns jsonb
@@ -160,8 +161,9 @@ declare
   v_agent text := left(p ->> 'user_agent', 500);
   v_expires_at timestamptz := coalesce(p_expires_at, p_at + interval '90 days');
 begin
-  insert into private.sessions (user_id, organization_id, method, user_agent, client_ip, created_at, last_active_at, expires_at, idle_expires_at)
-  values (p_user_id, p_org_id, p_method, v_agent, v_ip, p_at, p_at, v_expires_at, v_expires_at)
+  insert into private.sessions (user_id, organization_id, method, provider_issuer, provider_key, user_agent, client_ip, created_at, last_active_at,
+    expires_at, idle_expires_at)
+  values (p_user_id, p_org_id, p_method, p ->> 'provider_issuer', p ->> 'provider_key', v_agent, v_ip, p_at, p_at, v_expires_at, v_expires_at)
   returning id into v_id;
   perform private.issue_refresh_token(v_id, p ->> 'token_hash', p_at);
   if p_method <> 'switch' then
@@ -254,14 +256,12 @@ create or replace function private.succeed_session(p_session private.sessions, p
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_answer jsonb := private.begin_session(p_session.user_id, p_org_id, 'switch', p, p_at, p_session.expires_at);
+  v_is_theirs boolean := coalesce(p_session.provider = 'keycloak' and p_session.external_key !~ ':', false);
 begin
-  update private.sessions s
-  set provider_issuer = coalesce(p_session.provider_issuer, case when p_session.provider = 'keycloak' and p_session.external_key !~ ':' then p_session.issuer end),
-    provider_key = coalesce(p_session.provider_key, case when p_session.provider = 'keycloak' and p_session.external_key !~ ':' then p_session.external_key end)
-  where s.id = (v_answer ->> 'session_id')::uuid;
   perform private.tell_provider(p_session.user_id);
-  return v_answer;
+  return private.begin_session(p_session.user_id, p_org_id, 'switch', p || jsonb_build_object(
+    'provider_issuer', case when v_is_theirs then p_session.issuer else p_session.provider_issuer end,
+    'provider_key', case when v_is_theirs then p_session.external_key else p_session.provider_key end), p_at, p_session.expires_at);
 end
 $$;
 comment on function private.succeed_session is 'Begins the session that continues another one elsewhere. Judges: callable by definer functions of ours only.';

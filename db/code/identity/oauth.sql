@@ -46,7 +46,6 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_user_id uuid;
-  v_answer jsonb;
 begin
   if not coalesce((p ->> 'email_verified')::boolean, false) then
     perform private.refuse(403, 'EMAIL_NOT_VERIFIED', 'Your identity provider has not confirmed your e-mail address. Please confirm it there first.');
@@ -59,10 +58,9 @@ begin
     update public.users u set email_verified_at = p_at
     where u.id = v_user_id and u.email_verified_at is null and u.email = private.clean_email(p ->> 'email');
   end if;
-  v_answer := private.finish_sign_in(v_user_id, 'sso', p, p_at, private.as_uuid(p ->> 'org_hint'));
-  update private.sessions s set provider_issuer = p ->> 'issuer', provider_key = p ->> 'session_key'
-  where s.id = (v_answer ->> 'session_id')::uuid and p ->> 'session_key' !~ ':';
-  return v_answer;
+  -- Names with a colon are derived ones, of tokens without a session.
+  return private.finish_sign_in(v_user_id, 'sso', case when p ->> 'session_key' !~ ':'
+    then p || jsonb_build_object('provider_issuer', p -> 'issuer', 'provider_key', p -> 'session_key') else p end, p_at, private.as_uuid(p ->> 'org_hint'));
 end
 $$;
 comment on function private.finish_oauth is
