@@ -24,7 +24,7 @@ test: ## everything: linters, Go tests with -race, pgTAP, drift of generated fil
 test-go: ## only the Go tests, with -race; of one feature: make test-go match=Skills
 	go run ./tests/tools/suite -only go -match '$(match)'
 
-test-peers: ## real peers that are too slow for every run: MinIO, newer versions of PostgreSQL, Supabase's CLI
+test-peers: ## real peers that are too slow for every run: MinIO, Keycloak, newer versions of PostgreSQL, Supabase's CLI
 	@tests/tools/prepare.sh peers
 	go run ./tests/tools/suite -peers
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,6 +78,43 @@ func TestDevelop(t *testing.T) {
 		require.NoError(t, err)
 		defer func() { _ = res.Body.Close() }()
 		require.Equal(t, http.StatusOK, res.StatusCode)
+	})
+	t.Run("ALinkOfAMailCanBeFollowedWithoutAMailServer", func(t *testing.T) {
+		post := func(path, body string) int {
+			res, err := http.Post(url+"/api/v1"+path, "application/json", strings.NewReader(body))
+			require.NoError(t, err)
+			require.NoError(t, res.Body.Close())
+			return res.StatusCode
+		}
+		require.Equal(t, http.StatusAccepted, post("/auth/magic-link", `{"email": "`+dev.DemoEmail+`"}`))
+		var box struct{ Mails []dev.Mail }
+		require.Eventually(t, func() bool {
+			res, err := http.Get(url + dev.MailPath + ".json")
+			require.NoError(t, err)
+			defer func() { _ = res.Body.Close() }()
+			require.NoError(t, json.NewDecoder(res.Body).Decode(&box))
+			return len(box.Mails) > 0
+		}, 20*time.Second, 20*time.Millisecond)
+		require.Equal(t, dev.DemoEmail, box.Mails[0].To)
+		require.Len(t, box.Mails[0].Links, 1)
+		token, found := strings.CutPrefix(box.Mails[0].Links[0], url+"/magic-link?token=")
+		require.True(t, found, box.Mails[0].Links[0])
+		require.Equal(t, http.StatusOK, post("/auth/magic-link/verify", `{"token": "`+token+`"}`))
+
+		page, err := http.Get(url + dev.MailPath)
+		require.NoError(t, err)
+		require.NoError(t, page.Body.Close())
+		require.Equal(t, http.StatusOK, page.StatusCode)
+		require.Contains(t, page.Header.Get("Content-Security-Policy"), "script-src 'sha256-")
+		for _, host := range []string{"kijko.example", "localhost.evil.example:8000"} {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+dev.MailPath+".json", nil)
+			require.NoError(t, err)
+			r.Host = host
+			res, err := http.DefaultClient.Do(r)
+			require.NoError(t, err)
+			require.NoError(t, res.Body.Close())
+			require.Equal(t, http.StatusNotFound, res.StatusCode, "a page of another site reads no mails")
+		}
 	})
 	t.Run("TheDemoEndsWithARealRepositorysNumbers", func(t *testing.T) {
 		demo := exec.CommandContext(t.Context(), "go", "run", "./tests/demo")

@@ -240,9 +240,15 @@ func (a *App) admit(ctx context.Context, call *Call, e *endpoint) error {
 			return err
 		}
 	case e.op.Access == openapi.Public, e.op.Access == openapi.Handled:
-	case !given && e.op.Access == openapi.Optional:
 	case !given:
-		return NewProblem(http.StatusUnauthorized, "UNAUTHENTICATED", "Please sign in.", "")
+		caller, err := a.byCookie(ctx, call)
+		if err != nil {
+			return err
+		}
+		if caller == nil && e.op.Access != openapi.Optional {
+			return NewProblem(http.StatusUnauthorized, "UNAUTHENTICATED", "Please sign in.", "")
+		}
+		call.Caller = caller
 	case a.deps.Auth == nil:
 		return Unavailable("AUTH_UNAVAILABLE", "Sign-in is not available.", nil)
 	default:

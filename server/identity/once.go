@@ -47,10 +47,7 @@ func (i *Identity) signInOnce(c *api.Call, function, key string, args map[string
 	if len(key) > 255 {
 		return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "The Idempotency-Key must have 1 to 255 characters.", "Idempotency-Key")
 	}
-	seal := sealer{master: i.sealKey, scope: c.Op.ID, key: key, body: c.Body}
-	if c.Caller != nil {
-		seal.scope += " " + c.Caller.SessionID
-	}
+	seal := i.sealerOf(c, key)
 	nonce := make([]byte, 16)
 	if _, err := rand.Read(nonce); err != nil {
 		return fmt.Errorf("draw a nonce: %w", err)
@@ -59,7 +56,7 @@ func (i *Identity) signInOnce(c *api.Call, function, key string, args map[string
 	if err != nil {
 		return err
 	}
-	name := hex.EncodeToString(seal.digest("key", nil))
+	name := seal.name()
 	args["token_hash"] = hex.EncodeToString(auth.HashSecret(refresh))
 	args["function"], args["key"], args["nonce"] = function, name, hex.EncodeToString(nonce)
 	args["request"] = hex.EncodeToString(seal.digest("request", c.Body))
@@ -114,6 +111,17 @@ type sealer struct {
 	scope, key string
 	body       []byte
 }
+
+func (i *Identity) sealerOf(c *api.Call, key string) sealer {
+	s := sealer{master: i.sealKey, scope: c.Op.ID, key: key, body: c.Body}
+	if c.Caller != nil {
+		s.scope += " " + c.Caller.SessionID
+	}
+	return s
+}
+
+// name is the key as the database knows it.
+func (s sealer) name() string { return hex.EncodeToString(s.digest("key", nil)) }
 
 // digest names the key or the request; keyed, because a plain hash of a request would be a fast hash of a password.
 func (s sealer) digest(purpose string, content []byte) []byte {

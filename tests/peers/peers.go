@@ -7,6 +7,7 @@ package peers
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,10 @@ type Program struct {
 	Name, Module, Version string
 	// build puts the program into the folder where go install cannot; nil: it can.
 	build func(ctx context.Context, p Program, folder string) error
+	// end is the signal that ends it; 0: SIGKILL.
+	end syscall.Signal
+	// limit is for one start; 0: startLimit.
+	limit time.Duration
 }
 
 // The peers, and the one place where their versions are pinned.
@@ -38,6 +43,9 @@ var (
 	// MinIO's releases are tags that Go does not read as versions: this is RELEASE.2026-02-12T20-18-48Z.
 	MinIOProgram = Program{Name: "minio", Module: "github.com/minio/minio", Version: "v0.0.0-20260212201848-7aac2a2c5b7c"}
 	GiteaProgram = Program{Name: "gitea", Module: "code.gitea.io/gitea", Version: "v1.27.3", build: buildGitea}
+	// Keycloak is a distribution of Maven Central. Its script passes SIGTERM on to the Java that it starts, and cannot pass on SIGKILL.
+	KeycloakProgram = Program{Name: "keycloak", Module: "org.keycloak:keycloak-quarkus-dist", Version: "26.7.3", build: unpackKeycloak,
+		end: syscall.SIGTERM, limit: 10 * time.Minute}
 )
 
 // buildLimit is for the largest of them on two busy cores, from an empty cache.
@@ -149,30 +157,30 @@ func start(t testing.TB, p Program, ports int, environment []string, args func(a
 	t.Helper()
 	program, err := p.Path(t.Context(), os.Stderr)
 	require.NoError(t, err)
-	began := time.Now()
+	began, limit, end := time.Now(), cmp.Or(p.limit, startLimit), cmp.Or(p.end, syscall.SIGKILL)
 	for {
 		addresses := freeAddresses(t, ports)
 		var out output
 		cmd := exec.Command(program, args(addresses)...)
 		cmd.Env = append(os.Environ(), environment...)
-		cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &out, &out, withUs()
+		cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &out, &out, withUs(end)
 		require.NoError(t, cmd.Start())
 		ended := make(chan struct{})
 		go func() { defer close(ended); _ = cmd.Wait() }()
-		if awaitReady("http://"+addresses[0]+ready, ended) {
-			t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
+		if awaitReady("http://"+addresses[0]+ready, limit, ended) {
+			t.Cleanup(func() { _ = cmd.Process.Signal(end); <-ended })
 			return addresses
 		}
-		_ = cmd.Process.Kill()
+		_ = cmd.Process.Signal(end)
 		<-ended
-		require.Less(t, time.Since(began), startLimit, "%s does not start:\n%s", p.Name, &out)
+		require.Less(t, time.Since(began), limit, "%s does not start:\n%s", p.Name, &out)
 	}
 }
 
 // awaitReady is false when the program ended, or took too long.
-func awaitReady(url string, ended <-chan struct{}) bool {
+func awaitReady(url string, within time.Duration, ended <-chan struct{}) bool {
 	client := http.Client{Timeout: time.Second}
-	limit := time.After(startLimit / 2)
+	limit := time.After(within / 2)
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
 	for {

@@ -5,4 +5,4 @@ package peers
 import "syscall"
 
 // withUs is for Linux, where a program can be made to end with this process; elsewhere the end of the test ends it.
-func withUs() *syscall.SysProcAttr { return nil }
+func withUs(syscall.Signal) *syscall.SysProcAttr { return nil }

@@ -53,6 +53,8 @@ fi
 if [ -n "$with_peers" ]; then
   want mvn maven
   want xz xz-utils
+  want unzip unzip
+  want java default-jre-headless
 fi
 
 [ -n "$missing" ] || exit 0

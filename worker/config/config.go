@@ -38,7 +38,7 @@ type Config struct {
 	KeycloakInternalURL string `env:"KEYCLOAK_INTERNAL_URL" doc:"Where this server reaches Keycloak, if elsewhere."`
 	KeycloakRealm       string `env:"KEYCLOAK_REALM" envDefault:"kijko" doc:"Realm."`
 	KeycloakClientID    string `env:"KEYCLOAK_CLIENT_ID" envDefault:"kijko-backend" doc:"Client that tokens must be meant for."`
-	KeycloakSecret      string `env:"KEYCLOAK_CLIENT_SECRET" secret:"true" doc:"Secret of that client, which its service account ends sessions with. Empty: signing out leaves Keycloak's session as it is."`
+	KeycloakSecret      string `env:"KEYCLOAK_CLIENT_SECRET" secret:"true" doc:"Secret of that client, for sign-in through it and for its service account. Empty: neither."`
 
 	StorageURL string `env:"KIJKO_STORAGE_URL" doc:"Where files go: file:///path or s3://bucket?... Default: a folder under KIJKO_DATA_DIR."`
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,4 +68,61 @@ func TestAnswersOfTheAdministration(t *testing.T) {
 			require.ErrorContains(t, err, want)
 		}
 	}
+}
+
+// follow signs Kim in by the page that the browser is sent to.
+func follow(t *testing.T, p *authtest.Provider, admin *keycloak.Admin, verifier string) (code string) {
+	t.Helper()
+	code, state := p.Follow(t, admin.SignInURL("google", "https://kijko.test/auth/callback", "a state", verifier),
+		authtest.Request{Subject: "kim", Claims: map[string]any{"email": "kim@example.nl", "email_verified": true, "given_name": "Kim", "family_name": "Berg"}})
+	require.Equal(t, "a state", state)
+	return code
+}
+
+func TestSetOrganization(t *testing.T) {
+	p := authtest.New(t)
+	admin := keycloak.New(keycloak.Config{URL: p.URL, Realm: "kijko", ClientID: authtest.ClientID, ClientSecret: authtest.ClientSecret})
+	require.NoError(t, admin.SetOrganization(t.Context(), "kim", "one"), "a user who is gone has none")
+	follow(t, p, admin, "a verifier")
+	before := p.User("kim")
+	for _, orgID := range []string{"one", "one", "two", "", ""} {
+		require.NoError(t, admin.SetOrganization(t.Context(), "kim", orgID))
+		user := p.User("kim")
+		want := map[string]any{"locale": []any{"nl"}}
+		if orgID != "" {
+			want["org_id"] = []any{orgID}
+		}
+		require.Equal(t, want, user["attributes"])
+		for _, name := range []string{"username", "email", "emailVerified", "firstName", "lastName"} {
+			require.Equal(t, before[name], user[name], "all else stays")
+		}
+	}
+	p.Down()
+	require.Error(t, admin.SetOrganization(t.Context(), "kim", "three"))
+}
+
+func TestExchange(t *testing.T) {
+	p := authtest.New(t)
+	config := keycloak.Config{URL: p.URL, Realm: "kijko", ClientID: authtest.ClientID, ClientSecret: authtest.ClientSecret}
+	admin := keycloak.New(config)
+	const back = "https://kijko.test/auth/callback"
+	code := follow(t, p, admin, "a verifier")
+	token, err := admin.Exchange(t.Context(), code, back, "a verifier")
+	require.NoError(t, err)
+	require.Len(t, strings.Split(token, "."), 3)
+	_, err = admin.Exchange(t.Context(), code, back, "a verifier")
+	require.ErrorIs(t, err, keycloak.ErrCode, "once")
+	_, err = admin.Exchange(t.Context(), follow(t, p, admin, "a verifier"), back, "another verifier")
+	require.ErrorIs(t, err, keycloak.ErrCode, "for its verifier")
+	_, err = admin.Exchange(t.Context(), follow(t, p, admin, "a verifier"), back+"/", "a verifier")
+	require.ErrorIs(t, err, keycloak.ErrCode, "for its address")
+
+	config.ClientSecret = "wrong"
+	_, err = keycloak.New(config).Exchange(t.Context(), follow(t, p, admin, "a verifier"), back, "a verifier")
+	require.ErrorContains(t, err, "unauthorized_client")
+	require.NotErrorIs(t, err, keycloak.ErrCode, "our fault, not the code's")
+	p.AnswerExchanges(http.StatusOK, "text/html", "<html>")
+	_, err = admin.Exchange(t.Context(), code, back, "a verifier")
+	require.Error(t, err)
+	require.NotErrorIs(t, err, keycloak.ErrCode)
 }

@@ -25,6 +25,7 @@ import (
 var peerSteps = []step{
 	{"minio", minio},
 	{"gitea", gitea},
+	{"keycloak", keycloak},
 	{"postgres-18", onPostgres("18")},
 	{"postgres-17", onPostgres("17")},
 	{"postgres-16", onPostgres("16")},
@@ -68,6 +69,14 @@ func gitea(ctx context.Context, out io.Writer) (tally, error) {
 		return tally{}, err
 	}
 	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "Gitea", "./worker/gitfetch", "./tests/connections")
+}
+
+// keycloak runs sign-in with Keycloak, and our realm in it.
+func keycloak(ctx context.Context, out io.Writer) (tally, error) {
+	if err := provide(ctx, out, peers.KeycloakProgram); err != nil {
+		return tally{}, err
+	}
+	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "20m", "-run", "ThroughKeycloak", "./tests/identity")
 }
 
 // provide builds a peer and says its version.
