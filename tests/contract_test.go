@@ -38,6 +38,9 @@ POST /auth/logout
 GET /auth/me
 GET /auth/organizations
 POST /auth/switch-org
+GET /security/api-keys
+POST /security/api-keys
+DELETE /security/api-keys/{}
 POST /realtime/token
 GET /projects/{}/ws
 GET /projects

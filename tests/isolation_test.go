@@ -61,6 +61,8 @@ func newTenant(t *testing.T, s *stack.Stack, name string) *tenant {
 
 	v.ids["executionId"] = testdb.Value[string](s.DB, "select id::text from private.start_execution($1, $2, $3, 'manual', null, '{}')", v.ids["skillId"], p.ID, p.OrgID)
 
+	v.ids["keyId"] = p.Do("POST", "/security/api-keys", map[string]any{"name": v.secret, "expiration": "never", "scopes": []string{"read"}}).Want(201).String("id")
+
 	var notification string
 	run := p.Do("POST", path+"/ingest", map[string]any{"skipValidation": true}).Want(202).String("jobId")
 	s.DB.Exec(indexedRun, run)
@@ -132,6 +134,7 @@ var probes = map[string]any{
 	"resetReflexErrors": nil, "regenerateReflexSecret": nil, "getReflexWebhook": nil, "listReflexExecutions": nil, "deleteReflex": nil,
 	"getHabit": nil, "updateHabit": map[string]any{"scheduleCron": "0 0 * * *"}, "deleteHabit": nil, "getHabitFull": nil, "activateHabit": nil, "deactivateHabit": nil,
 	"runHabit": nil, "resetHabitErrors": nil, "listHabitExecutions": nil, "getSkillStatsOf": nil,
+	"revokeApiKey": nil,
 	// Not judged by who calls but by who signed: a stranger's delivery is refused as such, see TestWebhookDeliveries.
 	"receiveDelivery": nil, "receiveDeliveryByQuery": nil,
 	// For the service only: people are refused as people, whatever the id.
@@ -145,7 +148,7 @@ var metrics = map[string]int{"totalFiles": 1, "filesProcessed": 1, "tokensProces
 // codes are the refusals of an id that is not there, by the parameter's name.
 var codes = map[string]string{"projectId": "PROJECT_NOT_FOUND", "repoId": "REPOSITORY_NOT_FOUND", "fileId": "FILE_NOT_FOUND",
 	"notificationId": "NOTIFICATION_NOT_FOUND", "skillId": "SKILL_NOT_FOUND", "executionId": "EXECUTION_NOT_FOUND",
-	"reflexId": "REFLEX_NOT_FOUND", "habitId": "HABIT_NOT_FOUND"}
+	"reflexId": "REFLEX_NOT_FOUND", "habitId": "HABIT_NOT_FOUND", "keyId": "API_KEY_NOT_FOUND"}
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 

@@ -32,6 +32,12 @@
 {{ template "events/api.sql" . }}
 {{ template "events/triggers.sql" . }}
 {{ template "events/access.sql" . }}
+{{ template "keys/functions.sql" . }}
+{{ template "keys/enter.sql" . }}
+{{ template "keys/uses.sql" . }}
+{{ template "keys/api.sql" . }}
+{{ template "keys/triggers.sql" . }}
+{{ template "keys/access.sql" . }}
 {{ template "identity/functions.sql" . }}
 {{ template "identity/signin.sql" . }}
 {{ template "identity/external.sql" . }}

@@ -40,12 +40,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if a.models, err = llm.New(a.cfg.Models()); err != nil {
 		return err
 	}
-	var box *seal.Box
-	if len(keys) > 0 {
-		if box, err = seal.New(keys...); err != nil {
-			return err
-		}
-	}
+	box := a.box
 	executions, err := a.executions(exec, box)
 	if err != nil {
 		return err
@@ -53,7 +48,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if a.reflexes, err = reflexes.New(reflexes.Settings{Exec: exec, Box: box, Tester: executions.Tester(), Log: a.log}); err != nil {
 		return err
 	}
-	a.features = append(a.features, a.reflexes)
+	a.features = append(a.features, a.reflexes, a.keys)
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		handlersOnly(skills.Handlers()),

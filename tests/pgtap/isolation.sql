@@ -57,6 +57,9 @@ begin
   perform private.notify(v_user, 'system_update', 'For ' || p_name, p_org_id => v_org, p_project_id => v_project);
   perform private.audit('context.created', 'A line of ' || p_name, null, null, v_org, v_user);
 
+  insert into public.api_keys (organization_id, user_id, name, environment, prefix, key_hash, scopes)
+  values (v_org, v_user, 'Key of ' || p_name, 'live', 'kijko_live_123456789', sha256(convert_to(p_name, 'UTF8')), array['read']);
+
   -- A day that is over.
   insert into public.usage_days (organization_id, metric, day, value) values (v_org, 'api_calls', '2026-01-01', 1);
 

@@ -27,7 +27,7 @@ begin
           end if;
         when 'executions.sweep' then perform private.sweep_executions();
         when 'executions.prune' then perform private.prune_executions();
-        when 'notifications.due' then perform private.release_notifications(), private.tell_spread_quotas();
+        when 'notifications.due' then perform private.release_notifications(), private.tell_spread_quotas(), private.reclaim_units();
         when 'notifications.mail' then perform private.queue_notification_mails();
         when 'notifications.prune' then perform private.prune_notifications();
         when 'reflexes.prune' then perform private.prune_reflexes();
