@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -32,23 +33,25 @@ const nothing = "select null::jsonb, " + outcome
 // admitKey judges what is not judged by the call itself, and counts the request. Of a key whose scope does not reach, and before a handler does
 // anything, the database is asked at once; where a function answers, its own transaction judges the key, so that a request stays one round trip.
 func (a *App) admitKey(ctx context.Context, call *Call, e *endpoint) error {
+	var refused error
 	if e.handler != nil || !openapi.Reaches(call.Caller.Key.Scope, e.op.Scope) {
-		if err := a.judgeKey(ctx, call, call.Caller, e.op.Scope); err != nil {
-			return err
+		if refused = a.judgeKey(ctx, call, call.Caller, e.op.Scope); refused != nil && ProblemOf(refused).Status != http.StatusForbidden {
+			return refused
 		}
 	}
 	if !e.op.Counted {
-		return nil
+		return refused
 	}
+	// Who is let in but may not do this has made a request all the same.
 	headers, err := a.deps.Keys.Take(ctx, call.Caller)
 	if err != nil {
-		return err
+		return cmp.Or(refused, err)
 	}
 	call.units = true
 	for name, value := range headers {
 		call.Ctx.Set(name, value)
 	}
-	return nil
+	return refused
 }
 
 // judgeKey asks the database about a key alone.

@@ -18,6 +18,8 @@
 //	x-scope        which scope an API key needs: read, write, admin, or never (403 API_KEY_NOT_ALLOWED). Written where the rule of scope.go is
 //	               not meant: a POST that only validates, searches or tests is read, a write to settings of the organization is admin. The
 //	               assembled document says it for every operation that takes a credential
+//	x-role         the lowest role in the organization (viewer, member, admin, owner), or platform_admin, where no row of the contract
+//	               (docs/contract/operations-NN.tsv) says it; told to readers and to the test that tries every role
 //	x-unit         false: a request with an API key costs no unit of api_calls (scope.go)
 //	x-rate         {limit, per (seconds), key: [user|ip|<path parameter>]}, counted in this process
 //	x-shared-rate  the same, counted for all processes in Postgres (one more round trip)

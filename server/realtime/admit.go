@@ -366,13 +366,13 @@ func (s *Server) verifyKey(ctx context.Context, key, ip string) (credential, err
 	if err == nil {
 		_, err = s.deps.Keys.Take(ctx, caller)
 	}
-	var problem *api.Problem
-	switch {
-	case err == nil:
+	if err == nil {
 		return credential{caller: caller}, nil
-	case errors.As(err, &problem) && problem.Status == http.StatusUnauthorized:
+	}
+	switch api.ProblemOf(err).Status {
+	case http.StatusUnauthorized:
 		return credential{}, &refusal{CloseUnauthorized, "Invalid token"}
-	case errors.As(err, &problem) && problem.Status == http.StatusTooManyRequests:
+	case http.StatusTooManyRequests:
 		return credential{}, &refusal{CloseLimited, "Rate limited: the plan's API calls are used up"}
 	}
 	return credential{}, err
