@@ -42,12 +42,18 @@ func develop(ctx context.Context) (err error) {
 
 	greeting, stopGit := offerDemo(ctx, &cfg)
 	defer stopGit()
-	server, err := app.New(ctx, cfg, app.Options{Log: log, Greeting: greeting, Listener: listener})
+	options := app.Options{Log: log, Greeting: greeting, Listener: listener}
+	work, mails := func(*jobs.Config) {}, "at "+cfg.SMTPHost
+	if cfg.SMTPHost == "" {
+		box := &dev.Mailbox{}
+		options.Mailbox, work, mails = box, func(c *jobs.Config) { c.Mailer = box }, "http://"+listener.Addr().String()+dev.MailPath
+	}
+	server, err := app.New(ctx, cfg, options)
 	if err != nil {
 		return err
 	}
 	jobs.LimitMemory(cfg.MemoryMB)
-	worker, closeWorker, err := jobs.Assemble(ctx, cfg.Config, log)
+	worker, closeWorker, err := jobs.Assemble(ctx, cfg.Config, log, work)
 	if err != nil {
 		server.Close()
 		return err
@@ -57,9 +63,10 @@ func develop(ctx context.Context) (err error) {
   Kijko         %[1]s
   API           %[1]s/docs
   demo login    %[2]s  %[3]s
+  mails         %[4]s
   try           make demo   (in a second terminal)
 
-`, server.URL(), dev.DemoEmail, dev.DemoPassword)
+`, server.URL(), dev.DemoEmail, dev.DemoPassword, mails)
 	// Either one's end is the end of both; the database stops last.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -41,6 +41,14 @@ POST /auth/switch-org
 GET /security/api-keys
 POST /security/api-keys
 DELETE /security/api-keys/{}
+POST /auth/forgot-password
+POST /auth/reset-password
+POST /auth/verify-email
+POST /auth/magic-link
+POST /auth/magic-link/verify
+GET /auth/oauth/{}
+POST /auth/oauth/callback
+POST /profile/resend-verification
 POST /realtime/token
 GET /projects/{}/ws
 GET /projects

@@ -79,7 +79,7 @@ func TestSignUp(t *testing.T) {
 			"select string_agg(role || ' ' || status, ',') from public.memberships where organization_id = $1", p.OrgID))
 		require.Equal(t, "user.login", testdb.Value[string](s.DB,
 			"select string_agg(event_type, ',') from public.audit_log where organization_id = $1 and user_id = $2 and session_id is not null and ip_address = '127.0.0.1'", p.OrgID, p.ID))
-		require.Equal(t, "signup success", testdb.Value[string](s.DB,
+		require.Equal(t, "password success", testdb.Value[string](s.DB,
 			"select string_agg(method || ' ' || status, ',') from private.login_history where user_id = $1", p.ID))
 		require.Equal(t, 0, testdb.Value[int](s.DB, "select count(*) from private.credentials where password_hash not like '$argon2id$v=19$m=19456,t=2,p=1$%'"))
 	})

@@ -300,8 +300,9 @@ func TestTenantsAreIsolated(t *testing.T) {
 }
 
 // public operations are the contract's rows public and signed, and what serves documents and health.
-var publicOperations = []string{"health", "healthLive", "healthReady", "logIn", "logOut", "openSocket", "receiveDelivery", "receiveDeliveryByQuery",
-	"receiveSocketIO", "refreshSession", "sendSocketIO", "signUp", "unsubscribeMail",
+var publicOperations = []string{"finishOAuth", "forgotPassword", "health", "healthLive", "healthReady", "logIn", "logOut", "openSocket",
+	"receiveDelivery", "receiveDeliveryByQuery", "receiveSocketIO", "refreshSession", "requestMagicLink", "resetPassword", "sendSocketIO", "signUp",
+	"startOAuth", "unsubscribeMail", "verifyEmail", "verifyMagicLink",
 	// Judged after the upgrade, since browsers cannot read the status of a refused handshake.
 	"watchProject"}
 

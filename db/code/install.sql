@@ -39,8 +39,11 @@
 {{ template "keys/triggers.sql" . }}
 {{ template "keys/access.sql" . }}
 {{ template "identity/functions.sql" . }}
+{{ template "identity/hooks.sql" . }}
 {{ template "identity/signin.sql" . }}
+{{ template "identity/links.sql" . }}
 {{ template "identity/external.sql" . }}
+{{ template "identity/oauth.sql" . }}
 {{ template "identity/refresh.sql" . }}
 {{ template "identity/api.sql" . }}
 {{ template "jobs/api.sql" . }}
@@ -119,6 +122,7 @@
 {{ template "notifications/announcements.sql" . }}
 {{ template "notifications/access.sql" . }}
 {{ template "mail/notifications.sql" . }}
+{{ template "mail/links.sql" . }}
 {{ template "habits/functions.sql" . }}
 {{ template "habits/api.sql" . }}
 {{ template "habits/dispatch.sql" . }}

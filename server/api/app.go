@@ -242,9 +242,15 @@ func (a *App) admit(ctx context.Context, call *Call, e *endpoint) error {
 			return err
 		}
 	case e.op.Access == openapi.Public, e.op.Access == openapi.Handled && !IsKey(token):
-	case !given && e.op.Access == openapi.Optional:
 	case !given:
-		return NewProblem(http.StatusUnauthorized, "UNAUTHENTICATED", "Please sign in.", "")
+		caller, err := a.byCookie(ctx, call)
+		if err != nil {
+			return err
+		}
+		if caller == nil && e.op.Access != openapi.Optional {
+			return NewProblem(http.StatusUnauthorized, "UNAUTHENTICATED", "Please sign in.", "")
+		}
+		call.Caller = caller
 	case IsKey(token) && a.deps.Keys != nil:
 		caller, err := a.deps.Keys.Find(ctx, token, call.ClientIP)
 		if err != nil {

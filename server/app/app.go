@@ -43,12 +43,17 @@ type Options struct {
 	Greeting map[string]any
 	// Listener is where to listen, for a caller that took the port first; nil: cfg.Addr.
 	Listener net.Listener
+	// Mailbox takes the mails of an installation without a mail server and shows them; nil: no mail is sent then.
+	Mailbox Mailbox
 	// Observe sees every answer; tests hold it against the document.
 	Observe func(op *openapi.Operation, status int, body []byte)
 	// Realtime replaces the contract's numbers; tests shorten waits.
 	Realtime realtime.Options
 	SocketIO socketio.Options
 }
+
+// Mailbox shows what it was given (*dev.Mailbox is one).
+type Mailbox interface{ Routes(app *fiber.App) }
 
 // App is a server that has not been started, or is running.
 type App struct {
@@ -68,6 +73,7 @@ type App struct {
 	keys     *keys.Keys
 	box      *seal.Box // nil: no ENCRYPTION_KEY
 	listener net.Listener
+	mails    bool
 	metrics  *metricsServer // nil: none
 }
 
@@ -97,7 +103,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &App{cfg: cfg, log: o.Log, listener: o.Listener}
+	a := &App{cfg: cfg, log: o.Log, listener: o.Listener, mails: cfg.SMTPHost != "" || o.Mailbox != nil}
 	defer func() {
 		if err != nil {
 			a.close()
@@ -197,6 +203,9 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 			a.realtime.Routes(app)
 			a.socketio.Routes(app)
 			notifications.Routes(app)
+			if o.Mailbox != nil {
+				o.Mailbox.Routes(app)
+			}
 		},
 	})
 	return err

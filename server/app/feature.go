@@ -77,7 +77,7 @@ func (handlersOnly) Close() error { return nil }
 
 // declare tells the database what this installation offers, for rules that depend on it. It is tried until the database is there.
 func (a *App) declare(ctx context.Context) {
-	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.cfg.SMTPHost != "", "app_url": a.cfg.PublicURL, "api_url": a.cfg.Origin(),
+	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.mails, "app_url": a.cfg.PublicURL, "api_url": a.cfg.Origin(),
 		"providers": a.models.Offers(), "execution_days": a.cfg.ExecutionDays})
 	if err != nil {
 		return

@@ -46,6 +46,9 @@ type Config struct {
 	SupabaseSecret       string        `env:"SUPABASE_JWT_SECRET" secret:"true" doc:"Secret of that project's HS256 tokens."`
 	SupabaseConfirmation bool          `env:"SUPABASE_EMAILS_CONFIRMED" envDefault:"false" doc:"The Supabase project confirms e-mail addresses."`
 
+	Google       bool `env:"GOOGLE_ENABLED" envDefault:"false" doc:"Sign-in with Google is on in Keycloak's realm, whose import reads the same setting."`
+	GitHubSignIn bool `env:"GITHUB_ENABLED" envDefault:"false" doc:"The same for GitHub."`
+
 	ExecutionWait time.Duration `env:"KIJKO_EXECUTION_WAIT" envDefault:"120s" doc:"How long a request waits for the end of the run that it started."`
 	ExecutionDays int           `env:"KIJKO_EXECUTION_DAYS" envDefault:"90" doc:"Days that the numbers of runs are kept, at least 90; their texts go after 30."`
 
@@ -142,6 +145,15 @@ func (c Config) Validate() error {
 
 // Origin is where clients reach the API: KIJKO_API_URL, or else APP_URL.
 func (c Config) Origin() string { return cmp.Or(c.APIURL, c.PublicURL) }
+
+// PublicOrigin is that of APP_URL.
+func (c Config) PublicOrigin() string {
+	u, err := url.Parse(c.PublicURL)
+	if err != nil {
+		return ""
+	}
+	return asOrigin(u.Scheme + "://" + u.Host)
+}
 
 // SocketOrigins are the sites that may open sockets: those that may call the API, and this installation itself under both of its addresses. Its
 // own pages say so, and so do clients that name where they go to as their Origin (Python's websocket-client).

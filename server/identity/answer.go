@@ -15,9 +15,6 @@ import (
 	"kijko/server/auth"
 )
 
-// cookieName is the cookie for calls that a browser makes without an Authorization header (contract 40, 1.10).
-const cookieName = "kijko_session"
-
 // result is what the SQL functions of identity answer: a session, something to check a password against, or a refusal.
 type result struct {
 	Problem *problem `json:"problem"`
@@ -127,7 +124,7 @@ func (i *Identity) setCookie(c *api.Call, session result) {
 func (i *Identity) clearCookie(c *api.Call) { i.writeCookie(c, &http.Cookie{MaxAge: -1}) }
 
 func (i *Identity) writeCookie(c *api.Call, cookie *http.Cookie) {
-	cookie.Name, cookie.Path, cookie.HttpOnly, cookie.SameSite = cookieName, "/api", true, http.SameSiteLaxMode
+	cookie.Name, cookie.Path, cookie.HttpOnly, cookie.SameSite = api.SessionCookie, "/api", true, http.SameSiteLaxMode
 	cookie.Secure = !i.insecureCookies
 	c.Ctx.Set(fiber.HeaderSetCookie, cookie.String())
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -18,7 +19,9 @@ import (
 // Assemble builds an Identity from the settings. pool belongs to the server's role. Without JWT_PRIVATE_KEY a development
 // installation makes a key and keeps it in the database.
 func Assemble(ctx context.Context, cfg config.Config, pool *pgxpool.Pool, exec *api.Executor, log *slog.Logger) (*Identity, error) {
-	deps := Deps{Exec: exec, Pool: pool, Log: log, InsecureCookies: cfg.Debug, RateFactor: cfg.AuthRates}
+	deps := Deps{Exec: exec, Pool: pool, Log: log, InsecureCookies: cfg.Debug, RateFactor: cfg.AuthRates,
+		Brokers: map[string]bool{google: cfg.Google, github: cfg.GitHubSignIn}, Origins: append(api.Origins{cfg.PublicOrigin()}, cfg.Origins...),
+		CallbackURL: strings.TrimSuffix(cfg.PublicURL, "/") + "/auth/callback"}
 	if err := deps.addIssuer(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}

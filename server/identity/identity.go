@@ -30,17 +30,24 @@ type Deps struct {
 	SealKey []byte
 	// InsecureCookies leaves out Secure: development without TLS.
 	InsecureCookies bool
-	// Provider ends sessions at Keycloak; nil where it is not used or gave us no secret.
+	// Provider is Keycloak; nil where it is not used or gave us no secret.
 	Provider Provider
-	// RateFactor multiplies the limit per session, as ScaleRates does the others; 0 is 1.
+	// Brokers are the providers (google, github) that are on at Keycloak.
+	Brokers map[string]bool
+	// Origins are the sites that sign-in at a provider may return to; CallbackURL is the page it returns to unless another is asked for.
+	Origins     api.Origins
+	CallbackURL string
+	// RateFactor multiplies the limits per session and per address, as ScaleRates does the others; 0 is 1.
 	RateFactor float64
 	Log        *slog.Logger
 }
 
-// Provider ends a session of an external issuer there (*keycloak.Admin is one).
+// Provider signs people in through a broker and ends their sessions there (*keycloak.Admin is one).
 type Provider interface {
 	Issuer() string
 	EndSession(ctx context.Context, sid string) error
+	SignInURL(broker, redirectURI, state, verifier string) string
+	Exchange(ctx context.Context, code, redirectURI, verifier string) (accessToken string, err error)
 }
 
 // Identity answers the sign-in routes and implements api.Authenticator.
@@ -53,13 +60,20 @@ type Identity struct {
 	sealKey         []byte
 	insecureCookies bool
 	sessionLimit    int
+	linkLimit       int
 	provider        Provider
+	brokers         map[string]bool
+	origins         api.Origins
+	callbackURL     string
 	callers         *callers
 	toucher         *Toucher
 	log             *slog.Logger
 }
 
-var _ api.Authenticator = (*Identity)(nil)
+var (
+	_ api.Authenticator       = (*Identity)(nil)
+	_ api.CookieAuthenticator = (*Identity)(nil)
+)
 
 // New checks that the parts fit together.
 func New(deps Deps) (*Identity, error) {
@@ -78,7 +92,7 @@ func New(deps Deps) (*Identity, error) {
 	return &Identity{
 		exec: deps.Exec, verifier: deps.Verifier, issuer: deps.Issuer, hasher: deps.Hasher, cookies: deps.Cookies, sealKey: deps.SealKey,
 		insecureCookies: deps.InsecureCookies, sessionLimit: scaled(sessionRefreshes, deps.RateFactor),
-		provider: deps.Provider, callers: newCallers(maxCallers), toucher: NewToucher(deps.Pool, deps.Log), log: deps.Log,
+		linkLimit: scaled(linkRequests, deps.RateFactor), provider: deps.Provider, brokers: deps.Brokers, origins: deps.Origins, callbackURL: deps.CallbackURL, callers: newCallers(maxCallers), toucher: NewToucher(deps.Pool, deps.Log), log: deps.Log,
 	}, nil
 }
 
@@ -87,6 +101,8 @@ func (i *Identity) Handlers() map[string]api.Handler {
 	return map[string]api.Handler{
 		"signUp": i.builtin(i.signUp), "logIn": i.builtin(i.logIn), "refreshSession": i.builtin(i.refreshSession),
 		"switchOrganization": i.builtin(i.switchOrganization), "logOut": i.logOut,
+		"forgotPassword": i.builtin(i.forgotPassword), "resetPassword": i.builtin(i.resetPassword), "requestMagicLink": i.builtin(i.requestMagicLink),
+		"verifyMagicLink": i.builtin(i.verifyMagicLink), "startOAuth": i.builtin(i.startOAuth), "finishOAuth": i.builtin(i.finishOAuth),
 	}
 }
 
@@ -94,10 +110,7 @@ func (i *Identity) Handlers() map[string]api.Handler {
 func (i *Identity) builtin(next api.Handler) api.Handler {
 	return func(c *api.Call) error {
 		if i.issuer == nil {
-			p := api.NewProblem(fiber.StatusServiceUnavailable, "PROVIDER_NOT_CONFIGURED",
-				"On this installation people sign in with an identity provider.", "")
-			p.Details = []byte(`{"provider":"builtin"}`)
-			return p
+			return notConfigured("builtin", "On this installation people sign in with an identity provider.")
 		}
 		return next(c)
 	}

@@ -7,6 +7,7 @@
 //	x-function     name of the function in schema api
 //	x-access       user (default), public, optional (a credential is used when present), service, or handler (which judges the
 //	               credential itself, because it is one that other operations do not take)
+//	x-cookie       the session cookie is a credential here where no Bearer is sent (session), or says only whose call it is (attribution)
 //	x-aliases      further methods that are the same operation (PUT and PATCH of one handler)
 //	x-read         a POST that only reads: it runs in a read-only transaction
 //	x-max-body     bytes; default 1 MiB
@@ -63,6 +64,15 @@ const (
 	Handled  Access = "handler"
 )
 
+// Cookie says what the session cookie is good for on an operation; nothing, unless the document says otherwise.
+type Cookie string
+
+// The uses of the session cookie.
+const (
+	CookieSession     Cookie = "session"
+	CookieAttribution Cookie = "attribution"
+)
+
 // Rate is a limit of calls per window and key.
 type Rate struct {
 	Limit int      `json:"limit"`
@@ -89,6 +99,7 @@ type Operation struct {
 	Path       string
 	Function   string
 	Access     Access
+	Cookie     Cookie
 	ReadOnly   bool
 	Success    int
 	MaxBody    int64
@@ -339,6 +350,12 @@ func (c opCompiler) operation(method, path string, raw map[string]any) (*Operati
 	}
 	if !slices.Contains([]Access{User, Public, Optional, Service, Handled}, op.Access) {
 		return nil, fmt.Errorf("x-access %q is unknown", op.Access)
+	}
+	if cookie, ok := raw["x-cookie"].(string); ok {
+		op.Cookie = Cookie(cookie)
+	}
+	if !slices.Contains([]Cookie{"", CookieSession, CookieAttribution}, op.Cookie) || op.Cookie == CookieAttribution && op.Access != Optional {
+		return nil, fmt.Errorf("x-cookie %q is unknown, or needs x-access optional", op.Cookie)
 	}
 	read, _ := raw["x-read"].(bool)
 	op.ReadOnly = method == "GET" || read

@@ -16,8 +16,8 @@ import (
 	"kijko/worker/storage"
 )
 
-// Assemble builds a Worker from the settings. Close it after Run.
-func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger) (*Worker, func() error, error) {
+// Assemble builds a Worker from the settings, which changes may replace in part. Close it after Run.
+func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger, changes ...func(*Config)) (*Worker, func() error, error) {
 	keys, err := cfg.EncryptionKeys()
 	if err != nil {
 		return nil, nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
@@ -58,8 +58,12 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger) (*Worker
 	if err != nil {
 		return nil, nil, err
 	}
-	w, err := New(ctx, Config{DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Mailer: mailer, Provider: provider,
-		Models: models, UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log})
+	c := Config{DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Mailer: mailer, Provider: provider,
+		Models: models, UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log}
+	for _, change := range changes {
+		change(&c)
+	}
+	w, err := New(ctx, c)
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())
 	}

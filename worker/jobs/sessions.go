@@ -14,10 +14,12 @@ import (
 	"kijko/worker/runner"
 )
 
-// Provider ends sessions at an identity provider (*keycloak.Admin is one).
+// Provider ends sessions at an identity provider, and keeps the organization of its people (*keycloak.Admin is one).
 type Provider interface {
 	Issuer() string
 	EndSession(ctx context.Context, sid string) error
+	// SetOrganization gives the account there its organization; "" takes it away.
+	SetOrganization(ctx context.Context, subject, orgID string) error
 }
 
 // sessionsEnd: {"sessionId"}. Ends at Keycloak what ended here: a sign-out, a membership that ended, an administrator's order. Unique key

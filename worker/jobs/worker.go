@@ -48,7 +48,7 @@ type Config struct {
 	Unseal func(sealed string) (string, error)
 	// Mailer sends mail; nil: mail.send fails and is tried again like any other trouble.
 	Mailer Mailer
-	// Provider ends sessions at Keycloak; nil: they are left as they are there.
+	// Provider ends sessions at Keycloak and writes organizations there; nil: all is left as it is there.
 	Provider Provider
 	// Slots is how many ingestion runs are in work at once; default 2.
 	Slots int
@@ -148,7 +148,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		Listen: func(ctx context.Context) (*pgx.Conn, error) { return db.Connect(ctx, c.ListenDSN, db.WorkerLimits()) },
 		Leases: []runner.Lease{ingestionRun(w.engine, c.Slots)},
 		Types: []runner.Type{ingestionDrop(w.pool), blobsDelete(w.pool, c.Blobs), mailSend(w.pool, c.Mailer), announcementsTell(w.pool),
-			reflexesMatch(w.pool, judge), sessionsEnd(w.pool, c.Provider)},
+			reflexesMatch(w.pool, judge), sessionsEnd(w.pool, c.Provider), accountsLink(w.pool), accountsOrganization(w.pool, c.Provider)},
 		Ticks: []runner.Tick{
 			{Name: "schedules", Every: time.Second, Do: w.runDue},
 			{Name: "work directories", Every: 10 * time.Minute, Do: w.engine.Sweep},

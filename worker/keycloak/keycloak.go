@@ -5,7 +5,9 @@
 package keycloak
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,7 +23,7 @@ import (
 
 const (
 	timeout   = 10 * time.Second
-	maxAnswer = 4 << 10
+	maxAnswer = 256 << 10
 )
 
 // Config names a realm and our client in it.
@@ -31,7 +33,7 @@ type Config struct {
 	InternalURL string
 	Realm       string
 	ClientID    string
-	// ClientSecret is that of the client, whose service account needs the role manage-users of realm-management.
+	// ClientSecret is that of the client, whose service account needs the roles manage-users and view-users of realm-management.
 	ClientSecret string
 	// Client is what requests go through; nil: one with a timeout.
 	Client *http.Client
@@ -39,6 +41,7 @@ type Config struct {
 
 // Admin is the service account at work.
 type Admin struct {
+	// issuer is also the realm's address for browsers.
 	issuer, base, realm string
 	credentials         clientcredentials.Config
 	client              *http.Client
@@ -68,47 +71,141 @@ func (a *Admin) Issuer() string { return a.issuer }
 
 // EndSession ends a session of the realm, by the sid of its tokens. One that is gone has ended.
 func (a *Admin) EndSession(ctx context.Context, sid string) error {
+	const what = "end a session at Keycloak"
 	token, err := a.token(ctx)
 	if err != nil {
-		return fmt.Errorf("end a session at Keycloak: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodDelete,
-		a.base+"/admin/realms/"+url.PathEscape(a.realm)+"/sessions/"+url.PathEscape(sid), http.NoBody)
-	if err != nil {
-		return fmt.Errorf("end a session at Keycloak: %w", err)
-	}
-	token.SetAuthHeader(req)
-	resp, err := a.client.Do(req)
-	if err != nil {
-		return fmt.Errorf("end a session at Keycloak: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer))
-	switch resp.StatusCode {
-	case http.StatusNoContent, http.StatusOK, http.StatusNotFound:
+	status, _, err := a.call(ctx, token, http.MethodDelete, "/sessions/"+url.PathEscape(sid), nil)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", what, err)
+	case status == http.StatusNoContent || status == http.StatusOK || status == http.StatusNotFound:
 		return nil
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("end a session at Keycloak: it answers %d: the service account of client %s needs the role manage-users of realm-management",
-			resp.StatusCode, a.credentials.ClientID)
-	default:
-		return fmt.Errorf("end a session at Keycloak: it answers %d", resp.StatusCode)
 	}
+	return a.refused(what, status)
 }
 
-// token signs the service account in. Ending sessions is rare, so no token is kept that could have been withdrawn meanwhile.
-func (a *Admin) token(ctx context.Context) (*oauth2.Token, error) {
-	known := a.tokenURL.Load()
-	if known == nil {
-		// Under another address than its public one Keycloak's document still names the public issuer.
-		provider, err := oidc.NewProvider(oidc.InsecureIssuerURLContext(oidc.ClientContext(ctx, a.client), a.issuer), a.base+"/realms/"+a.realm)
-		if err != nil {
-			return nil, err
+// orgAttribute is the attribute of a user that the realm's mapper puts into tokens.
+const orgAttribute = "org_id"
+
+// SetOrganization gives a user of the realm the organization that their tokens will carry; "" takes it away. A user who is gone has none.
+//
+// Keycloak's PUT takes what the body leaves out for erased (names, other attributes), so the whole user is read, changed and written.
+func (a *Admin) SetOrganization(ctx context.Context, userID, orgID string) error {
+	const what = "write an organization at Keycloak"
+	token, err := a.token(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	path := "/users/" + url.PathEscape(userID)
+	status, raw, err := a.call(ctx, token, http.MethodGet, path, nil)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", what, err)
+	case status == http.StatusNotFound:
+		return nil
+	case status != http.StatusOK:
+		return a.refused(what, status)
+	}
+	body, changed, err := withOrganization(raw, orgID)
+	if err != nil {
+		return fmt.Errorf("%s: read the user: %w", what, err)
+	}
+	if !changed {
+		return nil
+	}
+	status, _, err = a.call(ctx, token, http.MethodPut, path, body)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", what, err)
+	case status == http.StatusNoContent || status == http.StatusOK || status == http.StatusNotFound:
+		return nil
+	}
+	return a.refused(what, status)
+}
+
+// withOrganization is the user with another organization, all else as it was read.
+func withOrganization(raw []byte, orgID string) (body []byte, changed bool, err error) {
+	var user map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &user); err != nil {
+		return nil, false, err
+	}
+	attributes := map[string]json.RawMessage{}
+	if len(user["attributes"]) > 0 {
+		if err := json.Unmarshal(user["attributes"], &attributes); err != nil {
+			return nil, false, err
 		}
-		found := provider.Endpoint().TokenURL
-		known = &found
-		a.tokenURL.Store(known)
+	}
+	wanted, err := json.Marshal([]string{orgID})
+	if err != nil {
+		return nil, false, err
+	}
+	known, has := attributes[orgAttribute]
+	switch {
+	case orgID == "" && !has, bytes.Equal(known, wanted):
+		return nil, false, nil
+	case orgID == "":
+		delete(attributes, orgAttribute)
+	default:
+		attributes[orgAttribute] = wanted
+	}
+	if user["attributes"], err = json.Marshal(attributes); err != nil {
+		return nil, false, err
+	}
+	body, err = json.Marshal(user)
+	return body, true, err
+}
+
+// call asks the administration's interface of the realm. The answer is read up to a bound.
+func (a *Admin) call(ctx context.Context, token *oauth2.Token, method, path string, body []byte) (status int, answer []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, method, a.base+"/admin/realms/"+url.PathEscape(a.realm)+path, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	token.SetAuthHeader(req)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := a.client.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	return resp.StatusCode, answer, err
+}
+
+func (a *Admin) refused(what string, status int) error {
+	if status == http.StatusUnauthorized || status == http.StatusForbidden {
+		return fmt.Errorf("%s: it answers %d: the service account of client %s needs the roles manage-users and view-users of realm-management",
+			what, status, a.credentials.ClientID)
+	}
+	return fmt.Errorf("%s: it answers %d", what, status)
+}
+
+// token signs the service account in. Its work is rare, so no token is kept that could have been withdrawn meanwhile.
+func (a *Admin) token(ctx context.Context) (*oauth2.Token, error) {
+	tokenURL, err := a.tokenEndpoint(ctx)
+	if err != nil {
+		return nil, err
 	}
 	credentials := a.credentials
-	credentials.TokenURL = *known
+	credentials.TokenURL = tokenURL
 	return credentials.Token(context.WithValue(ctx, oauth2.HTTPClient, a.client))
+}
+
+// tokenEndpoint discovers once where tokens are to be had.
+func (a *Admin) tokenEndpoint(ctx context.Context) (string, error) {
+	if known := a.tokenURL.Load(); known != nil {
+		return *known, nil
+	}
+	// Under another address than its public one Keycloak's document still names the public issuer.
+	provider, err := oidc.NewProvider(oidc.InsecureIssuerURLContext(oidc.ClientContext(ctx, a.client), a.issuer), a.base+"/realms/"+a.realm)
+	if err != nil {
+		return "", err
+	}
+	found := provider.Endpoint().TokenURL
+	a.tokenURL.Store(&found)
+	return found, nil
 }

@@ -116,21 +116,42 @@ $$;
 comment on function private.tg_sessions__end_at_provider is 'Trigger: a session of Keycloak that ends here is ended there.';
 -- Names with a colon are derived ones, of tokens without a session.
 create or replace trigger _500_end_at_provider after update of revoked_at on private.sessions for each row
-  when (old.revoked_at is null and new.revoked_at is not null and new.provider = 'keycloak' and new.external_key !~ ':')
+  when (old.revoked_at is null and new.revoked_at is not null
+    and (new.provider = 'keycloak' and new.external_key !~ ':' or new.provider_key is not null))
   execute function private.tg_sessions__end_at_provider();
 
 create or replace function private.provider_session(p_session_id uuid) returns table (issuer text, session_key text)
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
-  return query select s.issuer, s.external_key from private.sessions s
-    where s.id = p_session_id and s.revoked_at is not null and s.provider = 'keycloak' and not exists (
-      select from private.sessions n where n.issuer = s.issuer and n.external_key = s.external_key and n.revoked_at is null);
+  return query
+  select e.name, e.key
+  from private.sessions s
+  cross join lateral (select coalesce(s.provider_issuer, s.issuer) as name, coalesce(s.provider_key, s.external_key) as key) e
+  where s.id = p_session_id and s.revoked_at is not null and (s.provider = 'keycloak' or s.provider_key is not null)
+    and not exists (select from private.sessions n where n.issuer = e.name and n.external_key = e.key and n.revoked_at is null)
+    and not exists (select from private.sessions n where n.provider_issuer = e.name and n.provider_key = e.key and n.revoked_at is null);
 end
 $$;
 comment on function private.provider_session is
   'What Keycloak calls a session that ended here, if it is to be ended there; no row otherwise. Judges: callable by the worker only.';
 grant execute on function private.provider_session to kijko_worker;
+
+-- Whoever registered this address never proved to own it, and the person before us did: what the first one holds must not open the account
+-- any longer. Otherwise a stranger could register somebody's address and wait for them.
+create or replace function private.claim_account(p_user_id uuid, p_at timestamptz) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from private.credentials c where c.user_id = p_user_id;
+  delete from private.identities i where i.user_id = p_user_id;
+  delete from private.account_tokens t where t.user_id = p_user_id and t.used_at is null;
+  perform private.revoke_session(s.id, 'account_claimed', p_at) from private.sessions s where s.user_id = p_user_id and s.revoked_at is null;
+  update public.users u set email_verified_at = p_at, two_factor_enabled_at = null where u.id = p_user_id;
+end
+$$;
+comment on function private.claim_account is
+  'An unverified account becomes that of the person who proved to own its address. Judges: callable by definer functions of ours only.';
 
 -- Account resolution for an identity that is not known yet.
 create or replace function private.adopt_identity(p jsonb) returns uuid
@@ -158,17 +179,13 @@ begin
       'There is an account with this e-mail address, and your identity provider has not verified that it is yours.');
   else
     if v_user.email_verified_at is null then
-      -- Whoever registered this address never proved to own it, and the person before us did: what the first one holds must not
-      -- open the account any longer. Otherwise a stranger could register somebody's address and wait for them.
-      delete from private.credentials c where c.user_id = v_user.id;
-      delete from private.identities i where i.user_id = v_user.id;
-      perform private.revoke_session(s.id, 'account_claimed') from private.sessions s where s.user_id = v_user.id and s.revoked_at is null;
-      update public.users u set email_verified_at = now() where u.id = v_user.id;
+      perform private.claim_account(v_user.id, now());
     end if;
     perform private.audit('user.profile_updated', 'An account at an identity provider was linked.',
       jsonb_build_object('issuer', p ->> 'issuer'), null, v_user.default_organization_id, v_user.id);
   end if;
   insert into private.identities (issuer, subject, user_id) values (p ->> 'issuer', p ->> 'subject', v_user.id);
+  perform private.tell_provider(v_user.id);
   return v_user.id;
 end
 $$;

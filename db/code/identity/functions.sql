@@ -178,7 +178,8 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   insert into private.login_history (user_id, session_id, method, status, client_ip, user_agent)
-  values (p_user_id, p_session_id, p_method, 'success', nullif(current_setting('app.client_ip', true), ''), p_user_agent);
+  -- A sign-up is a sign-in with the password that was just chosen.
+  values (p_user_id, p_session_id, case p_method when 'signup' then 'password' else p_method end, 'success', nullif(current_setting('app.client_ip', true), ''), p_user_agent);
   perform set_config('app.session_id', p_session_id::text, true);
   perform private.audit('user.login', 'Signed in.', private.device_json(p_user_agent) || jsonb_build_object('method', p_method), null,
     p_org_id, p_user_id);
@@ -222,7 +223,7 @@ declare
   v_ended jsonb := '[]';
 begin
   for v in
-    select s.id, s.user_id, s.organization_id, s.provider, s.issuer, s.external_key
+    select s.id, s.user_id, s.organization_id, s.provider, s.issuer, s.external_key, s.provider_issuer, s.provider_key
     from private.sessions s
     where s.id in (
       select private.session_line(v_named)
@@ -237,6 +238,8 @@ begin
         coalesce(v.organization_id, (select u.default_organization_id from public.users u where u.id = v.user_id)), v.user_id);
       if v.provider = 'keycloak' and v.external_key !~ ':' then
         v_ended := v_ended || jsonb_build_object('issuer', v.issuer, 'session_key', v.external_key);
+      elsif v.provider_key is not null then
+        v_ended := v_ended || jsonb_build_object('issuer', v.provider_issuer, 'session_key', v.provider_key);
       end if;
     end if;
   end loop;
@@ -245,6 +248,23 @@ end
 $$;
 comment on function private.log_out is 'Ends the sessions named by a token and by a refresh token. Judges: callable by the server only, which has verified the token.';
 grant execute on function private.log_out to kijko_server;
+
+-- What goes on in another organization stays the same sign-in: its end, and the session at the provider that it began with.
+create or replace function private.succeed_session(p_session private.sessions, p_org_id uuid, p jsonb, p_at timestamptz) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_answer jsonb := private.begin_session(p_session.user_id, p_org_id, 'switch', p, p_at, p_session.expires_at);
+begin
+  update private.sessions s
+  set provider_issuer = coalesce(p_session.provider_issuer, case when p_session.provider = 'keycloak' and p_session.external_key !~ ':' then p_session.issuer end),
+    provider_key = coalesce(p_session.provider_key, case when p_session.provider = 'keycloak' and p_session.external_key !~ ':' then p_session.external_key end)
+  where s.id = (v_answer ->> 'session_id')::uuid;
+  perform private.tell_provider(p_session.user_id);
+  return v_answer;
+end
+$$;
+comment on function private.succeed_session is 'Begins the session that continues another one elsewhere. Judges: callable by definer functions of ours only.';
 
 -- The current session ends and one for the other organization begins; it inherits the moment of signing in.
 -- p: user_id, session_id, claims, request_id, client_ip of the caller; org_id; token_hash, user_agent.
@@ -267,12 +287,32 @@ begin
   if not private.revoke_session(v_session.id, 'switched', p_at) then
     perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
   end if;
-  return private.begin_session(v_user_id, v_org_id, 'switch', p, p_at, v_session.expires_at);
+  return private.succeed_session(v_session, v_org_id, p, p_at);
 end
 $$;
 comment on function private.switch_session is
   'Moves the caller to another organization. Judges: session and memberships, through private.enter. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED.';
 grant execute on function private.switch_session to kijko_server;
+
+-- p: session_id, of a cookie that the server has signed. Everything else is judged by private.enter, as with a token.
+create or replace function private.session_caller(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  s private.sessions;
+begin
+  select * into s from private.sessions x where x.id = (p ->> 'session_id')::uuid;
+  if not found or s.revoked_at is not null then
+    perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
+  elsif least(s.expires_at, s.idle_expires_at) <= p_at then
+    perform private.refuse(401, 'SESSION_EXPIRED', 'This session has expired. Please sign in again.');
+  end if;
+  return private.session_json(s.id, p_at);
+end
+$$;
+comment on function private.session_caller is
+  'Whose session a cookie names. Judges: callable by the server only, which has verified the cookie. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED.';
+grant execute on function private.session_caller to kijko_server;
 
 -- Many at once, seconds after the answers they belong to; whoever is busy is passed over. p_orgs: the hint of the token, or null.
 create or replace function private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamptz default now()) returns void
@@ -325,8 +365,11 @@ begin
   where revoked_at < p_at - interval '30 days' and provider is distinct from 'keycloak' or expires_at < p_at - interval '30 days' or idle_expires_at < p_at - interval '30 days';
   delete from private.sealed_answers where created_at < p_at - interval '24 hours';
   delete from private.login_failures where updated_at < p_at - interval '1 hour';
+  delete from private.oauth_states where expires_at < p_at;
+  -- An address that waits for its confirmation is known from the newest of its links.
+  delete from private.account_tokens where expires_at < p_at - interval '30 days' or purpose <> 'verify_email' and expires_at < p_at;
   delete from private.login_history where created_at < p_at - interval '90 days';
 end
 $$;
-comment on function private.prune_identity is 'Retention of refresh tokens, ended sessions, sealed answers, failures and sign-in history. Judges: callable by the worker only.';
+comment on function private.prune_identity is 'Retention of refresh tokens, ended sessions, sealed answers, failures, links, states and sign-in history. Judges: callable by the worker only.';
 grant execute on function private.prune_identity to kijko_worker;

@@ -98,7 +98,7 @@ begin
   if v_org_id is null then
     return private.problem(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
   end if;
-  v_answer := private.begin_session(p_session.user_id, v_org_id, 'switch', p, p_at, p_session.expires_at);
+  v_answer := private.succeed_session(p_session, v_org_id, p, p_at);
   update private.sessions s set successor_id = (v_answer ->> 'session_id')::uuid where s.id = p_session.id;
   return v_answer;
 end
@@ -124,6 +124,8 @@ begin
     v_result := case p ->> 'function'
       when 'sign_up' then private.sign_up(p)
       when 'finish_login' then private.finish_login(p)
+      when 'finish_magic_link' then private.finish_magic_link(p)
+      when 'finish_oauth' then private.finish_oauth(p)
       when 'refresh_session' then private.refresh_session(p)
       when 'switch_session' then private.switch_session(p)
     end;
@@ -142,7 +144,7 @@ begin
 end
 $$;
 comment on function private.sign_in_once is
-  'sign_up, finish_login, refresh_session or switch_session at most once per Idempotency-Key (24 hours). Judges: callable by the server only. Results: theirs, and 409 IDEMPOTENCY_CONFLICT.';
+  'sign_up, finish_login, finish_magic_link, finish_oauth, refresh_session or switch_session at most once per Idempotency-Key (24 hours). Judges: callable by the server only. Results: theirs, and 409 IDEMPOTENCY_CONFLICT.';
 grant execute on function private.sign_in_once to kijko_server;
 
 create or replace function private.seal_answer(p jsonb) returns jsonb

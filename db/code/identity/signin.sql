@@ -6,7 +6,7 @@ language sql immutable parallel safe
 return sha256(convert_to(p_email, 'UTF8'));
 comment on function private.email_digest is 'Key of the lock-out for an address.';
 
-create or replace function private.record_failed_login(p_email text, p_reason text) returns void
+create or replace function private.record_failed_login(p_email text, p_reason text, p_method text default 'password') returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -17,7 +17,7 @@ begin
     return;
   end if;
   insert into private.login_history (user_id, method, status, reason, client_ip)
-  values (v_user.id, 'password', 'failed', p_reason, nullif(current_setting('app.client_ip', true), ''));
+  values (v_user.id, p_method, 'failed', p_reason, nullif(current_setting('app.client_ip', true), ''));
   perform private.audit('security.login_failed', 'A sign-in failed.', jsonb_build_object('reason', p_reason), null,
     v_user.default_organization_id, v_user.id);
 end
@@ -45,6 +45,28 @@ begin
 end
 $$;
 comment on function private.locked_problem is 'The refusal of a locked address, or null. Judges: callable by definer functions of ours only.';
+
+-- Somebody has proven who they are, by whatever method: now the rules of their organization and the second factor are asked.
+create or replace function private.finish_sign_in(
+  p_user_id uuid, p_method text, p jsonb, p_at timestamptz, p_wanted_org_id uuid default null
+) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org_id uuid := private.choose_organization(p_user_id, p_wanted_org_id);
+begin
+  if v_org_id is null then
+    perform private.record_failed_login((select u.email from public.users u where u.id = p_user_id), 'Membership inactive', p_method);
+    return private.problem(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
+  end if;
+  return coalesce(
+    private.sign_in_policy_problem(p_user_id, v_org_id, p_method),
+    private.second_factor_problem(p_user_id, p_method, p, p_at),
+    private.begin_session(p_user_id, v_org_id, p_method, p, p_at));
+end
+$$;
+comment on function private.finish_sign_in is
+  'Begins the session of a person who was recognized, unless a rule is against it. Judges: callable by definer functions of ours only. Results: 403 MEMBERSHIP_INACTIVE, those of sign_in_policy_problem and second_factor_problem.';
 
 -- Before the password is checked. p: email. Answers the hash to check, or none for an unknown address.
 create or replace function private.begin_login(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
@@ -75,7 +97,6 @@ declare
   v_digest bytea := private.email_digest(v_email);
   v_failed timestamptz[];
   v_problem jsonb;
-  v_org_id uuid;
 begin
   if not (p ->> 'is_correct')::boolean then
     insert into private.login_failures (email_digest) values (v_digest) on conflict do nothing;
@@ -104,12 +125,7 @@ begin
   if p ? 'new_hash' then
     update private.credentials c set password_hash = p ->> 'new_hash' where c.user_id = v_user_id;
   end if;
-  v_org_id := private.choose_organization(v_user_id);
-  if v_org_id is null then
-    perform private.record_failed_login(v_email, 'Membership inactive');
-    return private.problem(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
-  end if;
-  return private.begin_session(v_user_id, v_org_id, 'password', p, p_at);
+  return private.finish_sign_in(v_user_id, 'password', p, p_at);
 end
 $$;
 comment on function private.finish_login is
@@ -132,17 +148,21 @@ begin
   if exists (select from public.users u where u.email = v_email) then
     perform private.refuse(409, 'EMAIL_TAKEN', 'There is already an account with this e-mail address.', 'email');
   end if;
-  if coalesce(p ->> 'invitation_token', '') <> '' then
-    -- Nobody can have been invited yet, so no token can be good; and a refused token refuses the sign-up.
-    perform private.refuse(404, 'INVITATION_NOT_FOUND', 'This invitation does not exist.', 'invitation_token');
-  end if;
   insert into public.users (email, first_name, last_name) values (v_email, v_first, v_last) returning id into v_user_id;
   insert into private.credentials (user_id, password_hash, meets_policy)
   values (v_user_id, p ->> 'password_hash', (p ->> 'meets_policy')::boolean);
-  v_org_id := private.create_organization(private.personal_organization_name(v_first, v_last, v_email), v_user_id);
+  if coalesce(p ->> 'invitation_token', '') <> '' then
+    v_org_id := private.accept_invitation_at_signup(v_user_id, v_email, p ->> 'invitation_token');
+    update public.users u set default_organization_id = v_org_id where u.id = v_user_id;
+  else
+    v_org_id := private.create_organization(private.personal_organization_name(v_first, v_last, v_email), v_user_id);
+  end if;
+  if private.can_mail_links() then
+    perform private.issue_account_link(v_user_id, 'verify_email', v_email);
+  end if;
   return private.begin_session(v_user_id, v_org_id, 'signup', p, p_at);
 end
 $$;
 comment on function private.sign_up is
-  'A new person with an organization of their own, signed in. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 404 INVITATION_NOT_FOUND, 409 EMAIL_TAKEN.';
+  'A new person with an organization of their own, or in the one that invited them, signed in. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 404 INVITATION_NOT_FOUND, 409 EMAIL_TAKEN.';
 grant execute on function private.sign_up to kijko_server;

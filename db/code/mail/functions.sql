@@ -81,12 +81,16 @@ create or replace function private.mark_mail_sent(p_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  update private.mails set sent_at = clock_timestamp() where id = p_id and sent_at is null;
+  update private.mails m
+  set sent_at = clock_timestamp(),
+    body_text = case when m.holds_token then '(removed: it held a token)' else m.body_text end,
+    body_html = case when m.holds_token then '(removed: it held a token)' else m.body_html end
+  where m.id = p_id and m.sent_at is null;
   return found;
 end
 $$;
 comment on function private.mark_mail_sent is
-  'Says that a server accepted the message; false when that was known or the message is gone. Judges: callable by the worker only.';
+  'Says that a server accepted the message, and removes a body that held a token; false when that was known or the message is gone. Judges: callable by the worker only.';
 grant execute on function private.take_mail, private.mark_mail_sent to kijko_worker;
 
 create or replace function private.prune_mails(p_at timestamptz default now()) returns integer

@@ -45,12 +45,15 @@ type Provider struct {
 
 	keyFetches atomic.Int64
 	mode       atomic.Int32
+	exchanges  atomic.Pointer[fixed]
 	closing    chan struct{}
 
 	mu       sync.Mutex
 	keys     []*signingKey   // the last one signs
 	next     Request         // what the token endpoint is about to issue
 	sessions map[string]bool // sids of browsers; false: ended
+	codes    map[string]signIn
+	users    map[string]map[string]any
 }
 
 const (
@@ -62,7 +65,7 @@ const (
 // New starts a provider that ends with the test.
 func New(t testing.TB) *Provider {
 	t.Helper()
-	p := &Provider{closing: make(chan struct{}), sessions: map[string]bool{}}
+	p := &Provider{closing: make(chan struct{}), sessions: map[string]bool{}, codes: map[string]signIn{}, users: map[string]map[string]any{}}
 	p.Rotate(t, true)
 
 	// The issuer names the port, so the listener comes before the handler.
@@ -106,12 +109,24 @@ func (p *Provider) gate(next http.Handler) http.Handler {
 			w.WriteHeader(p.endSession(r, sid))
 			return
 		}
+		if strings.HasPrefix(r.URL.Path, usersPath) {
+			if status := p.admit(r); status != 0 {
+				w.WriteHeader(status)
+				return
+			}
+			p.administer(w, r)
+			return
+		}
+		if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/oauth/token") && r.PostFormValue("grant_type") == "authorization_code" {
+			p.exchange(w, r)
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// endSession is Keycloak's DELETE /admin/realms/{realm}/sessions/{sid}, for whoever has a token of ours.
-func (p *Provider) endSession(r *http.Request, sid string) int {
+// admit is 0 for a token of ours.
+func (p *Provider) admit(r *http.Request) int {
 	_, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256})
 	if err != nil {
@@ -119,6 +134,14 @@ func (p *Provider) endSession(r *http.Request, sid string) int {
 	}
 	if _, err := jws.Verify(p.PublicKey()); err != nil {
 		return http.StatusUnauthorized
+	}
+	return 0
+}
+
+// endSession is Keycloak's DELETE /admin/realms/{realm}/sessions/{sid}.
+func (p *Provider) endSession(r *http.Request, sid string) int {
+	if status := p.admit(r); status != 0 {
+		return status
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

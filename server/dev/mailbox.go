@@ -1,0 +1,107 @@
+package dev
+
+import (
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"kijko/worker/mail"
+)
+
+// MailPath is where the mails of a development installation without a mail server are read; with .json behind it, by programs.
+const MailPath = "/dev/mail"
+
+// keptMails is how many the mailbox keeps.
+const keptMails = 100
+
+//go:embed mail.html
+var mailPage []byte
+
+// Mailbox takes the mails of an installation without a mail server, so that whoever tries things on one machine can follow their links. It keeps
+// the newest ones in memory and is safe for concurrent use.
+type Mailbox struct {
+	mu    sync.Mutex
+	mails []Mail // the newest first
+}
+
+// Mail is one of them.
+type Mail struct {
+	To      string    `json:"to"`
+	Subject string    `json:"subject"`
+	Text    string    `json:"text"`
+	Links   []string  `json:"links"`
+	At      time.Time `json:"at"`
+}
+
+var link = regexp.MustCompile(`https?://[^\s<>"]+`)
+
+// Send keeps a message.
+func (b *Mailbox) Send(_ context.Context, m mail.Message) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	links := link.FindAllString(m.Text, -1)
+	if links == nil {
+		links = []string{}
+	}
+	b.mails = slices.Insert(b.mails, 0, Mail{To: m.To, Subject: m.Subject, Text: m.Text, Links: links, At: m.At.UTC()})
+	b.mails = b.mails[:min(len(b.mails), keptMails)]
+	return nil
+}
+
+// Mails are those that are kept, the newest first.
+func (b *Mailbox) Mails() []Mail {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]Mail{}, b.mails...)
+}
+
+// Routes registers the page and its data, for this machine alone: the links sign people in.
+func (b *Mailbox) Routes(app *fiber.App) {
+	here := func(next fiber.Handler) fiber.Handler {
+		return func(c *fiber.Ctx) error {
+			// The name as well, which a page of another site would have to give as its own (DNS rebinding).
+			if !c.Context().RemoteIP().IsLoopback() || !slices.Contains([]string{"localhost", "127.0.0.1", "[::1]"}, hostname(c)) {
+				return c.Next()
+			}
+			return next(c)
+		}
+	}
+	policy := "default-src 'none'; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'; script-src " +
+		inline("script") + "; style-src " + inline("style")
+	app.Get(MailPath+".json", here(func(c *fiber.Ctx) error {
+		c.Set(fiber.HeaderCacheControl, "no-store")
+		return c.JSON(fiber.Map{"mails": b.Mails()})
+	}))
+	app.Get(MailPath, here(func(c *fiber.Ctx) error {
+		c.Set(fiber.HeaderContentType, fiber.MIMETextHTMLCharsetUTF8)
+		c.Set(fiber.HeaderContentSecurityPolicy, policy)
+		c.Set(fiber.HeaderReferrerPolicy, "no-referrer")
+		c.Set(fiber.HeaderCacheControl, "no-store")
+		return c.Send(mailPage)
+	}))
+}
+
+// hostname is the Host without its port.
+func hostname(c *fiber.Ctx) string {
+	host := string(c.Request().Host())
+	if at := strings.LastIndexByte(host, ':'); at > strings.IndexByte(host, ']') {
+		return host[:at]
+	}
+	return host
+}
+
+// inline allows the page's own script or style.
+func inline(element string) string {
+	_, rest, _ := strings.Cut(string(mailPage), "<"+element+">")
+	content, _, _ := strings.Cut(rest, "</"+element+">")
+	sum := sha256.Sum256([]byte(content))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
