@@ -136,4 +136,10 @@
 {{ template "reflexes/api.sql" . }}
 {{ template "reflexes/triggers.sql" . }}
 {{ template "reflexes/access.sql" . }}
+{{ template "profile/functions.sql" . }}
+{{ template "profile/triggers.sql" . }}
+{{ template "profile/api.sql" . }}
+{{ template "settings/functions.sql" . }}
+{{ template "settings/api.sql" . }}
+{{ template "settings/access.sql" . }}
 {{ template "core/search_path.sql" . }}

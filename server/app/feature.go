@@ -10,6 +10,7 @@ import (
 	"kijko/server/executions"
 	"kijko/server/ingestion"
 	"kijko/server/models"
+	"kijko/server/profile"
 	"kijko/server/projects"
 	"kijko/server/reflexes"
 	"kijko/server/skills"
@@ -51,7 +52,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	a.features = append(a.features, a.reflexes, a.keys)
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
-		handlersOnly(skills.Handlers()),
+		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()),
 		&ingestion.Feature{Exec: exec, Git: git})
 	return nil
 }

@@ -102,7 +102,7 @@ func (i *Identity) Handlers() map[string]api.Handler {
 		"signUp": i.builtin(i.signUp), "logIn": i.builtin(i.logIn), "refreshSession": i.builtin(i.refreshSession),
 		"switchOrganization": i.builtin(i.switchOrganization), "logOut": i.logOut,
 		"forgotPassword": i.builtin(i.forgotPassword), "resetPassword": i.builtin(i.resetPassword), "requestMagicLink": i.builtin(i.requestMagicLink),
-		"verifyMagicLink": i.builtin(i.verifyMagicLink), "startOAuth": i.builtin(i.startOAuth), "finishOAuth": i.builtin(i.finishOAuth),
+		"verifyMagicLink": i.builtin(i.verifyMagicLink), "changePassword": i.builtin(i.changePassword), "startOAuth": i.builtin(i.startOAuth), "finishOAuth": i.builtin(i.finishOAuth),
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 
 const (
 	// Units are taken for about two seconds of what was used of late, within these bounds; Postgres gives fewer where few are left.
-	minWanted, maxWanted = 16, 8192
+	minWanted, maxWanted = 32, 8192
 	// staleAfter is when a lease that could not be renewed is no longer used: after a minute others give it back.
 	staleAfter = 20 * time.Second
 	takeTime   = 5 * time.Second
@@ -107,6 +107,8 @@ func (k *Keys) startTaking(a *account, caller *api.Caller) *taking {
 		a.taking, t.err = nil, err
 		if err == nil {
 			a.left, a.limit, a.remaining = a.left+got.Units, got.Limit, got.Remaining
+			// Whoever needs more before the next flush is busy; waiting for Postgres again and again would slow them down.
+			a.wanted = min(4*a.wanted, maxWanted)
 			a.resets, a.ends, a.renewed = strconv.FormatInt(int64(got.ResetsAt), 10), unix(got.EndsAt), time.Now()
 		}
 		close(t.done)

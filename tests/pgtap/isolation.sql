@@ -60,6 +60,8 @@ begin
   insert into public.api_keys (organization_id, user_id, name, environment, prefix, key_hash, scopes)
   values (v_org, v_user, 'Key of ' || p_name, 'live', 'kijko_live_123456789', sha256(convert_to(p_name, 'UTF8')), array['read']);
 
+  insert into public.user_settings (user_id, key, value) values (v_user, 'of_' || p_name, '"secret"');
+
   -- A day that is over.
   insert into public.usage_days (organization_id, metric, day, value) values (v_org, 'api_calls', '2026-01-01', 1);
 
