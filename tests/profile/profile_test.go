@@ -236,7 +236,7 @@ func TestWithoutMailAnAddressStays(t *testing.T) {
 
 func TestAPasswordIsChanged(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newStack(t, stack.RealRates)
 	anna := s.SignUp("Anna")
 	other := s.As("").Do("POST", "/auth/login", map[string]any{"email": anna.Email, "password": anna.Password}).Want(200).Tokens()
 	change := func(from, to string) client.Response {
