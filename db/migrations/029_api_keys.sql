@@ -37,7 +37,8 @@ create unique index api_keys_key_hash_key on public.api_keys (key_hash);
 create index api_keys_organization_id_user_id_created_at_idx on public.api_keys (organization_id, user_id, created_at desc, id desc) where revoked_at is null;
 create index api_keys_organization_id_idx on public.api_keys (organization_id);
 create index api_keys_user_id_idx on public.api_keys (user_id);
-comment on table public.api_keys is 'Keys with which programs act as a member of an organization. Revoked ones stay, so that the trail of what they did has a name.';
+create index api_keys_revoked_at_idx on public.api_keys (revoked_at) where revoked_at is not null;
+comment on table public.api_keys is 'Keys with which programs act as a member of an organization. Revoked ones stay for 90 days.';
 
 -- A process takes units of api_calls ahead of the requests that use them, so that a request writes nothing. The units count as used from then
 -- on; what is left goes back within a second of quiet, and of a process that died after a minute.

@@ -13,6 +13,8 @@ const (
 	// maxPending bounds what is kept of keys while the database is away, and maxRefused the refusals of expired ones.
 	maxPending = 1 << 16
 	maxRefused = 10_000
+	// maxRefusedOf is how many refusals of one key are told one by one between two flushes; whoever comes more often tells nothing new.
+	maxRefusedOf = 50
 	maxAgent   = 500
 )
 
@@ -45,7 +47,13 @@ func (k *Keys) Used(caller *api.Caller, clientIP, userAgent string) {
 func (k *Keys) Expired(caller *api.Caller, clientIP, userAgent string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.refused) < maxRefused {
+	of := 0
+	for _, r := range k.refused {
+		if r.KeyID == caller.Key.ID {
+			of++
+		}
+	}
+	if len(k.refused) < maxRefused && of < maxRefusedOf {
 		k.refused = append(k.refused, use{KeyID: caller.Key.ID, At: seconds(time.Now()), ClientIP: clientIP, UserAgent: agent(userAgent)})
 	}
 }

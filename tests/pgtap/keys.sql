@@ -160,6 +160,12 @@ select private.record_key_uses(jsonb_build_object('uses', '[]'::jsonb, 'refused'
 select is((select count(*) from private.login_history where user_id = :'user_id' and method = 'api_key' and status = 'failed' and reason = 'API key expired'), 3::bigint,
   'and every refusal of an expired key');
 
+select is((select count(*) from public.notifications where user_id = :'user_id' and (title ~ '^Sign-in' or title ~ '^Failed')), 0::bigint, 'none of which alarms anybody');
+select private.prune_keys(now() + interval '89 days');
+select is((select count(*) from public.api_keys where id = :'id'), 1::bigint, 'a revoked key stays for a while');
+select private.prune_keys(now() + interval '91 days');
+select is((select count(*) from public.api_keys where id = :'id'), 0::bigint, 'and then goes');
+
 -- Units ------------------------------------------------------------------------------------------------------------------------------------
 select tests.org('anna') as org, gen_random_uuid() as lease, gen_random_uuid() as other \gset
 update public.subscriptions set overrides = '{"api_calls": 130}' where organization_id = :'org';
