@@ -142,4 +142,5 @@
 {{ template "settings/functions.sql" . }}
 {{ template "settings/api.sql" . }}
 {{ template "settings/access.sql" . }}
+{{ template "keys/scopes.sql" . }}
 {{ template "core/search_path.sql" . }}

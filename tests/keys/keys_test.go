@@ -12,6 +12,7 @@ import (
 	"kijko/tests/client"
 	"kijko/tests/stack"
 	"kijko/tests/testdb"
+	"kijko/worker/llm/llmtest"
 )
 
 // create makes a key of p and gives a client that uses it.
@@ -183,6 +184,24 @@ func TestRequestsWithKeysCostUnits(t *testing.T) {
 
 	s.DB.Exec("update public.subscriptions set overrides = '{\"api_calls\": -1}' where organization_id = $1", anna.OrgID)
 	require.Empty(t, program.Get("/projects").Want(200).Header.Get("X-RateLimit-Limit"), "without a limit there is nothing to say")
+}
+
+// What only tests or validates is open to a key that may read, also where it leaves something behind.
+func TestAReaderTestsAndValidates(t *testing.T) {
+	t.Parallel()
+	models := llmtest.New(t)
+	models.Always(func(llmtest.Call) llmtest.Reply { return llmtest.Answer("hello") })
+	s := stack.New(t, stack.Models(models))
+	anna := s.SignUp("Anna")
+	reader := create(t, anna, "read")
+	skill := anna.Do("POST", "/skills", map[string]any{"name": "Skill", "promptTemplate": "Say hello to the people of this house"}).Want(201).String("id")
+	reader.Do("POST", "/skills/test", map[string]any{"promptTemplate": "Say hello to the people of this house"}).Want(200)
+	reader.Do("POST", "/skills/"+skill+"/test", map[string]any{}).Want(200)
+	reader.Do("POST", "/habits/validate-cron", map[string]any{"cronExpression": "0 9 * * *"}).Want(200)
+	reader.Do("POST", "/projects/validate-name", map[string]any{"name": "Mine"}).Want(200)
+	reader.Do("POST", "/skills/"+skill+"/execute", map[string]any{}).Problem(403, "INSUFFICIENT_SCOPE")
+	reader.Do("POST", "/events", map[string]any{"eventName": "push", "payload": map[string]any{}}).Problem(403, "INSUFFICIENT_SCOPE")
+	spent(t, s.DB, anna.OrgID, 6)
 }
 
 // Many requests with keys of one organization reach two servers at once, near the limit. Exactly as many pass as there are units.

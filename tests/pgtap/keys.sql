@@ -76,6 +76,13 @@ select is(tests.refusal($$ select private.require_scope('admin') $$) ->> 'code',
 select is(tests.refusal(format('select %s', f)) ->> 'code', 'API_KEY_NOT_ALLOWED', f)
 from unnest(array['api.list_api_keys(''{}'')', 'api.create_api_key(pg_temp.body())', 'api.revoke_api_key(''{"keyId": "x"}'')']) f;
 select is((select count(*) from public.api_keys), 0::bigint, 'a key sees no keys');
+select lives_ok($$ select api.create_skill('{"body": {"name": "By a key", "promptTemplate": "Say hello to the people of this house"}}') $$, 'a key that may write does');
+select set_config('app.api_key_scope', 'read', true);
+select throws_ok($$ select api.create_skill('{"body": {"name": "By a reader", "promptTemplate": "Say hello to the people of this house"}}') $$, '42501', null,
+  'under one that may read nothing is written, whatever function is called');
+select is((select count(*) from public.skills where name = 'By a key'), 1::bigint, 'while it reads as before');
+delete from public.skills where name = 'By a key';
+select is((select count(*) from public.skills where name = 'By a key'), 1::bigint, 'nor is anything deleted');
 select tests.reset();
 select is(tests.refusal(format('select pg_temp.act_with(%L, %L)', :'key', n)) - 'message', e::jsonb, 'a key of scope write, and ' || n)
 from (values ('admin', '{"status": 403, "code": "INSUFFICIENT_SCOPE", "details": {"required": "admin", "scope": "write"}}'),
