@@ -15,7 +15,7 @@ const (
 	maxRefused = 10_000
 	// maxRefusedOf is how many refusals of one key are told one by one between two flushes; whoever comes more often tells nothing new.
 	maxRefusedOf = 50
-	maxAgent   = 500
+	maxAgent     = 500
 )
 
 // use is what a key did since the last flush, or one refusal.

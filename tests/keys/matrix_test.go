@@ -182,7 +182,9 @@ type cast struct {
 
 func newCast(t *testing.T) *cast {
 	t.Helper()
-	s := stack.New(t, func(c *config.Config) { c.ServiceToken, c.ExecutionWait = "a-token-of-the-service-itself-1234567890", 20*time.Millisecond })
+	s := stack.New(t, func(c *config.Config) {
+		c.ServiceToken, c.ExecutionWait = "a-token-of-the-service-itself-1234567890", 20*time.Millisecond
+	})
 	anna := s.SignUp("Anna")
 	s.DB.Exec("update public.subscriptions set plan_id = 'enterprise' where organization_id = $1", anna.OrgID)
 	c := &cast{s: s, org: anna.OrgID, clients: map[string]map[string]*client.Client{}}

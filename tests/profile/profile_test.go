@@ -27,7 +27,9 @@ import (
 )
 
 // withMail is an installation that queues mail; no worker sends it.
-func withMail(c *config.Config) { c.SMTPHost, c.SMTPFrom, c.SMTPTLS = "127.0.0.1", "mail@kijko.test", mail.None }
+func withMail(c *config.Config) {
+	c.SMTPHost, c.SMTPFrom, c.SMTPTLS = "127.0.0.1", "mail@kijko.test", mail.None
+}
 
 func newStack(t *testing.T, options ...stack.Option) *stack.Stack {
 	s := stack.New(t, options...)
@@ -115,7 +117,9 @@ func asGIF() []byte {
 	return b.Bytes()
 }
 
-func dataURL(kind string, raw []byte) string { return "data:" + kind + ";base64," + base64.StdEncoding.EncodeToString(raw) }
+func dataURL(kind string, raw []byte) string {
+	return "data:" + kind + ";base64," + base64.StdEncoding.EncodeToString(raw)
+}
 
 // form is a multipart body with one part.
 func form(name string, raw []byte) (contentType string, body []byte) {

@@ -28,7 +28,9 @@ func TestSettingsAreKeptByKey(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	anna, stan := s.SignUp("Anna"), s.SignUp("Stan")
-	put := func(key string, value any) client.Response { return anna.Do("PUT", "/settings/"+key, map[string]any{"value": value}) }
+	put := func(key string, value any) client.Response {
+		return anna.Do("PUT", "/settings/"+key, map[string]any{"value": value})
+	}
 	all := func() map[string]any { return client.JSON[map[string]any](anna.Get("/settings").Want(200)) }
 
 	require.Equal(t, map[string]any{"theme": "dark", "ai_model": "claude", "timezone": "UTC", "profile.timezone": "UTC", "profile.firstName": "Anna", "profile.lastName": "Test",
