@@ -38,6 +38,12 @@
 {{ template "events/api.sql" . }}
 {{ template "events/triggers.sql" . }}
 {{ template "events/access.sql" . }}
+{{ template "keys/functions.sql" . }}
+{{ template "keys/enter.sql" . }}
+{{ template "keys/uses.sql" . }}
+{{ template "keys/api.sql" . }}
+{{ template "keys/triggers.sql" . }}
+{{ template "keys/access.sql" . }}
 {{ template "identity/functions.sql" . }}
 {{ template "identity/hooks.sql" . }}
 {{ template "identity/signin.sql" . }}
@@ -139,4 +145,11 @@
 {{ template "connections/functions.sql" . }}
 {{ template "connections/directory.sql" . }}
 {{ template "connections/api.sql" . }}
+{{ template "profile/functions.sql" . }}
+{{ template "profile/triggers.sql" . }}
+{{ template "profile/api.sql" . }}
+{{ template "settings/functions.sql" . }}
+{{ template "settings/api.sql" . }}
+{{ template "settings/access.sql" . }}
+{{ template "keys/scopes.sql" . }}
 {{ template "core/search_path.sql" . }}

@@ -32,6 +32,8 @@ type Deps struct {
 	Document *openapi.Document
 	Exec     *Executor
 	Auth     Authenticator
+	// Keys knows API keys; nil: there are none.
+	Keys Keys
 	// Handlers answer the operations without x-function, by operationId.
 	Handlers map[string]Handler
 	// Mount registers what is no operation of the document: WebSockets, static pages. Called before the operations.
@@ -218,7 +220,7 @@ func (a *App) serve(c *fiber.Ctx) (err error) {
 	if e.handler != nil {
 		return e.handler(call)
 	}
-	request := &Request{Caller: call.Caller, SQL: e.sql, Args: []any{call.Params}, ReadOnly: e.op.ReadOnly, RequestID: id, ClientIP: call.ClientIP}
+	request := &Request{Caller: call.Caller, Needs: e.op.Scope, SQL: e.sql, Args: []any{call.Params}, ReadOnly: e.op.ReadOnly, RequestID: id, ClientIP: call.ClientIP}
 	if call.key != "" && !e.op.ReadOnly && call.Caller != nil && call.Caller != Service {
 		request.SQL, request.Args = e.keyed, []any{call.Params, call.key, call.keyHash}
 	}
@@ -239,7 +241,7 @@ func (a *App) admit(ctx context.Context, call *Call, e *endpoint) error {
 		if err := a.admitService(ctx, call, token); err != nil {
 			return err
 		}
-	case e.op.Access == openapi.Public, e.op.Access == openapi.Handled:
+	case e.op.Access == openapi.Public, e.op.Access == openapi.Handled && !IsKey(token):
 	case !given:
 		caller, err := a.byCookie(ctx, call)
 		if err != nil {
@@ -247,6 +249,12 @@ func (a *App) admit(ctx context.Context, call *Call, e *endpoint) error {
 		}
 		if caller == nil && e.op.Access != openapi.Optional {
 			return NewProblem(http.StatusUnauthorized, "UNAUTHENTICATED", "Please sign in.", "")
+		}
+		call.Caller = caller
+	case IsKey(token) && a.deps.Keys != nil:
+		caller, err := a.deps.Keys.Find(ctx, token, call.ClientIP)
+		if err != nil {
+			return err
 		}
 		call.Caller = caller
 	case a.deps.Auth == nil:
@@ -260,6 +268,11 @@ func (a *App) admit(ctx context.Context, call *Call, e *endpoint) error {
 	}
 	if a.caller != nil && call.Caller != nil && call.Caller != Service {
 		if err := a.caller.take(call.Caller.UserID); err != nil {
+			return err
+		}
+	}
+	if call.Caller != nil && call.Caller.Key != nil {
+		if err := a.admitKey(ctx, call, e); err != nil {
 			return err
 		}
 	}
@@ -286,6 +299,14 @@ func (a *App) admitService(ctx context.Context, call *Call, token string) error 
 	if a.deps.ServiceToken != "" && constantEqual(token, a.deps.ServiceToken) {
 		call.Caller = Service
 		return nil
+	}
+	if IsKey(token) && a.deps.Keys != nil {
+		caller, err := a.deps.Keys.Find(ctx, token, call.ClientIP)
+		if err != nil {
+			return err
+		}
+		// A key that is revoked is told so; the others are refused as their people are.
+		return a.judgeKey(ctx, call, caller, openapi.ScopeNever)
 	}
 	if a.deps.Auth != nil && token != "" {
 		if _, err := a.deps.Auth.Authenticate(ctx, token); err != nil {
@@ -340,6 +361,7 @@ func (a *App) observe(op *openapi.Operation, status int, body []byte) {
 // refuse writes the problem and logs what is ours to mend.
 func (a *App) refuse(call *Call, e *endpoint, err error) error {
 	p := problemOf(err)
+	call.code = p.Code
 	if p.Status >= 500 {
 		level := slog.LevelWarn
 		if p.Status == http.StatusInternalServerError {
@@ -380,6 +402,7 @@ func (a *App) finish(call *Call, e *endpoint, began time.Time) {
 		m, route = e.meter, e.op.Path
 	}
 	m.observe(status, took)
+	a.finishKey(call, status)
 	if a.deps.Called != nil && status < 400 && call.Caller != nil && call.Caller != Service {
 		a.deps.Called(call)
 	}

@@ -39,6 +39,10 @@ type Call struct {
 	pathOf  func(string) string
 	keyHash []byte
 	key     string
+	// units says that a unit of api_calls was taken for this request, which came with an API key.
+	units bool
+	// code is that of the refusal.
+	code string
 }
 
 // Context is cancelled when the request's time is up.
@@ -114,7 +118,7 @@ func (c *Call) Server(ctx context.Context, function string, p any) (Answer, erro
 }
 
 func (c *Call) request(context.Context) *Request {
-	return &Request{Caller: c.Caller, ReadOnly: c.Op.ReadOnly, RequestID: c.RequestID, ClientIP: c.ClientIP}
+	return &Request{Caller: c.Caller, Needs: c.Op.Scope, ReadOnly: c.Op.ReadOnly, RequestID: c.RequestID, ClientIP: c.ClientIP}
 }
 
 // Reply writes what Postgres answered.

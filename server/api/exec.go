@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"kijko/db"
+	"kijko/server/openapi"
 )
 
 // Caller is who calls, as the credential says; whether they may is judged by private.enter.
@@ -25,6 +26,15 @@ type Caller struct {
 	// Claims are handed to Postgres as request.jwt.claims.
 	Claims    string
 	ExpiresAt time.Time
+	// Key is set where the credential is an API key; SessionID is then the key's id.
+	Key *Key
+}
+
+// Key is an API key, as far as it never changes. Whether it lives is judged by private.enter_key.
+type Key struct {
+	ID    string
+	Hash  []byte // SHA-256 of the whole key
+	Scope string
 }
 
 // Service marks calls of the service itself: they run as service_role.
@@ -61,12 +71,13 @@ type Executor struct {
 var acquire = [2]time.Duration{kindRead: 2 * time.Second, kindWrite: 3 * time.Second}
 
 // entering are the statements in front of a call, with the limits of what follows. Each of their texts is prepared once a connection.
-type entering struct{ user, anonymous string }
+type entering struct{ user, key, anonymous string }
 
 func newEntering(limits db.Limits, readOnly string) entering {
 	// The limits come first: entering itself may meet a locked table.
 	before := "select " + limits.SQL() + ", set_config('transaction_read_only', '" + readOnly + "', true), "
 	return entering{user: before + "private.enter($1, $2, $3, $4, $5, $6), set_config('role', 'authenticated', true)",
+		key:       before + "private.enter_key($1, $2, $3, $4), set_config('role', 'authenticated', true)",
 		anonymous: before + "private.enter_anonymous($1, $2), set_config('role', $3, true)"}
 }
 
@@ -123,6 +134,8 @@ type Request struct {
 	ReadOnly  bool
 	RequestID string
 	ClientIP  string
+	// Needs is the scope that an API key needs for the call; a caller without a key has them all.
+	Needs string
 	// AsServer leaves the role at the server's own instead of anon; used with ServerSQL.
 	AsServer bool
 	// Payer is whose share of the connections the call takes, where that is not the caller's (or without one, the address's).
@@ -149,6 +162,17 @@ func (r *Request) payers() (person, organization accountKey) {
 		return accountKey{'a', addressKey(r.ClientIP)}, accountKey{}
 	}
 	return accountKey{kind: 's'}, accountKey{}
+}
+
+// needs is the scope of a call that says none: reading or writing.
+func (r *Request) needs() string {
+	switch {
+	case r.Needs != "":
+		return r.Needs
+	case r.ReadOnly:
+		return openapi.ScopeRead
+	}
+	return openapi.ScopeWrite
 }
 
 // Waiting is how many calls wait for a place now.
@@ -260,6 +284,8 @@ func (x *Executor) enter(r *Request) (string, []any) {
 	switch {
 	case r.Caller == Service:
 		return e.anonymous, []any{r.RequestID, r.ClientIP, "service_role"}
+	case r.Caller != nil && r.Caller.Key != nil:
+		return e.key, []any{r.Caller.Key.Hash, r.needs(), r.RequestID, r.ClientIP}
 	case r.Caller != nil:
 		return e.user, []any{r.Caller.UserID, r.Caller.SessionID, nullable(r.Caller.OrgHint), r.Caller.Claims, r.RequestID, r.ClientIP}
 	case r.AsServer:

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"io"
 	"net"
@@ -132,5 +133,43 @@ func TestARequestIsOneRoundTrip(t *testing.T) {
 		before := w.trips.Load()
 		b.do(t, c.method, c.path, c.body)
 		require.EqualValues(t, 1, w.trips.Load()-before, c.method+" "+c.path)
+	}
+}
+
+// knownKeys is what a process knows of one API key after its first use.
+type knownKeys struct {
+	caller *api.Caller
+	used   atomic.Int64
+}
+
+func (k *knownKeys) Find(context.Context, string, string) (*api.Caller, error) { return k.caller, nil }
+func (k *knownKeys) Take(context.Context, *api.Caller) (map[string]string, error) {
+	return map[string]string{"X-RateLimit-Limit": "10"}, nil
+}
+func (k *knownKeys) GiveBack(*api.Caller)                { k.used.Add(-1) }
+func (k *knownKeys) Used(*api.Caller, string, string)    { k.used.Add(1) }
+func (k *knownKeys) Expired(*api.Caller, string, string) {}
+
+func TestARequestWithAKeyIsOneRoundTrip(t *testing.T) {
+	var w *wire
+	keys := &knownKeys{}
+	b := setup(t, func(d *api.Deps, o *db.PoolOptions) {
+		w = through(t, o)
+		d.Keys = keys
+	})
+	hash := sha256.Sum256([]byte("kijko_test"))
+	var id string
+	require.NoError(t, b.db.Connect("postgres").QueryRow(t.Context(), `insert into public.api_keys (organization_id, user_id, name, environment, prefix, key_hash, scopes)
+		values ($1, $2, 'Key', 'live', repeat('x', 20), $3, '{write}') returning id::text`, b.caller.OrgHint, b.caller.UserID, hash[:]).Scan(&id))
+	keys.caller = &api.Caller{UserID: b.caller.UserID, OrgHint: b.caller.OrgHint, SessionID: id, Key: &api.Key{ID: id, Hash: hash[:], Scope: "write"}}
+	for i, c := range []struct {
+		method, path, body string
+		status             int
+	}{{"GET", "/api/v1/who", "", 200}, {"POST", "/api/v1/echo/x", `{"name": "Kijko"}`, 201}} {
+		require.Equal(t, c.status, b.do(t, c.method, c.path, c.body, "Authorization", "Bearer kijko_test").status, c.path) // connects and prepares
+		before := w.trips.Load()
+		require.Equal(t, c.status, b.do(t, c.method, c.path, c.body, "Authorization", "Bearer kijko_test").status, c.path)
+		require.EqualValues(t, 1, w.trips.Load()-before, c.method+" "+c.path)
+		require.EqualValues(t, 2*(i+1), keys.used.Load())
 	}
 }

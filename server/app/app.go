@@ -26,12 +26,14 @@ import (
 	"kijko/server/auth"
 	"kijko/server/config"
 	"kijko/server/identity"
+	"kijko/server/keys"
 	"kijko/server/notifications"
 	"kijko/server/openapi"
 	"kijko/server/realtime"
 	"kijko/server/reflexes"
 	"kijko/server/socketio"
 	"kijko/worker/llm"
+	"kijko/worker/seal"
 )
 
 // Options are what the settings do not say.
@@ -68,6 +70,8 @@ type App struct {
 	models   *llm.Set
 	presence *presence
 	reflexes *reflexes.Feature
+	keys     *keys.Keys
+	box      *seal.Box // nil: no ENCRYPTION_KEY
 	listener net.Listener
 	mails    bool
 	metrics  *metricsServer // nil: none
@@ -112,6 +116,16 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 	}
 	wakes := &waker{}
 	exec := api.NewExecutor(a.pool, wakes)
+	encryption, err := cfg.EncryptionKeys()
+	if err != nil {
+		return nil, err
+	}
+	if len(encryption) > 0 {
+		if a.box, err = seal.New(encryption...); err != nil {
+			return nil, err
+		}
+	}
+	a.keys = keys.New(exec, a.box, o.Log)
 	if a.identity, err = identity.Assemble(ctx, cfg, a.pool, exec, o.Log); err != nil {
 		return nil, err
 	}
@@ -123,7 +137,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 		o.Realtime.SocketsPerUser = cfg.SocketsMax
 	}
 	addressOf := func(c *fiber.Ctx) string { return clientIP(c.Context().RemoteIP().String(), forwarded(c)) }
-	a.realtime, err = realtime.New(realtime.Deps{Pool: a.pool, ListenDSN: cfg.DatabaseDirect, Auth: a.identity, Issuer: a.identity.Issuer(),
+	a.realtime, err = realtime.New(realtime.Deps{Pool: a.pool, ListenDSN: cfg.DatabaseDirect, Auth: a.identity, Keys: a.keys, Issuer: a.identity.Issuer(),
 		Origins: cfg.SocketOrigins(), ClientIP: addressOf, Log: o.Log, Options: o.Realtime})
 	if err != nil {
 		return nil, err
@@ -178,7 +192,7 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		poolCollector(a.pool, exec), socketCollector(a.realtime, a.socketio))
 	a.api, err = api.New(api.Deps{
-		Document: document, Exec: exec, Auth: a.identity, Handlers: handlers, Origins: a.cfg.Origins, ClientIP: clientIP,
+		Document: document, Exec: exec, Auth: a.identity, Keys: a.keys, Handlers: handlers, Origins: a.cfg.Origins, ClientIP: clientIP,
 		Version: a.cfg.Version, Log: o.Log, Registry: a.registry, MetricsToken: a.cfg.MetricsToken, Development: a.cfg.Debug,
 		HTTPS: strings.HasPrefix(a.cfg.Origin(), "https://"), PerCaller: a.cfg.PerCaller, ServiceToken: a.cfg.ServiceToken,
 		Observe: o.Observe, Visited: a.presence.note, Called: a.reflexes.Called, Timeout: a.cfg.Timeout, Greeting: o.Greeting,
@@ -222,6 +236,7 @@ func (a *App) Run(ctx context.Context) error {
 		}
 	})
 	wg.Go(func() { a.identity.Run(background) })
+	wg.Go(func() { a.keys.Run(background) })
 	wg.Go(func() { a.declare(background) })
 	wg.Go(func() { tellVersion(background, a.pool, a.log) })
 	wg.Go(func() { a.presence.run(background) })

@@ -11,6 +11,7 @@ import (
 	"kijko/server/executions"
 	"kijko/server/ingestion"
 	"kijko/server/models"
+	"kijko/server/profile"
 	"kijko/server/projects"
 	"kijko/server/reflexes"
 	"kijko/server/skills"
@@ -42,12 +43,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if a.models, err = llm.New(a.cfg.Models()); err != nil {
 		return err
 	}
-	var box *seal.Box
-	if len(keys) > 0 {
-		if box, err = seal.New(keys...); err != nil {
-			return err
-		}
-	}
+	box := a.box
 	providers, err := hosting.New(a.cfg.Connections())
 	if err != nil {
 		return err
@@ -60,10 +56,10 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if a.reflexes, err = reflexes.New(reflexes.Settings{Exec: exec, Box: box, Tester: executions.Tester(), Log: a.log}); err != nil {
 		return err
 	}
-	a.features = append(a.features, a.reflexes)
+	a.features = append(a.features, a.reflexes, a.keys)
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
-		handlersOnly(skills.Handlers()),
+		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()),
 		&ingestion.Feature{Exec: exec, Git: git, Connected: keeper.Git},
 		connections.New(connections.Settings{Exec: exec, Git: git, Providers: providers, Keeper: keeper, Box: box, Origin: a.cfg.Origin(), AppURL: a.cfg.PublicURL,
 			Redirects: a.cfg.GitRedirects, Origins: a.cfg.Origins, Log: a.log}))

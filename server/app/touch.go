@@ -62,7 +62,7 @@ func (p *presence) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case v := <-p.queue:
-			_, err := p.exec.Run(ctx, &api.Request{Caller: v.caller, SQL: api.ProcedureSQL("touch_project($1::uuid, $2)"), Args: []any{v.project, v.viewed}})
+			_, err := p.exec.Run(ctx, &api.Request{Caller: v.caller, Needs: openapi.ScopeRead, SQL: api.ProcedureSQL("touch_project($1::uuid, $2)"), Args: []any{v.project, v.viewed}})
 			if err != nil && ctx.Err() == nil {
 				p.log.Debug("noting a visit", "error", err)
 			}

@@ -102,7 +102,7 @@ func (i *Identity) Handlers() map[string]api.Handler {
 		"signUp": i.builtin(i.signUp), "logIn": i.builtin(i.logIn), "refreshSession": i.builtin(i.refreshSession),
 		"switchOrganization": i.builtin(i.switchOrganization), "logOut": i.logOut,
 		"forgotPassword": i.builtin(i.forgotPassword), "resetPassword": i.builtin(i.resetPassword), "requestMagicLink": i.builtin(i.requestMagicLink),
-		"verifyMagicLink": i.builtin(i.verifyMagicLink), "startOAuth": i.builtin(i.startOAuth), "finishOAuth": i.builtin(i.finishOAuth),
+		"verifyMagicLink": i.builtin(i.verifyMagicLink), "changePassword": i.builtin(i.changePassword), "startOAuth": i.builtin(i.startOAuth), "finishOAuth": i.builtin(i.finishOAuth),
 	}
 }
 
@@ -142,10 +142,10 @@ func (i *Identity) Run(ctx context.Context) { i.toucher.Run(ctx) }
 // Close cancels key fetches under way.
 func (i *Identity) Close() { i.verifier.Close() }
 
-// ScaleRates multiplies the limits that all processes share of routes without login, which are those of signing in; never below one call.
+// ScaleRates multiplies the limits that all processes share of signing in and of what protects an account (those of 15 minutes); never below one call.
 func ScaleRates(document *openapi.Document, factor float64) {
 	for _, op := range document.Operations {
-		if op.SharedRate != nil && op.Access == openapi.Public {
+		if op.SharedRate != nil && (op.Access == openapi.Public || op.SharedRate.Per >= 900) {
 			op.SharedRate.Limit = scaled(op.SharedRate.Limit, factor)
 		}
 	}

@@ -18,6 +18,12 @@
 //	x-metered      the metric of the plan of which a call costs a unit; its answers carry the X-RateLimit headers
 //	x-probe        a good body, or the query of a GET: tests call the operation with it, with ids of another tenant and while the database is away. false: only tests of its
 //	               own call it
+//	x-scope        which scope an API key needs: read, write, admin, or never (403 API_KEY_NOT_ALLOWED). Written where the rule of scope.go is
+//	               not meant: a POST that only validates, searches or tests is read, a write to settings of the organization is admin. The
+//	               assembled document says it for every operation that takes a credential
+//	x-role         the lowest role in the organization (viewer, member, admin, owner), or platform_admin, where no row of the contract
+//	               (docs/contract/operations-NN.tsv) says it; told to readers and to the test that tries every role
+//	x-unit         false: a request with an API key costs no unit of api_calls (scope.go)
 //	x-rate         {limit, per (seconds), key: [user|ip|<path parameter>]}, counted in this process
 //	x-shared-rate  the same, counted for all processes in Postgres (one more round trip)
 //
@@ -108,7 +114,11 @@ type Operation struct {
 	needsBody  bool
 	Rate       *Rate
 	SharedRate *Rate
-	responses  map[int]*jsonschema.Schema
+	// Scope is what an API key needs: read, write, admin or never; empty where no credential is asked for.
+	Scope string
+	// Counted says that a request with an API key costs a unit of api_calls.
+	Counted   bool
+	responses map[int]*jsonschema.Schema
 	// headers that an answer of a status may carry; 0 stands for all statuses that the document does not name.
 	headers map[int][]string
 	// events of a streamed answer.
@@ -216,6 +226,9 @@ func assemble(fsys fs.FS) (map[string]any, error) {
 				continue
 			}
 			addClientName(op)
+			if err := addScope(method, path, op); err != nil {
+				return nil, fmt.Errorf("openapi: %s %s: %w", method, path, err)
+			}
 			addStandardAnswers(method, op)
 			aliases, _ := op["x-aliases"].([]any)
 			for _, alias := range aliases {
@@ -313,7 +326,7 @@ func addStandardAnswers(method string, op map[string]any) {
 	}
 	for status, answer := range responses {
 		if answer, ok := answer.(map[string]any); ok && answer["$ref"] == nil {
-			addStandardHeaders(method, status, answer, op["x-metered"] != nil || op["x-shared-rate"] != nil)
+			addStandardHeaders(method, status, answer, op["x-metered"] != nil || op["x-shared-rate"] != nil || isCounted(op))
 		}
 	}
 	if access, _ := op["x-access"].(string); access == string(Public) {
@@ -405,6 +418,8 @@ func (c opCompiler) operation(method, path string, raw map[string]any) (*Operati
 	if n, ok := raw["x-max-body"].(json.Number); ok {
 		op.MaxBody, _ = n.Int64()
 	}
+	op.Scope, _ = raw["x-scope"].(string)
+	op.Counted = isCounted(raw)
 	var err error
 	if op.Rate, err = rateOf(raw["x-rate"]); err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"net/http"
 	"slices"
 	"time"
 
@@ -23,11 +24,15 @@ type Opening struct {
 	// Target is the project or context, as requested.
 	Target string
 	Token  string
+	// InHeader says that the token came in the Authorization header, the one place where an API key is taken.
+	InHeader bool
 	// Cursor is the largest id that the client knows; HasCursor false: none was given.
 	Cursor    string
 	HasCursor bool
 	// Snapshot "false" declines the state of the project's run; "true" asks for it beside a cursor.
 	Snapshot string
+	// Agent is the client's user agent.
+	Agent string
 	// Rooms are further ones to be in from the beginning; where one is not admitted it is left out.
 	Rooms []string
 }
@@ -89,10 +94,21 @@ func (c *Conn) refuse(err error, what string) {
 	}
 }
 
-func (c *Conn) tryOpen(ctx context.Context, o Opening) error {
+func (c *Conn) tryOpen(ctx context.Context, o Opening) (err error) {
 	s := c.srv
-	cred, err := s.verify(ctx, o.Token)
-	if err != nil {
+	var cred credential
+	if o.InHeader && api.IsKey(o.Token) && s.deps.Keys != nil {
+		if cred, err = s.verifyKey(ctx, o.Token, c.ip); err != nil {
+			return err
+		}
+		defer func() {
+			if err != nil {
+				s.deps.Keys.GiveBack(cred.caller)
+				return
+			}
+			s.deps.Keys.Used(cred.caller, c.ip, o.Agent)
+		}()
+	} else if cred, err = s.verify(ctx, o.Token); err != nil {
 		return err
 	}
 	if ok, _ := s.perUser.take(cred.caller.UserID, s.now()); !ok {
@@ -338,6 +354,28 @@ func (s *Server) verify(ctx context.Context, token string) (credential, error) {
 		err = connectionErr
 	}
 	return credential{}, tokenRefusal(err)
+}
+
+// verifyKey judges an API key of a handshake, which costs a unit of the plan; that the key lives and its member is active is judged with the rooms.
+func (s *Server) verifyKey(ctx context.Context, key, ip string) (credential, error) {
+	caller, err := s.deps.Keys.Find(ctx, key, ip)
+	if err == nil && !caller.ExpiresAt.After(s.now()) {
+		s.deps.Keys.Expired(caller, ip, "")
+		return credential{}, errExpired
+	}
+	if err == nil {
+		_, err = s.deps.Keys.Take(ctx, caller)
+	}
+	if err == nil {
+		return credential{caller: caller}, nil
+	}
+	switch api.ProblemOf(err).Status {
+	case http.StatusUnauthorized:
+		return credential{}, &refusal{CloseUnauthorized, "Invalid token"}
+	case http.StatusTooManyRequests:
+		return credential{}, &refusal{CloseLimited, "Rate limited: the plan's API calls are used up"}
+	}
+	return credential{}, err
 }
 
 // reason finds out why a token was refused where the authenticator does not say: REST answers all alike, a socket's close code differs.

@@ -84,7 +84,7 @@ func (s *Server) Admit(ip, target string) error {
 func readHandshake(c *fiber.Ctx) handshake {
 	query := c.Context().QueryArgs()
 	o := Opening{
-		Cursor: string(query.Peek("lastEventId")), HasCursor: query.Has("lastEventId"), Snapshot: string(query.Peek("snapshot")),
+		Agent: string(c.Request().Header.UserAgent()), Cursor: string(query.Peek("lastEventId")), HasCursor: query.Has("lastEventId"), Snapshot: string(query.Peek("snapshot")),
 	}
 	switch project := c.Params("projectId"); {
 	case project != "":
@@ -108,7 +108,7 @@ func readHandshake(c *fiber.Ctx) handshake {
 		return handshake{opening: o}
 	}
 	if scheme, token, ok := strings.Cut(string(c.Request().Header.Peek(fiber.HeaderAuthorization)), " "); ok && strings.EqualFold(scheme, "bearer") {
-		o.Token = strings.TrimSpace(token)
+		o.Token, o.InHeader = strings.TrimSpace(token), true
 	}
 	if o.Token == "" {
 		o.Token = string(query.Peek("token"))

@@ -90,6 +90,9 @@ func (s *Server) listEvents(call *api.Call) error {
 
 // bearer judges the credential of a request.
 func (s *Server) bearer(ctx context.Context, call *api.Call) (credential, error) {
+	if call.Caller != nil { // an API key, which the edge has judged
+		return credential{caller: call.Caller}, nil
+	}
 	scheme, token, _ := strings.Cut(string(call.Ctx.Request().Header.Peek(fiber.HeaderAuthorization)), " ")
 	if !strings.EqualFold(scheme, "bearer") || token == "" {
 		return credential{}, api.NewProblem(http.StatusUnauthorized, "UNAUTHENTICATED", "Please sign in.", "")

@@ -27,6 +27,8 @@ type Deps struct {
 	ListenDSN string
 	// Auth judges access tokens. Where its errors don't say why a token was refused, a method Verifier() *auth.Verifier is asked.
 	Auth api.Authenticator
+	// Keys knows API keys; nil: none are accepted.
+	Keys api.Keys
 	// Issuer makes and judges connection tokens; nil: none are accepted.
 	Issuer *auth.Issuer
 	// Origins are the sites whose pages may connect, besides those of this server itself; a request without Origin may.

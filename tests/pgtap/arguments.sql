@@ -35,7 +35,7 @@ insert into own select 'executionId', to_jsonb(private.start_execution((value #>
 insert into own select 'notificationId', to_jsonb(private.notify(tests.user('anna'), 'system_update', 'For Anna', p_org_id => tests.org('anna')));
 insert into own values ('name', '"New name"'), ('promptTemplate', '"Another prompt with enough words"'), ('provider', '"anthropic"'), ('scheduleCron', '"0 9 * * *"'),
   ('triggerType', '"event"'), ('triggerConfig', '{"eventName": "e"}'), ('repositoryUrl', '"https://github.com/a/c"'), ('title', '"A title"'), ('content', '"Enough for a text"'),
-  ('message', '"Everybody"'), ('text', '"Some text"'), ('email', '"ann@example.nl"'), ('rating', '5'), ('personaId', '"engineer"'), ('model', '"claude-3-5-sonnet-20241022"');
+  ('message', '"Everybody"'), ('text', '"Some text"'), ('email', '"ann@example.nl"'), ('rating', '5'), ('personaId', '"engineer"'), ('expiration', '"custom"'), ('customExpirationDays', '30'), ('scopes', '["read"]'), ('environment', '"test"'), ('model', '"claude-3-5-sonnet-20241022"');
 grant select on own, members to public;
 
 create temp table odd (value jsonb);

@@ -45,7 +45,7 @@ select results_eq('select to_address, kind, count(*) from private.mails group by
 select ok(bool_and(m.body_text ~ ('https://kijko\.test/' || case m.kind when 'magic_link' then 'magic-link' else 'reset-password' end || '\?token=[A-Za-z0-9_-]{43}\n')), 'with the link to its screen') from private.mails m;
 select is((select count(*) from private.account_tokens t, private.mails m where position(substring(m.body_text from 'token=([A-Za-z0-9_-]{43})') in t::text) > 0), 0::bigint, 'tokens are stored as hashes');
 select ok(private.mark_mail_sent(m.id), 'a message is sent') from private.mails m where m.kind = 'magic_link';
-select is((select string_agg(m.body_text || m.body_html, ' ') from private.mails m where m.kind = 'magic_link'), '(removed: it held a token)(removed: it held a token)', 'and keeps no token');
+select is((select string_agg(m.body_text || m.body_html, ' ') from private.mails m where m.kind = 'magic_link'), 'This message was sent. It held a link for its reader alone.This message was sent. It held a link for its reader alone.', 'and keeps no token');
 select private.queue_mail('ingestion_result', tests.org('anna'), tests.user('anna'), 'board@example.nl', 'S', 'Text', 'HTML');
 select private.mark_mail_sent(m.id) from private.mails m where m.kind = 'ingestion_result';
 select is((select m.body_text from private.mails m where m.kind = 'ingestion_result'), 'Text', 'other messages keep their body');

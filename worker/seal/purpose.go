@@ -6,6 +6,8 @@ const (
 	ProjectWebhook = "project webhook"
 	// ReflexWebhook is the secret that signs deliveries to a reflex.
 	ReflexWebhook = "reflex webhook"
+	// APIKey is a new API key in an answer that is kept for its Idempotency-Key.
+	APIKey = "api key"
 )
 
 // ProviderKey is an organization's own key at a model provider: what is sealed for one organization and provider opens for no other.

@@ -22,7 +22,10 @@ begin
     on m.user_id = s.user_id and m.organization_id = coalesce(p_org_hint, s.organization_id, u.default_organization_id)
   where s.id = p_session_id and s.user_id = p_user_id;
 
-  if not found or v.revoked_at is not null then
+  -- Sockets that came with an API key name the key (db/code/keys/enter.sql).
+  if not found and private.enter_key_again(p_user_id, p_session_id, p_request_id, p_client_ip) then
+    return;
+  elsif v.user_id is null or v.revoked_at is not null then
     perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
   elsif v.expires_at <= now() or v.idle_expires_at <= now() then
     perform private.refuse(401, 'SESSION_EXPIRED', 'This session has expired. Please sign in again.');

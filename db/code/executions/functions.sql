@@ -38,12 +38,6 @@ $$;
 comment on function private.consume_call is
   'Counts a run or a test, or refuses with 429 QUOTA_EXCEEDED. Judges: callable by definer functions of ours only.';
 
-create or replace function private.is_key_request() returns boolean
-language sql stable parallel safe
-return coalesce(current_setting('app.api_key_id', true), '') <> '';
-comment on function private.is_key_request is 'Did this request come with an API key instead of a session?';
-grant execute on function private.is_key_request to authenticated;
-
 -- p_on_quota: 'refuse' for callers who wait for an answer; 'record' for scheduled runs and firings, whose refusal becomes a failed row
 -- (contract 20, 6.7). p_stream: somebody listens to the text, so a run that was interrupted after its first text is not repeated.
 create or replace function private.start_execution(

@@ -14,7 +14,7 @@ begin
     begin
       case v.name
         when 'runs.sweep' then perform private.sweep_runs();
-        when 'core.prune' then perform private.prune_core(), private.prune_identity();
+        when 'core.prune' then perform private.prune_core(), private.prune_identity(), private.prune_keys();
         when 'events.prune' then perform private.prune_events();
         when 'uploads.prune' then perform private.prune_staged_files();
         when 'activity.prune' then perform private.prune_activity();
@@ -28,7 +28,7 @@ begin
           end if;
         when 'executions.sweep' then perform private.sweep_executions();
         when 'executions.prune' then perform private.prune_executions();
-        when 'notifications.due' then perform private.release_notifications(), private.tell_spread_quotas();
+        when 'notifications.due' then perform private.release_notifications(), private.tell_spread_quotas(), private.reclaim_units();
         when 'notifications.mail' then perform private.queue_notification_mails();
         when 'notifications.prune' then perform private.prune_notifications();
         when 'reflexes.prune' then perform private.prune_reflexes();

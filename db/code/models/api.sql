@@ -39,7 +39,7 @@ begin
   end if;
   perform private.assert_provider(p_model, v_org);
   v_answers := private.answering_provider(v.provider, v_org);
-  perform private.consume_quota(v_org, 'api_calls', 1);
+  perform private.consume_call(v_org);
   return jsonb_build_object('answers', v_answers, 'called', v.called, 'organizationId', v_org,
     'hasOwnKey', private.provider_key(v_answers, v_org) is not null)
     || case when private.takes_sampling(v.called) then '{}' else '{"withoutSampling": true}' end::jsonb;

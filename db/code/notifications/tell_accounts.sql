@@ -29,7 +29,7 @@ begin
     -- Programs sign in every minute; what they were a thousand times is enough to know them by.
     from (
       select l.user_agent from private.login_history l
-      where l.user_id = new.user_id and l.status = 'success' and l.id <> new.id
+      where l.user_id = new.user_id and l.status = 'success' and l.id <> new.id and l.method <> 'api_key'
       order by l.created_at desc limit 1000
     ) h;
     if v_any and not v_known then
@@ -42,7 +42,7 @@ begin
   end if;
 
   select count(*) into v_failed from private.login_history h
-  where h.user_id = new.user_id and h.status = 'failed' and h.created_at > new.created_at - interval '15 minutes';
+  where h.user_id = new.user_id and h.status = 'failed' and h.method <> 'api_key' and h.created_at > new.created_at - interval '15 minutes';
   -- Once in 15 minutes, however many follow; attempts for one address come one after the other.
   if v_failed >= 5 and not exists (
     select from private.notification_keys k
@@ -57,8 +57,9 @@ begin
 end
 $$;
 comment on function private.tg_login_history__alert is 'Trigger: sign-in from a device that is new, and the fifth failed one within 15 minutes.';
+-- Programs with a key are no devices that somebody signs in with; of keys their holder hears when they are made (db/code/keys/triggers.sql).
 create or replace trigger _900_alert after insert on private.login_history
-  for each row when (new.method <> 'signup') execute function private.tg_login_history__alert();
+  for each row when (new.method not in ('signup', 'api_key')) execute function private.tg_login_history__alert();
 
 create or replace function private.tg_credentials__alert() returns trigger
 language plpgsql volatile security definer set search_path = ''

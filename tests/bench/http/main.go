@@ -4,7 +4,7 @@
 //	go run ./tests/bench/http              all
 //	KIJKO_BENCH_BASE=../before go run ./tests/bench/http read
 //	                                       beside the server of another checkout, on the same database in the same rounds (read, write, fair)
-//	go run ./tests/bench/http write quota  some of start, read, peer, write, pooler, list, quota, flood, fair
+//	go run ./tests/bench/http write quota  some of start, read, keys, peer, write, pooler, list, quota, flood, fair
 package main
 
 import (
@@ -86,7 +86,7 @@ func run(ctx context.Context) (err error) {
 	for _, step := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"start", b.coldStart}, {"read", b.read}, {"peer", b.peer}, {"write", b.write}, {"pooler", b.pooler}, {"list", b.list}, {"quota", b.quota}, {"flood", b.flood}, {"fair", b.fair}} {
+	}{{"start", b.coldStart}, {"read", b.read}, {"keys", b.keys}, {"peer", b.peer}, {"write", b.write}, {"pooler", b.pooler}, {"list", b.list}, {"quota", b.quota}, {"flood", b.flood}, {"fair", b.fair}} {
 		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], step.name) {
 			continue
 		}

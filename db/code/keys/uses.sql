@@ -1,0 +1,140 @@
+-- What requests with keys leave behind: their number and last moment, the login history, and units of api_calls. A process collects and
+-- writes it each second, so a read stays a read.
+
+-- uses: [{keyId, count, at (seconds), clientIp, userAgent}]; refused: the same without a count, one each refusal of an expired key.
+create or replace function private.record_key_uses(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  -- In the order of ids: processes that write the same keys at once do not wait for each other in a circle.
+  perform from public.api_keys k
+  where k.id in (select (u ->> 'keyId')::uuid from jsonb_array_elements(p -> 'uses') u) order by k.id for no key update;
+  with given as (
+    select (u ->> 'keyId')::uuid as id, (u ->> 'count')::bigint as uses, to_timestamp((u ->> 'at')::double precision) as at,
+      nullif(u ->> 'clientIp', '') as client_ip, nullif(u ->> 'userAgent', '') as user_agent
+    from jsonb_array_elements(p -> 'uses') u
+  ), former as (
+    select k.id, k.user_id, k.recorded_on from public.api_keys k join given g on g.id = k.id
+  ), counted as (
+    update public.api_keys k
+    set usage_count = k.usage_count + g.uses, last_used_at = greatest(k.last_used_at, g.at),
+      recorded_on = greatest(k.recorded_on, (g.at at time zone 'UTC')::date)
+    from given g where g.id = k.id
+  )
+  insert into private.login_history (user_id, method, status, client_ip, user_agent, created_at)
+  select f.user_id, 'api_key', 'success', g.client_ip, g.user_agent, g.at
+  from given g join former f on f.id = g.id
+  where f.recorded_on is null or f.recorded_on < (g.at at time zone 'UTC')::date;
+  insert into private.login_history (user_id, method, status, reason, client_ip, user_agent, created_at)
+  select k.user_id, 'api_key', 'failed', 'API key expired', nullif(r ->> 'clientIp', ''), nullif(r ->> 'userAgent', ''),
+    to_timestamp((r ->> 'at')::double precision)
+  from jsonb_array_elements(p -> 'refused') r
+  join public.api_keys k on k.id = (r ->> 'keyId')::uuid;
+  return null;
+end
+$$;
+comment on function private.record_key_uses is
+  'Adds uses of keys to their counters, with one entry of the login history a key and UTC day, and one a refusal of an expired key. Judges: callable by the server only.';
+
+-- Units go back to the counter that they were taken from; of another month it is over and nobody looks at it any more.
+create or replace function private.give_back_units(p_org_id uuid, p_period date, p_day date, p_units bigint) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c public.usage_counters;
+  v_left bigint := p_units;
+  v_part bigint;
+begin
+  for c in
+    select * from public.usage_counters u
+    where u.organization_id = p_org_id and u.metric = 'api_calls' and u.period = p_period order by u.slot for update
+  loop
+    exit when v_left = 0;
+    v_part := least(v_left, c.used, case when c.day = p_day then c.day_value else c.used end);
+    update public.usage_counters u
+    set used = u.used - v_part, day_value = u.day_value - case when c.day = p_day then v_part else 0 end, updated_at = now()
+    where u.organization_id = p_org_id and u.metric = 'api_calls' and u.period = p_period and u.slot = c.slot;
+    if c.day <> p_day then
+      update public.usage_days d set value = greatest(d.value - v_part, 0)
+      where d.organization_id = p_org_id and d.metric = 'api_calls' and d.day = p_day;
+    end if;
+    v_left := v_left - v_part;
+  end loop;
+end
+$$;
+comment on function private.give_back_units is 'Takes units of api_calls that were not used off the counter. Judges: callable by functions of ours only.';
+
+-- What a process that died had taken and not used. It would have renewed the lease within a second.
+create or replace function private.reclaim_units(p_org_id uuid default null) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  l private.unit_leases;
+begin
+  for l in
+    delete from private.unit_leases x
+    where x.id in (
+      select y.id from private.unit_leases y
+      where y.renewed_at < now() - interval '1 minute' and (p_org_id is null or y.organization_id = p_org_id)
+      order by y.id for update skip locked)
+    returning x.*
+  loop
+    perform private.give_back_units(l.organization_id, l.period, l.day, l.units);
+  end loop;
+end
+$$;
+comment on function private.reclaim_units is
+  'Gives back what processes that died had taken of api_calls, of one organization or of all. Judges: callable by the worker and functions of ours only.';
+grant execute on function private.reclaim_units to kijko_worker;
+
+-- p: organizationId, leaseId, wanted. Never past the limit, and near it one at a time, so that of any number of processes exactly as many
+-- requests pass as there are units. Answers what was granted, the limit and what is left of it.
+create or replace function private.take_units(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org constant uuid := (p ->> 'organizationId')::uuid;
+  v_limit bigint := private.plan_limit(v_org, 'api_calls');
+  v_period constant date := private.usage_period('api_calls', now());
+  v_day constant date := (now() at time zone 'UTC')::date;
+  v_units bigint := greatest(1, (p ->> 'wanted')::bigint);
+begin
+  perform private.reclaim_units(v_org);
+  if v_limit >= 0 then
+    v_units := least(v_units, greatest(1, (v_limit - private.units_used(v_org, 'api_calls', v_period)) / 64));
+  end if;
+  perform private.consume_quota(v_org, 'api_calls', v_units);
+  insert into private.unit_leases as l (id, organization_id, period, day, units) values ((p ->> 'leaseId')::uuid, v_org, v_period, v_day, v_units)
+  on conflict (id) do update set units = l.units + excluded.units, renewed_at = now();
+  return jsonb_build_object('units', v_units, 'limit', v_limit, 'remaining', greatest(v_limit - private.units_used(v_org, 'api_calls', v_period), 0),
+    'resetsAt', extract(epoch from private.usage_resets_at('api_calls', now())),
+    'endsAt', extract(epoch from ((v_day + 1)::timestamp at time zone 'UTC')));
+end
+$$;
+comment on function private.take_units is
+  'Takes units of api_calls for a server process that hands them to requests with API keys. Judges: callable by the server only. Errors: 429 QUOTA_EXCEEDED.';
+
+-- leases: [{id, left, ends}]: what is left of each; one that ends gives it back.
+create or replace function private.settle_units(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v jsonb;
+  l private.unit_leases;
+begin
+  for v in select e from jsonb_array_elements(p -> 'leases') e order by e ->> 'id' loop
+    if (v ->> 'ends')::boolean then
+      delete from private.unit_leases x where x.id = (v ->> 'id')::uuid returning * into l;
+      -- Whoever came too late finds none: its units went back already.
+      if found and (v ->> 'left')::bigint > 0 then
+        perform private.give_back_units(l.organization_id, l.period, l.day, (v ->> 'left')::bigint);
+      end if;
+    else
+      update private.unit_leases x set units = (v ->> 'left')::bigint, renewed_at = now() where x.id = (v ->> 'id')::uuid;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+comment on function private.settle_units is 'Renews or ends what a server process holds of api_calls. Judges: callable by the server only.';
+grant execute on function private.record_key_uses, private.take_units, private.settle_units to kijko_server;

@@ -1,0 +1,60 @@
+package identity
+
+import (
+	"maps"
+
+	"kijko/server/api"
+	"kijko/server/auth"
+)
+
+// changePassword answers POST /profile/password. All other sessions of the person end.
+func (i *Identity) changePassword(c *api.Call) error {
+	var body struct {
+		Current string `json:"currentPassword"`
+		New     string `json:"newPassword"`
+	}
+	if err := c.Decode(&body); err != nil {
+		return err
+	}
+	caller := map[string]any{"user_id": c.Caller.UserID, "session_id": c.Caller.SessionID, "org_hint": orNull(c.Caller.OrgHint),
+		"claims": c.Caller.Claims, "request_id": c.RequestID, "client_ip": c.ClientIP}
+	account, err := i.server(c, "begin_password_change", caller)
+	if err != nil {
+		return err
+	}
+	correct, _, err := i.hasher.Check(c.Context(), account.PasswordHash, body.Current)
+	if err != nil {
+		return busy(err)
+	}
+	if !correct {
+		return api.NewProblem(400, "INVALID_PASSWORD", "The current password is not correct.", "currentPassword")
+	}
+	if err := weakNew(auth.DefaultPolicy().Missing(body.New),
+		"The password must have 8 to 128 characters, with an upper-case letter, a lower-case letter and a digit."); err != nil {
+		return err
+	}
+	if same, _, err := i.hasher.Check(c.Context(), account.PasswordHash, body.New); err != nil {
+		return busy(err)
+	} else if same {
+		return weakNew([]string{"reused"}, "The password must not be the present one.")
+	}
+	fresh, err := i.hasher.Hash(c.Context(), body.New)
+	if err != nil {
+		return busy(err)
+	}
+	p := maps.Clone(caller)
+	p["checked_hash"], p["new_hash"], p["meets_policy"] = account.PasswordHash, fresh, true
+	if _, err := i.server(c, "finish_password_change", p); err != nil {
+		return err
+	}
+	return c.Reply(api.Answer{})
+}
+
+// weakNew is weak about the field of a change.
+func weakNew(missing []string, message string) error {
+	err := weak(missing, message)
+	if p, ok := err.(*api.Problem); ok {
+		p.Field = "newPassword"
+	}
+	return err
+}
