@@ -12,6 +12,7 @@ import (
 	"kijko/server/models"
 	"kijko/server/projects"
 	"kijko/server/reflexes"
+	"kijko/server/security"
 	"kijko/server/skills"
 	"kijko/worker/gitfetch"
 	"kijko/worker/llm"
@@ -56,6 +57,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	a.features = append(a.features, a.reflexes)
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
+		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),
 		handlersOnly(skills.Handlers()),
 		&ingestion.Feature{Exec: exec, Git: git})
 	return nil
@@ -83,7 +85,8 @@ func (handlersOnly) Close() error { return nil }
 // declare tells the database what this installation offers, for rules that depend on it. It is tried until the database is there.
 func (a *App) declare(ctx context.Context) {
 	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.cfg.SMTPHost != "", "app_url": a.cfg.PublicURL, "api_url": a.cfg.Origin(),
-		"providers": a.models.Offers(), "execution_days": a.cfg.ExecutionDays})
+		"providers": a.models.Offers(), "execution_days": a.cfg.ExecutionDays, "encryption": a.cfg.EncryptionKey != "",
+		"data_residency": map[string]any{"region": a.cfg.DataRegion, "country": a.cfg.DataCountry, "provider": a.cfg.DataProvider, "certifications": []string{}}})
 	if err != nil {
 		return
 	}

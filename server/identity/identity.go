@@ -12,6 +12,7 @@ import (
 	"kijko/server/api"
 	"kijko/server/auth"
 	"kijko/server/openapi"
+	"kijko/server/security"
 )
 
 // sessionRefreshes is how often one session may refresh in a minute (contract 40, 1.9).
@@ -26,6 +27,8 @@ type Deps struct {
 	Issuer   *auth.Issuer
 	Hasher   *auth.Hasher
 	Cookies  *auth.Cookies
+	// Codes judges second factors; nil without an encryption key.
+	Codes *security.Codes
 	// SealKey protects stored answers of public routes; 32 bytes, required with Issuer.
 	SealKey []byte
 	// InsecureCookies leaves out Secure: development without TLS.
@@ -50,6 +53,7 @@ type Identity struct {
 	issuer          *auth.Issuer
 	hasher          *auth.Hasher
 	cookies         *auth.Cookies
+	codes           *security.Codes
 	sealKey         []byte
 	insecureCookies bool
 	sessionLimit    int
@@ -76,7 +80,7 @@ func New(deps Deps) (*Identity, error) {
 		deps.RateFactor = 1
 	}
 	return &Identity{
-		exec: deps.Exec, verifier: deps.Verifier, issuer: deps.Issuer, hasher: deps.Hasher, cookies: deps.Cookies, sealKey: deps.SealKey,
+		exec: deps.Exec, verifier: deps.Verifier, issuer: deps.Issuer, hasher: deps.Hasher, cookies: deps.Cookies, codes: deps.Codes, sealKey: deps.SealKey,
 		insecureCookies: deps.InsecureCookies, sessionLimit: scaled(sessionRefreshes, deps.RateFactor),
 		provider: deps.Provider, callers: newCallers(maxCallers), toucher: NewToucher(deps.Pool, deps.Log), log: deps.Log,
 	}, nil
@@ -85,7 +89,7 @@ func New(deps Deps) (*Identity, error) {
 // Handlers are the operations of identity that are answered in Go, by operationId.
 func (i *Identity) Handlers() map[string]api.Handler {
 	return map[string]api.Handler{
-		"signUp": i.builtin(i.signUp), "logIn": i.builtin(i.logIn), "refreshSession": i.builtin(i.refreshSession),
+		"signUp": i.builtin(i.signUp), "logIn": i.builtin(i.logIn), "proveSecondFactor": i.builtin(i.proveSecondFactor), "refreshSession": i.builtin(i.refreshSession),
 		"switchOrganization": i.builtin(i.switchOrganization), "logOut": i.logOut,
 	}
 }
@@ -116,6 +120,9 @@ func (i *Identity) Mount(app *fiber.App) {
 		})
 	}
 }
+
+// Hasher hashes and checks passwords, in a queue that all of them share.
+func (i *Identity) Hasher() *auth.Hasher { return i.hasher }
 
 // Issuer signs the tokens of this installation; nil where an external provider does.
 func (i *Identity) Issuer() *auth.Issuer { return i.issuer }

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -72,8 +73,10 @@ func busy(err error) error {
 // logIn answers POST /auth/login. The password of an unknown address is checked against a decoy, which takes as long.
 func (i *Identity) logIn(c *api.Call) error {
 	var body struct {
-		Email    string `json:"email"`
-		Password string `json:"password"`
+		Email       string `json:"email"`
+		Password    string `json:"password"`
+		TOTPCode    string `json:"totp_code"`
+		DeviceToken string `json:"device_token"`
 	}
 	if err := c.Decode(&body); err != nil {
 		return err
@@ -92,5 +95,12 @@ func (i *Identity) logIn(c *api.Call) error {
 			return busy(err)
 		}
 	}
-	return i.signIn(c, "finish_login", args)
+	if body.DeviceToken != "" {
+		args["device_hash"] = hex.EncodeToString(auth.HashSecret(body.DeviceToken))
+	}
+	err = i.signIn(c, "finish_login", args)
+	if challenge := challengeOf(err); challenge != "" && body.TOTPCode != "" {
+		return i.secondFactor(c, challenge, body.TOTPCode, false)
+	}
+	return err
 }

@@ -78,21 +78,23 @@ type Param struct {
 
 // Operation is one method on one path.
 type Operation struct {
-	ID         string
-	Method     string
-	Path       string
-	Function   string
-	Access     Access
-	ReadOnly   bool
-	Success    int
-	MaxBody    int64
-	Params     []Param
-	BodyType   string
-	body       *jsonschema.Schema
-	needsBody  bool
-	Rate       *Rate
-	SharedRate *Rate
-	responses  map[int]*jsonschema.Schema
+	ID       string
+	Method   string
+	Path     string
+	Function string
+	Access   Access
+	// Unrestricted operations are open to sessions that lack what their organization demands: a second factor, a young password.
+	Unrestricted bool
+	ReadOnly     bool
+	Success      int
+	MaxBody      int64
+	Params       []Param
+	BodyType     string
+	body         *jsonschema.Schema
+	needsBody    bool
+	Rate         *Rate
+	SharedRate   *Rate
+	responses    map[int]*jsonschema.Schema
 	// headers that an answer of a status may carry; 0 stands for all statuses that the document does not name.
 	headers map[int][]string
 	// events of a streamed answer.
@@ -321,6 +323,7 @@ func (c opCompiler) operation(method, path string, raw map[string]any) (*Operati
 		return nil, fmt.Errorf("operationId is missing")
 	}
 	op.Function, _ = raw["x-function"].(string)
+	op.Unrestricted = unrestricted(method, path)
 	if access, ok := raw["x-access"].(string); ok {
 		op.Access = Access(access)
 	}
@@ -346,6 +349,17 @@ func (c opCompiler) operation(method, path string, raw map[string]any) (*Operati
 		return nil, err
 	}
 	return op, c.answers(op, raw)
+}
+
+// unrestricted is the list of contract 40, 1.5: what mends a restricted session, and what tells who one is.
+func unrestricted(method, path string) bool {
+	switch path {
+	case "/profile":
+		return method == "GET" || method == "PATCH" || method == "PUT"
+	case "/profile/password", "/security/2fa":
+		return true
+	}
+	return strings.HasPrefix(path, "/auth/") || strings.HasPrefix(path, "/security/2fa/")
 }
 
 func rateOf(raw any) (*Rate, error) {

@@ -90,11 +90,11 @@ begin
     v_session_id := gen_random_uuid();
   end if;
   insert into private.sessions (id, user_id, organization_id, issuer, external_key, provider, authenticated_at, method, user_agent, client_ip,
-    created_at, last_active_at, expires_at, idle_expires_at)
+    created_at, last_active_at, expires_at, idle_expires_at, signed_in_at, signed_in_by)
   -- A hint is judged by private.enter at each request, also a false one; without it the session keeps to the default organization.
   values (v_session_id, v_user_id, case when v_hint = v_org_id then v_hint end, p ->> 'issuer', p ->> 'session_key', p ->> 'provider',
     v_authenticated_at, 'sso', left(p ->> 'user_agent', 500), nullif(current_setting('app.client_ip', true), ''), v_issued_at, p_at,
-    v_issued_at + interval '90 days', v_issued_at + interval '90 days');
+    v_issued_at + interval '90 days', v_issued_at + interval '90 days', v_issued_at, 'sso');
   perform private.record_sign_in(v_user_id, v_org_id, v_session_id, 'sso', left(p ->> 'user_agent', 500));
   return jsonb_build_object('user_id', v_user_id, 'session_id', v_session_id);
 end

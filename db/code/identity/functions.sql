@@ -148,7 +148,8 @@ begin atomic
 end;
 comment on function private.issue_refresh_token is 'Stores the SHA-256 (hex) of a new refresh token. Judges: callable by definer functions of ours only.';
 
--- p holds token_hash and user_agent. The absolute end is given where a session continues another one.
+-- p holds token_hash and user_agent. The absolute end is given where a session continues another one; then p also holds signed_in_at and
+-- signed_in_by of that one.
 create or replace function private.begin_session(
   p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamptz, p_expires_at timestamptz default null
 ) returns jsonb
@@ -160,8 +161,11 @@ declare
   v_agent text := left(p ->> 'user_agent', 500);
   v_expires_at timestamptz := coalesce(p_expires_at, p_at + interval '90 days');
 begin
-  insert into private.sessions (user_id, organization_id, method, user_agent, client_ip, created_at, last_active_at, expires_at, idle_expires_at)
-  values (p_user_id, p_org_id, p_method, v_agent, v_ip, p_at, p_at, v_expires_at, v_expires_at)
+  insert into private.sessions (user_id, organization_id, method, user_agent, client_ip, created_at, last_active_at, expires_at, idle_expires_at,
+    signed_in_at, signed_in_by)
+  values (p_user_id, p_org_id, p_method, v_agent, v_ip, p_at, p_at, v_expires_at, v_expires_at,
+    coalesce((p ->> 'signed_in_at')::timestamptz, p_at),
+    coalesce(p ->> 'signed_in_by', case when p_method in ('sso', 'magic_link') then p_method else 'password' end))
   returning id into v_id;
   perform private.issue_refresh_token(v_id, p ->> 'token_hash', p_at);
   if p_method <> 'switch' then
@@ -255,7 +259,9 @@ declare
   v_user_id uuid := (p ->> 'user_id')::uuid;
   v_session private.sessions;
   v_org_id uuid;
+  v_problem jsonb;
 begin
+  perform set_config('app.unrestricted', 'on', true);
   perform private.enter(v_user_id, (p ->> 'session_id')::uuid, (p ->> 'org_hint')::uuid, p ->> 'claims', p ->> 'request_id', p ->> 'client_ip');
   select m.organization_id into v_org_id
   from public.memberships m
@@ -264,14 +270,18 @@ begin
     perform private.refuse(403, 'ORG_REQUIRED', 'You are not an active member of this organization.', 'org_id');
   end if;
   select * into v_session from private.sessions where id = (p ->> 'session_id')::uuid;
+  v_problem := private.sign_in_policy_problem(v_user_id, v_org_id, v_session.signed_in_by);
+  if v_problem is not null then
+    return v_problem;
+  end if;
   if not private.revoke_session(v_session.id, 'switched', p_at) then
     perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
   end if;
-  return private.begin_session(v_user_id, v_org_id, 'switch', p, p_at, v_session.expires_at);
+  return private.begin_session(v_user_id, v_org_id, 'switch', p || private.manner_of(v_session), p_at, v_session.expires_at);
 end
 $$;
 comment on function private.switch_session is
-  'Moves the caller to another organization. Judges: session and memberships, through private.enter. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED.';
+  'Moves the caller to another organization. Judges: session and memberships, through private.enter, and the other organization''s rules. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED. Results: as private.sign_in_policy_problem.';
 grant execute on function private.switch_session to kijko_server;
 
 -- Many at once, seconds after the answers they belong to; whoever is busy is passed over. p_orgs: the hint of the token, or null.
@@ -279,6 +289,8 @@ create or replace function private.touch_sessions(p_sessions uuid[], p_orgs uuid
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
+  -- Before their time of last use moves: a request that was refused is no use.
+  perform private.end_overdue_sessions(p_sessions, p_at);
   with busy as (
     select s.id from private.sessions s
     where s.id = any (p_sessions) and s.revoked_at is null and s.last_active_at < p_at - interval '1 minute'

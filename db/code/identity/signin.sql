@@ -64,7 +64,7 @@ comment on function private.begin_login is 'First half of a sign-in: what to che
 grant execute on function private.begin_login to kijko_server;
 
 -- After the password was checked. p: email, user_id?, checked_hash?, is_correct, new_hash? (parameters have changed), token_hash,
--- user_agent. Attempts of one address finish one after the other, so of any number of simultaneous guesses ten count: once the tenth
+-- user_agent, and for the second factor challenge_hash and device_hash?. Attempts of one address finish one after the other, so of any number of simultaneous guesses ten count: once the tenth
 -- has failed, the right one among the rest is refused like the wrong ones.
 create or replace function private.finish_login(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -109,11 +109,11 @@ begin
     perform private.record_failed_login(v_email, 'Membership inactive');
     return private.problem(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
   end if;
-  return private.begin_session(v_user_id, v_org_id, 'password', p, p_at);
+  return private.complete_sign_in(v_user_id, v_org_id, 'password', p, p_at);
 end
 $$;
 comment on function private.finish_login is
-  'Second half of a sign-in: counts a failure or begins a session. Judges: callable by the server only. Results: 401 INVALID_CREDENTIALS, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED.';
+  'Second half of a sign-in: counts a failure or begins a session. Judges: callable by the server only. Results: 401 INVALID_CREDENTIALS, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED, and those of private.complete_sign_in.';
 grant execute on function private.finish_login to kijko_server;
 
 -- One transaction: person, password, organization with owner and subscription, session. The address counts as unverified until its
