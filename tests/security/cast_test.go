@@ -159,3 +159,9 @@ func statuses(answers []client.Response) map[int]int {
 	}
 	return count
 }
+
+// How long something that happens after an answer is waited for, and how often it is looked at.
+const (
+	waited = 10 * time.Second
+	tick   = 10 * time.Millisecond
+)

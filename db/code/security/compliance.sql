@@ -33,7 +33,7 @@ return (
     'lastUpdated', private.iso((select greatest(max(f.updated_at), (select max(d.uploaded_at) from public.compliance_documents d)) from public.compliance_frameworks f)))
 );
 comment on function private.compliance_json is 'ComplianceDashboardData.';
-grant execute on function private.compliance_json to authenticated;
+grant execute on function private.compliance_json, private.compliance_document_json to authenticated;
 
 create or replace function api.get_compliance(p jsonb) returns jsonb
 language plpgsql stable
