@@ -38,6 +38,29 @@ POST /auth/logout
 GET /auth/me
 GET /auth/organizations
 POST /auth/switch-org
+POST /auth/2fa
+GET /security/2fa
+POST /security/2fa/setup
+POST /security/2fa/verify
+POST /security/2fa/disable
+GET /security/2fa/backup-codes
+POST /security/2fa/backup-codes/regenerate
+GET /security/policies
+PATCH /security/policies
+PUT /security/policies
+GET /security/ip-whitelist
+PATCH /security/ip-whitelist
+PUT /security/ip-whitelist
+POST /security/ip-whitelist/entries
+PATCH /security/ip-whitelist/entries/{}
+PUT /security/ip-whitelist/entries/{}
+DELETE /security/ip-whitelist/entries/{}
+GET /security/compliance
+GET /security/compliance/documents/{}/download
+GET /security/score
+POST /security/score/refresh
+PUT /admin/compliance
+PATCH /admin/compliance
 POST /realtime/token
 GET /projects/{}/ws
 GET /projects
@@ -185,6 +208,14 @@ var shapes = map[string]string{
 	"TokenResponse":        `access_token refresh_token token_type expires_in device_token?`,
 	"AuthUser":             `id email first_name last_name org_id roles plan email_verified two_factor_enabled`,
 	"AuthOrganization":     `org_id name role status is_current`,
+	"TwoFactorStatus":      `isEnabled enabledAt? backupCodesRemaining?`,
+	"TwoFactorSetupData":   `secret qrCodeUrl manualEntryKey`,
+	"BackupCode":           `code isUsed usedAt?`,
+	"SecurityPolicies":     `teamId password session authentication updatedAt`,
+	"IPWhitelistSettings":  `teamId mode adminBypassEnabled entries groups`,
+	"IPWhitelistEntry":     `id teamId name ipAddress? ipRange? isActive createdAt createdBy`,
+	"ComplianceDocument":   `id framework name description fileUrl fileSize version validFrom validUntil? uploadedAt`,
+	"SecurityScore":        `totalScore maxScore categories recommendations lastCalculated`,
 	"Habit": `id skillId userId scheduleCron scheduleDescription? timezone lastRunAt? nextRunAt? runCount isActive config consecutiveFailures lastErrorMessage?
 		createdAt updatedAt`,
 	"HabitWithSkill": `id skillId userId scheduleCron scheduleDescription? timezone lastRunAt? nextRunAt? runCount isActive config consecutiveFailures lastErrorMessage?

@@ -47,6 +47,10 @@ func newTenant(t *testing.T, s *stack.Stack, name string) *tenant {
 	p := s.SignUp(name)
 	s.DB.Exec("update public.subscriptions set plan_id = 'enterprise' where organization_id = $1", p.OrgID)
 	v := &tenant{Person: p, ids: map[string]string{"provider": "anthropic"}, name: "Billing of " + name, secret: "secret of " + name}
+	v.ids["entryId"] = p.Do("POST", "/security/ip-whitelist/entries", map[string]any{"name": "Office of " + name, "ipAddress": "192.0.2.1"}).Want(201).String("id")
+	// Of the whole platform: whoever has the plan may read it.
+	v.ids["documentId"] = testdb.Value[string](s.DB, `with d as (insert into public.compliance_documents (framework, name, version, file_name, file_size, valid_from)
+		values ('gdpr', 'Report', '1', 'report.pdf', 1, now()) returning id) insert into private.compliance_files select id, 'x' from d returning document_id::text`)
 	v.ids["projectId"] = p.Do("POST", "/projects", map[string]any{"name": v.name, "description": v.secret, "privacy": "shared"}).Want(201).String("project.id")
 	path := "/projects/" + v.ids["projectId"]
 	v.ids["repoId"] = p.Do("POST", path+"/repositories", map[string]any{"provider": "github", "repositoryUrl": "https://github.com/a/" + strings.ToLower(name)}).Want(201).String("id")
@@ -138,6 +142,8 @@ var probes = map[string]any{
 	"updateIngestionProgress": map[string]any{"message": "evil"}, "saveProgressSnapshot": metrics, "completeIngestion": map[string]any{"metrics": metrics, "totalDurationSeconds": 1},
 	// Refuses in the socket, see TestTheSocketOfAnothersProjectIsClosed.
 	"watchProject": nil, "countConnections": nil,
+	"updateIpEntry": map[string]any{"name": "Taken over"}, "updateIpEntryPut": map[string]any{"name": "Taken over"}, "deleteIpEntry": nil,
+	"downloadComplianceDocument": nil,
 }
 
 var metrics = map[string]int{"totalFiles": 1, "filesProcessed": 1, "tokensProcessed": 1, "bytesProcessed": 1, "chunksCreated": 1, "errorsEncountered": 0}
@@ -145,7 +151,7 @@ var metrics = map[string]int{"totalFiles": 1, "filesProcessed": 1, "tokensProces
 // codes are the refusals of an id that is not there, by the parameter's name.
 var codes = map[string]string{"projectId": "PROJECT_NOT_FOUND", "repoId": "REPOSITORY_NOT_FOUND", "fileId": "FILE_NOT_FOUND",
 	"notificationId": "NOTIFICATION_NOT_FOUND", "skillId": "SKILL_NOT_FOUND", "executionId": "EXECUTION_NOT_FOUND",
-	"reflexId": "REFLEX_NOT_FOUND", "habitId": "HABIT_NOT_FOUND"}
+	"reflexId": "REFLEX_NOT_FOUND", "habitId": "HABIT_NOT_FOUND", "entryId": "NOT_FOUND"}
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 
@@ -183,7 +189,8 @@ func TestTenantsAreIsolated(t *testing.T) {
 	for _, op := range document.Operations {
 		names := placeholder.FindAllStringSubmatch(op.Path, -1)
 		// A provider's name is nobody's id: its key belongs to whoever asks (TestKeysOfOrganizations).
-		names = slices.DeleteFunc(names, func(match []string) bool { return match[1] == "provider" })
+		// Documents of the platform belong to no tenant (tests/security).
+		names = slices.DeleteFunc(names, func(match []string) bool { return match[1] == "provider" || match[1] == "documentId" })
 		if len(names) == 0 || isAdmin(op) {
 			continue
 		}
@@ -258,7 +265,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 			r := anna.In(t).Get(path).Want(200)
 			require.NotContains(t, string(r.Body), "Boris", path)
 			for name, id := range boris.ids {
-				if name == "provider" {
+				if name == "provider" || name == "documentId" {
 					continue
 				}
 				require.NotContains(t, string(r.Body), id, path)
@@ -297,7 +304,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 }
 
 // public operations are the contract's rows public and signed, and what serves documents and health.
-var publicOperations = []string{"health", "healthLive", "healthReady", "logIn", "logOut", "openSocket", "receiveDelivery", "receiveDeliveryByQuery",
+var publicOperations = []string{"health", "healthLive", "healthReady", "logIn", "logOut", "openSocket", "proveSecondFactor", "receiveDelivery", "receiveDeliveryByQuery",
 	"receiveSocketIO", "refreshSession", "sendSocketIO", "signUp", "unsubscribeMail",
 	// Judged after the upgrade, since browsers cannot read the status of a refused handshake.
 	"watchProject"}

@@ -247,7 +247,7 @@ create table public.compliance_documents (
   constraint compliance_documents_name_check check (char_length(name) between 1 and 200 and char_length(description) <= 2000),
   constraint compliance_documents_version_check check (char_length(version) between 1 and 50),
   constraint compliance_documents_file_name_check check (file_name ~ '^[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}$'),
-  constraint compliance_documents_file_size_check check (file_size between 1 and 8388608),
+  constraint compliance_documents_file_size_check check (file_size between 1 and 4194304),
   constraint compliance_documents_valid_until_check check (valid_until >= valid_from)
 );
 alter table public.compliance_documents enable row level security;

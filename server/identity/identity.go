@@ -136,10 +136,10 @@ func (i *Identity) Run(ctx context.Context) { i.toucher.Run(ctx) }
 // Close cancels key fetches under way.
 func (i *Identity) Close() { i.verifier.Close() }
 
-// ScaleRates multiplies the limits that all processes share of routes without login, which are those of signing in; never below one call.
+// ScaleRates multiplies the limits that all processes share of signing in and of what protects an account; never below one call.
 func ScaleRates(document *openapi.Document, factor float64) {
 	for _, op := range document.Operations {
-		if op.SharedRate != nil && op.Access == openapi.Public {
+		if op.SharedRate != nil && (op.Access == openapi.Public || op.Unrestricted) {
 			op.SharedRate.Limit = scaled(op.SharedRate.Limit, factor)
 		}
 	}

@@ -133,7 +133,7 @@ func (f *Feature) download(c *api.Call) error {
 func (f *Feature) file(c *api.Call, token string) error {
 	id := c.Path("documentId")
 	if !f.isSigned(id, token, time.Now()) {
-		return api.NewProblem(http.StatusUnauthorized, "UNAUTHENTICATED", "This link is not valid, or its time is over. Please ask for another one.", "token")
+		return api.NewProblem(http.StatusNotFound, "NOT_FOUND", "This link is not valid, or its time is over. Please ask for another one.", "token")
 	}
 	a, err := c.Server(c.Context(), "compliance_file", map[string]any{"documentId": id})
 	if err != nil {

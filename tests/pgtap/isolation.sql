@@ -65,6 +65,7 @@ begin
   insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at) values (v_user, v_org, v_skill, '0 9 * * *', now() + interval '1 day');
   insert into public.reflexes (user_id, organization_id, skill_id, trigger_type, trigger_config) values (v_user, v_org, v_skill, 'event', '{"eventName": "push"}');
   perform private.start_execution(v_skill, v_user, v_org, 'manual', null, '{}');
+  insert into public.ip_allow_list_entries (organization_id, name, network, is_range) values (v_org, 'Of ' || p_name, '192.0.2.1', false);
 end
 $$;
 select pg_temp.furnish('anna'), pg_temp.furnish('boris');

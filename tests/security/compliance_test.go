@@ -92,9 +92,9 @@ func TestComplianceClaimsNothingThatNobodyEntered(t *testing.T) {
 		require.Equal(t, `attachment; filename=soc2.pdf`, file.Header.Get("Content-Disposition"))
 		token := u.Query().Get("token")
 		for _, bad := range []string{"x", "1" + token, token + "A", "9" + token[1:], "1000000000." + strings.Split(token, ".")[1]} {
-			s.As("").Get("/"+u.Path+"?token="+url.QueryEscape(bad)).Problem(401, "UNAUTHENTICATED").Field("token")
+			s.As("").Get("/"+u.Path+"?token="+url.QueryEscape(bad)).Problem(404, "NOT_FOUND").Field("token")
 		}
-		s.As("").Get("/"+strings.Replace(u.Path, d.ID, uuid.NewString(), 1)+"?"+u.RawQuery).Problem(401, "UNAUTHENTICATED")
+		s.As("").Get("/"+strings.Replace(u.Path, d.ID, uuid.NewString(), 1)+"?"+u.RawQuery).Problem(404, "NOT_FOUND")
 	}
 
 	// A document keeps its content while only its words change, and goes with its last mention.

@@ -169,7 +169,7 @@ begin
         where x.id = v_id;
       end if;
     exception when check_violation or not_null_violation or invalid_parameter_value then
-      perform private.refuse_field(v_at, 'The document needs a name, a version, a plain file name, 1 byte to 8 MiB of content in base64, and an end after its beginning.');
+      perform private.refuse_field(v_at, 'The document needs a name, a version, a plain file name, 1 byte to 4 MiB of content in base64, and an end after its beginning.');
     end;
     if v_content is not null then
       insert into private.compliance_files as c (document_id, content) values (v_id, v_content)
