@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -101,8 +102,12 @@ type Rules struct {
 
 // JudgePassword refuses a new password (400 WEAK_PASSWORD) that the rules of the person's organizations do not allow, or that they had before.
 // organizationID is one that they are about to join, or empty. meets says whether the password meets the default policy.
-func (i *Identity) JudgePassword(c *api.Call, userID, organizationID, password string) (meets bool, err error) {
-	answer, err := c.Server(c.Context(), "password_rules", map[string]any{"user_id": orNull(userID), "organization_id": orNull(organizationID)})
+func (i *Identity) JudgePassword(ctx context.Context, userID, organizationID, password string) (meets bool, err error) {
+	args, err := json.Marshal(map[string]any{"user_id": orNull(userID), "organization_id": orNull(organizationID)})
+	if err != nil {
+		return false, err
+	}
+	answer, err := i.exec.Run(ctx, &api.Request{AsServer: true, SQL: api.ServerSQL("password_rules"), Args: []any{args}})
 	if err != nil {
 		return false, err
 	}
@@ -115,7 +120,7 @@ func (i *Identity) JudgePassword(c *api.Call, userID, organizationID, password s
 		return false, weak(missing, "The password does not have what is asked of it.")
 	}
 	for _, former := range rules.FormerHashes {
-		same, _, err := i.hasher.Check(c.Context(), former, password)
+		same, _, err := i.hasher.Check(ctx, former, password)
 		if err != nil {
 			return false, busy(err)
 		}
