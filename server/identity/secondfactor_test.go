@@ -23,7 +23,9 @@ func TestAPasswordIsHeldAgainstThePolicyOfItsOrganization(t *testing.T) {
 	for _, former := range []string{"Former-1", "Former-2", "Present-1"} {
 		db.Exec("update private.credentials set password_hash = $2, changed_at = changed_at + interval '1 s' where user_id = $1", user, hash(former))
 	}
-	policy := func(sql string) { db.Exec("update public.security_policies set "+sql+" where organization_id = $1", org) }
+	policy := func(sql string) {
+		db.Exec("update public.security_policies set "+sql+" where organization_id = $1", org)
+	}
 	refused := func(password, missing string) {
 		t.Helper()
 		_, err := i.JudgePassword(t.Context(), user, "", password)
