@@ -220,7 +220,8 @@ func (a *App) serve(c *fiber.Ctx) (err error) {
 	if e.handler != nil {
 		return e.handler(call)
 	}
-	request := &Request{Caller: call.Caller, Needs: e.op.Scope, SQL: e.sql, Args: []any{call.Params}, ReadOnly: e.op.ReadOnly, RequestID: id, ClientIP: call.ClientIP}
+	request := &Request{Caller: call.Caller, Needs: e.op.Scope, SQL: e.sql, Args: []any{call.Params}, ReadOnly: e.op.ReadOnly, Unrestricted: e.op.Unrestricted,
+		RequestID: id, ClientIP: call.ClientIP}
 	if call.key != "" && !e.op.ReadOnly && call.Caller != nil && call.Caller != Service {
 		request.SQL, request.Args = e.keyed, []any{call.Params, call.key, call.keyHash}
 	}

@@ -118,7 +118,7 @@ func (c *Call) Server(ctx context.Context, function string, p any) (Answer, erro
 }
 
 func (c *Call) request(context.Context) *Request {
-	return &Request{Caller: c.Caller, Needs: c.Op.Scope, ReadOnly: c.Op.ReadOnly, RequestID: c.RequestID, ClientIP: c.ClientIP}
+	return &Request{Caller: c.Caller, Needs: c.Op.Scope, ReadOnly: c.Op.ReadOnly, Unrestricted: c.Op.Unrestricted, RequestID: c.RequestID, ClientIP: c.ClientIP}
 }
 
 // Reply writes what Postgres answered.

@@ -58,6 +58,7 @@ type Waker interface {
 type Executor struct {
 	pool   *pgxpool.Pool
 	waker  Waker
+	warned func(caller *Caller, clientIP string)
 	places *places
 	enters [2]entering
 	// whole bounds a call on this side as well: a database that says nothing more keeps no limit, and handlers call without a deadline.
@@ -71,12 +72,13 @@ type Executor struct {
 var acquire = [2]time.Duration{kindRead: 2 * time.Second, kindWrite: 3 * time.Second}
 
 // entering are the statements in front of a call, with the limits of what follows. Each of their texts is prepared once a connection.
-type entering struct{ user, key, anonymous string }
+type entering struct{ user, free, key, anonymous string }
 
 func newEntering(limits db.Limits, readOnly string) entering {
 	// The limits come first: entering itself may meet a locked table.
 	before := "select " + limits.SQL() + ", set_config('transaction_read_only', '" + readOnly + "', true), "
-	return entering{user: before + "private.enter($1, $2, $3, $4, $5, $6), set_config('role', 'authenticated', true)",
+	const user = "private.enter($1, $2, $3, $4, $5, $6), set_config('role', 'authenticated', true)"
+	return entering{user: before + user, free: before + "set_config('app.unrestricted', 'on', true), " + user,
 		key:       before + "private.enter_key($1, $2, $3, $4), set_config('role', 'authenticated', true)",
 		anonymous: before + "private.enter_anonymous($1, $2), set_config('role', $3, true)"}
 }
@@ -90,10 +92,13 @@ func NewExecutor(pool *pgxpool.Pool, waker Waker) *Executor {
 		named:  config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement}
 }
 
+// OnWarning has f hear, after commit, that a caller came from an address that their organization's allow-list warns of. f must not block.
+func (x *Executor) OnWarning(f func(caller *Caller, clientIP string)) { x.warned = f }
+
 const (
 	// outcome is read by the statement of the call itself: what the function left for the edge.
 	outcome = `current_setting('response.status', true), current_setting('response.headers', true),
-		current_setting('app.emitted', true), current_setting('app.enqueued', true)`
+		current_setting('app.emitted', true), current_setting('app.enqueued', true), current_setting('app.warned', true)`
 )
 
 // CallSQL is the statement that calls an operation's function. Each has its own text, hence its own prepared statement and plan.
@@ -138,6 +143,8 @@ type Request struct {
 	Needs string
 	// AsServer leaves the role at the server's own instead of anon; used with ServerSQL.
 	AsServer bool
+	// Unrestricted lets a session in that lacks what its organization demands of it (openapi.Operation).
+	Unrestricted bool
 	// Payer is whose share of the connections the call takes, where that is not the caller's (or without one, the address's).
 	Payer *Caller
 }
@@ -272,6 +279,9 @@ func (x *Executor) once(ctx context.Context, r *Request) (Answer, timing, error)
 	if err != nil {
 		return Answer{}, t, err
 	}
+	if woken.warned && r.Caller != nil && x.warned != nil {
+		x.warned(r.Caller, r.ClientIP)
+	}
 	if x.waker != nil && (woken.events || woken.jobs) {
 		x.waker.Wake(woken.events, woken.jobs)
 	}
@@ -286,6 +296,8 @@ func (x *Executor) enter(r *Request) (string, []any) {
 		return e.anonymous, []any{r.RequestID, r.ClientIP, "service_role"}
 	case r.Caller != nil && r.Caller.Key != nil:
 		return e.key, []any{r.Caller.Key.Hash, r.needs(), r.RequestID, r.ClientIP}
+	case r.Caller != nil && r.Unrestricted:
+		return e.free, []any{r.Caller.UserID, r.Caller.SessionID, nullable(r.Caller.OrgHint), r.Caller.Claims, r.RequestID, r.ClientIP}
 	case r.Caller != nil:
 		return e.user, []any{r.Caller.UserID, r.Caller.SessionID, nullable(r.Caller.OrgHint), r.Caller.Claims, r.RequestID, r.ClientIP}
 	case r.AsServer:
@@ -305,7 +317,8 @@ func prepare(ctx context.Context, conn *pgx.Conn, statements ...string) error {
 	return nil
 }
 
-type woken struct{ events, jobs bool }
+// woken is what a call left behind: events, jobs, and a caller at an address that their organization wants to hear of.
+type woken struct{ events, jobs, warned bool }
 
 func read(results pgx.BatchResults) (Answer, woken, error) {
 	var a Answer
@@ -333,7 +346,7 @@ func read(results pgx.BatchResults) (Answer, woken, error) {
 				return a, w, fmt.Errorf("response.headers: %w", err)
 			}
 		}
-		w = woken{events: string(raw[3]) == "on", jobs: string(raw[4]) == "on"}
+		w = woken{events: string(raw[3]) == "on", jobs: string(raw[4]) == "on", warned: string(raw[5]) == "on"}
 	}
 	return a, w, rows.Err()
 }

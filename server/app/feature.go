@@ -14,6 +14,7 @@ import (
 	"kijko/server/profile"
 	"kijko/server/projects"
 	"kijko/server/reflexes"
+	"kijko/server/security"
 	"kijko/server/skills"
 	hosting "kijko/worker/connections"
 	"kijko/worker/gitfetch"
@@ -59,6 +60,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	a.features = append(a.features, a.reflexes, a.keys)
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
+		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),
 		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()),
 		&ingestion.Feature{Exec: exec, Git: git, Connected: keeper.Git},
 		connections.New(connections.Settings{Exec: exec, Git: git, Providers: providers, Keeper: keeper, Box: box, Origin: a.cfg.Origin(), AppURL: a.cfg.PublicURL,
@@ -88,7 +90,8 @@ func (handlersOnly) Close() error { return nil }
 // declare tells the database what this installation offers, for rules that depend on it. It is tried until the database is there.
 func (a *App) declare(ctx context.Context) {
 	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.mails, "app_url": a.cfg.PublicURL, "api_url": a.cfg.Origin(),
-		"providers": a.models.Offers(), "execution_days": a.cfg.ExecutionDays})
+		"providers": a.models.Offers(), "execution_days": a.cfg.ExecutionDays, "encryption": a.cfg.EncryptionKey != "",
+		"data_residency": map[string]any{"region": a.cfg.DataRegion, "country": a.cfg.DataCountry, "provider": a.cfg.DataProvider, "certifications": []string{}}})
 	if err != nil {
 		return
 	}

@@ -50,6 +50,9 @@ type Config struct {
 	GitHubSignIn bool `env:"GITHUB_ENABLED" envDefault:"false" doc:"The same for GitHub."`
 
 	ExecutionWait time.Duration `env:"KIJKO_EXECUTION_WAIT" envDefault:"120s" doc:"How long a request waits for the end of the run that it started."`
+	DataRegion    string        `env:"KIJKO_DATA_REGION" envDefault:"Unknown" doc:"Where the data of this installation is, as the compliance page shows it: region."`
+	DataCountry   string        `env:"KIJKO_DATA_COUNTRY" envDefault:"Unknown" doc:"The country of it, such as Germany."`
+	DataProvider  string        `env:"KIJKO_DATA_PROVIDER" envDefault:"Unknown" doc:"Whose machines they are, such as Hetzner."`
 	ExecutionDays int           `env:"KIJKO_EXECUTION_DAYS" envDefault:"90" doc:"Days that the numbers of runs are kept, at least 90; their texts go after 30."`
 
 	SocketsMax int `env:"KIJKO_SOCKETS_PER_USER" envDefault:"30" doc:"Open WebSockets per person."`

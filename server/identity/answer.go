@@ -31,6 +31,11 @@ type result struct {
 
 	PasswordHash string `json:"password_hash"`
 
+	// Of a second factor: the sealed secret and which try this is; whether the device is remembered.
+	Secret       string `json:"secret"`
+	Attempt      int    `json:"attempt"`
+	IsRemembered bool   `json:"is_remembered"`
+
 	// Ended is what Keycloak calls the sessions that signing out has ended.
 	Ended []endedSession `json:"ended"`
 
@@ -100,16 +105,21 @@ type tokenResponse struct {
 	RefreshToken string `json:"refresh_token"`
 	TokenType    string `json:"token_type"`
 	ExpiresIn    int    `json:"expires_in"`
+	DeviceToken  string `json:"device_token,omitempty"`
 }
 
-// tokens makes the answer for a session.
-func (i *Identity) tokens(session result, refresh string) ([]byte, error) {
+// tokens makes the answer for a session. device is the token of a device, if the session remembers it.
+func (i *Identity) tokens(session result, refresh, device string) ([]byte, error) {
 	token, err := i.issuer.Mint(auth.Access{UserID: session.UserID, SessionID: session.SessionID, OrgID: session.OrgID, Email: session.Email,
 		EmailVerified: session.EmailVerified, FirstName: session.FirstName, LastName: session.LastName})
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(tokenResponse{AccessToken: token.Raw, RefreshToken: refresh, TokenType: "Bearer", ExpiresIn: token.ExpiresIn})
+	answer := tokenResponse{AccessToken: token.Raw, RefreshToken: refresh, TokenType: "Bearer", ExpiresIn: token.ExpiresIn}
+	if session.IsRemembered {
+		answer.DeviceToken = device
+	}
+	return json.Marshal(answer)
 }
 
 func (i *Identity) setCookie(c *api.Call, session result) {

@@ -12,7 +12,9 @@ import (
 	"kijko/server/api"
 	"kijko/server/auth"
 	"kijko/server/config"
+	"kijko/server/security"
 	"kijko/worker/keycloak"
+	"kijko/worker/seal"
 )
 
 // Assemble builds an Identity from the settings. pool belongs to the server's role. Without JWT_PRIVATE_KEY a development
@@ -41,6 +43,17 @@ func Assemble(ctx context.Context, cfg config.Config, pool *pgxpool.Pool, exec *
 	}
 	if deps.Hasher, err = auth.NewHasher(0); err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
+	}
+	keys, err := cfg.EncryptionKeys()
+	if err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
+	if len(keys) > 0 {
+		box, err := seal.New(keys...)
+		if err != nil {
+			return nil, fmt.Errorf("identity: %w", err)
+		}
+		deps.Codes = security.NewCodes(box)
 	}
 	return New(deps)
 }

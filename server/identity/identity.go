@@ -12,6 +12,7 @@ import (
 	"kijko/server/api"
 	"kijko/server/auth"
 	"kijko/server/openapi"
+	"kijko/server/security"
 )
 
 // sessionRefreshes is how often one session may refresh in a minute (contract 40, 1.9).
@@ -26,6 +27,8 @@ type Deps struct {
 	Issuer   *auth.Issuer
 	Hasher   *auth.Hasher
 	Cookies  *auth.Cookies
+	// Codes judges second factors; nil without an encryption key.
+	Codes *security.Codes
 	// SealKey protects stored answers of public routes; 32 bytes, required with Issuer.
 	SealKey []byte
 	// InsecureCookies leaves out Secure: development without TLS.
@@ -57,6 +60,7 @@ type Identity struct {
 	issuer          *auth.Issuer
 	hasher          *auth.Hasher
 	cookies         *auth.Cookies
+	codes           *security.Codes
 	sealKey         []byte
 	insecureCookies bool
 	sessionLimit    int
@@ -90,7 +94,7 @@ func New(deps Deps) (*Identity, error) {
 		deps.RateFactor = 1
 	}
 	return &Identity{
-		exec: deps.Exec, verifier: deps.Verifier, issuer: deps.Issuer, hasher: deps.Hasher, cookies: deps.Cookies, sealKey: deps.SealKey,
+		exec: deps.Exec, verifier: deps.Verifier, issuer: deps.Issuer, hasher: deps.Hasher, cookies: deps.Cookies, codes: deps.Codes, sealKey: deps.SealKey,
 		insecureCookies: deps.InsecureCookies, sessionLimit: scaled(sessionRefreshes, deps.RateFactor),
 		linkLimit: scaled(linkRequests, deps.RateFactor), provider: deps.Provider, brokers: deps.Brokers, origins: deps.Origins, callbackURL: deps.CallbackURL, callers: newCallers(maxCallers), toucher: NewToucher(deps.Pool, deps.Log), log: deps.Log,
 	}, nil
@@ -99,7 +103,7 @@ func New(deps Deps) (*Identity, error) {
 // Handlers are the operations of identity that are answered in Go, by operationId.
 func (i *Identity) Handlers() map[string]api.Handler {
 	return map[string]api.Handler{
-		"signUp": i.builtin(i.signUp), "logIn": i.builtin(i.logIn), "refreshSession": i.builtin(i.refreshSession),
+		"signUp": i.builtin(i.signUp), "logIn": i.builtin(i.logIn), "proveSecondFactor": i.builtin(i.proveSecondFactor), "refreshSession": i.builtin(i.refreshSession),
 		"switchOrganization": i.builtin(i.switchOrganization), "logOut": i.logOut,
 		"forgotPassword": i.builtin(i.forgotPassword), "resetPassword": i.builtin(i.resetPassword), "requestMagicLink": i.builtin(i.requestMagicLink),
 		"verifyMagicLink": i.builtin(i.verifyMagicLink), "changePassword": i.builtin(i.changePassword), "startOAuth": i.builtin(i.startOAuth), "finishOAuth": i.builtin(i.finishOAuth),
@@ -130,6 +134,9 @@ func (i *Identity) Mount(app *fiber.App) {
 	}
 }
 
+// Hasher hashes and checks passwords, in a queue that all of them share.
+func (i *Identity) Hasher() *auth.Hasher { return i.hasher }
+
 // Issuer signs the tokens of this installation; nil where an external provider does.
 func (i *Identity) Issuer() *auth.Issuer { return i.issuer }
 
@@ -142,10 +149,11 @@ func (i *Identity) Run(ctx context.Context) { i.toucher.Run(ctx) }
 // Close cancels key fetches under way.
 func (i *Identity) Close() { i.verifier.Close() }
 
-// ScaleRates multiplies the limits that all processes share of signing in and of what protects an account (those of 15 minutes); never below one call.
+// ScaleRates multiplies the limits that all processes share of signing in and of what protects an account (those of 15 minutes, and those open to
+// restricted sessions); never below one call.
 func ScaleRates(document *openapi.Document, factor float64) {
 	for _, op := range document.Operations {
-		if op.SharedRate != nil && (op.Access == openapi.Public || op.SharedRate.Per >= 900) {
+		if op.SharedRate != nil && (op.Access == openapi.Public || op.Unrestricted || op.SharedRate.Per >= 900) {
 			op.SharedRate.Limit = scaled(op.SharedRate.Limit, factor)
 		}
 	}

@@ -64,24 +64,15 @@ func (i *Identity) resetPassword(c *api.Call) error {
 	if err != nil {
 		return err
 	}
-	if err := weak(auth.DefaultPolicy().Missing(body.Password),
-		"The password must have 8 to 128 characters, with an upper-case letter, a lower-case letter and a digit."); err != nil {
+	meets, err := i.JudgePassword(c.Context(), account.UserID, body.Password)
+	if err != nil {
 		return err
-	}
-	if account.PasswordHash != "" {
-		same, _, err := i.hasher.Check(c.Context(), account.PasswordHash, body.Password)
-		if err != nil {
-			return busy(err)
-		}
-		if same {
-			return weak([]string{"reused"}, "The password must not be the present one.")
-		}
 	}
 	fresh, err := i.hasher.Hash(c.Context(), body.Password)
 	if err != nil {
 		return busy(err)
 	}
-	if _, err := i.server(c, "finish_reset", map[string]any{"reset_hash": hash, "new_hash": fresh, "meets_policy": true}); err != nil {
+	if _, err := i.server(c, "finish_reset", map[string]any{"reset_hash": hash, "new_hash": fresh, "meets_policy": meets}); err != nil {
 		return err
 	}
 	return c.Reply(api.Answer{})

@@ -20,20 +20,28 @@ import (
 // and the first answer is given again for 24 hours.
 func (i *Identity) signIn(c *api.Call, function string, args map[string]any) error {
 	args["user_agent"] = userAgent(c)
+	challenge, err := addChallenge(args)
+	if err != nil {
+		return err
+	}
 	key := string(c.Ctx.Request().Header.Peek("Idempotency-Key"))
 	if key != "" {
-		return i.signInOnce(c, function, key, args)
+		return withChallenge(i.signInOnce(c, function, key, args), challenge)
 	}
 	refresh, hash, err := auth.NewSecret()
 	if err != nil {
 		return err
 	}
-	args["token_hash"] = hex.EncodeToString(hash)
-	session, err := i.server(c, function, args)
+	device, deviceHash, err := auth.NewSecret()
 	if err != nil {
 		return err
 	}
-	body, err := i.tokens(session, refresh)
+	args["token_hash"], args["remembered_hash"] = hex.EncodeToString(hash), hex.EncodeToString(deviceHash)
+	session, err := i.server(c, function, args)
+	if err != nil {
+		return withChallenge(err, challenge)
+	}
+	body, err := i.tokens(session, refresh, device)
 	if err != nil {
 		return err
 	}
@@ -56,7 +64,12 @@ func (i *Identity) signInOnce(c *api.Call, function, key string, args map[string
 	if err != nil {
 		return err
 	}
+	device, err := seal.deviceToken(nonce)
+	if err != nil {
+		return err
+	}
 	name := seal.name()
+	args["remembered_hash"] = hex.EncodeToString(auth.HashSecret(device))
 	args["token_hash"] = hex.EncodeToString(auth.HashSecret(refresh))
 	args["function"], args["key"], args["nonce"] = function, name, hex.EncodeToString(nonce)
 	args["request"] = hex.EncodeToString(seal.digest("request", c.Body))
@@ -73,9 +86,12 @@ func (i *Identity) signInOnce(c *api.Call, function, key string, args map[string
 		if refresh, err = seal.refreshToken(nonce); err != nil {
 			return err
 		}
+		if device, err = seal.deviceToken(nonce); err != nil {
+			return err
+		}
 	}
 	if session.Sealed == nil {
-		if session.Sealed, err = i.keepAnswer(c, seal, name, session, refresh); err != nil {
+		if session.Sealed, err = i.keepAnswer(c, seal, name, session, refresh, device); err != nil {
 			return err
 		}
 	}
@@ -87,8 +103,8 @@ func (i *Identity) signInOnce(c *api.Call, function, key string, args map[string
 }
 
 // keepAnswer makes the answer and stores it sealed; of several processes that do, the first one counts for all.
-func (i *Identity) keepAnswer(c *api.Call, seal sealer, name string, session result, refresh string) ([]byte, error) {
-	body, err := i.tokens(session, refresh)
+func (i *Identity) keepAnswer(c *api.Call, seal sealer, name string, session result, refresh, device string) ([]byte, error) {
+	body, err := i.tokens(session, refresh, device)
 	if err != nil {
 		return nil, err
 	}
@@ -141,6 +157,11 @@ func (s sealer) derive(purpose string, nonce []byte) ([]byte, error) {
 
 func (s sealer) refreshToken(nonce []byte) (string, error) {
 	raw, err := s.derive("refresh token", nonce)
+	return base64.RawURLEncoding.EncodeToString(raw), err
+}
+
+func (s sealer) deviceToken(nonce []byte) (string, error) {
+	raw, err := s.derive("device token", nonce)
 	return base64.RawURLEncoding.EncodeToString(raw), err
 }
 

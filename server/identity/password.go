@@ -4,7 +4,6 @@ import (
 	"maps"
 
 	"kijko/server/api"
-	"kijko/server/auth"
 )
 
 // changePassword answers POST /profile/password. All other sessions of the person end.
@@ -29,31 +28,25 @@ func (i *Identity) changePassword(c *api.Call) error {
 	if !correct {
 		return api.NewProblem(400, "INVALID_PASSWORD", "The current password is not correct.", "currentPassword")
 	}
-	if err := weakNew(auth.DefaultPolicy().Missing(body.New),
-		"The password must have 8 to 128 characters, with an upper-case letter, a lower-case letter and a digit."); err != nil {
-		return err
-	}
-	if same, _, err := i.hasher.Check(c.Context(), account.PasswordHash, body.New); err != nil {
-		return busy(err)
-	} else if same {
-		return weakNew([]string{"reused"}, "The password must not be the present one.")
+	meets, err := i.JudgePassword(c.Context(), c.Caller.UserID, body.New)
+	if err != nil {
+		return ofNewPassword(err)
 	}
 	fresh, err := i.hasher.Hash(c.Context(), body.New)
 	if err != nil {
 		return busy(err)
 	}
 	p := maps.Clone(caller)
-	p["checked_hash"], p["new_hash"], p["meets_policy"] = account.PasswordHash, fresh, true
+	p["checked_hash"], p["new_hash"], p["meets_policy"] = account.PasswordHash, fresh, meets
 	if _, err := i.server(c, "finish_password_change", p); err != nil {
 		return err
 	}
 	return c.Reply(api.Answer{})
 }
 
-// weakNew is weak about the field of a change.
-func weakNew(missing []string, message string) error {
-	err := weak(missing, message)
-	if p, ok := err.(*api.Problem); ok {
+// ofNewPassword names the field of a change in a refusal.
+func ofNewPassword(err error) error {
+	if p, ok := err.(*api.Problem); ok && p.Field == "password" {
 		p.Field = "newPassword"
 	}
 	return err

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -28,6 +29,11 @@ func (i *Identity) signUp(c *api.Call) error {
 	}
 	if strings.EqualFold(visible(body.Email), visible(body.Password)) {
 		return weak([]string{}, "The password must not be the e-mail address.")
+	}
+	if body.InvitationToken != "" {
+		if err := i.judgeInvited(c.Context(), body.InvitationToken, body.Password); err != nil {
+			return err
+		}
 	}
 	hash, err := i.hasher.Hash(c.Context(), body.Password)
 	if err != nil {
@@ -72,8 +78,10 @@ func busy(err error) error {
 // logIn answers POST /auth/login. The password of an unknown address is checked against a decoy, which takes as long.
 func (i *Identity) logIn(c *api.Call) error {
 	var body struct {
-		Email    string `json:"email"`
-		Password string `json:"password"`
+		Email       string `json:"email"`
+		Password    string `json:"password"`
+		TOTPCode    string `json:"totp_code"`
+		DeviceToken string `json:"device_token"`
 	}
 	if err := c.Decode(&body); err != nil {
 		return err
@@ -92,5 +100,12 @@ func (i *Identity) logIn(c *api.Call) error {
 			return busy(err)
 		}
 	}
-	return i.signIn(c, "finish_login", args)
+	if body.DeviceToken != "" {
+		args["device_hash"] = hex.EncodeToString(auth.HashSecret(body.DeviceToken))
+	}
+	err = i.signIn(c, "finish_login", args)
+	if challenge := challengeOf(err); challenge != "" && body.TOTPCode != "" {
+		return i.secondFactor(c, challenge, body.TOTPCode, false)
+	}
+	return err
 }

@@ -99,21 +99,23 @@ type Param struct {
 
 // Operation is one method on one path.
 type Operation struct {
-	ID         string
-	Method     string
-	Path       string
-	Function   string
-	Access     Access
-	Cookie     Cookie
-	ReadOnly   bool
-	Success    int
-	MaxBody    int64
-	Params     []Param
-	BodyType   string
-	body       *jsonschema.Schema
-	needsBody  bool
-	Rate       *Rate
-	SharedRate *Rate
+	ID       string
+	Method   string
+	Path     string
+	Function string
+	Access   Access
+	Cookie   Cookie
+	// Unrestricted operations are open to sessions that lack what their organization demands: a second factor, a young password.
+	Unrestricted bool
+	ReadOnly     bool
+	Success      int
+	MaxBody      int64
+	Params       []Param
+	BodyType     string
+	body         *jsonschema.Schema
+	needsBody    bool
+	Rate         *Rate
+	SharedRate   *Rate
 	// Scope is what an API key needs: read, write, admin or never; empty where no credential is asked for.
 	Scope string
 	// Counted says that a request with an API key costs a unit of api_calls.
@@ -401,6 +403,7 @@ func (c opCompiler) operation(method, path string, raw map[string]any) (*Operati
 		return nil, fmt.Errorf("operationId is missing")
 	}
 	op.Function, _ = raw["x-function"].(string)
+	op.Unrestricted = unrestricted(method, path)
 	if access, ok := raw["x-access"].(string); ok {
 		op.Access = Access(access)
 	}
@@ -434,6 +437,17 @@ func (c opCompiler) operation(method, path string, raw map[string]any) (*Operati
 		return nil, err
 	}
 	return op, c.answers(op, raw)
+}
+
+// unrestricted is the list of contract 40, 1.5: what mends a restricted session, and what tells who one is.
+func unrestricted(method, path string) bool {
+	switch path {
+	case "/profile":
+		return method == "GET" || method == "PATCH" || method == "PUT"
+	case "/profile/password", "/security/2fa":
+		return true
+	}
+	return strings.HasPrefix(path, "/auth/") || strings.HasPrefix(path, "/security/2fa/")
 }
 
 func rateOf(raw any) (*Rate, error) {

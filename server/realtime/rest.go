@@ -114,6 +114,9 @@ func asProblem(err error) error {
 	case CloseRevoked:
 		return api.NewProblem(http.StatusUnauthorized, "SESSION_REVOKED", "This session has ended. Please sign in again.", "")
 	case CloseForbidden:
+		if rules[refused.reason] != nil {
+			return api.NewProblem(http.StatusForbidden, refused.reason, "A rule of your organization does not let this session in.", "")
+		}
 		return api.NewProblem(http.StatusForbidden, "FORBIDDEN", "This credential is not for this.", "")
 	}
 	return api.NewProblem(http.StatusUnauthorized, "UNAUTHENTICATED", "Please sign in.", "")

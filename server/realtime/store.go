@@ -64,7 +64,17 @@ func refusalOf(code string) *refusal {
 	case "hidden":
 		return errHidden
 	}
+	if held := rules[code]; held != nil {
+		return held
+	}
 	return errNoMember
+}
+
+// rules are refusals by what an organization demands of its people. A client that knows the code can send them where it is mended.
+var rules = map[string]*refusal{
+	"IP_NOT_ALLOWED":            {CloseForbidden, "IP_NOT_ALLOWED"},
+	"TWO_FACTOR_SETUP_REQUIRED": {CloseForbidden, "TWO_FACTOR_SETUP_REQUIRED"},
+	"PASSWORD_EXPIRED":          {CloseForbidden, "PASSWORD_EXPIRED"},
 }
 
 // ask is a room that somebody wants to be in, and from where on they missed its events.

@@ -117,6 +117,14 @@ var shapes = map[string]string{
 	"TokenResponse":        `access_token refresh_token token_type expires_in device_token?`,
 	"AuthUser":             `id email first_name last_name org_id roles plan email_verified two_factor_enabled`,
 	"AuthOrganization":     `org_id name role status is_current`,
+	"TwoFactorStatus":      `isEnabled enabledAt? backupCodesRemaining?`,
+	"TwoFactorSetupData":   `secret qrCodeUrl manualEntryKey`,
+	"BackupCode":           `code isUsed usedAt?`,
+	"SecurityPolicies":     `teamId password session authentication updatedAt`,
+	"IPWhitelistSettings":  `teamId mode adminBypassEnabled entries groups`,
+	"IPWhitelistEntry":     `id teamId name ipAddress? ipRange? isActive createdAt createdBy`,
+	"ComplianceDocument":   `id framework name description fileUrl fileSize version validFrom validUntil? uploadedAt`,
+	"SecurityScore":        `totalScore maxScore categories recommendations lastCalculated`,
 	"Habit": `id skillId userId scheduleCron scheduleDescription? timezone lastRunAt? nextRunAt? runCount isActive config consecutiveFailures lastErrorMessage?
 		createdAt updatedAt`,
 	"HabitWithSkill": `id skillId userId scheduleCron scheduleDescription? timezone lastRunAt? nextRunAt? runCount isActive config consecutiveFailures lastErrorMessage?

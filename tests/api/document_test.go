@@ -290,7 +290,9 @@ func TestOperationsNameTheirClientFunction(t *testing.T) {
 				continue // not served yet
 			}
 			checked++
-			require.Equal(t, cmp.Or(call[2], call[1])+"."+call[3], d.operation(op)["x-client-name"], "%s %s: set x-client-name to what %s says", row[0], row[1], file)
+			// No identifier begins with a digit.
+			module := strings.Replace(cmp.Or(call[2], call[1]), "2fa", "twoFactor", 1)
+			require.Equal(t, module+"."+call[3], d.operation(op)["x-client-name"], "%s %s: set x-client-name to what %s says", row[0], row[1], file)
 		}
 	}
 	require.Greater(t, checked, 80)

@@ -8,7 +8,15 @@ const (
 	ReflexWebhook = "reflex webhook"
 	// APIKey is a new API key in an answer that is kept for its Idempotency-Key.
 	APIKey = "api key"
+	// ComplianceLink is under the digest that makes a link to a document good for some minutes.
+	ComplianceLink = "compliance link"
 )
+
+// SecondFactor is the secret of a person's authenticator app, SecondFactorCodes the codes that are shown once; of one person each.
+func SecondFactor(userID string) string { return "second factor " + userID }
+
+// SecondFactorCodes see SecondFactor.
+func SecondFactorCodes(userID string) string { return "backup codes " + userID }
 
 // ProviderKey is an organization's own key at a model provider: what is sealed for one organization and provider opens for no other.
 func ProviderKey(organizationID, provider string) string {

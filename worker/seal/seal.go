@@ -14,6 +14,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -29,6 +30,7 @@ var ErrOpen = errors.New("seal: the text cannot be opened")
 type Box struct {
 	first string
 	keys  map[string]cipher.AEAD
+	raw   [][]byte // for digests, in order
 }
 
 // New takes keys of 32 bytes; the first seals.
@@ -54,6 +56,7 @@ func New(keys ...[]byte) (*Box, error) {
 			b.first = name
 		}
 		b.keys[name] = aead
+		b.raw = append(b.raw, slices.Clone(key))
 	}
 	return b, nil
 }

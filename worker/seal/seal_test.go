@@ -78,3 +78,18 @@ func TestNewRefusesBadKeys(t *testing.T) {
 	_, err = seal.New(key(1), []byte("short"))
 	require.ErrorContains(t, err, "key 2")
 }
+
+func TestDigests(t *testing.T) {
+	digests := func(b *seal.Box, purpose, text string) [][]byte {
+		sums, err := b.Digests(purpose, []byte(text))
+		require.NoError(t, err)
+		return sums
+	}
+	old, rotated := box(t, key(1)), box(t, key(2), key(1))
+	require.Len(t, digests(old, "codes", "A1B2")[0], 32)
+	require.Equal(t, digests(old, "codes", "A1B2"), digests(old, "codes", "A1B2"), "the same text has the same digest")
+	require.NotEqual(t, digests(old, "codes", "A1B2"), digests(old, "links", "A1B2"), "under one purpose")
+	require.NotEqual(t, digests(old, "codes", "A1B2"), digests(old, "codes", "A1B3"))
+	require.Equal(t, digests(old, "codes", "A1B2")[0], digests(rotated, "codes", "A1B2")[1], "an old key still recognizes it")
+	require.NotEqual(t, digests(rotated, "codes", "A1B2")[0], digests(rotated, "codes", "A1B2")[1])
+}

@@ -15,37 +15,63 @@ language sql immutable parallel safe
 return case when p_text ~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$' then p_text::uuid end;
 comment on function private.as_uuid is 'The text as a uuid, or null where it is none.';
 
--- The user whom the claims mean, if their session is alive: our own tokens carry `sid`, and Supabase Auth carries `session_id`.
-create or replace function private.claimed_user_id() returns uuid
+-- The session that the claims mean, if it is alive: our own tokens carry `sid`, and Supabase Auth carries `session_id`.
+create or replace function private.claimed_session(out user_id uuid, out signed_in_at timestamptz, out last_active_at timestamptz)
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return (
-    select s.user_id
-    from private.sessions s
-    where s.id = private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id'))
-      -- Our own tokens name the user; those of another issuer (Supabase Auth) name the account that is linked to the user.
-      and s.user_id = coalesce(
-        (select i.user_id from private.identities i where i.issuer = private.claims() ->> 'iss' and i.subject = private.claims() ->> 'sub'),
-        private.as_uuid(private.claims() ->> 'sub'))
-      and s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now()
-  );
+  select s.user_id, s.signed_in_at, s.last_active_at into user_id, signed_in_at, last_active_at
+  from private.sessions s
+  where s.id = private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id'))
+    -- Our own tokens name the user; those of another issuer (Supabase Auth) name the account that is linked to the user.
+    and s.user_id = coalesce(
+      (select i.user_id from private.identities i where i.issuer = private.claims() ->> 'iss' and i.subject = private.claims() ->> 'sub'),
+      private.as_uuid(private.claims() ->> 'sub'))
+    and s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now();
 end
 $$;
-comment on function private.claimed_user_id is 'User of the claims when their session is alive; used only where nobody entered. Judges: reads the caller''s own claims only.';
+comment on function private.claimed_session is 'Living session of the claims, not yet held to its organization''s rules. Judges: callable by functions of ours only.';
 
--- Organization and role that the claims ask for, if the membership is active now.
-create or replace function private.claimed_membership(out org_id uuid, out org_role text)
+create or replace function private.claimed_org_id() returns uuid
+language sql stable parallel safe
+return private.as_uuid(coalesce(private.claims() ->> 'org_id', private.claims() ->> 'organization_id', private.claims() -> 'app_metadata' ->> 'org_id'));
+comment on function private.claimed_org_id is 'Organization that the claims ask for; a wish until the membership is judged.';
+
+-- The user whom the claims mean, if their session is alive and their organization lets it in.
+create or replace function private.claimed_user_id() returns uuid
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+declare
+  v record;
+begin
+  select * into v from private.claimed_session();
+  if v.user_id is null then
+    return null;
+  end if;
+  return case when private.claims_refusal(v.user_id, v.signed_in_at, v.last_active_at) is null then v.user_id end;
+end
+$$;
+comment on function private.claimed_user_id is
+  'User of the claims when their session is alive and no rule of their organization refuses it; used only where nobody entered. Judges: reads the caller''s own claims only.';
+
+create or replace function private.membership_of(p_user_id uuid, out org_id uuid, out org_role text)
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
   select m.organization_id, m.role into org_id, org_role
   from public.memberships m
   join public.users u on u.id = m.user_id
-  where m.user_id = private.claimed_user_id()
-    and m.status = 'active'
-    and m.organization_id = coalesce(private.as_uuid(coalesce(private.claims() ->> 'org_id', private.claims() ->> 'organization_id',
-      private.claims() -> 'app_metadata' ->> 'org_id')), u.default_organization_id);
+  where m.user_id = p_user_id and m.status = 'active' and m.organization_id = coalesce(private.claimed_org_id(), u.default_organization_id);
+end
+$$;
+comment on function private.membership_of is 'Active membership of a user that the claims ask for. Judges: callable by functions of ours only.';
+
+-- Organization and role that the claims ask for, if the membership is active now.
+create or replace function private.claimed_membership(out org_id uuid, out org_role text)
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  select * into org_id, org_role from private.membership_of(private.claimed_user_id());
 end
 $$;
 comment on function private.claimed_membership is 'Active membership that the claims mean; used only where nobody entered. Judges: reads the caller''s own claims only.';

@@ -14,7 +14,8 @@ begin
     perform private.refuse(403, 'FORBIDDEN', 'Only the server may do this.');
   end if;
 
-  select s.user_id, s.revoked_at, s.expires_at, s.idle_expires_at, m.organization_id, m.role, m.status
+  select s.user_id, s.revoked_at, s.expires_at, s.idle_expires_at, s.signed_in_at, s.last_active_at, u.two_factor_enabled_at,
+      m.organization_id, m.role, m.status, m.is_guarded
     into v
   from private.sessions s
   join public.users u on u.id = s.user_id
@@ -32,6 +33,10 @@ begin
   elsif v.status is distinct from 'active' then
     perform private.refuse(403, 'ORG_REQUIRED', 'You are not an active member of this organization.');
   end if;
+  if v.is_guarded then
+    perform private.enter_guarded(p_user_id, v.organization_id, v.role, v.two_factor_enabled_at is not null, v.signed_in_at, v.last_active_at,
+      p_client_ip, p_session_id);
+  end if;
 
   perform
     set_config('app.user_id', v.user_id::text, true),
@@ -46,7 +51,7 @@ begin
 end
 $$;
 comment on function private.enter is
-  'Judges session and membership and makes the caller known to the transaction. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED.';
+  'Judges session, membership and the organization''s rules, and makes the caller known to the transaction. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED, and those of private.enter_guarded.';
 grant execute on function private.enter to kijko_server;
 
 -- The same door for requests without a user: public routes, and work of the service itself.
@@ -71,17 +76,23 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_user uuid;
+  v_refusal text;
   v_membership record;
 begin
   perform set_config('app.user_id', '', true), set_config('app.org_id', '', true), set_config('app.org_role', '', true);
   if private.claims() ->> 'sub' is null then
     return;
   end if;
-  v_user := private.claimed_user_id();
+  select c.user_id, private.claims_refusal(c.user_id, c.signed_in_at, c.last_active_at) into v_user, v_refusal from private.claimed_session() c;
   if v_user is null then
     perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
+  elsif v_refusal is not null and not (v_refusal in ('TWO_FACTOR_SETUP_REQUIRED', 'PASSWORD_EXPIRED')
+    -- What a restricted session may still do past our server; the gateway says which path was called.
+    and coalesce(current_setting('request.path', true), '') ~ '^(/rest/v1)?/rpc/(get_me|list_organizations|get_profile|update_profile|get_two_factor)$')
+  then
+    perform private.refuse_guarded(v_refusal);
   end if;
-  select * into v_membership from private.claimed_membership();
+  select * into v_membership from private.membership_of(v_user);
   if v_membership.org_id is null then
     perform private.refuse(403, 'ORG_REQUIRED', 'You are not an active member of this organization.');
   end if;
@@ -90,7 +101,7 @@ begin
 end
 $$;
 comment on function private.enter_claims is
-  'PostgREST''s pre-request hook: makes the caller known by their claims. Judges: only the claims of this request. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED.';
+  'PostgREST''s pre-request hook: makes the caller known by their claims. Judges: only the claims of this request. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED, and those of private.refuse_guarded.';
 grant execute on function private.enter_claims to anon, authenticated, service_role;
 
 do $$

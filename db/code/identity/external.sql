@@ -90,11 +90,11 @@ begin
     v_session_id := gen_random_uuid();
   end if;
   insert into private.sessions (id, user_id, organization_id, issuer, external_key, provider, authenticated_at, method, user_agent, client_ip,
-    created_at, last_active_at, expires_at, idle_expires_at)
+    created_at, last_active_at, expires_at, idle_expires_at, signed_in_at, signed_in_by)
   -- A hint is judged by private.enter at each request, also a false one; without it the session keeps to the default organization.
   values (v_session_id, v_user_id, case when v_hint = v_org_id then v_hint end, p ->> 'issuer', p ->> 'session_key', p ->> 'provider',
     v_authenticated_at, 'sso', left(p ->> 'user_agent', 500), nullif(current_setting('app.client_ip', true), ''), v_issued_at, p_at,
-    v_issued_at + interval '90 days', v_issued_at + interval '90 days');
+    v_issued_at + interval '90 days', v_issued_at + interval '90 days', v_issued_at, 'sso');
   perform private.record_sign_in(v_user_id, v_org_id, v_session_id, 'sso', left(p ->> 'user_agent', 500));
   return jsonb_build_object('user_id', v_user_id, 'session_id', v_session_id);
 end
@@ -146,6 +146,10 @@ begin
   delete from private.credentials c where c.user_id = p_user_id;
   delete from private.identities i where i.user_id = p_user_id;
   delete from private.account_tokens t where t.user_id = p_user_id and t.used_at is null;
+  delete from private.second_factors f where f.user_id = p_user_id;
+  delete from private.backup_codes b where b.user_id = p_user_id;
+  delete from private.remembered_devices d where d.user_id = p_user_id;
+  update public.api_keys k set revoked_at = p_at where k.user_id = p_user_id and k.revoked_at is null;
   perform private.revoke_session(s.id, 'account_claimed', p_at) from private.sessions s where s.user_id = p_user_id and s.revoked_at is null;
   update public.users u set email_verified_at = p_at, two_factor_enabled_at = null where u.id = p_user_id;
 end

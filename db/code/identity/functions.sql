@@ -149,7 +149,7 @@ end;
 comment on function private.issue_refresh_token is 'Stores the SHA-256 (hex) of a new refresh token. Judges: callable by definer functions of ours only.';
 
 -- p holds token_hash and user_agent, and of a sign-in at a provider provider_issuer and provider_key. The absolute end is given where a session
--- continues another one.
+-- continues another one; then p also holds signed_in_at and signed_in_by of that one.
 create or replace function private.begin_session(
   p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamptz, p_expires_at timestamptz default null
 ) returns jsonb
@@ -162,8 +162,10 @@ declare
   v_expires_at timestamptz := coalesce(p_expires_at, p_at + interval '90 days');
 begin
   insert into private.sessions (user_id, organization_id, method, provider_issuer, provider_key, user_agent, client_ip, created_at, last_active_at,
-    expires_at, idle_expires_at)
-  values (p_user_id, p_org_id, p_method, p ->> 'provider_issuer', p ->> 'provider_key', v_agent, v_ip, p_at, p_at, v_expires_at, v_expires_at)
+    expires_at, idle_expires_at, signed_in_at, signed_in_by)
+  values (p_user_id, p_org_id, p_method, p ->> 'provider_issuer', p ->> 'provider_key', v_agent, v_ip, p_at, p_at, v_expires_at, v_expires_at,
+    coalesce((p ->> 'signed_in_at')::timestamptz, p_at),
+    coalesce(p ->> 'signed_in_by', case when p_method in ('sso', 'magic_link') then p_method else 'password' end))
   returning id into v_id;
   perform private.issue_refresh_token(v_id, p ->> 'token_hash', p_at);
   if p_method <> 'switch' then
@@ -259,7 +261,7 @@ declare
   v_is_theirs boolean := coalesce(p_session.provider = 'keycloak' and p_session.external_key !~ ':', false);
 begin
   perform private.tell_provider(p_session.user_id);
-  return private.begin_session(p_session.user_id, p_org_id, 'switch', p || jsonb_build_object(
+  return private.begin_session(p_session.user_id, p_org_id, 'switch', p || private.manner_of(p_session) || jsonb_build_object(
     'provider_issuer', case when v_is_theirs then p_session.issuer else p_session.provider_issuer end,
     'provider_key', case when v_is_theirs then p_session.external_key else p_session.provider_key end), p_at, p_session.expires_at);
 end
@@ -275,7 +277,9 @@ declare
   v_user_id uuid := (p ->> 'user_id')::uuid;
   v_session private.sessions;
   v_org_id uuid;
+  v_problem jsonb;
 begin
+  perform set_config('app.unrestricted', 'on', true);
   perform private.enter(v_user_id, (p ->> 'session_id')::uuid, (p ->> 'org_hint')::uuid, p ->> 'claims', p ->> 'request_id', p ->> 'client_ip');
   select m.organization_id into v_org_id
   from public.memberships m
@@ -284,6 +288,10 @@ begin
     perform private.refuse(403, 'ORG_REQUIRED', 'You are not an active member of this organization.', 'org_id');
   end if;
   select * into v_session from private.sessions where id = (p ->> 'session_id')::uuid;
+  v_problem := private.sign_in_policy_problem(v_user_id, v_org_id, v_session.signed_in_by);
+  if v_problem is not null then
+    return v_problem;
+  end if;
   if not private.revoke_session(v_session.id, 'switched', p_at) then
     perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
   end if;
@@ -291,7 +299,7 @@ begin
 end
 $$;
 comment on function private.switch_session is
-  'Moves the caller to another organization. Judges: session and memberships, through private.enter. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED.';
+  'Moves the caller to another organization. Judges: session and memberships, through private.enter, and the other organization''s rules. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED. Results: as private.sign_in_policy_problem.';
 grant execute on function private.switch_session to kijko_server;
 
 -- p: session_id, of a cookie that the server has signed. Everything else is judged by private.enter, as with a token.
@@ -319,6 +327,8 @@ create or replace function private.touch_sessions(p_sessions uuid[], p_orgs uuid
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
+  -- Before their time of last use moves: a request that was refused is no use.
+  perform private.end_overdue_sessions(p_sessions, p_at);
   with busy as (
     select s.id from private.sessions s
     where s.id = any (p_sessions) and s.revoked_at is null and s.last_active_at < p_at - interval '1 minute'

@@ -37,6 +37,9 @@ begin
     return c_refused;
   elsif v_session.revoked_at is not null and v_session.revoked_reason is distinct from 'membership_ended' then
     return c_refused;
+  elsif v_session.revoked_at is null and private.is_overdue(v_session, p_at) then
+    perform private.end_by_policy(v_session.id, p_at);
+    return c_refused;
   end if;
 
   if v_session.revoked_at is not null then
@@ -98,6 +101,10 @@ begin
   if v_org_id is null then
     return private.problem(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
   end if;
+  v_answer := private.sign_in_policy_problem(p_session.user_id, v_org_id, p_session.signed_in_by);
+  if v_answer is not null then
+    return v_answer;
+  end if;
   v_answer := private.succeed_session(p_session, v_org_id, p, p_at);
   update private.sessions s set successor_id = (v_answer ->> 'session_id')::uuid where s.id = p_session.id;
   return v_answer;
@@ -128,6 +135,7 @@ begin
       when 'finish_oauth' then private.finish_oauth(p)
       when 'refresh_session' then private.refresh_session(p)
       when 'switch_session' then private.switch_session(p)
+      when 'finish_second_factor' then private.finish_second_factor(p)
     end;
     if v_result ? 'problem' then
       delete from private.sealed_answers a where a.key_digest = v_key;

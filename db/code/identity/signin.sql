@@ -59,14 +59,11 @@ begin
     perform private.record_failed_login((select u.email from public.users u where u.id = p_user_id), 'Membership inactive', p_method);
     return private.problem(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
   end if;
-  return coalesce(
-    private.sign_in_policy_problem(p_user_id, v_org_id, p_method),
-    private.second_factor_problem(p_user_id, p_method, p, p_at),
-    private.begin_session(p_user_id, v_org_id, p_method, p, p_at));
+  return private.complete_sign_in(p_user_id, v_org_id, p_method, p, p_at);
 end
 $$;
 comment on function private.finish_sign_in is
-  'Begins the session of a person who was recognized, unless a rule is against it. Judges: callable by definer functions of ours only. Results: 403 MEMBERSHIP_INACTIVE, those of sign_in_policy_problem and second_factor_problem.';
+  'Begins the session of a person who was recognized, unless a rule is against it. Judges: callable by definer functions of ours only. Results: 403 MEMBERSHIP_INACTIVE, those of private.complete_sign_in.';
 
 -- Before the password is checked. p: email. Answers the hash to check, or none for an unknown address.
 create or replace function private.begin_login(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
@@ -86,7 +83,7 @@ comment on function private.begin_login is 'First half of a sign-in: what to che
 grant execute on function private.begin_login to kijko_server;
 
 -- After the password was checked. p: email, user_id?, checked_hash?, is_correct, new_hash? (parameters have changed), token_hash,
--- user_agent. Attempts of one address finish one after the other, so of any number of simultaneous guesses ten count: once the tenth
+-- user_agent, and for the second factor challenge_hash and device_hash?. Attempts of one address finish one after the other, so of any number of simultaneous guesses ten count: once the tenth
 -- has failed, the right one among the rest is refused like the wrong ones.
 create or replace function private.finish_login(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -129,7 +126,7 @@ begin
 end
 $$;
 comment on function private.finish_login is
-  'Second half of a sign-in: counts a failure or begins a session. Judges: callable by the server only. Results: 401 INVALID_CREDENTIALS, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED.';
+  'Second half of a sign-in: counts a failure or begins a session. Judges: callable by the server only. Results: 401 INVALID_CREDENTIALS, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED, and those of private.complete_sign_in.';
 grant execute on function private.finish_login to kijko_server;
 
 -- One transaction: person, password, organization with owner and subscription (or membership in the inviting one), session. The address counts as unverified until its

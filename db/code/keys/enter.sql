@@ -10,7 +10,7 @@ begin
   if session_user in ('anon', 'authenticated') then
     perform private.refuse(403, 'FORBIDDEN', 'Only the server may do this.');
   end if;
-  select k.id, k.user_id, k.organization_id, k.scope, k.expires_at, m.role, m.status into v
+  select k.id, k.user_id, k.organization_id, k.scope, k.expires_at, m.role, m.status, m.is_guarded into v
   from public.api_keys k
   left join public.memberships m on m.organization_id = k.organization_id and m.user_id = k.user_id
   where k.key_hash = p_hash and k.revoked_at is null;
@@ -24,6 +24,9 @@ begin
     perform private.refuse(403, 'API_KEY_NOT_ALLOWED', 'This cannot be done with an API key. Please sign in.');
   elsif private.scope_rank(v.scope) < private.scope_rank(p_needs) then
     perform private.refuse_scope(p_needs, v.scope);
+  end if;
+  if v.is_guarded then
+    perform private.enter_guarded_key(v.organization_id, v.role, p_client_ip, v.id);
   end if;
   perform
     set_config('app.user_id', v.user_id::text, true),
@@ -40,7 +43,7 @@ begin
 end
 $$;
 comment on function private.enter_key is
-  'Judges an API key by its SHA-256, its member and what the operation needs (read, write, admin, never), and makes the caller known to the transaction. Judges: callable by the server only. Errors: 401 API_KEY_INVALID, 401 API_KEY_EXPIRED, 403 MEMBERSHIP_INACTIVE, 403 API_KEY_NOT_ALLOWED, 403 INSUFFICIENT_SCOPE.';
+  'Judges an API key by its SHA-256, its member and what the operation needs (read, write, admin, never), and makes the caller known to the transaction. Judges: callable by the server only. Errors: 401 API_KEY_INVALID, 401 API_KEY_EXPIRED, 403 MEMBERSHIP_INACTIVE, 403 API_KEY_NOT_ALLOWED, 403 INSUFFICIENT_SCOPE, 403 IP_NOT_ALLOWED.';
 grant execute on function private.enter_key to kijko_server;
 
 -- A socket that was opened with a key asks again and again as long as it is open, by the key's id where others name their session.

@@ -2,14 +2,16 @@
 -- runs in the transaction of the work it pays for, so a rolled-back work costs nothing.
 
 -- The plan whose limits and gates apply (contract 50, section 1), computed from the subscription and the clock.
+create or replace function private.plan_in_effect(s public.subscriptions) returns text
+language sql stable parallel safe
+return case when s.status in ('active', 'trialing', 'past_due') then s.plan_id else 'free' end;
+comment on function private.plan_in_effect is 'The plan that a subscription means now.';
+
 create or replace function private.effective_plan(p_org_id uuid) returns text
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return (
-    select case when s.status in ('active', 'trialing', 'past_due') then s.plan_id else 'free' end
-    from public.subscriptions s where s.organization_id = p_org_id
-  );
+  return (select private.plan_in_effect(s) from public.subscriptions s where s.organization_id = p_org_id);
 end
 $$;
 comment on function private.effective_plan is 'free, pro, teams or enterprise. Judges: not callable by request roles for other organizations than through functions of ours.';

@@ -1,0 +1,275 @@
+-- What an organization demands of each request: how long a session lasts, from where it may come, a second factor, a young password. Whoever
+-- enters (private.enter, private.enter_claims, the readers of claims) asks only where memberships.is_guarded says that the plan includes such
+-- rules; everybody else pays for one more column.
+
+-- An address as it is compared, or null where the text is none. IPv4 inside IPv6 is IPv4.
+create or replace function private.as_inet(p_text text) returns inet
+language plpgsql immutable
+as $$
+begin
+  return regexp_replace(p_text, '^::ffff:(\d+\.\d+\.\d+\.\d+)$', '\1', 'i')::inet;
+exception when invalid_text_representation then
+  return null;
+end
+$$;
+comment on function private.as_inet is 'The text as an address or network, null where it is none.';
+grant execute on function private.as_inet to authenticated;
+
+-- In SQL it would be inlined, and the address read again for each entry.
+create or replace function private.is_listed(p_org_id uuid, p_address inet) returns boolean
+language plpgsql stable parallel safe
+as $$
+begin
+  return exists (select from public.ip_allow_list_entries e where e.organization_id = p_org_id and e.is_active and e.network >>= p_address);
+end
+$$;
+comment on function private.is_listed is 'Does an active entry of the organization''s allow-list name the address?';
+
+-- Who enters through our server has an address that Go has read; this reads it without the price of catching errors.
+create or replace function private.client_address(p_client_ip text) returns inet
+language sql immutable parallel safe
+return case when p_client_ip ~ '^[0-9a-f:.]+$' then (case when p_client_ip like '::ffff:%.%' then substr(p_client_ip, 8) else p_client_ip end)::inet end;
+comment on function private.client_address is 'The address of a request as our server passes it, or null where it is none.';
+
+-- One look tells all that an organization demands. p_client_ip: '' says that the address was judged before (a socket that is looked at again), null
+-- that nobody knows it, which no list allows. Times of last use are written once a minute and some seconds late, so an idle session gets that
+-- much more. Where people sign in elsewhere, a password opens nothing, however old it is.
+create or replace function private.judge_guard(
+  p_user_id uuid, p_org_id uuid, p_role text, p_has_second_factor boolean, p_signed_in_at timestamptz, p_last_active_at timestamptz, p_client_ip text
+) returns text
+language plpgsql stable parallel safe
+as $$
+declare
+  v record;
+  v_unlisted boolean := false;
+begin
+  -- By keys only, so that Postgres keeps one plan for all callers instead of making one at each call.
+  select p.session_minutes, p.idle_minutes, p.require_second_factor, p.expiry_days, p.sso_enforced, p.ip_mode, p.ip_admin_bypass, pl.gates
+  into v
+  from public.subscriptions s
+  join public.plans pl on pl.id = private.plan_in_effect(s)
+  join public.security_policies p on p.organization_id = s.organization_id
+  where s.organization_id = p_org_id;
+
+  if 'security_policies' = any (v.gates) and (p_signed_in_at <= now() - make_interval(mins => v.session_minutes)
+    or v.idle_minutes > 0 and p_last_active_at <= now() - make_interval(mins => v.idle_minutes, secs => 70))
+  then
+    return 'SESSION_EXPIRED';
+  end if;
+  if v.ip_mode <> 'disabled' and p_client_ip is distinct from '' and 'ip_allow_list' = any (v.gates)
+    and not (v.ip_admin_bypass and p_role in ('owner', 'admin'))
+  then
+    v_unlisted := not private.is_listed(p_org_id, private.client_address(p_client_ip));
+    if v_unlisted and v.ip_mode = 'enforce' then
+      return 'IP_NOT_ALLOWED';
+    end if;
+  end if;
+  if 'security_policies' = any (v.gates) then
+    if not p_has_second_factor and (v.require_second_factor = 'all' or v.require_second_factor = 'admins' and p_role in ('owner', 'admin')) then
+      return 'TWO_FACTOR_SETUP_REQUIRED';
+    elsif v.expiry_days > 0 and not v.sso_enforced and exists (select from private.credentials c
+      where c.user_id = p_user_id and c.changed_at <= now() - make_interval(days => v.expiry_days))
+    then
+      return 'PASSWORD_EXPIRED';
+    end if;
+  end if;
+  return case when v_unlisted then 'warned' end;
+end
+$$;
+comment on function private.judge_guard is
+  'What the organization''s rules say of a session: the code of a refusal, warned for an address that is only to be noted, or null. Callable by functions of ours only.';
+
+create or replace function private.refuse_guarded(p_code text) returns void
+language plpgsql stable
+as $$
+begin
+  case p_code
+    when 'SESSION_EXPIRED' then
+      perform private.refuse(401, 'SESSION_EXPIRED', 'This session has expired. Please sign in again.');
+    when 'IP_NOT_ALLOWED' then
+      perform private.refuse(403, 'IP_NOT_ALLOWED', 'Your organization does not allow access from this address. Ask an administrator of it to add the address.');
+    when 'TWO_FACTOR_SETUP_REQUIRED' then
+      perform private.refuse(403, 'TWO_FACTOR_SETUP_REQUIRED', 'Your organization demands a second factor. Please set one up first.');
+    when 'PASSWORD_EXPIRED' then
+      perform private.refuse(403, 'PASSWORD_EXPIRED', 'Your password is older than your organization allows. Please change it first.');
+  end case;
+end
+$$;
+comment on function private.refuse_guarded is
+  'Raises what judge_guard found. Errors: 401 SESSION_EXPIRED, 403 IP_NOT_ALLOWED, 403 TWO_FACTOR_SETUP_REQUIRED, 403 PASSWORD_EXPIRED.';
+
+-- A read writes nothing, so the server notes the address after its answer (private.note_address).
+create or replace function private.warn_of_address(p_subject_id uuid, p_client_ip text) returns void
+language plpgsql volatile
+as $$
+begin
+  if not exists (select from private.ip_warnings w where w.subject_id = p_subject_id and w.address = private.as_inet(p_client_ip)) then
+    perform set_config('app.warned', 'on', true);
+  end if;
+end
+$$;
+comment on function private.warn_of_address is 'Tells the server that an address is to be noted, unless it has been. Callable by functions of ours only.';
+
+-- The branch of API keys: of all rules only the allow-list is about them.
+create or replace function private.enter_guarded_key(p_org_id uuid, p_role text, p_client_ip text, p_key_id uuid) returns void
+language plpgsql volatile
+as $$
+declare
+  v public.security_policies;
+begin
+  select * into v from public.security_policies p where p.organization_id = p_org_id and p.ip_mode <> 'disabled' and private.has_gate(p_org_id, 'ip_allow_list');
+  if not found then
+    return;
+  end if;
+  if p_client_ip = '' or v.ip_admin_bypass and p_role in ('owner', 'admin') or private.is_listed(p_org_id, private.client_address(p_client_ip)) then
+    return;
+  elsif v.ip_mode = 'enforce' then
+    perform private.refuse_guarded('IP_NOT_ALLOWED');
+  end if;
+  perform private.warn_of_address(p_key_id, p_client_ip);
+end
+$$;
+comment on function private.enter_guarded_key is 'Holds an API key to its organization''s allow-list. Callable by functions of ours that admit keys only. Errors: 403 IP_NOT_ALLOWED.';
+
+-- The branch of private.enter. Sessions that lack a second factor or a young password reach what mends that: the server says app.unrestricted
+-- for those routes (server/openapi, Operation.Unrestricted).
+create or replace function private.enter_guarded(
+  p_user_id uuid, p_org_id uuid, p_role text, p_has_second_factor boolean, p_signed_in_at timestamptz, p_last_active_at timestamptz,
+  p_client_ip text, p_session_id uuid
+) returns void
+language plpgsql volatile
+as $$
+declare
+  v_verdict constant text := private.judge_guard(p_user_id, p_org_id, p_role, p_has_second_factor, p_signed_in_at, p_last_active_at, p_client_ip);
+begin
+  if v_verdict = 'warned' then
+    perform private.warn_of_address(p_session_id, p_client_ip);
+  elsif v_verdict is not null
+    and not (v_verdict in ('TWO_FACTOR_SETUP_REQUIRED', 'PASSWORD_EXPIRED') and current_setting('app.unrestricted', true) = 'on')
+  then
+    perform private.refuse_guarded(v_verdict);
+  end if;
+end
+$$;
+comment on function private.enter_guarded is 'Holds a session to its organization''s rules. Callable by private.enter only. Errors: as private.refuse_guarded.';
+
+-- What speaks against the claims of this request, for callers past our server. Nobody vouches for their address.
+create or replace function private.claims_refusal(p_user_id uuid, p_signed_in_at timestamptz, p_last_active_at timestamptz) returns text
+language plpgsql stable parallel safe
+as $$
+declare
+  v record;
+begin
+  select m.organization_id, m.role, u.two_factor_enabled_at is not null as has_second_factor into v
+  from public.memberships m
+  join public.users u on u.id = m.user_id
+  where m.user_id = p_user_id and m.is_guarded and m.status = 'active'
+    and m.organization_id = coalesce(private.claimed_org_id(), u.default_organization_id);
+  if not found then
+    return null;
+  end if;
+  return nullif(private.judge_guard(p_user_id, v.organization_id, v.role, v.has_second_factor, p_signed_in_at, p_last_active_at, null), 'warned');
+end
+$$;
+comment on function private.claims_refusal is 'The code of the refusal that the claims of this request meet, or null. Callable by functions of ours only.';
+
+-- The server calls this after an answer for which a function above left app.warned. One note a session (or key) and address.
+create or replace function private.note_address(p_subject_id uuid, p_user_id uuid, p_org_hint uuid, p_client_ip text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_address constant inet := private.as_inet(p_client_ip);
+begin
+  select s.id as session_id, s.user_agent, coalesce(s.signed_in_by, 'api_key') as method, coalesce(p_org_hint, s.organization_id, u.default_organization_id) as org_id
+  into v
+  from public.users u left join private.sessions s on s.user_id = u.id and s.id = p_subject_id
+  where u.id = p_user_id;
+  if not found or v_address is null then
+    return;
+  end if;
+  insert into private.ip_warnings (subject_id, address) values (p_subject_id, v_address) on conflict do nothing;
+  if not found then
+    return;
+  end if;
+  perform set_config('app.client_ip', p_client_ip, true), set_config('app.session_id', p_subject_id::text, true);
+  insert into private.login_history (user_id, session_id, method, status, reason, client_ip, user_agent)
+  values (p_user_id, v.session_id, v.method, 'success', 'IP address not on the allow-list', p_client_ip, v.user_agent);
+  perform private.audit('security.login_failed', 'Came from an address that the IP allow-list does not name; it only warns.',
+    jsonb_build_object('reason', 'IP address not on the allow-list', 'mode', 'warn'), null, v.org_id, p_user_id);
+  perform private.tell_security(p_user_id, 'Access from an unlisted address',
+    format('Your account was used from the address %s, which your organization''s allow-list does not name. If that was not you, change your password.', p_client_ip),
+    true, format('address:%s:%s', p_subject_id, p_client_ip));
+end
+$$;
+comment on function private.note_address is
+  'History, audit and notification of an address that the allow-list warns of, once a session or key. Judges: callable by the server only, after entering warned.';
+grant execute on function private.note_address to kijko_server;
+
+-- ------------------------------------------------------------------------------------------------------------------- length of sessions
+
+create or replace function private.is_overdue(s private.sessions, p_at timestamptz) returns boolean
+language plpgsql stable
+as $$
+begin
+  return exists (
+    select from public.users u
+    join public.memberships m on m.user_id = u.id and m.organization_id = coalesce(s.organization_id, u.default_organization_id)
+    join public.security_policies p on p.organization_id = m.organization_id
+    where u.id = s.user_id and m.is_guarded and private.has_gate(m.organization_id, 'security_policies')
+      and (s.signed_in_at <= p_at - make_interval(mins => p.session_minutes)
+        or p.idle_minutes > 0 and s.last_active_at <= p_at - make_interval(mins => p.idle_minutes, secs => 70)));
+end
+$$;
+comment on function private.is_overdue is 'Has a session outlived what its organization''s policy allows? Callable by functions of ours only.';
+
+create or replace function private.end_by_policy(p_session_id uuid, p_at timestamptz) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  if private.revoke_session(p_session_id, 'policy', p_at) then
+    select s.user_id, coalesce(s.organization_id, u.default_organization_id) as org_id into v
+    from private.sessions s join public.users u on u.id = s.user_id where s.id = p_session_id;
+    perform private.audit('security.session_terminated', 'A session was ended by the organization''s policy.',
+      jsonb_build_object('reason', 'policy', 'sessionId', p_session_id), null, v.org_id, v.user_id);
+  end if;
+end
+$$;
+comment on function private.end_by_policy is 'Ends a session for which a policy leaves no room. Judges: callable by definer functions and triggers of ours only.';
+
+-- A request that finds its session overdue is refused; it may be a read, so the session is ended here, when the server notes who was active.
+create or replace function private.end_overdue_sessions(p_sessions uuid[], p_at timestamptz default now()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+begin
+  for v_id in
+    select s.id from private.sessions s
+    join public.memberships m on m.user_id = s.user_id and m.is_guarded
+    where s.revoked_at is null and (p_sessions is null or s.id = any (p_sessions)) and private.is_overdue(s, p_at)
+    group by s.id order by s.id
+  loop
+    perform private.end_by_policy(v_id, p_at);
+  end loop;
+end
+$$;
+comment on function private.end_overdue_sessions is
+  'Ends those of the sessions (null: of all) that outlived their policy. Judges: callable by definer functions of ours only.';
+
+create or replace function private.prune_security(p_at timestamptz default now()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.end_overdue_sessions(null, p_at);
+  delete from private.ip_warnings where created_at < p_at - interval '90 days';
+  delete from private.second_factor_setups where expires_at < p_at;
+  delete from private.second_factor_challenges where expires_at < p_at;
+  delete from private.remembered_devices where last_used_at < p_at - interval '365 days' or created_at < p_at - interval '365 days';
+end
+$$;
+comment on function private.prune_security is
+  'Ends overdue sessions, and retention of warnings, set-ups, challenges and remembered devices. Judges: callable by the worker only.';
+grant execute on function private.prune_security to kijko_worker;
