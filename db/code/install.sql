@@ -113,6 +113,11 @@
 {{ template "notifications/announcements.sql" . }}
 {{ template "notifications/access.sql" . }}
 {{ template "mail/notifications.sql" . }}
+{{ template "sharing/functions.sql" . }}
+{{ template "sharing/invitations.sql" . }}
+{{ template "sharing/api.sql" . }}
+{{ template "sharing/screens.sql" . }}
+{{ template "sharing/activity.sql" . }}
 {{ template "habits/functions.sql" . }}
 {{ template "habits/api.sql" . }}
 {{ template "habits/dispatch.sql" . }}

@@ -17,6 +17,10 @@
 //	x-metered      the metric of the plan of which a call costs a unit; its answers carry the X-RateLimit headers
 //	x-rate         {limit, per (seconds), key: [user|ip|<path parameter>]}, counted in this process
 //	x-shared-rate  the same, counted for all processes in Postgres (one more round trip)
+//
+// Extension of a path:
+//
+//	x-alias-path   a second address of the same operations, whose ids end in AtAlias
 package openapi
 
 import (
@@ -178,7 +182,34 @@ func assemble(fsys fs.FS) (map[string]any, error) {
 			}
 		}
 	}
-	return doc, nil
+	return doc, addAliasPaths(doc["paths"].(map[string]any))
+}
+
+// addAliasPaths gives each path with an x-alias-path its operations a second time.
+func addAliasPaths(paths map[string]any) error {
+	for _, path := range slices.Sorted(maps.Keys(paths)) {
+		methods := paths[path].(map[string]any)
+		alias, ok := methods["x-alias-path"].(string)
+		if !ok {
+			continue
+		}
+		if paths[alias] != nil {
+			return fmt.Errorf("openapi: %s is both an alias path and a path", alias)
+		}
+		delete(methods, "x-alias-path")
+		copies := map[string]any{}
+		for method, op := range methods {
+			copied, ok := op.(map[string]any)
+			if !ok {
+				continue
+			}
+			copied = maps.Clone(copied)
+			copied["operationId"] = fmt.Sprint(copied["operationId"]) + "AtAlias"
+			copies[method] = copied
+		}
+		paths[alias] = copies
+	}
+	return nil
 }
 
 func merge(doc, part map[string]any, file string) error {

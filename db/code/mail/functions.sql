@@ -81,7 +81,11 @@ create or replace function private.mark_mail_sent(p_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  update private.mails set sent_at = clock_timestamp() where id = p_id and sent_at is null;
+  -- What held a token holds it no longer.
+  update private.mails
+  set sent_at = clock_timestamp(), body_text = case kind when 'project_invitation' then 'Sent.' else body_text end,
+    body_html = case kind when 'project_invitation' then 'Sent.' else body_html end
+  where id = p_id and sent_at is null;
   return found;
 end
 $$;
