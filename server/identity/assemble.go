@@ -8,7 +8,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"kijko/db"
-
 	"kijko/server/api"
 	"kijko/server/auth"
 	"kijko/server/config"

@@ -12,10 +12,10 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"kijko/worker/exactjson"
-
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+
+	"kijko/worker/exactjson"
 )
 
 // Fault is one thing wrong with a request: the field (dotted, members[2].email) and a sentence for people.

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
 	"github.com/jackc/pgx/v5/pgconn"
+
 	"kijko/db"
 )
 
@@ -44,59 +43,31 @@ const (
 
 	// readAtOnce is well below a socket's queue: a backlog for one room must not look like a slow socket, and between two reads the
 	// writers get their turn.
-	readAtOnce  = 100
-	minBackoff  = 100 * time.Millisecond
-	maxBackoff  = 3 * time.Second
-	connectTime = 10 * time.Second
+	readAtOnce = 100
+	queryTime  = 10 * time.Second
 	// pingEvery notifies ourselves, so that a connection that reads but does not listen (a transaction pooler) is noticed.
 	pingEvery = 10 * time.Second
 )
 
-// run serves until ctx is done, reconnecting with backoff.
+// run serves until ctx is done.
 func (f *feed) run(ctx context.Context) {
-	backoff := minBackoff
-	for first := true; ctx.Err() == nil; first = false {
-		began := time.Now()
-		err := f.serve(ctx, first)
-		if ctx.Err() != nil {
-			return
+	first := true
+	db.Follow(ctx, db.To(f.dsn, db.DefaultLimits()), f.log, "the event feed lost its connection", func(ctx context.Context, conn *pgx.Conn) error {
+		again := !first
+		first = false
+		if err := f.subscribe(ctx, conn); err != nil {
+			return err
 		}
-		if time.Since(began) > maxBackoff {
-			backoff = minBackoff
+		if again && f.last.Load() >= 0 {
+			f.returned(ctx)
 		}
-		f.log.Warn("the event feed lost its connection", "error", err, "retry_in", backoff)
-		select {
-		case <-ctx.Done():
-		case <-time.After(backoff/2 + rand.N(backoff)):
-		}
-		backoff = min(2*backoff, maxBackoff)
-	}
-}
-
-func (f *feed) serve(ctx context.Context, first bool) error {
-	connectCtx, cancel := context.WithTimeout(ctx, connectTime)
-	conn, err := db.Connect(connectCtx, f.dsn, db.DefaultLimits())
-	cancel()
-	if err != nil {
-		return fmt.Errorf("connecting: %w", err)
-	}
-	defer func() {
-		closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = conn.Close(closeCtx)
-	}()
-	if err := f.subscribe(ctx, conn); err != nil {
-		return err
-	}
-	if !first && f.last.Load() >= 0 {
-		f.returned(ctx)
-	}
-	return f.follow(ctx, conn)
+		return f.follow(ctx, conn)
+	})
 }
 
 // subscribe listens first and then finds the place to read from: nothing that commits in between is missed.
 func (f *feed) subscribe(ctx context.Context, conn *pgx.Conn) error {
-	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	ctx, cancel := context.WithTimeout(ctx, queryTime)
 	defer cancel()
 	if !f.deaf {
 		if _, err := conn.Exec(ctx, "listen "+channelEvents+"; listen "+channelWake+"; listen "+channelEphemeral); err != nil {
@@ -180,7 +151,7 @@ func (f *feed) read(ctx context.Context, conn *pgx.Conn) error {
 }
 
 func (f *feed) batch(ctx context.Context, conn *pgx.Conn) ([]*Event, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	ctx, cancel := context.WithTimeout(ctx, queryTime)
 	defer cancel()
 	rows, err := conn.Query(ctx, `select id, seq, room, type, data, audience, coalesce(organization_id::text, ''),
 		coalesce(project_id::text, ''), coalesce(actor_user_id::text, ''), coalesce(conflation_key, ''), user_ids::text[], created_at

@@ -1133,6 +1133,42 @@ $$;
 comment on function private.consume_quota is
   'Counts units of a plan limit in this transaction, or refuses with 429 QUOTA_EXCEEDED. Judges: callable by definer functions and triggers of ours only.';
 
+-- Gates: what a plan opens beside its limits (plans.gates). They are read from the effective plan at the moment of the request.
+
+create or replace function private.has_gate(p_org_id uuid, p_gate text) returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return exists (select from public.plans p where p.id = private.effective_plan(p_org_id) and p_gate = any (p.gates));
+end
+$$;
+comment on function private.has_gate is
+  'Does the effective plan of an organization open this? Judges: callable by functions of ours only; the answer tells no more than a plan.';
+
+create or replace function private.is_open(p_gate text) returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return private.has_gate(private.org_id(), p_gate);
+end
+$$;
+comment on function private.is_open is 'Does the caller''s plan open this? Judges: only the caller''s own organization.';
+
+create or replace function private.require_gate(p_gate text, p_message text, p_field text default null) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if not private.has_gate(private.org_id(), p_gate) then
+    perform private.refuse(403, 'PLAN_UPGRADE_REQUIRED', p_message, p_field, jsonb_build_object('requiredPlan',
+      (select p.id from public.plans p where p_gate = any (p.gates) order by p.position limit 1)));
+  end if;
+end
+$$;
+comment on function private.require_gate is
+  '403 PLAN_UPGRADE_REQUIRED with the smallest plan that opens the gate. Judges: only the caller''s own organization.';
+
+grant execute on function private.is_open, private.require_gate to authenticated;
+
 -- Plans are public knowledge; a subscription and its usage are seen by every member of the organization, written by functions only.
 grant select on public.plans to anon, authenticated;
 create policy select_everybody on public.plans for select to anon, authenticated using (true);
@@ -1178,6 +1214,29 @@ grant select on public.audit_log to authenticated;
 create policy select_admin on public.audit_log for select to authenticated
   using (organization_id = (select private.org_id()) and (select private.is_org_admin())
     and created_at > (select private.audit_horizon()));
+
+-- Permissions of a role in the caller's organization. The matrix is the table role_permissions, so a change of it is a change of a row.
+
+create or replace function private.has_permission(p_name text) returns boolean
+language sql stable parallel safe
+return exists (select from public.role_permissions p where p.role = private.org_role() and p.permission = p_name);
+comment on function private.has_permission is 'May the caller''s role do this in the organization they act in? A name that the matrix lacks is no.';
+
+create or replace function private.require_permission(p_name text) returns void
+language plpgsql stable
+as $$
+begin
+  if not private.has_permission(p_name) then
+    perform private.refuse(403, 'FORBIDDEN', 'Your role does not allow this. Ask an owner or admin of your organization.');
+  end if;
+end
+$$;
+comment on function private.require_permission is '403 FORBIDDEN unless the caller''s role has the permission.';
+
+grant execute on function private.has_permission, private.require_permission to authenticated;
+
+grant select on public.role_permissions to anon, authenticated;
+create policy select_everybody on public.role_permissions for select to anon, authenticated using (true);
 
 -- An organization is born with its owner, its subscription row and nothing else; people come and go through memberships.
 create or replace function private.create_organization(p_name text, p_owner_id uuid) returns uuid

@@ -20,7 +20,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/coder/websocket"
+	"github.com/fasthttp/websocket"
 )
 
 func main() {
@@ -98,18 +98,17 @@ func (d *demo) run(ctx context.Context) error {
 
 // watch follows the project's socket until the run has ended.
 func (d *demo) watch(ctx context.Context, projectID string) error {
-	conn, res, err := websocket.Dial(ctx, strings.Replace(d.base, "http", "ws", 1)+"/api/v1/projects/"+projectID+"/ws",
-		&websocket.DialOptions{Subprotocols: []string{"kijko.v1", "bearer." + d.token}})
+	dialer := websocket.Dialer{Subprotocols: []string{"kijko.v1", "bearer." + d.token}}
+	conn, res, err := dialer.DialContext(ctx, strings.Replace(d.base, "http", "ws", 1)+"/api/v1/projects/"+projectID+"/ws", nil)
 	if err != nil {
 		return fmt.Errorf("opening the project's socket: %w", err)
 	}
-	if res.Body != nil {
-		_ = res.Body.Close()
-	}
-	defer func() { _ = conn.CloseNow() }()
+	_ = res.Body.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	defer func() { _ = conn.Close() }()
 	conn.SetReadLimit(4 << 20)
 	for {
-		_, raw, err := conn.Read(ctx)
+		_, raw, err := conn.ReadMessage()
 		if err != nil {
 			return fmt.Errorf("the project's socket ended: %w", err)
 		}

@@ -1,4 +1,4 @@
--- Loaded before every pgTAP file: act as a *named* person in one call. Each name gets a user, an own organization and a session at
+-- Loaded before the pgTAP files: act as a *named* person in one call. Each name gets a user, an own organization and a session at
 -- first use. Nothing here is part of the product.
 create extension if not exists pgtap;
 create schema if not exists tests;

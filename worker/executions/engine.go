@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"kijko/worker/lease"
 	"kijko/worker/llm"
 )
 
@@ -52,26 +53,15 @@ type Engine struct {
 	c      Config
 	policy llm.Policy
 	places chan struct{}
-
-	mu      sync.Mutex
-	running map[uuid.UUID]*held
+	leases *lease.Keeper
 }
 
-// held is a lease of this process.
-type held struct {
-	token uuid.UUID
-	lose  context.CancelCauseFunc
-}
-
-var (
-	errLost     = errors.New("execute: the lease is gone")
-	errStopping = errors.New("execute: the worker stops")
-)
+var errStopping = errors.New("executions: the worker stops")
 
 // New checks the configuration.
 func New(c Config) (*Engine, error) {
 	if c.Pool == nil || c.Providers == nil {
-		return nil, errors.New("execute: Pool and Providers are required")
+		return nil, errors.New("executions: Pool and Providers are required")
 	}
 	if c.Connections <= 0 {
 		c.Connections = 3
@@ -86,14 +76,10 @@ func New(c Config) (*Engine, error) {
 	if c.Policy != nil {
 		policy = *c.Policy
 	}
-	return &Engine{c: c, policy: policy, places: make(chan struct{}, c.Connections), running: map[uuid.UUID]*held{}}, nil
-}
-
-// Running is how many runs are in work.
-func (e *Engine) Running() int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return len(e.running)
+	e := &Engine{c: c, policy: policy, places: make(chan struct{}, c.Connections)}
+	// While the database cannot be reached the calls go on: their results are dropped if another worker took the runs over.
+	e.leases = lease.New(lease.Options{For: leaseFor, Every: renewEvery, Renew: e.renew, Log: c.Log})
+	return e, nil
 }
 
 // Take leases up to n waiting runs and gives the work of each; seen is how many jobs it looked at.
@@ -104,94 +90,43 @@ func (e *Engine) Take(ctx context.Context, n int) (works []func(context.Context)
 	}
 	for _, t := range tasks {
 		// Held from here on, so that Hold renews it however late its goroutine begins.
-		working, lose := context.WithCancelCause(context.WithoutCancel(ctx))
-		e.mu.Lock()
-		e.running[t.ID] = &held{token: t.Token, lose: lose}
-		e.mu.Unlock()
+		working, release := e.leases.Add(context.WithoutCancel(ctx), lease.Lease{ID: t.ID, Token: t.Token})
 		works = append(works, func(ctx context.Context) {
-			defer e.forget(t, lose)
-			e.work(ctx, working, lose, t)
+			defer release()
+			e.work(ctx, working, t)
 		})
 	}
 	return works, seen, nil
 }
 
-func (e *Engine) forget(t *task, lose context.CancelCauseFunc) {
-	lose(nil)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	// It may have been taken anew by this very process.
-	if h := e.running[t.ID]; h != nil && h.token == t.Token {
-		delete(e.running, t.ID)
-	}
-}
-
 // Cancelled aborts the model call of a run, if this process has it. Called with what is notified on Channel.
 func (e *Engine) Cancelled(payload string) {
-	id, err := uuid.Parse(payload)
-	if err != nil {
-		return
-	}
-	e.lost(id)
-}
-
-func (e *Engine) lost(ids ...uuid.UUID) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, id := range ids {
-		if h := e.running[id]; h != nil {
-			h.lose(errLost)
-		}
+	if id, err := uuid.Parse(payload); err == nil {
+		e.leases.Lose(id)
 	}
 }
 
-// Hold keeps the leases of all runs of this process until ctx ends, and tells those that lost theirs. Start it before any work and end
+// Hold renews the leases of all runs of this process until ctx ends, and ends the runs that lost theirs. Start it before any work and end
 // it after.
-func (e *Engine) Hold(ctx context.Context) {
-	ticker := time.NewTicker(renewEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		// While the database cannot be reached the calls go on: their results are dropped if somebody else took the runs over.
-		if err := e.renew(ctx); err != nil && ctx.Err() == nil {
-			e.c.Log.Warn("leases of executions could not be renewed", "error", err)
-		}
-	}
-}
+func (e *Engine) Hold(ctx context.Context) { e.leases.Run(ctx) }
 
-func (e *Engine) renew(ctx context.Context) error {
-	e.mu.Lock()
-	ids, tokens := make([]uuid.UUID, 0, len(e.running)), make([]uuid.UUID, 0, len(e.running))
-	for id, h := range e.running {
-		ids, tokens = append(ids, id), append(tokens, h.token)
+// renew uses the pool beside the connections of the runs: a lease must not run out because results are waiting to be written.
+func (e *Engine) renew(ctx context.Context, held []lease.Lease, _ bool) ([]lease.Lease, error) {
+	ids, tokens, byID := make([]uuid.UUID, 0, len(held)), make([]uuid.UUID, 0, len(held)), map[uuid.UUID][]lease.Lease{}
+	for _, l := range held {
+		ids, tokens, byID[l.ID] = append(ids, l.ID), append(tokens, l.Token), append(byID[l.ID], l)
 	}
-	e.mu.Unlock()
-	if len(ids) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, renewEvery)
-	defer cancel()
-	// Beside the places of the runs: a lease must not run out because results are waiting to be written.
 	rows, err := e.c.Pool.Query(ctx, "select private.renew_executions($1, $2, $3)", ids, tokens, int(leaseFor/time.Second))
 	if err != nil {
-		return fmt.Errorf("renew: %w", err)
+		return nil, fmt.Errorf("renew: %w", err)
 	}
-	defer rows.Close()
-	var lost []uuid.UUID
-	for rows.Next() {
-		var id uuid.UUID
-		if err := rows.Scan(&id); err != nil {
-			return fmt.Errorf("renew: %w", err)
-		}
-		lost = append(lost, id)
+	lost, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		return nil, fmt.Errorf("renew: %w", err)
 	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("renew: %w", err)
+	var gone []lease.Lease
+	for _, id := range lost {
+		gone = append(gone, byID[id]...)
 	}
-	e.lost(lost...)
-	return nil
+	return gone, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"kijko/worker/lease"
 	"kijko/worker/llm"
 )
 
@@ -13,13 +14,15 @@ import (
 // pay again.
 const writeFor = 2 * time.Minute
 
-// work does one run. stop ends when the worker stops; working is the run's own, ended by lose.
-func (e *Engine) work(stop, working context.Context, lose context.CancelCauseFunc, t *task) {
+// work does one run. stop ends when the worker stops; working when its lease is gone.
+func (e *Engine) work(stop, working context.Context, t *task) {
 	log := e.c.Log.With("execution", t.ID, "model", t.Model)
+	working, abort := context.WithCancelCause(working)
+	defer abort(nil)
 	limited, cancel := context.WithDeadlineCause(working, t.Began.Add(hardLimit), context.DeadlineExceeded)
 	defer cancel()
 	defer context.AfterFunc(stop, func() {
-		timer := time.AfterFunc(e.c.Patience, func() { lose(errStopping) })
+		timer := time.AfterFunc(e.c.Patience, func() { abort(errStopping) })
 		context.AfterFunc(limited, func() { timer.Stop() })
 	})()
 
@@ -31,7 +34,7 @@ func (e *Engine) work(stop, working context.Context, lose context.CancelCauseFun
 	case err == nil:
 		e.write(writing, t, outcome{Status: "completed", Output: storable(result.Text), PromptTokens: &result.Usage.Input,
 			CompletionTokens: &result.Usage.Output})
-	case errors.Is(cause, errLost) || errors.Is(err, errLost):
+	case errors.Is(cause, lease.ErrLost) || errors.Is(err, lease.ErrLost):
 		log.Info("execution ended elsewhere (cancelled or taken over)")
 		if result.Usage != (llm.Usage{}) {
 			if err := e.charge(writing, t, result.Usage); err != nil {

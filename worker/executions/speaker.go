@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"kijko/worker/lease"
 )
 
 const (
@@ -46,7 +48,7 @@ func (s *speaker) say(text string) error {
 	defer s.mu.Unlock()
 	switch {
 	case s.lost:
-		return errLost
+		return lease.ErrLost
 	case s.mute:
 		return nil
 	}

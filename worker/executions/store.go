@@ -3,15 +3,13 @@ package executions
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgconn"
 
+	"kijko/db"
 	"kijko/worker/exactjson"
 	"kijko/worker/llm"
 )
@@ -118,18 +116,8 @@ func (e *Engine) handBack(ctx context.Context, t *task) error {
 // ask runs one short statement on one of the engine's places, and again while the database is away or transactions get in each
 // other's way, until ctx ends.
 func (e *Engine) ask(ctx context.Context, sql string, args []any, into any) error {
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		err := e.once(ctx, sql, args, into)
-		if err == nil || ctx.Err() != nil || !passing(err) {
-			return err
-		}
-		e.c.Log.Warn("the database will be asked again", "error", err)
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(pause/2 + rand.N(pause)):
-		}
-	}
+	return db.Retry(ctx, 0, func(err error) { e.c.Log.Warn("the database will be asked again", "error", err) },
+		func(ctx context.Context) error { return e.once(ctx, sql, args, into) })
 }
 
 func (e *Engine) once(ctx context.Context, sql string, args []any, into any) error {
@@ -140,17 +128,4 @@ func (e *Engine) once(ctx context.Context, sql string, args []any, into any) err
 		return ctx.Err()
 	}
 	return e.c.Pool.QueryRow(ctx, sql, args...).Scan(into)
-}
-
-// passing says whether an error is of the kind that goes away: conflicts, a database that starts, stops or is full, no connection.
-func passing(err error) bool {
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) {
-		return true
-	}
-	switch pg.Code[:2] {
-	case "08", "40", "53", "55", "57":
-		return true
-	}
-	return false
 }

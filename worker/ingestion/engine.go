@@ -11,15 +11,17 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"kijko/worker/gitfetch"
 	"kijko/worker/ingestion/parse"
 	"kijko/worker/ingestion/secret"
+	"kijko/worker/lease"
 )
 
 // Lease times: renewed three times before it would run out.
@@ -54,18 +56,11 @@ type Config struct {
 
 // Engine does runs. Make it with New.
 type Engine struct {
-	c       Config
-	parser  *parse.Parser
-	redact  *secret.Redactor
-	hooks   chan struct{} // at most four webhook calls at once
-	mu      sync.Mutex
-	running map[uuid.UUID]*held
-}
-
-// held is a lease of this process.
-type held struct {
-	lose   context.CancelCauseFunc
-	expiry time.Time
+	c      Config
+	parser *parse.Parser
+	redact *secret.Redactor
+	hooks  chan struct{} // at most four webhook calls at once
+	leases *lease.Keeper
 }
 
 // New checks the configuration and makes the work directory.
@@ -93,7 +88,9 @@ func New(c Config) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ingest: %w", err)
 	}
-	return &Engine{c: c, parser: parse.New(), redact: redact, hooks: make(chan struct{}, 4), running: map[uuid.UUID]*held{}}, nil
+	e := &Engine{c: c, parser: parse.New(), redact: redact, hooks: make(chan struct{}, 4)}
+	e.leases = lease.New(lease.Options{For: leaseFor, Every: renewEvery, Look: lookEvery, Expires: true, Renew: e.renew, Log: c.Log})
+	return e, nil
 }
 
 // Close frees the parsers. No run may be in work.
@@ -126,16 +123,10 @@ func (e *Engine) Claim(ctx context.Context, args []byte) (func(context.Context),
 // work does one run under its lease.
 func (e *Engine) work(ctx context.Context, t *task, owner uuid.UUID) {
 	log := e.c.Log.With("run", t.RunID, "project", t.ProjectID)
-	working, lose := context.WithCancelCause(ctx)
+	working, release := e.leases.Add(ctx, lease.Lease{ID: t.RunID, Token: owner})
+	defer release()
+	working, lose := context.WithCancelCause(working)
 	defer lose(nil)
-	e.mu.Lock()
-	e.running[owner] = &held{lose: lose, expiry: time.Now().Add(leaseFor)}
-	e.mu.Unlock()
-	defer func() {
-		e.mu.Lock()
-		delete(e.running, owner)
-		e.mu.Unlock()
-	}()
 
 	r := newRun(e, t, owner, log, lose)
 	log.Info("ingestion run taken", "phase", t.Phase, "restarts", t.Restarts)
@@ -146,7 +137,7 @@ func (e *Engine) work(ctx context.Context, t *task, owner uuid.UUID) {
 	case err == nil:
 		log.Info("ingestion run completed", "seconds", time.Since(began).Seconds())
 	case errors.Is(err, errFailed):
-	case errors.Is(err, errLost) || errors.Is(cause, errLost):
+	case errors.Is(err, lease.ErrLost) || errors.Is(cause, lease.ErrLost):
 		log.Info("ingestion run ended elsewhere (cancelled or taken over)")
 	case ctx.Err() != nil:
 		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -162,97 +153,28 @@ func (e *Engine) work(ctx context.Context, t *task, owner uuid.UUID) {
 	r.close(err == nil)
 }
 
-// Hold keeps the leases of all runs of this process until ctx ends, and tells those that lost theirs. Start it before any work and end
+// Hold renews the leases of all runs of this process until ctx ends, and ends the runs that lost theirs. Start it before any work and end
 // it after.
-func (e *Engine) Hold(ctx context.Context) {
-	ticker := time.NewTicker(lookEvery)
-	defer ticker.Stop()
-	renewed := time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		owners := e.owners()
-		if len(owners) == 0 {
-			continue
-		}
-		var seconds *int
-		if time.Since(renewed) >= renewEvery {
-			s := int(leaseFor / time.Second)
-			seconds = &s
-		}
-		asked := time.Now()
-		holding, err := e.ask(ctx, owners, seconds)
-		if err != nil {
-			if ctx.Err() == nil {
-				e.c.Log.Warn("leases could not be checked", "error", err)
-			}
-			e.expire(owners)
-			continue
-		}
-		if seconds != nil {
-			renewed = asked
-		}
-		e.judge(owners, holding, seconds != nil, asked)
-	}
-}
+func (e *Engine) Hold(ctx context.Context) { e.leases.Run(ctx) }
 
-func (e *Engine) owners() []uuid.UUID {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	owners := make([]uuid.UUID, 0, len(e.running))
-	for owner := range e.running {
-		owners = append(owners, owner)
+func (e *Engine) renew(ctx context.Context, held []lease.Lease, renew bool) ([]lease.Lease, error) {
+	owners := make([]uuid.UUID, 0, len(held))
+	for _, l := range held {
+		owners = append(owners, l.Token)
 	}
-	return owners
-}
-
-func (e *Engine) ask(ctx context.Context, owners []uuid.UUID, seconds *int) (map[uuid.UUID]bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, renewEvery)
-	defer cancel()
+	var seconds *int
+	if renew {
+		seconds = new(int(leaseFor / time.Second))
+	}
 	rows, err := e.c.Pool.Query(ctx, "select private.hold_runs($1, $2)", owners, seconds)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("renew: %w", err)
 	}
-	defer rows.Close()
-	holding := map[uuid.UUID]bool{}
-	for rows.Next() {
-		var owner uuid.UUID
-		if err := rows.Scan(&owner); err != nil {
-			return nil, err
-		}
-		holding[owner] = true
+	holding, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		return nil, fmt.Errorf("renew: %w", err)
 	}
-	return holding, rows.Err()
-}
-
-// judge ends the runs whose lease is gone.
-func (e *Engine) judge(asked []uuid.UUID, holding map[uuid.UUID]bool, renewed bool, at time.Time) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, owner := range asked {
-		h := e.running[owner]
-		switch {
-		case h == nil:
-		case !holding[owner]:
-			h.lose(errLost)
-		case renewed:
-			h.expiry = at.Add(leaseFor)
-		}
-	}
-}
-
-// expire ends the runs whose lease must have run out while the database could not be asked: another worker may have them by now.
-func (e *Engine) expire(owners []uuid.UUID) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, owner := range owners {
-		if h := e.running[owner]; h != nil && time.Now().After(h.expiry) {
-			h.lose(errLost)
-		}
-	}
+	return slices.DeleteFunc(slices.Clone(held), func(l lease.Lease) bool { return slices.Contains(holding, l.Token) }), nil
 }
 
 // Sweep removes the directories of runs that nobody will go on with. Call it now and then.

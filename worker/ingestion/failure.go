@@ -10,9 +10,6 @@ import (
 	"kijko/worker/gitfetch"
 )
 
-// errLost is the cause of a run's context when its lease is gone: cancelled by the user, or taken over.
-var errLost = errors.New("the run is no longer ours")
-
 // Failure ends a run (or an attempt) with a code of the contract and a sentence for the user.
 type Failure struct {
 	Code    string

@@ -12,6 +12,7 @@ import (
 
 	"kijko/worker/gitfetch"
 	"kijko/worker/ingestion/spill"
+	"kijko/worker/lease"
 )
 
 // run is one run in work. Its fields belong to the goroutine of execute; what other goroutines touch says so.
@@ -60,7 +61,7 @@ func (r *run) close(completed bool) {
 	}
 }
 
-// execute does what is left of the run. nil: the run is completed; errLost: it is no longer ours; the context's error: shutdown;
+// execute does what is left of the run. nil: the run is completed; lease.ErrLost: it is no longer ours; the context's error: shutdown;
 // anything else: the row could not be written, and a successor will find the run as it is. A failed run is no error here.
 func (r *run) execute(ctx context.Context) error {
 	from, err := phaseIndexOf(r.t.Phase)
@@ -124,7 +125,7 @@ func (r *run) attempts(ctx context.Context, phase, attempt int, step func(contex
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if errors.Is(err, errLost) {
+		if errors.Is(err, lease.ErrLost) {
 			return err
 		}
 		if errors.Is(err, spill.ErrDamaged) {

@@ -5,13 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"kijko/db"
+	"kijko/worker/lease"
 )
 
 // store is the database as a run sees it: functions that ask for the lease. Each call is one transaction and one round trip.
@@ -21,35 +23,20 @@ type store struct {
 	owner uuid.UUID
 }
 
-// dbTries is how often a call is made when the connection breaks or transactions get in each other's way: a restart of the
-// database must not cost a phase.
-const dbTries = 5
+// dbTries is how often a call is made when the connection breaks or transactions get in each other's way: more than ten seconds, because a
+// restart of the database must not cost a phase.
+const dbTries = 9
 
 func (s *store) retry(ctx context.Context, what string, call func(context.Context) error) error {
-	var err error
-	for try := range dbTries {
-		if try > 0 {
-			select {
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			case <-time.After(time.Duration(200<<try) * time.Millisecond):
-			}
-		}
-		if err = call(ctx); err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		var pg *pgconn.PgError
-		if errors.As(err, &pg) {
-			switch {
-			case pg.Code == "PT409":
-				return errLost
-			case pg.Code[:2] != "40" && pg.Code[:2] != "57" && pg.Code[:2] != "53" && pg.Code[:2] != "08":
-				return fmt.Errorf("%s: %w", what, err)
-			}
-		}
+	err := db.Retry(ctx, dbTries, nil, call)
+	var pg *pgconn.PgError
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.As(err, &pg) && pg.Code == "PT409":
+		return lease.ErrLost
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
@@ -68,7 +55,7 @@ func (s *store) held(ctx context.Context, what, sql string, args ...any) error {
 		return s.pool.QueryRow(ctx, sql, append([]any{s.run, s.owner}, args...)...).Scan(&held)
 	})
 	if err == nil && !held {
-		err = errLost
+		err = lease.ErrLost
 	}
 	return err
 }

@@ -10,12 +10,12 @@ import (
 const takeMost = 50
 
 // batch takes jobs of one batched type while slots are free.
-func (r *Runner) batch(ctx context.Context, b Batch, bell <-chan struct{}) {
+func (r *Runner) batch(ctx context.Context, b Batch, wakeup <-chan struct{}) {
 	free := make(chan struct{}, b.Slots)
 	for range b.Slots {
 		free <- struct{}{}
 	}
-	loop(ctx, bell, r.c.Poll, func() bool {
+	loop(ctx, wakeup, r.c.Poll, func() bool {
 		n := collect(ctx, free)
 		if n == 0 {
 			return false

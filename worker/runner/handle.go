@@ -83,9 +83,9 @@ func (r *Runner) bury(ctx context.Context, j *gue.Job, attempts int, cause error
 }
 
 // lease takes jobs of one leased type while slots are free.
-func (r *Runner) lease(ctx context.Context, l Lease, bell <-chan struct{}) {
+func (r *Runner) lease(ctx context.Context, l Lease, wakeup <-chan struct{}) {
 	slots := make(chan struct{}, l.Slots)
-	loop(ctx, bell, r.c.Poll, func() bool {
+	loop(ctx, wakeup, r.c.Poll, func() bool {
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():

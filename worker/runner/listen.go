@@ -9,73 +9,50 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"kijko/db"
 )
 
 // Channel is where enqueuing processes notify after commit. The payload says nothing.
 const Channel = "kijko_jobs"
 
-// bells are one buffered place a loop: ringing never blocks, and rings that nobody has heard yet are one.
-type bells struct {
+// wakeups hold one buffered channel for each loop: a send never blocks, and sends that no loop has received yet are one.
+type wakeups struct {
 	mu  sync.Mutex
 	all []chan struct{}
 }
 
-func (b *bells) add() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	bell := make(chan struct{}, 1)
-	b.all = append(b.all, bell)
-	return bell
+func (w *wakeups) add() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	wakeup := make(chan struct{}, 1)
+	w.all = append(w.all, wakeup)
+	return wakeup
 }
 
-func (b *bells) ring() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, bell := range b.all {
+func (w *wakeups) send() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, wakeup := range w.all {
 		select {
-		case bell <- struct{}{}:
+		case wakeup <- struct{}{}:
 		default:
 		}
 	}
 }
 
-// listen rings the bells for every notification, and once after each (re)connection: what came before was not heard.
+// listen wakes the loops at every notification, and once after each (re)connection: what came before was not heard.
 func (r *Runner) listen(ctx context.Context) {
-	pause := 100 * time.Millisecond
-	for ctx.Err() == nil {
-		began := time.Now()
-		err := r.listenOnce(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		if time.Since(began) > time.Minute {
-			pause = 100 * time.Millisecond
-		}
-		r.c.Log.Warn("the worker is not woken by notifications at the moment and polls", "error", err, "again_in", pause)
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
-		pause = min(2*pause, 10*time.Second)
-	}
+	db.Follow(ctx, r.c.Listen, r.c.Log, "the worker polls: it is not woken by notifications", r.hear)
 }
 
-func (r *Runner) listenOnce(ctx context.Context) error {
-	conn, err := r.c.Listen(ctx)
-	if err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = conn.Close(ctx)
-	}()
+func (r *Runner) hear(ctx context.Context, conn *pgx.Conn) error {
 	for _, channel := range append(slices.Collect(maps.Keys(r.c.Hear)), Channel) {
 		if _, err := conn.Exec(ctx, "listen "+pgx.Identifier{channel}.Sanitize()); err != nil {
 			return fmt.Errorf("listen: %w", err)
 		}
 	}
-	r.bells.ring()
+	r.wakeups.send()
 	for {
 		// A connection that died silently is found by the ping.
 		waiting, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -85,7 +62,7 @@ func (r *Runner) listenOnce(ctx context.Context) error {
 		case err == nil && r.c.Hear[n.Channel] != nil:
 			r.c.Hear[n.Channel](n.Payload)
 		case err == nil:
-			r.bells.ring()
+			r.wakeups.send()
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case waiting.Err() == nil:

@@ -14,9 +14,9 @@ import (
 
 // Runner works the queues of its Config. Make it with New; Run it once.
 type Runner struct {
-	c      Config
-	client *gue.Client
-	bells  bells
+	c       Config
+	client  *gue.Client
+	wakeups wakeups
 	// taken counts the jobs that left the queue through this process.
 	taken atomic.Int64
 }
@@ -49,7 +49,7 @@ func (r *Runner) Names() []string {
 }
 
 // Wake tells all idle loops to look at their queues. It never blocks; a notification does the same.
-func (r *Runner) Wake() { r.bells.ring() }
+func (r *Runner) Wake() { r.wakeups.send() }
 
 // Run works until ctx ends and all work has come back. It gives an error only when it can't begin.
 func (r *Runner) Run(ctx context.Context) error {
@@ -67,9 +67,9 @@ func (r *Runner) Run(ctx context.Context) error {
 
 	var group sync.WaitGroup
 	for _, w := range workers {
-		bell := r.bells.add()
+		wakeup := r.wakeups.add()
 		group.Go(func() {
-			loop(ctx, bell, r.c.Poll, func() bool {
+			loop(ctx, wakeup, r.c.Poll, func() bool {
 				if !w.WorkOne(handlerContext{context.WithoutCancel(working), working}) {
 					return false
 				}
@@ -79,12 +79,12 @@ func (r *Runner) Run(ctx context.Context) error {
 		})
 	}
 	for _, l := range r.c.Leases {
-		bell := r.bells.add()
-		group.Go(func() { r.lease(ctx, l, bell) })
+		wakeup := r.wakeups.add()
+		group.Go(func() { r.lease(ctx, l, wakeup) })
 	}
 	for _, b := range r.c.Batches {
-		bell := r.bells.add()
-		group.Go(func() { r.batch(ctx, b, bell) })
+		wakeup := r.wakeups.add()
+		group.Go(func() { r.batch(ctx, b, wakeup) })
 	}
 	for _, t := range r.c.Ticks {
 		group.Go(func() { r.tick(ctx, t) })
@@ -123,8 +123,8 @@ func unknown(_ context.Context, j *gue.Job) error {
 	return gue.ErrRescheduleJobIn(time.Minute, "no worker of this version knows the type "+j.Type)
 }
 
-// loop does once after once until there is nothing to do, then waits for the bell or the next poll.
-func loop(ctx context.Context, bell <-chan struct{}, poll time.Duration, once func() bool) {
+// loop does once after once until there is nothing to do, then waits for a wake-up or the next poll.
+func loop(ctx context.Context, wakeup <-chan struct{}, poll time.Duration, once func() bool) {
 	timer := time.NewTimer(poll)
 	defer timer.Stop()
 	for ctx.Err() == nil {
@@ -134,7 +134,7 @@ func loop(ctx context.Context, bell <-chan struct{}, poll time.Duration, once fu
 		timer.Reset(poll)
 		select {
 		case <-ctx.Done():
-		case <-bell:
+		case <-wakeup:
 		case <-timer.C:
 		}
 	}

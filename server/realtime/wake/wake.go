@@ -10,7 +10,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -20,9 +19,7 @@ import (
 )
 
 const (
-	minBackoff = 100 * time.Millisecond
-	maxBackoff = 3 * time.Second
-	timeout    = 10 * time.Second
+	timeout = 10 * time.Second
 	// pace is the least time between two numberings: the first commit after a quiet moment is served at once, a storm of commits in
 	// batches. Each batch costs a commit and a notification, which the writers pay for.
 	pace = 3 * time.Millisecond
@@ -72,40 +69,13 @@ func (w *Waker) Wake(events, jobs bool) {
 // Mute drops wake-ups, as if they were lost; tests prove with it that the tick alone delivers everything.
 func (w *Waker) Mute(muted bool) { w.muted.Store(muted) }
 
-// Run serves until ctx is done, reconnecting with backoff. It returns nil then.
+// Run serves until ctx is done. It returns nil then.
 func (w *Waker) Run(ctx context.Context) error {
-	backoff := minBackoff
-	for ctx.Err() == nil {
-		began := time.Now()
-		err := w.serve(ctx)
-		if ctx.Err() != nil {
-			break
-		}
-		if time.Since(began) > maxBackoff {
-			backoff = minBackoff
-		}
-		w.log.Warn("wake-ups are delayed: no connection to the database", "error", err, "retry_in", backoff)
-		select {
-		case <-ctx.Done():
-		case <-time.After(backoff/2 + rand.N(backoff)):
-		}
-		backoff = min(2*backoff, maxBackoff)
-	}
+	db.Follow(ctx, db.To(w.dsn, db.DefaultLimits()), w.log, "wake-ups are delayed: no connection to the database", w.serve)
 	return nil
 }
 
-func (w *Waker) serve(ctx context.Context) error {
-	connectCtx, cancel := context.WithTimeout(ctx, timeout)
-	conn, err := db.Connect(connectCtx, w.dsn, db.DefaultLimits())
-	cancel()
-	if err != nil {
-		return fmt.Errorf("connecting: %w", err)
-	}
-	defer func() {
-		closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = conn.Close(closeCtx)
-	}()
+func (w *Waker) serve(ctx context.Context, conn *pgx.Conn) error {
 	tick := time.NewTicker(w.tick)
 	defer tick.Stop()
 	w.events.Store(true) // what was committed while nobody served

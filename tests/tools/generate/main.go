@@ -1,9 +1,10 @@
 // Command generate renews what is derived from db/, server/ and tests/ and kept in the repository:
 //
-//	db/schema.sql            the dump of a database that was set up from nothing
+//	db/schema.sql            what a database amounts to that was set up from nothing; one line a function
 //	supabase/migrations/     the same database as plain SQL files, for psql and the Supabase CLI
 //	supabase/tests/          the pgTAP files of tests/pgtap, where "supabase test db" looks for them
 //	docs/settings.md         the table of settings, between its two markers
+//	worker/ingestion/secret/rules.toml  gitleaks' rules, of the version that go.mod names
 //
 // With -check it changes nothing and fails, naming the stale files and the command that renews them.
 package main
@@ -48,7 +49,7 @@ func main() {
 }
 
 func run(ctx context.Context, root string, check bool) error {
-	outputs, err := generate(ctx, root)
+	outputs, dump, err := generate(ctx, root)
 	if err != nil {
 		return err
 	}
@@ -63,7 +64,7 @@ func run(ctx context.Context, root string, check bool) error {
 		return nil
 	}
 	if slices.Contains(stale, "db/schema.sql") {
-		if err := rehearse(ctx, root, outputs[0].content); err != nil {
+		if err := rehearse(ctx, root, dump); err != nil {
 			return err
 		}
 	}
@@ -73,39 +74,46 @@ func run(ctx context.Context, root string, check bool) error {
 	return write(root, outputs)
 }
 
-// generate makes all outputs from the sources, on a database of its own.
-func generate(ctx context.Context, root string) (outputs []output, err error) {
+// generate makes all outputs from the sources, on a database of its own, and gives that database's dump besides.
+func generate(ctx context.Context, root string) (outputs []output, dump []byte, err error) {
 	cluster, err := devpg.Start(ctx, devpg.Options{Ephemeral: true, Progress: say})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, cluster.Stop(context.WithoutCancel(ctx))) }()
 	d, err := newDatabase(ctx, cluster)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, d.drop(context.WithoutCancel(ctx))) }()
 	if err := d.setUp(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	schema, err := d.dump(ctx)
+	if dump, err = d.dump(ctx); err != nil {
+		return nil, nil, err
+	}
+	schema, err := d.schemaFile(ctx, dump)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	outputs = append(outputs, output{"db/schema.sql", schema})
 	migrations, err := d.supabaseMigrations(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	copies, err := pgtapCopies(root)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	settings, err := settingsPage(root)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return slices.Concat(outputs, migrations, copies, settings), nil
+	rules, err := gitleaksRules(ctx, root)
+	if err != nil {
+		return nil, nil, err
+	}
+	return slices.Concat(outputs, migrations, copies, settings, rules), dump, nil
 }
 
 func say(text string) { fmt.Fprintln(os.Stderr, "generate:", text) }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -83,7 +84,7 @@ var goOnPostgres = []string{"-count", "1", "-p", "2", "-timeout", "20m", "-run",
 	"^Test(Kept|Ephemeral|Request|Identity|TheNextBorrower|IdempotencyKey|Rates|Health|ARequestIsOneRoundTrip|Setup|Projects|Uploads|Quota|Idempotency|" +
 		"Skills|SkillLists|Executions|Habits|Statistics|Notifications|Mail|TenantsAreIsolated|SignUp|LogIn|Refresh|IngestionCancel|IngestionOfSeveralSources|" +
 		"RealtimeOrder|RealtimeHandshake|RealtimeReplayOverREST|ConnectionsThatDie)",
-	"./db/devpg", "./server/api", "./tests"}
+	"./db/devpg", "./server/api", "./tests/..."}
 
 // onPostgres runs the tests in SQL and some in Go on the newest release of a major version.
 func onPostgres(major string) func(context.Context, io.Writer) (tally, error) {
@@ -173,6 +174,7 @@ func supabase(ctx context.Context, out io.Writer) (t tally, err error) {
 		{"migration list knows all of them as applied", func() error { return migrationsApplied(cli, address) }},
 		{"kijko-db setup goes on from there", func() error { return setup(ctx, cluster.DSN(devpg.Superuser, name)) }},
 		{"db lint finds no error in our schemas", func() error { return lintFindsNothing(cli, address) }},
+		{"the files of supabase/tests pass one after another", func() error { return supabaseTests(ctx, cluster, name) }},
 	} {
 		if err := check.run(); err != nil {
 			say("not ok: " + check.name + ": " + err.Error())
@@ -183,6 +185,25 @@ func supabase(ctx context.Context, out io.Writer) (t tally, err error) {
 		t.passed++
 	}
 	return t, nil
+}
+
+// supabaseTests runs the files that "supabase test db" runs, in its order, on one database.
+func supabaseTests(ctx context.Context, cluster *devpg.Cluster, name string) error {
+	if err := cluster.EnsurePgTAP(ctx, func(string) {}); err != nil {
+		return err
+	}
+	files, err := filepath.Glob("supabase/tests/*.sql")
+	if err != nil {
+		return fmt.Errorf("find tests: %w", err)
+	}
+	slices.Sort(files)
+	for _, file := range files {
+		r := runFile(ctx, cluster, name, file)
+		if r.failed > 0 {
+			err = errors.Join(err, fmt.Errorf("%s: %s", file, strings.Join(r.notes, "\n")))
+		}
+	}
+	return err
 }
 
 func setup(ctx context.Context, dsn string) (err error) {

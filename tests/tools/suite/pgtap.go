@@ -150,16 +150,21 @@ func runCopy(ctx context.Context, cluster *devpg.Cluster, template, name, file s
 		return r, fmt.Errorf("copy the template: %w", err)
 	}
 	defer func() { err = errors.Join(err, cluster.DropDatabase(after, name)) }()
+	return runFile(ctx, cluster, name, file), nil
+}
+
+// runFile runs one file with psql, after the helpers that stand beside it.
+func runFile(ctx context.Context, cluster *devpg.Cluster, database, file string) tapResult {
 	args := []string{"-XqAt", "-v", "ON_ERROR_STOP=1"}
 	if helpers := filepath.Join(filepath.Dir(file), helpersFile); exists(helpers) {
 		args = append(args, "-f", helpers)
 	}
-	cmd := exec.CommandContext(ctx, cluster.Tool("psql"), append(args, "-f", file, cluster.DSN(devpg.Superuser, name))...)
+	cmd := exec.CommandContext(ctx, cluster.Tool("psql"), append(args, "-f", file, cluster.DSN(devpg.Superuser, database))...)
 	cmd.Env = append(os.Environ(), `PGOPTIONS=-c search_path=public,extensions -c client_min_messages=warning`)
 	var text bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &text, &text
 	failure := cmd.Run()
-	return parseTAP(&text, failure), nil
+	return parseTAP(&text, failure)
 }
 
 func exists(path string) bool {

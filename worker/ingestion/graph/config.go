@@ -7,10 +7,10 @@ import (
 	"slices"
 	"strings"
 
-	"kijko/worker/exactjson"
-
 	"github.com/pelletier/go-toml/v2"
 	"golang.org/x/mod/modfile"
+
+	"kijko/worker/exactjson"
 )
 
 // maxConfig bounds how much of a configuration file is read, and how many names are taken from one.

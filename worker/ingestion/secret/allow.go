@@ -1,14 +1,58 @@
 package secret
 
-import "github.com/zricethezav/gitleaks/v8/config"
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// allowlist is an exemption of gitleaks' configuration: of files, or of secrets.
+type allowlist struct {
+	Condition   string // "and": all that is given must hold; otherwise any
+	Commits     []string
+	Paths       []string
+	Regexes     []string
+	RegexTarget string // what Regexes are held against: match, line, or else the secret
+	StopWords   []string
+
+	paths, regexes *regexp.Regexp
+}
+
+func (a *allowlist) compile() (err error) {
+	if a.paths, err = anyOf(a.Paths); err != nil {
+		return err
+	}
+	a.regexes, err = anyOf(a.Regexes)
+	for i, word := range a.StopWords {
+		a.StopWords[i] = strings.ToLower(word)
+	}
+	return err
+}
+
+// anyOf joins patterns into one; nil for none.
+func anyOf(patterns []string) (*regexp.Regexp, error) {
+	if len(patterns) == 0 {
+		return nil, nil
+	}
+	joined, err := regexp.Compile("(?:" + strings.Join(patterns, "|") + ")")
+	if err != nil {
+		return nil, fmt.Errorf("compile an exemption: %w", err)
+	}
+	return joined, nil
+}
+
+func (a *allowlist) all() bool {
+	return strings.EqualFold(a.Condition, "and") || a.Condition == "&&"
+}
 
 // pathAllowed says whether a rule's allowlists exempt a whole file. One that demands more than the path is judged later.
-func pathAllowed(lists []*config.Allowlist, path string) bool {
+func pathAllowed(lists []*allowlist, path string) bool {
 	for _, a := range lists {
-		if a.MatchCondition == config.AllowlistMatchAnd && (len(a.Regexes) > 0 || len(a.StopWords) > 0 || len(a.Commits) > 0) {
+		if a.all() && (a.regexes != nil || len(a.StopWords) > 0 || len(a.Commits) > 0) {
 			continue
 		}
-		if a.PathAllowed(path) {
+		if a.paths != nil && a.paths.MatchString(path) {
 			return true
 		}
 	}
@@ -16,7 +60,7 @@ func pathAllowed(lists []*config.Allowlist, path string) bool {
 }
 
 // allowed says whether allowlists exempt a secret, as gitleaks judges it.
-func allowed(lists []*config.Allowlist, path, secret, match, line string) bool {
+func allowed(lists []*allowlist, path, secret, match, line string) bool {
 	for _, a := range lists {
 		target := secret
 		switch a.RegexTarget {
@@ -25,25 +69,19 @@ func allowed(lists []*config.Allowlist, path, secret, match, line string) bool {
 		case "line":
 			target = line
 		}
-		byRegex := a.RegexAllowed(target)
-		byWord, _ := a.ContainsStopWord(secret)
-		if a.MatchCondition != config.AllowlistMatchAnd {
+		byRegex := a.regexes != nil && target != "" && a.regexes.MatchString(target)
+		byWord := false
+		if len(a.StopWords) > 0 {
+			lower := strings.ToLower(secret)
+			byWord = slices.ContainsFunc(a.StopWords, func(word string) bool { return strings.Contains(lower, word) })
+		}
+		if !a.all() {
 			if byRegex || byWord {
 				return true
 			}
 			continue
 		}
-		ok := len(a.Commits) == 0
-		if len(a.Paths) > 0 {
-			ok = ok && a.PathAllowed(path)
-		}
-		if len(a.Regexes) > 0 {
-			ok = ok && byRegex
-		}
-		if len(a.StopWords) > 0 {
-			ok = ok && byWord
-		}
-		if ok {
+		if len(a.Commits) == 0 && (a.paths == nil || path != "" && a.paths.MatchString(path)) && (a.regexes == nil || byRegex) && (len(a.StopWords) == 0 || byWord) {
 			return true
 		}
 	}

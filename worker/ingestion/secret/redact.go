@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/zricethezav/gitleaks/v8/config"
 )
 
 // Finding is one secret that was replaced.
@@ -24,7 +23,7 @@ const passes = 8
 // Redactor replaces secrets.
 type Redactor struct {
 	rules []rule
-	allow []*config.Allowlist
+	allow []*allowlist
 	words *automaton
 	users [][]int // rules of each word
 	free  []int   // rules without keywords, which look at every text

@@ -1,13 +1,13 @@
 package secret
 
 import (
+	_ "embed"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 
-	"github.com/spf13/viper"
-	"github.com/zricethezav/gitleaks/v8/config"
+	"github.com/pelletier/go-toml/v2"
 )
 
 // rule is one of gitleaks' rules, or one of ours.
@@ -17,7 +17,7 @@ type rule struct {
 	path    *regexp.Regexp // only in files with such a path, if set
 	entropy float64        // the secret must have more
 	group   int            // of the secret; 0: the first group that is not empty, or all
-	allow   []*config.Allowlist
+	allow   []*allowlist
 	words   []string // lower case; one of them must occur
 	needs   []need   // one of them must be met near the keyword; empty: no condition
 	reach   int      // bytes after the keyword that the pattern may need
@@ -36,34 +36,47 @@ const (
 	keyReach = 64 << 10 // a private key and its end
 )
 
-// load translates gitleaks' configuration. The rules that judge a path alone find nothing in a text and are left out.
-func load() ([]rule, []*config.Allowlist, error) {
-	v := viper.New() // not viper's global one, which gitleaks itself uses
-	v.SetConfigType("toml")
-	if err := v.ReadConfig(strings.NewReader(config.DefaultConfig)); err != nil {
+// rulesText is gitleaks' default configuration; `make generate` copies it from the pinned version.
+//
+//go:embed rules.toml
+var rulesText string
+
+// load reads gitleaks' configuration. The rules that judge a path alone find nothing in a text and are left out.
+func load() ([]rule, []*allowlist, error) {
+	var c struct {
+		Allowlist allowlist
+		Rules     []struct {
+			ID, Regex, Path string
+			Entropy         float64
+			SecretGroup     int
+			Keywords        []string
+			Allowlists      []*allowlist
+		}
+	}
+	if err := toml.Unmarshal([]byte(rulesText), &c); err != nil {
 		return nil, nil, fmt.Errorf("read gitleaks' rules: %w", err)
 	}
-	var raw config.ViperConfig
-	if err := v.Unmarshal(&raw); err != nil {
-		return nil, nil, fmt.Errorf("decode gitleaks' rules: %w", err)
-	}
-	c, err := raw.Translate()
-	if err != nil {
-		return nil, nil, fmt.Errorf("translate gitleaks' rules: %w", err)
+	if err := c.Allowlist.compile(); err != nil {
+		return nil, nil, err
 	}
 	var rules []rule
-	for _, id := range c.OrderedRules {
-		g := c.Rules[id]
-		if g.Regex == nil || replaced[id] {
+	for _, g := range c.Rules {
+		if g.Regex == "" || replaced[g.ID] {
 			continue
 		}
-		r := rule{kind: g.RuleID, entropy: g.Entropy, group: g.SecretGroup, allow: g.Allowlists, reach: reach}
-		if r.pattern, err = regexp.Compile(g.Regex.String()); err != nil {
-			return nil, nil, fmt.Errorf("compile rule %s: %w", id, err)
+		r := rule{kind: g.ID, entropy: g.Entropy, group: g.SecretGroup, allow: g.Allowlists, reach: reach}
+		var err error
+		if r.pattern, err = regexp.Compile(g.Regex); err != nil {
+			return nil, nil, fmt.Errorf("compile rule %s: %w", g.ID, err)
 		}
-		if g.Path != nil {
-			if r.path, err = regexp.Compile(g.Path.String()); err != nil {
-				return nil, nil, fmt.Errorf("compile the path of rule %s: %w", id, err)
+		if g.Path != "" {
+			if r.path, err = regexp.Compile(g.Path); err != nil {
+				return nil, nil, fmt.Errorf("compile the path of rule %s: %w", g.ID, err)
+			}
+		}
+		for _, a := range r.allow {
+			if err := a.compile(); err != nil {
+				return nil, nil, fmt.Errorf("rule %s: %w", g.ID, err)
 			}
 		}
 		for _, w := range g.Keywords {
@@ -71,13 +84,13 @@ func load() ([]rule, []*config.Allowlist, error) {
 		}
 		slices.Sort(r.words)
 		r.words = slices.Compact(r.words)
-		if id == "private-key" {
+		if g.ID == "private-key" {
 			r.reach = keyReach
 		}
 		r.needs = demands(r.pattern.String())
 		rules = append(rules, r)
 	}
-	return append(rules, ours()...), c.Allowlists, nil
+	return append(rules, ours()...), []*allowlist{&c.Allowlist}, nil
 }
 
 // ours are the rules for what gitleaks has no rule for, or one that misses too much.

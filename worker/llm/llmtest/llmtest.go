@@ -22,6 +22,9 @@ import (
 // Key is what the settings of Config carry as the installation's keys.
 const Key = "sk-test-installation-0123456789"
 
+// Sonnet is a model that the double offers, by its full name.
+const Sonnet = "claude-3-5-sonnet-20241022"
+
 // Call is one request as it arrived.
 type Call struct {
 	Provider string

@@ -1,0 +1,2 @@
+// Package api tests what holds for every operation.
+package api

@@ -1,0 +1,2 @@
+// Package database tests how databases are set up, upgraded and logged.
+package database

@@ -1,0 +1,2 @@
+// Package executions tests runs of skills.
+package executions

@@ -1,0 +1,84 @@
+package executions
+
+import (
+	"os"
+	"os/exec"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"kijko/tests/stack/worker"
+	"kijko/tests/testdb"
+	"kijko/worker/llm/llmtest"
+)
+
+// A worker is killed in the middle of 200 model calls, 20 of which belong to habits whose calls will fail. Another one takes over: each run
+// ends once, its owner is told of one end, each habit counts one failure, and everything was paid for once.
+func TestKilledWorkerInTheMiddleOfTwoHundredModelCalls(t *testing.T) {
+	t.Parallel()
+	const runs, habits = 200, 20
+	l := newSkillLab(t)
+	var second atomic.Bool
+	l.models.Always(func(c llmtest.Call) llmtest.Reply {
+		switch {
+		case !second.Load():
+			return llmtest.Silence()
+		case c.Text == "Write something nice about failure":
+			return llmtest.Fail(400, "not about that")
+		}
+		return llmtest.Answer("nice")
+	})
+	skill := l.skill(l.anna, "Writer")
+	l.DB.Exec(`insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at)
+		select $2, $3, $1, '0 9 * * *', now() + interval '1 day' from generate_series(1, 20)`, skill, l.anna.ID, l.anna.OrgID)
+	l.DB.Exec(`select private.start_execution(skill_id, user_id, organization_id, 'habit', id, '{"topic": "failure"}') from public.habits`)
+	l.DB.Exec(`select private.start_execution($1, $2, $3, 'manual', null, '{"topic": "trees"}') from generate_series(1, 180)`, skill, l.anna.ID, l.anna.OrgID)
+
+	path := worker.Program(t)
+	process := func() *exec.Cmd {
+		cmd := exec.Command(path)
+		m := l.models.Config()
+		cmd.Env = append(os.Environ(), "DEBUG=true", "DATABASE_WORKER_URL="+l.DB.DSN("kijko_worker"), "KIJKO_DATA_DIR="+t.TempDir(),
+			"ENCRYPTION_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "KIJKO_LOG_LEVEL=error", "KIJKO_WORKER_EXECUTIONS=200",
+			"ANTHROPIC_API_KEY="+m.AnthropicKey, "ANTHROPIC_BASE_URL="+m.AnthropicURL)
+		cmd.Stderr = os.Stderr
+		require.NoError(t, cmd.Start())
+		t.Cleanup(func() { _ = cmd.Process.Kill(); _, _ = cmd.Process.Wait() })
+		return cmd
+	}
+	first := process()
+	require.Eventually(t, func() bool { return len(l.models.Calls()) == runs }, 60*time.Second, 20*time.Millisecond, "all calls are in flight")
+	require.LessOrEqual(t, l.count("select count(*) from pg_stat_activity where datname = current_database() and usename = 'kijko_worker'"), 10)
+	require.NoError(t, first.Process.Kill())
+	_, _ = first.Process.Wait()
+	second.Store(true)
+
+	process()
+	restarted := time.Now()
+	require.Eventually(t, func() bool { return l.count("select count(*) from public.skill_executions where takes = 2") > 0 }, 30*time.Second,
+		20*time.Millisecond, "nothing was taken over within 30 s")
+	t.Logf("taken over %.1f s after kill -9", time.Since(restarted).Seconds())
+	require.Eventually(t, func() bool {
+		return l.count("select count(*) from public.skill_executions where completed_at is null") == 0
+	},
+		60*time.Second-time.Since(restarted), 20*time.Millisecond, "not all have ended within 60 s of the restart")
+	t.Logf("all ended %.1f s after kill -9", time.Since(restarted).Seconds())
+
+	require.Equal(t, runs, l.count("select count(*) from public.skill_executions"))
+	require.Equal(t, runs-habits, l.count("select count(*) from public.skill_executions where status = 'completed' and output = 'nice' and takes = 2"))
+	require.Equal(t, habits, l.count("select count(*) from public.skill_executions where status = 'failed' and error_code = 'BAD_REQUEST' and takes = 2"))
+	require.Equal(t, habits, l.count("select count(*) from public.habits where consecutive_failures = 1 and run_count = 1 and is_active"), "one failure each")
+	require.Equal(t, runs-habits, l.count("select execution_count from public.skills where id = $1", skill))
+	require.Equal(t, runs, l.used(l.anna), "paid for once")
+	require.Zero(t, l.count("select count(*) from jobs.gue_jobs where queue = 'executions'"))
+	require.Zero(t, l.count("select count(*) from jobs.dead_letters"))
+	// Three steps of each were told, whatever happened in between: pending, running, the end.
+	told := testdb.Value[string](l.DB, `select string_agg(distinct n || ' ' || steps, ', ') from (
+			select entity_id, count(*) as n, count(distinct data ->> 'status') as steps from (
+				select entity_id, data from public.events where type = 'execution_update'
+				union all select entity_id, data from private.event_inbox where type = 'execution_update') e
+			group by entity_id) x`)
+	require.Equal(t, "3 3", told)
+}

@@ -1,0 +1,2 @@
+// Package habits tests habits.
+package habits

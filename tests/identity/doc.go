@@ -1,0 +1,2 @@
+// Package identity tests sign-in, sessions and identity providers.
+package identity

@@ -1,0 +1,2 @@
+// Package ingestion tests ingestion.
+package ingestion

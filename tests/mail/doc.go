@@ -1,0 +1,2 @@
+// Package mail tests mail.
+package mail

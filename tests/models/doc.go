@@ -1,0 +1,2 @@
+// Package models tests the gateway to models.
+package models

@@ -1,0 +1,2 @@
+// Package realtime tests WebSockets, Socket.IO and the order of events.
+package realtime

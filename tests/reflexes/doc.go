@@ -1,0 +1,2 @@
+// Package reflexes tests reflexes.
+package reflexes

@@ -1,0 +1,96 @@
+package repository
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// goList prints of each package below the pattern what the format says.
+func goList(t *testing.T, arguments ...string) []string {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "go", append([]string{"list"}, arguments...)...)
+	command.Dir = "../.."
+	out, err := command.Output()
+	require.NoError(t, err)
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
+}
+
+// Code points in one direction: server, worker, db. What both programs read lives in worker.
+func TestImportsPointInOneDirection(t *testing.T) {
+	t.Parallel()
+	below := map[string][]string{"kijko/db": {"kijko/server", "kijko/worker"}, "kijko/worker": {"kijko/server"}}
+	for _, line := range goList(t, "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./db/...", "./worker/...") {
+		path, imports, _ := strings.Cut(line, " ")
+		for layer, above := range below {
+			if path != layer && !strings.HasPrefix(path, layer+"/") {
+				continue
+			}
+			for _, imported := range strings.Fields(imports) {
+				for _, forbidden := range above {
+					assert.False(t, imported == forbidden || strings.HasPrefix(imported, forbidden+"/"), "%s imports %s", path, imported)
+				}
+			}
+		}
+	}
+}
+
+func TestTheWorkerLinksNoHTTPEdge(t *testing.T) {
+	t.Parallel()
+	for _, path := range goList(t, "-deps", "./worker") {
+		for _, edge := range []string{"github.com/gofiber/", "github.com/valyala/fasthttp", "github.com/fasthttp/", "github.com/swaggest/"} {
+			assert.False(t, strings.HasPrefix(path, edge), "the worker links %s", path)
+		}
+	}
+}
+
+// The name of a feature is the name of its folder or file: a folder of db/code, or one of the technical words.
+func TestAFeatureHasOneName(t *testing.T) {
+	t.Parallel()
+	technical := strings.Fields(`api app auth config dev keycloak openapi socketio realtime
+		condition exactjson gitfetch lease llm runner seal storage telemetry token jobs
+		common
+		00_lint 01_plpgsql_check helpers isolation strangers arguments
+		bench browser client database demo gosource peers pgtap repository stack testdb tools`)
+	features := map[string]bool{}
+	entries, err := os.ReadDir("../../db/code")
+	require.NoError(t, err)
+	for _, entry := range entries {
+		features[entry.Name()] = entry.IsDir()
+	}
+	check := func(pattern string, name func(path string) (base string, counts bool)) {
+		found, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		require.NotEmpty(t, found, pattern)
+		for _, path := range found {
+			if base, counts := name(path); counts {
+				assert.True(t, features[base] || slices.Contains(technical, base), "%s: %s is neither a feature (a folder of db/code) nor a technical word (the list in tests/repository/layering_test.go)", path, base)
+			}
+		}
+	}
+	folder := func(path string) (string, bool) {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		return filepath.Base(path), info.IsDir()
+	}
+	stem := func(path string) (string, bool) {
+		return strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)), true
+	}
+	check("../../server/*", folder)
+	check("../../worker/*", folder)
+	check("../../server/openapi/*.yaml", stem)
+	check("../../tests/*", folder)
+	check("../../tests/pgtap/*.sql", func(path string) (string, bool) {
+		base, _ := stem(path)
+		if feature, _, found := strings.Cut(base, "_"); found && features[feature] {
+			return feature, true
+		}
+		return base, true
+	})
+}

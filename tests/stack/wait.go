@@ -1,0 +1,26 @@
+package stack
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+)
+
+// Patience is how long a test waits for what takes milliseconds on an idle machine.
+const Patience = 15 * time.Second
+
+// Count is the number that a query gives.
+func Count(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) (n int) {
+	t.Helper()
+	require.NoError(t, pool.QueryRow(context.Background(), sql, args...).Scan(&n))
+	return n
+}
+
+// Eventually waits for a condition and fails the test with these words when it does not come.
+func Eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	require.Eventually(t, f, 20*time.Second, 20*time.Millisecond, what)
+}

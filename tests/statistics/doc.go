@@ -1,0 +1,2 @@
+// Package statistics tests statistics.
+package statistics

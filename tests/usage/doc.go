@@ -1,0 +1,2 @@
+// Package usage tests quotas and idempotency.
+package usage
