@@ -74,6 +74,43 @@ PATCH /projects/{}/source-files/{}
 DELETE /projects/{}/source-files/{}
 GET /projects/{}/worktrees
 GET /worktrees
+GET /projects/{}/members
+POST /projects/{}/members
+PUT /projects/{}/members/{}
+PATCH /projects/{}/members/{}
+DELETE /projects/{}/members/{}
+POST /projects/{}/invitations
+GET /projects/{}/invitations/pending
+DELETE /projects/{}/invitations/{}
+POST /projects/{}/invitations/{}/resend
+GET /project-invitations/{}
+POST /project-invitations/{}/accept
+POST /project-invitations/{}/decline
+GET /projects/{}/users
+POST /projects/{}/users
+PUT /project-users/{}
+PATCH /project-users/{}
+DELETE /project-users/{}
+GET /users/search
+GET /projects/{}/access
+POST /projects/{}/access
+PUT /projects/{}/access/{}
+PATCH /projects/{}/access/{}
+DELETE /projects/{}/access/{}
+POST /projects/{}/access/{}/resend
+GET /projects/{}/activity
+GET /contexts/{}/users
+POST /contexts/{}/users/invite
+PUT /contexts/{}/users/{}
+PATCH /contexts/{}/users/{}
+DELETE /contexts/{}/users/{}
+POST /contexts/{}/users/{}/resend-invite
+GET /context/{}/users
+POST /context/{}/users/invite
+PUT /context/{}/users/{}
+PATCH /context/{}/users/{}
+DELETE /context/{}/users/{}
+POST /context/{}/users/{}/resend-invite
 POST /projects/{}/ingest
 POST /projects/{}/cancel-ingestion
 GET /projects/{}/progress
@@ -146,37 +183,45 @@ var shapes = map[string]string{
 	"ProjectWithRelations": projectMembers + " repositories members currentIngestion?",
 	"ProjectRepository": `id projectId provider repositoryUrl repositoryName branch status lastSyncAt? lastCommitHash? fileCount? includePaths? excludePaths?
 		createdAt updatedAt`,
-	"ProjectMember":          `id projectId userId email name? avatarUrl? role notifyOnIngestion notifyOnError notifyOnTeamChanges invitedAt acceptedAt? lastActiveAt?`,
-	"IngestionProgress":      `id projectId phase progressPercent message metrics startedAt estimatedCompletionAt? completedAt? errorMessage? errorCode?`,
-	"ModelAnswer":            `id content model stopReason usage`,
-	"IngestionMetrics":       `totalFiles filesProcessed tokensProcessed bytesProcessed chunksCreated errorsEncountered`,
-	"ProjectPage":            `data total page pageSize hasMore`,
-	"ProjectFilePage":        `data total page pageSize hasMore`,
-	"ProjectStats":           `totalProjects activeProjects processingProjects errorProjects totalTokens totalFiles`,
-	"MetadataOptions":        `functionSignatures? importDependencies? gitHistory? fileStructure? customAnnotations?`,
-	"PatternFilters":         `languagePatterns? excludePatterns?`,
-	"ProcessingOptions":      `anonymizeSecrets? parallelProcessing? realTimeIncremental?`,
-	"FileFilterConfig":       `excludeNodeModules? excludeBuildArtifacts? excludeTests? includeDocumentation?`,
-	"SourceFile":             `id name extension size type isFolder? parentId order?`,
-	"CostEstimate":           `processingCost storageCostMonthly totalTokens optimizedTokens compressionRatio isPlanEligible planName savingsVsRaw`,
-	"NameValidationResult":   `valid error? suggestion?`,
-	"CheckNameResponse":      `exists suggestion?`,
-	"RepositoryVerdict":      `valid error? provider? repoName?`,
-	"CreateProjectResponse":  `project nextSteps webhookSecret?`,
-	"ManualContent":          `content characters lines updatedAt?`,
-	"UploadResult":           `uploaded errors`,
-	"AttachResult":           `attached errors`,
-	"FileBrief":              `id name size type`,
-	"StartIngestionResponse": `jobId projectId status wsNamespaceUrl estimatedDurationSeconds`,
-	"SnapshotSaved":          `success timestamp`,
-	"IngestionState":         `currentPhase phases phase1Data phase2Data phase3Data phase4Data sidebarMetrics startedAt error`,
-	"PhaseInfo":              `phase status label shortLabel icon startedAt? completedAt? errorMessage?`,
-	"Phase1Data":             `repositoryUrl statusItems cloneProgress estimatedSecondsRemaining? earlyStats proTip? leftOut?`,
-	"Phase2Data":             `overallProgress fileTypeBreakdown metrics memoryInsights leftOut?`,
-	"Phase3Data":             `strategy strategyLabel chunkTypes totalChunks avgChunkSize qualityMetrics optimizationActions`,
-	"Phase4Data":             `techniques tokenReduction predictedPerformance`,
-	"SidebarMetrics":         `originalTokens currentTokens reductionPercent timeElapsedSeconds estimatedSecondsRemaining? filesProcessed totalFiles currentPhaseName`,
-	"ErrorRecovery":          `errorCode errorMessage phase options failedItems? canRetry retryCount maxRetries branches?`,
+	"ProjectMember":            `id projectId userId email name? avatarUrl? role notifyOnIngestion notifyOnError notifyOnTeamChanges invitedAt acceptedAt? lastActiveAt?`,
+	"ProjectUser":              `id project_id user_id email name role added_at added_by avatar_url?`,
+	"UserSearchResult":         `id email name avatar_url?`,
+	"UserAccess":               `id userId? name email role lastActive avatar? status isCurrentUser invitedAt`,
+	"ActivityEvent":            `id type user description timestamp metadata?`,
+	"ActivityPage":             `data total page pageSize hasMore`,
+	"ProjectInvitationView":    `projectId projectName email role invitedBy? expiresAt status`,
+	"ProjectInvitationResult":  `email status memberId? error?`,
+	"ProjectInvitationResults": `success results totalSent totalFailed`,
+	"IngestionProgress":        `id projectId phase progressPercent message metrics startedAt estimatedCompletionAt? completedAt? errorMessage? errorCode?`,
+	"ModelAnswer":              `id content model stopReason usage`,
+	"IngestionMetrics":         `totalFiles filesProcessed tokensProcessed bytesProcessed chunksCreated errorsEncountered`,
+	"ProjectPage":              `data total page pageSize hasMore`,
+	"ProjectFilePage":          `data total page pageSize hasMore`,
+	"ProjectStats":             `totalProjects activeProjects processingProjects errorProjects totalTokens totalFiles`,
+	"MetadataOptions":          `functionSignatures? importDependencies? gitHistory? fileStructure? customAnnotations?`,
+	"PatternFilters":           `languagePatterns? excludePatterns?`,
+	"ProcessingOptions":        `anonymizeSecrets? parallelProcessing? realTimeIncremental?`,
+	"FileFilterConfig":         `excludeNodeModules? excludeBuildArtifacts? excludeTests? includeDocumentation?`,
+	"SourceFile":               `id name extension size type isFolder? parentId order?`,
+	"CostEstimate":             `processingCost storageCostMonthly totalTokens optimizedTokens compressionRatio isPlanEligible planName savingsVsRaw`,
+	"NameValidationResult":     `valid error? suggestion?`,
+	"CheckNameResponse":        `exists suggestion?`,
+	"RepositoryVerdict":        `valid error? provider? repoName?`,
+	"CreateProjectResponse":    `project nextSteps webhookSecret?`,
+	"ManualContent":            `content characters lines updatedAt?`,
+	"UploadResult":             `uploaded errors`,
+	"AttachResult":             `attached errors`,
+	"FileBrief":                `id name size type`,
+	"StartIngestionResponse":   `jobId projectId status wsNamespaceUrl estimatedDurationSeconds`,
+	"SnapshotSaved":            `success timestamp`,
+	"IngestionState":           `currentPhase phases phase1Data phase2Data phase3Data phase4Data sidebarMetrics startedAt error`,
+	"PhaseInfo":                `phase status label shortLabel icon startedAt? completedAt? errorMessage?`,
+	"Phase1Data":               `repositoryUrl statusItems cloneProgress estimatedSecondsRemaining? earlyStats proTip? leftOut?`,
+	"Phase2Data":               `overallProgress fileTypeBreakdown metrics memoryInsights leftOut?`,
+	"Phase3Data":               `strategy strategyLabel chunkTypes totalChunks avgChunkSize qualityMetrics optimizationActions`,
+	"Phase4Data":               `techniques tokenReduction predictedPerformance`,
+	"SidebarMetrics":           `originalTokens currentTokens reductionPercent timeElapsedSeconds estimatedSecondsRemaining? filesProcessed totalFiles currentPhaseName`,
+	"ErrorRecovery":            `errorCode errorMessage phase options failedItems? canRetry retryCount maxRetries branches?`,
 	"IngestionResult": `projectId projectName originalTokens optimizedTokens reductionPercent savingsBreakdown performanceStats filesProcessed chunksCreated
 		languagesDetected? filesLeftOut?`,
 	"CompletionData":       `projectId projectName persona alexMetrics? mayaMetrics? samMetrics? processingDurationSeconds completedAt`,

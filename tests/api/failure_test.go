@@ -230,7 +230,7 @@ func TestTheDatabaseIsAwayAndComesBack(t *testing.T) {
 			if op.Access == openapi.Service {
 				caller = s.As(serviceToken).In(t)
 			}
-			body := probes[strings.TrimSuffix(op.ID, "Patch")]
+			body := probes[plain(op.ID)]
 			if body == nil {
 				body = bodies[op.ID]
 			}

@@ -58,6 +58,9 @@ func newTenant(t *testing.T, s *stack.Stack, name string) *tenant {
 	p.Do("PUT", path, map[string]any{"starred": true}).Want(200)
 	v.staged = client.JSON[projects.Uploaded](p.Do("POST", "/files/upload", map[string]any{"files": []any{map[string]string{"name": "staged.md", "content": v.secret}}}).Want(200)).Uploaded[0].ID
 
+	v.ids["memberId"] = p.Do("POST", path+"/members", map[string]any{"email": strings.ToLower(name) + ".invites@example.org", "role": "viewer"}).Want(201).String("id")
+	v.ids["projectUserId"], v.ids["userId"], v.ids["contextId"] = v.ids["memberId"], v.ids["memberId"], v.ids["projectId"]
+
 	v.ids["skillId"] = p.Do("POST", "/skills/playbook", map[string]any{"name": "Skill of " + name, "description": v.secret, "content": "A prompt: " + v.secret}).Want(201).String("id")
 
 	v.ids["executionId"] = testdb.Value[string](s.DB, "select id::text from private.start_execution($1, $2, $3, 'manual', null, '{}')", v.ids["skillId"], p.ID, p.OrgID)
@@ -123,6 +126,15 @@ var probes = map[string]any{
 	"startIngestion": map[string]any{"skipValidation": true, "forceReprocess": true}, "cancelIngestion": nil,
 	"getIngestionProgress": nil, "getProgressDetails": nil, "getRecovery": nil, "recoverIngestion": map[string]any{"action": "retry"},
 	"getIngestionResult": nil, "getCompletion": nil, "emailIngestionResult": map[string]any{"email": "evil@example.nl"},
+	"listProjectMembers": nil, "addProjectMember": map[string]any{"email": "evil@example.org", "role": "viewer"}, "removeProjectMember": nil,
+	"updateProjectMember":    map[string]any{"role": "developer"},
+	"sendProjectInvitations": []any{map[string]any{"email": "evil@example.net", "role": "viewer"}}, "listPendingProjectInvitations": nil,
+	"cancelProjectInvitation": nil, "resendProjectInvitation": nil, "listProjectUsers": nil, "removeProjectUser": nil,
+	"addProjectUser": map[string]any{"email": "evil@example.com", "role": "viewer"}, "updateProjectUserRole": map[string]any{"role": "editor"},
+	"listProjectAccess": nil, "addProjectAccess": map[string]any{"email": "eve@example.org", "role": "viewer"}, "removeProjectAccess": nil,
+	"updateProjectAccess": map[string]any{"role": "editor"}, "resendProjectAccess": nil, "listProjectActivity": nil,
+	"listContextUsers": nil, "inviteContextUser": map[string]any{"email": "eve@example.net"}, "removeContextUser": nil,
+	"updateContextUserRole": map[string]any{"role": "editor"}, "updateContextUserRolePut": map[string]any{"role": "editor"}, "resendContextInvite": nil,
 	"getSkill": nil, "updateSkill": map[string]any{"name": "Taken over"}, "deleteSkill": nil, "getSkillFull": nil, "duplicateSkill": nil, "exportSkill": nil,
 	"listSkillExecutions": nil, "starSkill": nil, "unstarSkill": nil, "rateSkill": map[string]any{"rating": 1}, "publishSkill": nil, "unpublishSkill": nil,
 	"getPlaybook": nil, "updatePlaybook": map[string]any{"scope": "local"},
@@ -146,7 +158,11 @@ var metrics = map[string]int{"totalFiles": 1, "filesProcessed": 1, "tokensProces
 // codes are the refusals of an id that is not there, by the parameter's name.
 var codes = map[string]string{"projectId": "PROJECT_NOT_FOUND", "repoId": "REPOSITORY_NOT_FOUND", "fileId": "FILE_NOT_FOUND",
 	"notificationId": "NOTIFICATION_NOT_FOUND", "skillId": "SKILL_NOT_FOUND", "executionId": "EXECUTION_NOT_FOUND",
-	"reflexId": "REFLEX_NOT_FOUND", "habitId": "HABIT_NOT_FOUND"}
+	"reflexId": "REFLEX_NOT_FOUND", "habitId": "HABIT_NOT_FOUND", "memberId": "MEMBER_NOT_FOUND", "projectUserId": "MEMBER_NOT_FOUND",
+	"userId": "MEMBER_NOT_FOUND", "contextId": "CONTEXT_NOT_FOUND"}
+
+// plain is the id of the operation that an alias stands for.
+func plain(id string) string { return strings.TrimSuffix(strings.TrimSuffix(id, "AtAlias"), "Patch") }
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 
@@ -184,11 +200,12 @@ func TestTenantsAreIsolated(t *testing.T) {
 	for _, op := range document.Operations {
 		names := placeholder.FindAllStringSubmatch(op.Path, -1)
 		// A provider's name is nobody's id: its key belongs to whoever asks (TestKeysOfOrganizations).
-		names = slices.DeleteFunc(names, func(match []string) bool { return match[1] == "provider" })
+		// A token is judged by what it opens, not by who calls (TestGuestOfAnotherOrganization).
+		names = slices.DeleteFunc(names, func(match []string) bool { return match[1] == "provider" || match[1] == "token" })
 		if len(names) == 0 || isAdmin(op) {
 			continue
 		}
-		body, known := probes[strings.TrimSuffix(op.ID, "Patch")]
+		body, known := probes[plain(op.ID)]
 		if !known {
 			t.Errorf("%s (%s %s) has an id in its path: give probes (tests/isolation_test.go) the body of a call, nil where it has none", op.ID, op.Method, op.Path)
 			continue
@@ -203,7 +220,8 @@ func TestTenantsAreIsolated(t *testing.T) {
 				require.NotEmpty(t, codes[name], "give codes (tests/isolation_test.go) the refusal of an unknown %s", name)
 				for what, id := range map[string]string{"the other tenant's": boris.ids[name], "unknown": uuid.NewString(), "no UUID": "not-a-uuid",
 					"a UUID and more": boris.ids[name] + "x", "quoted": "%27%20or%20%271%27%3D%271", "wildcard": "%25", "UUID without dashes": strings.ReplaceAll(boris.ids[name], "-", "")} {
-					ids := map[string]string{"projectId": anna.ids["projectId"], "repoId": anna.ids["repoId"], "fileId": anna.ids["fileId"]}
+					ids := map[string]string{"projectId": anna.ids["projectId"], "repoId": anna.ids["repoId"], "fileId": anna.ids["fileId"],
+						"contextId": anna.ids["contextId"]}
 					ids[name] = id
 					if op.Access == openapi.Service {
 						anna.In(t).Do(op.Method, fill(op.Path, ids), body).Problem(403, "FORBIDDEN")
@@ -277,7 +295,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 	t.Run("TheOwnIDsAreFound", func(t *testing.T) {
 		// Otherwise everything above would pass on a server that finds nothing.
 		for _, op := range document.Operations {
-			body, known := probes[strings.TrimSuffix(op.ID, "Patch")]
+			body, known := probes[plain(op.ID)]
 			if !known || op.Method == http.MethodDelete || isSocket(op) || op.Access == openapi.Service {
 				continue
 			}
@@ -298,7 +316,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 }
 
 // public operations are the contract's rows public and signed, and what serves documents and health.
-var publicOperations = []string{"health", "healthLive", "healthReady", "logIn", "logOut", "openSocket", "receiveDelivery", "receiveDeliveryByQuery",
+var publicOperations = []string{"declineProjectInvitation", "getProjectInvitation", "health", "healthLive", "healthReady", "logIn", "logOut", "openSocket", "receiveDelivery", "receiveDeliveryByQuery",
 	"receiveSocketIO", "refreshSession", "sendSocketIO", "signUp", "unsubscribeMail",
 	// Judged after the upgrade, since browsers cannot read the status of a refused handshake.
 	"watchProject"}

@@ -37,7 +37,8 @@ begin
     'repositoryUrl', 'https://github.com/a/' || p_name))) ->> 'id')::uuid;
   perform api.update_manual_content(jsonb_build_object('projectId', v_project, 'body', '{"content": "enough for a text"}'::jsonb)),
     api.create_folder(jsonb_build_object('projectId', v_project, 'body', '{"name": "folder"}'::jsonb)),
-    api.update_project(jsonb_build_object('projectId', v_project, 'body', '{"starred": true}'::jsonb));
+    api.update_project(jsonb_build_object('projectId', v_project, 'body', '{"starred": true}'::jsonb)),
+    api.add_project_member(jsonb_build_object('projectId', v_project, 'body', '{"email": "invited@example.org", "role": "viewer"}'::jsonb));
   perform private.start_run(v_project, false);
   perform tests.reset();
 
