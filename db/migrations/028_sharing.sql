@@ -19,6 +19,11 @@ create unique index project_invitations_token_hash_key on private.project_invita
 create index project_invitations_mail_id_idx on private.project_invitations (mail_id) where mail_id is not null;
 comment on table private.project_invitations is 'Token, message and sendings of an invitation to a project, one row a member who was invited by mail.';
 
+-- Many are invited in one transaction, and are listed in the order in which they were.
+alter table public.project_members
+  alter column invited_at set default clock_timestamp(),
+  alter column created_at set default clock_timestamp();
+
 -- Kinds are named by our functions alone, and every feature adds some.
 alter table private.mails
   drop constraint mails_kind_check,
@@ -37,4 +42,7 @@ delete from private.mails where kind not in ('ingestion_result', 'notification',
 alter table private.mails
   drop constraint mails_kind_check,
   add constraint mails_kind_check check (kind in ('ingestion_result', 'notification', 'digest', 'weekly_summary'));
+alter table public.project_members
+  alter column invited_at set default now(),
+  alter column created_at set default now();
 drop table private.project_invitations;

@@ -145,6 +145,7 @@ as $$
 declare
   v_role text := private.assert_project_role(p_project_id, 'manager');
   v_email text := private.clean_email(p_email);
+  v_now timestamptz := clock_timestamp();
   u public.users;
   m public.project_members;
 begin
@@ -159,9 +160,10 @@ begin
   end if;
   perform private.judge_granting(v_role, p_role);
   perform private.refuse_known_member(p_project_id, v_email);
-  insert into public.project_members (organization_id, project_id, user_id, email, name, avatar_url, role, invited_by, accepted_at)
+  insert into public.project_members (organization_id, project_id, user_id, email, name, avatar_url, role, invited_by, invited_at, accepted_at,
+    created_at)
   select p.organization_id, p.id, u.id, u.email, nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url, p_role,
-    private.user_id(), now()
+    private.user_id(), v_now, v_now, v_now
   from public.projects p where p.id = p_project_id
   returning * into m;
   return m;

@@ -179,7 +179,7 @@ begin
     perform private.refuse(429, 'RATE_LIMITED', 'This invitation was sent recently. An invitation can be sent again after 60 seconds, and five times a day.',
       null, jsonb_build_object('limit', v_limit, 'remaining', 0, 'resetsAt', private.iso(v_frees_at)));
   end if;
-  update public.project_members x set invited_at = now() where x.id = m.id returning x.* into m;
+  update public.project_members x set invited_at = clock_timestamp() where x.id = m.id returning x.* into m;
   perform private.send_project_invitation(m, null, true);
   return m;
 end
@@ -281,7 +281,7 @@ begin
     perform private.refuse(409, 'MEMBER_EXISTS', 'You are a member of this project already.');
   end if;
   update public.project_members x
-  set user_id = u.id, name = nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), avatar_url = u.avatar_url, accepted_at = now()
+  set user_id = u.id, name = nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), avatar_url = u.avatar_url, accepted_at = clock_timestamp()
   where x.id = m.id and x.accepted_at is null
   returning x.* into m;
   return m;

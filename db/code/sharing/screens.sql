@@ -120,7 +120,7 @@ declare
   v_owner uuid := private.project_owner(p_project_id);
   v_pattern text := private.like_pattern(coalesce(private.trimmed(left(p_search, 200)), ''));
 begin
-  return (select coalesce(jsonb_agg(private.user_access_json(m, v_owner) order by (m.user_id = v_owner) desc nulls last, m.created_at, m.id), '[]')
+  return (select coalesce(jsonb_agg(private.user_access_json(m, v_owner) order by (m.user_id is not distinct from v_owner) desc, m.created_at, m.id), '[]')
     from public.project_members m
     where m.project_id = p_project_id
       and (private.project_member_name(m) ilike v_pattern or m.email ilike v_pattern or private.shown_role(m.role, m.user_id = v_owner) ilike v_pattern));
