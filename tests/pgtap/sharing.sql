@@ -157,7 +157,7 @@ select is((select count(*)::integer from private.mails x where x.to_address = 'a
 
 -- What was sent keeps no token. Without a transport invitations wait for one.
 select private.mark_mail_sent(x.id) from private.mails x where x.to_address = 'c@example.org';
-select is((select x.body_text || x.body_html from private.mails x where x.to_address = 'c@example.org'), 'Sent.Sent.', 'a mail that is out keeps no token');
+select unalike((select x.body_text || x.body_html from private.mails x where x.to_address = 'c@example.org'), '%token=%', 'a mail that is out keeps no token');
 select private.declare_installation('mail', 'false');
 select tests.act_as('anna');
 select is(api.send_project_invitations(pg_temp.p('[{"email": "w@example.org"}, {"email": "v@example.org"}]')) -> 'results' -> 0 ->> 'status', 'pending', 'without a transport an invitation waits');
