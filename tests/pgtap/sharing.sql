@@ -42,6 +42,7 @@ select matches((select x.body_text from private.mails x where x.to_address = 'gu
 select is(i.token_hash, sha256(convert_to(pg_temp.token('gus@example.nl') ->> 'token', 'UTF8')), 'only the hash of the token is stored') from private.project_invitations i
 where i.member_id = (pg_temp.m('gus@example.nl')).id;
 select is((select count(*)::integer from jobs.gue_jobs where job_type = 'mail.send'), 1, 'the mail has its job');
+select private.tell_project_invitee((pg_temp.m('gus@example.nl')).id), private.tell_project_invitee(gen_random_uuid());
 select is((select n.title from public.notifications n where n.user_id = tests.user('gus')), 'You are invited to "Billing 1"', 'who has an account is told there as well');
 select is((select jsonb_agg(a.metadata - array['contextId', 'contextName']) from public.audit_log a where a.event_type = 'context.shared'),
   '[{"action": "invited", "sharedWith": "gus@example.nl", "permission": "manager"}]', 'it is audited');
@@ -284,7 +285,9 @@ select pg_temp.token('mia@example.nl') as mia \gset
 select tests.act_as('mia');
 select is(pg_temp.told(format('select api.accept_project_invitation(%L)', :'mia')), '403 MEMBERSHIP_INACTIVE', 'and accept no invitation');
 select tests.reset();
+select private.viewer_classes(array[tests.user('mia')], array[tests.org('stan')], array[pg_temp.pid(2)]) as away \gset
 update public.memberships set status = 'active' where user_id = tests.user('mia') and organization_id = tests.org('anna');
+select isnt(private.viewer_classes(array[tests.user('mia')], array[tests.org('stan')], array[pg_temp.pid(2)]), :'away'::text[], 'sockets share no decision between the two states');
 select tests.act_as('mia');
 select is((select string_agg(p.name, ',') from public.projects p), 'Billing 2', 'after the reactivation everything is as it was');
 select ok(api.accept_project_invitation(:'mia') ? 'acceptedAt', 'invitations, too');

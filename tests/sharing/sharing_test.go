@@ -128,6 +128,9 @@ func TestOneTokenIsAcceptedOnce(t *testing.T) {
 	l := newLab(t)
 	gus, stan := l.verified("Gus"), l.verified("Stan")
 	l.anna.Do("POST", l.path+"/members", client.Object{"email": gus.Email, "role": "developer"}).Want(201)
+	stack.Eventually(t, "who has an account is told there, too", func() bool {
+		return strings.Contains(string(gus.Get("/notifications").Want(200).Body), `You are invited to \"Billing\"`)
+	})
 	accept := "/project-invitations/" + l.token(t, gus.Email, 1) + "/accept"
 	answers := client.AtOnce(t, 20, func(i int) (client.Response, error) {
 		return []*client.Person{gus, stan}[i%2].Try("POST", accept, nil)

@@ -36,7 +36,6 @@ declare
   v_actor uuid := private.user_id();
   v_name text;
   v_what text;
-  v_concerned uuid;
   v_key text;
 begin
   select * into p from public.projects q where q.id = m.project_id;
@@ -48,10 +47,7 @@ begin
   v_key := format('project_member:%s:%s:%s', m.id, lower(tg_op), pg_current_xact_id());
   v_name := coalesce(private.one_line(m.name), private.shown_name(m.user_id, m.email));
   if tg_op = 'INSERT' and m.accepted_at is null then
-    select u.id into v_concerned from public.users u where u.email = m.email;
-    perform private.notify(v_concerned, 'team_activity', format('You are invited to "%s"', private.one_line(p.name)),
-      format('%s invites you as %s.', private.shown_name(m.invited_by), m.role), jsonb_build_object('projectId', p.id, 'memberId', m.id),
-      '/', false, 'invitation:' || m.id, v_actor, p.organization_id, null, null);
+    perform private.enqueue('sharing.tell', jsonb_build_object('memberId', m.id), now(), 'sharing.tell:' || m.id);
     return null;
   end if;
 
@@ -73,6 +69,25 @@ begin
 end
 $$;
 comment on function private.tg_project_members__notify is 'Trigger: the people of a project, and the person concerned, hear of its members.';
+create or replace function private.tell_project_invitee(p_member_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  m public.project_members;
+  p public.projects;
+begin
+  select * into m from public.project_members x where x.id = p_member_id and x.accepted_at is null;
+  select * into p from public.projects x where x.id = m.project_id;
+  perform private.notify(u.id, 'team_activity', format('You are invited to "%s"', private.one_line(p.name)),
+    format('%s invites you as %s.', private.shown_name(m.invited_by), m.role), jsonb_build_object('projectId', p.id, 'memberId', m.id),
+    '/', false, 'invitation:' || m.id, m.invited_by, p.organization_id, null, null)
+  from public.users u where u.email = m.email;
+end
+$$;
+comment on function private.tell_project_invitee is
+  'Notifies the account of an invited address, if there is one. A job calls it, because the time of a request would tell otherwise whether there is. Judges: callable by the worker only.';
+grant execute on function private.tell_project_invitee to kijko_worker;
+
 -- The owner's own row comes with the project, without anybody who invited.
 create or replace trigger _900_notify_invited after insert on public.project_members
   for each row when (new.accepted_at is null or new.invited_by is not null) execute function private.tg_project_members__notify();
