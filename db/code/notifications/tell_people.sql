@@ -113,8 +113,9 @@ begin
 end
 $$;
 comment on function private.tg_projects__notify_owner is 'Trigger: the people of a project, and its new owner, hear that it changed hands.';
+-- Projects of somebody who leaves go to the organization's owner, who hears of the leaving and not of each of them.
 create or replace trigger _900_notify_owner after update of user_id on public.projects for each row
-  when (old.user_id is distinct from new.user_id) execute function private.tg_projects__notify_owner();
+  when (old.user_id is distinct from new.user_id and old.user_id = private.user_id()) execute function private.tg_projects__notify_owner();
 
 -- ------------------------------------------------------------------------------------------------------------------- organizations
 

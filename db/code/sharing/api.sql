@@ -40,12 +40,11 @@ begin
   n.notify_on_ingestion := coalesce(private.as_bool(b -> 'notifyOnIngestion', 'notifyOnIngestion'), m.notify_on_ingestion);
   n.notify_on_error := coalesce(private.as_bool(b -> 'notifyOnError', 'notifyOnError'), m.notify_on_error);
   n.notify_on_team_changes := coalesce(private.as_bool(b -> 'notifyOnTeamChanges', 'notifyOnTeamChanges'), m.notify_on_team_changes);
-  perform private.lock_members(v_id);
   -- The row's trigger judges; what policies hide from a caller is refused here by the same function.
   if n.role <> m.role then
-    perform private.judge_managing(v_id, private.project_role(v_id), m, 'admin');
+    m := private.managed_member(m, 'admin');
   elsif m.user_id is distinct from private.user_id() then
-    perform private.judge_managing(v_id, private.project_role(v_id), m, 'manager');
+    m := private.managed_member(m, 'manager');
   end if;
   update public.project_members x
   set role = n.role, notify_on_ingestion = n.notify_on_ingestion, notify_on_error = n.notify_on_error,
@@ -179,7 +178,8 @@ declare
 begin
   perform private.lock_members(v_id);
   m := private.find_project_member(v_id, m.id::text);
-  perform private.refuse_accepted_invitation(m), private.remove_project_member(m);
+  perform private.refuse_accepted_invitation(m);
+  perform private.remove_project_member(m);
   return '{"success": true}';
 end
 $$;

@@ -79,11 +79,26 @@ create or replace function private.lock_members(p_project_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  perform private.assert_project_role(p_project_id);
+  perform private.assert_project_role(p_project_id, 'manager');
   perform from public.projects p where p.id = p_project_id for no key update;
 end
 $$;
-comment on function private.lock_members is 'Waits for other changes of this project''s people. Judges: only projects that the caller sees.';
+comment on function private.lock_members is 'Waits for other changes of this project''s people. Judges: manager of the project or above.';
+
+-- Judged before the lock, so that nobody waits for what they may not do, and after it.
+create or replace function private.managed_member(m public.project_members, p_minimum text) returns public.project_members
+language plpgsql volatile
+as $$
+begin
+  perform private.judge_managing(m.project_id, private.project_role(m.project_id), m, p_minimum);
+  perform private.lock_members(m.project_id);
+  m := private.find_project_member(m.project_id, m.id::text);
+  perform private.judge_managing(m.project_id, private.project_role(m.project_id), m, p_minimum);
+  return m;
+end
+$$;
+comment on function private.managed_member is
+  'The member as it is, once it is the caller''s turn to change it. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 MEMBER_NOT_FOUND, 409 OWNER_REQUIRED.';
 
 create or replace function private.require_project_role(p_role text, p_allowed text[], p_default text default null) returns text
 language plpgsql stable
@@ -103,7 +118,7 @@ return array['admin', 'manager', 'developer', 'viewer', 'auditor'];
 comment on function private.project_member_roles is 'Roles of members as they are stored.';
 
 grant execute on function private.stored_project_role, private.project_member_name, private.user_access_json, private.project_owner, private.path_context,
-  private.refuse_project_member, private.find_project_member, private.lock_members, private.require_project_role, private.project_member_roles to authenticated;
+  private.refuse_project_member, private.find_project_member, private.lock_members, private.managed_member, private.require_project_role, private.project_member_roles to authenticated;
 
 -- ------------------------------------------------------------------------------------------------------------ adding and changing
 
@@ -235,12 +250,10 @@ as $$
 declare
   v_role text := private.require_project_role(p_role, array['owner', 'admin', 'editor', 'viewer']);
 begin
-  perform private.lock_members(m.project_id);
-  m := private.find_project_member(m.project_id, m.id::text);
   if v_role = 'owner' then
     perform private.transfer_project(m.id);
   else
-    perform private.judge_managing(m.project_id, private.project_role(m.project_id), m, 'admin');
+    m := private.managed_member(m, 'admin');
     -- What a row shows already stays as it is stored.
     update public.project_members x set role = private.stored_project_role(v_role)
     where x.id = m.id and private.shown_role(x.role, false) <> v_role;
@@ -255,9 +268,7 @@ create or replace function private.remove_project_member(m public.project_member
 language plpgsql volatile
 as $$
 begin
-  perform private.lock_members(m.project_id);
-  m := private.find_project_member(m.project_id, m.id::text);
-  perform private.judge_managing(m.project_id, private.project_role(m.project_id), m, 'manager');
+  m := private.managed_member(m, 'manager');
   delete from public.project_members x where x.id = m.id;
 end
 $$;
