@@ -183,6 +183,27 @@ func TestChangesOfPeopleAtOnce(t *testing.T) {
 			}
 		}
 	})
+	t.Run("AcceptedOrDeletedWithTheProject", func(t *testing.T) {
+		for i := range 5 {
+			gus := l.verified("Gus")
+			path := "/projects/" + l.anna.In(t).Do("POST", "/projects", client.Object{"name": fmt.Sprint("Short lived ", i)}).Want(201).String("project.id")
+			l.anna.In(t).Do("POST", path+"/members", client.Object{"email": gus.Email, "role": "manager"}).Want(201)
+			token := l.token(t, gus.Email, 1)
+			answers := client.AtOnce(t, 3, func(i int) (client.Response, error) {
+				switch i {
+				case 0:
+					return gus.Try("POST", "/project-invitations/"+token+"/accept", nil)
+				case 1:
+					return l.anna.Try("POST", path+"/members", client.Object{"email": "late@guests.example", "role": "viewer"})
+				}
+				return l.anna.Try("DELETE", path, nil)
+			})
+			require.Contains(t, []int{200, 404}, answers[0].Status, "%s", answers[0].Body)
+			require.Contains(t, []int{201, 404}, answers[1].Status, "%s", answers[1].Body)
+			answers[2].Want(200)
+			gus.In(t).Get(path).Problem(404, "PROJECT_NOT_FOUND")
+		}
+	})
 	t.Run("OneOwner", func(t *testing.T) {
 		ben, mia := l.verified("Ben"), l.verified("Mia")
 		targets := []string{l.joined(t, ben, "developer"), l.joined(t, mia, "manager")}

@@ -81,9 +81,13 @@ as $$
 begin
   perform private.assert_project_role(p_project_id, 'manager');
   perform from public.projects p where p.id = p_project_id for no key update;
+  -- It may have been deleted while we waited.
+  if not found then
+    perform private.refuse_role(null, 'manager');
+  end if;
 end
 $$;
-comment on function private.lock_members is 'Waits for other changes of this project''s people. Judges: manager of the project or above.';
+comment on function private.lock_members is 'Waits for other changes of this project''s people. Judges: manager of the project or above. Errors: 403 FORBIDDEN, 404 PROJECT_NOT_FOUND.';
 
 -- Judged before the lock, so that nobody waits for what they may not do, and after it.
 create or replace function private.managed_member(m public.project_members, p_minimum text) returns public.project_members
