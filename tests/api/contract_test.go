@@ -105,6 +105,8 @@ PUT /contexts/{}/users/{}
 PATCH /contexts/{}/users/{}
 DELETE /contexts/{}/users/{}
 POST /contexts/{}/users/{}/resend-invite
+GET /contexts/{}/activity
+GET /context/{}/activity
 GET /context/{}/users
 POST /context/{}/users/invite
 PUT /context/{}/users/{}

@@ -133,7 +133,7 @@ var probes = map[string]any{
 	"addProjectUser": map[string]any{"email": "evil@example.com", "role": "viewer"}, "updateProjectUserRole": map[string]any{"role": "editor"},
 	"listProjectAccess": nil, "addProjectAccess": map[string]any{"email": "eve@example.org", "role": "viewer"}, "removeProjectAccess": nil,
 	"updateProjectAccess": map[string]any{"role": "editor"}, "resendProjectAccess": nil, "listProjectActivity": nil,
-	"listContextUsers": nil, "inviteContextUser": map[string]any{"email": "eve@example.net"}, "removeContextUser": nil,
+	"listContextUsers": nil, "listContextActivity": nil, "inviteContextUser": map[string]any{"email": "eve@example.net"}, "removeContextUser": nil,
 	"updateContextUserRole": map[string]any{"role": "editor"}, "updateContextUserRolePut": map[string]any{"role": "editor"}, "resendContextInvite": nil,
 	"getSkill": nil, "updateSkill": map[string]any{"name": "Taken over"}, "deleteSkill": nil, "getSkillFull": nil, "duplicateSkill": nil, "exportSkill": nil,
 	"listSkillExecutions": nil, "starSkill": nil, "unstarSkill": nil, "rateSkill": map[string]any{"rating": 1}, "publishSkill": nil, "unpublishSkill": nil,

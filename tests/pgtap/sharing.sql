@@ -317,12 +317,18 @@ select is(pg_temp.told(format('select api.list_project_activity(%L)', pg_temp.p(
   ('{"type": "gossip"}', '400 VALIDATION_ERROR type')) v (q, w);
 select is((api.list_project_activity(pg_temp.p(null, '{"range": "30d", "type": "view", "pageSize": 1, "page": 3}', 2)) #> '{data,0,user}') - array['id', 'lastActive'], '{"name": "Ben Test", "email": "ben@example.nl", "role": "editor"}',
   'people are shown as they are now');
+select is((select jsonb_agg(d ->> 'description') from jsonb_array_elements(api.list_context_activity(pg_temp.p(null, '{"type": "chat", "limit": "2", "offset": "4"}', 2))) d), '["did 9", "did 11"]', 'a context shows the same');
+select is(jsonb_array_length(api.list_context_activity(pg_temp.p(null, q, 2))), w, 'context with ' || q::text) from (values ('{"type": "view"}'::jsonb, 60), ('{"type": "view", "range": "30d"}', 15), ('{"type": "view", "offset": 59}', 1)) v (q, w);
+select is(pg_temp.told(format('select api.list_context_activity(%L)', pg_temp.p(null, q, 2))), w, q::text) from (values
+  ('{"limit": 0}'::jsonb, '400 VALIDATION_ERROR limit'), ('{"limit": 501}', '400 VALIDATION_ERROR limit'), ('{"offset": -1}', '400 VALIDATION_ERROR offset'), ('{"range": "1d"}', '400 VALIDATION_ERROR range')) v (q, w);
 select tests.act_as('ben');
+select is(jsonb_array_length(api.list_context_activity(pg_temp.p(null, '{}', 2))), 40, 'there, too, an editor reads their own entries');
 select is((api.list_project_activity(pg_temp.p(null, '{"range": "all", "type": "all"}', 2)) ->> 'total')::integer, 40, 'an editor reads their own entries');
 select tests.act_as('olga');
 select is((api.list_project_activity(pg_temp.p(null, '{"range": "all", "type": "chat"}', 2)) ->> 'total')::integer, 60, 'an admin of the organization everything');
 select tests.act_as('stan');
 select is(pg_temp.told(format('select api.list_project_activity(%L)', pg_temp.p(null, '{}', 2))), '404 PROJECT_NOT_FOUND', 'a stranger nothing');
+select is(pg_temp.told(format('select api.list_context_activity(%L)', pg_temp.p(null, '{}', 2))), '404 CONTEXT_NOT_FOUND', 'nor of its context');
 select is(pg_temp.told(format('select api.%s(%L)', o, pg_temp.p('{}', '{}', 2))), '404 ' || c, o || ' of a stranger') from (values ('list_project_members', 'PROJECT_NOT_FOUND'), ('list_context_users', 'CONTEXT_NOT_FOUND'),
   ('invite_context_user', 'CONTEXT_NOT_FOUND'), ('add_access', 'PROJECT_NOT_FOUND'), ('send_project_invitations', 'PROJECT_NOT_FOUND')) v (o, c);
 select tests.act_anon();

@@ -102,3 +102,21 @@ $$;
 comment on function api.list_project_activity is
   'GET /projects/{projectId}/activity: PaginatedResponse<ActivityEvent>. Errors: 400, 404 PROJECT_NOT_FOUND.';
 grant execute on function api.list_project_activity to authenticated;
+
+-- The inspector of a context filters by itself, so it gets a longer list and everything by default (60-contexts 12).
+create or replace function api.list_context_activity(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.path_context(p);
+  v_limit integer := coalesce(private.as_int(p -> 'limit', 'limit'), 200);
+  v_offset integer := coalesce(private.as_int(p -> 'offset', 'offset'), 0);
+begin
+  if v_limit not between 1 and 500 or v_offset < 0 then
+    perform private.refuse_field(case when v_offset < 0 then 'offset' else 'limit' end, 'A list begins at 0 and holds 1 to 500 entries.');
+  end if;
+  return private.activity_page(v_id, coalesce(p ->> 'type', 'all'), private.activity_since(p ->> 'range', 'all'), v_limit, v_offset);
+end
+$$;
+comment on function api.list_context_activity is 'GET /contexts/{contextId}/activity: ActivityEvent[]. Errors: 400, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.list_context_activity to authenticated;
