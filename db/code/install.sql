@@ -137,6 +137,11 @@
 {{ template "notifications/access.sql" . }}
 {{ template "mail/notifications.sql" . }}
 {{ template "mail/links.sql" . }}
+{{ template "sharing/functions.sql" . }}
+{{ template "sharing/invitations.sql" . }}
+{{ template "sharing/api.sql" . }}
+{{ template "sharing/screens.sql" . }}
+{{ template "sharing/activity.sql" . }}
 {{ template "habits/functions.sql" . }}
 {{ template "habits/api.sql" . }}
 {{ template "habits/dispatch.sql" . }}

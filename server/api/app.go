@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -408,7 +409,8 @@ func (a *App) finish(call *Call, e *endpoint, began time.Time) {
 		a.deps.Called(call)
 	}
 	if a.deps.Visited != nil && status < 300 && call.Caller != nil && call.Caller != Service {
-		if project := call.Path("projectId"); project != "" {
+		// A context is a project.
+		if project := cmp.Or(call.Path("projectId"), call.Path("contextId")); project != "" {
 			a.deps.Visited(e.op, call.Caller, strings.Clone(project))
 		}
 	}

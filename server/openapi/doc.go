@@ -29,6 +29,10 @@
 //
 // At the top of a file, x-not-found names the code with which an unknown id is refused, by the name of its path parameter; NOT_FOUND where
 // it names none. Neither that nor x-probe is published.
+//
+// Extension of a path:
+//
+//	x-alias-path   a second address of the same operations, whose ids end in AtAlias
 package openapi
 
 import (
@@ -245,7 +249,34 @@ func assemble(fsys fs.FS) (map[string]any, error) {
 			}
 		}
 	}
-	return doc, nil
+	return doc, addAliasPaths(doc["paths"].(map[string]any))
+}
+
+// addAliasPaths gives each path with an x-alias-path its operations a second time.
+func addAliasPaths(paths map[string]any) error {
+	for _, path := range slices.Sorted(maps.Keys(paths)) {
+		methods := paths[path].(map[string]any)
+		alias, ok := methods["x-alias-path"].(string)
+		if !ok {
+			continue
+		}
+		if paths[alias] != nil {
+			return fmt.Errorf("openapi: %s is both an alias path and a path", alias)
+		}
+		delete(methods, "x-alias-path")
+		copies := map[string]any{}
+		for method, op := range methods {
+			copied, ok := op.(map[string]any)
+			if !ok {
+				continue
+			}
+			copied = maps.Clone(copied)
+			copied["operationId"] = fmt.Sprint(copied["operationId"]) + "AtAlias"
+			copies[method] = copied
+		}
+		paths[alias] = copies
+	}
+	return nil
 }
 
 func merge(doc, part map[string]any, file string) error {

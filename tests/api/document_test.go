@@ -262,6 +262,9 @@ func TestOperationsNameTheirClientFunction(t *testing.T) {
 		name, _ := entry["x-client-name"].(string)
 		require.Regexp(t, `^[A-Za-z]\w*\.[a-z]\w*$`, name, op.ID)
 		byRoute[op.Method+" "+placeholder.ReplaceAllString(op.Path, "{}")] = op
+		if strings.HasSuffix(op.ID, "AtAlias") {
+			continue // the same operations at a second path
+		}
 		other := named[name]
 		isAlias := other != nil && other.Path == op.Path && (strings.HasPrefix(op.ID, other.ID) || strings.HasPrefix(other.ID, op.ID))
 		require.True(t, other == nil || isAlias, "%s and another operation are both called %s: give one another x-client-name", op.ID, name)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -99,10 +100,11 @@ func fill(path string, ids map[string]string) string {
 }
 
 // idsOf are the parameters of a path that name a row of a tenant. A provider's name is no id, the key of a setting is the caller's own whatever
-// it is, the name of a picture is the permission to see it, and documents of the platform belong to no tenant.
+// it is, the name of a picture is the permission to see it, a token is judged by
+// what it opens, and documents of the platform belong to no tenant.
 func idsOf(op *openapi.Operation) (names []string) {
 	for _, match := range placeholder.FindAllStringSubmatch(op.Path, -1) {
-		if !slices.Contains([]string{"provider", "key", "name", "documentId"}, match[1]) {
+		if !slices.Contains([]string{"provider", "key", "name", "documentId", "token"}, match[1]) {
 			names = append(names, match[1])
 		}
 	}
@@ -160,7 +162,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 				code := document.NotFound(name)
 				for what, id := range map[string]string{"the other tenant's": boris.ids[name], "unknown": uuid.NewString(), "no UUID": "not-a-uuid",
 					"a UUID and more": boris.ids[name] + "x", "quoted": "%27%20or%20%271%27%3D%271", "wildcard": "%25", "UUID without dashes": strings.ReplaceAll(boris.ids[name], "-", "")} {
-					ids := map[string]string{"projectId": anna.ids["projectId"], "repoId": anna.ids["repoId"], "fileId": anna.ids["fileId"]}
+					ids := maps.Clone(anna.ids)
 					ids[name] = id
 					if op.Access == openapi.Service {
 						probe(anna.In(t), op, fill(op.Path, ids)).Problem(403, "FORBIDDEN")

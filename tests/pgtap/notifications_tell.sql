@@ -23,6 +23,8 @@ insert into public.project_members (organization_id, project_id, email, role) va
   (tests.org('olga'), pg_temp.pid(), 'mia@example.nl', 'developer'), (tests.org('olga'), pg_temp.pid(), 'gus@example.nl', 'viewer'),
   (tests.org('olga'), pg_temp.pid(), 'pia@example.nl', 'viewer'), (tests.org('olga'), pg_temp.pid(), 'nobody@example.nl', 'viewer');
 select tests.reset();
+select is(pg_temp.told(), 'nobody', 'an invitation itself takes the same time whether there is an account');
+select private.tell_project_invitee(m.id) from public.project_members m where m.project_id = pg_temp.pid() and m.accepted_at is null;
 select is(pg_temp.told(), 'gus: team_activity You are invited to "Billing"; mia: team_activity You are invited to "Billing"; pia: team_activity You are invited to "Billing"',
   'invited people who have an account are told');
 select is((select message from public.notifications n where n.user_id = tests.user('gus')), 'Olga Test invites you as viewer.', 'by whom and as what');

@@ -157,7 +157,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		Leases: []runner.Lease{ingestionRun(w.engine, c.Slots)},
 		Types: []runner.Type{ingestionDrop(w.pool), blobsDelete(w.pool, c.Blobs), mailSend(w.pool, c.Mailer), announcementsTell(w.pool),
 			reflexesMatch(w.pool, judge), sessionsEnd(w.pool, c.Provider), invitationsTell(w.pool), connectionsRevoke(keeper), connectionsSync(keeper),
-			accountsLink(w.pool), accountsOrganization(w.pool, c.Provider)},
+			accountsLink(w.pool), accountsOrganization(w.pool, c.Provider), sharingTell(w.pool)},
 		Ticks: []runner.Tick{
 			{Name: "schedules", Every: time.Second, Do: w.runDue},
 			{Name: "work directories", Every: 10 * time.Minute, Do: w.engine.Sweep},

@@ -69,17 +69,18 @@ as $$
 begin
   return array(
     select concat_ws('/', v.project_id, coalesce(v.organization_id::text, '-'), coalesce(s.role, '-'), coalesce(m.role, '-'),
-      p.user_id = v.user_id)
+      p.user_id = v.user_id, d.id is not null)
     from unnest(p_users, p_orgs, p_projects) with ordinality v (user_id, organization_id, project_id, place)
     left join public.projects p on p.id = v.project_id
     left join public.memberships s on s.organization_id = v.organization_id and s.user_id = v.user_id and s.status = 'active'
     left join public.project_members m on m.project_id = v.project_id and m.user_id = v.user_id and m.accepted_at is not null
+    left join public.memberships d on d.organization_id = p.organization_id and d.user_id = v.user_id and d.status <> 'active'
     order by v.place
   );
 end
 $$;
 comment on function private.viewer_classes is
-  'For each (user, organization, project): project, organization, role there, role in the project, whether owner; those whose rights cannot differ are alike. Judges: callable by the server only.';
+  'For each (user, organization, project): project, organization, role there, role in the project, whether owner, whether deactivated in its organization; those whose rights cannot differ are alike. Judges: callable by the server only.';
 grant execute on function private.viewer_classes to kijko_server;
 
 -- For events that not everybody in a room may have: does each person see the project, and the whole of its activity log? Asked once a

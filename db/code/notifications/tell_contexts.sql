@@ -37,6 +37,7 @@ begin
         select p.user_id
         union
         select m.user_id from public.project_members m where m.project_id = p.id and m.accepted_at is not null and m.role <> 'auditor'
+          and not private.is_deactivated(m.organization_id, m.user_id)
         union
         select m.user_id from public.memberships m
         where m.organization_id = p.organization_id and m.status = 'active' and (p.privacy = 'shared' or m.role in ('owner', 'admin')))),

@@ -61,7 +61,8 @@ begin
   left join public.users u on u.id = a.user_id
   -- The policy of public.projects, in other words.
   where (p.organization_id = v_org and (p.privacy = 'shared' or p.user_id = v_user or v_admin))
-    or exists (select from public.project_members m where m.project_id = p.id and m.user_id = v_user and m.accepted_at is not null);
+    or exists (select from public.project_members m where m.project_id = p.id and m.user_id = v_user and m.accepted_at is not null)
+      and not private.is_deactivated(p.organization_id, v_user);
   return v_result;
 end
 $$;
@@ -82,7 +83,8 @@ begin
   select * into p from public.projects q where q.id = p_id;
   if not found or not coalesce(p.organization_id = private.org_id()
       and (p.privacy = 'shared' or p.user_id = v_user or private.is_org_admin()), false)
-    and not exists (select from public.project_members m where m.project_id = p_id and m.user_id = v_user and m.accepted_at is not null) then
+    and (not exists (select from public.project_members m where m.project_id = p_id and m.user_id = v_user and m.accepted_at is not null)
+      or private.is_deactivated(p.organization_id, v_user)) then
     return null;
   end if;
   select u.* into v_last

@@ -8,6 +8,17 @@ grant execute on function private.trimmed, private.is_plain, private.is_switches
   private.assert_worktree_branches_row, private.assert_project_activity_row
   to anon, authenticated, service_role, kijko_server, kijko_worker;
 
+-- Somebody whose membership in an organization is deactivated is no guest of its projects either: their rows wait for the reactivation.
+create or replace function private.is_deactivated(p_org_id uuid, p_user_id uuid) returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return exists (select from public.memberships s where s.organization_id = p_org_id and s.user_id = p_user_id and s.status <> 'active');
+end
+$$;
+comment on function private.is_deactivated is
+  'Is this person''s membership in the organization deactivated? Judges: callable by definer functions and triggers of ours only.';
+
 -- Owners and admins of an organization see its projects anyway: for them only memberships elsewhere count. Two ranges of the index
 -- instead of one "is not": somebody with 100,000 projects at home passes none of them.
 create or replace function private.member_project_ids() returns uuid[]
@@ -16,16 +27,18 @@ as $$
 declare
   v_user uuid := private.user_id();
   v_org uuid := coalesce(private.org_id(), '00000000-0000-0000-0000-000000000000');
+  v_closed uuid[] := array(select s.organization_id from public.memberships s where s.user_id = v_user and s.status <> 'active');
 begin
   if private.is_org_admin() then
     return array(
       select m.project_id from public.project_members m
-      where m.user_id = v_user and m.accepted_at is not null and m.organization_id < v_org
+      where m.user_id = v_user and m.accepted_at is not null and m.organization_id < v_org and m.organization_id <> all (v_closed)
       union all
       select m.project_id from public.project_members m
-      where m.user_id = v_user and m.accepted_at is not null and m.organization_id > v_org);
+      where m.user_id = v_user and m.accepted_at is not null and m.organization_id > v_org and m.organization_id <> all (v_closed));
   end if;
-  return array(select m.project_id from public.project_members m where m.user_id = v_user and m.accepted_at is not null);
+  return array(select m.project_id from public.project_members m
+    where m.user_id = v_user and m.accepted_at is not null and m.organization_id <> all (v_closed));
 end
 $$;
 comment on function private.member_project_ids is
@@ -49,7 +62,7 @@ begin
       where m.user_id = v_user and m.accepted_at is not null and m.organization_id > v_org
     ) m
     where not exists (select from public.memberships s
-      where s.organization_id = m.organization_id and s.user_id = v_user and s.status = 'active'));
+      where s.organization_id = m.organization_id and s.user_id = v_user));
 end
 $$;
 comment on function private.guest_project_ids is 'Projects where the caller is a guest: member of the project, not of its organization. Judges: only the caller''s own rows.';
@@ -77,6 +90,7 @@ begin
     select coalesce(array_agg(m.project_id), array[]::uuid[])
     from public.project_members m
     where m.user_id = private.user_id() and m.accepted_at is not null and m.role in ('admin', 'manager', 'auditor')
+      and not private.is_deactivated(m.organization_id, m.user_id)
   );
 end
 $$;
@@ -107,7 +121,7 @@ begin
   left join public.project_members m on m.project_id = p.id and m.user_id = v_user and m.accepted_at is not null
   where p.id = p_project_id;
   return case
-    when v.role is null and v.organization_id is distinct from private.org_id() then null
+    when v.organization_id is distinct from private.org_id() and (v.role is null or private.is_deactivated(v.organization_id, v_user)) then null
     when v.user_id = v_user then 'owner'
     when v.organization_id = private.org_id() and private.is_org_admin() then 'admin'
     when v.role is not null then v.role

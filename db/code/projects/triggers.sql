@@ -82,9 +82,10 @@ begin
     insert into public.worktree_branches (organization_id, project_id, worktree_id, name, is_default, is_current)
     values (new.organization_id, new.id, v_worktree, 'main', true, true)
   )
-  insert into public.project_members (organization_id, project_id, user_id, email, name, avatar_url, role, notification_level, accepted_at)
+  insert into public.project_members (organization_id, project_id, user_id, email, name, avatar_url, role, notification_level, invited_at,
+    accepted_at, created_at)
   select new.organization_id, new.id, u.id, u.email, nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url,
-    'admin', 'daily', now()
+    'admin', 'daily', now(), now(), now()
   from public.users u where u.id = new.user_id;
   return null;
 end

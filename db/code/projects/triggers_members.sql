@@ -6,17 +6,60 @@ returns void
 language plpgsql stable
 as $$
 begin
-  perform private.refuse_role(p_actor_role, p_minimum);
-  if p_member.user_id = private.user_id() then
+  if p_actor_role is null then
+    perform private.refuse_role(null, p_minimum);
+  elsif private.owns_project(p_project_id, p_member.user_id) then
+    perform private.refuse_role(p_actor_role, p_minimum);
+    perform private.refuse(409, 'OWNER_REQUIRED', 'The owner of a project cannot be removed or given another role. Transfer the project first.', 'role');
+  elsif p_member.user_id = private.user_id() then
     perform private.refuse(403, 'CANNOT_MANAGE_SELF', 'You cannot change or remove yourself.');
-  elsif p_actor_role <> 'owner' and private.role_rank(p_actor_role) <= private.role_rank(p_member.role) then
-    perform private.refuse(403, 'FORBIDDEN', 'You can manage members of a lower role than yours only.');
+  end if;
+  perform private.refuse_role(p_actor_role, p_minimum);
+  if p_actor_role <> 'owner' and private.role_rank(p_actor_role) <= private.role_rank(p_member.role) then
+    perform private.refuse(403, 'FORBIDDEN', 'You can manage members of a lower role than yours only.', null,
+      jsonb_build_object('role', p_actor_role));
   end if;
 end
 $$;
 comment on function private.judge_managing is
-  'May the caller, with this role, manage that member? Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 PROJECT_NOT_FOUND.';
-grant execute on function private.judge_managing to authenticated;
+  'May the caller, with this role, manage that member? Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 PROJECT_NOT_FOUND, 409 OWNER_REQUIRED.';
+
+create or replace function private.judge_granting(p_actor_role text, p_role text) returns void
+language plpgsql stable
+as $$
+begin
+  if private.role_rank(p_role) > private.role_rank(p_actor_role) then
+    perform private.refuse(403, 'FORBIDDEN', 'You cannot grant a role above your own.', 'role', jsonb_build_object('role', p_actor_role));
+  end if;
+end
+$$;
+comment on function private.judge_granting is '403 FORBIDDEN where the role is above the caller''s.';
+
+create or replace function private.owns_project(p_project_id uuid, p_user_id uuid) returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return private.project_role(p_project_id) is not null
+    and exists (select from public.projects p where p.id = p_project_id and p.user_id = p_user_id);
+end
+$$;
+comment on function private.owns_project is 'Is this person the owner? Judges: says no of projects that the caller does not see.';
+
+-- Under the address that they were added with, or under the one that they have now.
+create or replace function private.refuse_known_member(p_project_id uuid, p_email text) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  perform private.assert_project_role(p_project_id, 'manager');
+  if exists (select from public.project_members m where m.project_id = p_project_id and m.email = p_email)
+    or exists (select from public.project_members m join public.users u on u.id = m.user_id where m.project_id = p_project_id and u.email = p_email) then
+    perform private.refuse(409, 'MEMBER_EXISTS', 'This person is a member already, or is invited.', 'email');
+  end if;
+end
+$$;
+comment on function private.refuse_known_member is
+  '409 MEMBER_EXISTS for an address in the project. Judges: manager of the project or above.';
+grant execute on function private.judge_managing, private.judge_granting, private.owns_project, private.refuse_known_member to authenticated;
 
 create or replace function private.tg_project_members__request() returns trigger
 language plpgsql volatile
@@ -29,28 +72,21 @@ begin
   end if;
   v_role := private.project_role(coalesce(new.project_id, old.project_id));
   if tg_op = 'INSERT' then
-    perform private.refuse_role(v_role, 'manager');
-    if private.role_rank(new.role) > private.role_rank(v_role) then
-      perform private.refuse(403, 'FORBIDDEN', 'You cannot grant a role above your own.', 'role');
+    perform private.refuse_role(v_role, 'manager'), private.judge_granting(v_role, new.role);
+    if private.clean_email(new.email) is null then
+      perform private.refuse_field('email', 'Please enter a valid e-mail address.');
     end if;
+    new.email := private.clean_email(new.email);
     new.invited_by := private.user_id();
+    perform private.refuse_known_member(new.project_id, new.email);
     return new;
   elsif tg_op = 'DELETE' then
-    if exists (select from public.projects p where p.id = old.project_id and p.user_id = old.user_id) then
-      perform private.refuse(409, 'OWNER_REQUIRED', 'The owner cannot be removed.');
-    end if;
     perform private.judge_managing(old.project_id, v_role, old, 'manager');
     return old;
   end if;
 
   if new.role <> old.role then
-    if exists (select from public.projects p where p.id = old.project_id and p.user_id = old.user_id) then
-      perform private.refuse(409, 'OWNER_REQUIRED', 'The owner cannot be given another role.', 'role');
-    end if;
-    perform private.judge_managing(old.project_id, v_role, old, 'admin');
-    if private.role_rank(new.role) > private.role_rank(v_role) then
-      perform private.refuse(403, 'FORBIDDEN', 'You cannot grant a role above your own.', 'role');
-    end if;
+    perform private.judge_managing(old.project_id, v_role, old, 'admin'), private.judge_granting(v_role, new.role);
   elsif old.user_id is distinct from private.user_id() then
     perform private.judge_managing(old.project_id, v_role, old, 'manager');
   end if;
@@ -102,6 +138,7 @@ declare
   m public.project_members := coalesce(new, old);
   p public.projects;
   v_name text := coalesce(m.name, m.email);
+  v_action text;
   v_data jsonb;
   v_void text;
 begin
@@ -135,6 +172,20 @@ begin
     perform private.record_activity(p.id, 'permission', 'removed ' || v_name, jsonb_build_object('memberId', old.id, 'oldRole', old.role));
   end if;
 
+  v_action := case when tg_op = 'DELETE' then 'removed' when tg_op = 'INSERT' and new.accepted_at is null then 'invited'
+    when tg_op = 'INSERT' then 'added' when old.accepted_at is null and new.accepted_at is not null then 'joined'
+    when new.role <> old.role then 'role_changed' end;
+  if v_action is not null and m.user_id is distinct from p.user_id then
+    perform private.audit('context.shared', case v_action
+        when 'removed' then format('Removed %s from project "%s".', m.email, p.name)
+        when 'joined' then format('%s joined project "%s" as %s.', m.email, p.name, m.role)
+        when 'role_changed' then format('Changed the role of %s in project "%s" to %s.', m.email, p.name, m.role)
+        else format('%s %s to project "%s" as %s.', initcap(v_action), m.email, p.name, m.role) end,
+      jsonb_build_object('contextId', p.id, 'contextName', p.name, 'sharedWith', m.email, 'action', v_action,
+        'permission', case v_action when 'removed' then 'none' else m.role end),
+      case v_action when 'role_changed' then private.audit_changes(to_jsonb(old), to_jsonb(new), array['role']) end, p.organization_id);
+  end if;
+
   v_data := private.project_user_json(m, p.user_id);
   if tg_op = 'DELETE' then
     v_data := jsonb_build_object('id', v_data -> 'id', 'project_id', v_data -> 'project_id', 'user_id', v_data -> 'user_id');
@@ -148,7 +199,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_project_members__tell is 'Trigger: counter, activity and events of members.';
+comment on function private.tg_project_members__tell is 'Trigger: counter, activity, audit and events of members.';
 create or replace trigger _800_tell after insert or delete on public.project_members
   for each row execute function private.tg_project_members__tell();
 create or replace trigger _800_tell_change after update on public.project_members for each row
@@ -171,7 +222,8 @@ comment on function private.tg_project_members__unstar is 'Trigger: a removed me
 create or replace trigger _500_unstar after delete on public.project_members
   for each row when (old.user_id is not null) execute function private.tg_project_members__unstar();
 
--- Ownership moves only here. The new owner must be an accepted member, and becomes one where the organization gives them the project.
+-- Ownership moves only here. The new owner must be an accepted member, and becomes one where the organization gives them the project. The
+-- project changes hands before the row becomes an admin's, so that the move is told as one, and not as a changed role besides.
 create or replace function private.move_ownership(p_project_id uuid, p_user_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -179,17 +231,58 @@ declare
   p public.projects;
 begin
   select * into p from public.projects where id = p_project_id for update;
-  insert into public.project_members as m (organization_id, project_id, user_id, email, name, avatar_url, role, accepted_at)
+  insert into public.project_members (organization_id, project_id, user_id, email, name, avatar_url, role, accepted_at)
   select p.organization_id, p.id, u.id, u.email, nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url, 'admin', now()
   from public.users u where u.id = p_user_id
-  on conflict (project_id, user_id) where user_id is not null do update set role = 'admin', accepted_at = coalesce(m.accepted_at, now());
+  on conflict (project_id, user_id) where user_id is not null do nothing;
   update public.projects set user_id = p_user_id where id = p_project_id;
+  update public.project_members m set role = 'admin' where m.project_id = p_project_id and m.user_id = p_user_id and m.role <> 'admin';
   perform private.record_activity(p_project_id, 'permission', 'transferred ownership to '
     || (select coalesce(m.name, m.email) from public.project_members m where m.project_id = p_project_id and m.user_id = p_user_id));
 end
 $$;
 comment on function private.move_ownership is
   'Makes another person the owner; the former one stays admin. Judges: callable by definer functions that have judged the caller.';
+
+-- Both rows look different from then on, though they may be as they were.
+create or replace function private.tg_projects__tell_owners() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  m public.project_members;
+begin
+  for m in select * from public.project_members x where x.project_id = new.id and x.user_id in (old.user_id, new.user_id) order by x.id loop
+    perform private.emit('project:' || new.id, 'project_user:update', private.project_user_json(m, new.user_id), new.organization_id, new.id,
+      'room', 'project_user', m.id);
+    perform private.emit_change('project_member', m.id, 'updated', new.organization_id, new.id, array['role']);
+  end loop;
+  return null;
+end
+$$;
+comment on function private.tg_projects__tell_owners is 'Trigger: a moved ownership is a change of both members.';
+create or replace trigger _800_tell_owners after update of user_id on public.projects for each row
+  when (old.user_id is distinct from new.user_id) execute function private.tg_projects__tell_owners();
+
+-- Members are shown as their accounts are. An invitation to an address that a member has taken over is moot.
+create or replace function private.tg_users__follow_members() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if new.email <> old.email then
+    delete from public.project_members m using public.project_members own
+    where own.user_id = new.id and m.project_id = own.project_id and m.user_id is null and m.email = new.email;
+  end if;
+  update public.project_members m
+  set email = case when m.email = old.email then new.email else m.email end,
+    name = nullif(left(btrim(new.first_name || ' ' || new.last_name), 100), ''), avatar_url = left(new.avatar_url, 500)
+  where m.user_id = new.id;
+  return null;
+end
+$$;
+comment on function private.tg_users__follow_members is 'Trigger: name, address and picture of a member follow the account.';
+create or replace trigger _500_follow_members after update of email, first_name, last_name, avatar_url on public.users for each row
+  when ((old.email, old.first_name, old.last_name, old.avatar_url) is distinct from (new.email, new.first_name, new.last_name, new.avatar_url))
+  execute function private.tg_users__follow_members();
 
 -- Who leaves an organization leaves its projects; their own ones go to its owner (40-auth, section 5).
 create or replace function private.tg_memberships__leave_projects() returns trigger

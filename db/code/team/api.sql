@@ -34,44 +34,44 @@ create or replace function api.update_team_member(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
 begin
-  return private.update_team_member(p ->> 'memberId', private.as_object(p -> 'body', 'body'));
+  return private.update_team_member(p ->> 'membershipId', private.as_object(p -> 'body', 'body'));
 end
 $$;
 comment on function api.update_team_member is
-  'PATCH /team/members/{memberId}: role or status. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE, ALREADY_INACTIVE, MEMBER_INACTIVE.';
+  'PATCH /team/members/{membershipId}: role or status. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE, ALREADY_INACTIVE, MEMBER_INACTIVE.';
 grant execute on function api.update_team_member to authenticated;
 
 create or replace function api.deactivate_team_member(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
 begin
-  return private.deactivate_team_member(p ->> 'memberId');
+  return private.deactivate_team_member(p ->> 'membershipId');
 end
 $$;
 comment on function api.deactivate_team_member is
-  'POST /team/members/{memberId}/deactivate, on each plan. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND, 409 ALREADY_INACTIVE.';
+  'POST /team/members/{membershipId}/deactivate, on each plan. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND, 409 ALREADY_INACTIVE.';
 grant execute on function api.deactivate_team_member to authenticated;
 
 create or replace function api.reactivate_team_member(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
 begin
-  return private.reactivate_team_member(p ->> 'memberId');
+  return private.reactivate_team_member(p ->> 'membershipId');
 end
 $$;
 comment on function api.reactivate_team_member is
-  'POST /team/members/{memberId}/reactivate. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE.';
+  'POST /team/members/{membershipId}/reactivate. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE.';
 grant execute on function api.reactivate_team_member to authenticated;
 
 create or replace function api.remove_team_member(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
 begin
-  perform private.remove_team_member(p ->> 'memberId');
+  perform private.remove_team_member(p ->> 'membershipId');
   return null;
 end
 $$;
-comment on function api.remove_team_member is 'DELETE /team/members/{memberId}, on each plan. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND.';
+comment on function api.remove_team_member is 'DELETE /team/members/{membershipId}, on each plan. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND.';
 grant execute on function api.remove_team_member to authenticated;
 
 create or replace function api.leave_team(p jsonb) returns jsonb

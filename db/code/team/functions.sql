@@ -50,7 +50,7 @@ comment on function private.begin_managing is
   'Locks the caller''s organization and gives their role in it now, if it has the permission. Judges: the permission, before and under the lock. Errors: 403 FORBIDDEN, ORG_REQUIRED.';
 
 -- The member whom the caller, with this role, wants to manage.
-create or replace function private.managed_member(p_id text, p_role text) returns public.memberships
+create or replace function private.managed_team_member(p_id text, p_role text) returns public.memberships
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -67,7 +67,7 @@ begin
   return m;
 end
 $$;
-comment on function private.managed_member is
+comment on function private.managed_team_member is
   'A member of the caller''s organization whom that role may manage: never oneself, only lower roles, only by owner and admins. Judges: callable by definer functions of ours, after private.begin_managing. Errors: 404 NOT_FOUND, 403 CANNOT_MANAGE_SELF, FORBIDDEN.';
 
 -- ------------------------------------------------------------------------------------------------------------------------- seats

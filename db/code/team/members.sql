@@ -102,7 +102,7 @@ declare
   m public.memberships;
 begin
   perform private.require_team_gate();
-  m := private.managed_member(p_id, v_actor);
+  m := private.managed_team_member(p_id, v_actor);
   if private.team_rank(p_role) > private.team_rank(v_actor) then
     perform private.refuse(403, 'FORBIDDEN', 'You cannot give a role above your own.', 'role');
   end if;
@@ -115,7 +115,7 @@ begin
 end
 $$;
 comment on function private.change_role is
-  'Gives a member another role; owner hands the organization over. Judges: canChangeRoles and private.managed_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 MEMBER_INACTIVE.';
+  'Gives a member another role; owner hands the organization over. Judges: canChangeRoles and private.managed_team_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 MEMBER_INACTIVE.';
 
 -- Two statements under the lock: between them there is no owner, which no other transaction sees.
 create or replace function private.transfer_team(m public.memberships, p_role text) returns void
@@ -145,7 +145,7 @@ begin
   if p_gated then
     perform private.require_team_gate();
   end if;
-  m := private.managed_member(p_id, v_actor);
+  m := private.managed_team_member(p_id, v_actor);
   if m.status = p_status then
     perform private.refuse(409, case p_status when 'active' then 'ALREADY_ACTIVE' else 'ALREADY_INACTIVE' end,
       case p_status when 'active' then 'This member is active already.' else 'This member is deactivated already.' end);
@@ -155,7 +155,7 @@ begin
 end
 $$;
 comment on function private.change_status is
-  'Deactivates or reactivates a member, who keeps the seat. Judges: canManageTeam and private.managed_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE, ALREADY_INACTIVE.';
+  'Deactivates or reactivates a member, who keeps the seat. Judges: canManageTeam and private.managed_team_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE, ALREADY_INACTIVE.';
 
 create or replace function private.update_team_member(p_id text, p_body jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -206,13 +206,13 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_actor text := private.begin_managing('canRemoveMembers');
-  m public.memberships := private.managed_member(p_id, v_actor);
+  m public.memberships := private.managed_team_member(p_id, v_actor);
 begin
   delete from public.memberships x where x.id = m.id;
 end
 $$;
 comment on function private.remove_team_member is
-  'Ends a membership, on each plan. Judges: canRemoveMembers and private.managed_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND.';
+  'Ends a membership, on each plan. Judges: canRemoveMembers and private.managed_team_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND.';
 
 create or replace function private.leave_team() returns void
 language plpgsql volatile security definer set search_path = ''
