@@ -126,4 +126,12 @@
 {{ template "reflexes/api.sql" . }}
 {{ template "reflexes/triggers.sql" . }}
 {{ template "reflexes/access.sql" . }}
+{{ template "integrations/functions.sql" . }}
+{{ template "integrations/connect.sql" . }}
+{{ template "integrations/connectors.sql" . }}
+{{ template "integrations/webhooks.sql" . }}
+{{ template "integrations/worker.sql" . }}
+{{ template "integrations/api.sql" . }}
+{{ template "integrations/triggers.sql" . }}
+{{ template "integrations/access.sql" . }}
 {{ template "core/search_path.sql" . }}

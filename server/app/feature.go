@@ -9,11 +9,14 @@ import (
 	"kijko/server/api"
 	"kijko/server/executions"
 	"kijko/server/ingestion"
+	"kijko/server/integrations"
 	"kijko/server/models"
+	"kijko/server/openapi"
 	"kijko/server/projects"
 	"kijko/server/reflexes"
 	"kijko/server/skills"
 	"kijko/worker/gitfetch"
+	connected "kijko/worker/integrations"
 	"kijko/worker/llm"
 	"kijko/worker/seal"
 )
@@ -46,6 +49,10 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 			return err
 		}
 	}
+	clients, err := a.cfg.Integrations()
+	if err != nil {
+		return err
+	}
 	executions, err := a.executions(exec, box)
 	if err != nil {
 		return err
@@ -56,9 +63,16 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	a.features = append(a.features, a.reflexes)
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
-		handlersOnly(skills.Handlers()),
+		handlersOnly(skills.Handlers()), a.integrations(exec, box, clients),
 		&ingestion.Feature{Exec: exec, Git: git})
 	return nil
+}
+
+// integrations is the feature that connects providers, MCP servers and webhooks.
+func (a *App) integrations(exec *api.Executor, box *seal.Box, clients connected.Config) *integrations.Feature {
+	return integrations.New(integrations.Settings{Exec: exec, Box: box, Providers: connected.NewProviders(clients, a.cfg.IntegrationTimeout),
+		Guard: connected.NewGuard(a.cfg.GitAllowPrivate), Callback: a.cfg.Origin() + openapi.Prefix + "/integrations/oauth/callback",
+		Client: a.cfg.PublicURL, Origins: a.cfg.Origins})
 }
 
 // executions is the feature that runs and tests skills.

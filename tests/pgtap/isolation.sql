@@ -65,6 +65,12 @@ begin
   insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at) values (v_user, v_org, v_skill, '0 9 * * *', now() + interval '1 day');
   insert into public.reflexes (user_id, organization_id, skill_id, trigger_type, trigger_config) values (v_user, v_org, v_skill, 'event', '{"eventName": "push"}');
   perform private.start_execution(v_skill, v_user, v_org, 'manual', null, '{}');
+
+  insert into public.connectors (id, organization_id, name, remote_mcp_server_url, status)
+  values (gen_random_uuid(), v_org, 'Connector of ' || p_name, 'https://mcp.example.nl', 'active');
+  insert into public.webhooks (id, organization_id, name, endpoint_url, secret_end, events)
+  values (gen_random_uuid(), v_org, 'Webhook of ' || p_name, 'https://hooks.example.nl', '1234', '{context.updated}');
+  perform private.tell_webhooks(v_org, 'context.updated', jsonb_build_object('name', p_name));
 end
 $$;
 select pg_temp.furnish('anna'), pg_temp.furnish('boris');

@@ -16,6 +16,7 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"kijko/worker/gitfetch"
+	"kijko/worker/integrations"
 	"kijko/worker/keycloak"
 	"kijko/worker/llm"
 	"kijko/worker/mail"
@@ -46,7 +47,11 @@ type Config struct {
 	Bitbucket       string   `env:"KIJKO_GIT_BITBUCKET_URL" doc:"Base URL instead of https://bitbucket.org."`
 	Azure           string   `env:"KIJKO_GIT_AZURE_URL" doc:"Base URL instead of https://dev.azure.com."`
 	GitHosts        []string `env:"KIJKO_GIT_HOSTS" doc:"Further hosts as host=provider, separated by commas, such as git.example.nl=gitlab; host=provider@URL is contacted at the URL."`
-	GitAllowPrivate bool     `env:"KIJKO_GIT_ALLOW_PRIVATE" envDefault:"false" doc:"Allow Git hosts and webhooks on private addresses."`
+	GitAllowPrivate bool     `env:"KIJKO_GIT_ALLOW_PRIVATE" envDefault:"false" doc:"Allow Git hosts, webhooks and MCP servers on private addresses."`
+
+	IntegrationClients []string      `env:"KIJKO_INTEGRATION_CLIENTS" secret:"true" doc:"What this installation is at the providers of integrations: provider=id:secret, separated by commas, such as slack=123:abc. A provider without an entry answers 503."`
+	IntegrationURLs    []string      `env:"KIJKO_INTEGRATION_URLS" doc:"Base URLs in place of providers' own hosts, separated by commas, such as gitlab=https://git.example.nl."`
+	IntegrationTimeout time.Duration `env:"KIJKO_INTEGRATION_TIMEOUT" envDefault:"10s" doc:"Longest time for one request to the provider of an integration."`
 
 	SMTPHost     string `env:"SMTP_HOST" doc:"Mail server; empty: this installation sends no mail, and what needs it answers 503."`
 	SMTPPort     int    `env:"SMTP_PORT" envDefault:"587" doc:"Its port."`
@@ -138,6 +143,12 @@ func (c Config) Faults() []error {
 	if _, err := gitfetch.NewHosts(c.Hosts()); err != nil {
 		fault("KIJKO_GIT_*", "%v", err)
 	}
+	if _, err := c.Integrations(); err != nil {
+		fault("KIJKO_INTEGRATION_*", "%v", err)
+	}
+	if c.IntegrationTimeout < time.Second/10 || c.IntegrationTimeout > time.Minute {
+		fault("KIJKO_INTEGRATION_TIMEOUT", "must lie between 100ms and 1m")
+	}
 	if c.SMTPHost != "" {
 		if _, err := mail.New(c.Mail()); err != nil {
 			fault("SMTP_*", "%v", err)
@@ -198,6 +209,11 @@ func (c Config) HostProviders() map[string]string {
 		}
 	}
 	return hosts
+}
+
+// Integrations is what the settings say about the providers of integrations.
+func (c Config) Integrations() (integrations.Config, error) {
+	return integrations.ParseConfig(c.IntegrationClients, c.IntegrationURLs)
 }
 
 // Mail is what the settings say about the mail server.

@@ -24,9 +24,9 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger) (*Worker
 	}
 	var unseal func(string) (string, error)
 	var unsealKey func(uuid.UUID, string, string) (string, error)
+	var box *seal.Box
 	if len(keys) > 0 {
-		box, err := seal.New(keys...)
-		if err != nil {
+		if box, err = seal.New(keys...); err != nil {
 			return nil, nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
 		}
 		unseal = func(sealed string) (string, error) {
@@ -37,6 +37,10 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger) (*Worker
 			plain, err := box.Open(seal.ProviderKey(organizationID.String(), provider), sealed)
 			return string(plain), err
 		}
+	}
+	clients, err := cfg.Integrations()
+	if err != nil {
+		return nil, nil, fmt.Errorf("KIJKO_INTEGRATION_*: %w", err)
 	}
 	models, err := llm.New(cfg.Models())
 	if err != nil {
@@ -59,7 +63,7 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger) (*Worker
 		return nil, nil, err
 	}
 	w, err := New(ctx, Config{DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Mailer: mailer, Provider: provider,
-		Models: models, UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log})
+		Box: box, Integrations: clients, IntegrationTimeout: cfg.IntegrationTimeout, Models: models, UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log})
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())
 	}

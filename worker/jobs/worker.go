@@ -19,8 +19,11 @@ import (
 	"kijko/worker/executions"
 	"kijko/worker/gitfetch"
 	"kijko/worker/ingestion"
+	"kijko/worker/integrations"
 	"kijko/worker/llm"
+	"kijko/worker/public"
 	"kijko/worker/runner"
+	"kijko/worker/seal"
 )
 
 // Blobs is the storage of uploads, as jobs need it (*storage.Store is one).
@@ -54,6 +57,11 @@ type Config struct {
 	Slots int
 	// Models answer for skills (*llm.Set is one); nil: this worker runs no skills.
 	Models executions.Providers
+	// Box opens tokens of integrations and secrets of outgoing webhooks; nil: what needs them fails.
+	Box *seal.Box
+	// Integrations is what the operator says about providers; IntegrationTimeout the longest time for one request to one, default 10 s.
+	Integrations       integrations.Config
+	IntegrationTimeout time.Duration
 	// UnsealKey opens an organization's own key for a model provider; nil: runs that need one fail.
 	UnsealKey func(organizationID uuid.UUID, provider, sealed string) (string, error)
 	// Policy is how model providers are asked again; nil: the contract's.
@@ -100,6 +108,9 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if c.Executions <= 0 {
 		c.Executions = 50
 	}
+	if c.IntegrationTimeout <= 0 {
+		c.IntegrationTimeout = 10 * time.Second
+	}
 	if c.Grace <= 0 {
 		c.Grace = 20 * time.Second
 	}
@@ -124,7 +135,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
 	w.engine, err = ingestion.New(ingestion.Config{Pool: w.pool, Git: git, Open: c.Blobs.Get, Credentials: c.Credentials, Unseal: c.Unseal,
-		Webhook: ingestion.PublicClient(c.Hosts.AllowPrivate), WorkDir: filepath.Join(c.DataDir, "ingest"), Parsers: c.Parsers, Limits: c.GitLimits, Log: c.Log})
+		Webhook: public.Client(c.Hosts.AllowPrivate), WorkDir: filepath.Join(c.DataDir, "ingest"), Parsers: c.Parsers, Limits: c.GitLimits, Log: c.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -143,6 +154,8 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		batches = append(batches, executionsRun(w.skills, c.Executions))
 		hear[executions.Channel] = w.skills.Cancelled
 	}
+	connected := integrations.NewEngine(w.pool, c.Box, integrations.NewProviders(c.Integrations, c.IntegrationTimeout), integrations.NewGuard(c.Hosts.AllowPrivate), c.Log)
+	batches = append(batches, webhooksDeliver(connected), integrationsRun(connected))
 	w.runner, err = runner.New(runner.Config{
 		Pool: w.pool, Workers: c.Workers, Poll: c.Poll, Grace: c.Grace, Log: c.Log, Batches: batches, Hear: hear,
 		Listen: func(ctx context.Context) (*pgx.Conn, error) { return db.Connect(ctx, c.ListenDSN, db.WorkerLimits()) },

@@ -31,6 +31,8 @@ begin
         when 'notifications.mail' then perform private.queue_notification_mails();
         when 'notifications.prune' then perform private.prune_notifications();
         when 'reflexes.prune' then perform private.prune_reflexes();
+        when 'integrations.sweep' then perform private.sweep_integrations();
+        when 'integrations.prune' then perform private.prune_integrations();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then
