@@ -121,7 +121,35 @@ GET /reflexes/{}/executions
 POST /webhooks/reflex/{}
 GET /webhooks/reflex/{}
 POST /events
-GET /projects/{}/completion`
+GET /projects/{}/completion
+GET /integrations
+GET /integrations/catalog
+GET /integrations/connections
+GET /integrations/connectors
+POST /integrations/connectors
+POST /integrations/connectors/test
+DELETE /integrations/connectors/{}
+PATCH /integrations/connectors/{}
+PUT /integrations/connectors/{}
+POST /integrations/connectors/{}/icon
+GET /integrations/oauth/callback
+GET /integrations/webhooks
+POST /integrations/webhooks
+POST /integrations/webhooks/deliveries/{}/retry
+DELETE /integrations/webhooks/{}
+PATCH /integrations/webhooks/{}
+PUT /integrations/webhooks/{}
+GET /integrations/webhooks/{}/deliveries
+POST /integrations/webhooks/{}/test
+GET /integrations/{}/logs
+GET /integrations/{}/stats
+DELETE /integrations/{}
+PATCH /integrations/{}
+PUT /integrations/{}
+POST /integrations/{}/connect
+DELETE /integrations/{}/permissions/{}
+POST /integrations/{}/reconnect
+POST /integrations/{}/sync`
 
 func TestTheContractsOperationsAreServed(t *testing.T) {
 	t.Parallel()

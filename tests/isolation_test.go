@@ -74,6 +74,14 @@ func newTenant(t *testing.T, s *stack.Stack, name string) *tenant {
 	v.ids["habitId"] = testdb.Value[string](s.DB, `insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at)
 		values ($1, $2, $3, '0 9 * * *', now() + interval '1 day') returning id::text`, p.ID, p.OrgID, skill)
 	s.DB.Exec("select private.start_execution($1, $2, $3, 'reflex', $4, '{}')", skill, p.ID, p.OrgID, v.ids["reflexId"])
+	v.ids["permission"] = "read_files"
+	v.ids["integrationId"] = testdb.Value[string](s.DB, "select id::text from public.integrations where organization_id = $1 and provider = 'kijko-file-storage'", p.OrgID)
+	v.ids["connectorId"] = testdb.Value[string](s.DB, `insert into public.connectors (id, organization_id, name, remote_mcp_server_url, status)
+		values (gen_random_uuid(), $1, 'Connector of ' || $2, 'https://mcp.invalid', 'active') returning id::text`, p.OrgID, name)
+	v.ids["webhookId"] = testdb.Value[string](s.DB, `insert into public.webhooks (id, organization_id, name, endpoint_url, secret_end, events)
+		values (gen_random_uuid(), $1, 'Webhook of ' || $2, 'https://hooks.invalid', '1234', '{lead.created}') returning id::text`, p.OrgID, name)
+	s.DB.Exec("select private.tell_webhooks($1, 'lead.created', jsonb_build_object('name', $2::text))", p.OrgID, v.secret)
+	v.ids["deliveryId"] = testdb.Value[string](s.DB, "select id::text from public.webhook_deliveries where webhook_id = $1", v.ids["webhookId"])
 	// Both a completed run and an open one.
 	p.Do("POST", path+"/ingest", map[string]any{"skipValidation": true, "forceReprocess": true}).Want(202)
 	return v
@@ -132,6 +140,9 @@ var probes = map[string]any{
 	"resetReflexErrors": nil, "regenerateReflexSecret": nil, "getReflexWebhook": nil, "listReflexExecutions": nil, "deleteReflex": nil,
 	"getHabit": nil, "updateHabit": map[string]any{"scheduleCron": "0 0 * * *"}, "deleteHabit": nil, "getHabitFull": nil, "activateHabit": nil, "deactivateHabit": nil,
 	"runHabit": nil, "resetHabitErrors": nil, "listHabitExecutions": nil, "getSkillStatsOf": nil,
+	"listIntegrationLogs": nil, "getIntegrationStats": nil, "revokeIntegrationPermission": nil, "updateConnector": map[string]any{"name": "Taken over"},
+	"updateConnectorPut": map[string]any{"name": "Taken over"}, "deleteConnector": nil, "setConnectorIcon": nil, "updateWebhook": map[string]any{"status": "paused"},
+	"updateWebhookPut": map[string]any{"status": "paused"}, "deleteWebhook": nil, "testWebhook": nil, "listDeliveries": nil, "retryDelivery": nil,
 	// Not judged by who calls but by who signed: a stranger's delivery is refused as such, see TestWebhookDeliveries.
 	"receiveDelivery": nil, "receiveDeliveryByQuery": nil,
 	// For the service only: people are refused as people, whatever the id.
@@ -145,7 +156,8 @@ var metrics = map[string]int{"totalFiles": 1, "filesProcessed": 1, "tokensProces
 // codes are the refusals of an id that is not there, by the parameter's name.
 var codes = map[string]string{"projectId": "PROJECT_NOT_FOUND", "repoId": "REPOSITORY_NOT_FOUND", "fileId": "FILE_NOT_FOUND",
 	"notificationId": "NOTIFICATION_NOT_FOUND", "skillId": "SKILL_NOT_FOUND", "executionId": "EXECUTION_NOT_FOUND",
-	"reflexId": "REFLEX_NOT_FOUND", "habitId": "HABIT_NOT_FOUND"}
+	"reflexId": "REFLEX_NOT_FOUND", "habitId": "HABIT_NOT_FOUND", "integrationId": "INTEGRATION_NOT_FOUND", "permission": "INTEGRATION_NOT_FOUND",
+	"connectorId": "CONNECTOR_NOT_FOUND", "webhookId": "WEBHOOK_NOT_FOUND", "deliveryId": "DELIVERY_NOT_FOUND"}
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 
@@ -297,7 +309,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 }
 
 // public operations are the contract's rows public and signed, and what serves documents and health.
-var publicOperations = []string{"health", "healthLive", "healthReady", "logIn", "logOut", "openSocket", "receiveDelivery", "receiveDeliveryByQuery",
+var publicOperations = []string{"completeIntegration", "health", "healthLive", "healthReady", "logIn", "logOut", "openSocket", "receiveDelivery", "receiveDeliveryByQuery",
 	"receiveSocketIO", "refreshSession", "sendSocketIO", "signUp", "unsubscribeMail",
 	// Judged after the upgrade, since browsers cannot read the status of a refused handshake.
 	"watchProject"}

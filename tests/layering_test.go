@@ -54,7 +54,7 @@ func TestTheWorkerLinksNoHTTPEdge(t *testing.T) {
 func TestAFeatureHasOneName(t *testing.T) {
 	t.Parallel()
 	technical := strings.Fields(`api app auth config dev keycloak openapi socketio realtime
-		condition exactjson gitfetch llm runner seal storage telemetry token jobs
+		condition exactjson gitfetch llm picture public runner seal storage telemetry token jobs
 		common
 		00_lint 01_plpgsql_check helpers isolation strangers arguments`)
 	features := map[string]bool{}

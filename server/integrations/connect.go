@@ -245,8 +245,6 @@ func (f *Feature) callback(c *api.Call) error {
 	to.RawQuery = values.Encode()
 	c.Ctx.Set("Location", to.String())
 	c.Ctx.Set("Cache-Control", "no-store")
-	// The address of this page holds a code.
-	c.Ctx.Set("Referrer-Policy", "no-referrer")
 	return c.Ctx.SendStatus(http.StatusFound)
 }
 

@@ -98,11 +98,15 @@ func (f *Feature) store(c *api.Call, function string, p any) (api.Answer, error)
 	return c.Query(ctx, function, p)
 }
 
-// server runs a function that only the server may call.
+// server runs a function that only the server may call. It writes, also for a GET: the callback uses its state up.
 func (f *Feature) server(c *api.Call, function string, p, into any) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), timeout)
 	defer cancel()
-	answer, err := c.Server(ctx, function, p)
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	answer, err := f.Exec.Run(ctx, &api.Request{AsServer: true, Payer: c.Caller, SQL: api.ServerSQL(function), Args: []any{raw}, RequestID: c.RequestID, ClientIP: c.ClientIP})
 	if err != nil || into == nil {
 		return err
 	}
