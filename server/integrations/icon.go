@@ -2,7 +2,6 @@ package integrations
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"io"
 	"mime"
@@ -12,6 +11,7 @@ import (
 
 	"kijko/server/api"
 	"kijko/server/picture"
+	"kijko/worker/exactjson"
 )
 
 const (
@@ -68,7 +68,7 @@ func readPicture(c *api.Call) ([]byte, error) {
 		var body struct {
 			DataURL string `json:"dataUrl"`
 		}
-		if err := json.Unmarshal(raw, &body); err != nil {
+		if err := exactjson.Unmarshal(raw, &body); err != nil {
 			return nil, noPicture("The request body does not have the right form.")
 		}
 		_, text, found := strings.Cut(body.DataURL, ";base64,")

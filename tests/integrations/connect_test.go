@@ -276,7 +276,11 @@ func TestProvidersThatFail(t *testing.T) {
 		{"TheCodeIsNotGood", func() { d.fail("token", answer(400, `{"error":"invalid_grant"}`)) }, "PROVIDER_REFUSED"},
 		{"TheCodeIsNotGoodWithStatus200", func() { d.fail("token", answer(200, `{"error":"bad_verification_code"}`)) }, "PROVIDER_REFUSED"},
 		{"OurSecretIsWrong", func() { d.fail("token", answer(401, `{"error":"invalid_client"}`)) }, "PROVIDER_NOT_CONFIGURED"},
-		{"Redirects", func() { d.fail("token", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect) }) }, "PROVIDER_UNAVAILABLE"},
+		{"Redirects", func() {
+			d.fail("token", func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
+			})
+		}, "PROVIDER_UNAVAILABLE"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.how()
@@ -393,7 +397,9 @@ func TestDisconnectingTellsTheProvider(t *testing.T) {
 	o.DB.Exec("update jobs.stored_jobs set run_at = now() where queue = 'integrations'")
 	// Also where the whole organization goes.
 	o.DB.Exec("delete from public.organizations where id = $1", o.anna.OrgID)
-	eventually(t, func() bool { return testdb.Value[int](o.DB, "select count(*)::int from private.integration_revocations") == 0 }, "all are told")
+	eventually(t, func() bool {
+		return testdb.Value[int](o.DB, "select count(*)::int from private.integration_revocations") == 0
+	}, "all are told")
 	require.Len(t, d.revocations(), 4)
 	require.Zero(t, testdb.Value[int](o.DB, "select count(*)::int from private.integration_secrets"))
 }

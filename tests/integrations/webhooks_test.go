@@ -119,7 +119,9 @@ func (o *office) webhook(x *receiver, events ...string) string {
 }
 
 // due has what waits done now: time is the only thing that a test cannot wait for.
-func (o *office) due() { o.DB.Exec("update jobs.stored_jobs set run_at = now() where queue = 'webhooks'") }
+func (o *office) due() {
+	o.DB.Exec("update jobs.stored_jobs set run_at = now() where queue = 'webhooks'")
+}
 
 func TestWebhooks(t *testing.T) {
 	t.Parallel()
@@ -247,7 +249,9 @@ func TestWebhooksAreToldWhatHappens(t *testing.T) {
 	o.stan.Do("POST", "/projects", map[string]any{"name": "Stan's"}).Want(201)
 	o.anna.Do("POST", "/projects", map[string]any{"name": "Last"}).Want(201)
 	require.Equal(t, "Last", x.next().Body.Data["name"])
-	eventually(t, func() bool { return testdb.Value[int](o.DB, "select count(*)::int from public.webhook_deliveries where status = 'pending'") == 0 }, "all are recorded")
+	eventually(t, func() bool {
+		return testdb.Value[int](o.DB, "select count(*)::int from public.webhook_deliveries where status = 'pending'") == 0
+	}, "all are recorded")
 	require.Equal(t, x.count(), len(deliveries(o.vera, id)))
 	for _, d := range deliveries(o.vera, id) {
 		require.Equal(t, []any{"success", 1, 204}, []any{d.Status, d.AttemptNumber, *d.ResponseStatus})
@@ -324,7 +328,9 @@ func TestTwentyFailuresPauseAWebhook(t *testing.T) {
 	require.Equal(t, 1, testdb.Value[int](o.DB, "select count(*)::int from public.notifications where title = 'The webhook \"Ours\" was paused'"), "the owner, and no member")
 	// What waited is not sent, and nothing new is written.
 	o.due()
-	eventually(t, func() bool { return testdb.Value[int](o.DB, "select count(*)::int from public.webhook_deliveries where status = 'pending'") == 0 }, "what waited has failed")
+	eventually(t, func() bool {
+		return testdb.Value[int](o.DB, "select count(*)::int from public.webhook_deliveries where status = 'pending'") == 0
+	}, "what waited has failed")
 	o.anna.Do("POST", "/projects", map[string]any{"name": "Unheard"}).Want(201)
 	require.Len(t, deliveries(o.anna, id), 3)
 	require.Equal(t, 2, x.count())
@@ -347,7 +353,9 @@ func TestWorkersNeverSendOneAttemptTwice(t *testing.T) {
 	}
 	o.DB.Exec("select private.tell_webhooks($1, 'context.created', jsonb_build_object('n', n)) from generate_series(1, $2::int) n", o.anna.OrgID, events)
 	o.anna.Do("POST", "/projects", map[string]any{"name": "Wakes the workers"}).Want(201)
-	eventually(t, func() bool { return testdb.Value[int](o.DB, "select count(*)::int from public.webhook_deliveries where status = 'success'") == events+1 }, "all are delivered")
+	eventually(t, func() bool {
+		return testdb.Value[int](o.DB, "select count(*)::int from public.webhook_deliveries where status = 'success'") == events+1
+	}, "all are delivered")
 	seen := map[string]bool{}
 	x.mu.Lock()
 	defer x.mu.Unlock()

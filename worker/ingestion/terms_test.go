@@ -3,9 +3,6 @@ package ingestion
 import (
 	"context"
 	"errors"
-	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"

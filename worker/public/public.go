@@ -52,7 +52,7 @@ func Client(allowPrivate bool) *http.Client {
 			return fmt.Errorf("address %q: %w", address, err)
 		}
 		if !Reachable(at.Addr(), allowPrivate) {
-			return fmt.Errorf("address %s: %w", at.Addr(), ErrAddress)
+			return fmt.Errorf("address %s is %w", at.Addr(), ErrAddress)
 		}
 		return nil
 	}}

@@ -24,6 +24,7 @@ import (
 var peerSteps = []step{
 	{"minio", minio},
 	{"gitea", gitea},
+	{"mcp", mcp},
 	{"postgres-18", onPostgres("18")},
 	{"postgres-17", onPostgres("17")},
 	{"postgres-16", onPostgres("16")},
@@ -67,6 +68,14 @@ func gitea(ctx context.Context, out io.Writer) (tally, error) {
 		return tally{}, err
 	}
 	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "Gitea", "./worker/gitfetch")
+}
+
+// mcp runs the test of connectors with the MCP servers of PyPI.
+func mcp(ctx context.Context, out io.Writer) (tally, error) {
+	if err := provide(ctx, out, peers.MCPProgram); err != nil {
+		return tally{}, err
+	}
+	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "MCPServersOfPyPI", "./tests/integrations")
 }
 
 // provide builds a peer and says its version.
