@@ -56,6 +56,15 @@ func (f *Feature) connect(again bool) api.Handler {
 		if err != nil {
 			return err
 		}
+		if body.Credentials != nil {
+			// The key itself is never part of a statement, which a slow database would log.
+			written := members{}
+			if err := json.Unmarshal(c.Body, &written); err != nil {
+				return err
+			}
+			written.set("credentials", map[string]string{"apiKey": "sealed"})
+			p.set("body", written)
+		}
 		provider := strings.Clone(c.Path("provider"))
 		p.set("isReconnect", again)
 		p.set("isConfigured", f.Providers.IsConfigured(provider))
@@ -164,17 +173,6 @@ func (f *Feature) verify(c *api.Call, function string, p members, what checked, 
 	sealed, err := integrations.Seal(f.Box, what.OrganizationID, what.Provider, tokens)
 	if err != nil {
 		return err
-	}
-	// The key itself goes no further than this.
-	var body members
-	if raw, ok := p["body"]; ok {
-		if err := json.Unmarshal(raw, &body); err != nil {
-			return err
-		}
-		if _, given := body["credentials"]; given {
-			body.set("credentials", map[string]string{"apiKey": "sealed"})
-		}
-		p.set("body", body)
 	}
 	p.set("sealed", sealed)
 	p.set("calls", calls)

@@ -2,11 +2,13 @@ package integrations
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -55,7 +57,9 @@ func (f *Feature) saveWebhook(c *api.Call) error {
 			return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "The secret has 16 to 256 characters.", "secret")
 		}
 	}
-	if err := f.Guard.Judge(c.Context(), plan.EndpointURL); errors.Is(err, public.ErrAddress) {
+	looking, cancel := context.WithTimeout(c.Context(), 5*time.Second)
+	defer cancel()
+	if err := f.Guard.Judge(looking, plan.EndpointURL); errors.Is(err, public.ErrAddress) {
 		return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "This address is not one that may be contacted.", "endpointUrl")
 	}
 	if secret != "" {

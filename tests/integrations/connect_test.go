@@ -417,3 +417,25 @@ func TestARevocationEndsAfterFiveTries(t *testing.T) {
 		return testdb.Value[int](o.DB, "select count(*)::int from private.integration_revocations") == 0
 	}, "the tokens are forgotten")
 }
+
+// Every permission of the catalogue has words of its provider, and every provider an address where people consent.
+func TestEveryProviderOfTheCatalogueCanBeAsked(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, func(c *config.Config) {
+		for _, provider := range strings.Fields(`discord dropbox github gitlab google-analytics google-drive google-workspace hubspot jira microsoft-365 microsoft-teams
+			notion onedrive pipedrive salesforce slack`) {
+			c.IntegrationClients = append(c.IntegrationClients, provider+"="+clientID+":"+clientSecret)
+		}
+	})
+	asked := testdb.Value[[]string](o.DB, "select array_agg(id || ' ' || p order by id, p) from public.integration_apps, unnest(permissions) p where auth = 'oauth'")
+	require.Len(t, asked, 42)
+	for _, pair := range asked {
+		provider, permission, _ := strings.Cut(pair, " ")
+		r := o.anna.Do("POST", "/integrations/"+provider+"/connect", map[string]any{"scopes": []string{permission}}).Want(202)
+		u, err := url.Parse(r.String("authorizationUrl"))
+		require.NoError(t, err)
+		require.Equal(t, "https", u.Scheme)
+		require.Equal(t, provider != "notion", u.Query().Get("scope") != "", pair)
+		require.NotContains(t, u.String(), clientSecret)
+	}
+}
