@@ -281,7 +281,7 @@ func (f *Feature) finish(c *api.Call, t taken, code string) (outcome string, err
 	if err == nil {
 		return "", nil
 	}
-	// Nobody holds these tokens now: the provider may forget them at once.
+	// These tokens are stored nowhere, so the provider may forget them at once.
 	_ = f.Providers.Revoke(c.Context(), t.Provider, tokens)
 	if p := api.ProblemOf(err); p.Status < http.StatusInternalServerError {
 		return p.Code, nil

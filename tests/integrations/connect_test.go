@@ -240,7 +240,7 @@ func TestStatesOfConsent(t *testing.T) {
 		o.DB.Exec("update public.memberships set role = 'member' where user_id = $1 and organization_id = $2", admin.ID, o.anna.OrgID)
 		want(t, o.back(t, url.Values{"code": {code}, "state": {state}}), "FORBIDDEN", "gitlab")
 		require.Nil(t, of(o.anna, "gitlab"))
-		require.NotEmpty(t, d.revocations(), "the tokens that nobody holds are given back")
+		require.NotEmpty(t, d.revocations(), "tokens that are not stored are given back")
 	})
 	t.Run("NoConsent", func(t *testing.T) {
 		_, state := o.begin(o.anna, d, "gitlab/connect", nil)

@@ -385,7 +385,7 @@ func TestALostAttemptIsSentOnceMore(t *testing.T) {
 	}
 	o.anna.Do("POST", "/projects", map[string]any{"name": "Billing"}).Want(201)
 	lost := take()
-	require.Zero(t, testdb.Value[int](o.DB, "select count(*)::int from private.take_deliveries(10, 1)"), "nobody else gets it")
+	require.Zero(t, testdb.Value[int](o.DB, "select count(*)::int from private.take_deliveries(10, 1)"), "no other worker gets it")
 	o.DB.Exec("select private.sweep_integrations()")
 	require.Zero(t, testdb.Value[int](o.DB, "select count(*)::int from private.take_deliveries(10, 1)"), "while the lease holds")
 	o.DB.Exec("select private.sweep_integrations(clock_timestamp() + interval '1 minute')")

@@ -29,7 +29,7 @@ def add(a: int, b: int) -> int:
 
 @server.tool()
 def greet(name: str) -> str:
-    """Greets somebody."""
+    """Greets a person."""
     return f"Hello, {name}!"
 
 

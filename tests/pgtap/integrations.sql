@@ -14,7 +14,7 @@ select tests.act_as('vera');
 select is(jsonb_array_length(api.list_integration_catalog('{}')), 20, 'everybody reads the catalogue');
 select is((select array_agg(c ->> 'status') from jsonb_array_elements(api.list_connections('{}')) c), '{default,default}', 'built-in ones are connections by default');
 select is(jsonb_array_length(api.list_integrations('{}')), 2, 'and a viewer reads integrations');
-select throws_ok($$ insert into public.integrations (organization_id, provider, scopes) values (private.org_id(), 'slack', '{}') $$, '42501', null, 'nobody writes them directly');
+select throws_ok($$ insert into public.integrations (organization_id, provider, scopes) values (private.org_id(), 'slack', '{}') $$, '42501', null, 'no person writes them directly');
 select throws_ok($$ update public.webhooks set status = 'paused' $$, '42501', null, 'nor webhooks');
 select throws_ok($$ select * from private.integration_secrets $$, '42501', null, 'nor reads what is sealed');
 
@@ -47,7 +47,7 @@ select is(api.connect_integration(jsonb_build_object('provider', 'mixpanel', 'se
   'body', '{"credentials": {"apiKey": "sealed"}}'::jsonb)) ->> 'status', 'active', 'and connects a key');
 select is(private.sealed_integration_key('mixpanel') #>> '{}', :sealed, 'which the server reads again');
 select tests.reset();
-select is(private.take_integration_state(jsonb_build_object('stateHash', repeat('cd', 32))) ->> 'outcome', 'unknown', 'a state that nobody began');
+select is(private.take_integration_state(jsonb_build_object('stateHash', repeat('cd', 32))) ->> 'outcome', 'unknown', 'a state that was not begun here');
 create temp table way as select private.take_integration_state(jsonb_build_object('stateHash', repeat('ab', 32))) as p;
 select is((select p ->> 'outcome' from way), 'ok', 'a state is taken once');
 select is(private.take_integration_state(jsonb_build_object('stateHash', repeat('ab', 32))) ->> 'outcome', 'used', 'and not again');
@@ -59,7 +59,7 @@ select tests.act_as('vera');
 select is(api.list_integration_logs('{"integrationId": "mixpanel"}') -> 'logs' -> 0 ->> 'message', 'Connected.', 'a line tells of it');
 select is(api.get_integration_stats('{"integrationId": "mixpanel"}') #> '{performance,tools}', '[{"tool": "identity", "calls": 1, "latency": "1.8s", "uptime": "100.0%"}]',
   'and so do the numbers');
-select is(api.get_integration_stats('{"integrationId": "kijko-file-storage"}'), '{}', 'which nobody makes up');
+select is(api.get_integration_stats('{"integrationId": "kijko-file-storage"}'), '{}', 'which are not made up');
 select tests.act_as('stan');
 select is(pg_temp.refused($$ select api.list_integration_logs('{"integrationId": "mixpanel"}') $$), '404 INTEGRATION_NOT_FOUND', 'a stranger reads neither');
 
@@ -72,7 +72,7 @@ create temp table work as select t from private.take_integration_work(10, 60) t;
 select is((select t ->> 'kind' from work), 'sync', 'a worker takes it');
 select is(private.renew_integration((t ->> 'id')::uuid, gen_random_uuid(), :sealed), false, 'who does not hold it keeps nothing') from work;
 select is(private.renew_integration((t ->> 'id')::uuid, (t ->> 'token')::uuid, 'v1.00000000.new'), true, 'who holds it does') from work;
-select is(private.finish_sync((t ->> 'id')::uuid, gen_random_uuid(), 'ok', 'x', '[]'), false, 'nor does anybody else end it') from work;
+select is(private.finish_sync((t ->> 'id')::uuid, gen_random_uuid(), 'ok', 'x', '[]'), false, 'nor does it end it') from work;
 select is(private.finish_sync((t ->> 'id')::uuid, (t ->> 'token')::uuid, 'expired', 'Refused.', '[]'), true, 'the provider refused') from work;
 select is((select status from public.integrations where provider = 'slack'), 'expired', 'so it is expired');
 select is((select count(*) from public.notifications where title = 'Slack needs to be reconnected'), 2::bigint, 'owner and admin hear of it');

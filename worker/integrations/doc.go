@@ -6,5 +6,5 @@
 //
 // # Concurrency
 //
-// Everything here is safe for concurrent use. An Engine holds no connection to the database while it waits for somebody else.
+// Everything here is safe for concurrent use. An Engine holds no connection to the database while it waits for another system.
 package integrations

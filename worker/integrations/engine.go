@@ -60,7 +60,7 @@ func take[T any](ctx context.Context, e *Engine, sql string, n int, do func(cont
 			return nil, 0, fmt.Errorf("read work: %w", err)
 		}
 		works = append(works, func(ctx context.Context) {
-			// What is out is brought to its end, also at shutdown: it takes less than the grace, and nobody could say else whether it arrived.
+			// What is out is brought to its end, also at shutdown: it takes less than the grace, and an interrupted one leaves open whether it arrived.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTime)
 			defer cancel()
 			do(ctx, task)
@@ -186,7 +186,7 @@ func (e *Engine) ask(ctx context.Context, t task, calls *[]Call) error {
 			return fmt.Errorf("keep renewed tokens: %w", err)
 		}
 		if !kept {
-			// Disconnected meanwhile: the old tokens are being revoked, these are known to nobody else.
+			// Disconnected meanwhile: the old tokens are being revoked, these exist here alone.
 			return e.providers.Revoke(ctx, t.Provider, renewed)
 		}
 		tokens = renewed

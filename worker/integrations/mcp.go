@@ -160,7 +160,7 @@ func connect(ctx context.Context, transport mcp.Transport) (*mcp.ClientSession, 
 	case r := <-done:
 		return r.session, r.err
 	case <-ctx.Done():
-		// Whatever the SDK waits for ends with the context too; nobody waits for it here.
+		// What the SDK waits for ends with the context too; this call does not wait for it.
 		go func() {
 			if r := <-done; r.err == nil {
 				_ = r.session.Close()

@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	// deliveries and connections are how many are in hand at once; each mostly waits for somebody else.
+	// deliveries and connections are how many are in hand at once; each mostly waits for another system.
 	deliveries  = 20
 	connections = 5
 )

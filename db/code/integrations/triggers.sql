@@ -104,7 +104,7 @@ declare
   p public.projects := case when tg_op = 'DELETE' then old else new end;
   v_type constant text := 'context.' || case tg_op when 'INSERT' then 'created' when 'UPDATE' then 'updated' else 'deleted' end;
 begin
-  -- Mostly nobody asked, and then a change costs one look into a small index.
+  -- Most organizations have no webhook, and then a change costs one look into a small index.
   if private.has_webhook(p.organization_id, v_type)
     and (tg_op <> 'UPDATE' or private.project_fields(to_jsonb(old), to_jsonb(new)) is not null) then
     perform private.tell_webhooks(p.organization_id, v_type, private.webhook_project_json(p));

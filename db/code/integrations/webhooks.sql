@@ -193,7 +193,7 @@ end
 $$;
 comment on function private.has_webhook is 'Does an active webhook of the organization want this? Judges: callable by triggers of ours only.';
 
--- Of an organization that is being deleted nobody is told.
+-- Deleting an organization tells no webhook of it.
 create or replace function private.tell_webhooks(p_org_id uuid, p_type text, p_data jsonb) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -63,7 +63,7 @@ end
 $$;
 comment on function private.take_deliveries is 'Leases up to p_limit waiting attempts for p_seconds. Judges: callable by the worker only.';
 
--- {id, token, ok, status, body}; false where somebody else holds the attempt, or it is gone.
+-- {id, token, ok, status, body}; false where another holder has the attempt, or it is gone.
 create or replace function private.finish_delivery(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
