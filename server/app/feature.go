@@ -10,7 +10,9 @@ import (
 	"kijko/server/connections"
 	"kijko/server/executions"
 	"kijko/server/ingestion"
+	"kijko/server/integrations"
 	"kijko/server/models"
+	"kijko/server/openapi"
 	"kijko/server/profile"
 	"kijko/server/projects"
 	"kijko/server/reflexes"
@@ -18,6 +20,7 @@ import (
 	"kijko/server/skills"
 	hosting "kijko/worker/connections"
 	"kijko/worker/gitfetch"
+	connected "kijko/worker/integrations"
 	"kijko/worker/llm"
 	"kijko/worker/seal"
 )
@@ -50,6 +53,10 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 		return err
 	}
 	keeper := &hosting.Keeper{Pool: a.pool, Providers: providers, Box: box, Log: a.log}
+	clients, err := a.cfg.Integrations()
+	if err != nil {
+		return err
+	}
 	executions, err := a.executions(exec, box)
 	if err != nil {
 		return err
@@ -61,11 +68,18 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),
-		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()),
+		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()), a.integrations(exec, box, clients),
 		&ingestion.Feature{Exec: exec, Git: git, Connected: keeper.Git},
 		connections.New(connections.Settings{Exec: exec, Git: git, Providers: providers, Keeper: keeper, Box: box, Origin: a.cfg.Origin(), AppURL: a.cfg.PublicURL,
 			Redirects: a.cfg.GitRedirects, Origins: a.cfg.Origins, Log: a.log}))
 	return nil
+}
+
+// integrations is the feature that connects providers, MCP servers and webhooks.
+func (a *App) integrations(exec *api.Executor, box *seal.Box, clients connected.Config) *integrations.Feature {
+	return integrations.New(integrations.Settings{Exec: exec, Box: box, Providers: connected.NewProviders(clients, a.cfg.IntegrationTimeout),
+		Guard: connected.NewGuard(a.cfg.GitAllowPrivate), Callback: a.cfg.Origin() + openapi.Prefix + "/integrations/oauth/callback",
+		Client: a.cfg.PublicURL, Origins: a.cfg.Origins})
 }
 
 // executions is the feature that runs and tests skills.

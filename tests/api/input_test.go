@@ -150,7 +150,7 @@ func TestBadInput(t *testing.T) {
 				for _, value := range []string{"%00", "%ff", "%ed%a0%80", "-1", "0", "1e9", "1e400", "99999999999", "99999999999999999999", "1.5", "0x10", "", "null", "[]", "%25", "_", "%5C", "'", "%F0%9F%92%A9",
 					strings.Repeat("a", 3000)} {
 					r := caller(t, op).Get(fill(op.Path, anna.ids) + "?" + p.Name + "=" + value)
-					require.Contains(t, []int{200, 400, 403, 404}, r.Status, "%s %s=%.20q: %s", op.ID, p.Name, value, r.Body)
+					require.Contains(t, []int{op.Success, 400, 403, 404}, r.Status, "%s %s=%.20q: %s", op.ID, p.Name, value, r.Body)
 					if r.Status == 400 {
 						require.NotEmpty(t, r.String("field"))
 					}

@@ -104,7 +104,7 @@ func fill(path string, ids map[string]string) string {
 // what it opens, and documents of the platform belong to no tenant.
 func idsOf(op *openapi.Operation) (names []string) {
 	for _, match := range placeholder.FindAllStringSubmatch(op.Path, -1) {
-		if !slices.Contains([]string{"provider", "key", "name", "documentId", "token"}, match[1]) {
+		if !slices.Contains([]string{"provider", "key", "name", "documentId", "token", "permission"}, match[1]) {
 			names = append(names, match[1])
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"kijko/worker/connections"
 	"kijko/worker/gitfetch"
+	"kijko/worker/integrations"
 	"kijko/worker/keycloak"
 	"kijko/worker/llm"
 	"kijko/worker/mail"
@@ -47,7 +48,11 @@ type Config struct {
 	Bitbucket       string   `env:"KIJKO_GIT_BITBUCKET_URL" doc:"Base URL instead of https://bitbucket.org."`
 	Azure           string   `env:"KIJKO_GIT_AZURE_URL" doc:"Base URL instead of https://dev.azure.com."`
 	GitHosts        []string `env:"KIJKO_GIT_HOSTS" doc:"Further hosts as host=provider, separated by commas, such as git.example.nl=gitlab; host=provider@URL is contacted at the URL."`
-	GitAllowPrivate bool     `env:"KIJKO_GIT_ALLOW_PRIVATE" envDefault:"false" doc:"Allow Git hosts and webhooks on private addresses."`
+	GitAllowPrivate bool     `env:"KIJKO_GIT_ALLOW_PRIVATE" envDefault:"false" doc:"Allow Git hosts, webhooks and MCP servers on private addresses."`
+
+	IntegrationClients []string      `env:"KIJKO_INTEGRATION_CLIENTS" secret:"true" doc:"What this installation is at the providers of integrations: provider=id:secret, separated by commas, such as slack=123:abc. A provider without an entry answers 503."`
+	IntegrationURLs    []string      `env:"KIJKO_INTEGRATION_URLS" doc:"Base URLs in place of providers' own hosts, separated by commas, such as gitlab=https://git.example.nl."`
+	IntegrationTimeout time.Duration `env:"KIJKO_INTEGRATION_TIMEOUT" envDefault:"10s" doc:"Longest time for one request to the provider of an integration."`
 
 	GitHubID        string   `env:"KIJKO_GIT_GITHUB_CLIENT_ID" doc:"OAuth application at GitHub for connecting accounts; empty: none can be connected. Its callback is KIJKO_API_URL/api/v1/oauth/callback/github; the other providers' ends in their name."`
 	GitHubSecret    string   `env:"KIJKO_GIT_GITHUB_CLIENT_SECRET" secret:"true" doc:"Its secret."`
@@ -175,6 +180,12 @@ func (c Config) Faults() []error {
 	for _, address := range c.GitRedirects {
 		faults = append(faults, FaultsOfURLs(map[string]string{"KIJKO_GIT_REDIRECTS": address})...)
 	}
+	if _, err := c.Integrations(); err != nil {
+		fault("KIJKO_INTEGRATION_*", "%v", err)
+	}
+	if c.IntegrationTimeout < time.Second/10 || c.IntegrationTimeout > time.Minute {
+		fault("KIJKO_INTEGRATION_TIMEOUT", "must lie between 100ms and 1m")
+	}
 	if c.SMTPHost != "" {
 		if _, err := mail.New(c.Mail()); err != nil {
 			fault("SMTP_*", "%v", err)
@@ -247,6 +258,11 @@ func (c Config) HostProviders() map[string]string {
 		}
 	}
 	return hosts
+}
+
+// Integrations is what the settings say about the providers of integrations.
+func (c Config) Integrations() (integrations.Config, error) {
+	return integrations.ParseConfig(c.IntegrationClients, c.IntegrationURLs)
 }
 
 // Mail is what the settings say about the mail server.

@@ -3,9 +3,6 @@ package ingestion
 import (
 	"context"
 	"errors"
-	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -106,21 +103,6 @@ func TestIDsAscendAndAreTheRunsOwn(t *testing.T) {
 	require.Equal(t, a, beforeID(b))
 	require.Equal(t, r.RunID[:10], a[:10])
 	require.NotEqual(t, r.id(kindFile, 1), r.id(kindChunk, 1))
-}
-
-func TestPublicClient(t *testing.T) {
-	for address, public := range map[string]bool{"8.8.8.8": true, "127.0.0.1": false, "10.1.2.3": false, "169.254.169.254": false, "100.64.0.1": false,
-		"::1": false, "fe80::1": false, "::ffff:127.0.0.1": false, "2a00:1450::1": true, "64:ff9b::7f00:1": false} {
-		require.Equal(t, public, Public(netip.MustParseAddr(address)), address)
-	}
-	server := httptest.NewServer(http.RedirectHandler("http://example.org", http.StatusFound))
-	defer server.Close()
-	_, err := PublicClient(false).Get(server.URL)
-	require.ErrorContains(t, err, "is not public")
-	res, err := PublicClient(true).Get(server.URL)
-	require.NoError(t, err)
-	require.NoError(t, res.Body.Close())
-	require.Equal(t, http.StatusFound, res.StatusCode, "redirects are not followed")
 }
 
 func TestWorkdirBelongsToOneWorker(t *testing.T) {

@@ -39,6 +39,10 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger, changes 
 			return string(plain), err
 		}
 	}
+	clients, err := cfg.Integrations()
+	if err != nil {
+		return nil, nil, fmt.Errorf("KIJKO_INTEGRATION_*: %w", err)
+	}
 	models, err := llm.New(cfg.Models())
 	if err != nil {
 		return nil, nil, err
@@ -64,7 +68,7 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger, changes 
 		return nil, nil, err
 	}
 	c := Config{DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Box: box, Connections: providers, Mailer: mailer, Provider: provider,
-		Models: models, UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log}
+		Integrations: clients, IntegrationTimeout: cfg.IntegrationTimeout, Models: models, UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log}
 	for _, change := range changes {
 		change(&c)
 	}

@@ -20,7 +20,9 @@ import (
 	"kijko/worker/executions"
 	"kijko/worker/gitfetch"
 	"kijko/worker/ingestion"
+	"kijko/worker/integrations"
 	"kijko/worker/llm"
+	"kijko/worker/public"
 	"kijko/worker/runner"
 	"kijko/worker/seal"
 )
@@ -46,7 +48,7 @@ type Config struct {
 	GitLimits gitfetch.Limits
 	// Connections are the Git providers and directories; nil: everything is fetched anonymously, and no token is given back.
 	Connections *connections.Providers
-	// Box opens what is sealed; nil: the connections of people are not used.
+	// Box opens what is sealed; nil: connections of people, tokens of integrations and secrets of webhooks are not used.
 	Box *seal.Box
 	// Unseal opens the secrets of chunking webhooks; nil: projects with such a webhook fail.
 	Unseal func(sealed string) (string, error)
@@ -58,6 +60,9 @@ type Config struct {
 	Slots int
 	// Models answer for skills (*llm.Set is one); nil: this worker runs no skills.
 	Models executions.Providers
+	// Integrations is what the operator says about providers; IntegrationTimeout the longest time for one request to one, default 10 s.
+	Integrations       integrations.Config
+	IntegrationTimeout time.Duration
 	// UnsealKey opens an organization's own key for a model provider; nil: runs that need one fail.
 	UnsealKey func(organizationID uuid.UUID, provider, sealed string) (string, error)
 	// Policy is how model providers are asked again; nil: the contract's.
@@ -104,6 +109,9 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if c.Executions <= 0 {
 		c.Executions = 50
 	}
+	if c.IntegrationTimeout <= 0 {
+		c.IntegrationTimeout = 10 * time.Second
+	}
 	if c.Grace <= 0 {
 		c.Grace = 20 * time.Second
 	}
@@ -132,7 +140,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		keeper.Box = nil
 	}
 	w.engine, err = ingestion.New(ingestion.Config{Pool: w.pool, Git: git, Open: c.Blobs.Get, Connected: keeper.Git, Unseal: c.Unseal,
-		Webhook: ingestion.PublicClient(c.Hosts.AllowPrivate), WorkDir: filepath.Join(c.DataDir, "ingest"), Parsers: c.Parsers, Limits: c.GitLimits, Log: c.Log})
+		Webhook: public.Client(c.Hosts.AllowPrivate), WorkDir: filepath.Join(c.DataDir, "ingest"), Parsers: c.Parsers, Limits: c.GitLimits, Log: c.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +159,8 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		batches = append(batches, executionsRun(w.skills, c.Executions))
 		hear[executions.Channel] = w.skills.Cancelled
 	}
+	connected := integrations.NewEngine(w.pool, c.Box, integrations.NewProviders(c.Integrations, c.IntegrationTimeout), integrations.NewGuard(c.Hosts.AllowPrivate), c.Log)
+	batches = append(batches, webhooksDeliver(connected), integrationsRun(connected))
 	w.runner, err = runner.New(runner.Config{
 		Pool: w.pool, Workers: c.Workers, Poll: c.Poll, Grace: c.Grace, Log: c.Log, Batches: batches, Hear: hear,
 		Listen: func(ctx context.Context) (*pgx.Conn, error) { return db.Connect(ctx, c.ListenDSN, db.WorkerLimits()) },

@@ -28,3 +28,17 @@ func ProviderToken(id string) string { return "provider token " + id }
 
 // ConnectionState is what proves a consent that a person began.
 func ConnectionState(userID string) string { return "connection state " + userID }
+
+// Integration is what an organization's integration with a provider holds: tokens of a consent, or a key.
+func Integration(organizationID, provider string) string {
+	return "integration " + organizationID + " " + provider
+}
+
+// IntegrationState is the way to a provider and back.
+const IntegrationState = "integration state"
+
+// Connector is the headers and credentials of an MCP server.
+func Connector(id string) string { return "connector " + id }
+
+// OutgoingWebhook is the secret that signs what a webhook is told.
+func OutgoingWebhook(id string) string { return "outgoing webhook " + id }

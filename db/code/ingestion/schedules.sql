@@ -33,6 +33,8 @@ begin
         when 'notifications.prune' then perform private.prune_notifications();
         when 'reflexes.prune' then perform private.prune_reflexes();
         when 'connections.due' then perform private.tend_connections();
+        when 'integrations.sweep' then perform private.sweep_integrations();
+        when 'integrations.prune' then perform private.prune_integrations();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then

@@ -26,6 +26,7 @@ var peerSteps = []step{
 	{"minio", minio},
 	{"gitea", gitea},
 	{"keycloak", keycloak},
+	{"mcp", mcp},
 	{"postgres-18", onPostgres("18")},
 	{"postgres-17", onPostgres("17")},
 	{"postgres-16", onPostgres("16")},
@@ -77,6 +78,14 @@ func keycloak(ctx context.Context, out io.Writer) (tally, error) {
 		return tally{}, err
 	}
 	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "20m", "-run", "ThroughKeycloak", "./tests/identity")
+}
+
+// mcp runs the test of connectors with the MCP servers of PyPI.
+func mcp(ctx context.Context, out io.Writer) (tally, error) {
+	if err := provide(ctx, out, peers.MCPProgram); err != nil {
+		return tally{}, err
+	}
+	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "MCPServersOfPyPI", "./tests/integrations")
 }
 
 // provide builds a peer and says its version.

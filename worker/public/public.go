@@ -1,6 +1,8 @@
-package ingestion
+// Package public keeps requests to addresses that people name on the public internet.
+package public
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -9,7 +11,7 @@ import (
 	"time"
 )
 
-// special are the ranges that no public webhook lives in, besides those that netip knows by name.
+// special are the ranges that no public host lives in, besides those that netip knows by name.
 var special = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
 	netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("192.88.99.0/24"), netip.MustParsePrefix("198.18.0.0/15"),
 	netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("240.0.0.0/4"),
@@ -17,8 +19,8 @@ var special = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/8"), netip.MustParse
 	netip.MustParsePrefix("2001::/23"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("2002::/16"), netip.MustParsePrefix("3fff::/20"),
 	netip.MustParsePrefix("5f00::/16"), netip.MustParsePrefix("fec0::/10")}
 
-// Public tells whether an address belongs to the public internet.
-func Public(addr netip.Addr) bool {
+// Is tells whether an address belongs to the public internet.
+func Is(addr netip.Addr) bool {
 	addr = addr.Unmap()
 	if !addr.IsGlobalUnicast() || addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.Zone() != "" {
 		return false
@@ -31,18 +33,26 @@ func Public(addr netip.Addr) bool {
 	return true
 }
 
-// PublicClient makes a client for addresses that users name. The address is judged when the connection is made, after the name was
+// ErrAddress is what a connection to an address fails with that may not be contacted.
+var ErrAddress = errors.New("not public")
+
+// Reachable tells whether an address may be contacted: a public one, or with allowPrivate an internal one that is not link-local.
+func Reachable(addr netip.Addr, allowPrivate bool) bool {
+	addr = addr.Unmap()
+	return Is(addr) || allowPrivate && addr.IsValid() && !addr.IsLinkLocalUnicast() && !addr.IsMulticast() && !addr.IsUnspecified()
+}
+
+// Client makes a client for addresses that users name. The address is judged when the connection is made, after the name was
 // resolved, so a name that changes its mind changes nothing; redirects are not followed, proxies of the environment are ignored.
 // allowPrivate opens internal addresses, but never link-local ones (cloud metadata).
-func PublicClient(allowPrivate bool) *http.Client {
+func Client(allowPrivate bool) *http.Client {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return fmt.Errorf("address %q: %w", address, err)
 		}
-		addr := at.Addr().Unmap()
-		if !Public(addr) && (!allowPrivate || addr.IsLinkLocalUnicast() || addr.IsMulticast() || addr.IsUnspecified()) {
-			return fmt.Errorf("address %s is not public", addr)
+		if !Reachable(at.Addr(), allowPrivate) {
+			return fmt.Errorf("address %s is %w", at.Addr(), ErrAddress)
 		}
 		return nil
 	}}

@@ -1,0 +1,7 @@
+-- Every member reads; all writing goes through functions, because it rests on what only the server knows.
+grant select on public.integration_apps, public.integrations, public.connectors, public.webhooks, public.webhook_deliveries to authenticated;
+create policy select_everybody on public.integration_apps for select to authenticated using (true);
+create policy select_member on public.integrations for select to authenticated using (organization_id = (select private.org_id()));
+create policy select_member on public.connectors for select to authenticated using (organization_id = (select private.org_id()));
+create policy select_member on public.webhooks for select to authenticated using (organization_id = (select private.org_id()));
+create policy select_member on public.webhook_deliveries for select to authenticated using (organization_id = (select private.org_id()));

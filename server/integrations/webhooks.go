@@ -1,0 +1,140 @@
+package integrations
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"kijko/server/api"
+	"kijko/worker/integrations"
+	"kijko/worker/public"
+	"kijko/worker/seal"
+)
+
+// saveWebhook answers POST and PATCH of webhooks: the address is looked up and judged, the secret sealed.
+func (f *Feature) saveWebhook(c *api.Call) error {
+	p, err := params(c)
+	if err != nil {
+		return err
+	}
+	body := members{}
+	if len(c.Body) > 0 {
+		if err := json.Unmarshal(c.Body, &body); err != nil {
+			return err
+		}
+	}
+	var secret string
+	if raw, given := body["secret"]; given {
+		if err := json.Unmarshal(raw, &secret); err != nil {
+			return err
+		}
+		if n := utf8.RuneCountInString(secret); n < 16 || n > 256 {
+			return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "The secret has 16 to 256 characters.", "secret")
+		}
+		delete(body, "secret")
+	}
+	p.set("body", body)
+	var plan struct {
+		ID          string `json:"id"`
+		EndpointURL string `json:"endpointUrl"`
+	}
+	if err := f.ask(c, "check_webhook", p, &plan); err != nil {
+		return err
+	}
+	function := "update_webhook"
+	if plan.ID == "" {
+		plan.ID, function = uuid.NewString(), "create_webhook"
+		p.set("id", plan.ID)
+		if secret == "" {
+			return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "The secret has 16 to 256 characters.", "secret")
+		}
+	}
+	looking, cancel := context.WithTimeout(c.Context(), 5*time.Second)
+	defer cancel()
+	if err := f.Guard.Judge(looking, plan.EndpointURL); errors.Is(err, public.ErrAddress) {
+		return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "This address is not one that may be contacted.", "endpointUrl")
+	}
+	if secret != "" {
+		if err := f.needBox(); err != nil {
+			return err
+		}
+		sealed, err := f.Box.Seal(seal.OutgoingWebhook(plan.ID), []byte(secret))
+		if err != nil {
+			return err
+		}
+		runes := []rune(secret)
+		p.set("sealed", sealed)
+		p.set("secretEnd", string(runes[len(runes)-4:]))
+		if strings.HasPrefix(secret, "whsec_•") {
+			// It may be the mask that we showed; the database knows.
+			p.set("secretMask", secret)
+		}
+	}
+	answer, err := f.store(c, function, p)
+	if err != nil {
+		return err
+	}
+	if function == "create_webhook" {
+		if answer.Body, err = f.reveal(answer.Body); err != nil {
+			return err
+		}
+	}
+	return c.Reply(answer)
+}
+
+// reveal puts the plain secret in the place of the sealed one. A replayed answer (Idempotency-Key) holds that of the first request.
+func (f *Feature) reveal(body []byte) ([]byte, error) {
+	var answer struct {
+		ID     string `json:"id"`
+		Secret string `json:"secret"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return nil, fmt.Errorf("read the answer: %w", err)
+	}
+	plain, err := f.Box.Open(seal.OutgoingWebhook(answer.ID), answer.Secret)
+	if err != nil {
+		return nil, fmt.Errorf("open the secret of a webhook: %w", err)
+	}
+	shown, err := json.Marshal(string(plain))
+	if err != nil {
+		return nil, err
+	}
+	return bytes.Replace(body, []byte(`"`+answer.Secret+`"`), shown, 1), nil
+}
+
+// testWebhook answers POST /integrations/webhooks/{id}/test: one sample, sent now, and what came of it.
+func (f *Feature) testWebhook(c *api.Call) error {
+	release, err := f.place(c)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := f.needBox(); err != nil {
+		return err
+	}
+	var d integrations.Delivery
+	answer, err := f.Exec.Run(c.Context(), &api.Request{Caller: c.Caller, SQL: api.ProcedureSQL("begin_webhook_test($1)"),
+		Args: []any{strings.Clone(c.Path("webhookId"))}, RequestID: c.RequestID, ClientIP: c.ClientIP})
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(answer.Body, &d); err != nil {
+		return fmt.Errorf("what begin_webhook_test says: %w", err)
+	}
+	if err := f.server(c, "finish_delivery", f.Guard.Deliver(c.Context(), f.Box, d), nil); err != nil {
+		return err
+	}
+	var shown json.RawMessage
+	if err := f.server(c, "delivery_of", map[string]string{"id": d.ID}, &shown); err != nil {
+		return err
+	}
+	return c.Reply(api.Answer{Body: shown})
+}

@@ -1,0 +1,195 @@
+package integrations
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"kijko/worker/seal"
+)
+
+// leaseTime is how long a worker has for one piece of work; then it is given to another one. Longer than any of it may take.
+const leaseTime = 2 * time.Minute
+
+// Engine does the work of the queues "webhooks" and "integrations".
+type Engine struct {
+	pool      *pgxpool.Pool
+	box       *seal.Box
+	providers *Providers
+	guard     *Guard
+	log       *slog.Logger
+}
+
+// NewEngine makes one. box nil: nothing that is sealed can be opened, so attempts and synchronizations fail.
+func NewEngine(pool *pgxpool.Pool, box *seal.Box, providers *Providers, guard *Guard, log *slog.Logger) *Engine {
+	return &Engine{pool: pool, box: box, providers: providers, guard: guard, log: log}
+}
+
+// TakeDeliveries leases waiting attempts.
+func (e *Engine) TakeDeliveries(ctx context.Context, n int) ([]func(context.Context), int, error) {
+	return take(ctx, e, "select private.take_deliveries($1, $2)", n, e.deliver)
+}
+
+// TakeWork leases waiting synchronizations and revocations.
+func (e *Engine) TakeWork(ctx context.Context, n int) ([]func(context.Context), int, error) {
+	return take(ctx, e, "select private.take_integration_work($1, $2)", n, e.work)
+}
+
+func take[T any](ctx context.Context, e *Engine, sql string, n int, do func(context.Context, T)) (works []func(context.Context), seen int, err error) {
+	rows, err := e.pool.Query(ctx, sql, n, int(leaseTime.Seconds()))
+	if err != nil {
+		return nil, 0, fmt.Errorf("take work: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
+	if err != nil {
+		return nil, 0, fmt.Errorf("take work: %w", err)
+	}
+	for _, raw := range found {
+		if raw == nil {
+			continue
+		}
+		var task T
+		if err := json.Unmarshal(raw, &task); err != nil {
+			return nil, 0, fmt.Errorf("read work: %w", err)
+		}
+		works = append(works, func(ctx context.Context) {
+			// What is out is brought to its end, also at shutdown: it takes less than the grace, and an interrupted one leaves open whether it arrived.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTime)
+			defer cancel()
+			do(ctx, task)
+		})
+	}
+	return works, len(found), nil
+}
+
+func (e *Engine) deliver(ctx context.Context, d Delivery) {
+	result := Result{ID: d.ID, Token: d.Token}
+	if e.box != nil {
+		result = e.guard.Deliver(ctx, e.box, d)
+	}
+	if err := e.record(ctx, "select private.finish_delivery($1)", result); err != nil {
+		e.log.Error("the result of a delivery could not be kept", "delivery", d.ID, "error", err)
+	}
+}
+
+// record writes a result; it has some time of its own, because what happened must not be forgotten.
+func (e *Engine) record(ctx context.Context, sql string, args ...any) error {
+	var err error
+	for wait := 100 * time.Millisecond; ; wait *= 3 {
+		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
+		_, err = e.pool.Exec(attempt, sql, args...)
+		cancel()
+		if err == nil || wait > 10*time.Second || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+}
+
+// task is a synchronization or a revocation.
+type task struct {
+	Kind           string    `json:"kind"`
+	ID             uuid.UUID `json:"id"`
+	Token          uuid.UUID `json:"token"`
+	Provider       string    `json:"provider"`
+	OrganizationID string    `json:"organizationId"`
+	Sealed         string    `json:"sealed"`
+}
+
+func (e *Engine) work(ctx context.Context, t task) {
+	var err error
+	if t.Kind == "revocation" {
+		err = e.revoke(ctx, t)
+	} else {
+		err = e.sync(ctx, t)
+	}
+	if err != nil {
+		e.log.Error("the result of work for an integration could not be kept", "integration", t.ID, "error", err)
+	}
+}
+
+// Open gives the tokens that were sealed for an organization and a provider.
+func Open(box *seal.Box, organizationID, provider, sealed string) (t Tokens, err error) {
+	if box == nil {
+		return t, seal.ErrOpen
+	}
+	plain, err := box.Open(seal.Integration(organizationID, provider), sealed)
+	if err == nil {
+		err = json.Unmarshal(plain, &t)
+	}
+	return t, err
+}
+
+// Seal closes tokens for an organization and a provider.
+func Seal(box *seal.Box, organizationID, provider string, t Tokens) (string, error) {
+	plain, err := json.Marshal(t)
+	if err != nil {
+		return "", err
+	}
+	return box.Seal(seal.Integration(organizationID, provider), plain)
+}
+
+// revoke tells the provider, best effort: what cannot be opened cannot be told.
+func (e *Engine) revoke(ctx context.Context, t task) error {
+	tokens, err := Open(e.box, t.OrganizationID, t.Provider, t.Sealed)
+	done := err != nil || e.providers.Revoke(ctx, t.Provider, tokens) == nil
+	return e.record(ctx, "select private.finish_revocation($1, $2, $3)", t.ID, t.Token, done)
+}
+
+// sync renews the tokens where that can be done and makes one authenticated call.
+func (e *Engine) sync(ctx context.Context, t task) error {
+	calls := []Call{}
+	err := e.ask(ctx, t, &calls)
+	outcome, message := "ok", "Synchronized."
+	var f *Failure
+	switch {
+	case errors.As(err, &f) && f.Why == Refused:
+		outcome, message = "expired", f.Message
+	case errors.As(err, &f):
+		outcome, message = "failed", f.Message
+	case err != nil:
+		outcome, message = "failed", "The synchronization could not be done."
+		e.log.Error("synchronization failed", "integration", t.ID, "error", err)
+	}
+	return e.record(ctx, "select private.finish_sync($1, $2, $3, $4, $5)", t.ID, t.Token, outcome, message, calls)
+}
+
+func (e *Engine) ask(ctx context.Context, t task, calls *[]Call) error {
+	tokens, err := Open(e.box, t.OrganizationID, t.Provider, t.Sealed)
+	if err != nil {
+		return &Failure{Misconfigured, "The stored credentials cannot be opened. Please reconnect."}
+	}
+	if tokens.RefreshToken != "" {
+		renewed, err := e.providers.Renew(ctx, t.Provider, tokens, calls)
+		if err != nil {
+			return err
+		}
+		if renewed.RefreshToken == "" {
+			renewed.RefreshToken = tokens.RefreshToken
+		}
+		sealed, err := Seal(e.box, t.OrganizationID, t.Provider, renewed)
+		if err != nil {
+			return err
+		}
+		var kept bool
+		if err := e.pool.QueryRow(ctx, "select private.renew_integration($1, $2, $3)", t.ID, t.Token, sealed).Scan(&kept); err != nil {
+			return fmt.Errorf("keep renewed tokens: %w", err)
+		}
+		if !kept {
+			// Disconnected meanwhile: the old tokens are being revoked, these exist here alone.
+			return e.providers.Revoke(ctx, t.Provider, renewed)
+		}
+		tokens = renewed
+	}
+	return e.providers.Identify(ctx, t.Provider, tokens, calls)
+}

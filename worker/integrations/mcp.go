@@ -1,0 +1,212 @@
+package integrations
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"kijko/worker/public"
+)
+
+// Credentials of a connector, as far as its authType wants them.
+type Credentials struct {
+	APIKey     string `json:"apiKey,omitempty"`
+	HeaderName string `json:"headerName,omitempty"`
+	Username   string `json:"username,omitempty"`
+	Password   string `json:"password,omitempty"`
+}
+
+// Secrets are what is sealed of a connector.
+type Secrets struct {
+	Headers     map[string]string `json:"headers,omitempty"`
+	Credentials *Credentials      `json:"credentials,omitempty"`
+}
+
+// IsEmpty says that there is nothing to seal.
+func (s Secrets) IsEmpty() bool { return len(s.Headers) == 0 && s.Credentials == nil }
+
+// Server is an MCP server to test.
+type Server struct {
+	URL     string
+	Auth    string // none, api_key, oauth, basic
+	Secrets Secrets
+	Timeout time.Duration
+}
+
+// Handshake is what came of a test.
+type Handshake struct {
+	OK      bool
+	Latency time.Duration
+	Tools   int
+	// Protocol is the version that both speak.
+	Protocol string
+	// Message says what went wrong.
+	Message string
+	// Forbidden: an address on the way was none that we contact.
+	Forbidden bool
+	Calls     []Call
+}
+
+// maxTools bounds how many tools of a server are counted.
+const maxTools = 10_000
+
+// header is what goes along with each request to the server.
+func (s Server) header() http.Header {
+	h := http.Header{}
+	for name, value := range s.Secrets.Headers {
+		h.Set(name, value)
+	}
+	c := s.Secrets.Credentials
+	if c == nil {
+		return h
+	}
+	switch {
+	case s.Auth == "basic" && (c.Username != "" || c.Password != ""):
+		h.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(c.Username+":"+c.Password)))
+	case s.Auth == "api_key" && c.APIKey != "" && c.HeaderName != "":
+		h.Set(c.HeaderName, c.APIKey)
+	case (s.Auth == "api_key" || s.Auth == "oauth") && c.APIKey != "":
+		h.Set("Authorization", "Bearer "+c.APIKey)
+	}
+	return h
+}
+
+// Test shakes hands and counts the tools. The SDK's client asks for the newest protocol first and falls back by itself; only the transport of
+// 2024 (a stream and a second address), which the SDK has apart, is tried when the server knows no other.
+func (g *Guard) Test(ctx context.Context, s Server) Handshake {
+	began := time.Now()
+	target, err := url.Parse(s.URL)
+	if err != nil {
+		return Handshake{Message: "The address is not valid."}
+	}
+	if err := g.Judge(ctx, s.URL); err != nil {
+		return Handshake{Forbidden: true, Message: "This address is not one that may be contacted."}
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	seen := &witness{}
+	client := g.follower(target, s.header())
+	client.Transport = &watched{next: client.Transport, seen: seen}
+	var h Handshake
+	session, err := connect(ctx, &mcp.StreamableClientTransport{Endpoint: s.URL, HTTPClient: client, MaxRetries: -1, DisableStandaloneSSE: true})
+	if status := seen.status.Load(); err != nil && ctx.Err() == nil && (status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusBadRequest) {
+		if old, again := connect(ctx, &mcp.SSEClientTransport{Endpoint: s.URL, HTTPClient: client}); again == nil {
+			session, err = old, nil
+		}
+	}
+	note(&h.Calls, "handshake", err == nil, began)
+	if err == nil {
+		h.Protocol = session.InitializeResult().ProtocolVersion
+		listed := time.Now()
+		h.Tools, err = count(ctx, session)
+		note(&h.Calls, "tools/list", err == nil, listed)
+		// A server that never answers the farewell must not hold us.
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			_ = session.Close()
+		}()
+		select {
+		case <-closed:
+		case <-time.After(time.Second):
+		}
+	}
+	h.Latency = time.Since(began)
+	if err == nil {
+		h.OK = true
+		return h
+	}
+	h.Forbidden = errors.Is(err, public.ErrAddress) || seen.forbidden.Load()
+	switch status := int(seen.status.Load()); {
+	case h.Forbidden:
+		h.Message = "The server leads to an address that may not be contacted."
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		h.Message = "The server did not answer in time."
+	case seen.redirected.Load():
+		h.Message = "The server redirects too often."
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		h.Message = "The server does not accept the credentials (" + http.StatusText(status) + ")."
+	case status >= 300:
+		h.Message = "The server answered " + strings.TrimSpace(http.StatusText(status)) + "."
+	case status != 0:
+		h.Message = "The server does not speak MCP."
+	default:
+		h.Message = "The server could not be reached."
+	}
+	return h
+}
+
+func connect(ctx context.Context, transport mcp.Transport) (*mcp.ClientSession, error) {
+	client := mcp.NewClient(&mcp.Implementation{Name: "kijko", Version: "1"}, &mcp.ClientOptions{Capabilities: &mcp.ClientCapabilities{},
+		Logger: slog.New(slog.DiscardHandler)})
+	type result struct {
+		session *mcp.ClientSession
+		err     error
+	}
+	done := make(chan result, 1)
+	go func() {
+		session, err := client.Connect(ctx, transport, nil)
+		done <- result{session, err}
+	}()
+	select {
+	case r := <-done:
+		return r.session, r.err
+	case <-ctx.Done():
+		// What the SDK waits for ends with the context too; this call does not wait for it.
+		go func() {
+			if r := <-done; r.err == nil {
+				_ = r.session.Close()
+			}
+		}()
+		return nil, ctx.Err()
+	}
+}
+
+// count is 0 for a server that has no tools, and says so.
+func count(ctx context.Context, session *mcp.ClientSession) (int, error) {
+	if c := session.InitializeResult().Capabilities; c == nil || c.Tools == nil {
+		return 0, nil
+	}
+	n := 0
+	for _, err := range session.Tools(ctx, nil) {
+		if err != nil {
+			return n, err
+		}
+		if n++; n >= maxTools {
+			break
+		}
+	}
+	return n, nil
+}
+
+// witness remembers what the SDK's errors do not tell.
+type witness struct {
+	status                atomic.Int64
+	forbidden, redirected atomic.Bool
+}
+
+type watched struct {
+	next http.RoundTripper
+	seen *witness
+}
+
+func (w *watched) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := w.next.RoundTrip(r)
+	if err != nil {
+		if errors.Is(err, public.ErrAddress) {
+			w.seen.forbidden.Store(true)
+		}
+		return nil, err
+	}
+	w.seen.status.Store(int64(answer.StatusCode))
+	w.seen.redirected.Store(answer.StatusCode >= 300 && answer.StatusCode < 400)
+	return answer, nil
+}
