@@ -1,6 +1,8 @@
 {{ template "reset.sql" . }}
 {{ template "core/refusals.sql" . }}
 {{ template "core/json.sql" . }}
+{{ template "habits/zones.sql" . }}
+{{ template "core/csv.sql" . }}
 {{ template "core/numbers.sql" . }}
 {{ template "core/caller.sql" . }}
 {{ template "core/enter.sql" . }}
@@ -95,7 +97,6 @@
 {{ template "executions/access.sql" . }}
 {{ template "statistics/functions.sql" . }}
 {{ template "statistics/api.sql" . }}
-{{ template "habits/zones.sql" . }}
 {{ template "habits/cron.sql" . }}
 {{ template "habits/describe.sql" . }}
 {{ template "mail/unsubscribe.sql" . }}
