@@ -18,7 +18,6 @@
 {{ template "usage/gates.sql" . }}
 {{ template "usage/access.sql" . }}
 {{ template "audit/functions.sql" . }}
-{{ template "audit/access.sql" . }}
 {{ template "team/permissions.sql" . }}
 {{ template "organizations/functions.sql" . }}
 {{ template "organizations/triggers.sql" . }}
@@ -39,6 +38,8 @@
 {{ template "identity/external.sql" . }}
 {{ template "identity/refresh.sql" . }}
 {{ template "identity/api.sql" . }}
+{{ template "identity/sessions.sql" . }}
+{{ template "identity/history.sql" . }}
 {{ template "jobs/api.sql" . }}
 {{ template "identity/triggers.sql" . }}
 {{ template "identity/access.sql" . }}
@@ -95,6 +96,12 @@
 {{ template "executions/server.sql" . }}
 {{ template "executions/triggers.sql" . }}
 {{ template "executions/access.sql" . }}
+{{ template "audit/counting.sql" . }}
+{{ template "audit/filters.sql" . }}
+{{ template "audit/reading.sql" . }}
+{{ template "audit/api.sql" . }}
+{{ template "audit/exports.sql" . }}
+{{ template "audit/access.sql" . }}
 {{ template "statistics/functions.sql" . }}
 {{ template "statistics/api.sql" . }}
 {{ template "habits/cron.sql" . }}

@@ -162,7 +162,7 @@ func (a *App) serve(c *fiber.Ctx) (err error) {
 	began := time.Now()
 	id := requestID(c)
 	c.Set("X-Request-ID", id)
-	call := &Call{Ctx: c, app: a, RequestID: id, ClientIP: a.clientIP(c)}
+	call := &Call{Ctx: c, app: a, RequestID: id, ClientIP: a.clientIP(c), Device: deviceJSON(c.Request().Header.UserAgent())}
 	var e *endpoint
 	defer func() {
 		if v := recover(); v != nil {
@@ -218,7 +218,7 @@ func (a *App) serve(c *fiber.Ctx) (err error) {
 	if e.handler != nil {
 		return e.handler(call)
 	}
-	request := &Request{Caller: call.Caller, SQL: e.sql, Args: []any{call.Params}, ReadOnly: e.op.ReadOnly, RequestID: id, ClientIP: call.ClientIP}
+	request := &Request{Caller: call.Caller, SQL: e.sql, Args: []any{call.Params}, ReadOnly: e.op.ReadOnly, RequestID: id, ClientIP: call.ClientIP, Device: call.Device}
 	if call.key != "" && !e.op.ReadOnly && call.Caller != nil && call.Caller != Service {
 		request.SQL, request.Args = e.keyed, []any{call.Params, call.key, call.keyHash}
 	}

@@ -29,6 +29,8 @@ type Call struct {
 	Caller    *Caller
 	RequestID string
 	ClientIP  string
+	// Device is what the client says that it is: a Device as JSON.
+	Device string
 	// Params is path, query and body as the JSON that SQL functions take.
 	Params []byte
 	// Body is the validated JSON body; nil for streamed uploads, whose handler reads Stream.
@@ -114,7 +116,7 @@ func (c *Call) Server(ctx context.Context, function string, p any) (Answer, erro
 }
 
 func (c *Call) request(context.Context) *Request {
-	return &Request{Caller: c.Caller, ReadOnly: c.Op.ReadOnly, RequestID: c.RequestID, ClientIP: c.ClientIP}
+	return &Request{Caller: c.Caller, ReadOnly: c.Op.ReadOnly, RequestID: c.RequestID, ClientIP: c.ClientIP, Device: c.Device}
 }
 
 // Reply writes what Postgres answered.

@@ -7,6 +7,7 @@ import (
 
 	"kijko/db"
 	"kijko/server/api"
+	"kijko/server/audit"
 	"kijko/server/executions"
 	"kijko/server/ingestion"
 	"kijko/server/models"
@@ -56,7 +57,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	a.features = append(a.features, a.reflexes)
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
-		handlersOnly(skills.Handlers()),
+		handlersOnly(skills.Handlers()), &audit.Feature{Exec: exec, Files: uploads.Store()},
 		&ingestion.Feature{Exec: exec, Git: git})
 	return nil
 }

@@ -56,6 +56,8 @@ begin
   values (v_org, v_user, 'a', 'a', 'text/plain', 1, encode(sha256('x'), 'hex'), 'key of the staged file of ' || p_name);
   perform private.notify(v_user, 'system_update', 'For ' || p_name, p_org_id => v_org, p_project_id => v_project);
   perform private.audit('context.created', 'A line of ' || p_name, null, null, v_org, v_user);
+  insert into public.audit_filters (organization_id, user_id, name, filters, is_shared) values (v_org, v_user, 'Of ' || p_name, '{}', true);
+  insert into public.audit_schedules (organization_id, user_id, format, filters, schedule, next_run_at) values (v_org, v_user, 'csv', '{}', 'daily', now() + interval '1 day');
 
   -- A day that is over.
   insert into public.usage_days (organization_id, metric, day, value) values (v_org, 'api_calls', '2026-01-01', 1);
