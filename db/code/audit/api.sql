@@ -72,14 +72,14 @@ language plpgsql volatile set search_path = ''
 as $$
 begin
   perform private.require_permission('canViewAuditLog');
-  delete from public.audit_filters f where f.id = private.as_uuid(p ->> 'id');
+  delete from public.audit_filters f where f.id = private.as_uuid(p ->> 'filterId');
   if not found then
-    perform private.refuse(404, 'NOT_FOUND', format('Filter with ID %s not found', p ->> 'id'));
+    perform private.refuse(404, 'NOT_FOUND', format('Filter with ID %s not found', p ->> 'filterId'));
   end if;
   return null;
 end
 $$;
-comment on function api.delete_audit_filter is 'DELETE /security/audit-log/filters/{id}: one''s own, or a shared one. Errors: 403 FORBIDDEN, 404 NOT_FOUND.';
+comment on function api.delete_audit_filter is 'DELETE /security/audit-log/filters/{filterId}: one''s own, or a shared one. Errors: 403 FORBIDDEN, 404 NOT_FOUND.';
 grant execute on function api.delete_audit_filter to authenticated;
 
 -- Serialised by the person's row of membership: the count is exact.

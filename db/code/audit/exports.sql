@@ -195,14 +195,14 @@ language plpgsql volatile set search_path = ''
 as $$
 begin
   perform private.require_permission('canViewAuditLog');
-  delete from public.audit_schedules s where s.id = private.as_uuid(p ->> 'id');
+  delete from public.audit_schedules s where s.id = private.as_uuid(p ->> 'scheduleId');
   if not found then
-    perform private.refuse(404, 'NOT_FOUND', format('Scheduled export with ID %s not found', p ->> 'id'));
+    perform private.refuse(404, 'NOT_FOUND', format('Scheduled export with ID %s not found', p ->> 'scheduleId'));
   end if;
   return null;
 end
 $$;
-comment on function api.delete_audit_schedule is 'DELETE /security/audit-log/export-schedules/{id}: ends it. Errors: 403 FORBIDDEN, 404 NOT_FOUND.';
+comment on function api.delete_audit_schedule is 'DELETE /security/audit-log/export-schedules/{scheduleId}: ends it. Errors: 403 FORBIDDEN, 404 NOT_FOUND.';
 grant execute on function api.delete_audit_schedule to authenticated;
 
 -- Due schedules move on and become jobs, in one transaction. However long nobody worked, one run is made up for.
@@ -375,7 +375,7 @@ comment on function private.tg_mails__forget_link is 'Trigger: a sent mail keeps
 create or replace trigger _500_forget_link before update of sent_at on private.mails
   for each row when (new.kind = 'audit_export' and new.sent_at is not null) execute function private.tg_mails__forget_link();
 
--- p: id, token. The link is all that is needed, and it is dead as soon as its owner may not have the file any more.
+-- p: exportId, token. The link is all that is needed, and it is dead as soon as its owner may not have the file any more.
 create or replace function private.take_audit_file(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -385,7 +385,7 @@ begin
   select x.* into f
   from private.audit_files x
   join public.audit_schedules s on s.id = x.schedule_id
-  where x.id = private.as_uuid(p ->> 'id') and x.token_hash = sha256(convert_to(coalesce(p ->> 'token', ''), 'UTF8')) and x.expires_at > now()
+  where x.id = private.as_uuid(p ->> 'exportId') and x.token_hash = sha256(convert_to(coalesce(p ->> 'token', ''), 'UTF8')) and x.expires_at > now()
     and (private.audit_schedule_owner(s)).id is not null;
   if not found then
     perform private.refuse(404, 'NOT_FOUND', 'This link is not valid any more. Links to exports work for 24 hours.');

@@ -70,18 +70,18 @@ create or replace function api.terminate_session(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  v_id constant uuid := private.as_uuid(p ->> 'id');
+  v_id constant uuid := private.as_uuid(p ->> 'sessionId');
 begin
   if v_id = private.session_of_claims() then
     perform private.refuse(409, 'CANNOT_TERMINATE_CURRENT', 'This is the session that you are using. Sign out instead.');
   end if;
   if v_id is null or private.terminate_sessions(v_id) = 0 then
-    perform private.refuse(404, 'NOT_FOUND', format('Session with ID %s not found', p ->> 'id'));
+    perform private.refuse(404, 'NOT_FOUND', format('Session with ID %s not found', p ->> 'sessionId'));
   end if;
   return null;
 end
 $$;
-comment on function api.terminate_session is 'DELETE /security/sessions/{id}: ends one of the caller''s other sessions. Errors: 404 NOT_FOUND, 409 CANNOT_TERMINATE_CURRENT.';
+comment on function api.terminate_session is 'DELETE /security/sessions/{sessionId}: ends one of the caller''s other sessions. Errors: 404 NOT_FOUND, 409 CANNOT_TERMINATE_CURRENT.';
 grant execute on function api.terminate_session to authenticated;
 
 create or replace function api.terminate_other_sessions(p jsonb) returns jsonb
