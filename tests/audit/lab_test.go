@@ -38,7 +38,7 @@ func (l *lab) plan(p *client.Person, plan string) {
 // write puts an entry into the trail of Anna's organization, some days ago; without a person it is the system's.
 func (l *lab) write(daysAgo float64, person, eventType, description string) string {
 	return testdb.Value[string](l.DB, `insert into public.audit_log (organization_id, user_id, event_type, description, ip_address, created_at)
-		values ($1, nullif($2, '')::uuid, $3, $4, '192.0.2.7', now() - make_interval(secs => $5 * 86400)) returning id::text`,
+		values ($1, nullif($2, '')::uuid, $3, $4, '192.0.2.7', now() - make_interval(secs => $5::float8 * 86400)) returning id::text`,
 		l.anna.OrgID, person, eventType, description, daysAgo)
 }
 
