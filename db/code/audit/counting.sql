@@ -146,11 +146,18 @@ create or replace function private.count_audit_between(
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
+  if p_user_id is null then
+    return (
+      select count(*) from public.audit_log a
+      where a.organization_id = p_org_id and (a.created_at, a.id) >= (p_from, p_from_id) and (a.created_at, a.id) <= (p_to, p_to_id)
+        and (p_kinds is null or a.event_type = any (p_kinds) or a.event_category = any (p_kinds))
+    );
+  end if;
+  -- The kinds beside the condition: in it, the planner would intersect whole indexes, of all that the person ever did.
   return (
-    select count(*) from public.audit_log a
+    select count(*) filter (where p_kinds is null or a.event_type = any (p_kinds) or a.event_category = any (p_kinds)) from public.audit_log a
     where a.organization_id = p_org_id and (a.created_at, a.id) >= (p_from, p_from_id) and (a.created_at, a.id) <= (p_to, p_to_id)
-      and (p_user_id is null or a.user_id = p_user_id)
-      and (p_kinds is null or a.event_type = any (p_kinds) or a.event_category = any (p_kinds))
+      and a.user_id = p_user_id
   );
 end
 $$;
