@@ -246,7 +246,7 @@ func (a *App) admit(ctx context.Context, call *Call, e *endpoint) error {
 	case a.deps.Auth == nil:
 		return Unavailable("AUTH_UNAVAILABLE", "Sign-in is not available.", nil)
 	default:
-		caller, err := a.deps.Auth.Authenticate(ctx, token)
+		caller, err := a.deps.Auth.Authenticate(context.WithValue(ctx, peerKey{}, call), token)
 		if err != nil {
 			return err
 		}

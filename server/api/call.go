@@ -43,6 +43,17 @@ type Call struct {
 	key     string
 }
 
+// peerKey is where the context of an authentication has its Call.
+type peerKey struct{}
+
+// PeerOf is who is being authenticated, as sign-ins are recorded: address and device, empty where no request is behind the context.
+func PeerOf(ctx context.Context) (clientIP, device string) {
+	if c, ok := ctx.Value(peerKey{}).(*Call); ok {
+		return c.ClientIP, c.Device
+	}
+	return "", ""
+}
+
 // Context is cancelled when the request's time is up.
 func (c *Call) Context() context.Context { return c.Ctx.UserContext() }
 
