@@ -32,6 +32,8 @@ create table private.audit_blocks (
 );
 alter table private.audit_blocks enable row level security;
 alter table private.audit_blocks force row level security;
+create index audit_blocks_organization_id_first_at_idx on private.audit_blocks (organization_id, first_at);
+create index audit_blocks_organization_id_last_at_idx on private.audit_blocks (organization_id, last_at);
 comment on table private.audit_blocks is 'Stretches of an organization''s audit trail that are complete, numbered from the oldest.';
 
 create table private.audit_counts (
@@ -42,7 +44,9 @@ create table private.audit_counts (
   kind text not null,
   block integer not null,
   entries integer not null,
-  primary key (organization_id, user_id, kind, block) include (entries),
+  -- In this block and all before it: the entries of a range of blocks are a difference.
+  upto bigint not null,
+  primary key (organization_id, user_id, kind, block) include (entries, upto),
   constraint audit_counts_block_fkey foreign key (organization_id, block) references private.audit_blocks (organization_id, block) on delete cascade
 );
 alter table private.audit_counts enable row level security;

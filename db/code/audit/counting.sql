@@ -53,13 +53,20 @@ begin
     return false;
   end if;
   insert into private.audit_blocks values (b.*);
-  insert into private.audit_counts (organization_id, user_id, kind, block, entries)
-  select p_org_id, coalesce(t.user_id, c_all), coalesce(t.event_type, t.event_category, ''), b.block, count(*)
-  from public.audit_log t
-  where t.organization_id = p_org_id and (t.created_at, t.id) between (b.first_at, b.first_id) and (b.last_at, b.last_id)
-  group by grouping sets ((), (t.event_category), (t.event_type), (t.user_id), (t.user_id, t.event_category), (t.user_id, t.event_type))
-  -- The system has no numbers of its own: no filter asks for it.
-  having grouping(t.user_id) = 1 or t.user_id is not null;
+  with counted as (
+    select coalesce(t.user_id, c_all) as user_id, coalesce(t.event_type, t.event_category, '') as kind, count(*) as entries
+    from public.audit_log t
+    where t.organization_id = p_org_id and t.created_at between b.first_at and b.last_at
+      and (t.created_at, t.id) between (b.first_at, b.first_id) and (b.last_at, b.last_id)
+    group by grouping sets ((), (t.event_category), (t.event_type), (t.user_id), (t.user_id, t.event_category), (t.user_id, t.event_type))
+    -- The system has no numbers of its own: no filter asks for it.
+    having grouping(t.user_id) = 1 or t.user_id is not null
+  )
+  insert into private.audit_counts (organization_id, user_id, kind, block, entries, upto)
+  select p_org_id, c.user_id, c.kind, b.block, c.entries, c.entries + coalesce((
+    select o.upto from private.audit_counts o where o.organization_id = p_org_id and o.user_id = c.user_id and o.kind = c.kind
+    order by o.block desc limit 1), 0)
+  from counted c;
   return true;
 end
 $$;
@@ -146,17 +153,20 @@ create or replace function private.count_audit_between(
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
+  -- Each range is said twice: by moments alone the planner can tell how few entries it has.
   if p_user_id is null then
     return (
       select count(*) from public.audit_log a
-      where a.organization_id = p_org_id and (a.created_at, a.id) >= (p_from, p_from_id) and (a.created_at, a.id) <= (p_to, p_to_id)
+      where a.organization_id = p_org_id and a.created_at between p_from and p_to
+        and (a.created_at, a.id) >= (p_from, p_from_id) and (a.created_at, a.id) <= (p_to, p_to_id)
         and (p_kinds is null or a.event_type = any (p_kinds) or a.event_category = any (p_kinds))
     );
   end if;
   -- The kinds beside the condition: in it, the planner would intersect whole indexes, of all that the person ever did.
   return (
     select count(*) filter (where p_kinds is null or a.event_type = any (p_kinds) or a.event_category = any (p_kinds)) from public.audit_log a
-    where a.organization_id = p_org_id and (a.created_at, a.id) >= (p_from, p_from_id) and (a.created_at, a.id) <= (p_to, p_to_id)
+    where a.organization_id = p_org_id and a.created_at between p_from and p_to
+      and (a.created_at, a.id) >= (p_from, p_from_id) and (a.created_at, a.id) <= (p_to, p_to_id)
       and a.user_id = p_user_id
   );
 end
@@ -187,8 +197,8 @@ begin
   newest_id := c_greatest;
   oldest_at := p_since;
   oldest_id := c_least;
-  select * into v_first from private.audit_blocks b where b.organization_id = p_org_id and b.first_at >= p_since order by b.block limit 1;
-  select * into v_last from private.audit_blocks b where b.organization_id = p_org_id and b.last_at < p_until order by b.block desc limit 1;
+  select * into v_first from private.audit_blocks b where b.organization_id = p_org_id and b.first_at >= p_since order by b.first_at, b.block limit 1;
+  select * into v_last from private.audit_blocks b where b.organization_id = p_org_id and b.last_at < p_until order by b.last_at desc, b.block desc limit 1;
   if v_first is null or v_last is null or v_first.block > v_last.block then
     total := private.count_audit_between(p_org_id, p_user_id, p_kinds, oldest_at, oldest_id, newest_at, newest_id);
     skip := p_offset;
@@ -199,21 +209,31 @@ begin
     - private.count_audit_between(p_org_id, p_user_id, p_kinds, v_last.last_at, v_last.last_id, v_last.last_at, v_last.last_id);
   v_older := private.count_audit_between(p_org_id, p_user_id, p_kinds, oldest_at, oldest_id, v_first.first_at, v_first.first_id)
     - private.count_audit_between(p_org_id, p_user_id, p_kinds, v_first.first_at, v_first.first_id, v_first.first_at, v_first.first_id);
+  select v_newer + v_older + coalesce(sum(n.upto - o.upto + o.entries), 0) into total
+  from unnest(coalesce(p_kinds, '{""}')) k,
+    lateral (select c.block, c.upto from private.audit_counts c
+      where c.organization_id = p_org_id and c.user_id = coalesce(p_user_id, c_least) and c.kind = k and c.block <= v_last.block order by c.block desc limit 1) n,
+    lateral (select c.block, c.upto, c.entries from private.audit_counts c
+      where c.organization_id = p_org_id and c.user_id = coalesce(p_user_id, c_least) and c.kind = k and c.block >= v_first.block order by c.block limit 1) o
+  where o.block <= n.block;
   with stretch as (
     select c_newer as block, v_newer as entries
     union all
-    select c.block, sum(c.entries)::bigint from private.audit_counts c
-    where c.organization_id = p_org_id and c.user_id = coalesce(p_user_id, c_least) and c.kind = any (coalesce(p_kinds, '{""}'))
-      and c.block between v_first.block and v_last.block
+    select c.block, sum(c.entries)::bigint
+    from unnest(coalesce(p_kinds, '{""}')) k,
+      -- A row stands for an entry at least, so no more rows are needed than entries.
+      lateral (select b.block, b.entries from private.audit_counts b
+        where b.organization_id = p_org_id and b.user_id = coalesce(p_user_id, c_least) and b.kind = k and b.block between v_first.block and v_last.block
+        order by b.block desc limit p_offset + p_limit) c
     group by c.block
     union all
     select c_older, v_older
   ), passed as (
     select s.block, s.entries, sum(s.entries) over (order by s.block desc) as upto from stretch s
   )
-  select sum(p.entries), max(p.block) filter (where p.upto > p_offset), max(p.block) filter (where p.upto >= p_offset + p_limit),
+  select max(p.block) filter (where p.upto > p_offset), max(p.block) filter (where p.upto >= p_offset + p_limit),
     p_offset - coalesce(max(p.upto) filter (where p.upto <= p_offset), 0)
-  into total, v_from, v_to, skip
+  into v_from, v_to, skip
   from passed p;
   if v_from between 1 and c_newer - 1 then
     select b.last_at, b.last_id into newest_at, newest_id from private.audit_blocks b where b.organization_id = p_org_id and b.block = v_from;
