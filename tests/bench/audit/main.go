@@ -18,7 +18,7 @@ import (
 const (
 	small  = 10_000
 	large  = 1_000_000
-	rounds = 60
+	rounds = 150
 	people = 20
 )
 
@@ -135,7 +135,7 @@ func furnish(ctx context.Context, conn *pgx.Conn, name string, entries int) (org
 	}
 	_, err := conn.Exec(ctx, `insert into public.audit_log (organization_id, user_id, event_type, description, metadata, ip_address, created_at)
 		select $1, ($2::uuid[])[1 + floor(random() * random() * cardinality($2::uuid[]))::int],
-			case when g % 5000 = 17 then 'system.backup_created' else t.types[1 + floor(random() * random() * cardinality(t.types))::int] end,
+			case when g % 400 = 17 then 'system.backup_created' else t.types[1 + floor(random() * random() * cardinality(t.types))::int] end,
 			'Changed project number ' || g % 5000 || '.', '{"contextName": "A project", "contextType": "files"}', '192.0.2.7',
 			now() - interval '1 minute' - g * (interval '364 days' / $3)
 		from generate_series(1, $3) g, (select array['user.login', 'context.updated', 'user.logout', 'context.created', 'security.login_failed', 'integration.webhook_triggered',
