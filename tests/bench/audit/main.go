@@ -72,7 +72,9 @@ func run(ctx context.Context, large int) error {
 		{"30 days in the middle", func(organization) map[string]any { return map[string]any{"dateFrom": day(200), "dateTo": day(170)} }},
 		{"a category", func(organization) map[string]any { return map[string]any{"eventCategory": "context"} }},
 		{"a type that is rare", func(organization) map[string]any { return map[string]any{"eventTypes": "system.backup_created"} }},
-		{"three types", func(organization) map[string]any { return map[string]any{"eventTypes": "user.login,team.role_changed,context.shared"} }},
+		{"three types", func(organization) map[string]any {
+			return map[string]any{"eventTypes": "user.login,team.role_changed,context.shared"}
+		}},
 		{"a person", func(o organization) map[string]any { return map[string]any{"userId": o.people[3]} }},
 		{"a person and a category, 90 days", func(o organization) map[string]any {
 			return map[string]any{"userId": o.people[3], "eventCategory": "security", "dateFrom": day(90)}
