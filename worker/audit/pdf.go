@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -44,13 +45,24 @@ func rowsOf(content string) ([][]string, error) {
 	return rows, nil
 }
 
-func writePDF(ctx context.Context, w io.Writer, pages Pages) (err error) {
+func writePDF(ctx context.Context, w io.Writer, pages Pages) error {
 	select {
 	case turn <- struct{}{}:
-		defer func() { <-turn }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	var file bytes.Buffer
+	err := drawPDF(ctx, &file, pages)
+	// The next one need not wait until a slow reader has this one.
+	<-turn
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteTo(w)
+	return err
+}
+
+func drawPDF(ctx context.Context, w io.Writer, pages Pages) (err error) {
 	// The library panics over some texts that its fonts lack. All letters are looked up before, so this is a second net.
 	defer func() {
 		if v := recover(); v != nil {
