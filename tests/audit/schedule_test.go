@@ -49,11 +49,12 @@ func (l *lab) schedules(p *client.Person, body map[string]any) string {
 	return testdb.Value[string](l.DB, "select id::text from public.audit_schedules order by created_at desc limit 1")
 }
 
-// due lets a schedule run now, and waits until its job has been.
+// due lets the worker find a schedule due now, and waits until its job has been.
 func (l *lab) due(t *testing.T, id string) {
 	t.Helper()
 	l.DB.Exec("update public.audit_schedules set next_run_at = now() where id = $1", id)
-	l.DB.Exec("select private.queue_audit_exports()")
+	l.DB.Exec("update private.schedules set run_at = now() where name = 'audit.export'")
+	l.eventually(t, "the schedule was found due", "select next_run_at > now() from public.audit_schedules where id = $1", id)
 	l.eventually(t, "the job has been", "select not exists (select from jobs.stored_jobs where job_type = 'audit.export') or exists (select from jobs.dead_letters)")
 }
 
