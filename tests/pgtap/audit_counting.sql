@@ -46,7 +46,7 @@ select jsonb_strip_nulls(jsonb_build_object(
     'dateFrom', case when random() < 0.4 then private.iso(now() - make_interval(secs => random() * 400000)) end,
     'dateTo', case when random() < 0.4 then private.iso(now() - make_interval(secs => random() * 300000)) end)) as filters,
   (array[0, 0, 1, 19, 20, 21, 100, 500, 1300, 5000])[1 + floor(random() * 10)::int] as skip, (array[1, 5, 20, 100])[1 + floor(random() * 4)::int] as size
-from generate_series(1, 300);
+from generate_series(1, 120);
 create function pg_temp.wrong() returns bigint language sql as $$
   select count(*) from questions q where pg_temp.counted(q.filters, q.skip, q.size) is distinct from pg_temp.plain(q.filters, q.skip, q.size) $$;
 create function pg_temp.cut() returns integer language plpgsql as $$
