@@ -28,7 +28,10 @@ func TestNoBlockIsCutBeforeAnOpenTransaction(t *testing.T) {
 		require.True(t, at == nil || at.Before(written), "an entry that nobody sees yet could be missed: %s, %s", at, written)
 	}
 	require.NoError(t, open.Commit(t.Context()))
-	require.Eventually(t, func() bool { return settled().After(written.Add(-time.Minute)) }, 20*time.Second, 20*time.Millisecond,
+	require.Eventually(t, func() bool {
+		at := settled()
+		return at != nil && at.After(written.Add(-time.Minute))
+	}, 20*time.Second, 20*time.Millisecond,
 		"once it is over, its moment is settled, as soon as all others of then are over too")
 }
 
