@@ -1,6 +1,8 @@
 {{ template "reset.sql" . }}
 {{ template "core/refusals.sql" . }}
 {{ template "core/json.sql" . }}
+{{ template "habits/zones.sql" . }}
+{{ template "core/csv.sql" . }}
 {{ template "core/numbers.sql" . }}
 {{ template "core/paging.sql" . }}
 {{ template "core/caller.sql" . }}
@@ -17,7 +19,6 @@
 {{ template "usage/gates.sql" . }}
 {{ template "usage/access.sql" . }}
 {{ template "audit/functions.sql" . }}
-{{ template "audit/access.sql" . }}
 {{ template "team/permissions.sql" . }}
 {{ template "team/organizations.sql" . }}
 {{ template "team/functions.sql" . }}
@@ -60,6 +61,8 @@
 {{ template "security/triggers.sql" . }}
 {{ template "security/access.sql" . }}
 {{ template "identity/api.sql" . }}
+{{ template "identity/sessions.sql" . }}
+{{ template "identity/history.sql" . }}
 {{ template "jobs/api.sql" . }}
 {{ template "identity/triggers.sql" . }}
 {{ template "identity/access.sql" . }}
@@ -116,9 +119,14 @@
 {{ template "executions/server.sql" . }}
 {{ template "executions/triggers.sql" . }}
 {{ template "executions/access.sql" . }}
+{{ template "audit/counting.sql" . }}
+{{ template "audit/filters.sql" . }}
+{{ template "audit/reading.sql" . }}
+{{ template "audit/api.sql" . }}
+{{ template "audit/exports.sql" . }}
+{{ template "audit/access.sql" . }}
 {{ template "statistics/functions.sql" . }}
 {{ template "statistics/api.sql" . }}
-{{ template "habits/zones.sql" . }}
 {{ template "habits/cron.sql" . }}
 {{ template "habits/describe.sql" . }}
 {{ template "mail/unsubscribe.sql" . }}

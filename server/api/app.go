@@ -165,7 +165,7 @@ func (a *App) serve(c *fiber.Ctx) (err error) {
 	began := time.Now()
 	id := requestID(c)
 	c.Set("X-Request-ID", id)
-	call := &Call{Ctx: c, app: a, RequestID: id, ClientIP: a.clientIP(c)}
+	call := &Call{Ctx: c, app: a, RequestID: id, ClientIP: a.clientIP(c), Device: deviceJSON(c.Request().Header.UserAgent())}
 	var e *endpoint
 	defer func() {
 		if v := recover(); v != nil {
@@ -222,7 +222,7 @@ func (a *App) serve(c *fiber.Ctx) (err error) {
 		return e.handler(call)
 	}
 	request := &Request{Caller: call.Caller, Needs: e.op.Scope, SQL: e.sql, Args: []any{call.Params}, ReadOnly: e.op.ReadOnly, Unrestricted: e.op.Unrestricted,
-		RequestID: id, ClientIP: call.ClientIP}
+		RequestID: id, ClientIP: call.ClientIP, Device: call.Device}
 	if call.key != "" && !e.op.ReadOnly && call.Caller != nil && call.Caller != Service {
 		request.SQL, request.Args = e.keyed, []any{call.Params, call.key, call.keyHash}
 	}
@@ -262,7 +262,7 @@ func (a *App) admit(ctx context.Context, call *Call, e *endpoint) error {
 	case a.deps.Auth == nil:
 		return Unavailable("AUTH_UNAVAILABLE", "Sign-in is not available.", nil)
 	default:
-		caller, err := a.deps.Auth.Authenticate(ctx, token)
+		caller, err := a.deps.Auth.Authenticate(context.WithValue(ctx, peerKey{}, call), token)
 		if err != nil {
 			return err
 		}

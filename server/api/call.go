@@ -29,6 +29,8 @@ type Call struct {
 	Caller    *Caller
 	RequestID string
 	ClientIP  string
+	// Device is what the client says that it is: a Device as JSON.
+	Device string
 	// Params is path, query and body as the JSON that SQL functions take.
 	Params []byte
 	// Body is the validated JSON body; nil for streamed uploads, whose handler reads Stream.
@@ -43,6 +45,17 @@ type Call struct {
 	units bool
 	// code is that of the refusal.
 	code string
+}
+
+// peerKey is where the context of an authentication has its Call.
+type peerKey struct{}
+
+// PeerOf is who is being authenticated, as sign-ins are recorded: address and device, empty where no request is behind the context.
+func PeerOf(ctx context.Context) (clientIP, device string) {
+	if c, ok := ctx.Value(peerKey{}).(*Call); ok {
+		return c.ClientIP, c.Device
+	}
+	return "", ""
 }
 
 // Context is cancelled when the request's time is up.
@@ -118,7 +131,7 @@ func (c *Call) Server(ctx context.Context, function string, p any) (Answer, erro
 }
 
 func (c *Call) request(context.Context) *Request {
-	return &Request{Caller: c.Caller, Needs: c.Op.Scope, ReadOnly: c.Op.ReadOnly, Unrestricted: c.Op.Unrestricted, RequestID: c.RequestID, ClientIP: c.ClientIP}
+	return &Request{Caller: c.Caller, Needs: c.Op.Scope, ReadOnly: c.Op.ReadOnly, Unrestricted: c.Op.Unrestricted, RequestID: c.RequestID, ClientIP: c.ClientIP, Device: c.Device}
 }
 
 // Reply writes what Postgres answered.

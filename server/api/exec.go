@@ -77,10 +77,11 @@ type entering struct{ user, free, key, anonymous string }
 func newEntering(limits db.Limits, readOnly string) entering {
 	// The limits come first: entering itself may meet a locked table.
 	before := "select " + limits.SQL() + ", set_config('transaction_read_only', '" + readOnly + "', true), "
-	const user = "private.enter($1, $2, $3, $4, $5, $6), set_config('role', 'authenticated', true)"
+	// So does the device, which is written where entering or the call tells of a sign-in.
+	const user = "set_config('app.device', $7, true), private.enter($1, $2, $3, $4, $5, $6), set_config('role', 'authenticated', true)"
 	return entering{user: before + user, free: before + "set_config('app.unrestricted', 'on', true), " + user,
-		key:       before + "private.enter_key($1, $2, $3, $4), set_config('role', 'authenticated', true)",
-		anonymous: before + "private.enter_anonymous($1, $2), set_config('role', $3, true)"}
+		key:       before + "set_config('app.device', $5, true), private.enter_key($1, $2, $3, $4), set_config('role', 'authenticated', true)",
+		anonymous: before + "set_config('app.device', $4, true), private.enter_anonymous($1, $2), set_config('role', $3, true)"}
 }
 
 // NewExecutor makes one. waker may be nil.
@@ -141,6 +142,8 @@ type Request struct {
 	ClientIP  string
 	// Needs is the scope that an API key needs for the call; a caller without a key has them all.
 	Needs string
+	// Device is what the client says that it is, as JSON; see Call.Device.
+	Device string
 	// AsServer leaves the role at the server's own instead of anon; used with ServerSQL.
 	AsServer bool
 	// Unrestricted lets a session in that lacks what its organization demands of it (openapi.Operation).
@@ -293,17 +296,17 @@ func (x *Executor) enter(r *Request) (string, []any) {
 	e := &x.enters[r.kind()]
 	switch {
 	case r.Caller == Service:
-		return e.anonymous, []any{r.RequestID, r.ClientIP, "service_role"}
+		return e.anonymous, []any{r.RequestID, r.ClientIP, "service_role", r.Device}
 	case r.Caller != nil && r.Caller.Key != nil:
-		return e.key, []any{r.Caller.Key.Hash, r.needs(), r.RequestID, r.ClientIP}
+		return e.key, []any{r.Caller.Key.Hash, r.needs(), r.RequestID, r.ClientIP, r.Device}
 	case r.Caller != nil && r.Unrestricted:
-		return e.free, []any{r.Caller.UserID, r.Caller.SessionID, nullable(r.Caller.OrgHint), r.Caller.Claims, r.RequestID, r.ClientIP}
+		return e.free, []any{r.Caller.UserID, r.Caller.SessionID, nullable(r.Caller.OrgHint), r.Caller.Claims, r.RequestID, r.ClientIP, r.Device}
 	case r.Caller != nil:
-		return e.user, []any{r.Caller.UserID, r.Caller.SessionID, nullable(r.Caller.OrgHint), r.Caller.Claims, r.RequestID, r.ClientIP}
+		return e.user, []any{r.Caller.UserID, r.Caller.SessionID, nullable(r.Caller.OrgHint), r.Caller.Claims, r.RequestID, r.ClientIP, r.Device}
 	case r.AsServer:
-		return e.anonymous, []any{r.RequestID, r.ClientIP, "none"}
+		return e.anonymous, []any{r.RequestID, r.ClientIP, "none", r.Device}
 	}
-	return e.anonymous, []any{r.RequestID, r.ClientIP, "anon"}
+	return e.anonymous, []any{r.RequestID, r.ClientIP, "anon", r.Device}
 }
 
 // prepare makes the statements of a call known to the connection, once. pgx's own cache would do, but it forgets a statement after

@@ -7,6 +7,7 @@ import (
 
 	"kijko/db"
 	"kijko/server/api"
+	"kijko/server/audit"
 	"kijko/server/connections"
 	"kijko/server/executions"
 	"kijko/server/ingestion"
@@ -68,7 +69,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),
-		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()), a.integrations(exec, box, clients),
+		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()), a.integrations(exec, box, clients), &audit.Feature{Exec: exec, Files: uploads.Store()},
 		&ingestion.Feature{Exec: exec, Git: git, Connected: keeper.Git},
 		connections.New(connections.Settings{Exec: exec, Git: git, Providers: providers, Keeper: keeper, Box: box, Origin: a.cfg.Origin(), AppURL: a.cfg.PublicURL,
 			Redirects: a.cfg.GitRedirects, Origins: a.cfg.Origins, Log: a.log}))

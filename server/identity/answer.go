@@ -78,7 +78,7 @@ func (p *problem) asError() *api.Problem {
 
 // server runs a function of schema private as the server. A refusal among the results is an error here.
 func (i *Identity) server(c *api.Call, function string, p map[string]any) (result, error) {
-	return i.run(c.Context(), api.Request{RequestID: c.RequestID, ClientIP: c.ClientIP}, function, p)
+	return i.run(c.Context(), api.Request{RequestID: c.RequestID, ClientIP: c.ClientIP, Device: c.Device}, function, p)
 }
 
 func (i *Identity) run(ctx context.Context, r api.Request, function string, p map[string]any) (result, error) {

@@ -76,7 +76,9 @@ func (i *Identity) resolve(ctx context.Context, id *auth.Identity) (*known, erro
 	if id.Kind == auth.KindBuiltin {
 		return &known{caller: caller}, nil
 	}
-	found, err := i.run(ctx, api.Request{RequestID: uuid.NewString()}, "resolve_external", map[string]any{
+	// The first use of a session that another program began is a sign-in here, from an address and with a device.
+	ip, device := api.PeerOf(ctx)
+	found, err := i.run(ctx, api.Request{RequestID: uuid.NewString(), ClientIP: ip, Device: device}, "resolve_external", map[string]any{
 		"issuer": id.Issuer, "provider": id.Kind, "subject": id.Subject, "email": id.Email, "email_verified": id.EmailVerified,
 		"first_name": id.FirstName, "last_name": id.LastName, "org_hint": orNull(id.OrgHint), "session_id": id.SessionID,
 		"session_key": id.SessionKey, "iat": id.IssuedAt.Unix(), "auth_time": authTime(id),

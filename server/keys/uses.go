@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 	"time"
-	"unicode"
 
 	"kijko/server/api"
 )
@@ -15,16 +14,23 @@ const (
 	maxRefused = 10_000
 	// maxRefusedOf is how many refusals of one key are told one by one between two flushes; whoever comes more often tells nothing new.
 	maxRefusedOf = 50
-	maxAgent     = 500
 )
 
 // use is what a key did since the last flush, or one refusal.
 type use struct {
-	KeyID     string  `json:"keyId"`
-	Count     int64   `json:"count,omitempty"`
-	At        float64 `json:"at"` // seconds
-	ClientIP  string  `json:"clientIp"`
-	UserAgent string  `json:"userAgent"`
+	KeyID     string     `json:"keyId"`
+	Count     int64      `json:"count,omitempty"`
+	At        float64    `json:"at"` // seconds
+	ClientIP  string     `json:"clientIp"`
+	UserAgent string     `json:"userAgent"`
+	Device    api.Device `json:"device"`
+}
+
+// from notes the device; the text is cloned, since the server will overwrite its memory.
+func (u use) from(userAgent string) use {
+	u.Device = api.ParseDevice(strings.Clone(userAgent))
+	u.UserAgent = u.Device.UserAgent
+	return u
 }
 
 // Used implements api.Keys.
@@ -37,7 +43,7 @@ func (k *Keys) Used(caller *api.Caller, clientIP, userAgent string) {
 		if len(k.uses) >= maxPending {
 			return
 		}
-		u = &use{KeyID: caller.Key.ID, ClientIP: clientIP, UserAgent: agent(userAgent)}
+		u = new(use{KeyID: caller.Key.ID, ClientIP: clientIP}.from(userAgent))
 		k.uses[caller.Key.ID] = u
 	}
 	u.Count, u.At = u.Count+1, now
@@ -54,25 +60,11 @@ func (k *Keys) Expired(caller *api.Caller, clientIP, userAgent string) {
 		}
 	}
 	if len(k.refused) < maxRefused && of < maxRefusedOf {
-		k.refused = append(k.refused, use{KeyID: caller.Key.ID, At: seconds(time.Now()), ClientIP: clientIP, UserAgent: agent(userAgent)})
+		k.refused = append(k.refused, use{KeyID: caller.Key.ID, At: seconds(time.Now()), ClientIP: clientIP}.from(userAgent))
 	}
 }
 
 func seconds(at time.Time) float64 { return float64(at.UnixMicro()) / 1e6 }
-
-// agent is a user agent that can be stored, on memory of its own.
-func agent(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(text, ""))
-	if runes := []rune(text); len(runes) > maxAgent {
-		text = string(runes[:maxAgent])
-	}
-	return strings.Clone(text)
-}
 
 // writeUses writes what is collected; what could not be written is kept for the next time.
 func (k *Keys) writeUses(ctx context.Context) {

@@ -22,7 +22,7 @@ import (
 	"kijko/db/devpg"
 )
 
-// steps are the programs of each part, with their arguments. Those of realtime and skills measure on a database that is given to them.
+// steps are the programs of each part, with their arguments. Those of realtime, skills and audit measure on a database that is given to them.
 var steps = map[string][][]string{
 	"http": {{}},
 	"realtime": {{"writes"}, {"latency"}, {"-sockets", "1000", "fanout"}, {"-sockets", "5000", "-rounds", "3", "-events", "20", "fanout"},
@@ -31,6 +31,7 @@ var steps = map[string][][]string{
 	"ingest": {{}},
 	"jobs":   {{}},
 	"skills": {{}},
+	"audit":  {{}},
 }
 
 func main() {
@@ -38,7 +39,7 @@ func main() {
 	defer stop()
 	wanted := os.Args[1:]
 	if len(wanted) == 0 {
-		wanted = []string{"http", "realtime", "jobs", "skills", "ingest"}
+		wanted = []string{"http", "realtime", "jobs", "skills", "audit", "ingest"}
 	}
 	if len(wanted) > 1 && steps[wanted[0]] != nil && steps[wanted[1]] == nil { // a program and its arguments
 		steps[wanted[0]] = [][]string{wanted[1:]}
@@ -55,10 +56,10 @@ func main() {
 
 func part(ctx context.Context, name string) (err error) {
 	if steps[name] == nil {
-		return errors.New("this part is unknown: http, realtime, jobs, skills or ingest")
+		return errors.New("this part is unknown: http, realtime, jobs, skills, audit or ingest")
 	}
 	env := os.Environ()
-	if name == "realtime" || name == "skills" {
+	if name == "realtime" || name == "skills" || name == "audit" {
 		dsn, remove, err := database(ctx)
 		if err != nil {
 			return err

@@ -46,6 +46,7 @@ func TestKeycloak(t *testing.T) {
 		require.Equal(t, true, me.Value("email_verified"))
 		require.Equal(t, []any{"owner"}, me.Value("roles"))
 		require.Equal(t, "sso success", testdb.Value[string](s.DB, "select string_agg(method || ' ' || status, ',') from private.login_history where user_id = $1", me.String("id")))
+		require.Equal(t, "127.0.0.1 Go-http-client", testdb.Value[string](s.DB, "select client_ip || ' ' || (device ->> 'browser') from private.login_history where user_id = $1", me.String("id")))
 		require.Equal(t, "Kim Berg's workspace", client.JSON[[]client.Object](kim.Get("/auth/organizations").Want(200))[0]["name"])
 	})
 	t.Run("KnownSubjectIsTheSamePersonUnderAnotherAddress", func(t *testing.T) {

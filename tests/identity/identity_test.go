@@ -182,7 +182,7 @@ func TestLogIn(t *testing.T) {
 		wrong := login(ann.Email, "not the password").Problem(401, "INVALID_CREDENTIALS")
 		unknown := login("nobody@example.nl", "not the password").Problem(401, "INVALID_CREDENTIALS")
 		require.Equal(t, wrong.String("detail"), unknown.String("detail"))
-		require.Equal(t, 1, testdb.Value[int](s.DB, "select count(*) from private.login_history where user_id = $1 and status = 'failed' and reason = 'Wrong password'", ann.ID))
+		require.Equal(t, 1, testdb.Value[int](s.DB, "select count(*) from private.login_history where user_id = $1 and status = 'failed' and reason = 'Invalid password'", ann.ID))
 		require.Equal(t, 1, testdb.Value[int](s.DB, "select count(*) from public.audit_log where user_id = $1 and event_type = 'security.login_failed'", ann.ID))
 	})
 	t.Run("ShortPasswordIsWrongAndNotInvalid", func(t *testing.T) { login(ann.Email, "x").Problem(401, "INVALID_CREDENTIALS") })

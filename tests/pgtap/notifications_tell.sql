@@ -171,8 +171,10 @@ select is(pg_temp.use('api_calls', 100000), 'nobody', 'what has no limit has no 
 create function pg_temp.signs_in(p_status text, p_agent text, p_method text default 'password', p_at timestamptz default now()) returns text language plpgsql as $$
 begin
   delete from public.notifications;
-  insert into private.login_history (user_id, method, status, reason, user_agent, client_ip, created_at)
-  values (tests.user('pia'), p_method, p_status, case p_status when 'failed' then 'Wrong password' end, p_agent, '10.0.0.1', p_at);
+  insert into private.login_history (user_id, method, status, reason, device, client_ip, created_at)
+  values (tests.user('pia'), p_method, p_status, case p_status when 'failed' then 'Invalid password' end,
+    (select jsonb_build_object('browser', coalesce(substring(p_agent from 'Firefox|Chrome'), 'Unknown'), 'os', coalesce(substring(p_agent from 'Mac OS X|Windows'), 'Unknown'), 'userAgent', p_agent)
+     where p_agent is not null), '10.0.0.1', p_at);
   return pg_temp.told();
 end $$;
 select pg_temp.clear();

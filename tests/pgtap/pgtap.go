@@ -3,7 +3,7 @@
 // A feature's <feature>.seed.sql makes rows of its tables for one tenant, as its owner, whose settings are in force; it runs as the owner of the
 // database. It names the tenant by pg_temp.org(), pg_temp.person() and pg_temp.tenant(), puts pg_temp.secret() where a text may leak, keeps an
 // id that a path names by pg_temp.keep('noteId', id), and reads one of a feature before it by pg_temp.id('projectId'). Features come in the
-// order of db/code/install.sql.
+// order in which db/code/install.sql ends them.
 package pgtap
 
 import (
@@ -52,9 +52,14 @@ func Seeds() (string, error) {
 	}
 	var b strings.Builder
 	done := map[string]bool{}
-	for _, match := range template.FindAllSubmatch(list, -1) {
+	matches := template.FindAllSubmatch(list, -1)
+	last := map[string]int{}
+	for i, match := range matches {
+		last[string(match[1])] = i
+	}
+	for i, match := range matches {
 		feature := string(match[1])
-		if done[feature] {
+		if last[feature] != i {
 			continue
 		}
 		done[feature] = true

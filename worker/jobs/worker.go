@@ -25,10 +25,12 @@ import (
 	"kijko/worker/public"
 	"kijko/worker/runner"
 	"kijko/worker/seal"
+	"kijko/worker/storage"
 )
 
-// Blobs is the storage of uploads, as jobs need it (*storage.Store is one).
+// Blobs is the storage of uploads and exports, as jobs need it (*storage.Store is one).
 type Blobs interface {
+	PutAs(ctx context.Context, key string, r io.Reader, limit int64) (storage.Object, error)
 	Get(ctx context.Context, key string) (io.ReadCloser, error)
 	Delete(ctx context.Context, keys ...string) error
 }
@@ -165,7 +167,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		Pool: w.pool, Workers: c.Workers, Poll: c.Poll, Grace: c.Grace, Log: c.Log, Batches: batches, Hear: hear,
 		Listen: func(ctx context.Context) (*pgx.Conn, error) { return db.Connect(ctx, c.ListenDSN, db.WorkerLimits()) },
 		Leases: []runner.Lease{ingestionRun(w.engine, c.Slots)},
-		Types: []runner.Type{ingestionDrop(w.pool), blobsDelete(w.pool, c.Blobs), mailSend(w.pool, c.Mailer), announcementsTell(w.pool),
+		Types: []runner.Type{ingestionDrop(w.pool), blobsDelete(w.pool, c.Blobs), auditExport(w.pool, c.Blobs), mailSend(w.pool, c.Mailer), announcementsTell(w.pool),
 			reflexesMatch(w.pool, judge), sessionsEnd(w.pool, c.Provider), invitationsTell(w.pool), connectionsRevoke(keeper), connectionsSync(keeper),
 			accountsLink(w.pool), accountsOrganization(w.pool, c.Provider), sharingTell(w.pool)},
 		Ticks: []runner.Tick{

@@ -78,10 +78,16 @@ func (s *Store) Provider() string {
 
 // Put stores what r gives under a new key. More than limit bytes are ErrTooLarge; memory does not grow with the content.
 func (s *Store) Put(ctx context.Context, r io.Reader, limit int64) (Object, error) {
-	key, err := newKey()
+	key, err := NewKey()
 	if err != nil {
 		return Object{}, err
 	}
+	return s.PutAs(ctx, key, r, limit)
+}
+
+// PutAs is Put under a key that NewKey gave: for who has to know it before there is content. One key is for one call.
+func (s *Store) PutAs(ctx context.Context, key string, r io.Reader, limit int64) (Object, error) {
+	var err error
 	in := &content{ctx: ctx, r: r, limit: limit, digest: sha256.New()}
 	if s.s3 != nil {
 		err = s.s3.put(ctx, key, in)
@@ -242,8 +248,8 @@ func fault(ctx context.Context, doing string, err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
 }
 
-// newKey is 128 random bits, spread over 256 folders: "ab/cdef...".
-func newKey() (string, error) {
+// NewKey is 128 random bits, spread over 256 folders: "ab/cdef...".
+func NewKey() (string, error) {
 	raw := make([]byte, 16)
 	if _, err := rand.Read(raw); err != nil {
 		return "", fmt.Errorf("storage: draw a key: %w", err)

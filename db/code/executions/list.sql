@@ -62,12 +62,6 @@ return (
   from string_to_table(regexp_replace(jsonb_pretty(p_value), '([\[{])\n *([\]}])', '\1\2', 'g'), E'\n') with ordinality t (l, n));
 comment on function private.indented is 'The value as JSON text indented by two spaces, p_depth steps deep.';
 
--- A cell of CSV: a spreadsheet must not take it for a formula.
-create or replace function private.csv_cell(p_text text) returns text
-language sql immutable parallel safe
-return '"' || replace(case when p_text ~ '^([=+@\t\r]|-.)' then '''' || p_text else coalesce(p_text, '') end, '"', '""') || '"';
-comment on function private.csv_cell is 'A quoted cell; one that a spreadsheet would take for a formula begins with an apostrophe.';
-
 create or replace function private.execution_csv(e public.skill_executions, p_skill_name text) returns text
 language sql stable parallel safe
 return concat_ws(',', private.csv_cell(e.id::text), private.csv_cell(e.skill_id::text), private.csv_cell(p_skill_name),
@@ -75,7 +69,7 @@ return concat_ws(',', private.csv_cell(e.id::text), private.csv_cell(e.skill_id:
   private.csv_cell(nullif(e.duration_ms, 0)::text), private.csv_cell(nullif(e.cost_cents, 0)::text),
   private.csv_cell(private.iso(e.executed_at)), private.csv_cell(private.iso(e.completed_at)));
 comment on function private.execution_csv is 'A line of the CSV export.';
-grant execute on function private.indented, private.csv_cell, private.execution_csv to authenticated;
+grant execute on function private.indented, private.execution_csv to authenticated;
 
 -- At most 10,000 rows and 50 MiB of text: what is older than that is left out.
 create or replace function api.export_executions(p jsonb) returns jsonb

@@ -109,15 +109,26 @@ $$;
 comment on function private.choose_organization is
   'Organization that a session of this person acts in, made if there is none; null when all memberships are inactive. Judges: callable by definer functions of ours only.';
 
--- Browser and operating system as the audit trail shows them; a user agent is a claim and nothing depends on it.
-create or replace function private.device_json(p_user_agent text) returns jsonb
+-- What was told of a device when its row was written; where nothing was, unknown.
+create or replace function private.device_json(p_device jsonb) returns jsonb
 language sql stable parallel safe
-return jsonb_strip_nulls(jsonb_build_object(
-  'browser', case when p_user_agent ~ 'Edg' then 'Edge' when p_user_agent ~ 'OPR/' then 'Opera' when p_user_agent ~ 'Firefox/' then 'Firefox'
-    when p_user_agent ~ 'Chrome/|CriOS/' then 'Chrome' when p_user_agent ~ 'Safari/' then 'Safari' end,
-  'os', case when p_user_agent ~ 'iPhone|iPad' then 'iOS' when p_user_agent ~ 'Android' then 'Android' when p_user_agent ~ 'Windows' then 'Windows'
-    when p_user_agent ~ 'Mac OS X' then 'macOS' when p_user_agent ~ 'Linux' then 'Linux' end));
-comment on function private.device_json is '{browser, os} of a user agent, as far as they can be told.';
+return jsonb_build_object('browser', 'Unknown', 'os', 'Unknown', 'deviceType', 'desktop') || coalesce(p_device, '{}');
+comment on function private.device_json is 'deviceInfo: browser, os, deviceType, and userAgent where one was sent.';
+
+-- There is no geolocation here, and the client prints both.
+create or replace function private.location_json() returns jsonb
+language sql immutable parallel safe
+return '{"city": "Unknown", "country": "Unknown"}'::jsonb;
+comment on function private.location_json is 'Where an address is: nobody looks it up.';
+
+-- The device of this request as the audit trail tells of it.
+create or replace function private.client_metadata() returns jsonb
+language sql stable parallel safe
+return (
+  select jsonb_build_object('browser', d -> 'browser', 'os', d -> 'os', 'location', l ->> 'city')
+  from private.device_json(nullif(current_setting('app.device', true), '')::jsonb) d, private.location_json() l
+);
+comment on function private.client_metadata is '{browser, os, location} of the request.';
 
 -- Who the session is and how long it may last: what the server needs to sign an access token and to set the cookie.
 create or replace function private.session_json(p_session_id uuid, p_at timestamptz) returns jsonb
@@ -185,8 +196,7 @@ begin
   -- A sign-up is a sign-in with the password that was just chosen.
   values (p_user_id, p_session_id, case p_method when 'signup' then 'password' else p_method end, 'success', nullif(current_setting('app.client_ip', true), ''), p_user_agent);
   perform set_config('app.session_id', p_session_id::text, true);
-  perform private.audit('user.login', 'Signed in.', private.device_json(p_user_agent) || jsonb_build_object('method', p_method), null,
-    p_org_id, p_user_id);
+  perform private.audit('user.login', 'Signed in.', private.client_metadata() || jsonb_build_object('method', p_method), null, p_org_id, p_user_id);
 end
 $$;
 comment on function private.record_sign_in is 'History and audit of a successful sign-in. Judges: callable by definer functions of ours only.';

@@ -18,7 +18,7 @@ begin
   end if;
   insert into private.login_history (user_id, method, status, reason, client_ip)
   values (v_user.id, p_method, 'failed', p_reason, nullif(current_setting('app.client_ip', true), ''));
-  perform private.audit('security.login_failed', 'A sign-in failed.', jsonb_build_object('reason', p_reason), null,
+  perform private.audit('security.login_failed', 'A sign-in failed.', private.client_metadata() || jsonb_build_object('reason', p_reason), null,
     v_user.default_organization_id, v_user.id);
 end
 $$;
@@ -115,7 +115,7 @@ begin
       locked_until = case when cardinality(v_failed) >= 10 then p_at + interval '15 minutes' end,
       recorded_at = null, updated_at = p_at
     where f.email_digest = v_digest;
-    perform private.record_failed_login(v_email, 'Wrong password');
+    perform private.record_failed_login(v_email, 'Invalid password');
     return private.problem(401, 'INVALID_CREDENTIALS', 'The e-mail address or the password is not correct.');
   end if;
 

@@ -31,6 +31,10 @@ begin
         when 'notifications.due' then perform private.release_notifications(), private.tell_spread_quotas(), private.reclaim_units();
         when 'notifications.mail' then perform private.queue_notification_mails();
         when 'notifications.prune' then perform private.prune_notifications();
+        when 'audit.count' then perform private.count_audit();
+        when 'audit.export' then perform private.queue_audit_exports();
+        when 'audit.prune' then perform private.prune_audit();
+        when 'audit.prune_files' then perform private.prune_audit_files();
         when 'reflexes.prune' then perform private.prune_reflexes();
         when 'connections.due' then perform private.tend_connections();
         when 'integrations.sweep' then perform private.sweep_integrations();

@@ -127,7 +127,7 @@ declare
 begin
   if private.has_webhook(v_org, 'user.login') then
     perform private.tell_webhooks(v_org, 'user.login', jsonb_strip_nulls(jsonb_build_object('id', new.id, 'userId', new.user_id, 'status', new.status,
-      'ipAddress', new.client_ip, 'location', '{}'::jsonb, 'deviceInfo', private.device_json(new.user_agent) || jsonb_build_object('userAgent', new.user_agent),
+      'ipAddress', new.client_ip, 'location', '{}'::jsonb, 'deviceInfo', private.device_json(new.device),
       'authMethod', new.method, 'createdAt', private.iso(new.created_at))));
   end if;
   return null;

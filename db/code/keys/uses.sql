@@ -1,7 +1,7 @@
 -- What requests with keys leave behind: their number and last moment, the login history, and units of api_calls. A process collects and
 -- writes it each second, so a read stays a read.
 
--- uses: [{keyId, count, at (seconds), clientIp, userAgent}]; refused: the same without a count, one each refusal of an expired key.
+-- uses: [{keyId, count, at (seconds), clientIp, userAgent, device}]; refused: the same without a count, one each refusal of an expired key.
 create or replace function private.record_key_uses(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -11,7 +11,7 @@ begin
   where k.id in (select (u ->> 'keyId')::uuid from jsonb_array_elements(p -> 'uses') u) order by k.id for no key update;
   with given as (
     select (u ->> 'keyId')::uuid as id, (u ->> 'count')::bigint as uses, to_timestamp((u ->> 'at')::double precision) as at,
-      nullif(u ->> 'clientIp', '') as client_ip, nullif(u ->> 'userAgent', '') as user_agent
+      nullif(u ->> 'clientIp', '') as client_ip, nullif(u ->> 'userAgent', '') as user_agent, u -> 'device' as device
     from jsonb_array_elements(p -> 'uses') u
   ), former as (
     select k.id, k.user_id, k.recorded_on from public.api_keys k join given g on g.id = k.id
@@ -21,12 +21,12 @@ begin
       recorded_on = greatest(k.recorded_on, (g.at at time zone 'UTC')::date)
     from given g where g.id = k.id
   )
-  insert into private.login_history (user_id, method, status, client_ip, user_agent, created_at)
-  select f.user_id, 'api_key', 'success', g.client_ip, g.user_agent, g.at
+  insert into private.login_history (user_id, method, status, client_ip, user_agent, device, created_at)
+  select f.user_id, 'api_key', 'success', g.client_ip, g.user_agent, g.device, g.at
   from given g join former f on f.id = g.id
   where f.recorded_on is null or f.recorded_on < (g.at at time zone 'UTC')::date;
-  insert into private.login_history (user_id, method, status, reason, client_ip, user_agent, created_at)
-  select k.user_id, 'api_key', 'failed', 'API key expired', nullif(r ->> 'clientIp', ''), nullif(r ->> 'userAgent', ''),
+  insert into private.login_history (user_id, method, status, reason, client_ip, user_agent, device, created_at)
+  select k.user_id, 'api_key', 'failed', 'API key expired', nullif(r ->> 'clientIp', ''), nullif(r ->> 'userAgent', ''), r -> 'device',
     to_timestamp((r ->> 'at')::double precision)
   from jsonb_array_elements(p -> 'refused') r
   join public.api_keys k on k.id = (r ->> 'keyId')::uuid;

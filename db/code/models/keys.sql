@@ -54,7 +54,7 @@ begin
   on conflict (organization_id, provider) do update
     set sealed_key = excluded.sealed_key, last_four = excluded.last_four, set_by = excluded.set_by, updated_at = clock_timestamp()
   returning * into v;
-  perform private.audit('security.provider_key_set', format('Set the organization''s key at %s.', initcap(p_provider)),
+  perform private.audit('integration.connected', format('Set the organization''s key at %s.', initcap(p_provider)),
     jsonb_build_object('provider', p_provider, 'lastFour', p_last_four));
   return private.provider_key_json(v);
 end
@@ -72,7 +72,7 @@ begin
   if not found then
     perform private.refuse(404, 'NOT_FOUND', 'Your organization has no key at this provider.', 'provider');
   end if;
-  perform private.audit('security.provider_key_deleted', format('Deleted the organization''s key at %s.', initcap(p_provider)),
+  perform private.audit('integration.disconnected', format('Deleted the organization''s key at %s.', initcap(p_provider)),
     jsonb_build_object('provider', p_provider));
 end
 $$;

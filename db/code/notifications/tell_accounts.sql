@@ -11,32 +11,38 @@ end
 $$;
 comment on function private.tell_security is 'A security alert about somebody''s account, for them. Judges: callable by definer functions and triggers of ours only.';
 
+create or replace function private.known(p_text text, p_else text) returns text
+language sql immutable parallel safe
+return coalesce(nullif(p_text, 'Unknown'), p_else);
+comment on function private.known is 'The text, or other words where it says that nothing is known.';
+
 -- A device is a browser on an operating system; an address alone changes with every train ride. The first sign-in of all is nobody's news.
 create or replace function private.tg_login_history__alert() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_device jsonb := private.device_json(new.user_agent);
+  v_device constant jsonb := private.device_json(new.device);
   v_known boolean;
   v_any boolean;
   v_failed bigint;
   v_where text := coalesce(' from the address ' || new.client_ip, '');
 begin
   if new.status = 'success' then
-    select count(*) > 0, coalesce(bool_or(case when v_device = '{}' then h.user_agent is not distinct from new.user_agent
-      else private.device_json(h.user_agent) = v_device end), false)
+    -- Programs that nobody knows by name are told apart by what they call themselves.
+    select count(*) > 0, coalesce(bool_or(h.user_agent = new.user_agent or (h.device ->> 'browser', h.device ->> 'os') = (v_device ->> 'browser', v_device ->> 'os')
+      and (v_device ->> 'browser' <> 'Unknown' or h.device ->> 'userAgent' is not distinct from v_device ->> 'userAgent')), false)
     into v_any, v_known
     -- Programs sign in every minute; what they were a thousand times is enough to know them by.
     from (
-      select l.user_agent from private.login_history l
+      select l.user_agent, private.device_json(l.device) as device from private.login_history l
       where l.user_id = new.user_id and l.status = 'success' and l.id <> new.id and l.method <> 'api_key'
       order by l.created_at desc limit 1000
     ) h;
     if v_any and not v_known then
       perform private.tell_security(new.user_id, 'Sign-in from a new device',
         format('Somebody signed in to your account with %s on %s%s. If that was not you, change your password.',
-          coalesce(v_device ->> 'browser', 'an unknown browser'), coalesce(v_device ->> 'os', 'an unknown system'), v_where),
-        true, 'login:' || new.id, v_device);
+          private.known(v_device ->> 'browser', 'an unknown browser'), private.known(v_device ->> 'os', 'an unknown system'), v_where),
+        true, 'login:' || new.id, v_device - 'userAgent');
     end if;
     return null;
   end if;
@@ -95,12 +101,12 @@ create or replace function private.tg_sessions__alert_ended() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_device jsonb := private.device_json(new.user_agent);
+  v_device constant jsonb := private.device_json(new.device);
 begin
   perform private.tell_security(new.user_id, 'A session was ended',
-    format('Your session with %s on %s was ended%s.', coalesce(v_device ->> 'browser', 'an unknown browser'), coalesce(v_device ->> 'os', 'an unknown system'),
+    format('Your session with %s on %s was ended%s.', private.known(v_device ->> 'browser', 'an unknown browser'), private.known(v_device ->> 'os', 'an unknown system'),
       case new.revoked_reason when 'refresh_reuse' then ', because one of its tokens was used twice: somebody else may have had it' else ' from elsewhere' end),
-    false, 'session:' || new.id, v_device);
+    false, 'session:' || new.id, v_device - 'userAgent');
   return null;
 end
 $$;

@@ -384,6 +384,7 @@ begin
     select k from unnest(p_keys) k
     where not exists (select from public.project_files f where f.storage_key = k)
       and not exists (select from public.staged_files s where s.storage_key = k)
+      and not exists (select from private.audit_files a where a.storage_key = k)
   );
 end
 $$;

@@ -307,6 +307,14 @@ create or replace function private.tg_project_settings__tell() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
+  -- Without the webhook's address, which may hold a secret: that it changed is told by its field alone.
+  perform private.audit('context.updated', format('Changed settings of project "%s".', p.name),
+    jsonb_build_object('contextId', p.id, 'contextName', p.name, 'contextType', p.type),
+    nullif(coalesce(private.audit_changes(to_jsonb(old), to_jsonb(new), array['metadata_options', 'output_format', 'embedding_model',
+        'pattern_filters', 'processing_options', 'file_filters', 'default_notification_level', 'persona', 'custom_settings']), '[]')
+      || case when old.webhook_url is not distinct from new.webhook_url then '[]'
+        else '[{"field": "webhookUrl", "oldValue": null, "newValue": null}]'::jsonb end, '[]'), new.organization_id)
+  from public.projects p where p.id = new.project_id;
   perform private.touch_parent(new.project_id);
   perform private.record_activity(new.project_id, 'config', 'updated project settings');
   perform private.emit_change('project', new.project_id, 'updated', new.organization_id, new.project_id, array['settings']);

@@ -75,7 +75,7 @@ begin
   end if;
   v_answer := case when v.reason is null then jsonb_build_object('received', true, 'triggered', true, 'executionId', v.execution_id)
     else jsonb_build_object('received', true, 'triggered', false, 'reason', v.reason) end;
-  perform private.audit('integration.webhook_triggered', 'A webhook delivery was accepted',
+  perform private.audit('integration.webhook_triggered', 'A webhook delivery to a reflex was accepted.',
     jsonb_strip_nulls(jsonb_build_object('reflexId', r.id, 'triggered', v.reason is null, 'reason', v.reason, 'executionId', v.execution_id)),
     null, r.organization_id, r.user_id);
   if v_key is not null and v.reason is null then

@@ -1,0 +1,283 @@
+-- How many entries there are, exactly, without reading them all. Where an organization has some thousands of entries, those that nothing older
+-- can join any more are cut into blocks of c_size, and the numbers of a block are kept (private.audit_counts). Who writes an entry
+-- touches none of it, so writers of one organization do not wait for each other. What is not in a block yet, and what of a block lies outside a
+-- range, is counted itself: at most some thousands.
+
+create or replace function private.audit_block_size() returns integer
+language sql immutable parallel safe
+return 2000;
+comment on function private.audit_block_size is 'How many entries a block has.';
+
+-- An entry's moment is that of its insert, and its transaction had an id before that. So once all transactions older than an id are over that was
+-- drawn after a moment, nothing of before that moment can appear any more. A minute is left for clocks that are set back a little.
+create or replace function private.settle_audit() returns timestamptz
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  m private.audit_mark;
+  v_at timestamptz;
+begin
+  select * into m from private.audit_mark for update;
+  if m.marked_xid is not null and pg_snapshot_xmin(pg_current_snapshot()) < m.marked_xid then
+    return m.settled_at;
+  end if;
+  v_at := clock_timestamp();
+  update private.audit_mark
+  set settled_at = case when m.marked_xid is null then m.settled_at else m.marked_at - interval '1 minute' end, marked_at = v_at,
+    -- After the moment was read.
+    marked_xid = pg_current_xact_id();
+  return (select settled_at from private.audit_mark);
+end
+$$;
+comment on function private.settle_audit is 'The moment before which the audit trail is complete, or null. Judges: callable by functions of ours only.';
+
+create or replace function private.cut_audit_block(p_org_id uuid, p_before timestamptz) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_all constant uuid := '00000000-0000-0000-0000-000000000000';
+  v_last private.audit_blocks;
+  b private.audit_blocks;
+begin
+  select * into v_last from private.audit_blocks o where o.organization_id = p_org_id order by o.block desc limit 1;
+  with entry as (
+    select a.created_at, a.id from public.audit_log a
+    where a.organization_id = p_org_id and (v_last is null or (a.created_at, a.id) > (v_last.last_at, v_last.last_id)) and a.created_at < p_before
+    order by a.created_at, a.id limit private.audit_block_size()
+  )
+  select p_org_id, coalesce(v_last.block, 0) + 1, (select created_at from entry order by created_at, id limit 1),
+    (select id from entry order by created_at, id limit 1), (select created_at from entry order by created_at desc, id desc limit 1),
+    (select id from entry order by created_at desc, id desc limit 1), count(*)
+  into b from entry;
+  if b.entries < private.audit_block_size() then
+    return false;
+  end if;
+  insert into private.audit_blocks values (b.*);
+  with counted as (
+    select coalesce(t.user_id, c_all) as user_id, coalesce(t.event_type, t.event_category, '') as kind, count(*) as entries
+    from public.audit_log t
+    where t.organization_id = p_org_id and t.created_at between b.first_at and b.last_at
+      and (t.created_at, t.id) between (b.first_at, b.first_id) and (b.last_at, b.last_id)
+    group by grouping sets ((), (t.event_category), (t.event_type), (t.user_id), (t.user_id, t.event_category), (t.user_id, t.event_type))
+    -- The system has no numbers of its own: no filter asks for it.
+    having grouping(t.user_id) = 1 or t.user_id is not null
+  )
+  insert into private.audit_counts (organization_id, user_id, kind, block, entries, upto)
+  select p_org_id, c.user_id, c.kind, b.block, c.entries, c.entries + coalesce((
+    select o.upto from private.audit_counts o where o.organization_id = p_org_id and o.user_id = c.user_id and o.kind = c.kind
+    order by o.block desc limit 1), 0)
+  from counted c;
+  return true;
+end
+$$;
+comment on function private.cut_audit_block is
+  'Makes the next block of an organization, if there are entries enough before the moment. Judges: callable by functions of ours only.';
+
+-- At most p_blocks at a time, so that a call is short; an organization with more to do stays noted.
+create or replace function private.count_audit(p_blocks integer default 100) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_before timestamptz := private.settle_audit();
+  v_done integer := 0;
+  v_org uuid;
+begin
+  if v_before is null or not pg_try_advisory_xact_lock(hashtextextended('audit blocks', 0)) then
+    return 0;
+  end if;
+  for v_org in select distinct g.organization_id from private.audit_growth g loop
+    while v_done < p_blocks and private.cut_audit_block(v_org, v_before) loop
+      v_done := v_done + 1;
+    end loop;
+    exit when v_done >= p_blocks;
+    delete from private.audit_growth g where g.organization_id = v_org;
+  end loop;
+  return v_done;
+end
+$$;
+comment on function private.count_audit is 'Cuts new blocks; gives how many. Judges: callable by schedules only.';
+
+-- Whatever is done to entries that are counted undoes their counts; the next round counts them again.
+create or replace function private.tg_audit_log__uncount() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if tg_op = 'DELETE' then
+    -- Retention takes the oldest; their blocks, and the one that it ends in, are blocks no more.
+    delete from private.audit_blocks b
+    using (select o.organization_id, max(o.created_at) as upto from old_entries o group by 1) d
+    where b.organization_id = d.organization_id and b.first_at <= d.upto;
+  elsif tg_op = 'UPDATE' then
+    delete from private.audit_blocks b using (select distinct o.organization_id from old_entries o) d where b.organization_id = d.organization_id;
+    insert into private.audit_growth (organization_id) select distinct o.organization_id from old_entries o
+    where exists (select from public.organizations g where g.id = o.organization_id);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_audit_log__uncount is 'Trigger: counts of entries that were changed or deleted are forgotten.';
+create or replace trigger _800_uncount after delete on public.audit_log referencing old table as old_entries
+  for each statement execute function private.tg_audit_log__uncount();
+create or replace trigger _800_uncount_change after update on public.audit_log referencing old table as old_entries
+  for each statement execute function private.tg_audit_log__uncount();
+
+create or replace function private.tg_audit_log__uncount_late() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from private.audit_blocks b where b.organization_id = new.organization_id and b.last_at >= new.created_at;
+  return null;
+end
+$$;
+comment on function private.tg_audit_log__uncount_late is 'Trigger: an entry that is given an older moment than now (by an import, or a clock) joins no block that is counted.';
+create or replace trigger _800_uncount_late after insert on public.audit_log
+  for each row when (new.created_at < clock_timestamp() - interval '30 seconds') execute function private.tg_audit_log__uncount_late();
+
+-- What an erased person did stays, and is told from what the system did.
+create or replace function private.tg_audit_log__erase() returns trigger
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  new.is_erased := true;
+  return new;
+end
+$$;
+comment on function private.tg_audit_log__erase is 'Trigger: an entry whose actor is taken away was a person''s.';
+create or replace trigger _100_erase before update on public.audit_log
+  for each row when (old.user_id is not null and new.user_id is null) execute function private.tg_audit_log__erase();
+
+-- Entries of a stretch, its ends included. Null: of all people, of all kinds.
+create or replace function private.count_audit_between(
+  p_org_id uuid, p_user_id uuid, p_kinds text[], p_from timestamptz, p_from_id uuid, p_to timestamptz, p_to_id uuid
+) returns bigint
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  -- Each range is said twice: by moments alone the planner can tell how few entries it has.
+  if p_user_id is null then
+    return (
+      select count(*) from public.audit_log a
+      where a.organization_id = p_org_id and a.created_at between p_from and p_to
+        and (a.created_at, a.id) >= (p_from, p_from_id) and (a.created_at, a.id) <= (p_to, p_to_id)
+        and (p_kinds is null or a.event_type = any (p_kinds) or a.event_category = any (p_kinds))
+    );
+  end if;
+  -- The kinds beside the condition: in it, the planner would intersect whole indexes, of all that the person ever did.
+  return (
+    select count(*) filter (where p_kinds is null or a.event_type = any (p_kinds) or a.event_category = any (p_kinds)) from public.audit_log a
+    where a.organization_id = p_org_id and a.created_at between p_from and p_to
+      and (a.created_at, a.id) >= (p_from, p_from_id) and (a.created_at, a.id) <= (p_to, p_to_id)
+      and a.user_id = p_user_id
+  );
+end
+$$;
+comment on function private.count_audit_between is 'Counts entries one by one. Judges: callable by functions of ours only.';
+
+-- How many entries of a range [p_since, p_until) fit, and between which two to look for the page: skip those of its beginning.
+create or replace function private.place_audit_page(
+  p_org_id uuid, p_user_id uuid, p_kinds text[], p_since timestamptz, p_until timestamptz, p_offset bigint, p_limit integer,
+  out total bigint, out newest_at timestamptz, out newest_id uuid, out oldest_at timestamptz, out oldest_id uuid, out skip bigint
+)
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c_least constant uuid := '00000000-0000-0000-0000-000000000000';
+  c_greatest constant uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+  -- Beside the blocks, newest first.
+  c_newer constant integer := 2147483647;
+  c_older constant integer := 0;
+  v_first private.audit_blocks;
+  v_last private.audit_blocks;
+  v_newer bigint;
+  v_older bigint := 0;
+  v_from integer;
+  v_to integer;
+begin
+  newest_at := p_until - interval '1 microsecond';
+  newest_id := c_greatest;
+  oldest_at := p_since;
+  oldest_id := c_least;
+  select * into v_first from private.audit_blocks b where b.organization_id = p_org_id and b.first_at >= p_since order by b.first_at, b.block limit 1;
+  select * into v_last from private.audit_blocks b where b.organization_id = p_org_id and b.last_at < p_until order by b.last_at desc, b.block desc limit 1;
+  if v_first is null or v_last is null or v_first.block > v_last.block then
+    total := private.count_audit_between(p_org_id, p_user_id, p_kinds, oldest_at, oldest_id, newest_at, newest_id);
+    skip := p_offset;
+    return;
+  end if;
+  -- The ends of blocks are in the blocks: one more than what lies beside them.
+  v_newer := private.count_audit_between(p_org_id, p_user_id, p_kinds, v_last.last_at, v_last.last_id, newest_at, newest_id)
+    - private.count_audit_between(p_org_id, p_user_id, p_kinds, v_last.last_at, v_last.last_id, v_last.last_at, v_last.last_id);
+  v_older := private.count_audit_between(p_org_id, p_user_id, p_kinds, oldest_at, oldest_id, v_first.first_at, v_first.first_id)
+    - private.count_audit_between(p_org_id, p_user_id, p_kinds, v_first.first_at, v_first.first_id, v_first.first_at, v_first.first_id);
+  select v_newer + v_older + coalesce(sum(n.upto - o.upto + o.entries), 0) into total
+  from unnest(coalesce(p_kinds, '{""}')) k,
+    lateral (select c.block, c.upto from private.audit_counts c
+      where c.organization_id = p_org_id and c.user_id = coalesce(p_user_id, c_least) and c.kind = k and c.block <= v_last.block order by c.block desc limit 1) n,
+    lateral (select c.block, c.upto, c.entries from private.audit_counts c
+      where c.organization_id = p_org_id and c.user_id = coalesce(p_user_id, c_least) and c.kind = k and c.block >= v_first.block order by c.block limit 1) o
+  where o.block <= n.block;
+  with stretch as (
+    select c_newer as block, v_newer as entries
+    union all
+    select c.block, sum(c.entries)::bigint
+    from unnest(coalesce(p_kinds, '{""}')) k,
+      -- A row stands for an entry at least, so no more rows are needed than entries.
+      lateral (select b.block, b.entries from private.audit_counts b
+        where b.organization_id = p_org_id and b.user_id = coalesce(p_user_id, c_least) and b.kind = k and b.block between v_first.block and v_last.block
+        order by b.block desc limit p_offset + p_limit) c
+    group by c.block
+    union all
+    select c_older, v_older
+  ), passed as (
+    select s.block, s.entries, sum(s.entries) over (order by s.block desc) as upto from stretch s
+  )
+  select max(p.block) filter (where p.upto > p_offset), max(p.block) filter (where p.upto >= p_offset + p_limit),
+    p_offset - coalesce(max(p.upto) filter (where p.upto <= p_offset), 0)
+  into v_from, v_to, skip
+  from passed p;
+  if v_from between 1 and c_newer - 1 then
+    select b.last_at, b.last_id into newest_at, newest_id from private.audit_blocks b where b.organization_id = p_org_id and b.block = v_from;
+  elsif v_from = c_older then
+    -- Below the blocks: from the first entry of the oldest one on, which is to be passed if it fits.
+    newest_at := v_first.first_at;
+    newest_id := v_first.first_id;
+    skip := skip + private.count_audit_between(p_org_id, p_user_id, p_kinds, newest_at, newest_id, newest_at, newest_id);
+  end if;
+  if v_to = c_newer then
+    oldest_at := v_last.last_at;
+    oldest_id := v_last.last_id;
+  elsif v_to > c_older then
+    select b.first_at, b.first_id into oldest_at, oldest_id from private.audit_blocks b where b.organization_id = p_org_id and b.block = v_to;
+  end if;
+end
+$$;
+comment on function private.place_audit_page is
+  'The number of entries that fit, and a stretch that holds the page of them after skip. Judges: callable by functions of ours only.';
+
+-- Seven days after an entry has become invisible it goes. The oldest first, some thousands a statement.
+create or replace function private.prune_audit(p_at timestamptz default now()) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_count bigint := 0;
+  v_rows bigint;
+begin
+  for v in
+    select s.organization_id, p_at - make_interval(days => p.audit_retention_days + 7) as horizon
+    from public.subscriptions s join public.plans p on p.id = private.effective_plan(s.organization_id)
+  loop
+    loop
+      delete from public.audit_log a using (
+        select o.id from public.audit_log o where o.organization_id = v.organization_id and o.created_at < v.horizon
+        order by o.created_at, o.id limit 5000) d
+      where a.id = d.id;
+      get diagnostics v_rows = row_count;
+      v_count := v_count + v_rows;
+      exit when v_rows < 5000;
+    end loop;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function private.prune_audit is 'Deletes entries 7 days after the plan stopped showing them. Judges: callable by schedules only.';
