@@ -108,6 +108,31 @@ CREATE TABLE public.worktrees (
 ALTER TABLE ONLY public.worktrees FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.worktrees IS 'Worktrees of the dashboard: at most one active and one default a project.';
 
+CREATE TABLE public.project_members (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    user_id uuid,
+    email text NOT NULL,
+    name text,
+    avatar_url text,
+    role text DEFAULT 'viewer'::text NOT NULL,
+    notify_on_ingestion boolean DEFAULT true NOT NULL,
+    notify_on_error boolean DEFAULT true NOT NULL,
+    notify_on_team_changes boolean DEFAULT true NOT NULL,
+    notification_level text DEFAULT 'daily'::text NOT NULL,
+    invited_by uuid,
+    invited_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    accepted_at timestamp with time zone,
+    last_active_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+)
+WITH (fillfactor='85');
+
+ALTER TABLE ONLY public.project_members FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.project_members IS 'Members and pending invitations of a project. The owner is an accepted admin member too.';
+
 CREATE TABLE public.project_activity (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     organization_id uuid NOT NULL,
@@ -124,31 +149,6 @@ CREATE TABLE public.project_activity (
 
 ALTER TABLE ONLY public.project_activity FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.project_activity IS 'Append-only activity log of a project, kept 400 days.';
-
-CREATE TABLE public.project_members (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    project_id uuid NOT NULL,
-    user_id uuid,
-    email text NOT NULL,
-    name text,
-    avatar_url text,
-    role text DEFAULT 'viewer'::text NOT NULL,
-    notify_on_ingestion boolean DEFAULT true NOT NULL,
-    notify_on_error boolean DEFAULT true NOT NULL,
-    notify_on_team_changes boolean DEFAULT true NOT NULL,
-    notification_level text DEFAULT 'daily'::text NOT NULL,
-    invited_by uuid,
-    invited_at timestamp with time zone DEFAULT now() NOT NULL,
-    accepted_at timestamp with time zone,
-    last_active_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL
-)
-WITH (fillfactor='85');
-
-ALTER TABLE ONLY public.project_members FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.project_members IS 'Members and pending invitations of a project. The owner is an accepted admin member too.';
 
 CREATE TABLE public.skills (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -241,6 +241,33 @@ WITH (fillfactor='50');
 ALTER TABLE ONLY public.ingestion_runs FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.ingestion_runs IS 'One row an ingestion run; its id is the jobId. Final once ended, kept while the project lives.';
 
+CREATE TABLE public.audit_filters (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    name text NOT NULL,
+    filters jsonb NOT NULL,
+    is_shared boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+ALTER TABLE ONLY public.audit_filters FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.audit_filters IS 'Saved filters of the audit trail; shared ones are for all who may read it.';
+
+CREATE TABLE public.audit_schedules (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    format text NOT NULL,
+    filters jsonb NOT NULL,
+    schedule text NOT NULL,
+    next_run_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+ALTER TABLE ONLY public.audit_schedules FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.audit_schedules IS 'Exports of the audit trail that come again and again, by mail to who made them.';
+
 CREATE TABLE public.habits (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     user_id uuid NOT NULL,
@@ -264,6 +291,20 @@ WITH (fillfactor='85');
 ALTER TABLE ONLY public.habits FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.habits IS 'A skill on a schedule, in its owner''s time zone.';
 
+CREATE TABLE public.ip_allow_list_entries (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    name text NOT NULL,
+    network inet NOT NULL,
+    is_range boolean NOT NULL,
+    is_active boolean DEFAULT true NOT NULL,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+ALTER TABLE ONLY public.ip_allow_list_entries FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.ip_allow_list_entries IS 'Addresses and ranges from which an organization''s people and keys may come.';
+
 CREATE TABLE public.notifications (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     user_id uuid NOT NULL,
@@ -285,6 +326,31 @@ WITH (fillfactor='85');
 
 ALTER TABLE ONLY public.notifications FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.notifications IS 'What a person is told, one row a recipient. Written by functions only; the recipient reads, marks as read and deletes.';
+
+CREATE TABLE public.security_policies (
+    organization_id uuid NOT NULL,
+    min_length smallint DEFAULT 8 NOT NULL,
+    require_uppercase boolean DEFAULT true NOT NULL,
+    require_lowercase boolean DEFAULT true NOT NULL,
+    require_number boolean DEFAULT true NOT NULL,
+    require_symbol boolean DEFAULT false NOT NULL,
+    expiry_days smallint DEFAULT 0 NOT NULL,
+    prevent_reuse smallint DEFAULT 0 NOT NULL,
+    session_minutes integer DEFAULT 480 NOT NULL,
+    idle_minutes smallint DEFAULT 30 NOT NULL,
+    max_sessions smallint DEFAULT 0 NOT NULL,
+    remember_days smallint DEFAULT 30 NOT NULL,
+    require_second_factor text DEFAULT 'none'::text NOT NULL,
+    sso_enforced boolean DEFAULT false NOT NULL,
+    allow_password boolean DEFAULT true NOT NULL,
+    allow_magic_link boolean DEFAULT true NOT NULL,
+    ip_mode text DEFAULT 'disabled'::text NOT NULL,
+    ip_admin_bypass boolean DEFAULT true NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY public.security_policies FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.security_policies IS 'What an organization demands of its people. Held only where the plan includes it; exactly one row an organization.';
 
 CREATE TABLE public.skill_executions (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -339,6 +405,55 @@ CREATE TABLE public.team_invitations (
 ALTER TABLE ONLY public.team_invitations FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.team_invitations IS 'Who is invited into which organization, as what; at most one pending invitation an organization and address.';
 
+CREATE TABLE public.audit_log (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid,
+    event_type text NOT NULL,
+    event_category text GENERATED ALWAYS AS (split_part(event_type, '.'::text, 1)) STORED NOT NULL,
+    description text NOT NULL,
+    metadata jsonb,
+    changes jsonb,
+    ip_address text,
+    session_id uuid,
+    request_id text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    is_erased boolean DEFAULT false NOT NULL,
+    CONSTRAINT audit_log_category_check CHECK ((split_part(event_type, '.'::text, 1) = ANY (ARRAY['user'::text, 'context'::text, 'team'::text, 'security'::text, 'integration'::text, 'system'::text]))),
+    CONSTRAINT audit_log_changes_check CHECK (((changes IS NULL) OR (jsonb_typeof(changes) = 'array'::text)))
+);
+
+ALTER TABLE ONLY public.audit_log FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.audit_log IS 'The audit trail (contract 40, section 7). No role may change or delete a row; only retention and erasure functions do.';
+
+CREATE TABLE public.users (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    email text NOT NULL,
+    first_name text DEFAULT ''::text NOT NULL,
+    last_name text DEFAULT ''::text NOT NULL,
+    avatar_url text,
+    timezone text DEFAULT 'UTC'::text NOT NULL,
+    default_organization_id uuid,
+    is_platform_admin boolean DEFAULT false NOT NULL,
+    email_verified_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    two_factor_enabled_at timestamp with time zone,
+    company text,
+    job_role text DEFAULT 'user'::text NOT NULL,
+    use_gravatar boolean DEFAULT false NOT NULL,
+    picture_url text,
+    CONSTRAINT users_avatar_url_check CHECK ((char_length(avatar_url) <= 500)),
+    CONSTRAINT users_company_check CHECK (((char_length(company) >= 1) AND (char_length(company) <= 100))),
+    CONSTRAINT users_email_check CHECK (((email = private.folded_address(email)) AND ((char_length(email) >= 3) AND (char_length(email) <= 254)))),
+    CONSTRAINT users_job_role_check CHECK ((job_role = ANY (ARRAY['business-owner'::text, 'developer'::text, 'admin'::text, 'user'::text]))),
+    CONSTRAINT users_names_check CHECK (((char_length(first_name) <= 50) AND (char_length(last_name) <= 50))),
+    CONSTRAINT users_picture_url_check CHECK ((char_length(picture_url) <= 500))
+);
+
+ALTER TABLE ONLY public.users FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.users IS 'One person, one login e-mail (stored lower case), any number of organizations.';
+
 CREATE TABLE private.connection_states (
     state_hash bytea NOT NULL,
     user_id uuid NOT NULL,
@@ -378,6 +493,47 @@ WITH (fillfactor='50');
 ALTER TABLE ONLY public.usage_counters FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.usage_counters IS 'Units used per organization, metric and period (first day of the UTC month, or the UTC day; storage: 1970-01-01, a gauge in bytes), spread over slots; public.usage has the sums.';
 
+CREATE TABLE public.compliance_documents (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    framework text NOT NULL,
+    name text NOT NULL,
+    description text DEFAULT ''::text NOT NULL,
+    version text NOT NULL,
+    file_name text NOT NULL,
+    file_size integer NOT NULL,
+    valid_from date NOT NULL,
+    valid_until date,
+    uploaded_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT compliance_documents_file_name_check CHECK ((file_name ~ '^[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}$'::text)),
+    CONSTRAINT compliance_documents_file_size_check CHECK (((file_size >= 1) AND (file_size <= 4194304))),
+    CONSTRAINT compliance_documents_name_check CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 200)) AND (char_length(description) <= 2000))),
+    CONSTRAINT compliance_documents_valid_until_check CHECK ((valid_until >= valid_from)),
+    CONSTRAINT compliance_documents_version_check CHECK (((char_length(version) >= 1) AND (char_length(version) <= 50)))
+);
+
+ALTER TABLE ONLY public.compliance_documents FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.compliance_documents IS 'Certificates and reports on file.';
+
+CREATE TABLE public.compliance_frameworks (
+    framework text NOT NULL,
+    "position" smallint NOT NULL,
+    status text DEFAULT 'not_applicable'::text NOT NULL,
+    score smallint DEFAULT 0 NOT NULL,
+    last_assessment date,
+    next_assessment date,
+    requirements_total integer NOT NULL,
+    requirements_met integer DEFAULT 0 NOT NULL,
+    requirements_partial integer DEFAULT 0 NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT compliance_frameworks_framework_check CHECK ((framework = ANY (ARRAY['soc2'::text, 'iso27001'::text, 'gdpr'::text, 'hipaa'::text]))),
+    CONSTRAINT compliance_frameworks_requirements_check CHECK ((((requirements_total >= 1) AND (requirements_total <= 100000)) AND (requirements_met >= 0) AND (requirements_partial >= 0) AND ((requirements_met + requirements_partial) <= requirements_total))),
+    CONSTRAINT compliance_frameworks_score_check CHECK (((score >= 0) AND (score <= 100))),
+    CONSTRAINT compliance_frameworks_status_check CHECK ((status = ANY (ARRAY['compliant'::text, 'partial'::text, 'non_compliant'::text, 'not_applicable'::text])))
+);
+
+ALTER TABLE ONLY public.compliance_frameworks FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.compliance_frameworks IS 'How the platform stands to each framework, as its staff say; always these four.';
+
 CREATE TABLE private.notification_mails (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     user_id uuid NOT NULL,
@@ -402,6 +558,58 @@ CREATE TABLE private.notification_mails (
 ALTER TABLE ONLY private.notification_mails FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.notification_mails IS 'Queue of what is told by mail, now or in a digest; done rows are kept 30 days.';
 
+CREATE TABLE public.integrations (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    provider text NOT NULL,
+    status text DEFAULT 'active'::text NOT NULL,
+    scopes text[] NOT NULL,
+    config jsonb,
+    connected_by uuid,
+    connected_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    last_sync_at timestamp with time zone,
+    sync_requested_at timestamp with time zone,
+    sync_token uuid,
+    sync_lease_until timestamp with time zone,
+    sync_leases smallint DEFAULT 0 NOT NULL,
+    sync_failures smallint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT integrations_config_check CHECK (((jsonb_typeof(config) = 'object'::text) AND (private.json_bytes(config) <= 16384))),
+    CONSTRAINT integrations_status_check CHECK ((status = ANY (ARRAY['active'::text, 'error'::text, 'expired'::text])))
+);
+
+ALTER TABLE ONLY public.integrations FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.integrations IS 'What an organization has connected, one row a provider.';
+
+CREATE TABLE public.connectors (
+    id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    created_by uuid,
+    name text NOT NULL,
+    description text,
+    icon_url text,
+    remote_mcp_server_url text NOT NULL,
+    category text DEFAULT 'custom'::text NOT NULL,
+    auth_type text DEFAULT 'none'::text NOT NULL,
+    config jsonb,
+    status text NOT NULL,
+    last_used_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT connectors_auth_type_check CHECK ((auth_type = ANY (ARRAY['none'::text, 'api_key'::text, 'oauth'::text, 'basic'::text]))),
+    CONSTRAINT connectors_category_check CHECK ((category = ANY (ARRAY['crm'::text, 'communication'::text, 'productivity'::text, 'analytics'::text, 'storage'::text, 'development'::text, 'custom'::text]))),
+    CONSTRAINT connectors_config_check CHECK (((jsonb_typeof(config) = 'object'::text) AND (private.json_bytes(config) <= 32768))),
+    CONSTRAINT connectors_description_check CHECK (((char_length(description) >= 1) AND (char_length(description) <= 200))),
+    CONSTRAINT connectors_icon_url_check CHECK ((octet_length(icon_url) <= 262144)),
+    CONSTRAINT connectors_name_check CHECK (((name = private.trimmed(name)) AND ((char_length(name) >= 1) AND (char_length(name) <= 50)))),
+    CONSTRAINT connectors_remote_mcp_server_url_check CHECK (((remote_mcp_server_url ~ '^https?://'::text) AND (char_length(remote_mcp_server_url) <= 2048))),
+    CONSTRAINT connectors_status_check CHECK ((status = ANY (ARRAY['active'::text, 'inactive'::text, 'error'::text])))
+);
+
+ALTER TABLE ONLY public.connectors FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.connectors IS 'MCP servers that an organization has added.';
+
 CREATE TABLE private.sessions (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     user_id uuid NOT NULL,
@@ -420,8 +628,15 @@ CREATE TABLE private.sessions (
     successor_id uuid,
     authenticated_at timestamp with time zone,
     provider text,
-    CONSTRAINT sessions_method_check CHECK ((method = ANY (ARRAY['password'::text, 'sso'::text, 'magic_link'::text, 'signup'::text, 'switch'::text]))),
-    CONSTRAINT sessions_provider_check CHECK ((provider = ANY (ARRAY['keycloak'::text, 'supabase'::text])))
+    provider_issuer text,
+    provider_key text,
+    signed_in_at timestamp with time zone DEFAULT now() NOT NULL,
+    signed_in_by text DEFAULT 'password'::text NOT NULL,
+    device jsonb DEFAULT (NULLIF(current_setting('app.device'::text, true), ''::text))::jsonb,
+    CONSTRAINT sessions_method_check CHECK ((method = ANY (ARRAY['password'::text, 'sso'::text, 'magic_link'::text, 'signup'::text, 'switch'::text, '2fa'::text]))),
+    CONSTRAINT sessions_provider_check CHECK ((provider = ANY (ARRAY['keycloak'::text, 'supabase'::text]))),
+    CONSTRAINT sessions_provider_key_check CHECK (((provider_issuer IS NULL) = (provider_key IS NULL))),
+    CONSTRAINT sessions_signed_in_by_check CHECK ((signed_in_by = ANY (ARRAY['password'::text, 'sso'::text, 'magic_link'::text])))
 );
 
 ALTER TABLE ONLY private.sessions FORCE ROW LEVEL SECURITY;
@@ -440,6 +655,32 @@ CREATE TABLE jobs.dead_letters (
 
 ALTER TABLE ONLY jobs.dead_letters FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE jobs.dead_letters IS 'Jobs that used up their attempts; jobs.gue_jobs holds the living.';
+
+CREATE TABLE public.webhook_deliveries (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    webhook_id uuid NOT NULL,
+    event_id uuid NOT NULL,
+    event_type text NOT NULL,
+    payload jsonb NOT NULL,
+    attempt_number smallint DEFAULT 1 NOT NULL,
+    kind text DEFAULT 'event'::text NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    response_status smallint,
+    response_body text,
+    lease_token uuid,
+    lease_until timestamp with time zone,
+    leases smallint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT webhook_deliveries_attempt_number_check CHECK ((attempt_number >= 1)),
+    CONSTRAINT webhook_deliveries_kind_check CHECK ((kind = ANY (ARRAY['event'::text, 'manual'::text, 'test'::text]))),
+    CONSTRAINT webhook_deliveries_response_body_check CHECK ((octet_length(response_body) <= 2048)),
+    CONSTRAINT webhook_deliveries_status_check CHECK ((status = ANY (ARRAY['success'::text, 'failed'::text, 'pending'::text])))
+)
+WITH (fillfactor='85');
+
+ALTER TABLE ONLY public.webhook_deliveries FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.webhook_deliveries IS 'Attempts to tell a webhook something, one row each; 30 days.';
 
 CREATE TABLE public.reflexes (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -495,6 +736,24 @@ CREATE TABLE public.role_permissions (
 
 ALTER TABLE ONLY public.role_permissions FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.role_permissions IS 'The matrix of roles and permissions in an organization; a role without a row may not.';
+
+CREATE TABLE public.integration_apps (
+    id text NOT NULL,
+    name text NOT NULL,
+    category text NOT NULL,
+    description text NOT NULL,
+    icon text NOT NULL,
+    permissions text[] NOT NULL,
+    is_popular boolean DEFAULT false NOT NULL,
+    auth text NOT NULL,
+    "position" smallint NOT NULL,
+    CONSTRAINT integration_apps_auth_check CHECK ((auth = ANY (ARRAY['oauth'::text, 'key'::text, 'built_in'::text]))),
+    CONSTRAINT integration_apps_category_check CHECK ((category = ANY (ARRAY['crm'::text, 'communication'::text, 'productivity'::text, 'analytics'::text, 'storage'::text, 'development'::text]))),
+    CONSTRAINT integration_apps_permissions_check CHECK ((cardinality(permissions) > 0))
+);
+
+ALTER TABLE ONLY public.integration_apps FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.integration_apps IS 'The catalogue of pre-built integrations; how a provider is spoken to stands in worker/integrations.';
 
 CREATE TABLE public.notification_preferences (
     user_id uuid NOT NULL,
@@ -583,6 +842,25 @@ CREATE TABLE public.subscriptions (
 ALTER TABLE ONLY public.subscriptions FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.subscriptions IS 'Exactly one row an organization; the effective plan is computed from it at read time.';
 
+CREATE TABLE private.login_history (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    session_id uuid,
+    method text NOT NULL,
+    status text NOT NULL,
+    reason text,
+    client_ip text,
+    user_agent text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    device jsonb DEFAULT (NULLIF(current_setting('app.device'::text, true), ''::text))::jsonb,
+    CONSTRAINT login_history_failed_has_reason CHECK (((status = 'success'::text) OR (reason IS NOT NULL))),
+    CONSTRAINT login_history_method_check CHECK ((method = ANY (ARRAY['password'::text, 'sso'::text, '2fa'::text, 'api_key'::text, 'magic_link'::text, 'signup'::text]))),
+    CONSTRAINT login_history_status_check CHECK ((status = ANY (ARRAY['success'::text, 'failed'::text, 'blocked'::text])))
+);
+
+ALTER TABLE ONLY private.login_history FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.login_history IS 'Sign-ins and failed attempts of people who exist.';
+
 CREATE TABLE public.memberships (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     organization_id uuid NOT NULL,
@@ -593,6 +871,7 @@ CREATE TABLE public.memberships (
     last_active_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    is_guarded boolean DEFAULT false NOT NULL,
     CONSTRAINT memberships_owner_is_active CHECK (((role <> 'owner'::text) OR (status = 'active'::text))),
     CONSTRAINT memberships_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text, 'viewer'::text]))),
     CONSTRAINT memberships_status_check CHECK ((status = ANY (ARRAY['active'::text, 'inactive'::text])))
@@ -670,27 +949,6 @@ CREATE TABLE public.project_repositories (
 ALTER TABLE ONLY public.project_repositories FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.project_repositories IS 'Git repositories of a project; the URL is stored normalised (https://host/path without .git).';
 
-CREATE TABLE public.users (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    email text NOT NULL,
-    first_name text DEFAULT ''::text NOT NULL,
-    last_name text DEFAULT ''::text NOT NULL,
-    avatar_url text,
-    timezone text DEFAULT 'UTC'::text NOT NULL,
-    default_organization_id uuid,
-    is_platform_admin boolean DEFAULT false NOT NULL,
-    email_verified_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    two_factor_enabled_at timestamp with time zone,
-    CONSTRAINT users_avatar_url_check CHECK ((char_length(avatar_url) <= 500)),
-    CONSTRAINT users_email_check CHECK (((email = private.folded_address(email)) AND ((char_length(email) >= 3) AND (char_length(email) <= 254)))),
-    CONSTRAINT users_names_check CHECK (((char_length(first_name) <= 50) AND (char_length(last_name) <= 50)))
-);
-
-ALTER TABLE ONLY public.users FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.users IS 'One person, one login e-mail (stored lower case), any number of organizations.';
-
 CREATE TABLE public.skill_playbooks (
     skill_id uuid NOT NULL,
     dependencies jsonb DEFAULT '[]'::jsonb NOT NULL,
@@ -724,6 +982,45 @@ CREATE TABLE private.provider_keys (
 
 ALTER TABLE ONLY private.provider_keys FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.provider_keys IS 'Keys of organizations at model providers, encrypted; at most one a provider.';
+
+CREATE TABLE public.webhooks (
+    id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    created_by uuid,
+    name text NOT NULL,
+    endpoint_url text NOT NULL,
+    secret_end text NOT NULL,
+    events text[] NOT NULL,
+    status text DEFAULT 'active'::text NOT NULL,
+    consecutive_failures smallint DEFAULT 0 NOT NULL,
+    last_triggered_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT webhooks_endpoint_url_check CHECK (((endpoint_url ~ '^https://'::text) AND (char_length(endpoint_url) <= 2048))),
+    CONSTRAINT webhooks_events_check CHECK ((((cardinality(events) >= 1) AND (cardinality(events) <= 8)) AND (events <@ ARRAY['lead.created'::text, 'lead.updated'::text, 'context.created'::text, 'context.updated'::text, 'context.deleted'::text, 'user.login'::text, 'user.settings_changed'::text, 'export.completed'::text]))),
+    CONSTRAINT webhooks_name_check CHECK (((name = private.trimmed(name)) AND ((char_length(name) >= 1) AND (char_length(name) <= 100)))),
+    CONSTRAINT webhooks_secret_end_check CHECK ((char_length(secret_end) = 4)),
+    CONSTRAINT webhooks_status_check CHECK ((status = ANY (ARRAY['active'::text, 'paused'::text])))
+);
+
+ALTER TABLE ONLY public.webhooks FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.webhooks IS 'Where an organization wants to be told what happens.';
+
+CREATE TABLE private.account_tokens (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    purpose text NOT NULL,
+    email text NOT NULL,
+    token_hash bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    CONSTRAINT account_tokens_purpose_check CHECK ((purpose = ANY (ARRAY['verify_email'::text, 'reset_password'::text, 'magic_link'::text]))),
+    CONSTRAINT account_tokens_token_hash_check CHECK ((octet_length(token_hash) = 32))
+);
+
+ALTER TABLE ONLY private.account_tokens FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.account_tokens IS 'SHA-256 of the tokens in mailed links (256 random bits); used once.';
 
 CREATE TABLE jobs.queue_floor (
     is_only boolean DEFAULT true NOT NULL,
@@ -799,6 +1096,86 @@ CREATE TABLE private.announcements (
 
 ALTER TABLE ONLY private.announcements FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.announcements IS 'What the platform''s staff told an organization or everybody, and how far the telling got.';
+
+CREATE TABLE private.audit_blocks (
+    organization_id uuid NOT NULL,
+    block integer NOT NULL,
+    first_at timestamp with time zone NOT NULL,
+    first_id uuid NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    last_id uuid NOT NULL,
+    entries integer NOT NULL,
+    CONSTRAINT audit_blocks_entries_check CHECK ((entries > 0))
+);
+
+ALTER TABLE ONLY private.audit_blocks FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.audit_blocks IS 'Stretches of an organization''s audit trail that are complete, numbered from the oldest.';
+
+CREATE TABLE private.audit_counts (
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    kind text NOT NULL,
+    block integer NOT NULL,
+    entries integer NOT NULL,
+    upto bigint NOT NULL
+);
+
+ALTER TABLE ONLY private.audit_counts FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.audit_counts IS 'How many entries of a block are of a person and a kind.';
+
+CREATE TABLE private.audit_files (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    schedule_id uuid NOT NULL,
+    run_at timestamp with time zone NOT NULL,
+    file_name text NOT NULL,
+    storage_key text NOT NULL,
+    token_hash bytea,
+    expires_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT audit_files_token_hash_check CHECK ((octet_length(token_hash) = 32))
+);
+
+ALTER TABLE ONLY private.audit_files FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.audit_files IS 'Files of scheduled exports, for 24 hours.';
+
+CREATE TABLE private.audit_growth (
+    organization_id uuid NOT NULL
+);
+
+ALTER TABLE ONLY private.audit_growth FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.audit_growth IS 'Organizations whose audit trail grew.';
+
+CREATE TABLE private.audit_mark (
+    is_only boolean DEFAULT true NOT NULL,
+    marked_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    marked_xid xid8,
+    settled_at timestamp with time zone,
+    CONSTRAINT audit_mark_is_only_check CHECK (is_only)
+);
+
+ALTER TABLE ONLY private.audit_mark FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.audit_mark IS 'Up to which moment the audit trail is complete, whatever transactions are open.';
+
+CREATE TABLE private.backup_codes (
+    user_id uuid NOT NULL,
+    "position" smallint NOT NULL,
+    code_hash bytea NOT NULL,
+    used_at timestamp with time zone,
+    CONSTRAINT backup_codes_code_hash_check CHECK ((octet_length(code_hash) = 32)),
+    CONSTRAINT backup_codes_position_check CHECK ((("position" >= 1) AND ("position" <= 10)))
+);
+
+ALTER TABLE ONLY private.backup_codes FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.backup_codes IS 'Codes on paper, as keyed hashes; each works once in the place of a code of the app.';
+
+CREATE TABLE private.compliance_files (
+    document_id uuid NOT NULL,
+    content bytea NOT NULL
+);
+
+ALTER TABLE ONLY private.compliance_files FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.compliance_files IS 'What a compliance document says; it leaves through signed links only.';
 
 CREATE TABLE private.credentials (
     user_id uuid NOT NULL,
@@ -934,6 +1311,104 @@ CREATE TABLE private.installation (
 ALTER TABLE ONLY private.installation FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.installation IS 'Declared by server and worker at their start; see private.declare_installation.';
 
+CREATE TABLE private.integration_calls (
+    id bigint NOT NULL,
+    integration_id uuid,
+    connector_id uuid,
+    tool text NOT NULL,
+    client text NOT NULL,
+    session text NOT NULL,
+    is_ok boolean NOT NULL,
+    ms integer NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT integration_calls_ms_check CHECK ((ms >= 0)),
+    CONSTRAINT integration_calls_owner_check CHECK ((num_nonnulls(integration_id, connector_id) = 1)),
+    CONSTRAINT integration_calls_texts_check CHECK ((((char_length(tool) >= 1) AND (char_length(tool) <= 100)) AND ((char_length(client) >= 1) AND (char_length(client) <= 100)) AND ((char_length(session) >= 1) AND (char_length(session) <= 100))))
+);
+
+ALTER TABLE ONLY private.integration_calls FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.integration_calls IS 'Each request that went to a provider or an MCP server, for the numbers of the last seven days.';
+ALTER TABLE private.integration_calls ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME private.integration_calls_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE private.integration_logs (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    integration_id uuid,
+    connector_id uuid,
+    level text NOT NULL,
+    message text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT integration_logs_level_check CHECK ((level = ANY (ARRAY['info'::text, 'warning'::text, 'error'::text]))),
+    CONSTRAINT integration_logs_message_check CHECK (((char_length(message) >= 1) AND (char_length(message) <= 500))),
+    CONSTRAINT integration_logs_owner_check CHECK ((num_nonnulls(integration_id, connector_id) = 1))
+);
+
+ALTER TABLE ONLY private.integration_logs FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.integration_logs IS 'What happened to an integration or a connector, in words for people; 30 days.';
+
+CREATE TABLE private.integration_revocations (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    provider text NOT NULL,
+    sealed text NOT NULL,
+    tries smallint DEFAULT 0 NOT NULL,
+    lease_token uuid,
+    lease_until timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY private.integration_revocations FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.integration_revocations IS 'Tokens that a provider is still to be told of; gone with the answer, or after the last try.';
+
+CREATE TABLE private.integration_secrets (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    integration_id uuid,
+    connector_id uuid,
+    sealed text NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    webhook_id uuid,
+    CONSTRAINT integration_secrets_owner_check CHECK ((num_nonnulls(integration_id, connector_id, webhook_id) = 1)),
+    CONSTRAINT integration_secrets_sealed_check CHECK (((sealed ~ '^v1\.[0-9a-f]{8}\.[A-Za-z0-9_-]+$'::text) AND (octet_length(sealed) <= 262144)))
+);
+
+ALTER TABLE ONLY private.integration_secrets FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.integration_secrets IS 'Tokens, keys and headers of integrations and connectors, sealed by the server.';
+
+CREATE TABLE private.integration_states (
+    state_hash bytea NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    provider text NOT NULL,
+    scopes text[] NOT NULL,
+    config jsonb,
+    redirect_uri text,
+    sealed text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    CONSTRAINT integration_states_redirect_uri_check CHECK ((char_length(redirect_uri) <= 2048)),
+    CONSTRAINT integration_states_sealed_check CHECK ((octet_length(sealed) <= 4096)),
+    CONSTRAINT integration_states_state_hash_check CHECK ((octet_length(state_hash) = 32))
+);
+
+ALTER TABLE ONLY private.integration_states FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.integration_states IS 'OAuth states of integrations, by their digest: single use, ten minutes.';
+
+CREATE TABLE private.ip_warnings (
+    subject_id uuid NOT NULL,
+    address inet NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY private.ip_warnings FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.ip_warnings IS 'One row a session (or key) and address outside the allow-list that was noted; kept 90 days.';
+
 CREATE TABLE private.login_failures (
     email_digest bytea NOT NULL,
     failed_at timestamp with time zone[] DEFAULT '{}'::timestamp with time zone[] NOT NULL,
@@ -947,24 +1422,6 @@ WITH (fillfactor='70');
 
 ALTER TABLE ONLY private.login_failures FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.login_failures IS 'The lock-out of contract 40, 1.9; shared by all server processes.';
-
-CREATE TABLE private.login_history (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    user_id uuid NOT NULL,
-    session_id uuid,
-    method text NOT NULL,
-    status text NOT NULL,
-    reason text,
-    client_ip text,
-    user_agent text,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT login_history_failed_has_reason CHECK (((status = 'success'::text) OR (reason IS NOT NULL))),
-    CONSTRAINT login_history_method_check CHECK ((method = ANY (ARRAY['password'::text, 'sso'::text, 'magic_link'::text, 'signup'::text]))),
-    CONSTRAINT login_history_status_check CHECK ((status = ANY (ARRAY['success'::text, 'failed'::text])))
-);
-
-ALTER TABLE ONLY private.login_history FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.login_history IS 'Sign-ins and failed attempts of people who exist.';
 
 CREATE TABLE private.mails (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1000,6 +1457,53 @@ CREATE TABLE private.notification_keys (
 ALTER TABLE ONLY private.notification_keys FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.notification_keys IS 'What somebody was told, or mailed, already: a retried job cannot do it twice. Kept 180 days.';
 
+CREATE TABLE private.oauth_states (
+    state_hash bytea NOT NULL,
+    provider text NOT NULL,
+    redirect_uri text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    CONSTRAINT oauth_states_provider_check CHECK ((provider = ANY (ARRAY['google'::text, 'github'::text]))),
+    CONSTRAINT oauth_states_redirect_uri_check CHECK (((char_length(redirect_uri) >= 1) AND (char_length(redirect_uri) <= 2000))),
+    CONSTRAINT oauth_states_state_hash_check CHECK ((octet_length(state_hash) = 32))
+);
+
+ALTER TABLE ONLY private.oauth_states FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.oauth_states IS 'SHA-256 of the state of sign-ins at a provider, with what they began with; used once.';
+
+CREATE TABLE private.password_history (
+    id bigint NOT NULL,
+    user_id uuid NOT NULL,
+    password_hash text NOT NULL,
+    replaced_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY private.password_history FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.password_history IS 'The last 24 earlier passwords of a person, as argon2id PHC strings.';
+ALTER TABLE private.password_history ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME private.password_history_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE private.pictures (
+    name text NOT NULL,
+    user_id uuid NOT NULL,
+    content_type text NOT NULL,
+    content bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT pictures_content_check CHECK (((octet_length(content) >= 1) AND (octet_length(content) <= 2097152))),
+    CONSTRAINT pictures_content_type_check CHECK ((content_type = ANY (ARRAY['image/jpeg'::text, 'image/png'::text]))),
+    CONSTRAINT pictures_name_check CHECK ((name ~ '^[0-9a-f]{64}$'::text))
+);
+
+ALTER TABLE ONLY private.pictures FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.pictures IS 'Uploaded pictures of people, one each.';
+
 CREATE TABLE private.project_counters (
     organization_id uuid NOT NULL,
     privacy text NOT NULL,
@@ -1016,6 +1520,21 @@ WITH (fillfactor='50');
 
 ALTER TABLE ONLY private.project_counters FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.project_counters IS 'Numbers of projects per organization and privacy, moved by a trigger on public.projects.';
+
+CREATE TABLE private.project_invitations (
+    member_id uuid NOT NULL,
+    token_hash bytea NOT NULL,
+    message text,
+    mail_id uuid,
+    sent_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    resent_at timestamp with time zone[] DEFAULT '{}'::timestamp with time zone[] NOT NULL,
+    CONSTRAINT project_invitations_message_check CHECK (((char_length(message) >= 1) AND (char_length(message) <= 1000))),
+    CONSTRAINT project_invitations_resent_at_check CHECK ((cardinality(resent_at) <= 5)),
+    CONSTRAINT project_invitations_token_hash_check CHECK ((octet_length(token_hash) = 32))
+);
+
+ALTER TABLE ONLY private.project_invitations FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.project_invitations IS 'Token, message and sendings of an invitation to a project, one row a member who was invited by mail.';
 
 CREATE TABLE private.project_webhook_secrets (
     project_id uuid NOT NULL,
@@ -1150,6 +1669,19 @@ CREATE TABLE private.reflex_secrets (
 ALTER TABLE ONLY private.reflex_secrets FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.reflex_secrets IS 'What signs the deliveries of a webhook, sealed by the server.';
 
+CREATE TABLE private.remembered_devices (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    token_hash bytea NOT NULL,
+    user_agent text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_used_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT remembered_devices_token_hash_check CHECK ((octet_length(token_hash) = 32))
+);
+
+ALTER TABLE ONLY private.remembered_devices FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.remembered_devices IS 'Devices on which a password is enough for some days. How many is asked of the policy at each sign-in.';
+
 CREATE TABLE private.repository_checks (
     user_id uuid NOT NULL,
     url text NOT NULL,
@@ -1186,6 +1718,45 @@ CREATE TABLE private.sealed_answers (
 ALTER TABLE ONLY private.sealed_answers FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.sealed_answers IS 'Encrypted answers of public sign-in routes, kept 24 hours.';
 
+CREATE TABLE private.second_factor_challenges (
+    token_hash bytea NOT NULL,
+    user_id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    method text NOT NULL,
+    provider_issuer text,
+    provider_key text,
+    tries smallint DEFAULT 0 NOT NULL,
+    used_at timestamp with time zone,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT second_factor_challenges_method_check CHECK ((method = ANY (ARRAY['password'::text, 'sso'::text, 'magic_link'::text]))),
+    CONSTRAINT second_factor_challenges_token_hash_check CHECK ((octet_length(token_hash) = 32))
+);
+
+ALTER TABLE ONLY private.second_factor_challenges FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.second_factor_challenges IS 'Tokens with which a second factor may be shown: five minutes, five tries, stored hashed.';
+
+CREATE TABLE private.second_factor_setups (
+    user_id uuid NOT NULL,
+    sealed_secret text NOT NULL,
+    tries smallint DEFAULT 0 NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT second_factor_setups_sealed_secret_check CHECK (((sealed_secret ~~ 'v1.%'::text) AND (char_length(sealed_secret) <= 500)))
+);
+
+ALTER TABLE ONLY private.second_factor_setups FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.second_factor_setups IS 'Secrets that wait for their first code, for ten minutes.';
+
+CREATE TABLE private.second_factors (
+    user_id uuid NOT NULL,
+    sealed_secret text NOT NULL,
+    last_step bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT second_factors_sealed_secret_check CHECK (((sealed_secret ~~ 'v1.%'::text) AND (char_length(sealed_secret) <= 500)))
+);
+
+ALTER TABLE ONLY private.second_factors FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.second_factors IS 'Secrets of authenticator apps, sealed outside the database. A row means that the second factor is on.';
+
 CREATE TABLE private.signing_keys (
     is_only boolean DEFAULT true NOT NULL,
     pem text NOT NULL,
@@ -1204,6 +1775,20 @@ CREATE TABLE private.told_completions (
 
 ALTER TABLE ONLY private.told_completions FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.told_completions IS 'To whom which completed run was told in the snapshot of a socket.';
+
+CREATE TABLE private.unit_leases (
+    id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    period date NOT NULL,
+    day date NOT NULL,
+    units bigint NOT NULL,
+    renewed_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT unit_leases_units_check CHECK ((units >= 0))
+)
+WITH (fillfactor='50');
+
+ALTER TABLE ONLY private.unit_leases FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.unit_leases IS 'Units of api_calls that a server process has taken and not used yet.';
 
 CREATE TABLE private.unsubscribe_key (
     is_only boolean DEFAULT true NOT NULL,
@@ -1224,25 +1809,41 @@ ALTER TABLE ONLY private.zones FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.zones IS 'IANA names that this Postgres can convert, links included.';
 COMMENT ON COLUMN private.zones.used IS 'The name to give to Postgres.';
 
-CREATE TABLE public.audit_log (
+CREATE TABLE public.api_keys (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     organization_id uuid NOT NULL,
-    user_id uuid,
-    event_type text NOT NULL,
-    event_category text GENERATED ALWAYS AS (split_part(event_type, '.'::text, 1)) STORED NOT NULL,
-    description text NOT NULL,
-    metadata jsonb,
-    changes jsonb,
-    ip_address text,
-    session_id uuid,
-    request_id text,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT audit_log_category_check CHECK ((split_part(event_type, '.'::text, 1) = ANY (ARRAY['user'::text, 'context'::text, 'team'::text, 'security'::text, 'integration'::text, 'system'::text]))),
-    CONSTRAINT audit_log_changes_check CHECK (((changes IS NULL) OR (jsonb_typeof(changes) = 'array'::text)))
-);
+    user_id uuid NOT NULL,
+    name text NOT NULL,
+    environment text NOT NULL,
+    prefix text NOT NULL,
+    key_hash bytea NOT NULL,
+    scopes text[] NOT NULL,
+    scope text GENERATED ALWAYS AS (
+CASE
+    WHEN ('admin'::text = ANY (scopes)) THEN 'admin'::text
+    WHEN ('write'::text = ANY (scopes)) THEN 'write'::text
+    ELSE 'read'::text
+END) STORED NOT NULL,
+    expires_at timestamp with time zone,
+    usage_count bigint DEFAULT 0 NOT NULL,
+    last_used_at timestamp with time zone,
+    recorded_on date,
+    revoked_at timestamp with time zone,
+    revoked_reason text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT api_keys_environment_check CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
+    CONSTRAINT api_keys_key_hash_check CHECK ((octet_length(key_hash) = 32)),
+    CONSTRAINT api_keys_name_check CHECK (((char_length(name) >= 3) AND (char_length(name) <= 100))),
+    CONSTRAINT api_keys_prefix_check CHECK ((char_length(prefix) = 20)),
+    CONSTRAINT api_keys_revoked_has_reason CHECK (((revoked_at IS NULL) = (revoked_reason IS NULL))),
+    CONSTRAINT api_keys_revoked_reason_check CHECK ((revoked_reason = ANY (ARRAY['revoked'::text, 'membership_ended'::text]))),
+    CONSTRAINT api_keys_scopes_check CHECK ((((cardinality(scopes) >= 1) AND (cardinality(scopes) <= 3)) AND (scopes <@ ARRAY['read'::text, 'write'::text, 'admin'::text]))),
+    CONSTRAINT api_keys_usage_count_check CHECK ((usage_count >= 0))
+)
+WITH (fillfactor='70');
 
-ALTER TABLE ONLY public.audit_log FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.audit_log IS 'The audit trail (contract 40, section 7). No role may change or delete a row; only retention and erasure functions do.';
+ALTER TABLE ONLY public.api_keys FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.api_keys IS 'Keys with which programs act as a member of an organization. Revoked ones stay for 90 days.';
 
 CREATE TABLE public.chunk_terms (
     organization_id uuid NOT NULL,
@@ -1532,6 +2133,20 @@ CREATE VIEW public.usage_trend WITH (security_invoker='true') AS
           WHERE (usage_counters.day > '1970-01-01'::date)) d
   GROUP BY d.organization_id, d.metric, d.day;
 COMMENT ON VIEW public.usage_trend IS 'Units a UTC day, the running one included; for storage the bytes after the last change of the day.';
+
+CREATE TABLE public.user_settings (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    key text NOT NULL,
+    value jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT user_settings_key_check CHECK (((key ~ '^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$'::text) AND (char_length(key) <= 255))),
+    CONSTRAINT user_settings_value_check CHECK (((jsonb_typeof(value) = ANY (ARRAY['string'::text, 'number'::text, 'boolean'::text, 'array'::text, 'object'::text])) AND (octet_length((value)::text) <= 65536)))
+);
+
+ALTER TABLE ONLY public.user_settings FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.user_settings IS 'Settings of a person, by key; those of the profile are columns of public.users.';
 ALTER TABLE ONLY jobs.dead_letters
     ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (job_id);
 ALTER TABLE ONLY jobs.stored_jobs
@@ -1540,8 +2155,24 @@ ALTER TABLE ONLY jobs.queue_floor
     ADD CONSTRAINT queue_floor_pkey PRIMARY KEY (is_only);
 ALTER TABLE ONLY jobs.unique_keys
     ADD CONSTRAINT unique_keys_pkey PRIMARY KEY (key);
+ALTER TABLE ONLY private.account_tokens
+    ADD CONSTRAINT account_tokens_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.announcements
     ADD CONSTRAINT announcements_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.audit_blocks
+    ADD CONSTRAINT audit_blocks_pkey PRIMARY KEY (organization_id, block);
+ALTER TABLE ONLY private.audit_counts
+    ADD CONSTRAINT audit_counts_pkey PRIMARY KEY (organization_id, user_id, kind, block) INCLUDE (entries, upto);
+ALTER TABLE ONLY private.audit_files
+    ADD CONSTRAINT audit_files_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.audit_files
+    ADD CONSTRAINT audit_files_run_key UNIQUE (schedule_id, run_at);
+ALTER TABLE ONLY private.audit_mark
+    ADD CONSTRAINT audit_mark_pkey PRIMARY KEY (is_only);
+ALTER TABLE ONLY private.backup_codes
+    ADD CONSTRAINT backup_codes_pkey PRIMARY KEY (user_id, "position");
+ALTER TABLE ONLY private.compliance_files
+    ADD CONSTRAINT compliance_files_pkey PRIMARY KEY (document_id);
 ALTER TABLE ONLY private.connection_states
     ADD CONSTRAINT connection_states_pkey PRIMARY KEY (state_hash);
 ALTER TABLE ONLY private.credentials
@@ -1566,6 +2197,24 @@ ALTER TABLE ONLY private.identities
     ADD CONSTRAINT identities_pkey PRIMARY KEY (issuer, subject);
 ALTER TABLE ONLY private.installation
     ADD CONSTRAINT installation_pkey PRIMARY KEY (key);
+ALTER TABLE ONLY private.integration_calls
+    ADD CONSTRAINT integration_calls_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.integration_logs
+    ADD CONSTRAINT integration_logs_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.integration_revocations
+    ADD CONSTRAINT integration_revocations_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.integration_secrets
+    ADD CONSTRAINT integration_secrets_connector_id_key UNIQUE (connector_id);
+ALTER TABLE ONLY private.integration_secrets
+    ADD CONSTRAINT integration_secrets_integration_id_key UNIQUE (integration_id);
+ALTER TABLE ONLY private.integration_secrets
+    ADD CONSTRAINT integration_secrets_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.integration_secrets
+    ADD CONSTRAINT integration_secrets_webhook_id_key UNIQUE (webhook_id);
+ALTER TABLE ONLY private.integration_states
+    ADD CONSTRAINT integration_states_pkey PRIMARY KEY (state_hash);
+ALTER TABLE ONLY private.ip_warnings
+    ADD CONSTRAINT ip_warnings_pkey PRIMARY KEY (subject_id, address);
 ALTER TABLE ONLY private.login_failures
     ADD CONSTRAINT login_failures_pkey PRIMARY KEY (email_digest);
 ALTER TABLE ONLY private.login_history
@@ -1576,8 +2225,16 @@ ALTER TABLE ONLY private.notification_keys
     ADD CONSTRAINT notification_keys_pkey PRIMARY KEY (user_id, dedupe_key);
 ALTER TABLE ONLY private.notification_mails
     ADD CONSTRAINT notification_mails_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.oauth_states
+    ADD CONSTRAINT oauth_states_pkey PRIMARY KEY (state_hash);
+ALTER TABLE ONLY private.password_history
+    ADD CONSTRAINT password_history_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.pictures
+    ADD CONSTRAINT pictures_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY private.project_counters
     ADD CONSTRAINT project_counters_pkey PRIMARY KEY (organization_id, privacy, slot);
+ALTER TABLE ONLY private.project_invitations
+    ADD CONSTRAINT project_invitations_pkey PRIMARY KEY (member_id);
 ALTER TABLE ONLY private.project_webhook_secrets
     ADD CONSTRAINT project_webhook_secrets_pkey PRIMARY KEY (project_id);
 ALTER TABLE ONLY private.provider_keys
@@ -1604,28 +2261,56 @@ ALTER TABLE ONLY private.reflex_secrets
     ADD CONSTRAINT reflex_secrets_pkey PRIMARY KEY (reflex_id);
 ALTER TABLE ONLY private.refresh_tokens
     ADD CONSTRAINT refresh_tokens_pkey PRIMARY KEY (token_hash);
+ALTER TABLE ONLY private.remembered_devices
+    ADD CONSTRAINT remembered_devices_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.repository_checks
     ADD CONSTRAINT repository_checks_pkey PRIMARY KEY (user_id, url);
 ALTER TABLE ONLY private.schedules
     ADD CONSTRAINT schedules_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY private.sealed_answers
     ADD CONSTRAINT sealed_answers_pkey PRIMARY KEY (key_digest);
+ALTER TABLE ONLY private.second_factor_challenges
+    ADD CONSTRAINT second_factor_challenges_pkey PRIMARY KEY (token_hash);
+ALTER TABLE ONLY private.second_factor_setups
+    ADD CONSTRAINT second_factor_setups_pkey PRIMARY KEY (user_id);
+ALTER TABLE ONLY private.second_factors
+    ADD CONSTRAINT second_factors_pkey PRIMARY KEY (user_id);
 ALTER TABLE ONLY private.sessions
     ADD CONSTRAINT sessions_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.signing_keys
     ADD CONSTRAINT signing_keys_pkey PRIMARY KEY (is_only);
 ALTER TABLE ONLY private.told_completions
     ADD CONSTRAINT told_completions_pkey PRIMARY KEY (user_id, project_id);
+ALTER TABLE ONLY private.unit_leases
+    ADD CONSTRAINT unit_leases_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.unsubscribe_key
     ADD CONSTRAINT unsubscribe_key_pkey PRIMARY KEY (is_only);
 ALTER TABLE ONLY private.zones
     ADD CONSTRAINT zones_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.audit_filters
+    ADD CONSTRAINT audit_filters_pkey PRIMARY KEY (id);
+ALTER TABLE public.audit_filters
+    ADD CONSTRAINT audit_filters_rules CHECK (private.assert_audit_filters_row(audit_filters.*));
 ALTER TABLE ONLY public.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.audit_schedules
+    ADD CONSTRAINT audit_schedules_organization_id_id_key UNIQUE (organization_id, id);
+ALTER TABLE ONLY public.audit_schedules
+    ADD CONSTRAINT audit_schedules_pkey PRIMARY KEY (id);
+ALTER TABLE public.audit_schedules
+    ADD CONSTRAINT audit_schedules_rules CHECK (private.assert_audit_schedules_row(audit_schedules.*));
 ALTER TABLE ONLY public.chunk_terms
     ADD CONSTRAINT chunk_terms_pkey PRIMARY KEY (organization_id, run_id, chunk_id);
 ALTER TABLE ONLY public.chunks
     ADD CONSTRAINT chunks_pkey PRIMARY KEY (organization_id, run_id, id);
+ALTER TABLE ONLY public.compliance_documents
+    ADD CONSTRAINT compliance_documents_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.compliance_frameworks
+    ADD CONSTRAINT compliance_frameworks_pkey PRIMARY KEY (framework);
+ALTER TABLE ONLY public.connectors
+    ADD CONSTRAINT connectors_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.graph_links
@@ -1642,6 +2327,16 @@ ALTER TABLE ONLY public.ingestion_runs
     ADD CONSTRAINT ingestion_runs_organization_id_project_id_id_key UNIQUE (organization_id, project_id, id);
 ALTER TABLE ONLY public.ingestion_runs
     ADD CONSTRAINT ingestion_runs_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.integration_apps
+    ADD CONSTRAINT integration_apps_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.integrations
+    ADD CONSTRAINT integrations_organization_id_provider_key UNIQUE (organization_id, provider);
+ALTER TABLE ONLY public.integrations
+    ADD CONSTRAINT integrations_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.ip_allow_list_entries
+    ADD CONSTRAINT ip_allow_list_entries_pkey PRIMARY KEY (id);
+ALTER TABLE public.ip_allow_list_entries
+    ADD CONSTRAINT ip_allow_list_entries_rules CHECK (private.assert_ip_allow_list_entries_row(ip_allow_list_entries.*));
 ALTER TABLE ONLY public.memberships
     ADD CONSTRAINT memberships_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.model_aliases
@@ -1708,6 +2403,10 @@ ALTER TABLE ONLY public.run_files
     ADD CONSTRAINT run_files_pkey PRIMARY KEY (organization_id, run_id, id);
 ALTER TABLE ONLY public.schema_version
     ADD CONSTRAINT schema_version_pkey PRIMARY KEY (version);
+ALTER TABLE ONLY public.security_policies
+    ADD CONSTRAINT security_policies_pkey PRIMARY KEY (organization_id);
+ALTER TABLE public.security_policies
+    ADD CONSTRAINT security_policies_rules CHECK (private.assert_security_policies_row(security_policies.*));
 ALTER TABLE ONLY public.skill_executions
     ADD CONSTRAINT skill_executions_pkey PRIMARY KEY (id);
 ALTER TABLE public.skill_executions
@@ -1734,8 +2433,16 @@ ALTER TABLE ONLY public.usage_counters
     ADD CONSTRAINT usage_counters_pkey PRIMARY KEY (organization_id, metric, period, slot);
 ALTER TABLE ONLY public.usage_days
     ADD CONSTRAINT usage_days_pkey PRIMARY KEY (organization_id, metric, day);
+ALTER TABLE ONLY public.user_settings
+    ADD CONSTRAINT user_settings_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.webhook_deliveries
+    ADD CONSTRAINT webhook_deliveries_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.webhooks
+    ADD CONSTRAINT webhooks_organization_id_id_key UNIQUE (organization_id, id);
+ALTER TABLE ONLY public.webhooks
+    ADD CONSTRAINT webhooks_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.worktree_branches
     ADD CONSTRAINT worktree_branches_pkey PRIMARY KEY (id);
 ALTER TABLE public.worktree_branches
@@ -1751,8 +2458,18 @@ ALTER TABLE public.worktrees
 CREATE INDEX dead_letters_died_at_idx ON jobs.dead_letters USING btree (died_at DESC);
 CREATE INDEX gue_jobs_queue_order_idx ON jobs.stored_jobs USING btree (queue, run_at, priority, job_id);
 CREATE INDEX unique_keys_job_id_idx ON jobs.unique_keys USING btree (job_id);
+CREATE INDEX account_tokens_expires_at_idx ON private.account_tokens USING btree (expires_at);
+CREATE UNIQUE INDEX account_tokens_token_hash_key ON private.account_tokens USING btree (token_hash);
+CREATE INDEX account_tokens_user_id_idx ON private.account_tokens USING btree (user_id, purpose, created_at DESC);
 CREATE INDEX announcements_created_by_idx ON private.announcements USING btree (created_by);
 CREATE INDEX announcements_organization_id_idx ON private.announcements USING btree (organization_id);
+CREATE INDEX audit_blocks_organization_id_first_at_idx ON private.audit_blocks USING btree (organization_id, first_at);
+CREATE INDEX audit_blocks_organization_id_last_at_idx ON private.audit_blocks USING btree (organization_id, last_at);
+CREATE INDEX audit_counts_organization_id_block_idx ON private.audit_counts USING btree (organization_id, block);
+CREATE INDEX audit_files_expires_at_idx ON private.audit_files USING btree (expires_at);
+CREATE INDEX audit_files_organization_id_idx ON private.audit_files USING btree (organization_id, schedule_id);
+CREATE INDEX audit_files_storage_key_idx ON private.audit_files USING btree (storage_key);
+CREATE INDEX audit_growth_organization_id_idx ON private.audit_growth USING btree (organization_id);
 CREATE INDEX connection_states_expires_at_idx ON private.connection_states USING btree (expires_at);
 CREATE INDEX connection_states_organization_id_project_id_idx ON private.connection_states USING btree (organization_id, project_id);
 CREATE INDEX connection_states_user_id_idx ON private.connection_states USING btree (user_id, created_at DESC);
@@ -1765,18 +2482,36 @@ CREATE INDEX event_rooms_updated_at_idx ON private.event_rooms USING btree (upda
 CREATE UNIQUE INDEX git_connections_token_id_key ON private.git_connections USING btree (token_id);
 CREATE INDEX idempotency_keys_created_at_idx ON private.idempotency_keys USING btree (created_at);
 CREATE INDEX identities_user_id_idx ON private.identities USING btree (user_id);
+CREATE INDEX integration_calls_connector_id_idx ON private.integration_calls USING btree (connector_id, created_at) WHERE (connector_id IS NOT NULL);
+CREATE INDEX integration_calls_created_at_idx ON private.integration_calls USING brin (created_at);
+CREATE INDEX integration_calls_integration_id_idx ON private.integration_calls USING btree (integration_id, created_at) WHERE (integration_id IS NOT NULL);
+CREATE INDEX integration_logs_connector_id_idx ON private.integration_logs USING btree (connector_id, created_at DESC, id DESC) WHERE (connector_id IS NOT NULL);
+CREATE INDEX integration_logs_created_at_idx ON private.integration_logs USING brin (created_at);
+CREATE INDEX integration_logs_integration_id_idx ON private.integration_logs USING btree (integration_id, created_at DESC, id DESC) WHERE (integration_id IS NOT NULL);
+CREATE INDEX integration_revocations_lease_until_idx ON private.integration_revocations USING btree (lease_until) WHERE (lease_until IS NOT NULL);
+CREATE INDEX integration_states_expires_at_idx ON private.integration_states USING btree (expires_at);
+CREATE INDEX integration_states_organization_id_user_id_idx ON private.integration_states USING btree (organization_id, user_id, created_at);
+CREATE INDEX integration_states_provider_idx ON private.integration_states USING btree (provider);
+CREATE INDEX integration_states_user_id_idx ON private.integration_states USING btree (user_id);
+CREATE INDEX ip_warnings_created_at_idx ON private.ip_warnings USING btree (created_at);
 CREATE INDEX login_failures_updated_at_idx ON private.login_failures USING btree (updated_at);
 CREATE INDEX login_history_created_at_idx ON private.login_history USING btree (created_at);
 CREATE INDEX login_history_session_id_idx ON private.login_history USING btree (session_id);
 CREATE INDEX login_history_user_id_created_at_idx ON private.login_history USING btree (user_id, created_at DESC);
 CREATE INDEX mails_created_at_idx ON private.mails USING btree (created_at);
 CREATE INDEX mails_organization_id_idx ON private.mails USING btree (organization_id);
+CREATE INDEX mails_to_address_created_at_idx ON private.mails USING btree (to_address, created_at DESC);
 CREATE INDEX mails_user_id_kind_created_at_idx ON private.mails USING btree (user_id, kind, created_at DESC);
 CREATE INDEX notification_keys_created_at_idx ON private.notification_keys USING brin (created_at);
 CREATE INDEX notification_mails_done_at_idx ON private.notification_mails USING btree (done_at) WHERE (done_at IS NOT NULL);
 CREATE INDEX notification_mails_organization_id_idx ON private.notification_mails USING btree (organization_id) WHERE (organization_id IS NOT NULL);
 CREATE INDEX notification_mails_user_id_idx ON private.notification_mails USING btree (user_id, due_at);
 CREATE INDEX notification_mails_waiting_idx ON private.notification_mails USING btree (due_at) WHERE (done_at IS NULL);
+CREATE INDEX oauth_states_expires_at_idx ON private.oauth_states USING btree (expires_at);
+CREATE INDEX password_history_user_id_id_idx ON private.password_history USING btree (user_id, id);
+CREATE UNIQUE INDEX pictures_user_id_key ON private.pictures USING btree (user_id);
+CREATE INDEX project_invitations_mail_id_idx ON private.project_invitations USING btree (mail_id) WHERE (mail_id IS NOT NULL);
+CREATE UNIQUE INDEX project_invitations_token_hash_key ON private.project_invitations USING btree (token_hash);
 CREATE INDEX provider_keys_set_by_idx ON private.provider_keys USING btree (set_by);
 CREATE INDEX provider_tokens_ending_idx ON private.provider_tokens USING btree (updated_at) WHERE (state = 'ending'::text);
 CREATE INDEX rate_counters_window_start_idx ON private.rate_counters USING btree (window_start);
@@ -1789,19 +2524,44 @@ CREATE INDEX realtime_watchers_node_id_idx ON private.realtime_watchers USING bt
 CREATE INDEX reflex_deliveries_created_at_idx ON private.reflex_deliveries USING btree (created_at);
 CREATE INDEX refresh_tokens_expires_at_idx ON private.refresh_tokens USING btree (expires_at);
 CREATE INDEX refresh_tokens_session_id_idx ON private.refresh_tokens USING btree (session_id);
+CREATE UNIQUE INDEX remembered_devices_token_hash_key ON private.remembered_devices USING btree (token_hash);
+CREATE INDEX remembered_devices_user_id_created_at_idx ON private.remembered_devices USING btree (user_id, created_at);
 CREATE INDEX repository_checks_checked_at_idx ON private.repository_checks USING btree (checked_at);
 CREATE INDEX sealed_answers_created_at_idx ON private.sealed_answers USING btree (created_at);
+CREATE INDEX second_factor_challenges_expires_at_idx ON private.second_factor_challenges USING btree (expires_at);
+CREATE INDEX second_factor_challenges_organization_id_idx ON private.second_factor_challenges USING btree (organization_id);
+CREATE INDEX second_factor_challenges_user_id_idx ON private.second_factor_challenges USING btree (user_id);
+CREATE INDEX second_factor_setups_expires_at_idx ON private.second_factor_setups USING btree (expires_at);
 CREATE UNIQUE INDEX sessions_issuer_external_key_key ON private.sessions USING btree (issuer, external_key) WHERE ((external_key IS NOT NULL) AND (revoked_at IS NULL));
 CREATE INDEX sessions_issuer_external_key_revoked_at_idx ON private.sessions USING btree (issuer, external_key, revoked_at DESC) WHERE (external_key IS NOT NULL);
 CREATE INDEX sessions_organization_id_idx ON private.sessions USING btree (organization_id);
+CREATE INDEX sessions_provider_key_idx ON private.sessions USING btree (provider_issuer, provider_key) WHERE (provider_key IS NOT NULL);
 CREATE INDEX sessions_successor_id_idx ON private.sessions USING btree (successor_id) WHERE (successor_id IS NOT NULL);
 CREATE INDEX sessions_user_id_idx ON private.sessions USING btree (user_id);
 CREATE INDEX told_completions_project_id_idx ON private.told_completions USING btree (project_id);
+CREATE INDEX unit_leases_organization_id_idx ON private.unit_leases USING btree (organization_id);
+CREATE INDEX unit_leases_renewed_at_idx ON private.unit_leases USING btree (renewed_at);
+CREATE UNIQUE INDEX api_keys_key_hash_key ON public.api_keys USING btree (key_hash);
+CREATE INDEX api_keys_organization_id_idx ON public.api_keys USING btree (organization_id);
+CREATE INDEX api_keys_organization_id_user_id_created_at_idx ON public.api_keys USING btree (organization_id, user_id, created_at DESC, id DESC) WHERE (revoked_at IS NULL);
+CREATE INDEX api_keys_revoked_at_idx ON public.api_keys USING btree (revoked_at) WHERE (revoked_at IS NOT NULL);
+CREATE INDEX api_keys_user_id_idx ON public.api_keys USING btree (user_id);
+CREATE INDEX audit_filters_organization_id_idx ON public.audit_filters USING btree (organization_id, created_at);
+CREATE INDEX audit_filters_user_id_idx ON public.audit_filters USING btree (user_id);
 CREATE INDEX audit_log_organization_id_created_at_idx ON public.audit_log USING btree (organization_id, created_at DESC, id DESC);
+CREATE INDEX audit_log_organization_id_event_category_idx ON public.audit_log USING btree (organization_id, event_category, created_at DESC, id DESC);
+CREATE INDEX audit_log_organization_id_event_type_idx ON public.audit_log USING btree (organization_id, event_type, created_at DESC, id DESC);
+CREATE INDEX audit_log_organization_id_user_id_idx ON public.audit_log USING btree (organization_id, user_id, created_at DESC, id DESC);
 CREATE INDEX audit_log_user_id_idx ON public.audit_log USING btree (user_id);
+CREATE INDEX audit_schedules_next_run_at_idx ON public.audit_schedules USING btree (next_run_at);
+CREATE INDEX audit_schedules_organization_id_idx ON public.audit_schedules USING btree (organization_id, created_at);
+CREATE INDEX audit_schedules_user_id_idx ON public.audit_schedules USING btree (user_id);
 CREATE INDEX chunk_terms_run_id_terms_idx ON public.chunk_terms USING gin (run_id, terms) WITH (gin_pending_list_limit='32768');
 CREATE UNIQUE INDEX chunks_file_position_key ON public.chunks USING btree (organization_id, run_id, file_id, "position");
 CREATE INDEX chunks_reference_of_idx ON public.chunks USING btree (organization_id, run_id, reference_of) WHERE (reference_of IS NOT NULL);
+CREATE INDEX compliance_documents_framework_idx ON public.compliance_documents USING btree (framework, name, id);
+CREATE INDEX connectors_created_by_idx ON public.connectors USING btree (created_by) WHERE (created_by IS NOT NULL);
+CREATE INDEX connectors_organization_id_idx ON public.connectors USING btree (organization_id, created_at, id);
 CREATE INDEX events_room_id_idx ON public.events USING btree (room, id);
 CREATE INDEX graph_links_to_id_idx ON public.graph_links USING btree (organization_id, run_id, to_id);
 CREATE INDEX graph_nodes_file_id_idx ON public.graph_nodes USING btree (organization_id, run_id, file_id);
@@ -1817,6 +2577,11 @@ CREATE INDEX ingestion_runs_organization_id_project_id_started_at_idx ON public.
 CREATE INDEX ingestion_runs_parent_idx ON public.ingestion_runs USING btree (organization_id, project_id, parent_run_id) WHERE (parent_run_id IS NOT NULL);
 CREATE INDEX ingestion_runs_project_id_created_at_idx ON public.ingestion_runs USING btree (project_id, created_at DESC, id DESC);
 CREATE INDEX ingestion_runs_started_by_idx ON public.ingestion_runs USING btree (started_by);
+CREATE INDEX integrations_connected_by_idx ON public.integrations USING btree (connected_by) WHERE (connected_by IS NOT NULL);
+CREATE INDEX integrations_provider_idx ON public.integrations USING btree (provider);
+CREATE INDEX integrations_sync_lease_until_idx ON public.integrations USING btree (sync_lease_until) WHERE (sync_lease_until IS NOT NULL);
+CREATE INDEX ip_allow_list_entries_created_by_idx ON public.ip_allow_list_entries USING btree (created_by);
+CREATE UNIQUE INDEX ip_allow_list_entries_organization_id_network_key ON public.ip_allow_list_entries USING btree (organization_id, network);
 CREATE UNIQUE INDEX memberships_one_owner_key ON public.memberships USING btree (organization_id) WHERE (role = 'owner'::text);
 CREATE UNIQUE INDEX memberships_organization_id_user_id_key ON public.memberships USING btree (organization_id, user_id);
 CREATE INDEX memberships_user_id_idx ON public.memberships USING btree (user_id);
@@ -1833,6 +2598,7 @@ CREATE INDEX notifications_waiting_idx ON public.notifications USING btree (due_
 CREATE INDEX project_activity_created_at_idx ON public.project_activity USING btree (created_at);
 CREATE UNIQUE INDEX project_activity_once_key ON public.project_activity USING btree (project_id, user_id, once_key) WHERE (once_key IS NOT NULL);
 CREATE INDEX project_activity_organization_id_project_id_idx ON public.project_activity USING btree (organization_id, project_id, created_at DESC, id DESC);
+CREATE INDEX project_activity_type_idx ON public.project_activity USING btree (organization_id, project_id, type, created_at DESC, id DESC);
 CREATE INDEX project_activity_user_id_idx ON public.project_activity USING btree (user_id, project_id, created_at DESC);
 CREATE INDEX project_files_organization_id_project_id_idx ON public.project_files USING btree (organization_id, project_id);
 CREATE INDEX project_files_parent_id_idx ON public.project_files USING btree (project_id, parent_id, "position");
@@ -1893,8 +2659,15 @@ CREATE UNIQUE INDEX team_invitations_one_pending_key ON public.team_invitations 
 CREATE INDEX team_invitations_organization_id_created_at_idx ON public.team_invitations USING btree (organization_id, created_at DESC, id);
 CREATE UNIQUE INDEX team_invitations_token_hash_key ON public.team_invitations USING btree (token_hash);
 CREATE INDEX usage_counters_spread_idx ON public.usage_counters USING btree (period) WHERE (NOT is_alone);
+CREATE UNIQUE INDEX user_settings_user_id_key_key ON public.user_settings USING btree (user_id, key);
 CREATE INDEX users_default_organization_id_idx ON public.users USING btree (default_organization_id);
 CREATE UNIQUE INDEX users_email_key ON public.users USING btree (email);
+CREATE INDEX webhook_deliveries_created_at_idx ON public.webhook_deliveries USING brin (created_at);
+CREATE INDEX webhook_deliveries_event_id_idx ON public.webhook_deliveries USING btree (event_id);
+CREATE INDEX webhook_deliveries_lease_until_idx ON public.webhook_deliveries USING btree (lease_until) WHERE (lease_until IS NOT NULL);
+CREATE INDEX webhook_deliveries_organization_id_webhook_id_idx ON public.webhook_deliveries USING btree (organization_id, webhook_id, created_at DESC, id DESC);
+CREATE INDEX webhooks_active_idx ON public.webhooks USING btree (organization_id) WHERE (status = 'active'::text);
+CREATE INDEX webhooks_created_by_idx ON public.webhooks USING btree (created_by) WHERE (created_by IS NOT NULL);
 CREATE UNIQUE INDEX worktree_branches_one_current_key ON public.worktree_branches USING btree (worktree_id) WHERE is_current;
 CREATE UNIQUE INDEX worktree_branches_one_default_key ON public.worktree_branches USING btree (worktree_id) WHERE is_default;
 CREATE INDEX worktree_branches_organization_id_project_id_idx ON public.worktree_branches USING btree (organization_id, project_id);
@@ -1903,14 +2676,23 @@ CREATE UNIQUE INDEX worktrees_one_active_key ON public.worktrees USING btree (pr
 CREATE UNIQUE INDEX worktrees_one_default_key ON public.worktrees USING btree (project_id) WHERE is_default;
 CREATE INDEX worktrees_organization_id_project_id_idx ON public.worktrees USING btree (organization_id, project_id, created_at, id);
 CREATE UNIQUE INDEX worktrees_project_id_name_key ON public.worktrees USING btree (project_id, lower(name));
-CREATE TRIGGER _500_end_at_provider AFTER UPDATE OF revoked_at ON private.sessions FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_at IS NOT NULL) AND (new.provider = 'keycloak'::text) AND (new.external_key !~ ':'::text))) EXECUTE FUNCTION private.tg_sessions__end_at_provider();
+CREATE TRIGGER _500_drop AFTER DELETE ON private.audit_files REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION private.tg_audit_files__drop();
+CREATE TRIGGER _500_drop_mail AFTER DELETE ON private.project_invitations FOR EACH ROW WHEN ((old.mail_id IS NOT NULL)) EXECUTE FUNCTION private.tg_project_invitations__drop_mail();
+CREATE TRIGGER _500_end_at_provider AFTER UPDATE OF revoked_at ON private.sessions FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_at IS NOT NULL) AND (((new.provider = 'keycloak'::text) AND (new.external_key !~ ':'::text)) OR (new.provider_key IS NOT NULL)))) EXECUTE FUNCTION private.tg_sessions__end_at_provider();
 CREATE TRIGGER _500_end_token AFTER DELETE ON private.directory_syncs FOR EACH ROW EXECUTE FUNCTION private.tg__end_token();
 CREATE TRIGGER _500_end_token AFTER DELETE ON private.git_connections FOR EACH ROW EXECUTE FUNCTION private.tg__end_token();
+CREATE TRIGGER _500_forget_link BEFORE UPDATE OF sent_at ON private.mails FOR EACH ROW WHEN (((new.kind = 'audit_export'::text) AND (new.sent_at IS NOT NULL))) EXECUTE FUNCTION private.tg_mails__forget_link();
+CREATE TRIGGER _500_keep_former AFTER UPDATE OF changed_at ON private.credentials FOR EACH ROW WHEN ((new.changed_at > old.changed_at)) EXECUTE FUNCTION private.tg_credentials__keep_former();
+CREATE TRIGGER _500_limit AFTER INSERT ON private.sessions FOR EACH ROW WHEN ((new.revoked_at IS NULL)) EXECUTE FUNCTION private.tg_sessions__limit();
+CREATE TRIGGER _500_send_invitations AFTER INSERT OR UPDATE ON private.installation FOR EACH ROW WHEN (((new.key = 'mail'::text) AND (new.value = 'true'::jsonb))) EXECUTE FUNCTION private.tg_installation__send_invitations();
 CREATE TRIGGER _900_alert AFTER UPDATE OF changed_at ON private.credentials FOR EACH ROW WHEN ((new.changed_at > old.changed_at)) EXECUTE FUNCTION private.tg_credentials__alert();
-CREATE TRIGGER _900_alert AFTER INSERT ON private.login_history FOR EACH ROW WHEN ((new.method <> 'signup'::text)) EXECUTE FUNCTION private.tg_login_history__alert();
+CREATE TRIGGER _900_alert AFTER INSERT ON private.login_history FOR EACH ROW WHEN ((new.method <> ALL (ARRAY['signup'::text, 'api_key'::text]))) EXECUTE FUNCTION private.tg_login_history__alert();
 CREATE TRIGGER _900_alert_ended AFTER UPDATE OF revoked_at ON private.sessions FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_at IS NOT NULL) AND (new.revoked_reason = ANY (ARRAY['refresh_reuse'::text, 'terminated'::text])))) EXECUTE FUNCTION private.tg_sessions__alert_ended();
 CREATE TRIGGER _900_emit_removal AFTER UPDATE OF revoked_at ON private.sessions FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_at IS NOT NULL))) EXECUTE FUNCTION private.tg_sessions__emit_removal();
 CREATE TRIGGER _900_emit_removal_on_delete AFTER DELETE ON private.sessions FOR EACH ROW WHEN ((old.revoked_at IS NULL)) EXECUTE FUNCTION private.tg_sessions__emit_removal();
+CREATE TRIGGER _950_tell_webhooks AFTER INSERT ON private.login_history FOR EACH ROW WHEN (((new.status = 'success'::text) AND (new.method <> 'signup'::text))) EXECUTE FUNCTION private.tg_login_history__tell_webhooks();
+CREATE TRIGGER _100_erase BEFORE UPDATE ON public.audit_log FOR EACH ROW WHEN (((old.user_id IS NOT NULL) AND (new.user_id IS NULL))) EXECUTE FUNCTION private.tg_audit_log__erase();
+CREATE TRIGGER _100_guard BEFORE INSERT ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__mark_guarded();
 CREATE TRIGGER _100_limits AFTER UPDATE OF api_calls, ingestions, oracle_queries ON public.plans FOR EACH STATEMENT EXECUTE FUNCTION private.tg_plans__limits();
 CREATE TRIGGER _100_limits_inserted AFTER INSERT OR DELETE ON public.subscriptions FOR EACH ROW EXECUTE FUNCTION private.tg_subscriptions__limits();
 CREATE TRIGGER _100_limits_updated AFTER UPDATE OF plan_id, status, overrides ON public.subscriptions FOR EACH ROW EXECUTE FUNCTION private.tg_subscriptions__limits();
@@ -1918,6 +2700,8 @@ CREATE TRIGGER _100_plan BEFORE INSERT ON public.notification_preferences FOR EA
 CREATE TRIGGER _100_plan_change BEFORE UPDATE ON public.notification_preferences FOR EACH ROW WHEN (((to_jsonb(old.*) - ARRAY['summary_due_at'::text, 'updated_at'::text]) IS DISTINCT FROM (to_jsonb(new.*) - ARRAY['summary_due_at'::text, 'updated_at'::text]))) EXECUTE FUNCTION private.tg_notification_preferences__plan();
 CREATE TRIGGER _100_read_once BEFORE UPDATE ON public.notifications FOR EACH ROW WHEN ((old.read_at IS DISTINCT FROM new.read_at)) EXECUTE FUNCTION private.tg_notifications__read_once();
 CREATE TRIGGER _100_stamp BEFORE INSERT ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__stamp();
+CREATE TRIGGER _100_touch BEFORE UPDATE ON public.connectors FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
+CREATE TRIGGER _100_touch BEFORE UPDATE ON public.integrations FOR EACH ROW WHEN (((((old.status IS DISTINCT FROM new.status) OR (old.scopes IS DISTINCT FROM new.scopes)) OR (old.config IS DISTINCT FROM new.config)) OR (old.last_sync_at IS DISTINCT FROM new.last_sync_at))) EXECUTE FUNCTION private.tg__touch();
 CREATE TRIGGER _100_touch BEFORE UPDATE ON public.memberships FOR EACH ROW WHEN (((old.role IS DISTINCT FROM new.role) OR (old.status IS DISTINCT FROM new.status))) EXECUTE FUNCTION private.tg__touch();
 CREATE TRIGGER _100_touch BEFORE UPDATE ON public.organizations FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
 CREATE TRIGGER _100_touch BEFORE UPDATE ON public.project_files FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
@@ -1930,14 +2714,17 @@ CREATE TRIGGER _100_touch BEFORE UPDATE ON public.skill_playbooks FOR EACH ROW E
 CREATE TRIGGER _100_touch BEFORE UPDATE ON public.skill_ratings FOR EACH ROW EXECUTE FUNCTION private.tg__touch();
 CREATE TRIGGER _100_touch BEFORE UPDATE ON public.subscriptions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
 CREATE TRIGGER _100_touch BEFORE UPDATE ON public.users FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
+CREATE TRIGGER _100_touch BEFORE UPDATE ON public.webhooks FOR EACH ROW WHEN ((((((old.name IS DISTINCT FROM new.name) OR (old.endpoint_url IS DISTINCT FROM new.endpoint_url)) OR (old.events IS DISTINCT FROM new.events)) OR (old.status IS DISTINCT FROM new.status)) OR (old.secret_end IS DISTINCT FROM new.secret_end))) EXECUTE FUNCTION private.tg__touch();
 CREATE TRIGGER _100_touch BEFORE UPDATE ON public.worktree_branches FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
 CREATE TRIGGER _100_touch BEFORE UPDATE ON public.worktrees FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
+CREATE TRIGGER _150_picture BEFORE INSERT OR UPDATE OF use_gravatar, picture_url, email ON public.users FOR EACH ROW EXECUTE FUNCTION private.tg_users__picture();
 CREATE TRIGGER _150_request BEFORE INSERT OR DELETE OR UPDATE ON public.project_members FOR EACH ROW EXECUTE FUNCTION private.tg_project_members__request();
 CREATE TRIGGER _150_request BEFORE INSERT OR DELETE OR UPDATE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__request();
 CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER INSERT OR DELETE OR UPDATE ON public.model_aliases DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
 CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER DELETE OR UPDATE ON public.model_prices DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
 CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER INSERT OR DELETE OR UPDATE ON public.model_successors DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
 CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER INSERT OR UPDATE ON public.models DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
+CREATE TRIGGER _200_bound BEFORE INSERT ON public.audit_filters FOR EACH ROW EXECUTE FUNCTION private.tg_audit_filters__bound();
 CREATE TRIGGER _200_guard BEFORE UPDATE ON public.memberships FOR EACH ROW WHEN ((((old.id IS DISTINCT FROM new.id) OR (old.organization_id IS DISTINCT FROM new.organization_id)) OR (old.user_id IS DISTINCT FROM new.user_id))) EXECUTE FUNCTION private.tg_memberships__guard();
 CREATE TRIGGER _200_guard BEFORE INSERT OR DELETE ON public.project_members FOR EACH ROW EXECUTE FUNCTION private.tg_project_members__guard();
 CREATE TRIGGER _200_guard BEFORE INSERT OR UPDATE OF status ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__guard();
@@ -1955,25 +2742,36 @@ CREATE TRIGGER _200_judge_names BEFORE INSERT OR UPDATE OF email, first_name, la
 CREATE TRIGGER _200_no_run_left BEFORE DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__no_run_left();
 CREATE TRIGGER _200_place BEFORE INSERT OR UPDATE OF name, parent_id, path ON public.project_files FOR EACH ROW EXECUTE FUNCTION private.tg_project_files__place();
 CREATE TRIGGER _250_judge_new_name BEFORE UPDATE OF name ON public.organizations FOR EACH ROW WHEN ((old.name <> new.name)) EXECUTE FUNCTION private.tg_organizations__judge_name();
+CREATE TRIGGER _500_built_in AFTER INSERT ON public.organizations FOR EACH ROW EXECUTE FUNCTION private.tg_organizations__built_in();
+CREATE TRIGGER _500_copy_picture AFTER UPDATE ON public.users FOR EACH ROW WHEN ((old.avatar_url IS DISTINCT FROM new.avatar_url)) EXECUTE FUNCTION private.tg_users__copy_picture();
+CREATE TRIGGER _500_default_policies AFTER INSERT ON public.organizations FOR EACH ROW EXECUTE FUNCTION private.tg_organizations__default_policies();
 CREATE TRIGGER _500_delete_skills BEFORE DELETE ON public.users FOR EACH ROW EXECUTE FUNCTION private.tg_users__delete_skills();
 CREATE TRIGGER _500_drop_indexed AFTER DELETE ON public.project_files FOR EACH ROW WHEN ((old.storage_key IS NOT NULL)) EXECUTE FUNCTION private.tg_project_files__drop_indexed();
 CREATE TRIGGER _500_drop_indexed AFTER DELETE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__drop_indexed();
 CREATE TRIGGER _500_drop_links AFTER DELETE ON public.graph_nodes REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION private.tg_graph_nodes__drop_links();
+CREATE TRIGGER _500_end_keys AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__end_keys();
 CREATE TRIGGER _500_end_sessions_on_deactivation AFTER UPDATE OF status ON public.memberships FOR EACH ROW WHEN (((old.status = 'active'::text) AND (new.status <> 'active'::text))) EXECUTE FUNCTION private.tg_memberships__end_sessions();
 CREATE TRIGGER _500_end_sessions_on_delete AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__end_sessions();
 CREATE TRIGGER _500_equip AFTER INSERT ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__equip();
 CREATE TRIGGER _500_follow_end AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND (new.outcome <> 'open'::text))) EXECUTE FUNCTION private.tg_ingestion_runs__follow();
+CREATE TRIGGER _500_follow_members AFTER UPDATE OF email, first_name, last_name, avatar_url ON public.users FOR EACH ROW WHEN (((((old.email IS DISTINCT FROM new.email) OR (old.first_name IS DISTINCT FROM new.first_name)) OR (old.last_name IS DISTINCT FROM new.last_name)) OR (old.avatar_url IS DISTINCT FROM new.avatar_url))) EXECUTE FUNCTION private.tg_users__follow_members();
 CREATE TRIGGER _500_follow_start AFTER INSERT ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__follow();
 CREATE TRIGGER _500_forget_room AFTER DELETE ON public.users FOR EACH ROW EXECUTE FUNCTION private.tg_users__forget_room();
+CREATE TRIGGER _500_guard AFTER UPDATE OF gates ON public.plans FOR EACH ROW WHEN ((old.gates IS DISTINCT FROM new.gates)) EXECUTE FUNCTION private.tg_plans__guard();
+CREATE TRIGGER _500_guard AFTER INSERT OR UPDATE OF plan_id ON public.subscriptions FOR EACH ROW EXECUTE FUNCTION private.tg_subscriptions__guard();
 CREATE TRIGGER _500_leave_projects AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__leave_projects();
 CREATE TRIGGER _500_move_content AFTER UPDATE OF name, parent_id, path ON public.project_files FOR EACH ROW WHEN (((old.path <> new.path) AND new.is_folder)) EXECUTE FUNCTION private.tg_project_files__move_content();
 CREATE TRIGGER _500_plan_digests AFTER UPDATE OF timezone ON public.users FOR EACH ROW WHEN ((old.timezone IS DISTINCT FROM new.timezone)) EXECUTE FUNCTION private.tg_users__plan_digests();
 CREATE TRIGGER _500_prefer AFTER INSERT ON public.users FOR EACH ROW EXECUTE FUNCTION private.tg_users__prefer();
 CREATE TRIGGER _500_release_executions BEFORE DELETE ON public.skills FOR EACH ROW EXECUTE FUNCTION private.tg_skills__release_executions();
+CREATE TRIGGER _500_revoke BEFORE DELETE ON public.integrations FOR EACH ROW EXECUTE FUNCTION private.tg_integrations__revoke();
 CREATE TRIGGER _500_stop_habits AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__stop_habits();
 CREATE TRIGGER _500_stop_reflexes AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__stop_reflexes();
 CREATE TRIGGER _500_trim AFTER INSERT ON public.notifications REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION private.tg_notifications__trim();
 CREATE TRIGGER _500_unstar AFTER DELETE ON public.project_members FOR EACH ROW WHEN ((old.user_id IS NOT NULL)) EXECUTE FUNCTION private.tg_project_members__unstar();
+CREATE TRIGGER _550_tell_provider AFTER UPDATE OF default_organization_id ON public.users FOR EACH ROW WHEN ((old.default_organization_id IS DISTINCT FROM new.default_organization_id)) EXECUTE FUNCTION private.tg_users__tell_provider();
+CREATE TRIGGER _550_tell_provider_on_deactivation AFTER UPDATE OF status ON public.memberships FOR EACH ROW WHEN ((old.status <> new.status)) EXECUTE FUNCTION private.tg_memberships__tell_provider();
+CREATE TRIGGER _550_tell_provider_on_delete AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__tell_provider();
 CREATE TRIGGER _800_added AFTER INSERT ON public.project_files REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_files__added();
 CREATE TRIGGER _800_added AFTER INSERT ON public.staged_files REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION private.tg_staged_files__count();
 CREATE TRIGGER _800_changed AFTER UPDATE ON public.project_files REFERENCING OLD TABLE AS before_change NEW TABLE AS after_change FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_files__changed();
@@ -1992,6 +2790,12 @@ CREATE TRIGGER _800_tell AFTER INSERT OR DELETE ON public.project_members FOR EA
 CREATE TRIGGER _800_tell AFTER INSERT OR DELETE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__tell();
 CREATE TRIGGER _800_tell_change AFTER UPDATE ON public.project_members FOR EACH ROW WHEN (((((((((((old.role IS DISTINCT FROM new.role) OR (old.user_id IS DISTINCT FROM new.user_id)) OR (old.accepted_at IS DISTINCT FROM new.accepted_at)) OR (old.name IS DISTINCT FROM new.name)) OR (old.email IS DISTINCT FROM new.email)) OR (old.avatar_url IS DISTINCT FROM new.avatar_url)) OR (old.notify_on_ingestion IS DISTINCT FROM new.notify_on_ingestion)) OR (old.notify_on_error IS DISTINCT FROM new.notify_on_error)) OR (old.notify_on_team_changes IS DISTINCT FROM new.notify_on_team_changes)) OR (old.notification_level IS DISTINCT FROM new.notification_level))) EXECUTE FUNCTION private.tg_project_members__tell();
 CREATE TRIGGER _800_tell_change AFTER UPDATE ON public.project_repositories FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_project_repositories__tell();
+CREATE TRIGGER _800_tell_owners AFTER UPDATE OF user_id ON public.projects FOR EACH ROW WHEN ((old.user_id IS DISTINCT FROM new.user_id)) EXECUTE FUNCTION private.tg_projects__tell_owners();
+CREATE TRIGGER _800_uncount AFTER DELETE ON public.audit_log REFERENCING OLD TABLE AS old_entries FOR EACH STATEMENT EXECUTE FUNCTION private.tg_audit_log__uncount();
+CREATE TRIGGER _800_uncount_change AFTER UPDATE ON public.audit_log REFERENCING OLD TABLE AS old_entries FOR EACH STATEMENT EXECUTE FUNCTION private.tg_audit_log__uncount();
+CREATE TRIGGER _800_uncount_late AFTER INSERT ON public.audit_log FOR EACH ROW WHEN ((new.created_at < (clock_timestamp() - '00:00:30'::interval))) EXECUTE FUNCTION private.tg_audit_log__uncount_late();
+CREATE TRIGGER _850_send AFTER INSERT ON public.project_members FOR EACH ROW WHEN ((new.accepted_at IS NULL)) EXECUTE FUNCTION private.tg_project_members__send();
+CREATE TRIGGER _900_alert_created AFTER INSERT ON public.api_keys FOR EACH ROW EXECUTE FUNCTION private.tg_api_keys__alert();
 CREATE TRIGGER _900_alert_second_factor AFTER UPDATE OF two_factor_enabled_at ON public.users FOR EACH ROW WHEN (((old.two_factor_enabled_at IS NULL) <> (new.two_factor_enabled_at IS NULL))) EXECUTE FUNCTION private.tg_users__alert_second_factor();
 CREATE TRIGGER _900_audit_change AFTER UPDATE ON public.memberships FOR EACH ROW WHEN (((old.role IS DISTINCT FROM new.role) OR (old.status IS DISTINCT FROM new.status))) EXECUTE FUNCTION private.tg_memberships__audit();
 CREATE TRIGGER _900_audit_joined AFTER INSERT ON public.memberships FOR EACH ROW WHEN ((new.role <> 'owner'::text)) EXECUTE FUNCTION private.tg_memberships__audit();
@@ -2002,6 +2806,7 @@ CREATE TRIGGER _900_emit_change AFTER UPDATE ON public.subscriptions FOR EACH RO
 CREATE TRIGGER _900_emit_delete AFTER DELETE ON public.memberships REFERENCING OLD TABLE AS former FOR EACH STATEMENT EXECUTE FUNCTION private.tg_memberships__emit_change();
 CREATE TRIGGER _900_emit_entry AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND (new.outcome = 'completed'::text))) EXECUTE FUNCTION private.tg_ingestion_runs__emit_entry();
 CREATE TRIGGER _900_emit_insert AFTER INSERT ON public.memberships REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_memberships__emit_change();
+CREATE TRIGGER _900_emit_removal AFTER UPDATE OF revoked_at ON public.api_keys FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_at IS NOT NULL))) EXECUTE FUNCTION private.tg_api_keys__emit_removal();
 CREATE TRIGGER _900_emit_removal AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__emit_removal();
 CREATE TRIGGER _900_emit_removal AFTER UPDATE ON public.project_members FOR EACH ROW WHEN (((old.accepted_at IS NOT NULL) AND (old.user_id IS NOT NULL) AND ((new.accepted_at IS NULL) OR (new.user_id IS DISTINCT FROM old.user_id)))) EXECUTE FUNCTION private.tg_project_members__emit_removal();
 CREATE TRIGGER _900_emit_removal AFTER UPDATE OF user_id ON public.projects FOR EACH ROW WHEN ((old.user_id IS DISTINCT FROM new.user_id)) EXECUTE FUNCTION private.tg_projects__emit_removal();
@@ -2011,18 +2816,23 @@ CREATE TRIGGER _900_match AFTER UPDATE OF run_id ON public.project_indexes FOR E
 CREATE TRIGGER _900_notify AFTER UPDATE ON public.subscriptions FOR EACH ROW WHEN (((old.plan_id <> new.plan_id) OR ((new.status = 'canceled'::text) AND (old.status <> 'canceled'::text)))) EXECUTE FUNCTION private.tg_subscriptions__notify();
 CREATE TRIGGER _900_notify_change AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((((((((((((old.phase IS DISTINCT FROM new.phase) OR (old.percent IS DISTINCT FROM new.percent)) OR (old.message IS DISTINCT FROM new.message)) OR (old.outcome IS DISTINCT FROM new.outcome)) OR (old.attempt IS DISTINCT FROM new.attempt)) OR (old.detail IS DISTINCT FROM new.detail)) OR (old.total_files IS DISTINCT FROM new.total_files)) OR (old.files_processed IS DISTINCT FROM new.files_processed)) OR (old.tokens_processed IS DISTINCT FROM new.tokens_processed)) OR (old.bytes_processed IS DISTINCT FROM new.bytes_processed)) OR (old.chunks_created IS DISTINCT FROM new.chunks_created)) OR (old.errors_encountered IS DISTINCT FROM new.errors_encountered))) EXECUTE FUNCTION private.tg_ingestion_runs__notify();
 CREATE TRIGGER _900_notify_change AFTER UPDATE ON public.project_members FOR EACH ROW WHEN (((new.accepted_at IS NOT NULL) AND ((old.accepted_at IS NULL) OR (old.role <> new.role)))) EXECUTE FUNCTION private.tg_project_members__notify();
-CREATE TRIGGER _900_notify_invited AFTER INSERT ON public.project_members FOR EACH ROW WHEN ((new.accepted_at IS NULL)) EXECUTE FUNCTION private.tg_project_members__notify();
+CREATE TRIGGER _900_notify_invited AFTER INSERT ON public.project_members FOR EACH ROW WHEN (((new.accepted_at IS NULL) OR (new.invited_by IS NOT NULL))) EXECUTE FUNCTION private.tg_project_members__notify();
 CREATE TRIGGER _900_notify_joined AFTER INSERT ON public.memberships FOR EACH ROW WHEN ((new.role <> 'owner'::text)) EXECUTE FUNCTION private.tg_memberships__notify();
 CREATE TRIGGER _900_notify_left AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__notify();
+CREATE TRIGGER _900_notify_owner AFTER UPDATE OF user_id ON public.projects FOR EACH ROW WHEN (((old.user_id IS DISTINCT FROM new.user_id) AND (old.user_id = private.user_id()))) EXECUTE FUNCTION private.tg_projects__notify_owner();
 CREATE TRIGGER _900_notify_removed AFTER DELETE ON public.project_members FOR EACH ROW WHEN ((old.accepted_at IS NOT NULL)) EXECUTE FUNCTION private.tg_project_members__notify();
 CREATE TRIGGER _900_notify_role AFTER UPDATE OF role ON public.memberships FOR EACH ROW WHEN ((old.role <> new.role)) EXECUTE FUNCTION private.tg_memberships__notify();
 CREATE TRIGGER _900_notify_start AFTER INSERT ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__notify();
+CREATE TRIGGER _900_tell AFTER INSERT OR DELETE OR UPDATE ON public.connectors FOR EACH ROW EXECUTE FUNCTION private.tg__tell_integration('integration');
+CREATE TRIGGER _900_tell AFTER INSERT ON public.integrations FOR EACH ROW WHEN ((new.connected_by IS NOT NULL)) EXECUTE FUNCTION private.tg__tell_integration('integration');
 CREATE TRIGGER _900_tell AFTER UPDATE ON public.notification_preferences FOR EACH ROW WHEN (((to_jsonb(old.*) - ARRAY['summary_due_at'::text, 'updated_at'::text]) IS DISTINCT FROM (to_jsonb(new.*) - ARRAY['summary_due_at'::text, 'updated_at'::text]))) EXECUTE FUNCTION private.tg_notification_preferences__tell();
 CREATE TRIGGER _900_tell AFTER UPDATE ON public.project_settings FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_project_settings__tell();
 CREATE TRIGGER _900_tell AFTER INSERT ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__tell();
 CREATE TRIGGER _900_tell AFTER INSERT OR DELETE ON public.reflexes FOR EACH ROW EXECUTE FUNCTION private.tg_reflexes__tell();
 CREATE TRIGGER _900_tell AFTER INSERT OR DELETE ON public.skills FOR EACH ROW EXECUTE FUNCTION private.tg_skills__tell();
 CREATE TRIGGER _900_tell AFTER INSERT ON public.team_invitations FOR EACH ROW EXECUTE FUNCTION private.tg_team_invitations__tell();
+CREATE TRIGGER _900_tell AFTER INSERT OR DELETE OR UPDATE ON public.webhooks FOR EACH ROW EXECUTE FUNCTION private.tg__tell_integration('webhook');
+CREATE TRIGGER _900_tell_change AFTER DELETE OR UPDATE ON public.integrations FOR EACH ROW EXECUTE FUNCTION private.tg__tell_integration('integration');
 CREATE TRIGGER _900_tell_change AFTER UPDATE ON public.projects FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_projects__tell();
 CREATE TRIGGER _900_tell_change AFTER UPDATE OF trigger_config, conditions, is_active, consecutive_failures, last_error_message ON public.reflexes FOR EACH ROW EXECUTE FUNCTION private.tg_reflexes__tell();
 CREATE TRIGGER _900_tell_change AFTER UPDATE OF name, description, category, prompt_template, model, parameters, input_schema, output_format, is_active, is_public ON public.skills FOR EACH ROW EXECUTE FUNCTION private.tg_skills__tell();
@@ -2042,12 +2852,34 @@ CREATE TRIGGER _900_tell_long AFTER UPDATE OF status ON public.skill_executions 
 CREATE TRIGGER _900_tell_people AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND (new.outcome = ANY (ARRAY['completed'::text, 'failed'::text])))) EXECUTE FUNCTION private.tg_ingestion_runs__tell_people();
 CREATE TRIGGER _900_tell_read AFTER UPDATE ON public.notifications REFERENCING OLD TABLE AS was NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_notifications__tell_read();
 CREATE TRIGGER _900_tell_removed AFTER DELETE ON public.team_invitations FOR EACH ROW WHEN ((old.status = ANY (ARRAY['pending'::text, 'expired'::text]))) EXECUTE FUNCTION private.tg_team_invitations__tell();
+CREATE TRIGGER _950_alert_revoked AFTER UPDATE OF revoked_at ON public.api_keys FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_reason = 'revoked'::text))) EXECUTE FUNCTION private.tg_api_keys__alert();
+CREATE TRIGGER _950_tell_webhooks AFTER INSERT ON public.audit_log FOR EACH ROW WHEN ((new.event_type = 'system.export_completed'::text)) EXECUTE FUNCTION private.tg_audit_log__tell_webhooks();
+CREATE TRIGGER _950_tell_webhooks AFTER UPDATE ON public.notification_preferences FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_notification_preferences__tell_webhooks();
+CREATE TRIGGER _950_tell_webhooks AFTER INSERT OR UPDATE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__tell_webhooks();
+CREATE TRIGGER _950_tell_webhooks AFTER INSERT OR DELETE OR UPDATE ON public.user_settings FOR EACH ROW EXECUTE FUNCTION private.tg_user_settings__tell_webhooks();
+CREATE TRIGGER _950_tell_webhooks_delete BEFORE DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__tell_webhooks();
 ALTER TABLE ONLY jobs.unique_keys
     ADD CONSTRAINT unique_keys_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs.stored_jobs(job_id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.account_tokens
+    ADD CONSTRAINT account_tokens_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.announcements
     ADD CONSTRAINT announcements_created_by_fkey FOREIGN KEY (created_by) REFERENCES public.users(id) ON DELETE SET NULL;
 ALTER TABLE ONLY private.announcements
     ADD CONSTRAINT announcements_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.audit_blocks
+    ADD CONSTRAINT audit_blocks_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.audit_counts
+    ADD CONSTRAINT audit_counts_block_fkey FOREIGN KEY (organization_id, block) REFERENCES private.audit_blocks(organization_id, block) ON DELETE CASCADE;
+ALTER TABLE ONLY private.audit_files
+    ADD CONSTRAINT audit_files_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.audit_files
+    ADD CONSTRAINT audit_files_schedule_fkey FOREIGN KEY (organization_id, schedule_id) REFERENCES public.audit_schedules(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.audit_growth
+    ADD CONSTRAINT audit_growth_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.backup_codes
+    ADD CONSTRAINT backup_codes_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.compliance_files
+    ADD CONSTRAINT compliance_files_document_id_fkey FOREIGN KEY (document_id) REFERENCES public.compliance_documents(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.connection_states
     ADD CONSTRAINT connection_states_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.connection_states
@@ -2076,6 +2908,26 @@ ALTER TABLE ONLY private.idempotency_keys
     ADD CONSTRAINT idempotency_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.identities
     ADD CONSTRAINT identities_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.integration_calls
+    ADD CONSTRAINT integration_calls_connector_id_fkey FOREIGN KEY (connector_id) REFERENCES public.connectors(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.integration_calls
+    ADD CONSTRAINT integration_calls_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.integrations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.integration_logs
+    ADD CONSTRAINT integration_logs_connector_id_fkey FOREIGN KEY (connector_id) REFERENCES public.connectors(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.integration_logs
+    ADD CONSTRAINT integration_logs_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.integrations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.integration_secrets
+    ADD CONSTRAINT integration_secrets_connector_id_fkey FOREIGN KEY (connector_id) REFERENCES public.connectors(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.integration_secrets
+    ADD CONSTRAINT integration_secrets_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.integrations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.integration_secrets
+    ADD CONSTRAINT integration_secrets_webhook_id_fkey FOREIGN KEY (webhook_id) REFERENCES public.webhooks(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.integration_states
+    ADD CONSTRAINT integration_states_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.integration_states
+    ADD CONSTRAINT integration_states_provider_fkey FOREIGN KEY (provider) REFERENCES public.integration_apps(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.integration_states
+    ADD CONSTRAINT integration_states_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.login_history
     ADD CONSTRAINT login_history_session_id_fkey FOREIGN KEY (session_id) REFERENCES private.sessions(id) ON DELETE SET NULL;
 ALTER TABLE ONLY private.login_history
@@ -2090,8 +2942,16 @@ ALTER TABLE ONLY private.notification_mails
     ADD CONSTRAINT notification_mails_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.notification_mails
     ADD CONSTRAINT notification_mails_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.password_history
+    ADD CONSTRAINT password_history_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.pictures
+    ADD CONSTRAINT pictures_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.project_counters
     ADD CONSTRAINT project_counters_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.project_invitations
+    ADD CONSTRAINT project_invitations_mail_id_fkey FOREIGN KEY (mail_id) REFERENCES private.mails(id) ON DELETE SET NULL;
+ALTER TABLE ONLY private.project_invitations
+    ADD CONSTRAINT project_invitations_member_id_fkey FOREIGN KEY (member_id) REFERENCES public.project_members(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.project_webhook_secrets
     ADD CONSTRAINT project_webhook_secrets_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.project_settings(project_id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.provider_keys
@@ -2104,8 +2964,18 @@ ALTER TABLE ONLY private.reflex_secrets
     ADD CONSTRAINT reflex_secrets_reflex_id_fkey FOREIGN KEY (reflex_id) REFERENCES public.reflexes(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.refresh_tokens
     ADD CONSTRAINT refresh_tokens_session_id_fkey FOREIGN KEY (session_id) REFERENCES private.sessions(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.remembered_devices
+    ADD CONSTRAINT remembered_devices_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.repository_checks
     ADD CONSTRAINT repository_checks_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.second_factor_challenges
+    ADD CONSTRAINT second_factor_challenges_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.second_factor_challenges
+    ADD CONSTRAINT second_factor_challenges_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.second_factor_setups
+    ADD CONSTRAINT second_factor_setups_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.second_factors
+    ADD CONSTRAINT second_factors_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.sessions
     ADD CONSTRAINT sessions_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.sessions
@@ -2116,16 +2986,36 @@ ALTER TABLE ONLY private.told_completions
     ADD CONSTRAINT told_completions_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.told_completions
     ADD CONSTRAINT told_completions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.unit_leases
+    ADD CONSTRAINT unit_leases_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.audit_filters
+    ADD CONSTRAINT audit_filters_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.audit_filters
+    ADD CONSTRAINT audit_filters_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.audit_log
     ADD CONSTRAINT audit_log_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.audit_log
     ADD CONSTRAINT audit_log_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE SET NULL;
+ALTER TABLE ONLY public.audit_schedules
+    ADD CONSTRAINT audit_schedules_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.audit_schedules
+    ADD CONSTRAINT audit_schedules_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.chunk_terms
     ADD CONSTRAINT chunk_terms_chunk_fkey FOREIGN KEY (organization_id, run_id, chunk_id) REFERENCES public.chunks(organization_id, run_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.chunks
     ADD CONSTRAINT chunks_file_fkey FOREIGN KEY (organization_id, run_id, file_id) REFERENCES public.run_files(organization_id, run_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.chunks
     ADD CONSTRAINT chunks_reference_of_fkey FOREIGN KEY (organization_id, run_id, reference_of) REFERENCES public.chunks(organization_id, run_id, id) ON DELETE SET NULL (reference_of);
+ALTER TABLE ONLY public.compliance_documents
+    ADD CONSTRAINT compliance_documents_framework_fkey FOREIGN KEY (framework) REFERENCES public.compliance_frameworks(framework) ON DELETE CASCADE;
+ALTER TABLE ONLY public.connectors
+    ADD CONSTRAINT connectors_created_by_fkey FOREIGN KEY (created_by) REFERENCES public.users(id) ON DELETE SET NULL;
+ALTER TABLE ONLY public.connectors
+    ADD CONSTRAINT connectors_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.graph_nodes
     ADD CONSTRAINT graph_nodes_file_fkey FOREIGN KEY (organization_id, run_id, file_id) REFERENCES public.run_files(organization_id, run_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.graph_nodes
@@ -2145,6 +3035,16 @@ ALTER TABLE ONLY public.ingestion_runs
     ADD CONSTRAINT ingestion_runs_parent_fkey FOREIGN KEY (organization_id, project_id, parent_run_id) REFERENCES public.ingestion_runs(organization_id, project_id, id) ON DELETE SET NULL (parent_run_id);
 ALTER TABLE ONLY public.ingestion_runs
     ADD CONSTRAINT ingestion_runs_started_by_fkey FOREIGN KEY (started_by) REFERENCES public.users(id) ON DELETE SET NULL;
+ALTER TABLE ONLY public.integrations
+    ADD CONSTRAINT integrations_connected_by_fkey FOREIGN KEY (connected_by) REFERENCES public.users(id) ON DELETE SET NULL;
+ALTER TABLE ONLY public.integrations
+    ADD CONSTRAINT integrations_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.integrations
+    ADD CONSTRAINT integrations_provider_fkey FOREIGN KEY (provider) REFERENCES public.integration_apps(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.ip_allow_list_entries
+    ADD CONSTRAINT ip_allow_list_entries_created_by_fkey FOREIGN KEY (created_by) REFERENCES public.users(id) ON DELETE SET NULL;
+ALTER TABLE ONLY public.ip_allow_list_entries
+    ADD CONSTRAINT ip_allow_list_entries_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.memberships
     ADD CONSTRAINT memberships_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.memberships
@@ -2207,6 +3107,8 @@ ALTER TABLE ONLY public.reflexes
     ADD CONSTRAINT reflexes_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.run_files
     ADD CONSTRAINT run_files_run_fkey FOREIGN KEY (organization_id, run_id) REFERENCES public.ingestion_runs(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.security_policies
+    ADD CONSTRAINT security_policies_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.skill_executions
     ADD CONSTRAINT skill_executions_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.skill_executions
@@ -2244,8 +3146,16 @@ ALTER TABLE ONLY public.usage_counters
     ADD CONSTRAINT usage_counters_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.usage_days
     ADD CONSTRAINT usage_days_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.user_settings
+    ADD CONSTRAINT user_settings_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_default_organization_id_fkey FOREIGN KEY (default_organization_id) REFERENCES public.organizations(id) ON DELETE SET NULL;
+ALTER TABLE ONLY public.webhook_deliveries
+    ADD CONSTRAINT webhook_deliveries_webhook_id_fkey FOREIGN KEY (organization_id, webhook_id) REFERENCES public.webhooks(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.webhooks
+    ADD CONSTRAINT webhooks_created_by_fkey FOREIGN KEY (created_by) REFERENCES public.users(id) ON DELETE SET NULL;
+ALTER TABLE ONLY public.webhooks
+    ADD CONSTRAINT webhooks_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.worktree_branches
     ADD CONSTRAINT worktree_branches_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.worktree_branches
@@ -2260,7 +3170,15 @@ ALTER TABLE jobs.queue_floor ENABLE ROW LEVEL SECURITY;
 CREATE POLICY select_worker ON jobs.queue_floor FOR SELECT TO kijko_worker USING (true);
 ALTER TABLE jobs.stored_jobs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobs.unique_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.account_tokens ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.announcements ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.audit_blocks ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.audit_counts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.audit_files ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.audit_growth ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.audit_mark ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.backup_codes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.compliance_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.connection_states ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.credentials ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.directory_members ENABLE ROW LEVEL SECURITY;
@@ -2273,12 +3191,22 @@ ALTER TABLE private.git_connections ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.idempotency_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.identities ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.installation ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.integration_calls ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.integration_logs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.integration_revocations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.integration_secrets ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.integration_states ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.ip_warnings ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.login_failures ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.login_history ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.mails ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.notification_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.notification_mails ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.oauth_states ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.password_history ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.pictures ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.project_counters ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.project_invitations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.project_webhook_secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.provider_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.provider_tokens ENABLE ROW LEVEL SECURITY;
@@ -2292,21 +3220,45 @@ ALTER TABLE private.realtime_watchers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.reflex_deliveries ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.reflex_secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.refresh_tokens ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.remembered_devices ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.repository_checks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.schedules ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.sealed_answers ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.second_factor_challenges ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.second_factor_setups ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.second_factors ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.signing_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.told_completions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.unit_leases ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.unsubscribe_key ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.zones ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.audit_filters ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.audit_log ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.audit_schedules ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.chunk_terms ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.chunks ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.compliance_documents ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.compliance_frameworks ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.connectors ENABLE ROW LEVEL SECURITY;
 CREATE POLICY delete_admin ON public.projects FOR DELETE TO authenticated USING (private.has_project_role(id, 'admin'::text));
 CREATE POLICY delete_developer ON public.project_files FOR DELETE TO authenticated USING (((origin <> 'repository'::text) AND private.has_project_role(project_id, 'developer'::text)));
 CREATE POLICY delete_developer ON public.project_manual_contents FOR DELETE TO authenticated USING (private.has_project_role(project_id, 'developer'::text));
 CREATE POLICY delete_developer ON public.project_repositories FOR DELETE TO authenticated USING (private.has_project_role(project_id, 'developer'::text));
+CREATE POLICY delete_in_scope ON public.audit_filters AS RESTRICTIVE FOR DELETE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY delete_in_scope ON public.audit_schedules AS RESTRICTIVE FOR DELETE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY delete_in_scope ON public.habits AS RESTRICTIVE FOR DELETE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY delete_in_scope ON public.notifications AS RESTRICTIVE FOR DELETE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY delete_in_scope ON public.project_files AS RESTRICTIVE FOR DELETE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY delete_in_scope ON public.project_manual_contents AS RESTRICTIVE FOR DELETE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY delete_in_scope ON public.project_members AS RESTRICTIVE FOR DELETE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY delete_in_scope ON public.project_repositories AS RESTRICTIVE FOR DELETE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY delete_in_scope ON public.project_stars AS RESTRICTIVE FOR DELETE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY delete_in_scope ON public.projects AS RESTRICTIVE FOR DELETE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY delete_in_scope ON public.reflexes AS RESTRICTIVE FOR DELETE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY delete_in_scope ON public.skill_stars AS RESTRICTIVE FOR DELETE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY delete_in_scope ON public.skills AS RESTRICTIVE FOR DELETE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
 CREATE POLICY delete_manager ON public.project_members FOR DELETE TO authenticated USING (private.has_project_role(project_id, 'manager'::text));
 CREATE POLICY delete_own ON public.habits FOR DELETE TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 CREATE POLICY delete_own ON public.notifications FOR DELETE TO authenticated USING (((user_id = ( SELECT private.user_id() AS user_id)) AND (due_at <= now())));
@@ -2314,6 +3266,8 @@ CREATE POLICY delete_own ON public.project_stars FOR DELETE TO authenticated USI
 CREATE POLICY delete_own ON public.reflexes FOR DELETE TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 CREATE POLICY delete_own ON public.skill_stars FOR DELETE TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 CREATE POLICY delete_own ON public.skills FOR DELETE TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+CREATE POLICY delete_viewer ON public.audit_filters FOR DELETE TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canViewAuditLog'::text) AS has_permission) AND (is_shared OR (user_id = ( SELECT private.user_id() AS user_id)))));
+CREATE POLICY delete_viewer ON public.audit_schedules FOR DELETE TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canViewAuditLog'::text) AS has_permission)));
 ALTER TABLE public.events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.graph_links ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.graph_nodes ENABLE ROW LEVEL SECURITY;
@@ -2322,8 +3276,22 @@ ALTER TABLE public.ingestion_runs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY insert_developer ON public.project_files FOR INSERT TO authenticated WITH CHECK ((is_folder AND (uploaded_by = ( SELECT private.user_id() AS user_id)) AND private.has_project_role(project_id, 'developer'::text)));
 CREATE POLICY insert_developer ON public.project_manual_contents FOR INSERT TO authenticated WITH CHECK (private.has_project_role(project_id, 'developer'::text));
 CREATE POLICY insert_developer ON public.project_repositories FOR INSERT TO authenticated WITH CHECK (private.has_project_role(project_id, 'developer'::text));
+CREATE POLICY insert_in_scope ON public.audit_filters AS RESTRICTIVE FOR INSERT TO authenticated WITH CHECK (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY insert_in_scope ON public.habits AS RESTRICTIVE FOR INSERT TO authenticated WITH CHECK (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY insert_in_scope ON public.project_files AS RESTRICTIVE FOR INSERT TO authenticated WITH CHECK (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY insert_in_scope ON public.project_manual_contents AS RESTRICTIVE FOR INSERT TO authenticated WITH CHECK (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY insert_in_scope ON public.project_members AS RESTRICTIVE FOR INSERT TO authenticated WITH CHECK (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY insert_in_scope ON public.project_repositories AS RESTRICTIVE FOR INSERT TO authenticated WITH CHECK (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY insert_in_scope ON public.project_stars AS RESTRICTIVE FOR INSERT TO authenticated WITH CHECK (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY insert_in_scope ON public.projects AS RESTRICTIVE FOR INSERT TO authenticated WITH CHECK (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY insert_in_scope ON public.reflexes AS RESTRICTIVE FOR INSERT TO authenticated WITH CHECK (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY insert_in_scope ON public.skill_playbooks AS RESTRICTIVE FOR INSERT TO authenticated WITH CHECK (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY insert_in_scope ON public.skill_ratings AS RESTRICTIVE FOR INSERT TO authenticated WITH CHECK (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY insert_in_scope ON public.skill_stars AS RESTRICTIVE FOR INSERT TO authenticated WITH CHECK (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY insert_in_scope ON public.skills AS RESTRICTIVE FOR INSERT TO authenticated WITH CHECK (( SELECT private.has_scope('write'::text) AS has_scope));
 CREATE POLICY insert_manager ON public.project_members FOR INSERT TO authenticated WITH CHECK (private.has_project_role(project_id, 'manager'::text));
 CREATE POLICY insert_member ON public.projects FOR INSERT TO authenticated WITH CHECK (((organization_id = ( SELECT private.org_id() AS org_id)) AND (user_id = ( SELECT private.user_id() AS user_id)) AND (( SELECT private.org_role() AS org_role) <> 'viewer'::text)));
+CREATE POLICY insert_own ON public.audit_filters FOR INSERT TO authenticated WITH CHECK (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canViewAuditLog'::text) AS has_permission) AND (user_id = ( SELECT private.user_id() AS user_id))));
 CREATE POLICY insert_own ON public.habits FOR INSERT TO authenticated WITH CHECK (((user_id = ( SELECT private.user_id() AS user_id)) AND (organization_id = ( SELECT private.org_id() AS org_id)) AND (EXISTS ( SELECT
    FROM public.skills s
   WHERE (s.id = habits.skill_id)))));
@@ -2341,6 +3309,9 @@ CREATE POLICY insert_own ON public.skills FOR INSERT TO authenticated WITH CHECK
 CREATE POLICY insert_owner ON public.skill_playbooks FOR INSERT TO authenticated WITH CHECK ((EXISTS ( SELECT
    FROM public.skills s
   WHERE ((s.id = skill_playbooks.skill_id) AND (s.user_id = ( SELECT private.user_id() AS user_id))))));
+ALTER TABLE public.integration_apps ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.integrations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.ip_allow_list_entries ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.memberships ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.model_aliases ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.model_prices ENABLE ROW LEVEL SECURITY;
@@ -2363,7 +3334,8 @@ ALTER TABLE public.projects ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.reflexes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.role_permissions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.run_files ENABLE ROW LEVEL SECURITY;
-CREATE POLICY select_admin ON public.audit_log FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.is_org_admin() AS is_org_admin) AND (created_at > ( SELECT private.audit_horizon() AS audit_horizon))));
+ALTER TABLE public.security_policies ENABLE ROW LEVEL SECURITY;
+CREATE POLICY select_admin ON public.ip_allow_list_entries FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canManageTeam'::text) AS has_permission)));
 CREATE POLICY select_audience ON public.events FOR SELECT TO authenticated USING (
 CASE audience
     WHEN 'room'::text THEN
@@ -2386,6 +3358,9 @@ END);
 CREATE POLICY select_colleague ON public.users FOR SELECT TO authenticated USING (((id = ( SELECT private.user_id() AS user_id)) OR (EXISTS ( SELECT
    FROM public.memberships m
   WHERE ((m.user_id = users.id) AND (m.organization_id = ( SELECT private.org_id() AS org_id)))))));
+CREATE POLICY select_everybody ON public.compliance_documents FOR SELECT TO authenticated USING (true);
+CREATE POLICY select_everybody ON public.compliance_frameworks FOR SELECT TO authenticated USING (true);
+CREATE POLICY select_everybody ON public.integration_apps FOR SELECT TO authenticated USING (true);
 CREATE POLICY select_everybody ON public.model_aliases FOR SELECT TO anon, authenticated, service_role USING (true);
 CREATE POLICY select_everybody ON public.model_prices FOR SELECT TO anon, authenticated, service_role USING (true);
 CREATE POLICY select_everybody ON public.model_sampling FOR SELECT TO anon, authenticated, service_role USING (true);
@@ -2394,14 +3369,20 @@ CREATE POLICY select_everybody ON public.models FOR SELECT TO anon, authenticate
 CREATE POLICY select_everybody ON public.plans FOR SELECT TO anon, authenticated USING (true);
 CREATE POLICY select_everybody ON public.role_permissions FOR SELECT TO anon, authenticated USING (true);
 CREATE POLICY select_inviting ON public.team_invitations FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canInviteMembers'::text) AS has_permission)));
+CREATE POLICY select_member ON public.connectors FOR SELECT TO authenticated USING ((organization_id = ( SELECT private.org_id() AS org_id)));
+CREATE POLICY select_member ON public.integrations FOR SELECT TO authenticated USING ((organization_id = ( SELECT private.org_id() AS org_id)));
 CREATE POLICY select_member ON public.memberships FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) OR (user_id = ( SELECT private.user_id() AS user_id))));
 CREATE POLICY select_member ON public.organizations FOR SELECT TO authenticated USING ((id = ( SELECT private.org_id() AS org_id)));
+CREATE POLICY select_member ON public.security_policies FOR SELECT TO authenticated USING ((organization_id = ( SELECT private.org_id() AS org_id)));
 CREATE POLICY select_member ON public.subscriptions FOR SELECT TO authenticated USING ((organization_id = ( SELECT private.org_id() AS org_id)));
 CREATE POLICY select_member ON public.usage_counters FOR SELECT TO authenticated USING ((organization_id = ( SELECT private.org_id() AS org_id)));
 CREATE POLICY select_member ON public.usage_days FOR SELECT TO authenticated USING ((organization_id = ( SELECT private.org_id() AS org_id)));
+CREATE POLICY select_member ON public.webhook_deliveries FOR SELECT TO authenticated USING ((organization_id = ( SELECT private.org_id() AS org_id)));
+CREATE POLICY select_member ON public.webhooks FOR SELECT TO authenticated USING ((organization_id = ( SELECT private.org_id() AS org_id)));
 CREATE POLICY select_overseer ON public.project_activity FOR SELECT TO authenticated USING ((((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.is_org_admin() AS is_org_admin)) OR (project_id = ANY (( SELECT private.overseen_project_ids() AS overseen_project_ids)::uuid[])) OR ((user_id = ( SELECT private.user_id() AS user_id)) AND (EXISTS ( SELECT
    FROM public.projects p
   WHERE (p.id = project_activity.project_id))))));
+CREATE POLICY select_own ON public.api_keys FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND (user_id = ( SELECT private.user_id() AS user_id)) AND (NOT ( SELECT private.is_key_request() AS is_key_request))));
 CREATE POLICY select_own ON public.habits FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 CREATE POLICY select_own ON public.notification_preferences FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 CREATE POLICY select_own ON public.notifications FOR SELECT TO authenticated USING (((user_id = ( SELECT private.user_id() AS user_id)) AND (due_at <= now())));
@@ -2411,6 +3392,7 @@ CREATE POLICY select_own ON public.skill_executions FOR SELECT TO authenticated 
 CREATE POLICY select_own ON public.skill_ratings FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 CREATE POLICY select_own ON public.skill_stars FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 CREATE POLICY select_own ON public.staged_files FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+CREATE POLICY select_own ON public.user_settings FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 CREATE POLICY select_reader ON public.chunk_terms FOR SELECT TO authenticated USING ((EXISTS ( SELECT
    FROM public.project_indexes i
   WHERE (i.run_id = chunk_terms.run_id))));
@@ -2450,6 +3432,9 @@ CREATE POLICY select_reader ON public.worktree_branches FOR SELECT TO authentica
 CREATE POLICY select_reader ON public.worktrees FOR SELECT TO authenticated USING (((EXISTS ( SELECT
    FROM public.projects p
   WHERE (p.id = worktrees.project_id))) AND (project_id <> ALL (( SELECT private.auditor_project_ids() AS auditor_project_ids)::uuid[]))));
+CREATE POLICY select_viewer ON public.audit_filters FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canViewAuditLog'::text) AS has_permission) AND (is_shared OR (user_id = ( SELECT private.user_id() AS user_id)))));
+CREATE POLICY select_viewer ON public.audit_log FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canViewAuditLog'::text) AS has_permission) AND (created_at > ( SELECT private.audit_horizon() AS audit_horizon))));
+CREATE POLICY select_viewer ON public.audit_schedules FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canViewAuditLog'::text) AS has_permission)));
 CREATE POLICY select_visible ON public.project_members FOR SELECT TO authenticated USING ((EXISTS ( SELECT
    FROM public.projects p
   WHERE (p.id = project_members.project_id))));
@@ -2470,6 +3455,19 @@ CREATE POLICY update_admin ON public.projects FOR UPDATE TO authenticated USING 
 CREATE POLICY update_developer ON public.project_files FOR UPDATE TO authenticated USING (((origin <> 'repository'::text) AND private.has_project_role(project_id, 'developer'::text)));
 CREATE POLICY update_developer ON public.project_manual_contents FOR UPDATE TO authenticated USING (private.has_project_role(project_id, 'developer'::text));
 CREATE POLICY update_developer ON public.project_repositories FOR UPDATE TO authenticated USING (private.has_project_role(project_id, 'developer'::text));
+CREATE POLICY update_in_scope ON public.habits AS RESTRICTIVE FOR UPDATE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY update_in_scope ON public.notification_preferences AS RESTRICTIVE FOR UPDATE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY update_in_scope ON public.notifications AS RESTRICTIVE FOR UPDATE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY update_in_scope ON public.project_files AS RESTRICTIVE FOR UPDATE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY update_in_scope ON public.project_manual_contents AS RESTRICTIVE FOR UPDATE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY update_in_scope ON public.project_members AS RESTRICTIVE FOR UPDATE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY update_in_scope ON public.project_repositories AS RESTRICTIVE FOR UPDATE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY update_in_scope ON public.project_settings AS RESTRICTIVE FOR UPDATE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY update_in_scope ON public.projects AS RESTRICTIVE FOR UPDATE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY update_in_scope ON public.reflexes AS RESTRICTIVE FOR UPDATE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY update_in_scope ON public.skill_playbooks AS RESTRICTIVE FOR UPDATE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY update_in_scope ON public.skill_ratings AS RESTRICTIVE FOR UPDATE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
+CREATE POLICY update_in_scope ON public.skills AS RESTRICTIVE FOR UPDATE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
 CREATE POLICY update_manager ON public.project_settings FOR UPDATE TO authenticated USING (private.has_project_role(project_id, 'manager'::text));
 CREATE POLICY update_own ON public.habits FOR UPDATE TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id))) WITH CHECK ((user_id = ( SELECT private.user_id() AS user_id)));
 CREATE POLICY update_own ON public.notification_preferences FOR UPDATE TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id))) WITH CHECK ((user_id = ( SELECT private.user_id() AS user_id)));
@@ -2485,7 +3483,10 @@ CREATE POLICY update_owner ON public.skill_playbooks FOR UPDATE TO authenticated
 CREATE POLICY update_self_or_manager ON public.project_members FOR UPDATE TO authenticated USING (((user_id = ( SELECT private.user_id() AS user_id)) OR private.has_project_role(project_id, 'manager'::text)));
 ALTER TABLE public.usage_counters ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.usage_days ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.user_settings ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.webhook_deliveries ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.webhooks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.worktree_branches ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.worktrees ENABLE ROW LEVEL SECURITY;
 GRANT USAGE ON SCHEMA api TO anon;
@@ -2538,7 +3539,6 @@ GRANT INSERT(preview_url),UPDATE(preview_url) ON TABLE public.projects TO authen
 GRANT INSERT(archived),UPDATE(archived) ON TABLE public.projects TO authenticated;
 GRANT SELECT ON TABLE public.worktree_branches TO authenticated;
 GRANT SELECT ON TABLE public.worktrees TO authenticated;
-GRANT SELECT ON TABLE public.project_activity TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.project_members TO authenticated;
 GRANT INSERT(organization_id) ON TABLE public.project_members TO authenticated;
 GRANT INSERT(project_id) ON TABLE public.project_members TO authenticated;
@@ -2549,6 +3549,7 @@ GRANT INSERT(notify_on_ingestion),UPDATE(notify_on_ingestion) ON TABLE public.pr
 GRANT INSERT(notify_on_error),UPDATE(notify_on_error) ON TABLE public.project_members TO authenticated;
 GRANT INSERT(notify_on_team_changes),UPDATE(notify_on_team_changes) ON TABLE public.project_members TO authenticated;
 GRANT INSERT(notification_level) ON TABLE public.project_members TO authenticated;
+GRANT SELECT ON TABLE public.project_activity TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.skills TO authenticated;
 GRANT INSERT(user_id) ON TABLE public.skills TO authenticated;
 GRANT INSERT(organization_id) ON TABLE public.skills TO authenticated;
@@ -2562,6 +3563,13 @@ GRANT INSERT(input_schema),UPDATE(input_schema) ON TABLE public.skills TO authen
 GRANT INSERT(output_format),UPDATE(output_format) ON TABLE public.skills TO authenticated;
 GRANT INSERT(is_active),UPDATE(is_active) ON TABLE public.skills TO authenticated;
 GRANT SELECT ON TABLE public.ingestion_runs TO authenticated;
+GRANT SELECT,DELETE ON TABLE public.audit_filters TO authenticated;
+GRANT INSERT(organization_id) ON TABLE public.audit_filters TO authenticated;
+GRANT INSERT(user_id) ON TABLE public.audit_filters TO authenticated;
+GRANT INSERT(name) ON TABLE public.audit_filters TO authenticated;
+GRANT INSERT(filters) ON TABLE public.audit_filters TO authenticated;
+GRANT INSERT(is_shared) ON TABLE public.audit_filters TO authenticated;
+GRANT SELECT,DELETE ON TABLE public.audit_schedules TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.habits TO authenticated;
 GRANT INSERT(user_id) ON TABLE public.habits TO authenticated;
 GRANT INSERT(organization_id) ON TABLE public.habits TO authenticated;
@@ -2571,8 +3579,26 @@ GRANT INSERT(schedule_description),UPDATE(schedule_description) ON TABLE public.
 GRANT INSERT(timezone),UPDATE(timezone) ON TABLE public.habits TO authenticated;
 GRANT INSERT(config),UPDATE(config) ON TABLE public.habits TO authenticated;
 GRANT INSERT(is_active),UPDATE(is_active) ON TABLE public.habits TO authenticated;
+GRANT SELECT ON TABLE public.ip_allow_list_entries TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.notifications TO authenticated;
 GRANT UPDATE(read_at) ON TABLE public.notifications TO authenticated;
+GRANT SELECT(organization_id) ON TABLE public.security_policies TO authenticated;
+GRANT SELECT(min_length) ON TABLE public.security_policies TO authenticated;
+GRANT SELECT(require_uppercase) ON TABLE public.security_policies TO authenticated;
+GRANT SELECT(require_lowercase) ON TABLE public.security_policies TO authenticated;
+GRANT SELECT(require_number) ON TABLE public.security_policies TO authenticated;
+GRANT SELECT(require_symbol) ON TABLE public.security_policies TO authenticated;
+GRANT SELECT(expiry_days) ON TABLE public.security_policies TO authenticated;
+GRANT SELECT(prevent_reuse) ON TABLE public.security_policies TO authenticated;
+GRANT SELECT(session_minutes) ON TABLE public.security_policies TO authenticated;
+GRANT SELECT(idle_minutes) ON TABLE public.security_policies TO authenticated;
+GRANT SELECT(max_sessions) ON TABLE public.security_policies TO authenticated;
+GRANT SELECT(remember_days) ON TABLE public.security_policies TO authenticated;
+GRANT SELECT(require_second_factor) ON TABLE public.security_policies TO authenticated;
+GRANT SELECT(sso_enforced) ON TABLE public.security_policies TO authenticated;
+GRANT SELECT(allow_password) ON TABLE public.security_policies TO authenticated;
+GRANT SELECT(allow_magic_link) ON TABLE public.security_policies TO authenticated;
+GRANT SELECT(updated_at) ON TABLE public.security_policies TO authenticated;
 GRANT SELECT ON TABLE public.skill_executions TO authenticated;
 GRANT SELECT(id) ON TABLE public.team_invitations TO authenticated;
 GRANT SELECT(organization_id) ON TABLE public.team_invitations TO authenticated;
@@ -2584,8 +3610,23 @@ GRANT SELECT(status) ON TABLE public.team_invitations TO authenticated;
 GRANT SELECT(expires_at) ON TABLE public.team_invitations TO authenticated;
 GRANT SELECT(created_at) ON TABLE public.team_invitations TO authenticated;
 GRANT SELECT(updated_at) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT ON TABLE public.audit_log TO authenticated;
+GRANT SELECT(id) ON TABLE public.users TO authenticated;
+GRANT SELECT(email) ON TABLE public.users TO authenticated;
+GRANT SELECT(first_name) ON TABLE public.users TO authenticated;
+GRANT SELECT(last_name) ON TABLE public.users TO authenticated;
+GRANT SELECT(avatar_url) ON TABLE public.users TO authenticated;
+GRANT SELECT(timezone) ON TABLE public.users TO authenticated;
+GRANT SELECT(default_organization_id) ON TABLE public.users TO authenticated;
+GRANT SELECT(created_at) ON TABLE public.users TO authenticated;
+GRANT SELECT(updated_at) ON TABLE public.users TO authenticated;
 GRANT SELECT ON TABLE public.usage_counters TO authenticated;
+GRANT SELECT ON TABLE public.compliance_documents TO authenticated;
+GRANT SELECT ON TABLE public.compliance_frameworks TO authenticated;
+GRANT SELECT ON TABLE public.integrations TO authenticated;
+GRANT SELECT ON TABLE public.connectors TO authenticated;
 GRANT SELECT,INSERT,DELETE ON TABLE jobs.dead_letters TO kijko_worker;
+GRANT SELECT ON TABLE public.webhook_deliveries TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.reflexes TO authenticated;
 GRANT INSERT(user_id) ON TABLE public.reflexes TO authenticated;
 GRANT INSERT(organization_id) ON TABLE public.reflexes TO authenticated;
@@ -2596,6 +3637,7 @@ GRANT INSERT(conditions),UPDATE(conditions) ON TABLE public.reflexes TO authenti
 GRANT INSERT(is_active),UPDATE(is_active) ON TABLE public.reflexes TO authenticated;
 GRANT SELECT ON TABLE public.role_permissions TO anon;
 GRANT SELECT ON TABLE public.role_permissions TO authenticated;
+GRANT SELECT ON TABLE public.integration_apps TO authenticated;
 GRANT SELECT ON TABLE public.notification_preferences TO authenticated;
 GRANT UPDATE(email_product_updates) ON TABLE public.notification_preferences TO authenticated;
 GRANT UPDATE(email_security_alerts) ON TABLE public.notification_preferences TO authenticated;
@@ -2646,15 +3688,6 @@ GRANT INSERT(repository_name) ON TABLE public.project_repositories TO authentica
 GRANT INSERT(branch),UPDATE(branch) ON TABLE public.project_repositories TO authenticated;
 GRANT INSERT(include_paths),UPDATE(include_paths) ON TABLE public.project_repositories TO authenticated;
 GRANT INSERT(exclude_paths),UPDATE(exclude_paths) ON TABLE public.project_repositories TO authenticated;
-GRANT SELECT(id) ON TABLE public.users TO authenticated;
-GRANT SELECT(email) ON TABLE public.users TO authenticated;
-GRANT SELECT(first_name) ON TABLE public.users TO authenticated;
-GRANT SELECT(last_name) ON TABLE public.users TO authenticated;
-GRANT SELECT(avatar_url) ON TABLE public.users TO authenticated;
-GRANT SELECT(timezone) ON TABLE public.users TO authenticated;
-GRANT SELECT(default_organization_id) ON TABLE public.users TO authenticated;
-GRANT SELECT(created_at) ON TABLE public.users TO authenticated;
-GRANT SELECT(updated_at) ON TABLE public.users TO authenticated;
 GRANT SELECT ON TABLE public.skill_playbooks TO authenticated;
 GRANT INSERT(skill_id) ON TABLE public.skill_playbooks TO authenticated;
 GRANT INSERT(dependencies),UPDATE(dependencies) ON TABLE public.skill_playbooks TO authenticated;
@@ -2662,11 +3695,25 @@ GRANT INSERT(trigger),UPDATE(trigger) ON TABLE public.skill_playbooks TO authent
 GRANT INSERT(scope),UPDATE(scope) ON TABLE public.skill_playbooks TO authenticated;
 GRANT INSERT(tags),UPDATE(tags) ON TABLE public.skill_playbooks TO authenticated;
 GRANT INSERT(scope_selection),UPDATE(scope_selection) ON TABLE public.skill_playbooks TO authenticated;
+GRANT SELECT ON TABLE public.webhooks TO authenticated;
 GRANT SELECT ON TABLE jobs.queue_floor TO kijko_worker;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.stored_jobs TO kijko_worker;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.gue_jobs TO kijko_worker;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.unique_keys TO kijko_worker;
-GRANT SELECT ON TABLE public.audit_log TO authenticated;
+GRANT SELECT(id) ON TABLE public.api_keys TO authenticated;
+GRANT SELECT(organization_id) ON TABLE public.api_keys TO authenticated;
+GRANT SELECT(user_id) ON TABLE public.api_keys TO authenticated;
+GRANT SELECT(name) ON TABLE public.api_keys TO authenticated;
+GRANT SELECT(environment) ON TABLE public.api_keys TO authenticated;
+GRANT SELECT(prefix) ON TABLE public.api_keys TO authenticated;
+GRANT SELECT(scopes) ON TABLE public.api_keys TO authenticated;
+GRANT SELECT(scope) ON TABLE public.api_keys TO authenticated;
+GRANT SELECT(expires_at) ON TABLE public.api_keys TO authenticated;
+GRANT SELECT(usage_count) ON TABLE public.api_keys TO authenticated;
+GRANT SELECT(last_used_at) ON TABLE public.api_keys TO authenticated;
+GRANT SELECT(revoked_at) ON TABLE public.api_keys TO authenticated;
+GRANT SELECT(revoked_reason) ON TABLE public.api_keys TO authenticated;
+GRANT SELECT(created_at) ON TABLE public.api_keys TO authenticated;
 GRANT SELECT ON TABLE public.chunk_terms TO authenticated;
 GRANT SELECT ON TABLE public.chunks TO authenticated;
 GRANT SELECT ON TABLE public.events TO authenticated;
@@ -2713,16 +3760,21 @@ GRANT SELECT(created_at) ON TABLE public.staged_files TO authenticated;
 GRANT SELECT ON TABLE public.usage TO authenticated;
 GRANT SELECT ON TABLE public.usage_days TO authenticated;
 GRANT SELECT ON TABLE public.usage_trend TO authenticated;
+GRANT SELECT ON TABLE public.user_settings TO authenticated;
 ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 --
 -- PostgreSQL database dump complete
 --
 
 -- Functions: language, volatility, definer where they act as their owner; then the roles that may execute them.
+-- api.accept_project_invitation(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.accept_team_invitation(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.activate_habit(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.activate_reflex(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.activate_skills(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.add_access(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.add_project_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.add_project_user(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.add_repository(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.admit_upload(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.attach_files(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
@@ -2731,45 +3783,66 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.begin_directory_sync(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.cancel_execution(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.cancel_ingestion(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.cancel_project_invitation(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.cancel_team_invitation(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.check_project_name(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.clean_up_executions(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.clear_access_log(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.complete_ingestion(p jsonb) returns jsonb: sql volatile; service_role
+-- api.connect_integration(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.count_connections(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.count_unread_notifications(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.create_announcement(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.create_api_key(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.create_audit_filter(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.create_connector(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_folder(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.create_habit(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.create_ip_entry(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.create_notification(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_playbook_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_project(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_reflex(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_team_invitations(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.create_webhook(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.deactivate_habit(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.deactivate_reflex(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.deactivate_skills(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.deactivate_team_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.decline_project_invitation(p jsonb) returns jsonb: plpgsql volatile; anon, authenticated
+-- api.delete_audit_filter(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.delete_audit_schedule(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.delete_avatar(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.delete_connector(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_habit(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.delete_ip_entry(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.delete_notification(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_project(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_provider_key(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_reflex(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.delete_setting(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_skills(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_source_file(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.delete_webhook(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.disable_two_factor(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.disconnect_integration(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.disconnect_provider(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.download_compliance_document(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.duplicate_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.email_ingestion_result(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.end_directory_sync(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.estimate_project(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.execute_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.export_audit_log(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.export_executions(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.export_login_history(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.export_skill(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.finish_connection(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.get_aggregated_stats(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_completion(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_compliance(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_cost_breakdown(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_cost_projection(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_directory_sync(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -2781,15 +3854,19 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.get_habit_stats(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_ingestion_progress(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_ingestion_result(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_integration_stats(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_ip_allow_list(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- api.get_manual_content(p jsonb) returns jsonb: sql stable; authenticated
 -- api.get_me(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_notification_preferences(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_performance_metrics(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_performance_percentiles(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_playbook(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_profile(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_progress_details(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_project(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_project_full(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_project_invitation(p jsonb) returns jsonb: plpgsql stable; anon, authenticated
 -- api.get_project_settings(p jsonb) returns jsonb: sql stable; authenticated
 -- api.get_project_stats(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_recovery(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -2797,24 +3874,49 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.get_reflex_full(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_reflex_stats(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_reflex_webhook(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_security_policies(p jsonb) returns jsonb: plpgsql stable definer; authenticated
+-- api.get_security_score(p jsonb) returns jsonb: sql stable; authenticated
+-- api.get_setting(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_skill(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_skill_full(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_skill_stats(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_skill_stats_of(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_team(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_two_factor(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- api.import_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.invite_context_user(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.leave_team(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.list_access(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_access_log(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_all_worktrees(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_api_keys(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_audit_filters(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_audit_log(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_audit_schedules(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_audit_users(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_backup_codes(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- api.list_connections(p jsonb) returns jsonb: sql stable; authenticated
+-- api.list_connectors(p jsonb) returns jsonb: sql stable; authenticated
+-- api.list_context_activity(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_context_users(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_dead_jobs(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_deliveries(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_executions(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_files(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_habit_executions(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_habits(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_integration_catalog(p jsonb) returns jsonb: sql stable; authenticated
+-- api.list_integration_connections(p jsonb) returns jsonb: sql stable; authenticated
+-- api.list_integration_logs(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_integrations(p jsonb) returns jsonb: sql stable; authenticated
+-- api.list_login_history(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_models(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_notifications(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_organizations(p jsonb) returns jsonb: sql stable; authenticated
+-- api.list_pending_project_invitations(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_project_activity(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_project_members(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_project_users(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_projects(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_provider_keys(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_recent_executions(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -2823,6 +3925,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.list_reflexes(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_repositories(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_running_executions(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_sessions(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_settings(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_skill_executions(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_skill_templates(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_skills(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -2830,6 +3934,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.list_starred_skills(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_team_invitations(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_team_members(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_webhooks(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_worktrees(p jsonb) returns jsonb: sql stable; authenticated
 -- api.look_up_team_invitation(p jsonb) returns jsonb: plpgsql stable; anon, authenticated
 -- api.prepare_check(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -2839,56 +3944,104 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.reactivate_team_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.read_all_notifications(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.read_notification(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.reconnect_integration(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.recover_ingestion(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.refresh_security_score(p jsonb) returns jsonb: sql stable; authenticated
+-- api.regenerate_backup_codes(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.regenerate_reflex_secret(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.register_text_source(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.register_uploads(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.remove_access(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.remove_context_user(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.remove_project_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.remove_project_user(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.remove_repository(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.remove_team_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.resend_access(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.resend_context_invite(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.resend_project_invitation(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.resend_team_invitation(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.resend_verification(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.reset_habit_errors(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.reset_reflex_errors(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.reset_settings(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.retry_dead_job(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.retry_delivery(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.retry_execution(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.revoke_api_key(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.revoke_integration_permission(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.run_habit(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.run_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.save_progress_snapshot(p jsonb) returns jsonb: sql volatile; service_role
+-- api.search_users(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.send_event(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.send_project_invitations(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.set_avatar(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.set_connector_icon(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.set_provider_key(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.set_setting(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.set_settings(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.set_up_two_factor(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.star_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.start_ingestion(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.sync_integration(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.terminate_other_sessions(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.terminate_session(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.test_prompt(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.test_reflex(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.test_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.unpublish_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.unstar_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.unsubscribe_mail(p jsonb) returns jsonb: plpgsql volatile; anon, authenticated
+-- api.update_access(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.update_compliance(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.update_connector(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.update_context_user(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_habit(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_ingestion_progress(p jsonb) returns jsonb: plpgsql volatile; service_role
+-- api.update_integration(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.update_ip_allow_list(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.update_ip_entry(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.update_manual_content(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_notification_preferences(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_playbook(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.update_profile(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_project(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.update_project_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_project_settings(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.update_project_user(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_reflex(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_repository(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.update_security_policies(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.update_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_source_file(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.update_team(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_team_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.update_webhook(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.validate_cron(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.validate_project_name(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.validate_repository(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.verify_email(p jsonb) returns jsonb: plpgsql volatile; anon, authenticated
+-- api.verify_two_factor(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.accept_invitation(p_token_hash bytea, p_user_id uuid, p_field text DEFAULT 'token'::text) returns uuid: plpgsql volatile definer
+-- private.accept_project_invitation(p_token text) returns project_members: plpgsql volatile definer; authenticated
 -- private.accept_team_invitation(p_token text) returns jsonb: plpgsql volatile definer; authenticated
+-- private.access_json(p_project_id uuid, p_search text) returns jsonb: plpgsql stable; authenticated
 -- private.account_address(p_text text) returns text: plpgsql stable definer
 -- private.act_in(p_org_id uuid) returns void: plpgsql stable definer; authenticated
--- private.activity_json(a project_activity, m project_members, p_owner_id uuid) returns jsonb: sql stable
+-- private.activity_conditions(p_project_id uuid, p_type text, p_since timestamp with time zone) returns text: plpgsql stable; authenticated
+-- private.activity_count(p_project_id uuid, p_type text, p_since timestamp with time zone) returns bigint: plpgsql stable definer; authenticated
+-- private.activity_json(a project_activity, m project_members, p_owner_id uuid) returns jsonb: sql stable; authenticated
+-- private.activity_page(p_project_id uuid, p_type text, p_since timestamp with time zone, p_limit integer, p_offset bigint) returns jsonb: plpgsql stable; authenticated
+-- private.activity_since(p_range text, p_default text) returns timestamp with time zone: plpgsql stable; authenticated
+-- private.add_api_key(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.add_skill(s skills) returns skills: plpgsql volatile; authenticated
+-- private.admit_colleague(p_project_id uuid, p_email text, p_role text) returns project_members: plpgsql volatile definer; authenticated
 -- private.admit_model_call(p_model text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.adopt_identity(p jsonb) returns uuid: plpgsql volatile definer
 -- private.announce(p_body jsonb) returns integer: plpgsql volatile definer; authenticated
 -- private.answering_provider(p_provider text, p_org_id uuid) returns text: plpgsql stable definer; kijko_server, kijko_worker
+-- private.api_url() returns text: plpgsql stable definer
 -- private.app_url() returns text: plpgsql stable definer
 -- private.apply_manual_content(p_project_id uuid, p_content text, p_field text DEFAULT 'content'::text) returns void: plpgsql volatile; authenticated
 -- private.apply_metrics(r ingestion_runs, p_metrics jsonb) returns ingestion_runs: plpgsql stable
@@ -2898,18 +4051,25 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.as_bigint(p_value jsonb, p_field text) returns bigint: plpgsql stable; anon, authenticated, service_role
 -- private.as_bool(p_value jsonb, p_field text) returns boolean: plpgsql stable; anon, authenticated, service_role
 -- private.as_branch(p_branch text) returns text: plpgsql stable; authenticated, service_role
+-- private.as_inet(p_text text) returns inet: plpgsql immutable; authenticated
 -- private.as_instant(p_text text) returns timestamp with time zone: plpgsql stable; authenticated, service_role
 -- private.as_int(p_value jsonb, p_field text) returns integer: plpgsql stable; anon, authenticated, service_role
 -- private.as_number(p_value jsonb, p_field text) returns numeric: plpgsql stable; anon, authenticated, service_role
 -- private.as_object(p_value jsonb, p_field text) returns jsonb: plpgsql stable; anon, authenticated, service_role
 -- private.as_parent(p_project_id uuid, p_parent_id text) returns uuid: plpgsql stable
 -- private.as_patterns(p_list jsonb, p_field text) returns jsonb: plpgsql stable; authenticated, kijko_worker, service_role
+-- private.as_texts(p_value jsonb, p_field text, p_limit integer, p_length integer) returns text[]: plpgsql stable; authenticated
 -- private.as_uuid(p_text text) returns uuid: sql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.assert_audit_filters_row(r audit_filters) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.assert_audit_format(p_format text) returns void: plpgsql stable; authenticated
+-- private.assert_audit_schedules_row(r audit_schedules) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_file_name(p_project_id uuid, p_parent_id uuid, p_name text, p_exclude_id uuid DEFAULT NULL::uuid) returns text: plpgsql stable
+-- private.assert_free_network(p_org_id uuid, p_network inet, p_entry_id uuid DEFAULT NULL::uuid) returns void: plpgsql stable definer
 -- private.assert_git_provider(p_provider text) returns text: plpgsql stable; authenticated
 -- private.assert_habit(o habits, n habits) returns void: plpgsql stable definer
 -- private.assert_habits_row(r habits) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_input(p_schema jsonb, p_input jsonb) returns void: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.assert_ip_allow_list_entries_row(r ip_allow_list_entries) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_lease(p_run_id uuid, p_owner uuid) returns uuid: plpgsql volatile definer
 -- private.assert_model_answers(p_model text) returns void: plpgsql stable definer; authenticated
 -- private.assert_notifications_row(r notifications) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
@@ -2926,6 +4086,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.assert_repository_free(p_project_id uuid, p_url text, p_branch text, p_exclude_id uuid DEFAULT NULL::uuid) returns void: plpgsql stable; authenticated, service_role
 -- private.assert_runnable(p_skill_id text, p_input jsonb, p_test boolean DEFAULT false) returns skills: plpgsql stable definer; authenticated
 -- private.assert_same_project(p_project_id uuid, p_body jsonb) returns void: plpgsql stable; authenticated, service_role
+-- private.assert_second_factor_call() returns uuid: plpgsql stable
+-- private.assert_security_policies_row(r security_policies) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.assert_setting(p_key text, p_value jsonb, p_field text) returns void: plpgsql stable; authenticated
 -- private.assert_skill_executions_row(r skill_executions) returns boolean: plpgsql stable
 -- private.assert_skill_runs(p_skill_id uuid, p_user_id uuid) returns void: plpgsql stable definer; authenticated
 -- private.assert_skills_row(r skills) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
@@ -2934,51 +4097,102 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.assert_worktree_branches_row(r worktree_branches) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_worktrees_row(r worktrees) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.audit(p_event_type text, p_description text, p_metadata jsonb DEFAULT NULL::jsonb, p_changes jsonb DEFAULT NULL::jsonb, p_org_id uuid DEFAULT NULL::uuid, p_user_id uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer
+-- private.audit_actors(p_org_id uuid) returns SETOF uuid: sql stable definer
+-- private.audit_block_size() returns integer: sql immutable
+-- private.audit_categories() returns text[]: sql immutable; authenticated
 -- private.audit_changes(p_old jsonb, p_new jsonb, p_fields text[]) returns jsonb: sql stable
+-- private.audit_download_page(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- private.audit_entry_json(a audit_log, u users) returns jsonb: sql stable
+-- private.audit_export_limit() returns integer: sql immutable
+-- private.audit_export_text(p_org_id uuid, p_filters jsonb, p_format text, p_zone text, p_until timestamp with time zone, p_after jsonb, OUT content text, OUT after jsonb, OUT entries integer) returns record: plpgsql stable definer
+-- private.audit_filter_json(f audit_filters) returns jsonb: sql stable; authenticated
 -- private.audit_horizon() returns timestamp with time zone: plpgsql stable definer; authenticated
+-- private.audit_horizon_of(p_org_id uuid) returns timestamp with time zone: plpgsql stable definer
+-- private.audit_matches(p_org_id uuid, p_filters jsonb, p_until timestamp with time zone, p_offset bigint, p_limit integer, OUT total bigint, OUT entries audit_log[]) returns record: plpgsql stable definer
+-- private.audit_page(p_filters jsonb, p_offset bigint, p_limit integer) returns jsonb: plpgsql stable definer; authenticated
+-- private.audit_people() returns jsonb: plpgsql stable definer; authenticated
+-- private.audit_schedule_owner(s audit_schedules) returns users: plpgsql stable definer
+-- private.audit_source(p_org_id uuid, p_user_id uuid, p_kinds text[], p_since timestamp with time zone, p_until timestamp with time zone, p_search text) returns text: plpgsql stable definer
 -- private.auditor_project_ids() returns uuid[]: plpgsql stable definer; authenticated
 -- private.beat_node(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[]) returns void: plpgsql volatile definer; kijko_server
+-- private.begin_audit_download(p_format text, p_filters jsonb, p_schedule text) returns jsonb: plpgsql volatile definer; authenticated
+-- private.begin_audit_export(p jsonb) returns jsonb: plpgsql volatile definer; kijko_worker
 -- private.begin_connection(p jsonb, p_project_id uuid DEFAULT NULL::uuid) returns jsonb: plpgsql volatile definer; authenticated
 -- private.begin_directory(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.begin_event(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.begin_idempotent(p_key text, p_operation text, p_hash bytea) returns TABLE(status integer, headers text, response jsonb): plpgsql volatile definer; authenticated
+-- private.begin_integration(p jsonb, p_what jsonb) returns void: plpgsql volatile definer; authenticated
+-- private.begin_ip_change() returns security_policies: plpgsql volatile definer
 -- private.begin_login(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.begin_managing(p_permission text) returns text: plpgsql volatile definer
+-- private.begin_oauth(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.begin_password_change(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.begin_reset(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql stable definer; kijko_server
+-- private.begin_second_factor(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.begin_second_factor_call(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.begin_session(p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamp with time zone, p_expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone) returns jsonb: plpgsql volatile definer
+-- private.begin_webhook_test(p_id text) returns jsonb: plpgsql volatile definer; authenticated
+-- private.body_network(b jsonb) returns inet: plpgsql stable
 -- private.braced(p_text text) returns text: sql immutable; authenticated
 -- private.break_token(p_id uuid, p_version integer) returns void: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.bury_job(p_job_id text, p_type text, p_queue text, p_args jsonb, p_error_count integer, p_error text, p_created_at timestamp with time zone) returns void: plpgsql volatile definer; kijko_worker
 -- private.bury_nodes(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_server
 -- private.call_idempotent(p_operation text, p jsonb, p_key text, p_hash bytea) returns jsonb: plpgsql volatile; authenticated
+-- private.can_mail_links() returns boolean: plpgsql stable definer
 -- private.cancel_active_run(p_project_id uuid) returns boolean: plpgsql volatile definer
 -- private.cancel_before_deletion(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
 -- private.cancel_execution(p_id text) returns void: plpgsql volatile definer; authenticated
 -- private.cancel_run(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
 -- private.cancel_team_invitation(p_id text) returns void: plpgsql volatile definer; authenticated
 -- private.change_branch(p_project_id uuid, p_repository_id uuid, p_branch text) returns void: plpgsql volatile definer
+-- private.change_email(p_text text, p_field text) returns void: plpgsql volatile definer
+-- private.change_profile(b jsonb, p_prefix text DEFAULT ''::text) returns void: plpgsql volatile definer; authenticated
 -- private.change_role(p_id text, p_role text) returns jsonb: plpgsql volatile definer
+-- private.change_shown_role(m project_members, p_role text) returns project_members: plpgsql volatile; authenticated
 -- private.change_skill(s skills) returns skills: plpgsql volatile; authenticated
 -- private.change_status(p_id text, p_status text, p_gated boolean) returns jsonb: plpgsql volatile definer
+-- private.change_timezone(p_value jsonb) returns void: plpgsql volatile definer
 -- private.changed_files(p_org_id uuid, p_old_run uuid, p_new_run uuid, p_limit integer) returns jsonb: plpgsql stable definer
 -- private.charge_execution(p_id uuid, p_prompt_tokens bigint, p_completion_tokens bigint) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.check_connection(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- private.check_connector(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- private.check_connector_test(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- private.check_webhook(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- private.choose_organization(p_user_id uuid, p_wanted_id uuid DEFAULT NULL::uuid) returns uuid: plpgsql volatile definer
+-- private.claim_account(p_user_id uuid, p_at timestamp with time zone) returns void: plpgsql volatile definer
 -- private.claim_execution(p_id uuid, p_seconds integer, OUT outcome text, OUT token uuid, OUT answers text, OUT called text, OUT sealed_key text, OUT parameters jsonb, OUT prompt text, OUT elapsed_ms bigint, OUT limit_ms bigint, OUT is_streamed boolean, OUT organization_id uuid) returns record: plpgsql volatile definer
 -- private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) returns jsonb: plpgsql volatile definer; kijko_worker
 -- private.claim_state(p_provider text, p_hash text, p_user_id uuid, p_org_id uuid, p_session_id uuid DEFAULT NULL::uuid) returns private.connection_states: plpgsql volatile definer
 -- private.claimed_membership(OUT org_id uuid, OUT org_role text) returns record: plpgsql stable definer; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.claimed_org_id() returns uuid: sql stable
+-- private.claimed_session(OUT user_id uuid, OUT signed_in_at timestamp with time zone, OUT last_active_at timestamp with time zone) returns record: plpgsql stable definer
 -- private.claimed_user_id() returns uuid: plpgsql stable definer; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.claims() returns jsonb: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
--- private.clean_email(p_text text) returns text: sql immutable
--- private.clean_name(p_text text, p_limit integer DEFAULT 50) returns text: sql immutable
+-- private.claims_refusal(p_user_id uuid, p_signed_in_at timestamp with time zone, p_last_active_at timestamp with time zone) returns text: plpgsql stable
+-- private.clean_audit_filters(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- private.clean_email(p_text text) returns text: sql immutable; authenticated
+-- private.clean_name(p_text text, p_limit integer DEFAULT 50) returns text: sql immutable; authenticated
 -- private.clean_up_executions(p_days integer, OUT deleted bigint, OUT bytes bigint) returns record: plpgsql volatile definer; authenticated
 -- private.clear_refusals() returns void: plpgsql volatile definer; authenticated
 -- private.clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer) returns bigint: plpgsql volatile definer; kijko_worker
+-- private.client_address(p_client_ip text) returns inet: sql immutable
+-- private.client_metadata() returns jsonb: sql stable
 -- private.clock_change(p_zone text, p_from timestamp without time zone, p_to timestamp without time zone) returns timestamp without time zone: plpgsql immutable; authenticated, service_role
 -- private.close_sockets(p_socket_ids uuid[]) returns void: plpgsql volatile definer; kijko_server
 -- private.close_usage_day(p usage_counters) returns void: plpgsql volatile definer
+-- private.colleagues(p_search text) returns jsonb: plpgsql stable definer; authenticated
 -- private.compact(p_value jsonb, INOUT cost integer, OUT compact text) returns record: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.compact_json(p_value jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
+-- private.complete_sign_in(p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamp with time zone) returns jsonb: plpgsql volatile definer
+-- private.compliance_document_json(d compliance_documents) returns jsonb: sql stable; authenticated
+-- private.compliance_file(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
+-- private.compliance_json() returns jsonb: sql stable; authenticated
 -- private.compose_notification_mail(p_rows private.notification_mails[]) returns uuid: plpgsql volatile definer
+-- private.confirm_address(p_user_id uuid, p_email text, p_at timestamp with time zone) returns void: plpgsql volatile definer
+-- private.connection_json(i integrations, p_auth text) returns jsonb: sql stable; authenticated
+-- private.connector_config(p_old jsonb, p_value jsonb) returns jsonb: plpgsql stable; authenticated
+-- private.connector_connection_json(c connectors) returns jsonb: sql stable; authenticated
+-- private.connector_json(c connectors) returns jsonb: sql stable; authenticated
 -- private.consume_call(p_org_id uuid) returns void: plpgsql volatile definer
 -- private.consume_quota(p_org_id uuid, p_metric text, p_amount bigint, p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.consume_slowly(p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, OUT quota bigint, OUT used bigint) returns record: plpgsql volatile definer
@@ -2986,6 +4200,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.content_as_prompt(b jsonb) returns jsonb: plpgsql stable; authenticated
 -- private.continue_session(p_session private.sessions, p jsonb, p_at timestamp with time zone) returns jsonb: plpgsql volatile definer
 -- private.cost_cents(p_called text, p_model text, p_prompt bigint, p_completion bigint, p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
+-- private.count_audit(p_blocks integer DEFAULT 100) returns integer: plpgsql volatile definer
+-- private.count_audit_between(p_org_id uuid, p_user_id uuid, p_kinds text[], p_from timestamp with time zone, p_from_id uuid, p_to timestamp with time zone, p_to_id uuid) returns bigint: plpgsql stable definer
+-- private.count_calls(p_integration_id uuid, p_connector_id uuid, p_client text, p_session text, p jsonb) returns void: plpgsql volatile definer
 -- private.count_delivery(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.count_outcome(e skill_executions) returns void: plpgsql volatile definer
 -- private.count_project(p projects, p_by integer) returns void: plpgsql volatile definer
@@ -3001,24 +4218,39 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.cron_text(p_fields text[], p_brief boolean) returns text: plpgsql immutable; authenticated, service_role
 -- private.cron_values(p_field text, p_min integer, p_max integer) returns integer[]: plpgsql immutable; authenticated, service_role
 -- private.csv_cell(p_text text) returns text: sql immutable; authenticated
+-- private.csv_line(VARIADIC p_cells text[]) returns text: sql immutable; authenticated
 -- private.current_progress_json(p_project_id uuid) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.cut_audit_block(p_org_id uuid, p_before timestamp with time zone) returns boolean: plpgsql volatile definer
+-- private.data_residency() returns jsonb: plpgsql stable definer; authenticated
 -- private.day_start(p_day date) returns timestamp with time zone: sql immutable; authenticated
+-- private.day_text(p_at timestamp with time zone, p_zone text) returns text: sql stable; authenticated
 -- private.deactivate_team_member(p_id text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.dead_letter_json(d jobs.dead_letters) returns jsonb: sql stable
 -- private.declare_installation(p_key text, p_value jsonb) returns void: plpgsql volatile definer; kijko_server, kijko_worker
+-- private.decline_project_invitation(p_token text) returns void: plpgsql volatile definer; anon, authenticated
 -- private.default_model() returns text: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
 -- private.default_value(p_field jsonb) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.delete_provider_key(p_provider text) returns void: plpgsql volatile definer; authenticated
 -- private.delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer) returns bigint: plpgsql volatile definer
+-- private.delete_settings(p_key text) returns boolean: plpgsql volatile definer; authenticated
 -- private.deliver_notification_preferences(p_ids uuid[]) returns TABLE(id uuid, data jsonb): sql stable definer; kijko_server
 -- private.deliver_notifications(p_ids uuid[]) returns TABLE(id uuid, data jsonb): sql stable definer; kijko_server
--- private.device_json(p_user_agent text) returns jsonb: sql stable
+-- private.delivery_json(d webhook_deliveries) returns jsonb: sql stable; authenticated, kijko_server
+-- private.delivery_of(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
+-- private.device_json(p_device jsonb) returns jsonb: sql stable
 -- private.directory_json(p_project_id uuid) returns jsonb: plpgsql stable definer; authenticated
 -- private.directory_work(p_project_id uuid) returns TABLE(provider text, token_id uuid): plpgsql volatile definer; kijko_worker
 -- private.discard_blobs(p_keys text[]) returns void: plpgsql volatile definer
 -- private.dispatch_habits(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 100) returns integer: plpgsql volatile definer; kijko_worker
+-- private.draw_api_key(p_environment text) returns text: sql volatile
+-- private.draw_project_token() returns text: sql volatile
 -- private.drop_connection(p_provider text) returns void: plpgsql volatile definer; authenticated
+-- private.drop_connector(p_id text) returns void: plpgsql volatile definer; authenticated
+-- private.drop_integration(p_provider text) returns integrations: plpgsql volatile definer; authenticated
+-- private.drop_picture() returns void: plpgsql volatile definer; authenticated
 -- private.drop_run_rows(p_run_id uuid, p_limit integer DEFAULT 5000) returns bigint: plpgsql volatile definer; kijko_worker
+-- private.drop_unsent_mail(p_id uuid) returns void: plpgsql volatile definer
+-- private.drop_webhook(p_id text) returns void: plpgsql volatile definer; authenticated
 -- private.duration_percentiles(p_skill_id uuid, p_has_skill boolean, OUT n bigint, OUT mean bigint, OUT p50 integer, OUT p90 integer, OUT p99 integer) returns record: plpgsql stable; authenticated
 -- private.earliest_job(p_queues text[], p_from timestamp with time zone) returns timestamp with time zone: plpgsql volatile definer
 -- private.effective_plan(p_org_id uuid) returns text: plpgsql stable definer
@@ -3028,8 +4260,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.emit_members(p_org_id uuid, p_operation text, p_ids uuid[], p_fields text[] DEFAULT NULL::text[]) returns void: plpgsql volatile definer
 -- private.emit_org_change(p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_fields text[] DEFAULT NULL::text[]) returns void: plpgsql volatile definer
 -- private.emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid) returns void: plpgsql volatile definer
+-- private.end_api_key(p_id uuid, p_reason text) returns boolean: plpgsql volatile definer
+-- private.end_by_policy(p_session_id uuid, p_at timestamp with time zone) returns void: plpgsql volatile definer
 -- private.end_directory(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
 -- private.end_of_execution(e skill_executions, p_at timestamp with time zone, OUT code text, OUT message text) returns record: plpgsql immutable
+-- private.end_overdue_sessions(p_sessions uuid[], p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.end_stolen_session(p_session private.sessions, p_at timestamp with time zone) returns void: plpgsql volatile definer
 -- private.end_token(p_id uuid) returns void: plpgsql volatile definer
 -- private.ended_executions(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
@@ -3038,8 +4273,14 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.ensure_folder(p_project projects, p_path text) returns uuid: plpgsql volatile definer
 -- private.enter(p_user_id uuid, p_session_id uuid, p_org_hint uuid, p_claims text, p_request_id text, p_client_ip text) returns void: plpgsql volatile definer; kijko_server
 -- private.enter_anonymous(p_request_id text, p_client_ip text) returns void: plpgsql volatile; kijko_server, kijko_worker
+-- private.enter_caller(p jsonb) returns uuid: plpgsql volatile definer
 -- private.enter_claims() returns void: plpgsql volatile definer; anon, authenticated, service_role
+-- private.enter_guarded(p_user_id uuid, p_org_id uuid, p_role text, p_has_second_factor boolean, p_signed_in_at timestamp with time zone, p_last_active_at timestamp with time zone, p_client_ip text, p_session_id uuid) returns void: plpgsql volatile
+-- private.enter_guarded_key(p_org_id uuid, p_role text, p_client_ip text, p_key_id uuid) returns void: plpgsql volatile
+-- private.enter_key(p_hash bytea, p_needs text, p_request_id text, p_client_ip text) returns void: plpgsql volatile definer; kijko_server
+-- private.enter_key_again(p_user_id uuid, p_key_id uuid, p_request_id text, p_client_ip text) returns boolean: plpgsql volatile definer
 -- private.enter_socket(p_user_id uuid, p_session_id uuid, p_org_hint uuid, p_claims text, p_request_id text, p_client_ip text) returns void: plpgsql volatile definer; kijko_server
+-- private.entry_name(p_value jsonb) returns text: plpgsql stable
 -- private.estimate_json(p_total numeric, p_strategy text, p_plan text) returns jsonb: plpgsql immutable; authenticated
 -- private.estimate_run_seconds(p projects) returns integer: plpgsql stable definer
 -- private.estimated_tokens(p_type text, p_repositories jsonb, p_files jsonb, p_characters bigint) returns numeric: sql immutable; authenticated
@@ -3056,6 +4297,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.execution_with_skill_json(e skill_executions, s skills) returns jsonb: plpgsql stable; authenticated
 -- private.executions_json(p_filters jsonb, p_unfinished boolean, p_limit integer, p_offset bigint) returns jsonb: plpgsql stable; authenticated
 -- private.expire_invitations(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
+-- private.expiry_of(b jsonb) returns timestamp with time zone: plpgsql stable
 -- private.external_session(p_issuer text, p_key text, p_authenticated_at timestamp with time zone) returns private.sessions: plpgsql stable definer
 -- private.fail_execution(p_id uuid, p_code text, p_message text) returns void: plpgsql volatile definer
 -- private.fail_run(p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb) returns boolean: plpgsql volatile definer; kijko_worker
@@ -3064,19 +4306,34 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text) returns jsonb: sql stable
 -- private.file_extension(p_name text, p_is_folder boolean) returns text: sql immutable
 -- private.filter_fault(f jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
+-- private.find_integration(p_id text, OUT integration_id uuid, OUT connector_id uuid) returns record: plpgsql stable; authenticated
+-- private.find_key(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
+-- private.find_project_member(p_project_id uuid, p_id text, p_by_user boolean DEFAULT false) returns project_members: plpgsql stable; authenticated
+-- private.finish_audit_export(p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.finish_connection(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.finish_delivery(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.finish_execution(p_id uuid, p_token uuid, p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.finish_idempotent(p_key text, p_response jsonb) returns void: plpgsql volatile definer; authenticated
+-- private.finish_integration(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.finish_ip_change(p_description text, p_changes jsonb, p_metadata jsonb DEFAULT NULL::jsonb) returns void: plpgsql volatile definer
 -- private.finish_login(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.finish_magic_link(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.finish_oauth(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.finish_own_connection(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- private.finish_password_change(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.finish_project_run(p_project_id uuid, p_total_files integer, p_original_tokens bigint, p_optimized_tokens bigint, p_seconds integer) returns void: plpgsql volatile definer
+-- private.finish_reset(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.finish_revocation(p_id uuid, p_token uuid, p_done boolean) returns void: plpgsql volatile definer; kijko_worker
 -- private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.finish_second_factor(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.finish_sign_in(p_user_id uuid, p_method text, p jsonb, p_at timestamp with time zone, p_wanted_org_id uuid DEFAULT NULL::uuid) returns jsonb: plpgsql volatile definer
+-- private.finish_sync(p_id uuid, p_token uuid, p_outcome text, p_message text, p_calls jsonb) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.fire_changes(p_user_id uuid, p_batch text, p_firings jsonb) returns integer: plpgsql volatile definer; kijko_worker
 -- private.fire_reflex(r reflexes, p_input jsonb, OUT reason text, OUT execution_id uuid) returns record: plpgsql volatile definer
 -- private.fire_reflexes(p_user_id uuid, p_type text, p_ids uuid[], p_payload jsonb) returns jsonb: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.floored_ratio(p_over numeric, p_under numeric) returns bigint: sql immutable; authenticated
 -- private.folded(p_text text) returns text: sql immutable; authenticated, kijko_server, kijko_worker, service_role
--- private.folded_address(p_text text) returns text: sql immutable
+-- private.folded_address(p_text text) returns text: sql immutable; authenticated
 -- private.forget_token(p_id uuid) returns void: plpgsql volatile definer; kijko_worker
 -- private.free_skill_name(p_name text) returns text: plpgsql volatile definer; authenticated
 -- private.free_text_name(p_project_id uuid, p_title text) returns text: plpgsql stable definer
@@ -3084,20 +4341,24 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.git_connections_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.git_host_provider(p_host text) returns text: plpgsql stable definer; authenticated, kijko_worker, service_role
 -- private.git_token_id(p_user_id uuid, p_provider text) returns uuid: plpgsql stable definer; kijko_server, kijko_worker
+-- private.give_back_units(p_org_id uuid, p_period date, p_day date, p_units bigint) returns void: plpgsql volatile definer
 -- private.given_value(p_variables jsonb, p_name text, p_trigger text) returns jsonb: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
+-- private.gravatar_url(p_email text) returns text: sql immutable
 -- private.guest_project_ids() returns uuid[]: plpgsql stable definer; authenticated
 -- private.habit_fields(o habits, n habits) returns text[]: plpgsql immutable
 -- private.habit_json(h habits) returns jsonb: sql stable; authenticated, service_role
 -- private.habit_with_skill_json(h habits, s skills) returns jsonb: sql stable; authenticated, service_role
 -- private.hand_back_executions(p_ids uuid[], p_tokens uuid[]) returns integer: plpgsql volatile definer; kijko_worker
 -- private.has_embedding() returns boolean: plpgsql stable definer; authenticated, service_role
--- private.has_format_characters(p_text text) returns boolean: sql immutable
+-- private.has_format_characters(p_text text) returns boolean: sql immutable; authenticated
 -- private.has_gate(p_org_id uuid, p_gate text) returns boolean: plpgsql stable definer
 -- private.has_mail() returns boolean: plpgsql stable definer; authenticated, service_role
 -- private.has_permission(p_name text) returns boolean: sql stable; authenticated
 -- private.has_project_role(p_project_id uuid, p_minimum text) returns boolean: sql stable; authenticated, service_role
 -- private.has_provider(p_provider text) returns boolean: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
+-- private.has_scope(p_scope text) returns boolean: sql stable; authenticated
 -- private.has_token_link(p_body text) returns boolean: sql immutable
+-- private.has_webhook(p_org_id uuid, p_type text) returns boolean: plpgsql stable definer
 -- private.hmac_sha256(p_key bytea, p_message bytea) returns bytea: plpgsql immutable
 -- private.hold_runs(p_owners uuid[], p_seconds integer DEFAULT NULL::integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
 -- private.html_text(p_text text) returns text: sql immutable
@@ -3109,21 +4370,36 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.initials_icon(p_name text) returns jsonb: sql stable; authenticated, service_role
 -- private.input_faults(p_schema jsonb, p_input jsonb, p_trigger text DEFAULT NULL::text) returns jsonb: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.installation_value(p_key text) returns jsonb: plpgsql stable definer
+-- private.integration_app_json(a integration_apps) returns jsonb: sql stable; authenticated
+-- private.integration_config(p_provider text, p_value jsonb) returns jsonb: plpgsql stable; authenticated
+-- private.integration_json(i integrations) returns jsonb: sql stable; authenticated
+-- private.integration_logs_json(p_id text, p_limit integer, p_offset integer) returns jsonb: plpgsql stable definer; authenticated
+-- private.integration_scopes(a integration_apps, p_value jsonb) returns text[]: plpgsql stable; authenticated
+-- private.integration_stats_json(p_id text, p_at timestamp with time zone DEFAULT now()) returns jsonb: plpgsql stable definer; authenticated
 -- private.invitation_hash(p_token text) returns bytea: sql immutable
+-- private.invitation_result(m project_members) returns jsonb: sql stable; authenticated
 -- private.invite_members(p_body jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- private.invite_one_to_project(p_project_id uuid, p_element jsonb) returns jsonb: plpgsql volatile; authenticated
+-- private.invite_project_member(p_project_id uuid, p_member jsonb) returns project_members: plpgsql volatile; authenticated
 -- private.invited_addresses(p_emails jsonb) returns text[]: plpgsql stable
+-- private.ip_entry(p_org_id uuid, p_id text) returns ip_allow_list_entries: plpgsql stable definer
+-- private.ip_entry_json(e ip_allow_list_entries) returns jsonb: plpgsql stable definer
+-- private.ip_list_json(p_org_id uuid) returns jsonb: plpgsql stable definer
 -- private.is_active_member(p_org_id uuid, p_user_id uuid) returns boolean: plpgsql stable definer
 -- private.is_branch_name(p_name text) returns boolean: sql immutable; authenticated, kijko_worker, service_role
+-- private.is_deactivated(p_org_id uuid, p_user_id uuid) returns boolean: plpgsql stable definer
 -- private.is_final(p_status text) returns boolean: sql immutable; authenticated
 -- private.is_finite(p_value jsonb) returns boolean: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.is_glob(p_pattern text) returns boolean: sql immutable; authenticated, kijko_worker, service_role
 -- private.is_key_request() returns boolean: sql stable; authenticated
 -- private.is_larger(p_value jsonb, p_bytes integer) returns boolean: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.is_link(p_link text) returns boolean: sql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.is_listed(p_org_id uuid, p_address inet) returns boolean: plpgsql stable
 -- private.is_mail_address(p_address text) returns boolean: sql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.is_model_routable(p_model text) returns boolean: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
 -- private.is_open(p_gate text) returns boolean: plpgsql stable definer; authenticated
 -- private.is_org_admin() returns boolean: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.is_overdue(s private.sessions, p_at timestamp with time zone) returns boolean: plpgsql stable
 -- private.is_patterns(p_value jsonb) returns boolean: sql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.is_plain(p_text text) returns boolean: sql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.is_platform_admin() returns boolean: plpgsql stable definer; authenticated
@@ -3132,26 +4408,34 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.is_quiet_minute(s notification_preferences, p_local timestamp without time zone) returns boolean: plpgsql immutable
 -- private.is_request() returns boolean: sql stable; anon, authenticated, service_role
 -- private.is_retryable_code(p_code text) returns boolean: sql immutable; authenticated, kijko_server, kijko_worker, service_role
+-- private.is_second_factor_demanded(p_user_id uuid) returns boolean: plpgsql stable definer
 -- private.is_shown(s notification_preferences, p_type text, p_urgent boolean) returns boolean: sql immutable
 -- private.is_stranger() returns boolean: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.is_switches(p_value jsonb, p_keys text[]) returns boolean: sql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.is_web_address(p_url text, p_schemes text) returns boolean: sql immutable; authenticated
 -- private.is_weekdays(p_days smallint[]) returns boolean: plpgsql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.is_zone(p_name text) returns boolean: sql stable; authenticated, service_role
 -- private.iso(p_at timestamp with time zone) returns text: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.issue_account_link(p_user_id uuid, p_purpose text, p_email text, p_id uuid DEFAULT gen_random_uuid(), p_at timestamp with time zone DEFAULT clock_timestamp()) returns void: plpgsql volatile definer
 -- private.issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamp with time zone) returns void: sql volatile definer
 -- private.js_number(p_number jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.json_bytes(p_value jsonb) returns integer: plpgsql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.judge_addresses(p_org_id uuid, p_emails text[], p_except uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer
+-- private.judge_granting(p_actor_role text, p_role text) returns void: plpgsql stable; authenticated
+-- private.judge_guard(p_user_id uuid, p_org_id uuid, p_role text, p_has_second_factor boolean, p_signed_in_at timestamp with time zone, p_last_active_at timestamp with time zone, p_client_ip text) returns text: plpgsql stable
 -- private.judge_invitation(i team_invitations, p_email text, p_field text) returns void: plpgsql stable definer
 -- private.judge_managing(p_project_id uuid, p_actor_role text, p_member project_members, p_minimum text) returns void: plpgsql stable; authenticated
 -- private.judge_project_name(p_org_id uuid, p_name text, p_exclude_id uuid, OUT error text, OUT suggestion text) returns record: plpgsql stable; authenticated
 -- private.judge_upload(p_name text, p_path text, p_size bigint, p_type text) returns text: sql immutable
 -- private.judge_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]: plpgsql volatile; kijko_server
 -- private.keep_answer(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.keep_backup_codes(p_user_id uuid, p jsonb) returns void: plpgsql volatile definer
 -- private.keep_check(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.keep_picture(p jsonb) returns text: plpgsql volatile definer; authenticated
 -- private.keep_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_projects uuid[], p_sockets integer[]) returns void: plpgsql volatile definer; kijko_server
 -- private.keep_secret(p_id uuid, p_sealed text) returns void: plpgsql volatile definer; authenticated
 -- private.keep_signing_key(p_offered text) returns text: plpgsql volatile definer; kijko_server
+-- private.known(p_text text, p_else text) returns text: sql immutable
 -- private.known_check(p_url text) returns jsonb: plpgsql stable definer; authenticated
 -- private.known_fields(p_schema jsonb) returns jsonb: plpgsql immutable; authenticated, kijko_worker, service_role
 -- private.known_parameters(p_parameters jsonb) returns jsonb: plpgsql immutable; authenticated, kijko_worker, service_role
@@ -3160,20 +4444,27 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.lease_token(p_id uuid, p_owner uuid, p_refused integer) returns TABLE(state text, provider text, sealed text, version integer): plpgsql volatile definer; kijko_server, kijko_worker
 -- private.leave_node(p_node_id uuid) returns void: plpgsql volatile definer; kijko_server
 -- private.leave_team() returns void: plpgsql volatile definer; authenticated
+-- private.level_flags(p_level text) returns jsonb: sql stable; authenticated
 -- private.like_pattern(p_search text) returns text: sql immutable; authenticated
 -- private.like_prefix(p_prefix text) returns text: sql immutable
 -- private.limit_of(s subscriptions, p plans, p_metric text) returns bigint: sql immutable
+-- private.link_rate_problem(p_purpose text, p_email text, p_limit integer, p_at timestamp with time zone) returns jsonb: plpgsql volatile definer
 -- private.list_dead_letters(p_type text, p_limit integer, p_offset integer) returns jsonb: plpgsql stable definer; authenticated
 -- private.list_team_invitations() returns jsonb: plpgsql stable definer; authenticated
 -- private.live_checkpoints(p_runs uuid[]) returns SETOF uuid: sql stable definer; kijko_worker
+-- private.location_json() returns jsonb: sql immutable
 -- private.lock_habit(p jsonb) returns habits: plpgsql volatile; authenticated, service_role
+-- private.lock_members(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
 -- private.lock_organization(p_org_id uuid) returns void: plpgsql volatile definer
 -- private.lock_tree(p_project_id uuid) returns void: sql volatile
 -- private.locked_problem(p_email text, p_at timestamp with time zone) returns jsonb: plpgsql volatile definer
 -- private.locked_skill(p jsonb) returns skills: plpgsql volatile; authenticated
+-- private.log_integration(p_integration_id uuid, p_connector_id uuid, p_level text, p_message text) returns void: plpgsql volatile definer
 -- private.log_out(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) returns record: plpgsql stable definer; authenticated, kijko_server
 -- private.log_refusals(p_entries jsonb) returns void: plpgsql volatile definer; kijko_server
+-- private.login_entry_json(h private.login_history) returns jsonb: sql stable
+-- private.login_history_csv(p_after jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- private.look_up_invitation(p_token text) returns jsonb: plpgsql stable definer; anon, authenticated
 -- private.lowest_bit(p_set bigint) returns integer: sql immutable; authenticated, service_role
 -- private.mail_cadence(s notification_preferences, p_type text, p_urgent boolean, p_category text, p_is_project boolean, p_level text) returns text: sql immutable
@@ -3181,7 +4472,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.mail_entry(p_title text, p_message text, p_link text, p_limit integer, OUT body_text text, OUT body_html text) returns record: plpgsql stable
 -- private.mail_ingestion_result(p_project_id uuid, p_email text) returns void: plpgsql volatile definer; authenticated
 -- private.mail_link(p_link text) returns text: sql stable
--- private.managed_member(p_id text, p_role text) returns memberships: plpgsql volatile definer
+-- private.mail_requested_link(p jsonb) returns void: plpgsql volatile definer; kijko_worker
+-- private.managed_member(m project_members, p_minimum text) returns project_members: plpgsql volatile; authenticated
+-- private.managed_team_member(p_id text, p_role text) returns memberships: plpgsql volatile definer
+-- private.manner_of(s private.sessions) returns jsonb: sql stable
 -- private.manual_json(p_project_id uuid) returns jsonb: sql stable; authenticated
 -- private.mark_mail_sent(p_id uuid) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) returns boolean: plpgsql volatile definer; kijko_worker
@@ -3191,25 +4485,33 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.me_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.member_json(m project_members) returns jsonb: sql stable; authenticated, service_role
 -- private.member_project_ids() returns uuid[]: plpgsql stable definer; authenticated
+-- private.membership_of(p_user_id uuid, OUT org_id uuid, OUT org_role text) returns record: plpgsql stable definer
 -- private.merged_switches(p_current jsonb, p_patch jsonb, p_field text) returns jsonb: plpgsql stable; authenticated
 -- private.metrics_json(r ingestion_runs) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.missed_events(p_rooms text[], p_places integer[], p_cursors bigint[], p_head bigint, p_limit integer) returns TABLE(place integer, removed_until bigint, id bigint, type text, data text, audience text, project_id uuid, actor_user_id uuid, user_ids uuid[], conflation_key text, created_at timestamp with time zone): plpgsql stable definer; kijko_server
 -- private.missing_skill_json(p_skill_id uuid, p_user_id uuid, p_created timestamp with time zone, p_updated timestamp with time zone) returns jsonb: sql stable; authenticated, kijko_worker, service_role
 -- private.model_provider(p_model text) returns text: sql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.models_json() returns jsonb: plpgsql stable definer; authenticated
+-- private.moment_text(p_at timestamp with time zone, p_zone text, p_with_seconds boolean DEFAULT true) returns text: sql stable; authenticated
 -- private.move_ownership(p_project_id uuid, p_user_id uuid) returns void: plpgsql volatile definer
 -- private.move_storage(p_org_id uuid, p_bytes numeric) returns void: plpgsql volatile definer
+-- private.my_login_history(p_status text, p_from timestamp with time zone, p_until timestamp with time zone, p_limit integer, p_offset bigint) returns jsonb: plpgsql stable definer; authenticated
 -- private.my_organizations_json() returns jsonb: plpgsql stable definer; authenticated
+-- private.my_sessions_json() returns jsonb: plpgsql stable definer; authenticated
+-- private.my_settings_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.new_invitation_token() returns text: sql volatile
 -- private.new_skill() returns skills: plpgsql stable; authenticated
+-- private.new_token() returns text: sql volatile
 -- private.new_ulid(p_at timestamp with time zone DEFAULT clock_timestamp()) returns text: plpgsql volatile
 -- private.newest_run(p_project_id uuid) returns ingestion_runs: sql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.next_audit_run(p_begun timestamp with time zone, p_schedule text, p_after timestamp with time zone, p_zone text) returns timestamp with time zone: sql stable
 -- private.next_digest(s notification_preferences, p_zone text, p_cadence text, p_at timestamp with time zone) returns timestamp with time zone: plpgsql immutable
 -- private.next_fixed(p_sets bigint[], p_zone text, p_utc timestamp without time zone, p_local timestamp without time zone, p_before timestamp without time zone) returns timestamp without time zone: plpgsql immutable; authenticated, service_role
 -- private.next_grant(p_amount bigint, p_left bigint) returns bigint: sql immutable
 -- private.next_hourly(p_sets bigint[], p_zone text, p_utc timestamp without time zone, p_local timestamp without time zone, p_before timestamp without time zone) returns timestamp without time zone: plpgsql immutable; authenticated, service_role
 -- private.next_position(p_project_id uuid, p_parent_id uuid) returns integer: plpgsql stable definer
 -- private.normal_cron(p_cron text) returns text: sql immutable; authenticated, service_role
+-- private.note_address(p_subject_id uuid, p_user_id uuid, p_org_hint uuid, p_client_ip text) returns void: plpgsql volatile definer; kijko_server
 -- private.note_bulk(p_entity text, p_room text) returns integer: plpgsql volatile
 -- private.note_directory_error(p_token_id uuid, p_error text) returns void: plpgsql volatile definer; kijko_worker
 -- private.note_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_present boolean[]) returns double precision: plpgsql volatile definer; kijko_server
@@ -3240,65 +4542,94 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.own_skill(p jsonb) returns skills: plpgsql stable; authenticated, kijko_worker, service_role
 -- private.own_skills(p_ids jsonb) returns uuid[]: plpgsql volatile; authenticated
 -- private.own_webhook(p jsonb) returns reflexes: plpgsql stable; authenticated
+-- private.owns_project(p_project_id uuid, p_user_id uuid) returns boolean: plpgsql stable definer; authenticated
 -- private.page(p jsonb, p_default integer, p_most integer DEFAULT 100, p_clamps boolean DEFAULT true, OUT size integer, OUT skipped bigint, OUT number bigint) returns record: plpgsql stable; authenticated, service_role
 -- private.page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer) returns jsonb: sql stable; authenticated
 -- private.parameters_fault(p_parameters jsonb, OUT field text, OUT message text) returns record: plpgsql immutable; authenticated, kijko_worker, service_role
 -- private.parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text) returns record: plpgsql stable; authenticated, kijko_worker, service_role
+-- private.password_rules(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.patched_text(p_body jsonb, p_key text, p_current text) returns text: sql immutable; authenticated
+-- private.path_context(p jsonb, p_minimum text DEFAULT 'auditor'::text) returns uuid: plpgsql stable; authenticated
 -- private.path_file(p jsonb) returns project_files: plpgsql stable definer
 -- private.path_habit(p jsonb) returns habits: plpgsql stable; authenticated, service_role
 -- private.path_project(p jsonb, p_minimum text DEFAULT 'auditor'::text) returns uuid: plpgsql stable; authenticated, service_role
+-- private.path_project_user(p jsonb) returns project_members: plpgsql stable; authenticated
 -- private.path_repository(p jsonb, p_minimum text) returns project_repositories: plpgsql volatile; authenticated
 -- private.path_skill(p jsonb) returns skills: plpgsql stable; authenticated, kijko_worker, service_role
 -- private.path_value(p_variables jsonb, p_path text) returns jsonb: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.pay_for_test() returns void: plpgsql volatile definer; authenticated
--- private.person_name(u users) returns text: sql stable
+-- private.pending_email(p_user_id uuid) returns text: plpgsql stable definer
+-- private.person_name(u users) returns text: sql immutable
 -- private.personal_organization_name(p_first_name text, p_last_name text, p_email text) returns text: sql immutable
 -- private.phase_labels() returns TABLE(phase text, ordinal integer, label text, short_label text, icon text, code text, attempts integer, max_retries integer): sql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.phase_started_json(r ingestion_runs) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.place_audit_page(p_org_id uuid, p_user_id uuid, p_kinds text[], p_since timestamp with time zone, p_until timestamp with time zone, p_offset bigint, p_limit integer, OUT total bigint, OUT newest_at timestamp with time zone, OUT newest_id uuid, OUT oldest_at timestamp with time zone, OUT oldest_id uuid, OUT skip bigint) returns record: plpgsql stable definer
 -- private.place_files(p_project_id uuid, p_files jsonb, p_origin text) returns jsonb: plpgsql volatile definer
 -- private.plain_text(p_text text) returns text: sql immutable
+-- private.plan_in_effect(s subscriptions) returns text: sql stable
 -- private.plan_limit(p_org_id uuid, p_metric text) returns bigint: plpgsql stable definer
 -- private.plan_of(p_project_id uuid DEFAULT NULL::uuid) returns text: plpgsql stable definer; authenticated
 -- private.plans_lock() returns bigint: sql immutable
 -- private.playbook_json(s skills, b skill_playbooks) returns jsonb: sql stable; authenticated
 -- private.playbook_with(k skill_playbooks, b jsonb) returns skill_playbooks: plpgsql stable; authenticated
+-- private.policies_json(s security_policies) returns jsonb: sql stable
+-- private.policy_number(p_group jsonb, p_name text, p_key text, p_now integer, p_least integer, p_most integer) returns integer: plpgsql stable
+-- private.policy_switch(p_group jsonb, p_name text, p_key text, p_now boolean) returns boolean: sql stable
 -- private.preference_field(p_body jsonb, p_section text, p_field text, p_type text, p_form text DEFAULT ''::text) returns text: plpgsql stable; authenticated
 -- private.prepare_execution(e skill_executions, s skills, OUT code text, OUT message text, OUT prompt text) returns record: plpgsql stable
 -- private.price_test(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.problem(p_status integer, p_code text, p_message text, p_field text DEFAULT NULL::text, p_details jsonb DEFAULT NULL::jsonb) returns jsonb: sql stable
+-- private.profile_json() returns jsonb: plpgsql stable definer; authenticated
+-- private.profile_settings() returns jsonb: plpgsql stable definer
 -- private.progress_update_json(r ingestion_runs) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.project_audience(p_project_id uuid, p_flag text) returns uuid[]: plpgsql stable definer
 -- private.project_branches(p_with_guests boolean) returns text[]: plpgsql stable; authenticated
 -- private.project_fields(p_old jsonb, p_new jsonb) returns text[]: sql immutable
 -- private.project_filter(p jsonb) returns text: sql stable; authenticated
 -- private.project_id_taken(p_id uuid) returns boolean: plpgsql stable definer; authenticated
+-- private.project_invitation_expiry(m project_members) returns timestamp with time zone: sql immutable
+-- private.project_invitation_json(p_token text) returns jsonb: plpgsql stable definer; anon, authenticated
+-- private.project_invitee(p_token text) returns project_members: plpgsql stable definer
 -- private.project_json(p projects) returns jsonb: sql stable; authenticated, service_role
+-- private.project_member_name(m project_members) returns text: sql immutable; authenticated
+-- private.project_member_roles() returns text[]: sql immutable; authenticated
 -- private.project_name_taken(p_org_id uuid, p_name text, p_exclude_id uuid DEFAULT NULL::uuid) returns boolean: plpgsql stable definer; authenticated
+-- private.project_owner(p_project_id uuid) returns uuid: sql stable; authenticated
 -- private.project_plan_price(p_project_id uuid) returns integer: plpgsql stable definer; authenticated
 -- private.project_role(p_project_id uuid) returns text: plpgsql stable definer; authenticated, service_role
+-- private.project_token_hash(p_token text) returns bytea: sql immutable
 -- private.project_user_json(m project_members, p_owner_id uuid) returns jsonb: sql stable; authenticated, service_role
 -- private.project_view_json(p projects, p_user_id uuid, p_owner users, p_starred boolean, p_last users) returns jsonb: sql stable; authenticated
 -- private.project_webhook(p_project_id uuid, OUT url text, OUT sealed_secret text) returns record: sql stable definer; kijko_worker
 -- private.projects_json(p_ids uuid[]) returns jsonb: plpgsql stable definer; authenticated
 -- private.prompt_variables(p_input jsonb, p_trigger text) returns jsonb: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
+-- private.provider_accounts(p_user_id uuid) returns TABLE(issuer text, subject text, org_id text): plpgsql stable definer; kijko_worker
 -- private.provider_key(p_provider text, p_org_id uuid) returns text: plpgsql stable definer; kijko_server, kijko_worker
 -- private.provider_key_json(k private.provider_keys) returns jsonb: sql stable
 -- private.provider_keys_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.provider_name(p_provider text) returns text: sql immutable
 -- private.provider_session(p_session_id uuid) returns TABLE(issuer text, session_key text): plpgsql stable definer; kijko_worker
 -- private.prune_activity(p_at timestamp with time zone DEFAULT now()) returns bigint: plpgsql volatile definer; kijko_worker
+-- private.prune_audit(p_at timestamp with time zone DEFAULT now()) returns bigint: plpgsql volatile definer
+-- private.prune_audit_files(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_checkpoints(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_core(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_worker
 -- private.prune_events(p_at timestamp with time zone DEFAULT now(), p_keep interval DEFAULT '24:00:00'::interval) returns bigint: plpgsql volatile definer; kijko_worker
 -- private.prune_executions(p_at timestamp with time zone DEFAULT now(), OUT emptied bigint, OUT deleted bigint) returns record: plpgsql volatile definer
 -- private.prune_identity(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_worker
+-- private.prune_integrations(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
+-- private.prune_keys(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.prune_mails(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_notifications(p_at timestamp with time zone DEFAULT now()) returns bigint: plpgsql volatile definer
 -- private.prune_reflexes(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
+-- private.prune_security(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_worker
 -- private.prune_staged_files(p_at timestamp with time zone DEFAULT now()) returns bigint: plpgsql volatile definer; kijko_worker
 -- private.publish(p_room text, p_type text, p_data jsonb) returns void: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.publish_output(p_id uuid, p_token uuid, p_seq integer, p_chunk text) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.queue_attempt(d webhook_deliveries, p_at timestamp with time zone) returns webhook_deliveries: plpgsql volatile definer
+-- private.queue_audit_exports(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
+-- private.queue_audit_mail(s audit_schedules, p_owner users, p_message text, p_link text) returns void: plpgsql volatile definer
+-- private.queue_link_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_first_name text, p_subject text, p_lead text, p_action text, p_screen text, p_token text, p_end text) returns uuid: plpgsql volatile definer
 -- private.queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text, p_unsubscribe_url text DEFAULT NULL::text) returns uuid: plpgsql volatile definer
 -- private.queue_notification_mails(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 500) returns integer: plpgsql volatile definer
 -- private.queue_state(OUT pending bigint, OUT oldest_seconds double precision) returns record: sql stable definer; kijko_server, kijko_worker
@@ -3308,14 +4639,20 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.raise_queue_floor() returns timestamp with time zone: plpgsql volatile definer; kijko_worker
 -- private.rating_json(p_sum bigint, p_count integer) returns numeric: sql immutable; authenticated, kijko_worker, service_role
 -- private.reactivate_team_member(p_id text) returns jsonb: plpgsql volatile definer; authenticated
+-- private.read_audit_filters(p jsonb, p_horizon timestamp with time zone, OUT user_id uuid, OUT kinds text[], OUT since timestamp with time zone, OUT until timestamp with time zone, OUT search text) returns record: plpgsql stable
 -- private.read_chunks(p_run_id uuid, p_owner uuid, p_after uuid, p_limit integer) returns TABLE(id uuid, path text, content text, metadata jsonb, has_body boolean): plpgsql volatile definer; kijko_worker
 -- private.read_events(p_after bigint, p_limit integer) returns TABLE(id bigint, seq bigint, room text, type text, data text, audience text, organization_id uuid, project_id uuid, actor_user_id uuid, conflation_key text, user_ids uuid[], created_at timestamp with time zone): plpgsql stable definer; kijko_server
 -- private.read_execution(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
+-- private.read_picture(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.read_refusals(p_limit integer) returns jsonb: plpgsql stable definer; authenticated
+-- private.read_setting(p_key text, p_value jsonb DEFAULT NULL::jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- private.reads_all_activity(p_project_id uuid) returns boolean: plpgsql stable; authenticated
 -- private.recheck_sockets(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]: plpgsql volatile; kijko_server
+-- private.reclaim_units(p_org_id uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer; kijko_worker
 -- private.record_activity(p_project_id uuid, p_type text, p_description text, p_metadata jsonb DEFAULT NULL::jsonb) returns void: plpgsql volatile definer
--- private.record_failed_login(p_email text, p_reason text) returns void: plpgsql volatile definer
+-- private.record_attempt(p_user_id uuid, p_org_id uuid, p_method text, p_status text, p_reason text, p_user_agent text DEFAULT NULL::text) returns void: plpgsql volatile definer
+-- private.record_failed_login(p_email text, p_reason text, p_method text DEFAULT 'password'::text) returns void: plpgsql volatile definer
+-- private.record_key_uses(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.record_sign_in(p_user_id uuid, p_org_id uuid, p_session_id uuid, p_method text, p_user_agent text) returns void: plpgsql volatile definer
 -- private.recover_run(p_project_id uuid, p_body jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.recovery_options(p_phase text) returns jsonb: sql immutable; authenticated
@@ -3326,48 +4663,78 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.reflex_skill_json(r reflexes) returns jsonb: plpgsql stable; authenticated
 -- private.refresh_session(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.refuse(p_status integer, p_code text, p_message text, p_field text DEFAULT NULL::text, p_details jsonb DEFAULT NULL::jsonb) returns void: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.refuse_accepted_invitation(m project_members) returns void: plpgsql stable; authenticated
+-- private.refuse_built_in(p_auth text) returns void: plpgsql stable; authenticated
 -- private.refuse_conditions(p_field text, p_message text) returns void: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.refuse_connector_over_limit() returns void: plpgsql stable; authenticated
 -- private.refuse_execution(p_id text) returns void: plpgsql stable; authenticated
+-- private.refuse_expired_invitation(m project_members) returns void: plpgsql stable
 -- private.refuse_field(p_field text, p_message text) returns void: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.refuse_guarded(p_code text) returns void: plpgsql stable
 -- private.refuse_habit(p_id text) returns void: plpgsql stable; authenticated, service_role
+-- private.refuse_keys() returns void: plpgsql stable; authenticated
+-- private.refuse_known_member(p_project_id uuid, p_email text) returns void: plpgsql stable definer; authenticated
+-- private.refuse_link() returns void: plpgsql stable
 -- private.refuse_notification() returns void: plpgsql stable; authenticated
 -- private.refuse_processing(p_project_id uuid) returns void: plpgsql stable; authenticated, service_role
+-- private.refuse_project_member() returns void: plpgsql stable; authenticated
 -- private.refuse_quota(p_org_id uuid, p_metric text, p_amount bigint, p_limit bigint, p_used bigint, p_at timestamp with time zone) returns void: plpgsql stable
 -- private.refuse_read_only(p_body jsonb, p_project projects) returns void: plpgsql stable; authenticated
 -- private.refuse_role(p_role text, p_minimum text) returns void: plpgsql stable; authenticated, service_role
 -- private.refuse_row(p_table text, p_rule text) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.refuse_scope(p_required text, p_scope text) returns void: plpgsql stable; authenticated
 -- private.refuse_skill(p_id text, p_field text DEFAULT NULL::text) returns void: plpgsql stable; authenticated, kijko_worker, service_role
 -- private.refuse_state() returns void: plpgsql stable
 -- private.refuse_strangers(p_message text) returns void: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.refuse_trigger(p_message text) returns void: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.refuse_webhook_over_limit() returns void: plpgsql stable; authenticated
 -- private.release_executions(p_skill_id uuid, p_owner_id uuid) returns void: plpgsql volatile definer
 -- private.release_notifications(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 5000) returns integer: plpgsql volatile definer
 -- private.release_own_executions(p_skill_ids uuid[]) returns void: plpgsql volatile definer; authenticated
 -- private.release_run(p_run_id uuid, p_owner uuid) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.release_token(p_id uuid, p_owner uuid) returns void: plpgsql volatile definer; kijko_server, kijko_worker
+-- private.remember_days(p_org_id uuid) returns integer: plpgsql stable definer
+-- private.remove_project_member(m project_members) returns void: plpgsql volatile; authenticated
 -- private.remove_team_member(p_id text) returns void: plpgsql volatile definer; authenticated
 -- private.removed_until(p_room text) returns bigint: plpgsql stable definer; authenticated, kijko_server
 -- private.rename_team(p_name jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.render_prompt(p_template text, p_schema jsonb, p_input jsonb, p_trigger text DEFAULT NULL::text) returns text: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.renew_executions(p_ids uuid[], p_tokens uuid[], p_seconds integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
+-- private.renew_integration(p_id uuid, p_token uuid, p_sealed text) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.renew_token(p_id uuid, p_owner uuid, p_sealed text, p_expires_at timestamp with time zone) returns boolean: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.report_run(p_run_id uuid, p_owner uuid, p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.repository_json(r project_repositories) returns jsonb: sql stable; authenticated, service_role
+-- private.request_link(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.request_sync(p_provider text) returns integrations: plpgsql volatile definer; authenticated
+-- private.require_connector(p_id text) returns connectors: plpgsql stable; authenticated
 -- private.require_directory_gate(p_org_id uuid) returns void: plpgsql stable definer
 -- private.require_email(p_text text) returns text: plpgsql stable
 -- private.require_gate(p_gate text, p_message text, p_field text DEFAULT NULL::text) returns void: plpgsql stable definer; authenticated
+-- private.require_integration(p_provider text) returns integrations: plpgsql stable; authenticated
+-- private.require_integration_app(p_provider text) returns integration_apps: plpgsql stable; authenticated
+-- private.require_mail() returns void: plpgsql stable definer
+-- private.require_member_text(b jsonb, p_key text, p_field text) returns text: plpgsql stable; authenticated
+-- private.require_membership() returns uuid: plpgsql stable; authenticated
 -- private.require_name(p_text text, p_field text, p_label text) returns text: plpgsql stable
 -- private.require_permission(p_name text) returns void: plpgsql stable; authenticated
+-- private.require_project_role(p_role text, p_allowed text[], p_default text DEFAULT NULL::text) returns text: plpgsql stable; authenticated
+-- private.require_scope(p_scope text) returns void: plpgsql stable; authenticated
 -- private.require_seats(p_org_id uuid, p_requested integer, p_tells boolean DEFAULT true, p_field text DEFAULT NULL::text) returns void: plpgsql stable definer
 -- private.require_team_gate() returns void: plpgsql stable
+-- private.require_webhook(p_id text) returns webhooks: plpgsql stable; authenticated
+-- private.resend_project_invitation(p_member_id uuid) returns project_members: plpgsql volatile definer; authenticated
 -- private.resend_team_invitation(p_id text) returns jsonb: plpgsql volatile definer; authenticated
+-- private.resend_verification() returns void: plpgsql volatile definer; authenticated
 -- private.resolve_events(p_ids bigint[]) returns TABLE(id bigint, data text): plpgsql stable definer; kijko_server
 -- private.resolve_external(p jsonb, p_at timestamp with time zone DEFAULT now()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.resolve_model(p_model text, OUT provider text, OUT model text, OUT called text) returns record: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
 -- private.retry_dead_letter(p_id text) returns text: plpgsql volatile definer; authenticated
+-- private.retry_delivery(p_id text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.retry_execution(p_id text) returns skill_executions: plpgsql volatile definer; authenticated
 -- private.revive_habit(p_id uuid) returns habits: plpgsql volatile definer; authenticated, service_role
 -- private.revive_reflex(p_id uuid, p_checked boolean) returns void: plpgsql volatile definer; authenticated
+-- private.revoke_own_key(p_id uuid) returns boolean: plpgsql volatile definer; authenticated
+-- private.revoke_permission(p_provider text, p_permission text) returns integrations: plpgsql volatile definer; authenticated
 -- private.revoke_session(p_session_id uuid, p_reason text, p_at timestamp with time zone DEFAULT now()) returns boolean: plpgsql volatile definer
 -- private.role_rank(p_role text) returns integer: sql immutable; authenticated, service_role
 -- private.rooms_now(p_rooms text[]) returns TABLE(place integer, head bigint, pending bigint[], frames jsonb): plpgsql stable definer; kijko_server
@@ -3383,33 +4750,53 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.run_sidebar_json(r ingestion_runs, p_at timestamp with time zone DEFAULT now()) returns jsonb: sql stable; authenticated, service_role
 -- private.run_snapshot(p_project_id uuid) returns jsonb: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.sample_search(p_run_id uuid, p_owner uuid, p_query tsquery, p_limit integer DEFAULT 5) returns SETOF uuid: plpgsql volatile definer; kijko_worker
+-- private.scheduled_audit_page(p jsonb) returns jsonb: plpgsql stable definer; kijko_worker
 -- private.schema_version() returns integer: plpgsql stable definer; kijko_server, kijko_worker
+-- private.scope_rank(p_scope text) returns integer: sql immutable; authenticated
 -- private.scope_selection(p_selection jsonb) returns jsonb: plpgsql stable; authenticated
+-- private.scopes_of(p_value jsonb) returns text[]: plpgsql stable
+-- private.score_marks(p_user_id uuid, p_org_id uuid) returns jsonb: plpgsql stable definer
+-- private.score_of_keys(p_user_id uuid, p_org_id uuid, OUT is_rotated boolean, OUT is_scoped boolean, OUT is_current boolean) returns record: plpgsql stable definer
 -- private.seal_answer(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.sealed_connector(p_id uuid, p_url text) returns jsonb: plpgsql stable definer; authenticated
+-- private.sealed_integration_key(p_provider text) returns jsonb: plpgsql stable definer; authenticated
 -- private.sealed_secret(p_id uuid) returns text: plpgsql stable definer; authenticated
 -- private.seats_used(p_org_id uuid) returns integer: plpgsql stable definer
+-- private.security_score() returns jsonb: plpgsql stable definer; authenticated
 -- private.seed_skill(p_number integer, p_name text, p_category text, p_format text, p_temperature numeric, p_max_tokens integer, p_fields text[], p_description text, p_prompt text) returns void: plpgsql volatile definer
 -- private.sees_skill(p_user_id uuid, p_skill_id uuid) returns boolean: plpgsql stable definer; authenticated, kijko_worker, service_role
 -- private.send_event(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.send_invitation(i team_invitations, p_token text) returns void: plpgsql volatile definer
+-- private.send_project_invitation(m project_members, p_message text, p_again boolean) returns void: plpgsql volatile definer
 -- private.sequence_events() returns bigint: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.service_write_run(p_action text, p_project_id uuid, p_body jsonb) returns jsonb: plpgsql volatile definer; service_role
+-- private.session_caller(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql stable definer; kijko_server
 -- private.session_id() returns uuid: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.session_json(p_session_id uuid, p_at timestamp with time zone) returns jsonb: plpgsql stable definer
 -- private.session_line(p_session_id uuid) returns SETOF uuid: sql stable definer
+-- private.session_of_claims() returns uuid: sql stable; authenticated
+-- private.set_compliance_documents(p_framework text, p_documents jsonb, p_field text) returns void: plpgsql volatile definer
+-- private.set_connector_icon(p_id text, p_data_url text) returns connectors: plpgsql volatile definer; authenticated
 -- private.set_headers(p_headers jsonb) returns void: plpgsql volatile; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.set_integration_config(p_provider text, p_config jsonb) returns integrations: plpgsql volatile definer; authenticated
 -- private.set_project_status(p_project_id uuid, p_status text) returns void: plpgsql volatile definer
 -- private.set_provider_key(p_provider text, p_sealed text, p_last_four text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.set_skill_public(p_id uuid, p_is_public boolean) returns skills: plpgsql volatile definer; authenticated
 -- private.set_skills_active(p jsonb, p_is_active boolean) returns jsonb: plpgsql volatile; authenticated
 -- private.set_star(p_project projects, p_starred boolean) returns void: plpgsql volatile; authenticated
+-- private.setting_defaults() returns jsonb: sql immutable; authenticated
+-- private.setting_json(p_key text, p_value jsonb, p_id uuid, p_created_at timestamp with time zone, p_updated_at timestamp with time zone) returns jsonb: sql stable; authenticated
 -- private.settings_json(p_project_id uuid) returns jsonb: sql stable; authenticated
+-- private.settle_audit() returns timestamp with time zone: plpgsql volatile definer
 -- private.settle_presence(p_at timestamp with time zone DEFAULT clock_timestamp()) returns double precision: plpgsql volatile definer; kijko_server
 -- private.settle_terms(p_run_id uuid, p_owner uuid) returns void: plpgsql volatile definer; kijko_worker
+-- private.settle_units(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.share_with(p_project_id uuid, p_body jsonb, p_default text DEFAULT NULL::text) returns project_members: plpgsql volatile; authenticated
 -- private.shown(p_at timestamp with time zone) returns timestamp with time zone: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.shown_name(p_user_id uuid, p_otherwise text DEFAULT 'Somebody'::text) returns text: plpgsql stable definer
 -- private.shown_role(p_role text, p_is_owner boolean) returns text: sql immutable; authenticated, service_role
 -- private.sign_in_once(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.sign_in_policy_problem(p_user_id uuid, p_org_id uuid, p_method text, p_user_agent text DEFAULT NULL::text) returns jsonb: plpgsql volatile definer
 -- private.sign_up(p jsonb, p_at timestamp with time zone DEFAULT now()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.skill_executions_json(p_skill_id uuid, p_limit integer, p_offset bigint) returns jsonb: plpgsql stable; authenticated
 -- private.skill_fault(s skills, p_model text, OUT field text, OUT message text) returns record: plpgsql stable; authenticated, kijko_worker, service_role
@@ -3429,29 +4816,44 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.stats_days(p_period text) returns integer: plpgsql stable; authenticated
 -- private.store_chunks(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[], p_tokens integer[], p_contents text[], p_hashes bytea[], p_references uuid[], p_parents uuid[], p_metadata jsonb[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.store_connection(p jsonb) returns jsonb: plpgsql volatile definer
+-- private.store_connector(p jsonb) returns connectors: plpgsql volatile definer; authenticated
 -- private.store_directory(s private.connection_states, p_token_id uuid) returns jsonb: plpgsql volatile definer
 -- private.store_files(p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[], p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.store_integration(p_org_id uuid, p_user_id uuid, p_what jsonb, p_sealed text, p_calls jsonb, p_session text) returns integrations: plpgsql volatile definer
+-- private.store_key_integration(p jsonb, p_what jsonb) returns integrations: plpgsql volatile definer; authenticated
 -- private.store_links(p_run_id uuid, p_owner uuid, p_from uuid[], p_to uuid[], p_kinds text[], p_weights integer[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.store_nodes(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_kinds text[], p_names text[], p_qualified text[], p_starts integer[], p_ends integer[], p_metadata jsonb[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.store_terms(p_run_id uuid, p_owner uuid, p_chunks uuid[], p_terms tsvector[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.store_webhook(p jsonb) returns webhooks: plpgsql volatile definer; authenticated
 -- private.store_webhook_secret(p_project_id uuid, p_sealed text) returns void: plpgsql volatile definer; authenticated
+-- private.stored_project_role(p_shown text) returns text: sql immutable; authenticated
 -- private.stripped(p_text text) returns text: sql immutable; authenticated, kijko_server, kijko_worker, service_role
+-- private.succeed_session(p_session private.sessions, p_org_id uuid, p jsonb, p_at timestamp with time zone) returns jsonb: plpgsql volatile definer
 -- private.suffixed_name(p_name text, p_suffix text) returns text: sql immutable; authenticated
 -- private.suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid DEFAULT NULL::uuid) returns text: plpgsql stable; authenticated
 -- private.survey_tables(p_run_id uuid, p_owner uuid) returns void: plpgsql volatile definer; kijko_worker
 -- private.sweep_executions(p_at timestamp with time zone DEFAULT clock_timestamp()) returns integer: plpgsql volatile definer
+-- private.sweep_integrations(p_at timestamp with time zone DEFAULT clock_timestamp()) returns void: plpgsql volatile definer
 -- private.sweep_runs(p_at timestamp with time zone DEFAULT clock_timestamp()) returns integer: plpgsql volatile definer; kijko_worker
 -- private.switch_session(p jsonb, p_at timestamp with time zone DEFAULT now()) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.take_addressee_allowance(p_org_id uuid, p_email text) returns void: plpgsql volatile definer
 -- private.take_answer(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.take_audit_file(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.take_back_grants(p_org_id uuid) returns void: plpgsql volatile definer
+-- private.take_deliveries(p_limit integer, p_seconds integer) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
 -- private.take_delivery(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.take_executions(p_limit integer, p_seconds integer) returns TABLE(id uuid, outcome text, token uuid, answers text, called text, sealed_key text, parameters jsonb, prompt text, elapsed_ms bigint, limit_ms bigint, is_streamed boolean, organization_id uuid): plpgsql volatile definer; kijko_worker
+-- private.take_integration_state(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.take_integration_work(p_limit integer, p_seconds integer) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
 -- private.take_invitation_allowance(p_org_id uuid, p_requested integer) returns void: plpgsql volatile definer
+-- private.take_jobs(p_queue text, p_limit integer) returns SETOF jsonb: plpgsql volatile definer
 -- private.take_mail(p_id uuid) returns TABLE(to_address text, subject text, body_text text, body_html text, created_at timestamp with time zone, unsubscribe_url text): plpgsql volatile definer; kijko_worker
 -- private.take_mail_allowance(p_user_id uuid, p_kind text, p_limit integer) returns void: plpgsql volatile definer
+-- private.take_oauth_state(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.take_own_state(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.take_rate(p_key text, p_limit integer, p_window interval, p_at timestamp with time zone DEFAULT clock_timestamp()) returns TABLE(allowed boolean, remaining integer, reset_at timestamp with time zone, retry_after integer): plpgsql volatile definer; kijko_server, kijko_worker
 -- private.take_state(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.take_units(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.takes_sampling(p_called text) returns boolean: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
 -- private.team_invitation_json(i team_invitations, p_token text DEFAULT ''::text) returns jsonb: plpgsql stable definer
 -- private.team_invitations_json() returns jsonb: plpgsql stable definer
@@ -3462,22 +4864,39 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.team_overview_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.team_rank(p_role text) returns integer: sql immutable
 -- private.tell_announcement(p_id uuid, p_limit integer DEFAULT 500) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.tell_audit_export(p_org_id uuid, p_user_id uuid, p_format text, p_entries bigint, p_schedule text) returns void: plpgsql volatile definer
+-- private.tell_broken_integration(i integrations) returns void: plpgsql volatile definer
 -- private.tell_completion(p_user_id uuid, p_project_id uuid, p_run_id uuid) returns boolean: plpgsql volatile definer; kijko_server
 -- private.tell_context_changed(p_project_id uuid, p_what text) returns void: plpgsql volatile definer
 -- private.tell_files(p_org_id uuid, p_project_id uuid, p_operation text, p_ids uuid[], p_files bigint, p_root bigint, p_texts bigint, p_names text[]) returns void: plpgsql volatile definer
 -- private.tell_invited(p_id uuid) returns void: plpgsql volatile definer; kijko_worker
+-- private.tell_project_invitee(p_member_id uuid) returns void: plpgsql volatile definer; kijko_worker
+-- private.tell_provider(p_user_id uuid) returns void: plpgsql volatile definer
 -- private.tell_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date) returns void: plpgsql volatile definer
 -- private.tell_security(p_user_id uuid, p_title text, p_message text, p_urgent boolean, p_dedupe text, p_data jsonb DEFAULT NULL::jsonb) returns void: plpgsql volatile definer
 -- private.tell_spread_quotas(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
+-- private.tell_webhooks(p_org_id uuid, p_type text, p_data jsonb) returns void: plpgsql volatile definer
+-- private.tell_webhooks_of_settings(p_user_id uuid, p_settings jsonb) returns void: plpgsql volatile definer
 -- private.tend_connections(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
+-- private.terminate_sessions(p_id uuid) returns integer: plpgsql volatile definer; authenticated
 -- private.text_fields(p_names text[]) returns jsonb: plpgsql immutable; authenticated
 -- private.text_list(p_list jsonb, p_field text) returns jsonb: plpgsql stable; authenticated
 -- private.tg__assert_priced() returns trigger: plpgsql volatile
 -- private.tg__end_token() returns trigger: plpgsql volatile definer
 -- private.tg__tell_context() returns trigger: plpgsql volatile definer
 -- private.tg__tell_failures() returns trigger: plpgsql volatile definer
+-- private.tg__tell_integration() returns trigger: plpgsql volatile definer
 -- private.tg__touch() returns trigger: plpgsql volatile
+-- private.tg_api_keys__alert() returns trigger: plpgsql volatile definer
+-- private.tg_api_keys__emit_removal() returns trigger: plpgsql volatile definer
+-- private.tg_audit_files__drop() returns trigger: plpgsql volatile definer
+-- private.tg_audit_filters__bound() returns trigger: plpgsql volatile definer
+-- private.tg_audit_log__erase() returns trigger: plpgsql volatile
+-- private.tg_audit_log__tell_webhooks() returns trigger: plpgsql volatile definer
+-- private.tg_audit_log__uncount() returns trigger: plpgsql volatile definer
+-- private.tg_audit_log__uncount_late() returns trigger: plpgsql volatile definer
 -- private.tg_credentials__alert() returns trigger: plpgsql volatile definer
+-- private.tg_credentials__keep_former() returns trigger: plpgsql volatile definer
 -- private.tg_graph_nodes__drop_links() returns trigger: plpgsql volatile definer
 -- private.tg_habits__emit() returns trigger: plpgsql volatile definer
 -- private.tg_habits__judge() returns trigger: plpgsql volatile definer
@@ -3487,24 +4906,35 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_ingestion_runs__notify() returns trigger: plpgsql volatile definer
 -- private.tg_ingestion_runs__stamp() returns trigger: plpgsql volatile definer
 -- private.tg_ingestion_runs__tell_people() returns trigger: plpgsql volatile definer
+-- private.tg_installation__send_invitations() returns trigger: plpgsql volatile definer
+-- private.tg_integrations__revoke() returns trigger: plpgsql volatile definer
 -- private.tg_login_history__alert() returns trigger: plpgsql volatile definer
+-- private.tg_login_history__tell_webhooks() returns trigger: plpgsql volatile definer
+-- private.tg_mails__forget_link() returns trigger: plpgsql volatile
 -- private.tg_memberships__audit() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__emit_change() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__emit_removal() returns trigger: plpgsql volatile definer
+-- private.tg_memberships__end_keys() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__end_sessions() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__guard() returns trigger: plpgsql volatile
 -- private.tg_memberships__keep_owner() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__leave_projects() returns trigger: plpgsql volatile definer
+-- private.tg_memberships__mark_guarded() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__notify() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__stop_habits() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__stop_reflexes() returns trigger: plpgsql volatile definer
+-- private.tg_memberships__tell_provider() returns trigger: plpgsql volatile definer
 -- private.tg_notification_preferences__plan() returns trigger: plpgsql volatile definer
 -- private.tg_notification_preferences__tell() returns trigger: plpgsql volatile definer
+-- private.tg_notification_preferences__tell_webhooks() returns trigger: plpgsql volatile definer
 -- private.tg_notifications__read_once() returns trigger: plpgsql volatile
 -- private.tg_notifications__tell_deleted() returns trigger: plpgsql volatile definer
 -- private.tg_notifications__tell_read() returns trigger: plpgsql volatile definer
 -- private.tg_notifications__trim() returns trigger: plpgsql volatile definer
+-- private.tg_organizations__built_in() returns trigger: plpgsql volatile definer
+-- private.tg_organizations__default_policies() returns trigger: plpgsql volatile definer
 -- private.tg_organizations__judge_name() returns trigger: plpgsql volatile
+-- private.tg_plans__guard() returns trigger: plpgsql volatile definer
 -- private.tg_plans__limits() returns trigger: plpgsql volatile definer
 -- private.tg_project_files__added() returns trigger: plpgsql volatile definer
 -- private.tg_project_files__changed() returns trigger: plpgsql volatile definer
@@ -3513,11 +4943,13 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_project_files__place() returns trigger: plpgsql volatile definer
 -- private.tg_project_files__removed() returns trigger: plpgsql volatile definer
 -- private.tg_project_indexes__match() returns trigger: plpgsql volatile definer
+-- private.tg_project_invitations__drop_mail() returns trigger: plpgsql volatile definer
 -- private.tg_project_manual_contents__count() returns trigger: plpgsql volatile definer
 -- private.tg_project_members__emit_removal() returns trigger: plpgsql volatile definer
 -- private.tg_project_members__guard() returns trigger: plpgsql volatile definer
 -- private.tg_project_members__notify() returns trigger: plpgsql volatile definer
 -- private.tg_project_members__request() returns trigger: plpgsql volatile
+-- private.tg_project_members__send() returns trigger: plpgsql volatile definer
 -- private.tg_project_members__tell() returns trigger: plpgsql volatile definer
 -- private.tg_project_members__unstar() returns trigger: plpgsql volatile definer
 -- private.tg_project_repositories__drop_indexed() returns trigger: plpgsql volatile definer
@@ -3531,14 +4963,18 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_projects__equip() returns trigger: plpgsql volatile definer
 -- private.tg_projects__guard() returns trigger: plpgsql volatile
 -- private.tg_projects__no_run_left() returns trigger: plpgsql volatile
+-- private.tg_projects__notify_owner() returns trigger: plpgsql volatile definer
 -- private.tg_projects__tell() returns trigger: plpgsql volatile definer
 -- private.tg_projects__tell_context() returns trigger: plpgsql volatile definer
 -- private.tg_projects__tell_delete() returns trigger: plpgsql volatile definer
+-- private.tg_projects__tell_owners() returns trigger: plpgsql volatile definer
+-- private.tg_projects__tell_webhooks() returns trigger: plpgsql volatile definer
 -- private.tg_reflexes__judge() returns trigger: plpgsql volatile definer
 -- private.tg_reflexes__tell() returns trigger: plpgsql volatile definer
 -- private.tg_sessions__alert_ended() returns trigger: plpgsql volatile definer
 -- private.tg_sessions__emit_removal() returns trigger: plpgsql volatile definer
 -- private.tg_sessions__end_at_provider() returns trigger: plpgsql volatile definer
+-- private.tg_sessions__limit() returns trigger: plpgsql volatile definer
 -- private.tg_skill_executions__count() returns trigger: plpgsql volatile definer
 -- private.tg_skill_executions__emit() returns trigger: plpgsql volatile definer
 -- private.tg_skill_executions__judge() returns trigger: plpgsql volatile definer
@@ -3550,55 +4986,79 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_skills__tell() returns trigger: plpgsql volatile definer
 -- private.tg_staged_files__count() returns trigger: plpgsql volatile definer
 -- private.tg_subscriptions__emit_change() returns trigger: plpgsql volatile definer
+-- private.tg_subscriptions__guard() returns trigger: plpgsql volatile definer
 -- private.tg_subscriptions__limits() returns trigger: plpgsql volatile definer
 -- private.tg_subscriptions__notify() returns trigger: plpgsql volatile definer
 -- private.tg_team_invitations__guard() returns trigger: plpgsql volatile
 -- private.tg_team_invitations__tell() returns trigger: plpgsql volatile definer
+-- private.tg_user_settings__tell_webhooks() returns trigger: plpgsql volatile definer
 -- private.tg_users__alert_second_factor() returns trigger: plpgsql volatile definer
+-- private.tg_users__copy_picture() returns trigger: plpgsql volatile definer
 -- private.tg_users__delete_skills() returns trigger: plpgsql volatile definer
+-- private.tg_users__follow_members() returns trigger: plpgsql volatile definer
 -- private.tg_users__forget_room() returns trigger: plpgsql volatile definer
 -- private.tg_users__judge_names() returns trigger: plpgsql volatile
+-- private.tg_users__picture() returns trigger: plpgsql volatile
 -- private.tg_users__plan_digests() returns trigger: plpgsql volatile definer
 -- private.tg_users__prefer() returns trigger: plpgsql volatile definer
+-- private.tg_users__tell_provider() returns trigger: plpgsql volatile definer
 -- private.tidy_conditions(p jsonb) returns jsonb: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.tidy_paths(p_config jsonb) returns jsonb: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.tidy_trigger(p_type text, p_config jsonb) returns jsonb: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.token_hash(p_token text) returns bytea: sql immutable
 -- private.touch_parent(p_project_id uuid) returns void: plpgsql volatile definer
 -- private.touch_project(p_project_id uuid, p_viewed boolean DEFAULT false) returns void: plpgsql volatile definer; authenticated
 -- private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_server
+-- private.transfer_project(p_member_id uuid) returns void: plpgsql volatile definer; authenticated
 -- private.transfer_team(m memberships, p_role text) returns void: plpgsql volatile definer
 -- private.trigger_choice(p_config jsonb, p_name text, p_choices text[], p_default text, p_message text) returns text: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.trigger_text(p_config jsonb, p_name text, p_max integer) returns text: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.trim_notifications(p_user_id uuid) returns integer: plpgsql volatile definer
 -- private.trimmed(p_text text) returns text: sql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.two_factor_json(p_user_id uuid) returns jsonb: plpgsql stable definer
 -- private.units_used(p_org_id uuid, p_metric text, p_period date) returns bigint: plpgsql stable definer
 -- private.unpriced_models() returns SETOF text: sql stable
 -- private.unread_count(p_user_id uuid) returns bigint: plpgsql stable definer
 -- private.unreferenced_blobs(p_keys text[]) returns text[]: plpgsql stable definer; kijko_server, kijko_worker
+-- private.unstored_settings() returns text[]: sql immutable; authenticated
 -- private.unsubscribe(p_token text, p_at timestamp with time zone DEFAULT now()) returns text: plpgsql volatile definer; anon, authenticated
 -- private.unsubscribe_token(p_user_id uuid, p_category text, p_at timestamp with time zone DEFAULT now()) returns text: plpgsql stable definer
 -- private.update_team_member(p_id text, p_body jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.usage_lock(p_org_id uuid, p_metric text) returns bigint: sql immutable
 -- private.usage_period(p_metric text, p_at timestamp with time zone) returns date: sql immutable
 -- private.usage_resets_at(p_metric text, p_at timestamp with time zone) returns timestamp with time zone: sql immutable
+-- private.use_account_link(p_purpose text, p_token_hash bytea, p_at timestamp with time zone) returns private.account_tokens: plpgsql volatile definer
+-- private.use_second_factor(p_user_id uuid, p jsonb) returns boolean: plpgsql volatile definer
+-- private.user_access_json(m project_members, p_owner_id uuid) returns jsonb: sql stable; authenticated
 -- private.user_id() returns uuid: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.utc_day(p_at timestamp with time zone) returns date: sql immutable; authenticated
 -- private.value_text(p_value jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
+-- private.verify_email(p_token text) returns void: plpgsql volatile definer; anon, authenticated
 -- private.viewer_classes(p_users uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]: plpgsql stable definer; kijko_server
 -- private.visible_project(p_project_id uuid) returns uuid: plpgsql stable; authenticated
 -- private.visible_project_json(p_id uuid) returns jsonb: plpgsql stable definer; authenticated
 -- private.visible_skill(p_id uuid, p_field text DEFAULT NULL::text) returns skills: plpgsql stable definer; authenticated, kijko_worker, service_role
 -- private.waiting_reflexes(p_user_id uuid, p_type text, p_event text DEFAULT NULL::text) returns jsonb: plpgsql stable definer; kijko_server, kijko_worker
+-- private.warn_of_address(p_subject_id uuid, p_client_ip text) returns void: plpgsql volatile
 -- private.watch_rooms(p_rooms text[], p_cursors bigint[], p_untils bigint[], p_limit integer, p_snapshot uuid DEFAULT NULL::uuid) returns TABLE(organization_id uuid, head bigint, room text, is_admitted boolean, removed_until bigint, pending bigint[], frames jsonb, id bigint, type text, data text, audience text, actor_user_id uuid, conflation_key text, created_at timestamp with time zone): plpgsql stable; authenticated
 -- private.watched_callers(p_limit integer DEFAULT 100000) returns jsonb: plpgsql stable definer; kijko_server
+-- private.webhook_json(w webhooks) returns jsonb: sql stable; authenticated, kijko_server
+-- private.webhook_mask(w webhooks) returns text: sql immutable; authenticated, kijko_server
+-- private.webhook_payload(p_event_id uuid, p_type text, p_data jsonb) returns jsonb: sql stable
+-- private.webhook_project_json(p projects) returns jsonb: plpgsql stable definer
+-- private.webhook_sample(p_type text) returns jsonb: sql stable
 -- private.webhook_url(p_id uuid) returns text: plpgsql stable definer; authenticated
 -- private.weekly_summary_lines(p_user_id uuid, p_from timestamp with time zone, p_until timestamp with time zone) returns TABLE(label text, value bigint): plpgsql stable definer
 -- private.with_known_sizes(p_repositories jsonb) returns jsonb: sql stable; authenticated
--- private.without_blanks(p_text text) returns text: sql immutable
+-- private.without_blanks(p_text text) returns text: sql immutable; authenticated
 -- private.worktree_json(w worktrees) returns jsonb: sql stable; authenticated
 -- private.worktrees_json(p_project_id uuid) returns jsonb: sql stable; authenticated
 -- private.write_completion(p_run_id uuid, p jsonb) returns ingestion_runs: plpgsql volatile
 -- private.write_failure(p_run_id uuid, p_code text, p_message text, p_failed_items text[] DEFAULT '{}'::text[], p_checkpoint jsonb DEFAULT '{}'::jsonb) returns ingestion_runs: sql volatile
 -- private.write_progress(p_run_id uuid, p jsonb) returns ingestion_runs: plpgsql volatile
+-- private.write_setting(p_key text, p_value jsonb, p_picture jsonb) returns void: plpgsql volatile definer
+-- private.write_settings(p_values jsonb, p_field text, p_picture jsonb) returns void: plpgsql volatile definer; authenticated
+-- private.written_connector(c connectors, b jsonb) returns connectors: plpgsql stable; authenticated
+-- private.written_webhook(w webhooks, b jsonb) returns webhooks: plpgsql stable; authenticated
 -- private.zero_filled(p_keys text[], p_counts jsonb) returns jsonb: sql stable; authenticated
 -- private.zone_used(p_name text) returns text: plpgsql stable definer; authenticated, service_role

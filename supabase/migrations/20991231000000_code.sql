@@ -233,6 +233,171 @@ $$;
 comment on function private.set_headers is 'Adds HTTP headers to the answer of this request: {"Name": "value"}.';
 grant execute on function private.set_headers to anon, authenticated, service_role, kijko_server, kijko_worker;
 
+-- Time zones (contract 20, section 8.4): the names of the IANA database, 2025c, and nothing else. Postgres itself would take any POSIX
+-- text such as XYZ5, and looks through all its files each time it is asked for its names; so the names are a table, and Postgres is
+-- asked once, here. A name that this Postgres cannot convert is left out: it would be accepted and fail later.
+--
+-- Names that only live on as links are converted as what they link to. Some systems keep them in a package of their own, which may not
+-- be there, or may go; and Postgres takes a few of them (CET, EET) for abbreviations, which have no summer time.
+with iana as (
+  select name, name as used
+  from regexp_split_to_table(trim(e' \n' from $$
+    Africa/Abidjan Africa/Accra Africa/Addis_Ababa Africa/Algiers Africa/Asmara Africa/Bamako Africa/Bangui Africa/Banjul Africa/Bissau
+    Africa/Blantyre Africa/Brazzaville Africa/Bujumbura Africa/Cairo Africa/Casablanca Africa/Ceuta Africa/Conakry Africa/Dakar
+    Africa/Dar_es_Salaam Africa/Djibouti Africa/Douala Africa/El_Aaiun Africa/Freetown Africa/Gaborone Africa/Harare Africa/Johannesburg
+    Africa/Juba Africa/Kampala Africa/Khartoum Africa/Kigali Africa/Kinshasa Africa/Lagos Africa/Libreville Africa/Lome Africa/Luanda
+    Africa/Lubumbashi Africa/Lusaka Africa/Malabo Africa/Maputo Africa/Maseru Africa/Mbabane Africa/Mogadishu Africa/Monrovia
+    Africa/Nairobi Africa/Ndjamena Africa/Niamey Africa/Nouakchott Africa/Ouagadougou Africa/Porto-Novo Africa/Sao_Tome Africa/Tripoli
+    Africa/Tunis Africa/Windhoek America/Adak America/Anchorage America/Anguilla America/Antigua America/Araguaina
+    America/Argentina/Buenos_Aires America/Argentina/Catamarca America/Argentina/Cordoba America/Argentina/Jujuy
+    America/Argentina/La_Rioja America/Argentina/Mendoza America/Argentina/Rio_Gallegos America/Argentina/Salta
+    America/Argentina/San_Juan America/Argentina/San_Luis America/Argentina/Tucuman America/Argentina/Ushuaia America/Aruba
+    America/Asuncion America/Atikokan America/Bahia America/Bahia_Banderas America/Barbados America/Belem America/Belize
+    America/Blanc-Sablon America/Boa_Vista America/Bogota America/Boise America/Cambridge_Bay America/Campo_Grande America/Cancun
+    America/Caracas America/Cayenne America/Cayman America/Chicago America/Chihuahua America/Ciudad_Juarez America/Costa_Rica
+    America/Coyhaique America/Creston America/Cuiaba America/Curacao America/Danmarkshavn America/Dawson America/Dawson_Creek
+    America/Denver America/Detroit America/Dominica America/Edmonton America/Eirunepe America/El_Salvador America/Fort_Nelson
+    America/Fortaleza America/Glace_Bay America/Goose_Bay America/Grand_Turk America/Grenada America/Guadeloupe America/Guatemala
+    America/Guayaquil America/Guyana America/Halifax America/Havana America/Hermosillo America/Indiana/Indianapolis America/Indiana/Knox
+    America/Indiana/Marengo America/Indiana/Petersburg America/Indiana/Tell_City America/Indiana/Vevay America/Indiana/Vincennes
+    America/Indiana/Winamac America/Inuvik America/Iqaluit America/Jamaica America/Juneau America/Kentucky/Louisville
+    America/Kentucky/Monticello America/Kralendijk America/La_Paz America/Lima America/Los_Angeles America/Lower_Princes America/Maceio
+    America/Managua America/Manaus America/Marigot America/Martinique America/Matamoros America/Mazatlan America/Menominee
+    America/Merida America/Metlakatla America/Mexico_City America/Miquelon America/Moncton America/Monterrey America/Montevideo
+    America/Montserrat America/Nassau America/New_York America/Nome America/Noronha America/North_Dakota/Beulah
+    America/North_Dakota/Center America/North_Dakota/New_Salem America/Nuuk America/Ojinaga America/Panama America/Paramaribo
+    America/Phoenix America/Port-au-Prince America/Port_of_Spain America/Porto_Velho America/Puerto_Rico America/Punta_Arenas
+    America/Rankin_Inlet America/Recife America/Regina America/Resolute America/Rio_Branco America/Santarem America/Santiago
+    America/Santo_Domingo America/Sao_Paulo America/Scoresbysund America/Sitka America/St_Barthelemy America/St_Johns America/St_Kitts
+    America/St_Lucia America/St_Thomas America/St_Vincent America/Swift_Current America/Tegucigalpa America/Thule America/Tijuana
+    America/Toronto America/Tortola America/Vancouver America/Whitehorse America/Winnipeg America/Yakutat Antarctica/Casey
+    Antarctica/Davis Antarctica/DumontDUrville Antarctica/Macquarie Antarctica/Mawson Antarctica/McMurdo Antarctica/Palmer
+    Antarctica/Rothera Antarctica/Syowa Antarctica/Troll Antarctica/Vostok Arctic/Longyearbyen Asia/Aden Asia/Almaty Asia/Amman
+    Asia/Anadyr Asia/Aqtau Asia/Aqtobe Asia/Ashgabat Asia/Atyrau Asia/Baghdad Asia/Bahrain Asia/Baku Asia/Bangkok Asia/Barnaul
+    Asia/Beirut Asia/Bishkek Asia/Brunei Asia/Chita Asia/Colombo Asia/Damascus Asia/Dhaka Asia/Dili Asia/Dubai Asia/Dushanbe
+    Asia/Famagusta Asia/Gaza Asia/Hebron Asia/Ho_Chi_Minh Asia/Hong_Kong Asia/Hovd Asia/Irkutsk Asia/Jakarta Asia/Jayapura
+    Asia/Jerusalem Asia/Kabul Asia/Kamchatka Asia/Karachi Asia/Kathmandu Asia/Khandyga Asia/Kolkata Asia/Krasnoyarsk Asia/Kuala_Lumpur
+    Asia/Kuching Asia/Kuwait Asia/Macau Asia/Magadan Asia/Makassar Asia/Manila Asia/Muscat Asia/Nicosia Asia/Novokuznetsk
+    Asia/Novosibirsk Asia/Omsk Asia/Oral Asia/Phnom_Penh Asia/Pontianak Asia/Pyongyang Asia/Qatar Asia/Qostanay Asia/Qyzylorda
+    Asia/Riyadh Asia/Sakhalin Asia/Samarkand Asia/Seoul Asia/Shanghai Asia/Singapore Asia/Srednekolymsk Asia/Taipei Asia/Tashkent
+    Asia/Tbilisi Asia/Tehran Asia/Thimphu Asia/Tokyo Asia/Tomsk Asia/Ulaanbaatar Asia/Urumqi Asia/Ust-Nera Asia/Vientiane
+    Asia/Vladivostok Asia/Yakutsk Asia/Yangon Asia/Yekaterinburg Asia/Yerevan Atlantic/Azores Atlantic/Bermuda Atlantic/Canary
+    Atlantic/Cape_Verde Atlantic/Faroe Atlantic/Madeira Atlantic/Reykjavik Atlantic/South_Georgia Atlantic/St_Helena Atlantic/Stanley
+    Australia/Adelaide Australia/Brisbane Australia/Broken_Hill Australia/Darwin Australia/Eucla Australia/Hobart Australia/Lindeman
+    Australia/Lord_Howe Australia/Melbourne Australia/Perth Australia/Sydney Etc/GMT Etc/GMT+1 Etc/GMT+10 Etc/GMT+11 Etc/GMT+12
+    Etc/GMT+2 Etc/GMT+3 Etc/GMT+4 Etc/GMT+5 Etc/GMT+6 Etc/GMT+7 Etc/GMT+8 Etc/GMT+9 Etc/GMT-1 Etc/GMT-10 Etc/GMT-11 Etc/GMT-12
+    Etc/GMT-13 Etc/GMT-14 Etc/GMT-2 Etc/GMT-3 Etc/GMT-4 Etc/GMT-5 Etc/GMT-6 Etc/GMT-7 Etc/GMT-8 Etc/GMT-9 Etc/UTC Europe/Amsterdam
+    Europe/Andorra Europe/Astrakhan Europe/Athens Europe/Belgrade Europe/Berlin Europe/Bratislava Europe/Brussels Europe/Bucharest
+    Europe/Budapest Europe/Busingen Europe/Chisinau Europe/Copenhagen Europe/Dublin Europe/Gibraltar Europe/Guernsey Europe/Helsinki
+    Europe/Isle_of_Man Europe/Istanbul Europe/Jersey Europe/Kaliningrad Europe/Kirov Europe/Kyiv Europe/Lisbon Europe/Ljubljana
+    Europe/London Europe/Luxembourg Europe/Madrid Europe/Malta Europe/Mariehamn Europe/Minsk Europe/Monaco Europe/Moscow Europe/Oslo
+    Europe/Paris Europe/Podgorica Europe/Prague Europe/Riga Europe/Rome Europe/Samara Europe/San_Marino Europe/Sarajevo Europe/Saratov
+    Europe/Simferopol Europe/Skopje Europe/Sofia Europe/Stockholm Europe/Tallinn Europe/Tirane Europe/Ulyanovsk Europe/Vaduz
+    Europe/Vatican Europe/Vienna Europe/Vilnius Europe/Volgograd Europe/Warsaw Europe/Zagreb Europe/Zurich Factory Indian/Antananarivo
+    Indian/Chagos Indian/Christmas Indian/Cocos Indian/Comoro Indian/Kerguelen Indian/Mahe Indian/Maldives Indian/Mauritius
+    Indian/Mayotte Indian/Reunion Pacific/Apia Pacific/Auckland Pacific/Bougainville Pacific/Chatham Pacific/Chuuk Pacific/Easter
+    Pacific/Efate Pacific/Fakaofo Pacific/Fiji Pacific/Funafuti Pacific/Galapagos Pacific/Gambier Pacific/Guadalcanal Pacific/Guam
+    Pacific/Honolulu Pacific/Kanton Pacific/Kiritimati Pacific/Kosrae Pacific/Kwajalein Pacific/Majuro Pacific/Marquesas Pacific/Midway
+    Pacific/Nauru Pacific/Niue Pacific/Norfolk Pacific/Noumea Pacific/Pago_Pago Pacific/Palau Pacific/Pitcairn Pacific/Pohnpei
+    Pacific/Port_Moresby Pacific/Rarotonga Pacific/Saipan Pacific/Tahiti Pacific/Tarawa Pacific/Tongatapu Pacific/Wake Pacific/Wallis
+  $$), '\s+') name
+  union all
+  select split_part(link, '=', 1), split_part(link, '=', 2)
+  from regexp_split_to_table(trim(e' \n' from $$
+    Africa/Asmera=Africa/Nairobi Africa/Timbuktu=Africa/Abidjan America/Argentina/ComodRivadavia=America/Argentina/Catamarca
+    America/Atka=America/Adak America/Buenos_Aires=America/Argentina/Buenos_Aires America/Catamarca=America/Argentina/Catamarca
+    America/Coral_Harbour=America/Panama America/Cordoba=America/Argentina/Cordoba America/Ensenada=America/Tijuana
+    America/Fort_Wayne=America/Indiana/Indianapolis America/Godthab=America/Nuuk America/Indianapolis=America/Indiana/Indianapolis
+    America/Jujuy=America/Argentina/Jujuy America/Knox_IN=America/Indiana/Knox America/Louisville=America/Kentucky/Louisville
+    America/Mendoza=America/Argentina/Mendoza America/Montreal=America/Toronto America/Nipigon=America/Toronto
+    America/Pangnirtung=America/Iqaluit America/Porto_Acre=America/Rio_Branco America/Rainy_River=America/Winnipeg
+    America/Rosario=America/Argentina/Cordoba America/Santa_Isabel=America/Tijuana America/Shiprock=America/Denver
+    America/Thunder_Bay=America/Toronto America/Virgin=America/Puerto_Rico America/Yellowknife=America/Edmonton
+    Antarctica/South_Pole=Pacific/Auckland Asia/Ashkhabad=Asia/Ashgabat Asia/Calcutta=Asia/Kolkata Asia/Choibalsan=Asia/Ulaanbaatar
+    Asia/Chongqing=Asia/Shanghai Asia/Chungking=Asia/Shanghai Asia/Dacca=Asia/Dhaka Asia/Harbin=Asia/Shanghai
+    Asia/Istanbul=Europe/Istanbul Asia/Kashgar=Asia/Urumqi Asia/Katmandu=Asia/Kathmandu Asia/Macao=Asia/Macau Asia/Rangoon=Asia/Yangon
+    Asia/Saigon=Asia/Ho_Chi_Minh Asia/Tel_Aviv=Asia/Jerusalem Asia/Thimbu=Asia/Thimphu Asia/Ujung_Pandang=Asia/Makassar
+    Asia/Ulan_Bator=Asia/Ulaanbaatar Atlantic/Faeroe=Atlantic/Faroe Atlantic/Jan_Mayen=Europe/Berlin Australia/ACT=Australia/Sydney
+    Australia/Canberra=Australia/Sydney Australia/Currie=Australia/Hobart Australia/LHI=Australia/Lord_Howe
+    Australia/NSW=Australia/Sydney Australia/North=Australia/Darwin Australia/Queensland=Australia/Brisbane
+    Australia/South=Australia/Adelaide Australia/Tasmania=Australia/Hobart Australia/Victoria=Australia/Melbourne
+    Australia/West=Australia/Perth Australia/Yancowinna=Australia/Broken_Hill Brazil/Acre=America/Rio_Branco
+    Brazil/DeNoronha=America/Noronha Brazil/East=America/Sao_Paulo Brazil/West=America/Manaus CET=Europe/Brussels
+    CST6CDT=America/Chicago Canada/Atlantic=America/Halifax Canada/Central=America/Winnipeg Canada/Eastern=America/Toronto
+    Canada/Mountain=America/Edmonton Canada/Newfoundland=America/St_Johns Canada/Pacific=America/Vancouver
+    Canada/Saskatchewan=America/Regina Canada/Yukon=America/Whitehorse Chile/Continental=America/Santiago
+    Chile/EasterIsland=Pacific/Easter Cuba=America/Havana EET=Europe/Athens EST=America/Panama EST5EDT=America/New_York
+    Egypt=Africa/Cairo Eire=Europe/Dublin Etc/GMT+0=Etc/GMT Etc/GMT-0=Etc/GMT Etc/GMT0=Etc/GMT Etc/Greenwich=Etc/GMT Etc/UCT=Etc/UTC
+    Etc/Universal=Etc/UTC Etc/Zulu=Etc/UTC Europe/Belfast=Europe/London Europe/Kiev=Europe/Kyiv Europe/Nicosia=Asia/Nicosia
+    Europe/Tiraspol=Europe/Chisinau Europe/Uzhgorod=Europe/Kyiv Europe/Zaporozhye=Europe/Kyiv GB=Europe/London GB-Eire=Europe/London
+    GMT=Etc/GMT GMT+0=Etc/GMT GMT-0=Etc/GMT GMT0=Etc/GMT Greenwich=Etc/GMT HST=Pacific/Honolulu Hongkong=Asia/Hong_Kong
+    Iceland=Africa/Abidjan Iran=Asia/Tehran Israel=Asia/Jerusalem Jamaica=America/Jamaica Japan=Asia/Tokyo Kwajalein=Pacific/Kwajalein
+    Libya=Africa/Tripoli MET=Europe/Brussels MST=America/Phoenix MST7MDT=America/Denver Mexico/BajaNorte=America/Tijuana
+    Mexico/BajaSur=America/Mazatlan Mexico/General=America/Mexico_City NZ=Pacific/Auckland NZ-CHAT=Pacific/Chatham Navajo=America/Denver
+    PRC=Asia/Shanghai PST8PDT=America/Los_Angeles Pacific/Enderbury=Pacific/Kanton Pacific/Johnston=Pacific/Honolulu
+    Pacific/Ponape=Pacific/Guadalcanal Pacific/Samoa=Pacific/Pago_Pago Pacific/Truk=Pacific/Port_Moresby
+    Pacific/Yap=Pacific/Port_Moresby Poland=Europe/Warsaw Portugal=Europe/Lisbon ROC=Asia/Taipei ROK=Asia/Seoul Singapore=Asia/Singapore
+    Turkey=Europe/Istanbul UCT=Etc/UTC US/Alaska=America/Anchorage US/Aleutian=America/Adak US/Arizona=America/Phoenix
+    US/Central=America/Chicago US/East-Indiana=America/Indiana/Indianapolis US/Eastern=America/New_York US/Hawaii=Pacific/Honolulu
+    US/Indiana-Starke=America/Indiana/Knox US/Michigan=America/Detroit US/Mountain=America/Denver US/Pacific=America/Los_Angeles
+    US/Samoa=Pacific/Pago_Pago UTC=Etc/UTC Universal=Etc/UTC W-SU=Europe/Moscow WET=Europe/Lisbon Zulu=Etc/UTC
+  $$), '\s+') link
+), known as materialized (
+  select name from pg_timezone_names
+), wanted as materialized (
+  select i.name, coalesce(k.name, o.name) as used
+  from iana i
+  left join known k on k.name = i.used
+  -- An older Postgres may know only the former name.
+  left join known o on o.name = i.name
+  where coalesce(k.name, o.name) is not null
+), gone as (
+  delete from private.zones z where not exists (select from wanted w where w.name = z.name)
+)
+insert into private.zones as z (name, used) select w.name, w.used from wanted w
+on conflict (name) do update set used = excluded.used where z.used <> excluded.used;
+
+create or replace function private.zone_used(p_name text) returns text
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (select z.used from private.zones z where z.name = p_name);
+end
+$$;
+comment on function private.zone_used is
+  'The name by which Postgres converts an IANA name; null when it is none (another letter case is none). Judges: nobody, the list is public knowledge.';
+
+create or replace function private.is_zone(p_name text) returns boolean
+language sql stable parallel safe
+return private.zone_used(p_name) is not null;
+comment on function private.is_zone is 'Is it a name of the IANA time zone database, backward links included?';
+grant execute on function private.zone_used, private.is_zone to authenticated, service_role;
+
+-- Files for spreadsheets (contract 40, 7.4), and moments as people read them.
+
+create or replace function private.csv_cell(p_text text) returns text
+language sql immutable parallel safe
+return '"' || replace(case when p_text ~ '^([=+@\t\r]|-.)' then '''' || p_text else coalesce(p_text, '') end, '"', '""') || '"';
+comment on function private.csv_cell is 'A quoted cell; one that a spreadsheet would take for a formula begins with an apostrophe.';
+
+create or replace function private.csv_line(variadic p_cells text[]) returns text
+language sql immutable parallel safe
+return (select string_agg(private.csv_cell(c), ',' order by n) || E'\n' from unnest(p_cells) with ordinality t (c, n));
+comment on function private.csv_line is 'A line of quoted cells with its end.';
+
+-- Two forms that stand in files: Jan 5, 2026, 03:04:05 PM, and the same without seconds. A zone that is none is UTC.
+create or replace function private.moment_text(p_at timestamptz, p_zone text, p_with_seconds boolean default true) returns text
+language sql stable parallel safe
+return to_char(p_at at time zone coalesce(private.zone_used(p_zone), 'UTC'),
+  case when p_with_seconds then 'Mon FMDD, YYYY, HH12:MI:SS AM' else 'Mon FMDD, YYYY, HH12:MI AM' end);
+comment on function private.moment_text is 'A moment for people, in a zone.';
+
+create or replace function private.day_text(p_at timestamptz, p_zone text) returns text
+language sql stable parallel safe
+return to_char(p_at at time zone coalesce(private.zone_used(p_zone), 'UTC'), 'YYYY-MM-DD');
+comment on function private.day_text is 'The day of a moment in a zone, for names of files.';
+grant execute on function private.csv_cell, private.csv_line, private.moment_text, private.day_text to authenticated;
+
 -- Free numbers: "Plan 2", "notes (3)". The first few are tried one by one, so that gaps of people's own are used; beyond them steps double
 -- until a free one is found, and halve back to the end of the taken ones. Among n neighbors this takes some 16 + 2 log2(n) look-ups.
 create or replace function private.number_to_try(p_first numeric, p_taken numeric, p_free numeric) returns numeric
@@ -294,37 +459,63 @@ language sql immutable parallel safe
 return case when p_text ~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$' then p_text::uuid end;
 comment on function private.as_uuid is 'The text as a uuid, or null where it is none.';
 
--- The user whom the claims mean, if their session is alive: our own tokens carry `sid`, and Supabase Auth carries `session_id`.
-create or replace function private.claimed_user_id() returns uuid
+-- The session that the claims mean, if it is alive: our own tokens carry `sid`, and Supabase Auth carries `session_id`.
+create or replace function private.claimed_session(out user_id uuid, out signed_in_at timestamptz, out last_active_at timestamptz)
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return (
-    select s.user_id
-    from private.sessions s
-    where s.id = private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id'))
-      -- Our own tokens name the user; those of another issuer (Supabase Auth) name the account that is linked to the user.
-      and s.user_id = coalesce(
-        (select i.user_id from private.identities i where i.issuer = private.claims() ->> 'iss' and i.subject = private.claims() ->> 'sub'),
-        private.as_uuid(private.claims() ->> 'sub'))
-      and s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now()
-  );
+  select s.user_id, s.signed_in_at, s.last_active_at into user_id, signed_in_at, last_active_at
+  from private.sessions s
+  where s.id = private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id'))
+    -- Our own tokens name the user; those of another issuer (Supabase Auth) name the account that is linked to the user.
+    and s.user_id = coalesce(
+      (select i.user_id from private.identities i where i.issuer = private.claims() ->> 'iss' and i.subject = private.claims() ->> 'sub'),
+      private.as_uuid(private.claims() ->> 'sub'))
+    and s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now();
 end
 $$;
-comment on function private.claimed_user_id is 'User of the claims when their session is alive; used only where nobody entered. Judges: reads the caller''s own claims only.';
+comment on function private.claimed_session is 'Living session of the claims, not yet held to its organization''s rules. Judges: callable by functions of ours only.';
 
--- Organization and role that the claims ask for, if the membership is active now.
-create or replace function private.claimed_membership(out org_id uuid, out org_role text)
+create or replace function private.claimed_org_id() returns uuid
+language sql stable parallel safe
+return private.as_uuid(coalesce(private.claims() ->> 'org_id', private.claims() ->> 'organization_id', private.claims() -> 'app_metadata' ->> 'org_id'));
+comment on function private.claimed_org_id is 'Organization that the claims ask for; a wish until the membership is judged.';
+
+-- The user whom the claims mean, if their session is alive and their organization lets it in.
+create or replace function private.claimed_user_id() returns uuid
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+declare
+  v record;
+begin
+  select * into v from private.claimed_session();
+  if v.user_id is null then
+    return null;
+  end if;
+  return case when private.claims_refusal(v.user_id, v.signed_in_at, v.last_active_at) is null then v.user_id end;
+end
+$$;
+comment on function private.claimed_user_id is
+  'User of the claims when their session is alive and no rule of their organization refuses it; used only where nobody entered. Judges: reads the caller''s own claims only.';
+
+create or replace function private.membership_of(p_user_id uuid, out org_id uuid, out org_role text)
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
   select m.organization_id, m.role into org_id, org_role
   from public.memberships m
   join public.users u on u.id = m.user_id
-  where m.user_id = private.claimed_user_id()
-    and m.status = 'active'
-    and m.organization_id = coalesce(private.as_uuid(coalesce(private.claims() ->> 'org_id', private.claims() ->> 'organization_id',
-      private.claims() -> 'app_metadata' ->> 'org_id')), u.default_organization_id);
+  where m.user_id = p_user_id and m.status = 'active' and m.organization_id = coalesce(private.claimed_org_id(), u.default_organization_id);
+end
+$$;
+comment on function private.membership_of is 'Active membership of a user that the claims ask for. Judges: callable by functions of ours only.';
+
+-- Organization and role that the claims ask for, if the membership is active now.
+create or replace function private.claimed_membership(out org_id uuid, out org_role text)
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  select * into org_id, org_role from private.membership_of(private.claimed_user_id());
 end
 $$;
 comment on function private.claimed_membership is 'Active membership that the claims mean; used only where nobody entered. Judges: reads the caller''s own claims only.';
@@ -396,7 +587,8 @@ begin
     perform private.refuse(403, 'FORBIDDEN', 'Only the server may do this.');
   end if;
 
-  select s.user_id, s.revoked_at, s.expires_at, s.idle_expires_at, m.organization_id, m.role, m.status
+  select s.user_id, s.revoked_at, s.expires_at, s.idle_expires_at, s.signed_in_at, s.last_active_at, u.two_factor_enabled_at,
+      m.organization_id, m.role, m.status, m.is_guarded
     into v
   from private.sessions s
   join public.users u on u.id = s.user_id
@@ -404,12 +596,19 @@ begin
     on m.user_id = s.user_id and m.organization_id = coalesce(p_org_hint, s.organization_id, u.default_organization_id)
   where s.id = p_session_id and s.user_id = p_user_id;
 
-  if not found or v.revoked_at is not null then
+  -- Sockets that came with an API key name the key (db/code/keys/enter.sql).
+  if not found and private.enter_key_again(p_user_id, p_session_id, p_request_id, p_client_ip) then
+    return;
+  elsif v.user_id is null or v.revoked_at is not null then
     perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
   elsif v.expires_at <= now() or v.idle_expires_at <= now() then
     perform private.refuse(401, 'SESSION_EXPIRED', 'This session has expired. Please sign in again.');
   elsif v.status is distinct from 'active' then
     perform private.refuse(403, 'ORG_REQUIRED', 'You are not an active member of this organization.');
+  end if;
+  if v.is_guarded then
+    perform private.enter_guarded(p_user_id, v.organization_id, v.role, v.two_factor_enabled_at is not null, v.signed_in_at, v.last_active_at,
+      p_client_ip, p_session_id);
   end if;
 
   perform
@@ -425,7 +624,7 @@ begin
 end
 $$;
 comment on function private.enter is
-  'Judges session and membership and makes the caller known to the transaction. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED.';
+  'Judges session, membership and the organization''s rules, and makes the caller known to the transaction. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED, and those of private.enter_guarded.';
 grant execute on function private.enter to kijko_server;
 
 -- The same door for requests without a user: public routes, and work of the service itself.
@@ -450,17 +649,23 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_user uuid;
+  v_refusal text;
   v_membership record;
 begin
   perform set_config('app.user_id', '', true), set_config('app.org_id', '', true), set_config('app.org_role', '', true);
   if private.claims() ->> 'sub' is null then
     return;
   end if;
-  v_user := private.claimed_user_id();
+  select c.user_id, private.claims_refusal(c.user_id, c.signed_in_at, c.last_active_at) into v_user, v_refusal from private.claimed_session() c;
   if v_user is null then
     perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
+  elsif v_refusal is not null and not (v_refusal in ('TWO_FACTOR_SETUP_REQUIRED', 'PASSWORD_EXPIRED')
+    -- What a restricted session may still do past our server; the gateway says which path was called.
+    and coalesce(current_setting('request.path', true), '') ~ '^(/rest/v1)?/rpc/(get_me|list_organizations|get_profile|update_profile|get_two_factor)$')
+  then
+    perform private.refuse_guarded(v_refusal);
   end if;
-  select * into v_membership from private.claimed_membership();
+  select * into v_membership from private.membership_of(v_user);
   if v_membership.org_id is null then
     perform private.refuse(403, 'ORG_REQUIRED', 'You are not an active member of this organization.');
   end if;
@@ -469,7 +674,7 @@ begin
 end
 $$;
 comment on function private.enter_claims is
-  'PostgREST''s pre-request hook: makes the caller known by their claims. Judges: only the claims of this request. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED.';
+  'PostgREST''s pre-request hook: makes the caller known by their claims. Judges: only the claims of this request. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED, and those of private.refuse_guarded.';
 grant execute on function private.enter_claims to anon, authenticated, service_role;
 
 do $$
@@ -846,14 +1051,16 @@ create policy all_worker on jobs.dead_letters to kijko_worker using (true) with 
 -- runs in the transaction of the work it pays for, so a rolled-back work costs nothing.
 
 -- The plan whose limits and gates apply (contract 50, section 1), computed from the subscription and the clock.
+create or replace function private.plan_in_effect(s public.subscriptions) returns text
+language sql stable parallel safe
+return case when s.status in ('active', 'trialing', 'past_due') then s.plan_id else 'free' end;
+comment on function private.plan_in_effect is 'The plan that a subscription means now.';
+
 create or replace function private.effective_plan(p_org_id uuid) returns text
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return (
-    select case when s.status in ('active', 'trialing', 'past_due') then s.plan_id else 'free' end
-    from public.subscriptions s where s.organization_id = p_org_id
-  );
+  return (select private.plan_in_effect(s) from public.subscriptions s where s.organization_id = p_org_id);
 end
 $$;
 comment on function private.effective_plan is 'free, pro, teams or enterprise. Judges: not callable by request roles for other organizations than through functions of ours.';
@@ -1236,26 +1443,24 @@ begin
   insert into public.audit_log (organization_id, user_id, event_type, description, metadata, changes, ip_address, session_id, request_id)
   values (v_org, coalesce(p_user_id, private.user_id()), p_event_type, p_description, p_metadata, p_changes,
     nullif(current_setting('app.client_ip', true), ''), private.session_id(), nullif(current_setting('app.request_id', true), ''));
+  -- Which organizations to look at for another block of counts (counting.sql); a row now and then says it as well as one each time.
+  if random() < 0.01 then
+    insert into private.audit_growth (organization_id) values (v_org);
+  end if;
 end
 $$;
 comment on function private.audit is
   'Writes one entry of the audit trail for the caller. Judges: callable by definer functions and triggers of ours only.';
 
--- {field, oldValue, newValue} for each of the given columns that differ, as the entry''s `changes`.
+-- {field, oldValue, newValue} for each of the given columns that differ, as the entry''s `changes`; fields are named as everywhere on the wire.
 create or replace function private.audit_changes(p_old jsonb, p_new jsonb, p_fields text[]) returns jsonb
 language sql stable parallel safe
 return (
-  select jsonb_agg(jsonb_build_object('field', f, 'oldValue', p_old -> f, 'newValue', p_new -> f) order by ord)
+  select jsonb_agg(jsonb_build_object('field', left(f, 1) || substr(replace(initcap(replace(f, '_', ' ')), ' ', ''), 2), 'oldValue', p_old -> f, 'newValue', p_new -> f) order by ord)
   from unnest(p_fields) with ordinality as t (f, ord)
   where p_old -> f is distinct from p_new -> f
 );
 comment on function private.audit_changes is 'The changed fields among the named ones, or null.';
-
--- Owners and admins read their organization's entries, as far back as the plan keeps them. Nobody writes or deletes directly.
-grant select on public.audit_log to authenticated;
-create policy select_admin on public.audit_log for select to authenticated
-  using (organization_id = (select private.org_id()) and (select private.is_org_admin())
-    and created_at > (select private.audit_horizon()));
 
 -- Permissions of a role in the caller's organization. The matrix is the table role_permissions, so a change of it is a change of a row.
 
@@ -1349,7 +1554,7 @@ comment on function private.begin_managing is
   'Locks the caller''s organization and gives their role in it now, if it has the permission. Judges: the permission, before and under the lock. Errors: 403 FORBIDDEN, ORG_REQUIRED.';
 
 -- The member whom the caller, with this role, wants to manage.
-create or replace function private.managed_member(p_id text, p_role text) returns public.memberships
+create or replace function private.managed_team_member(p_id text, p_role text) returns public.memberships
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -1366,7 +1571,7 @@ begin
   return m;
 end
 $$;
-comment on function private.managed_member is
+comment on function private.managed_team_member is
   'A member of the caller''s organization whom that role may manage: never oneself, only lower roles, only by owner and admins. Judges: callable by definer functions of ours, after private.begin_managing. Errors: 404 NOT_FOUND, 403 CANNOT_MANAGE_SELF, FORBIDDEN.';
 
 -- ------------------------------------------------------------------------------------------------------------------------- seats
@@ -1418,7 +1623,7 @@ comment on function private.require_seats is
 -- features): sessions end, projects move to the owner, habits and reflexes stop, people are told, the audit trail is written.
 
 create or replace function private.person_name(u public.users) returns text
-language sql stable parallel safe
+language sql immutable parallel safe
 return coalesce(nullif(private.without_blanks(u.first_name || ' ' || u.last_name), ''), u.email);
 comment on function private.person_name is 'First and last name, or the e-mail address of a person without any.';
 
@@ -1518,7 +1723,7 @@ declare
   m public.memberships;
 begin
   perform private.require_team_gate();
-  m := private.managed_member(p_id, v_actor);
+  m := private.managed_team_member(p_id, v_actor);
   if private.team_rank(p_role) > private.team_rank(v_actor) then
     perform private.refuse(403, 'FORBIDDEN', 'You cannot give a role above your own.', 'role');
   end if;
@@ -1531,7 +1736,7 @@ begin
 end
 $$;
 comment on function private.change_role is
-  'Gives a member another role; owner hands the organization over. Judges: canChangeRoles and private.managed_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 MEMBER_INACTIVE.';
+  'Gives a member another role; owner hands the organization over. Judges: canChangeRoles and private.managed_team_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 MEMBER_INACTIVE.';
 
 -- Two statements under the lock: between them there is no owner, which no other transaction sees.
 create or replace function private.transfer_team(m public.memberships, p_role text) returns void
@@ -1561,7 +1766,7 @@ begin
   if p_gated then
     perform private.require_team_gate();
   end if;
-  m := private.managed_member(p_id, v_actor);
+  m := private.managed_team_member(p_id, v_actor);
   if m.status = p_status then
     perform private.refuse(409, case p_status when 'active' then 'ALREADY_ACTIVE' else 'ALREADY_INACTIVE' end,
       case p_status when 'active' then 'This member is active already.' else 'This member is deactivated already.' end);
@@ -1571,7 +1776,7 @@ begin
 end
 $$;
 comment on function private.change_status is
-  'Deactivates or reactivates a member, who keeps the seat. Judges: canManageTeam and private.managed_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE, ALREADY_INACTIVE.';
+  'Deactivates or reactivates a member, who keeps the seat. Judges: canManageTeam and private.managed_team_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE, ALREADY_INACTIVE.';
 
 create or replace function private.update_team_member(p_id text, p_body jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -1622,13 +1827,13 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_actor text := private.begin_managing('canRemoveMembers');
-  m public.memberships := private.managed_member(p_id, v_actor);
+  m public.memberships := private.managed_team_member(p_id, v_actor);
 begin
   delete from public.memberships x where x.id = m.id;
 end
 $$;
 comment on function private.remove_team_member is
-  'Ends a membership, on each plan. Judges: canRemoveMembers and private.managed_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND.';
+  'Ends a membership, on each plan. Judges: canRemoveMembers and private.managed_team_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND.';
 
 create or replace function private.leave_team() returns void
 language plpgsql volatile security definer set search_path = ''
@@ -2097,44 +2302,44 @@ create or replace function api.update_team_member(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
 begin
-  return private.update_team_member(p ->> 'memberId', private.as_object(p -> 'body', 'body'));
+  return private.update_team_member(p ->> 'membershipId', private.as_object(p -> 'body', 'body'));
 end
 $$;
 comment on function api.update_team_member is
-  'PATCH /team/members/{memberId}: role or status. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE, ALREADY_INACTIVE, MEMBER_INACTIVE.';
+  'PATCH /team/members/{membershipId}: role or status. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE, ALREADY_INACTIVE, MEMBER_INACTIVE.';
 grant execute on function api.update_team_member to authenticated;
 
 create or replace function api.deactivate_team_member(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
 begin
-  return private.deactivate_team_member(p ->> 'memberId');
+  return private.deactivate_team_member(p ->> 'membershipId');
 end
 $$;
 comment on function api.deactivate_team_member is
-  'POST /team/members/{memberId}/deactivate, on each plan. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND, 409 ALREADY_INACTIVE.';
+  'POST /team/members/{membershipId}/deactivate, on each plan. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND, 409 ALREADY_INACTIVE.';
 grant execute on function api.deactivate_team_member to authenticated;
 
 create or replace function api.reactivate_team_member(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
 begin
-  return private.reactivate_team_member(p ->> 'memberId');
+  return private.reactivate_team_member(p ->> 'membershipId');
 end
 $$;
 comment on function api.reactivate_team_member is
-  'POST /team/members/{memberId}/reactivate. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE.';
+  'POST /team/members/{membershipId}/reactivate. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE.';
 grant execute on function api.reactivate_team_member to authenticated;
 
 create or replace function api.remove_team_member(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
 begin
-  perform private.remove_team_member(p ->> 'memberId');
+  perform private.remove_team_member(p ->> 'membershipId');
   return null;
 end
 $$;
-comment on function api.remove_team_member is 'DELETE /team/members/{memberId}, on each plan. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND.';
+comment on function api.remove_team_member is 'DELETE /team/members/{membershipId}, on each plan. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND.';
 grant execute on function api.remove_team_member to authenticated;
 
 create or replace function api.leave_team(p jsonb) returns jsonb
@@ -2860,17 +3065,18 @@ as $$
 begin
   return array(
     select concat_ws('/', v.project_id, coalesce(v.organization_id::text, '-'), coalesce(s.role, '-'), coalesce(m.role, '-'),
-      p.user_id = v.user_id)
+      p.user_id = v.user_id, d.id is not null)
     from unnest(p_users, p_orgs, p_projects) with ordinality v (user_id, organization_id, project_id, place)
     left join public.projects p on p.id = v.project_id
     left join public.memberships s on s.organization_id = v.organization_id and s.user_id = v.user_id and s.status = 'active'
     left join public.project_members m on m.project_id = v.project_id and m.user_id = v.user_id and m.accepted_at is not null
+    left join public.memberships d on d.organization_id = p.organization_id and d.user_id = v.user_id and d.status <> 'active'
     order by v.place
   );
 end
 $$;
 comment on function private.viewer_classes is
-  'For each (user, organization, project): project, organization, role there, role in the project, whether owner; those whose rights cannot differ are alike. Judges: callable by the server only.';
+  'For each (user, organization, project): project, organization, role there, role in the project, whether owner, whether deactivated in its organization; those whose rights cannot differ are alike. Judges: callable by the server only.';
 grant execute on function private.viewer_classes to kijko_server;
 
 -- For events that not everybody in a room may have: does each person see the project, and the whole of its activity log? Asked once a
@@ -3532,6 +3738,801 @@ create policy select_audience on public.events for select to authenticated using
   end
 );
 
+-- API keys (contract 40, 6.3). The key itself is seen once, in the answer that made it; here are its SHA-256 and its first 20 characters.
+
+create or replace function private.is_key_request() returns boolean
+language sql stable parallel safe
+return coalesce(current_setting('app.api_key_id', true), '') <> '';
+comment on function private.is_key_request is 'Did this request come with an API key instead of a session?';
+grant execute on function private.is_key_request to authenticated;
+
+create or replace function private.refuse_keys() returns void
+language plpgsql stable parallel safe
+as $$
+begin
+  if private.is_key_request() then
+    perform private.refuse(403, 'API_KEY_NOT_ALLOWED', 'This cannot be done with an API key. Please sign in.');
+  end if;
+end
+$$;
+comment on function private.refuse_keys is '403 API_KEY_NOT_ALLOWED for requests that come with an API key; said by what is never open to them, beside the gate of the edge.';
+grant execute on function private.refuse_keys to authenticated;
+
+create or replace function private.scope_rank(p_scope text) returns integer
+language sql immutable parallel safe
+return case p_scope when 'read' then 1 when 'write' then 2 when 'admin' then 3 else 4 end;
+comment on function private.scope_rank is 'Scopes of keys in order; what is no scope (never) is above all.';
+
+-- What functions and policies may ask beside the role: rights are those of the role within the scope. A session has every scope.
+create or replace function private.has_scope(p_scope text) returns boolean
+language sql stable parallel safe
+return coalesce(current_setting('app.api_key_id', true), '') = ''
+  or private.scope_rank(current_setting('app.api_key_scope', true)) between private.scope_rank(p_scope) and 3;
+comment on function private.has_scope is 'Does the credential of this request reach so far (read, write, admin)?';
+
+create or replace function private.require_scope(p_scope text) returns void
+language plpgsql stable parallel safe
+as $$
+begin
+  if not private.has_scope(p_scope) then
+    perform private.refuse_scope(p_scope, current_setting('app.api_key_scope', true));
+  end if;
+end
+$$;
+comment on function private.require_scope is '403 INSUFFICIENT_SCOPE unless the credential of this request reaches so far.';
+
+create or replace function private.refuse_scope(p_required text, p_scope text) returns void
+language plpgsql stable parallel safe
+as $$
+begin
+  perform private.refuse(403, 'INSUFFICIENT_SCOPE', format('This API key has scope %s, and this needs scope %s.', p_scope, p_required), null,
+    jsonb_build_object('required', p_required, 'scope', p_scope));
+end
+$$;
+comment on function private.refuse_scope is '403 INSUFFICIENT_SCOPE with what is there and what is needed.';
+grant execute on function private.scope_rank, private.has_scope, private.require_scope, private.refuse_scope to authenticated;
+
+-- 24 bytes of a digest of 244 random bits: the two ids are drawn from the system's generator, which alone would need an extension.
+create or replace function private.draw_api_key(p_environment text) returns text
+language sql volatile
+return 'kijko_' || p_environment || '_'
+  || encode(substring(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) from 1 for 24), 'hex');
+comment on function private.draw_api_key is 'A new key: kijko_live_ or kijko_test_ and 48 hexadecimal digits.';
+
+create or replace function private.scopes_of(p_value jsonb) returns text[]
+language plpgsql stable
+as $$
+declare
+  v_given text[];
+begin
+  if p_value is null or jsonb_typeof(p_value) <> 'array' or jsonb_array_length(p_value) = 0 then
+    perform private.refuse_field('scopes', 'Choose at least one of the scopes read, write and admin.');
+  end if;
+  v_given := array(select jsonb_array_elements_text(p_value));
+  if not v_given <@ array['read', 'write', 'admin'] or array_position(v_given, null) is not null then
+    perform private.refuse_field('scopes', 'Scopes are read, write and admin.');
+  end if;
+  return array(select s from unnest(array['read', 'write', 'admin']) s where s = any (v_given));
+end
+$$;
+comment on function private.scopes_of is 'The scopes of a request, each once and in order, or 400 VALIDATION_ERROR.';
+
+create or replace function private.expiry_of(b jsonb) returns timestamptz
+language plpgsql stable
+as $$
+declare
+  v_days integer;
+begin
+  if coalesce(b ->> 'expiration', '') not in ('never', '30', '60', '90', 'custom') or jsonb_typeof(b -> 'expiration') <> 'string' then
+    perform private.refuse_field('expiration', 'Expiration must be one of never, 30, 60, 90, custom.');
+  elsif b ->> 'expiration' = 'never' then
+    return null;
+  elsif b ->> 'expiration' <> 'custom' then
+    v_days := (b ->> 'expiration')::integer;
+  else
+    v_days := private.as_int(b -> 'customExpirationDays', 'customExpirationDays');
+    if coalesce(v_days, 0) not between 1 and 365 then
+      perform private.refuse_field('customExpirationDays', 'Please say after how many days the key expires, 1 to 365.');
+    end if;
+  end if;
+  return now() + make_interval(days => v_days);
+end
+$$;
+comment on function private.expiry_of is 'When the key of a request expires, null for never, or 400 VALIDATION_ERROR.';
+
+-- p.keyHash (hexadecimal) and p.keyPrefix come from the server where it must be able to repeat the answer (Idempotency-Key) without storing the
+-- key; in all other cases the key is drawn here.
+create or replace function private.add_api_key(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_most constant integer := 25;
+  b jsonb := private.as_object(p -> 'body', 'body');
+  v_name text := private.without_blanks(b ->> 'name');
+  v_environment text := coalesce(b ->> 'environment', 'live');
+  v_scopes text[];
+  v_expires_at timestamptz;
+  v_key text;
+  k public.api_keys;
+begin
+  perform private.refuse_keys();
+  if private.org_id() is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  elsif coalesce(char_length(v_name), 0) not between 3 and 100 or jsonb_typeof(b -> 'name') <> 'string' then
+    perform private.refuse_field('name', 'The name must have 3 to 100 characters.');
+  elsif v_name ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]' or private.has_format_characters(v_name) then
+    perform private.refuse_field('name', 'The name must not contain control or invisible formatting characters.');
+  end if;
+  v_expires_at := private.expiry_of(b);
+  v_scopes := private.scopes_of(b -> 'scopes');
+  if v_environment not in ('live', 'test') then
+    perform private.refuse_field('environment', 'Environment must be one of live, test.');
+  end if;
+
+  -- Keys of one member are made one after the other, so that the bound holds.
+  perform from public.memberships m where m.organization_id = private.org_id() and m.user_id = private.user_id() for no key update;
+  if (select count(*) from public.api_keys x
+    where x.organization_id = private.org_id() and x.user_id = private.user_id() and x.revoked_at is null) >= c_most
+  then
+    perform private.refuse(409, 'TOO_MANY_API_KEYS', format('You have %s API keys in this organization. Revoke one first.', c_most), null,
+      jsonb_build_object('limit', c_most));
+  end if;
+  if p ? 'keyHash' and not private.is_stranger() then
+    insert into public.api_keys (organization_id, user_id, name, environment, prefix, key_hash, scopes, expires_at)
+    values (private.org_id(), private.user_id(), v_name, v_environment, p ->> 'keyPrefix', decode(p ->> 'keyHash', 'hex'), v_scopes, v_expires_at)
+    returning * into k;
+  else
+    v_key := private.draw_api_key(v_environment);
+    insert into public.api_keys (organization_id, user_id, name, environment, prefix, key_hash, scopes, expires_at)
+    values (private.org_id(), private.user_id(), v_name, v_environment, left(v_key, 20), sha256(convert_to(v_key, 'UTF8')), v_scopes, v_expires_at)
+    returning * into k;
+  end if;
+  perform private.audit('security.api_key_created', format('API key "%s" was created.', k.name),
+    jsonb_build_object('keyName', k.name, 'scopes', to_jsonb(k.scopes)));
+  return jsonb_strip_nulls(jsonb_build_object('id', k.id, 'name', k.name, 'key', v_key, 'sealedKey', p -> 'sealedKey', 'keyPrefix', k.prefix,
+    'scopes', to_jsonb(k.scopes), 'expiresAt', private.iso(k.expires_at)));
+end
+$$;
+comment on function private.add_api_key is
+  'Makes an API key of the caller. Judges: only the caller''s own user and organization, and no caller who comes with a key. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 TOO_MANY_API_KEYS.';
+
+create or replace function private.end_api_key(p_id uuid, p_reason text) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  k public.api_keys;
+begin
+  update public.api_keys x set revoked_at = now(), revoked_reason = p_reason where x.id = p_id and x.revoked_at is null returning * into k;
+  if not found then
+    return false;
+  end if;
+  perform private.audit('security.api_key_revoked', format('API key "%s" was revoked.', k.name),
+    jsonb_build_object('keyName', k.name, 'scopes', to_jsonb(k.scopes)), null, k.organization_id, coalesce(private.user_id(), k.user_id));
+  return true;
+end
+$$;
+comment on function private.end_api_key is 'Revokes a key now; false when it had been. Judges: callable by definer functions of ours only.';
+
+-- The audit trail keeps names of keys for as long as the plan says; the rows themselves are needed for sockets and the last counts only.
+create or replace function private.prune_keys(p_at timestamptz default now()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.api_keys k where k.revoked_at < p_at - interval '90 days';
+end
+$$;
+comment on function private.prune_keys is 'Revoked keys go after 90 days. Judges: callable by schedules only.';
+
+create or replace function private.revoke_own_key(p_id uuid) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.refuse_keys();
+  return exists (select from public.api_keys k where k.id = p_id and k.user_id = private.user_id() and k.organization_id = private.org_id())
+    and private.end_api_key(p_id, 'revoked');
+end
+$$;
+comment on function private.revoke_own_key is
+  'Revokes a key of the caller; false where there is none that lives. Judges: only the caller''s own keys in the organization they act in.';
+grant execute on function private.add_api_key, private.revoke_own_key to authenticated;
+
+-- The door of requests that come with an API key, beside private.enter: the key is found by its digest, in the transaction of the call, so that a
+-- revoked key and a deactivated member are out at the next one. It writes nothing; uses are counted by the process (uses.sql).
+
+create or replace function private.enter_key(p_hash bytea, p_needs text, p_request_id text, p_client_ip text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  if session_user in ('anon', 'authenticated') then
+    perform private.refuse(403, 'FORBIDDEN', 'Only the server may do this.');
+  end if;
+  select k.id, k.user_id, k.organization_id, k.scope, k.expires_at, m.role, m.status, m.is_guarded into v
+  from public.api_keys k
+  left join public.memberships m on m.organization_id = k.organization_id and m.user_id = k.user_id
+  where k.key_hash = p_hash and k.revoked_at is null;
+  if not found then
+    perform private.refuse(401, 'API_KEY_INVALID', 'This API key does not exist or was revoked.');
+  elsif v.expires_at <= now() then
+    perform private.refuse(401, 'API_KEY_EXPIRED', 'This API key has expired. Please create another one.');
+  elsif v.status is distinct from 'active' then
+    perform private.refuse(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
+  elsif p_needs = 'never' then
+    perform private.refuse(403, 'API_KEY_NOT_ALLOWED', 'This cannot be done with an API key. Please sign in.');
+  elsif private.scope_rank(v.scope) < private.scope_rank(p_needs) then
+    perform private.refuse_scope(p_needs, v.scope);
+  end if;
+  if v.is_guarded then
+    perform private.enter_guarded_key(v.organization_id, v.role, p_client_ip, v.id);
+  end if;
+  perform
+    set_config('app.user_id', v.user_id::text, true),
+    set_config('app.org_id', v.organization_id::text, true),
+    set_config('app.org_role', v.role, true),
+    -- What a key does stands under its own id in the trail; it is no id of a session.
+    set_config('app.session_id', v.id::text, true),
+    set_config('app.api_key_id', v.id::text, true),
+    set_config('app.api_key_scope', v.scope, true),
+    set_config('app.request_id', p_request_id, true),
+    set_config('app.client_ip', p_client_ip, true),
+    set_config('app.wakes', 'on', true),
+    set_config('request.jwt.claims', '', true);
+end
+$$;
+comment on function private.enter_key is
+  'Judges an API key by its SHA-256, its member and what the operation needs (read, write, admin, never), and makes the caller known to the transaction. Judges: callable by the server only. Errors: 401 API_KEY_INVALID, 401 API_KEY_EXPIRED, 403 MEMBERSHIP_INACTIVE, 403 API_KEY_NOT_ALLOWED, 403 INSUFFICIENT_SCOPE, 403 IP_NOT_ALLOWED.';
+grant execute on function private.enter_key to kijko_server;
+
+-- A socket that was opened with a key asks again and again as long as it is open, by the key's id where others name their session.
+create or replace function private.enter_key_again(p_user_id uuid, p_key_id uuid, p_request_id text, p_client_ip text) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_hash bytea;
+begin
+  select k.key_hash into v_hash
+  from public.api_keys k
+  join public.memberships m on m.organization_id = k.organization_id and m.user_id = k.user_id and m.status = 'active'
+  where k.id = p_key_id and k.user_id = p_user_id and k.revoked_at is null and (k.expires_at > now() or k.expires_at is null);
+  if v_hash is null then
+    return false;
+  end if;
+  perform private.enter_key(v_hash, 'read', p_request_id, p_client_ip);
+  return true;
+end
+$$;
+comment on function private.enter_key_again is
+  'private.enter_key for a key that was judged before; false where it is none, or ended. Judges: callable by definer functions of ours only.';
+
+-- First use of a key in a process: whose it is, which never changes. Whether it may is asked at each request.
+create or replace function private.find_key(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select jsonb_build_object('id', k.id, 'userId', k.user_id, 'organizationId', k.organization_id, 'scope', k.scope,
+      'expiresAt', extract(epoch from k.expires_at))
+    from public.api_keys k
+    where k.key_hash = decode(p ->> 'keyHash', 'hex') and k.revoked_at is null
+  );
+end
+$$;
+comment on function private.find_key is 'Who a key acts as, by its SHA-256 (hexadecimal), or null. Judges: callable by the server only.';
+grant execute on function private.find_key to kijko_server;
+
+-- What requests with keys leave behind: their number and last moment, the login history, and units of api_calls. A process collects and
+-- writes it each second, so a read stays a read.
+
+-- uses: [{keyId, count, at (seconds), clientIp, userAgent, device}]; refused: the same without a count, one each refusal of an expired key.
+create or replace function private.record_key_uses(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  -- In the order of ids: processes that write the same keys at once do not wait for each other in a circle.
+  perform from public.api_keys k
+  where k.id in (select (u ->> 'keyId')::uuid from jsonb_array_elements(p -> 'uses') u) order by k.id for no key update;
+  with given as (
+    select (u ->> 'keyId')::uuid as id, (u ->> 'count')::bigint as uses, to_timestamp((u ->> 'at')::double precision) as at,
+      nullif(u ->> 'clientIp', '') as client_ip, nullif(u ->> 'userAgent', '') as user_agent, u -> 'device' as device
+    from jsonb_array_elements(p -> 'uses') u
+  ), former as (
+    select k.id, k.user_id, k.recorded_on from public.api_keys k join given g on g.id = k.id
+  ), counted as (
+    update public.api_keys k
+    set usage_count = k.usage_count + g.uses, last_used_at = greatest(k.last_used_at, g.at),
+      recorded_on = greatest(k.recorded_on, (g.at at time zone 'UTC')::date)
+    from given g where g.id = k.id
+  )
+  insert into private.login_history (user_id, method, status, client_ip, user_agent, device, created_at)
+  select f.user_id, 'api_key', 'success', g.client_ip, g.user_agent, g.device, g.at
+  from given g join former f on f.id = g.id
+  where f.recorded_on is null or f.recorded_on < (g.at at time zone 'UTC')::date;
+  insert into private.login_history (user_id, method, status, reason, client_ip, user_agent, device, created_at)
+  select k.user_id, 'api_key', 'failed', 'API key expired', nullif(r ->> 'clientIp', ''), nullif(r ->> 'userAgent', ''), r -> 'device',
+    to_timestamp((r ->> 'at')::double precision)
+  from jsonb_array_elements(p -> 'refused') r
+  join public.api_keys k on k.id = (r ->> 'keyId')::uuid;
+  return null;
+end
+$$;
+comment on function private.record_key_uses is
+  'Adds uses of keys to their counters, with one entry of the login history a key and UTC day, and one a refusal of an expired key. Judges: callable by the server only.';
+
+-- Units go back to the counter that they were taken from; of another month it is over and nobody looks at it any more.
+create or replace function private.give_back_units(p_org_id uuid, p_period date, p_day date, p_units bigint) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c public.usage_counters;
+  v_left bigint := p_units;
+  v_part bigint;
+begin
+  for c in
+    select * from public.usage_counters u
+    where u.organization_id = p_org_id and u.metric = 'api_calls' and u.period = p_period order by u.slot for update
+  loop
+    exit when v_left = 0;
+    v_part := least(v_left, c.used, case when c.day = p_day then c.day_value else c.used end);
+    update public.usage_counters u
+    set used = u.used - v_part, day_value = u.day_value - case when c.day = p_day then v_part else 0 end, updated_at = now()
+    where u.organization_id = p_org_id and u.metric = 'api_calls' and u.period = p_period and u.slot = c.slot;
+    if c.day <> p_day then
+      update public.usage_days d set value = greatest(d.value - v_part, 0)
+      where d.organization_id = p_org_id and d.metric = 'api_calls' and d.day = p_day;
+    end if;
+    v_left := v_left - v_part;
+  end loop;
+end
+$$;
+comment on function private.give_back_units is 'Takes units of api_calls that were not used off the counter. Judges: callable by functions of ours only.';
+
+-- What a process that died had taken and not used. It would have renewed the lease within a second.
+create or replace function private.reclaim_units(p_org_id uuid default null) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  l private.unit_leases;
+begin
+  for l in
+    delete from private.unit_leases x
+    where x.id in (
+      select y.id from private.unit_leases y
+      where y.renewed_at < now() - interval '1 minute' and (p_org_id is null or y.organization_id = p_org_id)
+      order by y.id for update skip locked)
+    returning x.*
+  loop
+    perform private.give_back_units(l.organization_id, l.period, l.day, l.units);
+  end loop;
+end
+$$;
+comment on function private.reclaim_units is
+  'Gives back what processes that died had taken of api_calls, of one organization or of all. Judges: callable by the worker and functions of ours only.';
+grant execute on function private.reclaim_units to kijko_worker;
+
+-- p: organizationId, leaseId, wanted. Never past the limit, and near it one at a time, so that of any number of processes exactly as many
+-- requests pass as there are units. Answers what was granted, the limit and what is left of it.
+create or replace function private.take_units(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org constant uuid := (p ->> 'organizationId')::uuid;
+  v_limit bigint := private.plan_limit(v_org, 'api_calls');
+  v_period constant date := private.usage_period('api_calls', now());
+  v_day constant date := (now() at time zone 'UTC')::date;
+  v_units bigint := greatest(1, (p ->> 'wanted')::bigint);
+begin
+  perform private.reclaim_units(v_org);
+  if v_limit >= 0 then
+    v_units := least(v_units, greatest(1, (v_limit - private.units_used(v_org, 'api_calls', v_period)) / 64));
+  end if;
+  perform private.consume_quota(v_org, 'api_calls', v_units);
+  insert into private.unit_leases as l (id, organization_id, period, day, units) values ((p ->> 'leaseId')::uuid, v_org, v_period, v_day, v_units)
+  on conflict (id) do update set units = l.units + excluded.units, renewed_at = now();
+  return jsonb_build_object('units', v_units, 'limit', v_limit, 'remaining', greatest(v_limit - private.units_used(v_org, 'api_calls', v_period), 0),
+    'resetsAt', extract(epoch from private.usage_resets_at('api_calls', now())),
+    'endsAt', extract(epoch from ((v_day + 1)::timestamp at time zone 'UTC')));
+end
+$$;
+comment on function private.take_units is
+  'Takes units of api_calls for a server process that hands them to requests with API keys. Judges: callable by the server only. Errors: 429 QUOTA_EXCEEDED.';
+
+-- leases: [{id, left, ends}]: what is left of each; one that ends gives it back.
+create or replace function private.settle_units(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v jsonb;
+  l private.unit_leases;
+begin
+  for v in select e from jsonb_array_elements(p -> 'leases') e order by e ->> 'id' loop
+    if (v ->> 'ends')::boolean then
+      delete from private.unit_leases x where x.id = (v ->> 'id')::uuid returning * into l;
+      -- Whoever came too late finds none: its units went back already.
+      if found and (v ->> 'left')::bigint > 0 then
+        perform private.give_back_units(l.organization_id, l.period, l.day, (v ->> 'left')::bigint);
+      end if;
+    else
+      update private.unit_leases x set units = (v ->> 'left')::bigint, renewed_at = now() where x.id = (v ->> 'id')::uuid;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+comment on function private.settle_units is 'Renews or ends what a server process holds of api_calls. Judges: callable by the server only.';
+grant execute on function private.record_key_uses, private.take_units, private.settle_units to kijko_server;
+
+-- The routes of API keys. None of them is open to a key.
+
+create or replace function api.list_api_keys(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  perform private.refuse_keys();
+  -- Read as the caller: the table's own policy says whose keys these are.
+  return (
+    select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', k.id, 'name', k.name, 'keyPrefix', k.prefix, 'scopes', to_jsonb(k.scopes),
+      'createdAt', private.iso(k.created_at), 'lastUsedAt', private.iso(k.last_used_at), 'usageCount', k.usage_count,
+      'expiresAt', private.iso(k.expires_at), 'isExpired', coalesce(now() > k.expires_at, false))) order by k.created_at desc, k.id desc), '[]')
+    from public.api_keys k
+    where k.user_id = private.user_id() and k.organization_id = private.org_id() and k.revoked_at is null
+  );
+end
+$$;
+comment on function api.list_api_keys is 'GET /security/api-keys: ApiKey[] of the caller in this organization, revoked ones left out. Errors: 403 API_KEY_NOT_ALLOWED.';
+
+create or replace function api.create_api_key(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.add_api_key(p);
+end
+$$;
+comment on function api.create_api_key is
+  'POST /security/api-keys: CreatedApiKeyResponse. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 TOO_MANY_API_KEYS.';
+
+create or replace function api.revoke_api_key(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  if not private.revoke_own_key(private.as_uuid(p ->> 'keyId')) then
+    perform private.refuse(404, 'API_KEY_NOT_FOUND', format('API key with ID %s not found', p ->> 'keyId'));
+  end if;
+  return null;
+end
+$$;
+comment on function api.revoke_api_key is 'DELETE /security/api-keys/{keyId}. Errors: 403 API_KEY_NOT_ALLOWED, 404 API_KEY_NOT_FOUND.';
+grant execute on function api.list_api_keys, api.create_api_key, api.revoke_api_key to authenticated;
+
+-- A member who goes takes their keys along. One who is deactivated keeps them: the door refuses them until the member is active again.
+create or replace function private.tg_memberships__end_keys() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.end_api_key(k.id, 'membership_ended')
+  from public.api_keys k
+  where k.organization_id = old.organization_id and k.user_id = old.user_id and k.revoked_at is null
+    -- Where the organization or the person goes as a whole, there is nothing left to revoke or to tell.
+    and exists (select from public.organizations o where o.id = old.organization_id) and exists (select from public.users u where u.id = old.user_id);
+  return null;
+end
+$$;
+comment on function private.tg_memberships__end_keys is 'Trigger: the API keys of a membership that ends are revoked with it.';
+create or replace trigger _500_end_keys after delete on public.memberships
+  for each row execute function private.tg_memberships__end_keys();
+
+create or replace function private.tg_api_keys__emit_removal() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.emit_removal('session_revoked', old.organization_id, null, old.user_id, old.id);
+  return null;
+end
+$$;
+comment on function private.tg_api_keys__emit_removal is 'Trigger: a key that ends closes its sockets on every server process, as a session does.';
+create or replace trigger _900_emit_removal after update of revoked_at on public.api_keys
+  for each row when (old.revoked_at is null and new.revoked_at is not null) execute function private.tg_api_keys__emit_removal();
+
+create or replace function private.tg_api_keys__alert() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.tell_security(new.user_id, case tg_op when 'INSERT' then 'An API key was created' else 'An API key was revoked' end,
+    format('API key "%s" (%s...) was %s. If that was not you, change your password and look at your keys.', private.one_line(new.name), new.prefix,
+      case tg_op when 'INSERT' then 'created' else 'revoked' end),
+    false, format('api_key:%s:%s', lower(tg_op), new.id), jsonb_build_object('keyId', new.id));
+  return null;
+end
+$$;
+comment on function private.tg_api_keys__alert is 'Trigger: the holder hears of a key that was made or revoked, also when somebody else did it in their name.';
+create or replace trigger _900_alert_created after insert on public.api_keys
+  for each row execute function private.tg_api_keys__alert();
+create or replace trigger _950_alert_revoked after update of revoked_at on public.api_keys
+  for each row when (old.revoked_at is null and new.revoked_reason = 'revoked') execute function private.tg_api_keys__alert();
+
+-- A member sees their own keys in the organization they act in, and never the digest; they are made and revoked by functions alone. A key
+-- sees no keys.
+grant select (id, organization_id, user_id, name, environment, prefix, scopes, scope, expires_at, usage_count, last_used_at, revoked_at,
+  revoked_reason, created_at) on public.api_keys to authenticated;
+create policy select_own on public.api_keys for select to authenticated
+  using (organization_id = (select private.org_id()) and user_id = (select private.user_id()) and not (select private.is_key_request()));
+
+-- What an organization demands of each request: how long a session lasts, from where it may come, a second factor, a young password. Whoever
+-- enters (private.enter, private.enter_claims, the readers of claims) asks only where memberships.is_guarded says that the plan includes such
+-- rules; everybody else pays for one more column.
+
+-- An address as it is compared, or null where the text is none. IPv4 inside IPv6 is IPv4.
+create or replace function private.as_inet(p_text text) returns inet
+language plpgsql immutable
+as $$
+begin
+  return regexp_replace(p_text, '^::ffff:(\d+\.\d+\.\d+\.\d+)$', '\1', 'i')::inet;
+exception when invalid_text_representation then
+  return null;
+end
+$$;
+comment on function private.as_inet is 'The text as an address or network, null where it is none.';
+grant execute on function private.as_inet to authenticated;
+
+-- In SQL it would be inlined, and the address read again for each entry.
+create or replace function private.is_listed(p_org_id uuid, p_address inet) returns boolean
+language plpgsql stable parallel safe
+as $$
+begin
+  return exists (select from public.ip_allow_list_entries e where e.organization_id = p_org_id and e.is_active and e.network >>= p_address);
+end
+$$;
+comment on function private.is_listed is 'Does an active entry of the organization''s allow-list name the address?';
+
+-- Who enters through our server has an address that Go has read; this reads it without the price of catching errors.
+create or replace function private.client_address(p_client_ip text) returns inet
+language sql immutable parallel safe
+return case when p_client_ip ~ '^[0-9a-f:.]+$' then (case when p_client_ip like '::ffff:%.%' then substr(p_client_ip, 8) else p_client_ip end)::inet end;
+comment on function private.client_address is 'The address of a request as our server passes it, or null where it is none.';
+
+-- One look tells all that an organization demands. p_client_ip: '' says that the address was judged before (a socket that is looked at again), null
+-- that nobody knows it, which no list allows. Times of last use are written once a minute and some seconds late, so an idle session gets that
+-- much more. Where people sign in elsewhere, a password opens nothing, however old it is.
+create or replace function private.judge_guard(
+  p_user_id uuid, p_org_id uuid, p_role text, p_has_second_factor boolean, p_signed_in_at timestamptz, p_last_active_at timestamptz, p_client_ip text
+) returns text
+language plpgsql stable parallel safe
+as $$
+declare
+  v record;
+  v_unlisted boolean := false;
+begin
+  -- By keys only, so that Postgres keeps one plan for all callers instead of making one at each call.
+  select p.session_minutes, p.idle_minutes, p.require_second_factor, p.expiry_days, p.sso_enforced, p.ip_mode, p.ip_admin_bypass, pl.gates
+  into v
+  from public.subscriptions s
+  join public.plans pl on pl.id = private.plan_in_effect(s)
+  join public.security_policies p on p.organization_id = s.organization_id
+  where s.organization_id = p_org_id;
+
+  if 'security_policies' = any (v.gates) and (p_signed_in_at <= now() - make_interval(mins => v.session_minutes)
+    or v.idle_minutes > 0 and p_last_active_at <= now() - make_interval(mins => v.idle_minutes, secs => 70))
+  then
+    return 'SESSION_EXPIRED';
+  end if;
+  if v.ip_mode <> 'disabled' and p_client_ip is distinct from '' and 'ip_allow_list' = any (v.gates)
+    and not (v.ip_admin_bypass and p_role in ('owner', 'admin'))
+  then
+    v_unlisted := not private.is_listed(p_org_id, private.client_address(p_client_ip));
+    if v_unlisted and v.ip_mode = 'enforce' then
+      return 'IP_NOT_ALLOWED';
+    end if;
+  end if;
+  if 'security_policies' = any (v.gates) then
+    if not p_has_second_factor and (v.require_second_factor = 'all' or v.require_second_factor = 'admins' and p_role in ('owner', 'admin')) then
+      return 'TWO_FACTOR_SETUP_REQUIRED';
+    elsif v.expiry_days > 0 and not v.sso_enforced and exists (select from private.credentials c
+      where c.user_id = p_user_id and c.changed_at <= now() - make_interval(days => v.expiry_days))
+    then
+      return 'PASSWORD_EXPIRED';
+    end if;
+  end if;
+  return case when v_unlisted then 'warned' end;
+end
+$$;
+comment on function private.judge_guard is
+  'What the organization''s rules say of a session: the code of a refusal, warned for an address that is only to be noted, or null. Callable by functions of ours only.';
+
+create or replace function private.refuse_guarded(p_code text) returns void
+language plpgsql stable
+as $$
+begin
+  case p_code
+    when 'SESSION_EXPIRED' then
+      perform private.refuse(401, 'SESSION_EXPIRED', 'This session has expired. Please sign in again.');
+    when 'IP_NOT_ALLOWED' then
+      perform private.refuse(403, 'IP_NOT_ALLOWED', 'Your organization does not allow access from this address. Ask an administrator of it to add the address.');
+    when 'TWO_FACTOR_SETUP_REQUIRED' then
+      perform private.refuse(403, 'TWO_FACTOR_SETUP_REQUIRED', 'Your organization demands a second factor. Please set one up first.');
+    when 'PASSWORD_EXPIRED' then
+      perform private.refuse(403, 'PASSWORD_EXPIRED', 'Your password is older than your organization allows. Please change it first.');
+  end case;
+end
+$$;
+comment on function private.refuse_guarded is
+  'Raises what judge_guard found. Errors: 401 SESSION_EXPIRED, 403 IP_NOT_ALLOWED, 403 TWO_FACTOR_SETUP_REQUIRED, 403 PASSWORD_EXPIRED.';
+
+-- A read writes nothing, so the server notes the address after its answer (private.note_address).
+create or replace function private.warn_of_address(p_subject_id uuid, p_client_ip text) returns void
+language plpgsql volatile
+as $$
+begin
+  if not exists (select from private.ip_warnings w where w.subject_id = p_subject_id and w.address = private.as_inet(p_client_ip)) then
+    perform set_config('app.warned', 'on', true);
+  end if;
+end
+$$;
+comment on function private.warn_of_address is 'Tells the server that an address is to be noted, unless it has been. Callable by functions of ours only.';
+
+-- The branch of API keys: of all rules only the allow-list is about them.
+create or replace function private.enter_guarded_key(p_org_id uuid, p_role text, p_client_ip text, p_key_id uuid) returns void
+language plpgsql volatile
+as $$
+declare
+  v public.security_policies;
+begin
+  select * into v from public.security_policies p where p.organization_id = p_org_id and p.ip_mode <> 'disabled' and private.has_gate(p_org_id, 'ip_allow_list');
+  if not found then
+    return;
+  end if;
+  if p_client_ip = '' or v.ip_admin_bypass and p_role in ('owner', 'admin') or private.is_listed(p_org_id, private.client_address(p_client_ip)) then
+    return;
+  elsif v.ip_mode = 'enforce' then
+    perform private.refuse_guarded('IP_NOT_ALLOWED');
+  end if;
+  perform private.warn_of_address(p_key_id, p_client_ip);
+end
+$$;
+comment on function private.enter_guarded_key is 'Holds an API key to its organization''s allow-list. Callable by functions of ours that admit keys only. Errors: 403 IP_NOT_ALLOWED.';
+
+-- The branch of private.enter. Sessions that lack a second factor or a young password reach what mends that: the server says app.unrestricted
+-- for those routes (server/openapi, Operation.Unrestricted).
+create or replace function private.enter_guarded(
+  p_user_id uuid, p_org_id uuid, p_role text, p_has_second_factor boolean, p_signed_in_at timestamptz, p_last_active_at timestamptz,
+  p_client_ip text, p_session_id uuid
+) returns void
+language plpgsql volatile
+as $$
+declare
+  v_verdict constant text := private.judge_guard(p_user_id, p_org_id, p_role, p_has_second_factor, p_signed_in_at, p_last_active_at, p_client_ip);
+begin
+  if v_verdict = 'warned' then
+    perform private.warn_of_address(p_session_id, p_client_ip);
+  elsif v_verdict is not null
+    and not (v_verdict in ('TWO_FACTOR_SETUP_REQUIRED', 'PASSWORD_EXPIRED') and current_setting('app.unrestricted', true) = 'on')
+  then
+    perform private.refuse_guarded(v_verdict);
+  end if;
+end
+$$;
+comment on function private.enter_guarded is 'Holds a session to its organization''s rules. Callable by private.enter only. Errors: as private.refuse_guarded.';
+
+-- What speaks against the claims of this request, for callers past our server. Nobody vouches for their address.
+create or replace function private.claims_refusal(p_user_id uuid, p_signed_in_at timestamptz, p_last_active_at timestamptz) returns text
+language plpgsql stable parallel safe
+as $$
+declare
+  v record;
+begin
+  select m.organization_id, m.role, u.two_factor_enabled_at is not null as has_second_factor into v
+  from public.memberships m
+  join public.users u on u.id = m.user_id
+  where m.user_id = p_user_id and m.is_guarded and m.status = 'active'
+    and m.organization_id = coalesce(private.claimed_org_id(), u.default_organization_id);
+  if not found then
+    return null;
+  end if;
+  return nullif(private.judge_guard(p_user_id, v.organization_id, v.role, v.has_second_factor, p_signed_in_at, p_last_active_at, null), 'warned');
+end
+$$;
+comment on function private.claims_refusal is 'The code of the refusal that the claims of this request meet, or null. Callable by functions of ours only.';
+
+-- The server calls this after an answer for which a function above left app.warned. One note a session (or key) and address.
+create or replace function private.note_address(p_subject_id uuid, p_user_id uuid, p_org_hint uuid, p_client_ip text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_address constant inet := private.as_inet(p_client_ip);
+begin
+  select s.id as session_id, s.user_agent, coalesce(s.signed_in_by, 'api_key') as method, coalesce(p_org_hint, s.organization_id, u.default_organization_id) as org_id
+  into v
+  from public.users u left join private.sessions s on s.user_id = u.id and s.id = p_subject_id
+  where u.id = p_user_id;
+  if not found or v_address is null then
+    return;
+  end if;
+  insert into private.ip_warnings (subject_id, address) values (p_subject_id, v_address) on conflict do nothing;
+  if not found then
+    return;
+  end if;
+  perform set_config('app.client_ip', p_client_ip, true), set_config('app.session_id', p_subject_id::text, true);
+  insert into private.login_history (user_id, session_id, method, status, reason, client_ip, user_agent)
+  values (p_user_id, v.session_id, v.method, 'success', 'IP address not on the allow-list', p_client_ip, v.user_agent);
+  perform private.audit('security.login_failed', 'Came from an address that the IP allow-list does not name; it only warns.',
+    jsonb_build_object('reason', 'IP address not on the allow-list', 'mode', 'warn'), null, v.org_id, p_user_id);
+  perform private.tell_security(p_user_id, 'Access from an unlisted address',
+    format('Your account was used from the address %s, which your organization''s allow-list does not name. If that was not you, change your password.', p_client_ip),
+    true, format('address:%s:%s', p_subject_id, p_client_ip));
+end
+$$;
+comment on function private.note_address is
+  'History, audit and notification of an address that the allow-list warns of, once a session or key. Judges: callable by the server only, after entering warned.';
+grant execute on function private.note_address to kijko_server;
+
+-- ------------------------------------------------------------------------------------------------------------------- length of sessions
+
+create or replace function private.is_overdue(s private.sessions, p_at timestamptz) returns boolean
+language plpgsql stable
+as $$
+begin
+  return exists (
+    select from public.users u
+    join public.memberships m on m.user_id = u.id and m.organization_id = coalesce(s.organization_id, u.default_organization_id)
+    join public.security_policies p on p.organization_id = m.organization_id
+    where u.id = s.user_id and m.is_guarded and private.has_gate(m.organization_id, 'security_policies')
+      and (s.signed_in_at <= p_at - make_interval(mins => p.session_minutes)
+        or p.idle_minutes > 0 and s.last_active_at <= p_at - make_interval(mins => p.idle_minutes, secs => 70)));
+end
+$$;
+comment on function private.is_overdue is 'Has a session outlived what its organization''s policy allows? Callable by functions of ours only.';
+
+create or replace function private.end_by_policy(p_session_id uuid, p_at timestamptz) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  if private.revoke_session(p_session_id, 'policy', p_at) then
+    select s.user_id, coalesce(s.organization_id, u.default_organization_id) as org_id into v
+    from private.sessions s join public.users u on u.id = s.user_id where s.id = p_session_id;
+    perform private.audit('security.session_terminated', 'A session was ended by the organization''s policy.',
+      jsonb_build_object('reason', 'policy', 'sessionId', p_session_id), null, v.org_id, v.user_id);
+  end if;
+end
+$$;
+comment on function private.end_by_policy is 'Ends a session for which a policy leaves no room. Judges: callable by definer functions and triggers of ours only.';
+
+-- A request that finds its session overdue is refused; it may be a read, so the session is ended here, when the server notes who was active.
+create or replace function private.end_overdue_sessions(p_sessions uuid[], p_at timestamptz default now()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+begin
+  for v_id in
+    select s.id from private.sessions s
+    join public.memberships m on m.user_id = s.user_id and m.is_guarded
+    where s.revoked_at is null and (p_sessions is null or s.id = any (p_sessions)) and private.is_overdue(s, p_at)
+    group by s.id order by s.id
+  loop
+    perform private.end_by_policy(v_id, p_at);
+  end loop;
+end
+$$;
+comment on function private.end_overdue_sessions is
+  'Ends those of the sessions (null: of all) that outlived their policy. Judges: callable by definer functions of ours only.';
+
+create or replace function private.prune_security(p_at timestamptz default now()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.end_overdue_sessions(null, p_at);
+  delete from private.ip_warnings where created_at < p_at - interval '90 days';
+  delete from private.second_factor_setups where expires_at < p_at;
+  delete from private.second_factor_challenges where expires_at < p_at;
+  delete from private.remembered_devices where last_used_at < p_at - interval '365 days' or created_at < p_at - interval '365 days';
+end
+$$;
+comment on function private.prune_security is
+  'Ends overdue sessions, and retention of warnings, set-ups, challenges and remembered devices. Judges: callable by the worker only.';
+grant execute on function private.prune_security to kijko_worker;
+
 -- Sessions, the organization they act in, and the answers of sign-in. Functions of schema private here are called by the server
 -- itself (granted to kijko_server alone), one call a request. A refusal after which something must remain written (a counted
 -- failure, a revoked session) is *returned* as {"problem": ...}: raising it would undo the write.
@@ -3643,15 +4644,26 @@ $$;
 comment on function private.choose_organization is
   'Organization that a session of this person acts in, made if there is none; null when all memberships are inactive. Judges: callable by definer functions of ours only.';
 
--- Browser and operating system as the audit trail shows them; a user agent is a claim and nothing depends on it.
-create or replace function private.device_json(p_user_agent text) returns jsonb
+-- What was told of a device when its row was written; where nothing was, unknown.
+create or replace function private.device_json(p_device jsonb) returns jsonb
 language sql stable parallel safe
-return jsonb_strip_nulls(jsonb_build_object(
-  'browser', case when p_user_agent ~ 'Edg' then 'Edge' when p_user_agent ~ 'OPR/' then 'Opera' when p_user_agent ~ 'Firefox/' then 'Firefox'
-    when p_user_agent ~ 'Chrome/|CriOS/' then 'Chrome' when p_user_agent ~ 'Safari/' then 'Safari' end,
-  'os', case when p_user_agent ~ 'iPhone|iPad' then 'iOS' when p_user_agent ~ 'Android' then 'Android' when p_user_agent ~ 'Windows' then 'Windows'
-    when p_user_agent ~ 'Mac OS X' then 'macOS' when p_user_agent ~ 'Linux' then 'Linux' end));
-comment on function private.device_json is '{browser, os} of a user agent, as far as they can be told.';
+return jsonb_build_object('browser', 'Unknown', 'os', 'Unknown', 'deviceType', 'desktop') || coalesce(p_device, '{}');
+comment on function private.device_json is 'deviceInfo: browser, os, deviceType, and userAgent where one was sent.';
+
+-- There is no geolocation here, and the client prints both.
+create or replace function private.location_json() returns jsonb
+language sql immutable parallel safe
+return '{"city": "Unknown", "country": "Unknown"}'::jsonb;
+comment on function private.location_json is 'Where an address is: nobody looks it up.';
+
+-- The device of this request as the audit trail tells of it.
+create or replace function private.client_metadata() returns jsonb
+language sql stable parallel safe
+return (
+  select jsonb_build_object('browser', d -> 'browser', 'os', d -> 'os', 'location', l ->> 'city')
+  from private.device_json(nullif(current_setting('app.device', true), '')::jsonb) d, private.location_json() l
+);
+comment on function private.client_metadata is '{browser, os, location} of the request.';
 
 -- Who the session is and how long it may last: what the server needs to sign an access token and to set the cookie.
 create or replace function private.session_json(p_session_id uuid, p_at timestamptz) returns jsonb
@@ -3682,7 +4694,8 @@ begin atomic
 end;
 comment on function private.issue_refresh_token is 'Stores the SHA-256 (hex) of a new refresh token. Judges: callable by definer functions of ours only.';
 
--- p holds token_hash and user_agent. The absolute end is given where a session continues another one.
+-- p holds token_hash and user_agent, and of a sign-in at a provider provider_issuer and provider_key. The absolute end is given where a session
+-- continues another one; then p also holds signed_in_at and signed_in_by of that one.
 create or replace function private.begin_session(
   p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamptz, p_expires_at timestamptz default null
 ) returns jsonb
@@ -3694,8 +4707,11 @@ declare
   v_agent text := left(p ->> 'user_agent', 500);
   v_expires_at timestamptz := coalesce(p_expires_at, p_at + interval '90 days');
 begin
-  insert into private.sessions (user_id, organization_id, method, user_agent, client_ip, created_at, last_active_at, expires_at, idle_expires_at)
-  values (p_user_id, p_org_id, p_method, v_agent, v_ip, p_at, p_at, v_expires_at, v_expires_at)
+  insert into private.sessions (user_id, organization_id, method, provider_issuer, provider_key, user_agent, client_ip, created_at, last_active_at,
+    expires_at, idle_expires_at, signed_in_at, signed_in_by)
+  values (p_user_id, p_org_id, p_method, p ->> 'provider_issuer', p ->> 'provider_key', v_agent, v_ip, p_at, p_at, v_expires_at, v_expires_at,
+    coalesce((p ->> 'signed_in_at')::timestamptz, p_at),
+    coalesce(p ->> 'signed_in_by', case when p_method in ('sso', 'magic_link') then p_method else 'password' end))
   returning id into v_id;
   perform private.issue_refresh_token(v_id, p ->> 'token_hash', p_at);
   if p_method <> 'switch' then
@@ -3712,10 +4728,10 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   insert into private.login_history (user_id, session_id, method, status, client_ip, user_agent)
-  values (p_user_id, p_session_id, p_method, 'success', nullif(current_setting('app.client_ip', true), ''), p_user_agent);
+  -- A sign-up is a sign-in with the password that was just chosen.
+  values (p_user_id, p_session_id, case p_method when 'signup' then 'password' else p_method end, 'success', nullif(current_setting('app.client_ip', true), ''), p_user_agent);
   perform set_config('app.session_id', p_session_id::text, true);
-  perform private.audit('user.login', 'Signed in.', private.device_json(p_user_agent) || jsonb_build_object('method', p_method), null,
-    p_org_id, p_user_id);
+  perform private.audit('user.login', 'Signed in.', private.client_metadata() || jsonb_build_object('method', p_method), null, p_org_id, p_user_id);
 end
 $$;
 comment on function private.record_sign_in is 'History and audit of a successful sign-in. Judges: callable by definer functions of ours only.';
@@ -3756,7 +4772,7 @@ declare
   v_ended jsonb := '[]';
 begin
   for v in
-    select s.id, s.user_id, s.organization_id, s.provider, s.issuer, s.external_key
+    select s.id, s.user_id, s.organization_id, s.provider, s.issuer, s.external_key, s.provider_issuer, s.provider_key
     from private.sessions s
     where s.id in (
       select private.session_line(v_named)
@@ -3771,6 +4787,8 @@ begin
         coalesce(v.organization_id, (select u.default_organization_id from public.users u where u.id = v.user_id)), v.user_id);
       if v.provider = 'keycloak' and v.external_key !~ ':' then
         v_ended := v_ended || jsonb_build_object('issuer', v.issuer, 'session_key', v.external_key);
+      elsif v.provider_key is not null then
+        v_ended := v_ended || jsonb_build_object('issuer', v.provider_issuer, 'session_key', v.provider_key);
       end if;
     end if;
   end loop;
@@ -3779,6 +4797,21 @@ end
 $$;
 comment on function private.log_out is 'Ends the sessions named by a token and by a refresh token. Judges: callable by the server only, which has verified the token.';
 grant execute on function private.log_out to kijko_server;
+
+-- What goes on in another organization stays the same sign-in: its end, and the session at the provider that it began with.
+create or replace function private.succeed_session(p_session private.sessions, p_org_id uuid, p jsonb, p_at timestamptz) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_is_theirs boolean := coalesce(p_session.provider = 'keycloak' and p_session.external_key !~ ':', false);
+begin
+  perform private.tell_provider(p_session.user_id);
+  return private.begin_session(p_session.user_id, p_org_id, 'switch', p || private.manner_of(p_session) || jsonb_build_object(
+    'provider_issuer', case when v_is_theirs then p_session.issuer else p_session.provider_issuer end,
+    'provider_key', case when v_is_theirs then p_session.external_key else p_session.provider_key end), p_at, p_session.expires_at);
+end
+$$;
+comment on function private.succeed_session is 'Begins the session that continues another one elsewhere. Judges: callable by definer functions of ours only.';
 
 -- The current session ends and one for the other organization begins; it inherits the moment of signing in.
 -- p: user_id, session_id, claims, request_id, client_ip of the caller; org_id; token_hash, user_agent.
@@ -3789,7 +4822,9 @@ declare
   v_user_id uuid := (p ->> 'user_id')::uuid;
   v_session private.sessions;
   v_org_id uuid;
+  v_problem jsonb;
 begin
+  perform set_config('app.unrestricted', 'on', true);
   perform private.enter(v_user_id, (p ->> 'session_id')::uuid, (p ->> 'org_hint')::uuid, p ->> 'claims', p ->> 'request_id', p ->> 'client_ip');
   select m.organization_id into v_org_id
   from public.memberships m
@@ -3798,21 +4833,47 @@ begin
     perform private.refuse(403, 'ORG_REQUIRED', 'You are not an active member of this organization.', 'org_id');
   end if;
   select * into v_session from private.sessions where id = (p ->> 'session_id')::uuid;
+  v_problem := private.sign_in_policy_problem(v_user_id, v_org_id, v_session.signed_in_by);
+  if v_problem is not null then
+    return v_problem;
+  end if;
   if not private.revoke_session(v_session.id, 'switched', p_at) then
     perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
   end if;
-  return private.begin_session(v_user_id, v_org_id, 'switch', p, p_at, v_session.expires_at);
+  return private.succeed_session(v_session, v_org_id, p, p_at);
 end
 $$;
 comment on function private.switch_session is
-  'Moves the caller to another organization. Judges: session and memberships, through private.enter. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED.';
+  'Moves the caller to another organization. Judges: session and memberships, through private.enter, and the other organization''s rules. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED. Results: as private.sign_in_policy_problem.';
 grant execute on function private.switch_session to kijko_server;
+
+-- p: session_id, of a cookie that the server has signed. Everything else is judged by private.enter, as with a token.
+create or replace function private.session_caller(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  s private.sessions;
+begin
+  select * into s from private.sessions x where x.id = (p ->> 'session_id')::uuid;
+  if not found or s.revoked_at is not null then
+    perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
+  elsif least(s.expires_at, s.idle_expires_at) <= p_at then
+    perform private.refuse(401, 'SESSION_EXPIRED', 'This session has expired. Please sign in again.');
+  end if;
+  return private.session_json(s.id, p_at);
+end
+$$;
+comment on function private.session_caller is
+  'Whose session a cookie names. Judges: callable by the server only, which has verified the cookie. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED.';
+grant execute on function private.session_caller to kijko_server;
 
 -- Many at once, seconds after the answers they belong to; whoever is busy is passed over. p_orgs: the hint of the token, or null.
 create or replace function private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamptz default now()) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
+  -- Before their time of last use moves: a request that was refused is no use.
+  perform private.end_overdue_sessions(p_sessions, p_at);
   with busy as (
     select s.id from private.sessions s
     where s.id = any (p_sessions) and s.revoked_at is null and s.last_active_at < p_at - interval '1 minute'
@@ -3859,10 +4920,13 @@ begin
   where revoked_at < p_at - interval '30 days' and provider is distinct from 'keycloak' or expires_at < p_at - interval '30 days' or idle_expires_at < p_at - interval '30 days';
   delete from private.sealed_answers where created_at < p_at - interval '24 hours';
   delete from private.login_failures where updated_at < p_at - interval '1 hour';
+  delete from private.oauth_states where expires_at < p_at;
+  -- An address that waits for its confirmation is known from the newest of its links.
+  delete from private.account_tokens where expires_at < p_at - interval '30 days' or purpose <> 'verify_email' and expires_at < p_at;
   delete from private.login_history where created_at < p_at - interval '90 days';
 end
 $$;
-comment on function private.prune_identity is 'Retention of refresh tokens, ended sessions, sealed answers, failures and sign-in history. Judges: callable by the worker only.';
+comment on function private.prune_identity is 'Retention of refresh tokens, ended sessions, sealed answers, failures, links, states and sign-in history. Judges: callable by the worker only.';
 grant execute on function private.prune_identity to kijko_worker;
 
 -- Sign-up and sign-in with a password, and the lock-out: ten failures for one e-mail address within 15 minutes lock it for 15
@@ -3873,7 +4937,7 @@ language sql immutable parallel safe
 return sha256(convert_to(p_email, 'UTF8'));
 comment on function private.email_digest is 'Key of the lock-out for an address.';
 
-create or replace function private.record_failed_login(p_email text, p_reason text) returns void
+create or replace function private.record_failed_login(p_email text, p_reason text, p_method text default 'password') returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -3884,8 +4948,8 @@ begin
     return;
   end if;
   insert into private.login_history (user_id, method, status, reason, client_ip)
-  values (v_user.id, 'password', 'failed', p_reason, nullif(current_setting('app.client_ip', true), ''));
-  perform private.audit('security.login_failed', 'A sign-in failed.', jsonb_build_object('reason', p_reason), null,
+  values (v_user.id, p_method, 'failed', p_reason, nullif(current_setting('app.client_ip', true), ''));
+  perform private.audit('security.login_failed', 'A sign-in failed.', private.client_metadata() || jsonb_build_object('reason', p_reason), null,
     v_user.default_organization_id, v_user.id);
 end
 $$;
@@ -3913,6 +4977,25 @@ end
 $$;
 comment on function private.locked_problem is 'The refusal of a locked address, or null. Judges: callable by definer functions of ours only.';
 
+-- A person has proven who they are, by any method: now the rules of their organization and the second factor are asked.
+create or replace function private.finish_sign_in(
+  p_user_id uuid, p_method text, p jsonb, p_at timestamptz, p_wanted_org_id uuid default null
+) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org_id uuid := private.choose_organization(p_user_id, p_wanted_org_id);
+begin
+  if v_org_id is null then
+    perform private.record_failed_login((select u.email from public.users u where u.id = p_user_id), 'Membership inactive', p_method);
+    return private.problem(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
+  end if;
+  return private.complete_sign_in(p_user_id, v_org_id, p_method, p, p_at);
+end
+$$;
+comment on function private.finish_sign_in is
+  'Begins the session of a person who was recognized, unless a rule is against it. Judges: callable by definer functions of ours only. Results: 403 MEMBERSHIP_INACTIVE, those of private.complete_sign_in.';
+
 -- Before the password is checked. p: email. Answers the hash to check, or none for an unknown address.
 create or replace function private.begin_login(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -3931,7 +5014,7 @@ comment on function private.begin_login is 'First half of a sign-in: what to che
 grant execute on function private.begin_login to kijko_server;
 
 -- After the password was checked. p: email, user_id?, checked_hash?, is_correct, new_hash? (parameters have changed), token_hash,
--- user_agent. Attempts of one address finish one after the other, so of any number of simultaneous guesses ten count: once the tenth
+-- user_agent, and for the second factor challenge_hash and device_hash?. Attempts of one address finish one after the other, so of any number of simultaneous guesses ten count: once the tenth
 -- has failed, the right one among the rest is refused like the wrong ones.
 create or replace function private.finish_login(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -3942,7 +5025,6 @@ declare
   v_digest bytea := private.email_digest(v_email);
   v_failed timestamptz[];
   v_problem jsonb;
-  v_org_id uuid;
 begin
   if not (p ->> 'is_correct')::boolean then
     insert into private.login_failures (email_digest) values (v_digest) on conflict do nothing;
@@ -3964,23 +5046,18 @@ begin
       locked_until = case when cardinality(v_failed) >= 10 then p_at + interval '15 minutes' end,
       recorded_at = null, updated_at = p_at
     where f.email_digest = v_digest;
-    perform private.record_failed_login(v_email, 'Wrong password');
+    perform private.record_failed_login(v_email, 'Invalid password');
     return private.problem(401, 'INVALID_CREDENTIALS', 'The e-mail address or the password is not correct.');
   end if;
 
   if p ? 'new_hash' then
     update private.credentials c set password_hash = p ->> 'new_hash' where c.user_id = v_user_id;
   end if;
-  v_org_id := private.choose_organization(v_user_id);
-  if v_org_id is null then
-    perform private.record_failed_login(v_email, 'Membership inactive');
-    return private.problem(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
-  end if;
-  return private.begin_session(v_user_id, v_org_id, 'password', p, p_at);
+  return private.finish_sign_in(v_user_id, 'password', p, p_at);
 end
 $$;
 comment on function private.finish_login is
-  'Second half of a sign-in: counts a failure or begins a session. Judges: callable by the server only. Results: 401 INVALID_CREDENTIALS, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED.';
+  'Second half of a sign-in: counts a failure or begins a session. Judges: callable by the server only. Results: 401 INVALID_CREDENTIALS, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED, and those of private.complete_sign_in.';
 grant execute on function private.finish_login to kijko_server;
 
 -- One transaction: person, password, organization with owner and subscription (or membership in the inviting one), session. The address counts as unverified until its
@@ -4008,12 +5085,321 @@ begin
   else
     v_org_id := private.create_organization(private.personal_organization_name(v_first, v_last, v_email), v_user_id);
   end if;
+  if private.can_mail_links() then
+    perform private.issue_account_link(v_user_id, 'verify_email', v_email);
+  end if;
   return private.begin_session(v_user_id, v_org_id, 'signup', p, p_at);
 end
 $$;
 comment on function private.sign_up is
   'A new person, signed in: with an organization of their own, or in the one that invites them. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 409 EMAIL_TAKEN, and those of private.accept_invitation.';
 grant execute on function private.sign_up to kijko_server;
+
+-- Links in mails: verification of an address, a forgotten password, sign-in without one. A request for the last two tells nothing: what it
+-- writes, and so the time it takes, is the same for every address, and a job looks for the account afterwards.
+
+create or replace function private.can_mail_links() returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return private.has_mail() and private.app_url() <> '';
+end
+$$;
+comment on function private.can_mail_links is 'Can this installation send links, and does it know where they lead? Judges: callable by definer functions of ours only.';
+
+create or replace function private.require_mail() returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if not private.can_mail_links() then
+    perform private.refuse(503, 'PROVIDER_NOT_CONFIGURED', 'This installation cannot send mail.', null, '{"provider": "mail"}');
+  end if;
+end
+$$;
+comment on function private.require_mail is '503 PROVIDER_NOT_CONFIGURED where no mail can be sent. Judges: callable by definer functions of ours only.';
+
+-- Null, or the refusal; attempts of one address count together, whether an account has it or not.
+create or replace function private.link_rate_problem(p_purpose text, p_email text, p_limit integer, p_at timestamptz) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  select * into v from private.take_rate(format('link %s|%s', p_purpose, encode(private.email_digest(p_email), 'hex')), p_limit, interval '15 min', p_at);
+  if v.allowed then
+    return null;
+  end if;
+  return private.problem(429, 'RATE_LIMITED', 'Too many mails were asked for with this address. Please wait some minutes.', null, jsonb_build_object(
+    'limit', p_limit, 'remaining', v.remaining, 'resetUnix', floor(extract(epoch from v.reset_at))::bigint, 'retryAfter', v.retry_after));
+end
+$$;
+comment on function private.link_rate_problem is 'The limit of mails for one address. Judges: callable by definer functions of ours only.';
+
+-- p: purpose (reset_password, magic_link), email, email_limit.
+create or replace function private.request_link(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_email text := coalesce(private.account_address(p ->> 'email'), private.require_email(p ->> 'email'));
+  v_problem jsonb;
+begin
+  perform private.require_mail();
+  v_problem := private.link_rate_problem(p ->> 'purpose', v_email, (p ->> 'email_limit')::integer, p_at);
+  if v_problem is null then
+    perform private.enqueue('accounts.link', jsonb_build_object('requestId', gen_random_uuid(), 'purpose', p ->> 'purpose', 'email', v_email));
+  end if;
+  return v_problem;
+end
+$$;
+comment on function private.request_link is
+  'Has a link mailed to the account of an address, if there is one; the answer is the same. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 503 PROVIDER_NOT_CONFIGURED. Results: 429 RATE_LIMITED.';
+grant execute on function private.request_link to kijko_server;
+
+-- Work of job accounts.link: {requestId, purpose, email}. A second run of the same request finds its row and does nothing.
+create or replace function private.mail_requested_link(p jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user_id uuid := (select u.id from public.users u where u.email = p ->> 'email');
+begin
+  if v_user_id is not null and private.can_mail_links() then
+    perform private.issue_account_link(v_user_id, p ->> 'purpose', p ->> 'email', private.as_uuid(p ->> 'requestId'));
+  end if;
+end
+$$;
+comment on function private.mail_requested_link is 'Mails a link that was asked for, where an account has the address. Judges: callable by the worker only.';
+grant execute on function private.mail_requested_link to kijko_worker;
+
+-- Makes a token and queues its mail. Verification of another address than the account's is how the account gets it; a newer one replaces it.
+create or replace function private.issue_account_link(
+  p_user_id uuid, p_purpose text, p_email text, p_id uuid default gen_random_uuid(), p_at timestamptz default clock_timestamp()
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  u public.users;
+  v_token text := private.new_token();
+begin
+  select * into u from public.users x where x.id = p_user_id;
+  if not private.is_mail_address(p_email) then
+    return;
+  end if;
+  if p_purpose = 'verify_email' then
+    delete from private.account_tokens t where t.user_id = u.id and t.purpose = 'verify_email' and t.email <> p_email and t.used_at is null;
+  end if;
+  insert into private.account_tokens (id, user_id, purpose, email, token_hash, created_at, expires_at)
+  values (p_id, u.id, p_purpose, p_email, private.token_hash(v_token), p_at, p_at + case p_purpose when 'verify_email' then interval '24 hours'
+    when 'reset_password' then interval '1 hour' when 'magic_link' then interval '15 minutes' end)
+  on conflict (id) do nothing;
+  if not found then
+    return;
+  end if;
+  case p_purpose
+    when 'verify_email' then
+      perform private.queue_link_mail('verify_email', null, u.id, p_email, u.first_name, 'Confirm your e-mail address',
+        'Please confirm that this e-mail address is yours.', 'Confirm the address', 'verify-email', v_token,
+        'The link works once, for 24 hours. If you have no account at Kijko, ignore this mail.');
+    when 'reset_password' then
+      perform private.queue_link_mail('reset_password', null, u.id, p_email, u.first_name, 'Choose a new password',
+        'A new password was asked for, for your account at Kijko.', 'Choose a new password', 'reset-password', v_token,
+        'The link works once, for an hour. If it was not you, ignore this mail: your password stays as it is.');
+    when 'magic_link' then
+      perform private.queue_link_mail('magic_link', null, u.id, p_email, u.first_name, 'Your link to sign in',
+        'A link was asked for that signs in to your account at Kijko.', 'Sign in', 'magic-link', v_token,
+        'The link works once, for 15 minutes. If it was not you, ignore this mail.');
+  end case;
+end
+$$;
+comment on function private.issue_account_link is
+  'Mails a link for one use to an address of a person. Judges: callable by definer functions of ours only.';
+
+create or replace function private.refuse_link() returns void
+language plpgsql stable
+as $$
+begin
+  perform private.refuse(400, 'INVALID_TOKEN', 'This link was used before, has expired, or is not complete. Please ask for a new one.', 'token');
+end
+$$;
+comment on function private.refuse_link is '400 INVALID_TOKEN about the token of a link.';
+
+create or replace function private.use_account_link(p_purpose text, p_token_hash bytea, p_at timestamptz) returns private.account_tokens
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v private.account_tokens;
+begin
+  update private.account_tokens t set used_at = p_at
+  where t.token_hash = p_token_hash and t.purpose = p_purpose and t.used_at is null and t.expires_at > p_at
+    and (p_purpose = 'verify_email' or exists (select from public.users u where u.id = t.user_id and u.email = t.email))
+  returning * into v;
+  if not found then
+    perform private.refuse_link();
+  end if;
+  return v;
+end
+$$;
+comment on function private.use_account_link is
+  'Uses a link up; of simultaneous uses one wins. Judges: callable by definer functions of ours only. Errors: 400 INVALID_TOKEN.';
+
+-- ------------------------------------------------------------------------------------------------------------- verification
+
+create or replace function private.confirm_address(p_user_id uuid, p_email text, p_at timestamptz) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  u public.users;
+begin
+  select * into u from public.users x where x.id = p_user_id for no key update;
+  if u.email = p_email then
+    update public.users x set email_verified_at = p_at where x.id = u.id and x.email_verified_at is null;
+    return;
+  elsif exists (select from public.users x where x.email = p_email) then
+    perform private.refuse(409, 'EMAIL_TAKEN', 'There is already an account with this e-mail address.', 'email');
+  end if;
+  update public.users x set email = p_email, email_verified_at = p_at where x.id = u.id;
+  perform private.audit('user.profile_updated', 'The e-mail address was changed.', null,
+    private.audit_changes(jsonb_build_object('email', u.email), jsonb_build_object('email', p_email), array['email']), u.default_organization_id, u.id);
+  perform private.tell_security(u.id, 'Your e-mail address was changed', 'If that was not you, change your password now.', true,
+    'email:' || pg_current_xact_id());
+end
+$$;
+comment on function private.confirm_address is
+  'The person has proven to own an address: it is verified, and becomes the account''s where it was to. Judges: callable by definer functions of ours only. Errors: 409 EMAIL_TAKEN.';
+
+create or replace function private.verify_email(p_token text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v private.account_tokens := private.use_account_link('verify_email', private.token_hash(p_token), clock_timestamp());
+begin
+  perform private.confirm_address(v.user_id, v.email, clock_timestamp());
+end
+$$;
+comment on function private.verify_email is 'Confirms an address by the token of its mail. Judges: the token. Errors: 400 INVALID_TOKEN, 409 EMAIL_TAKEN.';
+grant execute on function private.verify_email to anon, authenticated;
+
+create or replace function api.verify_email(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.verify_email(p -> 'body' ->> 'token');
+  return null;
+end
+$$;
+comment on function api.verify_email is 'POST /auth/verify-email, without login. Errors: 400 INVALID_TOKEN, 409 EMAIL_TAKEN.';
+grant execute on function api.verify_email to anon, authenticated;
+
+create or replace function private.resend_verification() returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  u public.users;
+  v_email text;
+  v_problem jsonb;
+begin
+  select * into u from public.users x where x.id = private.user_id();
+  if not found then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  end if;
+  -- An address that is to become the account's goes first.
+  select t.email into v_email from private.account_tokens t
+  where t.user_id = u.id and t.purpose = 'verify_email' and t.used_at is null and t.email <> u.email order by t.created_at desc limit 1;
+  v_email := coalesce(v_email, case when u.email_verified_at is null then u.email end);
+  if v_email is null then
+    perform private.refuse(409, 'EMAIL_ALREADY_VERIFIED', 'Your e-mail address is confirmed already.');
+  end if;
+  perform private.require_mail();
+  v_problem := private.link_rate_problem('verify_email', v_email, 3, clock_timestamp()) -> 'problem';
+  if v_problem is not null then
+    perform private.refuse(429, 'RATE_LIMITED', v_problem ->> 'message', null, jsonb_build_object('limit', 3, 'remaining', 0,
+      'resetsAt', private.iso(to_timestamp((v_problem #>> '{details,resetUnix}')::bigint))));
+  end if;
+  perform private.issue_account_link(u.id, 'verify_email', v_email);
+end
+$$;
+comment on function private.resend_verification is
+  'Mails the caller another link to confirm their address. Judges: private.user_id() only. Errors: 401, 409 EMAIL_ALREADY_VERIFIED, 429 RATE_LIMITED, 503 PROVIDER_NOT_CONFIGURED.';
+grant execute on function private.resend_verification to authenticated;
+
+create or replace function api.resend_verification(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.resend_verification();
+  return '{"message": "We have sent you a mail. Please open the link in it."}';
+end
+$$;
+comment on function api.resend_verification is
+  'POST /profile/resend-verification: another link for the caller''s own address. Errors: 409 EMAIL_ALREADY_VERIFIED, 429 RATE_LIMITED, 503 PROVIDER_NOT_CONFIGURED.';
+grant execute on function api.resend_verification to authenticated;
+
+-- --------------------------------------------------------------------------------------------------------- forgotten password
+
+-- p: reset_hash (hex). What a new password is compared with; the link stays good.
+create or replace function private.begin_reset(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_answer jsonb := (
+    select jsonb_build_object('email', u.email, 'user_id', u.id, 'password_hash', c.password_hash)
+    from private.account_tokens t
+    join public.users u on u.id = t.user_id and u.email = t.email
+    left join private.credentials c on c.user_id = u.id
+    where t.token_hash = decode(p ->> 'reset_hash', 'hex') and t.purpose = 'reset_password' and t.used_at is null and t.expires_at > p_at);
+begin
+  if v_answer is null then
+    perform private.refuse_link();
+  end if;
+  return jsonb_strip_nulls(v_answer);
+end
+$$;
+comment on function private.begin_reset is 'First half of a reset: whose it is. Judges: callable by the server only. Errors: 400 INVALID_TOKEN.';
+grant execute on function private.begin_reset to kijko_server;
+
+-- p: reset_hash (hex), new_hash, meets_policy. Who holds the link owns the address, so it counts as verified from here on.
+create or replace function private.finish_reset(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v private.account_tokens := private.use_account_link('reset_password', decode(p ->> 'reset_hash', 'hex'), p_at);
+  u public.users;
+begin
+  select * into u from public.users x where x.id = v.user_id for no key update;
+  if u.email_verified_at is null then
+    perform private.claim_account(u.id, p_at);
+  end if;
+  insert into private.credentials as c (user_id, password_hash, meets_policy, changed_at)
+  values (u.id, p ->> 'new_hash', (p ->> 'meets_policy')::boolean, p_at)
+  on conflict (user_id) do update set password_hash = excluded.password_hash, meets_policy = excluded.meets_policy,
+    changed_at = greatest(excluded.changed_at, c.changed_at + interval '1 microsecond');
+  -- A first password is news as well; the trigger tells of a changed one, under the same key.
+  perform private.tell_security(u.id, 'Your password was changed', 'If that was not you, reset it now.', true, 'password:' || pg_current_xact_id());
+  perform private.revoke_session(s.id, 'password_reset', p_at) from private.sessions s where s.user_id = u.id and s.revoked_at is null;
+  delete from private.account_tokens t where t.user_id = u.id and t.purpose <> 'verify_email' and t.used_at is null;
+  perform private.audit('user.password_changed', 'A new password was chosen by a link in a mail.', '{"method": "reset"}', null, u.default_organization_id, u.id);
+  return '{}';
+end
+$$;
+comment on function private.finish_reset is
+  'Second half of a reset: the new password, and all sessions end. Judges: callable by the server only. Errors: 400 INVALID_TOKEN.';
+grant execute on function private.finish_reset to kijko_server;
+
+-- ------------------------------------------------------------------------------------------------------- sign-in by a link
+
+-- p: link_hash (hex), token_hash, user_agent.
+create or replace function private.finish_magic_link(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v private.account_tokens := private.use_account_link('magic_link', decode(p ->> 'link_hash', 'hex'), p_at);
+begin
+  perform private.claim_account(u.id, p_at) from public.users u where u.id = v.user_id and u.email_verified_at is null;
+  return private.finish_sign_in(v.user_id, 'magic_link', p, p_at);
+end
+$$;
+comment on function private.finish_magic_link is
+  'Signs in who holds the link of a mail. Judges: callable by the server only. Errors: 400 INVALID_TOKEN. Results: those of finish_sign_in.';
+grant execute on function private.finish_magic_link to kijko_server;
 
 -- People who sign in elsewhere: Keycloak or Supabase has signed a token, the server has verified it, and here it finds its person and
 -- its session. Known identity: that person. Else an account with the same verified e-mail address: the identity is linked. Else a new
@@ -4107,11 +5493,11 @@ begin
     v_session_id := gen_random_uuid();
   end if;
   insert into private.sessions (id, user_id, organization_id, issuer, external_key, provider, authenticated_at, method, user_agent, client_ip,
-    created_at, last_active_at, expires_at, idle_expires_at)
+    created_at, last_active_at, expires_at, idle_expires_at, signed_in_at, signed_in_by)
   -- A hint is judged by private.enter at each request, also a false one; without it the session keeps to the default organization.
   values (v_session_id, v_user_id, case when v_hint = v_org_id then v_hint end, p ->> 'issuer', p ->> 'session_key', p ->> 'provider',
     v_authenticated_at, 'sso', left(p ->> 'user_agent', 500), nullif(current_setting('app.client_ip', true), ''), v_issued_at, p_at,
-    v_issued_at + interval '90 days', v_issued_at + interval '90 days');
+    v_issued_at + interval '90 days', v_issued_at + interval '90 days', v_issued_at, 'sso');
   perform private.record_sign_in(v_user_id, v_org_id, v_session_id, 'sso', left(p ->> 'user_agent', 500));
   return jsonb_build_object('user_id', v_user_id, 'session_id', v_session_id);
 end
@@ -4133,21 +5519,46 @@ $$;
 comment on function private.tg_sessions__end_at_provider is 'Trigger: a session of Keycloak that ends here is ended there.';
 -- Names with a colon are derived ones, of tokens without a session.
 create or replace trigger _500_end_at_provider after update of revoked_at on private.sessions for each row
-  when (old.revoked_at is null and new.revoked_at is not null and new.provider = 'keycloak' and new.external_key !~ ':')
+  when (old.revoked_at is null and new.revoked_at is not null
+    and (new.provider = 'keycloak' and new.external_key !~ ':' or new.provider_key is not null))
   execute function private.tg_sessions__end_at_provider();
 
 create or replace function private.provider_session(p_session_id uuid) returns table (issuer text, session_key text)
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
-  return query select s.issuer, s.external_key from private.sessions s
-    where s.id = p_session_id and s.revoked_at is not null and s.provider = 'keycloak' and not exists (
-      select from private.sessions n where n.issuer = s.issuer and n.external_key = s.external_key and n.revoked_at is null);
+  return query
+  select e.name, e.key
+  from private.sessions s
+  cross join lateral (select coalesce(s.provider_issuer, s.issuer) as name, coalesce(s.provider_key, s.external_key) as key) e
+  where s.id = p_session_id and s.revoked_at is not null and (s.provider = 'keycloak' or s.provider_key is not null)
+    and not exists (select from private.sessions n where n.issuer = e.name and n.external_key = e.key and n.revoked_at is null)
+    and not exists (select from private.sessions n where n.provider_issuer = e.name and n.provider_key = e.key and n.revoked_at is null);
 end
 $$;
 comment on function private.provider_session is
   'What Keycloak calls a session that ended here, if it is to be ended there; no row otherwise. Judges: callable by the worker only.';
 grant execute on function private.provider_session to kijko_worker;
+
+-- The person who registered this address never proved to own it, and the person before us did: what the first one holds must not open the
+-- account any longer. Otherwise a stranger could register another person's address and wait for them.
+create or replace function private.claim_account(p_user_id uuid, p_at timestamptz) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from private.credentials c where c.user_id = p_user_id;
+  delete from private.identities i where i.user_id = p_user_id;
+  delete from private.account_tokens t where t.user_id = p_user_id and t.used_at is null;
+  delete from private.second_factors f where f.user_id = p_user_id;
+  delete from private.backup_codes b where b.user_id = p_user_id;
+  delete from private.remembered_devices d where d.user_id = p_user_id;
+  update public.api_keys k set revoked_at = p_at where k.user_id = p_user_id and k.revoked_at is null;
+  perform private.revoke_session(s.id, 'account_claimed', p_at) from private.sessions s where s.user_id = p_user_id and s.revoked_at is null;
+  update public.users u set email_verified_at = p_at, two_factor_enabled_at = null where u.id = p_user_id;
+end
+$$;
+comment on function private.claim_account is
+  'An unverified account becomes that of the person who proved to own its address. Judges: callable by definer functions of ours only.';
 
 -- Account resolution for an identity that is not known yet.
 create or replace function private.adopt_identity(p jsonb) returns uuid
@@ -4175,22 +5586,149 @@ begin
       'There is an account with this e-mail address, and your identity provider has not verified that it is yours.');
   else
     if v_user.email_verified_at is null then
-      -- Whoever registered this address never proved to own it, and the person before us did: what the first one holds must not
-      -- open the account any longer. Otherwise a stranger could register somebody's address and wait for them.
-      delete from private.credentials c where c.user_id = v_user.id;
-      delete from private.identities i where i.user_id = v_user.id;
-      perform private.revoke_session(s.id, 'account_claimed') from private.sessions s where s.user_id = v_user.id and s.revoked_at is null;
-      update public.users u set email_verified_at = now() where u.id = v_user.id;
+      perform private.claim_account(v_user.id, now());
     end if;
     perform private.audit('user.profile_updated', 'An account at an identity provider was linked.',
       jsonb_build_object('issuer', p ->> 'issuer'), null, v_user.default_organization_id, v_user.id);
   end if;
   insert into private.identities (issuer, subject, user_id) values (p ->> 'issuer', p ->> 'subject', v_user.id);
+  perform private.tell_provider(v_user.id);
   return v_user.id;
 end
 $$;
 comment on function private.adopt_identity is
   'Links an unknown external identity to a person, or makes a new one. Judges: callable by definer functions of ours only. Errors: 403 EMAIL_NOT_VERIFIED.';
+
+-- Sign-in at Google or GitHub through Keycloak (contract 40, 1.6): the state of a sign-in under way, the session that it ends in, and the
+-- organization of a person as Keycloak is to know it.
+
+-- p: state_hash (hex), provider, redirect_uri.
+create or replace function private.begin_oauth(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.oauth_states (state_hash, provider, redirect_uri, created_at, expires_at)
+  values (decode(p ->> 'state_hash', 'hex'), p ->> 'provider', p ->> 'redirect_uri', p_at, p_at + interval '10 minutes');
+  return '{}';
+end
+$$;
+comment on function private.begin_oauth is 'Remembers a sign-in at a provider for 10 minutes. Judges: callable by the server only.';
+
+-- p: state_hash (hex), redirect_uri, key? (hex, of an Idempotency-Key: where its answer is kept, the state was used for that). The state is used up
+-- in any case.
+create or replace function private.take_oauth_state(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v private.oauth_states;
+begin
+  if exists (select from private.sealed_answers a where a.key_digest = decode(p ->> 'key', 'hex') and a.result is not null
+    and a.created_at > p_at - interval '24 hours')
+  then
+    return '{"replayed": true}';
+  end if;
+  update private.oauth_states s set used_at = p_at
+  where s.state_hash = decode(p ->> 'state_hash', 'hex') and s.used_at is null and s.expires_at > p_at
+  returning * into v;
+  if not found then
+    return private.problem(400, 'INVALID_STATE', 'This sign-in was not begun here, or took too long. Please start again.', 'state');
+  elsif v.redirect_uri <> p ->> 'redirect_uri' then
+    return private.problem(400, 'INVALID_REDIRECT_URI', 'The address is not the one that this sign-in began with.', 'redirect_uri');
+  end if;
+  return jsonb_build_object('provider', v.provider);
+end
+$$;
+comment on function private.take_oauth_state is
+  'Uses the state of a sign-in up. Judges: callable by the server only. Results: 400 INVALID_STATE, 400 INVALID_REDIRECT_URI.';
+
+-- p: issuer, subject, email, email_verified, first_name, last_name, org_hint?, session_key, token_hash, user_agent.
+create or replace function private.finish_oauth(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user_id uuid;
+begin
+  if not coalesce((p ->> 'email_verified')::boolean, false) then
+    perform private.refuse(403, 'EMAIL_NOT_VERIFIED', 'Your identity provider has not confirmed your e-mail address. Please confirm it there first.');
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended('identity ' || (p ->> 'issuer') || ' ' || (p ->> 'subject'), 0));
+  select i.user_id into v_user_id from private.identities i where i.issuer = p ->> 'issuer' and i.subject = p ->> 'subject';
+  if v_user_id is null then
+    v_user_id := private.adopt_identity(p);
+  else
+    update public.users u set email_verified_at = p_at
+    where u.id = v_user_id and u.email_verified_at is null and u.email = private.clean_email(p ->> 'email');
+  end if;
+  -- Names with a colon are derived ones, of tokens without a session.
+  return private.finish_sign_in(v_user_id, 'sso', case when p ->> 'session_key' !~ ':'
+    then p || jsonb_build_object('provider_issuer', p -> 'issuer', 'provider_key', p -> 'session_key') else p end, p_at, private.as_uuid(p ->> 'org_hint'));
+end
+$$;
+comment on function private.finish_oauth is
+  'Signs in who a provider vouches for: known, linked by verified address, or new. Judges: callable by the server only. Errors: 403 EMAIL_NOT_VERIFIED. Results: those of finish_sign_in.';
+grant execute on function private.begin_oauth, private.take_oauth_state, private.finish_oauth to kijko_server;
+
+-- ------------------------------------------------------------------------------------------ the organization as Keycloak knows it
+
+-- Tokens of Keycloak carry org_id from an attribute of the user. A stale one would have each request refused.
+create or replace function private.tell_provider(p_user_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if exists (select from private.identities i where i.user_id = p_user_id) then
+    perform private.enqueue('accounts.organization', jsonb_build_object('userId', p_user_id));
+  end if;
+end
+$$;
+comment on function private.tell_provider is
+  'Has the organization of a person written where they sign in. Judges: callable by definer functions and triggers of ours only.';
+
+-- The organization of the newest living session, else the default one; null, which clears it, without an active membership there.
+create or replace function private.provider_accounts(p_user_id uuid) returns table (issuer text, subject text, org_id text)
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return query
+  select i.issuer, i.subject, (
+    select m.organization_id::text
+    from public.memberships m
+    where m.user_id = i.user_id and m.status = 'active' and m.organization_id = coalesce(
+      (select s.organization_id from private.sessions s
+       where s.user_id = i.user_id and s.revoked_at is null and s.organization_id is not null order by s.created_at desc, s.id limit 1),
+      (select u.default_organization_id from public.users u where u.id = i.user_id)))
+  from private.identities i
+  where i.user_id = p_user_id;
+end
+$$;
+comment on function private.provider_accounts is
+  'Accounts of a person at identity providers, with the organization to be written there. Judges: callable by the worker only.';
+grant execute on function private.provider_accounts to kijko_worker;
+
+create or replace function private.tg_memberships__tell_provider() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.tell_provider(old.user_id);
+  return null;
+end
+$$;
+comment on function private.tg_memberships__tell_provider is 'Trigger: a membership that ended must not be in tokens of the identity provider.';
+create or replace trigger _550_tell_provider_on_delete after delete on public.memberships
+  for each row execute function private.tg_memberships__tell_provider();
+create or replace trigger _550_tell_provider_on_deactivation after update of status on public.memberships
+  for each row when (old.status <> new.status) execute function private.tg_memberships__tell_provider();
+
+create or replace function private.tg_users__tell_provider() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.tell_provider(new.id);
+  return null;
+end
+$$;
+comment on function private.tg_users__tell_provider is 'Trigger: another default organization is told to the identity provider.';
+create or replace trigger _550_tell_provider after update of default_organization_id on public.users
+  for each row when (old.default_organization_id is distinct from new.default_organization_id) execute function private.tg_users__tell_provider();
 
 -- Refresh with rotation. Each token counts its own first use: for 30 seconds after it the same token works again, as often as needed
 -- (a browser with many open requests refreshes many times at once), and each use yields a good pair of the same session. A use later
@@ -4230,6 +5768,9 @@ begin
     perform private.end_stolen_session(v_session, p_at);
     return c_refused;
   elsif v_session.revoked_at is not null and v_session.revoked_reason is distinct from 'membership_ended' then
+    return c_refused;
+  elsif v_session.revoked_at is null and private.is_overdue(v_session, p_at) then
+    perform private.end_by_policy(v_session.id, p_at);
     return c_refused;
   end if;
 
@@ -4292,7 +5833,11 @@ begin
   if v_org_id is null then
     return private.problem(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
   end if;
-  v_answer := private.begin_session(p_session.user_id, v_org_id, 'switch', p, p_at, p_session.expires_at);
+  v_answer := private.sign_in_policy_problem(p_session.user_id, v_org_id, p_session.signed_in_by);
+  if v_answer is not null then
+    return v_answer;
+  end if;
+  v_answer := private.succeed_session(p_session, v_org_id, p, p_at);
   update private.sessions s set successor_id = (v_answer ->> 'session_id')::uuid where s.id = p_session.id;
   return v_answer;
 end
@@ -4318,8 +5863,11 @@ begin
     v_result := case p ->> 'function'
       when 'sign_up' then private.sign_up(p)
       when 'finish_login' then private.finish_login(p)
+      when 'finish_magic_link' then private.finish_magic_link(p)
+      when 'finish_oauth' then private.finish_oauth(p)
       when 'refresh_session' then private.refresh_session(p)
       when 'switch_session' then private.switch_session(p)
+      when 'finish_second_factor' then private.finish_second_factor(p)
     end;
     if v_result ? 'problem' then
       delete from private.sealed_answers a where a.key_digest = v_key;
@@ -4336,7 +5884,7 @@ begin
 end
 $$;
 comment on function private.sign_in_once is
-  'sign_up, finish_login, refresh_session or switch_session at most once per Idempotency-Key (24 hours). Judges: callable by the server only. Results: theirs, and 409 IDEMPOTENCY_CONFLICT.';
+  'sign_up, finish_login, finish_magic_link, finish_oauth, refresh_session or switch_session at most once per Idempotency-Key (24 hours). Judges: callable by the server only. Results: theirs, and 409 IDEMPOTENCY_CONFLICT.';
 grant execute on function private.sign_in_once to kijko_server;
 
 create or replace function private.seal_answer(p jsonb) returns jsonb
@@ -4351,6 +5899,1290 @@ end
 $$;
 comment on function private.seal_answer is 'Keeps an encrypted answer unless there is one, and gives the kept one. Judges: callable by the server only.';
 grant execute on function private.seal_answer to kijko_server;
+
+-- Between the first factor and the session: the rules of the organization, then the second factor. Whatever signs somebody in (a password, a link, a
+-- provider) ends in private.complete_sign_in; strangers reach none of this.
+
+-- An attempt that a rule refused, or a wrong code.
+create or replace function private.record_attempt(p_user_id uuid, p_org_id uuid, p_method text, p_status text, p_reason text, p_user_agent text default null)
+returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.login_history (user_id, method, status, reason, client_ip, user_agent)
+  values (p_user_id, p_method, p_status, p_reason, nullif(current_setting('app.client_ip', true), ''), left(p_user_agent, 500));
+  perform private.audit('security.login_failed', case p_status when 'blocked' then 'A sign-in was blocked.' else 'A sign-in failed.' end,
+    jsonb_build_object('reason', p_reason), null, p_org_id, p_user_id);
+end
+$$;
+comment on function private.record_attempt is 'History and audit of a sign-in that came to nothing. Judges: callable by definer functions of ours only.';
+
+-- What the organization's rules say of a sign-in by this method from this address: a refusal, noted, or null.
+create or replace function private.sign_in_policy_problem(p_user_id uuid, p_org_id uuid, p_method text, p_user_agent text default null) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_reason text;
+  v_problem jsonb;
+begin
+  select p.*, m.role, private.has_gate(p.organization_id, 'security_policies') as has_policies, private.has_gate(p.organization_id, 'ip_allow_list') as has_list
+  into v
+  from public.memberships m join public.security_policies p on p.organization_id = m.organization_id
+  where m.user_id = p_user_id and m.organization_id = p_org_id and m.is_guarded;
+  if not found then
+    return null;
+  end if;
+  if v.has_policies and v.sso_enforced and p_method <> 'sso' then
+    v_reason := 'SSO required';
+    v_problem := private.problem(403, 'SSO_REQUIRED', 'Your organization signs in with its identity provider only.');
+  elsif v.has_policies and not v.allow_password and p_method = 'password' then
+    v_reason := 'Password login disabled';
+    v_problem := private.problem(403, 'PASSWORD_LOGIN_DISABLED', 'Your organization does not allow signing in with a password.');
+  elsif v.has_policies and not v.allow_magic_link and p_method = 'magic_link' then
+    v_reason := 'Magic link login disabled';
+    v_problem := private.problem(403, 'MAGIC_LINK_LOGIN_DISABLED', 'Your organization does not allow signing in with a link.');
+  elsif v.has_list and v.ip_mode = 'enforce' and not (v.ip_admin_bypass and v.role in ('owner', 'admin'))
+    and not private.is_listed(p_org_id, private.as_inet(nullif(current_setting('app.client_ip', true), '')))
+  then
+    v_reason := 'IP address blocked';
+    v_problem := private.problem(403, 'IP_NOT_ALLOWED', 'Your organization does not allow access from this address. Ask an administrator of it to add the address.');
+  end if;
+  if v_reason is not null then
+    perform private.record_attempt(p_user_id, p_org_id, p_method, 'blocked', v_reason, p_user_agent);
+  end if;
+  return v_problem;
+end
+$$;
+comment on function private.sign_in_policy_problem is
+  'Results: 403 SSO_REQUIRED, 403 PASSWORD_LOGIN_DISABLED, 403 MAGIC_LINK_LOGIN_DISABLED, 403 IP_NOT_ALLOWED, or null. Judges: callable by definer functions of ours only.';
+
+create or replace function private.remember_days(p_org_id uuid) returns integer
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  -- Where the policy is not in force, its default is.
+  return case when private.has_gate(p_org_id, 'security_policies')
+    then (select p.remember_days from public.security_policies p where p.organization_id = p_org_id) else 30 end;
+end
+$$;
+comment on function private.remember_days is 'For how many days a device may be remembered; 0 is not at all. Judges: callable by definer functions of ours only.';
+
+-- After the first factor. p: token_hash and user_agent of the session; challenge_hash (of the token that a second factor may be shown with),
+-- device_hash? (of a remembered device).
+create or replace function private.complete_sign_in(p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamptz) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_problem jsonb := private.sign_in_policy_problem(p_user_id, p_org_id, p_method, p ->> 'user_agent');
+begin
+  if v_problem is not null then
+    return v_problem;
+  elsif not exists (select from public.users u where u.id = p_user_id and u.two_factor_enabled_at is not null) then
+    return private.begin_session(p_user_id, p_org_id, p_method, p, p_at);
+  end if;
+  update private.remembered_devices d set last_used_at = p_at
+  where d.user_id = p_user_id and d.token_hash = decode(p ->> 'device_hash', 'hex')
+    and d.created_at > p_at - make_interval(days => private.remember_days(p_org_id));
+  if found then
+    return private.begin_session(p_user_id, p_org_id, p_method, p, p_at);
+  end if;
+  delete from private.second_factor_challenges c where c.user_id = p_user_id and c.expires_at < p_at;
+  insert into private.second_factor_challenges (token_hash, user_id, organization_id, method, provider_issuer, provider_key, expires_at)
+  values (decode(p ->> 'challenge_hash', 'hex'), p_user_id, p_org_id, p_method, p ->> 'provider_issuer', p ->> 'provider_key', p_at + interval '5 minutes');
+  return private.problem(401, 'TWO_FACTOR_REQUIRED', 'Please enter a code of your authenticator app.', null,
+    '{"expires_in": 300, "methods": ["totp", "backup_code"]}');
+end
+$$;
+comment on function private.complete_sign_in is
+  'A session for somebody whose first factor was right, or the demand for the second. Judges: callable by definer functions of ours only. Results: 401 TWO_FACTOR_REQUIRED, and those of private.sign_in_policy_problem.';
+
+-- Before the server judges a code. p: challenge_hash. Each attempt takes one of five tries here, so that a crowd of them gets no more. Answers
+-- nothing for a token that is unknown, used, too old or tried out.
+create or replace function private.begin_second_factor(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v jsonb;
+begin
+  update private.second_factor_challenges c set tries = c.tries + 1
+  from private.second_factors f
+  where c.token_hash = decode(p ->> 'challenge_hash', 'hex') and c.used_at is null and c.expires_at > p_at and c.tries < 5 and f.user_id = c.user_id
+  returning jsonb_build_object('user_id', c.user_id, 'secret', f.sealed_secret, 'attempt', c.tries) into v;
+  return coalesce(v, '{}');
+end
+$$;
+comment on function private.begin_second_factor is 'What the server judges a code by, once for each of five tries. Judges: callable by the server only.';
+grant execute on function private.begin_second_factor to kijko_server;
+
+-- After the server judged it. p: challenge_hash, attempt? (where begin_second_factor gave one), what private.use_second_factor takes (nothing for a wrong
+-- code), remember? and remembered_hash (of the token of a device to remember), token_hash, user_agent.
+create or replace function private.finish_second_factor(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_refused constant jsonb := private.problem(401, 'INVALID_TWO_FACTOR_CODE', 'The code is not correct or was used before, or the time for it is over.');
+  v private.second_factor_challenges;
+  v_user public.users;
+  v_digest bytea;
+  v_failed timestamptz[];
+  v_problem jsonb;
+  v_answer jsonb;
+begin
+  select * into v from private.second_factor_challenges c where c.token_hash = decode(p ->> 'challenge_hash', 'hex') for update;
+  if not found or not p ? 'attempt' or v.used_at is not null or v.expires_at <= p_at then
+    return c_refused;
+  end if;
+  select * into v_user from public.users u where u.id = v.user_id;
+  -- Attempts for one address finish one after the other, as those with passwords do.
+  v_digest := private.email_digest(v_user.email);
+  insert into private.login_failures (email_digest) values (v_digest) on conflict do nothing;
+  select array(select t from unnest(f.failed_at) t where t > p_at - interval '15 minutes' order by t) into v_failed
+  from private.login_failures f where f.email_digest = v_digest for update;
+  v_problem := private.locked_problem(v_user.email, p_at);
+  if v_problem is not null then
+    return v_problem;
+  elsif not private.use_second_factor(v.user_id, p) then
+    -- Wrong codes count with wrong passwords: ten of them lock the address.
+    v_failed := v_failed || p_at;
+    update private.login_failures f
+    set failed_at = case when cardinality(v_failed) >= 10 then '{}' else v_failed end,
+      locked_until = case when cardinality(v_failed) >= 10 then p_at + interval '15 minutes' end, recorded_at = null, updated_at = p_at
+    where f.email_digest = v_digest;
+    perform private.record_attempt(v.user_id, v.organization_id, '2fa', 'failed', 'Invalid 2FA code', p ->> 'user_agent');
+    return c_refused;
+  end if;
+
+  update private.second_factor_challenges c set used_at = p_at where c.token_hash = v.token_hash;
+  -- Five minutes are long: the membership and the rules are judged as they are now.
+  if not exists (select from public.memberships m where m.user_id = v.user_id and m.organization_id = v.organization_id and m.status = 'active') then
+    return private.problem(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
+  end if;
+  v_problem := private.sign_in_policy_problem(v.user_id, v.organization_id, v.method, p ->> 'user_agent');
+  if v_problem is not null then
+    return v_problem;
+  end if;
+  v_answer := private.begin_session(v.user_id, v.organization_id, '2fa', p || jsonb_build_object('signed_in_by', v.method,
+    'provider_issuer', v.provider_issuer, 'provider_key', v.provider_key), p_at);
+  if (p ->> 'remember')::boolean and private.remember_days(v.organization_id) > 0 then
+    insert into private.remembered_devices (user_id, token_hash, user_agent, created_at, last_used_at)
+    values (v.user_id, decode(p ->> 'remembered_hash', 'hex'), left(p ->> 'user_agent', 500), p_at, p_at);
+    delete from private.remembered_devices d where d.id in (
+      select x.id from private.remembered_devices x where x.user_id = v.user_id order by x.created_at desc, x.id offset 20);
+    v_answer := v_answer || '{"is_remembered": true}';
+  end if;
+  return v_answer;
+end
+$$;
+comment on function private.finish_second_factor is
+  'Second half of a sign-in with a second factor. Judges: callable by the server only, which has judged the code. Results: 401 INVALID_TWO_FACTOR_CODE, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED, and those of private.sign_in_policy_problem.';
+grant execute on function private.finish_second_factor to kijko_server;
+
+create or replace function private.manner_of(s private.sessions) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('signed_in_at', s.signed_in_at, 'signed_in_by', s.signed_in_by);
+comment on function private.manner_of is 'When and how the person of a session signed in, for the session that continues it.';
+
+-- What a new password of somebody must have (contract 40, 1.8): the strictest of their organizations that enforce a policy, else what a change
+-- demands of everybody. formerHashes are those that must not be taken again, the present one first. p: user_id, organization_id? (of a person who
+-- joins it), invitation_hash? (hex, of a
+-- person who signs up with an invitation).
+create or replace function private.password_rules(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_user_id uuid := (p ->> 'user_id')::uuid;
+begin
+  select count(*) as n, max(s.min_length) as min_length, bool_or(s.require_uppercase) as upper, bool_or(s.require_lowercase) as lower,
+    bool_or(s.require_number) as number, bool_or(s.require_symbol) as symbol, coalesce(max(s.prevent_reuse), 0) as reuse
+  into v
+  from public.security_policies s
+  where s.organization_id in (
+      select m.organization_id from public.memberships m where m.user_id = v_user_id and m.status = 'active' and m.is_guarded
+      union select (p ->> 'organization_id')::uuid
+      union select i.organization_id from public.team_invitations i where i.token_hash = decode(p ->> 'invitation_hash', 'hex') and i.status = 'pending')
+    and private.has_gate(s.organization_id, 'security_policies');
+  return jsonb_build_object('minLength', coalesce(v.min_length, 8), 'upper', coalesce(v.upper, true), 'lower', coalesce(v.lower, true),
+    'number', coalesce(v.number, true), 'symbol', coalesce(v.symbol, false), 'isPolicy', v.n > 0,
+    'formerHashes', (select coalesce(jsonb_agg(h.password_hash order by h.place), '[]') from (
+      select c.password_hash, 0::bigint as place from private.credentials c where c.user_id = v_user_id
+      union all
+      (select f.password_hash, row_number() over (order by f.id desc) from private.password_history f where f.user_id = v_user_id
+        order by f.id desc limit greatest(v.reuse - 1, 0))) h));
+end
+$$;
+comment on function private.password_rules is 'What the server holds a new password against. Judges: callable by the server only.';
+grant execute on function private.password_rules to kijko_server;
+
+-- The second factor: codes of an authenticator app (RFC 6238), or one of ten codes on paper. Only our server can compute codes: the secret leaves
+-- the database sealed, the server says which time step matched, and the functions here, which strangers cannot call, judge everything else. A
+-- step and a backup code are used by a conditional update, so of two requests with one code one wins.
+
+create or replace function private.two_factor_json(p_user_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select jsonb_strip_nulls(jsonb_build_object('isEnabled', u.two_factor_enabled_at is not null, 'enabledAt', private.iso(u.two_factor_enabled_at),
+      'backupCodesRemaining', case when u.two_factor_enabled_at is not null then
+        (select count(*) from private.backup_codes c where c.user_id = u.id and c.used_at is null) end))
+    from public.users u where u.id = p_user_id
+  );
+end
+$$;
+comment on function private.two_factor_json is 'TwoFactorStatus of a person. Judges: callable by definer functions of ours only.';
+
+create or replace function api.get_two_factor(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if private.user_id() is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  end if;
+  return private.two_factor_json(private.user_id());
+end
+$$;
+comment on function api.get_two_factor is 'GET /security/2fa: TwoFactorStatus. Judges: private.user_id() only. Errors: 401 UNAUTHENTICATED.';
+grant execute on function api.get_two_factor to authenticated;
+
+-- What our server made and a stranger could only invent.
+create or replace function private.assert_second_factor_call() returns uuid
+language plpgsql stable
+as $$
+begin
+  perform private.refuse_strangers('The second factor is set up through the API, which computes its codes.');
+  if private.user_id() is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  end if;
+  return private.user_id();
+end
+$$;
+comment on function private.assert_second_factor_call is 'The caller, or 403 FORBIDDEN for calls past our server, 401 UNAUTHENTICATED for nobody.';
+
+-- ------------------------------------------------------------------------------------------------------------------------- setting it up
+
+-- p: sealedSecret, made by the server.
+create or replace function api.set_up_two_factor(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user_id uuid := private.assert_second_factor_call();
+  v_user public.users;
+begin
+  select * into v_user from public.users u where u.id = v_user_id for no key update;
+  if v_user.two_factor_enabled_at is not null then
+    perform private.refuse(409, 'TWO_FACTOR_ALREADY_ENABLED', 'Two-factor authentication is already on.');
+  elsif coalesce(p ->> 'sealedSecret', '') not like 'v1.%' or char_length(p ->> 'sealedSecret') > 500 then
+    perform private.refuse_field('sealedSecret', 'A secret is made by the server.');
+  end if;
+  insert into private.second_factor_setups as s (user_id, sealed_secret, expires_at)
+  values (v_user.id, p ->> 'sealedSecret', clock_timestamp() + interval '10 minutes')
+  on conflict (user_id) do update set sealed_secret = excluded.sealed_secret, expires_at = excluded.expires_at, tries = 0;
+  return jsonb_build_object('email', v_user.email, 'secret', p ->> 'sealedSecret');
+end
+$$;
+comment on function api.set_up_two_factor is
+  'POST /security/2fa/setup: the new secret, sealed, and the address of its account. Judges: the caller''s own account, and no stranger. Errors: 409 TWO_FACTOR_ALREADY_ENABLED.';
+grant execute on function api.set_up_two_factor to authenticated;
+
+-- Before the server judges a code of a signed-in person: lets them in and answers what to judge by. An attempt at a pending secret takes its
+-- number here. p: user_id, session_id, org_hint, claims, request_id, client_ip of the caller; purpose: verify or disable.
+create or replace function private.begin_second_factor_call(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user_id uuid := (p ->> 'user_id')::uuid;
+  v jsonb;
+begin
+  perform set_config('app.unrestricted', 'on', true);
+  perform private.enter(v_user_id, (p ->> 'session_id')::uuid, (p ->> 'org_hint')::uuid, p ->> 'claims', p ->> 'request_id', p ->> 'client_ip');
+  if p ->> 'purpose' = 'verify' then
+    update private.second_factor_setups s set tries = s.tries + 1
+    where s.user_id = v_user_id and s.expires_at > p_at and s.tries < 5
+    returning jsonb_build_object('secret', s.sealed_secret, 'attempt', s.tries) into v;
+  else
+    select jsonb_strip_nulls(jsonb_build_object('secret', f.sealed_secret, 'password_hash', c.password_hash)) into v
+    from public.users u
+    left join private.second_factors f on f.user_id = u.id
+    left join private.credentials c on c.user_id = u.id
+    where u.id = v_user_id;
+  end if;
+  return coalesce(v, '{}');
+end
+$$;
+comment on function private.begin_second_factor_call is
+  'What the server needs to judge a code of the caller. Judges: callable by the server only; the session through private.enter. Errors: as private.enter.';
+grant execute on function private.begin_second_factor_call to kijko_server;
+
+create or replace function private.keep_backup_codes(p_user_id uuid, p jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if jsonb_typeof(p -> 'codeHashes') is distinct from 'array' or jsonb_array_length(p -> 'codeHashes') <> 10
+    or exists (select from jsonb_array_elements_text(p -> 'codeHashes') h where h !~ '^[0-9a-f]{64}$')
+  then
+    perform private.refuse_field('codeHashes', 'Backup codes are made by the server.');
+  end if;
+  delete from private.backup_codes c where c.user_id = p_user_id;
+  insert into private.backup_codes (user_id, position, code_hash)
+  select p_user_id, h.position, decode(h.hash, 'hex') from jsonb_array_elements_text(p -> 'codeHashes') with ordinality h (hash, position);
+end
+$$;
+comment on function private.keep_backup_codes is 'Ten new backup codes in the place of the old ones. Judges: callable by definer functions of ours only.';
+
+-- After the server judged a code. p: attempt?, checkedSecret?, step? (where the code was right), codeHashes, sealedCodes.
+create or replace function api.verify_two_factor(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user_id uuid := private.assert_second_factor_call();
+  v_attempt integer := private.as_int(p -> 'attempt', 'attempt');
+  v_step bigint := private.as_bigint(p -> 'step', 'step');
+begin
+  if v_attempt is null then
+    -- Five attempts are out; whoever sent more at once hears what the fifth hears.
+    if exists (select from private.second_factor_setups s where s.user_id = v_user_id and s.expires_at > clock_timestamp() and s.tries >= 5) then
+      return private.problem(429, 'RATE_LIMITED', 'Too many wrong codes. Please set the second factor up again.', null, '{"retryAfter": 1}');
+    end if;
+    perform private.refuse(409, 'TWO_FACTOR_NOT_PENDING', 'No set-up is waiting for a code. Please begin it again.');
+  elsif v_step is null then
+    if v_attempt < 5 then
+      return '{"valid": false}';
+    end if;
+    delete from private.second_factor_setups s where s.user_id = v_user_id and s.sealed_secret = p ->> 'checkedSecret';
+    return private.problem(429, 'RATE_LIMITED', 'Too many wrong codes. Please set the second factor up again.', null, '{"retryAfter": 1}');
+  end if;
+
+  delete from private.second_factor_setups s
+  where s.user_id = v_user_id and s.sealed_secret = p ->> 'checkedSecret' and s.expires_at > clock_timestamp();
+  if not found then
+    perform private.refuse(409, 'TWO_FACTOR_NOT_PENDING', 'No set-up is waiting for a code. Please begin it again.');
+  end if;
+  insert into private.second_factors (user_id, sealed_secret, last_step) values (v_user_id, p ->> 'checkedSecret', v_step);
+  perform private.keep_backup_codes(v_user_id, p);
+  update public.users u set two_factor_enabled_at = now() where u.id = v_user_id;
+  perform private.audit('user.2fa_enabled', 'Switched two-factor authentication on.');
+  return jsonb_build_object('valid', true, 'backupCodes', p ->> 'sealedCodes', 'status', private.two_factor_json(v_user_id));
+end
+$$;
+comment on function api.verify_two_factor is
+  'POST /security/2fa/verify: the first code of a pending secret switches it on. Judges: the caller''s own account, and no stranger. Errors: 409 TWO_FACTOR_NOT_PENDING; result: 429 RATE_LIMITED.';
+grant execute on function api.verify_two_factor to authenticated;
+
+-- --------------------------------------------------------------------------------------------------------------------- codes on paper
+
+create or replace function api.list_backup_codes(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('code', '••••-••••-••••', 'isUsed', c.used_at is not null,
+      'usedAt', private.iso(c.used_at))) order by c.position), '[]')
+    from private.backup_codes c where c.user_id = private.user_id()
+  );
+end
+$$;
+comment on function api.list_backup_codes is 'GET /security/2fa/backup-codes: which are used; the codes themselves are stored nowhere. Judges: private.user_id() only.';
+grant execute on function api.list_backup_codes to authenticated;
+
+-- p: codeHashes, sealedCodes, made by the server.
+create or replace function api.regenerate_backup_codes(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user_id uuid := private.assert_second_factor_call();
+begin
+  perform from private.second_factors f where f.user_id = v_user_id for update;
+  if not found then
+    perform private.refuse(409, 'TWO_FACTOR_NOT_ENABLED', 'Two-factor authentication is not on.');
+  end if;
+  perform private.keep_backup_codes(v_user_id, p);
+  perform private.audit('security.backup_codes_regenerated', 'Made new backup codes; the old ones no longer work.');
+  return to_jsonb(p ->> 'sealedCodes');
+end
+$$;
+comment on function api.regenerate_backup_codes is
+  'POST /security/2fa/backup-codes/regenerate: ten new codes, sealed for the server. Judges: the caller''s own account, and no stranger. Errors: 409 TWO_FACTOR_NOT_ENABLED.';
+grant execute on function api.regenerate_backup_codes to authenticated;
+
+-- ------------------------------------------------------------------------------------------------------------------------ using a code
+
+-- p: step and checkedSecret of a code that the server found right, or backupHashes (under each key of the server).
+create or replace function private.use_second_factor(p_user_id uuid, p jsonb) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_step bigint := private.as_bigint(p -> 'step', 'step');
+begin
+  if v_step is not null then
+    update private.second_factors f set last_step = v_step
+    where f.user_id = p_user_id and f.sealed_secret = p ->> 'checkedSecret' and f.last_step < v_step;
+    return found;
+  elsif jsonb_typeof(p -> 'backupHashes') = 'array' then
+    update private.backup_codes c set used_at = now()
+    where c.user_id = p_user_id and c.used_at is null
+      and c.code_hash in (select decode(h, 'hex') from jsonb_array_elements_text(p -> 'backupHashes') h where h ~ '^[0-9a-f]{64}$');
+    return found;
+  end if;
+  return false;
+end
+$$;
+comment on function private.use_second_factor is 'Uses up a code; false for one that is wrong or was used. Judges: callable by definer functions of ours only.';
+
+-- Does an organization of theirs demand the second factor of somebody, as their role is now?
+create or replace function private.is_second_factor_demanded(p_user_id uuid) returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return exists (
+    select from public.memberships m join public.security_policies p on p.organization_id = m.organization_id
+    where m.user_id = p_user_id and m.status = 'active' and m.is_guarded and private.has_gate(m.organization_id, 'security_policies')
+      and (p.require_second_factor = 'all' or p.require_second_factor = 'admins' and m.role in ('owner', 'admin')));
+end
+$$;
+comment on function private.is_second_factor_demanded is 'Does a policy in force demand the second factor of them? Judges: callable by definer functions of ours only.';
+
+-- p: checkedHash? and isPasswordRight, and what private.use_second_factor takes; all found by the server.
+create or replace function api.disable_two_factor(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user_id uuid := private.assert_second_factor_call();
+  v_hash text;
+begin
+  perform from private.second_factors f where f.user_id = v_user_id for update;
+  if not found then
+    perform private.refuse(409, 'TWO_FACTOR_NOT_ENABLED', 'Two-factor authentication is not on.');
+  elsif private.is_second_factor_demanded(v_user_id) then
+    perform private.refuse(403, 'TWO_FACTOR_REQUIRED_BY_POLICY', 'Your organization demands a second factor, so it cannot be switched off.');
+  end if;
+  select c.password_hash into v_hash from private.credentials c where c.user_id = v_user_id;
+  if v_hash is not null and not (private.as_bool(p -> 'isPasswordRight', 'isPasswordRight') is true and v_hash = p ->> 'checkedHash') then
+    perform private.refuse(400, 'INVALID_PASSWORD', 'The password is not correct.', 'password');
+  elsif not private.use_second_factor(v_user_id, p) then
+    perform private.refuse(400, 'INVALID_CODE', 'The code is not correct, or was used before.', 'code');
+  end if;
+  delete from private.second_factors f where f.user_id = v_user_id;
+  delete from private.backup_codes c where c.user_id = v_user_id;
+  delete from private.remembered_devices d where d.user_id = v_user_id;
+  update public.users u set two_factor_enabled_at = null where u.id = v_user_id;
+  perform private.audit('user.2fa_disabled', 'Switched two-factor authentication off.');
+  return private.two_factor_json(v_user_id);
+end
+$$;
+comment on function api.disable_two_factor is
+  'POST /security/2fa/disable: TwoFactorStatus. Judges: the caller''s own account, and no stranger. Errors: 400 INVALID_PASSWORD, 400 INVALID_CODE, 403 TWO_FACTOR_REQUIRED_BY_POLICY, 409 TWO_FACTOR_NOT_ENABLED.';
+grant execute on function api.disable_two_factor to authenticated;
+
+-- Security policies (contract 40, 6.5). Everybody in the organization may read them; they hold where the plan includes them.
+
+create or replace function private.policies_json(s public.security_policies) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('teamId', s.organization_id,
+  'password', jsonb_build_object('minLength', s.min_length, 'requireUppercase', s.require_uppercase, 'requireLowercase', s.require_lowercase,
+    'requireNumber', s.require_number, 'requireSymbol', s.require_symbol, 'expiryDays', s.expiry_days, 'preventReuse', s.prevent_reuse),
+  'session', jsonb_build_object('sessionTimeoutMinutes', s.session_minutes, 'idleTimeoutMinutes', s.idle_minutes,
+    'maxConcurrentSessions', s.max_sessions, 'rememberDeviceDays', s.remember_days),
+  'authentication', jsonb_build_object('require2fa', s.require_second_factor, 'ssoEnforcement', s.sso_enforced, 'allowPasswordAuth', s.allow_password,
+    'allowMagicLinkAuth', s.allow_magic_link),
+  'updatedAt', private.iso(s.updated_at));
+comment on function private.policies_json is 'SecurityPolicies.';
+
+create or replace function private.require_membership() returns uuid
+language plpgsql stable
+as $$
+begin
+  if private.user_id() is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  elsif private.org_id() is null then
+    perform private.refuse(403, 'ORG_REQUIRED', 'You are not an active member of this organization.');
+  end if;
+  return private.org_id();
+end
+$$;
+comment on function private.require_membership is 'The organization the caller acts in, or 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
+grant execute on function private.require_membership to authenticated;
+
+create or replace function api.get_security_policies(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_org_id uuid := private.require_membership();
+begin
+  return (select private.policies_json(s) from public.security_policies s where s.organization_id = v_org_id);
+end
+$$;
+comment on function api.get_security_policies is
+  'GET /security/policies: SecurityPolicies. Judges: members, of their own organization. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
+grant execute on function api.get_security_policies to authenticated;
+
+create or replace function private.policy_number(p_group jsonb, p_name text, p_key text, p_now integer, p_least integer, p_most integer) returns integer
+language plpgsql stable
+as $$
+declare
+  v integer := coalesce(private.as_int(p_group -> p_key, p_name || '.' || p_key), p_now);
+begin
+  if v not between p_least and p_most then
+    perform private.refuse_field(p_name || '.' || p_key, format('%s goes from %s to %s.', p_key, p_least, p_most));
+  end if;
+  return v;
+end
+$$;
+comment on function private.policy_number is 'A number of a policy after a PATCH: absent keeps. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function private.policy_switch(p_group jsonb, p_name text, p_key text, p_now boolean) returns boolean
+language sql stable
+return coalesce(private.as_bool(p_group -> p_key, p_name || '.' || p_key), p_now);
+comment on function private.policy_switch is 'A switch of a policy after a PATCH: absent keeps. Errors: 400 VALIDATION_ERROR.';
+
+-- Nobody locks themselves out: who demands a second factor of themselves has one, who demands the identity provider has come through it.
+create or replace function api.update_security_policies(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org_id uuid := private.require_membership();
+  b jsonb := private.as_object(p -> 'body', 'body');
+  w jsonb := private.as_object(b -> 'password', 'password');
+  s jsonb := private.as_object(b -> 'session', 'session');
+  a jsonb := private.as_object(b -> 'authentication', 'authentication');
+  o public.security_policies;
+  n public.security_policies;
+  v_changes jsonb;
+begin
+  perform private.require_permission('canManageTeam');
+  perform private.require_gate('security_policies', 'Security policies are part of the Enterprise plan.');
+  select * into o from public.security_policies x where x.organization_id = v_org_id for update;
+  n := o;
+  n.min_length := private.policy_number(w, 'password', 'minLength', o.min_length, 8, 32);
+  n.require_uppercase := private.policy_switch(w, 'password', 'requireUppercase', o.require_uppercase);
+  n.require_lowercase := private.policy_switch(w, 'password', 'requireLowercase', o.require_lowercase);
+  n.require_number := private.policy_switch(w, 'password', 'requireNumber', o.require_number);
+  n.require_symbol := private.policy_switch(w, 'password', 'requireSymbol', o.require_symbol);
+  -- Optional in the client's type: nothing is never.
+  n.expiry_days := case when w -> 'expiryDays' = 'null' then 0 else private.policy_number(w, 'password', 'expiryDays', o.expiry_days, 0, 365) end;
+  n.prevent_reuse := private.policy_number(w, 'password', 'preventReuse', o.prevent_reuse, 0, 24);
+  n.session_minutes := private.policy_number(s, 'session', 'sessionTimeoutMinutes', o.session_minutes, 15, 43200);
+  n.idle_minutes := private.policy_number(s, 'session', 'idleTimeoutMinutes', o.idle_minutes, 0, 1440);
+  n.max_sessions := private.policy_number(s, 'session', 'maxConcurrentSessions', o.max_sessions, 0, 100);
+  n.remember_days := private.policy_number(s, 'session', 'rememberDeviceDays', o.remember_days, 0, 365);
+  n.require_second_factor := coalesce(a ->> 'require2fa', o.require_second_factor);
+  n.sso_enforced := private.policy_switch(a, 'authentication', 'ssoEnforcement', o.sso_enforced);
+  n.allow_password := private.policy_switch(a, 'authentication', 'allowPasswordAuth', o.allow_password);
+  n.allow_magic_link := private.policy_switch(a, 'authentication', 'allowMagicLinkAuth', o.allow_magic_link);
+
+  if n.require_second_factor not in ('none', 'admins', 'all') then
+    perform private.refuse_field('authentication.require2fa', 'require2fa is none, admins or all.');
+  elsif not (n.sso_enforced or n.allow_password or n.allow_magic_link) then
+    perform private.refuse_field('authentication.allowPasswordAuth', 'Without single sign-on a password or a link must stay allowed.');
+  elsif n.require_second_factor <> o.require_second_factor and n.require_second_factor <> 'none'
+    and not exists (select from public.users u where u.id = private.user_id() and u.two_factor_enabled_at is not null)
+    -- Who may change policies is an owner or admin today; the matrix may say otherwise tomorrow.
+    and (n.require_second_factor = 'all' or private.org_role() in ('owner', 'admin'))
+  then
+    perform private.refuse(409, 'TWO_FACTOR_SETUP_REQUIRED', 'Set up your own second factor before you demand one of a group that you belong to.',
+      'authentication.require2fa');
+  elsif n.sso_enforced and not o.sso_enforced and not exists (select from private.sessions x
+    where x.id = coalesce(private.session_id(), private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id')))
+      and x.user_id = private.user_id() and x.signed_in_by = 'sso')
+  then
+    perform private.refuse(409, 'SSO_NOT_CONFIGURED', 'Sign in through your identity provider before you demand it of everybody.',
+      'authentication.ssoEnforcement');
+  end if;
+
+  with sides as (
+    select private.policies_json(o) as old, private.policies_json(n) as new
+  ), flat as (
+    select (select jsonb_object_agg(g || '.' || m.key, m.value) from unnest(array['password', 'session', 'authentication']) g, jsonb_each(old -> g) m) as old,
+      (select jsonb_object_agg(g || '.' || m.key, m.value) from unnest(array['password', 'session', 'authentication']) g, jsonb_each(new -> g) m) as new
+    from sides
+  )
+  select private.audit_changes(old, new, array(select k from jsonb_object_keys(new) k order by k)) into v_changes from flat;
+  if v_changes is null then
+    return private.policies_json(o);
+  end if;
+  n.updated_at := clock_timestamp();
+  update public.security_policies x set min_length = n.min_length, require_uppercase = n.require_uppercase, require_lowercase = n.require_lowercase,
+    require_number = n.require_number, require_symbol = n.require_symbol, expiry_days = n.expiry_days, prevent_reuse = n.prevent_reuse,
+    session_minutes = n.session_minutes, idle_minutes = n.idle_minutes, max_sessions = n.max_sessions, remember_days = n.remember_days,
+    require_second_factor = n.require_second_factor, sso_enforced = n.sso_enforced, allow_password = n.allow_password,
+    allow_magic_link = n.allow_magic_link, updated_at = n.updated_at
+  where x.organization_id = v_org_id;
+  perform private.audit('security.policy_updated', 'Changed the security policies.', null, v_changes);
+  return private.policies_json(n);
+end
+$$;
+comment on function api.update_security_policies is
+  'PATCH /security/policies: SecurityPolicies. Judges: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 409 SSO_NOT_CONFIGURED, 409 TWO_FACTOR_SETUP_REQUIRED.';
+grant execute on function api.update_security_policies to authenticated;
+
+-- The IP allow-list (contract 40, 6.6). Reading needs canManageTeam, writing the plan besides. No change may shut its own maker out.
+
+create or replace function private.ip_entry_json(e public.ip_allow_list_entries) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return jsonb_strip_nulls(jsonb_build_object('id', e.id, 'teamId', e.organization_id, 'name', e.name,
+    'ipAddress', case when not e.is_range then host(e.network) end, 'ipRange', case when e.is_range then host(e.network) || '/' || masklen(e.network) end,
+    'isActive', e.is_active, 'createdAt', private.iso(e.created_at),
+    'createdBy', coalesce((select u.email from public.users u where u.id = e.created_by), 'deleted user')));
+end
+$$;
+comment on function private.ip_entry_json is 'IPWhitelistEntry. Judges: callable by definer functions of ours only.';
+
+create or replace function private.ip_list_json(p_org_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select jsonb_build_object('teamId', s.organization_id, 'mode', s.ip_mode, 'adminBypassEnabled', s.ip_admin_bypass,
+      'entries', coalesce((select jsonb_agg(private.ip_entry_json(e) order by e.created_at, e.id)
+        from public.ip_allow_list_entries e where e.organization_id = s.organization_id), '[]'),
+      'groups', '[]'::jsonb)
+    from public.security_policies s where s.organization_id = p_org_id
+  );
+end
+$$;
+comment on function private.ip_list_json is 'IPWhitelistSettings. Judges: callable by definer functions of ours only.';
+
+create or replace function api.get_ip_allow_list(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_org_id uuid := private.require_membership();
+begin
+  perform private.require_permission('canManageTeam');
+  return private.ip_list_json(v_org_id);
+end
+$$;
+comment on function api.get_ip_allow_list is
+  'GET /security/ip-whitelist: IPWhitelistSettings. Judges: canManageTeam in the caller''s own organization. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED.';
+grant execute on function api.get_ip_allow_list to authenticated;
+
+-- The caller's organization, its settings locked, so that changes are judged one after the other.
+create or replace function private.begin_ip_change() returns public.security_policies
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org_id uuid := private.require_membership();
+  s public.security_policies;
+begin
+  select * into s from public.security_policies x where x.organization_id = v_org_id for update;
+  perform private.require_permission('canManageTeam');
+  perform private.require_gate('ip_allow_list', 'The IP allow-list is part of the Enterprise plan.');
+  return s;
+end
+$$;
+comment on function private.begin_ip_change is 'Judges who changes an allow-list: canManageTeam, and the plan. Judges: callable by definer functions of ours only.';
+
+-- After the change. Past our server nobody vouches for an address, so there only the bypass lets in.
+create or replace function private.finish_ip_change(p_description text, p_changes jsonb, p_metadata jsonb default null) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if exists (select from public.security_policies s where s.organization_id = private.org_id() and s.ip_mode = 'enforce'
+      and not (s.ip_admin_bypass and private.org_role() in ('owner', 'admin')))
+    and (private.is_stranger() or not private.is_listed(private.org_id(), private.as_inet(nullif(current_setting('app.client_ip', true), ''))))
+  then
+    perform private.refuse(409, 'IP_LOCKOUT', 'This would lock out the address from which you are working. Add it to the list first.');
+  end if;
+  perform private.audit('security.ip_whitelist_updated', p_description, p_metadata, p_changes);
+end
+$$;
+comment on function private.finish_ip_change is 'Refuses a change that shuts its maker out, and writes the audit entry. Judges: callable by definer functions of ours only. Errors: 409 IP_LOCKOUT.';
+
+create or replace function api.update_ip_allow_list(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  b jsonb := private.as_object(p -> 'body', 'body');
+  s public.security_policies := private.begin_ip_change();
+  v_mode text := coalesce(b ->> 'mode', s.ip_mode);
+  v_bypass boolean := coalesce(private.as_bool(b -> 'adminBypassEnabled', 'adminBypassEnabled'), s.ip_admin_bypass);
+  v_changes jsonb;
+begin
+  if v_mode not in ('disabled', 'warn', 'enforce') then
+    perform private.refuse_field('mode', 'mode is disabled, warn or enforce.');
+  end if;
+  v_changes := private.audit_changes(jsonb_build_object('mode', s.ip_mode, 'adminBypassEnabled', s.ip_admin_bypass),
+    jsonb_build_object('mode', v_mode, 'adminBypassEnabled', v_bypass), array['mode', 'adminBypassEnabled']);
+  if v_changes is not null then
+    update public.security_policies x set ip_mode = v_mode, ip_admin_bypass = v_bypass where x.organization_id = s.organization_id;
+    perform private.finish_ip_change('Changed the settings of the IP allow-list.', v_changes);
+  end if;
+  return private.ip_list_json(s.organization_id);
+end
+$$;
+comment on function api.update_ip_allow_list is
+  'PATCH /security/ip-whitelist: IPWhitelistSettings. Judges: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 409 IP_LOCKOUT.';
+grant execute on function api.update_ip_allow_list to authenticated;
+
+-- What a body says of the network; null where it says nothing.
+create or replace function private.body_network(b jsonb) returns inet
+language plpgsql stable
+as $$
+declare
+  v_address text := btrim(b ->> 'ipAddress');
+  v_range text := btrim(b ->> 'ipRange');
+  v inet;
+begin
+  if v_address is not null and v_range is not null then
+    perform private.refuse_field('ipAddress', 'Give either ipAddress or ipRange.');
+  elsif v_address is not null then
+    v := private.as_inet(v_address);
+    if v is null or strpos(v_address, '/') > 0 then
+      perform private.refuse_field('ipAddress', 'ipAddress is an IPv4 or IPv6 address.');
+    end if;
+  elsif v_range is not null then
+    v := private.as_inet(v_range);
+    if v is null or v_range !~ '/\d+$' then
+      perform private.refuse_field('ipRange', 'ipRange is a range in CIDR notation, such as 203.0.113.0/24.');
+    elsif network(v)::inet <> v then
+      perform private.refuse_field('ipRange', format('ipRange begins at its first address: %s/%s.', host(network(v)), masklen(v)));
+    end if;
+  end if;
+  return v;
+end
+$$;
+comment on function private.body_network is 'ipAddress or ipRange of a body. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function private.assert_free_network(p_org_id uuid, p_network inet, p_entry_id uuid default null) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if exists (select from public.ip_allow_list_entries e where e.organization_id = p_org_id and e.network = p_network and e.id is distinct from p_entry_id) then
+    perform private.refuse(409, 'IP_ENTRY_EXISTS', 'The list has this address or range already.');
+  end if;
+end
+$$;
+comment on function private.assert_free_network is 'Judges: callable by definer functions of ours only. Errors: 409 IP_ENTRY_EXISTS.';
+
+create or replace function private.entry_name(p_value jsonb) returns text
+language plpgsql stable
+as $$
+declare
+  v text := private.without_blanks(p_value #>> '{}');
+begin
+  if coalesce(char_length(v), 0) not between 1 and 100 or v ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]' then
+    perform private.refuse_field('name', 'The name must have 1 to 100 characters, none of them a control character.');
+  end if;
+  return v;
+end
+$$;
+comment on function private.entry_name is 'The name of an entry. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function api.create_ip_entry(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  b jsonb := private.as_object(p -> 'body', 'body');
+  s public.security_policies := private.begin_ip_change();
+  v_network inet := private.body_network(b);
+  e public.ip_allow_list_entries;
+begin
+  if v_network is null then
+    perform private.refuse_field('ipAddress', 'ipAddress or ipRange is required.');
+  elsif (select count(*) from public.ip_allow_list_entries x where x.organization_id = s.organization_id) >= 500 then
+    perform private.refuse(409, 'TOO_MANY_IP_ENTRIES', 'The list has 500 entries. Put some of them together into ranges.');
+  end if;
+  perform private.assert_free_network(s.organization_id, v_network);
+  insert into public.ip_allow_list_entries (organization_id, name, network, is_range, is_active, created_by)
+  values (s.organization_id, private.entry_name(b -> 'name'), v_network, b ->> 'ipRange' is not null,
+    coalesce(private.as_bool(b -> 'isActive', 'isActive'), true), private.user_id())
+  returning * into e;
+  perform private.finish_ip_change('Added an entry to the IP allow-list.', null, jsonb_build_object('name', e.name, 'network', e.network::text));
+  return private.ip_entry_json(e);
+end
+$$;
+comment on function api.create_ip_entry is
+  'POST /security/ip-whitelist/entries: IPWhitelistEntry. Judges: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 409 IP_ENTRY_EXISTS, 409 IP_LOCKOUT, 409 TOO_MANY_IP_ENTRIES.';
+grant execute on function api.create_ip_entry to authenticated;
+
+create or replace function private.ip_entry(p_org_id uuid, p_id text) returns public.ip_allow_list_entries
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  e public.ip_allow_list_entries;
+begin
+  select * into e from public.ip_allow_list_entries x where x.organization_id = p_org_id and x.id = private.as_uuid(p_id);
+  if not found then
+    perform private.refuse(404, 'NOT_FOUND', 'The list has no such entry.');
+  end if;
+  return e;
+end
+$$;
+comment on function private.ip_entry is 'An entry of an organization. Judges: callable by definer functions of ours only. Errors: 404 NOT_FOUND.';
+
+create or replace function api.update_ip_entry(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  b jsonb := private.as_object(p -> 'body', 'body');
+  s public.security_policies := private.begin_ip_change();
+  o public.ip_allow_list_entries := private.ip_entry(s.organization_id, p ->> 'entryId');
+  n public.ip_allow_list_entries := o;
+begin
+  if b ->> 'name' is not null then
+    n.name := private.entry_name(b -> 'name');
+  end if;
+  n.network := coalesce(private.body_network(b), o.network);
+  n.is_range := case when b ->> 'ipRange' is not null then true when b ->> 'ipAddress' is not null then false else o.is_range end;
+  n.is_active := coalesce(private.as_bool(b -> 'isActive', 'isActive'), o.is_active);
+  if n is distinct from o then
+    perform private.assert_free_network(s.organization_id, n.network, o.id);
+    update public.ip_allow_list_entries x set name = n.name, network = n.network, is_range = n.is_range, is_active = n.is_active where x.id = o.id;
+    perform private.finish_ip_change('Changed an entry of the IP allow-list.', private.audit_changes(
+      jsonb_build_object('name', o.name, 'network', o.network::text, 'isActive', o.is_active),
+      jsonb_build_object('name', n.name, 'network', n.network::text, 'isActive', n.is_active), array['name', 'network', 'isActive']),
+      jsonb_build_object('name', n.name));
+  end if;
+  return private.ip_entry_json(n);
+end
+$$;
+comment on function api.update_ip_entry is
+  'PATCH /security/ip-whitelist/entries/{entryId}: IPWhitelistEntry. Judges: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 IP_ENTRY_EXISTS, 409 IP_LOCKOUT.';
+grant execute on function api.update_ip_entry to authenticated;
+
+create or replace function api.delete_ip_entry(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  s public.security_policies := private.begin_ip_change();
+  e public.ip_allow_list_entries := private.ip_entry(s.organization_id, p ->> 'entryId');
+begin
+  delete from public.ip_allow_list_entries x where x.id = e.id;
+  perform private.finish_ip_change('Removed an entry from the IP allow-list.', null, jsonb_build_object('name', e.name, 'network', e.network::text));
+  return null;
+end
+$$;
+comment on function api.delete_ip_entry is
+  'DELETE /security/ip-whitelist/entries/{entryId}. Judges: canManageTeam in the caller''s own organization. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 IP_LOCKOUT.';
+grant execute on function api.delete_ip_entry to authenticated;
+
+-- Compliance (contract 40, 6.7): rows of the whole platform, kept by its staff. Where the data is comes from the settings of the installation, until
+-- the staff say it. Nothing is claimed that nobody entered.
+
+create or replace function private.compliance_document_json(d public.compliance_documents) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', d.id, 'framework', d.framework, 'name', d.name, 'description', d.description, 'fileUrl', '',
+  'fileSize', d.file_size, 'version', d.version, 'validFrom', d.valid_from, 'validUntil', d.valid_until, 'uploadedAt', private.iso(d.uploaded_at)));
+comment on function private.compliance_document_json is 'ComplianceDocument; the server signs fileUrl.';
+
+create or replace function private.data_residency() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return coalesce((select i.value from private.installation i where i.key = 'stated_residency'),
+    (select i.value from private.installation i where i.key = 'data_residency'),
+    '{"region": "Unknown", "country": "Unknown", "provider": "Unknown", "certifications": []}');
+end
+$$;
+comment on function private.data_residency is 'Where the data of this installation is. Judges: gives away what is public.';
+grant execute on function private.data_residency to authenticated;
+
+create or replace function private.compliance_json() returns jsonb
+language sql stable
+return (
+  select jsonb_build_object(
+    'frameworks', (select jsonb_agg(jsonb_strip_nulls(jsonb_build_object('framework', f.framework, 'status', f.status, 'score', f.score,
+      'lastAssessment', f.last_assessment, 'nextAssessment', f.next_assessment,
+      'documents', coalesce((select jsonb_agg(private.compliance_document_json(d) order by d.name, d.id)
+        from public.compliance_documents d where d.framework = f.framework), '[]'),
+      'requirements', jsonb_build_object('total', f.requirements_total, 'met', f.requirements_met, 'partial', f.requirements_partial,
+        'notMet', f.requirements_total - f.requirements_met - f.requirements_partial))) order by f.position) from public.compliance_frameworks f),
+    'dataResidency', private.data_residency(),
+    'lastUpdated', private.iso((select greatest(max(f.updated_at), (select max(d.uploaded_at) from public.compliance_documents d)) from public.compliance_frameworks f)))
+);
+comment on function private.compliance_json is 'ComplianceDashboardData.';
+grant execute on function private.compliance_json, private.compliance_document_json to authenticated;
+
+create or replace function api.get_compliance(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  perform private.require_membership();
+  -- The server signs links where the plan includes the documents, and takes this member out of the answer.
+  return private.compliance_json() || jsonb_build_object('isOpen', private.is_open('compliance_documents'));
+end
+$$;
+comment on function api.get_compliance is 'GET /security/compliance: ComplianceDashboardData. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
+grant execute on function api.get_compliance to authenticated;
+
+create or replace function api.download_compliance_document(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_id uuid;
+begin
+  perform private.require_membership();
+  perform private.require_gate('compliance_documents', 'Compliance documents are part of the Enterprise plan.');
+  select d.id into v_id from public.compliance_documents d where d.id = private.as_uuid(p ->> 'documentId');
+  if v_id is null then
+    perform private.refuse(404, 'NOT_FOUND', 'There is no such document.');
+  end if;
+  return jsonb_build_object('id', v_id);
+end
+$$;
+comment on function api.download_compliance_document is
+  'GET /security/compliance/documents/{documentId}/download: which document the server may sign a link to. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND.';
+grant execute on function api.download_compliance_document to authenticated;
+
+-- Behind a link that the server has signed.
+create or replace function private.compliance_file(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (select jsonb_build_object('name', d.file_name, 'content', encode(f.content, 'base64'))
+    from public.compliance_documents d join private.compliance_files f on f.document_id = d.id
+    where d.id = private.as_uuid(p ->> 'documentId'));
+end
+$$;
+comment on function private.compliance_file is 'A document''s content, or null. Judges: callable by the server only, which has checked the link''s signature.';
+grant execute on function private.compliance_file to kijko_server;
+
+-- {frameworks?, dataResidency?}: those frameworks that are named are set; a list of documents, where one is given, is what is on file from now on.
+-- A document that is known by its id keeps its content unless a new one comes (content, base64).
+create or replace function api.update_compliance(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  b jsonb := private.as_object(p -> 'body', 'body');
+  r jsonb := private.as_object(b -> 'dataResidency', 'dataResidency');
+  f jsonb;
+  q jsonb;
+  v_at text;
+begin
+  perform private.assert_platform_admin();
+  if b -> 'dataResidency' is not null then
+    if coalesce(r ->> 'region', '') = '' or coalesce(r ->> 'country', '') = '' or coalesce(r ->> 'provider', '') = '' or char_length(r::text) > 5000 then
+      perform private.refuse_field('dataResidency', 'dataResidency has a region, a country, a provider and certifications.');
+    end if;
+    insert into private.installation as i (key, value)
+    values ('stated_residency', jsonb_build_object('region', r ->> 'region', 'country', r ->> 'country', 'provider', r ->> 'provider',
+      'certifications', coalesce(private.as_array(r -> 'certifications', 'dataResidency.certifications'), '[]')))
+    on conflict (key) do update set value = excluded.value, updated_at = now();
+  end if;
+  for f, v_at in select e.value, 'frameworks[' || e.ordinality - 1 || ']'
+    from jsonb_array_elements(coalesce(private.as_array(b -> 'frameworks', 'frameworks'), '[]')) with ordinality e
+  loop
+    f := private.as_object(f, v_at);
+    q := private.as_object(f -> 'requirements', v_at || '.requirements');
+    begin
+      update public.compliance_frameworks x set status = coalesce(f ->> 'status', x.status), score = coalesce(private.as_int(f -> 'score', v_at || '.score'), x.score),
+        last_assessment = case when f ? 'lastAssessment' then (private.as_instant(f ->> 'lastAssessment') at time zone 'UTC')::date else x.last_assessment end,
+        next_assessment = case when f ? 'nextAssessment' then (private.as_instant(f ->> 'nextAssessment') at time zone 'UTC')::date else x.next_assessment end,
+        requirements_total = coalesce(private.as_int(q -> 'total', v_at || '.requirements.total'), x.requirements_total),
+        requirements_met = coalesce(private.as_int(q -> 'met', v_at || '.requirements.met'), x.requirements_met),
+        requirements_partial = coalesce(private.as_int(q -> 'partial', v_at || '.requirements.partial'), x.requirements_partial),
+        updated_at = clock_timestamp()
+      where x.framework = f ->> 'framework';
+    exception when check_violation or numeric_value_out_of_range then
+      perform private.refuse_field(v_at, 'The status, the score (0 to 100) or the requirements (met and partial within total, at least 1) are not possible.');
+    end;
+    if not found then
+      perform private.refuse_field(v_at || '.framework', 'framework is soc2, iso27001, gdpr or hipaa.');
+    end if;
+    if f -> 'documents' is not null then
+      perform private.set_compliance_documents(f ->> 'framework', private.as_array(f -> 'documents', v_at || '.documents'), v_at || '.documents');
+    end if;
+  end loop;
+  return private.compliance_json();
+end
+$$;
+comment on function api.update_compliance is
+  'PUT /admin/compliance: ComplianceDashboardData. Judges: the staff of this platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
+grant execute on function api.update_compliance to authenticated;
+
+create or replace function private.set_compliance_documents(p_framework text, p_documents jsonb, p_field text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  d jsonb;
+  v_at text;
+  v_id uuid;
+  v_content bytea;
+begin
+  if jsonb_array_length(p_documents) > 50 then
+    perform private.refuse_field(p_field, 'A framework has at most 50 documents.');
+  end if;
+  delete from public.compliance_documents x where x.framework = p_framework
+    and not exists (select from jsonb_array_elements(p_documents) e where private.as_uuid(e.value ->> 'id') = x.id);
+  for d, v_at in select e.value, p_field || '[' || e.ordinality - 1 || ']' from jsonb_array_elements(p_documents) with ordinality e loop
+    d := private.as_object(d, v_at);
+    begin
+      v_content := decode(d ->> 'content', 'base64');
+      select x.id into v_id from public.compliance_documents x where x.id = private.as_uuid(d ->> 'id') and x.framework = p_framework;
+      if v_id is null then
+        if v_content is null then
+          perform private.refuse_field(v_at || '.content', 'A new document needs its content, in base64.');
+        end if;
+        insert into public.compliance_documents (framework, name, description, version, file_name, file_size, valid_from, valid_until)
+        values (p_framework, d ->> 'name', coalesce(d ->> 'description', ''), coalesce(d ->> 'version', '1.0'),
+          coalesce(d ->> 'fileName', p_framework || '.pdf'), octet_length(v_content),
+          coalesce((private.as_instant(d ->> 'validFrom') at time zone 'UTC')::date, current_date), (private.as_instant(d ->> 'validUntil') at time zone 'UTC')::date)
+        returning id into v_id;
+      else
+        update public.compliance_documents x set name = coalesce(d ->> 'name', x.name), description = coalesce(d ->> 'description', x.description),
+          version = coalesce(d ->> 'version', x.version), file_name = coalesce(d ->> 'fileName', x.file_name),
+          file_size = coalesce(octet_length(v_content), x.file_size), uploaded_at = case when v_content is null then x.uploaded_at else now() end,
+          valid_from = coalesce((private.as_instant(d ->> 'validFrom') at time zone 'UTC')::date, x.valid_from),
+          valid_until = case when d ? 'validUntil' then (private.as_instant(d ->> 'validUntil') at time zone 'UTC')::date else x.valid_until end
+        where x.id = v_id;
+      end if;
+    exception when check_violation or not_null_violation or invalid_parameter_value then
+      perform private.refuse_field(v_at, 'The document needs a name, a version, a plain file name, 1 byte to 4 MiB of content in base64, and an end after its beginning.');
+    end;
+    if v_content is not null then
+      insert into private.compliance_files as c (document_id, content) values (v_id, v_content)
+      on conflict (document_id) do update set content = excluded.content;
+    end if;
+  end loop;
+end
+$$;
+comment on function private.set_compliance_documents is 'The documents on file for a framework. Judges: callable by api.update_compliance only.';
+
+-- The security score (contract 40, 6.8): 100 points of what the caller and their organization have in place, computed when it is read.
+
+-- Without keys nothing is wrong with any.
+create or replace function private.score_of_keys(p_user_id uuid, p_org_id uuid, out is_rotated boolean, out is_scoped boolean, out is_current boolean)
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  select not bool_or(is_live and k.created_at < now() - interval '90 days'), not bool_or(is_live and k.scope = 'admin'), not bool_or(not is_live)
+  into is_rotated, is_scoped, is_current
+  from public.api_keys k, lateral (select coalesce(k.expires_at > now(), true)) t (is_live)
+  where k.organization_id = p_org_id and k.user_id = p_user_id and k.revoked_at is null;
+  is_rotated := coalesce(is_rotated, true);
+  is_scoped := coalesce(is_scoped, true);
+  is_current := coalesce(is_current, true);
+end
+$$;
+comment on function private.score_of_keys is 'What the keys of a person add to their score. Judges: callable by functions of ours only.';
+
+-- {item id: is it in place}
+create or replace function private.score_marks(p_user_id uuid, p_org_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_keys record;
+  v record;
+begin
+  select * into v_keys from private.score_of_keys(p_user_id, p_org_id);
+  select u.two_factor_enabled_at is not null as has_second_factor, c.user_id is null or c.meets_policy as is_strong,
+    c.user_id is null or c.changed_at > now() - interval '90 days' as is_young,
+    private.has_gate(p_org_id, 'security_policies') as has_policies, private.has_gate(p_org_id, 'ip_allow_list') as has_list, s.max_sessions, s.idle_minutes, s.ip_mode,
+    exists (select from public.ip_allow_list_entries e where e.organization_id = p_org_id and e.is_active) as has_entries
+  into v
+  from public.users u
+  left join private.credentials c on c.user_id = u.id
+  left join public.security_policies s on s.organization_id = p_org_id
+  where u.id = p_user_id;
+  return jsonb_build_object(
+    'auth-1', v.has_second_factor, 'auth-2', v.is_strong, 'auth-3', v.is_young,
+    'auth-4', exists (select from private.identities i where i.user_id = p_user_id),
+    'auth-5', exists (select from private.backup_codes b where b.user_id = p_user_id and b.used_at is null),
+    'sess-1', true, 'sess-2', v.has_policies and v.max_sessions > 0, 'sess-3', true, 'sess-4', v.has_policies and v.idle_minutes > 0,
+    'api-1', v_keys.is_rotated, 'api-2', v_keys.is_scoped, 'api-3', v_keys.is_current, 'api-4', true,
+    'net-1', v.has_list and v.ip_mode <> 'disabled' and v.has_entries, 'net-2', true, 'net-3', v.has_list and v.ip_mode = 'enforce',
+    'comp-1', true, 'comp-2', coalesce((select i.value = 'true' from private.installation i where i.key = 'encryption'), false),
+    'comp-3', exists (select from public.compliance_documents));
+end
+$$;
+comment on function private.score_marks is 'Which items of the score are in place. Judges: callable by definer functions of ours only.';
+
+create or replace function private.security_score() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_org_id uuid := private.require_membership();
+  v_marks jsonb := private.score_marks(private.user_id(), v_org_id);
+begin
+  return (
+    with categories (place, category, name, description, impact) as (values
+      (1, 'authentication', 'Authentication', 'How you prove who you are.', 'high'),
+      (2, 'sessions', 'Sessions', 'How long and where you stay signed in.', 'medium'),
+      (3, 'api', 'API keys', 'What programs may do in your name.', 'medium'),
+      (4, 'network', 'Network', 'From where your organization is reached.', 'high'),
+      (5, 'compliance', 'Compliance', 'What is recorded, encrypted and documented.', 'low')
+    ), items (place, category, id, name, description, points, recommendation) as (values
+      (1, 'authentication', 'auth-1', 'Two-factor authentication', 'A code of your phone beside your password.', 10, 'Set up two-factor authentication.'),
+      (2, 'authentication', 'auth-2', 'Strong password', 'Upper and lower case, a digit, eight characters or more.', 5, 'Choose a stronger password.'),
+      (3, 'authentication', 'auth-3', 'Password age', 'Changed within the last 90 days.', 5, 'Change your password.'),
+      (4, 'authentication', 'auth-4', 'Single sign-on', 'An account at an identity provider is linked.', 5, 'Link your account at Google or GitHub.'),
+      (5, 'authentication', 'auth-5', 'Backup codes', 'A code is left for the day your phone is gone.', 5, 'Make new backup codes.'),
+      (6, 'sessions', 'sess-1', 'Session timeout', 'Sessions end after a time.', 5, 'Let sessions end after a time.'),
+      (7, 'sessions', 'sess-2', 'Limited sessions', 'The number of sessions at once is limited.', 5, 'Limit how many sessions a person has at once.'),
+      (8, 'sessions', 'sess-3', 'Session monitoring', 'Sessions are listed and can be ended.', 5, 'Look through your sessions.'),
+      (9, 'sessions', 'sess-4', 'Idle timeout', 'Idle sessions end.', 5, 'Let idle sessions end.'),
+      (10, 'api', 'api-1', 'Key rotation', 'No key is older than 90 days.', 5, 'Replace keys that are older than 90 days.'),
+      (11, 'api', 'api-2', 'Key scopes', 'No key may do everything.', 5, 'Replace keys with the scope admin.'),
+      (12, 'api', 'api-3', 'No expired keys', 'Expired keys are cleared away.', 5, 'Delete expired keys.'),
+      (13, 'api', 'api-4', 'Named keys', 'Each key says what it is for.', 5, 'Name your keys.'),
+      (14, 'network', 'net-1', 'IP allow-list', 'Your organization lists where people come from.', 5, 'Switch the IP allow-list on and add an address.'),
+      (15, 'network', 'net-2', 'Rate limiting', 'Floods of requests are cut off.', 5, 'Limit rates.'),
+      (16, 'network', 'net-3', 'Geographic restriction', 'Other addresses are refused.', 5, 'Let the IP allow-list enforce.'),
+      (17, 'compliance', 'comp-1', 'Audit logging', 'Who did what is recorded.', 5, 'Record who did what.'),
+      (18, 'compliance', 'comp-2', 'Encryption at rest', 'Secrets are stored encrypted.', 5, 'Give the installation an encryption key.'),
+      (19, 'compliance', 'comp-3', 'Compliance documents', 'Reports and certificates are on file.', 5, 'Ask the operator for compliance documents.')
+    ), judged as (
+      select i.*, c.impact, (v_marks ->> i.id)::boolean as is_enabled,
+        case when i.category in ('authentication', 'api') then '/settings/security' else '/settings/advanced-security' end as action
+      from items i join categories c on c.category = i.category
+    )
+    select jsonb_build_object(
+      'totalScore', (select coalesce(sum(j.points) filter (where j.is_enabled), 0) from judged j),
+      'maxScore', 100,
+      'categories', (select jsonb_agg(jsonb_build_object('id', c.category, 'name', c.name, 'description', c.description,
+          'maxPoints', (select sum(j.points) from judged j where j.category = c.category),
+          'earnedPoints', (select coalesce(sum(j.points) filter (where j.is_enabled), 0) from judged j where j.category = c.category),
+          'items', (select jsonb_agg(jsonb_build_object('id', j.id, 'name', j.name, 'description', j.description, 'points', j.points, 'isEnabled', j.is_enabled)
+            || case when j.is_enabled then '{}' else jsonb_build_object('recommendation', j.recommendation, 'actionUrl', j.action) end order by j.place)
+            from judged j where j.category = c.category)) order by c.place) from categories c),
+      'recommendations', (select coalesce(jsonb_agg(jsonb_build_object('id', 'rec-' || j.id, 'title', j.name, 'description', j.recommendation, 'impact', j.impact,
+          'points', j.points, 'actionUrl', j.action, 'category', j.category)
+          order by j.points desc, array_position(array['high', 'medium', 'low'], j.impact), j.place), '[]') from judged j where not j.is_enabled),
+      'lastCalculated', private.iso(now())));
+end
+$$;
+comment on function private.security_score is 'SecurityScore of the caller. Judges: the caller''s own account and organization. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
+grant execute on function private.security_score to authenticated;
+
+create or replace function api.get_security_score(p jsonb) returns jsonb
+language sql stable
+return private.security_score();
+comment on function api.get_security_score is 'GET /security/score: SecurityScore. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
+grant execute on function api.get_security_score to authenticated;
+
+-- Nothing is kept between two readings, so anew is what every reading is.
+create or replace function api.refresh_security_score(p jsonb) returns jsonb
+language sql stable
+return private.security_score();
+comment on function api.refresh_security_score is 'POST /security/score/refresh: SecurityScore. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
+grant execute on function api.refresh_security_score to authenticated;
+
+-- Every organization has a row of policies.
+create or replace function private.tg_organizations__default_policies() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into public.security_policies (organization_id) values (new.id) on conflict do nothing;
+  return null;
+end
+$$;
+comment on function private.tg_organizations__default_policies is 'Trigger: a new organization starts with the default policies.';
+create or replace trigger _500_default_policies after insert on public.organizations
+  for each row execute function private.tg_organizations__default_policies();
+
+-- memberships.is_guarded follows the subscribed plan. Whether the plan is paid for is asked at each request of a guarded membership. Who
+-- joins while the plan changes waits for the change, or is seen by it.
+create or replace function private.tg_memberships__mark_guarded() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  select p.gates && array['security_policies', 'ip_allow_list'] into new.is_guarded
+  from public.subscriptions s join public.plans p on p.id = s.plan_id
+  where s.organization_id = new.organization_id
+  for share of s;
+  new.is_guarded := coalesce(new.is_guarded, false);
+  return new;
+end
+$$;
+comment on function private.tg_memberships__mark_guarded is 'Trigger: a new membership is held to rules where the plan includes some.';
+create or replace trigger _100_guard before insert on public.memberships
+  for each row execute function private.tg_memberships__mark_guarded();
+
+create or replace function private.tg_subscriptions__guard() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_guarded constant boolean := (select p.gates && array['security_policies', 'ip_allow_list'] from public.plans p where p.id = new.plan_id);
+begin
+  update public.memberships m set is_guarded = v_guarded where m.organization_id = new.organization_id and m.is_guarded <> v_guarded;
+  return null;
+end
+$$;
+comment on function private.tg_subscriptions__guard is 'Trigger: another plan holds memberships to rules, or frees them.';
+create or replace trigger _500_guard after insert or update of plan_id on public.subscriptions
+  for each row execute function private.tg_subscriptions__guard();
+
+create or replace function private.tg_plans__guard() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.memberships m set is_guarded = new.gates && array['security_policies', 'ip_allow_list']
+  from public.subscriptions s where s.organization_id = m.organization_id and s.plan_id = new.id;
+  return null;
+end
+$$;
+comment on function private.tg_plans__guard is 'Trigger: a plan that includes rules, or no longer does.';
+create or replace trigger _500_guard after update of gates on public.plans
+  for each row when (old.gates is distinct from new.gates) execute function private.tg_plans__guard();
+
+-- A sign-in beyond the number that the policy allows ends the session that was idle longest. Sign-ins of one person wait for each other.
+create or replace function private.tg_sessions__limit() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_id uuid;
+begin
+  select p.max_sessions, m.organization_id, u.default_organization_id into v
+  from public.users u
+  join public.memberships m on m.user_id = u.id and m.organization_id = coalesce(new.organization_id, u.default_organization_id) and m.is_guarded
+  join public.security_policies p on p.organization_id = m.organization_id and p.max_sessions > 0
+  where u.id = new.user_id and private.has_gate(m.organization_id, 'security_policies');
+  if not found then
+    return null;
+  end if;
+  perform from public.users u where u.id = new.user_id for no key update;
+  for v_id in
+    select s.id from private.sessions s
+    where s.user_id = new.user_id and s.id <> new.id and s.revoked_at is null and least(s.expires_at, s.idle_expires_at) > now()
+      and coalesce(s.organization_id, v.default_organization_id) = v.organization_id
+    order by s.last_active_at desc, s.created_at desc, s.id
+    offset v.max_sessions - 1
+  loop
+    perform private.end_by_policy(v_id, now());
+  end loop;
+  return null;
+end
+$$;
+comment on function private.tg_sessions__limit is 'Trigger: a session beyond the policy''s number ends the least recently active one.';
+create or replace trigger _500_limit after insert on private.sessions
+  for each row when (new.revoked_at is null) execute function private.tg_sessions__limit();
+
+-- What a password was, for policies against taking one again; and a device that was remembered beside the old password proves nothing beside the new.
+create or replace function private.tg_credentials__keep_former() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.password_history (user_id, password_hash) values (old.user_id, old.password_hash);
+  delete from private.password_history h where h.user_id = old.user_id and h.id <= (
+    select x.id from private.password_history x where x.user_id = old.user_id order by x.id desc offset 24 limit 1);
+  delete from private.remembered_devices d where d.user_id = old.user_id;
+  return null;
+end
+$$;
+comment on function private.tg_credentials__keep_former is 'Trigger: keeps the hash of a password that was changed, and forgets devices.';
+create or replace trigger _500_keep_former after update of changed_at on private.credentials
+  for each row when (new.changed_at > old.changed_at) execute function private.tg_credentials__keep_former();
+
+-- Members read the policies, and who manages the team the entries of the allow-list. All writing goes through functions, which judge what a row alone
+-- cannot tell: who would be locked out.
+grant execute on function private.assert_security_policies_row, private.assert_ip_allow_list_entries_row
+  to authenticated, service_role, kijko_server, kijko_worker;
+grant select (organization_id, min_length, require_uppercase, require_lowercase, require_number, require_symbol, expiry_days, prevent_reuse,
+  session_minutes, idle_minutes, max_sessions, remember_days, require_second_factor, sso_enforced, allow_password, allow_magic_link, updated_at)
+  on public.security_policies to authenticated;
+create policy select_member on public.security_policies for select to authenticated using (organization_id = (select private.org_id()));
+grant select on public.ip_allow_list_entries to authenticated;
+create policy select_admin on public.ip_allow_list_entries for select to authenticated
+  using (organization_id = (select private.org_id()) and (select private.has_permission('canManageTeam')));
+
+-- What the platform says about itself is for everybody who is signed in; its staff write it.
+grant select on public.compliance_frameworks, public.compliance_documents to authenticated;
+create policy select_everybody on public.compliance_frameworks for select to authenticated using (true);
+create policy select_everybody on public.compliance_documents for select to authenticated using (true);
 
 -- What a signed-in caller asks about themselves.
 
@@ -4421,6 +7253,208 @@ language sql stable
 return private.my_organizations_json();
 comment on function api.list_organizations is 'GET /auth/organizations: where the caller is a member, the current one first, then by name.';
 grant execute on function api.list_organizations to authenticated;
+
+-- A person's own sessions, over all their organizations (contract 40, 6.2).
+
+create or replace function private.my_sessions_json() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('id', s.id, 'deviceInfo', private.device_json(s.device) - 'userAgent',
+      'ipAddress', coalesce(s.client_ip, ''), 'location', private.location_json(), 'lastActive', private.iso(s.last_active_at),
+      'createdAt', private.iso(s.created_at), 'isCurrent', s.is_current) order by s.is_current desc, s.last_active_at desc, s.id), '[]')
+    from (
+      select *, x.id is not distinct from private.session_id() as is_current from private.sessions x
+      where x.user_id = private.user_id() and x.revoked_at is null and x.expires_at > now() and x.idle_expires_at > now()
+      -- Programs may sign in every minute; this many say enough.
+      order by x.id is not distinct from private.session_id() desc, x.last_active_at desc, x.id limit 1000
+    ) s
+  );
+end
+$$;
+comment on function private.my_sessions_json is 'UserSession[] of the caller. Judges: private.user_id() only.';
+grant execute on function private.my_sessions_json to authenticated;
+
+create or replace function private.session_of_claims() returns uuid
+language sql stable parallel safe
+return coalesce(private.session_id(), private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id')));
+comment on function private.session_of_claims is 'The caller''s own session, also where nobody entered.';
+
+-- One, or all but the current one (null).
+create or replace function private.terminate_sessions(p_id uuid) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  s private.sessions;
+  v_count integer := 0;
+begin
+  if private.user_id() is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  end if;
+  for s in
+    select * from private.sessions x
+    where x.user_id = private.user_id() and (x.id = p_id or p_id is null) and x.id is distinct from private.session_of_claims()
+      and x.revoked_at is null and x.expires_at > now() and x.idle_expires_at > now()
+    order by x.id for update
+  loop
+    if private.revoke_session(s.id, 'terminated') then
+      v_count := v_count + 1;
+      perform private.audit('security.session_terminated', 'A session was ended by its user from another one.',
+        jsonb_build_object('reason', 'terminated', 'terminatedSessionId', s.id, 'browser', private.device_json(s.device) -> 'browser',
+          'os', private.device_json(s.device) -> 'os'), null, coalesce(s.organization_id, private.org_id()));
+    end if;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function private.terminate_sessions is
+  'Ends sessions of the caller, never the one that asks; gives how many. Judges: private.user_id() only. Errors: 401 UNAUTHENTICATED.';
+grant execute on function private.session_of_claims, private.terminate_sessions to authenticated;
+
+create or replace function api.list_sessions(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.my_sessions_json();
+end
+$$;
+comment on function api.list_sessions is 'GET /security/sessions: where the caller is signed in, this one first. Errors: none.';
+grant execute on function api.list_sessions to authenticated;
+
+create or replace function api.terminate_session(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_id constant uuid := private.as_uuid(p ->> 'sessionId');
+begin
+  if v_id = private.session_of_claims() then
+    perform private.refuse(409, 'CANNOT_TERMINATE_CURRENT', 'This is the session that you are using. Sign out instead.');
+  end if;
+  if v_id is null or private.terminate_sessions(v_id) = 0 then
+    perform private.refuse(404, 'NOT_FOUND', format('Session with ID %s not found', p ->> 'sessionId'));
+  end if;
+  return null;
+end
+$$;
+comment on function api.terminate_session is 'DELETE /security/sessions/{sessionId}: ends one of the caller''s other sessions. Errors: 404 NOT_FOUND, 409 CANNOT_TERMINATE_CURRENT.';
+grant execute on function api.terminate_session to authenticated;
+
+create or replace function api.terminate_other_sessions(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return jsonb_build_object('terminated', private.terminate_sessions(null));
+end
+$$;
+comment on function api.terminate_other_sessions is 'DELETE /security/sessions/others: ends all of the caller''s sessions but this one. Errors: none.';
+grant execute on function api.terminate_other_sessions to authenticated;
+
+-- A person's own sign-ins (contract 40, 6.4), on every plan.
+
+create or replace function private.login_entry_json(h private.login_history) returns jsonb
+language sql stable
+return jsonb_strip_nulls(jsonb_build_object('id', h.id, 'userId', h.user_id, 'status', h.status, 'ipAddress', coalesce(h.client_ip, ''),
+  'location', private.location_json(), 'deviceInfo', private.device_json(h.device),
+  -- Signing up is signing in with the password that was just chosen.
+  'authMethod', case h.method when 'signup' then 'password' else h.method end,
+  'failureReason', h.reason, 'createdAt', private.iso(h.created_at)));
+comment on function private.login_entry_json is 'LoginHistoryEntry.';
+
+create or replace function private.my_login_history(p_status text, p_from timestamptz, p_until timestamptz, p_limit integer, p_offset bigint) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_counts jsonb;
+  v_total bigint;
+begin
+  select jsonb_build_object('success', count(*) filter (where h.status = 'success'), 'failed', count(*) filter (where h.status = 'failed'),
+    'blocked', count(*) filter (where h.status = 'blocked')), count(*) filter (where h.status = coalesce(p_status, h.status))
+  into v_counts, v_total
+  from private.login_history h
+  where h.user_id = private.user_id() and h.created_at >= p_from and h.created_at < p_until;
+  return jsonb_build_object('entries', (
+      select coalesce(jsonb_agg(private.login_entry_json(e) order by e.created_at desc, e.id desc), '[]')
+      from (
+        select h.* from private.login_history h
+        where h.user_id = private.user_id() and h.created_at >= p_from and h.created_at < p_until and (p_status is null or h.status = p_status)
+        order by h.created_at desc, h.id desc limit p_limit offset p_offset
+      ) x, lateral (select x.*) e),
+    'hasMore', p_offset + p_limit < v_total, 'total', v_total, 'statusCounts', v_counts);
+end
+$$;
+comment on function private.my_login_history is 'A page of the caller''s sign-ins with its numbers. Judges: private.user_id() only.';
+grant execute on function private.my_login_history to authenticated;
+
+create or replace function api.list_login_history(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_from constant timestamptz := private.as_instant(p ->> 'dateFrom');
+  v_to constant timestamptz := private.as_instant(p ->> 'dateTo');
+  v_at record := private.page(p, 20);
+begin
+  if p ->> 'status' not in ('success', 'failed', 'blocked') then
+    perform private.refuse_field('status', 'Status must be one of success, failed, blocked.');
+  elsif p ->> 'dateFrom' is not null and v_from is null then
+    perform private.refuse_field('dateFrom', 'This is no ISO-8601 date or time.');
+  elsif p ->> 'dateTo' is not null and v_to is null then
+    perform private.refuse_field('dateTo', 'This is no ISO-8601 date or time.');
+  end if;
+  return private.my_login_history(p ->> 'status', coalesce(private.shown(v_from), '-infinity'),
+    -- A day without a time is meant whole.
+    coalesce(case when char_length(p ->> 'dateTo') = 10 then v_to + interval '1 day' else private.shown(v_to) + interval '1 millisecond' end, 'infinity'),
+    v_at.size, v_at.skipped);
+end
+$$;
+comment on function api.list_login_history is 'GET /security/login-history: the caller''s sign-ins, newest first. Errors: 400 VALIDATION_ERROR.';
+grant execute on function api.list_login_history to authenticated;
+
+-- A page of the file, newest first. p: after {at, id} of the last page.
+create or replace function private.login_history_csv(p_after jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c_page constant integer := 2000;
+  v_zone constant text := (select u.timezone from public.users u where u.id = private.user_id());
+  v_at constant timestamptz := coalesce(private.as_instant(p_after ->> 'at'), 'infinity');
+  v_id constant uuid := coalesce(private.as_uuid(p_after ->> 'id'), 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+  v_text text;
+  v_rows integer;
+  v_after jsonb;
+begin
+  with line as (
+    select h.created_at, h.id, private.csv_line(private.moment_text(h.created_at, v_zone, false), h.status, h.client_ip,
+      (private.location_json() ->> 'city') || ', ' || (private.location_json() ->> 'country'),
+      (private.device_json(h.device) ->> 'browser') || ' on ' || (private.device_json(h.device) ->> 'os'),
+      case h.method when 'signup' then 'password' else h.method end, h.reason) as text
+    from private.login_history h
+    where h.user_id = private.user_id() and (h.created_at, h.id) < (v_at, v_id)
+    order by h.created_at desc, h.id desc limit c_page
+  )
+  select string_agg(l.text, '' order by l.created_at desc, l.id desc), count(*),
+    (array_agg(jsonb_build_object('at', l.created_at, 'id', l.id) order by l.created_at, l.id))[1]
+  into v_text, v_rows, v_after
+  from line l;
+  return jsonb_strip_nulls(jsonb_build_object(
+    'content', case when p_after is null then E'Date,Status,IP Address,Location,Device,Method,Failure Reason\n' else '' end || coalesce(v_text, ''),
+    'after', case when v_rows = c_page then v_after end,
+    'fileName', case when p_after is null then format('login-history-%s.csv', private.day_text(now(), v_zone)) end));
+end
+$$;
+comment on function private.login_history_csv is 'Lines of the file, and where the next page begins. Judges: private.user_id() only.';
+grant execute on function private.login_history_csv to authenticated;
+
+create or replace function api.export_login_history(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.login_history_csv(nullif(p -> 'after', 'null'));
+end
+$$;
+comment on function api.export_login_history is
+  'GET /security/login-history/export: the next lines of the file (after: where the last call ended), all entries. Errors: none.';
+grant execute on function api.export_login_history to authenticated;
 
 -- Dead letters: jobs that used up their attempts wait here for somebody of the platform's staff to look at them, and to let them run again
 -- once the cause is gone. What a job is about is in its arguments: ids, never content.
@@ -4541,6 +7575,17 @@ grant execute on function private.trimmed, private.is_plain, private.is_switches
   private.assert_worktree_branches_row, private.assert_project_activity_row
   to anon, authenticated, service_role, kijko_server, kijko_worker;
 
+-- Somebody whose membership in an organization is deactivated is no guest of its projects either: their rows wait for the reactivation.
+create or replace function private.is_deactivated(p_org_id uuid, p_user_id uuid) returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return exists (select from public.memberships s where s.organization_id = p_org_id and s.user_id = p_user_id and s.status <> 'active');
+end
+$$;
+comment on function private.is_deactivated is
+  'Is this person''s membership in the organization deactivated? Judges: callable by definer functions and triggers of ours only.';
+
 -- Owners and admins of an organization see its projects anyway: for them only memberships elsewhere count. Two ranges of the index
 -- instead of one "is not": somebody with 100,000 projects at home passes none of them.
 create or replace function private.member_project_ids() returns uuid[]
@@ -4549,16 +7594,18 @@ as $$
 declare
   v_user uuid := private.user_id();
   v_org uuid := coalesce(private.org_id(), '00000000-0000-0000-0000-000000000000');
+  v_closed uuid[] := array(select s.organization_id from public.memberships s where s.user_id = v_user and s.status <> 'active');
 begin
   if private.is_org_admin() then
     return array(
       select m.project_id from public.project_members m
-      where m.user_id = v_user and m.accepted_at is not null and m.organization_id < v_org
+      where m.user_id = v_user and m.accepted_at is not null and m.organization_id < v_org and m.organization_id <> all (v_closed)
       union all
       select m.project_id from public.project_members m
-      where m.user_id = v_user and m.accepted_at is not null and m.organization_id > v_org);
+      where m.user_id = v_user and m.accepted_at is not null and m.organization_id > v_org and m.organization_id <> all (v_closed));
   end if;
-  return array(select m.project_id from public.project_members m where m.user_id = v_user and m.accepted_at is not null);
+  return array(select m.project_id from public.project_members m
+    where m.user_id = v_user and m.accepted_at is not null and m.organization_id <> all (v_closed));
 end
 $$;
 comment on function private.member_project_ids is
@@ -4582,7 +7629,7 @@ begin
       where m.user_id = v_user and m.accepted_at is not null and m.organization_id > v_org
     ) m
     where not exists (select from public.memberships s
-      where s.organization_id = m.organization_id and s.user_id = v_user and s.status = 'active'));
+      where s.organization_id = m.organization_id and s.user_id = v_user));
 end
 $$;
 comment on function private.guest_project_ids is 'Projects where the caller is a guest: member of the project, not of its organization. Judges: only the caller''s own rows.';
@@ -4610,6 +7657,7 @@ begin
     select coalesce(array_agg(m.project_id), array[]::uuid[])
     from public.project_members m
     where m.user_id = private.user_id() and m.accepted_at is not null and m.role in ('admin', 'manager', 'auditor')
+      and not private.is_deactivated(m.organization_id, m.user_id)
   );
 end
 $$;
@@ -4640,7 +7688,7 @@ begin
   left join public.project_members m on m.project_id = p.id and m.user_id = v_user and m.accepted_at is not null
   where p.id = p_project_id;
   return case
-    when v.role is null and v.organization_id is distinct from private.org_id() then null
+    when v.organization_id is distinct from private.org_id() and (v.role is null or private.is_deactivated(v.organization_id, v_user)) then null
     when v.user_id = v_user then 'owner'
     when v.organization_id = private.org_id() and private.is_org_admin() then 'admin'
     when v.role is not null then v.role
@@ -4791,7 +7839,8 @@ begin
   left join public.users u on u.id = a.user_id
   -- The policy of public.projects, in other words.
   where (p.organization_id = v_org and (p.privacy = 'shared' or p.user_id = v_user or v_admin))
-    or exists (select from public.project_members m where m.project_id = p.id and m.user_id = v_user and m.accepted_at is not null);
+    or exists (select from public.project_members m where m.project_id = p.id and m.user_id = v_user and m.accepted_at is not null)
+      and not private.is_deactivated(p.organization_id, v_user);
   return v_result;
 end
 $$;
@@ -4812,7 +7861,8 @@ begin
   select * into p from public.projects q where q.id = p_id;
   if not found or not coalesce(p.organization_id = private.org_id()
       and (p.privacy = 'shared' or p.user_id = v_user or private.is_org_admin()), false)
-    and not exists (select from public.project_members m where m.project_id = p_id and m.user_id = v_user and m.accepted_at is not null) then
+    and (not exists (select from public.project_members m where m.project_id = p_id and m.user_id = v_user and m.accepted_at is not null)
+      or private.is_deactivated(p.organization_id, v_user)) then
     return null;
   end if;
   select u.* into v_last
@@ -4884,7 +7934,7 @@ begin
 end
 $$;
 comment on function private.declare_installation is
-  'Keys: api_url (origin of webhook addresses), embedding (true where vectors can be made), git_hosts ({host: provider}), mail, providers ({name: true} of model providers). Judges: callable by the server and the worker only.';
+  'Keys: api_url (origin of webhook addresses), data_residency ({region, country, provider, certifications}), embedding (true where vectors can be made), encryption (true where secrets can be kept), git_hosts ({host: provider}), mail, providers ({name: true} of model providers). Judges: callable by the server and the worker only.';
 grant execute on function private.declare_installation to kijko_server, kijko_worker;
 
 create or replace function private.has_embedding() returns boolean
@@ -6454,6 +9504,7 @@ begin
     select k from unnest(p_keys) k
     where not exists (select from public.project_files f where f.storage_key = k)
       and not exists (select from public.staged_files s where s.storage_key = k)
+      and not exists (select from private.audit_files a where a.storage_key = k)
   );
 end
 $$;
@@ -6868,9 +9919,10 @@ begin
     insert into public.worktree_branches (organization_id, project_id, worktree_id, name, is_default, is_current)
     values (new.organization_id, new.id, v_worktree, 'main', true, true)
   )
-  insert into public.project_members (organization_id, project_id, user_id, email, name, avatar_url, role, notification_level, accepted_at)
+  insert into public.project_members (organization_id, project_id, user_id, email, name, avatar_url, role, notification_level, invited_at,
+    accepted_at, created_at)
   select new.organization_id, new.id, u.id, u.email, nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url,
-    'admin', 'daily', now()
+    'admin', 'daily', now(), now(), now()
   from public.users u where u.id = new.user_id;
   return null;
 end
@@ -7092,6 +10144,14 @@ create or replace function private.tg_project_settings__tell() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
+  -- Without the webhook's address, which may hold a secret: that it changed is told by its field alone.
+  perform private.audit('context.updated', format('Changed settings of project "%s".', p.name),
+    jsonb_build_object('contextId', p.id, 'contextName', p.name, 'contextType', p.type),
+    nullif(coalesce(private.audit_changes(to_jsonb(old), to_jsonb(new), array['metadata_options', 'output_format', 'embedding_model',
+        'pattern_filters', 'processing_options', 'file_filters', 'default_notification_level', 'persona', 'custom_settings']), '[]')
+      || case when old.webhook_url is not distinct from new.webhook_url then '[]'
+        else '[{"field": "webhookUrl", "oldValue": null, "newValue": null}]'::jsonb end, '[]'), new.organization_id)
+  from public.projects p where p.id = new.project_id;
   perform private.touch_parent(new.project_id);
   perform private.record_activity(new.project_id, 'config', 'updated project settings');
   perform private.emit_change('project', new.project_id, 'updated', new.organization_id, new.project_id, array['settings']);
@@ -7234,17 +10294,60 @@ returns void
 language plpgsql stable
 as $$
 begin
-  perform private.refuse_role(p_actor_role, p_minimum);
-  if p_member.user_id = private.user_id() then
+  if p_actor_role is null then
+    perform private.refuse_role(null, p_minimum);
+  elsif private.owns_project(p_project_id, p_member.user_id) then
+    perform private.refuse_role(p_actor_role, p_minimum);
+    perform private.refuse(409, 'OWNER_REQUIRED', 'The owner of a project cannot be removed or given another role. Transfer the project first.', 'role');
+  elsif p_member.user_id = private.user_id() then
     perform private.refuse(403, 'CANNOT_MANAGE_SELF', 'You cannot change or remove yourself.');
-  elsif p_actor_role <> 'owner' and private.role_rank(p_actor_role) <= private.role_rank(p_member.role) then
-    perform private.refuse(403, 'FORBIDDEN', 'You can manage members of a lower role than yours only.');
+  end if;
+  perform private.refuse_role(p_actor_role, p_minimum);
+  if p_actor_role <> 'owner' and private.role_rank(p_actor_role) <= private.role_rank(p_member.role) then
+    perform private.refuse(403, 'FORBIDDEN', 'You can manage members of a lower role than yours only.', null,
+      jsonb_build_object('role', p_actor_role));
   end if;
 end
 $$;
 comment on function private.judge_managing is
-  'May the caller, with this role, manage that member? Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 PROJECT_NOT_FOUND.';
-grant execute on function private.judge_managing to authenticated;
+  'May the caller, with this role, manage that member? Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 PROJECT_NOT_FOUND, 409 OWNER_REQUIRED.';
+
+create or replace function private.judge_granting(p_actor_role text, p_role text) returns void
+language plpgsql stable
+as $$
+begin
+  if private.role_rank(p_role) > private.role_rank(p_actor_role) then
+    perform private.refuse(403, 'FORBIDDEN', 'You cannot grant a role above your own.', 'role', jsonb_build_object('role', p_actor_role));
+  end if;
+end
+$$;
+comment on function private.judge_granting is '403 FORBIDDEN where the role is above the caller''s.';
+
+create or replace function private.owns_project(p_project_id uuid, p_user_id uuid) returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return private.project_role(p_project_id) is not null
+    and exists (select from public.projects p where p.id = p_project_id and p.user_id = p_user_id);
+end
+$$;
+comment on function private.owns_project is 'Is this person the owner? Judges: says no of projects that the caller does not see.';
+
+-- Under the address that they were added with, or under the one that they have now.
+create or replace function private.refuse_known_member(p_project_id uuid, p_email text) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  perform private.assert_project_role(p_project_id, 'manager');
+  if exists (select from public.project_members m where m.project_id = p_project_id and m.email = p_email)
+    or exists (select from public.project_members m join public.users u on u.id = m.user_id where m.project_id = p_project_id and u.email = p_email) then
+    perform private.refuse(409, 'MEMBER_EXISTS', 'This person is a member already, or is invited.', 'email');
+  end if;
+end
+$$;
+comment on function private.refuse_known_member is
+  '409 MEMBER_EXISTS for an address in the project. Judges: manager of the project or above.';
+grant execute on function private.judge_managing, private.judge_granting, private.owns_project, private.refuse_known_member to authenticated;
 
 create or replace function private.tg_project_members__request() returns trigger
 language plpgsql volatile
@@ -7257,28 +10360,21 @@ begin
   end if;
   v_role := private.project_role(coalesce(new.project_id, old.project_id));
   if tg_op = 'INSERT' then
-    perform private.refuse_role(v_role, 'manager');
-    if private.role_rank(new.role) > private.role_rank(v_role) then
-      perform private.refuse(403, 'FORBIDDEN', 'You cannot grant a role above your own.', 'role');
+    perform private.refuse_role(v_role, 'manager'), private.judge_granting(v_role, new.role);
+    if private.clean_email(new.email) is null then
+      perform private.refuse_field('email', 'Please enter a valid e-mail address.');
     end if;
+    new.email := private.clean_email(new.email);
     new.invited_by := private.user_id();
+    perform private.refuse_known_member(new.project_id, new.email);
     return new;
   elsif tg_op = 'DELETE' then
-    if exists (select from public.projects p where p.id = old.project_id and p.user_id = old.user_id) then
-      perform private.refuse(409, 'OWNER_REQUIRED', 'The owner cannot be removed.');
-    end if;
     perform private.judge_managing(old.project_id, v_role, old, 'manager');
     return old;
   end if;
 
   if new.role <> old.role then
-    if exists (select from public.projects p where p.id = old.project_id and p.user_id = old.user_id) then
-      perform private.refuse(409, 'OWNER_REQUIRED', 'The owner cannot be given another role.', 'role');
-    end if;
-    perform private.judge_managing(old.project_id, v_role, old, 'admin');
-    if private.role_rank(new.role) > private.role_rank(v_role) then
-      perform private.refuse(403, 'FORBIDDEN', 'You cannot grant a role above your own.', 'role');
-    end if;
+    perform private.judge_managing(old.project_id, v_role, old, 'admin'), private.judge_granting(v_role, new.role);
   elsif old.user_id is distinct from private.user_id() then
     perform private.judge_managing(old.project_id, v_role, old, 'manager');
   end if;
@@ -7330,6 +10426,7 @@ declare
   m public.project_members := coalesce(new, old);
   p public.projects;
   v_name text := coalesce(m.name, m.email);
+  v_action text;
   v_data jsonb;
   v_void text;
 begin
@@ -7363,6 +10460,20 @@ begin
     perform private.record_activity(p.id, 'permission', 'removed ' || v_name, jsonb_build_object('memberId', old.id, 'oldRole', old.role));
   end if;
 
+  v_action := case when tg_op = 'DELETE' then 'removed' when tg_op = 'INSERT' and new.accepted_at is null then 'invited'
+    when tg_op = 'INSERT' then 'added' when old.accepted_at is null and new.accepted_at is not null then 'joined'
+    when new.role <> old.role then 'role_changed' end;
+  if v_action is not null and m.user_id is distinct from p.user_id then
+    perform private.audit('context.shared', case v_action
+        when 'removed' then format('Removed %s from project "%s".', m.email, p.name)
+        when 'joined' then format('%s joined project "%s" as %s.', m.email, p.name, m.role)
+        when 'role_changed' then format('Changed the role of %s in project "%s" to %s.', m.email, p.name, m.role)
+        else format('%s %s to project "%s" as %s.', initcap(v_action), m.email, p.name, m.role) end,
+      jsonb_build_object('contextId', p.id, 'contextName', p.name, 'sharedWith', m.email, 'action', v_action,
+        'permission', case v_action when 'removed' then 'none' else m.role end),
+      case v_action when 'role_changed' then private.audit_changes(to_jsonb(old), to_jsonb(new), array['role']) end, p.organization_id);
+  end if;
+
   v_data := private.project_user_json(m, p.user_id);
   if tg_op = 'DELETE' then
     v_data := jsonb_build_object('id', v_data -> 'id', 'project_id', v_data -> 'project_id', 'user_id', v_data -> 'user_id');
@@ -7376,7 +10487,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_project_members__tell is 'Trigger: counter, activity and events of members.';
+comment on function private.tg_project_members__tell is 'Trigger: counter, activity, audit and events of members.';
 create or replace trigger _800_tell after insert or delete on public.project_members
   for each row execute function private.tg_project_members__tell();
 create or replace trigger _800_tell_change after update on public.project_members for each row
@@ -7399,7 +10510,8 @@ comment on function private.tg_project_members__unstar is 'Trigger: a removed me
 create or replace trigger _500_unstar after delete on public.project_members
   for each row when (old.user_id is not null) execute function private.tg_project_members__unstar();
 
--- Ownership moves only here. The new owner must be an accepted member, and becomes one where the organization gives them the project.
+-- Ownership moves only here. The new owner must be an accepted member, and becomes one where the organization gives them the project. The
+-- project changes hands before the row becomes an admin's, so that the move is told as one, and not as a changed role besides.
 create or replace function private.move_ownership(p_project_id uuid, p_user_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -7407,17 +10519,58 @@ declare
   p public.projects;
 begin
   select * into p from public.projects where id = p_project_id for update;
-  insert into public.project_members as m (organization_id, project_id, user_id, email, name, avatar_url, role, accepted_at)
+  insert into public.project_members (organization_id, project_id, user_id, email, name, avatar_url, role, accepted_at)
   select p.organization_id, p.id, u.id, u.email, nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url, 'admin', now()
   from public.users u where u.id = p_user_id
-  on conflict (project_id, user_id) where user_id is not null do update set role = 'admin', accepted_at = coalesce(m.accepted_at, now());
+  on conflict (project_id, user_id) where user_id is not null do nothing;
   update public.projects set user_id = p_user_id where id = p_project_id;
+  update public.project_members m set role = 'admin' where m.project_id = p_project_id and m.user_id = p_user_id and m.role <> 'admin';
   perform private.record_activity(p_project_id, 'permission', 'transferred ownership to '
     || (select coalesce(m.name, m.email) from public.project_members m where m.project_id = p_project_id and m.user_id = p_user_id));
 end
 $$;
 comment on function private.move_ownership is
   'Makes another person the owner; the former one stays admin. Judges: callable by definer functions that have judged the caller.';
+
+-- Both rows look different from then on, though they may be as they were.
+create or replace function private.tg_projects__tell_owners() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  m public.project_members;
+begin
+  for m in select * from public.project_members x where x.project_id = new.id and x.user_id in (old.user_id, new.user_id) order by x.id loop
+    perform private.emit('project:' || new.id, 'project_user:update', private.project_user_json(m, new.user_id), new.organization_id, new.id,
+      'room', 'project_user', m.id);
+    perform private.emit_change('project_member', m.id, 'updated', new.organization_id, new.id, array['role']);
+  end loop;
+  return null;
+end
+$$;
+comment on function private.tg_projects__tell_owners is 'Trigger: a moved ownership is a change of both members.';
+create or replace trigger _800_tell_owners after update of user_id on public.projects for each row
+  when (old.user_id is distinct from new.user_id) execute function private.tg_projects__tell_owners();
+
+-- Members are shown as their accounts are. An invitation to an address that a member has taken over is moot.
+create or replace function private.tg_users__follow_members() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if new.email <> old.email then
+    delete from public.project_members m using public.project_members own
+    where own.user_id = new.id and m.project_id = own.project_id and m.user_id is null and m.email = new.email;
+  end if;
+  update public.project_members m
+  set email = case when m.email = old.email then new.email else m.email end,
+    name = nullif(left(btrim(new.first_name || ' ' || new.last_name), 100), ''), avatar_url = left(new.avatar_url, 500)
+  where m.user_id = new.id;
+  return null;
+end
+$$;
+comment on function private.tg_users__follow_members is 'Trigger: name, address and picture of a member follow the account.';
+create or replace trigger _500_follow_members after update of email, first_name, last_name, avatar_url on public.users for each row
+  when ((old.email, old.first_name, old.last_name, old.avatar_url) is distinct from (new.email, new.first_name, new.last_name, new.avatar_url))
+  execute function private.tg_users__follow_members();
 
 -- Who leaves an organization leaves its projects; their own ones go to its owner (40-auth, section 5).
 create or replace function private.tg_memberships__leave_projects() returns trigger
@@ -8797,7 +11950,7 @@ begin
     begin
       case v.name
         when 'runs.sweep' then perform private.sweep_runs();
-        when 'core.prune' then perform private.prune_core(), private.prune_identity();
+        when 'core.prune' then perform private.prune_core(), private.prune_identity(), private.prune_keys(), private.prune_security();
         when 'events.prune' then perform private.prune_events();
         when 'uploads.prune' then perform private.prune_staged_files();
         when 'activity.prune' then perform private.prune_activity();
@@ -8811,11 +11964,17 @@ begin
           end if;
         when 'executions.sweep' then perform private.sweep_executions();
         when 'executions.prune' then perform private.prune_executions();
-        when 'notifications.due' then perform private.release_notifications(), private.tell_spread_quotas();
+        when 'notifications.due' then perform private.release_notifications(), private.tell_spread_quotas(), private.reclaim_units();
         when 'notifications.mail' then perform private.queue_notification_mails();
         when 'notifications.prune' then perform private.prune_notifications();
+        when 'audit.count' then perform private.count_audit();
+        when 'audit.export' then perform private.queue_audit_exports();
+        when 'audit.prune' then perform private.prune_audit();
+        when 'audit.prune_files' then perform private.prune_audit_files();
         when 'reflexes.prune' then perform private.prune_reflexes();
         when 'connections.due' then perform private.tend_connections();
+        when 'integrations.sweep' then perform private.sweep_integrations();
+        when 'integrations.prune' then perform private.prune_integrations();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then
@@ -9779,7 +12938,7 @@ begin
   on conflict (organization_id, provider) do update
     set sealed_key = excluded.sealed_key, last_four = excluded.last_four, set_by = excluded.set_by, updated_at = clock_timestamp()
   returning * into v;
-  perform private.audit('security.provider_key_set', format('Set the organization''s key at %s.', initcap(p_provider)),
+  perform private.audit('integration.connected', format('Set the organization''s key at %s.', initcap(p_provider)),
     jsonb_build_object('provider', p_provider, 'lastFour', p_last_four));
   return private.provider_key_json(v);
 end
@@ -9797,7 +12956,7 @@ begin
   if not found then
     perform private.refuse(404, 'NOT_FOUND', 'Your organization has no key at this provider.', 'provider');
   end if;
-  perform private.audit('security.provider_key_deleted', format('Deleted the organization''s key at %s.', initcap(p_provider)),
+  perform private.audit('integration.disconnected', format('Deleted the organization''s key at %s.', initcap(p_provider)),
     jsonb_build_object('provider', p_provider));
 end
 $$;
@@ -9875,7 +13034,7 @@ begin
   end if;
   perform private.assert_provider(p_model, v_org);
   v_answers := private.answering_provider(v.provider, v_org);
-  perform private.consume_quota(v_org, 'api_calls', 1);
+  perform private.consume_call(v_org);
   return jsonb_build_object('answers', v_answers, 'called', v.called, 'organizationId', v_org,
     'hasOwnKey', private.provider_key(v_answers, v_org) is not null)
     || case when private.takes_sampling(v.called) then '{}' else '{"withoutSampling": true}' end::jsonb;
@@ -11950,12 +15109,6 @@ $$;
 comment on function private.consume_call is
   'Counts a run or a test, or refuses with 429 QUOTA_EXCEEDED. Judges: callable by definer functions of ours only.';
 
-create or replace function private.is_key_request() returns boolean
-language sql stable parallel safe
-return coalesce(current_setting('app.api_key_id', true), '') <> '';
-comment on function private.is_key_request is 'Did this request come with an API key instead of a session?';
-grant execute on function private.is_key_request to authenticated;
-
 -- p_on_quota: 'refuse' for callers who wait for an answer; 'record' for scheduled runs and firings, whose refusal becomes a failed row
 -- (contract 20, 6.7). p_stream: somebody listens to the text, so a run that was interrupted after its first text is not repeated.
 create or replace function private.start_execution(
@@ -12580,12 +15733,6 @@ return (
   from string_to_table(regexp_replace(jsonb_pretty(p_value), '([\[{])\n *([\]}])', '\1\2', 'g'), E'\n') with ordinality t (l, n));
 comment on function private.indented is 'The value as JSON text indented by two spaces, p_depth steps deep.';
 
--- A cell of CSV: a spreadsheet must not take it for a formula.
-create or replace function private.csv_cell(p_text text) returns text
-language sql immutable parallel safe
-return '"' || replace(case when p_text ~ '^([=+@\t\r]|-.)' then '''' || p_text else coalesce(p_text, '') end, '"', '""') || '"';
-comment on function private.csv_cell is 'A quoted cell; one that a spreadsheet would take for a formula begins with an apostrophe.';
-
 create or replace function private.execution_csv(e public.skill_executions, p_skill_name text) returns text
 language sql stable parallel safe
 return concat_ws(',', private.csv_cell(e.id::text), private.csv_cell(e.skill_id::text), private.csv_cell(p_skill_name),
@@ -12593,7 +15740,7 @@ return concat_ws(',', private.csv_cell(e.id::text), private.csv_cell(e.skill_id:
   private.csv_cell(nullif(e.duration_ms, 0)::text), private.csv_cell(nullif(e.cost_cents, 0)::text),
   private.csv_cell(private.iso(e.executed_at)), private.csv_cell(private.iso(e.completed_at)));
 comment on function private.execution_csv is 'A line of the CSV export.';
-grant execute on function private.indented, private.csv_cell, private.execution_csv to authenticated;
+grant execute on function private.indented, private.execution_csv to authenticated;
 
 -- At most 10,000 rows and 50 MiB of text: what is older than that is left out.
 create or replace function api.export_executions(p jsonb) returns jsonb
@@ -13075,6 +16222,1061 @@ create or replace trigger _900_emit after insert or update of status on public.s
 grant select on public.skill_executions to authenticated;
 create policy select_own on public.skill_executions for select to authenticated using (user_id = (select private.user_id()));
 
+-- How many entries there are, exactly, without reading them all. Where an organization has some thousands of entries, those that nothing older
+-- can join any more are cut into blocks of c_size, and the numbers of a block are kept (private.audit_counts). Who writes an entry
+-- touches none of it, so writers of one organization do not wait for each other. What is not in a block yet, and what of a block lies outside a
+-- range, is counted itself: at most some thousands.
+
+create or replace function private.audit_block_size() returns integer
+language sql immutable parallel safe
+return 2000;
+comment on function private.audit_block_size is 'How many entries a block has.';
+
+-- An entry's moment is that of its insert, and its transaction had an id before that. So once all transactions older than an id are over that was
+-- drawn after a moment, nothing of before that moment can appear any more. A minute is left for clocks that are set back a little.
+create or replace function private.settle_audit() returns timestamptz
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  m private.audit_mark;
+  v_at timestamptz;
+begin
+  select * into m from private.audit_mark for update;
+  if m.marked_xid is not null and pg_snapshot_xmin(pg_current_snapshot()) < m.marked_xid then
+    return m.settled_at;
+  end if;
+  v_at := clock_timestamp();
+  update private.audit_mark
+  set settled_at = case when m.marked_xid is null then m.settled_at else m.marked_at - interval '1 minute' end, marked_at = v_at,
+    -- After the moment was read.
+    marked_xid = pg_current_xact_id();
+  return (select settled_at from private.audit_mark);
+end
+$$;
+comment on function private.settle_audit is 'The moment before which the audit trail is complete, or null. Judges: callable by functions of ours only.';
+
+create or replace function private.cut_audit_block(p_org_id uuid, p_before timestamptz) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_all constant uuid := '00000000-0000-0000-0000-000000000000';
+  v_last private.audit_blocks;
+  b private.audit_blocks;
+begin
+  select * into v_last from private.audit_blocks o where o.organization_id = p_org_id order by o.block desc limit 1;
+  with entry as (
+    select a.created_at, a.id from public.audit_log a
+    where a.organization_id = p_org_id and (v_last is null or (a.created_at, a.id) > (v_last.last_at, v_last.last_id)) and a.created_at < p_before
+    order by a.created_at, a.id limit private.audit_block_size()
+  )
+  select p_org_id, coalesce(v_last.block, 0) + 1, (select created_at from entry order by created_at, id limit 1),
+    (select id from entry order by created_at, id limit 1), (select created_at from entry order by created_at desc, id desc limit 1),
+    (select id from entry order by created_at desc, id desc limit 1), count(*)
+  into b from entry;
+  if b.entries < private.audit_block_size() then
+    return false;
+  end if;
+  insert into private.audit_blocks values (b.*);
+  with counted as (
+    select coalesce(t.user_id, c_all) as user_id, coalesce(t.event_type, t.event_category, '') as kind, count(*) as entries
+    from public.audit_log t
+    where t.organization_id = p_org_id and t.created_at between b.first_at and b.last_at
+      and (t.created_at, t.id) between (b.first_at, b.first_id) and (b.last_at, b.last_id)
+    group by grouping sets ((), (t.event_category), (t.event_type), (t.user_id), (t.user_id, t.event_category), (t.user_id, t.event_type))
+    -- The system has no numbers of its own: no filter asks for it.
+    having grouping(t.user_id) = 1 or t.user_id is not null
+  )
+  insert into private.audit_counts (organization_id, user_id, kind, block, entries, upto)
+  select p_org_id, c.user_id, c.kind, b.block, c.entries, c.entries + coalesce((
+    select o.upto from private.audit_counts o where o.organization_id = p_org_id and o.user_id = c.user_id and o.kind = c.kind
+    order by o.block desc limit 1), 0)
+  from counted c;
+  return true;
+end
+$$;
+comment on function private.cut_audit_block is
+  'Makes the next block of an organization, if there are entries enough before the moment. Judges: callable by functions of ours only.';
+
+-- At most p_blocks at a time, so that a call is short; an organization with more to do stays noted.
+create or replace function private.count_audit(p_blocks integer default 100) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_before timestamptz := private.settle_audit();
+  v_done integer := 0;
+  v_org uuid;
+begin
+  if v_before is null or not pg_try_advisory_xact_lock(hashtextextended('audit blocks', 0)) then
+    return 0;
+  end if;
+  for v_org in select distinct g.organization_id from private.audit_growth g loop
+    while v_done < p_blocks and private.cut_audit_block(v_org, v_before) loop
+      v_done := v_done + 1;
+    end loop;
+    exit when v_done >= p_blocks;
+    delete from private.audit_growth g where g.organization_id = v_org;
+  end loop;
+  return v_done;
+end
+$$;
+comment on function private.count_audit is 'Cuts new blocks; gives how many. Judges: callable by schedules only.';
+
+-- Whatever is done to entries that are counted undoes their counts; the next round counts them again.
+create or replace function private.tg_audit_log__uncount() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if tg_op = 'DELETE' then
+    -- Retention takes the oldest; their blocks, and the one that it ends in, are blocks no more.
+    delete from private.audit_blocks b
+    using (select o.organization_id, max(o.created_at) as upto from old_entries o group by 1) d
+    where b.organization_id = d.organization_id and b.first_at <= d.upto;
+  elsif tg_op = 'UPDATE' then
+    delete from private.audit_blocks b using (select distinct o.organization_id from old_entries o) d where b.organization_id = d.organization_id;
+    insert into private.audit_growth (organization_id) select distinct o.organization_id from old_entries o
+    where exists (select from public.organizations g where g.id = o.organization_id);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_audit_log__uncount is 'Trigger: counts of entries that were changed or deleted are forgotten.';
+create or replace trigger _800_uncount after delete on public.audit_log referencing old table as old_entries
+  for each statement execute function private.tg_audit_log__uncount();
+create or replace trigger _800_uncount_change after update on public.audit_log referencing old table as old_entries
+  for each statement execute function private.tg_audit_log__uncount();
+
+create or replace function private.tg_audit_log__uncount_late() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from private.audit_blocks b where b.organization_id = new.organization_id and b.last_at >= new.created_at;
+  return null;
+end
+$$;
+comment on function private.tg_audit_log__uncount_late is 'Trigger: an entry that is given an older moment than now (by an import, or a clock) joins no block that is counted.';
+create or replace trigger _800_uncount_late after insert on public.audit_log
+  for each row when (new.created_at < clock_timestamp() - interval '30 seconds') execute function private.tg_audit_log__uncount_late();
+
+-- What an erased person did stays, and is told from what the system did.
+create or replace function private.tg_audit_log__erase() returns trigger
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  new.is_erased := true;
+  return new;
+end
+$$;
+comment on function private.tg_audit_log__erase is 'Trigger: an entry whose actor is taken away was a person''s.';
+create or replace trigger _100_erase before update on public.audit_log
+  for each row when (old.user_id is not null and new.user_id is null) execute function private.tg_audit_log__erase();
+
+-- Entries of a stretch, its ends included. Null: of all people, of all kinds.
+create or replace function private.count_audit_between(
+  p_org_id uuid, p_user_id uuid, p_kinds text[], p_from timestamptz, p_from_id uuid, p_to timestamptz, p_to_id uuid
+) returns bigint
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  -- Each range is said twice: by moments alone the planner can tell how few entries it has.
+  if p_user_id is null then
+    return (
+      select count(*) from public.audit_log a
+      where a.organization_id = p_org_id and a.created_at between p_from and p_to
+        and (a.created_at, a.id) >= (p_from, p_from_id) and (a.created_at, a.id) <= (p_to, p_to_id)
+        and (p_kinds is null or a.event_type = any (p_kinds) or a.event_category = any (p_kinds))
+    );
+  end if;
+  -- The kinds beside the condition: in it, the planner would intersect whole indexes, of all that the person ever did.
+  return (
+    select count(*) filter (where p_kinds is null or a.event_type = any (p_kinds) or a.event_category = any (p_kinds)) from public.audit_log a
+    where a.organization_id = p_org_id and a.created_at between p_from and p_to
+      and (a.created_at, a.id) >= (p_from, p_from_id) and (a.created_at, a.id) <= (p_to, p_to_id)
+      and a.user_id = p_user_id
+  );
+end
+$$;
+comment on function private.count_audit_between is 'Counts entries one by one. Judges: callable by functions of ours only.';
+
+-- How many entries of a range [p_since, p_until) fit, and between which two to look for the page: skip those of its beginning.
+create or replace function private.place_audit_page(
+  p_org_id uuid, p_user_id uuid, p_kinds text[], p_since timestamptz, p_until timestamptz, p_offset bigint, p_limit integer,
+  out total bigint, out newest_at timestamptz, out newest_id uuid, out oldest_at timestamptz, out oldest_id uuid, out skip bigint
+)
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c_least constant uuid := '00000000-0000-0000-0000-000000000000';
+  c_greatest constant uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+  -- Beside the blocks, newest first.
+  c_newer constant integer := 2147483647;
+  c_older constant integer := 0;
+  v_first private.audit_blocks;
+  v_last private.audit_blocks;
+  v_newer bigint;
+  v_older bigint := 0;
+  v_from integer;
+  v_to integer;
+begin
+  newest_at := p_until - interval '1 microsecond';
+  newest_id := c_greatest;
+  oldest_at := p_since;
+  oldest_id := c_least;
+  select * into v_first from private.audit_blocks b where b.organization_id = p_org_id and b.first_at >= p_since order by b.first_at, b.block limit 1;
+  select * into v_last from private.audit_blocks b where b.organization_id = p_org_id and b.last_at < p_until order by b.last_at desc, b.block desc limit 1;
+  if v_first is null or v_last is null or v_first.block > v_last.block then
+    total := private.count_audit_between(p_org_id, p_user_id, p_kinds, oldest_at, oldest_id, newest_at, newest_id);
+    skip := p_offset;
+    return;
+  end if;
+  -- The ends of blocks are in the blocks: one more than what lies beside them.
+  v_newer := private.count_audit_between(p_org_id, p_user_id, p_kinds, v_last.last_at, v_last.last_id, newest_at, newest_id)
+    - private.count_audit_between(p_org_id, p_user_id, p_kinds, v_last.last_at, v_last.last_id, v_last.last_at, v_last.last_id);
+  v_older := private.count_audit_between(p_org_id, p_user_id, p_kinds, oldest_at, oldest_id, v_first.first_at, v_first.first_id)
+    - private.count_audit_between(p_org_id, p_user_id, p_kinds, v_first.first_at, v_first.first_id, v_first.first_at, v_first.first_id);
+  select v_newer + v_older + coalesce(sum(n.upto - o.upto + o.entries), 0) into total
+  from unnest(coalesce(p_kinds, '{""}')) k,
+    lateral (select c.block, c.upto from private.audit_counts c
+      where c.organization_id = p_org_id and c.user_id = coalesce(p_user_id, c_least) and c.kind = k and c.block <= v_last.block order by c.block desc limit 1) n,
+    lateral (select c.block, c.upto, c.entries from private.audit_counts c
+      where c.organization_id = p_org_id and c.user_id = coalesce(p_user_id, c_least) and c.kind = k and c.block >= v_first.block order by c.block limit 1) o
+  where o.block <= n.block;
+  with stretch as (
+    select c_newer as block, v_newer as entries
+    union all
+    select c.block, sum(c.entries)::bigint
+    from unnest(coalesce(p_kinds, '{""}')) k,
+      -- A row stands for an entry at least, so no more rows are needed than entries.
+      lateral (select b.block, b.entries from private.audit_counts b
+        where b.organization_id = p_org_id and b.user_id = coalesce(p_user_id, c_least) and b.kind = k and b.block between v_first.block and v_last.block
+        order by b.block desc limit p_offset + p_limit) c
+    group by c.block
+    union all
+    select c_older, v_older
+  ), passed as (
+    select s.block, s.entries, sum(s.entries) over (order by s.block desc) as upto from stretch s
+  )
+  select max(p.block) filter (where p.upto > p_offset), max(p.block) filter (where p.upto >= p_offset + p_limit),
+    p_offset - coalesce(max(p.upto) filter (where p.upto <= p_offset), 0)
+  into v_from, v_to, skip
+  from passed p;
+  if v_from between 1 and c_newer - 1 then
+    select b.last_at, b.last_id into newest_at, newest_id from private.audit_blocks b where b.organization_id = p_org_id and b.block = v_from;
+  elsif v_from = c_older then
+    -- Below the blocks: from the first entry of the oldest one on, which is to be passed if it fits.
+    newest_at := v_first.first_at;
+    newest_id := v_first.first_id;
+    skip := skip + private.count_audit_between(p_org_id, p_user_id, p_kinds, newest_at, newest_id, newest_at, newest_id);
+  end if;
+  if v_to = c_newer then
+    oldest_at := v_last.last_at;
+    oldest_id := v_last.last_id;
+  elsif v_to > c_older then
+    select b.first_at, b.first_id into oldest_at, oldest_id from private.audit_blocks b where b.organization_id = p_org_id and b.block = v_to;
+  end if;
+end
+$$;
+comment on function private.place_audit_page is
+  'The number of entries that fit, and a stretch that holds the page of them after skip. Judges: callable by functions of ours only.';
+
+-- Seven days after an entry has become invisible it goes. The oldest first, some thousands a statement.
+create or replace function private.prune_audit(p_at timestamptz default now()) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_count bigint := 0;
+  v_rows bigint;
+begin
+  for v in
+    select s.organization_id, p_at - make_interval(days => p.audit_retention_days + 7) as horizon
+    from public.subscriptions s join public.plans p on p.id = private.effective_plan(s.organization_id)
+  loop
+    loop
+      delete from public.audit_log a using (
+        select o.id from public.audit_log o where o.organization_id = v.organization_id and o.created_at < v.horizon
+        order by o.created_at, o.id limit 5000) d
+      where a.id = d.id;
+      get diagnostics v_rows = row_count;
+      v_count := v_count + v_rows;
+      exit when v_rows < 5000;
+    end loop;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function private.prune_audit is 'Deletes entries 7 days after the plan stopped showing them. Judges: callable by schedules only.';
+
+-- AuditLogFilters (contract 40, 7.2), from a query or from a body, and what is saved of them.
+
+create or replace function private.audit_categories() returns text[]
+language sql immutable parallel safe
+return array['user', 'context', 'team', 'security', 'integration', 'system'];
+comment on function private.audit_categories is 'The closed set of categories.';
+grant execute on function private.audit_categories to authenticated;
+
+-- Only what filters have, each of its type; dates and ids stay as they were given.
+create or replace function private.clean_audit_filters(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_types jsonb;
+  v_name text;
+begin
+  foreach v_name in array array['userId', 'eventCategory', 'dateFrom', 'dateTo', 'searchQuery'] loop
+    if jsonb_typeof(p -> v_name) not in ('string', 'null') then
+      perform private.refuse_field(v_name, format('%s must be text.', v_name));
+    end if;
+  end loop;
+  if p ->> 'eventCategory' <> all (private.audit_categories()) then
+    perform private.refuse_field('eventCategory', 'Event category must be one of ' || array_to_string(private.audit_categories(), ', ') || '.');
+  elsif p ->> 'dateFrom' is not null and private.as_instant(p ->> 'dateFrom') is null then
+    perform private.refuse_field('dateFrom', 'This is no ISO-8601 date or time.');
+  elsif p ->> 'dateTo' is not null and private.as_instant(p ->> 'dateTo') is null then
+    perform private.refuse_field('dateTo', 'This is no ISO-8601 date or time.');
+  elsif char_length(p ->> 'searchQuery') > 200 then
+    perform private.refuse_field('searchQuery', 'Search for at most 200 characters.');
+  elsif char_length(p ->> 'userId') > 100 then
+    perform private.refuse_field('userId', 'This is no id.');
+  end if;
+  -- A query has them as one text with commas.
+  v_types := case jsonb_typeof(p -> 'eventTypes')
+    when 'string' then (select coalesce(jsonb_agg(btrim(t)), '[]') from string_to_table(p ->> 'eventTypes', ',') t where btrim(t) <> '')
+    else private.as_array(p -> 'eventTypes', 'eventTypes') end;
+  if jsonb_array_length(v_types) > 100 or exists (select from jsonb_array_elements(v_types) t where jsonb_typeof(t) <> 'string' or char_length(t #>> '{}') > 100) then
+    perform private.refuse_field('eventTypes', 'Give at most 100 event types, each a text.');
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('userId', p -> 'userId', 'eventCategory', p -> 'eventCategory', 'eventTypes', v_types,
+    'dateFrom', p -> 'dateFrom', 'dateTo', p -> 'dateTo', 'searchQuery', p -> 'searchQuery'));
+end
+$$;
+comment on function private.clean_audit_filters is 'The filters and nothing else. Errors: 400 VALIDATION_ERROR.';
+grant execute on function private.clean_audit_filters to authenticated;
+
+-- kinds: types or one category, null for all. An id that is none, and types outside the category, match nothing.
+create or replace function private.read_audit_filters(
+  p jsonb, p_horizon timestamptz, out user_id uuid, out kinds text[], out since timestamptz, out until timestamptz, out search text
+)
+language plpgsql stable
+as $$
+begin
+  user_id := private.as_uuid(nullif(p ->> 'userId', ''));
+  if jsonb_array_length(p -> 'eventTypes') > 0 then
+    kinds := array(select distinct t from jsonb_array_elements_text(p -> 'eventTypes') t
+      where t like '%.%' and (p ->> 'eventCategory' is null or split_part(t, '.', 1) = p ->> 'eventCategory'));
+  elsif p ->> 'eventCategory' is not null then
+    kinds := array[p ->> 'eventCategory'];
+  end if;
+  if user_id is null and nullif(p ->> 'userId', '') is not null then
+    kinds := '{}';
+  end if;
+  since := greatest(private.shown(private.as_instant(p ->> 'dateFrom')), p_horizon);
+  -- A day without a time is meant whole.
+  until := case when char_length(p ->> 'dateTo') = 10 then private.as_instant(p ->> 'dateTo') + interval '1 day'
+    else private.shown(private.as_instant(p ->> 'dateTo')) + interval '1 millisecond' end;
+  until := coalesce(until, 'infinity');
+  search := nullif(btrim(p ->> 'searchQuery'), '');
+end
+$$;
+comment on function private.read_audit_filters is 'Clean filters as values; entries have since <= created_at < until.';
+
+-- Entries as their readers see them. What is read crosses row-level security: names of people who left, and counts. Each way to it judges
+-- its caller or is one of our own.
+
+-- The plan's horizon, of any organization: a scheduled export has no caller.
+create or replace function private.audit_horizon_of(p_org_id uuid) returns timestamptz
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return now() - make_interval(days => (select p.audit_retention_days from public.plans p where p.id = private.effective_plan(p_org_id)));
+end
+$$;
+comment on function private.audit_horizon_of is 'Oldest audit entry that an organization''s plan shows. Judges: callable by functions of ours only.';
+
+create or replace function private.audit_entry_json(a public.audit_log, u public.users) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', a.id, 'teamId', a.organization_id, 'userId', a.user_id, 'userEmail', u.email,
+    'userName', case when a.is_erased then 'Deleted user' when a.user_id is not null then private.person_name(u) end,
+    'userAvatarUrl', nullif(u.avatar_url, ''), 'eventType', a.event_type, 'eventCategory', a.event_category, 'description', a.description,
+    'ipAddress', a.ip_address, 'sessionId', a.session_id, 'createdAt', private.iso(a.created_at)))
+  -- Values in these may be null.
+  || case when a.metadata is null then '{}' else jsonb_build_object('metadata', a.metadata) end
+  || case when a.changes is null then '{}' else jsonb_build_object('changes', a.changes) end;
+comment on function private.audit_entry_json is 'AuditLogEntry.';
+
+-- Of all people with entries one after the other: as many looks at the index as there are people.
+create or replace function private.audit_actors(p_org_id uuid) returns setof uuid
+language sql stable security definer set search_path = ''
+begin atomic
+  with recursive actor (id) as (
+    (select a.user_id from public.audit_log a where a.organization_id = p_org_id and a.user_id is not null order by a.user_id limit 1)
+    union all
+    select (select a.user_id from public.audit_log a where a.organization_id = p_org_id and a.user_id > actor.id order by a.user_id limit 1)
+    from actor where actor.id is not null
+  )
+  select actor.id from actor where actor.id is not null;
+end;
+comment on function private.audit_actors is 'Who has entries. Judges: callable by functions of ours only.';
+
+-- FROM and WHERE over a, of constants and quoted literals, so that the planner sees which index serves. A search reads every entry of the range.
+create or replace function private.audit_source(
+  p_org_id uuid, p_user_id uuid, p_kinds text[], p_since timestamptz, p_until timestamptz, p_search text
+) returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_pattern constant text := private.like_pattern(p_search);
+  v_people uuid[];
+begin
+  if p_search is not null then
+    v_people := array(select u.id from private.audit_actors(p_org_id) a (id) join public.users u on u.id = a.id
+      where private.person_name(u) ilike v_pattern or u.email ilike v_pattern);
+  end if;
+  return format(' from public.audit_log a where a.organization_id = %L and a.created_at >= %L and a.created_at < %L', p_org_id, p_since, p_until)
+    || case when p_user_id is null then '' else format(' and a.user_id = %L', p_user_id) end
+    || case when p_kinds is null then ''
+      when cardinality(p_kinds) = 1 then format(case when p_kinds[1] like '%.%' then ' and a.event_type = %L' else ' and a.event_category = %L' end, p_kinds[1])
+      else format(' and a.event_type = any (%L::text[])', p_kinds) end
+    || case when p_search is null then ''
+      else format(' and (a.description ilike %L or a.event_type ilike %1$L', v_pattern)
+        || case when v_people = '{}' then '' else format(' or a.user_id = any (%L::uuid[])', v_people) end
+        || case when 'Deleted user' ilike v_pattern then ' or a.is_erased)' else ')' end end;
+end
+$$;
+comment on function private.audit_source is 'The entries that fit, as SQL. Judges: callable by functions of ours only.';
+
+create or replace function private.audit_matches(
+  p_org_id uuid, p_filters jsonb, p_until timestamptz, p_offset bigint, p_limit integer, out total bigint, out entries public.audit_log[]
+)
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  f record;
+  v record;
+  v_source text;
+  v_skip bigint := p_offset;
+begin
+  select * into f from private.read_audit_filters(p_filters, private.audit_horizon_of(p_org_id));
+  f.until := least(f.until, p_until);
+  -- Only what private.audit_source quoted, which a checker cannot see:
+  -- @plpgsql_check_options: security_warnings = off
+  if f.search is null then
+    select * into v from private.place_audit_page(p_org_id, f.user_id, f.kinds, f.since, f.until, p_offset, p_limit);
+    total := v.total;
+    v_skip := v.skip;
+    -- The range by moments alone besides, so that the planner can tell how few entries it has.
+    v_source := private.audit_source(p_org_id, f.user_id, f.kinds, v.oldest_at, v.newest_at + interval '1 microsecond', null) || format(' and (a.created_at, a.id) <= (%L, %L) and (a.created_at, a.id) >= (%L, %L)', v.newest_at, v.newest_id, v.oldest_at, v.oldest_id);
+  else
+    v_source := private.audit_source(p_org_id, f.user_id, f.kinds, f.since, f.until, f.search);
+    execute 'select count(*)' || v_source into total;
+  end if;
+  if p_offset < total and p_limit > 0 then
+    execute 'select array_agg(x.a) from (select a' || v_source || ' order by a.created_at desc, a.id desc offset $1 limit $2) x'
+      into entries using v_skip, p_limit;
+  end if;
+end
+$$;
+comment on function private.audit_matches is
+  'How many entries fit the (clean) filters before a moment, and a page of them, newest first. Judges: callable by functions of ours only.';
+
+create or replace function private.audit_page(p_filters jsonb, p_offset bigint, p_limit integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_org constant uuid := private.org_id();
+  v record;
+begin
+  perform private.require_permission('canViewAuditLog');
+  select * into v from private.audit_matches(v_org, p_filters, 'infinity', p_offset, p_limit);
+  return jsonb_build_object(
+    'entries', coalesce((
+      select jsonb_agg(private.audit_entry_json(e, u) order by e.created_at desc, e.id desc)
+      from unnest(v.entries) e left join public.users u on u.id = e.user_id), '[]'),
+    'hasMore', p_offset + coalesce(cardinality(v.entries), 0) < v.total,
+    'totalCount', v.total,
+    'unfilteredCount', case when p_filters = '{}' then v.total else
+      (private.place_audit_page(v_org, null, null, private.audit_horizon_of(v_org), 'infinity', 0, 0)).total end);
+end
+$$;
+comment on function private.audit_page is
+  'A page of the caller''s organization. Judges: canViewAuditLog; the organization is the caller''s. Errors: 403 FORBIDDEN.';
+grant execute on function private.audit_page to authenticated;
+
+create or replace function private.audit_people() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_org constant uuid := private.org_id();
+begin
+  perform private.require_permission('canViewAuditLog');
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('id', u.id, 'name', private.person_name(u), 'email', u.email) order by lower(private.person_name(u)), u.id), '[]')
+    from public.users u
+    where u.id in (
+      select m.user_id from public.memberships m where m.organization_id = v_org
+      union
+      -- Who left, as long as an entry is shown.
+      select a.id from private.audit_actors(v_org) a (id) where exists (
+        select from public.audit_log l where l.organization_id = v_org and l.user_id = a.id and l.created_at >= private.audit_horizon()))
+  );
+end
+$$;
+comment on function private.audit_people is 'Whom entries can be of. Judges: canViewAuditLog; the organization is the caller''s. Errors: 403 FORBIDDEN.';
+grant execute on function private.audit_people to authenticated;
+
+-- Operations of contract 40, section 7.
+
+create or replace function api.list_audit_log(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_at record := private.page(p, 20);
+begin
+  perform private.require_permission('canViewAuditLog');
+  return private.audit_page(private.clean_audit_filters(p), v_at.skipped, v_at.size);
+end
+$$;
+comment on function api.list_audit_log is 'GET /security/audit-log: a page of entries. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
+grant execute on function api.list_audit_log to authenticated;
+
+create or replace function api.list_audit_users(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.audit_people();
+end
+$$;
+comment on function api.list_audit_users is 'GET /security/audit-log/users: members, and who left but is named. Errors: 403 FORBIDDEN.';
+grant execute on function api.list_audit_users to authenticated;
+
+-- ------------------------------------------------------------------------------------------------------------------ saved filters
+
+create or replace function private.audit_filter_json(f public.audit_filters) returns jsonb
+language sql stable
+return jsonb_build_object('id', f.id, 'teamId', f.organization_id, 'userId', f.user_id, 'name', f.name, 'filters', f.filters, 'isShared', f.is_shared,
+  'createdAt', private.iso(f.created_at));
+comment on function private.audit_filter_json is 'AuditLogSavedFilter.';
+grant execute on function private.audit_filter_json to authenticated;
+
+create or replace function api.list_audit_filters(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  perform private.require_permission('canViewAuditLog');
+  -- Whose they are, and which are shared, is the policy's.
+  return (select coalesce(jsonb_agg(private.audit_filter_json(f) order by f.created_at, f.id), '[]') from public.audit_filters f);
+end
+$$;
+comment on function api.list_audit_filters is 'GET /security/audit-log/filters: own and shared ones. Errors: 403 FORBIDDEN.';
+grant execute on function api.list_audit_filters to authenticated;
+
+create or replace function api.create_audit_filter(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+  v_name constant text := btrim(b ->> 'name', E' \t\n\r');
+  f public.audit_filters;
+begin
+  perform private.require_permission('canViewAuditLog');
+  if jsonb_typeof(b -> 'name') is distinct from 'string' or char_length(v_name) not between 1 and 100 then
+    perform private.refuse_field('name', 'The name must have 1 to 100 characters.');
+  elsif b -> 'filters' is null then
+    perform private.refuse_field('filters', 'filters is required.');
+  end if;
+  insert into public.audit_filters (organization_id, user_id, name, filters, is_shared)
+  values (private.org_id(), private.user_id(), v_name, private.clean_audit_filters(private.as_object(b -> 'filters', 'filters')),
+    coalesce(private.as_bool(b -> 'isShared', 'isShared'), false))
+  returning * into f;
+  return private.audit_filter_json(f);
+end
+$$;
+comment on function api.create_audit_filter is
+  'POST /security/audit-log/filters: saves a filter. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 409 TOO_MANY_AUDIT_FILTERS.';
+grant execute on function api.create_audit_filter to authenticated;
+
+create or replace function api.delete_audit_filter(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.require_permission('canViewAuditLog');
+  delete from public.audit_filters f where f.id = private.as_uuid(p ->> 'filterId');
+  if not found then
+    perform private.refuse(404, 'NOT_FOUND', format('Filter with ID %s not found', p ->> 'filterId'));
+  end if;
+  return null;
+end
+$$;
+comment on function api.delete_audit_filter is 'DELETE /security/audit-log/filters/{filterId}: one''s own, or a shared one. Errors: 403 FORBIDDEN, 404 NOT_FOUND.';
+grant execute on function api.delete_audit_filter to authenticated;
+
+-- Serialised by the person's row of membership: the count is exact.
+create or replace function private.tg_audit_filters__bound() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform from public.memberships m where m.organization_id = new.organization_id and m.user_id = new.user_id for no key update;
+  if (select count(*) from public.audit_filters f where f.organization_id = new.organization_id and f.user_id = new.user_id) >= 100 then
+    perform private.refuse(409, 'TOO_MANY_AUDIT_FILTERS', 'You can save 100 filters. Delete one first.');
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_audit_filters__bound is 'Trigger: at most 100 saved filters a person and organization.';
+create or replace trigger _200_bound before insert on public.audit_filters for each row execute function private.tg_audit_filters__bound();
+
+-- Exports (contract 40, 7.4). A file is written from pages, so that nobody holds it whole: the first call judges and counts, each further one
+-- gives the next entries as text, and with the last ones the trail says that an export was completed.
+
+create or replace function private.audit_export_limit() returns integer
+language sql immutable parallel safe
+return 50000;
+comment on function private.audit_export_limit is 'How many entries an export may have.';
+
+-- One page. p_after: where the last one ended. csv: lines; json: elements of the list, indented; pdf: cells, as JSON.
+create or replace function private.audit_export_text(
+  p_org_id uuid, p_filters jsonb, p_format text, p_zone text, p_until timestamptz, p_after jsonb, out content text, out after jsonb, out entries integer
+)
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c_page constant integer := 1000;
+  f record;
+  v_entries public.audit_log[];
+  v_last public.audit_log;
+begin
+  select * into f from private.read_audit_filters(p_filters, private.audit_horizon_of(p_org_id));
+  -- Only what private.audit_source quoted:
+  -- @plpgsql_check_options: security_warnings = off
+  execute 'select array_agg(x.a) from (select a'
+    || private.audit_source(p_org_id, f.user_id, f.kinds, f.since, least(f.until, p_until), f.search)
+    || case when p_after is null then '' else ' and (a.created_at, a.id) < ($2, $3)' end || ' order by a.created_at desc, a.id desc limit $1) x'
+    into v_entries using c_page, (p_after ->> 'at')::timestamptz, (p_after ->> 'id')::uuid;
+  entries := coalesce(cardinality(v_entries), 0);
+  if entries = c_page then
+    v_last := v_entries[entries];
+    after := jsonb_build_object('at', v_last.created_at, 'id', v_last.id);
+  end if;
+  if p_format = 'json' then
+    content := (select string_agg('  ' || ltrim(private.indented(private.audit_entry_json(e, u), 1)), E',\n' order by e.created_at desc, e.id desc)
+      from unnest(v_entries) e left join public.users u on u.id = e.user_id);
+  else
+    with line as (
+      select e.created_at, e.id, array[private.moment_text(e.created_at, p_zone),
+          case when e.is_erased then 'Deleted user' when e.user_id is null then 'System' else private.person_name(u) end,
+          coalesce(u.email, '-'), e.event_category, e.event_type, e.description, coalesce(e.ip_address, '-')] as cells
+      from unnest(v_entries) e left join public.users u on u.id = e.user_id
+    )
+    select case p_format when 'csv' then string_agg(private.csv_line(variadic l.cells), '' order by l.created_at desc, l.id desc)
+      else jsonb_agg(to_jsonb(l.cells) order by l.created_at desc, l.id desc)::text end
+    into content from line l;
+    if p_format = 'csv' and p_after is null then
+      content := E'Timestamp,User,Email,Category,Event,Description,IP Address\n' || coalesce(content, '');
+    end if;
+  end if;
+end
+$$;
+comment on function private.audit_export_text is 'A page of an export as text, and where the next one begins, if there is one. Judges: callable by functions of ours only.';
+
+create or replace function private.assert_audit_format(p_format text) returns void
+language plpgsql stable
+as $$
+begin
+  perform private.require_permission('canViewAuditLog');
+  if coalesce(p_format, '') not in ('csv', 'json', 'pdf') then
+    perform private.refuse_field('format', 'Format must be one of csv, json, pdf.');
+  elsif p_format = 'pdf' then
+    perform private.require_gate('audit_pdf', 'PDF exports are part of the Enterprise plan.', 'format');
+  end if;
+end
+$$;
+comment on function private.assert_audit_format is 'Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 403 PLAN_UPGRADE_REQUIRED.';
+grant execute on function private.assert_audit_format to authenticated;
+
+-- ---------------------------------------------------------------------------------------------------------------- by a person
+
+create or replace function private.begin_audit_download(p_format text, p_filters jsonb, p_schedule text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_now constant timestamptz := clock_timestamp();
+  v_zone constant text := (select u.timezone from public.users u where u.id = private.user_id());
+  v_total bigint;
+begin
+  perform private.assert_audit_format(p_format);
+  if p_schedule is not null then
+    perform private.require_gate('audit_schedules', 'Scheduled exports are part of the Enterprise plan.', 'schedule');
+  end if;
+  v_total := (private.audit_matches(private.org_id(), p_filters, v_now, 0, 0)).total;
+  if v_total > private.audit_export_limit() then
+    perform private.refuse(409, 'EXPORT_TOO_LARGE', 'An export holds at most 50,000 entries. Please narrow the filter.', 'filters',
+      jsonb_build_object('entries', v_total, 'limit', private.audit_export_limit()));
+  end if;
+  if p_schedule is not null then
+    perform from public.organizations o where o.id = private.org_id() for no key update;
+    if (select count(*) from public.audit_schedules s where s.organization_id = private.org_id()) >= 20 then
+      perform private.refuse(409, 'TOO_MANY_AUDIT_SCHEDULES', 'An organization has at most 20 scheduled exports. Delete one first.');
+    end if;
+    insert into public.audit_schedules (organization_id, user_id, format, filters, schedule, next_run_at, created_at)
+    values (private.org_id(), private.user_id(), p_format, p_filters, p_schedule, private.next_audit_run(v_now, p_schedule, v_now, v_zone), v_now);
+  end if;
+  return jsonb_build_object('format', p_format, 'filters', p_filters, 'until', v_now, 'entries', v_total,
+    'fileName', format('audit-log-%s.%s', private.day_text(v_now, v_zone), p_format));
+end
+$$;
+comment on function private.begin_audit_download is
+  'Judges an export, and keeps its schedule. Judges: canViewAuditLog, the plan; the organization is the caller''s. Errors: 400, 403, 409 EXPORT_TOO_LARGE, TOO_MANY_AUDIT_SCHEDULES.';
+grant execute on function private.begin_audit_download to authenticated;
+
+create or replace function api.export_audit_log(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+begin
+  if b ->> 'schedule' not in ('daily', 'weekly', 'monthly') then
+    perform private.refuse_field('schedule', 'Schedule must be one of daily, weekly, monthly.');
+  end if;
+  return private.begin_audit_download(b ->> 'format', private.clean_audit_filters(private.as_object(b -> 'filters', 'filters')), b ->> 'schedule');
+end
+$$;
+comment on function api.export_audit_log is
+  'POST /security/audit-log/export: judges it and says how the file is to be read (private.audit_download_page). Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 403 PLAN_UPGRADE_REQUIRED, 409 EXPORT_TOO_LARGE, 409 TOO_MANY_AUDIT_SCHEDULES.';
+grant execute on function api.export_audit_log to authenticated;
+
+-- p: what api.export_audit_log answered, and after. The trail has it when the last entries are handed out.
+create or replace function private.audit_download_page(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_filters jsonb;
+  v_until timestamptz;
+  v_after constant jsonb := nullif(p -> 'after', 'null');
+  v record;
+begin
+  perform private.assert_audit_format(p ->> 'format');
+  v_filters := private.clean_audit_filters(private.as_object(p -> 'filters', 'filters'));
+  v_until := private.as_instant(p ->> 'until');
+  if v_until is null or v_after is not null and (private.as_instant(v_after ->> 'at') is null or private.as_uuid(v_after ->> 'id') is null) then
+    perform private.refuse_field('until', 'An export begins with export_audit_log.');
+  end if;
+  select * into v from private.audit_export_text(private.org_id(), v_filters, p ->> 'format',
+    (select u.timezone from public.users u where u.id = private.user_id()), v_until, v_after);
+  if v.after is null then
+    perform private.tell_audit_export(private.org_id(), private.user_id(), p ->> 'format',
+      (private.audit_matches(private.org_id(), v_filters, v_until, 0, 0)).total, null);
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('content', coalesce(v.content, ''), 'after', v.after));
+end
+$$;
+comment on function private.audit_download_page is
+  'The next entries of an export as text. Judges: canViewAuditLog, the plan; the organization is the caller''s. Errors: 400, 403.';
+grant execute on function private.audit_download_page to authenticated;
+
+create or replace function private.tell_audit_export(p_org_id uuid, p_user_id uuid, p_format text, p_entries bigint, p_schedule text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.audit('system.export_completed', format('Exported %s entries of the audit log as %s.', p_entries, upper(p_format)),
+    jsonb_strip_nulls(jsonb_build_object('format', p_format, 'entries', p_entries, 'schedule', p_schedule)), null, p_org_id, p_user_id);
+end
+$$;
+comment on function private.tell_audit_export is 'The trail tells of an export of itself. Judges: callable by functions of ours only.';
+
+-- -------------------------------------------------------------------------------------------------------------------- schedules
+
+-- At six in the morning, where the person is. Months are counted from the beginning, so that the 31st comes back after a short month.
+create or replace function private.next_audit_run(p_begun timestamptz, p_schedule text, p_after timestamptz, p_zone text) returns timestamptz
+language sql stable
+return (
+  select min(r.at)
+  from (select coalesce(private.zone_used(p_zone), 'UTC') as zone) z,
+    lateral (select (p_begun at time zone z.zone)::date as begun, (p_after at time zone z.zone)::date as today) d,
+    lateral generate_series(0, 2) n,
+    lateral (select case p_schedule
+      when 'daily' then (d.today + n)::timestamp
+      when 'weekly' then (d.begun + 7 * ((d.today - d.begun) / 7 + n))::timestamp
+      else d.begun + make_interval(months => (12 * (extract(year from d.today) - extract(year from d.begun))
+        + extract(month from d.today) - extract(month from d.begun))::integer + n) end as day) t,
+    lateral (select (t.day + interval '6 hours') at time zone z.zone as at) r
+  where r.at > p_after and t.day > d.begun
+);
+comment on function private.next_audit_run is 'When a scheduled export runs next.';
+
+create or replace function api.list_audit_schedules(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  perform private.require_permission('canViewAuditLog');
+  perform private.require_gate('audit_schedules', 'Scheduled exports are part of the Enterprise plan.');
+  return (select coalesce(jsonb_agg(jsonb_build_object('id', s.id, 'format', s.format, 'filters', s.filters, 'schedule', s.schedule,
+    'nextRunAt', private.iso(s.next_run_at), 'createdAt', private.iso(s.created_at)) order by s.created_at, s.id), '[]') from public.audit_schedules s);
+end
+$$;
+comment on function api.list_audit_schedules is 'GET /security/audit-log/export-schedules: all of the organization. Errors: 403 FORBIDDEN, 403 PLAN_UPGRADE_REQUIRED.';
+grant execute on function api.list_audit_schedules to authenticated;
+
+-- On every plan: who fell back to a smaller one can tidy up.
+create or replace function api.delete_audit_schedule(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.require_permission('canViewAuditLog');
+  delete from public.audit_schedules s where s.id = private.as_uuid(p ->> 'scheduleId');
+  if not found then
+    perform private.refuse(404, 'NOT_FOUND', format('Scheduled export with ID %s not found', p ->> 'scheduleId'));
+  end if;
+  return null;
+end
+$$;
+comment on function api.delete_audit_schedule is 'DELETE /security/audit-log/export-schedules/{scheduleId}: ends it. Errors: 403 FORBIDDEN, 404 NOT_FOUND.';
+grant execute on function api.delete_audit_schedule to authenticated;
+
+-- Due schedules move on and become jobs, in one transaction. However long nobody worked, one run is made up for.
+create or replace function private.queue_audit_exports(p_at timestamptz default now()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v public.audit_schedules;
+  v_done integer := 0;
+begin
+  for v in select * from public.audit_schedules s where s.next_run_at <= p_at order by s.next_run_at limit 500 for update skip locked loop
+    perform private.enqueue('audit.export', jsonb_build_object('scheduleId', v.id, 'runAt', v.next_run_at), now(), format('audit.export:%s:%s', v.id, v.next_run_at));
+    update public.audit_schedules s
+    set next_run_at = private.next_audit_run(v.created_at, v.schedule, p_at, (select u.timezone from public.users u where u.id = v.user_id))
+    where s.id = v.id;
+    v_done := v_done + 1;
+  end loop;
+  return v_done;
+end
+$$;
+comment on function private.queue_audit_exports is 'Enqueues the exports that are due. Judges: callable by schedules only.';
+
+-- Who made the schedule, if they may still have what it gives: their role, and the plan, as they are now.
+create or replace function private.audit_schedule_owner(s public.audit_schedules) returns public.users
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v public.users;
+begin
+  select u.* into v
+  from public.users u
+  join public.memberships m on m.user_id = u.id and m.organization_id = s.organization_id and m.status = 'active'
+  join public.role_permissions p on p.role = m.role and p.permission = 'canViewAuditLog'
+  where u.id = s.user_id and private.has_gate(s.organization_id, 'audit_schedules') and (s.format <> 'pdf' or private.has_gate(s.organization_id, 'audit_pdf'));
+  return v;
+end
+$$;
+comment on function private.audit_schedule_owner is 'Null where nobody may have the export. Judges: callable by functions of ours only.';
+
+-- A run begins under the key that its content will have. Where another worker had begun it and is gone (or slow), this one takes over, and
+-- what the other one wrote is deleted. p: scheduleId, runAt, key.
+create or replace function private.begin_audit_export(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  s public.audit_schedules;
+  f private.audit_files;
+  v_run_at constant timestamptz := (p ->> 'runAt')::timestamptz;
+  v_owner public.users;
+  v_total bigint;
+begin
+  select * into s from public.audit_schedules x where x.id = (p ->> 'scheduleId')::uuid for key share;
+  if not found then
+    return null;
+  end if;
+  v_owner := private.audit_schedule_owner(s);
+  if v_owner.id is null or not private.has_mail() then
+    return null;
+  end if;
+  select * into f from private.audit_files x where x.schedule_id = s.id and x.run_at = v_run_at for update;
+  if f.token_hash is not null then
+    return null;
+  elsif f.id is not null then
+    update private.audit_files x set storage_key = p ->> 'key' where x.id = f.id;
+    perform private.enqueue('blobs.delete', jsonb_build_object('keys', jsonb_build_array(f.storage_key)));
+  else
+    insert into private.audit_files (organization_id, schedule_id, run_at, file_name, storage_key, expires_at)
+    values (s.organization_id, s.id, v_run_at, format('audit-log-%s.%s', private.day_text(v_run_at, v_owner.timezone), s.format), p ->> 'key', now() + interval '1 day');
+  end if;
+  v_total := (private.audit_matches(s.organization_id, s.filters, v_run_at, 0, 0)).total;
+  if v_total > private.audit_export_limit() then
+    update private.audit_files x set token_hash = sha256(uuid_send(gen_random_uuid())), expires_at = now() where x.schedule_id = s.id and x.run_at = v_run_at;
+    perform private.queue_audit_mail(s, v_owner, format('The export would hold %s entries, and at most 50,000 can be exported. Please make a new schedule with a narrower filter.', v_total), null);
+    return null;
+  end if;
+  return jsonb_build_object('format', s.format, 'fileName', format('audit-log-%s.%s', private.day_text(v_run_at, v_owner.timezone), s.format));
+end
+$$;
+comment on function private.begin_audit_export is
+  'What a run of a schedule has to write, or null where there is nothing (more) to do. Judges: callable by the worker only; the schedule''s owner is judged as of now.';
+
+-- p: scheduleId, runAt, after?
+create or replace function private.scheduled_audit_page(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  s public.audit_schedules;
+  v record;
+begin
+  select * into s from public.audit_schedules x where x.id = (p ->> 'scheduleId')::uuid;
+  if not found then
+    return null;
+  end if;
+  select * into v from private.audit_export_text(s.organization_id, s.filters, s.format, (select u.timezone from public.users u where u.id = s.user_id),
+    (p ->> 'runAt')::timestamptz, nullif(p -> 'after', 'null'));
+  return jsonb_strip_nulls(jsonb_build_object('content', coalesce(v.content, ''), 'after', v.after));
+end
+$$;
+comment on function private.scheduled_audit_page is 'The next entries of a scheduled export as text. Judges: callable by the worker only.';
+
+-- p: scheduleId, runAt, key, token. False where the run is another worker's by now, or the owner may not have it any more.
+create or replace function private.finish_audit_export(p jsonb) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  s public.audit_schedules;
+  f private.audit_files;
+  v_owner public.users;
+begin
+  select * into s from public.audit_schedules x where x.id = (p ->> 'scheduleId')::uuid for key share;
+  v_owner := private.audit_schedule_owner(s);
+  if v_owner.id is null then
+    delete from private.audit_files x where x.schedule_id = s.id and x.storage_key = p ->> 'key';
+    return false;
+  end if;
+  update private.audit_files x
+  set token_hash = sha256(convert_to(p ->> 'token', 'UTF8')), expires_at = now() + interval '24 hours'
+  where x.schedule_id = s.id and x.run_at = (p ->> 'runAt')::timestamptz and x.storage_key = p ->> 'key' and x.token_hash is null
+  returning * into f;
+  if not found then
+    return false;
+  end if;
+  perform private.queue_audit_mail(s, v_owner, 'Your export of the audit log is ready. The link works for 24 hours.',
+    format('%s/api/v1/security/audit-log/export-files/%s?token=%s', private.api_url(), f.id, p ->> 'token'));
+  perform private.tell_audit_export(s.organization_id, s.user_id, s.format,
+    (private.audit_matches(s.organization_id, s.filters, f.run_at, 0, 0)).total, s.schedule);
+  return true;
+end
+$$;
+comment on function private.finish_audit_export is
+  'Mails the link to a written file, once. Judges: callable by the worker only; the schedule''s owner is judged as of now.';
+grant execute on function private.begin_audit_export, private.scheduled_audit_page, private.finish_audit_export to kijko_worker;
+
+create or replace function private.api_url() returns text
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return coalesce((select rtrim(i.value #>> '{}', '/') from private.installation i where i.key = 'api_url'), '');
+end
+$$;
+comment on function private.api_url is 'Where this installation''s API is reached, without a slash at the end. Judges: gives away one public address.';
+
+create or replace function private.queue_audit_mail(s public.audit_schedules, p_owner public.users, p_message text, p_link text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_subject constant text := format('Your %s export of the audit log', s.schedule);
+  v_name constant text := private.one_line((select o.name from public.organizations o where o.id = s.organization_id));
+begin
+  perform private.queue_mail('audit_export', s.organization_id, p_owner.id, p_owner.email, v_subject,
+    p_message || E'\n' || coalesce(E'\n' || p_link || E'\n', '') || format(E'\nOrganization: %s\n', v_name),
+    format('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>%s</title></head><body><p>%s</p>%s<p>Organization: %s</p></body></html>',
+      private.html_text(v_subject), private.html_text(p_message),
+      coalesce(format('<p><a href="%s">Download the file</a></p>', private.html_text(p_link)), ''), private.html_text(v_name)));
+end
+$$;
+comment on function private.queue_audit_mail is 'Tells the owner of a schedule about a run. Judges: callable by functions of ours only.';
+
+-- A link is in the outbox only until it is sent.
+create or replace function private.tg_mails__forget_link() returns trigger
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  new.body_text := '(sent)';
+  new.body_html := '(sent)';
+  return new;
+end
+$$;
+comment on function private.tg_mails__forget_link is 'Trigger: a sent mail keeps no link that opens a file.';
+create or replace trigger _500_forget_link before update of sent_at on private.mails
+  for each row when (new.kind = 'audit_export' and new.sent_at is not null) execute function private.tg_mails__forget_link();
+
+-- p: exportId, token. The link is all that is needed, and it is dead as soon as its owner may not have the file any more.
+create or replace function private.take_audit_file(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  f private.audit_files;
+begin
+  select x.* into f
+  from private.audit_files x
+  join public.audit_schedules s on s.id = x.schedule_id
+  where x.id = private.as_uuid(p ->> 'exportId') and x.token_hash = sha256(convert_to(coalesce(p ->> 'token', ''), 'UTF8')) and x.expires_at > now()
+    and (private.audit_schedule_owner(s)).id is not null;
+  if not found then
+    perform private.refuse(404, 'NOT_FOUND', 'This link is not valid any more. Links to exports work for 24 hours.');
+  end if;
+  return jsonb_build_object('key', f.storage_key, 'fileName', f.file_name);
+end
+$$;
+comment on function private.take_audit_file is 'The file of a link. Judges: callable by the server only; the token, by its hash. Errors: 404 NOT_FOUND.';
+grant execute on function private.take_audit_file to kijko_server;
+
+create or replace function private.prune_audit_files(p_at timestamptz default now()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  -- What was not finished for a day never will be: its job has used up its attempts.
+  delete from private.audit_files f where f.expires_at < p_at;
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.prune_audit_files is 'Files of exports end after 24 hours. Judges: callable by schedules only.';
+
+create or replace function private.tg_audit_files__drop() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_keys jsonb := (select jsonb_agg(distinct g.storage_key) from gone g);
+begin
+  if v_keys is not null then
+    perform private.enqueue('blobs.delete', jsonb_build_object('keys', v_keys));
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_audit_files__drop is 'Trigger: content goes with its row, whatever deleted it.';
+create or replace trigger _500_drop after delete on private.audit_files referencing old table as gone
+  for each statement execute function private.tg_audit_files__drop();
+
+-- Who may view the audit trail reads their organization's entries, as far back as the plan keeps them. No request role writes or deletes.
+grant select on public.audit_log to authenticated;
+create policy select_viewer on public.audit_log for select to authenticated
+  using (organization_id = (select private.org_id()) and (select private.has_permission('canViewAuditLog'))
+    and created_at > (select private.audit_horizon()));
+
+grant execute on function private.assert_audit_filters_row, private.assert_audit_schedules_row to authenticated, service_role, kijko_server, kijko_worker;
+grant select, delete on public.audit_filters to authenticated;
+grant insert (organization_id, user_id, name, filters, is_shared) on public.audit_filters to authenticated;
+create policy select_viewer on public.audit_filters for select to authenticated
+  using (organization_id = (select private.org_id()) and (select private.has_permission('canViewAuditLog'))
+    and (is_shared or user_id = (select private.user_id())));
+create policy insert_own on public.audit_filters for insert to authenticated
+  with check (organization_id = (select private.org_id()) and (select private.has_permission('canViewAuditLog')) and user_id = (select private.user_id()));
+create policy delete_viewer on public.audit_filters for delete to authenticated
+  using (organization_id = (select private.org_id()) and (select private.has_permission('canViewAuditLog'))
+    and (is_shared or user_id = (select private.user_id())));
+
+-- Schedules are made with a first export (exports.sql), and are a plan's: seen and ended by all who may view the trail.
+grant select, delete on public.audit_schedules to authenticated;
+create policy select_viewer on public.audit_schedules for select to authenticated
+  using (organization_id = (select private.org_id()) and (select private.has_permission('canViewAuditLog')));
+create policy delete_viewer on public.audit_schedules for delete to authenticated
+  using (organization_id = (select private.org_id()) and (select private.has_permission('canViewAuditLog')));
+
 -- Numbers about runs (contract 20, sections 12 and 13). Everything is computed from the caller's own rows at the moment of asking, each
 -- row once; what is asked for a window reads the window, by the index on (user_id, executed_at). Days and hours are UTC. Money is integer
 -- cents, percentages are integers.
@@ -13366,146 +17568,6 @@ $$;
 comment on function api.get_cost_projection is 'GET /stats/cost-projection: what the last 30 days say about the next ones.';
 grant execute on function api.get_execution_stats, api.get_cost_breakdown, api.get_performance_metrics, api.get_skill_stats_of,
   api.get_aggregated_stats, api.get_performance_percentiles, api.get_cost_projection to authenticated;
-
--- Time zones (contract 20, section 8.4): the names of the IANA database, 2025c, and nothing else. Postgres itself would take any POSIX
--- text such as XYZ5, and looks through all its files each time it is asked for its names; so the names are a table, and Postgres is
--- asked once, here. A name that this Postgres cannot convert is left out: it would be accepted and fail later.
---
--- Names that only live on as links are converted as what they link to. Some systems keep them in a package of their own, which may not
--- be there, or may go; and Postgres takes a few of them (CET, EET) for abbreviations, which have no summer time.
-with iana as (
-  select name, name as used
-  from regexp_split_to_table(trim(e' \n' from $$
-    Africa/Abidjan Africa/Accra Africa/Addis_Ababa Africa/Algiers Africa/Asmara Africa/Bamako Africa/Bangui Africa/Banjul Africa/Bissau
-    Africa/Blantyre Africa/Brazzaville Africa/Bujumbura Africa/Cairo Africa/Casablanca Africa/Ceuta Africa/Conakry Africa/Dakar
-    Africa/Dar_es_Salaam Africa/Djibouti Africa/Douala Africa/El_Aaiun Africa/Freetown Africa/Gaborone Africa/Harare Africa/Johannesburg
-    Africa/Juba Africa/Kampala Africa/Khartoum Africa/Kigali Africa/Kinshasa Africa/Lagos Africa/Libreville Africa/Lome Africa/Luanda
-    Africa/Lubumbashi Africa/Lusaka Africa/Malabo Africa/Maputo Africa/Maseru Africa/Mbabane Africa/Mogadishu Africa/Monrovia
-    Africa/Nairobi Africa/Ndjamena Africa/Niamey Africa/Nouakchott Africa/Ouagadougou Africa/Porto-Novo Africa/Sao_Tome Africa/Tripoli
-    Africa/Tunis Africa/Windhoek America/Adak America/Anchorage America/Anguilla America/Antigua America/Araguaina
-    America/Argentina/Buenos_Aires America/Argentina/Catamarca America/Argentina/Cordoba America/Argentina/Jujuy
-    America/Argentina/La_Rioja America/Argentina/Mendoza America/Argentina/Rio_Gallegos America/Argentina/Salta
-    America/Argentina/San_Juan America/Argentina/San_Luis America/Argentina/Tucuman America/Argentina/Ushuaia America/Aruba
-    America/Asuncion America/Atikokan America/Bahia America/Bahia_Banderas America/Barbados America/Belem America/Belize
-    America/Blanc-Sablon America/Boa_Vista America/Bogota America/Boise America/Cambridge_Bay America/Campo_Grande America/Cancun
-    America/Caracas America/Cayenne America/Cayman America/Chicago America/Chihuahua America/Ciudad_Juarez America/Costa_Rica
-    America/Coyhaique America/Creston America/Cuiaba America/Curacao America/Danmarkshavn America/Dawson America/Dawson_Creek
-    America/Denver America/Detroit America/Dominica America/Edmonton America/Eirunepe America/El_Salvador America/Fort_Nelson
-    America/Fortaleza America/Glace_Bay America/Goose_Bay America/Grand_Turk America/Grenada America/Guadeloupe America/Guatemala
-    America/Guayaquil America/Guyana America/Halifax America/Havana America/Hermosillo America/Indiana/Indianapolis America/Indiana/Knox
-    America/Indiana/Marengo America/Indiana/Petersburg America/Indiana/Tell_City America/Indiana/Vevay America/Indiana/Vincennes
-    America/Indiana/Winamac America/Inuvik America/Iqaluit America/Jamaica America/Juneau America/Kentucky/Louisville
-    America/Kentucky/Monticello America/Kralendijk America/La_Paz America/Lima America/Los_Angeles America/Lower_Princes America/Maceio
-    America/Managua America/Manaus America/Marigot America/Martinique America/Matamoros America/Mazatlan America/Menominee
-    America/Merida America/Metlakatla America/Mexico_City America/Miquelon America/Moncton America/Monterrey America/Montevideo
-    America/Montserrat America/Nassau America/New_York America/Nome America/Noronha America/North_Dakota/Beulah
-    America/North_Dakota/Center America/North_Dakota/New_Salem America/Nuuk America/Ojinaga America/Panama America/Paramaribo
-    America/Phoenix America/Port-au-Prince America/Port_of_Spain America/Porto_Velho America/Puerto_Rico America/Punta_Arenas
-    America/Rankin_Inlet America/Recife America/Regina America/Resolute America/Rio_Branco America/Santarem America/Santiago
-    America/Santo_Domingo America/Sao_Paulo America/Scoresbysund America/Sitka America/St_Barthelemy America/St_Johns America/St_Kitts
-    America/St_Lucia America/St_Thomas America/St_Vincent America/Swift_Current America/Tegucigalpa America/Thule America/Tijuana
-    America/Toronto America/Tortola America/Vancouver America/Whitehorse America/Winnipeg America/Yakutat Antarctica/Casey
-    Antarctica/Davis Antarctica/DumontDUrville Antarctica/Macquarie Antarctica/Mawson Antarctica/McMurdo Antarctica/Palmer
-    Antarctica/Rothera Antarctica/Syowa Antarctica/Troll Antarctica/Vostok Arctic/Longyearbyen Asia/Aden Asia/Almaty Asia/Amman
-    Asia/Anadyr Asia/Aqtau Asia/Aqtobe Asia/Ashgabat Asia/Atyrau Asia/Baghdad Asia/Bahrain Asia/Baku Asia/Bangkok Asia/Barnaul
-    Asia/Beirut Asia/Bishkek Asia/Brunei Asia/Chita Asia/Colombo Asia/Damascus Asia/Dhaka Asia/Dili Asia/Dubai Asia/Dushanbe
-    Asia/Famagusta Asia/Gaza Asia/Hebron Asia/Ho_Chi_Minh Asia/Hong_Kong Asia/Hovd Asia/Irkutsk Asia/Jakarta Asia/Jayapura
-    Asia/Jerusalem Asia/Kabul Asia/Kamchatka Asia/Karachi Asia/Kathmandu Asia/Khandyga Asia/Kolkata Asia/Krasnoyarsk Asia/Kuala_Lumpur
-    Asia/Kuching Asia/Kuwait Asia/Macau Asia/Magadan Asia/Makassar Asia/Manila Asia/Muscat Asia/Nicosia Asia/Novokuznetsk
-    Asia/Novosibirsk Asia/Omsk Asia/Oral Asia/Phnom_Penh Asia/Pontianak Asia/Pyongyang Asia/Qatar Asia/Qostanay Asia/Qyzylorda
-    Asia/Riyadh Asia/Sakhalin Asia/Samarkand Asia/Seoul Asia/Shanghai Asia/Singapore Asia/Srednekolymsk Asia/Taipei Asia/Tashkent
-    Asia/Tbilisi Asia/Tehran Asia/Thimphu Asia/Tokyo Asia/Tomsk Asia/Ulaanbaatar Asia/Urumqi Asia/Ust-Nera Asia/Vientiane
-    Asia/Vladivostok Asia/Yakutsk Asia/Yangon Asia/Yekaterinburg Asia/Yerevan Atlantic/Azores Atlantic/Bermuda Atlantic/Canary
-    Atlantic/Cape_Verde Atlantic/Faroe Atlantic/Madeira Atlantic/Reykjavik Atlantic/South_Georgia Atlantic/St_Helena Atlantic/Stanley
-    Australia/Adelaide Australia/Brisbane Australia/Broken_Hill Australia/Darwin Australia/Eucla Australia/Hobart Australia/Lindeman
-    Australia/Lord_Howe Australia/Melbourne Australia/Perth Australia/Sydney Etc/GMT Etc/GMT+1 Etc/GMT+10 Etc/GMT+11 Etc/GMT+12
-    Etc/GMT+2 Etc/GMT+3 Etc/GMT+4 Etc/GMT+5 Etc/GMT+6 Etc/GMT+7 Etc/GMT+8 Etc/GMT+9 Etc/GMT-1 Etc/GMT-10 Etc/GMT-11 Etc/GMT-12
-    Etc/GMT-13 Etc/GMT-14 Etc/GMT-2 Etc/GMT-3 Etc/GMT-4 Etc/GMT-5 Etc/GMT-6 Etc/GMT-7 Etc/GMT-8 Etc/GMT-9 Etc/UTC Europe/Amsterdam
-    Europe/Andorra Europe/Astrakhan Europe/Athens Europe/Belgrade Europe/Berlin Europe/Bratislava Europe/Brussels Europe/Bucharest
-    Europe/Budapest Europe/Busingen Europe/Chisinau Europe/Copenhagen Europe/Dublin Europe/Gibraltar Europe/Guernsey Europe/Helsinki
-    Europe/Isle_of_Man Europe/Istanbul Europe/Jersey Europe/Kaliningrad Europe/Kirov Europe/Kyiv Europe/Lisbon Europe/Ljubljana
-    Europe/London Europe/Luxembourg Europe/Madrid Europe/Malta Europe/Mariehamn Europe/Minsk Europe/Monaco Europe/Moscow Europe/Oslo
-    Europe/Paris Europe/Podgorica Europe/Prague Europe/Riga Europe/Rome Europe/Samara Europe/San_Marino Europe/Sarajevo Europe/Saratov
-    Europe/Simferopol Europe/Skopje Europe/Sofia Europe/Stockholm Europe/Tallinn Europe/Tirane Europe/Ulyanovsk Europe/Vaduz
-    Europe/Vatican Europe/Vienna Europe/Vilnius Europe/Volgograd Europe/Warsaw Europe/Zagreb Europe/Zurich Factory Indian/Antananarivo
-    Indian/Chagos Indian/Christmas Indian/Cocos Indian/Comoro Indian/Kerguelen Indian/Mahe Indian/Maldives Indian/Mauritius
-    Indian/Mayotte Indian/Reunion Pacific/Apia Pacific/Auckland Pacific/Bougainville Pacific/Chatham Pacific/Chuuk Pacific/Easter
-    Pacific/Efate Pacific/Fakaofo Pacific/Fiji Pacific/Funafuti Pacific/Galapagos Pacific/Gambier Pacific/Guadalcanal Pacific/Guam
-    Pacific/Honolulu Pacific/Kanton Pacific/Kiritimati Pacific/Kosrae Pacific/Kwajalein Pacific/Majuro Pacific/Marquesas Pacific/Midway
-    Pacific/Nauru Pacific/Niue Pacific/Norfolk Pacific/Noumea Pacific/Pago_Pago Pacific/Palau Pacific/Pitcairn Pacific/Pohnpei
-    Pacific/Port_Moresby Pacific/Rarotonga Pacific/Saipan Pacific/Tahiti Pacific/Tarawa Pacific/Tongatapu Pacific/Wake Pacific/Wallis
-  $$), '\s+') name
-  union all
-  select split_part(link, '=', 1), split_part(link, '=', 2)
-  from regexp_split_to_table(trim(e' \n' from $$
-    Africa/Asmera=Africa/Nairobi Africa/Timbuktu=Africa/Abidjan America/Argentina/ComodRivadavia=America/Argentina/Catamarca
-    America/Atka=America/Adak America/Buenos_Aires=America/Argentina/Buenos_Aires America/Catamarca=America/Argentina/Catamarca
-    America/Coral_Harbour=America/Panama America/Cordoba=America/Argentina/Cordoba America/Ensenada=America/Tijuana
-    America/Fort_Wayne=America/Indiana/Indianapolis America/Godthab=America/Nuuk America/Indianapolis=America/Indiana/Indianapolis
-    America/Jujuy=America/Argentina/Jujuy America/Knox_IN=America/Indiana/Knox America/Louisville=America/Kentucky/Louisville
-    America/Mendoza=America/Argentina/Mendoza America/Montreal=America/Toronto America/Nipigon=America/Toronto
-    America/Pangnirtung=America/Iqaluit America/Porto_Acre=America/Rio_Branco America/Rainy_River=America/Winnipeg
-    America/Rosario=America/Argentina/Cordoba America/Santa_Isabel=America/Tijuana America/Shiprock=America/Denver
-    America/Thunder_Bay=America/Toronto America/Virgin=America/Puerto_Rico America/Yellowknife=America/Edmonton
-    Antarctica/South_Pole=Pacific/Auckland Asia/Ashkhabad=Asia/Ashgabat Asia/Calcutta=Asia/Kolkata Asia/Choibalsan=Asia/Ulaanbaatar
-    Asia/Chongqing=Asia/Shanghai Asia/Chungking=Asia/Shanghai Asia/Dacca=Asia/Dhaka Asia/Harbin=Asia/Shanghai
-    Asia/Istanbul=Europe/Istanbul Asia/Kashgar=Asia/Urumqi Asia/Katmandu=Asia/Kathmandu Asia/Macao=Asia/Macau Asia/Rangoon=Asia/Yangon
-    Asia/Saigon=Asia/Ho_Chi_Minh Asia/Tel_Aviv=Asia/Jerusalem Asia/Thimbu=Asia/Thimphu Asia/Ujung_Pandang=Asia/Makassar
-    Asia/Ulan_Bator=Asia/Ulaanbaatar Atlantic/Faeroe=Atlantic/Faroe Atlantic/Jan_Mayen=Europe/Berlin Australia/ACT=Australia/Sydney
-    Australia/Canberra=Australia/Sydney Australia/Currie=Australia/Hobart Australia/LHI=Australia/Lord_Howe
-    Australia/NSW=Australia/Sydney Australia/North=Australia/Darwin Australia/Queensland=Australia/Brisbane
-    Australia/South=Australia/Adelaide Australia/Tasmania=Australia/Hobart Australia/Victoria=Australia/Melbourne
-    Australia/West=Australia/Perth Australia/Yancowinna=Australia/Broken_Hill Brazil/Acre=America/Rio_Branco
-    Brazil/DeNoronha=America/Noronha Brazil/East=America/Sao_Paulo Brazil/West=America/Manaus CET=Europe/Brussels
-    CST6CDT=America/Chicago Canada/Atlantic=America/Halifax Canada/Central=America/Winnipeg Canada/Eastern=America/Toronto
-    Canada/Mountain=America/Edmonton Canada/Newfoundland=America/St_Johns Canada/Pacific=America/Vancouver
-    Canada/Saskatchewan=America/Regina Canada/Yukon=America/Whitehorse Chile/Continental=America/Santiago
-    Chile/EasterIsland=Pacific/Easter Cuba=America/Havana EET=Europe/Athens EST=America/Panama EST5EDT=America/New_York
-    Egypt=Africa/Cairo Eire=Europe/Dublin Etc/GMT+0=Etc/GMT Etc/GMT-0=Etc/GMT Etc/GMT0=Etc/GMT Etc/Greenwich=Etc/GMT Etc/UCT=Etc/UTC
-    Etc/Universal=Etc/UTC Etc/Zulu=Etc/UTC Europe/Belfast=Europe/London Europe/Kiev=Europe/Kyiv Europe/Nicosia=Asia/Nicosia
-    Europe/Tiraspol=Europe/Chisinau Europe/Uzhgorod=Europe/Kyiv Europe/Zaporozhye=Europe/Kyiv GB=Europe/London GB-Eire=Europe/London
-    GMT=Etc/GMT GMT+0=Etc/GMT GMT-0=Etc/GMT GMT0=Etc/GMT Greenwich=Etc/GMT HST=Pacific/Honolulu Hongkong=Asia/Hong_Kong
-    Iceland=Africa/Abidjan Iran=Asia/Tehran Israel=Asia/Jerusalem Jamaica=America/Jamaica Japan=Asia/Tokyo Kwajalein=Pacific/Kwajalein
-    Libya=Africa/Tripoli MET=Europe/Brussels MST=America/Phoenix MST7MDT=America/Denver Mexico/BajaNorte=America/Tijuana
-    Mexico/BajaSur=America/Mazatlan Mexico/General=America/Mexico_City NZ=Pacific/Auckland NZ-CHAT=Pacific/Chatham Navajo=America/Denver
-    PRC=Asia/Shanghai PST8PDT=America/Los_Angeles Pacific/Enderbury=Pacific/Kanton Pacific/Johnston=Pacific/Honolulu
-    Pacific/Ponape=Pacific/Guadalcanal Pacific/Samoa=Pacific/Pago_Pago Pacific/Truk=Pacific/Port_Moresby
-    Pacific/Yap=Pacific/Port_Moresby Poland=Europe/Warsaw Portugal=Europe/Lisbon ROC=Asia/Taipei ROK=Asia/Seoul Singapore=Asia/Singapore
-    Turkey=Europe/Istanbul UCT=Etc/UTC US/Alaska=America/Anchorage US/Aleutian=America/Adak US/Arizona=America/Phoenix
-    US/Central=America/Chicago US/East-Indiana=America/Indiana/Indianapolis US/Eastern=America/New_York US/Hawaii=Pacific/Honolulu
-    US/Indiana-Starke=America/Indiana/Knox US/Michigan=America/Detroit US/Mountain=America/Denver US/Pacific=America/Los_Angeles
-    US/Samoa=Pacific/Pago_Pago UTC=Etc/UTC Universal=Etc/UTC W-SU=Europe/Moscow WET=Europe/Lisbon Zulu=Etc/UTC
-  $$), '\s+') link
-), known as materialized (
-  select name from pg_timezone_names
-), wanted as materialized (
-  select i.name, coalesce(k.name, o.name) as used
-  from iana i
-  left join known k on k.name = i.used
-  -- An older Postgres may know only the former name.
-  left join known o on o.name = i.name
-  where coalesce(k.name, o.name) is not null
-), gone as (
-  delete from private.zones z where not exists (select from wanted w where w.name = z.name)
-)
-insert into private.zones as z (name, used) select w.name, w.used from wanted w
-on conflict (name) do update set used = excluded.used where z.used <> excluded.used;
-
-create or replace function private.zone_used(p_name text) returns text
-language plpgsql stable security definer parallel safe set search_path = ''
-as $$
-begin
-  return (select z.used from private.zones z where z.name = p_name);
-end
-$$;
-comment on function private.zone_used is
-  'The name by which Postgres converts an IANA name; null when it is none (another letter case is none). Judges: nobody, the list is public knowledge.';
-
-create or replace function private.is_zone(p_name text) returns boolean
-language sql stable parallel safe
-return private.zone_used(p_name) is not null;
-comment on function private.is_zone is 'Is it a name of the IANA time zone database, backward links included?';
-grant execute on function private.zone_used, private.is_zone to authenticated, service_role;
 
 -- Cron (contract 20, section 8): five fields, digits only; both day fields restricted means either. A schedule lives on the wall clock
 -- of its zone. With a fixed hour, a local time that the clocks skip runs at the first instant after the gap, and one that they repeat
@@ -14955,7 +19017,7 @@ begin
     select p.user_id from public.projects p where p.id = p_project_id
     union
     select m.user_id from public.project_members m
-    where m.project_id = p_project_id and m.accepted_at is not null
+    where m.project_id = p_project_id and m.accepted_at is not null and not private.is_deactivated(m.organization_id, m.user_id)
       and case p_flag when 'ingestion' then m.notify_on_ingestion when 'error' then m.notify_on_error else m.notify_on_team_changes end);
 end
 $$;
@@ -14971,30 +19033,28 @@ declare
   v_actor uuid := private.user_id();
   v_name text;
   v_what text;
-  v_concerned uuid;
   v_key text;
 begin
   select * into p from public.projects q where q.id = m.project_id;
-  if not found then
+  -- That somebody owns the project is told with the project.
+  if not found or tg_op = 'UPDATE' and new.user_id = p.user_id then
     return null;
   end if;
   -- One change, however often the work around it is repeated; the next change of the same member is another one.
   v_key := format('project_member:%s:%s:%s', m.id, lower(tg_op), pg_current_xact_id());
   v_name := coalesce(private.one_line(m.name), private.shown_name(m.user_id, m.email));
-  if tg_op = 'INSERT' then
-    select u.id into v_concerned from public.users u where u.email = m.email;
-    perform private.notify(v_concerned, 'team_activity', format('You are invited to "%s"', private.one_line(p.name)),
-      format('%s invites you as %s.', private.shown_name(m.invited_by), m.role), jsonb_build_object('projectId', p.id, 'memberId', m.id),
-      '/', false, 'invitation:' || m.id, v_actor, p.organization_id, null, null);
+  if tg_op = 'INSERT' and m.accepted_at is null then
+    perform private.enqueue('sharing.tell', jsonb_build_object('memberId', m.id), now(), 'sharing.tell:' || m.id);
     return null;
   end if;
 
   v_what := case when tg_op = 'DELETE' then format('%s was removed from "%s"', v_name, private.one_line(p.name))
-    when old.accepted_at is null then format('%s joined "%s"', v_name, private.one_line(p.name))
+    when tg_op = 'INSERT' or old.accepted_at is null then format('%s joined "%s"', v_name, private.one_line(p.name))
     else format('%s is now %s in "%s"', v_name, new.role, private.one_line(p.name)) end;
   perform private.notify_all(array_remove(private.project_audience(p.id, 'team'), m.user_id), 'team_activity', v_what, null,
     jsonb_build_object('projectId', p.id, 'memberId', m.id), '/project/' || p.id, false, v_key, v_actor, p.organization_id, null, p.id);
   v_what := case when tg_op = 'DELETE' then format('You were removed from "%s"', private.one_line(p.name))
+    when tg_op = 'INSERT' then format('%s added you to "%s"', private.shown_name(m.invited_by), private.one_line(p.name))
     when old.accepted_at is null then format('You joined "%s"', private.one_line(p.name))
     else format('You are now %s in "%s"', new.role, private.one_line(p.name)) end;
   if tg_op = 'DELETE' or new.notify_on_team_changes then
@@ -15006,14 +19066,53 @@ begin
 end
 $$;
 comment on function private.tg_project_members__notify is 'Trigger: the people of a project, and the person concerned, hear of its members.';
--- The owner's own row comes with the project and is accepted at once.
+create or replace function private.tell_project_invitee(p_member_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  m public.project_members;
+  p public.projects;
+begin
+  select * into m from public.project_members x where x.id = p_member_id and x.accepted_at is null;
+  select * into p from public.projects x where x.id = m.project_id;
+  perform private.notify(u.id, 'team_activity', format('You are invited to "%s"', private.one_line(p.name)),
+    format('%s invites you as %s.', private.shown_name(m.invited_by), m.role), jsonb_build_object('projectId', p.id, 'memberId', m.id),
+    '/', false, 'invitation:' || m.id, m.invited_by, p.organization_id, null, null)
+  from public.users u where u.email = m.email;
+end
+$$;
+comment on function private.tell_project_invitee is
+  'Notifies the account of an invited address, if there is one. A job calls it, because the time of a request would tell otherwise whether there is. Judges: callable by the worker only.';
+grant execute on function private.tell_project_invitee to kijko_worker;
+
+-- The owner's own row comes with the project, without anybody who invited.
 create or replace trigger _900_notify_invited after insert on public.project_members
-  for each row when (new.accepted_at is null) execute function private.tg_project_members__notify();
+  for each row when (new.accepted_at is null or new.invited_by is not null) execute function private.tg_project_members__notify();
 create or replace trigger _900_notify_change after update on public.project_members for each row
   when (new.accepted_at is not null and (old.accepted_at is null or old.role <> new.role))
   execute function private.tg_project_members__notify();
 create or replace trigger _900_notify_removed after delete on public.project_members
   for each row when (old.accepted_at is not null) execute function private.tg_project_members__notify();
+
+create or replace function private.tg_projects__notify_owner() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_name text := private.one_line(new.name);
+  v_key text := format('project_owner:%s:%s', new.id, pg_current_xact_id());
+begin
+  perform private.notify_all(array_remove(private.project_audience(new.id, 'team'), new.user_id), 'team_activity',
+    format('%s is now the owner of "%s"', private.shown_name(new.user_id), v_name), null, jsonb_build_object('projectId', new.id),
+    '/project/' || new.id, false, v_key, private.user_id(), new.organization_id, null, new.id);
+  perform private.notify(new.user_id, 'team_activity', format('You are now the owner of "%s"', v_name), null,
+    jsonb_build_object('projectId', new.id), '/project/' || new.id, false, v_key, private.user_id(), new.organization_id, null, new.id);
+  return null;
+end
+$$;
+comment on function private.tg_projects__notify_owner is 'Trigger: the people of a project, and its new owner, hear that it changed hands.';
+-- Projects of somebody who leaves go to the organization's owner, who hears of the leaving and not of each of them.
+create or replace trigger _900_notify_owner after update of user_id on public.projects for each row
+  when (old.user_id is distinct from new.user_id and old.user_id = private.user_id()) execute function private.tg_projects__notify_owner();
 
 -- ------------------------------------------------------------------------------------------------------------------- organizations
 
@@ -15146,38 +19245,44 @@ end
 $$;
 comment on function private.tell_security is 'A security alert about somebody''s account, for them. Judges: callable by definer functions and triggers of ours only.';
 
+create or replace function private.known(p_text text, p_else text) returns text
+language sql immutable parallel safe
+return coalesce(nullif(p_text, 'Unknown'), p_else);
+comment on function private.known is 'The text, or other words where it says that nothing is known.';
+
 -- A device is a browser on an operating system; an address alone changes with every train ride. The first sign-in of all is nobody's news.
 create or replace function private.tg_login_history__alert() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_device jsonb := private.device_json(new.user_agent);
+  v_device constant jsonb := private.device_json(new.device);
   v_known boolean;
   v_any boolean;
   v_failed bigint;
   v_where text := coalesce(' from the address ' || new.client_ip, '');
 begin
   if new.status = 'success' then
-    select count(*) > 0, coalesce(bool_or(case when v_device = '{}' then h.user_agent is not distinct from new.user_agent
-      else private.device_json(h.user_agent) = v_device end), false)
+    -- Programs that nobody knows by name are told apart by what they call themselves.
+    select count(*) > 0, coalesce(bool_or(h.user_agent = new.user_agent or (h.device ->> 'browser', h.device ->> 'os') = (v_device ->> 'browser', v_device ->> 'os')
+      and (v_device ->> 'browser' <> 'Unknown' or h.device ->> 'userAgent' is not distinct from v_device ->> 'userAgent')), false)
     into v_any, v_known
     -- Programs sign in every minute; what they were a thousand times is enough to know them by.
     from (
-      select l.user_agent from private.login_history l
-      where l.user_id = new.user_id and l.status = 'success' and l.id <> new.id
+      select l.user_agent, private.device_json(l.device) as device from private.login_history l
+      where l.user_id = new.user_id and l.status = 'success' and l.id <> new.id and l.method <> 'api_key'
       order by l.created_at desc limit 1000
     ) h;
     if v_any and not v_known then
       perform private.tell_security(new.user_id, 'Sign-in from a new device',
         format('Somebody signed in to your account with %s on %s%s. If that was not you, change your password.',
-          coalesce(v_device ->> 'browser', 'an unknown browser'), coalesce(v_device ->> 'os', 'an unknown system'), v_where),
-        true, 'login:' || new.id, v_device);
+          private.known(v_device ->> 'browser', 'an unknown browser'), private.known(v_device ->> 'os', 'an unknown system'), v_where),
+        true, 'login:' || new.id, v_device - 'userAgent');
     end if;
     return null;
   end if;
 
   select count(*) into v_failed from private.login_history h
-  where h.user_id = new.user_id and h.status = 'failed' and h.created_at > new.created_at - interval '15 minutes';
+  where h.user_id = new.user_id and h.status = 'failed' and h.method <> 'api_key' and h.created_at > new.created_at - interval '15 minutes';
   -- Once in 15 minutes, however many follow; attempts for one address come one after the other.
   if v_failed >= 5 and not exists (
     select from private.notification_keys k
@@ -15192,8 +19297,9 @@ begin
 end
 $$;
 comment on function private.tg_login_history__alert is 'Trigger: sign-in from a device that is new, and the fifth failed one within 15 minutes.';
+-- Programs with a key are no devices that somebody signs in with; of keys their holder hears when they are made (db/code/keys/triggers.sql).
 create or replace trigger _900_alert after insert on private.login_history
-  for each row when (new.method <> 'signup') execute function private.tg_login_history__alert();
+  for each row when (new.method not in ('signup', 'api_key')) execute function private.tg_login_history__alert();
 
 create or replace function private.tg_credentials__alert() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -15229,12 +19335,12 @@ create or replace function private.tg_sessions__alert_ended() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_device jsonb := private.device_json(new.user_agent);
+  v_device constant jsonb := private.device_json(new.device);
 begin
   perform private.tell_security(new.user_id, 'A session was ended',
-    format('Your session with %s on %s was ended%s.', coalesce(v_device ->> 'browser', 'an unknown browser'), coalesce(v_device ->> 'os', 'an unknown system'),
+    format('Your session with %s on %s was ended%s.', private.known(v_device ->> 'browser', 'an unknown browser'), private.known(v_device ->> 'os', 'an unknown system'),
       case new.revoked_reason when 'refresh_reuse' then ', because one of its tokens was used twice: somebody else may have had it' else ' from elsewhere' end),
-    false, 'session:' || new.id, v_device);
+    false, 'session:' || new.id, v_device - 'userAgent');
   return null;
 end
 $$;
@@ -15355,6 +19461,7 @@ begin
         select p.user_id
         union
         select m.user_id from public.project_members m where m.project_id = p.id and m.accepted_at is not null and m.role <> 'auditor'
+          and not private.is_deactivated(m.organization_id, m.user_id)
         union
         select m.user_id from public.memberships m
         where m.organization_id = p.organization_id and m.status = 'active' and (p.privacy = 'shared' or m.role in ('owner', 'admin')))),
@@ -15731,6 +19838,1240 @@ end
 $$;
 comment on function private.queue_weekly_summaries is
   'Writes the weekly summaries that are due. Judges: callable by schedules only.';
+
+-- Messages whose point is one link with a token (contract 40, 1.4): {APP_URL}/<screen>?token=<token>. Their body stays only until it is sent.
+
+create or replace function private.new_token() returns text
+language sql volatile parallel safe
+return rtrim(translate(encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'base64'),
+  '+/', '-_'), '=');
+comment on function private.new_token is 'A secret of 256 random bits, in 43 characters of base64url.';
+
+create or replace function private.token_hash(p_token text) returns bytea
+language sql immutable parallel safe
+return sha256(convert_to(p_token, 'UTF8'));
+comment on function private.token_hash is 'The SHA-256 under which a token is stored and found.';
+
+-- p_lead says what happened, p_action is the text of the link, p_end says what to do with a mail that its reader did not ask for.
+create or replace function private.queue_link_mail(
+  p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_first_name text, p_subject text, p_lead text, p_action text,
+  p_screen text, p_token text, p_end text
+) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_hello text := 'Hello ' || coalesce(nullif(private.one_line(p_first_name), ''), 'there') || ',';
+  v_link text := private.app_url() || '/' || p_screen || '?token=' || p_token;
+begin
+  return private.queue_mail(p_kind, p_org_id, p_user_id, p_to, p_subject,
+    v_hello || E'\n\n' || p_lead || E'\n\n' || p_action || ': ' || v_link || E'\n\n' || p_end || E'\n',
+    format('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>%s</title></head><body><p>%s</p><p>%s</p><p><a href="%s"><strong>%s</strong></a></p><p><small>%s</small></p></body></html>',
+      private.html_text(private.one_line(p_subject)), private.html_text(v_hello), private.html_text(p_lead), private.html_text(v_link),
+      private.html_text(p_action), private.html_text(p_end)));
+end
+$$;
+comment on function private.queue_link_mail is
+  'Queues a message with a link that holds a token. Judges: callable by definer functions of ours only.';
+
+-- Who is in a project, in the words of three screens (contract 10, sections 11 to 13; 60-contexts 11). All of them show the rows of
+-- project_members; who may write which of them is judged by the triggers of projects/triggers_members.sql, whoever asks and however.
+
+-- People write addresses and names into rows of their own here, and the triggers that judge them run as they do.
+grant execute on function private.clean_email, private.clean_name, private.without_blanks, private.folded_address,
+  private.has_format_characters to authenticated;
+
+create or replace function private.stored_project_role(p_shown text) returns text
+language sql immutable parallel safe
+return case p_shown when 'admin' then 'admin' when 'editor' then 'developer' when 'viewer' then 'viewer' end;
+comment on function private.stored_project_role is 'What a role of the sharing screens is stored as; null for owner, which is a transfer, and for anything else.';
+
+create or replace function private.project_member_name(m public.project_members) returns text
+language sql immutable parallel safe
+return coalesce(m.name, split_part(m.email, '@', 1));
+comment on function private.project_member_name is 'Name of a member; the local part of the address while it is unknown.';
+
+create or replace function private.user_access_json(m public.project_members, p_owner_id uuid) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', m.id, 'userId', m.user_id, 'name', private.project_member_name(m), 'email', m.email,
+  'role', private.shown_role(m.role, m.user_id = p_owner_id),
+  'lastActive', private.iso(coalesce(m.last_active_at, m.accepted_at, m.invited_at)), 'avatar', m.avatar_url,
+  'status', case when m.accepted_at is null then 'pending' else 'active' end,
+  'isCurrentUser', coalesce(m.user_id = private.user_id(), false), 'invitedAt', private.iso(m.invited_at)));
+comment on function private.user_access_json is 'UserAccess of the contract.';
+
+create or replace function private.project_owner(p_project_id uuid) returns uuid
+language sql stable parallel safe
+return (select p.user_id from public.projects p where p.id = p_project_id);
+comment on function private.project_owner is 'The owner, as far as the caller sees the project.';
+
+-- A context is a project under another name, and so is what hides it.
+create or replace function private.path_context(p jsonb, p_minimum text default 'auditor') returns uuid
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'contextId');
+  v_role text := private.project_role(v_id);
+begin
+  if v_role is null then
+    perform private.refuse(404, 'CONTEXT_NOT_FOUND', 'This context does not exist.');
+  end if;
+  perform private.refuse_role(v_role, p_minimum);
+  return v_id;
+end
+$$;
+comment on function private.path_context is 'The context of the path, judged: 404 CONTEXT_NOT_FOUND, 403 FORBIDDEN.';
+
+create or replace function private.refuse_project_member() returns void
+language plpgsql stable
+as $$
+begin
+  perform private.refuse(404, 'MEMBER_NOT_FOUND', 'There is no such member in this project.');
+end
+$$;
+comment on function private.refuse_project_member is '404 MEMBER_NOT_FOUND.';
+
+-- p_by_user: the screens of access take the id of a user as well.
+create or replace function private.find_project_member(p_project_id uuid, p_id text, p_by_user boolean default false) returns public.project_members
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.as_uuid(p_id);
+  m public.project_members;
+begin
+  select * into m from public.project_members x
+  where x.project_id = p_project_id and (x.id = v_id or p_by_user and x.user_id = v_id)
+  order by x.id = v_id desc limit 1;
+  if not found then
+    perform private.refuse_project_member();
+  end if;
+  return m;
+end
+$$;
+comment on function private.find_project_member is 'A member that the caller sees, by id. Errors: 404 MEMBER_NOT_FOUND.';
+
+-- Changes of a project's people follow one another: a rank is judged by what the one before has left.
+create or replace function private.lock_members(p_project_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.assert_project_role(p_project_id, 'manager');
+  perform from public.projects p where p.id = p_project_id for no key update;
+  -- It may have been deleted while we waited.
+  if not found then
+    perform private.refuse_role(null, 'manager');
+  end if;
+end
+$$;
+comment on function private.lock_members is 'Waits for other changes of this project''s people. Judges: manager of the project or above. Errors: 403 FORBIDDEN, 404 PROJECT_NOT_FOUND.';
+
+-- Judged before the lock, so that nobody waits for what they may not do, and after it.
+create or replace function private.managed_member(m public.project_members, p_minimum text) returns public.project_members
+language plpgsql volatile
+as $$
+begin
+  perform private.judge_managing(m.project_id, private.project_role(m.project_id), m, p_minimum);
+  perform private.lock_members(m.project_id);
+  m := private.find_project_member(m.project_id, m.id::text);
+  perform private.judge_managing(m.project_id, private.project_role(m.project_id), m, p_minimum);
+  return m;
+end
+$$;
+comment on function private.managed_member is
+  'The member as it is, once it is the caller''s turn to change it. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 MEMBER_NOT_FOUND, 409 OWNER_REQUIRED.';
+
+create or replace function private.require_project_role(p_role text, p_allowed text[], p_default text default null) returns text
+language plpgsql stable
+as $$
+begin
+  if coalesce(p_role, p_default) is null or coalesce(p_role, p_default) <> all (p_allowed) then
+    perform private.refuse_field('role', format('The role must be one of %s.', array_to_string(p_allowed, ', ')));
+  end if;
+  return coalesce(p_role, p_default);
+end
+$$;
+comment on function private.require_project_role is 'The role, or 400 VALIDATION_ERROR about field role.';
+
+create or replace function private.project_member_roles() returns text[]
+language sql immutable parallel safe
+return array['admin', 'manager', 'developer', 'viewer', 'auditor'];
+comment on function private.project_member_roles is 'Roles of members as they are stored.';
+
+grant execute on function private.stored_project_role, private.project_member_name, private.user_access_json, private.project_owner, private.path_context,
+  private.refuse_project_member, private.find_project_member, private.lock_members, private.managed_member, private.require_project_role, private.project_member_roles to authenticated;
+
+-- ------------------------------------------------------------------------------------------------------------ adding and changing
+
+-- Where it lands is the row's own trigger: it judges, and sends the invitation.
+create or replace function private.invite_project_member(p_project_id uuid, p_member jsonb) returns public.project_members
+language plpgsql volatile
+as $$
+declare
+  m public.project_members;
+begin
+  if private.clean_email(p_member ->> 'email') is null then
+    perform private.refuse_field('email', 'Please enter a valid e-mail address.');
+  elsif char_length(p_member ->> 'inviteMessage') > 1000 then
+    perform private.refuse_field('inviteMessage', 'A message has at most 1000 characters.');
+  end if;
+  perform set_config('app.invite_message', coalesce(p_member ->> 'inviteMessage', ''), true);
+  insert into public.project_members (organization_id, project_id, email, name, role, notify_on_ingestion, notify_on_error,
+    notify_on_team_changes, notification_level)
+  select p.organization_id, p.id, private.clean_email(p_member ->> 'email'),
+    nullif(private.clean_name(p_member ->> 'name', 100), ''), p_member ->> 'role',
+    coalesce(private.as_bool(p_member -> 'notifyOnIngestion', 'notifyOnIngestion'), true),
+    coalesce(private.as_bool(p_member -> 'notifyOnError', 'notifyOnError'), true),
+    coalesce(private.as_bool(p_member -> 'notifyOnTeamChanges', 'notifyOnTeamChanges'), true),
+    coalesce(p_member ->> 'notificationLevel', 'daily')
+  from public.projects p where p.id = p_project_id
+  returning * into m;
+  perform set_config('app.invite_message', '', true);
+  return m;
+end
+$$;
+comment on function private.invite_project_member is
+  'Makes a pending member of {email, role, name?, flags?, notificationLevel?, inviteMessage?}. Errors: 400, 403 FORBIDDEN, 409 MEMBER_EXISTS, 429 RATE_LIMITED.';
+
+-- Somebody of the project's organization is let in by a colleague at once. A guest of another organization invites everybody by mail, so
+-- that the answer does not tell them who belongs to this one.
+create or replace function private.admit_colleague(p_project_id uuid, p_email text, p_role text) returns public.project_members
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_role text := private.assert_project_role(p_project_id, 'manager');
+  v_email text := private.clean_email(p_email);
+  v_now timestamptz := clock_timestamp();
+  u public.users;
+  m public.project_members;
+begin
+  select x.* into u
+  from public.projects p
+  join public.memberships mine on mine.organization_id = p.organization_id and mine.user_id = private.user_id() and mine.status = 'active'
+  join public.users x on x.email = v_email
+  join public.memberships theirs on theirs.organization_id = p.organization_id and theirs.user_id = x.id and theirs.status = 'active'
+  where p.id = p_project_id;
+  if not found then
+    return null;
+  end if;
+  perform private.judge_granting(v_role, p_role);
+  perform private.refuse_known_member(p_project_id, v_email);
+  insert into public.project_members (organization_id, project_id, user_id, email, name, avatar_url, role, invited_by, invited_at, accepted_at,
+    created_at)
+  select p.organization_id, p.id, u.id, u.email, nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), u.avatar_url, p_role,
+    private.user_id(), v_now, v_now, v_now
+  from public.projects p where p.id = p_project_id
+  returning * into m;
+  return m;
+end
+$$;
+comment on function private.admit_colleague is
+  'Makes an accepted member of a person of the project''s organization, null where the address belongs to none. Judges: manager of the project or above, of that organization. Errors: 403 FORBIDDEN, 409 MEMBER_EXISTS.';
+
+create or replace function private.share_with(p_project_id uuid, p_body jsonb, p_default text default null) returns public.project_members
+language plpgsql volatile
+as $$
+declare
+  b jsonb := private.as_object(p_body, 'body');
+  v_role text := private.stored_project_role(private.require_project_role(b ->> 'role', array['admin', 'editor', 'viewer'], p_default));
+  m public.project_members;
+begin
+  if private.clean_email(b ->> 'email') is null then
+    perform private.refuse_field('email', 'Please enter a valid e-mail address.');
+  end if;
+  perform private.lock_members(p_project_id);
+  m := private.admit_colleague(p_project_id, b ->> 'email', v_role);
+  if m.id is null then
+    m := private.invite_project_member(p_project_id, jsonb_strip_nulls(jsonb_build_object('email', b -> 'email', 'name', b -> 'name', 'role', v_role)));
+  end if;
+  return m;
+end
+$$;
+comment on function private.share_with is
+  'Adds somebody in the words of the sharing screens: a colleague at once, others by invitation. Errors: 400, 403 FORBIDDEN, 409 MEMBER_EXISTS, 429 RATE_LIMITED.';
+
+-- The owner's own move. Both rows are admins from here on; which of them is the owner stands in the project.
+create or replace function private.transfer_project(p_member_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user uuid := private.user_id();
+  m public.project_members;
+  v_role text;
+begin
+  select x.* into m from public.project_members x where x.id = p_member_id;
+  v_role := private.project_role(m.project_id);
+  if v_role is null then
+    perform private.refuse_project_member();
+  elsif v_role <> 'owner' then
+    perform private.refuse(403, 'FORBIDDEN', 'Only the owner can transfer a project.', 'role', jsonb_build_object('role', v_role, 'required', 'owner'));
+  end if;
+  -- After this nobody else is the owner before we are done, and the row is as the one before has left it.
+  perform from public.projects p where p.id = m.project_id and p.user_id = v_user for no key update;
+  if not found then
+    perform private.refuse(403, 'FORBIDDEN', 'Only the owner can transfer a project.', 'role', '{"required": "owner"}');
+  end if;
+  select x.* into m from public.project_members x where x.id = p_member_id;
+  if not found then
+    perform private.refuse_project_member();
+  elsif m.user_id = v_user then
+    perform private.refuse(403, 'CANNOT_MANAGE_SELF', 'You are the owner of this project already.', 'role');
+  elsif m.accepted_at is null or private.is_deactivated(m.organization_id, m.user_id) then
+    perform private.refuse(409, 'MEMBER_INACTIVE', 'A project can be transferred to an active member only.', 'role');
+  end if;
+  perform private.move_ownership(m.project_id, m.user_id);
+end
+$$;
+comment on function private.transfer_project is
+  'Makes an accepted member the owner. Judges: the owner only. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 MEMBER_NOT_FOUND, 409 MEMBER_INACTIVE.';
+
+create or replace function private.change_shown_role(m public.project_members, p_role text) returns public.project_members
+language plpgsql volatile
+as $$
+declare
+  v_role text := private.require_project_role(p_role, array['owner', 'admin', 'editor', 'viewer']);
+begin
+  if v_role = 'owner' then
+    perform private.transfer_project(m.id);
+  else
+    m := private.managed_member(m, 'admin');
+    -- What a row shows already stays as it is stored.
+    update public.project_members x set role = private.stored_project_role(v_role)
+    where x.id = m.id and private.shown_role(x.role, false) <> v_role;
+  end if;
+  return private.find_project_member(m.project_id, m.id::text);
+end
+$$;
+comment on function private.change_shown_role is
+  'Gives a member another role in the words of the sharing screens; owner is a transfer. Errors: 400, 403, 409 OWNER_REQUIRED, MEMBER_INACTIVE.';
+
+create or replace function private.remove_project_member(m public.project_members) returns void
+language plpgsql volatile
+as $$
+begin
+  m := private.managed_member(m, 'manager');
+  delete from public.project_members x where x.id = m.id;
+end
+$$;
+comment on function private.remove_project_member is
+  'Removes a member, pending or not. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 MEMBER_NOT_FOUND, 409 OWNER_REQUIRED.';
+
+grant execute on function private.invite_project_member, private.admit_colleague, private.share_with, private.transfer_project,
+  private.change_shown_role, private.remove_project_member to authenticated;
+
+-- Invitations by mail (contract 10, section 11.2). Whatever makes a pending member, its row's trigger sends the invitation. The token is
+-- drawn here, stands in the mail until that is sent, and is stored as its SHA-256; who holds it reads and answers the invitation.
+
+-- Three random UUIDs carry 366 random bits, of which 256 are kept: 43 letters in base64url.
+create or replace function private.draw_project_token() returns text
+language sql volatile
+as $$
+  select rtrim(translate(encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'base64'),
+    '+/', '-_'), '=')
+$$;
+comment on function private.draw_project_token is 'A fresh token.';
+
+create or replace function private.project_token_hash(p_token text) returns bytea
+language sql immutable parallel safe
+return case when p_token ~ '^[A-Za-z0-9_-]{43}$' then sha256(convert_to(p_token, 'UTF8')) end;
+comment on function private.project_token_hash is 'What a token is stored as; null for what is no token.';
+
+create or replace function private.project_invitation_expiry(m public.project_members) returns timestamptz
+language sql immutable parallel safe
+return m.invited_at + interval '7 days';
+comment on function private.project_invitation_expiry is 'When an invitation that is not accepted ends.';
+
+-- Refusals roll back and count nothing; what counts is what was queued. The lock keeps the count exact.
+create or replace function private.take_addressee_allowance(p_org_id uuid, p_email text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_limit constant integer := 20;
+  v_frees_at timestamptz;
+begin
+  perform pg_advisory_xact_lock(hashtextextended(format('invited %s %s', p_org_id, p_email), 0));
+  select x.created_at + interval '1 day' into v_frees_at
+  from private.mails x
+  where x.to_address = p_email and x.kind = 'project_invitation' and x.organization_id = p_org_id
+    and x.created_at > clock_timestamp() - interval '1 day'
+  order by x.created_at desc offset c_limit - 1 limit 1;
+  if found then
+    perform private.refuse(429, 'RATE_LIMITED', format('An address gets at most %s invitations a day from one organization.', c_limit), null,
+      jsonb_build_object('limit', c_limit, 'remaining', 0, 'resetsAt', private.iso(v_frees_at)));
+  end if;
+end
+$$;
+comment on function private.take_addressee_allowance is
+  '429 RATE_LIMITED where an organization has sent an address 20 invitations within a day, accepted or taken back. Judges: callable by definer functions of ours only.';
+
+create or replace function private.drop_unsent_mail(p_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from private.mails x where x.id = p_id and x.sent_at is null;
+end
+$$;
+comment on function private.drop_unsent_mail is 'A mail whose token is dead does not go out. Judges: callable by definer functions and triggers of ours only.';
+
+-- Without a transport the message waits in the outbox without a job: tg_installation__send_invitations gives it one.
+create or replace function private.send_project_invitation(m public.project_members, p_message text, p_again boolean) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  p public.projects;
+  i private.project_invitations;
+  v_token text := private.draw_project_token();
+  v_sender uuid;
+  v_name text;
+  v_subject text;
+  v_link text;
+  v_message text;
+  v_mail uuid := gen_random_uuid();
+  v_text text;
+  v_html text;
+begin
+  select * into p from public.projects x where x.id = m.project_id;
+  v_sender := coalesce(private.user_id(), m.invited_by, p.user_id);
+  perform private.take_mail_allowance(v_sender, 'project_invitation', 500), private.take_addressee_allowance(m.organization_id, m.email);
+  select * into i from private.project_invitations x where x.member_id = m.id;
+  v_message := nullif(btrim(left(coalesce(p_message, i.message), 1000)), '');
+  v_name := private.shown_name(v_sender);
+  v_subject := format('%s invites you to "%s" in Kijko', v_name, private.one_line(p.name));
+  v_link := private.app_url() || '/project-invitation?token=' || v_token;
+  v_text := format(E'%s invites you to the project "%s" in Kijko as %s.\n\n', v_name, private.one_line(p.name), m.role)
+    || coalesce(regexp_replace(v_message, '^', '> ', 'gn') || E'\n\n', '')
+    || format(E'Accept or decline: %s\n\nThe link holds until %s (UTC) and for this address alone. Whoever does not know the sender may ignore this mail.\n',
+      v_link, to_char(private.project_invitation_expiry(m) at time zone 'UTC', 'YYYY-MM-DD HH24:MI'));
+  v_html := format('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>%s</title></head><body><p>%s invites you to the project &quot;%s&quot; in Kijko as %s.</p>',
+      private.html_text(private.one_line(v_subject)), private.html_text(v_name), private.html_text(private.one_line(p.name)), m.role)
+    || coalesce('<blockquote>' || replace(private.html_text(v_message), E'\n', '<br>') || '</blockquote>', '')
+    || format('<p><a href="%s">Accept or decline</a></p><p><small>The link holds until %s (UTC) and for this address alone. Whoever does not know the sender may ignore this mail.</small></p></body></html>',
+      private.html_text(v_link), to_char(private.project_invitation_expiry(m) at time zone 'UTC', 'YYYY-MM-DD HH24:MI'));
+
+  perform private.drop_unsent_mail(i.mail_id);
+  if private.is_mail_address(m.email) and private.has_mail() then
+    v_mail := private.queue_mail('project_invitation', m.organization_id, v_sender, m.email, v_subject, v_text, v_html);
+  elsif private.is_mail_address(m.email) then
+    insert into private.mails (id, kind, organization_id, user_id, to_address, subject, body_text, body_html)
+    values (v_mail, 'project_invitation', m.organization_id, v_sender, m.email, btrim(left(private.one_line(v_subject), 200)), v_text, v_html);
+  else
+    v_mail := null;
+  end if;
+  insert into private.project_invitations as x (member_id, token_hash, message, mail_id)
+  values (m.id, private.project_token_hash(v_token), v_message, v_mail)
+  on conflict (member_id) do update
+    set token_hash = excluded.token_hash, message = excluded.message, mail_id = excluded.mail_id, sent_at = excluded.sent_at,
+      resent_at = array(select r from unnest(x.resent_at) r where r > excluded.sent_at - interval '1 day' order by r)
+        || case when p_again then array[excluded.sent_at] else array[]::timestamptz[] end;
+end
+$$;
+comment on function private.send_project_invitation is
+  'Gives a pending member a new token and queues the mail with it; earlier tokens and mails that still wait are dead. Judges: callable by definer functions and triggers of ours only. Errors: 429 RATE_LIMITED.';
+
+create or replace function private.tg_project_members__send() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.send_project_invitation(new, current_setting('app.invite_message', true), false);
+  return null;
+end
+$$;
+comment on function private.tg_project_members__send is 'Trigger: a pending member is invited by mail.';
+create or replace trigger _850_send after insert on public.project_members
+  for each row when (new.accepted_at is null) execute function private.tg_project_members__send();
+
+create or replace function private.tg_project_invitations__drop_mail() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.drop_unsent_mail(old.mail_id);
+  return null;
+end
+$$;
+comment on function private.tg_project_invitations__drop_mail is 'Trigger: what was taken back before it was sent stays here.';
+create or replace trigger _500_drop_mail after delete on private.project_invitations
+  for each row when (old.mail_id is not null) execute function private.tg_project_invitations__drop_mail();
+
+create or replace function private.tg_installation__send_invitations() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.enqueue('mail.send', jsonb_build_object('mailId', x.id), now(), 'mail.send:' || x.id)
+  from private.project_invitations i
+  join private.mails x on x.id = i.mail_id and x.sent_at is null
+  join public.project_members m on m.id = i.member_id
+  where m.accepted_at is null and private.project_invitation_expiry(m) > now();
+  return null;
+end
+$$;
+comment on function private.tg_installation__send_invitations is 'Trigger: invitations that waited for a mail transport go out.';
+create or replace trigger _500_send_invitations after insert or update on private.installation
+  for each row when (new.key = 'mail' and new.value = 'true') execute function private.tg_installation__send_invitations();
+
+-- Sending again: the limits belong to the invitation, whoever asks.
+create or replace function private.resend_project_invitation(p_member_id uuid) returns public.project_members
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  m public.project_members;
+  i private.project_invitations;
+  v_role text;
+  v_frees_at timestamptz;
+  v_limit integer := 1;
+begin
+  select x.* into m from public.project_members x where x.id = p_member_id;
+  v_role := private.project_role(m.project_id);
+  if v_role is null then
+    perform private.refuse_project_member();
+  end if;
+  perform private.refuse_role(v_role, 'manager');
+  perform private.lock_members(m.project_id);
+  select x.* into m from public.project_members x where x.id = p_member_id;
+  perform private.refuse_accepted_invitation(m);
+  perform private.judge_managing(m.project_id, private.project_role(m.project_id), m, 'manager');
+  select x.* into i from private.project_invitations x where x.member_id = m.id;
+  if i.sent_at > clock_timestamp() - interval '60 seconds' then
+    v_frees_at := i.sent_at + interval '60 seconds';
+  elsif (select count(*) from unnest(i.resent_at) r where r > clock_timestamp() - interval '1 day') >= 5 then
+    v_limit := 5;
+    v_frees_at := (select min(r) from unnest(i.resent_at) r where r > clock_timestamp() - interval '1 day') + interval '1 day';
+  end if;
+  if v_frees_at is not null then
+    perform private.refuse(429, 'RATE_LIMITED', 'This invitation was sent recently. An invitation can be sent again after 60 seconds, and five times a day.',
+      null, jsonb_build_object('limit', v_limit, 'remaining', 0, 'resetsAt', private.iso(v_frees_at)));
+  end if;
+  update public.project_members x set invited_at = clock_timestamp() where x.id = m.id returning x.* into m;
+  perform private.send_project_invitation(m, null, true);
+  return m;
+end
+$$;
+comment on function private.resend_project_invitation is
+  'A new token and mail for a pending member. Judges: manager of the project or above, of higher rank than the member. Errors: 403 FORBIDDEN, 404 MEMBER_NOT_FOUND, 409 ALREADY_ACCEPTED, 429 RATE_LIMITED.';
+
+create or replace function private.refuse_accepted_invitation(m public.project_members) returns void
+language plpgsql stable
+as $$
+begin
+  if m.id is null then
+    perform private.refuse_project_member();
+  elsif m.accepted_at is not null then
+    perform private.refuse(409, 'ALREADY_ACCEPTED', 'This invitation has been accepted.');
+  end if;
+end
+$$;
+comment on function private.refuse_accepted_invitation is '404 MEMBER_NOT_FOUND without a member, 409 ALREADY_ACCEPTED for one who is no invitation any more.';
+
+create or replace function private.invitation_result(m public.project_members) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('email', m.email, 'status', case when private.has_mail() then 'sent' else 'pending' end, 'memberId', m.id);
+comment on function private.invitation_result is 'InvitationResult of one that was made or sent again.';
+grant execute on function private.resend_project_invitation, private.refuse_accepted_invitation, private.invitation_result to authenticated;
+
+-- ------------------------------------------------------------------------------------------------------------------------ by token
+
+create or replace function private.project_invitee(p_token text) returns public.project_members
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  m public.project_members;
+begin
+  select x.* into m
+  from private.project_invitations i join public.project_members x on x.id = i.member_id
+  where i.token_hash = private.project_token_hash(p_token);
+  if not found then
+    perform private.refuse(404, 'INVITATION_NOT_FOUND', 'This invitation does not exist, or a newer one has replaced it.');
+  end if;
+  return m;
+end
+$$;
+comment on function private.project_invitee is 'Whom a token invites. Judges: callable by definer functions of ours only. Errors: 404 INVITATION_NOT_FOUND.';
+
+create or replace function private.refuse_expired_invitation(m public.project_members) returns void
+language plpgsql stable
+as $$
+begin
+  if private.project_invitation_expiry(m) <= now() then
+    perform private.refuse(409, 'INVITATION_EXPIRED', 'This invitation has expired. Please ask for a new one.');
+  end if;
+end
+$$;
+comment on function private.refuse_expired_invitation is '409 INVITATION_EXPIRED seven days after the newest sending.';
+
+create or replace function private.project_invitation_json(p_token text) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  m public.project_members := private.project_invitee(p_token);
+begin
+  return (
+    select jsonb_strip_nulls(jsonb_build_object('projectId', p.id, 'projectName', p.name, 'email', m.email, 'role', m.role,
+      'invitedBy', private.shown_name(m.invited_by, null), 'expiresAt', private.iso(private.project_invitation_expiry(m)),
+      'status', case when m.accepted_at is not null then 'accepted' when private.project_invitation_expiry(m) <= now() then 'expired' else 'pending' end))
+    from public.projects p where p.id = m.project_id
+  );
+end
+$$;
+comment on function private.project_invitation_json is
+  'What an invitation says. Judges: the token. Errors: 404 INVITATION_NOT_FOUND.';
+
+-- The project is locked before the row, as everywhere; what was found before that is read again.
+create or replace function private.accept_project_invitation(p_token text) returns public.project_members
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  m public.project_members := private.project_invitee(p_token);
+  u public.users;
+begin
+  perform from public.projects p where p.id = m.project_id for no key update;
+  m := private.project_invitee(p_token);
+  select * into u from public.users x where x.id = private.user_id();
+  if m.accepted_at is not null then
+    if m.user_id is distinct from u.id then
+      perform private.refuse(404, 'INVITATION_NOT_FOUND', 'This invitation does not exist, or a newer one has replaced it.');
+    end if;
+    return m;
+  end if;
+  perform private.refuse_expired_invitation(m);
+  if u.email is distinct from m.email then
+    perform private.refuse(403, 'INVITATION_EMAIL_MISMATCH', 'This invitation is for another e-mail address. Please sign in with that one.');
+  elsif u.email_verified_at is null then
+    perform private.refuse(403, 'EMAIL_NOT_VERIFIED', 'Please verify your e-mail address first.');
+  elsif private.is_deactivated(m.organization_id, u.id) then
+    perform private.refuse(403, 'MEMBERSHIP_INACTIVE', 'Your membership in this organization is deactivated. Please ask its administrator.');
+  elsif exists (select from public.project_members x where x.project_id = m.project_id and x.user_id = u.id) then
+    perform private.refuse(409, 'MEMBER_EXISTS', 'You are a member of this project already.');
+  end if;
+  update public.project_members x
+  set user_id = u.id, name = nullif(left(btrim(u.first_name || ' ' || u.last_name), 100), ''), avatar_url = u.avatar_url, accepted_at = clock_timestamp()
+  where x.id = m.id and x.accepted_at is null
+  returning x.* into m;
+  return m;
+end
+$$;
+comment on function private.accept_project_invitation is
+  'Makes the caller the member whom a token invites; a no-op for who has accepted it. Judges: the token, and the caller''s verified address. Errors: 403 EMAIL_NOT_VERIFIED, INVITATION_EMAIL_MISMATCH, MEMBERSHIP_INACTIVE, 404 INVITATION_NOT_FOUND, 409 INVITATION_EXPIRED, MEMBER_EXISTS.';
+
+create or replace function private.decline_project_invitation(p_token text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  m public.project_members := private.project_invitee(p_token);
+begin
+  perform from public.projects p where p.id = m.project_id for no key update;
+  m := private.project_invitee(p_token);
+  if m.accepted_at is not null then
+    perform private.refuse(404, 'INVITATION_NOT_FOUND', 'This invitation does not exist, or a newer one has replaced it.');
+  end if;
+  perform private.refuse_expired_invitation(m);
+  delete from public.project_members x where x.id = m.id and x.accepted_at is null;
+end
+$$;
+comment on function private.decline_project_invitation is
+  'Removes a pending member. Judges: the token. Errors: 404 INVITATION_NOT_FOUND, 409 INVITATION_EXPIRED.';
+grant execute on function private.project_invitation_json, private.decline_project_invitation to anon, authenticated;
+grant execute on function private.accept_project_invitation to authenticated;
+
+-- Members and invitations of a project (contract 10, section 11).
+
+create or replace function api.list_project_members(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.path_project(p);
+begin
+  return (select coalesce(jsonb_agg(private.member_json(m) order by m.invited_at, m.id), '[]') from public.project_members m where m.project_id = v_id);
+end
+$$;
+comment on function api.list_project_members is 'GET /projects/{projectId}/members: ProjectMember[], pending ones included. Errors: 404 PROJECT_NOT_FOUND.';
+grant execute on function api.list_project_members to authenticated;
+
+create or replace function api.add_project_member(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_id uuid := private.path_project(p, 'manager');
+  b jsonb := private.as_object(p -> 'body', 'body');
+begin
+  perform private.require_project_role(b ->> 'role', private.project_member_roles()), private.lock_members(v_id);
+  return private.member_json(private.invite_project_member(v_id, b - array['name', 'notificationLevel']));
+end
+$$;
+comment on function api.add_project_member is
+  'POST /projects/{projectId}/members: ProjectMember, pending. Errors: 400, 403 FORBIDDEN, 404 PROJECT_NOT_FOUND, 409 MEMBER_EXISTS, 429 RATE_LIMITED.';
+grant execute on function api.add_project_member to authenticated;
+
+create or replace function api.update_project_member(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_id uuid := private.path_project(p);
+  b jsonb := private.as_object(p -> 'body', 'body');
+  m public.project_members := private.find_project_member(v_id, p ->> 'memberId');
+  n public.project_members := m;
+begin
+  n.role := case when b ? 'role' then private.require_project_role(b ->> 'role', private.project_member_roles()) else m.role end;
+  n.notify_on_ingestion := coalesce(private.as_bool(b -> 'notifyOnIngestion', 'notifyOnIngestion'), m.notify_on_ingestion);
+  n.notify_on_error := coalesce(private.as_bool(b -> 'notifyOnError', 'notifyOnError'), m.notify_on_error);
+  n.notify_on_team_changes := coalesce(private.as_bool(b -> 'notifyOnTeamChanges', 'notifyOnTeamChanges'), m.notify_on_team_changes);
+  -- The row's trigger judges; what policies hide from a caller is refused here by the same function.
+  if n.role <> m.role then
+    m := private.managed_member(m, 'admin');
+  elsif m.user_id is distinct from private.user_id() then
+    m := private.managed_member(m, 'manager');
+  end if;
+  update public.project_members x
+  set role = n.role, notify_on_ingestion = n.notify_on_ingestion, notify_on_error = n.notify_on_error,
+    notify_on_team_changes = n.notify_on_team_changes
+  where x.id = m.id and (x.role, x.notify_on_ingestion, x.notify_on_error, x.notify_on_team_changes)
+    is distinct from (n.role, n.notify_on_ingestion, n.notify_on_error, n.notify_on_team_changes);
+  return private.member_json(private.find_project_member(v_id, m.id::text));
+end
+$$;
+comment on function api.update_project_member is
+  'PUT /projects/{projectId}/members/{memberId}: ProjectMember; role, and the three flags, which are everybody''s own too. Errors: 400, 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 PROJECT_NOT_FOUND, MEMBER_NOT_FOUND, 409 OWNER_REQUIRED.';
+grant execute on function api.update_project_member to authenticated;
+
+create or replace function api.remove_project_member(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.remove_project_member(private.find_project_member(private.path_project(p), p ->> 'memberId'));
+  return '{"success": true}';
+end
+$$;
+comment on function api.remove_project_member is
+  'DELETE /projects/{projectId}/members/{memberId}: {success}. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 PROJECT_NOT_FOUND, MEMBER_NOT_FOUND, 409 OWNER_REQUIRED.';
+grant execute on function api.remove_project_member to authenticated;
+
+-- ------------------------------------------------------------------------------------------------------------------- invitations
+
+-- What each of the levels of the wizard switches on.
+create or replace function private.level_flags(p_level text) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('notificationLevel', p_level, 'notifyOnIngestion', p_level <> 'disabled', 'notifyOnError', p_level <> 'disabled',
+  'notifyOnTeamChanges', p_level = 'real-time');
+comment on function private.level_flags is 'The flags of a member whom somebody invites with this notification level.';
+grant execute on function private.level_flags to authenticated;
+
+-- Each element for itself: what fails is told in its result and undoes nothing else.
+create or replace function private.invite_one_to_project(p_project_id uuid, p_element jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v_role text := case when jsonb_typeof(p_element) = 'object' then coalesce(p_element ->> 'role', 'viewer') end;
+  v_level text := case when jsonb_typeof(p_element) = 'object' then coalesce(p_element ->> 'notificationLevel', 'daily') end;
+  v_email text := case when jsonb_typeof(p_element) = 'object' and jsonb_typeof(p_element -> 'email') = 'string' then p_element ->> 'email' end;
+  v_error text;
+begin
+  if private.clean_email(v_email) is null then
+    v_error := 'invalid e-mail';
+  elsif v_role <> all (private.project_member_roles()) then
+    v_error := 'unknown role';
+  elsif v_level not in ('real-time', 'daily', 'weekly', 'disabled') then
+    v_error := 'unknown notification level';
+  else
+    begin
+      return private.invitation_result(private.invite_project_member(p_project_id,
+        jsonb_build_object('email', v_email, 'role', v_role) || private.level_flags(v_level)));
+    exception
+      when unique_violation or sqlstate 'PT409' then
+        v_error := 'already exists';
+      when sqlstate 'PT400' or sqlstate 'PT403' or sqlstate 'PT429' then
+        v_error := sqlerrm;
+    end;
+  end if;
+  return jsonb_build_object('email', left(coalesce(v_email, ''), 255), 'status', 'failed', 'error', v_error);
+end
+$$;
+comment on function private.invite_one_to_project is 'InvitationResult of one TeamMemberInvitation; never refuses.';
+grant execute on function private.invite_one_to_project to authenticated;
+
+create or replace function api.send_project_invitations(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_id uuid := private.path_project(p, 'manager');
+  b jsonb := coalesce(p -> 'body', 'null');
+  v_list jsonb;
+  v_element jsonb;
+  v_results jsonb := '[]';
+  v_failed integer;
+begin
+  v_list := case jsonb_typeof(b) when 'array' then b when 'object' then coalesce(private.as_array(b -> 'invitations', 'invitations'),
+    private.as_array(b -> 'members', 'members')) end;
+  if v_list is null or jsonb_array_length(v_list) not between 1 and 100 then
+    perform private.refuse_field('invitations', 'Please send 1 to 100 invitations at once.');
+  end if;
+  perform private.lock_members(v_id);
+  for v_element in select e from jsonb_array_elements(v_list) with ordinality t (e, place) order by place loop
+    v_results := v_results || private.invite_one_to_project(v_id, v_element);
+  end loop;
+  v_failed := (select count(*) from jsonb_array_elements(v_results) r where r ->> 'status' = 'failed');
+  return jsonb_build_object('success', v_failed = 0, 'results', v_results, 'totalSent', jsonb_array_length(v_results) - v_failed,
+    'totalFailed', v_failed);
+end
+$$;
+comment on function api.send_project_invitations is
+  'POST /projects/{projectId}/invitations: BulkInvitationResponse, one result an element. Errors: 400, 403 FORBIDDEN, 404 PROJECT_NOT_FOUND.';
+grant execute on function api.send_project_invitations to authenticated;
+
+create or replace function api.list_pending_project_invitations(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.path_project(p);
+begin
+  return (select coalesce(jsonb_agg(private.member_json(m) order by m.invited_at, m.id), '[]')
+    from public.project_members m where m.project_id = v_id and m.accepted_at is null);
+end
+$$;
+comment on function api.list_pending_project_invitations is
+  'GET /projects/{projectId}/invitations/pending: ProjectMember[], expired ones included. Errors: 404 PROJECT_NOT_FOUND.';
+grant execute on function api.list_pending_project_invitations to authenticated;
+
+create or replace function api.resend_project_invitation(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  m public.project_members := private.find_project_member(private.path_project(p, 'manager'), p ->> 'memberId');
+begin
+  return private.invitation_result(private.resend_project_invitation(m.id));
+end
+$$;
+comment on function api.resend_project_invitation is
+  'POST /projects/{projectId}/invitations/{memberId}/resend: InvitationResult. Errors: 403 FORBIDDEN, 404 PROJECT_NOT_FOUND, MEMBER_NOT_FOUND, 409 ALREADY_ACCEPTED, 429 RATE_LIMITED.';
+grant execute on function api.resend_project_invitation to authenticated;
+
+create or replace function api.cancel_project_invitation(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_id uuid := private.path_project(p, 'manager');
+  m public.project_members := private.find_project_member(v_id, p ->> 'memberId');
+begin
+  perform private.lock_members(v_id);
+  m := private.find_project_member(v_id, m.id::text);
+  perform private.refuse_accepted_invitation(m);
+  perform private.remove_project_member(m);
+  return '{"success": true}';
+end
+$$;
+comment on function api.cancel_project_invitation is
+  'DELETE /projects/{projectId}/invitations/{memberId}: {success}. Errors: 403 FORBIDDEN, 404 PROJECT_NOT_FOUND, MEMBER_NOT_FOUND, 409 ALREADY_ACCEPTED.';
+grant execute on function api.cancel_project_invitation to authenticated;
+
+create or replace function api.get_project_invitation(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.project_invitation_json(p ->> 'token');
+end
+$$;
+comment on function api.get_project_invitation is
+  'GET /project-invitations/{token}, without login: {projectId, projectName, email, role, invitedBy?, expiresAt, status}. Errors: 404 INVITATION_NOT_FOUND.';
+grant execute on function api.get_project_invitation to anon, authenticated;
+
+create or replace function api.accept_project_invitation(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.member_json(private.accept_project_invitation(p ->> 'token'));
+end
+$$;
+comment on function api.accept_project_invitation is
+  'POST /project-invitations/{token}/accept: ProjectMember. Errors: 403 EMAIL_NOT_VERIFIED, INVITATION_EMAIL_MISMATCH, MEMBERSHIP_INACTIVE, 404 INVITATION_NOT_FOUND, 409 INVITATION_EXPIRED, MEMBER_EXISTS.';
+grant execute on function api.accept_project_invitation to authenticated;
+
+create or replace function api.decline_project_invitation(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.decline_project_invitation(p ->> 'token');
+  return '{"success": true}';
+end
+$$;
+comment on function api.decline_project_invitation is
+  'POST /project-invitations/{token}/decline, without login: {success}. Errors: 404 INVITATION_NOT_FOUND, 409 INVITATION_EXPIRED.';
+grant execute on function api.decline_project_invitation to anon, authenticated;
+
+-- The sharing dialog, the modal of users and the inspector's list (contract 10, sections 12 and 13; 60-contexts 11): the same rows and
+-- rules as section 11 in the words of each screen.
+
+create or replace function api.list_project_users(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.path_project(p);
+  v_owner uuid := private.project_owner(v_id);
+begin
+  return (select coalesce(jsonb_agg(private.project_user_json(m, v_owner) order by m.created_at, m.id), '[]')
+    from public.project_members m where m.project_id = v_id);
+end
+$$;
+comment on function api.list_project_users is 'GET /projects/{projectId}/users: ProjectUser[], owner and pending ones included. Errors: 404 PROJECT_NOT_FOUND.';
+grant execute on function api.list_project_users to authenticated;
+
+create or replace function api.add_project_user(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_id uuid := private.path_project(p, 'manager');
+begin
+  return private.project_user_json(private.share_with(v_id, p -> 'body'), private.project_owner(v_id));
+end
+$$;
+comment on function api.add_project_user is
+  'POST /projects/{projectId}/users: ProjectUser; a colleague has access at once, others are invited. Errors: 400, 403 FORBIDDEN, 404 PROJECT_NOT_FOUND, 409 MEMBER_EXISTS, 429 RATE_LIMITED.';
+grant execute on function api.add_project_user to authenticated;
+
+-- The row is found without its project; one of a project that is hidden is not there.
+create or replace function private.path_project_user(p jsonb) returns public.project_members
+language plpgsql stable
+as $$
+declare
+  m public.project_members;
+begin
+  select * into m from public.project_members x where x.id = private.as_uuid(p ->> 'projectUserId');
+  if not found then
+    perform private.refuse_project_member();
+  end if;
+  return m;
+end
+$$;
+comment on function private.path_project_user is 'The member of the path, as far as the caller sees it. Errors: 404 MEMBER_NOT_FOUND.';
+grant execute on function private.path_project_user to authenticated;
+
+create or replace function api.update_project_user(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  m public.project_members := private.path_project_user(p);
+begin
+  m := private.change_shown_role(m, p -> 'body' ->> 'role');
+  return private.project_user_json(m, private.project_owner(m.project_id));
+end
+$$;
+comment on function api.update_project_user is
+  'PUT /project-users/{projectUserId}: ProjectUser; role owner transfers the project. Errors: 400, 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 MEMBER_NOT_FOUND, 409 OWNER_REQUIRED, MEMBER_INACTIVE.';
+grant execute on function api.update_project_user to authenticated;
+
+create or replace function api.remove_project_user(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.remove_project_member(private.path_project_user(p));
+  return null;
+end
+$$;
+comment on function api.remove_project_user is
+  'DELETE /project-users/{projectUserId}: nothing. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 MEMBER_NOT_FOUND, 409 OWNER_REQUIRED.';
+grant execute on function api.remove_project_user to authenticated;
+
+-- Whom one could add: people of the caller's organizations and nobody else.
+create or replace function private.colleagues(p_search text) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_user uuid := private.user_id();
+  v_pattern text := private.like_pattern(private.trimmed(p_search));
+begin
+  if coalesce(private.trimmed(p_search), '') = '' then
+    return '[]';
+  end if;
+  return (
+    select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', f.id, 'email', f.email, 'name', f.name, 'avatar_url', f.avatar_url))
+      order by f.name, f.email), '[]')
+    from (
+      select u.id, u.email, u.avatar_url, n.name
+      from public.users u, lateral (select coalesce(nullif(btrim(u.first_name || ' ' || u.last_name), ''), split_part(u.email, '@', 1))) n (name)
+      where (u.email ilike v_pattern or n.name ilike v_pattern)
+        and exists (
+          select from public.memberships mine join public.memberships theirs on theirs.organization_id = mine.organization_id
+          where mine.user_id = v_user and mine.status = 'active' and theirs.user_id = u.id and theirs.status = 'active')
+      order by n.name, u.email
+      limit 10
+    ) f
+  );
+end
+$$;
+comment on function private.colleagues is 'At most 10 UserSearchResults. Judges: active people of the organizations where the caller is active.';
+grant execute on function private.colleagues to authenticated;
+
+create or replace function api.search_users(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.colleagues(left(p ->> 'q', 200));
+end
+$$;
+comment on function api.search_users is 'GET /users/search: UserSearchResult[] of the caller''s organizations.';
+grant execute on function api.search_users to authenticated;
+
+-- ---------------------------------------------------------------------------------------------------------------------- access
+
+create or replace function private.access_json(p_project_id uuid, p_search text) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_owner uuid := private.project_owner(p_project_id);
+  v_pattern text := private.like_pattern(coalesce(private.trimmed(left(p_search, 200)), ''));
+begin
+  return (select coalesce(jsonb_agg(private.user_access_json(m, v_owner) order by (m.user_id is not distinct from v_owner) desc, m.created_at, m.id), '[]')
+    from public.project_members m
+    where m.project_id = p_project_id
+      and (private.project_member_name(m) ilike v_pattern or m.email ilike v_pattern or private.shown_role(m.role, m.user_id = v_owner) ilike v_pattern));
+end
+$$;
+comment on function private.access_json is 'UserAccess[] of a project, the owner first.';
+grant execute on function private.access_json to authenticated;
+
+create or replace function api.list_access(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.access_json(private.path_project(p), p ->> 'search');
+end
+$$;
+comment on function api.list_access is 'GET /projects/{projectId}/access: UserAccess[]. Errors: 404 PROJECT_NOT_FOUND.';
+grant execute on function api.list_access to authenticated;
+
+create or replace function api.add_access(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_id uuid := private.path_project(p, 'manager');
+begin
+  return private.user_access_json(private.share_with(v_id, p -> 'body'), private.project_owner(v_id));
+end
+$$;
+comment on function api.add_access is
+  'POST /projects/{projectId}/access: UserAccess. Errors: 400, 403 FORBIDDEN, 404 PROJECT_NOT_FOUND, 409 MEMBER_EXISTS, 429 RATE_LIMITED.';
+grant execute on function api.add_access to authenticated;
+
+create or replace function api.update_access(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_id uuid := private.path_project(p);
+begin
+  return private.user_access_json(private.change_shown_role(private.find_project_member(v_id, p ->> 'memberId', true), p -> 'body' ->> 'role'),
+    private.project_owner(v_id));
+end
+$$;
+comment on function api.update_access is
+  'PUT /projects/{projectId}/access/{memberId}: UserAccess; role owner transfers the project. Errors: 400, 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 PROJECT_NOT_FOUND, MEMBER_NOT_FOUND, 409 OWNER_REQUIRED, MEMBER_INACTIVE.';
+grant execute on function api.update_access to authenticated;
+
+create or replace function api.remove_access(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.remove_project_member(private.find_project_member(private.path_project(p), p ->> 'memberId', true));
+  return null;
+end
+$$;
+comment on function api.remove_access is
+  'DELETE /projects/{projectId}/access/{memberId}: nothing. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 PROJECT_NOT_FOUND, MEMBER_NOT_FOUND, 409 OWNER_REQUIRED.';
+grant execute on function api.remove_access to authenticated;
+
+create or replace function api.resend_access(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  m public.project_members := private.find_project_member(private.path_project(p, 'manager'), p ->> 'memberId', true);
+begin
+  return private.invitation_result(private.resend_project_invitation(m.id));
+end
+$$;
+comment on function api.resend_access is
+  'POST /projects/{projectId}/access/{memberId}/resend: InvitationResult. Errors: 403 FORBIDDEN, 404 PROJECT_NOT_FOUND, MEMBER_NOT_FOUND, 409 ALREADY_ACCEPTED, 429 RATE_LIMITED.';
+grant execute on function api.resend_access to authenticated;
+
+-- -------------------------------------------------------------------------------------------------------------------- contexts
+
+create or replace function api.list_context_users(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.access_json(private.path_context(p), p ->> 'search');
+end
+$$;
+comment on function api.list_context_users is 'GET /contexts/{contextId}/users: UserAccess[]. Errors: 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.list_context_users to authenticated;
+
+create or replace function api.invite_context_user(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_id uuid := private.path_context(p, 'manager');
+begin
+  return private.user_access_json(private.share_with(v_id, p -> 'body', 'viewer'), private.project_owner(v_id));
+end
+$$;
+comment on function api.invite_context_user is
+  'POST /contexts/{contextId}/users/invite: UserAccess; without a role a viewer. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, 409 MEMBER_EXISTS, 429 RATE_LIMITED.';
+grant execute on function api.invite_context_user to authenticated;
+
+create or replace function api.update_context_user(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_id uuid := private.path_context(p);
+begin
+  return private.user_access_json(private.change_shown_role(private.find_project_member(v_id, p ->> 'userId', true), p -> 'body' ->> 'role'),
+    private.project_owner(v_id));
+end
+$$;
+comment on function api.update_context_user is
+  'PATCH /contexts/{contextId}/users/{userId}: UserAccess. Errors: 400, 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 CONTEXT_NOT_FOUND, MEMBER_NOT_FOUND, 409 OWNER_REQUIRED, MEMBER_INACTIVE.';
+grant execute on function api.update_context_user to authenticated;
+
+create or replace function api.remove_context_user(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.remove_project_member(private.find_project_member(private.path_context(p), p ->> 'userId', true));
+  return null;
+end
+$$;
+comment on function api.remove_context_user is
+  'DELETE /contexts/{contextId}/users/{userId}: nothing. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 CONTEXT_NOT_FOUND, MEMBER_NOT_FOUND, 409 OWNER_REQUIRED.';
+grant execute on function api.remove_context_user to authenticated;
+
+create or replace function api.resend_context_invite(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  m public.project_members := private.find_project_member(private.path_context(p, 'manager'), p ->> 'userId', true);
+begin
+  perform private.resend_project_invitation(m.id);
+  return null;
+end
+$$;
+comment on function api.resend_context_invite is
+  'POST /contexts/{contextId}/users/{userId}/resend-invite: nothing. Errors: 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, MEMBER_NOT_FOUND, 409 ALREADY_ACCEPTED, 429 RATE_LIMITED.';
+grant execute on function api.resend_context_invite to authenticated;
+
+-- The activity log of a project, page by page (contract 10, section 13). Row-level security judges each entry: everything for owner, admin,
+-- manager and auditor, one's own for others. Conditions follow what is asked, so that an index in the wanted order serves each of them.
+
+create or replace function private.activity_since(p_range text, p_default text) returns timestamptz
+language plpgsql stable
+as $$
+begin
+  case coalesce(p_range, p_default)
+    when '7d' then return now() - interval '7 days';
+    when '30d' then return now() - interval '30 days';
+    when '90d' then return now() - interval '90 days';
+    when 'all' then return null;
+    else
+      perform private.refuse_field('range', 'The range must be one of 7d, 30d, 90d, all.');
+      return null;
+  end case;
+end
+$$;
+comment on function private.activity_since is 'The oldest moment of a range, null for all; 400 VALIDATION_ERROR about field range.';
+
+create or replace function private.activity_conditions(p_project_id uuid, p_type text, p_since timestamptz) returns text
+language plpgsql stable
+as $$
+begin
+  if p_type not in ('all', 'view', 'chat', 'ingestion', 'permission', 'config') then
+    perform private.refuse_field('type', 'The type must be one of all, view, chat, ingestion, permission, config.');
+  end if;
+  -- $1 organization, $2 project, $3 type, $4 since, $5 caller.
+  return concat_ws(' and ', 'a.organization_id = $1 and a.project_id = $2',
+    case when not private.reads_all_activity(p_project_id) then 'a.user_id = $5' end,
+    case when p_type <> 'all' then 'a.type = $3' end, case when p_since is not null then 'a.created_at >= private.shown($4)' end);
+end
+$$;
+comment on function private.activity_conditions is 'SQL text of what is asked of the log; it holds no text of the request. Errors: 400.';
+
+create or replace function private.activity_page(p_project_id uuid, p_type text, p_since timestamptz, p_limit integer, p_offset bigint) returns jsonb
+language plpgsql stable
+as $$
+-- Conditions are constants of ours and name input by parameters, which a checker cannot see:
+-- @plpgsql_check_options: security_warnings = off
+declare
+  v_where text := private.activity_conditions(p_project_id, p_type, p_since);
+  v_org uuid;
+  v_owner uuid;
+  v jsonb;
+begin
+  select p.organization_id, p.user_id into v_org, v_owner from public.projects p where p.id = p_project_id;
+  execute format($q$
+    select coalesce(jsonb_agg(private.activity_json(e.a, m, $6) order by (e.a).created_at desc, (e.a).id desc), '[]')
+    from (select a from public.project_activity a where %s order by a.created_at desc, a.id desc limit $7 offset $8) e
+    left join public.project_members m on m.project_id = $2 and m.user_id = (e.a).user_id
+  $q$, v_where)
+  into v using v_org, p_project_id, p_type, p_since, private.user_id(), v_owner, p_limit, p_offset;
+  return v;
+end
+$$;
+comment on function private.activity_page is 'ActivityEvent[] of a project, newest first, as far as the caller reads its log.';
+
+-- Past the policies, which read more of each row than an index holds: a long log is counted by the index alone.
+create or replace function private.activity_count(p_project_id uuid, p_type text, p_since timestamptz) returns bigint
+language plpgsql stable security definer set search_path = '' set enable_seqscan = off set jit = off
+as $$
+-- As above:
+-- @plpgsql_check_options: security_warnings = off
+declare
+  v_where text := private.activity_conditions(p_project_id, p_type, p_since);
+  v_org uuid := (select p.organization_id from public.projects p where p.id = p_project_id);
+  v bigint;
+begin
+  perform private.assert_project_role(p_project_id);
+  execute 'select count(*) from public.project_activity a where ' || v_where
+  into v using v_org, p_project_id, p_type, p_since, private.user_id();
+  return v;
+end
+$$;
+comment on function private.activity_count is
+  'How many entries the pages of private.activity_page hold. Judges: only projects that the caller sees, and of them what private.activity_conditions lets them read.';
+grant execute on function private.activity_since, private.activity_conditions, private.activity_page, private.activity_count to authenticated;
+grant execute on function private.activity_json to authenticated;
+
+create or replace function api.list_project_activity(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.path_project(p);
+  v_page integer := coalesce(private.as_int(p -> 'page', 'page'), 1);
+  v_size integer := coalesce(private.as_int(p -> 'pageSize', 'pageSize'), 20);
+  v_type text := coalesce(p ->> 'type', 'all');
+  v_since timestamptz := private.activity_since(p ->> 'range', '7d');
+  v_data jsonb;
+  v_total bigint;
+begin
+  if v_page < 1 or v_size not between 1 and 100 then
+    perform private.refuse_field(case when v_page < 1 then 'page' else 'pageSize' end, 'Pages start at 1 and hold 1 to 100 entries.');
+  end if;
+  v_data := private.activity_page(v_id, v_type, v_since, v_size, (v_page::bigint - 1) * v_size);
+  v_total := case when v_page = 1 and jsonb_array_length(v_data) < v_size then jsonb_array_length(v_data)
+    else private.activity_count(v_id, v_type, v_since) end;
+  return private.page_json(v_data, v_total, v_page, v_size);
+end
+$$;
+comment on function api.list_project_activity is
+  'GET /projects/{projectId}/activity: PaginatedResponse<ActivityEvent>. Errors: 400, 404 PROJECT_NOT_FOUND.';
+grant execute on function api.list_project_activity to authenticated;
+
+-- The inspector of a context filters by itself, so it gets a longer list and everything by default (60-contexts 12).
+create or replace function api.list_context_activity(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.path_context(p);
+  v_limit integer := coalesce(private.as_int(p -> 'limit', 'limit'), 200);
+  v_offset integer := coalesce(private.as_int(p -> 'offset', 'offset'), 0);
+begin
+  if v_limit not between 1 and 500 or v_offset < 0 then
+    perform private.refuse_field(case when v_offset < 0 then 'offset' else 'limit' end, 'A list begins at 0 and holds 1 to 500 entries.');
+  end if;
+  return private.activity_page(v_id, coalesce(p ->> 'type', 'all'), private.activity_since(p ->> 'range', 'all'), v_limit, v_offset);
+end
+$$;
+comment on function api.list_context_activity is 'GET /contexts/{contextId}/activity: ActivityEvent[]. Errors: 400, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.list_context_activity to authenticated;
 
 -- Habits (contract 20, section 7): a skill on a schedule. They belong to a person; the organization in which one was made pays for its
 -- runs. How they are shown, found, switched on, and run.
@@ -16937,7 +22278,7 @@ begin
   end if;
   v_answer := case when v.reason is null then jsonb_build_object('received', true, 'triggered', true, 'executionId', v.execution_id)
     else jsonb_build_object('received', true, 'triggered', false, 'reason', v.reason) end;
-  perform private.audit('integration.webhook_triggered', 'A webhook delivery was accepted',
+  perform private.audit('integration.webhook_triggered', 'A webhook delivery to a reflex was accepted.',
     jsonb_strip_nulls(jsonb_build_object('reflexId', r.id, 'triggered', v.reason is null, 'reason', v.reason, 'executionId', v.execution_id)),
     null, r.organization_id, r.user_id);
   if v_key is not null and v.reason is null then
@@ -18145,6 +23486,2417 @@ comment on function api.end_directory_sync is 'DELETE /projects/{projectId}/dire
 
 grant execute on function api.list_connections, api.begin_connection, api.finish_connection, api.disconnect_provider, api.prepare_check,
   api.list_recent_repositories, api.get_directory_sync, api.begin_directory_sync, api.end_directory_sync to authenticated;
+
+-- What an organization has connected (contract 40, section 8): shapes, rules, and what happened in words and in numbers.
+
+create or replace function private.integration_app_json(a public.integration_apps) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('id', a.id, 'name', a.name, 'category', a.category, 'description', a.description, 'icon', a.icon,
+  'permissions', to_jsonb(a.permissions), 'isPopular', a.is_popular);
+comment on function private.integration_app_json is 'IntegrationApp of the contract.';
+
+create or replace function private.integration_json(i public.integrations) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', i.id, 'provider', i.provider, 'scopes', to_jsonb(i.scopes),
+  'connectedAt', private.iso(i.connected_at), 'lastSyncAt', private.iso(i.last_sync_at), 'status', i.status));
+comment on function private.integration_json is 'ConnectedIntegration of the contract.';
+
+-- Nulls within a configuration are the writer's and stay.
+create or replace function private.connection_json(i public.integrations, p_auth text) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', i.id, 'integrationId', i.provider, 'integrationType', 'pre_built',
+    'status', case when p_auth = 'built_in' then 'default' when i.status = 'active' then 'connected' else 'warning' end,
+    'lastSyncedAt', private.iso(i.last_sync_at), 'createdAt', private.iso(i.created_at)))
+  || case when i.config is null then '{}' else jsonb_build_object('config', i.config) end;
+comment on function private.connection_json is 'IntegrationConnection of a pre-built integration.';
+
+create or replace function private.connector_connection_json(c public.connectors) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', c.id, 'integrationId', c.id, 'integrationType', 'custom',
+    'status', case c.status when 'active' then 'connected' when 'inactive' then 'warning' else 'disconnected' end,
+    'lastSyncedAt', private.iso(c.last_used_at), 'createdAt', private.iso(c.created_at)))
+  || case when c.config is null then '{}' else jsonb_build_object('config', c.config) end;
+comment on function private.connector_connection_json is 'IntegrationConnection of a custom connector.';
+
+create or replace function private.connector_json(c public.connectors) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', c.id, 'name', c.name, 'description', c.description, 'remoteMcpServerUrl', c.remote_mcp_server_url,
+    'category', c.category, 'iconUrl', c.icon_url, 'authType', c.auth_type, 'createdAt', private.iso(c.created_at),
+    'updatedAt', private.iso(c.updated_at), 'lastUsedAt', private.iso(c.last_used_at), 'status', c.status))
+  || case when c.config is null then '{}' else jsonb_build_object('config', c.config) end;
+comment on function private.connector_json is 'CustomConnector of the contract; values of headers are masks.';
+grant execute on function private.integration_app_json, private.integration_json, private.connection_json, private.connector_connection_json,
+  private.connector_json to authenticated;
+
+-- ------------------------------------------------------------------------------------------------------------------------- rules
+
+create or replace function private.require_integration_app(p_provider text) returns public.integration_apps
+language plpgsql stable
+as $$
+declare
+  a public.integration_apps;
+begin
+  select * into a from public.integration_apps x where x.id = p_provider;
+  if not found then
+    perform private.refuse(404, 'INTEGRATION_NOT_FOUND', 'There is no such integration.');
+  end if;
+  return a;
+end
+$$;
+comment on function private.require_integration_app is 'The entry of the catalogue, or 404 INTEGRATION_NOT_FOUND.';
+
+create or replace function private.require_integration(p_provider text) returns public.integrations
+language plpgsql stable
+as $$
+declare
+  i public.integrations;
+begin
+  perform private.require_integration_app(p_provider);
+  select * into i from public.integrations x where x.organization_id = private.org_id() and x.provider = p_provider;
+  if not found then
+    perform private.refuse(404, 'INTEGRATION_NOT_FOUND', 'This integration is not connected.');
+  end if;
+  return i;
+end
+$$;
+comment on function private.require_integration is 'The caller''s integration with a provider, or 404 INTEGRATION_NOT_FOUND.';
+
+create or replace function private.refuse_built_in(p_auth text) returns void
+language plpgsql stable
+as $$
+begin
+  if p_auth = 'built_in' then
+    perform private.refuse(409, 'BUILT_IN_INTEGRATION', 'This integration is part of Kijko and always connected.');
+  end if;
+end
+$$;
+comment on function private.refuse_built_in is '409 BUILT_IN_INTEGRATION for what is part of the product.';
+
+-- A list of texts, or 400 about the field.
+create or replace function private.as_texts(p_value jsonb, p_field text, p_limit integer, p_length integer) returns text[]
+language plpgsql stable
+as $$
+declare
+  v_list jsonb := private.as_array(p_value, p_field);
+begin
+  if v_list is null then
+    return null;
+  elsif jsonb_array_length(v_list) > p_limit then
+    perform private.refuse_field(p_field, format('%s has at most %s entries.', p_field, p_limit));
+  elsif exists (select from jsonb_array_elements(v_list) e
+    where jsonb_typeof(e) <> 'string' or char_length(e #>> '{}') not between 1 and p_length) then
+    perform private.refuse_field(p_field, format('Each entry of %s is a text of 1 to %s characters.', p_field, p_length));
+  end if;
+  return array(select jsonb_array_elements_text(v_list));
+end
+$$;
+comment on function private.as_texts is 'The member as a list of texts, null where it is absent, or 400 VALIDATION_ERROR about the field.';
+
+create or replace function private.integration_scopes(a public.integration_apps, p_value jsonb) returns text[]
+language plpgsql stable
+as $$
+declare
+  v_scopes text[] := private.as_texts(p_value, 'scopes', 50, 100);
+begin
+  if v_scopes is null then
+    return a.permissions;
+  elsif cardinality(v_scopes) = 0 or not v_scopes <@ a.permissions then
+    perform private.refuse_field('scopes', format('Scopes of %s are: %s.', a.name, array_to_string(a.permissions, ', ')));
+  end if;
+  -- In the order of the catalogue, each once.
+  return array(select s from unnest(a.permissions) with ordinality as u (s, n) where s = any (v_scopes) order by n);
+end
+$$;
+comment on function private.integration_scopes is 'The wanted permissions of a provider, all of them where none are named, or 400 VALIDATION_ERROR about scopes.';
+
+create or replace function private.integration_config(p_provider text, p_value jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_config jsonb;
+  v_key text;
+  v_kind text;
+begin
+  if p_value is null or p_value = 'null' then
+    return null;
+  end if;
+  v_config := private.as_object(p_value, 'config');
+  if private.json_bytes(v_config) > 16384 then
+    perform private.refuse_field('config', 'The configuration has at most 16 KB.');
+  end if;
+  select k.key, k.kind into v_key, v_kind
+  from (values
+    ('google-drive', 'folderIds', 'list'), ('onedrive', 'folderIds', 'list'), ('dropbox', 'folderIds', 'list'), ('slack', 'channelId', 'text'),
+    ('microsoft-teams', 'channelId', 'text'), ('discord', 'channelId', 'text'), ('github', 'repositories', 'list'), ('gitlab', 'repositories', 'list'),
+    ('jira', 'projectKeys', 'list'), ('notion', 'databaseIds', 'list'), ('google-analytics', 'propertyId', 'text'), ('mixpanel', 'projectId', 'text'),
+    ('amplitude', 'projectId', 'text')) k(provider, key, kind)
+  where k.provider = p_provider;
+  if v_config ? v_key and v_config -> v_key <> 'null' then
+    if v_kind = 'list' then
+      perform private.as_texts(v_config -> v_key, 'config.' || v_key, 200, 200);
+    elsif jsonb_typeof(v_config -> v_key) <> 'string' or char_length(v_config ->> v_key) not between 1 and 200 then
+      perform private.refuse_field('config.' || v_key, format('%s is a text of 1 to 200 characters.', v_key));
+    end if;
+  end if;
+  return v_config;
+end
+$$;
+comment on function private.integration_config is 'The configuration of a provider after its checks, null where it is absent, or 400 VALIDATION_ERROR.';
+grant execute on function private.require_integration_app, private.require_integration, private.refuse_built_in, private.as_texts,
+  private.integration_scopes, private.integration_config to authenticated;
+
+-- -------------------------------------------------------------------------------------------------- what happened, and its numbers
+
+create or replace function private.log_integration(p_integration_id uuid, p_connector_id uuid, p_level text, p_message text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.integration_logs (integration_id, connector_id, level, message)
+  values (p_integration_id, p_connector_id, p_level, left(p_message, 500));
+end
+$$;
+comment on function private.log_integration is 'Writes a line about an integration or a connector. Judges: callable by definer functions and triggers of ours only.';
+
+-- p: [{tool, ok, ms}] in the order of the requests.
+create or replace function private.count_calls(p_integration_id uuid, p_connector_id uuid, p_client text, p_session text, p jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.integration_calls (integration_id, connector_id, tool, client, session, is_ok, ms)
+  select p_integration_id, p_connector_id, left(c ->> 'tool', 100), p_client, left(p_session, 100), (c ->> 'ok')::boolean, greatest(0, (c ->> 'ms')::integer)
+  from jsonb_array_elements(coalesce(p, '[]')) c;
+end
+$$;
+comment on function private.count_calls is 'Keeps the numbers of requests that were made. Judges: callable by definer functions of ours only.';
+
+-- Something of the caller's organization by its id; an integration by its provider as well, because that is what screens have in hand.
+create or replace function private.find_integration(p_id text, out integration_id uuid, out connector_id uuid)
+language plpgsql stable
+as $$
+begin
+  select i.id into integration_id from public.integrations i
+  where i.organization_id = private.org_id() and (i.id = private.as_uuid(p_id) or i.provider = p_id);
+  select c.id into connector_id from public.connectors c where c.organization_id = private.org_id() and c.id = private.as_uuid(p_id);
+  if integration_id is null and connector_id is null then
+    perform private.refuse(404, 'INTEGRATION_NOT_FOUND', 'There is no such integration.');
+  end if;
+end
+$$;
+comment on function private.find_integration is 'What the id means to the caller: an integration or a connector, or 404 INTEGRATION_NOT_FOUND.';
+grant execute on function private.find_integration to authenticated;
+
+create or replace function private.integration_logs_json(p_id text, p_limit integer, p_offset integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_rows jsonb;
+begin
+  select * into v from private.find_integration(p_id);
+  select coalesce(jsonb_agg(jsonb_build_object('id', l.id, 'level', l.level, 'message', l.message, 'createdAt', private.iso(l.created_at))
+    order by l.created_at desc, l.id desc), '[]') into v_rows
+  from (
+    select * from private.integration_logs x
+    where (x.integration_id = v.integration_id or x.connector_id = v.connector_id)
+    order by x.created_at desc, x.id desc limit p_limit + 1 offset p_offset
+  ) l;
+  return jsonb_build_object('logs', case when jsonb_array_length(v_rows) > p_limit then v_rows - p_limit else v_rows end,
+    'hasMore', jsonb_array_length(v_rows) > p_limit);
+end
+$$;
+comment on function private.integration_logs_json is 'A page of lines, newest first. Judges: only what belongs to the caller''s organization.';
+
+create or replace function private.integration_stats_json(p_id text, p_at timestamptz default now()) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_today constant date := (p_at at time zone 'UTC')::date;
+  v_result jsonb;
+begin
+  select * into v from private.find_integration(p_id);
+  with calls as materialized (
+    select c.*, (c.created_at at time zone 'UTC')::date as day from private.integration_calls c
+    where (c.integration_id = v.integration_id or c.connector_id = v.connector_id)
+      and c.created_at >= (v_today - 6)::timestamp at time zone 'UTC' and c.created_at < (v_today + 1)::timestamp at time zone 'UTC'
+  ), tools as (
+    select tool, count(*) as n, avg(ms) as ms, avg(is_ok::integer) as up from calls group by tool order by count(*) desc, tool limit 10
+  ), days as (
+    select day, avg(ms) as ms, avg(is_ok::integer) as up from calls group by day
+  ), clients as (
+    select client, count(distinct session) as n from calls group by client order by count(distinct session) desc, client limit 5
+  ), sessions as (
+    select d::date as day, (select count(distinct c.session) from calls c where c.day = d::date) as n
+    from generate_series((v_today - 6)::timestamp, v_today::timestamp, interval '1 day') d
+  )
+  select jsonb_build_object(
+    'performance', jsonb_build_object(
+      'tools', (select jsonb_agg(jsonb_build_object('tool', t.tool, 'calls', t.n, 'latency', to_char(t.ms / 1000, 'FM999990.0') || 's',
+        'uptime', to_char(t.up * 100, 'FM990.0') || '%') order by t.n desc, t.tool) from tools t),
+      'latencyData', (select jsonb_agg(jsonb_build_object('date', to_char(d.day, 'Mon FMDD'), 'latency', round(d.ms / 1000, 1)) order by d.day) from days d),
+      'uptimeData', (select jsonb_agg(jsonb_build_object('date', to_char(d.day, 'Mon FMDD'), 'uptime', round(d.up * 100, 1)) order by d.day) from days d)),
+    'usage', jsonb_build_object(
+      'topClients', (select jsonb_agg(jsonb_build_object('name', c.client, 'sessions', c.n) order by c.n desc, c.client) from clients c),
+      'dailySessions', (select jsonb_agg(jsonb_build_object('date', to_char(s.day, 'Mon FMDD'), 'sessions', s.n) order by s.day) from sessions s)))
+  into v_result
+  where exists (select from calls);
+  return coalesce(v_result, '{}');
+end
+$$;
+comment on function private.integration_stats_json is 'IntegrationStats of the last seven days. Judges: only what belongs to the caller''s organization.';
+grant execute on function private.integration_logs_json, private.integration_stats_json to authenticated;
+
+-- Owner and admins, and who gave the consent; once a day and connection.
+create or replace function private.tell_broken_integration(i public.integrations) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.notify_all(
+    array(select u from unnest(private.organization_leaders(i.organization_id)) u
+      union select m.user_id from public.memberships m
+        where m.organization_id = i.organization_id and m.user_id = i.connected_by and m.status = 'active'),
+    'system_update',
+    format('%s needs to be reconnected', (select a.name from public.integration_apps a where a.id = i.provider)),
+    case i.status when 'expired' then 'The provider does not accept our access any more.' else 'The last five attempts to reach it failed.' end,
+    jsonb_build_object('organizationId', i.organization_id, 'integrationId', i.id, 'provider', i.provider, 'status', i.status), '/?tab=integrations', false,
+    format('integration:%s:%s:%s', i.id, i.status, (now() at time zone 'UTC')::date), null, i.organization_id);
+end
+$$;
+comment on function private.tell_broken_integration is 'Tells that a connection expired or failed. Judges: callable by definer functions of ours only.';
+
+create or replace function private.prune_integrations(p_at timestamptz default now()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from private.integration_states s where s.expires_at < p_at - interval '1 hour';
+  delete from private.integration_logs l where l.created_at < p_at - interval '30 days';
+  delete from private.integration_calls c where c.created_at < p_at - interval '30 days';
+  delete from public.webhook_deliveries d where d.created_at < p_at - interval '30 days' and d.status <> 'pending';
+end
+$$;
+comment on function private.prune_integrations is 'Retention of states, lines, numbers and attempts. Judges: callable by schedules only.';
+
+-- Connecting, and what follows from it. The server seals what a provider gives and speaks to it; whether the caller may is judged here, so
+-- that psql and Supabase's API meet the same rules. What carries a sealed text is closed to strangers.
+
+-- {provider, body, isReconnect, isConfigured, isKeyed}: what the caller may connect, before anything goes out.
+create or replace function private.check_connection(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  b jsonb := p -> 'body';
+  a public.integration_apps;
+  i public.integrations;
+  v_scopes text[];
+  v_config jsonb;
+  v_again constant boolean := coalesce(private.as_bool(p -> 'isReconnect', 'isReconnect'), false);
+begin
+  perform private.require_permission('canManageIntegrations');
+  a := private.require_integration_app(p ->> 'provider');
+  select * into i from public.integrations x where x.organization_id = private.org_id() and x.provider = a.id;
+  if v_again then
+    if i.id is null then
+      perform private.refuse(404, 'INTEGRATION_NOT_FOUND', 'This integration is not connected.');
+    end if;
+    perform private.refuse_built_in(a.auth);
+  end if;
+  if i.status = 'active' and not coalesce(private.as_bool(p -> 'isKeyed', 'isKeyed'), false) then
+    perform private.refuse(409, 'ALREADY_CONNECTED', format('%s is connected already.', a.name));
+  end if;
+  v_scopes := case when v_again and (b -> 'scopes') is null then i.scopes else private.integration_scopes(a, b -> 'scopes') end;
+  v_config := coalesce(private.integration_config(a.id, b -> 'config'), i.config);
+  if a.auth = 'key' and not (v_again and (b -> 'credentials') is null) then
+    if coalesce(jsonb_typeof(b -> 'credentials'), '') <> 'object' or coalesce(jsonb_typeof(b -> 'credentials' -> 'apiKey'), '') <> 'string'
+      or char_length(b -> 'credentials' ->> 'apiKey') not between 1 and 500 or coalesce(jsonb_typeof(b -> 'credentials' -> 'secret'), 'string') <> 'string'
+      or char_length(b -> 'credentials' ->> 'secret') > 500 then
+      perform private.refuse_field('credentials', format('%s needs credentials with an apiKey.', a.name));
+    end if;
+  end if;
+  if a.auth = 'oauth' and not coalesce(private.as_bool(p -> 'isConfigured', 'isConfigured'), false) then
+    perform private.refuse(503, 'PROVIDER_NOT_CONFIGURED', format('This installation has no client at %s. Ask its operator.', a.name), null,
+      jsonb_build_object('provider', a.id));
+  end if;
+  return jsonb_build_object('provider', a.id, 'auth', a.auth, 'scopes', to_jsonb(v_scopes), 'config', v_config, 'organizationId', private.org_id(),
+    'integrationId', i.id);
+end
+$$;
+comment on function private.check_connection is
+  'What connecting a provider would store. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 ALREADY_CONNECTED, BUILT_IN_INTEGRATION, 400 VALIDATION_ERROR, 503 PROVIDER_NOT_CONFIGURED.';
+grant execute on function private.check_connection to authenticated;
+
+-- The sealed key of an integration that is reconnected without a new one.
+create or replace function private.sealed_integration_key(p_provider text) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  perform private.refuse_strangers('A key is verified through the API.');
+  perform private.require_permission('canManageIntegrations');
+  return (
+    select to_jsonb(s.sealed) from private.integration_secrets s join public.integrations i on i.id = s.integration_id
+    where i.organization_id = private.org_id() and i.provider = p_provider
+  );
+end
+$$;
+comment on function private.sealed_integration_key is 'Judges: those who manage integrations, through our server only, which opens it.';
+grant execute on function private.sealed_integration_key to authenticated;
+
+create or replace function private.begin_integration(p jsonb, p_what jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.refuse_strangers('An integration is connected through the API, which speaks to the provider.');
+  perform private.require_permission('canManageIntegrations');
+  -- Of one person the last hundred; what is older is forgotten.
+  delete from private.integration_states s
+  where s.state_hash in (select o.state_hash from private.integration_states o
+    where o.organization_id = private.org_id() and o.user_id = private.user_id() order by o.created_at desc offset 99);
+  insert into private.integration_states (state_hash, organization_id, user_id, provider, scopes, config, redirect_uri, sealed, expires_at)
+  values (decode(p ->> 'stateHash', 'hex'), private.org_id(), private.user_id(), p_what ->> 'provider',
+    array(select jsonb_array_elements_text(p_what -> 'scopes')), nullif(p_what -> 'config', 'null'), p -> 'body' ->> 'redirectUri', p ->> 'sealed',
+    now() + interval '10 minutes');
+end
+$$;
+comment on function private.begin_integration is
+  'Stores the way to a provider and back. Judges: those who manage integrations, through our server only, which seals the state.';
+
+create or replace function private.store_integration(
+  p_org_id uuid, p_user_id uuid, p_what jsonb, p_sealed text, p_calls jsonb, p_session text
+) returns public.integrations
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  i public.integrations;
+  v_name text := (select a.name from public.integration_apps a where a.id = p_what ->> 'provider');
+begin
+  insert into public.integrations as x (organization_id, provider, scopes, config, connected_by)
+  values (p_org_id, p_what ->> 'provider', array(select jsonb_array_elements_text(p_what -> 'scopes')), nullif(p_what -> 'config', 'null'), p_user_id)
+  on conflict (organization_id, provider) do update
+    set scopes = excluded.scopes, config = coalesce(excluded.config, x.config), connected_by = excluded.connected_by, status = 'active',
+      last_sync_at = clock_timestamp(), sync_failures = 0, sync_requested_at = null, sync_token = null, sync_lease_until = null, sync_leases = 0
+    where x.status <> 'active'
+  returning * into i;
+  if not found then
+    perform private.refuse(409, 'ALREADY_CONNECTED', format('%s is connected already.', v_name));
+  end if;
+  -- What was there before means nothing to the provider any more, or never did.
+  insert into private.integration_secrets as s (integration_id, sealed) values (i.id, p_sealed)
+  on conflict (integration_id) do update set sealed = excluded.sealed, updated_at = now();
+  perform private.count_calls(i.id, null, 'Kijko', p_session, p_calls);
+  perform private.log_integration(i.id, null, 'info', case when i.last_sync_at is null then 'Connected.' else 'Reconnected.' end);
+  perform private.audit('integration.connected', format('Connected %s.', v_name), jsonb_build_object('provider', i.provider, 'scopes', to_jsonb(i.scopes)),
+    null, p_org_id, p_user_id);
+  return i;
+end
+$$;
+comment on function private.store_integration is
+  'An integration with its sealed tokens, new or again. Judges: callable by definer functions of ours only.';
+
+-- The sealed credentials of a key, after one call has verified them.
+create or replace function private.store_key_integration(p jsonb, p_what jsonb) returns public.integrations
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.refuse_strangers('A key is verified by the API before it is stored.');
+  perform private.require_permission('canManageIntegrations');
+  return private.store_integration(private.org_id(), private.user_id(), p_what, p ->> 'sealed', p -> 'calls',
+    coalesce(private.session_id(), private.user_id())::text);
+end
+$$;
+comment on function private.store_key_integration is 'Judges: those who manage integrations, through our server only, which has verified and sealed the key.';
+grant execute on function private.begin_integration, private.store_key_integration to authenticated;
+
+-- Besides the contract's members the server says {stateHash, sealed, calls, isConfigured, isReconnect}. Where the provider asks for consent the
+-- answer is {sealed}, of which the server makes {authorizationUrl, state}; so a replayed answer (Idempotency-Key) repeats the first state.
+create or replace function api.connect_integration(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_what jsonb := private.check_connection(p);
+begin
+  if v_what ->> 'auth' = 'oauth' then
+    perform private.begin_integration(p, v_what);
+    perform set_config('response.status', '202', true);
+    return jsonb_build_object('sealed', p ->> 'sealed', 'scopes', v_what -> 'scopes');
+  end if;
+  perform private.refuse_built_in(v_what ->> 'auth');
+  perform set_config('response.status', '201', true);
+  return private.integration_json(private.store_key_integration(p, v_what));
+end
+$$;
+comment on function api.connect_integration is
+  'POST /integrations/{provider}/connect and /reconnect. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 ALREADY_CONNECTED, BUILT_IN_INTEGRATION, 503 PROVIDER_NOT_CONFIGURED.';
+grant execute on function api.connect_integration to authenticated;
+
+create or replace function api.reconnect_integration(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return api.connect_integration(private.as_object(p, 'p') || '{"isReconnect": true}');
+end
+$$;
+comment on function api.reconnect_integration is
+  'POST /integrations/{provider}/reconnect. Errors: as connect_integration.';
+grant execute on function api.reconnect_integration to authenticated;
+
+-- {stateHash}: the way of a state, which is used up by this; {outcome: unknown, used, expired or ok}.
+create or replace function private.take_integration_state(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  s private.integration_states;
+  v_way jsonb;
+begin
+  update private.integration_states x set used_at = clock_timestamp()
+  where x.state_hash = decode(p ->> 'stateHash', 'hex') and x.used_at is null and x.expires_at > clock_timestamp()
+  returning * into s;
+  if found then
+    return jsonb_build_object('outcome', 'ok', 'provider', s.provider, 'redirectUri', s.redirect_uri, 'organizationId', s.organization_id,
+      'userId', s.user_id, 'sealed', s.sealed, 'what', jsonb_build_object('provider', s.provider, 'scopes', to_jsonb(s.scopes), 'config', s.config));
+  end if;
+  select jsonb_build_object('outcome', case when x.used_at is not null then 'used' else 'expired' end, 'provider', x.provider, 'redirectUri', x.redirect_uri)
+  into v_way from private.integration_states x where x.state_hash = decode(p ->> 'stateHash', 'hex');
+  return coalesce(v_way, '{"outcome": "unknown"}');
+end
+$$;
+comment on function private.take_integration_state is 'Uses a state up and gives its way. Judges: callable by the server only; who has the state may.';
+
+-- {organizationId, userId, what, sealed, calls}: who began it must still be one who may.
+create or replace function private.finish_integration(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org constant uuid := private.as_uuid(p ->> 'organizationId');
+  v_user constant uuid := private.as_uuid(p ->> 'userId');
+begin
+  if not exists (
+    select from public.memberships m join public.role_permissions r on r.role = m.role and r.permission = 'canManageIntegrations'
+    where m.organization_id = v_org and m.user_id = v_user and m.status = 'active') then
+    perform private.refuse(403, 'FORBIDDEN', 'Who began this may not manage integrations any more.');
+  end if;
+  return private.integration_json(private.store_integration(v_org, v_user, p -> 'what', p ->> 'sealed', p -> 'calls', coalesce(p ->> 'session', v_user::text)));
+end
+$$;
+comment on function private.finish_integration is
+  'Stores what a provider gave for a state. Judges: callable by the server only; the person of the state must still manage integrations. Errors: 403 FORBIDDEN, 409 ALREADY_CONNECTED.';
+grant execute on function private.take_integration_state, private.finish_integration to kijko_server;
+
+-- --------------------------------------------------------------------------------------------------- changing and disconnecting
+
+create or replace function private.drop_integration(p_provider text) returns public.integrations
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  a public.integration_apps;
+  i public.integrations;
+begin
+  perform private.require_permission('canManageIntegrations');
+  a := private.require_integration_app(p_provider);
+  perform private.refuse_built_in(a.auth);
+  delete from public.integrations x where x.organization_id = private.org_id() and x.provider = a.id returning * into i;
+  if not found then
+    perform private.refuse(404, 'INTEGRATION_NOT_FOUND', 'This integration is not connected.');
+  end if;
+  perform private.audit('integration.disconnected', format('Disconnected %s.', a.name), jsonb_build_object('provider', a.id));
+  return i;
+end
+$$;
+comment on function private.drop_integration is
+  'Disconnects; a trigger has the provider told. Judges: those who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 BUILT_IN_INTEGRATION.';
+
+create or replace function private.set_integration_config(p_provider text, p_config jsonb) returns public.integrations
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  i public.integrations;
+begin
+  perform private.require_permission('canManageIntegrations');
+  i := private.require_integration(p_provider);
+  update public.integrations x set config = private.integration_config(p_provider, p_config) where x.id = i.id returning * into i;
+  return i;
+end
+$$;
+comment on function private.set_integration_config is 'Judges: those who manage integrations of the organization. Errors: 400, 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND.';
+
+create or replace function private.revoke_permission(p_provider text, p_permission text) returns public.integrations
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  a public.integration_apps;
+  i public.integrations;
+begin
+  perform private.require_permission('canManageIntegrations');
+  a := private.require_integration_app(p_provider);
+  perform private.refuse_built_in(a.auth);
+  select * into i from public.integrations x where x.organization_id = private.org_id() and x.provider = a.id for update;
+  if not found or not coalesce(p_permission = any (i.scopes), false) then
+    perform private.refuse(404, 'INTEGRATION_NOT_FOUND', 'This integration has no such permission.');
+  end if;
+  perform private.audit('integration.permission_revoked', format('Took the permission %s from %s.', p_permission, a.name),
+    jsonb_build_object('provider', a.id, 'permission', p_permission));
+  if cardinality(i.scopes) = 1 then
+    i := private.drop_integration(a.id);
+    i.scopes := '{}';
+    return i;
+  end if;
+  update public.integrations x set scopes = array_remove(x.scopes, p_permission) where x.id = i.id returning * into i;
+  perform private.log_integration(i.id, null, 'info', format('The permission %s was taken away.', p_permission));
+  return i;
+end
+$$;
+comment on function private.revoke_permission is
+  'Takes one permission away; the last one disconnects. Judges: those who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 BUILT_IN_INTEGRATION.';
+
+create or replace function private.request_sync(p_provider text) returns public.integrations
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  i public.integrations;
+begin
+  perform private.require_permission('canManageIntegrations');
+  i := private.require_integration(p_provider);
+  perform private.refuse_built_in((select a.auth from public.integration_apps a where a.id = p_provider));
+  update public.integrations x set sync_requested_at = clock_timestamp(), sync_leases = 0
+  where x.id = i.id and x.sync_requested_at is null returning * into i;
+  if not found then
+    perform private.refuse(409, 'SYNC_IN_PROGRESS', 'A synchronization is running already.');
+  end if;
+  perform private.enqueue('integrations.run', jsonb_build_object('integrationId', i.id), p_queue => 'integrations');
+  return i;
+end
+$$;
+comment on function private.request_sync is
+  'Has a job renew the tokens and ask the provider who we are. Judges: those who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 SYNC_IN_PROGRESS, BUILT_IN_INTEGRATION.';
+grant execute on function private.drop_integration, private.set_integration_config, private.revoke_permission, private.request_sync to authenticated;
+
+-- Custom connectors: MCP servers. The server tests one before it is saved and seals headers and credentials; here values of headers are
+-- masks, so no secret is ever part of a statement.
+
+create or replace function private.is_web_address(p_url text, p_schemes text) returns boolean
+language sql immutable parallel safe
+return char_length(p_url) <= 2048 and p_url ~ ('^(' || p_schemes || ')://[^/?#@\\[:space:][:cntrl:]]+([/?#][^[:space:][:cntrl:]]*)?$');
+comment on function private.is_web_address is 'Is it an address of one of the schemes ("http|https"), without credentials, of at most 2048 characters?';
+grant execute on function private.is_web_address to authenticated;
+
+create or replace function private.connector_config(p_old jsonb, p_value jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v jsonb := coalesce(p_old, '{}');
+  c jsonb;
+  v_key text;
+  v_int bigint;
+begin
+  if p_value is null then
+    return p_old;
+  elsif p_value = 'null' then
+    return null;
+  end if;
+  c := private.as_object(p_value, 'config');
+  foreach v_key in array array['timeout', 'retryPolicy', 'customHeaders', 'webhookUrl'] loop
+    if c ? v_key then
+      v := case when c -> v_key = 'null' then v - v_key else v || jsonb_build_object(v_key, c -> v_key) end;
+    end if;
+  end loop;
+  v_int := private.as_bigint(c -> 'timeout', 'config.timeout');
+  if v_int not between 1000 and 120000 then
+    perform private.refuse_field('config.timeout', 'The timeout lies between 1000 and 120000 milliseconds.');
+  end if;
+  c := c || jsonb_build_object('retryPolicy', private.as_object(c -> 'retryPolicy', 'config.retryPolicy'));
+  if private.as_int(c -> 'retryPolicy' -> 'maxRetries', 'config.retryPolicy.maxRetries') not between 0 and 10 then
+    perform private.refuse_field('config.retryPolicy.maxRetries', 'There are 0 to 10 retries.');
+  elsif private.as_int(c -> 'retryPolicy' -> 'backoffMs', 'config.retryPolicy.backoffMs') < 0 then
+    perform private.refuse_field('config.retryPolicy.backoffMs', 'The backoff is not negative.');
+  end if;
+  c := c || jsonb_build_object('customHeaders', private.as_object(c -> 'customHeaders', 'config.customHeaders'));
+  if (select count(*) from jsonb_object_keys(c -> 'customHeaders')) > 20 then
+    perform private.refuse_field('config.customHeaders', 'There are at most 20 headers.');
+  elsif exists (select from jsonb_each(c -> 'customHeaders') h where h.value <> '"••••"' or char_length(h.key) not between 1 and 100) then
+    perform private.refuse_field('config.customHeaders', 'Values of headers are sealed by the server; set them through the API.');
+  elsif coalesce(c -> 'webhookUrl', 'null') <> 'null' and not coalesce(private.is_web_address(c ->> 'webhookUrl', 'https'), false) then
+    perform private.refuse_field('config.webhookUrl', 'The webhook has an https address of at most 2048 characters.');
+  end if;
+  return nullif(v, '{}');
+end
+$$;
+comment on function private.connector_config is
+  'A configuration after a write: absent keeps, a null member goes, others replace; headers are masks. 400 VALIDATION_ERROR about the field.';
+
+-- The row after a write of the body; an empty one is a new connector.
+create or replace function private.written_connector(c public.connectors, b jsonb) returns public.connectors
+language plpgsql stable
+as $$
+begin
+  b := private.as_object(b, 'body');
+  if b ? 'name' or c.id is null then
+    c.name := private.trimmed(b ->> 'name');
+    if coalesce(char_length(c.name), 0) not between 1 and 50 or not private.is_plain(c.name) then
+      perform private.refuse_field('name', 'The name has 1 to 50 characters.');
+    end if;
+  end if;
+  if b ? 'description' then
+    c.description := nullif(b ->> 'description', '');
+    if char_length(c.description) > 200 then
+      perform private.refuse_field('description', 'The description has at most 200 characters.');
+    end if;
+  end if;
+  if b ? 'iconUrl' and b ->> 'iconUrl' is distinct from c.icon_url then
+    c.icon_url := nullif(b ->> 'iconUrl', '');
+    if c.icon_url is not null and not private.is_web_address(c.icon_url, 'https') then
+      perform private.refuse_field('iconUrl', 'The icon has an https address of at most 2048 characters.');
+    end if;
+  end if;
+  if b ? 'remoteMcpServerUrl' or c.id is null then
+    c.remote_mcp_server_url := b ->> 'remoteMcpServerUrl';
+    if not coalesce(private.is_web_address(c.remote_mcp_server_url, 'https?'), false) then
+      perform private.refuse_field('remoteMcpServerUrl', 'The server has an http or https address of at most 2048 characters, without credentials in it.');
+    end if;
+  end if;
+  c.category := coalesce(b ->> 'category', c.category, 'custom');
+  if c.category not in ('crm', 'communication', 'productivity', 'analytics', 'storage', 'development', 'custom') then
+    perform private.refuse_field('category', 'There is no such category.');
+  end if;
+  c.auth_type := coalesce(b ->> 'authType', c.auth_type, 'none');
+  if c.auth_type not in ('none', 'api_key', 'oauth', 'basic') then
+    perform private.refuse_field('authType', 'authType is none, api_key, oauth or basic.');
+  end if;
+  c.config := private.connector_config(c.config, b -> 'config');
+  return c;
+end
+$$;
+comment on function private.written_connector is 'A connector after a write of its body, or 400 VALIDATION_ERROR about the field.';
+
+create or replace function private.require_connector(p_id text) returns public.connectors
+language plpgsql stable
+as $$
+declare
+  c public.connectors;
+begin
+  select * into c from public.connectors x where x.organization_id = private.org_id() and x.id = private.as_uuid(p_id);
+  if not found then
+    perform private.refuse(404, 'CONNECTOR_NOT_FOUND', 'There is no such connector.');
+  end if;
+  return c;
+end
+$$;
+comment on function private.require_connector is 'The caller''s connector, or 404 CONNECTOR_NOT_FOUND.';
+
+create or replace function private.sealed_connector(p_id uuid, p_url text) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  perform private.refuse_strangers('A connector is tested by the API when it is saved.');
+  perform private.require_permission('canManageIntegrations');
+  return (
+    select jsonb_build_object('id', c.id, 'sealed', s.sealed) from private.integration_secrets s join public.connectors c on c.id = s.connector_id
+    where c.organization_id = private.org_id() and (c.id = p_id or c.remote_mcp_server_url = p_url)
+    order by c.created_at, c.id limit 1
+  );
+end
+$$;
+comment on function private.sealed_connector is
+  'Sealed headers and credentials, by id or by the address that they go to anyway. Judges: those who manage integrations, through our server only, which opens them.';
+
+-- {connectorId?, body}: what a write would store, and what is sealed, for the test before it. Nothing changes.
+create or replace function private.check_connector(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  c public.connectors;
+  v_sealed jsonb;
+begin
+  perform private.require_permission('canManageIntegrations');
+  if p ? 'connectorId' then
+    c := private.require_connector(p ->> 'connectorId');
+    v_sealed := private.sealed_connector(c.id, null);
+  else
+    perform private.refuse_strangers('A connector is tested by the API when it is saved.');
+    perform private.refuse_connector_over_limit();
+  end if;
+  c := private.written_connector(c, p -> 'body');
+  return jsonb_build_object('id', c.id, 'url', c.remote_mcp_server_url, 'authType', c.auth_type, 'config', c.config, 'stored', v_sealed);
+end
+$$;
+comment on function private.check_connector is
+  'What a write of a connector would store. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND, 409 TOO_MANY_CONNECTORS.';
+
+-- {body}: the same for a test of what is not saved.
+create or replace function private.check_connector_test(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  c public.connectors;
+begin
+  perform private.require_permission('canManageIntegrations');
+  c := private.written_connector(c, private.as_object(p -> 'body', 'body') || '{"name": "Test"}');
+  return jsonb_build_object('url', c.remote_mcp_server_url, 'authType', c.auth_type, 'config', c.config,
+    'stored', private.sealed_connector(null, c.remote_mcp_server_url));
+end
+$$;
+comment on function private.check_connector_test is 'What a test would contact. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
+
+create or replace function private.refuse_connector_over_limit() returns void
+language plpgsql stable
+as $$
+begin
+  if (select count(*) from public.connectors c where c.organization_id = private.org_id()) >= 50 then
+    perform private.refuse(409, 'TOO_MANY_CONNECTORS', 'An organization has at most 50 connectors. Delete one first.', null, '{"limit": 50}');
+  end if;
+end
+$$;
+comment on function private.refuse_connector_over_limit is '409 TOO_MANY_CONNECTORS where the organization has 50.';
+grant execute on function private.connector_config, private.written_connector, private.require_connector, private.sealed_connector, private.check_connector,
+  private.check_connector_test, private.refuse_connector_over_limit to authenticated;
+
+-- {id or connectorId, body, sealed (null: nothing to seal), status, calls, message}
+create or replace function private.store_connector(p jsonb) returns public.connectors
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c public.connectors;
+  v_ok constant boolean := p ->> 'status' = 'active';
+begin
+  perform private.refuse_strangers('A connector is tested by the API when it is saved.');
+  perform private.require_permission('canManageIntegrations');
+  if p ? 'connectorId' then
+    perform private.require_connector(p ->> 'connectorId');
+    select * into c from public.connectors x where x.organization_id = private.org_id() and x.id = private.as_uuid(p ->> 'connectorId') for update;
+    if not found then
+      perform private.refuse(404, 'CONNECTOR_NOT_FOUND', 'There is no such connector.');
+    end if;
+    c := private.written_connector(c, p -> 'body');
+    update public.connectors x set name = c.name, description = c.description, icon_url = c.icon_url, remote_mcp_server_url = c.remote_mcp_server_url,
+      category = c.category, auth_type = c.auth_type, config = c.config, status = p ->> 'status',
+      last_used_at = case when v_ok then clock_timestamp() else x.last_used_at end
+    where x.id = c.id returning * into c;
+  else
+    -- Writers of one organization come one after the other, so that the limit is exact.
+    perform pg_advisory_xact_lock(hashtextextended('connectors ' || private.org_id(), 0));
+    perform private.refuse_connector_over_limit();
+    c := private.written_connector(c, p -> 'body');
+    insert into public.connectors (id, organization_id, created_by, name, description, icon_url, remote_mcp_server_url, category, auth_type, config, status,
+      last_used_at)
+    values (private.as_uuid(p ->> 'id'), private.org_id(), private.user_id(), c.name, c.description, c.icon_url, c.remote_mcp_server_url, c.category,
+      c.auth_type, c.config, p ->> 'status', case when v_ok then clock_timestamp() end)
+    returning * into c;
+    perform private.audit('integration.connected', format('Added the connector "%s".', c.name),
+      jsonb_build_object('provider', 'custom', 'connectorId', c.id, 'connectorName', c.name));
+  end if;
+  if p ->> 'sealed' is null then
+    delete from private.integration_secrets s where s.connector_id = c.id;
+  else
+    insert into private.integration_secrets as s (connector_id, sealed) values (c.id, p ->> 'sealed')
+    on conflict (connector_id) do update set sealed = excluded.sealed, updated_at = now();
+  end if;
+  perform private.count_calls(null, c.id, 'Kijko', coalesce(private.session_id(), private.user_id())::text, p -> 'calls');
+  perform private.log_integration(null, c.id, case when v_ok then 'info' else 'error' end, coalesce(nullif(p ->> 'message', ''), 'Saved.'));
+  return c;
+end
+$$;
+comment on function private.store_connector is
+  'Judges: those who manage integrations, through our server only, which tests and seals. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND, 409 TOO_MANY_CONNECTORS.';
+
+create or replace function private.drop_connector(p_id text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c public.connectors;
+begin
+  perform private.require_permission('canManageIntegrations');
+  delete from public.connectors x where x.organization_id = private.org_id() and x.id = private.as_uuid(p_id) returning * into c;
+  if not found then
+    perform private.refuse(404, 'CONNECTOR_NOT_FOUND', 'There is no such connector.');
+  end if;
+  perform private.audit('integration.disconnected', format('Deleted the connector "%s".', c.name),
+    jsonb_build_object('provider', 'custom', 'connectorId', c.id, 'connectorName', c.name));
+end
+$$;
+comment on function private.drop_connector is
+  'Judges: those who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND.';
+
+-- The picture was drawn again by the server, which alone may say what is one.
+create or replace function private.set_connector_icon(p_id text, p_data_url text) returns public.connectors
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c public.connectors;
+begin
+  perform private.require_permission('canManageIntegrations');
+  c := private.require_connector(p_id);
+  perform private.refuse_strangers('A picture is set through the API, which draws it again.');
+  if coalesce(p_data_url, '') !~ '^data:image/(png|jpeg);base64,[A-Za-z0-9+/]+=*$' then
+    perform private.refuse_field('dataUrl', 'A picture is set through the API, which draws it again.');
+  end if;
+  update public.connectors x set icon_url = p_data_url where x.id = c.id returning * into c;
+  return c;
+end
+$$;
+comment on function private.set_connector_icon is
+  'Judges: those who manage integrations, through our server only, which draws the picture. Errors: 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND.';
+grant execute on function private.store_connector, private.drop_connector, private.set_connector_icon to authenticated;
+
+-- Outgoing webhooks (contract 40, 8.4). A trigger on what is told writes an attempt for each webhook that wants it, with its job, in the
+-- transaction of the event. Workers send (worker.sql).
+
+create or replace function private.webhook_mask(w public.webhooks) returns text
+language sql immutable parallel safe
+return 'whsec_' || repeat('•', 12) || w.secret_end;
+comment on function private.webhook_mask is 'What is shown of a secret; long enough for a form that asks for 16 characters.';
+
+create or replace function private.webhook_json(w public.webhooks) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', w.id, 'name', w.name, 'endpointUrl', w.endpoint_url, 'secret', private.webhook_mask(w),
+  'events', to_jsonb(w.events), 'status', w.status, 'createdAt', private.iso(w.created_at), 'lastTriggeredAt', private.iso(w.last_triggered_at)));
+comment on function private.webhook_json is 'Webhook of the contract, with its secret masked.';
+
+create or replace function private.delivery_json(d public.webhook_deliveries) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('id', d.id, 'webhookId', d.webhook_id, 'eventType', d.event_type, 'payload', d.payload, 'attemptNumber', d.attempt_number,
+    'status', d.status, 'createdAt', private.iso(d.created_at))
+  || jsonb_strip_nulls(jsonb_build_object('responseStatus', d.response_status, 'responseBody', d.response_body));
+comment on function private.delivery_json is 'WebhookDelivery of the contract: one attempt.';
+grant execute on function private.webhook_mask, private.webhook_json, private.delivery_json to authenticated, kijko_server;
+
+create or replace function private.require_webhook(p_id text) returns public.webhooks
+language plpgsql stable
+as $$
+declare
+  w public.webhooks;
+begin
+  select * into w from public.webhooks x where x.organization_id = private.org_id() and x.id = private.as_uuid(p_id);
+  if not found then
+    perform private.refuse(404, 'WEBHOOK_NOT_FOUND', 'There is no such webhook.');
+  end if;
+  return w;
+end
+$$;
+comment on function private.require_webhook is 'The caller''s webhook, or 404 WEBHOOK_NOT_FOUND.';
+
+create or replace function private.refuse_webhook_over_limit() returns void
+language plpgsql stable
+as $$
+begin
+  if (select count(*) from public.webhooks w where w.organization_id = private.org_id()) >= 20 then
+    perform private.refuse(409, 'TOO_MANY_WEBHOOKS', 'An organization has at most 20 webhooks. Delete one first.', null, '{"limit": 20}');
+  end if;
+end
+$$;
+comment on function private.refuse_webhook_over_limit is '409 TOO_MANY_WEBHOOKS where the organization has 20.';
+
+create or replace function private.written_webhook(w public.webhooks, b jsonb) returns public.webhooks
+language plpgsql stable
+as $$
+begin
+  b := private.as_object(b, 'body');
+  if b ? 'name' or w.id is null then
+    w.name := private.trimmed(b ->> 'name');
+    if coalesce(char_length(w.name), 0) not between 1 and 100 or not private.is_plain(w.name) then
+      perform private.refuse_field('name', 'The name has 1 to 100 characters.');
+    end if;
+  end if;
+  if b ? 'endpointUrl' or w.id is null then
+    w.endpoint_url := b ->> 'endpointUrl';
+    if not coalesce(private.is_web_address(w.endpoint_url, 'https'), false) then
+      perform private.refuse_field('endpointUrl', 'The endpoint has an https address of at most 2048 characters, without credentials in it.');
+    end if;
+  end if;
+  if b ? 'events' or w.id is null then
+    w.events := private.as_texts(b -> 'events', 'events', 8, 100);
+    if coalesce(cardinality(w.events), 0) < 1 or not w.events <@ array['lead.created', 'lead.updated', 'context.created', 'context.updated',
+      'context.deleted', 'user.login', 'user.settings_changed', 'export.completed']
+      or cardinality(w.events) <> (select count(distinct e) from unnest(w.events) e) then
+      perform private.refuse_field('events', 'A webhook has one event or more, each once, of those that exist.');
+    end if;
+  end if;
+  if b ? 'status' then
+    if coalesce(b ->> 'status', '') not in ('active', 'paused') then
+      perform private.refuse_field('status', 'A webhook is active or paused.');
+    end if;
+    w.consecutive_failures := case when b ->> 'status' = 'active' and w.status = 'paused' then 0 else w.consecutive_failures end;
+    w.status := b ->> 'status';
+  end if;
+  return w;
+end
+$$;
+comment on function private.written_webhook is 'A webhook after a write of its body, or 400 VALIDATION_ERROR about the field.';
+
+-- {webhookId?, body}: what a write would store, before the address is looked up.
+create or replace function private.check_webhook(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  w public.webhooks;
+begin
+  perform private.require_permission('canManageIntegrations');
+  if p ? 'webhookId' then
+    w := private.require_webhook(p ->> 'webhookId');
+  else
+    perform private.refuse_webhook_over_limit();
+  end if;
+  w := private.written_webhook(w, p -> 'body');
+  return jsonb_build_object('id', w.id, 'endpointUrl', w.endpoint_url);
+end
+$$;
+comment on function private.check_webhook is
+  'What a write of a webhook would store. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND, 409 TOO_MANY_WEBHOOKS.';
+grant execute on function private.require_webhook, private.refuse_webhook_over_limit, private.written_webhook, private.check_webhook to authenticated;
+
+-- {id or webhookId, body, sealed, secretEnd, secretMask}: the server has sealed the secret and judged the address.
+create or replace function private.store_webhook(p jsonb) returns public.webhooks
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  w public.webhooks;
+  v_keeps boolean;
+begin
+  perform private.refuse_strangers('The secret of a webhook is sealed by the API.');
+  perform private.require_permission('canManageIntegrations');
+  if p ? 'webhookId' then
+    perform private.require_webhook(p ->> 'webhookId');
+    select * into w from public.webhooks x where x.organization_id = private.org_id() and x.id = private.as_uuid(p ->> 'webhookId') for update;
+    if not found then
+      perform private.refuse(404, 'WEBHOOK_NOT_FOUND', 'There is no such webhook.');
+    end if;
+    v_keeps := p ->> 'sealed' is null or coalesce(p ->> 'secretMask' = private.webhook_mask(w), false);
+    w := private.written_webhook(w, p -> 'body');
+    update public.webhooks x set name = w.name, endpoint_url = w.endpoint_url, events = w.events, status = w.status,
+      consecutive_failures = w.consecutive_failures, secret_end = case when v_keeps then x.secret_end else p ->> 'secretEnd' end
+    where x.id = w.id returning * into w;
+  else
+    perform pg_advisory_xact_lock(hashtextextended('webhooks ' || private.org_id(), 0));
+    perform private.refuse_webhook_over_limit();
+    v_keeps := false;
+    w := private.written_webhook(w, p -> 'body');
+    insert into public.webhooks (id, organization_id, created_by, name, endpoint_url, secret_end, events, status)
+    values (private.as_uuid(p ->> 'id'), private.org_id(), private.user_id(), w.name, w.endpoint_url, p ->> 'secretEnd', w.events, coalesce(w.status, 'active'))
+    returning * into w;
+    perform private.audit('integration.connected', format('Added the webhook "%s".', w.name),
+      jsonb_build_object('provider', 'webhook', 'webhookId', w.id, 'webhookName', w.name));
+  end if;
+  if not v_keeps then
+    insert into private.integration_secrets as s (webhook_id, sealed) values (w.id, p ->> 'sealed')
+    on conflict (webhook_id) do update set sealed = excluded.sealed, updated_at = now();
+  end if;
+  return w;
+end
+$$;
+comment on function private.store_webhook is
+  'Judges: those who manage integrations, through our server only, which seals the secret. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND, 409 TOO_MANY_WEBHOOKS.';
+
+create or replace function private.drop_webhook(p_id text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  w public.webhooks;
+begin
+  perform private.require_permission('canManageIntegrations');
+  delete from public.webhooks x where x.organization_id = private.org_id() and x.id = private.as_uuid(p_id) returning * into w;
+  if not found then
+    perform private.refuse(404, 'WEBHOOK_NOT_FOUND', 'There is no such webhook.');
+  end if;
+  perform private.audit('integration.disconnected', format('Deleted the webhook "%s".', w.name),
+    jsonb_build_object('provider', 'webhook', 'webhookId', w.id, 'webhookName', w.name));
+end
+$$;
+comment on function private.drop_webhook is 'Judges: those who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
+grant execute on function private.store_webhook, private.drop_webhook to authenticated;
+
+-- ---------------------------------------------------------------------------------------------------------------------- attempts
+
+create or replace function private.queue_attempt(d public.webhook_deliveries, p_at timestamptz) returns public.webhook_deliveries
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into public.webhook_deliveries (organization_id, webhook_id, event_id, event_type, payload, attempt_number, kind)
+  values (d.organization_id, d.webhook_id, d.event_id, d.event_type, d.payload, d.attempt_number, d.kind)
+  returning * into d;
+  perform private.enqueue('webhooks.deliver', jsonb_build_object('deliveryId', d.id), p_at, p_queue => 'webhooks');
+  return d;
+end
+$$;
+comment on function private.queue_attempt is 'A row for one more attempt, and its job. Judges: callable by definer functions and triggers of ours only.';
+
+create or replace function private.webhook_payload(p_event_id uuid, p_type text, p_data jsonb) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('id', p_event_id, 'type', p_type, 'createdAt', private.iso(now()), 'data', p_data);
+comment on function private.webhook_payload is 'The body of a delivery: {id, type, createdAt, data}.';
+
+create or replace function private.has_webhook(p_org_id uuid, p_type text) returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return exists (select from public.webhooks w where w.organization_id = p_org_id and w.status = 'active' and p_type = any (w.events));
+end
+$$;
+comment on function private.has_webhook is 'Does an active webhook of the organization want this? Judges: callable by triggers of ours only.';
+
+-- Deleting an organization tells no webhook of it.
+create or replace function private.tell_webhooks(p_org_id uuid, p_type text, p_data jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  d public.webhook_deliveries;
+  w public.webhooks;
+begin
+  for w in
+    select * from public.webhooks x where x.organization_id = p_org_id and x.status = 'active' and p_type = any (x.events)
+      and exists (select from public.organizations o where o.id = p_org_id)
+  loop
+    -- The same event to each of them.
+    d.event_id := coalesce(d.event_id, gen_random_uuid());
+    d.organization_id := p_org_id;
+    d.webhook_id := w.id;
+    d.event_type := p_type;
+    d.payload := private.webhook_payload(d.event_id, p_type, p_data);
+    d.attempt_number := 1;
+    d.kind := 'event';
+    perform private.queue_attempt(d, now());
+  end loop;
+end
+$$;
+comment on function private.tell_webhooks is
+  'Writes a first attempt for each webhook of the organization that wants the event. Judges: callable by definer functions and triggers of ours only.';
+
+create or replace function private.webhook_sample(p_type text) returns jsonb
+language sql stable parallel safe
+return case
+  when p_type like 'context.%' then jsonb_build_object('id', '00000000-0000-4000-8000-000000000001', 'name', 'Sample project', 'type', 'manual', 'status', 'active',
+    'privacy', 'private', 'createdAt', private.iso(now()), 'updatedAt', private.iso(now()))
+  when p_type like 'lead.%' then jsonb_build_object('id', '00000000-0000-4000-8000-000000000001', 'name', 'Sample lead', 'createdAt', private.iso(now()))
+  when p_type = 'user.login' then jsonb_build_object('id', '00000000-0000-4000-8000-000000000001', 'userId', '00000000-0000-4000-8000-000000000002',
+    'status', 'success', 'ipAddress', '203.0.113.7', 'location', '{}'::jsonb, 'deviceInfo', jsonb_build_object('browser', 'Firefox', 'os', 'Linux', 'deviceType', 'desktop'),
+    'authMethod', 'password', 'createdAt', private.iso(now()))
+  when p_type = 'user.settings_changed' then jsonb_build_object('userId', '00000000-0000-4000-8000-000000000002', 'settings', jsonb_build_object('theme', 'dark'))
+  else jsonb_build_object('id', '00000000-0000-4000-8000-000000000001', 'eventType', 'system.export_completed', 'createdAt', private.iso(now())) end;
+comment on function private.webhook_sample is 'What a test of a webhook sends as its data.';
+
+-- The server sends it at once, so it holds the lease from the start.
+create or replace function private.begin_webhook_test(p_id text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  w public.webhooks;
+  d public.webhook_deliveries;
+  v_event constant uuid := gen_random_uuid();
+begin
+  perform private.require_permission('canManageIntegrations');
+  w := private.require_webhook(p_id);
+  perform private.refuse_strangers('A test is sent by the API.');
+  insert into public.webhook_deliveries (organization_id, webhook_id, event_id, event_type, payload, kind, lease_token, lease_until, leases)
+  values (w.organization_id, w.id, v_event, w.events[1], private.webhook_payload(v_event, w.events[1], private.webhook_sample(w.events[1])), 'test',
+    gen_random_uuid(), clock_timestamp() + interval '1 minute', 1)
+  returning * into d;
+  return jsonb_build_object('id', d.id, 'token', d.lease_token, 'webhookId', w.id, 'type', d.event_type, 'url', w.endpoint_url, 'body', d.payload::text,
+    'sealed', (select s.sealed from private.integration_secrets s where s.webhook_id = w.id));
+end
+$$;
+comment on function private.begin_webhook_test is
+  'A sample of the first subscribed event, for the server to send. Judges: those who manage integrations, through our server only. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
+
+create or replace function private.retry_delivery(p_id text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  d public.webhook_deliveries;
+begin
+  perform private.require_permission('canManageIntegrations');
+  -- Who asks twice at once comes second here.
+  select * into d from public.webhook_deliveries x where x.organization_id = private.org_id() and x.id = private.as_uuid(p_id) for update;
+  if not found then
+    perform private.refuse(404, 'DELIVERY_NOT_FOUND', 'There is no such delivery.');
+  elsif d.status <> 'failed' then
+    perform private.refuse(409, 'DELIVERY_NOT_FAILED', 'Only a failed delivery can be sent again.', null, jsonb_build_object('status', d.status));
+  elsif exists (select from public.webhook_deliveries o where o.event_id = d.event_id and o.webhook_id = d.webhook_id and o.kind = 'manual' and o.status = 'pending') then
+    perform private.refuse(409, 'DELIVERY_NOT_FAILED', 'This delivery is being sent again already.', null, '{"status": "pending"}');
+  end if;
+  d.attempt_number := (select max(o.attempt_number) from public.webhook_deliveries o where o.event_id = d.event_id and o.webhook_id = d.webhook_id) + 1;
+  d.kind := 'manual';
+  return private.delivery_json(private.queue_attempt(d, now()));
+end
+$$;
+comment on function private.retry_delivery is
+  'One more attempt at a failed delivery. Judges: those who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 DELIVERY_NOT_FOUND, 409 DELIVERY_NOT_FAILED.';
+grant execute on function private.begin_webhook_test, private.retry_delivery to authenticated;
+
+-- What workers do: send attempts, renew tokens, tell providers of what was disconnected. A job is taken together with the lease of its row;
+-- only who holds the lease writes the result, so of two workers that have the same work in hand one is heard. A worker that dies between
+-- sending and recording loses its lease, and the same attempt is sent once more, not oftener.
+
+-- Deletes up to p_limit waiting jobs of a queue and gives their arguments. A job that cannot be read is buried.
+create or replace function private.take_jobs(p_queue text, p_limit integer) returns setof jsonb
+language plpgsql volatile security definer set search_path = ''
+-- Statistics of a queue are stale whenever they are made: always by the index.
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off
+as $$
+declare
+  v_job jobs.gue_jobs;
+  v_args jsonb;
+begin
+  for v_job in
+    select * from jobs.gue_jobs j where j.queue = p_queue and j.run_at <= clock_timestamp()
+    order by j.run_at, j.job_id limit p_limit for update skip locked
+  loop
+    begin
+      v_args := convert_from(v_job.args, 'UTF8')::jsonb;
+    exception when others then
+      v_args := null;
+      perform private.bury_job(v_job.job_id, v_job.job_type, v_job.queue, 'null', v_job.error_count + 1, sqlerrm, v_job.created_at);
+    end;
+    delete from jobs.gue_jobs j where j.job_id = v_job.job_id;
+    return next coalesce(v_args, '{}');
+  end loop;
+end
+$$;
+comment on function private.take_jobs is 'Takes jobs of a queue away and gives their arguments. Judges: callable by functions of ours only.';
+
+-- ---------------------------------------------------------------------------------------------------------------------- attempts
+
+-- One element a job that was looked at; null where there is nothing to send.
+create or replace function private.take_deliveries(p_limit integer, p_seconds integer) returns setof jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_args jsonb;
+  d public.webhook_deliveries;
+  w public.webhooks;
+begin
+  for v_args in select t from private.take_jobs('webhooks', p_limit) t loop
+    update public.webhook_deliveries x
+    set lease_token = gen_random_uuid(), lease_until = clock_timestamp() + make_interval(secs => p_seconds), leases = x.leases + 1
+    where x.id = private.as_uuid(v_args ->> 'deliveryId') and x.status = 'pending' and x.lease_token is null
+    returning * into d;
+    if not found then
+      return next null;
+      continue;
+    end if;
+    select * into w from public.webhooks x where x.id = d.webhook_id;
+    if w.status = 'paused' and d.kind = 'event' then
+      -- Nothing is sent by itself while it is paused.
+      update public.webhook_deliveries x set status = 'failed', lease_token = null, lease_until = null where x.id = d.id;
+      return next null;
+      continue;
+    end if;
+    return next jsonb_build_object('id', d.id, 'token', d.lease_token, 'webhookId', w.id, 'type', d.event_type, 'url', w.endpoint_url,
+      'body', d.payload::text, 'sealed', (select s.sealed from private.integration_secrets s where s.webhook_id = w.id));
+  end loop;
+end
+$$;
+comment on function private.take_deliveries is 'Leases up to p_limit waiting attempts for p_seconds. Judges: callable by the worker only.';
+
+-- {id, token, ok, status, body}; false where another holder has the attempt, or it is gone.
+create or replace function private.finish_delivery(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_waits constant interval[] := array['10 seconds', '1 minute', '5 minutes', '30 minutes', '2 hours']::interval[];
+  v_ok constant boolean := (p ->> 'ok')::boolean;
+  d public.webhook_deliveries;
+  w public.webhooks;
+begin
+  update public.webhook_deliveries x
+  set status = case when v_ok then 'success' else 'failed' end, response_status = (p ->> 'status')::smallint, response_body = p ->> 'body',
+    lease_token = null, lease_until = null
+  where x.id = private.as_uuid(p ->> 'id') and x.lease_token = private.as_uuid(p ->> 'token') and x.status = 'pending'
+  returning * into d;
+  if not found then
+    return 'false';
+  end if;
+  update public.webhooks x
+  set last_triggered_at = greatest(x.last_triggered_at, clock_timestamp()),
+    consecutive_failures = case when d.kind = 'test' then x.consecutive_failures when v_ok then 0
+      when d.kind = 'event' then least(x.consecutive_failures + 1, 1000) else x.consecutive_failures end,
+    status = case when not v_ok and d.kind = 'event' and x.consecutive_failures >= 19 then 'paused' else x.status end
+  where x.id = d.webhook_id
+  returning * into w;
+  if v_ok and d.kind <> 'test' then
+    perform private.audit('integration.webhook_triggered', format('Delivered %s to the webhook "%s".', d.event_type, w.name),
+      jsonb_build_object('webhookId', w.id, 'webhookName', w.name, 'eventType', d.event_type), null, d.organization_id);
+  elsif not v_ok and d.kind = 'event' then
+    if w.status = 'active' and d.attempt_number <= cardinality(c_waits) then
+      d.attempt_number := d.attempt_number + 1;
+      perform private.queue_attempt(d, clock_timestamp() + c_waits[d.attempt_number - 1]);
+    elsif w.status = 'paused' and w.consecutive_failures = 20 then
+      perform private.notify_all(private.organization_leaders(d.organization_id), 'system_update', format('The webhook "%s" was paused', w.name),
+        'Its last 20 deliveries failed. Look at them, and switch it on again when the receiver is back.',
+        jsonb_build_object('organizationId', d.organization_id, 'webhookId', w.id), '/?tab=integrations', false,
+        format('webhook:%s:%s', w.id, d.id), null, d.organization_id);
+    end if;
+  end if;
+  return 'true';
+end
+$$;
+comment on function private.finish_delivery is
+  'The result of an attempt, by who holds it: the next attempt, the pause at the twentieth failure. Judges: callable by the server and the worker only, by the token of the lease.';
+
+create or replace function private.delivery_of(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select private.delivery_json(d) from public.webhook_deliveries d where d.id = private.as_uuid(p ->> 'id')
+  );
+end
+$$;
+comment on function private.delivery_of is 'WebhookDelivery by its id. Judges: callable by the server only, for the caller of a test.';
+grant execute on function private.take_deliveries to kijko_worker;
+grant execute on function private.finish_delivery to kijko_server, kijko_worker;
+grant execute on function private.delivery_of to kijko_server;
+
+-- ------------------------------------------------------------------------------------------------------ synchronizing and revoking
+
+create or replace function private.take_integration_work(p_limit integer, p_seconds integer) returns setof jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_args jsonb;
+  i public.integrations;
+  r private.integration_revocations;
+begin
+  for v_args in select t from private.take_jobs('integrations', p_limit) t loop
+    if v_args ? 'revocationId' then
+      update private.integration_revocations x
+      set lease_token = gen_random_uuid(), lease_until = clock_timestamp() + make_interval(secs => p_seconds), tries = x.tries + 1
+      where x.id = private.as_uuid(v_args ->> 'revocationId') and x.lease_token is null
+      returning * into r;
+      return next case when found then jsonb_build_object('kind', 'revocation', 'id', r.id, 'token', r.lease_token, 'provider', r.provider,
+        'organizationId', r.organization_id, 'sealed', r.sealed) end;
+    else
+      update public.integrations x
+      set sync_token = gen_random_uuid(), sync_lease_until = clock_timestamp() + make_interval(secs => p_seconds), sync_leases = x.sync_leases + 1
+      where x.id = private.as_uuid(v_args ->> 'integrationId') and x.sync_requested_at is not null and x.sync_token is null
+      returning * into i;
+      return next case when found then jsonb_build_object('kind', 'sync', 'id', i.id, 'token', i.sync_token, 'provider', i.provider,
+        'organizationId', i.organization_id, 'sealed', (select s.sealed from private.integration_secrets s where s.integration_id = i.id)) end;
+    end if;
+  end loop;
+end
+$$;
+comment on function private.take_integration_work is 'Leases up to p_limit waiting synchronizations and revocations. Judges: callable by the worker only.';
+
+-- New tokens are kept at once: with some providers the old ones are void from then on.
+create or replace function private.renew_integration(p_id uuid, p_token uuid, p_sealed text) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform from public.integrations i where i.id = p_id and i.sync_token = p_token for update;
+  if not found then
+    return false;
+  end if;
+  update private.integration_secrets s set sealed = p_sealed, updated_at = now() where s.integration_id = p_id;
+  return found;
+end
+$$;
+comment on function private.renew_integration is 'Keeps renewed tokens. Judges: callable by the worker only, by the token of the lease.';
+
+-- p_outcome: ok, failed or expired.
+create or replace function private.finish_sync(p_id uuid, p_token uuid, p_outcome text, p_message text, p_calls jsonb) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  i public.integrations;
+  v_old text;
+begin
+  select x.status into v_old from public.integrations x where x.id = p_id and x.sync_token = p_token for update;
+  if not found then
+    return false;
+  end if;
+  update public.integrations x
+  set sync_requested_at = null, sync_token = null, sync_lease_until = null, sync_leases = 0,
+    last_sync_at = case when p_outcome = 'ok' then clock_timestamp() else x.last_sync_at end,
+    sync_failures = case p_outcome when 'ok' then 0 when 'failed' then least(x.sync_failures + 1, 1000) else x.sync_failures end,
+    status = case when p_outcome = 'ok' then 'active' when p_outcome = 'expired' then 'expired' when x.sync_failures >= 4 and x.status = 'active' then 'error'
+      else x.status end
+  where x.id = p_id returning * into i;
+  perform private.count_calls(i.id, null, 'Synchronization', p_token::text, p_calls);
+  perform private.log_integration(i.id, null, case p_outcome when 'ok' then 'info' when 'failed' then 'warning' else 'error' end, p_message);
+  if i.status <> v_old and i.status <> 'active' then
+    perform private.tell_broken_integration(i);
+  end if;
+  return true;
+end
+$$;
+comment on function private.finish_sync is
+  'The end of a synchronization: five failures in a row are an error, a refused token is expired. Judges: callable by the worker only, by the token of the lease.';
+
+create or replace function private.finish_revocation(p_id uuid, p_token uuid, p_done boolean) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_tries integer;
+begin
+  update private.integration_revocations x set lease_token = null, lease_until = null
+  where x.id = p_id and x.lease_token = p_token returning x.tries into v_tries;
+  if not found then
+    return;
+  elsif p_done or v_tries >= 5 then
+    delete from private.integration_revocations x where x.id = p_id;
+  else
+    perform private.enqueue('integrations.run', jsonb_build_object('revocationId', p_id), clock_timestamp() + make_interval(secs => 10 * 4 ^ v_tries),
+      p_queue => 'integrations');
+  end if;
+end
+$$;
+comment on function private.finish_revocation is
+  'A provider was told, or is told again later: five tries, then the tokens are forgotten. Judges: callable by the worker only, by the token of the lease.';
+grant execute on function private.take_integration_work, private.renew_integration, private.finish_sync, private.finish_revocation to kijko_worker;
+
+-- Work whose worker is gone. An attempt is sent once more; who loses it twice has failed. A test is not repeated.
+create or replace function private.sweep_integrations(p_at timestamptz default clock_timestamp()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  for v in
+    select d.id, d.lease_token, d.leases, d.kind from public.webhook_deliveries d
+    where d.lease_until < p_at and d.status = 'pending' limit 1000 for update skip locked
+  loop
+    if v.kind = 'test' or v.leases >= 2 then
+      perform private.finish_delivery(jsonb_build_object('id', v.id, 'token', v.lease_token, 'ok', false));
+    else
+      update public.webhook_deliveries d set lease_token = null, lease_until = null where d.id = v.id;
+      perform private.enqueue('webhooks.deliver', jsonb_build_object('deliveryId', v.id), p_queue => 'webhooks');
+    end if;
+  end loop;
+  for v in
+    select i.id, i.sync_token, i.sync_leases from public.integrations i where i.sync_lease_until < p_at limit 1000 for update skip locked
+  loop
+    if v.sync_leases >= 3 then
+      perform private.finish_sync(v.id, v.sync_token, 'failed', 'The synchronization was interrupted.', null);
+    else
+      update public.integrations i set sync_token = null, sync_lease_until = null where i.id = v.id;
+      perform private.enqueue('integrations.run', jsonb_build_object('integrationId', v.id), p_queue => 'integrations');
+    end if;
+  end loop;
+  for v in
+    select r.id, r.lease_token from private.integration_revocations r where r.lease_until < p_at limit 1000 for update skip locked
+  loop
+    perform private.finish_revocation(v.id, v.lease_token, false);
+  end loop;
+end
+$$;
+comment on function private.sweep_integrations is 'Gives work of lost workers to others. Judges: callable by schedules only.';
+
+-- Operations of contract 40, section 8.1.
+
+create or replace function api.list_integration_catalog(p jsonb) returns jsonb
+language sql stable
+as $$ select jsonb_agg(private.integration_app_json(a) order by a.position) from public.integration_apps a $$;
+comment on function api.list_integration_catalog is 'GET /integrations/catalog: IntegrationApp[].';
+
+create or replace function api.list_integrations(p jsonb) returns jsonb
+language sql stable
+as $$
+  select coalesce(jsonb_agg(private.integration_json(i) order by i.connected_at, i.id), '[]') from public.integrations i
+  where i.organization_id = private.org_id()
+$$;
+comment on function api.list_integrations is 'GET /integrations: ConnectedIntegration[].';
+
+create or replace function api.list_integration_connections(p jsonb) returns jsonb
+language sql stable
+as $$
+  select coalesce(jsonb_agg(u.value order by u.created_at, u.id), '[]')
+  from (
+    select i.created_at, i.id, private.connection_json(i, a.auth) as value
+    from public.integrations i join public.integration_apps a on a.id = i.provider where i.organization_id = private.org_id()
+    union all
+    select c.created_at, c.id, private.connector_connection_json(c) from public.connectors c where c.organization_id = private.org_id()
+  ) u
+$$;
+comment on function api.list_integration_connections is 'GET /integrations/connections: IntegrationConnection[], pre-built and custom.';
+
+create or replace function api.disconnect_integration(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.drop_integration(p ->> 'provider');
+  return null;
+end
+$$;
+comment on function api.disconnect_integration is
+  'DELETE /integrations/{provider}. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 BUILT_IN_INTEGRATION.';
+
+create or replace function api.update_integration(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  i public.integrations;
+begin
+  if coalesce(p -> 'body' -> 'config', 'null') = 'null' then
+    perform private.require_permission('canManageIntegrations');
+    perform private.refuse_field('config', 'config is required.');
+  end if;
+  i := private.set_integration_config(p ->> 'provider', p -> 'body' -> 'config');
+  return private.connection_json(i, (select a.auth from public.integration_apps a where a.id = i.provider));
+end
+$$;
+comment on function api.update_integration is
+  'PATCH /integrations/{provider}: IntegrationConnection. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND.';
+
+create or replace function api.revoke_integration_permission(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.integration_json(private.revoke_permission(p ->> 'provider', p ->> 'permission'));
+end
+$$;
+comment on function api.revoke_integration_permission is
+  'DELETE /integrations/{provider}/permissions/{permission}: ConnectedIntegration. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 BUILT_IN_INTEGRATION.';
+
+create or replace function api.sync_integration(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.integration_json(private.request_sync(p ->> 'provider'));
+end
+$$;
+comment on function api.sync_integration is
+  'POST /integrations/{provider}/sync: ConnectedIntegration. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 SYNC_IN_PROGRESS, BUILT_IN_INTEGRATION.';
+
+create or replace function api.list_integration_logs(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.integration_logs_json(p ->> 'integrationId', greatest(1, least(coalesce(private.as_int(p -> 'limit', 'limit'), 20), 100)),
+    greatest(0, coalesce(private.as_int(p -> 'offset', 'offset'), 0)));
+end
+$$;
+comment on function api.list_integration_logs is 'GET /integrations/{id}/logs: {logs, hasMore}. Errors: 404 INTEGRATION_NOT_FOUND.';
+
+create or replace function api.get_integration_stats(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.integration_stats_json(p ->> 'integrationId');
+end
+$$;
+comment on function api.get_integration_stats is 'GET /integrations/{id}/stats: IntegrationStats. Errors: 404 INTEGRATION_NOT_FOUND.';
+
+create or replace function api.list_connectors(p jsonb) returns jsonb
+language sql stable
+as $$
+  select coalesce(jsonb_agg(private.connector_json(c) order by c.created_at, c.id), '[]') from public.connectors c
+  where c.organization_id = private.org_id()
+$$;
+comment on function api.list_connectors is 'GET /integrations/connectors: CustomConnector[].';
+
+create or replace function api.create_connector(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.connector_json(private.store_connector(private.as_object(p, 'p') - 'connectorId'));
+end
+$$;
+comment on function api.create_connector is
+  'POST /integrations/connectors: CustomConnector. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 409 TOO_MANY_CONNECTORS.';
+
+create or replace function api.update_connector(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.connector_json(private.store_connector(jsonb_build_object('connectorId', null) || private.as_object(p, 'p')));
+end
+$$;
+comment on function api.update_connector is
+  'PATCH /integrations/connectors/{id}: CustomConnector. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND.';
+
+create or replace function api.delete_connector(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.drop_connector(p ->> 'connectorId');
+  return null;
+end
+$$;
+comment on function api.delete_connector is 'DELETE /integrations/connectors/{id}. Errors: 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND.';
+
+create or replace function api.set_connector_icon(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.connector_json(private.set_connector_icon(p ->> 'connectorId', p ->> 'dataUrl'));
+end
+$$;
+comment on function api.set_connector_icon is
+  'POST /integrations/connectors/{id}/icon: CustomConnector. Errors: 400 VALIDATION_ERROR, INVALID_FILE_TYPE, FILE_TOO_LARGE, 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND.';
+
+create or replace function api.list_webhooks(p jsonb) returns jsonb
+language sql stable
+as $$
+  select coalesce(jsonb_agg(private.webhook_json(w) order by w.created_at, w.id), '[]') from public.webhooks w
+  where w.organization_id = private.org_id()
+$$;
+comment on function api.list_webhooks is 'GET /integrations/webhooks: Webhook[].';
+
+-- The answer shows the sealed secret, which the server opens: the only answer with it in clear, a replay of it included.
+create or replace function api.create_webhook(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.webhook_json(private.store_webhook(private.as_object(p, 'p') - 'webhookId')) || jsonb_build_object('secret', p ->> 'sealed');
+end
+$$;
+comment on function api.create_webhook is
+  'POST /integrations/webhooks: Webhook. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 409 TOO_MANY_WEBHOOKS, 503 PROVIDER_NOT_CONFIGURED.';
+
+create or replace function api.update_webhook(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.webhook_json(private.store_webhook(jsonb_build_object('webhookId', null) || private.as_object(p, 'p')));
+end
+$$;
+comment on function api.update_webhook is
+  'PATCH /integrations/webhooks/{id}: Webhook. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
+
+create or replace function api.delete_webhook(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.drop_webhook(p ->> 'webhookId');
+  return null;
+end
+$$;
+comment on function api.delete_webhook is 'DELETE /integrations/webhooks/{id}. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
+
+create or replace function api.list_deliveries(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  w public.webhooks := private.require_webhook(p ->> 'webhookId');
+  v_limit integer := greatest(1, least(coalesce(private.as_int(p -> 'limit', 'limit'), 20), 100));
+  v_offset integer := greatest(0, coalesce(private.as_int(p -> 'offset', 'offset'), 0));
+  v_rows jsonb;
+begin
+  select coalesce(jsonb_agg(private.delivery_json(d) order by d.created_at desc, d.id desc), '[]') into v_rows
+  from (
+    select * from public.webhook_deliveries x where x.organization_id = w.organization_id and x.webhook_id = w.id
+    order by x.created_at desc, x.id desc limit v_limit + 1 offset v_offset
+  ) d;
+  return jsonb_build_object('deliveries', case when jsonb_array_length(v_rows) > v_limit then v_rows - v_limit else v_rows end,
+    'hasMore', jsonb_array_length(v_rows) > v_limit);
+end
+$$;
+comment on function api.list_deliveries is 'GET /integrations/webhooks/{id}/deliveries: {deliveries, hasMore}. Errors: 404 WEBHOOK_NOT_FOUND.';
+
+create or replace function api.retry_delivery(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.retry_delivery(p ->> 'deliveryId');
+end
+$$;
+comment on function api.retry_delivery is
+  'POST /integrations/webhooks/deliveries/{id}/retry: WebhookDelivery. Errors: 403 FORBIDDEN, 404 DELIVERY_NOT_FOUND, 409 DELIVERY_NOT_FAILED.';
+grant execute on function api.list_integration_catalog, api.list_integrations, api.list_integration_connections, api.disconnect_integration, api.update_integration,
+  api.revoke_integration_permission, api.sync_integration, api.list_integration_logs, api.get_integration_stats, api.list_connectors, api.create_connector,
+  api.update_connector, api.delete_connector, api.set_connector_icon, api.list_webhooks, api.create_webhook, api.update_webhook, api.delete_webhook,
+  api.list_deliveries, api.retry_delivery to authenticated;
+
+-- Built-in integrations for every organization, events of what changes, revocation of what is deleted however it is deleted, and what
+-- outgoing webhooks are told.
+
+create or replace function private.tg_organizations__built_in() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into public.integrations (organization_id, provider, scopes)
+  select new.id, a.id, a.permissions from public.integration_apps a where a.auth = 'built_in';
+  return null;
+end
+$$;
+comment on function private.tg_organizations__built_in is 'Trigger: an organization is born with the built-in integrations.';
+create or replace trigger _500_built_in after insert on public.organizations for each row execute function private.tg_organizations__built_in();
+
+create or replace trigger _100_touch before update on public.integrations
+  for each row when ((old.status, old.scopes, old.config, old.last_sync_at) is distinct from (new.status, new.scopes, new.config, new.last_sync_at))
+  execute function private.tg__touch();
+create or replace trigger _100_touch before update on public.connectors
+  for each row when (old.* is distinct from new.*) execute function private.tg__touch();
+create or replace trigger _100_touch before update on public.webhooks
+  for each row when ((old.name, old.endpoint_url, old.events, old.status, old.secret_end) is distinct from
+    (new.name, new.endpoint_url, new.events, new.status, new.secret_end)) execute function private.tg__touch();
+
+create or replace function private.tg__tell_integration() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_new constant jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) end;
+  v_old constant jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) end;
+  v_org constant uuid := private.as_uuid(coalesce(v_new, v_old) ->> 'organization_id');
+  v_fields text[] := array(
+    select f.name from unnest(
+      array['status', 'scopes', 'config', 'last_sync_at', 'connected_at', 'name', 'description', 'icon_url', 'remote_mcp_server_url', 'category', 'auth_type',
+        'endpoint_url', 'events', 'secret_end'],
+      array['status', 'scopes', 'config', 'lastSyncAt', 'connectedAt', 'name', 'description', 'iconUrl', 'remoteMcpServerUrl', 'category', 'authType',
+        'endpointUrl', 'events', 'secret']) with ordinality f (col, name, ord)
+    where tg_op = 'UPDATE' and v_new -> f.col is distinct from v_old -> f.col order by f.ord);
+begin
+  if tg_op = 'UPDATE' and cardinality(v_fields) = 0 or tg_op = 'DELETE' and not exists (select from public.organizations o where o.id = v_org) then
+    return null;
+  end if;
+  perform private.emit_org_change(tg_argv[0], private.as_uuid(coalesce(v_new, v_old) ->> 'id'),
+    case tg_op when 'INSERT' then 'created' when 'UPDATE' then 'updated' else 'deleted' end, v_org, case when tg_op = 'UPDATE' then v_fields end);
+  return null;
+end
+$$;
+comment on function private.tg__tell_integration is 'Trigger: resource_changed in the organization''s room; the argument names the resource.';
+-- What an organization is born with is no news.
+create or replace trigger _900_tell after insert on public.integrations
+  for each row when (new.connected_by is not null) execute function private.tg__tell_integration('integration');
+create or replace trigger _900_tell_change after update or delete on public.integrations
+  for each row execute function private.tg__tell_integration('integration');
+create or replace trigger _900_tell after insert or update or delete on public.connectors
+  for each row execute function private.tg__tell_integration('integration');
+create or replace trigger _900_tell after insert or update or delete on public.webhooks
+  for each row execute function private.tg__tell_integration('webhook');
+
+-- Before the row goes, because its tokens go with it.
+create or replace function private.tg_integrations__revoke() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+begin
+  insert into private.integration_revocations (organization_id, provider, sealed)
+  select old.organization_id, old.provider, s.sealed
+  from private.integration_secrets s join public.integration_apps a on a.id = old.provider
+  where s.integration_id = old.id and a.auth = 'oauth'
+  returning id into v_id;
+  if found then
+    perform private.enqueue('integrations.run', jsonb_build_object('revocationId', v_id), p_queue => 'integrations');
+  end if;
+  return old;
+end
+$$;
+comment on function private.tg_integrations__revoke is 'Trigger: the provider is told of what is disconnected, also where the whole organization goes.';
+create or replace trigger _500_revoke before delete on public.integrations for each row execute function private.tg_integrations__revoke();
+
+-- ------------------------------------------------------------------------------------------------- what outgoing webhooks are told
+
+-- As GET shows a project, without what depends on who looks.
+create or replace function private.webhook_project_json(p public.projects) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_owner public.users;
+  v_last public.users;
+begin
+  select * into v_owner from public.users u where u.id = p.user_id;
+  select u.* into v_last
+  from public.project_members m join public.users u on u.id = m.user_id
+  where m.project_id = p.id and m.accepted_at is not null and m.last_active_at is not null
+  order by m.last_active_at desc limit 1;
+  return private.project_view_json(p, null, v_owner, null, v_last);
+end
+$$;
+comment on function private.webhook_project_json is 'Project as webhooks are told of it. Judges: callable by triggers of ours only.';
+
+create or replace function private.tg_projects__tell_webhooks() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  p public.projects := case when tg_op = 'DELETE' then old else new end;
+  v_type constant text := 'context.' || case tg_op when 'INSERT' then 'created' when 'UPDATE' then 'updated' else 'deleted' end;
+begin
+  -- Most organizations have no webhook, and then a change costs one look into a small index.
+  if private.has_webhook(p.organization_id, v_type)
+    and (tg_op <> 'UPDATE' or private.project_fields(to_jsonb(old), to_jsonb(new)) is not null) then
+    perform private.tell_webhooks(p.organization_id, v_type, private.webhook_project_json(p));
+  end if;
+  return p;
+end
+$$;
+comment on function private.tg_projects__tell_webhooks is 'Trigger: context.created, context.updated and context.deleted.';
+create or replace trigger _950_tell_webhooks after insert or update on public.projects
+  for each row execute function private.tg_projects__tell_webhooks();
+-- Before, while its people are still there.
+create or replace trigger _950_tell_webhooks_delete before delete on public.projects
+  for each row execute function private.tg_projects__tell_webhooks();
+
+create or replace function private.tg_login_history__tell_webhooks() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org constant uuid := (select s.organization_id from private.sessions s where s.id = new.session_id);
+begin
+  if private.has_webhook(v_org, 'user.login') then
+    perform private.tell_webhooks(v_org, 'user.login', jsonb_strip_nulls(jsonb_build_object('id', new.id, 'userId', new.user_id, 'status', new.status,
+      'ipAddress', new.client_ip, 'location', '{}'::jsonb, 'deviceInfo', private.device_json(new.device),
+      'authMethod', new.method, 'createdAt', private.iso(new.created_at))));
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_login_history__tell_webhooks is 'Trigger: user.login, to the organization that the new session acts in.';
+create or replace trigger _950_tell_webhooks after insert on private.login_history
+  for each row when (new.status = 'success' and new.method <> 'signup') execute function private.tg_login_history__tell_webhooks();
+
+-- Settings belong to a person; the organization that they act in is told.
+create or replace function private.tell_webhooks_of_settings(p_user_id uuid, p_settings jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org constant uuid := coalesce(private.org_id(), (select u.default_organization_id from public.users u where u.id = p_user_id));
+begin
+  if private.has_webhook(v_org, 'user.settings_changed') then
+    perform private.tell_webhooks(v_org, 'user.settings_changed', jsonb_build_object('userId', p_user_id, 'settings', p_settings));
+  end if;
+end
+$$;
+comment on function private.tell_webhooks_of_settings is 'user.settings_changed with the settings as they are now. Judges: callable by triggers of ours only.';
+
+create or replace function private.tg_notification_preferences__tell_webhooks() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.tell_webhooks_of_settings(new.user_id, jsonb_build_object('notifications', private.notification_preferences_json(new)));
+  return null;
+end
+$$;
+comment on function private.tg_notification_preferences__tell_webhooks is 'Trigger: user.settings_changed.';
+create or replace trigger _950_tell_webhooks after update on public.notification_preferences
+  for each row when (old.* is distinct from new.*) execute function private.tg_notification_preferences__tell_webhooks();
+
+-- Whatever exports something leaves this line in the audit trail, in the transaction of its end.
+create or replace function private.tg_audit_log__tell_webhooks() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if private.has_webhook(new.organization_id, 'export.completed') then
+    perform private.tell_webhooks(new.organization_id, 'export.completed', jsonb_strip_nulls(jsonb_build_object('id', new.id, 'userId', new.user_id,
+      'eventType', new.event_type, 'eventCategory', new.event_category, 'description', new.description, 'metadata', new.metadata,
+      'createdAt', private.iso(new.created_at))));
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_audit_log__tell_webhooks is 'Trigger: export.completed.';
+create or replace trigger _950_tell_webhooks after insert on public.audit_log
+  for each row when (new.event_type = 'system.export_completed') execute function private.tg_audit_log__tell_webhooks();
+
+-- Every member reads; all writing goes through functions, because it rests on what only the server knows.
+grant select on public.integration_apps, public.integrations, public.connectors, public.webhooks, public.webhook_deliveries to authenticated;
+create policy select_everybody on public.integration_apps for select to authenticated using (true);
+create policy select_member on public.integrations for select to authenticated using (organization_id = (select private.org_id()));
+create policy select_member on public.connectors for select to authenticated using (organization_id = (select private.org_id()));
+create policy select_member on public.webhooks for select to authenticated using (organization_id = (select private.org_id()));
+create policy select_member on public.webhook_deliveries for select to authenticated using (organization_id = (select private.org_id()));
+
+-- The profile (contract 40, section 3): one's own, and never with an API key except to read it.
+
+create or replace function private.gravatar_url(p_email text) returns text
+language sql immutable parallel safe
+return 'https://www.gravatar.com/avatar/' || encode(sha256(convert_to(lower(btrim(p_email)), 'UTF8')), 'hex') || '?s=80&d=mp';
+comment on function private.gravatar_url is 'Where Gravatar has the picture of an address.';
+
+-- The newest link to an address that is not the account's is how the account gets another one (identity/links.sql).
+create or replace function private.pending_email(p_user_id uuid) returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select t.email from private.account_tokens t join public.users u on u.id = t.user_id
+    where t.user_id = p_user_id and t.purpose = 'verify_email' and t.used_at is null and t.email <> u.email
+    order by t.created_at desc limit 1
+  );
+end
+$$;
+comment on function private.pending_email is 'The address that waits for its confirmation, or null. Judges: callable by definer functions of ours only.';
+
+create or replace function private.profile_json() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select jsonb_strip_nulls(jsonb_build_object('id', u.id, 'email', u.email, 'emailVerified', u.email_verified_at is not null,
+      'pendingEmail', private.pending_email(u.id), 'firstName', u.first_name, 'lastName', u.last_name, 'company', u.company, 'role', u.job_role,
+      'timezone', u.timezone, 'avatarUrl', u.picture_url, 'useGravatar', u.use_gravatar, 'createdAt', private.iso(u.created_at),
+      'updatedAt', private.iso(u.updated_at)))
+    from public.users u where u.id = private.user_id()
+  );
+end
+$$;
+comment on function private.profile_json is 'Profile of the caller. Judges: private.user_id() only.';
+
+create or replace function private.require_member_text(b jsonb, p_key text, p_field text) returns text
+language plpgsql stable
+as $$
+begin
+  if jsonb_typeof(b -> p_key) not in ('string', 'null') then
+    perform private.refuse_field(p_field, 'This must be a text.');
+  end if;
+  return b ->> p_key;
+end
+$$;
+comment on function private.require_member_text is 'A member that is a text or null, or 400 VALIDATION_ERROR about the field.';
+
+-- b holds some of the members of Profile. p_prefix stands before them in what is told as the field: a setting is called profile.firstName.
+create or replace function private.change_profile(b jsonb, p_prefix text default '') returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_fields constant text[] := array['firstName', 'lastName', 'company', 'role', 'timezone', 'useGravatar'];
+  u public.users;
+  v_old jsonb;
+  v_new jsonb;
+  v_changes jsonb;
+begin
+  perform private.refuse_keys();
+  select * into u from public.users x where x.id = private.user_id() for no key update;
+  if not found then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  end if;
+  v_old := jsonb_build_object('firstName', u.first_name, 'lastName', u.last_name, 'company', u.company, 'role', u.job_role, 'timezone', u.timezone,
+    'useGravatar', u.use_gravatar);
+  if b ? 'firstName' then
+    u.first_name := private.require_name(private.require_member_text(b, 'firstName', p_prefix || 'firstName'), p_prefix || 'firstName', 'first name');
+  end if;
+  if b ? 'lastName' then
+    u.last_name := private.require_name(private.require_member_text(b, 'lastName', p_prefix || 'lastName'), p_prefix || 'lastName', 'last name');
+  end if;
+  if b ? 'company' then
+    u.company := nullif(private.without_blanks(private.require_member_text(b, 'company', p_prefix || 'company')), '');
+    if char_length(u.company) > 100 or u.company ~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]' or private.has_format_characters(u.company) then
+      perform private.refuse_field(p_prefix || 'company', 'The company must have at most 100 characters, none of them a control or formatting character.');
+    end if;
+  end if;
+  if b ? 'role' then
+    u.job_role := private.require_member_text(b, 'role', p_prefix || 'role');
+    if u.job_role is null or u.job_role not in ('business-owner', 'developer', 'admin', 'user') then
+      perform private.refuse_field(p_prefix || 'role', 'The role must be one of business-owner, developer, admin, user.');
+    end if;
+  end if;
+  if b ? 'timezone' then
+    u.timezone := private.require_member_text(b, 'timezone', p_prefix || 'timezone');
+    if u.timezone is null or private.zone_used(u.timezone) is null then
+      perform private.refuse_field(p_prefix || 'timezone', 'This is no name of the IANA time zone database, such as Europe/Amsterdam.');
+    end if;
+  end if;
+  if b ? 'useGravatar' then
+    u.use_gravatar := private.as_bool(b -> 'useGravatar', p_prefix || 'useGravatar');
+    if u.use_gravatar is null then
+      perform private.refuse_field(p_prefix || 'useGravatar', 'useGravatar must be true or false.');
+    end if;
+  end if;
+  v_new := jsonb_build_object('firstName', u.first_name, 'lastName', u.last_name, 'company', u.company, 'role', u.job_role, 'timezone', u.timezone,
+    'useGravatar', u.use_gravatar);
+  v_changes := private.audit_changes(v_old, v_new, c_fields);
+  if v_changes is not null then
+    update public.users x set first_name = u.first_name, last_name = u.last_name, company = u.company, job_role = u.job_role, timezone = u.timezone,
+      use_gravatar = u.use_gravatar
+    where x.id = u.id;
+    perform private.audit('user.profile_updated', 'The profile was changed.', null, v_changes);
+  end if;
+  if b ? 'email' then
+    perform private.change_email(private.require_member_text(b, 'email', p_prefix || 'email'), p_prefix || 'email');
+  end if;
+end
+$$;
+comment on function private.change_profile is
+  'Changes the caller''s profile; an address starts its confirmation. Judges: private.user_id() only, and no caller who comes with a key. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 EMAIL_TAKEN, 429 RATE_LIMITED, 503 PROVIDER_NOT_CONFIGURED.';
+
+-- The account keeps its address until the new one is proven. Its own address takes back what waits.
+create or replace function private.change_email(p_text text, p_field text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_changes constant integer := 5;
+  u public.users;
+  v_email text := private.clean_email(p_text);
+  v_problem jsonb;
+begin
+  select * into u from public.users x where x.id = private.user_id();
+  if v_email is null and private.folded_address(p_text) is distinct from u.email then
+    perform private.refuse_field(p_field, 'Please enter a valid e-mail address.');
+  elsif v_email is null or v_email = u.email then
+    delete from private.account_tokens t where t.user_id = u.id and t.purpose = 'verify_email' and t.used_at is null and t.email <> u.email;
+    return;
+  elsif v_email = private.pending_email(u.id) then
+    return;
+  elsif exists (select from public.users x where x.email = v_email) then
+    perform private.refuse(409, 'EMAIL_TAKEN', 'There is already an account with this e-mail address.', p_field);
+  end if;
+  perform private.require_mail();
+  -- Each change mails somebody who did not ask for it.
+  v_problem := coalesce(private.link_rate_problem('change_email', u.id::text, c_changes, clock_timestamp()),
+    private.link_rate_problem('verify_email', v_email, 3, clock_timestamp())) -> 'problem';
+  if v_problem is not null then
+    perform private.refuse(429, 'RATE_LIMITED', 'Too many mails were asked for. Please wait some minutes.', null, jsonb_build_object('limit',
+      v_problem #> '{details,limit}', 'remaining', 0, 'resetsAt', private.iso(to_timestamp((v_problem #>> '{details,resetUnix}')::bigint))));
+  end if;
+  perform private.issue_account_link(u.id, 'verify_email', v_email);
+  perform private.tell_security(u.id, 'Your e-mail address is about to change',
+    format('Somebody who is signed in to your account wants to use %s from now on. It changes when that address is confirmed. If it was not you, change your password now.', v_email),
+    true, 'email_change:' || pg_current_xact_id());
+  perform private.audit('user.profile_updated', 'Another e-mail address was asked for.', null,
+    jsonb_build_array(jsonb_build_object('field', 'pendingEmail', 'oldValue', null, 'newValue', v_email)));
+end
+$$;
+comment on function private.change_email is
+  'Mails a link to the address that the caller''s account is to have, and a notice to the one that it has. Judges: private.user_id() only. Errors: 400 VALIDATION_ERROR, 409 EMAIL_TAKEN, 429 RATE_LIMITED, 503 PROVIDER_NOT_CONFIGURED.';
+
+-- Pictures. The server has drawn them; p: {name, type, content (base64)}.
+create or replace function private.keep_picture(p jsonb) returns text
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user constant uuid := private.user_id();
+  v_url text;
+begin
+  perform private.refuse_keys(), private.refuse_strangers('Pictures are uploaded through the API.');
+  if v_user is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  elsif coalesce(p ->> 'name', '') !~ '^[0-9a-f]{64}$' or coalesce(p ->> 'type', '') not in ('image/jpeg', 'image/png')
+    or coalesce(p ->> 'content', '') !~ '^([A-Za-z0-9+/]{4})+([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$'
+  then
+    perform private.refuse_field('file', 'This is no picture that the server has drawn.');
+  end if;
+  perform from public.users u where u.id = v_user for no key update;
+  delete from private.pictures x where x.user_id = v_user;
+  insert into private.pictures (name, user_id, content_type, content) values (p ->> 'name', v_user, p ->> 'type', decode(p ->> 'content', 'base64'));
+  v_url := rtrim(coalesce((select i.value #>> '{}' from private.installation i where i.key = 'api_url'), ''), '/') || '/api/v1/pictures/' || (p ->> 'name');
+  update public.users u set picture_url = v_url, use_gravatar = false where u.id = v_user;
+  perform private.audit('user.profile_updated', 'The picture was changed.', null, '[{"field": "avatarUrl"}]');
+  return v_url;
+end
+$$;
+comment on function private.keep_picture is
+  'Stores the caller''s picture in place of the last one and gives its address. Judges: private.user_id() only, through our server, without a key.';
+
+create or replace function private.drop_picture() returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.refuse_keys();
+  delete from private.pictures x where x.user_id = private.user_id();
+  update public.users u set picture_url = null where u.id = private.user_id() and u.picture_url is not null;
+  if found then
+    perform private.audit('user.profile_updated', 'The picture was removed.', null, '[{"field": "avatarUrl"}]');
+  end if;
+end
+$$;
+comment on function private.drop_picture is 'Removes the caller''s picture. Judges: private.user_id() only, without a key.';
+
+create or replace function private.read_picture(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select jsonb_build_object('type', x.content_type, 'content', encode(x.content, 'base64')) from private.pictures x where x.name = p ->> 'name'
+  );
+end
+$$;
+comment on function private.read_picture is 'A picture by its name, which nobody can guess, or null. Judges: callable by the server only.';
+grant execute on function private.read_picture to kijko_server;
+grant execute on function private.profile_json, private.require_member_text, private.change_profile, private.keep_picture, private.drop_picture to authenticated;
+
+-- The password. The server checks and hashes; here only the outcome arrives. p: caller (what private.enter takes), and for the second half
+-- checked_hash, new_hash, meets_policy.
+create or replace function private.enter_caller(p jsonb) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.enter((p ->> 'user_id')::uuid, (p ->> 'session_id')::uuid, (p ->> 'org_hint')::uuid, p ->> 'claims', p ->> 'request_id', p ->> 'client_ip');
+  return (p ->> 'user_id')::uuid;
+end
+$$;
+comment on function private.enter_caller is 'private.enter for a function that the server calls in a person''s name. Judges: as private.enter.';
+
+create or replace function private.begin_password_change(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user constant uuid := private.enter_caller(p);
+  v_hash text := (select c.password_hash from private.credentials c where c.user_id = v_user);
+begin
+  if v_hash is null then
+    perform private.refuse(409, 'PASSWORD_NOT_SET', 'Your account has no password yet. Ask for one as if you had forgotten it.');
+  end if;
+  return jsonb_build_object('user_id', v_user, 'password_hash', v_hash);
+end
+$$;
+comment on function private.begin_password_change is
+  'What the present password is checked against. Judges: callable by the server only; private.enter. Errors: 409 PASSWORD_NOT_SET, and those of private.enter.';
+
+create or replace function private.finish_password_change(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user constant uuid := private.enter_caller(p);
+begin
+  update private.credentials c
+  set password_hash = p ->> 'new_hash', meets_policy = (p ->> 'meets_policy')::boolean, changed_at = greatest(now(), c.changed_at + interval '1 microsecond')
+  where c.user_id = v_user and c.password_hash = p ->> 'checked_hash';
+  if not found then
+    perform private.refuse(400, 'INVALID_PASSWORD', 'The current password is not correct.', 'currentPassword');
+  end if;
+  perform private.revoke_session(s.id, 'password_changed')
+  from private.sessions s where s.user_id = v_user and s.revoked_at is null and s.id <> (p ->> 'session_id')::uuid;
+  perform private.audit('user.password_changed', 'The password was changed.');
+  return '{}';
+end
+$$;
+comment on function private.finish_password_change is
+  'The new password; all other sessions end. Judges: callable by the server only; private.enter. Errors: 400 INVALID_PASSWORD, and those of private.enter.';
+grant execute on function private.begin_password_change, private.finish_password_change to kijko_server;
+
+-- What others see of somebody: Gravatar's picture, else the uploaded one. It stands in avatar_url, so that nobody has to know the rule.
+create or replace function private.tg_users__picture() returns trigger
+language plpgsql volatile
+as $$
+begin
+  new.avatar_url := case when new.use_gravatar then private.gravatar_url(new.email) else new.picture_url end;
+  return new;
+end
+$$;
+comment on function private.tg_users__picture is 'Trigger: the picture that others see follows the upload, the switch for Gravatar, and the address.';
+create or replace trigger _150_picture before insert or update of use_gravatar, picture_url, email on public.users
+  for each row execute function private.tg_users__picture();
+
+-- Members of projects carry a copy, because an invited person has no account yet.
+create or replace function private.tg_users__copy_picture() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.project_members m set avatar_url = new.avatar_url where m.user_id = new.id and m.avatar_url is distinct from new.avatar_url;
+  return null;
+end
+$$;
+comment on function private.tg_users__copy_picture is 'Trigger: projects show the picture of now.';
+create or replace trigger _500_copy_picture after update on public.users
+  for each row when (old.avatar_url is distinct from new.avatar_url) execute function private.tg_users__copy_picture();
+
+create or replace function api.get_profile(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v jsonb := private.profile_json();
+begin
+  if v is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  end if;
+  return v;
+end
+$$;
+comment on function api.get_profile is 'GET /profile: Profile. Errors: 401 UNAUTHENTICATED.';
+
+create or replace function api.update_profile(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.change_profile(private.as_object(p -> 'body', 'body'));
+  return private.profile_json();
+end
+$$;
+comment on function api.update_profile is
+  'PATCH /profile: Profile. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 EMAIL_TAKEN, 429 RATE_LIMITED, 503 PROVIDER_NOT_CONFIGURED.';
+
+-- p.picture comes from the server, which has drawn it.
+create or replace function api.set_avatar(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return jsonb_build_object('avatarUrl', private.keep_picture(private.as_object(p -> 'picture', 'picture')));
+end
+$$;
+comment on function api.set_avatar is 'POST /profile/avatar: {avatarUrl}, with what the server has drawn. Errors: 403 API_KEY_NOT_ALLOWED, 403 FORBIDDEN.';
+
+create or replace function api.delete_avatar(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.drop_picture();
+  return null;
+end
+$$;
+comment on function api.delete_avatar is 'DELETE /profile/avatar. Errors: 403 API_KEY_NOT_ALLOWED.';
+grant execute on function api.get_profile, api.update_profile, api.set_avatar, api.delete_avatar to authenticated;
+
+-- General settings (contract 40, section 4): values under keys, of which some are other names for columns of the profile.
+
+create or replace function private.setting_defaults() returns jsonb
+language sql immutable parallel safe
+return '{"theme": "dark", "ai_model": "claude"}'::jsonb;
+comment on function private.setting_defaults is 'What known keys are worth that were never set.';
+
+-- The aliases of the profile. A new address shows at once, as not verified, while it waits for its confirmation.
+create or replace function private.profile_settings() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select jsonb_build_object('timezone', u.timezone, 'profile.timezone', u.timezone, 'profile.firstName', u.first_name, 'profile.lastName', u.last_name,
+      'profile.company', coalesce(u.company, ''), 'profile.role', u.job_role, 'profile.useGravatar', u.use_gravatar,
+      'profile.email', coalesce(e.pending, u.email), 'profile.emailVerified', e.pending is null and u.email_verified_at is not null,
+      'profile.avatarUrl', coalesce(u.picture_url, ''))
+    from public.users u cross join lateral (select private.pending_email(u.id)) e (pending)
+    where u.id = private.user_id()
+  );
+end
+$$;
+comment on function private.profile_settings is 'The caller''s settings that are columns of their profile. Judges: private.user_id() only.';
+
+create or replace function private.my_settings_json() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return private.setting_defaults() || coalesce((select jsonb_object_agg(s.key, s.value) from public.user_settings s where s.user_id = private.user_id()), '{}')
+    || private.profile_settings();
+end
+$$;
+comment on function private.my_settings_json is 'All settings of the caller, defaults included. Judges: private.user_id() only.';
+
+create or replace function private.setting_json(p_key text, p_value jsonb, p_id uuid, p_created_at timestamptz, p_updated_at timestamptz) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('id', p_id, 'userId', private.user_id(), 'settingsKey', p_key, 'settingsValue', p_value, 'createdAt', private.iso(p_created_at),
+  'updatedAt', private.iso(p_updated_at));
+comment on function private.setting_json is 'UserSettings of the contract.';
+
+-- A row, or what stands for one: aliases are rows of the profile, and their id is made of whose and which they are.
+create or replace function private.read_setting(p_key text, p_value jsonb default null) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  s public.user_settings;
+  u public.users;
+  v_value jsonb;
+begin
+  select * into s from public.user_settings x where x.user_id = private.user_id() and x.key = p_key;
+  if found then
+    return private.setting_json(s.key, s.value, s.id, s.created_at, s.updated_at);
+  end if;
+  v_value := coalesce(private.profile_settings() -> p_key, p_value);
+  if v_value is null then
+    return null;
+  end if;
+  select * into u from public.users x where x.id = private.user_id();
+  return private.setting_json(p_key, v_value, md5(u.id || ' ' || p_key)::uuid, u.created_at, u.updated_at);
+end
+$$;
+comment on function private.read_setting is
+  'UserSettings of the caller under a key, or null; p_value is what is told of a key that is accepted and not stored. Judges: private.user_id() only.';
+
+create or replace function private.assert_setting(p_key text, p_value jsonb, p_field text) returns void
+language plpgsql stable
+as $$
+declare
+  v_type text := jsonb_typeof(p_value);
+begin
+  if coalesce(p_key, '') !~ '^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$' or char_length(p_key) > 255 then
+    perform private.refuse_field('key', 'A key has at most 255 letters, digits, underscores, and dots between them.');
+  elsif p_value is null or v_type = 'null' then
+    perform private.refuse_field(p_field, 'A setting needs a value.');
+  elsif v_type = 'array' and jsonb_path_exists(p_value, '$[*] ? (@.type() != "string")') then
+    perform private.refuse_field(p_key, 'A list must hold texts only.');
+  elsif p_key <> 'profile.avatarUrl' and octet_length(p_value::text) > 65536 then
+    perform private.refuse_field(p_key, 'The value must have at most 64 KB.');
+  elsif p_key = 'theme' and (v_type <> 'string' or p_value #>> '{}' not in ('light', 'dark')) then
+    perform private.refuse_field(p_key, 'The theme must be one of light, dark.');
+  elsif p_key = 'ai_model' and (v_type <> 'string' or p_value #>> '{}' not in ('claude', 'gemini', 'gpt4', 'gpt4o')) then
+    perform private.refuse_field(p_key, 'The model must be one of claude, gemini, gpt4, gpt4o.');
+  elsif p_key = 'profile.emailVerified' and v_type <> 'boolean' then
+    perform private.refuse_field(p_key, 'This must be true or false.');
+  elsif p_key = any (private.unstored_settings()) and v_type <> 'string' then
+    perform private.refuse_field(p_key, 'This must be a text.');
+  end if;
+end
+$$;
+comment on function private.assert_setting is '400 VALIDATION_ERROR unless the key and the value are ones that settings take; p_field is told where there is no value.';
+
+-- The billing form saves to its own endpoint as well, and that one counts.
+create or replace function private.unstored_settings() returns text[]
+language sql immutable parallel safe
+return array['billing.companyName', 'billing.btwNumber', 'billing.kvkNumber', 'billing.addressLine1', 'billing.addressLine2', 'billing.city',
+  'billing.postalCode', 'billing.country'];
+comment on function private.unstored_settings is 'Keys that are taken and not kept.';
+
+-- p_picture is what the server has drawn of a picture that came as the value.
+create or replace function private.write_setting(p_key text, p_value jsonb, p_picture jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_text text := p_value #>> '{}';
+begin
+  case
+    when p_key = any (private.unstored_settings()) or p_key = 'profile.emailVerified' then
+      return;
+    when p_key = 'timezone' then
+      perform private.change_timezone(p_value);
+    when p_key in ('profile.firstName', 'profile.lastName', 'profile.company', 'profile.role', 'profile.timezone', 'profile.useGravatar', 'profile.email') then
+      -- What is displayed of an address that waits is written back as it is shown.
+      perform private.change_profile(jsonb_build_object(substr(p_key, 9), p_value), 'profile.');
+    when p_key = 'profile.avatarUrl' then
+      if jsonb_typeof(p_value) <> 'string' then
+        perform private.refuse_field(p_key, 'This must be a text.');
+      elsif v_text = '' then
+        perform private.drop_picture();
+      elsif v_text like 'data:%' and p_picture is not null then
+        perform private.keep_picture(p_picture);
+      elsif v_text is distinct from private.profile_settings() ->> p_key then
+        perform private.refuse_field(p_key, case when v_text like 'data:%' then 'Pictures are uploaded through the API.'
+          else 'This must be empty, or a picture as a data: URL.' end);
+      end if;
+    else
+      insert into public.user_settings as s (user_id, key, value) values (private.user_id(), p_key, p_value)
+      on conflict (user_id, key) do update set value = excluded.value, updated_at = now() where s.value <> excluded.value;
+  end case;
+end
+$$;
+comment on function private.write_setting is 'Writes one setting of the caller. Judges: private.user_id() only; the profile''s are judged by private.change_profile.';
+
+-- The setting of that name is the time zone of the profile, told as its own field.
+create or replace function private.change_timezone(p_value jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.change_profile(jsonb_build_object('timezone', p_value), '');
+end
+$$;
+comment on function private.change_timezone is 'Writes the caller''s time zone. Judges: as private.change_profile.';
+
+-- All or nothing. p_values: key to value.
+create or replace function private.write_settings(p_values jsonb, p_field text, p_picture jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_most constant integer := 200;
+  v record;
+begin
+  if private.user_id() is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  end if;
+  for v in select key, value from jsonb_each(p_values) loop
+    perform private.assert_setting(v.key, v.value, coalesce(p_field, v.key));
+  end loop;
+  -- Writes of one person follow each other, so that the bound holds.
+  perform from public.users u where u.id = private.user_id() for no key update;
+  for v in select key, value from jsonb_each(p_values) order by key loop
+    perform private.write_setting(v.key, v.value, p_picture);
+  end loop;
+  if (select count(*) from public.user_settings s where s.user_id = private.user_id()) > c_most then
+    perform private.refuse(409, 'TOO_MANY_SETTINGS', format('You can keep %s settings. Delete some first.', c_most), null, jsonb_build_object('limit', c_most));
+  end if;
+end
+$$;
+comment on function private.write_settings is
+  'Writes settings of the caller, all or none. Judges: private.user_id() only. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 EMAIL_TAKEN, 409 TOO_MANY_SETTINGS, and those of a changed address.';
+
+create or replace function private.delete_settings(p_key text) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.user_settings s
+  where s.user_id = private.user_id() and case when p_key is null then s.key not like 'profile.%' else s.key = p_key end;
+  return found;
+end
+$$;
+comment on function private.delete_settings is 'Deletes one stored setting of the caller, or all but those of the profile (null). Judges: private.user_id() only.';
+grant execute on function private.my_settings_json, private.read_setting, private.write_settings, private.delete_settings to authenticated;
+
+create or replace function api.list_settings(p jsonb) returns jsonb
+language sql stable
+return private.my_settings_json();
+comment on function api.list_settings is 'GET /settings: all settings by key, with the defaults of known ones.';
+
+create or replace function api.get_setting(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v jsonb := private.read_setting(p ->> 'key');
+begin
+  if v is null then
+    perform private.refuse(404, 'NOT_FOUND', format('There is no setting %s', p ->> 'key'));
+  end if;
+  return v;
+end
+$$;
+comment on function api.get_setting is 'GET /settings/{key}: UserSettings. Errors: 404 NOT_FOUND.';
+
+-- p.picture comes from the server, which has drawn what a data: URL holds.
+create or replace function api.set_setting(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_value jsonb := private.as_object(p -> 'body', 'body') -> 'value';
+begin
+  perform private.assert_setting(p ->> 'key', v_value, 'value');
+  perform private.write_settings(jsonb_build_object(p ->> 'key', v_value), 'value', nullif(private.as_object(p -> 'picture', 'picture'), '{}'));
+  return private.read_setting(p ->> 'key', v_value);
+end
+$$;
+comment on function api.set_setting is
+  'PUT /settings/{key}: UserSettings. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 EMAIL_TAKEN, 409 TOO_MANY_SETTINGS.';
+
+create or replace function api.set_settings(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.write_settings(private.as_object(p -> 'body', 'body'), null, nullif(private.as_object(p -> 'picture', 'picture'), '{}'));
+  return private.my_settings_json();
+end
+$$;
+comment on function api.set_settings is
+  'PUT /settings: all settings after the merge; all are written, or none. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 EMAIL_TAKEN, 409 TOO_MANY_SETTINGS.';
+
+create or replace function api.delete_setting(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  if not private.delete_settings(coalesce(p ->> 'key', '')) then
+    perform private.refuse(404, 'NOT_FOUND', format('There is no setting %s', p ->> 'key'));
+  end if;
+  return null;
+end
+$$;
+comment on function api.delete_setting is 'DELETE /settings/{key}. Errors: 404 NOT_FOUND.';
+
+create or replace function api.reset_settings(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.delete_settings(null);
+  return null;
+end
+$$;
+comment on function api.reset_settings is 'DELETE /settings: deletes all stored settings but those of the profile.';
+grant execute on function private.assert_setting, private.unstored_settings, private.setting_json, private.setting_defaults to authenticated;
+grant execute on function api.list_settings, api.get_setting, api.set_setting, api.set_settings, api.delete_setting, api.reset_settings to authenticated;
+
+-- Webhooks of the person's organizations hear of changed settings.
+create or replace function private.tg_user_settings__tell_webhooks() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.tell_webhooks_of_settings(coalesce(new.user_id, old.user_id),
+    jsonb_build_object(coalesce(new.key, old.key), case when tg_op <> 'DELETE' then new.value end));
+  return null;
+end
+$$;
+comment on function private.tg_user_settings__tell_webhooks is 'Trigger: a setting was written or deleted.';
+create or replace trigger _950_tell_webhooks after insert or update or delete on public.user_settings
+  for each row execute function private.tg_user_settings__tell_webhooks();
+
+-- Everybody reads their own; functions write.
+grant select on public.user_settings to authenticated;
+create policy select_own on public.user_settings for select to authenticated using (user_id = (select private.user_id()));
+
+-- Under a key that may only read nothing is written, whatever function runs: a policy beside those of each table that callers write to. It is
+-- restrictive, so it only ever takes away, and judged once a statement. Reads are not touched.
+do $$
+declare
+  v record;
+begin
+  for v in
+    select c.oid::regclass as "table", a.action
+    from pg_class c cross join unnest(array['insert', 'update', 'delete']) a (action)
+    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
+      and case a.action when 'delete' then has_table_privilege('authenticated', c.oid, 'delete') else has_any_column_privilege('authenticated', c.oid, a.action) end
+  loop
+    execute format('create policy %I on %s as restrictive for %s to authenticated %s ((select private.has_scope(''write'')))',
+      v.action || '_in_scope', v."table", v.action, case v.action when 'insert' then 'with check' else 'using' end);
+  end loop;
+end
+$$;
 
 -- Last of all files. An operation that writes names every object with its schema and runs with an empty search path: as its caller it has no
 -- more rights than they have, so this closes no hole, but nothing that a caller puts in front can mislead it, and Supabase's advisor is

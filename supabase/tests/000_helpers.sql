@@ -55,7 +55,7 @@ as $$
 begin
   perform set_config('role', 'none', true);
   perform set_config(s, '', true) from unnest(array['app.user_id', 'app.org_id', 'app.org_role', 'app.session_id', 'app.request_id',
-    'app.client_ip', 'app.wakes', 'request.jwt.claims', 'response.headers', 'response.status']) s;
+    'app.client_ip', 'app.wakes', 'app.api_key_id', 'app.api_key_scope', 'request.jwt.claims', 'response.headers', 'response.status']) s;
 end
 $$;
 

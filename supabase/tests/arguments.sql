@@ -31,12 +31,17 @@ insert into own select 'skillId', api.create_skill('{"body": {"name": "Skill", "
 insert into own select 'habitId', api.create_habit(jsonb_build_object('body', jsonb_build_object('skillId', value, 'scheduleCron', '0 9 * * *'))) -> 'id' from own where name = 'skillId';
 insert into own select 'repositoryId', api.add_repository(jsonb_build_object('projectId', value, 'body', '{"provider": "github", "repositoryUrl": "https://github.com/a/b"}'::jsonb)) -> 'id' from own where name = 'projectId';
 insert into own select 'reflexId', api.create_reflex(jsonb_build_object('body', jsonb_build_object('skillId', value, 'triggerType', 'event', 'triggerConfig', '{"eventName": "e"}'::jsonb))) -> 'id' from own where name = 'skillId';
+insert into own select n, api.add_project_member(jsonb_build_object('projectId', value, 'body', '{"email": "mia@example.nl", "role": "developer"}'::jsonb)) -> 'id' from own, unnest(array['memberId']) n
+  where name = 'projectId';
+insert into own select n, value from own, unnest(array['projectUserId', 'userId']) n where name = 'memberId';
+insert into own select 'contextId', value from own where name = 'projectId';
 select tests.reset();
+insert into own select 'token', to_jsonb(substring(body_text from 'token=(\S+)')) from private.mails where kind = 'project_invitation';
 insert into own select 'executionId', to_jsonb(private.start_execution((value #>> '{}')::uuid, tests.user('anna'), tests.org('anna'), 'manual', null, '{}')) from own where name = 'skillId';
 insert into own select 'notificationId', to_jsonb(private.notify(tests.user('anna'), 'system_update', 'For Anna', p_org_id => tests.org('anna')));
 insert into own values ('name', '"New name"'), ('promptTemplate', '"Another prompt with enough words"'), ('provider', '"anthropic"'), ('scheduleCron', '"0 9 * * *"'),
   ('triggerType', '"event"'), ('triggerConfig', '{"eventName": "e"}'), ('repositoryUrl', '"https://github.com/a/c"'), ('title', '"A title"'), ('content', '"Enough for a text"'),
-  ('message', '"Everybody"'), ('text', '"Some text"'), ('email', '"ann@example.nl"'), ('rating', '5'), ('personaId', '"engineer"'), ('model', '"claude-3-5-sonnet-20241022"');
+  ('message', '"Everybody"'), ('text', '"Some text"'), ('email', '"ann@example.nl"'), ('rating', '5'), ('role', '"viewer"'), ('personaId', '"engineer"'), ('expiration', '"custom"'), ('customExpirationDays', '30'), ('scopes', '["read"]'), ('environment', '"test"'), ('model', '"claude-3-5-sonnet-20241022"');
 grant select on own, members to public;
 
 create temp table odd (value jsonb);

@@ -40,9 +40,8 @@ select is(private.require_name('  Ann ', 'first_name', 'first name'), 'Ann', 'na
 select throws_ok($$select private.require_name(E'A\u0007', 'first_name', 'first name')$$, 'PT400', 'The first name must not contain control characters.', 'control characters');
 select throws_ok($$select private.require_name(repeat('a', 51), 'last_name', 'last name')$$, 'PT400', 'The last name must have 1 to 50 characters.', '51 characters');
 select throws_ok($$select private.require_name(null, 'last_name', 'last name')$$, 'PT400', 'The last name must have 1 to 50 characters.', 'no name');
-select is(private.device_json('Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Chrome/120.0 Safari/537.36 Edg/120.0'), '{"browser": "Edge", "os": "macOS"}', 'device');
-select is(private.device_json('curl/8'), '{}', 'unknown device');
-select is(private.device_json(null), '{}', 'no device');
+select is(private.device_json('{"browser": "Edge", "os": "macOS", "deviceType": "mobile"}'), '{"browser": "Edge", "os": "macOS", "deviceType": "mobile"}', 'device');
+select is(private.device_json(null), '{"browser": "Unknown", "os": "Unknown", "deviceType": "desktop"}', 'no device');
 
 -- A clock of our own for everything below.
 create function pg_temp.at(p_seconds double precision default 0) returns timestamptz language sql

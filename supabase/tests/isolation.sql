@@ -30,8 +30,6 @@ select set_config('seed.tenant', 'anna', false), set_config('app.user_id', (sele
 -- usage.seed.sql
 -- A day that is over.
 insert into public.usage_days (organization_id, metric, day, value) values (pg_temp.org(), 'api_calls', '2026-01-01', 1);
--- audit.seed.sql
-select private.audit('context.created', 'A line of ' || pg_temp.tenant(), null, null, pg_temp.org(), pg_temp.person());
 -- team.seed.sql
 -- A colleague, and an invitation that waits.
 with u as (
@@ -39,12 +37,22 @@ with u as (
   values ('colleague.of.' || lower(pg_temp.tenant()) || '@example.nl', 'Colleague of ' || pg_temp.tenant(), 'Ode', pg_temp.org()) returning id
 ), m as (
   insert into public.memberships (organization_id, user_id, role) select pg_temp.org(), id, 'member' from u returning id
-) select pg_temp.keep('memberId', id) from m;
+) select pg_temp.keep('membershipId', id) from m;
 with i as (
   insert into public.team_invitations (organization_id, email, role, invited_by, token_hash, expires_at)
   values (pg_temp.org(), 'guest.of.' || lower(pg_temp.tenant()) || '@example.nl', 'member', pg_temp.person(), sha256(convert_to(pg_temp.tenant(), 'UTF8')),
     now() + interval '7 days') returning id
 ) select pg_temp.keep('invitationId', id) from i;
+-- security.seed.sql
+with e as (
+  insert into public.ip_allow_list_entries (organization_id, name, network, is_range) values (pg_temp.org(), 'Office of ' || pg_temp.tenant(), '192.0.2.1', false) returning id
+) select pg_temp.keep('entryId', id) from e;
+-- identity.seed.sql
+-- A session beside the one at work.
+with s as (
+  insert into private.sessions (user_id, organization_id, expires_at, idle_expires_at)
+  values (pg_temp.person(), pg_temp.org(), now() + interval '90 days', now() + interval '30 days') returning id
+) select pg_temp.keep('sessionId', id) from s;
 -- projects.seed.sql
 select pg_temp.keep('projectId', (api.create_project(jsonb_build_object('body', jsonb_build_object('name', 'Billing of ' || pg_temp.tenant(),
   'description', pg_temp.secret(), 'privacy', 'shared', 'starred', true))) -> 'project' ->> 'id')::uuid);
@@ -92,28 +100,60 @@ select pg_temp.keep('skillId', (api.create_playbook_skill(jsonb_build_object('bo
   'description', pg_temp.secret(), 'content', 'A prompt: ' || pg_temp.secret()))) ->> 'id')::uuid);
 -- executions.seed.sql
 select pg_temp.keep('executionId', (private.start_execution(pg_temp.id('skillId'), pg_temp.person(), pg_temp.org(), 'manual', null, '{}')).id);
+-- audit.seed.sql
+select private.audit('context.created', 'A line of ' || pg_temp.tenant(), null, null, pg_temp.org(), pg_temp.person());
+with f as (
+  insert into public.audit_filters (organization_id, user_id, name, filters, is_shared)
+  values (pg_temp.org(), pg_temp.person(), pg_temp.secret(), '{}', true) returning id
+) select pg_temp.keep('filterId', id) from f;
+with s as (
+  insert into public.audit_schedules (organization_id, user_id, format, filters, schedule, next_run_at)
+  values (pg_temp.org(), pg_temp.person(), 'csv', '{}', 'daily', now() + interval '1 day') returning id
+) select pg_temp.keep('scheduleId', id) from s;
+-- notifications.seed.sql
+select pg_temp.keep('notificationId', private.notify(pg_temp.person(), 'system_update', pg_temp.secret(), p_org_id => pg_temp.org(),
+  p_project_id => pg_temp.id('projectId')));
+-- sharing.seed.sql
+-- Somebody who is invited to the project; one row has three names on the way to it.
+select pg_temp.keep('memberId', (api.add_project_member(jsonb_build_object('projectId', pg_temp.id('projectId'),
+  'body', jsonb_build_object('email', lower(pg_temp.tenant()) || '.invites@example.org', 'role', 'viewer'))) ->> 'id')::uuid);
+select pg_temp.keep('projectUserId', pg_temp.id('memberId')), pg_temp.keep('userId', pg_temp.id('memberId')), pg_temp.keep('contextId', pg_temp.id('projectId'));
 -- habits.seed.sql
 with h as (
   insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at)
   values (pg_temp.person(), pg_temp.org(), pg_temp.id('skillId'), '0 9 * * *', now() + interval '1 day') returning id
 ) select pg_temp.keep('habitId', id) from h;
--- notifications.seed.sql
-select pg_temp.keep('notificationId', private.notify(pg_temp.person(), 'system_update', pg_temp.secret(), p_org_id => pg_temp.org(),
-  p_project_id => pg_temp.id('projectId')));
 -- reflexes.seed.sql
 with r as (
   insert into public.reflexes (user_id, organization_id, skill_id, trigger_type, trigger_config)
   values (pg_temp.person(), pg_temp.org(), pg_temp.id('skillId'), 'webhook', '{}') returning id
 ) select pg_temp.keep('reflexId', id) from r;
 select private.start_execution(pg_temp.id('skillId'), pg_temp.person(), pg_temp.org(), 'reflex', pg_temp.id('reflexId'), '{}');
+-- integrations.seed.sql
+select pg_temp.keep('integrationId', i.id) from public.integrations i where i.organization_id = pg_temp.org() and i.provider = 'kijko-file-storage';
+with c as (
+  insert into public.connectors (id, organization_id, name, remote_mcp_server_url, status)
+  values (gen_random_uuid(), pg_temp.org(), 'Connector of ' || pg_temp.tenant(), 'https://mcp.invalid', 'active') returning id
+) select pg_temp.keep('connectorId', id) from c;
+with w as (
+  insert into public.webhooks (id, organization_id, name, endpoint_url, secret_end, events)
+  values (gen_random_uuid(), pg_temp.org(), 'Webhook of ' || pg_temp.tenant(), 'https://hooks.invalid', '1234', '{lead.created}') returning id
+) select pg_temp.keep('webhookId', id) from w;
+select private.tell_webhooks(pg_temp.org(), 'lead.created', jsonb_build_object('name', pg_temp.secret()));
+select pg_temp.keep('deliveryId', d.id) from public.webhook_deliveries d where d.webhook_id = pg_temp.id('webhookId');
+-- settings.seed.sql
+insert into public.user_settings (user_id, key, value) values (pg_temp.person(), 'of_' || lower(pg_temp.tenant()), to_jsonb(pg_temp.secret()));
+-- keys.seed.sql
+with k as (
+  insert into public.api_keys (organization_id, user_id, name, environment, prefix, key_hash, scopes)
+  values (pg_temp.org(), pg_temp.person(), pg_temp.secret(), 'live', 'kijko_live_123456789', sha256(convert_to(pg_temp.tenant(), 'UTF8')), array['read']) returning id
+) select pg_temp.keep('keyId', id) from k;
 select set_config('app.user_id', '', false), set_config('app.org_id', '', false), set_config('app.org_role', '', false);
 select set_config('seed.tenant', 'boris', false), set_config('app.user_id', (select tests.user('boris'))::text, false), set_config('app.org_id', (select tests.org('boris'))::text, false),
   set_config('app.org_role', 'owner', false);
 -- usage.seed.sql
 -- A day that is over.
 insert into public.usage_days (organization_id, metric, day, value) values (pg_temp.org(), 'api_calls', '2026-01-01', 1);
--- audit.seed.sql
-select private.audit('context.created', 'A line of ' || pg_temp.tenant(), null, null, pg_temp.org(), pg_temp.person());
 -- team.seed.sql
 -- A colleague, and an invitation that waits.
 with u as (
@@ -121,12 +161,22 @@ with u as (
   values ('colleague.of.' || lower(pg_temp.tenant()) || '@example.nl', 'Colleague of ' || pg_temp.tenant(), 'Ode', pg_temp.org()) returning id
 ), m as (
   insert into public.memberships (organization_id, user_id, role) select pg_temp.org(), id, 'member' from u returning id
-) select pg_temp.keep('memberId', id) from m;
+) select pg_temp.keep('membershipId', id) from m;
 with i as (
   insert into public.team_invitations (organization_id, email, role, invited_by, token_hash, expires_at)
   values (pg_temp.org(), 'guest.of.' || lower(pg_temp.tenant()) || '@example.nl', 'member', pg_temp.person(), sha256(convert_to(pg_temp.tenant(), 'UTF8')),
     now() + interval '7 days') returning id
 ) select pg_temp.keep('invitationId', id) from i;
+-- security.seed.sql
+with e as (
+  insert into public.ip_allow_list_entries (organization_id, name, network, is_range) values (pg_temp.org(), 'Office of ' || pg_temp.tenant(), '192.0.2.1', false) returning id
+) select pg_temp.keep('entryId', id) from e;
+-- identity.seed.sql
+-- A session beside the one at work.
+with s as (
+  insert into private.sessions (user_id, organization_id, expires_at, idle_expires_at)
+  values (pg_temp.person(), pg_temp.org(), now() + interval '90 days', now() + interval '30 days') returning id
+) select pg_temp.keep('sessionId', id) from s;
 -- projects.seed.sql
 select pg_temp.keep('projectId', (api.create_project(jsonb_build_object('body', jsonb_build_object('name', 'Billing of ' || pg_temp.tenant(),
   'description', pg_temp.secret(), 'privacy', 'shared', 'starred', true))) -> 'project' ->> 'id')::uuid);
@@ -174,20 +224,54 @@ select pg_temp.keep('skillId', (api.create_playbook_skill(jsonb_build_object('bo
   'description', pg_temp.secret(), 'content', 'A prompt: ' || pg_temp.secret()))) ->> 'id')::uuid);
 -- executions.seed.sql
 select pg_temp.keep('executionId', (private.start_execution(pg_temp.id('skillId'), pg_temp.person(), pg_temp.org(), 'manual', null, '{}')).id);
+-- audit.seed.sql
+select private.audit('context.created', 'A line of ' || pg_temp.tenant(), null, null, pg_temp.org(), pg_temp.person());
+with f as (
+  insert into public.audit_filters (organization_id, user_id, name, filters, is_shared)
+  values (pg_temp.org(), pg_temp.person(), pg_temp.secret(), '{}', true) returning id
+) select pg_temp.keep('filterId', id) from f;
+with s as (
+  insert into public.audit_schedules (organization_id, user_id, format, filters, schedule, next_run_at)
+  values (pg_temp.org(), pg_temp.person(), 'csv', '{}', 'daily', now() + interval '1 day') returning id
+) select pg_temp.keep('scheduleId', id) from s;
+-- notifications.seed.sql
+select pg_temp.keep('notificationId', private.notify(pg_temp.person(), 'system_update', pg_temp.secret(), p_org_id => pg_temp.org(),
+  p_project_id => pg_temp.id('projectId')));
+-- sharing.seed.sql
+-- Somebody who is invited to the project; one row has three names on the way to it.
+select pg_temp.keep('memberId', (api.add_project_member(jsonb_build_object('projectId', pg_temp.id('projectId'),
+  'body', jsonb_build_object('email', lower(pg_temp.tenant()) || '.invites@example.org', 'role', 'viewer'))) ->> 'id')::uuid);
+select pg_temp.keep('projectUserId', pg_temp.id('memberId')), pg_temp.keep('userId', pg_temp.id('memberId')), pg_temp.keep('contextId', pg_temp.id('projectId'));
 -- habits.seed.sql
 with h as (
   insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at)
   values (pg_temp.person(), pg_temp.org(), pg_temp.id('skillId'), '0 9 * * *', now() + interval '1 day') returning id
 ) select pg_temp.keep('habitId', id) from h;
--- notifications.seed.sql
-select pg_temp.keep('notificationId', private.notify(pg_temp.person(), 'system_update', pg_temp.secret(), p_org_id => pg_temp.org(),
-  p_project_id => pg_temp.id('projectId')));
 -- reflexes.seed.sql
 with r as (
   insert into public.reflexes (user_id, organization_id, skill_id, trigger_type, trigger_config)
   values (pg_temp.person(), pg_temp.org(), pg_temp.id('skillId'), 'webhook', '{}') returning id
 ) select pg_temp.keep('reflexId', id) from r;
 select private.start_execution(pg_temp.id('skillId'), pg_temp.person(), pg_temp.org(), 'reflex', pg_temp.id('reflexId'), '{}');
+-- integrations.seed.sql
+select pg_temp.keep('integrationId', i.id) from public.integrations i where i.organization_id = pg_temp.org() and i.provider = 'kijko-file-storage';
+with c as (
+  insert into public.connectors (id, organization_id, name, remote_mcp_server_url, status)
+  values (gen_random_uuid(), pg_temp.org(), 'Connector of ' || pg_temp.tenant(), 'https://mcp.invalid', 'active') returning id
+) select pg_temp.keep('connectorId', id) from c;
+with w as (
+  insert into public.webhooks (id, organization_id, name, endpoint_url, secret_end, events)
+  values (gen_random_uuid(), pg_temp.org(), 'Webhook of ' || pg_temp.tenant(), 'https://hooks.invalid', '1234', '{lead.created}') returning id
+) select pg_temp.keep('webhookId', id) from w;
+select private.tell_webhooks(pg_temp.org(), 'lead.created', jsonb_build_object('name', pg_temp.secret()));
+select pg_temp.keep('deliveryId', d.id) from public.webhook_deliveries d where d.webhook_id = pg_temp.id('webhookId');
+-- settings.seed.sql
+insert into public.user_settings (user_id, key, value) values (pg_temp.person(), 'of_' || lower(pg_temp.tenant()), to_jsonb(pg_temp.secret()));
+-- keys.seed.sql
+with k as (
+  insert into public.api_keys (organization_id, user_id, name, environment, prefix, key_hash, scopes)
+  values (pg_temp.org(), pg_temp.person(), pg_temp.secret(), 'live', 'kijko_live_123456789', sha256(convert_to(pg_temp.tenant(), 'UTF8')), array['read']) returning id
+) select pg_temp.keep('keyId', id) from k;
 select set_config('app.user_id', '', false), set_config('app.org_id', '', false), set_config('app.org_role', '', false);
 
 

@@ -24,6 +24,8 @@ insert into public.project_members (organization_id, project_id, email, role) va
   (tests.org('olga'), pg_temp.pid(), 'mia@example.nl', 'developer'), (tests.org('olga'), pg_temp.pid(), 'gus@example.nl', 'viewer'),
   (tests.org('olga'), pg_temp.pid(), 'pia@example.nl', 'viewer'), (tests.org('olga'), pg_temp.pid(), 'nobody@example.nl', 'viewer');
 select tests.reset();
+select is(pg_temp.told(), 'nobody', 'an invitation itself takes the same time whether there is an account');
+select private.tell_project_invitee(m.id) from public.project_members m where m.project_id = pg_temp.pid() and m.accepted_at is null;
 select is(pg_temp.told(), 'gus: team_activity You are invited to "Billing"; mia: team_activity You are invited to "Billing"; pia: team_activity You are invited to "Billing"',
   'invited people who have an account are told');
 select is((select message from public.notifications n where n.user_id = tests.user('gus')), 'Olga Test invites you as viewer.', 'by whom and as what');
@@ -170,8 +172,10 @@ select is(pg_temp.use('api_calls', 100000), 'nobody', 'what has no limit has no 
 create function pg_temp.signs_in(p_status text, p_agent text, p_method text default 'password', p_at timestamptz default now()) returns text language plpgsql as $$
 begin
   delete from public.notifications;
-  insert into private.login_history (user_id, method, status, reason, user_agent, client_ip, created_at)
-  values (tests.user('pia'), p_method, p_status, case p_status when 'failed' then 'Wrong password' end, p_agent, '10.0.0.1', p_at);
+  insert into private.login_history (user_id, method, status, reason, device, client_ip, created_at)
+  values (tests.user('pia'), p_method, p_status, case p_status when 'failed' then 'Invalid password' end,
+    (select jsonb_build_object('browser', coalesce(substring(p_agent from 'Firefox|Chrome'), 'Unknown'), 'os', coalesce(substring(p_agent from 'Mac OS X|Windows'), 'Unknown'), 'userAgent', p_agent)
+     where p_agent is not null), '10.0.0.1', p_at);
   return pg_temp.told();
 end $$;
 select pg_temp.clear();

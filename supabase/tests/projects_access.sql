@@ -174,7 +174,7 @@ select is(pg_temp.touched(v.actor, v.sql), v.wanted, format('%s: %s', v.actor, v
   ('max', $$ insert into public.project_members (organization_id, project_id, email, role) values (tests.org('anna'), pg_temp.pid('private'), 'new@example.nl', 'manager') $$, '1', 'a manager invites up to manager'),
   ('max', $$ insert into public.project_members (organization_id, project_id, email, role) values (tests.org('anna'), pg_temp.pid('private'), 'new@example.nl', 'admin') $$, 'PT403', 'and no admin'),
   ('max', $$ insert into public.project_members (organization_id, project_id, email, user_id, accepted_at) values (tests.org('anna'), pg_temp.pid('private'), 'new@example.nl', tests.user('stan'), now()) $$, '42501', 'nobody accepts for others'),
-  ('anna', $$ insert into public.project_members (organization_id, project_id, email) values (tests.org('anna'), pg_temp.pid('private'), 'dev@example.nl') $$, '23505', 'an e-mail is a member once')
+  ('anna', $$ insert into public.project_members (organization_id, project_id, email) values (tests.org('anna'), pg_temp.pid('private'), 'dev@example.nl') $$, 'PT409', 'an e-mail is a member once')
 ) v (actor, sql, wanted, why);
 
 select * from finish();

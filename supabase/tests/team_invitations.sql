@@ -236,7 +236,7 @@ select tests.act_as('anna');
 select is(pg_temp.of('resend_team_invitation', (select id from kept where name = 'pim')) ->> 'code', 'PLAN_UPGRADE_REQUIRED', 'nothing is sent again');
 select is(tests.refusal('select api.list_team_invitations(''{}'')') ->> 'code', 'PLAN_UPGRADE_REQUIRED', 'nothing is listed');
 select is(pg_temp.of('cancel_team_invitation', (select id from kept where name = 'pim')), null::jsonb, 'but withdrawn');
-select is(tests.refusal(format('select api.%I(%L)', o, jsonb_build_object('memberId', (select m.id from public.memberships m where m.user_id = tests.user('vic') and m.organization_id = tests.org('anna'))) || b)) ->> 'code', c, o || ' on Free')
+select is(tests.refusal(format('select api.%I(%L)', o, jsonb_build_object('membershipId', (select m.id from public.memberships m where m.user_id = tests.user('vic') and m.organization_id = tests.org('anna'))) || b)) ->> 'code', c, o || ' on Free')
 from (values ('update_team_member', '{"body": {"status": "inactive"}}'::jsonb, 'PLAN_UPGRADE_REQUIRED'), ('deactivate_team_member', '{}', null), ('reactivate_team_member', '{}', 'PLAN_UPGRADE_REQUIRED'), ('remove_team_member', '{}', null)) t (o, b, c);
 select tests.act_as('ben');
 select is(tests.refusal('select api.leave_team(''{}'')'), null::jsonb, 'and a member leaves');

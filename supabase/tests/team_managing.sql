@@ -61,7 +61,7 @@ declare
   v_left text;
 begin
   perform tests.act_as(a.name);
-  v := tests.refusal(format(x.sql, jsonb_build_object('memberId', pg_temp.membership(t.name))));
+  v := tests.refusal(format(x.sql, jsonb_build_object('membershipId', pg_temp.membership(t.name))));
   v_left := coalesce(pg_temp.role_of(t.name), 'gone');
   perform tests.reset();
   raise exception using errcode = 'ZZ000', message = coalesce(v ->> 'code', v ->> 'message', 'done') || '|' || v_left;
@@ -85,17 +85,17 @@ select is((select count(*) from cells), 360::bigint, 'each cell was tried');
 
 -- ------------------------------------------------------------------------------------------------------------------- the rest of it
 select tests.act_as('anna');
-select is(tests.refusal(format('select api.update_team_member(%L)', jsonb_build_object('memberId', pg_temp.membership('member1'), 'body', '{"role": "admin", "status": "inactive"}'::jsonb))) ->> 'field',
+select is(tests.refusal(format('select api.update_team_member(%L)', jsonb_build_object('membershipId', pg_temp.membership('member1'), 'body', '{"role": "admin", "status": "inactive"}'::jsonb))) ->> 'field',
   'status', 'one change at a time');
-select is(tests.refusal(format('select api.update_team_member(%L)', jsonb_build_object('memberId', pg_temp.membership('member1'), 'body', '{"role": "editor"}'::jsonb))) ->> 'field', 'role', 'editor is no role of a team');
-select is(tests.refusal(format('select api.update_team_member(%L)', jsonb_build_object('memberId', pg_temp.membership('member1'), 'body', '{}'::jsonb))) ->> 'field', 'role', 'nothing is no change');
-select is(tests.refusal(format('select api.update_team_member(%L)', jsonb_build_object('memberId', pg_temp.membership('member1'), 'body', '{"status": "pending"}'::jsonb))) ->> 'field', 'status', 'pending is reserved');
+select is(tests.refusal(format('select api.update_team_member(%L)', jsonb_build_object('membershipId', pg_temp.membership('member1'), 'body', '{"role": "editor"}'::jsonb))) ->> 'field', 'role', 'editor is no role of a team');
+select is(tests.refusal(format('select api.update_team_member(%L)', jsonb_build_object('membershipId', pg_temp.membership('member1'), 'body', '{}'::jsonb))) ->> 'field', 'role', 'nothing is no change');
+select is(tests.refusal(format('select api.update_team_member(%L)', jsonb_build_object('membershipId', pg_temp.membership('member1'), 'body', '{"status": "pending"}'::jsonb))) ->> 'field', 'status', 'pending is reserved');
 select is(tests.refusal('select api.leave_team(''{}'')') ->> 'code', 'OWNER_REQUIRED', 'the owner cannot leave');
 
 -- Stan owns another organization and knows the ids.
 select tests.act_as('stan');
-select is(tests.refusal(format('select api.remove_team_member(%L)', jsonb_build_object('memberId', pg_temp.membership('member1')))) ->> 'code', 'NOT_FOUND', 'a stranger finds nobody to remove');
-select is(tests.refusal('select api.deactivate_team_member(''{"memberId": "no id"}'')') ->> 'code', 'NOT_FOUND', 'and what is no id is nobody''s');
+select is(tests.refusal(format('select api.remove_team_member(%L)', jsonb_build_object('membershipId', pg_temp.membership('member1')))) ->> 'code', 'NOT_FOUND', 'a stranger finds nobody to remove');
+select is(tests.refusal('select api.deactivate_team_member(''{"membershipId": "no id"}'')') ->> 'code', 'NOT_FOUND', 'and what is no id is nobody''s');
 
 -- Past our functions there is no way to write, for members and strangers, and none for the service.
 select is(tests.refusal(s) ->> 'sqlstate', '42501', format('%s: %s', w, s))
@@ -135,7 +135,7 @@ select is(pg_temp.at_end(format('delete from public.organizations where id = %L'
 -- Who was an admin when the request began, and is none under the lock, manages nobody.
 select tests.act_as('admin1');
 select tests.peek(format('update public.memberships set role = ''viewer'' where id = %L returning role', pg_temp.membership('admin1')));
-select is(tests.refusal(format('select api.remove_team_member(%L)', jsonb_build_object('memberId', pg_temp.membership('member1')))) ->> 'code', 'FORBIDDEN', 'the role is read again under the lock');
+select is(tests.refusal(format('select api.remove_team_member(%L)', jsonb_build_object('membershipId', pg_temp.membership('member1')))) ->> 'code', 'FORBIDDEN', 'the role is read again under the lock');
 select tests.reset();
 
 select * from finish();

@@ -31,7 +31,7 @@ select ok(pg_temp.due(:'habit'), 'and his habit would run');
 
 -- ----------------------------------------------------------------------------------------------------------------- deactivated
 select tests.act_as('ada');
-select is(api.deactivate_team_member(jsonb_build_object('memberId', :'member')) ->> 'status', 'inactive', 'Ada deactivates Ben');
+select is(api.deactivate_team_member(jsonb_build_object('membershipId', :'member')) ->> 'status', 'inactive', 'Ada deactivates Ben');
 select is(api.list_team_members('{}') -> -1 ->> 'name', 'Ben Test', 'who stands at the end of the list');
 select is((api.get_team('{}') -> 'stats') - 'maxSeats', '{"totalMembers": 3, "activeMembers": 2, "pendingInvites": 0, "availableSeats": 7}'::jsonb, 'and keeps his seat');
 select tests.reset();
@@ -44,7 +44,7 @@ select is((select array_agg(is_active) from (select is_active from public.habits
 select is((select user_id from public.projects where id = :'own'), tests.user('ben'), 'his project stays his');
 
 select tests.act_as('ada');
-select is(api.reactivate_team_member(jsonb_build_object('memberId', :'member')) ->> 'status', 'active', 'Ada lets him in again');
+select is(api.reactivate_team_member(jsonb_build_object('membershipId', :'member')) ->> 'status', 'active', 'Ada lets him in again');
 select tests.reset();
 select is(pg_temp.fires(:'reflex'), null, 'his reflex fires again');
 delete from public.skill_executions where reference_id = :'reflex';
@@ -53,8 +53,8 @@ select ok(pg_temp.due(:'habit'), 'and his habit would run');
 -- --------------------------------------------------------------------------------------------------------------------- removed
 insert into private.sessions (user_id, organization_id, expires_at, idle_expires_at) values (tests.user('ben'), tests.org('anna'), now() + interval '90 days', now() + interval '30 days') returning id as back \gset
 select tests.act_as('ada');
-select is(api.remove_team_member(jsonb_build_object('memberId', :'member')), null, 'Ada removes Ben');
-select is(tests.refusal(format('select api.remove_team_member(%L)', jsonb_build_object('memberId', :'member'))) ->> 'code', 'NOT_FOUND', 'once');
+select is(api.remove_team_member(jsonb_build_object('membershipId', :'member')), null, 'Ada removes Ben');
+select is(tests.refusal(format('select api.remove_team_member(%L)', jsonb_build_object('membershipId', :'member'))) ->> 'code', 'NOT_FOUND', 'once');
 select tests.reset();
 select is((select revoked_reason from private.sessions where id = :'back'), 'membership_ended', 'his sessions in the team have ended');
 select is((select revoked_at from private.sessions where id = :'elsewhere'), null, 'and no other');
@@ -70,8 +70,8 @@ select is((select array_agg(event_type order by created_at) from public.audit_lo
 -- ---------------------------------------------------------------------------------------------------------------------- handed over
 select m.id as adas from public.memberships m where m.user_id = tests.user('ada') and m.organization_id = tests.org('anna') \gset
 select tests.act_as('anna');
-select is(api.update_team_member(jsonb_build_object('memberId', :'adas', 'body', '{"role": "owner"}'::jsonb)) ->> 'role', 'owner', 'Anna hands the team over');
-select is(tests.refusal(format('select api.update_team_member(%L)', jsonb_build_object('memberId', :'adas', 'body', '{"role": "admin"}'::jsonb))) ->> 'code', 'FORBIDDEN', 'and cannot take it back, in the same transaction either');
+select is(api.update_team_member(jsonb_build_object('membershipId', :'adas', 'body', '{"role": "owner"}'::jsonb)) ->> 'role', 'owner', 'Anna hands the team over');
+select is(tests.refusal(format('select api.update_team_member(%L)', jsonb_build_object('membershipId', :'adas', 'body', '{"role": "admin"}'::jsonb))) ->> 'code', 'FORBIDDEN', 'and cannot take it back, in the same transaction either');
 select is(api.get_team('{}') #>> '{team,ownerId}', tests.user('ada')::text, 'Ada is the owner');
 select tests.reset();
 set constraints all immediate;

@@ -12,7 +12,7 @@ grant execute on function pg_temp.refused to public;
 select is((select count(*) from public.integrations where organization_id = tests.org('stan')), 2::bigint, 'an organization is born with the built-in ones');
 select tests.act_as('vera');
 select is(jsonb_array_length(api.list_integration_catalog('{}')), 20, 'everybody reads the catalogue');
-select is((select array_agg(c ->> 'status') from jsonb_array_elements(api.list_connections('{}')) c), '{default,default}', 'built-in ones are connections by default');
+select is((select array_agg(c ->> 'status') from jsonb_array_elements(api.list_integration_connections('{}')) c), '{default,default}', 'built-in ones are connections by default');
 select is(jsonb_array_length(api.list_integrations('{}')), 2, 'and a viewer reads integrations');
 select throws_ok($$ insert into public.integrations (organization_id, provider, scopes) values (private.org_id(), 'slack', '{}') $$, '42501', null, 'no person writes them directly');
 select throws_ok($$ update public.webhooks set status = 'paused' $$, '42501', null, 'nor webhooks');

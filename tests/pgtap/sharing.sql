@@ -247,7 +247,7 @@ select is((select string_agg(i.type || ' ' || (i.data ->> 'email') || ' ' || (i.
 select ok((select bool_or(i.data ->> 'role' = 'owner') from private.event_inbox i where i.type = 'project_user:update' and i.data ->> 'email' = 'gus@example.nl'), 'and of the new one''s');
 select is((select string_agg(a.description, ',') from public.project_activity a where a.project_id = pg_temp.pid() and a.created_at >= (select max(b.created_at) from public.project_activity b where b.description like 'transferred%')), 'transferred ownership to Gus Test', 'the log tells one move');
 select is((select string_agg(n.title, ',') from public.notifications n where n.user_id = tests.user('gus') and n.title like '%owner%'), 'You are now the owner of "Billing 1"', 'the new owner is told');
-select is((select a.changes #>> '{0,field}' from public.audit_log a where a.event_type = 'context.updated'), 'user_id', 'it is audited');
+select is((select a.changes #>> '{0,field}' from public.audit_log a where a.event_type = 'context.updated'), 'userId', 'it is audited');
 select is((select count(*)::integer from public.audit_log a where a.event_type = 'context.shared'), 0, 'as one move');
 
 -- ----------------------------------------------------------------------------------------------------------- being removed, and being away

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -93,4 +94,25 @@ func TestAFeatureHasOneName(t *testing.T) {
 		}
 		return base, true
 	})
+}
+
+var definition = regexp.MustCompile(`(?m)^create (?:or replace )?(?:function (\w+\.\w+)|trigger (\w+)[^;]*? on (\w+\.\w+))`)
+
+// Two features that give functions or triggers of one table the same name would silently replace each other's, or be ambiguous.
+func TestAFunctionBelongsToOneFeature(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../db/code/*/*.sql")
+	require.NoError(t, err)
+	owner := map[string]string{}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		require.NoError(t, err)
+		feature := filepath.Base(filepath.Dir(file))
+		for _, match := range definition.FindAllStringSubmatch(string(raw), -1) {
+			name := strings.Join(match[1:], " ")
+			assert.Contains(t, []string{"", feature}, owner[name], "%s: %s is defined by feature %s as well; give it a name of its own", file, name, owner[name])
+			owner[name] = feature
+		}
+	}
+	require.Greater(t, len(owner), 500)
 }

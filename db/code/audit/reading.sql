@@ -11,11 +11,6 @@ end
 $$;
 comment on function private.audit_horizon_of is 'Oldest audit entry that an organization''s plan shows. Judges: callable by functions of ours only.';
 
-create or replace function private.person_name(u public.users) returns text
-language sql immutable parallel safe
-return coalesce(nullif(btrim(u.first_name || ' ' || u.last_name), ''), u.email);
-comment on function private.person_name is 'First and last name, or the address of who has none.';
-
 create or replace function private.audit_entry_json(a public.audit_log, u public.users) returns jsonb
 language sql stable parallel safe
 return jsonb_strip_nulls(jsonb_build_object('id', a.id, 'teamId', a.organization_id, 'userId', a.user_id, 'userEmail', u.email,

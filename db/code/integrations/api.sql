@@ -13,7 +13,7 @@ as $$
 $$;
 comment on function api.list_integrations is 'GET /integrations: ConnectedIntegration[].';
 
-create or replace function api.list_connections(p jsonb) returns jsonb
+create or replace function api.list_integration_connections(p jsonb) returns jsonb
 language sql stable
 as $$
   select coalesce(jsonb_agg(u.value order by u.created_at, u.id), '[]')
@@ -24,7 +24,7 @@ as $$
     select c.created_at, c.id, private.connector_connection_json(c) from public.connectors c where c.organization_id = private.org_id()
   ) u
 $$;
-comment on function api.list_connections is 'GET /integrations/connections: IntegrationConnection[], pre-built and custom.';
+comment on function api.list_integration_connections is 'GET /integrations/connections: IntegrationConnection[], pre-built and custom.';
 
 create or replace function api.disconnect_integration(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
@@ -209,7 +209,7 @@ end
 $$;
 comment on function api.retry_delivery is
   'POST /integrations/webhooks/deliveries/{id}/retry: WebhookDelivery. Errors: 403 FORBIDDEN, 404 DELIVERY_NOT_FOUND, 409 DELIVERY_NOT_FAILED.';
-grant execute on function api.list_integration_catalog, api.list_integrations, api.list_connections, api.disconnect_integration, api.update_integration,
+grant execute on function api.list_integration_catalog, api.list_integrations, api.list_integration_connections, api.disconnect_integration, api.update_integration,
   api.revoke_integration_permission, api.sync_integration, api.list_integration_logs, api.get_integration_stats, api.list_connectors, api.create_connector,
   api.update_connector, api.delete_connector, api.set_connector_icon, api.list_webhooks, api.create_webhook, api.update_webhook, api.delete_webhook,
   api.list_deliveries, api.retry_delivery to authenticated;

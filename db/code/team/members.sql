@@ -2,7 +2,7 @@
 -- features): sessions end, projects move to the owner, habits and reflexes stop, people are told, the audit trail is written.
 
 create or replace function private.person_name(u public.users) returns text
-language sql stable parallel safe
+language sql immutable parallel safe
 return coalesce(nullif(private.without_blanks(u.first_name || ' ' || u.last_name), ''), u.email);
 comment on function private.person_name is 'First and last name, or the e-mail address of a person without any.';
 
