@@ -10,7 +10,7 @@ import (
 	"kijko/server/config"
 	"kijko/server/dev"
 	"kijko/supabase"
-	"kijko/worker/jobs"
+	work "kijko/worker/app"
 	"kijko/worker/telemetry"
 )
 
@@ -43,17 +43,17 @@ func develop(ctx context.Context) (err error) {
 	greeting, stopGit := offerDemo(ctx, &cfg)
 	defer stopGit()
 	options := app.Options{Log: log, Greeting: greeting, Listener: listener}
-	work, mails := func(*jobs.Config) {}, "at "+cfg.SMTPHost
+	change, mails := func(*work.Config) {}, "at "+cfg.SMTPHost
 	if cfg.SMTPHost == "" {
 		box := &dev.Mailbox{}
-		options.Mailbox, work, mails = box, func(c *jobs.Config) { c.Mailer = box }, "http://"+listener.Addr().String()+dev.MailPath
+		options.Mailbox, change, mails = box, func(c *work.Config) { c.Mailer = box }, "http://"+listener.Addr().String()+dev.MailPath
 	}
 	server, err := app.New(ctx, cfg, options)
 	if err != nil {
 		return err
 	}
-	jobs.LimitMemory(cfg.MemoryMB)
-	worker, closeWorker, err := jobs.Assemble(ctx, cfg.Config, log, work)
+	work.LimitMemory(cfg.MemoryMB)
+	worker, closeWorker, err := work.Assemble(ctx, cfg.Config, log, change)
 	if err != nil {
 		server.Close()
 		return err

@@ -10,8 +10,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"kijko/worker/app"
 	"kijko/worker/config"
-	"kijko/worker/jobs"
 	"kijko/worker/telemetry"
 )
 
@@ -39,8 +39,8 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stopTracing(context.WithoutCancel(ctx))) }()
-	jobs.LimitMemory(cfg.MemoryMB)
-	w, closeWorker, err := jobs.Assemble(ctx, cfg, log)
+	app.LimitMemory(cfg.MemoryMB)
+	w, closeWorker, err := app.Assemble(ctx, cfg, log)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ import (
 	"kijko/server/openapi"
 	"kijko/tests/stack"
 	"kijko/tests/testdb"
-	"kijko/worker/jobs"
+	"kijko/worker/app"
 )
 
 // row is a line of docs/contract/operations-NN.tsv.
@@ -329,7 +329,7 @@ func TestOperationsAndFunctionsMatch(t *testing.T) {
 func TestEveryJobHasAWorker(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
-	w, closeWorker, err := jobs.Assemble(context.Background(), stack.Settings(t, database).Config, slog.New(slog.DiscardHandler))
+	w, closeWorker, err := app.Assemble(context.Background(), stack.Settings(t, database).Config, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, closeWorker()) })
 	enqueued := map[string]bool{}

@@ -20,7 +20,7 @@ import (
 	"kijko/tests/client"
 	"kijko/tests/stack"
 	"kijko/tests/testdb"
-	"kijko/worker/jobs"
+	worker "kijko/worker/app"
 	"kijko/worker/mail"
 	"kijko/worker/mail/mailtest"
 )
@@ -147,7 +147,7 @@ func TestNoSecretIsInTheTrailOrAnyLog(t *testing.T) {
 	logger := slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	a, err := app.New(t.Context(), cfg, app.Options{Log: logger})
 	require.NoError(t, err)
-	w, closeWorker, err := jobs.Assemble(t.Context(), cfg.Config, logger)
+	w, closeWorker, err := worker.Assemble(t.Context(), cfg.Config, logger)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var running sync.WaitGroup

@@ -1,7 +1,7 @@
 // Command demo shows in two minutes what Kijko is, against a running server (`make run`) and as any client would: it signs up, creates a
 // project, adds a repository, starts an ingestion, shows its live events as a progress display, and then the numbers. Then it creates a
 // skill, runs it by hand, by a schedule and by a webhook, and shows what the three runs took. At last it invites a colleague, who signs up with the
-// invitation and runs the skill too.
+// invitation and runs the skill too, switches a second factor on and signs in with it, and makes an API key and calls with it.
 //
 //	KIJKO_ADDR       where the server is, default 127.0.0.1:8000
 //	KIJKO_DEMO_REPO  another repository than the one the development server offers
@@ -38,6 +38,7 @@ func main() {
 
 type demo struct {
 	base, token string
+	password    string
 	out         io.Writer
 	terminal    bool
 }
@@ -92,6 +93,9 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.team(ctx, name+"@example.nl", skillID); err != nil {
 		return err
 	}
+	if err := d.account(ctx, name+"@example.nl"); err != nil {
+		return err
+	}
 	d.say("\ntry the API yourself: %s/docs", d.base)
 	return nil
 }
@@ -101,7 +105,8 @@ func (d *demo) signUp(ctx context.Context, account map[string]any) error {
 	var tokens struct {
 		AccessToken string `json:"access_token"`
 	}
-	account["password"] = rand.Text()
+	d.password = rand.Text()
+	account["password"] = d.password
 	if err := d.call(ctx, "POST", "/api/v1/auth/signup", account, &tokens); err != nil {
 		return err
 	}
@@ -207,14 +212,26 @@ func (d *demo) call(ctx context.Context, method, path string, body, into any) er
 		return err
 	}
 	if res.StatusCode >= 300 {
-		var problem struct{ Code, Detail string }
-		_ = json.Unmarshal(raw, &problem)
-		return fmt.Errorf("%s %s: %d %s %s", method, path, res.StatusCode, problem.Code, problem.Detail)
+		problem := &refusal{call: method + " " + path, status: res.StatusCode}
+		_ = json.Unmarshal(raw, problem)
+		return problem
 	}
 	if into == nil {
 		return nil
 	}
 	return json.Unmarshal(raw, into)
+}
+
+// refusal is a problem document.
+type refusal struct {
+	Code, Detail string
+	Details      json.RawMessage
+	call         string
+	status       int
+}
+
+func (r *refusal) Error() string {
+	return fmt.Sprintf("%s: %d %s %s", r.call, r.status, r.Code, r.Detail)
 }
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }

@@ -15,9 +15,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"kijko/tests/testdb"
+	"kijko/worker/app"
 	"kijko/worker/gitfetch"
 	"kijko/worker/gitfetch/gittest"
-	"kijko/worker/jobs"
 	"kijko/worker/storage"
 )
 
@@ -63,25 +63,25 @@ func value[T any](l *ingestLab, sql string, args ...any) T {
 }
 
 // config is that of a worker on this machine.
-func (l *ingestLab) config() jobs.Config {
+func (l *ingestLab) config() app.Config {
 	log := io.Discard
 	if testing.Verbose() {
 		log = os.Stderr
 	}
-	return jobs.Config{DSN: l.db.DSN("kijko_worker"), DataDir: l.dir, Blobs: l.blobs, Slots: 2, Grace: 5 * time.Second,
+	return app.Config{DSN: l.db.DSN("kijko_worker"), DataDir: l.dir, Blobs: l.blobs, Slots: 2, Grace: 5 * time.Second,
 		Hosts: gitfetch.HostConfig{BaseURLs: map[gitfetch.Provider]string{gitfetch.GitHub: l.git.URL}, AllowPrivate: true},
 		Log:   slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 }
 
 // work starts a worker; stop waits for its end.
-func (l *ingestLab) work(change ...func(*jobs.Config)) (stop func()) {
+func (l *ingestLab) work(change ...func(*app.Config)) (stop func()) {
 	l.t.Helper()
 	c := l.config()
 	for _, f := range change {
 		f(&c)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	w, err := jobs.New(ctx, c)
+	w, err := app.New(ctx, c)
 	require.NoError(l.t, err)
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()

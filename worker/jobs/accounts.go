@@ -13,10 +13,10 @@ import (
 	"kijko/worker/runner"
 )
 
-// accountsLink: {"requestId", "purpose", "email"}. Mails the link that was asked for without signing in, if an account has the address;
+// AccountsLink: {"requestId", "purpose", "email"}. Mails the link that was asked for without signing in, if an account has the address;
 // the request itself looked for none, so that its answer tells nothing. No unique key; 5 attempts, 1 s to 1 min, before the person asks again.
 // The last failure is a mail that was not sent.
-func accountsLink(pool *pgxpool.Pool) runner.Type {
+func AccountsLink(pool *pgxpool.Pool) runner.Type {
 	return runner.Type{Name: "accounts.link", Attempts: 5, TimeLimit: 30 * time.Second, Backoff: runner.Exponential(time.Second, time.Minute),
 		Work: func(ctx context.Context, job runner.Job) error {
 			if _, err := pool.Exec(ctx, "select private.mail_requested_link($1)", job.Args); err != nil {
@@ -26,10 +26,10 @@ func accountsLink(pool *pgxpool.Pool) runner.Type {
 		}}
 }
 
-// accountsOrganization: {"userId"}. Writes the organization of a person where they sign in, so that later tokens carry it, and clears it where
+// AccountsOrganization: {"userId"}. Writes the organization of a person where they sign in, so that later tokens carry it, and clears it where
 // they have none. No unique key, since a change during the work needs work of its own; 12 attempts, 5 s to 1 h. The last failure leaves
 // a stale organization in their tokens of the provider until they sign in through us again.
-func accountsOrganization(pool *pgxpool.Pool, provider Provider) runner.Type {
+func AccountsOrganization(pool *pgxpool.Pool, provider Provider) runner.Type {
 	return runner.Type{Name: "accounts.organization", Attempts: 12, TimeLimit: time.Minute, Backoff: runner.Exponential(5*time.Second, time.Hour),
 		Work: func(ctx context.Context, job runner.Job) error {
 			var args struct {

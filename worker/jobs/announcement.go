@@ -12,10 +12,10 @@ import (
 	"kijko/worker/runner"
 )
 
-// announcementsTell: {"announcementId"}. Tells an announcement to everybody it is for, a few hundred people a transaction; the row remembers
+// AnnouncementsTell: {"announcementId"}. Tells an announcement to everybody it is for, a few hundred people a transaction; the row remembers
 // how far it got. Unique key announcements.tell:<announcementId>; 10 attempts, 5 s to 10 min; what a failure for good leaves untold the
 // dead letter names, and a new job of the same announcement goes on from there.
-func announcementsTell(pool *pgxpool.Pool) runner.Type {
+func AnnouncementsTell(pool *pgxpool.Pool) runner.Type {
 	return runner.Type{Name: "announcements.tell", Unique: "announcements.tell:<announcementId>", Attempts: 10, TimeLimit: 10 * time.Minute,
 		Backoff: runner.Exponential(5*time.Second, 10*time.Minute),
 		Work: func(ctx context.Context, job runner.Job) error {

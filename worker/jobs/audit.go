@@ -20,11 +20,11 @@ import (
 // exportLimit is more than the largest export has: 50,000 entries of the largest kind.
 const exportLimit = 2 << 30
 
-// auditExport: {"scheduleId", "runAt"}. Writes the file of one run of a scheduled export of the audit log and mails the link to it. Unique key
+// AuditExport: {"scheduleId", "runAt"}. Writes the file of one run of a scheduled export of the audit log and mails the link to it. Unique key
 // audit.export:<scheduleId>:<runAt>; 8 attempts, 1 min to 1 h, some hours in all; after that this run is left out, and the next one
 // comes at its time. The key of the content is noted before the content is written, so of a worker that dies in between nothing is left:
 // who repeats the run deletes it. Only who noted the key last may finish, so a run has one file and one mail.
-func auditExport(pool *pgxpool.Pool, blobs Blobs) runner.Type {
+func AuditExport(pool *pgxpool.Pool, blobs Blobs) runner.Type {
 	return runner.Type{Name: "audit.export", Unique: "audit.export:<scheduleId>:<runAt>", Attempts: 8, TimeLimit: 10 * time.Minute,
 		Backoff: runner.Exponential(time.Minute, time.Hour),
 		Work: func(ctx context.Context, job runner.Job) error {

@@ -4,16 +4,25 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"kijko/worker/runner"
+	"kijko/worker/storage"
 )
 
-// blobsDelete: {"keys": [...]}. Deletes stored content that no row names any more; what is in use is left alone, whatever the job
+// Blobs is the storage of uploads and exports, as jobs need it (*storage.Store is one).
+type Blobs interface {
+	PutAs(ctx context.Context, key string, r io.Reader, limit int64) (storage.Object, error)
+	Get(ctx context.Context, key string) (io.ReadCloser, error)
+	Delete(ctx context.Context, keys ...string) error
+}
+
+// BlobsDelete: {"keys": [...]}. Deletes stored content that no row names any more; what is in use is left alone, whatever the job
 // says. No unique key; 20 attempts, 10 s to 1 h; after that the blobs are orphans and the dead letter names them.
-func blobsDelete(pool *pgxpool.Pool, blobs Blobs) runner.Type {
+func BlobsDelete(pool *pgxpool.Pool, blobs Blobs) runner.Type {
 	return runner.Type{Name: "blobs.delete", Attempts: 20, TimeLimit: 5 * time.Minute, Backoff: runner.Exponential(10*time.Second, time.Hour),
 		Work: func(ctx context.Context, job runner.Job) error {
 			var args struct {

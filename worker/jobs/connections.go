@@ -13,9 +13,9 @@ import (
 	"kijko/worker/runner"
 )
 
-// connectionsRevoke: {"tokenId"}. Gives a token back to its provider after a person disconnected, or an account or project was deleted. Unique
+// ConnectionsRevoke: {"tokenId"}. Gives a token back to its provider after a person disconnected, or an account or project was deleted. Unique
 // key connections.revoke:<tokenId>; 10 attempts, 10 s to 1 h; what the provider could not be told within a week is forgotten here.
-func connectionsRevoke(keeper *connections.Keeper) runner.Type {
+func ConnectionsRevoke(keeper *connections.Keeper) runner.Type {
 	return runner.Type{Name: "connections.revoke", Unique: "connections.revoke:<tokenId>", Attempts: 10, TimeLimit: time.Minute,
 		Backoff: runner.Exponential(10*time.Second, time.Hour),
 		Work: func(ctx context.Context, job runner.Job) error {
@@ -32,10 +32,10 @@ func connectionsRevoke(keeper *connections.Keeper) runner.Type {
 		}}
 }
 
-// connectionsSync: {"projectId"}. Reads the directory of a project and makes its people members. Unique key connections.sync:<projectId>; 3
+// ConnectionsSync: {"projectId"}. Reads the directory of a project and makes its people members. Unique key connections.sync:<projectId>; 3
 // attempts, 30 s to 5 min; why the last one failed stands in the project's status, and the next hour brings another one. Reading twice
 // brings no person twice.
-func connectionsSync(keeper *connections.Keeper) runner.Type {
+func ConnectionsSync(keeper *connections.Keeper) runner.Type {
 	return runner.Type{Name: "connections.sync", Unique: "connections.sync:<projectId>", Attempts: 3, TimeLimit: 10 * time.Minute,
 		Backoff: runner.Exponential(30*time.Second, 5*time.Minute),
 		Work: func(ctx context.Context, job runner.Job) error {

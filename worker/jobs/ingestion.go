@@ -13,18 +13,18 @@ import (
 	"kijko/worker/runner"
 )
 
-// ingestionRun: {"runId"}. Unique key ingestion.run:<runId>. A failure to take the lease is tried again every 5 s; attempts, backoff
+// IngestionRun: {"runId"}. Unique key ingestion.run:<runId>. A failure to take the lease is tried again every 5 s; attempts, backoff
 // and what a failure for good does belong to the run (package ingest, contract 10, 19).
-func ingestionRun(e *ingestion.Engine, slots int) runner.Lease {
+func IngestionRun(e *ingestion.Engine, slots int) runner.Lease {
 	return runner.Lease{Name: "ingestion.run", Queue: "ingestion", Slots: slots,
 		Claim: func(ctx context.Context, job runner.Job) (func(context.Context), error) {
 			return e.Claim(ctx, job.Args)
 		}}
 }
 
-// ingestionDrop: {"runId"}. Removes, in small transactions, what a run stored that is not (or no longer) the current one. Unique key
+// IngestionDrop: {"runId"}. Removes, in small transactions, what a run stored that is not (or no longer) the current one. Unique key
 // ingestion.drop:<runId>; 10 attempts, 10 s to 10 min; the rows of a run for which this failed for good stay invisible.
-func ingestionDrop(pool *pgxpool.Pool) runner.Type {
+func IngestionDrop(pool *pgxpool.Pool) runner.Type {
 	return runner.Type{Name: "ingestion.drop", Unique: "ingestion.drop:<runId>", Attempts: 10, TimeLimit: 10 * time.Minute,
 		Backoff: runner.Exponential(10*time.Second, 10*time.Minute),
 		Work: func(ctx context.Context, job runner.Job) error {

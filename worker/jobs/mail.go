@@ -20,12 +20,12 @@ type Mailer interface {
 	Send(ctx context.Context, m mail.Message) error
 }
 
-// mailSend: {"mailId"}. Sends a message of the outbox. Unique key mail.send:<mailId>; 8 attempts, 30 s to 32 min, about an hour in all;
+// MailSend: {"mailId"}. Sends a message of the outbox. Unique key mail.send:<mailId>; 8 attempts, 30 s to 32 min, about an hour in all;
 // what the mail server refuses for good is buried at once. The message stays in the outbox, unsent, until its time is over.
 //
 // The mail server and the database cannot commit together: a worker that dies between the acceptance and the note of it sends again,
 // with the same Message-ID.
-func mailSend(pool *pgxpool.Pool, mailer Mailer) runner.Type {
+func MailSend(pool *pgxpool.Pool, mailer Mailer) runner.Type {
 	return runner.Type{Name: "mail.send", Unique: "mail.send:<mailId>", Attempts: 8, TimeLimit: 2 * time.Minute,
 		Backoff: runner.Exponential(30*time.Second, time.Hour),
 		Work: func(ctx context.Context, job runner.Job) error {

@@ -44,10 +44,10 @@ type firing struct {
 	Payload   json.RawMessage `json:"payload"`
 }
 
-// reflexesMatch: fileChanges. Judges the changes of a run against the file_change reflexes of the project's owner and fires those that
+// ReflexesMatch: fileChanges. Judges the changes of a run against the file_change reflexes of the project's owner and fires those that
 // match, each at most 20 times. Unique key reflexes.match:<runId>; 5 attempts, 5 s to 5 min; firing is one transaction, once a run. One
 // that failed for good fired nothing.
-func reflexesMatch(pool *pgxpool.Pool, judge *condition.Judge) runner.Type {
+func ReflexesMatch(pool *pgxpool.Pool, judge *condition.Judge) runner.Type {
 	return runner.Type{Name: "reflexes.match", Unique: "reflexes.match:<runId>", Attempts: 5, TimeLimit: 2 * time.Minute,
 		Backoff: runner.Exponential(5*time.Second, 5*time.Minute),
 		Work: func(ctx context.Context, job runner.Job) error {

@@ -22,10 +22,10 @@ type Provider interface {
 	SetOrganization(ctx context.Context, subject, orgID string) error
 }
 
-// sessionsEnd: {"sessionId"}. Ends at Keycloak what ended here: a sign-out, a membership that ended, an administrator's order. Unique key
+// SessionsEnd: {"sessionId"}. Ends at Keycloak what ended here: a sign-out, a membership that ended, an administrator's order. Unique key
 // sessions.end:<sessionId>; 12 attempts, 5 s to 1 h, about five hours in all; a session that Keycloak does not have has ended. After the
 // last failure a dead letter names the session, which Keycloak keeps until its own time is over; here it stays ended all the same.
-func sessionsEnd(pool *pgxpool.Pool, provider Provider) runner.Type {
+func SessionsEnd(pool *pgxpool.Pool, provider Provider) runner.Type {
 	return runner.Type{Name: "sessions.end", Unique: "sessions.end:<sessionId>", Attempts: 12, TimeLimit: 30 * time.Second,
 		Backoff: runner.Exponential(5*time.Second, time.Hour),
 		Work: func(ctx context.Context, job runner.Job) error {

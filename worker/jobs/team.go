@@ -12,9 +12,9 @@ import (
 	"kijko/worker/runner"
 )
 
-// invitationsTell: {"invitationId"}. Notifies the account of an invited address, if there is one. It is a job and no part of the request, whose
+// InvitationsTell: {"invitationId"}. Notifies the account of an invited address, if there is one. It is a job and no part of the request, whose
 // time would tell otherwise whether there is an account. Unique key invitations.tell:<invitationId>; 10 attempts, 5 s to 10 min.
-func invitationsTell(pool *pgxpool.Pool) runner.Type {
+func InvitationsTell(pool *pgxpool.Pool) runner.Type {
 	return runner.Type{Name: "invitations.tell", Unique: "invitations.tell:<invitationId>", Attempts: 10, TimeLimit: time.Minute,
 		Backoff: runner.Exponential(5*time.Second, 10*time.Minute),
 		Work: func(ctx context.Context, job runner.Job) error {

@@ -29,8 +29,8 @@ import (
 
 	"github.com/tiktoken-go/tokenizer"
 
+	"kijko/worker/app"
 	"kijko/worker/gitfetch"
-	"kijko/worker/jobs"
 	"kijko/worker/storage"
 )
 
@@ -56,7 +56,7 @@ func main() {
 
 // worker is the process that is measured.
 func worker(ctx context.Context) error {
-	jobs.LimitMemory(512) // as KIJKO_WORKER_MEMORY_MB does by default
+	app.LimitMemory(512) // as KIJKO_WORKER_MEMORY_MB does by default
 	store, err := storage.Open(ctx, "file://"+os.Getenv("BENCH_DIR")+"/blobs")
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func worker(ctx context.Context) error {
 	if os.Getenv("BENCH_VERBOSE") != "" {
 		level = slog.LevelDebug
 	}
-	w, err := jobs.New(ctx, jobs.Config{DSN: os.Getenv("BENCH_DSN"), DataDir: os.Getenv("BENCH_DIR"), Blobs: store, Slots: 1,
+	w, err := app.New(ctx, app.Config{DSN: os.Getenv("BENCH_DSN"), DataDir: os.Getenv("BENCH_DIR"), Blobs: store, Slots: 1,
 		Hosts: gitfetch.HostConfig{BaseURLs: map[gitfetch.Provider]string{gitfetch.GitHub: os.Getenv("BENCH_GIT")}},
 		Log:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))})
 	if err != nil {

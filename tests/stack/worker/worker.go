@@ -11,13 +11,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"kijko/tests/stack"
-	"kijko/worker/jobs"
+	"kijko/worker/app"
 )
 
 // Start runs a worker with the settings of the stack. It stops with the test, or earlier by what it returns.
 func Start(t testing.TB, s *stack.Stack) (stop func()) {
 	t.Helper()
-	w, closeWorker, err := jobs.Assemble(context.Background(), s.Config.Config, slog.New(slog.DiscardHandler))
+	w, closeWorker, err := app.Assemble(context.Background(), s.Config.Config, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -1,4 +1,4 @@
-package jobs_test
+package app_test
 
 import (
 	"runtime/debug"
@@ -6,16 +6,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"kijko/worker/jobs"
+	"kijko/worker/app"
 )
 
 func TestMemoryIsLimitedUnlessSomebodyDidIt(t *testing.T) {
 	before := debug.SetMemoryLimit(-1)
 	t.Cleanup(func() { debug.SetMemoryLimit(before) })
 	t.Setenv("GOMEMLIMIT", "1GiB")
-	jobs.LimitMemory(300)
+	app.LimitMemory(300)
 	require.Equal(t, before, debug.SetMemoryLimit(-1))
 	t.Setenv("GOMEMLIMIT", "")
-	jobs.LimitMemory(300)
+	app.LimitMemory(300)
 	require.EqualValues(t, 300<<20, debug.SetMemoryLimit(-1))
 }

@@ -1,4 +1,4 @@
-package jobs
+package app
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"kijko/worker/config"
 	"kijko/worker/connections"
+	"kijko/worker/jobs"
 	"kijko/worker/keycloak"
 	"kijko/worker/llm"
 	"kijko/worker/mail"
@@ -47,7 +48,7 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger, changes 
 	if err != nil {
 		return nil, nil, err
 	}
-	var mailer Mailer
+	var mailer jobs.Mailer
 	if cfg.SMTPHost != "" {
 		sender, err := mail.New(cfg.Mail())
 		if err != nil {
@@ -55,7 +56,7 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger, changes 
 		}
 		mailer = sender
 	}
-	var provider Provider
+	var provider jobs.Provider
 	if admin := keycloak.New(cfg.Keycloak()); admin != nil {
 		provider = admin
 	}

@@ -1,10 +1,9 @@
-package jobs
+package app
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -21,19 +20,12 @@ import (
 	"kijko/worker/gitfetch"
 	"kijko/worker/ingestion"
 	"kijko/worker/integrations"
+	"kijko/worker/jobs"
 	"kijko/worker/llm"
 	"kijko/worker/public"
 	"kijko/worker/runner"
 	"kijko/worker/seal"
-	"kijko/worker/storage"
 )
-
-// Blobs is the storage of uploads and exports, as jobs need it (*storage.Store is one).
-type Blobs interface {
-	PutAs(ctx context.Context, key string, r io.Reader, limit int64) (storage.Object, error)
-	Get(ctx context.Context, key string) (io.ReadCloser, error)
-	Delete(ctx context.Context, keys ...string) error
-}
 
 // Config is what a Worker needs.
 type Config struct {
@@ -42,7 +34,7 @@ type Config struct {
 	ListenDSN string
 	// DataDir holds work in progress, in ingest/.
 	DataDir string
-	Blobs   Blobs
+	Blobs   jobs.Blobs
 	// Hosts are the Git hosts that may be contacted. Its AllowPrivate also opens private addresses to chunking webhooks.
 	Hosts gitfetch.HostConfig
 	// GitCAFile names further trusted authorities for Git hosts; "" for the system's.
@@ -55,9 +47,9 @@ type Config struct {
 	// Unseal opens the secrets of chunking webhooks; nil: projects with such a webhook fail.
 	Unseal func(sealed string) (string, error)
 	// Mailer sends mail; nil: mail.send fails and is tried again like any other trouble.
-	Mailer Mailer
+	Mailer jobs.Mailer
 	// Provider ends sessions at Keycloak and writes organizations there; nil: all is left as it is there.
-	Provider Provider
+	Provider jobs.Provider
 	// Slots is how many ingestion runs are in work at once; default 2.
 	Slots int
 	// Models answer for skills (*llm.Set is one); nil: this worker runs no skills.
@@ -158,18 +150,18 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		if err != nil {
 			return nil, err
 		}
-		batches = append(batches, executionsRun(w.skills, c.Executions))
+		batches = append(batches, jobs.ExecutionsRun(w.skills, c.Executions))
 		hear[executions.Channel] = w.skills.Cancelled
 	}
 	connected := integrations.NewEngine(w.pool, c.Box, integrations.NewProviders(c.Integrations, c.IntegrationTimeout), integrations.NewGuard(c.Hosts.AllowPrivate), c.Log)
-	batches = append(batches, webhooksDeliver(connected), integrationsRun(connected))
+	batches = append(batches, jobs.WebhooksDeliver(connected), jobs.IntegrationsRun(connected))
 	w.runner, err = runner.New(runner.Config{
 		Pool: w.pool, Workers: c.Workers, Poll: c.Poll, Grace: c.Grace, Log: c.Log, Batches: batches, Hear: hear,
 		Listen: func(ctx context.Context) (*pgx.Conn, error) { return db.Connect(ctx, c.ListenDSN, db.WorkerLimits()) },
-		Leases: []runner.Lease{ingestionRun(w.engine, c.Slots)},
-		Types: []runner.Type{ingestionDrop(w.pool), blobsDelete(w.pool, c.Blobs), auditExport(w.pool, c.Blobs), mailSend(w.pool, c.Mailer), announcementsTell(w.pool),
-			reflexesMatch(w.pool, judge), sessionsEnd(w.pool, c.Provider), invitationsTell(w.pool), connectionsRevoke(keeper), connectionsSync(keeper),
-			accountsLink(w.pool), accountsOrganization(w.pool, c.Provider), sharingTell(w.pool)},
+		Leases: []runner.Lease{jobs.IngestionRun(w.engine, c.Slots)},
+		Types: []runner.Type{jobs.IngestionDrop(w.pool), jobs.BlobsDelete(w.pool, c.Blobs), jobs.AuditExport(w.pool, c.Blobs), jobs.MailSend(w.pool, c.Mailer), jobs.AnnouncementsTell(w.pool),
+			jobs.ReflexesMatch(w.pool, judge), jobs.SessionsEnd(w.pool, c.Provider), jobs.InvitationsTell(w.pool), jobs.ConnectionsRevoke(keeper), jobs.ConnectionsSync(keeper),
+			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.SharingTell(w.pool)},
 		Ticks: []runner.Tick{
 			{Name: "schedules", Every: time.Second, Do: w.runDue},
 			{Name: "work directories", Every: 10 * time.Minute, Do: w.engine.Sweep},
