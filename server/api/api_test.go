@@ -445,8 +445,10 @@ func TestIdentity(t *testing.T) {
 		b.db.Exec("update private.sessions set expires_at = now() + interval '1 day'")
 	})
 	t.Run("AFormerMemberIsOutAtTheNextCall", func(t *testing.T) {
-		b.db.Exec("update public.memberships set role = 'member'")
-		b.db.Exec("update public.memberships set status = 'inactive'")
+		b.db.Exec(`update public.memberships set role = 'member';
+			with u as (insert into public.users (email, first_name, last_name) values ('other@example.nl', 'Other', 'Owner') returning id)
+			insert into public.memberships (organization_id, user_id, role) select o.id, u.id, 'owner' from public.organizations o, u;
+			update public.memberships set status = 'inactive' where role = 'member'`)
 		b.db.Exec("update private.sessions set revoked_at = null")
 		got := b.do(t, "GET", "/api/v1/who", "")
 		require.Equal(t, 403, got.status)

@@ -256,7 +256,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 }
 
 // besides are public operations that the contract does not list as public: documents and health, and what is judged by other means.
-var besides = []string{"getPicture", "health", "healthLive", "healthReady", "openSocket", "receiveSocketIO", "sendSocketIO", "unsubscribeMail",
+var besides = []string{"downloadAuditFile", "getPicture", "health", "healthLive", "healthReady", "openSocket", "receiveSocketIO", "sendSocketIO", "unsubscribeMail",
 	// Judged after the upgrade, since browsers cannot read the status of a refused handshake.
 	"watchProject"}
 

@@ -549,6 +549,7 @@ func TestKeysOfOrganizations(t *testing.T) {
 	g.anna.Do("PUT", "/ai/provider-keys/openai", key).Problem(404, "NOT_FOUND")
 	g.anna.Do("DELETE", "/ai/provider-keys/google", nil).Problem(404, "NOT_FOUND")
 	g.As("").Get("/ai/provider-keys").Problem(401, "UNAUTHENTICATED")
+	stack.Demote(g.DB, ben, "member")
 	for _, role := range []string{"member", "viewer"} {
 		g.DB.Exec("update public.memberships set role = $1 where user_id = $2", role, ben.ID)
 		ben.Do("PUT", "/ai/provider-keys/google", key).Problem(403, "FORBIDDEN")

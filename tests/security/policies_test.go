@@ -139,7 +139,7 @@ func TestAnEnterpriseSwitchesEverythingOnWithoutLockingItselfOut(t *testing.T) {
 	set(office, "authentication", object{"allowPasswordAuth": true}).Want(200)
 	in(ben).Problem(401, "TWO_FACTOR_REQUIRED")
 	s.As("").With("X-Forwarded-For", "192.0.2.1").Do("POST", "/auth/login", object{"email": ben.Email, "password": ben.Password}).Problem(403, "IP_NOT_ALLOWED")
-	require.Equal(t, []string{"password blocked SSO required", "password failed Wrong password", "password blocked Password login disabled",
+	require.Equal(t, []string{"password blocked SSO required", "password failed Invalid password", "password blocked Password login disabled",
 		"password blocked IP address blocked"}, history(s, ben)[2:])
 	require.Equal(t, 4, audited(s, ben, "security.login_failed"))
 	require.NotEmpty(t, a.secret)
