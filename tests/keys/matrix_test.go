@@ -178,6 +178,7 @@ type cast struct {
 	s       *stack.Stack
 	org     string
 	clients map[string]map[string]*client.Client // role, scope ("" is the session)
+	people  map[string]string                    // ids of users by role
 }
 
 func newCast(t *testing.T) *cast {
@@ -187,7 +188,7 @@ func newCast(t *testing.T) *cast {
 	})
 	anna := s.SignUp("Anna")
 	s.DB.Exec("update public.subscriptions set plan_id = 'enterprise' where organization_id = $1", anna.OrgID)
-	c := &cast{s: s, org: anna.OrgID, clients: map[string]map[string]*client.Client{}}
+	c := &cast{s: s, org: anna.OrgID, clients: map[string]map[string]*client.Client{}, people: map[string]string{}}
 	for role, name := range map[string]string{"owner": "", "admin": "Ada", "member": "Ben", "viewer": "Vera"} {
 		p := anna
 		if name != "" {
@@ -195,7 +196,7 @@ func newCast(t *testing.T) *cast {
 			s.DB.Exec("insert into public.memberships (organization_id, user_id, role) values ($1, $2, $3)", anna.OrgID, p.ID, role)
 			p.Client = p.As(p.Do("POST", "/auth/switch-org", map[string]any{"org_id": anna.OrgID}).Want(200).Tokens().AccessToken)
 		}
-		c.clients[role] = map[string]*client.Client{"": p.Client}
+		c.people[role], c.clients[role] = p.ID, map[string]*client.Client{"": p.Client}
 		for _, scope := range scopes {
 			c.clients[role][scope] = create(t, p, scope)
 		}
@@ -254,9 +255,13 @@ func (c *cast) call(t *testing.T, o operation) map[actor]answer {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var failed error
-	path := named.ReplaceAllStringFunc(o.path, func(string) string { return uuid.NewString() })
+	unknown := named.ReplaceAllStringFunc(o.path, func(string) string { return uuid.NewString() })
 	var changed bool
 	for _, role := range roles {
+		path := unknown
+		if rest, ok := strings.CutPrefix(o.path, "/users/{userId}"); ok { // one's own
+			path = "/users/" + c.people[role] + rest
+		}
 		wg.Go(func() {
 			for _, scope := range append(slices.Clone(scopes), "") {
 				r, err := c.clients[role][scope].Try(o.method, path, o.body)
