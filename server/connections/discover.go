@@ -12,6 +12,7 @@ import (
 
 	"kijko/server/api"
 	"kijko/worker/connections"
+	"kijko/worker/exactjson"
 	"kijko/worker/gitfetch"
 )
 
@@ -214,7 +215,7 @@ func (f *Feature) repositories(c *api.Call) error {
 		Page              int    `json:"page"`
 		PageSize          int    `json:"pageSize"`
 	}
-	if err := json.Unmarshal(c.Params, &q); err != nil {
+	if err := exactjson.Unmarshal(c.Params, &q); err != nil {
 		return fmt.Errorf("parameters: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(c.Context(), budget)

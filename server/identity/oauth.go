@@ -14,6 +14,7 @@ import (
 
 	"kijko/server/api"
 	"kijko/server/auth"
+	"kijko/worker/exactjson"
 	"kijko/worker/keycloak"
 )
 
@@ -32,7 +33,7 @@ func (i *Identity) startOAuth(c *api.Call) error {
 	var query struct {
 		RedirectURI string `json:"redirect_uri"`
 	}
-	if err := json.Unmarshal(c.Params, &query); err != nil {
+	if err := exactjson.Unmarshal(c.Params, &query); err != nil {
 		return err
 	}
 	if query.RedirectURI == "" {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"kijko/server/api"
+	"kijko/worker/exactjson"
 	"kijko/worker/integrations"
 	"kijko/worker/seal"
 )
@@ -59,7 +60,7 @@ func (f *Feature) connect(again bool) api.Handler {
 		if body.Credentials != nil {
 			// The key itself is never part of a statement, which a slow database would log.
 			written := members{}
-			if err := json.Unmarshal(c.Body, &written); err != nil {
+			if err := exactjson.Unmarshal(c.Body, &written); err != nil {
 				return err
 			}
 			written.set("credentials", map[string]string{"apiKey": "sealed"})

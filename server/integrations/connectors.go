@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"kijko/server/api"
+	"kijko/worker/exactjson"
 	"kijko/worker/integrations"
 	"kijko/worker/seal"
 )
@@ -67,7 +68,7 @@ func readConnector(c *api.Call, p members) (w writtenConnector, err error) {
 		return w, err
 	}
 	body := members{}
-	if err := json.Unmarshal(c.Body, &body); err != nil {
+	if err := exactjson.Unmarshal(c.Body, &body); err != nil {
 		return w, err
 	}
 	delete(body, "credentials")
@@ -88,7 +89,7 @@ func readConnector(c *api.Call, p members) (w writtenConnector, err error) {
 			seen[folded], masked[name] = true, mask
 		}
 		config := members{}
-		if err := json.Unmarshal(body["config"], &config); err != nil {
+		if err := exactjson.Unmarshal(body["config"], &config); err != nil {
 			return w, err
 		}
 		config.set("customHeaders", masked)
@@ -132,7 +133,7 @@ func (f *Feature) secrets(w writtenConnector, plan plannedConnector) (s integrat
 	switch {
 	case plan.AuthType == "none":
 	case len(w.Credentials) > 0:
-		if err := json.Unmarshal(w.Credentials, &s.Credentials); err != nil {
+		if err := exactjson.Unmarshal(w.Credentials, &s.Credentials); err != nil {
 			return s, err
 		}
 	default:

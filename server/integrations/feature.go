@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"kijko/server/api"
+	"kijko/worker/exactjson"
 	"kijko/worker/integrations"
 	"kijko/worker/seal"
 )
@@ -150,7 +151,7 @@ func (m members) set(name string, value any) {
 // params are the parameters of the call, to add to.
 func params(c *api.Call) (members, error) {
 	m := members{}
-	if err := json.Unmarshal(c.Params, &m); err != nil {
+	if err := exactjson.Unmarshal(c.Params, &m); err != nil {
 		return nil, fmt.Errorf("parameters: %w", err)
 	}
 	return m, nil

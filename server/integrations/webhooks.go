@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"kijko/server/api"
+	"kijko/worker/exactjson"
 	"kijko/worker/integrations"
 	"kijko/worker/public"
 	"kijko/worker/seal"
@@ -27,13 +28,13 @@ func (f *Feature) saveWebhook(c *api.Call) error {
 	}
 	body := members{}
 	if len(c.Body) > 0 {
-		if err := json.Unmarshal(c.Body, &body); err != nil {
+		if err := exactjson.Unmarshal(c.Body, &body); err != nil {
 			return err
 		}
 	}
 	var secret string
 	if raw, given := body["secret"]; given {
-		if err := json.Unmarshal(raw, &secret); err != nil {
+		if err := exactjson.Unmarshal(raw, &secret); err != nil {
 			return err
 		}
 		if n := utf8.RuneCountInString(secret); n < 16 || n > 256 {

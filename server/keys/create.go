@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kijko/server/api"
+	"kijko/worker/exactjson"
 	"kijko/worker/seal"
 )
 
@@ -55,7 +56,7 @@ func (k *Keys) create(c *api.Call) error {
 		return err
 	}
 	params := map[string]json.RawMessage{}
-	if err := json.Unmarshal(c.Params, &params); err != nil {
+	if err := exactjson.Unmarshal(c.Params, &params); err != nil {
 		return err
 	}
 	hash := sha256.Sum256([]byte(key))

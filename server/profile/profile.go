@@ -19,6 +19,7 @@ import (
 
 	"kijko/server/api"
 	"kijko/server/picture"
+	"kijko/worker/exactjson"
 )
 
 // avatar is what a picture of a person may be; the longest side that any screen shows is far below what is kept.
@@ -65,7 +66,7 @@ func readFile(c *api.Call) ([]byte, error) {
 		var sent struct {
 			DataURL *string `json:"dataUrl"`
 		}
-		if err := json.Unmarshal(body, &sent); err != nil || sent.DataURL == nil {
+		if err := exactjson.Unmarshal(body, &sent); err != nil || sent.DataURL == nil {
 			return nil, invalid("dataUrl", "The request body must be {dataUrl}, or a form with a part named file.")
 		}
 		return fromDataURL(*sent.DataURL, "file")
@@ -213,7 +214,7 @@ func setSettings(c *api.Call) error {
 // upload draws the picture in a data: URL; anything else is left to Postgres. short is what stands for it there.
 func upload(ctx context.Context, value json.RawMessage) (short string, d *drawn, err error) {
 	var text string
-	if json.Unmarshal(value, &text) != nil || !strings.HasPrefix(text, "data:") {
+	if exactjson.Unmarshal(value, &text) != nil || !strings.HasPrefix(text, "data:") {
 		return "", nil, nil
 	}
 	raw, err := fromDataURL(text, pictureKey)

@@ -1456,7 +1456,7 @@ comment on function private.audit is
 create or replace function private.audit_changes(p_old jsonb, p_new jsonb, p_fields text[]) returns jsonb
 language sql stable parallel safe
 return (
-  select jsonb_agg(jsonb_build_object('field', left(f, 1) || substr(replace(initcap(replace(f, '_', ' ')), ' ', ''), 2), 'oldValue', p_old -> f, 'newValue', p_new -> f) order by ord)
+  select jsonb_agg(jsonb_build_object('field', case when f ~ '_' then left(f, 1) || substr(replace(initcap(replace(f, '_', ' ')), ' ', ''), 2) else f end, 'oldValue', p_old -> f, 'newValue', p_new -> f) order by ord)
   from unnest(p_fields) with ordinality as t (f, ord)
   where p_old -> f is distinct from p_new -> f
 );
