@@ -17,8 +17,8 @@ create policy delete_viewer on public.audit_filters for delete to authenticated
   using (organization_id = (select private.org_id()) and (select private.has_permission('canViewAuditLog'))
     and (is_shared or user_id = (select private.user_id())));
 
--- A schedule is created with its first export (exports.sql) and belongs to a plan. Every member who may view the trail sees and ends
--- schedules.
+-- A schedule is created with its first export (exports.sql), where the plan includes schedules. Every member who may view the trail sees
+-- and ends them.
 grant select, delete on public.audit_schedules to authenticated;
 create policy select_viewer on public.audit_schedules for select to authenticated
   using (organization_id = (select private.org_id()) and (select private.has_permission('canViewAuditLog')));

@@ -163,7 +163,7 @@ begin
         and (p_kinds is null or a.event_type = any (p_kinds) or a.event_category = any (p_kinds))
     );
   end if;
-  -- The kinds are checked beside the condition. Inside it, the planner would intersect whole indexes over all entries of the person.
+  -- The kinds are a filter of the count and no condition: for a condition the planner would intersect whole indexes of the person.
   return (
     select count(*) filter (where p_kinds is null or a.event_type = any (p_kinds) or a.event_category = any (p_kinds)) from public.audit_log a
     where a.organization_id = p_org_id and a.created_at between p_from and p_to
@@ -174,8 +174,8 @@ end
 $$;
 comment on function private.count_audit_between is 'Counts entries one by one. Judges: callable by functions of ours only.';
 
--- Answers how many entries of a range [p_since, p_until) match, and between which two entries the page lies: skip is how many of them
--- precede it.
+-- Answers how many entries of a range [p_since, p_until) match, and a stretch that holds the page: skip is how many matching entries of
+-- the stretch come before the page.
 create or replace function private.place_audit_page(
   p_org_id uuid, p_user_id uuid, p_kinds text[], p_since timestamptz, p_until timestamptz, p_offset bigint, p_limit integer,
   out total bigint, out newest_at timestamptz, out newest_id uuid, out oldest_at timestamptz, out oldest_id uuid, out skip bigint
@@ -185,7 +185,7 @@ as $$
 declare
   c_least constant uuid := '00000000-0000-0000-0000-000000000000';
   c_greatest constant uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
-  -- Entries outside the blocks, newest first.
+  -- Block numbers of the entries outside the blocks: newer and older than all of them.
   c_newer constant integer := 2147483647;
   c_older constant integer := 0;
   v_first private.audit_blocks;
@@ -206,7 +206,7 @@ begin
     skip := p_offset;
     return;
   end if;
-  -- The end entries of blocks are inside the blocks, so there is one more gap than blocks.
+  -- The range includes the end entry of the block, which is counted with the block, so it is subtracted.
   v_newer := private.count_audit_between(p_org_id, p_user_id, p_kinds, v_last.last_at, v_last.last_id, newest_at, newest_id)
     - private.count_audit_between(p_org_id, p_user_id, p_kinds, v_last.last_at, v_last.last_id, v_last.last_at, v_last.last_id);
   v_older := private.count_audit_between(p_org_id, p_user_id, p_kinds, oldest_at, oldest_id, v_first.first_at, v_first.first_id)
@@ -240,7 +240,7 @@ begin
   if v_from between 1 and c_newer - 1 then
     select b.last_at, b.last_id into newest_at, newest_id from private.audit_blocks b where b.organization_id = p_org_id and b.block = v_from;
   elsif v_from = c_older then
-    -- Below the blocks: from the first entry of the oldest one on, which is to be passed if it fits.
+    -- Older than the blocks: the stretch begins at the first entry of the oldest block, which is skipped if it matches.
     newest_at := v_first.first_at;
     newest_id := v_first.first_id;
     skip := skip + private.count_audit_between(p_org_id, p_user_id, p_kinds, newest_at, newest_id, newest_at, newest_id);

@@ -56,7 +56,7 @@ begin
     perform private.publish('context:' || v.context_id, 'user:status', jsonb_build_object('contextId', v.context_id, 'userId', v.user_id,
       'status', case when v.is_online then 'offline' else 'online' end, 'lastActive', private.iso(coalesce(v.left_at, p_at))));
   end loop;
-  -- The person or the context is gone, so there is no state to publish.
+  -- A person who was published as offline needs no row any more.
   delete from private.realtime_statuses s where not s.is_online and s.left_at is not null and s.told_at < p_at - c_between;
   return (
     select extract(epoch from min(greatest(s.told_at + c_between, s.left_at + c_absent, p_at)) - p_at)

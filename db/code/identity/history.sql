@@ -1,4 +1,4 @@
--- A person's own sign-ins (contract 40, 6.4), on every plan.
+-- The sign-ins of the caller (contract 40, 6.4), on every plan.
 
 create or replace function private.login_entry_json(h private.login_history) returns jsonb
 language sql stable
@@ -50,7 +50,7 @@ begin
     perform private.refuse_field('dateTo', 'This is no ISO-8601 date or time.');
   end if;
   return private.my_login_history(p ->> 'status', coalesce(private.shown(v_from), '-infinity'),
-    -- A day without a time is meant whole.
+    -- A date without a time means the whole day.
     coalesce(case when char_length(p ->> 'dateTo') = 10 then v_to + interval '1 day' else private.shown(v_to) + interval '1 millisecond' end, 'infinity'),
     v_at.size, v_at.skipped);
 end

@@ -5,7 +5,7 @@ create or replace function private.known_zone(p_zone text) returns text
 language plpgsql stable parallel safe
 as $$
 begin
-  -- Asking for the list of zones reads the files of all of them; trying one is a look-up.
+  -- Asking for the list of zones reads the files of all of them. Trying one zone is a look-up.
   if p_zone <> 'UTC' and now() at time zone p_zone is not null then
     return p_zone;
   end if;
