@@ -400,7 +400,7 @@ $$;
 comment on function private.keep_check is 'Keeps what a provider told a caller; at most 200 a person. Judges: callable by the server only, for the caller of a request.';
 grant execute on function private.keep_check to kijko_server;
 
--- Estimates use what is known of repositories whose size the caller does not say (contract 10, 7.4).
+-- Estimates use the known size of repositories whose size the caller does not give (contract 10, 7.4).
 create or replace function private.with_known_sizes(p_repositories jsonb) returns jsonb
 language sql stable
 as $$

@@ -125,7 +125,7 @@ return '%' || replace(replace(replace(p_search, '\', '\\'), '%', '\%'), '_', '\_
 comment on function private.like_pattern is 'A pattern for (i)like that finds the text literally, anywhere.';
 grant execute on function private.like_pattern to authenticated;
 
--- Several headers of an answer, merged into what the function has set so far (PostgREST reads the same setting).
+-- Several headers of an answer, merged into the headers that the function has set so far (PostgREST reads the same setting).
 create or replace function private.set_headers(p_headers jsonb) returns void
 language plpgsql volatile
 as $$

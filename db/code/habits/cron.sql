@@ -1,6 +1,6 @@
 -- Cron (contract 20, section 8): five fields, digits only; both day fields restricted means either. A schedule lives on the wall clock
 -- of its zone. With a fixed hour, a local time that the clocks skip runs at the first instant after the gap, and one that they repeat
--- runs once, the first time. With hour `*` real minutes count: what is skipped is skipped, what is repeated runs twice.
+-- runs once, the first time. With hour `*` real minutes count: skipped minutes are skipped, repeated ones run twice.
 --
 -- A field becomes a set of bits, so finding the next match is a handful of shifts, whatever the expression; nothing here costs a
 -- caller more than a fraction of a millisecond. All arithmetic is on timestamps without a zone: adding days to one with a zone would

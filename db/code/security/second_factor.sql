@@ -226,7 +226,7 @@ end
 $$;
 comment on function private.is_second_factor_demanded is 'Does a policy in force demand the second factor of them? Judges: callable by definer functions of ours only.';
 
--- p: checkedHash? and isPasswordRight, and what private.use_second_factor takes; all found by the server.
+-- p: checkedHash? and isPasswordRight, and the arguments of private.use_second_factor; the server has found all of them.
 create or replace function api.disable_two_factor(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -258,7 +258,7 @@ begin
     perform private.transfer_project(m.id);
   else
     m := private.managed_member(m, 'admin');
-    -- What a row shows already stays as it is stored.
+    -- A value that a row shows already stays as it is stored.
     update public.project_members x set role = private.stored_project_role(v_role)
     where x.id = m.id and private.shown_role(x.role, false) <> v_role;
   end if;

@@ -67,7 +67,7 @@ return coalesce(nullif(p_field -> 'default', 'null'), case when p_field -> 'requ
 comment on function private.default_value is
   'What a declared input is where nothing was given: its default, or if it may be missing the empty value of its type.';
 
--- Read once, a stored input would be unpacked anew at every look.
+-- Read once, because a stored input would be unpacked again at every look.
 create or replace function private.prompt_variables(p_input jsonb, p_trigger text) returns jsonb
 language plpgsql immutable parallel safe
 as $$
@@ -178,7 +178,7 @@ $$;
 comment on function private.input_faults is
   'What is wrong with the inputs of a run, in the order of their declaration: [{name, message}], or null.';
 
--- The same as a refusal, for callers who wait.
+-- The same as a refusal, for requests that wait.
 create or replace function private.assert_input(p_schema jsonb, p_input jsonb) returns void
 language plpgsql stable parallel safe
 as $$
