@@ -25,7 +25,7 @@ begin
   v_at := clock_timestamp();
   update private.audit_mark
   set settled_at = case when m.marked_xid is null then m.settled_at else m.marked_at - interval '1 minute' end, marked_at = v_at,
-    -- After the moment was read.
+    -- Drawn after the moment was read.
     marked_xid = pg_current_xact_id();
   return (select settled_at from private.audit_mark);
 end

@@ -118,7 +118,7 @@ return case when p_body ? p_key then nullif(btrim(p_body ->> p_key), '') else p_
 comment on function private.patched_text is 'Value of an optional text after a PATCH: absent keeps, null or "" clears.';
 grant execute on function private.patched_text to authenticated;
 
--- A substring search with literal % and _.
+-- Escapes text for a substring search with literal % and _.
 create or replace function private.like_pattern(p_search text) returns text
 language sql immutable parallel safe
 return '%' || replace(replace(replace(p_search, '\', '\\'), '%', '\%'), '_', '\_') || '%';

@@ -160,7 +160,7 @@ begin
     end if;
     v_log.marked_at := clock_timestamp();
   end if;
-  -- The pruner never removes the newest row, so this is the last number given.
+  -- Retention never removes the newest row, so this is the last number that was given.
   select coalesce(max(id), 0) into v_head from public.events;
 
   -- Rows between the old floor and the new one are taken here.
@@ -182,7 +182,7 @@ begin
   if v_count >= c_batch then
     perform pg_notify('kijko_wake', '');
   else
-    -- Nothing was left behind, so the floor may rise.
+    -- No row was left below it, so the floor may rise.
     update private.event_log l
     set floor_seq = v_log.floor_seq, next_seq = v_log.next_seq, next_xid = v_log.next_xid, marked_at = v_log.marked_at
     where l.marked_at < v_log.marked_at;
@@ -245,7 +245,7 @@ $$;
 comment on function private.removed_until is 'Highest id that retention may have removed from a room; a cursor below it is expired. Gives away no content.';
 grant execute on function private.removed_until to authenticated, kijko_server;
 
--- The demand of audience `activity`. Late bound: projects are installed after events.
+-- The check for audience `activity`. Late bound: projects are installed after events.
 create or replace function private.reads_all_activity(p_project_id uuid) returns boolean
 language plpgsql stable parallel safe
 as $$

@@ -132,7 +132,7 @@ comment on function api.clean_up_executions is 'DELETE /executions/cleanup: the 
 
 -- -------------------------------------------------------------------------------------------------------------- running a skill
 
--- ExecuteSkillResponse of the contract. A run that goes on has neither output nor duration yet.
+-- ExecuteSkillResponse of the contract. An open run has neither output nor duration yet.
 create or replace function private.execute_response(e public.skill_executions) returns jsonb
 language sql stable parallel safe
 return jsonb_strip_nulls(jsonb_build_object('executionId', e.id, 'status', e.status, 'output', e.output,

@@ -2,7 +2,7 @@
 
 drop function if exists private.page_limit(jsonb, integer), private.page_offset(jsonb);
 
--- SQL text; $1 is the request, $2 the caller. Moments are checked and become literals, so that the planner knows the range.
+-- Returns SQL text; $1 is the request, $2 the caller. Moments are checked and become literals, so that the planner knows the range.
 create or replace function private.execution_filter(p jsonb) returns text
 language plpgsql stable
 as $$

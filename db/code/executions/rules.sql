@@ -30,7 +30,7 @@ $$;
 comment on function private.assert_runnable is
   'The skill, if the caller may run it now with these inputs. Judges: what private.user_id() sees. Errors: 404 SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 400 INVALID_INPUT, 503 PROVIDER_NOT_CONFIGURED.';
 
--- A run for the caller, charged to the organization they act in.
+-- Starts a run for the caller, charged to the organization they act in.
 create or replace function private.execute_skill(
   p_skill_id text, p_input jsonb, p_type text default null, p_reference_id text default null, p_stream boolean default false
 ) returns public.skill_executions

@@ -8,7 +8,7 @@ return jsonb_strip_nulls(jsonb_build_object('id', h.id, 'skillId', h.skill_id, '
     'nextRunAt', private.iso(h.next_run_at), 'runCount', h.run_count, 'isActive', h.is_active,
     'consecutiveFailures', h.consecutive_failures, 'lastErrorMessage', h.last_error_message, 'createdAt', private.iso(h.created_at),
     'updatedAt', private.iso(h.updated_at)))
-  -- Nulls in it are the owner's own values.
+  -- Nulls in the configuration are the owner's own values.
   || jsonb_build_object('config', h.config);
 comment on function private.habit_json is 'Habit of the contract.';
 

@@ -157,7 +157,7 @@ $$;
 comment on function private.claim_account is
   'An unverified account becomes that of the person who proved to own its address. Judges: callable by definer functions of ours only.';
 
--- Account resolution for an identity that is not known yet.
+-- Finds or creates the account for an identity that is not known yet.
 create or replace function private.adopt_identity(p jsonb) returns uuid
 language plpgsql volatile security definer set search_path = ''
 as $$

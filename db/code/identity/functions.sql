@@ -99,7 +99,7 @@ begin
     if v_id is not null or exists (select from public.memberships m where m.user_id = p_user_id) then
       return v_id;
     end if;
-    -- Of parallel sign-ins one makes the organization; the others find it in their second round.
+    -- Of parallel sign-ins one creates the organization; the others find it in their second attempt.
     select * into v_user from public.users u where u.id = p_user_id for no key update;
   end loop;
   return private.create_organization(
@@ -340,7 +340,7 @@ create or replace function private.touch_sessions(p_sessions uuid[], p_orgs uuid
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  -- Runs before their time of last use moves: a refused request is no use.
+  -- Runs before the time of last use moves: a refused request does not count as a use.
   perform private.end_overdue_sessions(p_sessions, p_at);
   with busy as (
     select s.id from private.sessions s

@@ -4,7 +4,7 @@ create or replace function private.login_entry_json(h private.login_history) ret
 language sql stable
 return jsonb_strip_nulls(jsonb_build_object('id', h.id, 'userId', h.user_id, 'status', h.status, 'ipAddress', coalesce(h.client_ip, ''),
   'location', private.location_json(), 'deviceInfo', private.device_json(h.device),
-  -- Signing up is signing in with the password that was just chosen.
+  -- A sign-up counts as a sign-in with the password that was just chosen.
   'authMethod', case h.method when 'signup' then 'password' else h.method end,
   'failureReason', h.reason, 'createdAt', private.iso(h.created_at)));
 comment on function private.login_entry_json is 'LoginHistoryEntry.';

@@ -59,7 +59,7 @@ comment on function private.request_link is
   'Has a link mailed to the account of an address, if there is one; the answer is the same. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 503 PROVIDER_NOT_CONFIGURED. Results: 429 RATE_LIMITED.';
 grant execute on function private.request_link to kijko_server;
 
--- Work of job accounts.link: {requestId, purpose, email}. A second run of the same request finds its row and does nothing.
+-- The work of job accounts.link: {requestId, purpose, email}. A second run of the same request finds its row and does nothing.
 create or replace function private.mail_requested_link(p jsonb) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -206,7 +206,7 @@ begin
   if not found then
     perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
   end if;
-  -- An address that is to become the account's goes first.
+  -- An address that waits to become the account's comes first.
   select t.email into v_email from private.account_tokens t
   where t.user_id = u.id and t.purpose = 'verify_email' and t.used_at is null and t.email <> u.email order by t.created_at desc limit 1;
   v_email := coalesce(v_email, case when u.email_verified_at is null then u.email end);

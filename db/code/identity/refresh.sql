@@ -14,7 +14,7 @@ declare
   v_rate record;
   v_answer jsonb;
 begin
-  -- The session's lock makes refreshes of one session follow each other, so that "first use" has one meaning.
+  -- The session's lock serializes refreshes of one session, so that "first use" is unambiguous.
   select s.* into v_session
   from private.sessions s
   where s.id = (select t.session_id from private.refresh_tokens t where t.token_hash = v_hash)

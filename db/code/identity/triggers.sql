@@ -1,5 +1,5 @@
--- Sessions that end tell the event log by its own trigger (events/triggers.sql), and memberships end their sessions by theirs
--- (team/triggers.sql).
+-- A session that ends publishes through a trigger of the event log (events/triggers.sql), and a membership ends its sessions by its own
+-- trigger (team/triggers.sql).
 
 -- Every writer of an address or a name meets the rules of sign-up. They are checked when the value changes and not by a constraint of the
 -- row, so that accounts older than a rule can still be changed.

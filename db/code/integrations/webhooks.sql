@@ -263,7 +263,7 @@ declare
   d public.webhook_deliveries;
 begin
   perform private.require_permission('canManageIntegrations');
-  -- Of two simultaneous requests the second one gets this refusal.
+  -- The lock serializes simultaneous requests: the second one finds the attempt of the first.
   select * into d from public.webhook_deliveries x where x.organization_id = private.org_id() and x.id = private.as_uuid(p_id) for update;
   if not found then
     perform private.refuse(404, 'DELIVERY_NOT_FOUND', 'There is no such delivery.');

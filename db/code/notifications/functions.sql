@@ -35,7 +35,7 @@ return case
     when p_level in ('daily', 'weekly') then p_level
     when s.frequency = 'realtime' then 'now'
     else s.frequency end
-  -- All other types appear in digests only.
+  -- All other types are mailed in digests only.
   when s.frequency <> 'realtime' then s.frequency end;
 comment on function private.mail_cadence is 'Is it mailed: now, in the daily or the weekly digest, or (null) not at all?';
 

@@ -63,7 +63,7 @@ begin
     end if;
     v_next := v_at + (v_next_local - v_local);
     if v_next at time zone p_zone <> v_next_local then
-      -- The clock is changed on the way: the first minute after that.
+      -- The clock changes in between: take the first minute after the change.
       while v_next - v_at > interval '1 minute' loop
         v_middle := date_trunc('minute', v_at + (v_next - v_at) / 2);
         if v_middle at time zone p_zone = v_local + (v_middle - v_at) then

@@ -351,7 +351,7 @@ begin
     where f.project_id = v_project and not f.is_folder and f.origin <> 'repository'
     order by f.path limit v_at.size offset v_at.skipped
   ) f;
-  -- An auditor's list is empty, and so is its number.
+  -- An auditor's list is empty, and so the number is 0.
   if private.has_project_role(v_project, 'viewer') then
     select uploaded_files into v_total from public.projects where id = v_project;
   end if;

@@ -15,7 +15,7 @@ return jsonb_strip_nulls(jsonb_build_object('id', f.id, 'name', f.name, 'extensi
     when 'ts' then 'typescript' when 'tsx' then 'typescript' when 'js' then 'javascript' when 'jsx' then 'javascript' when 'json' then 'json'
     when 'md' then 'markdown' when 'mdx' then 'markdown' when 'css' then 'css' when 'scss' then 'css' when 'sass' then 'css'
     when 'less' then 'css' when 'html' then 'html' when 'htm' then 'html' when 'py' then 'python' else 'other' end end))
-  -- Null at the root, not absent: the client compares.
+  -- Null at the root, not absent: the client compares with null.
   || jsonb_build_object('parentId', f.parent_id);
 comment on function private.source_file_json is 'SourceFile of the contract.';
 

@@ -52,7 +52,7 @@ create or replace trigger _200_guard before insert or update on public.projects 
 -- change.
 create or replace trigger _100_touch before update on public.projects for each row execute function private.tg__touch();
 
--- A run has to be cancelled first; api.delete_project does.
+-- A run has to be canceled first; api.delete_project cancels it.
 create or replace function private.tg_projects__no_run_left() returns trigger
 language plpgsql volatile
 as $$
@@ -107,7 +107,7 @@ begin
     processing = c.processing + p_by * (p.status = 'processing')::integer, failed = c.failed + p_by * (p.status = 'error')::integer,
     tokens = c.tokens + p_by * coalesce(p.optimized_tokens, 0), files = c.files + p_by * coalesce(p.total_files, p.uploaded_files)
   where c.organization_id = p.organization_id and c.privacy = p.privacy
-    -- By key: the row that is locked may be newer than the one this statement sees.
+    -- By key: the locked row may be newer than the one that this statement sees.
     and c.slot = (select f.slot from private.project_counters f
       where f.organization_id = p.organization_id and f.privacy = p.privacy limit 1 for no key update skip locked);
   if found then

@@ -39,7 +39,7 @@ comment on function private.count_delivery is
   'Counts a genuine delivery: {}, or {limitedUntil} beyond 60 a minute. Judges: callable by the server and definer functions of ours only.';
 grant execute on function private.count_delivery to kijko_server;
 
--- p: id, payload, matches, error (the conditions could not be judged), key (hexadecimal digest, or absent).
+-- p: id, payload, matches, error (the conditions could not be evaluated), key (hexadecimal digest, or absent).
 create or replace function private.take_delivery(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -15,7 +15,7 @@ $$;
 comment on function private.as_inet is 'The text as an address or network, null where it is none.';
 grant execute on function private.as_inet to authenticated;
 
--- In SQL it would be inlined, and the address read again for each entry.
+-- Plpgsql, because SQL would be inlined, and the address parsed again for each entry.
 create or replace function private.is_listed(p_org_id uuid, p_address inet) returns boolean
 language plpgsql stable parallel safe
 as $$
@@ -153,7 +153,7 @@ end
 $$;
 comment on function private.enter_guarded is 'Holds a session to its organization''s rules. Callable by private.enter only. Errors: as private.refuse_guarded.';
 
--- The problem with the claims of this request, for callers past our server. Their address is unverified.
+-- Returns the refusal of the claims of this request, or null, for callers past our server. Their address is unverified.
 create or replace function private.claims_refusal(p_user_id uuid, p_signed_in_at timestamptz, p_last_active_at timestamptz) returns text
 language plpgsql stable parallel safe
 as $$

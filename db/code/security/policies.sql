@@ -83,7 +83,7 @@ begin
   n.require_lowercase := private.policy_switch(w, 'password', 'requireLowercase', o.require_lowercase);
   n.require_number := private.policy_switch(w, 'password', 'requireNumber', o.require_number);
   n.require_symbol := private.policy_switch(w, 'password', 'requireSymbol', o.require_symbol);
-  -- Optional in the client's type: nothing is never.
+  -- Optional in the client's type: null means never.
   n.expiry_days := case when w -> 'expiryDays' = 'null' then 0 else private.policy_number(w, 'password', 'expiryDays', o.expiry_days, 0, 365) end;
   n.prevent_reuse := private.policy_number(w, 'password', 'preventReuse', o.prevent_reuse, 0, 24);
   n.session_minutes := private.policy_number(s, 'session', 'sessionTimeoutMinutes', o.session_minutes, 15, 43200);

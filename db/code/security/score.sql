@@ -17,7 +17,7 @@ end
 $$;
 comment on function private.score_of_keys is 'What the keys of a person add to their score. Judges: callable by functions of ours only.';
 
--- {item id: is it in place}
+-- {item id: whether it is in place}
 create or replace function private.score_marks(p_user_id uuid, p_org_id uuid) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$

@@ -1,7 +1,7 @@
 -- Between the first factor and the session: the rules of the organization, then the second factor. Every kind of sign-in (a password, a
 -- link, a provider) ends in private.complete_sign_in; strangers reach none of this.
 
--- An attempt that a rule refused, or a wrong code.
+-- Records an attempt that a rule refused, or a wrong code.
 create or replace function private.record_attempt(p_user_id uuid, p_org_id uuid, p_method text, p_status text, p_reason text, p_user_agent text default null)
 returns void
 language plpgsql volatile security definer set search_path = ''
@@ -59,7 +59,7 @@ create or replace function private.remember_days(p_org_id uuid) returns integer
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
-  -- Where the policy is not in force, its default is.
+  -- Where the policy is not in force, its default applies.
   return case when private.has_gate(p_org_id, 'security_policies')
     then (select p.remember_days from public.security_policies p where p.organization_id = p_org_id) else 30 end;
 end

@@ -89,7 +89,7 @@ end
 $$;
 comment on function private.assert_setting is '400 VALIDATION_ERROR unless the key and the value are ones that settings take; p_field is told where there is no value.';
 
--- The billing form saves to its own endpoint as well, and that one counts.
+-- The billing form also saves to its own endpoint, and the value there counts.
 create or replace function private.unstored_settings() returns text[]
 language sql immutable parallel safe
 return array['billing.companyName', 'billing.btwNumber', 'billing.kvkNumber', 'billing.addressLine1', 'billing.addressLine2', 'billing.city',
@@ -140,7 +140,7 @@ end
 $$;
 comment on function private.change_timezone is 'Writes the caller''s time zone. Judges: as private.change_profile.';
 
--- All or nothing. p_values: key to value.
+-- Writes all values or none. p_values: key to value.
 create or replace function private.write_settings(p_values jsonb, p_field text, p_picture jsonb) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -18,7 +18,7 @@ declare
   v_free numeric;
 begin
   perform pg_advisory_xact_lock(hashtextextended('skill names of ' || v_user, 0));
-  -- 0 is the name as it is.
+  -- 0 means the unchanged name.
   while v_number is not null loop
     v_name := case when v_number = 0 then p_name else private.suffixed_name(p_name, format('(%s)', v_number)) end;
     if exists (select from public.skills s where s.user_id = v_user and private.folded(s.name) = private.folded(v_name)) then

@@ -1,7 +1,7 @@
 -- From a template to the prompt that is sent (contract 20, section 4). A placeholder is a name between two pairs of braces. The text is
 -- read once: an inserted value is never read again, so a value that holds a placeholder stays as it is.
 --
--- The work never exceeds its use: each name is looked up once, and the work ends where the prompt would pass its limit.
+-- The work is bounded: each name is looked up once, and rendering ends where the prompt would pass its limit.
 
 -- A name's value, or null where it has none. A given input that is present and not null comes first. For a run of an event (p_trigger), the
 -- variables are the payload's members, `payload` and `trigger`, and a name that is none of them is tried as a path.

@@ -97,7 +97,7 @@ begin
     from string_to_table(p_list, ',') n,
       lateral (select case when n like '%.%0%' or length(n) >= 16 and (n like '%.%' or length(btrim(n, '[]{}:-')) > 21)
         then nullif(btrim(n, '[]{}:'), '') end as number offset 0) a,
-      -- A whole number that a double may not hold is for number_text.
+      -- A whole number that a double may not hold goes to number_text.
       lateral (select case when length(a.number) between 1 and 15 or length(a.number) < 300 and a.number ~ '\.\d*[1-9]'
         then a.number::double precision end as value offset 0) b,
       lateral (select b.value::text as text offset 0) c,
