@@ -50,7 +50,7 @@ begin
   if p_token ~ '^[A-Za-z0-9_-]{71}$' then
     v_bytes := decode(translate(p_token, '-_', '+/') || '=', 'base64');
     v_body := substr(v_bytes, 1, 21);
-    -- Digests of both, so that the time of comparing tells nothing about the signature.
+    -- Digests of both, so that the time of comparing reveals nothing about the signature.
     if sha256(substr(v_bytes, 22)) = sha256(private.hmac_sha256((select k.key from private.unsubscribe_key k), v_body))
       and ('x' || encode(substr(v_body, 18), 'hex'))::bit(32)::bigint > extract(epoch from p_at) then
       v_user := encode(substr(v_body, 1, 16), 'hex')::uuid;

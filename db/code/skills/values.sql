@@ -112,7 +112,7 @@ comment on function private.number_list is 'JSON text without strings, with its 
 -- times as long.
 --
 -- The cost is counted in commas and colons; numbers that have to be printed otherwise count more. A value over the limit is larger than
--- models read. It gives null, before the dear half of the work.
+-- models read. It gives null, before the expensive half of the work.
 create or replace function private.compact(p_value jsonb, inout cost integer, out compact text)
 language plpgsql immutable parallel safe set extra_float_digits = 1
 as $$
