@@ -1,6 +1,6 @@
--- Time zones (contract 20, section 8.4): the names of the IANA database, 2025c, and nothing else. Postgres itself would take any POSIX
--- text such as XYZ5, and reads all its files at each query for its names; so the names are a table, and Postgres is
--- queried once, here. A name that this Postgres cannot convert is left out: it would be accepted and fail later.
+-- Time zones (contract 20, section 8.4): the names of the IANA database, 2025c, and nothing else. Postgres itself would take any POSIX text
+-- such as XYZ5, and reads all its files at each query for its names; so the names are a table, and Postgres is queried once, here. A name
+-- that this Postgres cannot convert is left out: it would be accepted and fail later.
 --
 -- Names that only exist as links are converted as their target. Some systems keep such links in a package of their own, which may be absent
 -- or removed; and Postgres takes a few of them (CET, EET) for abbreviations, which have no summer time.

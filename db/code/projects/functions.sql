@@ -36,8 +36,8 @@ comment on function private.project_view_json is 'Project of the contract, as on
 grant execute on function private.project_view_json to authenticated;
 
 -- One call for a whole page: owners and last active people may be strangers to the caller's organization, and row-level security would hide
--- them. The generic plan is right for any page, but looks more expensive than one for the given ids, so Postgres would plan again at every call:
--- planning six tables took six times as long as reading them.
+-- them. The generic plan is right for any page, but looks more expensive than one for the given ids, so Postgres would plan again at every
+-- call: planning six tables took six times as long as reading them.
 create or replace function private.projects_json(p_ids uuid[]) returns jsonb
 language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_generic_plan
 as $$

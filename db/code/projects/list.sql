@@ -36,8 +36,8 @@ comment on function private.project_filter is 'SQL text of the list''s filters, 
 grant execute on function private.project_branches, private.project_filter to authenticated;
 
 -- The planner prefers bitmaps and sorts where it cannot know how many projects an organization has; with 100,000 of them that takes a
--- thousand times as long as walking the index in order. A sort that cannot be avoided then looks so expensive that it would be compiled, which
--- takes longer than all the rest.
+-- thousand times as long as walking the index in order. A sort that cannot be avoided then looks so expensive that it would be compiled,
+-- which takes longer than all the rest.
 create or replace function api.list_projects(p jsonb) returns jsonb
 language plpgsql stable set enable_bitmapscan = off set enable_sort = off set jit = off
 as $$
