@@ -1,5 +1,5 @@
-// Package db is the Go door to everything that lives in Postgres: it carries bootstrap, migrations and code package inside the
-// binary, applies them, and opens pools. It holds no SQL of any feature: features live in db/code.
+// Package db is the Go side of everything that lives in Postgres: it carries bootstrap, migrations and code package inside the binary,
+// applies them, and opens pools. It holds no SQL of any feature: features live in db/code.
 package db
 
 import (
@@ -17,7 +17,7 @@ import (
 //go:embed bootstrap migrations code
 var files embed.FS
 
-// VersionTable is tern's bookkeeping: made before the first migration, hence in schema public; closed to request roles.
+// VersionTable is tern's own table: created before the first migration, hence in schema public; closed to request roles.
 const VersionTable = "public.schema_version"
 
 // Files gives the embedded tree (bootstrap/, migrations/, code/) to generators and tests.
@@ -51,8 +51,8 @@ func ExpectedVersion() int32 {
 	return int32(len(names))
 }
 
-// locked keeps two installations of one database apart, including those that tern's own lock does not cover. A PostgreSQL that is too old
-// is refused before anything is changed.
+// locked serializes installations of one database, including those that tern's own lock does not cover. A PostgreSQL that is too old is
+// refused before anything is changed.
 func locked(ctx context.Context, conn *pgx.Conn, work func() error) (err error) {
 	version, err := VersionOf(ctx, conn)
 	if err != nil {
@@ -132,7 +132,7 @@ func CodeSQL() (string, error) {
 	return pkg.Eval(map[string]any{})
 }
 
-// sqlError puts what a developer needs to find the place (detail, hint, where) into the message. It never reaches a client.
+// sqlError adds the details that a developer needs to find the place (detail, hint, where) to the message. They never reach a client.
 func sqlError(err error) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {

@@ -16,9 +16,9 @@ const (
 	connectTime = 10 * time.Second
 )
 
-// Follow holds one connection of its own until ctx is done, as those need that LISTEN or that must not wait for a busy pool: it connects, calls
-// serve, and when that returns closes the connection and begins again, after a pause that doubles from 0.1 to 3 s and is spread by chance, so
-// that many processes do not come back in one moment. lost is the sentence for the log: what suffers meanwhile.
+// Follow holds one connection of its own until ctx is done, for callers that LISTEN or that must not wait for a busy pool. It connects and
+// calls serve. When serve returns, it closes the connection and begins again, after a pause that doubles from 0.1 to 3 s and is spread by
+// chance, so that many processes do not come back in one moment. lost is the sentence for the log: the effect of the missing connection.
 func Follow(ctx context.Context, connect func(context.Context) (*pgx.Conn, error), log *slog.Logger, lost string, serve func(context.Context, *pgx.Conn) error) {
 	backoff := minBackoff
 	for ctx.Err() == nil {

@@ -13,21 +13,21 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Limits bound what a transaction may take in the database itself, whatever becomes of the process that began it. They travel with the
-// first statement of each transaction: as start-up parameters a pooler would refuse them, and as settings of the session one in
-// transaction mode would hand them to others. They hold from the end of that statement, LockWait from where it is set.
+// Limits bound a transaction in the database itself, even when the process that began it dies. They travel with the first statement of each
+// transaction: as start-up parameters a pooler would refuse them, and as settings of the session a pooler in transaction mode would pass
+// them to other clients. They hold from the end of that statement, LockWait from where it is set.
 type Limits struct {
 	// Statement is the longest time of a statement.
 	Statement time.Duration
-	// LockWait is the longest wait for one lock. A table that a migration holds costs its callers this and no more.
+	// LockWait is the longest wait for one lock. A table that a migration holds costs its callers at most this.
 	LockWait time.Duration
-	// Idle ends a transaction whose owner says nothing more.
+	// Idle ends a transaction whose client sends no statement for this long.
 	Idle time.Duration
 }
 
 const (
 	defaultStatement = 15 * time.Second
-	// Writes wait for one another in the ordinary course of things, and reads only for who changes a table itself.
+	// Writes wait for one another in normal operation, and reads only for a change of a table itself.
 	writeLockWait = 5 * time.Second
 	readLockWait  = 800 * time.Millisecond
 	defaultIdle   = 30 * time.Second
@@ -39,7 +39,8 @@ func (l Limits) ForReads() Limits {
 	return l
 }
 
-// Whole is how long a transaction of one statement takes at most, where the database answers at all: longer means that the line to it is dead.
+// Whole is the longest time of a transaction of one statement while the database answers at all: longer means that the connection to it is
+// dead.
 func (l Limits) Whole() time.Duration { return l.LockWait + l.Statement + time.Second }
 
 // SQL is the columns of a select that set the limits until the end of the transaction.
@@ -51,7 +52,8 @@ func (l Limits) columns(local bool) string {
 }
 
 // Hold sets the limits for the life of a connection that is not shared: that of a listener, or of the worker, which no pooler in
-// transaction mode stands in front of. They are said after connecting, because a pooler in session mode refuses start-up parameters as well.
+// transaction mode stands in front of. They are sent after connecting, because a pooler in session mode refuses start-up parameters as
+// well.
 func (l Limits) Hold(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, "select "+l.columns(false))
 	return err
@@ -72,7 +74,7 @@ func Connect(ctx context.Context, dsn string, l Limits) (*pgx.Conn, error) {
 // DefaultLimits are those of requests, and of connections that listen and number events.
 func DefaultLimits() Limits { return limits(0) }
 
-// WorkerLimits leave time for what works in the background; a job's transaction stays open for as long as a short job may take.
+// WorkerLimits leave time for background work; a job's transaction stays open for as long as a short job may take.
 func WorkerLimits() Limits {
 	return Limits{Statement: 10 * time.Minute, LockWait: time.Minute, Idle: 15 * time.Minute}
 }
@@ -93,7 +95,7 @@ func keepLimits(pool *pgxpool.Pool, l Limits) {
 	runtime.AddCleanup(pool, func(key weak.Pointer[pgxpool.Pool]) { limited.Delete(key) }, key)
 }
 
-// LimitsOf gives the limits of a pool's transactions: those that OpenPool was told, or the defaults.
+// LimitsOf returns the limits of a pool's transactions: those that OpenPool was given, or the defaults.
 func LimitsOf(pool *pgxpool.Pool) Limits {
 	if l, ok := limited.Load(weak.Make(pool)); ok {
 		return l.(Limits)
@@ -101,7 +103,7 @@ func LimitsOf(pool *pgxpool.Pool) Limits {
 	return DefaultLimits()
 }
 
-// Limited begins a batch whose transaction has limits. Its first result is theirs, not the caller's.
+// Limited begins a batch whose transaction has limits. Its first result belongs to the limits, not to the caller's statements.
 func Limited(l Limits) *pgx.Batch {
 	batch := &pgx.Batch{}
 	batch.Queue("select " + l.SQL())
@@ -123,7 +125,7 @@ func Row(ctx context.Context, pool *pgxpool.Pool, sql string, args []any, into .
 	})
 }
 
-// Rows runs one statement under limits, in one round trip, and has its rows read. read closes them.
+// Rows runs one statement under limits, in one round trip, and passes its rows to read. read closes them.
 func Rows(ctx context.Context, pool *pgxpool.Pool, l Limits, sql string, args []any, read func(pgx.Rows) error) (err error) {
 	batch := Limited(l)
 	batch.Queue(sql, args...)

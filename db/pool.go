@@ -40,8 +40,8 @@ func OpenPool(ctx context.Context, o PoolOptions) (*pgxpool.Pool, error) {
 	c.MaxConnLifetime = time.Hour
 	c.MaxConnLifetimeJitter = 10 * time.Minute
 	c.HealthCheckPeriod = 15 * time.Second
-	// No ping before use: it would be a second round trip. A connection that died meanwhile fails its first call, and the executor
-	// takes another one where that is safe.
+	// No ping before use: it would be a second round trip. A connection that died meanwhile fails its first call, and the executor takes
+	// another one where that is safe.
 	c.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
 	c.ConnConfig.ConnectTimeout = 3 * time.Second
 	c.ConnConfig.RuntimeParams["application_name"] = o.Application
@@ -60,7 +60,7 @@ func OpenPool(ctx context.Context, o PoolOptions) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
-// Readers is how many calls that only read should run at once: two for each processor was measured fastest, fewer on a small pool.
+// Readers is how many read-only calls should run at once: two for each processor was measured fastest, fewer on a small pool.
 func Readers(pool *pgxpool.Pool) int {
 	return min(int(pool.Config().MaxConns), max(4, 2*runtime.GOMAXPROCS(0)))
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// IsTransient says whether an error is of the kind that goes away: transactions in each other's way, a database that starts, stops or is full,
-// no connection.
+// IsTransient says whether an error passes by itself: transactions in each other's way, a database that starts, stops or is full, no
+// connection.
 func IsTransient(err error) bool {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
@@ -23,8 +23,8 @@ func IsTransient(err error) bool {
 	return false
 }
 
-// Retry makes a call that may be made twice until it succeeds, fails for a reason that stays, or ctx ends; at most so many times, 0 is without end.
-// The pauses double from 0.05 to 5 s. again, if not nil, gets each error after which the call is made again.
+// Retry repeats a call that may be made twice until it succeeds, fails with a lasting error, or ctx ends; at most so many times, 0 means
+// without end. The pauses double from 0.05 to 5 s. again, if not nil, gets each error after which the call is made again.
 func Retry(ctx context.Context, times int, again func(error), call func(context.Context) error) error {
 	for pause, n := 50*time.Millisecond, 1; ; pause, n = min(2*pause, 5*time.Second), n+1 {
 		err := call(ctx)

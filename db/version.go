@@ -13,7 +13,7 @@ const (
 	newestVersion = 18
 )
 
-// TestedVersions says so in words.
+// TestedVersions says in words which versions are tested.
 var TestedVersions = fmt.Sprintf("%d to %d", oldestVersion, newestVersion)
 
 // Querier is a connection, a transaction or a pool.
@@ -21,15 +21,15 @@ type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// ServerVersion is a PostgreSQL, and what is to be said of it.
+// ServerVersion is the version of a PostgreSQL server, and whether it is supported.
 type ServerVersion struct {
-	// Text is as the server says it, such as 17.11.
+	// Text is the version as the server reports it, such as 17.11.
 	Text string
 	// TooOld: our SQL needs things that it lacks. Untested: newer than what the tests ran on.
 	TooOld, Untested bool
 }
 
-// VersionOf asks the server.
+// VersionOf reads the server's version.
 func VersionOf(ctx context.Context, q Querier) (ServerVersion, error) {
 	var number int
 	var text string
@@ -44,7 +44,7 @@ func judge(major int, text string) ServerVersion {
 	return ServerVersion{Text: text, TooOld: major < oldestVersion, Untested: major > newestVersion}
 }
 
-// Refusal is nil for a version that is enough.
+// Refusal is nil for a version that is new enough.
 func (v ServerVersion) Refusal() error {
 	if !v.TooOld {
 		return nil

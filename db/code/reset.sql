@@ -1,6 +1,6 @@
--- What was removed from the files must vanish from the database too: policies, triggers and grants in our schemas are dropped here
--- and made again below, in this one transaction. Functions are replaced in place; one whose parameters or result changed, or that is
--- gone, is dropped by name in a file of its feature. "make generate" rehearses that on the state of the committed files.
+-- Objects that were removed from the files must vanish from the database too: policies, triggers and grants in our schemas are dropped here
+-- and created again below, in this one transaction. Functions are replaced in place; one whose parameters or result changed, or that was
+-- removed, is dropped by name in a file of its feature. "make generate" rehearses that on the state of the committed files.
 set local lock_timeout = '5s';
 
 do $$

@@ -75,8 +75,8 @@ func statOf(info fs.FileInfo) (*syscall.Stat_t, bool) {
 	return stat, ok
 }
 
-// attributes make a child process run as the account, in its own session so that signals typed at
-// the terminal do not reach it.
+// attributes make a child process run as the account, in its own session so that signals from the
+// terminal do not reach it.
 func (a account) attributes() *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setsid: true}
 	if !a.self {
@@ -96,7 +96,7 @@ func (a account) own(path string) error {
 	return nil
 }
 
-// reaches says whether the account may enter dir and everything above it, judged by mode bits.
+// reaches says whether the account may enter dir and everything above it, by mode bits.
 func (a account) reaches(dir string) (bool, error) {
 	if a.self {
 		return true, nil

@@ -21,8 +21,8 @@ type binaries struct {
 	major int
 }
 
-// TestVariable names the folder of the programs (initdb, postgres) that every cluster uses instead of what is installed, so that tests
-// can run on another version.
+// TestVariable names the folder of the programs (initdb, postgres) that every cluster uses instead
+// of the installed ones, so that tests can run on another version.
 const TestVariable = "KIJKO_TEST_POSTGRES"
 
 var versionPattern = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
@@ -42,7 +42,7 @@ func findBinaries(ctx context.Context, sys *system, want int) (binaries, error) 
 			return b, nil
 		}
 	}
-	if ctx.Err() != nil { // a cancelled look finds nothing, which must not lead to an installation
+	if ctx.Err() != nil { // a canceled search finds nothing, which must not lead to an installation
 		return binaries{}, fmt.Errorf("look for PostgreSQL: %w", context.Cause(ctx))
 	}
 	needs := fmt.Sprintf("%d or later", MinVersion)
@@ -114,14 +114,14 @@ func probe(ctx context.Context, sys *system, dir string) (binaries, bool) {
 	return binaries{dir: dir, major: major}, err == nil
 }
 
-// provideBinaries finds PostgreSQL, and where it is absent installs it as root or fails with the
+// provideBinaries finds PostgreSQL. Where it is absent, it installs it as root or fails with the
 // command to type.
 func provideBinaries(ctx context.Context, sys *system, want int, progress func(string)) (binaries, error) {
 	b, err := findBinaries(ctx, sys, want)
 	if !errors.Is(err, errNoBinaries) {
 		return b, err
 	}
-	if dir := sys.getenv(TestVariable); dir != "" { // another one would prove nothing
+	if dir := sys.getenv(TestVariable); dir != "" { // another installation would prove nothing
 		return binaries{}, fmt.Errorf("%s=%s: %w; fetch one with: go run ./tests/tools/postgres get 18", TestVariable, dir, err)
 	}
 	if ierr := install(ctx, sys, serverPackages(want), progress); ierr != nil {

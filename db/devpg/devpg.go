@@ -1,5 +1,5 @@
 // Package devpg gives a private PostgreSQL (15 or later) to development and to tests, without a
-// server that somebody has to set up first.
+// server that has to be set up first.
 //
 // It is our own because fergusstrange/embedded-postgres downloads a server without pgTAP and plpgsql_check, does not run as root, and knows neither
 // a cluster that several processes share nor one that outlives its process.
@@ -10,15 +10,15 @@
 //     time: a second Start on the same folder fails with ErrInUse. If its process was killed, the
 //     next Start adopts the postmaster that still runs, or recovers what it left.
 //   - An ephemeral one (Options.Ephemeral) is shared by all processes of a user that test the same
-//     checkout. The first one starts it, the others adopt it, and it stops by itself when nobody has
-//     been connected for ten minutes. It trades durability for speed and begins empty at each start.
+//     checkout. The first one starts it, the others adopt it, and it stops by itself after ten
+//     minutes without a connection. It trades durability for speed and begins empty at each start.
 //
 // PostgreSQL refuses to run as root. A root process therefore runs it as the user "postgres" (or
 // "nobody"); where that user cannot reach DataDir, the cluster is placed in a folder it can reach
 // and DataDir only keeps the pointer to it (postgres.json).
 //
-// Who may connect: over the unix socket, everybody who can enter the socket's folder, which is open
-// to the cluster's owner and root alone; over 127.0.0.1, roles with a password (SCRAM).
+// Access: over the unix socket, every user who can enter the socket's folder, which is open to the
+// cluster's owner and root alone; over 127.0.0.1, roles with a password (SCRAM).
 //
 // A Cluster is safe for concurrent use. Its postmaster runs in a session of its own, so that a
 // Ctrl-C in the terminal reaches the program first and the program decides when the database stops.
@@ -70,7 +70,7 @@ type Options struct {
 	DataDir string
 	// Log receives what an operator may want to know; nil discards it.
 	Log *slog.Logger
-	// Progress is told, in a short sentence, about each step that takes time; nil discards it.
+	// Progress gets a short sentence about each step that takes time; nil discards it.
 	Progress func(string)
 	// Ephemeral asks for the shared, fast, forgetful cluster for tests.
 	Ephemeral bool
@@ -183,7 +183,7 @@ func Remove(dataDir string) error {
 		}
 	}
 	if home := filepath.Dir(p.Data); home != dir {
-		// Made for this database alone. Where something else was put into it, it stays.
+		// Made for this database alone. A folder with other content stays.
 		_ = os.Remove(home)
 	}
 	return nil
@@ -264,8 +264,9 @@ func (c *Cluster) TCPDSN(database string) string {
 	return u.String()
 }
 
-// Tool returns the path of one of PostgreSQL's programs ("psql", "pg_dump", "pgbench", ...), of the same version as the server. A
-// client that is not there is the system's, of whatever version. The path need not exist: clients are packaged separately in places.
+// Tool returns the path of one of PostgreSQL's programs ("psql", "pg_dump", "pgbench", ...), of the
+// same version as the server. A client that this version lacks is the system's, of any version. The
+// path need not exist: on some systems clients are packaged separately.
 func (c *Cluster) Tool(name string) string {
 	beside := filepath.Join(c.tools.dir, name)
 	if _, err := os.Stat(beside); err != nil {
@@ -314,8 +315,9 @@ func (c *Cluster) EnsureDatabase(ctx context.Context, name string) (created bool
 	return true, nil
 }
 
-// Stop ends a kept cluster: open connections are cut, what was committed is on disk. It gives up
-// waiting when ctx ends. For an ephemeral cluster it only says that this process no longer needs it.
+// Stop ends a kept cluster: open connections are cut, committed data is on disk. It gives up
+// waiting when ctx ends. For an ephemeral cluster it only says that this process no longer needs
+// it.
 func (c *Cluster) Stop(ctx context.Context) error {
 	c.stop.Do(func() { c.stopErr = c.shutDown(ctx) })
 	return c.stopErr

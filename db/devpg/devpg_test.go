@@ -33,7 +33,7 @@ func folder(t *testing.T) string {
 	return dir
 }
 
-// stopAtEnd stops whatever runs on the folder when the test ends, also what a failed test left.
+// stopAtEnd stops the cluster on the folder when the test ends, also one that a failed test left.
 func stopAtEnd(t *testing.T, dir string) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -263,7 +263,7 @@ func TestKept(t *testing.T) {
 		cancel()
 		_, err := Start(gone, o)
 		require.ErrorIs(t, err, context.Canceled)
-		c, err = Start(ctx, o) // whatever state it left, the next start copes with it
+		c, err = Start(ctx, o) // the next start copes with every state it left
 		require.NoError(t, err)
 		require.Equal(t, 85, query[int](t, c.DSN(Superuser, "kijko"), `select sum(n) from kept`))
 	})

@@ -12,9 +12,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// CallsVariable names a folder. While it is set, DropDatabase leaves a file there that lists the SQL
-// functions which were called in the database: how the suite knows, over all test processes, that
-// every function is called by some test.
+// CallsVariable names a folder. While it is set, DropDatabase leaves a file there that lists the
+// SQL functions which were called in the database. From these files the suite knows, over all test
+// processes, that every function is called by some test.
 const CallsVariable = "KIJKO_FUNCTION_CALLS"
 
 // DropDatabase removes a database, cutting the connections to it, if it exists.

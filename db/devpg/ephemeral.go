@@ -14,10 +14,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// reaperScript stops an ephemeral cluster that nobody uses any more. Every process that uses it
-// holds a connection, so no client connection during a whole idle limit means no user. The file
-// "stopping" closes the gap between the last look and the stop: who connects after it exists waits
-// for the end and starts anew; who connected before is seen by the second look.
+// reaperScript stops an ephemeral cluster that is no longer used. Every process that uses it holds
+// a connection, so a whole idle limit without a client connection means that it is unused. The file
+// "stopping" closes the gap between the last look and the stop: a process that connects after the
+// file exists waits for the end and starts the cluster again; the second look sees a process that
+// connected before.
 // Arguments: pg_ctl, psql, data folder, socket folder, port, seconds between looks, looks.
 const reaperScript = `
 pg_ctl=$1 psql=$2 data=$3 socket=$4 port=$5 every=$6 looks=$7
@@ -78,7 +79,7 @@ func join(ctx context.Context, o Options, dir string) (*Cluster, error) {
 				return c, err
 			}
 		}
-		// What a dead cluster without fsync left behind may be torn, and nobody needs it.
+		// The files of a dead cluster without fsync may be torn, and no process needs them.
 		if err := os.RemoveAll(p.Data); err != nil {
 			return nil, fmt.Errorf("remove the old test database: %w", err)
 		}
@@ -94,8 +95,8 @@ func join(ctx context.Context, o Options, dir string) (*Cluster, error) {
 	return c, c.startReaper(o.idle)
 }
 
-// adoptEphemeral returns nil without an error when the reaper got there first; the cluster is then
-// gone.
+// adoptEphemeral returns nil without an error when the reaper stopped the cluster first; the
+// cluster is then gone.
 func adoptEphemeral(ctx context.Context, o Options, dir string) (*Cluster, error) {
 	c, err := bringUp(ctx, o, dir, forgetfulSettings)
 	if err != nil {
@@ -128,7 +129,7 @@ func (c *Cluster) awaitGone(ctx context.Context) error {
 	return nil
 }
 
-// hold opens the connection that tells the reaper that this process uses the cluster. The kernel
+// hold opens the connection that shows the reaper that this process uses the cluster. The kernel
 // closes it when the process ends, however it ends.
 func (c *Cluster) hold(ctx context.Context) error {
 	config, err := pgx.ParseConfig(c.DSN(Superuser, "postgres"))
@@ -191,7 +192,7 @@ func moduleRoot() (string, error) {
 	}
 }
 
-// awaitLock takes a lock file, waiting for whoever has it.
+// awaitLock takes a lock file, waiting for the process that has it.
 func awaitLock(ctx context.Context, name string) (unlock func() error, err error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

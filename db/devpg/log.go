@@ -39,8 +39,9 @@ func (c *Cluster) tendLog(every time.Duration) (stop func()) {
 	})
 }
 
-// trimLog copies a log that has grown too long and empties it. Renaming would not do: the server goes on writing to the file that it was
-// started with, at its end. A line that is written between the two steps is lost.
+// trimLog copies a log that has grown too long and empties it. Renaming would not work: the server
+// goes on writing at the end of the file that it was started with. A line that is written between
+// the two steps is lost.
 func (c *Cluster) trimLog() (err error) {
 	name := c.place.logFile()
 	info, err := os.Stat(name)

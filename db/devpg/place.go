@@ -138,8 +138,8 @@ func homeFor(sys *system, dir string, acct account) (string, error) {
 	return "", fmt.Errorf("find a folder for the database that user %s can enter: %w", acct.name, errors.Join(failures...))
 }
 
-// makeOwn makes a folder that others can pass through and that nobody else prepared for us: in a
-// world-writable place somebody could.
+// makeOwn makes a folder that others can pass through, and refuses one that another user prepared:
+// that is possible in a world-writable place.
 func makeOwn(dir string) error {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return fmt.Errorf("create %s: %w", dir, err)
@@ -178,7 +178,7 @@ func socketFolder(data string, acct account) (string, error) {
 	return dir, nil
 }
 
-// isPrivate says whether dir is a real folder of the account's that nobody else can enter.
+// isPrivate says whether dir is a real folder of the account's that no other user can enter.
 func isPrivate(dir string, acct account) bool {
 	info, err := os.Lstat(dir)
 	if err != nil {
@@ -188,7 +188,7 @@ func isPrivate(dir string, acct account) bool {
 	return ok && info.IsDir() && int(stat.Uid) == acct.uid && info.Mode().Perm() == 0o700
 }
 
-// freePort asks the system for a port on 127.0.0.1 that nobody listens on.
+// freePort asks the system for a port on 127.0.0.1 that no process listens on.
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// beat is how often a state of another process is looked at again: nothing announces that a
-// foreign postmaster is ready or gone.
+// beat is how often the state of another process is read again: no event announces that a foreign
+// postmaster is ready or gone.
 const beat = 15 * time.Millisecond
 
 // process is a postmaster that this process started.
@@ -27,7 +27,7 @@ type process struct {
 	exited chan struct{} // closed once it has ended and was reaped
 }
 
-// postmaster is what the folder's postmaster.pid says, checked against the living.
+// postmaster is the content of the folder's postmaster.pid, checked against the living processes.
 type postmaster struct {
 	recorded bool // the file exists
 	alive    bool // and a postmaster of this very folder runs
@@ -46,7 +46,7 @@ func inspect(data string) (postmaster, error) {
 	}
 	lines := append(strings.Split(string(raw), "\n"), "", "", "", "")
 	p := postmaster{recorded: true}
-	// A file cut short by a full disk or a kill has no numbers: recorded, but nobody's.
+	// A file cut short by a full disk or a kill has no numbers: recorded, but of no process.
 	if p.pid, err = strconv.Atoi(strings.TrimSpace(lines[0])); err != nil || p.pid <= 0 {
 		return postmaster{recorded: true}, nil
 	}
@@ -141,8 +141,8 @@ func (c *Cluster) run(ctx context.Context, s settings, progress func(string)) er
 	}
 }
 
-// maySucceedAgain tells passing troubles from lasting ones: an adopted server that was about to
-// stop, shared memory whose last user is on its way out, a port that was taken in between.
+// maySucceedAgain says whether an error is a passing one: an adopted server that was about to stop,
+// shared memory whose last user is ending, a port that was taken in between.
 func (c *Cluster) maySucceedAgain(err error, adopted bool) bool {
 	if adopted {
 		return true
@@ -210,8 +210,7 @@ func (c *Cluster) launch(s settings) error {
 	}
 	p := &process{pid: cmd.Process.Pid, exited: make(chan struct{})}
 	c.server = p
-	// Ends with the postmaster, which outlives this process at most; its exit status says nothing
-	// that the log does not say better.
+	// Ends with the postmaster, or with this process. The log says more than the exit status.
 	go func() {
 		defer close(p.exited)
 		if err := cmd.Wait(); err != nil {
@@ -221,8 +220,8 @@ func (c *Cluster) launch(s settings) error {
 	return nil
 }
 
-// clearSockets removes what a killed postmaster left in the private socket folder: its lock file
-// names a process id that may be somebody else's by now.
+// clearSockets removes the lock file that a killed postmaster left in the private socket folder: it
+// names a process id that may belong to another process by now.
 func (c *Cluster) clearSockets() error {
 	left, err := filepath.Glob(filepath.Join(c.place.Socket, ".s.PGSQL.*"))
 	if err != nil {
@@ -306,8 +305,8 @@ func (c *Cluster) logTail() string {
 	return lastLines(string(raw), 8)
 }
 
-// halt stops the server in "fast" mode: open transactions are rolled back, connections cut, and
-// everything that was committed is on disk.
+// halt stops the server in "fast" mode: open transactions are rolled back, connections cut, and all
+// committed data is on disk.
 func (c *Cluster) halt(ctx context.Context) error {
 	running, err := inspect(c.place.Data)
 	if err != nil || !running.alive {
@@ -337,7 +336,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// cleanEnvironment keeps the caller's libpq and locale settings away from the server.
+// cleanEnvironment keeps the caller's libpq and locale settings from the server.
 func cleanEnvironment() []string {
 	env := []string{"LC_ALL=C", "TZ=UTC"}
 	for _, pair := range os.Environ() {

@@ -33,7 +33,7 @@ var commonSettings = settings{
 	"max_locks_per_transaction": "256",
 }
 
-// durableSettings keep what was committed, also through a power cut.
+// durableSettings keep committed data, also through a power cut.
 var durableSettings = settings{
 	"fsync":              "on",
 	"synchronous_commit": "on",
@@ -112,7 +112,7 @@ func versionOf(data string) int {
 }
 
 // initialize runs initdb beside the final place and moves the finished cluster there, so that an
-// interrupted one leaves nothing that looks like a database.
+// interrupted run leaves no folder that looks like a database.
 func (c *Cluster) initialize(ctx context.Context, s settings) error {
 	final := c.place.Data
 	unfinished := final + ".unfinished"

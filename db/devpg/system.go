@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// system is the machine as this package sees it. Tests replace single members to play a machine
+// system is the machine as this package sees it. Tests replace single members to simulate a machine
 // that they do not run on.
 type system struct {
 	uid        int
@@ -57,7 +57,7 @@ func runProgram(ctx context.Context, name string, args ...string) ([]byte, error
 	return out, nil
 }
 
-// commandError says which command failed and the end of what it printed.
+// commandError names the failed command and the end of its output.
 func commandError(name string, args []string, out []byte, err error) error {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {

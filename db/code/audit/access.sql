@@ -1,4 +1,5 @@
--- Who may view the audit trail reads their organization's entries, as far back as the plan keeps them. No request role writes or deletes.
+-- Members who may view the audit trail read the entries of their organization, as far back as the plan keeps them. No request role writes
+-- or deletes entries.
 grant select on public.audit_log to authenticated;
 create policy select_viewer on public.audit_log for select to authenticated
   using (organization_id = (select private.org_id()) and (select private.has_permission('canViewAuditLog'))
@@ -16,7 +17,8 @@ create policy delete_viewer on public.audit_filters for delete to authenticated
   using (organization_id = (select private.org_id()) and (select private.has_permission('canViewAuditLog'))
     and (is_shared or user_id = (select private.user_id())));
 
--- Schedules are made with a first export (exports.sql), and are a plan's: seen and ended by all who may view the trail.
+-- A schedule is created with its first export (exports.sql), where the plan includes schedules. Every member who may view the trail sees
+-- and ends them.
 grant select, delete on public.audit_schedules to authenticated;
 create policy select_viewer on public.audit_schedules for select to authenticated
   using (organization_id = (select private.org_id()) and (select private.has_permission('canViewAuditLog')));

@@ -37,7 +37,7 @@ language plpgsql stable
 as $$
 begin
   perform private.require_permission('canViewAuditLog');
-  -- Whose they are, and which are shared, is the policy's.
+  -- The policy decides which filters belong to the caller and which are shared.
   return (select coalesce(jsonb_agg(private.audit_filter_json(f) order by f.created_at, f.id), '[]') from public.audit_filters f);
 end
 $$;
@@ -84,7 +84,7 @@ $$;
 comment on function api.delete_audit_filter is 'DELETE /security/audit-log/filters/{filterId}: one''s own, or a shared one. Errors: 403 FORBIDDEN, 404 NOT_FOUND.';
 grant execute on function api.delete_audit_filter to authenticated;
 
--- Serialised by the person's row of membership: the count is exact.
+-- The lock on the person's membership row serializes the writers, so the count is exact.
 create or replace function private.tg_audit_filters__bound() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$

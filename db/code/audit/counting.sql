@@ -1,15 +1,16 @@
--- How many entries there are, exactly, without reading them all. Where an organization has some thousands of entries, those that nothing older
--- can join any more are cut into blocks of c_size, and the numbers of a block are kept (private.audit_counts). Who writes an entry
--- touches none of it, so writers of one organization do not wait for each other. What is not in a block yet, and what of a block lies outside a
--- range, is counted itself: at most some thousands.
+-- Counts entries exactly, without reading them all. Where an organization has some thousands of entries, those that no older entry can join
+-- any more are cut into blocks of c_size, and the numbers of each block are kept (private.audit_counts). A writer of entries touches no
+-- block, so writers of one organization do not wait for each other. Entries that are not in a block yet, and the part of a block outside
+-- the range, are counted directly: at most some thousands.
 
 create or replace function private.audit_block_size() returns integer
 language sql immutable parallel safe
 return 2000;
 comment on function private.audit_block_size is 'How many entries a block has.';
 
--- An entry's moment is that of its insert, and its transaction had an id before that. So once all transactions older than an id are over that was
--- drawn after a moment, nothing of before that moment can appear any more. A minute is left for clocks that are set back a little.
+-- An entry carries the moment of its insert, and its transaction had an id before that. Take an id that was drawn after a moment: once all
+-- transactions with older ids have ended, no entry from before that moment can appear any more. A minute is left for clocks that are set
+-- back a little.
 create or replace function private.settle_audit() returns timestamptz
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -24,7 +25,7 @@ begin
   v_at := clock_timestamp();
   update private.audit_mark
   set settled_at = case when m.marked_xid is null then m.settled_at else m.marked_at - interval '1 minute' end, marked_at = v_at,
-    -- After the moment was read.
+    -- Drawn after the moment was read.
     marked_xid = pg_current_xact_id();
   return (select settled_at from private.audit_mark);
 end
@@ -59,7 +60,7 @@ begin
     where t.organization_id = p_org_id and t.created_at between b.first_at and b.last_at
       and (t.created_at, t.id) between (b.first_at, b.first_id) and (b.last_at, b.last_id)
     group by grouping sets ((), (t.event_category), (t.event_type), (t.user_id), (t.user_id, t.event_category), (t.user_id, t.event_type))
-    -- The system has no numbers of its own: no filter asks for it.
+    -- Actions of the system have no count of their own: no filter asks for it.
     having grouping(t.user_id) = 1 or t.user_id is not null
   )
   insert into private.audit_counts (organization_id, user_id, kind, block, entries, upto)
@@ -73,7 +74,7 @@ $$;
 comment on function private.cut_audit_block is
   'Makes the next block of an organization, if there are entries enough before the moment. Judges: callable by functions of ours only.';
 
--- At most p_blocks at a time, so that a call is short; an organization with more to do stays noted.
+-- Handles at most p_blocks at a time, so that a call is short. An organization with more to do stays noted.
 create or replace function private.count_audit(p_blocks integer default 100) returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -97,13 +98,13 @@ end
 $$;
 comment on function private.count_audit is 'Cuts new blocks; gives how many. Judges: callable by schedules only.';
 
--- Whatever is done to entries that are counted undoes their counts; the next round counts them again.
+-- Any change to counted entries discards their counts. The next round counts them again.
 create or replace function private.tg_audit_log__uncount() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   if tg_op = 'DELETE' then
-    -- Retention takes the oldest; their blocks, and the one that it ends in, are blocks no more.
+    -- Retention deletes the oldest entries. Their blocks, and the block in which the deletion ends, are no longer valid.
     delete from private.audit_blocks b
     using (select o.organization_id, max(o.created_at) as upto from old_entries o group by 1) d
     where b.organization_id = d.organization_id and b.first_at <= d.upto;
@@ -133,7 +134,7 @@ comment on function private.tg_audit_log__uncount_late is 'Trigger: an entry tha
 create or replace trigger _800_uncount_late after insert on public.audit_log
   for each row when (new.created_at < clock_timestamp() - interval '30 seconds') execute function private.tg_audit_log__uncount_late();
 
--- What an erased person did stays, and is told from what the system did.
+-- Entries of an erased person stay, and are distinguished from entries of the system.
 create or replace function private.tg_audit_log__erase() returns trigger
 language plpgsql volatile set search_path = ''
 as $$
@@ -146,14 +147,14 @@ comment on function private.tg_audit_log__erase is 'Trigger: an entry whose acto
 create or replace trigger _100_erase before update on public.audit_log
   for each row when (old.user_id is not null and new.user_id is null) execute function private.tg_audit_log__erase();
 
--- Entries of a stretch, its ends included. Null: of all people, of all kinds.
+-- Counts the entries of a stretch, its ends included. Null means all people, or all kinds.
 create or replace function private.count_audit_between(
   p_org_id uuid, p_user_id uuid, p_kinds text[], p_from timestamptz, p_from_id uuid, p_to timestamptz, p_to_id uuid
 ) returns bigint
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
-  -- Each range is said twice: by moments alone the planner can tell how few entries it has.
+  -- Each range is given twice: from moments alone the planner can estimate how few entries it has.
   if p_user_id is null then
     return (
       select count(*) from public.audit_log a
@@ -162,7 +163,7 @@ begin
         and (p_kinds is null or a.event_type = any (p_kinds) or a.event_category = any (p_kinds))
     );
   end if;
-  -- The kinds beside the condition: in it, the planner would intersect whole indexes, of all that the person ever did.
+  -- The kinds are a filter of the count and no condition: for a condition the planner would intersect whole indexes of the person.
   return (
     select count(*) filter (where p_kinds is null or a.event_type = any (p_kinds) or a.event_category = any (p_kinds)) from public.audit_log a
     where a.organization_id = p_org_id and a.created_at between p_from and p_to
@@ -173,7 +174,8 @@ end
 $$;
 comment on function private.count_audit_between is 'Counts entries one by one. Judges: callable by functions of ours only.';
 
--- How many entries of a range [p_since, p_until) fit, and between which two to look for the page: skip those of its beginning.
+-- Answers how many entries of a range [p_since, p_until) match, and a stretch that holds the page: skip is how many matching entries of
+-- the stretch come before the page.
 create or replace function private.place_audit_page(
   p_org_id uuid, p_user_id uuid, p_kinds text[], p_since timestamptz, p_until timestamptz, p_offset bigint, p_limit integer,
   out total bigint, out newest_at timestamptz, out newest_id uuid, out oldest_at timestamptz, out oldest_id uuid, out skip bigint
@@ -183,7 +185,7 @@ as $$
 declare
   c_least constant uuid := '00000000-0000-0000-0000-000000000000';
   c_greatest constant uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
-  -- Beside the blocks, newest first.
+  -- Block numbers of the entries outside the blocks: newer and older than all of them.
   c_newer constant integer := 2147483647;
   c_older constant integer := 0;
   v_first private.audit_blocks;
@@ -204,7 +206,7 @@ begin
     skip := p_offset;
     return;
   end if;
-  -- The ends of blocks are in the blocks: one more than what lies beside them.
+  -- The range includes the end entry of the block, which is counted with the block, so it is subtracted.
   v_newer := private.count_audit_between(p_org_id, p_user_id, p_kinds, v_last.last_at, v_last.last_id, newest_at, newest_id)
     - private.count_audit_between(p_org_id, p_user_id, p_kinds, v_last.last_at, v_last.last_id, v_last.last_at, v_last.last_id);
   v_older := private.count_audit_between(p_org_id, p_user_id, p_kinds, oldest_at, oldest_id, v_first.first_at, v_first.first_id)
@@ -221,7 +223,7 @@ begin
     union all
     select c.block, sum(c.entries)::bigint
     from unnest(coalesce(p_kinds, '{""}')) k,
-      -- A row stands for an entry at least, so no more rows are needed than entries.
+      -- Each row stands for at least one entry, so no more rows are needed than entries.
       lateral (select b.block, b.entries from private.audit_counts b
         where b.organization_id = p_org_id and b.user_id = coalesce(p_user_id, c_least) and b.kind = k and b.block between v_first.block and v_last.block
         order by b.block desc limit p_offset + p_limit) c
@@ -238,7 +240,7 @@ begin
   if v_from between 1 and c_newer - 1 then
     select b.last_at, b.last_id into newest_at, newest_id from private.audit_blocks b where b.organization_id = p_org_id and b.block = v_from;
   elsif v_from = c_older then
-    -- Below the blocks: from the first entry of the oldest one on, which is to be passed if it fits.
+    -- Older than the blocks: the stretch begins at the first entry of the oldest block, which is skipped if it matches.
     newest_at := v_first.first_at;
     newest_id := v_first.first_id;
     skip := skip + private.count_audit_between(p_org_id, p_user_id, p_kinds, newest_at, newest_id, newest_at, newest_id);
@@ -254,7 +256,7 @@ $$;
 comment on function private.place_audit_page is
   'The number of entries that fit, and a stretch that holds the page of them after skip. Judges: callable by functions of ours only.';
 
--- Seven days after an entry has become invisible it goes. The oldest first, some thousands a statement.
+-- Deletes an entry seven days after it has become invisible: the oldest first, some thousands a statement.
 create or replace function private.prune_audit(p_at timestamptz default now()) returns bigint
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -1,12 +1,13 @@
--- Exports (contract 40, 7.4). A file is written from pages, so that nobody holds it whole: the first call judges and counts, each further one
--- gives the next entries as text, and with the last ones the trail says that an export was completed.
+-- Exports (contract 40, 7.4). A file is written from pages, so that no process holds the whole file. The first call authorizes the caller
+-- and counts. Each further call returns the next entries as text, and the call with the last entries records in the trail that an export
+-- was completed.
 
 create or replace function private.audit_export_limit() returns integer
 language sql immutable parallel safe
 return 50000;
 comment on function private.audit_export_limit is 'How many entries an export may have.';
 
--- One page. p_after: where the last one ended. csv: lines; json: elements of the list, indented; pdf: cells, as JSON.
+-- One page. p_after is where the last page ended. csv: lines; json: elements of the list, indented; pdf: cells, as JSON.
 create or replace function private.audit_export_text(
   p_org_id uuid, p_filters jsonb, p_format text, p_zone text, p_until timestamptz, p_after jsonb, out content text, out after jsonb, out entries integer
 )
@@ -19,7 +20,7 @@ declare
   v_last public.audit_log;
 begin
   select * into f from private.read_audit_filters(p_filters, private.audit_horizon_of(p_org_id));
-  -- Only what private.audit_source quoted:
+  -- The query holds only text that private.audit_source quoted:
   -- @plpgsql_check_options: security_warnings = off
   execute 'select array_agg(x.a) from (select a'
     || private.audit_source(p_org_id, f.user_id, f.kinds, f.since, least(f.until, p_until), f.search)
@@ -117,7 +118,7 @@ comment on function api.export_audit_log is
   'POST /security/audit-log/export: judges it and says how the file is to be read (private.audit_download_page). Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 403 PLAN_UPGRADE_REQUIRED, 409 EXPORT_TOO_LARGE, 409 TOO_MANY_AUDIT_SCHEDULES.';
 grant execute on function api.export_audit_log to authenticated;
 
--- p: what api.export_audit_log answered, and after. The trail has it when the last entries are handed out.
+-- p: the answer of api.export_audit_log, and after. The trail records the export when the last entries are returned.
 create or replace function private.audit_download_page(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -158,7 +159,7 @@ comment on function private.tell_audit_export is 'The trail tells of an export o
 
 -- -------------------------------------------------------------------------------------------------------------------- schedules
 
--- At six in the morning, where the person is. Months are counted from the beginning, so that the 31st comes back after a short month.
+-- Runs at six in the morning in the person's zone. Months are counted from the first run, so that the 31st comes back after a short month.
 create or replace function private.next_audit_run(p_begun timestamptz, p_schedule text, p_after timestamptz, p_zone text) returns timestamptz
 language sql stable
 return (
@@ -189,7 +190,7 @@ $$;
 comment on function api.list_audit_schedules is 'GET /security/audit-log/export-schedules: all of the organization. Errors: 403 FORBIDDEN, 403 PLAN_UPGRADE_REQUIRED.';
 grant execute on function api.list_audit_schedules to authenticated;
 
--- On every plan: who fell back to a smaller one can tidy up.
+-- Open on every plan: an organization that moved to a smaller plan can still delete its schedules.
 create or replace function api.delete_audit_schedule(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
@@ -205,7 +206,7 @@ $$;
 comment on function api.delete_audit_schedule is 'DELETE /security/audit-log/export-schedules/{scheduleId}: ends it. Errors: 403 FORBIDDEN, 404 NOT_FOUND.';
 grant execute on function api.delete_audit_schedule to authenticated;
 
--- Due schedules move on and become jobs, in one transaction. However long nobody worked, one run is made up for.
+-- Moves due schedules on and enqueues their jobs, in one transaction. However long no worker ran, only one missed run is caught up.
 create or replace function private.queue_audit_exports(p_at timestamptz default now()) returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -225,7 +226,7 @@ end
 $$;
 comment on function private.queue_audit_exports is 'Enqueues the exports that are due. Judges: callable by schedules only.';
 
--- Who made the schedule, if they may still have what it gives: their role, and the plan, as they are now.
+-- Returns the creator of the schedule, if their role and the plan still allow the export now.
 create or replace function private.audit_schedule_owner(s public.audit_schedules) returns public.users
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -242,8 +243,8 @@ end
 $$;
 comment on function private.audit_schedule_owner is 'Null where nobody may have the export. Judges: callable by functions of ours only.';
 
--- A run begins under the key that its content will have. Where another worker had begun it and is gone (or slow), this one takes over, and
--- what the other one wrote is deleted. p: scheduleId, runAt, key.
+-- Begins a run under the storage key that its content will have. Where another worker began the run and died (or is slow), this worker
+-- takes over, and the content that the other worker wrote is deleted. p: scheduleId, runAt, key.
 create or replace function private.begin_audit_export(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -303,7 +304,7 @@ end
 $$;
 comment on function private.scheduled_audit_page is 'The next entries of a scheduled export as text. Judges: callable by the worker only.';
 
--- p: scheduleId, runAt, key, token. False where the run is another worker's by now, or the owner may not have it any more.
+-- p: scheduleId, runAt, key, token. False where another worker has the run by now, or the owner may not have the export any more.
 create or replace function private.finish_audit_export(p jsonb) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -361,7 +362,7 @@ end
 $$;
 comment on function private.queue_audit_mail is 'Tells the owner of a schedule about a run. Judges: callable by functions of ours only.';
 
--- A link is in the outbox only until it is sent.
+-- The link is in the outbox only until it is sent.
 create or replace function private.tg_mails__forget_link() returns trigger
 language plpgsql volatile set search_path = ''
 as $$
@@ -375,7 +376,7 @@ comment on function private.tg_mails__forget_link is 'Trigger: a sent mail keeps
 create or replace trigger _500_forget_link before update of sent_at on private.mails
   for each row when (new.kind = 'audit_export' and new.sent_at is not null) execute function private.tg_mails__forget_link();
 
--- p: exportId, token. The link is all that is needed, and it is dead as soon as its owner may not have the file any more.
+-- p: exportId, token. The link is all that is needed. It stops working as soon as its owner may not have the file any more.
 create or replace function private.take_audit_file(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -402,7 +403,7 @@ as $$
 declare
   v_count integer;
 begin
-  -- What was not finished for a day never will be: its job has used up its attempts.
+  -- A run that is unfinished after a day will never finish: its job has used up its attempts.
   delete from private.audit_files f where f.expires_at < p_at;
   get diagnostics v_count = row_count;
   return v_count;

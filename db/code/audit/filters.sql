@@ -1,4 +1,4 @@
--- AuditLogFilters (contract 40, 7.2), from a query or from a body, and what is saved of them.
+-- AuditLogFilters (contract 40, 7.2), from a query or from a body, and the part of them that is saved.
 
 create or replace function private.audit_categories() returns text[]
 language sql immutable parallel safe
@@ -6,7 +6,7 @@ return array['user', 'context', 'team', 'security', 'integration', 'system'];
 comment on function private.audit_categories is 'The closed set of categories.';
 grant execute on function private.audit_categories to authenticated;
 
--- Only what filters have, each of its type; dates and ids stay as they were given.
+-- Keeps only the members that filters have, each of its type. Dates and ids stay as they were given.
 create or replace function private.clean_audit_filters(p jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -30,7 +30,7 @@ begin
   elsif char_length(p ->> 'userId') > 100 then
     perform private.refuse_field('userId', 'This is no id.');
   end if;
-  -- A query has them as one text with commas.
+  -- A query gives them as one text with commas.
   v_types := case jsonb_typeof(p -> 'eventTypes')
     when 'string' then (select coalesce(jsonb_agg(btrim(t)), '[]') from string_to_table(p ->> 'eventTypes', ',') t where btrim(t) <> '')
     else private.as_array(p -> 'eventTypes', 'eventTypes') end;
@@ -44,7 +44,7 @@ $$;
 comment on function private.clean_audit_filters is 'The filters and nothing else. Errors: 400 VALIDATION_ERROR.';
 grant execute on function private.clean_audit_filters to authenticated;
 
--- kinds: types or one category, null for all. An id that is none, and types outside the category, match nothing.
+-- kinds: types or one category, null for all. A malformed id, and types outside the category, match nothing.
 create or replace function private.read_audit_filters(
   p jsonb, p_horizon timestamptz, out user_id uuid, out kinds text[], out since timestamptz, out until timestamptz, out search text
 )
@@ -62,7 +62,7 @@ begin
     kinds := '{}';
   end if;
   since := greatest(private.shown(private.as_instant(p ->> 'dateFrom')), p_horizon);
-  -- A day without a time is meant whole.
+  -- A date without a time means the whole day.
   until := case when char_length(p ->> 'dateTo') = 10 then private.as_instant(p ->> 'dateTo') + interval '1 day'
     else private.shown(private.as_instant(p ->> 'dateTo')) + interval '1 millisecond' end;
   until := coalesce(until, 'infinity');

@@ -14,7 +14,7 @@ begin
   insert into public.audit_log (organization_id, user_id, event_type, description, metadata, changes, ip_address, session_id, request_id)
   values (v_org, coalesce(p_user_id, private.user_id()), p_event_type, p_description, p_metadata, p_changes,
     nullif(current_setting('app.client_ip', true), ''), private.session_id(), nullif(current_setting('app.request_id', true), ''));
-  -- Which organizations to look at for another block of counts (counting.sql); a row now and then says it as well as one each time.
+  -- Notes now and then, not at each entry, which organizations may need another block of counts (counting.sql).
   if random() < 0.01 then
     insert into private.audit_growth (organization_id) values (v_org);
   end if;

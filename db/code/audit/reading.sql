@@ -1,5 +1,5 @@
--- Entries as their readers see them. What is read crosses row-level security: names of people who left, and counts. Each way to it judges
--- its caller or is one of our own.
+-- Entries as their readers see them. Reading crosses row-level security: for names of former members, and for counts. Each entry point
+-- checks its caller or is internal.
 
 -- The plan's horizon, of any organization: a scheduled export has no caller.
 create or replace function private.audit_horizon_of(p_org_id uuid) returns timestamptz
@@ -22,7 +22,7 @@ return jsonb_strip_nulls(jsonb_build_object('id', a.id, 'teamId', a.organization
   || case when a.changes is null then '{}' else jsonb_build_object('changes', a.changes) end;
 comment on function private.audit_entry_json is 'AuditLogEntry.';
 
--- Of all people with entries one after the other: as many looks at the index as there are people.
+-- Lists all people with entries by skipping through the index: it takes one look-up a person.
 create or replace function private.audit_actors(p_org_id uuid) returns setof uuid
 language sql stable security definer set search_path = ''
 begin atomic
@@ -36,7 +36,8 @@ begin atomic
 end;
 comment on function private.audit_actors is 'Who has entries. Judges: callable by functions of ours only.';
 
--- FROM and WHERE over a, of constants and quoted literals, so that the planner sees which index serves. A search reads every entry of the range.
+-- Builds FROM and WHERE over a, of constants and quoted literals, so that the planner sees which index serves. A search reads every entry
+-- of the range.
 create or replace function private.audit_source(
   p_org_id uuid, p_user_id uuid, p_kinds text[], p_since timestamptz, p_until timestamptz, p_search text
 ) returns text
@@ -76,13 +77,13 @@ declare
 begin
   select * into f from private.read_audit_filters(p_filters, private.audit_horizon_of(p_org_id));
   f.until := least(f.until, p_until);
-  -- Only what private.audit_source quoted, which a checker cannot see:
+  -- The query holds only text that private.audit_source quoted, which a checker cannot see:
   -- @plpgsql_check_options: security_warnings = off
   if f.search is null then
     select * into v from private.place_audit_page(p_org_id, f.user_id, f.kinds, f.since, f.until, p_offset, p_limit);
     total := v.total;
     v_skip := v.skip;
-    -- The range by moments alone besides, so that the planner can tell how few entries it has.
+    -- The range is also given by moments alone, so that the planner can estimate how few entries it has.
     v_source := private.audit_source(p_org_id, f.user_id, f.kinds, v.oldest_at, v.newest_at + interval '1 microsecond', null) || format(' and (a.created_at, a.id) <= (%L, %L) and (a.created_at, a.id) >= (%L, %L)', v.newest_at, v.newest_id, v.oldest_at, v.oldest_id);
   else
     v_source := private.audit_source(p_org_id, f.user_id, f.kinds, f.since, f.until, f.search);
@@ -133,7 +134,7 @@ begin
     where u.id in (
       select m.user_id from public.memberships m where m.organization_id = v_org
       union
-      -- Who left, as long as an entry is shown.
+      -- Former members are listed as long as an entry of theirs is shown.
       select a.id from private.audit_actors(v_org) a (id) where exists (
         select from public.audit_log l where l.organization_id = v_org and l.user_id = a.id and l.created_at >= private.audit_horizon()))
   );

@@ -33,7 +33,7 @@ end
 $$;
 comment on function api.disconnect_provider is 'DELETE /oauth/disconnect/{provider}: {success}, also where nothing was connected. Errors: 400 VALIDATION_ERROR.';
 
--- {url}: what the server needs to look at a repository for the caller.
+-- Answers {url}: the data that the server needs to look at a repository for the caller.
 create or replace function api.prepare_check(p jsonb) returns jsonb
 language plpgsql stable
 as $$

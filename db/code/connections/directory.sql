@@ -1,5 +1,5 @@
--- Directory sync (contract 10, section 14): the people of a directory's groups are members of a project, as far as they are colleagues, that is
--- members of the project's organization. Others stay outside: a directory is no proof of an account, and a membership is no invitation.
+-- Directory sync (contract 10, section 14): the people of a directory's groups become members of a project if they are members of the
+-- project's organization. Others stay outside: a directory is no proof of an account, and a membership is no invitation.
 
 create or replace function private.directory_json(p_project_id uuid) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -113,7 +113,7 @@ end
 $$;
 comment on function private.note_directory_error is 'Shows why the last reading of a directory failed. Judges: callable by the worker only.';
 
--- p_people: [{email, name}]. Complete readings also take members along who left the directory.
+-- p_people: [{email, name}]. A complete reading also removes members who left the directory.
 create or replace function private.import_directory(p_token_id uuid, p_groups integer, p_people jsonb, p_complete boolean) returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -125,7 +125,7 @@ declare
   v_full boolean := false;
   v_count integer;
 begin
-  -- One at a time, and only while this connection is the project's.
+  -- One synchronization at a time, and only while this connection is the project's.
   select * into d from private.directory_syncs x where x.token_id = p_token_id for update;
   if not found then
     return null;

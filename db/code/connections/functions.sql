@@ -1,5 +1,5 @@
--- Connections to Git providers (contract 10, section 10). They belong to a person; what the server or the worker does with one, it does for that
--- person. Tokens come here sealed and leave for server and worker only.
+-- Connections to Git providers (contract 10, section 10). A connection belongs to a person, and the server or the worker uses it only for
+-- that person. Tokens arrive here sealed, and only the server and the worker get them back.
 
 create or replace function private.assert_git_provider(p_provider text) returns text
 language plpgsql stable
@@ -57,7 +57,7 @@ begin
     perform private.refuse(503, 'PROVIDER_NOT_CONFIGURED', 'This installation has no application at this provider. Ask its operator.', null,
       jsonb_build_object('provider', p ->> 'provider'));
   end if;
-  -- Old attempts go, and of those that are open the oldest beyond twenty.
+  -- Deletes old attempts, and of the open ones the oldest beyond twenty.
   delete from private.connection_states s where s.user_id = v_user and (s.expires_at <= now() or s.state_hash in (
     select o.state_hash from private.connection_states o where o.user_id = v_user order by o.created_at desc offset 19));
   insert into private.connection_states (state_hash, user_id, organization_id, provider, project_id, redirect_uri, origin, sealed_verifier)
@@ -110,8 +110,8 @@ comment on function private.take_own_state is
   'Takes a state of the caller: what the exchange of the code needs. Judges: through our server only; states of the caller in their present organization. Errors: 400 OAUTH_STATE_INVALID.';
 grant execute on function private.begin_connection, private.take_own_state to authenticated;
 
--- Without this look at the browser's session a person could begin a consent, send its address to another one, and have the other's account
--- connected to themselves.
+-- Without this check of the browser's session, a person could begin a consent, send its address to another person, and get the other's
+-- account connected to their own.
 create or replace function private.take_state(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -125,7 +125,8 @@ comment on function private.take_state is
   'Takes a state for a browser that comes back from the provider. Judges: callable by the server only; the state says whose consent it is. Errors: 400 OAUTH_STATE_INVALID.';
 grant execute on function private.take_state to kijko_server;
 
--- {provider, stateHash, tokenId, sealedToken, expiresAt?, accountId, username, avatarUrl?, scopes}. Only a state that was taken is finished.
+-- {provider, stateHash, tokenId, sealedToken, expiresAt?, accountId, username, avatarUrl?, scopes}. Only a state that was taken can be
+-- finished.
 create or replace function private.store_connection(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -160,7 +161,7 @@ begin
     if v_old.account_id <> c.account_id then
       perform private.end_token(v_old.token_id);
     else
-      -- A provider may give the same grant again: what is given back now could be the new one.
+      -- A provider may issue the same grant again, so revoking the old one could revoke the new one.
       delete from private.provider_tokens t where t.id = v_old.token_id;
     end if;
   end if;
@@ -197,7 +198,7 @@ begin
   if not found then
     perform private.refuse_state();
   end if;
-  -- The rest is done as the person who began it.
+  -- The rest runs as the person who began the consent.
   perform set_config('app.user_id', v.user_id::text, true), set_config('app.org_id', v.organization_id::text, true),
     set_config('app.org_role', v.role, true);
   return private.store_connection(p);
@@ -265,7 +266,8 @@ end
 $$;
 comment on function private.git_token_id is 'The token of a person at a Git provider, or null. Judges: callable by server and worker only, for the caller of a request or the starter of a run.';
 
--- The answer's state: ok, use it; refresh, the lease is yours for 30 s; wait, another one refreshes; broken; none.
+-- The answer's state: ok: use the token; refresh: the caller holds the lease for 30 s; wait: another process refreshes the token; broken;
+-- none.
 create or replace function private.lease_token(p_id uuid, p_owner uuid, p_refused integer)
 returns table (state text, provider text, sealed text, version integer)
 language plpgsql volatile security definer set search_path = ''
@@ -273,7 +275,7 @@ as $$
 declare
   t private.provider_tokens;
 begin
-  -- Most tokens are good: they are read without a lock.
+  -- Most tokens are valid: they are read without a lock.
   select * into t from private.provider_tokens x where x.id = p_id;
   if t.state = 'live' and coalesce(t.expires_at > now() + interval '1 minute', true) and t.version is distinct from p_refused then
     return query select 'ok', t.provider, t.sealed_token, t.version;
@@ -318,7 +320,7 @@ end
 $$;
 comment on function private.release_token is 'Gives the lease of a refresh back that brought nothing. Judges: callable by server and worker only.';
 
--- Only the version that the provider refused: another process may have brought a good one meanwhile.
+-- Marks only the version that the provider refused: another process may have stored a good token meanwhile.
 create or replace function private.break_token(p_id uuid, p_version integer) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -398,7 +400,7 @@ $$;
 comment on function private.keep_check is 'Keeps what a provider told a caller; at most 200 a person. Judges: callable by the server only, for the caller of a request.';
 grant execute on function private.keep_check to kijko_server;
 
--- Estimates use what is known of repositories whose size the caller does not say (contract 10, 7.4).
+-- Estimates use the known size of repositories whose size the caller does not give (contract 10, 7.4).
 create or replace function private.with_known_sizes(p_repositories jsonb) returns jsonb
 language sql stable
 as $$
@@ -418,7 +420,7 @@ as $$
 begin
   delete from private.connection_states s where s.expires_at <= p_at;
   delete from private.repository_checks r where r.checked_at < p_at - interval '10 minutes';
-  -- A provider that could not be told for a week is not told any more.
+  -- A revocation that the provider has not accepted for a week is dropped.
   delete from private.provider_tokens t where t.state = 'ending' and t.updated_at < p_at - interval '7 days';
   perform private.enqueue('connections.sync', jsonb_build_object('projectId', d.project_id), p_at, 'connections.sync:' || d.project_id)
   from private.directory_syncs d join private.provider_tokens t on t.id = d.token_id and t.state = 'live'

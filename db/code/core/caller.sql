@@ -1,8 +1,8 @@
--- Who is calling. private.enter has judged session and membership and left flat, transaction-local settings; these readers are
--- inlined into policies as `(select private.org_id())` and cost one look-up a statement. Where nobody entered (PostgREST without
--- its pre-request hook, Supabase Realtime, Storage, psql with claims set) they fall back to the claims *and* the tables: a claim
--- alone never opens a door.
--- Definer functions are plpgsql throughout: one in SQL cannot be inlined, and Postgres would parse and plan it anew at every call.
+-- Identifies the caller. private.enter has checked session and membership and left flat, transaction-local settings. These readers are
+-- inlined into policies as `(select private.org_id())` and cost one look-up a statement. In a transaction that did not call private.enter
+-- (PostgREST without its pre-request hook, Supabase Realtime, Storage, psql with claims set) they fall back to the claims *and* the tables:
+-- a claim alone never grants access.
+-- Definer functions are plpgsql throughout: one in SQL cannot be inlined, and Postgres would parse and plan it again at every call.
 -- `nullif(..., '')`: on a reused connection an unset setting is '' and no longer null.
 
 create or replace function private.claims() returns jsonb
@@ -15,7 +15,7 @@ language sql immutable parallel safe
 return case when p_text ~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$' then p_text::uuid end;
 comment on function private.as_uuid is 'The text as a uuid, or null where it is none.';
 
--- The session that the claims mean, if it is alive: our own tokens carry `sid`, and Supabase Auth carries `session_id`.
+-- The session that the claims name, if it is alive. Our own tokens carry `sid`, and Supabase Auth carries `session_id`.
 create or replace function private.claimed_session(out user_id uuid, out signed_in_at timestamptz, out last_active_at timestamptz)
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
@@ -37,7 +37,7 @@ language sql stable parallel safe
 return private.as_uuid(coalesce(private.claims() ->> 'org_id', private.claims() ->> 'organization_id', private.claims() -> 'app_metadata' ->> 'org_id'));
 comment on function private.claimed_org_id is 'Organization that the claims ask for; a wish until the membership is judged.';
 
--- The user whom the claims mean, if their session is alive and their organization lets it in.
+-- The user that the claims name, if their session is alive and their organization admits it.
 create or replace function private.claimed_user_id() returns uuid
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
@@ -103,8 +103,8 @@ language sql stable parallel safe
 return nullif(current_setting('app.session_id', true), '')::uuid;
 comment on function private.session_id is 'The caller''s session, or null.';
 
--- Who is connected, not as whom: a role can be put on, the connection cannot. Ours are the server, the worker and the owner; every other
--- login is a stranger's, also one that an operator made for a customer.
+-- Checks the login of the connection, not the current role: a role can be assumed, the login cannot. The server, the worker and the owner
+-- are ours. Every other login is a stranger's, also one that an operator made for a customer.
 create or replace function private.is_stranger() returns boolean
 language sql stable parallel safe
 return not (pg_has_role(session_user, 'kijko_server', 'member') or pg_has_role(session_user, 'kijko_worker', 'member')

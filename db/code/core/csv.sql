@@ -1,4 +1,4 @@
--- Files for spreadsheets (contract 40, 7.4), and moments as people read them.
+-- Files for spreadsheets (contract 40, 7.4), and moments in readable form.
 
 create or replace function private.csv_cell(p_text text) returns text
 language sql immutable parallel safe
@@ -10,7 +10,7 @@ language sql immutable parallel safe
 return (select string_agg(private.csv_cell(c), ',' order by n) || E'\n' from unnest(p_cells) with ordinality t (c, n));
 comment on function private.csv_line is 'A line of quoted cells with its end.';
 
--- Two forms that stand in files: Jan 5, 2026, 03:04:05 PM, and the same without seconds. A zone that is none is UTC.
+-- Two forms that files use: Jan 5, 2026, 03:04:05 PM, and the same without seconds. An invalid zone counts as UTC.
 create or replace function private.moment_text(p_at timestamptz, p_zone text, p_with_seconds boolean default true) returns text
 language sql stable parallel safe
 return to_char(p_at at time zone coalesce(private.zone_used(p_zone), 'UTC'),

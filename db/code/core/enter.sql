@@ -1,6 +1,6 @@
--- The door of every request: our server calls it in front of the operation, in the same implicit transaction and the same round
--- trip. It judges the session and the membership *now* (a revoked session or a removed member is out at the next call, however long
--- the token lives) and leaves flat settings which the policies read. It writes nothing, so reads stay read-only.
+-- Admits every request: our server calls private.enter in front of the operation, in the same implicit transaction and the same round trip.
+-- It checks the session and the membership *now* (a revoked session or a removed member is refused at the next call, however long the token
+-- lives) and leaves flat settings which the policies read. It writes nothing, so reads stay read-only.
 create or replace function private.enter(
   p_user_id uuid, p_session_id uuid, p_org_hint uuid, p_claims text, p_request_id text, p_client_ip text
 ) returns void
@@ -9,7 +9,7 @@ as $$
 declare
   v record;
 begin
-  -- Only the server may say who somebody is; everybody else is who their claims say.
+  -- Only the server may name the user. For every other caller the claims name the user.
   if session_user in ('anon', 'authenticated') then
     perform private.refuse(403, 'FORBIDDEN', 'Only the server may do this.');
   end if;
@@ -45,7 +45,7 @@ begin
     set_config('app.session_id', p_session_id::text, true),
     set_config('app.request_id', p_request_id, true),
     set_config('app.client_ip', p_client_ip, true),
-    -- We promise to wake listeners after commit, so triggers need not notify inside the transaction (db/README.md, "Wake-ups").
+    -- The server promises to wake listeners after commit, so triggers need not notify inside the transaction (db/README.md, "Wake-ups").
     set_config('app.wakes', 'on', true),
     set_config('request.jwt.claims', p_claims, true);
 end
@@ -54,7 +54,7 @@ comment on function private.enter is
   'Judges session, membership and the organization''s rules, and makes the caller known to the transaction. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED, and those of private.enter_guarded.';
 grant execute on function private.enter to kijko_server;
 
--- The same door for requests without a user: public routes, and work of the service itself.
+-- Admits requests without a user: public routes, and work of the service itself.
 create or replace function private.enter_anonymous(p_request_id text, p_client_ip text) returns void
 language plpgsql volatile
 as $$
@@ -68,8 +68,8 @@ $$;
 comment on function private.enter_anonymous is 'Makes an anonymous request known to the transaction: request id and address only.';
 grant execute on function private.enter_anonymous to kijko_server, kijko_worker;
 
--- The same door for PostgREST (Supabase's API), as its pre-request hook: it runs as the request's role, after PostgREST has verified
--- the token, and leaves the flat settings, so that policies cost the same there. Whoever has claims without a living session and an
+-- Admits requests of PostgREST (Supabase's API), as its pre-request hook. It runs as the request's role, after PostgREST has verified the
+-- token, and leaves the flat settings, so that policies cost the same there. A request with claims but without a living session and an
 -- active membership is refused instead of being treated as a stranger.
 create or replace function private.enter_claims() returns void
 language plpgsql volatile security definer set search_path = ''
@@ -87,7 +87,7 @@ begin
   if v_user is null then
     perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
   elsif v_refusal is not null and not (v_refusal in ('TWO_FACTOR_SETUP_REQUIRED', 'PASSWORD_EXPIRED')
-    -- What a restricted session may still do past our server; the gateway says which path was called.
+    -- The calls that a restricted session may still make past our server. The gateway reports the path that was called.
     and coalesce(current_setting('request.path', true), '') ~ '^(/rest/v1)?/rpc/(get_me|list_organizations|get_profile|update_profile|get_two_factor)$')
   then
     perform private.refuse_guarded(v_refusal);
@@ -106,14 +106,14 @@ grant execute on function private.enter_claims to anon, authenticated, service_r
 
 do $$
 begin
-  -- Only on Supabase is there an authenticator; PostgREST reads this at its next start or reload.
+  -- The role authenticator exists only on Supabase. PostgREST reads this setting at its next start or reload.
   if exists (select from pg_roles where rolname = 'authenticator') then
     alter role authenticator set pgrst.db_pre_request = 'private.enter_claims';
   end if;
 end
 $$;
 
--- What the operator's settings mean to SQL (addresses, what is switched on) is told by the server when it starts.
+-- The server reports at its start the operator's settings that SQL needs (addresses, enabled features).
 create or replace function private.installation_value(p_key text) returns jsonb
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$

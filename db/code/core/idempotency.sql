@@ -1,6 +1,6 @@
--- Every write accepts an Idempotency-Key: the same key with the same body answers the stored response for 24 hours, with another
--- body 409. The row is inserted in the transaction of the work, so of many simultaneous callers one does the work and the others
--- wait for its commit and read its answer; a refused or failed work leaves no row and may be tried again.
+-- Every write accepts an Idempotency-Key: the same key with the same body answers the stored response for 24 hours, with another body 409.
+-- The row is inserted in the transaction of the work. So of many simultaneous callers one does the work, and the others wait for its commit
+-- and read its answer. A refused or failed call leaves no row and may be tried again.
 
 create or replace function private.begin_idempotent(p_key text, p_operation text, p_hash bytea)
 returns table (status integer, headers text, response jsonb)
@@ -52,7 +52,7 @@ $$;
 comment on function private.finish_idempotent is 'Stores the answer under a key that the caller claimed in this transaction. Judges: only keys of private.user_id().';
 grant execute on function private.finish_idempotent to authenticated;
 
--- Runs operation api.<p_operation> under a key. Runs as the caller: it can do nothing that the operation itself could not.
+-- Runs operation api.<p_operation> under a key, as the caller: it has no right that the operation itself would not have.
 create or replace function private.call_idempotent(p_operation text, p jsonb, p_key text, p_hash bytea) returns jsonb
 language plpgsql volatile
 as $$
@@ -67,7 +67,7 @@ begin
     return v.response;
   end if;
   execute format('select api.%I($1)', p_operation) into v_response using p;
-  -- What an operation shows once is not stored: app.kept_answer is the answer without it.
+  -- A value that an operation shows only once is not stored: app.kept_answer is the answer without it.
   perform private.finish_idempotent(p_key, coalesce(nullif(current_setting('app.kept_answer', true), '')::jsonb, v_response));
   return v_response;
 end
@@ -75,9 +75,9 @@ $$;
 comment on function private.call_idempotent is 'Runs an operation at most once per caller and key (24 hours), or replays its answer.';
 grant execute on function private.call_idempotent to authenticated;
 
--- For work outside the database (a test that calls a model): the operation above claims the key, then the server takes the work, does it
--- without a transaction, and keeps the answer. {userId, key, seconds}: the answer that is kept, or whose turn it is; who has taken it and
--- brings nothing within these seconds has lost it.
+-- For work outside the database (a test that calls a model): the operation above claims the key. Then the server takes the work, does it
+-- without a transaction, and keeps the answer. {userId, key, seconds}: returns the kept answer, or says whether the caller may take the
+-- work. A server that took the work and stores no answer within these seconds loses it.
 create or replace function private.take_answer(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- JSON as the contract wants it: absent instead of null, timestamps in UTC with milliseconds.
+-- JSON in the contract's form: absent instead of null, timestamps in UTC with milliseconds.
 
 create or replace function private.iso(p_at timestamptz) returns text
 language sql stable parallel safe
@@ -6,8 +6,8 @@ return to_char(p_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
 comment on function private.iso is 'The one timestamp format: ISO-8601, UTC, milliseconds.';
 grant execute on function private.iso to anon, authenticated, service_role, kijko_server, kijko_worker;
 
--- Every filter by time compares moments as they are shown, so that a row's own time finds it: shown(x) >= shown(m) is x >= shown(m), and
--- shown(x) <= shown(m) is x < shown(m) + 1 ms. The column stays bare, and so its index serves.
+-- Every filter by time compares moments as they are shown, so that a row's own time finds the row: shown(x) >= shown(m) is x >= shown(m),
+-- and shown(x) <= shown(m) is x < shown(m) + 1 ms. The column stands alone in the comparison, so its index serves.
 create or replace function private.shown(p_at timestamptz) returns timestamptz
 language sql stable parallel safe
 return date_trunc('milliseconds', p_at);
@@ -21,8 +21,8 @@ return jsonb_build_object('data', p_data, 'total', p_total, 'page', p_page, 'pag
 comment on function private.page_json is 'PaginatedResponse<T> of the contract.';
 grant execute on function private.page_json to authenticated;
 
--- Members of `p` by their type. Our server has checked them against the document; those who come past it get a refusal of ours and not
--- Postgres's own words. Absent and null are null. Numbers and switches may be text, as parameters of a query are.
+-- Members of `p` by their type. Our server has checked them against the OpenAPI document; callers that come past it get a refusal of ours
+-- instead of a PostgreSQL error. Absent and null are null. Numbers and switches may be text, as query parameters are.
 create or replace function private.as_number(p_value jsonb, p_field text) returns numeric
 language plpgsql stable parallel safe
 as $$
@@ -118,14 +118,14 @@ return case when p_body ? p_key then nullif(btrim(p_body ->> p_key), '') else p_
 comment on function private.patched_text is 'Value of an optional text after a PATCH: absent keeps, null or "" clears.';
 grant execute on function private.patched_text to authenticated;
 
--- A substring search with literal % and _.
+-- Escapes text for a substring search with literal % and _.
 create or replace function private.like_pattern(p_search text) returns text
 language sql immutable parallel safe
 return '%' || replace(replace(replace(p_search, '\', '\\'), '%', '\%'), '_', '\_') || '%';
 comment on function private.like_pattern is 'A pattern for (i)like that finds the text literally, anywhere.';
 grant execute on function private.like_pattern to authenticated;
 
--- Several headers of an answer, merged into what the function has set so far (PostgREST reads the same setting).
+-- Several headers of an answer, merged into the headers that the function has set so far (PostgREST reads the same setting).
 create or replace function private.set_headers(p_headers jsonb) returns void
 language plpgsql volatile
 as $$

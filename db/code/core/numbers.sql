@@ -1,5 +1,5 @@
--- Free numbers: "Plan 2", "notes (3)". The first few are tried one by one, so that gaps of people's own are used; beyond them steps double
--- until a free one is found, and halve back to the end of the taken ones. Among n neighbors this takes some 16 + 2 log2(n) look-ups.
+-- Free numbers: "Plan 2", "notes (3)". The first few numbers are tried one by one, so that gaps are used. Beyond them steps double until a
+-- free number is found, and then halve back to the end of the taken ones. Among n neighbors this takes some 16 + 2 log2(n) look-ups.
 create or replace function private.number_to_try(p_first numeric, p_taken numeric, p_free numeric) returns numeric
 language sql immutable parallel safe
 return case

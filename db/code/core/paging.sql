@@ -1,4 +1,5 @@
--- Pages of lists, read from the query in one way: limit and offset, or page and pageSize. Numbers of any size are judged before they are cast.
+-- Pages of lists, read from the query in one way: limit and offset, or page and pageSize. Numbers of any size are checked before they are
+-- cast.
 
 create or replace function private.page(
   p jsonb, p_default integer, p_most integer default 100, p_clamps boolean default true, out size integer, out skipped bigint, out number bigint
@@ -19,7 +20,7 @@ begin
     perform private.refuse_field('page', 'page must be at least 1.');
   end if;
   size := least(v_size, p_most);
-  -- Beyond any list that there can be.
+  -- Larger than any possible list.
   skipped := least(coalesce(v_offset, (v_page - 1) * size), 1000000000);
   number := skipped / size + 1;
 end

@@ -1,5 +1,5 @@
--- Sliding-window rate limits, shared by all server processes: the previous fixed window counts with the share of it that is still
--- inside the sliding one. Every attempt counts, refused ones too, so it runs in a transaction of its own before the work.
+-- Sliding-window rate limits, shared by all server processes: the count of the previous fixed window is weighted by the share of it that is
+-- still inside the sliding one. Every attempt counts, refused ones too, so the count runs in a transaction of its own before the work.
 create or replace function private.take_rate(
   p_key text, p_limit integer, p_window interval, p_at timestamptz default clock_timestamp()
 ) returns table (allowed boolean, remaining integer, reset_at timestamptz, retry_after integer)

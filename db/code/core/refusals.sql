@@ -1,7 +1,7 @@
--- What raises is never IMMUTABLE: the planner runs an immutable call with constant arguments at once, also in a branch that is never taken,
--- and a checker that plans each statement takes the refusal for a fault of the function.
+-- A function that raises is never IMMUTABLE: the planner runs an immutable call with constant arguments at once, also in a branch that is
+-- never taken, and a checker that plans each statement takes the refusal for a fault of the function.
 
--- The one way to say no. PostgREST and our own server both translate SQLSTATE `PT` + status, so psql, supabase.rpc() and HTTP
+-- The only way to refuse a call. PostgREST and our own server both translate SQLSTATE `PT` + status, so psql, supabase.rpc() and HTTP
 -- callers get the same refusal: the message is for people, the DETAIL is for programs.
 create or replace function private.refuse(
   p_status integer, p_code text, p_message text, p_field text default null, p_details jsonb default null
@@ -30,7 +30,7 @@ $$;
 comment on function private.refuse_field is '400 VALIDATION_ERROR about one field.';
 grant execute on function private.refuse_field to anon, authenticated, service_role, kijko_server, kijko_worker;
 
--- The checks of rows, which live in migrations because constraints name them.
+-- Checks of rows are in migrations, because constraints name them.
 do $$
 declare
   v_function regprocedure;

@@ -1,7 +1,7 @@
--- Last of all files. An operation that writes names every object with its schema and runs with an empty search path: as its caller it has no
--- more rights than they have, so this closes no hole, but nothing that a caller puts in front can mislead it, and Supabase's advisor is
--- content. Setting and resetting the path costs some 4 microseconds a call, a hundredth of a write; a read of one row would pay 2 to 5
--- percent, so operations that only read stay as they are (db/README.md).
+-- This file must be the last one. An operation that writes names every object with its schema and runs with an empty search path. As its
+-- caller it has no more rights than the caller has, so this closes no hole. But no object that a caller puts in front can mislead the
+-- operation, and Supabase's advisor reports nothing. Setting and resetting the path costs some 4 microseconds a call, a hundredth of a
+-- write. A read of one row would pay 2 to 5 percent, so operations that only read stay as they are (db/README.md).
 do $$
 declare
   v_function regprocedure;

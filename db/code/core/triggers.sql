@@ -14,7 +14,7 @@ create or replace trigger _100_touch before update on public.users
   for each row when (old.* is distinct from new.*) execute function private.tg__touch();
 create or replace trigger _100_touch before update on public.organizations
   for each row when (old.* is distinct from new.*) execute function private.tg__touch();
--- Being active is no change of a membership.
+-- A new time of last activity is no change of a membership.
 create or replace trigger _100_touch before update on public.memberships
   for each row when ((old.role, old.status) is distinct from (new.role, new.status)) execute function private.tg__touch();
 create or replace trigger _100_touch before update on public.subscriptions

@@ -1,4 +1,4 @@
--- Who asks for a connection token, and whether they may watch the project it is for (contract 30, 2.5). The server signs.
+-- Checks who asks for a connection token, and whether they may watch its project (contract 30, 2.5). The server signs the token.
 create or replace function api.authorize_socket(p jsonb) returns jsonb
 language plpgsql stable
 as $$

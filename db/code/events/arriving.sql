@@ -1,9 +1,9 @@
--- Many clients that come at once, as after a restart: a server process merges what they ask, so that the database has one statement a
--- batch. Each person's session and membership is judged, a project once a class of people, and a room's log is read once, from the
--- smallest cursor; the server cuts it to each client's place.
+-- Handles many clients that connect at once, as after a restart. A server process merges their requests, so that the database gets one
+-- statement a batch. The session and membership of each person is checked. Access to a project is checked once a class of people. A room's
+-- log is read once, from the smallest cursor; the server starts the replay of each client at its own cursor.
 
--- Where the log stands, and for the ingestion socket the state of a project's run with the places of events that this state contains and
--- that have no number yet: from one snapshot.
+-- Returns the head of the log. For the ingestion socket it also returns the state of a project's run, with the places of events that this
+-- state contains and that have no number yet. All of it is from one snapshot.
 create or replace function private.rooms_now(p_rooms text[]) returns table (place integer, head bigint, pending bigint[], frames jsonb)
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -21,7 +21,8 @@ comment on function private.rooms_now is
   'For each room the newest number, and of an ingestion room the state of the run. Judges: callable by the server only, which shows a state to those who are admitted.';
 grant execute on function private.rooms_now to kijko_server;
 
--- One row an event missed, at least one row a room. Who of the room may have it is the server's to decide, as it does for live events.
+-- Returns one row for each missed event, at least one row a room. The server decides which subscribers of the room may receive it, as it
+-- does for live events.
 create or replace function private.missed_events(p_rooms text[], p_places integer[], p_cursors bigint[], p_head bigint, p_limit integer)
 returns table (place integer, removed_until bigint, id bigint, type text, data text, audience text, project_id uuid, actor_user_id uuid,
   user_ids uuid[], conflation_key text, created_at timestamptz)
@@ -65,8 +66,8 @@ comment on function private.missed_events is
   'What rooms lost by retention, and their newest events after the smallest cursor that is still good. Judges: callable by the server only, which decides who gets what.';
 grant execute on function private.missed_events to kijko_server;
 
--- Callers are numbered, and so are rooms: p_callers and p_places say who asks for which room, p_owners whose the sockets are that are to
--- be counted. The last row is the answer to all of it; the others are events. It runs as the server and becomes people in turn.
+-- Callers are numbered, and so are rooms: p_callers and p_places map callers to rooms, p_owners names the owners of the sockets that are to
+-- be counted. The last row is the answer to all of it; the other rows are events. It runs as the server and becomes each person in turn.
 create or replace function private.arrive(
   p_node_id uuid, p_user_limit integer, p_org_limit integer, p_users uuid[], p_sessions uuid[], p_orgs uuid[],
   p_sockets uuid[], p_owners integer[], p_projects uuid[], p_rooms text[], p_places integer[], p_callers integer[], p_cursors bigint[],
@@ -90,7 +91,7 @@ declare
   v_places integer[];
   v_cursors bigint[];
 begin
-  -- Where the log stands comes first: whoever is judged after that is judged by nothing older than what they will be told.
+  -- The head of the log is read first. So the state that authorizes a caller is never older than the events that the caller receives.
   select max(n.head), jsonb_agg(jsonb_build_object('place', n.place, 'pending', n.pending, 'frames', n.frames)) filter (where n.pending is not null)
     into v_head, v_states
   from private.rooms_now(p_rooms) n;

@@ -1,7 +1,7 @@
 -- Events that are not kept: presence, the text of a running execution. They go over NOTIFY itself to every server process that listens,
--- best effort: whoever is away misses them, and what must not be missed is an event of the log.
+-- best effort: a process or client that is disconnected misses them. Events that must not be missed go to the log.
 
--- Room admission alone guards them, so they carry nothing that a member of the room may not see. NOTIFY holds a lock until commit: call
+-- Only admission to the room guards them, so they carry only what every member of the room may see. NOTIFY holds a lock until commit: call
 -- this in a transaction of its own, or in one that commits at once.
 create or replace function private.publish(p_room text, p_type text, p_data jsonb) returns void
 language plpgsql volatile security definer set search_path = ''

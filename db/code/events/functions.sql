@@ -1,13 +1,13 @@
--- Events: what a change tells those who watch (contract 30). The change's own transaction puts its events into the inbox, so there is
--- no event without the change and no change without the event. A process that commits such a transaction then runs
--- private.sequence_events(), which numbers everything that has been committed. Readers know only what has a number.
+-- Events: how a change is published to its subscribers (contract 30). The transaction of the change puts its events into the inbox, so
+-- there is no event without the change and no change without the event. A process that commits such a transaction then runs
+-- private.sequence_events(), which numbers everything that has been committed. Readers see only events that have a number.
 
 -- Strangers (psql, Supabase's clients) make no wake-up after commit, so their transaction notifies, once: equal notifications of one
--- transaction are merged. Our own processes say app.wakes = 'on' on entering; NOTIFY would cost them more than half of their write rate.
--- A statement that touches more than 100 rows of one kind tells a room of them once, by the id of what the room is about (contract 30, 10.2).
--- Triggers see one row at a time and nobody knows at the first how many follow, so the events of the first hundred are taken back.
--- Remembered for the statement, in a setting of the transaction: per kind and room how many, and a place before the first.
--- Not a definer function: it is called for every event of a row, by one that is.
+-- transaction are merged. Our own processes set app.wakes = 'on' on entering; NOTIFY would cost them more than half of their write rate.
+-- A statement that touches more than 100 rows of one kind publishes one event to a room, with the id of the room's subject (contract 30,
+-- 10.2). Triggers see one row at a time, and the first row does not show how many follow, so the events of the first hundred are deleted
+-- again. A setting of the transaction remembers for the statement, per kind and room, the count and a place before the first event.
+-- It is not a definer function: its caller, which runs for every event of a row, is one.
 create or replace function private.note_bulk(p_entity text, p_room text) returns integer
 language plpgsql volatile
 as $$
@@ -26,11 +26,11 @@ begin
   v_count := coalesce((v_known #>> array[v_key, '0'])::integer, 0) + 1;
   v_first := coalesce((v_known #>> array[v_key, '1'])::bigint, pg_sequence_last_value('private.event_inbox_seq_seq'), 0);
   if v_count = 101 then
-    -- Only rows of this transaction: the sequencer may be at work on those of others, and would wait for us.
+    -- Deletes only rows of this transaction: the sequencer may be numbering rows of others, and would wait for this one.
     delete from private.event_inbox i
     where i.seq > v_first and i.entity = p_entity and i.room = p_room and i.xmin = pg_current_xact_id()::xid;
   end if;
-  -- Where very many rooms are told, each is told of few rows.
+  -- Where a statement publishes to very many rooms, each room gets few rows.
   if v_count > 1 or length(v_text) < 5000 or v_text is null then
     v_void := set_config('app.bulk', jsonb_set(v_known, array[v_key], jsonb_build_array(v_count, v_first))::text, true);
   end if;
@@ -40,7 +40,7 @@ $$;
 comment on function private.note_bulk is
   'Counts the events of a kind that this statement has for a room, and takes the first hundred back when there are more. Judges: callable by private.emit only.';
 
--- Not a definer function either: whoever calls it is one, and who is none has no right to the inbox.
+-- Not a definer function either: its callers are definer functions, and any other caller has no right to the inbox.
 create or replace function private.emit(
   p_room text, p_type text, p_data jsonb, p_org_id uuid, p_project_id uuid default null, p_audience text default 'room',
   p_entity text default null, p_entity_id uuid default null, p_conflation_key text default null, p_users uuid[] default null
@@ -48,7 +48,8 @@ create or replace function private.emit(
 language plpgsql volatile
 as $$
 declare
-  -- Each expression costs a microsecond in each transaction, and a query five: what can be left out is, and the INSERT is the only query.
+  -- Each expression costs a microsecond in each transaction, and a query five. So optional work is skipped, and the INSERT is the only
+  -- query.
   v_actor uuid := nullif(current_setting('app.user_id', true), '')::uuid;
   v_kind text := split_part(p_room, ':', 1);
   v_void text;
@@ -59,21 +60,21 @@ begin
     or jsonb_typeof(p_data) <> 'object' then
     raise exception 'not an event: room %, audience %, data %', p_room, p_audience, jsonb_typeof(p_data);
   end if;
-  -- private.user_id() looks into the tables where nobody entered; most writers did, or are nobody.
+  -- private.user_id() looks into the tables in a transaction without private.enter. Most writers have called it, or have no user.
   if v_actor is null and current_setting('request.jwt.claims', true) <> '' then
     v_actor := private.user_id();
   end if;
   if v_kind = 'user' then
-    -- What lies in a person's room belongs to the person, whatever organization they act in.
+    -- An event in a person's room belongs to the person, whatever organization they act in.
     p_org_id := null;
   elsif v_kind = 'org' then
     p_org_id := coalesce(p_org_id, split_part(p_room, ':', 2)::uuid);
   elsif p_project_id is null then
-    -- A project's room is judged by the project, so the event always names it.
+    -- Access to a project's room depends on the project, so the event always names it.
     p_project_id := split_part(p_room, ':', 2)::uuid;
   end if;
 
-  -- What is told of the very thing that a room is about stays one event a room.
+  -- An event about the room's own subject stays one event a room.
   if p_entity_id::text <> split_part(p_room, ':', 2) and (p_type = 'resource_changed' or p_type like 'project_user:%') then
     v_count := private.note_bulk(p_entity, p_room);
     if v_count > 101 or v_count = 101 and p_type <> 'resource_changed' then
@@ -103,7 +104,7 @@ $$;
 comment on function private.emit is
   'Writes an event of this transaction. Room "kind:uuid"; audience room, project, activity or users (p_users). Call it from AFTER triggers, in the order of the changes of a row. Judges: callable by definer functions and triggers of ours only.';
 
--- A removal is a row of the log that no client receives: every server process acts on it in its place, before any later event.
+-- A removal is a row of the log that no client receives: every server process applies it in log order, before any later event.
 create or replace function private.emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid)
 returns void
 language plpgsql volatile security definer set search_path = ''
@@ -122,18 +123,18 @@ $$;
 comment on function private.emit_removal is
   'Writes that access ended: member_removed, project_hidden, project_deleted, membership_ended or session_revoked; null user = everybody. Judges: callable by definer functions and triggers of ours only.';
 
--- The sequencer. There is no leader: whoever has committed events calls it, and the row lock makes one of the callers work. Called
--- as one statement outside a transaction block, so a process that hangs or dies cannot keep the lock.
+-- The sequencer. There is no leader: every process that has committed events calls it, and the row lock makes one of the callers work. It
+-- is called as one statement outside a transaction block, so a process that hangs or dies cannot keep the lock.
 --   Order: at READ COMMITTED the statement after the lock has a fresh snapshot, and it sees all that earlier holders have numbered.
 --   An event that depends on another (same row, or begun after its commit) drew the larger seq after the other had been committed:
 --   where it is visible, the other is visible too and comes first.
---   Stall: rows of open transactions are not visible yet, so they are simply not there. Nobody waits for them.
---   Floor: once a second the last place drawn is remembered, and then the id of this transaction. Who drew a place up to there had an id
---   before, hence a smaller one. When all transactions with smaller ids have ended, whatever they left is visible, and the batch below
---   takes it: nothing more can come. (The upper end of a snapshot is no such mark: ids of running transactions can lie above it.)
+--   Stall: rows of open transactions are not visible yet, so they are simply not there. No caller waits for them.
+--   Floor: once a second the last place drawn is remembered, and then the id of this transaction. A transaction that drew a place up to
+--   there had an id before, hence a smaller one. When all transactions with smaller ids have ended, all their rows are visible, and the
+--   batch below takes them: no more can come. (The upper end of a snapshot is no such mark: ids of running transactions can lie above it.)
 create or replace function private.sequence_events() returns bigint
 language plpgsql volatile security definer set search_path = ''
--- Statistics of a table that is empty most of the time mean nothing: always by the index, and never worth compiling.
+-- Statistics of a table that is empty most of the time mean nothing. So plans always use the index, and compiling never pays.
 set enable_seqscan = off set jit = off
 as $$
 declare
@@ -159,10 +160,10 @@ begin
     end if;
     v_log.marked_at := clock_timestamp();
   end if;
-  -- The pruner never removes the newest row, so this is the last number given.
+  -- Retention never removes the newest row, so this is the last number that was given.
   select coalesce(max(id), 0) into v_head from public.events;
 
-  -- The old floor: what lies between it and the new one is taken here.
+  -- Rows between the old floor and the new one are taken here.
   with taken as (
     delete from private.event_inbox
     where seq > v_floor
@@ -181,7 +182,7 @@ begin
   if v_count >= c_batch then
     perform pg_notify('kijko_wake', '');
   else
-    -- Nothing was left behind, so the floor may rise.
+    -- No row was left below it, so the floor may rise.
     update private.event_log l
     set floor_seq = v_log.floor_seq, next_seq = v_log.next_seq, next_xid = v_log.next_xid, marked_at = v_log.marked_at
     where l.marked_at < v_log.marked_at;
@@ -197,7 +198,7 @@ comment on function private.sequence_events is
   'Numbers committed events and tells listeners once; returns the new head, or null when there was nothing. Run it as a statement of its own. Judges: callable by the server and the worker only.';
 grant execute on function private.sequence_events to kijko_server, kijko_worker;
 
--- The feed of a server process: everything after an id, for its hub to distribute.
+-- The feed of a server process: all events after an id, for its hub to distribute.
 create or replace function private.read_events(p_after bigint, p_limit integer)
 returns table (id bigint, seq bigint, room text, type text, data text, audience text, organization_id uuid, project_id uuid,
   actor_user_id uuid, conflation_key text, user_ids uuid[], created_at timestamptz)
@@ -217,13 +218,13 @@ $$;
 comment on function private.read_events is 'Rows of the log after an id, in order. Judges: callable by the server only, which decides per socket.';
 grant execute on function private.read_events to kijko_server;
 
--- Head and pending places belong to one snapshot: what a reader of the same statement sees of a room's rows is exactly what the
--- events up to the head, and the pending ones named here, have told.
+-- Head and pending places belong to one snapshot: the rows of a room that a reader of the same statement sees are exactly the state after
+-- the events up to the head and the pending ones named here.
 create or replace function private.log_position(p_room text, out head bigint, out pending bigint[])
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
-  -- One statement, under the snapshot of the one that calls.
+  -- One statement, under the snapshot of its caller.
   select coalesce((select max(e.id) from public.events e), 0),
     coalesce((select array_agg(i.seq) from private.event_inbox i
       where i.room = p_room and not private.is_stranger() and i.seq > (select l.floor_seq from private.event_log l)), '{}')
@@ -244,7 +245,7 @@ $$;
 comment on function private.removed_until is 'Highest id that retention may have removed from a room; a cursor below it is expired. Gives away no content.';
 grant execute on function private.removed_until to authenticated, kijko_server;
 
--- The demand of audience `activity`. Late bound: projects are installed after events.
+-- The check for audience `activity`. Late bound: projects are installed after events.
 create or replace function private.reads_all_activity(p_project_id uuid) returns boolean
 language plpgsql stable parallel safe
 as $$

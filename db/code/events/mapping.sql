@@ -1,5 +1,6 @@
--- Events of entities whose tables are older than the log, or belong to no feature alone (contract 30, 10.2): people of an organization,
--- its subscription, a run's end as its context's readers see it; and access that ends by a change of a row rather than its end.
+-- Events of entities whose tables are older than the log, or belong to more than one feature (contract 30, 10.2): members of an
+-- organization, its subscription, and a run's end as the readers of its context see it. Also access that ends because a row changes and not
+-- because it is deleted.
 
 create or replace function private.emit_org_change(
   p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_fields text[] default null
@@ -40,7 +41,7 @@ begin
   else
     for v in
       select o.organization_id, case when count(*) <= 100 then array_agg(o.id order by o.id) end as ids from former o
-      -- An organization that ends has nobody left to be told.
+      -- An organization that is being deleted has no subscribers left.
       where exists (select from public.organizations g where g.id = o.organization_id)
       group by o.organization_id
     loop
@@ -89,8 +90,8 @@ create or replace trigger _900_emit_change after update on public.subscriptions 
   when ((old.plan_id, old.status, old.overrides) is distinct from (new.plan_id, new.status, new.overrides))
   execute function private.tg_subscriptions__emit_change();
 
--- A completed run, as the readers of its context see it: an entry of the changelog. What the run added and changed is told by the
--- changelog itself; the entry carries what is known of the run.
+-- A completed run, as the readers of its context see it: an entry of the changelog. The changelog itself reports what the run added and
+-- changed; the entry carries the known facts of the run.
 create or replace function private.tg_ingestion_runs__emit_entry() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -122,8 +123,8 @@ comment on function private.tg_ingestion_runs__emit_entry is 'Trigger: a complet
 create or replace trigger _900_emit_entry after update on public.ingestion_runs
   for each row when (old.outcome = 'open' and new.outcome = 'completed') execute function private.tg_ingestion_runs__emit_entry();
 
--- Access to a project also ends without its row: acceptance taken back, a row given to somebody else, another owner. Whoever may still
--- see the project stays in its rooms.
+-- Access to a project also ends while its row stays: acceptance is withdrawn, the row is given to another person, or the owner changes.
+-- Members who may still see the project stay in its rooms.
 create or replace function private.tg_project_members__emit_removal() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -1,6 +1,7 @@
--- Presence (contract 30, 8.2): somebody is online in a context while one of their sockets, on any server process, is in its room. The
--- processes report who came and went; what the room is told, and when, is decided here, so that they need not know of each other.
--- Offline is told after 10 s without a socket, nothing more often than every 5 s, and equal successive states never.
+-- Presence (contract 30, 8.2): a person is online in a context while one of their sockets, on any server process, is in its room. The
+-- server processes report arrivals and departures. This file decides which state is published to the room, and when, so that the processes
+-- need not know of each other. Offline is published after 10 s without a socket, a state at most every 5 s, and equal successive states
+-- never.
 
 create or replace function private.note_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_present boolean[]) returns double precision
 language plpgsql volatile security definer set search_path = ''
@@ -34,7 +35,7 @@ comment on function private.note_presence is
   'A server process reports who came to a context and who left; returns as settle_presence does. Judges: callable by the server only, which admitted them.';
 grant execute on function private.note_presence to kijko_server;
 
--- Tells the rooms what is due. Any process may do it at any time; rows that another one has in hand are passed over.
+-- Publishes the states that are due to the rooms. Any process may do it at any time; rows that another process has locked are skipped.
 create or replace function private.settle_presence(p_at timestamptz default clock_timestamp()) returns double precision
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -55,7 +56,7 @@ begin
     perform private.publish('context:' || v.context_id, 'user:status', jsonb_build_object('contextId', v.context_id, 'userId', v.user_id,
       'status', case when v.is_online then 'offline' else 'online' end, 'lastActive', private.iso(coalesce(v.left_at, p_at))));
   end loop;
-  -- Nobody is left to be told anything about.
+  -- A person who was published as offline needs no row any more.
   delete from private.realtime_statuses s where not s.is_online and s.left_at is not null and s.told_at < p_at - c_between;
   return (
     select extract(epoch from min(greatest(s.told_at + c_between, s.left_at + c_absent, p_at)) - p_at)
@@ -67,7 +68,7 @@ comment on function private.settle_presence is
   'Tells rooms who is online or offline, as far as it is due; returns in how many seconds the next one is, or null. Judges: callable by the server only.';
 grant execute on function private.settle_presence to kijko_server;
 
--- With each heartbeat: what a crash of the database, or a report that was lost, left out.
+-- With each heartbeat: repairs the state after a crash of the database or a lost report.
 create or replace function private.keep_presence(
   p_node_id uuid, p_contexts uuid[], p_users uuid[], p_projects uuid[], p_sockets integer[]
 ) returns void
@@ -101,7 +102,7 @@ comment on function private.keep_presence is
   'The people and watchers of a server process, whole. Judges: callable by the server only.';
 grant execute on function private.keep_presence to kijko_server;
 
--- A process that is dead for 90 s has no people and no watchers any more.
+-- A process without a heartbeat for 90 s has no people and no watchers any more.
 create or replace function private.bury_nodes(p_at timestamptz default now()) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -122,7 +123,7 @@ $$;
 comment on function private.bury_nodes is 'Forgets the people and watchers of server processes that are dead. Judges: callable by the server only.';
 grant execute on function private.bury_nodes to kijko_server;
 
--- How many sockets watch a project: reported as totals, so that a lost report is healed by the next.
+-- Counts the sockets that watch a project. They are reported as totals, so that the next report repairs a lost one.
 create or replace function private.note_watchers(p_node_id uuid, p_projects uuid[], p_sockets integer[]) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$

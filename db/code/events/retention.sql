@@ -1,5 +1,5 @@
--- The log forgets after a day. What a room lost is remembered, so that a cursor older than that is told so instead of silently missing
--- something; superseded rows of conflatable series are no loss and leave no mark.
+-- The log keeps events for a day. The loss of each room is remembered, so that a client with an older cursor is told that it expired
+-- instead of silently missing events. Superseded rows of conflatable series are no loss and leave no mark.
 create or replace function private.prune_events(p_at timestamptz default now(), p_keep interval default '24 hours') returns bigint
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -8,12 +8,12 @@ declare
   v_cut bigint;
   v_removed bigint;
 begin
-  -- The newest row stays for ever: the sequencer counts on from it.
+  -- The newest row stays permanently: the sequencer counts on from it.
   select max(id) into v_newest from public.events;
   if v_newest is null then
     return 0;
   end if;
-  -- Read from the old end until the first row that is young enough: ids are in the order of commits, so almost of creation.
+  -- Reads from the oldest row up to the first row that is young enough: ids are in the order of commits, so almost of creation.
   select least(min(id), v_newest) into v_cut from public.events where created_at >= p_at - p_keep;
   v_cut := coalesce(v_cut, v_newest);
 
@@ -22,7 +22,7 @@ begin
   ), lost as (
     select room, id from gone where audience <> 'none'
     union all
-    -- The ingestion socket hears a part of its project's room only, so it has a mark of its own.
+    -- The ingestion socket receives only a part of its project's room, so it has a mark of its own.
     select 'ingestion:' || split_part(room, ':', 2), id from gone
     where room like 'project:%' and type = any (private.ingestion_event_types())
   ), marked as (

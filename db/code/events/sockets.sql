@@ -1,7 +1,7 @@
--- Which sockets are open where: the limits per person and organization hold over all server processes.
+-- Records which sockets are open on which process: the limits per person and organization hold over all server processes.
 
--- Sockets more, except where the person or their organization has too many, counted over all server processes. Callers with the same
--- person wait for each other's commit, which is a matter of milliseconds; all take the locks in one order.
+-- Adds sockets, except where the person or their organization has too many, counted over all server processes. Calls for the same person
+-- wait for each other's commit, which takes milliseconds. All calls take the locks in one order.
 drop function if exists private.open_socket(uuid, uuid, uuid, integer, integer);
 create or replace function private.open_sockets(
   p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[], p_user_limit integer, p_org_limit integer
@@ -54,8 +54,8 @@ $$;
 comment on function private.close_sockets is 'Forgets closed sockets. Judges: callable by the server only.';
 grant execute on function private.close_sockets to kijko_server;
 
--- Sent by every server process each 30 s with the sockets it holds: heals what a crash of the database (unlogged tables) or a lost
--- close_sockets left behind, and buries the dead.
+-- Sent by every server process each 30 s with the sockets that it holds. It repairs the state after a crash of the database (unlogged
+-- tables) or a lost close_sockets, and removes dead processes.
 create or replace function private.beat_node(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[])
 returns void
 language plpgsql volatile security definer set search_path = ''

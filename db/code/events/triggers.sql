@@ -1,4 +1,4 @@
--- Access that ends through a session or a membership becomes a removal in the log, whoever ended it (API, psql, a cascade).
+-- Access that ends through a session or a membership becomes a removal in the log, whichever way it ended (API, psql, a cascade).
 
 create or replace function private.tg_sessions__emit_removal() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -28,7 +28,8 @@ comment on function private.tg_memberships__emit_removal is
 
 create or replace trigger _900_emit_removal after delete on public.memberships
   for each row execute function private.tg_memberships__emit_removal();
--- A role decides what one sees of private projects, so a changed one is judged anew as well; who still may, stays.
+-- A role decides which private projects a member sees, so a changed role causes another check as well. A member who still may see a project
+-- stays in its room.
 create or replace trigger _900_emit_removal_on_update after update of status, role on public.memberships
   for each row when (old.status = 'active' and (new.status <> 'active' or new.role <> old.role))
   execute function private.tg_memberships__emit_removal();

@@ -1,7 +1,7 @@
--- What the server's sockets ask of the database. Whether somebody may watch a project is never computed here: each question is asked
--- of public.projects as that person, under their own row-level security, so there is one rule and it stands in one place.
+-- The questions of the server's sockets to the database. Whether a person may watch a project is never computed here: each question is
+-- asked of public.projects as that person, under their own row-level security, so there is one rule and it stands in one place.
 
--- The door of sockets: private.enter, but somebody who belongs to no organization at all comes in as well, for their own room.
+-- Admits sockets as private.enter does, but also a person who belongs to no organization at all, for their own room.
 create or replace function private.enter_socket(
   p_user_id uuid, p_session_id uuid, p_org_hint uuid, p_claims text, p_request_id text, p_client_ip text
 ) returns void
@@ -30,8 +30,8 @@ comment on function private.enter_socket is
   'Judges the session, and the membership of whoever has one, and makes the person known to the transaction. Judges: as private.enter. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED.';
 grant execute on function private.enter_socket to kijko_server;
 
--- Answers, for people who hold sockets, whether each may still watch: 'ok', 'hidden', or the code of the door's refusal. It runs as
--- the server (not as its owner) and becomes each person in turn.
+-- Answers, for people with open sockets, whether each may still watch: 'ok', 'hidden', or the code of the refusal of private.enter. It runs
+-- as the server (not as its owner) and becomes each person in turn.
 create or replace function private.recheck_sockets(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]
 language plpgsql volatile
 as $$
@@ -61,7 +61,7 @@ comment on function private.recheck_sockets is
   'For each (user, session, organization, project): ok, hidden, or the code of the refusal. Judges: every answer is given under that person''s own rights; callable by the server only.';
 grant execute on function private.recheck_sockets to kijko_server;
 
--- What a person's view of a project can depend on: two people with the same answer see the same.
+-- The facts that a person's view of a project can depend on: two people with the same answer see the same.
 drop function if exists private.viewer_class(uuid, uuid, uuid);
 create or replace function private.viewer_classes(p_users uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]
 language plpgsql stable security definer set search_path = ''
@@ -83,8 +83,8 @@ comment on function private.viewer_classes is
   'For each (user, organization, project): project, organization, role there, role in the project, whether owner, whether deactivated in its organization; those whose rights cannot differ are alike. Judges: callable by the server only.';
 grant execute on function private.viewer_classes to kijko_server;
 
--- For events that not everybody in a room may have: does each person see the project, and the whole of its activity log? Asked once a
--- class of people, under the rights of one of them; 'ended' where the person's session or membership is over.
+-- For events that only some members of a room may have: does each person see the project, and the whole of its activity log? Asked once a
+-- class of people, under the rights of one of them. 'ended' means that the person's session or membership is over.
 create or replace function private.judge_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]
 language plpgsql volatile
 as $$
@@ -119,9 +119,9 @@ comment on function private.judge_viewers is
   'For each (user, session, organization, project): none, some (sees the project), all (and its whole activity log) or ended. Judges: every answer is given under the rights of a person of that class; callable by the server only.';
 grant execute on function private.judge_viewers to kijko_server;
 
--- Everything that is told when somebody comes to rooms, in one statement and therefore from one snapshot: whether the caller may be in
--- each, the head of the log, what was missed since a cursor (null: nothing), and for the ingestion socket the state of the project's
--- run (p_snapshot), with the places of events that this state contains and that have no number yet. One row an event missed, at least
+-- Answers everything that a client gets when it joins rooms, in one statement and therefore from one snapshot: whether the caller may be in
+-- each room, the head of the log, the events missed since a cursor (null: none), and for the ingestion socket the state of the project's
+-- run (p_snapshot), with the places of events that this state contains and that have no number yet. One row for each missed event, at least
 -- one row a room. Runs as the caller, under row-level security.
 drop function if exists private.begin_watching(uuid, bigint, bigint, integer);
 create or replace function private.watch_rooms(
@@ -129,7 +129,8 @@ create or replace function private.watch_rooms(
 ) returns table (organization_id uuid, head bigint, room text, is_admitted boolean, removed_until bigint, pending bigint[], frames jsonb,
   id bigint, type text, data text, audience text, actor_user_id uuid, conflation_key text, created_at timestamptz)
 language plpgsql stable
--- Planned once a connection: for each call anew it costs ten times as much, and a thousand clients that come back at once pay it.
+-- Planned once a connection. Planning again for each call costs ten times as much, and a thousand clients that come back at once would pay
+-- it.
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
@@ -177,7 +178,7 @@ comment on function private.watch_rooms is
   'Admission to rooms with the events missed there and the state of a run, from one snapshot, under the caller''s own rights.';
 grant execute on function private.watch_rooms to authenticated;
 
--- Some events name a row and are told with what it is at delivery; where it is gone, nothing is told.
+-- Some events name a row, and their data is read at delivery. Where the row is gone, the event is not sent.
 create or replace function private.resolve_events(p_ids bigint[]) returns table (id bigint, data text)
 language plpgsql stable security definer set search_path = ''
 as $$

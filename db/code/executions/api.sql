@@ -1,4 +1,4 @@
--- Operations on runs (contract 20, sections 3.5 to 3.7 and 12). Reading goes through row-level security: one sees one's own.
+-- Operations on runs (contract 20, sections 3.5 to 3.7 and 12). Reading goes through row-level security: a caller sees their own runs.
 
 -- ---------------------------------------------------------------------------------------------------------------------- reading
 
@@ -69,7 +69,7 @@ end
 $$;
 comment on function api.list_recent_executions is 'GET /executions/recent: the newest ExecutionWithSkill.';
 
--- A thousand are more than any screen shows; who has more in flight sees the newest.
+-- A thousand are more than any screen shows. A caller with more runs in flight sees the newest.
 create or replace function api.list_running_executions(p jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -132,14 +132,14 @@ comment on function api.clean_up_executions is 'DELETE /executions/cleanup: the 
 
 -- -------------------------------------------------------------------------------------------------------------- running a skill
 
--- ExecuteSkillResponse of the contract. A run that goes on has neither output nor duration yet.
+-- ExecuteSkillResponse of the contract. An open run has neither output nor duration yet.
 create or replace function private.execute_response(e public.skill_executions) returns jsonb
 language sql stable parallel safe
 return jsonb_strip_nulls(jsonb_build_object('executionId', e.id, 'status', e.status, 'output', e.output,
   'tokensUsed', e.prompt_tokens + e.completion_tokens, 'durationMs', e.duration_ms, 'error', e.error_message));
 comment on function private.execute_response is 'ExecuteSkillResponse of the contract.';
 
--- ExecutionResult of the contract: durationMs is always there, so far where the run goes on, 0 where it never began.
+-- ExecutionResult of the contract: durationMs is always there. It is the time so far while the run goes on, and 0 where it never began.
 create or replace function private.execution_result(e public.skill_executions) returns jsonb
 language sql stable parallel safe
 return jsonb_strip_nulls(jsonb_build_object('executionId', e.id, 'status', e.status, 'output', e.output, 'error', e.error_message,
@@ -167,7 +167,7 @@ $$;
 comment on function api.execute_skill is
   'POST /skills/{skillId}/execute: starts a run (the server then waits for its end). Errors: 400 VALIDATION_ERROR, INVALID_REFERENCE or INVALID_INPUT, 404 SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
 
--- `stream` comes from the server, where the caller wants to read along.
+-- `stream` comes from the server, where the caller wants to read the text as it arrives.
 create or replace function api.run_skill(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
@@ -185,7 +185,7 @@ return case when jsonb_typeof(p_value) = 'object' then p_value else '{}' end;
 comment on function private.object_of is 'The value where it is an object, else an empty one.';
 grant execute on function private.object_of to authenticated;
 
--- A test of a stored skill: what the model is to be asked, paid for. Body member `input`, or `inputs` for a dry run.
+-- A test of a stored skill: returns the request for the model, after its unit is paid for. Body member `input`, or `inputs` for a dry run.
 create or replace function api.test_skill(p jsonb) returns jsonb
 language plpgsql volatile
 as $$

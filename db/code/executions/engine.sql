@@ -1,7 +1,7 @@
--- What the worker calls (contract 20, 6.1 to 6.3). A run is worked on under a lease: a token in its row that the worker repeats with
--- every write, and a time until which it holds. The worker has no right on the table itself. Limits stand here once:
--- execution_limit() after its first start a run has failed; a worker that dies is followed by another one, twice at most; and a run whose
--- text a reader has seen is never begun again.
+-- The calls of the worker (contract 20, 6.1 to 6.3). A worker runs an execution under a lease: a token in its row that the worker repeats
+-- with every write, and a time until which it holds. The worker has no right on the table itself. The limits are defined only here: a run
+-- fails once execution_limit() has passed since its first start; a worker that dies is followed by another one, twice at most; and a run
+-- whose text a reader has seen is never started again.
 
 create or replace function private.execution_limit() returns interval
 language sql immutable parallel safe
@@ -17,7 +17,7 @@ end
 $$;
 comment on function private.fail_execution is 'Ends an open run as failed. Judges: callable by definer functions of ours only.';
 
--- Why a run that is interrupted now may not be begun again; null where it may.
+-- Returns why a run that is interrupted now may not be started again; null where it may.
 create or replace function private.end_of_execution(e public.skill_executions, p_at timestamptz, out code text, out message text)
 language plpgsql immutable parallel safe
 as $$
@@ -33,8 +33,8 @@ end
 $$;
 comment on function private.end_of_execution is 'errorCode and errorMessage of a running execution that nobody may take over.';
 
--- What keeps a run from starting (contract 20, 6.6), and the prompt when nothing does. Judged at each start, so a skill that was
--- deactivated while its run waited does not run, nor does the run of somebody who has left the organization that pays for it.
+-- Returns the reason that keeps a run from starting (contract 20, 6.6), or the prompt when there is none. Checked at each start: so a run
+-- does not start whose skill was deactivated while it waited, or whose owner has left the organization that pays for it.
 create or replace function private.prepare_execution(e public.skill_executions, s public.skills, out code text, out message text, out prompt text)
 language plpgsql stable
 as $$
@@ -68,8 +68,8 @@ $$;
 comment on function private.prepare_execution is 'The rendered prompt, or errorCode and errorMessage.';
 
 -- Leases one run: the first start of a pending one, or the take-over of one whose worker is gone. outcome 'run' comes with all that is
--- needed to call the model; 'none' means that there is nothing to do any more; 'busy' that somebody is changing the row just now.
--- The parameters are those to send: of a model that takes no sampling parameters without them, and with `withoutSampling`.
+-- needed to call the model; 'none' means that no work is left; 'busy' that another transaction is changing the row just now. The parameters
+-- are those to send: for a model that takes no sampling parameters they are left out, and `withoutSampling` is set.
 drop function if exists private.claim_execution(uuid, integer);
 create function private.claim_execution(
   p_id uuid, p_seconds integer, out outcome text, out token uuid, out answers text, out called text, out sealed_key text,
@@ -142,15 +142,15 @@ $$;
 comment on function private.claim_execution is
   'Leases a run and gives prompt, model and key for it, or ends it where it cannot start. Judges: callable by the worker only.';
 
--- Takes waiting jobs and leases their runs, all in one transaction and one round trip: a job that is gone has its lease, a lease that is
--- not taken has its job. One row a job taken; outcome 'run' is work. A run whose claim fails unexpectedly is tried five times and then
--- buried, for an administrator to see; nothing that one person wrote keeps the others waiting.
+-- Takes waiting jobs and leases their runs, all in one transaction and one round trip: a deleted job has a leased run, and a run that was
+-- not leased keeps its job. Returns one row for each job taken; outcome 'run' is work. A run whose claim fails unexpectedly is tried five
+-- times and then becomes a dead letter, for an administrator to see. So no content of one person blocks the runs of others.
 drop function if exists private.take_executions(integer, integer);
 create function private.take_executions(p_limit integer, p_seconds integer)
 returns table (id uuid, outcome text, token uuid, answers text, called text, sealed_key text, parameters jsonb, prompt text,
   elapsed_ms bigint, limit_ms bigint, is_streamed boolean, organization_id uuid)
 language plpgsql volatile security definer set search_path = ''
--- Statistics of a queue are stale whenever they are made: always by the index.
+-- Statistics of a queue are always stale, so plans always use the index.
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off
 as $$
 #variable_conflict use_column
@@ -198,12 +198,14 @@ $$;
 comment on function private.take_executions is
   'Leases up to p_limit waiting runs for p_seconds; one row a job that was looked at. Judges: callable by the worker only.';
 
--- One round trip for all runs of a process; gives those that it has lost: cancelled, ended by the sweeper, or taken by another one.
+-- Renews the leases of all runs of a process in one round trip, and returns the runs that it has lost: cancelled, ended by the sweeper, or
+-- taken by another worker.
 create or replace function private.renew_executions(p_ids uuid[], p_tokens uuid[], p_seconds integer) returns setof uuid
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  -- A row that somebody changes just now is left alone: either it is lost the next time, or its lease still holds for a while.
+  -- A row that another transaction is changing just now is left alone: either it is lost the next time, or its lease still holds for a
+  -- while.
   update public.skill_executions x set lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
   where x.id in (
     select e.id from unnest(p_ids, p_tokens) as m (id, token)
@@ -224,7 +226,7 @@ declare
   v_done boolean := p ->> 'status' = 'completed';
 begin
   if v_done then
-    -- Skill before run: in this order its deletion locks them as well.
+    -- Locks the skill before the run: the deletion of a skill locks them in this order as well.
     perform from public.skills s where s.id = (select e.skill_id from public.skill_executions e where e.id = p_id) for no key update;
   end if;
   update public.skill_executions e set
@@ -242,7 +244,8 @@ $$;
 comment on function private.finish_execution is
   'Ends a leased run; false when the lease or the run is gone, and the result is dropped. Judges: callable by the worker only.';
 
--- A cancelled run may have cost something: what the provider had counted when its call was aborted comes after the end of the run.
+-- A cancelled run may have cost something: the usage that the provider had counted when its call was aborted arrives after the end of the
+-- run.
 create or replace function private.charge_execution(p_id uuid, p_prompt_tokens bigint, p_completion_tokens bigint) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -256,7 +259,7 @@ $$;
 comment on function private.charge_execution is
   'Tokens and cost of a run that was cancelled while its model answered, once; false for any other. Judges: callable by the worker only.';
 
--- Text of a streaming run for whoever listens. That text has been sent is written down before the first piece goes out.
+-- Publishes text of a streaming run. The run is marked as having sent text before the first piece goes out.
 create or replace function private.publish_output(p_id uuid, p_token uuid, p_seq integer, p_chunk text) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -278,7 +281,7 @@ end
 $$;
 comment on function private.publish_output is 'execution_output of a leased run; false when it is lost. Judges: callable by the worker only.';
 
--- A worker that stops in order: its runs go to another one at once, and this does not count as a loss.
+-- A worker that shuts down hands its runs to another worker at once, and this does not count as a loss.
 create or replace function private.hand_back_executions(p_ids uuid[], p_tokens uuid[]) returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -1,5 +1,6 @@
--- Executions (contract 20, section 6): one row a run of a skill. This file holds what others call: how a run is shown and how it
--- begins. It is paid for and its job is enqueued in the transaction that inserts it, so there is never one without the other.
+-- Executions (contract 20, section 6): one row for each run of a skill. This file holds the functions for other features: how a run is
+-- shown and how it begins. A run is paid for and its job is enqueued in the transaction that inserts it, so there is never one without the
+-- other.
 
 -- Nulls inside the input are the caller's own values and stay; only absent members are left out.
 create or replace function private.execution_json(e public.skill_executions) returns jsonb
@@ -14,7 +15,7 @@ return jsonb_strip_nulls(jsonb_build_object(
 comment on function private.execution_json is 'SkillExecution of the contract.';
 grant execute on function private.execution_json to authenticated;
 
--- Late bound: skills are installed after executions or before, as the list of files wants.
+-- Late bound: the list of files may install skills before or after executions.
 create or replace function private.execution_with_skill_json(e public.skill_executions, s public.skills) returns jsonb
 language plpgsql stable parallel safe
 as $$
@@ -25,7 +26,8 @@ $$;
 comment on function private.execution_with_skill_json is 'ExecutionWithSkill of the contract; s is null where the skill is gone or hidden.';
 grant execute on function private.execution_with_skill_json to authenticated;
 
--- One unit of api_calls. A request that came with an API key was counted when it was admitted, so what it starts is not counted again.
+-- Counts one unit of api_calls. A request that came with an API key was counted when it was admitted, so a run that it starts is not
+-- counted again.
 create or replace function private.consume_call(p_org_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -39,7 +41,7 @@ comment on function private.consume_call is
   'Counts a run or a test, or refuses with 429 QUOTA_EXCEEDED. Judges: callable by definer functions of ours only.';
 
 -- p_on_quota: 'refuse' for callers who wait for an answer; 'record' for scheduled runs and firings, whose refusal becomes a failed row
--- (contract 20, 6.7). p_stream: somebody listens to the text, so a run that was interrupted after its first text is not repeated.
+-- (contract 20, 6.7). p_stream: a client reads the text, so a run that was interrupted after its first text is not repeated.
 create or replace function private.start_execution(
   p_skill_id uuid, p_user_id uuid, p_org_id uuid, p_type text, p_reference_id uuid, p_input jsonb,
   p_on_quota text default 'refuse', p_stream boolean default false
@@ -59,7 +61,7 @@ begin
     end;
   end if;
   if v_refused is null then
-    -- By the clock: of several runs that one transaction starts, the first is worked first.
+    -- Uses the clock: of several runs that one transaction starts, the first is executed first.
     r.job_id := private.enqueue('executions.run', jsonb_build_object('executionId', r.id), clock_timestamp(), null, 'executions');
   end if;
   insert into public.skill_executions (id, user_id, organization_id, skill_id, execution_type, reference_id, input, is_streamed, job_id,
@@ -68,7 +70,7 @@ begin
     case when v_refused is null then 'pending' else 'failed' end, case when v_refused is not null then 'QUOTA_EXCEEDED' end, v_refused,
     case when v_refused is not null then clock_timestamp() end)
   returning * into r;
-  -- Last, since everybody of the organization waits for this row.
+  -- Comes last, since all callers of the organization wait for this row.
   if p_on_quota <> 'record' then
     perform private.consume_call(p_org_id);
   end if;

@@ -2,7 +2,7 @@
 
 drop function if exists private.page_limit(jsonb, integer), private.page_offset(jsonb);
 
--- SQL text; $1 is the request, $2 the caller. Moments are checked and become literals, so that the planner knows the range.
+-- Returns SQL text; $1 is the request, $2 the caller. Moments are checked and become literals, so that the planner knows the range.
 create or replace function private.execution_filter(p jsonb) returns text
 language plpgsql stable
 as $$
@@ -31,7 +31,7 @@ $$;
 comment on function private.execution_filter is
   'The filters of E1 as conditions on e; an id that is no UUID matches nothing. Errors: 400 VALIDATION_ERROR.';
 
--- It took the conditions as text, which any caller could have written.
+-- The former version took the conditions as text, which any caller could have written.
 drop function if exists private.executions_json(jsonb, text, integer, bigint);
 create or replace function private.executions_json(p_filters jsonb, p_unfinished boolean, p_limit integer, p_offset bigint) returns jsonb
 language plpgsql stable
@@ -40,7 +40,7 @@ declare
   v_conditions text := private.execution_filter(p_filters) || case when p_unfinished then ' and e.status in (''pending'', ''running'')' else '' end;
   v jsonb;
 begin
-  -- The filter is put together of constants and quoted literals (private.execution_filter), which a checker cannot see:
+  -- The filter consists of constants and quoted literals (private.execution_filter), which a checker cannot see:
   -- @plpgsql_check_options: security_warnings = off
   execute 'select coalesce(jsonb_agg(private.execution_with_skill_json(x.e, s) order by (x.e).executed_at desc, (x.e).id desc), ''[]'')
     from (select e from public.skill_executions e where ' || v_conditions || ' order by e.executed_at desc, e.id desc limit $3 offset $4) x
@@ -54,7 +54,8 @@ comment on function private.executions_json is
 
 grant execute on function private.execution_filter, private.executions_json to authenticated;
 
--- JSON text indented by two spaces; jsonb_pretty takes four, and breaks the line in what is empty. No string in JSON holds a line break.
+-- JSON text indented by two spaces. jsonb_pretty takes four, and breaks the line in empty objects and arrays. No string in JSON holds a
+-- line break.
 create or replace function private.indented(p_value jsonb, p_depth integer) returns text
 language sql immutable parallel safe
 return (
@@ -71,7 +72,7 @@ return concat_ws(',', private.csv_cell(e.id::text), private.csv_cell(e.skill_id:
 comment on function private.execution_csv is 'A line of the CSV export.';
 grant execute on function private.indented, private.execution_csv to authenticated;
 
--- At most 10,000 rows and 50 MiB of text: what is older than that is left out.
+-- At most 10,000 rows and 50 MiB of text: older rows are left out.
 create or replace function api.export_executions(p jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -86,7 +87,7 @@ begin
   if coalesce(p ->> 'format', 'json') not in ('json', 'csv') then
     perform private.refuse_field('format', 'Format must be json or csv.');
   end if;
-  -- Line by line: what is beyond the limit is not built.
+  -- Line by line: text beyond the limit is not built.
   for v_line in execute 'select case when $4 then private.execution_csv(y.e, (y.s).name) else private.indented(private.execution_with_skill_json(y.e, y.s), 1) end
     from (
       select x.e, s

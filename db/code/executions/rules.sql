@@ -1,5 +1,5 @@
--- What is checked before a run or a test begins, in the contract's order (contract 20, 3.5 to 3.7): the skill is visible, active, the
--- inputs fit, somebody answers for the model; then the unit is paid for.
+-- The checks before a run or a test begins, in the contract's order (contract 20, 3.5 to 3.7): the skill is visible and active, the inputs
+-- fit, and a provider can answer for the model. Then the unit is paid for.
 
 create or replace function private.refuse_execution(p_id text) returns void
 language plpgsql stable
@@ -11,7 +11,7 @@ $$;
 comment on function private.refuse_execution is '404 EXECUTION_NOT_FOUND.';
 grant execute on function private.refuse_execution to authenticated;
 
--- p_test: a test runs inactive skills as well.
+-- p_test: a test also runs inactive skills.
 create or replace function private.assert_runnable(p_skill_id text, p_input jsonb, p_test boolean default false) returns public.skills
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -30,7 +30,7 @@ $$;
 comment on function private.assert_runnable is
   'The skill, if the caller may run it now with these inputs. Judges: what private.user_id() sees. Errors: 404 SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 400 INVALID_INPUT, 503 PROVIDER_NOT_CONFIGURED.';
 
--- A run for the caller, charged to the organization they act in.
+-- Starts a run for the caller, charged to the organization they act in.
 create or replace function private.execute_skill(
   p_skill_id text, p_input jsonb, p_type text default null, p_reference_id text default null, p_stream boolean default false
 ) returns public.skill_executions
@@ -55,7 +55,7 @@ $$;
 comment on function private.execute_skill is
   'Starts a run of a skill that the caller sees. Judges: private.user_id() and private.org_id() only. Errors: as private.assert_runnable, and 400 INVALID_REFERENCE, 429 QUOTA_EXCEEDED.';
 
--- A test leaves no row; it is paid for all the same. The server calls the model with what this gives.
+-- A test leaves no row, but is paid for. The server calls the model with the returned request.
 create or replace function private.pay_for_test() returns void
 language plpgsql volatile security definer set search_path = ''
 as $$

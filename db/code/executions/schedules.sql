@@ -1,4 +1,4 @@
--- What happens to runs as time goes by: leases that nobody renews, runs that take too long, jobs that were lost, and retention.
+-- Scheduled work on runs: expired leases, runs that take too long, lost jobs, and retention.
 
 create or replace function private.sweep_executions(p_at timestamptz default clock_timestamp()) returns integer
 language plpgsql volatile security definer set search_path = ''
@@ -24,7 +24,7 @@ begin
     end if;
     v_count := v_count + 1;
   end loop;
-  -- A job is deleted in the transaction that leases its run, so this finds only what somebody deleted by hand.
+  -- A job is deleted in the transaction that leases its run, so this finds only jobs that were deleted by hand.
   for e in
     select * from public.skill_executions x
     where x.status = 'pending' and x.executed_at < p_at - interval '30 seconds'
@@ -41,7 +41,8 @@ $$;
 comment on function private.sweep_executions is
   'Ends runs that took too long or may not be repeated, and gives the others of dead workers a job again; gives how many. Judges: callable by schedules only.';
 
--- Days that rows are kept: what the installation declares, but never below 90, because the statistics reach as far.
+-- The number of days that rows are kept: the value that the installation declares, but never below 90, because the statistics reach that
+-- far.
 create or replace function private.execution_days() returns integer
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
@@ -61,7 +62,7 @@ begin
   where completed_at is not null and (input is not null or output is not null or error_message is not null)
     and executed_at < p_at - interval '30 days';
   get diagnostics emptied = row_count;
-  -- The next night, however late this one began.
+  -- The next night, however late this run began.
   update private.schedules set run_at = (date_trunc('day', (p_at - interval '3 hours') at time zone 'UTC') + interval '27 hours') at time zone 'UTC'
   where name = 'executions.prune';
 end

@@ -1,6 +1,7 @@
--- What the server asks for its requests that wait, stream or test. It has judged who calls; these functions are its own.
+-- The calls of the server for requests that wait, stream or test. The server has authorized the caller; these functions are granted to it
+-- alone.
 
--- Of the runs that somebody waits for, those that have ended or are gone: one question for all waiting requests of a process.
+-- Of the runs that requests wait for, returns those that have ended or are gone: one query for all waiting requests of a process.
 create or replace function private.ended_executions(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -29,7 +30,7 @@ $$;
 comment on function private.read_execution is
   '{id, userId, form}: ExecutionResult (form run) or ExecuteSkillResponse of that person''s run. Judges: callable by the server only, for the caller of a request.';
 
--- Who answers a test and with which key.
+-- Returns the provider that answers a test, and the key to use.
 create or replace function private.route_test(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- The state machine of a run (contract 20, 6.1) and what follows from its steps: counters of skill, habit and reflex (16.3), counting of
--- failures and switching off (7.2), and the event for its owner. Whoever writes the row, by whatever way, meets these.
+-- The state machine of a run (contract 20, 6.1) and the effects of its steps: counters of skill, habit and reflex (16.3), counting of
+-- failures and switching off (7.2), and the event for its owner. They apply to every writer of the row.
 
 create or replace function private.is_final(p_status text) returns boolean
 language sql immutable parallel safe
@@ -7,7 +7,7 @@ return p_status in ('completed', 'failed', 'cancelled');
 comment on function private.is_final is 'Is this status one that never changes?';
 grant execute on function private.is_final to authenticated;
 
--- Stamps what belongs to a step, and refuses steps that are none.
+-- Stamps the columns of a step, and refuses invalid steps.
 create or replace function private.tg_skill_executions__judge() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -15,7 +15,7 @@ declare
   v_refused boolean;
 begin
   if new.status = old.status then
-    -- Of an ended run only texts may be emptied, and the skill may go; what a cancelled one had cost comes once.
+    -- In an ended run only texts may be emptied, and the skill may become null. The cost of a cancelled run is written once.
     v_refused := private.is_final(old.status)
       and ((new.duration_ms, new.error_code, new.completed_at, new.started_at,
           coalesce(new.skill_id, old.skill_id), coalesce(new.input, old.input), coalesce(new.output, old.output), coalesce(new.error_message, old.error_message))
@@ -46,7 +46,7 @@ begin
       new.lease_token := null;
       new.lease_expires_at := null;
       if old.status = 'running' and new.status = 'cancelled' then
-        -- Rare, so it may notify from inside the transaction: the worker that has the run aborts its model call.
+        -- Rare, so it may notify inside the transaction: the worker that has the run aborts its model call.
         perform pg_notify('kijko_cancelled', new.id::text);
       end if;
     end if;
@@ -88,9 +88,9 @@ $$;
 comment on function private.tg_skill_executions__count is
   'Trigger: a run counts for its habit or reflex when it begins, for its skill when it is completed, and its end for the streak of failures.';
 
--- Three failures without a success in between switch a habit or reflex off; a success does not switch it on again. Habits drop
--- next_run_at with is_active by their own trigger. What the habit is not to blame for does not count: quota, provider, and a membership
--- that pauses habits and reflexes but leaves them as they are.
+-- Three failures without a success in between switch a habit or reflex off; a success does not switch it on again. Habits drop next_run_at
+-- with is_active by their own trigger. Failures that the habit did not cause do not count: quota, provider, and a deactivated membership,
+-- which pauses habits and reflexes but leaves them as they are.
 create or replace function private.count_outcome(e public.skill_executions) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -130,7 +130,7 @@ begin
   if tg_op = 'UPDATE' and new.status = old.status then
     return null;
   end if;
-  -- What the owner of the run may see, and as it is at this moment: the event is stored.
+  -- The fields that the owner of the run may see, as they are at this moment: the event is stored.
   select s.name into v_name from public.skills s
   where s.id = new.skill_id and (s.user_id = new.user_id or s.is_public and s.is_active);
   perform private.emit('user:' || new.user_id, 'execution_update',

@@ -1,5 +1,6 @@
--- Who sees and writes what (contract 20, 16.1): one's own, whatever the role. Not granted: counters, failures and next_run_at, which
--- functions and triggers move; owner, organization and skill never change. What the skill of a new habit may be, a trigger judges too.
+-- Access to habits (contract 20, 16.1): each person sees and writes their own, whatever the role. Not granted: counters, failures and
+-- next_run_at, which functions and triggers move. Owner, organization and skill never change. A trigger also checks the skill of a new
+-- habit.
 grant execute on function private.assert_habits_row to authenticated, service_role, kijko_server, kijko_worker;
 grant select, delete on public.habits to authenticated;
 grant insert (user_id, organization_id, skill_id, schedule_cron, schedule_description, timezone, config, is_active) on public.habits

@@ -1,4 +1,4 @@
--- Operations of habits (contract 20, section 7). What may be written is judged by triggers, in the same words whoever writes.
+-- Operations of habits (contract 20, section 7). Triggers check the values, with the same messages for every writer.
 
 create or replace function api.list_habits(p jsonb) returns jsonb
 language plpgsql stable
@@ -8,7 +8,7 @@ declare
   v_at record := private.page(p, 20);
   v_active boolean := private.as_bool(p -> 'isActive', 'isActive');
   v_skill uuid := private.as_uuid(p ->> 'skillId');
-  -- An id that is none is the id of no skill.
+  -- A malformed id is the id of no skill.
   v_any_skill boolean := coalesce(p ->> 'skillId', '') = '';
   v_total bigint;
 begin
@@ -82,7 +82,7 @@ language plpgsql stable
 as $$
 declare
   b jsonb := p -> 'body';
-  -- What is no text is the empty expression.
+  -- A value that is no text counts as the empty expression.
   v_cron text := coalesce(case when jsonb_typeof(b -> 'cron') = 'string' then b ->> 'cron' end,
     case when jsonb_typeof(b -> 'expression') = 'string' then b ->> 'expression' end, '');
   v_zone text := coalesce(b ->> 'timezone', 'UTC');
@@ -150,7 +150,7 @@ begin
   if b ? 'scheduleDescription' then
     n.schedule_description := nullif(b ->> 'scheduleDescription', '');
   elsif n.schedule_cron is distinct from o.schedule_cron then
-    -- The old one would describe another schedule.
+    -- The old description would describe another schedule.
     n.schedule_description := private.cron_description(n.schedule_cron);
   end if;
   if b ? 'timezone' then

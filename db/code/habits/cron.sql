@@ -1,6 +1,6 @@
 -- Cron (contract 20, section 8): five fields, digits only; both day fields restricted means either. A schedule lives on the wall clock
 -- of its zone. With a fixed hour, a local time that the clocks skip runs at the first instant after the gap, and one that they repeat
--- runs once, the first time. With hour `*` real minutes count: what is skipped is skipped, what is repeated runs twice.
+-- runs once, the first time. With hour `*` real minutes count: skipped minutes are skipped, repeated ones run twice.
 --
 -- A field becomes a set of bits, so finding the next match is a handful of shifts, whatever the expression; nothing here costs a
 -- caller more than a fraction of a millisecond. All arithmetic is on timestamps without a zone: adding days to one with a zone would
@@ -101,7 +101,7 @@ declare
   v_sets bigint[];
   v_day bigint;
 begin
-  -- Whatever is this long is no expression, however much of it is white space.
+  -- Text of this length is no expression, however much of it is white space.
   if char_length(p_cron) > 10000 then
     return 'Cron expression must be 100 characters or less';
   end if;
@@ -121,7 +121,7 @@ begin
       when private.cron_values(v_fields[4], 1, 12) is null then 'Invalid month value (1-12)'
       else 'Invalid day of week value (0-6)' end;
   end if;
-  -- Weekdays come in every month, and 29 February within 8 years; so only days that none of the months has never come.
+  -- Every month has all weekdays, and 29 February comes within 8 years. So only a day that none of the months has never comes.
   v_day := private.lowest_bit(v_sets[3]);
   if v_sets[5] = 0 and not (v_sets[4] & 5546 <> 0 or (v_day <= 30 and v_sets[4] & 2640 <> 0) or (v_day <= 29 and v_sets[4] & 4 <> 0)) then
     return 'Cron expression never runs';
@@ -136,7 +136,7 @@ language sql immutable parallel safe
 return bit_count(((p_set & -p_set) - 1)::bit(64))::integer;
 comment on function private.lowest_bit is 'Number of the lowest bit that is set; 64 when none is.';
 
--- The calendar: no zone in here.
+-- The calendar. Zones do not matter here.
 create or replace function private.cron_match(p_sets bigint[], p_from timestamp, p_before timestamp) returns timestamp
 language plpgsql immutable parallel safe
 as $$
@@ -247,7 +247,7 @@ declare
   v_coming interval;
   v_match timestamp;
 begin
-  -- Clocks set back a moment ago show for the second time what they have shown: that has had its run.
+  -- Clocks that were set back a moment ago show the same time twice. The first time has had its run.
   if v_past > p_local - p_utc then
     v_at := private.clock_change(p_zone, v_at, p_utc);
     v_from := greatest(v_from, date_trunc('minute', v_at + v_past + interval '59.999999 seconds'));
@@ -271,8 +271,8 @@ end
 $$;
 comment on function private.next_fixed is 'private.cron_next of schedules with a restricted hour; times in UTC but p_local and p_before.';
 
--- Stretch by stretch, each with one offset. Within 36 hours there is at most one change; beyond them nothing matches until the match
--- that the calendar names comes near.
+-- Goes stretch by stretch, each with one offset. Within 36 hours there is at most one change of offset. Beyond them no time matches until
+-- the match that the calendar names comes near.
 create or replace function private.next_hourly(p_sets bigint[], p_zone text, p_utc timestamp, p_local timestamp, p_before timestamp) returns timestamp
 language plpgsql immutable parallel safe
 as $$

@@ -1,6 +1,6 @@
--- A schedule in English (contract 20, section 8.5): time, days, months. Values stand in the order of the expression, each once. Where both
--- day fields are restricted either of them makes a day match, so both are named; if one of them holds every day, neither says anything.
--- Only for valid expressions; of others it makes null.
+-- Describes a schedule in English (contract 20, section 8.5): time, days, months. Values appear in the order of the expression, each once.
+-- Where both day fields are restricted, a match of either one makes a day match, so both are named. If one of them holds every day, neither
+-- is named. Only for valid expressions; for others it returns null.
 
 create or replace function private.number_ranges(p_numbers integer[]) returns text
 language sql immutable parallel safe
@@ -13,7 +13,7 @@ return (
   ) y);
 comment on function private.number_ranges is 'Different numbers in ascending order, neighbors together: 1-5, 10.';
 
--- p_brief: as short as it gets, for the few that would be too long to store.
+-- p_brief: the shortest form, for the few texts that would be too long to store.
 create or replace function private.cron_text(p_fields text[], p_brief boolean) returns text
 language plpgsql immutable parallel safe
 as $$
@@ -54,7 +54,7 @@ begin
       when cardinality(v_days) = 1 then format('on the %s%s', v_days[1],
         case when v_days[1] in (1, 21, 31) then 'st' when v_days[1] in (2, 22) then 'nd' when v_days[1] in (3, 23) then 'rd' else 'th' end)
       when p_brief then 'on days ' || private.number_ranges(v_days)
-      -- Alone, five numbers and more say nothing to a reader.
+      -- Without context, five or more numbers mean nothing to a reader.
       when cardinality(v_days) <= 4 or v_either then 'on days ' || array_to_string(v_days, ', ') end;
   end if;
   return concat_ws(' ', v_text,

@@ -1,9 +1,10 @@
--- Scheduled dispatch (contract 20, 7.1). Any number of schedulers take what is due, each row once: the taken ones are locked, others
--- skip them, and next_run_at has moved on before anybody else can see them again. It moves to the first run after now, so the runs that
--- a stopped server missed are the one run that is dispatched.
+-- Scheduled dispatch (contract 20, 7.1). Any number of schedulers take due habits, each row once: taken rows are locked, other schedulers
+-- skip them, and next_run_at has moved on before another scheduler can see them again. It moves to the first run after now, so all runs
+-- that a stopped server missed become one dispatched run.
 
--- A transaction pays for one run of an organization at most: two units of one counter in a transaction could wait for somebody who waits
--- for the first. Who calls this calls it again until it gives 0. Organizations are taken in one order, so schedulers never wait in a circle.
+-- A transaction pays for one run of an organization at most: with two units of one counter it could wait for a transaction that waits for
+-- the first unit. The caller repeats the call until it returns 0. Organizations are taken in one order, so schedulers never wait in a
+-- circle.
 create or replace function private.dispatch_habits(p_at timestamptz default now(), p_limit integer default 100) returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -43,10 +44,10 @@ begin
         v_moved := v_moved + 1;
       exception
         when transaction_rollback or lock_not_available then
-          -- Nothing is wrong with the habit: it stays due.
+          -- The habit itself is not at fault: it stays due.
           raise warning 'habit % was not dispatched: %', h.id, sqlerrm;
         when others then
-          -- Whatever is wrong with this one, the others run, and it does not come first again at once.
+          -- A failure of this habit does not stop the others, and this habit is not retried at once.
           raise warning 'habit % could not be dispatched: % %', h.id, sqlstate, sqlerrm;
           begin
             update public.habits x set next_run_at = greatest(v_next, p_at + interval '1 minute') where x.id = h.id;
@@ -65,7 +66,7 @@ comment on function private.dispatch_habits is
   'Starts runs of due habits and plans their next ones, of p_limit organizations one run each; gives how many habits were dealt with, 0 when nothing is due. Judges: callable by the worker (and pg_cron as the owner) only.';
 grant execute on function private.dispatch_habits to kijko_worker;
 
--- Late answers are no reason to pile up runs: while one is open, the occurrence is skipped.
+-- Slow model answers do not pile up runs: while a run is open, the occurrence is skipped.
 create or replace function private.may_run(h public.habits) returns boolean
 language plpgsql stable security definer set search_path = ''
 as $$

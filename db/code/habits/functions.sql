@@ -1,5 +1,5 @@
--- Habits (contract 20, section 7): a skill on a schedule. They belong to a person; the organization in which one was made pays for its
--- runs. How they are shown, found, switched on, and run.
+-- Habits (contract 20, section 7): a skill on a schedule. A habit belongs to a person; the organization in which it was made pays for its
+-- runs. This file holds how habits are shown, found, switched on, and run.
 
 create or replace function private.habit_json(h public.habits) returns jsonb
 language sql stable parallel safe
@@ -8,7 +8,7 @@ return jsonb_strip_nulls(jsonb_build_object('id', h.id, 'skillId', h.skill_id, '
     'nextRunAt', private.iso(h.next_run_at), 'runCount', h.run_count, 'isActive', h.is_active,
     'consecutiveFailures', h.consecutive_failures, 'lastErrorMessage', h.last_error_message, 'createdAt', private.iso(h.created_at),
     'updatedAt', private.iso(h.updated_at)))
-  -- Nulls in it are the owner's own values.
+  -- Nulls in the configuration are the owner's own values.
   || jsonb_build_object('config', h.config);
 comment on function private.habit_json is 'Habit of the contract.';
 
@@ -83,7 +83,7 @@ as $$
 declare
   s public.skills;
 begin
-  -- Locked before the organization's counters, as the dispatcher does: in the other order the two could wait for each other.
+  -- Locked before the organization's counters, as the dispatcher does: in the other order the two could deadlock.
   select * into habit from public.habits x where x.id = p_id and x.user_id = private.user_id() for no key update;
   if not found then
     perform private.refuse_habit(coalesce(p_id::text, ''));
@@ -128,7 +128,7 @@ end
 $$;
 comment on function private.reference_executions_json is '{executions, total} of a habit or reflex; row-level security leaves the caller''s.';
 
--- A date alone is its first moment in UTC; a time needs its offset. What is finer than a microsecond is cut off, not rounded up.
+-- A date alone means its first moment in UTC; a time needs its offset. Digits finer than a microsecond are cut off, not rounded up.
 create or replace function private.as_instant(p_text text) returns timestamptz
 language plpgsql stable parallel safe
 as $$

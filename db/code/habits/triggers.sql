@@ -1,4 +1,4 @@
--- What holds for a habit whoever writes it: psql, Supabase's clients, the API and our own functions meet the same rules and words.
+-- The rules of a habit for every writer: psql, Supabase's clients, the API and our own functions meet the same rules and messages.
 
 create or replace function private.habit_fields(o public.habits, n public.habits) returns text[]
 language plpgsql immutable parallel safe
@@ -15,7 +15,7 @@ end
 $$;
 comment on function private.habit_fields is 'Names of the contract for what differs between two states of a habit; counters of use are no change.';
 
--- The rules of contract 20, 2.2. What was judged when it came is not judged again.
+-- The rules of contract 20, 2.2. A value that was checked when it was stored is not checked again.
 create or replace function private.assert_habit(o public.habits, n public.habits) returns void
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -44,7 +44,7 @@ begin
   if n.config is distinct from o.config then
     if jsonb_typeof(n.config) is distinct from 'object' then
       perform private.refuse_field('config', 'Config must be an object');
-    -- Numbers beyond every program's are a few bytes here and a hundred thousand digits in text.
+    -- A number with a huge exponent takes a few bytes here and a hundred thousand digits in text.
     elsif private.is_larger(n.config, 65536) or jsonb_path_exists(n.config, 'strict $.** ? (@ > 1e308 || @ < -1e308)') then
       perform private.refuse_field('config', 'Config must be 64 KiB or less');
     end if;
@@ -101,7 +101,7 @@ end
 $$;
 comment on function private.tg_habits__judge is
   'Trigger: the rules of contract 20, 2.2; next_run_at follows expression, zone and switch; switching on forgets failures; updated_at moves with the owner''s changes.';
--- Counters of use are not among the columns: each run moves them.
+-- Usage counters are not among the columns: each run moves them.
 create or replace trigger _200_judge before insert or update of id, user_id, organization_id, skill_id, schedule_cron, schedule_description,
   timezone, config, is_active, next_run_at, created_at
   on public.habits for each row execute function private.tg_habits__judge();
@@ -132,13 +132,13 @@ create or replace trigger _900_emit after insert or delete or update of schedule
   consecutive_failures, last_error_message
   on public.habits for each row execute function private.tg_habits__emit();
 
--- Who is removed leaves nothing running. A deactivated member's habits stay switched on: the dispatcher passes them over until the member
--- is back.
+-- The habits of a removed member are stopped. A deactivated member's habits stay switched on: the dispatcher skips them until the member is
+-- active again.
 create or replace function private.tg_memberships__stop_habits() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  -- With the organization or the person the habits go too.
+  -- Where the organization or the person is deleted, the habits are deleted too.
   if exists (select from public.organizations o where o.id = old.organization_id)
     and exists (select from public.users u where u.id = old.user_id) then
     update public.habits set is_active = false

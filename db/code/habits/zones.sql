@@ -1,9 +1,9 @@
--- Time zones (contract 20, section 8.4): the names of the IANA database, 2025c, and nothing else. Postgres itself would take any POSIX
--- text such as XYZ5, and looks through all its files each time it is asked for its names; so the names are a table, and Postgres is
--- asked once, here. A name that this Postgres cannot convert is left out: it would be accepted and fail later.
+-- Time zones (contract 20, section 8.4): the names of the IANA database, 2025c, and nothing else. Postgres itself would take any POSIX text
+-- such as XYZ5, and reads all its files at each query for its names; so the names are a table, and Postgres is queried once, here. A name
+-- that this Postgres cannot convert is left out: it would be accepted and fail later.
 --
--- Names that only live on as links are converted as what they link to. Some systems keep them in a package of their own, which may not
--- be there, or may go; and Postgres takes a few of them (CET, EET) for abbreviations, which have no summer time.
+-- Names that only exist as links are converted as their target. Some systems keep such links in a package of their own, which may be absent
+-- or removed; and Postgres takes a few of them (CET, EET) for abbreviations, which have no summer time.
 with iana as (
   select name, name as used
   from regexp_split_to_table(trim(e' \n' from $$

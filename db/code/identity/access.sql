@@ -1,1 +1,1 @@
--- Nobody but the functions of this feature touches its tables: there is no policy and no grant, and that is the rule.
+-- Only the functions of this feature use its tables. So there is no policy and no grant.

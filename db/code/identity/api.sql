@@ -1,4 +1,4 @@
--- What a signed-in caller asks about themselves.
+-- Operations of a signed-in caller on their own account.
 
 create or replace function private.is_platform_admin() returns boolean
 language plpgsql stable security definer set search_path = ''

@@ -1,10 +1,10 @@
--- People who sign in elsewhere: Keycloak or Supabase has signed a token, the server has verified it, and here it finds its person and
--- its session. Known identity: that person. Else an account with the same verified e-mail address: the identity is linked. Else a new
--- person with an organization of their own.
+-- Sign-in at an external identity provider. Keycloak or Supabase has signed a token, and the server has verified it. This file finds its
+-- person and its session. A known identity belongs to its person. Otherwise the identity is linked to an account with the same verified
+-- e-mail address. Otherwise a new person is created, with an organization of their own.
 
--- The session that a token belongs to: the one of its name that lives, unless an earlier one of that name has ended since the person last
--- signed in. Then the token is dead and the ended one is its session. Null where none has this name. Providers count seconds: a sign-in in
--- the second of the end counts as later if no token of the ended session had it.
+-- The session that a token belongs to: the living session of its name, unless an earlier session of that name has ended since the person
+-- last signed in. Then the token is invalid and the ended session is its session. Null where no session has this name. Providers count
+-- seconds: a sign-in in the second of the end counts as later if no token of the ended session had it.
 create or replace function private.external_session(p_issuer text, p_key text, p_authenticated_at timestamptz) returns private.sessions
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -36,7 +36,7 @@ as $$
 declare
   v_session_id uuid := (p ->> 'session_id')::uuid;
   v_issued_at timestamptz := to_timestamp((p ->> 'iat')::double precision);
-  -- A moment that lies ahead would outlive each revocation until then.
+  -- A time in the future would outlive each revocation until then.
   v_authenticated_at timestamptz := case when p ->> 'auth_time' is not null then
     to_timestamp(least((p ->> 'auth_time')::double precision, (p ->> 'iat')::double precision + 300)) end;
   v_session private.sessions;
@@ -44,7 +44,7 @@ declare
   v_org_id uuid;
   v_hint uuid := (p ->> 'org_hint')::uuid;
 begin
-  -- Known already, as nearly always.
+  -- The identity is nearly always known already.
   select i.user_id into v_user_id from private.identities i where i.issuer = p ->> 'issuer' and i.subject = p ->> 'subject';
   v_session := private.external_session(p ->> 'issuer', p ->> 'session_key', v_authenticated_at);
   if v_session.user_id = v_user_id and (v_session.revoked_at is not null
@@ -53,7 +53,7 @@ begin
     return jsonb_build_object('user_id', v_user_id, 'session_id', v_session.id);
   end if;
 
-  -- First uses of one account wait for each other.
+  -- First sign-ins of one account wait for each other.
   perform pg_advisory_xact_lock(hashtextextended('identity ' || (p ->> 'issuer') || ' ' || (p ->> 'subject'), 0));
   select i.user_id into v_user_id from private.identities i where i.issuer = p ->> 'issuer' and i.subject = p ->> 'subject';
   if v_user_id is null then
@@ -65,7 +65,7 @@ begin
 
   v_session := private.external_session(p ->> 'issuer', p ->> 'session_key', v_authenticated_at);
   if v_session.id is null then
-    -- A UUID is the row's id itself; a name that another issuer's session or one of ours has is no good one.
+    -- A UUID becomes the row's id itself, unless a session of another issuer or one of ours has that id.
     select * into v_session from private.sessions s
     where s.id = v_session_id and (s.issuer, s.external_key) is distinct from (p ->> 'issuer', p ->> 'session_key');
   end if;
@@ -91,7 +91,7 @@ begin
   end if;
   insert into private.sessions (id, user_id, organization_id, issuer, external_key, provider, authenticated_at, method, user_agent, client_ip,
     created_at, last_active_at, expires_at, idle_expires_at, signed_in_at, signed_in_by)
-  -- A hint is judged by private.enter at each request, also a false one; without it the session keeps to the default organization.
+  -- private.enter checks the hint at each request, also a false one. Without a hint the session keeps the default organization.
   values (v_session_id, v_user_id, case when v_hint = v_org_id then v_hint end, p ->> 'issuer', p ->> 'session_key', p ->> 'provider',
     v_authenticated_at, 'sso', left(p ->> 'user_agent', 500), nullif(current_setting('app.client_ip', true), ''), v_issued_at, p_at,
     v_issued_at + interval '90 days', v_issued_at + interval '90 days', v_issued_at, 'sso');
@@ -103,7 +103,7 @@ comment on function private.resolve_external is
   'Person and session behind a verified token of an external issuer, made at first use. Judges: callable by the server only. Errors: 401 UNAUTHENTICATED, 403 EMAIL_NOT_VERIFIED, 403 MEMBERSHIP_INACTIVE.';
 grant execute on function private.resolve_external to kijko_server;
 
--- A session that ended here still lives at Keycloak, where its cookie would sign the same person in again without asking, with tokens that
+-- A session that ended here still lives at Keycloak. Its cookie there would sign the same person in again without asking, with tokens that
 -- are refused here. The worker ends it there, unless its person has signed in again meanwhile.
 create or replace function private.tg_sessions__end_at_provider() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -114,7 +114,7 @@ begin
 end
 $$;
 comment on function private.tg_sessions__end_at_provider is 'Trigger: a session of Keycloak that ends here is ended there.';
--- Names with a colon are derived ones, of tokens without a session.
+-- Names with a colon are derived names, of tokens without a session.
 create or replace trigger _500_end_at_provider after update of revoked_at on private.sessions for each row
   when (old.revoked_at is null and new.revoked_at is not null
     and (new.provider = 'keycloak' and new.external_key !~ ':' or new.provider_key is not null))
@@ -137,8 +137,8 @@ comment on function private.provider_session is
   'What Keycloak calls a session that ended here, if it is to be ended there; no row otherwise. Judges: callable by the worker only.';
 grant execute on function private.provider_session to kijko_worker;
 
--- The person who registered this address never proved to own it, and the person before us did: what the first one holds must not open the
--- account any longer. Otherwise a stranger could register another person's address and wait for them.
+-- The person who registered this address never proved to own it; the person who signs in now did. So no credential of the first person may
+-- open the account any longer. Otherwise a stranger could register another person's address and wait for its owner.
 create or replace function private.claim_account(p_user_id uuid, p_at timestamptz) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -157,7 +157,7 @@ $$;
 comment on function private.claim_account is
   'An unverified account becomes that of the person who proved to own its address. Judges: callable by definer functions of ours only.';
 
--- Account resolution for an identity that is not known yet.
+-- Finds or creates the account for an identity that is not known yet.
 create or replace function private.adopt_identity(p jsonb) returns uuid
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -1,6 +1,6 @@
--- Sessions, the organization they act in, and the answers of sign-in. Functions of schema private here are called by the server
--- itself (granted to kijko_server alone), one call a request. A refusal after which something must remain written (a counted
--- failure, a revoked session) is *returned* as {"problem": ...}: raising it would undo the write.
+-- Sessions, the organization they act in, and the answers of sign-in. The server itself calls these functions of schema private (granted to
+-- kijko_server alone), one call a request. A refusal that must keep a write (a counted failure, a revoked session) is *returned* as
+-- {"problem": ...}: raising it would undo the write.
 
 create or replace function private.problem(
   p_status integer, p_code text, p_message text, p_field text default null, p_details jsonb default null
@@ -10,9 +10,9 @@ return jsonb_build_object('problem', jsonb_strip_nulls(jsonb_build_object(
   'status', p_status, 'code', p_code, 'message', p_message, 'field', p_field, 'details', p_details)));
 comment on function private.problem is 'A refusal as a result, for where the transaction must commit; the server turns it into the same answer as private.refuse.';
 
--- The one judge of addresses: what a person typed, or a provider vouches for, as it is stored and compared; null where our own mail
--- queue would not send to it. Only A to Z are folded. U+0130 and U+212A lower-case into ASCII and U+1FEF and U+212A normalize into it, so
--- an address with one of them would become another person's.
+-- The only check of addresses: returns an address, typed by a person or vouched for by a provider, as it is stored and compared. Null where
+-- our own mail queue would not send to it. Only A to Z are folded. U+0130 and U+212A lower-case into ASCII and U+1FEF and U+212A normalize
+-- into it, so an address with one of them would become another person's.
 create or replace function private.clean_email(p_text text) returns text
 language sql immutable parallel safe
 return (
@@ -22,7 +22,7 @@ return (
 );
 comment on function private.clean_email is 'The address as it is stored, or null where it is none that we send to.';
 
--- Accounts made before that rule may have an address that it refuses. Exactly that text finds them.
+-- Accounts made before that rule may have an address that it refuses. Only exactly that text finds them.
 create or replace function private.account_address(p_text text) returns text
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -65,7 +65,7 @@ end
 $$;
 comment on function private.require_name is 'A trimmed name of 1 to 50 characters, or 400 VALIDATION_ERROR about the field.';
 
--- An identity provider's spelling of a name is no reason to keep its person out: what we refuse at sign-up is left out.
+-- A provider's spelling of a name must not refuse the sign-in: characters that sign-up refuses are left out.
 create or replace function private.clean_name(p_text text, p_limit integer default 50) returns text
 language sql immutable parallel safe
 return coalesce((
@@ -79,8 +79,8 @@ language sql immutable parallel safe
 return coalesce(nullif(private.without_blanks(p_first_name || ' ' || p_last_name), ''), left(split_part(p_email, '@', 1), 100)) || '''s workspace';
 comment on function private.personal_organization_name is 'Name of the organization that a new person gets.';
 
--- The organization for a session: the wanted one if the membership is active, else the default one, else the oldest. Whoever was
--- removed from the last one gets a new personal one; null says that there are memberships and all are inactive.
+-- The organization for a session: the wanted one if the membership is active, else the default one, else the oldest. A person who was
+-- removed from their last organization gets a new personal one. Null means that there are memberships and all are inactive.
 create or replace function private.choose_organization(p_user_id uuid, p_wanted_id uuid default null) returns uuid
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -99,7 +99,7 @@ begin
     if v_id is not null or exists (select from public.memberships m where m.user_id = p_user_id) then
       return v_id;
     end if;
-    -- Of parallel sign-ins one makes the organization; the others find it in their second round.
+    -- Of parallel sign-ins one creates the organization; the others find it in their second attempt.
     select * into v_user from public.users u where u.id = p_user_id for no key update;
   end loop;
   return private.create_organization(
@@ -109,19 +109,19 @@ $$;
 comment on function private.choose_organization is
   'Organization that a session of this person acts in, made if there is none; null when all memberships are inactive. Judges: callable by definer functions of ours only.';
 
--- What was told of a device when its row was written; where nothing was, unknown.
+-- The device as it was described when its row was written; unknown without a description.
 create or replace function private.device_json(p_device jsonb) returns jsonb
 language sql stable parallel safe
 return jsonb_build_object('browser', 'Unknown', 'os', 'Unknown', 'deviceType', 'desktop') || coalesce(p_device, '{}');
 comment on function private.device_json is 'deviceInfo: browser, os, deviceType, and userAgent where one was sent.';
 
--- There is no geolocation here, and the client prints both.
+-- There is no geolocation here, and the client prints both members.
 create or replace function private.location_json() returns jsonb
 language sql immutable parallel safe
 return '{"city": "Unknown", "country": "Unknown"}'::jsonb;
 comment on function private.location_json is 'Where an address is: nobody looks it up.';
 
--- The device of this request as the audit trail tells of it.
+-- The device of this request, for the audit trail.
 create or replace function private.client_metadata() returns jsonb
 language sql stable parallel safe
 return (
@@ -130,7 +130,7 @@ return (
 );
 comment on function private.client_metadata is '{browser, os, location} of the request.';
 
--- Who the session is and how long it may last: what the server needs to sign an access token and to set the cookie.
+-- The user of the session and how long the session may last: the data that the server needs to sign an access token and to set the cookie.
 create or replace function private.session_json(p_session_id uuid, p_at timestamptz) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -201,7 +201,7 @@ end
 $$;
 comment on function private.record_sign_in is 'History and audit of a successful sign-in. Judges: callable by definer functions of ours only.';
 
--- A trigger of the event log tells all server processes, which close the session's sockets.
+-- A trigger of the event log notifies all server processes, which close the session's sockets.
 create or replace function private.revoke_session(p_session_id uuid, p_reason text, p_at timestamptz default now()) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -212,7 +212,7 @@ end
 $$;
 comment on function private.revoke_session is 'Ends a session now; false when it had ended. Judges: callable by definer functions of ours only.';
 
--- The session and those that continued it after a membership had ended.
+-- The session, and the sessions that continued it after a membership had ended.
 create or replace function private.session_line(p_session_id uuid) returns setof uuid
 language sql stable security definer set search_path = ''
 begin atomic
@@ -226,7 +226,8 @@ end;
 comment on function private.session_line is 'A session and its successors. Judges: callable by definer functions of ours only.';
 
 -- p: session_id? (from a genuine token of ours) or issuer, session_key, auth_time? (of an external one), expired or not; token_hash? (of a
--- refresh token). Unknown ones are passed over: logging out twice, or of nothing, is no error. Answers the names at Keycloak of what ended.
+-- refresh token). Unknown sessions are ignored: logging out twice, or without a session, is no error. Answers the Keycloak names of the
+-- ended sessions.
 create or replace function private.log_out(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -263,7 +264,8 @@ $$;
 comment on function private.log_out is 'Ends the sessions named by a token and by a refresh token. Judges: callable by the server only, which has verified the token.';
 grant execute on function private.log_out to kijko_server;
 
--- What goes on in another organization stays the same sign-in: its end, and the session at the provider that it began with.
+-- A session that continues in another organization stays the same sign-in. It keeps its absolute end, and the provider's session that it
+-- began with.
 create or replace function private.succeed_session(p_session private.sessions, p_org_id uuid, p jsonb, p_at timestamptz) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -312,7 +314,7 @@ comment on function private.switch_session is
   'Moves the caller to another organization. Judges: session and memberships, through private.enter, and the other organization''s rules. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED. Results: as private.sign_in_policy_problem.';
 grant execute on function private.switch_session to kijko_server;
 
--- p: session_id, of a cookie that the server has signed. Everything else is judged by private.enter, as with a token.
+-- p: session_id, of a cookie that the server has signed. private.enter checks everything else, as with a token.
 create or replace function private.session_caller(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -332,12 +334,13 @@ comment on function private.session_caller is
   'Whose session a cookie names. Judges: callable by the server only, which has verified the cookie. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED.';
 grant execute on function private.session_caller to kijko_server;
 
--- Many at once, seconds after the answers they belong to; whoever is busy is passed over. p_orgs: the hint of the token, or null.
+-- Handles many sessions at once, seconds after their answers. Rows that another transaction has locked are skipped. p_orgs: the hint of the
+-- token, or null.
 create or replace function private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamptz default now()) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  -- Before their time of last use moves: a request that was refused is no use.
+  -- Runs before the time of last use moves: a refused request does not count as a use.
   perform private.end_overdue_sessions(p_sessions, p_at);
   with busy as (
     select s.id from private.sessions s
@@ -362,7 +365,7 @@ $$;
 comment on function private.touch_sessions is 'Moves last_active_at of sessions and memberships, at most once a minute. Judges: callable by the server only.';
 grant execute on function private.touch_sessions to kijko_server;
 
--- Only for development: every process of the installation gets the key that the first one offered.
+-- Only for development: every process of the installation gets the key that the first process offered.
 create or replace function private.keep_signing_key(p_offered text) returns text
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -374,19 +377,19 @@ $$;
 comment on function private.keep_signing_key is 'The installation''s own signing key, or the offered one if it had none. Judges: callable by the server only.';
 grant execute on function private.keep_signing_key to kijko_server;
 
--- Used tokens stay a week: a stolen one that turns up until then ends its session, a later one is merely unknown.
+-- Used tokens stay a week: a stolen token that is presented until then ends its session, a later one is merely unknown.
 create or replace function private.prune_identity(p_at timestamptz default now()) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   delete from private.refresh_tokens where expires_at < p_at or used_at < p_at - interval '7 days';
-  -- A name of Keycloak comes back for as long as its session lives there; as long its end must be known.
+  -- Keycloak repeats the name of a session as long as the session lives there. The ended session must be kept that long.
   delete from private.sessions
   where revoked_at < p_at - interval '30 days' and provider is distinct from 'keycloak' or expires_at < p_at - interval '30 days' or idle_expires_at < p_at - interval '30 days';
   delete from private.sealed_answers where created_at < p_at - interval '24 hours';
   delete from private.login_failures where updated_at < p_at - interval '1 hour';
   delete from private.oauth_states where expires_at < p_at;
-  -- An address that waits for its confirmation is known from the newest of its links.
+  -- An address that waits for its confirmation is found in its newest link.
   delete from private.account_tokens where expires_at < p_at - interval '30 days' or purpose <> 'verify_email' and expires_at < p_at;
   delete from private.login_history where created_at < p_at - interval '90 days';
 end

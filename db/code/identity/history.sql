@@ -1,10 +1,10 @@
--- A person's own sign-ins (contract 40, 6.4), on every plan.
+-- The sign-ins of the caller (contract 40, 6.4), on every plan.
 
 create or replace function private.login_entry_json(h private.login_history) returns jsonb
 language sql stable
 return jsonb_strip_nulls(jsonb_build_object('id', h.id, 'userId', h.user_id, 'status', h.status, 'ipAddress', coalesce(h.client_ip, ''),
   'location', private.location_json(), 'deviceInfo', private.device_json(h.device),
-  -- Signing up is signing in with the password that was just chosen.
+  -- A sign-up counts as a sign-in with the password that was just chosen.
   'authMethod', case h.method when 'signup' then 'password' else h.method end,
   'failureReason', h.reason, 'createdAt', private.iso(h.created_at)));
 comment on function private.login_entry_json is 'LoginHistoryEntry.';
@@ -50,7 +50,7 @@ begin
     perform private.refuse_field('dateTo', 'This is no ISO-8601 date or time.');
   end if;
   return private.my_login_history(p ->> 'status', coalesce(private.shown(v_from), '-infinity'),
-    -- A day without a time is meant whole.
+    -- A date without a time means the whole day.
     coalesce(case when char_length(p ->> 'dateTo') = 10 then v_to + interval '1 day' else private.shown(v_to) + interval '1 millisecond' end, 'infinity'),
     v_at.size, v_at.skipped);
 end

@@ -1,5 +1,6 @@
--- Links in mails: verification of an address, a forgotten password, sign-in without one. A request for the last two tells nothing: what it
--- writes, and so the time it takes, is the same for every address, and a job looks for the account afterwards.
+-- Links in mails: verification of an address, a forgotten password, sign-in without a password. The answer to a request for the last two
+-- does not show whether an account exists. The writes, and so the time, are the same for every address, and a job looks for the account
+-- afterwards.
 
 create or replace function private.can_mail_links() returns boolean
 language plpgsql stable security definer set search_path = ''
@@ -21,7 +22,7 @@ end
 $$;
 comment on function private.require_mail is '503 PROVIDER_NOT_CONFIGURED where no mail can be sent. Judges: callable by definer functions of ours only.';
 
--- Null, or the refusal; attempts of one address count together, whether an account has it or not.
+-- Null, or the refusal. Attempts for one address count together, whether it has an account or not.
 create or replace function private.link_rate_problem(p_purpose text, p_email text, p_limit integer, p_at timestamptz) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -58,7 +59,7 @@ comment on function private.request_link is
   'Has a link mailed to the account of an address, if there is one; the answer is the same. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 503 PROVIDER_NOT_CONFIGURED. Results: 429 RATE_LIMITED.';
 grant execute on function private.request_link to kijko_server;
 
--- Work of job accounts.link: {requestId, purpose, email}. A second run of the same request finds its row and does nothing.
+-- The work of job accounts.link: {requestId, purpose, email}. A second run of the same request finds its row and does nothing.
 create or replace function private.mail_requested_link(p jsonb) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -73,7 +74,8 @@ $$;
 comment on function private.mail_requested_link is 'Mails a link that was asked for, where an account has the address. Judges: callable by the worker only.';
 grant execute on function private.mail_requested_link to kijko_worker;
 
--- Makes a token and queues its mail. Verification of another address than the account's is how the account gets it; a newer one replaces it.
+-- Makes a token and queues its mail. To change the address of an account, the new address is verified by such a link. A newer link replaces
+-- it.
 create or replace function private.issue_account_link(
   p_user_id uuid, p_purpose text, p_email text, p_id uuid default gen_random_uuid(), p_at timestamptz default clock_timestamp()
 ) returns void
@@ -204,7 +206,7 @@ begin
   if not found then
     perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
   end if;
-  -- An address that is to become the account's goes first.
+  -- An address that waits to become the account's comes first.
   select t.email into v_email from private.account_tokens t
   where t.user_id = u.id and t.purpose = 'verify_email' and t.used_at is null and t.email <> u.email order by t.created_at desc limit 1;
   v_email := coalesce(v_email, case when u.email_verified_at is null then u.email end);
@@ -238,7 +240,7 @@ grant execute on function api.resend_verification to authenticated;
 
 -- --------------------------------------------------------------------------------------------------------- forgotten password
 
--- p: reset_hash (hex). What a new password is compared with; the link stays good.
+-- p: reset_hash (hex). Returns the data to compare a new password with. The link stays valid.
 create or replace function private.begin_reset(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -259,7 +261,7 @@ $$;
 comment on function private.begin_reset is 'First half of a reset: whose it is. Judges: callable by the server only. Errors: 400 INVALID_TOKEN.';
 grant execute on function private.begin_reset to kijko_server;
 
--- p: reset_hash (hex), new_hash, meets_policy. Who holds the link owns the address, so it counts as verified from here on.
+-- p: reset_hash (hex), new_hash, meets_policy. The holder of the link owns the address, so it counts as verified from here on.
 create or replace function private.finish_reset(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -275,7 +277,7 @@ begin
   values (u.id, p ->> 'new_hash', (p ->> 'meets_policy')::boolean, p_at)
   on conflict (user_id) do update set password_hash = excluded.password_hash, meets_policy = excluded.meets_policy,
     changed_at = greatest(excluded.changed_at, c.changed_at + interval '1 microsecond');
-  -- A first password is news as well; the trigger tells of a changed one, under the same key.
+  -- A first password is reported as well. The trigger reports a changed one, under the same key.
   perform private.tell_security(u.id, 'Your password was changed', 'If that was not you, reset it now.', true, 'password:' || pg_current_xact_id());
   perform private.revoke_session(s.id, 'password_reset', p_at) from private.sessions s where s.user_id = u.id and s.revoked_at is null;
   delete from private.account_tokens t where t.user_id = u.id and t.purpose <> 'verify_email' and t.used_at is null;

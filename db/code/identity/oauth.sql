@@ -1,5 +1,5 @@
--- Sign-in at Google or GitHub through Keycloak (contract 40, 1.6): the state of a sign-in under way, the session that it ends in, and the
--- organization of a person as Keycloak is to know it.
+-- Sign-in at Google or GitHub through Keycloak (contract 40, 1.6): the state of a sign-in in progress, the session that it ends in, and the
+-- organization that Keycloak is to know for a person.
 
 -- p: state_hash (hex), provider, redirect_uri.
 create or replace function private.begin_oauth(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
@@ -13,8 +13,8 @@ end
 $$;
 comment on function private.begin_oauth is 'Remembers a sign-in at a provider for 10 minutes. Judges: callable by the server only.';
 
--- p: state_hash (hex), redirect_uri, key? (hex, of an Idempotency-Key: where its answer is kept, the state was used for that). The state is used up
--- in any case.
+-- p: state_hash (hex), redirect_uri, key? (hex, of an Idempotency-Key: its answer is kept there, and the state was used for it). The state
+-- is used up in any case.
 create or replace function private.take_oauth_state(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -58,7 +58,7 @@ begin
     update public.users u set email_verified_at = p_at
     where u.id = v_user_id and u.email_verified_at is null and u.email = private.clean_email(p ->> 'email');
   end if;
-  -- Names with a colon are derived ones, of tokens without a session.
+  -- Names with a colon are derived names, of tokens without a session.
   return private.finish_sign_in(v_user_id, 'sso', case when p ->> 'session_key' !~ ':'
     then p || jsonb_build_object('provider_issuer', p -> 'issuer', 'provider_key', p -> 'session_key') else p end, p_at, private.as_uuid(p ->> 'org_hint'));
 end
@@ -69,7 +69,7 @@ grant execute on function private.begin_oauth, private.take_oauth_state, private
 
 -- ------------------------------------------------------------------------------------------ the organization as Keycloak knows it
 
--- Tokens of Keycloak carry org_id from an attribute of the user. A stale one would have each request refused.
+-- Tokens of Keycloak carry org_id from an attribute of the user. With a stale attribute each request would be refused.
 create or replace function private.tell_provider(p_user_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$

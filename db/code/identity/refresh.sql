@@ -1,6 +1,6 @@
--- Refresh with rotation. Each token counts its own first use: for 30 seconds after it the same token works again, as often as needed
--- (a browser with many open requests refreshes many times at once), and each use yields a good pair of the same session. A use later
--- than that means that somebody has a copy: the whole session ends.
+-- Refresh with rotation. Each token counts its own first use: for 30 seconds after it the same token works again, as often as needed (a
+-- browser with many open requests refreshes many times at once), and each use yields a valid pair of the same session. A later use means
+-- that the token was copied: the whole session ends.
 
 -- p: presented_hash (hex), token_hash (hex, of the token to issue), user_agent, session_limit (refreshes a minute).
 create or replace function private.refresh_session(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
@@ -14,7 +14,7 @@ declare
   v_rate record;
   v_answer jsonb;
 begin
-  -- The session's lock makes refreshes of one session follow each other, so that "first use" has one meaning.
+  -- The session's lock serializes refreshes of one session, so that "first use" is unambiguous.
   select s.* into v_session
   from private.sessions s
   where s.id = (select t.session_id from private.refresh_tokens t where t.token_hash = v_hash)
@@ -79,8 +79,8 @@ end
 $$;
 comment on function private.end_stolen_session is 'Ends a session whose refresh token was used again, with its successors. Judges: callable by definer functions of ours only.';
 
--- A membership that ended took the session along, but not the person: they go on in another organization of theirs, or in a new
--- personal one. All tokens of the ended session lead to the same successor.
+-- A membership that ends also ends its session, but the person stays signed in: they continue in another organization of theirs, or in a
+-- new personal one. All tokens of the ended session lead to the same successor.
 create or replace function private.continue_session(p_session private.sessions, p jsonb, p_at timestamptz) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -112,8 +112,9 @@ end
 $$;
 comment on function private.continue_session is 'Moves the person of an ended membership to another organization. Judges: callable by definer functions of ours only.';
 
--- What answers tokens, under an Idempotency-Key: there is no user yet (or no longer), and the answers hold secrets. The row is inserted in
--- the transaction of the work, so of equal requests one works and the others wait for its commit; a refused one leaves no row.
+-- Runs an operation that answers tokens under an Idempotency-Key: there is no user yet (or no longer), and the answers hold secrets. The
+-- row is inserted in the transaction of the work. So of equal requests one does the work and the others wait for its commit; a refused one
+-- leaves no row.
 -- p: function, key (hex), request (hex), nonce (hex), and the function's own arguments.
 create or replace function private.sign_in_once(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''

@@ -1,4 +1,4 @@
--- A person's own sessions, over all their organizations (contract 40, 6.2).
+-- The sessions of the caller, over all their organizations (contract 40, 6.2).
 
 create or replace function private.my_sessions_json() returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -11,7 +11,7 @@ begin
     from (
       select *, x.id is not distinct from private.session_id() as is_current from private.sessions x
       where x.user_id = private.user_id() and x.revoked_at is null and x.expires_at > now() and x.idle_expires_at > now()
-      -- Programs may sign in every minute; this many say enough.
+      -- Programs may sign in every minute; this many rows are enough.
       order by x.id is not distinct from private.session_id() desc, x.last_active_at desc, x.id limit 1000
     ) s
   );
@@ -25,7 +25,7 @@ language sql stable parallel safe
 return coalesce(private.session_id(), private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id')));
 comment on function private.session_of_claims is 'The caller''s own session, also where nobody entered.';
 
--- One, or all but the current one (null).
+-- Ends one session, or all but the current one (null).
 create or replace function private.terminate_sessions(p_id uuid) returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- Sign-up and sign-in with a password, and the lock-out: ten failures for one e-mail address within 15 minutes lock it for 15
--- minutes, whether an account exists or not. Passwords are hashed and checked outside; here only the outcome arrives.
+-- Sign-up and sign-in with a password, and the lock-out: ten failures for one e-mail address within 15 minutes lock it for 15 minutes,
+-- whether an account exists or not. The server hashes and checks passwords; only the outcome arrives here.
 
 create or replace function private.email_digest(p_email text) returns bytea
 language sql immutable parallel safe
@@ -24,7 +24,7 @@ end
 $$;
 comment on function private.record_failed_login is 'History and audit of a failed sign-in, where an account has the address. Judges: callable by definer functions of ours only.';
 
--- Null while the address is not locked, else the refusal. Recorded at most once a minute.
+-- Null while the address is not locked, else the refusal. The refusal is recorded at most once a minute.
 create or replace function private.locked_problem(p_email text, p_at timestamptz) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -46,7 +46,7 @@ end
 $$;
 comment on function private.locked_problem is 'The refusal of a locked address, or null. Judges: callable by definer functions of ours only.';
 
--- A person has proven who they are, by any method: now the rules of their organization and the second factor are asked.
+-- The person has proven their identity, by any method. Now the rules of their organization and the second factor are checked.
 create or replace function private.finish_sign_in(
   p_user_id uuid, p_method text, p jsonb, p_at timestamptz, p_wanted_org_id uuid default null
 ) returns jsonb
@@ -83,8 +83,8 @@ comment on function private.begin_login is 'First half of a sign-in: what to che
 grant execute on function private.begin_login to kijko_server;
 
 -- After the password was checked. p: email, user_id?, checked_hash?, is_correct, new_hash? (parameters have changed), token_hash,
--- user_agent, and for the second factor challenge_hash and device_hash?. Attempts of one address finish one after the other, so of any number of simultaneous guesses ten count: once the tenth
--- has failed, the right one among the rest is refused like the wrong ones.
+-- user_agent, and for the second factor challenge_hash and device_hash?. Attempts for one address finish one after the other, so of any
+-- number of simultaneous guesses ten count: once the tenth has failed, a right password among the rest is refused like the wrong ones.
 create or replace function private.finish_login(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -105,7 +105,7 @@ begin
     return v_problem;
   end if;
 
-  -- The hash may have been changed while it was being checked.
+  -- The hash may have changed during the check.
   if not (p ->> 'is_correct')::boolean or not exists (
     select from private.credentials c where c.user_id = v_user_id and c.password_hash = p ->> 'checked_hash')
   then

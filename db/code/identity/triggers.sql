@@ -1,13 +1,13 @@
--- Sessions that end tell the event log by its own trigger (events/triggers.sql), and memberships end their sessions by theirs
--- (team/triggers.sql).
+-- A session that ends publishes through a trigger of the event log (events/triggers.sql), and a membership ends its sessions by its own
+-- trigger (team/triggers.sql).
 
--- Whatever writes an address or a name meets the rules of sign-up. They are judged when they change and not by a check of the row, so
--- that accounts older than a rule can still be worked with.
+-- Every writer of an address or a name meets the rules of sign-up. They are checked when the value changes and not by a constraint of the
+-- row, so that accounts older than a rule can still be changed.
 create or replace function private.tg_users__judge_names() returns trigger
 language plpgsql volatile
 as $$
 begin
-  -- An operator may have to give an account an address that no mail goes to, but none in a form that nothing would be compared with.
+  -- An operator may have to give an account an address that gets no mail, but never one in a form that no comparison would match.
   if tg_op = 'INSERT' and private.clean_email(new.email) is distinct from new.email
     or tg_op = 'UPDATE' and new.email <> old.email and private.clean_email(new.email) <> new.email
   then

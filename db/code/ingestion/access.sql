@@ -1,6 +1,6 @@
--- Runs are seen by whoever sees the project; what a run stored is seen by those who may read the project's settings (everybody who
--- sees it but auditors), and only while the run is the project's current one. Each policy asks the parent's own policy for one row by
--- its key. Nobody but functions writes; the worker has no table at all, only functions that ask for its lease.
+-- A caller sees the runs of every project that they see. The stored content of a run is visible to callers who may read the project's
+-- settings (everyone who sees it except auditors), and only while the run is the project's current one. Each policy asks the parent's own
+-- policy for one row by its key. Only functions write. The worker has no right on any table, only functions that check its lease.
 grant select on public.ingestion_runs, public.project_indexes, public.run_files, public.chunks, public.chunk_terms, public.graph_nodes,
   public.graph_links to authenticated;
 

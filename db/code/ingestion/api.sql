@@ -1,7 +1,7 @@
--- The operations of ingestion (contract 10, sections 17, 19, 20). Each runs as its caller; what changes something goes through a
--- definer function that judges.
+-- The operations of ingestion (contract 10, sections 17, 19, 20). Each runs as its caller. A change goes through a definer function that
+-- authorizes the caller.
 
--- Who does not see the project learns nothing about it, not even that it has no runs.
+-- A caller who does not see the project learns nothing about it, not even that it has no runs.
 create or replace function private.visible_project(p_project_id uuid) returns uuid
 language plpgsql stable
 as $$
@@ -27,7 +27,8 @@ $$;
 comment on function private.assert_same_project is '400 when a body names another project than the path.';
 grant execute on function private.assert_same_project to authenticated, service_role;
 
--- The checks before the server looks at the network, and what it has to look at. Read-only: it may be asked at any time.
+-- Makes the checks before the server uses the network, and returns what the server has to check there. Read-only: it may be called at any
+-- time.
 create or replace function api.prepare_ingestion(p jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -95,7 +96,7 @@ declare
   v_id uuid := private.as_uuid(p ->> 'projectId');
   v_json jsonb := private.current_progress_json(v_id);
 begin
-  -- The run is under the project's own policy, so finding one answers both questions with one look.
+  -- The run is under the project's own policy, so finding a run answers both questions with one look-up.
   if v_json is null then
     perform private.visible_project(v_id);
   end if;
@@ -215,7 +216,7 @@ comment on function api.get_completion is
   'CompletionData for one persona. Errors: 404 PROJECT_NOT_FOUND, 404 INGESTION_RESULT_NOT_FOUND.';
 grant execute on function api.get_completion to authenticated;
 
--- A guest of the project sees no subscription of its organization, and need not: one public number is all that is told.
+-- A guest of the project does not see the subscription of its organization, and need not: only one public number is returned.
 create or replace function private.project_plan_price(p_project_id uuid) returns integer
 language plpgsql stable security definer set search_path = ''
 as $$

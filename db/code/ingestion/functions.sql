@@ -1,5 +1,5 @@
--- What a run looks like. A project has at most one open run; the newest run is what everybody is shown, unless it was cancelled: then
--- it is as if there were none. Errors show on failed runs only, completedAt on completed ones only (contract 10, sections 3.5, 17).
+-- How a run is shown. A project has at most one open run. All readers are shown the newest run, unless it was cancelled: then it is as if
+-- there were none. Errors show on failed runs only, completedAt on completed ones only (contract 10, sections 3.5, 17).
 
 create or replace function private.phase_labels()
 returns table (phase text, ordinal integer, label text, short_label text, icon text, code text, attempts integer, max_retries integer)
@@ -37,7 +37,7 @@ return jsonb_strip_nulls(jsonb_build_object(
   'errorCode', case when r.outcome = 'failed' then r.error_code end));
 comment on function private.run_json is 'IngestionProgress of the contract.';
 
--- The newest run, whatever became of it. Runs as the caller: who does not see the project finds nothing.
+-- The newest run, whatever its outcome. Runs as the caller: a caller who does not see the project finds nothing.
 create or replace function private.newest_run(p_project_id uuid) returns public.ingestion_runs
 language sql stable parallel safe
 as $$
@@ -54,7 +54,7 @@ $$;
 comment on function private.current_progress_json is
   'IngestionProgress of the newest run under the caller''s own rights, or null when there was none or it was cancelled.';
 
--- Payloads of the events (contract 30, 8.1). The revision orders them against snapshots: a client that was told of revision n needs
+-- Payloads of the events (contract 30, 8.1). The revision orders them against snapshots: a client that has received revision n needs
 -- nothing with a lower one.
 create or replace function private.phase_started_json(r public.ingestion_runs) returns jsonb
 language sql stable parallel safe
@@ -84,8 +84,8 @@ return jsonb_build_object('projectId', r.project_id, 'success', true, 'totalDura
   'finalMetrics', private.metrics_json(r), 'project', p_project, 'runId', r.id, 'revision', r.revision);
 comment on function private.run_complete_json is 'Payload of ingestion_complete; the project is the core set of contract 10, 3.1.';
 
--- What a W1 socket without a cursor is told first (contract 30, 6.3): [{"type", "data"}] in order. A completion is told once a person and
--- run; `later` is what a person who knows of it is told instead. Runs as the caller.
+-- The first frames for a W1 socket without a cursor (contract 30, 6.3): [{"type", "data"}] in order. A completion is sent once a person and
+-- run; `later` is sent instead to a person who knows of it. Runs as the caller.
 create or replace function private.run_snapshot(p_project_id uuid) returns jsonb
 language plpgsql stable
 as $$
@@ -111,18 +111,18 @@ $$;
 comment on function private.run_snapshot is
   'Frames that tell a fresh subscriber the state of the newest run, [{type, data, runId?, later?}], under the caller''s own rights; [] when there is nothing to tell.';
 
--- Of a person's sockets, on whatever server they are opened at the same time, one gets true.
+-- Returns true for one of a person's sockets, whichever servers they are opened on at the same time.
 create or replace function private.tell_completion(p_user_id uuid, p_project_id uuid, p_run_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  -- What a crash forgets is told once more, which does no harm.
+  -- A crash may lose this row. Then the completion is sent once more, which does no harm.
   perform set_config('synchronous_commit', 'off', true);
   insert into private.told_completions as t (user_id, project_id, run_id) values (p_user_id, p_project_id, p_run_id)
   on conflict (user_id, project_id) do update set run_id = excluded.run_id where t.run_id <> excluded.run_id;
   return found;
 exception when foreign_key_violation then
-  -- Project or person went meanwhile.
+  -- The project or the person was deleted meanwhile.
   return false;
 end
 $$;
@@ -177,8 +177,8 @@ return jsonb_build_object(
 comment on function private.run_details_json is 'IngestionProgressState of the contract, without isMinimized.';
 grant execute on function private.reduction_percent, private.run_sidebar_json, private.run_details_json to authenticated, service_role;
 
--- Ends the open run of a project as cancelled, if there is one: the user's cancel and the deletion of a project. The status of the
--- project and the events follow by trigger; the worker notices within a second and whatever it writes later changes nothing.
+-- Ends the open run of a project as cancelled, if there is one: called when the user cancels and when a project is deleted. The status of
+-- the project and the events follow by trigger. The worker notices within a second, and its later writes change nothing.
 create or replace function private.cancel_active_run(p_project_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$

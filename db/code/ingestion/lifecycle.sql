@@ -1,6 +1,6 @@
--- How a run begins and how its owner (the worker with the lease, or an external one through the service routes) moves it. Everything
--- that follows from a change of the row (project status, repositories, current index, events, jobs) is done by triggers, so that no
--- path can forget it.
+-- How a run begins, and how its owner (the worker with the lease, or an external worker through the service routes) moves it. Triggers do
+-- everything that follows from a change of the row (project status, repositories, current index, events, jobs), so that no code path can
+-- miss it.
 
 -- The checks of contract 10, 17.1 that need no network, in its order. Locks the project, so of two starts one sees the other's run.
 create or replace function private.assert_startable(p_project_id uuid, p_force boolean) returns public.projects
@@ -31,8 +31,8 @@ $$;
 comment on function private.assert_startable is
   'Refuses a start that must not be: 404, 403, 409 ALREADY_PROCESSING or INVALID_STATUS, 400 NO_SOURCES. Judges: developer of the project or above.';
 
--- 10 + 5 a repository + a second per 5,000 tokens, within 10 s and an hour. Forecast tokens are bytes / 4; what an earlier run
--- measured is better.
+-- Estimates 10 + 5 a repository + a second per 5,000 tokens, within 10 s and an hour. Forecast tokens are bytes / 4; the measured tokens of
+-- an earlier run are better.
 create or replace function private.estimate_run_seconds(p public.projects) returns integer
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -73,7 +73,7 @@ comment on function private.start_run is
   'Opens a run, paid for in this transaction. Judges: as private.assert_startable. Errors: those, and 429 QUOTA_EXCEEDED.';
 grant execute on function private.assert_startable, private.start_answer, private.start_run to authenticated;
 
--- Metrics as a writer sends them, laid over the row. Unknown names are ignored, wrong types are refused.
+-- Metrics as a writer sends them, merged into the row. Unknown names are ignored, wrong types are refused.
 create or replace function private.apply_metrics(r public.ingestion_runs, p_metrics jsonb) returns public.ingestion_runs
 language plpgsql stable
 as $$
@@ -98,8 +98,8 @@ end
 $$;
 comment on function private.apply_metrics is 'The run with the given metrics; absent ones keep. Errors: 400 on a metrics.* field.';
 
--- One write of progress. p: phase, progressPercent, message, metrics, estimatedCompletionAt, detail (merged), checkpoint (merged),
--- attempt. What may not happen (a phase jumped over, a lower percent) is the trigger's to judge.
+-- One write of progress. p: phase, progressPercent, message, metrics, estimatedCompletionAt, detail (merged), checkpoint (merged), attempt.
+-- The trigger refuses invalid steps (a skipped phase, a lower percent).
 create or replace function private.write_progress(p_run_id uuid, p jsonb) returns public.ingestion_runs
 language plpgsql volatile
 as $$
@@ -127,7 +127,7 @@ end
 $$;
 comment on function private.write_progress is 'Lays a progress report over a run. Runs with the rights of the function that calls it.';
 
--- Success. Durations are what the clock says unless an external worker reports its own.
+-- Success. Durations come from the clock unless an external worker reports its own.
 create or replace function private.write_completion(p_run_id uuid, p jsonb) returns public.ingestion_runs
 language plpgsql volatile
 as $$
@@ -138,7 +138,7 @@ declare
 begin
   select * into r from public.ingestion_runs where id = p_run_id for no key update;
   n := private.apply_metrics(r, coalesce(p -> 'metrics', '{}'));
-  -- Without counts: what the run stored, file by file; a run that stored nothing saved nothing.
+  -- Without counts, the numbers are those of the stored files; a run that stored nothing saved nothing.
   select sum(f.optimized_tokens) into v_stored from public.run_files f where f.organization_id = r.organization_id and f.run_id = r.id;
   update public.ingestion_runs set
     outcome = 'completed', percent = 100, message = coalesce(p ->> 'message', 'Completed'),

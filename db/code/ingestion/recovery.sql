@@ -1,5 +1,5 @@
--- After a failure (contract 10, 19): what can be done, and doing it. A recovery is a new run that links to the failed one, begins at the
--- phase it names, inherits numbers and checkpoint, and costs nothing.
+-- After a failure (contract 10, 19): lists the possible actions, and runs one. A recovery is a new run that links to the failed one, begins
+-- at the phase that it names, inherits numbers and checkpoint, and costs nothing.
 
 create or replace function private.failed_run(p_project_id uuid) returns public.ingestion_runs
 language plpgsql stable
@@ -32,7 +32,7 @@ return case p_phase
 comment on function private.recovery_options is 'What a user may do about a failure in a phase, in the order of the panels.';
 grant execute on function private.recovery_options to authenticated;
 
--- `branches` is filled by the server, which may ask the provider; the database knows none.
+-- The server fills `branches`, because it may ask the provider. The database does not know the branches.
 create or replace function api.get_recovery(p jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -146,9 +146,9 @@ begin
     errors_encountered)
   values (v_project.organization_id, p_project_id, v_phase, 'Waiting for a free worker',
     now() + make_interval(secs => private.estimate_run_seconds(v_project)), v_options, private.user_id(), r.id, v_retries,
-    -- The fetched trees stay on the disk; which commits they are is asked anew.
+    -- The fetched trees stay on disk; which commits they are is asked again.
     case when v_phase = 'repository_fetch' then r.checkpoint - array['repositories', 'branches', 'optimized'] else r.checkpoint - 'branches' end,
-    -- What the resumed phase will count again starts at nothing.
+    -- Numbers that the resumed phase counts again start at zero.
     case when v_phase = 'repository_fetch' then '{}' else r.detail end,
     case when v_phase in ('repository_fetch') then 0 else r.total_files end,
     case when v_phase in ('repository_fetch', 'parsing') then 0 else r.files_processed end,

@@ -1,5 +1,5 @@
--- Work that comes again and again. Whoever calls (any number of workers, pg_cron) takes the rows that are due and not taken, moves them
--- on and does the work, in one transaction: a worker that dies in it leaves the row due. A failing piece is logged and comes again.
+-- Recurring work. Each caller (any number of workers, pg_cron) takes the rows that are due and not locked, moves them on and does the work,
+-- in one transaction: a worker that dies in it leaves the row due. A task that fails is logged and runs again at its next time.
 create or replace function private.run_due(p_limit integer default 10) returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -22,7 +22,7 @@ begin
         when 'mails.prune' then perform private.prune_mails();
         when 'invitations.expire' then perform private.expire_invitations();
         when 'habits.dispatch' then
-          -- Again at once, in a transaction of its own, until nothing is due.
+          -- Repeated at once, in a transaction of its own, until nothing is due.
           if private.dispatch_habits() > 0 then
             update private.schedules set run_at = clock_timestamp() where name = v.name;
           end if;

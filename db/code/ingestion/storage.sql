@@ -1,5 +1,5 @@
--- What a run stores. Arrays, not COPY: Postgres refuses COPY into tables under row-level security, and one statement a batch can ask for
--- the lease as well.
+-- Stores the output of a run. It takes arrays and does not use COPY: Postgres refuses COPY into tables under row-level security, and one
+-- statement a batch can check the lease as well.
 create or replace function private.assert_lease(p_run_id uuid, p_owner uuid) returns uuid
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -63,7 +63,7 @@ end
 $$;
 comment on function private.store_terms is 'Search terms of chunks of a leased run. Judges: callable by the worker only, for the run it holds.';
 
--- The full-text index takes new words into a waiting list first, which every search reads; the run that filled it empties it.
+-- The full-text index puts new words into a pending list first, which every search reads. The run that filled the list empties it.
 create or replace function private.settle_terms(p_run_id uuid, p_owner uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -74,8 +74,8 @@ end
 $$;
 comment on function private.settle_terms is 'Merges the waiting words into the full-text index. Judges: callable by the worker only, for the run it holds.';
 
--- A plan that was made for an empty table walks over a whole run for each of its rows. What has doubled since it was last looked at is
--- looked at again; autovacuum would come too late. Of chunk_terms all but the words, which cost more to count than to search.
+-- A plan that was made for an empty table walks over a whole run for each of its rows. So a table that has doubled since its last ANALYZE
+-- is analyzed again; autovacuum would come too late. Of chunk_terms all columns but the words, which cost more to count than to search.
 create or replace function private.survey_tables(p_run_id uuid, p_owner uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -89,7 +89,7 @@ begin
     join pg_catalog.pg_class c on c.oid = ('public.' || t.name)::regclass
     where pg_relation_size(c.oid) > 2 * c.relpages::bigint * current_setting('block_size')::bigint
   loop
-    -- Names out of the catalog and columns of above. @plpgsql_check_options: security_warnings = off
+    -- Names from the catalog and columns from the list above. @plpgsql_check_options: security_warnings = off
     execute format('analyze (skip_locked) %s %s', v_table.oid::regclass, v_table.columns);
   end loop;
 end
@@ -125,7 +125,7 @@ end
 $$;
 comment on function private.store_links is 'Graph links of a leased run. Judges: callable by the worker only, for the run it holds.';
 
--- A phase that is done again begins with nothing of its own. `chunks`: files and chunks (phase 4); `index`: terms and graph (phase 5).
+-- Deletes the output of a phase before the phase runs again. `chunks`: files and chunks (phase 4); `index`: terms and graph (phase 5).
 create or replace function private.clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer) returns bigint
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -175,7 +175,7 @@ $$;
 comment on function private.drop_run_rows is
   'Removes up to p_limit rows of an ended run that is not the current one; 0 when none are left. Judges: callable by the worker only.';
 
--- The samples of contract 10, 18.5 ask the index as any reader would.
+-- The samples of contract 10, 18.5 query the index as any reader would.
 create or replace function private.sample_search(p_run_id uuid, p_owner uuid, p_query tsquery, p_limit integer default 5) returns setof uuid
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -183,7 +183,7 @@ declare
 begin
   perform private.assert_lease(p_run_id, p_owner);
   return query
-    -- By the run alone: the organization would offer the primary key, and with it a walk over all words of the run.
+    -- By the run alone: a condition on the organization would offer the primary key, and with it a walk over all words of the run.
     select t.chunk_id from public.chunk_terms t
     where t.run_id = p_run_id and t.terms @@ p_query
     order by ts_rank(t.terms, p_query) desc, t.chunk_id limit p_limit;
@@ -191,7 +191,7 @@ end
 $$;
 comment on function private.sample_search is 'Best chunks of a leased run for a query. Judges: callable by the worker only, for the run it holds.';
 
--- Chunks in order, for indexing: what a successor needs is in the database already.
+-- Chunks in order, for indexing: the next phase reads its input from the database.
 create or replace function private.read_chunks(p_run_id uuid, p_owner uuid, p_after uuid, p_limit integer)
 returns table (id uuid, path text, content text, metadata jsonb, has_body boolean)
 language plpgsql volatile security definer set search_path = ''

@@ -1,10 +1,10 @@
--- The state machine of a run (contract 10, 21.2) and everything that follows from its steps.
+-- The state machine of a run (contract 10, 21.2) and the effects of its steps.
 
 create or replace function private.tg_ingestion_runs__judge() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  -- What housekeeping may still do to an ended run.
+  -- The changes to an ended run that maintenance may still make.
   c_loose constant text[] := array['started_by', 'parent_run_id', 'checkpoint', 'checkpoint_expires_at', 'phase_index', 'updated_at', 'revision'];
 begin
   if old.outcome <> 'open' then
@@ -34,7 +34,7 @@ begin
   else
     new.attempt := old.attempt;
     new.percent := greatest(new.percent, old.percent);
-    -- They describe the whole run and never go back, but for the phase that is tried again.
+    -- The counts describe the whole run and never go back, except for a phase that is tried again.
     new.total_files := greatest(new.total_files, old.total_files);
     new.files_processed := greatest(new.files_processed, old.files_processed);
     new.tokens_processed := greatest(new.tokens_processed, old.tokens_processed);
@@ -54,7 +54,7 @@ begin
       new.phase_times := jsonb_set(new.phase_times, array[new.phase],
         coalesce(new.phase_times -> new.phase, '{}') || jsonb_build_object('completedAt', private.iso(new.ended_at)));
     elsif new.outcome = 'failed' then
-      -- The fetched tree and what was made of it stay for a recovery.
+      -- The fetched tree and the data made from it stay for a recovery.
       new.checkpoint_expires_at := new.ended_at + interval '24 hours';
     end if;
   end if;
@@ -109,7 +109,7 @@ begin
         then c.v ->> 'branch' else p.branch end
     from jsonb_each(coalesce(new.checkpoint -> 'repositories', '{}')) as c (id, v)
     where p.project_id = new.project_id and p.id::text = c.id and p.status = 'syncing';
-    -- An external worker tells nothing about single repositories.
+    -- An external worker reports nothing about single repositories.
     update public.project_repositories set status = 'connected', status_before_sync = null, last_sync_at = now()
     where project_id = new.project_id and status = 'syncing';
     update public.project_files set processed = true, processed_at = now()
@@ -117,7 +117,7 @@ begin
     perform private.record_activity(new.project_id, 'ingestion', format('Ingestion of "%s" completed', v_label),
       jsonb_build_object('runId', new.id, 'files', new.total_files, 'originalTokens', new.original_tokens, 'optimizedTokens', new.optimized_tokens));
   else
-    -- Nothing of this run became visible, and nothing will.
+    -- No content of this run became visible, and none will.
     perform private.enqueue('ingestion.drop', jsonb_build_object('runId', new.id), now(), 'ingestion.drop:' || new.id);
     if new.outcome = 'cancelled' then
       update public.project_repositories set status = coalesce(status_before_sync, 'pending'), status_before_sync = null
@@ -140,7 +140,7 @@ end
 $$;
 comment on function private.tg_ingestion_runs__follow is 'Trigger: what a run''s beginning and end mean for project, repositories, files, index and queue.';
 
--- One event a change, the most specific one (contract 30, 10.2).
+-- One event for each change, the most specific one (contract 30, 10.2).
 create or replace function private.tg_ingestion_runs__notify() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -197,7 +197,7 @@ create or replace trigger _500_follow_end after update on public.ingestion_runs
   for each row when (old.outcome = 'open' and new.outcome <> 'open') execute function private.tg_ingestion_runs__follow();
 create or replace trigger _900_notify_start after insert on public.ingestion_runs
   for each row execute function private.tg_ingestion_runs__notify();
--- Heartbeats and leases tell nobody anything.
+-- Heartbeats and leases publish no event.
 create or replace trigger _900_notify_change after update on public.ingestion_runs
   for each row when ((old.phase, old.percent, old.message, old.outcome, old.attempt, old.detail, old.total_files, old.files_processed,
       old.tokens_processed, old.bytes_processed, old.chunks_created, old.errors_encountered)
@@ -205,7 +205,7 @@ create or replace trigger _900_notify_change after update on public.ingestion_ru
       new.tokens_processed, new.bytes_processed, new.chunks_created, new.errors_encountered))
   execute function private.tg_ingestion_runs__notify();
 
--- A repository that goes takes its files and chunks out of the index at once (contract 10, 9.4); so does an uploaded file.
+-- A deleted repository takes its files and chunks out of the index at once (contract 10, 9.4); so does an uploaded file.
 create or replace function private.tg_project_repositories__drop_indexed() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -235,7 +235,7 @@ comment on function private.tg_project_files__drop_indexed is 'Trigger: a remove
 create or replace trigger _500_drop_indexed after delete on public.project_files
   for each row when (old.storage_key is not null) execute function private.tg_project_files__drop_indexed();
 
--- In place of foreign keys on both ends of a link.
+-- Replaces foreign keys on both ends of a link.
 create or replace function private.tg_graph_nodes__drop_links() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$

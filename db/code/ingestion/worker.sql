@@ -1,7 +1,7 @@
--- What the worker calls. A run is worked on under a lease that is a column of its row: every write names the owner and changes
--- nothing once the lease or the run is gone. The worker has no right on any table of ingestion.
+-- The calls of the worker. A worker runs an ingestion under a lease that is a column of the run's row: every write names the lease owner,
+-- and changes nothing once the lease or the run is gone. The worker has no right on any table of ingestion.
 
--- Takes an open run that nobody holds and gives all that is needed to work on it; null when there is nothing to take. A lease that
+-- Leases an open run that no worker holds, and returns all that is needed to work on it; null when there is no such run. A lease that
 -- expired means that a worker was lost: three times the run goes on, the fourth time it fails.
 create or replace function private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -51,7 +51,7 @@ $$;
 comment on function private.claim_run is
   'Leases an open run to a worker and describes the work, or null. Judges: callable by the worker only.';
 
--- One round trip for all runs of a worker process: which of its leases it still has. p_seconds null only looks.
+-- One round trip for all runs of a worker process: returns the leases that it still has. With p_seconds null it only looks.
 create or replace function private.hold_runs(p_owners uuid[], p_seconds integer default null) returns setof uuid
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -145,7 +145,7 @@ end
 $$;
 comment on function private.fail_run is 'Fails a leased run; false when the lease or the run is gone. Judges: callable by the worker only.';
 
--- What another worker had begun is not this one's to show: repositories are marked while they are fetched.
+-- Repositories that another worker had begun must not show as begun by this one: they are marked while they are fetched.
 create or replace function private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -149,7 +149,7 @@ as $$
 $$;
 comment on function api.list_webhooks is 'GET /integrations/webhooks: Webhook[].';
 
--- The answer shows the sealed secret, which the server opens: the only answer with it in clear, a replay of it included.
+-- The answer holds the sealed secret, which the server opens. It is the only answer with the secret in clear text; its replay has it too.
 create or replace function api.create_webhook(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$

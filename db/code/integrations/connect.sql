@@ -1,7 +1,7 @@
--- Connecting, and what follows from it. The server seals what a provider gives and speaks to it; whether the caller may is judged here, so
--- that psql and Supabase's API meet the same rules. What carries a sealed text is closed to strangers.
+-- Connecting, and the steps after it. The server talks to a provider and seals its tokens. Whether the caller may connect is checked here,
+-- so that psql and Supabase's API meet the same rules. Functions that take a sealed text are closed to strangers.
 
--- {provider, body, isReconnect, isConfigured, isKeyed}: what the caller may connect, before anything goes out.
+-- {provider, body, isReconnect, isConfigured, isKeyed}: the connection that the caller may make, before a request goes out.
 create or replace function private.check_connection(p jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -68,7 +68,7 @@ as $$
 begin
   perform private.refuse_strangers('An integration is connected through the API, which speaks to the provider.');
   perform private.require_permission('canManageIntegrations');
-  -- Of one person the last hundred; what is older is forgotten.
+  -- Keeps the last hundred of one person; older ones are deleted.
   delete from private.integration_states s
   where s.state_hash in (select o.state_hash from private.integration_states o
     where o.organization_id = private.org_id() and o.user_id = private.user_id() order by o.created_at desc offset 99);
@@ -100,7 +100,7 @@ begin
   if not found then
     perform private.refuse(409, 'ALREADY_CONNECTED', format('%s is connected already.', v_name));
   end if;
-  -- What was there before means nothing to the provider any more, or never did.
+  -- Former secrets mean nothing to the provider any more, or never did.
   insert into private.integration_secrets as s (integration_id, sealed) values (i.id, p_sealed)
   on conflict (integration_id) do update set sealed = excluded.sealed, updated_at = now();
   perform private.count_calls(i.id, null, 'Kijko', p_session, p_calls);
@@ -127,8 +127,9 @@ $$;
 comment on function private.store_key_integration is 'Judges: those who manage integrations, through our server only, which has verified and sealed the key.';
 grant execute on function private.begin_integration, private.store_key_integration to authenticated;
 
--- Besides the contract's members the server says {stateHash, sealed, calls, isConfigured, isReconnect}. Where the provider asks for consent the
--- answer is {sealed}, of which the server makes {authorizationUrl, state}; so a replayed answer (Idempotency-Key) repeats the first state.
+-- Besides the contract's members the server sends {stateHash, sealed, calls, isConfigured, isReconnect}. Where the provider asks for
+-- consent the answer is {sealed}, from which the server makes {authorizationUrl, state}; so a replayed answer (Idempotency-Key) repeats the
+-- first state.
 create or replace function api.connect_integration(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
@@ -160,7 +161,7 @@ comment on function api.reconnect_integration is
   'POST /integrations/{provider}/reconnect. Errors: as connect_integration.';
 grant execute on function api.reconnect_integration to authenticated;
 
--- {stateHash}: the way of a state, which is used up by this; {outcome: unknown, used, expired or ok}.
+-- {stateHash}: returns the data of a state, and uses the state up; {outcome: unknown, used, expired or ok}.
 create or replace function private.take_integration_state(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -182,7 +183,7 @@ end
 $$;
 comment on function private.take_integration_state is 'Uses a state up and gives its way. Judges: callable by the server only; who has the state may.';
 
--- {organizationId, userId, what, sealed, calls}: who began it must still be one who may.
+-- {organizationId, userId, what, sealed, calls}: the person who began the connection must still be allowed to make it.
 create or replace function private.finish_integration(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$

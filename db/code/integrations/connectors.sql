@@ -1,5 +1,5 @@
--- Custom connectors: MCP servers. The server tests one before it is saved and seals headers and credentials; here values of headers are
--- masks, so no secret is ever part of a statement.
+-- Custom connectors: MCP servers. The server tests a connector before it is saved and seals headers and credentials. Here values of headers
+-- are masks, so no secret is ever part of a statement.
 
 create or replace function private.is_web_address(p_url text, p_schemes text) returns boolean
 language sql immutable parallel safe
@@ -51,7 +51,7 @@ $$;
 comment on function private.connector_config is
   'A configuration after a write: absent keeps, a null member goes, others replace; headers are masks. 400 VALIDATION_ERROR about the field.';
 
--- The row after a write of the body; an empty one is a new connector.
+-- The row as it would be after a write of the body. An empty row is a new connector.
 create or replace function private.written_connector(c public.connectors, b jsonb) returns public.connectors
 language plpgsql stable
 as $$
@@ -126,7 +126,7 @@ $$;
 comment on function private.sealed_connector is
   'Sealed headers and credentials, by id or by the address that they go to anyway. Judges: those who manage integrations, through our server only, which opens them.';
 
--- {connectorId?, body}: what a write would store, and what is sealed, for the test before it. Nothing changes.
+-- {connectorId?, body}: returns what a write would store, and what is sealed, for the test before it. Changes nothing.
 create or replace function private.check_connector(p jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -149,7 +149,7 @@ $$;
 comment on function private.check_connector is
   'What a write of a connector would store. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND, 409 TOO_MANY_CONNECTORS.';
 
--- {body}: the same for a test of what is not saved.
+-- {body}: the same for the test of an unsaved connector.
 create or replace function private.check_connector_test(p jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -199,7 +199,7 @@ begin
       last_used_at = case when v_ok then clock_timestamp() else x.last_used_at end
     where x.id = c.id returning * into c;
   else
-    -- Writers of one organization come one after the other, so that the limit is exact.
+    -- Writers of one organization are serialized, so that the limit is exact.
     perform pg_advisory_xact_lock(hashtextextended('connectors ' || private.org_id(), 0));
     perform private.refuse_connector_over_limit();
     c := private.written_connector(c, p -> 'body');
@@ -243,7 +243,7 @@ $$;
 comment on function private.drop_connector is
   'Judges: those who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND.';
 
--- The picture was drawn again by the server, which alone may say what is one.
+-- The server has drawn the picture again. Only the server may say what is a picture.
 create or replace function private.set_connector_icon(p_id text, p_data_url text) returns public.connectors
 language plpgsql volatile security definer set search_path = ''
 as $$

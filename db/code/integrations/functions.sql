@@ -1,4 +1,4 @@
--- What an organization has connected (contract 40, section 8): shapes, rules, and what happened in words and in numbers.
+-- The connections of an organization (contract 40, section 8): shapes, rules, logs and numbers.
 
 create or replace function private.integration_app_json(a public.integration_apps) returns jsonb
 language sql stable parallel safe
@@ -12,7 +12,7 @@ return jsonb_strip_nulls(jsonb_build_object('id', i.id, 'provider', i.provider, 
   'connectedAt', private.iso(i.connected_at), 'lastSyncAt', private.iso(i.last_sync_at), 'status', i.status));
 comment on function private.integration_json is 'ConnectedIntegration of the contract.';
 
--- Nulls within a configuration are the writer's and stay.
+-- Nulls within a configuration are the writer's own values and stay.
 create or replace function private.connection_json(i public.integrations, p_auth text) returns jsonb
 language sql stable parallel safe
 return jsonb_strip_nulls(jsonb_build_object('id', i.id, 'integrationId', i.provider, 'integrationType', 'pre_built',
@@ -83,7 +83,7 @@ end
 $$;
 comment on function private.refuse_built_in is '409 BUILT_IN_INTEGRATION for what is part of the product.';
 
--- A list of texts, or 400 about the field.
+-- A list of texts, or 400 that names the field.
 create or replace function private.as_texts(p_value jsonb, p_field text, p_limit integer, p_length integer) returns text[]
 language plpgsql stable
 as $$
@@ -180,7 +180,8 @@ end
 $$;
 comment on function private.count_calls is 'Keeps the numbers of requests that were made. Judges: callable by definer functions of ours only.';
 
--- Something of the caller's organization by its id; an integration by its provider as well, because that is what screens have in hand.
+-- Finds an integration or a connector of the caller's organization by its id. An integration is also found by its provider, because screens
+-- have that one.
 create or replace function private.find_integration(p_id text, out integration_id uuid, out connector_id uuid)
 language plpgsql stable
 as $$
@@ -257,7 +258,7 @@ $$;
 comment on function private.integration_stats_json is 'IntegrationStats of the last seven days. Judges: only what belongs to the caller''s organization.';
 grant execute on function private.integration_logs_json, private.integration_stats_json to authenticated;
 
--- Owner and admins, and who gave the consent; once a day and connection.
+-- Notifies the owner, the admins and the member who gave the consent, once a day and connection.
 create or replace function private.tell_broken_integration(i public.integrations) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- Built-in integrations for every organization, events of what changes, revocation of what is deleted however it is deleted, and what
--- outgoing webhooks are told.
+-- Built-in integrations for every organization, events of changes, revocation of a deleted integration however it is deleted, and the
+-- events of outgoing webhooks.
 
 create or replace function private.tg_organizations__built_in() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -46,7 +46,7 @@ begin
 end
 $$;
 comment on function private.tg__tell_integration is 'Trigger: resource_changed in the organization''s room; the argument names the resource.';
--- What an organization is born with is no news.
+-- The integrations that a new organization starts with publish no event.
 create or replace trigger _900_tell after insert on public.integrations
   for each row when (new.connected_by is not null) execute function private.tg__tell_integration('integration');
 create or replace trigger _900_tell_change after update or delete on public.integrations
@@ -56,7 +56,7 @@ create or replace trigger _900_tell after insert or update or delete on public.c
 create or replace trigger _900_tell after insert or update or delete on public.webhooks
   for each row execute function private.tg__tell_integration('webhook');
 
--- Before the row goes, because its tokens go with it.
+-- Before the row is deleted, because its tokens are deleted with it.
 create or replace function private.tg_integrations__revoke() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -79,7 +79,7 @@ create or replace trigger _500_revoke before delete on public.integrations for e
 
 -- ------------------------------------------------------------------------------------------------- what outgoing webhooks are told
 
--- As GET shows a project, without what depends on who looks.
+-- A project as GET shows it, without the members that depend on the reader.
 create or replace function private.webhook_project_json(p public.projects) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -115,7 +115,7 @@ $$;
 comment on function private.tg_projects__tell_webhooks is 'Trigger: context.created, context.updated and context.deleted.';
 create or replace trigger _950_tell_webhooks after insert or update on public.projects
   for each row execute function private.tg_projects__tell_webhooks();
--- Before, while its people are still there.
+-- Before the deletion, while its people are still there.
 create or replace trigger _950_tell_webhooks_delete before delete on public.projects
   for each row execute function private.tg_projects__tell_webhooks();
 
@@ -137,7 +137,7 @@ comment on function private.tg_login_history__tell_webhooks is 'Trigger: user.lo
 create or replace trigger _950_tell_webhooks after insert on private.login_history
   for each row when (new.status = 'success' and new.method <> 'signup') execute function private.tg_login_history__tell_webhooks();
 
--- Settings belong to a person; the organization that they act in is told.
+-- Settings belong to a person. The event goes to the organization that the person acts in.
 create or replace function private.tell_webhooks_of_settings(p_user_id uuid, p_settings jsonb) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -163,7 +163,7 @@ comment on function private.tg_notification_preferences__tell_webhooks is 'Trigg
 create or replace trigger _950_tell_webhooks after update on public.notification_preferences
   for each row when (old.* is distinct from new.*) execute function private.tg_notification_preferences__tell_webhooks();
 
--- Whatever exports something leaves this line in the audit trail, in the transaction of its end.
+-- Every export writes this line into the audit trail, in the transaction of its end.
 create or replace function private.tg_audit_log__tell_webhooks() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$

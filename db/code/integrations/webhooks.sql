@@ -1,5 +1,5 @@
--- Outgoing webhooks (contract 40, 8.4). A trigger on what is told writes an attempt for each webhook that wants it, with its job, in the
--- transaction of the event. Workers send (worker.sql).
+-- Outgoing webhooks (contract 40, 8.4). A trigger on the source of an event writes an attempt for each webhook that wants the event, with
+-- its job, in the transaction of the event. Workers send (worker.sql).
 
 create or replace function private.webhook_mask(w public.webhooks) returns text
 language sql immutable parallel safe
@@ -83,7 +83,7 @@ end
 $$;
 comment on function private.written_webhook is 'A webhook after a write of its body, or 400 VALIDATION_ERROR about the field.';
 
--- {webhookId?, body}: what a write would store, before the address is looked up.
+-- {webhookId?, body}: returns what a write would store, before the address is looked up.
 create or replace function private.check_webhook(p jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -104,7 +104,7 @@ comment on function private.check_webhook is
   'What a write of a webhook would store. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND, 409 TOO_MANY_WEBHOOKS.';
 grant execute on function private.require_webhook, private.refuse_webhook_over_limit, private.written_webhook, private.check_webhook to authenticated;
 
--- {id or webhookId, body, sealed, secretEnd, secretMask}: the server has sealed the secret and judged the address.
+-- {id or webhookId, body, sealed, secretEnd, secretMask}: the server has sealed the secret and checked the address.
 create or replace function private.store_webhook(p jsonb) returns public.webhooks
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -193,7 +193,7 @@ end
 $$;
 comment on function private.has_webhook is 'Does an active webhook of the organization want this? Judges: callable by triggers of ours only.';
 
--- Deleting an organization tells no webhook of it.
+-- Deleting an organization sends no event to its webhooks.
 create or replace function private.tell_webhooks(p_org_id uuid, p_type text, p_data jsonb) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -205,7 +205,7 @@ begin
     select * from public.webhooks x where x.organization_id = p_org_id and x.status = 'active' and p_type = any (x.events)
       and exists (select from public.organizations o where o.id = p_org_id)
   loop
-    -- The same event to each of them.
+    -- Each webhook gets the same event.
     d.event_id := coalesce(d.event_id, gen_random_uuid());
     d.organization_id := p_org_id;
     d.webhook_id := w.id;
@@ -233,7 +233,7 @@ return case
   else jsonb_build_object('id', '00000000-0000-4000-8000-000000000001', 'eventType', 'system.export_completed', 'createdAt', private.iso(now())) end;
 comment on function private.webhook_sample is 'What a test of a webhook sends as its data.';
 
--- The server sends it at once, so it holds the lease from the start.
+-- The server sends it at once, so the attempt is leased from the start.
 create or replace function private.begin_webhook_test(p_id text) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -263,7 +263,7 @@ declare
   d public.webhook_deliveries;
 begin
   perform private.require_permission('canManageIntegrations');
-  -- Who asks twice at once comes second here.
+  -- The lock serializes simultaneous requests: the second one finds the attempt of the first.
   select * into d from public.webhook_deliveries x where x.organization_id = private.org_id() and x.id = private.as_uuid(p_id) for update;
   if not found then
     perform private.refuse(404, 'DELIVERY_NOT_FOUND', 'There is no such delivery.');

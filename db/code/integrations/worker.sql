@@ -1,11 +1,11 @@
--- What workers do: send attempts, renew tokens, tell providers of what was disconnected. A job is taken together with the lease of its row;
--- only who holds the lease writes the result, so of two workers that have the same work in hand one is heard. A worker that dies between
--- sending and recording loses its lease, and the same attempt is sent once more, not oftener.
+-- The calls of workers: send attempts, renew tokens, revoke disconnected access at providers. A job is taken together with the lease of its
+-- row. Only the lease owner writes the result, so of two workers with the same work one is accepted. A worker that dies between sending and
+-- recording loses its lease, and the same attempt is sent once more, but not more often.
 
--- Deletes up to p_limit waiting jobs of a queue and gives their arguments. A job that cannot be read is buried.
+-- Deletes up to p_limit waiting jobs of a queue and returns their arguments. A job that cannot be read becomes a dead letter.
 create or replace function private.take_jobs(p_queue text, p_limit integer) returns setof jsonb
 language plpgsql volatile security definer set search_path = ''
--- Statistics of a queue are stale whenever they are made: always by the index.
+-- Statistics of a queue are always stale, so plans always use the index.
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off
 as $$
 declare
@@ -31,7 +31,7 @@ comment on function private.take_jobs is 'Takes jobs of a queue away and gives t
 
 -- ---------------------------------------------------------------------------------------------------------------------- attempts
 
--- One element a job that was looked at; null where there is nothing to send.
+-- Returns one element for each job that was looked at; null where there is nothing to send.
 create or replace function private.take_deliveries(p_limit integer, p_seconds integer) returns setof jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -51,7 +51,7 @@ begin
     end if;
     select * into w from public.webhooks x where x.id = d.webhook_id;
     if w.status = 'paused' and d.kind = 'event' then
-      -- Nothing is sent by itself while it is paused.
+      -- A paused webhook gets only attempts that a person started.
       update public.webhook_deliveries x set status = 'failed', lease_token = null, lease_until = null where x.id = d.id;
       return next null;
       continue;
@@ -153,7 +153,7 @@ end
 $$;
 comment on function private.take_integration_work is 'Leases up to p_limit waiting synchronizations and revocations. Judges: callable by the worker only.';
 
--- New tokens are kept at once: with some providers the old ones are void from then on.
+-- New tokens are stored at once: with some providers the old ones are void from then on.
 create or replace function private.renew_integration(p_id uuid, p_token uuid, p_sealed text) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -220,7 +220,7 @@ comment on function private.finish_revocation is
   'A provider was told, or is told again later: five tries, then the tokens are forgotten. Judges: callable by the worker only, by the token of the lease.';
 grant execute on function private.take_integration_work, private.renew_integration, private.finish_sync, private.finish_revocation to kijko_worker;
 
--- Work whose worker is gone. An attempt is sent once more; who loses it twice has failed. A test is not repeated.
+-- Work whose worker is gone. An attempt is sent once more; an attempt that lost its worker twice has failed. A test is not repeated.
 create or replace function private.sweep_integrations(p_at timestamptz default clock_timestamp()) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$

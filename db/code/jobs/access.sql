@@ -1,4 +1,4 @@
--- gue works as kijko_worker, whole rows of the whole queue; nobody else sees jobs.
+-- gue works as kijko_worker, with whole rows of the whole queue. No other role sees jobs.
 grant select, insert, update, delete on jobs.gue_jobs, jobs.stored_jobs, jobs.unique_keys to kijko_worker;
 grant select on jobs.queue_floor to kijko_worker;
 grant select, insert, delete on jobs.dead_letters to kijko_worker;

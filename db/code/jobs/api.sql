@@ -1,5 +1,5 @@
--- Dead letters: jobs that used up their attempts wait here for somebody of the platform's staff to look at them, and to let them run again
--- once the cause is gone. What a job is about is in its arguments: ids, never content.
+-- Dead letters: jobs that used up their attempts wait here for the platform's staff, who look at them and let them run again once the cause
+-- is gone. The arguments say what a job is about: ids, never content.
 
 create or replace function private.assert_platform_admin() returns void
 language plpgsql stable
@@ -32,7 +32,7 @@ end
 $$;
 comment on function private.list_dead_letters is 'Jobs that failed for good. Judges: the staff of this platform only. Errors: 403 FORBIDDEN.';
 
--- It is enqueued anew with all its attempts; the letter is gone, so of two clicks one runs it.
+-- The job is enqueued again with all its attempts. The dead letter is deleted, so of two clicks one runs the job.
 create or replace function private.retry_dead_letter(p_id text) returns text
 language plpgsql volatile security definer set search_path = ''
 as $$

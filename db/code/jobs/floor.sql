@@ -1,11 +1,12 @@
--- The floor of the queue (db/migrations/016_queue.sql). Raised by workers that have been busy; where nobody is, nothing has to be.
---   Safe: whoever enqueues has a transaction id before it reads the clock, and its job waits under that clock or later. Whoever marks reads
---   the clock before it has an id. So a job that is older than the clock at the mark has a smaller transaction id than the mark; when all
---   of those have ended, what they left is visible and counted in, and nothing older can turn up. (The snapshot's own upper end is no
---   such mark: ids of running transactions can lie above it.)
---   Net: who writes run_at by another clock (a worker's host that is behind, psql) may be below the floor. Every few seconds the floor
---   is compared with all jobs and lowered where it must be, so such a job waits for seconds, never for ever. The same holds for the very
---   first job of a new queue.
+-- The floor of the queue (db/migrations/016_queue.sql): no job waits below it. Workers that have been busy raise it; without busy workers
+-- it need not rise.
+--   Safe: a transaction that enqueues has an id before it reads the clock, and its job waits under that clock or later. A process that
+--   marks reads the clock before it has an id. So a job that is older than the clock at the mark has a smaller transaction id than the
+--   mark. When all transactions with smaller ids have ended, all their jobs are visible and counted in, and no older job can appear. (The
+--   snapshot's own upper end is no such mark: ids of running transactions can lie above it.)
+--   Net: a writer that sets run_at by another clock (a worker's host that is behind, psql) may be below the floor. Every few seconds the
+--   floor is compared with all jobs and lowered where it must be, so such a job waits for seconds, never forever. The same holds for the
+--   very first job of a new queue.
 create or replace function private.earliest_job(p_queues text[], p_from timestamptz) returns timestamptz
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -21,7 +22,7 @@ comment on function private.earliest_job is 'The smallest run_at from p_from on 
 
 create or replace function private.raise_queue_floor() returns timestamptz
 language plpgsql volatile security definer set search_path = ''
--- The statistics of a queue mean nothing.
+-- The statistics of a queue are always stale.
 set enable_bitmapscan = off set enable_sort = off set jit = off
 as $$
 declare

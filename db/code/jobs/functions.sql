@@ -1,6 +1,6 @@
--- The only way into the queue. Called by the SQL function that did the work, in its transaction: work and job commit together or
--- not at all. Nobody is notified here; the process that entered wakes the worker after commit, and strangers (psql, Supabase
--- clients) notify from here.
+-- The only way to enqueue a job. The SQL function that did the work calls it, in its transaction: work and job commit together or not at
+-- all. It does not notify: the process that entered wakes the worker after commit. Only for strangers (psql, Supabase clients) it notifies
+-- from here.
 
 -- An upper-case ULID: 48 bits of milliseconds, 80 random bits. gue orders and locks by it; anything else stops its queue.
 create or replace function private.new_ulid(p_at timestamptz default clock_timestamp()) returns text

@@ -5,7 +5,7 @@ language plpgsql stable
 as $$
 begin
   perform private.refuse_keys();
-  -- Read as the caller: the table's own policy says whose keys these are.
+  -- Read as the caller: the table's own policy limits the answer to the caller's keys.
   return (
     select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', k.id, 'name', k.name, 'keyPrefix', k.prefix, 'scopes', to_jsonb(k.scopes),
       'createdAt', private.iso(k.created_at), 'lastUsedAt', private.iso(k.last_used_at), 'usageCount', k.usage_count,

@@ -1,5 +1,6 @@
--- The door of requests that come with an API key, beside private.enter: the key is found by its digest, in the transaction of the call, so that a
--- revoked key and a deactivated member are out at the next one. It writes nothing; uses are counted by the process (uses.sql).
+-- Admits requests with an API key, as private.enter admits those with a session. The key is found by its digest, in the transaction of the
+-- call, so that a revoked key and a deactivated member are refused at the next call. It writes nothing; the process counts the uses
+-- (uses.sql).
 
 create or replace function private.enter_key(p_hash bytea, p_needs text, p_request_id text, p_client_ip text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -32,7 +33,7 @@ begin
     set_config('app.user_id', v.user_id::text, true),
     set_config('app.org_id', v.organization_id::text, true),
     set_config('app.org_role', v.role, true),
-    -- What a key does stands under its own id in the trail; it is no id of a session.
+    -- Actions of a key are in the trail under the id of the key; it is no id of a session.
     set_config('app.session_id', v.id::text, true),
     set_config('app.api_key_id', v.id::text, true),
     set_config('app.api_key_scope', v.scope, true),
@@ -46,7 +47,7 @@ comment on function private.enter_key is
   'Judges an API key by its SHA-256, its member and what the operation needs (read, write, admin, never), and makes the caller known to the transaction. Judges: callable by the server only. Errors: 401 API_KEY_INVALID, 401 API_KEY_EXPIRED, 403 MEMBERSHIP_INACTIVE, 403 API_KEY_NOT_ALLOWED, 403 INSUFFICIENT_SCOPE, 403 IP_NOT_ALLOWED.';
 grant execute on function private.enter_key to kijko_server;
 
--- A socket that was opened with a key asks again and again as long as it is open, by the key's id where others name their session.
+-- A socket that was opened with a key is checked again and again as long as it is open, by the key's id instead of a session id.
 create or replace function private.enter_key_again(p_user_id uuid, p_key_id uuid, p_request_id text, p_client_ip text) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -67,7 +68,7 @@ $$;
 comment on function private.enter_key_again is
   'private.enter_key for a key that was judged before; false where it is none, or ended. Judges: callable by definer functions of ours only.';
 
--- First use of a key in a process: whose it is, which never changes. Whether it may is asked at each request.
+-- First use of a key in a process: returns its owner, which never changes. Its rights are checked at each request.
 create or replace function private.find_key(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$

@@ -1,4 +1,5 @@
--- API keys (contract 40, 6.3). The key itself is seen once, in the answer that made it; here are its SHA-256 and its first 20 characters.
+-- API keys (contract 40, 6.3). The key itself is shown once, in the answer that created it. The database has its SHA-256 and its first 20
+-- characters.
 
 create or replace function private.is_key_request() returns boolean
 language sql stable parallel safe
@@ -23,7 +24,7 @@ language sql immutable parallel safe
 return case p_scope when 'read' then 1 when 'write' then 2 when 'admin' then 3 else 4 end;
 comment on function private.scope_rank is 'Scopes of keys in order; what is no scope (never) is above all.';
 
--- What functions and policies may ask beside the role: rights are those of the role within the scope. A session has every scope.
+-- Functions and policies check this beside the role: a key has the rights of the role within its scope. A session has every scope.
 create or replace function private.has_scope(p_scope text) returns boolean
 language sql stable parallel safe
 return coalesce(current_setting('app.api_key_id', true), '') = ''
@@ -129,7 +130,7 @@ begin
     perform private.refuse_field('environment', 'Environment must be one of live, test.');
   end if;
 
-  -- Keys of one member are made one after the other, so that the bound holds.
+  -- Creations of one member's keys are serialized, so that the limit holds.
   perform from public.memberships m where m.organization_id = private.org_id() and m.user_id = private.user_id() for no key update;
   if (select count(*) from public.api_keys x
     where x.organization_id = private.org_id() and x.user_id = private.user_id() and x.revoked_at is null) >= c_most

@@ -1,5 +1,5 @@
--- Under a key that may only read nothing is written, whatever function runs: a policy beside those of each table that callers write to. It is
--- restrictive, so it only ever takes away, and judged once a statement. Reads are not touched.
+-- A request with a read-only key writes nothing, whatever function runs: a policy stands beside those of each table that callers write to.
+-- It is restrictive, so it only takes rights away, and it is evaluated once a statement. Reads are not affected.
 do $$
 declare
   v record;

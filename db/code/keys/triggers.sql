@@ -1,4 +1,4 @@
--- A member who goes takes their keys along. One who is deactivated keeps them: the door refuses them until the member is active again.
+-- A removed member's keys are revoked. A deactivated member's keys stay: private.enter_key refuses them until the member is active again.
 create or replace function private.tg_memberships__end_keys() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -6,7 +6,7 @@ begin
   perform private.end_api_key(k.id, 'membership_ended')
   from public.api_keys k
   where k.organization_id = old.organization_id and k.user_id = old.user_id and k.revoked_at is null
-    -- Where the organization or the person goes as a whole, there is nothing left to revoke or to tell.
+    -- Where the organization or the person is deleted as a whole, no key is left to revoke and no notification is due.
     and exists (select from public.organizations o where o.id = old.organization_id) and exists (select from public.users u where u.id = old.user_id);
   return null;
 end

@@ -1,5 +1,5 @@
--- What requests with keys leave behind: their number and last moment, the login history, and units of api_calls. A process collects and
--- writes it each second, so a read stays a read.
+-- The records of requests with keys: their number and last moment, the login history, and units of api_calls. A process collects them and
+-- writes them each second, so a read stays a read.
 
 -- uses: [{keyId, count, at (seconds), clientIp, userAgent, device}]; refused: the same without a count, one each refusal of an expired key.
 create or replace function private.record_key_uses(p jsonb) returns jsonb
@@ -36,7 +36,7 @@ $$;
 comment on function private.record_key_uses is
   'Adds uses of keys to their counters, with one entry of the login history a key and UTC day, and one a refusal of an expired key. Judges: callable by the server only.';
 
--- Units go back to the counter that they were taken from; of another month it is over and nobody looks at it any more.
+-- Units go back to the counter that they were taken from. The counter of a past month is not read any more.
 create or replace function private.give_back_units(p_org_id uuid, p_period date, p_day date, p_units bigint) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -64,7 +64,7 @@ end
 $$;
 comment on function private.give_back_units is 'Takes units of api_calls that were not used off the counter. Judges: callable by functions of ours only.';
 
--- What a process that died had taken and not used. It would have renewed the lease within a second.
+-- Returns the unused units of a process that died. A living process renews its lease within a second.
 create or replace function private.reclaim_units(p_org_id uuid default null) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -87,8 +87,8 @@ comment on function private.reclaim_units is
   'Gives back what processes that died had taken of api_calls, of one organization or of all. Judges: callable by the worker and functions of ours only.';
 grant execute on function private.reclaim_units to kijko_worker;
 
--- p: organizationId, leaseId, wanted. Never past the limit, and near it one at a time, so that of any number of processes exactly as many
--- requests pass as there are units. Answers what was granted, the limit and what is left of it.
+-- p: organizationId, leaseId, wanted. Never past the limit, and near it one unit at a time, so that over any number of processes exactly as
+-- many requests pass as there are units. Answers the granted units, the limit and the rest of it.
 create or replace function private.take_units(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -114,7 +114,7 @@ $$;
 comment on function private.take_units is
   'Takes units of api_calls for a server process that hands them to requests with API keys. Judges: callable by the server only. Errors: 429 QUOTA_EXCEEDED.';
 
--- leases: [{id, left, ends}]: what is left of each; one that ends gives it back.
+-- leases: [{id, left, ends}]: the rest of each lease; a lease that ends returns its units.
 create or replace function private.settle_units(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -125,7 +125,7 @@ begin
   for v in select e from jsonb_array_elements(p -> 'leases') e order by e ->> 'id' loop
     if (v ->> 'ends')::boolean then
       delete from private.unit_leases x where x.id = (v ->> 'id')::uuid returning * into l;
-      -- Whoever came too late finds none: its units went back already.
+      -- A late report finds no lease: its units were returned already.
       if found and (v ->> 'left')::bigint > 0 then
         perform private.give_back_units(l.organization_id, l.period, l.day, (v ->> 'left')::bigint);
       end if;

@@ -1,6 +1,6 @@
 -- The result of an ingestion by mail (contract 10, section 20).
 
--- What the message says, as rows of label and value; text and HTML are two forms of them.
+-- The content of the message, as rows of label and value; text and HTML are two forms of them.
 create or replace function private.ingestion_result_lines(p_result jsonb) returns table (label text, value text)
 language sql immutable
 as $$

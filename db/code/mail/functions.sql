@@ -1,5 +1,5 @@
--- The outbox. Messages are composed in SQL beside the numbers they tell, and sent by the worker, which sees one message at a time and
--- only through these functions. Nothing a caller says becomes a message as it is: an open relay begins with a free text.
+-- The outbox. SQL composes messages beside their numbers. The worker sends them; it sees one message at a time and only through these
+-- functions. No text of a caller becomes a message as it is: a free text would make an open relay.
 grant execute on function private.is_mail_address to anon, authenticated, service_role, kijko_server, kijko_worker;
 
 create or replace function private.has_mail() returns boolean
@@ -22,8 +22,8 @@ language sql immutable parallel safe
 return replace(replace(replace(replace(replace(p_text, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;');
 comment on function private.html_text is 'The text as it may stand in HTML, in elements and in quoted attributes.';
 
--- Refusals roll back and count nothing; what counts is what was queued. The lock makes one person's requests wait for each other's
--- commit, on whatever replica they are, so that the count is exact.
+-- Refusals roll back and count nothing; only queued messages count. The lock makes the requests of one person wait for each other's commit,
+-- on whatever replica they are, so that the count is exact.
 create or replace function private.take_mail_allowance(p_user_id uuid, p_kind text, p_limit integer) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -31,7 +31,7 @@ declare
   v_frees_at timestamptz;
 begin
   perform pg_advisory_xact_lock(hashtextextended(format('mails %s %s', p_kind, p_user_id), 0));
-  -- The p_limit-th newest of the last hour: when it has grown an hour old there is room again.
+  -- The p_limit-th newest message of the last hour: when it is an hour old, another message may be sent.
   select created_at + interval '1 hour' into v_frees_at
   from private.mails
   where user_id = p_user_id and kind = p_kind and created_at > clock_timestamp() - interval '1 hour'
@@ -86,7 +86,7 @@ create or replace function private.mark_mail_sent(p_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  -- A link with a token opens something, so it stays here only as long as it waits (contract 40, 1.4).
+  -- A link with a token grants access, so it stays here only as long as it waits (contract 40, 1.4).
   update private.mails m
   set sent_at = clock_timestamp(),
     body_text = case when private.has_token_link(m.body_text) then 'This message was sent. It held a link for its reader alone.' else m.body_text end,

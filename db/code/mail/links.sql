@@ -1,4 +1,4 @@
--- Messages whose point is one link with a token (contract 40, 1.4): {APP_URL}/<screen>?token=<token>. Their body stays only until it is sent.
+-- Messages that carry one link with a token (contract 40, 1.4): {APP_URL}/<screen>?token=<token>. Their body stays only until it is sent.
 
 create or replace function private.new_token() returns text
 language sql volatile parallel safe
@@ -11,7 +11,7 @@ language sql immutable parallel safe
 return sha256(convert_to(p_token, 'UTF8'));
 comment on function private.token_hash is 'The SHA-256 under which a token is stored and found.';
 
--- p_lead says what happened, p_action is the text of the link, p_end says what to do with a mail that its reader did not ask for.
+-- p_lead: what happened. p_action: the text of the link. p_end: what to do with a mail that its reader did not ask for.
 create or replace function private.queue_link_mail(
   p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_first_name text, p_subject text, p_lead text, p_action text,
   p_screen text, p_token text, p_end text

@@ -1,5 +1,5 @@
--- Notifications by mail (contract 30, 11.5): what waits in private.notification_mails becomes messages of the outbox, one a row or one a
--- digest. Row and message change in one transaction, so nothing is mailed twice; and what somebody has switched off meanwhile is dropped.
+-- Notifications by mail (contract 30, 11.5): rows of private.notification_mails become messages of the outbox, one a row or one a digest.
+-- Row and message change in one transaction, so nothing is mailed twice. A category that the person has switched off meanwhile is dropped.
 
 create or replace function private.app_url() returns text
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -39,7 +39,7 @@ end
 $$;
 comment on function private.mail_entry is 'A notification as it stands in a mail, in text and in HTML; everything is escaped.';
 
--- Puts greeting and end around the entries and queues the message. p_category: the one that the link at the end switches off.
+-- Puts greeting and end around the entries and queues the message. p_category: the category that the link at the end switches off.
 create or replace function private.queue_told_mail(
   p_kind text, p_user public.users, p_org_id uuid, p_subject text, p_category text, p_text text, p_html text
 ) returns uuid
@@ -67,7 +67,7 @@ end
 $$;
 comment on function private.queue_told_mail is 'Queues a message to a person. Judges: callable by definer functions of ours only.';
 
--- The rows are one person's: a single one, or everything of a digest. Null: nothing of it is to be mailed any more.
+-- The rows belong to one person: a single one, or all of a digest. Null: none of it is to be mailed any more.
 create or replace function private.compose_notification_mail(p_rows private.notification_mails[]) returns uuid
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -111,7 +111,7 @@ begin
     case when v_single then p_rows[1].organization_id end,
     case when v_single then p_rows[1].title else format('Your %s digest: %s %s', p_rows[1].cadence, v_all,
       case v_all when 1 then 'notification' else 'notifications' end) end,
-    -- Only what one link can switch off gets one.
+    -- Only a category that one link can switch off gets a link.
     case when v_categories[1] <> '' and v_categories[1] = all (v_categories) then v_categories[1] end, v_text, v_html);
 end
 $$;
@@ -148,7 +148,7 @@ begin
     begin
       v_mail := private.compose_notification_mail(v_rows);
     exception when others then
-      -- One that cannot be written must not hold up all others.
+      -- A message that cannot be written must not block the others.
       raise warning 'a notification mail of user % could not be written: % %', v.user_id, sqlstate, sqlerrm;
     end;
     update private.notification_mails m set done_at = p_at, mail_id = v_mail where m.id in (select r.id from unnest(v_rows) r);
@@ -160,7 +160,7 @@ $$;
 comment on function private.queue_notification_mails is
   'Writes the messages that are due into the outbox; gives their number. Judges: callable by schedules only.';
 
--- The week in numbers, for those who asked for it; separate from the digests.
+-- The week in numbers, for people who asked for it; separate from the digests.
 create or replace function private.weekly_summary_lines(p_user_id uuid, p_from timestamptz, p_until timestamptz)
 returns table (label text, value bigint)
 language plpgsql stable security definer set search_path = ''

@@ -1,7 +1,7 @@
--- Links by which one stops a kind of mail without signing in (contract 30, N9). A token names a person and a category, is signed with a
--- secret that never leaves the database, holds for 30 days and may be used again: mail programs follow links more than once.
+-- Links that stop a category of mail without signing in (contract 30, N9). A token names a person and a category, is signed with a secret
+-- that never leaves the database, holds for 30 days and may be used again: mail programs follow links more than once.
 
--- HMAC (RFC 2104) from what every PostgreSQL has.
+-- HMAC (RFC 2104) from functions that every PostgreSQL has.
 create or replace function private.hmac_sha256(p_key bytea, p_message bytea) returns bytea
 language plpgsql immutable parallel safe
 as $$
@@ -21,11 +21,11 @@ comment on function private.hmac_sha256 is 'HMAC with SHA-256.';
 
 create or replace function private.mail_categories() returns text[]
 language sql immutable parallel safe
--- A token holds the place in this list, so it only ever grows at its end.
+-- A token holds the position in this list, so the list may only grow at its end.
 return array['productUpdates', 'securityAlerts', 'billingReminders', 'weeklyDigest'];
 comment on function private.mail_categories is 'Kinds of mail that a preference is about.';
 
--- 16 bytes user, 1 category, 4 seconds since 1970 of its end, 32 signature: 53 bytes, 71 characters.
+-- 16 bytes user, 1 category, 4 end in seconds since 1970, 32 signature: 53 bytes, 71 characters.
 create or replace function private.unsubscribe_token(p_user_id uuid, p_category text, p_at timestamptz default now()) returns text
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -50,7 +50,7 @@ begin
   if p_token ~ '^[A-Za-z0-9_-]{71}$' then
     v_bytes := decode(translate(p_token, '-_', '+/') || '=', 'base64');
     v_body := substr(v_bytes, 1, 21);
-    -- Digests of both, so that the time of comparing tells nothing about the signature.
+    -- Digests of both, so that the time of comparing reveals nothing about the signature.
     if sha256(substr(v_bytes, 22)) = sha256(private.hmac_sha256((select k.key from private.unsubscribe_key k), v_body))
       and ('x' || encode(substr(v_body, 18), 'hex'))::bit(32)::bigint > extract(epoch from p_at) then
       v_user := encode(substr(v_body, 1, 16), 'hex')::uuid;
@@ -62,7 +62,7 @@ begin
   elsif v_category = 'securityAlerts' then
     perform private.refuse(409, 'CANNOT_UNSUBSCRIBE', 'Mails about the security of your account cannot be switched off.');
   end if;
-  -- Nobody is told whether the account still exists.
+  -- The answer does not show whether the account still exists.
   update public.notification_preferences s
   set email_product_updates = s.email_product_updates and v_category <> 'productUpdates',
     email_billing_reminders = s.email_billing_reminders and v_category <> 'billingReminders',
@@ -79,7 +79,7 @@ create or replace function api.unsubscribe_mail(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
 begin
-  -- One-click clients send a form that says nothing; the token is in the address.
+  -- One-click clients send a form without a token; the token is in the address.
   return jsonb_build_object('success', true, 'category', private.unsubscribe(coalesce(p -> 'body' ->> 'token', p ->> 'token')));
 end
 $$;

@@ -1,5 +1,6 @@
--- The AI gateway's part of the database (contract 60, section 14): what may be called, and the unit that each call costs. Prompts and
--- answers never come here. The server asks once before it calls, in a transaction of its own, and holds nothing while it waits.
+-- The AI gateway's part of the database (contract 60, section 14): the models that may be called, and the unit that each call costs.
+-- Prompts and answers never come here. The server asks once before it calls, in a transaction of its own, and holds no transaction while it
+-- waits.
 
 create or replace function private.models_json() returns jsonb
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -21,7 +22,7 @@ as $$ select private.models_json() $$;
 comment on function api.list_models is 'Models in their order, and whether the default one can be asked.';
 grant execute on function api.list_models to authenticated;
 
--- Everything that is refused here costs nothing; what passes has cost its unit, however the call ends.
+-- A call that is refused here costs nothing. A call that passes has cost its unit, however it ends.
 create or replace function private.admit_model_call(p_model text) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -1,8 +1,8 @@
--- From the id that somebody wrote to the request that is sent and the cents that it costs (contract 20, section 5). An id is stored and
--- returned as it was written; aliases, then retired models, are resolved when it runs. Who answers: the organization's own key at the
--- provider, else the installation's, else the local model of a development installation, else nobody.
+-- From the model id in a skill to the request that is sent and its cost in cents (contract 20, section 5). An id is stored and returned as
+-- it was written; aliases, then retired models, are resolved when it runs. The answering provider is: the organization's own key at the
+-- provider, else the installation's key, else the local model of a development installation, else none.
 
--- Whose ids begin like this. The form keeps an id from being more than a name where it becomes part of an address.
+-- The provider whose ids begin like this. The form keeps an id from being more than a name where it becomes part of an address.
 create or replace function private.model_provider(p_model text) returns text
 language sql immutable parallel safe
 return case when char_length(p_model) > 100 then null
@@ -29,7 +29,7 @@ end
 $$;
 comment on function private.default_model is 'The model that is used where none is named. Judges: gives away public knowledge only.';
 
--- What this installation has, as its programs declared it: {"anthropic": true, "local": true}.
+-- The providers of this installation, as its programs declared them: {"anthropic": true, "local": true}.
 create or replace function private.has_provider(p_provider text) returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
@@ -55,7 +55,7 @@ begin
     return;
   end if;
   called := model;
-  -- Rows that lead in a circle end after eight steps, with an id of the circle.
+  -- Rows that form a circle end after eight steps, with an id of the circle.
   for i in 1..8 loop
     select s.called into v_next from public.model_successors s where s.model = resolve_model.called;
     exit when not found;
@@ -67,13 +67,13 @@ $$;
 comment on function private.resolve_model is
   'Provider, model after aliases, and the id that is called; all null where nobody knows the id. Judges: gives away public knowledge only.';
 
--- Who answers a call of this organization to that provider.
+-- The provider that answers a call of this organization to p_provider.
 create or replace function private.answering_provider(p_provider text, p_org_id uuid) returns text
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
   return case
-    -- There is no client for OpenAI in the product, so nobody else may answer for it either.
+    -- There is no client for OpenAI in the product, so no other provider may answer for it either.
     when p_provider is null or p_provider not in ('anthropic', 'google') then null
     when exists (select from private.provider_keys k where k.organization_id = p_org_id and k.provider = p_provider)
       or private.has_provider(p_provider) then p_provider
@@ -118,7 +118,7 @@ end
 $$;
 comment on function private.provider_key is 'The organization''s own key, encrypted, or null. Judges: callable by the server and the worker only.';
 
--- All that a worker needs to call a model, in one look.
+-- Returns all that a worker needs to call a model, in one look-up.
 create or replace function private.route_model(
   p_model text, p_org_id uuid, out provider text, out model text, out called text, out answers text, out sealed_key text
 )
@@ -133,7 +133,7 @@ $$;
 comment on function private.route_model is
   'resolve_model, who answers (the provider, ''local'' or null) and with which sealed key (null: the installation''s). Judges: callable by the server and the worker only.';
 
--- One rounding, half up, on the exact sum. Prices of the id that was called, else of the one that was meant, else of the default model.
+-- Rounds once, half up, on the exact sum. The prices are those of the called id, else of the intended id, else of the default model.
 create or replace function private.cost_cents(
   p_called text, p_model text, p_prompt bigint, p_completion bigint, p_at timestamptz default now()
 ) returns integer
@@ -157,7 +157,7 @@ $$;
 comment on function private.cost_cents is
   'Cents for tokens at the prices of p_at, in integers; null where the provider reported no tokens. Judges: gives away public knowledge only.';
 
--- The ids that can be called and have no price that holds. An id of a known family that stands in no row costs what the default costs.
+-- The ids that can be called and have no valid price. An id of a known family without a row costs as much as the default model.
 create or replace function private.unpriced_models() returns setof text
 language sql stable set search_path = ''
 as $$
@@ -169,8 +169,8 @@ as $$
 $$;
 comment on function private.unpriced_models is 'What models, aliases and successors lead to and what has no price: none at each commit.';
 
--- A row of model_sampling decides. Without one, ids of Claude do: Opus 4.7 and Sonnet 5 were the first to refuse, so an id that is not known
--- to be older counts as one that refuses. A request without the three is answered by every model.
+-- A row of model_sampling decides. Without a row, the form of a Claude id decides: Opus 4.7 and Sonnet 5 were the first to refuse, so an id
+-- that is not known to be older counts as one that refuses. Every model answers a request without the three parameters.
 create or replace function private.takes_sampling(p_called text) returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- An organization's own keys at the model providers: its owner and admins set and delete them, nobody ever sees one again. Calls of
--- the organization then go out under its key; calls of others never do.
+-- An organization's own keys at the model providers: its owner and admins set and delete them, and no caller ever sees one again. Calls of
+-- the organization then use its key; calls of other organizations never do.
 
 create or replace function private.assert_provider_keys_admin() returns uuid
 language plpgsql stable

@@ -1,4 +1,5 @@
--- Whatever an operator changes, no id is called without a price. Judged at commit, so that a successor and its price may come in any order.
+-- After any change by an operator, no id is called without a price. Checked at commit, so that a successor and its price may come in any
+-- order.
 create or replace function private.tg__assert_priced() returns trigger
 language plpgsql volatile set search_path = ''
 as $$

@@ -1,6 +1,6 @@
--- Announcements of the platform's staff (contract 30, A1): a row for each active member of an organization, or of all. Few people are told
--- at once; many in batches by a job, so that no transaction is long and nobody waits for the answer. The key of the announcement makes a
--- repeated batch harmless.
+-- Announcements of the platform's staff (contract 30, A1): a row for each active member of an organization, or of all. Few people are
+-- notified at once. Many are notified in batches by a job, so that no transaction is long and no request waits for it. The key of the
+-- announcement makes a repeated batch harmless.
 
 create or replace function private.tell_announcement(p_id uuid, p_limit integer default 500) returns boolean
 language plpgsql volatile security definer set search_path = ''

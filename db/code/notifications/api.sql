@@ -1,7 +1,7 @@
--- The operations on one's own notifications. They run as the caller: row-level security says what is theirs and due.
+-- The operations on the caller's notifications. They run as the caller: row-level security limits them to the caller's due notifications.
 
 drop function if exists private.as_timestamp(text);
--- `since` is the createdAt of one that the client has, as it is shown: only later ones are wanted.
+-- `since` is the createdAt of the client's newest notification, as it is shown: only later ones are wanted.
 create or replace function api.list_notifications(p jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -45,7 +45,7 @@ end
 $$;
 comment on function api.count_unread_notifications is 'GET /notifications/unread-count: exact, of those that are due.';
 
--- The recipient is the caller and nobody else. The caller causes it, and is told all the same: they asked for it.
+-- The only recipient is the caller. Although the caller causes it, they are notified: they asked for it.
 create or replace function private.notify_oneself(p_body jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -72,7 +72,7 @@ begin
     perform private.refuse_field('data', 'The data must be an object of at most 8 KiB.');
   end if;
   if not (select private.is_shown(s, v_type, v_urgent) from public.notification_preferences s where s.user_id = v_user) then
-    -- Nothing of it is kept, also not for a digest.
+    -- Nothing of it is kept, not even for a digest.
     perform set_config('response.status', '204', true);
     return null;
   end if;

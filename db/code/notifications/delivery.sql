@@ -1,5 +1,5 @@
--- What becomes of a notification later: its event carries the id alone, and the row is read when the event is delivered; one that waited
--- for the end of quiet hours gets its event when it is due; old ones go.
+-- The later life of a notification. Its event carries the id alone, and the row is read when the event is delivered. A notification that
+-- waited for the end of quiet hours gets its event when it is due. Old ones are deleted.
 
 create or replace function private.deliver_notifications(p_ids uuid[]) returns table (id uuid, data jsonb)
 language sql stable security definer set search_path = ''

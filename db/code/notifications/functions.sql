@@ -1,9 +1,9 @@
--- How a notification is decided (contract 30, 11.5): one function for everybody who tells somebody something. It never refuses the
--- business that it tells of: what is too long is cut, what cannot be stored is left out. All recipients are decided in one statement.
+-- Decides a notification (contract 30, 11.5): one function for all features that notify people. It never refuses the business that it
+-- reports: long texts are cut, unstorable values are left out. All recipients are decided in one statement.
 
 create or replace function private.notification_json(n public.notifications) returns jsonb
 language sql stable parallel safe
--- Nulls within data are the sender's and stay.
+-- Nulls within data are the sender's own values and stay.
 return jsonb_strip_nulls(jsonb_build_object('id', n.id, 'type', n.type, 'title', n.title, 'message', n.message, 'link', n.link,
     'isRead', n.read_at is not null, 'isUrgent', n.is_urgent, 'createdAt', private.iso(n.created_at)))
   || case when n.data is null then '{}' else jsonb_build_object('data', n.data) end;
@@ -18,7 +18,7 @@ return case p_type when 'new_lead' then s.in_app_new_leads when 'task_completion
   or (p_type = 'security_alert' and p_urgent);
 comment on function private.is_shown is 'Does somebody with these preferences want such notifications in the client? An urgent alert is always shown.';
 
--- p_level: how a member wants to hear of this project; null for its owner, and for what concerns no project.
+-- p_level: the member's notification level for this project; null for its owner, and for a notification without a project.
 create or replace function private.mail_cadence(
   s public.notification_preferences, p_type text, p_urgent boolean, p_category text, p_is_project boolean, p_level text
 ) returns text
@@ -35,7 +35,7 @@ return case
     when p_level in ('daily', 'weekly') then p_level
     when s.frequency = 'realtime' then 'now'
     else s.frequency end
-  -- Everything else appears in digests only.
+  -- All other types are mailed in digests only.
   when s.frequency <> 'realtime' then s.frequency end;
 comment on function private.mail_cadence is 'Is it mailed: now, in the daily or the weekly digest, or (null) not at all?';
 
@@ -44,7 +44,7 @@ create or replace function private.notify_all(
   p_urgent boolean default false, p_dedupe text default null, p_actor uuid default null, p_org_id uuid default null,
   p_mail text default null, p_project_id uuid default null, p_at timestamptz default now()
 ) returns table (user_id uuid, id uuid)
--- The generic plan is right for one person and for hundreds, but Postgres would plan this statement anew at nearly every call.
+-- The generic plan is right for one person and for hundreds, but Postgres would plan this statement again at nearly every call.
 language plpgsql volatile security definer set search_path = '' set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
@@ -55,7 +55,7 @@ declare
   v_message text := nullif(private.trimmed(left(p_message, 2000)), '');
   v_mails boolean := private.has_mail();
   v_is_project boolean := p_project_id is not null;
-  -- An announcement is the staff's; whoever wrote it knows it.
+  -- An announcement comes from the staff; its author knows it and is left out.
   v_left_out uuid := case when p_type in ('team_activity', 'context_update') or p_dedupe like 'announcement:%' then p_actor end;
   v_org uuid;
   v_project uuid;
@@ -66,7 +66,7 @@ begin
   if cardinality(p_user_ids) is null or cardinality(p_user_ids) = 0 then
     return;
   end if;
-  -- What is told of may be going in this very transaction (an account that deletes itself), and then cannot be pointed at.
+  -- The subject may be deleted in this very transaction (an account that deletes itself). Then the row cannot reference it.
   select (select o.id from public.organizations o where o.id = coalesce(p_org_id, p.organization_id)), p.id,
     (select a.id from public.users a where a.id = p_actor)
   into v_org, v_project, v_actor
@@ -91,7 +91,8 @@ begin
       ) d
       where d.shown or d.cadence is not null
     ), known as (
-      -- In the order of ids, so that two who tell the same people the same thing wait for each other and never in a circle.
+      -- In the order of ids, so that two transactions that notify the same people of the same thing wait for each other and never in a
+      -- circle.
       insert into private.notification_keys (user_id, dedupe_key)
       select d.user_id, left(p_dedupe, 300) from decided d where p_dedupe is not null order by d.user_id
       on conflict do nothing
@@ -150,7 +151,8 @@ end
 $$;
 comment on function private.unread_count is 'Due, unread notifications of somebody. Judges: callable by definer functions and triggers of ours only.';
 
--- At most 1000 a person. Whoever is trimming already is not waited for: telling must not hold up the business it tells of.
+-- Keeps at most 1000 a person. A transaction that is trimming already is not waited for: a notification must not block the business that it
+-- reports.
 create or replace function private.trim_notifications(p_user_id uuid) returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$

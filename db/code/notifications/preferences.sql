@@ -1,4 +1,4 @@
--- How somebody wants to be told (contract 30, 11.4). Everybody has their row from the start, so reading never writes.
+-- How a person wants to be notified (contract 30, 11.4). Each account has its row from the start, so reading never writes.
 
 create or replace function private.notification_preferences_json(s public.notification_preferences) returns jsonb
 language sql stable parallel safe
@@ -80,7 +80,7 @@ begin
   s.email_product_updates := coalesce(private.preference_field(v_body, 'email', 'productUpdates', 'boolean')::boolean, s.email_product_updates);
   s.email_billing_reminders := coalesce(private.preference_field(v_body, 'email', 'billingReminders', 'boolean')::boolean, s.email_billing_reminders);
   s.email_weekly_digest := coalesce(private.preference_field(v_body, 'email', 'weeklyDigest', 'boolean')::boolean, s.email_weekly_digest);
-  -- Judged, and then ignored: it is always on.
+  -- Checked, and then ignored: it is always on.
   perform private.preference_field(v_body, 'email', 'securityAlerts', 'boolean');
   s.in_app_new_leads := coalesce(private.preference_field(v_body, 'inApp', 'newLeads', 'boolean')::boolean, s.in_app_new_leads);
   s.in_app_task_completions := coalesce(private.preference_field(v_body, 'inApp', 'taskCompletions', 'boolean')::boolean, s.in_app_task_completions);

@@ -5,7 +5,7 @@ create or replace function private.known_zone(p_zone text) returns text
 language plpgsql stable parallel safe
 as $$
 begin
-  -- Asking for the list of zones reads the files of all of them; trying one is a look-up.
+  -- Asking for the list of zones reads the files of all of them. Trying one zone is a look-up.
   if p_zone <> 'UTC' and now() at time zone p_zone is not null then
     return p_zone;
   end if;
@@ -63,7 +63,7 @@ begin
     end if;
     v_next := v_at + (v_next_local - v_local);
     if v_next at time zone p_zone <> v_next_local then
-      -- The clock is changed on the way: the first minute after that.
+      -- The clock changes in between: take the first minute after the change.
       while v_next - v_at > interval '1 minute' loop
         v_middle := date_trunc('minute', v_at + (v_next - v_at) / 2);
         if v_middle at time zone p_zone = v_local + (v_middle - v_at) then

@@ -16,7 +16,7 @@ language sql immutable parallel safe
 return coalesce(nullif(p_text, 'Unknown'), p_else);
 comment on function private.known is 'The text, or other words where it says that nothing is known.';
 
--- A device is a browser on an operating system; an address alone changes with every train ride. The first sign-in of all is nobody's news.
+-- A device is a browser on an operating system; an address alone changes with every train ride. The very first sign-in is not reported.
 create or replace function private.tg_login_history__alert() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -28,11 +28,11 @@ declare
   v_where text := coalesce(' from the address ' || new.client_ip, '');
 begin
   if new.status = 'success' then
-    -- Programs that nobody knows by name are told apart by what they call themselves.
+    -- Programs without a known name are told apart by their user agent text.
     select count(*) > 0, coalesce(bool_or(h.user_agent = new.user_agent or (h.device ->> 'browser', h.device ->> 'os') = (v_device ->> 'browser', v_device ->> 'os')
       and (v_device ->> 'browser' <> 'Unknown' or h.device ->> 'userAgent' is not distinct from v_device ->> 'userAgent')), false)
     into v_any, v_known
-    -- Programs sign in every minute; what they were a thousand times is enough to know them by.
+    -- Programs sign in every minute; the last thousand sign-ins are enough to know them.
     from (
       select l.user_agent, private.device_json(l.device) as device from private.login_history l
       where l.user_id = new.user_id and l.status = 'success' and l.id <> new.id and l.method <> 'api_key'
@@ -49,7 +49,7 @@ begin
 
   select count(*) into v_failed from private.login_history h
   where h.user_id = new.user_id and h.status = 'failed' and h.method <> 'api_key' and h.created_at > new.created_at - interval '15 minutes';
-  -- Once in 15 minutes, however many follow; attempts for one address come one after the other.
+  -- Once in 15 minutes, however many follow. Attempts for one address come one after the other.
   if v_failed >= 5 and not exists (
     select from private.notification_keys k
     where k.user_id = new.user_id and k.dedupe_key >= 'login_failures:' and k.dedupe_key < 'login_failures;'
@@ -63,7 +63,8 @@ begin
 end
 $$;
 comment on function private.tg_login_history__alert is 'Trigger: sign-in from a device that is new, and the fifth failed one within 15 minutes.';
--- Programs with a key are no devices that somebody signs in with; of keys their holder hears when they are made (db/code/keys/triggers.sql).
+-- A program with a key is no device that a person signs in with. The owner of a key is notified when the key is created
+-- (db/code/keys/triggers.sql).
 create or replace trigger _900_alert after insert on private.login_history
   for each row when (new.method not in ('signup', 'api_key')) execute function private.tg_login_history__alert();
 
@@ -96,7 +97,7 @@ create or replace trigger _900_alert_second_factor after update of two_factor_en
   for each row when ((old.two_factor_enabled_at is null) <> (new.two_factor_enabled_at is null))
   execute function private.tg_users__alert_second_factor();
 
--- Not one's own signing out, switching or losing a membership.
+-- Not when the person signed out, switched the organization or lost a membership.
 create or replace function private.tg_sessions__alert_ended() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -117,7 +118,7 @@ create or replace trigger _900_alert_ended after update of revoked_at on private
 
 -- ------------------------------------------------------------------------------------------------------- quotas and subscriptions
 
--- Called where units take an organization over 80 % or to the end of a limit, so once in a long while.
+-- Called where units take an organization over 80 % or to the end of a limit, so rarely.
 create or replace function private.tell_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -127,7 +128,7 @@ declare
     when 'oracle_queries' then 'questions of today' else 'storage' end;
   v_key constant text := format('quota:%s:%s:%s:%s', p_org_id, p_metric, p_period, case when v_over then 100 else 80 end);
 begin
-  -- Nearly always: somebody has been told.
+  -- Nearly always: the people were notified before.
   if exists (select from public.memberships m join private.notification_keys k on k.user_id = m.user_id and k.dedupe_key = v_key
     where m.organization_id = p_org_id and m.role = 'owner') then
     return;
@@ -143,8 +144,8 @@ $$;
 comment on function private.tell_quota is
   'Owner and admins hear of a quota at 80 and (urgently) at 100 %, once a metric, period and level. Judges: callable by functions of ours only.';
 
--- Callers that count in different slots of a counter do not see each other before they commit, so each of the last ones may believe that
--- there is something left. This looks at the sums of counters with several slots; who has been told is not told again.
+-- Callers that count in different slots of a counter do not see each other before they commit, so each of the last ones may count some
+-- units as left. This function reads the sums of counters with several slots. People who were notified are not notified again.
 create or replace function private.tell_spread_quotas(p_at timestamptz default now()) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$

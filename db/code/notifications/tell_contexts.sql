@@ -1,5 +1,5 @@
--- Changes of a context: its name, settings or sources (contract 30, 11.6). Few people want to hear of them, many changes come in a row,
--- and they come on hot paths: so within ten minutes one change of a person and context is told, and only those are looked at who asked.
+-- Changes of a context: its name, settings or sources (contract 30, 11.6). Few people want to hear of them, many changes come in a row, and
+-- they come on hot paths. So within ten minutes one change of a person and context is reported, and only subscribed people are looked at.
 
 create or replace function private.tell_context_changed(p_project_id uuid, p_what text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -10,13 +10,13 @@ declare
   v_key constant text := 'context:' || p_project_id;
   v_marker text := current_setting('app.context_told', true);
 begin
-  -- Files come by the hundred in one transaction.
+  -- Files are written by the hundred in one transaction.
   if v_marker = p_project_id::text then
     return;
   end if;
   v_marker := set_config('app.context_told', p_project_id::text, true);
   select * into p from public.projects q where q.id = p_project_id;
-  -- Neither at its birth nor at its end.
+  -- Neither when the context is created nor when it is deleted.
   if not found or p.created_at = now() then
     return;
   end if;

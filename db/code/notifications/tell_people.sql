@@ -1,5 +1,5 @@
--- Who joins, leaves and changes roles (contract 30, 11.6). The one who does it is left out; the person concerned is told. Where a project
--- or an organization is deleted as a whole, its members go with it and nobody is told of each of them.
+-- Reports who joins, leaves and changes roles (contract 30, 11.6). The acting person is left out; the person concerned is notified. Where a
+-- project or an organization is deleted as a whole, its members are deleted with it, and no notification is sent for each of them.
 
 create or replace function private.shown_name(p_user_id uuid, p_otherwise text default 'Somebody') returns text
 language plpgsql stable security definer set search_path = ''
@@ -11,7 +11,7 @@ end
 $$;
 comment on function private.shown_name is 'How a person is named in texts for others. Judges: callable by definer functions and triggers of ours only.';
 
--- The owner counts as a member with all flags on; whoever has not accepted gets nothing.
+-- The owner counts as a member with all flags on. A member who has not accepted gets nothing.
 create or replace function private.project_audience(p_project_id uuid, p_flag text) returns uuid[]
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -39,11 +39,11 @@ declare
   v_key text;
 begin
   select * into p from public.projects q where q.id = m.project_id;
-  -- That somebody owns the project is told with the project.
+  -- The ownership is reported with the project.
   if not found or tg_op = 'UPDATE' and new.user_id = p.user_id then
     return null;
   end if;
-  -- One change, however often the work around it is repeated; the next change of the same member is another one.
+  -- One change has one key, however often the work around it is repeated. The next change of the same member has another one.
   v_key := format('project_member:%s:%s:%s', m.id, lower(tg_op), pg_current_xact_id());
   v_name := coalesce(private.one_line(m.name), private.shown_name(m.user_id, m.email));
   if tg_op = 'INSERT' and m.accepted_at is null then
@@ -62,7 +62,7 @@ begin
     else format('You are now %s in "%s"', new.role, private.one_line(p.name)) end;
   if tg_op = 'DELETE' or new.notify_on_team_changes then
     perform private.notify(m.user_id, 'team_activity', v_what, null, jsonb_build_object('projectId', p.id, 'memberId', m.id),
-      -- The project is closed to whoever was removed.
+      -- A removed member cannot open the project.
       case when tg_op = 'DELETE' then '/' else '/project/' || p.id end, false, v_key, v_actor, p.organization_id, null, p.id);
   end if;
   return null;
@@ -88,7 +88,7 @@ comment on function private.tell_project_invitee is
   'Notifies the account of an invited address, if there is one. A job calls it, because the time of a request would tell otherwise whether there is. Judges: callable by the worker only.';
 grant execute on function private.tell_project_invitee to kijko_worker;
 
--- The owner's own row comes with the project, without anybody who invited.
+-- The owner's own row is inserted with the project, without an inviter.
 create or replace trigger _900_notify_invited after insert on public.project_members
   for each row when (new.accepted_at is null or new.invited_by is not null) execute function private.tg_project_members__notify();
 create or replace trigger _900_notify_change after update on public.project_members for each row
@@ -113,7 +113,7 @@ begin
 end
 $$;
 comment on function private.tg_projects__notify_owner is 'Trigger: the people of a project, and its new owner, hear that it changed hands.';
--- Projects of somebody who leaves go to the organization's owner, who hears of the leaving and not of each of them.
+-- Projects of a member who leaves go to the organization's owner, who is notified of the leaving and not of each project.
 create or replace trigger _900_notify_owner after update of user_id on public.projects for each row
   when (old.user_id is distinct from new.user_id and old.user_id = private.user_id()) execute function private.tg_projects__notify_owner();
 
@@ -156,7 +156,7 @@ begin
 end
 $$;
 comment on function private.tg_memberships__notify is 'Trigger: owner, admins and the person concerned hear of the organization''s members.';
--- The owner's row comes with the organization.
+-- The owner's row is inserted with the organization.
 create or replace trigger _900_notify_joined after insert on public.memberships
   for each row when (new.role <> 'owner') execute function private.tg_memberships__notify();
 create or replace trigger _900_notify_role after update of role on public.memberships

@@ -1,4 +1,5 @@
--- Work that ended (contract 30, 11.6): ingestions, habits and reflexes that fail, long runs of skills. Whoever caused it is told too.
+-- Work that ended (contract 30, 11.6): ingestions, habits and reflexes that fail, long runs of skills. The person who caused it is notified
+-- too.
 
 create or replace function private.tg_ingestion_runs__tell_people() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -20,7 +21,7 @@ comment on function private.tg_ingestion_runs__tell_people is 'Trigger: a run th
 create or replace trigger _900_tell_people after update on public.ingestion_runs
   for each row when (old.outcome = 'open' and new.outcome in ('completed', 'failed')) execute function private.tg_ingestion_runs__tell_people();
 
--- The counters are moved by the executions; here the first failure of a streak and the switching off are told.
+-- The executions move the counters. This trigger reports the first failure of a streak and the switching off.
 create or replace function private.tg__tell_failures() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -47,7 +48,8 @@ create or replace trigger _900_tell_failures after update on public.reflexes for
   when (new.consecutive_failures > old.consecutive_failures and (old.consecutive_failures = 0 or (old.is_active and not new.is_active)))
   execute function private.tg__tell_failures('reflex');
 
--- Nobody waits for half a minute in front of a screen: who started a longer run by hand has gone on to something else.
+-- A person does not wait for half a minute in front of a screen. After a longer run that was started by hand they have gone on to something
+-- else.
 create or replace function private.tg_skill_executions__tell_long() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Every account has preferences from its first moment; deleting it ends what its room of the event log still holds.
+-- Every account has preferences from its first moment. Deleting the account deletes the events that its room of the event log still holds.
 
 create or replace function private.tg_users__prefer() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -17,7 +17,7 @@ as $$
 declare
   v_room constant text := 'user:' || old.id;
 begin
-  -- The newest row of the log is where its numbers go on from, so that one is only emptied.
+  -- The sequencer counts on from the newest row of the log, so that row is only emptied.
   delete from public.events where room = v_room and id < (select max(e.id) from public.events e);
   update public.events set data = '{}', actor_user_id = null where room = v_room;
   delete from private.event_inbox where room = v_room;
@@ -56,7 +56,7 @@ comment on function private.tg_notifications__trim is 'Trigger: nobody has more 
 create or replace trigger _500_trim after insert on public.notifications referencing new table as added
   for each statement execute function private.tg_notifications__trim();
 
--- Reading everything is one event, whoever does it; anything else is one event a row.
+-- Marking everything as read is one event, for every writer. Any other change is one event a row.
 create or replace function private.tg_notifications__tell_read() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -107,8 +107,8 @@ create or replace trigger _900_tell_deleted after delete on public.notifications
 
 -- --------------------------------------------------------------------------------------------------------------------- preferences
 
--- Times that are planned follow the preferences: the weekly summary, digests that wait already, and what quiet hours hold back, which may
--- come sooner and never later.
+-- Planned times follow the preferences: the weekly summary, digests that wait already, and notifications that quiet hours hold back, which
+-- may come sooner and never later.
 create or replace function private.tg_notification_preferences__plan() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -152,7 +152,7 @@ create or replace trigger _900_tell after update on public.notification_preferen
   when ((to_jsonb(old) - array['summary_due_at', 'updated_at']) is distinct from (to_jsonb(new) - array['summary_due_at', 'updated_at']))
   execute function private.tg_notification_preferences__tell();
 
--- Somebody who moves to another zone has their mornings elsewhere.
+-- A person who moves to another zone has their mornings at other times.
 create or replace function private.tg_users__plan_digests() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -1,11 +1,11 @@
--- The profile (contract 40, section 3): one's own, and never with an API key except to read it.
+-- The caller's own profile (contract 40, section 3). A request with an API key may only read it.
 
 create or replace function private.gravatar_url(p_email text) returns text
 language sql immutable parallel safe
 return 'https://www.gravatar.com/avatar/' || encode(sha256(convert_to(lower(btrim(p_email)), 'UTF8')), 'hex') || '?s=80&d=mp';
 comment on function private.gravatar_url is 'Where Gravatar has the picture of an address.';
 
--- The newest link to an address that is not the account's is how the account gets another one (identity/links.sql).
+-- The newest link to an address that is not the account's: the account gets this address when it is verified (identity/links.sql).
 create or replace function private.pending_email(p_user_id uuid) returns text
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -46,7 +46,7 @@ end
 $$;
 comment on function private.require_member_text is 'A member that is a text or null, or 400 VALIDATION_ERROR about the field.';
 
--- b holds some of the members of Profile. p_prefix stands before them in what is told as the field: a setting is called profile.firstName.
+-- b holds some of the members of Profile. p_prefix precedes them in the field name of a refusal: a setting is called profile.firstName.
 create or replace function private.change_profile(b jsonb, p_prefix text default '') returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -111,7 +111,7 @@ $$;
 comment on function private.change_profile is
   'Changes the caller''s profile; an address starts its confirmation. Judges: private.user_id() only, and no caller who comes with a key. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 EMAIL_TAKEN, 429 RATE_LIMITED, 503 PROVIDER_NOT_CONFIGURED.';
 
--- The account keeps its address until the new one is proven. Its own address takes back what waits.
+-- The account keeps its address until the new one is proven. Setting its own address again cancels a pending change.
 create or replace function private.change_email(p_text text, p_field text) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -133,7 +133,7 @@ begin
     perform private.refuse(409, 'EMAIL_TAKEN', 'There is already an account with this e-mail address.', p_field);
   end if;
   perform private.require_mail();
-  -- Each change mails somebody who did not ask for it.
+  -- Each change mails a person who did not ask for it.
   v_problem := coalesce(private.link_rate_problem('change_email', u.id::text, c_changes, clock_timestamp()),
     private.link_rate_problem('verify_email', v_email, 3, clock_timestamp())) -> 'problem';
   if v_problem is not null then
@@ -206,8 +206,8 @@ comment on function private.read_picture is 'A picture by its name, which nobody
 grant execute on function private.read_picture to kijko_server;
 grant execute on function private.profile_json, private.require_member_text, private.change_profile, private.keep_picture, private.drop_picture to authenticated;
 
--- The password. The server checks and hashes; here only the outcome arrives. p: caller (what private.enter takes), and for the second half
--- checked_hash, new_hash, meets_policy.
+-- The password. The server checks and hashes; only the outcome arrives here. p: caller (the argument of private.enter), and for the second
+-- half checked_hash, new_hash, meets_policy.
 create or replace function private.enter_caller(p jsonb) returns uuid
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -1,4 +1,5 @@
--- What others see of somebody: Gravatar's picture, else the uploaded one. It stands in avatar_url, so that nobody has to know the rule.
+-- The picture that others see of a person: Gravatar's, else the uploaded one. It is stored in avatar_url, so that no reader has to know the
+-- rule.
 create or replace function private.tg_users__picture() returns trigger
 language plpgsql volatile
 as $$

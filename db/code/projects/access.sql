@@ -1,11 +1,12 @@
--- Who sees and writes what in projects (contract 10, sections 5 and 21.5). The sets are read once a statement; a child row asks for
+-- Who sees and writes which rows of projects (contract 10, sections 5 and 21.5). The sets are read once a statement; a child row looks up
 -- its project by primary key, under the project's own policy.
 
--- projects: the shared ones of the organization, all of them for its owners and admins, and wherever one is an accepted member.
+-- projects: a caller sees the shared ones of the organization (its owners and admins see all of them), and those in which they are an
+-- accepted member.
 grant select on public.projects to authenticated;
 grant insert (id, organization_id, user_id, name, description, type, privacy, chunking_strategy, include_metadata, anonymize_secrets, icon,
   label, color, preview_url, archived) on public.projects to authenticated;
--- Not granted: status and counters (ingestion and triggers), organization_id and user_id (ownership moves through a function).
+-- Not granted: status and counters (ingestion and triggers write them), organization_id and user_id (a function moves ownership).
 grant update (name, description, type, privacy, chunking_strategy, include_metadata, anonymize_secrets, icon, label, color, preview_url,
   archived) on public.projects to authenticated;
 grant delete on public.projects to authenticated;
@@ -20,7 +21,7 @@ create policy update_admin on public.projects for update to authenticated
   using (private.has_project_role(id, 'admin')) with check (private.has_project_role(id, 'admin'));
 create policy delete_admin on public.projects for delete to authenticated using (private.has_project_role(id, 'admin'));
 
--- project_members: seen by everybody who sees the project. New ones are pending: who accepts is written by a function.
+-- project_members: seen by every caller who sees the project. New rows are pending: a function writes the acceptance.
 grant select on public.project_members to authenticated;
 grant insert (organization_id, project_id, email, name, role, notify_on_ingestion, notify_on_error, notify_on_team_changes,
   notification_level) on public.project_members to authenticated;
@@ -33,14 +34,14 @@ create policy update_self_or_manager on public.project_members for update to aut
   using (user_id = (select private.user_id()) or private.has_project_role(project_id, 'manager'));
 create policy delete_manager on public.project_members for delete to authenticated using (private.has_project_role(project_id, 'manager'));
 
--- project_stars: one's own, on what one sees.
+-- project_stars: a caller's own, on projects that they see.
 grant select, insert (user_id, project_id, organization_id), delete on public.project_stars to authenticated;
 create policy select_own on public.project_stars for select to authenticated using (user_id = (select private.user_id()));
 create policy insert_own on public.project_stars for insert to authenticated
   with check (user_id = (select private.user_id()) and exists (select from public.projects p where p.id = project_id));
 create policy delete_own on public.project_stars for delete to authenticated using (user_id = (select private.user_id()));
 
--- Content: not for auditors. Settings by admins (the trigger leaves managers the notification level), everything else by developers.
+-- Content: not for auditors. Admins write settings (the trigger leaves managers the notification level); developers write everything else.
 grant select, update (webhook_url, metadata_options, output_format, embedding_model, pattern_filters, processing_options, file_filters,
   default_notification_level, persona, custom_settings) on public.project_settings to authenticated;
 create policy select_reader on public.project_settings for select to authenticated
@@ -65,8 +66,8 @@ create policy insert_developer on public.project_repositories for insert to auth
 create policy update_developer on public.project_repositories for update to authenticated using (private.has_project_role(project_id, 'developer'));
 create policy delete_developer on public.project_repositories for delete to authenticated using (private.has_project_role(project_id, 'developer'));
 
--- project_files: people make folders, rename, move and delete; content comes in through api.register_uploads alone. Storage keys are
--- not readable.
+-- project_files: people make folders, rename, move and delete; content comes in through api.register_uploads alone. Storage keys are not
+-- readable.
 grant select (id, organization_id, project_id, parent_id, repository_id, uploaded_by, origin, is_folder, name, path, position, mime_type,
   size, checksum, processed, processed_at, created_at, updated_at) on public.project_files to authenticated;
 grant insert (organization_id, project_id, parent_id, uploaded_by, is_folder, name, path, position, mime_type),
@@ -81,7 +82,7 @@ create policy update_developer on public.project_files for update to authenticat
 create policy delete_developer on public.project_files for delete to authenticated
   using (origin <> 'repository' and private.has_project_role(project_id, 'developer'));
 
--- staged_files: one's own; written by functions only.
+-- staged_files: a caller's own; written by functions only.
 grant select (id, organization_id, user_id, name, path, mime_type, size, checksum, created_at) on public.staged_files to authenticated;
 create policy select_own on public.staged_files for select to authenticated using (user_id = (select private.user_id()));
 
@@ -93,7 +94,7 @@ create policy select_reader on public.worktree_branches for select to authentica
   using (exists (select from public.projects p where p.id = project_id)
     and project_id <> all ((select private.auditor_project_ids())::uuid[]));
 
--- project_activity: everything for owner, admin, manager and auditor; one's own entries for the others. Nobody writes.
+-- project_activity: all entries for owner, admin, manager and auditor; their own entries for other members. No role writes.
 grant select on public.project_activity to authenticated;
 create policy select_overseer on public.project_activity for select to authenticated
   using ((organization_id = (select private.org_id()) and (select private.is_org_admin()))

@@ -1,7 +1,7 @@
--- The activity log (contract 10, section 13; texts in 60-contexts 12). Name and e-mail are written as they are now. A view is
--- recorded after the answer, by whoever answered, and at most once per person and hour: reads stay read-only.
+-- The activity log (contract 10, section 13; texts in 60-contexts 12). Name and e-mail are shown as they are now. The server process that
+-- answered records a view after the answer, at most once per person and hour: reads stay read-only.
 
--- ActivityEvent, its user as of now; of a person who is no member any more, the last known name and e-mail.
+-- ActivityEvent, with the present name of its user. A person who is no longer a member is shown with the last known name and e-mail.
 drop function if exists private.activity_json(uuid);
 create or replace function private.activity_json(a public.project_activity, m public.project_members, p_owner_id uuid) returns jsonb
 language sql stable parallel safe
@@ -33,7 +33,7 @@ begin
   if not found then
     return;
   end if;
-  -- Assignments cost a fraction of a query, so the entry is put together here and its event needs no reading.
+  -- Assignments cost a fraction of a query, so the entry is assembled here and its event reads no row.
   a.id := gen_random_uuid();
   a.organization_id := v.organization_id;
   a.project_id := p_project_id;
@@ -59,7 +59,7 @@ $$;
 comment on function private.record_activity is
   'Writes an entry for the caller (without one: the system) and tells the context''s room. Judges: callable by definer functions and triggers of ours only.';
 
--- What the server calls after it has answered: marks the caller as active, at most once a minute, and records an opened project.
+-- Called by the server after its answer: marks the caller as active, at most once a minute, and records an opened project.
 create or replace function private.touch_project(p_project_id uuid, p_viewed boolean default false) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -32,7 +32,7 @@ begin
     coalesce(private.as_bool(b -> 'anonymizeSecrets', 'anonymizeSecrets'), true), nullif(b -> 'icon', 'null'), nullif(btrim(b ->> 'label'), ''),
     nullif(b ->> 'color', ''))
   returning * into n;
-  -- Nobody has starred or opened it yet, so nothing has to be read.
+  -- No member has starred or opened it yet, so no row has to be read.
   v_project := private.project_view_json(n, n.user_id, null, false, null);
 
   v_settings := coalesce(b -> 'settings', '{}') || jsonb_strip_nulls(jsonb_build_object('persona', b -> 'persona',
@@ -121,8 +121,8 @@ $$;
 comment on function private.set_star is 'Stars or unstars a project for the caller.';
 grant execute on function private.refuse_read_only, private.set_star to authenticated;
 
--- Clients spread whole objects into the body: counters are ignored, protected fields must be equal, and only a real difference needs
--- the right to edit. So everybody who sees a project can star it, with whatever else they send unchanged.
+-- Clients send whole objects in the body: counters are ignored, protected fields must be equal, and only a real difference needs the right
+-- to edit. So every member who sees a project can star it, with any other members unchanged.
 create or replace function api.update_project(p jsonb) returns jsonb
 language plpgsql volatile
 as $$

@@ -1,4 +1,4 @@
--- What an ingestion would cost (contract 10, section 7.4): a forecast in exact decimal arithmetic, in euro cents. Stored numbers are
+-- Estimates the cost of an ingestion (contract 10, section 7.4): a forecast in exact decimal arithmetic, in euro cents. Stored numbers are
 -- measured and differ.
 
 create or replace function private.estimated_tokens(p_type text, p_repositories jsonb, p_files jsonb, p_characters bigint) returns numeric

@@ -1,13 +1,13 @@
--- Stored files (contract 10, sections 15.1 to 15.4). Content goes to the blob store first, part by part; then one call registers the
--- whole request. Every input ends in exactly one of two lists, and the keys of refused ones come back for deletion. A key is random,
--- has one row, and is never shown, so nobody can lay hands on another's content.
+-- Stored files (contract 10, sections 15.1 to 15.4). Content goes to the blob store first, part by part; then one call registers the whole
+-- request. Every input ends in exactly one of two lists, and the keys of refused ones are returned for deletion. A key is random, has one
+-- row, and is never shown, so no caller can reach another's content.
 
 create or replace function private.file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text) returns jsonb
 language sql stable parallel safe
 return jsonb_build_object('id', p_id, 'name', p_name, 'size', p_size, 'type', p_type);
 comment on function private.file_brief_json is 'A stored file as the upload replies show it.';
 
--- What is wrong with a file on its face; null for a good one.
+-- The first fault of a file that its name, type or size shows; null for a valid one.
 create or replace function private.judge_upload(p_name text, p_path text, p_size bigint, p_type text) returns text
 language sql immutable parallel safe
 return case
@@ -24,7 +24,7 @@ return case
 end;
 comment on function private.judge_upload is 'Why an upload is refused, or null.';
 
--- The folder at a path, made with those above it; null where a file, or a folder written otherwise, stands in the way.
+-- The folder at a path, created with its parents; null where a file, or a folder in another spelling, has that name.
 create or replace function private.ensure_folder(p_project public.projects, p_path text) returns uuid
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -88,7 +88,7 @@ declare
   v_errors jsonb[] := '{}';
   v_refused jsonb[] := '{}';
 begin
-  -- One upload into a project at a time: the limit, the folders and the places among siblings are counted under this lock.
+  -- Uploads into a project are serialized: the limit, the folders and the positions among siblings are counted under this lock.
   perform pg_advisory_xact_lock(hashtextextended('project files ' || p_project_id, 0));
   select * into v_project from public.projects where id = p_project_id;
   v_free := 20000 - v_project.uploaded_files;
@@ -242,13 +242,13 @@ declare
   v_again jsonb;
   v_missing jsonb;
 begin
-  -- What an earlier call attached is attached: the same ids may be sent again.
+  -- Files that an earlier call attached are skipped: the same ids may be sent again.
   select coalesce(jsonb_agg(private.file_brief_json(f.id, f.name, f.size, f.mime_type)), '[]') into v_again
   from public.project_files f
   where f.project_id = v_project and f.uploaded_by = v_user and f.id = any (array(select private.as_uuid(i) from unnest(v_ids) i));
 
   with taken as (
-    -- Marked first: their bytes stop counting before they count for the project, and their content stays.
+    -- Staged files are marked first: their bytes stop counting before they count for the project, and their content stays.
     update public.staged_files s set attached = true
     where s.user_id = v_user and s.id = any (array(select private.as_uuid(i) from unnest(v_ids) i)) and not s.attached
       and s.created_at > now() - interval '24 hours'
@@ -259,7 +259,7 @@ begin
   into v_files from taken t;
 
   v_result := private.place_files(v_project, v_files, 'upload');
-  -- Refused ones stay staged; the others are the project's now.
+  -- Refused files stay staged; the others now belong to the project.
   update public.staged_files s set attached = false
   where s.user_id = v_user and s.storage_key = any (array(select jsonb_array_elements_text(v_result -> 'refused')));
   delete from public.staged_files s where s.user_id = v_user and s.attached
@@ -351,7 +351,7 @@ begin
     where f.project_id = v_project and not f.is_folder and f.origin <> 'repository'
     order by f.path limit v_at.size offset v_at.skipped
   ) f;
-  -- An auditor's list is empty, and so is its number.
+  -- An auditor's list is empty, and so the number is 0.
   if private.has_project_role(v_project, 'viewer') then
     select uploaded_files into v_total from public.projects where id = v_project;
   end if;
@@ -375,7 +375,7 @@ $$;
 comment on function private.prune_staged_files is 'Staged uploads live 24 hours; their content is deleted by a job. Judges: callable by the worker only.';
 grant execute on function private.prune_staged_files to kijko_worker;
 
--- Asked by the job that deletes content, so that a key in use can never be among them.
+-- The job that deletes content asks this, so that it never deletes a key in use.
 create or replace function private.unreferenced_blobs(p_keys text[]) returns text[]
 language plpgsql stable security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- What a project looks like (contract 10, section 3). Every answer with a project carries both of the client's field sets; events
--- carry the core set alone, because the rest depends on who looks.
+-- How a project is shown (contract 10, section 3). Every answer with a project carries both of the client's field sets; events carry the
+-- core set alone, because the rest depends on the reader.
 
 create or replace function private.project_json(p public.projects) returns jsonb
 language sql stable parallel safe
@@ -17,7 +17,7 @@ return jsonb_build_object('type', 'initials', 'backgroundColor', '#3b82f6',
 comment on function private.initials_icon is 'The icon of a project that has none of its own.';
 grant execute on function private.project_json, private.initials_icon to authenticated, service_role;
 
--- What the caller sees beyond the core: names of the owner and of who was active last, the caller's own star.
+-- The members beyond the core that depend on the caller: names of the owner and of the last active person, the caller's own star.
 create or replace function private.project_view_json(
   p public.projects, p_user_id uuid, p_owner public.users, p_starred boolean, p_last public.users
 ) returns jsonb
@@ -35,9 +35,9 @@ return private.project_json(p) || jsonb_strip_nulls(jsonb_build_object(
 comment on function private.project_view_json is 'Project of the contract, as one person sees it.';
 grant execute on function private.project_view_json to authenticated;
 
--- One call for a whole page: owners and last active people may be strangers to the caller's organization, whom row-level security
--- would hide. The generic plan is right for any page, but looks dearer than one for the ids at hand, so that Postgres would plan anew at
--- every call: planning six tables took six times as long as reading them.
+-- One call for a whole page: owners and last active people may be strangers to the caller's organization, and row-level security would hide
+-- them. The generic plan is right for any page, but looks more expensive than one for the given ids, so Postgres would plan again at every
+-- call: planning six tables took six times as long as reading them.
 create or replace function private.projects_json(p_ids uuid[]) returns jsonb
 language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_generic_plan
 as $$
@@ -59,7 +59,7 @@ begin
     order by m.last_active_at desc limit 1
   ) a on true
   left join public.users u on u.id = a.user_id
-  -- The policy of public.projects, in other words.
+  -- This repeats the policy of public.projects.
   where (p.organization_id = v_org and (p.privacy = 'shared' or p.user_id = v_user or v_admin))
     or exists (select from public.project_members m where m.project_id = p.id and m.user_id = v_user and m.accepted_at is not null)
       and not private.is_deactivated(p.organization_id, v_user);
@@ -69,7 +69,7 @@ $$;
 comment on function private.projects_json is
   'Project[] in the order of the ids, as the caller sees them. Judges: leaves out what the caller may not see.';
 
--- The same for one, which needs no joins: each further row is read where there is one to read.
+-- The same for one project, which needs no joins: a further row is read only where there is one.
 create or replace function private.visible_project_json(p_id uuid) returns jsonb
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
@@ -126,7 +126,7 @@ comment on function private.project_user_json is 'ProjectUser of the contract.';
 
 grant execute on function private.member_json, private.project_user_json, private.shown_role to authenticated, service_role;
 
--- Numbers of the organization without counting: of everything for its owners and admins, of the shared projects for its other people.
+-- Numbers of the organization without counting: of all projects for its owners and admins, of the shared projects for its other members.
 create or replace function private.counted_projects(
   out projects bigint, out active bigint, out processing bigint, out failed bigint, out tokens bigint, out files bigint
 )
@@ -146,7 +146,7 @@ $$;
 comment on function private.counted_projects is 'Kept numbers of the current organization. Judges: private projects count for owners and admins of the organization only.';
 grant execute on function private.counted_projects to authenticated;
 
--- What this installation offers; the programs declare it when they start.
+-- The features of this installation, as its programs declare them when they start.
 create or replace function private.declare_installation(p_key text, p_value jsonb) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$

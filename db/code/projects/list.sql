@@ -1,9 +1,9 @@
--- The list and its numbers (contract 10, sections 6.6 and 6.7): everything the caller may see in the current (or the named)
--- organization, and, where none is named, the projects of others where they are a guest.
+-- The list and its numbers (contract 10, sections 6.6 and 6.7): all projects that the caller may see in the current (or the named)
+-- organization, and, where none is named, projects of other organizations where they are a guest.
 --
--- A page reads as many index entries as it shows, however many projects there are: owners and admins walk the organization's index in
--- the wanted order; other people merge the shared projects with the private ones they are members of. Row-level security judges
--- each row all the same. Totals come from kept counters unless a filter makes counting necessary.
+-- A page reads as many index entries as it shows, however many projects there are: owners and admins walk the organization's index in the
+-- wanted order; for other members the shared projects are merged with the private ones they belong to. Row-level security still checks each
+-- row. Totals come from kept counters unless a filter makes counting necessary.
 
 create or replace function private.project_branches(p_with_guests boolean) returns text[]
 language plpgsql stable
@@ -35,9 +35,9 @@ return concat_ws(' and ',
 comment on function private.project_filter is 'SQL text of the list''s filters, '''' without any; it holds no text of the request.';
 grant execute on function private.project_branches, private.project_filter to authenticated;
 
--- Bitmaps and sorts are what the planner likes where it cannot know how many projects an organization has; with 100,000 of them that
--- takes a thousand times as long as walking the index in order. A sort that cannot be avoided then looks so dear that it would be
--- compiled, which takes longer than all the rest.
+-- The planner prefers bitmaps and sorts where it cannot know how many projects an organization has; with 100,000 of them that takes a
+-- thousand times as long as walking the index in order. A sort that cannot be avoided then looks so expensive that it would be compiled,
+-- which takes longer than all the rest.
 create or replace function api.list_projects(p jsonb) returns jsonb
 language plpgsql stable set enable_bitmapscan = off set enable_sort = off set jit = off
 as $$
@@ -71,14 +71,14 @@ begin
   v_walk := v_key || case when p ->> 'sort' = 'name' then '' else ' desc, id' end;
 
   if v_branches = array['p.organization_id = $1'] and v_filter = '' and v_key = 'p.updated_at' then
-    -- What most people open first, planned once a session: planning costs as much as reading the page.
+    -- The most frequent first page, planned once a session: planning costs as much as reading the page.
     v_ids := array(select o.id from public.projects o where o.organization_id = private.org_id() order by o.updated_at desc, o.id
       limit v_at.size offset v_at.skipped);
   else
     execute 'select array(select id from ('
       || (select string_agg(format('(select p.id, %1$s as k from public.projects p where %2$s%3$s%4$s)', v_key, b,
           coalesce(' and ' || nullif(v_filter, ''), ''),
-          -- What is found by its ids is few and unsorted; what an organization has is walked in order.
+          -- Projects found by ids are few and unsorted; the projects of an organization are read in index order.
           case when b not like '% any (%' then format(' order by %s limit %s', v_walk, v_at.skipped + v_at.size) else '' end),
           ' union all ' order by o)
         from unnest(v_branches) with ordinality t (b, o))
@@ -114,7 +114,7 @@ declare
   w record;
 begin
   select * into v from private.counted_projects();
-  -- What the counters leave out: private projects of the organization for those who don't see all, and projects as a guest.
+  -- The counters leave out private projects of the organization, for members who do not see all of them, and projects of a guest.
   select count(*) as projects, count(*) filter (where p.status = 'active') as active,
     count(*) filter (where p.status = 'processing') as processing, count(*) filter (where p.status = 'error') as failed,
     coalesce(sum(p.optimized_tokens), 0) as tokens, coalesce(sum(coalesce(p.total_files, p.uploaded_files)), 0) as files

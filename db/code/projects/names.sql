@@ -1,5 +1,5 @@
--- Names are unique in an organization without regard to case, archived and hidden projects included: a name is refused even where
--- its holder is not shown. Only the fact is told, and a free name beside it (contract 10, sections 7.1 and 7.2).
+-- Names are unique in an organization without regard to case, archived and hidden projects included: a name is refused even where its
+-- holder is not shown. The answer gives only this fact, and a free name beside it (contract 10, sections 7.1 and 7.2).
 
 create or replace function private.project_name_taken(p_org_id uuid, p_name text, p_exclude_id uuid default null) returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -23,13 +23,13 @@ language sql immutable parallel safe
 return regexp_replace(left(p_base, 49 - char_length(p_number::text)), '\s+$', '') || ' ' || p_number;
 comment on function private.numbered_project_name is 'A name with a number behind it in at most 50 characters.';
 
--- "Plan" -> "Plan 2"; "Plan 9" and "Plan9" -> "Plan 10"; the base gives way where the result would pass 50 characters.
+-- "Plan" -> "Plan 2"; "Plan 9" and "Plan9" -> "Plan 10"; the base is shortened where the result would pass 50 characters.
 create or replace function private.suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid default null) returns text
 language plpgsql stable
 as $$
 declare
   v_base text := private.trimmed(p_name);
-  -- Longer ones are no count of anything, and would leave the base no room.
+  -- A longer number is no counter, and would leave the base no room.
   v_digits text := substring(v_base from '^.*[^0-9]([0-9]{1,40})$');
   v_first numeric := coalesce(v_digits::numeric + 1, 2);
   v_taken numeric := v_first - 1;
@@ -82,7 +82,7 @@ declare
   v_name text := private.trimmed(p_name);
   v record;
 begin
-  -- The good name, without a query around the judgement.
+  -- A valid and free name needs no further query.
   if char_length(v_name) between 3 and 50 and private.is_plain(v_name) and not private.project_name_taken(p_org_id, v_name, p_exclude_id) then
     return v_name;
   end if;
@@ -109,7 +109,7 @@ comment on function private.project_id_taken is 'Is the id in use? Judges: tells
 grant execute on function private.project_name_taken, private.numbered_project_name, private.suggest_project_name, private.judge_project_name,
   private.assert_project_name, private.project_id_taken to authenticated;
 
--- The organization that a name question is about: the named one, the project's own when one is excluded, or the current one.
+-- The organization of a name check: the named one, the project's own when a project is excluded, or the current one.
 create or replace function api.validate_project_name(p jsonb) returns jsonb
 language plpgsql stable
 as $$

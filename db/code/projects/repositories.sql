@@ -1,8 +1,8 @@
--- Repositories of a project (contract 10, sections 7.3 and 9). The host decides the provider, and only known hosts are ever
--- contacted; what is stored is rebuilt from host and path, so nothing of what somebody typed around them survives.
+-- Repositories of a project (contract 10, sections 7.3 and 9). The host decides the provider, and only known hosts are ever contacted. The
+-- stored address is rebuilt from host and path, so no other part of the input survives.
 
--- null provider: not a repository address. Reading order matters: query and fragment go before the host is looked for, and the host
--- is what stands after the last @ of the authority (https://github.com@evil.example/a/b is evil.example's).
+-- null provider: not a repository address. The order of reading matters: query and fragment are removed before the host is looked for, and
+-- the host comes after the last @ of the authority (https://github.com@evil.example/a/b is evil.example's).
 create or replace function private.parse_repository_url(p_url text, out provider text, out url text, out name text)
 language plpgsql stable
 as $$
@@ -71,7 +71,7 @@ begin
   else
     v_segments := v_segments[:2];
   end if;
-  -- What was cut off may have hidden the .git of the repository's own segment.
+  -- The removed end may have hidden the .git of the repository's own segment.
   v_segments[cardinality(v_segments)] := regexp_replace(v_segments[cardinality(v_segments)], '\.git$', '', 'i');
 
   if coalesce(cardinality(v_segments), 0) not between 2 and 20
@@ -109,7 +109,7 @@ return char_length(p_name) between 1 and 100 and p_name !~ '[\u0001-\u0020\u007f
   and p_name !~ '(^|/)\.' and p_name !~ '\.lock(/|$)' and p_name <> '@';
 comment on function private.is_branch_name is 'Would git take this as the name of a branch?';
 
--- A glob has *, ?, ** and character classes; the only thing that can be wrong is a class without end.
+-- A glob has *, ?, ** and character classes; the only possible fault is a class without end.
 create or replace function private.is_glob(p_pattern text) returns boolean
 language sql immutable parallel safe
 return char_length(p_pattern) between 1 and 200 and private.is_plain(p_pattern)
@@ -186,7 +186,7 @@ $$;
 comment on function api.list_repositories is 'GET /projects/{projectId}/repositories: ProjectRepository[]. An auditor''s list is empty.';
 grant execute on function api.list_repositories to authenticated;
 
--- The branch of a request, judged.
+-- The branch of a request, checked.
 create or replace function private.as_branch(p_branch text) returns text
 language plpgsql stable
 as $$

@@ -1,14 +1,14 @@
--- Who may do what in a project (contract 10, section 5). The owner is projects.user_id. Owners and admins of the organization act as
--- admin in all its projects; its other people are viewers of the shared ones and see nothing of the private ones; an accepted member
--- has the role of the row, whatever organization they come from. Whoever has no role finds nothing: 404, never 403.
+-- The rights in a project (contract 10, section 5). The owner is projects.user_id. Owners and admins of the organization act as admin in
+-- all its projects. Its other members are viewers of the shared projects and do not see the private ones. An accepted member has the role
+-- of the row, whatever organization they come from. A caller without a role finds nothing: 404, never 403.
 
--- Used by checks of the tables, so they are made in migration 005; whoever writes a row needs them.
+-- Constraints of the tables use them, so migration 005 creates them; every writer of a row needs them.
 grant execute on function private.trimmed, private.is_plain, private.is_switches, private.is_patterns, private.refuse_row,
   private.assert_projects_row, private.assert_project_members_row, private.assert_project_settings_row, private.assert_worktrees_row,
   private.assert_worktree_branches_row, private.assert_project_activity_row
   to anon, authenticated, service_role, kijko_server, kijko_worker;
 
--- Somebody whose membership in an organization is deactivated is no guest of its projects either: their rows wait for the reactivation.
+-- A person whose membership in an organization is deactivated is no guest of its projects either: their rows wait for the reactivation.
 create or replace function private.is_deactivated(p_org_id uuid, p_user_id uuid) returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
@@ -19,8 +19,8 @@ $$;
 comment on function private.is_deactivated is
   'Is this person''s membership in the organization deactivated? Judges: callable by definer functions and triggers of ours only.';
 
--- Owners and admins of an organization see its projects anyway: for them only memberships elsewhere count. Two ranges of the index
--- instead of one "is not": somebody with 100,000 projects at home passes none of them.
+-- Owners and admins of an organization see its projects anyway: for them only memberships elsewhere count. Two ranges of the index replace
+-- one "is not": a person with 100,000 projects in the current organization reads none of them.
 create or replace function private.member_project_ids() returns uuid[]
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
@@ -169,7 +169,7 @@ $$;
 comment on function private.assert_project_role is
   'Gives the caller''s role, or refuses: 404 PROJECT_NOT_FOUND when hidden, 403 FORBIDDEN below the minimum (auditor = may see the project).';
 
--- The first line of every operation on /projects/{projectId}/...
+-- Each operation on /projects/{projectId}/... begins with this check.
 create or replace function private.path_project(p jsonb, p_minimum text default 'auditor') returns uuid
 language plpgsql stable
 as $$
@@ -185,7 +185,7 @@ comment on function private.path_project is 'The project of the path, judged: 40
 grant execute on function private.role_rank, private.project_role, private.has_project_role, private.refuse_role,
   private.assert_project_role, private.path_project to authenticated, service_role;
 
--- A request may name another organization of the caller's than the current one; the rest of its transaction acts there.
+-- A request may name another organization of the caller's than the current one; the rest of its transaction acts in it.
 create or replace function private.act_in(p_org_id uuid) returns void
 language plpgsql stable security definer set search_path = ''
 as $$

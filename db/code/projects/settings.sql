@@ -1,5 +1,5 @@
 -- Settings and the one manual text (contract 10, section 8). Three switches live in the project's own row and are only mirrored here.
--- Auditors get 403. What affects a run is refused while one is active; the triggers say so, for whoever writes.
+-- Auditors get 403. A change that affects a run is refused while a run is active; the triggers refuse it for every writer.
 
 create or replace function private.settings_json(p_project_id uuid) returns jsonb
 language sql stable parallel safe
@@ -17,7 +17,7 @@ return (
 );
 comment on function private.settings_json is 'AdvancedSettingsConfig with the form''s remaining fields.';
 
--- https, no credentials, and no address that is private on its face. Where the name leads is judged again at each call.
+-- https, no credentials, and no address that is visibly private. The resolved address is checked again at each call.
 create or replace function private.is_public_url(p_url text) returns boolean
 language plpgsql immutable parallel safe
 as $$
@@ -27,7 +27,7 @@ begin
   if v_host is null or char_length(p_url) > 500 or v_host !~ '\.' or v_host ~ '(^|\.)(localhost|local|internal|home\.arpa)\.?$' then
     return false;
   end if;
-  -- Anything that ends in digits would be read as an IPv4 address, in whatever notation.
+  -- A name that ends in digits would be read as an IPv4 address, in whatever notation.
   if v_host ~ '(^|\.)(0x[0-9a-f]*|[0-9]+)\.?$' then
     if v_host !~ '^(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}$' then
       return false;
@@ -57,7 +57,7 @@ $$;
 comment on function private.store_webhook_secret is
   'Replaces the secret that belongs to the webhook address, or drops it. Judges: owner or admin of the project; a secret comes through our server only, which encrypts it.';
 
--- An object of switches after a partial update.
+-- Returns an object of switches after a partial update.
 create or replace function private.merged_switches(p_current jsonb, p_patch jsonb, p_field text) returns jsonb
 language plpgsql stable
 as $$
@@ -127,7 +127,7 @@ begin
     perform private.refuse_field(p_prefix || 'customSettings', 'Custom settings may have at most 16 KiB.');
   end if;
 
-  -- Only what differs is written, so that a body without a change leaves no trace.
+  -- Only differing values are written, so that a body without a change leaves no trace.
   update public.project_settings t
   set webhook_url = v_url,
     metadata_options = private.merged_switches(t.metadata_options, b -> 'metadataOptions', p_prefix || 'metadataOptions'),
@@ -167,12 +167,12 @@ create or replace function api.update_project_settings(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
 declare
-  -- A manager may set the level alone. Members that are no settings are ignored, here too.
+  -- A manager may set the level alone. Members that are no settings are ignored here, too.
   v_project uuid := private.path_project(p, case when private.as_object(p -> 'body', 'body') ?| array['chunkingStrategy', 'webhookUrl', 'metadataOptions', 'outputFormat',
     'embeddingModel', 'patternFilters', 'processingOptions', 'fileFilters', 'persona', 'customSettings'] then 'admin' else 'manager' end);
   v_stored boolean := private.apply_settings(v_project, p -> 'body', p ->> 'sealedWebhookSecret');
 begin
-  -- Deleted since it was judged? Then it is not found.
+  -- The project was deleted after the check: it is not found.
   return coalesce(private.settings_json(v_project), private.settings_json(private.path_project(p, 'manager')))
     || case when v_stored then jsonb_build_object('webhookSecret', p ->> 'sealedWebhookSecret') else '{}' end;
 end

@@ -1,6 +1,6 @@
--- The source-file tree (contract 10, section 15.5): names among siblings are unique without regard to case, order is a place among
--- siblings, and what a fetch brought is read-only. Path, cycle and parent rules are the table's triggers. These functions are definer
--- because the storage key, a column of the same rows, is readable for nobody; each judges the caller in its first line.
+-- The source-file tree (contract 10, section 15.5): names among siblings are unique without regard to case, order is a position among
+-- siblings, and fetched files are read-only. Path, cycle and parent rules are the table's triggers. These functions are definer functions
+-- because no request role may read the storage key, a column of the same rows; each authorizes the caller in its first line.
 
 create or replace function private.file_extension(p_name text, p_is_folder boolean) returns text
 language sql immutable parallel safe
@@ -15,7 +15,7 @@ return jsonb_strip_nulls(jsonb_build_object('id', f.id, 'name', f.name, 'extensi
     when 'ts' then 'typescript' when 'tsx' then 'typescript' when 'js' then 'javascript' when 'jsx' then 'javascript' when 'json' then 'json'
     when 'md' then 'markdown' when 'mdx' then 'markdown' when 'css' then 'css' when 'scss' then 'css' when 'sass' then 'css'
     when 'less' then 'css' when 'html' then 'html' when 'htm' then 'html' when 'py' then 'python' else 'other' end end))
-  -- Null at the root, not absent: the client compares.
+  -- Null at the root, not absent: the client compares with null.
   || jsonb_build_object('parentId', f.parent_id);
 comment on function private.source_file_json is 'SourceFile of the contract.';
 
@@ -94,7 +94,7 @@ begin
   from public.projects p where p.id = v_project
   returning * into f;
   if not found then
-    -- Deleted since it was judged.
+    -- The file was deleted after the check.
     perform private.path_project(p, 'developer');
   end if;
   return private.source_file_json(f);
@@ -143,7 +143,7 @@ begin
     when v_moves then v_count end;
 
   update public.project_files set name = private.trimmed(coalesce(b ->> 'name', name)), parent_id = v_parent where id = f.id;
-  -- Everybody gets the place that the list shows them at; the others close up and make room.
+  -- Each file gets the position that the list shows; its siblings close the gap and make room.
   if v_place is not null then
     update public.project_files s
     set position = t.place

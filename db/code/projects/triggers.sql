@@ -1,5 +1,5 @@
--- What holds in projects whoever writes. Guards that concern people's rights judge request roles only (current_user is the request
--- role exactly while a person's own statement runs; definer functions of ours have judged already); state machines judge everybody.
+-- The rules of projects for every writer. Guards of people's rights check request roles only (current_user is the request role exactly
+-- while a person's own statement runs; definer functions of ours have authorized the caller already). State machines check every writer.
 
 create or replace function private.is_request() returns boolean
 language sql stable parallel safe
@@ -48,10 +48,11 @@ end
 $$;
 comment on function private.tg_projects__guard is 'Trigger: status machine, immutable fields, type only while draft, run settings only while none runs.';
 create or replace trigger _200_guard before insert or update on public.projects for each row execute function private.tg_projects__guard();
--- Without a condition: a generated column forbids to compare whole rows here, and nobody writes a project without a change.
+-- Without a condition: a generated column makes it impossible to compare whole rows here, and no statement writes a project without a
+-- change.
 create or replace trigger _100_touch before update on public.projects for each row execute function private.tg__touch();
 
--- A run has to be cancelled first; api.delete_project does.
+-- A run has to be canceled first; api.delete_project cancels it.
 create or replace function private.tg_projects__no_run_left() returns trigger
 language plpgsql volatile
 as $$
@@ -66,7 +67,7 @@ comment on function private.tg_projects__no_run_left is 'Trigger: people cannot 
 create or replace trigger _200_no_run_left before delete on public.projects
   for each row execute function private.tg_projects__no_run_left();
 
--- Everything a project is born with.
+-- Creates the rows that every new project has.
 create or replace function private.tg_projects__equip() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -93,7 +94,8 @@ $$;
 comment on function private.tg_projects__equip is 'Trigger: owner membership, default settings and the worktree Main.';
 create or replace trigger _500_equip after insert on public.projects for each row execute function private.tg_projects__equip();
 
--- Any slot that nobody holds right now; where all are held a new one is opened, so writers of one organization never wait for one another.
+-- Takes any slot that no transaction holds right now; where all are held a new one is opened, so writers of one organization never wait for
+-- one another.
 create or replace function private.count_project(p public.projects, p_by integer) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -105,7 +107,7 @@ begin
     processing = c.processing + p_by * (p.status = 'processing')::integer, failed = c.failed + p_by * (p.status = 'error')::integer,
     tokens = c.tokens + p_by * coalesce(p.optimized_tokens, 0), files = c.files + p_by * coalesce(p.total_files, p.uploaded_files)
   where c.organization_id = p.organization_id and c.privacy = p.privacy
-    -- By key: the row that is locked may be newer than the one this statement sees.
+    -- By key: the locked row may be newer than the one that this statement sees.
     and c.slot = (select f.slot from private.project_counters f
       where f.organization_id = p.organization_id and f.privacy = p.privacy limit 1 for no key update skip locked);
   if found then
@@ -113,7 +115,7 @@ begin
   end if;
   insert into private.project_counters as c (organization_id, privacy, slot, projects, active, processing, failed, tokens, files)
   select p.organization_id, p.privacy,
-    -- Spread, because those who meet here would open the same next one.
+    -- Spread at random, because writers that meet here would open the same next slot.
     case when s.held = 0 then 0 else floor(random() * c_slots) end, p_by, p_by * (p.status = 'active')::integer,
     p_by * (p.status = 'processing')::integer, p_by * (p.status = 'error')::integer, p_by * coalesce(p.optimized_tokens, 0),
     p_by * coalesce(p.total_files, p.uploaded_files)
@@ -230,7 +232,7 @@ create or replace trigger _900_tell after insert on public.projects for each row
 create or replace trigger _900_tell_change after update on public.projects for each row
   when (old.* is distinct from new.*) execute function private.tg_projects__tell();
 
--- Before the row goes, because afterwards nobody could say who saw it.
+-- Before the deletion, because afterwards no row shows who saw the project.
 create or replace function private.tg_projects__tell_delete() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -307,7 +309,7 @@ create or replace function private.tg_project_settings__tell() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  -- Without the webhook's address, which may hold a secret: that it changed is told by its field alone.
+  -- Without the webhook's address, which may hold a secret: only the name of the field reports that it changed.
   perform private.audit('context.updated', format('Changed settings of project "%s".', p.name),
     jsonb_build_object('contextId', p.id, 'contextName', p.name, 'contextType', p.type),
     nullif(coalesce(private.audit_changes(to_jsonb(old), to_jsonb(new), array['metadata_options', 'output_format', 'embedding_model',
@@ -380,7 +382,7 @@ create or replace trigger _200_guard before insert or update of status on public
 create or replace trigger _100_touch before update on public.project_repositories
   for each row when (old.* is distinct from new.*) execute function private.tg__touch();
 
--- People's own changes: only while no run is active, and what they choose has to be fetched anew.
+-- Changes by people: only while no run is active, and a newly chosen branch has to be fetched again.
 create or replace function private.tg_project_repositories__request() returns trigger
 language plpgsql volatile
 as $$

@@ -74,7 +74,7 @@ end
 $$;
 comment on function private.discard_blobs is 'Has stored content deleted by jobs of 500 keys. Judges: callable by triggers of ours only.';
 
--- What one statement did to the files of one project.
+-- The effects of one statement on the files of one project.
 create or replace function private.tell_files(
   p_org_id uuid, p_project_id uuid, p_operation text, p_ids uuid[], p_files bigint, p_root bigint, p_texts bigint, p_names text[]
 ) returns void
@@ -86,7 +86,7 @@ begin
   update public.projects p
   set uploaded_files = p.uploaded_files + p_files, root_files = p.root_files + p_root, text_sources = p.text_sources + p_texts, updated_at = now()
   where p.id = p_project_id;
-  -- The project itself is going.
+  -- The project itself is being deleted.
   if not found then
     return;
   end if;
@@ -147,7 +147,7 @@ begin
       array_agg(f.storage_key) filter (where f.storage_key is not null) as keys
     from removed f group by f.organization_id, f.project_id
   loop
-    -- What goes with its folder is not told one by one in the activity log.
+    -- Files that are deleted with their folder get no entries of their own in the activity log.
     perform private.tell_files(v.organization_id, v.project_id, 'deleted', v.ids, v.files, v.root, v.texts,
       case when pg_trigger_depth() = 1 then v.names else '{}' end);
     perform private.move_storage(v.organization_id, coalesce(v.bytes, 0));
@@ -173,7 +173,7 @@ begin
       sum(n.size - o.size) filter (where n.storage_key is not null) as bytes,
       array_agg(o.storage_key) filter (where o.storage_key <> n.storage_key) as keys
     from after_change n join before_change o on o.id = n.id
-    -- That a run has read a file is no change of it.
+    -- A file that a run has read has not changed.
     where (n.name, n.path, n.parent_id, n.position, n.mime_type, n.size, n.checksum, n.storage_key)
       is distinct from (o.name, o.path, o.parent_id, o.position, o.mime_type, o.size, o.checksum, o.storage_key)
     group by n.organization_id, n.project_id
@@ -189,7 +189,7 @@ comment on function private.tg_project_files__changed is 'Trigger: counters, sto
 create or replace trigger _800_changed after update on public.project_files referencing old table as before_change new table as after_change
   for each statement execute function private.tg_project_files__changed();
 
--- Staged uploads count for the organization of their uploader until they are attached, expire or go.
+-- Staged uploads count for the organization of their uploader until they are attached, expire or are deleted.
 create or replace function private.tg_staged_files__count() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- Members (contract 10, section 5.3). There is always exactly one owner, and the owner is always an accepted admin member: that holds
--- for everybody. Who may manage whom is judged where people write themselves; functions that act for them have judged already.
+-- Members (contract 10, section 5.3). There is always exactly one owner, and the owner is always an accepted admin member: that holds for
+-- every writer. Who may manage whom is checked where people write themselves; functions that act for them have checked it already.
 
 create or replace function private.judge_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text)
 returns void
@@ -45,7 +45,7 @@ end
 $$;
 comment on function private.owns_project is 'Is this person the owner? Judges: says no of projects that the caller does not see.';
 
--- Under the address that they were added with, or under the one that they have now.
+-- Compares the address that they were added with, or the one that they have now.
 create or replace function private.refuse_known_member(p_project_id uuid, p_email text) returns void
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -105,13 +105,13 @@ declare
 begin
   if tg_op = 'INSERT' then
     select p.user_id into v_owner from public.projects p where p.id = new.project_id for no key update;
-    -- The owner's row is the first one of a project. Two conditions: within one, Postgres would plan the count anew each time.
+    -- The owner's row is the first one of a project. Two conditions: within one, Postgres would plan the count again each time.
     if v_owner is distinct from new.user_id then
       if (select count(*) from public.project_members m where m.project_id = new.project_id) >= 500 then
         perform private.refuse_field('email', 'A project has at most 500 members.');
       end if;
     end if;
-  -- The project's own end takes the row along, and so does the owner's account once the project has another owner.
+  -- The deletion of the project deletes the row, and so does the deletion of the owner's account once the project has another owner.
   elsif exists (select from public.projects p where p.id = old.project_id and p.user_id = old.user_id) then
     if tg_op = 'DELETE' then
       perform private.refuse(409, 'OWNER_REQUIRED', 'The owner cannot be removed.');
@@ -143,7 +143,7 @@ declare
   v_void text;
 begin
   if tg_op = 'INSERT' then
-    -- The owner's own row comes with the project, which has counted it and has said so: a second version of the project at its birth
+    -- The owner's own row is inserted with the project, which has counted and published it: a second version of the project at its creation
     -- would cost a third of the whole creation.
     select * into p from public.projects q where q.id = m.project_id and q.user_id = m.user_id;
   end if;
@@ -209,7 +209,7 @@ create or replace trigger _800_tell_change after update on public.project_member
       new.notify_on_error, new.notify_on_team_changes, new.notification_level))
   execute function private.tg_project_members__tell();
 
--- A member who goes takes their star along.
+-- The star of a removed member is deleted.
 create or replace function private.tg_project_members__unstar() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -223,7 +223,8 @@ create or replace trigger _500_unstar after delete on public.project_members
   for each row when (old.user_id is not null) execute function private.tg_project_members__unstar();
 
 -- Ownership moves only here. The new owner must be an accepted member, and becomes one where the organization gives them the project. The
--- project changes hands before the row becomes an admin's, so that the move is told as one, and not as a changed role besides.
+-- project gets its new owner before the row becomes an admin's, so that the move is reported as one change, and not as a changed role
+-- besides.
 create or replace function private.move_ownership(p_project_id uuid, p_user_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -244,7 +245,7 @@ $$;
 comment on function private.move_ownership is
   'Makes another person the owner; the former one stays admin. Judges: callable by definer functions that have judged the caller.';
 
--- Both rows look different from then on, though they may be as they were.
+-- From then on both rows are shown differently, though they may not have changed.
 create or replace function private.tg_projects__tell_owners() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -263,7 +264,7 @@ comment on function private.tg_projects__tell_owners is 'Trigger: a moved owners
 create or replace trigger _800_tell_owners after update of user_id on public.projects for each row
   when (old.user_id is distinct from new.user_id) execute function private.tg_projects__tell_owners();
 
--- Members are shown as their accounts are. An invitation to an address that a member has taken over is moot.
+-- Members are shown with the data of their accounts. An invitation to an address that a member has taken over is moot.
 create or replace function private.tg_users__follow_members() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -284,7 +285,7 @@ create or replace trigger _500_follow_members after update of email, first_name,
   when ((old.email, old.first_name, old.last_name, old.avatar_url) is distinct from (new.email, new.first_name, new.last_name, new.avatar_url))
   execute function private.tg_users__follow_members();
 
--- Who leaves an organization leaves its projects; their own ones go to its owner (40-auth, section 5).
+-- A person who leaves an organization leaves its projects; the projects that they own go to the organization's owner (40-auth, section 5).
 create or replace function private.tg_memberships__leave_projects() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -296,7 +297,7 @@ begin
   if v_owner is null or v_owner = old.user_id then
     return null;
   end if;
-  -- A pending invitation to the owner's own address would stand in the way of the owner's row.
+  -- A pending invitation to the owner's own address would conflict with the owner's row.
   for v_project in select p.id from public.projects p where p.organization_id = old.organization_id and p.user_id = old.user_id loop
     delete from public.project_members m using public.users u
     where u.id = v_owner and m.project_id = v_project and m.user_id is null and m.email = u.email;

@@ -1,5 +1,5 @@
--- Who sees and writes reflexes (contract 20, 16.1): their owner, whatever role they have. Skill, type and owner are set once; counters
--- belong to functions. Whether the skill is visible is judged by the trigger, whoever inserts.
+-- Access to reflexes (contract 20, 16.1): their owner, whatever the role. Skill, type and owner are set once; only functions write
+-- counters. The trigger checks for every writer whether the skill is visible.
 grant select, delete on public.reflexes to authenticated;
 grant insert (user_id, organization_id, skill_id, trigger_type, trigger_config, conditions, is_active) on public.reflexes to authenticated;
 grant update (trigger_config, conditions, is_active) on public.reflexes to authenticated;

@@ -31,7 +31,7 @@ end
 $$;
 comment on function api.list_reflexes is 'GET /reflexes: active first, then the latest triggered.';
 
--- Lists show a placeholder where the skill is gone from sight.
+-- Lists show a placeholder where the skill is no longer visible.
 create or replace function private.reflex_skill_json(r public.reflexes) returns jsonb
 language plpgsql stable
 as $$
@@ -45,8 +45,8 @@ $$;
 comment on function private.reflex_skill_json is 'The reflex''s skill as its owner sees it now, or the placeholder.';
 grant execute on function private.reflex_skill_json to authenticated;
 
--- p.sealedSecret comes from the server, which alone can seal; a webhook that was made past it has no secret, and takes no deliveries
--- until one is made there.
+-- p.sealedSecret comes from the server, which alone can seal. A webhook that was created past the server has no secret, and takes no
+-- deliveries until the server makes one.
 create or replace function api.create_reflex(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
@@ -234,8 +234,8 @@ end
 $$;
 comment on function api.list_reflex_executions is 'GET /reflexes/{reflexId}/executions, newest first. Errors: 404 REFLEX_NOT_FOUND.';
 
--- The server has judged the conditions on the sample; it calls the model with what this gives. A sample that does not fit is a result, and so
--- is one that does not match (p.unmatched, why), which comes here to be kept under an Idempotency-Key.
+-- The server has evaluated the conditions on the sample; it calls the model with the returned request. A sample that does not fit is a
+-- result, and so is one that does not match (p.unmatched, why), which comes here to be kept under an Idempotency-Key.
 create or replace function api.test_reflex(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
@@ -253,7 +253,7 @@ begin
     begin
       v_prompt := private.render_prompt(s.prompt_template, s.input_schema, v_input, r.trigger_type);
     exception when sqlstate 'PT400' then
-      -- It would become too long.
+      -- The prompt would become too long.
       v_fault := sqlerrm;
     end;
   end if;

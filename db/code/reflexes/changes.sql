@@ -1,6 +1,6 @@
--- Changed files (contract 20, section 10.3): when a run replaces a project's index, the files that differ are told to the project's owner.
--- Compared is here, in the transaction of the change, because the old index is removed soon after it; judged is by the worker. Nothing is
--- compared where nobody waits, and a first index has nothing to be compared with.
+-- Changed files (contract 20, section 10.3): when a run replaces a project's index, the reflexes of the project's owner get the files that
+-- differ. The files are compared here, in the transaction of the change, because the old index is removed soon after it; the worker
+-- evaluates the reflexes. No comparison is made where no reflex waits, and a first index has no predecessor.
 
 create or replace function private.changed_files(p_org_id uuid, p_old_run uuid, p_new_run uuid, p_limit integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -28,14 +28,14 @@ create or replace function private.tg_project_indexes__match() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  -- More than this change only when a whole tree is exchanged, which no reflex is meant for; the first by path are looked at.
+  -- Only the exchange of a whole tree changes more files than this, and no reflex is meant for that; the first by path are looked at.
   c_changes constant integer := 10000;
   v_owner uuid := (select p.user_id from public.projects p where p.id = new.project_id);
   v_changes jsonb;
   v_void text;
 begin
   if not exists (select from public.reflexes r where r.user_id = v_owner and r.trigger_type = 'file_change' and r.is_active)
-    -- An external worker keeps no files here: that is no deletion of all of them.
+    -- An external worker keeps no files here; that does not mean that all of them were deleted.
     or not exists (select from public.run_files f where f.organization_id = new.organization_id and f.run_id = new.run_id) then
     return null;
   end if;
@@ -52,7 +52,7 @@ create or replace trigger _900_match after update of run_id on public.project_in
   for each row when (old.run_id is not null and new.run_id is not null and old.run_id <> new.run_id)
   execute function private.tg_project_indexes__match();
 
--- p_firings: [{reflexIds, payload}]. All in one transaction and once a batch: a job that comes again finds its reflexes served.
+-- p_firings: [{reflexIds, payload}]. All in one transaction and once a batch: a repeated job finds that its reflexes have fired.
 create or replace function private.fire_changes(p_user_id uuid, p_batch text, p_firings jsonb) returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$

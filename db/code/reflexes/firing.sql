@@ -1,6 +1,6 @@
--- Firing (contract 20, section 10.4). The server judges patterns and conditions; here everything else is judged again, in the transaction
--- that inserts the execution: the reflex may have been switched off meanwhile, or its owner have left. Nothing that a run does comes
--- back here: a reflex never causes another one.
+-- Firing (contract 20, section 10.4). The server evaluates patterns and conditions. All other rules are checked again here, in the
+-- transaction that inserts the execution: the reflex may have been switched off meanwhile, or its owner may have left. No action of a run
+-- comes back here: a reflex never causes another one.
 
 drop function if exists private.fire_reflex(public.reflexes, jsonb);
 create or replace function private.fire_reflex(r public.reflexes, p_input jsonb, out reason text, out execution_id uuid)
@@ -9,7 +9,7 @@ as $$
 declare
   e public.skill_executions;
 begin
-  -- A deactivated member's reflexes keep isActive, and take up again with the membership.
+  -- A deactivated member's reflexes keep isActive, and fire again once the membership is active.
   if not r.is_active
     or not exists (select from public.memberships m where m.organization_id = r.organization_id and m.user_id = r.user_id and m.status = 'active') then
     reason := 'inactive';
@@ -27,7 +27,8 @@ $$;
 comment on function private.fire_reflex is
   'Starts the run of a reflex ({trigger, payload}) whose trigger and conditions match, or says why not. Judges: that reflex, skill and membership are active; callable by definer functions of ours only.';
 
--- What the server has to judge: the reflexes of one person that may wait for this. At most 100 look at one event, the oldest first.
+-- Returns the reflexes of one person that may wait for this event, for the server to evaluate. At most 100 look at one event, the oldest
+-- first.
 create or replace function private.waiting_reflexes(p_user_id uuid, p_type text, p_event text default null) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -46,7 +47,7 @@ comment on function private.waiting_reflexes is
   'Active reflexes of a person for one kind of trigger, with what the server needs to judge them. Judges: callable by the server, the worker and definer functions of ours only.';
 grant execute on function private.waiting_reflexes to kijko_server, kijko_worker;
 
--- p: triggerType, eventName?. Counts the attempt; a refusal is an answer here, because a raised one would not be counted.
+-- p: triggerType, eventName?. Counts the attempt. A refusal is an answer here, because a raised one would not be counted.
 create or replace function private.begin_event(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -57,7 +58,7 @@ begin
   if v_user is null or private.is_stranger() then
     perform private.refuse(403, 'FORBIDDEN', 'Events are sent through the API.');
   end if;
-  -- Of the counter nothing is lost that matters.
+  -- Losing the last counts in a crash does no harm.
   perform set_config('synchronous_commit', 'off', true);
   select * into v from private.take_rate('events:' || v_user, 60, interval '1 minute');
   return jsonb_build_object('allowed', v.allowed, 'remaining', v.remaining, 'resetAt', private.iso(v.reset_at), 'reflexes',
@@ -75,7 +76,7 @@ declare
   r public.reflexes;
   v record;
   v_ids jsonb := '[]';
-  -- Once for all: of a large payload this is half of the work.
+  -- Built once for all reflexes: with a large payload this is half of the work.
   v_input constant jsonb := jsonb_build_object('trigger', p_type, 'payload', p_payload);
 begin
   for r in
@@ -94,7 +95,7 @@ comment on function private.fire_reflexes is
   'Fires those of a person''s reflexes that the server found to match. Judges: callable by the server, the worker and definer functions of ours only.';
 grant execute on function private.fire_reflexes to kijko_server, kijko_worker;
 
--- The second half of POST /events: p.reflexIds are those that matched.
+-- The second half of POST /events: p.reflexIds are the reflexes that matched.
 create or replace function private.send_event(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -119,7 +120,8 @@ $$;
 comment on function api.send_event is 'POST /events, behind the server''s judgement. Errors: 403 FORBIDDEN for those who come past it.';
 grant execute on function private.send_event, api.send_event to authenticated;
 
--- Whose calls are watched. Every server process keeps the answer for some seconds; for everybody else a request costs a look into a map.
+-- The people whose calls reflexes watch. Every server process caches the answer for some seconds; for all other people a request costs one
+-- look-up in a map.
 create or replace function private.watched_callers(p_limit integer default 100000) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$

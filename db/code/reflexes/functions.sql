@@ -1,4 +1,4 @@
--- How a reflex is shown (contract 20, section 1.6), and its owner's way to it.
+-- How a reflex is shown (contract 20, section 1.6), and how its owner's calls find it.
 
 create or replace function private.webhook_url(p_id uuid) returns text
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -9,8 +9,8 @@ end
 $$;
 comment on function private.webhook_url is 'Address of a webhook, as the installation declares its origin. Gives away no content: it is made of the id.';
 
--- The sealed secret travels in the answer and the server opens it there, so that showing it costs no second round trip. Whoever comes
--- with psql or Supabase's clients cannot open it, and does not get it either.
+-- The sealed secret travels in the answer and the server opens it there, so that showing it costs no second round trip. A caller through
+-- psql or Supabase's clients cannot open it, and does not get it either.
 create or replace function private.sealed_secret(p_id uuid) returns text
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
@@ -86,7 +86,7 @@ $$;
 comment on function private.keep_secret is
   'Stores the sealed secret of a webhook; the old one is void at once. Judges: own webhooks, through our server only. Errors: 403 FORBIDDEN.';
 
--- Active again, with a clean record. Counters are granted to nobody, hence a definer function.
+-- Activates the reflex again and clears its errors. No role may write the counters, hence a definer function.
 create or replace function private.revive_reflex(p_id uuid, p_checked boolean) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -1,6 +1,7 @@
--- What a reflex waits for and on which conditions, as it is stored (contract 20, sections 2.3, 10.1 and 11.5). Members that do not belong
--- to the type are dropped, defaults are written out. Postgres knows the shape; expressions and regular expressions are judged by the
--- server before they come here, and by nobody where somebody writes past it: then they are an error when they are judged, and never fire.
+-- The trigger and the conditions of a reflex, as they are stored (contract 20, sections 2.3, 10.1 and 11.5). Members that do not belong to
+-- the type are dropped, defaults are written out. Postgres knows the shape. The server checks expressions and regular expressions before
+-- they come here. For a caller that writes past the server they are not checked: a faulty one is an error when it is evaluated, and never
+-- fires.
 
 create or replace function private.refuse_trigger(p_message text) returns void
 language plpgsql stable
@@ -64,7 +65,7 @@ begin
   end if;
   if v_paths is null then
     perform private.refuse_trigger('At least one file path pattern is required');
-  -- All are tried on each changed file.
+  -- All patterns are tried on each changed file.
   elsif cardinality(v_paths) > 50 then
     perform private.refuse_trigger('At most 50 file path patterns are possible');
   elsif exists (select from unnest(v_paths) p where char_length(p) > 200) then
@@ -130,7 +131,7 @@ end
 $$;
 comment on function private.refuse_conditions is '400 INVALID_CONDITIONS about one part of the conditions.';
 
--- Shape and bounds. Whether an expression parses and a pattern compiles is judged by package worker/condition before the server comes here.
+-- Shape and bounds. Package worker/condition checks before the server comes here whether an expression parses and a pattern compiles.
 create or replace function private.filter_fault(f jsonb) returns text
 language plpgsql immutable
 as $$
@@ -193,7 +194,7 @@ begin
   elsif v_expression is null and v_filters = '[]' then
     return null;
   end if;
-  -- The editor shows "all" while nothing is chosen, the rule without a choice is "any": what is stored is explicit.
+  -- The editor shows "all" while no choice is made, but the rule without a choice is "any". So the stored value is explicit.
   if v_all = 'null' and jsonb_array_length(v_filters) > 1 then
     v_all := 'true';
   end if;

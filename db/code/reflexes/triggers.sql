@@ -1,4 +1,4 @@
--- What holds for a reflex whoever writes it, and what its changes tell. Counters are moved by functions alone.
+-- The rules of a reflex for every writer, and the events of its changes. Only functions move counters.
 
 create or replace function private.tg_reflexes__judge() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -28,7 +28,7 @@ begin
   end if;
   if tg_op = 'UPDATE' then
     if new.is_active and not old.is_active then
-      -- By whatever way: switching on asks for the skill, except where errors are reset.
+      -- For every writer: switching on requires the skill, except where errors are reset.
       if current_setting('app.reviving', true) is distinct from 'on' then
         perform private.assert_skill_runs(new.skill_id, new.user_id);
       end if;
@@ -90,12 +90,13 @@ create or replace trigger _900_tell_change
   after update of trigger_config, conditions, is_active, consecutive_failures, last_error_message
   on public.reflexes for each row execute function private.tg_reflexes__tell();
 
--- Who is removed leaves nothing running. A deactivated member's reflexes stay switched on: firing passes them over until the member is back.
+-- The reflexes of a removed member are stopped. A deactivated member's reflexes stay switched on: firing skips them until the member is
+-- active again.
 create or replace function private.tg_memberships__stop_reflexes() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  -- With the organization or the person the reflexes go too.
+  -- Where the organization or the person is deleted, the reflexes are deleted too.
   if exists (select from public.organizations o where o.id = old.organization_id)
     and exists (select from public.users u where u.id = old.user_id) then
     update public.reflexes set is_active = false

@@ -1,7 +1,8 @@
--- Deliveries of webhooks (contract 20, section 10.2), in two calls of the server: what is needed to judge one, and what follows from it.
--- In between the server checks the signature, reads the payload and judges the conditions; nobody waits meanwhile.
+-- Deliveries of webhooks (contract 20, section 10.2), in two calls of the server: the first returns the data to check a delivery, the
+-- second takes the result. In between the server checks the signature, reads the payload and evaluates the conditions; no transaction is
+-- open meanwhile.
 
--- Nothing is counted here: whether the delivery is genuine shows only after this.
+-- This call counts nothing: only later does the server know whether the delivery is genuine.
 create or replace function private.open_delivery(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -17,8 +18,8 @@ comment on function private.open_delivery is
   'What is needed to judge a delivery; null for an unknown webhook. Judges: callable by the server only.';
 grant execute on function private.open_delivery to kijko_server;
 
--- Genuine deliveries only, so a reflex has a counter only by who knows its secret. A refusal is an answer here, because a raised one would
--- not be counted.
+-- Genuine deliveries only, so only a sender that knows the secret moves the counter of a reflex. A refusal is an answer here, because a
+-- raised one would not be counted.
 create or replace function private.count_delivery(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -27,7 +28,7 @@ declare
 begin
   select * into v from private.take_rate('reflex:' || (p ->> 'id')::uuid, 60, interval '1 minute');
   if not v.allowed then
-    -- Of the counter nothing is lost that matters.
+    -- Losing the last counts in a crash does no harm.
     perform set_config('synchronous_commit', 'off', true);
     return jsonb_build_object('limitedUntil', private.iso(v.reset_at));
   end if;
@@ -38,7 +39,7 @@ comment on function private.count_delivery is
   'Counts a genuine delivery: {}, or {limitedUntil} beyond 60 a minute. Judges: callable by the server and definer functions of ours only.';
 grant execute on function private.count_delivery to kijko_server;
 
--- p: id, payload, matches, error (the conditions could not be judged), key (hexadecimal digest, or absent).
+-- p: id, payload, matches, error (the conditions could not be evaluated), key (hexadecimal digest, or absent).
 create or replace function private.take_delivery(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -58,7 +59,7 @@ begin
   end if;
   if v_key is not null then
     delete from private.reflex_deliveries d where d.reflex_id = r.id and d.key = v_key
-      -- Those that did nothing were once remembered too.
+      -- Former versions also remembered deliveries that did not fire.
       and (d.created_at < now() - interval '24 hours' or d.response ->> 'triggered' = 'false');
     -- Equal deliveries at the same time wait here for the first one's commit.
     insert into private.reflex_deliveries (reflex_id, key) values (r.id, v_key) on conflict do nothing;
@@ -69,7 +70,7 @@ begin
   if (p ->> 'matches')::boolean then
     select * into v from private.fire_reflex(r, jsonb_build_object('trigger', 'webhook', 'payload', p -> 'payload'));
   else
-    -- Why it would not have fired anyway comes first.
+    -- Of several reasons, one that does not depend on the conditions comes first.
     select case when not r.is_active then 'inactive' when not private.may_run_skill(r.skill_id, r.user_id) then 'skill_inactive'
       when (p ->> 'error')::boolean then 'condition_error' else 'conditions_not_met' end as reason, null::uuid as execution_id into v;
   end if;
@@ -81,7 +82,7 @@ begin
   if v_key is not null and v.reason is null then
     update private.reflex_deliveries d set response = v_answer where d.reflex_id = r.id and d.key = v_key;
   elsif v_key is not null then
-    -- Only what fired is remembered: people mend the reflex and have the same delivery sent once more.
+    -- Only a delivery that fired is remembered: people correct the reflex and have the same delivery sent once more.
     delete from private.reflex_deliveries d where d.reflex_id = r.id and d.key = v_key;
   end if;
   return v_answer;

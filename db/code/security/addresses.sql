@@ -1,4 +1,4 @@
--- The IP allow-list (contract 40, 6.6). Reading needs canManageTeam, writing the plan besides. No change may shut its own maker out.
+-- The IP allow-list (contract 40, 6.6). Reading needs canManageTeam; writing needs the plan as well. No change may lock its own author out.
 
 create or replace function private.ip_entry_json(e public.ip_allow_list_entries) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -41,7 +41,7 @@ comment on function api.get_ip_allow_list is
   'GET /security/ip-whitelist: IPWhitelistSettings. Judges: canManageTeam in the caller''s own organization. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED.';
 grant execute on function api.get_ip_allow_list to authenticated;
 
--- The caller's organization, its settings locked, so that changes are judged one after the other.
+-- The caller's organization, with its settings locked, so that changes are checked one after the other.
 create or replace function private.begin_ip_change() returns public.security_policies
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -57,7 +57,7 @@ end
 $$;
 comment on function private.begin_ip_change is 'Judges who changes an allow-list: canManageTeam, and the plan. Judges: callable by definer functions of ours only.';
 
--- After the change. Past our server nobody vouches for an address, so there only the bypass lets in.
+-- Checks the state after the change. Past our server the client address is unverified, so there only the bypass admits a caller.
 create or replace function private.finish_ip_change(p_description text, p_changes jsonb, p_metadata jsonb default null) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -99,7 +99,7 @@ comment on function api.update_ip_allow_list is
   'PATCH /security/ip-whitelist: IPWhitelistSettings. Judges: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 409 IP_LOCKOUT.';
 grant execute on function api.update_ip_allow_list to authenticated;
 
--- What a body says of the network; null where it says nothing.
+-- The network of a body; null where the body has none.
 create or replace function private.body_network(b jsonb) returns inet
 language plpgsql stable
 as $$

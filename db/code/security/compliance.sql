@@ -1,5 +1,5 @@
--- Compliance (contract 40, 6.7): rows of the whole platform, kept by its staff. Where the data is comes from the settings of the installation, until
--- the staff say it. Nothing is claimed that nobody entered.
+-- Compliance (contract 40, 6.7): rows of the whole platform, kept by its staff. The location of the data comes from the settings of the
+-- installation until the staff enter it. Only entered facts are shown.
 
 create or replace function private.compliance_document_json(d public.compliance_documents) returns jsonb
 language sql stable parallel safe
@@ -40,7 +40,7 @@ language plpgsql stable
 as $$
 begin
   perform private.require_membership();
-  -- The server signs links where the plan includes the documents, and takes this member out of the answer.
+  -- The server signs links where the plan includes the documents, and removes this member from the answer.
   return private.compliance_json() || jsonb_build_object('isOpen', private.is_open('compliance_documents'));
 end
 $$;
@@ -66,7 +66,7 @@ comment on function api.download_compliance_document is
   'GET /security/compliance/documents/{documentId}/download: which document the server may sign a link to. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND.';
 grant execute on function api.download_compliance_document to authenticated;
 
--- Behind a link that the server has signed.
+-- The content of a document, for a link that the server has signed.
 create or replace function private.compliance_file(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -79,8 +79,8 @@ $$;
 comment on function private.compliance_file is 'A document''s content, or null. Judges: callable by the server only, which has checked the link''s signature.';
 grant execute on function private.compliance_file to kijko_server;
 
--- {frameworks?, dataResidency?}: those frameworks that are named are set; a list of documents, where one is given, is what is on file from now on.
--- A document that is known by its id keeps its content unless a new one comes (content, base64).
+-- {frameworks?, dataResidency?}: the named frameworks are set. A list of documents, where one is given, replaces the documents on file. A
+-- document that is known by its id keeps its content unless new content comes (content, base64).
 create or replace function api.update_compliance(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -1,8 +1,8 @@
--- What an organization demands of each request: how long a session lasts, from where it may come, a second factor, a young password. Whoever
--- enters (private.enter, private.enter_claims, the readers of claims) asks only where memberships.is_guarded says that the plan includes such
--- rules; everybody else pays for one more column.
+-- The organization's rules for each request: how long a session lasts, from which addresses it may come, a second factor, a recent
+-- password. The callers (private.enter, private.enter_claims, the readers of claims) check them only where memberships.is_guarded says that
+-- the plan includes such rules; all other requests pay for one more column.
 
--- An address as it is compared, or null where the text is none. IPv4 inside IPv6 is IPv4.
+-- An address in its comparable form, or null where the text is none. IPv4 inside IPv6 is IPv4.
 create or replace function private.as_inet(p_text text) returns inet
 language plpgsql immutable
 as $$
@@ -15,7 +15,7 @@ $$;
 comment on function private.as_inet is 'The text as an address or network, null where it is none.';
 grant execute on function private.as_inet to authenticated;
 
--- In SQL it would be inlined, and the address read again for each entry.
+-- Plpgsql, because SQL would be inlined, and the address parsed again for each entry.
 create or replace function private.is_listed(p_org_id uuid, p_address inet) returns boolean
 language plpgsql stable parallel safe
 as $$
@@ -25,15 +25,15 @@ end
 $$;
 comment on function private.is_listed is 'Does an active entry of the organization''s allow-list name the address?';
 
--- Who enters through our server has an address that Go has read; this reads it without the price of catching errors.
+-- Go has parsed the address of a request through our server; this function parses it without the price of catching errors.
 create or replace function private.client_address(p_client_ip text) returns inet
 language sql immutable parallel safe
 return case when p_client_ip ~ '^[0-9a-f:.]+$' then (case when p_client_ip like '::ffff:%.%' then substr(p_client_ip, 8) else p_client_ip end)::inet end;
 comment on function private.client_address is 'The address of a request as our server passes it, or null where it is none.';
 
--- One look tells all that an organization demands. p_client_ip: '' says that the address was judged before (a socket that is looked at again), null
--- that nobody knows it, which no list allows. Times of last use are written once a minute and some seconds late, so an idle session gets that
--- much more. Where people sign in elsewhere, a password opens nothing, however old it is.
+-- One query returns all rules of an organization. p_client_ip: '' says that the address was checked before (a socket that is checked
+-- again), null that it is unknown, which no list allows. Times of last use are written once a minute and some seconds late, so an idle
+-- session gets that much more. Where people sign in at an external provider, a password opens nothing, however old it is.
 create or replace function private.judge_guard(
   p_user_id uuid, p_org_id uuid, p_role text, p_has_second_factor boolean, p_signed_in_at timestamptz, p_last_active_at timestamptz, p_client_ip text
 ) returns text
@@ -110,7 +110,7 @@ end
 $$;
 comment on function private.warn_of_address is 'Tells the server that an address is to be noted, unless it has been. Callable by functions of ours only.';
 
--- The branch of API keys: of all rules only the allow-list is about them.
+-- The branch of API keys: of all rules only the allow-list applies to them.
 create or replace function private.enter_guarded_key(p_org_id uuid, p_role text, p_client_ip text, p_key_id uuid) returns void
 language plpgsql volatile
 as $$
@@ -131,8 +131,8 @@ end
 $$;
 comment on function private.enter_guarded_key is 'Holds an API key to its organization''s allow-list. Callable by functions of ours that admit keys only. Errors: 403 IP_NOT_ALLOWED.';
 
--- The branch of private.enter. Sessions that lack a second factor or a young password reach what mends that: the server says app.unrestricted
--- for those routes (server/openapi, Operation.Unrestricted).
+-- The branch of private.enter. A session that lacks a second factor or has an expired password may use the routes that fix it: the server
+-- sets app.unrestricted for those routes (server/openapi, Operation.Unrestricted).
 create or replace function private.enter_guarded(
   p_user_id uuid, p_org_id uuid, p_role text, p_has_second_factor boolean, p_signed_in_at timestamptz, p_last_active_at timestamptz,
   p_client_ip text, p_session_id uuid
@@ -153,7 +153,7 @@ end
 $$;
 comment on function private.enter_guarded is 'Holds a session to its organization''s rules. Callable by private.enter only. Errors: as private.refuse_guarded.';
 
--- What speaks against the claims of this request, for callers past our server. Nobody vouches for their address.
+-- Returns the refusal of the claims of this request, or null, for callers past our server. Their address is unverified.
 create or replace function private.claims_refusal(p_user_id uuid, p_signed_in_at timestamptz, p_last_active_at timestamptz) returns text
 language plpgsql stable parallel safe
 as $$
@@ -239,7 +239,7 @@ end
 $$;
 comment on function private.end_by_policy is 'Ends a session for which a policy leaves no room. Judges: callable by definer functions and triggers of ours only.';
 
--- A request that finds its session overdue is refused; it may be a read, so the session is ended here, when the server notes who was active.
+-- A request with an overdue session is refused. Because it may be a read, the session is ended here, when the server notes active users.
 create or replace function private.end_overdue_sessions(p_sessions uuid[], p_at timestamptz default now()) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Security policies (contract 40, 6.5). Everybody in the organization may read them; they hold where the plan includes them.
+-- Security policies (contract 40, 6.5). Every member of the organization may read them; they hold where the plan includes them.
 
 create or replace function private.policies_json(s public.security_policies) returns jsonb
 language sql stable parallel safe
@@ -59,7 +59,8 @@ language sql stable
 return coalesce(private.as_bool(p_group -> p_key, p_name || '.' || p_key), p_now);
 comment on function private.policy_switch is 'A switch of a policy after a PATCH: absent keeps. Errors: 400 VALIDATION_ERROR.';
 
--- Nobody locks themselves out: who demands a second factor of themselves has one, who demands the identity provider has come through it.
+-- No author locks themselves out: to demand a second factor they must have one, to demand the identity provider they must have signed in
+-- through it.
 create or replace function api.update_security_policies(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -82,7 +83,7 @@ begin
   n.require_lowercase := private.policy_switch(w, 'password', 'requireLowercase', o.require_lowercase);
   n.require_number := private.policy_switch(w, 'password', 'requireNumber', o.require_number);
   n.require_symbol := private.policy_switch(w, 'password', 'requireSymbol', o.require_symbol);
-  -- Optional in the client's type: nothing is never.
+  -- Optional in the client's type: null means never.
   n.expiry_days := case when w -> 'expiryDays' = 'null' then 0 else private.policy_number(w, 'password', 'expiryDays', o.expiry_days, 0, 365) end;
   n.prevent_reuse := private.policy_number(w, 'password', 'preventReuse', o.prevent_reuse, 0, 24);
   n.session_minutes := private.policy_number(s, 'session', 'sessionTimeoutMinutes', o.session_minutes, 15, 43200);
@@ -100,7 +101,7 @@ begin
     perform private.refuse_field('authentication.allowPasswordAuth', 'Without single sign-on a password or a link must stay allowed.');
   elsif n.require_second_factor <> o.require_second_factor and n.require_second_factor <> 'none'
     and not exists (select from public.users u where u.id = private.user_id() and u.two_factor_enabled_at is not null)
-    -- Who may change policies is an owner or admin today; the matrix may say otherwise tomorrow.
+    -- Today an owner or admin may change policies; a change of the permission matrix may allow other roles.
     and (n.require_second_factor = 'all' or private.org_role() in ('owner', 'admin'))
   then
     perform private.refuse(409, 'TWO_FACTOR_SETUP_REQUIRED', 'Set up your own second factor before you demand one of a group that you belong to.',

@@ -1,6 +1,7 @@
--- The security score (contract 40, 6.8): 100 points of what the caller and their organization have in place, computed when it is read.
+-- The security score (contract 40, 6.8): 100 points for the measures that the caller and their organization have in place, computed when it
+-- is read.
 
--- Without keys nothing is wrong with any.
+-- Without keys there is no fault with any key.
 create or replace function private.score_of_keys(p_user_id uuid, p_org_id uuid, out is_rotated boolean, out is_scoped boolean, out is_current boolean)
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -16,7 +17,7 @@ end
 $$;
 comment on function private.score_of_keys is 'What the keys of a person add to their score. Judges: callable by functions of ours only.';
 
--- {item id: is it in place}
+-- {item id: whether it is in place}
 create or replace function private.score_marks(p_user_id uuid, p_org_id uuid) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -110,7 +111,7 @@ return private.security_score();
 comment on function api.get_security_score is 'GET /security/score: SecurityScore. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
 grant execute on function api.get_security_score to authenticated;
 
--- Nothing is kept between two readings, so anew is what every reading is.
+-- No score is stored, so every reading is computed again.
 create or replace function api.refresh_security_score(p jsonb) returns jsonb
 language sql stable
 return private.security_score();

@@ -1,6 +1,6 @@
--- The second factor: codes of an authenticator app (RFC 6238), or one of ten codes on paper. Only our server can compute codes: the secret leaves
--- the database sealed, the server says which time step matched, and the functions here, which strangers cannot call, judge everything else. A
--- step and a backup code are used by a conditional update, so of two requests with one code one wins.
+-- The second factor: codes of an authenticator app (RFC 6238), or one of ten backup codes on paper. Only our server can compute codes: the
+-- secret leaves the database sealed, the server reports the time step that matched, and the functions here, which strangers cannot call,
+-- check everything else. A step and a backup code are used by a conditional update, so of two requests with one code one wins.
 
 create or replace function private.two_factor_json(p_user_id uuid) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -29,7 +29,7 @@ $$;
 comment on function api.get_two_factor is 'GET /security/2fa: TwoFactorStatus. Judges: private.user_id() only. Errors: 401 UNAUTHENTICATED.';
 grant execute on function api.get_two_factor to authenticated;
 
--- What our server made and a stranger could only invent.
+-- Values that only our server makes, and that a stranger could only invent.
 create or replace function private.assert_second_factor_call() returns uuid
 language plpgsql stable
 as $$
@@ -69,8 +69,8 @@ comment on function api.set_up_two_factor is
   'POST /security/2fa/setup: the new secret, sealed, and the address of its account. Judges: the caller''s own account, and no stranger. Errors: 409 TWO_FACTOR_ALREADY_ENABLED.';
 grant execute on function api.set_up_two_factor to authenticated;
 
--- Before the server judges a code of a signed-in person: lets them in and answers what to judge by. An attempt at a pending secret takes its
--- number here. p: user_id, session_id, org_hint, claims, request_id, client_ip of the caller; purpose: verify or disable.
+-- Before the server checks a code of a signed-in person: authorizes the caller and returns the data for the check. An attempt at a pending
+-- secret takes its number here. p: user_id, session_id, org_hint, claims, request_id, client_ip of the caller; purpose: verify or disable.
 create or replace function private.begin_second_factor_call(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -114,7 +114,7 @@ end
 $$;
 comment on function private.keep_backup_codes is 'Ten new backup codes in the place of the old ones. Judges: callable by definer functions of ours only.';
 
--- After the server judged a code. p: attempt?, checkedSecret?, step? (where the code was right), codeHashes, sealedCodes.
+-- After the server checked a code. p: attempt?, checkedSecret?, step? (where the code was right), codeHashes, sealedCodes.
 create or replace function api.verify_two_factor(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -124,7 +124,7 @@ declare
   v_step bigint := private.as_bigint(p -> 'step', 'step');
 begin
   if v_attempt is null then
-    -- Five attempts are out; whoever sent more at once hears what the fifth hears.
+    -- Five attempts are used up. A further simultaneous attempt gets the same refusal as the fifth.
     if exists (select from private.second_factor_setups s where s.user_id = v_user_id and s.expires_at > clock_timestamp() and s.tries >= 5) then
       return private.problem(429, 'RATE_LIMITED', 'Too many wrong codes. Please set the second factor up again.', null, '{"retryAfter": 1}');
     end if;
@@ -213,7 +213,7 @@ end
 $$;
 comment on function private.use_second_factor is 'Uses up a code; false for one that is wrong or was used. Judges: callable by definer functions of ours only.';
 
--- Does an organization of theirs demand the second factor of somebody, as their role is now?
+-- Does one of the person's organizations require the second factor for their present role?
 create or replace function private.is_second_factor_demanded(p_user_id uuid) returns boolean
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -226,7 +226,7 @@ end
 $$;
 comment on function private.is_second_factor_demanded is 'Does a policy in force demand the second factor of them? Judges: callable by definer functions of ours only.';
 
--- p: checkedHash? and isPasswordRight, and what private.use_second_factor takes; all found by the server.
+-- p: checkedHash? and isPasswordRight, and the arguments of private.use_second_factor; the server has found all of them.
 create or replace function api.disable_two_factor(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$

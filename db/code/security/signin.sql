@@ -1,7 +1,7 @@
--- Between the first factor and the session: the rules of the organization, then the second factor. Whatever signs somebody in (a password, a link, a
--- provider) ends in private.complete_sign_in; strangers reach none of this.
+-- Between the first factor and the session: the rules of the organization, then the second factor. Every kind of sign-in (a password, a
+-- link, a provider) ends in private.complete_sign_in; strangers reach none of this.
 
--- An attempt that a rule refused, or a wrong code.
+-- Records an attempt that a rule refused, or a wrong code.
 create or replace function private.record_attempt(p_user_id uuid, p_org_id uuid, p_method text, p_status text, p_reason text, p_user_agent text default null)
 returns void
 language plpgsql volatile security definer set search_path = ''
@@ -15,7 +15,7 @@ end
 $$;
 comment on function private.record_attempt is 'History and audit of a sign-in that came to nothing. Judges: callable by definer functions of ours only.';
 
--- What the organization's rules say of a sign-in by this method from this address: a refusal, noted, or null.
+-- The decision of the organization's rules about a sign-in by this method from this address: a refusal, which is recorded, or null.
 create or replace function private.sign_in_policy_problem(p_user_id uuid, p_org_id uuid, p_method text, p_user_agent text default null) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -59,7 +59,7 @@ create or replace function private.remember_days(p_org_id uuid) returns integer
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
-  -- Where the policy is not in force, its default is.
+  -- Where the policy is not in force, its default applies.
   return case when private.has_gate(p_org_id, 'security_policies')
     then (select p.remember_days from public.security_policies p where p.organization_id = p_org_id) else 30 end;
 end
@@ -95,8 +95,8 @@ $$;
 comment on function private.complete_sign_in is
   'A session for somebody whose first factor was right, or the demand for the second. Judges: callable by definer functions of ours only. Results: 401 TWO_FACTOR_REQUIRED, and those of private.sign_in_policy_problem.';
 
--- Before the server judges a code. p: challenge_hash. Each attempt takes one of five tries here, so that a crowd of them gets no more. Answers
--- nothing for a token that is unknown, used, too old or tried out.
+-- Before the server checks a code. p: challenge_hash. Each attempt takes one of five tries here, so that many simultaneous attempts get no
+-- more. Answers nothing for a token that is unknown, used or too old, or has no tries left.
 create or replace function private.begin_second_factor(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -113,8 +113,8 @@ $$;
 comment on function private.begin_second_factor is 'What the server judges a code by, once for each of five tries. Judges: callable by the server only.';
 grant execute on function private.begin_second_factor to kijko_server;
 
--- After the server judged it. p: challenge_hash, attempt? (where begin_second_factor gave one), what private.use_second_factor takes (nothing for a wrong
--- code), remember? and remembered_hash (of the token of a device to remember), token_hash, user_agent.
+-- After the server checked it. p: challenge_hash, attempt? (where begin_second_factor gave one), the arguments of private.use_second_factor
+-- (none for a wrong code), remember? and remembered_hash (of the token of a device to remember), token_hash, user_agent.
 create or replace function private.finish_second_factor(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -132,7 +132,7 @@ begin
     return c_refused;
   end if;
   select * into v_user from public.users u where u.id = v.user_id;
-  -- Attempts for one address finish one after the other, as those with passwords do.
+  -- Attempts for one address finish one after the other, as password attempts do.
   v_digest := private.email_digest(v_user.email);
   insert into private.login_failures (email_digest) values (v_digest) on conflict do nothing;
   select array(select t from unnest(f.failed_at) t where t > p_at - interval '15 minutes' order by t) into v_failed
@@ -152,7 +152,7 @@ begin
   end if;
 
   update private.second_factor_challenges c set used_at = p_at where c.token_hash = v.token_hash;
-  -- Five minutes are long: the membership and the rules are judged as they are now.
+  -- Five minutes have passed at most: the membership and the rules are checked as they are now.
   if not exists (select from public.memberships m where m.user_id = v.user_id and m.organization_id = v.organization_id and m.status = 'active') then
     return private.problem(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
   end if;
@@ -181,10 +181,9 @@ language sql stable parallel safe
 return jsonb_build_object('signed_in_at', s.signed_in_at, 'signed_in_by', s.signed_in_by);
 comment on function private.manner_of is 'When and how the person of a session signed in, for the session that continues it.';
 
--- What a new password of somebody must have (contract 40, 1.8): the strictest of their organizations that enforce a policy, else what a change
--- demands of everybody. formerHashes are those that must not be taken again, the present one first. p: user_id, organization_id? (of a person who
--- joins it), invitation_hash? (hex, of a
--- person who signs up with an invitation).
+-- The requirements for a new password of a person (contract 40, 1.8): the strictest of their organizations that enforce a policy, else
+-- those of every change. formerHashes are the hashes that must not be used again, the present one first. p: user_id, organization_id? (of a
+-- person who joins it), invitation_hash? (hex, of a person who signs up with an invitation).
 create or replace function private.password_rules(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$

@@ -11,8 +11,8 @@ comment on function private.tg_organizations__default_policies is 'Trigger: a ne
 create or replace trigger _500_default_policies after insert on public.organizations
   for each row execute function private.tg_organizations__default_policies();
 
--- memberships.is_guarded follows the subscribed plan. Whether the plan is paid for is asked at each request of a guarded membership. Who
--- joins while the plan changes waits for the change, or is seen by it.
+-- memberships.is_guarded follows the subscribed plan. Each request of a guarded membership checks whether the plan is paid for. A person
+-- who joins while the plan changes waits for the change, or the change sees the new membership.
 create or replace function private.tg_memberships__mark_guarded() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -89,7 +89,8 @@ comment on function private.tg_sessions__limit is 'Trigger: a session beyond the
 create or replace trigger _500_limit after insert on private.sessions
   for each row when (new.revoked_at is null) execute function private.tg_sessions__limit();
 
--- What a password was, for policies against taking one again; and a device that was remembered beside the old password proves nothing beside the new.
+-- Keeps the hash of a former password, for policies against using one again. A device that was remembered beside the old password proves
+-- nothing beside the new one.
 create or replace function private.tg_credentials__keep_former() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -17,7 +17,7 @@ end
 $$;
 comment on function api.get_setting is 'GET /settings/{key}: UserSettings. Errors: 404 NOT_FOUND.';
 
--- p.picture comes from the server, which has drawn what a data: URL holds.
+-- p.picture comes from the server, which has drawn the content of a data: URL.
 create or replace function api.set_setting(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$

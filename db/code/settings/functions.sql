@@ -38,7 +38,7 @@ return jsonb_build_object('id', p_id, 'userId', private.user_id(), 'settingsKey'
   'updatedAt', private.iso(p_updated_at));
 comment on function private.setting_json is 'UserSettings of the contract.';
 
--- A row, or what stands for one: aliases are rows of the profile, and their id is made of whose and which they are.
+-- The row of a setting, or of an alias: aliases are columns of the profile, and their id is made from the person and the key.
 create or replace function private.read_setting(p_key text, p_value jsonb default null) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -89,14 +89,14 @@ end
 $$;
 comment on function private.assert_setting is '400 VALIDATION_ERROR unless the key and the value are ones that settings take; p_field is told where there is no value.';
 
--- The billing form saves to its own endpoint as well, and that one counts.
+-- The billing form also saves to its own endpoint, and the value there counts.
 create or replace function private.unstored_settings() returns text[]
 language sql immutable parallel safe
 return array['billing.companyName', 'billing.btwNumber', 'billing.kvkNumber', 'billing.addressLine1', 'billing.addressLine2', 'billing.city',
   'billing.postalCode', 'billing.country'];
 comment on function private.unstored_settings is 'Keys that are taken and not kept.';
 
--- p_picture is what the server has drawn of a picture that came as the value.
+-- p_picture is the server's drawing of a picture that came as the value.
 create or replace function private.write_setting(p_key text, p_value jsonb, p_picture jsonb) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -109,7 +109,7 @@ begin
     when p_key = 'timezone' then
       perform private.change_timezone(p_value);
     when p_key in ('profile.firstName', 'profile.lastName', 'profile.company', 'profile.role', 'profile.timezone', 'profile.useGravatar', 'profile.email') then
-      -- What is displayed of an address that waits is written back as it is shown.
+      -- Clients write a pending address back as it is displayed.
       perform private.change_profile(jsonb_build_object(substr(p_key, 9), p_value), 'profile.');
     when p_key = 'profile.avatarUrl' then
       if jsonb_typeof(p_value) <> 'string' then
@@ -130,7 +130,7 @@ end
 $$;
 comment on function private.write_setting is 'Writes one setting of the caller. Judges: private.user_id() only; the profile''s are judged by private.change_profile.';
 
--- The setting of that name is the time zone of the profile, told as its own field.
+-- The setting of that name is the time zone of the profile; a refusal names its own field.
 create or replace function private.change_timezone(p_value jsonb) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -140,7 +140,7 @@ end
 $$;
 comment on function private.change_timezone is 'Writes the caller''s time zone. Judges: as private.change_profile.';
 
--- All or nothing. p_values: key to value.
+-- Writes all values or none. p_values: key to value.
 create or replace function private.write_settings(p_values jsonb, p_field text, p_picture jsonb) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -154,7 +154,7 @@ begin
   for v in select key, value from jsonb_each(p_values) loop
     perform private.assert_setting(v.key, v.value, coalesce(p_field, v.key));
   end loop;
-  -- Writes of one person follow each other, so that the bound holds.
+  -- Writes of one person are serialized, so that the limit holds.
   perform from public.users u where u.id = private.user_id() for no key update;
   for v in select key, value from jsonb_each(p_values) order by key loop
     perform private.write_setting(v.key, v.value, p_picture);

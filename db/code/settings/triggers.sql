@@ -1,4 +1,4 @@
--- Webhooks of the person's organizations hear of changed settings.
+-- Changed settings are sent to the webhooks of the person's organizations.
 create or replace function private.tg_user_settings__tell_webhooks() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -1,5 +1,6 @@
--- The activity log of a project, page by page (contract 10, section 13). Row-level security judges each entry: everything for owner, admin,
--- manager and auditor, one's own for others. Conditions follow what is asked, so that an index in the wanted order serves each of them.
+-- The activity log of a project, page by page (contract 10, section 13). Row-level security checks each entry: all entries for owner,
+-- admin, manager and auditor, their own for others. The conditions follow the request, so that an index in the wanted order serves each of
+-- them.
 
 create or replace function private.activity_since(p_range text, p_default text) returns timestamptz
 language plpgsql stable
@@ -56,7 +57,7 @@ end
 $$;
 comment on function private.activity_page is 'ActivityEvent[] of a project, newest first, as far as the caller reads its log.';
 
--- Past the policies, which read more of each row than an index holds: a long log is counted by the index alone.
+-- Counts without the policies, which read more of each row than an index holds: a long log is counted by the index alone.
 create or replace function private.activity_count(p_project_id uuid, p_type text, p_since timestamptz) returns bigint
 language plpgsql stable security definer set search_path = '' set enable_seqscan = off set jit = off
 as $$

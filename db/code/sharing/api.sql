@@ -40,7 +40,7 @@ begin
   n.notify_on_ingestion := coalesce(private.as_bool(b -> 'notifyOnIngestion', 'notifyOnIngestion'), m.notify_on_ingestion);
   n.notify_on_error := coalesce(private.as_bool(b -> 'notifyOnError', 'notifyOnError'), m.notify_on_error);
   n.notify_on_team_changes := coalesce(private.as_bool(b -> 'notifyOnTeamChanges', 'notifyOnTeamChanges'), m.notify_on_team_changes);
-  -- The row's trigger judges; what policies hide from a caller is refused here by the same function.
+  -- The row's trigger authorizes the change; rows that policies hide from a caller are refused here by the same function.
   if n.role <> m.role then
     m := private.managed_member(m, 'admin');
   elsif m.user_id is distinct from private.user_id() then
@@ -72,7 +72,7 @@ grant execute on function api.remove_project_member to authenticated;
 
 -- ------------------------------------------------------------------------------------------------------------------- invitations
 
--- What each of the levels of the wizard switches on.
+-- The flags that each level of the wizard switches on.
 create or replace function private.level_flags(p_level text) returns jsonb
 language sql stable parallel safe
 return jsonb_build_object('notificationLevel', p_level, 'notifyOnIngestion', p_level <> 'disabled', 'notifyOnError', p_level <> 'disabled',
@@ -80,7 +80,7 @@ return jsonb_build_object('notificationLevel', p_level, 'notifyOnIngestion', p_l
 comment on function private.level_flags is 'The flags of a member whom somebody invites with this notification level.';
 grant execute on function private.level_flags to authenticated;
 
--- Each element for itself: what fails is told in its result and undoes nothing else.
+-- Each element is handled alone: a failure is reported in its result and undoes no other element.
 create or replace function private.invite_one_to_project(p_project_id uuid, p_element jsonb) returns jsonb
 language plpgsql volatile
 as $$

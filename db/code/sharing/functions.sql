@@ -1,7 +1,7 @@
--- Who is in a project, in the words of three screens (contract 10, sections 11 to 13; 60-contexts 11). All of them show the rows of
--- project_members; who may write which of them is judged by the triggers of projects/triggers_members.sql, whoever asks and however.
+-- The people of a project, in the terms of three screens (contract 10, sections 11 to 13; 60-contexts 11). All of them show the rows of
+-- project_members. The triggers of projects/triggers_members.sql authorize the writes, for every caller and way.
 
--- People write addresses and names into rows of their own here, and the triggers that judge them run as they do.
+-- Here people write addresses and names into rows of their own; the triggers that check these run with their rights.
 grant execute on function private.clean_email, private.clean_name, private.without_blanks, private.folded_address,
   private.has_format_characters to authenticated;
 
@@ -29,7 +29,7 @@ language sql stable parallel safe
 return (select p.user_id from public.projects p where p.id = p_project_id);
 comment on function private.project_owner is 'The owner, as far as the caller sees the project.';
 
--- A context is a project under another name, and so is what hides it.
+-- A context is a project under another name, and so is the refusal that hides it.
 create or replace function private.path_context(p jsonb, p_minimum text default 'auditor') returns uuid
 language plpgsql stable
 as $$
@@ -74,14 +74,14 @@ end
 $$;
 comment on function private.find_project_member is 'A member that the caller sees, by id. Errors: 404 MEMBER_NOT_FOUND.';
 
--- Changes of a project's people follow one another: a rank is judged by what the one before has left.
+-- Changes of a project's members are serialized: a rank is checked against the result of the change before.
 create or replace function private.lock_members(p_project_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   perform private.assert_project_role(p_project_id, 'manager');
   perform from public.projects p where p.id = p_project_id for no key update;
-  -- It may have been deleted while we waited.
+  -- The project may have been deleted during the wait.
   if not found then
     perform private.refuse_role(null, 'manager');
   end if;
@@ -89,7 +89,7 @@ end
 $$;
 comment on function private.lock_members is 'Waits for other changes of this project''s people. Judges: manager of the project or above. Errors: 403 FORBIDDEN, 404 PROJECT_NOT_FOUND.';
 
--- Judged before the lock, so that nobody waits for what they may not do, and after it.
+-- Checked before the lock, so that no caller waits for a forbidden action, and again after it.
 create or replace function private.managed_member(m public.project_members, p_minimum text) returns public.project_members
 language plpgsql volatile
 as $$
@@ -126,7 +126,7 @@ grant execute on function private.stored_project_role, private.project_member_na
 
 -- ------------------------------------------------------------------------------------------------------------ adding and changing
 
--- Where it lands is the row's own trigger: it judges, and sends the invitation.
+-- The row's own trigger handles an insert from here: it checks, and sends the invitation.
 create or replace function private.invite_project_member(p_project_id uuid, p_member jsonb) returns public.project_members
 language plpgsql volatile
 as $$
@@ -156,8 +156,8 @@ $$;
 comment on function private.invite_project_member is
   'Makes a pending member of {email, role, name?, flags?, notificationLevel?, inviteMessage?}. Errors: 400, 403 FORBIDDEN, 409 MEMBER_EXISTS, 429 RATE_LIMITED.';
 
--- Somebody of the project's organization is let in by a colleague at once. A guest of another organization invites everybody by mail, so
--- that the answer does not tell them who belongs to this one.
+-- A colleague admits a person of the project's organization at once. A guest of another organization invites every person by mail, so that
+-- the answer does not show who belongs to this one.
 create or replace function private.admit_colleague(p_project_id uuid, p_email text, p_role text) returns public.project_members
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -213,7 +213,7 @@ $$;
 comment on function private.share_with is
   'Adds somebody in the words of the sharing screens: a colleague at once, others by invitation. Errors: 400, 403 FORBIDDEN, 409 MEMBER_EXISTS, 429 RATE_LIMITED.';
 
--- The owner's own move. Both rows are admins from here on; which of them is the owner stands in the project.
+-- The owner hands the project over. Both rows are admins from here on; the project says which of them is the owner.
 create or replace function private.transfer_project(p_member_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -229,7 +229,7 @@ begin
   elsif v_role <> 'owner' then
     perform private.refuse(403, 'FORBIDDEN', 'Only the owner can transfer a project.', 'role', jsonb_build_object('role', v_role, 'required', 'owner'));
   end if;
-  -- After this nobody else is the owner before we are done, and the row is as the one before has left it.
+  -- From here on no other person becomes the owner before this transaction ends, and the row is as the transaction before has left it.
   perform from public.projects p where p.id = m.project_id and p.user_id = v_user for no key update;
   if not found then
     perform private.refuse(403, 'FORBIDDEN', 'Only the owner can transfer a project.', 'role', '{"required": "owner"}');
@@ -258,7 +258,7 @@ begin
     perform private.transfer_project(m.id);
   else
     m := private.managed_member(m, 'admin');
-    -- What a row shows already stays as it is stored.
+    -- A value that a row shows already stays as it is stored.
     update public.project_members x set role = private.stored_project_role(v_role)
     where x.id = m.id and private.shown_role(x.role, false) <> v_role;
   end if;

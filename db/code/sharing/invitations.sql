@@ -1,5 +1,6 @@
--- Invitations by mail (contract 10, section 11.2). Whatever makes a pending member, its row's trigger sends the invitation. The token is
--- drawn here, stands in the mail until that is sent, and is stored as its SHA-256; who holds it reads and answers the invitation.
+-- Invitations by mail (contract 10, section 11.2). For every writer that makes a pending member, the row's trigger sends the invitation.
+-- The token is drawn here, is in the mail until that is sent, and is stored as its SHA-256. The holder of the token reads and answers the
+-- invitation.
 
 -- Three random UUIDs carry 366 random bits, of which 256 are kept: 43 letters in base64url.
 create or replace function private.draw_project_token() returns text
@@ -20,7 +21,7 @@ language sql immutable parallel safe
 return m.invited_at + interval '7 days';
 comment on function private.project_invitation_expiry is 'When an invitation that is not accepted ends.';
 
--- Refusals roll back and count nothing; what counts is what was queued. The lock keeps the count exact.
+-- Refusals roll back and count nothing; only queued messages count. The lock keeps the count exact.
 create or replace function private.take_addressee_allowance(p_org_id uuid, p_email text) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -147,7 +148,7 @@ comment on function private.tg_installation__send_invitations is 'Trigger: invit
 create or replace trigger _500_send_invitations after insert or update on private.installation
   for each row when (new.key = 'mail' and new.value = 'true') execute function private.tg_installation__send_invitations();
 
--- Sending again: the limits belong to the invitation, whoever asks.
+-- Sending again: the limits belong to the invitation, whichever member asks.
 create or replace function private.resend_project_invitation(p_member_id uuid) returns public.project_members
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -253,7 +254,7 @@ $$;
 comment on function private.project_invitation_json is
   'What an invitation says. Judges: the token. Errors: 404 INVITATION_NOT_FOUND.';
 
--- The project is locked before the row, as everywhere; what was found before that is read again.
+-- The project is locked before the row, as everywhere; rows that were read before that are read again.
 create or replace function private.accept_project_invitation(p_token text) returns public.project_members
 language plpgsql volatile security definer set search_path = ''
 as $$

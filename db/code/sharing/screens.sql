@@ -1,5 +1,5 @@
 -- The sharing dialog, the modal of users and the inspector's list (contract 10, sections 12 and 13; 60-contexts 11): the same rows and
--- rules as section 11 in the words of each screen.
+-- rules as section 11 in the terms of each screen.
 
 create or replace function api.list_project_users(p jsonb) returns jsonb
 language plpgsql stable
@@ -28,7 +28,7 @@ comment on function api.add_project_user is
   'POST /projects/{projectId}/users: ProjectUser; a colleague has access at once, others are invited. Errors: 400, 403 FORBIDDEN, 404 PROJECT_NOT_FOUND, 409 MEMBER_EXISTS, 429 RATE_LIMITED.';
 grant execute on function api.add_project_user to authenticated;
 
--- The row is found without its project; one of a project that is hidden is not there.
+-- The row is found without its project. A row of a hidden project is not found.
 create or replace function private.path_project_user(p jsonb) returns public.project_members
 language plpgsql stable
 as $$
@@ -71,7 +71,7 @@ comment on function api.remove_project_user is
   'DELETE /project-users/{projectUserId}: nothing. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 MEMBER_NOT_FOUND, 409 OWNER_REQUIRED.';
 grant execute on function api.remove_project_user to authenticated;
 
--- Whom one could add: people of the caller's organizations and nobody else.
+-- The people that the caller could add: only people of the caller's organizations.
 create or replace function private.colleagues(p_search text) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- Who sees and writes what (contract 20, 16.1). No role of an organization matters here: a skill is its owner's. Not granted: counters,
--- owner and id, and is_public, which only functions set.
+-- Access to skills (contract 20, 16.1). No role of an organization matters here: a skill belongs to its owner. Not granted: counters, owner
+-- and id, and is_public, which only functions set.
 grant execute on function private.assert_skills_row, private.folded, private.stripped to authenticated, service_role, kijko_server, kijko_worker;
 grant select, delete on public.skills to authenticated;
 grant insert (user_id, organization_id, name, description, category, prompt_template, model, parameters, input_schema, output_format,
@@ -14,14 +14,14 @@ create policy update_own on public.skills for update to authenticated
   using (user_id = (select private.user_id())) with check (user_id = (select private.user_id()));
 create policy delete_own on public.skills for delete to authenticated using (user_id = (select private.user_id()));
 
--- One's own, on what one sees; how many there are stands on the skill.
+-- A caller's own stars, on skills that they see; the skill holds their number.
 grant select, insert (user_id, skill_id), delete on public.skill_stars to authenticated;
 create policy select_own on public.skill_stars for select to authenticated using (user_id = (select private.user_id()));
 create policy insert_own on public.skill_stars for insert to authenticated
   with check (user_id = (select private.user_id()) and exists (select from public.skills s where s.id = skill_id));
 create policy delete_own on public.skill_stars for delete to authenticated using (user_id = (select private.user_id()));
 
--- Of public skills of somebody else.
+-- Ratings of public skills of another owner.
 grant select, insert (user_id, skill_id, rating), update (rating) on public.skill_ratings to authenticated;
 create policy select_own on public.skill_ratings for select to authenticated using (user_id = (select private.user_id()));
 create policy insert_own on public.skill_ratings for insert to authenticated

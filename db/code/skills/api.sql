@@ -1,7 +1,7 @@
 -- Skills: create, read, change, delete (contract 20, sections 2.1 and 3).
 
--- A body laid over a row. Absent members keep what is there; null clears what may be missing, is the default of a new skill, and is
--- refused by the table's own judge for the rest. Editors send whole skills back, so what is not theirs to write is passed over.
+-- A body merged into a row. Absent members keep the present value. Null clears an optional member, means the default for a new skill, and
+-- is refused by the table's own check for the rest. Editors send whole skills back, so members that they may not write are ignored.
 create or replace function private.skill_with(s public.skills, b jsonb, p_is_new boolean) returns public.skills
 language plpgsql stable
 as $$
@@ -89,7 +89,7 @@ end
 $$;
 comment on function private.change_skill is 'Stores what an owner may change of a skill.';
 
--- The caller's skill of the path, kept from others until this transaction ends: of two changes at once none is lost.
+-- The caller's skill of the path, locked until this transaction ends: of two simultaneous changes none is lost.
 create or replace function private.locked_skill(p jsonb) returns public.skills
 language plpgsql volatile
 as $$

@@ -1,12 +1,12 @@
--- Copies of skills: duplicates, files out and in; and what is done to many at once (contract 20, sections 3.2, 3.4 and 3.8).
+-- Copies of skills: duplicates, export and import of files, and operations on many skills at once (contract 20, sections 3.2, 3.4 and 3.8).
 
--- "Name (Copy)", "Name (1)": the name gives way where the whole would pass 100 characters.
+-- "Name (Copy)", "Name (1)": the name is shortened where the whole would pass 100 characters.
 create or replace function private.suffixed_name(p_name text, p_suffix text) returns text
 language sql immutable parallel safe
 return private.stripped(left(p_name, 100 - char_length(p_suffix) - 1)) || ' ' || p_suffix;
 comment on function private.suffixed_name is 'A name with a suffix in at most 100 characters.';
 
--- Whoever looks for a free name keeps it from the caller's other imports until this transaction ends.
+-- A search for a free name locks out the caller's other imports until this transaction ends.
 create or replace function private.free_skill_name(p_name text) returns text
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -18,7 +18,7 @@ declare
   v_free numeric;
 begin
   perform pg_advisory_xact_lock(hashtextextended('skill names of ' || v_user, 0));
-  -- 0 is the name as it is.
+  -- 0 means the unchanged name.
   while v_number is not null loop
     v_name := case when v_number = 0 then p_name else private.suffixed_name(p_name, format('(%s)', v_number)) end;
     if exists (select from public.skills s where s.user_id = v_user and private.folded(s.name) = private.folded(v_name)) then
@@ -83,7 +83,7 @@ begin
     perform private.refuse_field('skill', 'The skill to import is missing.');
   end if;
   s := private.skill_with(private.new_skill(), b -> 'skill', true);
-  -- Judged here, too, because the fields of this body have another name than those of the table's own judge.
+  -- Checked here, too, because the fields of this body have other names than those of the table's own check.
   s.name := private.stripped(s.name);
   s.parameters := private.known_parameters(s.parameters);
   s.input_schema := private.known_fields(s.input_schema);
@@ -100,7 +100,7 @@ grant execute on function api.import_skill to authenticated;
 
 -- ------------------------------------------------------------------------------------------------------------------ many at once
 
--- Ids that are none, unknown or of somebody else's skill are passed over; the same one twice is one. In order, so that two callers who
+-- Malformed ids, unknown ids and ids of another owner's skill are ignored; a repeated id counts once. In order, so that two callers who
 -- name the same skills wait for each other in one direction only.
 create or replace function private.own_skills(p_ids jsonb) returns uuid[]
 language plpgsql volatile

@@ -1,6 +1,6 @@
--- Skills (contract 20, sections 1 to 3): what one looks like, who sees it, and what may be written into it.
+-- Skills (contract 20, sections 1 to 3): how one is shown, who sees it, and which values may be written into it.
 
--- A skill is its owner's, whatever organization they act in; a public one is everybody's as long as it is active.
+-- A skill belongs to its owner, whatever organization they act in. Every caller sees a public one as long as it is active.
 create or replace function private.sees_skill(p_user_id uuid, p_skill_id uuid) returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
@@ -12,7 +12,7 @@ $$;
 comment on function private.sees_skill is
   'Is the skill the person''s own, or public and active? Judges: of private skills those past our server learn about their own only.';
 
--- A run begins only so; what refuses one says more exactly why (executions/engine.sql).
+-- A run begins only if this holds; the check of a refused run gives a more exact reason (executions/engine.sql).
 create or replace function private.may_run_skill(p_skill_id uuid, p_user_id uuid) returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
@@ -47,7 +47,7 @@ $$;
 comment on function private.visible_skill is
   'The skill, if the caller sees it. Judges: own, or public and active; 404 SKILL_NOT_FOUND otherwise.';
 
--- The skill that a path names; what is no UUID is as unknown as any other id.
+-- The skill that a path names. A malformed UUID counts as an unknown id.
 create or replace function private.path_skill(p jsonb) returns public.skills
 language plpgsql stable
 as $$
@@ -94,7 +94,7 @@ return jsonb_strip_nulls(jsonb_build_object(
   || case when s.input_schema is null then '{}' else jsonb_build_object('inputSchema', s.input_schema) end;
 comment on function private.skill_json is 'Skill of the contract.';
 
--- What a list of habits or reflexes shows where their skill is no longer visible.
+-- The placeholder in a list of habits or reflexes whose skill is no longer visible.
 create or replace function private.missing_skill_json(p_skill_id uuid, p_user_id uuid, p_created timestamptz, p_updated timestamptz) returns jsonb
 language sql stable parallel safe
 return jsonb_build_object('id', p_skill_id, 'userId', p_user_id, 'name', 'Unknown Skill', 'category', 'custom', 'promptTemplate', '',
@@ -158,8 +158,8 @@ end
 $$;
 comment on function private.parameters_fault is 'What is wrong with SkillParameters; nulls for good ones.';
 
--- An input schema as it is stored: names trimmed, unknown members and nulls dropped. What is no list, or far too large, stays, to
--- be refused.
+-- An input schema as it is stored: names trimmed, unknown members and nulls dropped. A value that is no list, or far too large, stays
+-- unchanged, to be refused.
 create or replace function private.known_fields(p_schema jsonb) returns jsonb
 language plpgsql immutable parallel safe
 as $$
@@ -237,8 +237,8 @@ end
 $$;
 comment on function private.fields_fault is 'What is wrong with an input schema; nulls for a good one.';
 
--- In the order of the form. Judges the row as it will be stored. A model that was stored already was judged when it came: should it have
--- gone since, that refuses no other change.
+-- In the order of the form. Checks the row as it will be stored. A stored model was checked when it came: if it was removed since, that
+-- refuses no other change.
 create or replace function private.skill_fault(s public.skills, p_model text, out field text, out message text)
 language plpgsql stable parallel safe
 as $$
@@ -278,8 +278,8 @@ end
 $$;
 comment on function private.skill_fault is 'What is wrong with a skill, and the field of the request that it came in; nulls for a good one. p_model is the stored one.';
 
--- A definer function, because under row-level security the planner may not use an index on what a name is in lower case: it would look
--- at all that the caller sees.
+-- A definer function, because under row-level security the planner may not use an index on the lower-case name: it would read all skills
+-- that the caller sees.
 create or replace function private.skill_named(p_user_id uuid, p_name text, p_exclude_id uuid default null) returns text
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$

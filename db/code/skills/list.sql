@@ -1,4 +1,4 @@
--- The list, what is known of a skill besides itself, and the numbers (contract 20, sections 3.1 to 3.3 and 3.9).
+-- The list, the details of a skill besides itself, and the numbers (contract 20, sections 3.1 to 3.3 and 3.9).
 
 drop function if exists private.page_size(jsonb, integer, text);
 
@@ -39,7 +39,7 @@ begin
   if v_page > 1 then
     v_total := private.count_skills(v_user, v_public, v_active, v_category, v_search);
   end if;
-  -- What lies beyond the end is not walked to.
+  -- A page beyond the end is not walked to.
   v_end := least(v_page, v_total / v_size + 1) * v_size;
 
   select coalesce(jsonb_agg(private.skill_json(t.s) order by (t.s).updated_at desc, (t.s).id desc), '[]') into v_skills

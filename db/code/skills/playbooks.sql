@@ -1,6 +1,6 @@
--- Playbooks: the skill as the conversational builder knows it (contract 20, section 3.11). One skill, two views: content is its prompt, and
--- name and description are its own. What stands in the content's front matter is judged by the server (server/skills) before it comes
--- here; the content is stored as it was written.
+-- Playbooks: the skill as the conversational builder shows it (contract 20, section 3.11). One skill, two views: content is its prompt, and
+-- name and description are its own. The server (server/skills) checks the content's front matter before it comes here; the content is
+-- stored as it was written.
 
 create or replace function private.playbook_json(s public.skills, b public.skill_playbooks) returns jsonb
 language sql stable parallel safe
@@ -41,7 +41,7 @@ end
 $$;
 comment on function private.scope_selection is 'SkillScopeSelection as it is stored. Errors: 400.';
 
--- A body laid over the playbook's own members; null is what it is without one.
+-- A body merged into the playbook's own members; null means the value of a skill without one.
 create or replace function private.playbook_with(k public.skill_playbooks, b jsonb) returns public.skill_playbooks
 language plpgsql stable
 as $$
@@ -73,7 +73,7 @@ end
 $$;
 comment on function private.playbook_with is 'A playbook with the members of a request''s body. Errors: 400.';
 
--- Content is the prompt, and what is wrong with it is wrong with the content.
+-- The content is the prompt, so a fault of the prompt is reported for the content.
 create or replace function private.content_as_prompt(b jsonb) returns jsonb
 language plpgsql stable
 as $$

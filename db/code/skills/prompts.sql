@@ -1,10 +1,10 @@
 -- From a template to the prompt that is sent (contract 20, section 4). A placeholder is a name between two pairs of braces. The text is
--- gone through once: what was put in is never looked at again, so a value that holds a placeholder stays as it is.
+-- read once: an inserted value is never read again, so a value that holds a placeholder stays as it is.
 --
--- Nobody pays for more than they get: each name is looked up once, and the work ends where the prompt would pass its limit.
+-- The work is bounded: each name is looked up once, and rendering ends where the prompt would pass its limit.
 
--- A name's value, or null where it has none. A given input that is there and not null comes first. Where something happened (p_trigger),
--- the variables are the payload's members, `payload` and `trigger`, and a name that is none of them is tried as a path.
+-- A name's value, or null where it has none. A given input that is present and not null comes first. For a run of an event (p_trigger), the
+-- variables are the payload's members, `payload` and `trigger`, and a name that is none of them is tried as a path.
 create or replace function private.given_value(p_variables jsonb, p_name text, p_trigger text) returns jsonb
 language plpgsql immutable parallel safe
 as $$
@@ -27,8 +27,8 @@ end
 $$;
 comment on function private.given_value is 'Value of a name among the inputs, or among the variables of a reflex; null where it has none.';
 
--- Paths of contract 20, 11.2. A JSON path of Postgres walks without copying what it passes by; strict, so that a step into the wrong
--- kind of thing finds nothing.
+-- Paths of contract 20, 11.2. A JSON path of Postgres walks without copying the values on its way; strict, so that a step into a value of
+-- the wrong type finds nothing.
 create or replace function private.path_value(p_variables jsonb, p_path text) returns jsonb
 language plpgsql immutable parallel safe
 as $$
@@ -39,7 +39,7 @@ declare
   v_step text;
   v_first integer := case when split_part(p_path, '.', 1) = 'payload' and not p_variables ? 'payload' then 2 else 1 end;
 begin
-  -- Deeper than any body that comes in; names alone may be long, too.
+  -- Deeper than any body of a request; names alone may be long, too.
   if cardinality(v_steps) > 100 or length(p_path) > 1000 then
     return null;
   end if;
@@ -67,7 +67,7 @@ return coalesce(nullif(p_field -> 'default', 'null'), case when p_field -> 'requ
 comment on function private.default_value is
   'What a declared input is where nothing was given: its default, or if it may be missing the empty value of its type.';
 
--- Read once, a stored input would be unpacked anew at every look.
+-- Read once, because a stored input would be unpacked again at every look.
 create or replace function private.prompt_variables(p_input jsonb, p_trigger text) returns jsonb
 language plpgsql immutable parallel safe
 as $$
@@ -144,7 +144,8 @@ end
 $$;
 comment on function private.is_finite is 'Is the value no number, or one that a double can hold?';
 
--- What stands in the way of a run, before anything is rendered. A reflex takes what its payload has, so types are not its business.
+-- The reason that keeps a run from starting, before the prompt is rendered. A reflex takes the payload as it is, so types are not checked
+-- for it.
 create or replace function private.input_faults(p_schema jsonb, p_input jsonb, p_trigger text default null) returns jsonb
 language plpgsql stable parallel safe
 as $$
@@ -177,7 +178,7 @@ $$;
 comment on function private.input_faults is
   'What is wrong with the inputs of a run, in the order of their declaration: [{name, message}], or null.';
 
--- The same as a refusal, for callers who wait.
+-- The same as a refusal, for requests that wait.
 create or replace function private.assert_input(p_schema jsonb, p_input jsonb) returns void
 language plpgsql stable parallel safe
 as $$

@@ -1,5 +1,5 @@
--- Ten public skills for the library (contract 20, 19.2), made once; what an operator changes or deletes of them later is theirs. Their
--- owner has no organization, no password and an address that no provider can confirm.
+-- Ten public skills for the library (contract 20, 19.2), created once; later changes and deletions by an operator stay. Their owner has no
+-- organization, no password and an address that no provider can confirm.
 insert into public.users (id, email, first_name, last_name)
 values ('00000000-0000-4000-8000-00000000c0de', 'community@kijko.invalid', 'Kijko', 'Community')
 on conflict do nothing;

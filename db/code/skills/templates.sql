@@ -1,5 +1,5 @@
--- What to begin with (contract 20, section 19): eight templates that a client offers when somebody makes a skill, and ten public skills
--- of a community owner who is nobody and can never sign in.
+-- Content to begin with (contract 20, section 19): eight templates that a client offers to the author of a new skill, and ten public skills
+-- of a community owner that is no person and can never sign in.
 --
 -- Placeholders are written <<so>> here: the installer of this package reads two braces as its own. A backslash at the end of a line means
 -- that the paragraph goes on.

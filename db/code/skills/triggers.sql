@@ -1,5 +1,5 @@
--- What holds for a skill whoever writes it, and what its changes entail. Counters are moved by functions alone and are no change of the
--- skill: they neither stamp it nor tell anybody.
+-- The rules of a skill for every writer, and the effects of its changes. Only functions move counters, and a moved counter is no change of
+-- the skill: it neither stamps the skill nor publishes an event.
 
 create or replace function private.skill_fields(o public.skills, n public.skills) returns text[]
 language plpgsql immutable parallel safe
@@ -50,8 +50,8 @@ create or replace trigger _200_judge
   before insert or update of name, description, category, prompt_template, model, parameters, input_schema, output_format, is_active, is_public
   on public.skills for each row execute function private.tg_skills__judge();
 
--- The history keeps its numbers for accounting, but of the owner's own runs the texts go with the skill; others who ran a public one keep
--- theirs. What is still open ends first: with nothing to run it would fail anyway.
+-- The history keeps its numbers for accounting. The texts of the owner's own runs are deleted with the skill; the texts of other people's
+-- runs of a public skill stay. Open runs end first: without a skill they would fail anyway.
 create or replace function private.release_executions(p_skill_id uuid, p_owner_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -78,7 +78,8 @@ comment on function private.tg_skills__release_executions is 'Trigger: the runs 
 create or replace trigger _500_release_executions before delete on public.skills
   for each row execute function private.tg_skills__release_executions();
 
--- Without it the order of the cascades would be that of the tables' birth, and each skill would first see to runs that go as well.
+-- Without it the cascades would run in the order in which the tables were created, and each skill would first update runs that are deleted
+-- as well.
 create or replace function private.tg_users__delete_skills() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$

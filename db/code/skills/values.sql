@@ -1,16 +1,16 @@
 -- The text of a JSON value (contract 20, sections 4.2 and 11.3), as JavaScript would print it: jsonb keeps numbers as written and puts a
 -- blank after each comma. Clients preview prompts and conditions in the browser, so both sides must print alike.
 
--- jsonb numbers are decimals of any size; JavaScript's are doubles, so the value is rounded to one first. Whole numbers are ids more often
--- than not and keep all of their digits: from 10^21 on, where JavaScript prints exponents, only if those mean another number. Postgres prints a double with
--- the shortest digits as JavaScript does, with two differences: exponents begin elsewhere, and a decimal that lies exactly between two
+-- jsonb numbers are decimals of any size; JavaScript's are doubles, so the value is rounded to one first. Whole numbers are usually ids and
+-- keep all of their digits: from 10^21 on, where JavaScript prints exponents, only if those mean another number. Postgres prints a double
+-- with the shortest digits as JavaScript does, with two differences: exponents begin elsewhere, and a decimal that lies exactly between two
 -- doubles is not taken for either (4e23 would be 3.9999999999999997e+23). Only whole numbers from 2^53 to 10^39 have such short halves.
 create or replace function private.number_text(p_number numeric) returns text
 language plpgsql immutable strict parallel safe
 as $$
 declare
   c_beyond constant double precision := 2 ^ 1023;
-  -- What is no more than half of the smallest double.
+  -- A value of at most half of the smallest double.
   c_nothing constant numeric := 2.47032822920623272088284396434110687e-324;
   v_size numeric := abs(p_number);
   v_is_whole boolean := v_size = trunc(v_size);
@@ -72,7 +72,7 @@ as $$
 declare
   v_number text := btrim(p_piece, '[]{}:,');
 begin
-  -- JSON has no word for what is no finite double; JSON.stringify writes null.
+  -- JSON has no text for infinities and NaN; JSON.stringify writes null.
   return replace(p_piece, v_number, regexp_replace(private.number_text(v_number::numeric), '^-?Infinity$', 'null'));
 end
 $$;
@@ -97,7 +97,7 @@ begin
     from string_to_table(p_list, ',') n,
       lateral (select case when n like '%.%0%' or length(n) >= 16 and (n like '%.%' or length(btrim(n, '[]{}:-')) > 21)
         then nullif(btrim(n, '[]{}:'), '') end as number offset 0) a,
-      -- A whole number that a double may not hold is for number_text.
+      -- A whole number that a double may not hold goes to number_text.
       lateral (select case when length(a.number) between 1 and 15 or length(a.number) < 300 and a.number ~ '\.\d*[1-9]'
         then a.number::double precision end as value offset 0) b,
       lateral (select b.value::text as text offset 0) c,
@@ -111,8 +111,8 @@ comment on function private.number_list is 'JSON text without strings, with its 
 -- it works, one that no jsonb prints: jsonb knows no exponents. It is as quick as printing; doing it value by value in SQL takes twenty
 -- times as long.
 --
--- What it costs is counted in commas and colons; where numbers have to be printed otherwise, each counts more. Who has more than the
--- limit has more than models read, and gets nothing, before the dear half of the work.
+-- The cost is counted in commas and colons; numbers that have to be printed otherwise count more. A value over the limit is larger than
+-- models read. It gives null, before the expensive half of the work.
 create or replace function private.compact(p_value jsonb, inout cost integer, out compact text)
 language plpgsql immutable parallel safe set extra_float_digits = 1
 as $$
@@ -120,7 +120,7 @@ declare
   c_limit constant integer := 60000;
   -- No value of at most 1 MiB and 60,000 parts takes more.
   c_bytes constant integer := 2000000;
-  -- In front of what ends it: a fraction with a zero at its end, more digits than a double has, or JavaScript's exponents.
+  -- In front of the end of the number: a fraction with a zero at its end, more digits than a double has, or JavaScript's exponents.
   c_hard constant text := '(\.\d*0|[\d.]{16}|0\.000000\d*)[],}]';
   v_text text;
   v_mark text;
@@ -177,8 +177,8 @@ end
 $$;
 comment on function private.compact_json is 'JSON text of one value, as JSON.stringify writes it; null for one with more values than models read.';
 
--- First what is cheap to see: jsonb and its text with blanks are at most about twice as large. Numbers may be a few bytes there and hundreds
--- of digits in text.
+-- The cheap checks come first: jsonb and its text with blanks are at most about twice as large. Numbers may be a few bytes there and
+-- hundreds of digits in text.
 create or replace function private.is_larger(p_value jsonb, p_bytes integer) returns boolean
 language plpgsql immutable strict parallel safe
 as $$

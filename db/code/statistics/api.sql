@@ -125,7 +125,7 @@ begin
     where e.user_id = private.user_id() and e.status in ('completed', 'failed')
       and e.executed_at >= private.day_start(v_today - v_days + 1) and e.executed_at < private.day_start(v_today + 1)
     group by e.skill_id) g
-  -- The caller's policy leaves the visible ones.
+  -- The caller's policy leaves only the visible ones.
   join public.skills s on s.id = g.skill_id;
   return private.skill_stats(v_days, null) || jsonb_build_object('skillBreakdown', v_breakdown);
 end

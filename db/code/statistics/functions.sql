@@ -1,6 +1,6 @@
--- Numbers about runs (contract 20, sections 12 and 13). Everything is computed from the caller's own rows at the moment of asking, each
--- row once; what is asked for a window reads the window, by the index on (user_id, executed_at). Days and hours are UTC. Money is integer
--- cents, percentages are integers.
+-- Numbers about runs (contract 20, sections 12 and 13). Everything is computed from the caller's own rows at the moment of the request,
+-- each row once; a request for a window reads only the window, by the index on (user_id, executed_at). Days and hours are UTC. Money is
+-- integer cents, percentages are integers.
 
 create or replace function private.utc_day(p_at timestamptz) returns date
 language sql immutable parallel safe

@@ -1,5 +1,5 @@
--- The other side of an invitation: who has its token looks it up, signs up with it or accepts it. The token is all that is asked for; without
--- a good one nothing is told of any invitation, account or organization.
+-- The invited person's side of an invitation: the holder of its token looks it up, signs up with it or accepts it. The token is the only
+-- credential. Without a valid one the answer reveals nothing about any invitation, account or organization.
 
 create or replace function private.judge_invitation(i public.team_invitations, p_email text, p_field text) returns void
 language plpgsql stable security definer set search_path = ''
@@ -15,7 +15,7 @@ begin
     perform private.refuse(403, 'PLAN_UPGRADE_REQUIRED', 'The plan of this team takes no members at the moment. Ask who invited you.', p_field,
       '{"requiredPlan": "teams"}');
   end if;
-  -- The invitation itself is among the seats that are used.
+  -- The invitation itself is among the used seats.
   perform private.require_seats(i.organization_id, 0, false, p_field);
 end
 $$;
@@ -40,7 +40,7 @@ $$;
 comment on function private.look_up_invitation is 'What an invitation says to who has its token. Judges: the token. Errors: as private.judge_invitation.';
 grant execute on function private.look_up_invitation to anon, authenticated;
 
--- Gives the organization. Sign-up calls it with the person it has just made.
+-- Returns the organization. Sign-up calls it with the new person.
 create or replace function private.accept_invitation(p_token_hash bytea, p_user_id uuid, p_field text default 'token') returns uuid
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -57,7 +57,7 @@ begin
   update public.team_invitations x set status = 'accepted' where x.id = i.id;
   insert into public.memberships (organization_id, user_id, role) values (i.organization_id, p_user_id, i.role);
   update public.users u set default_organization_id = i.organization_id where u.id = p_user_id;
-  -- The tokens of this session say the former organization until they are refreshed.
+  -- The tokens of this session name the former organization until they are refreshed.
   update private.sessions s set organization_id = i.organization_id
   where s.id = coalesce(private.session_id(), private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id')))
     and s.user_id = p_user_id and s.organization_id is not null;

@@ -1,6 +1,6 @@
--- Seats, the lock under which they are counted, and who may manage whom (contract 40, sections 2 and 5). The tables of a team have no grant to
--- write: these functions are the only doors, for HTTP, psql and Supabase's API alike. Each takes the lock on the organization's row first and
--- reads the caller's role below it, so that an admin who was demoted a moment ago manages no member any more.
+-- Seats, the lock under which they are counted, and who may manage whom (contract 40, sections 2 and 5). The tables of a team have no grant
+-- to write: these functions are the only way, for HTTP, psql and Supabase's API alike. Each takes the lock on the organization's row first
+-- and reads the caller's role under it, so that an admin who was demoted a moment ago manages no member any more.
 
 grant execute on function private.assert_team_invitations_row to authenticated, service_role, kijko_server, kijko_worker;
 
@@ -49,7 +49,7 @@ $$;
 comment on function private.begin_managing is
   'Locks the caller''s organization and gives their role in it now, if it has the permission. Judges: the permission, before and under the lock. Errors: 403 FORBIDDEN, ORG_REQUIRED.';
 
--- The member whom the caller, with this role, wants to manage.
+-- The member that the caller, with this role, wants to manage.
 create or replace function private.managed_team_member(p_id text, p_role text) returns public.memberships
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -72,7 +72,7 @@ comment on function private.managed_team_member is
 
 -- ------------------------------------------------------------------------------------------------------------------------- seats
 
--- The client subtracts from it, so unlimited is a large number and never -1.
+-- The client subtracts from this number, so unlimited is a large number and never -1.
 create or replace function private.max_seats(p_org_id uuid) returns integer
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
@@ -94,7 +94,7 @@ end
 $$;
 comment on function private.seats_used is 'Members of every status and invitations that can still be accepted. Judges: callable by definer functions of ours only.';
 
--- p_tells: does the caller belong there? Others learn that there is no seat, and no numbers.
+-- p_tells: does the caller belong to the organization? Other callers learn that there is no seat, and no numbers.
 create or replace function private.require_seats(p_org_id uuid, p_requested integer, p_tells boolean default true, p_field text default null) returns void
 language plpgsql stable security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- Invitations (contract 40, 5.3). A pending one keeps a seat until its time is over. The token is shown in the answer that makes it and in the
--- mail, and nowhere else: stored is its hash, and a sent mail forgets its body (mail/functions.sql).
+-- Invitations (contract 40, 5.3). A pending one keeps a seat until it expires. Only the answer that creates the token and the mail show it:
+-- its hash is stored, and a sent mail forgets its body (mail/functions.sql).
 
 create or replace function private.new_invitation_token() returns text
 language sql volatile
@@ -55,7 +55,7 @@ $$;
 comment on function private.list_team_invitations is 'TeamInvitation[]. Judges: canInviteMembers. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED.';
 grant execute on function private.list_team_invitations to authenticated;
 
--- The addresses of a body as they are compared, each once, in the order in which they came.
+-- The addresses of a body in their compared form, each once, in their given order.
 create or replace function private.invited_addresses(p_emails jsonb) returns text[]
 language plpgsql stable
 as $$
@@ -80,7 +80,7 @@ end
 $$;
 comment on function private.invited_addresses is '1 to 50 addresses, cleaned and without doubles, or 400 VALIDATION_ERROR about emails (details.invalid).';
 
--- What stands in the way of inviting these addresses, under the lock.
+-- The reason against inviting these addresses, checked under the lock.
 create or replace function private.judge_addresses(p_org_id uuid, p_emails text[], p_except uuid default null) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -93,7 +93,7 @@ begin
   if v_taken is not null then
     perform private.refuse(409, 'ALREADY_MEMBER', 'These people are members already, active or deactivated.', 'emails', jsonb_build_object('emails', v_taken));
   end if;
-  -- The hourly job may not have been here yet.
+  -- The hourly job may not have marked them yet.
   update public.team_invitations i set status = 'expired'
   where i.organization_id = p_org_id and i.status = 'pending' and i.expires_at <= now() and i.id is distinct from p_except;
   select jsonb_agg(e order by n) into v_taken
@@ -109,7 +109,7 @@ $$;
 comment on function private.judge_addresses is
   'Refuses addresses of members and of pending invitations. Judges: callable by definer functions of ours only. Errors: 409 ALREADY_MEMBER, INVITATION_PENDING.';
 
--- Withdrawn ones are kept for a while, so seats alone do not bound how many there are.
+-- Withdrawn invitations are kept for a while, so seats alone do not limit their number.
 create or replace function private.take_invitation_allowance(p_org_id uuid, p_requested integer) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -129,7 +129,8 @@ $$;
 comment on function private.take_invitation_allowance is
   'Refuses 429 RATE_LIMITED when the organization would have made more than 1,000 invitations in the last hour. Call it under private.lock_organization. Judges: callable by definer functions of ours only.';
 
--- The mail, and the job that tells an existing account. It is a job so that inviting costs the same whether there is an account or not.
+-- Queues the mail, and the job that notifies an existing account. It is a job so that inviting costs the same whether there is an account
+-- or not.
 create or replace function private.send_invitation(i public.team_invitations, p_token text) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -147,7 +148,7 @@ begin
   if not private.has_mail() or private.app_url() = '' then
     return;
   end if;
-  -- What waits still would bring a token that is dead by now.
+  -- A mail that still waits would carry a token that is invalid by now.
   delete from private.mails m
   where m.kind = 'team_invitation' and m.organization_id = i.organization_id and m.to_address = i.email and m.sent_at is null;
   select m.created_at + interval '1 hour' into v_frees_at from private.mails m
@@ -210,7 +211,7 @@ begin
     v_shown := v_shown || private.team_invitation_json(i, v_token);
     v_kept := v_kept || private.team_invitation_json(i);
   end loop;
-  -- An answer that is replayed tells no token.
+  -- A replayed answer holds no token.
   perform set_config('app.kept_answer', v_kept::text, true);
   return v_shown;
 end
@@ -259,7 +260,7 @@ begin
   set status = 'pending', token_hash = private.invitation_hash(v_token), expires_at = now() + interval '7 days', created_at = now()
   where x.id = i.id
   returning * into i;
-  -- Who sends it again stands in the mail.
+  -- The mail names the member who sends it again.
   i.invited_by := private.user_id();
   perform private.send_invitation(i, v_token);
   select * into i from public.team_invitations x where x.id = i.id;
@@ -295,7 +296,7 @@ declare
   i public.team_invitations;
 begin
   select * into i from public.team_invitations x where x.id = p_id and x.status = 'pending' and x.expires_at > now();
-  -- The link with the token is in the mail alone.
+  -- Only the mail has the link with the token.
   perform private.notify(u.id, 'team_activity', format('You are invited to %s', private.one_line(o.name)),
     format('%s invites you as %s. The link is in your mail.', private.shown_name(i.invited_by), i.role),
     jsonb_build_object('organizationId', o.id, 'invitationId', i.id), '/', false, 'team_invitation:' || i.id, i.invited_by)
@@ -313,7 +314,7 @@ as $$
 declare
   v_count integer;
 begin
-  -- Who holds one sees by the clock that it is over; it is written down the next time.
+  -- The holder of a token sees by the clock that it has expired; the status is written the next time.
   update public.team_invitations i set status = 'expired'
   where i.id in (select x.id from public.team_invitations x where x.status = 'pending' and x.expires_at <= p_at for update skip locked);
   get diagnostics v_count = row_count;

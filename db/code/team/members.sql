@@ -1,5 +1,5 @@
--- The team as its members see it, and what is done to members. What follows from a change hangs on the table (triggers here and of other
--- features): sessions end, projects move to the owner, habits and reflexes stop, people are told, the audit trail is written.
+-- The team as its members see it, and the operations on members. The effects of a change are triggers of the table (here and in other
+-- features): sessions end, projects move to the owner, habits and reflexes stop, people are notified, the audit trail is written.
 
 create or replace function private.person_name(u public.users) returns text
 language sql immutable parallel safe
@@ -164,7 +164,7 @@ declare
   v_role text := p_body ->> 'role';
   v_status text := p_body ->> 'status';
 begin
-  -- A caller without the permission is not told what else is wrong.
+  -- A caller without the permission gets no other refusal first.
   perform private.require_permission(case when v_role is null and v_status is not null then 'canManageTeam' else 'canChangeRoles' end);
   if v_role is not null and v_status is not null then
     perform private.refuse_field('status', 'Change either the role or the status.');

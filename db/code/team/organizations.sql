@@ -1,4 +1,4 @@
--- An organization is born with its owner, its subscription row and nothing else; people come and go through memberships.
+-- A new organization has its owner, its subscription row and nothing else; people join and leave through memberships.
 create or replace function private.create_organization(p_name text, p_owner_id uuid) returns uuid
 language plpgsql volatile security definer set search_path = ''
 as $$

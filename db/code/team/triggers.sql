@@ -1,4 +1,4 @@
--- A membership that ends takes its sessions along in the same transaction, so that the next call finds nothing.
+-- A membership that ends also ends its sessions in the same transaction, so that the next call finds none.
 create or replace function private.tg_memberships__end_sessions() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -43,7 +43,7 @@ create or replace trigger _250_judge_new_name before update of name on public.or
 
 -- ------------------------------------------------------------------------------------------------------------------------- rules
 
--- A membership stays the one of this person in this organization, for every writer.
+-- A membership keeps its person and its organization, for every writer.
 create or replace function private.tg_memberships__guard() returns trigger
 language plpgsql volatile
 as $$
@@ -58,8 +58,8 @@ create or replace trigger _200_guard before update on public.memberships for eac
   when ((old.id, old.organization_id, old.user_id) is distinct from (new.id, new.organization_id, new.user_id))
   execute function private.tg_memberships__guard();
 
--- Judged at the end of the transaction, because a transfer takes the role from one row and gives it to another; an index sees that there are
--- never two. An organization that ends needs no owner, and an account that is erased has handed it over or ended it (contract 50, 9.3).
+-- Checked at the end of the transaction, because a transfer takes the role from one row and gives it to another; an index ensures that
+-- there are never two. A deleted organization needs no owner, and an erased account has handed it over or deleted it (contract 50, 9.3).
 create or replace function private.tg_memberships__keep_owner() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -126,7 +126,7 @@ create or replace trigger _900_tell after insert on public.team_invitations
 create or replace trigger _900_tell_change after update on public.team_invitations for each row
   when ((old.status, old.expires_at, old.token_hash) is distinct from (new.status, new.expires_at, new.token_hash))
   execute function private.tg_team_invitations__tell();
--- What retention forgets was shown in no list any more, except what had expired.
+-- Retention deletes invitations that no list shows any more, except expired ones.
 create or replace trigger _900_tell_removed after delete on public.team_invitations
   for each row when (old.status in ('pending', 'expired')) execute function private.tg_team_invitations__tell();
 
@@ -140,7 +140,7 @@ declare
   v_metadata jsonb;
 begin
   select private.one_line(private.person_name(u)) into v_name from public.users u where u.id = m.user_id;
-  -- With the organization or the account everything that could be told goes as well.
+  -- Where the organization or the account is deleted, there is no reader left for the entry.
   if v_name is null or not exists (select from public.organizations o where o.id = m.organization_id) then
     return null;
   end if;
@@ -166,7 +166,7 @@ begin
 end
 $$;
 comment on function private.tg_memberships__audit is 'Trigger: who joined, left and changed, in the audit trail.';
--- The owner comes with the organization.
+-- The owner's membership is inserted with the organization.
 create or replace trigger _900_audit_joined after insert on public.memberships
   for each row when (new.role <> 'owner') execute function private.tg_memberships__audit();
 create or replace trigger _900_audit_change after update on public.memberships

@@ -1,4 +1,4 @@
--- Plans are public knowledge; a subscription and its usage are seen by every member of the organization, written by functions only.
+-- Plans are public knowledge. Every member of the organization sees its subscription and its usage; only functions write them.
 grant select on public.plans to anon, authenticated;
 create policy select_everybody on public.plans for select to anon, authenticated using (true);
 

@@ -1,12 +1,14 @@
--- Counting a unit. The fast way moves one row: any slot of the counter that nobody else holds right now, that counts this day, and whose
--- grant has room. Everything else (a first unit, a new day, a used-up grant, a changed limit, all slots busy) goes the slow way, one
+-- Counts a unit. The fast way moves one row: any slot of the counter that no other transaction holds right now, that counts this day, and
+-- whose grant has room. Everything else (a first unit, a new day, a used-up grant, a changed limit, all slots busy) goes the slow way, one
 -- caller a counter at a time.
 --   Exact: the grants of all slots together stay within the limit, and a slot within its grant. Grants are given and taken back under
---   the counter's lock only, and taking back waits for whoever is using the slot. So of any number of callers at limit - 1 one passes.
---   A grant is as good as the limit: whoever changes a subscription or a plan takes the grants back in the same transaction (limits.sql),
---   so the fast way need not look at either.
---   Who holds a slot already (a second unit in one transaction, or a slot whose room went to somebody else at that very moment) may
---   deadlock with whoever is taking grants back near the limit; Postgres ends one of them, and it is tried again like any deadlock.
+--   the counter's lock only, and taking back waits for every transaction that uses the slot. So of any number of callers at limit - 1 one
+--   passes.
+--   A grant is as good as the limit: a transaction that changes a subscription or a plan takes the grants back itself (limits.sql), so the
+--   fast way need not read either.
+--   A transaction that holds a slot already (a second unit in one transaction, or a slot whose room another transaction took at that very
+--   moment) may deadlock with one that takes grants back near the limit. Postgres ends one of them, and it is tried again like any
+--   deadlock.
 
 -- Grants are large while there is much left and exact at the end, so the slow way is rare until it has to decide.
 create or replace function private.next_grant(p_amount bigint, p_left bigint) returns bigint
@@ -62,7 +64,7 @@ begin
 
   if exists (select from public.usage_counters c where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
       and (c.granted_under <> quota or c.used > c.granted)) or v_granted + p_amount > v_cap then
-    -- Take back what is granted and not used, under the limit of now. Waits for those who are using a slot.
+    -- Takes back the granted but unused units, under the present limit. Waits for transactions that use a slot.
     perform from public.usage_counters c where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
     order by c.slot for update;
     update public.usage_counters c set granted = c.used, granted_under = quota
@@ -150,7 +152,7 @@ declare
   v_limit bigint;
   v_used bigint;
   v_is_alone boolean;
-  -- Headers are for those who made a request; what runs by itself has nobody to tell.
+  -- Headers are for requests; a background job has no reader for them.
   v_asked boolean := current_setting('app.wakes', true) is not distinct from 'on';
   v_void text;
 begin
@@ -159,8 +161,8 @@ begin
     return;
   end if;
   v_period := private.usage_period(p_metric, p_at);
-  -- The fast way. What the inner part has locked may be newer than the snapshot; the outer one then looks at it anew and finds it ours.
-  -- The inner part stands alone, so it runs once; in a join it could run for each slot and lock several.
+  -- The fast way. The row that the inner part has locked may be newer than the snapshot. The outer part then reads it again and finds it
+  -- locked by this transaction. The inner part stands alone, so it runs once; in a join it could run for each slot and lock several.
   update public.usage_counters c
   set used = c.used + p_amount, day_value = c.day_value + p_amount, updated_at = now()
   where c.organization_id = p_org_id and c.metric = p_metric and c.period = v_period and c.slot = (
@@ -177,13 +179,13 @@ begin
   if v_limit < 0 then
     return;
   elsif not v_is_alone then
-    -- The sum of a spread counter is looked at by the worker (private.tell_spread_quotas); here only where somebody wants to be told.
+    -- The worker looks at the sum of a spread counter (private.tell_spread_quotas); here only a request does, for its headers.
     if not v_asked then
       return;
     end if;
     v_used := private.units_used(p_org_id, p_metric, v_period);
   end if;
-  -- The first units beyond 80 % (those of callers at work are not seen by each other) and the last one: told once a window.
+  -- The first units beyond 80 % (transactions at work do not see each other's units) and the last one: reported once a window.
   if v_used * 5 >= v_limit * 4 and (v_used >= v_limit or (v_used - p_amount - 64) * 5 < v_limit * 4) then
     v_void := private.tell_quota(p_org_id, p_metric, v_used, v_limit, v_period);
   end if;

@@ -1,4 +1,4 @@
--- Quotas: what an organization may use of a counted limit in the current period (contract 50, section 5). Counting is in consume.sql; it
+-- Quotas: the units of a limit that an organization may use in the current period (contract 50, section 5). Counting is in consume.sql. It
 -- runs in the transaction of the work it pays for, so a rolled-back work costs nothing.
 
 -- The plan whose limits and gates apply (contract 50, section 1), computed from the subscription and the clock.

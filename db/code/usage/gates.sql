@@ -1,4 +1,5 @@
--- Gates: what a plan opens beside its limits (plans.gates). They are read from the effective plan at the moment of the request.
+-- Gates: the features that a plan opens beside its limits (plans.gates). They are read from the effective plan at the moment of the
+-- request.
 
 create or replace function private.has_gate(p_org_id uuid, p_gate text) returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''

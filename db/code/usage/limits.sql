@@ -1,5 +1,5 @@
--- Limits change while units are counted. Slots were granted parts of the old limit (consume.sql); who changes it takes them back first, under
--- the counter's lock, and holds that until commit: whoever grants next reads the new limit.
+-- Limits change while units are counted. Slots were granted parts of the old limit (consume.sql). A change takes them back first, under the
+-- counter's lock, and holds the lock until commit: the next transaction that grants reads the new limit.
 
 create or replace function private.usage_lock(p_org_id uuid, p_metric text) returns bigint
 language sql immutable parallel safe
