@@ -19,7 +19,7 @@ import (
 // Grades. A running call cannot be interrupted, so with a fair order alone a quick call would wait for the end of slow ones. Calls
 // therefore have three grades by the recent durations of their line: quick, slow, endless. Slow and endless calls may take only a part of
 // the slots. A call that turns out to be slower than expected changes its grade while it runs, and frees its quick slot. One tenant never
-// fills a grade above quick: its last slot is reserved for an account that has none there. So a quick call always finds a slot within
+// fills a grade above quick: one extra slot of the grade is reserved for an account without a call in it. So a quick call always finds a slot within
 // moments, and a slow call does not have to wait for a single other account.
 //
 // When all recent calls belong to one tenant, its slow calls may take all slots that are not reserved for quick ones.

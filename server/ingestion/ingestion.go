@@ -85,7 +85,7 @@ func (f *Feature) validate(c *api.Call) error {
 	answer, err := f.Exec.Run(c.Context(), &api.Request{Caller: c.Caller, SQL: api.CallSQL("prepare_ingestion"), Args: []any{c.Params},
 		ReadOnly: true, RequestID: c.RequestID, ClientIP: c.ClientIP})
 	if err != nil {
-		return nil // the start function refuses or replays
+		return nil //nolint:nilerr // the start function refuses or replays
 	}
 	var p prepared
 	if err := json.Unmarshal(answer.Body, &p); err != nil {
