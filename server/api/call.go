@@ -254,5 +254,5 @@ func tooLarge(op *openapi.Operation) *Problem {
 	return p
 }
 
-// elapsed in milliseconds with one decimal, for headers.
+// millis returns a duration in milliseconds with one decimal, for headers.
 func millis(d time.Duration) float64 { return float64(d.Microseconds()/100) / 10 }

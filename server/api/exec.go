@@ -84,7 +84,7 @@ func newEntering(limits db.Limits, readOnly string) entering {
 		anonymous: before + "set_config('app.device', $4, true), private.enter_anonymous($1, $2), set_config('role', $3, true)"}
 }
 
-// NewExecutor makes one. waker may be nil.
+// NewExecutor makes an Executor. waker may be nil.
 func NewExecutor(pool *pgxpool.Pool, waker Waker) *Executor {
 	config, limits := pool.Config(), db.LimitsOf(pool)
 	return &Executor{pool: pool, waker: waker, places: newPlaces(int(config.MaxConns), db.Readers(pool)),

@@ -63,7 +63,7 @@ func (a *App) judgeKey(ctx context.Context, call *Call, caller *Caller, needs st
 	return err
 }
 
-// finishKey records a use. A request that was no use, or whose answer was replayed, costs no unit.
+// finishKey records a use. A request that was refused (401, 429), or whose answer was replayed, costs no unit.
 func (a *App) finishKey(call *Call, status int) {
 	if call.Caller == nil || call.Caller.Key == nil {
 		return

@@ -19,8 +19,8 @@ import (
 // Grades. A running call cannot be interrupted, so with a fair order alone a quick call would wait for the end of slow ones. Calls
 // therefore have three grades by the recent durations of their line: quick, slow, endless. Slow and endless calls may take only a part of
 // the slots. A call that turns out to be slower than expected changes its grade while it runs, and frees its quick slot. One tenant never
-// fills a grade above quick: one extra slot of the grade is reserved for an account without a call in it. So a quick call always finds a slot within
-// moments, and a slow call does not have to wait for a single other account.
+// fills a grade above quick: one extra slot of the grade is reserved for an account without a call in it. So a quick call always finds a
+// slot within moments, and a slow call does not have to wait for a single other account.
 //
 // When all recent calls belong to one tenant, its slow calls may take all slots that are not reserved for quick ones.
 //
@@ -39,7 +39,7 @@ type places struct {
 	accounts [2]map[accountKey]*account // of the current period and of the previous one
 	turned   time.Time
 	latest   accountKey // the tenant of the latest call
-	mixed    time.Time  // when a call of another tenant than the one before came
+	mixed    time.Time  // when a call came from another tenant than the call before
 	alone    bool       // mixed was long ago
 	timer    *time.Timer
 	due      time.Time // when the timer fires; zero: it is not set
@@ -333,8 +333,8 @@ func (k *kind) gradeOf(took time.Duration) int {
 	return endless
 }
 
-// gradeOf returns the expected grade of a line's next call. While more calls of the same operation hang than the slow slots allow, its
-// other calls are expected to hang as well, for all callers.
+// gradeOf returns the expected grade of a line's next call. If more calls of its operation hang than there are slow slots, all further
+// calls of the operation are expected to hang as well, for every caller.
 func (p *places) gradeOf(l *line) int {
 	k := &p.kinds[l.kind]
 	g := k.gradeOf(l.expected)

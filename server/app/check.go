@@ -99,7 +99,7 @@ type storageProbe struct {
 	store *storage.Store
 	log   *slog.Logger
 	// ctx ends with the app.
-	ctx context.Context // probes outlive the requests that ask
+	ctx context.Context // probes outlive their requests
 	end context.CancelFunc
 
 	mu      sync.Mutex

@@ -39,7 +39,7 @@ func decodeClaims(payload []byte) (claims, error) {
 	return clean.(map[string]any), nil
 }
 
-// storable replaces in v what jsonb refuses; false means too deep.
+// storable replaces values in v that jsonb refuses; false means that v is nested too deep.
 func storable(v any, depth int) (any, bool) {
 	if depth > maxDepth {
 		return nil, false

@@ -25,9 +25,8 @@ var (
 	ErrServiceKey = fmt.Errorf("%w: a service key is not a user", ErrInvalidToken)
 )
 
-// ErrUnavailable says that nothing can be decided because the identity provider
-// ErrUnavailable says that nothing can be decided because the identity provider
-// has not delivered any key yet; callers answer 503 AUTH_UNAVAILABLE.
+// ErrUnavailable says that a token cannot be checked because the identity
+// provider has not delivered any key yet; callers answer 503 AUTH_UNAVAILABLE.
 var ErrUnavailable = errors.New("identity provider unavailable")
 
 // ErrBusy says that too many passwords are waiting to be hashed; callers answer

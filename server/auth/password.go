@@ -55,7 +55,7 @@ type Hasher struct {
 	decoy string
 }
 
-// NewHasher allows slots hashings at a time; 0 means one for each CPU.
+// NewHasher allows that many hashes (slots) at a time; 0 means one for each CPU.
 func NewHasher(slots int) (*Hasher, error) {
 	if slots <= 0 {
 		slots = runtime.GOMAXPROCS(0)

@@ -49,7 +49,7 @@ func Prepare(ctx context.Context, c *config.Config, seed string, log *slog.Logge
 		c.DatabaseDirect = c.Database
 	}
 	if !local(owner) {
-		seed = "" // the demo account's password is public
+		seed = "" // a remote database gets no demo account: its password is public
 	}
 	if err := setup(ctx, owner, seed); err != nil {
 		return nil, errors.Join(err, closer(context.WithoutCancel(ctx)))

@@ -32,7 +32,7 @@ type Settings struct {
 	Providers Providers
 	// Watch follows a room (realtime.Server.Watch); nil: ends are found by queries.
 	Watch func(room string, f func(realtime.Event)) (stop func())
-	// Unseal opens an organization's own key for a provider; nil: tests that need one fail.
+	// Unseal opens an organization's own key for a provider; nil: tests that need such a key fail.
 	Unseal func(organizationID, provider, sealed string) (string, error)
 	// Policy is the retry policy of tests towards a provider; nil: the contract's.
 	Policy *llm.Policy

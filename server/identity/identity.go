@@ -15,7 +15,7 @@ import (
 	"kijko/server/security"
 )
 
-// sessionRefreshes is how often one session may refresh in a minute (contract 40, 1.9).
+// sessionRefreshes is how many times a session may refresh in a minute (contract 40, 1.9).
 const sessionRefreshes = 30
 
 // Deps are the dependencies of Identity. Exec, Pool, Verifier and Hasher are required. Without Issuer there is no sign-in with a password:

@@ -27,7 +27,7 @@ type Toucher struct {
 	pending map[string]string // session id -> organization hint
 }
 
-// NewToucher makes one; Run makes it write.
+// NewToucher makes a Toucher; Run starts its writes.
 func NewToucher(pool *pgxpool.Pool, log *slog.Logger) *Toucher {
 	return &Toucher{pool: pool, log: log, pending: make(map[string]string)}
 }

@@ -49,7 +49,7 @@ var _ api.Keys = (*Keys)(nil)
 // New makes the feature; Run starts its writes.
 func New(exec *api.Executor, box *seal.Box, log *slog.Logger) *Keys {
 	known, err := lru.New[[sha256.Size]byte, *api.Caller](maxKnown)
-	if err != nil { // only a size below one
+	if err != nil { // only for a size below one
 		panic(err)
 	}
 	return &Keys{exec: exec, box: box, log: log, known: known, uses: map[string]*use{}, accounts: map[string]*account{}}

@@ -15,7 +15,7 @@ import (
 // defaultWait is the Retry-After of an answer when the provider did not give one.
 const defaultWait = 5 * time.Second
 
-// judged adds the members that the client of these routes reads.
+// judged adds the members of a problem that the client of these routes reads.
 func judged(p *api.Problem, retryable bool) *api.Problem {
 	p.Members = map[string]any{"retryable": retryable, "statusCode": p.Status}
 	return p

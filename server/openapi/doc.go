@@ -11,15 +11,16 @@
 //	x-aliases      further methods that are the same operation (PUT and PATCH of one handler)
 //	x-read         a POST that only reads: it runs in a read-only transaction
 //	x-max-body     bytes; default 1 MiB
-//	x-streamed     the handler reads and checks the body itself, because the edge would hold it in memory or refuse bytes that files may contain
+//	x-streamed     the handler reads and checks the body itself, because the edge would hold it in memory or refuse bytes that
+//	               files may contain
 //	x-client-name  module.function of the client package: the name in the frontend's services (docs/contract/operations-NN.tsv), else
 //	               <tag>.<operationId>
 //	x-events       schema of the events when an answer is a text/event-stream; it is written beside the media type's schema
 //	x-metered      the metric of the plan of which a call costs a unit; its answers have the X-RateLimit headers
-//	x-probe        a valid body, or the query of a GET. Tests call the operation with it, with ids of another tenant and while the database is
-//	               unavailable. false: only the operation's own tests call it
-//	x-scope        the scope that an API key needs: read, write, admin, or never (403 API_KEY_NOT_ALLOWED). It is written when it differs from
-//	               the rule of scope.go: a POST that only validates, searches or tests is read, a write to settings of the organization is
+//	x-probe        a valid body, or the query of a GET. Tests call the operation with it, with ids of another tenant and while the database
+//	               is unavailable. false: only the operation's own tests call it
+//	x-scope        the scope that an API key needs: read, write, admin, or never (403 API_KEY_NOT_ALLOWED). It is written when it differs
+//	               from the rule of scope.go: a POST that only validates, searches or tests is read, a write to settings of the organization is
 //	               admin. The assembled document has it for every operation that takes a credential
 //	x-role         the lowest role in the organization (viewer, member, admin, owner), or platform_admin, when no row of the contract
 //	               (docs/contract/operations-NN.tsv) has it; for readers and for the test that tries every role

@@ -50,7 +50,7 @@ type problem struct {
 	Error string `json:"error"`
 }
 
-// batch is the content of one request on its way into the store.
+// batch is the content of one request during its upload to the store.
 type batch struct {
 	store  *storage.Store
 	files  []*file

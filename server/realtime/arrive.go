@@ -45,7 +45,8 @@ const (
 	sharedReplay = 5 * maxReplay
 )
 
-// begin asks what store.begin asks, batched with other connections. Rooms are read without an upper bound: it is the head of the answer.
+// begin asks what store.begin asks, batched with other connections. Rooms are read without an upper bound: the head in the
+// answer is the bound.
 func (a *arrivals) begin(ctx context.Context, w watch) (*beginning, error) {
 	for _, id := range []string{w.caller.UserID, w.caller.SessionID, cmp.Or(w.caller.OrgHint, uuid.Nil.String())} {
 		if uuid.Validate(id) != nil { // an invalid id would fail the query of the other connections too

@@ -75,7 +75,7 @@ type strikes struct {
 	since time.Time
 }
 
-// add counts one and returns how many there are within the minute.
+// add counts one rejected action and returns how many there are within the minute.
 func (s *strikes) add(now time.Time) int {
 	if now.Sub(s.since) > time.Minute {
 		s.n, s.since = 0, now

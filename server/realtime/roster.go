@@ -103,7 +103,7 @@ func (r *roster) everything() ([]pair, map[string]int) {
 }
 
 // gathered is how long changes of the roster are collected before they are reported: a page that opens three sockets, or a thousand
-// clients that come back at once, cost one report.
+// clients that reconnect at once, cost one report.
 const gathered = 100 * time.Millisecond
 
 // report reports arrivals and departures to the database, and publishes presence to the rooms where it is due. The next heartbeat repairs

@@ -110,7 +110,8 @@ func isCursor(text string) bool {
 	return text != "" && len(text) <= 38 && strings.Trim(text, "0123456789") == ""
 }
 
-// answer sends a control frame as an acknowledgement, if it answers the current action. It reports whether that completes the frame.
+// answer sends a control frame as an acknowledgement, if it answers the current action. It returns false when the frame must also be
+// sent as an event.
 func (p *place) answer(f *realtime.Frame) bool {
 	if p.answering == "" || f.Ref != ackRef && (f.Name != "error" || f.Ref != "") {
 		return false

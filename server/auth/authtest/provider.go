@@ -160,7 +160,7 @@ type Browser struct {
 	authenticated time.Time
 }
 
-// Browser makes one without a session. The request's claims go into each of its tokens.
+// Browser makes a browser without a session. The request's claims go into each of its tokens.
 func (p *Provider) Browser(req Request) *Browser { return &Browser{provider: p, req: req} }
 
 // HasSession reports whether the cookie would sign its user in without a password.
