@@ -29,9 +29,9 @@
 //
 // # Recovery
 //
-// A client that lost its transport reconnects with its private id and the last offset. Within two minutes it gets its id, its rooms and the
-// missed events, after it is authorized again. The memory for this is in this process. When it is lost (restart, another node), the client
-// gets a new id. It still gets the events that it missed in its initial rooms, because the offset is a position in the log.
+// A client that lost its transport reconnects with its private id and the last offset. Within two minutes it gets its sid, its rooms and
+// the missed events, after it is authorized again. The memory for this is in this process. When it is lost (restart, another node), the
+// client gets a new sid. It still gets the events that it missed in its initial rooms, because the offset is a position in the log.
 //
 // # Concurrency
 //

@@ -26,7 +26,7 @@ type place struct {
 
 	mu        sync.Mutex
 	state     placeState
-	held      []heldFrame // frames after hello, until it is known whether the client keeps its private id
+	held      []heldFrame // frames after hello, until it is known whether the client keeps its sid
 	recovers  *memory
 	former    *place // the place that still uses the private id that this one takes over
 	pid, sid  string
@@ -142,7 +142,7 @@ func decides(f *realtime.Frame) bool {
 	return !f.Control || f.Name == "resumed" || f.Name == "resync_required"
 }
 
-// welcome answers CONNECT, with the old private id if everything could be restored, and sends the held frames.
+// welcome answers CONNECT, with the old sid if everything could be restored, and sends the held frames.
 func (p *place) welcome(last *realtime.Frame) bool {
 	var hello struct {
 		ConnectionID, UserID, LastEventID string
