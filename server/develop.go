@@ -14,7 +14,7 @@ import (
 	"kijko/worker/telemetry"
 )
 
-// develop is `make run`: everything in one process, on a database of its own.
+// develop is `make run`: all programs in one process, on a private database.
 func develop(ctx context.Context) (err error) {
 	cfg, err := config.Load()
 	if err != nil {
@@ -27,7 +27,7 @@ func develop(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stopTracing(context.WithoutCancel(ctx))) }()
-	// The port first: a taken one should not cost the set-up of a database.
+	// The port comes first: a port that is taken should not cost the set-up of a database.
 	listener, err := app.Listen(cfg.Addr)
 	if err != nil {
 		return errors.Join(err, dev.Owner(cfg))
@@ -67,7 +67,7 @@ func develop(ctx context.Context) (err error) {
   try           make demo   (in a second terminal)
 
 `, server.URL(), dev.DemoEmail, dev.DemoPassword, mails)
-	// Either one's end is the end of both; the database stops last.
+	// If one of the two ends, both end; the database stops last.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
@@ -80,7 +80,7 @@ func develop(ctx context.Context) (err error) {
 	return errors.Join(err, <-done)
 }
 
-// offerDemo serves this checkout as a Git repository, so that there is a real one to ingest without any network.
+// offerDemo serves this checkout as a Git repository, so that there is a real one to ingest without a network.
 func offerDemo(ctx context.Context, cfg *config.Config) (greeting map[string]any, stop func()) {
 	base, stop, ok := dev.StartGitHost(ctx, ".")
 	if !ok {

@@ -19,7 +19,7 @@ import (
 	"kijko/tests/testdb"
 )
 
-// captured runs work with standard output in a pipe and gives what it printed line by line.
+// captured redirects standard output to a pipe and returns the printed lines.
 func captured(t *testing.T) <-chan string {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -51,7 +51,7 @@ func captured(t *testing.T) <-chan string {
 	return lines
 }
 
-// What a newcomer does: make run, the demo login, make demo.
+// The first steps of a newcomer: make run, the demo login, make demo.
 func TestDevelop(t *testing.T) {
 	t.Chdir("..")
 	t.Setenv("KIJKO_ADDR", "127.0.0.1:0")
@@ -148,5 +148,5 @@ func TestServeStopsWhenAsked(t *testing.T) {
 	case <-time.After(2 * time.Second):
 	}
 	stop()
-	<-done // the collector is not there, which stopping may say
+	<-done // there is no collector, and the stop may report that
 }

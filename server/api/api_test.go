@@ -138,7 +138,7 @@ type bundle struct {
 
 func (b *bundle) Wake(bool, bool) { b.wakes.Add(1) }
 
-// Authenticate: "ann" is Ann, everything else is refused.
+// Authenticate accepts "ann" as Ann's token and refuses all others.
 func (b *bundle) Authenticate(_ context.Context, token string) (*api.Caller, error) {
 	if token != "ann" {
 		return nil, api.NewProblem(401, "UNAUTHENTICATED", "Please sign in.", "")
@@ -155,7 +155,7 @@ func setup(t testing.TB, edit func(*api.Deps, *db.PoolOptions)) *bundle {
 	})
 }
 
-// setupAround is setup for who needs the database before the pool is opened.
+// setupAround is setup for tests that need the database before the pool is opened.
 func setupAround(t testing.TB, edit func(*bundle, *api.Deps, *db.PoolOptions)) *bundle {
 	t.Helper()
 	b := &bundle{db: testdb.New(t), registry: prometheus.NewRegistry()}
@@ -253,7 +253,7 @@ func TestRequest(t *testing.T) {
 		require.JSONEq(t, `{"id": "one", "body": {"name": "Kijko", "members": []}}`, got.body, "of members with one name the last counts")
 	})
 	t.Run("APathThatIsNoTextNamesNothing", func(t *testing.T) {
-		// The function is asked all the same: an id that is none is unknown, not malformed.
+		// The function is called all the same: an invalid id is unknown, not malformed.
 		for path, id := range map[string]string{"%00": "\ufffd", "a%ffb": "a\ufffdb"} {
 			got := b.do(t, "GET", "/api/v1/echo/"+path, "")
 			require.Equal(t, 200, got.status)
@@ -456,7 +456,7 @@ func TestIdentity(t *testing.T) {
 	})
 }
 
-// The promise under everything: whatever happened to a request, the next borrower of its connection is nobody.
+// The basic guarantee: after any request, whatever its outcome, the next borrower of its connection has no identity.
 func TestTheNextBorrowerIsNobody(t *testing.T) {
 	b := setup(t, func(d *api.Deps, o *db.PoolOptions) { o.Size = 1; d.Timeout = 300 * time.Millisecond })
 	nobody := func(t *testing.T) {

@@ -28,45 +28,46 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, token string) (*Caller, error)
 }
 
-// Deps is what the edge is made of. Everything but Document and Exec may be left out.
+// Deps are the dependencies of the edge. Only Document and Exec are required.
 type Deps struct {
 	Document *openapi.Document
 	Exec     *Executor
 	Auth     Authenticator
-	// Keys knows API keys; nil: there are none.
+	// Keys checks API keys; nil: there are none.
 	Keys Keys
 	// Handlers answer the operations without x-function, by operationId.
 	Handlers map[string]Handler
-	// Mount registers what is no operation of the document: WebSockets, static pages. Called before the operations.
+	// Mount registers routes that are not operations of the document: WebSockets, static pages. Called before the operations.
 	Mount   func(*fiber.App)
 	Checks  []Check
 	Origins Origins
-	// ClientIP judges X-Forwarded-For; the default is the peer's address.
+	// ClientIP evaluates X-Forwarded-For; the default is the peer's address.
 	ClientIP func(peer string, forwarded []string) string
 	Version  string
 	Log      *slog.Logger
 	Registry *prometheus.Registry
 	// MetricsToken opens /metrics; empty closes it.
 	MetricsToken string
-	// HTTPS says that clients reach this server by https, through whatever proxy.
+	// HTTPS says that clients reach this server by https, possibly through a proxy.
 	HTTPS bool
-	// Development keeps a token that was typed into the page at /docs over reloads.
+	// Development keeps a token that was typed into the page at /docs across reloads.
 	Development bool
 	// PerCaller limits each caller's calls per minute in this process; 0 switches it off.
 	PerCaller int
 	// ServiceToken opens the operations with x-access service; empty closes them.
 	ServiceToken string
-	// Visited hears, after the answer, that a caller was in a project.
+	// Visited is called after the answer when a caller used a project.
 	Visited func(op *openapi.Operation, caller *Caller, project string)
-	// Called hears, before an answer that is no refusal goes out, that a caller made a call. It must not block, and copies what it keeps.
+	// Called is called for each call of a caller, before an answer that is no refusal is sent. It must not block, and must copy what it
+	// keeps.
 	Called func(c *Call)
-	// Observe sees every answer (tests hold it against the document).
+	// Observe is called with every answer (tests check it against the document).
 	Observe func(op *openapi.Operation, status int, body []byte)
-	// Greeting is added to what `GET /` answers.
+	// Greeting is added to the answer of `GET /`.
 	Greeting map[string]any
 	// Timeout bounds one request; default 15 s.
 	Timeout time.Duration
-	// KeepAlive is how often a quiet event stream says that it is alive; default 15 s.
+	// KeepAlive is how often a quiet event stream sends a keep-alive comment; default 15 s.
 	KeepAlive time.Duration
 }
 
@@ -84,7 +85,7 @@ type App struct {
 	other   *meter
 }
 
-// New wires document, handlers and database to an app. It fails when an operation has neither a function nor a handler.
+// New connects document, handlers and database to an app. It fails when an operation has neither a function nor a handler.
 func New(deps Deps) (*App, error) {
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
@@ -131,7 +132,7 @@ func (a *App) mountOperations(meters *meters) error {
 		if handler == nil {
 			handler = a.healthHandler(op.ID)
 		}
-		// A handler may stand in front of the function that the document names (it looks at the outside world first).
+		// A handler may run before the function that the document names (it contacts an outside service first).
 		if op.Function == "" && handler == nil {
 			return fmt.Errorf("api: operation %s needs either x-function or a Go handler", op.ID)
 		}
@@ -144,7 +145,8 @@ func (a *App) mountOperations(meters *meters) error {
 	return nil
 }
 
-// operationPath strips the base path: /api/v1 and its alias /api, and for health and what outsiders call also none.
+// operationPath strips the base path: /api/v1 and its alias /api. Health and the operations for outside callers also exist without a
+// prefix.
 func operationPath(path string) (string, bool) {
 	const v1, alias = openapi.Prefix, "/api"
 	switch {
@@ -191,7 +193,7 @@ func (a *App) serve(c *fiber.Ctx) (err error) {
 
 	ctx, cancel := context.WithTimeout(context.Background(), a.deps.Timeout)
 	if e.handler != nil {
-		// Handlers bound their own outside calls; uploads last as long as bytes keep coming.
+		// Handlers limit their own outside calls. Uploads last as long as bytes keep coming.
 		cancel()
 		ctx, cancel = context.WithCancel(context.Background())
 	}
@@ -235,7 +237,7 @@ func (a *App) serve(c *fiber.Ctx) (err error) {
 	return a.reply(c, e.op, answer)
 }
 
-// admit judges the credential and the rates.
+// admit checks the credential and the rate limits.
 func (a *App) admit(ctx context.Context, call *Call, e *endpoint) error {
 	token, given := bearer(call.Ctx)
 	switch {
@@ -296,7 +298,7 @@ func (a *App) admit(ctx context.Context, call *Call, e *endpoint) error {
 	return nil
 }
 
-// admitService lets the service token in; a person with a good token is refused as a person, not as a stranger.
+// admitService accepts the service token. A user with a valid token is refused with 403, not as an unknown caller.
 func (a *App) admitService(ctx context.Context, call *Call, token string) error {
 	if a.deps.ServiceToken != "" && constantEqual(token, a.deps.ServiceToken) {
 		call.Caller = Service
@@ -307,7 +309,7 @@ func (a *App) admitService(ctx context.Context, call *Call, token string) error 
 		if err != nil {
 			return err
 		}
-		// A key that is revoked is told so; the others are refused as their people are.
+		// A revoked key gets its own error. Other keys are refused like their users.
 		return a.judgeKey(ctx, call, caller, openapi.ScopeNever)
 	}
 	if a.deps.Auth != nil && token != "" {
@@ -319,7 +321,7 @@ func (a *App) admitService(ctx context.Context, call *Call, token string) error 
 	return NewProblem(http.StatusUnauthorized, "UNAUTHENTICATED", "Please sign in.", "")
 }
 
-// reply sends what the operation answered. GETs carry an ETag, so that pollers pay for changes only.
+// reply sends the operation's answer. GETs carry an ETag, so that pollers transfer changes only.
 func (a *App) reply(c *fiber.Ctx, op *openapi.Operation, answer Answer) error {
 	for name, value := range answer.Headers {
 		c.Set(name, value)
@@ -340,7 +342,7 @@ func (a *App) reply(c *fiber.Ctx, op *openapi.Operation, answer Answer) error {
 	a.observe(op, status, body)
 	c.Set(fiber.HeaderContentType, "application/json")
 	c.Set(fiber.HeaderCacheControl, "no-store")
-	// A condition is about an answer that would be a success: a readiness of 503 is never "not modified".
+	// A condition applies only to a success answer: a readiness of 503 is never "not modified".
 	if op.Method == http.MethodGet && status < 300 {
 		var tag [20]byte
 		etag := string(append(strconv.AppendUint(append(tag[:0], `W/"`...), xxhash.Sum64(body), 36), '"'))
@@ -360,7 +362,7 @@ func (a *App) observe(op *openapi.Operation, status int, body []byte) {
 	}
 }
 
-// refuse writes the problem and logs what is ours to mend.
+// refuse writes the problem and logs errors of the server.
 func (a *App) refuse(call *Call, e *endpoint, err error) error {
 	p := problemOf(err)
 	call.code = p.Code
@@ -387,7 +389,7 @@ func causeOf(p *Problem) error {
 	return errors.New(p.Message)
 }
 
-// finish measures and logs. Health probes are not logged.
+// finish records metrics and logs. Health probes are not logged.
 func (a *App) finish(call *Call, e *endpoint, began time.Time) {
 	took := time.Since(began)
 	status := call.Ctx.Response().StatusCode()

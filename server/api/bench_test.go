@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkRequest is the whole path of a request on one connection: HTTP, the document's checks, the session, one call of SQL, the answer.
-// What is allocated is counted for the process; the client here sends and reads the same bytes and adds nothing.
+// BenchmarkRequest is the whole path of a request on one connection: HTTP, the document's checks, the session, one SQL call, the answer.
+// Allocations are counted for the whole process; the client sends and reads the same bytes each time and adds none.
 func BenchmarkRequest(b *testing.B) {
 	s := setup(b, nil)
 	for name, request := range map[string]string{

@@ -23,34 +23,35 @@ type Handler func(*Call) error
 
 // Call is one request to a Go handler, already authenticated, rate-limited and validated.
 type Call struct {
-	// Ctx is Fiber's context: its strings die when the handler returns, copy what outlives it.
+	// Ctx is Fiber's context. Its strings are valid only until the handler returns: copy those that outlive it.
 	Ctx       *fiber.Ctx
 	Op        *openapi.Operation
 	Caller    *Caller
 	RequestID string
 	ClientIP  string
-	// Device is what the client says that it is: a Device as JSON.
+	// Device is the client's description of itself: a Device as JSON.
 	Device string
-	// Params is path, query and body as the JSON that SQL functions take.
+	// Params holds path, query and body as the JSON that SQL functions take.
 	Params []byte
 	// Body is the validated JSON body; nil for streamed uploads, whose handler reads Stream.
 	Body []byte
 
 	app     *App
-	span    trace.Span // ended with the request; nil where there is no operation
+	span    trace.Span // ended with the request; nil when there is no operation
 	pathOf  func(string) string
 	keyHash []byte
 	key     string
 	// units says that a unit of api_calls was taken for this request, which came with an API key.
 	units bool
-	// code is that of the refusal.
+	// code is the error code of the refusal.
 	code string
 }
 
-// peerKey is where the context of an authentication has its Call.
+// peerKey is the context key under which an authentication finds its Call.
 type peerKey struct{}
 
-// PeerOf is who is being authenticated, as sign-ins are recorded: address and device, empty where no request is behind the context.
+// PeerOf returns address and device of the client that is being authenticated, for the record of sign-ins. Both are empty when the context
+// belongs to no request.
 func PeerOf(ctx context.Context) (clientIP, device string) {
 	if c, ok := ctx.Value(peerKey{}).(*Call); ok {
 		return c.ClientIP, c.Device
@@ -58,13 +59,13 @@ func PeerOf(ctx context.Context) (clientIP, device string) {
 	return "", ""
 }
 
-// Context is cancelled when the request's time is up.
+// Context returns the context of the request, which is canceled at its timeout.
 func (c *Call) Context() context.Context { return c.Ctx.UserContext() }
 
-// Path gives a path parameter.
+// Path returns a path parameter.
 func (c *Call) Path(name string) string { return c.pathOf(name) }
 
-// Stream gives the request body as it arrives, for operations whose body is not JSON.
+// Stream returns the request body as it arrives, for operations whose body is not JSON.
 func (c *Call) Stream() io.Reader {
 	if stream := c.Ctx.Context().RequestBodyStream(); stream != nil {
 		return stream
@@ -72,7 +73,7 @@ func (c *Call) Stream() io.Reader {
 	return newBytesReader(c.Ctx.Body())
 }
 
-// ReadAll gives the whole body, raw, of at most the operation's limit.
+// ReadAll returns the whole raw body, up to the operation's limit.
 func (c *Call) ReadAll() ([]byte, error) {
 	raw, err := io.ReadAll(io.LimitReader(c.Stream(), c.Op.MaxBody+1))
 	if err != nil {
@@ -84,16 +85,16 @@ func (c *Call) ReadAll() ([]byte, error) {
 	return raw, nil
 }
 
-// Keyed says whether the request carries an Idempotency-Key.
+// Keyed reports whether the request carries an Idempotency-Key.
 func (c *Call) Keyed() bool { return c.key != "" }
 
-// Key is the request's Idempotency-Key, or nothing.
+// Key returns the request's Idempotency-Key, or "".
 func (c *Call) Key() string { return c.key }
 
-// SetFingerprint names what an Idempotency-Key stands for when the body is streamed: the digest of what arrived.
+// SetFingerprint sets the fingerprint of an Idempotency-Key when the body is streamed: the digest of the received bytes.
 func (c *Call) SetFingerprint(sum []byte) { c.keyHash = sum }
 
-// Decode reads the validated body into Go values. The names of members are compared exactly, as the schema and Postgres do.
+// Decode reads the validated body into Go values. Member names are compared exactly, as the schema and Postgres do.
 func (c *Call) Decode(into any) error { return decode(c.Body, into) }
 
 func decode(raw []byte, into any) error {
@@ -118,7 +119,7 @@ func (c *Call) Query(ctx context.Context, function string, p any) (Answer, error
 	return c.app.exec.Run(ctx, r)
 }
 
-// Server runs private.<function>, which only the server may call, as the server itself.
+// Server runs private.<function>, which only the server may call, in the server's role.
 func (c *Call) Server(ctx context.Context, function string, p any) (Answer, error) {
 	raw, err := rawJSON(p)
 	if err != nil {
@@ -134,7 +135,7 @@ func (c *Call) request(context.Context) *Request {
 	return &Request{Caller: c.Caller, Needs: c.Op.Scope, ReadOnly: c.Op.ReadOnly, Unrestricted: c.Op.Unrestricted, RequestID: c.RequestID, ClientIP: c.ClientIP, Device: c.Device}
 }
 
-// Reply writes what Postgres answered.
+// Reply writes Postgres's answer.
 func (c *Call) Reply(a Answer) error { return c.app.reply(c.Ctx, c.Op, a) }
 
 // JSON writes a value with the operation's success status.
@@ -156,12 +157,12 @@ func rawJSON(p any) ([]byte, error) {
 	return json.Marshal(p)
 }
 
-// params builds the function's argument: path and query members at top level, the body undecoded under "body".
+// params builds the function's argument: path and query parameters at top level, the body undecoded under "body".
 func (e *endpoint) params(c *fiber.Ctx, values []string, body []byte) ([]byte, error) {
 	buf := make([]byte, 0, 64+len(body))
 	buf = append(buf, '{')
 	if len(e.op.Params) > 0 {
-		// An operation without query parameters does not look at the query, which may be anything.
+		// An operation without query parameters ignores the query, whatever it contains.
 		var query url.Values
 		var err error
 		if slices.ContainsFunc(e.op.Params, func(p openapi.Param) bool { return p.In == "query" }) {
@@ -181,13 +182,13 @@ func (e *endpoint) params(c *fiber.Ctx, values []string, body []byte) ([]byte, e
 	return append(buf, '}'), nil
 }
 
-// fingerprint is what an Idempotency-Key stands for: the operation's parameters and body.
+// fingerprint identifies the request of an Idempotency-Key: the operation's parameters and body.
 func fingerprint(p []byte) []byte {
 	sum := sha256.Sum256(p)
 	return sum[:]
 }
 
-// readBody reads at most the operation's limit. Bodies that are no JSON stay in the stream for the handler.
+// readBody reads at most the operation's limit. Bodies that are not JSON stay in the stream for the handler.
 func readBody(c *fiber.Ctx, op *openapi.Operation) ([]byte, error) {
 	if c.Request().Header.ContentLength() > int(op.MaxBody) {
 		return nil, refuseBody(c, op)
@@ -201,7 +202,7 @@ func readBody(c *fiber.Ctx, op *openapi.Operation) ([]byte, error) {
 	}
 	limit := op.MaxBody
 	if op.BodyType != "application/json" {
-		// The operation's limit is for files; what is held in memory as a whole stays small.
+		// The operation's limit is for files. A body that is held in memory as a whole has a smaller limit.
 		limit = min(limit, openapi.DefaultMaxBody)
 	}
 	raw, err := io.ReadAll(io.LimitReader(stream, limit+1))
@@ -214,8 +215,8 @@ func readBody(c *fiber.Ctx, op *openapi.Operation) ([]byte, error) {
 	return op.CheckBody(raw)
 }
 
-// drained is how much of an unread body is read and thrown away: a client that is still sending sees a reset connection instead of
-// the answer. Beyond it the connection is simply closed.
+// drained is how much of an unread body is read and discarded. Without this, a client that is still sending sees a reset connection instead
+// of the answer. Beyond this limit the connection is simply closed.
 const drained = 32 << 20
 
 func refuseBody(c *fiber.Ctx, op *openapi.Operation) *Problem {
@@ -226,8 +227,8 @@ func refuseBody(c *fiber.Ctx, op *openapi.Operation) *Problem {
 	return tooLarge(op)
 }
 
-// wholly ends a request with its last byte. Who was refused early (no token, no such route, too many calls) has a body that nobody read, and
-// the server would take the rest of it for the next request on the connection: behind a proxy, one that somebody else is answered.
+// wholly reads a request to its last byte. A request that was refused early (no token, no such route, too many calls) has an unread body.
+// The server would take the rest of it for the next request on the connection; behind a proxy, another client could get the answer.
 func wholly(c *fiber.Ctx) error {
 	err := c.Next()
 	readBodyAway(c)
@@ -239,7 +240,7 @@ func readBodyAway(c *fiber.Ctx) {
 	if stream == nil || c.Response().ConnectionClose() {
 		return
 	}
-	// A body in chunks does not say whether its end was read.
+	// The header of a chunked body does not show whether its end was read.
 	if c.Request().Header.ContentLength() < 0 {
 		c.Context().SetConnectionClose()
 	} else if _, unread := io.CopyN(io.Discard, stream, drained); !errors.Is(unread, io.EOF) {
@@ -253,5 +254,5 @@ func tooLarge(op *openapi.Operation) *Problem {
 	return p
 }
 
-// elapsed in milliseconds with one decimal, for headers.
+// millis returns a duration in milliseconds with one decimal, for headers.
 func millis(d time.Duration) float64 { return float64(d.Microseconds()/100) / 10 }

@@ -11,16 +11,17 @@ import (
 // SessionCookie is for calls that a browser makes without an Authorization header (contract 40, 1.10).
 const SessionCookie = "kijko_session"
 
-// CookieAuthenticator is an Authenticator that knows the session cookie too.
+// CookieAuthenticator is an Authenticator that also accepts the session cookie.
 type CookieAuthenticator interface {
-	// AuthenticateCookie gives the caller whose session the value names, nil where it is not of our making, and 401 where the session has ended.
+	// AuthenticateCookie returns the caller of the session that the value names. It returns nil when this server did not make the value,
+	// and 401 when the session has ended.
 	AuthenticateCookie(ctx context.Context, value string) (*Caller, error)
 }
 
-// byCookie is the caller that the session cookie names, where the operation takes it; nil without one.
+// byCookie returns the caller that the session cookie names, if the operation accepts the cookie; nil without one.
 //
-// A page of another site can have a browser send the cookie, so what changes something demands an origin of ours. It is compared with the list
-// and not with Host, which proxies rewrite.
+// A page of another site can make a browser send the cookie, so a request that changes data must have an allowed origin. The origin is
+// compared with the list and not with Host, which proxies rewrite.
 func (a *App) byCookie(ctx context.Context, call *Call) (*Caller, error) {
 	value := string(call.Ctx.Request().Header.Cookie(SessionCookie))
 	auth, ok := a.deps.Auth.(CookieAuthenticator)

@@ -24,7 +24,8 @@ paths:
   /other: {get: {operationId: other, x-function: test_who, responses: {'200': {description: ok}}}}
 `
 
-// AuthenticateCookie: "ann" is Ann's session, "ended" one that has ended, all else is not ours.
+// AuthenticateCookie accepts "ann" as Ann's session. "ended" is an ended one; this server did
+// not make any other value.
 func (b *bundle) AuthenticateCookie(_ context.Context, value string) (*api.Caller, error) {
 	switch value {
 	case "ann":

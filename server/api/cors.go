@@ -14,7 +14,7 @@ const (
 		"X-Total-Count, X-Has-More, Idempotency-Replayed"
 )
 
-// cors admits exactly the configured origins, with credentials and never with a wildcard.
+// cors allows exactly the configured origins, with credentials and never with a wildcard.
 func (a *App) cors(c *fiber.Ctx) error {
 	origin := string(c.Request().Header.Peek(fiber.HeaderOrigin))
 	if origin == "" {
@@ -44,7 +44,7 @@ func (a *App) admitOrigin(c *fiber.Ctx, origin string) bool {
 	return true
 }
 
-// clientIP is the peer, or what a trusted proxy says of it.
+// clientIP is the peer's address, or the address that a trusted proxy reports.
 func (a *App) clientIP(c *fiber.Ctx) string {
 	peer := c.Context().RemoteIP().String()
 	if a.deps.ClientIP == nil {

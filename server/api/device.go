@@ -9,10 +9,10 @@ import (
 	"github.com/mileusna/useragent"
 )
 
-// A device is parsed where it is met, and written into rows as it was understood then: what looks at rows needs no parser, whoever it is.
-// It is a claim of the client's; nothing depends on it but what people are told.
+// A device is parsed when the request arrives, and stored in rows in its parsed form: readers of the rows need no parser. It is a claim of
+// the client. It is only displayed; nothing else depends on it.
 
-// Device is what a User-Agent says about its sender.
+// Device is the sender's description in a User-Agent.
 type Device struct {
 	Browser    string `json:"browser"`
 	OS         string `json:"os"`
@@ -23,13 +23,13 @@ type Device struct {
 // agentLength is how much of a User-Agent is read and kept.
 const agentLength = 500
 
-// ParseDevice understands a User-Agent as far as it can be.
+// ParseDevice parses a User-Agent as far as possible.
 func ParseDevice(agent string) Device {
 	agent = tidyAgent(agent)
 	ua := useragent.Parse(agent)
 	d := Device{Browser: ua.Name, OS: ua.OS, DeviceType: "desktop", UserAgent: agent}
 	switch {
-	// An Android tablet is an Android without the word, which the library takes for a phone.
+	// An Android User-Agent without the word Mobile is a tablet, which the library takes for a phone.
 	case ua.Tablet, ua.OS == useragent.Android && !strings.Contains(agent, "Mobile"):
 		d.DeviceType = "tablet"
 	case ua.Mobile:
@@ -44,7 +44,7 @@ func ParseDevice(agent string) Device {
 	return d
 }
 
-// tidyAgent makes text that Postgres stores: no control characters, no broken letters.
+// tidyAgent makes text that Postgres can store: no control characters, no invalid UTF-8.
 func tidyAgent(agent string) string {
 	agent = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -58,15 +58,15 @@ func tidyAgent(agent string) string {
 	return agent
 }
 
-// devices remembers what was parsed: nearly all requests come from a few programs.
+// devices caches parsed devices: nearly all requests come from a few programs.
 var devices, _ = lru.New[string, string](1024)
 
-// deviceJSON is the device as transactions know it (app.device).
+// deviceJSON returns the device in the form of the setting app.device.
 func deviceJSON(agent []byte) string {
 	if len(agent) > agentLength {
 		agent = agent[:agentLength]
 	}
-	// A lookup by bytes would need a copy all the same.
+	// A lookup by bytes would need a copy as well.
 	key := string(agent)
 	if known, ok := devices.Get(key); ok {
 		return known

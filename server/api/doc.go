@@ -5,8 +5,8 @@
 //	-> one pgx batch, one Sync, one implicit transaction: private.enter(...), role; api.<function>(p); status, headers
 //	-> wake the listeners, if the transaction left events or jobs
 //
-// There is no business rule here. Handlers written in Go exist where the outside world is touched; they are registered under their
-// operationId and call SQL functions through Call.Query, as the router does.
+// There is no business rule here. Handlers written in Go exist for operations that access the outside world; they are registered under
+// their operationId and call SQL functions through Call.Query, as the router does.
 //
 // New returns the same app to the program and to the tests. Nothing here starts a goroutine.
 package api

@@ -17,7 +17,7 @@ import (
 	"kijko/server/openapi"
 )
 
-// Caller is who calls, as the credential says; whether they may is judged by private.enter.
+// Caller is the caller that the credential names. private.enter checks what the caller may do.
 type Caller struct {
 	UserID    string
 	SessionID string
@@ -26,11 +26,11 @@ type Caller struct {
 	// Claims are handed to Postgres as request.jwt.claims.
 	Claims    string
 	ExpiresAt time.Time
-	// Key is set where the credential is an API key; SessionID is then the key's id.
+	// Key is set when the credential is an API key; SessionID is then the key's id.
 	Key *Key
 }
 
-// Key is an API key, as far as it never changes. Whether it lives is judged by private.enter_key.
+// Key is the part of an API key that never changes. private.enter_key checks whether the key is still valid.
 type Key struct {
 	ID    string
 	Hash  []byte // SHA-256 of the whole key
@@ -40,7 +40,7 @@ type Key struct {
 // Service marks calls of the service itself: they run as service_role.
 var Service = &Caller{}
 
-// Answer is what an operation said.
+// Answer is the answer of an operation.
 type Answer struct {
 	// Status is 0 unless the SQL function chose one.
 	Status  int
@@ -49,42 +49,42 @@ type Answer struct {
 	Body []byte
 }
 
-// Waker is told after commit that a transaction left events or jobs.
+// Waker is notified after commit that a transaction left events or jobs.
 type Waker interface {
 	Wake(events, jobs bool)
 }
 
-// Executor runs SQL functions as a caller, one round trip each.
+// Executor runs SQL functions as a caller, in one round trip each.
 type Executor struct {
 	pool   *pgxpool.Pool
 	waker  Waker
 	warned func(caller *Caller, clientIP string)
 	places *places
 	enters [2]entering
-	// whole bounds a call on this side as well: a database that says nothing more keeps no limit, and handlers call without a deadline.
+	// whole limits a call on this side as well: a database that stops answering enforces no limit, and handlers call without a deadline.
 	whole time.Duration
-	// named is false behind a pooler that cannot keep prepared statements.
+	// named is false behind a pooler that does not support prepared statements.
 	named bool
 }
 
-// acquire bounds the wait for a place and a connection, so that a missing database is a quick 503 and not a queue. A read's, with the time
-// that it waits for a lock, stays below three seconds.
+// acquire bounds the wait for a slot and a connection, so that a missing database causes a quick 503 and not a queue. For a read, this wait
+// and the wait for a lock together stay below three seconds.
 var acquire = [2]time.Duration{kindRead: 2 * time.Second, kindWrite: 3 * time.Second}
 
-// entering are the statements in front of a call, with the limits of what follows. Each of their texts is prepared once a connection.
+// entering are the statements before a call, which also set its limits. Each of these texts is prepared once per connection.
 type entering struct{ user, free, key, anonymous string }
 
 func newEntering(limits db.Limits, readOnly string) entering {
-	// The limits come first: entering itself may meet a locked table.
+	// The limits come first, because entering itself may wait for a locked table.
 	before := "select " + limits.SQL() + ", set_config('transaction_read_only', '" + readOnly + "', true), "
-	// So does the device, which is written where entering or the call tells of a sign-in.
+	// The device comes before as well: entering or the call writes it when it records a sign-in.
 	const user = "set_config('app.device', $7, true), private.enter($1, $2, $3, $4, $5, $6), set_config('role', 'authenticated', true)"
 	return entering{user: before + user, free: before + "set_config('app.unrestricted', 'on', true), " + user,
 		key:       before + "set_config('app.device', $5, true), private.enter_key($1, $2, $3, $4), set_config('role', 'authenticated', true)",
 		anonymous: before + "set_config('app.device', $4, true), private.enter_anonymous($1, $2), set_config('role', $3, true)"}
 }
 
-// NewExecutor makes one. waker may be nil.
+// NewExecutor makes an Executor. waker may be nil.
 func NewExecutor(pool *pgxpool.Pool, waker Waker) *Executor {
 	config, limits := pool.Config(), db.LimitsOf(pool)
 	return &Executor{pool: pool, waker: waker, places: newPlaces(int(config.MaxConns), db.Readers(pool)),
@@ -93,24 +93,26 @@ func NewExecutor(pool *pgxpool.Pool, waker Waker) *Executor {
 		named:  config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement}
 }
 
-// OnWarning has f hear, after commit, that a caller came from an address that their organization's allow-list warns of. f must not block.
+// OnWarning registers f. It is called after commit when a caller came from an address that their organization's allow-list warns of. f must
+// not block.
 func (x *Executor) OnWarning(f func(caller *Caller, clientIP string)) { x.warned = f }
 
 const (
-	// outcome is read by the statement of the call itself: what the function left for the edge.
+	// outcome is read by the statement of the call itself: the settings that the function left for the edge.
 	outcome = `current_setting('response.status', true), current_setting('response.headers', true),
 		current_setting('app.emitted', true), current_setting('app.enqueued', true), current_setting('app.warned', true)`
 )
 
-// CallSQL is the statement that calls an operation's function. Each has its own text, hence its own prepared statement and plan.
+// CallSQL returns the statement that calls an operation's function. Each function has its own text, and thus its own prepared statement and
+// plan.
 func CallSQL(function string) string { return "select api." + function + "($1), " + outcome }
 
-// KeyedSQL is the same under an Idempotency-Key.
+// KeyedSQL returns the same statement under an Idempotency-Key.
 func KeyedSQL(function string) string {
 	return "select private.call_idempotent('" + function + "', $1, $2, $3), " + outcome
 }
 
-// ServerSQL calls a function of schema private that only the server may call (identity). It runs as the server itself.
+// ServerSQL calls a function of schema private that only the server may call (identity). It runs in the server's role.
 func ServerSQL(function string) string { return "select private." + function + "($1), " + outcome }
 
 // Runner makes calls; *Executor is one.
@@ -118,8 +120,8 @@ type Runner interface {
 	Run(ctx context.Context, r *Request) (Answer, error)
 }
 
-// Serve calls a function of schema private that only the server may call, with p as its one argument. r says the rest: request id, address,
-// who pays, whether it only reads.
+// Serve calls a function of schema private that only the server may call, with p as its only argument. r has the other data: request id,
+// address, payer, whether it only reads.
 func Serve(ctx context.Context, runner Runner, r Request, function string, p any) (Answer, error) {
 	raw, err := json.Marshal(p)
 	if err != nil {
@@ -129,7 +131,7 @@ func Serve(ctx context.Context, runner Runner, r Request, function string, p any
 	return runner.Run(ctx, &r)
 }
 
-// ProcedureSQL calls a function of schema private that callers may run themselves, given with its arguments.
+// ProcedureSQL calls a function of schema private that callers may run themselves. call includes the arguments.
 func ProcedureSQL(call string) string { return "select private." + call + ", " + outcome }
 
 // Request is one call.
@@ -140,15 +142,15 @@ type Request struct {
 	ReadOnly  bool
 	RequestID string
 	ClientIP  string
-	// Needs is the scope that an API key needs for the call; a caller without a key has them all.
+	// Needs is the scope that an API key needs for the call. A caller without a key has all scopes.
 	Needs string
-	// Device is what the client says that it is, as JSON; see Call.Device.
+	// Device is the client's description of itself, as JSON; see Call.Device.
 	Device string
-	// AsServer leaves the role at the server's own instead of anon; used with ServerSQL.
+	// AsServer keeps the server's role instead of anon; used with ServerSQL.
 	AsServer bool
-	// Unrestricted lets a session in that lacks what its organization demands of it (openapi.Operation).
+	// Unrestricted accepts a session that does not meet its organization's demands (openapi.Operation).
 	Unrestricted bool
-	// Payer is whose share of the connections the call takes, where that is not the caller's (or without one, the address's).
+	// Payer is charged for the call's use of connections, instead of the caller (or, without a caller, the address).
 	Payer *Caller
 }
 
@@ -159,7 +161,7 @@ func (r *Request) kind() int {
 	return kindWrite
 }
 
-// payers are the accounts that the call is charged to.
+// payers returns the accounts that the call is charged to.
 func (r *Request) payers() (person, organization accountKey) {
 	payer := r.Caller
 	if r.Payer != nil {
@@ -174,7 +176,7 @@ func (r *Request) payers() (person, organization accountKey) {
 	return accountKey{kind: 's'}, accountKey{}
 }
 
-// needs is the scope of a call that says none: reading or writing.
+// needs returns the default scope of a call that names none: reading or writing.
 func (r *Request) needs() string {
 	switch {
 	case r.Needs != "":
@@ -185,19 +187,19 @@ func (r *Request) needs() string {
 	return openapi.ScopeWrite
 }
 
-// Waiting is how many calls wait for a place now.
+// Waiting returns how many calls wait for a slot now.
 func (x *Executor) Waiting() int {
 	x.places.mu.Lock()
 	defer x.places.mu.Unlock()
 	return x.places.waiting
 }
 
-// timing is what a call cost, for Server-Timing.
+// timing holds the durations of a call, for Server-Timing.
 type timing struct{ pool, db time.Duration }
 
-// Run executes the call. A lost race (for a unique key, or with a delete of the row that the work belongs to) is tried once more: the
-// second attempt meets the function's own check and gets its proper refusal. So is a read whose connection had died. Who was sent back by
-// a serialization failure or a deadlock has met no rule yet, and is tried a few times.
+// Run executes the call. A lost race (for a unique key, or with a delete of the row that the work belongs to) is retried once: on the
+// second attempt the function's own check refuses it properly. A read whose connection had died is also retried once. A call that failed
+// with a serialization failure or a deadlock has met no business rule yet, and is retried a few times.
 func (x *Executor) Run(ctx context.Context, r *Request) (Answer, error) {
 	a, _, err := x.run(ctx, r)
 	return a, err
@@ -206,7 +208,7 @@ func (x *Executor) Run(ctx context.Context, r *Request) (Answer, error) {
 func (x *Executor) run(ctx context.Context, r *Request) (Answer, timing, error) {
 	a, t, err := x.once(ctx, r)
 	if err != nil && isLost(err) {
-		// What ended this connection has mostly ended the idle ones too; the second attempt must not take one of those.
+		// The cause that ended this connection has mostly ended the idle ones too. The second attempt must not take one of those.
 		x.pool.Reset()
 	}
 	for left := attempts(err, r.ReadOnly); left > 0 && attempts(err, r.ReadOnly) > 0; left-- {
@@ -215,7 +217,7 @@ func (x *Executor) run(ctx context.Context, r *Request) (Answer, timing, error) 
 	return a, t, FromDatabase(err)
 }
 
-// attempts is how often a call that failed so is tried again.
+// attempts returns how often a call that failed with err is retried.
 func attempts(err error, readOnly bool) int {
 	if err == nil {
 		return 0
@@ -224,7 +226,7 @@ func attempts(err error, readOnly bool) int {
 	switch {
 	case errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01"):
 		return 5
-	// 23503: what the work belongs to was deleted meanwhile; the second attempt finds it gone.
+	// 23503: the parent row was deleted meanwhile; the second attempt finds it missing.
 	case pg != nil && (pg.Code == "23505" || pg.Code == "23503"),
 		readOnly && isLost(err), pg == nil && pgconn.SafeToRetry(err):
 		return 1
@@ -232,7 +234,7 @@ func attempts(err error, readOnly bool) int {
 	return 0
 }
 
-// isLost says that the connection went away under the call: Postgres ended it, or the line did.
+// isLost reports whether the connection was lost during the call: Postgres ended it, or the network did.
 func isLost(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
@@ -291,7 +293,7 @@ func (x *Executor) once(ctx context.Context, r *Request) (Answer, timing, error)
 	return answer, t, nil
 }
 
-// enter is the statement in front of the call: its limits, who calls, and what they may.
+// enter returns the statement before the call: it sets limits, caller and permissions.
 func (x *Executor) enter(r *Request) (string, []any) {
 	e := &x.enters[r.kind()]
 	switch {
@@ -309,8 +311,8 @@ func (x *Executor) enter(r *Request) (string, []any) {
 	return e.anonymous, []any{r.RequestID, r.ClientIP, "anon", r.Device}
 }
 
-// prepare makes the statements of a call known to the connection, once. pgx's own cache would do, but it forgets a statement after
-// any error of it, and a refusal is an error: each one would cost the next caller two round trips.
+// prepare prepares the statements of a call on the connection, once. pgx's own cache drops a statement after any error of it, and a refusal
+// is an error: each refusal would cost the next caller two round trips.
 func prepare(ctx context.Context, conn *pgx.Conn, statements ...string) error {
 	for _, sql := range statements {
 		if _, err := conn.Prepare(ctx, sql, sql); err != nil {
@@ -320,7 +322,7 @@ func prepare(ctx context.Context, conn *pgx.Conn, statements ...string) error {
 	return nil
 }
 
-// woken is what a call left behind: events, jobs, and a caller at an address that their organization wants to hear of.
+// woken is what a call left behind: events, jobs, and a caller at an address that the organization's allow-list warns of.
 type woken struct{ events, jobs, warned bool }
 
 func read(results pgx.BatchResults) (Answer, woken, error) {

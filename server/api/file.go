@@ -14,9 +14,9 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// File answers with a file that write makes piece by piece, so that no file is held whole. write works after the handler has returned, so it
-// may use neither the Call nor anything of Fiber's; its context ends when the client goes away or the server stops. Where it fails, the
-// client sees an answer that ends too early and never a file that looks complete.
+// File answers with a file that write makes piece by piece, so that no whole file is in memory. write runs after the handler has returned,
+// so it may use neither the Call nor anything of Fiber's. Its context ends when the client goes away or the server stops. If write fails,
+// the client sees a truncated answer and never a file that looks complete.
 func (c *Call) File(name, contentType string, write func(ctx context.Context, w io.Writer) error) error {
 	app, requestID := c.app, c.RequestID
 	if app.streams.ctx.Err() != nil {
@@ -55,7 +55,7 @@ func (c *Call) File(name, contentType string, write func(ctx context.Context, w 
 	return nil
 }
 
-// patient moves the deadline of the connection with each piece: a file may take long, one piece of it may not.
+// patient extends the deadline of the connection with each piece: a file may take long, but one piece of it may not.
 type patient struct {
 	conn net.Conn
 	w    io.Writer
@@ -68,7 +68,7 @@ func (p patient) Write(b []byte) (int, error) {
 	return p.w.Write(b)
 }
 
-// fileBody tells the writer that nobody reads any more.
+// fileBody notifies the writer when the reader is gone.
 type fileBody struct {
 	*io.PipeReader
 	left context.CancelFunc

@@ -15,10 +15,10 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// What is wrong with a request as such, before it is one for an operation. fasthttp reads more than RFC 9112 allows, and a proxy in front
-// may read the same bytes otherwise; Fiber and fasthttp answer what they cannot read in plain text.
+// Checks of the request's framing, before an operation is chosen. fasthttp accepts more than RFC 9112 allows, and a proxy in front may read
+// the same bytes differently. Fiber and fasthttp answer unreadable requests in plain text.
 
-// framed refuses what two readers of the same bytes could take for two different requests.
+// framed refuses bytes that two readers could take for two different requests.
 func framed(c *fiber.Ctx) error {
 	header := &c.Request().Header
 	if !bytes.HasPrefix(header.Protocol(), []byte("HTTP/1.")) {
@@ -48,7 +48,7 @@ func framed(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// unframed answers and ends the connection: where the next request on it begins is not certain.
+// unframed answers and ends the connection, because the beginning of the next request on it is uncertain.
 func unframed(c *fiber.Ctx, p *Problem) error {
 	c.Context().SetConnectionClose()
 	if n := c.Request().Header.ContentLength(); n > 0 || n == -1 {
@@ -71,7 +71,7 @@ func versionUnknown() *Problem {
 	return NewProblem(http.StatusHTTPVersionNotSupported, "HTTP_VERSION_NOT_SUPPORTED", "This server speaks HTTP/1.1 and HTTP/1.0.", "")
 }
 
-// known answers methods that Fiber does not know, lower-case ones among them: methods are case-sensitive.
+// known answers methods that Fiber does not know, including lower-case ones: methods are case-sensitive.
 func (a *App) known(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
 		if slices.Contains(fiber.DefaultMethods, string(ctx.Method())) {
@@ -89,13 +89,13 @@ func (a *App) known(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	}
 }
 
-// fail answers what a handler outside the operations returned.
+// fail answers the error of a handler outside the operations.
 func (a *App) fail(c *fiber.Ctx, err error) error {
 	a.protect(c)
 	return writeUnserved(c, problemOf(err))
 }
 
-// unreadable answers bytes that are no request.
+// unreadable answers bytes that are not a request.
 func (a *App) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	c := a.AcquireCtx(ctx)
 	defer a.ReleaseCtx(c)
@@ -110,7 +110,7 @@ func (a *App) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	_ = writeUnserved(c, p)
 }
 
-// fromParser is the table from fasthttp's errors to answers; it has no types for most of them.
+// fromParser maps fasthttp's errors to answers; fasthttp has no types for most of them.
 func fromParser(err error) *Problem {
 	var timeout interface{ Timeout() bool }
 	switch {
@@ -120,15 +120,15 @@ func fromParser(err error) *Problem {
 		return NewProblem(http.StatusRequestEntityTooLarge, "PAYLOAD_TOO_LARGE", "The request is too large.", "")
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return NewProblem(http.StatusRequestTimeout, "REQUEST_TIMEOUT", "The request took too long to arrive.", "")
-	// The text of the request, which the error may quote, comes after this.
+	// The text of the request, which the error may quote, comes after this prefix.
 	case strings.HasPrefix(err.Error(), "error when reading request headers: unsupported HTTP version"):
 		return versionUnknown()
 	}
 	return unreadable("The request could not be read.", err)
 }
 
-// readAway takes what a refused client is still sending: closing over unread bytes would reset the connection, and the client would
-// never see the answer. It is bounded in bytes and time.
+// readAway reads and discards what a refused client is still sending. Closing with unread bytes would reset the connection, and the client
+// would never see the answer. It is bounded in bytes and time.
 func readAway(conn net.Conn) {
 	if conn == nil || conn.SetReadDeadline(time.Now().Add(100*time.Millisecond)) != nil {
 		return
@@ -136,8 +136,8 @@ func readAway(conn net.Conn) {
 	_, _ = io.CopyN(io.Discard, conn, 1<<20)
 }
 
-// Listener serves, and remembers of each connection which page's requests came over it: of a request whose head cannot be read fasthttp
-// gives no header, and without its CORS headers a page learns nothing of the refusal.
+// Listener serves, and records for each connection the origin of its requests. For a request with an unreadable head fasthttp gives no
+// header, and without CORS headers a page cannot read the refusal.
 func (a *App) Listener(ln net.Listener) error { return a.App.Listener(listener{ln}) }
 
 type listener struct{ net.Listener }
@@ -150,7 +150,7 @@ func (l listener) Accept() (net.Conn, error) {
 	return &connection{Conn: conn}, nil
 }
 
-// connection is used by one goroutine at a time, as far as reading goes.
+// connection is read by one goroutine at a time.
 type connection struct {
 	net.Conn
 	origin string
@@ -159,8 +159,8 @@ type connection struct {
 // maxOrigin is longer than any origin: a scheme, a host of 253 letters and a port.
 const maxOrigin = 300
 
-// Read looks for an Origin in what arrives. One that is cut in two by a segment's end is missed, one in a body does no harm: it is compared
-// with the list, and all that it opens is the refusal.
+// Read looks for an Origin header in the arriving bytes. A header that is split between two segments is missed. One in a body does no harm:
+// it is compared with the list, and only lets a page read the refusal.
 func (c *connection) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	for _, name := range [...]string{"\nOrigin:", "\norigin:"} {
@@ -173,7 +173,7 @@ func (c *connection) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// SyscallConn is what tells whether the client is still there.
+// SyscallConn is used to check whether the client is still connected.
 func (c *connection) SyscallConn() (syscall.RawConn, error) {
 	if raw, ok := c.Conn.(syscall.Conn); ok {
 		return raw.SyscallConn()

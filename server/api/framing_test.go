@@ -16,7 +16,7 @@ import (
 	"kijko/server/api"
 )
 
-// raw sends bytes on a connection of their own and gives everything that comes back until the server closes it, or until one answer is whole.
+// raw sends bytes on a new connection. It returns everything that comes back until the server closes it, or until one answer is whole.
 func (b *bundle) raw(t *testing.T, bytes string) (answer, net.Conn, *bufio.Reader) {
 	t.Helper()
 	conn := b.dial(t)

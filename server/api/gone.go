@@ -7,11 +7,12 @@ import (
 	"time"
 )
 
-// Present gives a context that ends with the parent, and as soon as the client has closed its connection: for handlers that wait for
-// somebody whose work costs money. stop must be called before the handler returns (or, of a stream, before its last byte).
+// Present returns a context that ends with the parent, and as soon as the client has closed its connection. It is for handlers that wait
+// for expensive outside work. stop must be called before the handler returns (or, for a stream, before its last byte).
 //
-// fasthttp does not look at a connection while a handler runs. A look at its next byte that takes nothing away tells: there is none and
-// never will be when the client has gone. A client that already sends its next request hides its going; then nothing is told.
+// fasthttp does not look at a connection while a handler runs. Present peeks at the next byte of the connection without consuming it. When
+// the client has closed the connection, the peek reports the end. A client that already sends its next request hides its closing; then
+// Present does not notice it.
 func (c *Call) Present(parent context.Context) (ctx context.Context, stop func()) {
 	return present(parent, c.Ctx.Context().Conn())
 }
@@ -19,7 +20,7 @@ func (c *Call) Present(parent context.Context) (ctx context.Context, stop func()
 func present(parent context.Context, conn net.Conn) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(parent)
 	raw, ok := rawConn(conn)
-	// Until stop the connection's reading belongs to the look; the deadline of the request's arrival is over.
+	// Until stop, only the peek reads the connection. The read deadline of the request is cleared.
 	if !ok || conn.SetReadDeadline(time.Time{}) != nil {
 		return ctx, cancel
 	}
@@ -32,7 +33,7 @@ func present(parent context.Context, conn net.Conn) (context.Context, func()) {
 	}()
 	return ctx, func() {
 		cancel()
-		_ = conn.SetReadDeadline(time.Unix(1, 0)) // wakes the look; a closed connection needs no waking
+		_ = conn.SetReadDeadline(time.Unix(1, 0)) // wakes the peek; a closed connection needs no waking
 		<-done
 		_ = conn.SetReadDeadline(time.Time{})
 	}

@@ -4,5 +4,5 @@ package api
 
 import "syscall"
 
-// awaitClose cannot look without taking here: a client that goes is noticed when something is written to it.
+// awaitClose cannot peek on this platform: a closed connection is noticed at the next write.
 func awaitClose(syscall.RawConn) bool { return false }

@@ -4,8 +4,8 @@ package api
 
 import "syscall"
 
-// awaitClose waits until there is something to read or the other side has closed; true for the latter. A read deadline in the past
-// ends it.
+// awaitClose waits until there is something to read or the other side has closed; it returns true for the latter. A read deadline in the
+// past ends it.
 func awaitClose(raw syscall.RawConn) bool {
 	closed := false
 	err := raw.Read(func(fd uintptr) bool {

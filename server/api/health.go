@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// Check is one dependency. Probe answers within its context or counts as failed; its result holds no secret, host or error text.
+// Check is one dependency. Probe answers within its context or counts as failed. Its result holds no secret, host or error text.
 type Check struct {
 	Name     string
 	Critical bool
 	Probe    func(ctx context.Context) CheckResult
 }
 
-// CheckResult is what a probe found. Status is healthy, degraded, unhealthy, unconfigured or disabled.
+// CheckResult is the result of a probe. Status is healthy, degraded, unhealthy, unconfigured or disabled.
 type CheckResult struct {
 	Status        string   `json:"status"`
 	LatencyMS     float64  `json:"latencyMs"`
@@ -52,7 +52,7 @@ func newHealth(version string, checks []Check) *health {
 	return &health{version: version, checks: checks}
 }
 
-// Drain makes the readiness probe answer 503, so that balancers stop sending; requests are still answered.
+// Drain makes the readiness probe answer 503, so that load balancers stop sending; requests are still answered.
 func (a *App) Drain() { a.health.draining.Store(true) }
 
 func (h *health) probe(ctx context.Context) report {
@@ -98,7 +98,7 @@ func probeOne(ctx context.Context, check Check) CheckResult {
 	}
 }
 
-// cached is at most 5 s old, so that nobody can load the dependencies through the public route.
+// cached returns a report that is at most 5 s old, so that calls of the public route cannot load the dependencies.
 func (h *health) cached(ctx context.Context) report {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -9,15 +9,16 @@ import (
 	"kijko/server/openapi"
 )
 
-// Keys knows API keys and counts what requests with them cost.
+// Keys checks API keys and counts the units that their requests cost.
 type Keys interface {
-	// Find gives who a key acts as, or 401 API_KEY_INVALID. Whether the key lives is judged by the database at each request.
+	// Find returns the caller that a key acts as, or 401 API_KEY_INVALID. The database checks at each request whether the key is still
+	// valid.
 	Find(ctx context.Context, key, clientIP string) (*Caller, error)
-	// Take counts a unit of the plan for a request, or refuses with 429 QUOTA_EXCEEDED. The headers belong on the answer.
+	// Take counts a unit of the plan for a request, or refuses with 429 QUOTA_EXCEEDED. The headers are to be set on the answer.
 	Take(ctx context.Context, caller *Caller) (map[string]string, error)
 	// GiveBack undoes a Take.
 	GiveBack(caller *Caller)
-	// Used notes that a key was used, Expired that one was refused because it had expired.
+	// Used records that a key was used, Expired that one was refused because it had expired.
 	Used(caller *Caller, clientIP, userAgent string)
 	Expired(caller *Caller, clientIP, userAgent string)
 }
@@ -25,13 +26,14 @@ type Keys interface {
 // keyPrefix begins every API key and no token.
 const keyPrefix = "kijko_"
 
-// IsKey says that a bearer is an API key, never a token.
+// IsKey reports whether a bearer credential is an API key and not a token.
 func IsKey(bearer string) bool { return strings.HasPrefix(bearer, keyPrefix) }
 
 const nothing = "select null::jsonb, " + outcome
 
-// admitKey judges what is not judged by the call itself, and counts the request. Of a key whose scope does not reach, and before a handler does
-// anything, the database is asked at once; where a function answers, its own transaction judges the key, so that a request stays one round trip.
+// admitKey makes the checks that the call itself does not make, and counts the request. If the key's scope does not suffice, or before a
+// handler runs, the database is asked at once. If a function answers, its own transaction checks the key, so that a request stays one round
+// trip.
 func (a *App) admitKey(ctx context.Context, call *Call, e *endpoint) error {
 	var refused error
 	if e.handler != nil || !openapi.Reaches(call.Caller.Key.Scope, e.op.Scope) {
@@ -42,7 +44,7 @@ func (a *App) admitKey(ctx context.Context, call *Call, e *endpoint) error {
 	if !e.op.Counted {
 		return refused
 	}
-	// Who is let in but may not do this has made a request all the same.
+	// A request that is authenticated but not permitted still counts as a request.
 	headers, err := a.deps.Keys.Take(ctx, call.Caller)
 	if err != nil {
 		return cmp.Or(refused, err)
@@ -54,14 +56,14 @@ func (a *App) admitKey(ctx context.Context, call *Call, e *endpoint) error {
 	return refused
 }
 
-// judgeKey asks the database about a key alone.
+// judgeKey asks the database about a key only.
 func (a *App) judgeKey(ctx context.Context, call *Call, caller *Caller, needs string) error {
 	call.Caller = caller
 	_, err := a.exec.Run(ctx, &Request{Caller: caller, Needs: needs, SQL: nothing, ReadOnly: true, RequestID: call.RequestID, ClientIP: call.ClientIP})
 	return err
 }
 
-// finishKey notes a use. What was no use, or was answered before, costs nothing.
+// finishKey records a use. A request that was refused (401, 429), or whose answer was replayed, costs no unit.
 func (a *App) finishKey(call *Call, status int) {
 	if call.Caller == nil || call.Caller.Key == nil {
 		return

@@ -16,7 +16,8 @@ import (
 	"kijko/server/openapi"
 )
 
-// limiter counts calls per key in this process. Its memory is bounded: of very many keys the least recently seen start anew.
+// limiter counts calls per key in this process. Its memory is bounded: with very many keys, the least recently seen ones start again at
+// zero.
 type limiter struct {
 	limit *openapi.Rate
 	keys  *expirable.LRU[string, *rate.Limiter]
@@ -52,12 +53,12 @@ func rateLimited(limit, remaining int, reset time.Time) *Problem {
 	return p
 }
 
-// RateLimited is the refusal of a handler that counts by itself.
+// RateLimited returns the refusal of a handler with its own rate limit.
 func RateLimited(limit, remaining int, reset time.Time) *Problem {
 	return rateLimited(limit, remaining, reset)
 }
 
-// AddressKey is what a handler counts an address under: itself, or the /64 that an IPv6 client owns at least.
+// AddressKey returns the key under which a handler counts an address: the address, or the /64 that an IPv6 client owns at least.
 func (c *Call) AddressKey() string { return addressKey(c.ClientIP) }
 
 func rateHeaders(limit, remaining int, reset time.Time) map[string]string {
@@ -67,12 +68,12 @@ func rateHeaders(limit, remaining int, reset time.Time) map[string]string {
 
 const takeRate = "select allowed, remaining, reset_at from private.take_rate($1, $2, make_interval(secs => $3))"
 
-// TakeShared counts an attempt in Postgres, for all processes. The headers belong on the answer, refused or not.
+// TakeShared counts an attempt in Postgres, for all processes. The headers are to be set on the answer, refused or not.
 func (x *Executor) TakeShared(ctx context.Context, key string, r *openapi.Rate) (map[string]string, error) {
 	return x.takeShared(ctx, accountKey{'k', key}, accountKey{}, key, r)
 }
 
-// takeShared charges the wait for others who count the same to who attempts.
+// takeShared counts an attempt. It charges the wait for concurrent attempts on the same key to the accounts of the attempt.
 func (x *Executor) takeShared(ctx context.Context, person, organization accountKey, key string, r *openapi.Rate) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, acquire[kindWrite])
 	defer cancel()
@@ -93,7 +94,7 @@ func (x *Executor) takeShared(ctx context.Context, person, organization accountK
 	return rateHeaders(r.Limit, remaining, reset), nil
 }
 
-// addressKey is the address, or the /64 that an IPv6 client owns at least: within it the address could change with each attempt.
+// addressKey returns the address, or the /64 that an IPv6 client owns at least: within it the client could use another address each time.
 func addressKey(address string) string {
 	if addr, err := netip.ParseAddr(address); err == nil {
 		return auth.RateKey(addr)
@@ -101,7 +102,7 @@ func addressKey(address string) string {
 	return address
 }
 
-// rateKey puts together who or what is counted.
+// rateKey builds the key that a rate limit counts under.
 func (c *Call) rateKey(r *openapi.Rate) string {
 	var b strings.Builder
 	b.WriteString(c.Op.ID)

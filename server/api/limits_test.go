@@ -12,7 +12,7 @@ import (
 	"kijko/server/api"
 )
 
-// What a transaction may take holds however the server reaches the database, and for this transaction only.
+// The limits of a transaction apply with any kind of connection to the database, and to this transaction only.
 func TestLimitsTravelWithTheCall(t *testing.T) {
 	for name, reach := range map[string]func(*bundle, *db.PoolOptions){
 		"Directly":             func(*bundle, *db.PoolOptions) {},
@@ -58,7 +58,7 @@ func TestLimitsTravelWithTheCall(t *testing.T) {
 			outside()
 			require.Equal(t, 200, b.do(t, "GET", "/api/v1/who", "").status)
 
-			// Entering itself waits for no lock that somebody holds for long.
+			// Entering itself waits for no lock that another transaction holds for long.
 			conn := b.db.Connect("postgres")
 			_, err := conn.Exec(ctx, "begin; lock table private.sessions in access exclusive mode")
 			require.NoError(t, err)

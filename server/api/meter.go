@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// meters are the request metrics; one histogram an operation, resolved once so that a request pays no label look-up.
+// meters are the request metrics. There is one histogram per operation, resolved once so that a request needs no label look-up.
 type meters struct {
 	duration *prometheus.HistogramVec
 	total    *prometheus.CounterVec

@@ -8,8 +8,8 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// WantsEvents says whether the client would rather have a stream of events than one JSON document (RFC 9110, 12.5.1). A weight of 0 means
-// never, the heavier of the two wins, and of equal ones the stream, if the header names it more closely than by a bare wildcard.
+// WantsEvents reports whether the client prefers a stream of events to one JSON document (RFC 9110, 12.5.1). A weight of 0 means never. The
+// higher weight wins. With equal weights the stream wins, if the header names it more closely than by a bare wildcard.
 func (c *Call) WantsEvents() bool {
 	header := joined(c.Ctx, fiber.HeaderAccept)
 	events, named := weight(header, "text", "event-stream")
@@ -17,8 +17,9 @@ func (c *Call) WantsEvents() bool {
 	return events > 0 && (events > whole || events == whole && named)
 }
 
-// weight is what an Accept header gives a media type: the weight of the closest range that covers it, 0 where none does. Of equally close
-// ranges the heaviest counts. named is false where only `*/*` covers it. A range with parameters of its own is another type than ours.
+// weight returns the weight that an Accept header gives a media type: the weight of the closest range that covers it, 0 when none does. Of
+// equally close ranges the highest weight counts. named is false when only `*/*` covers it. A range with parameters is a different media
+// type.
 func weight(header, kind, subkind string) (q float64, named bool) {
 	closest := 0
 	for member := range members(header, ',') {
@@ -46,7 +47,7 @@ func weight(header, kind, subkind string) (q float64, named bool) {
 	return q, closest > 1
 }
 
-// quality reads the weight among a range's parameters; false where the weight is malformed, so that the range says nothing.
+// quality reads the weight among a range's parameters. It returns false for a malformed weight; the range is then ignored.
 func quality(parameters string) (float64, bool) {
 	for parameter := range members(parameters, ';') {
 		name, value, _ := strings.Cut(parameter, "=")
@@ -59,7 +60,7 @@ func quality(parameters string) (float64, bool) {
 	return 1, true
 }
 
-// matchesTag says whether If-None-Match holds for what is there: `*`, or the tag in the list, weakly compared (RFC 9110, 13.1.2).
+// matchesTag reports whether If-None-Match holds for the current tag: `*`, or the tag in the list, weakly compared (RFC 9110, 13.1.2).
 func matchesTag(c *fiber.Ctx, etag string) bool {
 	header := joined(c, fiber.HeaderIfNoneMatch)
 	if header == "" {
@@ -74,7 +75,7 @@ func matchesTag(c *fiber.Ctx, etag string) bool {
 	return false
 }
 
-// joined is a header's value as one list, in however many lines it came.
+// joined returns a header's value as one list, from any number of header lines.
 func joined(c *fiber.Ctx, name string) string {
 	lines := c.Request().Header.PeekAll(name)
 	switch len(lines) {

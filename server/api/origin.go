@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// Origins are the sites whose pages may call the API and open sockets, as CORS_ORIGINS lists them. An entry that ends with ":*" stands for every
-// port of its host, the scheme's own one among them, which browsers leave out.
+// Origins are the sites whose pages may call the API and open sockets, as CORS_ORIGINS lists them. An entry that ends with ":*" means every
+// port of its host, including the scheme's default port, which browsers leave out.
 type Origins []string
 
-// Allow says whether a page of origin may call.
+// Allow reports whether a page of origin may call.
 func (o Origins) Allow(origin string) bool {
 	if slices.Contains(o, origin) && !strings.HasSuffix(origin, ":*") {
 		return true
@@ -21,9 +21,9 @@ func (o Origins) Allow(origin string) bool {
 	return (!given || isPort(port)) && slices.Contains(o, site+":*")
 }
 
-// AllowSocket says whether a page of origin may open a socket at host, the request's Host. The server's own pages may, and so may clients that
-// name the address which they connect to as their Origin (Python's websocket-client). That is safe because no cookie opens a socket: a page of
-// another site has no credential to send.
+// AllowSocket reports whether a page of origin may open a socket at host, the request's Host. The server's own pages may. Clients that send
+// the address which they connect to as their Origin may too (Python's websocket-client). That is safe because no cookie opens a socket: a
+// page of another site has no credential to send.
 func (o Origins) AllowSocket(origin, host string) bool {
 	return origin == "" || o.Allow(origin) || sameHost(origin, host)
 }
@@ -37,7 +37,8 @@ func cutPort(origin string) (site, port string, found bool) {
 	return origin[:at], origin[at+1:], true
 }
 
-// isPort keeps out what no browser writes: "http://localhost:3000/" is no origin, and "http://localhost:1@evil.example" is another host's.
+// isPort rejects text that no browser sends: "http://localhost:3000/" is not an origin, and "http://localhost:1@evil.example" names another
+// host.
 func isPort(text string) bool {
 	port, err := strconv.ParseUint(text, 10, 16)
 	return err == nil && port > 0

@@ -18,7 +18,7 @@ import (
 	"github.com/swaggest/swgui/v5emb"
 )
 
-// mountPages registers what operators and newcomers look at: the document, a page to try it, metrics, and a greeting.
+// mountPages registers the pages for operators and newcomers: the document, a page to try it, metrics, and a greeting.
 func (a *App) mountPages() {
 	a.Get("/openapi.json", func(c *fiber.Ctx) error {
 		c.Set(fiber.HeaderContentType, "application/json")
@@ -29,7 +29,7 @@ func (a *App) mountPages() {
 		metrics := adaptor.HTTPHandler(promhttp.HandlerFor(a.deps.Registry, promhttp.HandlerOpts{}))
 		a.Get("/metrics", func(c *fiber.Ctx) error {
 			if token, _ := bearer(c); !constantEqual(token, a.deps.MetricsToken) {
-				return c.Next() // as if there were nothing
+				return c.Next() // as if the page did not exist
 			}
 			return metrics(c)
 		})
@@ -41,8 +41,8 @@ func (a *App) mountPages() {
 	})
 }
 
-// mountDocs registers the page that tries operations. It shows what strangers wrote and holds a credential, so only what is ours runs on it, and
-// no other site may frame it. The token that was typed is kept over reloads in development only.
+// mountDocs registers the page that tries operations. It shows untrusted text and holds a credential, so only this server's own scripts run
+// on it, and no other site may frame it. A typed token is kept across reloads in development only.
 func (a *App) mountDocs() {
 	ui := v5emb.NewHandlerWithConfig(swgui.Config{Title: "Kijko API", SwaggerJSON: "/openapi.json", BasePath: "/docs/",
 		SettingsUI: map[string]string{"persistAuthorization": strconv.FormatBool(a.deps.Development), "tryItOutEnabled": "true", "docExpansion": `"list"`}})
@@ -66,7 +66,7 @@ func (a *App) mountDocs() {
 	a.Get("/docs/*", serve)
 }
 
-// inlineDigests names the page's own inline scripts or styles for its policy.
+// inlineDigests returns the digests of the page's own inline scripts or styles for its content security policy.
 func inlineDigests(page []byte, element string) string {
 	var b strings.Builder
 	for _, found := range regexp.MustCompile(`(?s)<`+element+`>(.*?)</`+element+`>`).FindAllSubmatch(page, -1) {
@@ -76,8 +76,8 @@ func inlineDigests(page []byte, element string) string {
 	return b.String()
 }
 
-// guard sets what belongs on every answer: browsers take nothing for another type than we say, and where clients reach us by https they
-// never try http. It comes last, because an answer may have been made anew on the way.
+// guard sets the security headers of every answer. Browsers must use the declared content type. If clients reach this server by https,
+// browsers never try http. It runs last, because an answer may have been replaced on the way.
 func (a *App) guard(c *fiber.Ctx) error {
 	err := c.Next()
 	a.protect(c)
@@ -91,7 +91,7 @@ func (a *App) protect(c *fiber.Ctx) {
 	}
 }
 
-// replyStatus answers with a status that is not the operation's usual one.
+// replyStatus answers with a status other than the operation's usual one.
 func (a *App) replyStatus(c *Call, status int, value any) error {
 	raw, err := json.Marshal(value)
 	if err != nil {

@@ -7,40 +7,42 @@ import (
 	"time"
 )
 
-// places decide which call may use a connection of the pool next, so that one tenant's calls never keep the others waiting.
+// places are the slots for database calls. They decide which call may use a connection of the pool next, so that one tenant's calls never
+// keep other tenants waiting.
 //
-// Who pays. Each call is charged to a person (anonymous ones: to an address) and to the organization they act in, with the time that it
-// held its place. The next free place goes to the call whose dearer account has used the least: many tokens of a person, many
-// organizations of a person and many people of an organization are one share each. An account that was idle begins where the others are,
-// neither with savings nor with debts of long ago. Within an account the calls of each operation stand in a line of their own, and the
-// line that used the least is next: what hangs on a locked table does not hold up what needs another one.
+// Accounting. Each call is charged to a user (an anonymous call: to an address) and to the organization that the user acts in, with the
+// time that it held its slot. The next free slot goes to the call whose dearer account has used the least. So many tokens of a user, many
+// organizations of a user and many users of an organization are one share each. An account that was idle starts at the current clock of the
+// others, with neither credit nor debt from earlier. Within an account the calls of each operation wait in a separate queue (line), and the
+// line that used the least is next: calls that hang on a locked table do not hold up calls that need another table.
 //
-// Who waits for whom. A call cannot be interrupted, so a fair order alone would have a quick call wait for the end of slow ones. Calls are
-// therefore of three grades by what their line took of late: quick, slow, endless. Slow and endless ones may take a part of the places only; a
-// call that turns out to be slower than was thought changes its grade while it runs, and frees its quick place. One tenant never fills
-// a grade above the first: one more place of it is for an account that has none there. So a quick call always finds a place within
-// moments, and a slow one does not have to wait for a single other account.
+// Grades. A running call cannot be interrupted, so with a fair order alone a quick call would wait for the end of slow ones. Calls
+// therefore have three grades by the recent durations of their line: quick, slow, endless. Slow and endless calls may take only a part of
+// the slots. A call that turns out to be slower than expected changes its grade while it runs, and frees its quick slot. One tenant never
+// fills a grade above quick: one extra slot of the grade is reserved for an account without a call in it. So a quick call always finds a
+// slot within moments, and a slow call does not have to wait for a single other account.
 //
-// Where all calls of late are one tenant's, the slow ones may take all places, as long as quick ones have theirs.
+// When all recent calls belong to one tenant, its slow calls may take all slots that are not reserved for quick ones.
 //
-// Reads and writes are counted apart: a read keeps a processor busy, while a write mostly waits for the disk, and many share one flush.
-// The grades follow from times, which a network between server and database would make longer; the quickest call of late is taken off.
+// Reads and writes are counted separately: a read keeps a processor busy, while a write mostly waits for the disk, and many share one
+// flush. The grades follow from durations. A network between server and database would lengthen them, so the quickest recent duration is
+// subtracted.
 //
-// Everything is bounded: the calls in all, the waiting calls of one account and in all (the account that waits most gives way), and what is
-// remembered, which is forgotten after some seconds without a call.
+// Everything is bounded: the calls in all, the waiting calls of one account and in all (a call of the account with the most waiting calls
+// gives way), and the stored accounts and lines, which are dropped after some seconds without a call.
 type places struct {
 	mu       sync.Mutex
 	free     int // connections that calls may still take
 	clock    time.Duration
 	kinds    [2]kind
 	waiting  int
-	accounts [2]map[accountKey]*account // this period's and the last one's
+	accounts [2]map[accountKey]*account // of the current period and of the previous one
 	turned   time.Time
 	latest   accountKey // the tenant of the latest call
-	mixed    time.Time  // when a call of another tenant than the one before came
-	alone    bool       // that was long ago
+	mixed    time.Time  // when a call came from another tenant than the call before
+	alone    bool       // mixed was long ago
 	timer    *time.Timer
-	due      time.Time // when the timer rings; zero: it does not
+	due      time.Time // when the timer fires; zero: it is not set
 }
 
 const (
@@ -50,7 +52,7 @@ const (
 	grades
 )
 
-// limits are the times from which a call counts as slow and as endless; writes may wait for a disk.
+// limits are the durations from which a call counts as slow and as endless; writes may wait for a disk.
 var gradeLimits = [2][grades - 1]time.Duration{{10 * time.Millisecond, 400 * time.Millisecond}, {100 * time.Millisecond, time.Second}}
 
 const (
@@ -59,27 +61,27 @@ const (
 )
 
 const (
-	// memory is how long accounts and lines without a call are remembered, at least.
+	// memory is how long accounts and lines without a call are kept, at least.
 	memory = 10 * time.Second
-	// maxWaitingOf and maxWaiting bound the calls that wait for a place: of one account, and in all.
+	// maxWaitingOf and maxWaiting bound the calls that wait for a slot: of one account, and in all.
 	maxWaitingOf, maxWaiting = 512, 4096
 	// maxAccounts ends a period early.
 	maxAccounts = 20_000
 )
 
-// kind is what reads, or writes, may take.
+// kind holds the slots of reads, or of writes.
 type kind struct {
 	places   int // calls at a time; half of them remain for quick ones
 	slow     int // calls of each grade above quick
-	most     int // connections, with calls that turned out to be slower than was thought
+	most     int // connections, including calls that turned out to be slower than expected
 	limits   [grades - 1]time.Duration
-	running  []*ticket // in the order of their beginning
+	running  []*ticket // in order of their start
 	count    [grades]int
 	lines    []*line // those with waiting calls
 	quickest [2]time.Duration
 }
 
-// accountKey names an account: 'u' a person, 'o' an organization, 'a' an address, 's' the service itself.
+// accountKey names an account: 'u' a user, 'o' an organization, 'a' an address, 's' the service itself.
 type accountKey struct {
 	kind byte
 	id   string
@@ -87,13 +89,13 @@ type accountKey struct {
 
 type account struct {
 	key     accountKey
-	used    time.Duration // what was charged, on the clock of the places
+	used    time.Duration // the charged time, on the clock of the places
 	running [2][grades]int
 	calls   int // running and waiting
 	waiting int
-	lines   map[lineKey]*line // of a person, not of an organization
-	served  time.Duration     // what the line that was served last had used
-	// expected is what calls of a person take, by kind: what is thought of a line of theirs that is not known.
+	lines   map[lineKey]*line // of a user, not of an organization
+	served  time.Duration     // the used time of the line that was served last
+	// expected is the expected duration of a user's calls, by kind. It is used for a line without recent calls.
 	expected [2]time.Duration
 	at       time.Time // when the last of them ended
 }
@@ -104,14 +106,14 @@ type lineKey struct {
 	kind         int
 }
 
-// line is the calls of one operation by one person in one organization.
+// line is the queue for the calls of one operation by one user in one organization.
 type line struct {
 	person, organization *account // organization may be nil
 	sql                  string
 	kind                 int
 	used                 time.Duration
 	expected             time.Duration
-	known                bool // a call has run of late
+	known                bool // a call has run recently
 	at                   time.Time
 	queue                []*ticket
 }
@@ -122,18 +124,18 @@ type ticket struct {
 	grade   int
 	charged time.Duration
 	began   time.Time
-	// granted is closed when a waiting call has got its place, or has to give way (then the line is nil).
+	// granted is closed when a waiting call has got its slot, or has to give way (then the line is nil).
 	granted chan struct{}
 	held    bool
 }
 
-// newPlaces shares out a pool of a size; reads is how many calls that only read should run at once.
+// newPlaces divides a pool of a size. reads is how many read-only calls should run at once.
 func newPlaces(size, reads int) *places {
-	// What goes past the places (sockets, health, the sessions' last use) finds a connection even while calls hang.
+	// Queries that do not use the slots (sockets, health, the sessions' last use) find a connection even while calls hang.
 	connections := size - size/16
 	p := &places{free: connections, turned: time.Now()}
 	p.accounts[0], p.accounts[1] = map[accountKey]*account{}, map[accountKey]*account{}
-	// Neither reads nor writes can take all connections, and both leave some to go on with when all places hang.
+	// Neither reads nor writes can take all connections, and both leave some in reserve when all slots hang.
 	most := connections - connections/8
 	writes := max(1, most-1)
 	reads = min(reads, writes)
@@ -142,7 +144,7 @@ func newPlaces(size, reads int) *places {
 	return p
 }
 
-// take waits for a place. The caller gives it back with leave.
+// take waits for a slot. The caller returns it with leave.
 func (p *places) take(ctx context.Context, person, organization accountKey, sql string, kind int) (*ticket, error) {
 	p.mu.Lock()
 	now := time.Now()
@@ -191,7 +193,7 @@ func (p *places) take(ctx context.Context, person, organization accountKey, sql 
 	return nil, crowded(ctx.Err())
 }
 
-// notice notes whether tenants call side by side. What the service does by itself is nobody's.
+// notice records whether several tenants call at the same time. Calls of the service itself belong to no tenant.
 func (p *places) notice(now time.Time, person, organization accountKey) {
 	tenant := organization
 	if tenant.id == "" {
@@ -206,7 +208,7 @@ func (p *places) notice(now time.Time, person, organization accountKey) {
 	p.alone = now.Sub(p.mixed) > memory
 }
 
-// leave gives a place back. learned says that the call has run, so that its time tells something about its line.
+// leave returns a slot. learned says that the call has run, so that its duration updates the expectation of its line.
 func (p *places) leave(t *ticket, learned bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -230,11 +232,12 @@ func (p *places) lineOf(now time.Time, person, organization accountKey, sql stri
 		a.lines[key] = l
 	}
 	if organization.id != "" {
-		// The organization may have been forgotten, the person not.
+		// The organization may have been dropped while the user was not.
 		l.organization = p.accountOf(organization)
 	}
 	if now.Sub(l.at) > memory {
-		// Whose calls are slow begins with slow ones elsewhere too, or new operations and organizations would always find quick places.
+		// A new line of a user whose calls are slow starts as slow too. Otherwise new operations and organizations would always find quick
+		// slots.
 		k := &p.kinds[kind]
 		if now.Sub(a.at) > memory {
 			a.expected = [2]time.Duration{}
@@ -257,7 +260,7 @@ func (p *places) accountOf(key accountKey) *account {
 	return a
 }
 
-// turn forgets accounts and lines that had no call for a whole period, and what was quickest before it.
+// turn drops accounts and lines that had no call for a whole period, and the quickest duration before it.
 func (p *places) turn(now time.Time) {
 	for key, a := range p.accounts[1] {
 		if a.calls > 0 {
@@ -279,7 +282,7 @@ func (p *places) turn(now time.Time) {
 	p.turned = now
 }
 
-// enter makes a call known to its accounts. Idle ones join where the clock is.
+// enter registers a call with its accounts. Idle accounts start at the current clock.
 func (p *places) enter(l *line) {
 	if l.person.calls == 0 {
 		l.person.used = max(l.person.used, p.clock)
@@ -303,13 +306,13 @@ func (l *line) accounts(each func(*account)) {
 	}
 }
 
-// count notes waiting calls that came or went.
+// count updates the number of waiting calls.
 func (p *places) count(l *line, n int) {
 	p.waiting += n
 	l.accounts(func(a *account) { a.waiting += n })
 }
 
-// base is what a call takes at least, by the quickest ones of late.
+// base returns the least duration of a call, from the quickest recent ones.
 func (k *kind) base() time.Duration {
 	switch {
 	case k.quickest[0] == 0:
@@ -330,8 +333,8 @@ func (k *kind) gradeOf(took time.Duration) int {
 	return endless
 }
 
-// gradeOf is what the next call of a line is thought to be. While more calls of the same operation hang than may be slow at a time, the rest
-// of them is thought to hang as well, whoever calls.
+// gradeOf returns the expected grade of a line's next call. If more calls of its operation hang than there are slow slots, all further
+// calls of the operation are expected to hang as well, for every caller.
 func (p *places) gradeOf(l *line) int {
 	k := &p.kinds[l.kind]
 	g := k.gradeOf(l.expected)
@@ -350,7 +353,7 @@ func (p *places) gradeOf(l *line) int {
 	return g
 }
 
-// mayStart says whether the next call of a line would find a place now.
+// mayStart reports whether the next call of a line would find a slot now.
 func (p *places) mayStart(l *line) bool {
 	k := &p.kinds[l.kind]
 	busy := len(k.running)
@@ -369,7 +372,7 @@ func (p *places) mayStart(l *line) bool {
 	return first && k.count[g] == k.slow
 }
 
-// start gives a call its place, and charges it with what it will probably take.
+// start gives a call its slot, and charges it with its expected duration.
 func (p *places) start(t *ticket, now time.Time) {
 	l := t.line
 	k := &p.kinds[l.kind]
@@ -382,7 +385,7 @@ func (p *places) start(t *ticket, now time.Time) {
 	p.shift(t, t.grade, 1)
 }
 
-// shift counts a running call in a grade, or no more.
+// shift adds a running call to a grade, or removes it.
 func (p *places) shift(t *ticket, grade, n int) {
 	p.kinds[t.line.kind].count[grade] += n
 	t.line.accounts(func(a *account) { a.running[t.line.kind][grade] += n })
@@ -393,7 +396,7 @@ func (p *places) charge(l *line, d time.Duration) {
 	l.accounts(func(a *account) { a.used += d })
 }
 
-// finish ends a call and lets others in.
+// finish ends a call and starts waiting ones.
 func (p *places) finish(t *ticket, now time.Time, learned bool) {
 	l := t.line
 	k := &p.kinds[l.kind]
@@ -409,7 +412,7 @@ func (p *places) finish(t *ticket, now time.Time, learned bool) {
 		if k.quickest[0] == 0 || took < k.quickest[0] {
 			k.quickest[0] = took
 		}
-		// How long an endless one took does not matter.
+		// The exact duration of an endless call does not matter.
 		took = min(took, 2*k.limits[len(k.limits)-1])
 		learn(&l.person.expected[l.kind], took)
 		if l.known {
@@ -423,7 +426,7 @@ func (p *places) finish(t *ticket, now time.Time, learned bool) {
 	p.dispatch(now)
 }
 
-// learn moves an expectation up quickly and down bit by bit.
+// learn moves an expectation up quickly and down slowly.
 func learn(expected *time.Duration, took time.Duration) {
 	if took > *expected {
 		*expected = (*expected + took) / 2
@@ -432,7 +435,7 @@ func learn(expected *time.Duration, took time.Duration) {
 	}
 }
 
-// settle moves running calls to the grade that their time has come to.
+// settle moves running calls to the grade that matches their duration so far.
 func (p *places) settle(now time.Time) {
 	for i := range p.kinds {
 		for _, t := range p.kinds[i].running {
@@ -447,7 +450,7 @@ func (p *places) settle(now time.Time) {
 	}
 }
 
-// dispatch starts waiting calls as long as one finds a place.
+// dispatch starts waiting calls while one of them finds a slot.
 func (p *places) dispatch(now time.Time) {
 	for p.waiting > 0 && p.free > 0 {
 		var next *line
@@ -476,7 +479,7 @@ func (l *line) dearer() time.Duration {
 	return max(l.person.used, l.organization.used)
 }
 
-// before says whose turn it is: the accounts' by the dearer one, the person's in the organization, the line's of the person.
+// before reports which line is next: first by the dearer account, then by the user's time in the organization, then by the line's own time.
 func (l *line) before(o *line) bool {
 	if a, b := l.dearer(), o.dearer(); a != b {
 		return a < b
@@ -487,7 +490,7 @@ func (l *line) before(o *line) bool {
 	return l.used < o.used
 }
 
-// unqueue takes a waiting call out of its line.
+// unqueue removes a waiting call from its line.
 func (p *places) unqueue(t *ticket, at int) {
 	l := t.line
 	l.queue = slices.Delete(l.queue, at, at+1)
@@ -501,14 +504,14 @@ func (p *places) unqueue(t *ticket, at int) {
 	}
 }
 
-// withdraw ends a call that did not get its place.
+// withdraw ends a call that did not get its slot.
 func (p *places) withdraw(t *ticket) {
 	p.unqueue(t, slices.Index(t.line.queue, t))
 	t.line.accounts(func(a *account) { a.calls-- })
 }
 
-// makeRoom says whether one more call of a line may wait. Where no more may wait in all, the newest call of the account that waits most
-// gives way to one that waits less.
+// makeRoom reports whether one more call of a line may wait. When the queue is full, the newest call of the account with the most waiting
+// calls gives way to a call of an account with fewer.
 func (p *places) makeRoom(l *line) bool {
 	if l.person.waiting >= maxWaitingOf || l.organization != nil && l.organization.waiting >= 2*maxWaitingOf {
 		return false
@@ -534,7 +537,7 @@ func (p *places) makeRoom(l *line) bool {
 	return true
 }
 
-// arm looks again when a running call will have changed its grade, where somebody waits for that.
+// arm sets the timer to the moment at which a running call changes its grade, if another call waits for that.
 func (p *places) arm(now time.Time) {
 	if p.waiting == 0 {
 		return
@@ -555,7 +558,7 @@ func (p *places) arm(now time.Time) {
 			}
 		}
 	}
-	// Too early does no harm: it is armed again then. Setting it at each call would cost more than all else here.
+	// A timer that fires too early does no harm: it is set again then. Setting it at each call would cost more than everything else here.
 	due := now.Add(next)
 	if next == 0 || !p.due.IsZero() && !due.Before(p.due) {
 		return

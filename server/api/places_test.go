@@ -17,13 +17,13 @@ import (
 func user(id string) accountKey { return accountKey{'u', id} }
 func org(id string) accountKey  { return accountKey{'o', id} }
 
-// crowd are callers of places in the time of a synctest bubble.
+// crowd is a set of callers of places, in the time of a synctest bubble.
 type crowd struct {
 	*testing.T
 	*places
 	ctx   context.Context
 	mu    sync.Mutex
-	held  map[string]time.Duration // time of places, by person
+	held  map[string]time.Duration // slot time by user
 	waits map[string][]time.Duration
 	group sync.WaitGroup
 }
@@ -39,7 +39,7 @@ func newCrowd(t *testing.T, size, reads int) *crowd {
 	return c
 }
 
-// call is one call that holds its place for a time.
+// call is one call that holds its slot for a time.
 func (c *crowd) call(person, organization accountKey, sql string, kind int, took time.Duration) error {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(c.ctx, acquire[kind])
@@ -58,7 +58,7 @@ func (c *crowd) call(person, organization accountKey, sql string, kind int, took
 	return nil
 }
 
-// loop has n goroutines call without an end.
+// loop runs n goroutines that call in an endless loop.
 func (c *crowd) loop(n int, person, organization accountKey, sql string, kind int, took time.Duration) {
 	for range n {
 		c.group.Go(func() {
@@ -71,7 +71,7 @@ func (c *crowd) loop(n int, person, organization accountKey, sql string, kind in
 	}
 }
 
-// shares runs for a while and gives what each person's calls held in it.
+// shares runs for a while and returns the slot time of each user's calls.
 func (c *crowd) shares(d time.Duration) map[string]time.Duration {
 	c.mu.Lock()
 	clear(c.held)
@@ -86,7 +86,7 @@ func (c *crowd) shares(d time.Duration) map[string]time.Duration {
 	return out
 }
 
-// waited gives the median and the longest wait of a person's calls.
+// waited returns the median and the longest wait of a user's calls.
 func (c *crowd) waited(person string) (median, longest time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,7 +95,7 @@ func (c *crowd) waited(person string) (median, longest time.Duration) {
 	return all[len(all)/2], all[len(all)-1]
 }
 
-// empty says that no call has left anything behind.
+// empty checks that no call has left any state behind.
 func (c *crowd) empty() {
 	c.places.mu.Lock()
 	defer c.places.mu.Unlock()
@@ -271,7 +271,7 @@ func TestPlacesKeepTenantsApart(t *testing.T) {
 	})
 }
 
-// grade is what the next call of a person's line is thought to be.
+// grade returns the expected grade of the next call of a user's line.
 func (c *crowd) grade(person, sql string) int {
 	c.places.mu.Lock()
 	defer c.places.mu.Unlock()
@@ -315,7 +315,7 @@ func TestAPlaceIsGivenBackHoweverACallEnds(t *testing.T) {
 			c.empty()
 		})
 	})
-	// Grants, ends of calls and ends of waits at the same moments, in all orders that happen.
+	// Grants, ends of calls and ends of waits at the same moments, in all orders that occur.
 	t.Run("AnythingAtOnce", func(t *testing.T) {
 		c := newCrowd(t, 8, 4)
 		before := c.free

@@ -24,9 +24,9 @@ type Problem struct {
 	Message string
 	Field   string
 	Details json.RawMessage
-	// Header carries what belongs to the refusal besides: Retry-After, Allow, WWW-Authenticate.
+	// Header carries the headers of the refusal: Retry-After, Allow, WWW-Authenticate.
 	Header map[string]string
-	// Members are added to the document; a feature whose contract has more of them than RFC 9457.
+	// Members are added to the document, for a feature whose contract has more members than RFC 9457.
 	Members map[string]any
 	// cause is for the log.
 	cause error
@@ -34,7 +34,7 @@ type Problem struct {
 
 func (p *Problem) Error() string { return p.Code + ": " + p.Message }
 
-// Unwrap gives what the log shows and the client does not.
+// Unwrap returns the cause, which the log shows and the client does not see.
 func (p *Problem) Unwrap() error { return p.cause }
 
 // NewProblem makes a refusal from Go code; most refusals come from Postgres (private.refuse).
@@ -42,7 +42,7 @@ func NewProblem(status int, code, message, field string) *Problem {
 	return &Problem{Status: status, Code: code, Message: message, Field: field}
 }
 
-// Unavailable is the answer while something we depend on is away; the cause goes to the log only.
+// Unavailable is the answer while a dependency is unavailable. The cause is only logged.
 func Unavailable(code, message string, cause error) *Problem {
 	return &Problem{Status: http.StatusServiceUnavailable, Code: code, Message: message, cause: cause,
 		Header: map[string]string{fiber.HeaderRetryAfter: "1"}}
@@ -53,16 +53,16 @@ func internal(cause error) *Problem {
 		Message: "Something went wrong on our side. Please try again, and tell us the request id if it stays."}
 }
 
-// Because is the problem with what the log shows and the client does not.
+// Because returns the problem with a cause, which the log shows and the client does not see.
 func (p *Problem) Because(cause error) *Problem {
 	p.cause = cause
 	return p
 }
 
-// ProblemOf is how an error would be answered, for handlers that add to it.
+// ProblemOf returns the answer to an error, for handlers that add to it.
 func ProblemOf(err error) *Problem { return problemOf(err) }
 
-// problemOf is the one table from errors to answers.
+// problemOf is the only mapping from errors to answers.
 func problemOf(err error) *Problem {
 	var p *Problem
 	var fault *openapi.Fault
@@ -82,7 +82,7 @@ func problemOf(err error) *Problem {
 	case errors.As(err, new(databaseError)) && isConnection(err):
 		return Unavailable("SERVICE_UNAVAILABLE", "The database cannot be reached at the moment. Please try again.", err)
 	case errors.Is(err, context.Canceled):
-		// The caller has gone, or the server stops: no fault of ours.
+		// The client closed the connection, or the server stops: not a server error.
 		return Unavailable("SERVICE_UNAVAILABLE", "The request was given up. Please try again.", err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return Unavailable("TIMEOUT", "This took too long and was stopped. Please try again.", err)
@@ -92,13 +92,13 @@ func problemOf(err error) *Problem {
 	return internal(err)
 }
 
-// databaseError marks what came out of a call of the database. An end of a connection or a time that is up says nothing about whose it
-// was, and errors of files look like those of sockets.
+// databaseError marks errors of database calls. The end of a connection or a timeout does not show which dependency failed, and errors of
+// files look like those of sockets.
 type databaseError struct{ error }
 
 func (e databaseError) Unwrap() error { return e.error }
 
-// FromDatabase marks an error of a call that went to the database past the Executor.
+// FromDatabase marks an error of a database call that did not use the Executor.
 func FromDatabase(err error) error {
 	if err == nil {
 		return nil
@@ -144,7 +144,7 @@ func fromRefusal(e *pgconn.PgError) *Problem {
 	return p
 }
 
-// limitHeaders repeats the numbers of a 429 as the headers of the contract (50-billing 5.3); a gauge has no reset.
+// limitHeaders repeats the numbers of a 429 as the headers of the contract (50-billing 5.3). A gauge has no reset.
 func limitHeaders(details json.RawMessage) map[string]string {
 	var d struct {
 		Limit      *int64
@@ -181,20 +181,20 @@ func notFound() *Problem {
 	return NewProblem(http.StatusNotFound, "NOT_FOUND", "There is nothing at this address.", "")
 }
 
-// isConnection says of an error of the database that the connection is the matter.
+// isConnection reports whether a database error is a connection failure.
 func isConnection(err error) bool {
 	return isNetwork(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) || pgconn.Timeout(err) || isClosed(err)
 }
 
-// isNetwork knows errors of connections by their types. A bare error number is none of them, although it is a net.Error by its methods:
-// a full disk is one as well.
+// isNetwork recognizes connection errors by their types. A bare error number is not one, although its methods make it a net.Error: a full
+// disk is such a number as well.
 func isNetwork(err error) bool {
 	var exchange *url.Error
 	return errors.As(err, new(*pgconn.ConnectError)) || errors.As(err, new(*net.OpError)) || errors.As(err, new(*net.DNSError)) ||
 		errors.As(err, &exchange) && exchange.Op != "parse"
 }
 
-// isClosed recognizes what pgx says of a connection that went away under it.
+// isClosed recognizes pgx's error for a connection that was lost during use.
 func isClosed(err error) bool {
 	text := err.Error()
 	return strings.Contains(text, "conn closed") || strings.Contains(text, "unexpected EOF") || strings.Contains(text, "closed pool") ||

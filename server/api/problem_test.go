@@ -16,7 +16,8 @@ import (
 	"kijko/worker/storage"
 )
 
-// What failed is told by where the error came from, not by how it looks.
+// The failed dependency follows from the source of the error, not from its
+// form.
 func TestProblemsNameWhatFailed(t *testing.T) {
 	t.Parallel()
 	refused := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}

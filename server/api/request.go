@@ -17,7 +17,7 @@ func isJSON(c *fiber.Ctx) bool {
 	return strings.HasPrefix(strings.ToLower(string(c.Request().Header.ContentType())), "application/json")
 }
 
-// parseQuery parses with Go's rules, so that a broken escape is a clear refusal and not a silent guess.
+// parseQuery parses with Go's rules, so that a broken escape is clearly refused and not silently guessed.
 func parseQuery(c *fiber.Ctx) (url.Values, error) {
 	raw := c.Request().URI().QueryString()
 	if len(raw) == 0 {
@@ -33,7 +33,7 @@ func parseQuery(c *fiber.Ctx) (url.Values, error) {
 	return values, nil
 }
 
-// requestID echoes a sane X-Request-ID and makes one otherwise.
+// requestID echoes a valid X-Request-ID and makes one otherwise.
 func requestID(c *fiber.Ctx) string {
 	given := c.Request().Header.Peek("X-Request-ID")
 	if len(given) == 0 || len(given) > 64 {

@@ -20,11 +20,11 @@ import (
 	"kijko/server/api"
 )
 
-// wire stands between the pool and Postgres and counts round trips: what a client sends until it must wait ends in a Sync (extended
-// protocol) or is a simple Query.
+// wire is between the pool and Postgres and counts round trips. The messages that a client sends until it must wait end in a Sync (extended
+// protocol) or are a simple Query.
 type wire struct {
 	trips atomic.Int64
-	mute  atomic.Bool // what clients send is lost
+	mute  atomic.Bool // drops the clients' messages
 	addr  string
 }
 
@@ -59,7 +59,7 @@ func pgNetwork(host string, port uint16) (string, string) {
 	return "unix", host + "/.s.PGSQL." + strconv.Itoa(int(port))
 }
 
-// forward passes messages on whole; the start-up message alone has no type byte.
+// forward passes whole messages on; only the start-up message has no type byte.
 func (w *wire) forward(client io.Reader, server io.Writer) {
 	for started := false; ; {
 		header := make([]byte, 5)
@@ -99,7 +99,7 @@ func through(t *testing.T, o *db.PoolOptions) *wire {
 	return w
 }
 
-// A machine that is gone closes no connection. A handler's call has no deadline of its own, and must end all the same.
+// A machine that has crashed closes no connection. A handler's call has no deadline of its own, and must still end.
 func TestADatabaseThatSaysNothingMoreEndsTheCall(t *testing.T) {
 	var w *wire
 	b := setup(t, func(_ *api.Deps, o *db.PoolOptions) {
@@ -136,7 +136,7 @@ func TestARequestIsOneRoundTrip(t *testing.T) {
 	}
 }
 
-// knownKeys is what a process knows of one API key after its first use.
+// knownKeys is the cached state of one API key in a process after its first use.
 type knownKeys struct {
 	caller *api.Caller
 	used   atomic.Int64

@@ -10,15 +10,15 @@ import (
 	"kijko/server/openapi"
 )
 
-// routes matches a path to an operation, segment by segment: literal segments win over parameters, so `/projects/stats` is never
-// taken for an id, in whatever order the document names them.
+// routes matches a path to an operation, segment by segment. Literal segments win over parameters, so `/projects/stats` is never taken for
+// an id, in any order of the document.
 type routes struct {
 	literal map[string]*routes
 	param   *routes
 	ops     map[string]*endpoint
 }
 
-// endpoint is an operation with what the edge needs to answer it.
+// endpoint is an operation with the data that the edge needs to answer it.
 type endpoint struct {
 	op      *openapi.Operation
 	names   []string
@@ -75,7 +75,7 @@ func (r *routes) match(path string, values []string) (*routes, []string) {
 	return nil, values
 }
 
-// find gives the endpoint, or 404, or 405 with what is allowed.
+// find returns the endpoint, or 404, or 405 with the allowed methods.
 func (r *routes) find(method, path string, values []string) (*endpoint, []string, error) {
 	node, values := r.match(path, values)
 	if node == nil {
@@ -97,8 +97,8 @@ func (r *routes) find(method, path string, values []string) (*endpoint, []string
 	return nil, nil, p
 }
 
-// pathValue gives the decoded value of a template name. What is no text names nothing: the operation meets it as an id that is not
-// there, and says so in its own words.
+// pathValue returns the decoded value of a template name. A value that is not valid text names nothing: the operation gets it as an unknown
+// id and answers with its own error.
 func (e *endpoint) pathValue(values []string, name string) string {
 	i := slices.Index(e.names, name)
 	if i < 0 {

@@ -16,7 +16,7 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// Times of event streams: how often a quiet one says that it is alive, and how long a client may take to accept what is sent.
+// Times of event streams: how often a quiet one sends a keep-alive comment, and how long a client may take to accept what is sent.
 const (
 	keepAlive    = 15 * time.Second
 	sendDeadline = 30 * time.Second
@@ -32,7 +32,7 @@ type EventStream struct {
 	cancel context.CancelFunc
 }
 
-// Send writes one event. The error says that the client is gone; it stays.
+// Send writes one event. An error means that the client is gone; later calls return it again.
 func (s *EventStream) Send(event string, data any) error {
 	raw, err := json.Marshal(data)
 	if err != nil {
@@ -48,7 +48,7 @@ func (s *EventStream) write(text string) error {
 		return s.err
 	}
 	if s.conn != nil {
-		// The server's own deadline was set for the beginning of the answer; a stream may last, its pieces may not.
+		// The server's own write deadline was set for the beginning of the answer. A stream may last, but each piece has a deadline.
 		_ = s.conn.SetWriteDeadline(time.Now().Add(sendDeadline))
 	}
 	if _, s.err = s.w.WriteString(text); s.err == nil {
@@ -60,7 +60,7 @@ func (s *EventStream) write(text string) error {
 	return s.err
 }
 
-// alive writes a comment now and then, which also finds out who is gone.
+// alive writes a comment at intervals, which also detects a closed connection.
 func (s *EventStream) alive(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -77,8 +77,8 @@ func (s *EventStream) alive(ctx context.Context, every time.Duration) {
 }
 
 // Events answers with a stream of events. run works beside and after the handler, so it may use neither the Call nor anything of Fiber's,
-// and the handler returns at once what Events returns. Its context ends when the client goes away or the server stops, and keeps the values of the call's. When run returns, the
-// stream ends.
+// and the handler returns at once what Events returns. Its context ends when the client goes away or the server stops, and keeps the values
+// of the call's context. When run returns, the stream ends.
 func (c *Call) Events(run func(ctx context.Context, s *EventStream)) error {
 	app, requestID := c.app, c.RequestID
 	if app.streams.ctx.Err() != nil {
@@ -86,7 +86,7 @@ func (c *Call) Events(run func(ctx context.Context, s *EventStream)) error {
 	}
 	c.Ctx.Set(fiber.HeaderContentType, "text/event-stream; charset=utf-8")
 	c.Ctx.Set(fiber.HeaderCacheControl, "no-store")
-	// Proxies that gather answers would make a stream pointless.
+	// Proxies that buffer answers would make a stream pointless.
 	c.Ctx.Set("X-Accel-Buffering", "no")
 	c.Ctx.Status(http.StatusOK)
 	request := c.Ctx.Context()
@@ -122,8 +122,8 @@ func (c *Call) Events(run func(ctx context.Context, s *EventStream)) error {
 	return nil
 }
 
-// unchunked lets write make the body of an answer that ends with the connection: HTTP/1.0 knows no chunks, and fasthttp sends a body of
-// unknown length in no other way. write runs in any case: where the server stops before the connection is handed over, for no reader.
+// unchunked lets write make the body of an answer that ends with the connection: HTTP/1.0 has no chunks, and fasthttp sends a body of
+// unknown length only in chunks. write runs in any case: when the server stops before the connection is handed over, without a reader.
 func unchunked(ctx context.Context, request *fasthttp.RequestCtx, write func(*bufio.Writer)) {
 	request.Response.Header.SetConnectionClose()
 	taken, written := make(chan net.Conn, 1), make(chan struct{})
@@ -160,8 +160,8 @@ func newStreams(every time.Duration) *streams {
 	return s
 }
 
-// ShutdownWithContext stops like Fiber's: no new connections, and those that are busy have until ctx ends. Streams that last longer are
-// then told to end.
+// ShutdownWithContext stops like Fiber's: it accepts no new connections, and busy ones have until ctx ends. Streams that last longer are
+// then ended through their contexts.
 func (a *App) ShutdownWithContext(ctx context.Context) error {
 	err := a.App.ShutdownWithContext(ctx)
 	a.streams.end()

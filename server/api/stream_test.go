@@ -42,7 +42,7 @@ paths:
       responses: {'200': {description: ok}}
 `
 
-// streaming is a server whose stream and wait do what the test says.
+// streaming is a server whose stream and wait are given by the test.
 func streaming(t *testing.T, stream func(context.Context, *api.EventStream), wait func(context.Context) error) *bundle {
 	t.Helper()
 	return setup(t, func(d *api.Deps, _ *db.PoolOptions) {
@@ -64,7 +64,7 @@ func streaming(t *testing.T, stream func(context.Context, *api.EventStream), wai
 	})
 }
 
-// dial opens a connection and sends requests on it, one behind the other.
+// dial opens a connection and sends requests on it, one after the other.
 func (b *bundle) dial(t *testing.T, paths ...string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
@@ -197,7 +197,7 @@ func TestPresent(t *testing.T) {
 	})
 }
 
-// What nobody has read of a body is not the next request.
+// Unread bytes of a body are not the next request.
 func TestTheRestOfABodyIsNoRequest(t *testing.T) {
 	s := streaming(t, nil, nil)
 	next := "GET /health/live HTTP/1.1\r\nHost: kijko.test\r\n\r\n"
@@ -254,7 +254,7 @@ func TestAcceptChoosesBetweenEventsAndADocument(t *testing.T) {
 	require.Equal(t, "true", lines.body, "a list in two lines")
 }
 
-// HTTP/1.0 knows no chunks: the end of the connection is the end of the answer.
+// HTTP/1.0 has no chunks: the end of the connection is the end of the answer.
 func TestEventsForHTTP10(t *testing.T) {
 	gone := make(chan struct{})
 	b := streaming(t, func(ctx context.Context, s *api.EventStream) {

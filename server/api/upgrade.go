@@ -8,14 +8,14 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// The one version of WebSocket there is, and the length of a client's key (RFC 6455, 4.1).
+// The only version of WebSocket, and the length of a client's key (RFC 6455, 4.1).
 const (
 	webSocketVersion  = "13"
 	webSocketKeyBytes = 16
 )
 
-// JudgeUpgrade refuses what is no request for a WebSocket; nil where it is one. The library would do so in plain text, without the version that
-// we speak, and takes any text for a key.
+// JudgeUpgrade refuses a request that is not a WebSocket request; it returns nil for one that is. The library would refuse in plain text,
+// without the supported version, and accepts any text as a key.
 func JudgeUpgrade(c *fiber.Ctx) *Problem {
 	header := &c.Request().Header
 	if !websocket.FastHTTPIsWebSocketUpgrade(c.Context()) || string(header.Peek("Sec-WebSocket-Version")) != webSocketVersion {
@@ -27,7 +27,7 @@ func JudgeUpgrade(c *fiber.Ctx) *Problem {
 	return nil
 }
 
-// UpgradeRequired answers a plain request, and one for another version of WebSocket.
+// UpgradeRequired answers a plain request, and a request for another version of WebSocket.
 func UpgradeRequired() *Problem {
 	p := NewProblem(http.StatusUpgradeRequired, "UPGRADE_REQUIRED", "This address speaks WebSocket only.", "")
 	p.Header = map[string]string{fiber.HeaderUpgrade: "websocket", fiber.HeaderConnection: "Upgrade", "Sec-WebSocket-Version": webSocketVersion}

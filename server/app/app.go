@@ -1,8 +1,9 @@
-// Package app puts the server together: database pool, identity, realtime, Socket.IO, uploads and the HTTP edge, for the program, for
-// development and for tests alike.
+// Package app assembles the server: database pool, identity, realtime, Socket.IO, uploads and the HTTP edge. The program, the development
+// mode and the tests all use it.
 //
-// New opens everything lazily: a database or an identity provider that is away does not stop it. Run serves until its context ends
-// and then stops in order: readiness says no, sockets are told 1012, running requests finish, goroutines are waited for.
+// New opens everything lazily: the server starts even if a database or an identity provider is unavailable. Run serves until its context
+// ends and then stops in order: readiness turns to 503, sockets are closed with 1012, running requests finish, and Run waits for its
+// goroutines.
 package app
 
 import (
@@ -36,23 +37,23 @@ import (
 	"kijko/worker/seal"
 )
 
-// Options are what the settings do not say.
+// Options are the options that are not settings.
 type Options struct {
 	Log *slog.Logger
-	// Greeting is added to what `GET /` answers (development names its demo repository there).
+	// Greeting is added to the answer of `GET /` (development names its demo repository there).
 	Greeting map[string]any
-	// Listener is where to listen, for a caller that took the port first; nil: cfg.Addr.
+	// Listener is the listener to use, for a caller that opened the port before; nil: cfg.Addr.
 	Listener net.Listener
-	// Mailbox takes the mails of an installation without a mail server and shows them; nil: no mail is sent then.
+	// Mailbox receives the mails of an installation without a mail server and shows them; nil: no mail is sent then.
 	Mailbox Mailbox
-	// Observe sees every answer; tests hold it against the document.
+	// Observe is called with every answer; tests check it against the document.
 	Observe func(op *openapi.Operation, status int, body []byte)
 	// Realtime replaces the contract's numbers; tests shorten waits.
 	Realtime realtime.Options
 	SocketIO socketio.Options
 }
 
-// Mailbox shows what it was given (*dev.Mailbox is one).
+// Mailbox shows the received mails (*dev.Mailbox is one).
 type Mailbox interface{ Routes(app *fiber.App) }
 
 // App is a server that has not been started, or is running.
@@ -77,13 +78,13 @@ type App struct {
 	metrics  *metricsServer // nil: none
 }
 
-// feature is what a part with Go code adds to the edge.
+// feature is a part with Go code that the edge mounts.
 type feature interface {
 	Handlers() map[string]api.Handler
 	Close() error
 }
 
-// drainer is a feature whose requests may last: it is told before the server waits for them.
+// drainer is a feature with long requests: Drain is called before the server waits for them.
 type drainer interface{ Drain() }
 
 // waker passes wake-ups on to realtime, which is made after the executor.
@@ -95,7 +96,7 @@ func (w *waker) Wake(events, jobs bool) {
 	}
 }
 
-// New puts a server together and listens on the configured address, so that a caller may choose port 0.
+// New assembles a server and listens on the configured address, so that a caller may choose port 0.
 func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("settings:\n%w", err)
@@ -166,7 +167,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 	return a, nil
 }
 
-// Listen takes the address of KIJKO_ADDR.
+// Listen opens the address of KIJKO_ADDR.
 func Listen(addr string) (net.Listener, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -175,7 +176,7 @@ func Listen(addr string) (net.Listener, error) {
 	return listener, nil
 }
 
-// edge makes the HTTP app out of the document and what answers it.
+// edge makes the HTTP app from the document and its handlers.
 func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o Options) error {
 	document, err := openapi.Load()
 	if err != nil {
@@ -211,16 +212,16 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 	return err
 }
 
-// Addr is where the server listens.
+// Addr returns the address that the server listens on.
 func (a *App) Addr() string { return a.listener.Addr().String() }
 
-// URL is the same as a client writes it.
+// URL returns the same address as a URL.
 func (a *App) URL() string { return "http://" + a.Addr() }
 
-// MetricsURL is where metrics are served on a listener of their own; empty: nowhere.
+// MetricsURL returns the URL of metrics on a separate listener; empty: there is none.
 func (a *App) MetricsURL() string { return a.metrics.url() }
 
-// Realtime gives tests the sockets' numbers.
+// Realtime returns the realtime server, whose numbers tests read.
 func (a *App) Realtime() *realtime.Server { return a.realtime }
 
 // Run serves until ctx ends, then stops in order. It closes the App.
@@ -240,7 +241,7 @@ func (a *App) Run(ctx context.Context) error {
 	wg.Go(func() { a.declare(background) })
 	wg.Go(func() { tellVersion(background, a.pool, a.log) })
 	wg.Go(func() { a.presence.run(background) })
-	// A store that cannot be used does not stop the start; the log says so from the first second on.
+	// A file store that cannot be used does not stop the start; the log reports it from the beginning.
 	wg.Go(func() { _ = a.files.result(background) })
 	wg.Go(func() {
 		if err := a.api.Listener(a.listener); err != nil {
@@ -269,16 +270,16 @@ func (a *App) Run(ctx context.Context) error {
 	defer cancel()
 	drainErr := errors.Join(ignoreDeadline(a.realtime.Drain(grace)), ignoreDeadline(a.socketio.Drain(grace)))
 	shutdownErr := a.api.ShutdownWithContext(grace)
-	// Who was asked to stop at once may not have begun to serve, and would begin now.
+	// If the stop comes at once, serving may not have begun yet, and would begin now.
 	_ = a.listener.Close()
-	// The numbers of the last moments can still be read until then.
+	// The last metrics can still be read until then.
 	a.metrics.close()
 	stopBackground()
 	wg.Wait()
 	return errors.Join(err, drainErr, ignoreDeadline(shutdownErr))
 }
 
-// ignoreDeadline: whoever is still there when the grace is over has been cut, as announced.
+// ignoreDeadline ignores an expired grace period: the remaining connections have been cut, as announced.
 func ignoreDeadline(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil
@@ -286,7 +287,7 @@ func ignoreDeadline(err error) error {
 	return err
 }
 
-// Close releases what New took, for an App that is not run.
+// Close releases the resources of New, for an App that is not run.
 func (a *App) Close() { a.close() }
 
 func (a *App) close() {
@@ -310,7 +311,7 @@ func (a *App) close() {
 	}
 }
 
-// clientAddress judges X-Forwarded-For by the trusted proxies.
+// clientAddress evaluates X-Forwarded-For with the trusted proxies.
 func clientAddress(proxies string) (func(peer string, forwarded []string) string, error) {
 	trusted, err := auth.ParseProxies(proxies)
 	if err != nil {

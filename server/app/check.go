@@ -16,7 +16,7 @@ import (
 	"kijko/worker/storage"
 )
 
-// databaseCheck is healthy when the database answers and carries the migrations of this binary.
+// databaseCheck is healthy when the database answers and has the migrations of this binary.
 func databaseCheck(pool *pgxpool.Pool) api.Check {
 	return api.Check{Name: "database", Critical: true, Probe: func(ctx context.Context) api.CheckResult {
 		var version int32
@@ -39,7 +39,7 @@ func databaseCheck(pool *pgxpool.Pool) api.Check {
 	}}
 }
 
-// tellVersion says in the log which PostgreSQL this is, as soon as it answers.
+// tellVersion logs the version of PostgreSQL as soon as it answers.
 func tellVersion(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) {
 	for ctx.Err() == nil {
 		v, err := db.VersionOf(ctx, pool)
@@ -61,7 +61,7 @@ func tellVersion(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) {
 	}
 }
 
-// queueLag is the age of the oldest due job from which the queue counts as degraded: its workers are away or overrun.
+// queueLag is the age of the oldest due job from which the queue counts as degraded: its workers are down or overloaded.
 const queueLag = 60
 
 func queueCheck(pool *pgxpool.Pool) api.Check {
@@ -79,7 +79,7 @@ func queueCheck(pool *pgxpool.Pool) api.Check {
 	}}
 }
 
-// listenerCheck is realtime's own, under the contract's name: without it no event leaves this process.
+// listenerCheck is realtime's check, under the contract's name: without the listener no event leaves this process.
 func listenerCheck(server *realtime.Server) api.Check {
 	check := server.Check()
 	check.Name, check.Critical = "listener", true
@@ -87,19 +87,19 @@ func listenerCheck(server *realtime.Server) api.Check {
 }
 
 const (
-	// The result of a probe of the store serves this long: a probe writes, and the route is public.
+	// The result of a probe of the store is reused for this long: a probe writes, and the route is public.
 	storageProbeLifetime = time.Second
-	// What a probe gets at most; a store that is away takes seconds to say so.
+	// The time limit of a probe; a store that is down takes seconds to fail.
 	storageProbeTime = 15 * time.Second
 )
 
-// storageProbe knows whether content can be stored. Probes run one at a time and to their own end, which may come after the end of the
-// request that asked: so the reason reaches the log.
+// storageProbe checks whether content can be stored. Probes run one at a time and to their own end, which may come after the end of the
+// request that asked. The reason of a failure is therefore logged.
 type storageProbe struct {
 	store *storage.Store
 	log   *slog.Logger
 	// ctx ends with the app.
-	ctx context.Context // probes outlive the requests that ask
+	ctx context.Context // probes outlive their requests
 	end context.CancelFunc
 
 	mu      sync.Mutex
@@ -123,7 +123,7 @@ func (s *storageProbe) check() api.Check {
 	}}
 }
 
-// result waits for the probe under way until ctx ends.
+// result waits for the running probe until ctx ends.
 func (s *storageProbe) result(ctx context.Context) error {
 	s.mu.Lock()
 	if s.running == nil && time.Since(s.at) >= storageProbeLifetime {
@@ -145,12 +145,12 @@ func (s *storageProbe) result(ctx context.Context) error {
 	}
 }
 
-// close ends the probe under way and waits for it.
+// close ends the running probe and waits for it.
 func (s *storageProbe) close() {
 	s.end()
 	s.mu.Lock()
 	running := s.running
-	s.at = time.Now().Add(time.Hour) // no further one
+	s.at = time.Now().Add(time.Hour) // prevents further probes
 	s.mu.Unlock()
 	if running != nil {
 		<-running
@@ -177,7 +177,7 @@ func (s *storageProbe) run(done chan struct{}) {
 	close(done)
 }
 
-// aiCheck says whether the installation itself can ask a model; organizations may bring keys of their own.
+// aiCheck reports whether the installation itself can use a model. Organizations may add their own keys.
 func aiCheck(models *llm.Set) api.Check {
 	return api.Check{Name: "ai", Probe: func(context.Context) api.CheckResult {
 		for _, has := range models.Offers() {
@@ -189,7 +189,7 @@ func aiCheck(models *llm.Set) api.Check {
 	}}
 }
 
-// authCheck is degraded while a remote identity provider cannot be reached; known keys still verify tokens.
+// authCheck is degraded while a remote identity provider cannot be reached. Known keys still verify tokens.
 func authCheck(verifier *auth.Verifier) api.Check {
 	return api.Check{Name: "auth", Probe: func(context.Context) api.CheckResult {
 		for _, provider := range verifier.Status() {

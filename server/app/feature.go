@@ -26,7 +26,7 @@ import (
 	"kijko/worker/seal"
 )
 
-// addFeatures makes the parts whose operations are answered in Go.
+// addFeatures makes the features whose operations are answered in Go.
 func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	keys, err := a.cfg.EncryptionKeys()
 	if err != nil {
@@ -95,14 +95,15 @@ func (a *App) executions(exec *api.Executor, box *seal.Box) (*executions.Feature
 	return executions.New(settings)
 }
 
-// handlersOnly is a feature that owns nothing to close.
+// handlersOnly is a feature without resources to close.
 type handlersOnly map[string]api.Handler
 
 func (h handlersOnly) Handlers() map[string]api.Handler { return h }
 
 func (handlersOnly) Close() error { return nil }
 
-// declare tells the database what this installation offers, for rules that depend on it. It is tried until the database is there.
+// declare writes to the database which features this installation has, for rules that depend on it. It retries until the database is
+// available.
 func (a *App) declare(ctx context.Context) {
 	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.mails, "app_url": a.cfg.PublicURL, "api_url": a.cfg.Origin(),
 		"providers": a.models.Offers(), "execution_days": a.cfg.ExecutionDays, "encryption": a.cfg.EncryptionKey != "",

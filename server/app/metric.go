@@ -16,7 +16,7 @@ import (
 	"kijko/server/socketio"
 )
 
-// gauges reads numbers when somebody scrapes.
+// gauges reads the numbers at each scrape.
 type gauges struct {
 	descs []*prometheus.Desc
 	read  func() []float64
@@ -59,7 +59,7 @@ func socketCollector(server *realtime.Server, clients *socketio.Server) promethe
 	}
 }
 
-// metricsServer serves /metrics, and nothing else, on a listener of its own. The nil one serves nothing.
+// metricsServer serves only /metrics, on a separate listener. The nil one serves nothing.
 type metricsServer struct {
 	listener net.Listener
 	server   *http.Server

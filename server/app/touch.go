@@ -11,13 +11,13 @@ import (
 	"kijko/server/openapi"
 )
 
-// presence notes after the answer that somebody was in a project: `lastActiveAt`, and an opened project in its activity log. Reads stay
-// read-only, and nobody waits for it. Best effort: what does not fit into the queue is forgotten.
+// presence records after the answer that a user was in a project: `lastActiveAt`, and an opened project in its activity log. Reads stay
+// read-only, and no request waits for it. Best effort: entries that do not fit into the queue are dropped.
 type presence struct {
 	exec  *api.Executor
 	log   *slog.Logger
 	queue chan visit
-	// seen holds who was noted where within the last minute, so that most requests cost a look-up.
+	// seen holds the users and projects recorded within the last minute, so that most requests cost only a look-up.
 	seen *expirable.LRU[string, struct{}]
 }
 

@@ -1,5 +1,5 @@
-// Package audit answers the operations of the audit log that are files. Everything else about it is db/code/audit. What is written here comes
-// page by page from Postgres, each page in a transaction of its own, judged like any request.
+// Package audit answers the operations of the audit log that return files. The rest of the audit log is in db/code/audit. The files are
+// read page by page from Postgres, each page in a transaction of its own and authorized like any request.
 package audit
 
 import (
@@ -21,13 +21,13 @@ type Files interface {
 	Get(ctx context.Context, key string) (io.ReadCloser, error)
 }
 
-// Feature has the handlers.
+// Feature has the handlers of the operations.
 type Feature struct {
 	Exec  *api.Executor
 	Files Files
 }
 
-// Handlers by operation.
+// Handlers returns the handlers by operationId.
 func (f *Feature) Handlers() map[string]api.Handler {
 	return map[string]api.Handler{
 		"exportAuditLog": f.export, "exportAuditLogAtAlias": f.export, "downloadAuditFile": f.download, "exportLoginHistory": f.history,
@@ -37,8 +37,8 @@ func (f *Feature) Handlers() map[string]api.Handler {
 // Close has nothing to close.
 func (*Feature) Close() error { return nil }
 
-// export writes the entries that fit. The first call judges, counts, and keeps a schedule, under the request's Idempotency-Key; a replay
-// gives the same entries again.
+// export writes the entries that fit. The first call authorizes, counts, and keeps a schedule, under the request's Idempotency-Key. A
+// replay returns the same entries again.
 func (f *Feature) export(c *api.Call) error {
 	answer, err := c.Query(c.Context(), c.Op.Function, c.Params)
 	if err != nil {
@@ -64,7 +64,7 @@ func (f *Feature) export(c *api.Call) error {
 	})
 }
 
-// pages asks as the caller. A page is no call of the client's, so it has no Idempotency-Key.
+// pages reads pages as the caller. A page is not a request of the client, so it has no Idempotency-Key.
 func (f *Feature) pages(c *api.Call, function string, arguments func(after json.RawMessage) any) audit.Pages {
 	caller, requestID, ip, device := c.Caller, c.RequestID, c.ClientIP, c.Device
 	return func(ctx context.Context, after json.RawMessage) (audit.Page, error) {
@@ -106,7 +106,7 @@ func (f *Feature) history(c *api.Call) error {
 	})
 }
 
-// download gives the file of a mailed link. The token is all that is asked for, and it is compared by its hash.
+// download returns the file of a mailed link. The token is the only credential, and it is compared by its hash.
 func (f *Feature) download(c *api.Call) error {
 	answer, err := c.Server(c.Context(), "take_audit_file", c.Params)
 	if err != nil {

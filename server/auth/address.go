@@ -30,11 +30,11 @@ func ParseProxies(s string) ([]netip.Prefix, error) {
 
 // ClientAddr returns the address of the client. peer is the other end of the
 // connection, forwarded the X-Forwarded-For header (several lines joined by
-// commas). Each proxy appends the address it was called from, so the list is
-// read from the right for as long as trusted proxies wrote it: the first address
-// that is no trusted proxy is the client. Everything further left, and the whole
-// header of an untrusted peer, is what the client claims, and is ignored. Where a
-// trusted proxy wrote no address, the last good one counts.
+// commas). Each proxy appends the address it was called from, so the list is read
+// from the right for as long as trusted proxies wrote it: the first address that
+// is not a trusted proxy is the client. Everything further left, and the whole
+// header of an untrusted peer, is an unproven claim of the client, and is
+// ignored. When a trusted proxy wrote no address, the last valid one counts.
 func ClientAddr(peer netip.Addr, forwarded string, trusted []netip.Prefix) netip.Addr {
 	client := peer.Unmap().WithZone("")
 	for hop := 0; hop < maxHops && forwarded != "" && contains(trusted, client); hop++ {

@@ -10,8 +10,8 @@ import (
 	"kijko/server/auth/authtest"
 )
 
-// A cached token must cost under 5 µs and nothing on the heap: it is paid on
-// every request.
+// A cached token must cost under 5 µs and no heap allocation, because every
+// request pays it.
 func BenchmarkVerifyCached(b *testing.B) {
 	h := setup(b)
 	keycloak := with(h.keycloakClaims(), "realm_access", map[string]any{"roles": []string{strings.Repeat("role ", 150)}})
@@ -68,7 +68,7 @@ func BenchmarkVerifyFirstTime(b *testing.B) {
 	}
 }
 
-// What a flood of bad tokens costs: the refusal before cryptography.
+// The cost of a flood of bad tokens: the refusal before cryptography.
 func BenchmarkRefuseUnknownIssuer(b *testing.B) {
 	h := setup(b)
 	raw := h.signBuiltin(b, with(h.builtinClaims(), "iss", "https://evil.example"))

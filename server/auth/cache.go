@@ -7,23 +7,21 @@ import (
 	"time"
 )
 
-// tokenHash stands for a raw token: the cache holds no usable credential, and a
-// hash needs no copy of a string that the HTTP server will overwrite.
+// tokenHash stands for a raw token: the cache holds no usable credential, and a hash needs no copy of a string that the HTTP server will
+// overwrite.
 type tokenHash [sha256.Size]byte
 
 const (
-	shardCount = 16 // power of two; enough that readers of two to 64 cores seldom meet
+	shardCount = 16 // power of two; with 2 to 64 cores, readers seldom use the same shard
 	// entryOverhead approximates struct, map slot and short strings, in bytes.
 	entryOverhead = 1024
 )
 
-// cache remembers verified tokens. Each shard keeps two generations: when the
-// young one is full it becomes the old one and the former old one is dropped. A
-// hit in the old one moves the entry to the young. That bounds memory and keeps
-// what is used, with nothing to sweep and no list to maintain.
+// cache holds verified tokens. Each shard keeps two generations: when the young one is full it becomes the old one and the former old one
+// is dropped. A hit in the old one moves the entry to the young. That bounds memory and keeps used entries, without a sweep or a list.
 //
-// It is our own because it counts bytes, which github.com/hashicorp/golang-lru does not, and because a hit takes a read lock of one shard: 32 ns
-// from two cores at once, beside 57 ns with lru and 107 ns with lru/expirable (10,000 entries, medians of interleaved benchmarks).
+// It is written here because it counts bytes, which github.com/hashicorp/golang-lru does not. A hit takes only a read lock of one shard: 32
+// ns from two cores at once, beside 57 ns with lru and 107 ns with lru/expirable (10,000 entries, medians of interleaved benchmarks).
 type cache struct {
 	shards [shardCount]shard
 	// epoch counts calls of clear. A verification that began before a clear must
@@ -55,7 +53,7 @@ func newCache(maxBytes int) *cache {
 
 func (c *cache) shard(key *tokenHash) *shard { return &c.shards[key[0]%shardCount] }
 
-// get returns the identity of a remembered token, nil if there is none.
+// get returns the identity of a cached token, nil if there is none.
 func (c *cache) get(key *tokenHash, now time.Time) *Identity {
 	epoch := c.epoch.Load()
 	s := c.shard(key)
@@ -74,8 +72,7 @@ func (c *cache) get(key *tokenHash, now time.Time) *Identity {
 	return e.id
 }
 
-// put remembers id until the given moment, unless clear was called since epoch
-// was read.
+// put caches id until the given time, unless clear was called since epoch was read.
 func (c *cache) put(key *tokenHash, id *Identity, until time.Time, epoch uint64) {
 	size := entryOverhead + len(id.Claims) + len(id.RawClaims)
 	s := c.shard(key)
@@ -93,7 +90,7 @@ func (c *cache) put(key *tokenHash, id *Identity, until time.Time, epoch uint64)
 	s.young[*key] = entry{id, until}
 }
 
-// clear forgets everything.
+// clear drops all entries.
 func (c *cache) clear() {
 	c.epoch.Add(1)
 	for i := range c.shards {

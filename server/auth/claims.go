@@ -39,7 +39,7 @@ func decodeClaims(payload []byte) (claims, error) {
 	return clean.(map[string]any), nil
 }
 
-// storable replaces in v what jsonb refuses; false means too deep.
+// storable replaces values in v that jsonb refuses; false means that v is nested too deep.
 func storable(v any, depth int) (any, bool) {
 	if depth > maxDepth {
 		return nil, false
@@ -79,7 +79,7 @@ func storable(v any, depth int) (any, bool) {
 	}
 }
 
-// compact renders v as JSON without blanks and without HTML escapes.
+// compact renders v as JSON without whitespace and without HTML escapes.
 func compact(v any) (string, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -135,8 +135,8 @@ func (c claims) date(name string) (at time.Time, ok bool) {
 	return time.Unix(int64(seconds), 0).UTC(), true
 }
 
-// tidy makes a name fit for our columns: no control characters, no blanks
-// around, at most limit characters.
+// tidy makes a name fit for the database columns: no control characters, no
+// surrounding blanks, at most limit characters.
 func tidy(s string, limit int) string {
 	s = strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

@@ -1,31 +1,32 @@
-// Package auth answers one question: who is behind this credential? It knows
-// tokens, keys, passwords, secrets and client addresses, and no database.
-// Membership, role, plan and whether a session still lives are decided by
-// Postgres on each request; a claim is only a hint.
+// Package auth answers one question: which identity does a credential prove? It
+// handles tokens, keys, passwords, secrets and client addresses, and uses no
+// database. Postgres decides on each request about membership, role, plan and
+// whether a session is still active; a claim is only a hint.
 //
 // # Verifying
 //
 // A Verifier accepts three issuers, each optional:
 //
-//	built-in   ES256 with our own keys            aud is exactly kijko-backend
-//	Keycloak   RS256, keys found by discovery     aud or azp contains the client id
-//	Supabase   HS256 with the project's secret    aud contains authenticated
+//	built-in   ES256 with this server's own keys   aud is exactly kijko-backend
+//	Keycloak   RS256, keys found by discovery      aud or azp contains the client id
+//	Supabase   HS256 with the project's secret     aud contains authenticated
 //	           ES256 and RS256 with its JWKS
 //
-// The unverified iss picks the issuer from the configured list, and the issuer
-// fixes the algorithms. Nothing is negotiated: none is refused, a public key is
-// never tried as an HMAC secret, because each algorithm has its own keys. exp is
-// exact, without leeway; nbf and iat may lie 30 seconds ahead of our clock.
+// The unverified iss selects the issuer from the configured list, and the issuer
+// fixes the algorithms. Nothing is negotiated. The algorithm none is refused. A
+// public key is never tried as an HMAC secret, because each algorithm has its
+// own keys. exp is exact, without leeway; nbf and iat may lie 30 seconds ahead
+// of the server's clock.
 //
 // Each error is either ErrInvalidToken (answer 401) or ErrUnavailable (answer
-// 503: the provider has never given us a key). A provider that is down when the
-// server starts does not stop it: keys are fetched at first use, kept for an
-// hour, and used beyond that for as long as the provider stays away.
+// 503: the provider has never delivered a key). The server starts even when a
+// provider is down: keys are fetched at first use, kept for an hour, and used
+// beyond that for as long as the provider is down.
 //
-// A verified token is remembered until it expires, five minutes at most, and
-// all are forgotten when a provider withdraws a key. The memory is bounded in
+// A verified token is cached until it expires, five minutes at most. The whole
+// cache is dropped when a provider withdraws a key. The cache is bounded in
 // bytes and keyed by SHA-256, so it holds no usable token. Refusals are not
-// remembered: a wrong issuer, algorithm, date or audience is refused before any
+// cached: a wrong issuer, algorithm, date or audience is refused before any
 // cryptography, in about 10 µs.
 //
 // # Issuing

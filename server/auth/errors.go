@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// ErrInvalidToken is what every refusal of a token wraps; callers answer 401.
-// The wrapped reasons are for logs and tests: a client learns none of them.
+// ErrInvalidToken is wrapped by every refusal of a token; callers answer 401.
+// The wrapped reasons are for logs and tests. They are never sent to a client.
 var ErrInvalidToken = errors.New("invalid token")
 
 // The reasons of a refusal.
@@ -25,8 +25,8 @@ var (
 	ErrServiceKey = fmt.Errorf("%w: a service key is not a user", ErrInvalidToken)
 )
 
-// ErrUnavailable says that nothing can be decided because the identity provider
-// has not given us any key yet; callers answer 503 AUTH_UNAVAILABLE.
+// ErrUnavailable says that a token cannot be checked because the identity
+// provider has not delivered any key yet; callers answer 503 AUTH_UNAVAILABLE.
 var ErrUnavailable = errors.New("identity provider unavailable")
 
 // ErrBusy says that too many passwords are waiting to be hashed; callers answer

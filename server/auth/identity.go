@@ -13,7 +13,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// Kind names the sort of issuer a token came from.
+// Kind is the kind of issuer that a token came from.
 type Kind string
 
 // The three kinds of issuer.
@@ -33,48 +33,49 @@ const (
 	maxIdentifier = 255 // characters of sub, jti and the session claims
 )
 
-// Identity is what a verified token says. It is shared between requests: read
+// Identity is the content of a verified token. It is shared between requests: read
 // only.
 type Identity struct {
 	Issuer  string // iss
 	Kind    Kind
 	Subject string // sub
-	UserID  string // UUID; only of the built-in issuer, whose sub it is
+	UserID  string // UUID; only of the built-in issuer, where it is the sub
 
-	// Email has A to Z in lower case and no blanks around; "" when absent or
-	// misshapen. Which account it means is decided by Postgres alone
-	// (private.clean_email), which is stricter.
+	// Email has A to Z in lower case and no surrounding blanks; "" when absent or
+	// malformed. Postgres alone decides which account it means
+	// (private.clean_email), and is stricter.
 	Email         string
-	EmailVerified bool   // vouched for by the issuer, never by the user
+	EmailVerified bool   // confirmed by the issuer, never by the user
 	FirstName     string // trimmed, at most 50 characters; may be ""
 	LastName      string
 
 	// OrgHint selects the organization: a UUID, "" for the default one. A hint
-	// that is no UUID becomes the zero UUID, of which nobody is a member: it must
-	// be refused like any foreign organization and not fall back to the default.
+	// that is not a UUID becomes the zero UUID, an organization without members:
+	// it must be refused like any foreign organization and not fall back to the
+	// default.
 	OrgHint       string
 	PlatformAdmin bool
 
-	// SessionKey is what the issuer calls the session; without such a claim a
+	// SessionKey is the issuer's name of the session. Without such a claim it is a
 	// hash of jti, else of issuer, subject and iat. SessionID is a UUID for it, so
-	// that each token finds its session row by primary key: the key itself where
-	// that is a UUID (ours, Supabase's, most of Keycloak's), else made from issuer
-	// and key.
+	// that each token finds its session row by primary key. It is the key itself
+	// if that is a UUID (built-in, Supabase, mostly Keycloak), else derived from
+	// issuer and key.
 	SessionKey string
 	SessionID  string
 
 	IssuedAt  time.Time
 	ExpiresAt time.Time
-	// AuthenticatedAt is when the person last proved who they are (auth_time);
-	// zero where the issuer does not say it. Keycloak gives one session the same
-	// name again after a sign-out, and only this tells the two apart.
+	// AuthenticatedAt is when the user last authenticated (auth_time); zero when
+	// the issuer does not give it. Keycloak may give a session the same name again
+	// after a sign-out, and only this distinguishes the two.
 	AuthenticatedAt time.Time
 
 	// Claims is the normalized identity as compact JSON with the members iss,
 	// kind, sub, user_id, email, email_verified, first_name, last_name, org_id,
-	// platform_admin, session_id, session_key, iat, exp (seconds); what is
-	// absent is left out. RawClaims is the payload as the issuer wrote it, made
-	// compact and storable as jsonb.
+	// platform_admin, session_id, session_key, iat, exp (seconds). Absent members
+	// are left out. RawClaims is the payload as the issuer wrote it, made compact
+	// and storable as jsonb.
 	Claims    string
 	RawClaims string
 }
@@ -96,7 +97,7 @@ func identify(kind Kind, clientID string, emailsConfirmed bool, c claims) (*Iden
 	if id.Subject == "" || len(id.Subject) > maxIdentifier {
 		return nil, fmt.Errorf("%w: sub is missing or too long", ErrMalformed)
 	}
-	id.ExpiresAt, _ = c.date("exp") // present: the verifier has judged it
+	id.ExpiresAt, _ = c.date("exp") // present: the verifier has checked it
 	id.IssuedAt, _ = c.date("iat")
 	id.AuthenticatedAt, _ = c.date("auth_time")
 
@@ -150,8 +151,8 @@ func (id *Identity) normalized() (string, error) {
 	})
 }
 
-// email returns the address as it will be compared, or "" when it could not be
-// stored. Only A to Z are folded: strings.ToLower makes one address of two, such
+// email returns the address in the form for comparison, or "" when it could not be
+// stored. Only A to Z are folded: strings.ToLower merges different addresses, such
 // as those with k and with U+212A.
 func email(s string) string {
 	s = strings.Map(func(r rune) rune {
@@ -171,8 +172,8 @@ func email(s string) string {
 	return s
 }
 
-// name takes the standard claim, else Supabase's, which the user may edit: a
-// name carries no right.
+// name takes the standard claim, else Supabase's, which the user may edit: a name
+// grants no right.
 func name(c claims, standard, supabase string) string {
 	if s := tidy(c.text(standard), maxName); s != "" {
 		return s
@@ -180,7 +181,7 @@ func name(c claims, standard, supabase string) string {
 	return tidy(c.child("user_metadata").text(supabase), maxName)
 }
 
-// orgHint never looks into user_metadata: users may edit that. Keycloak maps an
+// orgHint never reads user_metadata: users may edit that. Keycloak maps an
 // attribute to an array of one when it is declared as multi-valued.
 func orgHint(c claims) string {
 	for _, hint := range []any{c["org_id"], c["organization_id"], c.child("app_metadata")["org_id"]} {
@@ -200,7 +201,7 @@ func orgHint(c claims) string {
 }
 
 // sessionKey names the session of the token (see Identity.SessionKey). The
-// prefixes keep derived keys apart from keys of the issuer.
+// prefixes distinguish derived keys from keys of the issuer.
 func sessionKey(c claims) string {
 	for _, claim := range []string{"sid", "session_state", "session_id"} {
 		if s := c.text(claim); s != "" {
@@ -226,11 +227,11 @@ func digest(parts ...string) string {
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
 
-// sessionNamespace was drawn once at random; changing it would cut the tie
-// between living sessions of external issuers and their rows.
+// sessionNamespace was drawn once at random. Changing it would disconnect active
+// sessions of external issuers from their rows.
 var sessionNamespace = uuid.MustParse("5b0b4f2e-8c1d-4b53-9c56-0f6f6a1f6a27")
 
-// sessionUUID gives a session of an external issuer its row id.
+// sessionUUID returns the row id for a session of an external issuer.
 func sessionUUID(issuer, key string) string {
 	if id, err := canonicalUUID(key); err == nil {
 		return id
@@ -238,8 +239,8 @@ func sessionUUID(issuer, key string) string {
 	return derivedUUID(issuer, key)
 }
 
-// derivedUUID is version 8 with SHA-256 in place of version 5, whose SHA-1 can be
-// made to collide.
+// derivedUUID returns a UUID of version 8 with SHA-256, instead of version 5,
+// whose SHA-1 is open to collisions.
 func derivedUUID(issuer, key string) string {
 	return uuid.NewHash(sha256.New(), sessionNamespace, []byte(issuer+"\x00"+key), 8).String()
 }

@@ -13,14 +13,14 @@ import (
 	"github.com/google/uuid"
 )
 
-// The audiences of our tokens.
+// The audiences of this server's tokens.
 const (
 	AudienceAPI      = "kijko-backend"
 	AudienceRealtime = "kijko-realtime"
 )
 
-// Where an installation serves Issuer.Discovery and Issuer.JWKS, below its URL
-// and outside /api: clients of OpenID Connect look there.
+// The paths at which an installation serves Issuer.Discovery and Issuer.JWKS,
+// below its URL and outside /api: clients of OpenID Connect expect them there.
 const (
 	DiscoveryPath = "/.well-known/openid-configuration"
 	JWKSPath      = "/.well-known/jwks.json"
@@ -93,8 +93,9 @@ func (i *Issuer) writeDocuments() (err error) {
 	if i.jwks, err = json.Marshal(set); err != nil {
 		return fmt.Errorf("encode the key set: %w", err)
 	}
-	// The form Kubernetes uses for its tokens: only who wants to verify reads it.
-	// Our sign-in is no OAuth endpoint, so none is promised.
+	// The form that Kubernetes uses for its tokens: it is read only to verify
+	// tokens. This sign-in is not an OAuth endpoint, so the document announces
+	// none.
 	i.discovery, err = json.Marshal(map[string]any{
 		"issuer":                                i.url,
 		"jwks_uri":                              i.url + JWKSPath,
@@ -135,7 +136,7 @@ type Token struct {
 	ExpiresIn int // seconds
 }
 
-// payload holds the claims of both sorts of token.
+// payload holds the claims of both kinds of token.
 type payload struct {
 	Issuer        string `json:"iss"`
 	Subject       string `json:"sub"`
@@ -160,15 +161,15 @@ func (i *Issuer) Mint(a Access) (Token, error) {
 	}, i.ttl)
 }
 
-// Connection is the content of a connection token: who may open sockets.
+// Connection is the content of a connection token: the user who may open sockets.
 // ProjectID restricts it to that project's socket; "" means any.
 type Connection struct {
 	UserID, SessionID, OrgID, ProjectID string
 	ExpiresAt                           time.Time // set by VerifyConnection
 }
 
-// MintConnection signs a connection token. It lives an hour, and no longer than
-// its session, which realtime looks up as for any token.
+// MintConnection signs a connection token. It is valid for an hour, and no longer
+// than its session, which realtime looks up as for any token.
 func (i *Issuer) MintConnection(c Connection) (Token, error) {
 	return i.sign(payload{
 		Subject: c.UserID, SessionID: c.SessionID, OrgID: c.OrgID, ProjectID: c.ProjectID, Audience: AudienceRealtime,
@@ -209,7 +210,7 @@ func (i *Issuer) sign(p payload, ttl time.Duration) (Token, error) {
 	return Token{Raw: raw, ExpiresAt: expires, ExpiresIn: int(ttl / time.Second)}, nil
 }
 
-// VerifyConnection accepts connection tokens only; every error wraps
+// VerifyConnection accepts connection tokens only. Every error wraps
 // ErrInvalidToken.
 func (i *Issuer) VerifyConnection(raw string) (*Connection, error) {
 	jws, c, err := parse(raw)
@@ -241,8 +242,8 @@ func (i *Issuer) VerifyConnection(raw string) (*Connection, error) {
 	return connection, nil
 }
 
-// checkURL demands an absolute http(s) URL without query: an iss is compared
-// byte by byte, so nothing may be left to interpretation.
+// checkURL demands an absolute http(s) URL without query. An iss is compared byte
+// by byte, so its form must be unambiguous.
 func checkURL(what, s string) error {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {

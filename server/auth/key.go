@@ -35,9 +35,9 @@ type publicKey struct {
 // KeyStore keeps the generated key of a development installation; Postgres
 // implements it.
 type KeyStore interface {
-	// SigningKey returns the PEM that the installation keeps. If it keeps none it
-	// takes over the offered one. Atomic: servers that start together get the
-	// same answer.
+	// SigningKey returns the PEM that the installation keeps. If it keeps none,
+	// it stores the offered one. Atomic: servers that start together get the same
+	// answer.
 	SigningKey(ctx context.Context, offered string) (kept string, err error)
 }
 
@@ -150,7 +150,7 @@ func thumbprint(key *ecdsa.PublicKey) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(sum), nil
 }
 
-// find returns the key named kid; a token of ours always names one.
+// find returns the key named kid. A token of this server always names one.
 func (k *Keys) find(kid string) ([]any, error) {
 	for _, p := range k.public {
 		if p.kid == kid {
@@ -161,8 +161,9 @@ func (k *Keys) find(kid string) ([]any, error) {
 }
 
 // Secrets derives a 32-byte secret for one purpose from each private key, that of
-// the signing key first. It gives installations the server key of NewCookies and
-// the like without another setting; rotation carries over.
+// the signing key first. It provides the server key of NewCookies and others
+// without another setting. A rotation of the private keys rotates the secrets
+// too.
 func (k *Keys) Secrets(purpose string) ([][]byte, error) {
 	var secrets [][]byte
 	for _, private := range k.privates {

@@ -37,8 +37,8 @@ const (
 	maxSaltOrKey   = 128
 )
 
-// waitingPerSlot bounds the queue: at 25 ms a hash nobody waits longer than
-// about a second, and a flood is refused instead of being stored.
+// waitingPerSlot bounds the queue: at 25 ms a hash no sign-in waits longer than
+// about a second, and a flood is refused instead of queued.
 const waitingPerSlot = 32
 
 var (
@@ -46,16 +46,16 @@ var (
 	b64     = base64.RawStdEncoding.Strict()
 )
 
-// Hasher hashes and checks passwords with argon2id. It runs few at a time, so
-// that a flood of sign-ins cannot take the memory: slots times 19 MiB.
+// Hasher hashes and checks passwords with argon2id. It limits how many run at a
+// time, so that a flood of sign-ins cannot use up the memory: slots times 19 MiB.
 type Hasher struct {
 	slots   chan struct{}
 	waiting atomic.Int64
-	// decoy is checked when there is no hash, for the same time.
+	// decoy is checked when there is no hash, so that it takes the same time.
 	decoy string
 }
 
-// NewHasher allows slots hashings at a time; 0 means one for each CPU.
+// NewHasher allows that many hashes (slots) at a time; 0 means one for each CPU.
 func NewHasher(slots int) (*Hasher, error) {
 	if slots <= 0 {
 		slots = runtime.GOMAXPROCS(0)
@@ -87,7 +87,7 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 
 // Check compares a password with a stored PHC string, in constant time. phc is ""
 // for an unknown account or one without password: that takes as long and is never
-// ok. stale tells that a matching password should be hashed anew, because the
+// ok. stale reports that a matching password should be hashed again, because the
 // parameters have changed. Errors: ErrBusy, the end of ctx, a corrupt hash.
 func (h *Hasher) Check(ctx context.Context, phc, password string) (ok, stale bool, err error) {
 	if err := h.enter(ctx); err != nil {
@@ -139,8 +139,8 @@ type cost struct {
 
 var current = cost{argonMemory, argonTime, argonLanes}
 
-// key derives the key. Composed and decomposed letters are the same password:
-// which of them arrives depends on the keyboard.
+// key derives the key. Composed and decomposed letters are the same password: the
+// keyboard determines which of them arrives.
 func (c cost) key(password string, salt []byte, length uint32) []byte {
 	return argon2.IDKey([]byte(norm.NFC.String(password)), salt, c.time, c.memory, c.lanes, length)
 }
@@ -150,7 +150,7 @@ func (c cost) encode(salt, key []byte) string {
 		argon2.Version, c.memory, c.time, c.lanes, b64.EncodeToString(salt), b64.EncodeToString(key))
 }
 
-// decodePHC refuses parameters that would cost more than a sign-in is worth.
+// decodePHC refuses parameters that would make a check too expensive.
 func decodePHC(phc string) (c cost, salt, key []byte, err error) {
 	parts := strings.Split(phc, "$")
 	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != "v="+strconv.Itoa(argon2.Version) {

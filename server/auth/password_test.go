@@ -101,7 +101,7 @@ func TestHasher(t *testing.T) {
 	t.Run("FloodIsRefusedInsteadOfQueuedWithoutEnd", func(t *testing.T) {
 		h, err := NewHasher(1)
 		require.NoError(t, err)
-		h.slots <- struct{}{} // one hashing is under way
+		h.slots <- struct{}{} // one hash is being computed
 		waiting, stop := context.WithCancel(ctx)
 		results := make(chan error, waitingPerSlot)
 		for range waitingPerSlot {

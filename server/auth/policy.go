@@ -8,24 +8,24 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// PasswordPolicy is what a new password must have. The zero value demands
-// nothing but MaxPassword.
+// PasswordPolicy holds the demands on a new password. The zero value demands
+// only MaxPassword.
 type PasswordPolicy struct {
 	MinLength                    int // characters
 	Upper, Lower, Number, Symbol bool
 }
 
-// SignUpPolicy is all that the sign-up page promises.
+// SignUpPolicy is the policy that the sign-up page states.
 func SignUpPolicy() PasswordPolicy { return PasswordPolicy{MinLength: 8} }
 
-// DefaultPolicy holds for a change and a reset.
+// DefaultPolicy applies to a change and a reset.
 func DefaultPolicy() PasswordPolicy {
 	return PasswordPolicy{MinLength: 8, Upper: true, Lower: true, Number: true}
 }
 
-// Missing lists what the password lacks, in the words of details.missing:
-// length, uppercase, lowercase, number, symbol. Empty means accepted. A symbol
-// is any character that is not a letter, digit or blank.
+// Missing lists the demands that the password does not meet, in the words of
+// details.missing: length, uppercase, lowercase, number, symbol. Empty means
+// accepted. A symbol is any character that is not a letter, digit or blank.
 func (p PasswordPolicy) Missing(password string) []string {
 	password = norm.NFC.String(password)
 	length := utf8.RuneCountInString(password)

@@ -21,17 +21,17 @@ import (
 )
 
 const (
-	keysFresh     = time.Hour        // then they are fetched again, in the background
+	keysFresh     = time.Hour        // after that they are fetched again, in the background
 	forcedEvery   = time.Minute      // at most one fetch for an unknown kid
 	retryEvery    = time.Minute      // between failed background fetches
-	retryEmpty    = time.Second      // between failed fetches while there is no key at all
+	retryEmpty    = time.Second      // between failed fetches while there is no key yet
 	fetchTimeout  = 10 * time.Second // discovery and key set together
 	maxDocument   = 1 << 20          // bytes of a discovery document or key set
 	minRSABits    = 2048
 	maxRemoteKeys = 100 // of one set; a realm has two to four
 )
 
-// remoteKey is a public key with the one algorithm it may be used for.
+// remoteKey is a public key with the only algorithm that it may be used for.
 type remoteKey struct {
 	id  string
 	alg jose.SignatureAlgorithm
@@ -62,16 +62,17 @@ type remoteKeys struct {
 	attempted time.Time     // last start of a fetch
 	forced    time.Time     // last fetch for an unknown kid
 	failure   error         // of the last fetch
-	running   chan struct{} // closed when the fetch under way has ended
+	running   chan struct{} // closed when the current fetch has ended
 }
 
-// find returns the keys that may have signed with alg and kid. No key is
-// ErrSignature; ErrUnavailable when the provider has never given one.
+// find returns the keys that may have signed with alg and kid. It fails with
+// ErrSignature when there is no such key, and with ErrUnavailable when the
+// provider has never delivered a key.
 func (r *remoteKeys) find(ctx context.Context, alg jose.SignatureAlgorithm, kid string) ([]any, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 
-	asked := false // in this call: a set that has just come needs no second fetch
+	asked := false // in this call: a set that was just fetched needs no second fetch
 	if !r.usable() {
 		if r.running == nil && r.now().Sub(r.attempted) < retryEmpty {
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, r.failure)
@@ -101,13 +102,14 @@ func (r *remoteKeys) find(ctx context.Context, alg jose.SignatureAlgorithm, kid 
 
 func (r *remoteKeys) usable() bool { return len(r.keys) > 0 || r.emptyIsFine && r.answered }
 
-// knows tells whether fetching could not help: the kid is there, or none is named.
+// knows reports whether a fetch could not help: the kid is known, or the token
+// names none.
 func (r *remoteKeys) knows(kid string) bool {
 	return kid == "" || slices.ContainsFunc(r.keys, func(k remoteKey) bool { return k.id == kid })
 }
 
-// match selects by kid and algorithm. A token without kid is tried only where
-// the provider has a single key for the algorithm: no guessing among several.
+// match selects by kid and algorithm. A token without kid is tried only if the
+// provider has a single key for the algorithm: no guessing among several.
 func (r *remoteKeys) match(alg jose.SignatureAlgorithm, kid string) []any {
 	var found []any
 	for _, k := range r.keys {
@@ -121,8 +123,8 @@ func (r *remoteKeys) match(alg jose.SignatureAlgorithm, kid string) []any {
 	return found
 }
 
-// fetchAndWait joins the fetch under way or starts one. It is called with the
-// lock held and gives it away while waiting.
+// fetchAndWait joins the current fetch or starts one. It is called with the lock
+// held and releases it while waiting.
 func (r *remoteKeys) fetchAndWait(ctx context.Context) error {
 	done := r.start()
 	r.mu.Unlock()
@@ -135,7 +137,7 @@ func (r *remoteKeys) fetchAndWait(ctx context.Context) error {
 	}
 }
 
-// start begins a fetch unless one is under way. The lock is held.
+// start begins a fetch unless one is running. The lock is held.
 func (r *remoteKeys) start() <-chan struct{} {
 	if r.running != nil {
 		return r.running
@@ -157,8 +159,8 @@ func (r *remoteKeys) start() <-chan struct{} {
 	return done
 }
 
-// store takes over the result of a fetch. A failed one leaves the old keys in
-// use; gone tells that one of those has been withdrawn.
+// store applies the result of a fetch. A failed one leaves the old keys in use.
+// gone reports that one of the old keys has been withdrawn.
 func (r *remoteKeys) store(keys []remoteKey, err error) (gone bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -181,7 +183,7 @@ func (k remoteKey) equal(other remoteKey) bool {
 	return ok && k.id == other.id && public.Equal(other.key)
 }
 
-// fetch asks the provider where its keys are and gets them.
+// fetch asks the provider for the address of its keys and fetches them.
 func (r *remoteKeys) fetch() ([]remoteKey, error) {
 	ctx, cancel := context.WithTimeout(r.ctx, fetchTimeout)
 	defer cancel()
@@ -217,9 +219,9 @@ func (r *remoteKeys) fetch() ([]remoteKey, error) {
 	return keys, nil
 }
 
-// parseKeySet keeps the public signing keys that we can use and skips the
-// others: encryption keys, secrets, weak or unknown ones. One strange key must
-// not take the whole set down.
+// parseKeySet keeps the supported public signing keys and skips the others:
+// encryption keys, secrets, weak or unknown ones. One unsupported key must not
+// invalidate the whole set.
 func parseKeySet(body []byte) ([]remoteKey, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -243,8 +245,8 @@ func parseKeySet(body []byte) ([]remoteKey, error) {
 	return keys, nil
 }
 
-// algorithmOf fixes the one algorithm of a public key; "" for a key that we do
-// not use.
+// algorithmOf returns the only algorithm of a public key; "" for an unsupported
+// key.
 func algorithmOf(key any) jose.SignatureAlgorithm {
 	switch key := key.(type) {
 	case *rsa.PublicKey:
@@ -259,7 +261,7 @@ func algorithmOf(key any) jose.SignatureAlgorithm {
 	return ""
 }
 
-// close cancels a fetch under way and awaits its end.
+// close cancels a running fetch and awaits its end.
 func (r *remoteKeys) close() {
 	r.cancel()
 	r.wg.Wait()

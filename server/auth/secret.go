@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// secretBytes makes guessing hopeless: 256 bits, so a plain SHA-256 is enough to
-// store it.
+// secretBytes makes guessing infeasible: 256 bits, so a plain SHA-256 is enough
+// to store it.
 const secretBytes = 32
 
 // NewSecret returns a random secret for refresh tokens and links: 43 characters
@@ -31,8 +31,8 @@ func HashSecret(plain string) []byte {
 	return sum[:]
 }
 
-// Cookies signs the value of the session cookie. Nothing is stored for it: it
-// names a session and dies with it.
+// Cookies signs the value of the session cookie. Nothing is stored for it: the
+// cookie names a session and is valid as long as the session.
 type Cookies struct{ keys [][]byte }
 
 // NewCookies takes the server keys, 32 bytes or more each: the first signs, all
@@ -54,8 +54,8 @@ func (c *Cookies) Sign(sessionID string) string {
 	return sessionID + "." + base64.RawURLEncoding.EncodeToString(mac(c.keys[0], sessionID))
 }
 
-// Verify returns the session id of a cookie value; ok is false unless we signed
-// it.
+// Verify returns the session id of a cookie value; ok is false if the signature
+// is not from these keys.
 func (c *Cookies) Verify(value string) (sessionID string, ok bool) {
 	id, signature, found := strings.Cut(value, ".")
 	if !found {
@@ -76,7 +76,7 @@ func (c *Cookies) Verify(value string) (sessionID string, ok bool) {
 	return "", false
 }
 
-// mac names its purpose, so that the key may serve others, too.
+// mac includes its purpose, so that the key may serve other purposes, too.
 func mac(key []byte, sessionID string) []byte {
 	h := hmac.New(sha256.New, key)
 	h.Write([]byte("kijko_session\x00" + sessionID))

@@ -51,7 +51,8 @@ func TestCookies(t *testing.T) {
 		"Empty": "", "OnlyTheID": session, "NoSignature": session + ".", "OtherSession": ann + "." + signature,
 		"OtherSpelling": strings.ToUpper(session) + "." + signature, "Cut": value[:len(value)-1], "Longer": value + "A",
 		"NotBase64": session + ".***", "NoUUID": "x." + signature, "TwoDots": value + ".",
-		// 43 characters carry 258 bits: the last two must be zero, or one value had four spellings.
+		// 43 characters carry 258 bits: the last two must be zero, or one value would have four
+		// spellings.
 		"OtherLastCharacter": value[:len(value)-1] + nextCharacter(value[len(value)-1]),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -21,11 +21,11 @@ const (
 	// reach 8 KiB.
 	MaxToken = 16 << 10
 
-	// leeway is how far nbf and iat may lie ahead of our clock.
+	// leeway is how far nbf and iat may lie ahead of the server's clock.
 	leeway = 30 * time.Second
 
-	// maxCached bounds how long a token outlives the withdrawal of its key where
-	// nobody told us.
+	// maxCached bounds how long a token stays valid after its key was withdrawn,
+	// when this server has not noticed the withdrawal.
 	maxCached = 5 * time.Minute
 
 	defaultCacheBytes = 32 << 20
@@ -54,12 +54,12 @@ type KeycloakConfig struct {
 	URL      string // base, for example https://id.example.com
 	Realm    string // "": kijko
 	ClientID string // "": kijko-backend
-	// InternalURL is the base under which this server reaches Keycloak, where
-	// that differs from URL (containers). Tokens still carry URL.
+	// InternalURL is the base under which this server reaches Keycloak, if that
+	// differs from URL (containers). Tokens still carry URL.
 	InternalURL string
 }
 
-// Issuer is the iss of the realm's tokens.
+// Issuer returns the iss of the realm's tokens.
 func (c KeycloakConfig) Issuer() string { return realmURL(c.URL, c.Realm) }
 
 func realmURL(base, realm string) string {
@@ -76,12 +76,12 @@ type SupabaseConfig struct {
 	// RS256 are verified with the project's published keys in any case.
 	JWTSecret string
 	// EmailsConfirmed says that the project has "confirm email" switched on.
-	// Supabase tokens carry no such fact that the user cannot edit; without it
-	// every address counts as unverified.
+	// Supabase tokens carry no such claim that the user cannot edit. Without this
+	// setting every address counts as unverified.
 	EmailsConfirmed bool
 }
 
-// Issuer is the iss of the project's tokens.
+// Issuer returns the iss of the project's tokens.
 func (c SupabaseConfig) Issuer() string { return strings.TrimSuffix(c.URL, "/") + "/auth/v1" }
 
 // Verifier turns a raw token into an Identity. See the package comment for its
@@ -91,7 +91,8 @@ type Verifier struct {
 	remotes []*remoteKeys
 	cache   *cache
 	now     func() time.Time
-	// supabase: its service keys are recognized in order to be refused by name.
+	// supabase means that the project's service keys are recognized and refused
+	// with their own error.
 	supabase bool
 }
 
@@ -165,7 +166,8 @@ func builtinSource(iss *Issuer) *source {
 		keys: func(_ context.Context, _ jose.SignatureAlgorithm, kid string) ([]any, error) {
 			return iss.keys.find(kid)
 		},
-		// Exactly ours: a token for realtime must not open REST by listing both.
+		// Exactly this audience: a token for realtime must not open REST by
+		// listing both.
 		audience: func(c claims) bool { return slices.Equal(c.list("aud"), []string{AudienceAPI}) },
 	}
 }
@@ -221,7 +223,7 @@ func (v *Verifier) supabaseSource(cfg Config) (*source, error) {
 		algorithms:      algorithms,
 		emailsConfirmed: sb.EmailsConfirmed,
 		remote:          remote,
-		// The secret serves HS256 only and published keys never do.
+		// The secret is used for HS256 only, and published keys never are.
 		keys: func(ctx context.Context, alg jose.SignatureAlgorithm, kid string) ([]any, error) {
 			if alg == jose.HS256 {
 				return []any{[]byte(sb.JWTSecret)}, nil
@@ -232,7 +234,7 @@ func (v *Verifier) supabaseSource(cfg Config) (*source, error) {
 	}, nil
 }
 
-// remote prepares a key set; nothing is fetched before a token asks for a key.
+// remote prepares a key set. Nothing is fetched before a token needs a key.
 func (v *Verifier) remote(cfg Config, issuer string, locate func(context.Context) (string, error)) *remoteKeys {
 	client := &http.Client{Timeout: httpTimeout}
 	if cfg.Client != nil {
@@ -258,7 +260,7 @@ func (v *Verifier) remote(cfg Config, issuer string, locate func(context.Context
 // of its keys.
 func discover(ctx context.Context, issuer, base string) (string, error) {
 	// The check of the issuer is done below: go-oidc can either compare with base
-	// or not at all.
+	// or skip the check.
 	provider, err := oidc.NewProvider(oidc.InsecureIssuerURLContext(ctx, issuer), base)
 	if err != nil {
 		return "", err
@@ -303,9 +305,8 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Identity, error) {
 	return id, nil
 }
 
-// VerifyExpired is Verify that also accepts a token past its exp. It serves
-// logout and nothing else: there an expired but genuine token still names the
-// session to end.
+// VerifyExpired is Verify that also accepts a token past its exp. It is only for
+// logout: there an expired but genuine token still names the session to end.
 func (v *Verifier) VerifyExpired(ctx context.Context, raw string) (*Identity, error) {
 	return v.verify(ctx, raw, v.now(), true)
 }
@@ -315,7 +316,7 @@ func (v *Verifier) verify(ctx context.Context, raw string, now time.Time, expire
 	if err != nil {
 		return nil, err
 	}
-	// What needs no cryptography comes first: a flood of bad tokens is cheap.
+	// Checks without cryptography come first: a flood of bad tokens is cheap.
 	src := v.sources[c.text("iss")]
 	switch {
 	case v.supabase && c.text("iss") == supabaseKeyIssuer && c.text("role") == "service_role":
@@ -333,8 +334,8 @@ func (v *Verifier) verify(ctx context.Context, raw string, now time.Time, expire
 		return nil, ErrAudience
 	case src.kind == KindSupabase && c.text("role") == "service_role":
 		return nil, ErrServiceKey
-	// Keycloak names the purpose in typ. An ID token has our audience, too, but
-	// was made for the browser, and is not meant to open anything.
+	// Keycloak names the purpose in typ. An ID token has the same audience, but
+	// is made for the browser, and must not be accepted here.
 	case src.kind == KindKeycloak && c["typ"] != nil && !strings.EqualFold(c.text("typ"), "Bearer"):
 		return nil, fmt.Errorf("%w: typ %q", ErrTokenType, tidy(c.text("typ"), 32))
 	}
@@ -349,8 +350,8 @@ func (v *Verifier) verify(ctx context.Context, raw string, now time.Time, expire
 	return identify(src.kind, src.clientID, src.emailsConfirmed, c)
 }
 
-// parse takes a token apart without believing it. Verifying jws makes c true:
-// both are of the same bytes.
+// parse splits a token without trusting it. Verifying jws verifies c: both come
+// from the same bytes.
 func parse(raw string) (jws *jose.JSONWebSignature, c claims, err error) {
 	if len(raw) > MaxToken {
 		return nil, nil, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, MaxToken)
@@ -374,7 +375,7 @@ func algorithm(jws *jose.JSONWebSignature) jose.SignatureAlgorithm {
 	return jose.SignatureAlgorithm(jws.Signatures[0].Header.Algorithm)
 }
 
-// checkSignature demands that one of the keys has signed; the caller has chosen
+// checkSignature demands that one of the keys has signed. The caller has chosen
 // them for the algorithm.
 func checkSignature(jws *jose.JSONWebSignature, keys []any) error {
 	for _, key := range keys {
@@ -385,7 +386,7 @@ func checkSignature(jws *jose.JSONWebSignature, keys []any) error {
 	return ErrSignature
 }
 
-// checkDates demands exp and iat, and judges them and nbf.
+// checkDates demands exp and iat, and checks them and nbf.
 func checkDates(c claims, now time.Time, expired bool) error {
 	exp, ok := c.date("exp")
 	if !ok {
@@ -413,7 +414,7 @@ func checkDates(c claims, now time.Time, expired bool) error {
 	return nil
 }
 
-// hashToken is SHA-256 without copying the token to the heap first.
+// hashToken computes SHA-256 without copying the token to the heap first.
 func hashToken(raw string) tokenHash {
 	return sha256.Sum256(unsafe.Slice(unsafe.StringData(raw), len(raw)))
 }
@@ -424,7 +425,7 @@ type ProviderStatus struct {
 	Kind      Kind
 	Keys      int
 	FetchedAt time.Time // zero: never
-	Err       error     // of the last fetch; keys fetched before stay in use
+	Err       error     // of the last fetch; keys from earlier fetches stay in use
 }
 
 // Status lists the remote providers in the order of their issuers.
@@ -442,8 +443,8 @@ func (v *Verifier) Status() []ProviderStatus {
 	return list
 }
 
-// Close cancels a key fetch under way and awaits its end. Tokens of issuers
-// whose keys are already there can still be verified.
+// Close cancels a running key fetch and awaits its end. Tokens of issuers whose
+// keys were already fetched can still be verified.
 func (v *Verifier) Close() {
 	for _, r := range v.remotes {
 		r.close()

@@ -36,7 +36,8 @@ const (
 	secret  = "a-supabase-secret-of-enough-bytes"
 )
 
-// house is a verifier with all three issuers, and what it takes to forge tokens.
+// house is a verifier with all three issuers, and the keys needed to forge
+// tokens.
 type house struct {
 	*Verifier
 	clock    *authtest.Clock
@@ -361,7 +362,7 @@ func (h *house) signSupabaseKid(t testing.TB, kid string, claims map[string]any)
 	return authtest.Sign(t, jose.ES256, kid, h.supabase.key, claims)
 }
 
-// embedded signs with a key that the token brings along.
+// embedded signs with a key that the token itself contains.
 func embedded(t testing.TB, key *rsa.PrivateKey, claims map[string]any) string {
 	t.Helper()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: key}, &jose.SignerOptions{EmbedJWK: true})
@@ -372,7 +373,7 @@ func embedded(t testing.TB, key *rsa.PrivateKey, claims map[string]any) string {
 	require.NoError(t, err)
 	raw, err := jws.CompactSerialize()
 	require.NoError(t, err)
-	// A good key of the same sort is known, so only the embedded one would fit.
+	// A valid key of the same kind is known, so only the embedded one would fit.
 	return raw
 }
 

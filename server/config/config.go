@@ -1,6 +1,6 @@
-// Package config is the settings of the server: those that both programs read (worker/config), and those of the edge. They come from environment
-// variables, each with its meaning beside it. The table of
-// docs/settings.md is printed from here (`go run ./server -settings`), and Validate names every fault at once.
+// Package config holds the settings of the server: those that both programs read (worker/config), and those of the edge. They come from
+// environment variables; each field has its meaning beside it. The table of docs/settings.md is printed from here (`go run ./server
+// -settings`). Validate reports every fault at once.
 package config
 
 import (
@@ -19,10 +19,10 @@ import (
 	worker "kijko/worker/config"
 )
 
-// Config is every setting. The tag `doc` is what docs/settings.md says; `secret` marks what is never shown.
+// Config holds every setting. The tag `doc` is the text in docs/settings.md; `secret` marks values that are never shown.
 type Config struct {
 	Addr string `env:"KIJKO_ADDR" envDefault:"127.0.0.1:8000" doc:"Address to listen on."`
-	// Numbers of all tenants are for operators alone.
+	// Metrics cover all tenants, so only operators may read them.
 	MetricsAddr  string `env:"KIJKO_METRICS_ADDR" doc:"Address of a listener of its own for /metrics, for a private network. Empty: none."`
 	MetricsToken string `env:"KIJKO_METRICS_TOKEN" secret:"true" doc:"Bearer token that opens /metrics on KIJKO_ADDR; at least 32 characters. Empty: 404 there."`
 
@@ -57,7 +57,7 @@ type Config struct {
 
 	SocketsMax int `env:"KIJKO_SOCKETS_PER_USER" envDefault:"30" doc:"Open WebSockets per person."`
 
-	// What both programs read.
+	// The settings that both programs read.
 	worker.Config
 }
 
@@ -80,7 +80,7 @@ func Load() (Config, error) {
 	return c, nil
 }
 
-// ListenAt is said once the server has its port: the default of APP_URL follows it.
+// ListenAt is called once the server has its port: the default of APP_URL follows from it.
 func (c *Config) ListenAt(addr string) {
 	if c.PublicURL == urlOf(c.Addr) {
 		c.PublicURL = urlOf(addr)
@@ -88,7 +88,8 @@ func (c *Config) ListenAt(addr string) {
 	c.Addr = addr
 }
 
-// urlOf is how a browser on this machine writes a listening address; one that stands for all addresses becomes the loopback one.
+// urlOf returns a listening address as a URL for a browser on this machine. An address that means all addresses becomes the loopback
+// address.
 func urlOf(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -100,15 +101,15 @@ func urlOf(addr string) string {
 	return "http://" + net.JoinHostPort(host, port)
 }
 
-// AdmitLoopback lets pages of this machine call and open sockets, whatever port their development server listens on.
+// AdmitLoopback allows pages of this machine to call and open sockets, from any port of their development server.
 func (c *Config) AdmitLoopback() {
 	for _, host := range []string{"localhost", "127.0.0.1", "[::1]"} {
 		c.Origins = append(c.Origins, "http://"+host+":*", "https://"+host+":*")
 	}
 }
 
-// Validate reports every fault at once, each by the name of its setting. A production start without its secrets is refused; there
-// is no default secret.
+// Validate reports every fault at once, each by the name of its setting. A production start without its secrets is refused; there is no
+// default secret.
 func (c Config) Validate() error {
 	faults := append(c.Faults(), worker.FaultsOfURLs(map[string]string{"APP_URL": c.PublicURL, "KIJKO_API_URL": c.APIURL, "SUPABASE_URL": c.SupabaseURL})...)
 	fault := func(name, format string, args ...any) { faults = append(faults, worker.Fault(name, format, args...)) }
@@ -146,10 +147,10 @@ func (c Config) Validate() error {
 	return worker.Join(faults)
 }
 
-// Origin is where clients reach the API: KIJKO_API_URL, or else APP_URL.
+// Origin returns the URL at which clients reach the API: KIJKO_API_URL, or else APP_URL.
 func (c Config) Origin() string { return cmp.Or(c.APIURL, c.PublicURL) }
 
-// PublicOrigin is that of APP_URL.
+// PublicOrigin returns the origin of APP_URL.
 func (c Config) PublicOrigin() string {
 	u, err := url.Parse(c.PublicURL)
 	if err != nil {
@@ -158,8 +159,8 @@ func (c Config) PublicOrigin() string {
 	return asOrigin(u.Scheme + "://" + u.Host)
 }
 
-// SocketOrigins are the sites that may open sockets: those that may call the API, and this installation itself under both of its addresses. Its
-// own pages say so, and so do clients that name where they go to as their Origin (Python's websocket-client).
+// SocketOrigins are the sites that may open sockets: those that may call the API, and this installation itself under both of its addresses.
+// Its own pages send that origin, and so do clients that send the address they connect to as their Origin (Python's websocket-client).
 func (c Config) SocketOrigins() []string {
 	origins := slices.Clone(c.Origins)
 	for _, own := range []string{c.PublicURL, c.APIURL} {
@@ -170,8 +171,8 @@ func (c Config) SocketOrigins() []string {
 	return origins
 }
 
-// asOrigin writes an address as browsers write origins, with which it is compared: in lower case, without a slash at the end and without the
-// scheme's own port.
+// asOrigin writes an address as browsers write origins, for comparison: in lower case, without a slash at the end and without the scheme's
+// default port.
 func asOrigin(text string) string {
 	text = strings.ToLower(strings.TrimRight(strings.TrimSpace(text), "/"))
 	for scheme, port := range map[string]string{"http://": ":80", "https://": ":443"} {

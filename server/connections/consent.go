@@ -34,9 +34,9 @@ func (f *Feature) connectDirectory(c *api.Call) error {
 	return f.begin(c, "begin_directory_sync", map[string]string{"projectId": c.Path("projectId")})
 }
 
-// begin makes state and verifier and has them kept. Whether the caller may, and whether this installation can, is the database's answer: without
-// a state it refuses a provider that is not configured, after everything else. The address goes through the database, sealed, because an
-// Idempotency-Key gives it again.
+// begin makes state and verifier and stores them. The database decides whether the caller is allowed and whether this installation supports
+// the provider: without a state it refuses a provider that is not configured, after all other checks. The address goes through the
+// database, sealed, because a replay under an Idempotency-Key returns it again.
 func (f *Feature) begin(c *api.Call, function string, p map[string]string) error {
 	var body struct {
 		RedirectURI string `json:"redirectUri"`
@@ -88,7 +88,7 @@ func (f *Feature) begin(c *api.Call, function string, p map[string]string) error
 	return c.Reply(answer)
 }
 
-// listener is the page that may hear how the consent ended: the one that begins it, if it may call at all.
+// listener returns the page that may be notified how the consent ended: the page that begins it, if its origin may call the API.
 func (f *Feature) listener(c *api.Call) string {
 	if origin := string(c.Ctx.Request().Header.Peek(fiber.HeaderOrigin)); origin != "" && f.Origins.Allow(origin) {
 		return origin
@@ -96,20 +96,20 @@ func (f *Feature) listener(c *api.Call) string {
 	return originOf(f.AppURL)
 }
 
-// newState draws 256 bits.
+// newState draws 256 random bits.
 func newState() string {
 	raw := make([]byte, 32)
 	_, _ = rand.Read(raw) // never fails
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
-// digest is what is kept of a state.
+// digest is the stored form of a state.
 func digest(state string) string {
 	sum := sha256.Sum256([]byte(state))
 	return hex.EncodeToString(sum[:])
 }
 
-// taken is what private.take_state gives.
+// taken is the result of private.take_state.
 type taken struct {
 	UserID         string `json:"userId"`
 	SealedVerifier string `json:"sealedVerifier"`
@@ -117,7 +117,7 @@ type taken struct {
 	Origin         string `json:"origin"`
 }
 
-// finished is what goes to the database when a consent ended well.
+// finished is stored in the database when a consent succeeded.
 type finished struct {
 	Provider    string    `json:"provider"`
 	StateHash   string    `json:"stateHash"`
@@ -130,7 +130,7 @@ type finished struct {
 	Scopes      []string  `json:"scopes,omitempty"`
 }
 
-// complete answers POST /oauth/callback: the page brings what the provider gave it.
+// complete answers POST /oauth/callback: the page sends the parameters that it got from the provider.
 func (f *Feature) complete(c *api.Call) error {
 	var body struct {
 		Provider string `json:"provider"`
@@ -149,7 +149,7 @@ func (f *Feature) complete(c *api.Call) error {
 		RequestID: c.RequestID, ClientIP: c.ClientIP})
 	if err != nil {
 		if c.Keyed() {
-			// A repeated request finds its state spent, and gets the answer of the first one.
+			// A repeated request finds its state used up, and gets the answer of the first one.
 			if replayed, again := c.Query(c.Context(), "finish_connection", done); again == nil {
 				return c.Reply(replayed)
 			}
@@ -167,7 +167,7 @@ func (f *Feature) complete(c *api.Call) error {
 	return c.Reply(answer)
 }
 
-// exchange turns the code into tokens and asks whose they are. A refusal leaves nothing connected, and the state is spent.
+// exchange turns the code into tokens and asks the provider for their account. A refusal stores no connection, and the state is used up.
 func (f *Feature) exchange(ctx context.Context, state []byte, code string, done *finished) (connections.Token, error) {
 	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
@@ -213,7 +213,7 @@ func (f *Feature) identity(ctx context.Context, provider, token string) (connect
 	return f.Providers.Host(provider).Identity(ctx, token)
 }
 
-// giveBack revokes what could not be kept, best effort.
+// giveBack revokes tokens that could not be stored, best effort.
 func (f *Feature) giveBack(ctx context.Context, provider string, token connections.Token) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -233,7 +233,7 @@ func invalidState(cause error) error {
 		"The provider does not accept this code. Begin the connection again.", "").Because(cause)
 }
 
-// refused is the answer to what a provider refused or failed at.
+// refused returns the answer to a refusal or failure of a provider.
 func (f *Feature) refused(provider string, err error) error {
 	var database connections.DatabaseError
 	var refusal *connections.Refusal

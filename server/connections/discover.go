@@ -18,7 +18,7 @@ import (
 
 const isoMillis = "2006-01-02T15:04:05.000Z"
 
-// prepared is what api.prepare_check gives.
+// prepared is the result of api.prepare_check.
 type prepared struct {
 	Provider string          `json:"provider"`
 	URL      string          `json:"url"`
@@ -56,8 +56,8 @@ type info struct {
 	Description     string `json:"description,omitempty"`
 }
 
-// validate answers POST /repositories/validate-full. Clients read the word "private" of an error as the offer to connect an account, so no
-// other error has it.
+// validate answers POST /repositories/validate-full. Clients take the word "private" in an error as the cue to offer connecting an account,
+// so no other error contains it.
 func (f *Feature) validate(c *api.Call) error {
 	p, err := f.prepare(c)
 	if err != nil {
@@ -97,8 +97,8 @@ func (f *Feature) validate(c *api.Call) error {
 	return c.JSON(map[string]any{"valid": true, "info": result})
 }
 
-// look asks with the caller's connection, and without one where there is none or it does not open this repository. connected says whether the
-// provider took the connection.
+// look reads the repository with the caller's connection. It reads without one when there is none, or when the connection does not open
+// this repository. connected reports whether the provider accepted the connection.
 func (f *Feature) look(ctx context.Context, userID string, p prepared) (facts connections.Facts, connected bool, err error) {
 	host, own := f.Providers.HostOf(p.Provider, p.URL)
 	if host == nil {
@@ -115,7 +115,7 @@ func (f *Feature) look(ctx context.Context, userID string, p prepared) (facts co
 		switch reason := connections.ReasonOf(err); {
 		case errors.Is(err, connections.ErrNone), errors.Is(err, connections.ErrBroken):
 		case reason == connections.NotFound, reason == connections.Forbidden:
-			// A connection may cover fewer repositories than are public.
+			// A connection may not cover a repository that is public.
 			if open, failed := host.Look(ctx, "", p.Name); failed == nil {
 				return open, true, nil
 			}
@@ -128,7 +128,7 @@ func (f *Feature) look(ctx context.Context, userID string, p prepared) (facts co
 	return facts, false, err
 }
 
-// branches answers GET /repositories/branches, by git itself: the same question for every provider.
+// branches answers GET /repositories/branches by git itself: the same protocol for every provider.
 func (f *Feature) branches(c *api.Call) error {
 	p, err := f.prepare(c)
 	if err != nil {
@@ -161,7 +161,7 @@ func (f *Feature) branches(c *api.Call) error {
 	return c.JSON(map[string]any{"branches": names[:min(len(names), 500)], "defaultBranch": remote.DefaultBranch})
 }
 
-// refusedByGit is the answer to a question that git could not answer.
+// refusedByGit returns the answer to a failed git query.
 func (f *Feature) refusedByGit(provider string, connected bool, err error) error {
 	failure, ok := gitfetch.AsFailure(err)
 	if !ok {
@@ -184,9 +184,10 @@ func (f *Feature) refusedByGit(provider string, connected bool, err error) error
 }
 
 const (
-	// mostRepositories is how many an account's list shows.
+	// mostRepositories is how many repositories an account's list shows.
 	mostRepositories = 1_000
-	// mostPages bounds how often a provider is asked for one list; some give as few as 20 at a time, or none in empty workspaces.
+	// mostPages bounds the requests to a provider for one list. Some providers return as few as 20 entries per page, or none in empty
+	// workspaces.
 	mostPages = 60
 )
 
@@ -269,7 +270,7 @@ func (f *Feature) repositories(c *api.Call) error {
 	return c.JSON(map[string]any{"repositories": list, "total": total})
 }
 
-// readAll asks page by page, by what the provider names as the next one. A page is no sign of the end by being short.
+// readAll reads page by page, with the next page that the provider names. A short page does not mean the end.
 func (f *Feature) readAll(ctx context.Context, provider, token, search string) (all []connections.Repository, total int, err error) {
 	host := f.Providers.Host(provider)
 	total = -1
@@ -281,7 +282,7 @@ func (f *Feature) readAll(ctx context.Context, provider, token, search string) (
 			return nil, 0, err
 		}
 		for _, r := range page.Repositories {
-			if !known[r.ID] { // a list that moves while it is read shows some twice
+			if !known[r.ID] { // a list that changes while it is read shows some twice
 				known[r.ID] = true
 				all = append(all, r)
 			}
@@ -294,7 +295,7 @@ func (f *Feature) readAll(ctx context.Context, provider, token, search string) (
 	return all, total, nil
 }
 
-// cut shortens a text to at most n bytes, between letters.
+// cut shortens a text to at most n bytes, between characters.
 func cut(text string, n int) string {
 	if len(text) <= n {
 		return text

@@ -21,7 +21,7 @@ var pageText string
 
 var page = template.Must(template.New("page").Parse(pageText))
 
-// pagePolicy allows the page's own script and style and nothing else.
+// pagePolicy allows only the page's own script and style.
 var pagePolicy = "default-src 'none'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'; script-src " + hashOf("script") + "; style-src " + hashOf("style")
 
 func hashOf(element string) string {
@@ -31,8 +31,8 @@ func hashOf(element string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// comeBack answers GET /oauth/callback/{provider}, where the provider sends the browser. No login is needed here: the state says whose consent
-// it is, and only the page that began it hears how it ended.
+// comeBack answers GET /oauth/callback/{provider}, to which the provider sends the browser. No login is needed here: the state identifies
+// the user of the consent, and only the page that began the consent is notified how it ended.
 func (f *Feature) comeBack(c *api.Call) error {
 	provider := strings.Clone(c.Path("provider"))
 	origin, err := f.finish(c, provider)
@@ -52,18 +52,18 @@ func (f *Feature) comeBack(c *api.Call) error {
 	}
 	c.Ctx.Set(fiber.HeaderContentType, fiber.MIMETextHTMLCharsetUTF8)
 	c.Ctx.Set(fiber.HeaderContentSecurityPolicy, pagePolicy)
-	c.Ctx.Set(fiber.HeaderReferrerPolicy, "no-referrer") // code and state stand in the address
+	c.Ctx.Set(fiber.HeaderReferrerPolicy, "no-referrer") // the address contains code and state
 	c.Ctx.Set(fiber.HeaderCacheControl, "no-store")
-	c.Ctx.Set("Cross-Origin-Opener-Policy", "unsafe-none") // or the page that opened this one could not be told
+	c.Ctx.Set("Cross-Origin-Opener-Policy", "unsafe-none") // else the page that opened this one could not be notified
 	return c.Ctx.Send(text.Bytes())
 }
 
-// finish does what complete does, as the person of the state. origin is the page to tell, once the state is known.
+// finish does the work of complete, as the user of the state. origin is the page to notify, once the state is known.
 func (f *Feature) finish(c *api.Call, provider string) (origin string, err error) {
 	query := c.Ctx.Context().QueryArgs()
 	done := finished{Provider: provider, StateHash: digest(string(query.Peek("state")))}
 	code := string(query.Peek("code"))
-	// The browser's session, if it has one, must not be another person's. A browser that sends a false cookie closes the way to itself only.
+	// The browser's session, if it has one, must not be another user's. A browser that sends a false cookie only blocks itself.
 	session, _, _ := strings.Cut(c.Ctx.Cookies("kijko_session"), ".")
 	server := func(function string) (api.Answer, error) {
 		raw, err := json.Marshal(struct {
@@ -73,7 +73,7 @@ func (f *Feature) finish(c *api.Call, provider string) (origin string, err error
 		if err != nil {
 			return api.Answer{}, err
 		}
-		// The request is a GET, and writes.
+		// The request is a GET, but it writes.
 		return f.Exec.Run(c.Context(), &api.Request{AsServer: true, SQL: api.ServerSQL(function), Args: []any{raw}, RequestID: c.RequestID, ClientIP: c.ClientIP})
 	}
 	answer, err := server("take_state")
@@ -84,7 +84,7 @@ func (f *Feature) finish(c *api.Call, provider string) (origin string, err error
 	if err := json.Unmarshal(answer.Body, &t); err != nil {
 		return "", err
 	}
-	if code == "" { // the person said no, or the provider did
+	if code == "" { // the user declined, or the provider did
 		return t.Origin, invalidState(nil)
 	}
 	token, err := f.exchange(c.Context(), answer.Body, code, &done)

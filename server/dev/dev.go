@@ -1,6 +1,6 @@
-// Package dev prepares what `make run` needs on a fresh machine: a private PostgreSQL (or the one of DATABASE_URL), the schema, the
-// demo tenant, a key for secrets at rest, and a small Git host that serves this checkout, so that there is a real repository to try
-// without any network. Nothing of it is used in production.
+// Package dev prepares the environment of `make run` on a fresh machine: a private PostgreSQL (or the one of DATABASE_URL), the schema, the
+// demo tenant, a key for secrets at rest, and a small Git host that serves this checkout, so that there is a real repository to try without
+// a network. None of it is used in production.
 package dev
 
 import (
@@ -29,7 +29,7 @@ const (
 	DemoPassword = "demo-password"
 )
 
-// Prepare fills the settings that development needs and brings the database up to date. Close what it returns last.
+// Prepare fills the settings that development needs and brings the database up to date. The caller must close the result last.
 func Prepare(ctx context.Context, c *config.Config, seed string, log *slog.Logger, say func(string)) (closer func(context.Context) error, err error) {
 	c.Debug = true
 	c.AdmitLoopback()
@@ -49,7 +49,7 @@ func Prepare(ctx context.Context, c *config.Config, seed string, log *slog.Logge
 		c.DatabaseDirect = c.Database
 	}
 	if !local(owner) {
-		seed = "" // the demo account's password is known to everybody
+		seed = "" // a remote database gets no demo account: its password is public
 	}
 	if err := setup(ctx, owner, seed); err != nil {
 		return nil, errors.Join(err, closer(context.WithoutCancel(ctx)))
@@ -62,7 +62,7 @@ func Prepare(ctx context.Context, c *config.Config, seed string, log *slog.Logge
 	return closer, nil
 }
 
-// Owner says which process has the private database that c would start, where one has: a second start then finds its port taken too.
+// Owner returns the process that has already started c's private database, if there is one. The port of a second start is then taken too.
 func Owner(c config.Config) error {
 	if c.Database != "" {
 		return nil
@@ -70,7 +70,7 @@ func Owner(c config.Config) error {
 	return devpg.Holder(c.DataDir)
 }
 
-// local says whether a database address stays on this machine.
+// local reports whether a database address is on this machine.
 func local(dsn string) bool {
 	c, err := pgx.ParseConfig(dsn)
 	if err != nil {
@@ -95,7 +95,7 @@ func setup(ctx context.Context, owner, seed string) error {
 	return nil
 }
 
-// keptKey gives this checkout's key for secrets at rest, made at first use: data stays readable over restarts.
+// keptKey returns this checkout's key for secrets at rest, made at first use: data stays readable across restarts.
 func keptKey(path string) (string, error) {
 	raw, err := os.ReadFile(path)
 	if err == nil {

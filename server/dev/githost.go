@@ -16,7 +16,7 @@ import (
 // GitHost serves this checkout's repository read-only over loopback, as `<GitHostName>/kijko/kijko`.
 const GitHostName = "git.kijko.dev"
 
-// StartGitHost serves the checkout around folder; ok is false where there is none, or no git.
+// StartGitHost serves the checkout around folder. ok is false when there is no checkout, or no git.
 func StartGitHost(ctx context.Context, folder string) (baseURL string, stop func(), ok bool) {
 	raw, err := exec.CommandContext(ctx, "git", "-C", folder, "rev-parse", "--absolute-git-dir").Output()
 	if err != nil {
@@ -34,7 +34,7 @@ func StartGitHost(ctx context.Context, folder string) (baseURL string, stop func
 	backend := &cgi.Handler{
 		Path: filepath.Join(strings.TrimSpace(string(core)), "git-http-backend"),
 		Env: []string{"GIT_PROJECT_ROOT=" + filepath.Dir(gitDir), "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=",
-			// The checkout may belong to another user than the one who runs it.
+			// The checkout may belong to another user than that of this process.
 			"GIT_CONFIG_COUNT=2", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*", "GIT_CONFIG_KEY_1=http.receivepack", "GIT_CONFIG_VALUE_1=false",
 			"HOME=" + os.TempDir()},
 	}

@@ -16,23 +16,24 @@ import (
 	"kijko/worker/mail"
 )
 
-// MailPath is where the mails of a development installation without a mail server are read; with .json behind it, by programs.
+// MailPath is the page with the mails of a development installation without a mail server. With the suffix .json it returns data for
+// programs.
 const MailPath = "/dev/mail"
 
-// keptMails is how many the mailbox keeps.
+// keptMails is how many mails the mailbox keeps.
 const keptMails = 100
 
 //go:embed mail.html
 var mailPage []byte
 
-// Mailbox takes the mails of an installation without a mail server, so that their links can be followed on one machine. It keeps
-// the newest ones in memory and is safe for concurrent use.
+// Mailbox receives the mails of an installation without a mail server, so that their links can be followed on one machine. It keeps the
+// newest mails in memory and is safe for concurrent use.
 type Mailbox struct {
 	mu    sync.Mutex
 	mails []Mail // the newest first
 }
 
-// Mail is one of them.
+// Mail is one mail of the mailbox.
 type Mail struct {
 	To      string    `json:"to"`
 	Subject string    `json:"subject"`
@@ -43,7 +44,7 @@ type Mail struct {
 
 var link = regexp.MustCompile(`https?://[^\s<>"]+`)
 
-// Send keeps a message.
+// Send stores a message.
 func (b *Mailbox) Send(_ context.Context, m mail.Message) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -56,18 +57,18 @@ func (b *Mailbox) Send(_ context.Context, m mail.Message) error {
 	return nil
 }
 
-// Mails are those that are kept, the newest first.
+// Mails returns the stored mails, the newest first.
 func (b *Mailbox) Mails() []Mail {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]Mail{}, b.mails...)
 }
 
-// Routes registers the page and its data, for this machine alone: the links sign people in.
+// Routes registers the page and its data, for requests from this machine only: the links sign users in.
 func (b *Mailbox) Routes(app *fiber.App) {
 	here := func(next fiber.Handler) fiber.Handler {
 		return func(c *fiber.Ctx) error {
-			// The name as well, which a page of another site would have to give as its own (DNS rebinding).
+			// The host name is checked too: a page of another site would have to send its own name (DNS rebinding).
 			if !c.Context().RemoteIP().IsLoopback() || !slices.Contains([]string{"localhost", "127.0.0.1", "[::1]"}, hostname(c)) {
 				return c.Next()
 			}

@@ -1,12 +1,12 @@
-// Package executions answers the operations on skills that wait for a model: running one and waiting for its end or reading along, and
-// tests, which call the model from this process and leave no row. What may run, with which prompt and at whose cost is decided in the
-// database before anybody is called.
+// Package executions answers the operations on skills that wait for a model. One group runs a skill and waits for its end or reads along.
+// The other group is tests, which call the model from this process and leave no row. Before any model call, the database decides whether it
+// may run, with which prompt, and which account pays.
 //
 // # Concurrency and shutdown
 //
-// A request that waits holds no connection to the database. Ends are told by realtime's feed, and one question a second for all waiting
-// requests of the process is the net under it. Drain lets waiting requests answer with what is known; streams and tests end with their
-// time or with the server's grace.
+// A waiting request holds no connection to the database. realtime's feed reports the ends of runs. As a fallback, the process runs one
+// query a second for all its waiting requests. Drain makes waiting requests answer with the current state. Streams and tests end with their
+// time limit or with the server's grace period.
 package executions
 
 import (
@@ -21,29 +21,29 @@ import (
 	"kijko/worker/llm"
 )
 
-// Providers gives a model provider by name (*llm.Set is one).
+// Providers returns a model provider by name (*llm.Set is one).
 type Providers interface {
 	For(name string) (llm.Provider, error)
 }
 
-// Settings are what a Feature is made of. Exec and Providers are required.
+// Settings are the dependencies of a Feature. Exec and Providers are required.
 type Settings struct {
 	Exec      api.Runner
 	Providers Providers
-	// Watch follows a room (realtime.Server.Watch); nil: ends are found by asking.
+	// Watch follows a room (realtime.Server.Watch); nil: ends are found by queries.
 	Watch func(room string, f func(realtime.Event)) (stop func())
-	// Unseal opens an organization's own key for a provider; nil: tests that need one fail.
+	// Unseal opens an organization's own key for a provider; nil: tests that need such a key fail.
 	Unseal func(organizationID, provider, sealed string) (string, error)
-	// Policy is how a provider is asked again by tests; nil: the contract's.
+	// Policy is the retry policy of tests towards a provider; nil: the contract's.
 	Policy *llm.Policy
 	// Wait is how long a request waits for the end of a run, and how long a test may take; default 120 s.
 	Wait time.Duration
-	// Ask is how often the database is asked for ends; default 1 s.
+	// Ask is the interval of the queries for ended runs; default 1 s.
 	Ask time.Duration
 	Log *slog.Logger
 }
 
-// StreamLimit is how long a reader may follow a run: a little more than private.execution_limit, which a test holds it to.
+// StreamLimit is how long a reader may follow a run: a little more than private.execution_limit; a test compares the two.
 const StreamLimit = 330 * time.Second
 
 // Feature is the executions' part of the edge.
@@ -76,34 +76,34 @@ func New(s Settings) (*Feature, error) {
 			places: make(chan struct{}, testsAtOnce)}}, nil
 }
 
-// Tester calls models for tests of other features.
+// Tester returns the tester, which calls models for tests of other features.
 func (f *Feature) Tester() *Tester { return f.tester }
 
-// Handlers gives the operations that are answered here.
+// Handlers returns the operations that this package answers.
 func (f *Feature) Handlers() map[string]api.Handler {
 	return map[string]api.Handler{"executeSkill": f.execute, "runSkill": f.run, "testSkill": f.testSkill, "testPrompt": f.testPrompt}
 }
 
-// Drain lets requests that wait answer with what is known, because the server stops.
+// Drain makes waiting requests answer with the current state, because the server stops.
 func (f *Feature) Drain() { f.waits.drain() }
 
-// Close waits for the goroutine that asks for ends.
+// Close waits for the goroutine that queries ended runs.
 func (f *Feature) Close() error {
 	f.waits.close()
 	return nil
 }
 
-// started is what both forms of a start say.
+// started is the common part of both answers to a start.
 type started struct {
 	ExecutionID string `json:"executionId"`
 }
 
-// read gives the answer about a run in one of its two forms.
+// read returns the answer about a run in one of its two forms.
 func (f *Feature) read(ctx context.Context, requestID, userID, id, form string) (api.Answer, error) {
 	return api.Serve(ctx, f.s.Exec, api.Request{ReadOnly: true, RequestID: requestID}, "read_execution", map[string]string{"id": id, "userId": userID, "form": form})
 }
 
-// wantsNoWait says whether the client would rather be answered at once (RFC 7240).
+// wantsNoWait reports whether the client prefers an immediate answer (RFC 7240).
 func wantsNoWait(c *api.Call) bool {
 	for _, header := range c.Ctx.Request().Header.PeekAll("Prefer") {
 		for _, preference := range strings.Split(string(header), ",") {

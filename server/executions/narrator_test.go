@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// tape is a teller that remembers.
+// tape is a teller that records the events.
 type tape []string
 
 func (t *tape) Send(event string, data any) error {

@@ -10,19 +10,19 @@ import (
 	"kijko/server/api"
 )
 
-// askAgain is how often a repeated request looks whether the first one has its answer.
+// askAgain is the interval at which a repeated request checks whether the first one has its answer.
 const askAgain = 200 * time.Millisecond
 
-// Once does the work of a request at most once an Idempotency-Key, where the work is a call of a model: it must not hold a transaction, so
-// the key is claimed (by what checks and charges the test) before and the answer is stored after it. A repeat waits for that answer. Where
-// the first request was lost, the next one takes its place; nobody pays again.
+// Once does the work of a request at most once per Idempotency-Key, when the work is a model call. Such work must not hold a transaction.
+// So the key is claimed before it, by the function that checks and charges the test, and the answer is stored after it. A repeat waits for
+// that answer. If the first request was lost, the next one replaces it without another charge.
 type Once struct {
 	t            *Tester
 	user, key    string
 	secondsAhead int
 }
 
-// Once remembers what the request is known by, beyond the life of its handler.
+// Once copies the identity of the request, to be used after its handler has returned.
 func (t *Tester) Once(c *api.Call) Once {
 	o := Once{t: t, key: strings.Clone(c.Key()), secondsAhead: int((t.limit + 10*time.Second) / time.Second)}
 	if c.Caller != nil {
@@ -31,7 +31,7 @@ func (t *Tester) Once(c *api.Call) Once {
 	return o
 }
 
-// Do gives the answer as JSON.
+// Do returns the answer as JSON.
 func (o Once) Do(ctx context.Context, work func() (any, error)) (json.RawMessage, error) {
 	if o.key != "" {
 		for {
@@ -59,7 +59,7 @@ func (o Once) Do(ctx context.Context, work func() (any, error)) (json.RawMessage
 	}
 	stored := answer
 	if err != nil || ctx.Err() != nil {
-		// Nobody has heard the answer, or there is none: the next request may try.
+		// No client has received the answer, or there is none: the next request may try.
 		stored = nil
 	}
 	keeping, done := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
@@ -70,7 +70,7 @@ func (o Once) Do(ctx context.Context, work func() (any, error)) (json.RawMessage
 	return answer, err
 }
 
-// take asks whose turn it is.
+// take checks whether this request may do the work.
 func (o Once) take(ctx context.Context) (answer json.RawMessage, mine bool, err error) {
 	got, err := o.ask(ctx, "take_answer", map[string]any{"seconds": o.secondsAhead})
 	if err != nil {

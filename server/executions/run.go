@@ -49,7 +49,7 @@ func (f *Feature) run(c *api.Call) error {
 		}
 		return f.wait(c, ear, answer, id, "run")
 	}
-	// Parameters of a request are those that the document names, so nobody else says this.
+	// Clients can send only parameters of the document, so no client can set this one.
 	answer, id, err := f.start(c, "run_skill", append([]byte(`{"stream":true,`), c.Params[1:]...))
 	if err != nil {
 		ear.close()
@@ -78,7 +78,7 @@ func (f *Feature) start(c *api.Call, function string, p []byte) (api.Answer, str
 	return answer, s.ExecutionID, nil
 }
 
-// wait answers with the end of the run, or with how far it is when the time is over. A client that goes away cancels nothing.
+// wait answers with the end of the run, or with its progress when the time is over. A client that disconnects cancels nothing.
 func (f *Feature) wait(c *api.Call, ear *ear, answer api.Answer, id, form string) error {
 	ctx, cancel := context.WithTimeout(c.Context(), f.s.Wait)
 	defer cancel()
@@ -109,12 +109,12 @@ type (
 	}
 )
 
-// teller is a stream of events; *api.EventStream is one. An error means that nobody listens any more, which is no reason to stop.
+// teller is a stream of events; *api.EventStream is one. An error means that the client has disconnected, which is no reason to stop.
 type teller interface {
 	Send(event string, data any) error
 }
 
-// narrator tells a stream's events in their order: one status, texts, and at the end what was missed of the text.
+// narrator sends a stream's events in their order: one status, texts, and at the end the missed part of the text.
 type narrator struct {
 	s       teller
 	running bool
@@ -130,7 +130,7 @@ func (n *narrator) begin() {
 	}
 }
 
-// text tells a piece. Pieces are best effort: after a gap nothing more is told until the end, which has the whole text.
+// text sends a piece. Pieces are best effort: after a gap no more are sent until the end, which has the whole text.
 func (n *narrator) text(c chunk) {
 	if c.Seq != n.next {
 		n.broken = n.broken || c.Seq > n.next
@@ -151,7 +151,7 @@ func (n *narrator) say(text string) {
 	_ = n.s.Send("text", textEvent{"text", text})
 }
 
-// end tells what is left of the output, and the result.
+// end sends the rest of the output, and the result.
 func (n *narrator) end(result json.RawMessage) {
 	var r struct {
 		Status string `json:"status"`
@@ -166,7 +166,7 @@ func (n *narrator) end(result json.RawMessage) {
 	_ = n.s.Send("done", doneEvent{"done", result})
 }
 
-// stream lets a client read along until the run has ended.
+// stream sends a run's events to a client until the run has ended.
 func (f *Feature) stream(ctx context.Context, s *api.EventStream, ear *ear, requestID, userID, id string) {
 	limited, cancel := context.WithTimeout(ctx, StreamLimit)
 	defer cancel()

@@ -15,10 +15,10 @@ import (
 	"kijko/worker/llm"
 )
 
-// testsAtOnce bounds the model calls that tests have in flight in one process; runs go through the queue, tests do not.
+// testsAtOnce bounds the concurrent model calls of tests in one process. Runs go through the queue, tests do not.
 const testsAtOnce = 200
 
-// Test is what a model is to be asked, as the functions of the database that check and charge a test give it.
+// Test is the request to a model, as the database functions that check and charge a test return it.
 type Test struct {
 	OrganizationID string         `json:"organizationId"`
 	Model          string         `json:"model"`
@@ -27,22 +27,22 @@ type Test struct {
 	Prompt         string         `json:"prompt"`
 }
 
-// Outcome is what came of a test. It is no error when the model failed.
+// Outcome is the result of a test. A failure of the model is an outcome, not an error.
 type Outcome struct {
-	// ID is "test-" and a fresh UUID; nothing can be fetched under it.
+	// ID is "test-" and a fresh UUID; no stored row has it.
 	ID        string
 	Completed bool
 	Output    string
-	// Error and Code tell why it failed.
+	// Error and Code give the reason of a failure.
 	Error string
 	Code  llm.Code
-	// Usage is nil where the provider did not say.
+	// Usage is nil when the provider did not report it.
 	Usage    *llm.Usage
 	Duration time.Duration
 	called   string
 }
 
-// Tokens is what was used in all; 0 where that is not known.
+// Tokens returns the total number of used tokens; 0 when it is not known.
 func (o Outcome) Tokens() int64 {
 	if o.Usage == nil {
 		return 0
@@ -62,7 +62,7 @@ type Tester struct {
 }
 
 // Run calls the model. The test must have been checked and charged. emit gets the text as it comes; nil: as a whole. An error means that
-// it could not be tried.
+// the call could not be tried.
 func (t *Tester) Run(ctx context.Context, test Test, emit func(text string) error) (Outcome, error) {
 	select {
 	case t.places <- struct{}{}:
@@ -134,7 +134,7 @@ func (t *Tester) call(ctx context.Context, o Outcome, provider llm.Provider, r l
 	return o.failed(err)
 }
 
-// failed is the outcome with the reason that can be told.
+// failed returns the outcome with the reason that may be shown.
 func (o Outcome) failed(err error) Outcome {
 	o.Code, o.Error = llm.UnknownError, "The model could not be called."
 	if e, ok := llm.AsError(err); ok {
@@ -186,7 +186,7 @@ func (f *Feature) test(c *api.Call, function string) error {
 	return c.JSON(answer)
 }
 
-// prepare has the database check and charge the test.
+// prepare calls the database function that checks and charges the test.
 func (f *Feature) prepare(c *api.Call, function string) (test Test, err error) {
 	answer, err := c.Query(c.Context(), function, c.Params)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"kijko/server/realtime"
 )
 
-// askMost is how many runs one question is about.
+// askMost is the largest number of runs in one query.
 const askMost = 1000
 
 // waits are the requests of this process that wait for the end of a run.
@@ -32,7 +32,7 @@ func newWaits(s Settings) *waits {
 }
 
 func (w *waits) close() {
-	// Under the lock, so that whoever starts asking has looked before.
+	// Under the lock: a request that starts keepAsking checks drained under it too.
 	w.mu.Lock()
 	w.drain()
 	w.mu.Unlock()
@@ -45,11 +45,11 @@ type chunk struct {
 	Text string `json:"chunk"`
 }
 
-// ear hears what is told to one person. It is made before their run is started, so that nothing is missed however quick the run is.
+// ear receives the events of one user's room. It is made before the run is started, so that no event is missed, however quick the run is.
 type ear struct {
 	w    *waits
 	stop func()
-	// news rings when one of the fields below has changed.
+	// news signals that one of the fields below has changed.
 	news chan struct{}
 
 	mu      sync.Mutex
@@ -60,7 +60,7 @@ type ear struct {
 	ended   bool
 }
 
-// maxEarly bounds what is kept until the run's id is known, which is a matter of milliseconds; what is lost is found by asking.
+// maxEarly bounds the events kept until the run's id is known, which takes milliseconds. Lost ends are found by queries.
 const maxEarly = 256
 
 func (w *waits) listen(userID string) *ear {
@@ -71,7 +71,7 @@ func (w *waits) listen(userID string) *ear {
 	return e
 }
 
-// hear runs in the goroutine that serves all sockets: it only notes.
+// hear runs in the goroutine that serves all sockets: it only records the event.
 func (e *ear) hear(v realtime.Event) {
 	if v.Type != "execution_update" && v.Type != "execution_output" {
 		return
@@ -116,7 +116,7 @@ func (e *ear) ring() {
 	}
 }
 
-// follow says which run it is about. ask: it may have ended long ago.
+// follow sets the run to follow. ask says that it may have ended long ago and must be queried.
 func (e *ear) follow(id string, ask bool) {
 	e.mu.Lock()
 	e.id = id
@@ -145,7 +145,7 @@ func (e *ear) follow(id string, ask bool) {
 	}
 }
 
-// take gives what was heard since the last time.
+// take returns the events since the last call.
 func (e *ear) take() (chunks []chunk, running, ended bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -153,7 +153,7 @@ func (e *ear) take() (chunks []chunk, running, ended bool) {
 	return chunks, e.running, e.ended
 }
 
-// await waits for the end of the run; false when ctx ended or the server stops.
+// await waits for the end of the run. It returns false when ctx ended or the server stops.
 func (e *ear) await(ctx context.Context) bool {
 	for {
 		if _, _, ended := e.take(); ended {
@@ -180,7 +180,7 @@ func (e *ear) close() {
 	}
 }
 
-// keepAsking is the net under the feed: it asks for all runs that are waited for, until nobody waits.
+// keepAsking is the fallback for the feed: it queries all awaited runs, until no request waits.
 func (w *waits) keepAsking() {
 	tick := time.NewTicker(w.s.Ask)
 	defer tick.Stop()

@@ -15,7 +15,7 @@ import (
 	"kijko/worker/llm"
 )
 
-// answers stands in for the database's answer to which runs have ended.
+// answers replaces the database's query for ended runs.
 type answers struct {
 	mu    sync.Mutex
 	ended map[string]bool

@@ -15,7 +15,7 @@ import (
 	"kijko/server/auth"
 )
 
-// result is what the SQL functions of identity answer: a session, something to check a password against, or a refusal.
+// result is the answer of identity's SQL functions: a session, a hash to check a password against, or a refusal.
 type result struct {
 	Problem *problem `json:"problem"`
 
@@ -26,20 +26,20 @@ type result struct {
 	EmailVerified bool   `json:"email_verified"`
 	FirstName     string `json:"first_name"`
 	LastName      string `json:"last_name"`
-	// MaxAge is what is left of the session in seconds, at most 30 days.
+	// MaxAge is the remaining time of the session in seconds, at most 30 days.
 	MaxAge int `json:"max_age"`
 
 	PasswordHash string `json:"password_hash"`
 
-	// Of a second factor: the sealed secret and which try this is; whether the device is remembered.
+	// For a second factor: the sealed secret, the number of this attempt, and whether the device is remembered.
 	Secret       string `json:"secret"`
 	Attempt      int    `json:"attempt"`
 	IsRemembered bool   `json:"is_remembered"`
 
-	// Ended is what Keycloak calls the sessions that signing out has ended.
+	// Ended holds Keycloak's names of the sessions that signing out has ended.
 	Ended []endedSession `json:"ended"`
 
-	// Of a request with an Idempotency-Key.
+	// For a request with an Idempotency-Key.
 	Replayed bool   `json:"replayed"`
 	Nonce    string `json:"nonce"`
 	Sealed   []byte `json:"sealed"`
@@ -76,7 +76,7 @@ func (p *problem) asError() *api.Problem {
 	return e
 }
 
-// server runs a function of schema private as the server. A refusal among the results is an error here.
+// server runs a function of schema private in the server's role. A refusal in the result is returned as an error.
 func (i *Identity) server(c *api.Call, function string, p map[string]any) (result, error) {
 	return i.run(c.Context(), api.Request{RequestID: c.RequestID, ClientIP: c.ClientIP, Device: c.Device}, function, p)
 }
@@ -108,7 +108,7 @@ type tokenResponse struct {
 	DeviceToken  string `json:"device_token,omitempty"`
 }
 
-// tokens makes the answer for a session. device is the token of a device, if the session remembers it.
+// tokens makes the answer for a session. device is the token of a remembered device, or "".
 func (i *Identity) tokens(session result, refresh, device string) ([]byte, error) {
 	token, err := i.issuer.Mint(auth.Access{UserID: session.UserID, SessionID: session.SessionID, OrgID: session.OrgID, Email: session.Email,
 		EmailVerified: session.EmailVerified, FirstName: session.FirstName, LastName: session.LastName})
@@ -134,7 +134,7 @@ func (i *Identity) writeCookie(c *api.Call, cookie *http.Cookie) {
 	c.Ctx.Set(fiber.HeaderSetCookie, cookie.String())
 }
 
-// userAgent is the header without what Postgres could not store.
+// userAgent returns the header without characters that Postgres could not store.
 func userAgent(c *api.Call) string { return storable(string(c.Ctx.Request().Header.UserAgent())) }
 
 func storable(s string) string {

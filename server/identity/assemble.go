@@ -17,8 +17,8 @@ import (
 	"kijko/worker/seal"
 )
 
-// Assemble builds an Identity from the settings. pool belongs to the server's role. Without JWT_PRIVATE_KEY a development
-// installation makes a key and keeps it in the database.
+// Assemble builds an Identity from the settings. pool uses the server's role. Without JWT_PRIVATE_KEY a development installation makes a
+// key and keeps it in the database.
 func Assemble(ctx context.Context, cfg config.Config, pool *pgxpool.Pool, exec *api.Executor, log *slog.Logger) (*Identity, error) {
 	deps := Deps{Exec: exec, Pool: pool, Log: log, InsecureCookies: cfg.Debug, RateFactor: cfg.AuthRates,
 		Brokers: map[string]bool{google: cfg.Google, github: cfg.GitHubSignIn}, Origins: append(api.Origins{cfg.PublicOrigin()}, cfg.Origins...),

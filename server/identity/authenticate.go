@@ -16,8 +16,8 @@ import (
 	"kijko/server/auth"
 )
 
-// Authenticate turns a Bearer token into a caller: from the token alone where we signed it, and through one look-up, remembered with
-// the token, where somebody else did. Whether session and membership still live is judged by the database at each request.
+// Authenticate turns a Bearer token into a caller. For a token that this server signed, the token alone is enough. For a token of another
+// issuer it takes one look-up, cached with the token. The database checks at each request whether session and membership are still active.
 // Errors: *api.Problem 401 UNAUTHENTICATED, 403 EMAIL_NOT_VERIFIED or MEMBERSHIP_INACTIVE (external accounts), 503 AUTH_UNAVAILABLE.
 func (i *Identity) Authenticate(ctx context.Context, token string) (*api.Caller, error) {
 	id, err := i.verifier.Verify(ctx, token)
@@ -37,7 +37,7 @@ func (i *Identity) Authenticate(ctx context.Context, token string) (*api.Caller,
 	return &known.caller, nil
 }
 
-// AuthenticateCookie is Authenticate for the session cookie, which names a session and says nothing else: whose it is the database tells.
+// AuthenticateCookie is Authenticate for the session cookie. The cookie names only a session; the database knows its user.
 func (i *Identity) AuthenticateCookie(ctx context.Context, value string) (*api.Caller, error) {
 	if i.cookies == nil {
 		return nil, nil
@@ -76,7 +76,7 @@ func (i *Identity) resolve(ctx context.Context, id *auth.Identity) (*known, erro
 	if id.Kind == auth.KindBuiltin {
 		return &known{caller: caller}, nil
 	}
-	// The first use of a session that another program began is a sign-in here, from an address and with a device.
+	// The first use of a session that another program began is recorded as a sign-in, from an address and with a device.
 	ip, device := api.PeerOf(ctx)
 	found, err := i.run(ctx, api.Request{RequestID: uuid.NewString(), ClientIP: ip, Device: device}, "resolve_external", map[string]any{
 		"issuer": id.Issuer, "provider": id.Kind, "subject": id.Subject, "email": id.Email, "email_verified": id.EmailVerified,
@@ -87,7 +87,7 @@ func (i *Identity) resolve(ctx context.Context, id *auth.Identity) (*known, erro
 		return nil, err
 	}
 	caller.UserID, caller.SessionID = found.UserID, found.SessionID
-	// What Postgres sees is what we vouch for, under our own names: a foreign sub is no user of ours.
+	// Postgres gets only verified data, under this server's own names: the sub of a foreign issuer is not a user id here.
 	claims, err := json.Marshal(map[string]any{"iss": id.Issuer, "sub": caller.UserID, "sid": caller.SessionID, "role": "authenticated",
 		"org_id": id.OrgHint, "email": id.Email, "platform_admin": id.PlatformAdmin, "iat": id.IssuedAt.Unix(), "exp": id.ExpiresAt.Unix()})
 	if err != nil {
@@ -97,7 +97,7 @@ func (i *Identity) resolve(ctx context.Context, id *auth.Identity) (*known, erro
 	return &known{caller: caller}, nil
 }
 
-// authTime is the moment of signing in as the database takes it: seconds, or null.
+// authTime returns the time of the sign-in as the database takes it: seconds, or null.
 func authTime(id *auth.Identity) any {
 	if id.AuthenticatedAt.IsZero() {
 		return nil
@@ -112,7 +112,7 @@ func orNull(s string) any {
 	return s
 }
 
-// known is a caller with the moment of the last write of last_active_at.
+// known is a caller with the time of the last write of last_active_at.
 type known struct {
 	caller  api.Caller
 	touched atomic.Int64 // Unix seconds
@@ -120,7 +120,7 @@ type known struct {
 
 const touchEvery = 60 // seconds
 
-// due says once a minute that the session was active.
+// due reports true once a minute, when the activity of the session is to be written.
 func (k *known) due(now time.Time) bool {
 	last, at := k.touched.Load(), now.Unix()
 	return at-last >= touchEvery && k.touched.CompareAndSwap(last, at)
@@ -128,9 +128,9 @@ func (k *known) due(now time.Time) bool {
 
 const maxCallers = 1 << 14
 
-// callers remembers the caller of each verified identity. The verifier gives the same pointer for the same token for as long as it
-// remembers it, so the pointer is the key and a look-up hashes one word. Two generations bound the memory: when the young one is full
-// it becomes the old one.
+// callers caches the caller of each verified identity. The verifier returns the same pointer for the same token for as long as it caches
+// it, so the pointer is the key and a look-up hashes one word. Two generations bound the memory: when the young one is full it becomes the
+// old one.
 type callers struct {
 	mu         sync.RWMutex
 	limit      int

@@ -15,11 +15,11 @@ import (
 	"kijko/server/security"
 )
 
-// sessionRefreshes is how often one session may refresh in a minute (contract 40, 1.9).
+// sessionRefreshes is how many times a session may refresh in a minute (contract 40, 1.9).
 const sessionRefreshes = 30
 
-// Deps is what Identity is made of. Exec, Pool, Verifier and Hasher are required. Without Issuer nobody signs in with a password
-// here: an external provider signs people in.
+// Deps are the dependencies of Identity. Exec, Pool, Verifier and Hasher are required. Without Issuer there is no sign-in with a password:
+// an external provider signs users in.
 type Deps struct {
 	Exec     *api.Executor
 	Pool     *pgxpool.Pool
@@ -27,17 +27,17 @@ type Deps struct {
 	Issuer   *auth.Issuer
 	Hasher   *auth.Hasher
 	Cookies  *auth.Cookies
-	// Codes judges second factors; nil without an encryption key.
+	// Codes checks second factors; nil without an encryption key.
 	Codes *security.Codes
 	// SealKey protects stored answers of public routes; 32 bytes, required with Issuer.
 	SealKey []byte
-	// InsecureCookies leaves out Secure: development without TLS.
+	// InsecureCookies omits the attribute Secure: development without TLS.
 	InsecureCookies bool
-	// Provider is Keycloak; nil where it is not used or gave us no secret.
+	// Provider is Keycloak; nil when it is not used or no client secret is configured.
 	Provider Provider
-	// Brokers are the providers (google, github) that are on at Keycloak.
+	// Brokers are the providers (google, github) that are enabled at Keycloak.
 	Brokers map[string]bool
-	// Origins are the sites that sign-in at a provider may return to; CallbackURL is the page it returns to unless another is asked for.
+	// Origins are the sites that sign-in at a provider may return to. CallbackURL is the default page to return to.
 	Origins     api.Origins
 	CallbackURL string
 	// RateFactor multiplies the limits per session and per address, as ScaleRates does the others; 0 is 1.
@@ -45,7 +45,7 @@ type Deps struct {
 	Log        *slog.Logger
 }
 
-// Provider signs people in through a broker and ends their sessions there (*keycloak.Admin is one).
+// Provider signs users in through a broker and ends their sessions there (*keycloak.Admin is one).
 type Provider interface {
 	Issuer() string
 	EndSession(ctx context.Context, sid string) error
@@ -79,7 +79,7 @@ var (
 	_ api.CookieAuthenticator = (*Identity)(nil)
 )
 
-// New checks that the parts fit together.
+// New checks that the dependencies fit together.
 func New(deps Deps) (*Identity, error) {
 	if deps.Exec == nil || deps.Pool == nil || deps.Verifier == nil || deps.Hasher == nil {
 		return nil, errors.New("identity: Exec, Pool, Verifier and Hasher are required")
@@ -100,7 +100,7 @@ func New(deps Deps) (*Identity, error) {
 	}, nil
 }
 
-// Handlers are the operations of identity that are answered in Go, by operationId.
+// Handlers returns the operations of identity that are answered in Go, by operationId.
 func (i *Identity) Handlers() map[string]api.Handler {
 	return map[string]api.Handler{
 		"signUp": i.builtin(i.signUp), "logIn": i.builtin(i.logIn), "proveSecondFactor": i.builtin(i.proveSecondFactor), "refreshSession": i.builtin(i.refreshSession),
@@ -110,7 +110,7 @@ func (i *Identity) Handlers() map[string]api.Handler {
 	}
 }
 
-// builtin refuses where no issuer of ours is configured.
+// builtin refuses a request when no built-in issuer is configured.
 func (i *Identity) builtin(next api.Handler) api.Handler {
 	return func(c *api.Call) error {
 		if i.issuer == nil {
@@ -134,23 +134,23 @@ func (i *Identity) Mount(app *fiber.App) {
 	}
 }
 
-// Hasher hashes and checks passwords, in a queue that all of them share.
+// Hasher returns the hasher of passwords. All its users share one queue.
 func (i *Identity) Hasher() *auth.Hasher { return i.hasher }
 
-// Issuer signs the tokens of this installation; nil where an external provider does.
+// Issuer returns the signer of this installation's tokens; nil when an external provider signs them.
 func (i *Identity) Issuer() *auth.Issuer { return i.issuer }
 
-// Verifier is the one that Authenticate asks first.
+// Verifier returns the verifier that Authenticate uses first.
 func (i *Identity) Verifier() *auth.Verifier { return i.verifier }
 
-// Run writes last_active_at until ctx ends, and then what is left.
+// Run writes last_active_at until ctx ends, and then the remaining entries.
 func (i *Identity) Run(ctx context.Context) { i.toucher.Run(ctx) }
 
-// Close cancels key fetches under way.
+// Close cancels running key fetches.
 func (i *Identity) Close() { i.verifier.Close() }
 
-// ScaleRates multiplies the limits that all processes share of signing in and of what protects an account (those of 15 minutes, and those open to
-// restricted sessions); never below one call.
+// ScaleRates multiplies the limits that all processes share for signing in and for protecting accounts (those of 15 minutes, and those open
+// to restricted sessions). A limit never falls below one call.
 func ScaleRates(document *openapi.Document, factor float64) {
 	for _, op := range document.Operations {
 		if op.SharedRate != nil && (op.Access == openapi.Public || op.Unrestricted || op.SharedRate.Per >= 900) {

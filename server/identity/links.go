@@ -7,7 +7,7 @@ import (
 	"kijko/server/auth"
 )
 
-// linkRequests is how often a link may be asked for with one address in 15 minutes (contract 40, 1.9).
+// linkRequests is how many links may be requested for one address in 15 minutes (contract 40, 1.9).
 const linkRequests = 3
 
 // forgotPassword answers POST /auth/forgot-password.
@@ -16,7 +16,7 @@ func (i *Identity) forgotPassword(c *api.Call) error { return i.requestLink(c, "
 // requestMagicLink answers POST /auth/magic-link.
 func (i *Identity) requestMagicLink(c *api.Call) error { return i.requestLink(c, "magic_link") }
 
-// requestLink answers the same whether an account has the address or not: a job looks for it afterwards.
+// requestLink gives the same answer whether or not an account has the address: a job looks for the account afterwards.
 func (i *Identity) requestLink(c *api.Call, purpose string) error {
 	var body struct {
 		Email string `json:"email"`
@@ -39,7 +39,7 @@ func (i *Identity) verifyMagicLink(c *api.Call) error {
 	return i.signIn(c, "finish_magic_link", map[string]any{"link_hash": hash})
 }
 
-// tokenOf is the hash of the token in the body.
+// tokenOf returns the hash of the token in the body.
 func tokenOf(c *api.Call) (string, error) {
 	var body struct {
 		Token string `json:"token"`
@@ -50,7 +50,7 @@ func tokenOf(c *api.Call) (string, error) {
 	return hex.EncodeToString(auth.HashSecret(body.Token)), nil
 }
 
-// resetPassword answers POST /auth/reset-password. A password that is refused does not use the link up.
+// resetPassword answers POST /auth/reset-password. A refused password does not use up the link.
 func (i *Identity) resetPassword(c *api.Call) error {
 	var body struct {
 		Token    string `json:"token"`

@@ -18,7 +18,7 @@ import (
 	"kijko/worker/keycloak"
 )
 
-// The brokers that Keycloak may lead on to; which of them are on there only our settings know.
+// The brokers that Keycloak may redirect to. Only this server's settings say which of them are enabled there.
 const (
 	google = "google"
 	github = "github"
@@ -67,7 +67,7 @@ func notConfigured(provider, message string) error {
 	return p
 }
 
-// mayReturnTo says whether an address belongs to a page that may call this API.
+// mayReturnTo reports whether an address belongs to a page that may call this API.
 func (i *Identity) mayReturnTo(address string) bool {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || (u.Scheme != "http" && u.Scheme != "https") || len(address) > 2000 ||
@@ -77,7 +77,7 @@ func (i *Identity) mayReturnTo(address string) bool {
 	return i.origins.Allow(strings.ToLower(u.Scheme + "://" + u.Host))
 }
 
-// verifierOf derives the PKCE verifier of a sign-in from its state, of which only the hash is stored: neither can be had from the database.
+// verifierOf derives the PKCE verifier of a sign-in from its state. Only the hash of the state is stored, so the database reveals neither.
 func (i *Identity) verifierOf(state string) (string, error) {
 	raw, err := hkdf.Key(sha256.New, i.sealKey, []byte(state), "kijko pkce verifier", 32)
 	if err != nil {
@@ -86,7 +86,7 @@ func (i *Identity) verifierOf(state string) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(raw), nil
 }
 
-// finishOAuth answers POST /auth/oauth/callback. Nothing of the person is written before Keycloak has vouched for them.
+// finishOAuth answers POST /auth/oauth/callback. No row of the user is written before Keycloak has verified the sign-in.
 func (i *Identity) finishOAuth(c *api.Call) error {
 	var body struct {
 		Code        string `json:"code"`

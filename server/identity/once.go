@@ -16,8 +16,8 @@ import (
 	"kijko/server/auth"
 )
 
-// signIn runs a function that begins or continues a session and answers its tokens. Under an Idempotency-Key it has its effect once,
-// and the first answer is given again for 24 hours.
+// signIn runs a function that begins or continues a session and answers with its tokens. Under an Idempotency-Key it has its effect once,
+// and the first answer is repeated for 24 hours.
 func (i *Identity) signIn(c *api.Call, function string, args map[string]any) error {
 	args["user_agent"] = userAgent(c)
 	challenge, err := addChallenge(args)
@@ -49,8 +49,8 @@ func (i *Identity) signIn(c *api.Call, function string, args map[string]any) err
 	return c.Reply(api.Answer{Body: body})
 }
 
-// signInOnce is signIn under a key. The refresh token is derived instead of drawn, so that a process which dies between commit and
-// answer loses nothing: the next one derives the same.
+// signInOnce is signIn under a key. The refresh token is derived instead of drawn. If a process dies between commit and answer, the retry
+// therefore derives the same token, and nothing is lost.
 func (i *Identity) signInOnce(c *api.Call, function, key string, args map[string]any) error {
 	if len(key) > 255 {
 		return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "The Idempotency-Key must have 1 to 255 characters.", "Idempotency-Key")
@@ -102,7 +102,7 @@ func (i *Identity) signInOnce(c *api.Call, function, key string, args map[string
 	return c.Reply(answer)
 }
 
-// keepAnswer makes the answer and stores it sealed; of several processes that do, the first one counts for all.
+// keepAnswer makes the answer and stores it sealed. If several processes do, the first stored answer counts for all.
 func (i *Identity) keepAnswer(c *api.Call, seal sealer, name string, session result, refresh, device string) ([]byte, error) {
 	body, err := i.tokens(session, refresh, device)
 	if err != nil {
@@ -119,11 +119,11 @@ func (i *Identity) keepAnswer(c *api.Call, seal sealer, name string, session res
 	return kept.Sealed, nil
 }
 
-// sealer protects the answer of one request. Its keys need the server's key, the Idempotency-Key and the request, which holds the
-// password or the old token: a stolen database opens nothing, and tells nothing about passwords.
+// sealer protects the answer of one request. Its keys need the server's key, the Idempotency-Key and the request, which holds the password
+// or the old token. A stolen database thus opens no answer, and reveals nothing about passwords.
 type sealer struct {
 	master []byte
-	// scope is the operation and, where somebody is signed in, their session: keys of two people never meet.
+	// scope is the operation and, for a signed-in user, their session: keys of two users never collide.
 	scope, key string
 	body       []byte
 }
@@ -136,10 +136,10 @@ func (i *Identity) sealerOf(c *api.Call, key string) sealer {
 	return s
 }
 
-// name is the key as the database knows it.
+// name returns the key's name in the database.
 func (s sealer) name() string { return hex.EncodeToString(s.digest("key", nil)) }
 
-// digest names the key or the request; keyed, because a plain hash of a request would be a fast hash of a password.
+// digest names the key or the request. It is keyed, because a plain hash of a request would be a fast hash of a password.
 func (s sealer) digest(purpose string, content []byte) []byte {
 	h := hmac.New(sha256.New, s.master)
 	_, _ = fmt.Fprintf(h, "%s|%s|%d|%s|", purpose, s.scope, len(s.key), s.key)

@@ -6,7 +6,7 @@ import (
 	"kijko/server/api"
 )
 
-// changePassword answers POST /profile/password. All other sessions of the person end.
+// changePassword answers POST /profile/password. All other sessions of the user end.
 func (i *Identity) changePassword(c *api.Call) error {
 	var body struct {
 		Current string `json:"currentPassword"`
@@ -44,7 +44,7 @@ func (i *Identity) changePassword(c *api.Call) error {
 	return c.Reply(api.Answer{})
 }
 
-// ofNewPassword names the field of a change in a refusal.
+// ofNewPassword sets the field of a refusal to that of the new password.
 func ofNewPassword(err error) error {
 	if p, ok := err.(*api.Problem); ok && p.Field == "password" {
 		p.Field = "newPassword"

@@ -12,7 +12,7 @@ import (
 	"kijko/server/security"
 )
 
-// addChallenge adds the hash of a token with which a second factor could be shown, if the database asks for one.
+// addChallenge adds the hash of a token for proving a second factor, in case the database demands one.
 func addChallenge(args map[string]any) (token string, err error) {
 	if args["challenge_hash"] != nil {
 		return "", nil
@@ -22,7 +22,7 @@ func addChallenge(args map[string]any) (token string, err error) {
 	return token, err
 }
 
-// withChallenge puts the token into the refusal that asks for a second factor.
+// withChallenge puts the token into the refusal that demands a second factor.
 func withChallenge(err error, token string) error {
 	var p *api.Problem
 	if !errors.As(err, &p) || p.Code != "TWO_FACTOR_REQUIRED" {
@@ -40,7 +40,7 @@ func withChallenge(err error, token string) error {
 	return p
 }
 
-// challengeOf is the token in such a refusal, or nothing.
+// challengeOf returns the token in such a refusal, or "".
 func challengeOf(err error) string {
 	var p *api.Problem
 	if !errors.As(err, &p) || p.Code != "TWO_FACTOR_REQUIRED" {
@@ -66,8 +66,8 @@ func (i *Identity) proveSecondFactor(c *api.Call) error {
 	return i.secondFactor(c, body.Token, body.Code, body.Remember)
 }
 
-// secondFactor judges a code and has the database judge all else. A token that is dead goes the same way as a wrong code, so that the answer
-// under an Idempotency-Key can be found, and nothing tells the two apart.
+// secondFactor checks a code; the database checks everything else. An expired token is treated like a wrong code. The answer under an
+// Idempotency-Key can thus be found, and the two cases look the same.
 func (i *Identity) secondFactor(c *api.Call, token, code string, remember bool) error {
 	if i.codes == nil {
 		return security.NotConfigured()
@@ -89,7 +89,7 @@ func (i *Identity) secondFactor(c *api.Call, token, code string, remember bool) 
 	return i.signIn(c, "finish_second_factor", args)
 }
 
-// Rules are what a new password is held against: the policies of the person's organizations, or what everybody's change must meet.
+// Rules are the rules for a new password: the policies of the user's organizations, or the default policy.
 type Rules struct {
 	MinLength    int      `json:"minLength"`
 	Upper        bool     `json:"upper"`
@@ -100,13 +100,14 @@ type Rules struct {
 	FormerHashes []string `json:"formerHashes"`
 }
 
-// JudgePassword refuses a new password (400 WEAK_PASSWORD) that the rules of the person's organizations do not allow, or that they had before. meets
-// says whether the password meets the default policy.
+// JudgePassword refuses a new password (400 WEAK_PASSWORD) that the rules of the user's organizations do not allow, or that the user had
+// before. meets says whether the password meets the default policy.
 func (i *Identity) JudgePassword(ctx context.Context, userID, password string) (meets bool, err error) {
 	return i.judgePassword(ctx, map[string]any{"user_id": userID}, password)
 }
 
-// judgeInvited refuses the password of a person who signs up with an invitation, where the organization that invites has a policy.
+// judgeInvited checks the password of a user who signs up with an invitation against the policy of the inviting organization, if it has
+// one.
 func (i *Identity) judgeInvited(ctx context.Context, token, password string) error {
 	_, err := i.judgePassword(ctx, map[string]any{"invitation_hash": hex.EncodeToString(auth.HashSecret(token))}, password)
 	return err

@@ -41,14 +41,14 @@ func TestAPasswordIsHeldAgainstThePolicyOfItsOrganization(t *testing.T) {
 		require.Equal(t, meets, got)
 	}
 
-	// Everybody's change.
+	// A change under the default policy.
 	refused("short", `{"missing": ["length", "uppercase", "number"]}`)
 	refused("Present-1", `{"missing": ["reused"]}`)
 	accepted("Former-1", true)
 	policy("min_length = 12, require_symbol = true, require_uppercase = false, prevent_reuse = 3")
 	accepted("Former-1", true)
 
-	// A policy in force takes its place, stricter and laxer.
+	// A policy in force replaces it, stricter and laxer.
 	db.Exec("update public.subscriptions set plan_id = 'enterprise' where organization_id = $1", org)
 	refused("Elevenchar1", `{"missing": ["length", "symbol"]}`)
 	accepted("twelve-chars-1", false)

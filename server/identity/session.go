@@ -12,7 +12,7 @@ import (
 	"kijko/server/auth"
 )
 
-// refreshSession answers POST /auth/refresh. A refusal clears the cookie, which would be dead anyway.
+// refreshSession answers POST /auth/refresh. A refusal clears the cookie, which would be invalid anyway.
 func (i *Identity) refreshSession(c *api.Call) error {
 	var body struct {
 		RefreshToken string `json:"refresh_token"`
@@ -29,7 +29,7 @@ func (i *Identity) refreshSession(c *api.Call) error {
 	return err
 }
 
-// switchOrganization answers POST /auth/switch-org. The database judges the caller in the transaction that moves them.
+// switchOrganization answers POST /auth/switch-org. The database authorizes the caller in the transaction that switches the organization.
 func (i *Identity) switchOrganization(c *api.Call) error {
 	var body struct {
 		OrgID string `json:"org_id"`
@@ -41,10 +41,10 @@ func (i *Identity) switchOrganization(c *api.Call) error {
 		"org_hint": orNull(c.Caller.OrgHint), "claims": c.Caller.Claims, "request_id": c.RequestID, "client_ip": c.ClientIP, "org_id": body.OrgID})
 }
 
-// endTimeout bounds how long signing out waits for the identity provider; a job goes on where it is over.
+// endTimeout bounds how long signing out waits for the identity provider. After that, a job continues.
 const endTimeout = 3 * time.Second
 
-// logOut answers POST /auth/logout: 204 whatever was sent. Only a missing database is an error, since nothing was ended then.
+// logOut answers POST /auth/logout: 204 for any input. Only an unavailable database is an error, since no session was ended then.
 func (i *Identity) logOut(c *api.Call) error {
 	var body struct {
 		RefreshToken string `json:"refresh_token"`
@@ -70,7 +70,8 @@ func (i *Identity) logOut(c *api.Call) error {
 	return c.Reply(api.Answer{})
 }
 
-// endAtProvider ends at Keycloak what has ended here, so that its cookie signs nobody in again. What fails is done by job sessions.end.
+// endAtProvider ends at Keycloak the sessions that ended here, so that Keycloak's cookie does not sign the user in again. If that fails,
+// the job sessions.end retries it.
 func (i *Identity) endAtProvider(c *api.Call, ended []endedSession) {
 	if i.provider == nil {
 		return
@@ -87,7 +88,7 @@ func (i *Identity) endAtProvider(c *api.Call, ended []endedSession) {
 	}
 }
 
-// nameSession adds to args what names the session of the Bearer token, expired or not; nothing without a genuine one.
+// nameSession adds to args the session of the Bearer token, expired or not. It adds nothing without a genuine token.
 func (i *Identity) nameSession(c *api.Call, args map[string]any) {
 	scheme, token, _ := strings.Cut(string(c.Ctx.Request().Header.Peek("Authorization")), " ")
 	token = strings.TrimSpace(token)
@@ -102,8 +103,8 @@ func (i *Identity) nameSession(c *api.Call, args map[string]any) {
 		args["session_id"] = id.SessionID
 		return
 	}
-	// A session of an external issuer that was never used here has no row that could be ended: make it first, so that the token is
-	// dead afterwards. It fails for an expired token, which needs no ending then.
+	// A session of an external issuer that was never used here has no row to end. It is made first, so that the token is invalid
+	// afterwards. This fails for an expired token, whose session needs no ending.
 	if _, err := i.Authenticate(c.Context(), token); err != nil && !errors.As(err, new(*api.Problem)) {
 		i.log.Warn("logout of an external session", "request_id", c.RequestID, "error", err)
 	}

@@ -43,7 +43,7 @@ func (i *Identity) signUp(c *api.Call) error {
 		"password_hash": hash, "meets_policy": len(auth.DefaultPolicy().Missing(body.Password)) == 0, "invitation_token": body.InvitationToken})
 }
 
-// visible leaves out what shows as nothing or as a blank.
+// visible removes characters that are invisible or look like a blank.
 func visible(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) {
@@ -53,7 +53,7 @@ func visible(s string) string {
 	}, s)
 }
 
-// weak refuses a password that lacks something; nil accepts it.
+// weak refuses a password that does not meet all demands; nil accepts it.
 func weak(missing []string, message string) error {
 	if missing == nil {
 		return nil
@@ -67,7 +67,7 @@ func weak(missing []string, message string) error {
 	return p
 }
 
-// busy tells that too many passwords wait to be hashed; other errors are passed on.
+// busy returns the answer for a full queue of password hashes. Other errors are passed on.
 func busy(err error) error {
 	if errors.Is(err, auth.ErrBusy) {
 		return api.Unavailable("AUTH_UNAVAILABLE", "Too many people are signing in at the moment. Please try again.", err)
@@ -75,7 +75,7 @@ func busy(err error) error {
 	return err
 }
 
-// logIn answers POST /auth/login. The password of an unknown address is checked against a decoy, which takes as long.
+// logIn answers POST /auth/login. The password for an unknown address is checked against a decoy, which takes as long.
 func (i *Identity) logIn(c *api.Call) error {
 	var body struct {
 		Email       string `json:"email"`

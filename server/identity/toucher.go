@@ -14,12 +14,12 @@ import (
 const (
 	flushEvery   = 5 * time.Second
 	flushTimeout = 5 * time.Second
-	// maxPending bounds the memory while the database is away; what does not fit is forgotten, the next minute brings it again.
+	// maxPending bounds the memory while the database is unavailable. Further entries are dropped; the next minute brings them again.
 	maxPending = 10_000
 )
 
-// Toucher writes last_active_at of sessions and memberships some seconds after the requests they come from, many at once: reads stay
-// read-only, and no request waits for it. Best effort: what fails is logged and forgotten.
+// Toucher writes last_active_at of sessions and memberships some seconds after their requests, many at once: reads stay read-only, and no
+// request waits for it. Best effort: failures are logged and not retried.
 type Toucher struct {
 	pool    *pgxpool.Pool
 	log     *slog.Logger
@@ -27,12 +27,12 @@ type Toucher struct {
 	pending map[string]string // session id -> organization hint
 }
 
-// NewToucher makes one; Run makes it write.
+// NewToucher makes a Toucher; Run starts its writes.
 func NewToucher(pool *pgxpool.Pool, log *slog.Logger) *Toucher {
 	return &Toucher{pool: pool, log: log, pending: make(map[string]string)}
 }
 
-// Touch notes that a session was active. It never blocks on the database.
+// Touch records that a session was active. It never blocks on the database.
 func (t *Toucher) Touch(sessionID, orgHint string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -41,7 +41,7 @@ func (t *Toucher) Touch(sessionID, orgHint string) {
 	}
 }
 
-// Run writes every few seconds until ctx ends, and then what is left.
+// Run writes every few seconds until ctx ends, and then the remaining entries.
 func (t *Toucher) Run(ctx context.Context) {
 	ticker := time.NewTicker(flushEvery)
 	defer ticker.Stop()
@@ -56,7 +56,7 @@ func (t *Toucher) Run(ctx context.Context) {
 	}
 }
 
-// Flush writes what is noted now.
+// Flush writes the recorded entries now.
 func (t *Toucher) Flush(ctx context.Context) {
 	batch := t.take()
 	if len(batch) == 0 {

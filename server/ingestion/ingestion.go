@@ -1,5 +1,5 @@
-// Package ingestion answers the one operation of ingestion that looks at the network: the start of a run, which first asks the Git hosts
-// whether they have what the project names. Everything else is SQL.
+// Package ingestion answers the only operation of ingestion that uses the network: the start of a run, which first asks the Git hosts
+// whether the project's repositories and branches exist. Everything else is SQL.
 //
 // A Feature is safe for concurrent use and starts no goroutine that outlives a request.
 package ingestion
@@ -16,7 +16,7 @@ import (
 	"kijko/worker/gitfetch"
 )
 
-// budget is what all checks of one start may take together (contract 10, 17.1).
+// budget is the time that all checks of one start may take together (contract 10, 17.1).
 const budget = 8 * time.Second
 
 // atOnce bounds the hosts asked at the same time by one start.
@@ -31,13 +31,13 @@ type Remotes interface {
 type Feature struct {
 	Exec api.Runner
 	Git  Remotes
-	// Connected calls do with a person's connection to the provider of a repository, or without one.
+	// Connected calls do with a user's connection to the provider of a repository, or without one.
 	Connected func(ctx context.Context, userID string, provider gitfetch.Provider, url string, do func(gitfetch.Auth) error) error
-	// Embeddings tells whether this installation can make vectors.
+	// Embeddings reports whether this installation can make vectors.
 	Embeddings bool
 }
 
-// Handlers gives the operations that are answered here.
+// Handlers returns the operations that this package answers.
 func (f *Feature) Handlers() map[string]api.Handler {
 	return map[string]api.Handler{"startIngestion": f.start}
 }
@@ -60,8 +60,8 @@ type prepared struct {
 	NeedsEmbeddings bool   `json:"needsEmbeddings"`
 }
 
-// start checks what needs no network, then the network, then starts. When the first checks refuse, the start itself is asked all the
-// same: it gives the same refusal, or replays what the Idempotency-Key once did.
+// start runs the checks without network, then those with network, then starts the run. When the first checks refuse, the start function is
+// called all the same: it gives the same refusal, or replays the first answer of the Idempotency-Key.
 func (f *Feature) start(c *api.Call) error {
 	var body request
 	if len(c.Body) > 0 {
@@ -85,7 +85,7 @@ func (f *Feature) validate(c *api.Call) error {
 	answer, err := f.Exec.Run(c.Context(), &api.Request{Caller: c.Caller, SQL: api.CallSQL("prepare_ingestion"), Args: []any{c.Params},
 		ReadOnly: true, RequestID: c.RequestID, ClientIP: c.ClientIP})
 	if err != nil {
-		return nil //nolint:nilerr // the start itself says no, or replays
+		return nil //nolint:nilerr // the start function refuses or replays
 	}
 	var p prepared
 	if err := json.Unmarshal(answer.Body, &p); err != nil {
@@ -100,8 +100,8 @@ func (f *Feature) validate(c *api.Call) error {
 	return f.askHosts(c.Context(), c.Caller.UserID, p)
 }
 
-// askHosts asks all hosts at once and refuses with the first fault in the order of the repositories. A host that does not answer, or
-// not in time, is no fault here: the run itself will say so.
+// askHosts asks all hosts at once and refuses with the first fault in the order of the repositories. A host that does not answer in time is
+// no fault here: the run itself reports it.
 func (f *Feature) askHosts(ctx context.Context, userID string, p prepared) error {
 	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()

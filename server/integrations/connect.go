@@ -20,13 +20,13 @@ import (
 	"kijko/worker/seal"
 )
 
-// way is what is sealed of the way to a provider and back.
+// way is the sealed data of a consent, from its start until the provider's callback.
 type way struct {
 	State    string `json:"state"`
 	Verifier string `json:"verifier"`
 }
 
-// checked is what private.check_connection says.
+// checked is the result of private.check_connection.
 type checked struct {
 	Provider       string   `json:"provider"`
 	Auth           string   `json:"auth"`
@@ -58,7 +58,7 @@ func (f *Feature) connect(again bool) api.Handler {
 			return err
 		}
 		if body.Credentials != nil {
-			// The key itself is never part of a statement, which a slow database would log.
+			// The key itself is never part of a statement, because Postgres logs slow statements.
 			written := members{}
 			if err := exactjson.Unmarshal(c.Body, &written); err != nil {
 				return err
@@ -144,7 +144,7 @@ func hashOf(state string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// storedKey opens the key of an integration that is reconnected without a new one.
+// storedKey opens the stored key of an integration that is reconnected without a new one.
 func (f *Feature) storedKey(c *api.Call, what checked) (integrations.Tokens, error) {
 	var sealed string
 	answer, err := f.Exec.Run(c.Context(), &api.Request{Caller: c.Caller, SQL: api.ProcedureSQL("sealed_integration_key($1)"), Args: []any{what.Provider},
@@ -162,7 +162,7 @@ func (f *Feature) storedKey(c *api.Call, what checked) (integrations.Tokens, err
 	return tokens, nil
 }
 
-// verify makes one call with a key, and stores it where the provider accepts it.
+// verify makes one call with a key, and stores the key if the provider accepts it.
 func (f *Feature) verify(c *api.Call, function string, p members, what checked, tokens integrations.Tokens) error {
 	calls := []integrations.Call{}
 	if err := f.Providers.Identify(c.Context(), what.Provider, tokens, &calls); err != nil {
@@ -185,7 +185,7 @@ func (f *Feature) verify(c *api.Call, function string, p members, what checked, 
 	return c.Reply(answer)
 }
 
-// isOurs says whether people may be led to an address after a consent: the client's own site, or one that may call the API.
+// isOurs reports whether users may be redirected to an address after a consent: the client's own site, or one that may call the API.
 func (f *Feature) isOurs(address string) bool {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.User != nil || len(address) > 2048 {
@@ -196,7 +196,7 @@ func (f *Feature) isOurs(address string) bool {
 	return f.Origins.Allow(origin) || err == nil && origin == strings.ToLower(own.Scheme+"://"+own.Host)
 }
 
-// taken is what private.take_integration_state says.
+// taken is the result of private.take_integration_state.
 type taken struct {
 	Outcome        string          `json:"outcome"`
 	Provider       string          `json:"provider"`
@@ -207,8 +207,8 @@ type taken struct {
 	What           json.RawMessage `json:"what"`
 }
 
-// callback answers GET /integrations/oauth/callback: whatever came of it, people go on to the client, and `code` says to programs why it
-// failed. The state is used up before the provider is asked, so that it is good for one try.
+// callback answers GET /integrations/oauth/callback. Whatever the outcome, users are redirected to the client. On a failure, `code` gives
+// programs the reason. The state is used up before the call to the provider, so that it is valid for one try.
 func (f *Feature) callback(c *api.Call) error {
 	query := c.Ctx.Context().QueryArgs()
 	state, code, refused := string(query.Peek("state")), string(query.Peek("code")), string(query.Peek("error"))
@@ -247,7 +247,7 @@ func (f *Feature) callback(c *api.Call) error {
 	return c.Ctx.SendStatus(http.StatusFound)
 }
 
-// finish trades the code and stores what comes. The outcome is empty, or the code of what went wrong.
+// finish exchanges the code for tokens and stores them. The outcome is empty, or the code of the failure.
 func (f *Feature) finish(c *api.Call, t taken, code string) (outcome string, err error) {
 	var w way
 	if f.Box == nil {
@@ -282,7 +282,7 @@ func (f *Feature) finish(c *api.Call, t taken, code string) (outcome string, err
 	if err == nil {
 		return "", nil
 	}
-	// These tokens are stored nowhere, so the provider may forget them at once.
+	// These tokens are not stored, so the provider may revoke them at once.
 	_ = f.Providers.Revoke(c.Context(), t.Provider, tokens)
 	if p := api.ProblemOf(err); p.Status < http.StatusInternalServerError {
 		return p.Code, nil

@@ -18,20 +18,20 @@ import (
 	"kijko/worker/seal"
 )
 
-// mask is what is shown of a header, and what keeps the stored value when it is written.
+// mask is shown in place of a header's value. When a client sends it, the stored value is kept.
 const mask = "••••"
 
 const (
-	// defaultTimeout is that of a connector without one of its own; testCap is the longest time of a test.
+	// defaultTimeout is for a connector without its own timeout; testCap is the longest time of a test.
 	defaultTimeout = 30 * time.Second
 	testCap        = 15 * time.Second
 )
 
-// hops belong to a connection and not to a request (RFC 9110, 7.6.1); the rest is what the transport writes itself.
+// hops are headers that belong to a connection and not to a request (RFC 9110, 7.6.1), and headers that the transport writes itself.
 var hops = []string{"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 	"Content-Length", "Host"}
 
-// writtenConnector are the members of a body that are judged here.
+// writtenConnector holds the members of a body that are checked here.
 type writtenConnector struct {
 	Config *struct {
 		CustomHeaders map[string]string `json:"customHeaders"`
@@ -39,7 +39,7 @@ type writtenConnector struct {
 	Credentials json.RawMessage `json:"credentials"`
 }
 
-// plannedConnector is what private.check_connector says: the connector after the write, and what is sealed of the one before.
+// plannedConnector is the result of private.check_connector: the connector after the write, and the sealed secrets of the one before.
 type plannedConnector struct {
 	ID       string `json:"id"`
 	URL      string `json:"url"`
@@ -58,7 +58,7 @@ func badHeaders(format string, args ...any) error {
 	return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", fmt.Sprintf(format, args...), "config.customHeaders")
 }
 
-// readConnector judges headers and credentials, and gives the body without them: secrets are sealed here and never part of a statement.
+// readConnector checks headers and credentials, and returns the body without them: secrets are sealed here and never part of a statement.
 func readConnector(c *api.Call, p members) (w writtenConnector, err error) {
 	if len(c.Body) == 0 {
 		p["body"] = json.RawMessage("{}")
@@ -99,7 +99,7 @@ func readConnector(c *api.Call, p members) (w writtenConnector, err error) {
 	return w, nil
 }
 
-// secrets are those of the connector after the write: new ones, and kept ones where a mask or nothing was sent.
+// secrets returns the secrets of the connector after the write: new ones, and kept ones when the client sent the mask or nothing.
 func (f *Feature) secrets(w writtenConnector, plan plannedConnector) (s integrations.Secrets, err error) {
 	var stored integrations.Secrets
 	if plan.Stored != nil && plan.Stored.Sealed != "" {
@@ -151,7 +151,7 @@ func (f *Feature) secrets(w writtenConnector, plan plannedConnector) (s integrat
 	return s, nil
 }
 
-// handshake tests a planned connector, within the time that it says and our own.
+// handshake tests a planned connector, within the connector's timeout and that of a test.
 func (f *Feature) handshake(c *api.Call, plan plannedConnector, s integrations.Secrets) (integrations.Handshake, error) {
 	release, err := f.place(c)
 	if err != nil {
@@ -167,7 +167,7 @@ func (f *Feature) handshake(c *api.Call, plan plannedConnector, s integrations.S
 	return f.Guard.Test(ctx, integrations.Server{URL: plan.URL, Auth: plan.AuthType, Secrets: s, Timeout: min(limit, testCap)}), nil
 }
 
-// saveConnector answers POST and PATCH of connectors: one test, then it is stored as active or as error.
+// saveConnector answers POST and PATCH of connectors: it makes one test, then stores the connector as active or as error.
 func (f *Feature) saveConnector(c *api.Call) error {
 	p, err := params(c)
 	if err != nil {
@@ -227,7 +227,7 @@ func (f *Feature) saveConnector(c *api.Call) error {
 	return c.Reply(answer)
 }
 
-// testConnector answers POST /integrations/connectors/test: what fails is an answer.
+// testConnector answers POST /integrations/connectors/test. A failed test is a normal answer.
 func (f *Feature) testConnector(c *api.Call) error {
 	p, err := params(c)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package integrations answers what of contract 40, section 8, touches the outside world: consent at providers and their answer, keys that are
-// verified, MCP servers that are tested, webhooks that are tried. Who may do what is judged by Postgres, before anything goes out.
+// Package integrations answers the operations of contract 40, section 8, that make outgoing calls: consent at providers and their callback,
+// verification of keys, tests of MCP servers, tests of webhooks. Postgres authorizes each of them before any outgoing call.
 package integrations
 
 import (
@@ -23,35 +23,35 @@ type Executor interface {
 	Run(ctx context.Context, r *api.Request) (api.Answer, error)
 }
 
-// Settings are what New needs.
+// Settings are the dependencies of New.
 type Settings struct {
 	Exec      Executor
-	Box       *seal.Box // nil: nothing can be sealed, so nothing can be connected
+	Box       *seal.Box // nil: secrets cannot be sealed, so no integration can be connected
 	Providers *integrations.Providers
 	Guard     *integrations.Guard
-	// Callback is the address that providers send people back to, and Client where people go on.
+	// Callback is the address that providers redirect users to, and Client the page that users go on to.
 	Callback, Client string
-	// Origins are the sites that a redirectUri may name, besides the client's own.
+	// Origins are the sites that a redirectUri may name, in addition to the client's own site.
 	Origins api.Origins
 }
 
-// Feature is this package, opened.
+// Feature is integrations' part of the edge.
 type Feature struct {
 	Settings
-	// tests bounds how many strangers' servers are talked to at once.
+	// tests bounds the concurrent tests against external servers.
 	tests *semaphore.Weighted
 }
 
-// maxTests is how many connectors and webhooks are tested at once in this process; each may take 15 seconds.
+// maxTests is how many connectors and webhooks are tested at once in this process. Each test may take 15 seconds.
 const maxTests = 32
 
-// timeout bounds what one request asks of the database.
+// timeout bounds the database calls of one request.
 const timeout = 15 * time.Second
 
-// New opens the package.
+// New makes a Feature.
 func New(s Settings) *Feature { return &Feature{Settings: s, tests: semaphore.NewWeighted(maxTests)} }
 
-// Handlers gives the operations that are answered here, by operationId.
+// Handlers returns the operations that this package answers, by operationId.
 func (f *Feature) Handlers() map[string]api.Handler {
 	return map[string]api.Handler{
 		"connectIntegration":   f.connect(false),
@@ -69,10 +69,10 @@ func (f *Feature) Handlers() map[string]api.Handler {
 	}
 }
 
-// Close is there for the interface of features.
+// Close does nothing; the interface of features demands it.
 func (f *Feature) Close() error { return nil }
 
-// ask runs a function of schema private as the caller, for what must be known before anything goes out. It is no part of the request's
+// ask runs a function of schema private as the caller, for data that is needed before an outgoing call. It does not use the request's
 // Idempotency-Key.
 func (f *Feature) ask(c *api.Call, function string, p, into any) error {
 	raw, err := json.Marshal(p)
@@ -99,7 +99,7 @@ func (f *Feature) store(c *api.Call, function string, p any) (api.Answer, error)
 	return c.Query(ctx, function, p)
 }
 
-// server runs a function that only the server may call. It writes, also for a GET: the callback uses its state up.
+// server runs a function that only the server may call. It writes even for a GET, because the callback uses its state up.
 func (f *Feature) server(c *api.Call, function string, p, into any) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), timeout)
 	defer cancel()
@@ -117,7 +117,7 @@ func (f *Feature) server(c *api.Call, function string, p, into any) error {
 	return nil
 }
 
-// needBox refuses what cannot be sealed.
+// needBox refuses a request when secrets cannot be sealed.
 func (f *Feature) needBox() error {
 	if f.Box != nil {
 		return nil
@@ -127,7 +127,7 @@ func (f *Feature) needBox() error {
 	return p
 }
 
-// place waits for one of the places of tests; the way back is to be called once.
+// place waits for a slot for a test. The returned function releases it and must be called once.
 func (f *Feature) place(c *api.Call) (func(), error) {
 	ctx, cancel := context.WithTimeout(c.Context(), 5*time.Second)
 	defer cancel()
@@ -137,18 +137,18 @@ func (f *Feature) place(c *api.Call) (func(), error) {
 	return func() { f.tests.Release(1) }, nil
 }
 
-// members is an object of a body or of parameters as it came.
+// members is a JSON object of a body or of parameters, with its values undecoded.
 type members map[string]json.RawMessage
 
 func (m members) set(name string, value any) {
 	raw, err := json.Marshal(value)
 	if err != nil {
-		panic(err) // texts, numbers and maps of them
+		panic(err) // cannot happen: values are texts, numbers and maps of them
 	}
 	m[name] = raw
 }
 
-// params are the parameters of the call, to add to.
+// params returns the parameters of the call, to be extended.
 func params(c *api.Call) (members, error) {
 	m := members{}
 	if err := exactjson.Unmarshal(c.Params, &m); err != nil {

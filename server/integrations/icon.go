@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// maxIcon is the largest picture that is taken, and iconSide the longest side of what is kept of it: some kilobytes, which stand in the
-	// connector's row as a data URL, so that a list needs no further requests and no address that is open to everybody.
+	// maxIcon is the size limit of an uploaded picture, and iconSide the longest side of the stored one. That is some kilobytes, stored in
+	// the connector's row as a data URL, so that a list needs no further requests and no public address.
 	maxIcon  = 1 << 20
 	iconSide = 96
 )
@@ -28,7 +28,7 @@ func noPicture(message string) error {
 // setIcon answers POST /integrations/connectors/{id}/icon.
 func (f *Feature) setIcon(c *api.Call) error {
 	connector := strings.Clone(c.Path("connectorId"))
-	// Who may not set it is refused before anything is drawn.
+	// A caller without permission is refused before the picture is decoded.
 	if err := f.ask(c, "check_connector", map[string]any{"connectorId": connector, "body": struct{}{}}, &plannedConnector{}); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (f *Feature) setIcon(c *api.Call) error {
 	return c.Reply(answer)
 }
 
-// readPicture takes the part `file` of a form, or {dataUrl}.
+// readPicture reads the part `file` of a form, or {dataUrl}.
 func readPicture(c *api.Call) ([]byte, error) {
 	kind, params, err := mime.ParseMediaType(string(c.Ctx.Request().Header.ContentType()))
 	if err != nil {

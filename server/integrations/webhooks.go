@@ -20,7 +20,7 @@ import (
 	"kijko/worker/seal"
 )
 
-// saveWebhook answers POST and PATCH of webhooks: the address is looked up and judged, the secret sealed.
+// saveWebhook answers POST and PATCH of webhooks. It resolves and checks the address, and seals the secret.
 func (f *Feature) saveWebhook(c *api.Call) error {
 	p, err := params(c)
 	if err != nil {
@@ -75,7 +75,7 @@ func (f *Feature) saveWebhook(c *api.Call) error {
 		p.set("sealed", sealed)
 		p.set("secretEnd", string(runes[len(runes)-4:]))
 		if strings.HasPrefix(secret, "whsec_•") {
-			// It may be the mask that we showed; the database knows.
+			// The secret may be the mask that clients are shown; the database checks that.
 			p.set("secretMask", secret)
 		}
 	}
@@ -91,7 +91,7 @@ func (f *Feature) saveWebhook(c *api.Call) error {
 	return c.Reply(answer)
 }
 
-// reveal puts the plain secret in the place of the sealed one. A replayed answer (Idempotency-Key) holds that of the first request.
+// reveal replaces the sealed secret by the plain one. A replayed answer (Idempotency-Key) holds the secret of the first request.
 func (f *Feature) reveal(body []byte) ([]byte, error) {
 	var answer struct {
 		ID     string `json:"id"`
@@ -111,7 +111,7 @@ func (f *Feature) reveal(body []byte) ([]byte, error) {
 	return bytes.Replace(body, []byte(`"`+answer.Secret+`"`), shown, 1), nil
 }
 
-// testWebhook answers POST /integrations/webhooks/{id}/test: one sample, sent now, and what came of it.
+// testWebhook answers POST /integrations/webhooks/{id}/test: it sends one sample now, and answers with its outcome.
 func (f *Feature) testWebhook(c *api.Call) error {
 	release, err := f.place(c)
 	if err != nil {

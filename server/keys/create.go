@@ -17,16 +17,16 @@ import (
 
 const createTime = 15 * time.Second
 
-// Handlers answer the operations of API keys that Go stands in front of, by operationId.
+// Handlers returns the operations of API keys that are answered in Go, by operationId.
 func (k *Keys) Handlers() map[string]api.Handler {
 	return map[string]api.Handler{"createApiKey": k.create}
 }
 
-// Close has nothing to do; Run writes the rest.
+// Close does nothing; Run writes the remaining entries.
 func (k *Keys) Close() error { return nil }
 
-// create lets Postgres draw the key, unless the answer may be asked for again (Idempotency-Key) and is therefore stored: then the key is drawn here,
-// and what is stored is sealed.
+// create lets Postgres draw the key. A request with an Idempotency-Key is different, because its answer is stored for a replay: then the
+// key is drawn here, and its stored form is sealed.
 func (k *Keys) create(c *api.Call) error {
 	ctx, cancel := context.WithTimeout(c.Context(), createTime)
 	defer cancel()
@@ -75,7 +75,7 @@ func (k *Keys) create(c *api.Call) error {
 	return c.Reply(answer)
 }
 
-// open puts the key into the place of the sealed one.
+// open replaces the sealed key by the plain one.
 func (k *Keys) open(stored []byte) ([]byte, error) {
 	members := map[string]json.RawMessage{}
 	var sealed string
@@ -98,7 +98,7 @@ func (k *Keys) open(stored []byte) ([]byte, error) {
 
 func draw(environment string) (string, error) {
 	if environment != "test" {
-		environment = "live" // another value is refused by Postgres
+		environment = "live" // Postgres refuses any other value
 	}
 	random := make([]byte, 24)
 	if _, err := rand.Read(random); err != nil {

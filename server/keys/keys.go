@@ -21,9 +21,9 @@ import (
 )
 
 const (
-	// maxKnown bounds the keys that are remembered.
+	// maxKnown bounds the cached keys.
 	maxKnown = 1 << 14
-	// flushEvery is how often counts are written, and so what a kill can lose at most.
+	// flushEvery is how often counts are written, and thus the most that a killed process can lose.
 	flushEvery   = 500 * time.Millisecond
 	flushTimeout = 5 * time.Second
 )
@@ -46,16 +46,16 @@ type Keys struct {
 
 var _ api.Keys = (*Keys)(nil)
 
-// New makes the feature; Run makes it write.
+// New makes the feature; Run starts its writes.
 func New(exec *api.Executor, box *seal.Box, log *slog.Logger) *Keys {
 	known, err := lru.New[[sha256.Size]byte, *api.Caller](maxKnown)
-	if err != nil { // only a size below one
+	if err != nil { // only for a size below one
 		panic(err)
 	}
 	return &Keys{exec: exec, box: box, log: log, known: known, uses: map[string]*use{}, accounts: map[string]*account{}}
 }
 
-// endless is when a key that never expires ends, for those who need a moment (a socket says when its credential does).
+// endless is the end of a key that never expires, for callers that need a time (a socket reports when its credential expires).
 var endless = time.Date(2999, 12, 31, 0, 0, 0, 0, time.UTC)
 
 // Find implements api.Keys.
@@ -67,7 +67,7 @@ func (k *Keys) Find(ctx context.Context, key, clientIP string) (*api.Caller, err
 	if caller, ok := k.known.Get(hash); ok {
 		return caller, nil
 	}
-	// Charged to the address: as long as nobody is known, that is who asks.
+	// The call is charged to the address, because the key's owner is not known yet.
 	answer, err := k.server(ctx, "find_key", map[string]any{"keyHash": hex.EncodeToString(hash[:])}, clientIP, true)
 	if err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func invalid() error {
 	return api.NewProblem(http.StatusUnauthorized, "API_KEY_INVALID", "This API key does not exist or was revoked.", "")
 }
 
-// server runs a function of schema private as the server itself.
+// server runs a function of schema private in the server's role.
 func (k *Keys) server(ctx context.Context, function string, p any, clientIP string, readOnly bool) ([]byte, error) {
 	raw, err := json.Marshal(p)
 	if err != nil {
@@ -113,7 +113,7 @@ func (k *Keys) server(ctx context.Context, function string, p any, clientIP stri
 	return answer.Body, err
 }
 
-// Run writes what is collected until ctx ends, and then the rest.
+// Run writes the collected entries until ctx ends, and then the remaining ones.
 func (k *Keys) Run(ctx context.Context) {
 	ticker := time.NewTicker(flushEvery)
 	defer ticker.Stop()
@@ -128,7 +128,7 @@ func (k *Keys) Run(ctx context.Context) {
 	}
 }
 
-// flush writes uses and leases; last gives all units back.
+// flush writes uses and leases. last gives all units back.
 func (k *Keys) flush(ctx context.Context, last bool) {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()

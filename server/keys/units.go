@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// Units are taken for about two seconds of what was used of late, within these bounds; Postgres gives fewer where few are left.
+	// The units taken ahead cover about two seconds of recent use, within these bounds. Postgres gives fewer when few are left.
 	minWanted, maxWanted = 32, 8192
-	// staleAfter is when a lease that could not be renewed is no longer used: after a minute others give it back.
+	// staleAfter is when a lease that could not be renewed is no longer used. After a minute other processes give it back.
 	staleAfter = 20 * time.Second
 	takeTime   = 5 * time.Second
 )
 
-// account is what this process holds of an organization's units. Guarded by Keys.mu.
+// account holds this process's units of an organization. Guarded by Keys.mu.
 type account struct {
 	id      string // of the lease
 	left    int64
@@ -28,13 +28,13 @@ type account struct {
 	renewed time.Time
 	ends    time.Time // a lease counts for one day
 	wanted  int64
-	// limit and remaining are what the plan says, without what is left here.
+	// limit and remaining are the plan's numbers, without the units left here.
 	limit, remaining int64
 	resets           string
 	taking           *taking
 }
 
-// taking is a call of private.take_units under way; those who need a unit wait for one and the same.
+// taking is a running call of private.take_units. All requests that need a unit wait for the same call.
 type taking struct {
 	done chan struct{}
 	err  error
@@ -85,7 +85,7 @@ func (k *Keys) Take(ctx context.Context, caller *api.Caller) (map[string]string,
 	}
 }
 
-// headers are those of a counted request; an unlimited plan has none.
+// headers returns the headers of a counted request; an unlimited plan has none.
 func (a *account) headers() map[string]string {
 	if a.limit < 0 {
 		return nil
@@ -94,7 +94,7 @@ func (a *account) headers() map[string]string {
 		"X-RateLimit-Reset": a.resets}
 }
 
-// startTaking takes units in the background; called with the lock held.
+// startTaking takes units in the background. It is called with the lock held.
 func (k *Keys) startTaking(a *account, caller *api.Caller) *taking {
 	t := &taking{done: make(chan struct{})}
 	a.taking = t
@@ -107,7 +107,8 @@ func (k *Keys) startTaking(a *account, caller *api.Caller) *taking {
 		a.taking, t.err = nil, err
 		if err == nil {
 			a.left, a.limit, a.remaining = a.left+got.Units, got.Limit, got.Remaining
-			// Whoever needs more before the next flush is busy; waiting for Postgres again and again would slow them down.
+			// An organization that needs more units before the next flush is busy. Frequent waits for Postgres would slow its requests
+			// down.
 			a.wanted = min(4*a.wanted, maxWanted)
 			a.resets, a.ends, a.renewed = strconv.FormatInt(int64(got.ResetsAt), 10), unix(got.EndsAt), time.Now()
 		}
@@ -137,14 +138,15 @@ func (k *Keys) takeUnits(ctx context.Context, organizationID, leaseID string, wa
 func (k *Keys) GiveBack(caller *api.Caller) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	// Where the organization has been quiet for a while since, its lease has ended and the unit stays used.
+	// If the organization made no requests for a while, its lease has ended and the unit stays used.
 	if a := k.accounts[caller.OrgHint]; a != nil {
 		a.left++
 		a.spent--
 	}
 }
 
-// settle tells Postgres what is left. An organization that was quiet since the last time gets its units back, and so do all at the end.
+// settle reports the unused units to Postgres. An organization without requests since the last flush gets its units back, and so do all at
+// the end.
 func (k *Keys) settle(ctx context.Context, last bool) {
 	k.mu.Lock()
 	leases := k.ending

@@ -9,14 +9,14 @@ import (
 )
 
 const (
-	// maxPending bounds what is kept of keys while the database is away, and maxRefused the refusals of expired ones.
+	// maxPending bounds the stored uses of keys while the database is unavailable, and maxRefused the refusals of expired keys.
 	maxPending = 1 << 16
 	maxRefused = 10_000
-	// maxRefusedOf is how many refusals of one key are told one by one between two flushes; whoever comes more often tells nothing new.
+	// maxRefusedOf is how many refusals of one key are recorded individually between two flushes. Further ones add no information.
 	maxRefusedOf = 50
 )
 
-// use is what a key did since the last flush, or one refusal.
+// use is the activity of a key since the last flush, or one refusal.
 type use struct {
 	KeyID     string     `json:"keyId"`
 	Count     int64      `json:"count,omitempty"`
@@ -26,7 +26,7 @@ type use struct {
 	Device    api.Device `json:"device"`
 }
 
-// from notes the device; the text is cloned, since the server will overwrite its memory.
+// from records the device. The text is cloned, since the server will overwrite its memory.
 func (u use) from(userAgent string) use {
 	u.Device = api.ParseDevice(strings.Clone(userAgent))
 	u.UserAgent = u.Device.UserAgent
@@ -66,7 +66,7 @@ func (k *Keys) Expired(caller *api.Caller, clientIP, userAgent string) {
 
 func seconds(at time.Time) float64 { return float64(at.UnixMicro()) / 1e6 }
 
-// writeUses writes what is collected; what could not be written is kept for the next time.
+// writeUses writes the collected entries. Entries that could not be written are kept for the next time.
 func (k *Keys) writeUses(ctx context.Context) {
 	k.mu.Lock()
 	taken, refused := k.uses, k.refused

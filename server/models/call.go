@@ -13,7 +13,7 @@ import (
 	"kijko/worker/seal"
 )
 
-// admitted is what the database says of a call that it has charged.
+// admitted is the database's answer for a call that it has charged.
 type admitted struct {
 	Answers        string `json:"answers"`
 	Called         string `json:"called"`
@@ -23,21 +23,21 @@ type admitted struct {
 	WithoutSampling bool `json:"withoutSampling"`
 }
 
-// admit counts the attempt, has the database judge and charge it, and completes the request with who is called and whose key pays.
+// admit counts the attempt and lets the database authorize and charge it. It completes the request with the provider and the key that pays.
 func (f *Feature) admit(c *api.Call, model string, r *llm.Request) (llm.Provider, error) {
 	ctx := c.Context()
 	headers, err := f.Exec.TakeShared(ctx, "ai|"+c.Caller.UserID, &openapi.Rate{Limit: perMinute, Per: 60})
 	if err != nil {
 		return nil, err
 	}
-	// An Idempotency-Key is not heeded: its answer would have to be stored.
+	// An Idempotency-Key is ignored, because its answer would have to be stored.
 	answer, err := f.Exec.Run(ctx, &api.Request{Caller: c.Caller, SQL: api.ProcedureSQL("admit_model_call($1)"), Args: []any{model},
 		RequestID: c.RequestID, ClientIP: c.ClientIP})
 	if err != nil {
 		return nil, refusal(err)
 	}
 	if len(answer.Headers) > 0 {
-		// The numbers of the plan are those that people run into; an unlimited one shows the rate.
+		// The headers show the plan's numbers, which users actually reach. With an unlimited plan they show the rate limit.
 		headers = answer.Headers
 	}
 	for name, value := range headers {
@@ -60,7 +60,7 @@ func (f *Feature) admit(c *api.Call, model string, r *llm.Request) (llm.Provider
 	return p, nil
 }
 
-// ownKey reads and opens the organization's key, as the server: callers never can.
+// ownKey reads and opens the organization's key, in the server's role: callers can never read it.
 func (f *Feature) ownKey(ctx context.Context, c *api.Call, a admitted) (string, error) {
 	answer, err := f.Exec.Run(ctx, &api.Request{AsServer: true, Payer: c.Caller, ReadOnly: true, SQL: api.ProcedureSQL("provider_key($1, $2)"),
 		Args: []any{a.Answers, a.OrganizationID}, RequestID: c.RequestID, ClientIP: c.ClientIP})
@@ -83,7 +83,7 @@ func (f *Feature) ownKey(ctx context.Context, c *api.Call, a admitted) (string, 
 	return string(key), nil
 }
 
-// ask calls the provider once and waits. A client that goes away ends it.
+// ask calls the provider once and waits. The call ends when the client disconnects.
 func (f *Feature) ask(c *api.Call, p llm.Provider, r llm.Request) (llm.Result, error) {
 	here, leave := c.Present(c.Context())
 	defer leave()
@@ -99,8 +99,8 @@ func (f *Feature) ask(c *api.Call, p llm.Provider, r llm.Request) (llm.Result, e
 	return llm.Result{}, problem(err)
 }
 
-// errGone: nobody is there to be answered.
+// errGone means that the client has disconnected and gets no answer.
 var errGone = errors.New("the client has gone")
 
-// statusGone is what the access log says of it; nobody receives it.
+// statusGone is the status of such a request in the access log; it is never sent.
 const statusGone = 499

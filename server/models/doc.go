@@ -1,11 +1,11 @@
-// Package models is the gateway to model providers (contract 60, section 14): the browser asks here, and no key ever reaches it. It also takes
-// the keys that organizations bring, and encrypts them before they go into the database.
+// Package models is the gateway to model providers (contract 60, section 14): browsers call it, so no key ever reaches them. It also
+// accepts the organizations' own keys, and encrypts them before they are stored in the database.
 //
-// A call is admitted by the database first, which charges its unit and says who answers. Then no connection is held: the provider is
-// asked once (the client repeats what is worth repeating), and whoever closes the connection ends the call to the provider. Nothing that
-// was asked or answered is stored or logged.
+// The database admits a call first: it charges its unit and names the provider. After that the call holds no connection. The provider is
+// called once (the client itself retries where that makes sense). When the client closes the connection, the call to the provider ends. No
+// question and no answer is stored or logged.
 //
-// A Feature is safe for concurrent use. It starts no goroutine itself; streams belong to server/api, which ends them when it stops.
+// A Feature is safe for concurrent use. It starts no goroutine itself. Streams belong to server/api, which ends them when it stops.
 package models
 
 import (
@@ -22,23 +22,23 @@ import (
 	"kijko/worker/seal"
 )
 
-// perMinute is how many calls one person may make, over all processes and both routes.
+// perMinute is how many calls one user may make, over all processes and both routes.
 const perMinute = 30
 
 // maxAttached bounds the bytes of attachments that one process holds at a time.
 const maxAttached = 256 << 20
 
-// Executor runs calls of the database; *api.Executor is one.
+// Executor runs database calls; *api.Executor is one.
 type Executor interface {
 	api.Runner
 	TakeShared(ctx context.Context, key string, r *openapi.Rate) (map[string]string, error)
 }
 
-// Settings are what a Feature is made of.
+// Settings are the dependencies of a Feature.
 type Settings struct {
 	Exec   Executor
 	Models *llm.Set
-	// Box encrypts and opens the organizations' own keys; without one they cannot be set.
+	// Box encrypts and opens the organizations' own keys. Without it they cannot be set.
 	Box *seal.Box
 	// Timeout bounds one call to a provider.
 	Timeout time.Duration
@@ -51,7 +51,7 @@ type Feature struct {
 	attached *semaphore.Weighted
 }
 
-// New makes one.
+// New makes a Feature.
 func New(s Settings) *Feature {
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
@@ -59,7 +59,7 @@ func New(s Settings) *Feature {
 	return &Feature{Settings: s, attached: semaphore.NewWeighted(maxAttached)}
 }
 
-// Handlers gives the operations that are answered here.
+// Handlers returns the operations that this package answers.
 func (f *Feature) Handlers() map[string]api.Handler {
 	return map[string]api.Handler{"createMessage": f.createMessage, "generateContent": f.generateContent, "setProviderKey": f.setProviderKey}
 }

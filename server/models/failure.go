@@ -12,16 +12,16 @@ import (
 	"kijko/worker/llm"
 )
 
-// defaultWait is what a client is told to wait when the provider did not say.
+// defaultWait is the Retry-After of an answer when the provider did not give one.
 const defaultWait = 5 * time.Second
 
-// judged adds the members that the client of these routes reads.
+// judged adds the members of a problem that the client of these routes reads.
 func judged(p *api.Problem, retryable bool) *api.Problem {
 	p.Members = map[string]any{"retryable": retryable, "statusCode": p.Status}
 	return p
 }
 
-// refusal is what the database said; of its own refusals only the rate may be tried again, and that one keeps its usual shape.
+// refusal translates the database's error. Of its refusals only that of the rate limit may be retried, and it keeps its usual shape.
 func refusal(err error) error {
 	p := api.ProblemOf(err)
 	switch p.Code {
@@ -31,7 +31,7 @@ func refusal(err error) error {
 	return err
 }
 
-// problem is the table of contract 60, section 14. A provider's 401 never becomes ours: the client would end its session.
+// problem is the table of contract 60, section 14. A provider's 401 is never passed on as 401: the client would end its session.
 func problem(err error) *api.Problem {
 	var e *llm.Error
 	if !errors.As(err, &e) {
@@ -71,7 +71,7 @@ func problem(err error) *api.Problem {
 	return p
 }
 
-// event is a problem as the last event of a stream.
+// event returns a problem as the last event of a stream.
 func event(p *api.Problem) map[string]any {
 	return map[string]any{"code": p.Code, "message": p.Message, "retryable": p.Members["retryable"], "statusCode": p.Members["statusCode"]}
 }

@@ -25,14 +25,14 @@ const (
 	maxFile       = 10 << 20
 	maxForm       = maxFiles*maxFile + 2<<20
 	generateModel = "gemini-3-flash-preview"
-	// waitForRoom is how long a form waits while others hold the memory.
+	// waitForRoom is how long a form waits while other forms hold the memory.
 	waitForRoom = 5 * time.Second
 )
 
-// images are the types that all providers look at.
+// images are the image types that all providers accept.
 var images = map[string]bool{"image/png": true, "image/jpeg": true, "image/gif": true, "image/webp": true}
 
-// generation is what a request of /ai/generate asks for, from JSON or from a form.
+// generation is the content of a request of /ai/generate, from JSON or from a form.
 type generation struct {
 	Prompt string `json:"prompt"`
 	Model  string `json:"model"`
@@ -79,7 +79,7 @@ func (f *Feature) generateContent(c *api.Call) error {
 	return c.JSON(result.Text)
 }
 
-// parts are the images, then the prompt with the texts of the files.
+// parts returns the images, then the prompt with the texts of the files.
 func (g *generation) parts() []llm.Part {
 	text := strings.TrimSpace(g.Prompt + g.texts.String())
 	if text == "" {
@@ -108,7 +108,7 @@ func tooLarge(message, field string, limit int) error {
 	return judged(p, false)
 }
 
-// read takes a form; its parts may come in any order.
+// read reads a form; its parts may come in any order.
 func (g *generation) read(c *api.Call) error {
 	kind, params, err := mime.ParseMediaType(string(c.Ctx.Request().Header.ContentType()))
 	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" {
@@ -150,7 +150,7 @@ func field(part io.Reader, name string, limit int) (string, error) {
 	return string(raw), nil
 }
 
-// add takes a file: an image is passed on, text is appended to the prompt. What it is, is told by its content.
+// add adds a file: an image is passed on, text is appended to the prompt. The file's content determines its type.
 func (g *generation) add(part *multipart.Part) error {
 	name := fmt.Sprintf("files[%d]", g.files)
 	if g.files++; g.files > maxFiles {
@@ -177,7 +177,7 @@ func (g *generation) add(part *multipart.Part) error {
 	return nil
 }
 
-// title is a file's name on one line.
+// title returns a file's name on one line.
 func title(name string) string {
 	name = path.Base(strings.ReplaceAll(strings.ToValidUTF8(name, ""), `\`, "/"))
 	name = strings.Join(strings.Fields(strings.Map(func(r rune) rune {
@@ -192,7 +192,7 @@ func title(name string) string {
 	return name
 }
 
-// reading tells what the client did from what failed on our side.
+// reading distinguishes a client's error from a failure of the server.
 func reading(c *api.Call, err error) error {
 	var p *api.Problem
 	if errors.As(err, &p) {

@@ -9,8 +9,8 @@ import (
 	"kijko/worker/seal"
 )
 
-// setProviderKey answers PUT /ai/provider-keys/{provider}: the key is encrypted here, for this organization and provider, and only then
-// handed to the database, which judges the caller.
+// setProviderKey answers PUT /ai/provider-keys/{provider}. It encrypts the key for this organization and provider. Only then it passes the
+// key to the database, which authorizes the caller.
 func (f *Feature) setProviderKey(c *api.Call) error {
 	if f.Box == nil {
 		p := api.NewProblem(http.StatusServiceUnavailable, "PROVIDER_NOT_CONFIGURED", "This installation has no encryption key, so it cannot keep keys.", "key")
@@ -48,8 +48,8 @@ func (f *Feature) setProviderKey(c *api.Call) error {
 	return c.Reply(answer)
 }
 
-// organization asks the database which one the caller acts in and whether they manage its keys: a hint of the request is not enough to
-// bind a key to.
+// organization asks the database for the caller's organization and whether the caller manages its keys. A key is not bound to an
+// organization by a mere hint of the request.
 func (f *Feature) organization(c *api.Call) (string, error) {
 	answer, err := f.Exec.Run(c.Context(), &api.Request{Caller: c.Caller, ReadOnly: true, SQL: api.ProcedureSQL("assert_provider_keys_admin()::text"),
 		RequestID: c.RequestID, ClientIP: c.ClientIP})

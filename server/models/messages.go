@@ -39,7 +39,7 @@ type usage struct {
 	TotalTokens  int64 `json:"totalTokens"`
 }
 
-// answerOf shows the model by the name that was asked for, which is the one that the client knows.
+// answerOf makes the answer with the requested model name, which is the name that the client knows.
 func answerOf(model string, r llm.Result) messageAnswer {
 	a := messageAnswer{ID: r.ID, Content: r.Text, Model: model, Usage: usage{r.Usage.Input, r.Usage.Output, r.Usage.Input + r.Usage.Output}}
 	if r.StopReason != "" {
@@ -73,7 +73,7 @@ func (f *Feature) createMessage(c *api.Call) error {
 	return c.JSON(answerOf(body.Model, result))
 }
 
-// finish gives an error back, unless nobody is there to hear it.
+// finish returns an error, unless the client has disconnected.
 func (f *Feature) finish(c *api.Call, err error) error {
 	if errors.Is(err, errGone) {
 		c.Ctx.Status(statusGone)
@@ -82,7 +82,7 @@ func (f *Feature) finish(c *api.Call, err error) error {
 	return err
 }
 
-// conversation makes turns of what the skill builder sends: its histories begin with a greeting and can hold an empty turn.
+// conversation makes turns from the skill builder's messages: its histories begin with a greeting and can hold an empty turn.
 func conversation(body *messagesBody) ([]llm.Message, error) {
 	var turns []llm.Message
 	size := len(body.SystemPrompt)

@@ -1,5 +1,5 @@
-// Package notifications is the page that links in mails lead to: it asks once more and then makes the call that stops such mails. Opening
-// the link alone changes nothing, because mail scanners open every link.
+// Package notifications serves the page that unsubscribe links in mails lead to. It asks for confirmation and then makes the call that
+// stops such mails. Opening the link alone changes nothing, because mail scanners open every link.
 package notifications
 
 import (
@@ -14,7 +14,7 @@ import (
 //go:embed page.html
 var page []byte
 
-// Path is where the page is, with the token in query parameter token.
+// Path is the address of the page, with the token in query parameter token.
 const Path = "/unsubscribe"
 
 // Routes registers the page.
@@ -23,14 +23,14 @@ func Routes(app *fiber.App) {
 	app.Get(Path, func(c *fiber.Ctx) error {
 		c.Set(fiber.HeaderContentType, fiber.MIMETextHTMLCharsetUTF8)
 		c.Set(fiber.HeaderContentSecurityPolicy, policy)
-		// The token stands in the address.
+		// The address contains the token.
 		c.Set(fiber.HeaderReferrerPolicy, "no-referrer")
 		c.Set(fiber.HeaderCacheControl, "no-store")
 		return c.Send(page)
 	})
 }
 
-// contentPolicy allows the page's own script and style, calls to this server, and nothing else.
+// contentPolicy allows only the page's own script and style, and calls to this server.
 func contentPolicy(html string) string {
 	return "default-src 'none'; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'; script-src " +
 		digest(html, "script") + "; style-src " + digest(html, "style")

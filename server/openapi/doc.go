@@ -1,34 +1,35 @@
-// Package openapi is the API's document and therefore its router: one YAML file a feature, assembled into one OpenAPI 3.1 document.
-// Each operation names the SQL function that answers it (x-function) or, where the outside world is touched, leaves it to a Go
-// handler registered under its operationId. Requests are validated against the schemas here, and nowhere else.
+// Package openapi is the API's document and therefore its router: one YAML file per feature, assembled into one OpenAPI 3.1 document. Each
+// operation names the SQL function that answers it (x-function). An operation that accesses the outside world leaves it out and has a Go
+// handler registered under its operationId. Requests are validated against the schemas in this package only.
 //
 // Extensions of an operation:
 //
 //	x-function     name of the function in schema api
-//	x-access       user (default), public, optional (a credential is used when present), service, or handler (which judges the
-//	               credential itself, because it is one that other operations do not take)
-//	x-cookie       the session cookie is a credential here where no Bearer is sent (session), or says only whose call it is (attribution)
+//	x-access       user (default), public, optional (a credential is used when present), service, or handler (which checks the
+//	               credential itself, because other operations do not accept it)
+//	x-cookie       without a Bearer, the session cookie is a credential here (session), or only identifies the caller (attribution)
 //	x-aliases      further methods that are the same operation (PUT and PATCH of one handler)
 //	x-read         a POST that only reads: it runs in a read-only transaction
 //	x-max-body     bytes; default 1 MiB
-//	x-streamed     the handler reads and checks the body itself, because the edge would hold it in memory or refuse what files may hold
-//	x-client-name  module.function of the client package: as the frontend's services call it (docs/contract/operations-NN.tsv), else
+//	x-streamed     the handler reads and checks the body itself, because the edge would hold it in memory or refuse bytes that
+//	               files may contain
+//	x-client-name  module.function of the client package: the name in the frontend's services (docs/contract/operations-NN.tsv), else
 //	               <tag>.<operationId>
-//	x-events       schema of the events where an answer is a text/event-stream; stands beside the media type's schema
-//	x-metered      the metric of the plan of which a call costs a unit; its answers carry the X-RateLimit headers
-//	x-probe        a good body, or the query of a GET: tests call the operation with it, with ids of another tenant and while the database is away. false: only tests of its
-//	               own call it
-//	x-scope        which scope an API key needs: read, write, admin, or never (403 API_KEY_NOT_ALLOWED). Written where the rule of scope.go is
-//	               not meant: a POST that only validates, searches or tests is read, a write to settings of the organization is admin. The
-//	               assembled document says it for every operation that takes a credential
-//	x-role         the lowest role in the organization (viewer, member, admin, owner), or platform_admin, where no row of the contract
-//	               (docs/contract/operations-NN.tsv) says it; told to readers and to the test that tries every role
+//	x-events       schema of the events when an answer is a text/event-stream; it is written beside the media type's schema
+//	x-metered      the metric of the plan of which a call costs a unit; its answers have the X-RateLimit headers
+//	x-probe        a valid body, or the query of a GET. Tests call the operation with it, with ids of another tenant and while the database
+//	               is unavailable. false: only the operation's own tests call it
+//	x-scope        the scope that an API key needs: read, write, admin, or never (403 API_KEY_NOT_ALLOWED). It is written when it differs
+//	               from the rule of scope.go: a POST that only validates, searches or tests is read, a write to settings of the organization is
+//	               admin. The assembled document has it for every operation that takes a credential
+//	x-role         the lowest role in the organization (viewer, member, admin, owner), or platform_admin, when no row of the contract
+//	               (docs/contract/operations-NN.tsv) has it; for readers and for the test that tries every role
 //	x-unit         false: a request with an API key costs no unit of api_calls (scope.go)
 //	x-rate         {limit, per (seconds), key: [user|ip|<path parameter>]}, counted in this process
 //	x-shared-rate  the same, counted for all processes in Postgres (one more round trip)
 //
-// At the top of a file, x-not-found names the code with which an unknown id is refused, by the name of its path parameter; NOT_FOUND where
-// it names none. Neither that nor x-probe is published.
+// At the top of a file, x-not-found names the code with which an unknown id is refused, by the name of its path parameter. Without it the
+// code is NOT_FOUND. Neither x-not-found nor x-probe is published.
 //
 // Extension of a path:
 //
@@ -58,10 +59,10 @@ const Prefix = "/api/v1"
 
 const documentURL = "kijko:///openapi.json"
 
-// DefaultMaxBody is the largest JSON body unless the operation says otherwise.
+// DefaultMaxBody is the largest JSON body unless the operation has its own limit.
 const DefaultMaxBody = 1 << 20
 
-// Access says who may call an operation.
+// Access says which callers may use an operation.
 type Access string
 
 // The kinds of access.
@@ -73,7 +74,7 @@ const (
 	Handled  Access = "handler"
 )
 
-// Cookie says what the session cookie is good for on an operation; nothing, unless the document says otherwise.
+// Cookie says how an operation uses the session cookie; by default not at all.
 type Cookie string
 
 // The uses of the session cookie.
@@ -109,7 +110,7 @@ type Operation struct {
 	Function string
 	Access   Access
 	Cookie   Cookie
-	// Unrestricted operations are open to sessions that lack what their organization demands: a second factor, a young password.
+	// Unrestricted operations accept sessions that do not meet their organization's demands: a second factor, a recent password.
 	Unrestricted bool
 	ReadOnly     bool
 	Success      int
@@ -120,7 +121,7 @@ type Operation struct {
 	needsBody    bool
 	Rate         *Rate
 	SharedRate   *Rate
-	// Scope is what an API key needs: read, write, admin or never; empty where no credential is asked for.
+	// Scope is the scope that an API key needs: read, write, admin or never; empty when the operation takes no credential.
 	Scope string
 	// Counted says that a request with an API key costs a unit of api_calls.
 	Counted   bool
@@ -129,7 +130,7 @@ type Operation struct {
 	headers map[int][]string
 	// events of a streamed answer.
 	events *jsonschema.Schema
-	// Probe is the body of a test's call; IsProbed is false where no such call is made.
+	// Probe is the body of a test's call. IsProbed is false when no such call is made.
 	Probe    any
 	IsProbed bool
 }
@@ -141,7 +142,7 @@ type Document struct {
 	notFound   map[string]any
 }
 
-// NotFound is the code that refuses an unknown id in the path, by the name of its parameter.
+// NotFound returns the code that refuses an unknown id in the path, by the name of its parameter.
 func (d *Document) NotFound(param string) string {
 	if code, ok := d.notFound[param].(string); ok {
 		return code
@@ -152,7 +153,7 @@ func (d *Document) NotFound(param string) string {
 // Load assembles and compiles the embedded files. An error names the file or operation at fault.
 func Load() (*Document, error) { return LoadFrom(files) }
 
-// LoadFrom does the same with other files; tests use it.
+// LoadFrom does the same with other files, for tests.
 func LoadFrom(fsys fs.FS) (*Document, error) {
 	doc, err := assemble(fsys)
 	if err != nil {
@@ -166,7 +167,7 @@ func LoadFrom(fsys fs.FS) (*Document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("openapi: %w", err)
 	}
-	// Once through JSON, so that numbers and maps are what the schema compiler expects.
+	// A round trip through JSON gives numbers and maps the types that the schema compiler expects.
 	plain, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 	if err != nil {
 		return nil, fmt.Errorf("openapi: %w", err)
@@ -190,7 +191,7 @@ func LoadFrom(fsys fs.FS) (*Document, error) {
 	return d, nil
 }
 
-// takeProbes removes what is for tests from the document, and gives it by operationId.
+// takeProbes removes the test probes from the document, and returns them by operationId.
 func takeProbes(doc map[string]any) map[string]any {
 	probes := map[string]any{}
 	for _, item := range doc["paths"].(map[string]any) {
@@ -204,7 +205,7 @@ func takeProbes(doc map[string]any) map[string]any {
 	return probes
 }
 
-// assemble merges the files: paths and components side by side, names unique, aliases expanded, standard answers added.
+// assemble merges the files: it joins paths and components, demands unique names, expands aliases and adds standard answers.
 func assemble(fsys fs.FS) (map[string]any, error) {
 	names, err := fs.Glob(fsys, "*.yaml")
 	if err != nil {
@@ -252,7 +253,7 @@ func assemble(fsys fs.FS) (map[string]any, error) {
 	return doc, addAliasPaths(doc["paths"].(map[string]any))
 }
 
-// addAliasPaths gives each path with an x-alias-path its operations a second time.
+// addAliasPaths registers the operations of each path with an x-alias-path a second time.
 func addAliasPaths(paths map[string]any) error {
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
 		methods := paths[path].(map[string]any)
@@ -337,7 +338,7 @@ func merge(doc, part map[string]any, file string) error {
 	return nil
 }
 
-// addClientName names operations that no service of the frontend calls.
+// addClientName names operations that have no name in the frontend's services.
 func addClientName(op map[string]any) {
 	if op["x-client-name"] != nil {
 		return
@@ -347,7 +348,7 @@ func addClientName(op map[string]any) {
 	}
 }
 
-// addStandardAnswers gives every operation the problem answers and the headers that the edge itself can produce.
+// addStandardAnswers adds to every operation the problem answers and the headers that the edge itself can produce.
 func addStandardAnswers(method string, op map[string]any) {
 	responses, ok := op["responses"].(map[string]any)
 	if !ok {
@@ -470,7 +471,7 @@ func (c opCompiler) operation(method, path string, raw map[string]any) (*Operati
 	return op, c.answers(op, raw)
 }
 
-// unrestricted is the list of contract 40, 1.5: what mends a restricted session, and what tells who one is.
+// unrestricted is the list of contract 40, 1.5: operations that lift a session's restriction, and operations that identify its user.
 func unrestricted(method, path string) bool {
 	switch path {
 	case "/profile":
@@ -496,7 +497,7 @@ func rateOf(raw any) (*Rate, error) {
 	return r, nil
 }
 
-// resolve follows a local $ref; pointer is where the result stands.
+// resolve follows a local $ref. pointer is the position of the result.
 func (c opCompiler) resolve(value map[string]any, pointer string) (map[string]any, string, error) {
 	for {
 		ref, ok := value["$ref"].(string)

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Scopes of API keys, each above those before it, and what no scope reaches.
+// Scopes of API keys, each including those before it, and ScopeNever, which no key has.
 const (
 	ScopeRead  = "read"
 	ScopeWrite = "write"
@@ -16,11 +16,11 @@ const (
 
 var scopes = []string{ScopeRead, ScopeWrite, ScopeAdmin, ScopeNever}
 
-// closed are the routes that are never open to API keys (contract 40, 6.3), by the beginning of their path. They stand here and not in the files of
-// the features, so that a route that is added below one of them is closed without anybody thinking of it.
+// closed are the routes that are never open to API keys (contract 40, 6.3), by the beginning of their path. They are listed here and not in
+// the files of the features, so that a route that is added below one of them is closed automatically.
 var closed = []struct {
 	prefix string
-	// reads are open, for those who may read.
+	// reads leaves the safe methods open, to keys with scope read.
 	reads bool
 	// except is a path that is open.
 	except string
@@ -36,14 +36,14 @@ var closed = []struct {
 	{prefix: "/team/", reads: true},
 }
 
-// settings are the routes whose writes are settings of the organization, which only scope admin reaches.
+// settings are the routes whose writes change settings of the organization. They need scope admin.
 var settings = []string{"/team", "/ai/provider-keys/", "/integrations"}
 
-// free are the routes whose calls cost nothing, by the beginning of their path: whoever asks what is left must not have less by asking.
+// free are the routes whose calls cost no unit, by the beginning of their path: a query for the remaining units must not reduce them.
 var free = []string{"/auth/", "/health", "/billing", "/usage"}
 
-// addScope writes into an operation what an API key needs for it, where the operation does not say so itself: safe methods read, DELETE and
-// settings of the organization are admin, everything else writes.
+// addScope writes the scope that an API key needs into an operation that does not name it itself. Safe methods need read, DELETE and
+// settings of the organization need admin, everything else needs write.
 func addScope(method, path string, op map[string]any) error {
 	access, _ := op["x-access"].(string)
 	if access == string(Public) || access == string(Service) {
@@ -85,13 +85,13 @@ func isClosed(isSafe bool, path string) bool {
 	return false
 }
 
-// isCounted says whether a request with an API key costs a unit.
+// isCounted reports whether a request with an API key costs a unit.
 func isCounted(op map[string]any) bool {
 	scope, _ := op["x-scope"].(string)
 	return scope != "" && scope != ScopeNever && op["x-unit"] != false
 }
 
-// Reaches says whether a key of a scope may call what needs another.
+// Reaches reports whether a key with one scope may call an operation that needs another.
 func Reaches(scope, needs string) bool {
 	have, want := slices.Index(scopes, scope), slices.Index(scopes, needs)
 	return have >= 0 && want >= 0 && needs != ScopeNever && have >= want

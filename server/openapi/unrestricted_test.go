@@ -6,7 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Contract 40, 1.5: what a session may do that lacks a second factor or a young password.
+// Contract 40, 1.5: the operations that accept a session without a second factor or with
+// an outdated password.
 func TestRestrictedSessionsReachWhatMendsThem(t *testing.T) {
 	for _, route := range [][2]string{{"GET", "/auth/me"}, {"POST", "/auth/switch-org"}, {"POST", "/auth/logout"}, {"GET", "/profile"}, {"PATCH", "/profile"},
 		{"PUT", "/profile"}, {"POST", "/profile/password"}, {"GET", "/security/2fa"}, {"POST", "/security/2fa/setup"}, {"POST", "/security/2fa/backup-codes/regenerate"}} {

@@ -18,7 +18,7 @@ import (
 	"kijko/worker/exactjson"
 )
 
-// Fault is one thing wrong with a request: the field (dotted, members[2].email) and a sentence for people.
+// Fault is one error of a request: the field (dotted, members[2].email) and a sentence for users.
 type Fault struct {
 	Field   string
 	Message string
@@ -26,28 +26,28 @@ type Fault struct {
 
 func (f *Fault) Error() string { return f.Message }
 
-// maxDepth bounds the nesting of a body; Postgres would give up far later, Go later still.
+// maxDepth bounds the nesting of a body. Postgres would fail far later, Go later still.
 const maxDepth = 64
 
-// Postgres keeps numbers as decimals and writes every digit: 1e9000 in a body would be 9,000 digits in each answer. No client can hold
-// what a double cannot, and all numbers together may grow no larger than the largest body.
+// Postgres keeps numbers as decimals and writes every digit: 1e9000 in a body would be 9,000 digits in each answer. No client can hold a
+// number beyond a double, and all numbers together may grow no larger than the largest body.
 const (
 	maxExponent = 400
 	maxDigits   = DefaultMaxBody
 )
 
-// maxParts bounds what a body consists of, counted in brackets, commas and colons: to Postgres a mebibyte of empty lists is as dear as
-// twenty of text. A mebibyte of what programs send has some forty thousand.
+// maxParts bounds the parts of a body, counted in brackets, commas and colons: for Postgres a mebibyte of empty lists costs as much as
+// twenty of text. A mebibyte of usual program data has some forty thousand.
 const maxParts = 100_000
 
-// HasBody says whether the operation takes a JSON body.
+// HasBody reports whether the operation takes a JSON body.
 func (o *Operation) HasBody() bool { return o.body != nil }
 
-// NeedsBody says whether a call without a body is refused.
+// NeedsBody reports whether a call without a body is refused.
 func (o *Operation) NeedsBody() bool { return o.needsBody }
 
-// CheckBody validates a JSON body. An empty body counts as {} where the operation does not require one: the client sends its
-// JSON content type also on bodiless requests. The result is the body to hand to Postgres.
+// CheckBody validates a JSON body. An empty body counts as {} when the operation does not require one: the client sends its JSON content
+// type also on bodiless requests. The result is the body to pass to Postgres.
 func (o *Operation) CheckBody(raw []byte) ([]byte, error) {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 {
@@ -69,15 +69,16 @@ func (o *Operation) CheckBody(raw []byte) ([]byte, error) {
 	if err := o.body.Validate(value); err != nil {
 		return nil, explain(err, "")
 	}
-	// Of members with one name the last was judged, and is the only one that Go and Postgres see.
+	// Of several members with one name the last was checked, and is the only one that Go and Postgres see.
 	if raw, err = exactjson.Unique(raw); err != nil {
 		return nil, &Fault{Message: "The request body is not valid JSON."}
 	}
 	return raw, nil
 }
 
-// CheckText refuses what JSON allows but Postgres cannot store (NUL, lone surrogates, absurd nesting, numbers and counts) or what is no UTF-8,
-// in one pass over the bytes. Everything else is left to the JSON parser. For JSON that comes in otherwise than as a request's body.
+// CheckText refuses content that JSON allows but Postgres cannot store (NUL, lone surrogates, excessive nesting, numbers and counts), and
+// invalid UTF-8, in one pass over the bytes. Everything else is left to the JSON parser. It is for JSON that does not come as a request's
+// body.
 func CheckText(raw []byte) error {
 	if !utf8.Valid(raw) {
 		return &Fault{Message: "The request body is not valid UTF-8."}
@@ -125,7 +126,7 @@ func CheckText(raw []byte) error {
 	return nil
 }
 
-// exponent reads what follows the e of a number, without its sign; what is beyond all bounds is some number beyond them.
+// exponent reads the digits after the e of a number, without its sign. A number beyond all bounds becomes some number beyond them.
 func exponent(raw []byte) int {
 	n := 0
 	for i, c := range raw {
@@ -140,7 +141,7 @@ func exponent(raw []byte) int {
 	return n
 }
 
-// checkEscape looks at one \uXXXX (or a surrogate pair of them) and gives its length.
+// checkEscape checks one \uXXXX (or a surrogate pair of them) and returns its length.
 func checkEscape(raw []byte) (int, error) {
 	unit := func(at int) (uint64, bool) {
 		if len(raw) < at+6 || raw[at] != '\\' || raw[at+1] != 'u' {
@@ -152,7 +153,7 @@ func checkEscape(raw []byte) (int, error) {
 	first, ok := unit(0)
 	switch {
 	case !ok:
-		return 2, nil // the JSON parser will say so
+		return 2, nil // the JSON parser reports it
 	case first == 0:
 		return 0, &Fault{Message: "Text must not contain NUL characters."}
 	case first >= 0xD800 && first < 0xDC00:
@@ -166,8 +167,8 @@ func checkEscape(raw []byte) (int, error) {
 	return 6, nil
 }
 
-// AppendParams validates path and query values and appends them as JSON members (`"name":value,`) to buf. path gives the raw path
-// segment of a template name; query the parsed query. This is the one place that reads parameters.
+// AppendParams validates path and query values and appends them as JSON members (`"name":value,`) to buf. path returns the raw path segment
+// of a template name; query is the parsed query. Parameters are read only here.
 func (o *Operation) AppendParams(buf []byte, path func(string) string, query url.Values) ([]byte, error) {
 	for i := range o.Params {
 		p := &o.Params[i]
@@ -208,8 +209,8 @@ func (o *Operation) AppendParams(buf []byte, path func(string) string, query url
 	return buf, nil
 }
 
-// given leaves the values that say something. A form sends all of its fields: an empty optional parameter is one that was not given, of
-// whatever type, and so is an empty entry of a list. Only a text that is required may be empty.
+// given returns the values that count as given. A form sends all of its fields: an empty optional parameter of any type counts as absent,
+// and so does an empty entry of a list. Only a required text may be empty.
 func (p *Param) given(values []string) []string {
 	switch {
 	case p.Repeated:
@@ -279,7 +280,7 @@ func (p *Param) scalar(text string) (any, error) {
 	return text, nil
 }
 
-// CheckAnswer holds an answer against the document; tests run it on every response of the suite.
+// CheckAnswer checks an answer against the document. Tests run it on every response of the suite.
 func (o *Operation) CheckAnswer(status int, body []byte) error {
 	schema, known := o.responses[status]
 	if !known {
@@ -301,7 +302,7 @@ func (o *Operation) CheckAnswer(status int, body []byte) error {
 	return nil
 }
 
-// CheckEvent holds one event of a streamed answer against the document, as CheckAnswer does with whole ones.
+// CheckEvent checks one event of a streamed answer against the document, as CheckAnswer does with whole answers.
 func (o *Operation) CheckEvent(name string, data []byte) error {
 	if o.events == nil {
 		return fmt.Errorf("%s streams events that the document does not describe", o.ID)
@@ -316,7 +317,7 @@ func (o *Operation) CheckEvent(name string, data []byte) error {
 	return nil
 }
 
-// HasHeader says whether the document names the header for answers of this status.
+// HasHeader reports whether the document names the header for answers of this status.
 func (o *Operation) HasHeader(status int, name string) bool {
 	headers, known := o.headers[status]
 	if !known {
@@ -429,7 +430,7 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// firstLeaf prefers complaints about values that are there over alternatives that merely did not match, and is deterministic.
+// firstLeaf prefers faults of given values over alternatives that merely did not match. It is deterministic.
 func firstLeaf(e *jsonschema.ValidationError) *jsonschema.ValidationError {
 	if len(e.Causes) == 0 {
 		return e
@@ -449,7 +450,7 @@ func weight(e *jsonschema.ValidationError) string {
 	case *kind.Required:
 		class = "0"
 	case *kind.Type:
-		// `null` as the wanted type is the other half of "text or null": never the helpful complaint.
+		// `null` as the wanted type comes from "text or null": it is never the helpful fault.
 		if slices.Equal(k.Want, []string{"null"}) {
 			class = "9"
 		}

@@ -5,7 +5,8 @@ import (
 	"encoding/binary"
 )
 
-// orientation reads the orientation that a camera noted in a JPEG (EXIF tag 0x0112 of the first directory), or 1. Broken data is no orientation.
+// orientation reads the orientation that a camera stored in a JPEG (EXIF tag 0x0112 of the first directory), or 1. Invalid data counts as
+// 1.
 func orientation(raw []byte) int {
 	for at := 2; at+4 <= len(raw) && raw[at] == 0xff; {
 		marker, size := raw[at+1], int(binary.BigEndian.Uint16(raw[at+2:]))

@@ -1,5 +1,5 @@
-// Package picture takes the pictures that people upload. What it gives back was drawn by our own encoder: nothing of the file remains but its
-// pixels, so no place of a photograph, no script behind the last byte, and nothing that a browser might take for something else.
+// Package picture reads uploaded pictures and encodes them again. Only the pixels of the file remain. The result thus has no location of a
+// photograph, no script after the last byte, and no content that a browser might take for another type.
 package picture
 
 import (
@@ -19,31 +19,31 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// The formats by content, whatever the name or the declared type says.
+// The formats, determined by content; the name and the declared type are ignored.
 const (
 	JPEG = "image/jpeg"
 	PNG  = "image/png"
 	GIF  = "image/gif"
 )
 
-// The refusals of Read. Everything else that it returns is the end of the context.
+// The refusals of Read. Any other error is the end of the context.
 var (
 	ErrType  = errors.New("this is not a picture of an accepted kind")
 	ErrBytes = errors.New("the file is too large")
 	ErrSize  = errors.New("the picture has too many pixels")
 )
 
-// Bounds are what a picture may be and what becomes of it.
+// Bounds are the limits of an upload and the size of the result.
 type Bounds struct {
 	// Types are the accepted formats.
 	Types []string
 	// Bytes is the largest file.
 	Bytes int
-	// Side is the longest side of what is given back; a larger picture is scaled down, a smaller one stays.
+	// Side is the longest side of the result. A larger picture is scaled down, a smaller one stays.
 	Side int
 }
 
-// Picture is a re-encoded picture: a JPEG stays one, everything else becomes a PNG.
+// Picture is a re-encoded picture. A JPEG stays a JPEG, any other format becomes a PNG.
 type Picture struct {
 	Type          string
 	Bytes         []byte
@@ -51,8 +51,8 @@ type Picture struct {
 }
 
 const (
-	// maxSide and maxPixels are judged by the header, before a decoder allocates what the header claims. The largest photographs of telephones that
-	// fit 2 MB have some 12 million pixels; a progressive JPEG takes 15 bytes for each while it is decoded.
+	// maxSide and maxPixels are checked against the header, before a decoder allocates the claimed size. The largest photographs of
+	// telephones that fit 2 MB have some 12 million pixels; a progressive JPEG takes 15 bytes for each while it is decoded.
 	maxSide   = 8192
 	maxPixels = 1 << 24
 	quality   = 88
@@ -61,8 +61,8 @@ const (
 // decoding bounds the memory: one picture at a time may take some 250 MB.
 var decoding = semaphore.NewWeighted(1)
 
-// Read judges a file and draws it again. Of an animation the first frame is kept: the whole of it would have to be decoded, hundreds of
-// megabytes from a file of one, to be shown at the size of a thumbnail.
+// Read checks a file and encodes it again. Of an animation only the first frame is kept: decoding all of it would take hundreds of
+// megabytes for a file of one, only to show it at the size of a thumbnail.
 func Read(ctx context.Context, raw []byte, bounds Bounds) (*Picture, error) {
 	if len(raw) > bounds.Bytes {
 		return nil, ErrBytes
@@ -93,7 +93,7 @@ func Read(ctx context.Context, raw []byte, bounds Bounds) (*Picture, error) {
 	return encode(kind, drawn)
 }
 
-// typeOf reads the first bytes.
+// typeOf returns the type by the first bytes.
 func typeOf(raw []byte) string {
 	switch {
 	case bytes.HasPrefix(raw, []byte("\xff\xd8\xff")):
@@ -123,7 +123,7 @@ func decode(kind string, raw []byte, config image.Config) (image.Image, error) {
 	case PNG:
 		return png.Decode(bytes.NewReader(raw))
 	}
-	// The first frame may be a part of the screen only. The decoder refuses one that leaves the screen.
+	// The first frame may cover only a part of the screen. The decoder refuses one that leaves the screen.
 	frame, err := gif.Decode(bytes.NewReader(raw))
 	if err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func decode(kind string, raw []byte, config image.Config) (image.Image, error) {
 	return screen, nil
 }
 
-// fit scales down to the longest side.
+// fit scales a picture down to the longest side.
 func fit(source image.Image, side int) image.Image {
 	b := source.Bounds()
 	longest := max(b.Dx(), b.Dy())
@@ -146,7 +146,7 @@ func fit(source image.Image, side int) image.Image {
 	return target
 }
 
-// turn applies the orientation that a camera noted, because what notes it is not kept.
+// turn applies the orientation that a camera stored, because the EXIF data is not kept.
 func turn(source image.Image, orientation int) image.Image {
 	if orientation < 2 || orientation > 8 {
 		return source
@@ -166,7 +166,7 @@ func turn(source image.Image, orientation int) image.Image {
 	return target
 }
 
-// place says where a pixel goes, by the eight values of EXIF tag 0x0112.
+// place returns the new position of a pixel, by the eight values of EXIF tag 0x0112.
 func place(orientation, x, y, w, h int) (int, int) {
 	switch orientation {
 	case 2:

@@ -60,7 +60,7 @@ func asGIF() []byte {
 	return b.Bytes()
 }
 
-// exif notes an orientation in front of a JPEG's first segment.
+// exif inserts an orientation before a JPEG's first segment.
 func exif(raw []byte, order binary.AppendByteOrder, mark string, orientation uint16) []byte {
 	tiff := order.AppendUint32(order.AppendUint16([]byte(mark), 42), 8)
 	tiff = order.AppendUint16(tiff, 1)
@@ -71,7 +71,7 @@ func exif(raw []byte, order binary.AppendByteOrder, mark string, orientation uin
 	return append(append(append([]byte{}, raw[:2]...), append(segment, body...)...), raw[2:]...)
 }
 
-// claims is a PNG that says to be so large, and holds nothing.
+// claims is a PNG whose header claims this size, without content.
 func claims(w, h uint32) []byte {
 	head := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32([]byte("IHDR"), w), h)
 	head = append(head, 8, 6, 0, 0, 0)
@@ -134,7 +134,7 @@ func TestAnAnimationsFirstFrameStandsAtItsPlace(t *testing.T) {
 }
 
 func TestPortraitsStandUpright(t *testing.T) {
-	// Where the red quarter is after turning, in eighths of the picture.
+	// The position of the red quarter after turning, in eighths of the picture.
 	for orientation, at := range map[uint16][2]int{1: {1, 1}, 2: {7, 1}, 3: {7, 7}, 4: {1, 7}, 5: {1, 1}, 6: {7, 1}, 7: {7, 7}, 8: {1, 7}, 9: {1, 1}} {
 		for mark, order := range map[string]binary.AppendByteOrder{"MM": binary.BigEndian, "II": binary.LittleEndian} {
 			p, err := Read(context.Background(), exif(asJPEG(corner(64, 32)), order, mark, orientation), all)

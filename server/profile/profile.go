@@ -1,4 +1,5 @@
-// Package profile takes and serves the pictures of people, and what else of the profile and the settings is not one SQL function.
+// Package profile stores and serves the pictures of users, and answers the operations of profile and settings that are more than one SQL
+// function.
 package profile
 
 import (
@@ -22,13 +23,13 @@ import (
 	"kijko/worker/exactjson"
 )
 
-// avatar is what a picture of a person may be; the longest side that any screen shows is far below what is kept.
+// avatar holds the bounds of a user's picture. The longest side on any screen is far below the stored one.
 var avatar = picture.Bounds{Types: []string{picture.JPEG, picture.PNG, picture.GIF}, Bytes: 2 << 20, Side: 256}
 
-// pictureKey is the setting that is the picture.
+// pictureKey is the setting that holds the picture.
 const pictureKey = "profile.avatarUrl"
 
-// Handlers are the operations that are answered in Go, by operationId.
+// Handlers returns the operations that are answered in Go, by operationId.
 func Handlers() map[string]api.Handler {
 	return map[string]api.Handler{"setAvatar": setAvatar, "getPicture": getPicture, "setSetting": setSetting, "setSettingPatch": setSetting,
 		"setSettings": setSettings, "setSettingsPatch": setSettings}
@@ -94,7 +95,7 @@ func partOf(body []byte, boundary string) ([]byte, error) {
 	}
 }
 
-// fromDataURL reads data:image/png;base64,...; what it says of its type is not believed.
+// fromDataURL reads data:image/png;base64,...; the declared type is ignored.
 func fromDataURL(text, field string) ([]byte, error) {
 	head, data, found := strings.Cut(text, ",")
 	if !found || !strings.HasPrefix(head, "data:") || !strings.HasSuffix(head, ";base64") {
@@ -110,7 +111,7 @@ func fromDataURL(text, field string) ([]byte, error) {
 	return raw, nil
 }
 
-// drawn is a picture as private.keep_picture takes it.
+// drawn is a picture in the form that private.keep_picture takes.
 type drawn struct {
 	Name    string `json:"name"`
 	Type    string `json:"type"`
@@ -158,7 +159,7 @@ func getPicture(c *api.Call) error {
 		return api.NewProblem(http.StatusNotFound, "NOT_FOUND", "There is no such picture.", "")
 	}
 	var found drawn
-	// Postgres breaks base64 into lines.
+	// Postgres splits base64 into lines.
 	if err := json.Unmarshal([]byte(strings.ReplaceAll(string(answer.Body), `\n`, "")), &found); err != nil {
 		return err
 	}
@@ -211,7 +212,7 @@ func setSettings(c *api.Call) error {
 	return answer(c, "set_settings", p)
 }
 
-// upload draws the picture in a data: URL; anything else is left to Postgres. short is what stands for it there.
+// upload re-encodes the picture in a data: URL; any other value is left to Postgres. short is the value to store instead.
 func upload(ctx context.Context, value json.RawMessage) (short string, d *drawn, err error) {
 	var text string
 	if exactjson.Unmarshal(value, &text) != nil || !strings.HasPrefix(text, "data:") {

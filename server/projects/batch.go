@@ -32,7 +32,7 @@ const (
 	maxField = 8 << 10
 )
 
-// file is one input of a request. Either reason says why it was left out, or its content is stored under Key.
+// file is one input of a request. It is either left out for a reason, or its content is stored under Key.
 type file struct {
 	Name     string `json:"name"`
 	Path     string `json:"path"`
@@ -50,7 +50,7 @@ type problem struct {
 	Error string `json:"error"`
 }
 
-// batch is the content of one request on its way into the store.
+// batch is the content of one request during its upload to the store.
 type batch struct {
 	store  *storage.Store
 	files  []*file
@@ -59,7 +59,7 @@ type batch struct {
 
 func (f *Feature) newBatch() *batch { return &batch{store: f.store, digest: sha256.New()} }
 
-// add stores one file. Problems of the file are remembered; the error is about the request or the store.
+// add stores one file. Problems of the file are recorded; the error is about the request or the store.
 func (b *batch) add(ctx context.Context, name, mimeType string, r io.Reader) error {
 	if len(b.files) == maxFiles {
 		return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "A request carries at most 1,000 files.", "files")
@@ -72,14 +72,14 @@ func (b *batch) add(ctx context.Context, name, mimeType string, r io.Reader) err
 	b.files = append(b.files, f)
 	in := bufio.NewReaderSize(r, 64<<10)
 	if f.Type == "" {
-		head, _ := in.Peek(512) // a shorter file gives what it has
+		head, _ := in.Peek(512) // a shorter file gives all its bytes
 		f.Type = http.DetectContentType(head)
 	}
 	o, err := b.store.Put(ctx, in, limit)
 	switch {
 	case errors.Is(err, storage.ErrTooLarge):
 		f.reason = "The file is larger than " + label + "."
-		// The rest of the part goes by unread; the request's own limit bounds it.
+		// The rest of the part is skipped; the request's own limit bounds it.
 		_, err = io.Copy(io.Discard, in)
 		return err
 	case err != nil:
@@ -92,7 +92,7 @@ func (b *batch) add(ctx context.Context, name, mimeType string, r io.Reader) err
 	return nil
 }
 
-// place gives every file its path (by index; the name where none came) and judges it.
+// place sets the path of every file (by index; the name if no path came) and checks it.
 func (b *batch) place(paths []string) {
 	for i, f := range b.files {
 		wanted := f.Name
@@ -121,7 +121,7 @@ func (b *batch) place(paths []string) {
 	}
 }
 
-// register hands the good files to Postgres and answers the operation. projectID "" stages them.
+// register passes the accepted files to Postgres and answers the operation. projectID "" stages them.
 func (f *Feature) register(c *api.Call, b *batch, projectID string) error {
 	fmt.Fprintf(b.digest, "%q", projectID)
 	c.SetFingerprint(b.digest.Sum(nil))
@@ -162,12 +162,12 @@ func (f *Feature) register(c *api.Call, b *batch, projectID string) error {
 	return c.JSON(answer)
 }
 
-// call runs a registering function and takes the content back where it was not registered.
+// call runs a registering function and deletes the content again if it was not registered.
 func (f *Feature) call(c *api.Call, function string, p any, keys []string) (api.Answer, error) {
 	answer, err := c.Query(c.Context(), function, p)
 	switch {
 	case err == nil && answer.Headers["Idempotency-Replayed"] != "":
-		// The first request's content is registered; this one's is not.
+		// The first request's content is registered; that of this request is not.
 		f.discard(c, keys)
 	case err != nil && isRefusal(err):
 		f.discard(c, keys)
@@ -177,14 +177,14 @@ func (f *Feature) call(c *api.Call, function string, p any, keys []string) (api.
 	return answer, err
 }
 
-// isRefusal says that the transaction certainly did not commit.
+// isRefusal reports that the transaction certainly did not commit.
 func isRefusal(err error) bool {
 	var p *api.Problem
 	var pg *pgconn.PgError
 	return errors.As(err, &p) || errors.As(err, &pg)
 }
 
-// discard deletes content that nothing refers to, also when the request has been cancelled.
+// discard deletes content that no row refers to, even if the request has been canceled.
 func (f *Feature) discard(c *api.Call, keys []string) {
 	if len(keys) == 0 {
 		return

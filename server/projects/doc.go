@@ -1,9 +1,9 @@
-// Package projects holds the operations of projects that touch more than Postgres: files, whose content goes to the blob store, and
-// webhook secrets, which are encrypted before they are stored.
+// Package projects holds the operations of projects that use more than Postgres: files, whose content goes to the blob store, and webhook
+// secrets, which are encrypted before they are stored.
 //
-// Content is streamed part by part into the store; a file is never in memory as a whole. Then one SQL call registers everything, in
-// one transaction with counters, quota, events and audit. What that call refuses is deleted again. When it is unknown whether the call
-// was committed (the connection broke), nothing is deleted: content without a row costs space, a row without content costs data.
+// Content is streamed part by part into the store; a file is never in memory as a whole. Then one SQL call registers everything, in one
+// transaction with counters, quota, events and audit. Content that this call refuses is deleted again. When it is unknown whether the call
+// was committed (the connection broke), nothing is deleted: content without a row costs space, a row without content loses data.
 //
 // Handlers are safe for concurrent use and start no goroutines.
 package projects
@@ -18,15 +18,15 @@ import (
 	"kijko/worker/storage"
 )
 
-// Settings are what New needs of the configuration.
+// Settings are the parts of the configuration that New needs.
 type Settings struct {
 	// Storage is the address of the blob store: file:///path or s3://bucket?...
 	Storage string
-	// Keys of 32 bytes encrypt secrets, the first one seals. Without any, new webhook addresses are refused.
+	// Keys of 32 bytes encrypt secrets; the first one seals. Without keys, new webhook addresses are refused.
 	Keys [][]byte
 }
 
-// Feature is this package, opened. Close it after the last request.
+// Feature is projects' part of the edge. Close it after the last request.
 type Feature struct {
 	store *storage.Store
 	box   *seal.Box
@@ -51,7 +51,7 @@ func New(ctx context.Context, s Settings, log *slog.Logger) (*Feature, error) {
 	return f, nil
 }
 
-// Handlers gives the handlers by operationId.
+// Handlers returns the handlers by operationId.
 func (f *Feature) Handlers() map[string]api.Handler {
 	return map[string]api.Handler{
 		"uploadFiles":                f.uploadFiles,
@@ -62,7 +62,7 @@ func (f *Feature) Handlers() map[string]api.Handler {
 	}
 }
 
-// Store is the open store, for the health check.
+// Store returns the open store, for the health check.
 func (f *Feature) Store() *storage.Store { return f.store }
 
 // Close closes the store.

@@ -12,8 +12,8 @@ import (
 	"kijko/worker/seal"
 )
 
-// withSecret passes the request on as it is, unless it may set a webhook address: then a fresh secret goes along, sealed. When the
-// address was new, the answer repeats the sealed text, and the plain one takes its place: the only time that anybody sees it.
+// withSecret passes the request on unchanged, unless it may set a webhook address: then it adds a fresh sealed secret. If the address was
+// new, the answer contains the sealed secret, which is replaced by the plain one. It is never shown again.
 func (f *Feature) withSecret(function string) api.Handler {
 	return func(c *api.Call) error {
 		params := c.Params
@@ -44,7 +44,7 @@ func (f *Feature) withSecret(function string) api.Handler {
 	}
 }
 
-// newSecret gives "whsec_" and 32 random bytes in hex, plain and sealed.
+// newSecret returns "whsec_" and 32 random bytes in hex, plain and sealed.
 func (f *Feature) newSecret() (plain, sealed string, err error) {
 	raw := make([]byte, 32)
 	if _, err := rand.Read(raw); err != nil {
@@ -55,8 +55,8 @@ func (f *Feature) newSecret() (plain, sealed string, err error) {
 	return plain, sealed, err
 }
 
-// reveal puts the plain secret in place of the sealed one. A replayed answer (Idempotency-Key) repeats the sealed secret of the first
-// request, which opens to the same plain text.
+// reveal replaces the sealed secret by the plain one. A replayed answer (Idempotency-Key) repeats the sealed secret of the first request,
+// which opens to the same plain text.
 func (f *Feature) reveal(body []byte, sealed, plain string) ([]byte, error) {
 	var answer struct {
 		Secret string `json:"webhookSecret"`
@@ -78,7 +78,7 @@ func (f *Feature) reveal(body []byte, sealed, plain string) ([]byte, error) {
 	return bytes.Replace(body, []byte(`"`+answer.Secret+`"`), []byte(`"`+plain+`"`), 1), nil
 }
 
-// addMember puts one more member in front of a JSON object.
+// addMember inserts a member at the beginning of a JSON object.
 func addMember(object []byte, name, value string) ([]byte, error) {
 	rest, ok := bytes.CutPrefix(bytes.TrimSpace(object), []byte("{"))
 	if !ok {

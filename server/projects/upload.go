@@ -21,7 +21,7 @@ import (
 // errRequestTooLarge ends the reading of a request beyond its limit.
 var errRequestTooLarge = errors.New("the request is larger than 250 MiB")
 
-// capped reads at most n bytes and then fails, unlike io.LimitReader, which would pretend that the body ended.
+// capped reads at most n bytes and then fails. io.LimitReader would report the end of the body instead.
 type capped struct {
 	r io.Reader
 	n int64
@@ -29,7 +29,7 @@ type capped struct {
 
 func (c *capped) Read(p []byte) (int, error) {
 	if c.n <= 0 {
-		// The limit is passed only if there is another byte.
+		// The limit is exceeded only if there is another byte.
 		var one [1]byte
 		if n, err := c.r.Read(one[:]); n == 0 {
 			return 0, err
@@ -77,7 +77,7 @@ func (f *Feature) uploadFiles(c *api.Call) error {
 	return f.register(c, b, projectID)
 }
 
-// readingProblem tells what the client did from what failed on our side.
+// readingProblem distinguishes a client's error from a failure of the server.
 func (f *Feature) readingProblem(c *api.Call, err error) error {
 	var p *api.Problem
 	var header textproto.ProtocolError
@@ -96,7 +96,7 @@ func (f *Feature) readingProblem(c *api.Call, err error) error {
 	return fmt.Errorf("store uploads: %w", err)
 }
 
-// readParts streams a form. The fields may come in any order: paths belong to files by their index.
+// readParts streams a form. The fields may come in any order: paths are matched to files by their index.
 func (f *Feature) readParts(c *api.Call, b *batch, boundary string) (projectID string, err error) {
 	form := multipart.NewReader(&capped{r: c.Stream(), n: maxRequest}, boundary)
 	var paths []string
@@ -121,7 +121,7 @@ func (f *Feature) readParts(c *api.Call, b *batch, boundary string) (projectID s
 			paths = append(paths, text)
 		case "projectId":
 			projectID, err = field(part)
-			// What is no text is no id either, and is refused as such.
+			// A value that is not valid text is not an id either, and is refused as such.
 			if projectID = db.Text(projectID); err == nil {
 				err = f.admit(c, projectID)
 			}
@@ -134,8 +134,8 @@ func (f *Feature) readParts(c *api.Call, b *batch, boundary string) (projectID s
 	}
 }
 
-// admit asks whether the caller may upload there, before more content is read. Only a courtesy: registering judges again. Under an
-// Idempotency-Key it is left out, since a key stands for one call.
+// admit checks whether the caller may upload there, before more content is read. This only saves time: registering checks again. It is
+// skipped under an Idempotency-Key, since a key belongs to one call.
 func (f *Feature) admit(c *api.Call, projectID string) error {
 	if projectID == "" || len(c.Ctx.Request().Header.Peek("Idempotency-Key")) > 0 {
 		return nil
@@ -144,7 +144,7 @@ func (f *Feature) admit(c *api.Call, projectID string) error {
 	return err
 }
 
-// fileName is the sent name without folders. Part.FileName would lose names that are legal here.
+// fileName returns the sent name without folders. Part.FileName would drop names that are legal here.
 func fileName(part *multipart.Part) string {
 	_, params, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
 	if err != nil {
@@ -157,7 +157,7 @@ func fileName(part *multipart.Part) string {
 	return path.Base(name)
 }
 
-// isStorable says whether Postgres can hold the text at all.
+// isStorable reports whether Postgres can store the text.
 func isStorable(s string) bool { return db.Text(s) == s }
 
 func field(part *multipart.Part) (string, error) {
@@ -169,7 +169,7 @@ func field(part *multipart.Part) (string, error) {
 	return strings.TrimSpace(string(raw)), err
 }
 
-// readJSON takes contents as text, for clients that cannot send forms. The body is at most 10 MiB and is held in memory.
+// readJSON reads contents as text, for clients that cannot send forms. The body is at most 10 MiB and is held in memory.
 func (f *Feature) readJSON(c *api.Call, b *batch) (projectID string, err error) {
 	raw, err := io.ReadAll(io.LimitReader(c.Stream(), maxJSON+1))
 	if err != nil {

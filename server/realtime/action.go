@@ -18,7 +18,7 @@ type action struct {
 
 const maxRef = 64
 
-// handle answers one text frame. Whatever is wrong with it is answered, not punished, up to the limits.
+// handle answers one text frame. An invalid frame gets an error answer; only too many of them close the connection.
 func (s *socket) handle(message []byte, o Opening) {
 	c := &s.Conn
 	if !c.Spend() {
@@ -55,8 +55,8 @@ func (s *socket) perform(a action) {
 	}
 }
 
-// inBackground does what needs a deep stack in a goroutine of its own and waits for it, so that the frames of one client stay in order
-// and the goroutine that stays keeps a small stack.
+// inBackground runs work that needs a deep stack in a separate goroutine and waits for it. The frames of one client thus stay in order, and
+// the reading goroutine keeps a small stack.
 func inBackground(work func()) {
 	done := make(chan struct{})
 	go func() {
@@ -66,7 +66,7 @@ func inBackground(work func()) {
 	<-done
 }
 
-// parseAction reads {"action", "ref"?, ...}; code and text say what is wrong.
+// parseAction reads {"action", "ref"?, ...}. On an error, code and text say what is wrong.
 func parseAction(message []byte) (a action, code, text string) {
 	var members map[string]json.RawMessage
 	if !json.Valid(message) {
@@ -137,7 +137,7 @@ func (a action) withCursor(read func(string, *string) bool) (action, string, str
 	return a, "", ""
 }
 
-// cutText keeps what is echoed of a client's text short.
+// cutText shortens client text that is echoed.
 func cutText(text string) string {
 	if utf8.RuneCountInString(text) > maxRef {
 		return string([]rune(text)[:maxRef])

@@ -15,31 +15,31 @@ import (
 	"kijko/server/auth"
 )
 
-// maxReplay is how many events a connection is given again; beyond that the client reads the state anew.
+// maxReplay is how many missed events are replayed to a connection. A client that missed more must load the current state again.
 const maxReplay = 1000
 
-// Opening is what a client wants at its beginning.
+// Opening is what a client requests when it connects.
 type Opening struct {
 	Kind Kind
 	// Target is the project or context, as requested.
 	Target string
 	Token  string
-	// InHeader says that the token came in the Authorization header, the one place where an API key is taken.
+	// InHeader reports that the token came in the Authorization header, the only place where an API key is accepted.
 	InHeader bool
-	// Cursor is the largest id that the client knows; HasCursor false: none was given.
+	// Cursor is the largest event id that the client knows. HasCursor is false when the client gave no cursor.
 	Cursor    string
 	HasCursor bool
-	// Snapshot "false" declines the state of the project's run; "true" asks for it beside a cursor.
+	// Snapshot "false" declines the state of the project's run. "true" requests it in addition to a cursor.
 	Snapshot string
 	// Agent is the client's user agent.
 	Agent string
-	// Rooms are further ones to be in from the beginning; where one is not admitted it is left out.
+	// Rooms are further rooms to join at the beginning. A room that does not admit the client is left out.
 	Rooms []string
 }
 
-// NewConn makes a connection that has not been judged. It answers nil while the server is draining. The transport calls Open, and then,
-// one at a time and from one goroutine, the other actions; each may take as long as a question to the database. When nothing goes over
-// the transport any more it calls End.
+// NewConn makes a connection that is not authorized yet. It returns nil while the server is draining. The transport calls Open first. It
+// then calls the other actions one at a time from one goroutine; each may take as long as a database query. When the transport has ended,
+// it calls End.
 func (s *Server) NewConn(sink Sink, ip string) *Conn {
 	c := &Conn{}
 	if !s.start(c, sink, ip) {
@@ -48,7 +48,7 @@ func (s *Server) NewConn(sink Sink, ip string) *Conn {
 	return c
 }
 
-// start makes c, which may be a part of something larger, a connection.
+// start initializes c as a connection; c may be embedded in a larger structure.
 func (s *Server) start(c *Conn, sink Sink, ip string) bool {
 	if !s.begin() {
 		return false
@@ -59,7 +59,7 @@ func (s *Server) start(c *Conn, sink Sink, ip string) bool {
 	return true
 }
 
-// Await gives the client a while to show a credential with its first message; Open is called then.
+// Await gives the client some time to send a credential in its first message. The transport then calls Open.
 func (c *Conn) Await() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -67,7 +67,7 @@ func (c *Conn) Await() {
 	c.arm()
 }
 
-// Open judges the credential and admits to the rooms. The first frame is then hello; otherwise the connection is closed with the reason.
+// Open checks the credential and joins the rooms. On success the first frame is hello; otherwise the connection is closed with the reason.
 func (c *Conn) Open(o Opening) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.srv.opt.OpenTimeout)
 	defer cancel()
@@ -81,7 +81,7 @@ func (c *Conn) Open(o Opening) {
 	c.refuse(err, "a socket could not be opened")
 }
 
-// refuse closes for a reason of the client's, or for an outage of ours; nil: nothing.
+// refuse closes the connection because of a refusal, or because of an outage on the server's side. A nil error does nothing.
 func (c *Conn) refuse(err error, what string) {
 	var refused *refusal
 	switch {
@@ -118,7 +118,7 @@ func (c *Conn) tryOpen(ctx context.Context, o Opening) (err error) {
 	if err != nil {
 		return err
 	}
-	// Registered before anything is asked: an event or a removal that commits after the question finds the connection here.
+	// The connection is registered before any query: an event or a removal that commits after the query finds the connection here.
 	c.mu.Lock()
 	if c.phase >= closing {
 		c.mu.Unlock()
@@ -131,13 +131,13 @@ func (c *Conn) tryOpen(ctx context.Context, o Opening) (err error) {
 	}
 	c.mu.Unlock()
 	s.hub.add(c, places, cred.caller.SessionID)
-	if s.draining.Load() { // Drain may have looked for connections just before this one was to be found
+	if s.draining.Load() { // Drain may have listed the connections just before this one was registered
 		return &refusal{CloseRestart, "service restart"}
 	}
 	return c.begin(ctx, o, rooms)
 }
 
-// rooms are those of the beginning; the first one is what a project's or context's connection is for.
+// rooms returns the rooms to join at the beginning. The first one is the main room of a project or context connection.
 func (o Opening) rooms(cred credential) ([]string, error) {
 	var rooms []string
 	switch o.Kind {
@@ -174,7 +174,7 @@ func (o Opening) hidden() *refusal {
 	return errHidden
 }
 
-// begin asks for everything in one round trip, and where the credential names no organization for its room in a second one.
+// begin reads everything in one round trip. When the credential names no organization, a second round trip reads the organization's room.
 func (c *Conn) begin(ctx context.Context, o Opening, rooms []string) error {
 	cursor, valid := parseCursor(o.Cursor)
 	w := watch{socketID: c.id, caller: c.caller, limit: maxReplay + 1, requestID: c.requestID, ip: c.ip}
@@ -214,8 +214,8 @@ func (c *Conn) begin(ctx context.Context, o Opening, rooms []string) error {
 	return nil
 }
 
-// tellOnce leaves a completion in the snapshot for the first of a person's sockets, and gives the others the state it left behind: a client
-// that comes back on completion would otherwise be told again, and come back again.
+// tellOnce keeps a completion in the snapshot for only the first of a user's sockets. The other sockets get the state after the completion.
+// Otherwise a client that reconnects on completion would receive the completion again, and reconnect again.
 func (c *Conn) tellOnce(ctx context.Context, b *beginning) error {
 	for i, part := range b.frames {
 		if part.Later == nil {
@@ -226,7 +226,7 @@ func (c *Conn) tellOnce(ctx context.Context, b *beginning) error {
 			return err
 		}
 		if !first {
-			b.frames = slices.Clone(b.frames) // shared with others who came at the same time
+			b.frames = slices.Clone(b.frames) // shared with other connections that came at the same time
 			b.frames[i] = *part.Later
 		}
 	}
@@ -245,13 +245,14 @@ func (c *Conn) alsoBegin(ctx context.Context, room string, w watch, b *beginning
 	if err != nil {
 		return err
 	}
-	// Its events are told from its own, later head; that of the answer stays the earlier one, below which nothing is missing.
+	// The organization's events are delivered from its own, later head. The head of the answer stays the earlier one, below which nothing
+	// is missing.
 	b.rooms = append(b.rooms, more.rooms...)
 	b.later = more.head
 	return nil
 }
 
-// welcome tells hello, then what was missed or the state, then what arrived meanwhile.
+// welcome sends hello, then the missed events or the state, then the events that arrived meanwhile.
 func (c *Conn) welcome(o Opening, b *beginning, r *replay, isStated bool) {
 	c.mu.Lock()
 	gone := c.settle(b)
@@ -281,7 +282,7 @@ func (c *Conn) welcome(o Opening, b *beginning, r *replay, isStated bool) {
 	c.srv.hub.leave(gone...)
 }
 
-// settle takes admission and head from the answer; it returns the places that were not admitted.
+// settle applies admission and head from the answer. It returns the memberships that were not admitted.
 func (c *Conn) settle(b *beginning) (gone []*membership) {
 	for i, answer := range b.rooms {
 		m := c.place(answer.room)
@@ -318,7 +319,7 @@ func (c *Conn) hello(now time.Time) *Frame {
 	}, "", now)
 }
 
-// restate sends the snapshot. Whatever it contains will not be sent as an event any more.
+// restate sends the snapshot. Events that the snapshot contains are not sent again as events.
 func (c *Conn) restate(b *beginning, now time.Time) {
 	m := c.rooms[0]
 	c.gate.forget(m.name)
@@ -333,13 +334,13 @@ func (c *Conn) restate(b *beginning, now time.Time) {
 	}
 }
 
-// credential is a judged token: who, and for connection tokens the only project it opens.
+// credential is a verified token: its user and, for connection tokens, the only project that it opens.
 type credential struct {
 	caller  *api.Caller
 	project string
 }
 
-// verify judges a token; the error is a *refusal, or an outage.
+// verify checks a token. The error is a *refusal, or an outage.
 func (s *Server) verify(ctx context.Context, token string) (credential, error) {
 	caller, err := s.deps.Auth.Authenticate(ctx, token)
 	if err == nil {
@@ -356,7 +357,8 @@ func (s *Server) verify(ctx context.Context, token string) (credential, error) {
 	return credential{}, tokenRefusal(err)
 }
 
-// verifyKey judges an API key of a handshake, which costs a unit of the plan; that the key lives and its member is active is judged with the rooms.
+// verifyKey checks an API key of a handshake, which costs a unit of the plan. The rooms query later checks that the key is still valid and
+// that its member is active.
 func (s *Server) verifyKey(ctx context.Context, key, ip string) (credential, error) {
 	caller, err := s.deps.Keys.Find(ctx, key, ip)
 	if err == nil && !caller.ExpiresAt.After(s.now()) {
@@ -378,7 +380,8 @@ func (s *Server) verifyKey(ctx context.Context, key, ip string) (credential, err
 	return credential{}, err
 }
 
-// reason finds out why a token was refused where the authenticator does not say: REST answers all alike, a socket's close code differs.
+// reason finds out why a token was refused when the authenticator does not say. REST gives one answer for all reasons, but a socket's close
+// code depends on the reason.
 func (s *Server) reason(ctx context.Context, token string, err error) error {
 	source, ok := s.deps.Auth.(interface{ Verifier() *auth.Verifier })
 	if !ok || errors.Is(err, auth.ErrInvalidToken) {
@@ -415,7 +418,7 @@ func tokenRefusal(err error) error {
 	return &refusal{CloseUnauthorized, "Invalid token"}
 }
 
-// parseCursor reads a decimal string of at most 38 digits; what exceeds 64 bits is above any head.
+// parseCursor reads a decimal string of at most 38 digits. A number that exceeds 64 bits is above any head.
 func parseCursor(text string) (int64, bool) {
 	if text == "" || len(text) > 38 {
 		return 0, false

@@ -16,9 +16,9 @@ import (
 	"kijko/db"
 )
 
-// arrivals merges what connections ask when they come to rooms. Whoever comes alone is answered at once; those that come while a
-// question is under way are asked for together in the next one. A thousand clients that come back at once thus cost the database a few
-// questions: each person is judged, but a room's log is read once, from the smallest cursor, and cut here to each one's place.
+// arrivals batches the queries of connections that join rooms. A single connection is answered at once. Connections that come while a query
+// runs share the next query. When a thousand clients reconnect at once, the database thus runs only a few queries: each user is authorized,
+// but a room's log is read once, from the smallest cursor, and then cut to each connection's cursor.
 type arrivals struct {
 	store   *store
 	timeout time.Duration
@@ -28,7 +28,7 @@ type arrivals struct {
 	serving bool
 }
 
-// arrival is one connection's question, and when done is closed its answer.
+// arrival is one connection's query. Its answer is ready when done is closed.
 type arrival struct {
 	watch watch
 	done  chan struct{}
@@ -38,17 +38,18 @@ type arrival struct {
 
 const (
 	arriveAtOnce = 500
-	// After a question of many comes a pause, longer each time up to the last: where many come, more are on their way.
+	// After a query of many connections comes a pause, longer each time up to the last: when many come, more are on their way.
 	firstPause, lastPause = 10 * time.Millisecond, 100 * time.Millisecond
-	// sharedReplay is how many events of a room are read for everybody. Who missed more is told to read the state anew, without judging
-	// which of them they may have.
+	// sharedReplay is how many events of a room are read for all connections. A client that missed more must load the current state again;
+	// its permission for each of these events is then not checked.
 	sharedReplay = 5 * maxReplay
 )
 
-// begin asks what store.begin asks, together with others. Places are asked for without an upper end: it is the head of the answer.
+// begin asks what store.begin asks, batched with other connections. Rooms are read without an upper bound: the head in the
+// answer is the bound.
 func (a *arrivals) begin(ctx context.Context, w watch) (*beginning, error) {
 	for _, id := range []string{w.caller.UserID, w.caller.SessionID, cmp.Or(w.caller.OrgHint, uuid.Nil.String())} {
-		if uuid.Validate(id) != nil { // or it would spoil the question of the others
+		if uuid.Validate(id) != nil { // an invalid id would fail the query of the other connections too
 			return nil, fmt.Errorf("the caller's %q is no id", id)
 		}
 	}
@@ -68,7 +69,7 @@ func (a *arrivals) begin(ctx context.Context, w watch) (*beginning, error) {
 	}
 }
 
-// serve answers until nobody waits.
+// serve runs queries until no connection waits.
 func (a *arrivals) serve() {
 	pause := firstPause
 	for {
@@ -98,7 +99,7 @@ func (a *arrivals) answer(batch []*arrival) {
 		q.add(one.watch)
 	}
 	answer, err := a.store.arrive(ctx, &q)
-	if err != nil && pgconn.SafeToRetry(err) { // a connection that died with the database
+	if err != nil && pgconn.SafeToRetry(err) { // the database connection died with the database
 		answer, err = a.store.arrive(ctx, &q)
 	}
 	for _, one := range batch {
@@ -109,7 +110,7 @@ func (a *arrivals) answer(batch []*arrival) {
 	}
 }
 
-// crowd is what several connections ask. Callers and rooms are numbered from 1, as Postgres does.
+// crowd is the combined query of several connections. Callers and rooms are numbered from 1, as Postgres does.
 type crowd struct {
 	callers map[claim]int
 	people  []claim
@@ -125,7 +126,7 @@ type crowd struct {
 	projects    []*string
 }
 
-// question is a caller's for a room, from a cursor on; -1: there is none.
+// question is one caller's query about a room, from a cursor on; -1: there is no cursor.
 type question struct {
 	caller, place int
 	cursor        int64
@@ -171,7 +172,7 @@ func optional(s string) *string {
 	return &s
 }
 
-// crowdAnswer is what private.arrive says, by the numbers of the crowd.
+// crowdAnswer is the answer of private.arrive, with the numbers of the crowd.
 type crowdAnswer struct {
 	Head          int64
 	Organizations []*string
@@ -189,19 +190,20 @@ type crowdAnswer struct {
 	tails    map[int]*tail
 }
 
-// tail is the end of a room's log, as far back as somebody asked.
+// tail is the end of a room's log, back to the smallest requested cursor.
 type tail struct {
 	removed int64
-	events  []*Event // ascending; shared by all, never changed
-	narrow  bool     // not everybody in the room may have all of them
-	full    bool     // there may be older ones
+	events  []*Event // ascending; shared by all connections, never changed
+	narrow  bool     // some members of the room may not receive all of them
+	full    bool     // there may be older events
 }
 
 const sqlArrive = `select answer::text, place, removed_until, id, type, data, audience, project_id::text, actor_user_id::text, user_ids::text[],
 	conflation_key, created_at
 	from private.arrive($1, $2, $3, $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8, $9::uuid[], $10, $11, $12, $13, $14)`
 
-// arrive asks for a crowd: one statement, and one each for events of which not everybody may have all and for events that name a row.
+// arrive runs the query of a crowd in one statement. It runs one more for events that some members may not receive, and one more for events
+// that name a row.
 func (s *store) arrive(ctx context.Context, q *crowd) (*crowdAnswer, error) {
 	users, sessions, orgs, _ := columns(q.people)
 	args := []any{s.node, s.perUser, s.perOrg, users, sessions, orgs, notNil(q.sockets), notNil(q.owners),
@@ -245,9 +247,9 @@ func (s *store) arrive(ctx context.Context, q *crowd) (*crowdAnswer, error) {
 	return a, s.complete(ctx, q, a)
 }
 
-// complete asks what the events' readers depend on: what people see of a project, and the rows that events name.
+// complete reads what delivery of the events depends on: the users' permissions on projects, and the rows that events name.
 func (s *store) complete(ctx context.Context, q *crowd, a *crowdAnswer) error {
-	projects := map[int]map[string]bool{} // that matter, by room
+	projects := map[int]map[string]bool{} // the projects that matter, by room
 	var reads []int64
 	for place, t := range a.tails {
 		t.full = len(t.events) >= q.limit
@@ -304,7 +306,7 @@ func (s *store) complete(ctx context.Context, q *crowd, a *crowdAnswer) error {
 	return nil
 }
 
-// cut is the answer for one connection.
+// cut returns the answer for one connection.
 func (a *crowdAnswer) cut(q *crowd, w watch) (*beginning, error) {
 	caller := q.callers[callerOf(w)]
 	if code := a.Refused[caller-1]; code != nil {
@@ -333,7 +335,7 @@ func (a *crowdAnswer) cut(q *crowd, w watch) (*beginning, error) {
 	return b, nil
 }
 
-// since gives what somebody missed after a cursor, or says that it is too much.
+// since returns the events that a connection missed after a cursor, or reports that there are too many.
 func (t *tail) since(cursor int64, user, org string) (missed []*Event, tooMany bool) {
 	at, _ := slices.BinarySearchFunc(t.events, cursor+1, func(e *Event, id int64) int { return cmp.Compare(e.ID, id) })
 	if at == 0 && t.full {
@@ -351,7 +353,7 @@ func (t *tail) since(cursor int64, user, org string) (missed []*Event, tooMany b
 	return mine, false
 }
 
-// notNil makes an empty list of an absent one, which Postgres would take for null.
+// notNil turns a nil list into an empty one, because Postgres would take nil for null.
 func notNil[T any](list []T) []T {
 	if list == nil {
 		return []T{}

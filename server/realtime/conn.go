@@ -35,20 +35,20 @@ const (
 	Project Kind = iota
 	// Context begins in the room of one context.
 	Context
-	// General begins in the rooms of its person and organization.
+	// General begins in the rooms of its user and organization.
 	General
 )
 
-// Sink carries a connection's frames to the client: a WebSocket, or a Socket.IO session. Its methods are called under the connection's
+// Sink carries a connection's frames to the client over a WebSocket or a Socket.IO session. Its methods are called under the connection's
 // lock: they must return at once, and must not call the connection.
 type Sink interface {
-	// Send queues a frame. It reports false when the queue is full; the connection then closes it. A replay has a limit of its own and
+	// Send queues a frame. It returns false when the queue is full; the connection then closes the sink. A replay has a separate limit and
 	// does not count as queued.
 	Send(f *Frame, replay bool) bool
-	// Ping makes the client show that it is alive, where the transport has no heartbeat of its own.
+	// Ping makes the client show that it is alive, when the transport has no heartbeat of its own.
 	Ping()
-	// Close ends the connection after what is queued, with a close code and reason of the contract; for CloseSlow what is queued is
-	// dropped. Nothing is sent afterwards.
+	// Close ends the connection after the queued frames, with a close code and reason of the contract. CloseSlow drops the queued frames.
+	// Nothing is sent afterwards.
 	Close(code int, reason string)
 }
 
@@ -58,17 +58,17 @@ type phase uint8
 const (
 	opening phase = iota // events are held back
 	live
-	closing // nothing is taken any more
+	closing // nothing is accepted any more
 )
 
-// Conn is one client, whatever carries its frames. What it is told goes through deliver (events) or send (everything else); both only
+// Conn is one client connection, over any transport. Frames to the client go through deliver (events) or send (all other frames). Both only
 // queue.
 type Conn struct {
 	srv       *Server
 	sink      Sink
 	id        string
 	kind      Kind
-	target    string // of the project or context that it is for
+	target    string // the project or context that the connection is for
 	ip        string
 	requestID string
 	token     string // shortened, for the access log
@@ -79,7 +79,7 @@ type Conn struct {
 	phase  phase
 	caller *api.Caller // renewed by authenticate
 	org    string
-	head   int64 // of the log, when it began
+	head   int64 // of the log, when the connection began
 	rooms  []*membership
 	gate   gate
 
@@ -98,7 +98,7 @@ type deadlines struct {
 	refresh time.Time // the next warning that the token expires
 	expiry  time.Time
 	done    time.Time // 30 s after the completion
-	auth    time.Time // until when the first message must have come
+	auth    time.Time // deadline of the first message
 }
 
 func (d *deadlines) earliest() (next time.Time) {
@@ -108,7 +108,7 @@ func (d *deadlines) earliest() (next time.Time) {
 	return next
 }
 
-// earlier is the earlier of two dates, of which zero is none.
+// earlier returns the earlier of two times; a zero time means none.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -116,10 +116,10 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// ID is the connection's id, as hello tells it.
+// ID returns the connection's id, as sent in hello.
 func (c *Conn) ID() string { return c.id }
 
-// User is who is connected; "" before a credential was accepted.
+// User returns the id of the connected user; "" before a credential was accepted.
 func (c *Conn) User() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -129,7 +129,7 @@ func (c *Conn) User() string {
 	return c.user
 }
 
-// claims are the rights that this connection stands on: one for each project it watches, and one for itself.
+// claims returns the rights that this connection depends on: one for each project that it watches, and one for itself.
 func (c *Conn) claims() []claim {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,7 +153,7 @@ func (c *Conn) claims() []claim {
 	return out
 }
 
-// held gives what the node's report needs.
+// held returns the connection's entry in the node's report.
 func (c *Conn) held() held {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -184,7 +184,7 @@ func (m *membership) deliver(e *Event) {
 	c.arm()
 }
 
-// accept passes an event through the throttle, unless this connection was told of it already or may not have it.
+// accept passes an event through the throttle, unless this connection already received the event or may not have it.
 func (m *membership) accept(e *Event) {
 	c := m.conn
 	if e.ID != 0 {
@@ -192,7 +192,7 @@ func (m *membership) accept(e *Event) {
 			return
 		}
 		if m.part && m.twin != nil && m.twin.state == inside && e.ID > m.twin.from {
-			return // the whole room tells it
+			return // the membership of the whole room delivers it
 		}
 		m.head = e.ID
 		if i := slices.Index(m.covered, e.Seq); i >= 0 {
@@ -204,7 +204,7 @@ func (m *membership) accept(e *Event) {
 		}
 	}
 	if allowed, known := e.readableBy(c.user, c.org); !known {
-		// Nobody was asked about this person, who changed organization meanwhile. They come back and are asked then.
+		// The verdicts do not cover this user, who changed organization meanwhile. The client reconnects and is authorized then.
 		c.shut(CloseTryLater, "try again later")
 		return
 	} else if !allowed {
@@ -225,7 +225,7 @@ func (m *membership) accept(e *Event) {
 	c.noticeEnd(e.Type, now)
 }
 
-// readableBy decides by the audience, for somebody whom the room admitted; what differs between members of a room is decided here.
+// readableBy checks the audience for a user whom the room admitted. It decides what differs between members of a room.
 func (e *Event) readableBy(user, org string) (allowed, known bool) {
 	switch e.Audience {
 	case audienceRoom:
@@ -234,7 +234,7 @@ func (e *Event) readableBy(user, org string) (allowed, known bool) {
 		return slices.Contains(e.UserIDs, user), true
 	case audienceProject:
 		if kindOf(e.Room) != kindOrg {
-			return true, true // admission to the room was the question
+			return true, true // admission to the room already decided it
 		}
 		v, known := e.verdicts[viewer{user, org}]
 		return v >= seesProject, known
@@ -248,7 +248,7 @@ func (e *Event) readableBy(user, org string) (allowed, known bool) {
 	return false, true
 }
 
-// noticeEnd keeps the date at which a completed run's socket is closed; any sign of a new run takes it back.
+// noticeEnd keeps the time at which a completed run's socket is closed. An event of a new run clears it.
 func (c *Conn) noticeEnd(eventType string, now time.Time) {
 	if c.kind != Project {
 		return
@@ -261,7 +261,7 @@ func (c *Conn) noticeEnd(eventType string, now time.Time) {
 	}
 }
 
-// say queues a frame that is no event.
+// say queues a control frame.
 func (c *Conn) say(name string, data any, ref string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -274,7 +274,7 @@ func (c *Conn) send(f *Frame, replay bool) {
 	}
 }
 
-// Close ends the connection: what is queued is written, then the close frame.
+// Close ends the connection: the queued frames are written, then the close frame.
 func (c *Conn) Close(code int, reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -294,7 +294,7 @@ func (c *Conn) shut(code int, reason string) {
 	c.srv.closed(code, c)
 }
 
-// asked is the project that the connection was for, as the access log has it.
+// asked is the project that the connection was requested for, as the access log records it.
 func (c *Conn) asked() string {
 	if c.kind == General {
 		return ""
@@ -302,7 +302,7 @@ func (c *Conn) asked() string {
 	return c.target
 }
 
-// forget lets go of what waits for events that will not be told any more.
+// forget drops waiting events that will not be sent any more.
 func (c *Conn) forget() {
 	for _, m := range c.rooms {
 		m.held = nil
@@ -311,7 +311,7 @@ func (c *Conn) forget() {
 	c.timer.Stop()
 }
 
-// End is called by the transport, once, when nothing goes over it any more. No action may be running or follow.
+// End is called once by the transport, after the transport has ended. No action may be running or follow.
 func (c *Conn) End() {
 	c.mu.Lock()
 	known := c.caller != nil
@@ -334,7 +334,7 @@ func (c *Conn) End() {
 	c.srv.lives.Done()
 }
 
-// tick does what is due and sets the timer anew.
+// tick does the work that is due and sets the timer again.
 func (c *Conn) tick() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -381,13 +381,13 @@ func (c *Conn) warn(now time.Time) {
 	}
 }
 
-// expires sets the dates that follow from a credential's end.
+// expires sets the deadlines that follow from a credential's expiry.
 func (c *Conn) expires(at time.Time) {
 	c.due.expiry = at
 	c.due.refresh = at.Add(-c.srv.opt.RefreshBefore)
 }
 
-// arm sets the timer to the earliest date, if it isn't earlier already.
+// arm sets the timer to the earliest deadline, unless the timer already fires earlier.
 func (c *Conn) arm() {
 	if c.phase >= closing {
 		return
@@ -421,7 +421,7 @@ func (c *Conn) roomNames() []string {
 	return names
 }
 
-// enter makes a place in a room, whose events are held back until admission is judged. The hub is to be told afterwards.
+// enter makes a membership in a room. Its events are held back until admission is decided. The caller must notify the hub afterwards.
 func (c *Conn) enter(room string) *membership {
 	m := &membership{conn: c, name: room, source: sourceOf(room), part: kindOf(room) == kindIngestion}
 	for _, other := range c.rooms {
@@ -433,7 +433,7 @@ func (c *Conn) enter(room string) *membership {
 	return m
 }
 
-// goLive ends the holding back.
+// goLive delivers the held events and stops holding events back.
 func (m *membership) goLive() {
 	m.state = inside
 	m.conn.srv.roster.came(m)
@@ -443,7 +443,7 @@ func (m *membership) goLive() {
 	m.held = nil
 }
 
-// leave ends a place; the caller takes it out of the connection's rooms and of the hub.
+// leave ends a membership. The caller removes it from the connection's rooms and from the hub.
 func (m *membership) leave() {
 	if m.state == inside {
 		m.conn.srv.roster.went(m)
@@ -456,7 +456,7 @@ func (m *membership) leave() {
 	}
 }
 
-// drop takes places out of the connection, under its lock; the hub is to be told afterwards.
+// drop removes memberships from the connection, under its lock. The caller must notify the hub afterwards.
 func (c *Conn) drop(gone ...*membership) {
 	for _, m := range gone {
 		m.leave()
@@ -464,8 +464,8 @@ func (c *Conn) drop(gone ...*membership) {
 	c.rooms = slices.DeleteFunc(c.rooms, func(m *membership) bool { return slices.Contains(gone, m) })
 }
 
-// evict takes the connection out of all rooms of a project. The reason is what the client is told; where the room is what the
-// connection is for, it is closed.
+// evict removes the connection from all rooms of a project and sends the reason to the client. If the connection is for one of these rooms,
+// it is closed.
 func (c *Conn) evict(project, reason string) {
 	c.mu.Lock()
 	if c.phase >= closing {
@@ -498,7 +498,7 @@ func (c *Conn) evict(project, reason string) {
 	c.srv.hub.leave(gone...)
 }
 
-// Why the server took somebody out of a room.
+// Why the server removed a connection from a room.
 const (
 	leftRevoked = "access_revoked"
 	leftDeleted = "deleted"

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// viewer is somebody who looks at a project, acting in an organization.
+// viewer is a user who looks at a project, acting in an organization.
 type viewer struct{ user, org string }
 
 // verdict is what a viewer sees of a project.
@@ -19,12 +19,12 @@ const (
 	readsActivity // the whole activity log
 )
 
-// maxVerdicts bounds the projects about which verdicts are kept; beyond it all are asked again.
+// maxVerdicts bounds the projects whose verdicts are kept. Beyond it, all verdicts are dropped and queried again.
 const maxVerdicts = 10_000
 
-// prepare asks, once for the whole batch, what the delivery of its events depends on: what people see of a project where not everybody
-// in the room may have an event, and the rows that events name. Verdicts are kept until the log says that something changed; what the
-// batch itself says is respected before anything of it is asked, because it has been committed already.
+// prepare queries, once for the whole batch, what the delivery of its events depends on: the viewers' permissions where some members of the
+// room may not have an event, and the rows that events name. Verdicts are kept until the log says that something changed. Changes in the
+// batch itself are applied before the query, because they have been committed already.
 func (h *hub) prepare(ctx context.Context, events []*Event) {
 	for _, e := range events {
 		h.outdate(e)
@@ -62,7 +62,8 @@ func dependsOnViewer(e *Event) bool {
 	return e.ProjectID != "" && (e.Audience == audienceActivity || e.Audience == audienceProject && kindOf(e.Room) == kindOrg)
 }
 
-// viewerClaim is the right with which a member of a room looks at a project; nothing where there is nobody yet, or no more.
+// viewerClaim returns the right with which a member of a room looks at a project. It is empty when the connection has no user yet, or no
+// more.
 func (m *membership) viewerClaim(project string) claim {
 	c := m.conn
 	c.mu.Lock()
@@ -77,7 +78,7 @@ func (m *membership) viewerClaim(project string) claim {
 	return right
 }
 
-// decide asks for unknown verdicts. Maps that events hold are never changed, but replaced.
+// decide queries unknown verdicts. Maps that events hold are never changed, but replaced.
 func (h *hub) decide(ctx context.Context, claims []claim) {
 	if len(h.verdicts) > maxVerdicts {
 		h.verdicts = map[string]map[viewer]verdict{}
@@ -89,7 +90,7 @@ func (h *hub) decide(ctx context.Context, claims []claim) {
 			return
 		}
 		if err != nil {
-			// Whoever is missing in the verdicts is closed when the event is delivered, and comes back.
+			// A connection without a verdict is closed when the event is delivered; its client reconnects.
 			h.log.Warn("nobody can say what people see of a project", "claims", len(claims), "error", err)
 			return
 		}
@@ -107,12 +108,12 @@ func (h *hub) decide(ctx context.Context, claims []claim) {
 	}
 }
 
-// outdate forgets verdicts that an event may have changed.
+// outdate drops verdicts that an event may have changed.
 func (h *hub) outdate(e *Event) {
 	switch e.Type {
 	case typeRemoval:
 		if e.ProjectID == "" {
-			h.verdicts = map[string]map[viewer]verdict{} // a person's role or membership: rare, and soon asked again
+			h.verdicts = map[string]map[viewer]verdict{} // a user's role or membership changed: rare, and soon queried again
 			return
 		}
 		delete(h.verdicts, e.ProjectID)
@@ -135,7 +136,7 @@ func (h *hub) outdate(e *Event) {
 	}
 }
 
-// read gives events that name a row what they are told with. An event whose row is gone loses its data and is passed over.
+// read fills events that name a row with the row's data. An event whose row is gone loses its data and is not delivered.
 func (h *hub) read(ctx context.Context, events []*Event, ids []int64) {
 	if len(ids) == 0 {
 		return
@@ -158,7 +159,7 @@ func (h *hub) read(ctx context.Context, events []*Event, ids []int64) {
 	}
 }
 
-// closeRoom closes everybody in a room who would miss something.
+// closeRoom closes all connections in a room that would miss an event.
 func (h *hub) closeRoom(room string) {
 	h.mu.RLock()
 	members := keys(h.rooms[room])

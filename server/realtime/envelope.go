@@ -11,7 +11,7 @@ import (
 //	context   {"event", "data", "timestamp", "id"?}
 //	general   {"type", "data", "timestamp", "id"?, "room"}, and flat control frames
 
-// encode gives the frame as a WebSocket of that kind sends it, header included; events share one encoding a kind.
+// encode returns the frame as a WebSocket of that kind sends it, header included. Connections of one kind share the encoding of an event.
 func (k Kind) encode(f *Frame) []byte {
 	return f.Encoded(k.key(), func(f *Frame) []byte { return wrap(opText, k.payload(f)) })
 }
@@ -39,7 +39,7 @@ func (k Kind) payload(f *Frame) []byte {
 			return flat(f)
 		}
 		if f.Name == frameError {
-			name = "protocol_error" // a name that cannot be taken for an ingestion's error
+			name = "protocol_error" // not to be confused with an ingestion's error
 		}
 	}
 	b := make([]byte, 0, len(f.Data)+192)
@@ -89,7 +89,7 @@ func flat(f *Frame) []byte {
 	return append(b, '}')
 }
 
-// appendRef echoes what the client called its action; any text may stand in it.
+// appendRef echoes the ref of the client's action; it may contain any text.
 func appendRef(b []byte, ref string) []byte {
 	if ref == "" {
 		return b
@@ -107,7 +107,7 @@ const (
 	opPing  = 0x89
 )
 
-// wrap puts the header of an unmasked, unfragmented frame in front of a payload.
+// wrap prepends the header of an unmasked, unfragmented frame to a payload.
 func wrap(op byte, payload []byte) []byte {
 	n := len(payload)
 	wire := make([]byte, 0, n+10)
@@ -125,7 +125,7 @@ func wrap(op byte, payload []byte) []byte {
 
 var pingWire = []byte{opPing, 0}
 
-// closeWire carries code and reason; control frames hold at most 125 bytes, so the reason is cut at 123.
+// closeWire encodes code and reason. Control frames hold at most 125 bytes, so the reason is cut at 123.
 func closeWire(code int, reason string) []byte {
 	reason = reason[:min(len(reason), 123)]
 	return wrap(opClose, append([]byte{byte(code >> 8), byte(code)}, reason...))

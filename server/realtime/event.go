@@ -18,8 +18,7 @@ const (
 	audienceNone     = "none"
 )
 
-// Event is a row of the log, or an event that is not kept (ID 0). It is shared between connections and never changed after dispatch
-// began.
+// Event is a row of the log, or an ephemeral event (ID 0). It is shared between connections and never changed after dispatch began.
 type Event struct {
 	ID            int64
 	Seq           int64
@@ -34,14 +33,15 @@ type Event struct {
 	UserIDs       []string
 	CreatedAt     time.Time
 
-	// verdicts say what each viewer sees of the project, where the audience depends on it. Never changed, replaced as a whole.
+	// verdicts say what each viewer sees of the project, when the audience depends on it. The map is never changed, only replaced as a
+	// whole.
 	verdicts map[viewer]verdict
-	// about is the person whom an ephemeral status is about; their own connections are not told.
+	// about is the user whom an ephemeral status is about; the user's own connections do not receive it.
 	about  string
 	shared *frames
 }
 
-// frames are the event as members of its room are told, and those of the "ingestion:" view; made by the first that needs them.
+// frames are the encoded event for members of its room and for those of the "ingestion:" view. They are made at first use.
 type frames struct {
 	once        sync.Once
 	whole, part *Frame
@@ -67,12 +67,12 @@ const (
 	typeMemberGone   = "project_user:delete"
 )
 
-// ingestionTypes are all that an "ingestion:" room carries of its project's room (private.ingestion_event_types).
+// ingestionTypes are the only event types that an "ingestion:" room carries of its project's room (private.ingestion_event_types).
 var ingestionTypes = []string{typePhaseStarted, typeProgress, typeComplete, typeError, typePhaseData}
 
 func isIngestion(eventType string) bool { return slices.Contains(ingestionTypes, eventType) }
 
-// isRead says whether an event names a row that is read at delivery (private.resolve_events).
+// isRead reports whether an event names a row that is read at delivery (private.resolve_events).
 func isRead(eventType string) bool {
 	switch eventType {
 	case typeNotification, typePreferences, typeMemberNew, typeMemberChange:
@@ -95,7 +95,7 @@ func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.
 
 func formatID(id int64) string { return strconv.FormatInt(id, 10) }
 
-// Frame is one thing that a connection is told. It is shared between connections and never changed.
+// Frame is one message to a client. It is shared between connections and never changed.
 type Frame struct {
 	// Name is the event's or the control frame's name, as the contract's W1 has it.
 	Name string
@@ -104,11 +104,11 @@ type Frame struct {
 	Room string
 	At   time.Time
 	Data []byte // a JSON object
-	// Snapshot marks frames that restate the present state.
+	// Snapshot marks frames that restate the current state.
 	Snapshot bool
-	// Control marks what is no event: hello, pong, room_joined, error and so on.
+	// Control marks frames that are not events: hello, pong, room_joined, error and so on.
 	Control bool
-	// Ref is what the client called the action that a control frame answers.
+	// Ref is the client's reference of the action that a control frame answers.
 	Ref string
 
 	// series is the key under which newer frames replace this one; "": never replaced.
@@ -125,7 +125,7 @@ type encoding struct {
 	raw []byte
 }
 
-// Encoded gives the frame as some protocol writes it. It is made once per key, however many connections are told.
+// Encoded returns the frame in the encoding of some protocol. It is made once per key, for any number of connections.
 func (f *Frame) Encoded(key string, encode func(*Frame) []byte) []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -139,10 +139,10 @@ func (f *Frame) Encoded(key string, encode func(*Frame) []byte) []byte {
 	return raw
 }
 
-// Series is the key under which a newer frame takes the place of a waiting one; "": nothing does.
+// Series is the key under which a newer frame replaces a waiting one; "": no frame replaces it.
 func (f *Frame) Series() string { return f.series }
 
-// frame is the event as members of its room are told, or those of the ingestion view.
+// frame returns the event's frame for members of its room, or for those of the ingestion view.
 func (e *Event) frame(ingestion bool) *Frame {
 	if e.shared == nil {
 		return e.encode(ingestion)
@@ -170,8 +170,8 @@ func (e *Event) encode(ingestion bool) *Frame {
 	return f
 }
 
-// seriesOf names the series of a conflatable event (contract 30, 7.2 and 7.3): per project, and per context and type of enrichment. Of
-// an enrichment only `processing` is replaced: its end is told in any case.
+// seriesOf names the series of a conflatable event (contract 30, 7.2 and 7.3): per project, and per context and type of enrichment. Of an
+// enrichment only `processing` is replaced: its end is always sent.
 func seriesOf(e *Event) string {
 	switch e.Type {
 	case typeProgress, typePhaseData:
@@ -185,14 +185,14 @@ func seriesOf(e *Event) string {
 	return ""
 }
 
-// seriesName tells series of different projects apart; the two rooms of one project share them.
+// seriesName distinguishes series of different projects; the two rooms of one project share them.
 func seriesName(what, room string) string { return what + " " + targetOf(room) }
 
-// controlFrame is something that is no event. data must be encodable.
+// controlFrame makes a frame that is not an event. data must be encodable.
 func controlFrame(name string, data any, ref string, now time.Time) *Frame {
 	raw, err := json.Marshal(data)
 	if err != nil || !bytes.HasPrefix(raw, []byte("{")) {
-		raw = []byte(`{"code":"INTERNAL","message":"internal error"}`) // only values of our own types come here
+		raw = []byte(`{"code":"INTERNAL","message":"internal error"}`) // data is always a type of this package, so this cannot happen
 	}
 	return &Frame{Name: name, Control: true, Data: raw, Ref: ref, At: now}
 }

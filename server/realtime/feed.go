@@ -15,23 +15,23 @@ import (
 	"kijko/db"
 )
 
-// feed reads the log over one connection of its own, which also listens. It never reads an id twice and never skips one: `last` is the
-// highest id dispatched, and after a reconnect it subscribes first and reads from there.
+// feed reads the log over a dedicated connection, which also listens. It never reads an id twice and never skips one. `last` is the highest
+// dispatched id: after a reconnect the feed subscribes first and reads from there.
 type feed struct {
 	dsn      string
 	log      *slog.Logger
-	poll     time.Duration // the net under lost notifications
-	deaf     bool          // tests: subscribe to nothing
+	poll     time.Duration // the fallback for lost notifications
+	deaf     bool          // in tests: subscribe to nothing
 	dispatch func(ctx context.Context, events []*Event)
-	// returned is called after a reconnect, before anything is read.
+	// returned is called after a reconnect, before the first read.
 	returned func(ctx context.Context)
-	// wake is told that a stranger committed events.
+	// wake is called when another process committed events.
 	wake func()
-	// ephemeral gets the payload of an event that is not kept.
+	// ephemeral gets the payload of an ephemeral event.
 	ephemeral func(payload string)
 
 	last      atomic.Int64 // -1 before the first connection
-	readAt    atomic.Int64 // unix nanoseconds of the last read that worked
+	readAt    atomic.Int64 // unix nanoseconds of the last successful read
 	listening atomic.Int64 // of the last notification received
 	backend   atomic.Uint32
 }
@@ -41,11 +41,11 @@ const (
 	channelWake      = "kijko_wake"
 	channelEphemeral = "kijko_ephemeral"
 
-	// readAtOnce is well below a socket's queue: a backlog for one room must not look like a slow socket, and between two reads the
-	// writers get their turn.
+	// readAtOnce is well below a socket's queue limit: a backlog for one room must not look like a slow socket, and between two reads the
+	// socket writers get to run.
 	readAtOnce = 100
 	queryTime  = 10 * time.Second
-	// pingEvery notifies ourselves, so that a connection that reads but does not listen (a transaction pooler) is noticed.
+	// pingEvery is how often the feed notifies itself. This detects a connection that reads but does not listen (a transaction pooler).
 	pingEvery = 10 * time.Second
 )
 
@@ -65,7 +65,7 @@ func (f *feed) run(ctx context.Context) {
 	})
 }
 
-// subscribe listens first and then finds the place to read from: nothing that commits in between is missed.
+// subscribe listens first and then finds the position to read from: nothing that commits in between is missed.
 func (f *feed) subscribe(ctx context.Context, conn *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTime)
 	defer cancel()
@@ -85,7 +85,7 @@ func (f *feed) subscribe(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// follow reads whenever there is a reason to, until the connection fails.
+// follow reads after each notification or poll interval, until the connection fails.
 func (f *feed) follow(ctx context.Context, conn *pgx.Conn) error {
 	var pinged time.Time
 	for {
@@ -104,8 +104,8 @@ func (f *feed) follow(ctx context.Context, conn *pgx.Conn) error {
 	}
 }
 
-// wait returns when there may be something new: a notification of a higher id, or the poll interval. Wake-ups for events that were read
-// already cost no query.
+// wait returns when there may be new rows: after a notification of a higher id, or after the poll interval. A notification of an event that
+// was already read costs no query.
 func (f *feed) wait(ctx context.Context, conn *pgx.Conn) error {
 	waitCtx, cancel := context.WithTimeout(ctx, f.poll)
 	defer cancel()
@@ -169,7 +169,7 @@ func (f *feed) batch(ctx context.Context, conn *pgx.Conn) ([]*Event, error) {
 	})
 }
 
-// age is how long ago the log was read, and a notification heard, for the last time.
+// age returns how long ago the log was last read, and a notification last heard.
 func (f *feed) age(now time.Time) (read, heard time.Duration) {
 	return now.Sub(time.Unix(0, f.readAt.Load())), now.Sub(time.Unix(0, f.listening.Load()))
 }

@@ -14,17 +14,17 @@ import (
 	"kijko/server/api"
 )
 
-// protocolName is the subprotocol of ours; a bearer entry beside it is never echoed.
+// protocolName is the subprotocol of this server. A bearer entry beside it is never echoed.
 const protocolName = "kijko.v1"
 
-// handshake is what the upgrade request said, copied: Fiber's strings die with the handler.
+// handshake is a copy of the upgrade request's data: Fiber's strings are valid only inside the handler.
 type handshake struct {
 	opening Opening
 	awaits  bool // the credential comes with the first message
 	ip      string
 }
 
-// newUpgrader makes small buffers: clients say little, and our own frames do not pass through the library.
+// newUpgrader uses small buffers: clients send little, and the server's frames do not pass through the library.
 func newUpgrader(originAllowed func(*fasthttp.RequestCtx) bool) *websocket.FastHTTPUpgrader {
 	return &websocket.FastHTTPUpgrader{
 		Subprotocols: []string{protocolName}, ReadBufferSize: 512, WriteBufferSize: 512, WriteBufferPool: &sync.Pool{},
@@ -32,8 +32,8 @@ func newUpgrader(originAllowed func(*fasthttp.RequestCtx) bool) *websocket.FastH
 	}
 }
 
-// serve answers GET .../projects/{projectId}/ws and GET .../ws. Refusals before the upgrade are ordinary problems; the token is judged after it, because
-// a browser sees neither the status nor a close code of a refused upgrade.
+// serve answers GET .../projects/{projectId}/ws and GET .../ws. Refusals before the upgrade are ordinary problems. The token is checked
+// after the upgrade, because a browser sees neither the status nor a close code of a refused upgrade.
 func (s *Server) serve(c *fiber.Ctx) error {
 	if p := api.JudgeUpgrade(c); p != nil {
 		return p
@@ -49,13 +49,13 @@ func (s *Server) serve(c *fiber.Ctx) error {
 	}
 	h := readHandshake(c)
 	h.ip = ip
-	// What the library would refuse, in plain text, is refused above.
+	// Upgrades that the library would refuse in plain text are refused above.
 	_ = s.upgrader.Upgrade(c.Context(), func(conn *websocket.Conn) { s.run(conn, h) })
 	return nil
 }
 
-// NoteForeign puts an attempt of another site's page into the access log. A browser sees no more than a failed connection, so the setting that
-// admits the site is named in the server's own log too, a few times a minute at most.
+// NoteForeign writes a connection attempt by another site's page to the access log. A browser sees no more than a failed connection, so the
+// setting that admits the site is also named in the server's log, a few times a minute at most.
 func (s *Server) NoteForeign(ip, target, origin string) {
 	if s.foreign.Allow() {
 		s.log.Warn("a page was refused a socket: its origin is not in CORS_ORIGINS", "origin", origin, "ip", ip)
@@ -63,8 +63,8 @@ func (s *Server) NoteForeign(ip, target, origin string) {
 	s.refusals.add(uuid.NewString(), target, "", "Origin not allowed", ip)
 }
 
-// Admit judges an attempt to connect before anything else is known of it: by the rate of its address, and by whether this process takes
-// anybody at all. target is what was asked for, as the access log has it. The error is a problem for the answer.
+// Admit checks a connection attempt before anything else: against the rate limit of its address, and against draining. target is the
+// requested project or context, for the access log. The error is a problem for the answer.
 func (s *Server) Admit(ip, target string) error {
 	if ok, wait := s.perIP.take(addressKey(ip), s.now()); !ok {
 		s.refusals.add(uuid.NewString(), target, "", "Too many handshakes", ip)

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// hub knows which connection is in which room. Connections come and go from any goroutine; events are dispatched by one.
+// hub knows which connection is in which room. Any goroutine may add or remove connections; one goroutine dispatches events.
 type hub struct {
 	log *slog.Logger
 	ask questions
-	// patience bounds the question behind a removal; then the connections concerned are closed.
+	// patience bounds the queries after a removal. When it ends, the connections concerned are closed.
 	patience time.Duration
 
 	mu       sync.RWMutex
@@ -22,12 +22,12 @@ type hub struct {
 	all      map[*Conn]struct{}
 	watches  map[string]map[*watcher]struct{}
 
-	// verdicts by project, kept by the dispatching goroutine alone.
+	// verdicts by project, accessed only by the dispatching goroutine.
 	verdicts map[string]map[viewer]verdict
 	output   outputs
 }
 
-// questions are what the hub asks of the database, each once a batch.
+// questions are the hub's queries to the database, each once per batch.
 type questions interface {
 	recheck(ctx context.Context, claims []claim) ([]*refusal, error)
 	viewers(ctx context.Context, claims []claim) ([]verdict, error)
@@ -43,7 +43,7 @@ func newHub(log *slog.Logger, ask questions) *hub {
 	}
 }
 
-// add registers a connection and its rooms. From here on it gets (and holds back) events, and removals find it.
+// add registers a connection and its rooms. From then on the connection gets (and holds back) events, and removals find it.
 func (h *hub) add(c *Conn, rooms []*membership, session string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -55,7 +55,7 @@ func (h *hub) add(c *Conn, rooms []*membership, session string) {
 	}
 }
 
-// join adds places of a registered connection.
+// join adds memberships of a registered connection.
 func (h *hub) join(places ...*membership) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -66,7 +66,7 @@ func (h *hub) join(places ...*membership) {
 	}
 }
 
-// leave takes places out.
+// leave removes memberships.
 func (h *hub) leave(places ...*membership) {
 	if len(places) == 0 {
 		return
@@ -78,7 +78,7 @@ func (h *hub) leave(places ...*membership) {
 	}
 }
 
-// rename moves a connection to another session: its credential was renewed by a later sign-in.
+// rename moves a connection to another session, because a later sign-in renewed its credential.
 func (h *hub) rename(c *Conn, from, to string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -113,7 +113,7 @@ func cut[T comparable](index map[string]map[T]struct{}, key string, value T) {
 	}
 }
 
-// conns gives a copy of everything that is registered.
+// conns returns a copy of the list of registered connections.
 func (h *hub) conns() []*Conn {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -128,7 +128,7 @@ func keys[T comparable](set map[T]struct{}) []T {
 	return out
 }
 
-// size is the number of connections, and of their places in rooms.
+// size returns the number of connections, and of their memberships in rooms.
 func (h *hub) size() (conns, places int) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -138,8 +138,9 @@ func (h *hub) size() (conns, places int) {
 	return len(h.all), places
 }
 
-// dispatch hands events to the members of their rooms, in order; removals are acted upon in their place. Called by one goroutine. When
-// this server ends in the middle, questions stay without an answer: nothing more is handed out, and everybody is told of the restart.
+// dispatch delivers events to the members of their rooms, in order, and handles removals at their position. One goroutine calls it. When
+// this server stops in the middle, queries stay without an answer: dispatch then delivers nothing more, and all connections are closed for
+// the restart.
 func (h *hub) dispatch(ctx context.Context, events []*Event) {
 	h.prepare(ctx, events)
 	for _, e := range events {
@@ -166,7 +167,8 @@ func (h *hub) deliver(e *Event) {
 	}
 }
 
-// withdraw acts on a removal: connections of an ended session are closed, others concerned are judged anew before anything later.
+// withdraw handles a removal. It closes the connections of an ended session. Other connections concerned are authorized again before any
+// later event is delivered.
 func (h *hub) withdraw(ctx context.Context, e *Event) {
 	var r removal
 	if err := json.Unmarshal(e.Data, &r); err != nil {
@@ -205,7 +207,7 @@ func (h *hub) withdraw(ctx context.Context, e *Event) {
 	}
 }
 
-// judgeAll asks again for every connection: after an absence.
+// judgeAll authorizes every connection again, after the feed was disconnected.
 func (h *hub) judgeAll(ctx context.Context) {
 	h.verdicts = map[string]map[viewer]verdict{}
 	h.judge(ctx, h.conns(), leftRevoked)
@@ -213,8 +215,8 @@ func (h *hub) judgeAll(ctx context.Context) {
 
 const judgedAtOnce = 500
 
-// judge takes connections out of rooms that they may not be in any more, and closes those that may not be at all. Equal claims are asked
-// once. reason is what those who lose a room are told.
+// judge removes connections from rooms that they may no longer be in, and closes connections that may no longer exist. Equal claims are
+// queried once. reason is sent to the connections that lose a room.
 func (h *hub) judge(ctx context.Context, conns []*Conn, reason string) {
 	byClaim := make(map[claim][]*Conn, len(conns))
 	for _, c := range conns {
@@ -244,7 +246,7 @@ func (h *hub) verify(ctx context.Context, claims []claim, byClaim map[claim][]*C
 		return
 	}
 	if err != nil {
-		// No answer is no permission. The client comes back and is judged then.
+		// No answer means no permission. The client reconnects and is authorized then.
 		h.log.Warn("sockets are closed because nobody can say whether they may stay", "claims", len(claims), "error", err)
 	}
 	for i, right := range claims {
@@ -262,7 +264,7 @@ func (h *hub) verify(ctx context.Context, claims []claim, byClaim map[claim][]*C
 	}
 }
 
-// insist asks until there is an answer or patience ends: a pool whose connections died with the database needs a second attempt.
+// insist repeats a query until there is an answer or patience ends: a pool whose connections died with the database needs a second attempt.
 func insist[T any](ctx context.Context, patience time.Duration, ask func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

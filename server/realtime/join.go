@@ -7,10 +7,10 @@ import (
 	"slices"
 )
 
-// ping answers a client that wants to know whether anybody is there.
+// Ping answers a client's ping with a pong.
 func (c *Conn) Ping(ref string) { c.say(framePong, struct{}{}, ref) }
 
-// Join admits to a room, or says why not. With a cursor the room's events above it are replayed before it goes live.
+// Join joins a room, or says why it is refused. With a cursor, the room's events above it are replayed before the room goes live.
 func (c *Conn) Join(name string, cursorText *string, ref string) {
 	if c.kind == Project {
 		c.Reject("ROOM_FIXED", "this connection has exactly one room", ref, "")
@@ -89,7 +89,7 @@ type roomData struct {
 	Room string `json:"room"`
 }
 
-// deny refuses a room. Existing and unknown rooms are refused alike; who keeps trying is closed.
+// deny refuses a room. Existing and unknown rooms are refused alike. A client that keeps trying is closed.
 func (c *Conn) deny(room, ref string) {
 	c.srv.refusals.add(c.id, projectOf(room), c.token, "Room denied: "+room, c.ip)
 	if ok, _ := c.srv.denied.take(c.user, c.srv.now()); !ok {
@@ -99,7 +99,7 @@ func (c *Conn) deny(room, ref string) {
 	c.Reject("ROOM_FORBIDDEN", "cannot join that room", ref, room)
 }
 
-// Leave takes the connection out of a room; it may be one that it was never in.
+// Leave takes the connection out of a room. The connection need not be in it.
 func (c *Conn) Leave(name, ref string) {
 	if c.kind == Project {
 		c.Reject("ROOM_FIXED", "this connection has exactly one room", ref, "")
@@ -122,8 +122,8 @@ func (c *Conn) Leave(name, ref string) {
 	}
 }
 
-// Authenticate takes a new token for the same person. A bad one changes nothing: the old credential works until its end. Another
-// organization brings its own room, and takes away those that it does not see.
+// Authenticate takes a new token for the same user. An invalid token changes nothing: the old credential works until it expires. Another
+// organization adds its own room, and removes the rooms that it does not see.
 func (c *Conn) Authenticate(token, ref string) {
 	s := c.srv
 	ctx, cancel := context.WithTimeout(context.Background(), s.opt.OpenTimeout)
@@ -160,7 +160,7 @@ func (c *Conn) Authenticate(token, ref string) {
 	}
 }
 
-// standing asks about all rooms of the connection under another credential.
+// standing makes the query about all rooms of the connection under another credential.
 func (c *Conn) standing(cred credential) watch {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -169,12 +169,12 @@ func (c *Conn) standing(cred credential) watch {
 		w.rooms = append(w.rooms, ask{room: m.name})
 	}
 	if len(w.rooms) == 0 {
-		w.rooms = []ask{{room: kindUser + ":" + c.user}} // the answer says the organization
+		w.rooms = []ask{{room: kindUser + ":" + c.user}} // the answer names the organization
 	}
 	return w
 }
 
-// loses says whether the context that the connection is for is among the rooms that are not admitted any more.
+// loses reports whether the context that the connection is for is no longer admitted.
 func (c *Conn) loses(b *beginning) bool {
 	return slices.ContainsFunc(b.rooms, func(r roomAnswer) bool { return r.room == kindContext+":"+c.target && !r.admitted })
 }
@@ -233,7 +233,7 @@ func (c *Conn) moveTo(ctx context.Context, own *membership, cred credential) {
 	}
 }
 
-// Reject answers an action that is not understood or not possible; too many of them end the connection.
+// Reject answers an action that is invalid or not possible. Too many of them end the connection.
 func (c *Conn) Reject(code, message, ref, room string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -251,7 +251,8 @@ type rejection struct {
 	RetryAfterMS int64  `json:"retryAfterMs,omitempty"`
 }
 
-// Spend counts one message of the client. It answers false, and has told the client or closed it, when there were too many.
+// Spend counts one message of the client against the rate limit. It returns false after too many; the client has then been notified or
+// closed.
 func (c *Conn) Spend() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -270,7 +271,7 @@ func (c *Conn) Spend() bool {
 	return false
 }
 
-// Opened says whether a credential was accepted.
+// Opened reports whether a credential was accepted.
 func (c *Conn) Opened() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,9 +8,10 @@ import (
 	"kijko/server/auth"
 )
 
-// windows counts attempts per key in a sliding window, in this process: the previous fixed window counts with the share of it that is
-// still inside, as the contract counts handshakes (contract 30, 7.5); golang.org/x/time/rate, which package api uses, is a bucket that
-// lets a whole limit follow at once on a full one. Memory is bounded: beyond maxKeys all further keys share one count, so that a flood from many addresses limits itself.
+// windows counts attempts per key in a sliding window, in this process. The previous fixed window counts with the share of it that is still
+// inside, as the contract counts handshakes (contract 30, 7.5). golang.org/x/time/rate, which package api uses, is a token bucket that
+// allows a full burst directly after another. Memory is bounded: beyond maxKeys all further keys share one count, so a flood from many
+// addresses limits itself.
 type windows struct {
 	limit   int
 	per     time.Duration
@@ -25,7 +26,7 @@ func newWindows(limit int, per time.Duration) *windows {
 	return &windows{limit: limit, per: per, maxKeys: 100_000, current: map[string]int{}, previous: map[string]int{}}
 }
 
-// take counts an attempt and says whether it is within the limit; if not, how long to wait.
+// take counts an attempt and reports whether it is within the limit. If not, it returns how long to wait.
 func (w *windows) take(key string, now time.Time) (bool, time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -53,7 +54,7 @@ type bucket struct {
 	at     time.Time
 }
 
-// take removes a token; when there is none it says how long until the next.
+// take removes a token. When there is none, it returns how long until the next.
 func (b *bucket) take(rate, burst float64, now time.Time) (bool, time.Duration) {
 	if b.at.IsZero() {
 		b.tokens = burst
@@ -68,13 +69,13 @@ func (b *bucket) take(rate, burst float64, now time.Time) (bool, time.Duration) 
 	return true, 0
 }
 
-// strikes counts offences within a minute.
+// strikes counts rejected actions within a minute.
 type strikes struct {
 	n     int
 	since time.Time
 }
 
-// add counts one and returns how many there are within the minute.
+// add counts one rejected action and returns how many there are within the minute.
 func (s *strikes) add(now time.Time) int {
 	if now.Sub(s.since) > time.Minute {
 		s.n, s.since = 0, now
@@ -83,7 +84,8 @@ func (s *strikes) add(now time.Time) int {
 	return s.n
 }
 
-// addressKey is what counts as one address: an IPv6 client owns a /64 at least, and could change within it with each attempt.
+// addressKey returns the part of an address that is counted. An IPv6 client owns at least a /64, and could use another address of it for
+// each attempt.
 func addressKey(address string) string {
 	if addr, err := netip.ParseAddr(address); err == nil {
 		return auth.RateKey(addr)

@@ -15,12 +15,12 @@ var pageScript []byte
 //go:embed page/realtime.css
 var pageStyle []byte
 
-// mountPage registers the page that shows frames, next to the one that tries operations. It comes before /docs/*.
+// mountPage registers the page that shows frames, next to the page that tries operations. It comes before /docs/*.
 func mountPage(app *fiber.App) {
 	serve := func(address, kind string, body []byte) {
 		app.Get(address, func(c *fiber.Ctx) error {
 			c.Set(fiber.HeaderContentType, kind+"; charset=utf-8")
-			// Only what is ours, and sockets: a frame is text of strangers.
+			// Only this server's own files and sockets are allowed: a frame contains untrusted text.
 			c.Set(fiber.HeaderContentSecurityPolicy, "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'")
 			c.Set(fiber.HeaderCacheControl, "no-cache")
 			return c.Send(body)

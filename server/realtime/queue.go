@@ -1,12 +1,12 @@
 package realtime
 
-// queue holds what waits to be written to one socket. It takes memory only while something waits. Not safe for concurrent use.
+// queue holds frames that wait to be written to one socket. It takes memory only while frames wait. Not safe for concurrent use.
 type queue struct {
 	items []queued
 	bytes int
-	// free and freeBytes are part of the above and do not count: a replay may be longer than the queue.
+	// free and freeBytes are the part of the above that does not count: a replay may be longer than the queue.
 	free, freeBytes int
-	// taken and takenBytes are with the writer: not yet written, so they count.
+	// taken and takenBytes are held by the writer: not yet written, so they count.
 	taken, takenBytes int
 
 	maxFrames, maxBytes int
@@ -15,7 +15,7 @@ type queue struct {
 // queued is one frame as it goes over the wire.
 type queued struct {
 	wire []byte
-	// series names what a newer frame replaces; "": nothing does.
+	// series is the key under which a newer frame replaces this one; "": no frame replaces it.
 	series string
 	last   bool // the close frame
 }
@@ -39,8 +39,8 @@ func (q *queue) push(f queued) bool {
 	return true
 }
 
-// force appends a frame outside the limits: the close frame, and replays, which are bounded by their own limit. Forced frames are in
-// no series, so nothing replaces them.
+// force appends a frame outside the limits: the close frame, or a replay, which has a separate limit. Forced frames are in no series, so no
+// frame replaces them.
 func (q *queue) force(f queued) {
 	f.series = ""
 	q.items = append(q.items, f)
@@ -49,10 +49,10 @@ func (q *queue) force(f queued) {
 	q.freeBytes += len(f.wire)
 }
 
-// clear drops what the writer has not taken.
+// clear drops frames that the writer has not taken.
 func (q *queue) clear() { q.items, q.bytes, q.free, q.freeBytes = nil, 0, 0, 0 }
 
-// take hands everything to the writer; nil when there is nothing. The memory goes with it.
+// take hands all frames to the writer; nil when there are none. The queue's memory goes with them.
 func (q *queue) take() []queued {
 	out := q.items
 	q.taken, q.takenBytes = len(out)-q.free, q.bytes-q.freeBytes

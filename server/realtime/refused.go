@@ -16,8 +16,8 @@ type refused struct {
 	IPAddress string `json:"ipAddress"`
 }
 
-// refusals gathers entries between two writes. An attacker can fill the log and push other entries out, but makes one write a second
-// with a bounded number of rows, whatever the rate of attempts.
+// refusals gathers entries between two writes. An attacker can fill the log and push other entries out, but causes only one write a second
+// with a bounded number of rows, at any rate of attempts.
 type refusals struct {
 	mu      sync.Mutex
 	entries []refused
@@ -42,7 +42,7 @@ func (r *refusals) take() []refused {
 	return out
 }
 
-// shorten leaves of a token what an operator can compare and nobody can use.
+// shorten keeps a part of a token that an operator can compare but that is useless as a credential.
 func shorten(token string) string {
 	switch {
 	case token == "":

@@ -27,7 +27,7 @@ type page struct {
 	Resync      []string          `json:"resync"`
 }
 
-// pageRequest is the question, as the document has validated it.
+// pageRequest holds the parameters, which the OpenAPI document has validated.
 type pageRequest struct {
 	Room  []string `json:"room"`
 	After *string  `json:"after"`
@@ -37,14 +37,13 @@ type pageRequest struct {
 
 const (
 	defaultPage = 100
-	// A room in which much happens that the caller may not see is looked at no more often than this, and a lost wake-up costs no more
-	// than this.
+	// A room with many events that the caller may not see is read at most once per minRelook. A lost wake-up costs at most maxRelook.
 	minRelook = 100 * time.Millisecond
 	maxRelook = 3 * time.Second
 )
 
-// listEvents answers GET /realtime/events: catch-up without a socket (contract 30, 6.5). It judges the credential itself, because it
-// takes connection tokens too.
+// listEvents answers GET /realtime/events: catch-up without a socket (contract 30, 6.5). It checks the credential itself, because it
+// accepts connection tokens too.
 func (s *Server) listEvents(call *api.Call) error {
 	ctx := call.Context()
 	cred, err := s.bearer(ctx, call)
@@ -88,9 +87,9 @@ func (s *Server) listEvents(call *api.Call) error {
 	return call.JSON(p)
 }
 
-// bearer judges the credential of a request.
+// bearer checks the credential of a request.
 func (s *Server) bearer(ctx context.Context, call *api.Call) (credential, error) {
-	if call.Caller != nil { // an API key, which the edge has judged
+	if call.Caller != nil { // an API key, which the edge has checked
 		return credential{caller: call.Caller}, nil
 	}
 	scheme, token, _ := strings.Cut(string(call.Ctx.Request().Header.Peek(fiber.HeaderAuthorization)), " ")
@@ -104,7 +103,7 @@ func (s *Server) bearer(ctx context.Context, call *api.Call) (credential, error)
 	return cred, nil
 }
 
-// asProblem says over HTTP what a socket says with a close code.
+// asProblem translates a socket's close code into an HTTP problem.
 func asProblem(err error) error {
 	var refused *refusal
 	if !errors.As(err, &refused) {
@@ -122,7 +121,7 @@ func asProblem(err error) error {
 	return api.NewProblem(http.StatusUnauthorized, "UNAUTHENTICATED", "Please sign in.", "")
 }
 
-// pageRooms are the rooms asked for, or the caller's own.
+// pageRooms returns the requested rooms, or the caller's own.
 func (s *Server) pageRooms(ctx context.Context, call *api.Call, cred credential, given []string) ([]string, error) {
 	var rooms []string
 	for _, name := range given {
@@ -169,7 +168,7 @@ func (s *Server) ask(ctx context.Context, w watch) (*beginning, error) {
 	return b, asProblem(api.FromDatabase(err))
 }
 
-// page reads once. It moves after to the watermark where there was nothing.
+// page reads once. When it finds no events, it moves after to the watermark.
 func (s *Server) page(ctx context.Context, w watch, after *int64, limit int) (*page, error) {
 	b, err := s.ask(ctx, w)
 	if err != nil {
@@ -211,7 +210,7 @@ func (s *Server) page(ctx context.Context, w watch, after *int64, limit int) (*p
 	return p, nil
 }
 
-// await reads again whenever something happened in one of the rooms, until there is something to tell or the time is over.
+// await reads again after each event in one of the rooms, until there is something to return or the time is over.
 func (s *Server) await(ctx context.Context, w watch, after *int64, q pageRequest) (*page, error) {
 	woken := make(chan struct{}, 1)
 	for _, r := range w.rooms {
@@ -247,7 +246,7 @@ func (s *Server) await(ctx context.Context, w watch, after *int64, q pageRequest
 	}
 }
 
-// polls counts the requests that wait, per person.
+// polls counts the waiting requests per user.
 type polls struct {
 	mu      sync.Mutex
 	waiting map[string]int

@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// replay is what a connection missed, and where that cannot be said.
+// replay holds the events that a connection missed, and the rooms for which they are unknown.
 type replay struct {
 	head   int64
 	events []*Event
-	rooms  []string            // whose events are among them
+	rooms  []string            // the rooms that the events come from
 	resync map[string][]string // rooms by reason
 	cursor int64
 	part   map[int64]bool // events that came through the ingestion view
 }
 
-// The reasons of resync_required, in the order in which they are told.
+// The reasons of resync_required, in the order in which they are sent.
 var resyncReasons = []string{"invalid_cursor", "expired", "too_many"}
 
-// gather puts together what the answer says was missed: all rooms in one order, at most maxReplay events.
+// gather combines the missed events of the answer: all rooms in one order, at most maxReplay events.
 func (b *beginning) gather(cursor int64, valid bool) *replay {
 	r := &replay{head: b.head, cursor: cursor, resync: map[string][]string{}, part: map[int64]bool{}}
 	total := 0
@@ -53,7 +53,7 @@ func (b *beginning) gather(cursor int64, valid bool) *replay {
 	return r
 }
 
-// readRows gives events that name a row what they are told with, and leaves out those whose row is gone.
+// readRows fills events that name a row with the row's data, and leaves out those whose row is gone.
 func (s *Server) readRows(ctx context.Context, events []*Event) ([]*Event, error) {
 	var ids []int64
 	for _, e := range events {
@@ -76,7 +76,7 @@ func (s *Server) readRows(ctx context.Context, events []*Event) ([]*Event, error
 	}), nil
 }
 
-// headOf is the head of the log when a room was judged.
+// headOf returns the head of the log at the time a room was authorized.
 func (b *beginning) headOf(i int) int64 {
 	if b.later > 0 && i == len(b.rooms)-1 {
 		return b.later
@@ -84,7 +84,7 @@ func (b *beginning) headOf(i int) int64 {
 	return b.head
 }
 
-// tellReplay gives again what was missed, or says why that is impossible.
+// tellReplay sends the missed events, or says why that is impossible.
 func (c *Conn) tellReplay(r *replay, ref string, now time.Time) {
 	for _, reason := range resyncReasons {
 		if rooms := r.resync[reason]; len(rooms) > 0 {
@@ -96,7 +96,7 @@ func (c *Conn) tellReplay(r *replay, ref string, now time.Time) {
 	}
 	told := 0
 	for i, e := range r.events {
-		if i > 0 && r.events[i-1].ID == e.ID { // in both rooms on one log
+		if i > 0 && r.events[i-1].ID == e.ID { // the event is in both rooms on one log
 			continue
 		}
 		if c.wasTold(e) {
@@ -118,7 +118,7 @@ func (c *Conn) tellReplay(r *replay, ref string, now time.Time) {
 	c.send(controlFrame("resumed", map[string]any{"replayed": told, "lastEventId": formatID(c.newest())}, ref, now), true)
 }
 
-// wasTold says whether this connection was told of an event through another room on the same log.
+// wasTold reports whether this connection received an event through another room on the same log.
 func (c *Conn) wasTold(e *Event) bool {
 	for _, m := range c.rooms {
 		if m.source == e.Room && (!m.part || isIngestion(e.Type)) && m.told(e.ID) {
@@ -128,7 +128,7 @@ func (c *Conn) wasTold(e *Event) bool {
 	return false
 }
 
-// newest is the highest id that this connection was told.
+// newest returns the highest event id that was sent to this connection.
 func (c *Conn) newest() (head int64) {
 	for _, m := range c.rooms {
 		head = max(head, m.head)
@@ -136,8 +136,8 @@ func (c *Conn) newest() (head int64) {
 	return head
 }
 
-// Resume gives again what this connection was not told: events of the rooms (none named: of all) above the cursor and below where it
-// came to the room. What came live is never sent twice.
+// Resume replays events that this connection did not receive: events of the rooms (none named: of all) above the cursor and below the
+// position at which the connection joined the room. Live events are never sent twice.
 func (c *Conn) Resume(cursorText string, rooms []string, ref string) {
 	cursor, _ := parseCursor(cursorText)
 	c.mu.Lock()

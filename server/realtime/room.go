@@ -18,14 +18,14 @@ const (
 // maxRooms is how many rooms one connection may be in.
 const maxRooms = 50
 
-// kindOf and targetOf are the two halves of a room's name.
+// kindOf and targetOf return the two halves of a room's name.
 func kindOf(room string) string { kind, _, _ := strings.Cut(room, ":"); return kind }
 
 func targetOf(room string) string { _, target, _ := strings.Cut(room, ":"); return target }
 
 func ingestionRoom(projectRoom string) string { return kindIngestion + ":" + targetOf(projectRoom) }
 
-// parseRoom reads "kind:uuid", in any case of the uuid.
+// parseRoom reads "kind:uuid". The uuid may be in upper or lower case.
 func parseRoom(name string) (string, bool) {
 	kind, target, ok := strings.Cut(name, ":")
 	if !ok {
@@ -43,7 +43,7 @@ func parseRoom(name string) (string, bool) {
 	return kind + ":" + target, true
 }
 
-// sourceOf is the room of the log whose events a room carries.
+// sourceOf returns the room of the log whose events a room carries.
 func sourceOf(room string) string {
 	if kindOf(room) == kindIngestion {
 		return kindProject + ":" + targetOf(room)
@@ -51,7 +51,7 @@ func sourceOf(room string) string {
 	return room
 }
 
-// projectOf is the project that a room hangs on; "" for those of people and organizations.
+// projectOf returns the project that a room belongs to; "" for rooms of users and organizations.
 func projectOf(room string) string {
 	switch kindOf(room) {
 	case kindProject, kindIngestion, kindContext:
@@ -60,21 +60,21 @@ func projectOf(room string) string {
 	return ""
 }
 
-// membership is one connection's place in one room. The connection's lock guards it.
+// membership is one connection's membership in one room. The connection's lock guards it.
 type membership struct {
 	conn   *Conn
-	name   string // as the client calls the room
+	name   string // the name that the client uses
 	source string // the room of the log
 	part   bool   // an "ingestion:" view
-	// twin is the same connection's place in the other room on the same log: what one tells, the other does not.
+	// twin is the same connection's membership in the other room on the same log. An event that one of them delivers, the other does not.
 	twin *membership
 
 	state membershipState
-	// held are events that arrived while admission was being judged.
+	// held are events that arrived before admission was decided.
 	held []*Event
-	// from and head delimit what was told here: events with from < id <= head. Later ones come live.
+	// from and head delimit the events that were sent at the join: from < id <= head. Later ones come live.
 	from, head int64
-	covered    []int64 // places of events that the snapshot contained and that had no number yet
+	covered    []int64 // positions of events that the snapshot contained and that had no number yet
 }
 
 type membershipState uint8
@@ -85,5 +85,5 @@ const (
 	left
 )
 
-// told says whether an event has been handed out here.
+// told reports whether an event has been delivered through this membership.
 func (m *membership) told(id int64) bool { return m.state == inside && id > m.from && id <= m.head }

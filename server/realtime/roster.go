@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// pair is a person in a context.
+// pair is a user in a context.
 type pair struct{ context, user string }
 
-// roster counts who is in which context and how many watch a project, in this process, and remembers what the database has not been
-// told. Its lock is the innermost.
+// roster counts which users are in which context and how many watch a project, in this process. It keeps the changes that were not reported
+// to the database yet. Its lock is the innermost.
 type roster struct {
 	mu       sync.Mutex
 	people   map[pair]int
@@ -18,7 +18,7 @@ type roster struct {
 	// changed since the last report
 	changedPeople   map[pair]struct{}
 	changedWatchers map[string]struct{}
-	wake            chan struct{} // of one
+	wake            chan struct{} // capacity 1
 }
 
 func newRoster() *roster {
@@ -48,7 +48,7 @@ func (r *roster) count(m *membership, by int) {
 			r.changedPeople[p] = struct{}{}
 		}
 	case m.twin != nil && m.twin.state == inside:
-		return // one socket, whichever of the two rooms it is in
+		return // one socket counts once, in either or both of the two rooms
 	default:
 		r.watchers[project] += by
 		if r.watchers[project] == 0 {
@@ -62,10 +62,10 @@ func (r *roster) count(m *membership, by int) {
 	}
 }
 
-// reported is how much one report says at most; the rest follows.
+// reported is how many entries one report holds at most; the rest follows in the next.
 const reported = 1000
 
-// changes takes out what the database is to be told.
+// changes removes and returns the changes to report to the database.
 func (r *roster) changes() (people []pair, present []bool, watchers map[string]int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -87,7 +87,7 @@ func (r *roster) changes() (people []pair, present []bool, watchers map[string]i
 	return people, present, watchers
 }
 
-// everything is what the database is told with each heartbeat.
+// everything returns the full state, which is reported to the database with each heartbeat.
 func (r *roster) everything() ([]pair, map[string]int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -103,10 +103,11 @@ func (r *roster) everything() ([]pair, map[string]int) {
 }
 
 // gathered is how long changes of the roster are collected before they are reported: a page that opens three sockets, or a thousand
-// clients that come back at once, cost one report.
+// clients that reconnect at once, cost one report.
 const gathered = 100 * time.Millisecond
 
-// report tells the database who came and went, and lets rooms be told whose presence is due. What fails is healed by the next heartbeat.
+// report reports arrivals and departures to the database, and publishes presence to the rooms where it is due. The next heartbeat repairs
+// failed reports.
 func (s *Server) report(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()

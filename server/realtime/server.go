@@ -19,27 +19,28 @@ import (
 	"kijko/server/realtime/wake"
 )
 
-// Deps is what the sockets are made of.
+// Deps are the dependencies of the sockets.
 type Deps struct {
-	// Pool connects as the server's role; sockets use it when they open and at removals.
+	// Pool connects as the server's role. Sockets use it when they open and at removals.
 	Pool *pgxpool.Pool
 	// ListenDSN is a session-level address for LISTEN and for wake-ups (not a transaction pooler's), as the server's role.
 	ListenDSN string
-	// Auth judges access tokens. Where its errors don't say why a token was refused, a method Verifier() *auth.Verifier is asked.
+	// Auth checks access tokens. When its errors don't say why a token was refused, its method Verifier() *auth.Verifier is used, if
+	// present.
 	Auth api.Authenticator
-	// Keys knows API keys; nil: none are accepted.
+	// Keys checks API keys; nil: none are accepted.
 	Keys api.Keys
-	// Issuer makes and judges connection tokens; nil: none are accepted.
+	// Issuer makes and verifies connection tokens; nil: none are accepted.
 	Issuer *auth.Issuer
-	// Origins are the sites whose pages may connect, besides those of this server itself; a request without Origin may.
+	// Origins are the sites whose pages may connect, besides those of this server itself. A request without Origin may always connect.
 	Origins api.Origins
-	// ClientIP judges X-Forwarded-For; nil: the peer's address.
+	// ClientIP evaluates X-Forwarded-For; nil: the peer's address.
 	ClientIP func(c *fiber.Ctx) string
 	Log      *slog.Logger
 	Options  Options
 }
 
-// Options are the contract's numbers (30-realtime sections 2, 5 and 7); zero values mean those.
+// Options are the contract's numbers (30-realtime sections 2, 5 and 7). A zero value means the contract's number.
 type Options struct {
 	PingInterval, IdleTimeout   time.Duration // 25 s, 60 s
 	RefreshBefore, RefreshAgain time.Duration // 5 min, 60 s before a token's end
@@ -60,7 +61,7 @@ type Options struct {
 	SocketsPerUser              int           // 30
 	SocketsPerOrg               int           // 1000
 
-	// Deaf switches notifications off; tests prove with it that they are only hints.
+	// Deaf switches notifications off. Tests use it to prove that notifications are only hints.
 	Deaf bool
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
@@ -128,19 +129,19 @@ type Server struct {
 	draining atomic.Bool
 	drained  chan struct{} // closed when draining begins
 	polls    polls
-	// livesMu keeps a new life from beginning while somebody begins to wait for the end of all.
+	// livesMu prevents a new socket from beginning while Drain begins to wait for the end of all sockets.
 	livesMu sync.Mutex
 	lives   sync.WaitGroup
 
 	leftMu sync.Mutex
-	left   []string      // ids of closed sockets that the database does not know of yet
-	leave  chan struct{} // of one
+	left   []string      // ids of closed sockets that are not yet reported to the database
+	leave  chan struct{} // capacity 1
 
 	closedMu sync.Mutex
 	codes    map[int]int64
 }
 
-// New wires a Server; nothing runs before Run.
+// New wires a Server. It starts nothing; Run does.
 func New(deps Deps) (*Server, error) {
 	if deps.Pool == nil || deps.ListenDSN == "" || deps.Auth == nil {
 		return nil, errors.New("realtime: a pool, an address to listen at and an authenticator are needed")
@@ -178,10 +179,10 @@ func New(deps Deps) (*Server, error) {
 	return s, nil
 }
 
-// Waker is to be told after each commit that left events or jobs.
+// Waker returns the waker, to be notified after each commit that left events or jobs.
 func (s *Server) Waker() *wake.Waker { return s.waker }
 
-// Routes mounts the sockets under all their spellings, and the page that shows what they carry.
+// Routes mounts the sockets under all their spellings, and the page that shows their frames.
 func (s *Server) Routes(app *fiber.App) {
 	for _, prefix := range []string{"/api/v1", "/api", ""} {
 		app.Get(prefix+"/projects/:projectId/ws", s.serve)
@@ -190,7 +191,7 @@ func (s *Server) Routes(app *fiber.App) {
 	mountPage(app)
 }
 
-// Run reads the log and keeps the house until ctx is done, then closes what is still open and returns.
+// Run reads the log and does the housekeeping until ctx is done. It then closes the open sockets and returns.
 func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.feed.run(ctx) })
@@ -198,7 +199,7 @@ func (s *Server) Run(ctx context.Context) error {
 	wg.Go(func() { s.housekeep(ctx) })
 	wg.Go(func() { s.report(ctx) })
 	wg.Wait()
-	s.refuseNew() // nobody reads the log any more
+	s.refuseNew() // the log is no longer read
 	for _, c := range s.hub.conns() {
 		c.Close(CloseRestart, "service restart")
 	}
@@ -211,13 +212,13 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// Drain refuses new sockets and closes the open ones, spread over time so that their clients do not all come back at once. It returns
-// when all have ended, or with ctx.
+// Drain refuses new sockets and closes the open ones, spread over time so that their clients do not all reconnect at once. It returns when
+// all sockets have ended, or with ctx.
 func (s *Server) Drain(ctx context.Context) error {
 	s.refuseNew()
 	spread := s.opt.DrainSpread
 	if deadline, ok := ctx.Deadline(); ok {
-		// Half of the time that is left remains for closing handshakes.
+		// Half of the remaining time is kept for closing handshakes.
 		spread = min(spread, time.Until(deadline)/2)
 	}
 	conns := s.hub.conns()
@@ -242,7 +243,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	}
 }
 
-// begin counts a socket in, unless the server is draining; lives.Done counts it out.
+// begin counts a socket in, unless the server is draining. lives.Done counts it out.
 func (s *Server) begin() bool {
 	s.livesMu.Lock()
 	defer s.livesMu.Unlock()
@@ -272,7 +273,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// housekeep sends heartbeats, reports closed sockets and keeps the access log. Both heal themselves: what is lost is repaired by the next beat.
+// housekeep sends heartbeats, reports closed sockets and writes the access log. The next beat repairs a failed one.
 func (s *Server) housekeep(ctx context.Context) {
 	beat := time.NewTicker(s.opt.Beat)
 	defer beat.Stop()
@@ -297,7 +298,7 @@ func (s *Server) housekeep(ctx context.Context) {
 				s.log.Warn("closed sockets are counted until the next heartbeat", "sockets", len(left), "error", err)
 			}
 			cancel()
-			if len(left) > 1 { // where many go, more follow
+			if len(left) > 1 { // when many sockets close, more follow
 				_ = pause(ctx, lastPause)
 			}
 		}
@@ -337,10 +338,10 @@ func (s *Server) closed(code int, c *Conn) {
 	s.log.Debug("socket closes", "connection", c.id, "user", c.user, "target", c.target, "code", code)
 }
 
-// Stats is what an operator wants to see.
+// Stats are the numbers for an operator.
 type Stats struct {
 	Sockets int
-	// Memberships counts the rooms they are in, each for itself.
+	// Memberships counts the rooms of all connections, once per connection.
 	Memberships int
 	// Closed counts closed sockets by close code.
 	Closed map[int]int64
@@ -348,7 +349,7 @@ type Stats struct {
 	LastEventID int64
 }
 
-// Stats gives the numbers of now.
+// Stats returns the current numbers.
 func (s *Server) Stats() Stats {
 	sockets, memberships := s.hub.size()
 	stats := Stats{Sockets: sockets, Memberships: memberships, Closed: map[int]int64{}, LastEventID: s.feed.last.Load()}
@@ -360,8 +361,8 @@ func (s *Server) Stats() Stats {
 	return stats
 }
 
-// Check is the probe for the readiness report: unhealthy when the log has not been read for a while, degraded when it is read but no
-// notification is heard.
+// Check returns the probe for the readiness report. It is unhealthy when the log has not been read for a while, and degraded when the log
+// is read but no notification is heard.
 func (s *Server) Check() api.Check {
 	return api.Check{Name: "realtime", Probe: func(context.Context) api.CheckResult {
 		read, heard := s.feed.age(time.Now())

@@ -11,23 +11,23 @@ import (
 	"github.com/fasthttp/websocket"
 )
 
-// socket carries a connection's frames over a WebSocket. One goroutine reads, and one writes while there is something to write; the
+// socket carries a connection's frames over a WebSocket. One goroutine reads, and one writes while there are frames to write. The
 // connection's lock guards the queue.
 type socket struct {
 	Conn
-	form Kind // what its frames look like
+	form Kind // the encoding of its frames
 	net  net.Conn
 
 	queue   queue
 	writing bool
 	closing bool
 	ended   bool
-	// farewell says that the peer's close frame was read: it sends nothing more. Of the goroutine that reads.
+	// farewell says that the peer's close frame was read: the peer sends nothing more. Only the reading goroutine uses it.
 	farewell bool
-	written  chan struct{} // closed when the close frame is out, or will never be
+	written  chan struct{} // closed when the close frame is written, or will never be
 }
 
-// run is a socket's life, in the goroutine that reads.
+// run serves a socket from beginning to end, in the goroutine that reads.
 func (s *Server) run(conn *websocket.Conn, h handshake) {
 	sock := s.newSocket(conn.NetConn(), h)
 	if !s.start(&sock.Conn, sock, h.ip) {
@@ -38,7 +38,7 @@ func (s *Server) run(conn *websocket.Conn, h handshake) {
 	if h.awaits {
 		sock.Await()
 	} else {
-		// What happens only once runs in a goroutine of its own, so that the one that stays keeps a small stack.
+		// Work that happens only once runs in a separate goroutine, so that the reading goroutine keeps a small stack.
 		inBackground(func() { sock.Open(h.opening) })
 	}
 	sock.listen(conn, h.opening)
@@ -64,14 +64,15 @@ func (s *socket) Send(f *Frame, replay bool) bool {
 	return true
 }
 
-// Ping sends a ping; browsers answer by themselves.
+// Ping sends a ping; browsers answer it automatically.
 func (s *socket) Ping() {
 	if s.queue.push(queued{wire: pingWire}) {
 		s.startWriter()
 	}
 }
 
-// Close queues the close frame. Whoever does not keep up loses what waits, so that the close frame is the next thing written.
+// Close queues the close frame. For a client that does not keep up, the waiting frames are dropped, so that the close frame is written
+// next.
 func (s *socket) Close(code int, reason string) {
 	if code == CloseSlow {
 		s.queue.clear()
@@ -81,7 +82,7 @@ func (s *socket) Close(code int, reason string) {
 	s.startWriter()
 }
 
-// listen reads until the connection ends. Any frame counts as life.
+// listen reads until the connection ends. Any frame counts as a sign of life.
 func (s *socket) listen(conn *websocket.Conn, o Opening) {
 	alive := func() {
 		s.mu.Lock()
@@ -122,7 +123,7 @@ func (s *socket) listen(conn *websocket.Conn, o Opening) {
 	}
 }
 
-// failed decides what a failed read means.
+// failed handles a failed read.
 func (s *socket) failed(err error) {
 	var closed *websocket.CloseError
 	var broken *net.OpError
@@ -138,17 +139,17 @@ func (s *socket) failed(err error) {
 	case errors.As(err, &broken), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
 		s.cutOff()
 	default:
-		// Broken framing. The library has said so already; this waits until the peer has had time to read it.
+		// The framing is broken. The library has reported it already; this waits until the peer has had time to read it.
 		s.Conn.Close(websocket.CloseProtocolError, "")
 	}
 }
 
-// finish waits until the close frame is out, gives the peer a moment to read it, and forgets the socket.
+// finish waits until the close frame is written, gives the peer a moment to read it, and drops the socket.
 func (s *socket) finish() {
 	<-s.written
 	if !s.farewell {
 		_ = s.net.SetReadDeadline(time.Now().Add(s.srv.opt.CloseTimeout))
-		// Closing with unread bytes would reset the connection and take the close frame along.
+		// Closing with unread bytes would reset the connection and lose the close frame.
 		_, _ = io.CopyN(io.Discard, s.net, 1<<20)
 	}
 	_ = s.net.Close()
@@ -162,7 +163,7 @@ func (s *socket) startWriter() {
 	}
 }
 
-// write sends what is queued, several frames with one call of the kernel, until nothing is left.
+// write sends the queued frames, several with one system call, until the queue is empty.
 func (s *socket) write() {
 	for {
 		s.mu.Lock()
@@ -180,7 +181,7 @@ func (s *socket) write() {
 			return
 		}
 		if items[len(items)-1].last {
-			// The peer answers with its own close frame; it gets a moment, not for ever.
+			// The peer answers with its own close frame. It has a limited time to do so.
 			_ = s.net.SetReadDeadline(time.Now().Add(s.srv.opt.CloseTimeout))
 			s.mu.Lock()
 			s.end()
@@ -190,7 +191,7 @@ func (s *socket) write() {
 	}
 }
 
-// send writes frames: nearly always one, which needs no list.
+// send writes frames. It is nearly always one frame, which needs no list.
 func send(to net.Conn, items []queued) error {
 	if len(items) == 1 {
 		_, err := to.Write(items[0].wire)
@@ -204,7 +205,7 @@ func send(to net.Conn, items []queued) error {
 	return err
 }
 
-// cutOff ends a socket whose connection does not work any more: nothing can be said.
+// cutOff ends a socket whose connection no longer works: no close frame can be sent.
 func (s *socket) cutOff() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,7 +217,7 @@ func (s *socket) cutOff() {
 	s.end()
 }
 
-// end is reached by the writer, the reader or both; nothing is written after it.
+// end is called by the writer, the reader or both. Nothing is written after it.
 func (s *socket) end() {
 	if !s.ended {
 		s.ended = true

@@ -16,14 +16,14 @@ import (
 	"kijko/server/api"
 )
 
-// store puts the questions of sockets to Postgres, as the role of the server, through the shared pool.
+// store runs the sockets' queries in Postgres, as the role of the server, through the shared pool.
 type store struct {
 	pool    *pgxpool.Pool
 	node    string
 	perUser int
 	perOrg  int
 	limits  db.Limits
-	// asks bounds how many connections ask about their rooms by themselves at a time: the pool is the requests' in the first place.
+	// asks bounds how many connections run separate queries about their rooms at a time: the pool serves the requests first.
 	asks chan struct{}
 }
 
@@ -32,7 +32,7 @@ func newStore(pool *pgxpool.Pool, perUser, perOrg int) *store {
 		asks: make(chan struct{}, max(1, int(pool.Config().MaxConns)/8))}
 }
 
-// refusal is why a socket may not be: the close code and its reason.
+// refusal is why a socket is refused: the close code and its reason.
 type refusal struct {
 	code   int
 	reason string
@@ -49,12 +49,12 @@ var (
 	errNoMember  = &refusal{CloseForbidden, "Forbidden"}
 )
 
-// isRefusal says whether a close code means that the credential, or what it was for, was refused.
+// isRefusal reports whether a close code means that the credential, or the target that it was for, was refused.
 func isRefusal(code int) bool {
 	return code == CloseUnauthorized || code == CloseForbidden || code == CloseNotFound || code == CloseRevoked
 }
 
-// refusalOf translates what the door says.
+// refusalOf translates the refusal code of the database.
 func refusalOf(code string) *refusal {
 	switch code {
 	case "SESSION_REVOKED":
@@ -70,46 +70,46 @@ func refusalOf(code string) *refusal {
 	return errNoMember
 }
 
-// rules are refusals by what an organization demands of its people. A client that knows the code can send them where it is mended.
+// rules are refusals by a rule of an organization. A client that knows the code can send its user to the page that resolves it.
 var rules = map[string]*refusal{
 	"IP_NOT_ALLOWED":            {CloseForbidden, "IP_NOT_ALLOWED"},
 	"TWO_FACTOR_SETUP_REQUIRED": {CloseForbidden, "TWO_FACTOR_SETUP_REQUIRED"},
 	"PASSWORD_EXPIRED":          {CloseForbidden, "PASSWORD_EXPIRED"},
 }
 
-// ask is a room that somebody wants to be in, and from where on they missed its events.
+// ask is a room to join, and the cursor from which its events were missed.
 type ask struct {
 	room   string
 	cursor *int64 // nil: nothing is replayed
 	until  int64  // no further than this
 }
 
-// watch is the question about a connection's rooms.
+// watch is the query about a connection's rooms.
 type watch struct {
-	socketID  string // counted as a new socket, when it arrives; "" for one that is open, or none
-	project   string // counted under it
+	socketID  string // counted as a new socket on arrival; "" for one that is open, or none
+	project   string // the project under which the socket is counted
 	caller    *api.Caller
 	rooms     []ask
-	snapshot  string // project whose run is told; "": none
-	limit     int    // events a room
+	snapshot  string // project whose run is reported; "": none
+	limit     int    // events per room
 	requestID string
 	ip        string
 }
 
-// beginning is the answer.
+// beginning is the answer to a watch.
 type beginning struct {
 	orgID   string
 	head    int64
-	pending []int64 // places of events that the snapshot contains and that have no number yet
+	pending []int64 // positions of events that the snapshot contains and that have no number yet
 	frames  []snapshotPart
-	rooms   []roomAnswer // in the order of the question
-	later   int64        // head when the last room was asked for, where that was later; 0: it was not
+	rooms   []roomAnswer // in the order of the query
+	later   int64        // head when the last room was read, if that was later; else 0
 }
 
 type roomAnswer struct {
 	room     string
 	admitted bool
-	tooMany  bool  // more than was read
+	tooMany  bool  // there were more events than were read
 	removed  int64 // highest id that retention removed from the room
 	missed   []*Event
 }
@@ -117,7 +117,7 @@ type roomAnswer struct {
 type snapshotPart struct {
 	Type string          `json:"type"`
 	Data json.RawMessage `json:"data"`
-	// RunID and Later belong to a completion: which run, and what a person is told who was told of it before.
+	// RunID and Later belong to a completion: its run, and the state for a user who received the completion before.
 	RunID string        `json:"runId"`
 	Later *snapshotPart `json:"later"`
 }
@@ -130,8 +130,8 @@ const (
 		from private.watch_rooms($1::text[], $2::bigint[], $3::bigint[], $4, $5)`
 )
 
-// begin asks everything about somebody's rooms in one round trip, as the caller. A refusal is a *refusal. Connections that come to rooms ask
-// together with others (arrivals).
+// begin reads everything about the rooms of a connection in one round trip, as the caller. A refusal is returned as a *refusal. Connections
+// that join rooms are batched instead (arrivals).
 func (s *store) begin(ctx context.Context, w watch) (*beginning, error) {
 	names, cursors, untils := make([]string, len(w.rooms)), make([]*int64, len(w.rooms)), make([]int64, len(w.rooms))
 	for i, r := range w.rooms {
@@ -159,7 +159,7 @@ func (s *store) begin(ctx context.Context, w watch) (*beginning, error) {
 }
 
 func readBeginning(results pgx.BatchResults) (*beginning, error) {
-	for range 3 { // the limits, entering, and taking the role
+	for range 3 { // the results of setting limits, entering, and taking the role
 		if _, err := results.Exec(); err != nil {
 			return nil, err
 		}
@@ -178,7 +178,7 @@ func readBeginning(results pgx.BatchResults) (*beginning, error) {
 	return b, rows.Err()
 }
 
-// read takes one row: a room, with an event or without.
+// read takes one row: a room, with or without an event.
 func (b *beginning) read(rows pgx.Rows) error {
 	var org, room, frames, kind, data, audience, actor, series *string
 	var admitted bool
@@ -217,12 +217,12 @@ func text(s *string) string {
 	return *s
 }
 
-// claim is one right, as recheck asks for it.
+// claim is one right, as recheck queries it.
 type claim struct {
 	user, session, org, project string
 }
 
-// columns takes claims apart for unnesting.
+// columns splits claims into columns for unnesting.
 func columns(claims []claim) (users, sessions []string, orgs, projects []*string) {
 	users, sessions = make([]string, len(claims)), make([]string, len(claims))
 	orgs, projects = make([]*string, len(claims)), make([]*string, len(claims))
@@ -238,7 +238,7 @@ func columns(claims []claim) (users, sessions []string, orgs, projects []*string
 	return users, sessions, orgs, projects
 }
 
-// recheck asks for each claim whether it still holds: nil or a *refusal at each place.
+// recheck checks for each claim whether it still holds. The result at each position is nil or a *refusal.
 func (s *store) recheck(ctx context.Context, claims []claim) ([]*refusal, error) {
 	answers, err := s.each(ctx, "recheck_sockets", claims)
 	if err != nil {
@@ -253,7 +253,7 @@ func (s *store) recheck(ctx context.Context, claims []claim) ([]*refusal, error)
 	return out, nil
 }
 
-// viewers asks for each claim what it sees of its project.
+// viewers queries for each claim what it sees of its project.
 func (s *store) viewers(ctx context.Context, claims []claim) ([]verdict, error) {
 	answers, err := s.each(ctx, "judge_viewers", claims)
 	if err != nil {
@@ -285,7 +285,7 @@ func (s *store) each(ctx context.Context, function string, claims []claim) ([]st
 	return answers, err
 }
 
-// resolve reads what events that name a row are told with; what is missing is gone.
+// resolve reads the data of events that name a row. An id without a result means that the row is gone.
 func (s *store) resolve(ctx context.Context, ids []int64) (map[int64][]byte, error) {
 	out := make(map[int64][]byte, len(ids))
 	var id int64
@@ -300,14 +300,14 @@ func (s *store) resolve(ctx context.Context, ids []int64) (map[int64][]byte, err
 	return out, err
 }
 
-// forget frees the places of closed sockets.
+// forget deletes the database entries of closed sockets.
 func (s *store) forget(ctx context.Context, ids []string) error {
 	return db.Exec(ctx, s.pool, `select private.close_sockets($1::uuid[])`, ids)
 }
 
 type held struct{ id, user, org, project string }
 
-// beat tells the database that this node lives, which sockets it holds, and who is where.
+// beat reports to the database that this node is alive, which sockets it holds, and which users are in which context.
 func (s *store) beat(ctx context.Context, sockets []held, people []pair, watchers map[string]int) error {
 	n := len(sockets)
 	ids, users, orgs, projects := make([]string, n), make([]string, n), make([]*string, n), make([]*string, n)
@@ -344,7 +344,7 @@ func counted(watchers map[string]int) (projects []string, counts []int32) {
 	return projects, counts
 }
 
-// report tells what changed since the last report. It answers when presence is to be settled next, in seconds; nil: there is no need.
+// report reports the changes since the last report. It returns when presence is to be settled next, in seconds; nil: there is no need.
 func (s *store) report(ctx context.Context, people []pair, present []bool, watchers map[string]int) (*float64, error) {
 	contexts, users := split(people)
 	projects, counts := counted(watchers)
@@ -353,7 +353,7 @@ func (s *store) report(ctx context.Context, people []pair, present []bool, watch
 	batch.Queue(`select private.note_presence($1, $2::uuid[], $3::uuid[], $4)`, s.node, contexts, users, present)
 	results := s.pool.SendBatch(ctx, batch)
 	var next *float64
-	_, err := results.Exec() // the limits
+	_, err := results.Exec() // the result of setting limits
 	if err == nil {
 		_, err = results.Exec()
 	}
@@ -363,20 +363,20 @@ func (s *store) report(ctx context.Context, people []pair, present []bool, watch
 	return next, errors.Join(err, results.Close())
 }
 
-// settle tells rooms whose presence is due.
+// settle publishes presence to the rooms where it is due.
 func (s *store) settle(ctx context.Context) (*float64, error) {
 	var next *float64
 	err := db.Row(ctx, s.pool, `select private.settle_presence()`, nil, &next)
 	return next, err
 }
 
-// tellCompletion says whether the person is still to be told of the completion, which they are once, by whatever process.
+// tellCompletion reports whether the completion still has to be sent to the user. It is sent once, by any process.
 func (s *store) tellCompletion(ctx context.Context, user, project, run string) (first bool, err error) {
 	err = s.pool.QueryRow(ctx, `select private.tell_completion($1, $2, $3)`, user, project, run).Scan(&first)
 	return first, err
 }
 
-// refuse keeps refused attempts.
+// refuse writes refused attempts to the access log.
 func (s *store) refuse(ctx context.Context, entries []refused) error {
 	raw, err := json.Marshal(entries)
 	if err != nil {
@@ -389,7 +389,7 @@ func (s *store) leave(ctx context.Context) error {
 	return db.Exec(ctx, s.pool, `select private.leave_node($1)`, s.node)
 }
 
-// asRefusal recognizes the refusals of the door.
+// asRefusal recognizes the database's refusals.
 func asRefusal(err error) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) || len(pg.Code) != 5 || pg.Code[:3] != "PT4" {

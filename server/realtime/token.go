@@ -14,14 +14,14 @@ func (s *Server) Handlers() map[string]api.Handler {
 	return map[string]api.Handler{
 		"createRealtimeToken": s.createToken,
 		"listEvents":          s.listEvents,
-		// The sockets themselves are mounted by Routes; these answer what is no upgrade.
+		// Routes mounts the sockets themselves. These handlers answer requests that are not upgrades.
 		"watchProject": func(*api.Call) error { return api.UpgradeRequired() },
 		"openSocket":   func(*api.Call) error { return api.UpgradeRequired() },
 	}
 }
 
-// createToken answers POST /realtime/token: {"token", "expiresAt", "expiresIn"}. Postgres says who is asking and whether they see the
-// project; the token dies with the session that asked.
+// createToken answers POST /realtime/token: {"token", "expiresAt", "expiresIn"}. Postgres identifies the caller and checks that they see
+// the project. The token becomes invalid when the requesting session ends.
 func (s *Server) createToken(call *api.Call) error {
 	if s.deps.Issuer == nil {
 		return api.NewProblem(http.StatusServiceUnavailable, "PROVIDER_NOT_CONFIGURED", "This installation issues no connection tokens.", "")

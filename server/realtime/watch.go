@@ -7,14 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// watcher is a part of this process that follows a room.
+// watcher is a subscriber in this process that follows a room.
 type watcher struct{ tell func(Event) }
 
-// Watch calls f for every event of a room of the log ("user:…", "project:…", "org:…", "context:…") that this process hears of from now
-// on, kept or ephemeral (ID 0), until stop is called. It asks nobody for permission: the caller shows it to those who may see it. f runs
-// in the goroutine that serves all sockets, so it must return at once and must not call Watch or stop; a channel with room and a
-// non-blocking send is the usual body. While the database is away nothing comes, and ephemeral events are best effort: whoever waits
-// for something has to look by itself now and then.
+// Watch calls f for every event of a room of the log ("user:…", "project:…", "org:…", "context:…") that this process hears of from now on,
+// kept or ephemeral (ID 0), until stop is called. It checks no permission: the caller must show events only to users who may see them. f
+// runs in the goroutine that serves all sockets, so it must return at once and must not call Watch or stop. A channel with room and a
+// non-blocking send is the usual body. While the database is away, no events come, and ephemeral events are best effort: a caller that
+// waits for something has to query it itself now and then.
 func (s *Server) Watch(room string, f func(Event)) (stop func()) {
 	w := &watcher{tell: f}
 	h := s.hub
@@ -28,13 +28,13 @@ func (s *Server) Watch(room string, f func(Event)) (stop func()) {
 	}
 }
 
-// copy is the event without what sockets share of it.
+// copy returns the event without the parts that sockets share.
 func (e *Event) copy() Event {
 	return Event{ID: e.ID, Seq: e.Seq, Room: e.Room, Type: e.Type, Data: e.Data, Audience: e.Audience, OrgID: e.OrgID, ProjectID: e.ProjectID,
 		ActorID: e.ActorID, ConflationKey: e.ConflationKey, UserIDs: e.UserIDs, CreatedAt: e.CreatedAt}
 }
 
-// tell takes an event that is not kept, as private.publish sent it.
+// tell delivers an ephemeral event, as private.publish sent it.
 func (h *hub) tell(payload string) {
 	var sent struct {
 		Room, Type string
@@ -58,7 +58,7 @@ func (h *hub) tell(payload string) {
 	h.deliver(e)
 }
 
-// outputs joins the text of running executions for sockets: at most four frames a second and execution (contract 30, 7.2). Watchers get
+// outputs joins the text of running executions for sockets: at most four frames a second per execution (contract 30, 7.2). Watchers get
 // every piece as it comes.
 type outputs struct {
 	mu    sync.Mutex
@@ -101,7 +101,7 @@ func (h *hub) joinOutput(e *Event) {
 	case waiting == nil && len(h.output.texts) >= maxOutputs:
 		return
 	case waiting == nil:
-		// The first piece goes out at once; what comes within the interval is joined behind it.
+		// The first piece is sent at once. Later pieces within the interval are joined.
 		if h.output.texts == nil {
 			h.output.texts = map[string]*output{}
 		}
@@ -126,7 +126,7 @@ func (o *output) event() *Event {
 	return &Event{Room: o.room, Type: typeOutput, Data: raw, Audience: audienceRoom, CreatedAt: o.at, shared: &frames{}}
 }
 
-// flushOutput sends what was joined, and forgets the execution when it has been quiet for an interval.
+// flushOutput sends the joined text. It drops the execution when it has been quiet for an interval.
 func (h *hub) flushOutput(execution string) {
 	h.output.mu.Lock()
 	defer h.output.mu.Unlock()
@@ -140,7 +140,7 @@ func (h *hub) flushOutput(execution string) {
 	time.AfterFunc(outputInterval, func() { h.flushOutput(execution) })
 }
 
-// send delivers to sockets alone.
+// send delivers to sockets only.
 func (h *hub) send(e *Event) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()

@@ -13,7 +13,7 @@ var noon = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 
 func after(ms int) time.Time { return noon.Add(time.Duration(ms) * time.Millisecond) }
 
-// of is the frame of an event of a project, as its room tells it.
+// of makes the frame of an event of a project, as its room sends it.
 func of(id int64, eventType, project string) *Frame {
 	return (&Event{ID: id, Type: eventType, Room: "project:" + project, Data: []byte(`{"type":"chromaCode","status":"processing"}`)}).frame(false)
 }

@@ -24,28 +24,28 @@ import (
 )
 
 const (
-	// perMinute is how many genuine deliveries a reflex takes.
+	// perMinute is how many genuine deliveries a reflex accepts.
 	perMinute = 60
-	// failuresPerMinute is how many deliveries one sender may sign wrongly before one reflex, and how many addresses without a webhook they
-	// may try.
+	// failuresPerMinute is how many wrongly signed deliveries one sender may send to one reflex, and how many addresses without a webhook
+	// it may try.
 	failuresPerMinute = 60
-	// A look at a reflex serves for this long to refuse without another one.
+	// recentFor is how long a looked-up secret is kept, to refuse deliveries without another look-up.
 	recentFor  = time.Second
 	recentKept = 10_000
-	// lookups is how many questions to the database senders over their limit may have at a time, all together.
+	// lookups is how many concurrent database queries all senders over their limit may cause together.
 	lookups = 2
 )
 
-// target is what private.open_delivery gives.
+// target is the result of private.open_delivery.
 type target struct {
 	Method     string          `json:"method"`
 	Conditions json.RawMessage `json:"conditions"`
 	Sealed     string          `json:"sealed"`
 }
 
-// receive answers a delivery. The signature is judged before any limit, because a limit that strangers can use up is a way to keep the
-// owner's deliveries out, also where they come from the owner's sender (whose addresses anybody can have requests sent from). So a limit of
-// failures turns 401 and 404 into 429, and refuses unasked what can be told to be no genuine delivery.
+// receive answers a delivery. It checks the signature before any limit. Otherwise a sender without the secret could use the limit up and
+// block the owner's deliveries, even deliveries from the same address (an external service that sends requests for any user). So a limit of
+// failures turns 401 and 404 into 429, and refuses without a query only deliveries that are recognizably not genuine.
 func (f *Feature) receive(c *api.Call) error {
 	ctx, cancel := context.WithTimeout(c.Context(), timeout)
 	defer cancel()
@@ -95,7 +95,7 @@ func (f *Feature) receive(c *api.Call) error {
 	}
 	payload, text, err := payloadOf(c, t.Method, body, signed)
 	if err != nil {
-		// It counts like any other.
+		// It counts like any other delivery.
 		if limited := f.count(ctx, c, id); limited != nil {
 			return limited
 		}
@@ -117,8 +117,8 @@ func tooManyFailures() error {
 	return api.RateLimited(failuresPerMinute, 0, time.Now().Add(time.Minute/failuresPerMinute))
 }
 
-// find looks the reflex up; nil is an unknown one. For senders over their limit few look at a time, so that they cannot keep the database
-// busy with signatures and ids that they make up.
+// find looks the reflex up; nil means unknown. Senders over their limit share few concurrent look-ups, so that they cannot keep the
+// database busy with invented signatures and ids.
 func (f *Feature) find(ctx context.Context, c *api.Call, id string, suspect bool) (*target, error) {
 	if uuid.Validate(id) != nil || len(id) != 36 {
 		return nil, nil
@@ -140,7 +140,7 @@ func (f *Feature) find(ctx context.Context, c *api.Call, id string, suspect bool
 	return t, nil
 }
 
-// count counts a genuine delivery that nothing follows from.
+// count counts a genuine delivery that has no effect.
 func (f *Feature) count(ctx context.Context, c *api.Call, id string) error {
 	answer, err := f.server(ctx, c, "count_delivery", map[string]string{"id": id})
 	if err != nil {
@@ -149,7 +149,7 @@ func (f *Feature) count(ctx context.Context, c *api.Call, id string) error {
 	return limitedBy(answer)
 }
 
-// limitedBy is the refusal of a delivery beyond what its reflex takes, or nil.
+// limitedBy returns the refusal of a delivery beyond its reflex's limit, or nil.
 func limitedBy(answer api.Answer) error {
 	var l struct{ LimitedUntil *time.Time }
 	if err := json.Unmarshal(answer.Body, &l); err != nil || l.LimitedUntil == nil {
@@ -158,12 +158,12 @@ func limitedBy(answer api.Answer) error {
 	return api.RateLimited(perMinute, 0, *l.LimitedUntil)
 }
 
-// server calls a function of schema private as the server itself. A delivery by GET writes as one by POST does.
+// server calls a function of schema private in the server's role. A delivery by GET writes like one by POST.
 func (f *Feature) server(ctx context.Context, c *api.Call, function string, p any) (api.Answer, error) {
 	return api.Serve(ctx, f.exec, api.Request{RequestID: c.RequestID, ClientIP: c.ClientIP}, function, p)
 }
 
-// signatureOf reads the signature; nil where there is none that could be right.
+// signatureOf reads the signature; nil if it is missing or malformed.
 func signatureOf(c *api.Call) []byte {
 	header := c.Ctx.Request().Header.Peek("X-Webhook-Signature")
 	if len(header) == 0 {
@@ -191,12 +191,12 @@ func (f *Feature) isGenuine(sealed string, signature, signed []byte) bool {
 	return hmac.Equal(signature, mac.Sum(nil))
 }
 
-// invalid is the refusal of a payload.
+// invalid returns the refusal of a payload.
 func invalid(message string) error {
 	return api.NewProblem(http.StatusBadRequest, "INVALID_PAYLOAD", message, "")
 }
 
-// payloadOf checks the method and reads the JSON object that a genuine delivery brings.
+// payloadOf checks the method and reads the JSON object of a genuine delivery.
 func payloadOf(c *api.Call, method string, body, query []byte) (*condition.Payload, []byte, error) {
 	if c.Ctx.Method() != method {
 		p := api.NewProblem(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "This webhook does not know the method.", "")
@@ -222,11 +222,11 @@ func payloadOf(c *api.Call, method string, body, query []byte) (*condition.Paylo
 	return payload, body, nil
 }
 
-// byteOrderMark may stand before JSON, and is passed over (RFC 8259, 8.1).
+// byteOrderMark may precede JSON, and is skipped (RFC 8259, 8.1).
 const byteOrderMark = "\uFEFF"
 
-// unwrap takes JSON out of what senders put around it: a byte-order mark, and the form with one member `payload` that is the preset of
-// GitHub's webhooks. JSON under the content type of forms, which curl sends unasked, is left as it is.
+// unwrap removes what senders add around JSON: a byte-order mark, and the form with one member `payload`, which is the default of GitHub's
+// webhooks. JSON under the content type of forms, which curl sends by default, is left unchanged.
 func unwrap(body []byte, contentType string) ([]byte, error) {
 	body = bytes.TrimPrefix(body, []byte(byteOrderMark))
 	media, _, _ := strings.Cut(contentType, ";")
@@ -246,7 +246,7 @@ func unwrap(body []byte, contentType string) ([]byte, error) {
 	return []byte(strings.TrimPrefix(payload[0], byteOrderMark)), nil
 }
 
-// queryPayload makes an object of texts out of a query; of repeated names lists.
+// queryPayload makes an object of texts from a query; repeated names become lists.
 func queryPayload(query string) ([]byte, error) {
 	values := map[string][]string{}
 	for name, value := range fields(query) {
@@ -298,7 +298,7 @@ func unescape(text string) string {
 	return string(plain)
 }
 
-// deliveryKey is the digest of the sender's key, or nil.
+// deliveryKey returns the digest of the sender's key, or nil.
 func deliveryKey(c *api.Call) *string {
 	for _, name := range []string{"Idempotency-Key", "X-GitHub-Delivery"} {
 		if key := c.Ctx.Request().Header.Peek(name); len(key) > 0 {

@@ -21,7 +21,7 @@ type event struct {
 	Payload     json.RawMessage `json:"payload"`
 }
 
-// waiting is a reflex that may wait for an event, as private.waiting_reflexes gives it.
+// waiting is a reflex that may wait for an event, as private.waiting_reflexes returns it.
 type waiting struct {
 	ID         uuid.UUID       `json:"id"`
 	Config     json.RawMessage `json:"config"`
@@ -58,7 +58,7 @@ func (f *Feature) send(c *api.Call) error {
 	return f.answer(c, params)
 }
 
-// begin counts the event and gets the candidates.
+// begin counts the event and reads the candidates.
 func (f *Feature) begin(ctx context.Context, c *api.Call, e event) ([]waiting, error) {
 	p, err := json.Marshal(map[string]string{"triggerType": e.TriggerType, "eventName": e.EventName})
 	if err != nil {
@@ -84,7 +84,7 @@ func (f *Feature) begin(ctx context.Context, c *api.Call, e event) ([]waiting, e
 	return begun.Reflexes, nil
 }
 
-// matching gives the reflexes whose trigger and conditions match. One that cannot be judged does not.
+// matching returns the reflexes whose trigger and conditions match. A reflex that cannot be evaluated does not match.
 func matching(judge *condition.Judge, list []waiting, e condition.Event) []uuid.UUID {
 	matched := []uuid.UUID{}
 	for _, w := range list {

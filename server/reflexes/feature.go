@@ -13,7 +13,7 @@ import (
 	"kijko/worker/seal"
 )
 
-// Settings are what New needs.
+// Settings are the dependencies of New.
 type Settings struct {
 	Exec api.Runner
 	// Box seals secrets; nil: webhooks cannot be made.
@@ -21,11 +21,11 @@ type Settings struct {
 	// Tester calls models for tests of reflexes.
 	Tester Tester
 	Log    *slog.Logger
-	// Refresh is how often this process asks whose calls are watched; default 10 s.
+	// Refresh is how often this process reads which users' calls are watched; default 10 s.
 	Refresh time.Duration
 }
 
-// Feature is this package, opened.
+// Feature is reflexes' part of the edge.
 type Feature struct {
 	exec     api.Runner
 	box      *seal.Box
@@ -35,18 +35,18 @@ type Feature struct {
 	watcher  *watcher
 	stopping context.CancelFunc
 
-	// genuine counts signed deliveries by reflex: a shield of the database, which counts for all processes. failures counts wrong signatures
-	// by sender and reflex, unknown addresses without a webhook by sender.
+	// genuine counts signed deliveries by reflex: it protects the database, which counts for all processes. failures counts wrong
+	// signatures by sender and reflex, unknown counts addresses without a webhook by sender.
 	genuine, failures, unknown *tally
-	// recent holds the sealed secrets of reflexes that were looked up just now.
+	// recent holds the sealed secrets of reflexes that were looked up recently.
 	recent  *expirable.LRU[string, string]
 	lookups *semaphore.Weighted
 }
 
-// timeout bounds what one request asks of the database.
+// timeout bounds the database calls of one request.
 const timeout = 15 * time.Second
 
-// New opens the package.
+// New makes a Feature and starts its goroutine.
 func New(s Settings) (*Feature, error) {
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
@@ -68,7 +68,7 @@ func New(s Settings) (*Feature, error) {
 	return f, nil
 }
 
-// Handlers gives the operations that are answered here, by operationId.
+// Handlers returns the operations that this package answers, by operationId.
 func (f *Feature) Handlers() map[string]api.Handler {
 	return map[string]api.Handler{
 		"createReflex":      f.create,
@@ -81,7 +81,7 @@ func (f *Feature) Handlers() map[string]api.Handler {
 		"deactivateReflex":  f.open,
 		"resetReflexErrors": f.open,
 		"getReflexWebhook":  f.open,
-		// A skill is shown with the caller's reflexes on it.
+		// A skill is shown with its reflexes of the caller.
 		"getSkillFull":           f.open,
 		"regenerateReflexSecret": f.regenerate,
 		"testReflex":             f.test,
@@ -91,7 +91,7 @@ func (f *Feature) Handlers() map[string]api.Handler {
 	}
 }
 
-// Close stops what New started.
+// Close stops the goroutine of New.
 func (f *Feature) Close() error {
 	f.stopping()
 	f.watcher.wait()

@@ -51,7 +51,8 @@ func TestAddMember(t *testing.T) {
 	require.Error(t, err)
 }
 
-// What a watched call's body holds is kept with the execution and goes to a model: secrets do not.
+// The body of a watched call is kept with the execution and sent to a model: secrets are removed
+// before.
 func TestSecretsOfCallsAreHidden(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]string{

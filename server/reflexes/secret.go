@@ -13,7 +13,7 @@ import (
 	"kijko/worker/seal"
 )
 
-// newSecret gives "whsec_" and 16 random bytes in hex, plain and sealed.
+// newSecret returns "whsec_" and 16 random bytes in hex, plain and sealed.
 func (f *Feature) newSecret() (plain, sealed string, err error) {
 	if f.box == nil {
 		p := api.NewProblem(http.StatusServiceUnavailable, "PROVIDER_NOT_CONFIGURED",
@@ -30,11 +30,11 @@ func (f *Feature) newSecret() (plain, sealed string, err error) {
 	return plain, sealed, err
 }
 
-// sealedMember is how Postgres writes a member that holds a sealed text. Inside a text its quotes would be escaped, so nothing that
-// somebody wrote can look like it; a member of that name in somebody's own data does not open, and stays as it is.
+// sealedMember is how Postgres writes a member that holds a sealed text. Inside a text its quotes would be escaped, so user text cannot
+// look like it. A member of that name in user data does not open, and stays unchanged.
 var sealedMember = []byte(`"secret": "v1.`)
 
-// reveal puts plain secrets in the place of sealed ones: they travel in the answer, so that reading them costs no second round trip.
+// reveal replaces sealed secrets by plain ones: the sealed ones are part of the answer, so that reading them costs no second round trip.
 func (f *Feature) reveal(body []byte) []byte {
 	at := bytes.Index(body, sealedMember)
 	if at < 0 || f.box == nil {
@@ -55,7 +55,7 @@ func (f *Feature) reveal(body []byte) []byte {
 	return append(out, body...)
 }
 
-// open answers an operation whose function shows reflexes.
+// open answers an operation whose result contains reflexes.
 func (f *Feature) open(c *api.Call) error { return f.answer(c, c.Params) }
 
 func (f *Feature) answer(c *api.Call, params []byte) error {
@@ -82,7 +82,7 @@ func (f *Feature) regenerate(c *api.Call) error {
 	return f.answer(c, params)
 }
 
-// addMember puts one more member in front of a JSON object.
+// addMember inserts a member at the beginning of a JSON object.
 func addMember(object []byte, name string, value any) ([]byte, error) {
 	rest, ok := bytes.CutPrefix(bytes.TrimSpace(object), []byte("{"))
 	if !ok {

@@ -8,11 +8,11 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// talliesKept bounds the memory of a tally: of very many keys the ones that were made first start over, which lets more through and never
-// keeps anything out.
+// talliesKept bounds the memory of a tally: with very many keys the oldest ones start again at zero. This allows more attempts and never
+// refuses any wrongly.
 const talliesKept = 50_000
 
-// tally counts up to so many of a key's attempts a minute in this process.
+// tally counts a limited number of a key's attempts per minute in this process.
 type tally struct {
 	perMinute int
 	keys      *expirable.LRU[string, *rate.Limiter]
@@ -22,7 +22,7 @@ func newTally(perMinute int) *tally {
 	return &tally{perMinute: perMinute, keys: expirable.NewLRU[string, *rate.Limiter](talliesKept, nil, 2*time.Minute)}
 }
 
-// spent says whether the key has none left.
+// spent reports whether the key has no attempts left.
 func (t *tally) spent(key string) bool {
 	bucket, ok := t.keys.Get(key)
 	return ok && bucket.Tokens() < 1

@@ -17,7 +17,7 @@ type Tester interface {
 	Once(c *api.Call) executions.Once
 }
 
-// outcome is what a test of a reflex answers.
+// outcome is the answer of a reflex's test.
 type outcome struct {
 	Success         bool    `json:"success"`
 	ConditionsMatch bool    `json:"conditionsMatch"`
@@ -31,8 +31,8 @@ type result struct {
 	DurationMs int64  `json:"durationMs"`
 }
 
-// test answers POST /reflexes/{reflexId}/test: the stored conditions on a sample, and where they hold the skill for real. Neither the
-// switch nor the trigger's own patterns are looked at, and nothing is counted but the call of the model.
+// test answers POST /reflexes/{reflexId}/test: it evaluates the stored conditions on a sample, and if they match, runs the skill for real.
+// It ignores the switch and the trigger's own patterns, and counts only the model call.
 func (f *Feature) test(c *api.Call) error {
 	payload, err := samplePayload(c)
 	if err != nil {
@@ -47,7 +47,7 @@ func (f *Feature) test(c *api.Call) error {
 		if !c.Keyed() {
 			return c.JSON(outcome{Success: true, Error: reason})
 		}
-		// The key stands for this answer, whatever the conditions are when the request is repeated.
+		// A replay under the key returns this answer, even if the conditions have changed meanwhile.
 		if params, err = addMember(params, "unmatched", reason); err != nil {
 			return err
 		}
@@ -75,7 +75,7 @@ func (f *Feature) test(c *api.Call) error {
 	case prepared.Error != "":
 		return c.JSON(outcome{ConditionsMatch: true, Error: prepared.Error})
 	}
-	// The tester has its own limit, longer than a question to the database.
+	// The tester has its own time limit, longer than that of a database call.
 	body, err := f.tester.Once(c).Do(c.Context(), func() (any, error) { return f.call(c.Context(), prepared.Test) })
 	if err != nil {
 		return err
@@ -92,7 +92,7 @@ func (f *Feature) call(ctx context.Context, test executions.Test) (outcome, erro
 		Result: &result{Output: o.Output, TokensUsed: o.Tokens(), DurationMs: o.Duration.Milliseconds()}}, nil
 }
 
-// samplePayload reads the sample; none is an empty object.
+// samplePayload reads the sample; without one it is an empty object.
 func samplePayload(c *api.Call) (*condition.Payload, error) {
 	var b struct {
 		SamplePayload json.RawMessage `json:"samplePayload"`
@@ -112,7 +112,7 @@ func samplePayload(c *api.Call) (*condition.Payload, error) {
 	return payload, nil
 }
 
-// sampleMatches judges the stored conditions. The skill is read with them: a reflex whose skill is out of sight has no test.
+// sampleMatches evaluates the stored conditions. It reads the skill with them: a reflex whose skill the caller cannot see has no test.
 func (f *Feature) sampleMatches(c *api.Call, payload *condition.Payload) (bool, string, error) {
 	ctx, cancel := context.WithTimeout(c.Context(), timeout)
 	defer cancel()

@@ -21,8 +21,8 @@ import (
 	"kijko/worker/condition"
 )
 
-// watcher fires api_call reflexes after their owner's calls. For everybody else a call costs a look into a map, which is renewed from
-// time to time; what does not fit into the queue is forgotten, because nothing may hold a call up.
+// watcher fires api_call reflexes after their owner's calls. For all other users a call costs a look-up in a map, which is renewed from
+// time to time. Calls that do not fit into the queue are dropped, because the watcher must not delay a call.
 type watcher struct {
 	exec    api.Runner
 	judge   *condition.Judge
@@ -35,7 +35,7 @@ type watcher struct {
 	done    sync.WaitGroup
 }
 
-// call is what a reflex learns about a call.
+// call is the data about a call that a reflex gets.
 type call struct {
 	userID  string
 	payload []byte
@@ -43,7 +43,7 @@ type call struct {
 
 const (
 	maxCalls = 256
-	// maxCallBody bounds what is remembered of a body; longer ones are left out.
+	// maxCallBody bounds the stored part of a body; longer bodies are left out.
 	maxCallBody = 64 << 10
 )
 
@@ -75,7 +75,7 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// renew asks whose calls are watched.
+// renew reads which users' calls are watched.
 func (w *watcher) renew(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -97,7 +97,7 @@ func (w *watcher) renew(ctx context.Context) {
 	w.mu.Unlock()
 }
 
-// watch adds a person at once, when this process has made the reflex.
+// watch adds a user at once, when this process has made the reflex.
 func (w *watcher) watch(userID string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -109,7 +109,7 @@ func (w *watcher) watch(userID string) {
 // unwatched are the calls that never fire: sign-in, deliveries and events, and everything that runs a skill or a model.
 var unwatched = regexp.MustCompile(`^/(auth|webhooks|events|ai|executions|skill-executions|oauth)(/|$)|/(execute|run|run-now|test|retry)$`)
 
-// Called hears of each call of a person that was not refused.
+// Called is called for each call of a user that was not refused.
 func (f *Feature) Called(c *api.Call) {
 	w := f.watcher
 	if _, ok := (*w.owners.Load())[c.Caller.UserID]; !ok {
@@ -152,10 +152,10 @@ func callPayload(c *api.Call, path string) ([]byte, error) {
 		"timestamp": time.Now().UTC().Format("2006-01-02T15:04:05.000Z")})
 }
 
-// secretName finds members that a run must not remember: it is kept for weeks, and goes to a model.
+// secretName matches members that a run must not store: a run is kept for weeks, and is sent to a model.
 var secretName = regexp.MustCompile(`(?i)(password|passwd|secret|token|api_?key|credential|authorization|^key$|^code$)`)
 
-// hideSecrets gives a body without what its names call a secret.
+// hideSecrets returns a body without the members whose names mark a secret.
 func hideSecrets(body []byte) any {
 	if len(body) == 0 || len(body) > maxCallBody {
 		return map[string]any{}
@@ -187,7 +187,7 @@ func hide(value any) {
 	}
 }
 
-// fire judges one call against its owner's reflexes.
+// fire evaluates one call against its owner's reflexes.
 func (w *watcher) fire(ctx context.Context, c call) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -11,15 +11,15 @@ import (
 	"kijko/worker/condition"
 )
 
-// written are the members of a body that are judged here.
+// written holds the members of a body that are checked here.
 type written struct {
-	// TriggerType may be anything where it is not wanted.
+	// TriggerType may have any type, because the operation may not use it.
 	TriggerType   any             `json:"triggerType"`
 	TriggerConfig json.RawMessage `json:"triggerConfig"`
 	Conditions    json.RawMessage `json:"conditions"`
 }
 
-// check judges expressions and patterns; shapes are judged by Postgres.
+// check checks expressions and patterns; Postgres checks shapes.
 func (f *Feature) check(w written) error {
 	var fault *condition.Fault
 	if err := condition.CheckPatterns(w.TriggerConfig); errors.As(err, &fault) {
@@ -67,7 +67,7 @@ func (f *Feature) update(c *api.Call) error {
 		return err
 	}
 	if fault := f.check(w); fault != nil {
-		// What is not the caller's is not found, whatever the body says.
+		// A reflex of another user is reported as not found, whatever the body contains.
 		ctx, cancel := context.WithTimeout(c.Context(), timeout)
 		defer cancel()
 		if _, err := c.Query(ctx, "get_reflex", c.Params); err != nil {

@@ -26,7 +26,7 @@ const (
 	backupCodes = 10
 )
 
-// Codes makes and judges second factors.
+// Codes makes and checks second factors.
 type Codes struct{ box *seal.Box }
 
 // NewCodes needs the box that seals secrets.
@@ -34,7 +34,7 @@ func NewCodes(box *seal.Box) *Codes { return &Codes{box: box} }
 
 var base32Plain = base32.StdEncoding.WithPadding(base32.NoPadding)
 
-// NewSecret draws the secret of an authenticator app for somebody, sealed for them alone.
+// NewSecret draws the secret of an authenticator app for a user. It is sealed for this user only.
 func (c *Codes) NewSecret(userID string) (sealed string, err error) {
 	raw := make([]byte, secretBytes)
 	if _, err := rand.Read(raw); err != nil {
@@ -43,7 +43,7 @@ func (c *Codes) NewSecret(userID string) (sealed string, err error) {
 	return c.box.Seal(seal.SecondFactor(userID), []byte(base32Plain.EncodeToString(raw)))
 }
 
-// Secret opens what NewSecret sealed.
+// Secret opens a secret of NewSecret.
 func (c *Codes) Secret(userID, sealed string) (string, error) {
 	plain, err := c.box.Open(seal.SecondFactor(userID), sealed)
 	if err != nil {
@@ -61,8 +61,8 @@ var (
 	backupCode = regexp.MustCompile(`^[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}$`)
 )
 
-// Proof is what a code proves, in the members that private.use_second_factor takes: the time step of an app's code with the secret that it was
-// judged by, or the digests of a backup code. Empty: the code is wrong.
+// Proof is the result of a valid code, in the members that private.use_second_factor takes: the time step of an app's code with the secret
+// that it was checked against, or the digests of a backup code. Empty: the code is wrong.
 type Proof map[string]any
 
 // AddTo adds the proof to the arguments of a function.
@@ -72,8 +72,8 @@ func (p Proof) AddTo(args map[string]any) {
 	}
 }
 
-// Judge holds a code against a sealed secret. Which of the three steps around now it belongs to is asked one by one, because the database
-// remembers the step, and the library would not tell it.
+// Judge checks a code against a sealed secret. It tries the three time steps around now one by one, because the database stores the used
+// step, and the library does not return it.
 func (c *Codes) Judge(userID, sealed, code string, now time.Time) (Proof, error) {
 	code = strings.ToUpper(strings.TrimSpace(code))
 	if backupCode.MatchString(code) {
@@ -112,7 +112,8 @@ func (c *Codes) backupDigests(userID, code string) ([]string, error) {
 	return texts, nil
 }
 
-// AddBackupCodes draws ten codes on paper and adds them to the arguments of a function: the digests to keep, and the codes sealed for the answer.
+// AddBackupCodes draws ten backup codes and adds them to the arguments of a function: the digests to store, and the codes sealed for the
+// answer.
 func (c *Codes) AddBackupCodes(userID string, args map[string]any) error {
 	codes, hashes := make([]string, backupCodes), make([]string, backupCodes)
 	for i := range codes {
@@ -143,7 +144,7 @@ type BackupCode struct {
 	IsUsed bool   `json:"isUsed"`
 }
 
-// BackupCodes opens what AddBackupCodes sealed.
+// BackupCodes opens the codes that AddBackupCodes sealed.
 func (c *Codes) BackupCodes(userID, sealed string) ([]BackupCode, error) {
 	plain, err := c.box.Open(seal.SecondFactorCodes(userID), sealed)
 	if err != nil {
@@ -160,7 +161,8 @@ func (c *Codes) BackupCodes(userID, sealed string) ([]BackupCode, error) {
 	return shown, nil
 }
 
-// address is what the picture says. The library's own address leaves +, @, & and : in the label as they are, which some apps read as the end of it.
+// address returns the content of the QR code. The library's own address leaves +, @, & and : in the label unescaped, and some apps end the
+// label there.
 func address(email, secret string) string {
 	label := strings.ReplaceAll(url.QueryEscape(email), "+", "%20")
 	return "otpauth://totp/Kijko:" + label + "?secret=" + secret + "&issuer=Kijko&algorithm=SHA1&digits=6&period=30"
@@ -175,7 +177,7 @@ func picture(text string) (string, error) {
 	return "data:image/png;base64," + base64.StdEncoding.EncodeToString(code.PNG()), nil
 }
 
-// grouped is a secret as people type it.
+// grouped returns a secret in groups, for typing.
 func grouped(secret string) string {
 	var b strings.Builder
 	for i, r := range secret {

@@ -42,7 +42,8 @@ func TestTheAddressIsWhatAppsRead(t *testing.T) {
 		p, err := png.Decode(bytes.NewReader(raw))
 		require.NoError(t, err)
 		require.GreaterOrEqual(t, p.Bounds().Dx(), 200)
-		// Four modules of eight pixels around it are white, or readers miss it on a dark page.
+		// The margin of four modules of eight pixels is white, or readers miss the code on a
+		// dark page.
 		for i := range 32 {
 			r, _, _, _ := p.At(i, p.Bounds().Dy()/2).RGBA()
 			require.Equal(t, uint32(0xffff), r)

@@ -20,10 +20,11 @@ import (
 	"kijko/worker/seal"
 )
 
-// linkLife is how long a link to a document is good.
+// linkLife is how long a link to a document is valid.
 const linkLife = 15 * time.Minute
 
-// signed is a link to a document that works without signing in: what it names and until when, under a digest of ours.
+// signed returns the token of a link to a document that works without signing in: the document's id and the end of validity, under this
+// server's digest.
 func (f *Feature) signed(id string, until time.Time) (string, error) {
 	if f.box == nil {
 		return "", NotConfigured()
@@ -37,7 +38,7 @@ func (f *Feature) signed(id string, until time.Time) (string, error) {
 	return f.origin + openapi.Prefix + "/security/compliance/documents/" + url.PathEscape(id) + "/download?token=" + token, nil
 }
 
-// isSigned says whether we signed the token for this document, and it is still good.
+// isSigned reports whether this server signed the token for this document, and the token is still valid.
 func (f *Feature) isSigned(id, token string, now time.Time) bool {
 	if f.box == nil {
 		return false
@@ -60,7 +61,7 @@ func (f *Feature) isSigned(id, token string, now time.Time) bool {
 	return false
 }
 
-// compliance answers GET /security/compliance: the links to documents are signed here, where the plan includes them.
+// compliance answers GET /security/compliance. It signs the links to documents, if the plan includes them.
 func (f *Feature) compliance(c *api.Call) error {
 	a, err := c.Query(c.Context(), "get_compliance", c.Params)
 	if err != nil {
@@ -100,7 +101,8 @@ func (f *Feature) compliance(c *api.Call) error {
 	return answer(c, a, board)
 }
 
-// download answers GET /security/compliance/documents/{documentId}/download: a signed link for members, the file for who holds one.
+// download answers GET /security/compliance/documents/{documentId}/download: a signed link for members, the file for requests with such a
+// link.
 func (f *Feature) download(c *api.Call) error {
 	if token := c.Ctx.Query("token"); token != "" {
 		return f.file(c, strings.Clone(token))

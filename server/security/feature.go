@@ -9,18 +9,18 @@ import (
 	"kijko/worker/seal"
 )
 
-// Settings are what New needs. Without Box nothing can be sealed, and what needs it answers 503.
+// Settings are the dependencies of New. Without Box secrets cannot be sealed, and operations that need it answer 503.
 type Settings struct {
 	Exec   *api.Executor
 	Auth   api.Authenticator
 	Hasher *auth.Hasher
 	Box    *seal.Box
-	// Origin is where clients reach this API, for links that they open.
+	// Origin is the address of this API, for links that clients open.
 	Origin string
 	Log    *slog.Logger
 }
 
-// Feature is this package, opened. Close it after the last request.
+// Feature is security's part of the edge. Close it after the last request.
 type Feature struct {
 	exec     *api.Executor
 	auth     api.Authenticator
@@ -31,7 +31,7 @@ type Feature struct {
 	warnings *warnings
 }
 
-// New opens the package; it listens for addresses to note until Close.
+// New makes a Feature. It records addresses with a warning until Close.
 func New(s Settings) *Feature {
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
@@ -44,7 +44,7 @@ func New(s Settings) *Feature {
 	return f
 }
 
-// Handlers gives the operations that are answered here, by operationId.
+// Handlers returns the operations that this package answers, by operationId.
 func (f *Feature) Handlers() map[string]api.Handler {
 	return map[string]api.Handler{
 		"setUpTwoFactor":             f.sealed(f.setUp),
@@ -56,13 +56,13 @@ func (f *Feature) Handlers() map[string]api.Handler {
 	}
 }
 
-// Close waits for notes that are being written.
+// Close waits for entries that are being written.
 func (f *Feature) Close() error {
 	f.warnings.stop()
 	return nil
 }
 
-// NotConfigured is the answer where an installation has no encryption key.
+// NotConfigured is the answer of an installation without an encryption key.
 func NotConfigured() *api.Problem {
 	p := api.NewProblem(503, "PROVIDER_NOT_CONFIGURED", "This installation has no encryption key, so it cannot keep second factors.", "")
 	p.Details = []byte(`{"provider":"encryption"}`)
@@ -78,7 +78,8 @@ func (f *Feature) sealed(next api.Handler) api.Handler {
 	}
 }
 
-// warnings writes down addresses that an allow-list warns of, after the answers that they belong to: reads stay read-only, and nobody waits.
+// warnings records addresses that an allow-list warns of, after the answers of their requests: reads stay read-only, and no request waits
+// for it.
 type warnings struct {
 	exec *api.Executor
 	log  *slog.Logger
@@ -91,7 +92,7 @@ type warning struct {
 	clientIP string
 }
 
-// maxWarnings bounds what waits; the next request brings again what did not fit.
+// maxWarnings bounds the waiting entries. A dropped entry comes again with the next request.
 const maxWarnings = 1000
 
 func startWarnings(exec *api.Executor, log *slog.Logger) *warnings {

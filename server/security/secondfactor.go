@@ -13,7 +13,7 @@ import (
 	"kijko/server/auth"
 )
 
-// answer replaces the body of what Postgres answered.
+// answer replaces the body of Postgres's answer.
 func answer(c *api.Call, a api.Answer, body any) error {
 	raw, err := json.Marshal(body)
 	if err != nil {
@@ -48,14 +48,14 @@ func (f *Feature) setUp(c *api.Call) error {
 	return answer(c, a, map[string]any{"secret": secret, "qrCodeUrl": qrCode, "manualEntryKey": grouped(secret)})
 }
 
-// known is what the server judges a caller's code by.
+// known is the data that the server needs to check a caller's code.
 type known struct {
 	Secret       string `json:"secret"`
 	PasswordHash string `json:"password_hash"`
 	Attempt      int    `json:"attempt"`
 }
 
-// begin lets the caller in and asks what to judge by.
+// begin authorizes the caller and reads the data for the check.
 func (f *Feature) begin(c *api.Call, purpose string) (known, error) {
 	args := map[string]any{"user_id": c.Caller.UserID, "session_id": c.Caller.SessionID, "claims": c.Caller.Claims, "request_id": c.RequestID,
 		"client_ip": c.ClientIP, "purpose": purpose}

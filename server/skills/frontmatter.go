@@ -8,13 +8,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// longest is beyond what a playbook may hold: what is longer is refused by its length, and not parsed before.
+// longest is more than a playbook may hold. A longer one is refused by its length, without parsing.
 const longest = 64 << 10
 
-// Fault says what is wrong with the front matter of a playbook, or "". Content without one is fine.
+// Fault returns the fault of a playbook's front matter, or "". Content without a front matter is accepted.
 //
-// The YAML is only ever parsed to nodes: nothing is built from it, so tags cannot make anything, and an alias costs what it is long.
-// Aliases are refused nonetheless, as are tags of one's own: whoever reads the playbook later may be less careful.
+// The YAML is only parsed to nodes: no values are built from it. Tags therefore have no effect, and an alias costs only its length. Aliases
+// and custom tags are refused nevertheless, because a later reader of the playbook may be less careful.
 func Fault(content string) string {
 	matter, found := frontMatter(content)
 	if !found || len(content) > longest {
@@ -58,7 +58,7 @@ func Fault(content string) string {
 	return ""
 }
 
-// frontMatter is what stands between a first line of three hyphens and the next such line.
+// frontMatter returns the text between a first line of three hyphens and the next such line.
 func frontMatter(content string) (string, bool) {
 	first, rest, found := strings.Cut(strings.TrimPrefix(content, "\ufeff"), "\n")
 	if !found || strings.TrimRight(first, " \t\r") != "---" {
@@ -74,7 +74,7 @@ func frontMatter(content string) (string, bool) {
 	return "", false
 }
 
-// unsafe says what a careless loader would stumble over.
+// unsafe returns a construct that would be dangerous for a careless loader.
 func unsafe(n *yaml.Node) string {
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":

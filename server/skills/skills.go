@@ -1,5 +1,5 @@
-// Package skills stands in front of the two operations that take a playbook: a front matter is YAML, which SQL cannot read. Everything
-// else about skills is answered by db/code/skills. It holds no state and starts no goroutine.
+// Package skills handles the two operations that take a playbook, before SQL does: a front matter is YAML, which SQL cannot read. All other
+// operations on skills are answered by db/code/skills. It holds no state and starts no goroutine.
 package skills
 
 import (
@@ -8,7 +8,7 @@ import (
 	"kijko/server/api"
 )
 
-// Handlers of the operations that take a playbook.
+// Handlers returns the handlers of the operations that take a playbook.
 func Handlers() map[string]api.Handler {
 	handlers := map[string]api.Handler{}
 	for _, id := range []string{"createPlaybookSkill", "updatePlaybook", "updatePlaybookPatch"} {
@@ -17,7 +17,7 @@ func Handlers() map[string]api.Handler {
 	return handlers
 }
 
-// judged refuses a bad front matter and leaves the rest to the function that the document names.
+// judged refuses an invalid front matter and leaves the rest to the function that the document names.
 func judged(c *api.Call) error {
 	var body struct {
 		Content *string `json:"content"`

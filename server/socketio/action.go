@@ -7,10 +7,10 @@ import (
 	"kijko/worker/exactjson"
 )
 
-// ackRef is how the connection calls an action whose answer is an acknowledgement.
+// ackRef is the ref of an action whose answer is an acknowledgement.
 const ackRef = "ack"
 
-// act does what an event from the client asks for. With an acknowledgement it is always answered.
+// act performs the action that a client's event requests. If the client wants an acknowledgement, it always gets one.
 func (p *place) act(q packet) {
 	p.mu.Lock()
 	p.answering = q.id
@@ -48,7 +48,7 @@ func (p *place) perform(q packet, ref string) {
 	}
 }
 
-// action is what the first argument of an event says.
+// action is the parsed first argument of an event.
 type action struct {
 	room, token string
 	cursor      *string
@@ -57,7 +57,7 @@ type action struct {
 
 const maxRooms = 50
 
-// parseAction reads the argument, an object or in its place the one text that matters. code and message say what is wrong.
+// parseAction reads the argument, which is an object or just the text of its main member. On an error, code and message say what is wrong.
 func parseAction(q packet) (a action, code, message string) {
 	var object struct {
 		Room        string   `json:"room"`
@@ -110,13 +110,14 @@ func isCursor(text string) bool {
 	return text != "" && len(text) <= 38 && strings.Trim(text, "0123456789") == ""
 }
 
-// answer sends a control frame as an acknowledgement, if it is the answer to the present action; it reports whether that was all.
+// answer sends a control frame as an acknowledgement, if it answers the current action. It returns false when the frame must also be
+// sent as an event.
 func (p *place) answer(f *realtime.Frame) bool {
 	if p.answering == "" || f.Ref != ackRef && (f.Name != "error" || f.Ref != "") {
 		return false
 	}
 	if f.Name == "resync_required" {
-		// Told as an event as well: that is where the client looks for it.
+		// It is sent as an event too, because the client expects it there.
 		p.acknowledge(false, append([]byte(`{"code":"RESYNC_REQUIRED","message":"read the state anew",`), f.Data[1:]...))
 		return false
 	}
@@ -124,7 +125,7 @@ func (p *place) answer(f *realtime.Frame) bool {
 	return true
 }
 
-// acknowledge answers the present action with {"ok", ...the members of data}.
+// acknowledge answers the current action with {"ok", ...the members of data}.
 func (p *place) acknowledge(ok bool, data []byte) {
 	b := append(make([]byte, 0, len(data)+16), `[{"ok":`...)
 	if ok {

@@ -14,10 +14,10 @@ import (
 
 const (
 	maxPacket     = 16 << 10 // bytes, as a frame of a plain socket
-	maxNamespaces = 30       // at a time
+	maxNamespaces = 30       // at the same time
 	maxFormer     = 100      // namespaces that were left, or never entered
 	maxFailures   = 20       // refused CONNECTs of one client
-	// Packets of any kind; what a connection may be asked has its own, lower rate.
+	// Packets of any kind. The actions of a connection have a separate, lower rate limit.
 	packetsASecond = 50
 	packetsBurst   = 100
 )
@@ -29,7 +29,7 @@ type client struct {
 	request engine.Request
 	limit   *rate.Limiter
 
-	// acting is held while something the client said is acted upon, and by whoever ends a place.
+	// acting is held while an action of the client runs, and while a place is ended.
 	acting   sync.Mutex
 	places   map[string]*place
 	former   map[string]struct{}
@@ -54,7 +54,7 @@ func (c *client) giveUp() {
 	}
 }
 
-// Received acts on one packet. A packet that no client sends ends the session, as the protocol demands.
+// Received handles one packet. A packet that no client sends ends the session, as the protocol demands.
 func (c *client) Received(m engine.Message) {
 	c.acting.Lock()
 	defer c.acting.Unlock()
@@ -86,7 +86,7 @@ func (c *client) Received(m engine.Message) {
 	case p.kind == packetConnect:
 		c.protocolError()
 	case at == nil && left:
-		// It was said before the client knew that the namespace is gone.
+		// The client sent it before it knew that the namespace is closed.
 	case at == nil:
 		c.protocolError()
 	case p.kind == packetDisconnect:
@@ -97,8 +97,8 @@ func (c *client) Received(m engine.Message) {
 	}
 }
 
-// inBackground does what needs a deep stack in a goroutine of its own and waits for it, so that the goroutine that stays with the client
-// keeps a small one.
+// inBackground runs work that needs a deep stack in a separate goroutine and waits for it, so that the goroutine that stays with the client
+// keeps a small stack.
 func inBackground(work func()) {
 	done := make(chan struct{})
 	go func() {
@@ -110,7 +110,7 @@ func inBackground(work func()) {
 
 func (c *client) protocolError() { c.session.Close(realtime.CloseProtocol, "protocol error") }
 
-// Closed lets everything go; who lost the transport may come back.
+// Closed ends all places of the client. A client that lost its transport may reconnect.
 func (c *client) Closed(int, string) {
 	c.acting.Lock()
 	defer c.acting.Unlock()
@@ -132,7 +132,7 @@ func (c *client) leave(p *place) {
 	c.forget(p.namespace)
 }
 
-// forget notes that packets for a namespace may still be on their way.
+// forget records a closed namespace, because packets for it may still be on their way.
 func (c *client) forget(namespace string) {
 	c.former[namespace] = struct{}{}
 	if len(c.former) > maxFormer {
@@ -165,7 +165,7 @@ const (
 	codeNamespaces = "TOO_MANY_NAMESPACES"
 )
 
-// connect opens a namespace, or says why not.
+// connect opens a namespace, or answers with the reason of the refusal.
 func (c *client) connect(p packet) {
 	where, known := parseNamespace(p.namespace)
 	var cred credential
@@ -207,7 +207,7 @@ func (c *client) connect(p packet) {
 	}
 }
 
-// refuse answers a CONNECT with an error. Nobody repeats it by itself; who does so again and again is cut off.
+// refuse answers a CONNECT with an error. Client libraries do not retry it automatically; a client that keeps retrying is disconnected.
 func (c *client) refuse(namespace, message, code, reason string) {
 	answer := map[string]any{"message": message}
 	if code != "" {

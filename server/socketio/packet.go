@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// The packets of Socket.IO 5. The two binary ones are refused: nothing here is binary.
+// The packets of Socket.IO 5. The two binary ones are refused: this server uses no binary data.
 const (
 	packetConnect      = '0'
 	packetDisconnect   = '1'
@@ -20,16 +20,16 @@ const (
 
 const (
 	maxNamespace = 200 // bytes of a name
-	maxAckDigits = 16  // what a number of JavaScript can count to
+	maxAckDigits = 16  // the largest integer of JavaScript has as many digits
 )
 
-// reserved names of events belong to the clients' own life cycle.
+// reserved names of events belong to the client libraries' own life cycle.
 var reserved = []string{"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 
 type packet struct {
 	kind      byte
 	namespace string
-	id        string // of the acknowledgement that is wanted, or given; "" none
+	id        string // of the acknowledgement that is wanted, or given; "": none
 	name      string // of an event
 	args      []json.RawMessage
 	auth      json.RawMessage // of a CONNECT; nil: none
@@ -37,7 +37,7 @@ type packet struct {
 
 var errPacket = errors.New("malformed packet")
 
-// parsePacket reads what a client may send: CONNECT, DISCONNECT, EVENT, ACK.
+// parsePacket reads a packet that a client may send: CONNECT, DISCONNECT, EVENT, ACK.
 func parsePacket(raw []byte) (packet, error) {
 	p := packet{namespace: "/"}
 	if len(raw) == 0 {
@@ -49,7 +49,7 @@ func parsePacket(raw []byte) (packet, error) {
 		if len(name) > maxNamespace {
 			return p, errPacket
 		}
-		// Old clients put their query behind the name.
+		// Old clients append their query to the name.
 		name, _, _ = bytes.Cut(name, []byte{'?'})
 		p.namespace, raw = string(name), rest
 	}
@@ -109,16 +109,16 @@ func head(kind byte, namespace string) string {
 	return string(kind) + namespace + ","
 }
 
-// encode gives a value of our own types as JSON.
+// encode returns a value of this package's types as JSON.
 func encode(value any) []byte {
 	raw, err := json.Marshal(value)
 	if err != nil {
-		return []byte("{}") // cannot be: only values of our own types come here
+		return []byte("{}") // cannot happen: only values of this package's types come here
 	}
 	return raw
 }
 
-// encodeEvent gives ["name",data] and, as a third argument, the offset from which a client can be brought up to date.
+// encodeEvent returns ["name",data] and, as a third argument, the offset from which the client can resume.
 func encodeEvent(name string, data []byte, offset int64) []byte {
 	b := append(make([]byte, 0, len(name)+len(data)+32), '[')
 	b = strconv.AppendQuote(b, name)
@@ -130,14 +130,14 @@ func encodeEvent(name string, data []byte, offset int64) []byte {
 	return append(b, ']')
 }
 
-// address is what a namespace stands for.
+// address is the kind of connection and the project that a namespace means.
 type address struct {
 	isProject bool
-	project   string // "" where the namespace leaves it open
+	project   string // "" when the namespace does not name it
 }
 
-// parseNamespace knows "/" and the spellings of a project's ingestion: /api/projects/{id}, with /v1 or without, alone or with /ws or
-// /progress behind it. The id may be missing: then the handshake has to name the project.
+// parseNamespace accepts "/" and the spellings of a project's ingestion: /api/projects/{id}, with /v1 or without, alone or followed by /ws
+// or /progress. The id may be missing: then the handshake has to name the project.
 func parseNamespace(name string) (address, bool) {
 	if name == "/" {
 		return address{}, true

@@ -10,33 +10,33 @@ import (
 	"kijko/server/socketio/engine"
 )
 
-// place is one client in one namespace, and the sink of its connection.
+// place is a namespace connection: one client in one namespace. It is the sink of its realtime connection.
 type place struct {
 	client    *client
 	namespace string
 	head      string // of its events
-	offsets   bool   // events carry their ids, and the client may come back
+	offsets   bool   // events carry their ids, and the client may resume
 	conn      *realtime.Conn
 
-	// Set by open before anything is told.
+	// Set by open before the first frame.
 	kind     realtime.Kind
 	target   string // its project or context
-	demanded string // a room without which there is no entry
-	resumes  bool   // a cursor was given: what can be replayed is told after hello
+	demanded string // a room that must admit the client
+	resumes  bool   // a cursor was given: the missed events are replayed after hello
 
 	mu        sync.Mutex
 	state     placeState
-	held      []heldFrame // from hello on, until it is known whether the client gets its name back
+	held      []heldFrame // frames after hello, until it is known whether the client keeps its sid
 	recovers  *memory
-	former    *place // who still uses the private id that this one is to take over
+	former    *place // the place that still uses the private id that this one takes over
 	pid, sid  string
 	user      string
 	from      string
 	rooms     []string
-	surplus   []string // rooms to be left again
-	refused   *refusal // CONNECT is to be answered with it
-	final     bool     // nobody comes back here by itself
-	answering string   // id of the acknowledgement that the present action is to be answered with
+	surplus   []string // rooms to leave again
+	refused   *refusal // the refusal that answers CONNECT
+	final     bool     // the client does not reconnect automatically
+	answering string   // id of the acknowledgement that answers the current action
 }
 
 type heldFrame struct {
@@ -44,7 +44,7 @@ type heldFrame struct {
 	replay bool
 }
 
-// refusal is what a connection was closed with before it began.
+// refusal is the close code and reason of a connection that was closed before it began.
 type refusal struct {
 	code   int
 	reason string
@@ -58,7 +58,7 @@ const (
 	over
 )
 
-// open judges the credential; the answer comes through Send or Close.
+// open checks the credential. The answer comes through Send or Close.
 func (p *place) open(where address, cred credential) {
 	o := realtime.Opening{Kind: realtime.General}
 	if cred.Token != nil {
@@ -99,12 +99,12 @@ func (p *place) open(where address, cred credential) {
 	}
 }
 
-// begun gives the rooms that the client had left before it lost its transport, and that every connection begins in.
+// begun returns the rooms that the client had left before it lost its transport, and that every connection begins in.
 func (p *place) begun() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.state == connecting {
-		p.state, p.refused = over, &refusal{realtime.CloseInternal, "internal error"} // cannot be: an opening is told or refused
+		p.state, p.refused = over, &refusal{realtime.CloseInternal, "internal error"} // cannot happen: an opening is either accepted or refused
 	}
 	surplus := p.surplus
 	p.surplus = nil
@@ -120,7 +120,7 @@ func firstOf(values ...*string) *string {
 	return nil
 }
 
-// Send tells a frame. Under the connection's lock.
+// Send sends a frame. The caller holds the connection's lock.
 func (p *place) Send(f *realtime.Frame, replay bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -137,12 +137,12 @@ func (p *place) Send(f *realtime.Frame, replay bool) bool {
 	return p.tell(f, replay)
 }
 
-// decides says whether a frame shows how a replay went.
+// decides reports whether a frame shows the outcome of a replay.
 func decides(f *realtime.Frame) bool {
 	return !f.Control || f.Name == "resumed" || f.Name == "resync_required"
 }
 
-// welcome answers CONNECT, with the old name where everything could be restored, and tells what was held.
+// welcome answers CONNECT, with the old sid if everything could be restored, and sends the held frames.
 func (p *place) welcome(last *realtime.Frame) bool {
 	var hello struct {
 		ConnectionID, UserID, LastEventID string
@@ -184,14 +184,14 @@ func (p *place) welcome(last *realtime.Frame) bool {
 	return true
 }
 
-// supersede ends the transport that the client has lost and that nobody here has missed yet.
+// supersede ends the old transport, which the client has lost but this server still considers open.
 func (p *place) supersede() {
 	if p.former != nil {
 		go p.former.client.session.Close(realtime.CloseDone, "continued over another connection")
 	}
 }
 
-// tell puts a frame into Socket.IO's words.
+// tell sends a frame in Socket.IO's encoding.
 func (p *place) tell(f *realtime.Frame, replay bool) bool {
 	if f.Control {
 		p.notice(f)
@@ -206,12 +206,12 @@ func (p *place) tell(f *realtime.Frame, replay bool) bool {
 	return p.client.session.Send(m)
 }
 
-// encoded gives the event's array; all places that call events alike share it.
+// encoded returns the event's array. All places with the same event names share it.
 func (p *place) encoded(f *realtime.Frame) []byte {
 	name, key, offset := f.Name, "sio", f.ID
 	switch {
 	case f.Name == "error" && f.Control && p.kind != realtime.General:
-		name = "protocol_error" // a name that cannot be taken for an ingestion's error
+		name = "protocol_error" // not to be confused with an ingestion's error
 	case f.Name == "error" && !f.Control && p.kind == realtime.General:
 		name, key = "ingestion_error", "sio general"
 	}
@@ -224,7 +224,7 @@ func (p *place) encoded(f *realtime.Frame) []byte {
 	return f.Encoded(key, func(f *realtime.Frame) []byte { return encodeEvent(name, f.Data, offset) })
 }
 
-// notice keeps the list of rooms, for the client's return.
+// notice keeps the list of rooms up to date, for a reconnect.
 func (p *place) notice(f *realtime.Frame) {
 	var data struct{ Room string }
 	switch f.Name {
@@ -239,10 +239,10 @@ func (p *place) notice(f *realtime.Frame) {
 	}
 }
 
-// Ping has nothing to do: Engine.IO has a heartbeat of its own.
+// Ping does nothing: Engine.IO has a heartbeat of its own.
 func (p *place) Ping() {}
 
-// Close ends the place. Under the connection's lock.
+// Close ends the place. The caller holds the connection's lock.
 func (p *place) Close(code int, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -262,7 +262,7 @@ func (p *place) Close(code int, reason string) {
 	}
 }
 
-// isFinal says whether a client should not repeat what ended so.
+// isFinal reports whether the client should not reconnect after this close code.
 func isFinal(code int) bool {
 	switch code {
 	case realtime.CloseDone, realtime.CloseForbidden, realtime.CloseNotFound, realtime.CloseRevoked, realtime.CloseLimited:
@@ -271,14 +271,14 @@ func isFinal(code int) bool {
 	return false
 }
 
-// answerRefusal answers CONNECT with an error, or where it should be repeated, by ending the transport.
+// answerRefusal answers CONNECT with an error. If the client should retry, it ends the transport instead.
 func (p *place) answerRefusal() {
 	p.mu.Lock()
 	r := p.refused
 	p.final = p.final || r != nil
 	p.mu.Unlock()
 	if r == nil {
-		return // it was let in, and has ended since
+		return // it was admitted, and has ended since
 	}
 	c := p.client
 	switch r.code {
@@ -299,14 +299,14 @@ func (p *place) answerRefusal() {
 	}
 }
 
-// end takes the place out of its client.
+// end removes the place from its client.
 func (p *place) end() {
 	p.client.acting.Lock()
 	defer p.client.acting.Unlock()
 	p.client.leave(p)
 }
 
-// finish is the client's own farewell.
+// finish ends the place at the client's request.
 func (p *place) finish() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -319,7 +319,7 @@ func (p *place) isOver() bool {
 	return p.state == over
 }
 
-// remember is what a client that comes back is to get.
+// remember returns the state that a reconnecting client gets back.
 func (p *place) remember() memory {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -330,7 +330,7 @@ func (p *place) memory() memory {
 	return memory{user: p.user, namespace: p.namespace, sid: p.sid, kind: p.kind, target: p.target, rooms: slices.Clone(p.rooms), from: p.from}
 }
 
-// legacy is what is left of a place that has ended, and whether anybody may claim it.
+// legacy returns the state of an ended place, and whether a client may resume it.
 func (p *place) legacy() (pid string, m memory, returns bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -16,21 +16,21 @@ import (
 	"kijko/server/socketio/engine"
 )
 
-// Options are the protocol's customary numbers; zero values mean those.
+// Options are the protocol's usual numbers. A zero value means the usual number.
 type Options struct {
 	Engine engine.Options
-	// ConnectTimeout is how long a client may be in no namespace: 45 s.
+	// ConnectTimeout is how long a client may stay in no namespace: 45 s.
 	ConnectTimeout time.Duration
-	// RecoveryTime is how long a client that lost its transport is remembered: 2 min.
+	// RecoveryTime is how long the state of a client that lost its transport is kept: 2 min.
 	RecoveryTime time.Duration
 }
 
-// Deps is what a Server needs.
+// Deps are the dependencies of a Server.
 type Deps struct {
 	Realtime *realtime.Server
-	// Origins are the sites whose pages may connect, besides those of this server itself; a request without Origin may.
+	// Origins are the sites whose pages may connect, besides those of this server itself. A request without Origin may always connect.
 	Origins api.Origins
-	// ClientIP judges X-Forwarded-For; nil: the peer's address.
+	// ClientIP evaluates X-Forwarded-For; nil: the peer's address.
 	ClientIP func(c *fiber.Ctx) string
 	Log      *slog.Logger
 	Options  Options
@@ -45,20 +45,20 @@ type Server struct {
 
 	mu   sync.Mutex
 	live map[string]*place // by private id
-	// lost are clients whose transport is gone, by private id.
+	// lost are clients whose transport has ended, by private id.
 	lost *expirable.LRU[string, memory]
 }
 
-// maxLost bounds the memory of clients that may never come back; the oldest go first.
+// maxLost bounds the memory for clients that may never reconnect. The oldest are dropped first.
 const maxLost = 10_000
 
-// memory is what a returning client gets back.
+// memory is the state that a reconnecting client gets back.
 type memory struct {
 	user, namespace, sid string
 	kind                 realtime.Kind
 	target               string // its project or context
 	rooms                []string
-	// from is where its beginning was, for a client that has not been told any event yet.
+	// from is the log position at which the connection began, for a client that has not received any event yet.
 	from string
 }
 
@@ -85,26 +85,26 @@ func New(deps Deps) (*Server, error) {
 	return s, err
 }
 
-// Routes mounts Socket.IO where its clients look for it, and below the prefixes that a proxy may pass alone.
+// Routes mounts Socket.IO at the path that its clients use, and below the prefixes that a proxy may pass on.
 func (s *Server) Routes(app *fiber.App) {
 	for _, prefix := range []string{"", "/api", "/api/v1"} {
 		app.All(prefix+"/socket.io/", s.engine.Serve)
 	}
 }
 
-// Handlers answer the operations that describe it in the document, by operationId; Routes stands in front of them.
+// Handlers answer the operations that describe Socket.IO in the document, by operationId. Routes is mounted before them.
 func (s *Server) Handlers() map[string]api.Handler {
 	serve := func(call *api.Call) error { return s.engine.Serve(call.Ctx) }
 	return map[string]api.Handler{"receiveSocketIO": serve, "sendSocketIO": serve}
 }
 
-// Drain ends what is still open. Call it after realtime was drained, which tells the clients.
+// Drain ends the open sessions. Call it after realtime was drained, which notifies the clients.
 func (s *Server) Drain(ctx context.Context) error { return s.engine.Drain(ctx) }
 
-// Sessions is the number of open Engine.IO sessions.
+// Sessions returns the number of open Engine.IO sessions.
 func (s *Server) Sessions() int { return s.engine.Size() }
 
-// recall gives what is remembered of a private id, and who still uses it: a transport may be gone without anybody having noticed here.
+// recall returns the memory of a private id, and the place that still uses it: its transport may be lost without this server knowing yet.
 func (s *Server) recall(pid string) (m memory, owner *place, ok bool) {
 	if pid == "" {
 		return memory{}, nil, false
@@ -114,7 +114,7 @@ func (s *Server) recall(pid string) (m memory, owner *place, ok bool) {
 	m, ok = s.lost.Get(pid)
 	s.mu.Unlock()
 	if owner != nil {
-		return owner.remember(), owner, true // not under our lock: a place calls here under its own
+		return owner.remember(), owner, true // not under the server's lock: a place calls the server under its own lock
 	}
 	return m, nil, ok
 }
@@ -127,7 +127,7 @@ func (s *Server) assume(pid string, p *place) {
 	s.lost.Remove(pid)
 }
 
-// release ends the ownership; the memory is kept where the client may come back.
+// release ends the ownership. The memory is kept if the client may reconnect.
 func (s *Server) release(p *place) {
 	pid, m, returns := p.legacy()
 	s.mu.Lock()

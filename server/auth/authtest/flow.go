@@ -18,13 +18,14 @@ import (
 
 const usersPath = "/admin/realms/kijko/users/"
 
-// signIn is one sign-in by Keycloak's pages, whose code waits to be exchanged.
+// signIn is one sign-in by Keycloak's pages, whose code is not exchanged yet.
 type signIn struct {
 	challenge, redirect string
 	req                 Request
 }
 
-// Follow is a person who opens the page that signInURL leads to, and signs in there as req says. It gives what the browser comes back with.
+// Follow acts as a user who opens the page that signInURL leads to, and signs in there as req says. It returns the parameters that the
+// browser comes back with.
 func (p *Provider) Follow(t testing.TB, signInURL string, req Request) (code, state string) {
 	t.Helper()
 	u, err := url.Parse(signInURL)
@@ -47,14 +48,14 @@ func (p *Provider) Follow(t testing.TB, signInURL string, req Request) (code, st
 	return code, q.Get("state")
 }
 
-// User is what the administration knows of a person.
+// User returns the administration's data of a user.
 func (p *Provider) User(subject string) map[string]any {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return maps.Clone(p.users[subject])
 }
 
-// AnswerExchanges has the token endpoint answer each code like this, as a proxy before it would; status 0 ends that.
+// AnswerExchanges makes the token endpoint answer each code with this status and body, as a proxy in front might; status 0 ends that.
 func (p *Provider) AnswerExchanges(status int, contentType, body string) {
 	p.exchanges.Store(&fixed{status, contentType, body})
 }
@@ -64,7 +65,7 @@ type fixed struct {
 	contentType, body string
 }
 
-// exchange is the token endpoint for codes: each is good once, for its redirect address and its verifier.
+// exchange is the token endpoint for codes. Each code is valid once, for its redirect address and its verifier.
 func (p *Provider) exchange(w http.ResponseWriter, r *http.Request) {
 	if f := p.exchanges.Load(); f != nil && f.status != 0 {
 		w.Header().Set("Content-Type", f.contentType)
@@ -103,7 +104,7 @@ func (p *Provider) exchange(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// accessToken has the claims of Keycloak's, and the organization of the user's attribute.
+// accessToken has the claims of Keycloak's token, and the organization of the user's attribute.
 func (p *Provider) accessToken(req Request) (string, error) {
 	now := time.Now().Unix()
 	claims := map[string]any{"iss": p.Issuer, "sub": req.Subject, "aud": ClientID, "azp": ClientID, "typ": "Bearer", "iat": now, "exp": now + 3600,
@@ -134,7 +135,7 @@ func (p *Provider) accessToken(req Request) (string, error) {
 	return jws.CompactSerialize()
 }
 
-// HasSession says whether a session lives.
+// HasSession reports whether a session is active.
 func (p *Provider) HasSession(sid string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,7 +1,6 @@
-// Package authtest runs a real OpenID Connect provider on loopback in Keycloak's
-// place: discovery, key set and token endpoint are those of zitadel/oidc, under a
-// realm's path. It can rotate its keys, die, hang and come back. Browsers keep their
-// sessions the way Keycloak keeps them, and Keycloak's administration ends them.
+// Package authtest runs a real OpenID Connect provider on loopback in place of Keycloak: discovery, key set and token endpoint are those of
+// zitadel/oidc, under a realm's path. It can rotate its keys, go down, hang and recover. Browsers keep their sessions the way Keycloak
+// keeps them, and Keycloak's administration ends them.
 package authtest
 
 import (
@@ -49,8 +48,8 @@ type Provider struct {
 	closing    chan struct{}
 
 	mu       sync.Mutex
-	keys     []*signingKey   // the last one signs
-	next     Request         // what the token endpoint is about to issue
+	keys     []*signingKey   // the last key signs
+	next     Request         // the content of the next token
 	sessions map[string]bool // sids of browsers; false: ended
 	codes    map[string]signIn
 	users    map[string]map[string]any
@@ -68,7 +67,7 @@ func New(t testing.TB) *Provider {
 	p := &Provider{closing: make(chan struct{}), sessions: map[string]bool{}, codes: map[string]signIn{}, users: map[string]map[string]any{}}
 	p.Rotate(t, true)
 
-	// The issuer names the port, so the listener comes before the handler.
+	// The issuer contains the port, so the listener comes before the handler.
 	server := httptest.NewUnstartedServer(nil)
 	p.URL = "http://" + server.Listener.Addr().String()
 	p.Issuer = p.URL + realmPath
@@ -86,7 +85,7 @@ func New(t testing.TB) *Provider {
 	return p
 }
 
-// gate counts key fetches and plays the outages.
+// gate counts key fetches and simulates the outages.
 func (p *Provider) gate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch p.mode.Load() {
@@ -125,7 +124,7 @@ func (p *Provider) gate(next http.Handler) http.Handler {
 	})
 }
 
-// admit is 0 for a token of ours.
+// admit returns 0 for a token of this provider.
 func (p *Provider) admit(r *http.Request) int {
 	_, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256})
@@ -152,8 +151,8 @@ func (p *Provider) endSession(r *http.Request, sid string) int {
 	return http.StatusNoContent
 }
 
-// Browser is one person's browser. As at Keycloak it has one session, whose name (sid) stays the same however often its person signs
-// in, until the session is ended.
+// Browser is one user's browser. As at Keycloak it has one session, whose id (sid) stays the same over repeated sign-ins, until the session
+// is ended.
 type Browser struct {
 	provider      *Provider
 	req           Request
@@ -161,10 +160,10 @@ type Browser struct {
 	authenticated time.Time
 }
 
-// Browser makes one without a session. The request's claims go into each of its tokens.
+// Browser makes a browser without a session. The request's claims go into each of its tokens.
 func (p *Provider) Browser(req Request) *Browser { return &Browser{provider: p, req: req} }
 
-// HasSession says whether the cookie would sign its person in without asking.
+// HasSession reports whether the cookie would sign its user in without a password.
 func (b *Browser) HasSession() bool {
 	b.provider.mu.Lock()
 	defer b.provider.mu.Unlock()
@@ -174,8 +173,8 @@ func (b *Browser) HasSession() bool {
 // SessionID is the sid of the last token.
 func (b *Browser) SessionID() string { return b.sid }
 
-// SignIn is a sign-in at the given moment. A living session answers by its cookie, with the old sid and auth_time; without one the
-// person types the password.
+// SignIn is a sign-in at the given time. An active session answers by its cookie, with the old sid and auth_time. Without one the user
+// types the password.
 func (b *Browser) SignIn(t testing.TB, at time.Time) string {
 	t.Helper()
 	if !b.HasSession() {
@@ -187,7 +186,7 @@ func (b *Browser) SignIn(t testing.TB, at time.Time) string {
 	return b.token(t)
 }
 
-// Prompt is a sign-in with prompt=login: the person types the password, the session keeps its sid and gets a new auth_time.
+// Prompt is a sign-in with prompt=login: the user types the password. The session keeps its sid and gets a new auth_time.
 func (b *Browser) Prompt(t testing.TB, at time.Time) string {
 	t.Helper()
 	b.SignIn(t, at)
@@ -206,8 +205,7 @@ func (b *Browser) token(t testing.TB) string {
 	return b.provider.Token(t, req)
 }
 
-// Down makes the provider drop every connection, Hang makes it never answer, Up
-// ends both.
+// Down makes the provider drop every connection.
 func (p *Provider) Down() { p.mode.Store(down) }
 
 // Hang makes the provider accept requests and never answer.
@@ -216,11 +214,10 @@ func (p *Provider) Hang() { p.mode.Store(hanging) }
 // Up makes the provider answer again.
 func (p *Provider) Up() { p.mode.Store(up) }
 
-// KeyFetches counts how often the key set was asked for.
+// KeyFetches counts the requests for the key set.
 func (p *Provider) KeyFetches() int { return int(p.keyFetches.Load()) }
 
-// Rotate makes a new RSA key sign from now on; withdraw drops the former keys
-// from the published set, otherwise they stay in it.
+// Rotate makes a new RSA key sign from now on. withdraw drops the former keys from the published set; otherwise they stay in it.
 func (p *Provider) Rotate(t testing.TB, withdraw bool) {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -236,8 +233,7 @@ func (p *Provider) Rotate(t testing.TB, withdraw bool) {
 // PublicKey is the key that the provider signs with.
 func (p *Provider) PublicKey() *rsa.PublicKey { return &p.current().key.PublicKey }
 
-// PrivateKey is the other half of PublicKey, for genuine signatures under a false
-// header.
+// PrivateKey is the private key of PublicKey, for genuine signatures under a false header.
 func (p *Provider) PrivateKey() *rsa.PrivateKey { return p.current().key }
 
 // KeyID is the kid of PublicKey.
@@ -249,15 +245,15 @@ func (p *Provider) current() *signingKey {
 	return p.keys[len(p.keys)-1]
 }
 
-// Request is what a token shall say. Claims are added to those of the provider
-// (iss, sub, aud, exp in five minutes, iat, nbf, jti, client_id).
+// Request is the content of a token. Claims are added to those of the provider (iss, sub, aud, exp in five minutes, iat, nbf, jti,
+// client_id).
 type Request struct {
 	Subject  string
 	Audience []string // nil: ClientID
 	Claims   map[string]any
 }
 
-// Token has the provider issue an access token at its token endpoint.
+// Token requests an access token from the provider's token endpoint.
 func (p *Provider) Token(t testing.TB, req Request) string {
 	t.Helper()
 	p.mu.Lock()
@@ -276,8 +272,7 @@ func (p *Provider) Token(t testing.TB, req Request) string {
 	return body.AccessToken
 }
 
-// Sign signs claims as they are with the provider's key, for tokens that the
-// provider itself would not issue.
+// Sign signs unchanged claims with the provider's key, for tokens that the provider itself would not issue.
 func (p *Provider) Sign(t testing.TB, claims map[string]any) string {
 	t.Helper()
 	key := p.current()
@@ -298,7 +293,7 @@ func Sign(t testing.TB, alg jose.SignatureAlgorithm, kid string, key any, claims
 	return raw
 }
 
-// store is the example's storage with our keys and claims.
+// store is the example's storage with this package's keys and claims.
 type store struct {
 	*storage.Storage
 	provider *Provider
@@ -364,23 +359,23 @@ func (k *publicKey) Algorithm() jose.SignatureAlgorithm { return jose.RS256 }
 func (k *publicKey) Use() string                        { return "sig" }
 func (k *publicKey) Key() any                           { return crypto.PublicKey(&k.key.PublicKey) }
 
-// Clock is a time that only moves when told to; for the Now of a Verifier.
+// Clock is a time that moves only by Advance; for the Now of a Verifier.
 type Clock struct{ nanos atomic.Int64 }
 
-// NewClock starts at the present, at a full second, as tokens count.
+// NewClock starts at the present, rounded to a full second, as in tokens.
 func NewClock() *Clock {
 	c := &Clock{}
 	c.nanos.Store(time.Now().Truncate(time.Second).UnixNano())
 	return c
 }
 
-// Now is the clock's time.
+// Now returns the clock's time.
 func (c *Clock) Now() time.Time { return time.Unix(0, c.nanos.Load()) }
 
 // Advance moves the clock.
 func (c *Clock) Advance(d time.Duration) { c.nanos.Add(int64(d)) }
 
-// Address reserves a loopback address on which nobody listens.
+// Address reserves a loopback address without a listener.
 func Address(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

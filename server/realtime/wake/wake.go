@@ -1,9 +1,9 @@
-// Package wake tells the readers of events and jobs, after commit, that there is something to read.
+// Package wake notifies the readers of events and jobs, after commit, that there is something to read.
 //
-// Rules. A wake-up is a hint: losing one delays events until the next tick and loses nothing. Wake never blocks and may be called from
-// any goroutine; calls made while one is being served are merged into one more. Run owns the connection: one, its own, and never one of
-// a pool, so that a busy pool cannot hold up events. Every statement is sent by itself, outside a transaction block: a process that
-// hangs between two statements holds no lock.
+// Rules. A wake-up is a hint: losing one delays events until the next tick and loses nothing. Wake never blocks and may be called from any
+// goroutine. Calls made while one is being served are merged into one more. Run owns one dedicated connection, never one of a pool, so that
+// a busy pool cannot hold up events. Every statement is sent by itself, outside a transaction block: a process that hangs between two
+// statements holds no lock.
 package wake
 
 import (
@@ -20,8 +20,8 @@ import (
 
 const (
 	timeout = 10 * time.Second
-	// pace is the least time between two numberings: the first commit after a quiet moment is served at once, a storm of commits in
-	// batches. Each batch costs a commit and a notification, which the writers pay for.
+	// pace is the least time between two numberings. The first commit after a quiet moment is served at once, and a storm of commits is
+	// served in batches. Each batch costs a commit and a notification, which slow down the writers.
 	pace = 3 * time.Millisecond
 )
 
@@ -31,14 +31,14 @@ type Waker struct {
 	log  *slog.Logger
 	tick time.Duration
 
-	wake   chan struct{} // of one; never closed
+	wake   chan struct{} // capacity 1; never closed
 	events atomic.Bool
 	jobs   atomic.Bool
 	muted  atomic.Bool
 }
 
 // New makes a Waker that connects to dsn as a role that may run private.sequence_events. It also numbers events every tick without being
-// called, as the net under lost wake-ups; 0 means every second.
+// called, as a fallback for lost wake-ups; 0 means every second.
 func New(dsn string, tick time.Duration, log *slog.Logger) *Waker {
 	if tick <= 0 {
 		tick = time.Second
@@ -66,7 +66,7 @@ func (w *Waker) Wake(events, jobs bool) {
 	}
 }
 
-// Mute drops wake-ups, as if they were lost; tests prove with it that the tick alone delivers everything.
+// Mute drops wake-ups, as if they were lost. Tests use it to prove that the tick alone delivers everything.
 func (w *Waker) Mute(muted bool) { w.muted.Store(muted) }
 
 // Run serves until ctx is done. It returns nil then.
@@ -78,7 +78,7 @@ func (w *Waker) Run(ctx context.Context) error {
 func (w *Waker) serve(ctx context.Context, conn *pgx.Conn) error {
 	tick := time.NewTicker(w.tick)
 	defer tick.Stop()
-	w.events.Store(true) // what was committed while nobody served
+	w.events.Store(true) // events may have been committed while no Waker ran
 	for {
 		began := time.Now()
 		if err := w.work(ctx, conn); err != nil {
@@ -97,7 +97,7 @@ func (w *Waker) serve(ctx context.Context, conn *pgx.Conn) error {
 	}
 }
 
-// work serves what is pending now. The flag is taken before the statement: who commits after that sets it again.
+// work serves the pending wake-ups. The flag is cleared before the statement: a transaction that commits after that sets it again.
 func (w *Waker) work(ctx context.Context, conn *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -20,7 +20,7 @@ import (
 	"kijko/server/socketio/engine"
 )
 
-// site is the only origin that is let in.
+// site is the only allowed origin.
 const site = "https://app.kijko.test"
 
 // calm never pings while a test runs.
@@ -28,7 +28,7 @@ func calm() engine.Options {
 	return engine.Options{PingInterval: time.Minute, CloseTimeout: 100 * time.Millisecond}
 }
 
-// echo sends back what it hears, except "close me".
+// echo sends every message back, except "close me".
 type echo struct {
 	session *engine.Session
 	setup   *setup
@@ -49,7 +49,7 @@ func (e *echo) Received(m engine.Message) {
 
 func (e *echo) Closed(code int, reason string) { e.setup.closed <- fmt.Sprintf("%d %s", code, reason) }
 
-// setup is a server on a port of its own.
+// setup is a server on a free port.
 type setup struct {
 	t      *testing.T
 	server *engine.Server
@@ -103,7 +103,7 @@ func (s *setup) session(sid string) *engine.Session {
 	return s.sessions[sid]
 }
 
-// do sends one request and gives status and body.
+// do sends one request and returns status and body.
 func (s *setup) do(method, query, body string, header ...string) (int, string) {
 	s.t.Helper()
 	request, err := http.NewRequest(method, s.url+query, strings.NewReader(body))
@@ -141,7 +141,7 @@ func (s *setup) hello(text string) hello {
 	return h
 }
 
-// poller begins a session that polls and gives the query of its requests.
+// poller begins a session that polls and returns the query of its requests.
 func (s *setup) poller() string {
 	s.t.Helper()
 	status, body := s.do("GET", polling, "")
@@ -177,7 +177,7 @@ func (s *setup) refused(wantStatus, wantCode int, method, query, body string, he
 	require.NotEmpty(s.t, refusal.Message)
 }
 
-// ends waits until some session of the server has been closed and says how.
+// ends waits until a session of the server has been closed and returns how.
 func (s *setup) ends() string {
 	s.t.Helper()
 	select {
@@ -242,7 +242,7 @@ func (w *socket) next() string {
 	return text
 }
 
-// closed reads away what comes until the server has closed with this code.
+// closed reads and discards frames until the server has closed with this code.
 func (w *socket) closed(code int) {
 	w.t.Helper()
 	for {
@@ -593,7 +593,7 @@ func TestBounds(t *testing.T) {
 	t.Parallel()
 	t.Run("Bodies", func(t *testing.T) {
 		opt := calm()
-		opt.MaxPayload = 200_000 // above what Fiber reads by itself
+		opt.MaxPayload = 200_000 // above the size that Fiber reads into memory
 		s := newSetup(t, opt)
 		query := s.poller()
 		fits := "4" + strings.Repeat("a", opt.MaxPayload-1)
@@ -629,7 +629,7 @@ func TestBounds(t *testing.T) {
 		status, body := s.do("GET", polling, "", "X-From", "a")
 		require.Equal(t, 429, status)
 		require.Equal(t, "RATE_LIMITED", body)
-		query := s.poller() // from elsewhere
+		query := s.poller() // from another client
 		s.post(query, "1")
 		status, _ = s.do("GET", polling, "", "X-From", "b")
 		require.Equal(t, 200, status)

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// The packets of Engine.IO; each begins with its digit.
+// The packets of Engine.IO. Each begins with its digit.
 const (
 	open    = '0'
 	closing = '1'
@@ -17,21 +17,21 @@ const (
 	upgrade = '5'
 	noop    = '6'
 
-	// binaryMark stands in place of the digit before base64, where a body is text.
+	// binaryMark replaces the digit before base64, when a body is text.
 	binaryMark = 'b'
-	// separator stands between the packets of one body.
+	// separator separates the packets of one body.
 	separator = '\x1e'
 )
 
-// Message is what a session carries. Its bytes are shared and must not be changed.
+// Message is the content of a message packet. Its bytes are shared and must not be changed.
 type Message struct {
-	// Head stands before Data, which then can be shared by messages that only begin differently. Of text messages only.
+	// Head is written before Data. Messages that differ only at their beginning can thus share Data. Only text messages have it.
 	Head   string
 	Data   []byte
 	Binary bool
-	// Series: while it waits, a newer message of the same series takes its place. Empty: nothing does.
+	// Series: a newer message of the same series replaces this one while it waits. Empty: no message does.
 	Series string
-	// Free is outside the bounds of what may wait: replays, which have a bound of their own.
+	// Free messages do not count against the queue's limits. It is for replays, which have a separate limit.
 	Free bool
 }
 
@@ -40,7 +40,7 @@ type packet struct {
 	Message
 }
 
-// size is about what the packet takes on the wire.
+// size is about the number of bytes that the packet takes on the wire.
 func (p packet) size() int { return len(p.Head) + len(p.Data) + 2 }
 
 var errPacket = errors.New("malformed packet")
@@ -61,11 +61,11 @@ func parse(raw []byte) (packet, error) {
 	case kind == message && utf8.Valid(data), kind == pong, kind == closing, kind == noop:
 		return packet{kind, Message{Data: data}}, nil
 	}
-	// The rest is the server's to say, or has its place in an upgrade only.
+	// The other packets are sent by the server only, or are valid in an upgrade only.
 	return packet{}, errPacket
 }
 
-// parseBody takes a body apart; what stands before a malformed packet is handed over, as it is over a WebSocket.
+// parseBody splits a body into packets. Packets before a malformed one are passed to each, as they are over a WebSocket.
 func parseBody(body []byte, each func(packet) bool) error {
 	for raw := range bytes.SplitSeq(body, []byte{separator}) {
 		p, err := parse(raw)
@@ -79,7 +79,7 @@ func parseBody(body []byte, each func(packet) bool) error {
 	return nil
 }
 
-// appendBody puts packets together to one body.
+// appendBody joins packets into one body.
 func appendBody(body []byte, packets []packet) []byte {
 	for i, p := range packets {
 		if i > 0 {
@@ -94,18 +94,18 @@ func appendBody(body []byte, packets []packet) []byte {
 	return body
 }
 
-// queue holds what waits for one client. It takes memory only while something waits. Not safe for concurrent use.
+// queue holds the packets that wait for one client. It takes memory only while packets wait. Not safe for concurrent use.
 type queue struct {
 	packets []packet
 	bytes   int
-	// counted and countedBytes are the part that is held against the bounds; inFlight is with the writer and still counts.
+	// counted and countedBytes are the part that counts against the limits. inFlight is held by the writer and still counts.
 	counted, countedBytes   int
 	inFlight, inFlightBytes int
 
 	maxPackets, maxBytes int
 }
 
-// push appends a packet; a newer one of a series takes the place of the older one. It reports false when the queue is full.
+// push appends a packet. A newer one of a series replaces the older one. It reports false when the queue is full.
 func (q *queue) push(p packet) bool {
 	if p.Series != "" {
 		for i, old := range q.packets {
@@ -128,7 +128,7 @@ func (q *queue) push(p packet) bool {
 	return true
 }
 
-// take hands everything over, and the memory with it; nil when there is nothing.
+// take returns all packets, nil when there are none. The queue's memory goes with them.
 func (q *queue) take() []packet {
 	out := q.packets
 	q.inFlight, q.inFlightBytes = q.counted, q.countedBytes
@@ -136,7 +136,7 @@ func (q *queue) take() []packet {
 	return out
 }
 
-// takePart hands over the oldest of what waits, as many packets and bytes as one answer holds; one packet in any case.
+// takePart returns the oldest packets, as many packets and bytes as one answer holds, and at least one packet.
 func (q *queue) takePart(packets, bytes int) []packet {
 	n, size := 0, 0
 	for ; n < len(q.packets) && n < packets; n++ {
@@ -159,5 +159,5 @@ func (q *queue) takePart(packets, bytes int) []packet {
 	return out
 }
 
-// drop forgets what waits.
+// drop discards the waiting packets.
 func (q *queue) drop() { q.packets, q.bytes, q.counted, q.countedBytes = nil, 0, 0, 0 }

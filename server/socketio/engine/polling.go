@@ -7,12 +7,12 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// maxPolled is how many packets one answer holds. python-engineio ends the connection at more of them, and a client that asks for what it
-// missed would meet the same answer again each time it comes back.
+// maxPolled is how many packets one answer holds. python-engineio ends the connection at more of them, and a client that resumes would get
+// the same too large answer at each reconnect.
 const maxPolled = 16
 
-// servePoll answers a GET: what is queued, or as soon as something is. The heartbeat bounds the wait. What does not fit into one answer
-// stays queued, and the next GET finds it.
+// servePoll answers a GET with the queued packets, or waits for the first one. The heartbeat bounds the wait. Packets that do not fit into
+// one answer stay queued for the next GET.
 func (s *Session) servePoll(c *fiber.Ctx) error {
 	packets, ok := s.poll()
 	if !ok {
@@ -28,7 +28,7 @@ func (s *Session) servePoll(c *fiber.Ctx) error {
 	return nil
 }
 
-// poll waits for packets. Two GETs at a time are the end of the session: nobody could tell which one gets what.
+// poll waits for packets. Two GETs at a time end the session, because it would be undefined which one gets which packets.
 func (s *Session) poll() ([]packet, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,7 +65,7 @@ func (s *Session) poll() ([]packet, bool) {
 	return packets, true
 }
 
-// wakePoll ends the wait of a GET. Under the lock.
+// wakePoll ends the wait of a GET. The caller holds the lock.
 func (s *Session) wakePoll() {
 	if s.waiting == nil {
 		return
@@ -77,11 +77,11 @@ func (s *Session) wakePoll() {
 	}
 }
 
-// drained is how much of a refused body is read and thrown away: closing over unread bytes would reset the connection, and the client
-// would never see the answer.
+// drained is how much of a refused body is read and discarded. Closing with unread bytes would reset the connection, and the client would
+// never see the answer.
 const drained = 8 << 20
 
-// servePost takes the packets of a body. Two POSTs at a time are the end of the session: their order would be lost.
+// servePost takes the packets of a body. Two POSTs at a time end the session: their order would be lost.
 func (s *Session) servePost(c *fiber.Ctx) error {
 	if !s.beginPost() {
 		return refuse(c, codeBadRequest)
@@ -120,7 +120,7 @@ func (s *Session) endPost() {
 	s.posting = false
 }
 
-// readBody reads at most so many bytes, from the stream or from what Fiber has read already.
+// readBody reads at most limit bytes, from the stream or from the body that Fiber has already read.
 func readBody(c *fiber.Ctx, limit int) ([]byte, error) {
 	stream := c.Context().RequestBodyStream()
 	refuse := func() error {
@@ -134,7 +134,7 @@ func readBody(c *fiber.Ctx, limit int) ([]byte, error) {
 		return nil, refuse()
 	}
 	if stream == nil {
-		body := append([]byte(nil), c.Body()...) // Fiber's own dies with the handler
+		body := append([]byte(nil), c.Body()...) // Fiber's buffer is valid only inside the handler
 		if len(body) > limit {
 			return nil, refuse()
 		}

@@ -17,7 +17,7 @@ import (
 	"kijko/server/api"
 )
 
-// Options are the protocol's customary numbers; zero values mean those.
+// Options are the protocol's usual numbers. A zero value means the usual number.
 type Options struct {
 	PingInterval   time.Duration // 25 s
 	PingTimeout    time.Duration // 20 s
@@ -49,32 +49,33 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Receiver hears what a session's client says. Received is called by one goroutine at a time; Closed once, after the last Received has
-// returned or while it runs, and nothing can be sent any more.
+// Receiver handles the messages of a session's client. Received is called by one goroutine at a time. Closed is called once, after the last
+// Received has returned or while it runs; nothing can be sent afterwards.
 type Receiver interface {
 	Received(m Message)
 	Closed(code int, reason string)
 }
 
-// Request is what the first request of a session said, copied.
+// Request is a copy of the data of a session's first request.
 type Request struct {
 	IP    string
-	Query map[string]string // those of Deps.Query that were given
+	Query map[string]string // the given parameters out of Deps.Query
 }
 
-// Deps is what a Server needs.
+// Deps are the dependencies of a Server.
 type Deps struct {
 	// Accept makes the receiver of a new session. It must not wait.
 	Accept func(s *Session, r Request) Receiver
-	// Query names the parameters that Accept wants to see; values over 200 bytes are none. Nothing else is kept of a request.
+	// Query names the parameters that are passed to Accept. Values over 200 bytes are dropped. Nothing else is kept of a request.
 	Query []string
-	// Foreign hears of requests that other sites' pages made. May be nil.
+	// Foreign is called for requests from pages of other sites. May be nil.
 	Foreign func(ip, origin string)
-	// Admit judges a new session before it is made: an error refuses it (a rate, for example). nil: all are welcome.
+	// Admit checks a new session before it is made: an error refuses it (a rate limit, for example). nil: all are accepted.
 	Admit func(ip string) error
-	// AllowOrigin says whether a page of origin may connect to a server that it calls host; a request without Origin may.
+	// AllowOrigin reports whether a page of origin may connect to a server with the Host header host. A request without Origin may always
+	// connect.
 	AllowOrigin func(origin, host string) bool
-	// ClientIP judges X-Forwarded-For; nil: the peer's address.
+	// ClientIP evaluates X-Forwarded-For; nil: the peer's address.
 	ClientIP func(c *fiber.Ctx) string
 	Log      *slog.Logger
 	Options  Options
@@ -88,14 +89,14 @@ type Server struct {
 	upgrader *websocket.FastHTTPUpgrader
 
 	mu       sync.Mutex
-	sessions map[string]*Session // also those that have ended and whose last packets may still be fetched
+	sessions map[string]*Session // includes ended sessions whose last packets may still be fetched
 	open     int
 	perIP    map[string]int
 	draining bool
 	lives    sync.WaitGroup
 }
 
-// New makes a Server. It owns no goroutine; its sessions do.
+// New makes a Server. It starts no goroutine; its sessions do.
 func New(deps Deps) (*Server, error) {
 	if deps.Accept == nil {
 		return nil, errors.New("engine: somebody must accept sessions")
@@ -214,7 +215,7 @@ func (s *Server) handshake(c *fiber.Ctx, upgrades bool) error {
 	return session.servePoll(c)
 }
 
-// begin registers a session and queues its first packet. The caller of a session over a WebSocket counts it out when its reading ended.
+// begin registers a session and queues its first packet. The caller of a session over a WebSocket calls lives.Done when its reading ended.
 func (s *Server) begin(r Request, w *wire) (*Session, error) {
 	session := &Session{srv: s, id: rand.Text(), ip: r.IP, ws: w,
 		queue: queue{maxPackets: s.opt.MaxQueuedMessages, maxBytes: s.opt.MaxQueuedBytes}}
@@ -263,14 +264,14 @@ func (s *Server) find(id string) *Session {
 	return s.sessions[id]
 }
 
-// forget makes a session's id unknown.
+// forget removes a session's id.
 func (s *Server) forget(session *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, session.id)
 }
 
-// release frees the place of a session that has ended.
+// release frees the slot of an ended session.
 func (s *Server) release(ip string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -280,7 +281,7 @@ func (s *Server) release(ip string) {
 	}
 }
 
-// Size is the number of open sessions.
+// Size returns the number of open sessions.
 func (s *Server) Size() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

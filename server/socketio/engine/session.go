@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// The close codes of WebSockets that this package gives itself; users of a session give others.
+// The close codes of WebSockets that this package itself uses. The importing package uses others.
 const (
 	closeDone      = 1000
 	closeRestart   = 1012
@@ -16,18 +16,18 @@ const (
 	closeSlow      = 4009
 )
 
-// Session is one client. Everything that is sent to it is only queued; a waiting GET or the writer of its WebSocket takes it.
+// Session is one client. Packets to it are only queued; a waiting GET or the writer of its WebSocket takes them.
 type Session struct {
 	srv *Server
 	id  string
 	ip  string
 
-	// receiving keeps messages in order where a POST ends while the WebSocket has taken over.
+	// receiving keeps messages in order when a POST ends while the WebSocket has taken over.
 	receiving sync.Mutex
 	receiver  Receiver
 
 	mu    sync.Mutex
-	ended bool // nothing is taken any more; what is queued may still be fetched
+	ended bool // nothing is queued any more; the queued packets may still be fetched
 	queue queue
 
 	ws        *wire // nil: polling
@@ -41,13 +41,13 @@ type Session struct {
 	timer    *time.Timer
 	pongDue  time.Time // zero: no ping is unanswered
 	upgradeT *time.Timer
-	linger   *time.Timer // forgets an ended session that nobody asks for
+	linger   *time.Timer // drops an ended session whose last packets are not fetched
 }
 
-// ID is the session's secret name.
+// ID returns the session's secret id.
 func (s *Session) ID() string { return s.id }
 
-// start queues the first packet, begins the heartbeat and makes the receiver.
+// start queues the first packet, starts the heartbeat and makes the receiver.
 func (s *Session) start(hello []byte, r Request) {
 	s.receiving.Lock()
 	defer s.receiving.Unlock()
@@ -58,17 +58,17 @@ func (s *Session) start(hello []byte, r Request) {
 	s.receiver = s.srv.deps.Accept(s, r)
 }
 
-// Send queues a message. A client that does not keep up is cut off, which is reported as false; nobody waits for it.
+// Send queues a message. It returns false for a client that does not keep up; that client is disconnected. Send never waits.
 func (s *Session) Send(m Message) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ended || s.push(packet{message, m})
 }
 
-// push queues a packet and sees to it that somebody takes it. Under the lock.
+// push queues a packet and wakes the transport. The caller holds the lock.
 func (s *Session) push(p packet) bool {
 	if !s.queue.push(p) {
-		// What waits is dropped, so that the end is the next thing the client sees.
+		// The queued packets are dropped, so that the client sees the end next.
 		s.queue.drop()
 		s.shut(closeSlow, "Slow consumer", false)
 		return false
@@ -77,7 +77,7 @@ func (s *Session) push(p packet) bool {
 	return true
 }
 
-// wake gives what is queued to the transport. Under the lock.
+// wake hands the queued packets to the transport. The caller holds the lock.
 func (s *Session) wake() {
 	switch {
 	case s.ws != nil:
@@ -90,7 +90,7 @@ func (s *Session) wake() {
 	}
 }
 
-// beat sends a ping, or finds that the last one was not answered.
+// beat sends a ping, or ends the session when the last ping was not answered.
 func (s *Session) beat() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,14 +105,14 @@ func (s *Session) beat() {
 	}
 }
 
-// Close ends the session: what is queued is delivered, then a WebSocket is closed with the code, a poller is told that it is over.
+// Close ends the session. The queued packets are delivered. Then a WebSocket is closed with the code, and a poller gets a close packet.
 func (s *Session) Close(code int, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.shut(code, reason, false)
 }
 
-// shut ends the session, once. Under the lock.
+// shut ends the session, once. The caller holds the lock.
 func (s *Session) shut(code int, reason string, byClient bool) {
 	if s.ended {
 		return
@@ -144,7 +144,7 @@ func (s *Session) shut(code int, reason string, byClient bool) {
 	s.linger = time.AfterFunc(s.srv.opt.Linger, func() { s.srv.forget(s) })
 }
 
-// take acts on a packet from the client. It reports whether reading goes on.
+// take handles a packet from the client. It reports whether reading continues.
 func (s *Session) take(p packet) bool {
 	s.receiving.Lock()
 	defer s.receiving.Unlock()
@@ -170,7 +170,7 @@ func (s *Session) take(p packet) bool {
 	return !s.ended
 }
 
-// fail ends a session whose client sent what cannot be read.
+// fail ends a session whose client sent unreadable data.
 func (s *Session) fail(code int, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

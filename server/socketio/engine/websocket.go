@@ -13,13 +13,13 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// wire is a WebSocket. Frames are written past the library, several with one call of the kernel; it reads, and answers pings.
+// wire is a WebSocket. Frames are written directly to the connection, several with one system call. The library reads, and answers pings.
 type wire struct {
 	conn    *websocket.Conn
 	net     net.Conn
 	opt     Options
 	end     []byte        // the close frame, once the session has ended
-	written chan struct{} // closed when the close frame is out, or will never be
+	written chan struct{} // closed when the close frame is written, or will never be
 	once    sync.Once
 }
 
@@ -38,7 +38,7 @@ const (
 	opClose  = 0x88
 )
 
-// appendHeader begins an unmasked, unfragmented frame with n bytes.
+// appendHeader appends the header of an unmasked, unfragmented frame with n bytes.
 func appendHeader(dst []byte, op byte, n int) []byte {
 	switch {
 	case n < 126:
@@ -49,7 +49,7 @@ func appendHeader(dst []byte, op byte, n int) []byte {
 	return append(dst, op, 127, 0, 0, 0, 0, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
 }
 
-// closeFrame carries code and reason; control frames hold at most 125 bytes. Codes that must not be sent become 1000.
+// closeFrame encodes code and reason. Control frames hold at most 125 bytes. Codes that must not be sent become 1000.
 func closeFrame(code int, reason string) []byte {
 	if code < 1000 || code == websocket.CloseNoStatusReceived || code == websocket.CloseAbnormalClosure {
 		code = closeDone
@@ -88,18 +88,18 @@ func (w *wire) refuse(code int, reason string) {
 	w.drain()
 }
 
-// drain gives the peer a moment for its part of the closing handshake: closing over unread bytes would reset the connection and take the
-// close frame along.
+// drain gives the peer a moment for its part of the closing handshake. Closing with unread bytes would reset the connection and lose the
+// close frame.
 func (w *wire) drain() {
 	_ = w.net.SetReadDeadline(time.Now().Add(w.opt.CloseTimeout))
 	_, _ = io.CopyN(io.Discard, w.net, 1<<20)
 	_ = w.net.Close()
 }
 
-// done says that nothing is written any more.
+// done marks the end of writing.
 func (w *wire) done() { w.once.Do(func() { close(w.written) }) }
 
-// write sends what is queued until nothing is left, and the close frame when the session has ended.
+// write sends the queued packets until the queue is empty, and the close frame when the session has ended.
 func (s *Session) write(w *wire) {
 	for {
 		s.mu.Lock()
@@ -114,7 +114,7 @@ func (s *Session) write(w *wire) {
 		if len(packets) == 0 {
 			_ = w.net.SetWriteDeadline(time.Now().Add(w.opt.CloseTimeout))
 			_, _ = w.net.Write(w.end)
-			// The peer answers with its own close frame; it gets a moment, not for ever.
+			// The peer answers with its own close frame. It has a limited time to do so.
 			_ = w.net.SetReadDeadline(time.Now().Add(w.opt.CloseTimeout))
 			w.done()
 			return
@@ -126,11 +126,11 @@ func (s *Session) write(w *wire) {
 	}
 }
 
-// lost ends a session whose connection does not work any more: nothing can be said.
+// lost ends a session whose connection no longer works: no close frame can be sent.
 func (s *Session) lost(w *wire) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.writing = true // and stays so: no further writer
+	s.writing = true // and stays true: no further writer
 	s.queue.drop()
 	w.done()
 	_ = w.net.Close()
@@ -145,7 +145,7 @@ func (s *Session) listen(w *wire) {
 		s.shut(code, "", true)
 		return nil
 	})
-	said := false // the peer's close frame has been read: nothing more comes
+	said := false // the peer's close frame has been read: no more frames come
 	for {
 		kind, raw, err := w.conn.ReadMessage()
 		if err != nil {
@@ -172,7 +172,7 @@ func (s *Session) listen(w *wire) {
 	_ = w.net.Close()
 }
 
-// parseFrame reads one frame; binary needs no mark here.
+// parseFrame reads one frame. Binary frames need no mark here.
 func parseFrame(kind int, raw []byte) (packet, error) {
 	if kind == websocket.BinaryMessage {
 		return packet{message, Message{Data: raw, Binary: true}}, nil
@@ -184,7 +184,7 @@ func parseFrame(kind int, raw []byte) (packet, error) {
 	return p, err
 }
 
-// unreadable decides what a failed read means; it reports whether it was the peer's close frame.
+// unreadable handles a failed read. It reports whether it was the peer's close frame.
 func (s *Session) unreadable(w *wire, err error) bool {
 	var closed *websocket.CloseError
 	var broken *net.OpError
@@ -201,7 +201,7 @@ func (s *Session) unreadable(w *wire, err error) bool {
 	return false
 }
 
-// upgradeSession takes a WebSocket for a session that polls. The old transport serves on until the new one has taken over.
+// upgradeSession accepts a WebSocket for a session that polls. The old transport continues until the new one has taken over.
 func (s *Server) upgradeSession(c *fiber.Ctx, session *Session) error {
 	_ = s.upgrader.Upgrade(c.Context(), func(conn *websocket.Conn) {
 		w := newWire(conn, s.opt)
@@ -224,7 +224,7 @@ func (s *Server) upgradeSession(c *fiber.Ctx, session *Session) error {
 	return nil
 }
 
-// beginUpgrade lets one WebSocket try.
+// beginUpgrade allows one WebSocket at a time.
 func (s *Session) beginUpgrade(w *wire) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -243,7 +243,7 @@ func (s *Session) beginUpgrade(w *wire) bool {
 	return true
 }
 
-// dropUpgrade gives up a WebSocket that has not taken over; polling goes on. Under the lock.
+// dropUpgrade drops a WebSocket that has not taken over; polling continues. The caller holds the lock.
 func (s *Session) dropUpgrade() {
 	if s.upgrading == nil {
 		return
@@ -253,7 +253,7 @@ func (s *Session) dropUpgrade() {
 	s.upgrading, s.probed = nil, false
 }
 
-// probe waits for the client's probe and then for its decision. The poll that waits ends in between, so that nothing is on its way over
+// probe waits for the client's probe and then for its decision. The waiting poll ends in between, so that no packets are on their way over
 // two transports.
 func (s *Session) probe(w *wire) bool {
 	if !w.hears("2probe") || w.send([]packet{{pong, Message{Data: []byte("probe")}}}) != nil {
