@@ -63,8 +63,8 @@ func writePDF(ctx context.Context, w io.Writer, pages Pages) error {
 }
 
 func drawPDF(ctx context.Context, w io.Writer, pages Pages) (err error) {
-	// The library panics on some texts with letters that its fonts lack. All letters are checked before, so this recover is a
-	// second safeguard.
+	// The library panics on some texts with letters that its fonts lack. All letters are checked before, so this recover
+	// is a second safeguard.
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("audit: pdf: %v", v)

@@ -54,8 +54,8 @@ func compileGlob(source string) pathGlob {
 	return g
 }
 
-// match matches the glob against a path. It follows all alternatives at once, so a hostile pattern costs at most pattern length
-// times path length.
+// match matches the glob against a path. It follows all alternatives at once, so a hostile pattern costs at most pattern
+// length times path length.
 func (g pathGlob) match(path string) bool {
 	if len(path) > maxPath {
 		return false

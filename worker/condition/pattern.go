@@ -13,7 +13,8 @@ import (
 const (
 	// maxPattern is the longest regular expression, in characters.
 	maxPattern = 200
-	// maxProgram bounds the size of the compiled pattern: 200 characters with repetitions could ask for millions of instructions.
+	// maxProgram bounds the size of the compiled pattern: 200 characters with repetitions could ask for millions of
+	// instructions.
 	maxProgram = 1000
 	// keptPatterns is how many compiled patterns are cached, at some kilobytes each.
 	keptPatterns = 2048

@@ -33,8 +33,8 @@ const longestWait = 60 * time.Second
 // Failure is a failed fetch with a reason that the user can understand.
 type Failure struct {
 	Code Code
-	// Message is one sentence for the user: no credentials, no addresses, no output of git. Only the messages about a repository
-	// that the caller may not see contain the word "private": clients take it as the hint to connect an account.
+	// Message is one sentence for the user: no credentials, no addresses, no output of git. Only the messages about a
+	// repository that the caller may not see contain the word "private": clients take it as the hint to connect an account.
 	Message string
 	// Retryable reports whether the same call may succeed later without any change by a person.
 	Retryable bool
@@ -81,8 +81,8 @@ func branchMissing(branch string) *Failure {
 	return &Failure{Code: BranchNotFound, Message: fmt.Sprintf("The branch %q does not exist in this repository.", branch)}
 }
 
-// fromStatus translates the host's answer to our first request. Hosts hide repositories that an anonymous caller may not see:
-// GitHub answers 401 and GitLab 404 for both missing and private repositories, so without credentials the two cannot be
+// fromStatus translates the host's answer to our first request. Hosts hide repositories that an anonymous caller may not
+// see: GitHub answers 401 and GitLab 404 for both missing and private repositories, so without credentials the two cannot be
 // distinguished.
 func fromStatus(status int, header http.Header, authenticated bool) *Failure {
 	wait := retryAfter(header, time.Now())
@@ -127,7 +127,8 @@ func retryAfter(header http.Header, now time.Time) time.Duration {
 // errUnwanted means that the server does not serve a commit by its id.
 var errUnwanted = errors.New("the server does not serve this commit")
 
-// fromGit translates git's standard error. The first request has already succeeded, so this is mostly a connection that broke off.
+// fromGit translates git's standard error. The first request has already succeeded, so this is mostly a connection that
+// broke off.
 func fromGit(stderr string, authenticated bool) error {
 	has := func(words ...string) bool {
 		for _, w := range words {

@@ -8,8 +8,9 @@ import (
 	"syscall"
 )
 
-// lifeline kills a process group when this process dies, even by kill -9. Linux ends the git process that this process started (see
-// ownGroup), but not the helpers that git started. They would go on receiving, into a directory that another worker may be using.
+// lifeline kills a process group when this process dies, even by kill -9. Linux ends the git process that this process
+// started (see ownGroup), but not the helpers that git started. They would go on receiving, into a directory that another
+// worker may be using.
 //
 // A shell waits on a pipe that only this process holds open. End of file means that this process has ended.
 type lifeline struct {
@@ -31,7 +32,8 @@ func watchOver(group int) (*lifeline, error) {
 	return &lifeline{shell: shell, hold: hold}, nil
 }
 
-// release ends the watch. The shell has ended before the pipe closes, so it cannot kill a new group that got the same number.
+// release ends the watch. The shell has ended before the pipe closes, so it cannot kill a new group that got the same
+// number.
 func (l *lifeline) release() {
 	_ = l.shell.Process.Kill()
 	_ = l.shell.Wait()

@@ -55,7 +55,8 @@ func (r *run) runFetch(ctx context.Context) error {
 	return r.discover(ctx, stage)
 }
 
-// fetch brings all repositories to the disk. If one fails, the phase fails, and the others stay on disk for the next attempt.
+// fetch brings all repositories to the disk. If one fails, the phase fails, and the others stay on disk for the next
+// attempt.
 func (r *run) fetch(ctx context.Context, stage *fetchStage) error {
 	if r.fetched {
 		return nil

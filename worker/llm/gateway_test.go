@@ -20,7 +20,8 @@ import (
 	"kijko/worker/llm/llmtest"
 )
 
-// Tokens that the model used for thinking and that tools have read are paid for, so both numbers together are the provider's total.
+// Tokens that the model used for thinking and that tools have read are paid for, so both numbers together are the
+// provider's total.
 func TestUsageIsTheProvidersTotal(t *testing.T) {
 	t.Parallel()
 	eachProvider(t, func(t *testing.T, models *llmtest.Server, ask func(context.Context, llm.Request) (llm.Result, []string, error)) {

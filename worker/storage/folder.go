@@ -52,7 +52,7 @@ func (f *folder) put(ctx context.Context, key string, in io.Reader) error {
 	}
 	if _, err := io.Copy(w, in); err != nil {
 		abandon()
-		_ = w.Close() // reports the cancellation of the line above
+		_ = w.Close() // reports the cancellation by abandon
 		return err
 	}
 	return w.Close()

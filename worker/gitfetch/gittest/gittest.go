@@ -1,5 +1,5 @@
-// Package gittest is a Git host for tests: real repositories, served by git's own http-backend over loopback, that can behave like
-// real hosts (private, missing, renamed, limited, slow, breaking off).
+// Package gittest is a Git host for tests: real repositories, served by git's own http-backend over loopback, that can
+// behave like real hosts (private, missing, renamed, limited, slow, breaking off).
 //
 // A Server is safe for concurrent use; it is closed by the test's cleanup.
 package gittest

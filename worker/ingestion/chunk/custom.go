@@ -65,12 +65,12 @@ type payloadFile struct {
 	Content  string `json:"content"`
 }
 
-// Custom posts a file to the webhook and returns its chunks. The client must refuse addresses that are not public; redirects are
-// not followed. There are two attempts of 30 seconds each, the second only after a failed transfer or a status other than 2xx. The
-// error is ErrChunking, or that of ctx. The caller makes at most four calls at once.
+// Custom posts a file to the webhook and returns its chunks. The client must refuse addresses that are not public;
+// redirects are not followed. There are two attempts of 30 seconds each, the second only after a failed transfer or a
+// status other than 2xx. The error is ErrChunking, or that of ctx. The caller makes at most four calls at once.
 //
-// A chunk that occurs in the text, after the chunk before it, gets the offsets and lines of that occurrence. Any other chunk gets
-// the lines of the whole file and offsets of -1.
+// A chunk that occurs in the text, after the chunk before it, gets the offsets and lines of that occurrence. Any other
+// chunk gets the lines of the whole file and offsets of -1.
 func Custom(ctx context.Context, client *http.Client, to Endpoint, r Request) ([]Chunk, error) {
 	language := r.File.Language
 	body, err := json.Marshal(payload{r.ProjectID, r.RunID, payloadFile{r.Path, language, r.Text}})
@@ -124,7 +124,8 @@ func post(ctx context.Context, client *http.Client, to Endpoint, r Request, body
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "Kijko")
 	req.Header.Set("X-Kijko-Event", "file.chunk")
-	// The id is the same for both attempts and for a run taken over by another worker, so that the receiver can recognize repeats.
+	// The id is the same for both attempts and for a run taken over by another worker, so that the receiver can recognize
+	// repeats.
 	req.Header.Set("X-Kijko-Delivery", uuid.NewSHA1(uuid.NameSpaceURL, []byte("kijko:chunk:"+r.RunID+"\x00"+r.Path)).String())
 	req.Header.Set("X-Kijko-Signature", Sign(to.Secret, time.Now(), body))
 	res, err := client.Do(req)

@@ -30,7 +30,8 @@ func (c *cutter) count(start, end int) int {
 	return c.countedUnits
 }
 
-// fits reports whether a stretch has at most limit tokens. A token has at least one byte, so short stretches need no counting.
+// fits reports whether a stretch has at most limit tokens. A token has at least one byte, so short stretches need no
+// counting.
 func (c *cutter) fits(start, end, limit int) bool {
 	return end-start <= limit || c.count(start, end) <= limit
 }
@@ -66,8 +67,8 @@ func (c *cutter) fill(start, end, limit int) {
 	}
 }
 
-// semantic cuts between the declarations of the top level and groups small neighbors. Only a unit larger than UnitTokens is cut
-// inside.
+// semantic cuts between the declarations of the top level and groups small neighbors. Only a unit larger than UnitTokens
+// is cut inside.
 func (c *cutter) semantic() { c.open(0, len(c.text), -1) }
 
 // open cuts a stretch at its best cuts below a level, and groups the units between them.
@@ -105,8 +106,8 @@ func (c *cutter) open(start, end, level int) {
 	g.flush()
 }
 
-// loose cuts a stretch without syntax of its own. A stretch of up to whole tokens stays whole. A larger one is cut at blank lines,
-// then at line ends, then between characters, and the pieces are grouped up to limit.
+// loose cuts a stretch without syntax of its own. A stretch of up to whole tokens stays whole. A larger one is cut at
+// blank lines, then at line ends, then between characters, and the pieces are grouped up to limit.
 func (c *cutter) loose(start, end, whole, limit int) {
 	if c.fits(start, end, whole) {
 		c.ends = append(c.ends, unit{end, -1})
@@ -169,8 +170,8 @@ func (c *cutter) separate(start, end, level int) {
 	g.flush()
 }
 
-// group joins neighboring units while they stay within its limit. The counts of the parts do not add up to the count of the whole,
-// so a sum decides only if it is far from the limit.
+// group joins neighboring units while they stay within its limit. The counts of the parts do not add up to the count of
+// the whole, so a sum decides only if it is far from the limit.
 type group struct {
 	c          *cutter
 	start, end int  // of the group; end is 0 while it is empty

@@ -16,7 +16,8 @@ import (
 // maxConfig bounds how much of a configuration file is read, and how many names are taken from one.
 const maxConfig = 1 << 20
 
-// Configures reports whether a file defines where modules are. The graph needs the text of such a file before any other file.
+// Configures reports whether a file defines where modules are. The graph needs the text of such a file before any other
+// file.
 func Configures(name string) bool {
 	base := path.Base(name)
 	switch base {

@@ -561,7 +561,8 @@ func commonDirs(a, b string) (n int) {
 	return n
 }
 
-// Links counts the links that begin in a file, and returns the modules outside of the project that the file is the first to import.
+// Links counts the links that begin in a file, and returns the modules outside of the project that the file is the first to
+// import.
 func (b *Builder) Links(i int, f *parse.File) (map[Edge]int32, []Node) {
 	found := map[Edge]int32{}
 	info := &b.files[i]

@@ -1,4 +1,5 @@
-// Package mailtest is a real SMTP server on the loopback interface, for tests: it accepts or refuses mail as its Options say.
+// Package mailtest is a real SMTP server on the loopback interface, for tests: it accepts or refuses mail as its Options
+// say.
 package mailtest
 
 import (
@@ -36,8 +37,8 @@ type Options struct {
 	StartTLS, TLS bool
 	// Mechanism (PLAIN or LOGIN), if set, is required, with User and Password.
 	Mechanism, User, Password string
-	// OnMail, OnRcpt and OnData answer the three steps. A nil function and a nil error accept. They run in goroutines of the
-	// server.
+	// OnMail, OnRcpt and OnData answer the three steps. A nil function and a nil error accept. They run in goroutines of
+	// the server.
 	OnMail, OnRcpt func(address string) error
 	OnData         func(data string) error
 	// HangUp ends the connection right after a message was accepted.
