@@ -125,7 +125,7 @@ type nameKey struct {
 	name, around string
 }
 
-// maxRemembered bounds what is remembered of resolutions.
+// maxRemembered bounds the cached resolutions.
 const maxRemembered = 100_000
 
 type field struct {

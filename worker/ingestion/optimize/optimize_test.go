@@ -260,7 +260,7 @@ func TestAPlanBuiltAgainGivesTheSameBytes(t *testing.T) {
 	wg.Wait()
 }
 
-// TestReferencesShowWhatWasRemoved puts the source lines back where a marker stands and compares.
+// TestReferencesShowWhatWasRemoved replaces each marker by the source lines and compares.
 func TestReferencesShowWhatWasRemoved(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(5, 6))

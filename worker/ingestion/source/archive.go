@@ -203,7 +203,7 @@ func (a archive) walkZip(ctx context.Context, fn func(member) error) error {
 	switch {
 	case directory.left < 0:
 		return a.invalid("has more than %d entries", a.limits.Entries)
-	case err != nil && !errors.Is(err, zip.ErrInsecurePath): // paths are judged by memberPath
+	case err != nil && !errors.Is(err, zip.ErrInsecurePath): // memberPath checks the paths
 		return a.corrupt(err)
 	}
 	directory.off = true // from here on content is read
@@ -291,7 +291,7 @@ func (a archive) walkTar(ctx context.Context, r io.Reader, fn func(member) error
 			return a.checkEnd(counted)
 		case counted.N <= 0:
 			return a.invalid("expands to more than %d MiB", a.limits.Expanded>>20)
-		case err != nil && !errors.Is(err, tar.ErrInsecurePath): // paths are judged by memberPath
+		case err != nil && !errors.Is(err, tar.ErrInsecurePath): // memberPath checks the paths
 			return a.corrupt(err)
 		}
 		err = fn(member{index: index, name: header.Name, size: header.Size, file: header.Typeflag == tar.TypeReg,

@@ -175,7 +175,7 @@ func TestEncodings(t *testing.T) {
 	})
 }
 
-// endless gives the letter a for ever.
+// endless returns the letter a without end.
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) {
