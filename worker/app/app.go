@@ -27,7 +27,7 @@ import (
 	"kijko/worker/seal"
 )
 
-// Config is what a Worker needs.
+// Config configures a Worker.
 type Config struct {
 	// DSN is Postgres as kijko_worker. ListenDSN is the same without a transaction pooler; default DSN.
 	DSN       string

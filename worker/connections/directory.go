@@ -154,7 +154,7 @@ const (
 	maxPages = 3_000
 )
 
-// Reading is what a directory holds.
+// Reading is the content of a directory.
 type Reading struct {
 	Groups int
 	People []Person

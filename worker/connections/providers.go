@@ -212,7 +212,7 @@ func (p *Providers) Owns(repository string) bool { return p.places.Owns(reposito
 // Directory is the API of a directory; nil if the operator configured none.
 func (p *Providers) Directory(provider string) Directory { return p.directories[provider] }
 
-// CanConnect tells whether accounts can be connected.
+// CanConnect reports whether accounts can be connected.
 func (p *Providers) CanConnect(provider string) bool { return p.consents[provider] != nil }
 
 // Verifier draws the PKCE verifier, which proves that the code comes back to the process that began the consent.
@@ -230,7 +230,7 @@ func (p *Providers) ConsentURL(provider, state, verifier, redirect string) strin
 	return config.AuthCodeURL(state, options...)
 }
 
-// Token is what a consent gives.
+// Token holds the tokens of a consent.
 type Token struct {
 	Access  string `json:"access"`
 	Refresh string `json:"refresh,omitempty"`
@@ -293,7 +293,7 @@ func (c *consent) token(t *oauth2.Token, err error) (Token, error) {
 	return result, nil
 }
 
-// judge tells three cases apart: a bad code or token, a bad application, and a provider that fails. The text of the answer is neither
+// judge distinguishes three cases: a bad code or token, a bad application, and a provider that fails. The text of the answer is neither
 // logged nor shown: it may repeat what was sent.
 func (c *consent) judge(e *oauth2.RetrieveError) error {
 	status := 0

@@ -30,7 +30,7 @@ type Providers interface {
 	For(name string) (llm.Provider, error)
 }
 
-// Config is what an Engine needs. Pool and Providers are required.
+// Config configures an Engine. Pool and Providers are required.
 type Config struct {
 	// Pool belongs to kijko_worker.
 	Pool      *pgxpool.Pool

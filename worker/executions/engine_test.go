@@ -211,7 +211,7 @@ func TestACancelledRunIsAbortedAtOnce(t *testing.T) {
 	require.Equal(t, row{Status: "cancelled", Message: "Cancelled by user", Takes: 1}, b.read(id))
 }
 
-// Both providers count as they stream: of a run that is cancelled in the middle, what they had counted is written.
+// Both providers count while they stream. For a run that is canceled in the middle, the counts until then are written.
 func TestACancelledRunHasTheCostOfWhatWasCounted(t *testing.T) {
 	b := setup(t)
 	for model, completion := range map[string]int{"claude-3-5-sonnet-20241022": 1, "gemini-3-flash-preview": 0} {

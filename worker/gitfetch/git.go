@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// Options are what a Fetcher needs. Hosts is required.
+// Options configure a Fetcher. Hosts is required.
 type Options struct {
 	Hosts *Hosts
 	// Git is the program; default "git" from PATH.

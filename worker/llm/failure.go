@@ -42,7 +42,7 @@ type Error struct {
 	Status int
 	// RetryAfter is the wait that the provider asks for; 0 if it did not say.
 	RetryAfter time.Duration
-	// Usage is what the provider had counted before the call failed, if it said so. It has to be paid.
+	// Usage is the usage that the provider had counted before the call failed, if it said so. It has to be paid.
 	Usage *Usage
 
 	cause error

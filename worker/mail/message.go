@@ -71,7 +71,7 @@ const (
 	maxURL = 900
 	// shortLine is a subject that fits on the header's first line.
 	shortLine = 66
-	// wordBytes is what one encoded word holds: 75 characters with its marks (RFC 2047, 2).
+	// wordBytes is the capacity of one encoded word: 75 characters with its marks (RFC 2047, 2).
 	wordBytes = 45
 )
 

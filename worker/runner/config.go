@@ -64,7 +64,7 @@ type Tick struct {
 	Do    func(ctx context.Context) error
 }
 
-// Config is what a Runner needs.
+// Config configures a Runner.
 type Config struct {
 	// Pool belongs to kijko_worker, with search_path jobs (gue names no schema). Each running short job holds one connection.
 	Pool *pgxpool.Pool

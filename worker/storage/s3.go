@@ -19,7 +19,7 @@ const (
 	contentType = "application/octet-stream"
 	// patience is how long a running write may go on after its context has ended, so that it can be aborted cleanly.
 	patience = 10 * time.Second
-	// tidyTime bounds the removal of what a failed write left.
+	// tidyTime bounds the removal of the remains of a failed write.
 	tidyTime = 3 * time.Second
 )
 
@@ -79,7 +79,7 @@ func neverArrived(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// takeBack removes what a failed write may have left: the whole object, if only the answer was lost, or parts.
+// takeBack removes the possible remains of a failed write: the whole object, if only the answer was lost, or parts.
 func (b *s3bucket) takeBack(ctx context.Context, key string) {
 	ctx, cancel := context.WithTimeout(ctx, tidyTime)
 	defer cancel()

@@ -40,7 +40,7 @@ type textPart struct {
 // withoutSampling are models that refuse temperature, top_p and top_k.
 var withoutSampling = map[string]bool{"claude-opus-4-7": true, "claude-opus-4-8": true, "claude-sonnet-5": true, "claude-opus-5-20270101": true}
 
-// fault names what is wrong with a request, or is empty.
+// fault returns the fault of a request, or "".
 func (m *messagesRequest) fault(h http.Header) string {
 	switch {
 	case h.Get("Anthropic-Version") != "2023-06-01":
