@@ -216,7 +216,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	return err
 }
 
-// Close frees what New took. Call it after Run.
+// Close frees the resources that New opened. Call it after Run.
 func (w *Worker) Close() {
 	if w.engine != nil {
 		w.engine.Close()

@@ -16,7 +16,7 @@ const maxBranches = 20_000
 
 var errTimeLimit = errors.New("time limit reached")
 
-// Branch is a branch and the commit it stands on.
+// Branch is a branch and its current commit.
 type Branch struct{ Name, Commit string }
 
 // Remote describes a repository without its content.

@@ -47,7 +47,7 @@ func (f file) entry() source.Entry {
 
 // runFetch is phase 1: it fetches everything and then finds the files.
 func (r *run) runFetch(ctx context.Context) error {
-	r.fetched = false // another attempt asks the hosts again for what is missing
+	r.fetched = false // another attempt requests the missing repositories again
 	stage := newFetchStage(len(r.t.Repositories))
 	if err := r.fetch(ctx, stage); err != nil {
 		return err

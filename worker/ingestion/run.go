@@ -29,7 +29,7 @@ type run struct {
 	fetched bool
 	origins []*origin
 	files   []file
-	left    leftOut // what discovery left out
+	left    leftOut // files that discovery left out
 	input   string  // fingerprint of the input of discovery
 
 	parsed     *spill.Reader

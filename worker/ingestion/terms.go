@@ -46,7 +46,7 @@ func runs(text string, visit func(run string, paired bool)) {
 			}
 			continue
 		} else if unicode.Is(unicode.M, c) {
-			continue // of the run that it stands in
+			continue // it belongs to the current run
 		} else if start >= 0 && paired != unicode.Is(unspaced, c) {
 			visit(text[start:i], paired)
 			start = -1

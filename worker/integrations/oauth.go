@@ -32,7 +32,7 @@ type Call struct {
 	MS   int64  `json:"ms"`
 }
 
-// Why says what kind of failure it was.
+// Why is the kind of a failure.
 type Why string
 
 // The kinds of failure. Only Refused means that the organization's credentials are at fault.

@@ -39,7 +39,7 @@ const (
 type Provider struct {
 	ID   string
 	Auth Auth
-	// Authorize, Token, Revoke and Identity are addresses; {client} stands for the client id.
+	// Authorize, Token, Revoke and Identity are addresses; {client} is replaced by the client id.
 	Authorize, Token, Revoke, Identity string
 	// Style is the place where the token endpoint expects the client's credentials. With automatic detection, the library would send
 	// each refused exchange twice.

@@ -34,7 +34,7 @@ func ConnectionsRevoke(keeper *connections.Keeper) runner.Type {
 }
 
 // ConnectionsSync: {"projectId"}. Reads the directory of a project and makes its people members. Unique key connections.sync:<projectId>; 3
-// attempts, 30 s to 5 min. The reason of the last failure stands in the project's status, and the next hour brings another job. Reading
+// attempts, 30 s to 5 min. The reason of the last failure is stored in the project's status, and the next hour brings another job. Reading
 // twice adds no person twice.
 func ConnectionsSync(keeper *connections.Keeper) runner.Type {
 	return runner.Type{Name: "connections.sync", Unique: "connections.sync:<projectId>", Attempts: 3, TimeLimit: 10 * time.Minute,

@@ -45,7 +45,7 @@ type Store struct {
 	s3     *s3bucket
 }
 
-// Object is what Put stored.
+// Object describes the content that Put stored.
 type Object struct {
 	Key string
 	// Size in bytes, SHA256 in lower-case hex.

@@ -86,9 +86,9 @@ type Mood struct {
 	Status         int    // if set, the answer to every request
 	Header         http.Header
 	RedirectTo     string // if set, 301 to this repository: a path on this server or a whole URL
-	// RedirectAfter lets so many requests pass before RedirectTo applies.
+	// RedirectAfter is the number of requests that pass before RedirectTo applies.
 	RedirectAfter int
-	// CutAfter breaks the connection after so many bytes of a pack; 0 never does.
+	// CutAfter breaks the connection after this number of bytes of a pack; 0 never breaks it.
 	CutAfter int64
 	// Hold, if set, keeps the pack back after its first HoldAfter bytes until the channel is closed or the client has gone.
 	Hold      chan struct{}

@@ -23,7 +23,7 @@ const (
 	CustomHook Strategy = "custom"
 )
 
-// Type says what a chunk holds.
+// Type is the kind of content of a chunk.
 type Type string
 
 // The types, in the order in which the progress screen shows them.
@@ -39,7 +39,7 @@ var Types = [...]Type{ModuleBoundaries, FunctionGroupings, Documentation, Config
 
 // The token limits of section 18.3.
 const (
-	GroupTokens = 1500 // small neighbours are grouped up to this
+	GroupTokens = 1500 // small neighbors are grouped up to this
 	UnitTokens  = 4000 // a larger unit is split
 	FixedTokens = 1000
 )

@@ -72,7 +72,7 @@ type bind struct{ local, name, from, form string }
 // fileInfo is the data that is kept of a file.
 type fileInfo struct {
 	family  string
-	scope   string // prefix of the full names of what it declares
+	scope   string // prefix of the full names of its declarations
 	space   string // package or namespace
 	node    int32
 	added   bool
@@ -114,9 +114,9 @@ type Builder struct {
 	bases    map[int32][]int32
 	goTypes  goTypes
 	members  map[memberKey]int32
-	classes  map[nameKey]int32 // what types named in files mean
-	given    map[nameKey]ref   // what names mean that imports give
-	wild     map[nameKey]ref   // what names mean that files import with everything of a package
+	classes  map[nameKey]int32 // resolved type names of files
+	given    map[nameKey]ref   // resolved names that imports add
+	wild     map[nameKey]ref   // resolved names from imports of a whole package
 }
 
 // nameKey is a name in a file.

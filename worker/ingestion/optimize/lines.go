@@ -32,7 +32,7 @@ func (l *line) trimmed(layout parse.Layout) string {
 		return l.text
 	}
 	bare := strings.TrimRight(l.text, " \t\r\n")
-	if strings.HasSuffix(bare, "\\") { // which escapes what follows, a blank or the line end
+	if strings.HasSuffix(bare, "\\") { // the backslash escapes the blank or the line end after it
 		return strings.TrimRight(l.text, "\r\n")
 	}
 	return bare

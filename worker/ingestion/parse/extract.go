@@ -97,7 +97,7 @@ func (x *extraction) siblings(i, end uint32, s scope) []Decl {
 			decls = append(decls, x.wrapped(i, r, &p, s)...)
 		case declare:
 			if r.kind == Class && s.owner != nil && s.owner.Kind == Class && s.owner.EndByte >= int(n.end) && x.g.is(n, "class") && x.field(i, x.name) == nil {
-				decls = append(decls, x.siblings(i+1, n.next, x.under(s))...) // the value of what is declared
+				decls = append(decls, x.siblings(i+1, n.next, x.under(s))...) // the value of the declaration
 				break
 			}
 			if d, ok := x.declaration(i, r, s); ok {

@@ -76,7 +76,7 @@ type Decl struct {
 
 	Mixins  []string // modules and traits whose methods it includes
 	Owner   string   // owning type or object, if it is not the enclosing declaration: Go's receivers, Basket.prototype
-	Type    string   // name of a variable's type, or of the type that a C# extension method extends; export for Rust macros that are visible everywhere
+	Type    string   // name of a variable's type, or of a C# extension method's type; export for Rust macros visible everywhere
 	Fields  []Field  // fields of a class that are no declarations of their own
 	Methods []Member // methods that a Go interface requires
 	Scope   Range    // the function in which it is visible; empty for the whole file

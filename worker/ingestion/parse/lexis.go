@@ -8,8 +8,8 @@ import (
 
 // lexis holds the lexical rules that separate a language's strings from the rest of its text.
 type lexis struct {
-	line   []string                                             // what comments to the end of the line begin with
-	block  [2]string                                            // what encloses comments
+	line   []string                                             // marks that begin comments to the end of the line
+	block  [2]string                                            // marks that enclose comments
 	nested bool                                                 // they may be nested
 	quotes []quote                                              // in the order in which they are tried
 	other  func(string, int) int                                // end of a string of some other form that begins at an offset, 0 without one, -1 if it never ends

@@ -195,7 +195,7 @@ func (x *extraction) statement(i uint32, d *Decl) bool {
 	return d.Name != ""
 }
 
-// stripGeneric cuts type arguments and what follows.
+// stripGeneric removes type arguments and the text after them.
 func stripGeneric(s string) string {
 	if k := strings.IndexAny(s, "<[("); k > 0 && !strings.HasPrefix(s, "operator") {
 		s = s[:k]

@@ -257,7 +257,7 @@ func (x *extraction) bind(i uint32, s scope) {
 			}
 			x.pattern(c, own)
 		}
-	case "field_declaration": // Rust; Go's are met as heritage
+	case "field_declaration": // Rust; Go's fields are handled as heritage
 		if s.class != nil {
 			if f := x.fieldAt(i, "name"); f != 0 {
 				x.addField(s.class, x.str(&x.nodes[f]), x.typeAt(i, "type"))

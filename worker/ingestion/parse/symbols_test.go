@@ -12,7 +12,7 @@ import (
 	"kijko/worker/ingestion/parse"
 )
 
-// TestSymbols: what counts as a declaration, under which name, and where it ends.
+// TestSymbols: which nodes are declarations, under which name, and where they end.
 func TestSymbols(t *testing.T) {
 	t.Parallel()
 	p := parser(t)

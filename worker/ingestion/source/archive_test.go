@@ -238,7 +238,7 @@ func TestArchiveBombs(t *testing.T) {
 	t.Run("TooManyEntriesAreRefused", func(t *testing.T) {
 		items := make([]item, 11)
 		for i := range items {
-			items[i] = item{name: fmt.Sprintf("d%d", i), typeflag: tar.TypeSymlink, data: "x"} // what isn't read counts as well
+			items[i] = item{name: fmt.Sprintf("d%d", i), typeflag: tar.TypeSymlink, data: "x"} // entries that are not read count as well
 		}
 		limits := source.ArchiveLimits{Entries: 10}
 		for name, data := range map[string][]byte{"x.zip": zipped(t, items...), "x.tar": tarred(t, items...)} {

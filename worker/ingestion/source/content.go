@@ -112,7 +112,7 @@ type inspection struct {
 	breaks     int64
 	head       []byte // first lines, for the marker and the declaration
 	sample     []byte // from the first byte beyond ASCII on
-	tail       []byte // the byte before what comes next
+	tail       []byte // the byte before the next piece
 	controls   int
 	hint       func() string
 }

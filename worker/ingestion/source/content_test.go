@@ -19,7 +19,7 @@ func TestContent(t *testing.T) {
 	tests := []struct {
 		name       string
 		data       string
-		text       string // what Decode gives; "" for binary
+		text       string // result of Decode; "" for binary
 		characters int64
 		lines      int64
 	}{

@@ -23,7 +23,7 @@ const leftOutPaths = 1000
 
 // Discovery is the result of inspecting every file of a source.
 type Discovery struct {
-	Files    []Entry // what the run reads, in byte order of the paths
+	Files    []Entry // files that the run reads, in byte order of the paths
 	Bytes    int64
 	Excluded map[Reason]int
 	// LeftOut are the first of the files that no filter excluded but whose content could not be read.

@@ -383,7 +383,7 @@ func (g *Graph) space(n *graph.Node) (best string) {
 
 // own returns a function that reports whether the words of an import are those of a file of the project.
 func (g *Graph) own() func(i int, f *parse.File, imp parse.Import) bool {
-	packages := map[string]bool{} // what files declare
+	packages := map[string]bool{} // packages that files declare
 	modules := map[string]bool{}  // of go.mod
 	npm := map[string]bool{}      // of package.json
 	crates := map[string]bool{}   // of Cargo.toml
