@@ -1,5 +1,5 @@
-// Command worker works the queue: ingestion runs, clean-up, schedules. Any number of them share a database. Settings as for the server
-// (`server -settings`); it needs DATABASE_WORKER_URL.
+// Command worker works the queue: ingestion runs, clean-up, schedules. Any number of workers share a database. Its settings are those
+// of the server (`server -settings`); it needs DATABASE_WORKER_URL.
 package main
 
 import (

@@ -27,55 +27,56 @@ import (
 	"kijko/worker/seal"
 )
 
-// Config is what a Worker needs.
+// Config configures a Worker.
 type Config struct {
-	// DSN is Postgres as kijko_worker; ListenDSN the same without a transaction pooler, default DSN.
+	// DSN is Postgres as kijko_worker. ListenDSN is the same without a transaction pooler; default DSN.
 	DSN       string
 	ListenDSN string
-	// DataDir holds work in progress, in ingest/.
+	// DataDir holds the files of running work, in ingest/.
 	DataDir string
 	Blobs   jobs.Blobs
 	// Hosts are the Git hosts that may be contacted. Its AllowPrivate also opens private addresses to chunking webhooks.
 	Hosts gitfetch.HostConfig
-	// GitCAFile names further trusted authorities for Git hosts; "" for the system's.
+	// GitCAFile names further trusted authorities for Git hosts; "" means the system's authorities only.
 	GitCAFile string
 	GitLimits gitfetch.Limits
-	// Connections are the Git providers and directories; nil: everything is fetched anonymously, and no token is given back.
+	// Connections are the Git providers and directories. Nil: all repositories are fetched anonymously, and no token is given back.
 	Connections *connections.Providers
-	// Box opens what is sealed; nil: connections of people, tokens of integrations and secrets of webhooks are not used.
+	// Box opens sealed values. Nil: connections of people, tokens of integrations and secrets of webhooks are not used.
 	Box *seal.Box
 	// Unseal opens the secrets of chunking webhooks; nil: projects with such a webhook fail.
 	Unseal func(sealed string) (string, error)
-	// Mailer sends mail; nil: mail.send fails and is tried again like any other trouble.
+	// Mailer sends mail. Nil: mail.send fails and is tried again like after any other failure.
 	Mailer jobs.Mailer
-	// Provider ends sessions at Keycloak and writes organizations there; nil: all is left as it is there.
+	// Provider ends sessions at Keycloak and writes organizations there. Nil: the worker changes nothing at Keycloak.
 	Provider jobs.Provider
-	// Slots is how many ingestion runs are in work at once; default 2.
+	// Slots is how many ingestion runs are worked at once; default 2.
 	Slots int
-	// Models answer for skills (*llm.Set is one); nil: this worker runs no skills.
+	// Models are the model providers that run skills (*llm.Set is one). Nil: this worker runs no skills.
 	Models executions.Providers
-	// Integrations is what the operator says about providers; IntegrationTimeout the longest time for one request to one, default 10 s.
+	// Integrations is the operator's configuration of providers. IntegrationTimeout is the longest time for one request to a provider;
+	// default 10 s.
 	Integrations       integrations.Config
 	IntegrationTimeout time.Duration
 	// UnsealKey opens an organization's own key for a model provider; nil: runs that need one fail.
 	UnsealKey func(organizationID uuid.UUID, provider, sealed string) (string, error)
-	// Policy is how model providers are asked again; nil: the contract's.
+	// Policy is the retry policy for model providers. Nil: the contract's policy.
 	Policy *llm.Policy
-	// Executions is how many runs of skills are in hand at once; default 50.
+	// Executions is how many runs of skills are worked at once; default 50.
 	Executions int
-	// Workers is how many short jobs are in work at once; default 2.
+	// Workers is how many short jobs are worked at once; default 2.
 	Workers int
-	// Parsers is how many files of one run are parsed at once; default one a core.
+	// Parsers is how many files of one run are parsed at once; default one per core.
 	Parsers int
-	// Poll is the net under the wake-ups; default 2 s.
+	// Poll is how often idle loops look at their queues, in case a wake-up was lost; default 2 s.
 	Poll time.Duration
-	// Grace is what work gets at shutdown; default 20 s.
+	// Grace is the time that running work gets at shutdown; default 20 s.
 	Grace time.Duration
 	Log   *slog.Logger
 }
 
-// executionConnections is how many connections runs of skills use at a time: they need one for a few milliseconds at their beginning and at
-// their end.
+// executionConnections is how many connections the runs of skills use at a time. A run needs a connection only for a few milliseconds at
+// its beginning and at its end.
 const executionConnections = 3
 
 // Worker works all queues. Make it with New.
@@ -86,7 +87,7 @@ type Worker struct {
 	runner *runner.Runner
 }
 
-// New wires everything. It contacts nobody but the local git.
+// New wires all parts. It makes no network request; it only runs the local git.
 func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if c.DSN == "" || c.DataDir == "" || c.Blobs == nil {
 		return nil, errors.New("worker: DSN, DataDir and Blobs are required")
@@ -173,7 +174,8 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	return w, nil
 }
 
-// openPool makes the pool for everything but LISTEN. Its path leads to gue's table; our own statements name their schemas.
+// openPool makes the pool for all database work except LISTEN. Its search path leads to gue's table; the application's own statements name
+// their schemas.
 func openPool(ctx context.Context, c Config) (*pgxpool.Pool, error) {
 	pc, err := pgxpool.ParseConfig(c.DSN)
 	if err != nil {
@@ -187,8 +189,8 @@ func openPool(ctx context.Context, c Config) (*pgxpool.Pool, error) {
 		return err
 	}
 	pc.ConnConfig.RuntimeParams["application_name"] = "kijko worker"
-	// Short jobs hold one connection each and may need another; an ingestion run needs one now and then, as ticks do; hundreds of skills
-	// share a few. By default that makes nine, and ten with the one that listens.
+	// Short jobs hold one connection each and may need another one. An ingestion run needs one now and then, as ticks do. Hundreds of
+	// skills share a few. By default that makes nine connections, and ten with the listening one.
 	pc.MaxConns = int32(2*c.Workers + c.Slots + executionConnections)
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
@@ -197,10 +199,10 @@ func openPool(ctx context.Context, c Config) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
-// Names gives the job types that are registered.
+// Names returns the registered job types.
 func (w *Worker) Names() []string { return w.runner.Names() }
 
-// Run works until ctx ends and everything has come back.
+// Run works until ctx ends and all work has come back.
 func (w *Worker) Run(ctx context.Context) error {
 	holding, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var group sync.WaitGroup
@@ -214,7 +216,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	return err
 }
 
-// Close frees what New took. Call it after Run.
+// Close frees the resources that New opened. Call it after Run.
 func (w *Worker) Close() {
 	if w.engine != nil {
 		w.engine.Close()
@@ -224,8 +226,9 @@ func (w *Worker) Close() {
 	}
 }
 
-// runDue does what the schedules say is due, each piece in a transaction of its own: what one has locked is free while the next one
-// works, and other workers take the others meanwhile. What it enqueues is worked at the next look.
+// runDue does the work that is due by the schedules. Each piece has a transaction of its own: the rows that one piece locked are free while
+// the next one works, and other workers take the other pieces meanwhile. The jobs that it enqueues are worked at the next look at the
+// queue.
 func (w *Worker) runDue(ctx context.Context) error {
 	for {
 		piece, cancel := context.WithTimeout(ctx, time.Minute)

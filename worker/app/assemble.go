@@ -18,7 +18,8 @@ import (
 	"kijko/worker/storage"
 )
 
-// Assemble builds a Worker from the settings, which changes may replace in part. Close it after Run.
+// Assemble builds a Worker from the settings; the functions in changes may replace parts of them. Close the Worker
+// after Run.
 func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger, changes ...func(*Config)) (*Worker, func() error, error) {
 	keys, err := cfg.EncryptionKeys()
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/image/font/sfnt"
 )
 
-// columns of the table, in millimeters; together the width of a lying A4 page between its margins.
+// columns of the table, in millimeters; together they fill a landscape A4 page between its margins.
 var columns = []struct {
 	title string
 	width float64
@@ -26,14 +26,14 @@ const (
 	margin     = 10.0
 	lineHeight = 4.0
 	fontSize   = 7.5
-	// maxLines is how much of a cell is shown: one row must not fill pages.
+	// maxLines is how many lines of a cell are shown: one row must not fill pages.
 	maxLines = 12
 )
 
-// turn lets one PDF be made at a time: the largest one takes some hundred megabytes.
+// turn admits one PDF at a time: the largest one takes some hundred megabytes.
 var turn = make(chan struct{}, 1)
 
-// rowsOf are the cells of a page.
+// rowsOf returns the cells of a page.
 func rowsOf(content string) ([][]string, error) {
 	if content == "" {
 		return nil, nil
@@ -53,7 +53,7 @@ func writePDF(ctx context.Context, w io.Writer, pages Pages) error {
 	}
 	var file bytes.Buffer
 	err := drawPDF(ctx, &file, pages)
-	// The next one need not wait until a slow reader has this one.
+	// The next PDF need not wait until a slow client has received this one.
 	<-turn
 	if err != nil {
 		return err
@@ -63,7 +63,8 @@ func writePDF(ctx context.Context, w io.Writer, pages Pages) error {
 }
 
 func drawPDF(ctx context.Context, w io.Writer, pages Pages) (err error) {
-	// The library panics over some texts that its fonts lack. All letters are looked up before, so this is a second net.
+	// The library panics on some texts with letters that its fonts lack. All letters are checked before, so this recover
+	// is a second safeguard.
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("audit: pdf: %v", v)
@@ -126,7 +127,7 @@ func newTable() (*table, error) {
 	return t, p.Error()
 }
 
-// head begins a page: the title on the first one, the names of the columns on each.
+// head begins a page: it prints the title on the first page, and the column names on each.
 func (t *table) head() {
 	p := t.pdf
 	if p.PageNo() == 1 {
@@ -172,7 +173,7 @@ func (t *table) row(cells []string, shaded bool) {
 	p.SetXY(margin, top+tall)
 }
 
-// wrap breaks a text at blanks, and a word that is too long where it must be.
+// wrap breaks a text at blanks, and breaks a word that is wider than the column.
 func (t *table) wrap(text string, width float64) []string {
 	if t.pdf.GetStringWidth(text) <= width {
 		return []string{text}
@@ -211,14 +212,14 @@ func (t *table) wrap(text string, width float64) []string {
 	return lines
 }
 
-// printable puts a question mark for each letter that the font lacks: the library would draw nothing, without a word.
+// printable replaces each letter that the font lacks by a question mark: the library would silently draw nothing.
 func (t *table) printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
 			return ' '
 		case unicode.IsControl(r), unicode.Is(unicode.Cf, r), unicode.Is(unicode.Mn, r):
-			// Marks would stand beside their letter; composed letters have a glyph of their own.
+			// Combining marks would stand beside their letter; composed letters have a glyph of their own.
 			return -1
 		}
 		has, seen := t.known[r]

@@ -17,7 +17,7 @@ import (
 	"kijko/worker/audit"
 )
 
-// pagesOf gives rows in pages of a thousand.
+// pagesOf returns rows in pages of a thousand.
 func pagesOf(t *testing.T, rows int, row func(n int) []string) audit.Pages {
 	return func(_ context.Context, after json.RawMessage) (audit.Page, error) {
 		from := 0
@@ -38,7 +38,7 @@ func pagesOf(t *testing.T, rows int, row func(n int) []string) audit.Pages {
 	}
 }
 
-// drawn is what the pages of a document draw: its streams, inflated.
+// drawn returns the drawing instructions of a document: its streams, inflated.
 func drawn(t *testing.T, document []byte) string {
 	t.Helper()
 	var all strings.Builder
@@ -54,7 +54,7 @@ func drawn(t *testing.T, document []byte) string {
 	return all.String()
 }
 
-// shown is a text as the library writes it: two bytes a letter.
+// shown is a text as the library writes it: two bytes per letter.
 func shown(text string) string {
 	var b strings.Builder
 	for _, u := range utf16.Encode([]rune(text)) {

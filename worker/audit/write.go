@@ -1,6 +1,6 @@
-// Package audit writes exports of the audit log, as CSV, JSON or PDF, from the pages that SQL gives: to a client by the server, to storage by
-// the worker. It knows nothing of either, and holds one page at a time; a PDF has to be complete before its first byte, so those are made
-// one after the other.
+// Package audit writes exports of the audit log, as CSV, JSON or PDF, from the pages that SQL returns. The server writes them to a client,
+// the worker to storage; the package depends on neither. It holds one page at a time. A PDF has to be complete before its first byte is
+// written, so PDFs are made one after the other.
 package audit
 
 import (
@@ -16,10 +16,10 @@ type Page struct {
 	After   json.RawMessage `json:"after"`
 }
 
-// Pages gives the page after a place; nil is the beginning.
+// Pages returns the page after a position; nil is the beginning.
 type Pages func(ctx context.Context, after json.RawMessage) (Page, error)
 
-// ContentType of a format.
+// ContentType returns the media type of a format.
 func ContentType(format string) string {
 	switch format {
 	case "csv":
@@ -30,7 +30,7 @@ func ContentType(format string) string {
 	return "application/json"
 }
 
-// Write makes the file.
+// Write writes the file.
 func Write(ctx context.Context, w io.Writer, format string, pages Pages) error {
 	switch format {
 	case "csv":

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// costly are the dearest inputs that we could think of: 50 filters over a mebibyte of payload.
+// costly are the most expensive inputs that we could think of: 50 filters over a mebibyte of payload.
 func costly() map[string][2]string {
 	fifty := func(filter func(i int) string) string {
 		var b strings.Builder
@@ -55,7 +55,7 @@ func costly() map[string][2]string {
 	}
 }
 
-// No judgement costs more than a bounded number of steps. The time is not tested, only shown by the benchmark.
+// The cost of every evaluation is bounded in steps. The time is not tested, only shown by the benchmark.
 func TestJudgementsAreBounded(t *testing.T) {
 	t.Parallel()
 	j := judge(t)
@@ -73,7 +73,7 @@ func TestJudgementsAreBounded(t *testing.T) {
 	}
 }
 
-// What a payload may cost is shared by all reflexes that it is held against.
+// All reflexes that are checked against a payload share its budget.
 func TestReflexesShareTheCostOfAPayload(t *testing.T) {
 	t.Parallel()
 	j := judge(t)
@@ -115,7 +115,7 @@ func FuzzMatch(f *testing.F) {
 		fault := j.Check([]byte(conditions))
 		_, err = j.Match([]byte(conditions), p)
 		if fault != nil && err == nil {
-			// A fault of a filter that is never reached; the expression always is.
+			// A fault in a filter that is never reached is not reported; the expression is always checked.
 			require.NotContains(t, fault.Error(), "Expression", conditions)
 		}
 	})

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Fault is what is wrong with conditions or a configuration that a caller writes.
+// Fault is a fault in conditions or in a configuration that a caller wrote.
 type Fault struct {
 	Field   string
 	Message string
@@ -15,8 +15,9 @@ func (f *Fault) Error() string { return f.Message }
 
 func blank(s string) bool { return strings.TrimFunc(s, isSpace) == "" }
 
-// Check judges what Postgres cannot: whether the expression parses and the patterns compile, and what they cost. It gives the first *Fault.
-// Shape, bounds and the form in which conditions are stored belong to private.tidy_conditions, which refuses what is passed over here.
+// Check checks the parts that Postgres cannot: whether the expression parses, whether the patterns compile, and their cost. It returns the
+// first *Fault. Shape, bounds and the stored form of conditions belong to private.tidy_conditions, which refuses the faults that Check
+// ignores.
 func (j *Judge) Check(raw []byte) error {
 	if len(raw) > maxConditions {
 		return nil
@@ -46,7 +47,7 @@ func (j *Judge) Check(raw []byte) error {
 	return nil
 }
 
-// patternFault is what is wrong with the regular expression of the filter at a node; "" where it has none.
+// patternFault returns the fault of the regular expression of the filter at a node; "" if it has none.
 func (p *Payload) patternFault(at uint32) string {
 	if p.nodes[at].kind != object {
 		return ""

@@ -7,7 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What only Go can judge is refused here; the rest is passed over, and Postgres refuses it (tests/pgtap/reflexes.sql).
+// Only the faults that Go alone can find are refused here. Check ignores the others, and Postgres refuses them
+// (tests/pgtap/reflexes.sql).
 func TestCheckJudgesExpressionsAndPatterns(t *testing.T) {
 	t.Parallel()
 	j := judge(t)

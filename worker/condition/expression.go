@@ -21,7 +21,7 @@ type expression struct {
 
 var comparisons = map[string]string{"==": "equals", "!=": "not_equals", ">=": "gte", "<=": "lte", ">": "gt", "<": "lt"}
 
-// parseExpression reads the whole grammar; a blank text is the caller's business.
+// parseExpression reads the whole grammar. The caller handles blank text.
 func parseExpression(source string) (expression, error) {
 	s := strings.TrimFunc(source, isSpace)
 	if utf8.RuneCountInString(s) > maxExpression {
@@ -55,7 +55,7 @@ func parseExpression(source string) (expression, error) {
 	return expression{}, unsupported
 }
 
-// pathEnd is where the path that a text begins with ends.
+// pathEnd returns the end of the path at the beginning of a text.
 func pathEnd(s string) int {
 	if s == "" || !isWord(s[0]) || s[0] >= '0' && s[0] <= '9' {
 		return 0
@@ -103,7 +103,7 @@ func isDecimal(s string) bool {
 	return ok
 }
 
-// judge says whether the expression holds.
+// judge reports whether the expression holds.
 func (e expression) judge(j *Judge, p *Payload) (bool, error) {
 	s, err := p.at(e.path)
 	if err != nil {

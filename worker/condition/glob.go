@@ -4,21 +4,21 @@ import (
 	"strings"
 )
 
-// maxPath bounds the paths that globs are tried on; no file system in use has longer ones.
+// maxPath bounds the paths that globs are matched against; no file system in use has longer ones.
 const maxPath = 1024
 
-// Tokens of a path glob that stand for more than a character.
+// Tokens of a path glob that stand for more than one character.
 const (
 	oneChar   rune = -1 - iota // ? within a segment
 	anyChars                   // * within a segment
 	anything                   // ** across segments
-	anyFolder                  // **/ any folders, or none
+	anyFolder                  // **/ any number of folders, or none
 )
 
 // pathGlob is a pattern for project-relative paths (section 10.3).
 type pathGlob struct {
 	tokens []rune
-	// base is true for patterns without a slash: they are tried on the name of the file.
+	// base is true for patterns without a slash: they are matched against the name of the file.
 	base bool
 }
 
@@ -26,7 +26,7 @@ func compileGlob(source string) pathGlob {
 	s := strings.TrimPrefix(strings.TrimPrefix(source, "./"), "/")
 	g := pathGlob{base: !strings.Contains(source, "/")}
 	if strings.HasSuffix(s, "/") {
-		// A folder means everything below it.
+		// A folder matches all paths below it.
 		s += "**"
 	}
 	runes := []rune(s)
@@ -54,7 +54,8 @@ func compileGlob(source string) pathGlob {
 	return g
 }
 
-// match tries the glob on a path. All ways to match are followed at once, so a hostile pattern costs length times length.
+// match matches the glob against a path. It follows all alternatives at once, so a hostile pattern costs at most pattern
+// length times path length.
 func (g pathGlob) match(path string) bool {
 	if len(path) > maxPath {
 		return false
@@ -62,7 +63,7 @@ func (g pathGlob) match(path string) bool {
 	if g.base {
 		path = path[strings.LastIndexByte(path, '/')+1:]
 	}
-	// at[i]: the first i tokens match what has been read.
+	// at[i]: the first i tokens match the text read so far.
 	at, next := make([]bool, len(g.tokens)+1), make([]bool, len(g.tokens)+1)
 	at[0] = true
 	g.skip(at)
@@ -76,7 +77,7 @@ func (g pathGlob) match(path string) bool {
 			case anything:
 				next[i] = true
 			case anyFolder:
-				// Stays within the folders until one ends.
+				// The token stays active within the folders until one ends.
 				next[i] = true
 			case anyChars:
 				next[i] = next[i] || r != '/'
@@ -92,7 +93,7 @@ func (g pathGlob) match(path string) bool {
 	return at[len(g.tokens)]
 }
 
-// skip lets tokens that may stand for nothing do so, at the beginning.
+// skip passes over tokens that may match no text, at the beginning.
 func (g pathGlob) skip(at []bool) {
 	for i, t := range g.tokens {
 		if at[i] && (t == anything || t == anyChars || t == anyFolder) {
@@ -101,7 +102,7 @@ func (g pathGlob) skip(at []bool) {
 	}
 }
 
-// pass does the same after a character; folders end only at a slash.
+// pass does the same after a character. Folder tokens end only at a slash.
 func (g pathGlob) pass(at []bool, r rune) {
 	for i, t := range g.tokens {
 		if at[i] && (t == anything || t == anyChars || t == anyFolder && r == '/') {
@@ -110,7 +111,7 @@ func (g pathGlob) pass(at []bool, r rune) {
 	}
 }
 
-// starGlob matches a whole text against a pattern in which * is any run; both are lower-cased already.
+// starGlob matches a whole text against a pattern in which * matches any run of characters. Both are lower-cased already.
 func starGlob(pattern, s string) bool {
 	parts := strings.Split(pattern, "*")
 	if len(parts) == 1 {

@@ -6,14 +6,14 @@ import (
 
 const (
 	maxFilters = 50
-	// maxConditions is the size of conditions as JSON.
+	// maxConditions is the largest size of conditions as JSON.
 	maxConditions = 64 << 10
 )
 
-// Judge judges. It remembers compiled patterns.
+// Judge evaluates conditions and patterns. It caches compiled patterns.
 type Judge struct{ patterns *compiled }
 
-// NewJudge makes one.
+// NewJudge makes a Judge.
 func NewJudge() (*Judge, error) {
 	patterns, err := newCompiled()
 	if err != nil {
@@ -22,7 +22,7 @@ func NewJudge() (*Judge, error) {
 	return &Judge{patterns: patterns}, nil
 }
 
-// conditions are stored conditions, read.
+// conditions are stored conditions in parsed form.
 type conditions struct {
 	expression string
 	matchAll   bool
@@ -35,8 +35,8 @@ type filter struct {
 	operand  operand
 }
 
-// Match says whether conditions as they are stored hold for a payload. Nothing stored always holds. An error means that they could not
-// be judged, and is meant for the owner; it goes with false.
+// Match reports whether stored conditions hold for a payload. Empty conditions always hold. An error means that the conditions could
+// not be evaluated; its text is meant for the owner, and the result is false.
 func (j *Judge) Match(stored []byte, p *Payload) (bool, error) {
 	if len(stored) == 0 || string(stored) == "null" {
 		return true, nil
@@ -77,7 +77,7 @@ func (j *Judge) filters(c conditions, p *Payload) (bool, error) {
 	return c.matchAll || len(c.filters) == 0, nil
 }
 
-// readConditions reads what is stored, without complaints about details: a row may be older than a rule.
+// readConditions reads stored conditions and ignores faulty details: a row may be older than a rule.
 func readConditions(stored []byte) (c conditions, err error) {
 	p, err := ParsePayload(stored)
 	if err != nil {
@@ -120,7 +120,7 @@ func (p *Payload) readFilter(at uint32) (f filter) {
 	return f
 }
 
-// operandOf prepares what a filter compares with.
+// operandOf prepares the value that a filter compares with.
 func (p *Payload) operandOf(v value) operand {
 	switch v.kind {
 	case missing, null:

@@ -442,7 +442,7 @@ func TestPayloads(t *testing.T) {
 		_, err := ParsePayload([]byte(raw))
 		require.NoError(t, err, raw)
 	}
-	// A text is what encoding/json makes of it, and containers are printed as JSON.stringify prints them.
+	// A text is read as encoding/json does, and containers are printed as JSON.stringify prints them.
 	p := payload(t, `{"v": { "b" : [ 1.50 , -0.0, 1e400, "\u00e9\u2028\u0007\ud83d\ude00" ], "a\"" : {"x":null}, "b" :true } }`)
 	s, err := p.at("v")
 	require.NoError(t, err)
@@ -457,7 +457,7 @@ func TestPayloads(t *testing.T) {
 	require.Equal(t, "[1.5,0,null,\"é\u2028\\u0007😀\"]", got)
 }
 
-// Whole numbers keep their digits and their order, whatever the spelling; all others are doubles.
+// Whole numbers keep their digits and their order, in every spelling; all other numbers are doubles.
 func TestNumbersAreOrderedAsTheyAreWritten(t *testing.T) {
 	t.Parallel()
 	var all []string

@@ -9,17 +9,17 @@ import (
 	"unicode/utf8"
 )
 
-// exactFrom is where doubles begin to leave whole numbers out.
+// exactFrom is the size from which doubles cannot hold every whole number.
 const exactFrom = 1 << 53
 
-// numeral is a number as far as judging needs it: a double, and of a whole number that a double may not hold all digits.
+// numeral is a number as evaluation needs it: a double, plus all digits of a whole number that a double may not hold.
 type numeral struct {
 	float float64
-	// digits of a whole number of 2^53 and more, with its sign; "" of all others.
+	// digits are the digits of a whole number of 2^53 and more, with its sign; "" for all other numbers.
 	digits string
 }
 
-// parseNumeral reads a number of JSON, of an expression or of the beginning of a text.
+// parseNumeral reads a number of JSON, of an expression, or at the beginning of a text.
 func parseNumeral(s string) numeral {
 	n := numeral{}
 	n.float, _ = strconv.ParseFloat(s, 64) // out of range is infinite
@@ -29,7 +29,7 @@ func parseNumeral(s string) numeral {
 	return n
 }
 
-// wholeDigits writes a finite number out, or gives "" if it is not whole.
+// wholeDigits writes a finite number in full, or returns "" if it is not whole.
 func wholeDigits(s string) string {
 	sign := ""
 	if s[0] == '-' {
@@ -54,8 +54,8 @@ func wholeDigits(s string) string {
 	return sign + strings.TrimLeft(digits, "0")
 }
 
-// String is the text form: as ECMAScript prints the double, but with all digits of a whole number (an id, mostly) that the double would
-// change. Postgres does the same (private.number_text).
+// String is the text form. It prints the double as ECMAScript does, but keeps all digits of a whole number (an id, mostly) that the
+// double would change. Postgres does the same (private.number_text).
 func (n numeral) String() string {
 	if len(n.digits) > 0 && len(strings.TrimPrefix(n.digits, "-")) <= 21 {
 		return n.digits
@@ -67,8 +67,8 @@ func (n numeral) String() string {
 	return text
 }
 
-// compare is negative where n is less than m, 0 where they are equal. Rounding to doubles keeps the order, so digits matter only between
-// numbers that become the same one.
+// compare is negative if n is less than m, and 0 if they are equal. Rounding to doubles keeps the order, so digits matter only between
+// numbers with the same double.
 func (n numeral) compare(m numeral) int {
 	if n.float != m.float || n.digits == "" && m.digits == "" {
 		return cmp.Compare(n.float, m.float)
@@ -81,7 +81,8 @@ func (n numeral) compare(m numeral) int {
 	return sign * cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
 }
 
-// all are the digits of a number of 2^53 and more: of a fraction that was rounded to one those of the double.
+// all returns the digits of a number of 2^53 and more. For a fraction that was rounded to a whole number these are the digits of the
+// double.
 func (n numeral) all() string {
 	if n.digits != "" {
 		return n.digits
@@ -89,7 +90,7 @@ func (n numeral) all() string {
 	return strconv.FormatFloat(n.float, 'f', 0, 64)
 }
 
-// formatNumber prints a number as ECMAScript does: the fewest digits that mean it, an exponent from 1e21 and below 1e-6.
+// formatNumber prints a number as ECMAScript does: the fewest digits that identify it, with an exponent from 1e21 and below 1e-6.
 func formatNumber(f float64) string {
 	switch {
 	case f == 0:
@@ -104,7 +105,7 @@ func formatNumber(f float64) string {
 	mantissa, exponent, _ := strings.Cut(string(raw), "e")
 	e, _ := strconv.Atoi(exponent)
 	digits := strings.Replace(mantissa, ".", "", 1)
-	n := e + 1 // where the point stands, counted from the first digit
+	n := e + 1 // position of the decimal point, counted from the first digit
 	var out string
 	switch k := len(digits); {
 	case k <= n && n <= 21:
@@ -176,7 +177,7 @@ func leadingNumber(s string) (numeral, bool) {
 	return parseNumeral(s[:end]), true
 }
 
-// ascii tells whether a text is lower-cased byte by byte.
+// ascii reports whether a text can be lower-cased byte by byte.
 func ascii(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] >= utf8.RuneSelf {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/text/language"
 )
 
-// lower is Unicode's lower case, whatever the language: the final sigma and the dotted capital I included.
+// lower is Unicode's lower case, independent of the language, including the final sigma and the dotted capital I.
 func lower(s string) string {
 	if ascii(s) {
 		return strings.ToLower(s)
@@ -50,7 +50,7 @@ func (p *Payload) subjectLower(s *subject) (_ string, err error) {
 	return s.lower, nil
 }
 
-// subjectNumber is the number form N.
+// subjectNumber returns the number form N.
 func (p *Payload) subjectNumber(s *subject) (numeral, bool, error) {
 	if !s.hasNum {
 		switch s.value.kind {
@@ -68,7 +68,7 @@ func (p *Payload) subjectNumber(s *subject) (numeral, bool, error) {
 	return s.numeral, s.isNumber, nil
 }
 
-// operand is what a filter or an expression compares with.
+// operand is the value that a filter or an expression compares with.
 type operand struct {
 	isNull   bool
 	text     string // T
@@ -98,7 +98,7 @@ func boolOperand(b bool) operand {
 	return operand{text: "false", lower: "false"}
 }
 
-// searchCost is what looking for a text in another costs: short ones are found by vector instructions.
+// searchCost is the cost of searching for a text in another one. Short texts are found by vector instructions.
 func searchCost(in, what string) int {
 	if len(what) < 64 {
 		return len(in) / 2
@@ -106,7 +106,7 @@ func searchCost(in, what string) int {
 	return 3 * len(in)
 }
 
-// apply judges one operator on the value at a path.
+// apply evaluates one operator on the value at a path.
 func (j *Judge) apply(p *Payload, s *subject, operator string, o operand) (bool, error) {
 	switch operator {
 	case "equals", "not_equals":
@@ -162,7 +162,7 @@ func (p *Payload) in(s *subject, wanted bool, o operand) (bool, error) {
 	return !wanted, nil
 }
 
-// ordered says what an operator makes of the result of a comparison.
+// ordered turns the result of a comparison into the result of an operator.
 func ordered(compared int, operator string) bool {
 	switch operator {
 	case "gt":

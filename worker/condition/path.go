@@ -2,7 +2,7 @@ package condition
 
 import "strings"
 
-// at finds the value at a path (section 11.2). Found ones are remembered: conditions ask for the same path again and again.
+// at finds the value at a path (section 11.2). Results are cached, because conditions ask for the same path repeatedly.
 func (p *Payload) at(path string) (*subject, error) {
 	if s := p.found[path]; s != nil {
 		return s, nil
@@ -33,7 +33,7 @@ func (p *Payload) step(v value, segment string) (value, error) {
 	return p.element(list.at, index)
 }
 
-// child is one step by name.
+// child goes one step by name.
 func (p *Payload) child(v value, name string) (value, error) {
 	switch v.kind {
 	case object:
@@ -70,7 +70,7 @@ func isWord(c byte) bool {
 	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
-// digits reads an index; one beyond every array is as good as the largest.
+// digits reads an index. An index beyond every array is treated as the largest.
 func digits(s string) (int, bool) {
 	const largest = 1 << 40
 	n := 0

@@ -11,27 +11,28 @@ import (
 )
 
 const (
-	// maxPattern is the length of a regular expression in characters.
+	// maxPattern is the longest regular expression, in characters.
 	maxPattern = 200
-	// maxProgram bounds what a pattern's repetitions may multiply to: 200 characters could ask for millions of instructions.
+	// maxProgram bounds the size of the compiled pattern: 200 characters with repetitions could ask for millions of
+	// instructions.
 	maxProgram = 1000
-	// keptPatterns are compiled ones kept in memory, some kilobytes each.
+	// keptPatterns is how many compiled patterns are cached, at some kilobytes each.
 	keptPatterns = 2048
 )
 
 var (
-	// Shown to people, hence written as sentences.
+	// These texts are shown to people, so they are sentences.
 	errPatternLength = errors.New("Pattern must be 200 characters or less")
 	errPatternSize   = errors.New("Regular expression repeats itself too often")
 )
 
-// pattern is a compiled regular expression and what a byte of text costs it.
+// pattern is a compiled regular expression with its cost per byte of text.
 type pattern struct {
 	re   *regexp.Regexp
 	cost int
 }
 
-// compilePattern compiles RE2 syntax, ignoring case. The size is judged before anything of that size is made.
+// compilePattern compiles RE2 syntax, ignoring case. The size is checked before anything of that size is allocated.
 func compilePattern(source string) (*pattern, error) {
 	if utf8.RuneCountInString(source) > maxPattern {
 		return nil, errPatternLength
@@ -55,13 +56,13 @@ func compilePattern(source string) (*pattern, error) {
 	return &pattern{re: re, cost: 12 + weight}, nil
 }
 
-// program estimates the instructions of a pattern, and what stepping through all of them costs.
+// program estimates the number of instructions of a pattern, and the cost of stepping through all of them.
 func program(t *syntax.Regexp) (size, weight int) {
 	switch t.Op {
 	case syntax.OpLiteral:
 		return len(t.Rune), stepCost * len(t.Rune)
 	case syntax.OpCharClass:
-		// A class is searched by halves.
+		// A character class is found by binary search.
 		w := stepCost
 		for n := len(t.Rune); n > 8; n /= 2 {
 			w += 2
@@ -79,14 +80,14 @@ func program(t *syntax.Regexp) (size, weight int) {
 		}
 		size, weight = (size+1)*times, (weight+stepCost)*times
 	}
-	// Kept small on the way up, so that nested repetitions cannot overflow.
+	// The value is capped at every level, so that nested repetitions cannot overflow.
 	return min(size+1, 1<<20), min(weight+stepCost, 1<<24)
 }
 
-// stepCost is what one live instruction costs a byte of text, in steps.
+// stepCost is the cost of one live instruction per byte of text, in steps.
 const stepCost = 6
 
-// compiled keeps patterns by their source; faulty ones too, as nil.
+// compiled caches patterns by their source. Faulty patterns are cached too, as nil.
 type compiled struct{ cache *lru.Cache[string, *pattern] }
 
 func newCompiled() (*compiled, error) {
@@ -108,7 +109,7 @@ func (c *compiled) get(source string) *pattern {
 	return p
 }
 
-// search looks for a pattern anywhere in a text. A faulty pattern is nowhere.
+// search looks for a pattern anywhere in a text. A faulty pattern matches nothing.
 func (j *Judge) search(p *Payload, source, in string) (bool, error) {
 	re := j.patterns.get(source)
 	if re == nil {

@@ -10,16 +10,16 @@ import (
 	"unicode/utf8"
 )
 
-// ErrTooCostly says that judging used up what a payload may cost.
+// ErrTooCostly means that evaluation used up the budget of a payload.
 var ErrTooCostly = errors.New("The conditions need too much work for a payload of this size")
 
-// ErrPayload says that the text is no JSON object that can be stored.
+// ErrPayload means that the text is no JSON object that can be stored.
 var ErrPayload = errors.New("the payload is not a JSON object")
 
-// steps is what all judgements of one payload may cost, in nanoseconds of a slow core.
+// steps is the budget for all evaluations of one payload, in nanoseconds of a slow core.
 const steps = 30_000_000
 
-// maxNesting bounds the depth of a payload, as the edge does for every body.
+// maxNesting bounds the depth of a payload, as the HTTP edge does for every body.
 const maxNesting = 64
 
 type kind uint8
@@ -35,8 +35,8 @@ const (
 	object
 )
 
-// node is one value of a payload. Values lie in the order of the text; next leads past the value with all that it holds. The members
-// of an object are pairs of a text and a value.
+// node is one value of a payload. Nodes are in the order of the text; next is the index after the value with all its children. The
+// members of an object are pairs of a text and a value.
 type node struct {
 	kind       kind
 	start, end uint32 // of the raw text; of a text without its quotes
@@ -44,7 +44,7 @@ type node struct {
 	count      uint32 // elements of an array, members of an object
 }
 
-// Payload is what happened, parsed, with the texts that judging it has needed so far.
+// Payload is the parsed data of an event, with the texts that evaluation has needed so far.
 type Payload struct {
 	raw   []byte
 	nodes []node
@@ -52,7 +52,7 @@ type Payload struct {
 	found map[string]*subject
 }
 
-// subject is the value at a path, with the forms in which operators want it.
+// subject is the value at a path, in the forms that operators need.
 type subject struct {
 	value            value
 	text             string
@@ -62,14 +62,14 @@ type subject struct {
 	isNumber, hasNum bool
 }
 
-// value is a node, or a number that stands in no text (the length of an array).
+// value is a node, or a number that is not in the text (the length of an array).
 type value struct {
 	kind kind
 	at   uint32
 	size float64
 }
 
-// ParsePayload takes a JSON object. It is at most some MiB: positions are 32 bits wide.
+// ParsePayload parses a JSON object. The text is at most some MiB: positions are 32 bits wide.
 func ParsePayload(raw []byte) (*Payload, error) {
 	p, err := parse(raw)
 	if err != nil || p.nodes[0].kind != object {
@@ -83,7 +83,7 @@ func parse(raw []byte) (*Payload, error) {
 		return nil, ErrPayload
 	}
 	p := &Payload{raw: raw, left: steps, found: map[string]*subject{}}
-	// A value or a name stands before or behind each of these, so the list never grows.
+	// A value or a name stands before or after each of these characters, so the list never grows.
 	n := 2
 	for _, mark := range []string{",", ":", "[", "{"} {
 		n += bytes.Count(raw, []byte(mark))
@@ -96,7 +96,7 @@ func parse(raw []byte) (*Payload, error) {
 	return p, nil
 }
 
-// scanner walks text that is known to be valid JSON.
+// scanner walks over text that is known to be valid JSON.
 type scanner struct {
 	p  *Payload
 	at int
@@ -209,7 +209,7 @@ func (s *scanner) number() bool {
 	return err == nil && n >= size-maxExponent && n <= maxExponent-size
 }
 
-// spend counts work; false means that there was not enough left.
+// spend subtracts the cost of a piece of work from the budget; false means that the budget was too small.
 func (p *Payload) spend(n int) bool {
 	if n > p.left {
 		p.left = 0
@@ -221,7 +221,7 @@ func (p *Payload) spend(n int) bool {
 
 func (p *Payload) root() value { return value{kind: p.nodes[0].kind} }
 
-// member finds a member of an object by name. Of several the last one counts, as for every reader of JSON.
+// member finds a member of an object by name. Among several of one name the last one counts, as for every JSON reader.
 func (p *Payload) member(at uint32, name string) (value, error) {
 	o := p.nodes[at]
 	if !p.spend(8 * int(o.count)) {
@@ -262,7 +262,7 @@ func (p *Payload) element(at uint32, index int) (value, error) {
 	return value{kind: p.nodes[i].kind, at: i}, nil
 }
 
-// plain gives a text without its escapes.
+// plain returns a text with its escapes resolved.
 func (p *Payload) plain(at uint32) string {
 	raw := p.raw[p.nodes[at].start:p.nodes[at].end]
 	if bytes.IndexByte(raw, '\\') < 0 {
@@ -362,7 +362,7 @@ func (p *Payload) appendCompact(out []byte, at uint32) []byte {
 	n := p.nodes[at]
 	switch n.kind {
 	case number:
-		// Most numbers are short whole ones, which are printed as they came.
+		// Most numbers are short whole numbers, which are copied unchanged.
 		raw := p.raw[n.start:n.end]
 		if len(raw) <= 15 && bytes.IndexByte(raw, '.') < 0 && !bytes.ContainsAny(raw, "eE") && string(raw) != "-0" {
 			return append(out, raw...)
@@ -390,7 +390,7 @@ func (p *Payload) appendCompact(out []byte, at uint32) []byte {
 	}
 }
 
-// appendObject leaves out members that a later one of the same name replaces.
+// appendObject leaves out members that a later member of the same name replaces.
 func (p *Payload) appendObject(out []byte, at uint32) []byte {
 	n := p.nodes[at]
 	var last map[string]uint32
@@ -417,7 +417,7 @@ func (p *Payload) appendObject(out []byte, at uint32) []byte {
 	return append(out, '}')
 }
 
-// isReplaced tells whether one of the members behind has the same name; last knows, where there are many.
+// isReplaced reports whether a later member has the same name. last has the answer for objects with many members.
 func (p *Payload) isReplaced(at, behind uint32, last map[string]uint32) bool {
 	if behind == 0 {
 		return false
@@ -435,7 +435,7 @@ func (p *Payload) isReplaced(at, behind uint32, last map[string]uint32) bool {
 	return false
 }
 
-// appendQuoted writes a text as JSON: only what must be escaped is.
+// appendQuoted writes a text as JSON and escapes only the characters that need it.
 func appendQuoted(out, raw []byte, p *Payload, at uint32) []byte {
 	out = append(out, '"')
 	if bytes.IndexByte(raw, '\\') < 0 {

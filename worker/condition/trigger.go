@@ -7,7 +7,7 @@ import (
 	"kijko/worker/exactjson"
 )
 
-// Event is something that happened, as far as triggers look at it; the payload has the rest.
+// Event is the part of an event that triggers look at; the payload has the rest.
 type Event struct {
 	TriggerType string // event, email, file_change or api_call
 	Source      string // of an event
@@ -28,11 +28,11 @@ type config struct {
 	Method         string   `json:"method"`
 }
 
-// Triggers says whether an event is one that a trigger waits for, before conditions are looked at.
+// Triggers reports whether a trigger waits for an event, before conditions are checked.
 func (j *Judge) Triggers(stored []byte, e Event) (bool, error) {
 	var c config
 	if exactjson.Unmarshal(stored, &c) != nil {
-		return false, nil //nolint:nilerr // a configuration that cannot be read waits for nothing
+		return false, nil //nolint:nilerr // a trigger whose configuration cannot be read waits for no event
 	}
 	switch e.TriggerType {
 	case "event":
@@ -73,7 +73,7 @@ func (j *Judge) mail(c config, p *Payload) (bool, error) {
 	return true, nil
 }
 
-// regexIn gives what stands between the slashes of a text pattern.
+// regexIn returns the expression between the slashes of a text pattern.
 func regexIn(source string) (string, bool) {
 	if len(source) < 2 || source[0] != '/' || source[len(source)-1] != '/' {
 		return "", false
@@ -161,8 +161,8 @@ func BarePath(path string) string {
 	return path
 }
 
-// EndpointMatches compares a path with what an api_call trigger names: equal, or a prefix where it ends in *, both with or without the
-// version prefix.
+// EndpointMatches compares a path with the endpoint of an api_call trigger. They match if they are equal, or, for an endpoint that
+// ends in *, if the path has that prefix. Both are compared with or without the version prefix.
 func EndpointMatches(endpoint, path string) bool {
 	path = BarePath(path)
 	if !strings.HasPrefix(endpoint, "/") {
@@ -174,14 +174,14 @@ func EndpointMatches(endpoint, path string) bool {
 	return path == BarePath(endpoint)
 }
 
-// CheckPatterns judges the regular expressions of an e-mail trigger; everything else of a configuration is Postgres' business.
+// CheckPatterns checks the regular expressions of an e-mail trigger; Postgres checks all other parts of a configuration.
 func CheckPatterns(raw []byte) error {
 	var c struct {
 		SubjectPattern any `json:"subjectPattern"`
 		BodyPattern    any `json:"bodyPattern"`
 	}
 	if exactjson.Unmarshal(raw, &c) != nil {
-		return nil //nolint:nilerr // Postgres says what is wrong with it
+		return nil //nolint:nilerr // Postgres reports the fault
 	}
 	for _, one := range []struct {
 		name  string

@@ -1,5 +1,5 @@
-// Package config is what both programs read: environment variables, each with its meaning beside it. The worker needs no more; the server embeds it
-// and adds the settings of the edge.
+// Package config holds the settings that both programs read: environment variables, each with its meaning beside it. The worker needs no
+// other settings; the server embeds them and adds the settings of the HTTP edge.
 package config
 
 import (
@@ -23,7 +23,7 @@ import (
 	"kijko/worker/mail"
 )
 
-// Config is the settings of both programs. The tag `doc` is what docs/settings.md says; `secret` marks what is never shown.
+// Config holds the settings of both programs. The tag `doc` is the text in docs/settings.md; `secret` marks values that are never shown.
 type Config struct {
 	DataDir string `env:"KIJKO_DATA_DIR" envDefault:".kijko" doc:"Folder for the private database, stored files and work in progress."`
 	Debug   bool   `env:"DEBUG" envDefault:"false" doc:"Development: generated keys, cookies without Secure, readable logs. Never in production."`
@@ -94,7 +94,7 @@ type Config struct {
 	LocalModelDelay time.Duration `env:"KIJKO_LOCAL_MODEL_DELAY" envDefault:"0s" doc:"How long the local model pretends to think."`
 
 	Slots int `env:"KIJKO_WORKER_SLOTS" envDefault:"2" doc:"Ingestions that one worker runs at a time."`
-	// Each run in hand is a goroutine that waits for a provider; it holds no connection to the database.
+	// Each run is a goroutine that waits for a provider; it holds no connection to the database.
 	Executions int `env:"KIJKO_WORKER_EXECUTIONS" envDefault:"50" doc:"Runs of skills that one worker has in hand at a time."`
 
 	MemoryMB int `env:"KIJKO_WORKER_MEMORY_MB" envDefault:"512" doc:"Soft memory limit of a worker process, which cleans up more often near it; GOMEMLIMIT goes first."`
@@ -113,7 +113,7 @@ func Load() (Config, error) {
 	return c, nil
 }
 
-// Complete fills settings whose default is another setting.
+// Complete fills settings that default to another setting.
 func (c *Config) Complete() {
 	if c.DatabaseWorker == "" {
 		c.DatabaseWorker = c.Database
@@ -123,7 +123,7 @@ func (c *Config) Complete() {
 	}
 }
 
-// Validate reports every fault at once, each by the name of its setting.
+// Validate reports all faults at once, each with the name of its setting.
 func (c Config) Validate() error {
 	faults := c.Faults()
 	if c.DatabaseWorker == "" {
@@ -132,18 +132,18 @@ func (c Config) Validate() error {
 	return Join(faults)
 }
 
-// Fault is one thing wrong with a setting.
+// Fault is the error of one setting.
 func Fault(name, format string, args ...any) error {
 	return fmt.Errorf("%s: %s", name, fmt.Sprintf(format, args...))
 }
 
-// Join puts faults together, in the order of their names.
+// Join combines faults, in the order of their names.
 func Join(faults []error) error {
 	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(faults...)
 }
 
-// FaultsOfURLs are those of settings that must be web addresses where they are set.
+// FaultsOfURLs returns the faults of settings that must be web addresses if they are set.
 func FaultsOfURLs(settings map[string]string) (faults []error) {
 	for name, value := range settings {
 		if u, err := url.Parse(value); value != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
@@ -153,7 +153,7 @@ func FaultsOfURLs(settings map[string]string) (faults []error) {
 	return faults
 }
 
-// Faults are those of the settings here. A production start without its secrets is refused; there is no default secret.
+// Faults returns the faults of these settings. A production start without its secrets is refused; there is no default secret.
 func (c Config) Faults() []error {
 	faults := FaultsOfURLs(map[string]string{"KEYCLOAK_URL": c.KeycloakURL, "KIJKO_GIT_GITHUB_URL": c.GitHub, "KIJKO_GIT_GITLAB_URL": c.GitLab,
 		"KIJKO_GIT_BITBUCKET_URL": c.Bitbucket, "KIJKO_GIT_AZURE_URL": c.Azure, "ANTHROPIC_BASE_URL": c.AnthropicURL,
@@ -218,7 +218,7 @@ func (c Config) Faults() []error {
 	return faults
 }
 
-// Hosts is what the settings say about Git hosts.
+// Hosts returns the configuration of Git hosts.
 func (c Config) Hosts() gitfetch.HostConfig {
 	hosts := gitfetch.HostConfig{AllowPrivate: c.GitAllowPrivate, Extra: map[string]gitfetch.Provider{}, Aliases: map[string]string{},
 		BaseURLs: map[gitfetch.Provider]string{gitfetch.GitHub: c.GitHub, gitfetch.GitLab: c.GitLab, gitfetch.Bitbucket: c.Bitbucket,
@@ -234,7 +234,7 @@ func (c Config) Hosts() gitfetch.HostConfig {
 	return hosts
 }
 
-// Connections is what the settings say about connecting accounts.
+// Connections returns the configuration of connected accounts.
 func (c Config) Connections() connections.Config {
 	return connections.Config{Hosts: c.Hosts(), OktaURL: c.OktaURL, GraphURL: c.GraphURL, Applications: map[string]connections.Application{
 		"github":    {ClientID: c.GitHubID, ClientSecret: c.GitHubSecret, APIURL: c.GitHubAPI, Scopes: c.GitHubScopes},
@@ -246,7 +246,7 @@ func (c Config) Connections() connections.Config {
 	}}
 }
 
-// HostProviders names the hosts beyond the providers' own, for the database's rule on repository addresses.
+// HostProviders returns the hosts besides the providers' own, for the database's rule on repository addresses.
 func (c Config) HostProviders() map[string]string {
 	hosts := map[string]string{}
 	for host, provider := range c.Hosts().Extra {
@@ -260,30 +260,30 @@ func (c Config) HostProviders() map[string]string {
 	return hosts
 }
 
-// Integrations is what the settings say about the providers of integrations.
+// Integrations returns the configuration of the providers of integrations.
 func (c Config) Integrations() (integrations.Config, error) {
 	return integrations.ParseConfig(c.IntegrationClients, c.IntegrationURLs)
 }
 
-// Mail is what the settings say about the mail server.
+// Mail returns the configuration of the mail server.
 func (c Config) Mail() mail.Config {
 	return mail.Config{Host: c.SMTPHost, Port: c.SMTPPort, Username: c.SMTPUsername, Password: c.SMTPPassword, From: c.SMTPFrom, TLS: c.SMTPTLS}
 }
 
-// Keycloak is what the settings say about the service account at Keycloak.
+// Keycloak returns the configuration of the service account at Keycloak.
 func (c Config) Keycloak() keycloak.Config {
 	return keycloak.Config{URL: c.KeycloakURL, InternalURL: c.KeycloakInternalURL, Realm: c.KeycloakRealm, ClientID: c.KeycloakClientID,
 		ClientSecret: c.KeycloakSecret}
 }
 
-// Models is what the settings say about model providers.
+// Models returns the configuration of model providers.
 func (c Config) Models() llm.Config {
 	local := c.LocalModel == "on" || c.LocalModel == "auto" && c.Debug && c.AnthropicKey == "" && c.GoogleKey == ""
 	return llm.Config{AnthropicKey: c.AnthropicKey, AnthropicURL: c.AnthropicURL, GoogleKey: c.GoogleKey, GoogleURL: c.GoogleURL,
 		Local: local, LocalDelay: c.LocalModelDelay}
 }
 
-// Storage is the address of the blob store; a relative data folder is made absolute.
+// Storage returns the address of the blob store; a relative data folder is made absolute.
 func (c Config) Storage() string {
 	if c.StorageURL != "" {
 		return c.StorageURL
@@ -295,7 +295,7 @@ func (c Config) Storage() string {
 	return "file://" + filepath.ToSlash(folder)
 }
 
-// EncryptionKeys decodes ENCRYPTION_KEY; the first encrypts, all decrypt.
+// EncryptionKeys decodes ENCRYPTION_KEY; the first key encrypts, all keys decrypt.
 func (c Config) EncryptionKeys() ([][]byte, error) {
 	var keys [][]byte
 	for _, text := range strings.Split(c.EncryptionKey, ",") {

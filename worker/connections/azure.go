@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// azure is the REST API (7.1) of Azure DevOps: people and their organizations at one address, repositories at another.
+// azure is the REST API (7.1) of Azure DevOps: people and their organizations are at one address, repositories at another.
 type azure struct {
 	service
 	profiles *service
@@ -65,7 +65,8 @@ type azureOrganization struct {
 	AccountName string `json:"accountName"`
 }
 
-// Repositories gives an organization a page: its list of repositories has no pages. next is "<number>" of the next organization.
+// Repositories returns one organization per page, because Azure's list of repositories has no pages. next is the number of the next
+// organization.
 func (a *azure) Repositories(ctx context.Context, token, _, next string) (Page, error) {
 	p, err := a.profile(ctx, token)
 	if err != nil {
@@ -180,5 +181,5 @@ func (a *azure) Look(ctx context.Context, token, path string) (Facts, error) {
 	return f, nil
 }
 
-// Revoke does nothing: Microsoft has no way for an application to give one token back; access tokens end after an hour or so.
+// Revoke does nothing: Microsoft has no call with which an application gives one token back. Access tokens end after an hour or so.
 func (*azure) Revoke(context.Context, Token) error { return nil }

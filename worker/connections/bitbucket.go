@@ -71,7 +71,7 @@ func (b *bitbucket) Repositories(ctx context.Context, token, search, next string
 		}
 		further = spaces.Next
 		if len(spaces.Values) == 0 || spaces.Values[0].Workspace.Slug == "" {
-			continue // a workspace without a name is none to ask in
+			continue // a workspace without a name cannot be listed
 		}
 		query := url.Values{"role": {"member"}, "pagelen": {"100"}, "sort": {"-updated_on"}}
 		if search != "" {
@@ -130,7 +130,7 @@ func (b *bitbucket) Look(ctx context.Context, token, path string) (Facts, error)
 			f.Commits++
 		}
 	}
-	// Bitbucket tells no bytes of languages, but the size of each file.
+	// Bitbucket reports no bytes per language, but it reports the size of each file.
 	var bytes int64
 	next = b.at(at+"/src/"+url.PathEscape(r.MainBranch.Name)+"/", url.Values{"pagelen": {"100"}, "max_depth": {"20"}, "q": {`type="commit_file"`},
 		"fields": {"next,values.type,values.size"}})
@@ -157,7 +157,7 @@ func (b *bitbucket) Look(ctx context.Context, token, path string) (Facts, error)
 	return f, nil
 }
 
-// Revoke does nothing: Bitbucket has no way to give a token back but the account's own settings; access tokens end after two hours.
+// Revoke does nothing: a token can be given back only in the account's own settings at Bitbucket. Access tokens end after two hours.
 func (*bitbucket) Revoke(context.Context, Token) error { return nil }
 
 func first(texts ...string) string {

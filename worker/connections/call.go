@@ -17,38 +17,39 @@ import (
 )
 
 const (
-	// callTime is for one request unless the configuration says otherwise; an operation of several has the limit of its caller besides.
+	// callTime is the limit of one request unless the configuration says otherwise. An operation of several requests also has the limit of
+	// its caller.
 	callTime = 15 * time.Second
-	// maxAnswer bounds an answer that is held. One that is only counted in is bounded by maxCounted: the tree of a repository of 100,000 files
-	// has some 25 MB at GitHub.
+	// maxAnswer bounds an answer that is held in memory. An answer that is only counted in is bounded by maxCounted: the tree of a
+	// repository of 100,000 files has some 25 MB at GitHub.
 	maxAnswer  = 8 << 20
 	maxCounted = 64 << 20
 	maxHops    = 3
 )
 
-// Reason is what a refusal means.
+// Reason classifies a refusal.
 type Reason string
 
 // The reasons.
 const (
-	// Unauthorized: the provider does not take the token, or wants one.
+	// Unauthorized: the provider does not accept the token, or requires one.
 	Unauthorized Reason = "unauthorized"
-	// Forbidden: it takes the token but not for this.
+	// Forbidden: the provider accepts the token, but not for this request.
 	Forbidden Reason = "forbidden"
-	// NotFound: there is no such thing, or the caller may not know of it.
+	// NotFound: there is no such object, or the caller may not see it.
 	NotFound Reason = "not found"
 	// Limited: too many requests.
 	Limited Reason = "limited"
-	// Unavailable: it is away, too slow, failed, or said what is no answer.
+	// Unavailable: the provider is unreachable, too slow, failed, or sent an answer that cannot be read.
 	Unavailable Reason = "unavailable"
 )
 
-// Refusal is a call that brought no answer.
+// Refusal is the error of a call that brought no usable answer.
 type Refusal struct {
 	Provider string
 	Reason   Reason
 	Status   int
-	// RetryAfter is how long the provider asks to wait; 0 where it does not say.
+	// RetryAfter is the wait that the provider asks for; 0 if it does not say.
 	RetryAfter time.Duration
 	cause      error
 }
@@ -116,7 +117,7 @@ func (s *service) get(ctx context.Context, token, address string, into any) (htt
 	return nil, &Refusal{Provider: s.provider, Reason: Unavailable, cause: errors.New("it redirects too often")}
 }
 
-// once makes one request; next is where a redirect of the same host leads (renamed repositories).
+// once makes one request; next is the target of a redirect within the same host (renamed repositories).
 func (s *service) once(ctx context.Context, method, token, address string, into any) (header http.Header, next string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -149,7 +150,7 @@ func (s *service) once(ctx context.Context, method, token, address string, into 
 	if into == nil {
 		return answer.Header, "", nil
 	}
-	// A proxy's page in place of an answer has status 200 as well.
+	// A proxy's page in place of an answer also has status 200.
 	if media, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type")); !strings.HasSuffix(media, "json") {
 		return nil, "", unavailable(s.provider, fmt.Errorf("it answers with %q", media))
 	}
@@ -166,7 +167,7 @@ func (s *service) once(ctx context.Context, method, token, address string, into 
 	return answer.Header, "", nil
 }
 
-// refusal reads status and headers of an answer that is none. Its text is not shown.
+// refusal reads status and headers of an error answer. The text of the answer is not shown.
 func (s *service) refusal(answer *http.Response) *Refusal {
 	r := &Refusal{Provider: s.provider, Status: answer.StatusCode, Reason: Unavailable, RetryAfter: retryAfter(answer.Header, time.Now())}
 	switch status := answer.StatusCode; {
@@ -234,7 +235,7 @@ func link(header http.Header, rel string) string {
 	return ""
 }
 
-// total is how many things there are in all, by the headers of a page of one thing; -1 where they do not say.
+// total is the number of items in all, from the headers of a page of one item; -1 if the headers do not say.
 func total(header http.Header, names ...string) int {
 	for _, name := range names {
 		if n, err := strconv.Atoi(header.Get(name)); err == nil && n >= 0 {
@@ -249,7 +250,7 @@ func total(header http.Header, names ...string) int {
 	return -1
 }
 
-// countIn counts how often pieces of text occur in an answer, which may be far larger than what is worth holding.
+// countIn counts how often pieces of text occur in an answer, which may be far too large to hold in memory.
 func countIn(n *int, pieces ...string) func(io.Reader) error {
 	return countAll(map[*int][]string{n: pieces})
 }
@@ -274,7 +275,7 @@ func countAll(counts map[*int][]string) func(io.Reader) error {
 		for {
 			read, err := r.Read(buffer[kept:])
 			have := buffer[:kept+read]
-			// The end is looked at again, with what follows it.
+			// The end is searched again together with the text that follows it.
 			end := have[max(0, len(have)-longest+1):]
 			add(have, 1)
 			add(end, -1)

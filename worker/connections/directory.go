@@ -123,7 +123,7 @@ func (e *entra) Groups(ctx context.Context, token, next string) ([]Group, string
 
 func (e *entra) Members(ctx context.Context, token, group, next string) ([]Person, string, error) {
 	if next == "" {
-		// Those of groups inside the group count as well; the cast leaves devices and service principals out.
+		// Members of groups inside the group count as well. The type cast in the path leaves devices and service principals out.
 		next = e.at("/groups/"+url.PathEscape(group)+"/transitiveMembers/microsoft.graph.user",
 			url.Values{"$select": {"id,mail,userPrincipalName,displayName,accountEnabled"}, "$top": {"999"}})
 	}
@@ -150,15 +150,15 @@ func (*entra) Revoke(context.Context, Token) error { return nil }
 const (
 	maxGroups = 1_000
 	maxPeople = 20_000
-	// maxPages is of all lists together.
+	// maxPages bounds the pages of all lists together.
 	maxPages = 3_000
 )
 
-// Reading is what a directory holds.
+// Reading is the content of a directory.
 type Reading struct {
 	Groups int
 	People []Person
-	// Complete is false where the directory is larger than what is read.
+	// Complete is false if the directory is larger than the bounds.
 	Complete bool
 }
 
@@ -181,7 +181,7 @@ func Read(ctx context.Context, d Directory, token string) (Reading, error) {
 			r.Groups++
 			for from, further := "", true; further; {
 				people, then, err := d.Members(ctx, token, g.ID, from)
-				if ReasonOf(err) == NotFound { // the group went meanwhile
+				if ReasonOf(err) == NotFound { // the group was deleted meanwhile
 					break
 				} else if err != nil {
 					return r, err

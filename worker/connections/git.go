@@ -8,9 +8,9 @@ import (
 	"kijko/worker/gitfetch"
 )
 
-// Git calls do with a person's connection to the provider of a repository, or with the zero Auth where they have none; hosts that are not the
-// provider's own place never see a token. A connection that has ended hides no public repository, but is what the person is told of a
-// private one.
+// Git calls do with a person's connection to the provider of a repository, or with the zero Auth for a person without one. Hosts other than
+// the provider's own host never see a token. A connection that has ended does not hide public repositories; for a private repository it is
+// the error that the person sees.
 func (k *Keeper) Git(ctx context.Context, userID string, provider gitfetch.Provider, url string, do func(gitfetch.Auth) error) error {
 	if k == nil || k.Box == nil || !k.Providers.Owns(url) {
 		return do(gitfetch.Auth{})

@@ -58,7 +58,7 @@ func (r githubRepository) updated() time.Time {
 
 func (g *github) Repositories(ctx context.Context, token, _, next string) (Page, error) {
 	if next == "" {
-		// Gitea reads limit, at most 50 of it, and GitHub per_page; each passes the other by.
+		// Gitea reads limit (at most 50 of it), and GitHub reads per_page; each ignores the other parameter.
 		next = g.at("/user/repos", url.Values{"per_page": {"100"}, "limit": {"100"}, "sort": {"pushed"}, "direction": {"desc"}})
 	}
 	var list []githubRepository
@@ -68,7 +68,7 @@ func (g *github) Repositories(ctx context.Context, token, _, next string) (Page,
 	}
 	page := Page{Next: link(header, "next"), Total: total(header, "X-Total-Count")}
 	if header.Get("X-Total-Count") == "" {
-		page.Total = -1 // of GitHub, the last page's number is all there is
+		page.Total = -1 // GitHub reports only the number of the last page
 	}
 	for _, r := range list {
 		page.Repositories = append(page.Repositories, Repository{ID: strconv.FormatInt(r.ID, 10), Name: r.Name, FullName: r.FullName, URL: r.HTMLURL,
@@ -97,7 +97,7 @@ func (g *github) Look(ctx context.Context, token, path string) (Facts, error) {
 	var bytes int64
 	f.Language, bytes = largest(languages)
 	f.Lines = lines(bytes)
-	// Empty repositories have neither commits nor a tree, and say so by an error.
+	// Empty repositories have neither commits nor a tree, and the provider answers with an error.
 	var commits []json.RawMessage
 	header, err := g.get(ctx, token, g.at(at+"/commits", url.Values{"sha": {r.DefaultBranch}, "since": {commitsSince().Format(time.RFC3339)},
 		"per_page": {"1"}, "limit": {"1"}, "stat": {"false"}, "files": {"false"}, "verification": {"false"}}), &commits)
@@ -109,7 +109,7 @@ func (g *github) Look(ctx context.Context, token, path string) (Facts, error) {
 	if f.Commits = total(header, "X-Total", "X-Total-Count"); f.Commits < 0 {
 		f.Commits = len(commits)
 	}
-	// GitHub sends a tree whole, up to a bound of its own, and does not know pages; Gitea sends a thousand entries a page.
+	// GitHub sends a whole tree, up to a bound of its own, and has no pages; Gitea sends a thousand entries per page.
 	for page := 1; page <= filePages; page++ {
 		truncated := 0
 		_, err = g.get(ctx, token, g.at(at+"/git/trees/"+url.PathEscape(r.DefaultBranch), url.Values{"recursive": {"1"}, "page": {strconv.Itoa(page)}}),
@@ -124,13 +124,13 @@ func (g *github) Look(ctx context.Context, token, path string) (Facts, error) {
 	return f, nil
 }
 
-// empty says that a repository without commits was asked for them: 409, 404 or, of Gitea's trees, 400.
+// empty reports the error of a repository without commits: 409, 404 or, for Gitea's trees, 400.
 func empty(err error) bool {
 	refusal, ok := errorAs(err)
 	return ok && (refusal.Status == http.StatusConflict || refusal.Status == http.StatusNotFound || refusal.Status == http.StatusBadRequest)
 }
 
-// Revoke ends one token; the account's consent to the application stays, because another person's connection may rest on it.
+// Revoke ends one token. The account's consent to the application stays, because another person's connection may depend on it.
 func (g *github) Revoke(ctx context.Context, t Token) error {
 	body, err := json.Marshal(map[string]string{"access_token": t.Access})
 	if err != nil {
@@ -141,7 +141,7 @@ func (g *github) Revoke(ctx context.Context, t Token) error {
 	})
 }
 
-// send makes a request whose answer is its status. What the provider does not know, or knows no way for, has ended.
+// send makes a request whose answer is its status. A token that the provider does not know, or cannot revoke, counts as ended.
 func (s *service) send(ctx context.Context, method, address, contentType string, body []byte, prepare func(*http.Request)) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -173,7 +173,7 @@ func escaped(path string) string {
 	return strings.Join(segments, "/")
 }
 
-// largest is the language with the most bytes, and all bytes; of equal ones the first by name.
+// largest returns the language with the most bytes, and the sum of all bytes. Among equal languages it takes the first by name.
 func largest(languages map[string]int64) (name string, sum int64) {
 	most := int64(-1)
 	for language, n := range languages {

@@ -71,10 +71,10 @@ func (g *gitlab) Repositories(ctx context.Context, token, search, next string) (
 	return page, nil
 }
 
-// linesPerFile is for providers that tell no bytes of languages, as in the estimate of contract 10, 7.4.
+// linesPerFile is for providers that report no bytes per language, as in the estimate of contract 10, 7.4.
 const linesPerFile = 200
 
-// filePages bounds how far a provider's tree is read that comes in pages of 100.
+// filePages bounds how many pages of a provider's tree are read, if the tree comes in pages of 100.
 const filePages = 100
 
 func (g *gitlab) Look(ctx context.Context, token, path string) (Facts, error) {
@@ -131,7 +131,7 @@ func (g *gitlab) Revoke(ctx context.Context, t Token) error {
 	return revokeStandard(ctx, g.oauth, "/oauth/revoke", t, url.Values{"client_id": {g.clientID}, "client_secret": {g.clientSecret}}, func(*http.Request) {})
 }
 
-// revokeStandard is RFC 7009. The refresh token takes the access token along where the provider keeps them together.
+// revokeStandard is RFC 7009. Revoking the refresh token also revokes the access token if the provider links the two.
 func revokeStandard(ctx context.Context, s *service, path string, t Token, form url.Values, prepare func(*http.Request)) error {
 	for _, token := range []string{t.Refresh, t.Access} {
 		if token == "" {

@@ -25,18 +25,18 @@ type Keeper struct {
 	Log *slog.Logger
 }
 
-// The ends of a look for a token.
+// The errors of looking for a token.
 var (
 	// ErrNone: the person has connected no account.
 	ErrNone = errors.New("connections: no account is connected")
-	// ErrBroken: the provider does not take the connection any more.
+	// ErrBroken: the provider does not accept the connection any more.
 	ErrBroken = errors.New("connections: the connection has ended")
 )
 
-// lookAgain is how often a token is looked for that another process renews.
+// lookAgain is how often this process looks for a token that another process is renewing.
 const lookAgain = 100 * time.Millisecond
 
-// DatabaseError marks what came out of the database, for callers who tell such errors apart.
+// DatabaseError marks an error of the database, for callers that handle such errors differently.
 type DatabaseError struct{ error }
 
 // Unwrap gives the error of the database.
@@ -60,7 +60,7 @@ func (k *Keeper) open(id uuid.UUID, sealed string) (Token, error) {
 	return t, json.Unmarshal(raw, &t)
 }
 
-// Of is the id of a person's token at a Git provider, or ErrNone.
+// Of returns the id of a person's token at a Git provider, or ErrNone.
 func (k *Keeper) Of(ctx context.Context, userID, provider string) (uuid.UUID, error) {
 	if k == nil || k.Box == nil {
 		return uuid.Nil, ErrNone
@@ -81,8 +81,8 @@ type held struct {
 	version int32
 }
 
-// Use calls do with the token. When the provider refuses it, it is renewed, once, and do is called again; when that is no use, the connection
-// is noted as broken, and the error is ErrBroken. ErrNone and ErrBroken come without a call of do.
+// Use calls do with the token. When the provider refuses the token, Use renews it once and calls do again. If that fails too, the
+// connection is marked as broken, and the error is ErrBroken. ErrNone and ErrBroken may be returned without a call of do.
 func (k *Keeper) Use(ctx context.Context, id uuid.UUID, do func(token string) error) error {
 	t, err := k.take(ctx, id, nil)
 	if err != nil {
@@ -102,7 +102,7 @@ func (k *Keeper) Use(ctx context.Context, id uuid.UUID, do func(token string) er
 	return err
 }
 
-// take gives the token, renewed where it is about to end, or where it is the version that the provider refused.
+// take returns the token. It renews the token if it is about to end, or if it is the version that the provider refused.
 func (k *Keeper) take(ctx context.Context, id uuid.UUID, refused *int32) (held, error) {
 	if k == nil || k.Box == nil {
 		return held{}, ErrNone
@@ -136,7 +136,8 @@ func (k *Keeper) take(ctx context.Context, id uuid.UUID, refused *int32) (held, 
 	}
 }
 
-// renew holds the lease. What the provider gave is stored even when the caller has gone meanwhile: the old token may be dead already.
+// renew runs under the lease. The new token is stored even when the caller's context has ended meanwhile: the old token may be invalid
+// already.
 func (k *Keeper) renew(ctx context.Context, id, owner uuid.UUID, provider, sealed string, version int32) (held, error) {
 	lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), 25*time.Second)
 	defer cancel()
@@ -170,7 +171,7 @@ func (k *Keeper) renew(ctx context.Context, id, owner uuid.UUID, provider, seale
 	if err := db.Row(lasting, k.Pool, "select private.renew_token($1, $2, $3, $4)", []any{id, owner, text, expires}, &stored); err != nil {
 		return held{}, DatabaseError{err}
 	}
-	if !stored { // disconnected meanwhile: the fresh token has no row, and the job that gives the old one back does not know it
+	if !stored { // disconnected meanwhile: the new token has no row, and the job that revokes the old token does not know it
 		if err := k.revoke(lasting, provider, fresh); err != nil {
 			k.Log.Warn("a renewed token of an account that was disconnected could not be given back", "provider", provider, "error", err)
 		}
@@ -188,7 +189,7 @@ func (k *Keeper) breakDown(ctx context.Context, id uuid.UUID, version int32) err
 	return nil
 }
 
-// Revoke gives a token back that nothing uses any more, and forgets it. A token that is gone already is no error.
+// Revoke gives a token back that is no longer used, and deletes it. A token that is gone already is no error.
 func (k *Keeper) Revoke(ctx context.Context, id uuid.UUID) error {
 	var provider, sealed string
 	err := k.Pool.QueryRow(ctx, "select provider, sealed from private.ending_token($1)", id).Scan(&provider, &sealed)

@@ -5,33 +5,33 @@ import (
 	"time"
 )
 
-// Account is whose tokens they are.
+// Account is the account that tokens belong to.
 type Account struct {
-	// ID is the provider's own, which stays when the name changes.
+	// ID is the provider's own id, which stays when the name changes.
 	ID, Username, AvatarURL string
 }
 
-// Repository is one of those that an account reads.
+// Repository is one of the repositories that an account can read.
 type Repository struct {
 	ID, Name, FullName, URL, Owner, DefaultBranch, Description string
 	Private, Archived                                          bool
 	Updated                                                    time.Time
 }
 
-// Page is a part of a list. Next is what to ask with for the following one; "" after the last.
+// Page is a part of a list. Next is the argument for the following page; "" after the last.
 type Page struct {
 	Repositories []Repository
 	Next         string
-	// Total is how many there are in all; -1 where the provider does not say.
+	// Total is the number of items in all; -1 if the provider does not say.
 	Total int
 }
 
-// Facts are what a provider says of one repository.
+// Facts are the data that a provider has of one repository.
 type Facts struct {
 	DefaultBranch, Description, Language string
 	Private                              bool
 	Updated                              time.Time
-	// Stars is nil where the provider has none.
+	// Stars is nil if the provider has no stars.
 	Stars          *int
 	Commits, Files int
 	// Lines is the estimate: bytes of its languages ÷ 40.
@@ -41,11 +41,12 @@ type Facts struct {
 // Host is the API of a Git provider. An empty token asks without an account.
 type Host interface {
 	Identity(ctx context.Context, token string) (Account, error)
-	// Repositories lists those that the account reads, a page at a time. search may narrow the list; a provider that cannot search gives all.
+	// Repositories lists the repositories that the account can read, a page at a time. search may narrow the list; a provider that cannot
+	// search returns all.
 	Repositories(ctx context.Context, token, search, next string) (Page, error)
 	// Look looks at a repository by its path at the provider, such as owner/name.
 	Look(ctx context.Context, token, path string) (Facts, error)
-	// Revoke gives a token back. Providers without a way to do so have nothing to do.
+	// Revoke gives a token back. It does nothing for a provider that has no such call.
 	Revoke(ctx context.Context, t Token) error
 }
 

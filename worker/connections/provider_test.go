@@ -18,7 +18,7 @@ import (
 	"kijko/worker/gitfetch"
 )
 
-// double answers with the shapes that a provider documents. {URL} in an answer is its own address.
+// double answers in the form that a provider documents. {URL} in an answer is the double's own address.
 type double struct {
 	*httptest.Server
 	mu    sync.Mutex

@@ -14,18 +14,19 @@ import (
 	"kijko/worker/gitfetch"
 )
 
-// Application is what the operator registered at a provider, and where it is.
+// Application is the operator's registration at a provider, with the provider's addresses.
 type Application struct {
 	ClientID, ClientSecret string
-	// APIURL replaces the address of the API that follows from the provider's own; for Azure that of profiles and organizations.
+	// APIURL replaces the API address that follows from the provider's own address. For Azure it is the address of profiles and
+	// organizations.
 	APIURL string
 	// LoginURL replaces Microsoft's address for consents, with the tenant.
 	LoginURL string
-	// Scopes replaces what is asked for.
+	// Scopes replaces the scopes that are requested.
 	Scopes []string
 }
 
-// Config is what the settings say. Hosts has the addresses of the Git providers.
+// Config holds the settings of this package. Hosts has the addresses of the Git providers.
 type Config struct {
 	Hosts        gitfetch.HostConfig
 	Applications map[string]Application
@@ -46,16 +47,16 @@ type Providers struct {
 	config      Config
 }
 
-// consent is how an account is connected.
+// consent is the OAuth configuration with which an account is connected.
 type consent struct {
 	provider string
 	oauth    oauth2.Config
 	client   *http.Client
-	// pkce: the provider compares the verifier.
+	// pkce: the provider checks the verifier.
 	pkce bool
 }
 
-// GitHub's media type pins nothing by itself; the version header is optional, and Gitea knows none.
+// GitHub's media type pins no API version. The version header is optional, and Gitea knows none.
 const (
 	acceptJSON   = "application/json"
 	acceptGitHub = "application/vnd.github+json, application/json"
@@ -131,7 +132,7 @@ func New(c Config) (*Providers, error) {
 	return p, errors.Join(faults...)
 }
 
-// service has the address chosen by the operator, or the provider's own. The operator's may be internal, by plain http too.
+// service uses the address chosen by the operator, or the provider's own. The operator's address may be internal, and may use plain http.
 func (c Config) service(provider, own, chosen string) (*service, error) {
 	named := chosen != "" || c.Hosts.BaseURLs[gitfetch.Provider(provider)] != ""
 	if chosen == "" {
@@ -169,7 +170,7 @@ func (t limitedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 // Host is the API of a Git provider.
 func (p *Providers) Host(provider string) Host { return p.hosts[provider] }
 
-// HostOf is the API of the place where a repository is, and whether connections to the provider are for that place.
+// HostOf returns the API of the host of a repository, and whether connections to the provider are valid for that host.
 func (p *Providers) HostOf(provider, repository string) (h Host, own bool) {
 	if p.places.Owns(repository) {
 		return p.hosts[provider], true
@@ -178,7 +179,7 @@ func (p *Providers) HostOf(provider, repository string) (h Host, own bool) {
 	if err != nil {
 		return nil, false
 	}
-	// A further host of the operator's: its API is where such a host has it.
+	// This is a further host that the operator added: its API is at the usual path of such a host.
 	address := "https://" + u.Host
 	_, named := p.config.Hosts.Extra[u.Host]
 	if alias := p.config.Hosts.Aliases[u.Host]; alias != "" {
@@ -205,19 +206,19 @@ func (p *Providers) HostOf(provider, repository string) (h Host, own bool) {
 	}
 }
 
-// Owns tells whether connections to the provider are for the place of this repository.
+// Owns reports whether connections to the provider are valid for the host of this repository.
 func (p *Providers) Owns(repository string) bool { return p.places.Owns(repository) }
 
-// Directory is the API of a directory; nil where the operator named none.
+// Directory is the API of a directory; nil if the operator configured none.
 func (p *Providers) Directory(provider string) Directory { return p.directories[provider] }
 
-// CanConnect tells whether accounts can be connected.
+// CanConnect reports whether accounts can be connected.
 func (p *Providers) CanConnect(provider string) bool { return p.consents[provider] != nil }
 
-// Verifier draws what proves that the code comes back to where the consent was begun.
+// Verifier draws the PKCE verifier, which proves that the code comes back to the process that began the consent.
 func Verifier() string { return oauth2.GenerateVerifier() }
 
-// ConsentURL is where a person consents.
+// ConsentURL is the address at which a person consents.
 func (p *Providers) ConsentURL(provider, state, verifier, redirect string) string {
 	c := p.consents[provider]
 	config := c.oauth
@@ -229,24 +230,25 @@ func (p *Providers) ConsentURL(provider, state, verifier, redirect string) strin
 	return config.AuthCodeURL(state, options...)
 }
 
-// Token is what a consent gives.
+// Token holds the tokens of a consent.
 type Token struct {
 	Access  string `json:"access"`
 	Refresh string `json:"refresh,omitempty"`
-	// Expires is zero where the provider names no end.
+	// Expires is zero if the provider names no end.
 	Expires time.Time `json:"-"`
 	Scopes  []string  `json:"-"`
 }
 
-// ErrApplication: the provider does not take the installation's application. No connection is at fault, and its operator can mend it.
+// ErrApplication: the provider does not accept the installation's application. The person's connection is not at fault; the operator has
+// to fix the settings.
 var ErrApplication = errors.New("the provider does not accept the installation's application")
 
 var errNoApplication = fmt.Errorf("%w: it has none", ErrApplication)
 
-// ErrRejected: the provider does not take the code, or the refresh token; asking again is no use.
+// ErrRejected: the provider does not accept the code or the refresh token. Another attempt does not help.
 var ErrRejected = errors.New("the provider does not take it")
 
-// Exchange turns a code into tokens. ErrRejected is the code's fault; everything else is a *Refusal.
+// Exchange turns a code into tokens. ErrRejected means that the code is at fault; every other error is a *Refusal.
 func (p *Providers) Exchange(ctx context.Context, provider, code, verifier, redirect string) (Token, error) {
 	c := p.consents[provider]
 	if c == nil {
@@ -284,15 +286,15 @@ func (c *consent) token(t *oauth2.Token, err error) (Token, error) {
 		return Token{}, unavailable(c.provider, err)
 	}
 	result := Token{Access: t.AccessToken, Refresh: t.RefreshToken, Expires: t.Expiry, Scopes: c.oauth.Scopes}
-	// What is not told is what was asked for (RFC 6749, 5.1). GitHub separates by commas.
+	// If the answer names no scopes, they are the requested ones (RFC 6749, 5.1). GitHub separates scopes by commas.
 	if text, ok := t.Extra("scope").(string); ok && strings.TrimSpace(text) != "" {
 		result.Scopes = strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == ',' })
 	}
 	return result, nil
 }
 
-// judge tells a code or token that is no good from an application that is not, and from a provider that fails. The text of the answer goes
-// nowhere: it may repeat what was sent.
+// judge distinguishes three cases: a bad code or token, a bad application, and a provider that fails. The text of the answer is neither
+// logged nor shown: it may repeat what was sent.
 func (c *consent) judge(e *oauth2.RetrieveError) error {
 	status := 0
 	header := http.Header{}
@@ -301,7 +303,7 @@ func (c *consent) judge(e *oauth2.RetrieveError) error {
 	}
 	fault := fmt.Errorf("it refuses: %s", first(safeWord(e.ErrorCode), "no reason"))
 	switch e.ErrorCode {
-	// GitHub says so with status 200; Gitea says unauthorized_client of nearly everything.
+	// GitHub reports this with status 200; Gitea uses unauthorized_client for nearly every fault.
 	case "invalid_grant", "bad_verification_code", "bad_refresh_token", "unauthorized_client", "access_denied", "interaction_required", "consent_required",
 		"login_required":
 		return fmt.Errorf("%w: %w", ErrRejected, fault)
@@ -317,7 +319,7 @@ func (c *consent) judge(e *oauth2.RetrieveError) error {
 	return r
 }
 
-// safeWord keeps a code of OAuth, which is a word, and nothing else.
+// safeWord keeps an OAuth error code, which is a single word, and drops all other text.
 func safeWord(text string) string {
 	if len(text) > 60 || strings.ContainsFunc(text, func(r rune) bool { return (r < 'a' || r > 'z') && r != '_' }) {
 		return ""

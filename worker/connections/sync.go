@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Sync reads the directory of a project and hands its people to the database, which knows who of them is a colleague. A project without one has
-// nothing to do.
+// Sync reads the directory of a project and hands its people to the database, which finds the colleagues among them. For a project without
+// a directory it does nothing.
 func (k *Keeper) Sync(ctx context.Context, projectID uuid.UUID) error {
 	var provider string
 	var token uuid.UUID

@@ -1,11 +1,11 @@
-// Package exactjson is the one way in which JSON from callers becomes Go values: bodies of requests, frames of sockets, stored texts.
-// Schemas and Postgres compare names of members exactly, encoding/json does not: to it `Conditions` is `conditions`, so that a member
-// which no schema has judged would take the place of the one that was.
+// Package exactjson is the only way in which JSON from callers becomes Go values: bodies of requests, frames of sockets, stored texts.
+// Schemas and Postgres compare member names exactly. encoding/json does not: it treats `Conditions` as `conditions`, so a member that no
+// schema has checked would replace the checked one.
 //
-// Of several members with one name the last one counts, whole, as for schemas and jsonb; encoding/json would mix their members.
+// Among several members with one name the last one counts as a whole, as for schemas and jsonb; encoding/json would merge them.
 //
-// Everything else is as in encoding/json, tags included, but for json.Number: take a json.RawMessage instead. There is no state; all of it
-// is safe for concurrent use.
+// All other behavior is that of encoding/json, tags included, except json.Number: use a json.RawMessage instead. The package has no state
+// and is safe for concurrent use.
 package exactjson
 
 import (
@@ -18,10 +18,10 @@ import (
 	v1 "github.com/go-json-experiment/json/v1"
 )
 
-// options are encoding/json's own behavior but for the names.
+// options are encoding/json's own behavior except for the names.
 var options = experiment.JoinOptions(v1.DefaultOptionsV1(), experiment.MatchCaseInsensitiveNames(false))
 
-// Unmarshal is json.Unmarshal with names that are compared exactly.
+// Unmarshal is json.Unmarshal with names compared exactly.
 func Unmarshal(raw []byte, into any) error {
 	raw, err := Unique(raw)
 	if err != nil {
@@ -30,13 +30,13 @@ func Unmarshal(raw []byte, into any) error {
 	return experiment.Unmarshal(raw, into, options)
 }
 
-// IsText says whether the JSON can be read without changing its texts: decoders put U+FFFD where bytes are no UTF-8 or an escape is half a
-// surrogate pair.
+// IsText reports whether the JSON can be decoded without changing its texts: decoders put U+FFFD in place of bytes that are not UTF-8, and
+// of an escape that is half a surrogate pair.
 func IsText(raw []byte) bool {
 	return jsontext.Value(raw).IsValid(jsontext.AllowDuplicateNames(true))
 }
 
-// Unique gives the JSON without the members that a later one of the same name replaces: the text itself where there are none.
+// Unique returns the JSON without the members that a later one of the same name replaces. If there are none, it returns the text itself.
 func Unique(raw []byte) ([]byte, error) {
 	if jsontext.Value(raw).IsValid(jsontext.AllowInvalidUTF8(true)) {
 		return raw, nil

@@ -98,9 +98,9 @@ func TestUnique(t *testing.T) {
 	require.Error(t, err)
 }
 
-// own are the files that read JSON with encoding/json itself, because none of it comes from a caller. A new one says what it reads;
-// what comes from callers goes through this package (in handlers: Call.Decode). Answers of the database and arguments of jobs are known
-// by the names that they have everywhere.
+// own lists the files that read JSON with encoding/json itself, because none of that JSON comes from a caller. The entry of a new file
+// says what it reads. JSON from callers goes through this package (in handlers: Call.Decode). Answers of the database and arguments of
+// jobs always have exact names.
 var own = map[string]string{
 	"server/api/exec.go":                "headers that a function of the database has set",
 	"server/api/problem.go":             "refusals of the database",
@@ -152,7 +152,7 @@ var own = map[string]string{
 	"worker/llm/proposal.go":            "the example that a system prompt shows, into a map",
 }
 
-// isOurs tells the expressions that stand for JSON of our own in every package.
+// isOurs reports the expressions that hold JSON of our own in every package.
 func isOurs(e ast.Expr) bool {
 	s, ok := e.(*ast.SelectorExpr)
 	if !ok {
@@ -162,7 +162,7 @@ func isOurs(e ast.Expr) bool {
 	return ok && (s.Sel.Name == "Body" && (of.Name == "answer" || of.Name == "reply" || of.Name == "got") || s.Sel.Name == "Args" && of.Name == "job")
 }
 
-// isRequest finds a request of a caller in an expression.
+// isRequest finds a caller's request in an expression.
 func isRequest(e ast.Expr) (found bool) {
 	ast.Inspect(e, func(n ast.Node) bool {
 		if s, ok := n.(*ast.SelectorExpr); ok {
@@ -174,7 +174,7 @@ func isRequest(e ast.Expr) (found bool) {
 	return found
 }
 
-// A body that a handler decodes by itself would be judged by one set of names and read by another.
+// If a handler decoded a body by itself, the body would be checked under one set of names and read under another.
 func TestWhatCallersSendIsReadExactly(t *testing.T) {
 	t.Parallel()
 	used := map[string]bool{}

@@ -15,37 +15,38 @@ import (
 	"kijko/worker/llm"
 )
 
-// Lease times: renewed three times before it would run out. With the sweeper's 5 s a dead worker's runs go on within 30 s.
+// Lease times: a lease is renewed three times before it would expire. With the sweeper's 5 s the runs of a dead worker continue within 30
+// s.
 const (
 	leaseFor   = 15 * time.Second
 	renewEvery = 4 * time.Second
 )
 
-// Channel is where the database says that a running execution was cancelled; the payload is its id.
+// Channel is the channel on which the database notifies that a running execution was canceled. The payload is the id of the execution.
 const Channel = "kijko_cancelled"
 
-// Providers gives a model provider by name (*llm.Set is one).
+// Providers returns a model provider by name (*llm.Set is one).
 type Providers interface {
 	For(name string) (llm.Provider, error)
 }
 
-// Config is what an Engine needs. Pool and Providers are required.
+// Config configures an Engine. Pool and Providers are required.
 type Config struct {
 	// Pool belongs to kijko_worker.
 	Pool      *pgxpool.Pool
 	Providers Providers
-	// Unseal opens an organization's own key for a provider; nil: such runs fail.
+	// Unseal opens an organization's own key for a provider. Nil: runs that need such a key fail.
 	Unseal func(organizationID uuid.UUID, provider, sealed string) (string, error)
-	// Policy is how a provider is asked again; default llm.DefaultPolicy.
+	// Policy is the retry policy for providers; default llm.DefaultPolicy.
 	Policy *llm.Policy
-	// Connections is how many connections of the pool runs use at a time; default 3.
+	// Connections is how many connections of the pool the runs use at a time; default 3.
 	Connections int
-	// Patience is what running calls get at shutdown before their runs are handed to another worker; default 5 s.
+	// Patience is how long calls may go on after shutdown began, before their runs are handed to another worker; default 5 s.
 	Patience time.Duration
 	Log      *slog.Logger
 }
 
-// Engine does runs. Make it with New.
+// Engine works runs. Make it with New.
 type Engine struct {
 	c      Config
 	policy llm.Policy
@@ -74,19 +75,19 @@ func New(c Config) (*Engine, error) {
 		policy = *c.Policy
 	}
 	e := &Engine{c: c, policy: policy, places: make(chan struct{}, c.Connections)}
-	// While the database cannot be reached the calls go on: their results are dropped if another worker took the runs over.
+	// While the database cannot be reached the calls go on. Their results are dropped if another worker took the runs over.
 	e.leases = lease.New(lease.Options{For: leaseFor, Every: renewEvery, Renew: e.renew, Log: c.Log})
 	return e, nil
 }
 
-// Take leases up to n waiting runs and gives the work of each; seen is how many jobs it looked at.
+// Take leases up to n waiting runs and returns the work of each; seen is how many jobs it looked at.
 func (e *Engine) Take(ctx context.Context, n int) (works []func(context.Context), seen int, err error) {
 	tasks, seen, err := e.take(ctx, n)
 	if err != nil {
 		return nil, 0, err
 	}
 	for _, t := range tasks {
-		// Held from here on, so that Hold renews it however late its goroutine begins.
+		// The lease is held from here on, so Hold renews it even when the goroutine of the run starts late.
 		working, release := e.leases.Add(context.WithoutCancel(ctx), lease.Lease{ID: t.ID, Token: t.Token})
 		works = append(works, func(ctx context.Context) {
 			defer release()
@@ -96,18 +97,18 @@ func (e *Engine) Take(ctx context.Context, n int) (works []func(context.Context)
 	return works, seen, nil
 }
 
-// Cancelled aborts the model call of a run, if this process has it. Called with what is notified on Channel.
+// Cancelled aborts the model call of a run, if this process has it. It is called with the payload of each notification on Channel.
 func (e *Engine) Cancelled(payload string) {
 	if id, err := uuid.Parse(payload); err == nil {
 		e.leases.Lose(id)
 	}
 }
 
-// Hold renews the leases of all runs of this process until ctx ends, and ends the runs that lost theirs. Start it before any work and end
-// it after.
+// Hold renews the leases of all runs of this process until ctx ends, and ends the runs that lost their lease. Start it before the first
+// run and stop it after the last.
 func (e *Engine) Hold(ctx context.Context) { e.leases.Run(ctx) }
 
-// renew uses the pool beside the connections of the runs: a lease must not run out because results are waiting to be written.
+// renew does not count against the connections of the runs: a lease must not expire because results are waiting to be written.
 func (e *Engine) renew(ctx context.Context, held []lease.Lease, _ bool) ([]lease.Lease, error) {
 	ids, tokens, byID := make([]uuid.UUID, 0, len(held)), make([]uuid.UUID, 0, len(held)), map[uuid.UUID][]lease.Lease{}
 	for _, l := range held {

@@ -23,7 +23,7 @@ import (
 	"kijko/worker/runner"
 )
 
-// bench is a database with a person and a skill, a double of the providers, and workers as wanted.
+// bench is a database with a person and a skill, a double of the providers, and the workers that a test starts.
 type bench struct {
 	t      *testing.T
 	db     *testdb.DB
@@ -67,7 +67,7 @@ func (b *bench) start(text string, stream bool) uuid.UUID {
 		b.skill, b.user, b.org, text, stream)
 }
 
-// config is an engine whose providers are the double, asked again without much ado.
+// config is an engine whose providers are the double, with short waits between attempts.
 func (b *bench) config() executions.Config {
 	b.t.Helper()
 	set, err := llm.New(b.models.Config())
@@ -211,7 +211,7 @@ func TestACancelledRunIsAbortedAtOnce(t *testing.T) {
 	require.Equal(t, row{Status: "cancelled", Message: "Cancelled by user", Takes: 1}, b.read(id))
 }
 
-// Both providers count as they stream: of a run that is cancelled in the middle, what they had counted is written.
+// Both providers count while they stream. For a run that is canceled in the middle, the counts until then are written.
 func TestACancelledRunHasTheCostOfWhatWasCounted(t *testing.T) {
 	b := setup(t)
 	for model, completion := range map[string]int{"claude-3-5-sonnet-20241022": 1, "gemini-3-flash-preview": 0} {
@@ -370,7 +370,7 @@ func TestResultsSurviveALostConnection(t *testing.T) {
 	require.Equal(t, "paid for", b.end(b.start("x", false)).Output)
 }
 
-// providers is a set of one that does what it likes.
+// providers is a provider set with one provider: the function.
 type providers func(ctx context.Context) (llm.Result, error)
 
 func (p providers) For(string) (llm.Provider, error) { return p, nil }

@@ -10,11 +10,11 @@ import (
 	"kijko/worker/llm"
 )
 
-// writeFor is how long the end of a run is tried to be written while the database is away. The call was paid for; the next worker would
-// pay again.
+// writeFor is how long the engine tries to write the end of a run while the database is unreachable. The call was paid for; the next
+// worker would pay again.
 const writeFor = 2 * time.Minute
 
-// work does one run. stop ends when the worker stops; working when its lease is gone.
+// work does one run. stop ends when the worker stops; working ends when the lease is gone.
 func (e *Engine) work(stop, working context.Context, t *task) {
 	log := e.c.Log.With("execution", t.ID, "model", t.Model)
 	working, abort := context.WithCancelCause(working)
@@ -27,7 +27,7 @@ func (e *Engine) work(stop, working context.Context, t *task) {
 	})()
 
 	result, err := e.call(limited, t)
-	// What has begun to be written is written, also at shutdown.
+	// A write of the result that has begun is finished, also at shutdown.
 	writing, done := context.WithTimeout(context.WithoutCancel(working), writeFor)
 	defer done()
 	switch cause := context.Cause(working); {
@@ -52,7 +52,7 @@ func (e *Engine) work(stop, working context.Context, t *task) {
 	}
 }
 
-// failure is an error of a call as the row tells it, with what had been counted until then.
+// failure turns an error of a call into the form that the row stores, with the usage counted until then.
 func failure(ctx context.Context, counted llm.Usage, err error) outcome {
 	if ctx.Err() != nil {
 		o := outcome{Status: "failed", ErrorCode: string(llm.Timeout), ErrorMessage: "Skill execution timeout"}
@@ -75,7 +75,7 @@ func failure(ctx context.Context, counted llm.Usage, err error) outcome {
 func (e *Engine) write(ctx context.Context, t *task, o outcome) {
 	switch held, err := e.finish(ctx, t, o); {
 	case err != nil:
-		// The lease runs out and the run is taken over.
+		// The lease expires and another worker takes the run over.
 		e.c.Log.Error("the end of an execution could not be written", "execution", t.ID, "error", err)
 	case !held:
 		e.c.Log.Info("a late result was dropped", "execution", t.ID)

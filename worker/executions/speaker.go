@@ -11,17 +11,18 @@ import (
 )
 
 const (
-	// maxChunk is the contract's limit of one piece, in bytes of UTF-8.
+	// maxChunk is the contract's limit for one piece of text, in bytes of UTF-8.
 	maxChunk = 4 << 10
-	// maxEncoded keeps a piece below what one notification may hold, since quotes and line breaks grow in JSON.
+	// maxEncoded keeps a piece below the size limit of one notification, since quotes and line breaks grow in JSON.
 	maxEncoded = 5 << 10
-	// sayEvery is how often a run speaks: a database call each, so pieces are gathered.
+	// sayEvery is the shortest interval between two pieces of one run. Each piece is a database call, so text is gathered.
 	sayEvery = 150 * time.Millisecond
-	// sayFor is how long one piece is tried while the database is away.
+	// sayFor is how long sending one piece is tried while the database is unreachable.
 	sayFor = 10 * time.Second
 )
 
-// speaker passes the text of a streaming run on. Text is gathered while a piece is under way, so a slow database slows nobody.
+// speaker passes on the text of a streaming run. Text is gathered while a piece is being sent, so a slow database does not slow the model
+// call.
 type speaker struct {
 	e    *Engine
 	t    *task
@@ -42,7 +43,7 @@ func (e *Engine) speak(ctx context.Context, t *task) *speaker {
 	return s
 }
 
-// say takes a piece of text. An error means that this process has the run no more.
+// say takes a piece of text. An error means that this process no longer has the run.
 func (s *speaker) say(text string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,7 +58,7 @@ func (s *speaker) say(text string) error {
 	return nil
 }
 
-// close says the rest and waits until it is said.
+// close sends the rest of the text and waits until it is sent.
 func (s *speaker) close() {
 	s.mu.Lock()
 	s.closed = true
@@ -101,8 +102,8 @@ func (s *speaker) run() {
 	}
 }
 
-// stop ends the speaking. Where the database was away that costs the listeners a while, and the run nothing: they get what they missed with
-// its end.
+// stop ends the sending. After a database outage the listeners wait for a while, and the run loses nothing: the end of the run brings the
+// listeners the text that they missed.
 func (s *speaker) stop(lost bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,7 +132,7 @@ func (s *speaker) pause() {
 	}
 }
 
-// cut gives the longest beginning that is one piece and ends between characters.
+// cut returns the longest prefix that fits into one piece and ends between characters.
 func cut(text []byte) []byte {
 	n := min(len(text), maxChunk)
 	for n > 0 && n < len(text) && !utf8.RuneStart(text[n]) {

@@ -14,20 +14,20 @@ import (
 	"kijko/worker/llm"
 )
 
-// task is what private.take_executions gives for a run that is to be worked.
+// task is a run to work, as private.take_executions returns it.
 type task struct {
 	ID, Token, OrganizationID uuid.UUID
-	// Answers is who is asked, Model the id it is asked for.
+	// Answers is the provider to call, Model the model id that it is called with.
 	Answers, Model string
-	// SealedKey is the organization's own; nil: the installation's.
+	// SealedKey is the organization's own key; nil means the installation's key.
 	SealedKey  *string
 	Parameters llm.Parameters
 	// WithoutSampling: the model takes no temperature, top_p and top_k.
 	WithoutSampling bool
 	Prompt          string
-	// Began is the first start of the run, by this machine's clock.
+	// Began is the first start of the run, by the clock of this machine.
 	Began time.Time
-	// Limit is how long the run may take from there.
+	// Limit is how long the run may take, counted from Began.
 	Limit      time.Duration
 	IsStreamed bool
 }
@@ -57,7 +57,7 @@ func (e *Engine) take(ctx context.Context, n int) (tasks []*task, seen int, err 
 			Began: time.Now().Add(-time.Duration(*elapsed) * time.Millisecond),
 			Limit: time.Duration(*limit) * time.Millisecond, IsStreamed: streamed}
 		if err := exactjson.Unmarshal(parameters, &t.Parameters); err != nil {
-			// The database has checked them; what it let through is not worth losing the others for.
+			// The database has checked the parameters. One faulty run must not stop the others of the batch.
 			e.c.Log.Error("parameters of a skill cannot be read and are left out", "execution", t.ID, "error", err)
 			t.Parameters = llm.Parameters{}
 		}
@@ -75,7 +75,7 @@ func (e *Engine) take(ctx context.Context, n int) (tasks []*task, seen int, err 
 	return tasks, seen, nil
 }
 
-// outcome is what private.finish_execution takes.
+// outcome is the argument of private.finish_execution.
 type outcome struct {
 	Status           string `json:"status"`
 	Output           string `json:"output,omitempty"`
@@ -100,7 +100,7 @@ func (e *Engine) finish(ctx context.Context, t *task, o outcome) (held bool, err
 	return held, err
 }
 
-// charge writes what the provider had counted when a run was cancelled; of a run that another worker has nothing is written.
+// charge writes the usage that the provider had counted when a run was canceled. If another worker has the run, nothing is written.
 func (e *Engine) charge(ctx context.Context, t *task, u llm.Usage) error {
 	var charged bool
 	return e.ask(ctx, "select private.charge_execution($1, $2, $3)", []any{t.ID, u.Input, u.Output}, &charged)
@@ -116,8 +116,8 @@ func (e *Engine) handBack(ctx context.Context, t *task) error {
 	return e.ask(ctx, "select private.hand_back_executions($1, $2)", []any{[]uuid.UUID{t.ID}, []uuid.UUID{t.Token}}, &n)
 }
 
-// ask runs one short statement on one of the engine's places, and again while the database is away or transactions get in each
-// other's way, until ctx ends.
+// ask runs one short statement on one of the engine's connection slots. It repeats the statement while the database is unreachable
+// or transactions conflict, until ctx ends.
 func (e *Engine) ask(ctx context.Context, sql string, args []any, into any) error {
 	return db.Retry(ctx, 0, func(err error) { e.c.Log.Warn("the database will be asked again", "error", err) },
 		func(ctx context.Context) error { return e.once(ctx, sql, args, into) })

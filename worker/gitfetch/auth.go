@@ -8,12 +8,12 @@ import (
 // tokenUser is the user name that each provider expects beside an OAuth token.
 var tokenUser = map[Provider]string{GitHub: "x-access-token", GitLab: "oauth2", Bitbucket: "x-token-auth", Azure: "kijko"}
 
-// authorization gives the value of the Authorization header; "" for anonymous.
+// authorization returns the value of the Authorization header; "" for anonymous access.
 func authorization(provider Provider, auth Auth) string {
 	if auth.anonymous() {
 		return ""
 	}
-	// Azure takes personal access tokens by Basic and the tokens of its OAuth flow, which are JWTs, by Bearer only.
+	// Azure accepts personal access tokens by Basic only, and the tokens of its OAuth flow, which are JWTs, by Bearer only.
 	if provider == Azure && auth.Username == "" && strings.Count(auth.Token, ".") == 2 {
 		return "Bearer " + auth.Token
 	}
@@ -24,7 +24,7 @@ func authorization(provider Provider, auth Auth) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+auth.Token))
 }
 
-// scrub removes what could open a door from text that goes into a log.
+// scrub removes credentials from text that goes into a log.
 func scrub(text, header string) string {
 	_, secret, ok := strings.Cut(header, " ")
 	if !ok {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Owns tells whether a repository is contacted at its provider's own place: github.com, or what the operator put there. A connection to the
-// provider is for that place only; a further host of the same kind must not see its token.
+// Owns reports whether a repository is on its provider's own host: github.com, or its configured replacement. A connection to the provider
+// is valid for that host only; a further host of the same kind must not see its token.
 func (h *Hosts) Owns(raw string) bool {
 	at, rule, err := h.place(raw)
 	if err != nil {
@@ -23,9 +23,9 @@ func (h *Hosts) Owns(raw string) bool {
 	return hostKey(at) == canonical[rule.provider]
 }
 
-// APIClient makes a client for what stands beside a provider's repositories: its API and its consent pages. The address is judged when the
-// connection is made, after the name was resolved, by the rules that Git hosts are judged by; internalAllowed is the operator's word, who
-// named the host. Proxies of the environment are ignored, and redirects are the caller's to follow.
+// APIClient makes an HTTP client for a provider's API and its consent pages. The address is checked when the connection is made, after name
+// resolution, by the same rules as Git hosts. internalAllowed means that the operator configured this host. Proxies of the environment are
+// ignored, and the caller follows redirects.
 func APIClient(internalAllowed bool) *http.Client {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
@@ -44,5 +44,5 @@ func APIClient(internalAllowed bool) *http.Client {
 	}
 }
 
-// ParseBase reads the address of a service that the operator named.
+// ParseBase parses the address of a service that the operator configured.
 func ParseBase(raw string) (*url.URL, error) { return baseURL(raw) }

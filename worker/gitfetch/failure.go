@@ -12,12 +12,12 @@ import (
 // Code is an error code of the contract, as it appears in a progress row.
 type Code string
 
-// The codes that reading a source can end with.
+// The codes with which reading a source can fail.
 const (
 	RepoNotFound     Code = "REPO_NOT_FOUND"
 	AuthFailed       Code = "AUTH_FAILED"
 	PermissionDenied Code = "PERMISSION_DENIED"
-	// InvalidCredentials: those of the installation itself, not of a person.
+	// InvalidCredentials: the credentials of the installation itself, not of a person.
 	InvalidCredentials Code = "INVALID_CREDENTIALS"
 	BranchNotFound     Code = "BRANCH_NOT_FOUND"
 	RateLimited        Code = "RATE_LIMITED"
@@ -27,18 +27,18 @@ const (
 	RepoFetchFailed    Code = "REPO_FETCH_FAILED"
 )
 
-// longestWait is the longest provider's reset that is worth waiting for within a run (contract 10, 19.1).
+// longestWait is the longest rate-limit wait of a provider that a run waits for (contract 10, 19.1).
 const longestWait = 60 * time.Second
 
-// Failure is a fetch that ended for a reason the user can understand.
+// Failure is a failed fetch with a reason that the user can understand.
 type Failure struct {
 	Code Code
-	// Message is one sentence for the user: no credentials, no addresses, no output of git. Only the messages of a
+	// Message is one sentence for the user: no credentials, no addresses, no output of git. Only the messages about a
 	// repository that the caller may not see contain the word "private": clients take it as the hint to connect an account.
 	Message string
-	// Retryable tells whether the same call may succeed later without anybody changing anything.
+	// Retryable reports whether the same call may succeed later without any change by a person.
 	Retryable bool
-	// RetryAfter is how long the host asked us to wait; 0 when it did not say.
+	// RetryAfter is the wait that the host asked for; 0 if it did not say.
 	RetryAfter time.Duration
 
 	cause error
@@ -57,7 +57,7 @@ func AsFailure(err error) (*Failure, bool) {
 	return f, ok
 }
 
-// Invalid makes the failure of a source whose content cannot be used, whoever tries again.
+// Invalid makes the failure of a source whose content cannot be used; no retry helps.
 func Invalid(format string, args ...any) *Failure {
 	return &Failure{Code: InvalidFormat, Message: fmt.Sprintf(format, args...)}
 }
@@ -81,8 +81,9 @@ func branchMissing(branch string) *Failure {
 	return &Failure{Code: BranchNotFound, Message: fmt.Sprintf("The branch %q does not exist in this repository.", branch)}
 }
 
-// fromStatus translates the host's answer to our first request. Hosts hide what an anonymous caller may not see: GitHub says
-// 401 and GitLab 404 for both missing and private repositories, so without credentials the two cannot be told apart.
+// fromStatus translates the host's answer to our first request. Hosts hide repositories that an anonymous caller may not
+// see: GitHub answers 401 and GitLab 404 for both missing and private repositories, so without credentials the two cannot be
+// distinguished.
 func fromStatus(status int, header http.Header, authenticated bool) *Failure {
 	wait := retryAfter(header, time.Now())
 	limited := status == http.StatusTooManyRequests ||
@@ -123,11 +124,11 @@ func retryAfter(header http.Header, now time.Time) time.Duration {
 	return max(wait, 0)
 }
 
-// errUnwanted says that the server does not hand out a commit by its id.
+// errUnwanted means that the server does not serve a commit by its id.
 var errUnwanted = errors.New("the server does not serve this commit")
 
-// fromGit translates what git wrote on its standard error. The first request has already passed, so this is mostly the
-// connection breaking in the middle.
+// fromGit translates git's standard error. The first request has already succeeded, so this is mostly a connection that
+// broke off.
 func fromGit(stderr string, authenticated bool) error {
 	has := func(words ...string) bool {
 		for _, w := range words {

@@ -31,7 +31,7 @@ func (l Limits) orDefault() Limits {
 	return l
 }
 
-// Request says what to fetch and where to.
+// Request says what to fetch and into which directory.
 type Request struct {
 	URL    string // normalized, as contract 10, 7.3 gives it
 	Branch string
@@ -51,7 +51,7 @@ const (
 	stateFile  = "kijko-fetch.json"
 	historyDir = "kijko-history.git"
 	headRef    = "refs/kijko/head"
-	// watchEvery is how far a fetch can run past its size limit: what arrives within this time.
+	// watchEvery is the interval of the size check. A fetch can exceed its limit by the bytes that arrive within it.
 	watchEvery = 200 * time.Millisecond
 )
 
@@ -59,7 +59,7 @@ var commitID = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 
 var errTooLarge = errors.New("size limit passed")
 
-// state is what a directory holds; the file is written when a fetch is complete, and marks a directory as ours.
+// state is the content of a directory. The file is written when a fetch is complete, and marks a directory as made by this package.
 type state struct {
 	URL      string `json:"url,omitempty"`
 	Branch   string `json:"branch,omitempty"`
@@ -67,13 +67,13 @@ type state struct {
 	FellBack bool   `json:"fellBack,omitempty"`
 	Moved    bool   `json:"moved,omitempty"`
 	History  bool   `json:"history,omitempty"`
-	// Asked tells that history was wanted, so that a server that can't give it isn't asked again.
+	// Asked records that history was requested, so that a server without it is not asked again.
 	Asked bool `json:"asked,omitempty"`
 }
 
-// Fetch brings the branch to Dir and lists its files. When Dir already holds the wanted commit nothing is transferred; with
-// Request.Commit the host isn't even asked. History is a decoration: if the host can't give it within the limits, the
-// fetch succeeds without.
+// Fetch brings the branch to Dir and lists its files. If Dir already holds the wanted commit nothing is transferred; with
+// Request.Commit no request is made. History is optional: if the host cannot provide it within the limits, the fetch succeeds
+// without it.
 func (f *Fetcher) Fetch(ctx context.Context, req Request) (*Tree, error) {
 	limits := req.Limits.orDefault()
 	limited, cancel := context.WithTimeoutCause(ctx, limits.Timeout, errTimeLimit)
@@ -88,7 +88,7 @@ func (f *Fetcher) Fetch(ctx context.Context, req Request) (*Tree, error) {
 	return tree, nil
 }
 
-// Open gives the tree that an earlier fetch left in dir, without contacting anybody. ok is false when there is none.
+// Open returns the tree that an earlier fetch left in dir, without any network access. ok is false if there is none.
 func (f *Fetcher) Open(ctx context.Context, dir string, limits Limits) (tree *Tree, ok bool, err error) {
 	s, ok := readState(dir)
 	if !ok || s.Commit == "" {
@@ -150,7 +150,7 @@ func (f *Fetcher) fetch(ctx context.Context, req Request, limits Limits) (*Tree,
 	return f.open(ctx, req.Dir, s, limits)
 }
 
-// transfer is one fetch under way.
+// transfer is one running fetch.
 type transfer struct {
 	f      *Fetcher
 	req    Request
@@ -159,7 +159,7 @@ type transfer struct {
 	meter  *meter
 }
 
-// choose settles branch and commit.
+// choose determines branch and commit.
 func (t *transfer) choose(ctx context.Context) (state, error) {
 	s := state{URL: t.req.URL, Branch: t.req.Branch, Commit: t.req.Commit, Asked: t.req.History}
 	if s.Commit != "" {
@@ -170,7 +170,7 @@ func (t *transfer) choose(ctx context.Context) (state, error) {
 	return s, err
 }
 
-// run fills the directory and tells what is in it then.
+// run fills the directory and returns its new state.
 func (t *transfer) run(ctx context.Context, s state) (state, error) {
 	dir := t.req.Dir
 	if err := t.prepare(ctx, dir, s.Commit); err != nil {
@@ -178,7 +178,7 @@ func (t *transfer) run(ctx context.Context, s state) (state, error) {
 	}
 	err := t.fetchInto(ctx, dir, s.Commit, "--depth=1")
 	if errors.Is(err, errUnwanted) {
-		// Either the branch moved between question and fetch, or the pinned commit is gone or not served by its id.
+		// Either the branch moved between the two requests, or the pinned commit is gone or not served by its id.
 		pinned := t.req.Commit
 		t.req.Commit = ""
 		if s, err = t.choose(ctx); err != nil {
@@ -202,7 +202,8 @@ func (t *transfer) run(ctx context.Context, s state) (state, error) {
 	return s, err
 }
 
-// prepare empties the directory, if it is ours, and makes it a repository. What a killed fetch left, locks included, is gone.
+// prepare empties the directory, if this package made it, and makes it a repository. This removes everything that a killed fetch
+// left, locks included.
 func (t *transfer) prepare(ctx context.Context, dir, commit string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make repository: %w", err)
@@ -240,7 +241,7 @@ func (t *transfer) init(ctx context.Context, dir, commit string) error {
 	return nil
 }
 
-// fetchInto transfers one ref or commit into a repository below Dir, watching the clock, the disk and the context.
+// fetchInto transfers one ref or commit into a repository below Dir, within the limits on time and disk space.
 func (t *transfer) fetchInto(ctx context.Context, dir, what string, options ...string) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	watched := make(chan struct{})
@@ -255,7 +256,7 @@ func (t *transfer) fetchInto(ctx context.Context, dir, what string, options ...s
 	stop(nil)
 	<-watched
 	if err == nil && dirSize(t.req.Dir) > t.limits.Bytes {
-		err = errTooLarge // it arrived between two looks
+		err = errTooLarge // the bytes arrived between two checks
 	}
 	if errors.Is(err, errTooLarge) {
 		return refused("The repository is larger than %s.", sizeText(t.limits.Bytes))
@@ -263,7 +264,7 @@ func (t *transfer) fetchInto(ctx context.Context, dir, what string, options ...s
 	return err
 }
 
-// watch stops the fetch when the directory outgrows its limit. git has no such limit of its own for fetching.
+// watch stops the fetch when the directory exceeds its limit. git has no such limit for fetching.
 func (t *transfer) watch(ctx context.Context, stop context.CancelCauseFunc) {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
@@ -289,12 +290,12 @@ func readState(dir string) (state, bool) {
 		return s, false
 	}
 	if json.Unmarshal(raw, &s) != nil {
-		s = state{} // ours, but a crash tore it: as if nothing were held
+		s = state{} // a crash damaged the file: treat the directory as empty
 	}
 	return s, true
 }
 
-// writeState replaces the file at once, so that a reader sees the old state or the new one.
+// writeState replaces the file atomically, so that a reader sees the old state or the new one.
 func writeState(dir string, s state) error {
 	raw, err := json.Marshal(s)
 	if err == nil {

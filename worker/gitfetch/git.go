@@ -20,18 +20,19 @@ import (
 	"time"
 )
 
-// Options are what a Fetcher needs. Hosts is required.
+// Options configure a Fetcher. Hosts is required.
 type Options struct {
 	Hosts *Hosts
 	// Git is the program; default "git" from PATH.
 	Git string
-	// CAFile is a PEM file with further trusted authorities, for self-hosted hosts with a corporate one; "" for the system's.
+	// CAFile is a PEM file with further trusted authorities, for self-hosted hosts with a corporate authority; "" for the system's
+	// only.
 	CAFile string
-	// TempDir is where short-lived directories go; "" for the system's.
+	// TempDir is the parent of short-lived directories; "" for the system's.
 	TempDir string
-	// Log receives what users are not shown; nil for none.
+	// Log receives the details that users are not shown; nil for none.
 	Log *slog.Logger
-	// Resolver is net.DefaultResolver unless set.
+	// Resolver resolves host names; default net.DefaultResolver.
 	Resolver Resolver
 }
 
@@ -102,7 +103,7 @@ func New(ctx context.Context, o Options) (*Fetcher, error) {
 type call struct {
 	dir   string    // working directory and HOME, so that no .netrc and no repository around it is found
 	repo  string    // GIT_DIR, for commands that need a repository
-	loc   *location // the host to talk to; nil forbids git to talk to any
+	loc   *location // the host to contact; nil forbids any network access
 	args  []string
 	stdin io.Reader
 	// stdout reads git's output to its end; when it returns an error git is killed. nil discards the output.
@@ -111,7 +112,7 @@ type call struct {
 	progress func(line string)
 }
 
-// config is the configuration of a call. It travels in the environment: command lines can be read by everyone on a machine.
+// config is the configuration of a call. It is passed in the environment, because every user of a machine can read command lines.
 func (f *Fetcher) config(loc *location) [][2]string {
 	list := [][2]string{
 		{"core.hooksPath", os.DevNull},
@@ -120,7 +121,7 @@ func (f *Fetcher) config(loc *location) [][2]string {
 		{"gc.auto", "0"},
 		{"maintenance.auto", "false"},
 		{"transfer.unpackLimit", "1"}, // one pack, never 100,000 loose files
-		// Blobs from here on are streamed to and from disk. Without it git holds each file below 512 MB in memory.
+		// Larger blobs are streamed to and from disk. By default git holds each file below 512 MB in memory.
 		{"core.bigFileThreshold", "4m"},
 		{"core.deltaBaseCacheLimit", "32m"},
 		{"core.packedGitWindowSize", "32m"},
@@ -133,8 +134,8 @@ func (f *Fetcher) config(loc *location) [][2]string {
 		{"fetch.recurseSubmodules", "false"},
 		{"advice.detachedHead", "false"},
 	}
-	// Old and honest repositories carry these faults, and submodules are never followed. What remains refused, such as a
-	// directory called ".." or ".git", is never an accident.
+	// Old and honest repositories have these faults, and submodules are never followed. The faults that remain refused, such as a
+	// directory called ".." or ".git", are never an accident.
 	for _, id := range []string{"zeroPaddedFilemode", "badTimezone", "badDate", "badDateOverflow", "badEmail", "badName", "missingEmail",
 		"missingNameBeforeEmail", "missingSpaceBeforeDate", "missingSpaceBeforeEmail", "zeroPaddedDate", "multipleAuthors",
 		"gitmodulesMissing", "gitmodulesBlob", "gitmodulesLarge", "gitmodulesName", "gitmodulesSymlink", "gitmodulesParse",
@@ -165,7 +166,7 @@ func (f *Fetcher) config(loc *location) [][2]string {
 	return list
 }
 
-// environment is everything git gets to see of the world.
+// environment is the complete environment of git.
 func (f *Fetcher) environment(c call) []string {
 	protocols := "none"
 	if c.loc != nil {
@@ -189,10 +190,10 @@ func (f *Fetcher) environment(c call) []string {
 	return env
 }
 
-// errEnough lets a reader of git's output end the call early without that being a fault.
+// errEnough lets a reader of git's output end the call early without an error.
 var errEnough = errors.New("enough")
 
-// run runs git to its end. The error is the context's, the reader's, or what git's standard error means.
+// run runs git to its end. The error is the context's, the reader's, or the meaning of git's standard error.
 func (f *Fetcher) run(parent context.Context, c call) error {
 	ctx, stop := context.WithCancelCause(parent)
 	defer stop(nil)
@@ -207,7 +208,7 @@ func (f *Fetcher) run(parent context.Context, c call) error {
 		return fmt.Errorf("start git: %w", err)
 	}
 
-	// Linux kills git when the thread that started it ends, so that thread is kept until git is gone.
+	// Linux kills git when the thread that started it ends, so that thread is kept until git has ended.
 	started, read, ended := make(chan error, 1), make(chan struct{}), make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -223,7 +224,7 @@ func (f *Fetcher) run(parent context.Context, c call) error {
 		return fmt.Errorf("start git: %w", err)
 	}
 	var readErr error
-	if c.loc != nil { // only then git starts helpers
+	if c.loc != nil { // only then does git start helpers
 		var watch *lifeline
 		if watch, readErr = watchOver(cmd.Process.Pid); readErr == nil {
 			defer watch.release()
@@ -242,7 +243,7 @@ func (f *Fetcher) run(parent context.Context, c call) error {
 	case errors.Is(readErr, errEnough):
 		return nil
 	case parent.Err() != nil && (readErr == nil || errors.Is(readErr, io.ErrUnexpectedEOF) || errors.Is(readErr, os.ErrClosed)):
-		return context.Cause(parent) // that the output broke off is only a consequence
+		return context.Cause(parent) // the broken output is only a consequence
 	case readErr != nil:
 		return readErr
 	case waitErr != nil:
@@ -257,7 +258,7 @@ func (f *Fetcher) run(parent context.Context, c call) error {
 	return nil
 }
 
-// output runs git and gives the first 64 KiB of its output, trimmed.
+// output runs git and returns the first 64 KiB of its output, trimmed.
 func (f *Fetcher) output(ctx context.Context, c call) (string, error) {
 	var buf bytes.Buffer
 	c.stdout = func(r io.Reader) error {
@@ -268,8 +269,8 @@ func (f *Fetcher) output(ctx context.Context, c call) (string, error) {
 	return strings.TrimSpace(buf.String()), err
 }
 
-// lines is a writer that cuts git's standard error at CR and LF, hands on each line, and keeps the last 8 KiB that are no
-// progress. It is written to by one goroutine of os/exec, which has ended when run reads the tail.
+// lines is a writer that splits git's standard error at CR and LF, passes on each line, and keeps the last 8 KiB that are not
+// progress. One goroutine of os/exec writes to it, which has ended when run reads the tail.
 type lines struct {
 	each    func(string)
 	partial []byte
@@ -284,7 +285,7 @@ func (l *lines) Write(p []byte) (int, error) {
 		i := bytes.IndexAny(l.partial, "\r\n")
 		if i < 0 {
 			if len(l.partial) > keptBytes {
-				l.partial = l.partial[:0] // a "line" without an end is none
+				l.partial = l.partial[:0] // a "line" without an end is dropped
 			}
 			return len(p), nil
 		}

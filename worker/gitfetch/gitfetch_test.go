@@ -32,7 +32,7 @@ import (
 
 const app = "https://github.com/ada/app"
 
-// bundle is a host, a fetcher that may contact it as GitHub, and a place for repositories.
+// bundle is a host, a fetcher that may contact it as GitHub, and a directory for repositories.
 type bundle struct {
 	server  *gittest.Server
 	fetcher *gitfetch.Fetcher
@@ -434,7 +434,7 @@ func TestFetchAgain(t *testing.T) {
 		_, ok, err := b.fetcher.Open(t.Context(), b.dir, gitfetch.Limits{})
 		require.NoError(t, err)
 		require.False(t, ok, "half a repository is none")
-		for _, left := range []string{"shallow.lock", "config.lock", "HEAD.lock"} { // what kill -9 may leave
+		for _, left := range []string{"shallow.lock", "config.lock", "HEAD.lock"} { // files that kill -9 may leave
 			require.NoError(t, os.WriteFile(filepath.Join(b.dir, left), nil, 0o600))
 		}
 		b.server.Set("ada/app", gittest.Mood{})
@@ -639,7 +639,7 @@ func TestHostAnswers(t *testing.T) {
 		auth      gitfetch.Auth
 		code      gitfetch.Code
 		retryable bool
-		private   bool // the message may send the user to connect an account
+		private   bool // the message may tell the user to connect an account
 	}{
 		{"MissingToAnonymous", gittest.Mood{Status: 404}, gitfetch.Auth{}, gitfetch.RepoNotFound, false, true},
 		{"MissingToConnected", gittest.Mood{Status: 404}, ada, gitfetch.RepoNotFound, false, false},
@@ -775,7 +775,7 @@ func TestRedirects(t *testing.T) {
 	})
 }
 
-// names answers like a DNS server that changes its mind: each call gives the next list, the last one for ever.
+// names answers like a DNS server with changing answers: each call gets the next list, and the last list is repeated.
 type names struct {
 	mu    sync.Mutex
 	lists [][]netip.Addr

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// historyCommits is how far back last changes are looked for (contract 10, 18.1).
+// historyCommits is how many commits are searched for the last changes of files (contract 10, 18.1).
 const historyCommits = 1_000
 
 // maxAuthor bounds an author's name, in bytes; longer ones are cut.
@@ -26,10 +26,10 @@ type Change struct {
 	Commit string
 }
 
-// fetchHistory fetches commits and trees without contents into a repository beside the main one. It is a second
-// repository because a filtered fetch turns a repository into a partial clone, which asks the network for whatever it misses.
+// fetchHistory fetches commits and trees without contents into a second repository beside the main one. A filtered fetch turns a
+// repository into a partial clone, which fetches missing objects from the network; therefore it must not be the main one.
 func (t *transfer) fetchHistory(ctx context.Context, s state) (bool, error) {
-	if deadline, ok := ctx.Deadline(); ok { // what is fetched already must still be listed in time
+	if deadline, ok := ctx.Deadline(); ok { // leaves time to list the files that are fetched already
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, time.Until(deadline)*3/4, errTimeLimit)
 		defer cancel()
@@ -62,8 +62,8 @@ func (t *transfer) fetchHistory(ctx context.Context, s state) (bool, error) {
 	return false, nil
 }
 
-// LastChanges gives for each file the newest of the last 1,000 commits that changed it. Files that are older than these
-// have no entry. The map is empty when history was not fetched or the host could not give it.
+// LastChanges returns for each file the newest of the last 1,000 commits that changed it. Files that were last changed earlier have
+// no entry. The map is empty if history was not fetched or the host could not provide it.
 func (t *Tree) LastChanges(ctx context.Context) (map[string]Change, error) {
 	found := map[string]Change{}
 	if !t.history || len(t.Files) == 0 {
@@ -89,8 +89,8 @@ func (t *Tree) LastChanges(ctx context.Context) (map[string]Change, error) {
 	return found, nil
 }
 
-// shallowCommits reads the commits where history was cut. To git they look like first commits that add every file, so what
-// they "change" is no information.
+// shallowCommits reads the commits at which history was cut. To git they look like first commits that add every file, so the
+// changes in them are meaningless.
 func shallowCommits(dir string) (map[string]struct{}, error) {
 	raw, err := os.ReadFile(filepath.Join(dir, "shallow"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -103,8 +103,8 @@ func shallowCommits(dir string) (map[string]struct{}, error) {
 	return set, nil
 }
 
-// readLog moves files from missing to found, newest commit first, and stops when none is missing. Fields end with NUL:
-// \x01 and the commit, author, date, then the names, the first of them behind a line feed.
+// readLog moves files from missing to found, newest commit first, and stops when none is missing. Fields end with NUL: \x01 and the
+// commit, author, date, then the names. A line feed precedes the first name.
 func readLog(r io.Reader, oldest map[string]struct{}, missing map[string]struct{}, found map[string]Change) error {
 	fields := bufio.NewScanner(r)
 	fields.Buffer(make([]byte, 0, 64<<10), 1<<20)

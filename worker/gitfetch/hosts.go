@@ -23,18 +23,18 @@ var canonical = map[Provider]string{
 	GitHub: "github.com", GitLab: "gitlab.com", Bitbucket: "bitbucket.org", Azure: "dev.azure.com",
 }
 
-// azureOld is the domain that Azure's organizations had first, and that it still redirects between.
+// azureOld is the earlier domain of Azure's organizations, which Azure still redirects from and to.
 const azureOld = ".visualstudio.com"
 
-// HostConfig is what the operator says about Git hosts.
+// HostConfig is the operator's configuration of Git hosts.
 type HostConfig struct {
-	// BaseURLs replaces a provider's own host: https://git.corp.example or http://127.0.0.1:9999, with an optional path in
-	// front of the repository's. http is spoken only to a base URL that says so. The operator named the host, so it may have an
+	// BaseURLs replaces a provider's own host: https://git.corp.example or http://127.0.0.1:9999, with an optional path in front of
+	// the repository's. Only a base URL with http is contacted by http. The operator configured the host, so it may have an
 	// internal address.
 	BaseURLs map[Provider]string
-	// Extra adds self-hosted hosts ("git.corp.example", or with ":port") spoken to by https.
+	// Extra adds self-hosted hosts ("git.corp.example", or with ":port") that are contacted by https.
 	Extra map[string]Provider
-	// Aliases gives hosts of Extra another place to be contacted at, like BaseURLs does for a provider's own host.
+	// Aliases gives hosts of Extra another address to contact, as BaseURLs does for a provider's own host.
 	Aliases map[string]string
 	// AllowPrivate permits loopback, private, CGNAT and unique-local addresses for every host. Link-local and multicast
 	// addresses stay refused.
@@ -50,12 +50,12 @@ type Hosts struct {
 
 type hostRule struct {
 	provider Provider
-	base     *url.URL // set when the operator named this host in BaseURLs
+	base     *url.URL // set if the operator configured this host in BaseURLs
 	replaced bool     // the provider's own host, but a base URL takes its place
 	alias    bool     // a host that is contacted at base
 }
 
-// NewHosts checks the configuration and reports every fault of it at once.
+// NewHosts checks the configuration and reports all its faults at once.
 func NewHosts(c HostConfig) (*Hosts, error) {
 	h := &Hosts{byHost: map[string]hostRule{}, bases: map[Provider]*url.URL{}, allowPrivate: c.AllowPrivate}
 	var faults []error
@@ -126,7 +126,7 @@ func (h *Hosts) rule(u *url.URL) (hostRule, bool) {
 	return rule, ok
 }
 
-// place gives the address to contact for a normalized repository URL, and its rule.
+// place returns the address to contact for a normalized repository URL, and its rule.
 func (h *Hosts) place(raw string) (*url.URL, hostRule, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" || (u.Scheme != "https" && u.Scheme != "http") {
@@ -149,7 +149,8 @@ func (h *Hosts) place(raw string) (*url.URL, hostRule, error) {
 	return target, rule, nil
 }
 
-// hop judges where a redirect of a repository at from leads: same provider, no step down from https, a host of the policy.
+// hop checks the target of a redirect of a repository at from. The target must have the same provider, must not go from https to
+// http, and must be a host of the policy.
 func (h *Hosts) hop(from *url.URL, provider Provider, to *url.URL) (hostRule, error) {
 	rule, ok := h.rule(to)
 	if base := h.bases[provider]; base != nil && hostKey(base) == hostKey(to) {
@@ -163,11 +164,11 @@ func (h *Hosts) hop(from *url.URL, provider Provider, to *url.URL) (hostRule, er
 	return rule, nil
 }
 
-// internalAllowed tells whether the host behind the rule may have an address that is not public.
+// internalAllowed reports whether the host of the rule may have an address that is not public.
 func (h *Hosts) internalAllowed(rule hostRule) bool { return h.allowPrivate || rule.base != nil }
 
-// cleanPath accepts the path of a repository: at least one segment, none of them empty, "." or "..", nothing git or curl
-// could take for something else than a path, nothing escaped (7.3 allows letters, digits, ".", "_" and "-").
+// cleanPath accepts the path of a repository: at least one segment, none of them empty, "." or "..", no segment that git or curl
+// could mistake for something other than a path, no escapes (7.3 allows letters, digits, ".", "_" and "-").
 func cleanPath(path string) bool {
 	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	return strings.HasPrefix(path, "/") && !slices.ContainsFunc(segments, func(s string) bool {

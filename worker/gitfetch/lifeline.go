@@ -8,10 +8,11 @@ import (
 	"syscall"
 )
 
-// lifeline kills a process group when this process dies, even by kill -9. Linux ends the git we started (see ownGroup), but
-// not the helpers it has started: they would go on receiving, into a directory that a successor may be using.
+// lifeline kills a process group when this process dies, even by kill -9. Linux ends the git process that this process
+// started (see ownGroup), but not the helpers that git started. They would go on receiving, into a directory that another
+// worker may be using.
 //
-// A shell waits on a pipe that only we hold open. Its end of file means that we are gone.
+// A shell waits on a pipe that only this process holds open. End of file means that this process has ended.
 type lifeline struct {
 	shell *exec.Cmd
 	hold  io.Closer
@@ -31,12 +32,13 @@ func watchOver(group int) (*lifeline, error) {
 	return &lifeline{shell: shell, hold: hold}, nil
 }
 
-// release ends the watch. The shell is gone before the pipe closes, so it can't kill a group whose number was given anew.
+// release ends the watch. The shell has ended before the pipe closes, so it cannot kill a new group that got the same
+// number.
 func (l *lifeline) release() {
 	_ = l.shell.Process.Kill()
 	_ = l.shell.Wait()
 	_ = l.hold.Close()
 }
 
-// lone makes a process lead a group of its own, out of reach of signals to ours.
+// lone makes a process lead a group of its own, so that signals to our group do not reach it.
 func lone() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

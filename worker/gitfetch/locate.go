@@ -25,9 +25,9 @@ type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// Auth is what a provider connection gives. The zero value means anonymous.
+// Auth holds the credentials of a provider connection. The zero value means anonymous.
 type Auth struct {
-	// Username defaults to what the provider expects beside an OAuth token.
+	// Username defaults to the user name that the provider expects with an OAuth token.
 	Username string
 	// Token is an access token, app password or personal access token.
 	Token string
@@ -49,13 +49,13 @@ func (a Auth) LogValue() slog.Value { return slog.StringValue(a.String()) }
 
 func (a Auth) anonymous() bool { return a.Token == "" }
 
-// pinned is one host with the addresses that were judged for it.
+// pinned is one host with the addresses that were checked for it.
 type pinned struct {
 	host, port string
 	addrs      []netip.Addr
 }
 
-// dial connects to the judged addresses in turn, whatever the name resolves to by now.
+// dial connects to the checked addresses in turn, even if the name resolves to other addresses by now.
 func (p pinned) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	var failures []error
 	for _, addr := range p.addrs {
@@ -68,7 +68,7 @@ func (p pinned) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	return nil, errors.Join(failures...)
 }
 
-// curl writes the pin for git's http.curloptResolve; empty for a literal address, which curl doesn't look up.
+// curl formats the pin for git's http.curloptResolve; empty for a literal address, which curl does not resolve.
 func (p pinned) curl() string {
 	if _, err := netip.ParseAddr(p.host); err == nil {
 		return ""
@@ -83,15 +83,15 @@ func (p pinned) curl() string {
 	return p.host + ":" + p.port + ":" + strings.Join(texts, ",")
 }
 
-// location is a repository that answered, after redirects, and how to reach it.
+// location is the place of a repository that answered, after redirects, with the way to reach it.
 type location struct {
 	url  *url.URL
 	pin  pinned
 	auth string // value of the Authorization header; "" for none
 }
 
-// pin resolves a URL's host once and refuses it when any of its addresses may not be contacted: a host that has both kinds
-// is playing tricks.
+// pin resolves a URL's host once and refuses it if any of its addresses may not be contacted: a host with both kinds of addresses is
+// suspicious.
 func (f *Fetcher) pin(ctx context.Context, u *url.URL, rule hostRule) (pinned, error) {
 	p := pinned{host: u.Hostname(), port: u.Port()}
 	if p.port == "" {
@@ -114,8 +114,8 @@ func (f *Fetcher) pin(ctx context.Context, u *url.URL, rule hostRule) (pinned, e
 	return p, nil
 }
 
-// locate finds the repository, with the credentials as long as the host takes them. Hosts turn a connection away that has ended, or that
-// covers other repositories, from public ones too; those stay open to callers without one.
+// locate finds the repository, with credentials as long as the host accepts them. Hosts also refuse public repositories to a connection
+// that has ended or that covers other repositories. Such repositories stay open to callers without a connection.
 func (f *Fetcher) locate(ctx context.Context, raw string, auth Auth) (location, error) {
 	loc, err := f.locateAs(ctx, raw, auth)
 	if auth.anonymous() || !isTurnedAway(err) {
@@ -123,7 +123,7 @@ func (f *Fetcher) locate(ctx context.Context, raw string, auth Auth) (location, 
 	}
 	open, failure := f.locateAs(ctx, raw, Auth{})
 	if failure != nil {
-		return loc, err // what concerns the connection is what the user can mend
+		return loc, err // the user can fix the connection, so its error is the useful one
 	}
 	f.log.Warn("a public repository is read without the connected account, which the host turned away", "reason", err)
 	return open, nil
@@ -134,8 +134,8 @@ func isTurnedAway(err error) bool {
 	return ok && (failure.Code == AuthFailed || failure.Code == PermissionDenied || failure.Code == RepoNotFound)
 }
 
-// locateAs asks the host for the repository with the request git itself would begin with. That gives status and headers, which
-// git's messages hide, and the address a renamed repository has moved to.
+// locateAs requests the repository with the same first request as git. This reveals status and headers, which git's messages hide, and
+// the new address of a renamed repository.
 func (f *Fetcher) locateAs(ctx context.Context, raw string, auth Auth) (location, error) {
 	at, rule, err := f.hosts.place(raw)
 	if err != nil {
@@ -149,7 +149,7 @@ func (f *Fetcher) locateAs(ctx context.Context, raw string, auth Auth) (location
 		}
 		loc := location{url: at, pin: pin, auth: header}
 		if hostKey(at) != first {
-			loc.auth = "" // credentials belong to the host they were made for
+			loc.auth = "" // credentials belong to the host that they were issued for
 		}
 		next, err := f.ask(ctx, loc)
 		if next == nil || err != nil {
@@ -163,7 +163,7 @@ func (f *Fetcher) locateAs(ctx context.Context, raw string, auth Auth) (location
 	return location{}, refused("The repository redirects too often.")
 }
 
-// ask makes the request at one location. It gives the repository's next address on a redirect, and nil when it is here.
+// ask makes the request at one location. It returns the repository's next address on a redirect, and nil if the repository is here.
 func (f *Fetcher) ask(ctx context.Context, loc location) (*url.URL, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errTimeLimit)
 	defer cancel()
@@ -181,7 +181,7 @@ func (f *Fetcher) ask(ctx context.Context, loc location) (*url.URL, error) {
 		TLSClientConfig: &tls.Config{RootCAs: f.roots, MinVersion: tls.VersionTLS12},
 	}
 	defer transport.CloseIdleConnections()
-	resp, err := transport.RoundTrip(req) // not a Client: that would have its own mind about redirects
+	resp, err := transport.RoundTrip(req) // not a Client: a Client would follow redirects itself
 	if err != nil {
 		if errors.Is(context.Cause(ctx), errTimeLimit) {
 			return nil, &Failure{Code: Timeout, Message: "The Git host did not answer in time.", Retryable: true, cause: err}
@@ -197,7 +197,7 @@ func (f *Fetcher) ask(ctx context.Context, loc location) (*url.URL, error) {
 	return judge(loc, resp)
 }
 
-// judge reads the answer: here, moved, or a reason.
+// judge reads the answer: the repository is here, has moved, or is refused for a reason.
 func judge(loc location, resp *http.Response) (*url.URL, error) {
 	authenticated := loc.auth != ""
 	switch {
@@ -209,7 +209,7 @@ func judge(loc location, resp *http.Response) (*url.URL, error) {
 			return nil, refused("The repository redirects to an address that is not valid.")
 		}
 		path, ok := strings.CutSuffix(next.EscapedPath(), "/info/refs")
-		if !ok { // not the same question elsewhere but a page for people: Azure sends anonymous callers to its sign-in page
+		if !ok { // the target is not the repository but a page for people: Azure redirects anonymous callers to its sign-in page
 			return nil, fromStatus(http.StatusUnauthorized, resp.Header, authenticated)
 		}
 		return &url.URL{Scheme: next.Scheme, Host: next.Host, User: next.User, Path: path}, nil

@@ -25,7 +25,7 @@ var (
 // receivingShare is the part of Percent that the transfer takes; resolving deltas is the rest.
 const receivingShare = 90
 
-// meter merges git's own progress with the size of the directory, because git is silent about bytes in the first moments. It
+// meter merges git's own progress with the size of the directory, because git reports no bytes in the first moments. It
 // calls report one call at a time.
 type meter struct {
 	mu     sync.Mutex
@@ -63,7 +63,8 @@ func (m *meter) update(p Progress) {
 	m.now = next
 }
 
-// dirSize adds up the files below dir. A file that vanishes meanwhile counts nothing: git renames while we look.
+// dirSize adds up the files below dir. A file that disappears during the walk counts zero, because git renames files
+// meanwhile.
 func dirSize(dir string) int64 {
 	var sum int64
 	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {

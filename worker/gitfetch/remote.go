@@ -11,25 +11,25 @@ import (
 	"strings"
 )
 
-// maxBranches bounds what a listing keeps; a repository with more is listed up to here.
+// maxBranches bounds a listing; further branches of a repository are left out.
 const maxBranches = 20_000
 
 var errTimeLimit = errors.New("time limit reached")
 
-// Branch is a branch and the commit it stands on.
+// Branch is a branch and its current commit.
 type Branch struct{ Name, Commit string }
 
-// Remote is what a repository says about itself without giving its content.
+// Remote describes a repository without its content.
 type Remote struct {
-	// DefaultBranch is "" when the repository is empty or names none that exists.
+	// DefaultBranch is "" if the repository is empty or names a branch that does not exist.
 	DefaultBranch string
 	// Branches are in name order.
 	Branches []Branch
-	// Truncated tells that the repository has more branches than a listing keeps (20,000).
+	// Truncated reports that the repository has more branches than a listing keeps (20,000).
 	Truncated bool
 }
 
-// Commit gives the commit of a branch.
+// Commit returns the commit of a branch.
 func (r Remote) Commit(branch string) (string, bool) {
 	i, ok := slices.BinarySearchFunc(r.Branches, branch, func(b Branch, name string) int { return strings.Compare(b.Name, name) })
 	if !ok {
@@ -50,16 +50,16 @@ func (f *Fetcher) LsRemote(ctx context.Context, url string, auth Auth) (Remote, 
 	return Remote{}, explain(ctx, "list branches", err)
 }
 
-// Head is where a branch stands.
+// Head is a branch with its current commit.
 type Head struct {
 	Branch string
 	Commit string
-	// FellBack tells that "main" was asked for, does not exist, and Branch is the repository's default instead.
+	// FellBack reports that "main" was requested and does not exist, and Branch is the repository's default branch instead.
 	FellBack bool
 }
 
-// Head tells what Fetch would fetch, by the same rules and with the same failures, without transferring anything: for the
-// validation of a start, and to see whether a branch has moved.
+// Head returns the branch and commit that Fetch would fetch, by the same rules and with the same failures, without a transfer. It
+// serves the validation of a start, and finds out whether a branch has moved.
 func (f *Fetcher) Head(ctx context.Context, url, branch string, auth Auth) (Head, error) {
 	if !validBranch(branch) {
 		return Head{}, branchMissing(branch)
@@ -75,7 +75,7 @@ func (f *Fetcher) Head(ctx context.Context, url, branch string, auth Auth) (Head
 }
 
 func (f *Fetcher) head(ctx context.Context, loc location, branch string) (Head, error) {
-	// Two questions, because a repository may have ten thousand branches and mostly one is enough.
+	// Two requests: a repository may have ten thousand branches, and the first request, for one branch, is mostly enough.
 	remote, err := f.branches(ctx, loc, "refs/heads/"+branch)
 	if err != nil {
 		return Head{}, err
@@ -89,7 +89,7 @@ func (f *Fetcher) head(ctx context.Context, loc location, branch string) (Head, 
 	if len(remote.Branches) == 0 {
 		return Head{}, Invalid("The repository is empty.")
 	}
-	// Bulk import always sends "main" (contract 10, 18.1); every other branch was chosen by somebody.
+	// Bulk import always sends "main" (contract 10, 18.1); a person chose every other branch.
 	commit, ok := remote.Commit(remote.DefaultBranch)
 	if branch != "main" || !ok {
 		return Head{}, branchMissing(branch)
@@ -97,7 +97,8 @@ func (f *Fetcher) head(ctx context.Context, loc location, branch string) (Head, 
 	return Head{Branch: remote.DefaultBranch, Commit: commit, FellBack: true}, nil
 }
 
-// explain decides what a caller sees: the end of their own context as such, a missed deadline as TIMEOUT, failures as they are.
+// explain decides which error a caller sees: the end of the caller's context unchanged, a missed deadline as TIMEOUT, failures
+// unchanged.
 func explain(ctx context.Context, doing string, err error) error {
 	failure, ok := AsFailure(err)
 	switch {
@@ -114,7 +115,7 @@ func explain(ctx context.Context, doing string, err error) error {
 	}
 }
 
-// branches asks for the refs that match the patterns, and for the default branch.
+// branches requests the refs that match the patterns, and the default branch.
 func (f *Fetcher) branches(ctx context.Context, loc location, patterns ...string) (Remote, error) {
 	dir, err := os.MkdirTemp(f.temp, "kijko-git-")
 	if err != nil {
@@ -154,7 +155,7 @@ func (f *Fetcher) branches(ctx context.Context, loc location, patterns ...string
 	return remote, nil
 }
 
-// guessDefault chooses for servers that don't say what HEAD points to: the branch on HEAD's commit, or the only one.
+// guessDefault chooses a branch if the server does not say what HEAD points to: the branch on HEAD's commit, or the only one.
 func guessDefault(branches []Branch, head string) string {
 	if len(branches) == 1 {
 		return branches[0].Name
@@ -168,7 +169,8 @@ func guessDefault(branches []Branch, head string) string {
 	return found
 }
 
-// validBranch applies git's rules for a branch name (git help check-ref-format), so that a name can be nothing but one.
+// validBranch applies git's rules for a branch name (git help check-ref-format), so that a name cannot be mistaken for anything
+// else.
 func validBranch(name string) bool {
 	if name == "" || len(name) > 255 || name == "@" || strings.HasPrefix(name, "-") || strings.HasSuffix(name, ".") ||
 		strings.Contains(name, "..") || strings.Contains(name, "@{") ||

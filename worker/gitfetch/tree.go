@@ -20,7 +20,7 @@ const maxPath = 1_000
 // Mode is a file's mode in git's tree: plain or executable.
 type Mode uint32
 
-// The modes a File can have. Symlinks and submodules are no files here.
+// The modes that a File can have. Symlinks and submodules are not Files.
 const (
 	Plain      Mode = 0o100644
 	Executable Mode = 0o100755
@@ -34,7 +34,7 @@ type File struct {
 	OID  string // id of the content: equal content, equal id
 }
 
-// Skipped counts what a tree holds besides files.
+// Skipped counts the entries of a tree that are not Files.
 type Skipped struct {
 	Symlinks   int
 	Submodules int
@@ -45,9 +45,9 @@ type Skipped struct {
 type Tree struct {
 	Commit string
 	Branch string
-	// FellBack tells that "main" was asked for, does not exist, and Branch is the repository's default instead.
+	// FellBack reports that "main" was requested and does not exist, and Branch is the repository's default branch instead.
 	FellBack bool
-	// Moved tells that the commit asked for is no longer served, and Commit is the branch's head instead.
+	// Moved reports that the requested commit is no longer served, and Commit is the branch's head instead.
 	Moved bool
 	// Files are in byte order of their paths.
 	Files   []File
@@ -59,7 +59,7 @@ type Tree struct {
 	history bool
 }
 
-// list reads the commit's tree. It stops as soon as a limit is passed, so that a tree that repeats itself without end (a few
+// list reads the commit's tree. It stops as soon as a limit is exceeded, so that a tree that repeats itself without end (a few
 // bytes can describe billions of files) costs no more than an honest one.
 func (t *Tree) list(ctx context.Context, limits Limits) error {
 	c := t.call("ls-tree", "-r", "-l", "-z", "--full-tree", t.Commit)
@@ -75,7 +75,7 @@ func (t *Tree) list(ctx context.Context, limits Limits) error {
 			if err := t.add(entry[:len(entry)-1]); err != nil {
 				return err
 			}
-			// Symlinks and the like count too, or a tree of nothing else would have no end.
+			// Symlinks and the like count too; otherwise a tree that has only those would have no limit.
 			if len(t.Files) > limits.Files || count >= 2*limits.Files {
 				return refused("The repository has more than %d files.", limits.Files)
 			}
@@ -133,8 +133,8 @@ func (t *Tree) add(entry []byte) error {
 	return nil
 }
 
-// Shown gives a name as it is kept and shown: bytes that are not UTF-8 as \xNN. Content is found by its id, so nothing needs the
-// name itself.
+// Shown returns a name in the form that is stored and shown: bytes that are not UTF-8 become \xNN. Content is found by its id, so
+// the original name is not needed.
 func Shown(name string) string {
 	if utf8.ValidString(name) {
 		return name
@@ -152,7 +152,7 @@ func Shown(name string) string {
 	return b.String()
 }
 
-// storable tells whether a path can be kept, shown and joined without surprise.
+// storable reports whether a path can be stored, shown and joined safely.
 func storable(path []byte) bool {
 	if !utf8.Valid(path) || utf8.RuneCount(path) > maxPath || bytes.ContainsFunc(path, unicode.IsControl) {
 		return false
@@ -162,9 +162,9 @@ func storable(path []byte) bool {
 
 func (t *Tree) call(args ...string) call { return call{dir: t.dir, repo: t.dir, args: args} }
 
-// Blobs streams the content of the given files, in their order, through one git process. The reader handed to fn is valid
-// during the call only; what fn leaves unread is skipped. An error of fn ends the stream and is returned as it is. A file that
-// is not wanted, because of its Size for instance, is best left out of files: then its content isn't even unpacked.
+// Blobs streams the content of the given files, in their order, through one git process. The reader passed to fn is valid during
+// the call only; the bytes that fn leaves unread are skipped. An error of fn ends the stream and is returned unchanged. Leave an
+// unwanted file, because of its Size for instance, out of files: then its content is not even unpacked.
 func (t *Tree) Blobs(ctx context.Context, files []File, fn func(File, io.Reader) error) error {
 	if len(files) == 0 {
 		return nil
@@ -202,7 +202,8 @@ func blob(r *bufio.Reader, file File, fn func(File, io.Reader) error) error {
 	return nil
 }
 
-// exact reads so many bytes and then ends. When git dies before, that is an error: half a file must not pass for a whole.
+// exact reads the given number of bytes and then ends. If git dies before that, it returns an error: half a file must not pass for
+// a whole one.
 type exact struct {
 	r    io.Reader
 	left int64
@@ -217,7 +218,7 @@ func (e *exact) Read(p []byte) (int, error) {
 	return n, noEOF(err)
 }
 
-// noEOF keeps a stream that ends too early from looking like one that ended well.
+// noEOF turns an early EOF into an error, so that a truncated stream does not look complete.
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -225,7 +226,7 @@ func noEOF(err error) error {
 	return err
 }
 
-// oids writes the ids of files, one a line, as git asks for them.
+// oids writes the ids of files, one per line, as git expects them.
 type oids struct {
 	files []File
 	rest  string

@@ -10,12 +10,12 @@ import (
 	"kijko/worker/ingestion/spill"
 )
 
-// chunkedFile is what phase 3 leaves of a file. The content of a chunk that is a stretch of the text is left out.
+// chunkedFile is the result of phase 3 for a file. The content of a chunk that is a stretch of the text is left out.
 type chunkedFile struct {
 	Chunks []chunk.Chunk
 }
 
-// chunkOutcome is phase 3 in numbers.
+// chunkOutcome holds the figures of phase 3.
 type chunkOutcome struct {
 	Quality chunk.Quality `json:"quality"`
 }
@@ -30,7 +30,7 @@ func (r *run) runChunk(ctx context.Context) error {
 	return r.chunkAll(ctx)
 }
 
-// prepareChunked makes sure that the chunks are at hand, without showing anything.
+// prepareChunked makes sure that the chunks are on disk, without showing progress.
 func (r *run) prepareChunked(ctx context.Context) error {
 	if err := r.prepareParsed(ctx); err != nil {
 		return err
@@ -100,7 +100,7 @@ func (r *run) chunkAll(ctx context.Context) error {
 	return r.dir.finish("chunk", input, r.chunk)
 }
 
-// webhook is where custom chunks come from; nil for the other strategies.
+// webhook returns the endpoint of custom chunks; nil for the other strategies.
 func (r *run) webhook() (*chunk.Endpoint, error) {
 	if r.t.Strategy != string(chunk.CustomHook) {
 		return nil, nil
@@ -144,7 +144,7 @@ func (r *run) chunksOf(ctx context.Context, i int, p *parsedFile, webhook *chunk
 	return chunks, err
 }
 
-// both reads what phases 2 and 3 left of a file; false for a file that was left out.
+// both reads the results of phases 2 and 3 for a file; false for a file that was left out.
 func (r *run) both(i int, p *parsedFile, c *chunkedFile) (bool, error) {
 	ok, err := r.record(i, p)
 	if err != nil || !ok {
@@ -162,7 +162,7 @@ func (r *run) both(i int, p *parsedFile, c *chunkedFile) (bool, error) {
 	return true, nil
 }
 
-// chunkStage counts phase 3. Safe for concurrent use.
+// chunkStage counts the progress of phase 3. Safe for concurrent use.
 type chunkStage struct {
 	mu      sync.Mutex
 	done    int

@@ -11,7 +11,7 @@ import (
 	"kijko/worker/ingestion/source"
 )
 
-// fetchStage is what phase1Data shows. Safe for concurrent use: git reports from its own goroutines.
+// fetchStage holds the data of phase1Data. Safe for concurrent use: git reports from its own goroutines.
 type fetchStage struct {
 	mu        sync.Mutex
 	label     string

@@ -15,10 +15,10 @@ import (
 	"kijko/worker/ingestion/parse"
 )
 
-// insightLimit bounds what is remembered to find repetitions.
+// insightLimit bounds how many items are remembered to find repetitions.
 const insightLimit = 200_000
 
-// parseStage counts phase 2. Safe for concurrent use.
+// parseStage counts the progress of phase 2. Safe for concurrent use.
 type parseStage struct {
 	mu        sync.Mutex
 	began     time.Time
@@ -42,7 +42,7 @@ func newParseStage(r *run) *parseStage {
 	for _, f := range r.files {
 		s.typeOf(languageOf(f.Path)).total++
 	}
-	// Taken from the disk: everything is done already.
+	// The result comes from the disk: the phase is complete already.
 	if r.parsed != nil {
 		s.out, s.done = r.parse, len(r.files)
 		for _, t := range s.types {
@@ -110,7 +110,7 @@ func (s *parseStage) add(path string, p *parsedFile) {
 	s.markers += len(p.File.Markers)
 }
 
-// outcome is final, and the same whatever the order of the files was.
+// outcome is final, and the same for every order of the files.
 func (s *parseStage) outcome() parseOutcome {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,7 +120,7 @@ func (s *parseStage) outcome() parseOutcome {
 	return s.out
 }
 
-// insights are up to five findings, by what they mean for size.
+// insights returns up to five findings, ordered by their effect on size.
 func (s *parseStage) insights() []string {
 	var found []string
 	if s.repeated > 0 {
@@ -191,7 +191,7 @@ func percentOf(part, whole int) int {
 	return part * 100 / whole
 }
 
-// languageLabel is what people call a language; the id where nobody calls it otherwise.
+// languageLabel is the usual name of a language, or the id if there is no other name.
 func languageLabel(id string) string {
 	if label, ok := languageLabels[id]; ok {
 		return label
@@ -224,7 +224,7 @@ func (r *run) showParsed(s *parseStage, percent int) {
 	})
 }
 
-// languages are the names of the detected ones, most files first.
+// languages returns the names of the detected languages, most files first.
 func (o parseOutcome) languages() []string {
 	names := slices.Collect(maps.Keys(o.Languages))
 	names = slices.DeleteFunc(names, func(n string) bool { return n == "text" })

@@ -24,30 +24,30 @@ import (
 	"kijko/worker/lease"
 )
 
-// Lease times: renewed three times before it would run out.
+// Lease times: a lease is renewed three times before it would expire.
 const (
 	leaseFor   = 15 * time.Second
 	renewEvery = 5 * time.Second
 	lookEvery  = 500 * time.Millisecond
 )
 
-// Config is what an Engine needs.
+// Config configures an Engine.
 type Config struct {
 	// Pool belongs to kijko_worker.
 	Pool *pgxpool.Pool
 	Git  *gitfetch.Fetcher
 	// Open reads a stored upload.
 	Open func(ctx context.Context, key string) (io.ReadCloser, error)
-	// Connected calls do with the starter's connection to the provider of a repository, or with the zero Auth where there is none, and again
-	// with a renewed one where the host refuses it; nil: everything is fetched anonymously.
+	// Connected calls do with the starter's connection to the provider of a repository, or with the zero Auth if there is none. It calls do
+	// again with a renewed connection if the host refuses the first one. Nil: all repositories are fetched anonymously.
 	Connected func(ctx context.Context, userID string, provider gitfetch.Provider, url string, do func(gitfetch.Auth) error) error
 	// Unseal opens the secret of a chunking webhook; required for projects that have one.
 	Unseal func(sealed string) (string, error)
 	// Webhook posts to chunking webhooks. It must refuse addresses that are not public.
 	Webhook *http.Client
-	// WorkDir holds what runs make, one directory a run.
+	// WorkDir holds the results of runs, one directory per run.
 	WorkDir string
-	// Parsers is how many files are parsed at once where a project allows it; default GOMAXPROCS.
+	// Parsers is how many files are parsed at once if the project allows parallel parsing; default GOMAXPROCS.
 	Parsers int
 	// FlightBytes bounds the file content in work at once in one run; default 16 MiB. Larger memory classes get four times as much.
 	FlightBytes int64
@@ -55,7 +55,7 @@ type Config struct {
 	Log         *slog.Logger
 }
 
-// Engine does runs. Make it with New.
+// Engine works runs. Make it with New.
 type Engine struct {
 	c      Config
 	parser *parse.Parser
@@ -94,10 +94,11 @@ func New(c Config) (*Engine, error) {
 	return e, nil
 }
 
-// Close frees the parsers. No run may be in work.
+// Close frees the parsers. Call it when no run is in work.
 func (e *Engine) Close() { e.parser.Close() }
 
-// Claim takes the lease of the run that a job names ({"runId"}) and gives the work; nil when the run has ended or is in other hands.
+// Claim takes the lease of the run that a job names ({"runId"}) and returns the work. The work is nil if the run has ended or another
+// worker has it.
 func (e *Engine) Claim(ctx context.Context, args []byte) (func(context.Context), error) {
 	var job struct {
 		RunID uuid.UUID `json:"runId"`
@@ -154,8 +155,8 @@ func (e *Engine) work(ctx context.Context, t *task, owner uuid.UUID) {
 	r.close(err == nil)
 }
 
-// Hold renews the leases of all runs of this process until ctx ends, and ends the runs that lost theirs. Start it before any work and end
-// it after.
+// Hold renews the leases of all runs of this process until ctx ends, and ends the runs that lost their lease. Start it before the first run
+// and stop it after the last.
 func (e *Engine) Hold(ctx context.Context) { e.leases.Run(ctx) }
 
 func (e *Engine) renew(ctx context.Context, held []lease.Lease, renew bool) ([]lease.Lease, error) {
@@ -178,7 +179,7 @@ func (e *Engine) renew(ctx context.Context, held []lease.Lease, renew bool) ([]l
 	return slices.DeleteFunc(slices.Clone(held), func(l lease.Lease) bool { return slices.Contains(holding, l.Token) }), nil
 }
 
-// Sweep removes the directories of runs that nobody will go on with. Call it now and then.
+// Sweep removes the directories of runs that no worker will continue. Call it now and then.
 func (e *Engine) Sweep(ctx context.Context) error {
 	entries, err := os.ReadDir(e.c.WorkDir)
 	if err != nil {
@@ -217,7 +218,7 @@ func (e *Engine) Sweep(ctx context.Context) error {
 		dir := filepath.Join(e.c.WorkDir, id.String())
 		lock, ok, err := lockDir(dir)
 		if err != nil || !ok {
-			continue // somebody is just ending
+			continue // the run is just ending
 		}
 		faults = append(faults, os.RemoveAll(dir), lock.Close())
 	}

@@ -14,13 +14,13 @@ import (
 type Failure struct {
 	Code    string
 	Message string
-	// Retryable tells whether another attempt may help.
+	// Retryable reports whether another attempt may help.
 	Retryable bool
-	// After is how long to wait at least before the next attempt.
+	// After is the shortest wait before the next attempt.
 	After time.Duration
-	// Items are what failed: repository URLs, paths.
+	// Items are the parts that failed: repository URLs, paths.
 	Items []string
-	// Branches are offered for a branch that does not exist.
+	// Branches are the alternatives offered if a branch does not exist.
 	Branches []string
 
 	cause error
@@ -37,7 +37,7 @@ func (f *Failure) Error() string {
 // Unwrap gives the technical cause.
 func (f *Failure) Unwrap() error { return f.cause }
 
-// asFailure translates any error of a phase. An unclassified error gets the phase's own code and is tried again.
+// asFailure translates any error of a phase. An unclassified error gets the phase's own code and is retried.
 func asFailure(phase int, code string, err error) *Failure {
 	var f *Failure
 	if errors.As(err, &f) {

@@ -45,9 +45,9 @@ func (f file) entry() source.Entry {
 	return source.Entry{Path: f.Path, Size: f.Size, Ref: f.Ref, Encoding: f.Code}
 }
 
-// runFetch is phase 1: fetch everything, then find the files.
+// runFetch is phase 1: it fetches everything and then finds the files.
 func (r *run) runFetch(ctx context.Context) error {
-	r.fetched = false // another attempt asks the hosts again for what is missing
+	r.fetched = false // another attempt requests the missing repositories again
 	stage := newFetchStage(len(r.t.Repositories))
 	if err := r.fetch(ctx, stage); err != nil {
 		return err
@@ -55,7 +55,8 @@ func (r *run) runFetch(ctx context.Context) error {
 	return r.discover(ctx, stage)
 }
 
-// fetch brings all repositories to the disk; one that fails fails the phase, the others stay for the next attempt.
+// fetch brings all repositories to the disk. If one fails, the phase fails, and the others stay on disk for the next
+// attempt.
 func (r *run) fetch(ctx context.Context, stage *fetchStage) error {
 	if r.fetched {
 		return nil
@@ -117,7 +118,7 @@ func (r *run) fetchOne(ctx context.Context, repo *repository, stage *fetchStage,
 	return tree, err
 }
 
-// connected calls do with the starter's connection, or without one.
+// connected calls do with the starter's connection, or without a connection.
 func (r *run) connected(ctx context.Context, repo *repository, do func(gitfetch.Auth) error) error {
 	if r.e.c.Connected == nil || r.t.StartedBy == nil {
 		return do(gitfetch.Auth{})
@@ -125,7 +126,7 @@ func (r *run) connected(ctx context.Context, repo *repository, do func(gitfetch.
 	return r.e.c.Connected(ctx, r.t.StartedBy.String(), repo.Provider, repo.URL, do)
 }
 
-// branches are what the recovery panel offers; not knowing them is no further failure.
+// branches are the choices that the recovery panel offers. A failure to list them is ignored.
 func (r *run) branches(ctx context.Context, repo *repository) []string {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -153,7 +154,7 @@ func (r *run) branches(ctx context.Context, repo *repository) []string {
 	return names[:min(len(names), 500)]
 }
 
-// setOrigins lists the sources. Paths are qualified only where two sources could have the same.
+// setOrigins lists the sources. Paths get a prefix only if two sources could have the same paths.
 func (r *run) setOrigins() error {
 	r.origins = nil
 	var uploads, texts []source.Stored
@@ -201,7 +202,7 @@ func (r *run) setOrigins() error {
 	return nil
 }
 
-// manualPath is the pseudo-file of the text typed by hand; Markdown, so that headings become chunks.
+// manualPath is the pseudo-file of the text typed by hand. It is Markdown, so that headings become chunks.
 const manualPath = "manual-content.md"
 
 func (r *run) setFilter(o *origin) (err error) {
@@ -226,7 +227,7 @@ func (r *run) setFilter(o *origin) (err error) {
 	return nil
 }
 
-// discoverInput names everything that decides which files the run has.
+// discoverInput lists all inputs that decide which files the run has.
 func (r *run) discoverInput() string {
 	commits := map[uuid.UUID]string{}
 	for _, repo := range r.t.Repositories {
@@ -239,12 +240,12 @@ func (r *run) discoverInput() string {
 func fingerprint(parts ...any) string {
 	h := sha256.New()
 	if err := json.NewEncoder(h).Encode(parts); err != nil {
-		return uuid.NewString() // equal to nothing
+		return uuid.NewString() // differs from every other input
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// discover finds the files of the run, or takes them from the disk.
+// discover finds the files of the run, or reads their list from the disk.
 func (r *run) discover(ctx context.Context, stage *fetchStage) error {
 	if r.files != nil {
 		return nil
@@ -296,7 +297,7 @@ func (r *run) discover(ctx context.Context, stage *fetchStage) error {
 	return nil
 }
 
-// discovered is the outcome of looking for files.
+// discovered is the result of discover.
 type discovered struct {
 	Files   []file  `json:"files"`
 	LeftOut leftOut `json:"leftOut"`
@@ -336,12 +337,12 @@ func (r *run) look(ctx context.Context, stage *fetchStage) (discovered, error) {
 		stage.add(found)
 	}
 	slices.SortStableFunc(files, func(a, b file) int { return strings.Compare(r.name(a), r.name(b)) })
-	// Two sources may still spell the same name (an upload called like a repository's path): the first one has it.
+	// Two sources may still have the same name (an upload with the path of a repository file): the first one is kept.
 	files = slices.CompactFunc(files, func(a, b file) bool { return r.name(a) == r.name(b) })
 	return discovered{files, left}, nil
 }
 
-// prepare makes sure that the files are known, without showing anything.
+// prepare makes sure that the files are known, without showing progress.
 func (r *run) prepare(ctx context.Context) error {
 	if r.files != nil {
 		return nil

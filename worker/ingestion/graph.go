@@ -12,8 +12,8 @@ import (
 
 const graphBatch = 2000
 
-// indexGraph stores nodes and links. First come the nodes, file by file, while names are remembered; then the links, which may point
-// anywhere, and the modules outside of the project that imports lead to.
+// indexGraph stores nodes and links. It first stores the nodes, file by file, and remembers the names. Then it stores the links,
+// which may point to any file, and the modules outside of the project that imports lead to.
 func (r *run) indexGraph(ctx context.Context) error {
 	paths := make([]string, len(r.files))
 	for i, f := range r.files {
@@ -63,7 +63,7 @@ func (r *run) indexGraph(ctx context.Context) error {
 	return g.send(ctx, 1)
 }
 
-// graphStore collects what is stored next.
+// graphStore collects the next batch to store.
 type graphStore struct {
 	r     *run
 	b     *graph.Builder
@@ -72,7 +72,7 @@ type graphStore struct {
 	links linkRows
 }
 
-// take adds nodes, which are numbered in the order in which they come.
+// take adds nodes and numbers them in order.
 func (g *graphStore) take(nodes []graph.Node) {
 	r := g.r
 	for k := range nodes {
@@ -113,7 +113,7 @@ func lineOf(n int) *int32 {
 	return &v
 }
 
-// send stores what has become as much as a batch.
+// send stores the batch when it has reached the batch size.
 func (g *graphStore) send(ctx context.Context, batch int) error {
 	if len(g.nodes.ids) >= batch {
 		if err := g.r.store.nodes(ctx, &g.nodes); err != nil {
@@ -130,7 +130,7 @@ func (g *graphStore) send(ctx context.Context, batch int) error {
 	return nil
 }
 
-// each visits the parsed files in order, decoding ahead.
+// each visits the parsed files in order and decodes ahead.
 func (g *graphStore) each(ctx context.Context, visit func(i int, p *parsedFile) error) error {
 	r := g.r
 	return ordered(ctx, len(r.files), r.workers(), func(_ context.Context, i int) (*parsedFile, error) {

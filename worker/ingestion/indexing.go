@@ -19,26 +19,26 @@ import (
 
 const (
 	indexPage   = 400 // chunks in one transaction
-	indexers    = 2   // pages in work at once: one is made here while the other is written there
+	indexers    = 2   // pages in work at once: the worker makes one while the database writes the other
 	searchProbe = 20  // queries whose time is measured
 	qualityMax  = 50  // chunks that are searched for
 )
 
-// runIndex is phase 5: full-text index, graph, and the samples that say how well the index works. It gives what completes the run.
+// runIndex is phase 5: full-text index, graph, and the samples that measure the index. It returns the data that completes the run.
 func (r *run) runIndex(ctx context.Context) (map[string]any, error) {
 	if r.optimized = r.t.Checkpoint.Optimized; r.optimized == nil || r.optimized.Run != r.t.RunID {
 		if err := r.progress.silently(func() error { return r.runOptimize(ctx) }); err != nil {
 			return nil, err
 		}
 	}
-	// The graph needs the declarations.
+	// The graph needs the parsed declarations.
 	if err := r.prepareParsed(ctx); err != nil {
 		return nil, err
 	}
 	if err := r.store.clear(ctx, "index"); err != nil {
 		return nil, err
 	}
-	// Texts and graph have nothing to do with one another: while one waits for the database, the other computes.
+	// Texts and graph are independent: while one waits for the database, the other computes.
 	began := time.Now()
 	group, working := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -63,7 +63,7 @@ func (r *run) runIndex(ctx context.Context) (map[string]any, error) {
 	return r.completion(latency, relevance), nil
 }
 
-// indexChunks fills the full-text index. Chunk ids are known from their numbers, so pages are read, made and written in parallel.
+// indexChunks fills the full-text index. Chunk ids follow from their numbers, so pages are read, made and written in parallel.
 func (r *run) indexChunks(ctx context.Context) error {
 	pages := (r.optimized.Stored + indexPage - 1) / indexPage
 	var mu sync.Mutex
@@ -81,7 +81,7 @@ func (r *run) indexChunks(ctx context.Context) error {
 		terms := make([]pgtype.TSVector, len(chunks))
 		for i, c := range chunks {
 			ids[i] = c.ID
-			// A reference is found by its path and names; its body is indexed where it stands.
+			// A reference is indexed by its path and names only; its body is indexed at the chunk that holds it.
 			content := c.Content
 			if !c.Body {
 				content = ""
@@ -104,7 +104,7 @@ func (r *run) indexChunks(ctx context.Context) error {
 	})
 }
 
-// sample asks the index: how fast, and does it find a chunk by its own identifiers or first line?
+// sample queries the index. It measures the latency, and whether a chunk is found by its own identifiers or first line.
 func (r *run) sample(ctx context.Context) (latency, relevance int, err error) {
 	var times []time.Duration
 	asked, found := 0, 0
@@ -165,7 +165,7 @@ func firstLine(text string) string {
 	return ""
 }
 
-// completion is what private.finish_run takes.
+// completion is the argument of private.finish_run.
 func (r *run) completion(latency, relevance int) map[string]any {
 	o := r.optimized
 	contextPreserved := 100

@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// leftOutNames bounds the files that are named; the counts go on.
+// leftOutNames bounds the recorded file names; further files are only counted.
 const leftOutNames = 100
 
-// leftOut says which files a run does not have, and why.
+// leftOut lists the files that a run left out, with the reasons.
 type leftOut struct {
 	Total   int            `json:"total"`
 	Reasons map[string]int `json:"reasons"`
-	// Files are the first of those that look like text and that no filter was meant to keep out.
+	// Files are the first files that look like text and that no filter was meant to exclude.
 	Files []leftOutFile `json:"files"`
 }
 
@@ -40,7 +40,7 @@ func (l *leftOut) name(path, reason string) {
 	}
 }
 
-// json is what the details show: every member is there.
+// json is the form for the details: every member is present.
 func (l *leftOut) json() map[string]any {
 	reasons := map[string]int{}
 	for k, n := range l.Reasons {
@@ -49,7 +49,7 @@ func (l *leftOut) json() map[string]any {
 	return map[string]any{"total": l.Total, "reasons": reasons, "files": append([]leftOutFile{}, l.Files...)}
 }
 
-// leftOut is what the run left out in both phases.
+// leftOut returns the files that the run left out in both phases.
 func (r *run) leftOut() map[string]any {
 	all := leftOut{Total: r.left.Total, Reasons: maps.Clone(r.left.Reasons), Files: slices.Clone(r.left.Files)}
 	large := tooLargeFiles(r.parse.TooLarge)
@@ -60,7 +60,7 @@ func (r *run) leftOut() map[string]any {
 	return all.json()
 }
 
-// tooLargeFiles names files that were left out for their size, in the order of names.
+// tooLargeFiles records files that were left out for their size, in the order of names.
 func tooLargeFiles(names []string) *leftOut {
 	var l leftOut
 	l.count(tooLarge, len(names))
@@ -70,7 +70,7 @@ func tooLargeFiles(names []string) *leftOut {
 	return &l
 }
 
-// textName says whether a file of this name is usually text.
+// textName reports whether a file with this name is usually text.
 func textName(p string) bool {
 	return languageOf(p) != "text" || strings.EqualFold(path.Ext(p), ".txt")
 }

@@ -15,9 +15,9 @@ import (
 	"kijko/worker/ingestion/parse"
 )
 
-// optimizeOutcome is phase 4 in numbers. It is in the run's checkpoint, because phase 5 needs nothing else of it.
+// optimizeOutcome holds the figures of phase 4. It is in the run's checkpoint, because phase 5 needs no other result of phase 4.
 type optimizeOutcome struct {
-	Run       uuid.UUID `json:"run"` // whose chunks these are: a recovery has none of its own
+	Run       uuid.UUID `json:"run"` // the run that stored the chunks: a recovery stores none itself
 	Original  int64     `json:"original"`
 	Optimized int64     `json:"optimized"`
 	Removed   [4]int64  `json:"removed"`
@@ -26,13 +26,13 @@ type optimizeOutcome struct {
 	Kept      int       `json:"kept"`
 }
 
-// The size of a batch that goes to the database in one transaction.
+// The size of a batch that is stored in one transaction.
 const (
 	batchChunks = 1000
 	batchBytes  = 2 << 20
 )
 
-// runOptimize is phase 4: look at all chunks in order, then rewrite and store them file by file.
+// runOptimize is phase 4: it observes all chunks in order, then rewrites and stores them file by file.
 func (r *run) runOptimize(ctx context.Context) error {
 	if err := r.prepareChunked(ctx); err != nil {
 		return err
@@ -77,7 +77,7 @@ func (r *run) observe(ctx context.Context, stage *optimizeStage) (*optimize.Plan
 	return plan, nil
 }
 
-// optimizable is a file as package optimize wants it; nil for one that was left out.
+// optimizable returns a file as package optimize needs it; nil for a file that was left out.
 func (r *run) optimizable(i int) (*optimize.File, error) {
 	f, _, err := r.load(i)
 	return f, err
@@ -94,7 +94,7 @@ func (r *run) load(i int) (*optimize.File, *parsedFile, error) {
 		Imports: p.File.Imports, Dependencies: p.File.Dependencies, Chunks: c.Chunks}, &p, nil
 }
 
-// rewritten is a file on its way to the database.
+// rewritten is a rewritten file that is not yet stored.
 type rewritten struct {
 	parsed *parsedFile
 	result optimize.Result
@@ -113,7 +113,8 @@ func (r *run) apply(ctx context.Context, plan *optimize.Plan, stage *optimizeSta
 			if err := r.store.chunks(ctx, &b.chunks); err != nil {
 				return err
 			}
-			// Chunks are looked up while they are being stored, for those that refer to others: whenever their number has doubled.
+			// The stored chunks are looked up by chunks that refer to them, so the tables are analyzed whenever their number has
+			// doubled.
 			if stored++; stored&(stored-1) == 0 {
 				if err := r.store.survey(ctx); err != nil {
 					return err
@@ -166,7 +167,7 @@ func (r *run) apply(ctx context.Context, plan *optimize.Plan, stage *optimizeSta
 	return group.Wait()
 }
 
-// batch is what goes to the database together; files first, because chunks point at them.
+// batch is stored in one transaction; files come first, because chunks refer to them.
 type batch struct {
 	files  fileRows
 	chunks chunkRows
@@ -261,7 +262,7 @@ func (r *run) chunkMetadata(c *optimize.Chunk) map[string]any {
 	return m
 }
 
-// category maps the parser's to the row's.
+// category maps the parser's category to the row's.
 func category(c parse.Category) string {
 	switch c {
 	case parse.Code:
@@ -274,7 +275,7 @@ func category(c parse.Category) string {
 	return "documentation"
 }
 
-// optimizeStage counts phase 4. Safe for concurrent use.
+// optimizeStage counts the progress of phase 4. Safe for concurrent use.
 type optimizeStage struct {
 	mu     sync.Mutex
 	files  int
@@ -284,7 +285,7 @@ type optimizeStage struct {
 	ended  bool
 }
 
-// number gives the number of the next stored chunk.
+// number returns the number of the next stored chunk.
 func (s *optimizeStage) number() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -324,7 +325,8 @@ func (s *optimizeStage) add(res *optimize.Result) {
 
 var techniqueLabels = [4]string{"Deduplication", "Pattern compression", "Whitespace", "Import consolidation"}
 
-// optimizeDetail is phase4Data. original is the whole project's: what is not rewritten yet counts as it is.
+// optimizeDetail is phase4Data. original is the token count of the whole project: files that are not rewritten yet count with their
+// original size.
 func optimizeDetail(o optimizeOutcome, original int64, status string, latency, relevance int) map[string]any {
 	techniques := make([]map[string]any, 4)
 	current := original
@@ -344,10 +346,10 @@ func reduction(original, current int64) int {
 	return int((1-float64(current)/float64(original))*100 + 0.5)
 }
 
-// predictedLatency is the estimate before anything was measured: an index look-up and a little for each thousand chunks.
+// predictedLatency is the estimate before the measurement: an index look-up and a little for each thousand chunks.
 func predictedLatency(chunks int) int { return 2 + chunks/5000 }
 
-// predictedRelevance is what is shown before the samples were taken.
+// predictedRelevance is shown until the samples are taken.
 const predictedRelevance = 90
 
 func (r *run) showOptimize(s *optimizeStage) {

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// ordered makes items 0 to n-1 in up to workers goroutines and hands them to take in order, from the calling goroutine's side. At
-// most twice as many items as workers exist at once. The first error ends it.
+// ordered makes items 0 to n-1 in up to workers goroutines and passes them to take in order, on the calling goroutine. At most
+// twice as many items as workers exist at once. The first error ends it.
 func ordered[T any](ctx context.Context, n, workers int, make_ func(ctx context.Context, i int) (T, error), take func(i int, v T) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	type slot struct {
@@ -65,7 +65,7 @@ func ordered[T any](ctx context.Context, n, workers int, make_ func(ctx context.
 	return group.Wait()
 }
 
-// each does items 0 to n-1 in up to workers goroutines, in any order. The first error ends it.
+// each processes items 0 to n-1 in up to workers goroutines, in any order. The first error ends it.
 func each(ctx context.Context, n, workers int, do func(ctx context.Context, i int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	next := make(chan int)

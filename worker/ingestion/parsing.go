@@ -21,7 +21,7 @@ import (
 	"kijko/worker/token"
 )
 
-// parsedFile is what phase 2 leaves of a file. Failed says why a file is left out; then the rest is empty.
+// parsedFile is the result of phase 2 for a file. Failed is the reason why a file is left out; then the rest is empty.
 type parsedFile struct {
 	Failed  string
 	Text    string // secrets masked
@@ -33,18 +33,18 @@ type parsedFile struct {
 	File    parse.File
 }
 
-// parseOutcome is phase 2 in numbers.
+// parseOutcome holds the figures of phase 2.
 type parseOutcome struct {
 	Files     int            `json:"files"` // parsed
 	Failed    []string       `json:"failed,omitempty"`
-	TooLarge  []string       `json:"tooLarge,omitempty"` // left out for their size, which is no failure
+	TooLarge  []string       `json:"tooLarge,omitempty"` // left out for their size, which is not a failure
 	Tokens    int64          `json:"tokens"`
 	Bytes     int64          `json:"bytes"`
 	Languages map[string]int `json:"languages"`
 	Insights  []string       `json:"insights,omitempty"`
 }
 
-// parsedSchema changes when the record or what fills it does.
+// parsedSchema changes when the record or the code that fills it changes.
 var parsedSchema = "3 " + spill.Schema(&parsedFile{})
 
 // runParse is phase 2.
@@ -55,7 +55,7 @@ func (r *run) runParse(ctx context.Context) error {
 	return r.parseAll(ctx)
 }
 
-// prepareParsed makes sure that the parsed files are at hand, without showing anything.
+// prepareParsed makes sure that the parsed files are on disk, without showing progress.
 func (r *run) prepareParsed(ctx context.Context) error {
 	if err := r.prepare(ctx); err != nil {
 		return err
@@ -110,15 +110,15 @@ func tooManyFailed(o parseOutcome, files int) error {
 	return nil
 }
 
-// job is a file on its way to a parser, with the weight it has in flight.
+// job is a file that waits for a parser, with its share of the byte limit.
 type job struct {
 	index  int
 	text   string
 	weight int64
 }
 
-// parseInto streams every origin through the parsers. Reading is one goroutine, as sources stream; how much is read ahead is bounded
-// by bytes, not by files.
+// parseInto streams every origin through the parsers. One goroutine reads, because sources are streams. The amount that is read
+// ahead is bounded by bytes, not by files.
 func (r *run) parseInto(ctx context.Context, w *spill.Writer, stage *parseStage) error {
 	changes, err := r.changes(ctx)
 	if err != nil {
@@ -224,7 +224,8 @@ func (r *run) parseOne(ctx context.Context, w *spill.Writer, stage *parseStage, 
 		text, found := r.e.redact.Redact(f.Path, j.text)
 		p.Text, p.Secrets = text, len(found)
 	}
-	// Masking may lengthen a text, and an old encoding up to thrice; the limit was judged by the file's own bytes.
+	// Masking may lengthen a text, and decoding an old encoding may triple it. The size limit was checked against the file's own
+	// bytes.
 	parsed, err := r.e.parser.Parse(ctx, f.Path, p.Text, parse.Options{MaxBytes: 4 * int(r.fileLimit())})
 	switch {
 	case errors.Is(err, parse.ErrTooLarge), errors.Is(err, parse.ErrTimeout):
@@ -246,7 +247,7 @@ func (r *run) parseOne(ctx context.Context, w *spill.Writer, stage *parseStage, 
 	return nil
 }
 
-// changes are the last changes of each origin's files, where wanted and known.
+// changes returns the last changes of each origin's files, if they are wanted and known.
 func (r *run) changes(ctx context.Context) ([]map[string]gitfetch.Change, error) {
 	all := make([]map[string]gitfetch.Change, len(r.origins))
 	if !r.t.MetadataOptions.History {
@@ -264,7 +265,7 @@ func (r *run) changes(ctx context.Context) ([]map[string]gitfetch.Change, error)
 	return all, nil
 }
 
-// record reads what phase 2 left of a file; false for a file that was left out.
+// record reads the result of phase 2 for a file; false for a file that was left out.
 func (r *run) record(i int, p *parsedFile) (bool, error) {
 	*p = parsedFile{}
 	ok, err := r.parsed.Get(i, p)
@@ -277,7 +278,7 @@ func (r *run) record(i int, p *parsedFile) (bool, error) {
 	return p.Failed == "", nil
 }
 
-// fileMetadata is what the row of a file shows, by the project's options.
+// fileMetadata is the metadata in a file's row, by the project's options.
 func (r *run) fileMetadata(f file, p *parsedFile) map[string]any {
 	m := map[string]any{"lines": p.File.Lines}
 	if p.File.Generated {

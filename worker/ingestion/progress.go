@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// reportEvery is the contract's rhythm (10-projects 17.7): at most twice a second.
+// reportEvery is the contract's interval (10-projects 17.7): at most two reports a second.
 const reportEvery = 500 * time.Millisecond
 
-// progress collects what the phases say and writes it to the run's row, at most twice a second, the last value never lost. It is safe
-// for concurrent use.
+// progress collects the reports of the phases and writes them to the run's row, at most twice a second. The last value is never lost.
+// It is safe for concurrent use.
 type progress struct {
 	store   *store
 	started time.Time
@@ -26,7 +26,7 @@ type progress struct {
 	metrics metrics
 	detail  func() (string, any) // phaseNData, made when it is written
 	changed bool
-	quiet   bool // silently redoing an earlier phase: nothing of it is shown
+	quiet   bool // an earlier phase is being repeated silently: no progress is shown
 }
 
 // run writes until stop is closed.
@@ -56,7 +56,7 @@ func (p *progress) begin(ctx context.Context, phase, attempt int, message string
 	return p.flush(ctx, true)
 }
 
-// update changes what is shown; it returns at once.
+// update changes the shown progress; it returns at once.
 func (p *progress) update(change func(*progress)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -68,7 +68,7 @@ func (p *progress) update(change func(*progress)) {
 	p.changed = true
 }
 
-// silently runs work without showing it.
+// silently runs work without showing its progress.
 func (p *progress) silently(work func() error) error {
 	p.mu.Lock()
 	was := p.quiet
@@ -82,7 +82,7 @@ func (p *progress) silently(work func() error) error {
 	return work()
 }
 
-// snapshot is the report as the database takes it; false when there is nothing new.
+// snapshot is the report in the database's form; false if nothing changed.
 func (p *progress) snapshot(force bool) (map[string]any, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -103,7 +103,7 @@ func (p *progress) snapshot(force bool) (map[string]any, bool) {
 	return report, true
 }
 
-// estimate tells from the share that is done when the rest will be.
+// estimate computes the end time from the completed share.
 func (p *progress) estimate(now time.Time) (time.Time, bool) {
 	done := 0.0
 	for i := range p.phase {

@@ -15,7 +15,7 @@ import (
 	"kijko/worker/lease"
 )
 
-// run is one run in work. Its fields belong to the goroutine of execute; what other goroutines touch says so.
+// run is one run in work. Its fields belong to the goroutine of execute, unless a comment says otherwise.
 type run struct {
 	e        *Engine
 	t        *task
@@ -29,8 +29,8 @@ type run struct {
 	fetched bool
 	origins []*origin
 	files   []file
-	left    leftOut // what discovery left out
-	input   string  // fingerprint of what was discovered
+	left    leftOut // files that discovery left out
+	input   string  // fingerprint of the input of discovery
 
 	parsed     *spill.Reader
 	parse      parseOutcome
@@ -46,7 +46,7 @@ func newRun(e *Engine, t *task, owner uuid.UUID, log *slog.Logger, lose context.
 		progress: &progress{store: s, started: t.StartedAt, lost: lose, metrics: t.Metrics, attempt: t.Attempt}}
 }
 
-// close gives the local files back; those of a completed run are deleted.
+// close releases the local files; those of a completed run are deleted.
 func (r *run) close(completed bool) {
 	for _, reader := range []*spill.Reader{r.parsed, r.chunked} {
 		if reader != nil {
@@ -61,8 +61,8 @@ func (r *run) close(completed bool) {
 	}
 }
 
-// execute does what is left of the run. nil: the run is completed; lease.ErrLost: it is no longer ours; the context's error: shutdown;
-// anything else: the row could not be written, and a successor will find the run as it is. A failed run is no error here.
+// execute does the remaining work of the run. nil: the run is completed. lease.ErrLost: another worker has it. The context's error:
+// shutdown. Any other error: the row could not be written, and the next worker continues from it. A failed run is not an error here.
 func (r *run) execute(ctx context.Context) error {
 	from, err := phaseIndexOf(r.t.Phase)
 	if err != nil {
@@ -104,10 +104,10 @@ func (r *run) execute(ctx context.Context) error {
 	return r.store.finish(ctx, result)
 }
 
-// errFailed tells that the run ended as failed, and that its row says so.
+// errFailed means that the run ended as failed, and that its row says so.
 var errFailed = errors.New("the run failed")
 
-// attempts does one phase, again after failures that may pass. A *Failure is the phase's end.
+// attempts does one phase, and repeats it after failures that may pass. A *Failure is the end of the phase.
 func (r *run) attempts(ctx context.Context, phase, attempt int, step func(context.Context) error) error {
 	info, rule := phaseInfos[phase], r.t.rule(phase)
 	for ; ; attempt++ {
@@ -118,7 +118,7 @@ func (r *run) attempts(ctx context.Context, phase, attempt int, step func(contex
 		err := step(ctx)
 		r.log.Debug("phase done", "phase", info.name, "attempt", attempt, "seconds", time.Since(began).Seconds(), "error", err)
 		if err == nil {
-			// The end of a phase is always written, however short it was: the next one begins with a clean sheet.
+			// The end of a phase is always written, even of a very short one, so that the next phase starts from zero.
 			r.progress.update(func(p *progress) { p.percent = 100 })
 			return r.progress.flush(ctx, false)
 		}
@@ -137,7 +137,7 @@ func (r *run) attempts(ctx context.Context, phase, attempt int, step func(contex
 		}
 		pause := info.delay(attempt, f.After)
 		r.log.Warn("phase failed, will be tried again", "phase", info.name, "attempt", attempt, "pause", pause, "error", f)
-		// Silent for the client: the row shows no error, only what comes next.
+		// The client sees no error: the row shows only the next step.
 		r.progress.update(func(p *progress) {
 			p.message = fmt.Sprintf("%s Attempt %d of %d follows in %d s.", f.Message, attempt+1, rule.Attempts, max(1, int(pause.Round(time.Second)/time.Second)))
 		})
@@ -149,7 +149,7 @@ func (r *run) attempts(ctx context.Context, phase, attempt int, step func(contex
 	}
 }
 
-// forget drops what lies on the disk: the next attempt makes it again.
+// forget drops the results on the disk: the next attempt makes them again.
 func (r *run) forget() {
 	for _, reader := range []**spill.Reader{&r.parsed, &r.chunked} {
 		if *reader != nil {

@@ -16,15 +16,15 @@ import (
 	"kijko/worker/lease"
 )
 
-// store is the database as a run sees it: functions that ask for the lease. Each call is one transaction and one round trip.
+// store is a run's access to the database: functions that check the lease. Each call is one transaction and one round trip.
 type store struct {
 	pool  *pgxpool.Pool
 	run   uuid.UUID
 	owner uuid.UUID
 }
 
-// dbTries is how often a call is made when the connection breaks or transactions get in each other's way: more than ten seconds, because a
-// restart of the database must not cost a phase.
+// dbTries is how often a call is tried when the connection breaks or transactions conflict. The attempts take more than ten seconds,
+// because a restart of the database must not fail a phase.
 const dbTries = 9
 
 func (s *store) retry(ctx context.Context, what string, call func(context.Context) error) error {
@@ -48,7 +48,7 @@ func (s *store) exec(ctx context.Context, what, sql string, args ...any) error {
 	})
 }
 
-// held asks for something that answers whether the lease still held.
+// held makes a query that returns whether the lease still held.
 func (s *store) held(ctx context.Context, what, sql string, args ...any) error {
 	held := false
 	err := s.retry(ctx, what, func(ctx context.Context) error {
@@ -98,10 +98,10 @@ func (s *store) markRepository(ctx context.Context, id uuid.UUID) error {
 	return s.exec(ctx, "mark repository", "select private.mark_repository($1, $2, $3)", id)
 }
 
-// clearBatch keeps the transactions of a removal short.
+// clearBatch is the number of rows per transaction of a removal; it keeps the transactions short.
 const clearBatch = 5000
 
-// clear removes what an earlier attempt stored: "chunks" for files and chunks (and all that hangs on them), "index" for terms and graph.
+// clear removes the rows of an earlier attempt: "chunks" for files and chunks (and all dependent rows), "index" for terms and graph.
 func (s *store) clear(ctx context.Context, what string) error {
 	for {
 		var n int64
@@ -163,7 +163,7 @@ func (s *store) chunks(ctx context.Context, r *chunkRows) error {
 		r.ids, r.files, r.positions, r.starts, r.ends, r.types, r.tokens, r.contents, r.hashes, r.references, r.parents, r.metadata)
 }
 
-// survey lets the next plans know how large the tables have become.
+// survey updates the table statistics, so that the next query plans know the sizes of the tables.
 func (s *store) survey(ctx context.Context) error {
 	return s.exec(ctx, "survey tables", "select private.survey_tables($1, $2)")
 }
@@ -209,7 +209,7 @@ func (s *store) links(ctx context.Context, r *linkRows) error {
 	return s.exec(ctx, "store links", "select private.store_links($1, $2, $3, $4, $5, $6)", r.from, r.to, r.kinds, r.weights)
 }
 
-// storedChunk is a chunk as the index reads it back.
+// storedChunk is a chunk as the index phase reads it back.
 type storedChunk struct {
 	ID      uuid.UUID
 	Path    string

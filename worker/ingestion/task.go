@@ -20,7 +20,7 @@ const (
 	phases
 )
 
-// phaseInfo is what the worker knows of a phase: the pauses between attempts, its words, and its share of a run's time.
+// phaseInfo holds the worker's constants of a phase: the pauses between attempts, its texts, and its share of a run's time.
 type phaseInfo struct {
 	name  string
 	base  time.Duration
@@ -30,9 +30,9 @@ type phaseInfo struct {
 	share float64
 }
 
-// phaseRule is what the database fixes for a phase.
+// phaseRule is the part of a phase's rules that the database sets.
 type phaseRule struct {
-	Code     string `json:"code"` // when it fails without a better one
+	Code     string `json:"code"` // error code for failures without a more specific one
 	Attempts int    `json:"attempts"`
 }
 
@@ -63,7 +63,7 @@ type metrics struct {
 	ErrorsEncountered int64 `json:"errorsEncountered"`
 }
 
-// task is what private.claim_run gives.
+// task is a claimed run, as private.claim_run returns it.
 type task struct {
 	RunID          uuid.UUID  `json:"runId"`
 	OrganizationID uuid.UUID  `json:"organizationId"`
@@ -139,16 +139,16 @@ type storedFile struct {
 	Key    string    `json:"key"`
 }
 
-// checkpoint is what the row keeps for a successor on another machine.
+// checkpoint is the state that the row keeps for a worker on another machine that takes the run over.
 type checkpoint struct {
-	// Work names the directory: the first run of a chain of recoveries.
+	// Work names the directory: the id of the first run of a chain of recoveries.
 	Work         uuid.UUID                 `json:"work,omitzero"`
 	Repositories map[uuid.UUID]fetchedRepo `json:"repositories,omitempty"`
 	Branches     []string                  `json:"branches,omitempty"`
 	Optimized    *optimizeOutcome          `json:"optimized,omitempty"`
 }
 
-// fetchedRepo is a fetched repository. Branch is set only where it is another one than was asked for.
+// fetchedRepo is a fetched repository. Branch is set only if it differs from the requested branch.
 type fetchedRepo struct {
 	Commit string `json:"commit"`
 	Branch string `json:"branch,omitempty"`
@@ -172,8 +172,8 @@ func parseTask(data []byte) (*task, error) {
 	return &t, nil
 }
 
-// id makes the id of something of a run from its place: the first ten bytes are the run's, the rest kind and number. Ids ascend with
-// the numbers, and a run that is done again gives the same.
+// id makes the id of a run's item from its position: the first ten bytes are the run's, the rest are kind and number. Ids ascend
+// with the numbers, and a repeated run makes the same ids.
 func (t *task) id(kind byte, n int) uuid.UUID {
 	u := t.RunID
 	u[10] = kind

@@ -11,23 +11,23 @@ import (
 	"golang.org/x/text/unicode/rangetable"
 )
 
-// Limits of Postgres's tsvector, and ours.
+// Limits of Postgres's tsvector, and of this package.
 const (
 	maxPosition  = 16383
-	maxPositions = 64  // a word; ranking gains nothing from more (Postgres keeps 256)
+	maxPositions = 64  // per word; more positions do not improve ranking (Postgres keeps 256)
 	maxWord      = 128 // letters; four bytes each are far below Postgres's 2,046
 	maxLetter    = 32  // bytes of a character with its marks
 	minWord      = 2
 	maxTermBytes = 512 << 10 // Postgres allows 1 MiB
 )
 
-// unspaced are the scripts that write words without blanks between them, or (Hangul) with endings that change; besides, the signs
-// of length and voice that Unicode counts to no script.
+// unspaced are the scripts that write words without blanks between them, or (Hangul) with changing endings. It also contains the
+// length and voice marks that Unicode assigns to no script.
 var unspaced = rangetable.Merge(unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul, unicode.Bopomofo, unicode.Yi, unicode.Thai,
 	unicode.Lao, unicode.Khmer, unicode.Myanmar, rangetable.New('\u30fc', '\uff70', '\uff9e', '\uff9f'))
 
-// runs calls visit for each run of letters, digits, underscores and the marks on them, in the form that Unicode calls NFKC (é is one
-// letter, half-width kana are kana). A run of an unspaced script is one for itself.
+// runs calls visit for each run of letters, digits, underscores and their combining marks, in the Unicode form NFKC (é is one
+// letter, half-width kana are kana). A run of an unspaced script is a run of its own.
 func runs(text string, visit func(run string, paired bool)) {
 	if !plainASCII(text) {
 		text = norm.NFKC.String(text)
@@ -46,7 +46,7 @@ func runs(text string, visit func(run string, paired bool)) {
 			}
 			continue
 		} else if unicode.Is(unicode.M, c) {
-			continue // of the run that it stands in
+			continue // it belongs to the current run
 		} else if start >= 0 && paired != unicode.Is(unspaced, c) {
 			visit(text[start:i], paired)
 			start = -1
@@ -69,9 +69,9 @@ func plainASCII(text string) bool {
 	return true
 }
 
-// words calls found for each word of a text, lower case; and besides, for names made of several words (parseURL, max_size), each of
-// these right after it. A run of an unspaced script is found as its overlapping pairs of letters and, last, its last letter: so the
-// beginning of some word is every letter of it.
+// words calls found for each word of a text, in lower case. For a name made of several words (parseURL, max_size), it then calls
+// found for each of these words. A run of an unspaced script gives its overlapping pairs of letters and, at the end, its last
+// letter. So every letter is the beginning of some word.
 func words(text string, found func(word string)) {
 	runs(text, func(run string, paired bool) {
 		if paired {
@@ -98,13 +98,13 @@ func words(text string, found func(word string)) {
 	})
 }
 
-// wordOf returns the word that a run is, unless it is too short or too long for one.
+// wordOf returns the word of a run, unless it is too short or too long for a word.
 func wordOf(run string) (string, bool) {
 	n := utf8.RuneCountInString(run)
 	return strings.ToLower(run), n >= minWord && n <= maxWord
 }
 
-// pairs calls visit for each letter of a run, which is a character with its marks, and for the pair that ends with it.
+// pairs calls visit for each letter of a run (a character with its marks), and for the pair that ends with it.
 func pairs(run string, visit func(pair, letter string)) {
 	before, at := -1, 0
 	for at < len(run) {
@@ -125,7 +125,7 @@ func pairs(run string, visit func(pair, letter string)) {
 	}
 }
 
-// parts calls found for the words of a compound name: parseURLOf_file2 is parse, URL, Of, file2.
+// parts calls found for the words of a compound name: parseURLOf_file2 has parse, URL, Of, file2.
 func parts(name string, found func(string)) {
 	start := 0
 	var before rune
@@ -149,7 +149,7 @@ func parts(name string, found func(string)) {
 	cut(len(name))
 }
 
-// termsOf makes the search vector of a chunk: words of its path weigh A, of the identifiers it declares B, of its content D.
+// termsOf makes the search vector of a chunk: words of its path have weight A, of its declared identifiers B, of its content D.
 func termsOf(path string, names []string, content string) pgtype.TSVector {
 	places := make(map[string][]pgtype.TSVectorPosition, 256)
 	size := 0
@@ -187,7 +187,7 @@ func termsOf(path string, names []string, content string) pgtype.TSVector {
 	}
 	each(content, pgtype.TSVectorWeightD)
 
-	// Postgres puts them into its own order.
+	// Postgres sorts the lexemes itself.
 	lexemes := make([]pgtype.TSVectorLexeme, 0, len(places))
 	for word, positions := range places {
 		lexemes = append(lexemes, pgtype.TSVectorLexeme{Word: word, Positions: positions})
@@ -195,8 +195,8 @@ func termsOf(path string, names []string, content string) pgtype.TSVector {
 	return pgtype.TSVector{Lexemes: lexemes, Valid: true}
 }
 
-// Query makes a query of all words of a text, at most limit; "" when it has none. It cuts words as the index does. A run of an
-// unspaced script is asked for by its pairs or, as it stands in older indexes, as a whole; one letter alone, as a beginning.
+// Query makes a query from all words of a text, at most limit; "" if it has none. It splits words as the index does. A run of an
+// unspaced script is matched by its pairs or, as in older indexes, as a whole; a single letter is matched as a prefix.
 func Query(text string, limit int) string {
 	var terms, seen []string
 	fresh := func(word string) bool {

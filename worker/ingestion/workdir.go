@@ -9,14 +9,14 @@ import (
 	"syscall"
 )
 
-// workdir is the local directory of a run (or of a chain of recoveries). A file lock keeps it to one worker: one that was stopped for so
-// long that it lost its lease may wake up and go on writing.
+// workdir is the local directory of a run (or of a chain of recoveries). A file lock keeps it to one worker: a worker that was suspended
+// for so long that it lost its lease may resume and go on writing.
 type workdir struct {
 	path string
 	lock *os.File
 }
 
-// openDir takes the directory of a run, or, while somebody else still has it, one of this lease alone.
+// openDir takes the directory of a run. While another worker still has it, openDir makes a directory for this lease only.
 func openDir(root, name, owner string) (*workdir, error) {
 	for _, name := range []string{name, name + "." + owner} {
 		dir := filepath.Join(root, name)
@@ -52,7 +52,7 @@ func lockDir(dir string) (*os.File, bool, error) {
 
 func (w *workdir) file(name string) string { return filepath.Join(w.path, name) }
 
-// done tells whether a step was finished here from exactly this input, and gives its outcome.
+// done reports whether a step was finished here with exactly this input, and returns its outcome.
 func (w *workdir) done(step, input string, outcome any) bool {
 	data, err := os.ReadFile(w.file(step + ".json"))
 	if err != nil {
@@ -65,7 +65,7 @@ func (w *workdir) done(step, input string, outcome any) bool {
 	return json.Unmarshal(data, &saved) == nil && saved.Input == input && json.Unmarshal(saved.Outcome, outcome) == nil
 }
 
-// finish writes down that a step is done. The file appears whole or not at all.
+// finish records that a step is done. The file appears complete or not at all.
 func (w *workdir) finish(step, input string, outcome any) error {
 	data, err := json.Marshal(map[string]any{"input": input, "outcome": outcome})
 	if err != nil {
@@ -80,7 +80,7 @@ func (w *workdir) finish(step, input string, outcome any) error {
 	return nil
 }
 
-// forget begins a step anew.
+// forget removes the record of a step, so that the step starts again.
 func (w *workdir) forget(step string) error {
 	if err := os.Remove(w.file(step + ".json")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("begin %s: %w", step, err)
@@ -88,7 +88,7 @@ func (w *workdir) forget(step string) error {
 	return nil
 }
 
-// close gives the directory back; remove deletes it.
+// close releases the directory; remove deletes it.
 func (w *workdir) close(remove bool) error {
 	if remove {
 		return errors.Join(os.RemoveAll(w.path), w.lock.Close())

@@ -15,7 +15,7 @@ import (
 	"kijko/worker/seal"
 )
 
-// Delivery is one attempt to tell a webhook something, as the database hands it out.
+// Delivery is one attempt to send an event to a webhook, as the database hands it out.
 type Delivery struct {
 	ID        string `json:"id"`
 	Token     string `json:"token"`
@@ -26,12 +26,12 @@ type Delivery struct {
 	Sealed    string `json:"sealed"`
 }
 
-// Result is what came of it, for private.finish_delivery.
+// Result is the result of an attempt, for private.finish_delivery.
 type Result struct {
 	ID    string `json:"id"`
 	Token string `json:"token"`
 	OK    bool   `json:"ok"`
-	// Status and Body are null where there was no answer.
+	// Status and Body are null if there was no answer.
 	Status *int    `json:"status"`
 	Body   *string `json:"body"`
 }
@@ -39,7 +39,7 @@ type Result struct {
 const (
 	// deliveryTime is the longest time for one attempt.
 	deliveryTime = 10 * time.Second
-	// maxShown is what is kept of an answer.
+	// maxShown is how many bytes of an answer are kept.
 	maxShown = 2048
 )
 
@@ -74,7 +74,7 @@ func (g *Guard) Deliver(ctx context.Context, box *seal.Box, d Delivery) Result {
 		return result
 	}
 	defer func() { _ = answer.Body.Close() }()
-	// An answer that never ends is one that did not come in time.
+	// An answer that never ends counts as one that did not come in time.
 	raw, err := io.ReadAll(io.LimitReader(answer.Body, maxShown+utf8.UTFMax))
 	shown := storable(raw)
 	result.Status, result.Body = &answer.StatusCode, &shown

@@ -1,8 +1,8 @@
-// Package integrations speaks to what an organization has connected (contract 40, section 8): providers by OAuth or by key, MCP servers, and
-// the receivers of outgoing webhooks. The server and the worker share it.
+// Package integrations talks to the systems that an organization has connected (contract 40, section 8): providers by OAuth or by key, MCP
+// servers, and the receivers of outgoing webhooks. The server and the worker share it.
 //
-// What it says about a failure is meant for people and names no token, no key and no address with one in it: errors of the libraries below
-// hold the addresses of requests, and some providers want a token there.
+// Its failure messages are meant for people. They contain no token, no key and no address with a token or key in it: the errors of the
+// libraries below contain request addresses, and some providers expect a token in the address.
 //
 // # Concurrency
 //

@@ -15,7 +15,8 @@ import (
 	"kijko/worker/seal"
 )
 
-// leaseTime is how long a worker has for one piece of work; then it is given to another one. Longer than any of it may take.
+// leaseTime is how long a worker has for one piece of work before the work is given to another worker. It is longer than any piece may
+// take.
 const leaseTime = 2 * time.Minute
 
 // Engine does the work of the queues "webhooks" and "integrations".
@@ -27,7 +28,7 @@ type Engine struct {
 	log       *slog.Logger
 }
 
-// NewEngine makes one. box nil: nothing that is sealed can be opened, so attempts and synchronizations fail.
+// NewEngine makes an Engine. If box is nil, no sealed value can be opened, so attempts and synchronizations fail.
 func NewEngine(pool *pgxpool.Pool, box *seal.Box, providers *Providers, guard *Guard, log *slog.Logger) *Engine {
 	return &Engine{pool: pool, box: box, providers: providers, guard: guard, log: log}
 }
@@ -60,7 +61,8 @@ func take[T any](ctx context.Context, e *Engine, sql string, n int, do func(cont
 			return nil, 0, fmt.Errorf("read work: %w", err)
 		}
 		works = append(works, func(ctx context.Context) {
-			// What is out is brought to its end, also at shutdown: it takes less than the grace, and an interrupted one leaves open whether it arrived.
+			// An attempt that has begun is finished, also at shutdown: it takes less than the grace time, and after an interruption it
+			// would stay unknown whether the message arrived.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTime)
 			defer cancel()
 			do(ctx, task)
@@ -79,7 +81,7 @@ func (e *Engine) deliver(ctx context.Context, d Delivery) {
 	}
 }
 
-// record writes a result; it has some time of its own, because what happened must not be forgotten.
+// record writes a result. It has a time limit of its own, because the result must not be lost.
 func (e *Engine) record(ctx context.Context, sql string, args ...any) error {
 	var err error
 	for wait := 100 * time.Millisecond; ; wait *= 3 {
@@ -118,7 +120,7 @@ func (e *Engine) work(ctx context.Context, t task) {
 	}
 }
 
-// Open gives the tokens that were sealed for an organization and a provider.
+// Open returns the tokens that were sealed for an organization and a provider.
 func Open(box *seal.Box, organizationID, provider, sealed string) (t Tokens, err error) {
 	if box == nil {
 		return t, seal.ErrOpen
@@ -130,7 +132,7 @@ func Open(box *seal.Box, organizationID, provider, sealed string) (t Tokens, err
 	return t, err
 }
 
-// Seal closes tokens for an organization and a provider.
+// Seal seals tokens for an organization and a provider.
 func Seal(box *seal.Box, organizationID, provider string, t Tokens) (string, error) {
 	plain, err := json.Marshal(t)
 	if err != nil {
@@ -139,14 +141,14 @@ func Seal(box *seal.Box, organizationID, provider string, t Tokens) (string, err
 	return box.Seal(seal.Integration(organizationID, provider), plain)
 }
 
-// revoke tells the provider, best effort: what cannot be opened cannot be told.
+// revoke notifies the provider, best effort: tokens that cannot be opened are skipped.
 func (e *Engine) revoke(ctx context.Context, t task) error {
 	tokens, err := Open(e.box, t.OrganizationID, t.Provider, t.Sealed)
 	done := err != nil || e.providers.Revoke(ctx, t.Provider, tokens) == nil
 	return e.record(ctx, "select private.finish_revocation($1, $2, $3)", t.ID, t.Token, done)
 }
 
-// sync renews the tokens where that can be done and makes one authenticated call.
+// sync renews the tokens if the provider allows it and makes one authenticated call.
 func (e *Engine) sync(ctx context.Context, t task) error {
 	calls := []Call{}
 	err := e.ask(ctx, t, &calls)
@@ -186,7 +188,7 @@ func (e *Engine) ask(ctx context.Context, t task, calls *[]Call) error {
 			return fmt.Errorf("keep renewed tokens: %w", err)
 		}
 		if !kept {
-			// Disconnected meanwhile: the old tokens are being revoked, these exist here alone.
+			// The integration was disconnected meanwhile: the old tokens are being revoked, and the renewed tokens exist only here.
 			return e.providers.Revoke(ctx, t.Provider, renewed)
 		}
 		tokens = renewed

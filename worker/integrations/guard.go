@@ -17,20 +17,20 @@ import (
 // redirects that are followed on the way to an MCP server.
 const redirects = 3
 
-// Guard contacts addresses that people name: with the guard of chunking webhooks, which judges each address after its name was resolved, when
-// the connection is made, also after redirects.
+// Guard contacts addresses that people configure. It uses the guard of chunking webhooks, which checks each address after name resolution,
+// when the connection is made, also after redirects.
 type Guard struct {
 	client       *http.Client
 	allowPrivate bool
 }
 
-// NewGuard makes one. allowPrivate opens internal addresses, but never link-local ones.
+// NewGuard makes a Guard. allowPrivate permits internal addresses, but never link-local ones.
 func NewGuard(allowPrivate bool) *Guard {
 	return &Guard{client: public.Client(allowPrivate), allowPrivate: allowPrivate}
 }
 
-// Judge looks an address up, so that a bad one is refused when it is written. A name that cannot be resolved now is no fault: what counts is
-// judged again with each connection.
+// Judge checks an address when it is stored, so that a bad one is refused early. A name that cannot be resolved now is accepted: the check
+// that counts is repeated with each connection.
 func (g *Guard) Judge(ctx context.Context, address string) error {
 	u, err := url.Parse(address)
 	if err != nil || u.Hostname() == "" {
@@ -50,7 +50,8 @@ func (g *Guard) Judge(ctx context.Context, address string) error {
 	return nil
 }
 
-// follower is the client for MCP servers: up to three redirects, bounded answers, and secret headers only for the server that they are for.
+// follower is the client for MCP servers. It follows up to three redirects, bounds answers, and sends secret headers only to the server
+// that they belong to.
 func (g *Guard) follower(target *url.URL, header http.Header) *http.Client {
 	client := *g.client
 	client.Transport = &dressed{next: g.client.Transport, target: target, header: header}
@@ -63,7 +64,7 @@ func (g *Guard) follower(target *url.URL, header http.Header) *http.Client {
 	return &client
 }
 
-// dressed adds the secret headers of a connector, for its own host alone, and bounds what is read.
+// dressed adds the secret headers of a connector to requests to its own host, and bounds answers.
 type dressed struct {
 	next   http.RoundTripper
 	target *url.URL
@@ -87,7 +88,7 @@ func (d *dressed) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, err
 }
 
-// isSame says whether a request goes to the host that its headers are for; a step from http to https is one to the same.
+// isSame reports whether a request goes to the host that its headers belong to. A step from http to https stays on the same host.
 func isSame(target, to *url.URL) bool {
 	if strings.EqualFold(target.Host, to.Host) && target.Scheme == to.Scheme {
 		return true
@@ -95,7 +96,7 @@ func isSame(target, to *url.URL) bool {
 	return target.Scheme == "http" && to.Scheme == "https" && strings.EqualFold(target.Hostname(), to.Hostname()) && target.Port() == "" && to.Port() == ""
 }
 
-// maxMCP bounds what an MCP server says in one answer.
+// maxMCP bounds one answer of an MCP server.
 const maxMCP = 8 << 20
 
 var errTooLarge = errors.New("the answer is too large")

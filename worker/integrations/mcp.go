@@ -16,7 +16,7 @@ import (
 	"kijko/worker/public"
 )
 
-// Credentials of a connector, as far as its authType wants them.
+// Credentials of a connector; its authType decides which fields are used.
 type Credentials struct {
 	APIKey     string `json:"apiKey,omitempty"`
 	HeaderName string `json:"headerName,omitempty"`
@@ -24,13 +24,13 @@ type Credentials struct {
 	Password   string `json:"password,omitempty"`
 }
 
-// Secrets are what is sealed of a connector.
+// Secrets are the sealed part of a connector.
 type Secrets struct {
 	Headers     map[string]string `json:"headers,omitempty"`
 	Credentials *Credentials      `json:"credentials,omitempty"`
 }
 
-// IsEmpty says that there is nothing to seal.
+// IsEmpty reports that there is nothing to seal.
 func (s Secrets) IsEmpty() bool { return len(s.Headers) == 0 && s.Credentials == nil }
 
 // Server is an MCP server to test.
@@ -41,16 +41,16 @@ type Server struct {
 	Timeout time.Duration
 }
 
-// Handshake is what came of a test.
+// Handshake is the result of a test.
 type Handshake struct {
 	OK      bool
 	Latency time.Duration
 	Tools   int
-	// Protocol is the version that both speak.
+	// Protocol is the protocol version that client and server agreed on.
 	Protocol string
-	// Message says what went wrong.
+	// Message describes the failure.
 	Message string
-	// Forbidden: an address on the way was none that we contact.
+	// Forbidden: an address on the way was one that the guard refuses.
 	Forbidden bool
 	Calls     []Call
 }
@@ -58,7 +58,7 @@ type Handshake struct {
 // maxTools bounds how many tools of a server are counted.
 const maxTools = 10_000
 
-// header is what goes along with each request to the server.
+// header returns the headers of each request to the server.
 func (s Server) header() http.Header {
 	h := http.Header{}
 	for name, value := range s.Secrets.Headers {
@@ -79,8 +79,8 @@ func (s Server) header() http.Header {
 	return h
 }
 
-// Test shakes hands and counts the tools. The SDK's client asks for the newest protocol first and falls back by itself; only the transport of
-// 2024 (a stream and a second address), which the SDK has apart, is tried when the server knows no other.
+// Test connects to the server and counts its tools. The SDK's client asks for the newest protocol first and falls back by itself. The SDK
+// keeps the transport of 2024 (a stream and a second address) apart; Test tries it only when the server knows no other.
 func (g *Guard) Test(ctx context.Context, s Server) Handshake {
 	began := time.Now()
 	target, err := url.Parse(s.URL)
@@ -108,7 +108,7 @@ func (g *Guard) Test(ctx context.Context, s Server) Handshake {
 		listed := time.Now()
 		h.Tools, err = count(ctx, session)
 		note(&h.Calls, "tools/list", err == nil, listed)
-		// A server that never answers the farewell must not hold us.
+		// A server that never answers the closing request must not block this call.
 		closed := make(chan struct{})
 		go func() {
 			defer close(closed)
@@ -160,7 +160,7 @@ func connect(ctx context.Context, transport mcp.Transport) (*mcp.ClientSession, 
 	case r := <-done:
 		return r.session, r.err
 	case <-ctx.Done():
-		// What the SDK waits for ends with the context too; this call does not wait for it.
+		// The SDK's own wait ends with the context too; this call does not wait for it.
 		go func() {
 			if r := <-done; r.err == nil {
 				_ = r.session.Close()
@@ -170,7 +170,7 @@ func connect(ctx context.Context, transport mcp.Transport) (*mcp.ClientSession, 
 	}
 }
 
-// count is 0 for a server that has no tools, and says so.
+// count returns 0 for a server that declares that it has no tools.
 func count(ctx context.Context, session *mcp.ClientSession) (int, error) {
 	if c := session.InitializeResult().Capabilities; c == nil || c.Tools == nil {
 		return 0, nil
@@ -187,7 +187,7 @@ func count(ctx context.Context, session *mcp.ClientSession) (int, error) {
 	return n, nil
 }
 
-// witness remembers what the SDK's errors do not tell.
+// witness remembers the facts that the SDK's errors leave out.
 type witness struct {
 	status                atomic.Int64
 	forbidden, redirected atomic.Bool

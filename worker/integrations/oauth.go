@@ -16,7 +16,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Tokens are what is sealed of an integration: those of a consent, or a key.
+// Tokens are the sealed values of an integration: the tokens of a consent, or a key.
 type Tokens struct {
 	AccessToken  string    `json:"accessToken,omitempty"`
 	RefreshToken string    `json:"refreshToken,omitempty"`
@@ -25,25 +25,25 @@ type Tokens struct {
 	Secret       string    `json:"secret,omitempty"`
 }
 
-// Call is one request that was made, for the numbers of an integration.
+// Call is one request that was made, for the statistics of an integration.
 type Call struct {
 	Tool string `json:"tool"`
 	OK   bool   `json:"ok"`
 	MS   int64  `json:"ms"`
 }
 
-// Why says what kind of failure it was.
+// Why is the kind of a failure.
 type Why string
 
-// The kinds. Only Refused says something about what the organization gave us.
+// The kinds of failure. Only Refused means that the organization's credentials are at fault.
 const (
 	// Refused: the provider does not accept the code, the token or the key.
 	Refused Why = "refused"
-	// Unavailable: no answer, a late one, or one that says that it is the provider's trouble.
+	// Unavailable: no answer, a late answer, or an answer that reports a fault of the provider.
 	Unavailable Why = "unavailable"
-	// Odd: an answer that is none of this protocol, such as a page of HTML.
+	// Odd: an answer that does not follow the protocol, such as a page of HTML.
 	Odd Why = "odd"
-	// Misconfigured: the provider does not know our client, or not with this secret.
+	// Misconfigured: the provider does not know our client id, or rejects our secret.
 	Misconfigured Why = "misconfigured"
 )
 
@@ -55,19 +55,19 @@ type Failure struct {
 
 func (f *Failure) Error() string { return f.Message }
 
-// Providers speaks to providers.
+// Providers makes requests to providers.
 type Providers struct {
 	config Config
 	client *http.Client
 	limit  time.Duration
 }
 
-// NewProviders makes one; limit is the longest time for one request.
+// NewProviders makes a Providers; limit is the longest time for one request.
 func NewProviders(config Config, limit time.Duration) *Providers {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxResponseHeaderBytes = 64 << 10
 	return &Providers{config: config, limit: limit, client: &http.Client{Transport: transport, Timeout: limit,
-		// A credential goes where the table says and nowhere else.
+		// Redirects are not followed: a credential goes only to the addresses of the table.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
@@ -77,7 +77,7 @@ func (p *Providers) IsConfigured(provider string) bool {
 	return ok
 }
 
-// Auth is how a provider is connected; empty: it is not spoken to.
+// Auth is how a provider is connected; empty means that no request is ever made to it.
 func (p *Providers) Auth(provider string) Auth {
 	if found := find(provider); found != nil {
 		return found.Auth
@@ -95,7 +95,7 @@ func (p *Providers) oauth(provider *Provider, redirect string, permissions []str
 	return c
 }
 
-// AuthorizationURL is where a person gives the consent.
+// AuthorizationURL is the address at which a person consents.
 func (p *Providers) AuthorizationURL(provider, redirect, state, verifier string, permissions []string) string {
 	found := find(provider)
 	options := []oauth2.AuthCodeOption{}
@@ -125,7 +125,7 @@ func (p *Providers) Exchange(ctx context.Context, provider, redirect, code, veri
 	})
 }
 
-// Renew asks for new tokens. The old refresh token stays where the provider gives no other.
+// Renew requests new tokens. The old refresh token is kept if the provider returns no new one.
 func (p *Providers) Renew(ctx context.Context, provider string, old Tokens, calls *[]Call) (Tokens, error) {
 	found := find(provider)
 	if found == nil || !p.IsConfigured(provider) {
@@ -155,11 +155,11 @@ func note(calls *[]Call, tool string, ok bool, began time.Time) {
 	}
 }
 
-// refusals are what providers call a code or a token that is good for nothing any more; the first two are RFC 6749's and RFC 6750's.
+// refusals are the error codes that providers use for an invalid or expired code or token. The first two are from RFC 6749 and RFC 6750.
 var refusals = []string{"invalid_grant", "invalid_token", "access_denied", "bad_refresh_token", "bad_verification_code", "invalid_refresh_token",
 	"invalid_code", "code_already_used", "token_expired", "token_revoked", "invalid_auth", "not_authed", "account_inactive"}
 
-// word is what of a provider's error may be shown: a code and no text, which might repeat what we sent.
+// word is the part of a provider's error that may be shown: a code and no text. A text might repeat the request.
 var word = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,50}$`)
 
 func explain(err error) *Failure {
@@ -185,7 +185,7 @@ func explain(err error) *Failure {
 	return &Failure{Misconfigured, "The provider refused this installation."}
 }
 
-// Identify makes one authenticated call: whose are we?
+// Identify makes one authenticated call, which returns the account that the tokens belong to.
 func (p *Providers) Identify(ctx context.Context, provider string, t Tokens, calls *[]Call) error {
 	found := find(provider)
 	if found == nil {
@@ -237,7 +237,7 @@ func (p *Providers) identify(r *http.Request, provider *Provider) error {
 	return nil
 }
 
-// maxAnswer bounds what is read of an answer.
+// maxAnswer bounds how much of an answer is read.
 const maxAnswer = 1 << 20
 
 func (p *Providers) do(r *http.Request) (status int, body []byte, err error) {
@@ -250,8 +250,8 @@ func (p *Providers) do(r *http.Request) (status int, body []byte, err error) {
 	return answer.StatusCode, body, err
 }
 
-// Revoke tells the provider that the tokens are not needed any more. A provider that has no such call, or knows the token no more, has been
-// told.
+// Revoke notifies the provider that the tokens are not needed any more. It succeeds for a provider that has no such call, or that does not
+// know the token any more.
 func (p *Providers) Revoke(ctx context.Context, provider string, t Tokens) error {
 	found := find(provider)
 	if found == nil || found.Revocation == notAtAll || !p.IsConfigured(provider) {

@@ -10,20 +10,20 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Auth is how an organization lets us in at a provider.
+// Auth is how an organization is authorized at a provider.
 type Auth string
 
-// The ways in. What is built in needs none, and is no provider here.
+// The kinds of authorization. Built-in integrations need none and are not listed here.
 const (
 	ByConsent Auth = "oauth"
 	ByKey     Auth = "key"
 )
 
-// revocation is how a provider is told that a token is not needed any more.
+// revocation is how a provider is notified that a token is not needed any more.
 type revocation int
 
 const (
-	// notAtAll: the provider has no such call; the tokens can only be forgotten.
+	// notAtAll: the provider has no such call; the tokens can only be deleted here.
 	notAtAll revocation = iota
 	// byForm is RFC 7009: POST token=…, with the client's credentials as with the token endpoint.
 	byForm
@@ -35,17 +35,18 @@ const (
 	byClient
 )
 
-// Provider is one provider as data. Addresses are the provider's own; Config.Bases replaces their hosts.
+// Provider describes one provider as data. Addresses are the provider's own; Config.Bases replaces their hosts.
 type Provider struct {
 	ID   string
 	Auth Auth
-	// Authorize, Token, Revoke and Identity are addresses; {client} stands for the client id.
+	// Authorize, Token, Revoke and Identity are addresses; {client} is replaced by the client id.
 	Authorize, Token, Revoke, Identity string
-	// Style is where the token endpoint wants the client's credentials. Left to the library, each refused exchange would be sent twice.
+	// Style is the place where the token endpoint expects the client's credentials. With automatic detection, the library would send
+	// each refused exchange twice.
 	Style oauth2.AuthStyle
-	// PKCE: the provider knows code challenges.
+	// PKCE: the provider supports code challenges.
 	PKCE bool
-	// Scopes are the provider's words for our permissions; Always are asked for whatever was chosen.
+	// Scopes are the provider's names for our permissions. Always are requested in any case.
 	Scopes map[string][]string
 	Always []string
 	// Comma separates scopes by commas instead of blanks.
@@ -56,9 +57,9 @@ type Provider struct {
 	Header map[string]string
 	// Post: the identity endpoint takes POST.
 	Post bool
-	// SaysOK: refusals are answered 200 with "ok": false.
+	// SaysOK: the provider answers refusals with status 200 and "ok": false.
 	SaysOK bool
-	// Dialect of revocation.
+	// Revocation is the kind of revocation call.
 	Revocation revocation
 }
 
@@ -66,7 +67,7 @@ func google(id string, scopes map[string][]string) Provider {
 	return Provider{ID: id, Auth: ByConsent, Authorize: "https://accounts.google.com/o/oauth2/v2/auth", Token: "https://oauth2.googleapis.com/token",
 		Revoke: "https://oauth2.googleapis.com/revoke", Identity: "https://openidconnect.googleapis.com/v1/userinfo", Style: oauth2.AuthStyleInParams,
 		PKCE: true, Always: []string{"openid", "email"}, Scopes: scopes, Revocation: byForm,
-		// Without consent asked for again there is no refresh token the second time.
+		// Unless consent is requested again, the provider sends no refresh token the second time.
 		Extra: map[string]string{"access_type": "offline", "prompt": "consent"}}
 }
 
@@ -76,7 +77,7 @@ func microsoft(id string, scopes map[string][]string) Provider {
 		Style: oauth2.AuthStyleInParams, PKCE: true, Always: []string{"offline_access", "User.Read"}, Scopes: scopes}
 }
 
-// providers are all of the catalogue that are spoken to, in the order of their ids.
+// providers are all providers of the catalog that this package can call, in the order of their ids.
 var providers = []Provider{
 	{ID: "amplitude", Auth: ByKey, Identity: "https://amplitude.com/api/2/annotations"},
 	{ID: "discord", Auth: ByConsent, Authorize: "https://discord.com/oauth2/authorize", Token: "https://discord.com/api/oauth2/token",
@@ -113,7 +114,7 @@ var providers = []Provider{
 	{ID: "mixpanel", Auth: ByKey, Identity: "https://mixpanel.com/api/app/me"},
 	{ID: "notion", Auth: ByConsent, Authorize: "https://api.notion.com/v1/oauth/authorize", Token: "https://api.notion.com/v1/oauth/token",
 		Revoke: "https://api.notion.com/v1/oauth/revoke", Identity: "https://api.notion.com/v1/users/me", Style: oauth2.AuthStyleInHeader,
-		// What a page may be read is chosen in Notion itself.
+		// People choose the readable pages in Notion itself.
 		Scopes: map[string][]string{"read_content": nil, "write_content": nil}, Extra: map[string]string{"owner": "user"},
 		Header: map[string]string{"Notion-Version": "2022-06-28"}, Revocation: byForm},
 	microsoft("onedrive", map[string][]string{"read_files": {"Files.Read"}, "write_files": {"Files.ReadWrite"}}),
@@ -130,18 +131,18 @@ var providers = []Provider{
 		Style: oauth2.AuthStyleInParams, Scopes: map[string][]string{"send_messages": {"chat:write"}, "read_channels": {"channels:read"}}, Revocation: byBearer},
 }
 
-// Client is what we are at a provider.
+// Client is our registration as a client of a provider.
 type Client struct{ ID, Secret string }
 
-// Config is what the operator says about providers.
+// Config is the operator's configuration of providers.
 type Config struct {
-	// Clients by provider; a provider by consent without one cannot be connected.
+	// Clients by provider. A provider that needs a consent cannot be connected without one.
 	Clients map[string]Client
 	// Bases replace the hosts of a provider's addresses: https://gitlab.example.nl. The operator named them, so they may be internal.
 	Bases map[string]string
 }
 
-// ParseConfig reads `provider=id:secret` and `provider=URL`. The error names the entry that is wrong without its secret.
+// ParseConfig reads `provider=id:secret` and `provider=URL`. The error names the faulty entry without its secret.
 func ParseConfig(clients, bases []string) (Config, error) {
 	c := Config{Clients: map[string]Client{}, Bases: map[string]string{}}
 	for _, entry := range clients {
@@ -182,7 +183,7 @@ func names() []string {
 	return all
 }
 
-// at is an address of the provider, at the operator's base where there is one.
+// at is an address of the provider, at the operator's base URL if there is one.
 func (c Config) at(p *Provider, address string) string {
 	address = strings.ReplaceAll(address, "{client}", url.PathEscape(c.Clients[p.ID].ID))
 	base, replaced := c.Bases[p.ID]
@@ -196,7 +197,7 @@ func (c Config) at(p *Provider, address string) string {
 	return base + u.RequestURI()
 }
 
-// scopes are the provider's words for permissions, each once.
+// scopes returns the provider's names for permissions, each once.
 func (p *Provider) scopes(permissions []string) []string {
 	all := map[string]bool{}
 	for _, s := range p.Always {

@@ -48,7 +48,8 @@ func TestConfigOfProviders(t *testing.T) {
 	}
 }
 
-// A vector that a receiver's author can check with any tool: printf '1700000000.{"id":1}' | openssl dgst -sha256 -hmac secret-of-sixteen
+// The author of a receiver can check this vector with any tool: printf '1700000000.{"id":1}' | openssl dgst -sha256 -hmac
+// secret-of-sixteen
 func TestSignature(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "t=1700000000,v1=3204e992eff74c83124c463308c5259daf48d4dbe7221fc8f79f68d7db98bfee", Sign([]byte("secret-of-sixteen"), time.Unix(1700000000, 0), `{"id":1}`))

@@ -13,9 +13,9 @@ import (
 	"kijko/worker/runner"
 )
 
-// AccountsLink: {"requestId", "purpose", "email"}. Mails the link that was asked for without signing in, if an account has the address;
-// the request itself looked for none, so that its answer tells nothing. No unique key; 5 attempts, 1 s to 1 min, before the person asks again.
-// The last failure is a mail that was not sent.
+// AccountsLink: {"requestId", "purpose", "email"}. Mails the link that was requested without signing in, if an account has the address. The
+// request itself looks up no account, so its answer does not reveal whether there is one. No unique key; 5 attempts, 1 s to 1 min, before
+// the person asks again. After the last failure the mail stays unsent.
 func AccountsLink(pool *pgxpool.Pool) runner.Type {
 	return runner.Type{Name: "accounts.link", Attempts: 5, TimeLimit: 30 * time.Second, Backoff: runner.Exponential(time.Second, time.Minute),
 		Work: func(ctx context.Context, job runner.Job) error {
@@ -26,9 +26,9 @@ func AccountsLink(pool *pgxpool.Pool) runner.Type {
 		}}
 }
 
-// AccountsOrganization: {"userId"}. Writes the organization of a person where they sign in, so that later tokens carry it, and clears it where
-// they have none. No unique key, since a change during the work needs work of its own; 12 attempts, 5 s to 1 h. The last failure leaves
-// a stale organization in their tokens of the provider until they sign in through us again.
+// AccountsOrganization: {"userId"}. Writes a person's organization at the identity provider, so that later tokens carry it, and clears it
+// for a person without one. No unique key, since a change during the work needs a job of its own; 12 attempts, 5 s to 1 h. After the last
+// failure the person's tokens from the provider carry a stale organization until the next sign-in through this application.
 func AccountsOrganization(pool *pgxpool.Pool, provider Provider) runner.Type {
 	return runner.Type{Name: "accounts.organization", Attempts: 12, TimeLimit: time.Minute, Backoff: runner.Exponential(5*time.Second, time.Hour),
 		Work: func(ctx context.Context, job runner.Job) error {
@@ -42,7 +42,7 @@ func AccountsOrganization(pool *pgxpool.Pool, provider Provider) runner.Type {
 				return nil
 			}
 			written := map[string]string{}
-			// Of several at work the last one to look wins, so what was written is looked at once more.
+			// Of several jobs at work the last one to read the row wins, so the written value is checked once more.
 			for {
 				accounts, err := providerAccounts(ctx, pool, args.UserID)
 				if err != nil {

@@ -12,9 +12,9 @@ import (
 	"kijko/worker/runner"
 )
 
-// AnnouncementsTell: {"announcementId"}. Tells an announcement to everybody it is for, a few hundred people a transaction; the row remembers
-// how far it got. Unique key announcements.tell:<announcementId>; 10 attempts, 5 s to 10 min; what a failure for good leaves untold the
-// dead letter names, and a new job of the same announcement goes on from there.
+// AnnouncementsTell: {"announcementId"}. Delivers an announcement to all its recipients, a few hundred people per transaction; the row
+// keeps the progress. Unique key announcements.tell:<announcementId>; 10 attempts, 5 s to 10 min. After a permanent failure the dead letter
+// names the announcement, and a new job of the same announcement continues from the stored progress.
 func AnnouncementsTell(pool *pgxpool.Pool) runner.Type {
 	return runner.Type{Name: "announcements.tell", Unique: "announcements.tell:<announcementId>", Attempts: 10, TimeLimit: 10 * time.Minute,
 		Backoff: runner.Exponential(5*time.Second, 10*time.Minute),

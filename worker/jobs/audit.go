@@ -17,13 +17,14 @@ import (
 	"kijko/worker/storage"
 )
 
-// exportLimit is more than the largest export has: 50,000 entries of the largest kind.
+// exportLimit is above the size of the largest export: 50,000 entries of the largest kind.
 const exportLimit = 2 << 30
 
-// AuditExport: {"scheduleId", "runAt"}. Writes the file of one run of a scheduled export of the audit log and mails the link to it. Unique key
-// audit.export:<scheduleId>:<runAt>; 8 attempts, 1 min to 1 h, some hours in all; after that this run is left out, and the next one
-// comes at its time. The key of the content is noted before the content is written, so of a worker that dies in between nothing is left:
-// who repeats the run deletes it. Only who noted the key last may finish, so a run has one file and one mail.
+// AuditExport: {"scheduleId", "runAt"}. Writes the file of one run of a scheduled export of the audit log and mails the link to it. Unique
+// key audit.export:<scheduleId>:<runAt>; 8 attempts, 1 min to 1 h, some hours in all. After that this run is left out, and the next one
+// comes at its time. The key of the content is noted before the content is written. So a worker that dies in between leaves no content
+// behind: the worker that repeats the run deletes it. Only the worker that noted the key last may finish, so a run has one file and one
+// mail.
 func AuditExport(pool *pgxpool.Pool, blobs Blobs) runner.Type {
 	return runner.Type{Name: "audit.export", Unique: "audit.export:<scheduleId>:<runAt>", Attempts: 8, TimeLimit: 10 * time.Minute,
 		Backoff: runner.Exponential(time.Minute, time.Hour),

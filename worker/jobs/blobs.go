@@ -13,15 +13,15 @@ import (
 	"kijko/worker/storage"
 )
 
-// Blobs is the storage of uploads and exports, as jobs need it (*storage.Store is one).
+// Blobs is the storage of uploads and exports, as jobs use it (*storage.Store is one).
 type Blobs interface {
 	PutAs(ctx context.Context, key string, r io.Reader, limit int64) (storage.Object, error)
 	Get(ctx context.Context, key string) (io.ReadCloser, error)
 	Delete(ctx context.Context, keys ...string) error
 }
 
-// BlobsDelete: {"keys": [...]}. Deletes stored content that no row names any more; what is in use is left alone, whatever the job
-// says. No unique key; 20 attempts, 10 s to 1 h; after that the blobs are orphans and the dead letter names them.
+// BlobsDelete: {"keys": [...]}. Deletes stored content that no row names any more. Content in use is kept, even if the job names
+// it. No unique key; 20 attempts, 10 s to 1 h. After that the blobs are orphans and the dead letter names them.
 func BlobsDelete(pool *pgxpool.Pool, blobs Blobs) runner.Type {
 	return runner.Type{Name: "blobs.delete", Attempts: 20, TimeLimit: 5 * time.Minute, Backoff: runner.Exponential(10*time.Second, time.Hour),
 		Work: func(ctx context.Context, job runner.Job) error {

@@ -13,8 +13,9 @@ import (
 	"kijko/worker/runner"
 )
 
-// ConnectionsRevoke: {"tokenId"}. Gives a token back to its provider after a person disconnected, or an account or project was deleted. Unique
-// key connections.revoke:<tokenId>; 10 attempts, 10 s to 1 h; what the provider could not be told within a week is forgotten here.
+// ConnectionsRevoke: {"tokenId"}. Gives a token back to its provider after a person disconnected, or after an account or project was
+// deleted. Unique key connections.revoke:<tokenId>; 10 attempts, 10 s to 1 h. A token that could not be given back within a week is deleted
+// here.
 func ConnectionsRevoke(keeper *connections.Keeper) runner.Type {
 	return runner.Type{Name: "connections.revoke", Unique: "connections.revoke:<tokenId>", Attempts: 10, TimeLimit: time.Minute,
 		Backoff: runner.Exponential(10*time.Second, time.Hour),
@@ -33,8 +34,8 @@ func ConnectionsRevoke(keeper *connections.Keeper) runner.Type {
 }
 
 // ConnectionsSync: {"projectId"}. Reads the directory of a project and makes its people members. Unique key connections.sync:<projectId>; 3
-// attempts, 30 s to 5 min; why the last one failed stands in the project's status, and the next hour brings another one. Reading twice
-// brings no person twice.
+// attempts, 30 s to 5 min. The reason of the last failure is stored in the project's status, and the next hour brings another job. Reading
+// twice adds no person twice.
 func ConnectionsSync(keeper *connections.Keeper) runner.Type {
 	return runner.Type{Name: "connections.sync", Unique: "connections.sync:<projectId>", Attempts: 3, TimeLimit: 10 * time.Minute,
 		Backoff: runner.Exponential(30*time.Second, 5*time.Minute),
@@ -50,7 +51,7 @@ func ConnectionsSync(keeper *connections.Keeper) runner.Type {
 			}
 			err := keeper.Sync(ctx, args.ProjectID)
 			if errors.Is(err, connections.ErrBroken) || errors.Is(err, connections.ErrNone) {
-				return nil // the status says so
+				return nil // the project's status holds the reason
 			}
 			return err
 		}}

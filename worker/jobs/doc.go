@@ -1,3 +1,4 @@
-// Package jobs holds the job types of the application, one a file. Each says its unique key, attempts, backoff, time limit, and what a permanent
-// failure does. A handler gets ids, reads the rows again, and is safe to run twice. Package app wires them.
+// Package jobs holds the job types of the application, one file per feature. The comment of each type gives its unique key, attempts,
+// backoff, time limit, and the effect of a permanent failure. A handler gets ids, reads the rows again, and is safe to run twice. Package
+// app wires the types.
 package jobs

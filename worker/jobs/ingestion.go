@@ -13,8 +13,8 @@ import (
 	"kijko/worker/runner"
 )
 
-// IngestionRun: {"runId"}. Unique key ingestion.run:<runId>. A failure to take the lease is tried again every 5 s; attempts, backoff
-// and what a failure for good does belong to the run (package ingest, contract 10, 19).
+// IngestionRun: {"runId"}. Unique key ingestion.run:<runId>. A failure to take the lease is tried again every 5 s. Attempts, backoff
+// and the effect of a permanent failure belong to the run (package ingestion, contract 10, 19).
 func IngestionRun(e *ingestion.Engine, slots int) runner.Lease {
 	return runner.Lease{Name: "ingestion.run", Queue: "ingestion", Slots: slots,
 		Claim: func(ctx context.Context, job runner.Job) (func(context.Context), error) {
@@ -22,8 +22,8 @@ func IngestionRun(e *ingestion.Engine, slots int) runner.Lease {
 		}}
 }
 
-// IngestionDrop: {"runId"}. Removes, in small transactions, what a run stored that is not (or no longer) the current one. Unique key
-// ingestion.drop:<runId>; 10 attempts, 10 s to 10 min; the rows of a run for which this failed for good stay invisible.
+// IngestionDrop: {"runId"}. Removes the rows of a run that is not (or no longer) the current one, in small transactions. Unique key
+// ingestion.drop:<runId>; 10 attempts, 10 s to 10 min. After a permanent failure the rows of the run stay, and stay invisible.
 func IngestionDrop(pool *pgxpool.Pool) runner.Type {
 	return runner.Type{Name: "ingestion.drop", Unique: "ingestion.drop:<runId>", Attempts: 10, TimeLimit: 10 * time.Minute,
 		Backoff: runner.Exponential(10*time.Second, 10*time.Minute),

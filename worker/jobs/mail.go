@@ -15,16 +15,16 @@ import (
 	"kijko/worker/runner"
 )
 
-// Mailer sends one message; nil means that the mail server accepted it (*mail.Sender is one).
+// Mailer sends one message; a nil error means that the mail server accepted it (*mail.Sender is one).
 type Mailer interface {
 	Send(ctx context.Context, m mail.Message) error
 }
 
-// MailSend: {"mailId"}. Sends a message of the outbox. Unique key mail.send:<mailId>; 8 attempts, 30 s to 32 min, about an hour in all;
-// what the mail server refuses for good is buried at once. The message stays in the outbox, unsent, until its time is over.
+// MailSend: {"mailId"}. Sends a message of the outbox. Unique key mail.send:<mailId>; 8 attempts, 30 s to 32 min, about an hour in all.
+// A message that the mail server refuses permanently is buried at once. The message stays in the outbox, unsent, until it expires.
 //
-// The mail server and the database cannot commit together: a worker that dies between the acceptance and the note of it sends again,
-// with the same Message-ID.
+// The mail server and the database cannot commit together: when a worker dies between the acceptance and storing it, the message is
+// sent again, with the same Message-ID.
 func MailSend(pool *pgxpool.Pool, mailer Mailer) runner.Type {
 	return runner.Type{Name: "mail.send", Unique: "mail.send:<mailId>", Attempts: 8, TimeLimit: 2 * time.Minute,
 		Backoff: runner.Exponential(30*time.Second, time.Hour),
@@ -55,7 +55,7 @@ func MailSend(pool *pgxpool.Pool, mailer Mailer) runner.Type {
 		}}
 }
 
-// noteSent is done even at shutdown: a message that is out must not go out again.
+// noteSent runs even at shutdown: an accepted message must not be sent again.
 func noteSent(ctx context.Context, pool *pgxpool.Pool, id uuid.UUID) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()

@@ -38,15 +38,15 @@ type waitingReflex struct {
 	fired      int
 }
 
-// firing is one change with the reflexes that it concerns.
+// firing is one change with the reflexes that match it.
 type firing struct {
 	ReflexIDs []uuid.UUID     `json:"reflexIds"`
 	Payload   json.RawMessage `json:"payload"`
 }
 
-// ReflexesMatch: fileChanges. Judges the changes of a run against the file_change reflexes of the project's owner and fires those that
-// match, each at most 20 times. Unique key reflexes.match:<runId>; 5 attempts, 5 s to 5 min; firing is one transaction, once a run. One
-// that failed for good fired nothing.
+// ReflexesMatch: fileChanges. Matches the changes of a run against the file_change reflexes of the project's owner and fires the
+// reflexes that match, each at most 20 times. Unique key reflexes.match:<runId>; 5 attempts, 5 s to 5 min. Firing is one transaction,
+// once per run. A job that failed permanently fired no reflex.
 func ReflexesMatch(pool *pgxpool.Pool, judge *condition.Judge) runner.Type {
 	return runner.Type{Name: "reflexes.match", Unique: "reflexes.match:<runId>", Attempts: 5, TimeLimit: 2 * time.Minute,
 		Backoff: runner.Exponential(5*time.Second, 5*time.Minute),
@@ -75,7 +75,7 @@ func ReflexesMatch(pool *pgxpool.Pool, judge *condition.Judge) runner.Type {
 		}}
 }
 
-// matchChanges finds whom each change concerns.
+// matchChanges finds the reflexes that each change matches.
 func matchChanges(ctx context.Context, judge *condition.Judge, changes fileChanges, list []*waitingReflex) ([]firing, error) {
 	firings := []firing{}
 	for _, change := range changes.Changes {
@@ -107,7 +107,7 @@ func matchChanges(ctx context.Context, judge *condition.Judge, changes fileChang
 	return firings, nil
 }
 
-// concerns judges trigger and conditions; what cannot be judged does not match.
+// concerns checks trigger and conditions. A reflex that cannot be checked does not match.
 func concerns(judge *condition.Judge, r *waitingReflex, e condition.Event) bool {
 	if ok, err := judge.Triggers(r.Config, e); !ok || err != nil {
 		return false

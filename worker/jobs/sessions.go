@@ -14,17 +14,18 @@ import (
 	"kijko/worker/runner"
 )
 
-// Provider ends sessions at an identity provider, and keeps the organization of its people (*keycloak.Admin is one).
+// Provider ends sessions at an identity provider, and keeps the organization of the accounts there (*keycloak.Admin is one).
 type Provider interface {
 	Issuer() string
 	EndSession(ctx context.Context, sid string) error
-	// SetOrganization gives the account there its organization; "" takes it away.
+	// SetOrganization sets the organization of the account there; "" removes it.
 	SetOrganization(ctx context.Context, subject, orgID string) error
 }
 
-// SessionsEnd: {"sessionId"}. Ends at Keycloak what ended here: a sign-out, a membership that ended, an administrator's order. Unique key
-// sessions.end:<sessionId>; 12 attempts, 5 s to 1 h, about five hours in all; a session that Keycloak does not have has ended. After the
-// last failure a dead letter names the session, which Keycloak keeps until its own time is over; here it stays ended all the same.
+// SessionsEnd: {"sessionId"}. Ends a session at Keycloak that ended here: by a sign-out, the end of a membership, or an administrator.
+// Unique key sessions.end:<sessionId>; 12 attempts, 5 s to 1 h, about five hours in all. A session that Keycloak does not have counts as
+// ended. After the last failure a dead letter names the session. Keycloak keeps it until it expires there; here it stays ended all the
+// same.
 func SessionsEnd(pool *pgxpool.Pool, provider Provider) runner.Type {
 	return runner.Type{Name: "sessions.end", Unique: "sessions.end:<sessionId>", Attempts: 12, TimeLimit: 30 * time.Second,
 		Backoff: runner.Exponential(5*time.Second, time.Hour),

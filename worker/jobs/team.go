@@ -12,8 +12,9 @@ import (
 	"kijko/worker/runner"
 )
 
-// InvitationsTell: {"invitationId"}. Notifies the account of an invited address, if there is one. It is a job and no part of the request, whose
-// time would tell otherwise whether there is an account. Unique key invitations.tell:<invitationId>; 10 attempts, 5 s to 10 min.
+// InvitationsTell: {"invitationId"}. Notifies the account of an invited address, if there is one. It is a job and no part of the request,
+// because the duration of the request would reveal whether there is an account. Unique key invitations.tell:<invitationId>; 10 attempts, 5
+// s to 10 min.
 func InvitationsTell(pool *pgxpool.Pool) runner.Type {
 	return runner.Type{Name: "invitations.tell", Unique: "invitations.tell:<invitationId>", Attempts: 10, TimeLimit: time.Minute,
 		Backoff: runner.Exponential(5*time.Second, 10*time.Minute),

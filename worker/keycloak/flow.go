@@ -12,14 +12,14 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// exchangeTimeout is how long a person at the callback waits for Keycloak.
+// exchangeTimeout is how long the callback request waits for Keycloak.
 const exchangeTimeout = 5 * time.Second
 
-// ErrCode says that Keycloak does not take the code: it is unknown, used, too old, or another verifier's.
+// ErrCode means that Keycloak does not accept the code: it is unknown, used, too old, or belongs to another verifier.
 var ErrCode = errors.New("the authorization code was refused")
 
-// SignInURL is Keycloak's page that leads on to a broker (google, github), with PKCE. Keycloak shows its own sign-in page for a broker that
-// is off there, and says nothing of it.
+// SignInURL is Keycloak's page that forwards to a broker (google, github), with PKCE. If the broker is disabled there, Keycloak shows its
+// own sign-in page without a message.
 func (a *Admin) SignInURL(broker, redirectURI, state, verifier string) string {
 	return a.issuer + "/protocol/openid-connect/auth?" + url.Values{
 		"client_id": {a.credentials.ClientID}, "response_type": {"code"}, "scope": {"openid email profile"}, "redirect_uri": {redirectURI},
@@ -27,7 +27,8 @@ func (a *Admin) SignInURL(broker, redirectURI, state, verifier string) string {
 	}.Encode()
 }
 
-// Exchange gives the access token for a code. The error wraps ErrCode where the code is to blame; every other one is trouble with Keycloak.
+// Exchange returns the access token for a code. The error wraps ErrCode if the code is at fault; every other error is a fault of Keycloak
+// or of the connection to it.
 func (a *Admin) Exchange(ctx context.Context, code, redirectURI, verifier string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
@@ -35,7 +36,7 @@ func (a *Admin) Exchange(ctx context.Context, code, redirectURI, verifier string
 	if err != nil {
 		return "", fmt.Errorf("exchange a code at Keycloak: %w", err)
 	}
-	// A style must be named: while it does not know one, the library sends each request that fails a second time.
+	// A style must be set: without one the library sends each failing request a second time.
 	c := oauth2.Config{ClientID: a.credentials.ClientID, ClientSecret: a.credentials.ClientSecret, RedirectURL: redirectURI,
 		Endpoint: oauth2.Endpoint{TokenURL: tokenURL, AuthStyle: oauth2.AuthStyleInHeader}}
 	token, err := c.Exchange(context.WithValue(ctx, oauth2.HTTPClient, a.client), code, oauth2.VerifierOption(verifier))

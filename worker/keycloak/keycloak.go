@@ -1,5 +1,4 @@
-// Package keycloak does at a Keycloak what our service account there is for. It speaks with the administration's interface; verifying
-// tokens is the work of package auth.
+// Package keycloak performs the tasks of our service account at Keycloak. It uses the admin API; package auth verifies tokens.
 //
 // An Admin is safe for concurrent use. It starts no goroutine, and each call ends with its context or after some seconds.
 package keycloak
@@ -29,27 +28,27 @@ const (
 // Config names a realm and our client in it.
 type Config struct {
 	URL string
-	// InternalURL is where this process reaches Keycloak, if elsewhere.
+	// InternalURL is the address at which this process reaches Keycloak, if it differs.
 	InternalURL string
 	Realm       string
 	ClientID    string
-	// ClientSecret is that of the client, whose service account needs the roles manage-users and view-users of realm-management.
+	// ClientSecret is the secret of the client, whose service account needs the roles manage-users and view-users of realm-management.
 	ClientSecret string
-	// Client is what requests go through; nil: one with a timeout.
+	// Client is the HTTP client for requests; nil: one with a timeout.
 	Client *http.Client
 }
 
-// Admin is the service account at work.
+// Admin acts as the service account.
 type Admin struct {
 	// issuer is also the realm's address for browsers.
 	issuer, base, realm string
 	credentials         clientcredentials.Config
 	client              *http.Client
-	// tokenURL is known after the first discovery.
+	// tokenURL is set after the first discovery.
 	tokenURL atomic.Pointer[string]
 }
 
-// New makes an Admin; nil where Keycloak is not used or its client has no secret. It makes no request.
+// New makes an Admin; nil if Keycloak is not used or its client has no secret. It makes no request.
 func New(c Config) *Admin {
 	if c.URL == "" || c.ClientSecret == "" {
 		return nil
@@ -69,7 +68,7 @@ func New(c Config) *Admin {
 // Issuer is the iss of the realm's tokens.
 func (a *Admin) Issuer() string { return a.issuer }
 
-// EndSession ends a session of the realm, by the sid of its tokens. One that is gone has ended.
+// EndSession ends a session of the realm, by the sid of its tokens. A session that does not exist counts as ended.
 func (a *Admin) EndSession(ctx context.Context, sid string) error {
 	const what = "end a session at Keycloak"
 	token, err := a.token(ctx)
@@ -89,9 +88,10 @@ func (a *Admin) EndSession(ctx context.Context, sid string) error {
 // orgAttribute is the attribute of a user that the realm's mapper puts into tokens.
 const orgAttribute = "org_id"
 
-// SetOrganization gives a user of the realm the organization that their tokens will carry; "" takes it away. A user who is gone has none.
+// SetOrganization sets the organization that the tokens of a realm user will carry; "" removes it. For a user who does not exist it does
+// nothing.
 //
-// Keycloak's PUT takes what the body leaves out for erased (names, other attributes), so the whole user is read, changed and written.
+// Keycloak's PUT erases all fields that the body leaves out (names, other attributes), so the whole user is read, changed and written.
 func (a *Admin) SetOrganization(ctx context.Context, userID, orgID string) error {
 	const what = "write an organization at Keycloak"
 	token, err := a.token(ctx)
@@ -125,7 +125,7 @@ func (a *Admin) SetOrganization(ctx context.Context, userID, orgID string) error
 	return a.refused(what, status)
 }
 
-// withOrganization is the user with another organization, all else as it was read.
+// withOrganization is the user with another organization and all other fields unchanged.
 func withOrganization(raw []byte, orgID string) (body []byte, changed bool, err error) {
 	var user map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &user); err != nil {
@@ -157,7 +157,7 @@ func withOrganization(raw []byte, orgID string) (body []byte, changed bool, err 
 	return body, true, err
 }
 
-// call asks the administration's interface of the realm. The answer is read up to a bound.
+// call makes a request to the realm's admin API. The size of the answer is bounded.
 func (a *Admin) call(ctx context.Context, token *oauth2.Token, method, path string, body []byte) (status int, answer []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, method, a.base+"/admin/realms/"+url.PathEscape(a.realm)+path, bytes.NewReader(body))
 	if err != nil {
@@ -184,7 +184,7 @@ func (a *Admin) refused(what string, status int) error {
 	return fmt.Errorf("%s: it answers %d", what, status)
 }
 
-// token signs the service account in. Its work is rare, so no token is kept that could have been withdrawn meanwhile.
+// token signs in as the service account. Calls are rare, so no token is cached, which could have been revoked meanwhile.
 func (a *Admin) token(ctx context.Context) (*oauth2.Token, error) {
 	tokenURL, err := a.tokenEndpoint(ctx)
 	if err != nil {
@@ -195,12 +195,12 @@ func (a *Admin) token(ctx context.Context) (*oauth2.Token, error) {
 	return credentials.Token(context.WithValue(ctx, oauth2.HTTPClient, a.client))
 }
 
-// tokenEndpoint discovers once where tokens are to be had.
+// tokenEndpoint discovers the token endpoint once.
 func (a *Admin) tokenEndpoint(ctx context.Context) (string, error) {
 	if known := a.tokenURL.Load(); known != nil {
 		return *known, nil
 	}
-	// Under another address than its public one Keycloak's document still names the public issuer.
+	// Keycloak's document names the public issuer, even if it is read from another address.
 	provider, err := oidc.NewProvider(oidc.InsecureIssuerURLContext(oidc.ClientContext(ctx, a.client), a.issuer), a.base+"/realms/"+a.realm)
 	if err != nil {
 		return "", err

@@ -70,7 +70,7 @@ func TestAnswersOfTheAdministration(t *testing.T) {
 	}
 }
 
-// follow signs Kim in by the page that the browser is sent to.
+// follow signs Kim in on the page to which the browser is redirected.
 func follow(t *testing.T, p *authtest.Provider, admin *keycloak.Admin, verifier string) (code string) {
 	t.Helper()
 	code, state := p.Follow(t, admin.SignInURL("google", "https://kijko.test/auth/callback", "a state", verifier),

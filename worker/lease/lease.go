@@ -1,7 +1,7 @@
 // Package lease keeps the leases under which a worker does long work.
 //
-// A lease is a row's mark with a token and a time at which it runs out. The database gives it and takes it back; every write of the work names the
-// token, so work that lost its lease writes nothing (fencing). A Keeper renews the leases of this process and ends the context of work whose lease
+// A lease is a mark on a row: a token and an expiry time. The database gives it and takes it back. Every write of the work names the token,
+// so work that lost its lease writes nothing (fencing). A Keeper renews the leases of this process and ends the context of work whose lease
 // is gone. Invariants: start Run before the first Add and stop it after the last release; Add takes a token only once.
 package lease
 
@@ -15,21 +15,22 @@ import (
 	"github.com/google/uuid"
 )
 
-// ErrLost is the cause of a context whose lease is gone: taken over, cancelled, or run out.
+// ErrLost is the cause of a context whose lease is gone: taken over by another worker, canceled, or expired.
 var ErrLost = errors.New("lease: it is gone")
 
-// Lease is one that this process holds. The token is new with each take-over; the id names the work.
+// Lease is a lease that this process holds. The token is new with each take-over; the id names the work.
 type Lease struct{ ID, Token uuid.UUID }
 
-// Options of a Keeper. All but Look and Expires are required.
+// Options configure a Keeper. All except Look and Expires are required.
 type Options struct {
 	// For is how long a lease lasts, Every how often it is renewed.
 	For, Every time.Duration
-	// Look is how often lost leases are noticed between renewals; 0: with the renewals.
+	// Look is how often the Keeper looks for lost leases between renewals; 0: only with the renewals.
 	Look time.Duration
-	// Expires: work ends here when its lease has run out while the database could not be asked. Otherwise it goes on, and fencing drops its result.
+	// Expires ends the work when its lease has expired while the database was unreachable. Otherwise the work goes on, and fencing drops
+	// its result.
 	Expires bool
-	// Renew asks the database for the leases that are gone, and prolongs the others where renew says so.
+	// Renew asks the database for the leases that are gone, and extends the others where renew is true.
 	Renew func(ctx context.Context, held []Lease, renew bool) (gone []Lease, err error)
 	Log   *slog.Logger
 }
@@ -38,7 +39,7 @@ type Options struct {
 type Keeper struct {
 	o  Options
 	mu sync.Mutex
-	// By token: one process may take the same work again before its earlier lease is released.
+	// Keyed by token: one process may take the same work again before its earlier lease is released.
 	held map[uuid.UUID]*holding
 }
 
@@ -56,7 +57,8 @@ func New(o Options) *Keeper {
 	return &Keeper{o: o, held: map[uuid.UUID]*holding{}}
 }
 
-// Add holds a lease from now on. The work runs under the context, which ends with ErrLost when the lease is gone, and calls release at its end.
+// Add holds a lease from now on. The work runs under the returned context, which ends with ErrLost when the lease is gone. The work calls
+// release at its end.
 func (k *Keeper) Add(ctx context.Context, l Lease) (working context.Context, release func()) {
 	working, lose := context.WithCancelCause(ctx)
 	k.mu.Lock()
@@ -123,7 +125,7 @@ func (k *Keeper) leases() []Lease {
 	return leases
 }
 
-// note prolongs what was renewed and ends what is gone.
+// note extends the renewed leases and ends the work of the leases that are gone.
 func (k *Keeper) note(renewed, gone []Lease, expiry time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -139,7 +141,7 @@ func (k *Keeper) note(renewed, gone []Lease, expiry time.Time) {
 	}
 }
 
-// expire ends the work whose lease must have run out: another worker may have it by now.
+// expire ends the work whose lease must have expired: another worker may have it by now.
 func (k *Keeper) expire(leases []Lease) {
 	if !k.o.Expires {
 		return

@@ -57,7 +57,7 @@ func (p *anthropicProvider) Stream(ctx context.Context, r Request, emit func(str
 	ctx, x := withExchange(ctx, true)
 	x.named = true
 	stream := p.client.Messages.NewStreaming(ctx, anthropicRequest(r), option.WithAPIKey(key))
-	defer func() { _ = stream.Close() }() // all that matters of it has been read
+	defer func() { _ = stream.Close() }() // all relevant events have been read
 	var result Result
 	var text strings.Builder
 	blocks, begun, ended := 0, false, false
@@ -81,7 +81,7 @@ func (p *anthropicProvider) Stream(ctx context.Context, r Request, emit func(str
 			if event.ContentBlock.Type != "text" {
 				continue
 			}
-			// As in a whole answer: blocks are joined by a newline.
+			// As in a whole answer, blocks are joined by a newline.
 			if blocks++; blocks > 1 {
 				err = pass("\n")
 			}
@@ -121,7 +121,7 @@ func (p *anthropicProvider) Stream(ctx context.Context, r Request, emit func(str
 	return Result{Usage: result.Usage}, err
 }
 
-// checkRefusal: a model that declines without a word has not answered.
+// checkRefusal turns an empty answer of a model that declined into an error.
 func checkRefusal(r Result) (Result, error) {
 	if r.StopReason == string(anthropic.StopReasonRefusal) && strings.TrimSpace(r.Text) == "" {
 		e := blocked("the model declined to answer")
@@ -131,8 +131,8 @@ func checkRefusal(r Result) (Result, error) {
 	return r, nil
 }
 
-// anthropicUsage adds up what Anthropic counts apart: tokens that were written to its cache or read from it are none of input_tokens.
-// Those of thinking are within output_tokens.
+// anthropicUsage adds up the counts that Anthropic reports separately: input_tokens does not include tokens that were written to its
+// cache or read from it. The tokens of thinking are within output_tokens.
 func anthropicUsage(input, written, read, output int64) Usage {
 	return Usage{Input: count(input) + count(written) + count(read), Output: count(output)}.bounded()
 }
@@ -171,7 +171,7 @@ func anthropicSampling(r Parameters) (temperature, topP param.Opt[float64], topK
 	if r.TopP != nil {
 		topP = anthropic.Float(*r.TopP)
 	}
-	// Newer models refuse both at once; 1 is what absence means.
+	// Newer models refuse both parameters at once. A value of 1 means the same as leaving the parameter out.
 	if r.TopP == nil || wanted != 1 {
 		temperature = anthropic.Float(wanted)
 	}

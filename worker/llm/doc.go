@@ -1,15 +1,15 @@
-// Package llm speaks to model providers: Anthropic and Google through their own Go SDKs, and a local model that is none (development
-// and tests). All three are a Provider: one request, one Result or one *Error, whole or as it is written.
+// Package llm calls model providers: Anthropic and Google through their own Go SDKs, and a local substitute that calls no real model
+// (for development and tests). All three are a Provider: one request gives one Result or one *Error, whole or streamed.
 //
 // # Keys
 //
-// A request carries the key that pays for it; without one the installation's own key is used. Keys go into a header, never into an
-// address, and into no message: an Error holds the provider's sentence, cleared of the key, and neither request nor headers.
+// A request carries the key that pays for it; without one the installation's own key is used. Keys are sent in a header, never in an
+// address, and appear in no message. An Error holds the provider's sentence without the key, and neither request nor headers.
 //
 // # Retries
 //
-// The SDKs' own retries are switched off. Who wants to try again uses a Policy (contract 20, section 6.2), which knows when another
-// attempt may start, and that nothing is repeated once text was passed on. A bare Provider makes exactly one request.
+// The SDKs' own retries are switched off. A caller that wants retries uses a Policy (contract 20, section 6.2). The Policy decides
+// when another attempt may start, and repeats nothing once text was passed on. A bare Provider makes exactly one request.
 //
 // # Concurrency and shutdown
 //

@@ -9,11 +9,11 @@ import (
 	"kijko/worker/exactjson"
 )
 
-// events hands a stream of server-sent events on in the form that the SDK reads: the name where it has a meaning, the data on one line, a
-// blank line. The standard (HTML, "Parsing an event stream") allows more, and gateways use it: comments that keep a connection alive, data over
-// several lines, other ends of lines, a byte order mark, fields of no use. Google's SDK gives up at each of them.
+// events rewrites a stream of server-sent events into the form that the SDK reads: the event name if it has a meaning, the data on one
+// line, a blank line. The standard (HTML, "Parsing an event stream") allows more, and gateways use it: comments that keep a connection
+// alive, data over several lines, other line endings, a byte order mark, unknown fields. Google's SDK fails at each of them.
 //
-// An error that comes instead of an event, framed or not, ends the stream and is the exchange's.
+// An error that comes instead of an event, framed or not, ends the stream and is stored in the exchange.
 type events struct {
 	source io.ReadCloser
 	x      *exchange
@@ -22,10 +22,10 @@ type events struct {
 	line   []byte
 	name   string
 	data   []byte
-	// body is what comes in place of events; nil as long as they come.
+	// body is the data that comes in place of events; nil while events come.
 	body []byte
-	// hasData: the event has a field of that name. afterCR: a line has ended with one, whose line feed may follow. begun: the first line
-	// is behind us.
+	// hasData: the event has a data field. afterCR: the last line ended with CR, so a line feed may follow. begun: the first line has been
+	// read.
 	hasData, afterCR, begun bool
 	err                     error
 }
@@ -68,7 +68,7 @@ func (e *events) take(c byte) {
 	}
 }
 
-// field takes a whole line.
+// field processes a whole line.
 func (e *events) field() {
 	line := e.line
 	if !e.begun {
@@ -89,14 +89,14 @@ func (e *events) field() {
 		e.name = string(value)
 	case "data":
 		if e.hasData {
-			// Between the tokens of JSON a blank is as good as the end of a line.
+			// Between the tokens of JSON a blank is equivalent to a line ending.
 			e.data = append(e.data, ' ')
 		}
 		e.data, e.hasData = append(e.data, value...), true
 	}
 }
 
-// dispatch passes an event on, unless it has nothing to say.
+// dispatch passes an event on, unless the event is empty.
 func (e *events) dispatch() {
 	data, name := bytes.TrimSpace(e.data), e.name
 	e.data, e.name, e.hasData = e.data[:0], "", false
@@ -114,7 +114,7 @@ func (e *events) dispatch() {
 	}
 }
 
-// end takes what came behind the last end of a line. An event that was cut short is none.
+// end processes the data after the last line ending. An event that was cut short is dropped.
 func (e *events) end(err error) {
 	if err == io.EOF {
 		if len(e.line) > 0 {
@@ -133,13 +133,13 @@ func (e *events) end(err error) {
 	}
 }
 
-// isWhole tells the beginning of JSON or of a page from a field of an event.
+// isWhole reports whether a line begins JSON or a page, and not a field of an event.
 func isWhole(line []byte) bool {
 	line = bytes.TrimSpace(line)
 	return len(line) > 0 && (line[0] == '{' || line[0] == '[' || line[0] == '<')
 }
 
-// collect takes what comes in place of events, until it is a whole or too long for an error.
+// collect gathers the data that comes in place of events, until it is complete or too long for an error.
 func (e *events) collect(line []byte) {
 	e.body = append(append(e.body, line...), '\n')
 	if len(e.body) > maxRefusal || json.Valid(e.body) {
@@ -147,17 +147,18 @@ func (e *events) collect(line []byte) {
 	}
 }
 
-// instead ends the stream with what came in place of an event.
+// instead ends the stream with the data that came in place of an event.
 func (e *events) instead(body []byte) { e.x.within, e.err = body, io.EOF }
 
-// refusal is what is said of a failure in the bodies of Google, Anthropic and the gateways before them.
+// refusal is the common form of an error in the bodies of Google, Anthropic and the gateways in front of them.
 type refusal struct {
 	status  int // 0: not said
 	message string
 	details []map[string]any
 }
 
-// errorIn reads an error, or gives nil where the JSON is none. Beside a status that says so, a bare message is one, too.
+// errorIn reads an error, or returns nil if the JSON is none. With bare, because the status is an error status, a message alone counts as
+// an error.
 func errorIn(body []byte, bare bool) *refusal {
 	body = bytes.TrimSpace(body)
 	if list := []json.RawMessage{}; len(body) > 0 && body[0] == '[' && exactjson.Unmarshal(body, &list) == nil && len(list) > 0 {
@@ -200,7 +201,7 @@ func errorIn(body []byte, bare bool) *refusal {
 			r.status = statusOf(said)
 		}
 	}
-	// Google answers 400 to a key that it does not know.
+	// Google answers 400 to an unknown key.
 	for _, detail := range r.details {
 		if detail["reason"] == "API_KEY_INVALID" {
 			r.status = 401
@@ -209,7 +210,7 @@ func errorIn(body []byte, bare bool) *refusal {
 	return r
 }
 
-// statusOf reads a status: a number, its text, or a provider's name for it; 0 is none.
+// statusOf reads a status: a number, its text, or a provider's name for it. 0 means no status.
 func statusOf(said any) int {
 	n, _ := said.(float64)
 	if text := asText(said); text != "" {
@@ -229,8 +230,8 @@ func asText(value any) string {
 	return text
 }
 
-// namedStatus gives the status that an error within a stream would have had as an answer; the stream itself began with 200. The names are
-// Anthropic's and Google's.
+// namedStatus maps the name of an error within a stream to the status that it would have had as an answer; the stream itself began with
+// 200. The names are Anthropic's and Google's.
 var namedStatus = map[string]int{"invalid_request_error": 400, "authentication_error": 401, "permission_error": 403, "not_found_error": 404,
 	"request_too_large": 413, "rate_limit_error": 429, "api_error": 500, "timeout_error": 504, "overloaded_error": 529,
 	"INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404,

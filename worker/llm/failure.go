@@ -30,19 +30,19 @@ const (
 	ProviderNotConfigured Code = "PROVIDER_NOT_CONFIGURED"
 )
 
-// maxMessage bounds what is kept of a provider's sentence.
+// maxMessage bounds how much of a provider's sentence is kept.
 const maxMessage = 4000
 
-// Error is a call that failed for a reason that can be told.
+// Error is a failed call with a reason that may be shown to the user.
 type Error struct {
 	Code Code
 	// Message is fit for the user: the provider's own sentence or ours. It holds no key and no header.
 	Message string
 	// Status is the provider's HTTP status; 0 when there was no answer.
 	Status int
-	// RetryAfter is how long the provider asks to wait; 0 when it did not say.
+	// RetryAfter is the wait that the provider asks for; 0 if it did not say.
 	RetryAfter time.Duration
-	// Usage is what was counted before it failed, if the provider said so; it has to be paid.
+	// Usage is the usage that the provider had counted before the call failed, if it said so. It has to be paid.
 	Usage *Usage
 
 	cause error
@@ -63,7 +63,7 @@ func (e *Error) Retryable() bool {
 		http.StatusGatewayTimeout, 529:
 		return true
 	}
-	// The answer began well and broke off.
+	// The answer began without an error and broke off.
 	return e.Status < 300 && (e.Code == NetworkError || e.Code == Timeout)
 }
 
@@ -96,7 +96,7 @@ func ofStatus(status int, message string) *Error {
 	return e
 }
 
-// ofTransport is about a call without an answer, or with half of one.
+// ofTransport makes the error of a call without an answer, or with half of one.
 func ofTransport(ctx context.Context, err error) error {
 	var network net.Error
 	switch {
@@ -112,7 +112,7 @@ func ofTransport(ctx context.Context, err error) error {
 	return notUnderstood(err)
 }
 
-// failed is the error of a call. The status of the answer goes before all that its body says, whatever form it has.
+// failed makes the error of a call. The status of the answer has precedence over its body, in whatever form the body is.
 func failed(ctx context.Context, err error, x *exchange, key string) error {
 	if x.status >= 300 {
 		said := errorIn(x.head, true)
@@ -121,7 +121,7 @@ func failed(ctx context.Context, err error, x *exchange, key string) error {
 		}
 		status := x.status
 		if status == http.StatusBadRequest && said.status == http.StatusUnauthorized {
-			status = said.status // Google answers 400 to a key that it does not know
+			status = said.status // Google answers 400 to an unknown key
 		}
 		return said.as(status).finish(x, key)
 	}
@@ -144,7 +144,8 @@ func failed(ctx context.Context, err error, x *exchange, key string) error {
 	return e.finish(x, key)
 }
 
-// hollow is the error of a whole answer that says nothing: one that is an error all the same, is empty or breaks off. nil: none of them.
+// hollow is the error of a whole answer without content: the answer is an error all the same, is empty, or breaks off. Nil means that
+// the answer has content.
 func hollow(x *exchange, key string) *Error {
 	head := bytes.TrimSpace(x.head)
 	if said := errorIn(head, false); said != nil {
@@ -156,12 +157,12 @@ func hollow(x *exchange, key string) *Error {
 	return nil
 }
 
-// cutShort says whether a text is the beginning of JSON; one that could never become JSON is another matter.
+// cutShort reports whether a text is the beginning of JSON. A text that could never become JSON is not cut short.
 func cutShort(raw []byte) bool {
 	return errors.Is(json.NewDecoder(bytes.NewReader(raw)).Decode(new(json.RawMessage)), io.ErrUnexpectedEOF)
 }
 
-// as is the refusal under a status; 0 is one that was not told.
+// as makes the Error of the refusal under a status; 0 means that the status is unknown.
 func (r *refusal) as(status int) *Error {
 	if status == 0 {
 		status = http.StatusInternalServerError
@@ -179,12 +180,12 @@ func brokeOff() *Error {
 	return &Error{Code: NetworkError, Message: "The provider's answer broke off.", cause: io.ErrUnexpectedEOF}
 }
 
-// blocked is an answer that the provider withheld.
+// blocked makes the error of an answer that the provider withheld.
 func blocked(reason string) *Error {
 	return &Error{Code: BadRequest, Message: "The provider blocked the answer: " + reason + ".", Status: http.StatusOK}
 }
 
-// finish adds what the exchange knew, and clears the message of the key.
+// finish adds the data of the exchange, and removes the key from the message.
 func (e *Error) finish(x *exchange, key string) *Error {
 	if e.RetryAfter == 0 {
 		e.RetryAfter = x.retryAfter

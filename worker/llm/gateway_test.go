@@ -20,7 +20,8 @@ import (
 	"kijko/worker/llm/llmtest"
 )
 
-// What the model has thought and what tools have read is paid for, so that both numbers together are the provider's total.
+// Tokens that the model used for thinking and that tools have read are paid for, so both numbers together are the
+// provider's total.
 func TestUsageIsTheProvidersTotal(t *testing.T) {
 	t.Parallel()
 	eachProvider(t, func(t *testing.T, models *llmtest.Server, ask func(context.Context, llm.Request) (llm.Result, []string, error)) {
@@ -85,7 +86,7 @@ var (
 	}
 )
 
-// through asks a provider behind a gateway that answers in its own way.
+// through calls a provider behind a gateway that answers in a form of its own.
 func through(t *testing.T, name string, stream bool, gateway http.HandlerFunc) (llm.Result, []string, error) {
 	t.Helper()
 	server := httptest.NewServer(gateway)
@@ -114,7 +115,7 @@ func send(status int, kind, body string) http.HandlerFunc {
 	}
 }
 
-// Gateways and proxies have errors of their own form. The status keeps its meaning (contract 20, section 6.6).
+// Gateways and proxies have error formats of their own. The status keeps its meaning (contract 20, section 6.6).
 func TestErrorsInAnotherForm(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -175,7 +176,7 @@ func TestErrorsInAnotherForm(t *testing.T) {
 	}
 }
 
-// The same within an answer that began with 200.
+// These are the same errors within an answer that began with 200.
 func TestErrorsWithinAnAnswer(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -224,7 +225,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 		for n := range len(all) - 2 {
 			_, _, err := through(t, name, true, send(200, "text/event-stream", all[:n]))
 			if err == nil {
-				// Only the very last sign may be missing.
+				// Only the very last character may be missing.
 				require.Greater(t, n, len(all)-4, "%s: %q", name, all[:n])
 				continue
 			}
@@ -237,7 +238,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 	}
 }
 
-// The standard of event streams allows all of this, and both providers' answers come through it.
+// The standard of event streams allows all of these forms, and the answers of both providers must be read from them.
 func TestStreamsInEveryForm(t *testing.T) {
 	t.Parallel()
 	for name := range both {
@@ -275,7 +276,7 @@ func TestCommentsBetweenEvents(t *testing.T) {
 	})
 }
 
-// A piece is passed on when it comes, not when the next one does.
+// A piece is passed on when it arrives, not when the next one does.
 func TestEventsAreNotHeldBack(t *testing.T) {
 	t.Parallel()
 	for name := range both {
@@ -327,7 +328,7 @@ func TestCountsWithinReason(t *testing.T) {
 	}
 }
 
-// Spans say what was counted, also of calls that failed.
+// Spans contain the counted tokens, also of calls that failed.
 func TestSpansCountWhatWasPaidFor(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	before := otel.GetTracerProvider()

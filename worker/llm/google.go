@@ -19,7 +19,7 @@ func newGoogle(client *http.Client, baseURL, key string) *googleProvider {
 	return &googleProvider{http: client, baseURL: baseURL, key: key}
 }
 
-// client is cheap: the connections belong to the HTTP client, and the SDK keeps the key in its own.
+// client is cheap to make: the connections belong to the HTTP client, and the SDK keeps the key in its own client.
 func (p *googleProvider) client(ctx context.Context, key string) (*genai.Client, error) {
 	client, err := genai.NewClient(ctx, &genai.ClientConfig{APIKey: key, Backend: genai.BackendGeminiAPI, HTTPClient: p.http,
 		HTTPOptions: genai.HTTPOptions{BaseURL: p.baseURL, RetryOptions: &genai.HTTPRetryOptions{Attempts: genai.Ptr[int32](1)}}})
@@ -89,7 +89,7 @@ func (p *googleProvider) Stream(ctx context.Context, r Request, emit func(string
 	case ctx.Err() != nil:
 		return fail(ctx.Err())
 	}
-	// A stream that said something and never had a candidate is one that was withheld.
+	// A stream with data and without a candidate is one that the provider withheld.
 	if g.finish == "" && g.withheld == "" && (g.any || !g.begun) {
 		e := brokeOff()
 		if g.counted {
@@ -100,14 +100,14 @@ func (p *googleProvider) Stream(ctx context.Context, r Request, emit func(string
 	return g.result()
 }
 
-// gathering puts an answer together out of its pieces; a whole answer is one piece.
+// gathering builds an answer from its pieces; a whole answer is one piece.
 type gathering struct {
 	model    string
 	r        Result
 	text     strings.Builder
 	finish   genai.FinishReason
 	withheld string
-	// begun: something came; any: a candidate was among it; counted: tokens were.
+	// begun: a piece came; any: there was a candidate; counted: there were token counts.
 	begun, any, counted bool
 }
 
@@ -132,7 +132,7 @@ func (g *gathering) add(answer *genai.GenerateContentResponse) (text string) {
 	g.finish = genai.FinishReason(or(string(first.FinishReason), string(g.finish)))
 	if first.Content != nil {
 		for _, part := range first.Content.Parts {
-			// What the model thought on the way is no part of its answer.
+			// The model's thoughts are no part of its answer.
 			if part != nil && !part.Thought {
 				text += part.Text
 			}
@@ -142,8 +142,8 @@ func (g *gathering) add(answer *genai.GenerateContentResponse) (text string) {
 	return text
 }
 
-// googleUsage adds up what Google counts apart: what the model thought is billed as output, what tools read is part of the input. What
-// the total has beyond the parts that we know has to be paid for as well.
+// googleUsage adds up the counts that Google reports separately: thoughts are billed as output, and tokens that tools read are part of
+// the input. If the total exceeds the known parts, the rest has to be paid for as well.
 func googleUsage(u *genai.GenerateContentResponseUsageMetadata) Usage {
 	usage := Usage{Input: count(u.PromptTokenCount) + count(u.ToolUsePromptTokenCount), Output: count(u.CandidatesTokenCount) + count(u.ThoughtsTokenCount)}
 	if u.PromptTokenCount > 0 {
@@ -178,7 +178,7 @@ func (g *gathering) result() (Result, error) {
 	return g.r, nil
 }
 
-// maxStops is how many stop sequences Google takes; the first ones count.
+// maxStops is how many stop sequences Google accepts; further ones are dropped.
 const maxStops = 5
 
 func googleRequest(r Request) ([]*genai.Content, *genai.GenerateContentConfig) {

@@ -17,10 +17,10 @@ const (
 	Local     = "local"
 )
 
-// DefaultMaxTokens is what a request without max_tokens may produce.
+// DefaultMaxTokens is how many tokens a request without max_tokens may produce.
 const DefaultMaxTokens = 4096
 
-// Role says who speaks.
+// Role is the author of a turn.
 type Role string
 
 // The two roles of a conversation.
@@ -29,16 +29,16 @@ const (
 	Assistant Role = "assistant"
 )
 
-// Request is what a model is asked.
+// Request is a request to a model.
 type Request struct {
 	// Model is the id that the provider is called with (private.resolve_model, `called`).
 	Model    string
 	System   string
 	Messages []Message
 	Parameters
-	// WithoutSampling leaves temperature, top_p and top_k out: the model refuses them (private.takes_sampling).
+	// WithoutSampling leaves temperature, top_p and top_k out, because the model refuses them (private.takes_sampling).
 	WithoutSampling bool
-	// Key pays for it; empty means the installation's own.
+	// Key pays for the request; empty means the installation's own key.
 	Key string
 }
 
@@ -54,7 +54,7 @@ type Part struct {
 	Image *Image
 }
 
-// Image is what the model looks at.
+// Image is an image for the model.
 type Image struct {
 	// MediaType is image/png, image/jpeg, image/gif or image/webp.
 	MediaType string
@@ -64,7 +64,7 @@ type Image struct {
 // Prompt is the usual conversation: one turn of the user.
 func Prompt(text string) []Message { return []Message{{Role: User, Parts: []Part{{Text: text}}}} }
 
-// Parameters are those of contract 20, section 1.2, by the same names. What is absent is the provider's default.
+// Parameters are those of contract 20, section 1.2, by the same names. A missing parameter means the provider's default.
 type Parameters struct {
 	Temperature   *float64 `json:"temperature,omitempty"`
 	MaxTokens     *int     `json:"max_tokens,omitempty"`
@@ -73,7 +73,7 @@ type Parameters struct {
 	StopSequences []string `json:"stop_sequences,omitempty"`
 }
 
-// UnmarshalJSON takes whole numbers in every way that JSON has for them: 40, 40.0 and 4e1 are one, for the schema and for Postgres as well.
+// UnmarshalJSON accepts whole numbers in every JSON spelling: 40, 40.0 and 4e1 are the same, for the schema and for Postgres as well.
 func (p *Parameters) UnmarshalJSON(data []byte) error {
 	type plain Parameters
 	numbers := struct {
@@ -99,21 +99,21 @@ func (p Parameters) maxTokens() int {
 	return DefaultMaxTokens
 }
 
-// Usage is what the provider counted.
+// Usage is the token count of the provider.
 type Usage struct {
 	Input  int64
 	Output int64
 }
 
-// maxCount is more than any model reads or writes at once; two of them fit where runs are kept.
+// maxCount is more than any model reads or writes at once. The sum of two such counts fits into the database column.
 const maxCount = 1 << 30
 
-// count is what a provider claims, within reason.
+// count limits a number that a provider claims to a sane range.
 func count[N int32 | int64](n N) int64 { return min(max(int64(n), 0), maxCount) }
 
 func (u Usage) bounded() Usage { return Usage{min(u.Input, maxCount-1), min(u.Output, maxCount-1)} }
 
-// grow takes later numbers of one answer: they only ever grow, and what a later count leaves out was said by an earlier one.
+// grow merges later numbers of one answer. Numbers only ever grow, and a number missing from a later count was in an earlier one.
 func (u *Usage) grow(to Usage) {
 	u.Input, u.Output = max(u.Input, to.Input), max(u.Output, to.Output)
 }
@@ -122,26 +122,26 @@ func (u *Usage) grow(to Usage) {
 type Result struct {
 	// ID is the provider's own name of the answer.
 	ID string
-	// Text is all of it; of a stream the concatenation of what was passed on.
+	// Text is the whole text; for a stream it is the concatenation of the passed-on pieces.
 	Text string
-	// StopReason is end_turn, max_tokens, stop_sequence or another word of the provider's.
+	// StopReason is end_turn, max_tokens, stop_sequence or a word of the provider's own.
 	StopReason string
-	// Model is who answered, as the provider calls it.
+	// Model is the model that answered, by the provider's name.
 	Model string
 	Usage Usage
 }
 
-// Provider answers requests. The error is an *Error, or the context's when it was cancelled. Beside an error the result holds at most what
-// had been counted until then.
+// Provider answers requests. The error is an *Error, or the context's error when the context was canceled. With an error, the result holds
+// at most the usage counted until then.
 type Provider interface {
 	Generate(ctx context.Context, r Request) (Result, error)
-	// Stream passes the text on as it comes. An error of emit ends the call and is returned.
+	// Stream passes the text on as it arrives. An error of emit ends the call and is returned.
 	Stream(ctx context.Context, r Request, emit func(text string) error) (Result, error)
 }
 
-// Config says which providers there are and where.
+// Config configures the providers and their addresses.
 type Config struct {
-	// Keys of the installation; without one a request needs its own.
+	// Keys of the installation. Without one a request needs a key of its own.
 	AnthropicKey, GoogleKey string
 	// Base URLs; empty means the provider's public one.
 	AnthropicURL, GoogleURL string
@@ -164,7 +164,7 @@ type Set struct {
 	offers    map[string]bool
 }
 
-// New makes the clients. Nothing is contacted.
+// New makes the clients. It makes no connection.
 func New(c Config) (*Set, error) {
 	if c.Transport == nil {
 		t, ok := http.DefaultTransport.(*http.Transport)
@@ -190,7 +190,7 @@ func New(c Config) (*Set, error) {
 	return s, nil
 }
 
-// For gives a provider by name (what private.route_model calls `answers`), or an *Error that says why there is none.
+// For returns a provider by name (the `answers` of private.route_model), or an *Error with the reason why there is none.
 func (s *Set) For(name string) (Provider, error) {
 	if p := s.providers[name]; p != nil {
 		return p, nil
@@ -201,7 +201,7 @@ func (s *Set) For(name string) (Provider, error) {
 	return nil, &Error{Code: ModelNotSupported, Message: "No provider of this installation has this model."}
 }
 
-// Offers says what the installation itself has, for private.declare_installation('providers', ...).
+// Offers returns the providers of the installation, for private.declare_installation('providers', ...).
 func (s *Set) Offers() map[string]bool { return s.offers }
 
 func or(value, fallback string) string {

@@ -127,7 +127,7 @@ func TestTheRequest(t *testing.T) {
 	})
 }
 
-// The table of contract 20, section 6.6, with what is tried again by section 6.2.
+// The table of contract 20, section 6.6, with the retries of section 6.2.
 func TestFailuresOfTheProvider(t *testing.T) {
 	t.Parallel()
 	eachProvider(t, func(t *testing.T, models *llmtest.Server, ask func(context.Context, llm.Request) (llm.Result, []string, error)) {
@@ -190,7 +190,7 @@ func TestGoogleSaysABadKeyIn400(t *testing.T) {
 func TestBlockedAnswers(t *testing.T) {
 	t.Parallel()
 	eachProvider(t, func(t *testing.T, models *llmtest.Server, ask func(context.Context, llm.Request) (llm.Result, []string, error)) {
-		_, _, err := ask(t.Context(), llm.Request{}) // to know whose double this is
+		_, _, err := ask(t.Context(), llm.Request{}) // finds out which provider this double is
 		require.NoError(t, err)
 		reasons := []string{"SAFETY", "RECITATION", "PROMPT_SAFETY", "NO_CANDIDATE"}
 		limit := "MAX_TOKENS"

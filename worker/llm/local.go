@@ -12,15 +12,15 @@ import (
 	"kijko/worker/token"
 )
 
-// LocalLabel begins every answer of the local model, so that nobody takes one for a real answer.
+// LocalLabel begins every answer of the local model, so that it is never mistaken for a real answer.
 const LocalLabel = "[Kijko's local model, for development: no model provider is configured]"
 
-// local answers without any provider: always the same to the same request. It repeats the end of what it was asked, counts tokens with
-// the project's tokenizer, and heeds max_tokens and stop_sequences, so that everything around a model can be tried on a laptop. Where the system
-// prompt asks for a block of a form that it shows, it proposes one (proposal).
+// local answers without any provider, always the same for the same request. It repeats the end of the prompt, counts tokens with the
+// project's tokenizer, and respects max_tokens and stop_sequences, so that all code around a model can be tried on a laptop. If the system
+// prompt asks for a block in a given form, it proposes one (proposal).
 type local struct{ delay time.Duration }
 
-// maxEcho is how much it repeats, in bytes.
+// maxEcho is how many bytes of the prompt it repeats.
 const maxEcho = 2000
 
 func (l local) Generate(ctx context.Context, r Request) (Result, error) {

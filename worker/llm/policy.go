@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Policy says how often, how long and when a provider is asked again (contract 20, sections 6.2 and 6.3). DefaultPolicy is the
+// Policy says how often, how long and when a provider call is repeated (contract 20, sections 6.2 and 6.3). DefaultPolicy is the
 // contract's; tests shorten the times.
 type Policy struct {
-	// Attempts in all, the first included.
+	// Attempts is the number of attempts, the first included.
 	Attempts int
-	// Attempt is the longest time for one.
+	// Attempt is the longest time for one attempt.
 	Attempt time.Duration
-	// Last is how long after the beginning another attempt may still start.
+	// Last is how long after the beginning of the run another attempt may still start.
 	Last time.Duration
 	// Delay gives the wait before retry n (from 0).
 	Delay func(n int) time.Duration
@@ -44,7 +44,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Generate asks p until it answers or the policy ends. began is when the run began, maybe under another worker.
+// Generate calls p until it answers or the policy ends. began is the beginning of the run, possibly under another worker.
 func (p Policy) Generate(ctx context.Context, began time.Time, to Provider, r Request) (Result, error) {
 	return p.run(ctx, began, func(ctx context.Context) (Result, bool, error) {
 		result, err := to.Generate(ctx, r)
@@ -52,7 +52,7 @@ func (p Policy) Generate(ctx context.Context, began time.Time, to Provider, r Re
 	})
 }
 
-// Stream is Generate that passes the text on. Once some has been, nothing is repeated.
+// Stream is Generate that passes the text on. Once text was passed on, the call is not repeated.
 func (p Policy) Stream(ctx context.Context, began time.Time, to Provider, r Request, emit func(string) error) (Result, error) {
 	return p.run(ctx, began, func(ctx context.Context) (Result, bool, error) {
 		passed := false

@@ -12,7 +12,7 @@ import (
 	"kijko/worker/llm/llmtest"
 )
 
-// clock is a time that passes by sleeping only.
+// clock is a clock that advances only by sleeping.
 type clock struct {
 	now   time.Time
 	slept []time.Duration

@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
-// proposal answers a system prompt that teaches the form of its answer by an example: a block in tags or in a fence that holds a JSON object or YAML
-// with a name and a description, as the skill builder's does. The last such block comes back in its own tags or fence, with the name and the
-// description taken from what was asked; without one it is empty. So a skill can be built in development without a provider.
+// proposal answers a system prompt that shows the form of its answer by an example, as the skill builder's does. The example is a block in
+// tags or in a fence, with a JSON object or YAML that has a name and a description. proposal returns the last such block in the same tags
+// or fence, with name and description taken from the user's text. Without an example it returns an empty text. So a skill can be built in
+// development without a provider.
 func proposal(system, asked string) string {
 	var last string
 	for _, block := range exampleBlocks(system) {
@@ -78,7 +79,7 @@ func (b exampleBlock) fill(asked string) (string, bool) {
 	if !yamlName.MatchString(b.body) || !yamlDescription.MatchString(b.body) {
 		return "", false
 	}
-	quoted, _ := json.Marshal(description) // a JSON string is a YAML one
+	quoted, _ := json.Marshal(description) // a JSON string is also a YAML string
 	body := yamlName.ReplaceAllLiteralString(b.body, "name: "+name)
 	return b.begin + yamlDescription.ReplaceAllLiteralString(body, "description: "+string(quoted)) + b.end, true
 }

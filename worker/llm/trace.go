@@ -11,7 +11,7 @@ import (
 
 var tracer = otel.Tracer("kijko/worker/llm")
 
-// traced leaves a span for each request: who was called, with what result and how many tokens. Never what was said.
+// traced writes a span for each request: the provider, the result and the token counts. The text is never recorded.
 type traced struct {
 	name string
 	next Provider

@@ -10,26 +10,26 @@ import (
 	"time"
 )
 
-// maxAnswer bounds what is read of one answer: 8,192 tokens are some 50 KB, a stream wraps each of them.
+// maxAnswer bounds how much of one answer is read: 8,192 tokens are some 50 KB, and a stream wraps each token in an event.
 const maxAnswer = 32 << 20
 
 var errTooLarge = errors.New("llm: the answer is too large")
 
-// maxRefusal bounds what is read of an error, and what is kept of an answer in case it is one.
+// maxRefusal bounds how much of an error is read, and how much of an answer is kept in case it is an error.
 const maxRefusal = 64 << 10
 
-// exchange is what we want to know of an answer beyond what the SDKs tell. They look for errors in their provider's own form; a gateway
-// before it has another one, or a page, and then the status is all that is certain.
+// exchange records the facts of an answer that the SDKs do not return. The SDKs look for errors in their provider's own form. A gateway
+// in front of the provider has another form, or sends a page, and then only the status is certain.
 type exchange struct {
 	// stream: events are expected.
 	stream bool
-	// named: the names of events have a meaning.
+	// named: event names have a meaning.
 	named      bool
 	status     int
 	retryAfter time.Duration
-	// head is the beginning of what was read, of errors and of whole answers.
+	// head is the beginning of the answer, for errors and for whole answers.
 	head []byte
-	// within is what came in place of an event of a stream, such as an error.
+	// within is the data that came in place of an event of a stream, such as an error.
 	within []byte
 }
 
@@ -40,7 +40,7 @@ func withExchange(ctx context.Context, stream bool) (context.Context, *exchange)
 	return context.WithValue(ctx, exchangeKey{}, x), x
 }
 
-// observer notes status, Retry-After and errors for the call's exchange, bounds the answer and brings events into their plain form.
+// observer records status, Retry-After and errors in the call's exchange, bounds the answer and rewrites events into the plain form.
 type observer struct{ next http.RoundTripper }
 
 func (o *observer) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -54,7 +54,7 @@ func (o *observer) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	x.status, x.retryAfter = answer.StatusCode, retryAfter(answer.Header, time.Now())
 	if answer.StatusCode >= 300 {
-		// An error that breaks off is still that error.
+		// An error that breaks off counts as that error.
 		x.head, err = io.ReadAll(io.LimitReader(answer.Body, maxRefusal))
 		_ = answer.Body.Close()
 		if err != nil && r.Context().Err() != nil {
@@ -88,7 +88,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// retryAfter reads the header in both of its forms; 0 where there is none.
+// retryAfter reads the header in both of its forms; 0 if there is none.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	text := h.Get("Retry-After")
 	if text == "" {
@@ -106,7 +106,7 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return 0
 }
 
-// retryDelay reads how long Google asks to wait: google.rpc.RetryInfo in the details of an error.
+// retryDelay reads the wait that Google asks for: google.rpc.RetryInfo in the details of an error.
 func retryDelay(details []map[string]any) time.Duration {
 	for _, detail := range details {
 		if text, ok := detail["retryDelay"].(string); ok {

@@ -12,7 +12,7 @@ import (
 
 // The ways to protect the connection.
 const (
-	// StartTLS begins in the clear and insists on STARTTLS (usually port 587).
+	// StartTLS connects in plain text and requires STARTTLS (usually port 587).
 	StartTLS = "starttls"
 	// TLS is encrypted from the first byte (usually port 465).
 	TLS = "tls"
@@ -20,7 +20,7 @@ const (
 	None = "none"
 )
 
-// Config says where mail goes.
+// Config is the configuration of the mail server.
 type Config struct {
 	Host string
 	// Port is 1 to 65535.
@@ -31,20 +31,20 @@ type Config struct {
 	From string
 	// TLS is starttls, tls or none.
 	TLS string
-	// Timeout is for the connection and then for the exchange of one message; default 30 s.
+	// Timeout limits the connection and then the exchange of one message; default 30 s.
 	Timeout time.Duration
-	// RootCAs are the authorities for the server's certificate; nil for the system's.
+	// RootCAs are the authorities for the server's certificate; nil means the system's.
 	RootCAs *x509.CertPool
 }
 
-// Sender sends over one server. Make it with New.
+// Sender sends mail through one server. Make it with New.
 type Sender struct {
 	c    Config
 	from *netmail.Address
 	tls  *tls.Config
 }
 
-// New checks the configuration and contacts nobody. The error names every fault.
+// New checks the configuration and makes no connection. The error names every fault.
 func New(c Config) (*Sender, error) {
 	var faults []error
 	if c.Host == "" || strings.ContainsAny(c.Host, " \t\r\n:/@") && !isIPv6(c.Host) {

@@ -3,16 +3,16 @@
 // # Rules
 //
 // One address, one message, one connection. An address or subject in which a second header or command could hide is refused before
-// anything is sent. Certificates are checked, and a password never travels in the clear. A message that the server has accepted counts
-// as sent whatever happens to the connection afterwards; whoever repeats a message uses its id again, and the recipient's side sees the
+// anything is sent. Certificates are checked, and a password is never sent unencrypted. A message that the server has accepted counts
+// as sent, also if the connection fails afterwards. A caller that repeats a message uses its id again, so the recipient's side sees the
 // same Message-ID and date.
 //
 // # Errors
 //
-// ErrRejected marks what another attempt cannot cure: a refusal of this message (5xx), or a message that must not be sent. Everything
-// else (no connection, no login, 4xx) may be tried again. No error text contains the recipient's address.
+// ErrRejected marks a failure that another attempt cannot cure: a refusal of this message (5xx), or a message that must not be sent.
+// After any other failure (no connection, no login, 4xx) the caller may try again. No error text contains the recipient's address.
 //
 // # Concurrency
 //
-// A Sender is safe for concurrent use and owns nothing that must be closed. Send ends when its context does.
+// A Sender is safe for concurrent use and needs no closing. Send ends when its context does.
 package mail

@@ -225,7 +225,7 @@ func TestRefusalsOfTheServer(t *testing.T) {
 	}
 }
 
-// Servers repeat the address in their own way; none of them is for the log.
+// Servers repeat the address in many forms; none of them may appear in the log.
 func TestErrorsDoNotTellTheRecipient(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ to, says, told string }{
@@ -251,7 +251,7 @@ func TestErrorsDoNotTellTheRecipient(t *testing.T) {
 	}
 }
 
-// SMTPUTF8 would have to be found at each server on the way, and nothing that is sent needs it.
+// SMTPUTF8 would need support at each server on the way, and no message needs it.
 func TestTheEnvelopeIsPlain(t *testing.T) {
 	t.Parallel()
 	s := mailtest.New(t, mailtest.Options{})

@@ -51,7 +51,7 @@ func TestARealServerReadsWhatWasMeant(t *testing.T) {
 	}
 }
 
-// A subject is shown as it was checked and stored: nothing of it is decoded, joined or cut on the way.
+// A mail reader shows a subject exactly as it was checked and stored: no part is decoded, joined or cut on the way.
 func TestSubjectsAreShownAsTheyAre(t *testing.T) {
 	t.Parallel()
 	s := peers.NewMailpit(t)

@@ -18,20 +18,20 @@ import (
 
 // Message is one finished message.
 type Message struct {
-	// ID becomes the Message-ID: sending again with the same one is recognizable as a repeat.
+	// ID becomes the Message-ID: a message sent again with the same ID is recognizable as a repeat.
 	ID uuid.UUID
 	// To is one plain address.
 	To      string
 	Subject string
-	// Text and HTML say the same.
+	// Text and HTML have the same content.
 	Text, HTML string
-	// UnsubscribeURL is where one POST stops such mails (RFC 8058); "" for mails that cannot be stopped.
+	// UnsubscribeURL is the address at which one POST stops such mails (RFC 8058); "" for mails that cannot be stopped.
 	UnsubscribeURL string
-	// At is when it was written.
+	// At is the time at which the message was written.
 	At time.Time
 }
 
-// build makes what is sent, or says why this must not be sent.
+// build makes the message for the library, or returns the reason why it must not be sent.
 func (s *Sender) build(m Message) (*gomail.Msg, error) {
 	to, err := plainAddress(m.To)
 	if err != nil {
@@ -46,14 +46,14 @@ func (s *Sender) build(m Message) (*gomail.Msg, error) {
 	if len(m.UnsubscribeURL) > maxURL || strings.ContainsFunc(m.UnsubscribeURL, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '<' || r == '>' }) {
 		return nil, errors.New("the address for unsubscribing is no URL, or too long for one line")
 	}
-	// No header tells which program sends, and in which version.
+	// No header reveals the sending program or its version.
 	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
 	msg.FromMailAddress(s.from)
 	msg.ToMailAddress(&netmail.Address{Address: to})
 	msg.SetGenHeaderPreformatted(gomail.HeaderSubject, headerText(m.Subject))
 	msg.SetDateWithValue(m.At)
 	msg.SetMessageIDWithValue(m.ID.String() + s.from.Address[strings.LastIndexByte(s.from.Address, '@'):])
-	// Out-of-office replies and mailing lists leave such messages alone (RFC 3834).
+	// Out-of-office replies and mailing lists do not answer such messages (RFC 3834).
 	msg.SetGenHeader("Auto-Submitted", "auto-generated")
 	if m.UnsubscribeURL != "" {
 		msg.SetGenHeaderPreformatted("List-Unsubscribe", "<"+m.UnsubscribeURL+">")
@@ -71,13 +71,13 @@ const (
 	maxURL = 900
 	// shortLine is a subject that fits on the header's first line.
 	shortLine = 66
-	// wordBytes is what one encoded word holds: 75 characters with its marks (RFC 2047, 2).
+	// wordBytes is the capacity of one encoded word: 75 characters with its marks (RFC 2047, 2).
 	wordBytes = 45
 )
 
-// headerText writes a header's text so that it is shown as it is here, character for character. Readers decode whatever looks like an
-// encoded word, join lines at blanks, and refuse long lines: so text with more in it than a short line of words is encoded as a whole.
-// The library encodes only text outside ASCII.
+// headerText writes a header's text so that a mail reader shows it unchanged. Mail readers decode text that looks like an encoded word,
+// join lines at blanks, and refuse long lines. So any text other than a short line of words is encoded as a whole. The library encodes
+// only text outside ASCII.
 func headerText(text string) string {
 	outside := func(r rune) bool { return r < ' ' || r > '~' }
 	if len(text) <= shortLine && !strings.ContainsFunc(text, outside) && !strings.Contains(text, "=?") && text == strings.Join(strings.Fields(text), " ") {
@@ -94,9 +94,9 @@ func headerText(text string) string {
 	return strings.Join(words, "\r\n ")
 }
 
-// plainAddress is the address with its domain in ASCII. It is strict beyond the standard: no quoted local part, no address literal,
-// nothing that a header or SMTP command could hide in, and no local part outside ASCII: only servers with SMTPUTF8 take those, each on the
-// way, and one without it would get raw bytes. The database's private.is_mail_address says the same.
+// plainAddress is the address with its domain in ASCII. It is stricter than the standard: no quoted local part, no address literal, and no
+// character that could hide a header or SMTP command. A local part outside ASCII is refused too: it needs SMTPUTF8 at each server on the
+// way, and a server without it would get raw bytes. The database's private.is_mail_address has the same rules.
 func plainAddress(address string) (string, error) {
 	local, domain, ok := strings.Cut(address, "@")
 	forbidden := func(r rune) bool {

@@ -15,7 +15,7 @@ import (
 // ErrRejected marks a message that will never be accepted as it is.
 var ErrRejected = errors.New("rejected for good")
 
-// authRequired is the one 5xx that is about us and not about the message: it is cured by settings.
+// authRequired is the one 5xx status that concerns the sender's settings and not the message.
 const authRequired = 530
 
 // Send hands the message to the server. Nil means that the server accepted it.
@@ -24,7 +24,7 @@ func (s *Sender) Send(ctx context.Context, m Message) error {
 	if err != nil {
 		return fmt.Errorf("mail %s: %w: %w", m.ID, ErrRejected, err)
 	}
-	// Ends the connection, whatever became of it: see dial.
+	// The end of ctx closes the connection in every case: see dial.
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	client, err := gomail.NewClient(s.c.Host, s.options(ctx)...)
@@ -36,7 +36,7 @@ func (s *Sender) Send(ctx context.Context, m Message) error {
 	}
 	err = client.Send(msg)
 	if msg.IsDelivered() {
-		// Only politeness: the message is theirs.
+		// Close is only polite: the server has accepted the message.
 		_ = client.Close()
 		return nil
 	}
@@ -48,11 +48,11 @@ func (s *Sender) Send(ctx context.Context, m Message) error {
 	return fmt.Errorf("mail %s: %s", m.ID, text)
 }
 
-// anAddress is what looks like a mail address, in whatever form a server writes it.
+// anAddress matches text that looks like a mail address, in any form in which a server writes it.
 var anAddress = regexp.MustCompile(`[^\s<>()\[\]:;,"']+@[^\s<>()\[\]:;,"']+`)
 
-// withoutAddresses hides the recipient: servers repeat the address in their answers, in letters and an alphabet of their own choice, or
-// its local part alone, and errors are logged.
+// withoutAddresses hides the recipient. Servers repeat the address in their answers, in another case or alphabet, or only its local part,
+// and errors are logged.
 func withoutAddresses(text, to string) string {
 	text = anAddress.ReplaceAllString(text, "(recipient)")
 	if local, _, _ := strings.Cut(to, "@"); local != "" {
@@ -61,8 +61,8 @@ func withoutAddresses(text, to string) string {
 	return text
 }
 
-// dial connects. The connection lives no longer than ctx: the library minds a context only until the connection stands, and leaves it
-// open when the greeting, TLS or the login fails.
+// dial connects. The connection lives no longer than ctx: the library observes a context only until it is connected, and leaves the
+// connection open when the greeting, TLS or the login fails.
 func (s *Sender) dial(ctx context.Context) gomail.DialContextFunc {
 	return func(dialing context.Context, network, address string) (conn net.Conn, err error) {
 		if s.c.TLS == TLS {
@@ -78,7 +78,7 @@ func (s *Sender) dial(ctx context.Context) gomail.DialContextFunc {
 	}
 }
 
-// options are those of a client for one message.
+// options are the client options for one message.
 func (s *Sender) options(ctx context.Context) []gomail.Option {
 	policy := gomail.NoTLS
 	if s.c.TLS == StartTLS {
@@ -86,11 +86,11 @@ func (s *Sender) options(ctx context.Context) []gomail.Option {
 	}
 	options := []gomail.Option{gomail.WithPort(s.c.Port), gomail.WithTimeout(s.c.Timeout), gomail.WithTLSConfig(s.tls.Clone()),
 		gomail.WithTLSPolicy(policy), gomail.WithDialContextFunc(s.dial(ctx)),
-		// A full name in the greeting, where the library would give this machine's short one. Addresses on the wire are ASCII, so no server
-		// on the way needs SMTPUTF8, which the library would ask for wherever it is offered.
+		// The greeting uses a full name, where the library would give this machine's short one. Addresses on the wire are ASCII, so no
+		// server on the way needs SMTPUTF8. The library would ask for SMTPUTF8 at every server that offers it.
 		gomail.WithHELO(s.from.Address[strings.LastIndexByte(s.from.Address, '@')+1:]), gomail.WithoutSMTPUTF8()}
 	if s.c.Username != "" {
-		// All of them inside TLS; the first that the server knows.
+		// All these mechanisms run inside TLS; the client uses the first that the server supports.
 		options = append(options, gomail.WithUsername(s.c.Username), gomail.WithPassword(s.c.Password),
 			gomail.WithOpportunisticSMTPAuth(gomail.SMTPAuthPlain, gomail.SMTPAuthLogin, gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthCramMD5))
 	}

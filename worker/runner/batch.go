@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// takeMost is how many jobs one round trip takes: enough that the trip costs nothing a job, few enough that a transaction stays short and
-// other workers get some too.
+// takeMost is how many jobs one round trip takes. It is large enough that the cost of the trip per job is negligible. It is small enough
+// that the transaction stays short and other workers get jobs too.
 const takeMost = 50
 
 // batch takes jobs of one batched type while slots are free.
@@ -20,7 +20,7 @@ func (r *Runner) batch(ctx context.Context, b Batch, wakeup <-chan struct{}) {
 		if n == 0 {
 			return false
 		}
-		// What is taken is worked, also at shutdown: the work sees that ctx has ended and hands its lease back.
+		// A taken job is always worked, also at shutdown: its work sees that ctx has ended and hands its lease back.
 		taking, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		works, seen, err := b.Take(taking, n)
 		cancel()
@@ -42,13 +42,13 @@ func (r *Runner) batch(ctx context.Context, b Batch, wakeup <-chan struct{}) {
 		}
 		return seen >= n
 	})
-	// All slots in hand: all work has come back.
+	// Once this loop holds all slots, all work has come back.
 	for range b.Slots {
 		<-free
 	}
 }
 
-// collect waits for one free slot and takes what else is free, up to takeMost.
+// collect waits for one free slot and takes the other free slots, up to takeMost.
 func collect(ctx context.Context, free <-chan struct{}) int {
 	select {
 	case <-free:

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Job is what a handler is told.
+// Job is the input of a handler.
 type Job struct {
 	ID   string
 	Args []byte // JSON, as enqueued
@@ -20,15 +20,15 @@ type Job struct {
 	CreatedAt time.Time
 }
 
-// Type is a short job type. Every field is required but Queue (default "default") and Unique.
+// Type is a short job type. Every field is required except Queue (default "default") and Unique.
 type Type struct {
 	Name  string
 	Queue string
-	// Unique says, for readers, under which key SQL enqueues it; at most one such job waits at a time.
+	// Unique documents the unique key under which SQL enqueues the job; at most one such job waits at a time.
 	Unique string
-	// Attempts is how often it is tried before it is buried in jobs.dead_letters; an error marked by Permanent is buried at once.
+	// Attempts is how often a job is tried before it is buried in jobs.dead_letters. An error marked by Permanent buries it at once.
 	Attempts int
-	// Backoff is the pause after a failed attempt, from 1.
+	// Backoff is the pause after a failed attempt; attempt counts from 1.
 	Backoff func(attempt int) time.Duration
 	// TimeLimit ends the context of one attempt.
 	TimeLimit time.Duration
@@ -39,50 +39,50 @@ type Type struct {
 type Lease struct {
 	Name  string
 	Queue string
-	// Slots is how many run at once in this process. No job is taken while all are busy.
+	// Slots is how many jobs run at once in this process. No job is taken while all slots are busy.
 	Slots int
-	// Claim takes the lease in a transaction of its own and gives the work; nil when there is nothing to do any more.
+	// Claim takes the lease in a transaction of its own and returns the work. The work is nil when the job has nothing left to do.
 	Claim func(ctx context.Context, job Job) (work func(ctx context.Context), err error)
 }
 
-// Batch is a long job type whose jobs are taken many in one round trip: for work that mostly waits for somebody else, of which a process
-// has hundreds in hand at a time.
+// Batch is a long job type whose jobs are taken many in one round trip. It is for work that mostly waits for another system, of which a
+// process holds hundreds at a time.
 type Batch struct {
 	Name  string
 	Queue string
-	// Slots is how many run at once in this process. No job is taken while all are busy.
+	// Slots is how many jobs run at once in this process. No job is taken while all slots are busy.
 	Slots int
-	// Take deletes up to n waiting jobs and takes the leases of their work, in one transaction. seen is how many jobs it looked at; fewer
-	// than n means that no more were waiting.
+	// Take deletes up to n waiting jobs and takes the leases of their work, in one transaction. seen is how many jobs it looked at. A
+	// number below n means that no more jobs were waiting.
 	Take func(ctx context.Context, n int) (works []func(ctx context.Context), seen int, err error)
 }
 
-// Tick is something that is done every so often, starting at once. Errors are logged.
+// Tick is a function that runs at a fixed interval, starting at once. Errors are logged.
 type Tick struct {
 	Name  string
 	Every time.Duration
 	Do    func(ctx context.Context) error
 }
 
-// Config is what a Runner needs.
+// Config configures a Runner.
 type Config struct {
-	// Pool belongs to kijko_worker, with search_path jobs (gue names no schema). Each short job in work holds one connection.
+	// Pool belongs to kijko_worker, with search_path jobs (gue names no schema). Each running short job holds one connection.
 	Pool *pgxpool.Pool
 	// Listen opens the connection for LISTEN; it must not go through a transaction pooler.
 	Listen func(ctx context.Context) (*pgx.Conn, error)
 	Types  []Type
 	Leases []Lease
-	// Batches have a queue each of their own, like Leases.
+	// Batches have one queue each, like Leases.
 	Batches []Batch
 	Ticks   []Tick
-	// Hear gets what is notified on further channels, by the listening connection. A function must return at once. Nothing that matters
-	// may hang on it alone: while the connection is away nothing is heard.
+	// Hear has a function for each further channel; the listening connection passes notifications to it. A function must return at once.
+	// Work that matters must not depend on it alone: notifications are lost while the connection is down.
 	Hear map[string]func(payload string)
 	// Workers is how many short jobs run at once per queue; default 2.
 	Workers int
-	// Poll is the net under the wake-ups; default 2 s.
+	// Poll is how often idle loops look at their queues, in case a wake-up was lost; default 2 s.
 	Poll time.Duration
-	// Grace is what running work gets at shutdown; default 20 s.
+	// Grace is the time that running work gets at shutdown; default 20 s.
 	Grace time.Duration
 	Log   *slog.Logger
 }
@@ -134,7 +134,7 @@ func (c *Config) complete() error {
 	return errors.Join(faults...)
 }
 
-// Exponential gives base, 2 × base, 4 × base ... up to limit.
+// Exponential returns base, 2 × base, 4 × base ... up to limit.
 func Exponential(base, limit time.Duration) func(int) time.Duration {
 	return func(attempt int) time.Duration {
 		d := base

@@ -6,15 +6,16 @@ import (
 	"time"
 )
 
-// Jobs that are done stay in the index of the queue for a while, and for long where somebody holds an old snapshot. Looks for the next
-// job begin above them (db/code/jobs/floor.sql): a process that took many jobs since moves the floor, an idle one looks after it rarely.
+// Finished jobs stay in the index of the queue for a while, and for a long time while a transaction holds an old snapshot. Looks for the
+// next job begin above them (db/code/jobs/floor.sql). A process that took many jobs since the last tick moves the floor; an idle process
+// does so rarely.
 const (
 	floorEvery = 50 * time.Millisecond
 	floorBusy  = 200
 	floorIdle  = 5 * time.Second
 )
 
-// raiseFloor gives what its tick does.
+// raiseFloor returns the function of its tick.
 func (r *Runner) raiseFloor() func(context.Context) error {
 	var raised time.Time
 	var before int64

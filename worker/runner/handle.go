@@ -11,14 +11,15 @@ import (
 	"github.com/vgarvardt/gue/v5"
 )
 
-// handlerContext lets gue end its transaction in peace (it uses the context it is given for that), while handlers see the one that
-// ends at shutdown.
+// handlerContext lets gue end its transaction normally, also at shutdown (gue uses the context that it is given for that). Handlers
+// see the context that ends at shutdown.
 type handlerContext struct {
 	context.Context
 	handlers context.Context
 }
 
-// handler wraps a type's work for gue. It never lets gue choose the backoff, and gives gue an error only to say when to come again.
+// handler wraps a type's work for gue. It never lets gue choose the backoff, and returns an error to gue only to set the time of
+// the next attempt.
 func (r *Runner) handler(t Type) gue.WorkFunc {
 	return func(ctx context.Context, j *gue.Job) error {
 		parent := ctx
@@ -51,7 +52,7 @@ func (r *Runner) handler(t Type) gue.WorkFunc {
 
 type handlersKey struct{}
 
-// Value makes the handlers' context known to handler, through whatever gue wraps around.
+// Value makes the handlers' context known to handler, through the contexts that gue wraps around it.
 func (h handlerContext) Value(key any) any {
 	if _, ok := key.(handlersKey); ok {
 		return h.handlers
@@ -69,7 +70,7 @@ func guarded(work func() error) (err error) {
 	return work()
 }
 
-// bury writes the dead letter in a transaction of its own: an error in gue's would lose the job's state.
+// bury writes the dead letter in a transaction of its own: an error in gue's transaction would lose the job's state.
 func (r *Runner) bury(ctx context.Context, j *gue.Job, attempts int, cause error) error {
 	args := j.Args
 	if !json.Valid(args) {
@@ -107,13 +108,13 @@ func (r *Runner) lease(ctx context.Context, l Lease, wakeup <-chan struct{}) {
 		}()
 		return true
 	})
-	// All slots in hand: all work has come back.
+	// Once this loop holds all slots, all work has come back.
 	for range l.Slots {
 		slots <- struct{}{}
 	}
 }
 
-// take locks one job, claims its lease and deletes the job; taken tells whether there was one.
+// take locks one job, claims its lease and deletes the job; taken reports whether there was a job.
 func (r *Runner) take(ctx context.Context, l Lease) (work func(context.Context), taken bool) {
 	j, err := r.client.LockNextScheduledJob(ctx, l.Queue)
 	if err != nil {
@@ -125,7 +126,7 @@ func (r *Runner) take(ctx context.Context, l Lease) (work func(context.Context),
 	if j == nil {
 		return nil, false
 	}
-	// What is locked is ended in peace, also at shutdown.
+	// A locked job is always brought to its end, also at shutdown.
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	defer func() {
@@ -155,7 +156,7 @@ func (r *Runner) take(ctx context.Context, l Lease) (work func(context.Context),
 		return nil, true
 	}
 	if err := j.Delete(ending); err != nil {
-		// The lease is ours all the same; the job is met again and finds nothing to claim.
+		// This process holds the lease all the same. The job is taken again later and finds nothing to claim.
 		r.c.Log.Error("job could not be deleted", "job", j.ID.String(), "error", err)
 	}
 	return work, true

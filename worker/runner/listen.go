@@ -13,10 +13,11 @@ import (
 	"kijko/db"
 )
 
-// Channel is where enqueuing processes notify after commit. The payload says nothing.
+// Channel is the channel on which enqueuing processes notify after commit. The payload carries no information.
 const Channel = "kijko_jobs"
 
-// wakeups hold one buffered channel for each loop: a send never blocks, and sends that no loop has received yet are one.
+// wakeups hold one buffered channel for each loop. A send never blocks, and several sends before a loop receives count
+// as one.
 type wakeups struct {
 	mu  sync.Mutex
 	all []chan struct{}
@@ -41,7 +42,8 @@ func (w *wakeups) send() {
 	}
 }
 
-// listen wakes the loops at every notification, and once after each (re)connection: what came before was not heard.
+// listen wakes the loops at every notification, and once after each (re)connection, because earlier notifications were
+// not heard.
 func (r *Runner) listen(ctx context.Context) {
 	db.Follow(ctx, r.c.Listen, r.c.Log, "the worker polls: it is not woken by notifications", r.hear)
 }
@@ -54,7 +56,7 @@ func (r *Runner) hear(ctx context.Context, conn *pgx.Conn) error {
 	}
 	r.wakeups.send()
 	for {
-		// A connection that died silently is found by the ping.
+		// The ping finds a connection that died silently.
 		waiting, cancel := context.WithTimeout(ctx, 30*time.Second)
 		n, err := conn.WaitForNotification(waiting)
 		cancel()

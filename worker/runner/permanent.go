@@ -6,7 +6,7 @@ type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
 
-// Permanent marks an error of a Type's work that no further attempt can cure: the job is buried at once. Of nil it is nil.
+// Permanent marks an error of a Type's work that no further attempt can cure: the job is buried at once. Permanent(nil) is nil.
 func Permanent(err error) error {
 	if err == nil {
 		return nil

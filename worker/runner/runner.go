@@ -17,7 +17,7 @@ type Runner struct {
 	c       Config
 	client  *gue.Client
 	wakeups wakeups
-	// taken counts the jobs that left the queue through this process.
+	// taken counts the jobs that this process removed from the queue.
 	taken atomic.Int64
 }
 
@@ -33,7 +33,7 @@ func New(c Config) (*Runner, error) {
 	return &Runner{c: c, client: client}, nil
 }
 
-// Names gives the job types that this runner knows.
+// Names returns the job types that this runner knows.
 func (r *Runner) Names() []string {
 	var names []string
 	for _, t := range r.c.Types {
@@ -51,13 +51,13 @@ func (r *Runner) Names() []string {
 // Wake tells all idle loops to look at their queues. It never blocks; a notification does the same.
 func (r *Runner) Wake() { r.wakeups.send() }
 
-// Run works until ctx ends and all work has come back. It gives an error only when it can't begin.
+// Run works until ctx ends and all work has come back. It returns an error only when it cannot begin.
 func (r *Runner) Run(ctx context.Context) error {
 	workers, err := r.workers()
 	if err != nil {
 		return err
 	}
-	// Short jobs may outlive ctx by the grace.
+	// Short jobs may outlive ctx by the grace time.
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() {
@@ -118,12 +118,12 @@ func (r *Runner) workers() ([]*gue.Worker, error) {
 	return workers, nil
 }
 
-// unknown leaves a job of a newer version's type for a worker of that version.
+// unknown handles a job of a type that only a newer version knows: it leaves the job for a worker of that version.
 func unknown(_ context.Context, j *gue.Job) error {
 	return gue.ErrRescheduleJobIn(time.Minute, "no worker of this version knows the type "+j.Type)
 }
 
-// loop does once after once until there is nothing to do, then waits for a wake-up or the next poll.
+// loop calls do repeatedly until there is nothing to do, then waits for a wake-up or the next poll.
 func loop(ctx context.Context, wakeup <-chan struct{}, poll time.Duration, once func() bool) {
 	timer := time.NewTimer(poll)
 	defer timer.Stop()

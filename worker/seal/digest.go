@@ -7,8 +7,8 @@ import (
 	"fmt"
 )
 
-// Digests are HMAC-SHA256 of a text under each key, the first key's first: what is too short for a plain hash is stored as the first and
-// recognized by any. A digest for one purpose says nothing under another.
+// Digests are HMAC-SHA256 of a text under each key, the first key's first. A text too short for a plain hash is stored as the first
+// digest and recognized by any of them. A digest for one purpose reveals nothing about a digest for another purpose.
 func (b *Box) Digests(purpose string, text []byte) ([][]byte, error) {
 	sums := make([][]byte, 0, len(b.raw))
 	for _, raw := range b.raw {

@@ -1,6 +1,6 @@
 package seal
 
-// What sealed texts are for. A text that was sealed for one purpose opens for no other, so these strings never change.
+// The purposes of sealed texts. A text that was sealed for one purpose cannot be opened for another, so these strings never change.
 const (
 	// ProjectWebhook is the secret of a project's own chunking webhook.
 	ProjectWebhook = "project webhook"
@@ -8,37 +8,38 @@ const (
 	ReflexWebhook = "reflex webhook"
 	// APIKey is a new API key in an answer that is kept for its Idempotency-Key.
 	APIKey = "api key"
-	// ComplianceLink is under the digest that makes a link to a document good for some minutes.
+	// ComplianceLink is the purpose of the digest in a link to a document, which is valid for some minutes.
 	ComplianceLink = "compliance link"
 )
 
-// SecondFactor is the secret of a person's authenticator app, SecondFactorCodes the codes that are shown once; of one person each.
+// SecondFactor is the secret of a person's authenticator app, SecondFactorCodes the codes that are shown once; both are bound to one
+// person.
 func SecondFactor(userID string) string { return "second factor " + userID }
 
 // SecondFactorCodes see SecondFactor.
 func SecondFactorCodes(userID string) string { return "backup codes " + userID }
 
-// ProviderKey is an organization's own key at a model provider: what is sealed for one organization and provider opens for no other.
+// ProviderKey is an organization's own key at a model provider. It is bound to the organization and the provider.
 func ProviderKey(organizationID, provider string) string {
 	return "provider key " + organizationID + " " + provider
 }
 
-// ProviderToken is what a Git provider or a directory gave: it opens for its own row only.
+// ProviderToken is a token of a Git provider or a directory; it is bound to its row.
 func ProviderToken(id string) string { return "provider token " + id }
 
-// ConnectionState is what proves a consent that a person began.
+// ConnectionState is the state of a consent that a person began.
 func ConnectionState(userID string) string { return "connection state " + userID }
 
-// Integration is what an organization's integration with a provider holds: tokens of a consent, or a key.
+// Integration is the secret of an organization's integration with a provider: tokens of a consent, or a key.
 func Integration(organizationID, provider string) string {
 	return "integration " + organizationID + " " + provider
 }
 
-// IntegrationState is the way to a provider and back.
+// IntegrationState is the OAuth state on the way to a provider and back.
 const IntegrationState = "integration state"
 
 // Connector is the headers and credentials of an MCP server.
 func Connector(id string) string { return "connector " + id }
 
-// OutgoingWebhook is the secret that signs what a webhook is told.
+// OutgoingWebhook is the secret that signs the deliveries of a webhook.
 func OutgoingWebhook(id string) string { return "outgoing webhook " + id }

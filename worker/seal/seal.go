@@ -1,8 +1,8 @@
-// Package seal encrypts secrets that are kept in the database: AES-256-GCM, with the name of the key beside the text, so that keys can
-// be changed. The first key seals, all of them open.
+// Package seal encrypts secrets that are stored in the database: AES-256-GCM, with the name of the key beside the text, so that keys
+// can be rotated. The first key seals, and every key opens.
 //
-// A Box is safe for concurrent use. What is sealed under one purpose opens under no other: a text copied from one column into another
-// is worthless there.
+// A Box is safe for concurrent use. A text that was sealed for one purpose cannot be opened for another: a text copied from one column
+// into another is worthless there.
 package seal
 
 import (
@@ -23,7 +23,7 @@ const KeySize = 32
 
 const version = "v1"
 
-// ErrOpen means that a text is damaged, was sealed for another purpose, or under a key that is not here any more.
+// ErrOpen means that a text is damaged, was sealed for another purpose, or was sealed under a key that has been removed.
 var ErrOpen = errors.New("seal: the text cannot be opened")
 
 // Box seals and opens texts.
@@ -33,7 +33,7 @@ type Box struct {
 	raw   [][]byte // for digests, in order
 }
 
-// New takes keys of 32 bytes; the first seals.
+// New takes keys of 32 bytes; the first one seals.
 func New(keys ...[]byte) (*Box, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("seal: a key is needed")
@@ -61,13 +61,13 @@ func New(keys ...[]byte) (*Box, error) {
 	return b, nil
 }
 
-// keyName tells keys apart without telling anything about them: 32 bits of a digest.
+// keyName identifies a key without revealing it: 32 bits of a digest.
 func keyName(key []byte) string {
 	sum := sha256.Sum256(append([]byte("kijko seal key name:"), key...))
 	return hex.EncodeToString(sum[:4])
 }
 
-// Seal gives "v1.<key>.<base64url of nonce and ciphertext>". purpose is bound to the text and not stored.
+// Seal returns "v1.<key>.<base64url of nonce and ciphertext>". purpose is bound to the text and not stored.
 func (b *Box) Seal(purpose string, plain []byte) (string, error) {
 	aead := b.keys[b.first]
 	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(plain)+aead.Overhead())
@@ -78,7 +78,7 @@ func (b *Box) Seal(purpose string, plain []byte) (string, error) {
 	return version + "." + b.first + "." + base64.RawURLEncoding.EncodeToString(text), nil
 }
 
-// Open reverses Seal. The error is ErrOpen, whatever was wrong.
+// Open reverses Seal. The error is ErrOpen for every fault.
 func (b *Box) Open(purpose, sealed string) ([]byte, error) {
 	parts := strings.Split(sealed, ".")
 	if len(parts) != 3 || parts[0] != version {
@@ -99,7 +99,7 @@ func (b *Box) Open(purpose, sealed string) ([]byte, error) {
 	return plain, nil
 }
 
-// IsCurrent says whether a text was sealed under the first key; others are worth sealing anew.
+// IsCurrent reports whether a text was sealed under the first key; other texts should be sealed again.
 func (b *Box) IsCurrent(sealed string) bool {
 	return strings.HasPrefix(sealed, version+"."+b.first+".")
 }

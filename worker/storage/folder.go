@@ -11,7 +11,7 @@ import (
 	"gocloud.dev/blob/fileblob"
 )
 
-// folder is a store on a file system.
+// folder is a store in a folder of a file system.
 type folder struct {
 	path   string
 	bucket *blob.Bucket
@@ -21,7 +21,8 @@ func openFolder(path string) (*Store, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
-	// Temporary files beside the content: a rename within one file system is atomic. Keys are ours, so no attribute files.
+	// Temporary files lie beside the content: a rename within one file system is atomic. The store makes the keys itself, so no
+	// attribute files are needed.
 	bucket, err := fileblob.OpenBucket(path, &fileblob.Options{NoTempDir: true, Metadata: fileblob.MetadataDontWrite, DirFileMode: 0o700})
 	if err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
@@ -29,7 +30,7 @@ func openFolder(path string) (*Store, error) {
 	return &Store{bucket: bucket, folder: &folder{path: path, bucket: bucket}}, nil
 }
 
-// present fails where the folder itself is gone (moved, or its volume is no longer there). The library would make an empty one.
+// present fails if the folder itself is gone (moved, or its volume is no longer mounted). The library would make an empty folder.
 func (f *folder) present() error {
 	info, err := os.Stat(f.path)
 	if err == nil && !info.IsDir() {
@@ -51,7 +52,7 @@ func (f *folder) put(ctx context.Context, key string, in io.Reader) error {
 	}
 	if _, err := io.Copy(w, in); err != nil {
 		abandon()
-		_ = w.Close() // reports the cancellation that was just asked for
+		_ = w.Close() // reports the cancellation by abandon
 		return err
 	}
 	return w.Close()

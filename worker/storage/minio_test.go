@@ -18,7 +18,7 @@ import (
 	"kijko/worker/storage"
 )
 
-// newMinIO starts one with a bucket files.
+// newMinIO starts a MinIO server with a bucket files.
 func newMinIO(t *testing.T, data string) (place, *s3.Client) {
 	t.Helper()
 	m := peers.NewMinIO(t, data)
@@ -32,7 +32,7 @@ func newMinIO(t *testing.T, data string) (place, *s3.Client) {
 	name := "files"
 	_, err = client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &name})
 	require.NoError(t, err)
-	// MinIO lists the unfinished uploads of one key only, so they are counted where it keeps them.
+	// MinIO lists the unfinished uploads of one key only, so the test counts them in MinIO's data folder.
 	return place{endpoint: m.URL, left: func(t *testing.T) (objects, uploads int) {
 		listed, err := client.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &name})
 		require.NoError(t, err)

@@ -17,13 +17,13 @@ import (
 
 const (
 	contentType = "application/octet-stream"
-	// patience is what a write under way gets after its context has ended, so that it can be taken back in order.
+	// patience is how long a running write may go on after its context has ended, so that it can be aborted cleanly.
 	patience = 10 * time.Second
-	// tidyTime bounds the taking back of what failed.
+	// tidyTime bounds the removal of the remains of a failed write.
 	tidyTime = 3 * time.Second
 )
 
-// s3bucket is a store in S3's language. Where the library loses what the store said, its client is asked directly.
+// s3bucket is a store with the S3 API. If the library drops the store's error code, this code asks the library's client directly.
 type s3bucket struct {
 	name, prefix string
 	bucket       *blob.Bucket
@@ -38,7 +38,7 @@ func openS3(ctx context.Context, u *url.URL) (*Store, error) {
 	if endpoint := u.Query().Get("endpoint"); endpoint != "" && !strings.HasPrefix(endpoint, "http://") && !strings.HasPrefix(endpoint, "https://") {
 		return nil, errors.New("storage: the endpoint needs its scheme: https://host[:port]")
 	}
-	// The library would write these in its own way.
+	// The library would encode these keys in a form of its own.
 	if strings.Contains(b.prefix, "../") || strings.ContainsFunc(b.prefix, func(r rune) bool { return r < ' ' }) {
 		return nil, errors.New("storage: the prefix contains ../ or control characters")
 	}
@@ -53,8 +53,8 @@ func openS3(ctx context.Context, u *url.URL) (*Store, error) {
 	return &Store{bucket: bucket, s3: b}, nil
 }
 
-// put writes in parts. The library takes unfinished parts back when reading fails, but not when its context has ended: so the end of the
-// context reaches it through the reader, and only a store that does not answer is left alone.
+// put writes in parts. The library aborts unfinished uploads when reading fails, but not when its context has ended. So the end of the
+// context reaches the library through the reader, and only an upload to a store that does not answer is abandoned.
 func (b *s3bucket) put(ctx context.Context, key string, in *content) error {
 	writing, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
@@ -62,7 +62,7 @@ func (b *s3bucket) put(ctx context.Context, key string, in *content) error {
 	defer stop()
 	err := b.bucket.Upload(writing, key, in, &blob.WriterOptions{ContentType: contentType, BufferSize: 5 << 20, MaxConcurrency: 1})
 	if err == nil {
-		// All of it may have arrived although the caller has gone.
+		// The whole content may have arrived although the caller's context has ended.
 		err = ctx.Err()
 	} else if in.err != nil && errors.Is(err, in.err) && writing.Err() == nil || neverArrived(err) {
 		return err
@@ -73,13 +73,13 @@ func (b *s3bucket) put(ctx context.Context, key string, in *content) error {
 	return err
 }
 
-// neverArrived says that no connection to the store was made.
+// neverArrived reports that no connection to the store was made.
 func neverArrived(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// takeBack removes what a failed write may have left: the whole, when only the answer was lost, or parts.
+// takeBack removes the possible remains of a failed write: the whole object, if only the answer was lost, or parts.
 func (b *s3bucket) takeBack(ctx context.Context, key string) {
 	ctx, cancel := context.WithTimeout(ctx, tidyTime)
 	defer cancel()
@@ -94,15 +94,16 @@ func (b *s3bucket) takeBack(ctx context.Context, key string) {
 	}
 }
 
-// delete asks the store itself: the library first looks whether the key exists, which costs a request, and takes a missing bucket for a
-// missing key.
+// delete calls the store directly. The library first checks whether the key exists, which costs a request, and mistakes a missing bucket
+// for a missing key.
 func (b *s3bucket) delete(ctx context.Context, key string) error {
 	at := b.prefix + key
 	_, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.name, Key: &at})
 	return err
 }
 
-// isMissing goes by the one code that says so: the library's class of errors has missing buckets, moved ones and archived content in it.
+// isMissing checks the one error code of a missing key. The library's error class also contains missing buckets, moved buckets and
+// archived content.
 func (b *s3bucket) isMissing(err error) bool {
 	var said smithy.APIError
 	if !b.bucket.ErrorAs(err, &said) && !errors.As(err, &said) {

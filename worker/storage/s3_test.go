@@ -22,7 +22,7 @@ import (
 // place is an S3 server with one bucket, files: the double below, or MinIO (make test-peers).
 type place struct {
 	endpoint string
-	// left counts the objects of the bucket and the uploads that were begun and neither ended nor given up.
+	// left counts the objects of the bucket, and the uploads that were neither completed nor aborted.
 	left func(t *testing.T) (objects, uploads int)
 }
 
@@ -34,7 +34,7 @@ func (p place) open(t *testing.T, bucket, parameters string) *storage.Store {
 	return s
 }
 
-// testS3 is what every S3 server has to bear out.
+// testS3 tests what every S3 server has to do.
 func testS3(t *testing.T, p place) {
 	nothingIsLeft := func(t *testing.T) {
 		t.Helper()
@@ -200,12 +200,12 @@ func onEnd(r *http.Request, status int, code string) (int, string) {
 	return 0, ""
 }
 
-// double answers as an S3 server does, with parts; what it says of failures was read off MinIO and the S3 reference.
+// double answers as an S3 server does, with parts. Its error answers are taken from MinIO and the S3 reference.
 type double struct {
 	url    string
 	server *httptest.Server
-	// refuse answers first; status 0 lets the request through. hangUp takes an object and ends the connection without an answer. short
-	// promises more content than it sends.
+	// refuse answers first; status 0 lets the request through. hangUp accepts an object and closes the connection without an answer.
+	// short promises more content than it sends.
 	refuse        func(r *http.Request) (status int, code string)
 	hangUp, short bool
 
@@ -291,7 +291,7 @@ func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// refuse says why, except to HEAD, which has no body.
+// refuse sends the reason, except for HEAD, which has no body.
 func refuse(w http.ResponseWriter, r *http.Request, status int, code string) {
 	w.WriteHeader(status)
 	if code != "" && r.Method != http.MethodHead {
@@ -302,7 +302,7 @@ func refuse(w http.ResponseWriter, r *http.Request, status int, code string) {
 	}
 }
 
-// unframed takes the content out of signed chunks: size in hex, extensions, line, content, line; then trailers.
+// unframed extracts the content from signed chunks: size in hex, extensions, line, content, line; then trailers.
 func unframed(body []byte) (content []byte) {
 	for {
 		line, rest, ok := bytes.Cut(body, []byte("\r\n"))

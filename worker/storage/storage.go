@@ -1,14 +1,14 @@
-// Package storage keeps the content of files: a folder by default, an S3-compatible bucket when the address says so. It knows keys
-// and bytes and nothing else; who owns a key is a row of the database.
+// Package storage keeps the content of files: in a folder by default, or in an S3-compatible bucket if the address says so. It handles
+// keys and bytes only; the owner of a key is a row of the database.
 //
-// Keys are random, so nobody can guess or choose one, and a key is written once. A Store is safe for concurrent use. A Put that fails
-// or is cancelled leaves nothing behind, as far as the store still answers. Close it after the last call.
+// Keys are random, so no caller can guess or choose one, and a key is written once. A Store is safe for concurrent use. A Put that fails
+// or is canceled leaves nothing behind, as far as the store still answers. Close the Store after the last call.
 //
 // # Errors
 //
-// ErrNotFound says that the store is there and the content is not; a bucket or folder that is missing itself is no such case.
-// ErrUnavailable marks every fault of the store: away, full, missing, forbidden. When the context has ended, its error is returned as it
-// is, and so is an error of the reader that Put was given.
+// ErrNotFound means that the store works and the content does not exist. A bucket or folder that is missing itself is ErrUnavailable.
+// ErrUnavailable marks every fault of the store: unreachable, full, missing, forbidden. When the context has ended, its error is
+// returned unchanged, and so is an error of the reader that was passed to Put.
 package storage
 
 import (
@@ -37,15 +37,15 @@ var ErrTooLarge = errors.New("storage: the content is larger than allowed")
 // ErrUnavailable marks a fault of the store itself.
 var ErrUnavailable = errors.New("storage: the store cannot be used")
 
-// Store is a place for content.
+// Store stores content. Make it with Open.
 type Store struct {
 	bucket *blob.Bucket
-	// One of the two is set.
+	// Exactly one of the two is set.
 	folder *folder
 	s3     *s3bucket
 }
 
-// Object is what Put stored.
+// Object describes the content that Put stored.
 type Object struct {
 	Key string
 	// Size in bytes, SHA256 in lower-case hex.
@@ -53,7 +53,7 @@ type Object struct {
 	SHA256 string
 }
 
-// Open takes file:///path (made where missing, for this user only) or s3://bucket with its parameters.
+// Open accepts file:///path (created if missing, for this user only) or s3://bucket with its parameters.
 func Open(ctx context.Context, address string) (*Store, error) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -68,7 +68,7 @@ func Open(ctx context.Context, address string) (*Store, error) {
 	return nil, fmt.Errorf("storage: scheme %q is unknown: use file or s3", u.Scheme)
 }
 
-// Provider is "local" or "s3", as rows say it.
+// Provider is "local" or "s3", as rows store it.
 func (s *Store) Provider() string {
 	if s.s3 != nil {
 		return "s3"
@@ -76,7 +76,7 @@ func (s *Store) Provider() string {
 	return "local"
 }
 
-// Put stores what r gives under a new key. More than limit bytes are ErrTooLarge; memory does not grow with the content.
+// Put stores the content of r under a new key. More than limit bytes are ErrTooLarge. Memory does not grow with the content.
 func (s *Store) Put(ctx context.Context, r io.Reader, limit int64) (Object, error) {
 	key, err := NewKey()
 	if err != nil {
@@ -85,7 +85,7 @@ func (s *Store) Put(ctx context.Context, r io.Reader, limit int64) (Object, erro
 	return s.PutAs(ctx, key, r, limit)
 }
 
-// PutAs is Put under a key that NewKey gave: for who has to know it before there is content. One key is for one call.
+// PutAs is Put under a key from NewKey, for callers that need the key before there is content. Use a key for one call only.
 func (s *Store) PutAs(ctx context.Context, key string, r io.Reader, limit int64) (Object, error) {
 	var err error
 	in := &content{ctx: ctx, r: r, limit: limit, digest: sha256.New()}
@@ -115,7 +115,7 @@ func (s *Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	return &reader{ctx: ctx, r: r}, nil
 }
 
-// Delete removes content; keys without any count as removed. It tries all keys and gives the errors together.
+// Delete removes content; keys without content count as removed. It tries all keys and returns the errors together.
 func (s *Store) Delete(ctx context.Context, keys ...string) error {
 	var faults []error
 	for _, key := range keys {
@@ -132,7 +132,7 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 	return errors.Join(faults...)
 }
 
-// isMissing tells content that is missing from a store that is.
+// isMissing distinguishes missing content from a missing store.
 func (s *Store) isMissing(err error) bool {
 	if s.s3 != nil {
 		return s.s3.isMissing(err)
@@ -140,13 +140,14 @@ func (s *Store) isMissing(err error) bool {
 	return gcerrors.Code(err) == gcerrors.NotFound && s.folder.present() == nil
 }
 
-// What a probe writes. A full file system has room for a byte for long, and an object store for what it keeps inside its index.
+// The sizes of the content that a probe writes. A full file system may have room for one byte for a long time, and an object store for
+// content that it keeps inside its index.
 const (
 	folderProbe = 1 << 20
 	s3Probe     = 256 << 10
 )
 
-// Reachable says whether content can be stored, read and removed now, by doing it.
+// Reachable reports whether content can be stored, read and removed now, by doing so.
 func (s *Store) Reachable(ctx context.Context) error {
 	size := folderProbe
 	if s.s3 != nil {
@@ -161,7 +162,7 @@ func (s *Store) Reachable(ctx context.Context) error {
 		return err
 	}
 	err = s.compare(ctx, o.Key, sent)
-	// Also when the time is up: a probe leaves nothing behind.
+	// The cleanup runs also after the time limit: a probe leaves nothing behind.
 	tidying, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
 	defer cancel()
 	return errors.Join(err, s.Delete(tidying, o.Key))
@@ -193,14 +194,14 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// content is what a Put reads: counted, hashed, and told apart from what fails in the store.
+// content is the input of a Put: it counts and hashes the bytes, and separates read errors from errors of the store.
 type content struct {
 	ctx    context.Context
 	r      io.Reader
 	limit  int64
 	digest hash.Hash
 	size   int64
-	// err is why reading ended early: the reader's own error, too many bytes, or the end of the context.
+	// err is the reason why reading ended early: the reader's own error, too many bytes, or the end of the context.
 	err error
 }
 
@@ -224,7 +225,7 @@ func (c *content) Read(p []byte) (int, error) {
 	return n, c.err
 }
 
-// reader marks what fails while content is read.
+// reader marks errors of reading content.
 type reader struct {
 	ctx context.Context
 	r   *blob.Reader
@@ -240,7 +241,7 @@ func (r *reader) Read(p []byte) (int, error) {
 
 func (r *reader) Close() error { return r.r.Close() }
 
-// fault is an error of the store, or the context's where that is why the call ended.
+// fault is an error of the store, or the context's error if the context ended the call.
 func fault(ctx context.Context, doing string, err error) error {
 	if ended := ctx.Err(); ended != nil {
 		return fmt.Errorf("storage: %s: %w", doing, ended)

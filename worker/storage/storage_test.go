@@ -90,7 +90,8 @@ func TestStore(t *testing.T) {
 	})
 }
 
-// A folder that went away is a fault of the store: nothing in it counts as gone, and nothing is written into a new one of the same name.
+// A missing folder is a fault of the store: no content in it counts as deleted, and nothing is written into a new folder of the same
+// name.
 func TestAFolderThatIsGoneIsAFaultOfTheStore(t *testing.T) {
 	s, dir := open(t)
 	o, err := s.Put(t.Context(), strings.NewReader("x"), 10)
@@ -112,7 +113,7 @@ func TestAFolderThatIsGoneIsAFaultOfTheStore(t *testing.T) {
 	require.Equal(t, 1, files(t, dir), "a probe leaves nothing behind")
 }
 
-// Where each key's folder is a file, whatever is written fails, for every user and on every system.
+// Each key's folder is a file here, so every write fails, for every user and on every system.
 func TestAFolderThatTakesNothingIsAFaultOfTheStore(t *testing.T) {
 	s, dir := open(t)
 	for i := range 256 {

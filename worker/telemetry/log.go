@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// NewLogger writes JSON lines to w. Lines are gathered for a moment, since one system call a line is what an access log mostly costs;
-// flush writes what is left and is to be called last.
+// NewLogger writes JSON lines to w. Lines are buffered for a moment, because a system call per line is the main cost of an access
+// log. flush writes the remaining lines; call it last.
 func NewLogger(w io.Writer, level string) (log *slog.Logger, flush func()) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
@@ -54,5 +54,5 @@ func (b *bufferedWriter) Write(p []byte) (int, error) {
 func (b *bufferedWriter) flush() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	_ = b.w.Flush() // the log's own failure has nowhere to go
+	_ = b.w.Flush() // there is no place to report a failure of the log itself
 }

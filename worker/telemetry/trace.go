@@ -12,7 +12,7 @@ import (
 	"go.opentelemetry.io/otel/semconv/v1.26.0"
 )
 
-// Trace sends traces to an OTLP collector. The returned function sends what is left; without an endpoint nothing is traced.
+// Trace sends traces to an OTLP collector. The returned function sends the remaining traces. Without an endpoint nothing is traced.
 func Trace(ctx context.Context, endpoint, service, version string) (func(context.Context) error, error) {
 	if endpoint == "" {
 		return func(context.Context) error { return nil }, nil

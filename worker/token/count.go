@@ -21,7 +21,7 @@ type remembered struct {
 	count uint32
 }
 
-// scratch is what one call of Count works with. Counts are facts, so it does not matter which call filled it.
+// scratch is the working memory of one call of Count. A cached count is valid for every call, so calls may share it.
 type scratch struct {
 	v     *vocabulary
 	known [1 << knownPower]remembered
@@ -33,7 +33,7 @@ type scratch struct {
 var pool = sync.Pool{New: func() any { return &scratch{v: load(), long: map[string]int{}} }}
 
 // Count returns the number of tokens of text in the encoding o200k_base; 0 for the empty text. Names of special tokens
-// count as the text they are written in.
+// count as ordinary text.
 func Count(text string) int {
 	if text == "" {
 		return 0

@@ -21,8 +21,8 @@ import (
 	"kijko/worker/token"
 )
 
-// reference counts by the encoding's published definition, slowly: its split expression in Go's regexp (which knows no
-// look-ahead, hence the one rule in Go), and a merge of the lowest rank first.
+// reference counts by the encoding's published definition, slowly. It uses the split expression in Go's regexp (which has
+// no look-ahead, so one rule is in Go code), and a merge of the lowest rank first.
 func reference(t testing.TB) func(string) int {
 	t.Helper()
 	ranks := vocabulary(t)
@@ -52,7 +52,7 @@ var published = regexp.MustCompile(strings.NewReplacer("\n", "", `\s`, `[\t-\r \
 \s*[\r\n]+|
 (\s+))`))
 
-// vocabulary reads the ranks out of the library, which decodes each id.
+// vocabulary reads the ranks from the library, which decodes each id.
 var vocabulary = func() func(testing.TB) map[string]int {
 	load := sync.OnceValues(func() (map[string]int, error) {
 		codec, err := tokenizer.Get(tokenizer.O200kBase)
@@ -131,7 +131,8 @@ func TestCount(t *testing.T) {
 
 	t.Run("MixesOfWhiteSpaceCountAsInTheReference", func(t *testing.T) {
 		t.Parallel()
-		// Made with tiktoken 1.0.22 of npm, which is OpenAI's own code: texts of white space, marks, contractions, U+007F.
+		// The file was made with tiktoken 1.0.22 of npm, which is OpenAI's own code: texts of white space, marks,
+		// contractions, U+007F.
 		data, err := os.ReadFile("testdata/counts.json")
 		require.NoError(t, err)
 		var vectors [][2]any

@@ -2,10 +2,10 @@ package token
 
 import "slices"
 
-// scanLimit is the piece length up to which looking for the lowest rank from the left beats keeping a heap.
+// scanLimit is the piece length up to which searching for the lowest rank from the left is faster than keeping a heap.
 const scanLimit = 64
 
-// merge returns the number of tokens of one piece: pairs of neighbours with the lowest rank are joined, leftmost first,
+// merge returns the number of tokens of one piece: pairs of neighbors with the lowest rank are joined, leftmost first,
 // until no pair is a token.
 func (b *scratch) merge(s string) int {
 	if len(s) <= scanLimit {
@@ -56,7 +56,7 @@ type node struct {
 	rank       uint32
 }
 
-// mergeHeap does the same as mergeScan in O(n log n) time and 20 bytes of memory a byte of s.
+// mergeHeap does the same as mergeScan in O(n log n) time and 20 bytes of memory per byte of s.
 func (b *scratch) mergeHeap(s string) int {
 	n := len(s)
 	b.nodes = slices.Grow(b.nodes[:0], n+1)[:n+1]

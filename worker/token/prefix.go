@@ -6,9 +6,8 @@ import (
 )
 
 // Prefix returns the length in bytes of the longest beginning of text that ends between two pieces and has at most limit
-// tokens, and how many it has. If the first piece alone has more, it is cut between
-// characters; at least one character is
-// always taken, so that a loop over Prefix ends. The time is linear in the length of the result.
+// tokens, and its number of tokens. If the first piece alone has more tokens, it is cut between characters. At least one
+// character is always taken, so that a loop over Prefix ends. The time is linear in the length of the result.
 //
 // Invalid UTF-8 is counted byte by byte as U+FFFD, as Count does.
 func Prefix(text string, limit int) (length, tokens int) {
@@ -21,7 +20,7 @@ func Prefix(text string, limit int) (length, tokens int) {
 	p := b.v.plane
 	i := 0
 	for i < len(text) {
-		// A piece that reaches farther than the tokens left could is not looked at to its end.
+		// A piece that is longer than the remaining tokens can cover is not read to its end.
 		left := b.v.max * (limit - tokens)
 		e := p.next(text[:min(len(text), i+left+utf8.UTFMax)], i)
 		if e-i > left {
@@ -54,8 +53,8 @@ func (b *scratch) piece(s string, i, e int) int {
 	return b.longer(s[i:e])
 }
 
-// within returns the beginning of one long piece. The ends of the tokens of a window tell where to cut; as the tokens of
-// the cut piece may be others, the cut moves back until they are few enough.
+// within returns the beginning of one long piece. The ends of the tokens of a window show where to cut. The cut piece
+// may have other tokens, so the cut moves back until they are few enough.
 func (b *scratch) within(piece string, limit int) (length, tokens int) {
 	window := piece[:min(len(piece), MaxPiece, 16*limit)]
 	b.mergeHeap(window)

@@ -2,5 +2,5 @@
 
 package token_test
 
-// share is the part of the real files that is looked at: the race detector slows the reference tokenizer twentyfold.
+// share divides the number of real files that are tested: the race detector slows the reference tokenizer twentyfold.
 const share = 8

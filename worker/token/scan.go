@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// The classes that the split expression of o200k_base tells apart. A character is in exactly one.
+// The classes of the split expression of o200k_base. A character is in exactly one.
 const (
 	other   = iota // everything else: punctuation, symbols, controls, invalid bytes
 	upper          // Lu, Lt
@@ -17,7 +17,7 @@ const (
 	newline        // CR, LF
 )
 
-// asUpper and asLower say which classes may stand in the first and in the second half of a word.
+// asUpper and asLower are the classes that may stand in the first and in the second half of a word.
 const (
 	asUpper = 1<<upper | 1<<letter | 1<<mark
 	asLower = 1<<lower | 1<<letter | 1<<mark
@@ -25,7 +25,7 @@ const (
 	isLead  = 1<<other | 1<<mark | 1<<space
 )
 
-// plane is the class of each character of the basic plane; looking it up beats a search in Unicode's range tables.
+// plane is the class of each character of the basic plane; the table is faster than a search in Unicode's range tables.
 type plane [1 << 16]uint8
 
 func newPlane() *plane {
@@ -112,7 +112,7 @@ func (p *plane) next(s string, i int) int {
 	case newline:
 		return p.blanks(s, i)
 	}
-	// One leading character that is no letter belongs to the word that follows it.
+	// One leading character that is not a letter belongs to the word that follows it.
 	if after := i + n; after < len(s) {
 		if d, _ := p.class(s, after); (asUpper|asLower)>>d&1 == 1 {
 			if e := p.word(s, after); e > 0 {
@@ -134,10 +134,10 @@ func (p *plane) next(s string, i int) int {
 	return p.blanks(s, i)
 }
 
-// word returns the end of the word that begins at i, an ending such as 're included. A character at i must be able to
-// stand in a word.
+// word returns the end of the word that begins at i, including an ending such as 're. A character at i must be allowed
+// in a word.
 func (p *plane) word(s string, i int) int {
-	// Nearly all words are capitals and then small letters, all ASCII.
+	// Nearly all words are capitals followed by small letters, all ASCII.
 	e := i
 	for e < len(s) && s[e]-'A' < 26 {
 		e++
@@ -211,7 +211,7 @@ func (p *plane) punctuation(s string, i int) int {
 	return i
 }
 
-// blanks cuts a run of white space: after its last line end if it has one; otherwise the last blank is left to the word
+// blanks cuts a run of white space after its last line end if it has one. Otherwise the last blank is left to the word
 // that follows.
 func (p *plane) blanks(s string, i int) int {
 	before, j, line := i, i, 0

@@ -9,10 +9,10 @@ import (
 	"github.com/tiktoken-go/tokenizer"
 )
 
-// none is the rank of what is no token.
+// none is the rank of a byte sequence that is no token.
 const none = math.MaxUint32
 
-// packed is the length up to which a piece is kept in two machine words.
+// packed is the largest length of a piece that fits into two machine words.
 const packed = 16
 
 // key is a piece of at most packed bytes. Pieces may contain NUL, hence the length.
@@ -58,7 +58,7 @@ type slot struct {
 	rank uint32
 }
 
-// vocabulary maps tokens to ranks: open addressing for the short ones, a map for the few thousand long ones.
+// vocabulary maps tokens to ranks: open addressing for the short tokens, a map for the few thousand long ones.
 type vocabulary struct {
 	plane *plane
 	slots []slot
@@ -67,11 +67,11 @@ type vocabulary struct {
 	max   int // length of the longest token
 }
 
-// slotsPower gives 2^19 slots for 200,000 tokens: two fifths full, so a miss, the usual answer while merging, ends after
-// one or two probes. 12 MB.
+// slotsPower gives 2^19 slots for 200,000 tokens. The table is two fifths full, so a miss, the usual result while
+// merging, ends after one or two probes. It takes 12 MB.
 const slotsPower = 19
 
-// load reads the vocabulary out of the library once. The library offers no iteration, but decodes each id.
+// load reads the vocabulary from the library once. The library offers no iteration, but decodes each id.
 var load = sync.OnceValue(func() *vocabulary {
 	codec, err := tokenizer.Get(tokenizer.O200kBase)
 	if err != nil { // only for an unknown name

@@ -1,5 +1,5 @@
-// Package gittest is a Git host for tests: real repositories, served by git's own http-backend over loopback, with the moods
-// of real hosts (private, missing, renamed, limited, slow, breaking off).
+// Package gittest is a Git host for tests: real repositories, served by git's own http-backend over loopback, that can
+// behave like real hosts (private, missing, renamed, limited, slow, breaking off).
 //
 // A Server is safe for concurrent use; it is closed by the test's cleanup.
 package gittest
@@ -79,23 +79,23 @@ func On(branch string, files Files) Branch {
 	return Branch{Name: branch, Commits: []Commit{{Files: files}}}
 }
 
-// Mood is how the server treats requests for one repository. The zero value serves it to everybody.
+// Mood is how the server treats requests for one repository. The zero value serves it to every client.
 type Mood struct {
-	User, Password string // if set, anybody else gets 401
-	Untaken        int    // if set, the answer to whoever sends a credential
+	User, Password string // if set, requests without these credentials get 401
+	Untaken        int    // if set, the status for every request with credentials
 	Status         int    // if set, the answer to every request
 	Header         http.Header
 	RedirectTo     string // if set, 301 to this repository: a path on this server or a whole URL
-	// RedirectAfter lets so many requests pass before RedirectTo applies.
+	// RedirectAfter is the number of requests that pass before RedirectTo applies.
 	RedirectAfter int
-	// CutAfter breaks the connection after so many bytes of a pack; 0 never does.
+	// CutAfter breaks the connection after this number of bytes of a pack; 0 never breaks it.
 	CutAfter int64
 	// Hold, if set, keeps the pack back after its first HoldAfter bytes until the channel is closed or the client has gone.
 	Hold      chan struct{}
 	HoldAfter int64
 	// FailPack answers 503 to this pack, counted from 1 since the mood was set, and to those after it.
 	FailPack int
-	// Message is the text of a failing pack's answer.
+	// Message is the text of the answer for a failing pack.
 	Message string
 }
 
@@ -135,7 +135,7 @@ func (s *Server) Create(t testing.TB, name string, branches ...Branch) {
 	s.create(t, name, "sha1", branches)
 }
 
-// CreateSHA256 is Create with git's newer object format.
+// CreateSHA256 is Create with git's SHA-256 object format.
 func (s *Server) CreateSHA256(t testing.TB, name string, branches ...Branch) {
 	t.Helper()
 	s.create(t, name, "sha256", branches)
@@ -151,7 +151,7 @@ func (s *Server) create(t testing.TB, name, format string, branches []Branch) {
 	}
 }
 
-// Push adds commits to branches, making those that don't exist.
+// Push adds commits to branches, and creates missing branches.
 func (s *Server) Push(t testing.TB, name string, branches ...Branch) {
 	t.Helper()
 	var stream bytes.Buffer
@@ -166,13 +166,13 @@ func (s *Server) Push(t testing.TB, name string, branches ...Branch) {
 	s.git(t, &stream, "--git-dir", s.dir(name), "fast-import", "--quiet", "--force", "--date-format=raw-permissive")
 }
 
-// Import runs git fast-import on a stream made by the test, for content that is too large or too odd for Push.
+// Import runs git fast-import on a stream made by the test, for content that is too large or too unusual for Push.
 func (s *Server) Import(t testing.TB, name string, stream io.Reader) {
 	t.Helper()
 	s.git(t, stream, "--git-dir", s.dir(name), "fast-import", "--quiet", "--force")
 }
 
-// WriteObject stores an object as it is, however wrong, and gives its id.
+// WriteObject stores an object unchanged, even if it is invalid, and returns its id.
 func (s *Server) WriteObject(t testing.TB, name, kind string, data []byte) string {
 	t.Helper()
 	return s.git(t, bytes.NewReader(data), "--git-dir", s.dir(name), "hash-object", "-t", kind, "-w", "--literally", "--stdin")
@@ -195,7 +195,7 @@ func (s *Server) Delete(t testing.TB, name, branch string) {
 	s.git(t, nil, "--git-dir", s.dir(name), "update-ref", "-d", "refs/heads/"+branch)
 }
 
-// Prune forgets every object that no branch reaches.
+// Prune removes every object that no branch reaches.
 func (s *Server) Prune(t testing.TB, name string) {
 	t.Helper()
 	s.git(t, nil, "--git-dir", s.dir(name), "reflog", "expire", "--expire=now", "--all")
@@ -223,7 +223,7 @@ func (s *Server) Set(name string, mood Mood) {
 	s.passed[name], s.packed[name] = 0, 0
 }
 
-// Requests gives the requests since the start, or since the last call.
+// Requests returns the requests since the start, or since the last call.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -232,10 +232,10 @@ func (s *Server) Requests() []Request {
 	return seen
 }
 
-// Packs counts the packs that were asked for.
+// Packs counts the requested packs.
 func (s *Server) Packs() int { return int(s.packs.Load()) }
 
-// Holding tells how many clients wait for a pack that is held back.
+// Holding returns how many clients wait for a pack that is held back.
 func (s *Server) Holding() int { return int(s.holding.Load()) }
 
 func (s *Server) dir(name string) string {
@@ -379,7 +379,7 @@ func (s *Server) backend(w http.ResponseWriter, r *http.Request, mood Mood, name
 	handler.ServeHTTP(w, r)
 }
 
-// moody is the way a pack goes out.
+// moody is the response writer of a pack; it applies the mood.
 type moody struct {
 	http.ResponseWriter
 	server *Server

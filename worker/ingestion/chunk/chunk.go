@@ -23,7 +23,7 @@ const (
 	CustomHook Strategy = "custom"
 )
 
-// Type says what a chunk holds.
+// Type is the kind of content of a chunk.
 type Type string
 
 // The types, in the order in which the progress screen shows them.
@@ -39,7 +39,7 @@ var Types = [...]Type{ModuleBoundaries, FunctionGroupings, Documentation, Config
 
 // The token limits of section 18.3.
 const (
-	GroupTokens = 1500 // small neighbours are grouped up to this
+	GroupTokens = 1500 // small neighbors are grouped up to this
 	UnitTokens  = 4000 // a larger unit is split
 	FixedTokens = 1000
 )
@@ -54,7 +54,7 @@ type Chunk struct {
 	Type      Type
 	Content   string
 	Tokens    int
-	Hash      string // 32 hex digits over Content without the white space that says nothing
+	Hash      string // 32 hex digits over Content without meaningless white space
 	Section   string // qualified name of the declaration or heading around it; empty for the file itself
 	ParentID  string // SectionID of the section
 
@@ -83,22 +83,22 @@ func SectionID(path, section string) string {
 	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("kijko:section:"+path+"\x00"+section)).String()
 }
 
-// Hash returns the hash of a content of which nothing is known: all of its white space counts.
+// Hash returns the hash of a content of unknown format: all of its white space counts.
 func Hash(content string) string {
 	k := Chunk{Content: content}
 	return k.hash(parse.Exact, nil)
 }
 
-// hash returns a hash that is equal for chunks that say the same. White space inside of strings always counts; besides,
-// the layout says what does: indentation that has meaning, but not blanks at the ends of lines and how many blank lines there
-// are. In chunks that are cut inside of a line, all of it counts. lines must be at or before the beginning of the chunk.
+// hash returns a hash that is equal for chunks with the same meaning. White space inside of strings always counts. Outside of
+// strings the layout decides: indentation with meaning counts, but blanks at the ends of lines and the number of blank lines do
+// not. In chunks that are cut inside of a line, all white space counts. lines must be at or before the beginning of the chunk.
 func (k *Chunk) hash(layout parse.Layout, lines *parse.Lines) string {
 	start, content := k.StartByte, k.Content
 	if k.StartColumn > 0 || k.EndColumn > 0 {
 		layout = parse.Exact
 	}
 	b := make([]byte, 1, len(content)+1)
-	b[0] = byte(layout) // equal bytes do not say the same in every layout
+	b[0] = byte(layout) // equal bytes have different meanings in different layouts
 	if layout == parse.Exact {
 		b = append(b, content...)
 		sum := sha256.Sum256(b)
@@ -153,7 +153,7 @@ func Split(f *parse.File, path, text string, s Strategy) []Chunk {
 	return c.chunks(f, path)
 }
 
-// cuts returns where the text may be cut: the parser's places, and for prose and unknown files its paragraphs.
+// cuts returns the offsets where the text may be cut: the parser's cuts, and for prose and unknown files its paragraphs.
 func cuts(f *parse.File, text string) []parse.Cut {
 	if f.Category == parse.Code || f.Category == parse.Config || len(f.Cuts) > 0 {
 		return f.Cuts
@@ -242,7 +242,7 @@ func flat(ds []parse.Decl) []*parse.Decl {
 	return all
 }
 
-// columns returns where inside of lines a stretch begins and ends; 0 for the ends of lines.
+// columns returns the columns where a stretch begins and ends inside a line; 0 at a line boundary.
 func columns(text string, start, end int) (from, to int) {
 	if start > 0 && text[start-1] != '\n' {
 		from = start - strings.LastIndexByte(text[:start], '\n')
@@ -297,7 +297,7 @@ func kind(f *parse.File, text string, start, end int) Type {
 	return FunctionGroupings
 }
 
-// holdsModule says whether the greater part of a stretch is whole classes or modules.
+// holdsModule reports whether whole classes or modules are the greater part of a stretch.
 func holdsModule(ds []parse.Decl, start, end int) bool {
 	held := 0
 	var look func([]parse.Decl)

@@ -40,7 +40,7 @@ func parsed(t testing.TB, path, text string) *parse.File {
 	return f
 }
 
-// split cuts and asserts what holds for every result.
+// split cuts a text and asserts the properties of every result.
 func split(t testing.TB, path, text string, s chunk.Strategy) []chunk.Chunk {
 	t.Helper()
 	chunks := chunk.Split(parsed(t, path, text), path, text, s)

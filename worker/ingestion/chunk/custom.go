@@ -22,7 +22,7 @@ import (
 	"kijko/worker/token"
 )
 
-// ErrChunking is the error of a webhook that did not answer as contract 10, section 18.3 asks: CHUNKING_FAILED.
+// ErrChunking is the error of a webhook whose answer violates contract 10, section 18.3: CHUNKING_FAILED.
 var ErrChunking = errors.New("the chunking webhook failed")
 
 // CodeChunkingFailed is the code of ErrChunking in rows and events.
@@ -34,11 +34,11 @@ const (
 	customPause    = time.Second      // before the second
 	maxChunks      = 10_000
 	maxChunkBytes  = 64 << 10
-	maxMisses      = 64       // chunks not found in the text before none is looked for any more
+	maxMisses      = 64       // after so many chunks that are not in the text, no further chunk is searched
 	maxAnswerBytes = 64 << 20 // eight times the largest file; the limits above would allow ten times as much
 )
 
-// Endpoint is where custom chunks come from.
+// Endpoint is the webhook that makes custom chunks.
 type Endpoint struct {
 	URL    string
 	Secret string // of settings, whsec_...; signs the request
@@ -65,12 +65,12 @@ type payloadFile struct {
 	Content  string `json:"content"`
 }
 
-// Custom posts a file to the webhook and returns its chunks. The client must refuse addresses that are not public; it is
-// used without following redirects. Two tries of 30 seconds each; a second one only after a failed transfer or a status
-// other than 2xx. The error is ErrChunking, or that of ctx. At most four calls at once are the caller's duty.
+// Custom posts a file to the webhook and returns its chunks. The client must refuse addresses that are not public;
+// redirects are not followed. There are two attempts of 30 seconds each, the second only after a failed transfer or a
+// status other than 2xx. The error is ErrChunking, or that of ctx. The caller makes at most four calls at once.
 //
-// A chunk that occurs in the text, after the one before it, gets the offsets and lines of its place; another one gets the
-// lines of the whole file and offsets of -1.
+// A chunk that occurs in the text, after the chunk before it, gets the offsets and lines of that occurrence. Any other
+// chunk gets the lines of the whole file and offsets of -1.
 func Custom(ctx context.Context, client *http.Client, to Endpoint, r Request) ([]Chunk, error) {
 	language := r.File.Language
 	body, err := json.Marshal(payload{r.ProjectID, r.RunID, payloadFile{r.Path, language, r.Text}})
@@ -124,7 +124,8 @@ func post(ctx context.Context, client *http.Client, to Endpoint, r Request, body
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "Kijko")
 	req.Header.Set("X-Kijko-Event", "file.chunk")
-	// The same for both tries and for a run taken over by another worker, so that the receiver can tell repeats.
+	// The id is the same for both attempts and for a run taken over by another worker, so that the receiver can recognize
+	// repeats.
 	req.Header.Set("X-Kijko-Delivery", uuid.NewSHA1(uuid.NameSpaceURL, []byte("kijko:chunk:"+r.RunID+"\x00"+r.Path)).String())
 	req.Header.Set("X-Kijko-Signature", Sign(to.Secret, time.Now(), body))
 	res, err := client.Do(req)
@@ -133,13 +134,13 @@ func post(ctx context.Context, client *http.Client, to Endpoint, r Request, body
 	}
 	defer res.Body.Close()
 	if res.StatusCode < 200 || res.StatusCode > 299 {
-		_, _ = io.CopyN(io.Discard, res.Body, 4<<10) // lets the connection be used again
+		_, _ = io.CopyN(io.Discard, res.Body, 4<<10) // lets the connection be reused
 		return nil, fmt.Errorf("status %d", res.StatusCode)
 	}
 	return read(res.Body)
 }
 
-// errShape is an answer that no second try would better.
+// errShape is an invalid answer that a second attempt would not improve.
 var errShape = errors.New("bad answer")
 
 type answer struct {
@@ -150,7 +151,7 @@ type answer struct {
 	metadata map[string]any
 }
 
-// read decodes the answer chunk by chunk, so that one that breaks a limit is refused before it is all in memory.
+// read decodes the answer chunk by chunk, so that an answer that exceeds a limit is refused before it is fully in memory.
 func read(body io.Reader) ([]answer, error) {
 	limited := &io.LimitedReader{R: body, N: maxAnswerBytes + 1}
 	d := json.NewDecoder(limited)
@@ -212,7 +213,7 @@ func read(body io.Reader) ([]answer, error) {
 	return list, nil
 }
 
-// check returns what is wrong with a chunk, or nothing.
+// check returns the fault of a chunk, or "".
 func (a *answer) check() string {
 	switch {
 	case a.Content == nil || *a.Content == "":
@@ -240,7 +241,7 @@ func (a *answer) check() string {
 	return ""
 }
 
-// chunks places the answers in the text.
+// chunks finds the positions of the answers in the text.
 func (r Request) chunks(answers []answer) []Chunk {
 	c := &cutter{text: r.Text, cuts: cuts(r.File, r.Text)}
 	decls := flat(r.File.Decls)
@@ -276,7 +277,7 @@ func (r Request) chunks(answers []answer) []Chunk {
 					k.declare(d)
 				}
 			}
-			from = k.StartByte // overlap is the webhook's business; order is not
+			from = k.StartByte // the webhook may return overlapping chunks, but in order
 			if k.Type == "" {
 				k.Type = kind(r.File, r.Text, k.StartByte, k.EndByte)
 			}

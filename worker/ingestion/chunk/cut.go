@@ -8,7 +8,7 @@ import (
 	"kijko/worker/token"
 )
 
-// unit is a stretch that ends at an offset; tokens is -1 while nobody has counted it.
+// unit is a stretch that ends at an offset; tokens is -1 until it is counted.
 type unit struct{ end, tokens int }
 
 // cutter collects the ends of chunks from the front to the back of one text.
@@ -17,7 +17,7 @@ type cutter struct {
 	cuts []parse.Cut
 	ends []unit
 
-	counted      stretch // what was counted last, because it is often asked for twice
+	counted      stretch // the last counted stretch, because it is often counted twice
 	countedUnits int
 }
 
@@ -30,8 +30,8 @@ func (c *cutter) count(start, end int) int {
 	return c.countedUnits
 }
 
-// fits says whether a stretch has at most limit tokens. No token is shorter than a byte, so short stretches
-// need no counting.
+// fits reports whether a stretch has at most limit tokens. A token has at least one byte, so short stretches need no
+// counting.
 func (c *cutter) fits(start, end, limit int) bool {
 	return end-start <= limit || c.count(start, end) <= limit
 }
@@ -49,7 +49,7 @@ func (c *cutter) between(start, end int) []parse.Cut {
 // fixed cuts every FixedTokens tokens, at the last line end before that.
 func (c *cutter) fixed() { c.fill(0, len(c.text), FixedTokens) }
 
-// fill cuts a stretch into chunks of at most limit tokens that end with lines; a longer line is cut inside.
+// fill cuts a stretch into chunks of at most limit tokens that end at line ends; a longer line is cut inside.
 func (c *cutter) fill(start, end, limit int) {
 	for start < end {
 		n, _ := token.Prefix(c.text[start:end], limit)
@@ -67,11 +67,11 @@ func (c *cutter) fill(start, end, limit int) {
 	}
 }
 
-// semantic cuts between the declarations of the top level and groups small neighbours. Only a unit over UnitTokens is
-// opened.
+// semantic cuts between the declarations of the top level and groups small neighbors. Only a unit larger than UnitTokens
+// is cut inside.
 func (c *cutter) semantic() { c.open(0, len(c.text), -1) }
 
-// open cuts a stretch at its best cuts below a level, and groups what lies between them.
+// open cuts a stretch at its best cuts below a level, and groups the units between them.
 func (c *cutter) open(start, end, level int) {
 	inner := c.between(start, end)
 	best := -1
@@ -106,8 +106,8 @@ func (c *cutter) open(start, end, level int) {
 	g.flush()
 }
 
-// loose cuts a stretch without syntax of its own: left whole up to whole tokens, else at blank lines, then at line ends,
-// then between characters, grouped up to limit.
+// loose cuts a stretch without syntax of its own. A stretch of up to whole tokens stays whole. A larger one is cut at
+// blank lines, then at line ends, then between characters, and the pieces are grouped up to limit.
 func (c *cutter) loose(start, end, whole, limit int) {
 	if c.fits(start, end, whole) {
 		c.ends = append(c.ends, unit{end, -1})
@@ -170,8 +170,8 @@ func (c *cutter) separate(start, end, level int) {
 	g.flush()
 }
 
-// group joins neighbouring units while they stay within its limit. Counts of parts do not add up to the count of the
-// whole, so a sum decides only where it is far from the limit.
+// group joins neighboring units while they stay within its limit. The counts of the parts do not add up to the count of
+// the whole, so a sum decides only if it is far from the limit.
 type group struct {
 	c          *cutter
 	start, end int  // of the group; end is 0 while it is empty
@@ -180,7 +180,7 @@ type group struct {
 	exact      bool // tokens is the count of the whole, not a sum
 }
 
-// slack is how far the sum of the counts of a few hundred parts may stray from the count of the whole.
+// slack is how far the sum of the counts of a few hundred parts may differ from the count of the whole.
 const slack = 200
 
 func (g *group) add(to int) {

@@ -1,6 +1,6 @@
 package chunk
 
-// Quality sums what section 18.3 shows of chunks. The zero value is ready; it is not safe for concurrent use.
+// Quality sums the chunk figures that section 18.3 shows. The zero value is ready; it is not safe for concurrent use.
 type Quality struct {
 	Chunks   int
 	Tokens   int

@@ -16,7 +16,8 @@ import (
 // maxConfig bounds how much of a configuration file is read, and how many names are taken from one.
 const maxConfig = 1 << 20
 
-// Configures says whether a file tells where modules are; the graph wants the text of such a file before any other.
+// Configures reports whether a file defines where modules are. The graph needs the text of such a file before any other
+// file.
 func Configures(name string) bool {
 	base := path.Base(name)
 	switch base {
@@ -26,7 +27,7 @@ func Configures(name string) bool {
 	return strings.HasSuffix(base, ".json") && (strings.HasPrefix(base, "tsconfig") || strings.HasPrefix(base, "jsconfig"))
 }
 
-// Configure takes the text of such a file. What cannot be read says nothing.
+// Configure reads the text of such a file. A text that cannot be read is ignored.
 func (b *Builder) Configure(i int, text string) {
 	if len(text) > maxConfig {
 		return
@@ -47,7 +48,7 @@ func (b *Builder) Configure(i int, text string) {
 	}
 }
 
-// config is what the project's files say about where modules are.
+// config is the project's configuration of module locations.
 type config struct {
 	goModules  []goModule // longest path first
 	goByDir    map[string]*goModule
@@ -79,7 +80,7 @@ func (c *config) gomod(dir, name, text string) {
 		return
 	}
 	m := goModule{path: f.Module.Mod.Path, dir: dir}
-	// The lax reading passes replacements over.
+	// The lax parser ignores replace directives.
 	if strict, err := modfile.Parse(name, []byte(text), nil); err == nil {
 		m.replaces = localReplaces(dir, strict.Replace)
 	}
@@ -109,7 +110,7 @@ func (c *config) seal(b *Builder) {
 	c.rust.seal(b)
 }
 
-// upward visits a directory and those around it until visit says true.
+// upward visits a directory and its parents until visit returns true.
 func upward(dir string, visit func(dir string) bool) {
 	for {
 		if visit(dir) || dir == "." || dir == "/" {
@@ -197,7 +198,7 @@ func (c *config) tsconfig(name, text string) {
 		base := path.Join(dir, *t.baseURL)
 		t.baseURL = &base
 	}
-	// Targets are relative to baseUrl, or else to the file that has them.
+	// Targets are relative to baseUrl, or, without it, to the file that contains them.
 	from := dir
 	if t.baseURL != nil {
 		from = *t.baseURL
@@ -217,7 +218,7 @@ func (c *config) tsconfig(name, text string) {
 	c.tsconfigs[name] = t
 }
 
-// settled is a configuration with what it extends taken in.
+// settled returns a configuration merged with those that it extends.
 func (c *config) settled(name string, depth int) *tsConfig {
 	t := c.tsconfigs[name]
 	if t == nil || depth > 8 {
@@ -295,7 +296,7 @@ func (c *config) extended(dir, name string, depth int) *tsConfig {
 	}
 }
 
-// plainJSON takes comments and commas before closing brackets out of JSON.
+// plainJSON removes comments and trailing commas from JSON.
 func plainJSON(text string) []byte {
 	text = strings.TrimPrefix(text, "\ufeff")
 	out := make([]byte, 0, len(text))
@@ -337,7 +338,7 @@ func plainJSON(text string) []byte {
 	return out
 }
 
-// rust is what the Cargo.toml files say.
+// rust is the content of the Cargo.toml files.
 type rust struct {
 	packages map[string]*cratePackage   // by directory
 	names    map[string][]*cratePackage // by name as code writes it

@@ -7,13 +7,13 @@ import (
 )
 
 const (
-	// maxOwners bounds how many types one method name is compared for.
+	// maxOwners bounds how many types with the same method name are compared.
 	maxOwners = 5000
 	// maxImplements bounds the links from types to interfaces.
 	maxImplements = 100_000
 )
 
-// goTypes knows which structs have all methods that an interface asks for, which is what implementing is in Go.
+// goTypes knows which structs have all methods of an interface, which is how Go defines implementing it.
 type goTypes struct {
 	interfaces []goInterface
 	owners     map[string][]string // method name -> full names of the types that have it
@@ -84,5 +84,5 @@ func (g *goTypes) seal(b *Builder) {
 	g.owners, g.structs, g.interfaces = nil, nil, nil
 }
 
-// implements gives the interfaces that the structs of a file implement, by nodes.
+// implements returns the interfaces that the structs of a file implement, by nodes.
 func (g *goTypes) implements(file int32) map[int32][]int32 { return g.found[file] }

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// MaxDecls bounds the declarations that names resolve to, some 200 bytes each with what they need.
+	// MaxDecls bounds the declarations that names resolve to, at some 200 bytes each including their tables.
 	MaxDecls = 1_000_000
 	// maxModules bounds the nodes of modules outside of the project.
 	maxModules = 100_000
@@ -46,7 +46,7 @@ const (
 	isModule
 )
 
-// symbol is a declaration as names find it.
+// symbol is a declaration in the form that name resolution uses.
 type symbol struct {
 	full     string // scope and qualified name; empty where nothing can be inside
 	typ      string // declared type of a variable
@@ -54,9 +54,9 @@ type symbol struct {
 	node     int32
 	from, to int32 // where in the file it is seen; 0, 0 for everywhere
 	kind     uint8
-	member   bool // seen only through what it belongs to
+	member   bool // visible only through its owner
 	partial  bool // a signature without a body
-	private  bool // seen in its file only
+	private  bool // visible in its file only
 	macro    bool
 }
 
@@ -66,13 +66,13 @@ type entry struct {
 	sym int32
 }
 
-// bind is a name that an import gives to a file.
+// bind is a name that an import adds to a file.
 type bind struct{ local, name, from, form string }
 
-// fileInfo is what is kept of a file.
+// fileInfo is the data that is kept of a file.
 type fileInfo struct {
 	family  string
-	scope   string // prefix of the full names of what it declares
+	scope   string // prefix of the full names of its declarations
 	space   string // package or namespace
 	node    int32
 	added   bool
@@ -114,9 +114,9 @@ type Builder struct {
 	bases    map[int32][]int32
 	goTypes  goTypes
 	members  map[memberKey]int32
-	classes  map[nameKey]int32 // what types named in files mean
-	given    map[nameKey]ref   // what names mean that imports give
-	wild     map[nameKey]ref   // what names mean that files import with everything of a package
+	classes  map[nameKey]int32 // resolved type names of files
+	given    map[nameKey]ref   // resolved names that imports add
+	wild     map[nameKey]ref   // resolved names from imports of a whole package
 }
 
 // nameKey is a name in a file.
@@ -125,7 +125,7 @@ type nameKey struct {
 	name, around string
 }
 
-// maxRemembered bounds what is remembered of resolutions.
+// maxRemembered bounds the cached resolutions.
 const maxRemembered = 100_000
 
 type field struct {
@@ -155,7 +155,7 @@ func New(paths []string) *Builder {
 	return b
 }
 
-// familyOf gives the languages that may call each other one name.
+// familyOf returns the group of languages that may call each other.
 func familyOf(language string) string {
 	switch language {
 	case "typescript", "tsx", "javascript":
@@ -168,7 +168,7 @@ func familyOf(language string) string {
 	return ""
 }
 
-// word keeps one copy of a string.
+// word interns a string: it keeps one copy.
 func (b *Builder) word(s string) string {
 	if w, ok := b.words[s]; ok {
 		return w
@@ -180,7 +180,7 @@ func (b *Builder) word(s string) string {
 
 func hash(s string) uint64 { return xxhash.Sum64String(s) }
 
-// NodeKind maps a declaration to the graph's kinds; empty for what is no node.
+// NodeKind maps a declaration to the graph's kinds; empty if the declaration is no node.
 func NodeKind(k parse.Kind) string {
 	switch k {
 	case parse.Function, parse.Method:
@@ -267,7 +267,7 @@ func plan(f *parse.File, first int32, name string) (all []declared, nodes []Node
 	return all, nodes
 }
 
-// Add takes a file and gives its nodes: first the file, then what it declares.
+// Add takes a file and returns its nodes: first the file, then its declarations.
 func (b *Builder) Add(i int, f *parse.File) []Node {
 	name := b.paths[i]
 	info := &b.files[i]
@@ -314,7 +314,7 @@ func isTest(name string) bool {
 		strings.Contains(base, ".test.") || strings.Contains(base, ".spec.") || strings.HasPrefix(base, "test_")
 }
 
-// scope is where the names of a file live: its package, the namespaces of its language, or the file itself.
+// scope is where the names of a file are declared: its package, the namespaces of its language, or the file itself.
 func (b *Builder) scope(i int, info *fileInfo) string {
 	switch info.family {
 	case "go":
@@ -325,7 +325,7 @@ func (b *Builder) scope(i int, info *fileInfo) string {
 	return "#" + strconv.Itoa(i) + "\x00"
 }
 
-// prefix is scope and namespace of what stands at the top of a file.
+// prefix is the scope and namespace of the file's top level.
 func (info *fileInfo) prefix() string {
 	switch info.family {
 	case "java", "csharp", "php":
@@ -351,7 +351,7 @@ func (b *Builder) addSpace(scope, space string) {
 
 func (b *Builder) enter(key string, sym int32) { b.index = append(b.index, entry{hash(key), sym}) }
 
-// declare makes a declaration findable.
+// declare registers a declaration for name resolution.
 func (b *Builder) declare(i int, info *fileInfo, x *declared) {
 	d := x.decl
 	full := strings.ReplaceAll(info.prefix()+d.Qualified, "\\", ".")
@@ -433,7 +433,7 @@ func (b *Builder) declare(i int, info *fileInfo, x *declared) {
 			b.addField(full[:k], d.Name, d.Type, int32(i))
 		}
 	case isFunction:
-		for _, f := range d.Fields { // functions that make objects
+		for _, f := range d.Fields { // functions that create objects
 			b.addField(full, f.Name, f.Type, int32(i))
 		}
 		if info.family == "go" && d.Owner != "" {
@@ -461,7 +461,7 @@ func (b *Builder) addField(class, name, typ string, file int32) {
 	}
 }
 
-// Seal ends the adding of files. It gives the nodes of package directories.
+// Seal ends the adding of files. It returns the nodes of package directories.
 func (b *Builder) Seal() []Node {
 	slices.SortFunc(b.index, func(x, y entry) int { return cmp.Or(cmp.Compare(x.key, y.key), cmp.Compare(x.sym, y.sym)) })
 	b.config.seal(b)
@@ -484,7 +484,7 @@ func (b *Builder) Seal() []Node {
 		}
 	}
 	b.foreign = nil
-	clear(b.bases) // they were looked at while types still got members and parents
+	clear(b.bases) // cached while types still got members and parents
 	clear(b.classes)
 	clear(b.wild)
 	clear(b.given)
@@ -509,7 +509,7 @@ func (b *Builder) Seal() []Node {
 	return nodes
 }
 
-// find gives the symbols of a key.
+// find returns the symbols of a key.
 func (b *Builder) find(key string) []entry {
 	h := hash(key)
 	at, ok := slices.BinarySearchFunc(b.index, h, func(e entry, h uint64) int { return cmp.Compare(e.key, h) })
@@ -523,7 +523,7 @@ func (b *Builder) find(key string) []entry {
 	return b.index[at:end]
 }
 
-// nearest picks from declarations of one full name: one with a body, not of a test, near the file that asks.
+// nearest picks among declarations of one full name: one with a body, not in a test, near the file with the reference.
 func (b *Builder) nearest(file int32, found []entry, fits func(*symbol) bool) int32 {
 	best, score := int32(-1), -1
 	for k, e := range found {
@@ -551,7 +551,7 @@ func (b *Builder) nearest(file int32, found []entry, fits func(*symbol) bool) in
 	return best
 }
 
-// commonDirs counts the directories at the beginning that two paths share.
+// commonDirs counts the leading directories that two paths share.
 func commonDirs(a, b string) (n int) {
 	for k := 0; k < len(a) && k < len(b) && a[k] == b[k]; k++ {
 		if a[k] == '/' {
@@ -561,7 +561,8 @@ func commonDirs(a, b string) (n int) {
 	return n
 }
 
-// Links counts the links that begin in a file, and gives the modules outside of the project that it is the first to import.
+// Links counts the links that begin in a file, and returns the modules outside of the project that the file is the first to
+// import.
 func (b *Builder) Links(i int, f *parse.File) (map[Edge]int32, []Node) {
 	found := map[Edge]int32{}
 	info := &b.files[i]

@@ -15,8 +15,8 @@ import (
 	"kijko/worker/ingestion/graph/measure"
 )
 
-// fixture reads a project whose files stand in one text, each below a line with its path between dashes. Sections whose name is one
-// word are what the test expects.
+// fixture reads a project whose files are in one text, each below a line with its path between dashes. A section whose name is one word is
+// an expectation of the test.
 func fixture(t *testing.T, name string) (texts map[string]string, expected map[string][]string) {
 	t.Helper()
 	data, err := os.ReadFile(name)
@@ -34,8 +34,8 @@ func fixture(t *testing.T, name string) (texts map[string]string, expected map[s
 	return texts, expected
 }
 
-// TestGraphsOfProjects: each project of testdata has the links that it lists, and none that leads to a place that the calling file does not
-// know, to another language, or out of the project though it is inside.
+// TestGraphsOfProjects: each project of testdata has the links that it lists. No link leads to a declaration that the calling file does not
+// know, to another language, or out of the project although the target is inside.
 func TestGraphsOfProjects(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*.txtar")

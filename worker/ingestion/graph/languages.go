@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// goDir finds the directory of the project that an import of Go means.
+// goDir finds the project directory that a Go import refers to.
 func (b *Builder) goDir(file int32, imported string) (string, bool) {
 	c := &b.config
 	dir := path.Dir(b.paths[file])
@@ -80,7 +80,7 @@ func (b *Builder) goDir(file int32, imported string) (string, bool) {
 	return found, found != ""
 }
 
-// guessGo finds the import path of repositories without go.mod: the one under which most of their imports are there.
+// guessGo guesses the import path of a repository without go.mod: the path under which most of its imports exist.
 func (b *Builder) guessGo() {
 	votes := map[string]map[string]int{} // directory -> path
 	for i := range b.files {
@@ -120,10 +120,10 @@ func (b *Builder) guessGo() {
 // scriptEndings are tried in this order, as TypeScript and bundlers do.
 var scriptEndings = []string{".ts", ".tsx", ".d.ts", ".mts", ".cts", ".js", ".jsx", ".mjs", ".cjs", ".json", ".vue", ".svelte"}
 
-// compiled are the endings that imports of TypeScript name instead of those of the sources.
+// compiled maps the extensions in imports of TypeScript to the extensions of the sources.
 var compiled = map[string][]string{".js": {".ts", ".tsx", ".d.ts", ".jsx"}, ".jsx": {".tsx"}, ".mjs": {".mts", ".d.mts"}, ".cjs": {".cts", ".d.cts"}}
 
-// scriptFile finds the file that a path of JavaScript means.
+// scriptFile finds the file that a JavaScript path refers to.
 func (b *Builder) scriptFile(name string, depth int) int32 {
 	if name == ".." || strings.HasPrefix(name, "../") {
 		return -1
@@ -158,7 +158,7 @@ func (b *Builder) scriptFile(name string, depth int) int32 {
 	return -1
 }
 
-// built finds the source of a file that a build makes: dist/index.js comes from src/index.ts, or index.ts.
+// built finds the source of a build output: dist/index.js comes from src/index.ts, or index.ts.
 func (b *Builder) built(dir, target string) int32 {
 	target = path.Clean(strings.TrimPrefix(target, "./"))
 	if i := b.scriptFile(path.Join(dir, target), 1); i >= 0 {
@@ -211,7 +211,7 @@ func (b *Builder) npmMain(p *npmPackage) int32 {
 	return -1
 }
 
-// exported follows the exports, or imports, of a package.json for a key such as . or ./button.
+// exported resolves a key such as . or ./button in the exports, or imports, of a package.json.
 func (b *Builder) exported(p *npmPackage, exports any, key string) int32 {
 	table, ok := exports.(map[string]any)
 	if !ok || len(table) > 0 && !slices.ContainsFunc(slices.Collect(maps.Keys(table)), func(k string) bool { return strings.HasPrefix(k, ".") || strings.HasPrefix(k, "#") }) {
@@ -236,7 +236,7 @@ func (b *Builder) exported(p *npmPackage, exports any, key string) int32 {
 	return b.condition(p, table[best], star, 0)
 }
 
-// condition follows the conditions of an export to a file that is there.
+// condition follows the conditions of an export to an existing file.
 func (b *Builder) condition(p *npmPackage, v any, star string, depth int) int32 {
 	if depth > 8 {
 		return -1
@@ -267,7 +267,7 @@ func (b *Builder) condition(p *npmPackage, v any, star string, depth int) int32 
 	return -1
 }
 
-// script finds the file that an import of JavaScript or TypeScript means.
+// script finds the file that a JavaScript or TypeScript import refers to.
 func (b *Builder) script(file int32, imported string) int32 {
 	dir := path.Dir(b.paths[file])
 	if k := strings.LastIndexByte(imported, '!'); k >= 0 { // loaders
@@ -313,7 +313,7 @@ func (b *Builder) script(file int32, imported string) int32 {
 					return i
 				}
 			}
-			break // the longest pattern decides
+			break // the longest pattern wins
 		}
 		if conf.baseURL != nil {
 			if i := b.scriptFile(path.Join(*conf.baseURL, imported), 0); i >= 0 {
@@ -366,7 +366,7 @@ func (b *Builder) script(file int32, imported string) int32 {
 	return found
 }
 
-// npmFile finds the file of a package of the project that a path inside it means.
+// npmFile finds the file of a project package that a path inside the package refers to.
 func (b *Builder) npmFile(p *npmPackage, rest string) int32 {
 	if rest == "" {
 		return b.npmMain(p)
@@ -398,7 +398,7 @@ func (b *Builder) scriptConfig(dir string) (found *tsConfig) {
 	return found
 }
 
-// python finds what an import of Python means: a file, or a folder without __init__.py.
+// python finds the target of a Python import: a file, or a folder without __init__.py.
 func (b *Builder) python(file int32, imported string) ref {
 	dir := path.Dir(b.paths[file])
 	bare := strings.TrimLeft(imported, ".")
@@ -430,7 +430,7 @@ func (b *Builder) python(file int32, imported string) ref {
 	done := false
 	upward(dir, func(d string) bool {
 		if b.tree.has(path.Join(d, "__init__.py")) {
-			return false // a package is no place to begin in
+			return false // a package is not a starting directory
 		}
 		if done = try(d); !done && d != dir {
 			done = try(path.Join(d, "src")) || try(path.Join(d, "lib")) || try(path.Join(d, "python"))
@@ -482,7 +482,7 @@ func (b *Builder) pythonChild(dir, name string) ref {
 	return b.pythonIn(dir, name)
 }
 
-// pythonStandard are the modules of Python's standard library, which a folder of the same name is not.
+// pythonStandard are the modules of Python's standard library. A folder of the same name is not one of them.
 var pythonStandard = words(`abc argparse array ast asyncio atexit base64 bdb binascii bisect builtins bz2 cProfile calendar cgi cmath cmd code codecs
 	codeop collections colorsys compileall concurrent configparser contextlib contextvars copy copyreg crypt csv ctypes curses dataclasses datetime dbm
 	decimal difflib dis distutils doctest email encodings ensurepip enum errno faulthandler fcntl filecmp fileinput fnmatch fractions ftplib functools gc
@@ -502,7 +502,7 @@ func words(s string) map[string]bool {
 	return set
 }
 
-// included finds the file that include or require of PHP names: beside the file, or from a directory around it.
+// included finds the file of a PHP include or require: relative to the file, or to one of its parent directories.
 func (b *Builder) included(file int32, name string) (found int32) {
 	found = -1
 	name = strings.TrimPrefix(name, "/")
@@ -513,7 +513,7 @@ func (b *Builder) included(file int32, name string) (found int32) {
 	return found
 }
 
-// required finds the file that require of Ruby means: beside the file, or on a load path.
+// required finds the file of a Ruby require: relative to the file, or on a load path.
 func (b *Builder) required(file int32, name, form string) int32 {
 	dir := path.Dir(b.paths[file])
 	name = strings.TrimSuffix(name, ".rb")
@@ -539,7 +539,7 @@ func (b *Builder) required(file int32, name, form string) int32 {
 	return best
 }
 
-// header finds the file that an include of C means.
+// header finds the file of a C include.
 func (b *Builder) header(file int32, name, form string) (found int32) {
 	found = -1
 	dir := path.Dir(b.paths[file])
@@ -584,10 +584,10 @@ func (b *Builder) header(file int32, name, form string) (found int32) {
 	return found
 }
 
-// unclear says that a file of the project is meant, but not which one.
+// unclear means that the target is a file of the project, but it is unknown which one.
 const unclear = -2
 
-// rustPath resolves the beginning of a path of Rust.
+// rustPath resolves the beginning of a Rust path.
 func (v *view) rustPath(parts []string, depth int) (ref, []string) {
 	b := v.b
 	if len(parts) == 0 || depth > maxSteps {
@@ -627,17 +627,17 @@ func (v *view) rustPath(parts []string, depth int) (ref, []string) {
 	return ref{kind: isOutside}, parts[1:]
 }
 
-// same says whether two files are of one crate.
+// same reports whether two files belong to one crate.
 func (r *rust) same(b *Builder, x, y int32) bool {
 	return x == y || r.root(b, x) == r.root(b, y) || r.of(b.paths[x]) != nil && r.of(b.paths[x]) == r.of(b.paths[y])
 }
 
-// local says whether a path of Rust begins with something of the project.
+// local reports whether a Rust path begins with a name of the project.
 func (b *Builder) local(file int32, name string) bool {
 	return b.config.rust.child(b, file, name) >= 0 || b.config.rust.crate(b, file, name) >= 0 || b.view(file).visible(name, -1) >= 0
 }
 
-// child is the file of a module that a file of Rust declares.
+// child is the file of a module that a Rust file declares.
 func (r *rust) child(b *Builder, file int32, name string) int32 {
 	p := b.paths[file]
 	dir := strings.TrimSuffix(p, ".rs")
@@ -654,7 +654,7 @@ func (r *rust) child(b *Builder, file int32, name string) int32 {
 	return found
 }
 
-// declaresModule says whether a file says mod name.
+// declaresModule reports whether a file contains mod name.
 func declaresModule(b *Builder, file int32, name string) bool {
 	for k := range b.files[file].binds {
 		if x := &b.files[file].binds[k]; strings.HasPrefix(x.form, "module") && x.local == name {
@@ -664,8 +664,8 @@ func declaresModule(b *Builder, file int32, name string) bool {
 	return false
 }
 
-// sees says whether a file sees a macro that another one of its crate declares: from inside that module, or where #[macro_use] lets macros
-// out of it.
+// sees reports whether a macro that another file of the crate declares is visible in a file: the file is inside that module, or
+// #[macro_use] exports the module's macros.
 func (r *rust) sees(b *Builder, file int32, macro *symbol) bool {
 	if macro.typ == "export" && r.same(b, file, macro.file) {
 		return true
@@ -704,7 +704,7 @@ func (r *rust) isRoot(name string) bool {
 	return p != nil && p.roots[name]
 }
 
-// parent is the file whose module the module of a file is in, or -1 for the root of a crate.
+// parent is the file of the parent module of a file's module, or -1 for the root of a crate.
 func (r *rust) parent(b *Builder, file int32) int32 {
 	name := b.paths[file]
 	if base := path.Base(name); r.isRoot(name) || base == "lib.rs" || base == "main.rs" {
@@ -728,7 +728,7 @@ func (r *rust) parent(b *Builder, file int32) int32 {
 	return -1
 }
 
-// root is the file that the crate of a file begins with.
+// root is the root file of a file's crate.
 func (r *rust) root(b *Builder, file int32) int32 {
 	for range 64 {
 		up := r.parent(b, file)
@@ -740,7 +740,7 @@ func (r *rust) root(b *Builder, file int32) int32 {
 	return file
 }
 
-// crate is the root of a crate of the project that a file names.
+// crate is the root of a project crate that a file names.
 func (r *rust) crate(b *Builder, file int32, name string) int32 {
 	own := r.of(b.paths[file])
 	if own != nil {

@@ -11,14 +11,14 @@ import (
 
 func itoa(n int32) string { return strconv.Itoa(int(n)) }
 
-// tree knows which files and directories there are.
+// tree holds the existing files and directories.
 type tree struct {
 	byName map[string]int32
 	inDir  map[string][]int32
 	byStem map[string][]int32 // last segment without its ending
 	below  map[string][]string
-	goDirs map[string][]int32 // files of Go that are no tests, by directory
-	py     []string           // directories that imports of Python may begin in
+	goDirs map[string][]int32 // Go files that are no tests, by directory
+	py     []string           // directories in which Python imports may begin
 	spaces map[string][]int32 // files of a namespace or package
 }
 
@@ -91,14 +91,14 @@ func (t *tree) seal(b *Builder) {
 	b.guessGo()
 }
 
-// targetKey is what the target of an import depends on.
+// targetKey holds all inputs that the target of an import depends on.
 type targetKey struct {
 	from         string // directory or file that imports
 	path         string
 	family, form string
 }
 
-// target is what an import leads to: files, or something that files declare.
+// target is the target of an import: files, or a declaration in files.
 type target struct {
 	found ref
 	files []int32
@@ -117,7 +117,7 @@ func (b *Builder) target(file int32, imported, form string) *target {
 	if t, ok := b.targets[key]; ok {
 		return &t
 	}
-	b.targets[key] = target{} // ends circles
+	b.targets[key] = target{} // stops at cycles
 	t := b.resolve(file, info, imported, form)
 	b.targets[key] = t
 	return &t
@@ -149,7 +149,7 @@ func (b *Builder) resolve(file int32, info *fileInfo, imported, form string) (t 
 		}
 		files := b.tree.goDirs[dir]
 		t.space = b.files[files[0]].space
-		for _, f := range files { // a directory may hold a program that is built by itself
+		for _, f := range files { // a directory may contain a program that is built on its own
 			if s := b.files[f].space; s != "main" && t.space == "main" {
 				t.space = s
 			}
@@ -173,7 +173,7 @@ func (b *Builder) resolve(file int32, info *fileInfo, imported, form string) (t 
 		for _, p := range rest {
 			next := b.step(file, r, p, 0)
 			if next.kind == nothing && r.kind == aFile {
-				break // a variant, a constant, something that a macro makes
+				break // a variant, a constant, or the output of a macro
 			}
 			if next.kind == isOutside {
 				return target{}
@@ -194,7 +194,7 @@ func (b *Builder) resolve(file int32, info *fileInfo, imported, form string) (t 
 	return t
 }
 
-// space resolves a name with dots to a class, a member of one, or a namespace.
+// space resolves a dotted name to a class, a member of a class, or a namespace.
 func (b *Builder) space(file int32, info *fileInfo, name string, all bool, form string) (t target) {
 	full := info.scope + name
 	if s := b.nearest(file, b.find(full), func(s *symbol) bool { return s.kind != isModule && (s.kind != isVariable || info.family == "php") }); s >= 0 {
@@ -231,7 +231,7 @@ func (b *Builder) space(file int32, info *fileInfo, name string, all bool, form 
 	return t
 }
 
-// binding resolves a name that an import gives.
+// binding resolves a name that an import adds to the file.
 func (b *Builder) binding(file int32, x *bind, depth int) ref {
 	if depth > maxSteps {
 		return ref{}
@@ -286,7 +286,7 @@ func (b *Builder) binding(file int32, x *bind, depth int) ref {
 	return ref{}
 }
 
-// inside looks a name up in what an import takes as a whole.
+// inside looks a name up in the module or package that an import takes as a whole.
 func (b *Builder) inside(file int32, x *bind, name string, depth int) ref {
 	info := &b.files[file]
 	if info.family == "csharp" && !strings.Contains(x.form, "static") {
@@ -323,7 +323,7 @@ func (b *Builder) inside(file int32, x *bind, name string, depth int) ref {
 	return ref{}
 }
 
-// export finds what a file offers under a name.
+// export finds the declaration that a file exports under a name.
 func (b *Builder) export(file int32, name string, depth int) ref {
 	if depth > maxSteps {
 		return ref{}
@@ -397,7 +397,7 @@ func (b *Builder) export(file int32, name string, depth int) ref {
 		if r, ok := b.wild[key]; ok {
 			return r
 		}
-		b.wild[key] = ref{} // ends circles, and each file is asked once
+		b.wild[key] = ref{} // stops at cycles, and each file is searched once
 		for k := range info.exports {
 			if e := &info.exports[k]; e.Name == "*" && e.From != "" {
 				if t := b.target(file, e.From, ""); t.found.kind == aFile {
@@ -434,7 +434,7 @@ func (b *Builder) export(file int32, name string, depth int) ref {
 	return ref{}
 }
 
-// visibleAnywhere finds a function inside of another one that a file exports all the same, as wrappers around modules do.
+// visibleAnywhere finds an inner function that a file exports all the same, as wrappers around modules do.
 func (v *view) visibleAnywhere(name string) int32 {
 	for _, e := range v.b.find("v" + itoa(v.file) + " " + name) {
 		if v.b.syms[e.sym].kind != isVariable {
@@ -444,7 +444,7 @@ func (v *view) visibleAnywhere(name string) int32 {
 	return -1
 }
 
-// closure is the set of files that a file of C or Ruby includes or requires, directly or not.
+// closure is the set of files that a C or Ruby file includes or requires, directly or indirectly.
 func (b *Builder) closure(file int32) map[int32]bool {
 	if set, ok := b.closures[file]; ok {
 		return set
@@ -471,7 +471,7 @@ func (b *Builder) closure(file int32) map[int32]bool {
 	return set
 }
 
-// importLinks makes the links of a file's imports, and the nodes of the modules outside that no file before it imports.
+// importLinks makes the links of a file's imports, and the nodes of outside modules that no earlier file imports.
 func (b *Builder) importLinks(v *view, f *parse.File, link func(from, to int32, kind string)) (nodes []Node) {
 	file := v.file
 	for k := range f.Imports {
@@ -504,7 +504,7 @@ func (b *Builder) importLinks(v *view, f *parse.File, link func(from, to int32, 
 				if r := b.binding(file, &bind{local: imp.Path, from: "self::" + imp.Path, form: "module"}, 0); r.kind == aFile {
 					take(r)
 				} else if strings.HasPrefix(imp.Form, "module") {
-					continue // a file that is not there, or that an attribute names
+					continue // a file that does not exist, or that an attribute names
 				}
 			}
 			for _, x := range imp.Binds {
@@ -535,7 +535,7 @@ func (b *Builder) importLinks(v *view, f *parse.File, link func(from, to int32, 
 				}
 			}
 			if first := segments(imp.Path); !own && len(first) > 0 && (first[0] == "crate" || first[0] == "self" || first[0] == "super" || v.b.local(file, first[0])) {
-				continue // of the project, though what it names is made by a macro or is not there
+				continue // part of the project, but its target is made by a macro or does not exist
 			}
 		case "php":
 			for _, x := range imp.Binds {
@@ -564,7 +564,7 @@ func (b *Builder) importLinks(v *view, f *parse.File, link func(from, to int32, 
 					submodules = true
 				}
 			}
-			// from package import module leads to the module alone.
+			// The form "from package import module" links to the module only.
 			if !submodules || len(syms) > 0 {
 				for _, i := range t.files {
 					add(i)

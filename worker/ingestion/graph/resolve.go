@@ -8,25 +8,25 @@ import (
 	"kijko/worker/ingestion/parse"
 )
 
-// maxSteps bounds how many names one resolution may go through: exports of exports, bases of bases.
+// maxSteps bounds how many names one resolution may follow: exports of exports, bases of bases.
 const maxSteps = 12
 
-// view is a file that asks what its names mean.
+// view resolves the names of one file.
 type view struct {
 	b      *Builder
 	file   int32
 	info   *fileInfo
-	owners map[string]*declared // by qualified name; only while the file's own links are made
+	owners map[string]*declared // by qualified name; only while this file's links are made
 }
 
 func (b *Builder) view(file int32) *view { return &view{b: b, file: file, info: &b.files[file]} }
 
-// ref is what a name means.
+// ref is the meaning of a name.
 type ref struct {
 	kind   uint8
 	sym    int32
 	file   int32
-	prefix string // full names of what is in it begin with this
+	prefix string // prefix of the full names of its members
 }
 
 const (
@@ -35,11 +35,11 @@ const (
 	aFile     // a module that is a file
 	aPackage  // a package or namespace: prefix
 	aFolder   // a folder of Python's: prefix is its path
-	aCrate    // Rust's module without a file of its own is none; the root is a file
-	isOutside // something that is not of the project
+	aCrate    // a Rust crate; its root is a file, and a module without a file of its own has no ref
+	isOutside // outside of the project
 )
 
-// separators of paths of names; a chain of calls has dots in all languages by then.
+// separators of paths of names. In a call chain all languages have dots at this point.
 var separators = strings.NewReplacer("?.", ".", "!.", ".", "->", ".", "::", ".", "\\", ".", "?->", ".")
 
 // segments are the names of a path.
@@ -55,7 +55,7 @@ func segments(name string) []string {
 	return kept
 }
 
-// caller is the node that a call belongs to: the function around it, or the file.
+// caller is the node that a call belongs to: the enclosing function, or the file.
 func (v *view) caller(qualified string) int32 {
 	for qualified != "" {
 		if x, ok := v.owners[qualified]; ok && x.kind == "function" {
@@ -66,7 +66,7 @@ func (v *view) caller(qualified string) int32 {
 	return v.info.node
 }
 
-// self is the class, or what a function belongs to, around a qualified name.
+// self is the enclosing class of a qualified name, or the owner of its function.
 func (v *view) self(qualified string) int32 {
 	for qualified != "" {
 		up := qualified[:max(0, strings.LastIndexByte(qualified, '.'))]
@@ -91,7 +91,7 @@ func (v *view) self(qualified string) int32 {
 	return -1
 }
 
-// symbol is what the file declares under a qualified name.
+// symbol is the file's declaration with a qualified name.
 func (v *view) symbol(qualified string) int32 {
 	if qualified == "" {
 		return -1
@@ -101,7 +101,7 @@ func (v *view) symbol(qualified string) int32 {
 
 func (v *view) full(key string) int32 { return v.b.nearest(v.file, v.b.find(key), nil) }
 
-// call finds what a call calls, or -1.
+// call finds the target of a call, or -1.
 func (v *view) call(c *parse.Call) int32 {
 	parts := segments(c.Name)
 	if len(parts) == 0 {
@@ -169,7 +169,7 @@ func (v *view) call(c *parse.Call) int32 {
 	return v.path(parts, c)
 }
 
-// bare finds what a single name calls.
+// bare finds the target of a call by a single name.
 func (v *view) bare(name string, c *parse.Call) int32 {
 	switch v.info.family {
 	case "java", "csharp", "ruby", "c":
@@ -179,7 +179,7 @@ func (v *view) bare(name string, c *parse.Call) int32 {
 		if s := v.visible(name, int32(c.Byte)); s >= 0 && v.b.syms[s].to > 0 && v.b.syms[s].kind == isFunction && v.info.family == "csharp" {
 			return s // a function inside of the method
 		}
-		// Own methods, those of the bases, and those of the classes around.
+		// This searches the class's own methods, those of its bases, and those of the enclosing classes.
 		for at := c.Caller; at != ""; at = at[:max(0, strings.LastIndexByte(at, '.'))] {
 			x, ok := v.owners[at]
 			if !ok || x.kind != "class" && !(x.kind == "module" && v.info.family == "ruby") {
@@ -204,7 +204,7 @@ func (v *view) bare(name string, c *parse.Call) int32 {
 	return v.callable(v.head(name, int32(c.Byte), c.Caller, 0))
 }
 
-// constructed is the class itself for its constructor, which C++ calls by the name of the class.
+// constructed returns the class itself in place of its constructor, which C++ calls by the name of the class.
 func (v *view) constructed(class, method int32, name string) int32 {
 	if full := v.b.syms[class].full; v.info.family == "c" && strings.HasSuffix(full, "."+name) {
 		return class
@@ -212,7 +212,7 @@ func (v *view) constructed(class, method int32, name string) int32 {
 	return method
 }
 
-// macro finds a macro of Rust: of the file, of a use, or of the crate, whose macros are seen in all that comes after them.
+// macro finds a Rust macro: one of the file, of a use, or of the crate. A crate's macros are visible in all later code.
 func (v *view) macro(name string) int32 {
 	for _, e := range v.b.find("v" + itoa(v.file) + " " + name) {
 		if v.b.syms[e.sym].macro {
@@ -236,7 +236,7 @@ func (v *view) macro(name string) int32 {
 	return v.b.nearest(v.file, found, func(s *symbol) bool { return v.b.config.rust.sees(v.b, v.file, s) })
 }
 
-// extension finds the extension method of C# for a type that is named as it is there, in a namespace that the file knows.
+// extension finds the C# extension method for a type, by the type's name in the file, in a namespace that the file imports.
 func (v *view) extension(typ, name string) int32 {
 	if v.info.family != "csharp" || typ == "" {
 		return -1
@@ -262,7 +262,7 @@ func (v *view) extension(typ, name string) int32 {
 	})
 }
 
-// callable is the function or class that a name means, or -1.
+// callable is the function or class that a name refers to, or -1.
 func (v *view) callable(r ref) int32 {
 	if r.kind == aFile && v.info.family == "js" {
 		r = v.b.export(r.file, "default", 0)
@@ -276,11 +276,11 @@ func (v *view) callable(r ref) int32 {
 	return r.sym
 }
 
-// path finds what a path of names calls that begins with a name of no function around it.
+// path finds the target of a call by a path of names. The path begins with a name that no enclosing function declares.
 func (v *view) path(parts []string, c *parse.Call) int32 {
 	via, last := parts[1:len(parts)-1], parts[len(parts)-1]
 	switch v.info.family {
-	case "java", "csharp", "c": // a field of the own class
+	case "java", "csharp", "c": // a field of the enclosing class
 		if strings.HasPrefix(c.Name, "::") {
 			break
 		}
@@ -312,7 +312,7 @@ func (v *view) path(parts []string, c *parse.Call) int32 {
 	return v.callable(r)
 }
 
-// begin resolves the beginning of a path, and gives the names that are left.
+// begin resolves the beginning of a path, and returns the remaining names.
 func (v *view) begin(parts []string, at int32, caller string, depth int) (ref, []string) {
 	switch v.info.family {
 	case "python": // import a.b.c binds the whole path
@@ -345,7 +345,7 @@ func (v *view) begin(parts []string, at int32, caller string, depth int) (ref, [
 	return v.head(parts[0], at, caller, depth), parts[1:]
 }
 
-// method finds the method of a class that is reached over fields.
+// method finds the method of a class that is reached through fields.
 func (v *view) method(class int32, via []string, name string) int32 {
 	for _, f := range via {
 		if class < 0 {
@@ -370,7 +370,7 @@ func (v *view) method(class int32, via []string, name string) int32 {
 	return -1
 }
 
-// visible finds what the file itself declares under a name, seen from an offset; -1 for its top level.
+// visible finds the file's own declaration of a name that is visible from an offset; -1 for its top level.
 func (v *view) visible(name string, at int32) int32 {
 	best, size := int32(-1), int32(0)
 	for _, e := range v.b.find("v" + itoa(v.file) + " " + name) {
@@ -388,7 +388,7 @@ func (v *view) visible(name string, at int32) int32 {
 	return best
 }
 
-// bound resolves a name that an import or an alias of the file gives. It says true also for what leads out of the project.
+// bound resolves a name from an import or an alias of the file. It also returns true for a name that leads out of the project.
 func (v *view) bound(name string, depth int) (ref, bool) {
 	if depth > maxSteps {
 		return ref{}, false
@@ -413,7 +413,7 @@ func (v *view) bound(name string, depth int) (ref, bool) {
 }
 
 func (v *view) findBound(name string, depth int) (ref, bool) {
-	// The last one counts, as in code that imports one thing or else another; but one of the project goes first.
+	// The last import counts, as in code that imports one module or, failing that, another. But a target in the project has precedence.
 	out := false
 	for k := range v.info.binds {
 		x := &v.info.binds[k]
@@ -466,7 +466,7 @@ func (v *view) findBound(name string, depth int) (ref, bool) {
 	return ref{kind: isOutside}, out
 }
 
-// goName is the name that an import path outside of the project most likely has as a package.
+// goName is the most likely package name of an import path outside of the project.
 func goName(from string) string {
 	base := path.Base(from)
 	if len(base) > 1 && base[0] == 'v' && strings.Trim(base[1:], "0123456789") == "" {
@@ -479,7 +479,7 @@ func goName(from string) string {
 	return base[strings.LastIndexByte(base, '-')+1:]
 }
 
-// wildcards looks a name up in everything that is imported as a whole.
+// wildcards looks a name up in all modules and packages that are imported as a whole.
 func (v *view) wildcards(name string, depth int) ref {
 	if depth > maxSteps {
 		return ref{}
@@ -501,7 +501,7 @@ func (v *view) wildcards(name string, depth int) ref {
 	if len(v.b.wild) > maxRemembered {
 		clear(v.b.wild)
 	}
-	v.b.wild[key] = ref{} // ends circles, and each file is asked once
+	v.b.wild[key] = ref{} // stops at cycles, and each file is searched once
 	r := try(v.info.binds)
 	if r.kind == nothing && v.info.family == "csharp" {
 		r = try(v.b.globals)
@@ -510,7 +510,7 @@ func (v *view) wildcards(name string, depth int) ref {
 	return r
 }
 
-// head resolves the first name of a path as seen from an offset of the file.
+// head resolves the first name of a path as visible from an offset of the file.
 func (v *view) head(name string, at int32, caller string, depth int) ref {
 	if depth > maxSteps || name == "" {
 		return ref{}
@@ -524,7 +524,7 @@ func (v *view) head(name string, at int32, caller string, depth int) ref {
 	switch v.info.family {
 	case "js", "python", "rust":
 		if s := v.visible(name, at); s >= 0 {
-			// A variable that stands for something imported is resolved as that.
+			// A variable that holds an import is resolved as the import.
 			if v.b.syms[s].kind == isVariable && v.info.family == "js" {
 				if r, ok := v.bound(name, depth); ok && r.kind != isOutside {
 					return r
@@ -637,7 +637,7 @@ func (v *view) head(name string, at int32, caller string, depth int) ref {
 	return ref{}
 }
 
-// phpName resolves a name of PHP as it is written: from the root, by what its first part is imported as, or in the namespace of the file.
+// phpName resolves a PHP name in its written form: from the root, by the import of its first part, or in the namespace of the file.
 func (v *view) phpName(name, caller string, depth int) ref {
 	parts := segments(name)
 	switch {
@@ -667,10 +667,10 @@ func (v *view) phpFull(name string) ref {
 	return ref{}
 }
 
-// reaches says whether the file is another one that this one includes or requires, directly or not, or itself.
+// reaches reports whether this file includes or requires the given file, directly or indirectly, or is the same file.
 func (v *view) reaches(file int32) bool { return file == v.file || v.b.closure(v.file)[file] }
 
-// cName finds a name of C or C++: of the namespaces around, in what is included, or declared there and written elsewhere.
+// cName finds a name of C or C++: in the enclosing namespaces, in included files, or declared there and defined elsewhere.
 func (v *view) cName(name, caller string) ref {
 	for in := caller; ; in = in[:max(0, strings.LastIndexByte(in, '.'))] {
 		key := v.info.scope + strings.TrimPrefix(in+"."+name, ".")
@@ -684,7 +684,7 @@ func (v *view) cName(name, caller string) ref {
 			break
 		}
 	}
-	// Namespaces that using names are not followed; a name that only one of the included namespaces has is clear enough.
+	// Namespaces of using directives are not followed. A name that exists in only one of the included namespaces is unambiguous.
 	found := v.b.find("n " + name)
 	var one []entry
 	for _, e := range found {
@@ -736,7 +736,7 @@ func (v *view) cPick(found []entry) ref {
 		if (s.partial || s.kind == isClass) && !v.reaches(s.file) {
 			continue
 		}
-		// What is written elsewhere is what a header declares if it includes that header.
+		// A definition in another file belongs to a header's declaration if that file includes the header.
 		if !v.reaches(s.file) && len(headers) > 0 && !declared[stem(v.b.paths[s.file])] {
 			known := v.b.closure(s.file)
 			if !slices.ContainsFunc(headers, func(h int32) bool { return known[h] }) {
@@ -755,7 +755,7 @@ func (v *view) cPick(found []entry) ref {
 			tie = true
 		}
 	}
-	if tie { // which program it is of is not known: what the header declares is right for all
+	if tie { // the program that it belongs to is unknown: the header's declaration is right for all
 		for _, e := range found {
 			if s := &v.b.syms[e.sym]; s.partial && v.reaches(s.file) {
 				return ref{kind: aSymbol, sym: e.sym}
@@ -777,7 +777,7 @@ func stem(name string) string {
 	return base
 }
 
-// step resolves a name inside of what another one means.
+// step resolves a name inside the target of another name.
 func (b *Builder) step(file int32, r ref, name string, depth int) ref {
 	if depth > maxSteps {
 		return ref{}
@@ -848,7 +848,7 @@ type memberKey struct {
 	name  uint64
 }
 
-// member finds a member of a class, or of what else has members, in itself and in its bases.
+// member finds a member of a class, or of another declaration with members, in itself and in its bases.
 func (b *Builder) member(class int32, name string, depth int) int32 {
 	if class < 0 || depth > maxSteps {
 		return -1
@@ -874,7 +874,7 @@ func (b *Builder) member(class int32, name string, depth int) int32 {
 	return -1
 }
 
-// fieldOf finds a field of a class or of its bases, if something is known of its type.
+// fieldOf finds a field of a class or of its bases, if its type is known.
 func (b *Builder) fieldOf(class int32, name string, depth int) (field, bool) {
 	if class < 0 || depth > maxSteps || b.syms[class].full == "" {
 		return field{}, false
@@ -897,7 +897,7 @@ func (b *Builder) fieldOf(class int32, name string, depth int) (field, bool) {
 	return field{}, false
 }
 
-// fieldType is the class of a field, -1 where the type is none of the project; ok says that there is such a field.
+// fieldType is the class of a field, or -1 if the type is not in the project; ok reports that the field exists.
 func (b *Builder) fieldType(class int32, name string, depth int) (int32, bool) {
 	f, ok := b.fieldOf(class, name, depth)
 	if !ok {
@@ -906,12 +906,12 @@ func (b *Builder) fieldType(class int32, name string, depth int) (int32, bool) {
 	return b.class(f.file, f.typ, f.around, depth+1), true
 }
 
-// basesOf are the classes that a class extends, implements or takes in, as far as they are of the project.
+// basesOf are the project classes that a class extends, implements or mixes in.
 func (b *Builder) basesOf(class int32) []int32 {
 	if list, ok := b.bases[class]; ok {
 		return list
 	}
-	b.bases[class] = nil // ends circles
+	b.bases[class] = nil // stops at cycles
 	var list []int32
 	s := &b.syms[class]
 	for _, p := range b.parents[s.full] {
@@ -933,13 +933,13 @@ func (v *view) parentClass(d *parse.Decl, name string) int32 {
 	return c
 }
 
-// parentOf resolves a parent from where the class stands, not from inside it.
+// parentOf resolves a parent from outside the class, not from inside it.
 func (v *view) parentOf(qualified, name string) int32 {
 	around := qualified[:max(0, strings.LastIndexByte(qualified, '.'))]
 	return v.classIn(name, around, 0)
 }
 
-// class finds the class that a type named in a file means, seen from inside what is around it, or -1.
+// class finds the class that a type name in a file refers to, as visible from inside its enclosing declaration, or -1.
 func (b *Builder) class(file int32, name, around string, depth int) int32 {
 	if name == "" || depth > maxSteps {
 		return -1
@@ -990,7 +990,7 @@ func (v *view) classIn(name, around string, depth int) int32 {
 	case isClass:
 		return r.sym
 	case isFunction:
-		if v.info.family == "js" { // a function that makes objects
+		if v.info.family == "js" { // a function that creates objects
 			return r.sym
 		}
 	case isModule:

@@ -8,7 +8,7 @@ import (
 	"kijko/worker/token"
 )
 
-// Technique is one of the four, in the order in which they run.
+// Technique is one of the four techniques, in the order in which they run.
 type Technique int
 
 // The techniques.
@@ -19,7 +19,7 @@ const (
 	Imports
 )
 
-// Techniques is how many there are.
+// Techniques is the number of techniques.
 const Techniques = 4
 
 // String returns the technique's id in the contract.
@@ -27,7 +27,7 @@ func (t Technique) String() string {
 	return [...]string{"deduplication", "pattern_compression", "whitespace", "imports"}[t]
 }
 
-// Reference says that something stands elsewhere.
+// Reference says that the text is stored elsewhere.
 type Reference struct {
 	Technique Technique
 	Order     int // chunk that holds the marker
@@ -36,17 +36,17 @@ type Reference struct {
 	EndLine   int
 }
 
-// Chunk is what is stored for a chunk after optimization. StartLine and EndLine stay those of the source, Hash that of
-// the original content.
+// Chunk is the stored form of a chunk after optimization. StartLine and EndLine stay those of the source, Hash that of the original
+// content.
 type Chunk struct {
 	chunk.Chunk
-	Duplicate bool // Content is only a marker; the body is that of the reference
+	Duplicate bool // Content is only a marker; the body is at the reference
 }
 
-// Result is what is stored for a file.
+// Result is the stored form of a file.
 type Result struct {
 	Chunks          []Chunk // in order; put together, their contents are the file's stored text
-	Header          string  // imports list at the front of the first chunk that is no duplicate; may be empty
+	Header          string  // imports list at the front of the first non-duplicate chunk; may be empty
 	Removed         [Techniques]int
 	OriginalTokens  int
 	OptimizedTokens int
@@ -54,7 +54,7 @@ type Result struct {
 	References      []Reference
 }
 
-// Kept returns how many chunks are no duplicates.
+// Kept returns the number of chunks that are not duplicates.
 func (r *Result) Kept() int {
 	n := 0
 	for i := range r.Chunks {
@@ -65,11 +65,11 @@ func (r *Result) Kept() int {
 	return n
 }
 
-// body is a chunk in work.
+// body is a chunk that is being rewritten.
 type body struct {
 	lines     []line
 	duplicate bool
-	cited     bool // a later chunk refers to it: nothing of it may leave it, and nothing come to it
+	cited     bool // a later chunk refers to it: its text must neither shrink nor grow
 	refs      []Reference
 }
 
@@ -84,7 +84,7 @@ func text(lines []line) string {
 	return s.String()
 }
 
-// state is a file in work. A technique makes a new state and leaves the old one alone.
+// state is a file that is being rewritten. A technique makes a new state and does not change the old one.
 type state struct {
 	bodies []body
 	header string
@@ -135,7 +135,7 @@ func (p *Plan) Apply(f File) (Result, error) {
 			}
 			next.tokens = token.Count(next.text())
 			if next.tokens >= now.tokens {
-				continue // nothing gained: the text stays as it was
+				continue // the text did not get smaller: it stays unchanged
 			}
 			r.Removed[t] = now.tokens - next.tokens
 			now = next
@@ -151,7 +151,7 @@ func (p *Plan) Apply(f File) (Result, error) {
 	return r, nil
 }
 
-// chunksOf makes the stored chunks. A body that became empty is no chunk any more.
+// chunksOf makes the stored chunks. A body that became empty is dropped.
 func (p *Plan) chunksOf(f *File, s *state) []Chunk {
 	out := make([]Chunk, 0, len(s.bodies))
 	headed := headedBody(s)
@@ -174,8 +174,8 @@ func (p *Plan) chunksOf(f *File, s *state) []Chunk {
 	return out
 }
 
-// headedBody returns the body that carries the header: the first one that is no duplicate, cited by none and not empty, or the
-// first that is only empty; -1 without a header or a body for it.
+// headedBody returns the body that carries the header: the first one that is not a duplicate, not cited and not empty, or else the
+// first empty one. It returns -1 without a header or a body for it.
 func headedBody(s *state) int {
 	if s.header == "" {
 		return -1

@@ -3,17 +3,17 @@ package optimize
 import "math/bits"
 
 const (
-	blockLines  = 5 // a block has at least so many lines
-	blockTimes  = 3 // and occurs at least so often
-	substantial = 3 // lines of a window that must not be blank
+	blockLines  = 5 // minimum lines of a block
+	blockTimes  = 3 // minimum occurrences of a block
+	substantial = 3 // minimum lines of a window that are not blank
 )
 
 // block is a window of blockLines lines that occurs at least blockTimes times.
 type block struct {
-	first uint32 // index of its first line where it stands first
+	first uint32 // index of its first line at its first occurrence
 	chunk uint32 // the chunk of that line
 	count uint32
-	last  uint32 // where it was counted last, so that a run of equal lines does not count as many
+	last  uint32 // its last counted occurrence, so that a run of equal lines does not count as many
 }
 
 // window returns the hash of the blockLines line hashes at the front of w, or false for mostly blank ones.
@@ -30,8 +30,8 @@ func window(w []uint32) (uint64, bool) {
 	return h, full >= substantial
 }
 
-// Seal finds the repeated blocks. It goes over the line hashes twice: the first time it counts windows in a sketch that is
-// never too low, the second time exactly those windows that the sketch lets through.
+// Seal finds the repeated blocks. It reads the line hashes twice. The first time it counts windows in a sketch whose
+// counts are never too low. The second time it counts exactly the windows that the sketch lets through.
 func (p *Plan) Seal() {
 	if p.sealed {
 		return
@@ -87,7 +87,7 @@ func (p *Plan) windows(visit func(chunk, at uint32, h uint64)) {
 }
 
 // sketch counts to three in two bits, twice for each hash: a count-min sketch. Its size follows the number of windows, up
-// to 64 MB; with eight counters a window, one in a million is let through wrongly.
+// to 64 MB. With eight counters per window, one window in a million is let through wrongly.
 type sketch struct {
 	bits []uint64
 	mask uint64

@@ -9,7 +9,7 @@ import (
 	"kijko/worker/ingestion/parse"
 )
 
-// line is one line of a body with what the techniques know of it.
+// line is one line of a body with the properties that the techniques use.
 type line struct {
 	text   string // with its line end
 	source int32  // its number inside the chunk; of a marker, that of the first line that it replaces
@@ -21,25 +21,25 @@ type line struct {
 	marker bool
 }
 
-// blank says whether the line is blank where that says nothing.
+// blank reports whether the line is blank and its blankness has no meaning.
 func (l *line) blank() bool {
 	return l.front == parse.Loose && l.tail == parse.Loose && strings.TrimLeft(l.text, " \t\r\n") == ""
 }
 
-// trimmed returns the line without the blanks at its end, if they say nothing.
+// trimmed returns the line without the blanks at its end, if they have no meaning.
 func (l *line) trimmed(layout parse.Layout) string {
 	if l.tail != parse.Loose || layout == parse.Exact {
 		return l.text
 	}
 	bare := strings.TrimRight(l.text, " \t\r\n")
-	if strings.HasSuffix(bare, "\\") { // which escapes what follows, a blank or the line end
+	if strings.HasSuffix(bare, "\\") { // the backslash escapes the blank or the line end after it
 		return strings.TrimRight(l.text, "\r\n")
 	}
 	return bare
 }
 
-// hash is the same for lines that may stand for one another; 0 for a blank line. Lines of their own have one that occurs nowhere else;
-// at is the line's number in the whole project.
+// hash is the same for lines that may replace one another; 0 for a blank line. A line with own set gets a hash that occurs nowhere
+// else; at is the line's number in the whole project.
 func (l *line) hash(layout parse.Layout, at int) uint32 {
 	if l.own {
 		return uint32(at)*0x9e3779b1 | 1
@@ -54,13 +54,13 @@ func (l *line) hash(layout parse.Layout, at int) uint32 {
 	return uint32(h^h>>32) | 1
 }
 
-// reader makes the lines of a file's chunks, which are asked for in order.
+// reader makes the lines of a file's chunks, which the caller requests in order.
 type reader struct {
 	f        *File
 	verbatim parse.Lines
 	imports  []stretch // of all import statements
-	from     int       // first byte of the chunk read last
-	next     int       // import statement that is looked at next
+	from     int       // first byte of the last chunk that was read
+	next     int       // next import statement
 }
 
 // stretch is an import statement.

@@ -12,7 +12,7 @@ const (
 	keptLiteral = 64  // to this
 )
 
-// unbroken says whether a byte may stand in a literal: what data URIs, base64, hex and number lists are made of.
+// unbroken reports whether a byte may stand in a literal: the characters of data URIs, base64, hex and number lists.
 func unbroken(c byte) bool {
 	switch c {
 	case '+', '/', '=', '_', '-', '%', ':', ';', ',', '.', '@', '&', '?', '#', '~', '\\', '|', '!', '*', '$', '^':
@@ -21,10 +21,10 @@ func unbroken(c byte) bool {
 	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z'
 }
 
-// shorten cuts each unbroken run of more than maxLiteral bytes to its beginning and says how much is missing.
+// shorten cuts each unbroken run of more than maxLiteral bytes to its beginning and reports how much it removed.
 func shorten(l string) string {
 	var b strings.Builder
-	from := 0 // of what is not yet in b
+	from := 0 // start of the text that is not yet in b
 	for i := 0; i < len(l); {
 		if !unbroken(l[i]) {
 			i++
@@ -48,11 +48,13 @@ func shorten(l string) string {
 	return b.String()
 }
 
-// maxLicenseLines bounds how long a header is looked at; the Apache notice has 13 lines, whole licenses are files.
+// maxLicenseLines bounds the length of a header; the Apache notice has 13 lines, and whole licenses are files of their
+// own.
 const maxLicenseLines = 60
 
-// license finds the license header of a file: a comment at its head, after a shebang or an opening tag, that speaks of
-// copyright or license. It returns the lines before it, its hash and how many lines it has; 0 if there is none.
+// license finds the license header of a file: a comment at its beginning, after a shebang or an opening tag, that
+// mentions copyright or license. It returns the number of lines before it, its hash and its number of lines; 0 if there
+// is none.
 func license(content string) (skip int, hash uint64, n int) {
 	var text []string
 	closing := ""

@@ -11,10 +11,10 @@ import (
 	"kijko/worker/ingestion/chunk"
 )
 
-// inner is text of another language, as it stands in strings: its white space is part of the program around it.
+// inner is text of another language inside strings: its white space is part of the enclosing program.
 const inner = "services:\n  web:\n    image: shop \n\n\n\n    ports: [80]\n      # odd\n\tend\n"
 
-// holders put text into a string of their language, indented by four as such files are. %s is the text.
+// holders put text into a string of their language, indented by four spaces as usual for such files. %s is the text.
 var holders = []struct{ path, text string }{
 	{"shell.sh", "if true; then\n    cat > file <<EOF\n%sEOF\n    echo 'it''s' # don't\nfi\n"},
 	{"dash.sh", "f() {\n    cat <<-\"END\" | tee x\n%s\tEND\n    x=\"$(printf '%%s' \"don't\")\"\n}\n"},
@@ -122,7 +122,7 @@ func TestChunksThatDifferInWhatWhiteSpaceSaysAreNoDuplicates(t *testing.T) {
 		}
 		l.checkAll()
 	}
-	// Plain indentation of a language with braces says nothing.
+	// Plain indentation in a language with braces has no meaning.
 	l := optimized(t, []source{{"a.ts", pad("//") + "function f() {\n    return 1;\n}\n"}, {"b.ts", pad("//") + "function f() {\n\treturn 1;\n}\n"}}, chunk.Semantic)
 	require.Len(t, l.results["b.ts"].References, 1)
 }
@@ -174,7 +174,8 @@ func TestImportsKeepWhatTheySay(t *testing.T) {
 	}
 }
 
-// TestMarkersLeadToStoredText has the same imports, licenses and bodies in many files, so that what a marker names might itself have been replaced.
+// TestMarkersLeadToStoredText has the same imports, licenses and bodies in many files, so that the target of a marker might itself have
+// been replaced.
 func TestMarkersLeadToStoredText(t *testing.T) {
 	t.Parallel()
 	imports := "import (\n\t\"own%d\"\n\t\"example.com/shop/internal/billing/invoices\"\n\t\"example.com/shop/internal/billing/payments\"\n\t\"example.com/shop/internal/customers/addresses\"\n\t\"example.com/shop/internal/warehouse/stock\"\n\t\"example.com/shop/internal/warehouse/pickers\"\n)\n"
@@ -190,7 +191,7 @@ func TestMarkersLeadToStoredText(t *testing.T) {
 	}
 	l.checkAll()
 
-	// A body that is a duplicate's first place holds a license that stands in an earlier file, too.
+	// The body at a duplicate's first place contains a license that an earlier file contains, too.
 	body := license + "package p\n\nfunc Same(values []int) (total int) {\n\tfor _, v := range values {\n\t\ttotal += v * v\n\t}\n\treturn total\n}\n"
 	l = optimized(t, []source{{"a.go", license + "package a\n\nfunc Other() {}\n"}, {"b.go", body}, {"c.go", body}}, chunk.Semantic)
 	require.Equal(t, "[same as b.go:1-12]\n", stored(l.results["c.go"]))

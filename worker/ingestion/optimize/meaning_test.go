@@ -23,7 +23,7 @@ import (
 	"kijko/worker/ingestion/parse"
 )
 
-// lab is an optimized project with what a reader of it has: the stored chunks, and the sources to compare with.
+// lab is an optimized project as a reader sees it: the stored chunks, and the sources for comparison.
 type lab struct {
 	t       testing.TB
 	files   map[string]optimize.File
@@ -140,7 +140,7 @@ func (l *lab) read(path string) []string {
 	return slices.Collect(strings.Lines(strings.Join(all, "")))
 }
 
-// check compares what a reader has of a file with its source.
+// check compares a file as a reader sees it with its source.
 func (l *lab) check(path string) {
 	l.t.Helper()
 	f, r := l.files[path], l.results[path]

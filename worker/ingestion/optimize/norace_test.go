@@ -2,5 +2,5 @@
 
 package optimize_test
 
-// share divides the amount of real files that is looked at.
+// share divides the number of real files that are tested.
 const share = 1

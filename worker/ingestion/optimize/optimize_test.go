@@ -25,7 +25,7 @@ func project(t testing.TB, pairs ...string) []optimize.File {
 	return chunked(t, files, chunk.Semantic)
 }
 
-// apply optimizes a file and asserts what holds for every result.
+// apply optimizes a file and asserts the properties of every result.
 func apply(t testing.TB, p *optimize.Plan, f optimize.File) optimize.Result {
 	t.Helper()
 	r, err := p.Apply(f)
@@ -260,7 +260,7 @@ func TestAPlanBuiltAgainGivesTheSameBytes(t *testing.T) {
 	wg.Wait()
 }
 
-// TestReferencesShowWhatWasRemoved puts the source lines back where a marker stands and compares.
+// TestReferencesShowWhatWasRemoved replaces each marker by the source lines and compares.
 func TestReferencesShowWhatWasRemoved(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(5, 6))

@@ -18,8 +18,8 @@ type File struct {
 	Layout        parse.Layout
 	NeverCompress bool               // flagged so, or ingested with processingMode none: counted, never changed
 	Verbatim      []parse.Verbatim   // as the parser found it, like the next two
-	Imports       []parse.Import     // lines of import statements are no blocks
-	Dependencies  []parse.Dependency // those that may go to the list
+	Imports       []parse.Import     // lines of import statements never belong to blocks
+	Dependencies  []parse.Dependency // imports that may move to the list
 	Chunks        []chunk.Chunk
 }
 
@@ -56,7 +56,7 @@ type fileFact struct {
 	first uint32 // its first chunk
 }
 
-// chunkFact is what is kept of a chunk. Its lines end where those of the next chunk begin.
+// chunkFact is the data kept of a chunk. Its lines end where those of the next chunk begin.
 type chunkFact struct {
 	file      uint32
 	startLine uint32
@@ -67,7 +67,7 @@ type chunkFact struct {
 	cited     bool // a later chunk has the same body, so that this one must stay as it is
 }
 
-// maxLicenses bounds the table of license headers; projects have a handful.
+// maxLicenses bounds the table of license headers; a project has only a few.
 const maxLicenses = 10_000
 
 // NewPlan returns an empty plan.
@@ -84,7 +84,7 @@ func NewPlan(l Limits) *Plan {
 	return &Plan{limits: l, bodies: map[[16]byte]uint32{}, licenses: map[uint64]uint32{}, skips: map[uint32]int{}}
 }
 
-// Observe takes the facts of the next file in path order.
+// Observe records the facts of the next file in path order.
 func (p *Plan) Observe(f File) error {
 	if p.sealed {
 		return fmt.Errorf("observe %s: %w", f.Path, ErrOrder)
@@ -110,7 +110,7 @@ func (p *Plan) Observe(f File) error {
 		if c.StartByte >= 0 {
 			if first, known := p.bodies[key]; known {
 				p.chunks[first].cited = true
-				continue // a repeated body is not a place where blocks may be said to stand
+				continue // a repeated body is never the first place of a block
 			}
 			p.bodies[key] = at
 		}
@@ -152,13 +152,13 @@ func hashKey(h string) (key [16]byte, err error) {
 	return key, err
 }
 
-// place returns where a chunk stands.
+// place returns the position of a chunk.
 func (p *Plan) place(c uint32) (path string, from, to int) {
 	f := &p.chunks[c]
 	return p.files[f.file].path, int(f.startLine), int(f.endLine)
 }
 
-// chunkOf returns the index of the first chunk of a file, and how many of its chunks were observed.
+// chunkOf returns the index of the first chunk of a file, and the number of its observed chunks.
 func (p *Plan) chunkOf(path string) (first uint32, n int, ok bool) {
 	i := sort.Search(len(p.files), func(i int) bool { return p.files[i].path >= path })
 	if i == len(p.files) || p.files[i].path != path {

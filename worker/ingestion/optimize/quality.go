@@ -43,7 +43,7 @@ func (t *Totals) CompressionRatio() float64 {
 	return float64(t.OptimizedTokens) / float64(t.OriginalTokens)
 }
 
-// Resolvable says whether a reference leads, in one step, to lines that are stored: to a body that no marker stands for.
+// Resolvable reports whether a reference leads, in one step, to stored lines: to a body that no marker replaces.
 func (p *Plan) Resolvable(r Reference) bool {
 	_, ok := p.holder(r)
 	return ok
@@ -63,7 +63,8 @@ func (p *Plan) holder(r Reference) (*chunkFact, bool) {
 	return nil, false
 }
 
-// stored says whether the lines of a reference are those that it replaces, by their hashes; a license header by the hash of all of it.
+// stored reports, by their hashes, whether the lines at a reference are those that it replaces; a license header is compared by its
+// whole hash.
 func (p *Plan) stored(r Reference, lines []line, layout parse.Layout) bool {
 	f, ok := p.holder(r)
 	if !ok || r.EndLine-r.StartLine+1 != len(lines) {

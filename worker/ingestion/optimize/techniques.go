@@ -10,7 +10,7 @@ import (
 	"kijko/worker/token"
 )
 
-// work is what the techniques know of the file they change.
+// work is the data of the file that the techniques change.
 type work struct {
 	p        *Plan
 	f        *File
@@ -19,7 +19,7 @@ type work struct {
 	source   []body // as the file was read
 }
 
-// deduplicate leaves a marker where a body stands in an earlier chunk. A body that is no longer than its marker stays.
+// deduplicate replaces a body that an earlier chunk contains by a marker. A body that is no longer than its marker stays.
 func (w *work) deduplicate(s *state) bool {
 	changed := false
 	for i := range s.bodies {
@@ -47,7 +47,7 @@ func (w *work) deduplicate(s *state) bool {
 	return changed
 }
 
-// position is a line, with a column where not all of the line is meant.
+// position formats a line, with a column if only a part of the line is meant.
 func position(line int, column uint32) string {
 	if column == 0 {
 		return strconv.Itoa(line)
@@ -60,7 +60,7 @@ func (w *work) patterns(s *state) bool {
 	changed := false
 	for i := range s.bodies {
 		if s.bodies[i].duplicate || s.bodies[i].cited {
-			continue // what others refer to keeps its text: one step leads to it
+			continue // a chunk that others refer to keeps its text, so that a reader gets there in one step
 		}
 		b := &s.bodies[i]
 		var swaps []swap
@@ -82,15 +82,15 @@ func (w *work) patterns(s *state) bool {
 	return changed
 }
 
-// swap puts a marker in the place of n lines.
+// swap replaces n lines by a marker.
 type swap struct {
 	at, n  int
 	marker string
 	ref    Reference
 }
 
-// swapped returns the lines with the swaps made, which must be ascending, and with long literals shortened; nil if nothing
-// changed. lost is what the literals lost.
+// swapped returns the lines after the swaps, which must be ascending, and with long literals shortened; nil if nothing changed.
+// lost is the number of tokens that the shortened literals lost.
 func swapped(lines []line, swaps []swap) (out []line, lost int) {
 	did := len(swaps) > 0
 	out = make([]line, 0, len(lines))
@@ -117,7 +117,7 @@ func swapped(lines []line, swaps []swap) (out []line, lost int) {
 	return out, lost
 }
 
-// license replaces a license header that stands in an earlier file.
+// license replaces a license header that an earlier file contains.
 func (w *work) license(i int, lines []line) []swap {
 	if i > 0 {
 		return nil
@@ -160,8 +160,8 @@ var leads = map[string]string{
 	"markdown": "", "text": "", "html": "", "xml": "", "json": "", "css": "", "restructuredtext": "", "csv": "", "svg": "",
 }
 
-// repeated replaces blocks that stand somewhere before. Lines of a window that stands here first are never touched, so
-// what a marker names is always there.
+// repeated replaces blocks that occurred earlier. Lines of a window whose first occurrence is here are never changed, so the target
+// of a marker always exists.
 func (w *work) repeated(i int, lines []line) []swap {
 	if len(w.p.blocks) == 0 || len(lines) < blockLines {
 		return nil
@@ -172,7 +172,7 @@ func (w *work) repeated(i int, lines []line) []swap {
 	for j := range lines {
 		hashes[j] = lines[j].hash(w.f.Layout, int(base)+j)
 	}
-	here := make([]bool, len(hashes)) // lines that stand here first
+	here := make([]bool, len(hashes)) // lines whose first occurrence is here
 	found := make([]block, len(hashes))
 	for j := 0; j+blockLines <= len(hashes); j++ {
 		h, ok := window(hashes[j:])
@@ -221,8 +221,8 @@ func (w *work) repeated(i int, lines []line) []swap {
 	return swaps
 }
 
-// whitespace removes trailing blanks, joins blank lines, and brings indentation down to one blank a level, as far as the
-// layout allows. Verbatim text stays.
+// whitespace removes trailing blanks, joins blank lines, and reduces indentation to one blank per level, as far as the layout
+// allows. Verbatim text stays.
 func (w *work) whitespace(s *state) bool {
 	if w.f.Layout == parse.Exact {
 		return false
@@ -285,7 +285,7 @@ func (w *work) whitespace(s *state) bool {
 	return changed
 }
 
-// distinct says whether no two indentations of a file become one.
+// distinct reports whether all indentations of a file stay different.
 func distinct(s *state, unit int) bool {
 	fronts := map[int]string{}
 	for i := range s.bodies {
@@ -336,7 +336,7 @@ func indentUnit(s *state) int {
 	return best
 }
 
-// dedent makes each tab and each unit of blanks at the front of a line one blank. What is left over is alignment.
+// dedent replaces each tab and each unit of blanks at the front of a line by one blank. The rest is alignment.
 func dedent(l string, unit int) string {
 	rest := strings.TrimLeft(l, " \t")
 	front := l[:len(l)-len(rest)]
@@ -351,7 +351,7 @@ func narrowed(front string, unit int) int {
 	return tabs + (len(front)-tabs+unit-1)/unit
 }
 
-// imports takes whole import statements out of the bodies and lists them once at the front.
+// imports removes whole import statements from the bodies and lists them once at the front.
 func (w *work) imports(s *state) bool {
 	if len(w.f.Dependencies) == 0 {
 		return false
@@ -395,7 +395,7 @@ func (w *work) imports(s *state) bool {
 	return headedBody(s) >= 0
 }
 
-// header returns the list of the imports whose statements have gone. Entries with blanks of their own are set apart by commas.
+// header returns the list of the imports whose statements were removed. Entries that contain blanks are separated by commas.
 func header(f *File, gone map[int32]bool) string {
 	var list []string
 	separator := " "
@@ -419,7 +419,8 @@ func header(f *File, gone map[int32]bool) string {
 const headerWord = "imports: "
 
 // missing counts the tokens of source lines that are neither stored, nor blank, nor listed in the header, nor replaced by a marker
-// that leads to the same lines, stored. The techniques leave none; what they would lose by mistake lowers contextPreserved.
+// that leads to the same stored lines. Correct techniques leave none; tokens that they lost by mistake would lower
+// contextPreserved.
 func (w *work) missing(s *state) int {
 	lost := 0
 	listed := map[string]bool{}
@@ -464,7 +465,7 @@ func (w *work) missing(s *state) int {
 	return lost
 }
 
-// listed says whether the header has all entries of the import statement whose first dependency is id-1.
+// listed reports whether the header has all entries of the import statement whose first dependency is id-1.
 func (w *work) listed(header string, id int32, known map[string]bool) bool {
 	if len(known) == 0 {
 		list := strings.TrimSuffix(strings.TrimPrefix(header, headerWord), "\n")

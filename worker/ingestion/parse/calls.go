@@ -2,7 +2,7 @@ package parse
 
 import "strings"
 
-// callee is what a call calls: the node before the last name, if there is one, and the last name.
+// callee returns the parts of a call's target: the node before the last name, if there is one, and the last name.
 func (x *extraction) callee(i uint32, r rule) (receiver, last uint32) {
 	n := &x.nodes[i]
 	switch x.g.typeOf(n) {
@@ -64,7 +64,7 @@ func (x *extraction) callee(i uint32, r rule) (receiver, last uint32) {
 	return 0, c
 }
 
-// call notes a call under the name it is written with.
+// call records a call under its written name.
 func (x *extraction) call(i uint32, r rule, s scope) {
 	receiver, last := x.callee(i, r)
 	if last == 0 {
@@ -130,7 +130,7 @@ func (x *extraction) call(i uint32, r rule, s scope) {
 	x.file.Calls = append(x.file.Calls, c)
 }
 
-// separator is what stands between a receiver and the last name, a dot where the grammar has them apart.
+// separator is the text between a receiver and the last name; a dot if the grammar has them as separate nodes.
 func (x *extraction) separator(receiver, last uint32) string {
 	if x.nodes[receiver].end <= x.nodes[last].start {
 		switch between := strings.TrimSpace(x.text[x.nodes[receiver].end:x.nodes[last].start]); between {
@@ -147,12 +147,12 @@ func (x *extraction) separator(receiver, last uint32) string {
 	return "."
 }
 
-// plainPath says whether s is a path of names.
+// plainPath reports whether s is a path of names.
 func plainPath(s string) bool {
 	return s != "" && len(s) <= maxName && strings.IndexFunc(strings.TrimPrefix(s, "$"), notInPath) < 0
 }
 
-// on tells what a path of names begins with.
+// on returns the kind of the beginning of a path of names.
 func (x *extraction) on(path string) string {
 	root := path
 	if k := strings.IndexAny(path[min(1, len(path)):], ".:?-!\\"); k >= 0 {

@@ -32,7 +32,7 @@ func isWord(c byte) bool {
 	return c == '_' || c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z'
 }
 
-// cleanDoc takes the comment marks off each line.
+// cleanDoc removes the comment marks from each line.
 func cleanDoc(s string) string {
 	var b strings.Builder
 	for l := range strings.Lines(s) {

@@ -5,16 +5,17 @@ import (
 	"strings"
 )
 
-// Dependency is an import that says the same in a list at the head of the file. One statement may have several, which
-// share its range.
+// Dependency is an import that means the same in a list at the beginning of the file. One statement may have several,
+// which share its range.
 type Dependency struct {
 	StartByte, EndByte int
-	Entry              string // path, "path as local", path(names), or with what the statement says besides: "static path"
+	Entry              string // path, "path as local", path(names), or with a modifier of the statement: "static path"
 }
 
-// dependencies fills in the imports that may leave their place: statements of the file's top level, at the beginning of
-// their lines and alone there, without conditions, attributes, comments of their own or effects for others. Where imports
-// run in order (Python, Ruby) or what stands before them matters (C), only those before everything else.
+// dependencies lists the imports that may be moved: statements of the file's top level that begin at the start of a line
+// and have their lines to themselves, without conditions, attributes, comments of their own or effects on other code. In
+// languages where imports run in order (Python, Ruby) or the code before them matters (C), only imports before all other
+// code are listed.
 func (f *File) dependencies(g *grammar, t tree, text string) {
 	read := importReaders[f.Language]
 	if read == nil || len(t.nodes) == 0 {
@@ -24,7 +25,7 @@ func (f *File) dependencies(g *grammar, t tree, text string) {
 	inOrder := f.Language == "python" || f.Language == "ruby" || f.Language == "c" || f.Language == "cpp"
 	directives := f.Language == "c" || f.Language == "cpp" || f.Language == "csharp"
 	if f.Language == "php" && strings.Count(text, "\nnamespace ") > 1 {
-		return // use belongs to the namespace that it stands in
+		return // use belongs to its enclosing namespace
 	}
 	head := true // only comments so far
 	docstring := true
@@ -61,7 +62,7 @@ func (f *File) dependencies(g *grammar, t tree, text string) {
 
 type dependent struct{ *extraction }
 
-// passive says whether a node of the top level has no effect on imports after it.
+// passive reports whether a node of the top level has no effect on imports after it.
 func (d *dependent) passive(c uint32, first bool) bool {
 	n := &d.nodes[c]
 	switch d.g.typeOf(n) {
@@ -75,7 +76,8 @@ func (d *dependent) passive(c uint32, first bool) bool {
 	return false
 }
 
-// bound says whether the comment before a statement belongs to it: one on the line above that is not the head of the file.
+// bound reports whether the comment before a statement belongs to it: a comment on the line above that is not the file's
+// opening comment.
 func (d *dependent) bound(before uint32, start int, head bool) bool {
 	if before == 0 {
 		return false
@@ -91,7 +93,7 @@ func (d *dependent) bound(before uint32, start int, head bool) bool {
 	return !head || strings.Count(d.text[:end], "\n") == 0
 }
 
-// alone says whether a statement has its lines for itself and begins in the first column.
+// alone reports whether a statement has its lines to itself and begins in the first column.
 func (d *dependent) alone(start, end int) bool {
 	if start > 0 && d.text[start-1] != '\n' {
 		return false
@@ -103,7 +105,7 @@ func (d *dependent) alone(start, end int) bool {
 	return strings.Trim(after, "; \t\r") == ""
 }
 
-// more says whether a statement has a comment inside, or something that the grammar does not know.
+// more reports whether a statement contains a comment, or a part that the grammar does not know.
 func (d *dependent) more(c uint32) bool {
 	for k := c + 1; k < d.nodes[c].next; k++ {
 		if n := &d.nodes[k]; d.g.rule(n).act == comment || d.g.is(n, "ERROR") || int(n.symbol) >= len(d.g.types) {
@@ -117,7 +119,7 @@ func startsLine(text string, at int) bool {
 	return at == 0 || strings.TrimLeft(text[strings.LastIndexByte(text[:at], '\n')+1:at], " \t") == ""
 }
 
-// conditionals counts the conditional directives that a text opens less those that it closes.
+// conditionals counts the conditional directives that a text opens, minus those that it closes.
 func conditionals(text string) int {
 	n := 0
 	for l := range strings.Lines(text) {
@@ -134,8 +136,8 @@ func conditionals(text string) int {
 	return n
 }
 
-// importReaders return the entries of the node of an import statement; none for other nodes, and for imports that say more
-// than a list could.
+// importReaders return the entries of an import statement's node; none for other nodes, and for imports with more meaning
+// than a list can express.
 var importReaders = map[string]func(*dependent, uint32) []string{
 	"go": (*dependent).goImport, "python": (*dependent).pythonImport, "java": (*dependent).wordsAfter, "csharp": (*dependent).wordsAfter,
 	"php": (*dependent).wordsAfter, "rust": (*dependent).wordsAfter, "javascript": (*dependent).jsImport, "typescript": (*dependent).jsImport,
@@ -153,7 +155,7 @@ func (d *dependent) goImport(c uint32) (list []string) {
 		}
 		path := strings.Trim(d.str(d.field(k, d.g.fieldID("path"))), "\"`")
 		if path == "C" || path == "" {
-			return nil // the comment before it is its program
+			return nil // cgo: the comment before the import is its C code
 		}
 		if local := d.str(d.field(k, d.name)); local != "" {
 			path += " as " + local
@@ -200,7 +202,7 @@ func (d *dependent) jsImport(c uint32) []string {
 	n := &d.nodes[c]
 	source, clause := d.field(c, d.g.fieldID("source")), d.child(c, "import_clause")
 	if !d.g.is(n, "import_statement") || source == nil || clause == 0 || strings.Trim(d.text[source.end:d.trimmed(n)], "; \t\r\n") != "" {
-		return nil // for its effects alone, or with attributes
+		return nil // imported only for its effects, or with attributes
 	}
 	entry := strings.Trim(d.str(source), "\"'")
 	if strings.ContainsAny(entry, " ,()") {

@@ -8,7 +8,7 @@ func section(kind Kind, name string, start, line int) Decl {
 	return Decl{Kind: kind, Name: name, Qualified: name, Signature: name, StartByte: start, NameByte: start, StartLine: line}
 }
 
-// frontMatter returns where the front matter of Markdown ends, which stands between two lines of three signs; 0 without.
+// frontMatter returns the end of Markdown's front matter, which is between two lines of three signs; 0 if there is none.
 func frontMatter(text string) int {
 	offset, mark := 0, ""
 	for l := range strings.Lines(text) {
@@ -26,7 +26,8 @@ func frontMatter(text string) int {
 	return 0
 }
 
-// fenceAfter returns the fence of the code block that is open after a line of Markdown; fence is the one before it.
+// fenceAfter returns the fence of the code block that is open after a line of Markdown; fence is the one that was open
+// before it.
 func fenceAfter(fence, l string) string {
 	l = strings.TrimSpace(l)
 	if l == "" || l[0] != '`' && l[0] != '~' {
@@ -42,8 +43,8 @@ func fenceAfter(fence, l string) string {
 	return fence
 }
 
-// htmlBlock returns what ends the block of HTML that begins with a line of Markdown, in which nothing is a heading; "" for
-// other lines.
+// htmlBlock returns the end mark of the HTML block that begins with a line of Markdown; such a block contains no headings.
+// It returns "" for other lines.
 func htmlBlock(l string) string {
 	if strings.HasPrefix(l, "<!--") {
 		return "-->"
@@ -73,8 +74,8 @@ func atx(l string) (level int, title string) {
 	return n, title
 }
 
-// headings reads Markdown: a heading lasts until the next one of its level or above. Front matter, fenced code and blocks of
-// HTML are passed over.
+// headings reads Markdown: a heading lasts until the next one of its level or above. Front matter, fenced code and HTML
+// blocks are skipped.
 func headings(text string, f *File) {
 	type open struct {
 		level int
@@ -173,7 +174,7 @@ func keyed(keys []Decl, text string, f *File) {
 	f.Decls = keys
 }
 
-// yamlKeys takes the keys in the first column, with the comments directly above them, and the starts of documents.
+// yamlKeys reads the keys in the first column, with the comments directly above them, and the starts of documents.
 func yamlKeys(text string, f *File) {
 	var keys []Decl
 	offset, line := 0, 0
@@ -212,7 +213,7 @@ func yamlKeys(text string, f *File) {
 	keyed(keys, text, f)
 }
 
-// assignments takes the tables of TOML and INI; where there are none, or before the first, the assigned names.
+// assignments reads the tables of TOML and INI. Without tables, or before the first, it reads the assigned names.
 func assignments(text string, f *File) {
 	var keys []Decl
 	offset, line := 0, 0
@@ -265,8 +266,8 @@ func assignments(text string, f *File) {
 	keyed(keys, text, f)
 }
 
-// jsonKeys takes the members of the outermost object, or the elements of the outermost array, that begin a line. Cuts
-// are also made at deeper members, for files that are one big value.
+// jsonKeys reads the members of the outermost object, or the elements of the outermost array, that begin a line. It also
+// makes cuts at deeper members, for files that are one big value.
 func jsonKeys(text string, ln lines, f *File) {
 	var keys []Decl
 	depth := 0
@@ -329,7 +330,7 @@ func colonFollows(s string) bool {
 	return strings.HasPrefix(strings.TrimLeft(s[:min(len(s), 64)], " \t\r\n"), ":")
 }
 
-// merge joins two ascending lists of cuts, keeping the better of two at one place.
+// merge joins two ascending lists of cuts. Of two cuts at one offset it keeps the better one.
 func merge(a, b []Cut) []Cut {
 	out := make([]Cut, 0, len(a)+len(b))
 	for len(a)+len(b) > 0 {

@@ -23,22 +23,22 @@ type extraction struct {
 	name, body, declarator uint16 // numbers of common fields
 	fields                 struct{ value, typ, size uint16 }
 	binds                  []binding // names of the functions around, innermost last
-	bound                  []Import  // names that variables give to required modules, for the imports that are met inside
+	bound                  []Import  // variables that hold required modules, for the imports inside their declarations
 }
 
 // head is the stretch from the doc comment to the node itself.
 type head struct{ start, node int }
 
-// scope is what a list of siblings stands in.
+// scope is the context of a list of siblings.
 type scope struct {
 	owner  *Decl // nil at the top level
 	level  int
 	inFunc bool
-	class  *Decl  // the class around
-	seen   Range  // the function around, named or not
-	typ    string // type that the wrapper gives to the variables in it
-	object string // what the members of an object literal belong to
-	nested bool   // that object is no value of a name that stands by itself
+	class  *Decl  // the enclosing class
+	seen   Range  // the enclosing function, named or not
+	typ    string // type that the wrapper gives to the variables inside
+	object string // the owner of an object literal's members
+	nested bool   // the object is not the value of a name of its own
 	main   bool   // of export default
 }
 
@@ -97,7 +97,7 @@ func (x *extraction) siblings(i, end uint32, s scope) []Decl {
 			decls = append(decls, x.wrapped(i, r, &p, s)...)
 		case declare:
 			if r.kind == Class && s.owner != nil && s.owner.Kind == Class && s.owner.EndByte >= int(n.end) && x.g.is(n, "class") && x.field(i, x.name) == nil {
-				decls = append(decls, x.siblings(i+1, n.next, x.under(s))...) // the value of what is declared
+				decls = append(decls, x.siblings(i+1, n.next, x.under(s))...) // the value of the declaration
 				break
 			}
 			if d, ok := x.declaration(i, r, s); ok {
@@ -166,7 +166,7 @@ func (x *extraction) under(s scope) scope {
 	return s
 }
 
-// members is the scope inside a node that declares nothing itself, but may be an object whose members are declarations.
+// members is the scope inside a node that is no declaration itself, but may be an object whose members are declarations.
 func (x *extraction) members(i uint32, r rule, s scope) scope {
 	inner := x.under(s)
 	switch r.hook {
@@ -185,8 +185,8 @@ func (x *extraction) members(i uint32, r rule, s scope) scope {
 	return inner
 }
 
-// wrapped returns the declarations inside a wrapper. A single one takes the wrapper's range; several stay apart under a
-// declaration of the range, so that a group is not torn.
+// wrapped returns the declarations inside a wrapper. A single one takes the wrapper's range. Several become children of
+// a declaration with the wrapper's range, so that the group is not split.
 func (x *extraction) wrapped(i uint32, r rule, p *pending, s scope) []Decl {
 	n := &x.nodes[i]
 	if r.hook == reexport {
@@ -215,7 +215,7 @@ func (x *extraction) wrapped(i uint32, r rule, p *pending, s scope) []Decl {
 	return []Decl{d}
 }
 
-// extends is the type that an extension method of C# is for.
+// extends is the type that a C# extension method extends.
 func (x *extraction) extends(i uint32) string {
 	list := x.child(i, "parameter_list")
 	if list == 0 || list+1 >= x.nodes[list].next || !strings.HasPrefix(x.str(&x.nodes[list+1]), "this ") {
@@ -224,7 +224,7 @@ func (x *extraction) extends(i uint32) string {
 	return x.typeAt(list+1, "type")
 }
 
-// interfaceOf notes what an interface of Go asks for.
+// interfaceOf records the methods that a Go interface requires.
 func (x *extraction) interfaceOf(i uint32, d *Decl) {
 	t := x.fieldAt(i, "type")
 	if d.Kind != Interface || x.file.Language != "go" || t == 0 {
@@ -258,7 +258,7 @@ func (x *extraction) place(d *Decl) {
 	d.EndLine = max(d.StartLine, x.lines.at(max(d.StartByte, d.EndByte-1)))
 }
 
-// attach gives a declaration what is pending before it.
+// attach adds the pending comments and attributes to a declaration.
 func (x *extraction) attach(d *Decl, at int, p *pending) {
 	if p.active && p.end <= at && !x.gap(p.end, at) {
 		d.StartByte = p.start
@@ -278,13 +278,13 @@ func (x *extraction) attach(d *Decl, at int, p *pending) {
 	x.heads = append(x.heads, head{d.StartByte, at})
 }
 
-// gap says whether anything but one line end stands between two offsets.
+// gap reports whether there is more than one line end between two offsets.
 func (x *extraction) gap(from, to int) bool {
 	if to-from > 4096 {
 		return true
 	}
 	between := x.text[from:to]
-	// Some grammars count the line end to the comment.
+	// Some grammars include the line end in the comment.
 	return strings.TrimSpace(between) != "" || strings.Count(between, "\n") > 1
 }
 
@@ -302,7 +302,7 @@ func (x *extraction) comment(n *node, p *pending) {
 	x.file.Comments = append(x.file.Comments, r)
 	x.file.Markers = markers(x.file.Markers, x.text[r.StartByte:r.EndByte], x.lines.at(r.StartByte))
 	if !x.lines.startsLine(x.text, r.StartByte) {
-		return // it says something about what stands before it
+		return // it belongs to the code before it
 	}
 	x.hold(n, p)
 	p.docs = append(p.docs, r)
@@ -349,7 +349,7 @@ func (x *extraction) str(n *node) string {
 }
 
 func (x *extraction) index(n *node) uint32 {
-	// Nodes are in pre-order: the first one with this start and end at or after the node is it.
+	// Nodes are in pre-order, so the first node at or after this one with this start and end is the right one.
 	i, _ := slices.BinarySearchFunc(x.nodes, n.start, func(a node, start uint32) int {
 		return int(int64(a.start) - int64(start))
 	})
@@ -359,7 +359,7 @@ func (x *extraction) index(n *node) uint32 {
 	return uint32(i)
 }
 
-// declaration makes the declaration at node i, or says that it is none.
+// declaration makes the declaration at node i, or reports that the node is none.
 func (x *extraction) declaration(i uint32, r rule, s scope) (Decl, bool) {
 	n := &x.nodes[i]
 	d := Decl{Kind: r.kind, StartByte: int(n.start), EndByte: x.trimmed(n)}
@@ -424,7 +424,7 @@ func (x *extraction) declaration(i uint32, r rule, s scope) (Decl, bool) {
 	case Class, Struct, Interface, Enum, Impl, Module:
 		inner.class = &d
 		if d.Kind == Module && body == nil && s.owner == nil {
-			x.file.Package = d.Name // of all that follows
+			x.file.Package = d.Name // for all following code
 		}
 		x.interfaceOf(i, &d)
 	}
@@ -494,10 +494,10 @@ func (x *extraction) signature(from, to int) string {
 	return clip(strings.TrimRight(strings.Join(strings.Fields(s), " "), " ;:="), maxSignature)
 }
 
-// cut notes that something syntactic begins a line. Pre-order meets the outermost node of a line first.
+// cut records that a syntactic unit begins a line. In pre-order the outermost node of a line comes first.
 func (x *extraction) cut(n *node, level int) {
 	at, ok := x.lines.lineStart(x.text, int(n.start))
-	if !ok || at == 0 || n.field == x.body { // a body belongs to its head, also when its brace has its own line
+	if !ok || at == 0 || n.field == x.body { // a body belongs to its head, even if its brace has a line of its own
 		return
 	}
 	if k := len(x.file.Cuts); k > 0 && x.file.Cuts[k-1].Byte >= at {
@@ -537,7 +537,7 @@ func (x *extraction) lineOf(at int) int {
 	return at
 }
 
-// inherit notes what the declaration around node i extends or implements.
+// inherit records the types that the enclosing declaration of node i extends or implements.
 func (x *extraction) inherit(i uint32, r rule, s scope) {
 	if s.owner == nil || s.inFunc {
 		return
@@ -579,7 +579,7 @@ func (x *extraction) inherit(i uint32, r rule, s scope) {
 			}
 			continue
 		case "extends_clause", "implements_clause":
-			continue // visited on their own
+			continue // they are visited separately
 		}
 		x.parent(s.owner, r, x.str(k))
 	}
@@ -588,7 +588,7 @@ func (x *extraction) inherit(i uint32, r rule, s scope) {
 func (x *extraction) parent(d *Decl, r rule, name string) {
 	second := r.act == realizes
 	if r.hook == csBase {
-		// C# does not tell them apart; by its convention, names of interfaces begin with I and a capital.
+		// C# syntax does not distinguish them. By its convention, names of interfaces begin with I and a capital.
 		base := name[strings.LastIndexByte(name, '.')+1:]
 		second = d.Kind != Interface && len(base) > 1 && base[0] == 'I' && base[1] >= 'A' && base[1] <= 'Z'
 	}

@@ -1,6 +1,6 @@
 package parse
 
-// Category says what a file is to its readers.
+// Category is the role of a file for its readers.
 type Category string
 
 // The categories of files.
@@ -8,14 +8,14 @@ const (
 	Code          Category = "code"
 	Documentation Category = "documentation"
 	Config        Category = "config"
-	Text          Category = "text" // nothing is known about it
+	Text          Category = "text" // unknown format
 )
 
 // Kind is the kind of a declaration.
 type Kind string
 
-// The kinds of declarations. Heading and Key are those of documents and configuration files; Impl is a block of methods
-// that stands apart from its type (Rust); Statement is a statement of SQL that creates nothing.
+// The kinds of declarations. Heading and Key are for documents and configuration files; Impl is a block of methods that is separate
+// from its type (Rust); Statement is an SQL statement that creates nothing.
 const (
 	Function  Kind = "function"
 	Method    Kind = "method"
@@ -32,41 +32,40 @@ const (
 	Statement Kind = "statement"
 )
 
-// File is what is known about one text. Offsets are bytes, lines begin at 1, end offsets are exclusive and end lines
-// inclusive.
+// File is the result of parsing one text. Offsets are bytes, lines begin at 1, end offsets are exclusive and end lines inclusive.
 type File struct {
-	Language   string // lower-case id such as go, typescript, tsx, csharp; "text" where unknown
+	Language   string // lower-case id such as go, typescript, tsx, csharp; "text" if unknown
 	Category   Category
 	Layout     Layout // which white space may change
-	Generated  bool   // a marker in the first lines says so
+	Generated  bool   // a marker in the first lines says that the file is generated
 	Structured bool   // there is a parser for the language
-	HasError   bool   // part of the text did not parse; the rest is here
+	HasError   bool   // part of the text did not parse; the rest is included
 	Lines      int
 
 	Package  string   // package or namespace that the file declares as a whole
 	Decls    []Decl   // declarations of the file's top level, in order
 	Imports  []Import // in order
-	Exports  []Export // what JavaScript exports under another name than it declares, or from another file
-	Aliases  []Alias  // names of the top level that stand for parts of other names
+	Exports  []Export // JavaScript exports under a name other than the declared one, or from another file
+	Aliases  []Alias  // top-level names for parts of other names
 	Calls    []Call   // in order
 	Markers  []Marker // TODO, FIXME and the like, in order
 	Comments []Range  // in order
-	Doc      string   // comment at the head of the file
+	Doc      string   // comment at the beginning of the file
 	Cuts     []Cut    // where a chunk may begin, ascending, without 0
 
-	Verbatim     []Verbatim   // strings, templates and the like that go over lines, ascending
+	Verbatim     []Verbatim   // strings, templates and the like that span lines, ascending
 	Dependencies []Dependency // imports that can be listed instead, in order
 }
 
-// Decl is one declaration. Doc comments, attributes and decorators that stand directly before a declaration belong to it:
-// StartByte and StartLine are theirs.
+// Decl is one declaration. Doc comments, attributes and decorators directly before a declaration belong to it: StartByte and StartLine
+// are those of the first of them.
 type Decl struct {
 	Kind       Kind
 	Name       string
 	Qualified  string // names of the surrounding declarations and its own, joined by dots
 	StartByte  int
 	EndByte    int
-	NameByte   int // offset of the name; StartByte where there is none
+	NameByte   int // offset of the name; StartByte if there is none
 	StartLine  int
 	EndLine    int
 	Signature  string // without body, blanks collapsed, at most 300 bytes
@@ -75,12 +74,12 @@ type Decl struct {
 	Implements []string
 	Children   []Decl
 
-	Mixins  []string // modules and traits whose methods it takes in
-	Owner   string   // type or object that it belongs to, where that is not the declaration around it: Go's receivers, Basket.prototype
-	Type    string   // name of the type of a variable, or of that which an extension method of C# is for; export for macros of Rust that all see
+	Mixins  []string // modules and traits whose methods it includes
+	Owner   string   // owning type or object, if it is not the enclosing declaration: Go's receivers, Basket.prototype
+	Type    string   // name of a variable's type, or of a C# extension method's type; export for Rust macros visible everywhere
 	Fields  []Field  // fields of a class that are no declarations of their own
-	Methods []Member // methods that an interface of Go asks for
-	Scope   Range    // the function that it is seen in; empty for the whole file
+	Methods []Member // methods that a Go interface requires
+	Scope   Range    // the function in which it is visible; empty for the whole file
 	Partial bool     // only a signature: the body is elsewhere, or in a later declaration of the same name
 }
 
@@ -93,34 +92,34 @@ type Member struct {
 	Line int
 }
 
-// Import is one imported path. Several imports of one statement share StartByte, EndByte and Line, which are the
-// statement's.
+// Import is one imported path. Several imports of one statement share its StartByte, EndByte and Line.
 type Import struct {
 	Path      string
-	Names     []string // what is taken from it, as written; empty for the whole
+	Names     []string // imported names, as written; empty for the whole module
 	StartByte int
 	EndByte   int
 	Line      int
 
-	Form  string // how: static, global, function, const, relative, system, module; empty for the usual way
-	Binds []Bind // names that the file knows from here on
+	Form  string // kind of import: static, global, function, const, relative, system, module; empty for the usual kind
+	Binds []Bind // names that the import adds to the file
 }
 
-// Bind is a name that an import brings into its file. Name is what it means at the place that it comes from: empty for the module
-// itself, * for everything there is, and then Local is * too.
+// Bind is a name that an import adds to its file. Name is its name at the source: empty for the module itself, or * for all names, and
+// then Local is * too.
 type Bind struct {
 	Local, Name string
-	From        string // the place, where it is not the import's path
+	From        string // the source, if it is not the import's path
 }
 
-// Alias is the parts of a path of names that a declaration gives names to.
+// Alias holds the parts of a path of names that a declaration names.
 type Alias struct {
 	Path  string
 	Binds []Bind
 }
 
-// Export is a name under which a file of JavaScript offers something: a name of its own, or, with From, one of another file, where * is
-// everything or the module itself. Local is {} for an object whose members are declared, and :Type for one that is made on the spot.
+// Export is a name under which a JavaScript file exports a declaration: one of its own, or, with From, one of another file, where * is
+// all names or the module itself. Local is {} for an object whose members are declared, and :Type for an object that is created in the
+// statement.
 type Export struct{ Name, Local, From string }
 
 // Call is one call or instantiation.
@@ -129,20 +128,20 @@ type Call struct {
 	Caller string // Qualified of the innermost declaration around it; empty at the top level
 	Line   int
 	Byte   int
-	On     string // what it is made on, see OnNothing and its like
-	Last   bool   // Name is only the last name: what stands before it is an expression
-	New    bool   // makes an object
+	On     string // the receiver, see OnNothing and the constants after it
+	Last   bool   // Name is only the last name: the part before it is an expression
+	New    bool   // creates an object
 	Macro  bool
 }
 
-// Marker is a note to oneself in a comment.
+// Marker is a note in a comment, such as a TODO.
 type Marker struct {
 	Kind string // TODO, FIXME, HACK, XXX, BUG
 	Text string // rest of the line, at most 200 bytes
 	Line int
 }
 
-// Verbatim is a stretch of text whose white space stays.
+// Verbatim is a stretch of text whose white space must not change.
 type Verbatim struct {
 	StartByte, EndByte int
 	Quoted             bool // a string or the like, not a comment or prose
@@ -151,8 +150,8 @@ type Verbatim struct {
 // Range is a stretch of bytes.
 type Range struct{ StartByte, EndByte int }
 
-// Cut is an offset where a chunk may begin: the start of a line on which something syntactic begins. Level tells how good
-// a place it is: 0 for a declaration of the top level, a heading or key; more for each nesting.
+// Cut is an offset where a chunk may begin: the start of a line on which a syntactic unit begins. Level is the quality of the place: 0
+// for a declaration of the top level, a heading or key; more for each nesting.
 type Cut struct {
 	Byte  int
 	Level int

@@ -5,7 +5,7 @@ import "C"
 
 import "sync"
 
-// grammar is a tree-sitter language with what this package makes of its node types, indexed by symbol.
+// grammar is a tree-sitter language with this package's rules for its node types, indexed by symbol.
 type grammar struct {
 	language *C.TSLanguage
 	rules    []rule
@@ -14,7 +14,7 @@ type grammar struct {
 	fields   []string
 }
 
-// fieldID returns the number of a field in this grammar, or 0xFFFF where it has no such field.
+// fieldID returns the number of a field in this grammar, or 0xFFFF if the grammar has no such field.
 func (g *grammar) fieldID(name string) uint16 {
 	for i, f := range g.fields {
 		if i > 0 && f == name {
@@ -39,10 +39,10 @@ func (g *grammar) rule(n *node) rule {
 	if int(n.symbol) < len(g.rules) {
 		return g.rules[n.symbol]
 	}
-	return rule{act: through} // ERROR: what is inside may still be whole
+	return rule{act: through} // ERROR: its children may still be complete
 }
 
-// grammars makes each grammar's tables once, when first needed; they are read-only afterwards.
+// grammars makes each grammar's tables once, when they are first needed; afterwards they are read-only.
 type grammars struct {
 	byLanguage map[string]func() *grammar
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRepairOfHostileTextsIsLinear: what is done to a text that a grammar stumbled over takes no more than a pass or a few.
+// TestRepairOfHostileTextsIsLinear: the repair of a text that a grammar failed on takes at most a few passes.
 func TestRepairOfHostileTextsIsLinear(t *testing.T) {
 	t.Parallel()
 	for _, part := range []string{
@@ -26,7 +26,8 @@ func TestRepairOfHostileTextsIsLinear(t *testing.T) {
 	}
 }
 
-// TestRepairKeepsStrings: a quote behind a backslash begins no string, inside one it does not end it.
+// TestRepairKeepsStrings: outside of strings a quote after a backslash begins no string; inside a string it does not end
+// it.
 func TestRepairKeepsStrings(t *testing.T) {
 	t.Parallel()
 	text := `class A { string a = "\"class B(int x);\" \\"; char c = '\''; } class C(int x);` + "\n"

@@ -2,7 +2,7 @@ package parse
 
 import "strings"
 
-// imports notes the imports of the statement at node i.
+// imports records the imports of the statement at node i.
 func (x *extraction) imports(i uint32, s scope) {
 	n := &x.nodes[i]
 	base := Import{StartByte: int(n.start), EndByte: x.trimmed(n), Line: x.lines.at(int(n.start))}
@@ -135,7 +135,7 @@ func (x *extraction) imports(i uint32, s scope) {
 	}
 }
 
-// inlineModules are the modules of Rust around an import that stand in the same file.
+// inlineModules are the Rust modules in the same file that enclose an import.
 func (x *extraction) inlineModules(s scope) []string {
 	if s.class == nil || s.class.Kind != Module {
 		return nil
@@ -143,7 +143,8 @@ func (x *extraction) inlineModules(s scope) []string {
 	return strings.Split(s.class.Qualified, ".")
 }
 
-// use flattens a tree of Rust's use into the names it brings. Paths from inside a module of the file are put as seen from the file.
+// use flattens the tree of a Rust use into the names that it adds. Paths inside a module of the file are rewritten relative to the
+// file.
 func (x *extraction) use(i uint32, prefix string, inside []string, binds *[]Bind) {
 	n := &x.nodes[i]
 	join := func(name string) string {
@@ -199,7 +200,7 @@ func (x *extraction) use(i uint32, prefix string, inside []string, binds *[]Bind
 	}
 }
 
-// fromFile puts a path that is written inside modules of a file as seen from the file.
+// fromFile rewrites a path inside modules of a file relative to the file.
 func fromFile(path string, inside []string) string {
 	if len(inside) == 0 {
 		return path
@@ -331,7 +332,7 @@ func phpBind(path, alias string) Bind {
 	return Bind{Local: short(alias), From: clip(path, 4*maxName)}
 }
 
-// reexport notes the source of export ... from; the statement also exports, so it is more than an import.
+// reexport records the source of export ... from. The statement also exports, so it is more than an import.
 func (x *extraction) reexport(i uint32, s scope) {
 	x.export(i)
 	if src := x.field(i, x.g.fieldID("source")); src != nil && s.owner == nil {
@@ -340,7 +341,7 @@ func (x *extraction) reexport(i uint32, s scope) {
 	}
 }
 
-// required notes require("path") of JavaScript and Ruby.
+// required records require("path") of JavaScript and Ruby.
 func (x *extraction) required(i uint32, name string, s scope) bool {
 	switch name {
 	case "require", "require_relative", "import", "require.resolve":
@@ -359,7 +360,7 @@ func (x *extraction) required(i uint32, name string, s scope) bool {
 			base.Form = "relative"
 		}
 	}
-	for _, b := range x.bound { // the variable around it was met before
+	for _, b := range x.bound { // its variable was visited before
 		if b.StartByte <= base.StartByte && base.EndByte <= b.EndByte && b.Path == strings.Trim(x.str(&x.nodes[c]), "\"'`") {
 			base.Binds = b.Binds
 		}

@@ -2,7 +2,7 @@ package parse
 
 import "strings"
 
-// isFunction says whether the node at i is a function as a value, and isClass whether it is a class.
+// isFunction reports whether the node at i is a function as a value, and isClass whether it is a class.
 func (x *extraction) isFunction(i uint32) bool {
 	switch x.g.typeOf(&x.nodes[i]) {
 	case "arrow_function", "function_expression", "function", "generator_function":
@@ -20,7 +20,7 @@ func (x *extraction) value(i uint32, field string) uint32 {
 	return v
 }
 
-// assignedTo is what the members of an object belong to that is assigned to a path of names.
+// assignedTo is the owner of an object's members, if the object is assigned to a path of names.
 func assignedTo(path string) string {
 	path = strings.TrimSuffix(path, ".prototype")
 	if path == "module.exports" {
@@ -93,7 +93,7 @@ func (x *extraction) member(i uint32, d *Decl) bool {
 	return d.Name != "" && !strings.ContainsAny(d.Name, " \n[")
 }
 
-// export notes what JavaScript's export statement offers.
+// export records the names that a JavaScript export statement exports.
 func (x *extraction) export(i uint32) {
 	from := ""
 	if src := x.field(i, x.g.fieldID("source")); src != nil {
@@ -141,7 +141,7 @@ func (x *extraction) exports(name, local, from string) {
 	}
 }
 
-// commonExports notes what an assignment to exports or module.exports offers.
+// commonExports records the names that an assignment to exports or module.exports exports.
 func (x *extraction) commonExports(i uint32) {
 	left, right := x.fieldAt(i, "left"), x.value(i, "right")
 	if left == 0 || right == 0 {
@@ -198,7 +198,7 @@ func (x *extraction) commonExports(i uint32) {
 	}
 }
 
-// made is how an object of a type is exported that has no name.
+// made is the exported form of an unnamed object of a type.
 func made(typ string) string {
 	if typ == "" {
 		return ""
@@ -206,7 +206,7 @@ func made(typ string) string {
 	return ":" + typ
 }
 
-// offer exports the value at node v: a name, what another file gives, or a function, which is declared as local.
+// offer exports the value at node v: a name, an export of another file, or a function, which is declared as local.
 func (x *extraction) offer(name string, v uint32, local string) {
 	n := &x.nodes[v]
 	switch {
@@ -246,7 +246,7 @@ func (x *extraction) requiredPath(i uint32) string {
 	return ""
 }
 
-// requires says whether the variable at node i names what require gives or a part of a name that is known, and notes that.
+// requires reports whether the variable at node i holds the result of require or a part of a known name, and records that.
 func (x *extraction) requires(i uint32) bool {
 	if x.file.Language != "javascript" && x.file.Language != "typescript" && x.file.Language != "tsx" {
 		return false
@@ -276,7 +276,7 @@ func (x *extraction) requires(i uint32) bool {
 	return x.names(i, Import{Path: from}, part)
 }
 
-// aliases notes the names that a declaration at the top of a file gives to parts of others: const { a, b: c } = x, const d = x.y.
+// aliases records the names that a top-level declaration gives to parts of others: const { a, b: c } = x, const d = x.y.
 func (x *extraction) aliases(i uint32) {
 	v := x.value(i, "value")
 	if v == 0 || x.requires(i) {
@@ -287,7 +287,7 @@ func (x *extraction) aliases(i uint32) {
 	}
 }
 
-// names binds the names of the variable at node i to what an import gives.
+// names binds the names of the variable at node i to the names of an import.
 func (x *extraction) names(i uint32, imp Import, part string) bool {
 	p := x.fieldAt(i, "name")
 	if p == 0 {

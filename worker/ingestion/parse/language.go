@@ -10,7 +10,7 @@ import (
 	"github.com/go-enry/go-enry/v2"
 )
 
-// byExtension decides the extensions that enry finds ambiguous, and the common ones without asking it.
+// byExtension decides the extensions that enry considers ambiguous, and the common ones without calling enry.
 var byExtension = map[string]string{
 	".go": "go", ".ts": "typescript", ".mts": "typescript", ".cts": "typescript", ".tsx": "tsx", ".js": "javascript",
 	".mjs": "javascript", ".cjs": "javascript", ".jsx": "javascript", ".py": "python", ".pyi": "python", ".java": "java",
@@ -30,7 +30,8 @@ var byName = map[string]string{
 	"tsconfig.json": "jsonc", "codeowners": "text", "cmakelists.txt": "cmake", "pipfile.lock": "json", "flake.lock": "json", "deno.lock": "json",
 }
 
-// usual is what an extension that several languages share stands for when the content does not tell, or is not known yet.
+// usual is the default language of an extension that several languages share. It applies if the content does not decide, or is not known
+// yet.
 var usual = map[string]string{
 	".sol": "solidity", ".f": "fortran", ".for": "fortran", ".v": "verilog", ".inc": "php", ".pp": "puppet", ".cl": "common-lisp", ".frm": "visual-basic-6.0",
 	".bas": "vba", ".cls": "vba", ".sls": "saltstack", ".d": "d", ".fs": "fsharp", ".ex": "elixir", ".t": "perl", ".ls": "livescript", ".gd": "gdscript", ".gs": "javascript", ".ml": "ocaml",
@@ -40,7 +41,8 @@ var usual = map[string]string{
 	".1": "roff", ".tpl": "smarty", ".ncl": "ncl", ".nl": "newlisp", ".g": "gap", ".rno": "roff", ".txt": "text",
 }
 
-// disputed are extensions that byExtension gives to the usual language although others share them; only plain signs of another one count.
+// disputed are extensions that byExtension assigns to the usual language although others share them; only clear signs of another language
+// override it.
 var disputed = map[string]*regexp.Regexp{
 	".m":  regexp.MustCompile(`(?m)^[ \t]*(?:%|function\b|end\b|:- |\(\*|[ \t]*;)`),
 	".pl": regexp.MustCompile(`(?m)^[^#\n]*:-|^use v6|^(?:multi|class|role)\b`),
@@ -51,12 +53,12 @@ var disputed = map[string]*regexp.Regexp{
 	".md": regexp.MustCompile(`(?m)^\(define_`),
 }
 
-// contentBytes is how much of a text is looked at to tell its language.
+// contentBytes is how much of a text is read to detect its language.
 const contentBytes = 64 << 10
 
 var renamed = map[string]string{"C#": "csharp", "C++": "cpp", "F#": "fsharp", "Objective-C++": "objective-cpp"}
 
-// Language returns the id of a file's language by its name, its extension or its shebang, and "text" where none tells.
+// Language returns the id of a file's language by its name, its extension or its shebang, and "text" if none decides.
 func Language(file, text string) string {
 	base := path.Base(file)
 	lower := strings.ToLower(base)
@@ -105,8 +107,8 @@ func id(name string) string {
 	return strings.ReplaceAll(strings.ToLower(name), " ", "-")
 }
 
-// shared tells the language of an extension that several share: by the editor's line in it, by what only one of them has, and by
-// the words in it, as far as enry knows any. fallback is the language when nothing tells.
+// shared returns the language of an extension that several languages share: by an editor line in the text, by features that only one
+// language has, and by its words, as far as enry knows any. It returns fallback if none decides.
 func shared(base, ext, head, fallback string) string {
 	if strings.TrimSpace(head) == "" {
 		return fallback
@@ -119,7 +121,7 @@ func shared(base, ext, head, fallback string) string {
 	if m := enry.GetLanguagesByModeline(base, content, nil); len(m) == 1 {
 		return id(m[0])
 	}
-	lower := base[:len(base)-len(ext)] + ext // enry's rules know small letters
+	lower := base[:len(base)-len(ext)] + ext // enry's rules expect lower case
 	if found := enry.GetLanguagesByContent(lower, content, names); len(found) == 1 {
 		return id(found[0])
 	} else if len(found) > 1 {
@@ -134,7 +136,7 @@ func shared(base, ext, head, fallback string) string {
 	return fallback
 }
 
-// header tells the headers of C++ and Objective-C from C's by words that C has not.
+// header distinguishes headers of C++ and Objective-C from those of C by words that C does not have.
 func header(text string) string {
 	for l := range strings.Lines(text[:min(len(text), 64<<10)]) {
 		l = strings.TrimSpace(l)

@@ -5,19 +5,20 @@ import (
 	"strings"
 )
 
-// Layout says which white space of a file says nothing and may therefore change. Inside File.Verbatim none may.
+// Layout says which white space of a file has no meaning and may therefore change. No white space inside File.Verbatim may
+// change.
 type Layout uint8
 
 // The layouts.
 const (
 	Exact    Layout = iota // all white space stays: it has meaning, or nothing is known about the language
-	Indented               // indentation stays; blanks at the ends of lines and repeated blank lines say nothing
-	Levels                 // besides, a level of indentation may be narrower, as long as no two levels become one
-	Free                   // indentation says nothing
+	Indented               // indentation stays; blanks at the ends of lines and repeated blank lines have no meaning
+	Levels                 // as Indented, and a level of indentation may be narrower, as long as all levels stay different
+	Free                   // indentation has no meaning
 )
 
-// layout finds out what may change in a text. t is its syntax tree if the language has a grammar. What is not known to be
-// safe stays: a language is Exact until something here can tell its strings from the rest.
+// layout determines which white space of a text may change. t is its syntax tree if the language has a grammar. White space
+// that is not known to be safe stays: a language is Exact unless the code here can separate its strings from the rest.
 func (f *File) layout(path string, g *grammar, t tree, text string) {
 	switch {
 	case g != nil && f.Language != "sql":
@@ -26,7 +27,7 @@ func (f *File) layout(path string, g *grammar, t tree, text string) {
 			f.Layout = Indented
 		}
 		f.Verbatim = verbatimNodes(g, t, text)
-		if f.HasError { // strings may have got lost
+		if f.HasError { // strings may be missing in the tree
 			f.scanLines(text, f.Layout)
 			if f.Layout == Free && unsure[f.Language] {
 				f.Layout = Levels
@@ -55,8 +56,8 @@ func (f *File) layout(path string, g *grammar, t tree, text string) {
 // unsure are the languages whose strings a scanner cannot tell from regular expressions and templates in every case.
 var unsure = map[string]bool{"javascript": true, "typescript": true, "tsx": true, "ruby": true, "php": true}
 
-// scanLines adds what the language's lexical rules call verbatim; the layout is Exact where there are no such rules or where
-// a string never ends.
+// scanLines adds the verbatim stretches by the language's lexical rules. The layout is Exact if there are no such rules or
+// if a string never ends.
 func (f *File) scanLines(text string, l Layout) {
 	f.Layout = Exact
 	language := f.Language
@@ -82,8 +83,8 @@ var verbatimTypes = map[string]bool{
 	"character_literal": true, "bare_string": true, "heredoc_content": true, "preproc_arg": true, "template_literal_type": true,
 }
 
-// verbatimNodes returns the strings of a tree that go over lines, and the comments whose lines are not all led by a star:
-// those may show code or a drawing.
+// verbatimNodes returns the strings of a tree that span lines, and the comments in which a line does not begin with a star:
+// those may contain code or a drawing.
 func verbatimNodes(g *grammar, t tree, text string) []Verbatim {
 	var found []Verbatim
 	end := uint32(0)
@@ -96,7 +97,7 @@ func verbatimNodes(g *grammar, t tree, text string) []Verbatim {
 		if strings.IndexByte(s, '\n') < 0 {
 			continue
 		}
-		if g.is(n, "preproc_arg") { // the grammar leaves macros as they are; a string may go over their lines
+		if g.is(n, "preproc_arg") { // the grammar does not parse macros; a string may span their lines
 			inside, _ := lexes["c"].scan(s)
 			for _, v := range inside {
 				found = append(found, Verbatim{int(n.start) + v.StartByte, int(n.start) + v.EndByte, v.Quoted})
@@ -112,7 +113,7 @@ func verbatimNodes(g *grammar, t tree, text string) []Verbatim {
 	return joined(found)
 }
 
-// starred says whether each line of a comment after its first begins with a star or is blank.
+// starred reports whether each line of a comment after its first begins with a star or is blank.
 func starred(s string) bool {
 	first := true
 	for l := range strings.Lines(s) {
@@ -139,23 +140,23 @@ func joined(list []Verbatim) []Verbatim {
 	return out
 }
 
-// Hold says how a place in a text is held.
+// Hold says how far the white space at a position is protected.
 type Hold uint8
 
-// The holds.
+// The degrees of protection.
 const (
 	Loose  Hold = iota // by the layout alone
 	Kept               // its white space stays
-	Quoted             // so it does, and it is inside of a string
+	Quoted             // as Kept, and the position is inside a string
 )
 
-// Lines tells how the lines of a text are held, which are asked for in ascending order.
+// Lines returns the protection of the lines of a text, which the caller requests in ascending order.
 type Lines struct{ rest []Verbatim }
 
-// VerbatimLines returns a reader of ascending stretches.
+// VerbatimLines returns the Lines of ascending stretches.
 func VerbatimLines(stretches []Verbatim) Lines { return Lines{stretches} }
 
-// At tells how the front and the end of a line are held, which goes from start to end, the offset of its line end.
+// At returns the protection of the front and the end of a line that goes from start to end, the offset of its line end.
 func (l *Lines) At(start, end int) (front, tail Hold) {
 	for len(l.rest) > 0 && l.rest[0].EndByte <= start {
 		l.rest = l.rest[1:]
@@ -178,8 +179,8 @@ func (l *Lines) At(start, end int) (front, tail Hold) {
 	return front, tail
 }
 
-// indentedBlocks returns the stretches of indented lines of prose, with the blank lines between them: they may be code. In
-// Markdown, front matter and fenced code as well.
+// indentedBlocks returns the stretches of indented lines of prose, with the blank lines between them, because they may be
+// code. In Markdown it also returns front matter and fenced code.
 func indentedBlocks(text string, markdown bool) []Verbatim {
 	var found []Verbatim
 	offset, from, to := 0, -1, 0
@@ -224,7 +225,7 @@ func indentedBlocks(text string, markdown bool) []Verbatim {
 	return joined(found)
 }
 
-// yamlScalars returns the block scalars of YAML, and the quoted and plain ones that go over lines. It errs towards more.
+// yamlScalars returns the block scalars of YAML, and the quoted and plain scalars that span lines. In doubt it returns more.
 func yamlScalars(text string) []Verbatim {
 	var found []Verbatim
 	var lines []string
@@ -266,7 +267,7 @@ func yamlScalars(text string) []Verbatim {
 			}
 			continue
 		}
-		// A line that is no entry of its own continues the scalar before it, where a blank line is a line end.
+		// A line that is no entry of its own continues the scalar before it, in which a blank line means a line end.
 		if i > 0 && !yamlEntry(bare) {
 			k := i - 1
 			for k > 0 && strings.TrimSpace(lines[k]) == "" {
@@ -278,7 +279,7 @@ func yamlScalars(text string) []Verbatim {
 	return joined(found)
 }
 
-// yamlBlock says whether a line ends with the head of a block scalar.
+// yamlBlock reports whether a line ends with the header of a block scalar.
 func yamlBlock(l string) bool {
 	if k := strings.Index(l, " #"); k >= 0 {
 		l = strings.TrimSpace(l[:k])
@@ -287,7 +288,7 @@ func yamlBlock(l string) bool {
 	return word != "" && (word[0] == '|' || word[0] == '>') && strings.Trim(word[1:], "+-0123456789") == ""
 }
 
-// yamlEntry says whether a line begins something: a key, an item, a comment, a document or a bracket.
+// yamlEntry reports whether a line begins a new item: a key, a list item, a comment, a document or a bracket.
 func yamlEntry(l string) bool {
 	if strings.HasPrefix(l, "- ") || l == "-" || strings.HasPrefix(l, "---") || strings.HasPrefix(l, "...") || strings.IndexByte("#{}[],%?", l[0]) >= 0 {
 		return true
@@ -334,8 +335,8 @@ func quoteEnd(s string, q byte) int {
 
 var markups = map[string]bool{"xml": true, "html": true, "svg": true, "vue": true, "svelte": true, "xslt": true, "maven-pom": true, "xml-property-list": true}
 
-// markup returns what is text in HTML and XML: content that goes over lines, attributes that do, comments, CDATA, and the
-// elements whose white space counts or which hold another language.
+// markup returns the text in HTML and XML: content that spans lines, attributes that do, comments, CDATA, and the elements
+// whose white space has meaning or which contain another language.
 func markup(text string) []Verbatim {
 	var found []Verbatim
 	note := func(from, to int, quoted bool) {

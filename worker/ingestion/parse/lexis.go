@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// lexis is what must be known of a language to tell its strings from the rest of it.
+// lexis holds the lexical rules that separate a language's strings from the rest of its text.
 type lexis struct {
-	line   []string                                             // what comments to the end of the line begin with
-	block  [2]string                                            // what encloses comments
+	line   []string                                             // marks that begin comments to the end of the line
+	block  [2]string                                            // marks that enclose comments
 	nested bool                                                 // they may be nested
 	quotes []quote                                              // in the order in which they are tried
 	other  func(string, int) int                                // end of a string of some other form that begins at an offset, 0 without one, -1 if it never ends
@@ -18,12 +18,12 @@ type lexis struct {
 	starts *[256]bool // made by init
 }
 
-// quote is one form of strings. An ending of the line ends it, unless it is long or the line end is escaped.
+// quote is one form of strings. A line end ends the string, unless the form is long or the line end is escaped.
 type quote struct {
 	open, shut string
 	escape     byte // 0 without
 	long       bool
-	double     bool // the closing quote twice stands for itself
+	double     bool // the doubled closing quote stands for itself
 }
 
 var (
@@ -38,7 +38,7 @@ var (
 	tick   = quote{open: "`", shut: "`", long: true}
 )
 
-// lexes are the languages whose strings can be told by such rules. Of others nothing is known.
+// lexes are the languages whose strings can be found by such rules. All other languages are unknown here.
 var lexes = func() map[string]*lexis {
 	c := lexis{line: []string{"//"}, block: [2]string{"/*", "*/"}, quotes: []quote{short2, short1}}
 	with := func(change func(*lexis)) *lexis {
@@ -108,7 +108,7 @@ var lexes = func() map[string]*lexis {
 	return m
 }()
 
-// scan returns the strings and comments that go over lines; false if one never ends.
+// scan returns the strings and comments that span lines; false if one never ends.
 func (x *lexis) scan(text string) (found []Verbatim, ok bool) {
 	note := func(from, to int, quoted bool) {
 		if strings.IndexByte(text[from:to], '\n') >= 0 {
@@ -205,7 +205,8 @@ func (x *lexis) blockEnd(text string, i int) int {
 	return -1
 }
 
-// end returns the end of the string at i. A short string that does not end is none: it ends with its line.
+// end returns the end of the string at i. A short string without a closing quote does not count as a string: it ends
+// with its line.
 func (q *quote) end(text string, i int) (int, bool) {
 	for j := i + len(q.open); j < len(text); j++ {
 		switch c := text[j]; {
@@ -236,7 +237,7 @@ type hereDoc struct {
 	indented bool // the closing tag may be indented
 }
 
-// hereEnd returns where the bodies of here-documents end that begin at i, the closing tags included.
+// hereEnd returns the end of the bodies of the here-documents that begin at i, the closing tags included.
 func hereEnd(text string, i int, docs []hereDoc) (end int, ok bool) {
 	for _, d := range docs {
 		for {
@@ -435,7 +436,8 @@ func jsTemplateEnd(text string, i, depth int) int {
 	return -1
 }
 
-// closing returns where a mark ends that closes a string whose content begins at an offset; -1 without it.
+// closing returns the end of the mark that closes a string whose content begins at an offset; -1 if there is no such
+// mark.
 func closing(text string, from int, mark string) int {
 	if k := strings.Index(text[from:], mark); k >= 0 {
 		return from + k + len(mark)
@@ -470,7 +472,7 @@ func rustRaw(text string, i int) int {
 	return 0
 }
 
-// character passes over a character in quotes; a quote alone is a lifetime, a type or a symbol.
+// character skips a quoted character; a single quote alone is a lifetime, a type or a symbol.
 func character(text string, i int) int {
 	if text[i] != '\'' {
 		return 0
@@ -507,7 +509,7 @@ func questionMark(text string, i int) int {
 	return 0
 }
 
-// elixirOther knows characters and sigils; those with three quotes are strings like others.
+// elixirOther handles characters and sigils; sigils with three quotes are strings like others.
 func elixirOther(text string, i int) int {
 	if text[i] != '~' {
 		return questionMark(text, i)
@@ -574,7 +576,7 @@ func swiftRaw(text string, i int) int {
 		return 0
 	}
 	n := i
-	for n < len(text) && text[n] == '#' && n-i < 256 { // a text of them is walked over once, not from each again
+	for n < len(text) && text[n] == '#' && n-i < 256 { // a run of them is read once, not again from each
 		n++
 	}
 	marks := text[i:n]
@@ -641,7 +643,7 @@ func ocamlQuoted(text string, i int) int {
 
 var copies = regexp.MustCompile(`(?i)^copy\s[^;\n]*\bfrom\s+stdin\b[^;\n]*;[ \t\r]*\n`)
 
-// copied returns the end of the data that follow COPY ... FROM stdin; 0 elsewhere.
+// copied returns the end of the data after COPY ... FROM stdin; 0 if there are none.
 func copied(text string, i int) int {
 	if text[i]|0x20 != 'c' || i > 0 && text[i-1] != '\n' {
 		return 0
@@ -657,7 +659,7 @@ func copied(text string, i int) int {
 	return len(text)
 }
 
-// sqlQuoted knows the dollar quotes of Postgres, Oracle's q quotes, and the data of COPY.
+// sqlQuoted handles the dollar quotes of Postgres, Oracle's q quotes, and the data of COPY.
 func sqlQuoted(text string, i int) int {
 	switch c := text[i]; {
 	case c|0x20 == 'c':

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// named fills in kind and name of the declaration at node i, or says that the node is none.
+// named fills in kind and name of the declaration at node i, or reports that the node is none.
 func (x *extraction) named(i uint32, r rule, d *Decl, s scope) bool {
 	var n *node
 	switch r.hook {
@@ -120,7 +120,7 @@ func (x *extraction) named(i uint32, r rule, d *Decl, s scope) bool {
 	return d.Name != ""
 }
 
-// declared finds the name of C's and C++'s declarations, which stands at the end of a chain of declarators.
+// declared finds the name of a C or C++ declaration, which is at the end of a chain of declarators.
 func (x *extraction) declared(i uint32, d *Decl, s scope) bool {
 	typ := x.g.typeOf(&x.nodes[i])
 	if s.inFunc && typ != "function_definition" {
@@ -166,7 +166,7 @@ var sqlKinds = map[string]Kind{
 	"create_sequence": Variable, "create_database": Module, "create_role": Variable, "create_extension": Variable, "alter_table": Statement,
 }
 
-// statement names a statement of SQL by what it creates, or by its first words.
+// statement names an SQL statement by the object that it creates, or by its first words.
 func (x *extraction) statement(i uint32, d *Decl) bool {
 	c := i + 1
 	if c >= x.nodes[i].next {
@@ -195,7 +195,7 @@ func (x *extraction) statement(i uint32, d *Decl) bool {
 	return d.Name != ""
 }
 
-// stripGeneric cuts type arguments and what follows.
+// stripGeneric removes type arguments and the text after them.
 func stripGeneric(s string) string {
 	if k := strings.IndexAny(s, "<[("); k > 0 && !strings.HasPrefix(s, "operator") {
 		s = s[:k]

@@ -19,8 +19,8 @@ const (
 	// DefaultMaxBytes is the limit of contract 10, section 18.2; a retry with more memory sets LargeMaxBytes.
 	DefaultMaxBytes = 1 << 20
 	LargeMaxBytes   = 8 << 20
-	// DefaultTimeout is a hundred times what an ordinary file of DefaultMaxBytes needs. A smaller file has its share, at least leastTimeout:
-	// a grammar that finds its way out of errors takes the square of their number.
+	// DefaultTimeout is a hundred times the time that an ordinary file of DefaultMaxBytes needs. A smaller file gets a proportional share,
+	// but at least leastTimeout: the time of a grammar's error recovery grows with the square of the number of errors.
 	DefaultTimeout = 20 * time.Second
 	leastTimeout   = 2 * time.Second
 )
@@ -75,8 +75,8 @@ func (p *Parser) giveBack(e *engine) {
 	p.idle = append(p.idle, e)
 }
 
-// Parse returns what is known of a file. path is relative, with slashes; text is UTF-8. The error is ErrTooLarge or
-// ErrTimeout, which concern this file alone, or that of ctx.
+// Parse returns the parsed File. path is relative, with slashes; text is UTF-8. The error is ErrTooLarge or ErrTimeout, which concern this
+// file alone, or that of ctx.
 func (p *Parser) Parse(ctx context.Context, path, text string, o Options) (*File, error) {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = DefaultMaxBytes
@@ -101,7 +101,7 @@ func (p *Parser) Parse(ctx context.Context, path, text string, o Options) (*File
 		t, err := e.parse(ctx, g, text, o.Timeout)
 		if err == nil && t.hasError {
 			if better, ok := repaired(f.Language, text); ok {
-				left := max(time.Millisecond, o.Timeout-time.Since(began)) // 0 would be none
+				left := max(time.Millisecond, o.Timeout-time.Since(began)) // 0 would mean no limit
 				if again, err := e.parse(ctx, g, better, left); err == nil && again.lost(g) < t.lost(g) {
 					t = again
 					for i := range t.nodes {
@@ -143,7 +143,7 @@ func (p *Parser) Parse(ctx context.Context, path, text string, o Options) (*File
 	return f, ctx.Err()
 }
 
-// generated says whether one of the first five lines carries the marker of generated code.
+// generated reports whether one of the first five lines has a marker of generated code.
 func generated(text string) bool {
 	for range 5 {
 		line, rest, _ := strings.Cut(text, "\n")

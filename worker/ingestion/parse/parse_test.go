@@ -38,7 +38,7 @@ func mustParse(t testing.TB, p *parse.Parser, path, text string) *parse.File {
 	return f
 }
 
-// check asserts what holds for every file.
+// check asserts the properties of every parsed file.
 func check(t testing.TB, f *parse.File, text string) {
 	t.Helper()
 	last := 0

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// repaired gives a text, a line end longer, that the grammar understands better, for what is newer than the grammar or beyond it: what
-// stands in the way is blanked or written in an older way. Offsets stay those of the original. It says false where nothing is to be done.
+// repaired returns a version of the text that the grammar can parse better, one line end longer. Syntax that the grammar does not know,
+// mostly because it is newer than the grammar, is blanked or rewritten in older syntax. Offsets stay those of the original. It returns
+// false if there is nothing to repair.
 func repaired(language, text string) (string, bool) {
 	b := append([]byte(text), '\n') // a type that ends the text needs room
 	changed := false
@@ -50,7 +51,7 @@ func skipText(b []byte, i int, hash bool) int {
 			}
 		}
 	case c == '\\' && i+1 < len(b) && (b[i+1] == '"' || b[i+1] == '\''):
-		return i + 2 // begins no string: to look for the end behind each of many takes the square of their number
+		return i + 2 // begins no string: searching for the end after each of many would take quadratic time
 	case c == '"' || c == '\'':
 		for j := i + 1; j < len(b); j++ {
 			switch b[j] {
@@ -75,7 +76,8 @@ const maxHead = 1000
 // maxConstant bounds how far type and name of a constant are read.
 const maxConstant = 256
 
-// closingBrace returns the offset of the bracket that closes the one at i, or -1, also when what all searches of a text may cost is spent.
+// closingBrace returns the offset of the bracket that closes the one at i. It returns -1 if there is none, or if the budget of all
+// searches of a text is used up.
 func closingBrace(b []byte, i int, hash bool, budget *int) int {
 	depth := 0
 	for j := i; j < len(b); *budget-- {
@@ -103,7 +105,7 @@ func wordByte(c byte) bool {
 	return c == '_' || c >= 0x80 || 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9'
 }
 
-// keyword says whether a word stands at i by itself.
+// keyword reports whether a word stands alone at i.
 func keyword(b []byte, i int, word string) bool {
 	return strings.HasPrefix(string(b[i:min(len(b), i+len(word))]), word) && (i == 0 || !wordByte(b[i-1]) && b[i-1] != '$' && b[i-1] != '@' && b[i-1] != '.' && b[i-1] != '>') &&
 		(i+len(word) >= len(b) || !wordByte(b[i+len(word)]))
@@ -124,7 +126,7 @@ func blank(b []byte) {
 	}
 }
 
-// primaryConstructors gives types of C# 12 that end with a semicolon the empty body that older ones have: class A(int x) : B(x);
+// primaryConstructors gives C# 12 types that end with a semicolon the empty body of older syntax: class A(int x) : B(x);
 func primaryConstructors(b []byte) (changed bool) {
 	budget := 4 * len(b)
 	for i := 0; i < len(b); {
@@ -181,7 +183,7 @@ func primaryConstructors(b []byte) (changed bool) {
 	return changed
 }
 
-// phpConstants writes the constants of enums as cases, and takes the types of constants away.
+// phpConstants rewrites the constants of enums as cases, and removes the types of constants.
 func phpConstants(b []byte) (changed bool) {
 	enumEnd, budget := -1, 4*len(b)
 	for i := 0; i < len(b); {
@@ -234,7 +236,7 @@ func phpConstants(b []byte) (changed bool) {
 	return changed
 }
 
-// propertyHooks takes the bodies of PHP 8.4's properties away: public string $name { get => ...; } and what may set them.
+// propertyHooks removes the bodies of PHP 8.4's properties: public string $name { get => ...; } and their set visibility.
 func propertyHooks(b []byte) (changed bool) {
 	budget := 4 * len(b)
 	for i := 0; i < len(b); {
@@ -310,7 +312,7 @@ type branch struct {
 	close     int
 }
 
-// conditionalBraces keeps one branch of those groups of #if whose branches open or close other brackets than they close or open.
+// conditionalBraces keeps one branch of each #if group whose branches open or close different brackets.
 func conditionalBraces(b []byte) (changed bool) {
 	type group struct{ branches []branch }
 	var stack []group
@@ -351,7 +353,7 @@ func conditionalBraces(b []byte) (changed bool) {
 			word := strings.TrimLeft(string(b[start+1:min(end, start+20)]), " \t")
 			switch {
 			case strings.HasPrefix(word, "if"):
-				if len(stack) >= 200 { // no code of people
+				if len(stack) >= 200 { // deeper than hand-written code
 					return false
 				}
 				stack = append(stack, group{[]branch{{line: start, end: end}}})
@@ -361,7 +363,7 @@ func conditionalBraces(b []byte) (changed bool) {
 			case strings.HasPrefix(word, "endif") && len(stack) > 0:
 				g := stack[len(stack)-1]
 				stack = stack[:len(stack)-1]
-				if len(stack) > 0 { // the first branch is what the one around it has
+				if len(stack) > 0 { // the enclosing branch contains the first branch
 					up, first := &stack[len(stack)-1], g.branches[0]
 					last := &up.branches[len(up.branches)-1]
 					closed := min(last.open, first.close)

@@ -1,27 +1,27 @@
 package parse
 
-// action says what the extraction does with a node.
+// action is the extraction's treatment of a node.
 type action uint8
 
 const (
-	inside    action = iota // nothing of its own; its children are looked at
-	through                 // its children count as children of the node around it
-	wrap                    // the declaration inside takes its range, as with export or decorators
+	inside    action = iota // no meaning of its own; its children are visited
+	through                 // its children count as children of its parent
+	wrap                    // the declaration inside gets its range, as with export or decorators
 	declare                 // a declaration
 	imports                 // an import statement
 	call                    // a call
 	comment                 // a comment
 	attribute               // belongs to the declaration after it, as a doc comment does
-	heritage                // names what the declaration around it extends
-	realizes                // names what the declaration around it implements
-	statement               // its only declaration takes its range
+	heritage                // names the types that the enclosing declaration extends
+	realizes                // names the types that the enclosing declaration implements
+	statement               // its only declaration gets its range
 	lambda                  // a function without a name
-	block                   // variables in it are seen in it
+	block                   // variables in it are visible only in it
 	object                  // an object literal
 	packaged                // names the package of the file
 )
 
-// hook is what is special about a node type.
+// hook is the special treatment of a node type.
 type hook uint8
 
 const (
@@ -55,16 +55,16 @@ type rule struct {
 	act  action
 	kind Kind
 	hook hook
-	name string // field of the name if it is not "name"; for calls the field of what is called
+	name string // field of the name if it is not "name"; for calls the field of the called expression
 
-	binds bool // declares names for the function around it, or fields for the class around it
+	binds bool // declares names for the enclosing function, or fields for the enclosing class
 }
 
 func decl(k Kind) rule           { return rule{act: declare, kind: k} }
 func hooked(k Kind, h hook) rule { return rule{act: declare, kind: k, hook: h} }
 func calls(field string) rule    { return rule{act: call, name: field} }
 
-// with adds to a table that node types also bind names, or are blocks.
+// with marks in a table node types that also bind names, or are blocks.
 func with(table map[string]rule, act action, binds bool, types ...string) map[string]rule {
 	for _, t := range types {
 		r := table[t]
@@ -77,7 +77,7 @@ func with(table map[string]rule, act action, binds bool, types ...string) map[st
 	return table
 }
 
-// rules returns what the node types of a language mean. Types that are missing mean nothing.
+// rules returns the rules for the node types of a language. Types that are not in the table have no meaning.
 func rules(language string) map[string]rule {
 	switch language {
 	case "go":

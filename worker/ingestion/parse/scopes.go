@@ -5,20 +5,20 @@ import (
 	"unicode"
 )
 
-// binding is a name that a function declares: a parameter or a local variable. typ is its declared type, or that of the object made for
-// it; empty where nothing says it.
+// binding is a name that a function declares: a parameter or a local variable. typ is its declared type, or the type of the object that
+// is assigned to it; empty if neither is known.
 type binding struct{ name, typ string }
 
 // selfType is the type of Python's first parameter.
 const selfType = "self"
 
-// Call.On tells what a call is made on.
+// The values of Call.On: the receiver of a call.
 const (
-	OnNothing = ""      // a bare name, or a name that no function around it declares
-	OnUnknown = "?"     // an expression, or a local variable, of which no type is known
-	OnSelf    = "self"  // the object or class around it
+	OnNothing = ""      // a bare name, or a name that no enclosing function declares
+	OnUnknown = "?"     // an expression, or a local variable, of unknown type
+	OnSelf    = "self"  // the enclosing object or class
 	OnSuper   = "super" // its bases
-	OnType    = ":"     // before the name of a type: something of this type
+	OnType    = ":"     // before the name of a type: a value of this type
 )
 
 // local returns the innermost local variable or parameter of the name.
@@ -37,7 +37,7 @@ func (x *extraction) bindName(n *node, typ string) {
 	}
 }
 
-// pattern binds the names in the pattern at node i; the type holds where the pattern is one name.
+// pattern binds the names in the pattern at node i. The type applies only if the pattern is a single name.
 func (x *extraction) pattern(i uint32, typ string) {
 	n := &x.nodes[i]
 	switch x.g.typeOf(n) {
@@ -46,7 +46,7 @@ func (x *extraction) pattern(i uint32, typ string) {
 		return
 	case "pointer_declarator", "reference_declarator", "init_declarator", "array_declarator", "mut_pattern", "ref_pattern", "reference_pattern",
 		"parenthesized_declarator", "parenthesized_expression":
-	case "assignment_pattern", "object_assignment_pattern": // the rest is the default
+	case "assignment_pattern", "object_assignment_pattern": // the first child is the pattern, the rest is the default
 		if i+1 < n.next {
 			x.pattern(i+1, "")
 		}
@@ -94,7 +94,7 @@ func (x *extraction) firstOf(i uint32, names ...string) uint32 {
 	return 0
 }
 
-// typeAt is the name of the type that the child of the field names.
+// typeAt is the name of the type in the child with the field.
 func (x *extraction) typeAt(i uint32, field string) string {
 	if c := x.fieldAt(i, field); c != 0 {
 		return x.typeName(x.str(&x.nodes[c]))
@@ -102,7 +102,7 @@ func (x *extraction) typeAt(i uint32, field string) string {
 	return ""
 }
 
-// declaredType is the type of the variable at node i: as declared, or else that of the object that is made for it.
+// declaredType is the type of the variable at node i: the declared type, or else that of the object that is assigned to it.
 func (x *extraction) declaredType(i uint32) string {
 	if t := x.typeAt(i, "type"); t != "" && t != "var" && t != "auto" {
 		return t
@@ -113,7 +113,7 @@ func (x *extraction) declaredType(i uint32) string {
 	return ""
 }
 
-// bind notes the names that node i declares for the function around it, and the fields it gives to the class around it.
+// bind records the names that node i declares for the enclosing function, and the fields that it adds to the enclosing class.
 func (x *extraction) bind(i uint32, s scope) {
 	n := &x.nodes[i]
 	typ := x.g.typeOf(n)
@@ -257,7 +257,7 @@ func (x *extraction) bind(i uint32, s scope) {
 			}
 			x.pattern(c, own)
 		}
-	case "field_declaration": // Rust; Go's are met as heritage
+	case "field_declaration": // Rust; Go's fields are handled as heritage
 		if s.class != nil {
 			if f := x.fieldAt(i, "name"); f != 0 {
 				x.addField(s.class, x.str(&x.nodes[f]), x.typeAt(i, "type"))
@@ -270,7 +270,8 @@ func (x *extraction) bind(i uint32, s scope) {
 	}
 }
 
-// bindAssigned binds what an assignment of Go, Python, Ruby, PHP or JavaScript introduces: local variables and fields of the object.
+// bindAssigned binds the names that an assignment of Go, Python, Ruby, PHP or JavaScript introduces: local variables and fields of the
+// object.
 func (x *extraction) bindAssigned(i uint32, s scope) {
 	left := x.fieldAt(i, "left")
 	if left == 0 {
@@ -298,7 +299,7 @@ func (x *extraction) bindAssigned(i uint32, s scope) {
 		if (s.inFunc || x.file.Language == "ruby") && x.file.Language != "javascript" && x.file.Language != "typescript" && x.file.Language != "tsx" {
 			t := x.declaredType(i)
 			if b, ok := x.local(x.str(l)); ok && t == "" && b.typ != "" && x.file.Language == "python" {
-				return // narrowed or filled again; the declared type holds
+				return // narrowed or assigned again; the declared type stays valid
 			}
 			x.bindName(l, t)
 		}
@@ -327,7 +328,7 @@ func (x *extraction) bindAssigned(i uint32, s scope) {
 
 const maxFields = 512
 
-// addField gives a class a field; the first type that is known stays.
+// addField adds a field to a class; the first known type stays.
 func (x *extraction) addField(d *Decl, name, typ string) {
 	if typ == "" || name == "" || len(d.Fields) >= maxFields {
 		return
@@ -340,7 +341,7 @@ func (x *extraction) addField(d *Decl, name, typ string) {
 	d.Fields = append(d.Fields, Field{short(name), typ})
 }
 
-// valueType is the type of the expression at node i, where it shows: an object that is made, a cast, a name whose type is known.
+// valueType is the type of the expression at node i, if it is evident: a created object, a cast, a name of known type.
 func (x *extraction) valueType(i uint32) string {
 	n := &x.nodes[i]
 	switch x.g.typeOf(n) {
@@ -383,10 +384,10 @@ func (x *extraction) valueType(i uint32) string {
 	return ""
 }
 
-// madeBy is the type of an object that a call makes by its language's way of writing that.
+// madeBy is the type of the object that a call creates, by the language's syntax for that.
 func (x *extraction) madeBy(i uint32) string {
 	switch x.file.Language {
-	case "python": // whether the name is a class is seen later
+	case "python": // whether the name is a class is decided later
 		if f := x.fieldAt(i, "function"); f != 0 {
 			return x.typeName(x.str(&x.nodes[f]))
 		}
@@ -403,7 +404,7 @@ func (x *extraction) madeBy(i uint32) string {
 		}
 		text := x.str(&x.nodes[f])
 		if strings.HasSuffix(text, "Arc::new") || strings.HasSuffix(text, "Box::new") || strings.HasSuffix(text, "Rc::new") {
-			return "" // holds what it is given
+			return "" // a wrapper: its type depends on the argument
 		}
 		for _, maker := range [...]string{"::new", "::default"} {
 			if t, ok := strings.CutSuffix(text, maker); ok {
@@ -425,15 +426,15 @@ func (x *extraction) madeBy(i uint32) string {
 	return ""
 }
 
-// holders are generic types that are used as what they hold.
+// holders are generic types that are used like the value that they hold.
 var holders = map[string]bool{
 	"Box": true, "Rc": true, "Arc": true, "std::unique_ptr": true, "std::shared_ptr": true, "unique_ptr": true, "shared_ptr": true,
 	"typing.Optional": true, "Annotated": true, "Final": true, "ClassVar": true, "Readonly": true, "Partial": true, "Required": true,
 	"std::sync::Arc": true, "std::rc::Rc": true, "t.Optional": true, "NonNullable": true, "DeepPartial": true,
 }
 
-// typeName reduces a type as written to the name of the class that its values are of; empty for those that are no single name, such as
-// arrays and functions.
+// typeName reduces a written type to the name of the class of its values; empty for types that are not a single name, such as arrays
+// and functions.
 func (x *extraction) typeName(s string) string {
 	lang := x.file.Language
 	if len(s) > 400 {

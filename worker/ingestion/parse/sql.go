@@ -30,17 +30,17 @@ var createKinds = map[string]Kind{
 	"aggregate": Function, "event": Function, "schema": Module, "package": Module,
 }
 
-// ownTerminators says whether a text ends statements otherwise than by semicolons, or has bodies of BEGIN and END: what the
-// grammar takes apart.
+// ownTerminators reports whether a text ends statements by other means than semicolons, or has bodies of BEGIN and END, which the
+// grammar would split.
 func ownTerminators(text string) bool {
 	return terminators.MatchString(text) || compound.MatchString(text)
 }
 
 var compound = regexp.MustCompile(`(?i)\b(?:procedure|proc|trigger|function|package|event)\b[^;$]*\bbegin\b`)
 
-// splitSQL replaces the declarations and cuts of a file whose dialect the grammar does not know. Statements end at semicolons that
-// stand outside quotes, comments, parentheses and bodies of BEGIN and END; where the file has other terminators (DELIMITER, GO, a
-// line with a slash), at those.
+// splitSQL replaces the declarations and cuts of a file whose dialect the grammar does not know. Statements end at semicolons outside
+// of quotes, comments, parentheses and bodies of BEGIN and END. If the file has other terminators (DELIMITER, GO, a line with a
+// slash), statements end at those.
 func splitSQL(text string, ln lines, f *File) {
 	f.Decls, f.Cuts = nil, nil
 	s := sqlSplitter{text: text, lines: ln, file: f, start: -1, head: -1, delimiter: ";",
@@ -57,8 +57,8 @@ type sqlSplitter struct {
 	start     int    // of the statement's own first word, or -1
 	head      int    // of the comments before it, or -1
 	delimiter string // ends statements
-	routine   bool   // the statement makes something with a body
-	headed    bool   // so it does, and the IS or AS before the body has passed
+	routine   bool   // the statement creates an object with a body
+	headed    bool   // as routine, and the IS or AS before the body was read
 	parens    int
 	depth     int  // open BEGIN and CASE
 	pending   bool // a body is announced by IS or AS and has not begun
@@ -88,7 +88,7 @@ func (s *sqlSplitter) split() {
 			continue
 		case strings.IndexByte(" \t\r\n", c) >= 0:
 			if s.start < 0 && s.head >= 0 && c == '\n' && strings.HasPrefix(strings.TrimLeft(text[i+1:min(len(text), i+81)], " \t\r"), "\n") {
-				s.head = -1 // a blank line: the comment stands for itself
+				s.head = -1 // a blank line: the comment does not belong to the statement
 			}
 			i++
 			continue
@@ -148,14 +148,14 @@ func (s *sqlSplitter) begin(at int) {
 	}
 	rest := s.text[at:min(len(s.text), at+400)]
 	kind, _, body := created(rest)
-	s.routine, s.headed = body, kind == "trigger" || kind == "event" // whose AS names something
+	s.routine, s.headed = body, kind == "trigger" || kind == "event" // whose AS introduces a name
 	if first := strings.ToLower(firstWord(rest)); first == "declare" || first == "begin" && s.slashes {
 		s.routine = s.slashes
 	}
 }
 
-// created tells what a statement makes: kind and name, and whether it has a body of statements. An alteration counts if it brings a
-// new body.
+// created returns the kind and name of the object that a statement creates, and whether it has a body of statements. An ALTER counts
+// if it contains a new body.
 func created(statement string) (kind, name string, body bool) {
 	m := creates.FindStringSubmatch(statement[:min(len(statement), 2000)])
 	if m == nil {
@@ -174,7 +174,7 @@ func created(statement string) (kind, name string, body bool) {
 	return kind, unquoted(m[2]), body
 }
 
-// word follows the bodies of routines.
+// word tracks the bodies of routines.
 func (s *sqlSplitter) word(w string, at, end int) {
 	if s.batches && s.depth == 0 && s.parens == 0 && !s.routine && at > s.start && (w == "create" || w == "alter") && s.lines.startsLine(s.text, at) {
 		s.flush(at) // Transact-SQL needs no semicolons
@@ -242,7 +242,7 @@ func lastWord(s string) string {
 	return s[n:]
 }
 
-// terminator returns the length of a line that ends the statement before it, or changes what ends statements; 0 for others.
+// terminator returns the length of a line that ends the statement before it, or changes the terminator; 0 for other lines.
 func (s *sqlSplitter) terminator(at int) int {
 	l := s.text[at:]
 	n := len(l)
@@ -275,7 +275,7 @@ func (s *sqlSplitter) terminator(at int) int {
 	return n
 }
 
-// flush notes the statement that ends before an offset.
+// flush records the statement that ends before an offset.
 func (s *sqlSplitter) flush(end int) {
 	if s.start < 0 {
 		return
@@ -308,7 +308,7 @@ func (s *sqlSplitter) flush(end int) {
 	s.file.Decls = append(s.file.Decls, d)
 }
 
-// unquoted takes the brackets and quotes off a name.
+// unquoted removes the brackets and quotes from a name.
 func unquoted(name string) string {
 	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune("[]\"` \t\r\n", r) {
@@ -320,11 +320,11 @@ func unquoted(name string) string {
 
 var member = regexp.MustCompile(`(?im)^[ \t]*(?:(?:overriding|final|static|member|constructor|map|order)[ \t]+)*(procedure|function)\s+(` + sqlName + `)`)
 
-// members finds the procedures and functions of a package: each lasts until the next one, which in these bodies is as good as its END.
+// members finds the procedures and functions of a package. Each lasts until the next one, which in these bodies is as good as its END.
 func (s *sqlSplitter) members(d *Decl) {
 	code := blanked(s.text[d.StartByte:d.EndByte])
 	found := member.FindAllStringSubmatchIndex(code, -1)
-	// One that is nested in another's declarations stands deeper than the first.
+	// A routine inside another's declarations is indented deeper than the first.
 	indent := -1
 	found = slices.DeleteFunc(found, func(m []int) bool {
 		width := len(code[m[0]:m[2]])
@@ -359,7 +359,7 @@ func (s *sqlSplitter) members(d *Decl) {
 
 var signatureEnd = regexp.MustCompile(`(?i)\b(?:is|as)\b|;`)
 
-// blanked is SQL with its comments and strings made blanks, line ends apart.
+// blanked is SQL with its comments and strings replaced by blanks, except line ends.
 func blanked(text string) string {
 	b := []byte(text)
 	for i := 0; i < len(text); {

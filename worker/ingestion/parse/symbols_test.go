@@ -12,7 +12,7 @@ import (
 	"kijko/worker/ingestion/parse"
 )
 
-// TestSymbols: what counts as a declaration, under which name, and where it ends.
+// TestSymbols: which nodes are declarations, under which name, and where they end.
 func TestSymbols(t *testing.T) {
 	t.Parallel()
 	p := parser(t)
@@ -75,7 +75,7 @@ func TestSymbols(t *testing.T) {
 	})
 }
 
-// TestReceivers: what a call is made on, as far as its own file says.
+// TestReceivers: the receiver of each call, as far as its own file shows it.
 func TestReceivers(t *testing.T) {
 	t.Parallel()
 	p := parser(t)
@@ -126,7 +126,7 @@ func TestReceivers(t *testing.T) {
 	}
 }
 
-// TestImportsBindNames: the names that an import gives to its file, and what they mean.
+// TestImportsBindNames: the names that an import adds to its file, and their meaning.
 func TestImportsBindNames(t *testing.T) {
 	t.Parallel()
 	p := parser(t)
@@ -156,7 +156,7 @@ func TestImportsBindNames(t *testing.T) {
 	}
 }
 
-// TestRepairsAreBounded: what is written to make the second reading expensive costs no more than the limit of a parse.
+// TestRepairsAreBounded: a text that is written to make the second parse expensive costs no more than the limit of a parse.
 func TestRepairsAreBounded(t *testing.T) {
 	t.Parallel()
 	p := parser(t)

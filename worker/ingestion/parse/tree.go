@@ -30,7 +30,7 @@ import (
 )
 
 const (
-	// maxDepth bounds recursion over a tree. Real code nests a few dozen levels deep; below the limit nothing is looked at.
+	// maxDepth bounds recursion over a tree. Real code nests a few dozen levels deep; deeper levels than this are not read.
 	maxDepth = 400
 	// maxNodes bounds the memory of one tree to 64 MB here, reached by about 20 MB of ordinary code.
 	maxNodes = 4 << 20
@@ -48,7 +48,7 @@ type tree struct {
 	hasError bool
 }
 
-// lost counts the bytes that the grammar made nothing of.
+// lost counts the bytes that the grammar could not parse.
 func (t tree) lost(g *grammar) (n uint32) {
 	for i := 0; i < len(t.nodes); {
 		k := &t.nodes[i]
@@ -62,7 +62,7 @@ func (t tree) lost(g *grammar) (n uint32) {
 	return n
 }
 
-// errStopped says that the parser gave up because of the time limit or the context.
+// errStopped means that the parser stopped because of the time limit or the context.
 var errStopped = errors.New("stopped")
 
 // engine is one tree-sitter parser. It serves one caller at a time.
@@ -80,8 +80,8 @@ func (e *engine) close() {
 	C.free(unsafe.Pointer(e.cancel))
 }
 
-// parse returns the tree of text. All of C's memory for it is released before it returns. The whole parse is one call
-// into C, because a call for each node costs more than parsing.
+// parse returns the tree of text. All C memory for it is released before it returns. The whole parse is one call into C,
+// because a call for each node costs more than parsing.
 func (e *engine) parse(ctx context.Context, g *grammar, text string, limit time.Duration) (tree, error) {
 	if err := ctx.Err(); err != nil {
 		return tree{}, err

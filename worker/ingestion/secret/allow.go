@@ -9,11 +9,11 @@ import (
 
 // allowlist is an exemption of gitleaks' configuration: of files, or of secrets.
 type allowlist struct {
-	Condition   string // "and": all that is given must hold; otherwise any
+	Condition   string // "and": all given criteria must hold; otherwise one is enough
 	Commits     []string
 	Paths       []string
 	Regexes     []string
-	RegexTarget string // what Regexes are held against: match, line, or else the secret
+	RegexTarget string // the text that Regexes are matched against: match, line, or else the secret
 	StopWords   []string
 
 	paths, regexes *regexp.Regexp
@@ -30,7 +30,7 @@ func (a *allowlist) compile() (err error) {
 	return err
 }
 
-// anyOf joins patterns into one; nil for none.
+// anyOf joins patterns into one; nil if there are none.
 func anyOf(patterns []string) (*regexp.Regexp, error) {
 	if len(patterns) == 0 {
 		return nil, nil
@@ -46,7 +46,8 @@ func (a *allowlist) all() bool {
 	return strings.EqualFold(a.Condition, "and") || a.Condition == "&&"
 }
 
-// pathAllowed says whether a rule's allowlists exempt a whole file. One that demands more than the path is judged later.
+// pathAllowed reports whether a rule's allowlists exempt a whole file. An allowlist with criteria besides the path is checked
+// later.
 func pathAllowed(lists []*allowlist, path string) bool {
 	for _, a := range lists {
 		if a.all() && (a.regexes != nil || len(a.StopWords) > 0 || len(a.Commits) > 0) {
@@ -59,7 +60,7 @@ func pathAllowed(lists []*allowlist, path string) bool {
 	return false
 }
 
-// allowed says whether allowlists exempt a secret, as gitleaks judges it.
+// allowed reports whether allowlists exempt a secret, by the rules of gitleaks.
 func allowed(lists []*allowlist, path, secret, match, line string) bool {
 	for _, a := range lists {
 		target := secret

@@ -9,20 +9,20 @@ import (
 	"kijko/worker/token"
 )
 
-// document is a text with what its path says about it.
+// document is a text with the properties that follow from its path.
 type document struct {
 	path, text string
-	code       bool // a value without quotes is an expression
-	lines      bool // a value without quotes reaches to the end of its line
+	code       bool // an unquoted value is an expression
+	lines      bool // an unquoted value reaches to the end of its line
 	yaml       bool
 	netrc      bool
-	seen       int // end of the last name that was looked at
-	manifests  int // end of the last manifest that was looked at
-	entered    int // bytes of manifests' entries that were looked at
-	commands   int // end of the last command that was looked at for a user
-	programs   int // end of what was looked at for a password after -p
-	listed     int // where the last member of a list began
-	line       int // where the line of place begins, or 4 KB before
+	seen       int // end of the last checked name
+	manifests  int // end of the last checked manifest
+	entered    int // checked bytes of manifest entries
+	commands   int // end of the last command that was checked for a user
+	programs   int // end of the text that was checked for a password after -p
+	listed     int // start of the last list member
+	line       int // start of the line of place, or 4 KB before
 	place      int
 	region     region
 }
@@ -44,25 +44,25 @@ const (
 	longestName = 80
 	longestGap  = 160  // from a name to its value
 	longestBare = 1024 // without quotes
-	// longestStart is how far from the beginning of its line a name may stand whose value takes the rest of it.
+	// longestStart is the largest column at which a name may stand whose value takes the rest of the line.
 	longestStart = 512
-	listLength   = 200 // values of a list that are looked at
-	pieceCount   = 64  // pieces of a value that is put together
+	listLength   = 200 // values of a list that are checked
+	pieceCount   = 64  // pieces of a concatenated value
 )
 
-// region is a value in which names occur, so that its tails are values, too. Work over all of them is bounded; short ones are always
-// judged.
+// region is a value in which names occur, so its tails are values too. The work over all tails is bounded; short tails are always
+// checked.
 type region struct {
 	to, size int // where it ends, and its length
-	work     int // bytes that were judged
+	work     int // checked bytes
 }
 
 const (
-	tails     = 3  // times the length of a region that its tails are judged
+	tails     = 3  // how many times the length of a region its tails may cost
 	shortTail = 48 // bytes
 )
 
-// tired says whether enough of a region was judged before a value at from, of a length.
+// tired reports whether enough of a region was checked before a value of the given size at from.
 func (d *document) tired(from, to, size int) bool {
 	r := &d.region
 	if from >= r.to {
@@ -72,7 +72,7 @@ func (d *document) tired(from, to, size int) bool {
 	return size > shortTail && r.work > tails*max(r.size, size)
 }
 
-// piece is a part of the text; a value is one, or several that are put together.
+// piece is a part of the text. A value is one piece, or several that are concatenated.
 type piece struct{ from, to int }
 
 // assigned finds the secrets that are assigned to the name around a keyword at text[at:end].
@@ -101,9 +101,9 @@ func (d *document) assigned(at, end int, add func(from, to int)) {
 		return
 	}
 	if n := to - from; n >= 16 && !strings.ContainsAny(t[from:to], "_-.") && float64(n) < 2.2*float64(token.Count(t[from:to])) {
-		return // a part of something made by chance, in which a keyword occurs
+		return // a part of a random string in which a keyword occurs
 	}
-	// The dot at the end of a sentence, the dashes of a flag.
+	// Trim the dot at the end of a sentence and the dashes of a flag.
 	c := nameClass(strings.Trim(t[from:to], "-."))
 	if c == noSecret {
 		return
@@ -123,7 +123,7 @@ func (d *document) assigned(at, end int, add func(from, to int)) {
 	})
 }
 
-// sourceName says whether a name is that of a file.
+// sourceName reports whether a name is that of a file.
 func (d *document) sourceName(s string) bool {
 	k := strings.LastIndexByte(s, '.')
 	return k > 0 && (codeEnds[strings.ToLower(s[k:])] && len(s)-k > 2 || s[k:] == ".json" || s[k:] == ".md" || s[k:] == ".txt" || s[k:] == ".html" || s[k:] == ".whl" || s[k:] == ".jar")
@@ -133,13 +133,13 @@ func (d *document) sourceName(s string) bool {
 type gap struct {
 	d       *document
 	class   rank
-	from, i int // the name's beginning; where the walk is
+	from, i int // the beginning of the name; the current position
 	flag    bool
-	sign    bool // something that assigns was seen
+	sign    bool // an assignment sign was seen
 	closed  bool // the quote around the name was closed
 	list    bool // an opening bracket stands right before
-	block   bool // what follows on the next lines is the value
-	joined  bool // the line goes on
+	block   bool // the value is on the next lines
+	joined  bool // the line continues on the next one
 	tag     bool // of an element that was closed
 	ternary bool
 	scheme  bool // Bearer and the like
@@ -148,7 +148,8 @@ type gap struct {
 	breaks  int
 }
 
-// quote returns the kind of quote at i and its length; kind 0 is none. A quote may be escaped, once or more often, or be an entity.
+// quote returns the kind of the quote at i and its length; kind 0 means no quote. A quote may be escaped, once or more often, or be
+// an entity.
 func (d *document) quote(i int) (kind byte, size int) {
 	t := d.text
 	if i >= len(t) {
@@ -175,13 +176,13 @@ func (d *document) quote(i int) (kind byte, size int) {
 	return 0, 0
 }
 
-// endsName says whether a quote at i closes a string that the name began, such as "token=".
+// endsName reports whether a quote at i closes a string that the name began, such as "token=".
 func (g *gap) endsName(i int, kind byte, size int) bool {
 	t := g.d.text
 	return g.from >= size && t[g.from-size:g.from] == t[i:i+size] && kind != '`'
 }
 
-// firstOfPair says whether the quoted name is the first argument of a call or the first member of a list.
+// firstOfPair reports whether the quoted name is the first argument of a call or the first member of a list.
 func (g *gap) firstOfPair() bool {
 	t := g.d.text
 	i := g.from - 1
@@ -194,7 +195,7 @@ func (g *gap) firstOfPair() bool {
 	if t[i] != ',' {
 		return true
 	}
-	// A later argument: then the value is the last one.
+	// The name is a later argument: then the value is the last argument.
 	line := t[g.i:min(len(t), g.i+longestGap)]
 	if k := strings.IndexByte(line, '\n'); k >= 0 {
 		line = line[:k]
@@ -202,16 +203,16 @@ func (g *gap) firstOfPair() bool {
 	return lastArgument.MatchString(line)
 }
 
-// asks matches names of functions that look a key up or make one, whose arguments are none.
+// asks matches names of functions that look up or make a key; their arguments are no keys.
 var asks = regexp.MustCompile(`^(?:create|get|parse|find|has|delete|remove|is|validate|verify|lookup|expect|match|read|next|peek|test|make|new)[A-Z_]`)
 
 var lastArgument = regexp.MustCompile("^,[ \\t]*(?:\"[^\"]*\"|'[^']*'|`[^`]*`)[ \\t]*\\)")
 
 var (
-	// types may stand between a name and its value.
+	// types are words that may stand between a name and its value.
 	types = wordSet(`string str char text varchar const static let var final nsstring auto any bytes byte object option optional std wchar_t literal unicode mut cstring
 		securestring u8 uint8_t uint8 field`)
-	// joints lead from a name to its value.
+	// joints are words that connect a name to its value.
 	joints  = wordSet(`or is are was be with to as value values val default identified by set new plain eq equals content data`)
 	schemes = wordSet(`bearer basic token apikey digest key`)
 )
@@ -263,7 +264,7 @@ func (g *gap) run(add func(from, to int)) {
 	}
 }
 
-// lineEnd goes on to the next line where the value may stand there.
+// lineEnd moves to the next line if the value may stand there.
 func (g *gap) lineEnd() bool {
 	t := g.d.text
 	if !g.sign {
@@ -284,7 +285,7 @@ func (g *gap) lineEnd() bool {
 	return true
 }
 
-// punctuation goes over a sign; false ends the walk.
+// punctuation moves past a sign; false ends the walk.
 func (g *gap) punctuation(c byte, add func(from, to int)) bool {
 	t := g.d.text
 	i := g.i
@@ -321,7 +322,7 @@ func (g *gap) punctuation(c byte, add func(from, to int)) bool {
 		}
 		g.sign = true
 	case ',':
-		// An argument, or a member of a pair; not the next of many names.
+		// The value is an argument or a member of a pair, and not the next of many names.
 		rest := strings.TrimLeft(t[i+1:min(len(t), i+12)], " \t")
 		if !g.sign && !g.closed && (strings.HasPrefix(rest, "value:") || strings.HasPrefix(rest, "value =")) { // {name: API_KEY, value: ...}
 			g.i += strings.Index(t[i:], "value") + len("value")
@@ -397,7 +398,7 @@ func (g *gap) punctuation(c byte, add func(from, to int)) bool {
 	return true
 }
 
-// element goes over a tag: </key><string> of a property list, or CDATA.
+// element moves past a tag: </key><string> of a property list, or CDATA.
 func (g *gap) element(add func(from, to int)) bool {
 	t := g.d.text
 	rest := t[g.i:min(len(t), g.i+60)]
@@ -422,7 +423,7 @@ func (g *gap) element(add func(from, to int)) bool {
 	return g.bareFrom(add)
 }
 
-// word goes over a word that may stand before the value, or takes it for the value.
+// word moves past a word that may stand before the value, or takes it as the value.
 func (g *gap) word(add func(from, to int)) bool {
 	t := g.d.text
 	i := g.i
@@ -474,7 +475,7 @@ func (g *gap) word(add func(from, to int)) bool {
 	return true
 }
 
-// takesBlank says whether a blank assigns: after a flag, in a Dockerfile's ENV, in a netrc file and in some configurations.
+// takesBlank reports whether a blank assigns: after a flag, in a Dockerfile's ENV, in a netrc file and in some configurations.
 func (g *gap) takesBlank() bool {
 	t := g.d.text
 	if g.closed || g.words > 0 || g.i == 0 || t[g.i-1] != ' ' && t[g.i-1] != '\t' {
@@ -497,7 +498,7 @@ func (g *gap) takesBlank() bool {
 	return strings.Contains(line, "login ") && strings.Contains(line, "machine ")
 }
 
-// inNetrc says whether the name is that of a netrc entry, whose value is a password whatever it looks like.
+// inNetrc reports whether the name is that of a netrc entry, whose value is a password in every form.
 func (g *gap) inNetrc() bool {
 	if g.d.text[g.from:g.i] != "password " && strings.TrimRight(g.d.text[g.from:g.i], " \t\n\r") != "password" {
 		return false
@@ -506,8 +507,8 @@ func (g *gap) inNetrc() bool {
 	return g.d.netrc || strings.Contains(line, "login ") && strings.Contains(line, "machine ")
 }
 
-// quoted judges a string literal at i, with the pieces that are put together with it or stand in a list with it. It returns where to
-// go on, when the literal was the name of the value.
+// quoted checks a string literal at i, with the pieces that are concatenated with it or listed with it. If the literal is the name
+// of the value, it returns the position where the walk continues.
 func (g *gap) quoted(i int, kind byte, size int, add func(from, to int)) (int, bool) {
 	t := g.d.text
 	list := g.list || g.class >= strong && i > 0 && t[i-1] == '(' || g.pair(i)
@@ -537,7 +538,7 @@ func (g *gap) quoted(i int, kind byte, size int, add func(from, to int)) (int, b
 		if n == 0 && len(pieces) == 1 {
 			p := pieces[0]
 			if rest := strings.TrimLeft(t[after:min(len(t), after+8)], " \t"); rest != "" && !g.ternary && (rest[0] == ':' && !strings.HasPrefix(rest, "::") || strings.HasPrefix(rest, "=>")) {
-				// The name of another value.
+				// This literal is the name of another value.
 				if joints[strings.ToLower(t[p.from:p.to])] {
 					return after, true
 				}
@@ -554,7 +555,7 @@ func (g *gap) quoted(i int, kind byte, size int, add func(from, to int)) (int, b
 		if !list {
 			return 0, false
 		}
-		// The next of a list.
+		// This is the next literal of a list.
 		rest := t[after:min(len(t), after+120)]
 		trimmed := strings.TrimLeft(rest, " \t\r\n")
 		if !strings.HasPrefix(trimmed, ",") {
@@ -562,7 +563,7 @@ func (g *gap) quoted(i int, kind byte, size int, add func(from, to int)) (int, b
 		}
 		trimmed = strings.TrimLeft(trimmed[1:], " \t\r\n")
 		if i = after + len(rest) - len(trimmed); i <= g.d.listed {
-			return 0, false // of a list that was gone through
+			return 0, false // part of a list that was checked already
 		}
 		g.d.listed = i
 		if kind, size = g.d.quote(i); kind == 0 {
@@ -572,7 +573,7 @@ func (g *gap) quoted(i int, kind byte, size int, add func(from, to int)) (int, b
 	return 0, false
 }
 
-// pair says whether the literal at i, or any, is the first of user and password, as in auth=("user", "password").
+// pair reports whether the literal at i, or any literal, is the first of user and password, as in auth=("user", "password").
 func (g *gap) pair(i int) bool {
 	t := g.d.text
 	if i > 0 && t[i-1] != '(' {
@@ -586,7 +587,7 @@ func (g *gap) pair(i int) bool {
 	return strings.HasSuffix(name, "auth") || strings.HasSuffix(name, "credential") || strings.HasSuffix(name, "credentials")
 }
 
-// joined says where the next piece of a literal that ended at i stands, or 0.
+// joined returns the position of the next piece of a literal that ended at i, or 0.
 func (d *document) joined(i int) int {
 	t := d.text
 	k := i
@@ -608,7 +609,7 @@ func (d *document) joined(i int) int {
 	return 0
 }
 
-// literal returns the inside of a literal at i and where it ends.
+// literal returns the inside of a literal at i and its end.
 func (d *document) literal(i int, kind byte, size int) (p piece, after int, ok bool) {
 	t := d.text
 	from := i + size
@@ -648,7 +649,7 @@ func (d *document) literal(i int, kind byte, size int) (p piece, after int, ok b
 	}
 }
 
-// What ends a value without quotes, besides blanks.
+// The characters that end an unquoted value, besides blanks.
 var (
 	stopsBare      = setOf("\"'`<>;,|)}]\\")
 	stopsInCode    = setOf("\"'`<>;,|)}]\\({[:@#$%&*!?")
@@ -657,7 +658,7 @@ var (
 	stopsInElement = setOf("<")
 )
 
-// bareFrom judges the value without quotes that begins where the walk is.
+// bareFrom checks the unquoted value that begins at the current position.
 func (g *gap) bareFrom(add func(from, to int)) bool {
 	t := g.d.text
 	if !g.sign && !g.takesBlank() {
@@ -678,7 +679,7 @@ func (g *gap) bareFrom(add func(from, to int)) bool {
 		style = inCode
 	}
 	if g.breaks > 0 && !g.block && !g.joined && !g.tag {
-		return false // the empty value, and what follows it
+		return false // the value is empty, and the text belongs to what follows
 	}
 	if g.block && g.breaks > 0 {
 		g.judge(g.d.blockAt(from), style, add)
@@ -745,13 +746,13 @@ func (g *gap) bareFrom(add func(from, to int)) bool {
 	return false
 }
 
-// inElement says whether the value is the content of an XML element, which alone ends it.
+// inElement reports whether the value is the content of an XML element; then only the element's end ends it.
 func (g *gap) inElement() bool {
 	t := g.d.text
 	return g.i > 0 && t[g.i-1] == '>' && strings.Contains(t[g.from:g.i], ">") && strings.IndexByte(t[g.i:min(len(t), g.i+longestValue)], '<') >= 0 && strings.LastIndexByte(t[g.lineStart():g.from], '<') >= 0
 }
 
-// startsLine says whether the name is the first of its line, so that the value takes the rest of it.
+// startsLine reports whether the name is the first of its line, so that the value takes the rest of the line.
 func (g *gap) startsLine() bool {
 	start := g.lineStart()
 	if g.from-start > longestStart {
@@ -769,14 +770,14 @@ var defaultValue = regexp.MustCompile(`^"[ \t]*\{[^{}]*?\n[ \t]*default[ \t]*=[ 
 
 var otherwise = regexp.MustCompile(`^\$\{[\w.]+(?::?[-=]|:)`)
 
-// decodes matches calls that make bytes of a text.
+// decodes matches calls that decode a text to bytes.
 var decodes = regexp.MustCompile(`^(?:Buffer\.from|(?:bytes|bytearray)\.fromhex|(?:binascii\.)?unhexlify|(?:base64\.)?b64decode|base64_decode|hex2bin|hex\.DecodeString|base64\.\w+\.DecodeString|Convert\.From\w+String|atob|decodeURIComponent)\(`)
 
 func (g *gap) lineStart() int {
 	d := g.d
 	low := max(0, g.from-lineEnd)
 	since := low
-	if g.from >= d.place && d.place > low { // names come in order: only what is new is looked at
+	if g.from >= d.place && d.place > low { // names come in order, so only the new part is searched
 		low = max(low, d.line)
 		since = d.place
 	}
@@ -820,7 +821,7 @@ func (d *document) blockAt(i int) []piece {
 	return pieces
 }
 
-// judge reports the pieces of a value that is a secret.
+// judge reports the pieces of a value if the value is a secret.
 func (g *gap) judge(pieces []piece, s style, add func(from, to int)) {
 	if len(pieces) == 0 {
 		return
@@ -835,7 +836,7 @@ func (g *gap) judge(pieces []piece, s style, add func(from, to int)) {
 		}
 		v = b.String()
 	} else if s == literal {
-		// "Bearer abc" and "token=abc" in one literal.
+		// This handles "Bearer abc" and "token=abc" in one literal.
 		for _, scheme := range [...]string{"Bearer ", "Basic ", "Token ", "bearer ", "basic ", "token ", "ApiKey ", "apikey ", "Digest "} {
 			if strings.HasPrefix(v, scheme) {
 				from += len(scheme)
@@ -868,7 +869,7 @@ func (g *gap) judge(pieces []piece, s style, add func(from, to int)) {
 	}
 }
 
-// keyLines says whether a literal of several lines is a key: a block of PEM, or lines without blanks.
+// keyLines reports whether a literal of several lines is a key: a block of PEM, or lines without blanks.
 func keyLines(v string) bool {
 	if strings.Contains(v, "KEY-----") {
 		return true
@@ -881,7 +882,7 @@ func keyLines(v string) bool {
 	return true
 }
 
-// integrity says whether the label of a hash stands right before text[from:].
+// integrity reports whether the label of a hash stands right before text[from:].
 func integrity(text string, from int) bool {
 	low := max(0, from-24)
 	return integrityBefore.MatchString(text[low:from])

@@ -1,10 +1,10 @@
 package secret
 
-// automaton finds all occurrences of a set of words, whatever their case, in one pass (Aho and Corasick's, with every
-// transition precomputed). Bytes that occur in no word share one column, which keeps the table in the cache.
+// automaton finds all occurrences of a set of words, ignoring case, in one pass (Aho-Corasick with every transition precomputed). Bytes
+// that occur in no word share one column, which keeps the table in the cache.
 //
-// It is our own because it reads source text 2 to 2.5 times as fast as github.com/BobuSumisu/aho-corasick, which gitleaks uses (365 and 133 to
-// 178 MB/s over this package's words, medians of interleaved benchmarks on two cores), and needs no lower-case copy of the text.
+// It replaces github.com/BobuSumisu/aho-corasick, which gitleaks uses, because it reads source text 2 to 2.5 times as fast (365 against 133
+// to 178 MB/s over this package's words, medians of interleaved benchmarks on two cores), and needs no lower-case copy of the text.
 type automaton struct {
 	column [256]uint8
 	width  int
@@ -54,7 +54,7 @@ func (a *automaton) state() {
 	a.next = append(a.next, make([]uint16, a.width)...)
 }
 
-// link fills in, breadth first, where to go on when a word does not go on.
+// link fills in, breadth first, the transitions for bytes that do not continue a word.
 func (a *automaton) link() {
 	fail := make([]int, len(a.words))
 	var queue []int
@@ -79,7 +79,7 @@ func (a *automaton) link() {
 	}
 }
 
-// find calls hit with each occurrence: the word's index and where it begins and ends.
+// find calls hit for each occurrence, with the word's index, its beginning and its end.
 func (a *automaton) find(text string, hit func(word, at, end int)) {
 	s := 0
 	for i := 0; i < len(text); i++ {

@@ -13,13 +13,13 @@ import (
 	"kijko/worker/token"
 )
 
-// How a value is written decides what it must look like.
+// style is how a value is written. It decides which values count as secrets.
 type style uint8
 
 const (
 	literal style = iota // a string literal
 	bare                 // without quotes, in a file whose values need none
-	inCode               // without quotes in code, where a value is the name of something
+	inCode               // without quotes in code, where a value is an identifier
 )
 
 const (
@@ -28,7 +28,7 @@ const (
 	longestValue     = 8 << 10
 )
 
-// secretValue says whether a value, assigned to a name of a class, is a secret: made by chance, or the shape of a password.
+// secretValue reports whether a value that is assigned to a name of class c is a secret: it looks random, or has the shape of a password.
 func secretValue(v string, c rank, s style) bool {
 	v = strings.Trim(v, " \t\r\n")
 	if len(v) < shortestPassword || c < password && len(v) < shortestKey || len(v) > longestValue || strings.Contains(v, mark) {
@@ -58,7 +58,7 @@ func secretValue(v string, c rank, s style) bool {
 	if encodedText(v) || chance(v, c, s, false) {
 		return true
 	}
-	// A key may follow words: prod-key-8f3a... The longest piece decides.
+	// A key may follow words: prod-key-8f3a... The longest piece is checked.
 	if s != inCode {
 		for _, p := range strings.FieldsFunc(v, func(r rune) bool { return r == '-' || r == '_' || r == '.' || r == ':' }) {
 			if len(p) >= 16 && len(p) < len(v) && chance(p, c, s, true) {
@@ -69,7 +69,7 @@ func secretValue(v string, c rank, s style) bool {
 	return false
 }
 
-// reference says whether a value names another one, or is a place for one.
+// reference reports whether a value refers to another value, or is a placeholder.
 func reference(v string) bool {
 	return references.MatchString(v) || strings.HasPrefix(v, "<") && strings.HasSuffix(v, ">") || strings.HasPrefix(v, "[") && strings.HasSuffix(v, "]") ||
 		strings.HasSuffix(v, "EXAMPLEKEY") || strings.HasSuffix(v, "EXAMPLE")
@@ -78,26 +78,26 @@ func reference(v string) bool {
 var (
 	references = regexp.MustCompile(`^(?:\$\{.*\}|\$\(.*\)|\$[A-Za-z_][A-Za-z_]*[0-9]{0,2}|\$\{\{.*\}\}|\{\{.*\}\}|\{[A-Za-z_.]*\}|#\{.*\}|%[A-Za-z_]+%|%\([A-Za-z_]+\)s|%[+#0-9.]*[a-zA-Z]|@[A-Za-z_.]+@|<%.*%>|` +
 		`(?:process\.env|os\.environ|import\.meta\.env|env|ENV|vars?|local|data|secrets|config|settings|self|this|module|aws_\w+|random_\w+|azurerm_\w+|google_\w+)[.\[][\w.\[\]"'()-]*)$`)
-	// holes are places in a text where something is put in.
+	// holes are the places in a text where a value is inserted.
 	holes = regexp.MustCompile(`\$\{[^{}]*\}|\{\{[^{}]*\}\}|#\{[^{}]*\}|\$\([^()]*\)|<[A-Za-z][A-Za-z _-]*>`)
 	uuid  = regexp.MustCompile(`(?i)^\{?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\}?$`)
-	// shaped is what looks random to a count of letters and has another shape: ids, numbers, versions, times, addresses, colors, expressions.
-	// Its beginning is anchored as a whole, so that most values are done with after some bytes.
+	// shaped matches values that look random by their letters but have a known shape: ids, numbers, versions, times, addresses, colors,
+	// expressions. It is anchored at the beginning, so most values are rejected after a few bytes.
 	shaped = regexp.MustCompile(`(?i)^(?:\{?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\}?$|` +
 		`[-+]?[0-9][0-9_,]{0,14}(?:\.[0-9_]+)?(?:e[-+]?[0-9]{1,3})?[a-z%]{0,3}$|-[0-9]+$|0x[0-9a-f]{1,16}$|v?[0-9]+(?:\.[0-9]+){1,4}(?:[-+][0-9a-z.-]{1,20})?$|` +
 		`(?:19|20)[0-9]{2}-?(?:0[1-9]|1[0-2])-?(?:[0-2][0-9]|3[01])(?:[t _-]?[0-9]{2}[:-]?[0-9]{2}(?:[:-]?[0-9]{2})?[0-9.:+z-]{0,12})?$|[0-9a-f:.]*:[0-9a-f:.]+(?:/[0-9]+)?$|[0-9.]+(?:[:/][0-9]+)?$|#[0-9a-f]{3,8}$|` +
 		`\.{1,2}/|\^.*\$$|(?:ctrl|cmd|alt|shift|meta|super|option|mod|win|control|command|escape|numpad|hyper)(?:[-+ _][a-z0-9]{1,11})+$|` +
 		`data:|(?-i:(?:[a-z0-9-]+\.)+[a-z]{2,}/[a-z0-9/._@-]+$)|arn:|urn:|projects/|[a-z0-9]+(?:[ _-][a-z0-9]{1,3}){4,}$)`)
-	// pattern is what makes a value a regular expression, or a text that was cut or is written in escapes.
+	// pattern matches signs of a regular expression, or of a text that was cut or is escaped.
 	pattern = regexp.MustCompile(`(?i)\[\^|\[(?:a-z|0-9|\\)|\\[dws]|\(\?|…|\\[ux][0-9a-f].*\\[ux][0-9a-f]`)
-	// filePath is one only if it consists of words; base64 has slashes, too.
+	// filePath is a path only if it consists of words, because base64 has slashes too.
 	filePath        = regexp.MustCompile(`(?i)^(?:[a-z]:)?[\\/](?:[a-z0-9_.-]+[\\/])+[a-z0-9_.-]*$`)
 	integrityLabel  = regexp.MustCompile(`(?i)^(?:sha-?(?:1|2|3|224|256|384|512)(?:_\d+)?|md5|blake2[bs]?|blake3|b3|xxh\w{0,4}|crc32c?)(?:sum)?[-:=]|^h1:`)
 	integrityBefore = regexp.MustCompile(`(?i)(?:sha-?(?:1|2|3|224|256|384|512)(?:_\d+)?|md5|\bh1|blake2[bs]?|blake3|xxh\w{0,4}|crc32c?|integrity|checksum|contenthash)(?:sum)?["']?[ \t]*[-:=@][ \t]*["']?$`)
 	publicKey       = regexp.MustCompile(`^(?:ssh-|ecdsa-|sk-ssh-|AAAAB3Nza|AAAAC3Nza|AAAAE2Vj|age1[02-9ac-hj-np-z]|-----BEGIN (?:CERTIFICATE|PUBLIC|RSA PUBLIC|SSH2 PUBLIC|PGP PUBLIC))`)
 )
 
-// known says whether a value is of a kind that is public: an integrity hash, a public key, a certificate.
+// known reports whether a value is of a public kind: an integrity hash, a public key, a certificate.
 func known(v string) bool {
 	if len(v) >= 24 && integrityLabel.MatchString(v) || publicKey.MatchString(v) {
 		return true
@@ -127,7 +127,7 @@ func known(v string) bool {
 	return false
 }
 
-// encodedText says whether a value is base64 of text, such as user:password.
+// encodedText reports whether a value is base64 of text, such as user:password.
 func encodedText(v string) bool {
 	if len(v) < 8 || len(v) > 512 || len(v)%4 == 1 {
 		return false
@@ -151,12 +151,12 @@ func encodedText(v string) bool {
 	return colon || len(v) >= 16
 }
 
-// words says whether a value is a path of words. Base64 has slashes, but then none of the other signs of a path.
+// words reports whether a value is a path of words. Base64 has slashes, but none of the other signs of a path.
 func words(v string) bool {
 	return strings.Contains(v, "/") && strings.ContainsAny(v, "._-") && base64Signs(v) && !strings.ContainsAny(v, "+=") && len(v) > 2*token.Count(v)
 }
 
-// counts are the characters of a value by kind.
+// counts holds the number of characters of a value by kind.
 type counts struct {
 	lower, upper, digit, hexLower, hexUpper, sign, other, blank, separator int
 	distinct, steps                                                        int
@@ -201,9 +201,9 @@ func count(v string) (n counts) {
 	return n
 }
 
-// chance says whether a value looks made by chance: as many different characters as its alphabet and length let expect, and
-// cut by the tokenizer into pieces as short as only chance makes them. Words, names and texts have four characters a token, random
-// ones of any alphabet fewer than two and a half.
+// chance reports whether a value looks random. It has as many different characters as its alphabet and length let expect, and the tokenizer
+// cuts it into pieces as short as only random text has. Words and names have four characters per token; random values of any alphabet have
+// fewer than two and a half.
 func chance(v string, c rank, s style, part bool) bool {
 	k := count(v)
 	size := len(v)
@@ -241,12 +241,12 @@ func chance(v string, c rank, s style, part bool) bool {
 	kinds := min(k.lower, 1) + min(k.upper, 1) + min(k.digit, 1) + min(k.sign+k.separator+k.blank, 1)
 	switch {
 	case k.blank > 0:
-		// Text has blanks; keys with blanks are long and of every kind.
+		// Text has blanks. A key with blanks is long and has characters of every kind.
 		if size < 24 || kinds < 4 || c < strong && size < 32 || k.blank*6 > size {
 			return false
 		}
 		limit = 1.9
-	case letters == size: // as names of code are, though of longer words
+	case letters == size: // identifiers look like this too, but with longer words
 		if size < 16 && c < password || s == inCode {
 			return false
 		}
@@ -292,7 +292,7 @@ func chance(v string, c rank, s style, part bool) bool {
 	return float64(size) <= limit*float64(token.Count(v))
 }
 
-// base64Signs says whether all signs of a value are of base64.
+// base64Signs reports whether all signs of a value are base64 characters.
 func base64Signs(v string) bool {
 	for i := range len(v) {
 		if c := v[i]; !isAlnum(c) && strings.IndexByte("+/=-_.~:", c) < 0 {
@@ -302,7 +302,7 @@ func base64Signs(v string) bool {
 	return true
 }
 
-// bound is the entropy that a random value of an alphabet and a length is never below: Shannon's measure grows with both.
+// bound is a lower bound for the entropy of a random value of an alphabet and a length: Shannon's measure grows with both.
 func bound(alphabet, size int) float64 {
 	share := 0.68
 	if size <= 24 {

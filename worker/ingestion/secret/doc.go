@@ -6,18 +6,18 @@
 // pattern runs only on the lines around its keyword, and only where the text could hold what the pattern demands
 // (prefilter.go).
 //
-// For everything else gitleaks has one pattern, an entropy bound that lies inside the range of random hex, and a list of
-// 1,500 words that exempt a key which holds one by chance. That rule is replaced: name.go judges a name by its words, assign.go
-// walks from the name to its value through the ways in which languages and configurations assign, and chance.go judges the value by
-// its alphabet, its length and the number of tokens that it takes. Words and names have some four characters a token, what
-// chance made fewer than two and a half, whatever its alphabet. place.go has the places without a name: URLs, manifests,
-// files of passwords.
+// For all other secrets gitleaks has one pattern, an entropy bound that lies inside the range of random hex, and a list of 1,500
+// words. A key that contains one of these words by chance is exempted. This package replaces that rule. name.go classifies a name
+// by its words. assign.go walks from the name to its value through the ways in which languages and configurations assign. chance.go
+// checks the value by its alphabet, its length and the number of tokens that it takes: words and names have some four characters
+// per token, random values fewer than two and a half, in every alphabet. place.go handles the places without a name: URLs,
+// manifests, files of passwords.
 //
 // No path is exempt. Hashes that only prove integrity, public keys and certificates are no secrets.
 //
-// Only the secret itself is replaced, never the text around it. A secret of several lines keeps its line ends after the
-// marker, so every line after it keeps its number. Redact is idempotent: markers are not secrets. A comment such as
-// gitleaks:allow does not exempt a line: storing a false alarm's marker costs less than storing a secret.
+// Only the secret itself is replaced, never the text around it. A secret of several lines keeps its line ends after the marker, so
+// every later line keeps its number. Redact is idempotent: markers are not secrets. A comment such as gitleaks:allow does not
+// exempt a line: a marker for a false alarm costs less than a stored secret.
 //
 // A Redactor is immutable after New and may be used by any number of goroutines.
 package secret

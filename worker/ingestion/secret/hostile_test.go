@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// processor is the processor time of the process, which other processes do not lengthen.
+// processor is the processor time of the process; other processes do not affect it.
 func processor(t *testing.T) time.Duration {
 	t.Helper()
 	var u syscall.Rusage
@@ -18,20 +18,20 @@ func processor(t *testing.T) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// TestHostileTextsCostWhatTheirLengthDoes: texts of nothing but names, commands or values cost no more than some seconds a MiB. It is not
-// parallel, so that the time is its own.
+// TestHostileTextsCostWhatTheirLengthDoes: texts that consist only of names, commands or values cost at most some seconds per MiB. The
+// test is not parallel, so that it measures only its own time.
 func TestHostileTextsCostWhatTheirLengthDoes(t *testing.T) {
 	r := redactor(t)
-	r.Redact("a.py", "token = 'zX9kQ2mV7pL4tR8wB3nY6cJ1'") // what is loaded once is not theirs
+	r.Redact("a.py", "token = 'zX9kQ2mV7pL4tR8wB3nY6cJ1'") // loads lazy tables before the measurement
 	for _, part := range []string{
-		// Each name has all that follows as its value.
+		// In these texts each name has the whole rest of the text as its value.
 		"key=", "token:", "?key=", "{key:", "${key:-", "key=${A:-", "key=0x", "key=1.2.3.4.", "key=#{", "key=a_a-a.", "key=é", "key=LS0t", "key=MIIB", "password: ", "key: !", "--password ",
 		"TOKENS=[", "key=[\"key\",", "\"key\"+", "'key'+", "auth(\"key\", ", "(\"key\",", "key=>", "key: \t", "key=\\\"", "key=\"\"\"", "key=`", "key: >\n  aaa\n  ", "key: |\n  ",
 		"key=key=key=key=key=key=key=key=key=key=key=key=key=key=key=key=key=key=key=key=key=key=key=key=\n",
 		// Commands, addresses, manifests.
 		"curl ", "curl -u ", "curl -u a:b ", "curl \\\n", "mysql ", "mysql -p ", "sshpass -p ", "://", "https://a:", "https://a:b@", "://a:b/x", "a:b@tcp(", "pwd = ", "machine x login y ",
 		"kind: Secret\n", "kind: Secret\n---\n", "\"kind\":\"Secret\",\"data\":{", "kind: Secret\ndata:\n  a: ", "data:\n", "variable \"key\" {\n",
-		// Matches that reach to the edge of what was looked at.
+		// These matches reach to the edge of the searched stretch.
 		"sk_live_", "xoxb-", "-----BEGIN RSA PRIVATE KEY-----\n", "eyJ" + strings.Repeat("a", 20) + ".eyJ" + strings.Repeat("a", 20) + "." + strings.Repeat("a", 10_000),
 	} {
 		for _, name := range []string{"a.yaml", "a.py"} {
@@ -43,7 +43,7 @@ func TestHostileTextsCostWhatTheirLengthDoes(t *testing.T) {
 	}
 }
 
-// TestValuesAmongManyNamesAreMasked: the bound on the work over names inside a value does not let the value at the end pass.
+// TestValuesAmongManyNamesAreMasked: the bound on the work over names inside a value does not leave the value at the end unmasked.
 func TestValuesAmongManyNamesAreMasked(t *testing.T) {
 	t.Parallel()
 	r := redactor(t)
@@ -63,7 +63,7 @@ func TestValuesAmongManyNamesAreMasked(t *testing.T) {
 	}
 }
 
-// TestFormsOfAssignments: a value is found however its language writes it, and what only looks like one stays.
+// TestFormsOfAssignments: a value is found in every form of assignment, and text that only looks like an assignment stays.
 func TestFormsOfAssignments(t *testing.T) {
 	t.Parallel()
 	r := redactor(t)

@@ -45,7 +45,7 @@ func random(r *rand.Rand, n int) []byte {
 	return b
 }
 
-// keys are made by chance from the alphabets that keys are made from.
+// keys are random values over the alphabets that real keys use.
 var keys = []alphabet{
 	{"hex 20", from(number+"abcdef", 20)},
 	{"hex 32", from(number+"abcdef", 32)},
@@ -76,14 +76,14 @@ var keys = []alphabet{
 	{"after a word", func(r *rand.Rand) string { return "prod-service-" + from(lower+number, 20)(r) }},
 }
 
-// passwords have signs too; a form that cannot hold them is tried with keys alone.
+// passwords have signs too; a form that cannot hold signs is tested with keys only.
 var passwords = []alphabet{
 	{"password 12", func(r *rand.Rand) string { return withSigns(r, 12) }},
 	{"password 16", func(r *rand.Rand) string { return withSigns(r, 16) }},
 	{"password 24", func(r *rand.Rand) string { return withSigns(r, 24) }},
 }
 
-// withSigns makes a password as generators do: each kind of character is in it, the first is a letter.
+// withSigns makes a password as generators do: it has each kind of character, and begins with a letter.
 func withSigns(r *rand.Rand, n int) string {
 	for {
 		s := from(lower+upper, 1)(r) + from(lower+upper+number+signs, n-1)(r)
@@ -94,7 +94,7 @@ func withSigns(r *rand.Rand, n int) string {
 	}
 }
 
-// form is a place for a value, which stands at §.
+// form is a context for a value, which replaces §.
 type form struct {
 	name, path, text string
 	signs            bool // may hold a password with signs
@@ -242,7 +242,7 @@ var forms = []form{
 
 var marker = regexp.MustCompile(`\[REDACTED:[a-z0-9-]+\]`)
 
-// fits says whether a value can stand in a form as it is.
+// fits reports whether a value can stand in a form unchanged.
 func fits(f form, a alphabet, v string) bool {
 	switch {
 	case strings.HasPrefix(f.name, "URL") || strings.HasSuffix(f.name, "lock") || strings.Contains(f.name, "lock.json"):
@@ -259,8 +259,8 @@ func fits(f form, a alphabet, v string) bool {
 
 var encoded = regexp.MustCompile(`^[A-Za-z0-9+/]+=*$`)
 
-// TestKeysMadeByChanceAreMasked counts what is missed of the seeded values of each alphabet in each form: 20 of each, and with -v 200,
-// beside what gitleaks as it is misses of the first three.
+// TestKeysMadeByChanceAreMasked counts the missed values among the seeded values of each alphabet in each form: 20 of each, and 200 with
+// -v. With -v it also prints how many of the first three the original gitleaks misses.
 func TestKeysMadeByChanceAreMasked(t *testing.T) {
 	t.Parallel()
 	r := redactor(t)
@@ -348,11 +348,11 @@ func TestKeysMadeByChanceAreMasked(t *testing.T) {
 	require.Zero(t, total.broken)
 }
 
-// thorough says whether the whole table is asked for, with gitleaks beside it: it takes minutes. The values of each kind that every run tries are
-// some hundreds, over all forms.
+// thorough reports whether the whole table is requested, with gitleaks for comparison, which takes minutes. Every other run tries some
+// hundreds of values of each kind, over all forms.
 func thorough() bool { return os.Getenv("KIJKO_MASKING") == "full" }
 
-// Texts that are cut and mixed at random are masked without a fault, keep their lines, and are not masked again.
+// Texts that are cut and mixed at random are masked without an error, keep their lines, and are not masked again.
 func TestBrokenTextsAreMaskedOnce(t *testing.T) {
 	t.Parallel()
 	r := redactor(t)

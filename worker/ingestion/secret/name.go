@@ -2,21 +2,21 @@ package secret
 
 import "strings"
 
-// rank says how much a name promises a secret.
+// rank is the likelihood that a name holds a secret.
 type rank uint8
 
 const (
 	noSecret rank = iota
-	weak          // key, api, auth: as often something else
+	weak          // key, api, auth: often another kind of value
 	strong        // token, secret, apiKey
 	password      // may be short and need not look like a key
 )
 
-// keywords are what the automaton looks for; every name of a secret holds one of them.
+// keywords are the words that the automaton searches; every name of a secret contains one of them.
 var keywords = []string{"key", "token", "secret", "passw", "pass", "pwd", "_pw", "psk", "auth", "api", "access", "cred", "bearer", "salt", "hmac", "wachtwoord",
 	"senha", "contrase", "otp"}
 
-// credentialWords are the words of a name that promise a secret.
+// credentialWords are the words of a name that suggest a secret.
 var credentialWords = map[string]rank{
 	"key": weak, "keys": weak, "api": weak, "apis": noSecret, "access": weak, "auth": weak, "salt": weak, "hmac": weak, "psk": strong, "otp": strong, "totp": strong, "hotp": strong,
 	"token": strong, "tokens": strong, "secret": strong, "secrets": strong, "apikey": strong, "apikeys": strong, "bearer": strong, "authorization": strong,
@@ -25,19 +25,19 @@ var credentialWords = map[string]rank{
 	"senha": password, "contrasena": password, "contraseña": password,
 }
 
-// credentialEnds are ends of words that are written as one, such as dbpassword.
+// credentialEnds are the ends of compound words that suggest a secret, such as dbpassword.
 var credentialEnds = []struct {
 	end  string
 	rank rank
 }{{"password", password}, {"passwd", password}, {"passphrase", password}, {"pwd", password}, {"pass", password}, {"secret", strong}, {"token", strong},
 	{"apikey", strong}, {"accesskey", strong}, {"secretkey", strong}, {"privatekey", strong}, {"authkey", strong}, {"key", weak}, {"auth", weak}}
 
-// otherWords end like those and mean something else.
+// otherWords have such an end and a different meaning.
 var otherWords = map[string]bool{"monkey": true, "turkey": true, "hockey": true, "donkey": true, "jockey": true, "whiskey": true, "hotkey": true, "bypass": true,
 	"compass": true, "encompass": true, "trespass": true, "surpass": true, "overpass": true, "underpass": true, "subpass": true, "lowpass": true, "highpass": true, "bandpass": true,
 	"multipass": true, "renderpass": true, "onekey": true, "passkey": true, "pubkey": true, "sshpubkey": true, "lightpass": true, "keypass": true, "buypass": true}
 
-// about are words after the credential: the name is of something that concerns it, such as tokenType.
+// about are words after the credential. With them the name describes a property of the credential, such as tokenType.
 var about = wordSet(`id ids identifier name names alias aliases file files filename path paths dir directory folder url urls uri uris endpoint endpoints host type types
 	kind size sizes length len count counts limit limits price prices cost costs budget usage ttl expiry expiration expires expire expired lifetime timeout age date time timestamp
 	version versions format formats prefix prefixes suffix suffixes header headers algorithm algorithms algo alg exchange method mode level scheme schema hash hashes checksum digest fingerprint
@@ -48,12 +48,12 @@ var about = wordSet(`id ids identifier name names alias aliases file files filen
 	strength rotation status state enabled disabled required group groups class style icon image mesh selector map mapping binding bindings issuer audience scope scopes
 	subject used remaining ratio rate per position line node symbol signer owner range start end begin`)
 
-// notKeys are words before a key that make it public, or a key of data.
+// notKeys are words before a key. With them the key is public, or a key of data.
 var notKeys = wordSet(`public pub publishable primary foreign sort partition hash cache idx index natural sequence bucket schema row hot i18n translation localization locale message
 	registry dict map object group react list item site hot arrow function media unique composite candidate compound lookup order routing shard storage-class context query state
 	host known issuer answer`)
 
-// notTokens are words before a token or a key that count or price it.
+// notTokens are words before a token or a key. With them the name is a count or a price.
 var notTokens = wordSet(`per cost price max maximum min minimum num number count total limit input output prompt completion next page continuation csrf xsrf pagination cursor`)
 
 func wordSet(s string) map[string]bool {
@@ -64,7 +64,7 @@ func wordSet(s string) map[string]bool {
 	return m
 }
 
-// nameClass judges a name by its words.
+// nameClass classifies a name by its words.
 func nameClass(name string) rank {
 	var buffer [16]string
 	words := splitName(name, buffer[:0])
@@ -105,7 +105,7 @@ func nameClass(name string) rank {
 	return best
 }
 
-// keyOwners are words before a key that make it a secret.
+// keyOwners are words before a key. With them the key is a secret.
 var keyOwners = wordSet(`private priv encryption encrypt crypt crypto signing sign master account shared admin session cookie jwt aes rsa ssh deploy write master license licence
 	subscription client consumer root storage service`)
 
@@ -130,8 +130,8 @@ func wordClass(w string) rank {
 	return noSecret
 }
 
-// splitName cuts a name into lower-case words, at signs and where small letters meet capitals; digits at a word's end and
-// single letters at the name's end are no words.
+// splitName splits a name into lower-case words, at signs and between a small letter and a capital. Digits at a word's
+// end and single letters at the name's end are dropped.
 func splitName(name string, words []string) []string {
 	from := 0
 	add := func(to int) {
@@ -165,5 +165,5 @@ func isLower(c byte) bool { return c >= 'a' && c <= 'z' }
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 func isAlnum(c byte) bool { return isLower(c|0x20) || isDigit(c) }
 
-// isName says whether a byte may stand in a name.
+// isName reports whether a byte may stand in a name.
 func isName(c byte) bool { return isAlnum(c) || c == '_' || c == '-' || c == '.' || c >= 0x80 }

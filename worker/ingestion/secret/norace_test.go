@@ -4,7 +4,7 @@ package secret_test
 
 import "time"
 
-// hostileSize is the length of hostile texts, hostileLimit the processor time of each: three times the worst that was seen.
+// hostileSize is the length of hostile texts. hostileLimit is the processor time for each: three times the longest time measured.
 const (
 	hostileSize  = 64 << 10
 	hostileLimit = 250 * time.Millisecond

@@ -25,7 +25,7 @@ func (d *document) userinfo(_, end int, add func(from, to int)) {
 	}
 	at := strings.LastIndexByte(authority, '@')
 	if at < 0 {
-		// A slash inside the password, such as base64 has.
+		// A base64 password may contain a slash.
 		k := strings.IndexByte(authority, ':')
 		at = strings.IndexByte(all, '@')
 		if k < 0 || at < k || d.tired(end+k+1, end+at, at-k-1) || !secretValue(all[k+1:at], password, bare) || digits(authority[k+1:]) {
@@ -82,7 +82,7 @@ func (d *document) flag(_, end int, add func(from, to int)) {
 
 const longestCommand = 4096
 
-// command is the text up to the first line end without a backslash before it.
+// command returns the text up to the first line end without a backslash before it.
 func command(s string) string {
 	for i := 0; ; i++ {
 		k := strings.IndexByte(s[i:], '\n')
@@ -98,7 +98,7 @@ func command(s string) string {
 // shortFlag finds the password after -p of sshpass and MySQL's programs.
 func (d *document) shortFlag(_, end int, add func(from, to int)) {
 	if end < d.programs {
-		return // the first flag after this program is the one after the program before
+		return // the flag was already handled for an earlier program
 	}
 	line := d.text[end:min(len(d.text), end+longestCommand)]
 	if k := strings.IndexByte(line, '\n'); k >= 0 {
@@ -115,7 +115,7 @@ func (d *document) shortFlag(_, end int, add func(from, to int)) {
 	}
 }
 
-// stated finds the password of IDENTIFIED BY, as SQL knows it, and of PowerShell's ConvertTo-SecureString.
+// stated finds the password of SQL's IDENTIFIED BY, and of PowerShell's ConvertTo-SecureString.
 func (d *document) stated(_, end int, add func(from, to int)) {
 	if m := statement.FindStringSubmatchIndex(d.text[end:min(len(d.text), end+longestName+256)]); m != nil {
 		for g := 2; g < len(m); g += 2 {
@@ -135,7 +135,7 @@ var (
 
 func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-// placeholder says whether something else stands where a password belongs.
+// placeholder reports whether a text in the place of a password is not a password.
 func placeholder(s string) bool {
 	return reference(s) || strings.Contains(s, mark) || strings.Trim(s, s[:1]) == "" && len(s) > 2 || strings.Trim(s, "*.x") == "" || strings.HasPrefix(s, "${") ||
 		strings.HasPrefix(s, "{") || strings.HasPrefix(s, "[") || strings.HasPrefix(s, "<") || strings.HasPrefix(s, "$(") || strings.HasPrefix(s, "#{")
@@ -164,8 +164,8 @@ var (
 	encodedLine = regexp.MustCompile(`^[A-Za-z0-9+/]+={0,2}$`)
 )
 
-// manifest finds the values of a Kubernetes Secret whose kind begins at text[at:end]: all of data, which is only encoded, and what
-// is no plain word of stringData. Names of entries stay.
+// manifest finds the values of a Kubernetes Secret whose kind begins at text[at:end]: all values of data, which are only encoded,
+// and the values of stringData that are not plain words. Names of entries stay.
 func (d *document) manifest(at, end int, add func(from, to int)) {
 	t := d.text
 	if at < d.manifests || !kindSecret.MatchString(t[end:min(len(t), end+40)]) || at > 0 && isName(t[at-1]) {
@@ -196,7 +196,7 @@ func (d *document) manifest(at, end int, add func(from, to int)) {
 	}
 }
 
-// block goes through the entries of a mapping that begins after at and is indented more than its name.
+// block walks over the entries of a mapping that begins after at and is indented more than its name.
 func (d *document) block(at, indent, end int, encoded bool, add func(from, to int)) {
 	t := d.text
 	own := -1       // indentation of the entries
@@ -236,7 +236,7 @@ func (d *document) block(at, indent, end int, encoded bool, add func(from, to in
 	}
 }
 
-// entry says whether a value of a Secret is one.
+// entry reports whether a value of a Kubernetes Secret is a secret.
 func (d *document) entry(v string, encoded bool) bool {
 	if v == "" || placeholder(v) || strings.Contains(v, "{{") || strings.Contains(v, "${") {
 		return false
@@ -247,7 +247,7 @@ func (d *document) entry(v string, encoded bool) bool {
 	return secretValue(v, password, literal) || len(v) >= 6 && strings.ContainsAny(v, "0123456789!@#$%^&*") && !strings.ContainsAny(v, " /:")
 }
 
-// passwordFiles are files whose every line ends in a password, after so many colons.
+// passwordFiles are files in which every line ends in a password, after the given number of colons.
 var passwordFiles = map[string]int{".pgpass": 4, "pgpass": 4, "pgpass.conf": 4, ".htpasswd": 1, "htpasswd": 1, ".htdigest": 2}
 
 // entries finds the passwords of such a file.

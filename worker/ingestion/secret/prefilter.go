@@ -24,7 +24,7 @@ type need struct {
 	n  int
 }
 
-// met says whether the text holds such a run. It looks only at every nth byte until one fits.
+// met reports whether the text contains such a run. It checks only every nth byte until one fits.
 func (d *need) met(s string) bool {
 	for i := d.n - 1; i < len(s); i += d.n {
 		if !d.of.has(s[i]) {
@@ -44,7 +44,7 @@ func (d *need) met(s string) bool {
 	return false
 }
 
-// demands returns runs of which every match of a pattern contains at least one; none if no such condition is known.
+// demands returns runs of which every match of a pattern contains at least one. The result is empty if no such condition is known.
 func demands(pattern string) []need {
 	re, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
@@ -53,7 +53,7 @@ func demands(pattern string) []need {
 	return demand(re)
 }
 
-// shortest is the run below which a condition would not spare a pattern much.
+// shortest is the minimum run length: a shorter run would exclude little text.
 const shortest = 8
 
 func demand(re *syntax.Regexp) []need {
@@ -120,7 +120,8 @@ func class(re *syntax.Regexp) (of set, ok bool) {
 	return of, true
 }
 
-// connection says whether a line looks like a connection string: members separated by semicolons, one of them a server, or libpq's.
+// connection reports whether a line looks like a connection string: members separated by semicolons, one of them a server, or the
+// form of libpq.
 func connection(s string, at, end int) bool {
 	from := strings.LastIndexByte(s[max(0, at-512):at], '\n') + 1 + max(0, at-512)
 	to := min(len(s), end+512)

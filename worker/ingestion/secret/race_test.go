@@ -4,8 +4,8 @@ package secret_test
 
 import "time"
 
-// hostileSize is the length of hostile texts, hostileLimit the processor time of each. The race detector slows the work twentyfold and lets
-// the tokenizer forget what it remembers.
+// hostileSize is the length of hostile texts, hostileLimit the processor time for each. The race detector slows the work twentyfold and
+// clears the tokenizer's cache.
 const (
 	hostileSize  = 8 << 10
 	hostileLimit = 3 * time.Second

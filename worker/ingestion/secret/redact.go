@@ -13,7 +13,7 @@ type Finding struct {
 	Line int    // counted from 1, in the given text
 }
 
-// mark begins every marker; a match that holds it is never a secret.
+// mark begins every marker; a match that contains it is never a secret.
 const mark = "[REDACTED:"
 
 // passes bounds the repetitions that make Redact idempotent; a second pass that finds something is already rare.
@@ -25,12 +25,12 @@ type Redactor struct {
 	allow []*allowlist
 	words *automaton
 	users [][]int // rules of each word
-	free  []int   // rules without keywords, which look at every text
-	file  *rule   // names what a file of passwords holds
+	free  []int   // rules without keywords, which check every text
+	file  *rule   // names the secrets in a file of passwords
 }
 
-// New compiles the rules, which takes some tens of milliseconds. It fails only if the configuration of the gitleaks module is
-// not what this package was built for.
+// New compiles the rules, which takes some tens of milliseconds. It fails only if the configuration of the gitleaks module differs
+// from the one that this package was built for.
 func New() (*Redactor, error) {
 	rules, allow, err := load()
 	if err != nil {
@@ -59,8 +59,8 @@ func New() (*Redactor, error) {
 	return r, nil
 }
 
-// Redact returns the text with its secrets replaced, and what was found, by line. path is relative; some rules look at it. No path
-// exempts a file: gitleaks passes lock files, images written as text and others over, and what they hold is stored here.
+// Redact returns the text with its secrets replaced, and the findings by line. path is relative; some rules use it. No path exempts
+// a file: gitleaks skips lock files, images written as text and others, but their content is stored here.
 func (r *Redactor) Redact(path, text string) (string, []Finding) {
 	var all []Finding
 	for range passes {
@@ -80,10 +80,10 @@ type span struct {
 	rule     *rule
 }
 
-// stretch is where a rule's pattern is run.
+// stretch is the part of the text on which a rule's pattern runs.
 type stretch struct{ from, to int }
 
-// scan returns the secrets of a text, ascending and apart from each other.
+// scan returns the secrets of a text, in ascending order and without overlaps.
 func (r *Redactor) scan(path, text string) []span {
 	near := map[int][]stretch{}
 	var found []span
@@ -102,7 +102,7 @@ func (r *Redactor) scan(path, text string) []span {
 			list := near[k]
 			last := len(list) - 1
 			if last >= 0 && at-before >= list[last].from && end+x.reach <= list[last].to {
-				continue // the edges were looked for before
+				continue // this stretch was searched before
 			}
 			w := around(text, at, end, x.reach)
 			if last >= 0 && w.from <= list[last].to {
@@ -122,7 +122,7 @@ func (r *Redactor) scan(path, text string) []span {
 	for k := range near {
 		keys = append(keys, k)
 	}
-	slices.Sort(keys) // the same text gives the same findings
+	slices.Sort(keys) // makes the findings deterministic
 	for _, k := range keys {
 		x := &r.rules[k]
 		if x.path != nil && !x.path.MatchString(path) || pathAllowed(x.allow, path) {
@@ -140,11 +140,11 @@ func (r *Redactor) scan(path, text string) []span {
 
 const (
 	before  = 256     // bytes before the keyword that a pattern may need
-	lineEnd = 4096    // how far the end of a line is looked for
+	lineEnd = 4096    // how far the end of a line is searched
 	longest = 1 << 20 // how far a match may reach
 )
 
-// around returns the lines around a keyword: patterns look for the ends of lines and words, which the edges must not fake.
+// around returns the lines around a keyword. Patterns match the ends of lines and words, so the stretch must not end inside of one.
 func around(text string, at, end, reach int) stretch {
 	from := max(0, at-before)
 	if k := strings.LastIndexByte(text[max(0, from-lineEnd):from], '\n'); k >= 0 {
@@ -162,7 +162,7 @@ func around(text string, at, end, reach int) stretch {
 	return stretch{from, to}
 }
 
-// match adds the secrets that a rule finds in a stretch, and says how far it has looked.
+// match adds the secrets that a rule finds in a stretch, and returns how far it has searched.
 func (r *Redactor) match(x *rule, path, text string, w stretch, found []span) ([]span, int) {
 	part := text[w.from:w.to]
 	if len(x.needs) > 0 && !slices.ContainsFunc(x.needs, func(d need) bool { return d.met(part) }) {
@@ -170,7 +170,7 @@ func (r *Redactor) match(x *rule, path, text string, w stretch, found []span) ([
 	}
 	matches := x.pattern.FindAllStringSubmatchIndex(part, -1)
 	if n := len(matches); n > 0 && w.to < len(text) && matches[n-1][1] == len(part) && len(part) < longest {
-		// The edge may have cut the match: look again with more behind it.
+		// The edge may have cut the match: search again in a longer stretch.
 		return r.match(x, path, text, around(text, w.from+before, w.to, len(part)), found)
 	}
 	for _, m := range matches {
@@ -211,7 +211,7 @@ func secretOf(x *rule, m []int) (from, to int) {
 	return m[0], m[1]
 }
 
-// trim leaves line ends around a secret alone.
+// trim excludes line ends around a secret.
 func trim(s string, from, to int) (int, int) {
 	for from < to && (s[from] == '\n' || s[from] == '\r') {
 		from++
@@ -222,7 +222,7 @@ func trim(s string, from, to int) (int, int) {
 	return from, to
 }
 
-// lineOf returns the lines that text[from:to] touches, at most 4 KB to each side.
+// lineOf returns the lines that contain text[from:to], at most 4 KB to each side.
 func lineOf(text string, from, to int) string {
 	low := max(0, from-lineEnd)
 	if k := strings.LastIndexByte(text[low:from], '\n'); k >= 0 {
@@ -235,7 +235,7 @@ func lineOf(text string, from, to int) string {
 	return text[low:high]
 }
 
-// apart sorts spans and joins those that overlap. The more particular rule names the joined span.
+// apart sorts spans and merges those that overlap. The more specific rule names the merged span.
 func apart(found []span) []span {
 	slices.SortStableFunc(found, func(a, b span) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(b.to, a.to)) })
 	out := found[:0]
@@ -275,8 +275,7 @@ func replace(text string, found []span, all *[]Finding) string {
 	return b.String()
 }
 
-// entropy is Shannon's, in bits a character, as gitleaks computes it: over bytes for the length, over characters for the
-// counts.
+// entropy is Shannon's, in bits per character, computed as gitleaks does: the length in bytes, the counts by characters.
 func entropy(s string) float64 {
 	var ascii [128]int
 	var more map[rune]int
@@ -304,7 +303,7 @@ func entropy(s string) float64 {
 	for _, n := range more {
 		counts = append(counts, n)
 	}
-	slices.Sort(counts) // sums of floats depend on their order
+	slices.Sort(counts) // the sum of floats depends on their order
 	for _, n := range counts {
 		add(n)
 	}

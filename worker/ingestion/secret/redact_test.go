@@ -22,7 +22,7 @@ func redactor(t testing.TB) *secret.Redactor {
 	return r
 }
 
-// The secrets below are put together at run time, so that scanners of this repository do not report them.
+// The secrets below are assembled at run time, so that scanners of this repository do not report them.
 var (
 	aws     = "AKIA" + "Z7QW3ERTYUIOPLKJ"
 	github  = "ghp_" + "x7Kd92LmQp4RtYvB8nZcW1sHfJ6gTe3UaXoI"

@@ -10,16 +10,16 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// rule is one of gitleaks' rules, or one of ours.
+// rule is a rule of gitleaks or of this package.
 type rule struct {
 	kind    string
 	pattern *regexp.Regexp
 	path    *regexp.Regexp // only in files with such a path, if set
-	entropy float64        // the secret must have more
+	entropy float64        // the secret's entropy must be higher
 	group   int            // of the secret; 0: the first group that is not empty, or all
 	allow   []*allowlist
 	words   []string // lower case; one of them must occur
-	needs   []need   // one of them must be met near the keyword; empty: no condition
+	needs   []need   // one of them must be near the keyword; empty: no condition
 	reach   int      // bytes after the keyword that the pattern may need
 	generic bool
 	check   func(text string, at, end int) bool // whether the pattern may match around a keyword at text[at:end]
@@ -27,13 +27,14 @@ type rule struct {
 	find func(d *document, at, end int, add func(from, to int))
 }
 
-// replaced are gitleaks' rules that ours take the place of.
+// replaced are the gitleaks rules that this package's own rules replace.
 var replaced = map[string]bool{"generic-api-key": true, "kubernetes-secret-yaml": true, "curl-auth-user": true}
 
 const (
-	// reach is how far a pattern is looked for after its keyword; a match that touches the end is looked at again with more.
+	// reach is how far a pattern is searched after its keyword. A match that touches the end is searched again in a longer
+	// stretch.
 	reach    = 768
-	keyReach = 64 << 10 // a private key and its end
+	keyReach = 64 << 10 // long enough for a private key
 )
 
 // rulesText is gitleaks' default configuration; `make generate` copies it from the pinned version.
@@ -41,7 +42,7 @@ const (
 //go:embed rules.toml
 var rulesText string
 
-// load reads gitleaks' configuration. The rules that judge a path alone find nothing in a text and are left out.
+// load reads gitleaks' configuration. Rules that only check a path find nothing in a text and are left out.
 func load() ([]rule, []*allowlist, error) {
 	var c struct {
 		Allowlist allowlist
@@ -93,7 +94,7 @@ func load() ([]rule, []*allowlist, error) {
 	return append(rules, ours()...), []*allowlist{&c.Allowlist}, nil
 }
 
-// ours are the rules for what gitleaks has no rule for, or one that misses too much.
+// ours are the rules for secrets that gitleaks has no rule for, or only a rule that misses too much.
 func ours() []rule {
 	return []rule{
 		{kind: "high-entropy-assignment", generic: true, words: keywords, find: (*document).assigned},

@@ -10,7 +10,7 @@ import (
 	"github.com/zricethezav/gitleaks/v8/config"
 )
 
-// Our reading of gitleaks' file agrees with gitleaks' own: the same rules, and exemptions with the same patterns.
+// This package and gitleaks itself read the same rules from gitleaks' file, and exemptions with the same patterns.
 func TestRulesAreReadAsGitleaksReadsThem(t *testing.T) {
 	t.Parallel()
 	v := viper.New()

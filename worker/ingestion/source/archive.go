@@ -21,7 +21,7 @@ import (
 	"kijko/worker/gitfetch"
 )
 
-// ArchiveLimits bound what an archive may become; a zero field means the contract's value (10-projects 15.1).
+// ArchiveLimits bound the expansion of an archive; a zero field means the contract's value (10-projects 15.1).
 type ArchiveLimits struct {
 	Expanded int64 // bytes of all files together; 1 GiB
 	Entries  int   // of any type; 20,000
@@ -41,14 +41,14 @@ func (l ArchiveLimits) orDefault() ArchiveLimits {
 	return l
 }
 
-// maxDirectory bounds the bytes that may be read to find a zip's table of contents, which lies in memory as a whole. It has
-// room for 20,000 entries with paths of 700 bytes.
+// maxDirectory bounds the bytes of a zip's table of contents, which is held in memory as a whole. It has room for 20,000 entries with
+// paths of 700 bytes.
 const maxDirectory = 16 << 20
 
-// tarOverhead bounds what a tar may hold besides content: headers and padding.
+// tarOverhead bounds the bytes of a tar besides content: headers and padding.
 const tarOverhead = 64 << 20
 
-// IsArchive tells by its name whether a stored file is expanded: .zip, .tar, .tar.gz, .tgz.
+// IsArchive reports by its name whether a stored file is expanded: .zip, .tar, .tar.gz, .tgz.
 func IsArchive(name string) bool { return format(name) != "" }
 
 func format(name string) string {
@@ -61,7 +61,7 @@ func format(name string) string {
 	return ""
 }
 
-// archive reads one archive. Its entries' paths are below the archive's own: code.zip/src/a.go.
+// archive reads one archive. The paths of its entries begin with the archive's own path: code.zip/src/a.go.
 type archive struct {
 	name   string
 	data   io.ReaderAt
@@ -69,7 +69,7 @@ type archive struct {
 	limits ArchiveLimits
 }
 
-// FromArchive makes a source of an archive; the ending of name tells the format. data is read anew by every call.
+// FromArchive makes a source of an archive. The extension of name selects the format. Every call reads data from the beginning.
 func FromArchive(name string, data io.ReaderAt, size int64, limits ArchiveLimits) Source {
 	return archive{name: name, data: data, size: size, limits: limits.orDefault()}
 }
@@ -133,8 +133,8 @@ func (a archive) Read(ctx context.Context, entries []Entry, fn func(Entry, io.Re
 	return err
 }
 
-// content hands one file to fn. The readers of both formats give exactly the listed size or an error, also for a member that lies
-// about it. It tells a fault of the archive from one of fn.
+// content passes one file to fn. The readers of both formats return exactly the listed size or an error, also for a member with a false
+// size. The result separates a fault of the archive from an error of fn.
 func (a archive) content(m member, entry Entry, fn func(Entry, io.Reader) error) error {
 	r, err := m.open()
 	if err != nil {
@@ -149,7 +149,7 @@ func (a archive) content(m member, entry Entry, fn func(Entry, io.Reader) error)
 	return err
 }
 
-// faultReader remembers that reading failed.
+// faultReader records that reading failed.
 type faultReader struct {
 	r   io.Reader
 	err error
@@ -163,7 +163,7 @@ func (f *faultReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// member is one entry as the format gives it.
+// member is one entry as the archive format describes it.
 type member struct {
 	index int
 	name  string
@@ -203,7 +203,7 @@ func (a archive) walkZip(ctx context.Context, fn func(member) error) error {
 	switch {
 	case directory.left < 0:
 		return a.invalid("has more than %d entries", a.limits.Entries)
-	case err != nil && !errors.Is(err, zip.ErrInsecurePath): // paths are judged by memberPath
+	case err != nil && !errors.Is(err, zip.ErrInsecurePath): // memberPath checks the paths
 		return a.corrupt(err)
 	}
 	directory.off = true // from here on content is read
@@ -229,8 +229,8 @@ func (a archive) walkZip(ctx context.Context, fn func(member) error) error {
 // unicodePath is the extra field of Info-ZIP with a name in UTF-8.
 const unicodePath = 0x7075
 
-// zipName gives the name of an entry. Without the flag for UTF-8 the format's own code page applies, except that many writers leave the
-// flag away for names that are UTF-8, or add them as an extra field.
+// zipName returns the name of an entry. Without the UTF-8 flag the format's own code page applies. But many writers omit the flag for
+// names that are UTF-8, or add a UTF-8 name as an extra field.
 func zipName(file *zip.File) string {
 	for extra := file.Extra; len(extra) >= 4; {
 		id, size := binary.LittleEndian.Uint16(extra), int(binary.LittleEndian.Uint16(extra[2:]))
@@ -260,7 +260,7 @@ func clampSize(n uint64) int64 {
 	return int64(n)
 }
 
-// budgetReader fails when more is read than it has left, until it is switched off.
+// budgetReader fails when more bytes are read than its budget allows, until it is switched off.
 type budgetReader struct {
 	data io.ReaderAt
 	left int64
@@ -291,7 +291,7 @@ func (a archive) walkTar(ctx context.Context, r io.Reader, fn func(member) error
 			return a.checkEnd(counted)
 		case counted.N <= 0:
 			return a.invalid("expands to more than %d MiB", a.limits.Expanded>>20)
-		case err != nil && !errors.Is(err, tar.ErrInsecurePath): // paths are judged by memberPath
+		case err != nil && !errors.Is(err, tar.ErrInsecurePath): // memberPath checks the paths
 			return a.corrupt(err)
 		}
 		err = fn(member{index: index, name: header.Name, size: header.Size, file: header.Typeflag == tar.TypeReg,
@@ -302,8 +302,8 @@ func (a archive) walkTar(ctx context.Context, r io.Reader, fn func(member) error
 	}
 }
 
-// checkEnd reads what follows the last entry, so that the checksum of a compressed archive is compared. Padding of any kind is
-// common there and means nothing.
+// checkEnd reads the bytes after the last entry, so that the checksum of a compressed archive is verified. Padding of any kind is
+// common there and is ignored.
 func (a archive) checkEnd(r io.Reader) error {
 	_, err := io.Copy(io.Discard, r)
 	if errors.Is(err, gzip.ErrChecksum) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -312,8 +312,8 @@ func (a archive) checkEnd(r io.Reader) error {
 	return nil
 }
 
-// memberPath gives the path of an entry within its archive, and false for what would lead outside or cannot be stored. Names
-// written by Windows may have backslashes; strange bytes are shown escaped.
+// memberPath returns the path of an entry within its archive. It returns false for a path that would lead outside or cannot be stored.
+// Names written by Windows may have backslashes; bytes that are not UTF-8 are shown escaped.
 func memberPath(name string) (string, bool) {
 	name = gitfetch.Shown(strings.ReplaceAll(name, `\`, "/"))
 	absolute := strings.HasPrefix(name, "/") || len(name) > 1 && name[1] == ':' && isLetter(name[0])

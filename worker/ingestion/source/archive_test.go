@@ -238,7 +238,7 @@ func TestArchiveBombs(t *testing.T) {
 	t.Run("TooManyEntriesAreRefused", func(t *testing.T) {
 		items := make([]item, 11)
 		for i := range items {
-			items[i] = item{name: fmt.Sprintf("d%d", i), typeflag: tar.TypeSymlink, data: "x"} // what isn't read counts as well
+			items[i] = item{name: fmt.Sprintf("d%d", i), typeflag: tar.TypeSymlink, data: "x"} // entries that are not read count as well
 		}
 		limits := source.ArchiveLimits{Entries: 10}
 		for name, data := range map[string][]byte{"x.zip": zipped(t, items...), "x.tar": tarred(t, items...)} {
@@ -247,7 +247,7 @@ func TestArchiveBombs(t *testing.T) {
 		}
 	})
 	t.Run("TableOfContentsWithoutEndDoesNotFillMemory", func(t *testing.T) {
-		// A million entries of the same empty file: 50 MB of table, which as structures would be ten times that.
+		// A million entries of the same empty file: the table has 50 MB, and in parsed form would have ten times that.
 		record := make([]byte, 46)
 		copy(record, "PK\x01\x02")
 		record[28] = 1 // length of the name
@@ -294,7 +294,7 @@ func TestArchiveBombs(t *testing.T) {
 		invalid(t, err, `The archive "x.zip" expands to more than 1024 MiB.`)
 	})
 	t.Run("EndlessTarIsRefused", func(t *testing.T) {
-		// Comments count for nothing but time: their bytes have a limit as well.
+		// Comments cost only time: their bytes have a limit as well.
 		var buf bytes.Buffer
 		w := tar.NewWriter(&buf)
 		for range 80 {

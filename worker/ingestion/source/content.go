@@ -14,11 +14,11 @@ import (
 
 const (
 	sniffBytes = 8 << 10 // a NUL in here means binary
-	// wholeBytes is how far a file is looked at. Larger ones are refused as single files by the parser, whatever they hold.
+	// wholeBytes is how much of a file is inspected. The parser refuses larger files in any case.
 	wholeBytes     = 8 << 20
-	minifiedLine   = 500 // characters a line on average
-	generatedLines = 5   // a marker must stand in the first five
-	wideBytes      = 64  // from which UTF-16 without a mark is told
+	minifiedLine   = 500 // average characters per line
+	generatedLines = 5   // a marker must be in the first five lines
+	wideBytes      = 64  // smallest text that is checked for UTF-16 without a mark
 )
 
 // Errors of Decode.
@@ -27,13 +27,13 @@ var (
 	ErrTooLarge = errors.New("the file is too large")
 )
 
-// Content is what a look inside a file found.
+// Content is the result of inspecting a file.
 type Content struct {
 	Binary     bool
-	TextLike   bool   // of what is binary to us: it looks like a text in an encoding that could not be told
+	TextLike   bool   // of a binary file: it looks like text in an unknown encoding
 	Encoding   string // of a text that is not Unicode; for DecodeAs
-	Pointer    bool   // stands for a file that Git LFS keeps
-	Generated  bool   // says so in its first lines
+	Pointer    bool   // a pointer to a file that Git LFS keeps
+	Generated  bool   // a marker in the first lines says so
 	Characters int64
 	Lines      int64 // at least 1
 }
@@ -41,14 +41,14 @@ type Content struct {
 // Inspect reads up to 8 MiB of a file, holding no more than a few KiB of it.
 func Inspect(r io.Reader) (Content, error) { return new(inspector).inspect(r, nil) }
 
-// inspector keeps its buffers from file to file. It is not safe for concurrent use.
+// inspector reuses its buffers for the next file. It is not safe for concurrent use.
 type inspector struct {
 	read  [32 << 10]byte
 	joint []byte
 	in    inspection
 }
 
-// inspect looks at a file. hint, if set, says what is known of its encoding from elsewhere.
+// inspect inspects a file. hint, if set, returns the encoding that is known from elsewhere.
 func (i *inspector) inspect(r io.Reader, hint func() string) (Content, error) {
 	i.in = inspection{head: i.in.head[:0], carry: i.in.carry[:0], sample: i.in.sample[:0], hint: hint}
 	limited := io.LimitReader(r, wholeBytes)
@@ -81,7 +81,8 @@ const (
 	notText
 )
 
-// detect tells the encoding from the first bytes, at least four where the file has so many, and the length of its mark.
+// detect returns the encoding by the first bytes (at least four, unless the file is shorter), and the length of the byte
+// order mark.
 func detect(head []byte) (encoding, int, binary.ByteOrder) {
 	switch {
 	case bytes.HasPrefix(head, []byte{0xFF, 0xFE, 0, 0}):
@@ -101,7 +102,7 @@ func detect(head []byte) (encoding, int, binary.ByteOrder) {
 	return utf8Text, 0, nil
 }
 
-// inspection counts as it is fed. carry is the character or code unit that the last piece cut in two.
+// inspection counts while it is fed. carry is the character or code unit that the end of the last piece cut in two.
 type inspection struct {
 	encoding   encoding
 	order      binary.ByteOrder
@@ -111,18 +112,18 @@ type inspection struct {
 	breaks     int64
 	head       []byte // first lines, for the marker and the declaration
 	sample     []byte // from the first byte beyond ASCII on
-	tail       []byte // the byte before what comes next
+	tail       []byte // the byte before the next piece
 	controls   int
 	hint       func() string
 }
 
-// binary is the outcome for what is no text.
+// binary is the result for a file that is no text.
 func (in *inspection) binary() Content { return Content{Binary: true, Lines: 1} }
 
 // feed takes the carry and the next piece; false means binary.
 func (in *inspection) feed(data []byte) bool {
 	if in.encoding == unknown {
-		if len(data) < wideBytes { // the form shows in so many; a shorter file is judged at its end
+		if len(data) < wideBytes { // the form shows in so many bytes; a shorter file is checked at its end
 			in.carry = append(in.carry[:0], data...)
 			return true
 		}
@@ -189,7 +190,7 @@ func (in *inspection) take(data []byte) bool {
 	return true
 }
 
-// old takes a piece of a text that is not Unicode. Its characters are counted as bytes.
+// old processes a piece of a text that is not Unicode. Its characters are counted as bytes.
 func (in *inspection) old(data []byte) bool {
 	if in.seen < sniffBytes && bytes.IndexByte(data[:min(len(data), sniffBytes-in.seen)], 0) >= 0 {
 		return false
@@ -210,7 +211,7 @@ func (in *inspection) old(data []byte) bool {
 	return true
 }
 
-// collect keeps what follows the first byte beyond ASCII.
+// collect keeps a sample from the first byte beyond ASCII on.
 func (in *inspection) collect(data []byte) {
 	if len(in.sample) == 0 {
 		k := slices.IndexFunc(data, func(c byte) bool { return c >= utf8.RuneSelf })
@@ -218,7 +219,7 @@ func (in *inspection) collect(data []byte) {
 			in.tail = append(in.tail[:0], data[max(0, len(data)-1):]...)
 			return
 		}
-		// The letter before it says whether it stands inside a word.
+		// The letter before it shows whether it is inside a word.
 		if k > 0 {
 			k--
 		} else {
@@ -237,7 +238,7 @@ func (in *inspection) keep(b byte) {
 	}
 }
 
-// wholeRunes gives the length of data without a character that is cut off at its end.
+// wholeRunes returns the length of data without an incomplete character at its end.
 func wholeRunes(data []byte) int {
 	for i := 1; i < utf8.UTFMax && i <= len(data); i++ {
 		if b := data[len(data)-i]; utf8.RuneStart(b) {
@@ -250,7 +251,7 @@ func wholeRunes(data []byte) int {
 	return len(data)
 }
 
-// result ends the inspection; complete tells that the file ended, so nothing may be left over.
+// result ends the inspection. complete means that the whole file was read, so no incomplete character may be left.
 func (in *inspection) result(complete bool) Content {
 	if in.encoding == unknown && !in.take(in.begin(slices.Clone(in.carry))) {
 		return in.binary()
@@ -279,7 +280,7 @@ func (in *inspection) result(complete bool) Content {
 	return c
 }
 
-// generatedMarkers are what generators write, in lower case.
+// generatedMarkers are the markers that generators write, in lower case.
 var generatedMarkers = []string{"code generated", "@generated", "do not edit", "autogenerated", "auto-generated", "automatically generated",
 	"generated by", "this file was generated", "this file is generated"}
 

@@ -19,7 +19,7 @@ func TestContent(t *testing.T) {
 	tests := []struct {
 		name       string
 		data       string
-		text       string // what Decode gives; "" for binary
+		text       string // result of Decode; "" for binary
 		characters int64
 		lines      int64
 	}{
@@ -175,7 +175,7 @@ func TestEncodings(t *testing.T) {
 	})
 }
 
-// endless gives the letter a for ever.
+// endless returns the letter a without end.
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) {

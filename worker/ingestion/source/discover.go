@@ -18,20 +18,20 @@ type LeftOut struct {
 	Reason Reason
 }
 
-// leftOutPaths bounds the paths that are remembered; the counts go on.
+// leftOutPaths bounds the recorded paths; further files are only counted.
 const leftOutPaths = 1000
 
-// Discovery is the outcome of looking at every file of a source.
+// Discovery is the result of inspecting every file of a source.
 type Discovery struct {
-	Files    []Entry // what the run reads, in byte order of the paths
+	Files    []Entry // files that the run reads, in byte order of the paths
 	Bytes    int64
 	Excluded map[Reason]int
-	// LeftOut are the first of those that nobody asked to leave out: their content could not be read.
+	// LeftOut are the first of the files that no filter excluded but whose content could not be read.
 	LeftOut []LeftOut
 }
 
-// Discover lists a source and applies the filter, looking inside the files that their paths don't rule out. progress, if set,
-// gets files looked at and files to look at, from the calling goroutine, once a file.
+// Discover lists a source and applies the filter. It inspects the content of files that their paths do not exclude. progress, if
+// set, gets the number of inspected files and of files to inspect, from the calling goroutine, once per file.
 func Discover(ctx context.Context, s Source, f *Filter, progress func(done, total int)) (Discovery, error) {
 	entries, err := s.List(ctx)
 	if err != nil {
@@ -81,7 +81,7 @@ func Discover(ctx context.Context, s Source, f *Filter, progress func(done, tota
 	return d, nil
 }
 
-// readConfigs reads the .editorconfig files of a source. One that is not valid says nothing.
+// readConfigs reads the .editorconfig files of a source. An invalid one is ignored.
 func readConfigs(ctx context.Context, s Source, entries []Entry) (configs, error) {
 	var wanted []Entry
 	for _, entry := range entries {

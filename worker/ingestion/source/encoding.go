@@ -16,10 +16,11 @@ import (
 	textencoding "golang.org/x/text/encoding"
 )
 
-// sampleBytes is how much is judged of a text in an old encoding, from its first byte beyond ASCII on.
+// sampleBytes is the size of the sample of a text in an old encoding, from its first byte beyond ASCII on.
 const sampleBytes = 64 << 10
 
-// declarations name the encoding of a text in its first lines: PEP 263 and the like of Ruby and editors, XML, HTML, CSS, gettext, LaTeX, Perl.
+// declarations match the encoding that a text declares in its first lines: PEP 263 and similar forms of Ruby and editors, XML, HTML, CSS,
+// gettext, LaTeX, Perl.
 var declarations = []*regexp.Regexp{
 	regexp.MustCompile(`\A(?:[^\n]*\n)?[ \t\f]*(?:#|//|--|;|%|/?\*|"|'|<!--)[^\n]*?(?:file)?(?:en)?coding[:=][ \t]*([-\w.]+)`),
 	regexp.MustCompile(`\A\s*<\?xml[^>]{0,200}?encoding[ \t]*=[ \t]*["']([-\w.]+)["']`),
@@ -30,13 +31,13 @@ var declarations = []*regexp.Regexp{
 	regexp.MustCompile(`(?m)^=encoding[ \t]+([-\w.]+)`),
 }
 
-// aliases are names that WHATWG's list of encodings has not.
+// aliases are encoding names that WHATWG's list does not have.
 var aliases = map[string]string{"latin1": "windows-1252", "latin-1": "windows-1252", "iso-latin-1": "windows-1252", "l1": "windows-1252", "latin2": "iso-8859-2", "latin-2": "iso-8859-2",
 	"latin9": "iso-8859-15", "latin-9": "iso-8859-15", "latin5": "windows-1254", "ansinew": "windows-1252", "applemac": "macintosh", "mac-roman": "macintosh", "cp932": "shift_jis", "sjis": "shift_jis",
 	"ms932": "shift_jis", "shift-jis": "shift_jis", "cp936": "gbk", "cp949": "euc-kr", "cp950": "big5", "eucjp": "euc-jp", "ujis": "euc-jp", "euckr": "euc-kr", "koi8r": "koi8-r", "cp1250": "windows-1250",
 	"cp1251": "windows-1251", "cp1252": "windows-1252", "cp1253": "windows-1253", "cp1254": "windows-1254", "iso-latin-1-unix": "windows-1252", "iso-latin-1-dos": "windows-1252"}
 
-// lookup gives the encoding of a name, and the name that is kept; nil for UTF-8 and for what is not known.
+// lookup returns the encoding of a name, and the name that is stored; nil for UTF-8 and for unknown names.
 func lookup(name string) (textencoding.Encoding, string) {
 	name = strings.ToLower(strings.TrimSpace(name))
 	if a, ok := aliases[name]; ok {
@@ -51,7 +52,7 @@ func lookup(name string) (textencoding.Encoding, string) {
 	return e, canonical
 }
 
-// declared gives the encoding that the first bytes of a text name.
+// declared returns the encoding that the first bytes of a text declare.
 func declared(head []byte) string {
 	head = head[:min(len(head), 4096)]
 	for _, d := range declarations {
@@ -64,12 +65,12 @@ func declared(head []byte) string {
 	return ""
 }
 
-// escaped says whether a text of ASCII is one of an encoding that switches by escapes.
+// escaped reports whether an ASCII text is in an encoding that switches by escape sequences.
 func escaped(head []byte, name string) bool {
 	return name == "iso-2022-jp" && bytes.Contains(head, []byte("\x1b$"))
 }
 
-// fits says whether bytes can be read in an encoding. The last characters may be cut.
+// fits reports whether bytes can be decoded in an encoding. The last character may be incomplete.
 func fits(sample []byte, name string) bool {
 	e, _ := lookup(name)
 	if e == nil {
@@ -89,8 +90,8 @@ func fits(sample []byte, name string) bool {
 	return !bytes.ContainsRune(text, utf8.RuneError)
 }
 
-// guess gives the encoding of a text that is not UTF-8: what it declares, what .editorconfig says, or what it plainly is. "" if
-// nothing fits: a wrong letter is worse than a file that is counted as left out.
+// guess returns the encoding of a text that is not UTF-8: the declared one, the one in .editorconfig, or one that the bytes clearly show.
+// It returns "" if none fits: a wrong letter is worse than a file that is counted as left out.
 func guess(head, sample []byte, hint func() string) string {
 	if name := declared(head); name != "" && fits(sample, name) {
 		return name
@@ -103,7 +104,7 @@ func guess(head, sample []byte, hint func() string) string {
 	return plainly(sample)
 }
 
-// runs is what the bytes beyond ASCII of a sample look like.
+// runs holds figures about the bytes beyond ASCII in a sample.
 type runs struct {
 	high, count, single     int // bytes, runs of them, runs of one
 	even                    bool
@@ -166,9 +167,9 @@ func look(b []byte) (r runs) {
 	return r
 }
 
-// plainly gives the encoding that a sample is plainly in. Several bytes that follow the rules of an East Asian encoding and are its
-// common characters are hardly anything else; single bytes between ASCII letters are Western; long runs of single bytes are another
-// alphabet, which the detector tells by its trigrams.
+// plainly returns the encoding that a sample clearly has. Several bytes that follow the rules of an East Asian encoding and are its common
+// characters are hardly ever anything else. Single bytes between ASCII letters are Western. Long runs of single bytes are another alphabet,
+// which the detector identifies by its trigrams.
 func plainly(sample []byte) string {
 	r := look(sample)
 	if r.high == 0 {
@@ -216,7 +217,7 @@ func plainly(sample []byte) string {
 	return ""
 }
 
-// foreign keeps the words with letters beyond ASCII: the code around them says nothing of their language.
+// foreign keeps the words with letters beyond ASCII: the code around them does not show their language.
 func foreign(sample []byte) []byte {
 	out := make([]byte, 0, len(sample)/2)
 	for i := 0; i < len(sample); {
@@ -235,7 +236,7 @@ func foreign(sample []byte) []byte {
 	return out
 }
 
-// eastAsian tells the encodings of two bytes a character by the rows that common characters stand in.
+// eastAsian identifies the encodings with two bytes per character by the code table rows of their common characters.
 func eastAsian(b []byte, r runs) string {
 	if fits(b, "shift_jis") {
 		kana, half, pairs := 0, 0, 0
@@ -302,7 +303,7 @@ func eastAsian(b []byte, r runs) string {
 	return ""
 }
 
-// wide tells UTF-16 without a mark, which is plain from its zeros: every other byte of ASCII.
+// wide detects UTF-16 without a mark by its zeros: every other byte of ASCII text is zero.
 func wide(head []byte) binary.ByteOrder {
 	n := len(head) &^ 1
 	if n < 8 {
@@ -330,7 +331,7 @@ func wide(head []byte) binary.ByteOrder {
 	return nil
 }
 
-// DecodeAs reads a whole file that Discover found to be in an encoding; "" and the forms of Unicode are Decode's.
+// DecodeAs reads a whole file for which Discover found an encoding; for "" and the forms of Unicode use Decode.
 func DecodeAs(r io.Reader, limit int64, name string) (string, error) {
 	e, _ := lookup(name)
 	if e == nil {
@@ -359,7 +360,7 @@ const (
 	configFiles = 1000
 )
 
-// charset gives what the nearest .editorconfig says of a file's encoding.
+// charset returns the encoding of a file by the nearest .editorconfig.
 func (c configs) charset(p string) string {
 	for dir := path.Dir(p); ; dir = path.Dir(dir) {
 		if e := c[dir]; e != nil {
@@ -377,7 +378,7 @@ func (c configs) charset(p string) string {
 	}
 }
 
-// texty says whether bytes look like text of some encoding: hardly a control character among them.
+// texty reports whether bytes look like text of some encoding: they contain hardly a control character.
 func texty(controls, seen int) bool { return controls*200 <= seen }
 
 func isControl(c byte) bool {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Reason tells why a file is not read. The zero value means that it is.
+// Reason says why a file is not read. The zero value means that it is read.
 type Reason string
 
 // The reasons, in the order of contract 10, 18.1.
@@ -15,9 +15,9 @@ const (
 	GitFolder       Reason = "git_folder"       // 1: below .git
 	Empty           Reason = "empty"            // 1: no content
 	Binary          Reason = "binary"           // 1: no text
-	UnknownEncoding Reason = "unknown_encoding" // 1: like text, in an encoding that nothing tells
-	Pointer         Reason = "lfs_pointer"      // 1: stands for a file that Git LFS keeps
-	Dependency      Reason = "dependency"       // 2 and 3: other people's code
+	UnknownEncoding Reason = "unknown_encoding" // 1: like text, in an unknown encoding
+	Pointer         Reason = "lfs_pointer"      // 1: a pointer to a file that Git LFS keeps
+	Dependency      Reason = "dependency"       // 2 and 3: third-party code
 	BuildArtifact   Reason = "build_artifact"   // 2 and 3: made by a build
 	Test            Reason = "test"             // 3
 	Documentation   Reason = "documentation"    // 3
@@ -40,7 +40,7 @@ type SmartFilters struct {
 	IncludeDocumentation  bool
 }
 
-// Rules are everything that decides which files a run reads of one source.
+// Rules decide which files of one source a run reads.
 type Rules struct {
 	Kind         Kind
 	Smart        SmartFilters // uploads only
@@ -50,20 +50,20 @@ type Rules struct {
 	ExcludePatterns  []string
 	LanguagePatterns []string // empty means all
 
-	// Excluded are the paths that a recovery left out (exclude_files).
+	// Excluded are the paths that a recovery excluded (exclude_files).
 	Excluded []string
 	// Stronger adds the filters of the recovery apply_filters.
 	Stronger bool
 }
 
-// Filter is Rules made ready.
+// Filter is the compiled form of Rules.
 type Filter struct {
 	rules                                 Rules
 	include, exclude, patterns, languages globs
 	excluded                              map[string]struct{}
 }
 
-// NewFilter compiles the patterns; the error names the first that is not valid.
+// NewFilter compiles the patterns; the error names the first invalid pattern.
 func NewFilter(r Rules) (*Filter, error) {
 	f := &Filter{rules: r, excluded: make(map[string]struct{}, len(r.Excluded))}
 	for _, list := range []struct {
@@ -85,9 +85,9 @@ func NewFilter(r Rules) (*Filter, error) {
 	return f, nil
 }
 
-// Path applies, in the contract's order, every filter that needs no content. The first hit is the reason. Content comes
-// after it, although "binary" belongs to step 1: every filter only takes away, so the files left are the same, and what
-// a path rules out need not be read.
+// Path applies, in the contract's order, every filter that needs no content. The first hit is the reason. Content runs
+// after Path, although "binary" belongs to step 1. Every filter only removes files, so the remaining files are the same,
+// and files that are excluded by path need not be read.
 func (f *Filter) Path(p string, size int64) Reason {
 	base := path.Base(p)
 	if hasSegment(p, ".git") {
@@ -116,7 +116,7 @@ func (f *Filter) Path(p string, size int64) Reason {
 	return Kept
 }
 
-// Content applies the filters that look inside.
+// Content applies the filters that check the content.
 func (f *Filter) Content(c Content) Reason {
 	switch {
 	case c.Binary && c.TextLike:
@@ -176,7 +176,7 @@ func repositoryPath(p, base string) Reason {
 	return Kept
 }
 
-// path is step 3. It compares with plain "contains", also inside names, because that is what the upload screen has shown.
+// path is step 3. It compares with plain "contains", also inside names, because the upload screen shows that result.
 func (s SmartFilters) path(lower string) Reason {
 	switch {
 	case s.ExcludeNodeModules && containsAny(lower, "node_modules", "vendor", "packages", ".pnpm", "__pycache__", ".venv", "venv"):
@@ -192,10 +192,10 @@ func (s SmartFilters) path(lower string) Reason {
 	return Kept
 }
 
-// lockFiles are those that do not end in ".lock".
+// lockFiles are the lock files that do not end in ".lock".
 var lockFiles = map[string]bool{"package-lock.json": true, "pnpm-lock.yaml": true, "go.sum": true}
 
-// strongerPath is the part of apply_filters that the name shows.
+// strongerPath is the part of apply_filters that checks names.
 func strongerPath(p, base string) Reason {
 	switch {
 	case lockFiles[base] || strings.HasSuffix(base, ".lock"): // yarn.lock, Cargo.lock, poetry.lock, ...

@@ -7,19 +7,19 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 )
 
-// maxAlternatives bounds what the braces of one pattern stand for. Every alternative is tried, and nested or repeated braces
+// maxAlternatives bounds the combinations of the braces in one pattern. Every combination is tried, and nested or repeated braces
 // multiply: 200 characters could ask for 2^40 comparisons.
 const maxAlternatives = 64
 
-// special are the characters with which a pattern is more than a name.
+// special are the characters that make a pattern more than a plain name.
 const special = `*?[{\`
 
-// ValidGlob tells whether a pattern can be used: "*", "?", "**", character classes, and "{a,b}" with at most 64 combinations.
+// ValidGlob reports whether a pattern can be used: "*", "?", "**", character classes, and "{a,b}" with at most 64 combinations.
 func ValidGlob(pattern string) bool {
 	return strings.Trim(pattern, "/ ") != "" && doublestar.ValidatePattern(pattern) && alternatives(pattern) <= maxAlternatives
 }
 
-// alternatives counts the combinations of a valid pattern's braces, too high rather than too low.
+// alternatives counts the combinations of a valid pattern's braces. The result may be too high, but never too low.
 func alternatives(pattern string) int {
 	count, commas, depth := 1, 0, 0
 	for i := 0; i < len(pattern); i++ {
@@ -101,7 +101,7 @@ func (g glob) match(path, base string) bool {
 	return false
 }
 
-// hasSegment tells whether one of the path's segments, the base name included, equals name.
+// hasSegment reports whether one of the path's segments, the base name included, equals name.
 func hasSegment(path, name string) bool {
 	for {
 		segment, rest, more := strings.Cut(path, "/")

@@ -9,14 +9,14 @@ import (
 	"kijko/worker/gitfetch"
 )
 
-// Kind tells the filters what they look at.
+// Kind is the kind of a source; the filters depend on it.
 type Kind string
 
 // The kinds of sources.
 const (
 	Repository Kind = "repository"
 	Upload     Kind = "upload"
-	// Text is what somebody typed or pasted: manual content and text sources. It was put there on purpose, so only emptiness,
+	// Text is text that a person typed or pasted: manual content and text sources. It was added on purpose, so only emptiness,
 	// binary content and an exclusion by name keep it out.
 	Text Kind = "text"
 )
@@ -25,7 +25,7 @@ const (
 type Entry struct {
 	Path string // slash-separated, unique within the source
 	Size int64  // bytes
-	// Ref finds the content again: a blob id, a storage key, or a place in an archive. Only the source that gave it reads it.
+	// Ref locates the content: a blob id, a storage key, or a position in an archive. Only the source that returned it can read it.
 	Ref string
 	// Encoding is set by Discover for a text that is not Unicode.
 	Encoding string
@@ -34,11 +34,11 @@ type Entry struct {
 // Source is a set of files.
 type Source interface {
 	Kind() Kind
-	// List gives all files in byte order of their paths. What can never be read (symlinks, devices, paths that lead outside) is
-	// not among them.
+	// List returns all files in byte order of their paths. Entries that can never be read (symlinks, devices, paths that lead
+	// outside) are left out.
 	List(ctx context.Context) ([]Entry, error)
-	// Read streams the content of entries of List, each once, in an order that suits the source. The reader is valid during the
-	// call of fn; what fn leaves is skipped. An error of fn ends the reading and is returned as it is.
+	// Read streams the content of entries of List, each once, in an order that the source chooses. The reader is valid during the
+	// call of fn; bytes that fn leaves unread are skipped. An error of fn ends the reading and is returned unchanged.
 	Read(ctx context.Context, entries []Entry, fn func(Entry, io.Reader) error) error
 }
 
@@ -95,7 +95,7 @@ func (t text) Read(ctx context.Context, entries []Entry, fn func(Entry, io.Reade
 	return nil
 }
 
-// sortEntries orders entries and keeps the last of those with the same path, as unpacking an archive would.
+// sortEntries sorts entries. Among entries with the same path it keeps the last one, as unpacking an archive would.
 func sortEntries(entries []Entry) []Entry {
 	slices.SortStableFunc(entries, byPath)
 	kept := entries[:0]

@@ -17,7 +17,7 @@ import (
 	"kijko/worker/ingestion/source"
 )
 
-// storage is a storage in memory that counts what is open.
+// storage is an in-memory storage that counts its open readers.
 type storage struct {
 	files map[string][]byte
 	open  int
@@ -184,7 +184,7 @@ func TestTree(t *testing.T) {
 		`name\xe9`: "x"}, texts)
 }
 
-// broken lists more than it gives.
+// broken lists more entries than it returns.
 type broken struct{ source.Source }
 
 func (broken) Read(context.Context, []source.Entry, func(source.Entry, io.Reader) error) error {

@@ -19,8 +19,8 @@ type Stored struct {
 // Open reads a stored file from its beginning.
 type Open func(ctx context.Context, key string) (io.ReadCloser, error)
 
-// FromStored makes a source of stored files. Of kind Upload, archives among them are replaced by what is in them; of kind Text,
-// nothing is expanded. tempDir ("" for the system's) is where one archive at a time is spooled.
+// FromStored makes a source of stored files. For kind Upload, archives are replaced by their content; for kind Text, archives are
+// not expanded. One archive at a time is copied into tempDir ("" for the system's).
 func FromStored(kind Kind, files []Stored, open Open, tempDir string, limits ArchiveLimits) Source {
 	return stored{kind: kind, files: files, open: open, temp: tempDir, limits: limits}
 }
@@ -33,7 +33,7 @@ type stored struct {
 	limits ArchiveLimits
 }
 
-// memberMark stands between an archive's key and the place of a member in Entry.Ref.
+// memberMark separates an archive's key from the position of a member in Entry.Ref.
 const memberMark = "!"
 
 func (s stored) Kind() Kind { return s.kind }
@@ -109,7 +109,7 @@ func (s stored) readMembers(ctx context.Context, file Stored, entries []Entry, f
 	})
 }
 
-// spool copies an archive to a file, which a zip needs (its table of contents is at the end), for the time of use.
+// spool copies an archive to a temporary file for the time of use; a zip needs that, because its table of contents is at the end.
 func (s stored) spool(ctx context.Context, file Stored, use func(Source) error) error {
 	r, err := s.open(ctx, file.Key)
 	if err != nil {
@@ -124,7 +124,7 @@ func (s stored) spool(ctx context.Context, file Stored, use func(Source) error) 
 		_ = temp.Close()
 		_ = os.Remove(temp.Name())
 	}()
-	// The size was recorded when the file was stored; more than that is not our file.
+	// The size was recorded when the file was stored; a longer file is not the stored one.
 	size, err := io.Copy(temp, io.LimitReader(r, file.Size+1))
 	if err == nil && size != file.Size {
 		err = fmt.Errorf("has %d bytes, recorded are %d", size, file.Size)

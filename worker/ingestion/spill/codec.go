@@ -47,7 +47,7 @@ func describe(b *strings.Builder, t reflect.Type, seen map[reflect.Type]bool) {
 	}
 }
 
-// codec writes and reads one type.
+// codec encodes and decodes one type.
 type codec struct {
 	put func(b []byte, v reflect.Value) ([]byte, error)
 	get func(b []byte, v reflect.Value) ([]byte, error)
@@ -69,8 +69,8 @@ func decode(b []byte, v any) error {
 	return err
 }
 
-// codecOf builds the codec of a type once. A struct that contains itself finds its own, unfinished codec and fills it in by the time
-// it is called.
+// codecOf builds the codec of a type once. A struct that contains itself finds its own, unfinished codec, which is complete by the
+// time it is called.
 func codecOf(t reflect.Type) *codec {
 	if c, ok := codecs.Load(t); ok {
 		return c.(*codec)
@@ -150,7 +150,7 @@ func structCodec(t reflect.Type, made map[reflect.Type]*codec) codec {
 	}
 }
 
-// sliceCodec keeps nil apart from empty: 0 is nil, n+1 is a slice of n.
+// sliceCodec distinguishes nil from empty: 0 is nil, n+1 is a slice of n.
 func sliceCodec(t reflect.Type, elem *codec) codec {
 	return codec{
 		put: func(b []byte, v reflect.Value) (_ []byte, err error) {
@@ -208,7 +208,7 @@ func arrayCodec(n int, elem *codec) codec {
 
 func length(b []byte) (int, []byte, error) {
 	n, k := binary.Uvarint(b)
-	// Nothing has more elements than bytes follow, but structs without fields.
+	// A slice has at most as many elements as bytes follow, unless its elements are structs without fields.
 	if k <= 0 || n > uint64(len(b)-k)+1 {
 		return 0, b, ErrDamaged
 	}
@@ -280,7 +280,7 @@ func getFloat(b []byte, v reflect.Value) ([]byte, error) {
 	return b[8:], nil
 }
 
-// putJSON takes what is free in form: maps and interfaces.
+// putJSON encodes types of free form as JSON: maps and interfaces.
 func putJSON(b []byte, v reflect.Value) ([]byte, error) {
 	data, err := json.Marshal(v.Interface())
 	if err != nil {

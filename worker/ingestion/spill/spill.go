@@ -1,10 +1,10 @@
-// Package spill keeps records of any struct type on the local disk between the phases of a run, so that a repository of a gigabyte
-// never has to be in memory.
+// Package spill keeps records of any struct type on the local disk between the phases of a run, so that a repository of a gigabyte is
+// never held in memory.
 //
-// A Writer takes records in any order, each under its number, from any number of goroutines; Seal writes the index and makes the set
-// final. A set that was not sealed does not exist for Open, so a killed process leaves nothing half-true behind. Every record carries a
-// checksum. Records are written by reflection over the struct's fields: Schema says what they look like, and a reader with another
-// schema must not open the set.
+// A Writer takes records in any order, each under its number, from any number of goroutines. Seal writes the index and makes the set
+// final. Open does not find a set that was not sealed, so a killed process leaves no partial set behind. Every record carries a
+// checksum. Records are written by reflection over the struct's fields. Schema describes their form, and a reader with another schema
+// must not open the set.
 //
 // A Reader is safe for concurrent use.
 package spill
@@ -21,13 +21,13 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// ErrDamaged is a record that is not what was written.
+// ErrDamaged means that a record differs from the written one.
 var ErrDamaged = errors.New("spilled record is damaged")
 
-// place is where a record lies; length 0 means that there is none.
+// place is the position of a record; length 0 means that there is none.
 type place struct{ offset, length int64 }
 
-// Writer makes a set.
+// Writer writes a set.
 type Writer struct {
 	name string
 	mu   sync.Mutex
@@ -102,7 +102,7 @@ func (w *Writer) Seal() (*Reader, error) {
 	return Open(w.name, len(w.idx))
 }
 
-// Abort gives the set up.
+// Abort discards the set.
 func (w *Writer) Abort() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -116,7 +116,7 @@ type Reader struct {
 	idx  []place
 }
 
-// Open opens a sealed set of n records; fs.ErrNotExist when there is none.
+// Open opens a sealed set of n records; fs.ErrNotExist if there is none.
 func Open(name string, n int) (*Reader, error) {
 	index, err := os.ReadFile(name + ".index")
 	if err != nil {
@@ -147,7 +147,7 @@ func Open(name string, n int) (*Reader, error) {
 // Len is the number of records, written or not.
 func (r *Reader) Len() int { return len(r.idx) }
 
-// Get reads record i into the struct v points to; false when it was never written.
+// Get reads record i into the struct that v points to; false if it was never written.
 func (r *Reader) Get(i int, v any) (bool, error) {
 	p := r.idx[i]
 	if p.length == 0 {

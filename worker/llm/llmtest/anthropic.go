@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// messagesRequest is what we may send of Anthropic's schema; any other member is a fault.
+// messagesRequest is the part of Anthropic's schema that we may send; any other member is a fault.
 type messagesRequest struct {
 	Model         *string    `json:"model"`
 	MaxTokens     *int       `json:"max_tokens"`
@@ -40,7 +40,7 @@ type textPart struct {
 // withoutSampling are models that refuse temperature, top_p and top_k.
 var withoutSampling = map[string]bool{"claude-opus-4-7": true, "claude-opus-4-8": true, "claude-sonnet-5": true, "claude-opus-5-20270101": true}
 
-// fault names what is wrong with a request, or is empty.
+// fault returns the fault of a request, or "".
 func (m *messagesRequest) fault(h http.Header) string {
 	switch {
 	case h.Get("Anthropic-Version") != "2023-06-01":
@@ -77,7 +77,7 @@ func (m *messagesRequest) fault(h http.Header) string {
 	return ""
 }
 
-// decode reads a body strictly, and once more as it is.
+// decode reads a body strictly, and a second time as a generic map.
 func decode(r *http.Request, into any) (map[string]any, error) {
 	raw, err := io.ReadAll(io.LimitReader(r.Body, 64<<20))
 	if err != nil {
@@ -194,7 +194,7 @@ func (s *Server) anthropicWhole(w http.ResponseWriter, r *http.Request, call Cal
 		"usage": messagesUsage(reply, reply.Output)})
 }
 
-// messagesUsage counts what came from the cache or went into it apart.
+// messagesUsage counts tokens that came from the cache or went into it separately.
 func messagesUsage(reply Reply, output int) map[string]any {
 	return map[string]any{"input_tokens": reply.Input - reply.Cached, "output_tokens": output, "cache_read_input_tokens": reply.Cached - reply.Cached/2,
 		"cache_creation_input_tokens": reply.Cached / 2, "server_tool_use": map[string]any{"web_search_requests": 0}}

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// generateRequest is what we may send of Google's schema; any other member is a fault.
+// generateRequest is the part of Google's schema that we may send; any other member is a fault.
 type generateRequest struct {
 	Contents          []content `json:"contents"`
 	SystemInstruction *content  `json:"systemInstruction"`
@@ -126,7 +126,7 @@ func googleError(w http.ResponseWriter, status int, message, reason, retryAfter 
 		details = append(details, map[string]any{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "googleapis.com"})
 	}
 	if _, err := strconv.Atoi(retryAfter); err == nil {
-		// Google says it here; the header is what a proxy in front of it would add.
+		// Google sends the wait here; the header is what a proxy in front of Google would add.
 		details = append(details, map[string]any{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": retryAfter + "s"})
 	}
 	sendJSON(w, status, map[string]any{"error": map[string]any{"code": status, "message": message, "status": statusNames[status], "details": details}})

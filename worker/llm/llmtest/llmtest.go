@@ -1,12 +1,12 @@
-// Package llmtest is a server that behaves as the published schemas of Anthropic's Messages API and of Google's generateContent say,
-// for tests of everything that calls a model. It holds every request against the schema (an unknown member or a wrong type fails the
-// test), remembers it, and answers as the test says:
+// Package llmtest is a server that follows the published schemas of Anthropic's Messages API and of Google's generateContent, for tests of
+// all code that calls a model. It checks every request against the schema (an unknown member or a wrong type fails the test), records it,
+// and answers as the test configures it:
 //
 //	models := llmtest.New(t)                                   // models.Config() are the settings that lead to it
 //	models.Next(llmtest.Fail(429, "slow down"), llmtest.Answer("fine"))
 //	models.Always(func(c llmtest.Call) llmtest.Reply { return llmtest.Answer("You said " + c.Text) })
 //
-// It is safe for concurrent use and ends with the test; requests that are held are let go then.
+// It is safe for concurrent use and ends with the test, which also releases held requests.
 package llmtest
 
 import (
@@ -19,7 +19,7 @@ import (
 	"kijko/worker/llm"
 )
 
-// Key is what the settings of Config carry as the installation's keys.
+// Key is the installation's key in the settings of Config.
 const Key = "sk-test-installation-0123456789"
 
 // Sonnet is a model that the double offers, by its full name.
@@ -41,7 +41,7 @@ type Call struct {
 	Body map[string]any
 }
 
-// Reply is what the server does with a call. The zero value answers "" at once.
+// Reply is the server's answer to a call. The zero value answers "" at once.
 type Reply struct {
 	// Status other than 0 and 200 is a failure with Message.
 	Status  int
@@ -57,47 +57,47 @@ type Reply struct {
 	Blocks bool
 	// StopReason is the provider's own word; empty is the usual end.
 	StopReason string
-	// Input and Output are the tokens that it claims; 0 is 10 and 5.
+	// Input and Output are the token counts that it claims; 0 means 10 and 5.
 	Input, Output int
-	// Thoughts are tokens that it claims to have thought, ToolUse those that tools have read (Google); Cached are of the input (Anthropic).
-	// Google counts them beside the others, Anthropic has thoughts in the output.
+	// Thoughts are the claimed tokens of thinking, ToolUse the claimed tokens that tools have read (Google). Cached are part of the input
+	// (Anthropic). Google counts thoughts separately; Anthropic includes them in the output.
 	Thoughts, ToolUse, Cached int
 	// NoUsage leaves the tokens out (Google).
 	NoUsage bool
 
 	// Delay comes before the answer, Pause before each piece.
 	Delay, Pause time.Duration
-	// Hold never answers, or with Pieces never goes on after them, until the client goes away.
+	// Hold never answers, or with Pieces stops after them, until the client disconnects.
 	Hold bool
-	// Break cuts the connection: before the answer, or with Pieces after them.
+	// Break closes the connection: before the answer, or with Pieces after them.
 	Break bool
 	// StreamError ends a stream after the pieces with an error event of this type (Anthropic) or status (Google).
 	StreamError string
-	// Comments puts lines into a stream that say nothing, as gateways do to keep it open.
+	// Comments puts comment lines into a stream, as gateways do to keep it open.
 	Comments bool
 	// Raw is sent instead of anything else.
 	Raw string
 }
 
-// Answer is a good answer in these pieces.
+// Answer is a successful answer in these pieces.
 func Answer(pieces ...string) Reply { return Reply{Pieces: pieces} }
 
-// Fail is an answer with this status.
+// Fail is an error answer with this status.
 func Fail(status int, message string) Reply { return Reply{Status: status, Message: message} }
 
-// Silence takes the request and says nothing.
+// Silence accepts the request and never answers.
 func Silence() Reply { return Reply{Hold: true} }
 
 // Half is a stream that breaks off after the pieces; a whole answer breaks off at once.
 func Half(pieces ...string) Reply { return Reply{Pieces: pieces, Break: true} }
 
-// Tokens is the reply with these numbers.
+// Tokens returns the reply with these token counts.
 func (r Reply) Tokens(input, output int) Reply {
 	r.Input, r.Output = input, output
 	return r
 }
 
-// After is the reply after a while.
+// After returns the reply with a delay.
 func (r Reply) After(d time.Duration) Reply {
 	r.Delay = d
 	return r
@@ -120,7 +120,7 @@ type Server struct {
 	most     int
 }
 
-// New starts one.
+// New starts a server.
 func New(t testing.TB) *Server {
 	s := &Server{t: t, closed: make(chan struct{}), always: func(c Call) Reply { return Answer("You ", "said: ", c.Text) }}
 	mux := http.NewServeMux()
@@ -140,19 +140,19 @@ func New(t testing.TB) *Server {
 	return s
 }
 
-// Config is the settings of an installation that calls this server with Key.
+// Config returns the settings of an installation that calls this server with Key.
 func (s *Server) Config() llm.Config {
 	return llm.Config{AnthropicKey: Key, AnthropicURL: s.URL, GoogleKey: Key, GoogleURL: s.URL}
 }
 
-// Next queues replies, one a call; when they are used up, Always answers.
+// Next queues replies, one per call. When they are used up, Always answers.
 func (s *Server) Next(replies ...Reply) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queue = append(s.queue, replies...)
 }
 
-// Always answers the calls that have no queued reply; it is called by many goroutines.
+// Always answers the calls that have no queued reply. It is called from many goroutines.
 func (s *Server) Always(answer func(Call) Reply) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -180,7 +180,7 @@ func (s *Server) InFlight() (now, most int) {
 	return s.inFlight, s.most
 }
 
-// take notes a call and chooses its reply.
+// take records a call and chooses its reply.
 func (s *Server) take(c Call) (r Reply, done func()) {
 	s.mu.Lock()
 	s.calls = append(s.calls, c)
@@ -205,7 +205,7 @@ func (s *Server) take(c Call) (r Reply, done func()) {
 	}
 }
 
-// wait lasts d, or until the client or the test goes away (false). Below zero it lasts until then.
+// wait waits for d. It returns false if the client disconnects or the test ends first. Below zero it waits until then.
 func (s *Server) wait(r *http.Request, d time.Duration) bool {
 	var timer <-chan time.Time
 	if d >= 0 {
@@ -223,7 +223,7 @@ func (s *Server) wait(r *http.Request, d time.Duration) bool {
 	return false
 }
 
-// begin does what a reply asks for before there is an answer; false when that was all.
+// begin does the part of a reply that comes before the answer. It returns false if nothing else follows.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request, reply Reply) bool {
 	switch {
 	case reply.Delay > 0 && !s.wait(r, reply.Delay):

@@ -1,4 +1,5 @@
-// Package mailtest is a real SMTP server on the loopback interface, for tests: it takes mail, or refuses it as told.
+// Package mailtest is a real SMTP server on the loopback interface, for tests: it accepts or refuses mail as its Options
+// say.
 package mailtest
 
 import (
@@ -17,12 +18,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Mail is what arrived.
+// Mail is a message that arrived.
 type Mail struct {
 	From, To string
 	// Data is the message with its headers.
 	Data string
-	// Encrypted says whether it came over TLS, User who had logged in.
+	// Encrypted reports whether it came over TLS; User is the user that had logged in.
 	Encrypted bool
 	User      string
 	// Greeting is the name that the sender gave in EHLO; UTF8 says whether it asked for SMTPUTF8, which the server offers.
@@ -30,13 +31,14 @@ type Mail struct {
 	UTF8     bool
 }
 
-// Options change the server from one in the clear that takes everything.
+// Options configure the server. The zero value is an unencrypted server that accepts all mail.
 type Options struct {
-	// StartTLS offers it; TLS insists on it from the first byte.
+	// StartTLS offers STARTTLS; TLS requires encryption from the first byte.
 	StartTLS, TLS bool
 	// Mechanism (PLAIN or LOGIN), if set, is required, with User and Password.
 	Mechanism, User, Password string
-	// OnMail, OnRcpt and OnData answer the three steps; nil and nil errors accept. They run in goroutines of the server.
+	// OnMail, OnRcpt and OnData answer the three steps. A nil function and a nil error accept. They run in goroutines of
+	// the server.
 	OnMail, OnRcpt func(address string) error
 	OnData         func(data string) error
 	// HangUp ends the connection right after a message was accepted.
@@ -79,7 +81,7 @@ func New(t testing.TB, o Options) *Server {
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {
-		// Both: a server that has not begun to serve does not know its listener yet.
+		// Close both: a server that has not begun to serve does not know its listener yet.
 		_ = server.Close()
 		_ = listener.Close()
 		<-done
@@ -97,17 +99,17 @@ func certificate(t testing.TB) (*tls.Config, *x509.CertPool) {
 	return &tls.Config{Certificates: web.TLS.Certificates}, roots
 }
 
-// SMTP says where it listens.
+// SMTP returns the address at which the server listens.
 func (s *Server) SMTP() (host string, port int) { return s.Host, s.Port }
 
-// Mails gives what arrived so far.
+// Mails returns the messages that arrived so far.
 func (s *Server) Mails() []Mail {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]Mail(nil), s.mails...)
 }
 
-// Sessions counts the connections that greeted.
+// Sessions counts the connections that sent a greeting.
 func (s *Server) Sessions() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

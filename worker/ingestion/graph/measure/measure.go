@@ -1,6 +1,6 @@
-// Package measure makes the graph of a directory and tells how far it can be trusted: how many calls lead to places that the calling file
-// has nothing to do with, and how many imports of the project's own files count as outside. It judges by the links that were made and by
-// the files' own words, not by the rules that made them.
+// Package measure makes the graph of a directory and measures its quality: how many calls lead to declarations that the calling file has
+// no relation to, and how many imports of the project's own files count as outside. It checks the finished links against the files' own
+// words, not against the rules that made the links.
 package measure
 
 import (
@@ -23,7 +23,7 @@ import (
 // Graph is the graph of a directory.
 type Graph struct {
 	Paths   []string
-	Files   []*parse.File // nil for files that no parser took
+	Files   []*parse.File // nil for files that no parser accepted
 	Nodes   []graph.Node
 	Links   map[graph.Edge]int32
 	Configs map[string]string // texts of go.mod, package.json and Cargo.toml
@@ -104,11 +104,11 @@ func Texts(ctx context.Context, texts map[string]string) (*Graph, error) {
 type Counts struct {
 	Language  string
 	Files     int
-	Calls     int // links of calls
-	Across    int // those to another package
-	Unreached int // those whose package the calling file neither imports nor shares
-	Foreign   int // those to another language that it cannot call
-	Numbered  int // nodes that have a number because another one has their name
+	Calls     int // call links
+	Across    int // call links to another package
+	Unreached int // call links whose package the calling file neither imports nor shares
+	Foreign   int // call links to another language that the caller's language cannot call
+	Numbered  int // nodes with a number because another node has the same name
 	Own       int // imports of files of the project
 	Outside   int // imports of files of the project that count as outside
 	Worst     []string
@@ -246,7 +246,7 @@ func (g *Graph) Judge() []Counts {
 	return list
 }
 
-// numbered says whether a name ends with a number after a tilde; destructors of C++ have the sign too.
+// numbered reports whether a name ends with a number after a tilde; destructors of C++ have a tilde too.
 func numbered(name string) bool {
 	k := strings.LastIndexByte(name, '~')
 	return k >= 0 && k+1 < len(name) && strings.Trim(name[k+1:], "0123456789") == ""
@@ -264,7 +264,7 @@ func family(language string) string {
 	return ""
 }
 
-// place is the package of a file as its language has packages.
+// place is the package of a file, in its language's sense of a package.
 func (g *Graph) place(i int) string {
 	f := g.Files[i]
 	switch f.Language {
@@ -291,7 +291,7 @@ func (g *Graph) crate(i int) string {
 	}
 }
 
-// mentions adds to the imports of Rust's files the crates that paths in them begin with.
+// mentions adds to the imports of Rust files the crates at the beginning of their paths.
 func (g *Graph) mentions(imports map[int]map[int]bool) {
 	roots := map[string]int{}
 	for i, name := range g.Paths {
@@ -329,7 +329,7 @@ func (g *Graph) mentions(imports map[int]map[int]bool) {
 	}
 }
 
-// shares says whether a file knows something of another one without importing it.
+// shares reports whether a file can use another file's declarations without importing it.
 func (g *Graph) shares(a int, to *graph.Node) bool {
 	b := to.File
 	switch f := g.Files[a]; f.Language {
@@ -351,7 +351,7 @@ func (g *Graph) shares(a int, to *graph.Node) bool {
 			}
 		}
 		return space == ""
-	case "ruby", "sql": // one space of names
+	case "ruby", "sql": // one namespace for all files
 		return true
 	case "php":
 		return g.Files[b].Package == "" || strings.Contains(g.Files[b].Package, f.Package)
@@ -381,9 +381,9 @@ func (g *Graph) space(n *graph.Node) (best string) {
 	return best
 }
 
-// own gives a judge of imports: whether the words of an import are those of a file of the project.
+// own returns a function that reports whether the words of an import are those of a file of the project.
 func (g *Graph) own() func(i int, f *parse.File, imp parse.Import) bool {
-	packages := map[string]bool{} // what files declare
+	packages := map[string]bool{} // packages that files declare
 	modules := map[string]bool{}  // of go.mod
 	npm := map[string]bool{}      // of package.json
 	crates := map[string]bool{}   // of Cargo.toml
@@ -463,7 +463,7 @@ func (g *Graph) own() func(i int, f *parse.File, imp parse.Import) bool {
 	}
 }
 
-// config gives the values that follow a word in files of a name.
+// config returns the values that follow a word in files of a given name.
 func (g *Graph) config(base, word string) map[string]bool {
 	found := map[string]bool{}
 	for name, text := range g.Configs {
