@@ -1,4 +1,4 @@
--- Reflexes: who may do what (contract 20, 9 and 16.1), and what may be stored (2.3, 10.1, 11.5).
+-- Reflexes: what each actor may do (contract 20, 9 and 16.1), and what may be stored (2.3, 10.1, 11.5).
 begin;
 select no_plan();
 
@@ -229,7 +229,7 @@ update public.skills set input_schema = '[{"name": "text", "type": "string", "re
 select tests.act_as('anna');
 select is(api.test_reflex(jsonb_build_object('reflexId', pg_temp.id('event'), 'body', '{}'::jsonb)), '{"error": "text is required"}', 'or what the sample lacks');
 
--- ------------------------------------------------------------------------------------------------------------ everybody else
+-- --------------------------------------------------------------------------------------------------------- every other actor
 create function pg_temp.others(p_who text) returns setof text language plpgsql as $$
 declare
   v text;
@@ -273,7 +273,7 @@ select is(api.delete_reflex(jsonb_build_object('reflexId', pg_temp.id('event')))
 select is(pg_temp.refusal($$ select api.get_reflex('{"reflexId": "no-uuid"}') $$), 'PT404 REFLEX_NOT_FOUND -: Reflex with ID no-uuid not found', 'what is no id is not found');
 select tests.reset();
 
--- What a change tells.
+-- The events of a change.
 select results_eq($$ select data ->> 'operation', data -> 'changedFields' from private.event_inbox
     where type = 'resource_changed' and data ->> 'resource' = 'reflex' and data ->> 'id' = pg_temp.id('event')::text and room = 'user:' || tests.user('anna') order by seq $$,
   $$ values ('created', null::jsonb), ('updated', '["conditions"]'), ('updated', '["triggerConfig", "conditions"]'), ('updated', '["isActive"]'),
@@ -281,7 +281,7 @@ select results_eq($$ select data ->> 'operation', data -> 'changedFields' from p
     ('updated', '["consecutiveFailures"]'), ('deleted', null) $$, 'every change is told in the owner''s room');
 select is_empty($$ select from private.event_inbox where data::text ~ 'v1\.' $$, 'no secret is in any event');
 
--- Bounds, and a person who goes.
+-- Bounds, and a deleted person.
 select tests.reset();
 select is((select count(*)::int from public.reflexes where user_id = tests.user('stan')), 0, 'Stan has none');
 insert into public.reflexes (user_id, organization_id, skill_id, trigger_type, trigger_config)
