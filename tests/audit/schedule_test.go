@@ -60,7 +60,7 @@ func (l *lab) due(t *testing.T, id string) {
 
 var linked = regexp.MustCompile(`http://api\.kijko\.test/api/v1(/security/audit-log/export-files/[0-9a-f-]{36}\?token=3?D?([\w-]{43}))`)
 
-// link finds the link in a mail, whose lines may be folded.
+// link finds the link in a mail. The mail's lines may be folded.
 func link(t *testing.T, m mailtest.Mail) string {
 	t.Helper()
 	found := linked.FindStringSubmatch(strings.ReplaceAll(strings.ReplaceAll(m.Data, "=\r\n", ""), "=3D", "="))

@@ -283,7 +283,7 @@ func (c *cast) call(t *testing.T, o operation) map[actor]answer {
 	return answers
 }
 
-// judge reports the fault of an answer. owner is the answer to the owner's session: where that is refused too (bad input, nothing there),
+// judge reports the fault of an answer. owner is the answer to the owner's session: where that is refused too (bad input, missing row),
 // the answer says nothing about a role.
 func (o operation) judge(a, owner answer) string {
 	gate := slices.Contains([]string{"INSUFFICIENT_SCOPE", "API_KEY_NOT_ALLOWED", "API_KEY_INVALID"}, a.code)

@@ -238,7 +238,7 @@ func TestNotificationsAsTheyHappen(t *testing.T) {
 	require.Equal(t, true, hears.expect("notification_preferences_updated")["quietHours"].(map[string]any)["enabled"])
 	Tell(anna, "later")
 	require.Zero(t, notifications(anna, "").UnreadCount)
-	// A transaction of psql, whose quiet hours have just ended.
+	// A transaction of psql; the person's quiet hours have just ended.
 	s.DB.Exec("update public.notifications set due_at = now() where title = 'later'")
 	later := hears.expect("notification")
 	require.Equal(t, "later", later["title"])

@@ -104,7 +104,7 @@ update public.api_keys set expires_at = now() - interval '1 second' where id = :
 select tests.act_as('anna');
 select is(jsonb_path_query_first(api.list_api_keys('{}'), '$[*] ? (@.id == $id).isExpired', jsonb_build_object('id', :'id')), 'true'::jsonb, 'an expired one is listed');
 
--- Members come and go --------------------------------------------------------------------------------------------------------------------
+-- Changed memberships -------------------------------------------------------------------------------------------------------------------
 select tests.act_as('ben');
 select api.create_api_key(pg_temp.body('{"name": "Of Ben", "scopes": ["admin"]}')) as bens \gset
 select :'bens'::jsonb ->> 'key' as bkey, :'bens'::jsonb ->> 'id' as bid \gset

@@ -44,7 +44,7 @@ select is(pg_temp.create('{}', 'webhook') -> 'triggerConfig' ->> 'method', 'POST
 select matches(pg_temp.create('{}', 'webhook') ->> 'webhookUrl', '^https://api.kijko.test/webhooks/reflex/[0-9a-f-]{36}$', 'creating tells the address');
 select ok(not pg_temp.create('{"eventName": "push"}') ? 'webhookUrl', 'only of webhooks');
 
--- What is stored, by type.
+-- The stored values, by type.
 select is(pg_temp.create(v.given, v.type) -> 'triggerConfig', v.stored, v.type || ' ' || v.given)
 from (values
   ('event', '{"eventName": " push ", "source": "", "more": 1}'::jsonb, '{"eventName": "push"}'::jsonb),
@@ -57,7 +57,7 @@ from (values
   ('api_call', '{"endpoint": " /projects/* "}', '{"endpoint": "/projects/*", "method": "POST"}'),
   ('api_call', '{"endpoint": "/projects", "method": "DELETE"}', '{"endpoint": "/projects", "method": "DELETE"}')) v (type, given, stored);
 
--- What is refused.
+-- Refusals.
 select is(pg_temp.refusal(format('select pg_temp.create(%L, %L)', v.given, v.type)), 'PT400 INVALID_TRIGGER_CONFIG triggerConfig: ' || v.message, v.type || ' ' || coalesce(v.given, 'absent'))
 from (values
   ('event', '{}', 'Event name is required'), ('event', '{"eventName": ""}', 'Event name is required'), ('event', '{"eventName": " "}', 'Event name is required'),

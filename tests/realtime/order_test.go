@@ -425,7 +425,7 @@ func TestRealtimeRemovals(t *testing.T) {
 	})
 }
 
-// A server that shuts down during the query about a removal has no answer. Its sockets are told of the restart and not of an outage.
+// A server that shuts down during the query about a removal has no answer. Its sockets are closed with the code of a restart, not of an outage.
 func TestRealtimeEndsInTheMiddleOfAQuestion(t *testing.T) {
 	t.Parallel()
 	l := newLive(t)

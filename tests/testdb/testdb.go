@@ -79,7 +79,7 @@ func (d *DB) DSN(role string) string { return d.Cluster.DSN(role, d.Name) }
 // Owner is the address as the owner, who bypasses row-level security.
 func (d *DB) Owner() string { return d.DSN(devpg.Superuser) }
 
-// Pool opens a pool as a role; it is closed before the database goes.
+// Pool opens a pool as a role; it is closed before the database is dropped.
 func (d *DB) Pool(role string) *pgxpool.Pool {
 	d.t.Helper()
 	pool, err := pgxpool.New(context.Background(), d.DSN(role))

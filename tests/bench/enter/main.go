@@ -1,5 +1,5 @@
-// Command enter measures what the rules of organizations cost a request in the database: private.enter and a read of one row, as the server sends
-// them, beside the same with another checkout's SQL. Rounds are interleaved; the medians of their ratios are printed.
+// Command enter measures the cost of the rules of organizations for a request in the database: private.enter and a read of one row, as the
+// server sends them, beside the same with the SQL of another checkout. Rounds are interleaved; the medians of their ratios are printed.
 //
 //	KIJKO_BENCH_BASE=../main go run ./tests/bench/enter
 package main

@@ -1,5 +1,5 @@
-// Command ingest measures ingestion on a real repository (the Go standard library's sources, at least 2,000 files) beside what no
-// ingestion can do without: `git clone` of the same repository plus bare tokenizing of the same files with the tokenizer's library.
+// Command ingest measures ingestion on a real repository (the Go standard library's sources, at least 2,000 files) beside the
+// minimum of any ingestion: `git clone` of the same repository plus bare tokenizing of the same files with the tokenizer's library.
 //
 //	go run ./tests/bench/ingest
 //	go run ./tests/bench/ingest huge [files] [bytes] [one]

@@ -77,7 +77,7 @@ func TestNamesThatAreNone(t *testing.T) {
 
 var block = regexp.MustCompile("(?s)```(?:sql|yaml)\n(.*?)```")
 
-// The walk through a feature shows what the command writes.
+// The guide docs/adding-a-feature.md shows the files that the command writes.
 func TestTheGuideShowsTheExample(t *testing.T) {
 	t.Parallel()
 	guide, err := os.ReadFile(filepath.Join(root, "docs", "adding-a-feature.md"))

@@ -1,4 +1,4 @@
-// Command generate renews what is derived from db/, server/ and tests/ and kept in the repository:
+// Command generate renews the files that are derived from db/, server/ and tests/ and kept in the repository:
 //
 //	db/schema.sql            what a database amounts to that was set up from nothing; one line a function
 //	supabase/migrations/     the same database as plain SQL files, for psql and the Supabase CLI

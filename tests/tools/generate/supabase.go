@@ -25,7 +25,7 @@ const (
 	codeTime      = "20991231000000"
 )
 
-// supabaseMigrations returns the database as plain SQL: what db.Setup does, without tern.
+// supabaseMigrations returns the database as plain SQL: the steps of db.Setup, without tern.
 func (d *database) supabaseMigrations(ctx context.Context) ([]output, error) {
 	bootstrap, err := bootstrapSQL()
 	if err != nil {

@@ -28,7 +28,7 @@ const (
 // measured are the packages whose statements count, also when tests of another package run them.
 const measured = "./server/...,./worker/...,./db/..."
 
-// goTests runs every Go test and shows one line a package, and everything a failing test printed.
+// goTests runs every Go test and shows one line a package, and the whole output of a failing test.
 func goTests(ctx context.Context, out io.Writer) (tally, error) {
 	calls, err := freshCalls()
 	if err != nil {
