@@ -167,7 +167,7 @@ func TestAddressesOfOurOwnNetworkAreNotContacted(t *testing.T) {
 				"events": []string{"context.created"}}).Problem(400, "VALIDATION_ERROR").Field("endpointUrl")
 		}
 	}
-	// An address that was accepted before, or whose name resolves differently later, is checked at each connection.
+	// Each connection checks its address again: the rule may be newer than the row, and a name may resolve differently later.
 	o.DB.Exec(`insert into public.webhooks (id, organization_id, name, endpoint_url, secret_end, events) values (gen_random_uuid(), $1, 'Inside', $2, '1234', '{context.created}')`,
 		o.anna.OrgID, strings.Replace(inside, "http:", "https:", 1))
 	id := testdb.Value[string](o.DB, "select id::text from public.webhooks where name = 'Inside'")

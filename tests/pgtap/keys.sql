@@ -1,4 +1,4 @@
--- API keys (contract 40, 6.3), by actor: making, seeing and revoking them, their entry, and what their uses cost.
+-- API keys (contract 40, 6.3), by actor: making, reading and revoking keys, entering with one, and the cost of its uses.
 begin;
 select no_plan();
 -- Anna owns an organization, Ben is a member of it, Stan is a stranger.

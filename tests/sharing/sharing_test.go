@@ -323,8 +323,8 @@ func TestAnInvitationIsSentAgain(t *testing.T) {
 	require.Zero(t, stack.Count(t, l.psql, "select count(*) from private.mails where to_address = $1 and sent_at is not null and body_text || body_html like '%token=%'", gus.Email))
 }
 
-// The owner of a project is notified of its changed files. So reflexes on files follow a project that changes hands, and those that a
-// removed member made for themselves stay the member's.
+// A changed file fires the reflexes of the project's present owner. After a transfer the new owner's reflexes fire. A removed member's own
+// reflexes and habits stay active, but do not fire for the project.
 func TestReflexesFollowTheOwner(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
