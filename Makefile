@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 # A pattern for test-go, a part of a file's name for test-sql.
 match ?=
-# Of a feature, for make feature: its name, and the word for one of them where that is not the name without its s.
+# For make feature: the feature's name, and its singular where that is not the name without its s.
 name ?=
 one ?=
 .PHONY: feature help run demo test test-go test-peers test-sql bench fmt tidy lint generate check-generated coverage fuzz psql stop clean
@@ -31,13 +31,13 @@ test-peers: ## real peers that are too slow for every run: MinIO, Keycloak, newe
 test-sql: ## only the pgTAP tests; of one feature: make test-sql match=skills
 	go run ./tests/tools/suite -only sql -match '$(match)'
 
-bench: ## the table of figures, each beside its yardstick
+bench: ## the table of figures, each with its yardstick
 	go run ./tests/bench
 
 fmt: ## format the Go code
 	gofmt -w $$(git ls-files '*.go')
 
-tidy: ## go.mod and go.sum hold what is used, no more
+tidy: ## remove unused modules from go.mod and go.sum, add missing ones
 	go mod tidy
 
 lint: ## gofmt, go vet, staticcheck
@@ -49,7 +49,7 @@ feature: ## begin a feature, with its table, operations and tests: make feature 
 generate: ## renew db/schema.sql, supabase/migrations, supabase/tests and docs/settings.md
 	go run ./tests/tools/generate
 
-check-generated: ## fail where a generated file is stale
+check-generated: ## fail if a generated file is stale
 	go run ./tests/tools/generate -check
 
 coverage: ## coverage of the last test run, by package (make test wrote the profile)

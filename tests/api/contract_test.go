@@ -29,8 +29,8 @@ import (
 // row is a line of docs/contract/operations-NN.tsv.
 type row struct{ document, route, access, tier, section string }
 
-// contractRows are the operations of the contract; the path of a route begins with two slashes where it stands beside the prefix, and has {} for
-// each parameter.
+// contractRows are the operations of the contract. The path of a route begins with two slashes where the route stands beside the prefix. It
+// has {} for each parameter.
 func contractRows(t *testing.T) (rows []row) {
 	t.Helper()
 	files, err := filepath.Glob("../../docs/contract/operations-*.tsv")
@@ -48,7 +48,7 @@ func contractRows(t *testing.T) (rows []row) {
 	return rows
 }
 
-// later are parts of the contract that are not built: whole documents, or sections.
+// later lists parts of the contract that are not built yet: whole documents, or sections.
 var later = []string{"50 ", "60 ", "10 9.6", "10 16"}
 
 func TestTheContractsOperationsAreServed(t *testing.T) {
@@ -164,7 +164,7 @@ func TestTheContractsShapesAreTheDocuments(t *testing.T) {
 	}
 }
 
-// listed is a code of db/errors.md; status 0 in the tables that have none.
+// listed is a code of db/errors.md. Its status is 0 in the tables that have none.
 func listed(t *testing.T) map[string]map[int]bool {
 	t.Helper()
 	raw, err := os.ReadFile("../../db/errors.md")
@@ -182,10 +182,10 @@ func listed(t *testing.T) map[string]map[int]bool {
 	return codes
 }
 
-// looksLikeACode is true for texts that are written like codes; words of one syllable are named.
+// looksLikeACode is true for texts that are written like codes; codes of one word are named one by one.
 var looksLikeACode = regexp.MustCompile(`^([A-Z]+(_[A-Z]+)+|INTERNAL|CONFLICT|FORBIDDEN|TIMEOUT|UNAUTHENTICATED|UNREACHABLE|BEHIND)$`)
 
-// noCodes are written like codes and are names of settings, or what a provider calls its failures.
+// noCodes are texts that are written like codes but are names of settings, or a provider's names of its failures.
 var noCodes = regexp.MustCompile(`^(KIJKO|GIT|AWS|OTEL|SMTP|MAIL)_|_(URL|KEY|ORIGINS|PROXIES|SIZE)$|^(API_KEY_INVALID|INVALID_ARGUMENT|FAILED_PRECONDITION|RESOURCE_EXHAUSTED|DEADLINE_EXCEEDED)$`)
 
 func TestEveryCodeIsListed(t *testing.T) {
@@ -243,7 +243,7 @@ func TestEveryCodeIsListed(t *testing.T) {
 	}
 }
 
-// problemCall reads NewProblem(status, code, ...) and Unavailable(code, ...); status 0 where it is computed.
+// problemCall reads NewProblem(status, code, ...) and Unavailable(code, ...). The status is 0 where the code computes it.
 func problemCall(call *ast.CallExpr, statuses map[string]int) (code string, status int) {
 	name := ""
 	switch f := call.Fun.(type) {

@@ -21,7 +21,7 @@ import (
 	"kijko/tests/testdb"
 )
 
-// hostileValues are JSON values of up to a mebibyte, the dearest of their kind that we could think of.
+// hostileValues are JSON values of up to a mebibyte, the most expensive of their kind that we found.
 func hostileValues() map[string]string {
 	const mebi = 1<<20 - 200
 	list := func(n int, item func(i int) string) string {
@@ -93,8 +93,8 @@ func hostileTemplates() map[string]string {
 	}
 }
 
-// meter measures one statement of a connection: what it took of a processor by the account that the server keeps for it, so that a busy
-// machine does not count.
+// meter measures one statement of a connection: the processor time that the server accounts to the connection, so that a busy machine does
+// not count.
 type meter struct {
 	*pgx.Conn
 	spent float64
@@ -124,7 +124,7 @@ func newMeter(t *testing.T, db *testdb.DB) *meter {
 	return m
 }
 
-// cost is the least of three calls in milliseconds, and how the last one was refused: code and field. Nothing of it stays.
+// cost is the least of three calls in milliseconds, and how the last one was refused: code and field. Each call is rolled back.
 func (m *meter) cost(t *testing.T, before []string, sql, p string) (best float64, refusal string) {
 	t.Helper()
 	ctx := t.Context()
@@ -147,8 +147,8 @@ func (m *meter) cost(t *testing.T, before []string, sql, p string) (best float64
 	return best, refusal
 }
 
-// No input of one user costs more than 50 ms of a database core: read, validated, rendered, stored. What it takes is told; that it is
-// bounded is judged with room for shared machines. What the server refuses by itself does not come so far.
+// No input of one user costs more than 50 ms of a database core: read, validated, rendered, stored. The test prints the cost. The bound
+// that it asserts has room for shared machines. Input that the server refuses by itself does not reach this code.
 func TestInputsAreBoundedInCost(t *testing.T) {
 	const limit = 150
 	t.Parallel()

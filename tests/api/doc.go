@@ -1,2 +1,2 @@
-// Package api tests what holds for every operation.
+// Package api tests the rules that hold for every operation.
 package api

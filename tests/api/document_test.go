@@ -34,7 +34,7 @@ func readDocument(t testing.TB) rawDocument {
 	return d
 }
 
-// at walks a JSON pointer and follows references.
+// at follows a JSON pointer and its references.
 func (d rawDocument) at(value any, path ...string) any {
 	for {
 		object, ok := value.(map[string]any)
@@ -69,7 +69,7 @@ func (d rawDocument) members(op *openapi.Operation) []string {
 	return slices.Sorted(maps.Keys(properties))
 }
 
-// schema gives the names of a schema's members, and which of them are always there.
+// schema gives the names of a schema's members, and which of them are always present.
 func (d rawDocument) schema(name string) (all, required []string) {
 	schema, ok := d.at(d.root, "components", "schemas", name).(map[string]any)
 	require.True(d.t, ok, "there is no schema %s", name)
@@ -101,7 +101,7 @@ func TestTheDocumentIsWhole(t *testing.T) {
 			require.True(t, slices.ContainsFunc(op.Params, func(p openapi.Param) bool { return p.In == "path" && p.Name == name[1] && p.Required }),
 				"%s does not declare {%s}", op.ID, name[1])
 		}
-		// The frontend names the skills to delete in a body; clients that cannot have an alias.
+		// The frontend names the skills to delete in a body. Clients that cannot send a body with DELETE have an alias.
 		if op.ID != "deleteSkills" {
 			require.NotContains(t, []string{"GET", "DELETE"}, map[bool]string{true: op.Method}[op.HasBody()], "%s takes a body", op.ID)
 		}
@@ -124,7 +124,7 @@ func TestTheDocumentIsWhole(t *testing.T) {
 	walk("", d.root)
 }
 
-// eachObject visits every JSON object of the document, with its place.
+// eachObject visits every JSON object of the document, with its path.
 func (d rawDocument) eachObject(visit func(place string, object map[string]any)) {
 	var walk func(place string, value any)
 	walk = func(place string, value any) {
@@ -146,7 +146,7 @@ func (d rawDocument) eachObject(visit func(place string, object map[string]any))
 	walk("#", d.root)
 }
 
-// hasType says whether a schema admits values of a type.
+// hasType reports whether a schema admits values of a type.
 func hasType(schema map[string]any, name string) bool {
 	switch t := schema["type"].(type) {
 	case string:
@@ -157,8 +157,8 @@ func hasType(schema map[string]any, name string) bool {
 	return false
 }
 
-// Generators of clients read a bare object as one that can hold nothing, a list without items as a list of anything or as an error, and a
-// required name without a property not at all.
+// Client generators read a bare object as one without members. They read a list without items as a list of anything, or as an error. They
+// ignore a required name without a property.
 func TestSchemasSayWhatAnObjectHolds(t *testing.T) {
 	t.Parallel()
 	d := readDocument(t)
@@ -179,7 +179,7 @@ func TestSchemasSayWhatAnObjectHolds(t *testing.T) {
 	})
 }
 
-// Generators make a member with a default obligatory for the sender, so the default of a request's member stands in its description.
+// Client generators make a member with a default required for the sender, so the default of a request's member stands in its description.
 func TestMembersOfRequestsHaveNoDefault(t *testing.T) {
 	t.Parallel()
 	d := readDocument(t)
@@ -281,7 +281,7 @@ func TestOperationsNameTheirClientFunction(t *testing.T) {
 		for _, line := range strings.Split(strings.TrimSpace(string(raw)), "\n")[1:] {
 			row := strings.Split(strings.TrimSpace(line), "\t") // method, path, auth, tier, status, response, client function, section
 			call := service.FindStringSubmatch(row[6])
-			// apiFetch is what all calls go through; it refreshes tokens by itself.
+			// apiFetch is the function that all calls go through; it refreshes tokens by itself.
 			if row[3] == "alias" || call == nil || call[3] == "apiFetch" {
 				continue
 			}

@@ -30,8 +30,8 @@ import (
 	"kijko/tests/testdb"
 )
 
-// cable is what lies between a server and its Postgres: it passes messages of the protocol on whole, and it can be pulled and plugged
-// in again, or cut in the middle of a chosen call.
+// cable is the connection between a server and its Postgres. It forwards whole messages of the protocol. A test can unplug it, plug it in
+// again, or cut it in the middle of a chosen call.
 type cable struct {
 	t               testing.TB
 	address         string
@@ -40,7 +40,7 @@ type cable struct {
 	mu       sync.Mutex
 	listener net.Listener
 	open     map[net.Conn]bool
-	// needle marks the call to cut at: after Postgres has done it, or before it hears of it.
+	// needle marks the call to cut at: after Postgres has run it, or before Postgres receives it.
 	needle []byte
 	after  bool
 	cuts   int
@@ -111,7 +111,7 @@ func (l *cable) accept(listener net.Listener) {
 		l.mu.Lock()
 		l.open[client], l.open[server] = true, true
 		l.mu.Unlock()
-		// dumb is closed when nothing that Postgres answers may come through any more.
+		// dumb is closed when no further answer of Postgres may pass.
 		dumb := make(chan struct{})
 		end := sync.OnceFunc(func() {
 			_, _ = client.Close(), server.Close()
@@ -125,7 +125,7 @@ func (l *cable) accept(listener net.Listener) {
 	}
 }
 
-// ask forwards what the client sends. The start-up message alone has no type byte.
+// ask forwards the client's messages. The start-up message alone has no type byte.
 func (l *cable) ask(client, server net.Conn, dumb chan struct{}) {
 	for started := false; ; started = true {
 		message, err := readMessage(client, started)
@@ -150,7 +150,7 @@ func (l *cable) ask(client, server net.Conn, dumb chan struct{}) {
 	}
 }
 
-// answer forwards what Postgres says; of a cut call nothing arrives, and when it is done (ReadyForQuery) the line goes dead.
+// answer forwards the messages of Postgres. Of a cut call it forwards nothing; when the call is done (ReadyForQuery) the connection closes.
 func (l *cable) answer(server, client net.Conn, dumb chan struct{}) {
 	for {
 		message, err := readMessage(server, true)
@@ -253,7 +253,7 @@ func TestConnectionsThatDie(t *testing.T) {
 	projects := func(name string) int {
 		return testdb.Value[int](db, "select count(*) from public.projects where name = $1", name)
 	}
-	// All connections of the pool are in use once, so that all of them are there to be killed.
+	// Use all connections of the pool once, so that all of them exist when they are killed.
 	warm := func() {
 		client.AtOnce(t, 16, func(int) (client.Response, error) { return anna.Try("GET", path, nil) })
 	}
@@ -302,7 +302,7 @@ func TestConnectionsThatDie(t *testing.T) {
 
 func TestAStopIsInOrder(t *testing.T) {
 	t.Parallel()
-	// Half of the grace is for telling the sockets.
+	// Half of the grace period is for notifying the sockets.
 	s := stack.New(t, func(c *config.Config) { c.ShutdownGrace = 4 * time.Second })
 	anna := newTenant(t, s, "Anna")
 	path := "/projects/" + anna.ids["projectId"]
@@ -316,7 +316,7 @@ func TestAStopIsInOrder(t *testing.T) {
 		sockets = append(sockets, conn)
 	}
 
-	// A request that waits in Postgres for a lock that we hold.
+	// A request that waits in Postgres for a lock that this test holds.
 	lock, err := s.DB.Connect("postgres").Begin(t.Context())
 	require.NoError(t, err)
 	_, err = lock.Exec(t.Context(), "select from public.projects where id = $1 for update", anna.ids["projectId"])
@@ -339,7 +339,7 @@ func TestAStopIsInOrder(t *testing.T) {
 		s.Close()
 		close(stopped)
 	}()
-	// While the sockets are being told, the process still answers, and says that it wants no more traffic.
+	// While the server notifies the sockets, the process still answers, and its readiness probe says that it wants no more traffic.
 	require.Eventually(t, func() bool {
 		r, err := s.Try(http.MethodGet, "//health/ready", nil)
 		return err == nil && r.Status == 503
@@ -398,12 +398,12 @@ func TestAServerThatIsStoppedBeforeItServesStops(t *testing.T) {
 	}
 }
 
-// A store that takes nothing is told as that, and as nothing else; what needs no files goes on.
+// A file store that accepts nothing is reported as exactly that. Operations that need no files still work.
 func TestTheFileStoreFails(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	full := func(is bool) {
-		for i := range 256 { // a file in the place of each folder of keys
+		for i := range 256 { // a file in place of each folder of keys
 			name := filepath.Join(folder, hex.EncodeToString([]byte{byte(i)}))
 			require.NoError(t, os.RemoveAll(name))
 			if is {

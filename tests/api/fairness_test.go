@@ -32,18 +32,18 @@ func hold(t *testing.T, db *testdb.DB, lock string) (release func()) {
 	}
 }
 
-// waiting says how many statements wait for a lock in the test's database.
+// waiting reports how many statements wait for a lock in the test's database.
 func waiting(db *testdb.DB) int {
 	return testdb.Value[int](db, "select count(*)::int from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'")
 }
 
-// A migration, or whoever alters a table by hand, takes its lock while people work.
+// A migration, or an operator who alters a table by hand, takes its lock while requests run.
 func TestALockedTableStopsOnlyWhatNeedsIt(t *testing.T) {
 	t.Parallel()
 	s := stack.New(t)
 	ann, ben := s.SignUp("Ann"), s.SignUp("Ben")
 	ann.Do("POST", "/projects", map[string]any{"name": "Known"}).Want(201)
-	// Everything is prepared once, so that what follows waits for locks and nothing else.
+	// Prepare everything once, so that the requests below wait for locks only.
 	for _, p := range []*client.Person{ann, ben} {
 		p.Get("/projects").Want(200)
 		p.Get("/auth/me").Want(200)
@@ -118,7 +118,7 @@ func TestWhoDoesNotReadTheirAnswerHoldsNoConnection(t *testing.T) {
 		_ = conn.(*net.TCPConn).SetReadBuffer(4096)
 		_, err = fmt.Fprintf(conn, "GET /api/v1/skills?pageSize=100 HTTP/1.1\r\nHost: kijko.test\r\nAuthorization: Bearer %s\r\n\r\n", ann.Token)
 		require.NoError(t, err)
-		_, err = io.ReadFull(conn, make([]byte, 64)) // it has begun, and nothing is read any more
+		_, err = io.ReadFull(conn, make([]byte, 64)) // the answer has begun; the client reads nothing more
 		require.NoError(t, err)
 	}
 	busy := regexp.MustCompile(`(?m)^kijko_db_connections_busy (\d+)$`)

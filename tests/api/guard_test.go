@@ -19,7 +19,7 @@ import (
 	"kijko/tests/stack"
 )
 
-// fetched asks without a client's checks, and gives status, headers and body.
+// fetched sends a request without a client's checks, and gives status, headers and body.
 func fetched(t *testing.T, method, url string, headers ...string) (*http.Response, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, nil)
@@ -51,7 +51,7 @@ func TestMetricsHaveAListenerOfTheirOwn(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, res.StatusCode, "and the public one does not know them")
 }
 
-// Those that are no operations of the document.
+// Paths that are no operations of the document.
 func TestEveryAnswerSaysNosniff(t *testing.T) {
 	t.Parallel()
 	s := stack.New(t, func(c *config.Config) { c.PublicURL = "https://kijko.test" })
@@ -90,7 +90,7 @@ func TestEveryAnswerSaysNosniff(t *testing.T) {
 	guarded("a refused upgrade", res.Header)
 }
 
-// The page at /docs, as a person uses it in production: under its policy, which forbids whatever is not the page's own.
+// The page at /docs in a browser, as in production: under its content policy, which forbids everything that is not the page's own.
 func TestDocsPage(t *testing.T) {
 	t.Parallel()
 	key, err := auth.GenerateKey()
@@ -135,7 +135,7 @@ func TestDocsPage(t *testing.T) {
 	held, err := chromedp.Run(ctx, chromedp.Evaluate[string](violations))
 	require.NoError(t, err)
 	require.Equal(t, "[]", held, "the page is held up by its own policy")
-	// The same question does see one.
+	// The same query does find a matching element.
 	_, err = chromedp.Run(ctx, chromedp.Evaluate[string](`const s = document.createElement("script"); s.text = "window.injected = true"; document.body.append(s); ""`))
 	require.NoError(t, err)
 	held, err = chromedp.Run(ctx, chromedp.Evaluate[string](`window.injected + `+violations))

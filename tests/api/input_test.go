@@ -18,7 +18,7 @@ import (
 	"kijko/tests/stack"
 )
 
-// bad is input that no operation may take, as the whole body.
+// bad is input that no operation may accept, as the whole body.
 var bad = []struct {
 	name, body string
 	status     int
@@ -43,7 +43,7 @@ var bad = []struct {
 	{"TenMegabytes", `{"name": "` + strings.Repeat("x", 10<<20) + `"}`, 413, "PAYLOAD_TOO_LARGE"},
 }
 
-// takesJSON are the operations with a JSON body. Uploads are asked in TestUploads.
+// takesJSON are the operations with a JSON body. TestUploads tests uploads.
 func takesJSON(op *openapi.Operation) bool { return op.HasBody() && op.BodyType == "application/json" }
 
 func TestBadInput(t *testing.T) {
@@ -53,7 +53,7 @@ func TestBadInput(t *testing.T) {
 	document, err := openapi.Load()
 	require.NoError(t, err)
 	raw := readDocument(t)
-	// A prompt that is in order is tried, and paid for.
+	// A valid prompt is run, and paid for.
 	digest := func() map[string]string {
 		all := tenantDigest(t, s.DB, anna.OrgID)
 		delete(all, "usage_counters")
@@ -65,7 +65,7 @@ func TestBadInput(t *testing.T) {
 			return s.As(serviceToken).In(t)
 		}
 		if op.Access == openapi.Public {
-			// Signed in, logging out would end the test.
+			// A signed-in logout would end the test.
 			return s.As("").In(t)
 		}
 		return anna.In(t)
@@ -77,7 +77,7 @@ func TestBadInput(t *testing.T) {
 		}
 		t.Run("Bodies/"+op.ID, func(t *testing.T) {
 			for _, c := range bad {
-				// A text of ten megabytes is less than nothing to an operation that takes four.
+				// A text of ten megabytes exceeds the limit of every operation, also of those that take four.
 				r := caller(t, op).Do(op.Method, fill(op.Path, anna.ids), c.body)
 				require.Equal(t, c.status, r.Status, "%s: %s", c.name, r.Body)
 				r.Problem(c.status, c.code)
@@ -86,7 +86,7 @@ func TestBadInput(t *testing.T) {
 		})
 	}
 	t.Run("WrongTypesOfEveryMember", func(t *testing.T) {
-		// Each member of each body, once as each type of JSON: whatever is refused is refused with its name.
+		// Send each member of each body once as each type of JSON. Every refusal must name its member.
 		values := []string{`null`, `true`, `7`, `-1`, `1e400`, `99999999999999999999`, `0.5`, `""`, `"x"`, `[]`, `[null]`, `{}`, `{"a": {}}`}
 		calls, refused := 0, 0
 		for _, op := range document.Operations {
@@ -116,7 +116,7 @@ func TestBadInput(t *testing.T) {
 				}
 			}
 			if accepted {
-				// What was in order may have been written. The refused calls are made once more, so that only their rows count.
+				// A valid call may have written. The refused calls are made once more, so that only their rows count.
 				before = digest()
 				for _, body := range again {
 					require.GreaterOrEqual(t, call(body).Status, 400, "%s %s was refused, and then taken", op.ID, body)

@@ -26,7 +26,7 @@ import (
 	"kijko/tests/testdb"
 )
 
-// tenant is an organization with everything that the product can hold: each feature's tests/pgtap/<feature>.seed.sql.
+// tenant is an organization with rows of everything that the product can hold: each feature's tests/pgtap/<feature>.seed.sql.
 type tenant struct {
 	*client.Person
 	// ids by the names that the document gives path parameters, and other names that seeds keep.
@@ -57,7 +57,7 @@ func newTenant(t *testing.T, s *stack.Stack, name string) *tenant {
 	return v
 }
 
-// tenantDigest is everything stored under an organization, whatever the table.
+// tenantDigest is a digest of all rows stored under an organization, in every table.
 func tenantDigest(t *testing.T, db *testdb.DB, org string) map[string]string {
 	t.Helper()
 	conn := db.Connect("postgres")
@@ -76,7 +76,7 @@ func tenantDigest(t *testing.T, db *testdb.DB, org string) map[string]string {
 		var digest string
 		row := "(to_jsonb(t) - 'last_active_at')"
 		if table == "memberships" {
-			row = "(to_jsonb(t) - array['last_active_at', 'updated_at'])" // both move when somebody was active
+			row = "(to_jsonb(t) - array['last_active_at', 'updated_at'])" // both change at any activity
 		}
 		require.NoError(t, conn.QueryRow(t.Context(), `select count(*) || ' ' || coalesce(md5(string_agg(`+row+`::text, '|' order by `+row+`::text)), '')
 			from public.`+table+` t where organization_id = $1`, org).Scan(&digest))
@@ -89,7 +89,7 @@ var metrics = map[string]int{"totalFiles": 1, "filesProcessed": 1, "tokensProces
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 
-// fill puts ids into the path of an operation; one that is not given is nobody's.
+// fill puts ids into the path of an operation. A parameter without an id gets one that no row has.
 func fill(path string, ids map[string]string) string {
 	return placeholder.ReplaceAllStringFunc(path, func(name string) string {
 		if id, given := ids[strings.Trim(name, "{}")]; given {
@@ -99,9 +99,9 @@ func fill(path string, ids map[string]string) string {
 	})
 }
 
-// idsOf are the parameters of a path that name a row of a tenant. A provider's name is no id, the key of a setting is the caller's own whatever
-// it is, the name of a picture is the permission to see it, a token is judged by
-// what it opens, and documents of the platform belong to no tenant.
+// idsOf are the parameters of a path that name a row of a tenant. Not among them: a provider's name, which is no id; the key of a setting,
+// which belongs to the caller in any case; the name of a picture, which is itself the permission to read it; a token, which is checked by the
+// object that it opens; documents of the platform, which belong to no tenant.
 func idsOf(op *openapi.Operation) (names []string) {
 	for _, match := range placeholder.FindAllStringSubmatch(op.Path, -1) {
 		if !slices.Contains([]string{"provider", "key", "name", "documentId", "token", "permission"}, match[1]) {
@@ -124,14 +124,14 @@ func probe(c *client.Client, op *openapi.Operation, path string) client.Response
 	return c.Do(op.Method, path+"?"+values.Encode(), nil)
 }
 
-// isAdmin says that an operation is for the platform's staff: others are refused before anything is looked for.
+// isAdmin reports whether an operation is for the platform's staff. Other callers are refused before any row is looked up.
 func isAdmin(op *openapi.Operation) bool { return strings.HasPrefix(op.Path, "/admin/") }
 
 const serviceToken = "a-token-of-the-service-itself-1234567890"
 
 func TestTenantsAreIsolated(t *testing.T) {
 	t.Parallel()
-	// There is no worker, so nobody waits for a run for long.
+	// There is no worker, so no request waits long for a run.
 	s := stack.New(t, func(c *config.Config) { c.ServiceToken, c.ExecutionWait = serviceToken, 50*time.Millisecond })
 	anna, boris := newTenant(t, s, "Anna"), newTenant(t, s, "Boris")
 	document, err := openapi.Load()
@@ -199,7 +199,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 		require.Len(t, attached.Value("errors"), 1)
 		require.NotContains(t, string(attached.Body), "Boris")
 
-		// Of a project that is hidden, an estimate and a name's check know as little as of one that does not exist.
+		// The estimate and the name check of a hidden project answer as for a project that does not exist.
 		for _, id := range []string{theirs, uuid.NewString()} {
 			require.Equal(t, true, p.Do("POST", "/projects/validate-name", map[string]any{"name": boris.name, "excludeId": id}).Want(200).Value("valid"))
 			require.Equal(t, false, p.Do("POST", "/projects/validate-name", map[string]any{"name": anna.name, "excludeId": id}).Want(200).Value("valid"))
@@ -207,7 +207,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 		require.Equal(t, p.Do("POST", "/projects/estimate", map[string]any{"projectId": uuid.NewString(), "projectType": "files", "chunkingStrategy": "semantic"}).Status,
 			p.Do("POST", "/projects/estimate", map[string]any{"projectId": theirs, "projectType": "files", "chunkingStrategy": "semantic"}).Status)
 
-		// A run that failed, and a way out that names a repository of somebody else.
+		// A failed run, and a recovery that names another tenant's repository.
 		s.DB.Exec("select private.write_failure(id, 'BRANCH_NOT_FOUND', 'gone') from public.ingestion_runs where project_id = $1 and outcome = 'open'", anna.ids["projectId"])
 		p.Do("POST", mine+"/recovery", map[string]any{"action": "retry_branch", "branch": "x", "repositoryId": boris.ids["repoId"]}).Problem(404, "REPOSITORY_NOT_FOUND")
 	})
@@ -234,7 +234,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 		require.Equal(t, before, tenantDigest(t, s.DB, boris.OrgID))
 	})
 	t.Run("TheOwnIDsAreFound", func(t *testing.T) {
-		// Otherwise everything above would pass on a server that finds nothing.
+		// Without this check everything above would pass on a server that finds nothing.
 		for _, op := range document.Operations {
 			if len(idsOf(op)) == 0 || !op.IsProbed || op.Method == http.MethodDelete || op.Access == openapi.Service || isAdmin(op) {
 				continue
@@ -255,9 +255,9 @@ func TestTenantsAreIsolated(t *testing.T) {
 	})
 }
 
-// besides are public operations that the contract does not list as public: documents and health, and what is judged by other means.
+// besides are public operations that the contract does not list as public: documents, health, and operations with their own authorization.
 var besides = []string{"downloadAuditFile", "getPicture", "health", "healthLive", "healthReady", "openSocket", "receiveSocketIO", "sendSocketIO", "unsubscribeMail",
-	// Judged after the upgrade, since browsers cannot read the status of a refused handshake.
+	// Authorized after the upgrade, because browsers cannot read the status of a refused handshake.
 	"watchProject"}
 
 func TestWhatIsPublicIsListed(t *testing.T) {
@@ -363,5 +363,5 @@ func TestTheSocketOfAnothersProjectIsClosed(t *testing.T) {
 	}
 }
 
-// isSocket says that an operation is a WebSocket, which a plain request is told to upgrade.
+// isSocket reports whether an operation is a WebSocket. A plain request to one is refused with a demand to upgrade.
 func isSocket(op *openapi.Operation) bool { return op.ID == "watchProject" || op.ID == "openSocket" }

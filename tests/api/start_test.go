@@ -43,7 +43,7 @@ func TestStartLooksAtTheHost(t *testing.T) {
 	})
 	t.Run("NobodyIsAskedWithoutValidation", func(t *testing.T) {
 		path := project("Skip", "https://github.com/ada/app", "nowhere")
-		host.Requests() // forgets what was asked before
+		host.Requests() // discards the earlier requests
 		ann.Do("POST", path, client.Object{"skipValidation": true}).Want(202)
 		require.Empty(t, host.Requests())
 	})

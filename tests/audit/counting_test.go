@@ -22,7 +22,7 @@ func TestNoBlockIsCutBeforeAnOpenTransaction(t *testing.T) {
 	var written time.Time
 	require.NoError(t, open.QueryRow(t.Context(), "select max(created_at) from public.audit_log where description like 'Written before%'").Scan(&written))
 
-	settled() // may move on to the mark of before, and marks this moment
+	settled() // may advance to the mark of the call before, and sets a mark for now
 	for range 3 {
 		at := settled()
 		require.True(t, at == nil || at.Before(written), "an entry that nobody sees yet could be missed: %s, %s", at, written)
@@ -35,7 +35,7 @@ func TestNoBlockIsCutBeforeAnOpenTransaction(t *testing.T) {
 		"once it is over, its moment is settled, as soon as all others of then are over too")
 }
 
-// What the schedules do is done by the worker's own call.
+// Run the schedules by the worker's own call.
 func TestBlocksAreCutAndOldEntriesGoBySchedule(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

@@ -61,7 +61,7 @@ func TestAnExportHasWhatTheListHas(t *testing.T) {
 		"Exported 3 entries of the audit log as CSV."}, told.descriptions(), "the trail tells of each, with its numbers")
 	require.Equal(t, map[string]any{"format": "pdf", "entries": 6.0}, told.Entries[0].Metadata)
 
-	// Who may, and what a plan opens.
+	// Which roles may export, and what each plan opens.
 	l.ben.Do("POST", "/security/audit-log/export", map[string]any{"format": "csv"}).Problem(403, "FORBIDDEN")
 	l.anna.Do("POST", "/security/audit-log/export", map[string]any{"format": "xml"}).Problem(400, "VALIDATION_ERROR").Field("format")
 	l.anna.Do("POST", "/security/audit-log/export", map[string]any{"format": "csv", "schedule": "hourly"}).Problem(400, "VALIDATION_ERROR").Field("schedule")
@@ -95,13 +95,13 @@ func TestALargeExportIsWholeOrBrokenOff(t *testing.T) {
 		seen[line] = true
 	}
 	require.Len(t, seen, 50002, "no entry twice")
-	// The export itself is the entry too many.
+	// The export writes an entry itself, which is the one too many.
 	large := l.anna.Do("POST", "/security/audit-log/export", map[string]any{"format": "csv", "schedule": "daily"}).Problem(409, "EXPORT_TOO_LARGE")
 	require.Equal(t, 50001.0, large.Value("details.entries"))
 	require.Zero(t, testdb.Value[int](l.DB, "select count(*) from public.audit_schedules"), "what was refused is not repeated")
 	l.anna.Do("POST", "/security/audit-log/export", map[string]any{"format": "csv", "filters": map[string]any{"eventCategory": "context"}}).Want(200)
 
-	// A session that ends while its file is written: the rest of the file belongs to nobody.
+	// A session that ends while its file is being written: the rest of the file is not sent.
 	request, err := http.NewRequestWithContext(t.Context(), "POST", l.BaseURL+"/api/v1/security/audit-log/export", strings.NewReader(`{"format": "json", "filters": {"eventCategory": "context"}}`))
 	require.NoError(t, err)
 	request.Header.Set("Authorization", "Bearer "+l.anna.Token)

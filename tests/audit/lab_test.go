@@ -23,7 +23,7 @@ func newLab(t *testing.T, options ...stack.Option) *lab {
 	return l
 }
 
-// join makes a person a member of Anna's organization, and has them act in it.
+// join makes a person a member of Anna's organization, and switches their session to it.
 func (l *lab) join(t *testing.T, p *client.Person, role string) {
 	t.Helper()
 	l.DB.Exec("insert into public.memberships (organization_id, user_id, role) values ($1, $2, $3)", l.anna.OrgID, p.ID, role)
@@ -35,7 +35,7 @@ func (l *lab) plan(p *client.Person, plan string) {
 	l.DB.Exec("update public.subscriptions set plan_id = $2 where organization_id = $1", p.OrgID, plan)
 }
 
-// write puts an entry into the trail of Anna's organization, some days ago; without a person it is the system's.
+// write puts an entry into the trail of Anna's organization, some days ago. Without a person the actor is the system.
 func (l *lab) write(daysAgo float64, person, eventType, description string) string {
 	return testdb.Value[string](l.DB, `insert into public.audit_log (organization_id, user_id, event_type, description, ip_address, created_at)
 		values ($1, nullif($2, '')::uuid, $3, $4, '192.0.2.7', now() - make_interval(secs => $5::float8 * 86400)) returning id::text`,

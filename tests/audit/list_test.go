@@ -86,7 +86,7 @@ func TestTheAuditLogIsReadByItsFilters(t *testing.T) {
 	l.As("").Get("/security/audit-log").Problem(401, "UNAUTHENTICATED")
 }
 
-// within are the descriptions of a UTC day, which entries of some hours ago may or may not be of.
+// within are the descriptions of a UTC day. Entries of some hours ago may or may not belong to it.
 func within(l *lab, t *testing.T, day string) []string {
 	t.Helper()
 	texts := []string{}

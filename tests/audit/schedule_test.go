@@ -49,7 +49,7 @@ func (l *lab) schedules(p *client.Person, body map[string]any) string {
 	return testdb.Value[string](l.DB, "select id::text from public.audit_schedules order by created_at desc limit 1")
 }
 
-// due lets the worker find a schedule due now, and waits until its job has been.
+// due makes a schedule due now, and waits until its job has run.
 func (l *lab) due(t *testing.T, id string) {
 	t.Helper()
 	l.DB.Exec("update public.audit_schedules set next_run_at = now() where id = $1", id)
@@ -60,7 +60,7 @@ func (l *lab) due(t *testing.T, id string) {
 
 var linked = regexp.MustCompile(`http://api\.kijko\.test/api/v1(/security/audit-log/export-files/[0-9a-f-]{36}\?token=3?D?([\w-]{43}))`)
 
-// link finds the link in a mail, whose lines may be folded.
+// link finds the link in a mail. The mail's lines may be folded.
 func link(t *testing.T, m mailtest.Mail) string {
 	t.Helper()
 	found := linked.FindStringSubmatch(strings.ReplaceAll(strings.ReplaceAll(m.Data, "=\r\n", ""), "=3D", "="))
@@ -128,7 +128,7 @@ func TestScheduledExports(t *testing.T) {
 	require.Equal(t, "weekly", told.Entries[0].Metadata["schedule"], "the trail tells of it, in the name of who made the schedule")
 	require.Zero(t, testdb.Value[int](l.DB, "select count(*) from private.mails where kind = 'audit_export' and (body_text like '%token%' or body_html like '%token%')"), "no link stays in the outbox")
 
-	// The link and nothing else opens the file; it is dead after a day, and when its person may not read the log any more.
+	// Only the link opens the file. It is dead after a day, and when its person may not read the log any more.
 	l.As("").Get(strings.Split(path, "?")[0]).Problem(404, "NOT_FOUND")
 	l.As("").Get(path[:len(path)-1]+"_").Problem(404, "NOT_FOUND")
 	l.DB.Exec("update public.memberships set role = 'member' where user_id = $1 and organization_id = $2", l.ada.ID, l.anna.OrgID)
@@ -148,7 +148,7 @@ func TestScheduledExports(t *testing.T) {
 	l.eventually(t, "the content goes", "select not exists (select from jobs.stored_jobs where job_type = 'blobs.delete')")
 	require.Empty(t, stored(t, l))
 
-	// Too many entries: a mail says so. A PDF, as a file.
+	// Too many entries: a mail says so. A PDF arrives as a file.
 	pdf := l.schedules(l.anna, map[string]any{"format": "pdf", "schedule": "daily"})
 	l.due(t, pdf)
 	l.eventually(t, "the mail is sent", "select count(*) = 2 from private.mails where kind = 'audit_export' and sent_at is not null")
@@ -177,7 +177,7 @@ func TestAScheduledExportIsMailedOnceWhateverDies(t *testing.T) {
 	require.Equal(t, 1, testdb.Value[int](l.DB, "select count(*) from jobs.stored_jobs where job_type = 'audit.export'"), "three missed days are made up for by one run")
 	arguments := testdb.Value[string](l.DB, "select convert_from(args, 'UTF8') from jobs.stored_jobs where job_type = 'audit.export'")
 
-	// What a worker that was killed leaves: a key that is noted, content under it, and the job.
+	// The state that a killed worker leaves: a noted key, content under it, and the job.
 	store, err := storage.Open(t.Context(), l.Config.Storage())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = store.Close() })
@@ -194,7 +194,7 @@ func TestAScheduledExportIsMailedOnceWhateverDies(t *testing.T) {
 	require.NotContains(t, stored(t, l), key)
 	require.NotEmpty(t, client.JSON[[]entry](l.As("").Get(link(t, exports(server)[0])).Want(200)))
 
-	// The dead one was only slow: it may not finish any more. And a job that comes twice finds nothing to do.
+	// The first worker was only slow: its late result is refused. A job that is delivered twice finds nothing to do.
 	require.False(t, testdb.Value[bool](l.DB, "select private.finish_audit_export($1::jsonb || jsonb_build_object('key', $2::text, 'token', 'x'))", arguments, key))
 	l.DB.Exec("select private.enqueue('audit.export', $1::jsonb)", arguments)
 	l.eventually(t, "the second job has been", "select not exists (select from jobs.stored_jobs)")

@@ -25,7 +25,7 @@ import (
 	"kijko/worker/mail/mailtest"
 )
 
-// story is what a person does, and the secrets that come up while they do it.
+// story is a person's calls, and the secrets that come up in them.
 type story struct {
 	*lab
 	mails   *mailtest.Server
@@ -49,7 +49,7 @@ func (s *story) tokens(name string, t client.Tokens) client.Tokens {
 	return t
 }
 
-// The script, one line a step. A new flow is a line here: what it is, and the calls, with each secret that it sends or gets noted.
+// The script, one line a step. A new flow is one line here: its name, and its calls, with each secret that it sends or receives noted.
 var script = []struct {
 	what string
 	do   func(t *testing.T, s *story)
@@ -123,7 +123,7 @@ var script = []struct {
 	}},
 }
 
-// log is what programs log, of all levels.
+// log is the programs' log, of all levels.
 type log struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -180,7 +180,7 @@ func TestNoSecretIsInTheTrailOrAnyLog(t *testing.T) {
 		for where, text := range found {
 			quoted, err := json.Marshal(secret)
 			require.NoError(t, err)
-			// Mails were all sent, and what is sent keeps no link; a body in bytea would be in hex.
+			// All mails were sent, and a sent mail keeps no link. A body in bytea would be in hex.
 			for _, form := range []string{secret, string(quoted[1 : len(quoted)-1]), hex.EncodeToString([]byte(secret))} {
 				require.NotContains(t, text, form, "%s is in %s", name, where)
 			}

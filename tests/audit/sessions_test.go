@@ -26,7 +26,7 @@ type session struct {
 	IsCurrent             bool
 }
 
-// signsIn is another session of a person, with a device and from an address.
+// signsIn gives a person another session, with a device and from an address.
 func (l *lab) signsIn(p *client.Person, agent, address string) *client.Client {
 	tokens := l.As("").With("User-Agent", agent).With("X-Forwarded-For", address).Do("POST", "/auth/login", map[string]string{"email": p.Email, "password": p.Password}).Want(200).Tokens()
 	return l.As(tokens.AccessToken)
@@ -67,7 +67,7 @@ func TestAPersonSeesAndEndsTheirSessions(t *testing.T) {
 	require.Equal(t, []any{seen[1].ID, "Firefox", "Linux"}, []any{told.Entries[2].Metadata["terminatedSessionId"], told.Entries[2].Metadata["browser"], told.Entries[2].Metadata["os"]})
 	require.Equal(t, seen[0].ID, told.Entries[2].SessionID, "by whom: the session that asked")
 
-	// Over all organizations; ended, expired and idle ones are no sessions any more.
+	// Over all organizations. Ended, expired and idle sessions are not listed.
 	mine := l.signsIn(l.ben, phone, "198.51.100.10")
 	require.Len(t, client.JSON[[]session](mine.Get("/security/sessions").Want(200)), 2, "one in Anna's organization, and this one in his own")
 	l.DB.Exec("update private.sessions set idle_expires_at = now() - interval '1 second' where user_id = $1 and organization_id = $2", l.ben.ID, l.anna.OrgID)
@@ -132,7 +132,7 @@ func TestAPersonSeesTheirSignIns(t *testing.T) {
 	require.Equal(t, []string{"Jan 5, 2026, 03:04 PM", "blocked", "'=1", "Unknown, Unknown", "Unknown on Unknown", "password", "IP address blocked"}, rows[4])
 	require.Equal(t, []string{"success", "198.51.100.8", "Unknown, Unknown", "Firefox on Linux", "password", ""}, rows[1][1:])
 
-	// More than a page of the file.
+	// More rows than a page of the file.
 	l.DB.Exec(`insert into private.login_history (user_id, method, status, created_at) select $1, 'password', 'success', now() - make_interval(secs => g) from generate_series(1, 4500) g`, l.anna.ID)
 	require.Equal(t, 4505, strings.Count(string(onDesktop.Get("/security/login-history/export").Want(200).Body), "\n"))
 	require.Equal(t, 4504, testdb.Value[int](l.DB, "select count(*) from private.login_history where user_id = $1", l.anna.ID))

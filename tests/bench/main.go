@@ -22,7 +22,8 @@ import (
 	"kijko/db/devpg"
 )
 
-// steps are the programs of each part, with their arguments. Those of realtime, skills and audit measure on a database that is given to them.
+// steps are the programs of each part, with their arguments. The parts realtime, skills and audit measure on a database that this program
+// makes for them.
 var steps = map[string][][]string{
 	"http": {{}},
 	"realtime": {{"writes"}, {"latency"}, {"-sockets", "1000", "fanout"}, {"-sockets", "5000", "-rounds", "3", "-events", "20", "fanout"},
@@ -77,7 +78,7 @@ func part(ctx context.Context, name string) (err error) {
 	return nil
 }
 
-// database is a durable one, set up, and gone afterwards.
+// database makes a durable, set-up database, which is dropped afterwards.
 func database(ctx context.Context) (dsn string, remove func(), err error) {
 	dir, err := os.MkdirTemp("", "kijko-bench")
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// AtOnce makes n calls that wait for one another before they are sent.
+// AtOnce makes n calls, which wait for one another before they are sent.
 func AtOnce(t *testing.T, n int, call func(i int) (Response, error)) []Response {
 	t.Helper()
 	answers, errs := make([]Response, n), make([]error, n)

@@ -19,7 +19,7 @@ import (
 	"kijko/server/openapi"
 )
 
-// Client calls one server, as one person or as nobody. It is safe for concurrent use; only the goroutine of the test may fail it at
+// Client calls one server, as one person or anonymously. It is safe for concurrent use. Only the goroutine of the test may fail the test at
 // once, so use Try from others.
 type Client struct {
 	t       testing.TB
@@ -29,7 +29,7 @@ type Client struct {
 	http    *http.Client
 }
 
-// Person is who SignUp made.
+// Person is the account that SignUp made.
 type Person struct {
 	*Client
 	ID, OrgID, Email, Password string
@@ -53,7 +53,7 @@ func New(t testing.TB, baseURL string) *Client {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
-// As is the same client with a token; "" is nobody.
+// As is the same client with a token; "" is anonymous.
 func (c *Client) As(token string) *Client {
 	other := *c
 	other.Token = token
@@ -127,7 +127,7 @@ func (c *Client) Try(method, path string, body any) (Response, error) {
 	}
 	request.Header = c.header.Clone()
 	if request.Header.Get("Content-Type") == "" {
-		// As the frontend does: always, also without a body.
+		// Send it always, also without a body, as the frontend does.
 		request.Header.Set("Content-Type", "application/json")
 	}
 	if c.Token != "" {
@@ -163,7 +163,7 @@ func encode(body any) ([]byte, error) {
 
 var document = sync.OnceValues(openapi.Load)
 
-// check holds the answer against the operation of the document; 304 and 204 have no body.
+// check holds the answer against the operation of the document. 304 and 204 have no body.
 func (r Response) check(method, path string) error {
 	doc, err := document()
 	if err != nil {
@@ -200,7 +200,7 @@ func CheckEvent(method, path, name, data string) error {
 	return operation(doc, method, path).CheckEvent(name, []byte(data))
 }
 
-// transport says that a header is about the way of an answer and carries nothing that a client of the operation reads.
+// transport reports whether a header concerns the transport of an answer and carries nothing that a client of the operation reads.
 func transport(name string) bool {
 	switch name {
 	case "Cache-Control", "Connection", "Content-Length", "Content-Type", "Date", "Server", "Server-Timing", "Strict-Transport-Security", "Vary",

@@ -18,14 +18,14 @@ type Response struct {
 	Body    []byte
 }
 
-// Want demands a status and shows the body otherwise.
+// Want requires a status and shows the body otherwise.
 func (r Response) Want(status int) Response {
 	r.t.Helper()
 	require.Equal(r.t, status, r.Status, "%s answered %s", r.Request, r.Body)
 	return r
 }
 
-// Problem demands a problem document with this status and code.
+// Problem requires a problem document with this status and code.
 func (r Response) Problem(status int, code string) Response {
 	r.t.Helper()
 	r.Want(status)
@@ -36,7 +36,7 @@ func (r Response) Problem(status int, code string) Response {
 	return r
 }
 
-// Field demands that the problem names this field; "" that it names none.
+// Field requires that the problem names this field; "" requires that it names none.
 func (r Response) Field(field string) Response {
 	r.t.Helper()
 	var p struct{ Field string }
@@ -45,7 +45,7 @@ func (r Response) Field(field string) Response {
 	return r
 }
 
-// Equal demands a body that is this value as JSON.
+// Equal requires a body that equals this value as JSON.
 func (r Response) Equal(value any) {
 	r.t.Helper()
 	want, err := json.Marshal(value)
@@ -82,7 +82,7 @@ func (r Response) Value(path string) any {
 	return at
 }
 
-// String is Value that must be text.
+// String is Value, which must be text.
 func (r Response) String(path string) string {
 	r.t.Helper()
 	text, ok := r.Value(path).(string)

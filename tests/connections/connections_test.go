@@ -25,7 +25,7 @@ func TestAnnaConnectsHerAccount(t *testing.T) {
 	code, state := h.consent(t, begun.String("authUrl"), "anna-hub")
 	body := map[string]string{"provider": "github", "code": code, "state": state}
 
-	// Other people do not finish it, colleagues neither, and a false try does not spend it.
+	// Other accounts cannot finish the connection, colleagues neither, and a false try does not use the state up.
 	for _, other := range []*client.Person{ben, stan} {
 		other.Do("POST", "/oauth/callback", body).Problem(400, "OAUTH_STATE_INVALID")
 		other.Get("/oauth/connections").Want(200).Equal([]any{})
@@ -51,13 +51,13 @@ func TestAnnaConnectsHerAccount(t *testing.T) {
 	ben.Get("/oauth/connections").Want(200).Equal([]any{})
 	stan.Get("/oauth/connections").Want(200).Equal([]any{})
 
-	// Once only; the same request under its key is answered again.
+	// The state works once; the same request under its Idempotency-Key gets the same answer again.
 	again := keyed.Do("POST", "/oauth/callback", body).Want(200)
 	require.Equal(t, "true", again.Header.Get("Idempotency-Replayed"))
 	require.JSONEq(t, string(made.Body), string(again.Body))
 	anna.Do("POST", "/oauth/callback", body).Problem(400, "OAUTH_STATE_INVALID")
 
-	// What the provider gave stands nowhere in plain text.
+	// The tokens from the provider are stored nowhere in plain text.
 	require.Zero(t, testdb.Value[int](s.DB, `select count(*) from private.provider_tokens where sealed_token ~ 'secret-'`))
 	for _, table := range []string{"public.audit_log", "private.event_inbox", "public.events", "public.notifications", "private.idempotency_keys", "jobs.stored_jobs",
 		"private.connection_states"} {
@@ -120,7 +120,7 @@ func TestAConsentIsBegunWithCare(t *testing.T) {
 	})
 }
 
-// open is the browser that a provider leads back.
+// open follows the redirect by which a provider leads a browser back.
 func open(t testing.TB, address string) (status int, text string, header http.Header) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
@@ -181,7 +181,7 @@ func TestTheBrowserComesBackFromTheProvider(t *testing.T) {
 	t.Run("AnotherProvidersState", func(t *testing.T) {
 		code, state := begin(t, "")
 		require.Contains(t, back(t, "gitlab", url.Values{"code": {code}, "state": {state}}), `data-success="false"`)
-		// It was not spent by that.
+		// The failed try did not use the state up.
 		require.Contains(t, back(t, "github", url.Values{"code": {code}, "state": {state}}), `data-success="true"`)
 	})
 	t.Run("AMemberWhoWasRemovedMeanwhile", func(t *testing.T) {
@@ -192,7 +192,7 @@ func TestTheBrowserComesBackFromTheProvider(t *testing.T) {
 		require.Zero(t, testdb.Value[int](s.DB, "select count(*) from private.git_connections where user_id = $1", ben.ID))
 	})
 	t.Run("AnotherPersonsBrowser", func(t *testing.T) {
-		// Anna sends the address of her consent to Stan, who is signed in here and says yes at the provider.
+		// Anna sends the address of her consent page to Stan, who is signed in here and consents at the provider.
 		code, state := begin(t, "")
 		inBrowserOf := func(p *client.Person) string {
 			cookie := s.As("").In(t).Do("POST", "/auth/login", map[string]string{"email": p.Email, "password": p.Password}).Want(200).Cookie("kijko_session")
@@ -266,7 +266,7 @@ func TestAProviderThatFailsConnectsNothing(t *testing.T) {
 			require.Zero(t, testdb.Value[int](s.DB, "select count(*) from private.provider_tokens"))
 		})
 	}
-	// What the provider gave before it failed was given back.
+	// The tokens that the provider issued before it failed were revoked.
 	h.do(func() { require.Len(t, h.revoked, 5) })
 }
 
@@ -293,13 +293,14 @@ func TestDisconnectingGivesTheTokenBack(t *testing.T) {
 	require.Len(t, client.JSON[[]any](ben.Get("/oauth/connections")), 1, "a colleague's stays")
 	require.Equal(t, 1, testdb.Value[int](s.DB, "select count(*) from public.audit_log where event_type = 'integration.disconnected' and user_id = $1", anna.ID))
 
-	// Another account in place of the first: the first one's token is given back. The same account: the grant may be the same.
+	// Another account replaces the first: the first one's token is revoked. The same account: its token is kept, because the grant may be
+	// the same.
 	h.connect(t, ben, "another-hub")
 	forgotten(1)
 	h.connect(t, ben, "another-hub")
 	forgotten(1)
 	h.do(func() { require.Len(t, h.revoked, 2) })
-	// However a connection goes, its token is given back.
+	// However a connection ends, its token is revoked.
 	s.DB.Exec("delete from private.git_connections where user_id = $1", ben.ID)
 	forgotten(0)
 	h.do(func() { require.Len(t, h.revoked, 3) })

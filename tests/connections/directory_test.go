@@ -16,7 +16,7 @@ import (
 	"kijko/tests/testdb"
 )
 
-// okta is an Okta organization with one group, in the shapes that Okta documents. A real one cannot be had here.
+// okta is an Okta organization with one group, in the shapes that Okta documents. The tests cannot reach a real one.
 type okta struct {
 	URL    string
 	people atomic.Pointer[[]string]
@@ -130,11 +130,11 @@ func TestADirectoryIsConnectedByAdminsAlone(t *testing.T) {
 		s.DB.Exec("update private.directory_syncs set last_sync_at = now() - interval '2 hours', updated_at = now() - interval '2 hours'")
 		s.DB.Exec("select private.tend_connections()")
 	}
-	// Who joins comes, who leaves goes.
+	// A new member of the group joins; a removed one leaves.
 	people(ben.Email)
 	again()
 	status(func(client.Response) bool { return fmt.Sprint(members()) == "[Anna admin Ben viewer]" })
-	// A directory that is away, or does not let its groups be read, changes no member and says so.
+	// A directory that is unreachable, or does not let its groups be read, changes no member and reports the reason.
 	o.status.Store(403)
 	again()
 	require.Contains(t, status(func(r client.Response) bool { return r.Value("error") != nil }).String("error"), "administrator")

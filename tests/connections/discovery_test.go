@@ -14,7 +14,7 @@ import (
 	"kijko/worker/gitfetch/gittest"
 )
 
-// stock gives the provider repositories number 0 to n-1, each changed a day before the one ahead of it; every tenth is archived.
+// stock gives the provider repositories number 0 to n-1, each changed a day before its predecessor. Every tenth is archived.
 func (h *hub) stock(n int) {
 	h.do(func() {
 		h.repositories = nil
@@ -240,7 +240,7 @@ func TestBranchesAreListed(t *testing.T) {
 	require.Equal(t, "12", anna.Get(at("ada/slow")).Problem(429, "RATE_LIMITED").Header.Get("Retry-After"))
 	h.Git.Set("ada/down", gittest.Mood{Status: 503})
 	anna.Get(at("ada/down")).Problem(502, "PROVIDER_ERROR")
-	// The provider took the token back.
+	// The provider revoked the token.
 	h.do(func() { clear(h.access) })
 	h.Git.Set("ada/secret", gittest.Mood{User: "x-access-token", Password: "another"})
 	anna.Get(at("ada/secret")).Problem(403, "NOT_AUTHENTICATED")

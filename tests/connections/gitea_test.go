@@ -28,7 +28,7 @@ import (
 
 var hidden = regexp.MustCompile(`<input type="hidden" name="([^"]+)" value="([^"]*)">`)
 
-// browser is ada's, signed in at Gitea.
+// browser is ada's browser, signed in at Gitea.
 type browser struct {
 	t *testing.T
 	http.Client
@@ -59,7 +59,7 @@ func (b *browser) do(method, address string, form url.Values) (*http.Response, s
 	return r, string(text)
 }
 
-// ada consents: she sees the form or has seen it before, and is led back.
+// ada consents: the form is shown, or was answered before, and the browser is redirected back.
 func ada(t *testing.T, g *peers.Gitea, authURL string) (code, state string) {
 	t.Helper()
 	b := signIn(t, g)
@@ -78,7 +78,7 @@ func ada(t *testing.T, g *peers.Gitea, authURL string) (code, state string) {
 	return back.Query().Get("code"), back.Query().Get("state")
 }
 
-// withdraw is ada's change of mind, in her settings.
+// withdraw revokes the consent in ada's settings.
 func withdraw(t *testing.T, g *peers.Gitea) {
 	t.Helper()
 	b := signIn(t, g)

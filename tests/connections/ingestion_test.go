@@ -16,7 +16,7 @@ import (
 
 func notThere(w http.ResponseWriter, _ *http.Request) { answer(w, 503, map[string]any{}) }
 
-// project makes one with a repository.
+// project makes a project with a repository.
 func project(t testing.TB, p *client.Person, name, url string) string {
 	t.Helper()
 	id := p.Do("POST", "/projects", map[string]any{"name": name, "privacy": "shared"}).Want(201).String("project.id")
@@ -24,7 +24,7 @@ func project(t testing.TB, p *client.Person, name, url string) string {
 	return id
 }
 
-// ended waits for the end of the newest run: its code, or "completed".
+// ended waits for the end of the newest run and gives its code, or "completed".
 func ended(t testing.TB, p *client.Person, id string) client.Response {
 	t.Helper()
 	var r client.Response
@@ -47,14 +47,14 @@ func TestAPrivateRepositoryIsIngestedByItsConnection(t *testing.T) {
 		t.Helper()
 		return p.Do("POST", "/projects/"+id+"/ingest", map[string]any{"forceReprocess": true, "skipValidation": skip})
 	}
-	// Without a connection: the start says so, and so does a run.
+	// Without a connection the start is refused, and a run fails.
 	refusal := start(t, anna, false).Problem(400, "VALIDATION_ERROR").Field("repositories[0].repositoryUrl")
 	require.Contains(t, refusal.String("message"), "private")
 	start(t, anna, true).Want(202)
 	require.Equal(t, "REPO_NOT_FOUND", ended(t, anna, id).Value("errorCode"))
 
 	h.connect(t, anna, "anna-hub")
-	// It is Anna's: her colleague's run does not use it.
+	// The connection is Anna's: her colleague's run does not use it.
 	start(t, ben, false).Problem(400, "VALIDATION_ERROR")
 	start(t, ben, true).Want(202)
 	require.Equal(t, "REPO_NOT_FOUND", ended(t, ben, id).Value("errorCode"))
@@ -68,13 +68,13 @@ func TestAPrivateRepositoryIsIngestedByItsConnection(t *testing.T) {
 	anna.Get("/users/not-a-uuid/recent-repos").Problem(400, "VALIDATION_ERROR").Field("userId")
 	ben.Get("/users/me/recent-repos").Want(200).Equal([]any{})
 
-	// A token that is over is renewed by the worker.
+	// The worker renews an expired token.
 	s.DB.Exec("update private.provider_tokens set expires_at = now()")
 	start(t, anna, true).Want(202)
 	require.Nil(t, ended(t, anna, id).Value("errorCode"))
 	require.Equal(t, 2, testdb.Value[int](s.DB, "select version from private.provider_tokens"))
 
-	// The provider ended the connection: the run fails with the code that says so, without another attempt, and the connection shows it.
+	// The provider ended the connection: the run fails with the code for that, without another attempt, and the connection shows it.
 	h.do(func() { clear(h.access); clear(h.refresh) })
 	h.Git.Set("ada/secret", gittest.Mood{User: "x-access-token", Password: "another account's"})
 	start(t, anna, true).Want(202)
@@ -84,7 +84,7 @@ func TestAPrivateRepositoryIsIngestedByItsConnection(t *testing.T) {
 	require.Equal(t, false, client.JSON[[]map[string]any](anna.Get("/oauth/connections"))[0]["connected"])
 	require.Equal(t, false, anna.Get("/projects/"+id+"/recovery").Want(200).Value("canRetry"))
 	require.Contains(t, start(t, anna, false).Problem(400, "VALIDATION_ERROR").String("message"), "Connect the account again")
-	// Public repositories stay open.
+	// Public repositories stay accessible.
 	h.Git.Create(t, "ada/open", gittest.On("main", gittest.Texts(map[string]string{"a.go": "package a\n"})))
 	public := project(t, anna, "Open", "https://github.com/ada/open")
 	anna.Do("POST", "/projects/"+public+"/ingest", map[string]any{}).Want(202)
@@ -95,7 +95,7 @@ func TestAPrivateRepositoryIsIngestedByItsConnection(t *testing.T) {
 	}
 }
 
-// A host that the operator added beside the provider's own never sees the token of a connection.
+// A host that the operator added beside the provider's own never receives the token of a connection.
 func TestATokenStaysWithItsHost(t *testing.T) {
 	t.Parallel()
 	other := gittest.New(t)

@@ -1,5 +1,5 @@
-// Package connections tests accounts at Git providers, discovery and directories over HTTP. The provider is a double of GitHub's documented shapes, in
-// front of real Git repositories; what a real one does is asked of Gitea (gitea_test.go).
+// Package connections tests accounts at Git providers, discovery and directories over HTTP. The provider is a double of GitHub's documented
+// shapes, in front of real Git repositories. gitea_test.go runs the same against a real Gitea.
 package connections
 
 import (
@@ -28,28 +28,28 @@ import (
 
 const clientID, clientSecret = "kijko-test", "a secret of the application"
 
-// hub is GitHub as far as it is used here, with GitHub's own consent, API and repositories.
+// hub is a double of the parts of GitHub that are used here: consent, API and repositories.
 type hub struct {
 	URL string
 	Git *gittest.Server
 
 	mu sync.Mutex
-	// codes by what they were given for.
+	// codes by the grant that each belongs to.
 	codes map[string]url.Values
 	// access tokens with their logins, and refresh tokens.
 	access, refresh map[string]string
 	revoked         []string
 	asked           map[string]int
 	number          int
-	// life of access tokens; 0: no end, and no refresh token.
+	// life is the lifetime of access tokens; 0: unlimited, and no refresh token.
 	life time.Duration
 	// repositories that each account lists.
 	repositories []map[string]any
 	private      map[string]bool
-	// instead answers in place of the provider, where it gives true.
+	// instead answers in place of the provider, where it returns true.
 	instead func(w http.ResponseWriter, r *http.Request) bool
 	scope   string
-	// turning holds a refresh until the channel is closed.
+	// turning blocks a refresh until the channel is closed.
 	turning chan struct{}
 }
 
@@ -98,7 +98,7 @@ func (h *hub) count(call string) (n int) {
 	return n
 }
 
-// fail has the provider answer a path in another way until the end of the test.
+// fail makes the provider answer a path with a failure until the end of the test.
 func (h *hub) fail(t testing.TB, path string, answer http.HandlerFunc) {
 	h.do(func() {
 		h.instead = func(w http.ResponseWriter, r *http.Request) bool {
@@ -112,13 +112,13 @@ func (h *hub) fail(t testing.TB, path string, answer http.HandlerFunc) {
 	t.Cleanup(func() { h.do(func() { h.instead = nil }) })
 }
 
-// settings are those of an installation with an application at this provider.
+// settings are those of an installation that is registered with this provider.
 func (h *hub) settings(c *config.Config) {
 	c.GitHub, c.GitHubID, c.GitHubSecret, c.GitAllowPrivate = h.URL, clientID, clientSecret, true
 	c.GitRedirects, c.Origins = []string{"https://app.kijko.test/connected"}, append(c.Origins, "https://app.kijko.test")
 }
 
-// consent does what a person's browser does: reads where it is sent to, says yes as login, and gives what the provider leads back with.
+// consent acts as a person's browser: it follows the redirect, consents as login, and gives the parameters of the redirect back.
 func (h *hub) consent(t testing.TB, authURL, login string) (code, state string) {
 	t.Helper()
 	u, err := url.Parse(authURL)
@@ -155,7 +155,7 @@ func (h *hub) token(w http.ResponseWriter, r *http.Request) {
 	if r.FormValue("grant_type") == "refresh_token" {
 		old := r.FormValue("refresh_token")
 		login = h.refresh[old]
-		delete(h.refresh, old) // a second use ends badly, as at GitLab
+		delete(h.refresh, old) // a second use is refused, as at GitLab
 		for token, of := range h.access {
 			if of == login {
 				delete(h.access, token)
@@ -186,7 +186,7 @@ func (h *hub) token(w http.ResponseWriter, r *http.Request) {
 	h.number++
 	token := fmt.Sprintf("secret-access-%s-%d", login, h.number)
 	h.access[token] = login
-	// The repositories that only a connection opens are open to the newest token.
+	// Repositories that need a connection are open to the newest token.
 	for name := range h.private {
 		h.Git.Set(name, gittest.Mood{User: "x-access-token", Password: token})
 	}
@@ -199,7 +199,7 @@ func (h *hub) token(w http.ResponseWriter, r *http.Request) {
 	answer(w, 200, body)
 }
 
-// who is the login of a request; it is answered where there must be one.
+// who gives the login of a request's token. It refuses an unknown token, and a missing one where must is set.
 func (h *hub) who(w http.ResponseWriter, r *http.Request, must bool) (login string, ok bool) {
 	token, given := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	h.do(func() { login = h.access[token] })
@@ -216,7 +216,7 @@ func (h *hub) user(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// list gives at most 50 a page whatever is asked, as Gitea does.
+// list gives at most 50 a page, whatever the request asks for, as Gitea does.
 func (h *hub) list(w http.ResponseWriter, r *http.Request) {
 	if _, ok := h.who(w, r, true); !ok {
 		return
@@ -279,7 +279,7 @@ func (h *hub) revoke(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// start is an installation that knows the provider, and Anna, Ben (a member of Anna's organization) and Stan.
+// start is an installation with the provider configured, and Anna, Ben (a member of Anna's organization) and Stan.
 func start(t *testing.T, options ...stack.Option) (h *hub, s *stack.Stack, anna, ben, stan *client.Person) {
 	t.Helper()
 	h = newHub(t)
@@ -290,12 +290,12 @@ func start(t *testing.T, options ...stack.Option) (h *hub, s *stack.Stack, anna,
 	return h, s, anna, ben, stan
 }
 
-// connect connects a person's account by the way of a page that brings code and state.
+// connect connects a person's account through a page of the frontend that sends code and state.
 func (h *hub) connect(t testing.TB, p *client.Person, login string) client.Response {
 	t.Helper()
 	code, state := h.consent(t, p.Do("POST", "/oauth/connect/github", nil).Want(200).String("authUrl"), login)
 	return p.Do("POST", "/oauth/callback", map[string]string{"provider": "github", "code": code, "state": state}).Want(200)
 }
 
-// cfg is short for the settings that an option changes.
+// cfg abbreviates the settings that an option changes.
 type cfg = config.Config

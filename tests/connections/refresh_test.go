@@ -29,26 +29,26 @@ func TestATokenIsRenewedBeforeItEnds(t *testing.T) {
 	require.Equal(t, exchanges+1, h.count("POST /login/oauth/access_token"))
 	require.Equal(t, 2, testdb.Value[int](s.DB, "select version from private.provider_tokens where expires_at > now() + interval '1 hour' and lease_owner is null"))
 
-	// One that the provider refuses before its time is renewed as well.
+	// A token that the provider refuses before its expiry is renewed as well.
 	h.do(func() { clear(h.access) })
 	anna.Get("/repositories/batch?provider=github").Want(200)
 	require.Equal(t, exchanges+2, h.count("POST /login/oauth/access_token"))
 
-	// A provider that is away ends nothing.
+	// A provider that is unreachable ends no connection.
 	s.DB.Exec("update private.provider_tokens set expires_at = now()")
 	h.fail(t, "/login/oauth", notThere)
 	anna.Get("/repositories/batch?provider=github").Problem(502, "PROVIDER_ERROR")
 	h.do(func() { h.instead = nil })
 	anna.Get("/repositories/batch?provider=github").Want(200)
 
-	// A refresh token that it does not take ends the connection.
+	// A refresh token that the provider refuses ends the connection.
 	s.DB.Exec("update private.provider_tokens set expires_at = now()")
 	h.do(func() { clear(h.refresh) })
 	anna.Get("/repositories/batch?provider=github").Problem(403, "NOT_AUTHENTICATED")
 	require.Equal(t, false, client.JSON[[]map[string]any](anna.Get("/oauth/connections"))[0]["connected"])
 }
 
-// Two servers and a worker need the same token at once, and the provider takes a refresh token once only.
+// Two servers and a worker need the same token at once, and the provider accepts a refresh token only once.
 func TestOneProcessRenewsForAll(t *testing.T) {
 	t.Parallel()
 	h, s, anna, _, _ := start(t)
@@ -105,7 +105,7 @@ func TestOneProcessRenewsForAll(t *testing.T) {
 	require.Equal(t, 2, testdb.Value[int](s.DB, "select version from private.provider_tokens"))
 }
 
-// A process that dies while it renews holds the others up until its lease is over, and no longer.
+// A process that dies during a renewal blocks the others until its lease expires, and no longer.
 func TestALeaseOfTheDeadEnds(t *testing.T) {
 	t.Parallel()
 	h, s, anna, _, _ := start(t)
@@ -117,7 +117,7 @@ func TestALeaseOfTheDeadEnds(t *testing.T) {
 	require.Equal(t, 2, testdb.Value[int](s.DB, "select version from private.provider_tokens"))
 }
 
-// A person who disconnects while a token is renewed leaves no live token behind.
+// A disconnect during a renewal leaves no live token behind.
 func TestDisconnectingDuringARenewal(t *testing.T) {
 	t.Parallel()
 	h, s, anna, _, _ := start(t)

@@ -16,7 +16,7 @@ import (
 	"kijko/tests/testdb"
 )
 
-// A refusal is an ERROR to PostgreSQL; whoever is refused often must not fill its disk.
+// A refusal is an ERROR to PostgreSQL. A client that is refused often must not fill its disk.
 func TestRefusalsStayOutOfTheLogOfPostgres(t *testing.T) {
 	t.Parallel()
 	d := testdb.New(t)
@@ -39,7 +39,7 @@ func TestRefusalsStayOutOfTheLogOfPostgres(t *testing.T) {
 	require.True(t, logged(devpg.Superuser), "the owner's are")
 }
 
-// Only a superuser may say what is logged. An owner who is none sets everything else up.
+// Only a superuser may set what is logged. An owner without superuser sets everything else up.
 func TestSetUpByAnOwnerWhoIsNoSuperuser(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp("/tmp", "kijko-owner")
@@ -74,7 +74,7 @@ func TestSetUpByAnOwnerWhoIsNoSuperuser(t *testing.T) {
 		return said
 	}
 	require.Contains(t, strings.Join(setUp(), "\n"), "alter role kijko_server set log_min_messages = log", "it says what a superuser may do")
-	// What an operator has chosen stays.
+	// The operator's own setting stays.
 	_, err = super.Exec(ctx, "alter role kijko_server set log_min_messages = fatal; alter role kijko_worker set log_min_messages = warning")
 	require.NoError(t, err)
 	require.NotContains(t, strings.Join(setUp(), "\n"), "log_min_messages")

@@ -14,7 +14,7 @@ import (
 	"kijko/tests/testdb"
 )
 
-// before brings an empty database to the state in front of a migration, named without its number.
+// before brings an empty database to the state in front of a migration, which is named without its number.
 func before(t *testing.T, name string) *testdb.DB {
 	t.Helper()
 	d := testdb.Empty(t)

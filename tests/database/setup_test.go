@@ -14,7 +14,7 @@ import (
 	"kijko/db/devpg"
 )
 
-// What db/README.md asks of the owner is enough, on each version: no superuser, and Supabase's roles made by another role.
+// The rights that db/README.md asks for the owner are enough, on each version: no superuser, and Supabase's roles made by another role.
 func TestSetupByAnOwnerWhoIsNoSuperuser(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)

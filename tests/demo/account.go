@@ -26,7 +26,7 @@ func (d *demo) account(ctx context.Context, email string) error {
 	}
 	d.say("\nswitched on a second factor: the code %s of an authenticator app, and %d backup codes", code, len(on.BackupCodes))
 
-	// The code was used; a backup code needs no wait for the next one.
+	// The code was used; a backup code works without a wait for the next one.
 	if err := d.signIn(ctx, email, on.BackupCodes[0].Code); err != nil {
 		return err
 	}

@@ -1,7 +1,7 @@
-// Command demo shows in two minutes what Kijko is, against a running server (`make run`) and as any client would: it signs up, creates a
-// project, adds a repository, starts an ingestion, shows its live events as a progress display, and then the numbers. Then it creates a
-// skill, runs it by hand, by a schedule and by a webhook, and shows what the three runs took. At last it invites a colleague, who signs up with the
-// invitation and runs the skill too, switches a second factor on and signs in with it, and makes an API key and calls with it.
+// Command demo shows in two minutes what Kijko does, against a running server (`make run`) and as any client would. It signs up, creates a
+// project, adds a repository, starts an ingestion, and shows its live events as a progress display, then the numbers. It creates a skill,
+// runs it by hand, by a schedule and by a webhook, and shows the usage of the three runs. It invites a colleague, who signs up with the
+// invitation and runs the skill too. It switches a second factor on and signs in with it. It makes an API key and calls with it.
 //
 //	KIJKO_ADDR       where the server is, default 127.0.0.1:8000
 //	KIJKO_DEMO_REPO  another repository than the one the development server offers
@@ -100,7 +100,7 @@ func (d *demo) run(ctx context.Context) error {
 	return nil
 }
 
-// signUp makes an account and goes on as its person.
+// signUp makes an account and continues as its person.
 func (d *demo) signUp(ctx context.Context, account map[string]any) error {
 	var tokens struct {
 		AccessToken string `json:"access_token"`
@@ -236,7 +236,7 @@ func (r *refusal) Error() string {
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
 
-// line overwrites itself on a terminal until a lasting one comes.
+// line overwrites itself on a terminal until a permanent line comes.
 func (d *demo) line(lasting bool, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if !d.terminal {

@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// skills runs one skill in its three ways: by hand with the text as it comes, on a schedule, and by a signed webhook. It gives the skill's id.
+// skills runs one skill in three ways: by hand with the text as it streams, on a schedule, and by a signed webhook. It gives the skill's
+// id.
 func (d *demo) skills(ctx context.Context) (id string, err error) {
 	var skill struct{ ID, Name string }
 	if err := d.call(ctx, "POST", "/api/v1/skills", map[string]any{
@@ -133,7 +134,7 @@ func (d *demo) deliver(ctx context.Context, skillID string) error {
 	return nil
 }
 
-// executions waits until all runs have ended and shows what each took.
+// executions waits until all runs have ended and shows the usage of each.
 func (d *demo) executions(ctx context.Context, skillID string, want int) error {
 	began := time.Now()
 	for {

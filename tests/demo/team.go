@@ -13,8 +13,8 @@ import (
 	"kijko/db/devpg"
 )
 
-// team invites a colleague, who signs up with the invitation and runs the skill. A team needs the plan Teams, which an operator gives: here by SQL, in
-// the database of make run.
+// team invites a colleague, who signs up with the invitation and runs the skill. A team needs the plan Teams, which an operator sets: here
+// by SQL, in the database of make run.
 func (d *demo) team(ctx context.Context, owner, skillID string) error {
 	err := operate(ctx, `update public.subscriptions s set plan_id = 'teams' from public.users u
 		where u.email = $1 and s.organization_id = u.default_organization_id`, owner)
@@ -73,7 +73,7 @@ func operate(ctx context.Context, sql string, args ...any) error {
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	changed, err := conn.Exec(ctx, sql, args...)
 	if err == nil && changed.RowsAffected() != 1 {
-		return devpg.ErrNotRunning // another server's people
+		return devpg.ErrNotRunning // another server's database
 	}
 	return err
 }

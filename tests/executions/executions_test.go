@@ -415,7 +415,7 @@ func TestAServerThatStopsAnswersWhoWaitsForARun(t *testing.T) {
 	}
 }
 
-// The stream of a run stays open a little longer than the run may take, so that its reader sees the end.
+// The stream of a run stays open a little longer than the run may take, so that its reader receives the end.
 func TestAStreamOutlivesTheLimitOfARun(t *testing.T) {
 	t.Parallel()
 	seconds := testdb.Value[int](testdb.New(t), "select extract(epoch from private.execution_limit())::int")

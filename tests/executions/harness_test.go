@@ -19,7 +19,7 @@ import (
 	"kijko/worker/llm/llmtest"
 )
 
-// skillLab is a server whose models are a double, with people and their skills.
+// skillLab is a server with a double of the models, with people and their skills.
 type skillLab struct {
 	*stack.Stack
 	t      *testing.T
@@ -45,7 +45,7 @@ func usingModels(models *llmtest.Server) stack.Option {
 	}
 }
 
-// skill makes one of somebody's; columns of the row may be given besides.
+// skill makes a skill of a person. Further columns of the row may be given.
 func (l *skillLab) skill(owner *client.Person, name string, columns ...string) string {
 	l.t.Helper()
 	names, values := []string{"user_id", "organization_id", "name", "prompt_template"}, []string{"$1", "$2", "$3", "'Write something nice about {{topic}}'"}
@@ -62,13 +62,13 @@ func (l *skillLab) count(sql string, args ...any) int {
 	return testdb.Value[int](l.DB, sql, args...)
 }
 
-// used is what a person's organization has used of its api_calls.
+// used is the number of api_calls that a person's organization has used.
 func (l *skillLab) used(p *client.Person) int {
 	l.t.Helper()
 	return l.count("select private.units_used($1, 'api_calls', private.usage_period('api_calls', now()))", p.OrgID)
 }
 
-// status waits until a run has one of these.
+// status waits until a run has one of these states.
 func (l *skillLab) status(p *client.Person, id string, statuses ...string) client.Response {
 	l.t.Helper()
 	var r client.Response
@@ -90,7 +90,7 @@ type event struct {
 	Data map[string]any
 }
 
-// readAlong opens a stream and gives its events as they come; the channel closes with it.
+// readAlong opens a stream and sends its events to a channel as they come. The channel closes with the stream.
 func readAlong(ctx context.Context, t *testing.T, p *client.Person, path, body string, key ...string) <-chan event {
 	t.Helper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.BaseURL+"/api/v1"+path, strings.NewReader(body))
@@ -128,7 +128,7 @@ func readAlong(ctx context.Context, t *testing.T, p *client.Person, path, body s
 	return out
 }
 
-// story gathers a stream: the names of its events in order (texts as one), the text, and the result.
+// story reads a stream to its end: the names of its events in order (consecutive texts as one), the text, and the result.
 func story(stream <-chan event) (names []string, text string, result map[string]any) {
 	for e := range stream {
 		if len(names) == 0 || names[len(names)-1] != e.Name {

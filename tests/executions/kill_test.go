@@ -14,8 +14,8 @@ import (
 	"kijko/worker/llm/llmtest"
 )
 
-// A worker is killed in the middle of 200 model calls, 20 of which belong to habits whose calls will fail. Another one takes over: each run
-// ends once, its owner is told of one end, each habit counts one failure, and everything was paid for once.
+// A worker is killed in the middle of 200 model calls, 20 of which belong to habits whose calls will fail. Another worker takes over. Each
+// run ends once, its owner is notified once, each habit counts one failure, and each run is paid for once.
 func TestKilledWorkerInTheMiddleOfTwoHundredModelCalls(t *testing.T) {
 	t.Parallel()
 	const runs, habits = 200, 20
@@ -74,7 +74,7 @@ func TestKilledWorkerInTheMiddleOfTwoHundredModelCalls(t *testing.T) {
 	require.Equal(t, runs, l.used(l.anna), "paid for once")
 	require.Zero(t, l.count("select count(*) from jobs.gue_jobs where queue = 'executions'"))
 	require.Zero(t, l.count("select count(*) from jobs.dead_letters"))
-	// Three steps of each were told, whatever happened in between: pending, running, the end.
+	// Three steps of each run were published, in spite of the kill: pending, running, the end.
 	told := testdb.Value[string](l.DB, `select string_agg(distinct n || ' ' || steps, ', ') from (
 			select entity_id, count(*) as n, count(distinct data ->> 'status') as steps from (
 				select entity_id, data from public.events where type = 'execution_update'

@@ -23,7 +23,7 @@ func (l *skillLab) readAll(path, body string) map[string]any {
 	return last.Data
 }
 
-// A model that refuses temperature, top_p and top_k is sent none of them, on every way to it: the double fails the test otherwise.
+// A model that refuses temperature, top_p and top_k is sent none of them, in every way to call it. The double fails the test otherwise.
 func TestModelsWithoutSampling(t *testing.T) {
 	t.Parallel()
 	l := newSkillLab(t)
@@ -76,7 +76,7 @@ func TestModelsWithoutSampling(t *testing.T) {
 			}
 		}
 	}
-	// One that takes them is sent them as before.
+	// A model that accepts them is sent them as before.
 	old := l.skill(l.anna, "Old", "model='claude-opus-4-6'", "parameters='"+parameters+"'")
 	l.anna.Do("POST", "/skills/"+old+"/execute", topic).Want(200)
 	calls := l.models.Calls()
@@ -84,7 +84,7 @@ func TestModelsWithoutSampling(t *testing.T) {
 	require.Zero(t, testdb.Value[int](l.DB, "select count(*)::int from public.skill_executions where error_code is not null"))
 }
 
-// What a model spends on thinking is in the tokens of a run, in its cost and in what the gateway answers.
+// Thinking tokens of a model are in the tokens of a run, in its cost and in the gateway's answer.
 func TestThinkingIsPaidFor(t *testing.T) {
 	t.Parallel()
 	l := newSkillLab(t)
@@ -113,7 +113,7 @@ func TestThinkingIsPaidFor(t *testing.T) {
 	require.Equal(t, 100, testdb.Value[int](l.DB, "select prompt_tokens + completion_tokens from public.skill_executions where id = $1", failed.String("executionId")))
 }
 
-// One and the same call costs the same by every name that leads to it.
+// One call costs the same by every name of the model.
 func TestSuccessorsHaveTheirOwnPrice(t *testing.T) {
 	t.Parallel()
 	l := newSkillLab(t)

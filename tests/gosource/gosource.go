@@ -1,4 +1,4 @@
-// Package gosource finds a large body of real source code that every machine with this project has: Go's own.
+// Package gosource finds a large body of real source code that every machine with this project has: the sources of Go.
 package gosource
 
 import (

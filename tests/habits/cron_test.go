@@ -11,7 +11,7 @@ import (
 	"sync"
 	"testing"
 	"time"
-	_ "time/tzdata" // where the machine has no zone files
+	_ "time/tzdata" // for machines without zone files
 
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/robfig/cron/v3"
@@ -20,12 +20,12 @@ import (
 	"kijko/tests/testdb"
 )
 
-// cronZones have clock changes of an hour, half an hour, two hours, a quarter, a whole day, at midnight, to and fro; or none.
+// cronZones have clock changes of an hour, half an hour, two hours, a quarter, a whole day, at midnight, in both directions; or none.
 var cronZones = []string{"UTC", "Europe/Amsterdam", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia",
 	"America/Sao_Paulo", "Antarctica/Troll", "America/Havana", "Africa/Cairo", "Atlantic/Azores", "America/Caracas", "Pacific/Kiritimati",
 	"Asia/Kolkata", "Asia/Beirut", "Europe/Dublin"}
 
-// A question to cron and what Postgres and the library answered; zero times for "never".
+// cronCase is a query to cron, with the answers of Postgres and the library. A zero time means "never".
 type cronCase struct {
 	expression string
 	zone       *time.Location
@@ -93,8 +93,8 @@ func randomExpression(r *rand.Rand) string {
 		often(70, randomField(r, 1, 12)), often(60, randomField(r, 0, 6))}, " ")
 }
 
-// Half of the instants lie near a change of the clocks, so that it is the very next thing to happen; of these, half ask for an hour that
-// it skips or repeats, or nearly.
+// Half of the instants lie near a change of the clocks, so that the change is the next event. Half of these ask for an hour that the change
+// skips or repeats, or for one close to it.
 func randomCases(t *testing.T, n int) []cronCase {
 	t.Helper()
 	r := rand.New(rand.NewPCG(20, 8))
@@ -131,7 +131,7 @@ func randomCases(t *testing.T, n int) []cronCase {
 	return cases
 }
 
-// askPostgres fills in what SQL answers, in batches.
+// askPostgres fills in the answers of SQL, in batches.
 func askPostgres(t *testing.T, db *testdb.DB, cases []cronCase) {
 	t.Helper()
 	pool := db.Pool("postgres")
@@ -170,7 +170,7 @@ var valueStep = regexp.MustCompile(`(^|[ ,])(\d+)/\d+`)
 // plainValues rewrites v/n, which the library reads as v-max/n, to v.
 func plainValues(expression string) string { return valueStep.ReplaceAllString(expression, "$1$2") }
 
-// plainDays rewrites day fields that the library takes for * (*/1, and lists with a * in them) to the range that they are.
+// plainDays rewrites day fields that the library reads as * (*/1, and lists with a * in them) to the range that they mean.
 func plainDays(expression string) string {
 	fields := strings.Fields(expression)
 	for i, all := range map[int]string{2: "1-31", 4: "0-6"} {
@@ -181,7 +181,7 @@ func plainDays(expression string) string {
 	return strings.Join(fields, " ")
 }
 
-// lostDay is the moment at which a zone leaves out a whole day; the library never returns from the search for that day.
+// lostDay is the moment at which a zone leaves out a whole day. The library's search for that day never returns.
 func lostDay(zone *time.Location) time.Time {
 	return map[string]time.Time{
 		"Pacific/Apia":       time.Date(2011, 12, 30, 10, 0, 0, 0, time.UTC),
@@ -189,7 +189,7 @@ func lostDay(zone *time.Location) time.Time {
 	}[zone.String()]
 }
 
-// askLibrary asks the library, but walks to a lost day on foot.
+// askLibrary asks the library, but steps over a lost day itself.
 func askLibrary(expression string, after time.Time) time.Time {
 	j := newCronJudge(expression)
 	if lost := lostDay(after.Location()).In(after.Location()); after.Before(lost) {
@@ -215,7 +215,7 @@ func newCronJudge(expression string) cronJudge {
 
 const cronStar = 1 << 63
 
-// shows tells whether a local clock shows a matching time; it reads year to minute alone.
+// shows reports whether a local clock shows a matching time. It reads year to minute only.
 func (j cronJudge) shows(local time.Time) bool {
 	s := j.schedule
 	dom, dow := s.Dom&(1<<local.Day()) != 0, s.Dow&(1<<local.Weekday()) != 0
@@ -226,7 +226,7 @@ func (j cronJudge) shows(local time.Time) bool {
 	return day && s.Month&(1<<local.Month()) != 0 && s.Hour&(1<<local.Hour()) != 0 && s.Minute&(1<<local.Minute()) != 0
 }
 
-// skipped tells whether the clocks are set forward at this moment, over a matching time.
+// skipped reports whether the clocks are set forward at this moment, over a matching time.
 func (j cronJudge) skipped(change time.Time) bool {
 	before := offsetOf(change.Add(-time.Second))
 	for gap := change.UTC().Add(time.Duration(before) * time.Second); gap.Before(change.UTC().Add(time.Duration(offsetOf(change)) * time.Second)); gap = gap.Add(time.Minute) {
@@ -237,7 +237,7 @@ func (j cronJudge) skipped(change time.Time) bool {
 	return false
 }
 
-// isRepeated tells whether the local clock shows this time for the second time.
+// isRepeated reports whether the local clock shows this time for the second time.
 func isRepeated(at time.Time) bool {
 	start, _ := at.ZoneBounds()
 	if start.IsZero() {
@@ -247,7 +247,7 @@ func isRepeated(at time.Time) bool {
 	return at.Sub(start) < time.Duration(back)*time.Second
 }
 
-// overlooked tells whether something should have run between two moments, by walking over the last real minutes before the second one.
+// overlooked reports whether a run was due between two moments, by walking over the last real minutes before the second one.
 func (j cronJudge) overlooked(after, until time.Time) bool {
 	for at := until.Add(-time.Minute); at.After(after) && until.Sub(at) < 26*time.Hour; at = at.Add(-time.Minute) {
 		if j.shows(at) && !(j.fixed && isRepeated(at)) {
@@ -257,13 +257,13 @@ func (j cronJudge) overlooked(after, until time.Time) bool {
 	return j.gapBetween(after, until.Add(-time.Second))
 }
 
-// gapBetween tells whether a gap with a matching time in it ends within (after, until].
+// gapBetween reports whether a gap with a matching time in it ends within (after, until].
 func (j cronJudge) gapBetween(after, until time.Time) bool {
 	return j.fixed && slices.ContainsFunc(clockChanges(after.Location(), after, until), j.skipped)
 }
 
-// sound holds Postgres' answer against the words of 8.3, whatever the library says: a match, or the end of a gap over one; never
-// the second time.
+// sound holds the answer of Postgres against the words of 8.3, whatever the library says: a match, or the end of a gap over a match, and
+// never the second time.
 func (j cronJudge) sound(c cronCase) string {
 	start, _ := c.sql.ZoneBounds()
 	switch {
@@ -281,7 +281,7 @@ func (j cronJudge) sound(c cronCase) string {
 	return ""
 }
 
-// explain names the rule of the contract by which the answers differ; "" where none does.
+// explain names the rule of the contract by which the answers differ; "" where no rule does.
 func (j cronJudge) explain(c cronCase) string {
 	values := plainValues(c.expression)
 	if values != c.expression && askLibrary(values, c.after).Equal(c.sql) {
@@ -293,7 +293,7 @@ func (j cronJudge) explain(c cronCase) string {
 	}
 	theirs := askLibrary(days, c.after)
 	if theirs.IsZero() {
-		// It looks five years ahead.
+		// The library looks five years ahead.
 		if c.sql.Sub(c.after) > 4*366*24*time.Hour && c.sql.Before(c.after.AddDate(8, 0, 2)) && j.schedule.Next(c.sql.Add(-time.Minute)).Equal(c.sql) {
 			return "8.3: the horizon is 8 years"
 		}
@@ -324,8 +324,8 @@ func (j cronJudge) explain(c cronCase) string {
 	return ""
 }
 
-// robfig/cron is the library that Go programs schedule with; it takes this dialect and more, and its schedules can be asked for any
-// instant in any zone. gronx and cronexpr were looked at: the one knows no zones, the other has sets of its own for * and lists.
+// robfig/cron is the library that Go programs schedule with. It accepts this dialect and more, and its schedules can be asked for any
+// instant in any zone. gronx and cronexpr were considered: gronx knows no zones, cronexpr reads * and lists in its own way.
 func TestCronAgreesWithAWellKnownLibrary(t *testing.T) {
 	t.Parallel()
 	cases := randomCases(t, 24000)
@@ -365,7 +365,7 @@ func TestCronAgreesWithAWellKnownLibrary(t *testing.T) {
 	}
 }
 
-// cronVerdict gives "equal", "never" or the rule that explains a difference, and what is wrong otherwise.
+// cronVerdict gives "equal", "never" or the rule that explains a difference, and otherwise the error.
 func cronVerdict(c cronCase) (rule, fault string) {
 	j := newCronJudge(c.expression)
 	if c.sql.IsZero() {
@@ -386,7 +386,8 @@ func cronVerdict(c cronCase) (rule, fault string) {
 	return "unexplained", "no rule explains it"
 }
 
-// Where a program converts too, its zone data must say what Postgres' says. Ours does not; the tests do.
+// A program that converts times needs the same zone data as Postgres. The product converts only in Postgres; these tests also convert in
+// Go.
 func TestZonesAreTheSameInGoAndPostgres(t *testing.T) {
 	t.Parallel()
 	db := testdb.New(t)
@@ -410,7 +411,7 @@ func TestZonesAreTheSameInGoAndPostgres(t *testing.T) {
 	require.Greater(t, n, 590)
 }
 
-// describedDays reads a description back: whether the day matches what it says.
+// describedDays parses a description back and reports whether the day matches it.
 func describedDays(t *testing.T, description string) func(day time.Time) bool {
 	t.Helper()
 	rest, ok := strings.CutPrefix(description, "At 9:00 AM")
@@ -445,7 +446,7 @@ func describedDays(t *testing.T, description string) func(day time.Time) bool {
 	}
 }
 
-// What a description says about days is what runs, whatever the day fields hold.
+// The days in a description are the days of the runs, whatever the day fields hold.
 func TestADescriptionNamesTheDaysThatRun(t *testing.T) {
 	t.Parallel()
 	db := testdb.New(t)
@@ -472,7 +473,7 @@ func TestADescriptionNamesTheDaysThatRun(t *testing.T) {
 		}
 		fields := strings.Fields(expression)
 		if n := testdb.Value[int](db, "select cardinality(private.cron_values($1, 1, 31))", fields[2]); fields[4] == "*" && n > 4 && n < 31 {
-			continue // five days and more say nothing, alone
+			continue // the description does not list five days and more when the weekday is free
 		}
 		says := describedDays(t, *description)
 		ran := map[string]bool{}

@@ -43,7 +43,7 @@ func newHabit(t *testing.T, p *client.Person, skillPath string, members ...any) 
 	return "/habits/" + p.In(t).Do("POST", "/habits", body).Want(201).String("id")
 }
 
-// withModel is a server on which the local model answers, once it has said so.
+// withModel is a server on which the local model answers, once the server has reported it.
 func withModel(t *testing.T) *stack.Stack {
 	t.Helper()
 	s := stack.New(t, func(c *config.Config) { c.AnthropicKey, c.GoogleKey, c.LocalModel = "", "", "on" })
@@ -292,7 +292,7 @@ func TestHabitLists(t *testing.T) {
 	require.Equal(t, "Shown by Stan", upcoming[2].(map[string]any)["skillName"])
 	require.Equal(t, keyOf(ids, "minute"), upcoming[0].(map[string]any)["habitId"])
 
-	// Stan takes the skill back: what Anna made of it stays, and says that it is unknown.
+	// Stan makes the skill private again. Anna's habit on it stays, and shows its skill as unknown.
 	stan.In(t).Do("POST", shown+"/unpublish", nil).Want(200)
 	anna.In(t).Get("/habits/"+keyOf(ids, "shown")+"/full").Problem(404, "SKILL_NOT_FOUND")
 	anna.In(t).Do("POST", "/habits/"+keyOf(ids, "shown")+"/run-now", nil).Problem(404, "SKILL_NOT_FOUND")
@@ -315,7 +315,7 @@ func keyOf(ids map[string]string, name string) string {
 	return ""
 }
 
-// Schedulers are any number of workers and pg_cron; here three connections that ask without a pause, while two workers do so each second.
+// Any number of workers and pg_cron schedule. Here three connections ask without a pause, while two workers ask each second.
 func TestAHundredHabitsDueAtOnceRunOnce(t *testing.T) {
 	t.Parallel()
 	s := withModel(t)
@@ -369,7 +369,7 @@ func TestADueHabitRunsWithinSecondsAndThreeFailuresEndIt(t *testing.T) {
 	}, 15*time.Second, 20*time.Millisecond, "and done")
 	require.True(t, see(path).IsActive)
 
-	// A required input that the config lacks.
+	// The config lacks a required input.
 	required := "/skills/" + anna.Do("POST", "/skills", map[string]any{"name": "Needs a topic", "promptTemplate": "Write something nice about {{topic}}",
 		"inputSchema": []any{map[string]any{"name": "topic", "type": "string", "required": true}}}).Want(201).String("id")
 	path = newHabit(t, anna, required)
@@ -386,7 +386,7 @@ func TestADueHabitRunsWithinSecondsAndThreeFailuresEndIt(t *testing.T) {
 	require.True(t, see(path).IsActive)
 }
 
-// Schedulers and people meet in the same rows: a habit, and the counter of its organization.
+// Schedulers and people change the same rows: a habit, and the counter of its organization.
 func TestRunNowAndDispatchDoNotFailEachOther(t *testing.T) {
 	t.Parallel()
 	s := withModel(t)

@@ -14,8 +14,8 @@ import (
 	"kijko/tests/testdb"
 )
 
-// The lists in the database are held against Unicode's own tables, character by character. Ideographs, Hangul and private use are left out:
-// they have neither case nor decompositions into ASCII, and are most of Unicode.
+// The lists in the database are compared with Unicode's own tables, character by character. Ideographs, Hangul and private use are left
+// out: they are most of Unicode, and have neither case nor decompositions into ASCII.
 func TestAddressesAreJudgedByUnicodesTables(t *testing.T) {
 	db := testdb.New(t)
 	rows, err := db.Pool("postgres").Query(context.Background(), `select n, private.has_format_characters(chr(n)), private.without_blanks(chr(n)) = '',

@@ -17,7 +17,7 @@ import (
 	"kijko/tests/testdb"
 )
 
-// withKeycloak starts a real OpenID Connect provider in Keycloak's place, and servers that accept its tokens.
+// withKeycloak starts a double of Keycloak that is a real OpenID Connect provider, and servers that accept its tokens.
 func withKeycloak(t *testing.T) (*authtest.Provider, stack.Option) {
 	provider := authtest.New(t)
 	return provider, func(c *config.Config) { c.KeycloakURL, c.KeycloakSecret = provider.URL, authtest.ClientSecret }

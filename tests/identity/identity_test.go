@@ -235,7 +235,7 @@ func TestOutdatedHashIsRenewed(t *testing.T) {
 	}
 }
 
-// A stranger must not learn from the clock who has an account. The quickest of several answers is nearly free of noise.
+// A stranger must not learn from response times which addresses have an account. The fastest of several answers is nearly free of noise.
 // Time is no measure on a busy machine; the memory of a password check (19 MiB) is.
 func TestUnknownAddressCostsAPasswordCheckToo(t *testing.T) {
 	s := stack.New(t)

@@ -17,7 +17,7 @@ import (
 	"kijko/tests/testdb"
 )
 
-// What sign-in does with a real Keycloak, which starts once for all of it.
+// Sign-in against a real Keycloak, which starts once for all subtests.
 func TestSignInThroughKeycloak(t *testing.T) {
 	k := peers.NewKeycloak(t, "http://kijko.test")
 	t.Logf("Keycloak %s", k.Version(t))
@@ -29,7 +29,7 @@ func TestSignInThroughKeycloak(t *testing.T) {
 	finish := func(back url.Values) client.Response {
 		return s.Do("POST", "/auth/oauth/callback", fields{"code": back.Get("code"), "state": back.Get("state"), "redirect_uri": callback})
 	}
-	// The broker of the realm is off, and so its own page is shown: a person of the realm signs in by password.
+	// The broker of the realm is off, so Keycloak's own page is shown: a person of the realm signs in by password.
 	start := func(t *testing.T) string { return s.In(t).Get("/auth/oauth/github").Want(200).String("redirect_url") }
 	signIn := func(t *testing.T, b *peers.KeycloakBrowser, email string) client.Response {
 		return finish(b.SignIn(t, start(t), callback, email, password))

@@ -75,7 +75,7 @@ const (
 	linkMail    = "Your link to sign in"
 )
 
-// Ann forgets her password, follows the link, and is in again; all sessions from before are out.
+// Ann forgets her password, follows the link, and is signed in again. All earlier sessions have ended.
 func TestForgottenPassword(t *testing.T) {
 	t.Parallel()
 	p := newPost(t)
@@ -127,7 +127,7 @@ func TestResetLinksThatDoNotWork(t *testing.T) {
 	p.DB.Exec("update private.account_tokens set expires_at = now() where user_id = $1", ben.ID)
 	p.reset(bens, "Another-Horse-8").Problem(400, "INVALID_TOKEN")
 
-	// The link to an address that is not the account's any more opens nothing.
+	// The link to an address that is no longer the account's opens nothing.
 	p.DB.Exec("update public.users set email = 'moved@example.nl' where id = $1", ann.ID)
 	p.reset(anns, "Another-Horse-8").Problem(400, "INVALID_TOKEN")
 	p.Do("POST", "/auth/magic-link/verify", fields{"token": magic}).Problem(400, "INVALID_TOKEN").Field("token")
@@ -152,7 +152,7 @@ func TestALinkWorksOnceAlsoForManyAtOnce(t *testing.T) {
 	require.Equal(t, map[int]int{200: 1, 400: 9}, crowd(t, 10, func() (client.Response, error) {
 		return p.Try("POST", "/auth/magic-link/verify", fields{"token": magic})
 	}))
-	// The account was unverified, so signing in by the link made the other one worthless.
+	// The account was unverified, so signing in by the link made the reset link invalid.
 	p.reset(reset, "Another-Horse-8").Problem(400, "INVALID_TOKEN")
 	p.Do("POST", "/auth/forgot-password", fields{"email": ann.Email}).Want(202)
 	reset = p.token(ann.Email, resetMail, "reset-password", 2)
@@ -182,7 +182,7 @@ func crowd(t *testing.T, n int, call func() (client.Response, error)) map[int]in
 	return seen
 }
 
-// Ann signs up and confirms her address; a second mail serves as well as the first.
+// Ann signs up and confirms her address. A second mail works as well as the first.
 func TestVerification(t *testing.T) {
 	t.Parallel()
 	p := newPost(t)
@@ -300,7 +300,7 @@ func TestMagicLink(t *testing.T) {
 	})
 }
 
-// Stan registers Ann's address before she does, and waits. Whatever proves that the mailbox is hers shuts him out.
+// Stan registers Ann's address before she does, and waits. Any proof that the mailbox is hers ends his access.
 func TestWhoRegisteredAnAddressThatIsNotTheirsIsShutOut(t *testing.T) {
 	t.Parallel()
 	p := newPost(t)
@@ -327,7 +327,7 @@ func TestWhoRegisteredAnAddressThatIsNotTheirsIsShutOut(t *testing.T) {
 	}
 }
 
-// A stranger learns from no public route here who has an account: not from the answer, its time, or its limit.
+// No public route here tells a stranger which addresses have an account: not by its answer, its time, or its limit.
 func TestAStrangerDoesNotLearnWhoHasAnAccount(t *testing.T) {
 	t.Parallel()
 	p := newPost(t, stack.RealRates)
@@ -376,7 +376,7 @@ func TestAStrangerDoesNotLearnWhoHasAnAccount(t *testing.T) {
 	for _, m := range p.server.Mails(t) {
 		require.Equal(t, ann.Email, m.To[0].Address, "nothing is sent to who has no account")
 	}
-	// A dead link of an account and an invented one are the same.
+	// A dead link of an account and an invented one get the same answer.
 	p.DB.Exec("update private.account_tokens set used_at = now()")
 	for _, path := range []string{"/auth/reset-password", "/auth/verify-email", "/auth/magic-link/verify"} {
 		body := fields{"token": strings.Repeat("x", 43)}
@@ -387,7 +387,7 @@ func TestAStrangerDoesNotLearnWhoHasAnAccount(t *testing.T) {
 	}
 }
 
-// The request itself looks for no account, so there is nothing that could take longer for one.
+// The request itself looks up no account, so it takes no longer for one.
 func TestARequestForALinkTakesAsLongWithoutAnAccount(t *testing.T) {
 	t.Parallel()
 	s := stack.New(t, func(c *config.Config) { c.SMTPHost, c.SMTPFrom, c.SMTPTLS = "127.0.0.1", "mail@kijko.test", mail.None })

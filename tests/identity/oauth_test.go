@@ -20,7 +20,7 @@ import (
 
 const callback = "http://kijko.test/auth/callback"
 
-// keycloakLab is a stack whose people may sign in with Google through a provider in Keycloak's place.
+// keycloakLab is a stack whose people may sign in with Google through a double of Keycloak.
 type keycloakLab struct {
 	*stack.Stack
 	t        *testing.T
@@ -36,7 +36,7 @@ func newKeycloakLab(t *testing.T, options ...stack.Option) *keycloakLab {
 	return &keycloakLab{s, t, provider}
 }
 
-// as is a person's account at Google as Keycloak tells it.
+// as is a person's account at Google as Keycloak reports it.
 func as(name string, changes ...any) authtest.Request {
 	claims := map[string]any{"email": name + "@example.nl", "email_verified": true, "given_name": "Kim", "family_name": "Berg", "sid": uuid.NewString()}
 	for i := 0; i < len(changes); i += 2 {
@@ -262,7 +262,7 @@ func TestSignInWithAProviderWhereThereIsNone(t *testing.T) {
 	s.Do("POST", "/auth/oauth/callback", fields{"code": "x", "state": "x", "redirect_uri": callback}).Problem(503, "PROVIDER_NOT_CONFIGURED")
 }
 
-// Tokens of Keycloak carry the organization of a person from an attribute there, which follows what happens here.
+// Tokens of Keycloak carry the organization of a person from an attribute at Keycloak, which follows the changes made here.
 func TestTheOrganizationIsKnownAtKeycloak(t *testing.T) {
 	t.Parallel()
 	l := newKeycloakLab(t)
@@ -302,7 +302,7 @@ func TestTheOrganizationIsKnownAtKeycloak(t *testing.T) {
 	becomes([]any{fresh.String("org_id")}, "which is told in turn")
 }
 
-// Switching goes on with the same sign-in, so the session at Keycloak lives until the last one here has ended.
+// Switching continues the same sign-in, so the session at Keycloak lives until the last one here has ended.
 func TestSwitchingKeepsTheSessionAtKeycloak(t *testing.T) {
 	t.Parallel()
 	l := newKeycloakLab(t)
@@ -340,7 +340,7 @@ func TestOAuthRateLimits(t *testing.T) {
 	require.Positive(t, refused["callback"])
 }
 
-// The cookie is set by sign-in and opens none of the routes that are served by a token.
+// The cookie is set by sign-in and opens none of the routes that need a token.
 func TestTheCookieOpensNoOtherRoute(t *testing.T) {
 	t.Parallel()
 	s := stack.New(t)

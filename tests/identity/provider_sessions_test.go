@@ -14,7 +14,7 @@ import (
 	"kijko/tests/testdb"
 )
 
-// Keycloak's sid names the browser's session and comes back after a sign-out; auth_time tells the sign-ins apart.
+// Keycloak's sid names the browser's session and is the same after a sign-out; auth_time distinguishes the sign-ins.
 func TestSessionsOfKeycloak(t *testing.T) {
 	provider, option := withKeycloak(t)
 	s := stack.New(t, option, func(c *config.Config) { c.KeycloakSecret = "" })

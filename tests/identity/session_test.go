@@ -264,7 +264,7 @@ func TestLastActivity(t *testing.T) {
 	s.DB.Exec("update private.sessions set last_active_at = now() - interval '1 hour'")
 	s.DB.Exec("update public.memberships set last_active_at = null")
 	ann.Get("/auth/me").Want(200)
-	s.Close() // what is noted is written before the server ends
+	s.Close() // pending uses are written before the server ends
 	require.True(t, testdb.Value[bool](s.DB, "select last_active_at > now() - interval '1 minute' from private.sessions where user_id = $1", ann.ID))
 	require.True(t, testdb.Value[bool](s.DB, "select last_active_at > now() - interval '1 minute' from public.memberships where user_id = $1", ann.ID))
 }

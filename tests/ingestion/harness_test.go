@@ -21,8 +21,8 @@ import (
 	"kijko/worker/storage"
 )
 
-// ingestLab is a database, a Git host and a storage, with workers as wanted. Projects are made by SQL: what is tested here is what comes
-// after.
+// ingestLab is a database, a Git host and a storage, with workers as the test needs. Projects are made by SQL, because the tests begin
+// after that step.
 type ingestLab struct {
 	t     testing.TB
 	db    *testdb.DB
@@ -62,7 +62,7 @@ func value[T any](l *ingestLab, sql string, args ...any) T {
 	return v
 }
 
-// config is that of a worker on this machine.
+// config is the configuration of a worker on this machine.
 func (l *ingestLab) config() app.Config {
 	log := io.Discard
 	if testing.Verbose() {
@@ -147,7 +147,7 @@ func (l *ingestLab) outcome(run uuid.UUID) string {
 	return outcome
 }
 
-// digest is everything that a run stored. Ids begin with bytes of the run's own; their ends are the same in every run.
+// digest covers everything that a run stored. Ids begin with bytes of the run's own; their ends are the same in every run.
 func (l *ingestLab) digest(run uuid.UUID) string {
 	l.t.Helper()
 	return value[string](l, `

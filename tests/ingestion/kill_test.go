@@ -64,7 +64,7 @@ func TestIngestionSurvivesKill(t *testing.T) {
 		require.Eventually(t, func() bool {
 			return value[bool](l, "select lease_owner is not null or outcome <> 'open' from public.ingestion_runs where id = $1", run)
 		}, 20*time.Second, 5*time.Millisecond)
-		// The first two runs may have been slowed by what a process does once; later ones tell how long a run takes.
+		// The first two runs include one-time costs of a process; later runs show the duration of a run.
 		moment := rand.Float64() * 0.9 * length
 		if i == 0 {
 			moment = 0.1
@@ -73,7 +73,7 @@ func TestIngestionSurvivesKill(t *testing.T) {
 		require.NoError(t, cmd.Process.Kill())
 		_ = cmd.Wait()
 		phases[value[string](l, "select phase from public.ingestion_runs where id = $1", run)]++
-		// The lease runs out: its time passes here at once, but for the first kill, which is waited for.
+		// The lease expires: the test moves its time into the past, except after the first kill, where it waits.
 		if i > 0 {
 			l.exec("update public.ingestion_runs set lease_expires_at = now() where id = $1 and outcome = 'open' and lease_owner is not null", run)
 		}

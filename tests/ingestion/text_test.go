@@ -40,12 +40,12 @@ func TestSearchFindsWordsOfUnspacedScripts(t *testing.T) {
 	}
 	require.Empty(t, find(ingestion.Query("存库", 9)))
 
-	// What an earlier release stored holds a run of letters as one word.
+	// An earlier release stored a run of letters as one word.
 	l.exec("update public.chunk_terms set terms = $2::text::tsvector where run_id = $1", run, "检查库存数量是否足够然后扣减:1")
 	require.Len(t, find(ingestion.Query("检查库存数量是否足够然后扣减", 20)), len(files))
 }
 
-// TestStoredChunksSayWhatTheFilesSay reads chunks of files whose white space, imports and statements other than semicolons say something.
+// TestStoredChunksSayWhatTheFilesSay reads chunks of files whose white space, imports and statements other than semicolons carry meaning.
 func TestStoredChunksSayWhatTheFilesSay(t *testing.T) {
 	t.Parallel()
 	l := newIngestLab(t)

@@ -22,7 +22,7 @@ type integration struct {
 	LastSyncAt           *string
 }
 
-// of gives what an organization has connected with a provider.
+// of gives the connections of an organization with a provider.
 func of(p *client.Person, provider string) *integration {
 	all := client.JSON[[]integration](p.Get("/integrations").Want(200))
 	i := slices.IndexFunc(all, func(i integration) bool { return i.Provider == provider })
@@ -176,7 +176,7 @@ func TestConnectingWithConsent(t *testing.T) {
 	})
 }
 
-// States: each is good for one try of the person who began it, and nothing is left half connected.
+// A state allows one try, of the person who began it, and no failure leaves a half-made connection.
 func TestStatesOfConsent(t *testing.T) {
 	t.Parallel()
 	d := newDouble(t)
@@ -226,7 +226,8 @@ func TestStatesOfConsent(t *testing.T) {
 		want(t, o.back(t, url.Values{"code": {code}, "state": {state}}), "INVALID_STATE", "gitlab")
 	})
 	t.Run("AnotherTenants", func(t *testing.T) {
-		// Stan has his own code finish what Anna began: the state decides whose it is, and the code was not asked with it.
+		// Stan tries to finish Anna's consent with a code of his own. The state decides the owner, and the code was issued without this
+		// state's challenge.
 		_, annas := o.begin(o.anna, d, "gitlab/connect", nil)
 		code, stans := o.begin(o.stan, d, "gitlab/connect", nil)
 		want(t, o.back(t, url.Values{"code": {code}, "state": {annas}}), "PROVIDER_REFUSED", "gitlab")
@@ -257,7 +258,7 @@ func TestStatesOfConsent(t *testing.T) {
 	})
 }
 
-// Providers that fail: each with its code, and nothing half connected.
+// Providers that fail: each failure has its code, and leaves no half-made connection.
 func TestProvidersThatFail(t *testing.T) {
 	t.Parallel()
 	d := newDouble(t)
@@ -316,7 +317,7 @@ func TestConnectingWithAKey(t *testing.T) {
 	o.anna.Do("POST", path, good).Problem(409, "ALREADY_CONNECTED")
 	require.NotContains(t, testdb.Value[string](o.DB, "select string_agg(to_jsonb(k)::text, ' ') from private.idempotency_keys k"), "good-")
 
-	// A broken one is reconnected with the stored key, or with a new one.
+	// A broken connection is reconnected with the stored key, or with a new one.
 	o.DB.Exec("update public.integrations set status = 'error' where provider = 'mixpanel'")
 	require.Equal(t, "warning", connectionOf(o.vera, "mixpanel"))
 	r := o.anna.Do("POST", "/integrations/mixpanel/reconnect", nil).Want(201)
@@ -395,7 +396,7 @@ func TestDisconnectingTellsTheProvider(t *testing.T) {
 	}, "the first try fails")
 	d.fail("revoke", nil)
 	o.DB.Exec("update jobs.stored_jobs set run_at = now() where queue = 'integrations'")
-	// Also where the whole organization goes.
+	// Also when a whole organization is deleted.
 	o.DB.Exec("delete from public.organizations where id = $1", o.anna.OrgID)
 	eventually(t, func() bool {
 		return testdb.Value[int](o.DB, "select count(*)::int from private.integration_revocations") == 0
@@ -418,7 +419,7 @@ func TestARevocationEndsAfterFiveTries(t *testing.T) {
 	}, "the tokens are forgotten")
 }
 
-// Every permission of the catalogue has words of its provider, and every provider an address where people consent.
+// Every permission of the catalogue maps to scopes of its provider, and every provider has an address for consent.
 func TestEveryProviderOfTheCatalogueCanBeAsked(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t, func(c *config.Config) {

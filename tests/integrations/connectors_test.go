@@ -49,7 +49,7 @@ func serve(t testing.TB, handler http.Handler) string {
 	return server.URL
 }
 
-// guarded lets in only who brings the header.
+// guarded admits only requests with the header.
 func guarded(name, value string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get(name) != value {
@@ -81,7 +81,7 @@ func TestShakingHandsWithMCPServers(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t)
 	hang := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		// Only with its body read does a server notice that the caller has gone.
+		// A server notices that the caller has gone only when it has read the body.
 		_, _ = io.Copy(io.Discard, r.Body)
 		<-r.Context().Done()
 	})
@@ -161,13 +161,13 @@ func TestAddressesOfOurOwnNetworkAreNotContacted(t *testing.T) {
 		"http://169.254.169.254/latest/meta-data", "http://[fe80::1]/", "http://[64:ff9b::7f00:1]/", "http://100.64.0.1/", "http://2130706433/", "http://0x7f000001" + port + "/"} {
 		r := o.anna.Do("POST", "/integrations/connectors/test", map[string]any{"remoteMcpServerUrl": url}).Want(200)
 		require.Equal(t, false, r.Value("success"), url)
-		if !strings.Contains(url, "2130706433") && !strings.Contains(url, "0x7f") { // names to us, which no resolver need know
+		if !strings.Contains(url, "2130706433") && !strings.Contains(url, "0x7f") { // when stored, these two count as names, which no resolver need know
 			o.anna.Do("POST", "/integrations/connectors", map[string]any{"name": "Inside", "remoteMcpServerUrl": url}).Problem(400, "VALIDATION_ERROR").Field("remoteMcpServerUrl")
 			o.anna.Do("POST", "/integrations/webhooks", map[string]any{"name": "Inside", "endpointUrl": strings.Replace(url, "http:", "https:", 1), "secret": strings.Repeat("s", 16),
 				"events": []string{"context.created"}}).Problem(400, "VALIDATION_ERROR").Field("endpointUrl")
 		}
 	}
-	// Who was let in before, or changes the name's address afterwards, is judged with each connection.
+	// Each connection checks its address again: the rule may be newer than the row, and a name may resolve differently later.
 	o.DB.Exec(`insert into public.webhooks (id, organization_id, name, endpoint_url, secret_end, events) values (gen_random_uuid(), $1, 'Inside', $2, '1234', '{context.created}')`,
 		o.anna.OrgID, strings.Replace(inside, "http:", "https:", 1))
 	id := testdb.Value[string](o.DB, "select id::text from public.webhooks where name = 'Inside'")
@@ -248,7 +248,7 @@ func TestConnectors(t *testing.T) {
 		require.Equal(t, "active", r.String("status"))
 		require.Equal(t, 5000.0, r.Value("config.timeout"), "absent members stay")
 		require.Equal(t, "active", o.anna.In(t).Do("PUT", path, map[string]any{"description": "Two of them"}).Want(200).String("status"), "and so do all headers")
-		// A form that knows only the mask tests what is stored for this address.
+		// A form that has only the masked key tests the key stored for this address.
 		test := map[string]any{"remoteMcpServerUrl": server, "config": map[string]any{"customHeaders": map[string]any{"X-Secret": "••••"}}}
 		require.Equal(t, true, o.anna.In(t).Do("POST", "/integrations/connectors/test", test).Want(200).Value("success"))
 		test["remoteMcpServerUrl"] = server + "/elsewhere"

@@ -1,6 +1,6 @@
-// Package integrations tests contract 40, section 8, told by actor: Anna owns an organization, Ben is a member of it, Vera looks on, Stan is a
-// stranger with an organization of his own. Providers are doubles that speak OAuth; MCP servers are the SDK's own and, in `make test-peers`,
-// those of PyPI; receivers of webhooks are real servers with TLS.
+// Package integrations tests contract 40, section 8, by actor: Anna owns an organization, Ben is a member of it, Vera a viewer. Stan is a
+// stranger with an organization of his own. Providers are doubles that speak OAuth. MCP servers are the SDK's own and, in `make
+// test-peers`, those of PyPI. Receivers of webhooks are real servers with TLS.
 package integrations
 
 import (
@@ -28,7 +28,7 @@ import (
 	"kijko/tests/stack"
 )
 
-// authority signs the certificates of the receivers; this process trusts it, as a machine trusts its company's.
+// authority signs the certificates of the receivers. This process trusts it, as a machine trusts its company's authority.
 var authority tls.Certificate
 
 func TestMain(m *testing.M) {
@@ -98,7 +98,7 @@ func (o *office) join(name, role string) *client.Person {
 	return p
 }
 
-// eventually waits for what a worker does.
+// eventually waits for a result of a worker.
 func eventually(t testing.TB, condition func() bool, what string, args ...any) {
 	t.Helper()
 	require.Eventually(t, condition, 30*time.Second, 20*time.Millisecond, append([]any{what}, args...)...)

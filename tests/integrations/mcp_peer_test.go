@@ -11,7 +11,7 @@ import (
 	"kijko/tests/peers"
 )
 
-// The official Python package and fastmcp, whose address without its last slash is redirected.
+// The official Python package, and fastmcp, which redirects its address without the last slash.
 func TestMCPServersOfPyPI(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t)

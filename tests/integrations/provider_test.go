@@ -18,19 +18,19 @@ import (
 	"kijko/tests/client"
 )
 
-// double is a provider: it gives consent, codes and tokens as RFC 6749 says, checks what it is sent, and can be told to fail.
+// double is a provider. It issues consent, codes and tokens as RFC 6749 says, checks its requests, and fails on demand.
 type double struct {
 	*httptest.Server
 	t testing.TB
 
 	mu sync.Mutex
-	// codes and the code challenge that each was asked with; a code is good for one exchange.
+	// codes, with the code challenge of each; a code is valid for one exchange.
 	codes   map[string]string
 	refresh map[string]bool
 	access  map[string]bool
 	revoked []string
 	n       int
-	// trouble is what the next requests of a kind (token, identity, revoke) meet.
+	// trouble is the failure for the next requests of a kind (token, identity, revoke).
 	trouble map[string]http.HandlerFunc
 	release chan struct{}
 }
@@ -50,7 +50,7 @@ func newDouble(t testing.TB) *double {
 	return d
 }
 
-// options name the double as GitLab, Slack and GitHub; jira is left without a client.
+// options configure the double as GitLab, Slack and GitHub; jira is left without a client.
 func (d *double) options(c *config.Config) {
 	for _, provider := range []string{"gitlab", "slack", "github", "mixpanel", "notion"} {
 		c.IntegrationURLs = append(c.IntegrationURLs, provider+"="+d.URL)
@@ -99,7 +99,7 @@ func answer(status int, body string) http.HandlerFunc {
 	}
 }
 
-// consent is what a person's browser does: it gives the address that the provider sends it back to.
+// consent acts as a person's browser. It gives the address to which the provider redirects.
 func (d *double) consent(address string) (code, state string) {
 	u, err := url.Parse(address)
 	require.NoError(d.t, err)
@@ -187,7 +187,7 @@ func (d *double) revocations() []string {
 	return append([]string{}, d.revoked...)
 }
 
-// begin asks to connect and gives consent at the provider.
+// begin starts a connection and consents at the provider.
 func (o *office) begin(p *client.Person, d *double, path string, body any) (code, state string) {
 	r := p.Do("POST", "/integrations/"+path, body).Want(202)
 	code, state = d.consent(r.String("authorizationUrl"))
@@ -195,7 +195,7 @@ func (o *office) begin(p *client.Person, d *double, path string, body any) (code
 	return code, state
 }
 
-// back is the browser's way from the provider, without any credential; it gives where it is led.
+// back is the browser's redirect from the provider, without any credential. It gives the address of the next redirect.
 func (o *office) back(t testing.TB, query url.Values) url.Values {
 	t.Helper()
 	r := o.As("").In(t).Get("/integrations/oauth/callback?" + query.Encode()).Want(302)
@@ -205,7 +205,7 @@ func (o *office) back(t testing.TB, query url.Values) url.Values {
 	return to.Query()
 }
 
-// connect goes the whole way.
+// connect does the whole flow.
 func (o *office) connect(t testing.TB, p *client.Person, d *double, provider string, body any) {
 	t.Helper()
 	code, state := o.begin(p, d, provider+"/connect", body)

@@ -24,7 +24,7 @@ import (
 
 const whSecret = "a-secret-of-the-webhook-äöü-9876"
 
-// got is one request that a receiver took.
+// got is one request that a receiver accepted.
 type got struct {
 	Event, Delivery, Type string
 	Body                  struct {
@@ -34,7 +34,7 @@ type got struct {
 	Raw string
 }
 
-// receiver is a real server with TLS: it judges each signature as a receiver would, and answers as it is told.
+// receiver is a real server with TLS. It verifies each signature as a receiver would, and answers as the test sets it.
 type receiver struct {
 	t    testing.TB
 	URL  string
@@ -118,7 +118,7 @@ func (o *office) webhook(x *receiver, events ...string) string {
 	return r.String("id")
 }
 
-// due has what waits done now: time is the only thing that a test cannot wait for.
+// due makes waiting deliveries due now: a test must not wait for time.
 func (o *office) due() {
 	o.DB.Exec("update jobs.stored_jobs set run_at = now() where queue = 'webhooks'")
 }
@@ -243,7 +243,7 @@ func TestWebhooksAreToldWhatHappens(t *testing.T) {
 	g = x.next()
 	require.Equal(t, []any{"context.deleted", project}, []any{g.Event, g.Body.Data["id"]})
 
-	// What is rolled back is not told, nor is what others do.
+	// A change that is rolled back is not sent, nor is a change of another organization.
 	_, err := o.DB.Connect("postgres").Exec(t.Context(), "begin; insert into public.projects (organization_id, user_id, name) values ('"+o.anna.OrgID+"', '"+o.anna.ID+"', 'Never'); rollback")
 	require.NoError(t, err)
 	o.stan.Do("POST", "/projects", map[string]any{"name": "Stan's"}).Want(201)
@@ -258,7 +258,7 @@ func TestWebhooksAreToldWhatHappens(t *testing.T) {
 	}
 	require.NotEmpty(t, client.JSON[[]struct{ LastTriggeredAt string }](o.vera.Get("/integrations/webhooks").Want(200))[0].LastTriggeredAt)
 	require.Equal(t, x.count(), testdb.Value[int](o.DB, "select count(*)::int from public.audit_log where event_type = 'integration.webhook_triggered'"))
-	// A whole organization goes, with its projects: nothing is told any more and nothing stands in the way.
+	// A whole organization is deleted, with its projects: no event is sent any more, and nothing blocks the deletion.
 	o.DB.Exec("delete from public.organizations where id = $1", o.anna.OrgID)
 }
 
@@ -326,7 +326,7 @@ func TestTwentyFailuresPauseAWebhook(t *testing.T) {
 	x.next()
 	eventually(t, func() bool { return status() == "paused" }, "the twentieth pauses")
 	require.Equal(t, 1, testdb.Value[int](o.DB, "select count(*)::int from public.notifications where title = 'The webhook \"Ours\" was paused'"), "the owner, and no member")
-	// What waited is not sent, and nothing new is written.
+	// Waiting deliveries are not sent, and no new ones are written.
 	o.due()
 	eventually(t, func() bool {
 		return testdb.Value[int](o.DB, "select count(*)::int from public.webhook_deliveries where status = 'pending'") == 0
@@ -341,7 +341,7 @@ func TestTwentyFailuresPauseAWebhook(t *testing.T) {
 	require.Equal(t, "Heard", x.next().Body.Data["name"])
 }
 
-// Three workers on one queue: each attempt is sent by one of them.
+// Three workers share one queue: each attempt is sent by one of them.
 func TestWorkersNeverSendOneAttemptTwice(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t)
@@ -368,8 +368,8 @@ func TestWorkersNeverSendOneAttemptTwice(t *testing.T) {
 	require.NotEmpty(t, id)
 }
 
-// A worker that dies with an attempt in hand: its lease runs out, another one sends it once more, and what the dead one says afterwards is
-// not heard. Losing it twice is a failure.
+// A worker dies with an attempt in hand. Its lease expires, another worker sends the attempt once more, and a late result of the dead
+// worker is ignored. Losing the attempt twice is a failure.
 func TestALostAttemptIsSentOnceMore(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t)

@@ -119,7 +119,7 @@ func TestABadKeyIsRefused(t *testing.T) {
 	s.DB.Exec("delete from public.memberships where user_id = $1 and organization_id = $2", ben.ID, anna.OrgID)
 	refused(program, 401, "API_KEY_INVALID")
 
-	// One success a key and day, every refusal of an expired one; an unknown key belongs to nobody.
+	// One success a key and day, and every refusal of an expired key. An unknown key is recorded for no organization.
 	history := func(p *client.Person) string {
 		return testdb.Value[string](s.DB, `select coalesce(string_agg(status || coalesce(': ' || reason, '') || ' x' || n, ', ' order by status), '') from (
 			select status, reason, count(*) n from private.login_history where user_id = $1 and method = 'api_key' group by 1, 2) x`, p.ID)
@@ -128,7 +128,7 @@ func TestABadKeyIsRefused(t *testing.T) {
 	require.Eventually(t, func() bool { return history(ben) == "success x1" }, waiting, tick, "%v", history(ben))
 }
 
-// The answer to a request with an Idempotency-Key is stored for a day. The key in it is not.
+// The answer to a request with an Idempotency-Key is stored for a day. The API key in it is not.
 func TestAKeyThatIsAskedForTwiceIsStoredNowhere(t *testing.T) {
 	t.Parallel()
 	s := stack.New(t)
@@ -174,7 +174,7 @@ func TestRequestsWithKeysCostUnits(t *testing.T) {
 	counted(t, s.DB, program, 9)
 	require.Equal(t, "api", testdb.Value[string](s.DB, "select execution_type from public.skill_executions where user_id = $1", anna.ID))
 
-	// What is free, and who has no key.
+	// Requests that are free, and callers without a key.
 	program.Get("/auth/me").Want(200)
 	program.Do("POST", "/security/api-keys", map[string]any{}).Problem(403, "API_KEY_NOT_ALLOWED")
 	s.As("kijko_live_"+strings.Repeat("0", 48)).Get("/projects").Problem(401, "API_KEY_INVALID")
@@ -186,7 +186,7 @@ func TestRequestsWithKeysCostUnits(t *testing.T) {
 	require.Empty(t, program.Get("/projects").Want(200).Header.Get("X-RateLimit-Limit"), "without a limit there is nothing to say")
 }
 
-// What only tests or validates is open to a key that may read, also where it leaves something behind.
+// Requests that only test or validate are open to a key that may read, also where they store something.
 func TestAReaderTestsAndValidates(t *testing.T) {
 	t.Parallel()
 	models := llmtest.New(t)
@@ -240,7 +240,7 @@ func TestOfManyKeysAtTheLimitExactlyAsManyPassAsThereAreUnits(t *testing.T) {
 		require.NotEmpty(t, r.Header.Get("Retry-After"))
 	}
 	require.LessOrEqual(t, total, limit)
-	// Whoever was refused while another process held the last units may come again.
+	// A caller that was refused while another process held the last units may try again.
 	for total < limit {
 		r := programs[total%2].Get("/projects")
 		if r.Status == http.StatusOK {
@@ -252,7 +252,7 @@ func TestOfManyKeysAtTheLimitExactlyAsManyPassAsThereAreUnits(t *testing.T) {
 	spent(t, s.DB, anna.OrgID, limit)
 }
 
-// A server is killed. What was written before stays, at most the last moments are lost, and the units that it held come back.
+// A server is killed. Counts written before stay, at most the last moments are lost, and the units that it held are returned.
 func TestAKilledServerLosesNoMoreThanAMoment(t *testing.T) {
 	t.Parallel()
 	s := stack.New(t)
@@ -270,13 +270,13 @@ func TestAKilledServerLosesNoMoreThanAMoment(t *testing.T) {
 	require.NoError(t, victim.Process.Kill())
 	_ = victim.Wait()
 
-	// The survivor goes on counting from there.
+	// The surviving server continues counting from there.
 	program.Get("/projects").Want(200)
 	require.Eventually(t, func() bool {
 		n := testdb.Value[int](s.DB, "select usage_count::int from public.api_keys where user_id = $1", anna.ID)
 		return n == 31 || n == 32
 	}, waiting, tick)
-	// A minute later by the clock of the database, what the dead process had taken and not used is there again.
+	// A minute later by the clock of the database, the unused units of the dead process are available again.
 	s.DB.Exec("update private.unit_leases set renewed_at = renewed_at - interval '1 minute' where organization_id = $1", anna.OrgID)
 	s.DB.Exec("select private.reclaim_units()")
 	require.Eventually(t, func() bool { n := used(s.DB, anna.OrgID); return n == 31 || n == 32 }, waiting, tick, "%d", used(s.DB, anna.OrgID))

@@ -20,12 +20,12 @@ import (
 )
 
 const (
-	// waiting bounds the wait for what comes; nothing waits for it to pass.
+	// waiting bounds the wait for an event; no test waits for it to pass.
 	waiting = 20 * time.Second
 	tick    = 20 * time.Millisecond
 )
 
-// A server that can be killed is this test program again, told by its environment to be one.
+// A server that can be killed is this test program again; its environment says that it is one.
 const serverVariable = "KIJKO_TEST_SERVER"
 
 func init() {
@@ -39,7 +39,7 @@ func init() {
 	os.Exit(0)
 }
 
-// serve prints its address when it listens, and ends when its standard input does, which is when its parent ends.
+// serve prints its address when it listens. It ends when its standard input closes, which happens when its parent ends.
 func serve() error {
 	cfg, err := config.Load()
 	if err != nil {

@@ -23,11 +23,11 @@ import (
 	"kijko/tests/stack"
 )
 
-// operation is what the document and the contract say about one method and path.
+// operation is the entry of one method and path in the document and the contract.
 type operation struct {
 	id, method, path, access, scope string
-	// role is the lowest one that the contract lets in: viewer to owner, platform_admin, or "" for everybody (and for roles in a project, which
-	// nobody has in one that is not there).
+	// role is the lowest one that the contract admits: viewer to owner, platform_admin, or "" for every caller. It is also "" for roles in
+	// a project: no caller has one in a project that does not exist.
 	role string
 	body any
 }
@@ -38,7 +38,7 @@ var (
 	named  = regexp.MustCompile(`\{(\w+)\}`)
 )
 
-// readOperations asks the running server for its document, and the tables of the contract for the roles.
+// readOperations reads the document of the running server, and the roles from the tables of the contract.
 func readOperations(t *testing.T, s *stack.Stack) []operation {
 	t.Helper()
 	var doc map[string]any
@@ -103,7 +103,7 @@ func dig(at any, names ...string) any {
 	return at
 }
 
-// example is a value that a schema takes, with the required members only; good enough to get past the edge to where the role is judged.
+// example is a value that a schema accepts, with the required members only. It passes the edge, so that the role is checked.
 func example(doc, schema any, depth int) any {
 	m, ok := schema.(map[string]any)
 	if !ok || depth > 8 {
@@ -173,7 +173,7 @@ func number(v any, otherwise float64) float64 {
 	return otherwise
 }
 
-// cast is an organization with a person of each role, and for each a client of their session and of a key of each scope.
+// cast is an organization with a person of each role. Each person has a client with their session and one with a key of each scope.
 type cast struct {
 	s       *stack.Stack
 	org     string
@@ -206,7 +206,7 @@ func newCast(t *testing.T) *cast {
 	return c
 }
 
-// restore undoes what a call did to those who call: somebody left, a session or a key ended.
+// restore undoes the effect of a call on the callers: a member left, a session or a key ended.
 func (c *cast) restore() {
 	c.s.DB.Exec(`insert into public.memberships select k.* from kept.memberships k where not exists (select from public.memberships m where m.id = k.id);
 		update public.memberships m set status = k.status, role = k.role from kept.memberships k where k.id = m.id and (k.status, k.role) is distinct from (m.status, m.role);
@@ -215,7 +215,7 @@ func (c *cast) restore() {
 		update public.api_keys set revoked_at = null, revoked_reason = null where id in (select id from kept.keys) and revoked_at is not null`)
 }
 
-// The document says which scope an operation needs, the contract which role. Whatever is added to either is tried here with every credential.
+// The document says which scope an operation needs, the contract which role. The test tries every operation of both with every credential.
 func TestEveryOperationHoldsItsScopeAndRole(t *testing.T) {
 	t.Parallel()
 	c := newCast(t)
@@ -248,7 +248,7 @@ type answer struct {
 	code   string
 }
 
-// call makes the call as everybody at once, in the order of the scopes for each role, the session last.
+// call makes the call with every credential at once, in the order of the scopes for each role, the session last.
 func (c *cast) call(t *testing.T, o operation) map[actor]answer {
 	t.Helper()
 	answers := map[actor]answer{}
@@ -288,7 +288,8 @@ func (c *cast) call(t *testing.T, o operation) map[actor]answer {
 	return answers
 }
 
-// judge says what is wrong with an answer; owner is what the owner's session met, whose refusal (bad input, nothing there) says nothing about a role.
+// judge reports the fault of an answer. owner is the answer to the owner's session: where that is refused too (bad input, missing row),
+// the answer says nothing about a role.
 func (o operation) judge(a, owner answer) string {
 	gate := slices.Contains([]string{"INSUFFICIENT_SCOPE", "API_KEY_NOT_ALLOWED", "API_KEY_INVALID"}, a.code)
 	switch {

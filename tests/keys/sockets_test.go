@@ -65,7 +65,7 @@ func TestASocketTakesAKeyInItsHeaderOnly(t *testing.T) {
 	require.Equal(t, 4001, closed(t, awaiting), "nor in the first message")
 	spent(t, s.DB, anna.OrgID, 1)
 
-	// Connection tokens of a key open sockets as those of a session do, and die with the key.
+	// Connection tokens of a key open sockets as those of a session do, and end with the key.
 	program := s.As(key).In(t)
 	token := program.Do("POST", "/realtime/token", map[string]any{}).Want(200).String("token")
 	byToken := dial(t, s.Client, "?token="+token, nil)
@@ -79,7 +79,7 @@ func TestASocketTakesAKeyInItsHeaderOnly(t *testing.T) {
 	require.Equal(t, 4010, closed(t, dial(t, s.Client, "?token="+token, nil)))
 	require.Contains(t, []int{4001, 4010}, closed(t, dial(t, s.Client, "", bearer(key))))
 
-	// The units are used up, or the key is over.
+	// The units are used up, or the key has expired.
 	ended := anna.Do("POST", "/security/api-keys", map[string]any{"name": "Watcher", "expiration": "never", "scopes": []string{"read"}}).Want(201)
 	s.DB.Exec("update public.api_keys set expires_at = now() where id = $1", ended.String("id"))
 	require.Equal(t, 4001, closed(t, dial(t, s.Client, "", bearer(ended.String("key")))))

@@ -37,7 +37,7 @@ func newMailLab(t *testing.T, server stack.MailServer) *mailLab {
 	require.Eventually(t, func() bool {
 		return stack.Count(t, l.owner, "select count(*) from private.installation where key = 'mail'") == 1
 	}, 10*time.Second, 20*time.Millisecond, "the server says whether it can send mail")
-	// Who signs up once it does gets a mail.
+	// An account that signs up after that gets a mail.
 	s.DB.Exec("delete from private.mails where kind = 'verify_email'")
 	return l
 }
@@ -63,7 +63,7 @@ func TestMailOfTheIngestionResult(t *testing.T) {
 	require.Contains(t, got.Text, "Tokens before: 1,234,567")
 	require.Equal(t, 1, stack.Count(t, l.owner, "select count(*) from private.mails where id::text || '@kijko.test' = $1", got.MessageID), "the Message-ID is the row's id")
 
-	// A job that comes a second time finds nothing to do.
+	// A job that is delivered a second time finds nothing to do.
 	l.DB.Exec("select private.enqueue('mail.send', jsonb_build_object('mailId', id)) from private.mails")
 	stack.Eventually(t, "the job is done", func() bool {
 		return stack.Count(t, l.owner, "select count(*) from jobs.gue_jobs where job_type = 'mail.send'") == 0

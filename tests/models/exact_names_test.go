@@ -11,8 +11,8 @@ import (
 	"kijko/worker/llm/llmtest"
 )
 
-// The last of several members with one name is the one that the schema judges, that Go reads and that Postgres stores, and it counts whole:
-// nothing of an earlier one is mixed into it.
+// Of several members with one name the last is the one that the schema checks, that Go reads and that Postgres stores. It counts whole:
+// nothing of an earlier one is merged into it.
 func TestTheLastOfSeveralMembersCounts(t *testing.T) {
 	t.Parallel()
 	g := newModelGateway(t)
@@ -35,7 +35,7 @@ func TestTheLastOfSeveralMembersCounts(t *testing.T) {
 	created := g.anna.Do("POST", "/skills", `{"name":"a","name":"Twice","promptTemplate":"`+strings.Repeat("x", 20)+`","parameters":{"top_k":1},"parameters":{"max_tokens":9}}`).Want(201)
 	require.Equal(t, "Twice", created.String("name"))
 	require.Equal(t, map[string]any{"max_tokens": 9.}, created.Value("parameters"))
-	// One that is signed up twice over in one body is the last one as well.
+	// A sign-up with two addresses in one body counts the last one.
 	g.Do("POST", "/auth/signup", `{"email":"one@example.nl","email":"two@example.nl","password":"aaaa-1111-BBBB","first_name":"T","last_name":"W"}`)
 	require.Equal(t, 0, testdb.Value[int](g.DB, "select count(*)::int from public.users where email = 'one@example.nl'"))
 }

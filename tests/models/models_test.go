@@ -25,7 +25,7 @@ import (
 	"kijko/worker/llm/llmtest"
 )
 
-// modelGateway is a server whose providers are a double, and Anna.
+// modelGateway is a server with a double of the providers, and Anna.
 type modelGateway struct {
 	*stack.Stack
 	models *llmtest.Server
@@ -44,7 +44,7 @@ func (g *modelGateway) used(p *client.Person) int {
 	return testdb.Value[int](g.DB, "select coalesce(sum(used), 0)::int from public.usage where organization_id = $1 and metric = 'api_calls'", p.OrgID)
 }
 
-// calmly takes away what was counted for the rate, for tests of something else.
+// calmly resets the counters of the rate limit, for tests of something else.
 func (g *modelGateway) calmly() { g.DB.Exec("delete from private.rate_counters where key like 'ai|%'") }
 
 func said(turns ...string) map[string]any {
@@ -226,7 +226,7 @@ type serverEvent struct {
 	data map[string]any
 }
 
-// streaming asks for events. The connection is the caller's to close.
+// streaming asks for events. The caller closes the connection.
 func (g *modelGateway) streaming(t *testing.T, ctx context.Context, p *client.Person, body any) *http.Response {
 	t.Helper()
 	raw, err := json.Marshal(body)
@@ -413,7 +413,7 @@ func modelForm(t *testing.T, fields map[string]string, files ...formFile) (conte
 	return w.FormDataContentType(), b.Bytes()
 }
 
-// png is the smallest picture that is told by its content.
+// png is the smallest picture that is recognized by its content.
 const png = "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 
 func TestGenerate(t *testing.T) {
@@ -501,7 +501,7 @@ func TestLimitsOfTheGateway(t *testing.T) {
 				require.Equal(t, "30", r.Header.Get("X-RateLimit-Limit"))
 			}
 		}
-		// A window may end in the middle; what it held is then weighed into the next.
+		// A window may end in the middle; its count is then weighted into the next.
 		require.GreaterOrEqual(t, seen[429], 1)
 		require.LessOrEqual(t, seen[200], 39)
 		require.Equal(t, seen[200], g.used(g.anna))
@@ -528,14 +528,14 @@ func TestKeysOfOrganizations(t *testing.T) {
 	require.Equal(t, []string{own, llmtest.Key}, []string{g.models.Calls()[0].Key, g.models.Calls()[1].Key})
 	require.Equal(t, []int{1, 1}, []int{g.used(g.anna), g.used(ben)})
 
-	// A provider that the installation lacks: only who brings a key can ask it.
+	// A provider without a key of the installation answers only organizations that have a key of their own.
 	gemini := map[string]string{"prompt": "Hello"}
 	g.anna.Do("POST", "/ai/generate", gemini).Problem(503, "PROVIDER_NOT_CONFIGURED")
 	ben.Do("PUT", "/ai/provider-keys/google", map[string]string{"key": "AIza-of-ben-0123456789"}).Want(200)
 	ben.Do("POST", "/ai/generate", gemini).Want(200)
 	g.anna.Do("POST", "/ai/generate", gemini).Problem(503, "PROVIDER_NOT_CONFIGURED")
 
-	// A sealed key that is carried to another organization opens nothing.
+	// A sealed key that is copied to another organization opens nothing.
 	g.DB.Exec("insert into private.provider_keys (organization_id, provider, sealed_key, last_four) values ($1, 'anthropic', $2, 'wxyz')", ben.OrgID, stored)
 	refused := ben.Do("POST", "/ai/messages", said("Hello")).Problem(503, "PROVIDER_NOT_CONFIGURED")
 	require.Equal(t, []any{"anthropic", false}, []any{refused.Value("details.provider"), refused.Value("retryable")})

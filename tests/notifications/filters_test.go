@@ -11,7 +11,8 @@ import (
 	"kijko/tests/testdb"
 )
 
-// Times are stored to the microsecond and shown to the millisecond. What a client has seen finds the row, whatever was cut off.
+// Times are stored to the microsecond and shown to the millisecond. A time that a client was shown finds the row, although digits were cut
+// off.
 func TestARowIsFoundByItsOwnShownTime(t *testing.T) {
 	t.Parallel()
 	s := stack.New(t)
@@ -65,7 +66,7 @@ func TestARowIsFoundByItsOwnShownTime(t *testing.T) {
 	require.Contains(t, plan, "e.executed_at < '")
 }
 
-// A form sends all of its fields, the empty ones too: those are no filter, of whatever type.
+// A form sends all of its fields, the empty ones too: an empty field is no filter, of whatever type.
 func TestAnEmptyParameterIsNone(t *testing.T) {
 	t.Parallel()
 	s := stack.New(t)
@@ -98,7 +99,7 @@ func TestAnEmptyParameterIsNone(t *testing.T) {
 		anna.Get(query).Problem(400, "VALIDATION_ERROR").Field(field)
 	}
 	require.Equal(t, 1, int(anna.Get("/skills?isActive=true").Want(200).Value("total").(float64)))
-	// A name that is asked about may be empty.
+	// A queried name may be empty.
 	anna.Get("/projects/check-name?name=").Want(200)
 	anna.Get("/projects/check-name").Problem(400, "VALIDATION_ERROR").Field("name")
 }

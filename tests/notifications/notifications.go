@@ -1,4 +1,4 @@
-// Package notifications holds the black-box tests of notifications, and what other tests need to make some.
+// Package notifications holds the black-box tests of notifications, and the helpers with which other tests make some.
 package notifications
 
 import (

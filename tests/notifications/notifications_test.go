@@ -213,7 +213,7 @@ func TestNotificationsAsTheyHappen(t *testing.T) {
 	anna, stan := s.SignUp("Anna"), s.SignUp("Stan")
 	hears, strangers := ring(t, anna), ring(t, stan)
 
-	// 8 KiB are more than a NOTIFY may hold.
+	// A NOTIFY can hold less than 8 KiB.
 	blob := strings.Repeat("x", 8192-len(`{"x":""}`))
 	id := anna.Do("POST", "/notifications", map[string]any{"type": "new_lead", "title": "Large", "data": map[string]string{"x": blob}, "link": "/"}).Want(201).String("id")
 	got := hears.expect("notification")
@@ -233,12 +233,12 @@ func TestNotificationsAsTheyHappen(t *testing.T) {
 	anna.Do("DELETE", "/notifications/"+id, nil).Want(200)
 	require.Equal(t, map[string]any{"id": id, "unreadCount": 0.0}, hears.expect("notification_deleted"))
 
-	// What quiet hours hold back comes by itself when they are over.
+	// Notifications that quiet hours hold back arrive by themselves at the end of those hours.
 	anna.Do("PATCH", "/notifications/preferences", map[string]any{"quietHours": map[string]any{"enabled": true, "startTime": "00:00", "endTime": "23:59"}}).Want(200)
 	require.Equal(t, true, hears.expect("notification_preferences_updated")["quietHours"].(map[string]any)["enabled"])
 	Tell(anna, "later")
 	require.Zero(t, notifications(anna, "").UnreadCount)
-	// A transaction of psql, whose quiet hours have just ended.
+	// A transaction of psql; the person's quiet hours have just ended.
 	s.DB.Exec("update public.notifications set due_at = now() where title = 'later'")
 	later := hears.expect("notification")
 	require.Equal(t, "later", later["title"])
@@ -298,7 +298,7 @@ func TestNotificationsByMail(t *testing.T) {
 	stack.Eventually(t, "the server says what it offers", func() bool {
 		return stack.Count(t, owner, "select count(*) from private.installation where key in ('mail', 'app_url')") == 2
 	})
-	// Who signs up once it does gets a mail.
+	// An account that signs up after that gets a mail.
 	s.DB.Exec("delete from private.mails where kind = 'verify_email'")
 	worker.Start(t, s)
 	notify := func(title, category string, urgent bool) {
@@ -342,7 +342,7 @@ func TestNotificationsByMail(t *testing.T) {
 	alerts := testdb.Value[string](s.DB, "select private.unsubscribe_token($1, 'securityAlerts')", anna.ID)
 	s.As("").Do("POST", "/notifications/unsubscribe", map[string]string{"token": alerts}).Problem(409, "CANNOT_UNSUBSCRIBE")
 
-	// The page that the link in the text leads to is there, and opening it changes nothing.
+	// The link in the text opens a page, and opening it changes nothing.
 	page, err := http.Get(s.BaseURL + "/unsubscribe?token=" + token)
 	require.NoError(t, err)
 	defer func() { _ = page.Body.Close() }()

@@ -12,7 +12,7 @@ import (
 	"kijko/tests/testdb"
 )
 
-// The page that links in mails lead to, as a person uses it, under its own content policy.
+// The page that links in mails open, as a person uses it, under its own content policy.
 func TestNotificationsUnsubscribePage(t *testing.T) {
 	t.Parallel()
 	s := stack.New(t)

@@ -18,8 +18,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// buildGitea takes the module's source from the proxy. It cannot be installed as it is: its go.mod replaces modules, and names two of its own
-// by a host that the proxy does not serve; they are there under their older names. Importing from other hosts' Gitea goes with them.
+// buildGitea takes the module's source from the proxy. It cannot be installed as it is: its go.mod replaces modules, and names two of its
+// own by a host that the proxy does not serve. The proxy serves them under their older names. The import from other hosts' Gitea is left
+// out with them.
 func buildGitea(ctx context.Context, p Program, folder string) error {
 	raw, err := goTool(ctx, folder, nil, "mod", "download", "-json", p.Module+"@"+p.Version)
 	if err != nil {
@@ -57,7 +58,7 @@ func buildGitea(ctx context.Context, p Program, folder string) error {
 	if _, err := goTool(ctx, source, nil, "build", "-mod=mod", "-trimpath", "-tags", "sqlite sqlite_unlock_notify", "-o", built, "."); err != nil {
 		return err
 	}
-	// What it needs while it runs stays; the rest is not for tools that look through the checkout.
+	// Gitea needs these folders while it runs. The rest is removed, so that tools that search the checkout do not find it.
 	entries, err := os.ReadDir(source)
 	if err != nil {
 		return fmt.Errorf("tidy the source: %w", err)
@@ -105,7 +106,7 @@ INTERNAL_TOKEN = internal
 LEVEL = Error
 `
 
-// NewGitea starts one.
+// NewGitea starts a Gitea.
 func NewGitea(t testing.TB) *Gitea {
 	t.Helper()
 	program, err := GiteaProgram.Path(t.Context(), os.Stderr)
@@ -114,7 +115,7 @@ func NewGitea(t testing.TB) *Gitea {
 	require.NoError(t, err)
 	dir := t.TempDir()
 	config := filepath.Join(dir, "app.ini")
-	// It refuses root unless told so; here it is reached by this machine alone.
+	// Gitea refuses to run as root unless a setting allows it. Here only this machine reaches it.
 	environment := []string{"GITEA_WORK_DIR=" + dir, "HOME=" + dir, "GITEA_I_AM_BEING_UNSAFE_RUNNING_AS_ROOT=true"}
 	write := func(port string) {
 		text := fmt.Sprintf(giteaSettings, who.Username, dir, port, giteaSource(filepath.Dir(program)))
@@ -137,7 +138,7 @@ func NewGitea(t testing.TB) *Gitea {
 	return g
 }
 
-// Call asks the API as ada and reads the answer into to, where that is not nil.
+// Call sends a request to the API as ada and decodes the answer into to, where to is not nil.
 func (g *Gitea) Call(t testing.TB, method, path string, body, to any) {
 	t.Helper()
 	raw, err := json.Marshal(body)

@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// unpackKeycloak takes the distribution from Maven Central, as it is.
+// unpackKeycloak takes the distribution from Maven Central, unchanged.
 func unpackKeycloak(ctx context.Context, p Program, folder string) error {
 	home := filepath.Join(folder, "keycloak-"+p.Version)
 	zip := filepath.Join(folder, "keycloak-quarkus-dist-"+p.Version+".zip")
@@ -34,15 +34,15 @@ func unpackKeycloak(ctx context.Context, p Program, folder string) error {
 			return fmt.Errorf("%s: %w\n%s", args[0], err, tail(out))
 		}
 	}
-	// The file that says "it is there" comes last.
+	// The file that marks the distribution as complete comes last.
 	return errors.Join(os.Remove(zip), os.Symlink(filepath.Join(home, "bin", "kc.sh"), filepath.Join(folder, p.Name)))
 }
 
-// Keycloak is a real one with our realm in it, in memory. It is safe for concurrent use.
+// Keycloak is a real Keycloak with our realm, in memory. It is safe for concurrent use.
 type Keycloak struct {
 	// URL is the base, as in KEYCLOAK_URL.
 	URL string
-	// Secret is that of the client kijko-backend.
+	// Secret is the secret of the client kijko-backend.
 	Secret string
 }
 
@@ -52,7 +52,7 @@ const (
 	keycloakRealm    = "kijko"
 )
 
-// NewKeycloak starts one with the realm file of the checkout. appURL is where sign-in comes back to, at /auth/callback.
+// NewKeycloak starts a Keycloak with the realm file of the checkout. appURL is the application to which sign-in returns, at /auth/callback.
 func NewKeycloak(t testing.TB, appURL string) *Keycloak {
 	t.Helper()
 	root, err := moduleRoot()
@@ -74,7 +74,7 @@ func NewKeycloak(t testing.TB, appURL string) *Keycloak {
 			return []string{"start-dev", "--import-realm", "--db=dev-mem", "--http-host=" + host, "--http-port=" + port}
 		}, "/realms/"+keycloakRealm)
 	k.URL = "http://" + addresses[0]
-	// The file names no secret, so the import made one up.
+	// The file names no secret, so the import generated one.
 	var clients []struct{ Secret string }
 	require.NoError(t, json.Unmarshal(k.admin(t, http.MethodGet, "/admin/realms/kijko/clients?clientId=kijko-backend", nil, http.StatusOK), &clients))
 	require.Len(t, clients, 1)
@@ -83,7 +83,7 @@ func NewKeycloak(t testing.TB, appURL string) *Keycloak {
 	return k
 }
 
-// Version is what it says of itself.
+// Version is the version that the program reports.
 func (k *Keycloak) Version(t testing.TB) string {
 	t.Helper()
 	var info struct{ SystemInfo struct{ Version string } }
@@ -102,21 +102,21 @@ func (k *Keycloak) AddUser(t testing.TB, email, password string, verified bool) 
 	return found[0].ID
 }
 
-// KeycloakUser is what the administration shows of a person.
+// KeycloakUser is a user as the administration API shows it.
 type KeycloakUser struct {
 	Email, FirstName, LastName string
 	EmailVerified              bool
 	Attributes                 map[string][]string
 }
 
-// User reads one.
+// User reads a user.
 func (k *Keycloak) User(t testing.TB, id string) (u KeycloakUser) {
 	t.Helper()
 	require.NoError(t, json.Unmarshal(k.admin(t, http.MethodGet, "/admin/realms/kijko/users/"+id, nil, http.StatusOK), &u))
 	return u
 }
 
-// Sessions is how many sessions a person has there.
+// Sessions is the number of sessions that a person has at Keycloak.
 func (k *Keycloak) Sessions(t testing.TB, id string) int {
 	t.Helper()
 	var found []any
@@ -124,7 +124,8 @@ func (k *Keycloak) Sessions(t testing.TB, id string) int {
 	return len(found)
 }
 
-// Broker has the broker `google` lead to a second realm of this Keycloak, where a person signs in by password; real Google asks no tests.
+// Broker points the broker `google` to a second realm of this Keycloak, where a person signs in by password. Tests cannot sign in at the
+// real Google.
 func (k *Keycloak) Broker(t testing.TB, email, password string) {
 	t.Helper()
 	k.admin(t, http.MethodPost, "/admin/realms", map[string]any{"realm": "upstream", "enabled": true, "sslRequired": "none",
@@ -141,7 +142,7 @@ func (k *Keycloak) Broker(t testing.TB, email, password string) {
 			"pkceEnabled": "true", "pkceMethod": "S256", "syncMode": "IMPORT"}}, http.StatusCreated)
 }
 
-// PasswordGrant gives an access token of Keycloak's own for a person, as a client without our server would get it.
+// PasswordGrant gives an access token that Keycloak itself issues for a person, as a client without our server would get it.
 func (k *Keycloak) PasswordGrant(t testing.TB, email, password string) string {
 	t.Helper()
 	return k.token(t, keycloakRealm, url.Values{"grant_type": {"password"}, "client_id": {"kijko-backend"}, "client_secret": {k.Secret}, "username": {email},
@@ -192,7 +193,7 @@ type KeycloakBrowser struct {
 	Forms int
 }
 
-// Browser makes one without cookies.
+// Browser makes a browser without cookies.
 func (k *Keycloak) Browser(t testing.TB) *KeycloakBrowser {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -202,8 +203,8 @@ func (k *Keycloak) Browser(t testing.TB) *KeycloakBrowser {
 
 var formAction = regexp.MustCompile(`<form[^>]*id="kc-form-login"[^>]*action="([^"]+)"|<form[^>]*action="([^"]+)"[^>]*id="kc-form-login"`)
 
-// SignIn opens the page and types the password where it is asked for, until the browser is sent to an address of the application, with what
-// stands in its query.
+// SignIn opens the page and types the password where a form asks for it, until the browser is redirected to an address of the application.
+// It gives the query of that address.
 func (b *KeycloakBrowser) SignIn(t testing.TB, page, appURL, username, password string) url.Values {
 	t.Helper()
 	answer, err := b.client.Get(page)

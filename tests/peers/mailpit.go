@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Mailpit is a real mail server that keeps what it is given. It is safe for concurrent use.
+// Mailpit is a real mail server that keeps the mails it receives. It is safe for concurrent use.
 type Mailpit struct {
 	Host string
 	Port int
@@ -45,7 +45,7 @@ type Mail struct {
 	Raw string `json:"-"`
 }
 
-// NewMailpit starts one. Flags are its own, beside those that keep it on this machine.
+// NewMailpit starts a Mailpit. Flags are Mailpit's own, beside those that keep it on this machine.
 func NewMailpit(t testing.TB, flags ...string) *Mailpit {
 	t.Helper()
 	data := filepath.Join(t.TempDir(), "mail.db")
@@ -57,10 +57,10 @@ func NewMailpit(t testing.TB, flags ...string) *Mailpit {
 	return &Mailpit{Host: smtp.Addr().String(), Port: int(smtp.Port()), api: "http://" + addresses[0] + "/api/v1"}
 }
 
-// NewMailpitTLS starts one with a certificate for 127.0.0.1; the flags say when it is used, such as --smtp-require-tls.
+// NewMailpitTLS starts a Mailpit with a certificate for 127.0.0.1. The flags say when it is used, such as --smtp-require-tls.
 func NewMailpitTLS(t testing.TB, flags ...string) *Mailpit {
 	t.Helper()
-	web := httptest.NewTLSServer(nil) // borrowed: net/http has one for tests
+	web := httptest.NewTLSServer(nil) // borrowed: net/http has a certificate for tests
 	defer web.Close()
 	key, err := x509.MarshalPKCS8PrivateKey(web.TLS.Certificates[0].PrivateKey)
 	require.NoError(t, err)
@@ -77,11 +77,11 @@ func NewMailpitTLS(t testing.TB, flags ...string) *Mailpit {
 	return m
 }
 
-// SMTP says where it takes mail.
+// SMTP is the address at which it accepts mail.
 func (m *Mailpit) SMTP() (host string, port int) { return m.Host, m.Port }
 
-// Refuse has the next senders, recipients or logins refused with a code of 400 to 599 (trigger is Sender, Recipient or Authentication).
-// Code 0 takes everything again.
+// Refuse makes Mailpit refuse the next senders, recipients or logins with a code of 400 to 599 (trigger is Sender, Recipient or
+// Authentication). Code 0 makes it accept everything again.
 func (m *Mailpit) Refuse(t testing.TB, trigger string, code int) {
 	t.Helper()
 	chaos := map[string]any{}
@@ -98,7 +98,7 @@ func (m *Mailpit) Refuse(t testing.TB, trigger string, code int) {
 	require.Equal(t, http.StatusOK, answer.StatusCode)
 }
 
-// Mails gives what arrived so far, the oldest first.
+// Mails gives the mails that have arrived so far, the oldest first.
 func (m *Mailpit) Mails(t testing.TB) []Mail {
 	t.Helper()
 	var list struct{ Messages []struct{ ID string } }

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// MCPProgram is the two servers of PyPI that most MCP servers are made of, in one virtual environment.
+// MCPProgram installs the two packages of PyPI that most MCP servers use, in one virtual environment.
 var MCPProgram = Program{Name: "mcp", Module: "PyPI", Version: "mcp-2.3.0-fastmcp-4.1.6", build: buildMCP}
 
 //go:embed mcp.py
@@ -33,8 +33,8 @@ func buildMCP(ctx context.Context, p Program, folder string) error {
 	return errors.Join(os.WriteFile(program, bytes.TrimSpace(mcpServer), 0o644), os.WriteFile(filepath.Join(folder, p.Name), []byte(shell), 0o755))
 }
 
-// MCP starts a server with three tools: kind is mcp (the official package) or fastmcp, transport http or sse. A key, where there is one, must
-// come as a bearer token. It gives the address that a person would copy.
+// MCP starts a server with three tools: kind is mcp (the official package) or fastmcp, transport http or sse. A key, where one is given,
+// must come as a bearer token. MCP gives the address that a person would copy.
 func MCP(t testing.TB, kind, transport, key string) string {
 	t.Helper()
 	addresses := start(t, MCPProgram, 1, []string{"KIJKO_MCP_KEY=" + key}, func(a []string) []string { return []string{kind, transport, a[0]} }, "/ready")

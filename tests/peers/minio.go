@@ -8,7 +8,7 @@ type MinIO struct {
 	User, Password string
 }
 
-// NewMinIO starts one that keeps its files in data.
+// NewMinIO starts a MinIO that keeps its files in data.
 func NewMinIO(t testing.TB, data string) *MinIO {
 	t.Helper()
 	m := &MinIO{User: "kijko-test", Password: "kijko-test-secret"}

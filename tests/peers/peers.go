@@ -29,11 +29,11 @@ import (
 // Program is one peer.
 type Program struct {
 	Name, Module, Version string
-	// build puts the program into the folder where go install cannot; nil: it can.
+	// build puts the program into the folder where go install cannot; nil: go install can.
 	build func(ctx context.Context, p Program, folder string) error
-	// end is the signal that ends it; 0: SIGKILL.
+	// end is the signal that ends the program; 0: SIGKILL.
 	end syscall.Signal
-	// limit is for one start; 0: startLimit.
+	// limit is the time limit of one start; 0: startLimit.
 	limit time.Duration
 }
 
@@ -43,15 +43,16 @@ var (
 	// MinIO's releases are tags that Go does not read as versions: this is RELEASE.2026-02-12T20-18-48Z.
 	MinIOProgram = Program{Name: "minio", Module: "github.com/minio/minio", Version: "v0.0.0-20260212201848-7aac2a2c5b7c"}
 	GiteaProgram = Program{Name: "gitea", Module: "code.gitea.io/gitea", Version: "v1.27.3", build: buildGitea}
-	// Keycloak is a distribution of Maven Central. Its script passes SIGTERM on to the Java that it starts, and cannot pass on SIGKILL.
+	// Keycloak is a distribution of Maven Central. Its script passes SIGTERM on to the Java process that it starts, and cannot pass on
+	// SIGKILL.
 	KeycloakProgram = Program{Name: "keycloak", Module: "org.keycloak:keycloak-quarkus-dist", Version: "26.7.3", build: unpackKeycloak,
 		end: syscall.SIGTERM, limit: 10 * time.Minute}
 )
 
-// buildLimit is for the largest of them on two busy cores, from an empty cache.
+// buildLimit is enough for the largest program on two busy cores, from an empty cache.
 const buildLimit = 20 * time.Minute
 
-// Path builds the program where it is missing and gives its file. Processes that need it at the same time wait for one to build.
+// Path builds the program where it is missing and gives its file. Processes that need it at the same time wait for one build.
 func (p Program) Path(ctx context.Context, say io.Writer) (string, error) {
 	root, err := moduleRoot()
 	if err != nil {
@@ -94,7 +95,7 @@ func install(ctx context.Context, p Program, folder string) error {
 	return err
 }
 
-// goTool runs the go command. The flags of a test run (-race above all) are not for peers.
+// goTool runs the go command. The flags of a test run (-race above all) do not apply to peers.
 func goTool(ctx context.Context, dir string, environment []string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
@@ -108,7 +109,7 @@ func goTool(ctx context.Context, dir string, environment []string, args ...strin
 	return out, nil
 }
 
-// tail is the end of what a program printed.
+// tail is the end of a program's output.
 func tail(out []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	return strings.Join(lines[max(0, len(lines)-15):], "\n")
@@ -130,7 +131,7 @@ func moduleRoot() (string, error) {
 	}
 }
 
-// output collects what a program prints, for the test that fails.
+// output collects the output of a program, for the test that fails.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -148,11 +149,11 @@ func (o *output) String() string {
 	return tail(o.text.Bytes())
 }
 
-// startLimit is for one start on a busy machine; starting takes well below a second.
+// startLimit bounds one start on a busy machine; starting takes well below a second.
 const startLimit = time.Minute
 
-// start runs the program on free ports of the loopback interface until the test ends. A port may be taken between the choice and the start:
-// then the program ends by itself, and it is started again on others. ready is asked for until it answers 200.
+// start runs the program on free ports of the loopback interface until the test ends. Another program may take a port between the choice
+// and the start: then the program ends by itself, and start runs it again on other ports. start polls ready until it answers 200.
 func start(t testing.TB, p Program, ports int, environment []string, args func(addresses []string) []string, ready string) []string {
 	t.Helper()
 	program, err := p.Path(t.Context(), os.Stderr)
@@ -177,7 +178,7 @@ func start(t testing.TB, p Program, ports int, environment []string, args func(a
 	}
 }
 
-// awaitReady is false when the program ended, or took too long.
+// awaitReady is false when the program ended, or did not answer in time.
 func awaitReady(url string, within time.Duration, ended <-chan struct{}) bool {
 	client := http.Client{Timeout: time.Second}
 	limit := time.After(within / 2)
@@ -194,7 +195,7 @@ func awaitReady(url string, within time.Duration, ended <-chan struct{}) bool {
 		if r, err := client.Get(url); err == nil {
 			_ = r.Body.Close()
 			select {
-			case <-ended: // it was another program that answered
+			case <-ended: // another program answered
 				return false
 			default:
 			}
@@ -210,7 +211,7 @@ func freeAddresses(t testing.TB, n int) (addresses []string) {
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		defer func() { _ = l.Close() }() // all of them are held until the last is chosen
+		defer func() { _ = l.Close() }() // all ports are held until the last is chosen
 		addresses = append(addresses, l.Addr().String())
 	}
 	return addresses

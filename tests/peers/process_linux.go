@@ -2,5 +2,5 @@ package peers
 
 import "syscall"
 
-// withUs has the program end by the signal with this process, however that ends.
+// withUs makes the program end by the signal when this process ends, however that happens.
 func withUs(end syscall.Signal) *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: end} }

@@ -4,5 +4,5 @@ package peers
 
 import "syscall"
 
-// withUs is for Linux, where a program can be made to end with this process; elsewhere the end of the test ends it.
+// withUs does nothing: only on Linux can a program be tied to this process. Elsewhere the end of the test ends the program.
 func withUs(syscall.Signal) *syscall.SysProcAttr { return nil }

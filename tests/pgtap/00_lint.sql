@@ -1,4 +1,4 @@
--- Catalog rules: what must hold for every table, policy and function, whoever adds it (db/README.md says why).
+-- Catalog rules that hold for every table, policy and function, including future ones (db/README.md gives the reasons).
 begin;
 select no_plan();
 
@@ -41,18 +41,18 @@ select is_empty($$ select signature from routines where prosecdef and not coales
 select is_empty($$ select r.signature from routines r join pg_proc p on p.oid = r.oid join pg_language l on l.oid = p.prolang
   where r.nspname = 'api' and l.lanname = 'plpgsql' and r.provolatile = 'v' and not coalesce('search_path=""' = any (r.proconfig), false) $$,
   'an operation that writes does too: add set search_path = '''' to its head, or say stable where it only reads');
--- A definer function is never inlined, and in SQL it would be parsed and planned at every call; plpgsql keeps its plans. What returns
--- rows is called once a batch.
+-- A definer function is never inlined, and in SQL it would be parsed and planned at every call; plpgsql keeps its plans. Functions that
+-- return rows are called once a batch.
 select is_empty($$ select p.oid::regprocedure from pg_proc p join routines r on r.oid = p.oid join pg_language l on l.oid = p.prolang
   where l.lanname = 'sql' and p.prosecdef and not p.proretset and p.proargmodes is null and p.prosqlbody is null $$,
   'a definer function keeps its plans: it is plpgsql');
--- Postgres inlines a SQL function only if all that it calls is at least as constant as it says to be; one that is not inlined is parsed
--- and planned at every call. Building JSON is stable, so what builds JSON is stable too.
+-- Postgres inlines a SQL function only if every function it calls is at least as constant as it declares itself. A function that is not
+-- inlined is parsed and planned at every call. Building JSON is stable, so functions that build JSON are stable too.
 select is_empty($$ select p.oid::regprocedure from pg_proc p join routines r on r.oid = p.oid join pg_language l on l.oid = p.prolang
   where l.lanname = 'sql' and p.provolatile = 'i' and coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) ~ 'jsonb?_build|to_jsonb?\(|concat_ws|private\.iso' $$,
   'a SQL function that builds JSON is stable, so that it can be inlined: say stable in its head');
--- The planner runs an immutable call with constant arguments at once, also in a branch that is never taken. What can raise is whatever
--- raises itself, or names what can.
+-- The planner runs an immutable call with constant arguments at once, also in a branch that is never taken. A function can raise if it
+-- raises itself, or names a function that can.
 select is_empty($$
   with recursive bodies as (
     select r.oid, r.signature, r.nspname || '.' || r.proname as name, r.provolatile, coalesce(pg_get_function_sqlbody(r.oid), p.prosrc) as body
@@ -75,8 +75,8 @@ select is_empty($$ select signature from routines where nspname = 'api' and not 
 select is_empty($$ select signature from routines where comment is null $$, 'every function has a comment: add comment on function ... is below it');
 select is_empty($$ select relname from ours where relkind in ('r', 'p') and obj_description(oid, 'pg_class') is null $$, 'every table has a comment: add comment on table ... is to its migration');
 
--- A foreign key without an index makes each delete of the parent scan the child. Of a composite key the last column is the telling
--- one; an index that leads with it, or with all of the key's columns in any order, serves. It may leave out nulls.
+-- A foreign key without an index makes each delete of the parent scan the child. In a composite key the last column is the selective one.
+-- An index that leads with it, or with all of the key's columns in any order, serves. It may leave out nulls.
 select is_empty($$
   select c.conrelid::regclass::text, c.conname
   from pg_constraint c join ours o on o.oid = c.conrelid
@@ -86,9 +86,10 @@ select is_empty($$
       and ((i.indkey::smallint[])[0] = c.conkey[cardinality(c.conkey)] or (h.head @> c.conkey and h.head <@ c.conkey)))
 $$, 'every foreign key is indexed: create an index on its last column or on all of its columns, in a migration');
 select is_empty($$ select c.conrelid::regclass::text, c.conname from pg_constraint c join ours o on o.oid = c.conrelid
-  -- "No action" is also what one gets without thinking; meant, it says why in a comment.
+  -- "No action" is also the default. Where it is intended, a comment gives the reason.
   where c.contype = 'f' and c.confdeltype = 'a' and obj_description(c.oid, 'pg_constraint') is null $$, 'every foreign key decides what a delete does: add on delete cascade or set null, or a comment on constraint that says why not');
--- Between two tenant tables a foreign key carries the organization, or both rows hang on one project, so that it cannot point at another tenant's row.
+-- Between two tenant tables a foreign key carries the organization, or both rows belong to one project, so that it cannot point at another
+-- tenant's row.
 select is_empty($$
   select c.conrelid::regclass::text, c.conname
   from pg_constraint c
@@ -97,7 +98,7 @@ select is_empty($$
     and exists (select from pg_attribute a where a.attrelid = c.conrelid and a.attname in ('organization_id') and not a.attisdropped)
     and exists (select from pg_attribute a where a.attrelid = c.confrelid and a.attname in ('organization_id') and not a.attisdropped)
     and c.confrelid not in ('public.organizations'::regclass, 'public.users'::regclass)
-    -- What belongs to a person may point at another's public row; the constraint then says who judges that.
+    -- A person's row may point at another person's public row. The comment of the constraint then names the function that authorizes it.
     and coalesce(obj_description(c.oid, 'pg_constraint'), '') !~ '^Across tenants: '
 $$, 'a foreign key between tenant tables cannot point at another tenant''s row: let it carry organization_id: foreign key (organization_id, x_id) references ... (organization_id, id)');
 select is_empty($$

@@ -1,5 +1,5 @@
--- Every function in PL/pgSQL is read, planned and checked without being run, branches that no test reaches included. Supabase's db lint asks
--- the same extension. This file is left out where the extension is not to be had (another PostgreSQL than the system's).
+-- Reads, plans and checks every function in PL/pgSQL without running it, including branches that no test reaches. Supabase's db lint uses
+-- the same extension. This file is skipped where the extension is not available (a PostgreSQL other than the system's).
 begin;
 select no_plan();
 create extension if not exists plpgsql_check with schema extensions;
@@ -39,7 +39,7 @@ select is_empty($$ select * from findings where level = 'error' $$, 'no function
 select is_empty($$ select * from findings where level like 'security%' $$, 'no statement is put together of text that may be a caller''s');
 select is_empty($$ select * from findings where message ~ '^unused variable' $$, 'no variable is left over');
 select is_empty($$ select * from findings where message ~ '^control reached end' $$, 'no function can end without its result');
--- The first two lock or change rows in ways that the checker does not see; the third has to see what was committed since its caller began.
+-- The first two lock or change rows in ways that the checker does not see. The third must see rows committed since its caller began.
 select is_empty($$ select * from findings where message ~ '^routine is marked'
   and function !~ '^private\.(own_skills|delete_run_rows|earliest_job)\(' $$, 'each function is as constant as it says');
 

@@ -1,12 +1,13 @@
--- Operations called past the server, which would have checked their input: whatever the arguments are, the answer is a result or a refusal
--- of ours, never Postgres's own error, and nothing of it runs as SQL. Members are told from the code: all that an operation and the functions it calls read.
+-- Operations called past the server, which would have checked their input. Whatever the arguments are, the answer is a result or a refusal
+-- of ours, never Postgres's own error, and no argument runs as SQL. The members are found in the code: all that an operation and the
+-- functions it calls read.
 begin;
 select no_plan();
 
 create temp table functions as
 select p.oid, n.nspname as schema, p.proname as name, p.oid::regprocedure::text as signature, p.prosrc || coalesce(pg_get_function_sqlbody(p.oid), '') as source
 from pg_proc p join pg_namespace n on n.oid = p.pronamespace where n.nspname in ('api', 'private') and p.prokind = 'f' and p.prorettype <> 'trigger'::regtype;
--- What a function calls, as far as it hands arguments on as JSON.
+-- The functions that a function calls, where it passes arguments on as JSON.
 create temp table calls as
 select f.oid as caller, g.oid as callee
 from functions f cross join lateral (select distinct m[1] as schema, m[2] as name from regexp_matches(f.source, '\m(api|private)\.([a-z_]+)\(', 'g') m) m
@@ -21,7 +22,7 @@ from reached r join functions f on f.oid = r.start and has_function_privilege('a
   regexp_matches(g.source, '(?:->>?|\?) ''([A-Za-z_]+)''', 'g') m;
 select cmp_ok((select count(*) from members), '>', 500::bigint, 'members are found');
 
--- Something to work on.
+-- Rows for the operations to work on.
 select tests.act_as('anna');
 create temp table own (name text primary key, value jsonb);
 insert into own
@@ -46,7 +47,7 @@ grant select on own, members to public;
 create temp table odd (value jsonb);
 insert into odd values ('"x"'), ('""'), ('1.5'), ('-1'), ('99999999999999999999'), ('1e300'), ('true'), ('null'), ('[]'), ('["x", 1, null, {}]'), ('{}'), ('{"x": {"y": [1]}}'),
   ('"2026-99-99T00:00:00Z"'), ('"00000000-0000-0000-0000-000000000000"'), (to_jsonb(repeat('y', 3000))),
-  -- Text that would be SQL where it was pasted into some, in each way of quoting.
+  -- Text that would run as SQL if it were concatenated into a statement, for each way of quoting.
   (to_jsonb($x$x'; select set_config('app.org_id', '00000000-0000-0000-0000-000000000000', true); --$x$::text)),
   (to_jsonb($x$x') or (select set_config('app.org_id', '', true)) = '' or ('$x$::text)), (to_jsonb($x$x" or (select set_config('app.user_id', '', true)) is null or "$x$::text)),
   (to_jsonb($x$(select set_config('app.org_role', 'owner', true))$x$::text)), (to_jsonb('%s %I %L %1$s $1 $4 \'::text));

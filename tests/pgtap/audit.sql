@@ -1,4 +1,4 @@
--- Who reads, saves, exports and ends what of the audit log, told by actor; what is written into it, and that nobody changes it.
+-- The audit log by actor: who may read, save, export and end a session; the entries written into it; no role changes them.
 begin;
 select no_plan();
 -- Anna owns an organization, Ada is an admin, Ben a member and Vera a viewer of it, Stan is a stranger.
@@ -53,7 +53,7 @@ select tests.reset();
 update public.project_settings set webhook_url = 'https://example.org/?key=secret' where project_id = :'hooked';
 select is((select changes from public.audit_log where description = 'Changed settings of project "Hooked".'), '[{"field": "webhookUrl", "oldValue": null, "newValue": null}]', 'without the address of a webhook');
 rollback to savepoint secret;
--- A change that is taken back leaves nothing.
+-- A change that is rolled back leaves no entry.
 savepoint before;
 select tests.act_as('ben');
 select api.create_project('{"body": {"name": "Gone"}}') is not null;

@@ -1,9 +1,9 @@
--- Counts of blocks are exact, whatever is counted, deleted, changed or comes late. A random trail is read in many ways, and each answer is
--- compared with one that reads every entry.
+-- Counts of blocks are exact when entries are inserted, deleted, changed or committed late. A random trail is read in many ways, and each
+-- answer is compared with one that reads every entry.
 begin;
 select no_plan();
 select tests.user('anna'), tests.member('ben', 'anna'), tests.user('stan');
--- Small blocks: many of them.
+-- Small blocks, so that there are many of them.
 create or replace function private.audit_block_size() returns integer language sql immutable as 'select 20';
 update public.subscriptions set plan_id = 'enterprise' where organization_id in (tests.org('anna'), tests.org('stan'));
 delete from public.audit_log where organization_id in (tests.org('anna'), tests.org('stan'));
@@ -13,11 +13,11 @@ select case when random() < 0.9 then tests.org('anna') else tests.org('stan') en
   case when random() < 0.4 then tests.user('anna') when random() < 0.6 then tests.user('ben') end,
   (array['user.login', 'user.logout', 'context.created', 'context.updated', 'security.login_failed', 'integration.connected'])[1 + floor(random() * random() * 6)::int],
   'Entry ' || g,
-  -- Some share their moment.
+  -- Some entries have the same time.
   date_trunc('second', now()) - make_interval(secs => floor(g / 3) * 700 + 120)
 from generate_series(1, 1500) g;
 
--- The same by reading all.
+-- The same answer by reading all entries.
 create function pg_temp.plain(p_filters jsonb, p_offset bigint, p_limit integer) returns jsonb language plpgsql as $$
 declare
   f record;
@@ -58,7 +58,7 @@ begin
   end loop;
   return v;
 end $$;
--- A question that nothing fits, and one that everything does.
+-- A filter that no entry fits, and one that every entry fits.
 insert into questions values ('{"eventTypes": ["user.flown"]}', 0, 20), ('{}', 0, 0), ('{}', 0, 100);
 
 select is(pg_temp.wrong(), 0::bigint, 'without blocks');
@@ -75,7 +75,7 @@ select is(pg_temp.wrong(), 0::bigint, 'with an entry that came late');
 select cmp_ok(pg_temp.cut(), '>', 1, 'from there on they are cut anew');
 select is(pg_temp.wrong(), 0::bigint, 'and right again');
 
--- Retention: 7 days on the free plan are not seen at once, and gone 7 days later.
+-- Retention: entries older than 7 days on the free plan are hidden at once, and deleted 7 days later.
 update public.subscriptions set plan_id = 'free' where organization_id = tests.org('anna');
 select is(pg_temp.wrong(), 0::bigint, 'on a smaller plan');
 select is((pg_temp.counted('{}', 0, 1) ->> 'total')::bigint, (select count(*) from public.audit_log where organization_id = tests.org('anna') and created_at >= now() - interval '7 days'), 'less is seen');

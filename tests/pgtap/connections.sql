@@ -1,4 +1,4 @@
--- Accounts at Git providers and directories, told by actor.
+-- Accounts at Git providers and directories, by actor.
 begin;
 select no_plan();
 -- Anna owns an organization, Adam is an admin of it, Ben a member, Stan a stranger.
@@ -84,7 +84,7 @@ select throws_ok($$ select private.take_state('{}') $$, '42501', null, 'and take
 select tests.act_service();
 select throws_ok($$ select * from private.lease_token('00000000-0000-4000-8000-000000000001', gen_random_uuid(), null) $$, '42501', null, 'the service role reads no token either');
 
--- A browser that comes back: the server acts as the person of the state.
+-- A browser that returns from the provider: the server acts as the person of the state.
 select tests.act_as('anna');
 select api.begin_connection(pg_temp.begun('bitbucket', 'browser'));
 select tests.reset();
@@ -125,7 +125,7 @@ select is((select state from private.lease_token(gen_random_uuid(), :'two', null
 select tests.act_as('anna');
 select is(api.list_connections('{}') -> 0 -> 'connected', 'false', 'a broken connection is shown as one');
 
--- An account that changes, disconnecting, and the end of a person.
+-- Replacing an account, disconnecting, and deleting a person.
 select api.begin_connection(pg_temp.begun('bitbucket', 'again')), pg_temp.taken('bitbucket', 'again');
 select api.finish_connection(pg_temp.given('bitbucket', 'again', '00000000-0000-4000-8000-000000000003', '2'));
 select tests.reset();

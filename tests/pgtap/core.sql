@@ -1,4 +1,5 @@
--- The door itself: who gets in, by the server's way and by PostgREST's, and what members see of plan, usage and audit trail.
+-- private.enter itself: which callers it admits, by the server's way and by PostgREST's, and the members' view of plan, usage and audit
+-- trail.
 begin;
 select no_plan();
 
@@ -79,7 +80,7 @@ select throws_ok($$ select private.consume_quota(tests.org('eve'), 'ingestions',
 select is((select used from public.usage where organization_id = tests.org('eve') and metric = 'ingestions'), 5::bigint, 'and counts nothing');
 select lives_ok($$ select private.consume_quota(tests.org('eve'), 'ingestions', 45) $$, 'exactly the rest is granted');
 select lives_ok($$ select private.consume_quota(tests.org('eve'), 'ingestions', 50, now() + interval '1 month') $$, 'the next month begins by itself');
--- A day that is over moves to usage_days, whatever slot counted it; the running one is shown with it.
+-- A past day moves to usage_days, whatever slot counted it. The current day is shown with it.
 select private.consume_quota(tests.org('dora'), 'api_calls', n, d) from (values (3, timestamptz '2026-03-01 10:00Z'), (4, '2026-03-01 23:59Z'), (5, '2026-03-02 00:00Z'),
   (6, '2026-03-04 12:00Z'), (7, '2026-04-01 00:00Z')) v (n, d);
 select private.consume_quota(tests.org('dora'), 'storage', n, d) from (values (1000, timestamptz '2026-03-01 10:00Z'), (-300, '2026-03-01 11:00Z'), (50, '2026-03-03 00:00Z'),

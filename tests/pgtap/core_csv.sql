@@ -1,4 +1,4 @@
--- Cells that no spreadsheet takes for a formula, and moments for people.
+-- Cells that no spreadsheet reads as a formula, and times in a readable form.
 begin;
 select no_plan();
 select results_eq($$ select private.csv_cell(c) from unnest(array['=1', '+1', '@x', E'\tx', E'\rx', '-1', '-', 'a-b', 'say "hi"', '']) c $$,

@@ -1,4 +1,4 @@
--- A page of a list, from each way to ask for it.
+-- A page of a list, in each way to request it.
 begin;
 select no_plan();
 

@@ -1,4 +1,4 @@
--- The event log, told by actor: who reads an event, that nobody writes one by hand, and how it gets its number.
+-- The event log by actor: which actors read an event, that no actor writes one by hand, and how an event gets its number.
 begin;
 select no_plan();
 
@@ -68,7 +68,7 @@ select is(count(*), 1::bigint, 'member: the own entry') from public.events where
 select tests.act_as('vera');
 select is(count(*), 0::bigint, 'viewer: not that of others') from public.events where type = 'test:own';
 
--- Nobody writes the log by hand.
+-- No actor writes the log by hand.
 select tests.act_as('ann');
 select throws_ok($$insert into public.events (id, seq, room, type, data, audience, created_at) values (1, 1, 'x', 'x', '{}', 'room', now())$$,
   '42501', 'permission denied for table events', 'owner: no insert');
@@ -84,7 +84,7 @@ select throws_ok('select private.sequence_events()', '42501', 'permission denied
 select throws_ok('select * from private.read_events(0, 10)', '42501', 'permission denied for function read_events', 'owner: not the whole log');
 select throws_ok('select private.prune_events()', '42501', 'permission denied for function prune_events', 'owner: no pruning');
 
--- Malformed events are bugs of ours and fail loudly.
+-- Malformed events are bugs of ours and raise an error.
 select tests.reset();
 select throws_ok($$select private.emit('nowhere:00000000-0000-4000-8000-0000000000a1', 'x', '{}', null)$$, 'P0001',
   'not an event: room nowhere:00000000-0000-4000-8000-0000000000a1, audience room, data object', 'an unknown kind of room');
@@ -96,7 +96,7 @@ select lives_ok($$select private.publish('org:00000000-0000-4000-8000-0000000000
   'what is too large for a notification is not sent and harms nobody');
 select throws_ok($$select private.emit_removal('evicted', null, null, null, null)$$, 'P0001', 'unknown kind of removal: evicted', 'an unknown removal');
 
--- What takes access away writes a removal, whoever does it.
+-- Every statement that takes access away writes a removal, by any role.
 select private.sequence_events();
 update private.sessions set revoked_at = now() where user_id = tests.user('vera');
 delete from public.memberships where user_id = tests.user('max') and organization_id = tests.org('ann');
@@ -109,7 +109,7 @@ from unnest(array['session_revoked', 'membership_ended', 'project_hidden', 'proj
 select is(count(*), 1::bigint, 'a demoted administrator is judged anew') from public.events
   where type = 'removal' and data ->> 'kind' = 'membership_ended' and data ->> 'userId' = tests.user('ada')::text;
 
--- The deletion itself stays readable for those who could see the project.
+-- The deletion itself stays readable for actors who could see the project.
 select tests.act_as('ann');
 select is(count(*), 1::bigint, 'owner: told of the deletion') from public.events
   where type = 'resource_changed' and entity_id = '00000000-0000-4000-8000-0000000000a2' and data ->> 'operation' = 'deleted' and room like 'org:%';

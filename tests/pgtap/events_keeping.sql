@@ -1,4 +1,4 @@
--- What the log keeps and forgets, and what the sockets ask of the database.
+-- The events that the log keeps and deletes, and the queries of the sockets.
 begin;
 select no_plan();
 select tests.user('ann'), tests.user('stan');
@@ -14,12 +14,12 @@ from (values (1, 'phase_started'), (2, 'progress_update'), (3, 'progress_update'
 select private.emit('project:00000000-0000-4000-8000-0000000000b2', 'progress_update', '{"n": 5}', tests.org('ann'), p_conflation_key => 'progress');
 select private.sequence_events() as head \gset
 
--- Superseded rows go without a mark; series of two rooms do not meet.
+-- Superseded rows are deleted without a mark. Series of two rooms are independent.
 select is(private.prune_events(), 0::bigint, 'nothing is old');
 select results_eq($$select (data ->> 'n')::int from public.events order by id$$, array[1, 3, 4, 5], 'only the newest of a series is kept, a room');
 select is(count(*), 0::bigint, 'which is no loss') from private.event_rooms;
 
--- Expiry leaves a mark a room, and one for the ingestion socket, which hears only a part of it.
+-- Expiry leaves a mark in each room, and one for the ingestion socket, which receives only some of the room's events.
 update public.events set created_at = now() - interval '25 hours' where room like '%b1';
 select is(private.prune_events(), 3::bigint, 'what is older than a day goes');
 select is(private.removed_until('project:00000000-0000-4000-8000-0000000000b1'), (:head - 1)::bigint, 'the room lost its last event');
@@ -58,7 +58,7 @@ select private.leave_node('00000000-0000-4000-8000-000000000001');
 select is(count(*), 0::bigint, 'a server that stops leaves') from private.realtime_nodes;
 select tests.reset();
 
--- May they still watch?
+-- May these sockets still watch?
 create function pg_temp.may(p_name text, p_project uuid) returns text language sql as $$
   select (private.recheck_sockets(array[user_id], array[session_id], array[org_id], array[p_project]))[1] from tests.people where name = p_name
 $$;
@@ -70,7 +70,7 @@ update private.sessions set revoked_at = now() where user_id = tests.user('stan'
 select is(pg_temp.may('stan', '00000000-0000-4000-8000-0000000000b1'), 'SESSION_REVOKED', 'nor one who signed out');
 select is(current_user::text, session_user::text, 'and asking leaves nobody entered as anybody');
 
--- A connection token says who asks, for a project they see.
+-- A connection token names its person, for a project that the person sees.
 select tests.act_as('ann');
 select is(api.authorize_socket('{}') ->> 'userId', tests.user('ann')::text, 'a token for oneself');
 select is(api.authorize_socket('{"body": {"projectId": "00000000-0000-4000-8000-0000000000b1"}}') ->> 'projectId', '00000000-0000-4000-8000-0000000000b1',
@@ -79,7 +79,7 @@ select throws_ok($$select api.authorize_socket('{"body": {"projectId": "x"}}')$$
 select throws_ok($$select api.authorize_socket('{"body": {"projectId": "00000000-0000-4000-8000-00000000dead"}}')$$, 'PT404',
   'There is no such project.', 'no such project');
 
--- Admission to rooms, with what was missed there.
+-- Admission to rooms, with the events missed there.
 create function pg_temp.rooms(p_after bigint default null) returns table (room text, is_admitted boolean, events bigint) language sql as $$
   select w.room, w.is_admitted, count(w.id)
   from private.watch_rooms(array['project:00000000-0000-4000-8000-0000000000b1', 'ingestion:00000000-0000-4000-8000-0000000000b1',
@@ -99,7 +99,7 @@ select is(sum(events), 0::numeric, 'nor told what happened there') from pg_temp.
 select throws_ok($$select api.authorize_socket('{"body": {"projectId": "00000000-0000-4000-8000-0000000000b1"}}')$$, 'PT404',
   'There is no such project.', 'nor gets a token for it');
 
--- Many at once: each person is judged, a room's log is read once from the smallest cursor that is still good.
+-- Many at once: each person is checked, and a room's log is read once from the smallest cursor that is still valid.
 select tests.reset();
 select tests.user('gone');
 update private.sessions set revoked_at = now() where user_id = tests.user('gone');

@@ -1,4 +1,5 @@
--- Which change tells whom what (contract 30, 10.2): people of organizations, subscriptions, runs, and access that ends without a row.
+-- Which change publishes which event to whom (contract 30, 10.2): people of organizations, subscriptions, runs, and access that ends
+-- without a row.
 begin;
 select no_plan();
 select tests.user('ann'), tests.member('max', 'ann', 'member'), tests.user('stan');
@@ -24,7 +25,7 @@ delete from public.memberships where user_id = tests.user('vera') and organizati
 select is(count(*), 1::bigint, 'somebody went') from pg_temp.told('org:' || tests.org('ann')) where operation = 'deleted' and resource = 'org_member';
 delete from private.event_inbox;
 
--- Many at once are one event about the organization.
+-- Many rows in one statement are one event about the organization.
 insert into public.users (email) select 'many' || n || '@example.nl' from generate_series(1, 101) n;
 insert into public.memberships (organization_id, user_id, role) select tests.org('ann'), id, 'member' from public.users where email like 'many%';
 select results_eq($$select resource, operation, data ->> 'id' from private.event_inbox i, lateral (select i.data ->> 'resource' as resource,
@@ -34,7 +35,8 @@ delete from private.event_inbox;
 delete from public.organizations where id = tests.org('stan');
 select is(count(*), 0::bigint, 'nobody is told of the people of an organization that ends') from private.event_inbox where data ->> 'resource' = 'org_member';
 
--- So are rows whose triggers see one at a time, whoever changes them: a hundred is each, a hundred and one is one.
+-- The same for rows whose triggers see one row at a time, in every way to write: a hundred rows are a hundred events, a hundred and one are
+-- one.
 delete from private.event_inbox;
 create function pg_temp.heard(p_room text) returns table (what text) language sql as $$
   select distinct concat_ws(' ', i.type, i.data ->> 'resource', i.data ->> 'operation', nullif(i.data ->> 'id', split_part(p_room, ':', 2)) is null, count(*) over (partition by i.type, i.data ->> 'resource'))

@@ -1,4 +1,4 @@
--- Runs of skills: how they begin, the state machine, counters, streaks of failures and events, and who sees what.
+-- Runs of skills: how they begin, the state machine, counters, streaks of failures and events, and which actors see them.
 begin;
 select no_plan();
 

@@ -1,4 +1,4 @@
--- Operations on runs, told by actor: starting, testing, cancelling, retrying, reading, exporting, cleaning up.
+-- Operations on runs, by actor: starting, testing, cancelling, retrying, reading, exporting, cleaning up.
 begin;
 select no_plan();
 insert into private.installation (key, value) values ('providers', '{"local": true}') on conflict (key) do update set value = excluded.value;

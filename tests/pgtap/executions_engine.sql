@@ -1,4 +1,4 @@
--- The engine: taking, leasing, renewing, finishing, handing back, sweeping, retention. The model itself is the worker's.
+-- The engine: taking, leasing, renewing, finishing, handing back, sweeping, retention. Calling the model is the worker's part.
 begin;
 select no_plan();
 create temp table ids (name text primary key, id uuid, token uuid);
@@ -23,7 +23,7 @@ $$;
 create function pg_temp.state(p_name text) returns text language sql stable as $$
   select concat_ws(' ', status, error_code, error_message) from public.skill_executions where id = pg_temp.id(p_name)
 $$;
--- The names of what is taken, with the outcome of each.
+-- The names of the taken runs, with the outcome of each.
 create function pg_temp.take(p_limit integer default 10, p_seconds integer default 15) returns text language sql volatile as $$
   select string_agg(concat_ws(':', i.name, t.outcome), ' ' order by t.n)
   from private.take_executions(p_limit, p_seconds) with ordinality t (id, outcome, c, d, e, f, g, h, i, j, k, l, n) left join ids i on i.id = t.id
@@ -67,7 +67,7 @@ select is(private.charge_execution(pg_temp.id('two'), 700, 1), false, 'once');
 select throws_ok(format('update public.skill_executions set prompt_tokens = 1 where id = %L', pg_temp.id('two')), '23514', null, 'whoever writes');
 select is(private.charge_execution(pg_temp.id('one'), 700, 1), false, 'of a completed run nothing changes');
 
--- ------------------------------------------------------------------------------------------------------- what keeps from starting
+-- ---------------------------------------------------------------------------------------------------------- what prevents a start
 select pg_temp.skill('typed', p_schema => '[{"name": "topic", "type": "string", "required": true}]'), pg_temp.skill('openai', p_model => 'gpt-4-turbo'),
   pg_temp.skill('long', 'Write twenty characters about {{topic}}' || repeat('{{topic}}', 1000)), pg_temp.skill('inactive'), pg_temp.skill('hidden'), pg_temp.skill('gone');
 select pg_temp.start('faulty', 'typed', '{"topic": 5}'), pg_temp.start('openai run', 'openai'), pg_temp.start('too long', 'long', jsonb_build_object('topic', repeat('x', 2000))),
@@ -91,7 +91,7 @@ select pg_temp.skill('reflexive', 'Someone opened {{pull_request.title}}, says {
 select pg_temp.start('fired', 'reflexive', '{"trigger": "webhook", "payload": {"pull_request": {"title": "A fix"}}}', p_type => 'reflex');
 select is((select t.prompt from private.take_executions(10, 15) t), 'Someone opened A fix, says webhook', 'a firing is rendered from its payload');
 
--- Whoever is deactivated or has left runs nothing any more, neither what waited nor what another worker has lost.
+-- A member who is deactivated or has left runs nothing any more: neither waiting runs nor those whose worker lost its lease.
 select tests.member('carla', 'anna'), tests.member('dirk', 'anna');
 update public.skills set is_public = true where id = pg_temp.id('skill');
 insert into public.habits (id, user_id, organization_id, skill_id, schedule_cron)
@@ -110,7 +110,7 @@ select results_eq($$ select is_active, consecutive_failures, run_count from publ
   'a habit is paused, not blamed');
 update public.skills set is_public = false where id = pg_temp.id('skill');
 
--- A claim that fails unexpectedly is tried again and in the end buried; what came with it is worked all the same.
+-- A claim that fails unexpectedly is retried and finally buried. The other runs of its batch are processed all the same.
 insert into ids select 'broken job', gen_random_uuid();
 insert into jobs.gue_jobs (job_id, priority, run_at, job_type, args, queue, created_at, updated_at)
 values (private.new_ulid(), 0, now() - interval '1 hour', 'executions.run', '{"executionId": "no uuid"}', 'executions', now(), now());

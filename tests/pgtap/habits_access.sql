@@ -1,4 +1,4 @@
--- Who sees and writes habits, told by actor; and whose skill a habit may run.
+-- Which actors see and write habits, and whose skill a habit may run.
 begin;
 select no_plan();
 
@@ -38,7 +38,7 @@ select isnt_empty($$ update public.habits set is_active = false where id = pg_te
 select isnt_empty($$ update public.habits set is_active = true where id = pg_temp.sid('habit') returning 1 $$, 'back');
 select isnt_empty($$ delete from public.habits where skill_id = pg_temp.sid('paused') returning 1 $$, 'and deletes them');
 
--- --------------------------------------------------------------- colleagues, whatever their role, and strangers, by either door
+-- ------------------------------------------------------------------ colleagues of any role, and strangers, in both ways to call
 create function pg_temp.other(p_who text, p_org text) returns setof text language plpgsql as $$
 declare
   v_missing text := format('Skill with ID %s not found', pg_temp.sid('own'));
@@ -73,14 +73,14 @@ select pg_temp.other('stan', 'stan');
 select tests.act_as_claims('stan');
 select pg_temp.other('stan', 'stan');
 
--- ----------------------------------------------------------------------------------------------------- nobody, and the service
+-- ------------------------------------------------------------------------------------------ anonymous callers, and the service
 select tests.act_anon();
 select throws_ok('select count(*) from public.habits', '42501', null, 'nobody sees nothing');
 select throws_ok($$ select api.list_habits('{}') $$, '42501', null, 'and may ask nothing');
 select tests.act_service();
 select throws_ok('select count(*) from public.habits', '42501', null, 'the service has no business here');
 
--- ------------------------------------------------------------------- whoever writes: the owner of the tables, and what never changes
+-- ----------------------------------------------------------------------- every writer: the owner of the tables, and constant columns
 select tests.reset();
 select throws_ok(pg_temp.inserts('own', 'stan', 'stan'), 'PT404', format('Skill with ID %s not found', pg_temp.sid('own')), 'not even the database''s owner points across tenants');
 select throws_ok(format('update public.habits set %s where id = %L', v.change, pg_temp.sid('habit')), 'PT400', 'A habit keeps its skill and its owner.', v.change)
@@ -91,7 +91,7 @@ select throws_ok(format('update public.habits set %s where id = %L', v.change, p
 from (values ('run_count = -1', 'habits_counters_check'), ('consecutive_failures = -1', 'habits_counters_check'),
   ('last_error_message = repeat(''x'', 501)', 'habits_last_error_message_check')) v (change, rule);
 
--- The person's end is the end of the habits; the organization's too.
+-- The deletion of the person deletes the habits; that of the organization too.
 delete from public.memberships where user_id = tests.user('mia') and organization_id = tests.org('anna');
 select lives_ok(format('delete from public.organizations where id = %L', tests.org('stan')), 'an organization goes with its habits');
 select is_empty($$ select 1 from public.habits where user_id = tests.user('stan') $$, 'and leaves none');

@@ -1,4 +1,4 @@
--- Cron: what is valid, what it means in English, and when it runs (contract 20, section 8).
+-- Cron: which expressions are valid, their description in English, and their next runs (contract 20, section 8).
 begin;
 select no_plan();
 
@@ -65,11 +65,11 @@ from (values
   ('0 0 13 * 5', 'At 12:00 AM on the 13th or on Friday'), ('0 9 15,1 * 1-5', 'At 9:00 AM on days 15, 1 or on weekdays'),
   ('0 9 1-7 * 1', 'At 9:00 AM on days 1, 2, 3, 4, 5, 6, 7 or on Monday'), ('0 9 31 * 6,0', 'At 9:00 AM on the 31st or on weekends'),
   ('0 9 5/9 6 3,5', 'At 9:00 AM on the 5th or on Wed, Fri in June'), ('0 9 */40 * */9', 'At 9:00 AM on the 1st or on Sunday'), ('0 0 31 2 1', 'At 12:00 AM on the 31st or on Monday in February'),
-  -- One that holds every day leaves nothing to be said.
+  -- A day field that holds every day leaves nothing to describe.
   ('0 9 */1 * 1', 'At 9:00 AM'), ('0 9 13 * */1', 'At 9:00 AM'), ('0 9 1-31 * 5', 'At 9:00 AM'), ('0 9 1-15,16-31 2 5', 'At 9:00 AM in February'), ('0 9 13 * 0-6', 'At 9:00 AM'),
   ('0 9 1,* * 1', 'At 9:00 AM'), ('0 9 */1 * */1', 'At 9:00 AM'), ('0 9 */1 * *', 'At 9:00 AM'), ('0 9 1-30 * 0-5', 'At 9:00 AM on days ' || array_to_string(array(select generate_series(1, 30)), ', ')
     || ' or on Sun, Mon, Tue, Wed, Thu, Fri'),
-  -- Every minute and every hour, however they are written.
+  -- Every minute and every hour, in each way to write them.
   ('0-59 9 * * *', 'Every minute during hour 9'), ('0-29,30-59 * * * *', 'Every minute'), ('0 */1 * * *', 'At minute 0 of every hour'), ('5 0-23 * * 1', 'At minute 5 of every hour on Monday'),
   ('0 9 2 * *', 'At 9:00 AM on the 2nd'), ('0 9 3 * *', 'At 9:00 AM on the 3rd'), ('0 9 4 * *', 'At 9:00 AM on the 4th'),
   ('0 9 11 * *', 'At 9:00 AM on the 11th'), ('0 9 12 * *', 'At 9:00 AM on the 12th'), ('0 9 13 * *', 'At 9:00 AM on the 13th'),
@@ -122,10 +122,10 @@ begin
   return array_to_string(v_runs, ', ');
 end
 $$;
--- The session's own zone has no say.
+-- The session's own zone has no effect.
 set local timezone = 'America/New_York';
 
--- The contract's.
+-- The vectors of the contract.
 select is(pg_temp.runs(v.cron, v.zone, v.after, cardinality(string_to_array(v.runs, ', '))), v.runs, format('%s in %s after %s', v.cron, v.zone, v.after))
 from (values
   ('30 2 * * *', 'Europe/Amsterdam', '2026-03-28 12:00', '2026-03-29 01:00, 2026-03-30 00:30, 2026-03-31 00:30'),
@@ -144,7 +144,7 @@ from (values
   ('0 0 29 2 *', 'UTC', '2026-01-01 00:00', '2028-02-29 00:00, 2032-02-29 00:00')
 ) v (cron, zone, after, runs);
 
--- Ours; the expected instants were found by walking over real minutes, in another language.
+-- Our own vectors. A program in another language found the expected instants by walking over real minutes.
 select is(pg_temp.runs(v.cron, v.zone, v.after, cardinality(string_to_array(v.runs, ', '))), v.runs, format('%s in %s after %s', v.cron, v.zone, v.after))
 from (values
   ('0 9 * * *', 'Europe/Amsterdam', '2026-03-27 12:00', '2026-03-28 08:00, 2026-03-29 07:00, 2026-03-30 07:00, 2026-03-31 07:00'),
@@ -240,7 +240,7 @@ from (values
   ('0 9 * * 0,6', 'America/Los_Angeles', '2026-11-20 00:00', '2026-11-21 17:00, 2026-11-22 17:00, 2026-11-28 17:00')
 ) v (cron, zone, after, runs);
 
--- The edges of the horizon, of what is asked, and of the calendar.
+-- The edges of the horizon, of the input, and of the calendar.
 select is(pg_temp.runs(v.cron, v.zone, v.after, 1), v.run, v.why)
 from (values
   ('0 0 29 2 *', 'UTC', '2096-02-29 00:00', '2104-02-29 00:00', '2100 is no leap year; eight years are within the horizon'),
@@ -264,7 +264,7 @@ select is(private.cron_next(null, 'UTC', now()), null, 'nothing runs never');
 select is(private.cron_next('* * * * *', 'UTC', null), null, 'after nothing comes nothing');
 select is(private.cron_next('0 9 * * *', 'Asia/Calcutta', '2026-01-01Z'), private.cron_next('0 9 * * *', 'Asia/Kolkata', '2026-01-01Z'), 'links are their zones');
 
--- 09:00 is 09:00 on every day of two years, whatever the clocks do.
+-- 09:00 is 09:00 on every day of two years, whatever the clock changes.
 select results_eq(
   $$ with recursive run (at) as (
        select private.cron_next('0 9 * * *', z.name, '2026-01-01Z') from (values ('Europe/Amsterdam')) z (name)

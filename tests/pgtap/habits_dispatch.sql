@@ -1,4 +1,4 @@
--- Scheduled dispatch: once, at the right local time, for those for whom it may run, and never stopped by one bad habit.
+-- Scheduled dispatch: once, at the right local time, for the people for whom it may run, and never stopped by one bad habit.
 begin;
 select no_plan();
 
@@ -85,7 +85,7 @@ update public.memberships set status = 'inactive' where user_id = tests.user('an
 select pg_temp.dispatch('2026-06-14T10:00Z');
 select is(concat_ws(' / ', pg_temp.runs(11), pg_temp.state(11)), '4 / 06-15 09:00 4 t', 'a deactivated member is passed over');
 update public.memberships set status = 'active' where user_id = tests.user('anna') and organization_id = tests.org('anna');
--- Deactivating ended the session.
+-- Deactivating the member ended the session.
 update private.sessions set revoked_at = null, revoked_reason = null where user_id = tests.user('anna');
 select pg_temp.dispatch('2026-06-15T10:00Z');
 select is(pg_temp.runs(11), 5::bigint, 'and taken up again after reactivation');
@@ -120,7 +120,7 @@ begin
   delete from public.habits where id = pg_temp.sid(13);
   perform pg_temp.habit(13, private.cron_next(p_cron, p_zone, p_from), 1, p_cron, p_zone);
   while v_at < p_from + make_interval(days => p_days) loop
-    -- A scheduler that looks four times an hour, not quite on time.
+    -- A scheduler that runs four times an hour, not quite on time.
     v_at := v_at + interval '15 minutes';
     if private.dispatch_habits(v_at + interval '2 seconds') > 0 then
       return next date_trunc('minute', v_at at time zone p_zone);
@@ -164,7 +164,7 @@ select is(pg_temp.runs(23), 1::bigint, 'and runs');
 drop trigger _200_fail_too on public.habits;
 delete from public.habits where id = any (array[pg_temp.sid(21), pg_temp.sid(22), pg_temp.sid(23), pg_temp.sid(24)]);
 
--- A zone that this Postgres no longer knows: there is no next run, so it is switched off and says so.
+-- A zone that this Postgres no longer knows: there is no next run, so the habit is switched off and its message says so.
 select pg_temp.habit(31, '2026-07-01T09:00Z', 1, '0 9 * * *', 'Europe/Kiev');
 delete from private.zones where name = 'Europe/Kiev';
 select pg_temp.dispatch('2026-07-01T09:00Z');

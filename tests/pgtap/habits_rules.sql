@@ -1,4 +1,4 @@
--- Habits: what may be written, when they run next, what switching does, and what the owner is told.
+-- Habits: what may be written, when they run next, the effect of switching, and the events that the owner receives.
 begin;
 select no_plan();
 
@@ -30,7 +30,7 @@ from (values
   (format('{"config": {"a": "%s"}}', repeat('x', 65530)), 'PT400', 'Config must be 64 KiB or less'),
   ('{"config": {"a": 1e100000}}', 'PT400', 'Config must be 64 KiB or less'),
   (format('{"scheduleDescription": "%s"}', repeat('x', 256)), 'PT400', 'Schedule description must be 255 characters or less')) v (body, state, message);
--- The refusal tells programs which field it is about.
+-- The refusal names its field for programs.
 create function pg_temp.detail(p_sql text) returns jsonb language plpgsql as $$
 declare v text;
 begin
@@ -199,7 +199,7 @@ insert into public.habits (user_id, organization_id, skill_id, schedule_cron)
 select private.user_id(), private.org_id(), pg_temp.sid(1), '0 9 * * *' from generate_series(1, 996);
 select throws_ok($$ select pg_temp.create() $$, 'PT409', 'You have 1000 habits. Delete one first.', 'nobody has more than a thousand');
 
--- ---------------------------------------------------------------------------------------------------------------- leaving people
+-- -------------------------------------------------------------------------------------------------------------- people who leave
 select tests.reset();
 select tests.member('mia', 'anna');
 insert into public.skills (id, user_id, organization_id, name, prompt_template) values (pg_temp.sid(6), tests.user('mia'), tests.org('anna'), 'Of Mia', 'Twenty characters of {{text}}');

@@ -1,5 +1,5 @@
--- Loaded before the pgTAP files: act as a *named* person in one call. Each name gets a user, an own organization and a session at
--- first use. Nothing here is part of the product.
+-- Loaded before the pgTAP files: functions to act as a *named* person in one call. Each name gets a user, an own organization and a session
+-- at first use. No part of the product.
 create extension if not exists pgtap;
 create schema if not exists tests;
 
@@ -32,7 +32,7 @@ as $$
   select org_id from tests.people where name = p_name;
 $$;
 
--- Makes p_name a member of p_owner's organization; from then on acts there.
+-- Makes p_name a member of p_owner's organization, and acts there from then on.
 create or replace function tests.member(p_name text, p_owner text, p_role text default 'member') returns uuid
 language plpgsql security definer set search_path = ''
 as $$
@@ -58,7 +58,7 @@ begin
 end
 $$;
 
--- Through the server's own door, then as the request role.
+-- Enters as the server does, then takes the request role.
 create or replace function tests.act_as(p_name text) returns void
 language plpgsql
 as $$
@@ -74,7 +74,7 @@ begin
 end
 $$;
 
--- As PostgREST or psql would: only claims, nobody entered.
+-- As PostgREST or psql would: only claims, without private.enter.
 create or replace function tests.act_as_claims(p_name text) returns void
 language plpgsql
 as $$
@@ -108,7 +108,7 @@ begin
 end
 $$;
 
--- A scalar read as the owner while acting as somebody else.
+-- A scalar read as the owner while acting as another person.
 create or replace function tests.peek(p_sql text) returns text
 language plpgsql security definer
 as $$
@@ -120,8 +120,8 @@ begin
 end
 $$;
 
--- The refusal that a statement of the present actor meets, as its caller reads it: status, code, message, and field and details where it has
--- them; null when the statement is done.
+-- The refusal of a statement of the present actor, as its caller reads it: status, code, message, and field and details where it has them.
+-- Null when the statement succeeds.
 create or replace function tests.refusal(p_sql text) returns jsonb
 language plpgsql
 as $$
@@ -137,7 +137,7 @@ exception when others then
 end
 $$;
 
--- The product closes functions by default; pgTAP's own, also those it makes on the way, must stay open to whoever a test acts as.
+-- The product closes functions by default. pgTAP's own, also those it makes on the way, must stay open to every role that a test acts as.
 alter default privileges grant execute on functions to public;
 do $$
 declare

@@ -1,6 +1,6 @@
--- Identity as its actors meet it in the database: the server, which alone may call its functions; signed-in people; strangers.
+-- Identity in the database, by actor: the server, which alone may call its functions; signed-in people; strangers.
 begin;
--- pgTAP's functions were made under our closed default: whoever is acted as must be able to report.
+-- pgTAP's functions were made under our closed default. Every role that a test acts as must be able to report results.
 do $$
 declare
   v regprocedure;
@@ -42,7 +42,7 @@ select throws_ok($$select private.require_name(null, 'last_name', 'last name')$$
 select is(private.device_json('{"browser": "Edge", "os": "macOS", "deviceType": "mobile"}'), '{"browser": "Edge", "os": "macOS", "deviceType": "mobile"}', 'device');
 select is(private.device_json(null), '{"browser": "Unknown", "os": "Unknown", "deviceType": "desktop"}', 'no device');
 
--- A clock of our own for everything below.
+-- A clock of the test's own for the steps below.
 create function pg_temp.at(p_seconds double precision default 0) returns timestamptz language sql
 as $$ select timestamptz '2026-03-01 12:00:00Z' + make_interval(secs => p_seconds) $$;
 create function pg_temp.hash(p_name text) returns text language sql as $$ select encode(sha256(p_name::bytea), 'hex') $$;
@@ -78,14 +78,14 @@ select is(pg_temp.refresh('never issued', 'a7', 1) -> 'problem' ->> 'code', 'INV
 select is((select metadata from public.audit_log where event_type = 'security.session_terminated' and user_id = (select (j ->> 'user_id')::uuid from ann)),
   '{"reason": "refresh_reuse"}', 'the audit trail says why');
 
--- 90 days from signing in, however often it was refreshed.
+-- 90 days from signing in, however often the token was refreshed.
 select ok(not pg_temp.sign_up('bob@pgtap.nl', 'b0') ? 'problem', 'another person');
 select ok(not pg_temp.refresh('b0', 'b1', 29 * 86400) ? 'problem', 'day 29');
 select ok(not pg_temp.refresh('b1', 'b2', 58 * 86400) ? 'problem', 'day 58');
 select is((pg_temp.refresh('b2', 'b3', 87 * 86400) ->> 'max_age')::integer, 3 * 86400, 'day 87: three days are left');
 select is(pg_temp.refresh('b3', 'b4', 90 * 86400) -> 'problem' ->> 'code', 'INVALID_REFRESH_TOKEN', 'day 90');
 
--- The lock-out: the tenth failure locks for 15 minutes, whether an account exists or not.
+-- The lock-out: the tenth failure locks for 15 minutes, with an account and without.
 select is(array_agg(pg_temp.fail(e, n)), array_fill('INVALID_CREDENTIALS'::text, array[10]), 'ten failures for ' || e)
 from unnest(array['bob@pgtap.nl', 'ghost@pgtap.nl']) e cross join generate_series(0, 9) n group by e;
 select is(pg_temp.fail(e, 10), 'ACCOUNT_LOCKED', 'the eleventh for ' || e) from unnest(array['bob@pgtap.nl', 'ghost@pgtap.nl']) e;
@@ -103,7 +103,7 @@ select is((select c.password_hash from private.credentials c join public.users u
 select throws_ok($$select private.begin_login('{"email": "bob"}')$$, 'PT400', 'Please enter a valid e-mail address.', 'no address');
 select is((select count(*) from private.login_failures where updated_at = pg_temp.at(9)), 1::bigint, 'strangers'' addresses are kept as digests only');
 
--- External people.
+-- People of an external provider.
 create function pg_temp.external(p_subject text, p jsonb) returns jsonb language sql
 as $$ select private.resolve_external(jsonb_build_object('issuer', 'https://id.example', 'subject', p_subject, 'session_id', gen_random_uuid(),
   'session_key', gen_random_uuid(), 'iat', extract(epoch from pg_temp.at())) || p, pg_temp.at()) $$;
@@ -129,7 +129,7 @@ select is((select u.email_verified_at from public.users u where u.email = 'late@
 select is(pg_temp.external('late', '{"email": "late@pgtap.nl", "email_verified": true}') ->> 'user_id', (select j ->> 'user_id' from late), 'is the same account');
 select is((select u.email_verified_at from public.users u where u.email = 'late@pgtap.nl'), pg_temp.at(), 'once the provider does');
 
--- Signed-in people see themselves, and nobody else.
+-- A signed-in person sees their own rows only.
 select tests.member('cleo', 'dora', 'viewer');
 select tests.act_as('cleo');
 select is(api.get_me('{}') ->> 'email', 'cleo@example.nl', 'a member is who they are');
@@ -139,7 +139,7 @@ select is(api.list_organizations('{}') -> 0 ->> 'org_id', tests.org('dora')::tex
 select is(jsonb_array_length(api.list_organizations('{}')), 2, 'all of them are listed');
 select tests.act_as_claims('cleo');
 select is(api.get_me('{}') ->> 'email', 'cleo@example.nl', 'through PostgREST as well');
--- A claim that nobody vouched for.
+-- A claim without a session behind it.
 select set_config('request.jwt.claims', (current_setting('request.jwt.claims')::jsonb || '{"platform_admin": true}')::text, true);
 select is(api.get_me('{}') -> 'roles', '["viewer"]', 'makes nobody platform staff');
 select tests.reset();
@@ -156,7 +156,7 @@ select throws_ok($$select * from private.credentials$$, '42501', null, 'an owner
 select throws_ok($$select private.revoke_session(gen_random_uuid(), 'x')$$, '42501', null, 'nor ends sessions');
 select tests.reset();
 
--- Last activity: at most once a minute, and only of living sessions.
+-- Last activity: at most once a minute, and only of active sessions.
 update private.sessions set last_active_at = now() - interval '1 hour';
 select private.touch_sessions(array_agg(session_id), array_agg(null::uuid)) from tests.people;
 select is((select last_active_at from private.sessions where user_id = tests.user('dora')), now(), 'a living session is moved');
@@ -166,7 +166,7 @@ update private.sessions set last_active_at = now() - interval '59 seconds' where
 select private.touch_sessions(array_agg(session_id), array_agg(null::uuid)) from tests.people;
 select is((select last_active_at from private.sessions where user_id = tests.user('dora')), now() - interval '59 seconds', 'once a minute');
 
--- One signing key an installation.
+-- One signing key in an installation.
 select is(private.keep_signing_key('first'), 'first', 'the first offer is kept');
 select is(private.keep_signing_key('second'), 'first', 'and everybody gets it');
 

@@ -1,4 +1,4 @@
--- What an address is, which addresses are one, and what a name is: by code points, the same on every locale.
+-- Which texts are addresses, which addresses are equal, and which texts are names: by code points, the same on every locale.
 begin;
 select no_plan();
 
@@ -64,12 +64,12 @@ select ok(private.is_mail_address(stored), 'the mail queue takes what sign-up ta
 select ok(not coalesce(private.is_mail_address(private.without_blanks(typed)), false), 'and refuses what sign-up refuses: ' || why)
 from addresses where stored is null and typed !~ '[\u0130\u1fef\u212a]';
 
--- Lower case as the database's locale has it is nowhere on the way: each collation gives the same result.
+-- The database locale's own lower case is used nowhere: each collation gives the same result.
 select is_empty(format($$ select typed from addresses where convert_to(private.clean_email(typed collate %1$I), 'UTF8') is distinct from convert_to(stored, 'UTF8') $$, collname),
   'addresses are the same under ' || collname)
 from pg_collation where collname in ('und-x-icu', 'tr-x-icu', 'C.UTF-8', 'C.utf8', 'ucs_basic') and collencoding in (-1, pg_char_to_encoding('UTF8'));
 
--- Nothing writes another address or name into an account, whatever function it is.
+-- No function writes an unchecked address or name into an account.
 select throws_ok(format('insert into public.users (email) values (%L)', typed), 'PT400', 'Please enter a valid e-mail address.', 'no account with ' || why)
 from addresses where stored is null and typed is not null;
 select throws_ok($$ insert into public.users (email) values ('Ann@example.nl') $$, 'PT400', 'Please enter a valid e-mail address.', 'an account''s address is folded');
@@ -103,7 +103,7 @@ from names where stored is null and typed is not null and char_length(typed) <> 
 create temp table vos as select private.create_organization(U&'\00A0Vos & Co\200B', tests.user('anna')) as id;
 select is((select o.name from public.organizations o join vos on vos.id = o.id), 'Vos & Co', 'an organization''s name is trimmed');
 
--- Accounts older than these rules: they can be worked with and signed in to, by the text that is stored and by no other.
+-- Accounts older than these rules: they work, and sign in by the stored text and by no other.
 set local session_replication_role = replica;
 insert into public.users (email, first_name) values ('old@example..nl', U&'O\200Bld'), (U&'twin@pgtap.nl\200B', 'Twin');
 set local session_replication_role = origin;

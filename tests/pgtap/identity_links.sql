@@ -1,4 +1,4 @@
--- Links in mails and sign-in through a provider, as the database judges them: the server and the worker, people, strangers.
+-- Links in mails and sign-in through a provider, as the database checks them: the server and the worker, people, strangers.
 begin;
 select no_plan();
 select tests.user('anna'), tests.user('stan');
@@ -8,7 +8,7 @@ create function pg_temp.hash(p text) returns text language sql as $$ select enco
 create function pg_temp.token(p_email text) returns text language sql
 as $$ select substring(m.body_text from 'token=([A-Za-z0-9_-]{43})') from private.mails m where m.to_address = p_email and m.body_text ~ 'token=' order by m.created_at desc limit 1 $$;
 
--- Who may call what.
+-- Which role may call which function.
 select ok(has_function_privilege('kijko_server', f, 'execute'), 'the server may call ' || f)
 from unnest(array['private.request_link(jsonb, timestamptz)', 'private.begin_reset(jsonb, timestamptz)', 'private.finish_reset(jsonb, timestamptz)',
   'private.finish_magic_link(jsonb, timestamptz)', 'private.begin_oauth(jsonb, timestamptz)', 'private.take_oauth_state(jsonb, timestamptz)',
@@ -23,14 +23,14 @@ where p.pronamespace = 'private'::regnamespace and p.proname in ('request_link',
 select ok(not has_table_privilege(r, 'private.' || t, 'select, insert, update, delete'), r || ' may not touch private.' || t)
 from unnest(array['account_tokens', 'oauth_states']) t cross join unnest(array['anon', 'authenticated', 'service_role', 'kijko_server', 'kijko_worker']) r;
 
--- Without a mail server, or before the server said where it is reached, nothing is promised.
+-- Without a mail server, or before the server recorded its public address, nothing is promised.
 select throws_ok($$select private.request_link('{"purpose": "reset_password", "email": "anna@example.nl", "email_limit": 3}')$$, 'PT503', 'This installation cannot send mail.', 'no mail server');
 select private.declare_installation('mail', 'true');
 select throws_ok($$select private.request_link('{"purpose": "reset_password", "email": "anna@example.nl", "email_limit": 3}')$$, 'PT503', 'This installation cannot send mail.', 'no address of our own');
 select private.declare_installation('app_url', '"https://kijko.test/"');
 select throws_ok($$select private.request_link('{"purpose": "reset_password", "email": "anna", "email_limit": 3}')$$, 'PT400', 'Please enter a valid e-mail address.', 'no address');
 
--- Requests are limited by address, known or not, and do not look for an account.
+-- Requests are limited by address, known or not, and do not look up an account.
 select is(private.request_link(jsonb_build_object('purpose', 'reset_password', 'email', e, 'email_limit', 3), pg_temp.at(n)) -> 'problem' ->> 'code',
   case when n > 3 then 'RATE_LIMITED' end, e || ' for the ' || n || '. time')
 from unnest(array['anna@example.nl', 'NOBODY@example.nl']) e, generate_series(1, 4) n;
@@ -50,7 +50,7 @@ select private.queue_mail('ingestion_result', tests.org('anna'), tests.user('ann
 select private.mark_mail_sent(m.id) from private.mails m where m.kind = 'ingestion_result';
 select is((select m.body_text from private.mails m where m.kind = 'ingestion_result'), 'Text', 'other messages keep their body');
 
--- Verification, by anybody who holds the link.
+-- Verification, by any holder of the link.
 update public.users set email_verified_at = null where id = tests.user('stan');
 select tests.act_as('stan');
 select is(api.resend_verification('{}') ->> 'message', 'We have sent you a mail. Please open the link in it.', 'Stan asks for a link');
@@ -71,7 +71,7 @@ select tests.act_as_claims('stan');
 select throws_ok($$select api.resend_verification('{}')$$, 'PT409', 'Your e-mail address is confirmed already.', 'with claims too');
 select tests.reset();
 
--- Another address is the account's once it is confirmed; a newer one replaces it.
+-- Another address becomes the account's once it is confirmed; a newer one replaces it.
 select private.issue_account_link(tests.user('stan'), 'verify_email', 'first@example.nl');
 create temp table first as select pg_temp.token('first@example.nl') as token;
 select private.issue_account_link(tests.user('stan'), 'verify_email', 'second@example.nl');
@@ -98,7 +98,7 @@ select is((select c.password_hash || c.meets_policy from private.credentials c w
 select is((select count(*) from private.sessions s where s.user_id = tests.user('anna') and s.revoked_at is null), 0::bigint, 'and all sessions have ended');
 select is((select count(*) from private.account_tokens t where t.user_id = tests.user('anna') and t.used_at is null), 0::bigint, 'and all other links are dead');
 
--- The state of a sign-in at a provider is good once, for ten minutes, for its address.
+-- The state of a sign-in at a provider is valid once, for ten minutes, for its address.
 select private.begin_oauth(jsonb_build_object('state_hash', pg_temp.hash(s), 'provider', 'google', 'redirect_uri', 'https://kijko.test/auth/callback'), pg_temp.at()) from unnest(array['a', 'b', 'c']) s;
 create function pg_temp.take(p_state text, p_minutes numeric, p_uri text default 'https://kijko.test/auth/callback') returns text language sql
 as $$ select coalesce(j -> 'problem' ->> 'code', j ->> 'provider') from private.take_oauth_state(jsonb_build_object('state_hash', pg_temp.hash(p_state), 'redirect_uri', p_uri), pg_temp.at(p_minutes)) j $$;
@@ -121,7 +121,7 @@ select results_eq($$select s.method, s.provider_issuer, s.provider_key, s.issuer
 select is((select count(*) from jobs.gue_jobs where job_type = 'accounts.organization'), 1::bigint, 'the organization of a new person is told');
 select results_eq($$select a.subject, a.org_id from kim, private.provider_accounts(kim.id) a$$, $$select 'kim', u.default_organization_id::text from public.users u join kim on kim.id = u.id$$, 'as this');
 
--- One of two sessions that began in one browser ends: the browser stays signed in there.
+-- One of two sessions that began in one browser ends: the browser stays signed in at the provider.
 update private.sessions s set revoked_at = now() where s.id = (select s.id from private.sessions s join kim on kim.id = s.user_id limit 1);
 select is((select count(*) from private.sessions s join kim on kim.id = s.user_id, private.provider_session(s.id)), 0::bigint, 'not with the first');
 update private.sessions s set revoked_at = now() from kim where s.user_id = kim.id and s.revoked_at is null;
@@ -129,7 +129,7 @@ select is((select count(*) from private.sessions s join kim on kim.id = s.user_i
 delete from public.memberships m using kim where m.user_id = kim.id;
 select is((select a.org_id from kim, private.provider_accounts(kim.id) a), null, 'who is a member of nothing has none there');
 
--- What a cookie names.
+-- The session that a cookie names.
 select is(private.session_caller(jsonb_build_object('session_id', p.session_id)) ->> 'user_id', p.user_id::text, 'a living session') from tests.people p where p.name = 'stan';
 update private.sessions s set expires_at = now() from tests.people p where p.name = 'stan' and s.id = p.session_id;
 select throws_ok(format('select private.session_caller(%L)', jsonb_build_object('session_id', p.session_id)), 'PT401', 'This session has expired. Please sign in again.', 'an expired one') from tests.people p where p.name = 'stan';

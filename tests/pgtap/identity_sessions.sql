@@ -1,4 +1,4 @@
--- A person's own sessions and sign-ins, also for who comes past the server with claims.
+-- A person's own sessions and sign-ins, also for a caller who bypasses the server with claims.
 begin;
 select no_plan();
 select tests.user('anna'), tests.user('stan');
@@ -56,7 +56,7 @@ select tests.act_service();
 select throws_ok($$ select api.list_sessions('{}') $$, '42501', null, 'nor does the service have any');
 select tests.reset();
 select throws_ok($$ insert into private.login_history (user_id, method, status) values (tests.user('anna'), 'carrier_pigeon', 'success') $$, '23514', null, 'the methods are the contract''s');
--- A row about a sign-in has the device of its request by itself.
+-- A trigger sets the device of the request in a row about a sign-in.
 select set_config('app.device', '{"browser": "Safari", "os": "iOS", "deviceType": "mobile"}', true);
 insert into private.login_history (user_id, method, status) values (tests.user('stan'), 'password', 'success');
 insert into private.sessions (user_id, expires_at, idle_expires_at) values (tests.user('stan'), now() + interval '1 day', now() + interval '1 day');

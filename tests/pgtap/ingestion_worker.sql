@@ -1,4 +1,4 @@
--- What the worker and the persona screens ask of a project besides its rows.
+-- Data of a project, besides its rows, that the worker and the persona screens read.
 begin;
 select no_plan();
 
@@ -12,7 +12,7 @@ update public.subscriptions set plan_id = 'pro' where organization_id = tests.or
 select tests.act_as('anna');
 select is(private.project_plan_price('11111111-1111-4111-8111-111111111111'), 29, 'plan pro has its public price');
 
--- The chunking webhook: its secret is for the worker alone.
+-- The chunking webhook: only the worker reads its secret.
 select lives_ok($$ select api.update_project_settings('{"projectId": "11111111-1111-4111-8111-111111111111", "sealedWebhookSecret": "sealed",
   "body": {"chunkingStrategy": "custom", "webhookUrl": "https://chunks.example.nl/hook"}}') $$, 'a webhook is set with its sealed secret');
 select throws_ok($$ select * from private.project_webhook('11111111-1111-4111-8111-111111111111') $$, '42501', null, 'people do not read the secret');

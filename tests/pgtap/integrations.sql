@@ -1,7 +1,8 @@
--- Integrations told by actor: who reads and who writes, what is refused, and what a worker's result does. What goes out is in tests/integrations.
+-- Integrations by actor: reading, writing, refusals, and the effect of a worker's result. tests/integrations tests the requests to the
+-- outside.
 begin;
 select no_plan();
--- Anna owns an organization; Ada is an admin of it, Ben a member, Vera looks on. Stan is a stranger.
+-- Anna owns an organization; Ada is an admin of it, Ben a member, Vera a viewer. Stan is a stranger.
 select tests.user('anna'), tests.member('ada', 'anna', 'admin'), tests.member('ben', 'anna'), tests.member('vera', 'anna', 'viewer'), tests.user('stan');
 create function pg_temp.refused(p_sql text) returns text language sql
 as $$ select concat_ws(' ', r ->> 'status', r ->> 'code', r ->> 'field') from tests.refusal(p_sql) r $$;
@@ -63,7 +64,7 @@ select is(api.get_integration_stats('{"integrationId": "kijko-file-storage"}'), 
 select tests.act_as('stan');
 select is(pg_temp.refused($$ select api.list_integration_logs('{"integrationId": "mixpanel"}') $$), '404 INTEGRATION_NOT_FOUND', 'a stranger reads neither');
 
--- -------------------------------------------------------------------------------------------------- synchronizing, by a worker's word
+-- ------------------------------------------------------------------------------------------------ synchronizing, by a worker's report
 select tests.act_as('ada');
 select is(api.sync_integration('{"provider": "slack"}') ->> 'status', 'active', 'a synchronization is asked for');
 select is(pg_temp.refused($$ select api.sync_integration('{"provider": "slack"}') $$), '409 SYNC_IN_PROGRESS', 'one at a time');

@@ -1,5 +1,5 @@
--- Two tenants with rows in every table of schema public, told from the catalog: whatever table is added is asked here. Through claims
--- alone (nobody entered), as psql or PostgREST would, and anonymously.
+-- Two tenants with rows in every table of schema public. The tables are read from the catalog, so a new table is tested here too. Once
+-- through claims alone (without private.enter), as psql or PostgREST would, and anonymously.
 begin;
 do $$
 declare
@@ -15,10 +15,10 @@ end
 $$;
 select no_plan();
 
--- Everything that a tenant can have: each feature's <feature>.seed.sql.
+-- All rows that a tenant can have: each feature's <feature>.seed.sql.
 -- seeds: anna boris
 
--- The events' numbers are given by the sequencer, which a transaction of our own cannot wait for.
+-- The sequencer numbers the events. It cannot run in a transaction that is still open, as this test's is.
 insert into public.events (id, seq, room, type, data, audience, organization_id, project_id, created_at)
 select 1000 + row_number() over (), 1000 + row_number() over (), 'project:' || p.id, 'project:update', '{}', 'room', p.organization_id, p.id, now() from public.projects p;
 
@@ -35,7 +35,7 @@ select cmp_ok(tests.peek(format('select count(*) from public.%I where organizati
   'the other tenant has rows in ' || name || ' (a <feature>.seed.sql makes them)')
 from tenant_tables, parties order by name;
 
--- How many rows of the other tenant somebody reads, changes or deletes: -1 where it is forbidden altogether. Nothing stays.
+-- How many rows of the other tenant a role reads, changes or deletes: -1 where it is forbidden altogether. Every change is rolled back.
 create function pg_temp.tried(p_sql text, p_duplicate bigint default -1) returns bigint
 language plpgsql
 as $$
@@ -50,7 +50,7 @@ begin
     when insufficient_privilege then return -1;
     when sqlstate 'ZZ000' then return sqlerrm::bigint;
     when others then
-      -- A rule or a constraint refused: nothing was done. Anything else is a fault of this test.
+      -- A rule or a constraint refused: nothing was changed. Any other error is a fault of this test.
       if sqlstate !~ '^(PT|23)' then
         raise exception '% in %', sqlerrm, p_sql;
       end if;
@@ -59,7 +59,7 @@ begin
 end
 $$;
 
--- Columns that somebody may read or write, since grants are by column.
+-- Columns that a role may read or write, since grants are by column.
 create function pg_temp.first_column(p_table regclass, p_right text) returns text
 language sql
 as $$ select quote_ident(attname) from pg_attribute where attrelid = p_table and attnum > 0 and not attisdropped and attgenerated = ''
@@ -96,14 +96,14 @@ select * from pg_temp.judge('nobody');
 select tests.act_as('anna');
 select * from pg_temp.judge('a stranger through the server');
 
--- Rows of one's own are seen, or everything above would be true of a database that shows nothing.
+-- A tenant sees its own rows, or everything above would hold for a database that shows nothing.
 select tests.act_as_claims('anna');
 select cmp_ok((select pg_temp.tried(format('select %s from public.%I where organization_id = %L', pg_temp.first_column(t.oid, 'select'), name, mine))),
   '>', 0::bigint, 'one''s own rows are seen in ' || name)
 from tenant_tables t, parties where pg_temp.first_column(t.oid, 'select') is not null order by name;
 
--- Planting rows at the other tenant: a copy of one of their own rows, as far as columns may be written. Policies are judged before
--- unique keys are, so a duplicate means that the policy let it pass.
+-- Planting rows at the other tenant: a copy of one of the tenant's own rows, in the columns that it may write. Policies are checked before
+-- unique keys, so a duplicate means that the policy let the row pass.
 create function pg_temp.plant(p_table regclass, p_row jsonb) returns bigint
 language plpgsql
 as $$
@@ -123,9 +123,9 @@ select cmp_ok(pg_temp.plant(t.oid, tests.peek(format('select to_jsonb(t) from pu
 from tenant_tables t, parties order by name;
 select tests.reset();
 
--- Foreign keys, as the owner, whom no policy stops, and without the triggers that would refuse earlier: a row of one tenant pointed at
--- a row of the other violates the key. Of each key between tenant tables the columns beside the organization (or the project, where
--- the key has no organization) get the other's values; the other's own rows make room, so that no unique key hides the answer.
+-- Foreign keys, tested as the owner, whom no policy stops, and without the triggers that would refuse earlier: a row of one tenant pointed
+-- at a row of the other violates the key. For each key between tenant tables the columns beside the organization (or the project, where the
+-- key has no organization) get the other tenant's values. The other's own rows are deleted first, so that no unique key hides the answer.
 create function pg_temp.points(p_constraint oid, p_mine uuid, p_theirs uuid) returns text
 language plpgsql
 as $$
@@ -152,7 +152,7 @@ begin
   begin
     set constraints all immediate;
     execute format('alter table %s disable trigger user', c.child);
-    -- Only this one key shall answer.
+    -- Only this key shall be checked.
     execute (select coalesce(string_agg(format('alter table %s drop constraint %I', o.conrelid::regclass, o.conname), '; '), 'select') from pg_constraint o
       where o.contype = 'f' and o.conparentid = 0 and o.oid <> p_constraint and (o.confrelid = c.child or o.conrelid = c.child));
     execute (select coalesce(string_agg(format('drop index %s', i.indexrelid::regclass), '; '), 'select') from pg_index i
@@ -174,13 +174,13 @@ join tenant_tables child on child.oid = con.conrelid
 join tenant_tables parent on parent.oid = con.confrelid
 cross join parties p
 where con.contype = 'f' and con.conparentid = 0
-  -- What belongs to a person may point at another's public row; a trigger or the function that writes it judges.
+  -- A person's row may point at another's public row; a trigger or the function that writes it authorizes that.
   and coalesce(obj_description(con.oid, 'pg_constraint'), '') !~ '^Across tenants: '
 order by con.conrelid::regclass::text, con.conname;
 
--- Functions, told from the catalog: each one that a request role may call in an exposed schema or in private. A stranger calls it with the
--- other tenant's ids and with ids that nobody has. The answers must not differ, nor may anything of the other tenant: so a function that
--- does not judge its caller fails here, whatever it is called.
+-- Functions, read from the catalog: each one that a request role may call in an exposed schema or in private. A stranger calls it with the
+-- other tenant's ids and with ids that no row has. The answers must be equal, and contain nothing of the other tenant. So a function that
+-- does not authorize its caller fails here.
 create role tests_neighbor noinherit;
 grant anon, authenticated to tests_neighbor;
 
@@ -196,7 +196,7 @@ grant select on doors to public;
 select cmp_ok((select count(*) from doors where schema = 'api'), '>', 100::bigint, 'the operations are found');
 select cmp_ok((select count(*) from doors where is_definer and schema = 'private'), '>', 50::bigint, 'and the definer functions behind them');
 
--- One id of the other tenant for each of its tables, the same of one's own, and one that nobody has.
+-- One id of the other tenant for each of its tables, the same of the caller's own, and one that no row has.
 create temp table known_ids (noun text primary key, theirs uuid, mine uuid, nobodys uuid not null default gen_random_uuid());
 insert into known_ids (noun, theirs, mine)
 select case t.name when 'skill_executions' then 'execution' when 'project_files' then 'file' when 'ingestion_runs' then 'run' when 'project_members' then 'member'
@@ -222,7 +222,7 @@ as $$
   order by n ~ ('(^|_)' || k.noun || '$') desc, length(k.noun) desc limit 1
 $$;
 
--- All members that the code reads, each with something plausible.
+-- All members that the code reads, each with a plausible value.
 create temp table members as
 select m[1] as name, bool_or(m[2] ~ 'integer|bigint|numeric|smallint') as is_number, bool_or(m[2] = 'boolean') as is_switch
 from (select prosrc || coalesce(pg_get_function_sqlbody(oid), '') as source from pg_proc where pronamespace in ('api'::regnamespace, 'private'::regnamespace)) d,
@@ -252,7 +252,7 @@ create temp table bags as
 select noun, whose, pg_temp.bag(noun, whose) as bag, pg_temp.bag(noun, whose, false) as flat from known_ids, unnest(array['theirs', 'mine', 'nobodys']) whose;
 grant select on bags to public;
 
--- Rows of both tenants as arguments, and the other's with ids that nobody has.
+-- Rows of both tenants as arguments, and the other's with ids that no row has.
 create function pg_temp.row_of(p_type regtype, p_whose text) returns jsonb
 language plpgsql
 as $$
@@ -304,7 +304,7 @@ begin
 end
 $$;
 
--- What belongs to the other tenant, in every schema.
+-- Conditions that find the other tenant's rows, in every schema.
 create temp table belongings as
 select c.oid::regclass::text as name, string_agg(format('%I = %L', a.attname, case a.attname when 'organization_id' then p.theirs else p.them end), ' or ') as condition
 from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname in ('organization_id', 'user_id') and a.atttypid = 'uuid'::regtype and not a.attisdropped
@@ -326,7 +326,7 @@ begin
   return md5(v_all);
 end
 $$;
--- Where a stranger's text stands that only our server may write: names of stored content and what is sealed.
+-- A stranger's text in places that only our server may write: names of stored content, and sealed values.
 create function pg_temp.planted() returns text
 language plpgsql security definer
 as $$
@@ -351,7 +351,7 @@ create function pg_temp.writes() returns bigint
 language sql security definer
 as $$ select coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint from pg_stat_xact_user_tables $$;
 
--- What a call answers, and what it did to the other tenant or planted. Nothing stays.
+-- The answer of a call, and its effect on the other tenant. Every change is rolled back.
 create function pg_temp.called(p_door doors, p_turn text, p_whose text, out answer text, out harm text)
 language plpgsql
 as $$
@@ -400,7 +400,7 @@ declare
 begin
   for d in select * from doors x where has_function_privilege(x.oid, 'execute') and (x.is_definer or x.schema <> 'private') order by x.signature loop
     v_fault := null;
-    -- One turn where names say which ids are meant, else one with the id of each table.
+    -- One call where names say which ids are meant, else one with the id of each table.
     for v_turn in select noun from known_ids
       where noun = 'project' or d.schema <> 'api' and d.pronargs > 0 or d.source ~ '''(id|ids|after|before|cursor|room|keys?)'''
       order by noun
@@ -409,7 +409,7 @@ begin
       v_nobodys := pg_temp.called(d, v_turn, 'nobodys');
       v_fault := case when v_theirs.harm is not null then v_theirs.harm when v_theirs.answer <> v_nobodys.answer
         then format('tells of the other tenant''s %s: %s, but of nobody''s: %s', v_turn, left(v_theirs.answer, 300), left(v_nobodys.answer, 300)) end;
-      -- An id that the client may choose can be taken; the comment says so.
+      -- A client may choose such an id, so it may be taken already; the function's comment says so.
       v_fault := case when v_fault ~ '^tells' and d.comment ~ 'tells that an id is taken' then null else v_fault end;
       exit when v_fault is not null;
     end loop;

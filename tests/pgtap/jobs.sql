@@ -1,4 +1,4 @@
--- Dead letters: the platform's staff sees them and lets them run again; nobody else does.
+-- Dead letters: only the platform's staff sees them and lets them run again.
 begin;
 select no_plan();
 select tests.user('staff'), tests.user('anna');

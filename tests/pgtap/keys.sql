@@ -1,4 +1,4 @@
--- API keys (contract 40, 6.3), told by actor: who makes, sees and revokes them, what the door says of them, and what they cost.
+-- API keys (contract 40, 6.3), by actor: making, reading and revoking keys, entering with one, and the cost of its uses.
 begin;
 select no_plan();
 -- Anna owns an organization, Ben is a member of it, Stan is a stranger.
@@ -6,7 +6,7 @@ select tests.user('anna'), tests.member('ben', 'anna'), tests.user('stan');
 
 create function pg_temp.body(p_more jsonb default '{}') returns jsonb
 language sql as $$ select jsonb_build_object('body', '{"name": "Deploy", "expiration": "never", "scopes": ["read"]}'::jsonb || p_more) $$;
--- Comes in by the door of keys, as the server does, and then as the request role.
+-- Enters with a key, as the server does, and then takes the request role.
 create function pg_temp.act_with(p_key text, p_needs text) returns void
 language plpgsql as $$
 begin
@@ -43,7 +43,7 @@ from (values ('{"name": " ab "}', 'name'), ('{"name": null}', 'name'), ('{"name"
 select is(api.create_api_key(pg_temp.body(jsonb_build_object('name', n))) ->> 'name', n, 'a name of ' || char_length(n) || ' is taken')
 from unnest(array['abc', repeat('x', 100)]) n;
 
--- Seeing them -------------------------------------------------------------------------------------------------------------------------
+-- Reading them -------------------------------------------------------------------------------------------------------------------------
 select is((select array_agg(k ->> 'name') from jsonb_array_elements(api.list_api_keys('{}')) with ordinality t (k, n) where k ->> 'id' = :'id' and n = 4), array['Deploy'],
   'the oldest one comes last');
 select is(jsonb_path_query_first(api.list_api_keys('{}'), '$[*] ? (@.id == $id)', jsonb_build_object('id', :'id')) - 'createdAt' - 'expiresAt',
@@ -66,7 +66,7 @@ select throws_ok($$ select api.list_api_keys('{}') $$, '42501', null, 'an anonym
 select tests.act_service();
 select throws_ok($$ select api.create_api_key('{}') $$, '42501', null, 'nor has the service');
 
--- The door ----------------------------------------------------------------------------------------------------------------------------
+-- Entering ----------------------------------------------------------------------------------------------------------------------------
 select pg_temp.act_with(:'key', 'write');
 select is(private.user_id(), tests.user('anna'), 'a key comes in as its owner');
 select is(private.org_id(), tests.org('anna'), 'into its organization');
@@ -104,7 +104,7 @@ update public.api_keys set expires_at = now() - interval '1 second' where id = :
 select tests.act_as('anna');
 select is(jsonb_path_query_first(api.list_api_keys('{}'), '$[*] ? (@.id == $id).isExpired', jsonb_build_object('id', :'id')), 'true'::jsonb, 'an expired one is listed');
 
--- Members come and go --------------------------------------------------------------------------------------------------------------------
+-- Changed memberships -------------------------------------------------------------------------------------------------------------------
 select tests.act_as('ben');
 select api.create_api_key(pg_temp.body('{"name": "Of Ben", "scopes": ["admin"]}')) as bens \gset
 select :'bens'::jsonb ->> 'key' as bkey, :'bens'::jsonb ->> 'id' as bid \gset

@@ -1,4 +1,4 @@
--- Notifications, told by actor: Anna is told things; Boris works in her organization, Stan is a stranger.
+-- Notifications by actor: Anna receives them; Boris works in her organization, Stan is a stranger.
 begin;
 select no_plan();
 
@@ -23,7 +23,7 @@ grant execute on all functions in schema pg_temp to public;
 
 select pg_temp.forget();
 
--- ------------------------------------------------------------------------------------------------------------------------- being told
+-- -------------------------------------------------------------------------------------------------------------------------- notifying
 insert into ids select 'first', private.notify(tests.user('anna'), 'task_completion', '  Ready  ', 'All 12 files', '{"n": null, "deep": {"x": [1, null]}}', '/project/1', false,
   'run:1', tests.user('boris'), tests.org('anna'));
 select results_eq($$ select pg_temp.events('anna') $$, $$ select 'notification ' || (jsonb_build_object('id', id))::text from ids $$, 'the event carries the id alone');
@@ -41,7 +41,7 @@ select is((select private.notification_json(n) - array['id', 'createdAt'] from p
   '{"type": "new_lead", "title": "Notification", "isRead": false, "isUrgent": false}', 'what cannot be stored is left out');
 delete from public.notifications where user_id = tests.user('stan');
 
--- ------------------------------------------------------------------------------------------------------------------------ who sees it
+-- ------------------------------------------------------------------------------------------------------------------------- visibility
 select tests.act_as('anna');
 select is(pg_temp.titles(), 'Ready', 'the recipient sees it');
 select is(pg_temp.list() - 'data', '{"total": 1, "page": 1, "pageSize": 50, "hasMore": false, "unreadCount": 1}', 'with its numbers');
@@ -96,7 +96,7 @@ select results_eq($$ select pg_temp.events('anna') $$, $$ select 'notification_d
 select is(private.notify(tests.user('anna'), 'task_completion', 'Ready', p_dedupe => 'run:1'), null, 'what was deleted is not told again by a retried job');
 select is_empty($$ select * from ids, private.deliver_notifications(array[ids.id]) where ids.name = 'first' $$, 'an event about it is skipped at delivery');
 
--- A statement of psql is judged and told like one of the API.
+-- A statement of psql is checked and published like a call of the API.
 select pg_temp.is_told('anna', 'by hand'), pg_temp.is_told('anna', 'by hand too'), pg_temp.forget();
 select tests.act_as_claims('anna');
 update public.notifications set read_at = '2001-01-01' where title = 'by hand';
@@ -123,7 +123,7 @@ from unnest(array['0000-01-01T00:00:00Z', 'yesterday is none', '2026-02-30T00:00
 select throws_ok($$ select pg_temp.list('{"page": 0}') $$, 'PT400', 'page must be at least 1.', 'no page 0');
 select tests.reset();
 
--- ------------------------------------------------------------------------------------------------------------ telling oneself something
+-- -------------------------------------------------------------------------------------------------------------------- notifying oneself
 create function pg_temp.tell(p jsonb) returns jsonb
 language sql as $$ select api.create_notification(jsonb_build_object('body', '{"type": "task_completion", "title": "T"}'::jsonb || p)) $$;
 grant execute on function pg_temp.tell to public;

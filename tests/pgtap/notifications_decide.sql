@@ -1,4 +1,4 @@
--- What is decided about a notification (contract 30, 11.5): preferences, quiet hours, urgency, mail. Ada is told things.
+-- What is decided about a notification (contract 30, 11.5): preferences, quiet hours, urgency, mail. Ada receives notifications.
 begin;
 select no_plan();
 
@@ -74,7 +74,7 @@ select isnt(pg_temp.told_with(f, t), 'nothing', f || ' lets through ' || t)
 from (values ('newLeads', 'new_lead'), ('taskCompletions', 'task_completion'), ('systemUpdates', 'system_update'), ('systemUpdates', 'security_alert'), ('contextUpdates', 'context_update'),
   ('teamActivity', 'team_activity')) v (f, t);
 
--- Telling oneself what one does not want to hear leaves nothing.
+-- A notification to oneself of a switched-off type leaves no row.
 select pg_temp.prefer('{"inApp": {"newLeads": false}, "frequency": {"frequency": "daily"}}'), pg_temp.clear();
 select tests.act_as('ada');
 select is(api.create_notification('{"body": {"type": "new_lead", "title": "Lead"}}'), null, 'a suppressed type answers nothing');
@@ -85,7 +85,7 @@ select is_empty('select 1 from public.notifications union all select 1 from priv
 -- --------------------------------------------------------------------------------------------------------------------- quiet hours
 select pg_temp.prefer('{"inApp": {"newLeads": true}, "frequency": {"frequency": "realtime"}, "quietHours": {"enabled": true, "startTime": "22:00", "endTime": "07:00", "days": "all"}}'), pg_temp.clear();
 update public.users set timezone = 'Europe/Amsterdam' where id = tests.user('ada');
--- 02:00 in Amsterdam, in a year to come.
+-- 02:00 in Amsterdam, in a future year.
 select isnt(pg_temp.told('new_lead', false, 'productUpdates', '2030-03-06 01:00Z'), 'nothing', 'in quiet hours it is stored');
 select results_eq('select due_at, told_at, created_at < due_at from public.notifications', $$ values ('2030-03-06 06:01Z'::timestamptz, null::timestamptz, true) $$, 'for their end, untold');
 select is_empty('select 1 from private.event_inbox', 'without an event');
@@ -152,7 +152,7 @@ select private.declare_installation('mail', 'false');
 select is(pg_temp.mailed('{}', 'system_update', false, 'productUpdates'), 'no mail', 'an installation without mail queues none');
 select private.declare_installation('mail', 'true');
 
--- Digests: at the person's own time; changed preferences and another zone move those that wait.
+-- Digests: at the person's own time. Changed preferences and another zone move waiting digests.
 create function pg_temp.due(p_local timestamp) returns timestamptz language sql as $$
   update private.notification_mails set due_at = due_at;
   select min(due_at) from private.notification_mails where cadence <> 'now' $$;

@@ -1,5 +1,5 @@
--- What is told to whom (contract 30, 11.6). Olga owns an organization and a project; Mia is a member of both, Gus a guest of the project from
--- elsewhere, Adam an admin of the organization, Pia was invited and has not accepted, Stan is a stranger.
+-- Which change notifies whom (contract 30, 11.6). Olga owns an organization and a project. Mia is a member of both, Gus a guest of the
+-- project from another organization, Adam an admin of the organization. Pia was invited and has not accepted, Stan is a stranger.
 begin;
 select no_plan();
 
@@ -7,7 +7,7 @@ select tests.user('olga'), tests.member('mia', 'olga'), tests.member('adam', 'ol
 create function pg_temp.pid() returns uuid language sql as $$ select '00000000-0000-4000-8000-000000000001'::uuid $$;
 create function pg_temp.clear() returns void language sql as $$
   delete from public.notifications; delete from private.notification_keys; delete from private.notification_mails; select set_config('app.context_told', '', true) $$;
--- Who was told what: name, type, ! for urgent, title, in order.
+-- The notifications by recipient: name, type, ! for urgent, title, in order.
 create function pg_temp.told() returns text
 language sql as $$
   select coalesce(string_agg(format('%s: %s%s %s', coalesce(p.name, '?'), n.type, case when n.is_urgent then '!' else '' end, n.title), '; ' order by p.name, n.title), 'nobody')
@@ -151,7 +151,8 @@ from (values (1, 39, 'nobody', now() + interval '3 years'), (2, 1, 'adam: system
   (3, 1, 'nobody', now() + interval '3 years'), (4, 8, 'nobody', now() + interval '3 years'),
   (5, 1, 'adam: system_update! Used up: ingestions of this month; olga: system_update! Used up: ingestions of this month', now() + interval '3 years'),
   (6, 40, 'adam: system_update Four fifths used: ingestions of this month; olga: system_update Four fifths used: ingestions of this month', now() + interval '3 years 2 months')) v (o, n, e, at);
--- Two who count in different slots at once each see half: together they are at the end, and that is told a moment later.
+-- Two transactions that count in different slots at once each see half. Together they reach the limit, and the notification follows a
+-- moment later.
 delete from public.notifications;
 insert into public.usage_counters (organization_id, metric, period, slot, is_alone, used, granted)
 select tests.org('olga'), 'ingestions', private.usage_period('ingestions', now() + interval '3 years 4 months'), s, false, 25, 25 from generate_series(0, 1) s;
@@ -238,13 +239,13 @@ select is(pg_temp.changes('adam', 'update public.project_repositories set branch
   'mia: context_update "Invoices" was changed; olga: context_update "Invoices" was changed; stan: context_update "Invoices" was changed', 'a shared one is everybody''s in the organization');
 select is(pg_temp.changes('gus', 'update public.project_repositories set status = ''syncing'''), 'nobody', 'what ingestion writes is no change');
 
--- ------------------------------------------------------------------------------------------------------------ whole things that go
+-- ------------------------------------------------------------------------------------------------------------- cascading deletions
 select pg_temp.clear();
 delete from public.projects where id = pg_temp.pid();
 select is(pg_temp.told(), 'nobody', 'a project that goes tells nobody of each member');
 delete from public.organizations where id = tests.org('olga');
 select is(pg_temp.told(), 'nobody', 'nor does an organization');
--- Somebody who deletes their own account, as member of somebody else's organization.
+-- A person who deletes their own account and is a member of another person's organization.
 insert into public.memberships (organization_id, user_id, role) values (tests.org('gus'), tests.user('stan'), 'member');
 select pg_temp.clear(), pg_temp.acting('stan');
 delete from public.organizations where id = (select org_id from tests.people where name = 'stan') and id <> tests.org('gus');

@@ -1,9 +1,9 @@
-// Package pgtap gives Go what the files here hold for more than one test: the rows of a tenant, feature by feature.
+// Package pgtap gives Go the parts of these files that more than one test needs: the rows of a tenant, feature by feature.
 //
-// A feature's <feature>.seed.sql makes rows of its tables for one tenant, as its owner, whose settings are in force; it runs as the owner of the
-// database. It names the tenant by pg_temp.org(), pg_temp.person() and pg_temp.tenant(), puts pg_temp.secret() where a text may leak, keeps an
-// id that a path names by pg_temp.keep('noteId', id), and reads one of a feature before it by pg_temp.id('projectId'). Features come in the
-// order in which db/code/install.sql ends them.
+// A feature's <feature>.seed.sql makes rows of its tables for one tenant. It runs as the owner of the database, with the settings of the
+// tenant's owner in force. It names the tenant by pg_temp.org(), pg_temp.person() and pg_temp.tenant(). It puts pg_temp.secret() where a
+// text may leak. It keeps an id that a path names by pg_temp.keep('noteId', id), and reads an id of an earlier feature by
+// pg_temp.id('projectId'). Features come in the order in which db/code/install.sql ends them.
 package pgtap
 
 import (
@@ -22,7 +22,7 @@ var files embed.FS
 // Suffix ends the names of seeds, which are no tests.
 const Suffix = ".seed.sql"
 
-// Prelude makes what seeds call; it lasts as long as its session.
+// Prelude makes the functions that seeds call. They last as long as the session.
 const Prelude = `create temp table if not exists seeded (tenant text, name text, id text, primary key (tenant, name));
 grant select on seeded to public;
 create or replace function pg_temp.tenant() returns text language sql stable return current_setting('seed.tenant');
@@ -39,7 +39,7 @@ func Begin(tenant, org, user string) string {
 		"  set_config('app.org_role', 'owner', false);\n", tenant, user, org)
 }
 
-// End leaves nobody's settings in force.
+// End clears the settings, so that no actor is in force.
 const End = "select set_config('app.user_id', '', false), set_config('app.org_id', '', false), set_config('app.org_role', '', false);\n"
 
 var template = regexp.MustCompile(`template "(\w+)/`)
@@ -80,10 +80,10 @@ func Seeds() (string, error) {
 	return b.String(), nil
 }
 
-// marker is the line of a test that stands for the seeds of the tenants that it names.
+// marker is the line of a test that names tenants; the seeds of these tenants replace it.
 var marker = regexp.MustCompile(`(?m)^-- seeds: ([a-z ]+)$`)
 
-// Expand puts the seeds in the place of the marker line; other texts stay as they are.
+// Expand replaces the marker line by the seeds. Other texts stay as they are.
 func Expand(text string) (string, error) {
 	at := marker.FindStringSubmatchIndex(text)
 	if at == nil {

@@ -1,4 +1,4 @@
--- The profile, told by actor: what somebody may change of themselves past our server, and that nobody changes anybody else's.
+-- The profile, by actor: what a person may change of their own profile past our server; no person changes another's.
 begin;
 select no_plan();
 -- Anna owns an organization, Ben is a member of it, Stan is a stranger.
@@ -40,7 +40,7 @@ select is(api.get_profile('{}') ? 'avatarUrl', true, 'a stranger removes nothing
 select is(api.delete_avatar('{}'), null::jsonb, 'she does');
 select is(api.get_profile('{}') ? 'avatarUrl', false, 'at once');
 
--- With a key the profile is read and no more.
+-- An API key may read the profile and nothing more.
 select tests.reset();
 select set_config('app.user_id', tests.user('anna')::text, true), set_config('app.org_id', tests.org('anna')::text, true), set_config('app.org_role', 'owner', true),
   set_config('app.api_key_id', gen_random_uuid()::text, true), set_config('app.api_key_scope', 'admin', true), set_config('role', 'authenticated', true);

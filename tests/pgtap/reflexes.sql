@@ -1,4 +1,4 @@
--- Reflexes: who may do what (contract 20, 9 and 16.1), and what may be stored (2.3, 10.1, 11.5).
+-- Reflexes: what each actor may do (contract 20, 9 and 16.1), and what may be stored (2.3, 10.1, 11.5).
 begin;
 select no_plan();
 
@@ -44,7 +44,7 @@ select is(pg_temp.create('{}', 'webhook') -> 'triggerConfig' ->> 'method', 'POST
 select matches(pg_temp.create('{}', 'webhook') ->> 'webhookUrl', '^https://api.kijko.test/webhooks/reflex/[0-9a-f-]{36}$', 'creating tells the address');
 select ok(not pg_temp.create('{"eventName": "push"}') ? 'webhookUrl', 'only of webhooks');
 
--- What is stored, by type.
+-- The stored values, by type.
 select is(pg_temp.create(v.given, v.type) -> 'triggerConfig', v.stored, v.type || ' ' || v.given)
 from (values
   ('event', '{"eventName": " push ", "source": "", "more": 1}'::jsonb, '{"eventName": "push"}'::jsonb),
@@ -57,7 +57,7 @@ from (values
   ('api_call', '{"endpoint": " /projects/* "}', '{"endpoint": "/projects/*", "method": "POST"}'),
   ('api_call', '{"endpoint": "/projects", "method": "DELETE"}', '{"endpoint": "/projects", "method": "DELETE"}')) v (type, given, stored);
 
--- What is refused.
+-- Refusals.
 select is(pg_temp.refusal(format('select pg_temp.create(%L, %L)', v.given, v.type)), 'PT400 INVALID_TRIGGER_CONFIG triggerConfig: ' || v.message, v.type || ' ' || coalesce(v.given, 'absent'))
 from (values
   ('event', '{}', 'Event name is required'), ('event', '{"eventName": ""}', 'Event name is required'), ('event', '{"eventName": " "}', 'Event name is required'),
@@ -229,7 +229,7 @@ update public.skills set input_schema = '[{"name": "text", "type": "string", "re
 select tests.act_as('anna');
 select is(api.test_reflex(jsonb_build_object('reflexId', pg_temp.id('event'), 'body', '{}'::jsonb)), '{"error": "text is required"}', 'or what the sample lacks');
 
--- ------------------------------------------------------------------------------------------------------------ everybody else
+-- --------------------------------------------------------------------------------------------------------- every other actor
 create function pg_temp.others(p_who text) returns setof text language plpgsql as $$
 declare
   v text;
@@ -273,7 +273,7 @@ select is(api.delete_reflex(jsonb_build_object('reflexId', pg_temp.id('event')))
 select is(pg_temp.refusal($$ select api.get_reflex('{"reflexId": "no-uuid"}') $$), 'PT404 REFLEX_NOT_FOUND -: Reflex with ID no-uuid not found', 'what is no id is not found');
 select tests.reset();
 
--- What a change tells.
+-- The events of a change.
 select results_eq($$ select data ->> 'operation', data -> 'changedFields' from private.event_inbox
     where type = 'resource_changed' and data ->> 'resource' = 'reflex' and data ->> 'id' = pg_temp.id('event')::text and room = 'user:' || tests.user('anna') order by seq $$,
   $$ values ('created', null::jsonb), ('updated', '["conditions"]'), ('updated', '["triggerConfig", "conditions"]'), ('updated', '["isActive"]'),
@@ -281,7 +281,7 @@ select results_eq($$ select data ->> 'operation', data -> 'changedFields' from p
     ('updated', '["consecutiveFailures"]'), ('deleted', null) $$, 'every change is told in the owner''s room');
 select is_empty($$ select from private.event_inbox where data::text ~ 'v1\.' $$, 'no secret is in any event');
 
--- Bounds, and a person who goes.
+-- Bounds, and a deleted person.
 select tests.reset();
 select is((select count(*)::int from public.reflexes where user_id = tests.user('stan')), 0, 'Stan has none');
 insert into public.reflexes (user_id, organization_id, skill_id, trigger_type, trigger_config)

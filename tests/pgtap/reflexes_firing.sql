@@ -1,4 +1,4 @@
--- Firing (contract 20, 10.2 to 10.4): what the server asks before it judges, and what follows from it.
+-- Firing (contract 20, 10.2 to 10.4): the server's query before it evaluates the conditions, and the results.
 begin;
 select no_plan();
 
@@ -22,7 +22,7 @@ create function pg_temp.take(p_more jsonb default '{}', p_name text default 'hoo
   select private.take_delivery(jsonb_build_object('id', pg_temp.id(p_name), 'payload', '{"text": "x", "a": null}'::jsonb, 'matches', true, 'error', false) || p_more) $$;
 create function pg_temp.key(p_name text) returns jsonb language sql immutable as $$ select jsonb_build_object('key', encode(sha256(p_name::bytea), 'hex')) $$;
 
--- ------------------------------------------------------------------------------------------------------------- what the server asks
+-- --------------------------------------------------------------------------------------------------------------- the server's query
 set local role kijko_server;
 select is(pg_temp.open(pg_temp.id('hook')::text), jsonb_build_object('method', 'POST', 'conditions', '{"expression": "a"}'::jsonb,
   'sealed', 'v1.0123abcd.' || repeat('s', 80)), 'method, conditions and sealed secret of a webhook');
@@ -42,7 +42,7 @@ select is((select count(*)::int from private.reflex_deliveries), 0, 'nor is it r
 delete from private.rate_counters;
 set local role kijko_server;
 
--- ------------------------------------------------------------------------------------------------------------- what follows
+-- -------------------------------------------------------------------------------------------------------------- the results
 create temp table answers (name text, a jsonb);
 grant all on answers to public;
 insert into answers select 'first', pg_temp.take(pg_temp.key('a'));
@@ -64,7 +64,7 @@ select results_eq($$ select trigger_count, last_triggered_at is not null from pu
 select results_eq($$ select count(*)::int, count(*) filter (where metadata ->> 'triggered' = 'true')::int from public.audit_log
     where event_type = 'integration.webhook_triggered' and organization_id = tests.org('anna') and user_id = tests.user('anna') $$, 'values (8, 5)', 'accepted deliveries are in the audit trail, repeated ones are not');
 
--- Why not.
+-- Reasons not to fire.
 update public.skills set is_active = false;
 select is(pg_temp.take(), '{"received": true, "triggered": false, "reason": "skill_inactive"}', 'a skill that is off');
 select is(pg_temp.take('{"matches": false}'), '{"received": true, "triggered": false, "reason": "skill_inactive"}', 'comes before the conditions');
@@ -91,7 +91,7 @@ select is((select count(*)::int from public.skill_executions where error_code = 
 select is((select consecutive_failures from public.reflexes where id = pg_temp.id('hook')), 0, 'which is no failure of the reflex');
 update public.subscriptions set overrides = '{"api_calls": -1}' where organization_id = tests.org('anna');
 
--- A day later the key is free.
+-- A day later the key is free again.
 update private.reflex_deliveries set created_at = now() - interval '25 hours';
 select isnt(pg_temp.take(pg_temp.key('a')), (select a from answers), 'after 24 hours the same key fires again');
 update private.schedules set run_at = now() where name = 'reflexes.prune';
@@ -164,7 +164,7 @@ select is(private.fire_changes(tests.user('anna'), 'x', jsonb_build_array(jsonb_
 select is(private.fire_changes(tests.user('stan'), 'y', jsonb_build_array(jsonb_build_object('reflexIds', jsonb_build_array(pg_temp.id('files')), 'payload', '{"n": 1}'::jsonb))), 0, 'and only its owner''s');
 reset role;
 
--- Who is connected as a request role, past our server, neither gets sealed secrets nor fires.
+-- A caller with a connection as a request role, past our server, neither gets sealed secrets nor fires a reflex.
 select ok(not private.is_stranger(), 'this connection is ours');
 set session authorization authenticated;
 select ok(private.is_stranger(), 'that of psql as a request role is not');

@@ -1,4 +1,4 @@
--- The second factor, policies and the allow-list, told by actor: what holds for psql and Supabase's API as it does over HTTP.
+-- The second factor, policies and the allow-list, by actor: the rules hold for psql and Supabase's API as they do over HTTP.
 begin;
 select no_plan();
 -- Anna owns an organization on plan Enterprise, Ben is a member of it, Vera a viewer, Stan a stranger.
@@ -84,7 +84,7 @@ select ok(not private.use_second_factor(tests.user('anna'), jsonb_build_object('
 select ok(not private.use_second_factor(tests.user('anna'), '{}'), 'nothing is no code');
 
 -- ----------------------------------------------------------------------------------------------------- rules hold past the server too
--- A stands for what an organization demands; the claims of a member meet it in the readers and in the gateway's hook.
+-- The policies of an organization apply to claims too: the functions that read claims and the gateway's hook check a member against them.
 create function pg_temp.past_server(p_name text, p_path text default '/projects') returns text language plpgsql as $$
 begin
   perform tests.act_as_claims(p_name), set_config('request.path', p_path, true);
@@ -171,7 +171,7 @@ select is(pg_temp.by_server('ben', '10.2.0.1'), 'let in', 'and warns once');
 select tests.reset();
 select is((select count(*) from private.login_history where user_id = tests.user('ben')), 1::bigint, 'with one line in the history');
 select lives_ok($$ select private.note_address(gen_random_uuid(), gen_random_uuid(), null, '10.2.0.1') $$, 'of a person who is gone nothing is noted');
--- API keys are held to the list and to nothing else.
+-- API keys are checked against the allow-list only.
 select pg_temp.rule($$ ip_mode = 'enforce', ip_admin_bypass = true, require_second_factor = 'all' $$);
 select lives_ok($$ select private.enter_guarded_key(tests.org('anna'), 'member', '10.1.2.3', gen_random_uuid()) $$, 'a key comes from a listed address');
 select is(tests.refusal($$ select private.enter_guarded_key(tests.org('anna'), 'member', '10.2.0.1', gen_random_uuid()) $$) ->> 'code', 'IP_NOT_ALLOWED', 'and from no other');

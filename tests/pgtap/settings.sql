@@ -1,4 +1,4 @@
--- Settings by key, told by actor.
+-- Settings by key, by actor.
 begin;
 select no_plan();
 select tests.user('anna'), tests.user('stan');

@@ -1,4 +1,4 @@
--- People of a project, told by actor: invitations by mail and their tokens, sharing with colleagues and guests, ownership, what is told of all
+-- People of a project, by actor: invitations by mail and their tokens, sharing with colleagues and guests, ownership, the events of all
 -- that, search, activity.
 begin;
 select no_plan();
@@ -49,7 +49,7 @@ select is((select jsonb_agg(a.metadata - array['contextId', 'contextName']) from
 select unalike((select string_agg(i.data::text, '') from private.event_inbox i) || (select string_agg(coalesce(a.metadata::text, '') || a.description, '') from public.audit_log a)
   || (select string_agg(n.*::text, '') from public.notifications n), '%' || (pg_temp.token('gus@example.nl') ->> 'token') || '%', 'the token stands in no event, entry or notification');
 
--- Many at once: each for itself, in their order.
+-- Many addresses at once: each has its own result, in their order.
 select tests.act_as('anna');
 select is((select jsonb_agg(r - 'memberId' order by o) from jsonb_array_elements(api.send_project_invitations(pg_temp.p('[{"email": "a@example.org", "role": "developer", "notificationLevel": "real-time"},
     {"email": "A@Example.org", "role": "viewer", "notificationLevel": "daily"}, {"email": "no address", "role": "viewer"}, {"email": "b@example.org", "role": "king"}, {"email": "b@example.org", "role": "viewer",
@@ -156,7 +156,7 @@ select is(pg_temp.told(format('select api.get_project_invitation(%L)', :'a')), '
 select tests.reset();
 select is((select count(*)::integer from private.mails x where x.to_address = 'a@example.org'), 0, 'and its mail');
 
--- What was sent keeps no token. Without a transport invitations wait for one.
+-- A sent mail keeps no token. Without a transport, invitations wait for one.
 select private.mark_mail_sent(x.id) from private.mails x where x.to_address = 'c@example.org';
 select unalike((select x.body_text || x.body_html from private.mails x where x.to_address = 'c@example.org'), '%token=%', 'a mail that is out keeps no token');
 select private.declare_installation('mail', 'false');
@@ -169,13 +169,13 @@ select private.declare_installation('mail', 'true');
 select is((select string_agg(x.to_address, ',') from private.mails x where x.to_address ~ '^[vw]@' and exists (select from jobs.gue_jobs j where convert_from(j.args, 'UTF8')::jsonb ->> 'mailId' = x.id::text)), 'w@example.org',
   'until there is a transport, unless it has expired');
 
--- Bounds: an address is not written to without end, whoever is invited, uninvited and invited again.
+-- Bounds: an address gets a limited number of mails, however often it is invited, withdrawn and invited again.
 select tests.act_as('anna');
 do $$
 begin
   for i in 1..20 loop
     perform api.cancel_project_invitation(pg_temp.p(null, jsonb_build_object('memberId', api.add_project_member(pg_temp.p('{"email": "often@example.org", "role": "viewer"}')) -> 'id')));
-    -- As if each had gone out before it was taken back.
+    -- As if each mail had been sent before its invitation was withdrawn.
     perform tests.peek($q$ insert into private.mails (kind, organization_id, user_id, to_address, subject, body_text, body_html, sent_at)
       values ('project_invitation', tests.org('anna'), tests.user('anna'), 'often@example.org', 'x', 'x', 'x', now()) returning 1 $q$);
   end loop;
@@ -205,7 +205,7 @@ select tests.reset();
 select is((select n.title || n.link from public.notifications n where n.user_id = tests.user('ben') and n.title like '%added you%'), 'Anna Test added you to "Billing 2"/project/' || pg_temp.pid(2), 'who was added is told');
 select is((select count(*)::integer from private.mails x where x.to_address in ('ben@example.nl', 'mia@example.nl') and x.kind = 'project_invitation'), 0, 'and invited by nobody');
 
--- A guest learns nothing of the organization's people: what they add is invited.
+-- A guest with the role manager learns nothing of the organization's people: everybody a guest adds is invited.
 select tests.act_as('gus');
 select is(api.add_project_user(pg_temp.p('{"email": "mia@example.nl", "role": "viewer"}')) ->> 'user_id', '', 'a guest''s addition is an invitation');
 select is((api.add_project_user(pg_temp.p('{"email": "unknown@example.org", "role": "viewer"}')) - array['id', 'added_at', 'email', 'name']), (select private.project_user_json(pg_temp.m('mia@example.nl'), tests.user('anna')) - array['id', 'added_at', 'email', 'name']),
@@ -221,7 +221,7 @@ update public.memberships set status = 'inactive' where user_id = tests.user('mi
 select tests.act_as('anna');
 select is(api.search_users('{"q": "mia"}'), '[]', 'deactivated people are not offered');
 
--- Roles in the four words: what a row shows already stays as it is stored (5.4).
+-- Roles in the four words: writing the shown role again leaves the stored one unchanged (5.4).
 select is(api.update_project_user(jsonb_build_object('projectUserId', (pg_temp.m('gus@example.nl')).id, 'body', '{"role": "admin"}'::jsonb)) ->> 'role', 'admin', 'a manager who is to be admin');
 select is((pg_temp.m('gus@example.nl')).role, 'manager', 'stays manager');
 select is(api.update_access(pg_temp.p('{"role": "viewer"}', pg_temp.id('c@example.org'))) ->> 'role', 'viewer', 'an auditor who is to be viewer');
@@ -267,7 +267,7 @@ select tests.act_as('anna');
 select is((select u #>> '{user,name}' from jsonb_array_elements(api.list_project_activity(pg_temp.p(null, '{"type": "permission", "range": "all", "pageSize": 100}')) -> 'data') u where u ->> 'description' = 'joined as admin'), 'Gus Test',
   'the log keeps their name');
 
--- Deactivated in the organization: not even as a guest of its projects.
+-- Deactivated in the organization: no access, not even as a guest of its projects.
 select tests.reset();
 update private.sessions set revoked_at = null, organization_id = tests.org('stan') where user_id = tests.user('mia');
 insert into public.memberships (organization_id, user_id, role) values (tests.org('stan'), tests.user('mia'), 'member');

@@ -1,10 +1,10 @@
--- Who may do what to whom in a project (contract 10, sections 5.2 and 5.3): each actor, each target and each action, through every door: the
--- operations of the four screens, and the table itself as Supabase's API or psql reach it. What is expected is told by a rule of its own.
+-- Who may do what to whom in a project (contract 10, sections 5.2 and 5.3): each actor, each target and each action, in every way to call:
+-- the operations of the four screens, and the table itself by Supabase's API or psql. A rule of the test's own gives the expected result.
 begin;
 select no_plan();
 
--- Anna owns the project. Olga is an admin of her organization without a row, Mia a member of it without one: the project is shared, so she is a
--- viewer. Gus and Pia come from other organizations: he is a manager, she has not accepted. Stan is a stranger.
+-- Anna owns the project. Olga is an admin of her organization without a row. Mia is a member of it without one: the project is shared, so
+-- she is a viewer. Gus and Pia come from other organizations: he is a manager, she has not accepted. Stan is a stranger.
 select tests.user('anna'), tests.member('olga', 'anna', 'admin'), tests.member('mia', 'anna'), tests.user('gus'), tests.user('pia'), tests.user('stan');
 select tests.member(n, 'anna') from unnest(array['ada', 'ad2', 'max', 'ma2', 'dev', 'vi', 'udo']) n;
 create function pg_temp.pid() returns uuid language sql as $$ select '00000000-0000-4000-8000-0000000000aa'::uuid $$;
@@ -29,7 +29,7 @@ from public.project_members m where m.project_id = pg_temp.pid();
 grant select on actors, targets to public;
 select is((select count(*)::integer from targets), 14, 'everybody is there');
 
--- Doors that lead to the same function are tried by one actor of each kind.
+-- Operations that call the same function are tried by one actor of each kind.
 create function pg_temp.tries(p_actor text, p_door text) returns boolean language sql as $$
   select p_door in ('members', 'users', 'table', 'cancel', 'resend', 'colleague') or p_actor in ('anna', 'max', 'dev', 'pia') $$;
 create function pg_temp.code(p_actor text, p_sql text) returns text language plpgsql as $$
@@ -54,7 +54,8 @@ end $$;
 create function pg_temp.rank(p text) returns integer language sql as $$
   select array_position(array['viewer', 'developer', 'manager', 'admin', 'owner'], case p when 'auditor' then 'viewer' else p end) $$;
 
--- The rule: hidden; the owner stays; never oneself; from a rank on; only lower ones, except for the owner; nothing above the own rank is granted.
+-- The rule: hidden projects answer 404; the owner cannot be changed; no actor acts on their own row; a minimum rank is needed; only lower
+-- ranks can be targets, except for the owner; no role above the actor's own is granted.
 create function pg_temp.wanted(p_actor text, p_target text, p_self boolean, p_minimum text, p_grant text default null) returns text language sql as $$
   select case
     when p_actor is null then 'hidden'
@@ -65,7 +66,7 @@ create function pg_temp.wanted(p_actor text, p_target text, p_self boolean, p_mi
     when pg_temp.rank(p_grant) > pg_temp.rank(p_actor) then 'FORBIDDEN'
     else 'ok' end $$;
 
--- Removing, by each door. A row that policies hide from a writer stays: nothing.
+-- Removing, in each way. A row that policies hide from a writer stays, without an error.
 create temp table removals (door text, statement text, hidden text);
 insert into removals values
   ('members', $$ select api.remove_project_member('{"projectId": "PROJECT", "memberId": "MEMBER"}') $$, 'PROJECT_NOT_FOUND'),
@@ -90,13 +91,13 @@ insert into changes values
 grant select on changes to public;
 select is(pg_temp.code(a.actor, pg_temp.fill(replace(d.statement, 'ROLE', r), t.id)),
   case when d.door = 'table' and a.role is not null and pg_temp.rank(a.role) < 3 and t.user_id = tests.user(a.actor) then
-    -- One's own row is there for its flags.
+    -- An actor's own row is visible because of its flags.
     'CANNOT_MANAGE_SELF'
   else pg_temp.by_door(pg_temp.wanted(a.role, t.role, coalesce(t.user_id = tests.user(a.actor), false), 'admin', r), d.door, d.hidden, a.role, 'manager') end,
   format('%s: %s (%s) makes %s (%s) a %s', d.door, a.actor, a.role, t.email, t.role, r))
 from actors a, targets t, changes d, unnest(array['admin', 'manager', 'developer', 'viewer', 'auditor']) r where r <> t.stored order by d.door, a.actor, t.email, r;
 
--- Roles as they are shown; owner is a transfer, by the owner alone and to those who have accepted.
+-- Roles as they are shown. Writing owner is a transfer, which only the owner may do, and only to members who have accepted.
 create temp table shown (door text, statement text, hidden text);
 insert into shown values
   ('users', $$ select api.update_project_user('{"projectUserId": "MEMBER", "body": {"role": "ROLE"}}') $$, 'MEMBER_NOT_FOUND'),
@@ -110,7 +111,7 @@ select is(pg_temp.code(a.actor, pg_temp.fill(replace(d.statement, 'ROLE', r), t.
   format('%s: %s (%s) shows %s (%s) as %s', d.door, a.actor, a.role, t.email, t.role, r))
 from actors a, targets t, shown d, unnest(array['owner', 'admin', 'editor', 'viewer']) r where pg_temp.tries(a.actor, d.door) order by d.door, a.actor, t.email, r;
 
--- Invitations: taken back and sent again while they are pending.
+-- Invitations: withdrawn and sent again while they are pending.
 create temp table handled (door text, statement text, hidden text);
 insert into handled values
   ('cancel', $$ select api.cancel_project_invitation('{"projectId": "PROJECT", "memberId": "MEMBER"}') $$, 'PROJECT_NOT_FOUND'),
@@ -124,13 +125,13 @@ select is(pg_temp.code(a.actor, pg_temp.fill(d.statement, t.id)),
   format('%s: %s (%s) and %s (%s)', d.door, a.actor, a.role, t.email, t.role))
 from actors a, targets t, handled d where pg_temp.tries(a.actor, d.door) order by d.door, a.actor, t.email;
 
--- Flags: one's own, or those of lower ranks from manager on.
+-- Flags: the actor's own, or those of lower ranks, from manager on.
 select is(pg_temp.code(a.actor, pg_temp.fill($$ select api.update_project_member('{"projectId": "PROJECT", "memberId": "MEMBER", "body": {"notifyOnError": false, "more": 1}}') $$, t.id)),
   case when a.role is null then 'PROJECT_NOT_FOUND' when t.user_id = tests.user(a.actor) then 'ok' else pg_temp.wanted(a.role, t.role, false, 'manager') end,
   format('flags: %s (%s) of %s (%s)', a.actor, a.role, t.email, t.role))
 from actors a, targets t order by a.actor, t.email;
 
--- Adding: managers and above, nothing above their own rank.
+-- Adding: managers and above, with no role above their own.
 create temp table additions (door text, statement text, hidden text);
 insert into additions values
   ('members', $$ select api.add_project_member('{"projectId": "PROJECT", "body": {"email": "new@example.org", "role": "ROLE"}}') $$, 'PROJECT_NOT_FOUND'),

@@ -1,4 +1,4 @@
--- What follows from changes of a skill, whoever makes them (contract 20, sections 2.1, 3 and 16).
+-- Effects of changes of a skill, by any writer (contract 20, sections 2.1, 3 and 16).
 begin;
 select no_plan();
 
@@ -11,7 +11,7 @@ create function pg_temp.told(p_id uuid) returns text language sql as $$
   select tests.peek(format($q$ select string_agg(data ->> 'operation' || coalesce(' ' || (select string_agg(f, ',') from jsonb_array_elements_text(data -> 'changedFields') f), ''), '; ' order by seq)
     from private.event_inbox where type = 'resource_changed' and data ->> 'resource' = 'skill' and data ->> 'id' = %L and room = 'user:' || %L $q$, p_id, tests.user('anna'))) $$;
 
--- Times and events. now() stands still within a transaction, so what was is put back into the past.
+-- Times and events. now() is constant within a transaction, so earlier rows are moved into the past.
 select tests.act_as('anna');
 create temp table made as select pg_temp.make('Writer') as id;
 grant select on made to public;
@@ -34,7 +34,7 @@ select throws_ok($$ update public.skills set star_count = -1 where name = 'Autho
 select tests.act_as('anna');
 select is(api.get_skill(pg_temp.p(id)) -> 'rating', '4.5', 'a rating has one decimal') from made;
 
--- The model is judged when it is written, not at every change.
+-- The model is checked when it is written, not at every change.
 select tests.reset();
 insert into public.model_aliases (alias, model) values ('house-model', 'claude-3-5-sonnet-20241022');
 select tests.act_as('anna');
@@ -47,7 +47,7 @@ select is(api.update_skill(pg_temp.p(id, '{"description": "still editable", "mod
 select throws_ok($$ select api.update_skill(pg_temp.p(id, '{"model": "house-model-2"}')) from aliased $$, 'PT400', 'This model is not supported', 'another unknown one is refused');
 select throws_ok($$ select api.update_skill(pg_temp.p(id, '{"parameters": {"temperature": 7}}')) from aliased $$, 'PT400', 'Temperature must be between 0 and 1', 'and so is everything else');
 
--- psql's own words meet the same judge.
+-- Statements of psql meet the same checks.
 select throws_ok($$ insert into public.skills (user_id, organization_id, name, prompt_template, input_schema) values (private.user_id(), private.org_id(), 'Raw', 'Twenty characters of {{text}}', '[{"name": "a"}]') $$,
   'PT400', 'Input type must be one of string, number, boolean, array, object', 'a bad field is refused');
 select is((select count(*) from public.skills where name = 'Raw'), 0::bigint, 'and nothing stored');
@@ -101,7 +101,8 @@ select tests.act_as('stan');
 select is(api.get_skill_stats('{}'), '{"totalSkills": 0, "activeSkills": 0, "topSkillsByUsage": [], "totalExecutions": 0, "totalTokensUsed": 0, "totalCostCents": 0,
   "executionsByStatus": {"pending": 0, "running": 0, "completed": 0, "failed": 0, "cancelled": 0}, "executionsByType": {"manual": 0, "habit": 0, "reflex": 0, "api": 0}}', 'nothing of others');
 
--- Deletion: open runs end, the owner's texts go, those of others stay, habits and reflexes of everybody go.
+-- Deletion: open runs end, the owner's texts are deleted, those of others stay, habits and reflexes on the skill are deleted for every
+-- owner.
 select tests.act_as('anna');
 create temp table gone as select pg_temp.make('Gone') as id;
 grant select on gone to public;
@@ -128,7 +129,7 @@ select is((select count(*) from public.reflexes where skill_id = id), 0::bigint,
 select tests.act_as('anna');
 select throws_ok($$ select api.delete_skill(pg_temp.p(id)) from gone $$, 'PT404', format('Skill with ID %s not found', id), 'once') from gone;
 
--- The same by psql, by the bulk operation, and when a person goes.
+-- The same by psql, by the bulk operation, and when a person is deleted.
 create temp table second as select pg_temp.make('Second') as id, pg_temp.make('Third') as other;
 grant select on second to public;
 select tests.reset();

@@ -1,5 +1,6 @@
--- Past our server: PostgREST on Supabase, or a login that an operator handed out. Such a caller has the rights of their claims and tables,
--- and none that rest on what only our server knows: what a provider says about staff, where content is stored, what is sealed.
+-- Past our server: PostgREST on Supabase, or a login that an operator handed out. Such a caller has the rights of their claims and tables.
+-- They have no right that rests on facts only our server knows: a provider's statement about staff, the place of stored content, sealed
+-- values.
 begin;
 select no_plan();
 create role tests_gateway noinherit;
@@ -64,7 +65,7 @@ select set_config('request.jwt.claims', '{"platform_admin": "true"}', true);
 select ok(not private.is_platform_admin(), 'as the boolean that it writes');
 select tests.reset();
 
--- Where content is stored, and what is sealed.
+-- The place of stored content, and sealed values.
 set session authorization tests_gateway;
 select pg_temp.as_gateway();
 select throws_ok(format('select api.register_uploads(%L)', (select p from upload)), 'PT403', 'Files are uploaded through the API.', 'no content is named by its key');
@@ -81,7 +82,7 @@ select lives_ok(format('select api.update_project(%L)', (select jsonb_build_obje
 reset session authorization;
 select tests.reset();
 
--- Whatever takes such a thing from its caller asks where the call comes from, itself or in a function that it calls.
+-- Every function that takes such a value from its caller checks where the call comes from, itself or in a function that it calls.
 create temp table calls as
 select p.oid, p.prosrc || coalesce(pg_get_function_sqlbody(p.oid), '') as source, p.oid::regprocedure::text as signature, p.prosecdef, p.proname, n.nspname,
   array_to_string(coalesce(p.proargnames, '{}'), ' ') as arguments
@@ -99,12 +100,12 @@ select is_empty($$
   and not exists (select from reached r join calls o on o.oid = r.oid where r.start = c.oid and o.source ~ 'is_stranger\(|refuse_strangers\(')
 $$, 'what takes keys of stored content or sealed secrets asks who is connected');
 
--- Row-level security believes the settings that say who entered, and whoever runs SQL of their own can set them. So no function that people
--- may call runs their text, or sets a setting that they name.
+-- Row-level security trusts the settings that private.enter makes, and a caller who runs SQL of their own can set them. So no function that
+-- people may call runs its caller's text, or sets a setting that the caller names.
 select is_empty($$ select signature from calls where source ~ 'set_config\(\s*[^''\s]' $$, 'each setting that is set is named in the code');
 select is_empty($$ select signature from calls where source ~* '(\mbegin|\mthen|\melse|\mloop|;)\s*set\s+(local|session|role)\M' $$, 'no function changes who runs it');
--- Dynamic SQL is made of literals, quoted identifiers and pieces that the function chose among its own; arguments.sql calls those with hostile
--- text for each member.
+-- Dynamic SQL consists of literals, quoted identifiers and pieces that the function chose among its own. arguments.sql calls these
+-- functions with hostile text for each member.
 create temp table dynamic as
 select c.signature, regexp_replace(m[1], '\m(using|into)\M.*$', '') as text
 from calls c, regexp_matches(c.source, '(?:\mbegin|\mthen|\melse|\mloop|\min|;)\s+(execute\s[^;]*)', 'gi') m;

@@ -1,4 +1,4 @@
--- A colleague, and an invitation that waits.
+-- A colleague, and a pending invitation.
 with u as (
   insert into public.users (email, first_name, last_name, default_organization_id)
   values ('colleague.of.' || lower(pg_temp.tenant()) || '@example.nl', 'Colleague of ' || pg_temp.tenant(), 'Ode', pg_temp.org()) returning id

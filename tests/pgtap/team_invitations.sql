@@ -1,5 +1,5 @@
--- Inviting and joining (contract 40, 5.3), told by actor: Anna owns a team, Ada is an admin of it, Ben a member, Vic a viewer; Stan has a team of
--- his own, and Nina is not here yet.
+-- Inviting and joining (contract 40, 5.3), by actor: Anna owns a team, Ada is an admin of it, Ben a member, Vic a viewer. Stan has a team
+-- of his own, and Nina has no account yet.
 begin;
 select no_plan();
 
@@ -97,7 +97,7 @@ select is((select count(*) from jobs.gue_jobs where job_type = 'invitations.tell
 select private.mark_mail_sent(id) from private.mails where to_address = 'nina@example.nl';
 select is((select count(*) from private.mails m join kept k on m.body_text || m.body_html like '%' || k.token || '%'), 1::bigint, 'a sent mail has forgotten its token');
 
--- What an Idempotency-Key keeps of it.
+-- The part of the answer that an Idempotency-Key stores.
 select tests.act_as('ada');
 select private.call_idempotent('resend_team_invitation', jsonb_build_object('invitationId', (select id from kept where name = 'olga')), 'key', sha256('x')) ->> 'token' as olga \gset
 update kept set token = :'olga' where name = 'olga';
@@ -191,7 +191,7 @@ select is(array_agg(coalesce(pg_temp.of('resend_team_invitation', (select id::te
 from generate_series(1, 5) n, lateral (select tests.peek(format('select count(private.mark_mail_sent(id))::text from private.mails where to_address = ''s@example.nl'' and %s > 0', n))) sent;
 select tests.reset();
 
--- Inviting costs the same whether there is an account: as many rows are written.
+-- Inviting costs the same with an account and without: as many rows are written.
 create function pg_temp.writes() returns bigint language sql security definer as $$ select sum(n_tup_ins + n_tup_upd + n_tup_del)::bigint from pg_stat_xact_user_tables $$;
 create function pg_temp.cost(p_email text) returns bigint language plpgsql as $$
 declare
@@ -205,7 +205,7 @@ update public.subscriptions set overrides = '{"seats": 1100}' where organization
 select tests.act_as_claims('anna');
 select is(pg_temp.cost('paul@example.nl'), pg_temp.cost('nobody@example.nl'), 'inviting an account writes what inviting nobody writes');
 select tests.reset();
--- Withdrawn ones count, so that seats alone do not bound what is stored.
+-- Withdrawn invitations count, since seats alone do not bound the stored rows.
 insert into public.team_invitations (organization_id, email, role, token_hash, status, expires_at)
 select tests.org('anna'), 'w' || n || '@example.nl', 'viewer', sha256(convert_to('w' || n, 'UTF8')), 'cancelled', now() from generate_series(1, 990) n;
 select tests.act_as('anna');
@@ -213,7 +213,7 @@ select is(pg_temp.refused((select jsonb_agg('v' || n || '@example.nl') from gene
 select tests.reset();
 delete from public.team_invitations where email ~ '^w' or email ~ '^(paul|nobody)@';
 
--- ------------------------------------------------------------------------------------------------------ what the inviting side may have become
+-- -------------------------------------------------------------------------------------------------------- changes of the inviting organization
 select tests.user('pim');
 update public.subscriptions set overrides = '{"seats": 9}' where organization_id = tests.org('anna');
 select tests.act_as('anna');
@@ -230,7 +230,7 @@ select tests.act_as('pim');
 select is(tests.refusal(format('select api.accept_team_invitation(%L)', pg_temp.token((select token from kept where name = 'pim')))) ->> 'code', 'PLAN_UPGRADE_REQUIRED', 'the plan takes nobody');
 select is(tests.refusal(format('select api.look_up_team_invitation(%L)', pg_temp.token((select token from kept where name = 'pim')))) ->> 'code', 'PLAN_UPGRADE_REQUIRED', 'looking up says the same');
 
--- A smaller plan: nothing grows, everything shrinks.
+-- A smaller plan: nothing can grow, everything can shrink.
 select tests.act_as('anna');
 select is(pg_temp.of('resend_team_invitation', (select id from kept where name = 'pim')) ->> 'code', 'PLAN_UPGRADE_REQUIRED', 'nothing is sent again');
 select is(tests.refusal('select api.list_team_invitations(''{}'')') ->> 'code', 'PLAN_UPGRADE_REQUIRED', 'nothing is listed');
@@ -243,7 +243,7 @@ select tests.reset();
 select is((select array_agg(event_type || ' ' || description order by created_at) from public.audit_log where organization_id = tests.org('anna') and event_type ~ 'member_(removed|deactivated)'),
   array['team.member_deactivated Vic Test was deactivated.', 'team.member_removed Vic Test was removed.', 'team.member_removed Ben Test left.'], 'and the trail tells each');
 
--- An unlimited plan has seats that the client can subtract from.
+-- An unlimited plan has a number of seats that the client can subtract from.
 update public.subscriptions set plan_id = 'enterprise' where organization_id = tests.org('anna');
 select tests.act_as('anna');
 select is(api.get_team('{}') #> '{team,maxSeats}', '9999', 'unlimited is 9999');

@@ -1,5 +1,6 @@
--- "Managing another person" (contract 40, section 2): actor role x target x action, each cell generated and judged by the contract's own words, not
--- by the code's: never oneself; nobody of an equal or higher role; members and viewers manage nobody; only the owner gives owner.
+-- "Managing another person" (contract 40, section 2): actor role x target x action. Each cell is generated and checked by the contract's
+-- own words, not by the code's: no person manages themselves; no person manages an equal or higher role; members and viewers manage no
+-- person; only the owner grants owner.
 begin;
 select no_plan();
 
@@ -38,7 +39,7 @@ insert into actions values
   ('removes', 'select api.remove_team_member(%L)', 'canRemoveMembers', null);
 grant select on actors, targets, actions to public;
 
--- What the contract says of a cell.
+-- The contract's rule for a cell.
 create function pg_temp.expected(a actors, t targets, x actions) returns text language sql
 as $$
   select case
@@ -52,7 +53,7 @@ as $$
     else 'done'
   end
 $$;
--- What a cell answers, and what it leaves; nothing of it stays.
+-- The answer and the effect of a cell. Every change is rolled back.
 create function pg_temp.tried(a actors, t targets, x actions) returns text language plpgsql
 as $$
 declare
@@ -96,7 +97,7 @@ select tests.act_as('stan');
 select is(tests.refusal(format('select api.remove_team_member(%L)', jsonb_build_object('membershipId', pg_temp.membership('member1')))) ->> 'code', 'NOT_FOUND', 'a stranger finds nobody to remove');
 select is(tests.refusal('select api.deactivate_team_member(''{"membershipId": "no id"}'')') ->> 'code', 'NOT_FOUND', 'and what is no id is nobody''s');
 
--- Past our functions there is no way to write, for members and strangers, and none for the service.
+-- Past our functions members, strangers and the service cannot write.
 select is(tests.refusal(s) ->> 'sqlstate', '42501', format('%s: %s', w, s))
 from unnest(array['anna', 'admin1', 'viewer1', 'stan', 'service', 'nobody']) w,
   lateral (select case w when 'service' then tests.act_service()::text when 'nobody' then tests.act_anon()::text else tests.act_as_claims(w)::text end) acting,
@@ -110,7 +111,7 @@ from unnest(array['anna', 'admin1', 'viewer1', 'stan', 'service', 'nobody']) w,
     'select private.accept_invitation(sha256(''x''), gen_random_uuid())', 'select private.transfer_team(null, ''owner'')', 'select private.begin_managing(''canManageTeam'')']) s;
 select tests.reset();
 
--- A writer past all functions, as the owner of the database is, still cannot leave an organization without its owner or with two.
+-- A writer past all functions, as the owner of the database is, still cannot leave an organization without an owner, or with two.
 create function pg_temp.at_end(p_sql text) returns text language plpgsql
 as $$
 begin
@@ -131,7 +132,7 @@ select is(pg_temp.at_end(format('update public.memberships set organization_id =
   'A membership keeps its id, its organization and its person.', 'a membership moves: not possible');
 select is(pg_temp.at_end(format('delete from public.organizations where id = %L', tests.org('anna'))), 'done', 'an organization ends with its owner''s row');
 
--- Who was an admin when the request began, and is none under the lock, manages nobody.
+-- A person who was an admin when the request began, and is none when it holds the lock, manages no person.
 select tests.act_as('admin1');
 select tests.peek(format('update public.memberships set role = ''viewer'' where id = %L returning role', pg_temp.membership('admin1')));
 select is(tests.refusal(format('select api.remove_team_member(%L)', jsonb_build_object('membershipId', pg_temp.membership('member1')))) ->> 'code', 'FORBIDDEN', 'the role is read again under the lock');

@@ -1,5 +1,5 @@
--- What follows when a member is deactivated, comes back, is removed or leaves (contract 40, 5.3 and 11.10), and whom sign-up with an invitation
--- makes. Anna owns the team; Ben has a bit of everything in it.
+-- The effects when a member is deactivated, reactivated, removed or leaves (contract 40, 5.3 and 11.10), and the account that sign-up with
+-- an invitation makes. Anna owns the team; Ben has rows of every kind in it.
 begin;
 select no_plan();
 
@@ -17,7 +17,7 @@ select tests.act_as('anna');
 select api.create_project('{"body": {"name": "Of Anna"}}') -> 'project' ->> 'id' as annas \gset
 select tests.reset();
 insert into public.project_members (organization_id, project_id, user_id, email, role, accepted_at) values (tests.org('anna'), :'annas', tests.user('ben'), 'ben@example.nl', 'developer', now());
--- Another session of Ben's, in his own organization, and things of his there.
+-- Another session of Ben's, in his own organization, and rows of his there.
 insert into private.sessions (user_id, organization_id, expires_at, idle_expires_at) values (tests.user('ben'), :'bens', now() + interval '90 days', now() + interval '30 days') returning id as elsewhere \gset
 insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at) values (tests.user('ben'), :'bens', :'skill', '0 9 * * *', now() + interval '1 day') returning id as other_habit \gset
 select m.id as member from public.memberships m where m.user_id = tests.user('ben') and m.organization_id = tests.org('anna') \gset

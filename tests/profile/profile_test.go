@@ -33,7 +33,7 @@ func withMail(c *config.Config) {
 
 func newStack(t *testing.T, options ...stack.Option) *stack.Stack {
 	s := stack.New(t, options...)
-	// The server says once after its start what the installation has.
+	// The server records once after its start which services the installation has.
 	require.Eventually(t, func() bool {
 		return testdb.Value[int](s.DB, "select count(*)::int from private.installation where key in ('api_url', 'mail')") == 2
 	}, waiting, tick)
@@ -135,7 +135,7 @@ func TestAPictureIsUploadedAndServed(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	anna := s.SignUp("Anna")
-	// The address begins with the public origin; what follows is served here.
+	// The address begins with the public origin. The rest is a path of this server.
 	fetch := func(url string) client.Response {
 		require.Regexp(t, `^http://kijko\.test/api/v1/pictures/[0-9a-f]{64}$`, url)
 		return s.As("").Get(strings.TrimPrefix(url, "http://kijko.test/api/v1"))
@@ -222,7 +222,7 @@ func TestAnotherAddressIsTheAccountsWhenItIsConfirmed(t *testing.T) {
 	s.As("").Do("POST", "/auth/login", map[string]any{"email": old, "password": anna.Password}).Problem(401, "INVALID_CREDENTIALS")
 	s.As("").Do("POST", "/auth/login", map[string]any{"email": "anna@other.example.nl", "password": anna.Password}).Want(200)
 
-	// Her own address takes back what waits.
+	// Her own present address cancels the pending change.
 	anna.Do("PATCH", "/profile", map[string]any{"email": next}).Want(200)
 	require.Nil(t, anna.Do("PATCH", "/profile", map[string]any{"email": "anna@other.example.nl"}).Want(200).Value("pendingEmail"))
 	for i := range 6 {

@@ -1,4 +1,4 @@
-// Package projects holds the black-box tests of projects, and what other tests need to make one.
+// Package projects holds the black-box tests of projects, and the helpers with which other tests make one.
 package projects
 
 import (

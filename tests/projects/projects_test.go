@@ -38,7 +38,7 @@ func TestProjects(t *testing.T) {
 		anna.Do("DELETE", path, nil).Want(200)
 		anna.Do("DELETE", path, nil).Problem(404, "PROJECT_NOT_FOUND")
 	})
-	// The client spreads whole objects into these three; what the server does not know is ignored, as in the other writes.
+	// The client spreads whole objects into these three. The server ignores members that it does not know, as in the other writes.
 	t.Run("WholeObjectsOfTheClientAreTaken", func(t *testing.T) {
 		id := uuid.NewString()
 		created := anna.Do("POST", "/projects", map[string]any{"id": id, "name": "From the dashboard", "icon": map[string]any{"type": "emoji", "value": "🚀"},

@@ -9,8 +9,8 @@ import (
 	"kijko/tests/testdb"
 )
 
-// The sequencer steps over places of its inbox that nothing can come from any more. A transaction that is open for long must not be
-// among them, whatever other transactions did meanwhile.
+// The sequencer skips places of its inbox that no row can come from any more. The place of a long-open transaction must not be skipped,
+// whatever other transactions did meanwhile.
 func TestTheFloorWaitsForOpenTransactions(t *testing.T) {
 	t.Parallel()
 	db := testdb.New(t)
@@ -18,7 +18,7 @@ func TestTheFloorWaitsForOpenTransactions(t *testing.T) {
 	server := db.Connect("kijko_server")
 	const room = "user:00000000-0000-4000-8000-000000000001"
 	emit := "select private.emit('" + room + "', 'resource_changed', '{}', null)"
-	// sequence numbers what there is, as if a second had passed since the last time.
+	// sequence numbers the waiting events, as if a second had passed since the last time.
 	sequence := func() {
 		db.Exec("update private.event_log set marked_at = '-infinity'")
 		_, err := server.Exec(ctx, "select private.sequence_events()")

@@ -25,7 +25,7 @@ func randomText(n int) string {
 	return hex.EncodeToString(raw)
 }
 
-// deafSocket shakes hands and then never reads.
+// deafSocket completes the handshake and then never reads.
 func (n *node) deafSocket(t testing.TB, a *actor, project string) net.Conn {
 	t.Helper()
 	return n.deafOn(t, "/projects/"+project+"/ws", a)

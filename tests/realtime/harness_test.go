@@ -29,10 +29,10 @@ import (
 	"kijko/tests/testdb"
 )
 
-// supabaseSecret signs keys of a Supabase project, as far as one is configured here.
+// supabaseSecret signs keys of a Supabase project, where one is configured here.
 const supabaseSecret = "a secret of at least thirty-two characters"
 
-// live is a database with servers whose sockets watch it. The servers hold nothing but realtime; tokens are real ones.
+// live is a database with servers whose sockets watch it. The servers run realtime only; tokens are real ones.
 type live struct {
 	t        testing.TB
 	db       *testdb.DB
@@ -73,15 +73,15 @@ func (l *live) Authenticate(ctx context.Context, token string) (*api.Caller, err
 	return &api.Caller{UserID: id.UserID, SessionID: id.SessionID, OrgHint: id.OrgHint, Claims: id.Claims, ExpiresAt: id.ExpiresAt}, nil
 }
 
-// Verifier tells the sockets why a token was refused, as the product's authenticator does.
+// Verifier gives the sockets the reason of a refused token, as the product's authenticator does.
 func (l *live) Verifier() *auth.Verifier { return l.verifier }
 
-// node is one server process, as far as sockets are concerned.
+// node is one server process, reduced to its sockets.
 type node struct {
 	*realtime.Server
 	live *live
 	addr string
-	pool *pgxpool.Pool // through which the sockets ask
+	pool *pgxpool.Pool // for the sockets' queries
 	stop func()
 }
 
@@ -153,7 +153,7 @@ func (a *actor) signIn() string {
 		values ($1, $2, now() + interval '90 days', now() + interval '30 days') returning id::text`, a.user, a.org)
 }
 
-// joins makes the actor a member of another's organization and acts there.
+// joins makes the actor a member of another actor's organization and switches to it.
 func (a *actor) joins(other *actor, role string) {
 	a.live.t.Helper()
 	a.live.db.Exec(`insert into public.memberships (organization_id, user_id, role) values ($1, $2, $3)`, other.org, a.user, role)
@@ -163,7 +163,7 @@ func (a *actor) joins(other *actor, role string) {
 
 func (a *actor) token() string { return a.tokenFor(time.Hour) }
 
-// tokenFor signs a token that ends after d, which may be too short for the issuer's own rule.
+// tokenFor signs a token that ends after d, which may be shorter than the issuer's own rule allows.
 func (a *actor) tokenFor(d time.Duration) string {
 	a.live.t.Helper()
 	issuer := a.live.issuer
@@ -185,7 +185,7 @@ func (a *actor) project(privacy string) string {
 		values ($1, $2, $3, $4) returning id::text`, a.org, a.user, "Project "+uuid.NewString()[:8], privacy)
 }
 
-// emit writes an event of a project as a stranger would (psql).
+// emit writes an event of a project without the server, by psql.
 func (l *live) emit(project, eventType, data string) {
 	l.t.Helper()
 	_, err := l.psql.Exec(context.Background(), emitSQL, project, eventType, data)
@@ -223,7 +223,7 @@ func (w wire) field(t testing.TB, name string) any {
 	return data[name]
 }
 
-// watcher is a client's socket. Frames are collected by a goroutine; at its end the close error is there.
+// watcher is a client's socket. A goroutine collects its frames; at the end it holds the close error.
 type watcher struct {
 	t      testing.TB
 	conn   *websocket.Conn
@@ -249,7 +249,7 @@ func (n *node) watch(a *actor, project, query string) *watcher {
 	return n.open(project, dial{query: q})
 }
 
-// connect opens the socket with rooms, or with contextId in the query that of a context.
+// connect opens the socket with rooms, or with contextId in the query the socket of a context.
 func (n *node) connect(a *actor, query string) *watcher {
 	n.live.t.Helper()
 	q := "token=" + a.token()
@@ -259,7 +259,7 @@ func (n *node) connect(a *actor, query string) *watcher {
 	return n.open("", dial{query: q, path: "/api/v1/ws"})
 }
 
-// inRooms is a socket that has joined rooms and has read everything that this brought. What was committed before is not told to it.
+// inRooms is a socket that has joined rooms and has read every frame that this caused. Earlier commits are not sent to it.
 func (n *node) inRooms(a *actor, rooms ...string) *watcher {
 	n.live.t.Helper()
 	n.reached()
@@ -329,7 +329,7 @@ func (w *watcher) read() {
 	}
 }
 
-// next is the next frame, whatever it is.
+// next is the next frame, of whatever type.
 func (w *watcher) next() wire {
 	w.t.Helper()
 	select {
@@ -375,7 +375,7 @@ func (w *watcher) closed() (int, string) {
 	return w.err.Code, w.err.Text
 }
 
-// rest is what was received and not read when the socket ended.
+// rest holds the frames received and not read when the socket ended.
 func (w *watcher) rest() []wire {
 	var got []wire
 	for f := range w.frames {
@@ -389,7 +389,7 @@ func (w *watcher) say(text string) {
 	require.NoError(w.t, w.conn.WriteMessage(websocket.TextMessage, []byte(text)))
 }
 
-// barrier proves that everything sent so far has been received: it asks for a pong and reads up to it.
+// barrier proves that everything sent so far has been received: it sends a ping and reads up to the pong.
 func (w *watcher) barrier() []wire {
 	w.t.Helper()
 	w.say(`{"action":"ping"}`)

@@ -100,7 +100,7 @@ func TestRealtimeOrder(t *testing.T) {
 		project := ann.project("private")
 		w := n.watch(ann, project, "")
 		w.expect("hello")
-		// A process that numbered events and then hangs: its statement is over, so is its lock.
+		// A process that numbered events and then hangs: its statement has ended, so its lock is released.
 		hung := l.db.Connect("kijko_server")
 		_, err := hung.Exec(ctx, `select private.sequence_events()`)
 		require.NoError(t, err)
@@ -116,8 +116,8 @@ func number(t testing.TB, id string) int64 {
 	return n
 }
 
-// Many writers with transactions of random length, a third of them rolled back; readers that drop and resume all the time, on two
-// servers of which one is restarted: each committed event exactly once and in order.
+// Many writers run transactions of random length, a third of them rolled back. Readers disconnect and resume all the time, on two servers
+// of which one is restarted. Each reader receives each committed event exactly once and in order.
 func TestRealtimeManyWriters(t *testing.T) {
 	t.Parallel()
 	l := newLive(t)
@@ -155,7 +155,7 @@ func TestRealtimeManyWriters(t *testing.T) {
 		cursor, at := "0", start
 		other := map[*node]*node{a: b, b: a}
 		for {
-			// What was committed before stop is replayed to a socket that opens after it.
+			// Events committed before stop are replayed to a socket that opens after it.
 			last := false
 			select {
 			case <-stop:
@@ -185,7 +185,7 @@ func TestRealtimeManyWriters(t *testing.T) {
 	readingDone.Go(func() { results[0] = read(a, stop) })
 	readingDone.Go(func() { results[1] = read(b, stop) })
 	time.Sleep(100 * time.Millisecond)
-	b.stop() // in the middle
+	b.stop() // stop in the middle
 	writing.Wait()
 	a.reached()
 	close(stop)
@@ -259,7 +259,7 @@ func writeOne(ctx context.Context, t *testing.T, conn *pgx.Conn, random *rand.Ra
 	return true
 }
 
-// consume takes 30 events, or fewer when the socket ends or stop is closed; the last time it takes everything that is replayed.
+// consume takes 30 events, or fewer when the socket ends or stop is closed. The last time it takes everything that is replayed.
 func consume(w *watcher, last bool, stop <-chan struct{}, take func(wire)) (complete bool) {
 	if last {
 		stop = nil
@@ -336,7 +336,7 @@ func TestRealtimeRemovals(t *testing.T) {
 	l := newLive(t)
 	n := l.node()
 
-	// Each case: who watches whose project, what takes the access away, and what the watcher is told.
+	// Each case: which actor watches which project, what takes the access away, and what the watcher is sent.
 	type scene struct {
 		owner, guest *actor
 		project      string
@@ -371,7 +371,7 @@ func TestRealtimeRemovals(t *testing.T) {
 			l.emit(s.project, "error", `{"when": "before"}`)
 			require.Equal(t, "before", w.expect("error").field(t, "when"))
 
-			// The removal and a later event are committed before anybody is told of either.
+			// The removal and a later event are committed before any socket is notified of either.
 			tx := l.begin()
 			_, err := tx.Exec(context.Background(), `select set_config('app.wakes', 'on', true)`)
 			require.NoError(t, err)
@@ -425,7 +425,7 @@ func TestRealtimeRemovals(t *testing.T) {
 	})
 }
 
-// A server that ends while it asks about a removal has no answer, but its sockets are told of the restart and not of an outage.
+// A server that shuts down during the query about a removal has no answer. Its sockets are closed with the code of a restart, not of an outage.
 func TestRealtimeEndsInTheMiddleOfAQuestion(t *testing.T) {
 	t.Parallel()
 	l := newLive(t)
@@ -447,7 +447,7 @@ func TestRealtimeEndsInTheMiddleOfAQuestion(t *testing.T) {
 	require.Equal(t, 1012, code)
 }
 
-// What sockets got is exactly what a SELECT as that person shows.
+// The events that sockets received are exactly those that a SELECT as that person shows.
 func TestRealtimeAgreesWithRowLevelSecurity(t *testing.T) {
 	t.Parallel()
 	l := newLive(t)
@@ -505,7 +505,7 @@ func TestRealtimeAgreesWithRowLevelSecurity(t *testing.T) {
 		visible := p.who.selects(`select id::text, audience from public.events where room = 'project:' || $1::text and type = 'error'`, p.project)
 		require.NotEmpty(t, visible)
 		for id, audience := range visible {
-			// The activity log is told to readers of the context's room, which is another socket.
+			// The activity log is sent to readers of the context's room, which is another socket.
 			if audience != "activity" {
 				require.True(t, got[id], "%s of audience %s was not delivered", id, audience)
 			}
@@ -517,7 +517,7 @@ func TestRealtimeAgreesWithRowLevelSecurity(t *testing.T) {
 	for p, w := range open {
 		check(p, w.barrier())
 	}
-	// And the same when all come back at once.
+	// The same when all sockets reconnect at once.
 	var coming sync.WaitGroup
 	again := map[pair][]wire{}
 	var mu sync.Mutex
@@ -593,7 +593,7 @@ func TestRealtimeSubscribersCostNoReads(t *testing.T) {
 			w.expect("error")
 		}
 	}
-	// A handful of transactions an event (write, number, notify, read), none a subscriber: 250 frames were delivered.
+	// A few transactions an event (write, number, notify, read), none a subscriber: 250 frames were delivered.
 	require.Less(t, calls()-before, int64(100))
 }
 

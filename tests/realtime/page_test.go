@@ -28,7 +28,7 @@ func TestRealtimePage(t *testing.T) {
 	require.Equal(t, "text/html; charset=utf-8", response.Header.Get("Content-Type"))
 	require.Contains(t, response.Header.Get("Content-Security-Policy"), "default-src 'self'")
 
-	// shows waits until some expression in the page is true.
+	// shows waits until an expression in the page is true.
 	shows := func(expression string) {
 		t.Helper()
 		_, err := chromedp.Run(ctx, chromedp.Poll[bool](expression, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(30*time.Second)))
@@ -58,7 +58,7 @@ func TestRealtimePage(t *testing.T) {
 	do(chromedp.Click("#authenticate"))
 	shows(frames + `.includes("authenticated")`)
 
-	// Away and back: what was missed comes with the cursor that the page kept.
+	// Offline and online again: missed events arrive with the cursor that the page kept.
 	do(chromedp.Click("#disconnect"))
 	shows(`document.getElementById("status").value.startsWith("closed: 1000")`)
 	n.counted(0)

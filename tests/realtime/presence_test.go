@@ -11,7 +11,7 @@ import (
 	"kijko/tests/testdb"
 )
 
-// Being in a project is noted after the answer: reads stay read-only, and opening it twice is one view.
+// A view of a project is recorded after the answer: reads stay read-only, and opening it twice is one view.
 func TestPresenceIsNotedAfterTheAnswer(t *testing.T) {
 	s := stack.New(t)
 	ann := s.SignUp("Ann")

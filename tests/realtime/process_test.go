@@ -23,7 +23,7 @@ import (
 	"kijko/server/realtime"
 )
 
-// A server process that can be killed is this test program again, told by its environment to be one.
+// A server process that can be killed is this test program again; its environment says that it is one.
 const nodeVariable = "KIJKO_TEST_NODE"
 
 type nodeConfig struct{ DSN, Key string }
@@ -40,7 +40,7 @@ func init() {
 	os.Exit(0)
 }
 
-// serveNode prints its address when it is ready, and ends when its standard input does, which is when its parent ends.
+// serveNode prints its address when it is ready. It ends when its standard input closes, which happens when its parent ends.
 func serveNode(raw string) error {
 	var c nodeConfig
 	keys, err := (*auth.Keys)(nil), json.Unmarshal([]byte(raw), &c)
@@ -82,7 +82,7 @@ func serveNode(raw string) error {
 	return err
 }
 
-// process is a server process of its own; stop kills it, without a word to anybody.
+// process is a server process of its own; stop kills it, without a close frame to any client.
 func (l *live) process() *node {
 	l.t.Helper()
 	raw, err := json.Marshal(nodeConfig{DSN: l.db.DSN("kijko_server"), Key: l.pem})

@@ -252,10 +252,10 @@ func TestRealtimeDelivery(t *testing.T) {
 	elsewhere.expect("error")
 	require.Empty(t, second.barrier(), "each event comes once")
 
-	// A large event is stored and delivered whole: no notification carries it.
+	// A large event is stored and delivered whole: no notification carries its data.
 	l.emit(project, "error", `{"errorMessage": "`+strings.Repeat("x", 200_000)+`"}`)
 	require.Len(t, second.expect("error").field(t, "errorMessage"), 200_000)
-	// What is not about ingestion, and what is rolled back, is not told here.
+	// Events that are not about ingestion, and rolled-back ones, are not sent here.
 	l.emit(project, "resource_changed", `{"resource": "project"}`)
 	tx := l.begin()
 	_, err := tx.Exec(context.Background(), emitSQL, project, "error", `{}`)
@@ -489,11 +489,11 @@ func TestRealtimeSnapshot(t *testing.T) {
 			for _, node := range []*node{n, other} {
 				node.reached()
 			}
-			// A socket that declines the snapshot, or has all events, is told of nothing and counts for nothing.
+			// A socket that declines the snapshot, or has all events, is sent nothing and does not count as informed.
 			for _, query := range []string{"snapshot=false", "lastEventId=" + testdb.Value[string](l.db, "select max(id)::text from public.events")} {
 				require.NotContains(t, types(n.watch(ann, project, query).barrier()), "ingestion_complete")
 			}
-			// Tabs that come at the same time, to two servers: one of them is told.
+			// Tabs that open at the same time, on two servers: one of them is sent the completion.
 			told := make(chan string, 8)
 			var group sync.WaitGroup
 			for i := range cap(told) {
@@ -510,7 +510,7 @@ func TestRealtimeSnapshot(t *testing.T) {
 				count[name]++
 			}
 			require.Equal(t, map[string]int{"ingestion_complete": 1, "progress_update": 7}, count)
-			// A client that comes back on completion comes to rest, with other servers too.
+			// A client that reconnects on completion comes to rest, with other servers too.
 			rests(n.watch(ann, project, ""))
 			rests(other.watch(ann, project, ""))
 			rests(l.node().watch(ann, project, "snapshot=true"))
@@ -518,13 +518,13 @@ func TestRealtimeSnapshot(t *testing.T) {
 			expired.expect("hello")
 			expired.expect("resync_required")
 			require.Equal(t, "completed", expired.expect("progress_update").field(t, "status"))
-			// Another person has not been told yet.
+			// Another person has not been sent it yet.
 			w := other.watch(ben, project, "")
 			w.expect("hello")
 			require.Equal(t, run, w.expect("ingestion_complete").field(t, "runId"))
 			rests(n.watch(ben, project, ""))
 		}
-		// Once it rests it stays open.
+		// Once at rest, the socket stays open.
 		w := n.watch(ann, project, "")
 		rests(w)
 		time.Sleep(500 * time.Millisecond)

@@ -133,7 +133,7 @@ func TestRealtimeReplayOverREST(t *testing.T) {
 		answered := make(chan eventPage, 1)
 		go func() { answered <- n.events(ann, "?wait=20&after="+after) }()
 		require.Never(t, func() bool { return len(answered) > 0 }, 150*time.Millisecond, 10*time.Millisecond)
-		l.emitTo("user:"+ben.user, "note", `{}`) // not theirs
+		l.emitTo("user:"+ben.user, "note", `{}`) // ben's event, not visible to the caller
 		l.emitTo("user:"+ann.user, "note", `{"n": 5}`)
 		select {
 		case p := <-answered:

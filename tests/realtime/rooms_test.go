@@ -19,7 +19,7 @@ import (
 	"kijko/tests/testdb"
 )
 
-// emitTo writes an event into any room, as a stranger would (psql).
+// emitTo writes an event into any room, without the server, by psql.
 func (l *live) emitTo(room, eventType, data string) {
 	l.t.Helper()
 	l.db.Exec(`select private.emit($1, $2, $3::jsonb, null)`, room, eventType, data)
@@ -133,7 +133,7 @@ func TestRealtimeGeneralSocket(t *testing.T) {
 			time.Sleep(55 * time.Millisecond)
 		}
 		code, reason := w.closed()
-		// 21 rejected frames within a minute would close as well; the denied joins are counted first.
+		// 21 rejected frames within a minute would close the socket as well; the denied joins are counted first.
 		require.Equal(t, 4029, code, reason)
 	})
 	t.Run("AtMostFiftyRooms", func(t *testing.T) {
@@ -199,7 +199,7 @@ func TestRealtimeContextSocket(t *testing.T) {
 	require.Equal(t, "Project deleted", reason)
 }
 
-// Per kind of room: nobody sees a frame who may not, whatever they have been before.
+// Per kind of room: no actor sees a frame that the room does not admit, whatever the actor was before.
 func TestRealtimeStrangersSeeNothing(t *testing.T) {
 	t.Parallel()
 	l := newLive(t)
@@ -213,7 +213,7 @@ func TestRealtimeStrangersSeeNothing(t *testing.T) {
 	for _, a := range []*actor{former, dismissed, expired, revoked} {
 		a.joins(owner, "member")
 	}
-	// A former member of the organization, still signed in to their own.
+	// A former member of the organization, still signed in to their own organization.
 	home := testdb.Value[string](l.db, `select organization_id::text from public.memberships where user_id = $1 and role = 'owner'`, former.user)
 	l.db.Exec(`delete from public.memberships where user_id = $1 and organization_id = $2`, former.user, owner.org)
 	stale := former.token()
@@ -356,7 +356,7 @@ func TestRealtimeAuthenticate(t *testing.T) {
 	w.join("project:" + theirs)
 	w.say(`{"action":"join","room":"org:` + home + `"}`)
 	require.Equal(t, "ROOM_FORBIDDEN", w.expect("error").Code)
-	// The connection hangs on the session of the newest token.
+	// The connection depends on the session of the newest token.
 	l.db.Exec(`update private.sessions set revoked_at = now() where id = $1`, ann.session)
 	code, _ := w.closed()
 	require.Equal(t, 4010, code)
@@ -456,7 +456,7 @@ func TestRealtimeAudiences(t *testing.T) {
 		}
 		sockets[p] = w
 	}
-	// Who is there is told besides, when somebody comes.
+	// Presence is sent in addition, when a person joins.
 	heard := func(p *actor) []wire {
 		return slices.DeleteFunc(sockets[p].barrier(), func(f wire) bool { return f.Type == "user:status" })
 	}
@@ -497,15 +497,15 @@ func TestRealtimeAudiences(t *testing.T) {
 	}
 	say()
 	check()
-	say() // from kept verdicts
+	say() // from cached decisions
 	check()
-	// What changes a verdict is in the log, and respected from there on.
+	// A change of a decision is in the log, and applies from there on.
 	l.db.Exec(`update public.project_members set role = 'viewer' where project_id = $1 and user_id = $2`, projects[0], people[4].user)
 	say()
 	check()
 	l.db.Exec(`update public.projects set privacy = 'shared' where id = $1`, projects[1])
 	say()
-	// Nobody new is in the context's room, so only the organization's room shows the difference.
+	// No new person is in the context's room, so only the organization's room shows the difference.
 	n.reached()
 	for _, p := range people {
 		sockets[p].barrier()
@@ -521,7 +521,7 @@ func TestRealtimeAudiences(t *testing.T) {
 	l.db.Exec(`select private.emit('org:' || $1::text, 'resource_changed', '{}', $1::text::uuid, $2::text::uuid, 'project')`, owner.org, projects[2])
 	n.reached()
 	got := heard(people[3])
-	// What is said of the new role, in the organization and to the person; then, as an administrator, the private project.
+	// The events about the new role, to the organization and to the person; then, as an administrator, the private project.
 	require.Len(t, got, 3)
 	require.ElementsMatch(t, []string{"notification", "resource_changed", "resource_changed"}, types(got))
 	require.Equal(t, "{}", string(got[2].Data), "an administrator sees private projects")

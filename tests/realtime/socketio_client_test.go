@@ -41,7 +41,7 @@ func TestSocketIOOfficialClients(t *testing.T) {
 			clients[language+"/"+name] = o
 		}
 	}
-	// The Python client's WebSocket says where it goes to as its Origin, which the server knows as the request's own host.
+	// The Python client's WebSocket sends its target as its Origin, which the server accepts as the request's own host.
 	s := stack.New(t)
 	for name, o := range clients {
 		for _, link := range []*proxy{o.link, o.second} {
@@ -98,7 +98,7 @@ func (o *officialClient) run() {
 	}
 	seen := []string{d.wait("message", changed).offset(), d.wait("message", changed).offset()} // in the project's room and the organization's
 
-	// The transport is cut, and something happens meanwhile.
+	// The transport is cut, and an event is written meanwhile.
 	o.link.cut()
 	d.wait("disconnect", nil)
 	rename("Second")
@@ -117,7 +117,7 @@ func (o *officialClient) run() {
 	d.do(client.Object{"do": "emit", "name": "ping", "args": []any{}})
 	require.Equal(t, true, d.wait("ack", nil).Args[0].(map[string]any)["ok"])
 
-	// More was missed than python-engineio takes in one answer to a poll.
+	// More events were missed than python-engineio accepts in one answer to a poll.
 	o.link.cut()
 	d.wait("disconnect", nil)
 	titles := map[any]bool{}
@@ -135,7 +135,7 @@ func (o *officialClient) run() {
 
 	o.watchProject(ann, project)
 
-	// Revoked is final.
+	// A revoked session is final.
 	ann.Do("POST", "/auth/logout", client.Object{}).Want(204)
 	d.message("closing")
 	end := d.wait("disconnect", nil)
@@ -147,7 +147,7 @@ func (o *officialClient) connect(d *driver, link *proxy, namespace string, auth 
 	d.do(client.Object{"do": "connect", "url": "http://" + link.addr(), "namespace": namespace, "auth": auth, "query": client.Object{}, "transports": o.transports})
 }
 
-// watchProject sees an ingestion's socket in the namespace that the frontend names.
+// watchProject connects to an ingestion's events in the namespace that the frontend names.
 func (o *officialClient) watchProject(ann *client.Person, project string) {
 	d := startDriver(o.t, o.command)
 	o.connect(d, o.second, "/api/projects/"+project+"/ws", client.Object{"token": ann.Token})
@@ -157,8 +157,8 @@ func (o *officialClient) watchProject(ann *client.Person, project string) {
 	require.InDelta(o.t, 42, r.Args[0].(map[string]any)["progressPercent"], 0)
 	require.NotEmpty(o.t, r.offset())
 
-	// Cut again and again while events come: each is told once, in order. (Python's client handles each event in a thread of its own, so
-	// its handlers see them in any order.)
+	// The connection is cut again and again while events come: each event arrives once, in order. (Python's client handles each event in a
+	// thread of its own, so its handlers see them in any order.)
 	last := testdb.Value[string](o.server.DB, `select max(id)::text from public.events`)
 	const events, cuts = 40, 3
 	for i := range events {
@@ -183,7 +183,7 @@ func (o *officialClient) watchProject(ann *client.Person, project string) {
 	d.wait("disconnect", nil)
 }
 
-// report is what a driver says.
+// report is a line of a driver's output.
 type report struct {
 	Event, SID, Transport, Message, Reason, Name string
 	Recovered, Active                            bool
@@ -238,7 +238,7 @@ func startDriver(t *testing.T, command []string) *driver {
 	return d
 }
 
-// Write keeps what the program says, to be shown when the test has failed.
+// Write keeps the program's output, which is shown when the test has failed.
 func (d *driver) Write(b []byte) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -253,7 +253,7 @@ func (d *driver) do(command client.Object) {
 	require.NoError(d.t, err)
 }
 
-// wait passes over reports until one fits.
+// wait skips reports until one fits.
 func (d *driver) wait(event string, fits func(report) bool) report {
 	d.t.Helper()
 	deadline := time.After(2 * stack.Patience)
@@ -283,7 +283,7 @@ func (d *driver) awaitTransport(want string) {
 	}, stack.Patience, 20*time.Millisecond)
 }
 
-// proxy is a cable that can be cut.
+// proxy is a connection that can be cut.
 type proxy struct {
 	listener net.Listener
 	mu       sync.Mutex
@@ -307,7 +307,7 @@ func newProxy(t *testing.T) *proxy {
 	return p
 }
 
-// lead says where the cable ends.
+// lead sets the far end of the connection.
 func (p *proxy) lead(target string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -403,7 +403,7 @@ func installClients(t *testing.T) map[string][]string {
 		run(t, into, cure, "python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-warn-script-location",
 			"--target", into, "-r", filepath.Join(source, "requirements.txt"))
 	})
-	script := filepath.Join(node, "client.mjs") // beside its modules, which is where Node looks for them
+	script := filepath.Join(node, "client.mjs") // beside its modules, where Node looks for them
 	copyFile(t, filepath.Join(source, "client.mjs"), script)
 	return map[string][]string{
 		"JavaScript": {"node", script},
@@ -411,7 +411,7 @@ func installClients(t *testing.T) map[string][]string {
 	}
 }
 
-// install makes a folder as a whole or not at all, also where two test runs do it at the same time.
+// install makes a folder as a whole or not at all, also when two test runs do it at the same time.
 func install(t *testing.T, folder string, fill func(into string)) {
 	t.Helper()
 	if _, err := os.Stat(folder); err == nil {

@@ -23,7 +23,7 @@ import (
 	"kijko/tests/stack"
 )
 
-// gate is a server process, as far as Socket.IO is concerned.
+// gate is a server process, reduced to Socket.IO.
 type gateway struct {
 	live     *live
 	realtime *realtime.Server
@@ -76,7 +76,7 @@ func (l *live) gateway(change ...func(*realtime.Options, *socketio.Options)) *ga
 	return g
 }
 
-// visitor is a client that speaks Engine.IO and Socket.IO by hand, over a WebSocket. Pings are answered.
+// visitor is a client that speaks Engine.IO and Socket.IO by hand, over a WebSocket. It answers pings.
 type visitor struct {
 	t      testing.TB
 	conn   *websocket.Conn
@@ -127,7 +127,7 @@ func (v *visitor) say(texts ...string) {
 	}
 }
 
-// try is say for a client that may be cut off meanwhile.
+// try is say for a client that may be disconnected meanwhile.
 func (v *visitor) try(text string) bool {
 	v.write.Lock()
 	defer v.write.Unlock()
@@ -148,7 +148,7 @@ func (v *visitor) next() string {
 	return ""
 }
 
-// until reads up to and including the first packet that begins so, and returns what stood before it too.
+// until reads up to and including the first packet with this prefix, and returns the earlier ones too.
 func (v *visitor) until(prefix string) []string {
 	v.t.Helper()
 	var got []string
@@ -160,7 +160,7 @@ func (v *visitor) until(prefix string) []string {
 	}
 }
 
-// packet reads up to the first packet that begins so and gives what follows the beginning.
+// packet reads up to the first packet with this prefix and gives the rest of it.
 func (v *visitor) packet(prefix string) string {
 	v.t.Helper()
 	got := v.until(prefix)
@@ -175,7 +175,7 @@ func (v *visitor) object(prefix string) map[string]any {
 	return object
 }
 
-// ack sends an event that wants an answer and gives it.
+// ack sends an event that wants an answer and gives the answer.
 func (v *visitor) ack(namespace, event string) map[string]any {
 	v.t.Helper()
 	v.say("42" + namespace + "77" + event)
@@ -186,7 +186,7 @@ func (v *visitor) ack(namespace, event string) map[string]any {
 	return answer[0]
 }
 
-// closed reads away what comes until the server has closed, and gives code and reason.
+// closed discards packets until the server has closed, and gives code and reason.
 func (v *visitor) closed() (int, string) {
 	v.t.Helper()
 	deadline := time.After(stack.Patience)
@@ -214,7 +214,7 @@ func (v *visitor) enter(namespace string, auth map[string]any) map[string]any {
 	return v.object("40" + namespace)
 }
 
-// told takes an event apart: name, data, offset.
+// told parses an event: name, data, offset.
 func (v *visitor) told(text string) (name string, data map[string]any, offset string) {
 	v.t.Helper()
 	var parts []json.RawMessage
@@ -227,7 +227,7 @@ func (v *visitor) told(text string) (name string, data map[string]any, offset st
 	return name, data, offset
 }
 
-// wants gives the next event of that name; others before it are passed over.
+// wants gives the next event of that name and skips others before it.
 func (v *visitor) wants(namespace, name string) (data map[string]any, offset string) {
 	v.t.Helper()
 	got := v.until("42" + namespace + `["` + name + `"`)

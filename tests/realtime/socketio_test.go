@@ -153,7 +153,7 @@ func TestSocketIOProtocol(t *testing.T) {
 		v := g.visit(t, "")
 		first, second := v.enter("", client.Object{"token": ann.token()}), v.enter(space, client.Object{"token": ann.token()})
 		require.NotEqual(t, first["sid"], second["sid"])
-		v.say("41"+space+",", "42"+space+`,["ping"]`) // what is still on its way is no fault
+		v.say("41"+space+",", "42"+space+`,["ping"]`) // packets still in flight are no fault
 		require.Equal(t, true, v.ack("", `["ping"]`)["ok"])
 		require.Eventually(t, func() bool { return g.realtime.Stats().Sockets == 1 }, stack.Patience, time.Millisecond)
 		v.enter(space, client.Object{"token": ann.token()})
@@ -602,7 +602,8 @@ func TestSocketIOPolling(t *testing.T) {
 	require.NotEmpty(t, header.Get("Retry-After"))
 }
 
-// Hostile clients are answered or cut off, and what they leave behind is nothing. Not in parallel: memory is that of the whole process.
+// Hostile clients are answered or disconnected, and leave nothing behind. Not in parallel: the test measures the memory of the whole
+// process.
 func TestSocketIOHostile(t *testing.T) {
 	l := newLive(t)
 	g := l.gateway()

@@ -24,7 +24,8 @@ import (
 	"kijko/tests/testdb"
 )
 
-// crowd are writers with transactions of random length, a third of them rolled back, into several rooms; it remembers what was committed.
+// crowd is a group of writers with transactions of random length, a third of them rolled back, into several rooms. It records the committed
+// events.
 type crowd struct {
 	rooms []string
 
@@ -33,8 +34,8 @@ type crowd struct {
 	wrote     atomic.Int64
 }
 
-// write makes n transactions over conn. Where the database goes away, the write is lost or not known to have happened, and retried
-// under another key.
+// write makes n transactions over conn. When the database goes away, the write is lost, or its outcome is unknown. It is retried under
+// another key.
 func (c *crowd) write(ctx context.Context, dsn string, writer, n int) {
 	random := rand.New(rand.NewPCG(uint64(writer), 5))
 	var conn *pgx.Conn
@@ -88,8 +89,8 @@ func (c *crowd) transaction(ctx context.Context, conn *pgx.Conn, random *rand.Ra
 	}
 }
 
-// subscriber is a client that stays in its rooms for as long as it can, on whatever server there is, and resumes each room from the
-// largest id that it has of it.
+// subscriber is a client that stays in its rooms as long as it can, on any server. It resumes each room from the largest id that it has of
+// it.
 type subscriber struct {
 	own, others []string // rooms that a connection begins in, and those that it joins
 	keys        map[string][]string
@@ -106,7 +107,7 @@ func newSubscriber(start int64, own []string, others ...string) *subscriber {
 	return s
 }
 
-// take notes a frame. Across connections delivery is at least once, so an id that is known is dropped, as a client does.
+// take records a frame. Across connections delivery is at least once, so a known id is dropped, as a client does.
 func (s *subscriber) take(f wire) {
 	if f.Type != "note" || s.seen[f.ID] {
 		return
@@ -121,7 +122,7 @@ func (s *subscriber) take(f wire) {
 	s.keys[f.Room] = append(s.keys[f.Room], data.Key)
 }
 
-// session connects, joins, follows for a while and drops the connection without a word. done: it was told everything up to the end.
+// session connects, joins, follows for a while and drops the connection without a close frame. done: it received everything up to the end.
 func (s *subscriber) session(n *node, token string, frames int, whole bool) (done bool) {
 	cursor := s.last[s.own[0]]
 	for _, room := range s.own {
@@ -165,7 +166,7 @@ func (s *subscriber) read(w *watcher, name string, n int) bool {
 				return true
 			}
 		case <-time.After(200 * time.Millisecond):
-			if name == "" { // nothing is written any more
+			if name == "" { // the writers have ended
 				return true
 			}
 		}
@@ -173,7 +174,7 @@ func (s *subscriber) read(w *watcher, name string, n int) bool {
 	return true
 }
 
-// judge compares what a subscriber has with what was committed.
+// judge compares the events of a subscriber with the committed ones.
 func (s *subscriber) judge(t *testing.T, c *crowd) {
 	t.Helper()
 	require.Empty(t, s.faults)
@@ -182,8 +183,8 @@ func (s *subscriber) judge(t *testing.T, c *crowd) {
 	}
 }
 
-// Many writers and many subscribers that disconnect and resume, on two servers of which one is killed: every subscriber has every
-// committed event of its rooms, once, in order.
+// Many writers and many subscribers that disconnect and resume, on two servers of which one is killed: every subscriber has every committed
+// event of its rooms, once, in order.
 func TestRealtimeNothingIsLost(t *testing.T) {
 	t.Parallel()
 	l := newLive(t)
@@ -212,7 +213,7 @@ func TestRealtimeNothingIsLost(t *testing.T) {
 			for at := i; ; at++ {
 				whole := false
 				select {
-				case <-quiet: // what was committed before is replayed to a connection that opens after it
+				case <-quiet: // committed events are replayed to a connection that opens after quiet
 					whole = true
 				default:
 				}
@@ -234,8 +235,8 @@ func TestRealtimeNothingIsLost(t *testing.T) {
 	}
 }
 
-// Many clients that come back at once with their last id have everything once, and cost the database less than one query a room: not one a
-// client. Whoever may not come back is among them, and is told why.
+// Many clients that reconnect at once with their last id receive everything once. The database answers less than one query a room, not one
+// a client. Some of the clients may not return; each is sent the reason.
 func TestRealtimeManyComeBackAtOnce(t *testing.T) {
 	t.Parallel()
 	l := newLive(t)
@@ -326,7 +327,7 @@ func TestRealtimeManyComeBackAtOnce(t *testing.T) {
 	}
 }
 
-// Postgres stops and starts again: the listeners come back by themselves, and no event is missed on sockets that stayed open.
+// Postgres stops and starts again: the listeners reconnect by themselves, and sockets that stayed open miss no event.
 func TestRealtimeTheDatabaseRestarts(t *testing.T) {
 	t.Parallel()
 	l := liveOn(t, testdb.Alone(t))
@@ -359,7 +360,7 @@ func TestRealtimeTheDatabaseRestarts(t *testing.T) {
 		s.take(f)
 	}
 	require.Empty(t, s.faults)
-	// Whoever committed while the line broke may not know it, so more may have arrived than the writers remember.
+	// A writer whose commit met the broken connection may not know the outcome, so more events may have arrived than the writers recorded.
 	for _, room := range rooms {
 		for _, key := range c.committed[room] {
 			require.Contains(t, s.keys[room], key)
@@ -383,7 +384,7 @@ func (n *node) deafMember(t testing.TB, a *actor, rooms ...string) net.Conn {
 	return conn
 }
 
-// Two hundred sockets of which half leave during a broadcast, and ten that never read: all others have every frame, and the server's
+// Two hundred sockets, of which half leave during a broadcast, and ten that never read: all others receive every frame, and the server's
 // memory is bounded.
 func TestRealtimeBroadcast(t *testing.T) {
 	t.Parallel()
@@ -448,12 +449,12 @@ func TestRealtimeBroadcast(t *testing.T) {
 	require.Eventually(t, func() bool { return n.Stats().Closed[4009] == 10 }, stack.Patience, 10*time.Millisecond, "who never reads is cut off")
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	// 10 sockets may each hold a queue of 1 MiB; what was written was ten times as much.
+	// Each of the 10 sockets may hold a queue of 1 MiB; ten times as much was written.
 	require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(40<<20))
 	n.counted(0)
 }
 
-// Frames of somebody who means harm: an error each, or a close with a reason, and the server goes on.
+// Malicious frames: each gets an error, or a close with a reason, and the server continues.
 func TestRealtimeHostileFrames(t *testing.T) {
 	t.Parallel()
 	l := newLive(t)

@@ -10,7 +10,7 @@ import (
 	"kijko/tests/stack"
 )
 
-// Parts of a server process (a handler that waits for an execution) follow a room without a socket.
+// A part of a server process (a handler that waits for an execution) follows a room without a socket.
 func TestRealtimeWatch(t *testing.T) {
 	t.Parallel()
 	l := newLive(t)
@@ -48,7 +48,7 @@ func TestRealtimeWatch(t *testing.T) {
 			require.WithinDuration(t, time.Now(), e.CreatedAt, time.Minute)
 		}
 	}
-	// Too large is not sent, other rooms are not heard, and whoever stopped hears nothing.
+	// Events that are too large, or of other rooms, are not delivered. A watcher that stopped receives nothing.
 	stopA()
 	l.db.Exec(`select private.publish($1, 'execution_output', jsonb_build_object('chunk', repeat('x', 7000)))`, room)
 	l.db.Exec(`select private.publish('user:' || gen_random_uuid(), 'execution_output', '{}')`)

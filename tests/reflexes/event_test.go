@@ -91,7 +91,7 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// Calls of somebody who has a reflex on them fire afterwards; those of others, refused ones and calls that run skills do not.
+// A person's calls fire that person's reflexes afterwards. Calls of others, refused calls and calls that run skills do not.
 func TestWatchedCalls(t *testing.T) {
 	t.Parallel()
 	l := newReflexLab(t)
@@ -120,12 +120,12 @@ func TestWatchedCalls(t *testing.T) {
 	require.Equal(t, "Of Anna", payload.Body["name"])
 }
 
-// A project that is ingested again: the files that differ fire the owner's reflexes, each at most twenty times a run.
+// A project is ingested again: each differing file fires the owner's reflexes, each reflex at most twenty times a run.
 func TestChangedFilesFire(t *testing.T) {
 	t.Parallel()
 	l := newReflexLab(t)
 	project := l.anna.Do("POST", "/projects", map[string]any{"name": "Watched"}).Want(201).String("project.id")
-	// The worker comes later: it would take these runs for its own.
+	// The worker starts later, because it would take over these runs.
 	run := func(version, files int) {
 		l.DB.Exec(`with r as (insert into public.ingestion_runs (organization_id, project_id) values ($1, $2) returning *)
 			insert into public.run_files (organization_id, run_id, id, position, source, path, language, category, bytes, tokens, optimized_tokens, hash)

@@ -11,8 +11,8 @@ import (
 	"kijko/worker/llm/llmtest"
 )
 
-// A member in another case is an unknown one, to the schema, to Go and to Postgres alike: it is ignored where unknown members are, and it
-// neither changes a call nor spares a known member its checks.
+// A member in another case is an unknown one, to the schema, to Go and to Postgres alike. It is ignored where unknown members are ignored.
+// It neither changes a call nor exempts a known member from its checks.
 func TestMembersInAnotherCaseAreUnknown(t *testing.T) {
 	t.Parallel()
 	models := llmtest.New(t)
@@ -84,7 +84,7 @@ func TestEventsAreReadByTheirExactNames(t *testing.T) {
 		{`{"eventName":"e","payload":{"a":1},"Payload":{"a":2}}`, ""},
 		{`{"eventName":"e","payload":{"a":2},"Payload":{"a":1}}`, two},
 		{`{"eventName":"e","payload":{"a":1,"A":2}}`, ""},
-		// Of members with one name the last counts: for what is judged, what is matched and what is stored.
+		// Of members with one name the last counts: it is checked, matched and stored.
 		{`{"eventName":"other","eventName":"right","payload":{"a":1}}`, right},
 		{`{"eventName":"e","payload":{"a":2},"payload":{"a":1}}`, ""},
 		{`{"eventName":"e","payload":{"a":1},"payload":{"a":2}}`, two},

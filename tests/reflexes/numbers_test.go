@@ -13,7 +13,7 @@ import (
 	"kijko/worker/llm/llmtest"
 )
 
-// An id of 64 bits goes through a reflex as it is written: into its conditions, its run, its prompt, and back to its owner.
+// An id of 64 bits passes through a reflex unchanged: into its conditions, its run, its prompt, and back to its owner.
 func TestWholeNumbersKeepTheirDigits(t *testing.T) {
 	t.Parallel()
 	models := llmtest.New(t)

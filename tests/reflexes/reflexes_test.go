@@ -100,7 +100,7 @@ func TestReflexes(t *testing.T) {
 		require.JSONEq(t, string(first.Body), string(again.Body))
 	})
 	t.Run("KeysRotate", func(t *testing.T) {
-		// What looks like a sealed secret, but is somebody's own text, stays as it is.
+		// A person's own text that looks like a sealed secret is stored unchanged.
 		other := l.add("event", map[string]any{"eventName": "push"}, map[string]any{"conditions": map[string]any{"filters": []any{
 			map[string]any{"field": `"secret": "v1.00000000.aaaa"`, "operator": "equals", "value": `"secret": "v1.`}}}})
 		require.Contains(t, string(anna.In(t).Get("/reflexes/"+other.String("id")).Want(200).Body), `\"secret\": \"v1.00000000.aaaa\"`)
@@ -217,7 +217,7 @@ func TestReflexesAreTried(t *testing.T) {
 	require.Zero(t, l.runs(id), "and leaves no run")
 	require.Equal(t, 0.0, l.anna.Get("/reflexes/"+id).Value("triggerCount"))
 
-	// A repeat with the same key is the same answer, whatever has changed meanwhile: no second call, no second unit.
+	// A retry with the same key gets the same answer, whatever has changed meanwhile: no second call, no second unit.
 	keyed := l.anna.With("Idempotency-Key", "try")
 	sample := map[string]any{"samplePayload": map[string]any{"action": "opened"}}
 	before = used()
@@ -247,7 +247,7 @@ func TestReflexesAreTried(t *testing.T) {
 	l.anna.Do("POST", path, nil).Problem(429, "QUOTA_EXCEEDED")
 }
 
-// A server whose key was exchanged opens what the old one sealed, as long as it has both.
+// A server with a new key opens secrets sealed with the old one, as long as it has both.
 func TestReflexSecretsOutliveAKey(t *testing.T) {
 	t.Parallel()
 	l := newReflexLab(t)

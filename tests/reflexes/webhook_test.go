@@ -143,7 +143,7 @@ func TestWebhookDeliveries(t *testing.T) {
 		} {
 			deliver(c.With("Content-Type", refused.contentType), h.id, h.secret, refused.body).Problem(400, "INVALID_PAYLOAD")
 		}
-		// The signature is over the bytes as they are, wrapping included.
+		// The signature covers the bytes as they are, line breaks included.
 		c.With("Content-Type", form).With("X-Webhook-Signature", sign(h.secret, object)).Do("POST", at(h), "payload="+escaped).Problem(401, "INVALID_SIGNATURE")
 		c.With("X-Webhook-Signature", sign(h.secret, object)).Do("POST", at(h), bom+object).Problem(401, "INVALID_SIGNATURE")
 	})
@@ -185,7 +185,7 @@ func TestWebhookDeliveries(t *testing.T) {
 		require.Equal(t, 2, l.runs(h.id))
 		deliver(c.With("Idempotency-Key", "one"), other.id, other.secret, `{"a":1}`).Want(202)
 		require.Equal(t, 1, l.runs(other.id), "a key belongs to its reflex")
-		// What was refused is not remembered.
+		// A refused delivery is not remembered.
 		deliver(c.With("Idempotency-Key", "two"), h.id, "whsec_wrong", `{}`).Problem(401, "INVALID_SIGNATURE")
 		deliver(c.With("Idempotency-Key", "two"), h.id, h.secret, `[]`).Problem(400, "INVALID_PAYLOAD")
 		require.Equal(t, true, deliver(c.With("Idempotency-Key", "two"), h.id, h.secret, `{}`).Want(202).Value("triggered"))
@@ -202,7 +202,7 @@ func TestWebhookDeliveries(t *testing.T) {
 		l.DB.Exec("update public.subscriptions set overrides = '{\"api_calls\": 0}' where organization_id = $1", l.anna.OrgID)
 		require.Equal(t, "quota_exceeded", reason())
 		l.DB.Exec("update public.subscriptions set overrides = '{\"api_calls\": -1}' where organization_id = $1", l.anna.OrgID)
-		// One that was remembered by an earlier release.
+		// A key remembered by an earlier release.
 		l.DB.Exec("insert into private.reflex_deliveries (reflex_id, key, response) values ($1, sha256('X-GitHub-Delivery:pressed again'), '{\"received\": true, \"triggered\": false, \"reason\": \"inactive\"}')", h.id)
 		first := deliver(c, h.id, h.secret, `{"action":"closed"}`).Want(202)
 		require.Equal(t, true, first.Value("triggered"))
@@ -274,7 +274,7 @@ func TestWebhookDeliveries(t *testing.T) {
 			require.GreaterOrEqual(t, statuses[429], 70, name)
 		}
 		require.Zero(t, testdb.Value[int](l.DB, "select count(*)::int from private.rate_counters where key = $1", "reflex:"+h.id), "nothing of it came to the counters")
-		// The owner's own come through, from elsewhere and from the same sender, also with a secret made just now.
+		// The owner's own deliveries pass, from another sender and from the same one, also with a secret made just now.
 		for range 10 {
 			deliver(c, h.id, h.secret, `{}`).Want(202)
 			deliver(nobody.In(t).With("X-Forwarded-For", "203.0.113.10"), h.id, h.secret, `{}`).Want(202)
@@ -294,7 +294,7 @@ func TestWebhookDeliveries(t *testing.T) {
 	})
 }
 
-// A sender who posts as fast as they can: at most 60 a minute are taken, over all servers, and what others do goes on.
+// A sender posts as fast as possible: at most 60 deliveries a minute are accepted, over all servers, and other senders are not affected.
 func TestAFloodOfDeliveries(t *testing.T) {
 	t.Parallel()
 	l := newReflexLab(t)

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// goList prints of each package below the pattern what the format says.
+// goList prints the format for each package below the pattern.
 func goList(t *testing.T, arguments ...string) []string {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), "go", append([]string{"list"}, arguments...)...)
@@ -23,7 +23,7 @@ func goList(t *testing.T, arguments ...string) []string {
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
 
-// Code points in one direction: server, worker, db. What both programs read lives in worker.
+// Code points in one direction: server, worker, db. Code that both programs need lives in worker.
 func TestImportsPointInOneDirection(t *testing.T) {
 	t.Parallel()
 	below := map[string][]string{"kijko/db": {"kijko/server", "kijko/worker"}, "kijko/worker": {"kijko/server"}}

@@ -16,12 +16,12 @@ import (
 
 type object = map[string]any
 
-// enterprise gives a person's organization the plan that holds its people to rules.
+// enterprise gives a person's organization the plan that opens policies.
 func enterprise(s *stack.Stack, p *client.Person) {
 	s.DB.Exec("update public.subscriptions set plan_id = 'enterprise' where organization_id = $1", p.OrgID)
 }
 
-// join makes p a member of owner's organization, who acts there from the next sign-in on.
+// join makes p a member of owner's organization. p acts there from the next sign-in on.
 func join(s *stack.Stack, p, owner *client.Person, role string) {
 	s.DB.Exec("insert into public.memberships (organization_id, user_id, role) values ($1, $2, $3)", owner.OrgID, p.ID, role)
 	s.DB.Exec("update public.users set default_organization_id = $1 where id = $2", owner.OrgID, p.ID)
@@ -29,7 +29,7 @@ func join(s *stack.Stack, p, owner *client.Person, role string) {
 	p.Client, p.RefreshToken, p.OrgID = s.As(tokens.AccessToken), tokens.RefreshToken, owner.OrgID
 }
 
-// login is a sign-in by password, with members of the body besides.
+// login is a sign-in by password, with further members of the body.
 func login(s *stack.Stack, p *client.Person, more ...object) client.Response {
 	body := object{"email": p.Email, "password": p.Password}
 	for _, m := range more {
@@ -49,13 +49,13 @@ type app struct {
 	backup []string
 }
 
-// code is the app's code of now; an earlier use of it is forgotten first, since tests do not wait for the next one.
+// code is the app's present code. It forgets an earlier use of the code first, since tests do not wait for the next one.
 func (a *app) code() string {
 	a.s.DB.Exec("update private.second_factors set last_step = 0 where user_id = $1", a.p.ID)
 	return a.same()
 }
 
-// same is the code of now, used or not.
+// same is the present code, used or not.
 func (a *app) same() string { return a.at(time.Now()) }
 
 func (a *app) at(moment time.Time) string {
@@ -132,7 +132,7 @@ func audited(s *stack.Stack, p *client.Person, event string) int {
 	return testdb.Value[int](s.DB, "select count(*) from public.audit_log where user_id = $1 and event_type = $2", p.ID, event)
 }
 
-// parallel runs f n times at once and gives what each answered.
+// parallel runs f n times at once and gives the answers.
 func parallel(t testing.TB, n int, f func(int) (client.Response, error)) []client.Response {
 	t.Helper()
 	answers, errs := make([]client.Response, n), make([]error, n)
@@ -160,7 +160,7 @@ func statuses(answers []client.Response) map[int]int {
 	return count
 }
 
-// How long something that happens after an answer is waited for, and how often it is looked at.
+// Time limit and interval for polling an effect that follows an answer.
 const (
 	waited = 10 * time.Second
 	tick   = 10 * time.Millisecond

@@ -53,7 +53,7 @@ func TestComplianceClaimsNothingThatNobodyEntered(t *testing.T) {
 	require.Equal(t, []string{"soc2 not_applicable", "iso27001 not_applicable", "gdpr partial", "hipaa not_applicable"}, said)
 	require.Equal(t, object{"region": "Falkenstein", "country": "Germany", "provider": "Hetzner", "certifications": []any{}}, b.DataResidency)
 
-	// The staff say what is so.
+	// The platform's staff record the facts.
 	report := object{"name": "SOC 2 report", "description": "Type II", "version": "2026", "fileName": "soc2.pdf", "validFrom": "2026-01-01", "validUntil": "2026-12-31",
 		"content": base64.StdEncoding.EncodeToString([]byte(strings.Repeat("report ", 100)))}
 	body := object{"frameworks": []any{object{"framework": "soc2", "status": "compliant", "score": 97, "lastAssessment": "2026-03-01",
@@ -72,7 +72,7 @@ func TestComplianceClaimsNothingThatNobodyEntered(t *testing.T) {
 		staff.Do("PUT", "/admin/compliance", object{"frameworks": []any{bad}}).Problem(400, "VALIDATION_ERROR")
 	}
 
-	// Documents are for the plan Enterprise.
+	// Documents need the plan Enterprise.
 	path := "/security/compliance/documents/" + d.ID + "/download"
 	require.Empty(t, client.JSON[board](anna.Get("/security/compliance")).Frameworks[0].Documents[0].FileURL)
 	require.Equal(t, "enterprise", anna.Get(path).Problem(403, "PLAN_UPGRADE_REQUIRED").String("details.requiredPlan"))
@@ -97,7 +97,7 @@ func TestComplianceClaimsNothingThatNobodyEntered(t *testing.T) {
 		s.As("").Get("/"+strings.Replace(u.Path, d.ID, uuid.NewString(), 1)+"?"+u.RawQuery).Problem(404, "NOT_FOUND")
 	}
 
-	// A document keeps its content while only its words change, and goes with its last mention.
+	// A document keeps its content while only its description changes, and is deleted with its last mention.
 	staff.Do("PATCH", "/admin/compliance", object{"frameworks": []any{object{"framework": "soc2", "documents": []any{object{"id": d.ID, "name": "Report"}}}}}).Want(200)
 	anna.Get(path).Want(200)
 	require.Equal(t, 1, testdb.Value[int](s.DB, "select count(*) from private.compliance_files"))

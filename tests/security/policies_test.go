@@ -84,7 +84,7 @@ func TestAnEnterpriseSwitchesEverythingOnWithoutLockingItselfOut(t *testing.T) {
 	at := func(p *client.Person, address string) *client.Client { return p.With("X-Forwarded-For", address) }
 	office := &client.Person{Client: at(anna, "203.0.113.7"), ID: anna.ID, OrgID: anna.OrgID, Email: anna.Email, Password: anna.Password}
 
-	// A second factor of everybody: Anna sets hers up first, Ben meets the demand.
+	// The organization demands a second factor: Anna sets hers up first, then Ben must.
 	set(office, "authentication", object{"require2fa": "all"}).Problem(409, "TWO_FACTOR_SETUP_REQUIRED").Field("authentication.require2fa")
 	set(office, "authentication", object{"require2fa": "admins"}).Problem(409, "TWO_FACTOR_SETUP_REQUIRED")
 	a := enroll(t, s, anna)
@@ -100,7 +100,7 @@ func TestAnEnterpriseSwitchesEverythingOnWithoutLockingItselfOut(t *testing.T) {
 	ben.Get("/projects").Want(200)
 	ben.Do("POST", "/security/2fa/disable", object{"password": ben.Password, "code": b.code()}).Problem(403, "TWO_FACTOR_REQUIRED_BY_POLICY")
 
-	// Addresses: no change may shut the one who makes it out.
+	// Addresses: no change may lock out the person who makes it.
 	office.Do("PATCH", "/security/ip-whitelist", object{"adminBypassEnabled": false}).Want(200)
 	office.Do("PATCH", "/security/ip-whitelist", object{"mode": "enforce"}).Problem(409, "IP_LOCKOUT")
 	home := office.Do("POST", "/security/ip-whitelist/entries", object{"name": "Home", "ipAddress": "198.51.100.1"}).Want(201).String("id")
@@ -122,7 +122,7 @@ func TestAnEnterpriseSwitchesEverythingOnWithoutLockingItselfOut(t *testing.T) {
 	at(anna, "192.0.2.5").Do("PATCH", "/security/ip-whitelist", object{"adminBypassEnabled": false}).Problem(409, "IP_LOCKOUT")
 	office.Do("POST", "/security/ip-whitelist/entries", object{"name": "Office", "ipRange": "203.0.113.0/24"}).Want(201)
 
-	// Single sign-on: only who came that way may demand it.
+	// Single sign-on: only a person who signed in that way may demand it.
 	set(office, "authentication", object{"ssoEnforcement": true}).Problem(409, "SSO_NOT_CONFIGURED").Field("authentication.ssoEnforcement")
 	viaProvider(s, anna)
 	set(office, "authentication", object{"ssoEnforcement": true, "allowPasswordAuth": false, "allowMagicLinkAuth": false}).Want(200)
@@ -217,7 +217,7 @@ func TestRestrictedPeopleMoveToAnotherOrganizationAndSignOut(t *testing.T) {
 	back := s.As(there.AccessToken).Do("POST", "/auth/switch-org", object{"org_id": anna.OrgID}).Want(200).Tokens()
 	s.As(back.AccessToken).Get("/projects").Problem(403, "TWO_FACTOR_SETUP_REQUIRED")
 	home := s.As(back.AccessToken).Do("POST", "/auth/switch-org", object{"org_id": own}).Want(200).Tokens()
-	// The rules of signing in hold for who moves in, too.
+	// The rules of signing in apply to switching organizations, too.
 	s.DB.Exec("update public.security_policies set sso_enforced = true where organization_id = $1", anna.OrgID)
 	s.As(home.AccessToken).Do("POST", "/auth/switch-org", object{"org_id": anna.OrgID}).Problem(403, "SSO_REQUIRED")
 	s.As(home.AccessToken).Get("/projects").Want(200)
@@ -254,7 +254,7 @@ func TestSessionsLastAsLongAsThePolicyAllows(t *testing.T) {
 		p.Get("/projects").Want(200)
 		s.DB.Exec("update private.sessions set last_active_at = now() - interval '32 minutes' where "+newest, anna.ID)
 		p.Get("/projects").Problem(401, "SESSION_EXPIRED")
-		// What was refused is no use: noting who was active ends the session and does not revive it.
+		// A refused request is no use of the session: recording its activity ends the session and does not revive it.
 		s.DB.Exec("select private.touch_sessions(array_agg(id), array_agg(organization_id)) from private.sessions where "+newest, anna.ID)
 		p.Get("/projects").Problem(401, "SESSION_REVOKED")
 		set(anna, "session", object{"idleTimeoutMinutes": 0}).Want(200)

@@ -26,7 +26,7 @@ func TestAnnaSetsUpASecondFactorAndSignsInWithIt(t *testing.T) {
 	anna.Do("POST", "/security/2fa/backup-codes/regenerate", nil).Problem(409, "TWO_FACTOR_NOT_ENABLED")
 	anna.Do("POST", "/security/2fa/disable", object{"password": anna.Password, "code": "123456"}).Problem(409, "TWO_FACTOR_NOT_ENABLED")
 
-	// The picture is a real one, and a second set-up takes the place of the first.
+	// The picture is a real QR code, and a second set-up replaces the first.
 	first := anna.Do("POST", "/security/2fa/setup", nil).Want(200)
 	setup := anna.Do("POST", "/security/2fa/setup", nil).Want(200)
 	require.NotEqual(t, first.String("secret"), setup.String("secret"))
@@ -39,7 +39,7 @@ func TestAnnaSetsUpASecondFactorAndSignsInWithIt(t *testing.T) {
 	stored := testdb.Value[string](s.DB, "select sealed_secret from private.second_factor_setups where user_id = $1", anna.ID)
 	require.NotContains(t, stored, setup.String("secret"))
 
-	// The first code switches it on at once.
+	// The first code switches the second factor on at once.
 	a := &app{t: t, s: s, p: anna, secret: setup.String("secret")}
 	anna.Do("POST", "/security/2fa/verify", object{"code": a.wrong()}).Want(200).Equal(object{"valid": false})
 	for _, code := range []any{"12345", "1234567", "12345a", "", nil, 123456} {
@@ -77,7 +77,7 @@ func TestAnnaSetsUpASecondFactorAndSignsInWithIt(t *testing.T) {
 	require.Equal(t, []string{"password success", "2fa failed Invalid 2FA code", "2fa success", "2fa success", "2fa failed Invalid 2FA code",
 		"password failed Invalid password"}, history(s, anna))
 
-	// Backup codes work once, in any case.
+	// Backup codes work once, in any case of letters.
 	prove(s, challenge(s, anna), strings.ToLower(v.BackupCodes[3].Code)).Want(200)
 	prove(s, challenge(s, anna), v.BackupCodes[3].Code).Problem(401, "INVALID_TWO_FACTOR_CODE")
 	require.Equal(t, 9.0, anna.Get("/security/2fa").Value("backupCodesRemaining"))
@@ -87,7 +87,7 @@ func TestAnnaSetsUpASecondFactorAndSignsInWithIt(t *testing.T) {
 	prove(s, challenge(s, anna), fresh[4].Code).Want(200)
 	require.Equal(t, 1, audited(s, anna, "security.backup_codes_regenerated"))
 
-	// And off again.
+	// Switch it off again.
 	anna.Do("POST", "/security/2fa/disable", object{"password": "wrong", "code": a.code()}).Problem(400, "INVALID_PASSWORD").Field("password")
 	anna.Do("POST", "/security/2fa/disable", object{"password": anna.Password, "code": a.wrong()}).Problem(400, "INVALID_CODE").Field("code")
 	anna.Do("POST", "/security/2fa/disable", object{"code": a.code()}).Problem(400, "INVALID_PASSWORD").Field("password")
@@ -287,7 +287,7 @@ func TestStepsAroundNowAreGood(t *testing.T) {
 		s.DB.Exec("update private.second_factors set last_step = 0")
 		return challenge(s, anna)
 	}
-	// Between making a code and judging it a step may begin, which moves the window by one; so the outer ones are two and more steps away.
+	// A step may begin between making a code and checking it, which moves the window by one. So the outer steps are two and more away.
 	prove(s, token(), a.at(time.Now().Add(-step))).Want(200)
 	prove(s, token(), a.at(time.Now().Add(step))).Want(200)
 	prove(s, challenge(s, anna), a.at(time.Now())).Problem(401, "INVALID_TWO_FACTOR_CODE")

@@ -12,7 +12,8 @@ import (
 	"kijko/tests/stack"
 )
 
-// A page of a log with 100,000 entries beside the same page of one with 100, in turns, over HTTP: medians in ms and their ratio.
+// BenchmarkActivity measures a page of a log with 100,000 entries beside the same page of one with 100, in turns, over HTTP: medians in ms
+// and their ratio.
 //
 //	go test ./tests/sharing -run '^$' -bench Activity -benchtime 100x
 func BenchmarkActivity(b *testing.B) {

@@ -1,2 +1,2 @@
-// Package sharing tests who is in a project: members, invitations by mail, access, ownership, activity.
+// Package sharing tests the people of a project: members, invitations by mail, access, ownership, activity.
 package sharing

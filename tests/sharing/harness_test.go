@@ -82,14 +82,14 @@ func (l *lab) token(t *testing.T, address string, nth int) string {
 	return found[nth-1]
 }
 
-// joined has a person invited and accepting, and gives the id of the member.
+// joined invites a person, who accepts, and gives the id of the member.
 func (l *lab) joined(t *testing.T, p *client.Person, role string) string {
 	t.Helper()
 	l.anna.In(t).Do("POST", l.path+"/members", client.Object{"email": p.Email, "role": role}).Want(201)
 	return p.In(t).Do("POST", "/project-invitations/"+l.token(t, p.Email, 1)+"/accept", nil).Want(200).String("id")
 }
 
-// frame is what a socket brings.
+// frame is a message of a socket.
 type frame struct {
 	Type, Room, Code, Reason string
 	Data                     map[string]any

@@ -12,7 +12,8 @@ import (
 	"kijko/tests/stack"
 )
 
-// Gus has no account and no organization here. He is invited by mail, signs up, accepts, works as a manager, and is removed while he watches.
+// Gus has no account and no organization here. He is invited by mail, signs up, accepts, works as a manager, and is removed while his
+// sockets are open.
 func TestAGuestIsInvitedWorksAndIsRemoved(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -50,7 +51,7 @@ func TestAGuestIsInvitedWorksAndIsRemoved(t *testing.T) {
 	l.As("").Do("POST", "/project-invitations/"+token+"/decline", nil).Problem(404, "INVITATION_NOT_FOUND")
 	require.Equal(t, "Gus Guest", last(watcher.until("project_user:update")).Data["name"])
 
-	// He sees the project and nothing else of the tenant, and no seat of it is taken.
+	// He sees the project and nothing else of the tenant, and uses no seat of it.
 	require.Equal(t, []client.Object{{"name": "Billing"}}, names(client.JSON[client.Page[client.Object]](gus.Get("/projects").Want(200)).Data))
 	gus.Get("/projects/"+secret).Problem(404, "PROJECT_NOT_FOUND")
 	gus.Get("/contexts/"+secret+"/users").Problem(404, "CONTEXT_NOT_FOUND")
@@ -79,7 +80,7 @@ func TestAGuestIsInvitedWorksAndIsRemoved(t *testing.T) {
 	gus.Do("DELETE", l.path+"/members/"+dev.ID, nil).Want(200)
 	require.Equal(t, dev.ID, last(watcher.until("project_user:delete")).Data["id"])
 
-	// He is removed while he watches the project in two ways.
+	// He is removed while two of his sockets watch the project.
 	own, room := l.socket(t, gus, l.path+"/ws"), l.socket(t, gus, "/ws")
 	room.until("hello")
 	for _, name := range []string{"project:", "context:"} {
@@ -148,7 +149,8 @@ func TestOneTokenIsAcceptedOnce(t *testing.T) {
 	require.Equal(t, 2, stack.Count(t, l.psql, "select accepted_members from public.projects where id = $1", l.project))
 }
 
-// Accepting and taking back, accepting and deleting, transferring twice: whatever comes first, the rest finds it done and nothing is half.
+// Accepting against withdrawing, accepting against deleting, transferring twice: the second action finds the first one done, and nothing is
+// half done.
 func TestChangesOfPeopleAtOnce(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -228,8 +230,8 @@ func TestChangesOfPeopleAtOnce(t *testing.T) {
 	})
 }
 
-// An answer to an invitation is the same for an address with an account and for one without, and a token that was never drawn looks like a
-// dead one.
+// An invitation gets the same answer for an address with an account and for one without. An invented token gets the same answer as a dead
+// one.
 func TestInvitationsTellNothingOfAccounts(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -258,7 +260,7 @@ func TestInvitationsTellNothingOfAccounts(t *testing.T) {
 	}
 }
 
-// Ben is a colleague: he has access at once. Gus, a guest who manages, cannot find out that he is one.
+// Ben is a colleague: he has access at once. Gus, a guest with the role manager, cannot find out that Ben is a colleague.
 func TestAColleagueHasAccessAtOnce(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -282,7 +284,7 @@ func TestAColleagueHasAccessAtOnce(t *testing.T) {
 		require.Equal(t, []struct{ Status, UserID string }{{Status: "pending"}}, listed)
 	}
 
-	// Deactivated in the organization he acts from another one, and is no guest of its projects.
+	// Deactivated in the organization, he acts from another one, and is no guest of its projects.
 	l.DB.Exec("update public.memberships set status = 'inactive' where organization_id = $1 and user_id = $2", l.anna.OrgID, ben.ID)
 	elsewhere := l.As(l.As("").Do("POST", "/auth/login", client.Object{"email": ben.Email, "password": ben.Password}).Want(200).Tokens().AccessToken)
 	elsewhere.Get(l.path).Problem(404, "PROJECT_NOT_FOUND")
@@ -321,8 +323,8 @@ func TestAnInvitationIsSentAgain(t *testing.T) {
 	require.Zero(t, stack.Count(t, l.psql, "select count(*) from private.mails where to_address = $1 and sent_at is not null and body_text || body_html like '%token=%'", gus.Email))
 }
 
-// Who hears of a project's changed files is its owner. So a project that changes hands takes them along, and what a member who was removed
-// has made for themselves stays theirs.
+// A changed file fires the reflexes of the project's present owner. After a transfer the new owner's reflexes fire. A removed member's own
+// reflexes and habits stay active, but do not fire for the project.
 func TestReflexesFollowTheOwner(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -335,7 +337,7 @@ func TestReflexesFollowTheOwner(t *testing.T) {
 	}
 	annas, _ := reflex(l.anna)
 	guss, habit := reflex(gus)
-	// A run that leaves an index of one file more.
+	// A run that leaves an index with one file more.
 	files := 0
 	ingest := func() {
 		files++

@@ -10,9 +10,9 @@ import (
 	"kijko/tests/testdb"
 )
 
-// numbers holds JSON numbers and what Node.js prints for them, separated by a tab: special values, random doubles of all sizes, decimals
-// with more digits than a double has, and whole numbers between 2^53 and 10^24, where decimals lie exactly between two doubles. Whole
-// numbers that Node.js would print with other digits stand with their own.
+// numbers holds JSON numbers and the text that Node.js prints for each, separated by a tab: special values, random doubles of all sizes,
+// decimals with more digits than a double has, and whole numbers between 2^53 and 10^24, where decimals lie exactly between two doubles.
+// Whole numbers that Node.js would print with other digits stand with their own digits.
 //
 //go:embed testdata/numbers.tsv
 var numbers string

@@ -1,4 +1,4 @@
-// Package skills holds the black-box tests of skills, and what other tests need to make one.
+// Package skills holds the black-box tests of skills, and the helpers with which other tests make one.
 package skills
 
 import (
@@ -29,7 +29,7 @@ func Create(t *testing.T, p *client.Person, name string, members ...string) stri
 	return "/skills/" + p.In(t).Do("POST", "/skills", body).Want(201).String("id")
 }
 
-// Publish shows a skill to everybody.
+// Publish makes a skill public.
 func Publish(t *testing.T, p *client.Person, path string) {
 	p.In(t).Do("POST", path+"/publish", nil).Want(200)
 }

@@ -61,7 +61,7 @@ func TestSkills(t *testing.T) {
 		require.Equal(t, "gpt-4", got.Model, "stored as sent")
 		require.Equal(t, map[string]any{"temperature": 0.4, "max_tokens": 8192.0, "top_p": 1.0, "top_k": 0.0, "stop_sequences": []any{"END"}}, got.Parameters)
 		require.Equal(t, []map[string]any{{"name": "a b", "type": "object", "default": map[string]any{"x": nil}}, {"name": "c", "type": "string", "description": "", "required": true}}, got.InputSchema)
-		// A body with U+0000 never arrives, a list without members stays one, and null takes it away.
+		// A body with U+0000 is refused, a list without members stays one, and null removes the value.
 		path := "/skills/" + got.ID
 		require.Equal(t, []any{}, anna.Do("PATCH", path, map[string]any{"inputSchema": []any{}}).Want(200).Value("inputSchema"))
 		require.Nil(t, anna.Do("PATCH", path, map[string]any{"inputSchema": nil}).Want(200).Value("inputSchema"))
@@ -105,7 +105,7 @@ func TestSkills(t *testing.T) {
 			if c.message != "" {
 				require.Equal(t, c.message, r.String("message"))
 			}
-			// Creating judges alike.
+			// Creating applies the same rules.
 			if c.field != "" && c.field != "category" && !strings.HasSuffix(c.body, ": null}") {
 				anna.Do("POST", "/skills", `{"name": "New one", "promptTemplate": "twenty characters of it", `+c.body[1:]).Problem(400, "VALIDATION_ERROR").Field(c.field)
 			}
@@ -294,7 +294,7 @@ func TestSkills(t *testing.T) {
 	})
 }
 
-// TestSkillLists reads with people of its own, whose skills nobody else makes.
+// TestSkillLists reads with people of its own, whose skills no other test makes.
 func TestSkillLists(t *testing.T) {
 	t.Parallel()
 	s := stack.New(t)

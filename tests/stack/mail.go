@@ -5,12 +5,12 @@ import (
 	"kijko/worker/mail"
 )
 
-// MailServer is where mail can be sent: Mailpit, or the double for what no real server can be told to do.
+// MailServer is a server that accepts mail: Mailpit, or the double for failures that no real server can be made to have.
 type MailServer interface {
 	SMTP() (host string, port int)
 }
 
-// MailsVia has mail sent over the server, in the clear; nil: the installation has none.
+// MailsVia sends mail through the server, without TLS; nil: the installation has no mail server.
 func MailsVia(server MailServer) Option {
 	return func(c *config.Config) {
 		c.SMTPHost = ""

@@ -31,10 +31,10 @@ type Stack struct {
 // Option changes the settings before the start.
 type Option func(*config.Config)
 
-// RealRates keeps the limits of the sign-in routes as the contract has them; otherwise they are out of the way.
+// RealRates keeps the limits of the sign-in routes as the contract has them; without it they are raised.
 func RealRates(c *config.Config) { c.AuthRates = 1 }
 
-// Models has the installation ask a double of the model providers.
+// Models makes the installation use a double of the model providers.
 func Models(models *llmtest.Server) Option {
 	return func(c *config.Config) {
 		c.AnthropicKey, c.AnthropicURL, c.GoogleKey, c.GoogleURL = llmtest.Key, models.URL, llmtest.Key, models.URL
@@ -47,7 +47,7 @@ func New(t testing.TB, options ...Option) *Stack {
 	return On(t, testdb.New(t), options...)
 }
 
-// On starts a server on a database; several servers on one database are replicas. Forwarded addresses of the test are believed.
+// On starts a server on a database; several servers on one database are replicas. The server trusts forwarded addresses of the test.
 func On(t testing.TB, db *testdb.DB, options ...Option) *Stack {
 	t.Helper()
 	cfg := Settings(t, db, options...)

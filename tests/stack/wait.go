@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Patience is how long a test waits for what takes milliseconds on an idle machine.
+// Patience is how long a test waits for an event that takes milliseconds on an idle machine.
 const Patience = 15 * time.Second
 
 // Count is the number that a query gives.
@@ -19,7 +19,7 @@ func Count(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) (n int) {
 	return n
 }
 
-// Eventually waits for a condition and fails the test with these words when it does not come.
+// Eventually waits for a condition, and fails the test with these words when it stays false.
 func Eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
 	require.Eventually(t, f, 20*time.Second, 20*time.Millisecond, what)

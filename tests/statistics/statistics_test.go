@@ -26,7 +26,8 @@ type ran struct {
 
 func (r ran) day() string { return r.At.UTC().Format(time.DateOnly) }
 
-// fillRuns makes runs of all kinds over a hundred days: without numbers, failed ones with numbers, zeros. Every fifth has no skill any more.
+// fillRuns makes runs of all kinds over a hundred days: without numbers, failed ones with numbers, zeros. Every fifth run has no skill any
+// more.
 const fillRuns = `
 insert into public.skill_executions (user_id, organization_id, skill_id, execution_type, reference_id, input, status, prompt_tokens,
   completion_tokens, duration_ms, cost_cents, executed_at, completed_at)
@@ -45,9 +46,9 @@ func TestStatisticsEqualBruteForce(t *testing.T) {
 	s := stack.New(t)
 	anna, boris := s.SignUp("Anna"), s.SignUp("Boris")
 	if left := time.Until(time.Now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)); left < time.Minute {
-		time.Sleep(left) // The day must not turn between filling and asking.
+		time.Sleep(left) // The day must not change between filling and querying.
 	}
-	// Two of Anna's own, one of Boris that everybody sees, one that he hides.
+	// Two of Anna's own, one public skill of Boris, one private skill of his.
 	ids, names := make([]string, 4), map[string]string{}
 	for i := range ids {
 		owner := anna

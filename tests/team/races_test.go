@@ -20,7 +20,7 @@ type call struct {
 	body         any
 }
 
-// together sends requests at once, every second one to another server process, and gives their answers.
+// together sends requests at once, alternating between two server processes, and gives their answers.
 func together(t *testing.T, replica string, calls ...call) []client.Response {
 	t.Helper()
 	answers, errs := make([]client.Response, len(calls)), make([]error, len(calls))
@@ -52,8 +52,8 @@ func statuses(answers []client.Response) map[int]int {
 	return all
 }
 
-// Anna hands the team over to Ada while Anna's other device deactivates, demotes or removes Ada, and while Anna hands it over to Ben as well. Whatever
-// comes first, there is one owner, and who it is, is active.
+// Anna hands the team over to Ada while Anna's other device deactivates, demotes or removes Ada, and while Anna hands it over to Ben as
+// well. In every order there is one owner, and that owner is active.
 func TestOwnershipMovesToOneActivePersonWhateverRaces(t *testing.T) {
 	t.Parallel()
 	f := newFirm(t)
@@ -88,8 +88,8 @@ func TestOwnershipMovesToOneActivePersonWhateverRaces(t *testing.T) {
 	}
 }
 
-// Two seats are free. Twenty calls invite at once: fifty addresses in one, three in some, one in others. Each call is done whole or not at all, and
-// the seats hold.
+// Two seats are free. Twenty calls invite at once: fifty addresses in one, three in some, one in others. Each call is done whole or not at
+// all, and the number of seats holds.
 func TestSeatsAreNeverOversubscribed(t *testing.T) {
 	t.Parallel()
 	f := newFirm(t)
@@ -140,7 +140,7 @@ func TestSeatsAreNeverOversubscribed(t *testing.T) {
 	}
 }
 
-// One address, invited by twenty calls at once: one of them does it. Then its one invitation is accepted by twenty calls at once.
+// Twenty calls invite one address at once: one of them does it. Then twenty calls accept that invitation at once.
 func TestAnInvitationIsMadeAndUsedOnce(t *testing.T) {
 	t.Parallel()
 	f := newFirm(t)
@@ -170,7 +170,8 @@ func TestAnInvitationIsMadeAndUsedOnce(t *testing.T) {
 	}
 }
 
-// Two admins act on each other at once: neither may. Then Anna demotes Ada while Ada removes Ben: whichever comes first, the other one meets what it left.
+// Two admins act on each other at once: neither may. Then Anna demotes Ada while Ada removes Ben: the second call is checked against the
+// result of the first.
 func TestWhoActOnEachOtherAtOnce(t *testing.T) {
 	t.Parallel()
 	f := newFirm(t)

@@ -12,7 +12,7 @@ import (
 	"kijko/tests/client"
 )
 
-// What a request may say, over HTTP; who may say it is judged in tests/pgtap/team_managing.sql.
+// The input that a request may have, over HTTP. tests/pgtap/team_managing.sql checks which role may send it.
 func TestEachRuleOfARequestIsNamed(t *testing.T) {
 	t.Parallel()
 	f := newFirm(t)
@@ -69,7 +69,7 @@ func TestEachRuleOfARequestIsNamed(t *testing.T) {
 	require.Equal(t, "Vos", f.anna.Do("PUT", "/team", map[string]any{"name": " Vos "}).Want(200).String("name"))
 	require.Equal(t, "viewer", f.anna.Do("PUT", path, map[string]any{"role": "viewer"}).Want(200).String("role"))
 
-	// Other organizations' ids and guessed ones answer alike, and so do all tokens that are none.
+	// Ids of other organizations and guessed ones get the same answer, and so do all invalid tokens.
 	stan := f.SignUp("Stan")
 	f.DB.Exec("update public.subscriptions set plan_id = 'teams' where organization_id = $1", stan.OrgID)
 	theirs := stan.Do(http.MethodDelete, path, nil).Problem(404, "NOT_FOUND")

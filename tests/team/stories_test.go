@@ -20,7 +20,7 @@ import (
 
 var link = regexp.MustCompile(`http://kijko\.test/team-invitation\?token=([A-Za-z0-9_-]{43})`)
 
-// mailsTo has mail sent to a real mail server, with links to the screens of an application.
+// mailsTo sends mail to a real mail server, with links to the screens of an application.
 func mailsTo(server *peers.Mailpit) stack.Option {
 	return func(c *config.Config) {
 		c.SMTPHost, c.SMTPPort = server.SMTP()
@@ -72,7 +72,7 @@ func TestAnInvitedColleagueComesFromTheMailToTheFirstRun(t *testing.T) {
 		return testdb.Value[int](f.DB, "select count(*)::integer from private.mails where sent_at is not null and kind = 'team_invitation' and body_text || body_html !~ $1", token) == 1
 	}, 10*time.Second, 10*time.Millisecond, "the outbox forgets the token of a mail that was sent")
 
-	// The screen of the link shows what it is about, before anybody signs in.
+	// The screen of the link shows the invitation before any sign-in.
 	shown := f.As("").Get("/team/invitations/lookup?token=" + token).Want(200)
 	require.Equal(t, "Vos & Co", shown.String("teamName"))
 	require.Equal(t, "ben@vos.nl", shown.String("email"))
@@ -102,7 +102,7 @@ func TestAnInvitedColleagueComesFromTheMailToTheFirstRun(t *testing.T) {
 	require.Equal(t, stats{2, 2, 0, 10, 8}, client.JSON[overview](ben.Get("/team").Want(200)).Stats)
 }
 
-// Ben has an account: he is told in the client, accepts, and goes on in the team with the same session.
+// Ben has an account: he is notified in the client, accepts, and continues in the team with the same session.
 func TestWhoHasAnAccountAcceptsAndGoesOnInTheTeam(t *testing.T) {
 	t.Parallel()
 	f := newFirm(t)
@@ -128,9 +128,9 @@ func TestWhoHasAnAccountAcceptsAndGoesOnInTheTeam(t *testing.T) {
 	require.Equal(t, member{ID: joined.ID, TeamID: f.anna.OrgID, UserID: ben.ID, Email: ben.Email, Name: "Ben Test", Role: "viewer", Status: "active", JoinedAt: joined.JoinedAt}, joined)
 	ben.Do("POST", "/team/invitations/accept", accept).Problem(409, "INVITATION_EXPIRED")
 
-	// The token at hand still says his own organization; the refreshed one says the team.
+	// The present token still names his own organization; the refreshed one names the team.
 	require.Equal(t, home, ben.Get("/auth/me").Want(200).String("org_id"))
-	// A browser with several open requests refreshes several times at once, and every pair is good.
+	// A browser with several open requests refreshes several times at once, and every pair is valid.
 	var fresh client.Tokens
 	refreshes := slices.Repeat([]call{{f.As(""), "POST", "/auth/refresh", map[string]any{"refresh_token": ben.RefreshToken}}}, 5)
 	for _, r := range together(t, f.BaseURL, refreshes...) {
@@ -154,7 +154,8 @@ func TestWhoHasAnAccountAcceptsAndGoesOnInTheTeam(t *testing.T) {
 	f.anna.Do("POST", "/team/leave", nil).Problem(409, "OWNER_REQUIRED")
 }
 
-// Ada is an admin at two devices; Anna makes her a viewer. Both feel it at the next request, and both sockets without one.
+// Ada is an admin on two devices; Anna makes her a viewer. Both devices have the new role at the next request, both sockets without a
+// request.
 func TestADemotedAdminIsAViewerOnBothDevicesAtOnce(t *testing.T) {
 	t.Parallel()
 	f := newFirm(t)
@@ -187,7 +188,7 @@ func TestADemotedAdminIsAViewerOnBothDevicesAtOnce(t *testing.T) {
 		require.NotEqual(t, "room_joined", refused.Type)
 	}
 
-	// Deactivated, both are out, sockets too.
+	// Deactivated, both devices are refused, sockets too.
 	f.anna.Do("POST", f.membership(ada)+"/deactivate", nil).Want(200)
 	for i, device := range devices {
 		device.Get("/auth/me").Problem(401, "SESSION_REVOKED")
@@ -223,7 +224,7 @@ func TestAHabitOfARemovedMemberDoesNotRun(t *testing.T) {
 	require.True(t, testdb.Value[bool](f.DB, "select is_active from public.habits where id = $1", cass), "deactivated: paused")
 }
 
-// The team falls back to a smaller plan: it is too large, nothing grows, and it can be made smaller.
+// The team falls back to a smaller plan: it is too large, nothing in it can grow, and it can be made smaller.
 func TestATeamOnASmallerPlanCanTidyUp(t *testing.T) {
 	t.Parallel()
 	f := newFirm(t)
@@ -262,7 +263,7 @@ func TestATeamOnASmallerPlanCanTidyUp(t *testing.T) {
 	require.Equal(t, []string{"Anna Test owner active", "Ada Test admin active", "Ben Test member inactive"}, left)
 }
 
-// Who was removed is invited again, with a seat and rights as any newcomer.
+// A removed member is invited again, with a seat and rights as any newcomer.
 func TestWhoWasRemovedCanBeInvitedAgain(t *testing.T) {
 	t.Parallel()
 	f := newFirm(t)
@@ -289,7 +290,7 @@ func TestWhoWasRemovedCanBeInvitedAgain(t *testing.T) {
 	require.Equal(t, stats{2, 2, 0, 10, 8}, f.overview(f.anna).Stats)
 }
 
-// Under an Idempotency-Key the same call invites once, and its stored answer opens nothing.
+// Under an Idempotency-Key the same call invites once, and its stored answer has no token.
 func TestARepeatedInvitationIsSentOnceAndKeepsNoToken(t *testing.T) {
 	t.Parallel()
 	f := newFirm(t)

@@ -1,4 +1,4 @@
-// Package team tells who comes into an organization, what they may, and how they go: black-box, by actor.
+// Package team tests how people join an organization, what they may do, and how they leave: black-box, by actor.
 package team
 
 import (
@@ -16,7 +16,7 @@ import (
 	"kijko/tests/testdb"
 )
 
-// member, invitation and overview are TeamMember, TeamInvitation and TeamOverview as far as the tests ask.
+// member, invitation and overview are the parts of TeamMember, TeamInvitation and TeamOverview that the tests read.
 type member struct{ ID, TeamID, UserID, Email, Name, Role, Status, JoinedAt, LastActiveAt string }
 
 type invitation struct{ ID, TeamID, Email, Role, Token, Status, ExpiresAt, CreatedAt string }
@@ -49,7 +49,7 @@ func newFirm(t *testing.T, options ...stack.Option) *firm {
 	return f
 }
 
-// plan gives Anna's organization a plan, as an operator does; seats other than those of the plan where not 0.
+// plan gives Anna's organization a plan, as an operator does. Where seats is not 0, it replaces the plan's number.
 func (f *firm) plan(id string, seats int) {
 	f.t.Helper()
 	f.DB.Exec(`update public.subscriptions set plan_id = $2, overrides = case when $3 = 0 then '{}'::jsonb else jsonb_build_object('seats', $3::integer) end
@@ -87,13 +87,13 @@ func (f *firm) overview(by *client.Person) overview {
 	return client.JSON[overview](by.Get("/team").Want(200))
 }
 
-// owners are who owns Anna's organization; there must be one, always.
+// owners are the owners of Anna's organization. There must be exactly one, always.
 func (f *firm) owners() []string {
 	f.t.Helper()
 	return testdb.Value[[]string](f.DB, "select coalesce(array_agg(user_id::text), '{}') from public.memberships where organization_id = $1 and role = 'owner'", f.anna.OrgID)
 }
 
-// withModel lets the local model answer, once the server has said so.
+// withModel makes the local model answer, once the server has reported it.
 func withModel(c *config.Config) { c.AnthropicKey, c.GoogleKey, c.LocalModel = "", "", "on" }
 
 func (f *firm) modelIsThere() {

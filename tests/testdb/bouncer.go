@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Bouncer starts a PgBouncer of this test's own in front of the database, in a pool mode (transaction or session), as its operators find it: it
-// knows none of our start-up parameters. It gives the address as a role.
+// Bouncer starts a PgBouncer of this test's own in front of the database, in a pool mode (transaction or session), with its default
+// configuration, which knows none of our start-up parameters. It gives the address as a role.
 func (d *DB) Bouncer(role, mode string) string {
 	d.t.Helper()
 	program, err := exec.LookPath("pgbouncer")
@@ -42,7 +42,7 @@ func (d *DB) Bouncer(role, mode string) string {
 		"listen_port = %[5]s\nauth_type = any\npool_mode = %[6]s\ndefault_pool_size = 2\nunix_socket_dir =\n", d.Name, c.Host, c.Port, role, port, mode), 0o644))
 	cmd := exec.Command(program, "-q", ini)
 	if os.Geteuid() == 0 {
-		// It refuses to be root; who owns the socket may use it.
+		// PgBouncer refuses to run as root. The owner of the socket may use it.
 		info, err := os.Stat(c.Host)
 		require.NoError(d.t, err)
 		owner, err := user.LookupId(strconv.Itoa(int(info.Sys().(*syscall.Stat_t).Uid)))

@@ -38,7 +38,7 @@ var cluster = sync.OnceValues(func() (*devpg.Cluster, error) {
 	return devpg.Start(context.Background(), devpg.Options{Ephemeral: true, Progress: func(s string) { fmt.Fprintln(os.Stderr, s) }})
 })
 
-// New clones the template. The database goes with the test.
+// New clones the template. The database is dropped with the test.
 func New(t testing.TB) *DB {
 	t.Helper()
 	c, err := cluster()
@@ -60,7 +60,7 @@ func New(t testing.TB) *DB {
 	return d
 }
 
-// Empty gives a database without anything in it, for tests of migrations.
+// Empty gives an empty database, for tests of migrations.
 func Empty(t testing.TB) *DB {
 	t.Helper()
 	c, err := cluster()
@@ -76,10 +76,10 @@ func Empty(t testing.TB) *DB {
 // DSN is the address as a role: kijko_server, kijko_worker, or devpg.Superuser for the owner.
 func (d *DB) DSN(role string) string { return d.Cluster.DSN(role, d.Name) }
 
-// Owner is the address as the owner, who crosses row-level security.
+// Owner is the address as the owner, who bypasses row-level security.
 func (d *DB) Owner() string { return d.DSN(devpg.Superuser) }
 
-// Pool opens a pool as a role; it is closed before the database goes.
+// Pool opens a pool as a role; it is closed before the database is dropped.
 func (d *DB) Pool(role string) *pgxpool.Pool {
 	d.t.Helper()
 	pool, err := pgxpool.New(context.Background(), d.DSN(role))
@@ -116,7 +116,7 @@ func (d *DB) Connect(role string) *pgx.Conn {
 	return conn
 }
 
-// ensureTemplate builds the template for this state of db/ once per cluster; other processes wait for the one that builds.
+// ensureTemplate builds the template for this state of db/ once per cluster; other processes wait for that build.
 var ensureTemplate = func() func(context.Context, *devpg.Cluster) (string, error) {
 	var mu sync.Mutex
 	var ready string
@@ -229,7 +229,7 @@ func Alone(t testing.TB) *DB {
 	return d
 }
 
-// Restart stops the cluster of Alone and starts it again. Whatever is connected loses its connection.
+// Restart stops the cluster of Alone and starts it again. Every connection to it is lost.
 func (d *DB) Restart() {
 	d.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

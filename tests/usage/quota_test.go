@@ -116,7 +116,8 @@ func TestQuotaOfManyWriters(t *testing.T) {
 	for i := range conns {
 		conns[i] = db.Connect("postgres")
 	}
-	// run lets every writer try n units, each in a transaction of its own, of which every fifth is rolled back; it gives the admitted ones.
+	// run lets every writer try n units, each in a transaction of its own, of which every fifth is rolled back. It gives the admitted
+	// units.
 	run := func(n int) (admitted int) {
 		var mu sync.Mutex
 		var wg sync.WaitGroup
@@ -130,7 +131,8 @@ func TestQuotaOfManyWriters(t *testing.T) {
 					}
 					_, err = tx.Exec(ctx, "select private.consume_quota($1, 'api_calls', 1)", org)
 					var refusal *pgconn.PgError
-					// A new counter under many callers at once can deadlock: Postgres ends one, and the server tries that call again.
+					// Many callers that use a new counter at once can deadlock: Postgres ends one transaction, and the server retries that
+					// call.
 					for try := 0; try < 5 && errors.As(err, &refusal) && refusal.Code == "40P01"; try++ {
 						assert.NoError(t, tx.Rollback(ctx))
 						if tx, err = conns[w].Begin(ctx); assert.NoError(t, err) {

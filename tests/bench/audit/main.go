@@ -112,7 +112,7 @@ func run(ctx context.Context, large int) error {
 	return nil
 }
 
-// furnish makes an organization whose trail is spread over the year, newest a minute ago, and has its blocks cut as the schedule would.
+// furnish makes an organization whose trail is spread over the year, newest a minute ago, and cuts its blocks as the schedule would.
 func furnish(ctx context.Context, conn *pgx.Conn, name string, entries int) (organization, error) {
 	o := organization{entries: entries}
 	for i := range people {

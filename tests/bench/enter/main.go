@@ -1,5 +1,5 @@
-// Command enter measures what the rules of organizations cost a request in the database: private.enter and a read of one row, as the server sends
-// them, beside the same with another checkout's SQL. Rounds are interleaved; the medians of their ratios are printed.
+// Command enter measures the cost of the rules of organizations for a request in the database: private.enter and a read of one row, as the
+// server sends them, beside the same with the SQL of another checkout. Rounds are interleaved; the medians of their ratios are printed.
 //
 //	KIJKO_BENCH_BASE=../main go run ./tests/bench/enter
 package main
@@ -33,15 +33,14 @@ func main() {
 	}
 }
 
-// person acts in an organization; $1 is the name of it. Both checkouts have what this needs.
+// person acts in an organization; $1 is its name. Both checkouts have the functions that this uses.
 const person = `
 with u as (insert into public.users (email, first_name, email_verified_at) values ($1 || '@example.nl', 'Ann', now()) returning id),
 o as (select u.id as user_id, private.create_organization($1, u.id) as org_id from u),
 s as (insert into private.sessions (user_id, organization_id, expires_at, idle_expires_at) select user_id, org_id, now() + interval '9 days', now() + interval '9 days' from o returning *)
 select user_id::text, id::text, organization_id::text from s`
 
-// rules is an organization that demands everything, of somebody who has everything.
-// $1 is the organization, $2 the person.
+// rules is an organization that demands everything, and a member who meets every demand. $1 is the organization, $2 the person.
 const rules = `
 update public.subscriptions set plan_id = 'enterprise' where organization_id = $1;
 update public.users set two_factor_enabled_at = now() where id = $2;

@@ -18,13 +18,13 @@ import (
 	"kijko/db/devpg"
 )
 
-// fairLoops is how many requests one person has under way without an end, and fairFor how long one measurement takes.
+// fairLoops is the number of requests that one person keeps in flight, and fairFor the duration of one measurement.
 const (
 	fairLoops = 24
 	fairFor   = 3 * time.Second
 )
 
-// fair: what another tenant's reads cost while one person reads their largest page in endless loops, and while a table is locked.
+// fair measures another tenant's reads while one person reads their largest page in endless loops, and while a table is locked.
 func (b *bench) fair(ctx context.Context) error {
 	var heavy, light struct {
 		AccessToken string `json:"access_token"`
@@ -73,7 +73,7 @@ func (b *bench) fair(ctx context.Context) error {
 	return nil
 }
 
-// fairBuild is a server and what was measured of it.
+// fairBuild is a server and its measurements.
 type fairBuild struct {
 	name, url          string
 	quiet, busy, pages []float64
@@ -110,7 +110,7 @@ func (f *fairBuild) measure(ctx context.Context, heavy, light string) error {
 	return nil
 }
 
-// locked: forty readers of a table that is locked, and one who does not need it.
+// locked measures forty readers of a locked table, and one reader that does not need it.
 func (b *bench) locked(ctx context.Context, build fairBuild, heavy, light string) (err error) {
 	holder, err := pgx.Connect(ctx, b.cluster.DSN(devpg.Superuser, "kijko"))
 	if err != nil {
@@ -134,7 +134,7 @@ func (b *bench) locked(ctx context.Context, build fairBuild, heavy, light string
 			statuses[status]++
 		})
 	}
-	time.Sleep(100 * time.Millisecond) // all of them have asked
+	time.Sleep(100 * time.Millisecond) // all readers have sent their requests
 	began := time.Now()
 	status, err := get(ctx, build.url+"/api/v1/auth/me", light)
 	took := time.Since(began)

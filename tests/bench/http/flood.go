@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// floodRate is how many deliveries a second one sender posts, from floodSenders connections.
+// floodRate is the number of deliveries a second that one sender posts, from floodSenders connections.
 const (
 	floodRate    = 1000
 	floodSenders = 20
 	floodFor     = 3 * time.Second
 )
 
-// flood: what a person's GET /projects takes while somebody else's webhook gets 1,000 deliveries a second, beside the same without them.
+// flood measures a person's GET /projects while another person's webhook gets 1,000 deliveries a second, beside the same without them.
 func (b *bench) flood(ctx context.Context) error {
 	var skill, reflex struct{ ID string }
 	if err := b.post("/api/v1/skills", b.person.token, `{"name":"Flood","promptTemplate":"Say something about {{topic}}"}`, &skill); err != nil {
@@ -30,7 +30,7 @@ func (b *bench) flood(ctx context.Context) error {
 		return err
 	}
 	hook := b.url + "/webhooks/reflex/" + reflex.ID
-	// Somebody else: the flood is not theirs.
+	// Another person, who is not the receiver of the flood.
 	var other struct {
 		AccessToken string `json:"access_token"`
 	}
@@ -65,7 +65,7 @@ func (b *bench) flood(ctx context.Context) error {
 	return nil
 }
 
-// pour posts at the rate until ctx ends: what was posted, and what the limit of deliveries refused.
+// pour posts at the rate until ctx ends. It returns the deliveries posted, and those that the rate limit refused.
 func pour(ctx context.Context, url string) (posted, limited int64) {
 	var group sync.WaitGroup
 	var p, l atomic.Int64
@@ -97,7 +97,7 @@ func pour(ctx context.Context, url string) (posted, limited int64) {
 	return p.Load(), l.Load()
 }
 
-// readFor reads the list of projects one after the other and gives the p99 in milliseconds.
+// readFor reads the list of projects in sequence and gives the p99 in milliseconds.
 func (b *bench) readFor(ctx context.Context, token string, d time.Duration) (float64, error) {
 	all, err := readTimes(ctx, b.url+"/api/v1/projects", token, d)
 	if err != nil {
@@ -106,7 +106,7 @@ func (b *bench) readFor(ctx context.Context, token string, d time.Duration) (flo
 	return all[len(all)*99/100], nil
 }
 
-// readTimes reads an address one after the other and gives the times in milliseconds, the shortest first.
+// readTimes reads an address in sequence and gives the times in milliseconds, the shortest first.
 func readTimes(ctx context.Context, url, token string, d time.Duration) ([]float64, error) {
 	var all []float64
 	for end := time.Now().Add(d); time.Now().Before(end) || len(all) == 0; {

@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// keys: a read with an API key beside the same read with a session, in turns. The key's is counted, in its own counter and in a limit of the plan.
+// keys measures a read with an API key beside the same read with a session, in turns. The key's read is counted, in the key's counter and
+// in a limit of the plan.
 func (b *bench) keys(ctx context.Context) error {
 	if _, err := b.owner.Exec(ctx, "update public.subscriptions set overrides = overrides || '{\"api_calls\": 1000000000}' where organization_id = $1", b.person.org); err != nil {
 		return err

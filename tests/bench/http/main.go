@@ -237,7 +237,7 @@ func (b *bench) post(path, token, body string, into any) error {
 	return json.Unmarshal(raw, into)
 }
 
-// coldStart: E1, from exec to the first 200 of the readiness probe, on a migrated database.
+// coldStart measures E1, from exec to the first 200 of the readiness probe, on a migrated database.
 func (b *bench) coldStart(ctx context.Context) error {
 	var took []float64
 	for range rounds {
@@ -257,12 +257,12 @@ func (b *bench) enterSQL(readOnly string) string {
 		set_config('role', 'authenticated', true)`, b.person.user, b.person.session, b.person.org, b.person.claims, readOnly)
 }
 
-// oneLine: pgbench reads a meta command and a statement to its semicolon; line breaks inside are fine, colons are not variables here.
+// oneLine joins lines: pgbench reads a meta command to the end of its line and a statement to its semicolon. Colons are not variables here.
 func pipelined(statements ...string) string {
 	return "\\startpipeline\n" + strings.Join(statements, ";\n") + ";\n\\endpipeline\n"
 }
 
-// read: P1 and P3's own half, one row over HTTP beside the same SQL in pgbench.
+// read measures P1 and our half of P3: one row over HTTP beside the same SQL in pgbench.
 func (b *bench) read(ctx context.Context) error {
 	p := fmt.Sprintf(`{"projectId": "%s"}`, b.project)
 	script := pipelined(b.enterSQL("on"), strings.Replace(api.CallSQL("get_project"), "$1", quoted(p), 1))
@@ -286,7 +286,7 @@ func (b *bench) read(ctx context.Context) error {
 	return nil
 }
 
-// besideOther adds the rate of a load / that of the other checkout's server.
+// besideOther adds the rate of a load divided by that of the other checkout's server.
 func (b *bench) besideOther(ctx context.Context, ratios []float64, h load, path, lua string) ([]float64, error) {
 	if b.other == "" {
 		return nil, nil
@@ -304,8 +304,8 @@ func reportBeside(id, what string, ratios []float64) {
 	}
 }
 
-// write: P5, beside a bare pipelined INSERT by the same caller: a skill (one row and its event), and a project, which is born
-// with eight rows; the latter also beside its own SQL.
+// write measures P5 beside a bare pipelined INSERT by the same caller: a skill (one row and its event), and a project, which begins with
+// eight rows. The project is also measured beside its own SQL.
 func (b *bench) write(ctx context.Context) error {
 	if _, err := b.owner.Exec(ctx, `create table if not exists public.bench_rows (id uuid primary key default gen_random_uuid(), organization_id uuid,
 		user_id uuid, name text, description text, created_at timestamptz default now()); grant insert on public.bench_rows to authenticated;
@@ -344,7 +344,7 @@ end`
 			return err
 		}
 		if round == 0 {
-			// Plans that were made for empty tables are bad ones for these; autovacuum sees to that within a minute.
+			// Plans made for empty tables are bad for full ones; autovacuum renews the statistics within a minute.
 			if _, err := b.owner.Exec(ctx, "analyze"); err != nil {
 				return err
 			}
@@ -360,7 +360,7 @@ end`
 	return nil
 }
 
-// pooler: P8, the same read through PgBouncer in transaction mode, without named statements.
+// pooler measures P8, the same read through PgBouncer in transaction mode, without named statements.
 func (b *bench) pooler(ctx context.Context) error {
 	if _, err := exec.LookPath("pgbouncer"); err != nil {
 		fmt.Println("P8   skipped: pgbouncer is missing; install it with: apt-get install pgbouncer")
@@ -426,11 +426,11 @@ func (b *bench) startBouncer(ctx context.Context) (stop func(), dsn string, err 
 	}, "postgres://kijko_server@127.0.0.1:" + port + "/kijko?sslmode=disable", nil
 }
 
-// list: P6 and P7, a page of 20 under row-level security.
+// list measures P6 and P7, a page of 20 under row-level security.
 func (b *bench) list(ctx context.Context) error {
 	page := "select api.list_projects('{}')"
 	under := pipelined(b.enterSQL("on"), page)
-	// The same transaction without the policy: as the owner, who crosses it, entering and setting the role like the other.
+	// The same transaction without the policy: as the owner, who bypasses it, with the same enter and the same set role.
 	free := pipelined(strings.Replace(b.enterSQL("on"), "'authenticated'", "'none'", 1), page)
 	if _, err := b.listLatency(ctx, 10_000); err != nil {
 		return err
@@ -461,7 +461,7 @@ func (b *bench) list(ctx context.Context) error {
 	return nil
 }
 
-// listLatency fills the table to n projects over 1,000 organizations, this person's holding a tenth of the first 10,000, and gives the p50.
+// listLatency fills the table to n projects over 1,000 organizations, with a tenth of the first 10,000 in this person's, and gives the p50.
 func (b *bench) listLatency(ctx context.Context, n int) (float64, error) {
 	sql := fmt.Sprintf(`
 		set session_replication_role = replica;
@@ -488,8 +488,8 @@ func (b *bench) listLatency(ctx context.Context, n int) (float64, error) {
 	return median(all), nil
 }
 
-// quota: Q2, a metered write beside a plain insert, over 1,000 organizations and in one hot one. The row is the least that any table of
-// ours has: a key, its organization, an index over it.
+// quota measures Q2, a metered write beside a plain insert, over 1,000 organizations and in one hot one. The row is the smallest that any
+// of our tables has: a key, its organization, an index over it.
 func (b *bench) quota(ctx context.Context) error {
 	if _, err := b.owner.Exec(ctx, `insert into public.organizations (id, name) select md5('o' || g)::uuid, 'Org ' || g from generate_series(1, 1000) g on conflict do nothing;
 		insert into public.subscriptions (organization_id, plan_id) select id, 'enterprise' from public.organizations on conflict do nothing;

@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-// postgraphileVersion is the one that the targets were measured with.
+// postgraphileVersion is the version that the targets were measured with.
 const postgraphileVersion = "4.14.1"
 
-// peer: P2 and P3, the same row through PostGraphile in one Node process, with the same settings and the same policy. It verifies a token
-// as we do, and gives the project's own columns; our owner, star and last active person come on top.
+// peer measures P2 and P3: the same row through PostGraphile in one Node process, with the same settings and the same policy. PostGraphile
+// verifies a token as we do, and returns the project's own columns. Our answer also has the owner, the star and the last active person.
 func (b *bench) peer(ctx context.Context) error {
 	stop, err := b.startPostgraphile(ctx)
 	if err != nil {
@@ -93,7 +93,7 @@ http.createServer(postgraphile(pool, "public", { disableQueryLog: true, ignoreRB
 	return nil, fmt.Errorf("PostGraphile did not answer")
 }
 
-// peerToken is a token by the secret that PostGraphile is started with.
+// peerToken is a token signed with the secret that PostGraphile is started with.
 func (b *bench) peerToken() string {
 	encode := base64.RawURLEncoding.EncodeToString
 	text := encode([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." +

@@ -28,7 +28,7 @@ type bed struct {
 	project uuid.UUID
 }
 
-// outcome is what a run came to.
+// outcome is the result of a run.
 type outcome struct {
 	outcome, code, message       string
 	seconds                      float64 // from queue to end
@@ -122,7 +122,7 @@ func ownProcessor() time.Duration {
 	return time.Duration(own.Utime.Nano() + own.Stime.Nano())
 }
 
-// processor is the time that a process, its children and those that it has waited for have used; 0 where there is no /proc.
+// processor is the processor time of a process, its children and the processes that it has waited for; 0 where there is no /proc.
 func processor(pid int) (used time.Duration) {
 	const tick = 10 * time.Millisecond
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
@@ -131,7 +131,7 @@ func processor(pid int) (used time.Duration) {
 		if err != nil {
 			continue
 		}
-		// The name in parentheses may hold blanks: state, parent and the rest follow it.
+		// The name in parentheses may hold blanks; state, parent and the other fields follow it.
 		fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
 		number := func(i int) time.Duration { n, _ := strconv.Atoi(fields[i]); return time.Duration(n) * tick }
 		switch {

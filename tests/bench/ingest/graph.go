@@ -10,7 +10,7 @@ import (
 	"kijko/worker/ingestion/graph/measure"
 )
 
-// graphOf prints how far the links of a directory's graph can be trusted, by language.
+// graphOf prints how many links of a directory's graph are doubtful, by language.
 func graphOf(ctx context.Context) error {
 	if len(os.Args) < 3 {
 		return errors.New("graph wants a directory")

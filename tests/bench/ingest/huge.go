@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// The shapes of huge are the largest that the contract lets in, and the ways of being too large that must not take a worker down.
+// The shapes of huge are the largest that the contract admits, and oversized ones that must not crash a worker.
 var shapes = []struct {
 	name, what string
 	want       string // outcome, or the code of the failure
@@ -24,7 +24,7 @@ var shapes = []struct {
 	{"toomany", "100,001 files", "REPO_FETCH_FAILED", manyFiles(100_001)},
 }
 
-// huge does each shape once and prints time, memory and outcome.
+// huge ingests each shape once and prints time, memory and outcome.
 func huge(ctx context.Context) (err error) {
 	dir, err := os.MkdirTemp("", "kijko-bench-ingest-")
 	if err != nil {
@@ -76,7 +76,7 @@ func manyFiles(n int) func(put) error {
 	}
 }
 
-// copies puts the standard library again and again, each time with other names, so that nothing in it is a duplicate.
+// copies adds the standard library several times, each time with other names, so that no file is a duplicate.
 func copies(total int) func(put) error {
 	return func(put put) error {
 		done := errors.New("enough")
@@ -102,7 +102,7 @@ func copies(total int) func(put) error {
 	}
 }
 
-// rename puts a suffix to every word that begins with a capital.
+// rename appends a suffix to every word that begins with a capital.
 func rename(text []byte, suffix string) []byte {
 	var out bytes.Buffer
 	letter := func(c byte) bool { return c == '_' || 'a' <= c|32 && c|32 <= 'z' || '0' <= c && c <= '9' }

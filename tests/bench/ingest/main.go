@@ -1,14 +1,14 @@
-// Command ingest measures ingestion on a real repository (the Go standard library's sources, at least 2,000 files) beside what no
-// ingestion can do without: `git clone` of the same repository plus bare tokenizing of the same files with the tokenizer's library.
+// Command ingest measures ingestion on a real repository (the Go standard library's sources, at least 2,000 files) beside the
+// minimum of any ingestion: `git clone` of the same repository plus bare tokenizing of the same files with the tokenizer's library.
 //
 //	go run ./tests/bench/ingest
 //	go run ./tests/bench/ingest huge [files] [bytes] [one]
 //	go run ./tests/bench/ingest graph DIRECTORY
 //
-// Database, Git host, worker and yardstick run on this machine, in turns. Printed are files and MB per second of the run, the ratio of
-// its time and of its processor time (worker, git and Postgres) to the yardstick's (median of the rounds), and the peak memory of the
-// worker process, which is a process of its own. huge ingests what is as large as the contract allows, see huge.go. graph needs no database: it prints what
-// can be told of the links of a directory's graph, by language (BENCH_VERBOSE=1 lists those that are doubtful).
+// Database, Git host, worker and yardstick run on this machine, in turns. Printed are files and MB per second of the run, the ratio of its
+// time and of its processor time (worker, git and Postgres) to the yardstick's (median of the rounds), and the peak memory of the worker
+// process, which is a process of its own. huge ingests the largest input that the contract allows, see huge.go. graph needs no database: it
+// prints statistics of the links of a directory's graph, by language (BENCH_VERBOSE=1 lists the doubtful ones).
 package main
 
 import (
@@ -145,7 +145,7 @@ func bench(ctx context.Context) (err error) {
 	return nil
 }
 
-// build makes the program that is run as the worker: Go's race of build and start is not what is measured.
+// build makes the worker program, so that the time of `go run` is not measured.
 func build(ctx context.Context, dir string) (string, error) {
 	self := filepath.Join(dir, "bench")
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", self, "./tests/bench/ingest").CombinedOutput(); err != nil {

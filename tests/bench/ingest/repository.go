@@ -21,10 +21,11 @@ import (
 	"kijko/tests/gosource"
 )
 
-// put adds a file to a commit. Content is streamed: what this process holds when it starts a worker counts as the worker's peak.
+// put adds a file to a commit. Content is streamed, because memory that this process holds when it starts a worker counts as the worker's
+// peak.
 type put func(path string, size int, content io.Reader) error
 
-// commit makes the repository <dir>/repos/bench/<name>.git with one commit of what fill puts, and gives the sum of the files' sizes.
+// commit makes the repository <dir>/repos/bench/<name>.git with one commit of the files that fill puts, and gives the sum of their sizes.
 func commit(ctx context.Context, dir, name string, fill func(put) error) (size int64, err error) {
 	bare := filepath.Join(dir, "repos", "bench", name+".git")
 	if err := os.MkdirAll(filepath.Dir(bare), 0o755); err != nil {

@@ -22,15 +22,15 @@ import (
 	"kijko/worker/runner"
 )
 
-// engine is one way to work a queue, on a database of its own in the cluster that all share. Twenty jobs at once, durable commits.
+// engine is one job engine, on a database of its own in the shared cluster. It works twenty jobs at once, with durable commits.
 type engine interface {
-	// install makes what it needs in its empty database.
+	// install makes the engine's schema in its empty database.
 	install(ctx context.Context) error
 	// enqueue commits n trivial jobs.
 	enqueue(ctx context.Context, n int) error
 	// drain works until the n waiting jobs are done, from the start of the worker.
 	drain(ctx context.Context, n int) (time.Duration, error)
-	// latency lets an idle worker meet n jobs one by one, and gives the time from before each insert to the beginning of its work.
+	// latency gives an idle worker n jobs one by one, and returns the time from before each insert to the start of its work.
 	latency(ctx context.Context, n int) ([]time.Duration, error)
 }
 
@@ -84,7 +84,7 @@ func (p peer) latency(ctx context.Context, n int) ([]time.Duration, error) {
 	return all, nil
 }
 
-// kijko is the product's own runner over the product's own queue, entered through private.enqueue.
+// kijko is the product's own runner over the product's own queue. Jobs enter through private.enqueue.
 type kijko struct{ owner, worker string }
 
 func (k kijko) install(ctx context.Context) error {
@@ -234,7 +234,7 @@ func (g plainGue) latency(ctx context.Context, n int) (all []time.Duration, err 
 	return all, err
 }
 
-// drain starts a worker and waits until its jobs were worked and are gone from the table.
+// drain starts a worker and waits until it has worked the jobs and they are gone from the table.
 func drain(ctx context.Context, n int, dsn, open string, run func(work func()) (stop func(), err error)) (time.Duration, error) {
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// graphileVersion is the one that the figures of docs/figures.md were measured with.
+// graphileVersion is the version that the figures of docs/figures.md were measured with.
 const graphileVersion = "0.16.6"
 
-// graphileScript has the commands of peer: its own defaults but for the number of jobs at once.
+// graphileScript has the commands of peer, with graphile-worker's defaults except for the number of jobs at once.
 const graphileScript = `
 const { run, runMigrations } = require("graphile-worker"); const { Client } = require("pg");
 const connectionString = process.env.DATABASE_URL, [command, count] = process.argv.slice(2), n = Number(count);
@@ -43,7 +43,7 @@ const quiet = { logger: new (require("graphile-worker").Logger)(() => () => {}) 
 })().catch((e) => { console.error(e); process.exit(1); });
 `
 
-// installGraphile brings graphile-worker into dir and gives the command line of its script.
+// installGraphile installs graphile-worker into dir and gives the command line of its script.
 func installGraphile(ctx context.Context, dir string) ([]string, error) {
 	install := exec.CommandContext(ctx, "npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix", dir,
 		"graphile-worker@"+graphileVersion, "pg@8")

@@ -1,6 +1,6 @@
 // Command jobs measures the job engine: J1 to J3 and J5 of the targets, beside graphile-worker, River and gue with their defaults, all in
-// one PostgreSQL with durable commits, twenty jobs at once. Rounds are interleaved, medians are printed. J4 is what the tests that kill
-// workers show (go test -run Kill ./tests).
+// one PostgreSQL with durable commits, twenty jobs at once. Rounds are interleaved, medians are printed. The tests that kill workers
+// measure J4 (go test -run Kill ./tests).
 //
 //	go run ./tests/bench/jobs              all
 //	go run ./tests/bench/jobs J1 J3        some
@@ -71,7 +71,7 @@ func run(ctx context.Context, wanted []string) (err error) {
 	return nil
 }
 
-// rate enqueues n jobs and drains them; jobs a second.
+// rate enqueues n jobs and drains them. It returns jobs a second.
 func (b *bench) rate(ctx context.Context, name string, n int) (float64, error) {
 	e := b.engines[name]
 	if err := e.enqueue(ctx, n); err != nil {
@@ -85,7 +85,7 @@ func (b *bench) rate(ctx context.Context, name string, n int) (float64, error) {
 	return float64(n) / took.Seconds(), nil
 }
 
-// throughput: J1, a backlog of 20,000 trivial jobs.
+// throughput measures J1, a backlog of 20,000 trivial jobs.
 func (b *bench) throughput(ctx context.Context) error {
 	const jobs = 20_000
 	rates := map[string][]float64{}
@@ -93,8 +93,8 @@ func (b *bench) throughput(ctx context.Context) error {
 		for _, name := range []string{"kijko", "graphile", "river", "gue"} {
 			backlog := jobs
 			if name == "gue" || name == "river" {
-				// gue looks through its whole backlog for each job, so a short one flatters it; River's defaults take twenty jobs ten times
-				// a second, however many wait. 20,000 would take minutes.
+				// gue scans its whole backlog for each job, so a short backlog flatters it. River's defaults take twenty jobs ten times a
+				// second, whatever the backlog. 20,000 would take minutes.
 				if backlog = 2_000; i > 0 {
 					continue
 				}
@@ -117,7 +117,7 @@ func (b *bench) throughput(ctx context.Context) error {
 	return nil
 }
 
-// pickup: J2, from before the insert until the work begins, on an idle worker.
+// pickup measures J2, from before the insert until the work begins, on an idle worker.
 func (b *bench) pickup(ctx context.Context) error {
 	const jobs = 200
 	tails, middles := map[string][]float64{}, map[string][]float64{}
@@ -143,8 +143,8 @@ func (b *bench) pickup(ctx context.Context) error {
 	return nil
 }
 
-// heldSnapshot: J3, while somebody keeps an old snapshot (a backup, a report) dead rows of the queue cannot be removed. River is left out:
-// its defaults take two hundred jobs a second, so a hundred thousand are not done in the time of this bench.
+// heldSnapshot measures J3: while a session holds an old snapshot (a backup, a report), dead rows of the queue cannot be removed. River is
+// left out: its defaults take two hundred jobs a second, so a hundred thousand take longer than this bench runs.
 func (b *bench) heldSnapshot(ctx context.Context) error {
 	const sample, finished = 10_000, 100_000
 	for _, name := range []string{"kijko", "graphile"} {
@@ -183,7 +183,7 @@ func (b *bench) heldSnapshot(ctx context.Context) error {
 	return nil
 }
 
-// longJobs: J5, sessions that are idle in a transaction while 100 jobs take long under leases.
+// longJobs measures J5, sessions that are idle in a transaction while 100 jobs run long under leases.
 func (b *bench) longJobs(ctx context.Context) error {
 	const jobs = 100
 	k, ok := b.engines["kijko"].(kijko)
@@ -201,7 +201,7 @@ func (b *bench) longJobs(ctx context.Context) error {
 	return nil
 }
 
-// holdLong takes jobs in batches, keeps them in work for a while, and counts the worker's sessions meanwhile.
+// holdLong takes jobs in batches, keeps them running for a while, and counts the worker's sessions meanwhile.
 func (k kijko) holdLong(ctx context.Context, jobs int, hold time.Duration) (idle, connections int, err error) {
 	conn, err := pgx.Connect(ctx, k.owner)
 	if err != nil {

@@ -59,7 +59,7 @@ func (q *questions) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQu
 
 func (q *questions) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
 
-// Authenticate lets everybody be the one person, or the one whose number they say: the price of tokens is measured elsewhere.
+// Authenticate accepts every client as the one person, or as the person whose number it sends. The cost of tokens is measured elsewhere.
 func (w *world) Authenticate(_ context.Context, token string) (*api.Caller, error) {
 	caller := w.caller
 	if n, err := strconv.Atoi(token); err == nil && n < len(w.staff) {
@@ -129,11 +129,11 @@ func (w *world) seed(ctx context.Context) error {
 			return err
 		}
 	}
-	w.caller.OrgHint = w.org // as the tokens of ours say
+	w.caller.OrgHint = w.org // as our own tokens say
 	return nil
 }
 
-// hire gives the organization more people, each with a session.
+// hire adds people to the organization, each with a session.
 func (w *world) hire(ctx context.Context, people int) error {
 	rows, err := w.pool.Query(ctx, `
 		with hired as (
@@ -154,7 +154,7 @@ func (w *world) hire(ctx context.Context, people int) error {
 	return err
 }
 
-// latency writes events at a rate, each in a transaction of its own, and takes the time from the commit's return to the frame.
+// latency writes events at a rate, each in a transaction of its own, and measures the time from the commit's return to the frame.
 func latency(ctx context.Context, dsn string, log *slog.Logger, rate, seconds int) error {
 	w, err := build(ctx, dsn, log)
 	if err != nil {
@@ -230,7 +230,7 @@ func collect(conn *websocket.Conn, arrived []time.Time) error {
 	return nil
 }
 
-// memory opens sockets from raw connections, which cost the client next to nothing, and prints what the process takes for each.
+// memory opens sockets from raw connections, which cost the client next to nothing, and prints the memory that the process takes for each.
 func memory(ctx context.Context, dsn string, log *slog.Logger, sockets int) error {
 	w, err := build(ctx, dsn, log)
 	if err != nil {

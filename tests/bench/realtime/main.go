@@ -1,7 +1,6 @@
-// Command realtime measures what events cost the writers (targets R1), how long an event takes from commit to frame (R2), fan-out and
-// bursts beside other servers (R3, R4), what an event asks of the database (R5), what an open socket costs in memory (R6), and a storm
-// of clients that come back at once. Each figure is a ratio against something run beside it in the same run, or is printed with its
-// percentiles.
+// Command realtime measures the cost of events for the writers (target R1), the time of an event from commit to frame (R2), fan-out and
+// bursts beside other servers (R3, R4), the database queries of an event (R5), the memory of an open socket (R6), and a storm of clients
+// that reconnect at once. Each figure is a ratio against something run beside it in the same run, or is printed with its percentiles.
 //
 //	DATABASE_URL=postgres://postgres@127.0.0.1:5432/bench go run ./tests/bench/realtime writes
 //	DATABASE_URL=... go run ./tests/bench/realtime latency
@@ -35,7 +34,7 @@ func main() {
 	}
 }
 
-// allowFiles lets this process, and the servers that it starts, have so many open files.
+// allowFiles raises the limit of open files for this process and the servers that it starts.
 func allowFiles(want uint64) error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

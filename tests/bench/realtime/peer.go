@@ -24,17 +24,18 @@ import (
 	"github.com/fasthttp/websocket"
 )
 
-// A peer is a server in a process of its own, seen from outside: an address for sockets that are all in one room, and POST /burst?from&n&size
-// which sends n numbered events to the room and answers when it began. Everybody is asked the same by the same clients.
+// A peer is a server in a process of its own, measured from outside: an address for sockets that are all in one room, and POST
+// /burst?from&n&size, which sends n numbered events to the room and answers with the time when it began. All peers are measured by the same
+// clients in the same way.
 type peer struct {
 	name   string
 	cmd    *exec.Cmd
 	WS     string
 	HTTP   string
-	greets []string // what a client says after connecting
+	greets []string // what a client sends after connecting
 }
 
-// peers are the servers that can run here; the first one is ours. What they need is built or installed once.
+// peers are the servers that can run here; the first one is ours. Their dependencies are built or installed once.
 var peers = []struct {
 	name    string
 	prepare func() error
@@ -52,7 +53,7 @@ var peers = []struct {
 		}, []string{"40"}},
 }
 
-// yardstick is centrifuge's program, for as long as this one runs.
+// yardstick is centrifuge's program, which lives as long as this process.
 func yardstick() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("kijko-bench-centrifuge-%d", os.Getpid()))
 }
@@ -66,7 +67,7 @@ func inFolder(folder, name string, args ...string) error {
 	return nil
 }
 
-// sourceFolder is where this file lies: the yardsticks lie beside it.
+// sourceFolder is the folder of this file; the yardsticks stand beside it.
 func sourceFolder() string {
 	_, file, _, _ := runtime.Caller(0)
 	return filepath.Dir(file)
@@ -106,7 +107,7 @@ func (p *peer) stop() {
 // resident is the process's memory in MB.
 func (p *peer) resident() float64 { return residentOf(strconv.Itoa(p.cmd.Process.Pid)) }
 
-// burst sends events and returns when the first one was in the process.
+// burst sends events and returns the time when the first one was in the process.
 func (p *peer) burst(from, n, size int) (time.Time, error) {
 	response, err := http.Post(fmt.Sprintf("%s/burst?from=%d&n=%d&size=%d", p.HTTP, from, n, size), "", nil)
 	if err != nil {
@@ -121,7 +122,7 @@ func (p *peer) burst(from, n, size int) (time.Time, error) {
 	return time.Unix(0, answer.At), nil
 }
 
-// audience are the clients of one peer. They note when which event came.
+// audience are the clients of one peer. They record when each event arrived.
 type audience struct {
 	conns    []*websocket.Conn
 	arrivals chan arrival
@@ -191,7 +192,7 @@ func (a *audience) read(conn *websocket.Conn) {
 			_ = conn.WriteMessage(websocket.TextMessage, []byte("{}"))
 			continue
 		}
-		// Some join several messages in one frame, a line each.
+		// Some servers join several messages in one frame, a line each.
 		for i := bytes.Index(raw, eventNumber); i >= 0; i = bytes.Index(raw, eventNumber) {
 			raw = bytes.TrimLeft(raw[i+len(eventNumber):], " ")
 			n, digits := 0, 0
@@ -213,7 +214,7 @@ func (a *audience) close() {
 	a.running.Wait()
 }
 
-// collect waits for so many arrivals of events from a number on.
+// collect waits for the given number of arrivals of events from a number on.
 func (a *audience) collect(from, want int) ([]time.Time, error) {
 	got := make([]time.Time, 0, want)
 	patience := time.NewTimer(time.Minute)
@@ -281,7 +282,7 @@ func mapsKeys[V any](m map[string]V) func(yield func(string) bool) {
 	}
 }
 
-// fanout takes the time from an event's being in the process to its arrival at each of many sockets (R3).
+// fanout measures the time from an event's entry into the process to its arrival at each of many sockets (R3).
 func fanout(ctx context.Context, rounds, sockets, events int) error {
 	return against(ctx, fmt.Sprintf("fan-out of one event to %d sockets, %d times", sockets, events), "ms", rounds, func(p *peer) (map[string]float64, error) {
 		a, err := p.gather(sockets)
@@ -312,7 +313,7 @@ func fanout(ctx context.Context, rounds, sockets, events int) error {
 	})
 }
 
-// settle sends events until everybody has one: then all are in the room.
+// settle sends events until every client has received one: then all of them are in the room.
 func settle(p *peer, a *audience) error {
 	for try := range 100 {
 		time.Sleep(100 * time.Millisecond)
@@ -326,7 +327,7 @@ func settle(p *peer, a *audience) error {
 	return fmt.Errorf("%s: not everybody hears", p.name)
 }
 
-// everybody waits until an event has come to all.
+// everybody waits until an event has reached all clients.
 func (a *audience) everybody(n int, patience time.Duration) bool {
 	end := time.After(patience)
 	for got := 0; got < len(a.conns); {
@@ -365,7 +366,7 @@ func bursts(ctx context.Context, rounds, sockets, events int) error {
 	})
 }
 
-// idle takes the memory of a server with many open sockets (R6).
+// idle measures the memory of a server with many open sockets (R6).
 func idle(ctx context.Context, rounds, sockets int) error {
 	return against(ctx, fmt.Sprintf("resident memory of the server with %d idle sockets", sockets), "", rounds, func(p *peer) (map[string]float64, error) {
 		before := p.resident()

@@ -17,8 +17,8 @@ import (
 	"kijko/server/realtime"
 )
 
-// serve is Kijko's side of the comparison with other servers, in a process of its own: durable events, written to Postgres by one
-// transaction a burst, to everybody in a project's room.
+// serve is Kijko's side of the comparison with other servers, in a process of its own. Its events are durable, written to Postgres by one
+// transaction a burst, and published to a project's room.
 func serve(ctx context.Context, dsn string, log *slog.Logger) error {
 	w, err := build(ctx, dsn, log)
 	if err != nil {
@@ -49,7 +49,7 @@ func serve(ctx context.Context, dsn string, log *slog.Logger) error {
 			return
 		}
 		w.server.Waker().Wake(true, false)
-		// From here on the others measure too: the event is in the process and goes to its sockets.
+		// The other servers measure from this point too: the event is in the process and is published to its sockets.
 		_ = json.NewEncoder(out).Encode(map[string]int64{"at": <-dispatched})
 	})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

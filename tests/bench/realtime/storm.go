@@ -12,8 +12,8 @@ import (
 	"github.com/fasthttp/websocket"
 )
 
-// storm lets many clients lose their connection and come back at once with their last id, and counts what that asks of the database. They
-// are people of one organization with ten sockets each, so there is a room each ten, and that of the organization.
+// storm lets many clients lose their connection and reconnect at once with their last id, and counts the queries that this costs. The
+// clients are people of one organization with ten sockets each. So there is a room for each ten sockets, and the organization's room.
 func storm(ctx context.Context, dsn string, log *slog.Logger, sockets int) error {
 	w, err := build(ctx, dsn, log)
 	if err != nil {
@@ -63,7 +63,7 @@ func storm(ctx context.Context, dsn string, log *slog.Logger, sockets int) error
 	return nil
 }
 
-// reached waits until everything committed has been numbered and dispatched, and gives the head of the log.
+// reached waits until every committed event has been numbered and dispatched, and gives the head of the log.
 func (w *world) reached(ctx context.Context) (head int64, err error) {
 	for {
 		var pending bool
@@ -105,8 +105,8 @@ func comeBack(address string, missed int, began time.Time) (float64, error) {
 	}
 }
 
-// reads counts what an event for many subscribers asks of the database (R5): people of one organization in its room, and events about
-// projects, of which each may see some.
+// reads counts the database queries of an event for many subscribers (R5). The subscribers are people of one organization in its room. The
+// events are about projects of which each subscriber may see some.
 func reads(ctx context.Context, dsn string, log *slog.Logger, sockets int) error {
 	w, err := build(ctx, dsn, log)
 	if err != nil {
@@ -150,7 +150,7 @@ func reads(ctx context.Context, dsn string, log *slog.Logger, sockets int) error
 		}
 	}
 	seconds := time.Since(began).Seconds()
-	asked = w.asked.n.Load() - asked - events // the writes
+	asked = w.asked.n.Load() - asked - events // subtract the writes
 	time.Sleep(1500 * time.Millisecond)
 	after, err := logReads()
 	if err != nil {

@@ -17,9 +17,9 @@ import (
 	"kijko/server/realtime/wake"
 )
 
-// The arms write the same row, the least that any table of ours has: a key, its organization, an index over it, and a policy; each as
-// somebody who enters like every caller of the API does. `late` is the alternative of one table whose number comes later, `trigger` notifies in the writing
-// transaction, and `inbox` is what the product does.
+// The arms write the same row, the smallest that any of our tables has: a key, its organization, an index over it, and a policy. Each
+// writer enters as every caller of the API does. `late` is the alternative of one table whose number is set later, `trigger` notifies in
+// the writing transaction, and `inbox` is the product's way.
 const setup = `
 drop table if exists public.bench_plain, public.bench_inbox, public.bench_late, public.bench_late_events;
 insert into public.users (id, email) select md5('user ' || n)::uuid, 'bench' || n || '@example.nl' from generate_series(0, 31) n on conflict do nothing;
@@ -73,7 +73,7 @@ begin
 end $$;
 `
 
-// write is what an arm does, as the server would: the door and the work in one round trip.
+// write is an arm's write, as the server would do it: private.enter and the insert in one round trip.
 const write = `\startpipeline
 select private.enter(md5('user ' || :client_id)::uuid, md5('session ' || :client_id)::uuid, md5(:client_id::text)::uuid, '{"role": "authenticated"}',
   'bench', '127.0.0.1'), set_config('transaction_read_only', 'off', true), set_config('app.wakes', '%s', true), set_config('role', 'authenticated', true);
@@ -83,7 +83,7 @@ insert into public.%s (organization_id, note) values (md5(:client_id::text)::uui
 
 type arm struct {
 	name, table, wakes string
-	sequence           string // "": nobody numbers; otherwise run whenever possible
+	sequence           string // "": no sequencer runs; otherwise run whenever possible
 }
 
 var arms = []arm{
@@ -160,7 +160,7 @@ func (a arm) measure(ctx context.Context, dsn string, log *slog.Logger, seconds 
 	case "ours":
 		w := wake.New(dsn, time.Second, log)
 		go func() { stopped <- w.Run(ctx) }()
-		// Every commit wakes; at these rates that is always.
+		// Every commit wakes the sequencer. At these rates that means always.
 		go func() {
 			for ctx.Err() == nil {
 				w.Wake(true, false)

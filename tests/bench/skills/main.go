@@ -1,5 +1,5 @@
-// Command skills measures what the product computes itself around skills: next runs of schedules, conditions of reflexes, and statistics
-// whose cost must grow with the window that is asked for and not with the history behind it. DATABASE_URL names an empty, set-up database.
+// Command skills measures the product's own computations around skills: next runs of schedules, conditions of reflexes, and statistics
+// whose cost must grow with the requested window and not with the history behind it. DATABASE_URL names an empty, set-up database.
 package main
 
 import (
@@ -40,7 +40,7 @@ func run(ctx context.Context) error {
 	return nil
 }
 
-// schedules: next runs a second on one connection, beside the cheapest function there can be.
+// schedules measures next runs a second on one connection, beside the cheapest function possible.
 func schedules(ctx context.Context, conn *pgx.Conn) error {
 	const n = 5000
 	if _, err := conn.Exec(ctx, `create function public.nothing(text, text, timestamptz) returns timestamptz language plpgsql as 'begin return $3; end'`); err != nil {
@@ -71,7 +71,7 @@ func schedules(ctx context.Context, conn *pgx.Conn) error {
 
 const person = "00000000-0000-4000-8000-000000000001"
 
-// statistics: seven days of a hundred thousand runs, and the same seven days with a million behind them.
+// statistics measures seven days of a hundred thousand runs, and the same seven days with a million behind them.
 func statistics(ctx context.Context, conn *pgx.Conn) error {
 	if _, err := conn.Exec(ctx, `insert into public.users (id, email) values ('`+person+`', 'bench@example.nl')`); err != nil {
 		return err
@@ -153,7 +153,7 @@ func statistics(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// conditions: the Go benchmarks of the package that judges them.
+// conditions runs the Go benchmarks of the package that evaluates them.
 func conditions(ctx context.Context, _ *pgx.Conn) error {
 	progress("the benchmarks of ./worker/condition; a minute or two")
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", ".", "./worker/condition")
@@ -167,7 +167,7 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
-// progress goes beside the table.
+// progress is printed beside the table.
 func progress(format string, a ...any) { fmt.Fprintf(os.Stderr, "     "+format+"\n", a...) }
 
 func report(id, what string, value float64) {

@@ -1,4 +1,4 @@
-// Package worker starts a worker in this process beside a stack. It is a package of its own, because tests without one need not
+// Package worker starts a worker in this process beside a stack. It is a package of its own, because tests without a worker need not
 // compile the parsers.
 package worker
 
@@ -14,7 +14,7 @@ import (
 	"kijko/worker/app"
 )
 
-// Start runs a worker with the settings of the stack. It stops with the test, or earlier by what it returns.
+// Start runs a worker with the settings of the stack. It stops with the test, or earlier by the function that Start returns.
 func Start(t testing.TB, s *stack.Stack) (stop func()) {
 	t.Helper()
 	w, closeWorker, err := app.Assemble(context.Background(), s.Config.Config, slog.New(slog.DiscardHandler))

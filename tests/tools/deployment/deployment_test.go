@@ -1,6 +1,6 @@
-// Package deployment checks the files that start Kijko elsewhere: compose file, Keycloak realm,
-// Supabase configuration. They cannot be run without a container engine, but what must never happen
-// to them can be seen: a secret with a default, a realm that gives up PKCE, an exposed private schema.
+// Package deployment checks the files that start Kijko elsewhere: compose file, Keycloak realm, Supabase configuration. They cannot be run
+// without a container engine, but faults that must never occur can be found by reading them: a secret with a default, a realm without PKCE,
+// an exposed private schema.
 package deployment
 
 import (
@@ -179,7 +179,7 @@ func TestKeycloakRealm(t *testing.T) {
 	})
 
 	t.Run("NoValueIsLeftAsItsPlaceholderUnnoticed", func(t *testing.T) {
-		// Keycloak leaves a placeholder without its variable as it is. These two make the import fail then, because they are no URLs.
+		// Keycloak keeps a placeholder whose variable is unset. These two then make the import fail, because they are no URLs.
 		loud := map[string]bool{"${APP_URL}": true, "${KIJKO_WEB_URL}": true}
 		for _, m := range regexp.MustCompile(`\$\{[A-Z][A-Z_]*(:[^}]*)?\}`).FindAllStringSubmatch(string(read(t, "server/keycloak/kijko-realm.json")), -1) {
 			require.True(t, loud[m[0]] || m[1] != "", "%s has no default", m[0])

@@ -16,7 +16,7 @@ import (
 
 const root = "../../.."
 
-// repository copies what is under version control, or would be.
+// repository copies the files that are under version control, or would be.
 func repository(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -43,7 +43,7 @@ func TestAFeatureIsWrittenWhole(t *testing.T) {
 	_, err := run(dir, "shared_replies", "shared_reply")
 	require.NoError(t, err)
 
-	// Its document is whole, and names the functions that its SQL makes.
+	// Its document is complete, and names the functions that its SQL makes.
 	document, err := openapi.LoadFrom(os.DirFS(filepath.Join(dir, "server", "openapi")))
 	require.NoError(t, err)
 	functions := map[string]bool{}
@@ -55,7 +55,7 @@ func TestAFeatureIsWrittenWhole(t *testing.T) {
 	require.Equal(t, map[string]bool{"create_shared_reply": true, "get_shared_reply": true}, functions)
 	require.Equal(t, "SHARED_REPLY_NOT_FOUND", document.NotFound("sharedReplyId"))
 
-	// Its database is set up and passes its own tests and those of the catalog, as they are.
+	// Its database is set up and passes its own tests and those of the catalog, unchanged.
 	for _, match := range []string{"shared_replies", "00_lint", "isolation"} {
 		cmd := exec.Command("go", "run", "-trimpath", "./tests/tools/suite", "-only", "sql", "-match", match)
 		cmd.Dir = dir
@@ -77,7 +77,7 @@ func TestNamesThatAreNone(t *testing.T) {
 
 var block = regexp.MustCompile("(?s)```(?:sql|yaml)\n(.*?)```")
 
-// The walk through a feature shows what the command writes.
+// The guide docs/adding-a-feature.md shows the files that the command writes.
 func TestTheGuideShowsTheExample(t *testing.T) {
 	t.Parallel()
 	guide, err := os.ReadFile(filepath.Join(root, "docs", "adding-a-feature.md"))

@@ -1,6 +1,6 @@
 // Command feature begins a feature: it writes a table, its functions, policies, two operations, their document, a row of both tenants and a
-// test by actor, all of which pass every check of the suite. What it writes is the example "notes" in the folder beside this file, under
-// another name.
+// test by actor. All of it passes every check of the suite. The output is the example "notes" in the folder beside this file, under another
+// name.
 //
 //	go run ./tests/tools/feature notes
 //	go run ./tests/tools/feature -one reply replies

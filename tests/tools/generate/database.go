@@ -16,7 +16,7 @@ import (
 	"kijko/db/devpg"
 )
 
-// database is a new, empty database that goes away again.
+// database is a new, empty database that is dropped again.
 type database struct {
 	cluster *devpg.Cluster
 	name    string
@@ -56,7 +56,7 @@ func (d *database) setUp(ctx context.Context) error {
 	return d.withConn(ctx, func(conn *pgx.Conn) error { return db.Setup(ctx, conn) })
 }
 
-// psql runs one file the way a person would: stop at the first error, one transaction.
+// psql runs one file as a person would: stop at the first error, one transaction.
 func (d *database) psql(ctx context.Context, file string) error {
 	cmd := exec.CommandContext(ctx, d.cluster.Tool("psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "--single-transaction", "-f", file, d.dsn())
 	if out, err := cmd.CombinedOutput(); err != nil {

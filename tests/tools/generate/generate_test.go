@@ -46,7 +46,7 @@ func dump(t *testing.T, d *database) string {
 	return string(text)
 }
 
-// The committed files are what their sources give: the drift check.
+// The drift check: the committed files equal the output of their sources.
 func TestCommittedFilesAreCurrent(t *testing.T) {
 	require.NoError(t, run(within(t), root, true))
 }
@@ -164,7 +164,7 @@ func TestBetween(t *testing.T) {
 func TestSeed(t *testing.T) {
 	d := emptyDatabase(t)
 	require.NoError(t, d.setUp(within(t)))
-	for range 2 { // twice is once
+	for range 2 { // a second run changes nothing
 		require.NoError(t, d.psql(within(t), filepath.Join(root, "supabase", "seed.sql")))
 	}
 	var owners int

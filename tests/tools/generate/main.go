@@ -1,4 +1,4 @@
-// Command generate renews what is derived from db/, server/ and tests/ and kept in the repository:
+// Command generate renews the files that are derived from db/, server/ and tests/ and kept in the repository:
 //
 //	db/schema.sql            what a database amounts to that was set up from nothing; one line a function
 //	supabase/migrations/     the same database as plain SQL files, for psql and the Supabase CLI
@@ -32,8 +32,7 @@ type output struct {
 	content []byte
 }
 
-// managed are the folders in which every file is generated: what is there and not among the
-// outputs is stale as well.
+// managed are the folders in which every file is generated. A file there that is not among the outputs is stale as well.
 var managed = []string{"supabase/migrations", "supabase/tests"}
 
 func main() {
@@ -74,7 +73,7 @@ func run(ctx context.Context, root string, check bool) error {
 	return write(root, outputs)
 }
 
-// generate makes all outputs from the sources, on a database of its own, and gives that database's dump besides.
+// generate makes all outputs from the sources, on a database of its own. It also gives that database's dump.
 func generate(ctx context.Context, root string) (outputs []output, dump []byte, err error) {
 	cluster, err := devpg.Start(ctx, devpg.Options{Ephemeral: true, Progress: say})
 	if err != nil {

@@ -15,8 +15,8 @@ var entry = regexp.MustCompile(`(?m)^--\n-- Name: .*; Type: (.*); Schema: .*\n--
 // functionText are lines about a function in entries of other types: its comment and its grants, which its own line says.
 var functionText = regexp.MustCompile(`(?m)^(COMMENT ON FUNCTION|GRANT .* ON FUNCTION|REVOKE .* ON FUNCTION) `)
 
-// schemaFile is what a reviewer reads: every relation, type, trigger, policy and grant as pg_dump says it, and one line for each function
-// instead of its text, which stands in db/code. A change of a right or of a signature is then a change of one line.
+// schemaFile is for reviewers: every relation, type, trigger, policy and grant as pg_dump prints it, and one line for each function instead
+// of its text, which stands in db/code. So a changed right or signature is a diff of one line.
 func (d *database) schemaFile(ctx context.Context, dump []byte) ([]byte, error) {
 	text := string(dump)
 	heads := entry.FindAllStringSubmatchIndex(text, -1)

@@ -28,7 +28,7 @@ func settingsPage(root string) ([]output, error) {
 	return []output{{settingsFile, text}}, nil
 }
 
-// between replaces what stands between two markers, which stay.
+// between replaces the text between two markers, which stay.
 func between(text []byte, begin, end, body string) ([]byte, error) {
 	from := bytes.Index(text, []byte(begin))
 	if from < 0 {

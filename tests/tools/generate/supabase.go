@@ -25,7 +25,7 @@ const (
 	codeTime      = "20991231000000"
 )
 
-// supabaseMigrations returns the database as plain SQL: what db.Setup does, without tern.
+// supabaseMigrations returns the database as plain SQL: the steps of db.Setup, without tern.
 func (d *database) supabaseMigrations(ctx context.Context) ([]output, error) {
 	bootstrap, err := bootstrapSQL()
 	if err != nil {
@@ -81,8 +81,7 @@ func bootstrapSQL() (string, error) {
 	return b.String(), nil
 }
 
-// versioned keeps tern's bookkeeping beside the migration, so that "kijko-db setup" goes on where
-// these files ended.
+// versioned writes tern's version record beside the migration, so that "kijko-db setup" continues where these files ended.
 func versioned(sequence int32, up string) string {
 	var b strings.Builder
 	if sequence == 1 {
@@ -105,14 +104,14 @@ func migration(time, name, source, text string) output {
 // helpersFile, beside the pgTAP files, is loaded before each of them.
 const helpersFile = "helpers.sql"
 
-// The Supabase CLI runs the files in the order of their names, each in a session of its own, on one database. Its first one leaves the
-// helpers there, and its last one takes them away.
+// The Supabase CLI runs the files in the order of their names, each in a session of its own, on one database. The first file leaves the
+// helpers there, and the last one removes them.
 const (
 	helpersCopy = "supabase/tests/000_helpers.sql"
 	leaveCopy   = "supabase/tests/zz_helpers.sql"
 )
 
-// arrived and left end these two as pgTAP files.
+// arrived and left are the pgTAP parts that end these two files.
 const (
 	arrived = "\nselect plan(1);\nselect has_schema('tests', 'the helpers are there');\nselect * from finish();\n"
 	left    = "drop schema tests cascade;\nalter default privileges revoke execute on functions from public;\n" +

@@ -12,9 +12,9 @@ import (
 	"kijko/db/devpg"
 )
 
-// A database that is in use gets new code over its old one. Functions are replaced in place, which Postgres refuses where a parameter has
-// another name or the result another type, and what is gone from the files stays. rehearse does that with the state of the committed
-// files, as long as they are there: after they are renewed, nobody knows any more what was before.
+// A database in use gets new code over its old one. Functions are replaced in place, which Postgres refuses where a parameter has another
+// name or the result another type. A function that was deleted from the files stays. rehearse upgrades from the state of the committed
+// files, as long as they exist: once they are renewed, the earlier state is unknown.
 func rehearse(ctx context.Context, root string, fresh []byte) (err error) {
 	files, err := filepath.Glob(filepath.Join(root, "supabase", "migrations", "*.sql"))
 	if err != nil || len(files) == 0 {
@@ -53,7 +53,7 @@ func rehearse(ctx context.Context, root string, fresh []byte) (err error) {
 
 var functionName = regexp.MustCompile(`(?m)^-- Name: (.*); Type: FUNCTION; Schema: (\w+);`)
 
-// leftover names the functions that an upgraded database has and a fresh one has not.
+// leftover names the functions that an upgraded database has and a fresh one does not.
 func leftover(upgraded, fresh []byte) (left []string) {
 	known := map[string]bool{}
 	for _, m := range functionName.FindAllStringSubmatch(string(fresh), -1) {

@@ -17,16 +17,16 @@ import (
 	"kijko/db/devpg"
 )
 
-// PostgreSQL for tests in other versions than the system's comes from Maven Central, where it is packed for embedding: one archive for each
-// platform, with all of contrib and without clients, for which the system's serve. (npm's @embedded-postgres is alike, but has
-// pre-releases only of the newest.) A range in a pom has Maven choose the newest of a major version.
+// PostgreSQL for tests in versions other than the system's comes from Maven Central, where it is packed for embedding: one archive for each
+// platform, with all of contrib and without clients. The system's clients are used. (npm's @embedded-postgres is similar, but has only
+// pre-releases of the newest version.) A range in a pom makes Maven choose the newest release of a major version.
 const pom = `<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
 <groupId>kijko</groupId><artifactId>postgres</artifactId><version>1</version>
 <dependencies><dependency><groupId>io.zonky.test.postgres</groupId>
 <artifactId>embedded-postgres-binaries-%s</artifactId><version>[%d,%d)</version></dependency></dependencies></project>
 `
 
-// get fetches the newest release of a major version, gives it pgTAP, and returns the folder of its programs. An archive that was unpacked
+// get fetches the newest release of a major version, adds pgTAP, and returns the folder of its programs. An archive that was unpacked
 // before is kept.
 func get(ctx context.Context, version string) (bin string, err error) {
 	major, err := strconv.Atoi(version)
@@ -67,7 +67,8 @@ func get(ctx context.Context, version string) (bin string, err error) {
 	return filepath.Join(final, "bin"), addPgTAP(final)
 }
 
-// home is where the programs are kept: bin/ of the checkout, or for root, who runs PostgreSQL as another user, a place that they can enter.
+// home is the folder of the programs: bin/ of the checkout. For root, which runs PostgreSQL as another user, it is a folder that this user
+// can enter.
 func home() (string, error) {
 	dir, err := filepath.Abs("bin")
 	if os.Geteuid() == 0 {
@@ -79,7 +80,7 @@ func home() (string, error) {
 	return dir, os.MkdirAll(dir, 0o755)
 }
 
-// unpack takes the tar out of the jar, and the files out of the tar; the finished folder comes by a rename.
+// unpack takes the tar out of the jar, and the files out of the tar; a rename puts the finished folder in place.
 func unpack(ctx context.Context, jar, temp, final string) (err error) {
 	archive, err := zip.OpenReader(jar)
 	if err != nil {

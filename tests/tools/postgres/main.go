@@ -1,4 +1,4 @@
-// Command postgres deals with the private database of make run from outside.
+// Command postgres manages the private database of make run from outside.
 //
 //	postgres psql [arguments]   a psql prompt in the database "kijko", as its superuser
 //	postgres dsn                its connection URL

@@ -208,7 +208,7 @@ func catalogFunctions(ctx context.Context, dsn string) (names []string, err erro
 	return names, nil
 }
 
-// recordedCalls reads what devpg.DropDatabase left in the folder.
+// recordedCalls reads the records that devpg.DropDatabase left in the folder.
 func recordedCalls(folder string) (map[string]bool, error) {
 	files, err := filepath.Glob(filepath.Join(folder, "*.calls"))
 	if err != nil {

@@ -28,13 +28,13 @@ const (
 // measured are the packages whose statements count, also when tests of another package run them.
 const measured = "./server/...,./worker/...,./db/..."
 
-// goTests runs every Go test and shows one line a package, and everything a failing test printed.
+// goTests runs every Go test and shows one line a package, and the whole output of a failing test.
 func goTests(ctx context.Context, out io.Writer) (tally, error) {
 	calls, err := freshCalls()
 	if err != nil {
 		return tally{}, err
 	}
-	// A test would build it as well, within its own time.
+	// Built here: a test that needs it would otherwise build it within its own time limit.
 	if _, err := peers.MailpitProgram.Path(ctx, out); err != nil {
 		return tally{}, err
 	}
@@ -103,7 +103,7 @@ func packagesWithTest(pattern string) ([]string, error) {
 	return slices.Sorted(maps.Keys(found)), nil
 }
 
-// freshCalls empties the folder in which test processes say which SQL functions were called.
+// freshCalls empties the folder in which test processes record the SQL functions that were called.
 func freshCalls() (string, error) {
 	folder, err := filepath.Abs(callsFolder)
 	if err != nil {
@@ -115,7 +115,7 @@ func freshCalls() (string, error) {
 	return folder, nil
 }
 
-// event is what "go test -json" prints, one a line.
+// event is a line of the output of "go test -json".
 type event struct {
 	Action     string
 	Package    string
@@ -140,7 +140,7 @@ func report(out io.Writer, events io.Reader) (tally, error) {
 	for lines.Scan() {
 		var e event
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			fmt.Fprintln(out, lines.Text()) // not an event: said by the go command itself
+			fmt.Fprintln(out, lines.Text()) // not an event: output of the go command itself
 			continue
 		}
 		key := e.Package + " " + e.Test
@@ -172,7 +172,7 @@ func report(out io.Writer, events io.Reader) (tally, error) {
 					total.failed++
 				}
 			case e.Action == "skip":
-				// A skipped test proves nothing: said aloud, not counted.
+				// A skipped test proves nothing: it is printed, not counted.
 				fmt.Fprintf(out, "skipped: %s\n", key)
 				show(out, output[key])
 			case !inner[key]:

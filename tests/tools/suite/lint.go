@@ -14,7 +14,7 @@ import (
 // staticcheckVersion is the one place where the linter's version is pinned.
 const staticcheckVersion = "v0.8.2"
 
-// staticcheckChecks are all but the ones below; each with its reason.
+// staticcheckChecks are all checks except the ones below, each with its reason.
 var staticcheckChecks = strings.Join([]string{
 	"all",
 	"-ST1000",                       // package comments: required by review where they say something, not for every small package
@@ -107,7 +107,7 @@ func staticcheck(ctx context.Context, out io.Writer) error {
 	return command(ctx, out, sameBuild, program, "-tags", "peers", "-checks", staticcheckChecks, "./...")
 }
 
-// command runs a program and shows what it prints.
+// command runs a program and shows its output.
 func command(ctx context.Context, out io.Writer, env []string, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, out, out

@@ -9,8 +9,7 @@
 //	suite -only coverage   the tables, from the profile of the last run
 //	suite -peers           real peers that take minutes to build or to fetch, with -only of one; see peers.go
 //
-// The whole suite compiles every package once, with -race: the linters use the same build, because
-// the C parsers are what takes long.
+// The whole suite compiles every package once, with -race. The linters use the same build, because the C parsers take the most time.
 package main
 
 import (
@@ -70,7 +69,7 @@ func main() {
 	}
 }
 
-// runSteps runs all steps, also after one failed: a developer wants to see everything at once.
+// runSteps runs all steps, also after one failed: a developer wants to see all failures at once.
 func runSteps(ctx context.Context, out io.Writer, chosen []step) tally {
 	var total tally
 	for _, s := range chosen {

@@ -20,8 +20,8 @@ import (
 	"kijko/tests/peers"
 )
 
-// peerSteps run the product against real programs that take minutes to build or to fetch. Each says what it ran, with versions; one that
-// cannot be had is a failure.
+// peerSteps run the product against real programs that take minutes to build or to fetch. Each prints what it ran, with versions. A program
+// that cannot be fetched is a failure.
 var peerSteps = []step{
 	{"minio", minio},
 	{"gitea", gitea},
@@ -50,7 +50,7 @@ func minio(ctx context.Context, out io.Writer) (t tally, err error) {
 		"-run", "MinIO|FullDisk", "./worker/storage")
 }
 
-// smallDisk mounts one in memory.
+// smallDisk mounts a small disk in memory.
 func smallDisk(ctx context.Context) (dir string, remove func() error, err error) {
 	if dir, err = os.MkdirTemp("", "kijko-small-"); err != nil {
 		return "", nil, fmt.Errorf("make a folder: %w", err)
@@ -72,7 +72,7 @@ func gitea(ctx context.Context, out io.Writer) (tally, error) {
 	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "Gitea", "./worker/gitfetch", "./tests/connections")
 }
 
-// keycloak runs sign-in with Keycloak, and our realm in it.
+// keycloak runs the sign-in tests with Keycloak and our realm.
 func keycloak(ctx context.Context, out io.Writer) (tally, error) {
 	if err := provide(ctx, out, peers.KeycloakProgram); err != nil {
 		return tally{}, err
@@ -97,7 +97,7 @@ func provide(ctx context.Context, out io.Writer, p peers.Program) error {
 	return err
 }
 
-// goOnPostgres are the tests in Go that run on each version: what sets databases up, the way of a request, and a test or two of every part.
+// goOnPostgres are the tests in Go that run on each version: set-up of databases, the path of a request, and a test or two of every part.
 var goOnPostgres = []string{"-count", "1", "-p", "2", "-timeout", "20m", "-run",
 	"^Test(Kept|Ephemeral|Request|Identity|TheNextBorrower|IdempotencyKey|Rates|Health|ARequestIsOneRoundTrip|Setup|Projects|Uploads|Quota|Idempotency|" +
 		"Skills|SkillLists|Executions|Habits|Statistics|Notifications|Mail|TenantsAreIsolated|SignUp|LogIn|Refresh|IngestionCancel|IngestionOfSeveralSources|" +
@@ -129,15 +129,15 @@ func onPostgres(major string) func(context.Context, io.Writer) (tally, error) {
 		if t, err = sqlTests(ctx, out); err != nil {
 			return t, err
 		}
-		// Which functions are called is recorded by the tests in SQL, for this folder; it is nothing to these.
+		// The tests in SQL record the called functions for this folder; these runs do not need the record.
 		inGo, err := goTest(ctx, out, []string{devpg.CallsVariable + "="}, goOnPostgres...)
 		t.add(inGo)
 		return t, err
 	}
 }
 
-// supabase runs what of Supabase's CLI needs no containers: all migrations are pushed to an empty database, setup goes on from there, and
-// its linter finds no error.
+// supabase runs the parts of Supabase's CLI that need no containers. It pushes all migrations to an empty database, setup continues from
+// there, and the CLI's linter finds no error.
 func supabase(ctx context.Context, out io.Writer) (t tally, err error) {
 	const folder = "tests/tools/supabase"
 	install := exec.CommandContext(ctx, "npm", "ci", "--no-audit", "--no-fund")

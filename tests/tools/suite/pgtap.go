@@ -29,7 +29,7 @@ const pgtapFolder = "tests/pgtap"
 // helpersFile, in that folder, is no test: it is loaded before each of them.
 const helpersFile = "helpers.sql"
 
-// checkFile needs an extension that other versions of PostgreSQL than the system's may lack.
+// checkFile needs an extension that PostgreSQL in other versions than the system's may lack.
 const checkFile = "01_plpgsql_check.sql"
 
 // sqlTests runs each file of tests/pgtap with psql, each in its own copy of a database that was set
@@ -85,7 +85,7 @@ func sqlTests(ctx context.Context, out io.Writer) (t tally, err error) {
 	})
 }
 
-// runFiles runs as many files at a time as there are processors, and tells the results in the order of the files.
+// runFiles runs as many files at a time as there are processors, and reports the results in the order of the files.
 func runFiles(ctx context.Context, cluster *devpg.Cluster, template string, files []string, tell func(string, tapResult)) error {
 	type outcome struct {
 		result tapResult
@@ -115,8 +115,7 @@ func runFiles(ctx context.Context, cluster *devpg.Cluster, template string, file
 	return errors.Join(errs...)
 }
 
-// makeTemplate sets a database up and gives it pgTAP the way the Supabase CLI does, in schema
-// extensions and on everybody's search path.
+// makeTemplate sets a database up and adds pgTAP the way the Supabase CLI does, in schema extensions and on the search path of every role.
 func makeTemplate(ctx context.Context, cluster *devpg.Cluster, name string) (err error) {
 	if _, err := cluster.EnsureDatabase(ctx, name); err != nil {
 		return err
@@ -185,7 +184,7 @@ func exists(path string) bool {
 // tapResult is the outcome of one file.
 type tapResult struct {
 	tally
-	notes []string // failures with their diagnostics, and what is wrong with the file as a whole
+	notes []string // failures with their diagnostics, and faults of the file as a whole
 }
 
 var (
@@ -194,8 +193,8 @@ var (
 	todoMark = regexp.MustCompile(`(?i)# (todo|skip)\b`)
 )
 
-// parseTAP judges a file's output. A file that runs other than the planned number of tests, or
-// whose psql failed, has failed as a whole.
+// parseTAP reads a file's output. A file that runs a number of tests other than the planned one, or whose psql failed, has failed as a
+// whole.
 func parseTAP(text io.Reader, failure error) tapResult {
 	var r tapResult
 	planned, seen := -1, 0

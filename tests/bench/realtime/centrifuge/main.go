@@ -1,5 +1,5 @@
-// Command centrifuge is the yardstick of the fan-out: the Go library of that name, as it comes, with one channel to which every connection
-// is subscribed. It speaks the small protocol of the other servers of this measurement (see ../peer.go).
+// Command centrifuge is the yardstick of the fan-out: the Go library centrifuge with its defaults, with one channel to which every
+// connection is subscribed. It speaks the small protocol of the other servers of this measurement (see ../peer.go).
 package main
 
 import (
