@@ -58,7 +58,7 @@ type Waker interface {
 type Executor struct {
 	pool   *pgxpool.Pool
 	waker  Waker
-	warned func(caller *Caller, clientIP string)
+	warned func(r *Request)
 	places *places
 	enters [2]entering
 	// whole bounds a call on this side as well: a database that says nothing more keeps no limit, and handlers call without a deadline.
@@ -93,8 +93,9 @@ func NewExecutor(pool *pgxpool.Pool, waker Waker) *Executor {
 		named:  config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement}
 }
 
-// OnWarning has f hear, after commit, that a caller came from an address that their organization's allow-list warns of. f must not block.
-func (x *Executor) OnWarning(f func(caller *Caller, clientIP string)) { x.warned = f }
+// OnWarning has f hear, after commit, of a request that came from an address that its caller's organization's allow-list warns of. f must not
+// block.
+func (x *Executor) OnWarning(f func(r *Request)) { x.warned = f }
 
 const (
 	// outcome is read by the statement of the call itself: what the function left for the edge.
@@ -283,7 +284,7 @@ func (x *Executor) once(ctx context.Context, r *Request) (Answer, timing, error)
 		return Answer{}, t, err
 	}
 	if woken.warned && r.Caller != nil && x.warned != nil {
-		x.warned(r.Caller, r.ClientIP)
+		x.warned(r)
 	}
 	if x.waker != nil && (woken.events || woken.jobs) {
 		x.waker.Wake(woken.events, woken.jobs)
