@@ -58,7 +58,7 @@ type Waker interface {
 type Executor struct {
 	pool   *pgxpool.Pool
 	waker  Waker
-	warned func(caller *Caller, clientIP string)
+	warned func(r *Request)
 	places *places
 	enters [2]entering
 	// whole limits a call on this side as well: a database that stops answering enforces no limit, and handlers call without a deadline.
@@ -93,9 +93,9 @@ func NewExecutor(pool *pgxpool.Pool, waker Waker) *Executor {
 		named:  config.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement}
 }
 
-// OnWarning registers f. It is called after commit when a caller came from an address that their organization's allow-list warns of. f must
-// not block.
-func (x *Executor) OnWarning(f func(caller *Caller, clientIP string)) { x.warned = f }
+// OnWarning registers f. It is called after commit with a request from an address that the allow-list of the caller's organization warns of.
+// f must not block.
+func (x *Executor) OnWarning(f func(r *Request)) { x.warned = f }
 
 const (
 	// outcome is read by the statement of the call itself: the settings that the function left for the edge.
@@ -285,7 +285,7 @@ func (x *Executor) once(ctx context.Context, r *Request) (Answer, timing, error)
 		return Answer{}, t, err
 	}
 	if woken.warned && r.Caller != nil && x.warned != nil {
-		x.warned(r.Caller, r.ClientIP)
+		x.warned(r)
 	}
 	if x.waker != nil && (woken.events || woken.jobs) {
 		x.waker.Wake(woken.events, woken.jobs)

@@ -88,8 +88,8 @@ type warnings struct {
 }
 
 type warning struct {
-	caller   *api.Caller
-	clientIP string
+	caller           *api.Caller
+	clientIP, device string
 }
 
 // maxWarnings bounds the waiting entries. A dropped entry comes again with the next request.
@@ -101,9 +101,9 @@ func startWarnings(exec *api.Executor, log *slog.Logger) *warnings {
 	return w
 }
 
-func (w *warnings) note(caller *api.Caller, clientIP string) {
+func (w *warnings) note(r *api.Request) {
 	select {
-	case w.due <- warning{caller, clientIP}:
+	case w.due <- warning{r.Caller, r.ClientIP, r.Device}:
 	default:
 	}
 }
@@ -115,7 +115,7 @@ func (w *warnings) run() {
 		if v.caller.OrgHint != "" {
 			hint = v.caller.OrgHint
 		}
-		_, err := w.exec.Run(context.Background(), &api.Request{AsServer: true, Payer: v.caller, ClientIP: v.clientIP,
+		_, err := w.exec.Run(context.Background(), &api.Request{AsServer: true, Payer: v.caller, ClientIP: v.clientIP, Device: v.device,
 			SQL: api.ProcedureSQL("note_address($1, $2, $3, $4)::text"), Args: []any{v.caller.SessionID, v.caller.UserID, hint, v.clientIP}})
 		if err != nil {
 			w.log.Warn("an address was not noted", "error", err)

@@ -198,6 +198,12 @@ select pg_temp.rule($$ min_length = 14, require_symbol = true, require_uppercase
 update public.subscriptions set plan_id = 'enterprise' where organization_id = tests.org('stan');
 select is(private.password_rules(jsonb_build_object('user_id', tests.user('stan'), 'organization_id', tests.org('anna'))) - 'formerHashes',
   '{"minLength": 14, "upper": true, "lower": true, "number": true, "symbol": true, "isPolicy": true}', 'of two organizations the stricter rule counts');
+insert into public.team_invitations (organization_id, email, role, token_hash, expires_at, invited_by)
+select tests.org('anna'), 'new@example.nl', 'member', sha256('invited'), now() + interval '1 day', tests.user('anna');
+select is(private.password_rules(jsonb_build_object('invitation_hash', encode(sha256('invited'), 'hex'))) ->> 'minLength', '14', 'who is invited is held to the rule of who invites');
+select is(private.password_rules(jsonb_build_object('invitation_hash', encode(sha256('invented'), 'hex'))) ->> 'isPolicy', 'false', 'an invented invitation to none');
+update public.team_invitations set status = 'cancelled' where token_hash = sha256('invited');
+select is(private.password_rules(jsonb_build_object('invitation_hash', encode(sha256('invited'), 'hex'))) ->> 'isPolicy', 'false', 'nor one that was withdrawn');
 insert into private.credentials (user_id, password_hash, meets_policy) select tests.user('vera'), '$argon2id$0', true;
 select lives_ok(format($$ update private.credentials set password_hash = '$argon2id$%s', changed_at = changed_at + interval '1 s' where user_id = tests.user('vera') $$, n), 'a change')
 from generate_series(1, 30) n;

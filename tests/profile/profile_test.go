@@ -283,3 +283,30 @@ func TestAKeyReadsTheProfileAndChangesNothingOfIt(t *testing.T) {
 		key.Do("PUT", "/settings/"+name, map[string]any{"value": value}).Problem(403, "API_KEY_NOT_ALLOWED")
 	}
 }
+
+// Anna's organization asks more of passwords, and forces a change of old ones; her session is let in to make it.
+func TestAPolicyHoldsForAChangedPassword(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	anna := s.SignUp("Anna")
+	s.DB.Exec("update public.subscriptions set plan_id = 'enterprise' where organization_id = $1", anna.OrgID)
+	anna.Do("PATCH", "/security/policies", map[string]any{"password": map[string]any{"minLength": 16, "requireSymbol": true, "preventReuse": 3, "expiryDays": 30}}).Want(200)
+	change := func(from, to string) client.Response {
+		return anna.Do("POST", "/profile/password", map[string]any{"currentPassword": from, "newPassword": to})
+	}
+	for weak, missing := range map[string][]any{"Correct-Horse-8": {"length"}, "CorrectHorseStaple8": {"symbol"}, "Correct-Horse-Staple": {"number"}} {
+		require.Equal(t, missing, change(anna.Password, weak).Problem(400, "WEAK_PASSWORD").Field("newPassword").Value("details.missing"), weak)
+	}
+	s.DB.Exec("update private.credentials set changed_at = now() - interval '31 days' where user_id = $1", anna.ID)
+	anna.Get("/projects").Problem(403, "PASSWORD_EXPIRED")
+	passwords := []string{anna.Password, "Correct-Horse-0001", "Correct-Horse-0002", "Correct-Horse-0003", "Correct-Horse-0004"}
+	for n := range 3 {
+		change(passwords[n], passwords[n+1]).Want(204)
+	}
+	anna.Get("/projects").Want(200)
+	for _, former := range passwords[1:4] {
+		require.Equal(t, []any{"reused"}, change(passwords[3], former).Problem(400, "WEAK_PASSWORD").Field("newPassword").Value("details.missing"), former)
+	}
+	change(passwords[3], passwords[4]).Want(204)
+	change(passwords[4], passwords[1]).Want(204)
+}

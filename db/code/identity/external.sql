@@ -149,7 +149,7 @@ begin
   delete from private.second_factors f where f.user_id = p_user_id;
   delete from private.backup_codes b where b.user_id = p_user_id;
   delete from private.remembered_devices d where d.user_id = p_user_id;
-  update public.api_keys k set revoked_at = p_at where k.user_id = p_user_id and k.revoked_at is null;
+  perform private.end_api_key(k.id, 'revoked') from public.api_keys k where k.user_id = p_user_id and k.revoked_at is null;
   perform private.revoke_session(s.id, 'account_claimed', p_at) from private.sessions s where s.user_id = p_user_id and s.revoked_at is null;
   update public.users u set email_verified_at = p_at, two_factor_enabled_at = null where u.id = p_user_id;
 end

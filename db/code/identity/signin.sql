@@ -141,6 +141,7 @@ declare
   v_last text := private.require_name(p ->> 'last_name', 'last_name', 'last name');
   v_user_id uuid;
   v_org_id uuid;
+  v_problem jsonb;
 begin
   if exists (select from public.users u where u.email = v_email) then
     perform private.refuse(409, 'EMAIL_TAKEN', 'There is already an account with this e-mail address.', 'email');
@@ -151,6 +152,11 @@ begin
   if coalesce(p ->> 'invitation_token', '') <> '' then
     -- A refused token refuses the sign-up.
     v_org_id := private.accept_invitation(private.invitation_hash(p ->> 'invitation_token'), v_user_id, 'invitation_token');
+    -- Who joins by a password is signed in by it there, so the team's rules are asked as at any sign-in.
+    v_problem := private.sign_in_policy_problem(v_user_id, v_org_id, 'password') -> 'problem';
+    if v_problem is not null then
+      perform private.refuse((v_problem ->> 'status')::integer, v_problem ->> 'code', v_problem ->> 'message', 'invitation_token');
+    end if;
   else
     v_org_id := private.create_organization(private.personal_organization_name(v_first, v_last, v_email), v_user_id);
   end if;
@@ -161,5 +167,5 @@ begin
 end
 $$;
 comment on function private.sign_up is
-  'A new person, signed in: with an organization of their own, or in the one that invites them. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 409 EMAIL_TAKEN, and those of private.accept_invitation.';
+  'A new person, signed in: with an organization of their own, or in the one that invites them. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 409 EMAIL_TAKEN, and those of private.accept_invitation and private.sign_in_policy_problem.';
 grant execute on function private.sign_up to kijko_server;

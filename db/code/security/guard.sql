@@ -196,7 +196,7 @@ begin
   insert into private.login_history (user_id, session_id, method, status, reason, client_ip, user_agent)
   values (p_user_id, v.session_id, v.method, 'success', 'IP address not on the allow-list', p_client_ip, v.user_agent);
   perform private.audit('security.login_failed', 'Came from an address that the IP allow-list does not name; it only warns.',
-    jsonb_build_object('reason', 'IP address not on the allow-list', 'mode', 'warn'), null, v.org_id, p_user_id);
+    private.client_metadata() || jsonb_build_object('reason', 'IP address not on the allow-list', 'mode', 'warn'), null, v.org_id, p_user_id);
   perform private.tell_security(p_user_id, 'Access from an unlisted address',
     format('Your account was used from the address %s, which your organization''s allow-list does not name. If that was not you, change your password.', p_client_ip),
     true, format('address:%s:%s', p_subject_id, p_client_ip));

@@ -10,7 +10,7 @@ begin
   insert into private.login_history (user_id, method, status, reason, client_ip, user_agent)
   values (p_user_id, p_method, p_status, p_reason, nullif(current_setting('app.client_ip', true), ''), left(p_user_agent, 500));
   perform private.audit('security.login_failed', case p_status when 'blocked' then 'A sign-in was blocked.' else 'A sign-in failed.' end,
-    jsonb_build_object('reason', p_reason), null, p_org_id, p_user_id);
+    private.client_metadata() || jsonb_build_object('reason', p_reason), null, p_org_id, p_user_id);
 end
 $$;
 comment on function private.record_attempt is 'History and audit of a sign-in that came to nothing. Judges: callable by definer functions of ours only.';

@@ -60,7 +60,9 @@ begin
   -- The tokens of this session name the former organization until they are refreshed.
   update private.sessions s set organization_id = i.organization_id
   where s.id = coalesce(private.session_id(), private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id')))
-    and s.user_id = p_user_id and s.organization_id is not null;
+    and s.user_id = p_user_id and s.organization_id is not null
+    -- Where the team's rules want another way of signing in, the session stays where it is.
+    and private.sign_in_policy_problem(p_user_id, i.organization_id, s.signed_in_by) is null;
   return i.organization_id;
 end
 $$;
