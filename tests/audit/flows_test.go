@@ -178,6 +178,11 @@ var flows = []step{
 		s.me.With("Idempotency-Key", "password").Do("POST", "/profile/password", object{"currentPassword": s.me.Password, "newPassword": next}).Want(204)
 		s.me.Password = next
 	}},
+	{"moves to another address", func(t *testing.T, s *story) {
+		s.me.Do("PATCH", "/profile", object{"email": "mia@moved.example.nl"}).Want(200)
+		s.As("").Do("POST", "/auth/verify-email", object{"token": s.mailed(t, "mia@moved.example.nl", "verify-email", 1)}).Want(204)
+		s.me.Email = "mia@moved.example.nl"
+	}},
 	{"watches a friend sign in with Google", func(t *testing.T, s *story) {
 		code, state := s.people.Follow(t, s.Get("/auth/oauth/google").Want(200).String("redirect_url"), authtest.Request{Subject: "kim", Claims: object{
 			"email": "kim@example.nl", "email_verified": true, "given_name": "Kim", "family_name": "Berg", "sid": uuid.NewString()}})
@@ -298,7 +303,15 @@ var flows = []step{
 		s.As("").With("Cookie", "kijko_session="+cookie).Get("/oauth/callback/github?" + good.Encode()).Want(200)
 		require.Len(t, client.JSON[[]any](s.me.Get("/oauth/connections").Want(200)), 1)
 		s.me.Do("POST", "/repositories/validate-full", object{"url": "https://github.com/mia/closed"}).Want(200)
-		s.me.Get("/oauth/connections").Want(200)
+		id := s.me.Do("POST", "/projects", object{"name": "Closed"}).Want(201).String("project.id")
+		s.me.Do("POST", "/projects/"+id+"/repositories", object{"provider": "github", "repositoryUrl": "https://github.com/mia/closed"}).Want(201)
+		s.me.Do("POST", "/projects/"+id+"/ingest", object{"skipValidation": true}).Want(202)
+		require.Eventually(t, func() bool { return s.me.Get("/projects/"+id+"/progress").Want(200).Value("errorCode") != nil }, time.Minute, 50*time.Millisecond)
+		s.exports.Write(s.me.Get("/projects/" + id + "/progress").Want(200).Body)
+		// The provider refuses to take the token back, and the account is connected once more.
+		s.me.Do("DELETE", "/oauth/disconnect/github", nil).Want(200)
+		again := begin("an account once more", "the-second-code-of-an-account")
+		s.me.With("Idempotency-Key", "finish").Do("POST", "/oauth/callback", object{"provider": "github", "code": again.Get("code"), "state": again.Get("state")}).Want(200)
 	}},
 	{"exports all that was written", func(_ *testing.T, s *story) {
 		for _, format := range []string{"csv", "json"} {
