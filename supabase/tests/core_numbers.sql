@@ -2,7 +2,7 @@
 begin;
 select no_plan();
 
--- A free name next to taken ones, at a price that does not grow with its neighbors.
+-- A free name next to taken ones, at a cost that does not grow with their number.
 create function pg_temp.number_from(p_first numeric, p_taken_numbers numeric[]) returns numeric language plpgsql as $$
 declare
   v_taken numeric := p_first - 1;
@@ -67,7 +67,7 @@ select is(private.free_text_name('00000000-0000-4000-8000-000000000001', 'plain 
 select is(private.free_text_name(gen_random_uuid(), 'Plain text'), 'Plain text', 'the first one has no number');
 select cmp_ok(pg_temp.rows_read('public.project_files') - (select rows from at), '<=', 200::bigint, 'and again');
 
--- The base gives way to the number.
+-- The base is shortened to make room for the number.
 insert into public.projects (organization_id, user_id, name)
 select tests.org('anna'), tests.user('anna'), n from unnest(array[repeat('x', 50), repeat('x', 48) || ' 2', repeat('x', 44) || ' 99999', '2024', 'Build 20240101123456789012']) n;
 select tests.act_as('anna');

@@ -105,7 +105,7 @@ select is(api.get_completion(pg_temp.p() || '{"persona": "sam"}') -> 'samMetrics
 select tests.act_as_claims('stan');
 select is_empty($$ select from public.chunks $$, 'a stranger with claims finds nothing');
 
--- --------------------------------------------------------------------------------------------------------- a completion, told once
+-- ---------------------------------------------------------------------------------------------------- a completion, published once
 select tests.reset();
 select is((select array_agg(f ->> 'type') || array_agg(f -> 'later' ->> 'type') || array_agg(f -> 'later' -> 'data' ->> 'status') || array_agg(f -> 'later' -> 'data' ->> 'progressPercent')
   from jsonb_array_elements(private.run_snapshot(pg_temp.pid())) f), array['ingestion_complete', 'progress_update', 'completed', '100'], 'a fresh socket is told of the end, a later one of the state');

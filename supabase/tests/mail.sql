@@ -13,7 +13,7 @@ select tests.org('anna'), pg_temp.pid(), tests.user(n), n || '@example.nl', r, n
 from (values ('vi', 'viewer'), ('udo', 'auditor'), ('gus', 'developer')) v (n, r);
 select private.declare_installation('mail', 'true');
 
--- --------------------------------------------------------------------------------------------------------------- who, and when
+-- -------------------------------------------------------------------------------------------------------- recipients and times
 select tests.act_as('anna');
 select throws_ok('select pg_temp.mail()', 'PT404', 'This project has no completed ingestion yet.', 'without a completed run there is no result');
 select tests.reset();
@@ -47,7 +47,7 @@ select tests.act_anon();
 select throws_ok('select pg_temp.mail()', '42501', null, 'nobody may not');
 select tests.reset();
 
--- -------------------------------------------------------------------------------------------------------------- what was written
+-- --------------------------------------------------------------------------------------------------------------- the stored mail
 select results_eq($$ select count(*)::int, count(*) filter (where m.organization_id = tests.org('anna'))::int from private.mails m $$,
   'values (5, 5)', 'each call left one message, under the organization of the project');
 select set_eq($$ select convert_from(args, 'UTF8')::jsonb ->> 'mailId' from jobs.gue_jobs where job_type = 'mail.send' $$,

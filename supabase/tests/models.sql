@@ -37,7 +37,7 @@ select results_eq('select id from public.models order by position', $$ values ('
   ('claude-3-5-haiku-20241022'), ('claude-3-opus-20240229') $$, 'four models are offered, in this order');
 select is(private.default_model(), 'claude-3-5-sonnet-20241022', 'and one is the default');
 select is((private.resolve_model('claude-3-5-sonnet-20241022')).called, 'claude-sonnet-4-6', 'a retired model is called by its successor''s id');
--- Whatever leads to a call has a price, and one call has one price by whatever name (section 5.3).
+-- Every name that leads to a call has a price, and one call has one price by each of its names (section 5.3).
 select is_empty('select * from private.unpriced_models()', 'each id that is called has a price of its own');
 select is(private.cost_cents(r.called, r.model, 1000000, 1000000), v.cents, 'a million tokens each way of ' || v.id)
 from (values ('claude-3-5-haiku-20241022', 600), ('claude-3-haiku', 600), ('claude-haiku-4-5-20251001', 600), ('claude-haiku-4-5', 600),
@@ -113,7 +113,7 @@ from (values (timestamptz '2026-02-28', 500), ('2026-05-31', 500), ('2026-06-01'
 select is(private.cost_cents('claude-3-opus-20240229', 'claude-3-opus-20240229', 1000000, 0, p_at), cents, 'of another at ' || p_at)
 from (values (timestamptz '2026-02-28', 1500), ('2026-03-01', 500)) v (p_at, cents);
 
--- ------------------------------------------------------------------------------------------------------------- who answers (section 5.2)
+-- -------------------------------------------------------------------------------------------------- which provider answers (section 5.2)
 select throws_ok($$ select private.assert_provider('claude', tests.org('anna')) $$, 'PT503',
   'No key for Anthropic is configured. An owner or admin of your organization can add one.', 'without a key nobody answers');
 select throws_ok($$ select private.assert_provider('gemini-pro', tests.org('anna')) $$, 'PT503', null, 'nor for Google');

@@ -38,7 +38,7 @@ select pg_temp.clear(), pg_temp.told('Later', p_at => now() + interval '1 hour')
 select is(private.queue_notification_mails(), 0, 'what is not due is not written');
 select is(private.queue_notification_mails(now() + interval '1 hour'), 1, 'and then it is');
 
--- -------------------------------------------------------------------------------------------------------------- changed minds, bad luck
+-- ---------------------------------------------------------------------------------------------------- changed preferences, failed mails
 select pg_temp.clear(), pg_temp.told('Off'), pg_temp.prefer('email_product_updates = false');
 select is(private.queue_notification_mails(), 0, 'what was switched off meanwhile is dropped');
 select results_eq('select done_at is not null, mail_id from private.notification_mails', 'values (true, null::uuid)', 'for good');
@@ -99,7 +99,7 @@ select is((select body_html from private.mails) like '%<td align="right">2</td>%
 select is((select to_char(summary_due_at at time zone 'UTC', 'D HH24:MI') from public.notification_preferences where user_id = tests.user('ada')), '2 08:00', 'the next one is planned');
 select is(private.queue_weekly_summaries(), 0, 'one a week');
 
--- --------------------------------------------------------------------------------------------------------------------------- stopping it
+-- ------------------------------------------------------------------------------------------------------------------------- unsubscribing
 select is(encode(private.hmac_sha256(decode(repeat('0b', 20), 'hex'), 'Hi There'), 'hex'), 'b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7', 'RFC 4231, case 1');
 select is(encode(private.hmac_sha256('Jefe', 'what do ya want for nothing?'), 'hex'), '5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843', 'case 2');
 select is(encode(private.hmac_sha256(decode(repeat('aa', 131), 'hex'), 'Test Using Larger Than Block-Size Key - Hash Key First'), 'hex'), '60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54', 'case 6: a long key');
@@ -151,7 +151,7 @@ select is((pg_temp.announce('{"level": "warning"}') ->> 'recipients')::int, test
 select tests.reset();
 select results_eq($$ select count(*), bool_or(n.user_id = tests.user('root')), bool_or(is_urgent) from public.notifications n $$,
   $$ select count(distinct user_id) - 1, false, false from public.memberships where status = 'active' $$, 'once a person, whatever number of organizations');
--- Many: by the job, in batches, however often one is repeated.
+-- Many recipients: by the job, in batches, however often a batch is repeated.
 select pg_temp.clear();
 insert into public.users (email) select format('m%s@many.nl', i) from generate_series(1, 600) i;
 insert into public.memberships (organization_id, user_id, role) select tests.org('bob'), u.id, 'member' from public.users u where u.email like '%@many.nl';

@@ -2,7 +2,7 @@
 begin;
 select no_plan();
 
--- Rules that hold whoever writes: the owner of the database too.
+-- Rules that hold for every writer, the owner of the database included.
 select tests.user('anna'), tests.user('stan');
 create function pg_temp.pid(i integer) returns uuid language sql as $$ select ('00000000-0000-4000-8000-00000000000' || i)::uuid $$;
 create function pg_temp.p(i integer, p_body text default null, p_more text default '{}') returns jsonb language sql as $$
@@ -96,7 +96,7 @@ select throws_ok(format('insert into public.%s values (%s)', v.t, v.q), '23503',
   ('project_files (project_id, organization_id, repository_id, origin, name, path)', format('%L, %L, (select id from public.project_repositories where project_id = %L), %L, %L, %L', pg_temp.pid(1), tests.org('anna'), pg_temp.pid(9), 'repository', 'z', 'z')),
   ('project_activity (project_id, organization_id, type, user_name, user_email, description)', format('%L, %L, %L, %L, %L, %L', pg_temp.pid(9), tests.org('anna'), 'view', 'x', 'x', 'x'))) v (t, q);
 
--- The state machine: nobody is above it.
+-- The state machine: no role bypasses it.
 create function pg_temp.walk(p_from text, p_to text) returns text language plpgsql as $$
 begin
   if p_from <> 'draft' then

@@ -36,7 +36,7 @@ select tests.act_as_claims('anna');
 select is(pg_temp.sees(), 'Paused Public', 'through claims alone the owner sees hers');
 select isnt_empty($$ update public.skills set name = 'Own' where id = pg_temp.sid('own') returning 1 $$, 'and changes them');
 
--- Colleagues, whatever their role, and strangers: public and active ones only, and nothing to write.
+-- Colleagues of any role, and strangers: they see public and active skills only, and write none.
 create function pg_temp.other(p_who text) returns setof text language plpgsql as $$
 declare
   v_all text := format('id in (%L, %L, %L)', pg_temp.sid('own'), pg_temp.sid('public'), pg_temp.sid('paused'));

@@ -3,7 +3,7 @@
 begin;
 select no_plan();
 
--- Numbers as ECMAScript prints them, whole ones with all their digits; a Go test holds thousands more against a table that Node.js printed.
+-- Numbers as ECMAScript prints them, whole ones with all their digits. A Go test compares thousands more with a table that Node.js printed.
 create temp table numbers (given text, printed text);
 insert into numbers values ('0', '0'), ('-0', '0'), ('-0.0', '0'), ('1', '1'), ('1.0', '1'), ('1.50', '1.5'), ('-1.250', '-1.25'), ('1e3', '1000'),
   ('100', '100'), ('1e20', '100000000000000000000'), ('123456789012345680000', '123456789012345680000'), ('1e21', '1e+21'),
@@ -90,8 +90,8 @@ select throws_ok('too_long', 'PT400', 'Prompt is too long', 'one byte more is re
 select throws_ok(format('select private.render_prompt(%L, null, %L)', repeat('{{v}}', 2000), jsonb_build_object('v', repeat('é', 500000))),
   'PT400', 'Prompt is too long', 'a template that repeats a large value two thousand times is refused before it is built');
 
--- More than models read is refused before it is printed; all values of a prompt count together, and numbers that JavaScript prints otherwise
--- more than others.
+-- A prompt longer than models read is refused before it is printed. All values of a prompt count together. Numbers that JavaScript prints
+-- differently count more than others.
 create function pg_temp.printed(p_values integer, p_value jsonb, p_template text default '{{a}}') returns text language sql as $$
   select private.render_prompt(p_template, null, jsonb_build_object('a', (select jsonb_agg(p_value) from generate_series(1, p_values)), 'b', (
     select jsonb_agg(p_value) from generate_series(1, p_values)))) $$;
@@ -103,7 +103,7 @@ select throws_ok($$ select pg_temp.printed(12002, '1.0') $$, 'PT400', 'Input hol
 select is(private.is_larger(v, 20), r, v::text || ' is larger than 20 bytes: ' || r) from (values ('["12345678901234567"]'::jsonb, true), ('[1, 2, 3, 4, 5, 6, 7]', false),
   ('{"a": 1, "b": 2, "c": 333}', true), ('[1.00, 2.00, 3.00, 4.00]', false), ('[1e300]', true), (jsonb_build_array(repeat('x', 100)), true)) t (v, r);
 
--- Cost: here the figures are told; a Go test judges what a processor spent.
+-- Cost: this file prints the figures; a Go test checks the processor time.
 create temp table hostile (what text, template text, input jsonb, trigger text);
 insert into hostile values
   ('two thousand placeholders', repeat('{{a}}', 2000), '{"a": "x"}', null),

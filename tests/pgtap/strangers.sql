@@ -91,7 +91,7 @@ select is_empty($$
   with recursive reached (start, oid) as (
     select oid, oid from calls
     where (has_function_privilege('authenticated', oid, 'execute') or has_function_privilege('anon', oid, 'execute'))
-      and (source ~* $re$->>? '[a-z]*(storagekey|sealed)[a-z]*'$re$ or prosecdef and arguments ~ 'sealed|storage_key|secret')
+      and (source ~* $re$->>? '[a-z]*(storagekey|sealed|keyhash|statehash)[a-z]*'$re$ or prosecdef and arguments ~ 'sealed|storage_key|secret')
     union
     select r.start, c.oid from reached r join calls o on o.oid = r.oid
     join calls c on o.source ~ ('\m' || c.nspname || '\.' || c.proname || '\(')
@@ -99,6 +99,36 @@ select is_empty($$
   select c.signature from calls c where c.oid in (select start from reached)
   and not exists (select from reached r join calls o on o.oid = r.oid where r.start = c.oid and o.source ~ 'is_stranger\(|refuse_strangers\(')
 $$, 'what takes keys of stored content or sealed secrets asks who is connected');
+
+-- Functions for our server only: they take the hash of a token for the token, open sealed values, or finish what the server began.
+create temp table servers as
+select oid, proname, signature, source ~ 'is_stranger\(|refuse_strangers\(' as asks from calls where nspname = 'private' and proname ~ '^(enter_(key|caller)|record_key_uses|take_(units|oauth_state|integration_state)|settle_units'
+  '|begin_(login|reset|oauth|password_change)|finish_|issue_|sealed_|seal_|(lease|renew|release|break|ending|forget|end)_token|refresh_session|sign_in_once|resolve_external)';
+select cmp_ok((select count(*) from servers), '>', 30::bigint, 'they are found');
+select is_empty($$ select signature from servers where not asks and proname <> 'finish_idempotent'
+  and (has_function_privilege('anon', oid, 'execute') or has_function_privilege('authenticated', oid, 'execute')) $$,
+  'people call none of them that does not ask who is connected');
+select is_empty($$
+  select a.attrelid::regclass, a.attname, r.rolname from pg_attribute a join pg_class c on c.oid = a.attrelid
+  cross join (values ('anon'), ('authenticated')) r (rolname)
+  where c.relnamespace in ('public'::regnamespace, 'private'::regnamespace) and c.relkind in ('r', 'v', 'p') and a.attnum > 0 and not a.attisdropped
+    and a.attname ~ '(token|key|code|state|password)_hash|sealed|secret$|verifier' and has_column_privilege(r.rolname, a.attrelid, a.attnum, 'select, insert, update')
+$$, 'nor read or write a column that holds such a thing');
+
+set session authorization tests_gateway;
+select pg_temp.as_gateway();
+select is(tests.refusal(format('select %s', call)) ->> 'code', 'FORBIDDEN', call) from (values
+  ($$api.begin_connection('{"provider": "github", "stateHash": "00", "sealedVerifier": "v1.x"}')$$),
+  ($$api.finish_connection('{"provider": "github", "stateHash": "00", "sealed": "v1.x"}')$$)
+) c (call);
+select throws_ok($$ select private.enter_key('\x00', 'read', '', '') $$, '42501', null, 'nobody enters by the hash of a key');
+select throws_ok($$ select private.record_key_uses('{}') $$, '42501', null, 'or writes uses of keys');
+select throws_ok($$ select key_hash from public.api_keys $$, '42501', null, 'or reads hashes of keys');
+select ok(api.create_api_key(jsonb_build_object('keyHash', repeat('0', 64), 'keyPrefix', 'kijko_live_0000', 'body',
+  '{"name": "Mine", "expiration": "never", "scopes": ["read"]}'::jsonb)) ->> 'key' is not null, 'a key is drawn here');
+reset session authorization;
+select tests.reset();
+select is((select count(*) from public.api_keys where key_hash = decode(repeat('0', 64), 'hex')), 0::bigint, 'whatever hash its maker names');
 
 -- Row-level security trusts the settings that private.enter makes, and a caller who runs SQL of their own can set them. So no function that
 -- people may call runs its caller's text, or sets a setting that the caller names.
