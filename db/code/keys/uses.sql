@@ -1,5 +1,5 @@
 -- The records of requests with keys: their number and last moment, the login history, and units of api_calls. A process collects them and
--- writes them each second, so a read stays a read.
+-- writes them each half second, so a read stays a read.
 
 -- uses: [{keyId, count, at (seconds), clientIp, userAgent, device}]; refused: the same without a count, one each refusal of an expired key.
 create or replace function private.record_key_uses(p jsonb) returns jsonb

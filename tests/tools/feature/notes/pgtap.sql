@@ -1,4 +1,4 @@
--- Who reads and writes notes, told by actor.
+-- Which actor reads and writes notes.
 begin;
 select no_plan();
 -- Anna owns an organization, Ben is a member of it, Stan is a stranger.
