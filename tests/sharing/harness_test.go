@@ -85,7 +85,10 @@ func (l *lab) token(t *testing.T, address string, nth int) string {
 // joined invites a person, who accepts, and gives the id of the member.
 func (l *lab) joined(t *testing.T, p *client.Person, role string) string {
 	t.Helper()
-	l.anna.In(t).Do("POST", l.path+"/members", client.Object{"email": p.Email, "role": role}).Want(201)
+	member := l.anna.In(t).Do("POST", l.path+"/members", client.Object{"email": p.Email, "role": role}).Want(201).String("id")
+	stack.Eventually(t, "a job notifies the account", func() bool {
+		return stack.Count(t, l.psql, "select count(*) from public.notifications where user_id = $1 and data ->> 'memberId' = $2", p.ID, member) == 1
+	})
 	return p.In(t).Do("POST", "/project-invitations/"+l.token(t, p.Email, 1)+"/accept", nil).Want(200).String("id")
 }
 

@@ -1,12 +1,8 @@
 package jobs
 
 import (
-	"context"
-	"encoding/json"
-	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"kijko/worker/runner"
@@ -18,16 +14,5 @@ import (
 func SharingTell(pool *pgxpool.Pool) runner.Type {
 	return runner.Type{Name: "sharing.tell", Unique: "sharing.tell:<memberId>", Attempts: 10, TimeLimit: time.Minute,
 		Backoff: runner.Exponential(5*time.Second, 10*time.Minute),
-		Work: func(ctx context.Context, job runner.Job) error {
-			var args struct {
-				MemberID uuid.UUID `json:"memberId"`
-			}
-			if err := json.Unmarshal(job.Args, &args); err != nil {
-				return runner.Permanent(fmt.Errorf("arguments: %w", err))
-			}
-			if _, err := pool.Exec(ctx, "select private.tell_project_invitee($1)", args.MemberID); err != nil {
-				return fmt.Errorf("tell of member %s: %w", args.MemberID, err)
-			}
-			return nil
-		}}
+		Work:    withID(pool, "memberId", "private.tell_project_invitee")}
 }

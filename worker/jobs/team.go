@@ -2,11 +2,9 @@ package jobs
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"kijko/worker/runner"
@@ -18,16 +16,15 @@ import (
 func InvitationsTell(pool *pgxpool.Pool) runner.Type {
 	return runner.Type{Name: "invitations.tell", Unique: "invitations.tell:<invitationId>", Attempts: 10, TimeLimit: time.Minute,
 		Backoff: runner.Exponential(5*time.Second, 10*time.Minute),
-		Work: func(ctx context.Context, job runner.Job) error {
-			var args struct {
-				InvitationID uuid.UUID `json:"invitationId"`
-			}
-			if err := json.Unmarshal(job.Args, &args); err != nil {
-				return runner.Permanent(fmt.Errorf("arguments: %w", err))
-			}
-			if _, err := pool.Exec(ctx, "select private.tell_invited($1)", args.InvitationID); err != nil {
-				return fmt.Errorf("tell of invitation %s: %w", args.InvitationID, err)
-			}
-			return nil
-		}}
+		Work:    withID(pool, "invitationId", "private.tell_invited")}
+}
+
+// withID returns the work of a job that calls a function with the id that one member of its arguments holds.
+func withID(pool *pgxpool.Pool, member, function string) func(context.Context, runner.Job) error {
+	return func(ctx context.Context, job runner.Job) error {
+		if _, err := pool.Exec(ctx, "select "+function+"(($1::jsonb ->> $2::text)::uuid)", string(job.Args), member); err != nil {
+			return fmt.Errorf("%s: %w", function, err)
+		}
+		return nil
+	}
 }
