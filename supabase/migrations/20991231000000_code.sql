@@ -365,7 +365,7 @@ begin
 end
 $$;
 comment on function private.zone_used is
-  'The name by which Postgres converts an IANA name; null when it is none (another letter case is none). Judges: nobody, the list is public knowledge.';
+  'The name by which Postgres converts an IANA name; null when it is none (another letter case is none). Judges: no caller, the list is public knowledge.';
 
 create or replace function private.is_zone(p_name text) returns boolean
 language sql stable parallel safe
@@ -497,7 +497,7 @@ begin
 end
 $$;
 comment on function private.claimed_user_id is
-  'User of the claims when their session is alive and no rule of their organization refuses it; used only where nobody entered. Judges: reads the caller''s own claims only.';
+  'User of the claims when their session is alive and no rule of their organization refuses it; used only where private.enter did not run. Judges: reads the caller''s own claims only.';
 
 create or replace function private.membership_of(p_user_id uuid, out org_id uuid, out org_role text)
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -519,7 +519,7 @@ begin
   select * into org_id, org_role from private.membership_of(private.claimed_user_id());
 end
 $$;
-comment on function private.claimed_membership is 'Active membership that the claims mean; used only where nobody entered. Judges: reads the caller''s own claims only.';
+comment on function private.claimed_membership is 'Active membership that the claims mean; used only where private.enter did not run. Judges: reads the caller''s own claims only.';
 
 create or replace function private.user_id() returns uuid
 language sql stable parallel safe
@@ -1143,7 +1143,7 @@ comment on function private.usage_lock is 'Key of the advisory lock under which 
 create or replace function private.plans_lock() returns bigint
 language sql immutable parallel safe
 return hashtextextended('plans', 5);
-comment on function private.plans_lock is 'Key of the advisory lock between those who grant by the plans (shared) and those who change plans.';
+comment on function private.plans_lock is 'Key of the advisory lock between transactions that grant by the plans (shared) and transactions that change plans.';
 
 create or replace function private.take_back_grants(p_org_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -1155,7 +1155,7 @@ begin
 end
 $$;
 comment on function private.take_back_grants is
-  'Makes the next unit of each counter of an organization read the limit anew. Judges: callable by functions of ours only.';
+  'Makes the next unit of each counter of an organization read the limit again. Judges: callable by functions of ours only.';
 
 create or replace function private.tg_subscriptions__limits() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -1181,7 +1181,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_plans__limits is 'Trigger: another limit of a plan holds from the next unit on, for everybody who has it.';
+comment on function private.tg_plans__limits is 'Trigger: a changed limit of a plan holds from the next unit on, for each organization on the plan.';
 create or replace trigger _100_limits after update of api_calls, ingestions, oracle_queries on public.plans for each statement
   execute function private.tg_plans__limits();
 
@@ -1650,7 +1650,7 @@ begin
   );
 end
 $$;
-comment on function private.team_members_json is 'Everybody of the caller''s organization: active ones first, then by role and time. Judges: private.org_id() only.';
+comment on function private.team_members_json is 'The members of the caller''s organization: active ones first, then by role and time. Judges: private.org_id() only.';
 grant execute on function private.team_members_json to authenticated;
 
 create or replace function private.team_member_of(p_org_id uuid, p_user_id uuid) returns jsonb
@@ -2744,7 +2744,7 @@ begin
 end
 $$;
 comment on function private.emit_removal is
-  'Writes that access ended: member_removed, project_hidden, project_deleted, membership_ended or session_revoked; null user = everybody. Judges: callable by definer functions and triggers of ours only.';
+  'Writes that access ended: member_removed, project_hidden, project_deleted, membership_ended or session_revoked; null user = all users. Judges: callable by definer functions and triggers of ours only.';
 
 -- The sequencer. There is no leader: every process that has committed events calls it, and the row lock makes one of the callers work. It
 -- is called as one statement outside a transaction block, so a process that hangs or dies cannot keep the lock.
@@ -2876,7 +2876,7 @@ begin
   return coalesce(private.project_role(p_project_id) in ('owner', 'admin', 'manager', 'auditor'), false);
 end
 $$;
-comment on function private.reads_all_activity is 'Does the caller read everybody''s entries of a project''s activity log?';
+comment on function private.reads_all_activity is 'Does the caller read all users'' entries of a project''s activity log?';
 grant execute on function private.reads_all_activity to authenticated;
 
 create or replace function private.ingestion_event_types() returns text[]
@@ -3032,7 +3032,7 @@ begin
 end
 $$;
 comment on function private.enter_socket is
-  'Judges the session, and the membership of whoever has one, and makes the person known to the transaction. Judges: as private.enter. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED.';
+  'Judges the session, and the membership if there is one, and makes the user known to the transaction. Judges: as private.enter. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED.';
 grant execute on function private.enter_socket to kijko_server;
 
 -- Answers, for people with open sockets, whether each may still watch: 'ok', 'hidden', or the code of the refusal of private.enter. It runs
@@ -3242,7 +3242,7 @@ begin
 end
 $$;
 comment on function private.rooms_now is
-  'For each room the newest number, and of an ingestion room the state of the run. Judges: callable by the server only, which shows a state to those who are admitted.';
+  'For each room the newest number, and of an ingestion room the state of the run. Judges: callable by the server only, which shows a state to admitted users.';
 grant execute on function private.rooms_now to kijko_server;
 
 -- Returns one row for each missed event, at least one row a room. The server decides which subscribers of the room may receive it, as it
@@ -3721,7 +3721,7 @@ begin
 end
 $$;
 comment on function private.tg_memberships__emit_removal is
-  'Trigger: a membership that ends, is deactivated or changes its role makes every server process judge that person''s sockets anew.';
+  'Trigger: a membership that ends, is deactivated or changes its role makes every server process judge that person''s sockets again.';
 
 create or replace trigger _900_emit_removal after delete on public.memberships
   for each row execute function private.tg_memberships__emit_removal();
@@ -4259,7 +4259,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_api_keys__alert is 'Trigger: the holder hears of a key that was made or revoked, also when somebody else did it in their name.';
+comment on function private.tg_api_keys__alert is 'Trigger: the holder hears of a key that was made or revoked, also when another user did it in their name.';
 create or replace trigger _900_alert_created after insert on public.api_keys
   for each row execute function private.tg_api_keys__alert();
 create or replace trigger _950_alert_revoked after update of revoked_at on public.api_keys
@@ -4669,7 +4669,7 @@ comment on function private.device_json is 'deviceInfo: browser, os, deviceType,
 create or replace function private.location_json() returns jsonb
 language sql immutable parallel safe
 return '{"city": "Unknown", "country": "Unknown"}'::jsonb;
-comment on function private.location_json is 'Where an address is: nobody looks it up.';
+comment on function private.location_json is 'The location of an address. Always unknown: no service is asked.';
 
 -- The device of this request, for the audit trail.
 create or replace function private.client_metadata() returns jsonb
@@ -6022,7 +6022,7 @@ begin
 end
 $$;
 comment on function private.complete_sign_in is
-  'A session for somebody whose first factor was right, or the demand for the second. Judges: callable by definer functions of ours only. Results: 401 TWO_FACTOR_REQUIRED, and those of private.sign_in_policy_problem.';
+  'A session for a user whose first factor was right, or the demand for the second. Judges: callable by definer functions of ours only. Results: 401 TWO_FACTOR_REQUIRED, and those of private.sign_in_policy_problem.';
 
 -- Before the server checks a code. p: challenge_hash. Each attempt takes one of five tries here, so that many simultaneous attempts get no
 -- more. Answers nothing for a token that is unknown, used or too old, or has no tries left.
@@ -6184,7 +6184,7 @@ begin
   return private.user_id();
 end
 $$;
-comment on function private.assert_second_factor_call is 'The caller, or 403 FORBIDDEN for calls past our server, 401 UNAUTHENTICATED for nobody.';
+comment on function private.assert_second_factor_call is 'The caller, or 403 FORBIDDEN for calls past our server, 401 UNAUTHENTICATED without a caller.';
 
 -- ------------------------------------------------------------------------------------------------------------------------- setting it up
 
@@ -7308,7 +7308,7 @@ grant execute on function private.my_sessions_json to authenticated;
 create or replace function private.session_of_claims() returns uuid
 language sql stable parallel safe
 return coalesce(private.session_id(), private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id')));
-comment on function private.session_of_claims is 'The caller''s own session, also where nobody entered.';
+comment on function private.session_of_claims is 'The caller''s own session, also where private.enter did not run.';
 
 -- Ends one session, or all but the current one (null).
 create or replace function private.terminate_sessions(p_id uuid) returns integer
@@ -7497,7 +7497,7 @@ begin
   end if;
 end
 $$;
-comment on function private.assert_platform_admin is 'Refuses 403 FORBIDDEN to everybody but the staff of this platform.';
+comment on function private.assert_platform_admin is 'Refuses 403 FORBIDDEN to all callers but the staff of this platform.';
 
 create or replace function private.dead_letter_json(d jobs.dead_letters) returns jsonb
 language sql stable parallel safe
@@ -7517,7 +7517,7 @@ begin
     'total', (select count(*) from jobs.dead_letters x where p_type is null or x.job_type = p_type));
 end
 $$;
-comment on function private.list_dead_letters is 'Jobs that failed for good. Judges: the staff of this platform only. Errors: 403 FORBIDDEN.';
+comment on function private.list_dead_letters is 'Jobs that failed and are not tried again. Judges: the staff of this platform only. Errors: 403 FORBIDDEN.';
 
 -- The job is enqueued again with all its attempts. The dead letter is deleted, so of two clicks one runs the job.
 create or replace function private.retry_dead_letter(p_id text) returns text
@@ -7539,7 +7539,7 @@ begin
 end
 $$;
 comment on function private.retry_dead_letter is
-  'Enqueues a job that failed for good once more; gives its new id. Judges: the staff of this platform only. Errors: 403 FORBIDDEN, 404 JOB_NOT_FOUND.';
+  'Enqueues a dead letter once more; returns the job''s new id. Judges: the staff of this platform only. Errors: 403 FORBIDDEN, 404 JOB_NOT_FOUND.';
 
 grant execute on function private.assert_platform_admin, private.list_dead_letters, private.retry_dead_letter to authenticated;
 
@@ -7815,7 +7815,7 @@ return jsonb_strip_nulls(jsonb_build_object('id', p.id, 'userId', p.user_id, 'or
   'includeMetadata', p.include_metadata, 'anonymizeSecrets', p.anonymize_secrets, 'totalRepos', p.total_repos,
   'totalFiles', coalesce(p.total_files, p.uploaded_files), 'originalTokens', p.original_tokens, 'optimizedTokens', p.optimized_tokens,
   'ingestionTimeSeconds', p.ingestion_time_seconds, 'createdAt', private.iso(p.created_at), 'updatedAt', private.iso(p.updated_at)));
-comment on function private.project_json is 'The core fields of Project, the same for everybody.';
+comment on function private.project_json is 'The core fields of Project, the same for every reader.';
 
 create or replace function private.initials_icon(p_name text) returns jsonb
 language sql stable parallel safe
@@ -10124,7 +10124,7 @@ begin
   return old;
 end
 $$;
-comment on function private.tg_projects__tell_delete is 'Trigger: audit and events of a deleted project, for those who could see it.';
+comment on function private.tg_projects__tell_delete is 'Trigger: audit and events of a deleted project, for the users who could see it.';
 create or replace trigger _900_tell_delete before delete on public.projects for each row execute function private.tg_projects__tell_delete();
 
 -- Any change of its sources, people or settings moves a project's updated_at.
@@ -12621,7 +12621,7 @@ comment on function private.take_mail is
 create or replace function private.has_token_link(p_body text) returns boolean
 language sql immutable parallel safe
 return p_body ~ '/(verify-email|reset-password|magic-link|team-invitation|project-invitation)\?token=';
-comment on function private.has_token_link is 'Does the body of a message hold a link that opens something to whoever has it?';
+comment on function private.has_token_link is 'Does the body of a message hold a link with a token that is a credential by itself?';
 
 create or replace function private.mark_mail_sent(p_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -12794,7 +12794,7 @@ begin
 end
 $$;
 comment on function private.resolve_model is
-  'Provider, model after aliases, and the id that is called; all null where nobody knows the id. Judges: gives away public knowledge only.';
+  'Provider, model after aliases, and the id that is called; all null where no provider knows the id. Judges: gives away public knowledge only.';
 
 -- The provider that answers a call of this organization to p_provider.
 create or replace function private.answering_provider(p_provider text, p_org_id uuid) returns text
@@ -12820,7 +12820,7 @@ begin
 end
 $$;
 comment on function private.is_provider_configured is
-  'Can somebody answer for the provider? Judges: callable by definer functions of ours, the server and the worker only.';
+  'Can a key or the local model answer for the provider? Judges: callable by definer functions of ours, the server and the worker only.';
 
 create or replace function private.assert_provider(p_model text, p_org_id uuid) returns void
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -12836,7 +12836,7 @@ begin
 end
 $$;
 comment on function private.assert_provider is
-  'Refuses 503 PROVIDER_NOT_CONFIGURED where nobody can answer. Models that nobody supports pass: they fail when they run. Judges: callable by definer functions of ours, the server and the worker only.';
+  'Refuses 503 PROVIDER_NOT_CONFIGURED where no key or local model can answer. Models without a provider pass: they fail when they run. Judges: callable by definer functions of ours, the server and the worker only.';
 
 create or replace function private.provider_key(p_provider text, p_org_id uuid) returns text
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -13042,7 +13042,7 @@ begin
 end
 $$;
 comment on function private.models_json is
-  'The offered models, and whether somebody answers the default one for the caller''s organization. Judges: only the caller''s own organization.';
+  'The offered models, and whether the default one can be answered for the caller''s organization. Judges: only the caller''s own organization.';
 grant execute on function private.models_json to authenticated;
 
 create or replace function api.list_models(p jsonb) returns jsonb
@@ -14395,7 +14395,7 @@ begin
 end
 $$;
 comment on function api.rate_skill is
-  'PUT /skills/{skillId}/rating: {rating, ratingCount} of a public skill of somebody else. Errors: 400, 403 FORBIDDEN, 404 SKILL_NOT_FOUND.';
+  'PUT /skills/{skillId}/rating: {rating, ratingCount} of another user''s public skill. Errors: 400, 403 FORBIDDEN, 404 SKILL_NOT_FOUND.';
 
 create or replace function private.set_skill_public(p_id uuid, p_is_public boolean) returns public.skills
 language plpgsql volatile security definer set search_path = ''
@@ -14407,7 +14407,7 @@ begin
   return s;
 end
 $$;
-comment on function private.set_skill_public is 'Shows a skill to everybody, or no longer. Judges: only the caller''s own skills.';
+comment on function private.set_skill_public is 'Publishes a skill to all users, or withdraws it. Judges: only the caller''s own skills.';
 grant execute on function private.set_skill_public to authenticated;
 
 create or replace function api.publish_skill(p jsonb) returns jsonb
@@ -14417,7 +14417,7 @@ begin
   return private.skill_json(private.set_skill_public((private.locked_skill(p)).id, true));
 end
 $$;
-comment on function api.publish_skill is 'POST /skills/{skillId}/publish: Skill, seen by everybody while it is active. Errors: 403 FORBIDDEN, 404 SKILL_NOT_FOUND.';
+comment on function api.publish_skill is 'POST /skills/{skillId}/publish: Skill, visible to all users while it is active. Errors: 403 FORBIDDEN, 404 SKILL_NOT_FOUND.';
 
 create or replace function api.unpublish_skill(p jsonb) returns jsonb
 language plpgsql volatile
@@ -14863,7 +14863,7 @@ begin
   return old;
 end
 $$;
-comment on function private.tg_skills__release_executions is 'Trigger: the runs of a skill that goes, whoever deletes it.';
+comment on function private.tg_skills__release_executions is 'Trigger: releases the runs of a skill that is deleted, by its owner or by a cascade.';
 create or replace trigger _500_release_executions before delete on public.skills
   for each row execute function private.tg_skills__release_executions();
 
@@ -15222,7 +15222,7 @@ begin
   end if;
 end
 $$;
-comment on function private.end_of_execution is 'errorCode and errorMessage of a running execution that nobody may take over.';
+comment on function private.end_of_execution is 'errorCode and errorMessage of a running execution that no worker may take over.';
 
 -- Returns the reason that keeps a run from starting (contract 20, 6.6), or the prompt when there is none. Checked at each start: so a run
 -- does not start whose skill was deactivated while it waited, or whose owner has left the organization that pays for it.
@@ -15649,7 +15649,7 @@ begin
 end
 $$;
 comment on function private.assert_model_answers is
-  'Refuses 503 PROVIDER_NOT_CONFIGURED where nobody answers for the model. Judges: about the organization that the caller acts in.';
+  'Refuses 503 PROVIDER_NOT_CONFIGURED where no key or local model can answer for the model. Judges: about the organization that the caller acts in.';
 
 create or replace function private.cancel_execution(p_id text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -16072,7 +16072,7 @@ begin
   );
 end
 $$;
-comment on function private.ended_executions is '{ids}: those that nobody needs to wait for any more. Judges: callable by the server only.';
+comment on function private.ended_executions is '{ids}: the ones that no request needs to wait for any more. Judges: callable by the server only.';
 
 create or replace function private.read_execution(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -17116,7 +17116,7 @@ begin
   return v;
 end
 $$;
-comment on function private.audit_schedule_owner is 'Null where nobody may have the export. Judges: callable by functions of ours only.';
+comment on function private.audit_schedule_owner is 'The user whose permissions the schedule''s export has; null where none is allowed to have it. Judges: callable by functions of ours only.';
 
 -- Begins a run under the storage key that its content will have. Where another worker began the run and died (or is slow), this worker
 -- takes over, and the content that the other worker wrote is deleted. p: scheduleId, runAt, key.
@@ -18053,7 +18053,7 @@ begin
   return rtrim(translate(encode(v_body || private.hmac_sha256((select k.key from private.unsubscribe_key k), v_body), 'base64'), E'+/\n', '-_'), '=');
 end
 $$;
-comment on function private.unsubscribe_token is 'A signed token that switches a category of somebody''s mail off. Judges: callable by definer functions of ours only.';
+comment on function private.unsubscribe_token is 'A signed token that switches a category of a user''s mail off. Judges: callable by definer functions of ours only.';
 
 create or replace function private.unsubscribe(p_token text, p_at timestamptz default now()) returns text
 language plpgsql volatile security definer set search_path = ''
@@ -18238,7 +18238,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_project_members__emit_removal is 'Trigger: a membership in a project that is one no longer makes servers judge that person''s sockets anew.';
+comment on function private.tg_project_members__emit_removal is 'Trigger: a membership in a project that is one no longer makes servers judge that person''s sockets again.';
 create or replace trigger _900_emit_removal after update on public.project_members for each row
   when (old.accepted_at is not null and old.user_id is not null
     and (new.accepted_at is null or new.user_id is distinct from old.user_id))
@@ -18381,7 +18381,7 @@ return case p_type when 'new_lead' then s.in_app_new_leads when 'task_completion
     when 'context_update' then s.in_app_context_updates when 'team_activity' then s.in_app_team_activity
     else s.in_app_system_updates end
   or (p_type = 'security_alert' and p_urgent);
-comment on function private.is_shown is 'Does somebody with these preferences want such notifications in the client? An urgent alert is always shown.';
+comment on function private.is_shown is 'Do these preferences want such notifications in the client? An urgent alert is always shown.';
 
 -- p_level: the member's notification level for this project; null for its owner, and for a notification without a project.
 create or replace function private.mail_cadence(
@@ -18514,7 +18514,7 @@ begin
   return (select count(*) from public.notifications n where n.user_id = p_user_id and n.read_at is null and n.due_at <= now());
 end
 $$;
-comment on function private.unread_count is 'Due, unread notifications of somebody. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.unread_count is 'The number of a user''s due, unread notifications. Judges: callable by definer functions and triggers of ours only.';
 
 -- Keeps at most 1000 a person. A transaction that is trimming already is not waited for: a notification must not block the business that it
 -- reports.
@@ -18764,7 +18764,7 @@ begin
   perform private.refuse(404, 'NOTIFICATION_NOT_FOUND', 'There is no such notification.');
 end
 $$;
-comment on function private.refuse_notification is '404 NOTIFICATION_NOT_FOUND: unknown, somebody else''s or not due.';
+comment on function private.refuse_notification is '404 NOTIFICATION_NOT_FOUND: unknown, another user''s or not due.';
 
 create or replace function api.read_notification(p jsonb) returns jsonb
 language plpgsql volatile
@@ -18930,7 +18930,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_notifications__trim is 'Trigger: nobody has more than 1000.';
+comment on function private.tg_notifications__trim is 'Trigger: a user keeps the newest 1000.';
 create or replace trigger _500_trim after insert on public.notifications referencing new table as added
   for each statement execute function private.tg_notifications__trim();
 
@@ -18979,7 +18979,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_notifications__tell_deleted is 'Trigger: its owner deleted a notification; retention tells nobody.';
+comment on function private.tg_notifications__tell_deleted is 'Trigger: its owner deleted a notification; retention emits no event.';
 create or replace trigger _900_tell_deleted after delete on public.notifications
   for each row when (private.is_request()) execute function private.tg_notifications__tell_deleted();
 
@@ -19235,7 +19235,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_ingestion_runs__tell_people is 'Trigger: a run that completed, or failed for good, is told to the project''s people.';
+comment on function private.tg_ingestion_runs__tell_people is 'Trigger: a run that completed, or failed and is not tried again, notifies the project''s people.';
 create or replace trigger _900_tell_people after update on public.ingestion_runs
   for each row when (old.outcome = 'open' and new.outcome in ('completed', 'failed')) execute function private.tg_ingestion_runs__tell_people();
 
@@ -19283,7 +19283,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_skill_executions__tell_long is 'Trigger: a run by hand that took over 30 seconds is told to whoever started it.';
+comment on function private.tg_skill_executions__tell_long is 'Trigger: a run by hand that took over 30 seconds notifies the user who started it.';
 create or replace trigger _900_tell_long after update of status on public.skill_executions for each row
   when (new.execution_type = 'manual' and old.completed_at is null
     and coalesce(new.duration_ms, extract(epoch from new.completed_at - coalesce(new.started_at, new.executed_at)) * 1000) > 30000)
@@ -19300,7 +19300,7 @@ begin
   perform private.notify(p_user_id, 'security_alert', p_title, p_message, p_data, '/', p_urgent, p_dedupe, null, null, 'securityAlerts');
 end
 $$;
-comment on function private.tell_security is 'A security alert about somebody''s account, for them. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.tell_security is 'A security alert to a user about their own account. Judges: callable by definer functions and triggers of ours only.';
 
 create or replace function private.known(p_text text, p_else text) returns text
 language sql immutable parallel safe
@@ -19368,7 +19368,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_credentials__alert is 'Trigger: a password was changed. Hashing it anew with other parameters moves no changed_at.';
+comment on function private.tg_credentials__alert is 'Trigger: a password was changed. Hashing it again with other parameters moves no changed_at.';
 create or replace trigger _900_alert after update of changed_at on private.credentials
   for each row when (new.changed_at > old.changed_at) execute function private.tg_credentials__alert();
 
@@ -19402,7 +19402,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_sessions__alert_ended is 'Trigger: a session was ended by somebody else than the one who held it.';
+comment on function private.tg_sessions__alert_ended is 'Trigger: a session was ended from elsewhere, or because one of its refresh tokens was used twice.';
 create or replace trigger _900_alert_ended after update of revoked_at on private.sessions for each row
   when (old.revoked_at is null and new.revoked_at is not null and new.revoked_reason in ('refresh_reuse', 'terminated'))
   execute function private.tg_sessions__alert_ended();
@@ -19528,7 +19528,7 @@ begin
 end
 $$;
 comment on function private.tell_context_changed is
-  'Tells those who may view a context, and want to hear of it, that it changed; once a person and context in ten minutes. Judges: callable by triggers of ours only.';
+  'Notifies users who may view a context and want such notifications that it changed; once a person and context in ten minutes. Judges: callable by triggers of ours only.';
 
 create or replace function private.tg__tell_context() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -19637,7 +19637,7 @@ begin
 end
 $$;
 comment on function private.announce is
-  'Tells the active members of an organization, or everybody; gives their number. Judges: staff of the platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
+  'Tells the active members of an organization, or of all organizations; returns their number. Judges: staff of the platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
 grant execute on function private.announce to authenticated;
 
 create or replace function api.create_announcement(p jsonb) returns jsonb
@@ -20144,7 +20144,7 @@ begin
 end
 $$;
 comment on function private.share_with is
-  'Adds somebody in the words of the sharing screens: a colleague at once, others by invitation. Errors: 400, 403 FORBIDDEN, 409 MEMBER_EXISTS, 429 RATE_LIMITED.';
+  'Adds a person in the words of the sharing screens: a colleague at once, others by invitation. Errors: 400, 403 FORBIDDEN, 409 MEMBER_EXISTS, 429 RATE_LIMITED.';
 
 -- The owner hands the project over. Both rows are admins from here on; the project says which of them is the owner.
 create or replace function private.transfer_project(p_member_id uuid) returns void
@@ -20585,7 +20585,7 @@ begin
 end
 $$;
 comment on function api.update_project_member is
-  'PUT /projects/{projectId}/members/{memberId}: ProjectMember; role, and the three flags, which are everybody''s own too. Errors: 400, 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 PROJECT_NOT_FOUND, MEMBER_NOT_FOUND, 409 OWNER_REQUIRED.';
+  'PUT /projects/{projectId}/members/{memberId}: ProjectMember; role, and the three flags, which each member may also set for themselves. Errors: 400, 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 PROJECT_NOT_FOUND, MEMBER_NOT_FOUND, 409 OWNER_REQUIRED.';
 grant execute on function api.update_project_member to authenticated;
 
 create or replace function api.remove_project_member(p jsonb) returns jsonb
@@ -20607,7 +20607,7 @@ create or replace function private.level_flags(p_level text) returns jsonb
 language sql stable parallel safe
 return jsonb_build_object('notificationLevel', p_level, 'notifyOnIngestion', p_level <> 'disabled', 'notifyOnError', p_level <> 'disabled',
   'notifyOnTeamChanges', p_level = 'real-time');
-comment on function private.level_flags is 'The flags of a member whom somebody invites with this notification level.';
+comment on function private.level_flags is 'The flags of a member who is invited with this notification level.';
 grant execute on function private.level_flags to authenticated;
 
 -- Each element is handled alone: a failure is reported in its result and undoes no other element.
@@ -21191,7 +21191,7 @@ begin
   return h;
 end
 $$;
-comment on function private.lock_habit is 'private.path_habit for those who change it: nobody else does until the end of the transaction.';
+comment on function private.lock_habit is 'private.path_habit for a change: no other transaction changes the habit until the end of this one.';
 
 create or replace function private.revive_habit(p_id uuid) returns public.habits
 language plpgsql volatile security definer set search_path = ''
@@ -22019,7 +22019,7 @@ begin
 end
 $$;
 comment on function private.sealed_secret is
-  'Sealed secret of a webhook, for the server to open; null for everybody else. Judges: own reflexes, through our server only.';
+  'Sealed secret of a webhook, for the server to open; null for any other caller. Judges: own reflexes, through our server only.';
 
 create or replace function private.reflex_json(r public.reflexes) returns jsonb
 language plpgsql stable
@@ -22235,7 +22235,7 @@ begin
   return private.send_event(p);
 end
 $$;
-comment on function api.send_event is 'POST /events, behind the server''s judgement. Errors: 403 FORBIDDEN for those who come past it.';
+comment on function api.send_event is 'POST /events, behind the server''s checks. Errors: 403 FORBIDDEN for callers that bypass the server.';
 grant execute on function private.send_event, api.send_event to authenticated;
 
 -- The people whose calls reflexes watch. Every server process caches the answer for some seconds; for all other people a request costs one
@@ -23446,7 +23446,7 @@ begin
 end
 $$;
 comment on function private.import_directory is
-  'Makes colleagues in a directory accepted members with role viewer, and takes along those who left. Judges: callable by the worker only.';
+  'Makes colleagues in a directory accepted members with role viewer, and removes the colleagues who left the directory. Judges: callable by the worker only.';
 grant execute on function private.directory_work, private.note_directory_error, private.import_directory to kijko_worker;
 
 create or replace function api.list_connections(p jsonb) returns jsonb
@@ -23907,7 +23907,7 @@ begin
   );
 end
 $$;
-comment on function private.sealed_integration_key is 'Judges: those who manage integrations, through our server only, which opens it.';
+comment on function private.sealed_integration_key is 'Judges: members who manage integrations, through our server only, which opens it.';
 grant execute on function private.sealed_integration_key to authenticated;
 
 create or replace function private.begin_integration(p jsonb, p_what jsonb) returns void
@@ -23927,7 +23927,7 @@ begin
 end
 $$;
 comment on function private.begin_integration is
-  'Stores the way to a provider and back. Judges: those who manage integrations, through our server only, which seals the state.';
+  'Stores the way to a provider and back. Judges: members who manage integrations, through our server only, which seals the state.';
 
 create or replace function private.store_integration(
   p_org_id uuid, p_user_id uuid, p_what jsonb, p_sealed text, p_calls jsonb, p_session text
@@ -23972,7 +23972,7 @@ begin
     coalesce(private.session_id(), private.user_id())::text);
 end
 $$;
-comment on function private.store_key_integration is 'Judges: those who manage integrations, through our server only, which has verified and sealed the key.';
+comment on function private.store_key_integration is 'Judges: members who manage integrations, through our server only, which has verified and sealed the key.';
 grant execute on function private.begin_integration, private.store_key_integration to authenticated;
 
 -- Besides the contract's members the server sends {stateHash, sealed, calls, isConfigured, isReconnect}. Where the provider asks for
@@ -24072,7 +24072,7 @@ begin
 end
 $$;
 comment on function private.drop_integration is
-  'Disconnects; a trigger has the provider told. Judges: those who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 BUILT_IN_INTEGRATION.';
+  'Disconnects; a trigger has the provider told. Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 BUILT_IN_INTEGRATION.';
 
 create or replace function private.set_integration_config(p_provider text, p_config jsonb) returns public.integrations
 language plpgsql volatile security definer set search_path = ''
@@ -24086,7 +24086,7 @@ begin
   return i;
 end
 $$;
-comment on function private.set_integration_config is 'Judges: those who manage integrations of the organization. Errors: 400, 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND.';
+comment on function private.set_integration_config is 'Judges: members who manage integrations of the organization. Errors: 400, 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND.';
 
 create or replace function private.revoke_permission(p_provider text, p_permission text) returns public.integrations
 language plpgsql volatile security definer set search_path = ''
@@ -24115,7 +24115,7 @@ begin
 end
 $$;
 comment on function private.revoke_permission is
-  'Takes one permission away; the last one disconnects. Judges: those who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 BUILT_IN_INTEGRATION.';
+  'Takes one permission away; the last one disconnects. Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 BUILT_IN_INTEGRATION.';
 
 create or replace function private.request_sync(p_provider text) returns public.integrations
 language plpgsql volatile security definer set search_path = ''
@@ -24136,7 +24136,7 @@ begin
 end
 $$;
 comment on function private.request_sync is
-  'Has a job renew the tokens and ask the provider who we are. Judges: those who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 SYNC_IN_PROGRESS, BUILT_IN_INTEGRATION.';
+  'Has a job renew the tokens and ask the provider who we are. Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 SYNC_IN_PROGRESS, BUILT_IN_INTEGRATION.';
 grant execute on function private.drop_integration, private.set_integration_config, private.revoke_permission, private.request_sync to authenticated;
 
 -- Custom connectors: MCP servers. The server tests a connector before it is saved and seals headers and credentials. Here values of headers
@@ -24265,7 +24265,7 @@ begin
 end
 $$;
 comment on function private.sealed_connector is
-  'Sealed headers and credentials, by id or by the address that they go to anyway. Judges: those who manage integrations, through our server only, which opens them.';
+  'Sealed headers and credentials, by id or by the address that they go to anyway. Judges: members who manage integrations, through our server only, which opens them.';
 
 -- {connectorId?, body}: returns what a write would store, and what is sealed, for the test before it. Changes nothing.
 create or replace function private.check_connector(p jsonb) returns jsonb
@@ -24364,7 +24364,7 @@ begin
 end
 $$;
 comment on function private.store_connector is
-  'Judges: those who manage integrations, through our server only, which tests and seals. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND, 409 TOO_MANY_CONNECTORS.';
+  'Judges: members who manage integrations, through our server only, which tests and seals. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND, 409 TOO_MANY_CONNECTORS.';
 
 create or replace function private.drop_connector(p_id text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -24382,7 +24382,7 @@ begin
 end
 $$;
 comment on function private.drop_connector is
-  'Judges: those who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND.';
+  'Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND.';
 
 -- The server has drawn the picture again. Only the server may say what is a picture.
 create or replace function private.set_connector_icon(p_id text, p_data_url text) returns public.connectors
@@ -24402,7 +24402,7 @@ begin
 end
 $$;
 comment on function private.set_connector_icon is
-  'Judges: those who manage integrations, through our server only, which draws the picture. Errors: 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND.';
+  'Judges: members who manage integrations, through our server only, which draws the picture. Errors: 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND.';
 grant execute on function private.store_connector, private.drop_connector, private.set_connector_icon to authenticated;
 
 -- Outgoing webhooks (contract 40, 8.4). A trigger on the source of an event writes an attempt for each webhook that wants the event, with
@@ -24551,7 +24551,7 @@ begin
 end
 $$;
 comment on function private.store_webhook is
-  'Judges: those who manage integrations, through our server only, which seals the secret. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND, 409 TOO_MANY_WEBHOOKS.';
+  'Judges: members who manage integrations, through our server only, which seals the secret. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND, 409 TOO_MANY_WEBHOOKS.';
 
 create or replace function private.drop_webhook(p_id text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -24568,7 +24568,7 @@ begin
     jsonb_build_object('provider', 'webhook', 'webhookId', w.id, 'webhookName', w.name));
 end
 $$;
-comment on function private.drop_webhook is 'Judges: those who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
+comment on function private.drop_webhook is 'Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
 grant execute on function private.store_webhook, private.drop_webhook to authenticated;
 
 -- ---------------------------------------------------------------------------------------------------------------------- attempts
@@ -24661,7 +24661,7 @@ begin
 end
 $$;
 comment on function private.begin_webhook_test is
-  'A sample of the first subscribed event, for the server to send. Judges: those who manage integrations, through our server only. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
+  'A sample of the first subscribed event, for the server to send. Judges: members who manage integrations, through our server only. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
 
 create or replace function private.retry_delivery(p_id text) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -24685,7 +24685,7 @@ begin
 end
 $$;
 comment on function private.retry_delivery is
-  'One more attempt at a failed delivery. Judges: those who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 DELIVERY_NOT_FOUND, 409 DELIVERY_NOT_FAILED.';
+  'One more attempt at a failed delivery. Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 DELIVERY_NOT_FOUND, 409 DELIVERY_NOT_FAILED.';
 grant execute on function private.begin_webhook_test, private.retry_delivery to authenticated;
 
 -- The calls of workers: send attempts, renew tokens, revoke disconnected access at providers. A job is taken together with the lease of its
@@ -25557,7 +25557,7 @@ begin
   );
 end
 $$;
-comment on function private.read_picture is 'A picture by its name, which nobody can guess, or null. Judges: callable by the server only.';
+comment on function private.read_picture is 'A picture by its unguessable name, or null. Judges: callable by the server only.';
 grant execute on function private.read_picture to kijko_server;
 grant execute on function private.profile_json, private.require_member_text, private.change_profile, private.keep_picture, private.drop_picture to authenticated;
 

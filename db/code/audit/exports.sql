@@ -241,7 +241,7 @@ begin
   return v;
 end
 $$;
-comment on function private.audit_schedule_owner is 'Null where nobody may have the export. Judges: callable by functions of ours only.';
+comment on function private.audit_schedule_owner is 'The user whose permissions the schedule''s export has; null where none is allowed to have it. Judges: callable by functions of ours only.';
 
 -- Begins a run under the storage key that its content will have. Where another worker began the run and died (or is slow), this worker
 -- takes over, and the content that the other worker wrote is deleted. p: scheduleId, runAt, key.

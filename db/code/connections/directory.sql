@@ -170,5 +170,5 @@ begin
 end
 $$;
 comment on function private.import_directory is
-  'Makes colleagues in a directory accepted members with role viewer, and takes along those who left. Judges: callable by the worker only.';
+  'Makes colleagues in a directory accepted members with role viewer, and removes the colleagues who left the directory. Judges: callable by the worker only.';
 grant execute on function private.directory_work, private.note_directory_error, private.import_directory to kijko_worker;

@@ -52,7 +52,7 @@ begin
 end
 $$;
 comment on function private.claimed_user_id is
-  'User of the claims when their session is alive and no rule of their organization refuses it; used only where nobody entered. Judges: reads the caller''s own claims only.';
+  'User of the claims when their session is alive and no rule of their organization refuses it; used only where private.enter did not run. Judges: reads the caller''s own claims only.';
 
 create or replace function private.membership_of(p_user_id uuid, out org_id uuid, out org_role text)
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -74,7 +74,7 @@ begin
   select * into org_id, org_role from private.membership_of(private.claimed_user_id());
 end
 $$;
-comment on function private.claimed_membership is 'Active membership that the claims mean; used only where nobody entered. Judges: reads the caller''s own claims only.';
+comment on function private.claimed_membership is 'Active membership that the claims mean; used only where private.enter did not run. Judges: reads the caller''s own claims only.';
 
 create or replace function private.user_id() returns uuid
 language sql stable parallel safe

@@ -18,7 +18,7 @@ begin
 end
 $$;
 comment on function private.rooms_now is
-  'For each room the newest number, and of an ingestion room the state of the run. Judges: callable by the server only, which shows a state to those who are admitted.';
+  'For each room the newest number, and of an ingestion room the state of the run. Judges: callable by the server only, which shows a state to admitted users.';
 grant execute on function private.rooms_now to kijko_server;
 
 -- Returns one row for each missed event, at least one row a room. The server decides which subscribers of the room may receive it, as it

@@ -121,7 +121,7 @@ begin
 end
 $$;
 comment on function private.emit_removal is
-  'Writes that access ended: member_removed, project_hidden, project_deleted, membership_ended or session_revoked; null user = everybody. Judges: callable by definer functions and triggers of ours only.';
+  'Writes that access ended: member_removed, project_hidden, project_deleted, membership_ended or session_revoked; null user = all users. Judges: callable by definer functions and triggers of ours only.';
 
 -- The sequencer. There is no leader: every process that has committed events calls it, and the row lock makes one of the callers work. It
 -- is called as one statement outside a transaction block, so a process that hangs or dies cannot keep the lock.
@@ -253,7 +253,7 @@ begin
   return coalesce(private.project_role(p_project_id) in ('owner', 'admin', 'manager', 'auditor'), false);
 end
 $$;
-comment on function private.reads_all_activity is 'Does the caller read everybody''s entries of a project''s activity log?';
+comment on function private.reads_all_activity is 'Does the caller read all users'' entries of a project''s activity log?';
 grant execute on function private.reads_all_activity to authenticated;
 
 create or replace function private.ingestion_event_types() returns text[]

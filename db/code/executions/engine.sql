@@ -31,7 +31,7 @@ begin
   end if;
 end
 $$;
-comment on function private.end_of_execution is 'errorCode and errorMessage of a running execution that nobody may take over.';
+comment on function private.end_of_execution is 'errorCode and errorMessage of a running execution that no worker may take over.';
 
 -- Returns the reason that keeps a run from starting (contract 20, 6.6), or the prompt when there is none. Checked at each start: so a run
 -- does not start whose skill was deactivated while it waited, or whose owner has left the organization that pays for it.

@@ -74,7 +74,7 @@ begin
 end
 $$;
 comment on function private.assert_model_answers is
-  'Refuses 503 PROVIDER_NOT_CONFIGURED where nobody answers for the model. Judges: about the organization that the caller acts in.';
+  'Refuses 503 PROVIDER_NOT_CONFIGURED where no key or local model can answer for the model. Judges: about the organization that the caller acts in.';
 
 create or replace function private.cancel_execution(p_id text) returns void
 language plpgsql volatile security definer set search_path = ''

@@ -12,7 +12,7 @@ begin
   );
 end
 $$;
-comment on function private.ended_executions is '{ids}: those that nobody needs to wait for any more. Judges: callable by the server only.';
+comment on function private.ended_executions is '{ids}: the ones that no request needs to wait for any more. Judges: callable by the server only.';
 
 create or replace function private.read_execution(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''

@@ -56,7 +56,7 @@ begin
   return h;
 end
 $$;
-comment on function private.lock_habit is 'private.path_habit for those who change it: nobody else does until the end of the transaction.';
+comment on function private.lock_habit is 'private.path_habit for a change: no other transaction changes the habit until the end of this one.';
 
 create or replace function private.revive_habit(p_id uuid) returns public.habits
 language plpgsql volatile security definer set search_path = ''

@@ -119,7 +119,7 @@ comment on function private.device_json is 'deviceInfo: browser, os, deviceType,
 create or replace function private.location_json() returns jsonb
 language sql immutable parallel safe
 return '{"city": "Unknown", "country": "Unknown"}'::jsonb;
-comment on function private.location_json is 'Where an address is: nobody looks it up.';
+comment on function private.location_json is 'The location of an address. Always unknown: no service is asked.';
 
 -- The device of this request, for the audit trail.
 create or replace function private.client_metadata() returns jsonb

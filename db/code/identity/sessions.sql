@@ -23,7 +23,7 @@ grant execute on function private.my_sessions_json to authenticated;
 create or replace function private.session_of_claims() returns uuid
 language sql stable parallel safe
 return coalesce(private.session_id(), private.as_uuid(coalesce(private.claims() ->> 'sid', private.claims() ->> 'session_id')));
-comment on function private.session_of_claims is 'The caller''s own session, also where nobody entered.';
+comment on function private.session_of_claims is 'The caller''s own session, also where private.enter did not run.';
 
 -- Ends one session, or all but the current one (null).
 create or replace function private.terminate_sessions(p_id uuid) returns integer

@@ -144,7 +144,7 @@ begin
 end
 $$;
 comment on function private.store_webhook is
-  'Judges: those who manage integrations, through our server only, which seals the secret. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND, 409 TOO_MANY_WEBHOOKS.';
+  'Judges: members who manage integrations, through our server only, which seals the secret. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND, 409 TOO_MANY_WEBHOOKS.';
 
 create or replace function private.drop_webhook(p_id text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -161,7 +161,7 @@ begin
     jsonb_build_object('provider', 'webhook', 'webhookId', w.id, 'webhookName', w.name));
 end
 $$;
-comment on function private.drop_webhook is 'Judges: those who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
+comment on function private.drop_webhook is 'Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
 grant execute on function private.store_webhook, private.drop_webhook to authenticated;
 
 -- ---------------------------------------------------------------------------------------------------------------------- attempts
@@ -254,7 +254,7 @@ begin
 end
 $$;
 comment on function private.begin_webhook_test is
-  'A sample of the first subscribed event, for the server to send. Judges: those who manage integrations, through our server only. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
+  'A sample of the first subscribed event, for the server to send. Judges: members who manage integrations, through our server only. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
 
 create or replace function private.retry_delivery(p_id text) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -278,5 +278,5 @@ begin
 end
 $$;
 comment on function private.retry_delivery is
-  'One more attempt at a failed delivery. Judges: those who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 DELIVERY_NOT_FOUND, 409 DELIVERY_NOT_FAILED.';
+  'One more attempt at a failed delivery. Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 DELIVERY_NOT_FOUND, 409 DELIVERY_NOT_FAILED.';
 grant execute on function private.begin_webhook_test, private.retry_delivery to authenticated;

@@ -38,7 +38,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_api_keys__alert is 'Trigger: the holder hears of a key that was made or revoked, also when somebody else did it in their name.';
+comment on function private.tg_api_keys__alert is 'Trigger: the holder hears of a key that was made or revoked, also when another user did it in their name.';
 create or replace trigger _900_alert_created after insert on public.api_keys
   for each row execute function private.tg_api_keys__alert();
 create or replace trigger _950_alert_revoked after update of revoked_at on public.api_keys

@@ -80,7 +80,7 @@ comment on function private.take_mail is
 create or replace function private.has_token_link(p_body text) returns boolean
 language sql immutable parallel safe
 return p_body ~ '/(verify-email|reset-password|magic-link|team-invitation|project-invitation)\?token=';
-comment on function private.has_token_link is 'Does the body of a message hold a link that opens something to whoever has it?';
+comment on function private.has_token_link is 'Does the body of a message hold a link with a token that is a credential by itself?';
 
 create or replace function private.mark_mail_sent(p_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''

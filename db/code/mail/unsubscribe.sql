@@ -36,7 +36,7 @@ begin
   return rtrim(translate(encode(v_body || private.hmac_sha256((select k.key from private.unsubscribe_key k), v_body), 'base64'), E'+/\n', '-_'), '=');
 end
 $$;
-comment on function private.unsubscribe_token is 'A signed token that switches a category of somebody''s mail off. Judges: callable by definer functions of ours only.';
+comment on function private.unsubscribe_token is 'A signed token that switches a category of a user''s mail off. Judges: callable by definer functions of ours only.';
 
 create or replace function private.unsubscribe(p_token text, p_at timestamptz default now()) returns text
 language plpgsql volatile security definer set search_path = ''

@@ -13,7 +13,7 @@ begin
 end
 $$;
 comment on function private.models_json is
-  'The offered models, and whether somebody answers the default one for the caller''s organization. Judges: only the caller''s own organization.';
+  'The offered models, and whether the default one can be answered for the caller''s organization. Judges: only the caller''s own organization.';
 grant execute on function private.models_json to authenticated;
 
 create or replace function api.list_models(p jsonb) returns jsonb

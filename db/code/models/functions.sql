@@ -65,7 +65,7 @@ begin
 end
 $$;
 comment on function private.resolve_model is
-  'Provider, model after aliases, and the id that is called; all null where nobody knows the id. Judges: gives away public knowledge only.';
+  'Provider, model after aliases, and the id that is called; all null where no provider knows the id. Judges: gives away public knowledge only.';
 
 -- The provider that answers a call of this organization to p_provider.
 create or replace function private.answering_provider(p_provider text, p_org_id uuid) returns text
@@ -91,7 +91,7 @@ begin
 end
 $$;
 comment on function private.is_provider_configured is
-  'Can somebody answer for the provider? Judges: callable by definer functions of ours, the server and the worker only.';
+  'Can a key or the local model answer for the provider? Judges: callable by definer functions of ours, the server and the worker only.';
 
 create or replace function private.assert_provider(p_model text, p_org_id uuid) returns void
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -107,7 +107,7 @@ begin
 end
 $$;
 comment on function private.assert_provider is
-  'Refuses 503 PROVIDER_NOT_CONFIGURED where nobody can answer. Models that nobody supports pass: they fail when they run. Judges: callable by definer functions of ours, the server and the worker only.';
+  'Refuses 503 PROVIDER_NOT_CONFIGURED where no key or local model can answer. Models without a provider pass: they fail when they run. Judges: callable by definer functions of ours, the server and the worker only.';
 
 create or replace function private.provider_key(p_provider text, p_org_id uuid) returns text
 language plpgsql stable security definer parallel safe set search_path = ''

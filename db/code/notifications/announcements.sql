@@ -70,7 +70,7 @@ begin
 end
 $$;
 comment on function private.announce is
-  'Tells the active members of an organization, or everybody; gives their number. Judges: staff of the platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
+  'Tells the active members of an organization, or of all organizations; returns their number. Judges: staff of the platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
 grant execute on function private.announce to authenticated;
 
 create or replace function api.create_announcement(p jsonb) returns jsonb

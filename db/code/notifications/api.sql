@@ -99,7 +99,7 @@ begin
   perform private.refuse(404, 'NOTIFICATION_NOT_FOUND', 'There is no such notification.');
 end
 $$;
-comment on function private.refuse_notification is '404 NOTIFICATION_NOT_FOUND: unknown, somebody else''s or not due.';
+comment on function private.refuse_notification is '404 NOTIFICATION_NOT_FOUND: unknown, another user''s or not due.';
 
 create or replace function api.read_notification(p jsonb) returns jsonb
 language plpgsql volatile

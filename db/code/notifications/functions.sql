@@ -16,7 +16,7 @@ return case p_type when 'new_lead' then s.in_app_new_leads when 'task_completion
     when 'context_update' then s.in_app_context_updates when 'team_activity' then s.in_app_team_activity
     else s.in_app_system_updates end
   or (p_type = 'security_alert' and p_urgent);
-comment on function private.is_shown is 'Does somebody with these preferences want such notifications in the client? An urgent alert is always shown.';
+comment on function private.is_shown is 'Do these preferences want such notifications in the client? An urgent alert is always shown.';
 
 -- p_level: the member's notification level for this project; null for its owner, and for a notification without a project.
 create or replace function private.mail_cadence(
@@ -149,7 +149,7 @@ begin
   return (select count(*) from public.notifications n where n.user_id = p_user_id and n.read_at is null and n.due_at <= now());
 end
 $$;
-comment on function private.unread_count is 'Due, unread notifications of somebody. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.unread_count is 'The number of a user''s due, unread notifications. Judges: callable by definer functions and triggers of ours only.';
 
 -- Keeps at most 1000 a person. A transaction that is trimming already is not waited for: a notification must not block the business that it
 -- reports.

@@ -9,7 +9,7 @@ begin
   perform private.notify(p_user_id, 'security_alert', p_title, p_message, p_data, '/', p_urgent, p_dedupe, null, null, 'securityAlerts');
 end
 $$;
-comment on function private.tell_security is 'A security alert about somebody''s account, for them. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.tell_security is 'A security alert to a user about their own account. Judges: callable by definer functions and triggers of ours only.';
 
 create or replace function private.known(p_text text, p_else text) returns text
 language sql immutable parallel safe
@@ -77,7 +77,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_credentials__alert is 'Trigger: a password was changed. Hashing it anew with other parameters moves no changed_at.';
+comment on function private.tg_credentials__alert is 'Trigger: a password was changed. Hashing it again with other parameters moves no changed_at.';
 create or replace trigger _900_alert after update of changed_at on private.credentials
   for each row when (new.changed_at > old.changed_at) execute function private.tg_credentials__alert();
 
@@ -111,7 +111,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_sessions__alert_ended is 'Trigger: a session was ended by somebody else than the one who held it.';
+comment on function private.tg_sessions__alert_ended is 'Trigger: a session was ended from elsewhere, or because one of its refresh tokens was used twice.';
 create or replace trigger _900_alert_ended after update of revoked_at on private.sessions for each row
   when (old.revoked_at is null and new.revoked_at is not null and new.revoked_reason in ('refresh_reuse', 'terminated'))
   execute function private.tg_sessions__alert_ended();

@@ -46,7 +46,7 @@ begin
 end
 $$;
 comment on function private.tell_context_changed is
-  'Tells those who may view a context, and want to hear of it, that it changed; once a person and context in ten minutes. Judges: callable by triggers of ours only.';
+  'Notifies users who may view a context and want such notifications that it changed; once a person and context in ten minutes. Judges: callable by triggers of ours only.';
 
 create or replace function private.tg__tell_context() returns trigger
 language plpgsql volatile security definer set search_path = ''

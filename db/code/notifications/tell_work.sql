@@ -17,7 +17,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_ingestion_runs__tell_people is 'Trigger: a run that completed, or failed for good, is told to the project''s people.';
+comment on function private.tg_ingestion_runs__tell_people is 'Trigger: a run that completed, or failed and is not tried again, notifies the project''s people.';
 create or replace trigger _900_tell_people after update on public.ingestion_runs
   for each row when (old.outcome = 'open' and new.outcome in ('completed', 'failed')) execute function private.tg_ingestion_runs__tell_people();
 
@@ -65,7 +65,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_skill_executions__tell_long is 'Trigger: a run by hand that took over 30 seconds is told to whoever started it.';
+comment on function private.tg_skill_executions__tell_long is 'Trigger: a run by hand that took over 30 seconds notifies the user who started it.';
 create or replace trigger _900_tell_long after update of status on public.skill_executions for each row
   when (new.execution_type = 'manual' and old.completed_at is null
     and coalesce(new.duration_ms, extract(epoch from new.completed_at - coalesce(new.started_at, new.executed_at)) * 1000) > 30000)

@@ -52,7 +52,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_notifications__trim is 'Trigger: nobody has more than 1000.';
+comment on function private.tg_notifications__trim is 'Trigger: a user keeps the newest 1000.';
 create or replace trigger _500_trim after insert on public.notifications referencing new table as added
   for each statement execute function private.tg_notifications__trim();
 
@@ -101,7 +101,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_notifications__tell_deleted is 'Trigger: its owner deleted a notification; retention tells nobody.';
+comment on function private.tg_notifications__tell_deleted is 'Trigger: its owner deleted a notification; retention emits no event.';
 create or replace trigger _900_tell_deleted after delete on public.notifications
   for each row when (private.is_request()) execute function private.tg_notifications__tell_deleted();
 

@@ -202,7 +202,7 @@ begin
   );
 end
 $$;
-comment on function private.read_picture is 'A picture by its name, which nobody can guess, or null. Judges: callable by the server only.';
+comment on function private.read_picture is 'A picture by its unguessable name, or null. Judges: callable by the server only.';
 grant execute on function private.read_picture to kijko_server;
 grant execute on function private.profile_json, private.require_member_text, private.change_profile, private.keep_picture, private.drop_picture to authenticated;
 

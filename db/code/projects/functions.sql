@@ -8,7 +8,7 @@ return jsonb_strip_nulls(jsonb_build_object('id', p.id, 'userId', p.user_id, 'or
   'includeMetadata', p.include_metadata, 'anonymizeSecrets', p.anonymize_secrets, 'totalRepos', p.total_repos,
   'totalFiles', coalesce(p.total_files, p.uploaded_files), 'originalTokens', p.original_tokens, 'optimizedTokens', p.optimized_tokens,
   'ingestionTimeSeconds', p.ingestion_time_seconds, 'createdAt', private.iso(p.created_at), 'updatedAt', private.iso(p.updated_at)));
-comment on function private.project_json is 'The core fields of Project, the same for everybody.';
+comment on function private.project_json is 'The core fields of Project, the same for every reader.';
 
 create or replace function private.initials_icon(p_name text) returns jsonb
 language sql stable parallel safe

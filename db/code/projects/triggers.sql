@@ -258,7 +258,7 @@ begin
   return old;
 end
 $$;
-comment on function private.tg_projects__tell_delete is 'Trigger: audit and events of a deleted project, for those who could see it.';
+comment on function private.tg_projects__tell_delete is 'Trigger: audit and events of a deleted project, for the users who could see it.';
 create or replace trigger _900_tell_delete before delete on public.projects for each row execute function private.tg_projects__tell_delete();
 
 -- Any change of its sources, people or settings moves a project's updated_at.

@@ -117,7 +117,7 @@ begin
   return private.send_event(p);
 end
 $$;
-comment on function api.send_event is 'POST /events, behind the server''s judgement. Errors: 403 FORBIDDEN for those who come past it.';
+comment on function api.send_event is 'POST /events, behind the server''s checks. Errors: 403 FORBIDDEN for callers that bypass the server.';
 grant execute on function private.send_event, api.send_event to authenticated;
 
 -- The people whose calls reflexes watch. Every server process caches the answer for some seconds; for all other people a request costs one

@@ -25,7 +25,7 @@ begin
 end
 $$;
 comment on function private.sealed_secret is
-  'Sealed secret of a webhook, for the server to open; null for everybody else. Judges: own reflexes, through our server only.';
+  'Sealed secret of a webhook, for the server to open; null for any other caller. Judges: own reflexes, through our server only.';
 
 create or replace function private.reflex_json(r public.reflexes) returns jsonb
 language plpgsql stable

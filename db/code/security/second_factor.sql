@@ -41,7 +41,7 @@ begin
   return private.user_id();
 end
 $$;
-comment on function private.assert_second_factor_call is 'The caller, or 403 FORBIDDEN for calls past our server, 401 UNAUTHENTICATED for nobody.';
+comment on function private.assert_second_factor_call is 'The caller, or 403 FORBIDDEN for calls past our server, 401 UNAUTHENTICATED without a caller.';
 
 -- ------------------------------------------------------------------------------------------------------------------------- setting it up
 

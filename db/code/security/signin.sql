@@ -93,7 +93,7 @@ begin
 end
 $$;
 comment on function private.complete_sign_in is
-  'A session for somebody whose first factor was right, or the demand for the second. Judges: callable by definer functions of ours only. Results: 401 TWO_FACTOR_REQUIRED, and those of private.sign_in_policy_problem.';
+  'A session for a user whose first factor was right, or the demand for the second. Judges: callable by definer functions of ours only. Results: 401 TWO_FACTOR_REQUIRED, and those of private.sign_in_policy_problem.';
 
 -- Before the server checks a code. p: challenge_hash. Each attempt takes one of five tries here, so that many simultaneous attempts get no
 -- more. Answers nothing for a token that is unknown, used or too old, or has no tries left.

@@ -55,7 +55,7 @@ begin
 end
 $$;
 comment on function api.update_project_member is
-  'PUT /projects/{projectId}/members/{memberId}: ProjectMember; role, and the three flags, which are everybody''s own too. Errors: 400, 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 PROJECT_NOT_FOUND, MEMBER_NOT_FOUND, 409 OWNER_REQUIRED.';
+  'PUT /projects/{projectId}/members/{memberId}: ProjectMember; role, and the three flags, which each member may also set for themselves. Errors: 400, 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 PROJECT_NOT_FOUND, MEMBER_NOT_FOUND, 409 OWNER_REQUIRED.';
 grant execute on function api.update_project_member to authenticated;
 
 create or replace function api.remove_project_member(p jsonb) returns jsonb
@@ -77,7 +77,7 @@ create or replace function private.level_flags(p_level text) returns jsonb
 language sql stable parallel safe
 return jsonb_build_object('notificationLevel', p_level, 'notifyOnIngestion', p_level <> 'disabled', 'notifyOnError', p_level <> 'disabled',
   'notifyOnTeamChanges', p_level = 'real-time');
-comment on function private.level_flags is 'The flags of a member whom somebody invites with this notification level.';
+comment on function private.level_flags is 'The flags of a member who is invited with this notification level.';
 grant execute on function private.level_flags to authenticated;
 
 -- Each element is handled alone: a failure is reported in its result and undoes no other element.

@@ -211,7 +211,7 @@ begin
 end
 $$;
 comment on function private.share_with is
-  'Adds somebody in the words of the sharing screens: a colleague at once, others by invitation. Errors: 400, 403 FORBIDDEN, 409 MEMBER_EXISTS, 429 RATE_LIMITED.';
+  'Adds a person in the words of the sharing screens: a colleague at once, others by invitation. Errors: 400, 403 FORBIDDEN, 409 MEMBER_EXISTS, 429 RATE_LIMITED.';
 
 -- The owner hands the project over. Both rows are admins from here on; the project says which of them is the owner.
 create or replace function private.transfer_project(p_member_id uuid) returns void

@@ -65,7 +65,7 @@ begin
 end
 $$;
 comment on function api.rate_skill is
-  'PUT /skills/{skillId}/rating: {rating, ratingCount} of a public skill of somebody else. Errors: 400, 403 FORBIDDEN, 404 SKILL_NOT_FOUND.';
+  'PUT /skills/{skillId}/rating: {rating, ratingCount} of another user''s public skill. Errors: 400, 403 FORBIDDEN, 404 SKILL_NOT_FOUND.';
 
 create or replace function private.set_skill_public(p_id uuid, p_is_public boolean) returns public.skills
 language plpgsql volatile security definer set search_path = ''
@@ -77,7 +77,7 @@ begin
   return s;
 end
 $$;
-comment on function private.set_skill_public is 'Shows a skill to everybody, or no longer. Judges: only the caller''s own skills.';
+comment on function private.set_skill_public is 'Publishes a skill to all users, or withdraws it. Judges: only the caller''s own skills.';
 grant execute on function private.set_skill_public to authenticated;
 
 create or replace function api.publish_skill(p jsonb) returns jsonb
@@ -87,7 +87,7 @@ begin
   return private.skill_json(private.set_skill_public((private.locked_skill(p)).id, true));
 end
 $$;
-comment on function api.publish_skill is 'POST /skills/{skillId}/publish: Skill, seen by everybody while it is active. Errors: 403 FORBIDDEN, 404 SKILL_NOT_FOUND.';
+comment on function api.publish_skill is 'POST /skills/{skillId}/publish: Skill, visible to all users while it is active. Errors: 403 FORBIDDEN, 404 SKILL_NOT_FOUND.';
 
 create or replace function api.unpublish_skill(p jsonb) returns jsonb
 language plpgsql volatile

@@ -74,7 +74,7 @@ begin
   return old;
 end
 $$;
-comment on function private.tg_skills__release_executions is 'Trigger: the runs of a skill that goes, whoever deletes it.';
+comment on function private.tg_skills__release_executions is 'Trigger: releases the runs of a skill that is deleted, by its owner or by a cascade.';
 create or replace trigger _500_release_executions before delete on public.skills
   for each row execute function private.tg_skills__release_executions();
 

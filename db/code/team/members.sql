@@ -24,7 +24,7 @@ begin
   );
 end
 $$;
-comment on function private.team_members_json is 'Everybody of the caller''s organization: active ones first, then by role and time. Judges: private.org_id() only.';
+comment on function private.team_members_json is 'The members of the caller''s organization: active ones first, then by role and time. Judges: private.org_id() only.';
 grant execute on function private.team_members_json to authenticated;
 
 create or replace function private.team_member_of(p_org_id uuid, p_user_id uuid) returns jsonb

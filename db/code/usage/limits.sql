@@ -9,7 +9,7 @@ comment on function private.usage_lock is 'Key of the advisory lock under which 
 create or replace function private.plans_lock() returns bigint
 language sql immutable parallel safe
 return hashtextextended('plans', 5);
-comment on function private.plans_lock is 'Key of the advisory lock between those who grant by the plans (shared) and those who change plans.';
+comment on function private.plans_lock is 'Key of the advisory lock between transactions that grant by the plans (shared) and transactions that change plans.';
 
 create or replace function private.take_back_grants(p_org_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -21,7 +21,7 @@ begin
 end
 $$;
 comment on function private.take_back_grants is
-  'Makes the next unit of each counter of an organization read the limit anew. Judges: callable by functions of ours only.';
+  'Makes the next unit of each counter of an organization read the limit again. Judges: callable by functions of ours only.';
 
 create or replace function private.tg_subscriptions__limits() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -47,6 +47,6 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_plans__limits is 'Trigger: another limit of a plan holds from the next unit on, for everybody who has it.';
+comment on function private.tg_plans__limits is 'Trigger: a changed limit of a plan holds from the next unit on, for each organization on the plan.';
 create or replace trigger _100_limits after update of api_calls, ingestions, oracle_queries on public.plans for each statement
   execute function private.tg_plans__limits();
