@@ -268,6 +268,44 @@ CREATE TABLE public.audit_schedules (
 ALTER TABLE ONLY public.audit_schedules FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.audit_schedules IS 'Exports of the audit trail that come again and again, by mail to who made them.';
 
+CREATE TABLE public.context_ingestions (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    number integer NOT NULL,
+    kind text DEFAULT 'content'::text NOT NULL,
+    status text DEFAULT 'processing'::text NOT NULL,
+    source_type text,
+    sources jsonb DEFAULT '{}'::jsonb NOT NULL,
+    target_number integer,
+    run_id uuid,
+    display_name text,
+    description text,
+    tags text[] DEFAULT '{}'::text[] NOT NULL,
+    wants_compression boolean DEFAULT false NOT NULL,
+    compressed boolean DEFAULT false NOT NULL,
+    never_compress boolean DEFAULT false NOT NULL,
+    chromacode jsonb,
+    files_added integer DEFAULT 0 NOT NULL,
+    files_removed integer DEFAULT 0 NOT NULL,
+    files_modified integer DEFAULT 0 NOT NULL,
+    tokens bigint DEFAULT 0 NOT NULL,
+    compressed_tokens bigint,
+    error_code text,
+    error_message text,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    ready_at timestamp with time zone,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT context_ingestions_compressed_tokens_check CHECK ((((compressed_tokens IS NOT NULL) = compressed) AND ((compressed_tokens >= 0) AND (compressed_tokens <= tokens)))),
+    CONSTRAINT context_ingestions_compression_check CHECK ((NOT (compressed AND never_compress))),
+    CONSTRAINT context_ingestions_counts_check CHECK (((files_added >= 0) AND (files_removed >= 0) AND (files_modified >= 0) AND (tokens >= 0))),
+    CONSTRAINT context_ingestions_number_check CHECK ((number >= 1))
+);
+
+ALTER TABLE ONLY public.context_ingestions FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.context_ingestions IS 'Numbered ingestions of a context, which are also its versions.';
+
 CREATE TABLE public.habits (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     user_id uuid NOT NULL,
@@ -935,6 +973,7 @@ CREATE TABLE public.project_repositories (
     exclude_paths jsonb DEFAULT '[]'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    path_prefix text,
     CONSTRAINT project_repositories_branch_check CHECK (((char_length(branch) >= 1) AND (char_length(branch) <= 100))),
     CONSTRAINT project_repositories_commit_check CHECK ((last_commit_hash ~ '^[0-9a-f]{1,64}$'::text)),
     CONSTRAINT project_repositories_file_count_check CHECK ((file_count >= 0)),
@@ -1176,6 +1215,17 @@ CREATE TABLE private.compliance_files (
 
 ALTER TABLE ONLY private.compliance_files FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.compliance_files IS 'What a compliance document says; it leaves through signed links only.';
+
+CREATE TABLE private.context_counters (
+    project_id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    last_number integer DEFAULT 0 NOT NULL,
+    current_number integer DEFAULT 0 NOT NULL,
+    CONSTRAINT context_counters_numbers_check CHECK (((current_number >= 0) AND (current_number <= last_number)))
+);
+
+ALTER TABLE ONLY private.context_counters FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.context_counters IS 'The next number of a context''s ingestions; its row is the lock that orders them.';
 
 CREATE TABLE private.credentials (
     user_id uuid NOT NULL,
@@ -1694,6 +1744,22 @@ CREATE TABLE private.repository_checks (
 ALTER TABLE ONLY private.repository_checks FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.repository_checks IS 'RepoInfo of repositories, kept ten minutes a person and address.';
 
+CREATE TABLE private.run_manifests (
+    run_id uuid NOT NULL,
+    path text NOT NULL,
+    hash bytea NOT NULL,
+    origin text NOT NULL,
+    repository_id uuid,
+    language text NOT NULL,
+    is_binary boolean DEFAULT false NOT NULL,
+    bytes bigint NOT NULL,
+    tokens bigint NOT NULL,
+    CONSTRAINT run_manifests_hash_check CHECK ((octet_length(hash) = 32))
+);
+
+ALTER TABLE ONLY private.run_manifests FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.run_manifests IS 'The files that an open run found in the sources that it covers.';
+
 CREATE TABLE private.schedules (
     name text NOT NULL,
     every interval NOT NULL,
@@ -1878,6 +1944,111 @@ ALTER TABLE ONLY public.chunks ALTER COLUMN content SET COMPRESSION lz4;
 
 ALTER TABLE ONLY public.chunks FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.chunks IS 'Chunks of a run, as optimised; visible while the run is the project''s current one.';
+
+CREATE TABLE public.content_blobs (
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    hash bytea NOT NULL,
+    content bytea NOT NULL,
+    is_binary boolean DEFAULT false NOT NULL,
+    tokens bigint DEFAULT 0 NOT NULL,
+    lines integer DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT content_blobs_hash_check CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT content_blobs_sizes_check CHECK (((tokens >= 0) AND (lines >= 0)))
+);
+ALTER TABLE ONLY public.content_blobs ALTER COLUMN content SET COMPRESSION lz4;
+
+ALTER TABLE ONLY public.content_blobs FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.content_blobs IS 'Content of files by hash, never shared between projects; a sweep removes what no operation names.';
+
+CREATE TABLE public.context_changelog (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    type text NOT NULL,
+    number integer,
+    user_id uuid,
+    user_name text NOT NULL,
+    user_email text NOT NULL,
+    files_added integer,
+    files_removed integer,
+    files_modified integer,
+    description text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT context_changelog_description_check CHECK (((description IS NOT NULL) OR (type = 'ingestion'::text))),
+    CONSTRAINT context_changelog_description_length_check CHECK (((char_length(description) >= 1) AND (char_length(description) <= 1000))),
+    CONSTRAINT context_changelog_number_check CHECK (((number IS NOT NULL) = (type = 'ingestion'::text))),
+    CONSTRAINT context_changelog_type_check CHECK ((type = ANY (ARRAY['ingestion'::text, 'enrichment'::text, 'config'::text, 'access'::text])))
+);
+
+ALTER TABLE ONLY public.context_changelog FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.context_changelog IS 'Append-only changelog of a context; entries outlive the ingestions that they tell of.';
+
+CREATE TABLE public.context_file_ops (
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    ingestion_id uuid NOT NULL,
+    number integer NOT NULL,
+    path text NOT NULL,
+    operation text NOT NULL,
+    hash bytea,
+    origin text NOT NULL,
+    repository_id uuid,
+    CONSTRAINT context_file_ops_hash_check CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT context_file_ops_operation_check CHECK (((operation = ANY (ARRAY['added'::text, 'modified'::text, 'removed'::text])) AND ((hash IS NULL) = (operation = 'removed'::text)))),
+    CONSTRAINT context_file_ops_origin_check CHECK ((origin = ANY (ARRAY['repository'::text, 'file'::text, 'text'::text, 'manual'::text])))
+);
+
+ALTER TABLE ONLY public.context_file_ops FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.context_file_ops IS 'What each ingestion added, modified and removed: the history of a context''s files.';
+
+CREATE TABLE public.context_files (
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    path text NOT NULL,
+    number integer NOT NULL,
+    hash bytea NOT NULL,
+    origin text NOT NULL,
+    repository_id uuid,
+    language text DEFAULT 'text'::text NOT NULL,
+    is_binary boolean DEFAULT false NOT NULL,
+    bytes bigint NOT NULL,
+    tokens bigint NOT NULL,
+    is_hidden boolean DEFAULT false NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT context_files_hash_check CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT context_files_origin_check CHECK ((origin = ANY (ARRAY['repository'::text, 'file'::text, 'text'::text, 'manual'::text]))),
+    CONSTRAINT context_files_sizes_check CHECK (((bytes >= 0) AND (tokens >= 0)))
+);
+
+ALTER TABLE ONLY public.context_files FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.context_files IS 'The current file set of a context: the fold of its operations.';
+
+CREATE TABLE public.context_operations (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    kind text NOT NULL,
+    status text DEFAULT 'queued'::text NOT NULL,
+    progress smallint DEFAULT 0 NOT NULL,
+    message text DEFAULT ''::text NOT NULL,
+    result jsonb,
+    error_code text,
+    error_message text,
+    requested_by uuid,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    CONSTRAINT context_operations_finished_check CHECK (((finished_at IS NOT NULL) = (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text])))),
+    CONSTRAINT context_operations_kind_check CHECK ((kind = ANY (ARRAY['ingestion'::text, 'compression'::text, 'rollback'::text, 'enrichment'::text, 'summary'::text]))),
+    CONSTRAINT context_operations_progress_check CHECK (((progress >= 0) AND (progress <= 100))),
+    CONSTRAINT context_operations_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
+);
+
+ALTER TABLE ONLY public.context_operations FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.context_operations IS 'Long work of a context: what a bounded wait waits for, readable while it goes on and for a week after.';
 
 CREATE TABLE public.events (
     id bigint NOT NULL,
@@ -2175,6 +2346,8 @@ ALTER TABLE ONLY private.compliance_files
     ADD CONSTRAINT compliance_files_pkey PRIMARY KEY (document_id);
 ALTER TABLE ONLY private.connection_states
     ADD CONSTRAINT connection_states_pkey PRIMARY KEY (state_hash);
+ALTER TABLE ONLY private.context_counters
+    ADD CONSTRAINT context_counters_pkey PRIMARY KEY (project_id);
 ALTER TABLE ONLY private.credentials
     ADD CONSTRAINT credentials_pkey PRIMARY KEY (user_id);
 ALTER TABLE ONLY private.directory_members
@@ -2265,6 +2438,8 @@ ALTER TABLE ONLY private.remembered_devices
     ADD CONSTRAINT remembered_devices_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.repository_checks
     ADD CONSTRAINT repository_checks_pkey PRIMARY KEY (user_id, url);
+ALTER TABLE ONLY private.run_manifests
+    ADD CONSTRAINT run_manifests_pkey PRIMARY KEY (run_id, path);
 ALTER TABLE ONLY private.schedules
     ADD CONSTRAINT schedules_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY private.sealed_answers
@@ -2311,6 +2486,24 @@ ALTER TABLE ONLY public.compliance_frameworks
     ADD CONSTRAINT compliance_frameworks_pkey PRIMARY KEY (framework);
 ALTER TABLE ONLY public.connectors
     ADD CONSTRAINT connectors_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.content_blobs
+    ADD CONSTRAINT content_blobs_pkey PRIMARY KEY (project_id, hash);
+ALTER TABLE ONLY public.context_changelog
+    ADD CONSTRAINT context_changelog_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.context_file_ops
+    ADD CONSTRAINT context_file_ops_pkey PRIMARY KEY (ingestion_id, path);
+ALTER TABLE ONLY public.context_files
+    ADD CONSTRAINT context_files_pkey PRIMARY KEY (project_id, id);
+ALTER TABLE ONLY public.context_ingestions
+    ADD CONSTRAINT context_ingestions_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.context_ingestions
+    ADD CONSTRAINT context_ingestions_project_id_id_key UNIQUE (project_id, id);
+ALTER TABLE ONLY public.context_ingestions
+    ADD CONSTRAINT context_ingestions_project_id_number_key UNIQUE (project_id, number);
+ALTER TABLE public.context_ingestions
+    ADD CONSTRAINT context_ingestions_rules CHECK (private.assert_context_ingestions_row(context_ingestions.*));
+ALTER TABLE ONLY public.context_operations
+    ADD CONSTRAINT context_operations_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.graph_links
@@ -2473,6 +2666,7 @@ CREATE INDEX audit_growth_organization_id_idx ON private.audit_growth USING btre
 CREATE INDEX connection_states_expires_at_idx ON private.connection_states USING btree (expires_at);
 CREATE INDEX connection_states_organization_id_project_id_idx ON private.connection_states USING btree (organization_id, project_id);
 CREATE INDEX connection_states_user_id_idx ON private.connection_states USING btree (user_id, created_at DESC);
+CREATE INDEX context_counters_organization_id_project_id_idx ON private.context_counters USING btree (organization_id, project_id);
 CREATE INDEX directory_members_project_id_idx ON private.directory_members USING btree (project_id);
 CREATE INDEX directory_syncs_connected_by_idx ON private.directory_syncs USING btree (connected_by);
 CREATE INDEX directory_syncs_last_sync_at_idx ON private.directory_syncs USING btree (last_sync_at);
@@ -2562,6 +2756,24 @@ CREATE INDEX chunks_reference_of_idx ON public.chunks USING btree (organization_
 CREATE INDEX compliance_documents_framework_idx ON public.compliance_documents USING btree (framework, name, id);
 CREATE INDEX connectors_created_by_idx ON public.connectors USING btree (created_by) WHERE (created_by IS NOT NULL);
 CREATE INDEX connectors_organization_id_idx ON public.connectors USING btree (organization_id, created_at, id);
+CREATE INDEX content_blobs_organization_id_project_id_idx ON public.content_blobs USING btree (organization_id, project_id);
+CREATE INDEX context_changelog_organization_id_project_id_idx ON public.context_changelog USING btree (organization_id, project_id, created_at DESC, id);
+CREATE UNIQUE INDEX context_changelog_project_id_number_key ON public.context_changelog USING btree (project_id, number) WHERE (number IS NOT NULL);
+CREATE INDEX context_changelog_project_id_type_idx ON public.context_changelog USING btree (project_id, type, created_at DESC, id);
+CREATE INDEX context_changelog_user_id_idx ON public.context_changelog USING btree (user_id);
+CREATE INDEX context_file_ops_fold_idx ON public.context_file_ops USING btree (project_id, path COLLATE "C", number DESC) INCLUDE (operation, hash);
+CREATE INDEX context_file_ops_hash_idx ON public.context_file_ops USING btree (project_id, hash) WHERE (hash IS NOT NULL);
+CREATE INDEX context_file_ops_organization_id_project_id_idx ON public.context_file_ops USING btree (organization_id, project_id, number);
+CREATE INDEX context_files_hash_idx ON public.context_files USING btree (project_id, hash);
+CREATE INDEX context_files_organization_id_project_id_idx ON public.context_files USING btree (organization_id, project_id);
+CREATE UNIQUE INDEX context_files_project_id_path_key ON public.context_files USING btree (project_id, path COLLATE "C");
+CREATE INDEX context_ingestions_created_by_idx ON public.context_ingestions USING btree (created_by);
+CREATE INDEX context_ingestions_organization_id_project_id_idx ON public.context_ingestions USING btree (organization_id, project_id, number DESC);
+CREATE INDEX context_ingestions_organization_id_project_id_run_id_idx ON public.context_ingestions USING btree (organization_id, project_id, run_id) WHERE (run_id IS NOT NULL);
+CREATE INDEX context_ingestions_waiting_idx ON public.context_ingestions USING btree (project_id, number) WHERE (status = 'processing'::text);
+CREATE INDEX context_operations_finished_at_idx ON public.context_operations USING btree (finished_at) WHERE (finished_at IS NOT NULL);
+CREATE INDEX context_operations_organization_id_project_id_idx ON public.context_operations USING btree (organization_id, project_id, created_at DESC);
+CREATE INDEX context_operations_requested_by_idx ON public.context_operations USING btree (requested_by);
 CREATE INDEX events_room_id_idx ON public.events USING btree (room, id);
 CREATE INDEX graph_links_to_id_idx ON public.graph_links USING btree (organization_id, run_id, to_id);
 CREATE INDEX graph_nodes_file_id_idx ON public.graph_nodes USING btree (organization_id, run_id, file_id);
@@ -2886,6 +3098,8 @@ ALTER TABLE ONLY private.connection_states
     ADD CONSTRAINT connection_states_project_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.connection_states
     ADD CONSTRAINT connection_states_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.context_counters
+    ADD CONSTRAINT context_counters_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.credentials
     ADD CONSTRAINT credentials_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.directory_members
@@ -2968,6 +3182,8 @@ ALTER TABLE ONLY private.remembered_devices
     ADD CONSTRAINT remembered_devices_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.repository_checks
     ADD CONSTRAINT repository_checks_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.run_manifests
+    ADD CONSTRAINT run_manifests_run_id_fkey FOREIGN KEY (run_id) REFERENCES public.ingestion_runs(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.second_factor_challenges
     ADD CONSTRAINT second_factor_challenges_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.second_factor_challenges
@@ -3016,6 +3232,26 @@ ALTER TABLE ONLY public.connectors
     ADD CONSTRAINT connectors_created_by_fkey FOREIGN KEY (created_by) REFERENCES public.users(id) ON DELETE SET NULL;
 ALTER TABLE ONLY public.connectors
     ADD CONSTRAINT connectors_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.content_blobs
+    ADD CONSTRAINT content_blobs_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.context_changelog
+    ADD CONSTRAINT context_changelog_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.context_changelog
+    ADD CONSTRAINT context_changelog_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE SET NULL;
+ALTER TABLE ONLY public.context_file_ops
+    ADD CONSTRAINT context_file_ops_ingestion_id_fkey FOREIGN KEY (project_id, ingestion_id) REFERENCES public.context_ingestions(project_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.context_files
+    ADD CONSTRAINT context_files_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.context_ingestions
+    ADD CONSTRAINT context_ingestions_created_by_fkey FOREIGN KEY (created_by) REFERENCES public.users(id) ON DELETE SET NULL;
+ALTER TABLE ONLY public.context_ingestions
+    ADD CONSTRAINT context_ingestions_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.context_ingestions
+    ADD CONSTRAINT context_ingestions_run_id_fkey FOREIGN KEY (organization_id, project_id, run_id) REFERENCES public.ingestion_runs(organization_id, project_id, id) ON DELETE SET NULL (run_id);
+ALTER TABLE ONLY public.context_operations
+    ADD CONSTRAINT context_operations_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.context_operations
+    ADD CONSTRAINT context_operations_requested_by_fkey FOREIGN KEY (requested_by) REFERENCES public.users(id) ON DELETE SET NULL;
 ALTER TABLE ONLY public.graph_nodes
     ADD CONSTRAINT graph_nodes_file_fkey FOREIGN KEY (organization_id, run_id, file_id) REFERENCES public.run_files(organization_id, run_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.graph_nodes
@@ -3180,6 +3416,7 @@ ALTER TABLE private.audit_mark ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.backup_codes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.compliance_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.connection_states ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.context_counters ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.credentials ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.directory_members ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.directory_syncs ENABLE ROW LEVEL SECURITY;
@@ -3222,6 +3459,7 @@ ALTER TABLE private.reflex_secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.refresh_tokens ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.remembered_devices ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.repository_checks ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.run_manifests ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.schedules ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.sealed_answers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.second_factor_challenges ENABLE ROW LEVEL SECURITY;
@@ -3242,6 +3480,12 @@ ALTER TABLE public.chunks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.compliance_documents ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.compliance_frameworks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.connectors ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.content_blobs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.context_changelog ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.context_file_ops ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.context_files ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.context_ingestions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.context_operations ENABLE ROW LEVEL SECURITY;
 CREATE POLICY delete_admin ON public.projects FOR DELETE TO authenticated USING (private.has_project_role(id, 'admin'::text));
 CREATE POLICY delete_developer ON public.project_files FOR DELETE TO authenticated USING (((origin <> 'repository'::text) AND private.has_project_role(project_id, 'developer'::text)));
 CREATE POLICY delete_developer ON public.project_manual_contents FOR DELETE TO authenticated USING (private.has_project_role(project_id, 'developer'::text));
@@ -3399,6 +3643,24 @@ CREATE POLICY select_reader ON public.chunk_terms FOR SELECT TO authenticated US
 CREATE POLICY select_reader ON public.chunks FOR SELECT TO authenticated USING ((EXISTS ( SELECT
    FROM public.project_indexes i
   WHERE (i.run_id = chunks.run_id))));
+CREATE POLICY select_reader ON public.content_blobs FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_settings s
+  WHERE (s.project_id = content_blobs.project_id))));
+CREATE POLICY select_reader ON public.context_changelog FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.projects p
+  WHERE (p.id = context_changelog.project_id))));
+CREATE POLICY select_reader ON public.context_file_ops FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_settings s
+  WHERE (s.project_id = context_file_ops.project_id))));
+CREATE POLICY select_reader ON public.context_files FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_settings s
+  WHERE (s.project_id = context_files.project_id))));
+CREATE POLICY select_reader ON public.context_ingestions FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.projects p
+  WHERE (p.id = context_ingestions.project_id))));
+CREATE POLICY select_reader ON public.context_operations FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.projects p
+  WHERE (p.id = context_operations.project_id))));
 CREATE POLICY select_reader ON public.graph_links FOR SELECT TO authenticated USING ((EXISTS ( SELECT
    FROM public.project_indexes i
   WHERE (i.run_id = graph_links.run_id))));
@@ -3570,6 +3832,7 @@ GRANT INSERT(name) ON TABLE public.audit_filters TO authenticated;
 GRANT INSERT(filters) ON TABLE public.audit_filters TO authenticated;
 GRANT INSERT(is_shared) ON TABLE public.audit_filters TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.audit_schedules TO authenticated;
+GRANT SELECT ON TABLE public.context_ingestions TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.habits TO authenticated;
 GRANT INSERT(user_id) ON TABLE public.habits TO authenticated;
 GRANT INSERT(organization_id) ON TABLE public.habits TO authenticated;
@@ -3716,6 +3979,11 @@ GRANT SELECT(revoked_reason) ON TABLE public.api_keys TO authenticated;
 GRANT SELECT(created_at) ON TABLE public.api_keys TO authenticated;
 GRANT SELECT ON TABLE public.chunk_terms TO authenticated;
 GRANT SELECT ON TABLE public.chunks TO authenticated;
+GRANT SELECT ON TABLE public.content_blobs TO authenticated;
+GRANT SELECT ON TABLE public.context_changelog TO authenticated;
+GRANT SELECT ON TABLE public.context_file_ops TO authenticated;
+GRANT SELECT ON TABLE public.context_files TO authenticated;
+GRANT SELECT ON TABLE public.context_operations TO authenticated;
 GRANT SELECT ON TABLE public.events TO authenticated;
 GRANT SELECT ON TABLE public.graph_links TO authenticated;
 GRANT SELECT ON TABLE public.graph_nodes TO authenticated;
@@ -4063,6 +4331,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.assert_audit_filters_row(r audit_filters) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_audit_format(p_format text) returns void: plpgsql stable; authenticated
 -- private.assert_audit_schedules_row(r audit_schedules) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.assert_context_ingestions_row(r context_ingestions) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_file_name(p_project_id uuid, p_parent_id uuid, p_name text, p_exclude_id uuid DEFAULT NULL::uuid) returns text: plpgsql stable
 -- private.assert_free_network(p_org_id uuid, p_network inet, p_entry_id uuid DEFAULT NULL::uuid) returns void: plpgsql stable definer
 -- private.assert_git_provider(p_provider text) returns text: plpgsql stable; authenticated

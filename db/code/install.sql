@@ -91,6 +91,7 @@
 {{ template "ingestion/api.sql" . }}
 {{ template "ingestion/triggers.sql" . }}
 {{ template "ingestion/access.sql" . }}
+{{ template "contexts/access.sql" . }}
 {{ template "mail/functions.sql" . }}
 {{ template "mail/api.sql" . }}
 {{ template "models/functions.sql" . }}

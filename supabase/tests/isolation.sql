@@ -95,6 +95,24 @@ insert into public.graph_links (organization_id, run_id, from_id, to_id, kind)
 select a.organization_id, a.run_id, a.id, b.id, 'contains' from n a, n b where a.kind = 'file' and b.kind = 'function';
 select private.write_completion(pg_temp.id('runId'), '{}');
 select private.start_run(pg_temp.id('projectId'), true);
+-- contexts.seed.sql
+-- A version with one file, its changelog entry and an operation that waits.
+insert into private.context_counters (project_id, organization_id, last_number, current_number) values (pg_temp.id('projectId'), pg_temp.org(), 1, 1);
+with i as (
+  insert into public.context_ingestions (organization_id, project_id, number, status, source_type, files_added, tokens)
+  values (pg_temp.org(), pg_temp.id('projectId'), 1, 'ready', 'repo', 1, 5) returning *
+), b as (
+  insert into public.content_blobs (organization_id, project_id, hash, content, tokens, lines)
+  select organization_id, project_id, sha256('x'), 'x', 5, 1 from i returning *
+), o as (
+  insert into public.context_file_ops (organization_id, project_id, ingestion_id, number, path, operation, hash, origin)
+  select i.organization_id, i.project_id, i.id, 1, 'main.go', 'added', b.hash, 'file' from i, b returning *
+)
+insert into public.context_files (organization_id, project_id, path, number, hash, origin, language, bytes, tokens)
+select organization_id, project_id, path, number, hash, origin, 'go', 1, 5 from o;
+insert into public.context_changelog (organization_id, project_id, type, number, user_name, user_email, files_added, files_removed, files_modified)
+values (pg_temp.org(), pg_temp.id('projectId'), 'ingestion', 1, 'System', 'system@kijko.ai', 1, 0, 0);
+insert into public.context_operations (organization_id, project_id, kind) values (pg_temp.org(), pg_temp.id('projectId'), 'compression');
 -- skills.seed.sql
 select pg_temp.keep('skillId', (api.create_playbook_skill(jsonb_build_object('body', jsonb_build_object('name', 'Skill of ' || pg_temp.tenant(),
   'description', pg_temp.secret(), 'content', 'A prompt: ' || pg_temp.secret()))) ->> 'id')::uuid);
@@ -219,6 +237,24 @@ insert into public.graph_links (organization_id, run_id, from_id, to_id, kind)
 select a.organization_id, a.run_id, a.id, b.id, 'contains' from n a, n b where a.kind = 'file' and b.kind = 'function';
 select private.write_completion(pg_temp.id('runId'), '{}');
 select private.start_run(pg_temp.id('projectId'), true);
+-- contexts.seed.sql
+-- A version with one file, its changelog entry and an operation that waits.
+insert into private.context_counters (project_id, organization_id, last_number, current_number) values (pg_temp.id('projectId'), pg_temp.org(), 1, 1);
+with i as (
+  insert into public.context_ingestions (organization_id, project_id, number, status, source_type, files_added, tokens)
+  values (pg_temp.org(), pg_temp.id('projectId'), 1, 'ready', 'repo', 1, 5) returning *
+), b as (
+  insert into public.content_blobs (organization_id, project_id, hash, content, tokens, lines)
+  select organization_id, project_id, sha256('x'), 'x', 5, 1 from i returning *
+), o as (
+  insert into public.context_file_ops (organization_id, project_id, ingestion_id, number, path, operation, hash, origin)
+  select i.organization_id, i.project_id, i.id, 1, 'main.go', 'added', b.hash, 'file' from i, b returning *
+)
+insert into public.context_files (organization_id, project_id, path, number, hash, origin, language, bytes, tokens)
+select organization_id, project_id, path, number, hash, origin, 'go', 1, 5 from o;
+insert into public.context_changelog (organization_id, project_id, type, number, user_name, user_email, files_added, files_removed, files_modified)
+values (pg_temp.org(), pg_temp.id('projectId'), 'ingestion', 1, 'System', 'system@kijko.ai', 1, 0, 0);
+insert into public.context_operations (organization_id, project_id, kind) values (pg_temp.org(), pg_temp.id('projectId'), 'compression');
 -- skills.seed.sql
 select pg_temp.keep('skillId', (api.create_playbook_skill(jsonb_build_object('body', jsonb_build_object('name', 'Skill of ' || pg_temp.tenant(),
   'description', pg_temp.secret(), 'content', 'A prompt: ' || pg_temp.secret()))) ->> 'id')::uuid);
