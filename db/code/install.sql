@@ -91,7 +91,10 @@
 {{ template "ingestion/api.sql" . }}
 {{ template "ingestion/triggers.sql" . }}
 {{ template "ingestion/access.sql" . }}
+{{ template "contexts/settings.sql" . }}
 {{ template "contexts/access.sql" . }}
+{{ template "compression/settings.sql" . }}
+{{ template "compression/access.sql" . }}
 {{ template "mail/functions.sql" . }}
 {{ template "mail/api.sql" . }}
 {{ template "models/functions.sql" . }}
