@@ -96,6 +96,9 @@
 {{ template "contexts/settings.sql" . }}
 {{ template "contexts/access.sql" . }}
 {{ template "compression/settings.sql" . }}
+{{ template "compression/functions.sql" . }}
+{{ template "compression/worker.sql" . }}
+{{ template "compression/api.sql" . }}
 {{ template "compression/access.sql" . }}
 {{ template "mail/functions.sql" . }}
 {{ template "mail/api.sql" . }}

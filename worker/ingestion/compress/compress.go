@@ -100,7 +100,9 @@ func (c *Compressor) shorten(ctx context.Context, path, text string, s Settings)
 }
 
 // refused: the error concerns this text alone.
-func refused(err error) bool { return errors.Is(err, parse.ErrTooLarge) || errors.Is(err, parse.ErrTimeout) }
+func refused(err error) bool {
+	return errors.Is(err, parse.ErrTooLarge) || errors.Is(err, parse.ErrTimeout)
+}
 
 // skips are the techniques to leave out of a rendering, first choice first.
 func skips(language string) [][optimize.Techniques]bool {
