@@ -31,9 +31,9 @@ func (e *editor) replace(start, end int, text string) {
 	}
 }
 
-// undo forgets the replacements that begin at an offset or later.
+// undo forgets the replacements that reach beyond an offset.
 func (e *editor) undo(from int) {
-	for k := len(e.edits); k > 0 && e.edits[k-1].start >= from; k-- {
+	for k := len(e.edits); k > 0 && e.edits[k-1].end > from; k-- {
 		e.edits = e.edits[:k-1]
 	}
 }
@@ -62,7 +62,7 @@ func (e *editor) dropComment(start, end int) {
 	for end > start && (e.text[end-1] == '\n' || e.text[end-1] == '\r') {
 		end--
 	}
-	if end-start < 500 && marked.MatchString(e.text[start:end]) {
+	if marked.MatchString(e.text[start:end]) {
 		return
 	}
 	e.drop(start, end)

@@ -61,8 +61,8 @@ func (r *renderer) child(i int, field string) int {
 	return 0
 }
 
-// run is a sequence of dropped siblings, which leave one marker.
-type run struct{ start, end, lines int }
+// run is a sequence of dropped siblings, which leave one marker. at is one more than the index of its edit.
+type run struct{ at, lines int }
 
 // block handles the children of node i, which are declarations and statements.
 func (r *renderer) block(i int, s scope) {
@@ -93,25 +93,19 @@ func (r *renderer) block(i int, s scope) {
 		}
 		if r.structural() && r.drops(c, from, s) {
 			if stop, ok := r.droppable(c); ok {
-				r.undo(from)
-				if dropped.lines == 0 {
-					dropped.start = from
-				}
-				dropped.end, dropped.lines = stop, dropped.lines+lines(r.text[n.Start:stop])
+				r.omit(&dropped, from, stop, lines(r.text[n.Start:stop]))
 				pending, c = -1, n.Next
 				continue
 			}
 		}
-		r.flush(&dropped)
+		dropped = run{}
 		kept = kept || !r.hollow(c)
 		r.element(c, s)
 		pending, c = -1, n.Next
 	}
-	if r.language == "python" && !kept && dropped.lines > 0 && s.kind == classScope {
-		r.replace(dropped.start, dropped.end, "...  # "+count(dropped.lines))
-		return
+	if r.language == "python" && !kept && dropped.at > 0 && s.kind == classScope {
+		r.edits[dropped.at-1].text = "...  # " + count(dropped.lines)
 	}
-	r.flush(&dropped)
 }
 
 // hollow: a docstring that goes away leaves nothing in its block.
@@ -119,17 +113,23 @@ func (r *renderer) hollow(c int) bool {
 	return r.language == "python" && !r.set.PreserveDocs && r.isDocstring(c)
 }
 
-// flush writes the marker of the dropped siblings.
-func (r *renderer) flush(d *run) {
-	if d.lines == 0 {
-		return
+// omit replaces a sibling by a marker, or adds it to the marker of the siblings before it.
+func (r *renderer) omit(d *run, from, to, n int) {
+	r.undo(from)
+	if d.at > 0 && d.at == len(r.edits) {
+		from = r.edits[d.at-1].start
+		r.edits = r.edits[:d.at-1]
+	} else {
+		d.lines = 0
 	}
+	d.lines += n
 	marker := lead(r.language) + count(d.lines)
-	if rest := strings.TrimLeft(r.text[d.end:min(len(r.text), d.end+200)], " \t\r"); rest != "" && rest[0] != '\n' {
+	rest := strings.TrimLeft(r.text[to:min(len(r.text), to+200)], " \t\r")
+	if r.language != "python" && r.language != "ruby" && rest != "" && rest[0] != '\n' {
 		marker = "/* " + count(d.lines) + " */"
 	}
-	r.replace(d.start, d.end, marker)
-	*d = run{}
+	r.replace(from, to, marker)
+	d.at = len(r.edits)
 }
 
 // droppable returns where a sibling ends, with its semicolon. In languages without comments that end, what follows on its line would
