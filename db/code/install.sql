@@ -94,6 +94,11 @@
 {{ template "contexts/functions.sql" . }}
 {{ template "contexts/operations.sql" . }}
 {{ template "contexts/settings.sql" . }}
+{{ template "contexts/shapes.sql" . }}
+{{ template "contexts/ingest.sql" . }}
+{{ template "contexts/entries.sql" . }}
+{{ template "contexts/versions.sql" . }}
+{{ template "contexts/api.sql" . }}
 {{ template "contexts/access.sql" . }}
 {{ template "compression/settings.sql" . }}
 {{ template "compression/functions.sql" . }}
