@@ -56,8 +56,8 @@ create table public.compressed_files (
   -- The file could not be compressed; it waits for the next compression.
   is_failed boolean not null default false,
   created_at timestamptz not null default now(),
+  -- No foreign key to content_blobs, whose key is the project's: a trigger drops the texts of content that goes.
   constraint compressed_files_pkey primary key (project_id, hash, settings_key, language),
-  constraint compressed_files_hash_fkey foreign key (project_id, hash) references public.content_blobs (project_id, hash) on delete cascade,
   constraint compressed_files_project_id_fkey foreign key (organization_id, project_id)
     references public.projects (organization_id, id) on delete cascade,
   constraint compressed_files_tokens_check check (tokens >= 0),

@@ -220,6 +220,18 @@ comment on function private.tg_context_ingestions__drop_compressed is 'Trigger: 
 create or replace trigger _500_drop_compressed after delete on public.context_ingestions
   for each row when (old.compressed) execute function private.tg_context_ingestions__drop_compressed();
 
+create or replace function private.tg_content_blobs__drop_compressed() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.compressed_files t using gone g where t.project_id = g.project_id and t.hash = g.hash;
+  return null;
+end
+$$;
+comment on function private.tg_content_blobs__drop_compressed is 'Trigger: texts of content that is gone go with it.';
+create or replace trigger _500_drop_compressed after delete on public.content_blobs
+  referencing old table as gone for each statement execute function private.tg_content_blobs__drop_compressed();
+
 -- A compression without news for two minutes has lost its job, or waits behind others: then the key of the waiting job keeps it the only one.
 create or replace function private.sweep_compressions(p_at timestamptz default clock_timestamp()) returns integer
 language plpgsql volatile security definer set search_path = ''
