@@ -121,12 +121,13 @@ as $$
 begin
   return (
     with fitting as (
-      select c.id, c.path, c.updated_at, n.name,
-        case when strpos(lower(c.path), p_text) = 1 or strpos(lower(n.name), p_text) = 1 then 0 else 1 end as place
-      from public.context_files c, lateral (select regexp_replace(c.path, '^.*/', '') as name) n
+      select c.id, c.path, c.updated_at,
+        case when strpos(lower(c.path), p_text) = 1 then 0
+          when strpos(lower(c.path), '/' || p_text) > 0 and strpos(lower(regexp_replace(c.path, '^.*/', '')), p_text) = 1 then 0 else 1 end as place
+      from public.context_files c
       where c.project_id = p_project_id and not c.is_hidden and strpos(lower(c.path), p_text) > 0
     )
-    select coalesce(jsonb_agg(private.search_result(f.id, 'file', f.name, f.path, jsonb_build_object('path', f.path, 'fileId', f.id))
+    select coalesce(jsonb_agg(private.search_result(f.id, 'file', regexp_replace(f.path, '^.*/', ''), f.path, jsonb_build_object('path', f.path, 'fileId', f.id))
       order by f.place, f.updated_at desc, f.path collate "C"), '[]')
     from (select * from fitting order by place, updated_at desc, path collate "C" limit p_limit) f
   );
