@@ -93,6 +93,11 @@
 {{ template "ingestion/access.sql" . }}
 {{ template "contexts/functions.sql" . }}
 {{ template "contexts/operations.sql" . }}
+{{ template "contexts/shapes.sql" . }}
+{{ template "contexts/ingest.sql" . }}
+{{ template "contexts/entries.sql" . }}
+{{ template "contexts/versions.sql" . }}
+{{ template "contexts/api.sql" . }}
 {{ template "contexts/access.sql" . }}
 {{ template "mail/functions.sql" . }}
 {{ template "mail/api.sql" . }}
