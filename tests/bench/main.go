@@ -33,6 +33,8 @@ var steps = map[string][][]string{
 	"jobs":   {{}},
 	"skills": {{}},
 	"audit":  {{}},
+	// It needs a folder: go run ./tests/bench compression DIR
+	"compression": {{}},
 }
 
 func main() {

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"kijko/db"
+	"kijko/worker/compression"
 	"kijko/worker/condition"
 	"kijko/worker/connections"
 	"kijko/worker/executions"
@@ -85,6 +86,8 @@ type Worker struct {
 	engine *ingestion.Engine
 	skills *executions.Engine
 	runner *runner.Runner
+
+	compression *compression.Engine
 }
 
 // New wires all parts. It makes no network request; it only runs the local git.
@@ -139,6 +142,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if err != nil {
 		return nil, err
 	}
+	w.compression = compression.New(w.pool, 0, c.Log)
 	judge, err := condition.NewJudge()
 	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
@@ -162,7 +166,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		Leases: []runner.Lease{jobs.IngestionRun(w.engine, c.Slots)},
 		Types: []runner.Type{jobs.IngestionDrop(w.pool), jobs.BlobsDelete(w.pool, c.Blobs), jobs.AuditExport(w.pool, c.Blobs), jobs.MailSend(w.pool, c.Mailer), jobs.AnnouncementsTell(w.pool),
 			jobs.ReflexesMatch(w.pool, judge), jobs.SessionsEnd(w.pool, c.Provider), jobs.InvitationsTell(w.pool), jobs.ConnectionsRevoke(keeper), jobs.ConnectionsSync(keeper),
-			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.SharingTell(w.pool)},
+			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.SharingTell(w.pool), jobs.CompressionRun(w.compression)},
 		Ticks: []runner.Tick{
 			{Name: "schedules", Every: time.Second, Do: w.runDue},
 			{Name: "work directories", Every: 10 * time.Minute, Do: w.engine.Sweep},
@@ -189,9 +193,9 @@ func openPool(ctx context.Context, c Config) (*pgxpool.Pool, error) {
 		return err
 	}
 	pc.ConnConfig.RuntimeParams["application_name"] = "kijko worker"
-	// Short jobs hold one connection each and may need another one. An ingestion run needs one now and then, as ticks do. Hundreds of
-	// skills share a few. By default that makes nine connections, and ten with the listening one.
-	pc.MaxConns = int32(2*c.Workers + c.Slots + executionConnections)
+	// Short jobs, in two queues, hold one connection each and may need another one. An ingestion run needs one now and then, as ticks do.
+	// Hundreds of skills share a few. By default that makes thirteen connections, and fourteen with the listening one.
+	pc.MaxConns = int32(4*c.Workers + c.Slots + executionConnections)
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("worker: database: %w", err)
@@ -220,6 +224,9 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) Close() {
 	if w.engine != nil {
 		w.engine.Close()
+	}
+	if w.compression != nil {
+		w.compression.Close()
 	}
 	if w.pool != nil {
 		w.pool.Close()
